@@ -1,0 +1,49 @@
+# Flightdeck. `make help` lists the targets. Needs make and Python 3.11, 3.12 or 3.13 with venv and pip; nothing else.
+
+unexport PYTHONDONTWRITEBYTECODE # imports would cost twice as much, in every process
+export PYTHON
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+FIND_PYTHON = python=$$(sh infra/find_python.sh) || exit 1; "$$python"
+PYTEST_ARGS ?=
+
+.PHONY: help setup up demo stop clean status test lint e2e lock
+
+help: ## this list
+	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(INSTALLED) ## make .venv and install the pinned requirements
+
+$(INSTALLED): requirements.txt pyproject.toml infra/install.py
+	@$(FIND_PYTHON) infra/install.py
+
+up: $(INSTALLED) ## start MLflow and Airflow, and wait until they are healthy
+	@$(BIN)/python -m infra.supervisor up
+
+demo: up ## start everything and run the whole story on real data
+	@$(BIN)/python -m infra.story
+
+status: $(INSTALLED) ## say what runs
+	@$(BIN)/python -m infra.supervisor status
+
+stop: ## stop everything
+	@$(FIND_PYTHON) -m infra.supervisor down
+
+clean: ## stop everything and remove what runs wrote (var, or FLIGHTDECK_HOME)
+	@$(FIND_PYTHON) -m infra.supervisor clean
+
+test: $(INSTALLED) ## the tests that start no servers
+	@$(BIN)/python -m pytest -m "not e2e" $(PYTEST_ARGS) tests
+
+lint: $(INSTALLED) ## ruff, mypy --strict, and the import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict pipelines
+	@$(BIN)/lint-imports
+
+e2e: $(INSTALLED) ## the tests that start real servers
+	@$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS) tests
+
+lock: ## compile pyproject.toml to requirements.txt (LOCK_ARGS=--upgrade renews the pins)
+	@$(FIND_PYTHON) infra/install.py lock

@@ -1,0 +1,118 @@
+"""From Airflow to the steps: tasks that run one, and plans that turn a run into windows. Imports no data library."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import Asset, Param, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from pipelines.context import Context, build_context
+from pipelines.errors import CheckFailed, InvalidInput
+from pipelines.params import params_files
+from pipelines.settings import load_settings
+from pipelines.steps import STEPS, execute
+from pipelines.windows import Window, midnight
+
+DEFAULTS: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(seconds=10)}
+DAY_PARAM: dict[str, Any] = {"type": ["null", "string"], "format": "date"}
+
+
+def contexts() -> list[tuple[str, Context]]:
+    """(params file, context) of every use case that FLIGHTDECK_PARAMS names; each gets its own DAGs."""
+    return [(str(Path(file).absolute()), build_context(file)) for file in params_files(load_settings().params)]
+
+
+def asset(usecase: str, what: str) -> Asset:
+    return Asset(name=f"{usecase}_{what}", uri=f"flightdeck://{usecase}/{what}")
+
+
+def window_params(usecase: str) -> dict[str, Param]:
+    return {
+        "start": Param(None, **DAY_PARAM, title="First day", description=f"First local day of {usecase} data."),
+        "end": Param(None, **DAY_PARAM, title="End day", description="Day after the last one (exclusive)."),
+    }
+
+
+def step(name: str, params_file: str, inputs: Mapping[str, Any], task_id: str | None = None, **options: Any) -> Any:
+    """A task that runs a registered step. `inputs` may hold outputs of earlier tasks."""
+    return step_task(name, params_file, task_id, **options)(inputs=dict(inputs))
+
+
+def step_task(name: str, params_file: str, task_id: str | None = None, **options: Any) -> Any:
+    """The task of a step as a decorated function of `inputs`, for mapping over several."""
+
+    @task(task_id=task_id or name, doc_md=f"Step `{name}` ({STEPS[name].module}).", **options)
+    def run_step(inputs: dict[str, Any]) -> dict[str, Any]:
+        return run(name, inputs, params_file)
+
+    return run_step
+
+
+def run(name: str, inputs: Mapping[str, Any], params_file: str) -> dict[str, Any]:
+    """Run a step; what no retry can mend fails at once."""
+    try:
+        return execute(name, inputs, build_context(params_file))
+    except (InvalidInput, CheckFailed) as error:
+        raise AirflowFailException(str(error)) from error
+
+
+def refuse_unknown(conf: Mapping[str, Any] | None, known: Sequence[str]) -> None:
+    """Airflow accepts any key in a run's configuration; we do not."""
+    unknown = sorted(set(conf or {}) - set(known))
+    if unknown:
+        raise AirflowFailException(f"unknown keys in the run's configuration: {unknown}; known are {sorted(known)}")
+
+
+def run_name(as_of: datetime, run_id: str) -> str:
+    """A name for what this run writes: the same for every retry, another for every run."""
+    return f"{as_of:%Y%m%d}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+
+
+def as_of_day(day: date, timezone: str) -> str:
+    return midnight(day, timezone).isoformat()
+
+
+def local_day(instant: datetime, timezone: str) -> date:
+    return instant.astimezone(ZoneInfo(timezone)).date()
+
+
+def chosen_window(context: Mapping[str, Any], timezone: str) -> Window:
+    """The window of a run: the form's, else its data interval.
+
+    Raises:
+        AirflowFailException: if the form is half-filled, or a run has neither.
+    """
+    form = {key: context["params"].get(key) for key in ("start", "end")}
+    if any(form.values()):
+        if not all(form.values()):
+            raise AirflowFailException(f"start is {form['start']}, end is {form['end']}; give both, or neither")
+        return _window(date.fromisoformat(form["start"]), date.fromisoformat(form["end"]), timezone)
+    run = context["dag_run"]
+    if run.data_interval_start is None or run.data_interval_start == run.data_interval_end:
+        raise AirflowFailException("this run has no data interval; give start and end in the form")
+    return _window(local_day(run.data_interval_start, timezone), local_day(run.data_interval_end, timezone), timezone)
+
+
+def _window(start: date, end: date, timezone: str) -> Window:
+    try:
+        return Window(start, end, timezone)
+    except InvalidInput as error:
+        raise AirflowFailException(str(error)) from error
+
+
+def newest_event(triggering: Mapping[Any, Sequence[Any]]) -> dict[str, Any] | None:
+    """The `extra` of the newest asset event that started a run, None where none did. The log names the others."""
+    events = sorted((event for events in triggering.values() for event in events), key=lambda event: event.timestamp)
+    for event in events[:-1]:
+        print(f"passed over for a newer event: {event.asset.name} of {event.timestamp}, {event.extra}")
+    return dict(events[-1].extra) if events else None
+
+
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

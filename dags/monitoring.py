@@ -1,0 +1,125 @@
+"""The monitoring DAG: score a window, join the labels that matured, report drift, decide whether to retrain."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, Metadata, Param, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+import bridge
+from pipelines.context import Context
+
+
+def build(params_file: str, about: Context) -> DAG:
+    usecase, zone = about.usecase, about.usecase.timezone
+    retrain = bridge.asset(usecase.name, "retrain")
+    form = {
+        **bridge.window_params(usecase.name),
+        "as_of": Param(
+            None,
+            **bridge.DAY_PARAM,
+            title="As of",
+            description="Use labels known when this local day began. Empty: the end of the window.",
+        ),
+        "model_version": Param(
+            None,
+            type=["null", "string"],
+            title="Model version",
+            description="A registered version. Empty: the champion.",
+        ),
+        "request_retraining": Param(
+            True,
+            type="boolean",
+            title="Request retraining",
+            description="Start the training DAG if the decision is RETRAIN.",
+        ),
+    }
+
+    with DAG(
+        dag_id=f"{usecase.name}_monitoring",
+        description=f"Watch the model of {usecase.name}: performance, drift, and whether to retrain.",
+        schedule=CronDataIntervalTimetable(about.params.schedules.monitoring, timezone=zone),
+        start_date=datetime.combine(usecase.start, datetime.min.time(), ZoneInfo(zone)),
+        end_date=datetime.combine(usecase.end, datetime.min.time(), ZoneInfo(zone)),
+        catchup=False,
+        max_active_runs=1,
+        params=form,
+        tags=[usecase.name],
+        doc_md=__doc__,
+        default_args=bridge.DEFAULTS,
+    ) as dag:
+
+        @task
+        def plan(**context: Any) -> dict[str, Any]:
+            """The window and what was known of it."""
+            run, params = context["dag_run"], context["params"]
+            bridge.refuse_unknown(run.conf, list(form))
+            window = bridge.chosen_window(context, zone)
+            as_of = date.fromisoformat(params["as_of"]) if params["as_of"] else window.end
+            if as_of < window.end:
+                raise AirflowFailException(
+                    f"as_of {as_of} lies before the window's end {window.end}; choose a later day"
+                )
+            instant = bridge.as_of_day(as_of, zone)
+            return {
+                "start": window.start.isoformat(),
+                "end": window.end.isoformat(),
+                "as_of": instant,
+                "run": bridge.run_name(bridge.instant(instant), run.run_id),
+                "model_version": params["model_version"],
+            }
+
+        @task
+        def find_model(plan: dict[str, Any]) -> dict[str, Any]:
+            """The version to watch. Without one there is nothing to vouch for, so the run fails."""
+            asked = {"version": plan["model_version"]} if plan["model_version"] else {"alias": "champion"}
+            model = bridge.run("resolve_model", asked, params_file)
+            if model["version"] is None:
+                raise AirflowFailException("there is no champion; train and register a model first")
+            return model
+
+        planned = plan()
+        window = {key: planned[key] for key in ("start", "end", "as_of")}
+        model = find_model(planned)
+        named = {"run": planned["run"], "model_version": model["version"]}
+        scored = bridge.step("score", params_file, {**window, **named, "model_uri": model["model_uri"]})
+        joined = bridge.step(
+            "join_outcomes",
+            params_file,
+            {**window, "run": planned["run"], "predictions_uri": scored["predictions_uri"]},
+        )
+        reported = bridge.step(
+            "report_drift",
+            params_file,
+            {
+                **named,
+                "outcomes_uri": joined["outcomes_uri"],
+                "evaluation_uri": model["evaluation_uri"],
+                "as_of": planned["as_of"],
+                "track": True,
+            },
+        )
+        decided = bridge.step(
+            "decide_retraining",
+            params_file,
+            {**window, "summary_uri": reported["summary_uri"], "model_version": model["version"]},
+        )
+
+        @task(outlets=[retrain])
+        def request_retraining(decision: dict[str, Any], plan: dict[str, Any], **context: Any) -> Any:
+            """Ask the training DAG for a new model, if the decision says so and the run may ask."""
+            if decision["verdict"] != "RETRAIN":
+                raise AirflowSkipException(f"the decision is {decision['verdict']}")
+            if not context["params"]["request_retraining"]:
+                raise AirflowSkipException("request_retraining is off")
+            yield Metadata(retrain, {"as_of": plan["as_of"], "decision_id": decision["decision_id"]})
+
+        request_retraining(decided, planned)
+    return dag
+
+
+for file, found in bridge.contexts():
+    globals()[f"{found.usecase.name}_monitoring"] = build(file, found)

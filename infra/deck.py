@@ -1,0 +1,199 @@
+"""Where one deck lives, its ports, and the environment that all of its processes share. Standard library only."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+HOST = "127.0.0.1"
+USERS = {"admin": "admin", "viewer": "viewer"}  # name -> role
+PORTS = {
+    "airflow": ("FLIGHTDECK_AIRFLOW_PORT", 8080),
+    "execution": ("FLIGHTDECK_AIRFLOW_EXECUTION_PORT", 8081),
+    "mlflow": ("FLIGHTDECK_MLFLOW_PORT", 5000),
+}
+OVERRIDE = "FLIGHTDECK_AIRFLOW__"  # FLIGHTDECK_AIRFLOW__CORE__PARALLELISM=8 sets AIRFLOW__CORE__PARALLELISM
+
+
+class DeckError(Exception):
+    """Something outside must change first. The message is one line that says what."""
+
+    exit_code = 1
+
+
+class BadSetting(DeckError):
+    """A variable or a port cannot be used; nothing was started."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Deck:
+    """One deck: its home and its ports. Two decks with different homes and ports live side by side."""
+
+    home: Path
+    params: str
+    airflow_port: int
+    execution_port: int
+    mlflow_port: int
+    mlflow_elsewhere: str = ""  # a tracking server that somebody else runs
+    overrides: tuple[tuple[str, str], ...] = ()  # AIRFLOW__* variables asked for by FLIGHTDECK_AIRFLOW__*
+
+    @property
+    def airflow_url(self) -> str:
+        return f"http://{HOST}:{self.airflow_port}"
+
+    @property
+    def execution_url(self) -> str:
+        return f"http://{HOST}:{self.execution_port}/execution/"
+
+    @property
+    def mlflow_url(self) -> str:
+        return self.mlflow_elsewhere or f"http://{HOST}:{self.mlflow_port}"
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def passwords_file(self) -> Path:
+        return self.home / "secrets" / "airflow_passwords.json"
+
+
+def load_deck(environ: Mapping[str, str] | None = None) -> Deck:
+    """The deck that these variables describe (by default this process's).
+
+    Raises:
+        BadSetting: naming the variable, if a port is not a number from 1 to 65535, or is given twice.
+    """
+    env = os.environ if environ is None else environ
+    ports = {name: _port(env, variable, default) for name, (variable, default) in PORTS.items()}
+    if len(set(ports.values())) < len(ports):
+        shown = ", ".join(f"{PORTS[name][0]}={port}" for name, port in ports.items())
+        raise BadSetting(f"two parts cannot share a port: {shown}")
+    elsewhere = env.get("FLIGHTDECK_MLFLOW_URI", "").rstrip("/")
+    ours = {f"http://{host}:{ports['mlflow']}" for host in (HOST, "localhost")}
+    params = env.get("FLIGHTDECK_PARAMS") or "params.yaml"
+    return Deck(
+        home=_absolute(env.get("FLIGHTDECK_HOME") or "var"),
+        params=os.pathsep.join(str(_absolute(file)) for file in params.split(os.pathsep)),
+        airflow_port=ports["airflow"],
+        execution_port=ports["execution"],
+        mlflow_port=ports["mlflow"],
+        mlflow_elsewhere="" if elsewhere in ours else elsewhere,
+        overrides=tuple((k.removeprefix("FLIGHTDECK_"), v) for k, v in sorted(env.items()) if k.startswith(OVERRIDE)),
+    )
+
+
+def _absolute(path: str) -> Path:
+    return (REPO / Path(path).expanduser()).absolute()
+
+
+def _port(env: Mapping[str, str], variable: str, default: int) -> int:
+    text = env.get(variable) or str(default)
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise BadSetting(f"{variable}={text!r} is not a port; set it to a number from 1 to 65535, or unset it")
+    return int(text)
+
+
+def environment(deck: Deck, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of every part, and of anything that wants to act as one. It holds secrets: never print it.
+
+    AIRFLOW_* variables of the caller are dropped, since they may belong to another Airflow; FLIGHTDECK_AIRFLOW__*
+    change ours. The first call makes the secrets, in files of mode 0600 under the deck's home.
+    """
+    env = os.environ if environ is None else environ
+    inherited = {
+        k: v for k, v in env.items() if not k.startswith(("AIRFLOW_", "_AIRFLOW_")) and k != "PYTHONDONTWRITEBYTECODE"
+    }
+    local = ",".join(filter(None, [inherited.get("no_proxy") or inherited.get("NO_PROXY"), HOST, "localhost"]))
+    path = [str(REPO / "infra" / "airflow"), *filter(None, [env.get("PYTHONPATH")])]
+    return {
+        **inherited,
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONUNBUFFERED": "1",
+        "NO_PROXY": local,
+        "no_proxy": local,
+        "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",  # macOS: the DAG processor forks
+        "FLIGHTDECK_HOME": str(deck.home),
+        "FLIGHTDECK_PARAMS": deck.params,
+        "FLIGHTDECK_MLFLOW_URI": deck.mlflow_url,
+        "MLFLOW_TRACKING_URI": deck.mlflow_url,
+        **_QUIET,
+        **_airflow(deck),
+        **dict(deck.overrides),
+    }
+
+
+# Libraries that phone home, or whose progress bars and INFO lines show as errors in task logs.
+_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight idle processes for features that we do not use
+    "GX_ANALYTICS_ENABLED": "false",
+    "FEAST_USAGE": "False",
+    "DVC_NO_ANALYTICS": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "TQDM_DISABLE": "1",
+}
+
+
+def _airflow(deck: Deck) -> dict[str, str]:
+    home = deck.home / "airflow"
+    settings = {
+        "CORE__DAGS_FOLDER": REPO / "dags",
+        "CORE__PLUGINS_FOLDER": REPO / "plugins",
+        "CORE__LOAD_EXAMPLES": False,
+        "CORE__PARALLELISM": 4,  # also the number of processes that the scheduler forks up front
+        "CORE__EXECUTION_API_SERVER_URL": deck.execution_url,
+        "CORE__FERNET_KEY": _secret(deck, "fernet_key", lambda: base64.urlsafe_b64encode(os.urandom(32)).decode()),
+        "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in USERS.items()),
+        "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": _passwords(deck),
+        "API__HOST": HOST,
+        "API__PORT": deck.airflow_port,
+        "API__BASE_URL": deck.airflow_url,
+        "API__SECRET_KEY": _secret(deck, "api_secret_key", lambda: secrets.token_hex(32)),
+        "API_AUTH__JWT_SECRET": _secret(deck, "jwt_secret", lambda: secrets.token_urlsafe(96)),
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "LOGGING__BASE_LOG_FOLDER": home / "logs",
+        "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
+        "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
+        "DAG_PROCESSOR__REFRESH_INTERVAL": 5,  # new files show up within seconds
+        "DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": 1,
+        "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": 30,
+    }
+    return {"AIRFLOW_HOME": str(home), **{f"AIRFLOW__{key}": str(value) for key, value in settings.items()}}
+
+
+def _passwords(deck: Deck) -> Path:
+    """The users' passwords, written before Airflow starts, since it prints the ones that it makes itself."""
+    _secret(deck, deck.passwords_file.name, lambda: json.dumps({name: secrets.token_urlsafe(18) for name in USERS}))
+    return deck.passwords_file
+
+
+def _secret(deck: Deck, name: str, make: Callable[[], str]) -> str:
+    """A secret of this deck, made once."""
+    folder = deck.home / "secrets"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = folder / name
+    fresh = folder / f".{name}.{os.getpid()}"
+    if not file.exists():
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            out.write(make())
+        with suppress(FileExistsError):  # another process was first: its secret is the one
+            os.link(fresh, file)
+        fresh.unlink()
+    return file.read_text()

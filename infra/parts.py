@@ -1,0 +1,126 @@
+"""The parts of a deck: what each one runs, what must be healthy before it, and how to see that it is healthy itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from infra.deck import HOST, PORTS, Deck
+
+GATE = "FLIGHTDECK_GATE"  # names the file that infra/airflow/airflow_local_settings.py waits for
+BIN = Path(sys.prefix) / "bin"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process group. `healthy` gets the moment (epoch seconds) at which it was started."""
+
+    name: str
+    label: str
+    command: tuple[str, ...]
+    healthy: Callable[[float], bool]
+    needs: tuple[str, ...] = ()
+    gated: tuple[str, ...] = ()  # may be started before these are healthy, and waits for GATE to appear
+    once: bool = False  # runs to its end; healthy when that was 0
+    port: tuple[str, int] | None = None  # variable, number
+    url: str = ""
+
+
+def parts(deck: Deck) -> list[Part]:
+    """The parts, in the order in which they are started."""
+    airflow = str(BIN / "airflow")
+    store = deck.home / "mlflow"
+    mlflow = Part(
+        "mlflow",
+        "MLflow",
+        (
+            *(
+                sys.executable,
+                "-m",
+                "mlflow",
+                "server",
+                "--host",
+                HOST,
+                "--port",
+                str(deck.mlflow_port),
+                "--workers",
+                "1",
+            ),
+            *("--backend-store-uri", f"sqlite:///{store / 'mlflow.db'}"),
+            *("--serve-artifacts", "--artifacts-destination", str(store / "artifacts")),
+        ),
+        lambda _: _answers(f"{deck.mlflow_url}/health"),
+        port=(PORTS["mlflow"][0], deck.mlflow_port),
+        url=deck.mlflow_url,
+    )
+    server = (airflow, "api-server", "--host", HOST, "--workers", "1", "--apps")
+    return [
+        Part("database", "Airflow database", (airflow, "db", "migrate"), lambda _: True, once=True),
+        *([] if deck.mlflow_elsewhere else [mlflow]),
+        Part(
+            "airflow-api",
+            "Airflow API and UI",
+            (*server, "core", "--port", str(deck.airflow_port)),
+            lambda _: _answers(f"{deck.airflow_url}/api/v2/monitor/health"),
+            needs=("database",),
+            port=(PORTS["airflow"][0], deck.airflow_port),
+            url=deck.airflow_url,
+        ),
+        Part(
+            "airflow-execution-api",
+            "Airflow execution API",
+            (*server, "execution", "--port", str(deck.execution_port)),
+            lambda _: _answers(f"{deck.execution_url}health"),
+            needs=("database",),
+            port=(PORTS["execution"][0], deck.execution_port),
+            url=deck.execution_url,
+        ),
+        Part(
+            "dag-processor",
+            "DAG processor",
+            (airflow, "dag-processor"),
+            lambda since: _beats(deck, "dag_processor", since),
+            needs=("database",),
+        ),
+        Part(
+            "scheduler",
+            "Scheduler",
+            (airflow, "scheduler", "--skip-serve-logs"),
+            lambda since: _beats(deck, "scheduler", since),
+            gated=("airflow-api", "airflow-execution-api"),  # meanwhile it imports what tasks need
+        ),
+        Part(
+            "triggerer",
+            "Triggerer",
+            (airflow, "triggerer", "--skip-serve-logs"),
+            lambda since: _beats(deck, "triggerer", since),
+            needs=("database",),
+        ),
+    ]
+
+
+def _get(url: str) -> bytes | None:
+    """The body of a 200 answer within two seconds. No proxy: these are addresses of this machine."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2) as answer:
+            return bytes(answer.read()) if answer.status == 200 else None
+    except (OSError, urllib.error.URLError, ValueError):
+        return None
+
+
+def _answers(url: str) -> bool:
+    return _get(url) is not None
+
+
+def _beats(deck: Deck, component: str, since: float) -> bool:
+    """Whether Airflow has seen a heartbeat since that moment: an earlier run's may still look fresh."""
+    health = json.loads(_get(f"{deck.airflow_url}/api/v2/monitor/health") or "{}").get(component) or {}
+    beat = health.get(f"latest_{component}_heartbeat")
+    return health.get("status") == "healthy" and beat is not None and datetime.fromisoformat(beat).timestamp() >= since

@@ -1,0 +1,107 @@
+"""Command line: `flightdeck STEP --input value ...`, one subcommand a step, outputs as JSON on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticUndefined
+
+from pipelines.context import build_context
+from pipelines.errors import FlightdeckError, InvalidInput
+from pipelines.params import Params
+from pipelines.steps import STEPS, execute
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="flightdeck",
+        description="Run one step of the chain. Every step takes the same inputs here, in dvc.yaml and in Airflow.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="steps and their inputs:\n" + "\n".join(map(_listing, STEPS)),
+    )
+    commands = top.add_subparsers(dest="step", metavar="STEP", required=True)
+    for step in STEPS.values():
+        command = commands.add_parser(step.name, help=step.summary, description=step.summary)
+        command.add_argument("--params", metavar="FILE", help="params file (default: FLIGHTDECK_PARAMS or params.yaml)")
+        command.add_argument("--home", metavar="DIR", help="where runs write (default: FLIGHTDECK_HOME or var)")
+        command.add_argument("--out", metavar="FILE", help="also write the outputs to this JSON file")
+        for name, field in step.load().Inputs.model_fields.items():
+            default = "required" if field.is_required() else f"default: {_shown(field.default)}"
+            command.add_argument(
+                f"--{name.replace('_', '-')}",
+                dest=f"input_{name}",
+                metavar="VALUE",
+                required=field.is_required(),
+                help=f"{field.description or ''} ({default}); JSON, plain text, or @FILE.json:KEY".replace("%", "%%"),
+            )
+    return top
+
+
+def _listing(name: str) -> str:
+    fields = STEPS[name].load().Inputs.model_fields.items()
+    flags = " ".join(f"--{n.replace('_', '-')}" if f.is_required() else f"[--{n.replace('_', '-')}]" for n, f in fields)
+    return f"  {name:20} {flags}"
+
+
+def _shown(default: Any) -> str:
+    return "none" if default in (None, PydanticUndefined) else str(default)
+
+
+def read_value(text: str, params: Params) -> Any:
+    """A flag's value: `@FILE.json:KEY` is an output of an earlier step; else JSON where it is an array or an object.
+
+    A list of params in braces makes a list of values: `@evaluate-{training.families}.json:evaluation_uri`.
+
+    Raises:
+        InvalidInput: if the file, the key or the list of params is not there.
+    """
+    if found := re.search(r"\{([a-z_]+(?:\.[a-z_]+)+)\}", text):
+        values: Any = params
+        for name in found[1].split("."):
+            values = getattr(values, name, None)
+        if not isinstance(values, tuple):
+            raise InvalidInput(f"{text}: {found[1]} is no list in the params file")
+        return [read_value(text.replace(found[0], str(value)), params) for value in values]
+    if text.startswith("@"):
+        file, _, key = text[1:].rpartition(":")
+        try:
+            return json.loads(Path(file).read_text())[key]
+        except (OSError, ValueError, KeyError) as error:
+            raise InvalidInput(
+                f"{text}: no output {key!r} in {file!r} ({error!r}); run the step that writes it"
+            ) from None
+    if text.startswith(("[", "{")):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise InvalidInput(f"{text}: not JSON ({error})") from None
+    return None if text == "null" else text
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = vars(parser().parse_args(argv))
+    raw = {k.removeprefix("input_"): v for k, v in arguments.items() if k.startswith("input_") and v is not None}
+    try:
+        context = build_context(arguments["params"], arguments["home"])
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for the outputs; libraries print there too
+            outputs = execute(arguments["step"], {k: read_value(v, context.params) for k, v in raw.items()}, context)
+    except FlightdeckError as error:
+        print(f"flightdeck: {error}", file=sys.stderr)
+        return error.exit_code
+    text = json.dumps(outputs, indent=2)
+    if arguments["out"]:
+        Path(arguments["out"]).parent.mkdir(parents=True, exist_ok=True)
+        Path(arguments["out"]).write_text(text + "\n")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""The composition root: the only place where clients are built. Nothing here reads a clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.params import Params, load_params, params_files
+from pipelines.settings import Settings, load_settings
+from pipelines.usecase import UseCase, load_usecase
+from pipelines.windows import Window
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from feast import FeatureStore
+
+    from pipelines.records import Records
+    from pipelines.store import Layout
+    from pipelines.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a step may reach besides its inputs. Clients are made when first asked for."""
+
+    settings: Settings
+    params: Params
+    usecase: UseCase
+
+    @cached_property
+    def data(self) -> Layout:
+        from pipelines.store import Layout, Store
+
+        return Layout(Store(self.settings.store), self.usecase.name)
+
+    @cached_property
+    def records(self) -> Records:
+        from pipelines.records import Records
+
+        return Records(self.settings.records)
+
+    @cached_property
+    def feast(self) -> FeatureStore:
+        from pipelines.offline.repository import open_store
+
+        return open_store(self.settings, self.usecase.name)
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        from pipelines.tracker import Tracker
+
+        return Tracker(self.settings, self.usecase.name)
+
+    def window(self, start: date, end: date) -> Window:
+        """A window within the days of the use case's source."""
+        window = Window(start, end, self.usecase.timezone)
+        return window.require_within(self.usecase.start, self.usecase.end, f"the data of {self.usecase.name}")
+
+
+def build_context(params_file: str | Path | None = None, home: str | Path | None = None) -> Context:
+    """The context of this process, for one use case.
+
+    Args:
+        params_file: by default the first file that FLIGHTDECK_PARAMS names.
+        home: in place of FLIGHTDECK_HOME.
+    """
+    settings = load_settings(home=home)
+    params = load_params(params_file or params_files(settings.params)[0])
+    return Context(settings, params, load_usecase(params.usecase))

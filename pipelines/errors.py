@@ -1,0 +1,27 @@
+"""The exception tree. A message names the offending value and the remedy; the command line prints it as one line."""
+
+
+class FlightdeckError(Exception):
+    """Anything this package raises on purpose. `exit_code` is the status of the command line."""
+
+    exit_code = 1
+
+
+class InvalidInput(FlightdeckError):
+    """A value from outside (flag, form, params file, environment) cannot be used. Nothing was written."""
+
+    exit_code = 2
+
+
+class MissingData(InvalidInput):
+    """A source, partition or artifact that a step needs is not there."""
+
+
+class CorruptData(InvalidInput):
+    """A file is truncated, altered or not of the format that its name promises."""
+
+
+class CheckFailed(FlightdeckError):
+    """Data or features did not pass a critical check, so the chain stops here."""
+
+    exit_code = 3

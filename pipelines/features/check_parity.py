@@ -1,0 +1,53 @@
+"""Compare a sample of entities online and offline as of the same instant; any difference stops the chain."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipelines.context import Context
+from pipelines.steps import Instant, StepModel
+
+
+class Inputs(StepModel):
+    as_of: Instant = Field(description="instant at which both are read; where the online store stands")
+
+
+class Outputs(StepModel):
+    compared: int
+    verdict: str
+    decision_id: str
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    """Sample entities of every view, read them both ways, record the verdict.
+
+    Raises:
+        CheckFailed: naming view, entity, feature and both values of the first difference; also where nothing compared.
+    """
+    from pipelines.errors import CheckFailed
+    from pipelines.features.parity import compare, offline_values, online_values, sample_entities
+    from pipelines.records import Decision
+    from pipelines.verdict import Verdict
+
+    compared, differences = 0, []
+    for view in context.feast.list_feature_views():
+        entities = sample_entities(context.feast, view, inputs.as_of, context.params.features.parity_sample)
+        online = online_values(context.feast, view, entities, inputs.as_of)
+        offline = offline_values(context.feast, view, entities, inputs.as_of)
+        compared += online.size
+        differences += compare(view.name, entities, online, offline)
+    verdict = Verdict.PASS if compared and not differences else Verdict.REJECT
+    reasons = tuple(differences[:20]) or (f"{compared} values agree online and offline",)
+    decision = Decision(
+        usecase=context.usecase.name,
+        kind="parity",
+        as_of=inputs.as_of,
+        verdict=verdict,
+        reasons=reasons if compared else ("no entity could be compared; build and materialize features first",),
+        subject={"views": sorted(view.name for view in context.feast.list_feature_views())},
+        evidence={"compared": compared, "differences": len(differences)},
+    )
+    decision_id = context.records.record(decision)
+    if verdict != Verdict.PASS:
+        raise CheckFailed(f"parity: {decision.reasons[0]}; {len(differences)} of {compared} values differ")
+    return Outputs(compared=compared, verdict=verdict, decision_id=decision_id)

@@ -1,0 +1,59 @@
+"""Build the point-in-time training, validation and test frames of a training run."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipelines.context import Context
+from pipelines.steps import Instant, StepModel
+
+
+class Inputs(StepModel):
+    as_of: Instant = Field(description="instant whose knowledge is used: later labels and features stay unseen")
+    data_version: str = Field(description="version of the raw data, as the snapshot step gave it")
+    run: str = Field(description="name of this training run, part of every path it writes")
+
+
+class Outputs(StepModel):
+    training_set_uri: str
+    rows: dict[str, int]
+    windows: dict[str, tuple[str, str]]
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    """Split by time with an embargo, read features as of each prediction, keep labels known at `as_of`.
+
+    Raises:
+        InvalidInput: if the data do not reach back far enough, or a frame would be empty.
+    """
+    import pyarrow as pa
+
+    from pipelines.features.splits import keep_labelled, split_windows
+    from pipelines.offline.frames import feature_frame, load_examples
+    from pipelines.offline.repository import registry_hash
+
+    windows = split_windows(inputs.as_of, context.usecase, context.params.splits)
+    service = context.params.features.service
+    uri = context.data.uri("training_sets", inputs.run)
+    rows, hashes = {}, {}
+    for name, window in windows.items():
+        labelled = keep_labelled(load_examples(context, window), inputs.as_of, name)
+        frame = feature_frame(context, labelled, service)
+        hashes[name] = context.data.store.write_table(
+            f"{uri}/{name}.parquet", pa.Table.from_pandas(frame, preserve_index=False)
+        )
+        rows[name] = len(frame)
+    inputs_of_model = context.usecase.model_inputs
+    spans = {name: (window.start.isoformat(), window.end.isoformat()) for name, window in windows.items()}
+    manifest = {
+        "as_of": inputs.as_of.isoformat(),
+        "data_version": inputs.data_version,
+        "feature_service": service,
+        "registry_hash": registry_hash(context.feast),
+        "windows": spans,
+        "rows": rows,
+        "model_inputs": {"numeric": inputs_of_model.numeric, "categorical": inputs_of_model.categorical},
+        "sha256": hashes,
+    }
+    context.data.store.write_json(f"{uri}/manifest.json", manifest)
+    return Outputs(training_set_uri=uri, rows=rows, windows=spans)

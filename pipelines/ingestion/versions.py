@@ -1,0 +1,67 @@
+"""Data versions by DVC, without git: one repository around the store, one pointer file for each version.
+
+A version is DVC's hash of the folder (`<md5>.dir`). Its pointer lies in `versions/<md5>/raw.dvc`: `dvc pull` there
+restores exactly that version, and `dvc gc -w` keeps it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from dvc.repo import Repo
+from dvc_data.hashfile.build import build
+from dvc_data.hashfile.db import HashFileDB
+from dvc_objects.fs.local import LocalFileSystem
+from filelock import FileLock
+
+from pipelines.errors import FlightdeckError, MissingData
+
+
+def version_of(folder: Path) -> tuple[str, int]:
+    """DVC's hash of a folder and the number of its files, computed without writing anything.
+
+    Raises:
+        MissingData: if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise MissingData(f"{folder} does not exist; ingest a window first")
+    filesystem = LocalFileSystem()
+    nowhere = HashFileDB(filesystem, str(folder.parent / ".unused"))
+    _, _, tree = build(nowhere, str(folder), filesystem, "md5", dry_run=True)
+    return str(tree.hash_info.value), len(tree)
+
+
+def keep_version(folder: Path, root: Path, remote: str, version: str) -> Path:
+    """Add a folder to the repository at `root`, push it, and leave the version's pointer, which is returned.
+
+    Concurrent callers wait for one another: DVC allows one at a time.
+
+    Raises:
+        FlightdeckError: if DVC's version differs from `version`: something wrote to the folder meanwhile.
+    """
+    pointer = root / "versions" / version.removesuffix(".dir") / f"{folder.name}.dvc"
+    with FileLock(root / ".dvc.lock"):
+        if pointer.exists():
+            return pointer
+        with _open(root, remote) as repo:
+            repo.add(str(folder))
+            repo.push(targets=[f"{folder}.dvc"])
+        added = folder.with_name(f"{folder.name}.dvc")
+        if version not in added.read_text():
+            raise FlightdeckError(f"{folder} changed while its version {version} was taken; run the step again")
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        beside = pointer.with_suffix(".tmp")
+        shutil.copyfile(added, beside)
+        beside.replace(pointer)
+    return pointer
+
+
+def _open(root: Path, remote: str) -> Repo:
+    if not (root / ".dvc" / "config").exists():
+        Repo.init(str(root), no_scm=True, force=True).close()
+    repo = Repo(str(root))
+    with repo.config.edit() as config:
+        config["core"].update({"analytics": False, "check_update": False, "remote": "versions", "autostage": False})
+        config["remote"]["versions"] = {"url": remote}
+    return repo

@@ -1,0 +1,170 @@
+"""Scores of probability forecasts, with intervals from resampling whole blocks.
+
+Losses within a block (a day) are dependent, so a block, not a row, is the unit that is resampled (Künsch 1989; here the
+blocks do not overlap). All resamples share one sort of the scores and one set of sums per block, so they are cheap.
+A metric that is undefined (no rows, one class, a score that is not finite) is NaN, never a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+METRICS = ("roc_auc", "pr_auc", "log_loss", "brier", "skill", "calibration_error", "calibration_gap")
+CLIP = 1e-7  # log loss of a forecast nearer to 0 or 1 than float32 can tell
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Labels and scores, prepared for many weightings.
+
+    Attributes:
+        order: rows by falling score.
+        ties: position of the last row of each run of equal scores, along `order`.
+        positive: the label (0 or 1) along `order`.
+        block: index of each row's block along `order`.
+        sums: (blocks, 5) sums of: rows, label, score, log loss, squared error.
+        bins: (blocks, bins, 3) sums of rows, label and score in each calibration bin of equal mass.
+        finite: whether every label and score is a finite number.
+    """
+
+    order: NDArray[np.int64]
+    ties: NDArray[np.int64]
+    positive: Array
+    block: NDArray[np.int64]
+    sums: Array
+    bins: Array
+    finite: bool
+
+    @property
+    def blocks(self) -> int:
+        return len(self.sums)
+
+    @classmethod
+    def of(cls, labels: ArrayLike, scores: ArrayLike, blocks: ArrayLike | None = None, bins: int = 10) -> Sample:
+        """The sample of labels (N,) of 0 and 1, scores (N,) in [0, 1] and blocks (N,) of sortable values (or one)."""
+        y, s = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+        names = np.zeros(len(y), dtype=np.int64) if blocks is None else np.asarray(blocks)
+        code = np.unique(names, return_inverse=True)[1].astype(np.int64)
+        count = int(code.max()) + 1 if len(code) else 0
+        order = np.argsort(-s, kind="stable")
+        ties = np.flatnonzero(np.append(np.diff(s[order]) != 0, True)) if len(s) else np.zeros(0, dtype=np.int64)
+        clipped = np.clip(s, CLIP, 1 - CLIP)
+        loss = -(y * np.log(clipped) + (1 - y) * np.log1p(-clipped))
+        per_row = (np.ones_like(y), y, s, loss, (s - y) ** 2)
+        cell = code * bins + mass_bins(np.where(np.isfinite(s), s, 0.0), bins)
+        cells = [np.bincount(cell, v, count * bins) for v in per_row[:3]]
+        return cls(
+            order=order,
+            ties=ties,
+            positive=y[order],
+            block=code[order],
+            sums=np.stack([np.bincount(code, v, count) for v in per_row], axis=1),
+            bins=np.stack(cells, axis=1).astype(np.float64).reshape(count, bins, 3),
+            finite=bool(np.isfinite(y).all() and np.isfinite(s).all()),
+        )
+
+    def measure(self, weights: Array | None = None) -> dict[str, float]:
+        """Every metric, with each block counted `weights` times ((blocks,), default once)."""
+        weight = np.ones(self.blocks) if weights is None else weights
+        rows, positives, score, loss, error = weight @ self.sums if self.blocks else np.zeros(5)
+        if not self.finite or rows == 0:
+            return dict.fromkeys(METRICS, float("nan"))
+        rate = positives / rows
+        roc_auc, pr_auc = self._areas(weight) if 0 < positives < rows else (float("nan"), float("nan"))
+        reference = rate * (1 - rate)
+        cells = np.tensordot(weight, self.bins, axes=1)
+        return {
+            "roc_auc": roc_auc,
+            "pr_auc": pr_auc,
+            "log_loss": float(loss / rows),
+            "brier": float(error / rows),
+            "skill": float(1 - error / rows / reference) if reference > 0 else float("nan"),
+            "calibration_error": float(np.abs(cells[:, 2] - cells[:, 1]).sum() / rows),
+            "calibration_gap": float(abs(score / rows - rate)),
+        }
+
+    def _areas(self, weights: Array) -> tuple[float, float]:
+        """Areas under the ROC curve (trapezoids) and under the precision-recall curve (steps)."""
+        weight = weights[self.block]
+        hits = np.cumsum(weight * self.positive)[self.ties]
+        seen = np.cumsum(weight)[self.ties]
+        misses = seen - hits
+        gained = np.diff(hits, prepend=0.0)
+        area = float((np.diff(misses, prepend=0.0) * (hits - gained / 2)).sum())
+        precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
+        return area / float(hits[-1] * misses[-1]), float((gained * precision).sum() / hits[-1])
+
+    def resample(self, resamples: int, seed: int) -> dict[str, Array]:
+        """Metrics of `resamples` draws of as many blocks with replacement: name -> (resamples,).
+
+        The draws depend on the number of blocks and the seed alone, so two samples of the same rows are paired.
+        """
+        generator = np.random.default_rng(seed)
+        draws = generator.multinomial(self.blocks, np.full(self.blocks, 1 / max(self.blocks, 1)), size=resamples)
+        measured = [self.measure(draw.astype(np.float64)) for draw in draws]
+        return {name: np.array([one[name] for one in measured]) for name in METRICS}
+
+
+def mass_bins(scores: Array, bins: int) -> NDArray[np.int64]:
+    """Bin (0 to bins - 1) of each score, with bins of equal mass; equal scores share a bin."""
+    if not len(scores):
+        return np.zeros(0, dtype=np.int64)
+    edges = np.quantile(scores, np.linspace(0, 1, bins + 1)[1:-1])
+    return np.searchsorted(edges, scores, side="left").astype(np.int64)
+
+
+def measure(labels: ArrayLike, scores: ArrayLike, bins: int = 10) -> dict[str, float]:
+    """Every metric of METRICS.
+
+    roc_auc; pr_auc (average precision); log_loss; brier; skill (1 - brier / brier of the base rate); calibration_error
+    (expected calibration error over bins of equal mass); calibration_gap (|mean score - base rate|).
+    """
+    return Sample.of(labels, scores, bins=bins).measure()
+
+
+def intervals(resampled: Mapping[str, Array], blocks: int, level: float = 0.95) -> dict[str, tuple[float, float]]:
+    """Percentile interval of each resampled metric; NaN with one block, or where a tenth of the draws are undefined."""
+    tail = (1 - level) / 2
+    return {name: _interval(values, tail, blocks) for name, values in resampled.items()}
+
+
+def _interval(values: Array, tail: float, blocks: int) -> tuple[float, float]:
+    defined = values[np.isfinite(values)]
+    if blocks < 2 or len(defined) < max(1, 0.9 * len(values)):
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def differences(candidate: Sample, champion: Sample, resamples: int, seed: int) -> dict[str, float]:
+    """Candidate minus champion on the same rows.
+
+    Returns:
+        `METRIC_delta`, and `METRIC_delta_low`, `METRIC_delta_high`: its 95 % interval over paired resamples of blocks.
+    """
+    ours, theirs = candidate.measure(), champion.measure()
+    drawn, drawn_theirs = candidate.resample(resamples, seed), champion.resample(resamples, seed)
+    spread = intervals({name: drawn[name] - drawn_theirs[name] for name in METRICS}, candidate.blocks)
+    found: dict[str, float] = {}
+    for name in METRICS:
+        found[f"{name}_delta"] = ours[name] - theirs[name]
+        found[f"{name}_delta_low"], found[f"{name}_delta_high"] = spread[name]
+    return found
+
+
+def jsonable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values with None for NaN, which JSON lacks."""
+    return {name: _without_nan(value) for name, value in values.items()}
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,75 @@
+"""Decide whether the monitored model should be retrained, kept, or judged later."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from pipelines.errors import CorruptData, InvalidInput
+from pipelines.steps import Instant, StepModel
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+
+class Inputs(StepModel):
+    summary_uri: str = Field(description="summary of the window, as written by report_drift")
+    as_of: Instant = Field(description="instant whose knowledge the summary holds")
+    start: date = Field(description="first local day of the monitored window")
+    end: date = Field(description="day after the last one")
+    model_version: str = Field(description="registered version of the monitored model")
+
+
+class Outputs(StepModel):
+    verdict: Literal["RETRAIN", "KEEP", "HOLD"]
+    reasons: list[str]
+    decision_id: str
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    """Hold the summary against the gates of params.yaml and record the decision.
+
+    Raises:
+        InvalidInput: if the summary is of another model version, window or instant.
+    """
+    from pipelines.monitoring.retraining import decide
+    from pipelines.records import Decision
+
+    context.window(inputs.start, inputs.end)
+    summary = require_same(inputs, context.data.store.read_json(inputs.summary_uri))
+    rules = context.params.monitoring
+    verdict, reasons = decide(summary, rules.retrain_when_failing, rules.min_labelled)
+    decision_id = context.records.record(
+        Decision(
+            usecase=context.usecase.name,
+            kind="retrain",
+            as_of=inputs.as_of,
+            verdict=verdict,
+            reasons=tuple(reasons),
+            subject={
+                "window": [inputs.start.isoformat(), inputs.end.isoformat()],
+                "model_version": inputs.model_version,
+            },
+            evidence={"summary": summary, "gates": [gate.model_dump() for gate in rules.retrain_when_failing]},
+        )
+    )
+    return Outputs(verdict=verdict.value, reasons=reasons, decision_id=decision_id)
+
+
+def require_same(inputs: Inputs, summary: Any) -> dict[str, Any]:
+    """The summary, if it is of the model, the window and the instant that are decided on."""
+    try:
+        version, as_of = summary["model_version"], datetime.fromisoformat(summary["as_of"])
+        first, last = (date.fromisoformat(day) for day in summary["window"])
+        summary["metrics"], summary["roc_auc_drop"], summary["score_drift"], summary["drift_share"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptData(f"{inputs.summary_uri} is no summary of report_drift ({error!r}); run it again") from None
+    told, found = f"version {inputs.model_version} as of {inputs.as_of.isoformat()}", f"version {version} as of {as_of}"
+    if version != inputs.model_version or as_of != inputs.as_of or first < inputs.start or last > inputs.end:
+        raise InvalidInput(
+            f"{inputs.summary_uri} is of {found}, {first} to {last}, not of {told}, {inputs.start} to {inputs.end}; "
+            "give the summary of the window that is decided on"
+        )
+    return dict(summary)

@@ -1,0 +1,48 @@
+"""Join the labels that have matured to the predictions of a window."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from pipelines.steps import Instant, StepModel
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+
+class Inputs(StepModel):
+    predictions_uri: str = Field(description="predictions of the window, as written by score")
+    start: date = Field(description="first local day of the window")
+    end: date = Field(description="day after the last one")
+    as_of: Instant = Field(description="instant by which a label must be known to count")
+    run: str = Field(description="name of this monitoring run, part of the paths it writes")
+
+
+class Outputs(StepModel):
+    outcomes_uri: str
+    matured: int
+    unmatured: int
+    without_label: int
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    """Save predictions with the labels known at `as_of`, and count those that are not, yet or ever.
+
+    Raises:
+        MissingData: if the predictions or the window's data are not there.
+        InvalidInput: if a prediction is of no example of the window.
+        CorruptData: if an example appears twice.
+    """
+    from pipelines.monitoring.outcomes import join_labels, maturity_counts
+    from pipelines.offline.frames import load_examples
+
+    predictions = context.data.store.read_table(inputs.predictions_uri)
+    examples = load_examples(context, context.window(inputs.start, inputs.end))
+    outcomes = join_labels(predictions, examples, inputs.as_of, context.usecase.maturity)
+    counts = maturity_counts(outcomes)
+    uri = context.data.uri("outcomes", inputs.run, "outcomes.parquet")
+    context.data.store.write_table(uri, outcomes.drop_columns(["status"]))
+    return Outputs(outcomes_uri=uri, **counts)

@@ -1,0 +1,46 @@
+"""How good the scores of a window were, against those of the model's test window."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from pipelines.metrics.scores import measure
+from pipelines.monitoring.predictions import SCORE
+from pipelines.usecase import LABEL
+
+Metrics = dict[str, float | None]
+METRICS = ("roc_auc", "log_loss", "brier", "calibration_gap")
+
+
+def labelled(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame[LABEL].notna()]
+
+
+def has_both_classes(frame: pd.DataFrame) -> bool:
+    return labelled(frame)[LABEL].nunique() == 2
+
+
+def performance(frame: pd.DataFrame) -> Metrics:
+    """Metrics over the labelled rows; None where one is not defined (no rows, one class only).
+
+    `mean_score` is also over the labelled rows, so that it can be held against `base_rate`.
+    """
+    rows = labelled(frame)
+    label, score = rows[LABEL].to_numpy(np.float64), rows[SCORE].to_numpy(np.float64)
+    if not len(rows):
+        return dict.fromkeys((*METRICS, "mean_score", "base_rate"))
+    measured = measure(label, score)
+    metrics = {name: defined(measured[name]) for name in METRICS}
+    return {**metrics, "mean_score": defined(score.mean()), "base_rate": defined(label.mean())}
+
+
+def difference(minuend: float | None, subtrahend: float | None) -> float | None:
+    """None where either is not known."""
+    return None if minuend is None or subtrahend is None else minuend - subtrahend
+
+
+def defined(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,98 @@
+"""Report drift and performance of a monitored window against the model's test window."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from pipelines.errors import InvalidInput, MissingData
+from pipelines.steps import Instant, StepModel
+from pipelines.usecase import DAY, LABEL
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+
+class Inputs(StepModel):
+    outcomes_uri: str = Field(description="predictions with matured labels, as written by join_outcomes")
+    evaluation_uri: str = Field(description="folder of the model's evaluation; its scored.parquet is the reference")
+    as_of: Instant = Field(description="instant whose knowledge the outcomes hold")
+    model_version: str = Field(description="registered version of the monitored model")
+    run: str = Field(description="name of this monitoring run, part of the paths it writes")
+    track: bool = Field(default=False, description="also log the report to MLflow")
+
+
+class Outputs(StepModel):
+    report_uri: str
+    quality_uri: str | None
+    summary_uri: str
+    metrics: dict[str, float | None]
+    run_id: str | None
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    """Measure, then save the Evidently reports (HTML, self-contained) and a summary (JSON).
+
+    Raises:
+        MissingData: if outcomes or reference are not there, or empty.
+        InvalidInput: if the outcomes are of another model version or lack a column.
+    """
+    from pipelines.monitoring.drift import measure_drift, quality_html, sample
+    from pipelines.monitoring.predictions import MODEL_VERSION, SCORE
+    from pipelines.monitoring.summary import summarize, tracked_metrics
+
+    store = context.data.store
+    model_inputs = context.usecase.model_inputs
+    columns = [*model_inputs.names, LABEL, SCORE]
+    current = read_frame(inputs.outcomes_uri, [*columns, DAY, MODEL_VERSION], context)
+    reference = read_frame(f"{inputs.evaluation_uri}/scored.parquet", columns, context)
+    others = sorted(set(current[MODEL_VERSION]) - {inputs.model_version})
+    if others:
+        raise InvalidInput(
+            f"{inputs.outcomes_uri} holds scores of version {', '.join(map(str, others))}, not {inputs.model_version}; "
+            "score the window with the version that is monitored"
+        )
+
+    rows = context.params.monitoring.drift_sample
+    sides = sample(current, rows), sample(reference, rows)
+    drift = measure_drift(*sides, model_inputs)
+    quality = quality_html(*sides)
+    summary = summarize(current, reference, drift, model_inputs, inputs.as_of, inputs.model_version)
+
+    folder = context.data.uri("monitoring", inputs.run)
+    uris = {name: f"{folder}/{name}" for name in ("drift.html", "quality.html", "summary.json")}
+    store.write_bytes(uris["drift.html"], drift.html)
+    store.write_json(uris["summary.json"], summary)
+    if quality is None:
+        store.delete(uris["quality.html"])
+    else:
+        store.write_bytes(uris["quality.html"], quality)
+    metrics = tracked_metrics(summary)
+    run_id = None
+    if inputs.track:
+        files = {"drift.html": drift.html, "summary.json": store.read_bytes(uris["summary.json"])}
+        run_id = context.tracker.log_report(
+            run=inputs.run,
+            model_version=inputs.model_version,
+            metrics={name: value for name, value in metrics.items() if value is not None},
+            files=files if quality is None else {**files, "quality.html": quality},
+        )
+    return Outputs(
+        report_uri=uris["drift.html"],
+        quality_uri=None if quality is None else uris["quality.html"],
+        summary_uri=uris["summary.json"],
+        metrics=metrics,
+        run_id=run_id,
+    )
+
+
+def read_frame(uri: str, columns: list[str], context: Context) -> Any:
+    """A table's columns as a pandas frame; never empty."""
+    table = context.data.store.read_table(uri)
+    missing = [column for column in columns if column not in table.column_names]
+    if missing:
+        raise InvalidInput(f"{uri} lacks the columns {', '.join(missing)}; run the step that writes it again")
+    if table.num_rows == 0:
+        raise MissingData(f"{uri} has no rows; there is nothing to compare, so choose another window")
+    return table.select(columns).to_pandas()

@@ -1,0 +1,63 @@
+"""Whether a monitored model should be retrained. Drift alone never retrains: season is not incident."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+from pipelines.monitoring.summary import tracked_metrics
+from pipelines.verdict import Finding, Gate, Verdict
+
+
+class Retraining(StrEnum):
+    RETRAIN = "RETRAIN"
+    KEEP = "KEEP"
+    HOLD = "HOLD"
+
+
+def decide(summary: Mapping[str, Any], gates: Sequence[Gate], min_labelled: int) -> tuple[Retraining, list[str]]:
+    """The verdict on a summary, with reasons.
+
+    HOLD where too few rows are labelled; else RETRAIN where a gate rejects; else HOLD where a gate's metric is missing
+    or there is no gate; else KEEP.
+    """
+    version = summary["model_version"]
+    n_labelled = summary.get("n_labelled")
+    if n_labelled is None or not math.isfinite(n_labelled) or n_labelled < min_labelled:
+        shown = "an unknown number of" if n_labelled is None else f"only {n_labelled:g}"
+        return Retraining.HOLD, [
+            f"There are {shown} matured labels in the window and min_labelled asks for {min_labelled}, so version "
+            f"{version} cannot be judged yet; run again with a later as_of or a longer window.",
+            drift_context(summary),
+        ]
+    findings = [gate.check(tracked_metrics(summary)) for gate in gates]
+    rejected = [finding for finding in findings if finding.verdict is Verdict.REJECT]
+    held = [finding for finding in findings if finding.verdict is Verdict.HOLD]
+    if rejected:
+        verdict = Retraining.RETRAIN
+        reasons = [f"Version {version} should be retrained: {f.reason}, over {n_labelled} labels." for f in rejected]
+    elif held or not findings:
+        verdict = Retraining.HOLD
+        reasons = []
+    else:
+        verdict = Retraining.KEEP
+        reasons = [f"Version {version} can stay: {f.reason}, over {n_labelled} labels." for f in findings]
+    reasons += [unknown(finding) for finding in held]
+    if not findings:
+        reasons.append("No gate is given; name at least one in monitoring.retrain_when_failing.")
+    return verdict, [*reasons, drift_context(summary)]
+
+
+def unknown(finding: Finding) -> str:
+    return f"A gate cannot be checked: {finding.reason}; look at the window's labels and scores and report it again."
+
+
+def drift_context(summary: Mapping[str, Any]) -> str:
+    """What drifted, for the reader; it bears on no verdict."""
+    share, columns = summary.get("drift_share"), list(summary.get("drifted_columns") or ())
+    if share is None:
+        return "Drift was not measured; it bears on no verdict."
+    named = f" ({', '.join(columns[:5])}{' and others' if len(columns) > 5 else ''})" if columns else ""
+    return f"{share:.0%} of the model inputs drifted{named}; drift alone never retrains."

@@ -1,0 +1,55 @@
+"""Score the examples of a window as a model would have scored them then."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from pipelines.errors import MissingData
+from pipelines.steps import Instant, StepModel
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+
+class Inputs(StepModel):
+    start: date = Field(description="first local day to score")
+    end: date = Field(description="day after the last one")
+    as_of: Instant = Field(description="instant whose knowledge is used; later predictions are left out")
+    model_uri: str = Field(description="folder of the model, with model.onnx and model.json")
+    model_version: str = Field(description="registered version of the model, written beside each score")
+    run: str = Field(description="name of this monitoring run, part of the paths it writes")
+
+
+class Outputs(StepModel):
+    predictions_uri: str
+    rows: int
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    """Read point-in-time features, score them, save predictions without any label.
+
+    Raises:
+        MissingData: if the window has no example by `as_of`, or the model is not there.
+        CheckFailed: if a score is missing, not a number, or no probability.
+    """
+    from pipelines.monitoring.predictions import made_by, prediction_table, service_of
+    from pipelines.offline.frames import feature_frame, load_examples
+    from pipelines.scorer import load_scorer
+
+    window = context.window(inputs.start, inputs.end)
+    store = context.data.store
+    scorer = load_scorer(store, inputs.model_uri)
+    examples = made_by(load_examples(context, window), inputs.as_of)
+    if examples.num_rows == 0:
+        raise MissingData(
+            f"no example from {inputs.start} to {inputs.end} was to be predicted by {inputs.as_of.isoformat()}; "
+            "validate the window or choose a later as_of"
+        )
+    frame = feature_frame(context, examples, service_of(inputs.model_uri, scorer.model.card))
+    table = prediction_table(examples, frame, scorer.score(frame), context.usecase.model_inputs, inputs.model_version)
+    uri = context.data.uri("predictions", inputs.run, "predictions.parquet")
+    store.write_table(uri, table)
+    return Outputs(predictions_uri=uri, rows=table.num_rows)

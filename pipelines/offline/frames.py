@@ -1,0 +1,64 @@
+"""Frames that models read: examples with their features as known at the instant of prediction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from feast.errors import FeatureServiceNotFoundException
+
+from pipelines.context import Context
+from pipelines.errors import InvalidInput
+from pipelines.usecase import PREDICTED_AT, Tables, UseCase
+from pipelines.windows import Window
+
+if TYPE_CHECKING:
+    from pipelines.store import Layout
+
+
+def read_tables(data: Layout, usecase: UseCase, names: set[str], window: Window) -> Tables:
+    """Validated tables by name: the window's days of the daily ones, reference tables whole."""
+    return {
+        table.name: data.read("validated", table.name, window.start, window.end)
+        if table.daily
+        else data.read_reference("validated", table.name)
+        for table in usecase.tables
+        if table.name in names
+    }
+
+
+def load_examples(context: Context, window: Window) -> pa.Table:
+    """The examples of a window, from validated tables."""
+    names = {table.name for table in context.usecase.tables}
+    return context.usecase.examples(read_tables(context.data, context.usecase, names, window), window)
+
+
+def feature_frame(context: Context, examples: pa.Table, service: str) -> pd.DataFrame:
+    """The examples with every model input, point-in-time correct.
+
+    Stored features are read through Feast as of each row's PREDICTED_AT; request features are computed by the use case.
+    Numeric inputs come as float32 with NaN for missing, categorical ones as strings with None.
+
+    Raises:
+        InvalidInput: if the feature service is not registered or a model input comes from nowhere.
+    """
+    try:
+        features = context.feast.get_feature_service(service)
+    except FeatureServiceNotFoundException:
+        raise InvalidInput(f"feature service {service!r} is not registered; run apply_features first") from None
+    rows = examples.to_pandas()
+    provided = {feature.name for view in features.feature_view_projections for feature in view.features}
+    entities = rows.drop(columns=[column for column in rows.columns if column in provided])
+    joined = context.feast.get_historical_features(
+        entity_df=entities.rename(columns={PREDICTED_AT: "event_timestamp"}), features=features
+    ).to_df()
+    frame = context.usecase.request_features(joined.rename(columns={"event_timestamp": PREDICTED_AT}))
+    inputs = context.usecase.model_inputs
+    missing = [name for name in inputs.names if name not in frame.columns]
+    if missing:
+        raise InvalidInput(f"model inputs {missing} come neither from {service} nor from the request; declare them")
+    numeric = {name: frame[name].astype("float32") for name in inputs.numeric}
+    categorical = {name: frame[name].astype(object).where(frame[name].notna(), None) for name in inputs.categorical}
+    return frame.assign(**numeric, **categorical).replace({np.inf: np.nan, -np.inf: np.nan})

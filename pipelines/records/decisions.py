@@ -1,0 +1,94 @@
+"""Decisions: every verdict of a gate, with the reasons and the evidence it rests on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+METADATA = sa.MetaData()
+DECISIONS = sa.Table(
+    "decisions",
+    METADATA,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("usecase", sa.String(64), nullable=False, index=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("as_of", sa.String(32), nullable=False),
+    sa.Column("verdict", sa.String(16), nullable=False),
+    sa.Column("reasons", sa.JSON, nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One verdict.
+
+    Attributes:
+        kind: what was decided: validate, parity, gate, retrain.
+        as_of: the instant whose knowledge it rests on.
+        subject: what it was about (JSON-able); the id is a hash of it, so deciding twice records once.
+    """
+
+    usecase: str
+    kind: str
+    as_of: datetime
+    verdict: str
+    reasons: tuple[str, ...]
+    subject: dict[str, Any]
+    evidence: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        identity = json.dumps(
+            [self.usecase, self.kind, self.as_of.isoformat(), self.subject], sort_keys=True, default=str
+        )
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+class Records:
+    """The records database: SQLite on a laptop, PostgreSQL in production, by URI."""
+
+    def __init__(self, uri: str) -> None:
+        url = sa.make_url(uri)
+        if url.get_backend_name() == "sqlite" and url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        self.engine = sa.create_engine(url)
+        METADATA.create_all(self.engine)
+
+    def record(self, decision: Decision) -> str:
+        """Write a decision, or replace the one with the same subject, and give its id."""
+        row = {
+            "id": decision.id,
+            "usecase": decision.usecase,
+            "kind": decision.kind,
+            "as_of": decision.as_of.isoformat(),
+            "verdict": decision.verdict,
+            "reasons": list(decision.reasons),
+            "evidence": {"subject": decision.subject, **decision.evidence},
+        }
+        dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
+        insert = dialect.insert(DECISIONS).values(row)
+        changed = {name: insert.excluded[name] for name in ("verdict", "reasons", "evidence")}
+        with self.engine.begin() as connection:
+            connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=changed))
+        return decision.id
+
+    def decision(self, decision_id: str) -> dict[str, Any] | None:
+        with self.engine.connect() as connection:
+            row = connection.execute(sa.select(DECISIONS).where(DECISIONS.c.id == decision_id)).mappings().first()
+        return dict(row) if row else None
+
+    def decisions(self, usecase: str, kind: str | None = None) -> list[dict[str, Any]]:
+        """Decisions of a use case, in order of `as_of`."""
+        query = sa.select(DECISIONS).where(DECISIONS.c.usecase == usecase).order_by(DECISIONS.c.as_of, DECISIONS.c.id)
+        if kind:
+            query = query.where(DECISIONS.c.kind == kind)
+        with self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]

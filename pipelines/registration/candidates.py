@@ -1,0 +1,82 @@
+"""Candidates of a gate and the choice among them: pure functions over metrics and findings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.verdict import Finding, Gate, Verdict, overall
+
+RANKED_BY = "log_loss"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model with its evaluation.
+
+    Attributes:
+        metrics: of the evaluation; None or absent where undefined.
+    """
+
+    family: str
+    model_uri: str
+    sha256: str
+    evaluation_uri: str
+    training_set_uri: str
+    metrics: Mapping[str, float | None]
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the metric by which candidates are compared is a number."""
+        value = self.metrics.get(RANKED_BY)
+        return value is not None and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate with what every gate saw."""
+
+    candidate: Candidate
+    findings: tuple[Finding, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Over the findings; a candidate that cannot be ranked never passes."""
+        verdict = overall(self.findings)
+        return Verdict.HOLD if verdict is Verdict.PASS and not self.candidate.ranked else verdict
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it does not pass, or everything that it passed."""
+        failed = [f.reason for f in self.findings if f.verdict is not Verdict.PASS]
+        if not self.candidate.ranked:
+            failed.append(f"{RANKED_BY} is missing or not finite, so it cannot be compared with others")
+        return tuple(f"{self.candidate.family}: {why}" for why in failed or [f.reason for f in self.findings])
+
+    def evidence(self) -> dict[str, Any]:
+        return {
+            "family": self.candidate.family,
+            "model_uri": self.candidate.model_uri,
+            "sha256": self.candidate.sha256,
+            "evaluation_uri": self.candidate.evaluation_uri,
+            "metrics": dict(self.candidate.metrics),
+            "verdict": self.verdict.value,
+            "findings": [finding.model_dump(mode="json") for finding in self.findings],
+        }
+
+
+def check(candidate: Candidate, gates: Sequence[Gate], metrics: Mapping[str, float | None]) -> Judged:
+    return Judged(candidate, tuple(gate.check(metrics) for gate in gates))
+
+
+def best(judged: Sequence[Judged]) -> Judged | None:
+    """Among those that pass, the one with the lowest log loss; None where none passes."""
+    passing = [j for j in judged if j.verdict is Verdict.PASS]
+    return min(passing, key=lambda j: (j.candidate.metrics[RANKED_BY], j.candidate.family), default=None)
+
+
+def none_passes(judged: Sequence[Judged]) -> Verdict:
+    """REJECT if every candidate is rejected; HOLD if one merely lacks evidence, since it might be good."""
+    return Verdict.REJECT if all(j.verdict is Verdict.REJECT for j in judged) else Verdict.HOLD

@@ -1,0 +1,43 @@
+"""A candidate against the champion, on the candidate's own test rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipelines.errors import InvalidInput
+from pipelines.metrics.scores import Sample, differences, jsonable
+from pipelines.scorer import load_scorer
+from pipelines.store import Store
+from pipelines.usecase import DAY, LABEL
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Metrics of the champion and, as `METRIC_delta`, candidate minus champion; or why there are none."""
+
+    sha256: str | None
+    metrics: dict[str, float | None]
+    deltas: dict[str, float | None]
+    problem: str | None = None
+
+
+def compare(scored: pd.DataFrame, champion_uri: str, store: Store, bins: int, resamples: int, seed: int) -> Comparison:
+    """Score the champion on the rows that the candidate scored.
+
+    A champion that cannot be read, or reads other columns, gives a comparison without numbers: its gates then hold.
+
+    Args:
+        scored: the candidate's test frame with its `score`.
+    """
+    try:
+        champion = load_scorer(store, champion_uri)
+        theirs = champion.score(scored)
+    except InvalidInput as error:
+        return Comparison(None, {}, {}, f"the champion cannot be scored on these rows: {error}")
+    days = scored[DAY].astype(str)
+    ours = Sample.of(scored[LABEL], scored["score"], days, bins)
+    other = Sample.of(scored[LABEL], theirs, days, bins)
+    deltas = differences(ours, other, resamples, seed)
+    return Comparison(champion.model.sha256, jsonable(other.measure()), jsonable(deltas))

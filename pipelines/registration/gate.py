@@ -1,0 +1,101 @@
+"""Choose the best candidate that passes the floors and hold it against the champion: PASS, HOLD or REJECT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from pipelines.errors import InvalidInput
+from pipelines.steps import Instant, StepModel
+from pipelines.verdict import Verdict
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+
+class Inputs(StepModel):
+    evaluation_uris: list[str] = Field(min_length=1, description="folders of the candidates' evaluations")
+    champion_uri: str | None = Field(
+        None, description="folder of the champion's model; none where there is no champion"
+    )
+    as_of: Instant = Field(description="the instant whose knowledge the candidates were trained on")
+    run: str = Field(min_length=1, description="the caller's name for this training run")
+
+
+class Outputs(StepModel):
+    verdict: Verdict
+    reasons: list[str]
+    family: str | None
+    model_uri: str | None
+    evaluation_uri: str | None
+    training_set_uri: str
+    decision_id: str
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    from pipelines.records import Decision
+    from pipelines.registration.candidates import Judged, best, check, none_passes
+    from pipelines.registration.champion import compare
+    from pipelines.registration.evaluation import candidate, read_evaluation, read_scored, require_current
+
+    store, rules, settings = context.data.store, context.params.gate, context.params.evaluation
+    candidates, evaluations = [], {}
+    for uri in inputs.evaluation_uris:
+        evaluation, model = read_evaluation(store, uri)
+        require_current(model, inputs.as_of)
+        candidates.append(candidate(uri, evaluation, model))
+        evaluations[uri] = evaluation
+    sets = sorted({one.training_set_uri for one in candidates})
+    if len(sets) > 1:
+        raise InvalidInput(
+            f"the candidates come from different training sets ({', '.join(sets)}); compare like with like"
+        )
+
+    judged = [check(one, rules.floors, one.metrics) for one in candidates]
+    chosen = best(judged)
+    comparison = None
+    if chosen and inputs.champion_uri:
+        one = chosen.candidate
+        scored = read_scored(store, one.evaluation_uri, evaluations[one.evaluation_uri])
+        seed = context.params.training.seed
+        comparison = compare(scored, inputs.champion_uri, store, settings.calibration_bins, settings.bootstrap, seed)
+        against = check(one, rules.against_champion, comparison.deltas)
+        chosen = Judged(one, chosen.findings + against.findings)
+
+    verdict = chosen.verdict if chosen else none_passes(judged)
+    reasons = (
+        list(chosen.reasons) if chosen else [why for j in judged if j.verdict is not Verdict.PASS for why in j.reasons]
+    )
+    if comparison and comparison.problem:
+        reasons.append(comparison.problem)
+    if chosen and not inputs.champion_uri:
+        reasons.append("there is no champion to compare with")
+    decision_id = context.records.record(
+        Decision(
+            usecase=context.usecase.name,
+            kind="gate",
+            as_of=inputs.as_of,
+            verdict=verdict.value,
+            reasons=tuple(reasons),
+            subject={
+                "run": inputs.run,
+                "candidates": sorted(c.sha256 for c in candidates),
+                "champion": inputs.champion_uri,
+            },
+            evidence={
+                "candidates": [j.evidence() for j in judged],
+                "chosen": chosen.evidence() if chosen else None,
+                "champion": {"uri": inputs.champion_uri, **vars(comparison)} if comparison else None,
+            },
+        )
+    )
+    return Outputs(
+        verdict=verdict,
+        reasons=reasons,
+        family=chosen.candidate.family if chosen else None,
+        model_uri=chosen.candidate.model_uri if chosen else None,
+        evaluation_uri=chosen.candidate.evaluation_uri if chosen else None,
+        training_set_uri=sets[0],
+        decision_id=decision_id,
+    )

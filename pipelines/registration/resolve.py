@@ -1,0 +1,42 @@
+"""Find the registered version that has an alias or a number, and where its files lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from pipelines.errors import MissingData
+from pipelines.steps import StepModel
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+
+class Inputs(StepModel):
+    alias: str = Field("champion", min_length=1, description="alias of the version; not read where a version is given")
+    version: str | None = Field(None, description="number of the version")
+
+
+class Outputs(StepModel):
+    version: str | None = Field(description="none where no version has the alias")
+    model_uri: str | None
+    evaluation_uri: str | None
+    training_set_uri: str | None
+    sha256: str | None
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    found = context.tracker.resolve(alias=inputs.alias, version=inputs.version)
+    if found is None and inputs.version is not None:
+        known = ", ".join(v.version for v in context.tracker.versions()) or "none"
+        raise MissingData(f"{context.usecase.name} has no version {inputs.version}; there are: {known}")
+    if found is None:
+        return Outputs(version=None, model_uri=None, evaluation_uri=None, training_set_uri=None, sha256=None)
+    return Outputs(
+        version=found.version,
+        model_uri=found.model_uri,
+        evaluation_uri=found.evaluation_uri,
+        training_set_uri=found.training_set_uri,
+        sha256=found.sha256,
+    )

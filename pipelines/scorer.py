@@ -1,0 +1,140 @@
+"""A model as data: one ONNX graph and its model.json, verified and scored. A leaf: imports no training library."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipelines.errors import CorruptData, InvalidInput
+from pipelines.store import Store
+
+GRAPH = "model.onnx"
+CARD = "model.json"
+BATCH = 50_000  # rows scored at once, to bound memory
+
+
+@dataclass(frozen=True)
+class Model:
+    """The files of a model folder, known to belong together.
+
+    Attributes:
+        card: model.json: family, inputs, sha256, params, seed, training_set, environment.
+        graph: the bytes of model.onnx.
+    """
+
+    uri: str
+    card: Mapping[str, Any]
+    graph: bytes
+
+    @property
+    def sha256(self) -> str:
+        return str(self.card["sha256"][GRAPH])
+
+
+def read_model(store: Store, uri: str) -> Model:
+    """Read a model folder and check the graph against its card.
+
+    Raises:
+        MissingData: if a file is not there.
+        CorruptData: if the graph is not the one that the card names.
+    """
+    location = uri.rstrip("/")
+    card = store.read_json(f"{location}/{CARD}")
+    graph = store.read_bytes(f"{location}/{GRAPH}")
+    try:
+        promised = str(card["sha256"][GRAPH])
+        numeric, categorical = card["inputs"]["numeric"], card["inputs"]["categorical"]
+    except (KeyError, TypeError) as error:
+        raise CorruptData(f"{location}/{CARD} lacks {error}; train the model anew") from None
+    if not (isinstance(numeric, list) and isinstance(categorical, list)):
+        raise CorruptData(f"{location}/{CARD} does not list the model's inputs; train the model anew")
+    found = hashlib.sha256(graph).hexdigest()
+    if found != promised:
+        raise CorruptData(
+            f"{location}/{GRAPH} has sha256 {found[:12]}, but {CARD} names {promised[:12]}; restore it or train anew"
+        )
+    return Model(location, card, graph)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores frames with one model.
+
+    Attributes:
+        threads: of one call within onnxruntime; 0 lets it take every core.
+    """
+
+    model: Model
+    threads: int = 0
+
+    @property
+    def numeric(self) -> tuple[str, ...]:
+        return tuple(self.model.card["inputs"]["numeric"])
+
+    @property
+    def categorical(self) -> tuple[str, ...]:
+        return tuple(self.model.card["inputs"]["categorical"])
+
+    @cached_property
+    def session(self) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = 3
+        try:
+            return onnxruntime.InferenceSession(self.model.graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions share no public base
+            raise CorruptData(f"{self.model.uri}/{GRAPH} cannot be loaded ({error}); train the model anew") from error
+
+    def score(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Probability of label 1 for each row: (N,) float64 in [0, 1].
+
+        Args:
+            frame: has every input column; numbers may be NaN, strings may be null.
+
+        Raises:
+            InvalidInput: naming the columns that are missing or not numbers.
+        """
+        numeric, categorical = model_arrays(frame, self.numeric, self.categorical)
+        batches = [
+            self.session.run(
+                ["score"], {"numeric": numeric[at : at + BATCH], "categorical": categorical[at : at + BATCH]}
+            )[0]
+            for at in range(0, len(frame), BATCH)
+        ]
+        return np.concatenate(batches).astype(np.float64) if batches else np.zeros(0)
+
+
+def load_scorer(store: Store, uri: str, threads: int = 0) -> Scorer:
+    """The scorer of a model folder; raises as `read_model`."""
+    return Scorer(read_model(store, uri), threads)
+
+
+def model_arrays(
+    frame: pd.DataFrame, numeric: tuple[str, ...], categorical: tuple[str, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.object_]]:
+    """The inputs of a graph: numeric (N, n) float32 with NaN for missing, categorical (N, m) str with "" for missing.
+
+    Raises:
+        InvalidInput: naming the columns that are missing or not numbers.
+    """
+    missing = [name for name in (*numeric, *categorical) if name not in frame.columns]
+    if missing:
+        raise InvalidInput(
+            f"the frame lacks the model's inputs {', '.join(missing)}; build features with these columns"
+        )
+    try:
+        numbers = frame[list(numeric)].to_numpy(dtype=np.float32, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"a numeric input is not a number ({error}); the model reads {', '.join(numeric)}") from None
+    strings = np.empty((len(frame), len(categorical)), dtype=object)
+    for position, name in enumerate(categorical):
+        strings[:, position] = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
+    return np.ascontiguousarray(numbers), strings

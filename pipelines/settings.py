@@ -1,0 +1,65 @@
+"""Places and secrets, from the environment. Science is in params.yaml; nothing has a home in both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipelines.errors import InvalidInput
+
+
+class Settings(BaseSettings):
+    """Where things lie. Every default is embedded: local files and SQLite under `home`."""
+
+    model_config = SettingsConfigDict(env_prefix="FLIGHTDECK_", frozen=True, extra="ignore")
+
+    home: Path = Path("var")
+    params: str = "params.yaml"  # one file per use case, separated by os.pathsep
+    store_uri: str = ""
+    records_uri: str = ""
+    mlflow_uri: str = ""
+    feast_registry: str = ""
+    feast_online: str = ""
+    dvc_remote: str = ""
+
+    @property
+    def root(self) -> Path:
+        return self.home.expanduser().absolute()
+
+    @property
+    def store(self) -> str:
+        return self.store_uri or str(self.home.expanduser() / "data")  # a relative home keeps paths relative
+
+    @property
+    def records(self) -> str:
+        return self.records_uri or f"sqlite:///{self.root / 'records.db'}"
+
+    @property
+    def mlflow(self) -> str:
+        return self.mlflow_uri or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def versions_remote(self) -> str:
+        return self.dvc_remote or str(self.root / "dvc-remote")
+
+    def registry_path(self, usecase: str) -> str:
+        return self.feast_registry or str(self.root / "feast" / usecase / "registry.db")
+
+    def online_path(self, usecase: str) -> str:
+        return self.feast_online or str(self.root / "feast" / usecase / "online.db")
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings of this process.
+
+    Raises:
+        InvalidInput: naming the variable that cannot be used.
+    """
+    try:
+        return Settings(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "FLIGHTDECK_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise InvalidInput(f"{name}={first['input']!r}: {first['msg']}; correct or unset it") from None

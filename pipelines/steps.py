@@ -1,0 +1,124 @@
+"""The registry of steps: the one door by which Airflow, DVC, the command line and the tests enter.
+
+A step is a module with `Inputs`, `Outputs` (pydantic models, JSON-able) and `run(inputs, context) -> Outputs`. It
+imports nothing heavy at the top, so that listing the steps and parsing the DAGs stay cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+
+from pipelines.errors import InvalidInput
+from pipelines.params import first_problem
+from pipelines.windows import midnight
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+
+class StepModel(BaseModel):
+    """Base of every `Inputs` and `Outputs`: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+def _day_begins(value: Any, info: ValidationInfo) -> Any:
+    """A local day stands for the instant at which it begins in the use case's zone."""
+    zone = (info.context or {}).get("timezone")
+    if zone is None or isinstance(value, datetime):
+        return value
+    try:
+        return midnight(value if isinstance(value, date) else date.fromisoformat(value), zone)
+    except (TypeError, ValueError):
+        return value
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_day_begins)]
+
+
+class StepModule(Protocol):
+    Inputs: type[StepModel]
+    Outputs: type[StepModel]
+
+    @staticmethod
+    def run(inputs: Any, context: Context) -> StepModel: ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """A registered step.
+
+    Attributes:
+        name: as used on the command line, in dvc.yaml and for Airflow tasks.
+        module: where it lives.
+        desk: whether it has a stage in dvc.yaml; the others change shared places (online store, registry).
+    """
+
+    name: str
+    module: str
+    desk: bool = True
+
+    def load(self) -> StepModule:
+        return importlib.import_module(self.module)  # type: ignore[return-value]
+
+    @property
+    def summary(self) -> str:
+        """First line of the module's docstring."""
+        return (importlib.import_module(self.module).__doc__ or "").strip().split("\n")[0]
+
+
+STEPS: Mapping[str, Step] = {
+    step.name: step
+    for step in (
+        Step("ingest", "pipelines.ingestion.ingest"),
+        Step("snapshot", "pipelines.ingestion.snapshot"),
+        Step("validate", "pipelines.validation.validate"),
+        Step("build_features", "pipelines.features.build"),
+        Step("apply_features", "pipelines.features.apply"),
+        Step("materialize", "pipelines.features.materialize", desk=False),
+        Step("check_parity", "pipelines.features.check_parity", desk=False),
+        Step("build_training_set", "pipelines.features.training_set"),
+        Step("train", "pipelines.training.train"),
+        Step("evaluate", "pipelines.training.evaluate"),
+        Step("gate", "pipelines.registration.gate"),
+        Step("register", "pipelines.registration.register", desk=False),
+        Step("resolve_model", "pipelines.registration.resolve", desk=False),
+        Step("score", "pipelines.monitoring.score"),
+        Step("join_outcomes", "pipelines.monitoring.join_outcomes"),
+        Step("report_drift", "pipelines.monitoring.report_drift"),
+        Step("decide_retraining", "pipelines.monitoring.decide"),
+    )
+}
+
+
+def find(name: str) -> Step:
+    try:
+        return STEPS[name]
+    except KeyError:
+        raise InvalidInput(f"step {name!r} is unknown; choose from {', '.join(STEPS)}") from None
+
+
+def parse_inputs(step: Step, raw: Mapping[str, Any], timezone: str) -> StepModel:
+    """Check raw values against the step's `Inputs`; a day given for an `Instant` begins in `timezone`.
+
+    Raises:
+        InvalidInput: naming the first value that does not fit.
+    """
+    try:
+        return step.load().Inputs.model_validate(dict(raw), context={"timezone": timezone})
+    except ValidationError as error:
+        raise InvalidInput(f"{step.name}: {first_problem(error)}") from None
+
+
+def execute(name: str, raw: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Run a step on JSON-able inputs and give its JSON-able outputs."""
+    step = find(name)
+    inputs = parse_inputs(step, raw, context.usecase.timezone)
+    outputs = step.load().run(inputs, context)
+    return outputs.model_dump(mode="json")

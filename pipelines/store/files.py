@@ -1,0 +1,106 @@
+"""Files behind one interface: atomic, byte-deterministic writes over file:// and any fsspec URI such as s3://."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from pipelines.errors import CorruptData, MissingData
+
+
+class Store:
+    """A tree of files under `root`.
+
+    A file appears whole or not at all: it is written beside the tree (in `.tmp/`) and renamed into place, or, on an
+    object store, put in one piece. The same content always gives the same bytes.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.fs, path = fsspec.core.url_to_fs(root)
+        self.local = isinstance(self.fs, LocalFileSystem)
+        # A relative root gives relative URIs, so that what the desk writes has the same bytes in every clone.
+        self.root = root if self.local and "://" not in root else path
+
+    def uri(self, *parts: str) -> str:
+        """The full URI of a place in the tree."""
+        path = "/".join((self.root.rstrip("/"), *parts))
+        return path if self.local else str(self.fs.unstrip_protocol(path))
+
+    def exists(self, uri: str) -> bool:
+        return bool(self.fs.exists(uri))
+
+    def names(self, folder: str) -> list[str]:
+        """File names directly in a folder, sorted; none where there is no folder."""
+        if not self.fs.exists(folder):
+            return []
+        return sorted(path.rsplit("/", 1)[-1] for path in self.fs.ls(folder, detail=False, refresh=True))
+
+    def delete(self, uri: str) -> None:
+        if self.fs.exists(uri):
+            self.fs.rm(uri, recursive=True)
+
+    def write_bytes(self, uri: str, content: bytes) -> str:
+        """Write `content` atomically and give its sha256."""
+        if self.local:
+            path = self.fs._strip_protocol(uri)
+            beside = f"{self.root}/.tmp/{hashlib.sha256(path.encode()).hexdigest()[:16]}.{os.getpid()}"
+            os.makedirs(os.path.dirname(beside), exist_ok=True)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(beside, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        else:
+            self.fs.pipe_file(uri, content)
+        return hashlib.sha256(content).hexdigest()
+
+    def read_bytes(self, uri: str) -> bytes:
+        try:
+            return bytes(self.fs.cat_file(uri))
+        except FileNotFoundError:
+            raise MissingData(f"{uri} does not exist; run the step that writes it") from None
+
+    def write_json(self, uri: str, value: Any) -> str:
+        return self.write_bytes(uri, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+
+    def read_json(self, uri: str) -> Any:
+        content = self.read_bytes(uri)
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise CorruptData(f"{uri} is not JSON ({error}); write it anew") from None
+
+    def write_table(self, uri: str, table: pa.Table) -> str:
+        """Write one Parquet file and give its sha256."""
+        sink = io.BytesIO()
+        pq.write_table(table.combine_chunks(), sink, compression="zstd")
+        return self.write_bytes(uri, sink.getvalue())
+
+    def read_table(self, uri: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read one Parquet file.
+
+        Raises:
+            MissingData: if there is no such file.
+            CorruptData: if it is no whole Parquet file.
+        """
+        content = self.read_bytes(uri)
+        try:
+            return pq.read_table(io.BytesIO(content), columns=columns)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise CorruptData(
+                f"{uri} is not a whole Parquet file ({error}); delete it and run its step again"
+            ) from None
+
+    def read_tables(self, uris: Iterable[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """Several files of one schema, one after the other."""
+        return pa.concat_tables([self.read_table(uri, columns) for uri in uris], promote_options="permissive")

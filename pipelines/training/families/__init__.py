@@ -1,0 +1,56 @@
+"""Model families, one a file, loaded when asked for.
+
+A family's module has `fit(train, validation, inputs, settings, seed) -> Fitted` and `LIBRARIES`, the distributions
+whose versions decide what a fit gives. The same frames, settings and seed give the same bytes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from pipelines.errors import InvalidInput
+from pipelines.params import FAMILIES
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from pipelines.usecase import ModelInputs
+
+MODULES = {name: f"{__name__}.{name}" for name in FAMILIES}
+
+
+class Fitted(Protocol):
+    """A fitted estimator."""
+
+    def predict(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Probability of label 1, (N,), from the library that fitted the model."""
+
+    def to_onnx(self) -> bytes:
+        """The same function as one graph (see `pipelines.training.onnx_graph`)."""
+
+
+class Family(Protocol):
+    LIBRARIES: tuple[str, ...]
+
+    def fit(
+        self, train: pd.DataFrame, validation: pd.DataFrame, inputs: ModelInputs, settings: Any, seed: int
+    ) -> Fitted:
+        """Fit on `train`; `validation` may only decide when to stop.
+
+        Args:
+            settings: the family's section of params.yaml.
+        """
+
+
+def load_family(name: str) -> Family:
+    """The module of a family.
+
+    Raises:
+        InvalidInput: naming the families there are.
+    """
+    if name not in MODULES:
+        raise InvalidInput(f"family {name!r} is unknown; choose from {', '.join(MODULES)}")
+    return cast(Family, importlib.import_module(MODULES[name]))

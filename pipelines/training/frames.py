@@ -1,0 +1,61 @@
+"""Frames of a training set, read back as they were written."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.errors import CorruptData, InvalidInput
+from pipelines.store import Store
+from pipelines.usecase import LABEL, ModelInputs
+
+MANIFEST = "manifest.json"
+
+
+def read_manifest(store: Store, training_set_uri: str) -> Mapping[str, Any]:
+    """manifest.json of a training set.
+
+    Raises:
+        MissingData, CorruptData: if it is not there or lacks a key.
+    """
+    manifest = store.read_json(f"{training_set_uri.rstrip('/')}/{MANIFEST}")
+    wanted = {"as_of", "data_version", "feature_service", "registry_hash", "windows", "model_inputs", "sha256"}
+    lacking = wanted - set(manifest) if isinstance(manifest, dict) else wanted
+    if lacking:
+        raise CorruptData(f"{training_set_uri}/{MANIFEST} lacks {', '.join(sorted(lacking))}; build the set anew")
+    return dict(manifest)
+
+
+def model_inputs(manifest: Mapping[str, Any]) -> ModelInputs:
+    declared = manifest["model_inputs"]
+    return ModelInputs(tuple(declared["numeric"]), tuple(declared["categorical"]))
+
+
+def read_frame(store: Store, training_set_uri: str, name: str, manifest: Mapping[str, Any]) -> pd.DataFrame:
+    """One of train, validation and test.
+
+    Raises:
+        CorruptData: if the file is not the one that the manifest names.
+        InvalidInput: if it has no row, or labels other than 0 and 1.
+    """
+    uri = f"{training_set_uri.rstrip('/')}/{name}.parquet"
+    content = store.read_bytes(uri)
+    if hashlib.sha256(content).hexdigest() != manifest["sha256"].get(name):
+        raise CorruptData(f"{uri} is not the file that {MANIFEST} names; build the training set anew")
+    try:
+        frame: pd.DataFrame = pq.read_table(io.BytesIO(content)).to_pandas()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise CorruptData(f"{uri} is not a whole Parquet file ({error}); build the training set anew") from None
+    if not len(frame):
+        raise InvalidInput(f"{uri} has no row; widen the window of {name}, or move as_of")
+    if not frame[LABEL].isin([0.0, 1.0]).all():
+        raise InvalidInput(
+            f"{uri} has labels other than 0 and 1 in {LABEL!r}; only known labels belong in a training set"
+        )
+    return frame

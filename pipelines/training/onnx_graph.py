@@ -1,0 +1,81 @@
+"""The ONNX graph around every family: the same two inputs, the same encoding of strings, the same output.
+
+Inputs are `numeric` float32 (N, n), NaN for missing, and `categorical` string (N, m), "" for missing; the output is
+`score` float32 (N,). A family adds the nodes between `numeric` with `rows` (int64 (N, m), rows of the vocabulary's
+table) and its probability, (N, 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from pipelines.training.preprocessing import Vocabulary
+
+ML = "ai.onnx.ml"
+OPSET, ML_OPSET, IR = 20, 3, 10  # the oldest that have StringConcat and typed LabelEncoder
+
+
+@dataclass
+class Graph:
+    """Nodes and constants under construction, named in order, so that equal graphs have equal bytes."""
+
+    nodes: list[NodeProto] = field(default_factory=list)
+    constants: list[TensorProto] = field(default_factory=list)
+
+    def constant(self, value: NDArray[Any], name: str) -> str:
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def add(self, operator: str, *inputs: str, output: str = "", domain: str = "", **attributes: Any) -> str:
+        """Append a node and give the name of its output."""
+        name = output or f"{operator.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, domain=domain, **attributes))
+        return name
+
+
+def encode_strings(graph: Graph, vocabulary: Vocabulary) -> str:
+    """Add the nodes from `categorical` to `rows`: one lookup for all columns, each string marked with its column."""
+    marks = [f"{column}=" for column in range(len(vocabulary.values))]
+    graph.constant(np.array(marks, dtype=object), "marks")
+    known = [(mark + value, n + 1) for mark, column in zip(marks, vocabulary.values, strict=True)
+             for n, value in enumerate(("", *column))]  # fmt: skip
+    marked = graph.add("StringConcat", "marks", "categorical")
+    within = graph.add(
+        "LabelEncoder",
+        marked,
+        domain=ML,
+        keys_strings=[key for key, _ in known],
+        values_int64s=[row for _, row in known],
+        default_int64=0,
+    )
+    offsets = graph.constant(np.array(vocabulary.offsets, dtype=np.int64), "offsets")
+    return graph.add("Add", within, offsets, output="rows")
+
+
+def finish(graph: Graph, probability: str, numeric: int, categorical: int) -> bytes:
+    """The bytes of the checked model whose `score` is `probability`, flattened."""
+    shape = graph.constant(np.array([-1], dtype=np.int64), "flat")
+    graph.add("Reshape", probability, shape, output="score")
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "model",
+            [
+                helper.make_tensor_value_info("numeric", TensorProto.FLOAT, ["N", numeric]),
+                helper.make_tensor_value_info("categorical", TensorProto.STRING, ["N", categorical]),
+            ],
+            [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"])],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(ML, ML_OPSET)],
+        ir_version=IR,
+        producer_name="flightdeck",
+    )
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))

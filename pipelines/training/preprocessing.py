@@ -1,0 +1,116 @@
+"""What is learnt about the inputs before a model is fitted: the vocabulary of strings, the scale of numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipelines.scorer import model_arrays
+from pipelines.usecase import ModelInputs
+
+RARE = 10  # a string seen less often is treated as unseen, so that models learn what unseen means
+SPREAD = 8.0  # standardised numbers are held within this many standard deviations
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A frame as a model reads it: numeric (N, n), and rows (N, m) of the vocabulary's table."""
+
+    numeric: NDArray[np.float32]
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Strings of the categorical inputs. Each column owns consecutive rows of one table: unseen, missing, its values.
+
+    Attributes:
+        values: per column, the strings that have a row, sorted. The missing string ("") is never among them.
+    """
+
+    values: tuple[tuple[str, ...], ...]
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Row of the table where each column begins, which is its row for unseen strings; the next is for missing."""
+        sizes = [len(column) + 2 for column in self.values]
+        return tuple(int(n) for n in np.cumsum([0, *sizes[:-1]])) if sizes else ()
+
+    @property
+    def size(self) -> int:
+        return sum(len(column) + 2 for column in self.values)
+
+    @classmethod
+    def fit(cls, categorical: NDArray[np.object_], rare: int = RARE) -> Vocabulary:
+        """Keep the strings seen at least `rare` times in (N, m) strings."""
+        columns = (pd.Series(categorical[:, column]).value_counts() for column in range(categorical.shape[1]))
+        return cls(tuple(tuple(sorted(str(v) for v, n in c.items() if v != "" and n >= rare)) for c in columns))
+
+    def rows(self, categorical: NDArray[np.object_]) -> NDArray[np.int64]:
+        """(N, m) strings to (N, m) rows of the table."""
+        found = np.empty(categorical.shape, dtype=np.int64)
+        for column, (values, offset) in enumerate(zip(self.values, self.offsets, strict=True)):
+            known = pd.Index(["", *values], dtype=object)
+            found[:, column] = known.get_indexer(pd.Index(categorical[:, column], dtype=object)) + 1 + offset
+        return found
+
+
+def arrays(frame: pd.DataFrame, inputs: ModelInputs, vocabulary: Vocabulary) -> Arrays:
+    numeric, categorical = model_arrays(frame, inputs.numeric, inputs.categorical)
+    return Arrays(numeric, vocabulary.rows(categorical))
+
+
+def fit_vocabulary(frame: pd.DataFrame, inputs: ModelInputs) -> Vocabulary:
+    return Vocabulary.fit(model_arrays(frame, (), inputs.categorical)[1])
+
+
+def ordered_codes(rows: NDArray[np.int64], labels: NDArray[np.float64], vocabulary: Vocabulary, prior: float) -> Any:
+    """A number for each row of the vocabulary's table, so that a tree can split strings by how often they end in 1.
+
+    Codes count up, per column, by the mean label in training, smoothed by `prior` rows of the overall mean. A row that
+    training never met (unseen strings, often also missing ones) is NaN, which trees send the way of missing numbers.
+
+    Args:
+        rows: (N, m), of the training frame. labels: (N,).
+
+    Returns:
+        (vocabulary.size,) float32.
+    """
+    codes = np.full(vocabulary.size, np.nan, dtype=np.float32)
+    for column, (values, offset) in enumerate(zip(vocabulary.values, vocabulary.offsets, strict=True)):
+        size = len(values) + 2
+        seen = np.bincount(rows[:, column] - offset, minlength=size)
+        positive = np.bincount(rows[:, column] - offset, labels, minlength=size)
+        mean = (positive + prior * labels.mean()) / (seen + prior)
+        known = np.flatnonzero(seen[1:]) + 1  # row 0, unseen strings, stays NaN also where rare strings fell on it
+        ranked = known[np.argsort(mean[known], kind="stable")]
+        codes[offset + ranked] = np.arange(len(ranked), dtype=np.float32)
+    return codes
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Standardisation of the numeric inputs by mean and deviation, each (n,), of the finite training values.
+
+    Attributes:
+        gaps: positions of the inputs that were missing somewhere in training, and so get an indicator.
+    """
+
+    mean: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+    gaps: tuple[int, ...]
+
+    @classmethod
+    def fit(cls, numeric: NDArray[np.float32]) -> Scale:
+        finite = np.isfinite(numeric)
+        count = np.maximum(finite.sum(axis=0), 1)
+        values = np.where(finite, numeric, 0.0).astype(np.float64)
+        mean = values.sum(axis=0) / count
+        variance = np.where(finite, (values - mean) ** 2, 0.0).sum(axis=0) / count
+        deviation = np.sqrt(variance)
+        gaps = tuple(int(n) for n in np.flatnonzero(np.isnan(numeric).any(axis=0)))
+        return cls(mean.astype(np.float32), np.where(deviation > 1e-12, deviation, 1.0).astype(np.float32), gaps)

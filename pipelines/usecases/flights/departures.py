@@ -1,0 +1,64 @@
+"""Flights with their instants: when each departs and lands by schedule and in fact, in UTC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from pipelines.usecase import Tables
+
+# Four destinations are not in the airports table.
+ZONES = {"BQN": "America/Puerto_Rico", "PSE": "America/Puerto_Rico", "SJU": "America/Puerto_Rico"} | {
+    "STT": "America/St_Thomas"
+}
+
+DEPARTURES = """
+create temp view departures as
+with scheduled as (
+    select f.*,
+        time_hour + to_minutes(minute) as sched_dep_at,
+        timezone('America/New_York', local_day::timestamp) as day_began_at,
+        timezone(
+            coalesce(a.tzone, z.tzone),
+            local_day::timestamp + to_minutes(sched_arr_time // 100 * 60 + sched_arr_time % 100)
+        ) as arr_that_day
+    from flights f left join airports a on a.faa = f.dest left join zones z on z.faa = f.dest
+),
+timed as (
+    select *,
+        case when arr_that_day > sched_dep_at then arr_that_day else arr_that_day + interval 1 day end as sched_arr_at
+    from scheduled
+)
+select *,
+    -- A record belongs to its local day: nothing of it counts before that day begins, however early it left.
+    greatest(sched_dep_at + to_minutes(dep_delay), day_began_at) as dep_at,
+    greatest(sched_arr_at + to_minutes(arr_delay), day_began_at) as arr_at
+from timed
+"""
+
+
+def connect(tables: Tables) -> duckdb.DuckDBPyConnection:
+    """A connection that sees the tables, in New York time, with the view `departures` where there are flights."""
+    connection = duckdb.connect()
+    connection.execute("set timezone = 'America/New_York'")
+    for name, table in tables.items():
+        connection.register(name, table)
+    if "flights" in tables:
+        values = ", ".join(f"('{faa}', '{zone}')" for faa, zone in ZONES.items())
+        connection.execute(f"create temp view zones as select * from (values {values}) as zones (faa, tzone)")
+        connection.execute(DEPARTURES)
+    return connection
+
+
+def query(sql: str, tables: Tables, parameters: dict[str, Any]) -> pa.Table:
+    """Run one query over the tables. Local days and hours are New York's; instants come back in UTC."""
+    used = {name: value for name, value in parameters.items() if f"${name}" in sql}
+    with connect(tables) as connection:
+        result = connection.sql(sql, params=used).to_arrow_table()
+    fields = [
+        field.with_type(pa.timestamp("us", "UTC")) if pa.types.is_timestamp(field.type) else field
+        for field in result.schema
+    ]
+    return result.cast(pa.schema(fields))

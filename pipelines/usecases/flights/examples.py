@@ -1,0 +1,27 @@
+"""What is predicted, when, and what came of it."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from pipelines.usecase import Tables
+from pipelines.usecases.flights.departures import query
+from pipelines.windows import Window
+
+EXAMPLES = """
+select
+    concat_ws(':', local_day, carrier || flight, origin || '-' || dest, sched_dep_time) as example_id,
+    sched_dep_at - interval 1 hour as predicted_at,
+    local_day,
+    (arr_delay >= 15)::double as label,
+    case when arr_delay is not null then arr_at end as label_known_at,
+    carrier, origin, dest, tailnum, sched_dep_at, sched_arr_at, distance::float as distance
+from departures
+where local_day >= $start and local_day < $end
+order by predicted_at, example_id
+"""
+
+
+def examples(tables: Tables, window: Window) -> pa.Table:
+    """Every flight of the window; the label is null for cancelled and diverted ones, which never get one."""
+    return query(EXAMPLES, tables, {"start": window.start, "end": window.end})

@@ -1,0 +1,137 @@
+"""Every bad row of a row-level expectation, as a boolean mask.
+
+Great Expectations counts the unexpected rows of a batch but lists only a part of them. These masks restate its pandas
+semantics in full: nulls are ignored (except by not-null), both sides of a duplicate are bad, and a pair with one value
+missing is bad. The count of each mask is held against the count that Great Expectations gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pipelines.errors import InvalidInput
+
+Kwargs = Mapping[str, Any]
+Mask = npt.NDArray[np.bool_]
+
+
+def bad_rows(frame: pd.DataFrame, expectation: str, kwargs: Kwargs) -> Mask:
+    """The rows of `frame` that do not meet an expectation.
+
+    Args:
+        frame: the batch, one row a record.
+        expectation: its type, such as `expect_column_values_to_be_between`.
+        kwargs: its arguments, as in its configuration; defaults may be left out.
+
+    Raises:
+        InvalidInput: if the type, or an argument such as `row_condition`, has no translation.
+    """
+    require_translation(expectation, kwargs)
+    return MASKS[expectation](frame, kwargs)
+
+
+def require_translation(expectation: str, kwargs: Kwargs) -> None:
+    """Raises InvalidInput where the bad rows of an expectation cannot be told one by one."""
+    if expectation not in MASKS:
+        raise InvalidInput(
+            f"{expectation} cannot quarantine rows; use one of {', '.join(sorted(MASKS))}, "
+            "or give it the severity critical or warning"
+        )
+    if kwargs.get("row_condition"):
+        raise InvalidInput(
+            f"{expectation} has a row_condition, which quarantine does not support; "
+            "drop it, or give the expectation the severity critical or warning"
+        )
+
+
+def null(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
+    return _column(frame, kwargs).isna().to_numpy(dtype=bool)
+
+
+def outside_range(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
+    values = _column(frame, kwargs)
+    low, high = (_bound(values, kwargs.get(name)) for name in ("min_value", "max_value"))
+    present = values.notna()
+    values = values[present]
+    inside = pd.Series(True, index=values.index)
+    if low is not None:
+        inside &= (values > low) if kwargs.get("strict_min") else (values >= low)
+    if high is not None:
+        inside &= (values < high) if kwargs.get("strict_max") else (values <= high)
+    return _spread(present, ~inside)
+
+
+def outside_set(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
+    values = _column(frame, kwargs)
+    if kwargs.get("value_set") is None:
+        return np.zeros(len(frame), dtype=bool)
+    present = values.notna()
+    return _spread(present, ~values[present].isin(kwargs["value_set"]))
+
+
+def unlike_regex(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
+    values = _column(frame, kwargs)
+    present = values.notna()
+    return _spread(present, ~values[present].astype(str).str.contains(kwargs["regex"]).astype(bool))
+
+
+def duplicate(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
+    values = _column(frame, kwargs)
+    present = values.notna()
+    return _spread(present, values[present].duplicated(keep=False))
+
+
+def compound_duplicate(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
+    columns = frame[list(kwargs["column_list"])]
+    counted = _counted(columns, kwargs.get("ignore_row_if") or "all_values_are_missing")
+    return _spread(counted, columns[counted].duplicated(keep=False))
+
+
+def not_greater(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
+    pair = frame[[kwargs["column_A"], kwargs["column_B"]]]
+    counted = _counted(pair, kwargs.get("ignore_row_if") or "both_values_are_missing")
+    a, b = (pair.loc[counted, kwargs[side]] for side in ("column_A", "column_B"))
+    return _spread(counted, ~((a >= b) if kwargs.get("or_equal") else (a > b)))
+
+
+MASKS: Mapping[str, Callable[[pd.DataFrame, Kwargs], Mask]] = {
+    "expect_column_values_to_not_be_null": null,
+    "expect_column_values_to_be_between": outside_range,
+    "expect_column_values_to_be_in_set": outside_set,
+    "expect_column_values_to_match_regex": unlike_regex,
+    "expect_column_values_to_be_unique": duplicate,
+    "expect_compound_columns_to_be_unique": compound_duplicate,
+    "expect_column_pair_values_a_to_be_greater_than_b": not_greater,
+}
+
+
+def _column(frame: pd.DataFrame, kwargs: Kwargs) -> pd.Series:
+    name: str = kwargs["column"]
+    return frame[name]
+
+
+def _bound(values: pd.Series, bound: Any) -> Any:
+    """A bound of the type of the values: dates may be written as text."""
+    return pd.Timestamp(bound) if isinstance(bound, str) and pd.api.types.is_datetime64_any_dtype(values) else bound
+
+
+def _counted(columns: pd.DataFrame, ignore_row_if: str) -> pd.Series:
+    """Which rows an expectation over several columns looks at."""
+    missing = columns.isna()
+    if ignore_row_if in ("all_values_are_missing", "both_values_are_missing"):
+        return ~missing.all(axis=1)
+    if ignore_row_if in ("any_value_is_missing", "either_value_is_missing"):
+        return ~missing.any(axis=1)
+    return pd.Series(True, index=columns.index)
+
+
+def _spread(counted: pd.Series, bad: pd.Series) -> Mask:
+    """A mask over all rows from one over the counted rows; rows not counted are not bad."""
+    mask = np.zeros(len(counted), dtype=bool)
+    mask[counted.to_numpy(dtype=bool)] = bad.to_numpy(dtype=bool)
+    return mask

@@ -1,0 +1,151 @@
+"""A table's expectations, and what Great Expectations says of them on one batch.
+
+Severity is ours and stands in an expectation's `meta`, beside a short reason code:
+
+- critical: a failure stops the chain (the default);
+- quarantine: a failure sets the bad rows apart; only expectations that judge row by row;
+- warning: a failure is reported.
+
+An expectation with `mostly` fails, and so quarantines, only when fewer rows than that share meet it.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+
+from pipelines.errors import InvalidInput
+from pipelines.validation.masks import require_translation
+
+if TYPE_CHECKING:
+    from great_expectations.expectations.expectation import Expectation
+
+POSITION = "position"  # Great Expectations returns results in an order of its own
+
+
+class Severity(StrEnum):
+    CRITICAL = "critical"
+    QUARANTINE = "quarantine"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Check:
+    """An expectation as declared.
+
+    Attributes:
+        type: such as `expect_column_values_to_be_between`.
+        reason: short code, written beside quarantined rows.
+    """
+
+    expectation: Expectation
+    type: str
+    kwargs: Mapping[str, Any]
+    severity: Severity
+    reason: str
+
+    @property
+    def title(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.kwargs.items())
+        return f"{self.type}({arguments})"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What Great Expectations saw.
+
+    Attributes:
+        success: whether the expectation was met; never true where it could not be evaluated.
+        error: why it could not be evaluated, else None.
+        observed: its figures: element_count, unexpected_count, observed_value and the like.
+    """
+
+    check: Check
+    success: bool
+    error: str | None
+    observed: Mapping[str, Any]
+
+
+def quiet() -> None:
+    """Keep Great Expectations from logging hundreds of lines, from its import on."""
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+
+
+def declared(table: str, expectations: Iterable[Expectation]) -> list[Check]:
+    """The checks of a table.
+
+    Raises:
+        InvalidInput: if a severity is unknown, or a quarantine expectation does not judge row by row.
+    """
+    return [_check(table, expectation) for expectation in expectations]
+
+
+def _check(table: str, expectation: Expectation) -> Check:
+    configuration = expectation.configuration
+    meta = expectation.meta or {}
+    severity = meta.get("severity", Severity.CRITICAL)
+    if severity not in set(Severity):
+        raise InvalidInput(
+            f"{table}: {configuration.type} has severity {severity!r}; choose from {', '.join(Severity)}"
+        )
+    if severity == Severity.QUARANTINE:
+        try:
+            require_translation(configuration.type, configuration.kwargs)
+        except InvalidInput as error:
+            raise InvalidInput(f"{table}: {error}") from None
+    reason = str(meta.get("reason") or configuration.type.removeprefix("expect_"))
+    if "," in reason:
+        raise InvalidInput(f"{table}: reason {reason!r} of {configuration.type} has a comma; use a short code without")
+    return Check(expectation, configuration.type, dict(configuration.kwargs), Severity(severity), reason)
+
+
+def batch_frame(table: pa.Table) -> pd.DataFrame:
+    """A table as Great Expectations handles it fast: 64-bit numbers and nanosecond timestamps are vectorised by it,
+    everything else is judged value by value."""
+    frame: pd.DataFrame = table.to_pandas(coerce_temporal_nanoseconds=True)
+    wide = {
+        name: "float64" if dtype.kind == "f" else "int64"
+        for name, dtype in frame.dtypes.items()
+        if dtype in ("float16", "float32", "int8", "int16", "int32", "uint8", "uint16", "uint32")
+    }
+    return frame.astype(wide)
+
+
+def evaluate(frame: pd.DataFrame, checks: Sequence[Check]) -> list[Result]:
+    """Run the checks on one batch, in the order of `checks`; a check without a result counts as an error."""
+    numbered = [c.expectation.copy(update={"id": None, "meta": {POSITION: n}}) for n, c in enumerate(checks)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = _validate(frame, numbered)
+    found = {result["expectation_config"]["meta"][POSITION]: result for result in results}
+    return [_result(check, found.get(n)) for n, check in enumerate(checks)]
+
+
+def _validate(frame: pd.DataFrame, expectations: list[Expectation]) -> list[dict[str, Any]]:
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    asset = context.data_sources.add_pandas("memory").add_dataframe_asset("table")
+    batch = asset.add_batch_definition_whole_dataframe("window").get_batch({"dataframe": frame})
+    suite = gx.ExpectationSuite(name="suite", expectations=expectations)
+    validated: Any = batch.validate(suite, result_format="BASIC")
+    return list(validated.to_json_dict()["results"])
+
+
+def _result(check: Check, found: Mapping[str, Any] | None) -> Result:
+    if found is None:
+        return Result(check, False, "Great Expectations gave no result for it", {})
+    info = found["exception_info"]
+    # Where a metric raised, the information is keyed by metric.
+    raised = [i for i in (info, *info.values()) if isinstance(i, dict) and i.get("raised_exception")]
+    observed = {name: value for name, value in found["result"].items() if not name.startswith("partial_")}
+    error = str(raised[0].get("exception_message") or "it raised an exception") if raised else None
+    return Result(check, found["success"] is True and error is None, error, observed)

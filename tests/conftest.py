@@ -1,0 +1,117 @@
+"""Shared fixtures: contexts over temporary folders, and chains that have already run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.context import Context, build_context
+from pipelines.steps import execute
+from pipelines.windows import midnight
+
+ROOT = Path(__file__).parent.parent
+TOY = ROOT / "tests" / "toy" / "params.yaml"
+
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+
+
+def tree_hashes(folder: Path) -> dict[str, str]:
+    """sha256 of every file under a folder, by relative path."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No setting of the machine reaches a test."""
+    for name in [name for name in os.environ if name.startswith("FLIGHTDECK_")]:
+        monkeypatch.delenv(name)
+    yield
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Context:
+    """The toy use case over an empty home."""
+    return build_context(TOY, tmp_path / "home")
+
+
+@pytest.fixture
+def flights(tmp_path: Path) -> Context:
+    """The flights over an empty home."""
+    return build_context(ROOT / "params.yaml", tmp_path / "home")
+
+
+def run_data(context: Context, start: date, end: date) -> dict[str, dict[str, Any]]:
+    """The data chain, step by step, as the data DAG runs it."""
+    window = {"start": start.isoformat(), "end": end.isoformat()}
+    as_of = midnight(end, context.usecase.timezone).isoformat()
+    outputs: dict[str, dict[str, Any]] = {}
+    outputs["ingest"] = execute("ingest", window, context)
+    outputs["snapshot"] = execute("snapshot", {}, context)
+    outputs["validate"] = execute("validate", window, context)
+    outputs["build_features"] = execute("build_features", window, context)
+    outputs["apply_features"] = execute("apply_features", {}, context)
+    outputs["materialize"] = execute("materialize", {"as_of": as_of}, context)
+    outputs["check_parity"] = execute("check_parity", {"as_of": outputs["materialize"]["as_of"]}, context)
+    return outputs
+
+
+def run_training(context: Context, as_of: date, run: str, data_version: str, **train: Any) -> dict[str, Any]:
+    """The training chain, as the training DAG runs it; outputs by step, lists for mapped ones."""
+    instant = midnight(as_of, context.usecase.timezone).isoformat()
+    families = train.pop("families", context.params.training.families)
+    made = execute("build_training_set", {"as_of": instant, "data_version": data_version, "run": run}, context)
+    shared = {"training_set_uri": made["training_set_uri"], "run": run}
+    budget = {"trials": 1, "seed": 1, **train}
+    trained = [execute("train", {**shared, **budget, "family": family}, context) for family in families]
+    evaluated = [execute("evaluate", {**shared, "model_uri": model["model_uri"]}, context) for model in trained]
+    uris = [evaluation["evaluation_uri"] for evaluation in evaluated]
+    champion = execute("resolve_model", {"alias": "champion"}, context)
+    gate = {"evaluation_uris": uris, "champion_uri": champion["model_uri"], "as_of": instant, "run": run}
+    gated = execute("gate", gate, context)
+    chosen = {key: gated[key] for key in ("verdict", "decision_id", "model_uri", "evaluation_uri")}
+    shared = {"training_set_uri": made["training_set_uri"], "evaluation_uris": uris}
+    registered = execute("register", {**chosen, **shared}, context)
+    return {"training_set": made, "train": trained, "evaluate": evaluated, "gate": gated, "register": registered}
+
+
+def run_monitoring(context: Context, start: date, end: date, as_of: date, run: str) -> dict[str, dict[str, Any]]:
+    """The monitoring chain, as the monitoring DAG runs it."""
+    instant = midnight(as_of, context.usecase.timezone).isoformat()
+    window = {"start": start.isoformat(), "end": end.isoformat(), "as_of": instant}
+    model = execute("resolve_model", {"alias": "champion"}, context)
+    named = {"run": run, "model_version": model["version"]}
+    scored = execute("score", {**window, **named, "model_uri": model["model_uri"]}, context)
+    joined = execute("join_outcomes", {**window, "run": run, "predictions_uri": scored["predictions_uri"]}, context)
+    report = {"outcomes_uri": joined["outcomes_uri"], "evaluation_uri": model["evaluation_uri"], "as_of": instant}
+    reported = execute("report_drift", {**named, **report}, context)
+    decide = {"summary_uri": reported["summary_uri"], "model_version": model["version"]}
+    decided = execute("decide_retraining", {**window, **decide}, context)
+    return {"score": scored, "join_outcomes": joined, "report_drift": reported, "decide_retraining": decided}
+
+
+@pytest.fixture(scope="session")
+def toy_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which the toy's data chain has run over all its days. Read only."""
+    home = tmp_path_factory.mktemp("toy")
+    context = build_context(TOY, home)
+    run_data(context, context.usecase.start, context.usecase.end)
+    return home
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[Path], Context]:
+    """A context of the toy over a private copy of a home."""
+    import shutil
+
+    def copy(home: Path) -> Context:
+        shutil.copytree(home, tmp_path / "copy")
+        return build_context(TOY, tmp_path / "copy")
+
+    return copy

@@ -1,0 +1,3 @@
+from tests.airflow_fixtures import airflow, load
+
+__all__ = ["airflow", "load"]

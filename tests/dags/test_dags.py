@@ -1,0 +1,152 @@
+"""The DAG files: what they declare, what they import, and that they hold every registered step."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, TOY
+
+FLIGHTS = ROOT / "params.yaml"
+HEAVY = {
+    "pandas",
+    "numpy",
+    "pyarrow",
+    "duckdb",
+    "sklearn",
+    "torch",
+    "mlflow",
+    "feast",
+    "great_expectations",
+    "evidently",
+}
+HEAVY |= {"onnx", "onnxruntime", "dvc"}
+Load = Callable[..., Any]
+
+
+def test_every_use_case_gets_its_own_dags(load: Load) -> None:
+    bag = load(FLIGHTS, TOY)
+    assert set(bag.dags) == {
+        f"{name}_{part}" for name in ("flights", "pumps") for part in ("data", "training", "monitoring")
+    }
+    for dag_id, dag in bag.dags.items():
+        assert dag.tags == {dag_id.split("_")[0]}
+        for other in {"flights", "pumps"} - dag.tags:
+            assert other not in json.dumps([asset.uri for task in dag.tasks for asset in task.outlets])
+
+
+def test_forms_are_typed_and_described(load: Load) -> None:
+    for dag in load(FLIGHTS).dags.values():
+        for name in dag.params:
+            schema = dag.params.get_param(name).schema
+            assert {"type", "title"} <= set(schema), (dag.dag_id, name)
+            assert dag.params.get_param(name).description, (dag.dag_id, name)
+    training = load(FLIGHTS).dags["flights_training"].params
+    assert training.get_param("families").schema["items"]["enum"] == ["hist_gradient_boosting", "mlp"]
+    with pytest.raises(Exception, match="is not one of"):
+        training.get_param("families").resolve(["prophet"])
+    with pytest.raises(Exception, match="less than the minimum"):
+        training.get_param("trials").resolve(0)
+
+
+def test_schedules_are_the_params(load: Load) -> None:
+    bag = load(FLIGHTS)
+    assert bag.dags["flights_data"].schedule.expression == "0 0 * * *"
+    assert bag.dags["flights_data"].timezone.name == "America/New_York"
+    assert {dag.catchup for dag in bag.dags.values()} == {False}
+
+
+def test_parsing_imports_no_data_or_ml_library() -> None:
+    """In a fresh process, against what importing Airflow's parser alone brings."""
+    script = """
+import json, sys, time
+sys.path.insert(0, sys.argv[1])
+from airflow.dag_processing.dagbag import DagBag
+import airflow.sdk, pydantic, pydantic_settings, yaml
+before = set(sys.modules)
+started = time.perf_counter()
+bag = DagBag(sys.argv[1])
+seconds = time.perf_counter() - started
+brought = {name.partition(".")[0] for name in set(sys.modules) - before}
+stats = {stat.file: round(stat.duration.total_seconds(), 3) for stat in bag.dagbag_stats}
+print(json.dumps({"errors": bag.import_errors, "dags": sorted(bag.dags), "brought": sorted(brought), "stats": stats}))
+"""
+    env = {**os.environ, "FLIGHTDECK_PARAMS": str(FLIGHTS), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(ROOT / "dags")],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seen = json.loads(done.stdout.strip().splitlines()[-1])
+    print("parse seconds by file:", seen["stats"])
+    assert not seen["errors"] and len(seen["dags"]) == 3
+    assert not HEAVY & set(seen["brought"])
+
+
+def test_unknown_keys_of_a_run_are_refused() -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    import bridge
+
+    bridge.refuse_unknown({"start": 1}, ["start", "end"])
+    bridge.refuse_unknown(None, ["start"])
+    with pytest.raises(AirflowFailException, match=r"unknown keys .*\['stat'\]; known are \['end', 'start'\]"):
+        bridge.refuse_unknown({"stat": 1}, ["start", "end"])
+
+
+def run_with(params: dict[str, Any], interval: tuple[datetime, datetime] | None = None) -> dict[str, Any]:
+    start, end = interval or (None, None)
+    return {"params": params, "dag_run": SimpleNamespace(data_interval_start=start, data_interval_end=end)}
+
+
+def test_windows_come_from_the_form_or_the_data_interval() -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    import bridge
+
+    zone = "America/New_York"
+    interval = (datetime(2013, 3, 10, 5, tzinfo=UTC), datetime(2013, 3, 11, 4, tzinfo=UTC))
+    form = {"start": "2013-01-01", "end": "2013-02-01"}
+    assert str(bridge.chosen_window(run_with({}, interval), zone).start) == "2013-03-10"
+    assert bridge.chosen_window(run_with({}, interval), zone).end_at == interval[1]
+    assert str(bridge.chosen_window(run_with(form, interval), zone).end) == "2013-02-01"
+    for params, message in (
+        ({}, "no data interval; give start and end"),
+        ({"start": "2013-01-01"}, "give both, or neither"),
+        ({"start": "2013-02-01", "end": "2013-01-01"}, "holds no day"),
+    ):
+        with pytest.raises(AirflowFailException, match=message):
+            bridge.chosen_window(run_with(params), zone)
+    with pytest.raises(AirflowFailException, match="no data interval"):  # a manual run's is an instant
+        bridge.chosen_window(run_with({}, (interval[0], interval[0])), zone)
+
+
+def test_of_several_asset_events_the_newest_counts() -> None:
+    import bridge
+
+    def event(hour: int) -> Any:
+        moment = datetime(2013, 1, 1, hour, tzinfo=UTC)
+        return SimpleNamespace(timestamp=moment, extra={"as_of": hour}, asset=SimpleNamespace(name="features"))
+
+    assert bridge.newest_event({"features": [event(3), event(1)], "retrain": [event(2)]}) == {"as_of": 3}
+    assert bridge.newest_event({}) is None
+
+
+def test_a_run_writes_under_a_name_that_retries_share() -> None:
+    import bridge
+
+    as_of = datetime(2013, 9, 1, 4, tzinfo=UTC)
+    assert bridge.run_name(as_of, "manual__1") == bridge.run_name(as_of, "manual__1")
+    assert bridge.run_name(as_of, "manual__1").startswith("20130901-")
+    assert bridge.run_name(as_of, "manual__1") != bridge.run_name(as_of, "manual__2")

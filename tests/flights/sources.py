@@ -1,0 +1,36 @@
+"""Altered copies of the flights' source, as a folder that `source.path` can name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from pipelines.usecase import UseCase, load_usecase
+from pipelines.usecases.flights.source import SCHEMAS, bundled
+from pipelines.windows import Window
+
+USECASE: UseCase = load_usecase("pipelines.usecases.flights")
+
+
+def tables(start: date, end: date) -> dict[str, pa.Table]:
+    window = Window(start, end, USECASE.timezone)
+    return {table.name: USECASE.read(table, window, None) for table in USECASE.tables}
+
+
+def write_source(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame], end: str) -> Path:
+    """The bundled source with `change` applied to the flights before `end` (YYYY-MM-DD); later ones are left out."""
+    folder.mkdir(parents=True)
+    for name in SCHEMAS:
+        if name != "flights":
+            (folder / f"{name}.csv").write_bytes((bundled() / f"{name}.csv").read_bytes())
+    flights = pd.read_csv(bundled() / "flights.csv.zip", dtype={"arr_delay": "Int64", "dep_delay": "Int64"} | OPTIONAL)
+    day = pd.to_datetime(flights[["year", "month", "day"]])
+    change(flights[day < end].copy()).to_csv(folder / "flights.csv", index=False)
+    return folder
+
+
+OPTIONAL = dict.fromkeys(("dep_time", "arr_time", "air_time"), "Int64")

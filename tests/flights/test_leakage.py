@@ -1,0 +1,62 @@
+"""With labels and delays permuted in the raw records, nothing is left to learn: validation ROC AUC falls to chance."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.metrics import roc_auc_score
+
+from pipelines.context import Context, build_context
+from pipelines.scorer import load_scorer
+from pipelines.steps import execute
+from pipelines.usecase import LABEL
+from pipelines.windows import midnight
+from tests.conftest import ROOT
+from tests.flights.sources import write_source
+
+START, END = date(2013, 1, 1), date(2013, 4, 20)
+
+
+def permuted(flights: pd.DataFrame) -> pd.DataFrame:
+    """The flights with every outcome dealt to another flight; the outcome of one stays together."""
+    outcome = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"]
+    order = np.random.default_rng(1).permutation(len(flights))
+    return flights.assign(**{column: flights[column].array[order] for column in outcome})
+
+
+def context_over(tmp_path: Path, source: Path | None) -> Context:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["source"]["path"] = str(source) if source else None
+    params["splits"] |= {"train_days": 60, "validation_days": 20, "test_days": 15}
+    params["training"]["hist_gradient_boosting"] |= {"max_iter": 60}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    return build_context(tmp_path / "params.yaml", tmp_path / "home")
+
+
+def validation_auc(context: Context) -> float:
+    window = {"start": str(START), "end": str(END)}
+    for step in ("ingest", "validate", "build_features"):
+        execute(step, window, context)
+    execute("apply_features", {}, context)
+    as_of = midnight(END - timedelta(1), context.usecase.timezone).isoformat()
+    made = execute("build_training_set", {"as_of": as_of, "data_version": "permuted", "run": "leak"}, context)
+    shared = {"training_set_uri": made["training_set_uri"], "run": "leak", "trials": 1, "seed": 1}
+    model = execute("train", {**shared, "family": "hist_gradient_boosting"}, context)
+    frame = context.data.store.read_table(f"{made['training_set_uri']}/validation.parquet").to_pandas()
+    scorer = load_scorer(context.data.store, model["model_uri"])
+    return float(roc_auc_score(frame[LABEL], scorer.score(frame)))
+
+
+def test_permuted_outcomes_leave_chance(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "source", permuted, str(END))
+    assert validation_auc(context_over(tmp_path, source)) == pytest.approx(0.5, abs=0.03)
+
+
+def test_true_outcomes_leave_much_more(tmp_path: Path) -> None:
+    """The same chain on the same days, so that the test above has something to lose."""
+    assert validation_auc(context_over(tmp_path, None)) > 0.65

@@ -1,0 +1,70 @@
+"""What pip is configured with reaches uv, and the compiled pins fit every machine."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from infra.install import REPO, handed_over, portable
+
+
+@pytest.mark.parametrize("level", ["global", "install", ":env:"])
+def test_find_links_of_every_level_reach_uv(tmp_path: Path, level: str) -> None:
+    assert handed_over(f"{level}.find-links='{tmp_path}'\n", {}) == {"UV_FIND_LINKS": str(tmp_path)}
+
+
+def test_a_variable_outranks_the_install_section_and_that_outranks_global(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    lines = [
+        f":env:.find-links='{tmp_path}/c'",
+        f"install.find-links='{tmp_path}/b'",
+        f"global.find-links='{tmp_path}/a'",
+    ]
+    found = [handed_over("\n".join(lines[start:]), {})["UV_FIND_LINKS"] for start in range(3)]
+    assert found == [f"{tmp_path}/c", f"{tmp_path}/b", f"{tmp_path}/a"]
+
+
+def test_several_places_are_handed_over_in_the_form_that_uv_reads(tmp_path: Path) -> None:
+    other = tmp_path / "other wheels"
+    other.mkdir()
+    config = f"global.find-links='\\n{tmp_path}\\n{other.as_uri()}\\nhttps://example.org/links.html'"
+    assert handed_over(config, {})["UV_FIND_LINKS"] == f"{tmp_path},{other},https://example.org/links.html"
+
+
+def test_places_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    config = f"global.find-links='{gone}'\nglobal.extra-index-url='{gone.as_uri()}'\nglobal.index-url='{gone}'"
+    assert handed_over(config, {}) == {}
+
+
+def test_indexes_keep_the_meaning_that_they_have_in_pip(tmp_path: Path) -> None:
+    extra = f"https://b.example/simple {tmp_path.as_uri()}"
+    config = f"global.index-url='https://a.example/simple'\nglobal.extra-index-url='{extra}'"
+    assert handed_over(config, {}) == {
+        "UV_DEFAULT_INDEX": "https://a.example/simple",
+        "UV_INDEX": extra,
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+    }
+
+
+def test_what_is_set_for_uv_itself_stays(tmp_path: Path) -> None:
+    assert handed_over(f"global.find-links='{tmp_path}'", {"UV_FIND_LINKS": "/mine"}) == {}
+
+
+def test_nothing_configured_hands_nothing_over() -> None:
+    assert handed_over("", {}) == {}
+
+
+def test_pins_name_no_accelerator_library_and_no_local_version() -> None:
+    accelerators = "nvidia-cublas==13.1\ncuda-bindings==13.0\ntriton==3.7 ; sys_platform == 'linux'\n"
+    assert portable(f"numpy==2.4.6\n{accelerators}torch==2.13.0+cpu\n") == "numpy==2.4.6\ntorch==2.13.0\n"
+
+
+def test_the_committed_pins_are_portable() -> None:
+    pins = (REPO / "requirements.txt").read_text()
+    assert portable(pins) == pins
+    assert not re.search(r"^-|://|^\S+ @ ", pins, re.MULTILINE)
+    assert all("==" in line for line in pins.splitlines())

@@ -1,0 +1,99 @@
+"""One small window through the command line and through Airflow writes the same bytes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.__main__ import main
+from pipelines.context import build_context
+from tests.conftest import TOY, tree_hashes
+
+START, END = date(2024, 3, 1), date(2024, 4, 20)
+NOW = datetime(2024, 5, 1, tzinfo=UTC)  # when the runs are said to happen: before the DAGs end
+AS_OF = "2024-04-19T22:00:00+00:00"  # midnight of the 20th at Berlin
+ZONES = ("raw", "validated", "quarantine", "features", "training_sets", "models", "evaluations", "predictions")
+
+
+def written(home: Path) -> dict[str, str]:
+    return {
+        path: digest for path, digest in tree_hashes(home / "data" / "pumps").items() if path.split("/")[0] in ZONES
+    }
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    def call(step: str, **inputs: Any) -> dict[str, Any]:
+        flags = []
+        for name, value in inputs.items():
+            flags += [
+                f"--{name.replace('_', '-')}",
+                "null" if value is None else value if isinstance(value, str) else json.dumps(value),
+            ]
+        out = tmp_path / "outputs.json"
+        assert main([step, "--params", str(TOY), "--home", str(tmp_path / "home"), "--out", str(out), *flags]) == 0
+        return dict(json.loads(out.read_text()))
+
+    return call
+
+
+def test_airflow_and_the_command_line_write_the_same_bytes(
+    load: Callable[..., Any], cli: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    dags = load(TOY, home=home).dags
+    watched = START + timedelta(50)
+    for dag, conf in (
+        ("pumps_data", {"start": str(START), "end": str(END)}),
+        ("pumps_training", {"as_of": str(END), "trials": 2}),
+        ("pumps_data", {"start": str(END), "end": str(END + timedelta(8))}),
+        ("pumps_monitoring", {"start": str(watched), "end": str(watched + timedelta(8)), "request_retraining": False}),
+    ):
+        assert dags[dag].test(run_conf=conf, logical_date=NOW).state == "success", (dag, conf)
+    by_airflow = written(home)
+    context = build_context(TOY, home)
+    decided = {row["id"]: row["verdict"] for row in context.records.decisions("pumps")}
+    (run,) = context.data.store.names(context.data.uri("training_sets"))
+    (watch,) = context.data.store.names(context.data.uri("predictions"))
+    shutil.rmtree(home)  # the same place again, since documents name their neighbours by path
+
+    data(cli, START, END)
+    version = cli("snapshot")["data_version"]
+    made = cli("build_training_set", as_of=AS_OF, data_version=version, run=run)
+    shared = {"training_set_uri": made["training_set_uri"], "run": run}
+    uris = []
+    for family in ("hist_gradient_boosting", "mlp"):
+        model = cli("train", family=family, trials="2", seed="2013", **shared)
+        uris.append(cli("evaluate", model_uri=model["model_uri"], **shared)["evaluation_uri"])
+    gated = cli("gate", evaluation_uris=uris, champion_uri=None, as_of=AS_OF, run=run)
+    chosen = {key: gated[key] for key in ("verdict", "decision_id", "model_uri", "evaluation_uri")}
+    cli("register", **chosen, training_set_uri=made["training_set_uri"], evaluation_uris=uris)
+
+    data(cli, END, END + timedelta(8))
+    champion = cli("resolve_model", alias="champion")
+    window = {"start": str(watched), "end": str(watched + timedelta(8)), "as_of": "2024-04-27T22:00:00+00:00"}
+    named = {"run": watch, "model_version": champion["version"]}
+    scored = cli("score", **window, **named, model_uri=champion["model_uri"])
+    joined = cli("join_outcomes", **window, run=watch, predictions_uri=scored["predictions_uri"])
+    report = {"evaluation_uri": champion["evaluation_uri"], "as_of": window["as_of"]}
+    reported = cli("report_drift", **named, **report, outcomes_uri=joined["outcomes_uri"])
+    decision = {"summary_uri": reported["summary_uri"], "model_version": champion["version"]}
+    cli("decide_retraining", **window, **decision)
+
+    assert written(home) == by_airflow
+    assert len(by_airflow) > 150
+    assert {row["id"]: row["verdict"] for row in build_context(TOY, home).records.decisions("pumps")} == decided
+
+
+def data(cli: Callable[..., dict[str, Any]], start: date, end: date) -> None:
+    window = {"start": str(start), "end": str(end)}
+    for step in ("ingest", "snapshot", "validate", "build_features", "apply_features"):
+        cli(step, **(window if step in ("ingest", "validate", "build_features") else {}))
+    as_of = cli("materialize", as_of=f"{end - timedelta(1)}T22:00:00+00:00")["as_of"]
+    cli("check_parity", as_of=as_of)

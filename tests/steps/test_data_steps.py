@@ -1,0 +1,149 @@
+"""The data steps on the toy: idempotent, independent of how days are cut, complete in what they refuse."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipelines.context import Context, build_context
+from pipelines.errors import CheckFailed, InvalidInput, MissingData
+from pipelines.steps import execute
+from pipelines.windows import midnight
+from tests.conftest import TOY, run_data, tree_hashes
+
+START, DAYS = date(2024, 3, 1), 70
+Copy = Callable[[Path], Context]
+
+
+def days(first: int, last: int) -> dict[str, str]:
+    return {"start": str(START + timedelta(first)), "end": str(START + timedelta(last))}
+
+
+def written(context: Context, *zones: str) -> dict[str, str]:
+    root = Path(context.data.uri())
+    return {path: digest for path, digest in tree_hashes(root).items() if path.split("/")[0] in zones}
+
+
+@pytest.mark.parametrize("cuts", [[0, 3, 12], [0, 1, 2, 3, 12], [0, 7, 5, 12]])
+def test_windows_cut_otherwise_give_the_same_bytes(toy: Context, tmp_path: Path, cuts: list[int]) -> None:
+    """Longer and shorter windows, overlapping ones, the same one twice."""
+    other = build_context(TOY, tmp_path / "other")
+    for context, bounds in ((toy, [0, 12]), (other, cuts)):
+        for first, last in [*itertools.pairwise(bounds), (bounds[-2], bounds[-1])]:
+            for step in ("ingest", "validate", "build_features"):
+                execute(step, days(min(first, last), max(first, last)), context)
+    zones = ("raw", "validated", "features")
+    assert len(written(toy, *zones)) == 12 * 3 + 3
+    assert written(toy, *zones) == written(other, *zones)
+
+
+def test_the_data_chain_leaves_online_features_equal_to_offline_ones(toy_home: Path, copy_of: Copy) -> None:
+    context = copy_of(toy_home)
+    end = midnight(context.usecase.end, context.usecase.timezone).isoformat()
+    assert execute("check_parity", {"as_of": end}, context)["compared"] >= 100
+    (decision,) = context.records.decisions("pumps", "parity")
+    assert decision["verdict"] == "PASS"
+
+
+def test_parity_names_what_differs(toy_home: Path, copy_of: Copy) -> None:
+    context = copy_of(toy_home)
+    last = context.data.partition("features", "pump_heat", START + timedelta(DAYS - 1))
+    rows = context.data.store.read_table(last)
+    heat = rows["heat_3d"].to_pylist()
+    heat[0] += 0.5
+    changed = rows.set_column(rows.column_names.index("heat_3d"), "heat_3d", pa.array(heat, pa.float32()))
+    context.data.store.write_table(last, changed)
+    end = midnight(context.usecase.end, context.usecase.timezone).isoformat()
+    with pytest.raises(CheckFailed, match=r"pump_heat of \{'pump': '.*'\}: heat_3d is .* online, .* offline; 1 of"):
+        execute("check_parity", {"as_of": end}, context)
+    assert context.records.decisions("pumps", "parity")[-1]["verdict"] == "REJECT"
+
+
+def test_stale_online_values_count_as_missing(toy_home: Path, copy_of: Copy) -> None:
+    from pipelines.online import read_online
+
+    context = copy_of(toy_home)
+    end = midnight(context.usecase.end, context.usecase.timezone)
+    refs = ["pump_heat:heat_3d", "pump_maker:age"]
+    fresh, late = (read_online(context.feast, refs, [{"pump": "1"}], end + timedelta(days=wait))[0] for wait in (0, 5))
+    assert fresh.values["heat_3d"] is not None
+    assert late.values["heat_3d"] is None and late.ages["heat_3d"] > timedelta(days=5)
+    assert late.values["age"] is not None  # ttl 0: never expires
+    unknown = read_online(context.feast, refs, [{"pump": "none"}], end)[0]
+    assert unknown.values == {"heat_3d": None, "age": None} and unknown.ages["heat_3d"] is None
+    before = read_online(context.feast, refs, [{"pump": "1"}], end - timedelta(days=3))[0]
+    assert before.values["heat_3d"] is None, "a value known later than the instant asked for must not be served"
+
+
+def test_the_online_store_does_not_move_back(toy_home: Path, copy_of: Copy) -> None:
+    context = copy_of(toy_home)
+    end = midnight(context.usecase.end, context.usecase.timezone)
+    early = (end - timedelta(days=9)).isoformat()
+    outputs = execute("materialize", {"as_of": early}, context)
+    assert outputs == {"as_of": end.isoformat().replace("+00:00", "Z"), "moved": False}
+    execute("check_parity", {"as_of": outputs["as_of"]}, context)
+
+
+def test_a_version_is_the_hash_of_the_data_and_is_restored_by_dvc(toy: Context, tmp_path: Path) -> None:
+    from dvc.repo import Repo
+
+    execute("ingest", days(0, 3), toy)
+    first = execute("snapshot", {}, toy)
+    before = written(toy, "raw")
+    assert execute("snapshot", {"keep": False}, toy) == {**first, "kept": False}
+    execute("ingest", days(3, 4), toy)
+    second = execute("snapshot", {}, toy)
+    assert second["data_version"] != first["data_version"] and second["files"] == first["files"] + 1
+
+    pointer = Path(toy.data.store.root) / "versions" / first["data_version"].removesuffix(".dir") / "raw.dvc"
+    with Repo(toy.data.store.root) as repo:
+        repo.pull(targets=[str(pointer)])
+    assert {f"raw/{path}": digest for path, digest in tree_hashes(pointer.parent / "raw").items()} == before
+
+
+@pytest.mark.parametrize(
+    ("step", "inputs", "message"),
+    [
+        ("ingest", {"start": "2024-03-01", "end": "2024-02-01"}, "holds no day"),
+        ("ingest", {"start": "2024-02-01", "end": "2024-03-05"}, "leaves the data of pumps"),
+        ("ingest", {"start": "2024-03-01"}, "end: Field required"),
+        ("ingest", {"start": "2024-03-01", "end": "2024-03-02", "zone": "UTC"}, "zone: unknown key"),
+        ("materialize", {"as_of": "2024-03-05T00:00:00"}, "as_of: .*timezone"),
+        ("no_such_step", {}, "step 'no_such_step' is unknown; choose from ingest"),
+    ],
+)
+def test_bad_inputs_are_named(toy: Context, step: str, inputs: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        execute(step, inputs, toy)
+
+
+def test_steps_out_of_order_say_what_is_missing(toy: Context) -> None:
+    with pytest.raises(MissingData, match="ingest a window first"):
+        execute("snapshot", {}, toy)
+    with pytest.raises(MissingData, match="raw/readings lacks 2 of the days"):
+        execute("validate", days(0, 2), toy)
+    with pytest.raises(MissingData, match="validated/readings lacks"):
+        execute("build_features", days(0, 2), toy)
+
+
+def test_a_gap_in_history_is_not_passed_over(toy: Context) -> None:
+    for first, last in ((0, 2), (3, 4)):
+        execute("ingest", days(first, last), toy)
+        execute("validate", days(first, last), toy)
+    with pytest.raises(MissingData, match=r"lacks 1 of the days .*first: 2024-03-03"):
+        execute("build_features", days(3, 4), toy)
+
+
+def test_the_whole_data_chain_is_idempotent(toy: Context) -> None:
+    first = run_data(toy, START, START + timedelta(12))
+    before = written(toy, "raw", "validated", "features", "quarantine")
+    again = run_data(toy, START, START + timedelta(12))
+    assert written(toy, "raw", "validated", "features", "quarantine") == before
+    assert again["snapshot"] == first["snapshot"] and again["validate"] == first["validate"]
+    assert len(toy.records.decisions("pumps")) == 2

@@ -1,0 +1,64 @@
+"""Ingest and features killed with SIGKILL at random moments and run again leave the same bytes as one clean run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, tree_hashes
+
+WINDOW = ["--start", "2013-01-01", "--end", "2013-01-25"]
+STEPS = {"ingest": ("raw", 50), "build_features": ("features", 90)}
+
+
+def command(step: str, home: Path) -> list[str]:
+    return [sys.executable, "-m", "pipelines", step, "--params", "params.yaml", "--home", str(home), *WINDOW]
+
+
+def run(step: str, home: Path) -> None:
+    subprocess.run(command(step, home), cwd=ROOT, check=True, capture_output=True)
+
+
+def run_and_kill(step: str, home: Path, after_files: int) -> int:
+    """Start a step, kill it once it has written so many files, and give the number it left."""
+    zone = home / "data" / "flights" / STEPS[step][0]
+    process = subprocess.Popen(command(step, home), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and len(list(zone.rglob("*.parquet"))) < after_files:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() in (-signal.SIGKILL, 0)
+    return len(list(zone.rglob("*.parquet")))
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("clean")
+    run("ingest", home)
+    run("validate", home)
+    run("build_features", home)
+    return home
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_killed_step_run_again_leaves_the_same_bytes(clean: Path, tmp_path: Path, step: str, seed: int) -> None:
+    zone, files = STEPS[step]
+    if step == "build_features":
+        source = clean / "data" / "flights" / "validated"
+        (tmp_path / "data" / "flights").mkdir(parents=True)
+        os.symlink(source, tmp_path / "data" / "flights" / "validated")
+    left = run_and_kill(step, tmp_path, random.Random(f"{step}{seed}").randint(1, files))
+    partial = tree_hashes(tmp_path / "data" / "flights" / zone)
+    whole = tree_hashes(clean / "data" / "flights" / zone)
+    assert partial.items() <= whole.items(), (
+        f"of {left} files that the killed run left, some are not what they should be"
+    )
+    run(step, tmp_path)
+    assert tree_hashes(tmp_path / "data" / "flights" / zone) == whole

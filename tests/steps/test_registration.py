@@ -1,0 +1,296 @@
+"""gate, register and resolve_model with real models, SQLite records and SQLite MLflow."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.context import Context
+from pipelines.errors import CorruptData, InvalidInput, MissingData
+from pipelines.steps import execute
+from tests.synthetic import AS_OF, context_over, frame, write_training_set
+
+TREES, NET = "hist_gradient_boosting", "mlp"
+
+
+def candidates(context: Context, run: str, seed: int = 1, **changes: Any) -> tuple[str, list[str]]:
+    """Both families, trained and evaluated."""
+    uri = write_training_set(context, run, seed, **changes)
+    shared = {"training_set_uri": uri, "run": run}
+    trained = [execute("train", {**shared, "family": family}, context) for family in (TREES, NET)]
+    found = [execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context) for made in trained]
+    return uri, [evaluation["evaluation_uri"] for evaluation in found]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with two runs of two candidates and an empty MLflow database, copied into place by `desk`."""
+    home = tmp_path_factory.mktemp("template") / "home"
+    context = context_over(home)
+    candidates(context, "r1")
+    candidates(context, "r2", seed=7, rows=6000)
+    assert context.tracker.versions() == []
+    return home
+
+
+@pytest.fixture
+def desk(template: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Context:
+    """The template's home, put back as it was: paths inside it are absolute, so it cannot move."""
+    kept = template.with_name("kept")
+    if not kept.exists():
+        shutil.copytree(template, kept)
+    shutil.rmtree(template)
+    shutil.copytree(kept, template)
+    monkeypatch.setenv("FLIGHTDECK_COMMIT", "c0ffee")
+    database = shutil.copy(
+        template / "mlflow" / "mlflow.db", tmp_path
+    )  # MLflow keeps a connection to each it has opened
+    return context_over(template, mlflow_uri=f"sqlite:///{database}")
+
+
+def evaluations(context: Context, run: str = "r1") -> list[str]:
+    return [context.data.uri("evaluations", run, family) for family in (TREES, NET)]
+
+
+def gate(context: Context, run: str = "r1", champion: str | None = None, **changes: Any) -> dict[str, Any]:
+    given = {"evaluation_uris": evaluations(context, run), "champion_uri": champion, "as_of": AS_OF.isoformat()}
+    return execute("gate", {**given, "run": run, **changes}, context)
+
+
+def register(context: Context, gated: dict[str, Any], run: str = "r1", **changes: Any) -> dict[str, Any]:
+    given = {k: gated[k] for k in ("verdict", "decision_id", "model_uri", "evaluation_uri", "training_set_uri")}
+    return execute("register", {**given, "evaluation_uris": evaluations(context, run), **changes}, context)
+
+
+def edit(path: str, change: Callable[[dict[str, Any]], None]) -> None:
+    value = json.loads(Path(path).read_text())
+    change(value)
+    Path(path).write_text(json.dumps(value))
+
+
+def with_rules(context: Context, **rules: Any) -> Context:
+    """The same context with other gates."""
+    from pipelines.params import GateRules
+
+    made = GateRules.model_validate({**context.params.gate.model_dump(), **rules})
+    return Context(context.settings, context.params.model_copy(update={"gate": made}), context.usecase)
+
+
+def test_without_a_champion_the_floors_decide_and_the_decision_is_recorded(desk: Context) -> None:
+    found = gate(desk)
+    losses = {u: desk.data.store.read_json(f"{u}/metrics.json")["metrics"]["log_loss"] for u in evaluations(desk)}
+    assert found["verdict"] == "PASS" and found["evaluation_uri"] == min(losses, key=losses.__getitem__)
+    decision = desk.records.decision(found["decision_id"])
+    assert decision is not None and decision["verdict"] == "PASS"
+    assert {c["family"] for c in decision["evidence"]["candidates"]} == {TREES, NET}
+    assert all(len(c["findings"]) == 3 for c in decision["evidence"]["candidates"])
+    assert gate(desk) == found and len(desk.records.decisions("pumps", "gate")) == 1
+
+
+def test_a_champion_is_compared_on_the_same_rows(desk: Context) -> None:
+    same = gate(desk, champion=gate(desk)["model_uri"])
+    assert same["verdict"] == "PASS"  # a delta of exactly nothing is at most nothing
+    poor = desk.data.uri("models", "r1", TREES)
+    better = gate(desk, "r2", champion=poor)
+    decision = desk.records.decision(better["decision_id"])
+    assert decision is not None
+    champion = decision["evidence"]["champion"]
+    assert champion["deltas"]["log_loss_delta"] == pytest.approx(
+        decision["evidence"]["chosen"]["metrics"]["log_loss"] - champion["metrics"]["log_loss"]
+    )
+    assert champion["deltas"]["log_loss_delta_low"] <= champion["deltas"]["log_loss_delta_high"]
+    assert better["verdict"] == ("PASS" if champion["deltas"]["log_loss_delta"] <= 0 else "REJECT")
+
+
+def test_a_candidate_that_is_not_better_enough_is_rejected_with_the_reason(desk: Context) -> None:
+    strict = with_rules(
+        desk, against_champion=[{"metric": "log_loss_delta", "direction": "at_most", "threshold": -0.5}]
+    )
+    found = gate(strict, champion=gate(desk)["model_uri"])
+    assert found["verdict"] == "REJECT" and "log_loss_delta is 0.0000, but must be at most -0.5" in found["reasons"][0]
+
+
+@pytest.mark.parametrize("harm", ["altered", "missing", "other columns"])
+def test_a_champion_that_cannot_be_scored_holds(desk: Context, harm: str) -> None:
+    champion = gate(desk, "r2")["model_uri"]
+    if harm == "altered":
+        graph = Path(f"{champion}/model.onnx")
+        graph.write_bytes(graph.read_bytes() + b"\0")
+    elif harm == "missing":
+        shutil.rmtree(champion)
+    else:
+        edit(f"{champion}/model.json", lambda card: card["inputs"]["numeric"].append("pressure"))
+    found = gate(desk, champion=champion)
+    assert found["verdict"] == "HOLD" and any("champion cannot be scored" in why for why in found["reasons"])
+    assert not register(desk, found)["registered"]
+
+
+@pytest.mark.parametrize("value", ["absent", None, float("nan")])
+def test_a_metric_that_is_missing_or_nan_holds(desk: Context, value: Any) -> None:
+    def harm(evaluation: dict[str, Any]) -> None:
+        if value == "absent":
+            del evaluation["metrics"]["skill"]
+        else:
+            evaluation["metrics"]["skill"] = value
+
+    for uri in evaluations(desk):
+        edit(f"{uri}/metrics.json", harm)
+    found = gate(desk)
+    assert found["verdict"] == "HOLD" and found["model_uri"] is None
+    assert "skill is" in found["reasons"][0]
+
+
+def test_one_sound_candidate_is_enough(desk: Context) -> None:
+    trees, net = evaluations(desk)
+    edit(f"{trees}/metrics.json", lambda e: e["metrics"].update(roc_auc=None))
+    found = gate(desk)
+    assert found["verdict"] == "PASS" and found["evaluation_uri"] == net
+
+
+def test_candidates_below_the_floor_are_rejected_but_still_logged(desk: Context) -> None:
+    strict = with_rules(desk, floors=[{"metric": "roc_auc", "direction": "at_least", "threshold": 0.999}])
+    found = gate(strict)
+    assert found["verdict"] == "REJECT" and found["family"] is None and len(found["reasons"]) == 2
+    made = register(desk, found)
+    assert made == {**made, "registered": False, "version": None, "run_id": None, "aliases": []}
+    assert set(made["runs"]) == {TREES, NET} and len(desk.tracker.runs("candidate")) == 2
+    assert desk.tracker.versions() == []
+
+
+def test_an_altered_model_or_evaluation_stops_the_gate(desk: Context) -> None:
+    trees = desk.data.uri("models", "r1", TREES)
+    shutil.copy(f"{desk.data.uri('models', 'r2', TREES)}/model.onnx", f"{trees}/model.onnx")
+    with pytest.raises(CorruptData, match=r"model\.onnx has sha256"):
+        gate(desk)
+    shutil.copy(f"{desk.data.uri('models', 'r2', TREES)}/model.json", f"{trees}/model.json")
+    with pytest.raises(CorruptData, match="not about the model now in"):
+        gate(desk)
+
+
+def test_altered_scores_stop_the_comparison(desk: Context) -> None:
+    champion = gate(desk, "r2")["model_uri"]
+    for uri in evaluations(desk):
+        shutil.copy(f"{desk.data.uri('evaluations', 'r2', NET)}/scored.parquet", f"{uri}/scored.parquet")
+    with pytest.raises(CorruptData, match=r"scored\.parquet is not the file"):
+        gate(desk, champion=champion)
+
+
+def test_candidates_of_different_sets_or_of_another_instant_are_refused(desk: Context) -> None:
+    with pytest.raises(InvalidInput, match="different training sets"):
+        gate(desk, evaluation_uris=[evaluations(desk, "r1")[0], evaluations(desk, "r2")[1]])
+    with pytest.raises(InvalidInput, match="trained as of 2024-04-01"):
+        gate(desk, as_of=(AS_OF + timedelta(days=7)).isoformat())
+
+
+def test_the_first_version_is_champion_and_challenger_and_carries_its_lineage(desk: Context) -> None:
+    gated = gate(desk)
+    made = register(desk, gated)
+    assert made["registered"] and made["version"] == "1" and made["aliases"] == ["challenger", "champion"]
+    resolved = execute("resolve_model", {}, desk)
+    assert resolved["version"] == "1" and resolved["model_uri"] == gated["model_uri"]
+    assert resolved["training_set_uri"] == gated["training_set_uri"]
+    tags = desk.tracker.versions()[0].tags
+    wanted = {"data_version": "d1", "feature_service": "pumps_v1", "registry_hash": "r1", "git_commit": "c0ffee"}
+    assert wanted.items() <= tags.items() and tags["decision_id"] == gated["decision_id"]
+    assert tags["sha256"] == resolved["sha256"] and "parent_version" not in tags
+    metrics = desk.tracker.run_metrics(made["run_id"])
+    assert metrics["roc_auc_low"] < metrics["roc_auc"] < metrics["roc_auc_high"]
+
+
+def test_registering_again_changes_nothing(desk: Context) -> None:
+    gated = gate(desk)
+    first = register(desk, gated)
+    runs = [run["run_id"] for run in desk.tracker.runs("candidate")]
+    assert register(Context(desk.settings, desk.params, desk.usecase), gated) == first
+    assert [run["run_id"] for run in desk.tracker.runs("candidate")] == runs
+    assert [v.version for v in desk.tracker.versions()] == ["1"]
+
+
+def test_the_next_version_challenges_and_a_late_retry_of_the_first_moves_no_alias(desk: Context) -> None:
+    first = gate(desk)
+    register(desk, first)
+    second = gate(desk, "r2")
+    made = register(desk, second, "r2")
+    assert made["version"] == "2" and made["aliases"] == ["challenger"]
+    assert desk.tracker.versions()[1].tags["parent_version"] == "1"
+    desk.tracker.set_alias("champion", "2")
+    register(desk, first)
+    assert desk.tracker.aliases() == {"challenger": "2", "champion": "2"}
+
+
+def test_a_registration_killed_halfway_is_completed(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    gated = gate(desk)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.onnx.log_model", lambda *_, **__: killed())
+        with pytest.raises(KeyboardInterrupt):
+            register(desk, gated)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(desk.tracker), "set_alias", killed)
+        with pytest.raises(KeyboardInterrupt):
+            register(desk, gated)
+    assert register(desk, gated)["aliases"] == ["challenger", "champion"]
+    assert len(desk.tracker.runs("candidate")) == 2 and len(desk.tracker.versions()) == 1
+
+
+def test_the_logged_model_scores_as_ours(desk: Context) -> None:
+    made = register(desk, gate(desk))
+    import mlflow
+    from pipelines.scorer import load_scorer, model_arrays
+
+    desk.tracker.client  # noqa: B018  (points MLflow at this home)
+    logged = mlflow.pyfunc.load_model(f"models:/pumps/{made['version']}")
+    ours = load_scorer(desk.data.store, desk.tracker.versions()[0].model_uri)
+    rows = frame(50, 3)
+    numeric, categorical = model_arrays(rows, ours.numeric, ours.categorical)
+    found = logged.predict({"numeric": numeric, "categorical": categorical})["score"]
+    np.testing.assert_allclose(found, ours.score(rows), atol=1e-6)
+
+
+def test_nothing_is_registered_without_a_decision_that_passed_this_model(desk: Context) -> None:
+    gated = gate(desk)
+    rejected = gate(with_rules(desk, floors=[{"metric": "roc_auc", "direction": "at_least", "threshold": 0.999}]), "r2")
+    with pytest.raises(InvalidInput, match="is no recorded gate"):
+        register(desk, {**gated, "decision_id": "invented"})
+    with pytest.raises(InvalidInput, match="is REJECT, not PASS"):
+        register(desk, {**gated, "decision_id": rejected["decision_id"]})
+    other = next(uri for uri in evaluations(desk) if uri != gated["evaluation_uri"])
+    swapped = {"evaluation_uri": other, "model_uri": other.replace("/evaluations/", "/models/")}
+    with pytest.raises(InvalidInput, match=r"not .* as it is now"):
+        register(desk, {**gated, **swapped})
+    with pytest.raises(InvalidInput, match="none of evaluation_uris"):
+        register(desk, {**gated, "evaluation_uri": None})
+    assert desk.tracker.versions() == []
+
+
+def test_resolving_says_when_there_is_none(desk: Context) -> None:
+    assert set(execute("resolve_model", {"alias": "champion"}, desk).values()) == {None}
+    with pytest.raises(MissingData, match="no version 7; there are: none"):
+        execute("resolve_model", {"version": "7"}, desk)
+
+
+def test_reports_are_logged_once_per_run_and_replaced_when_they_change(desk: Context) -> None:
+    def report(content: bytes) -> str:
+        return desk.tracker.log_report(run="m1", model_version="1", metrics={"drift": 0.2}, files={"a.html": content})
+
+    first = report(b"one")
+    assert report(b"one") == first
+    second = report(b"two")
+    assert second != first and [r["run_id"] for r in desk.tracker.runs("report")] == [second]
+    assert desk.tracker.run_metrics(second) == {"drift": 0.2}
+
+
+def test_mlflow_does_not_drag_feast_in_and_leaves_it_usable(desk: Context) -> None:
+    desk.tracker.versions()
+    assert sys.modules.get("feast.infra.data_sources.mlflow.auth", 0) is not None

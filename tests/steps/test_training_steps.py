@@ -1,0 +1,200 @@
+"""train and evaluate over a store of their own: what they write, what they refuse, and that twice gives the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.context import Context
+from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
+from pipelines.scorer import load_scorer
+from pipelines.steps import execute
+from pipelines.training.families import MODULES
+from tests.conftest import tree_hashes
+from tests.synthetic import context_over, frame, write_training_set
+
+FAMILY = "hist_gradient_boosting"
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Context:
+    context = context_over(tmp_path / "home")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("training must not reach MLflow")
+
+    context.__dict__["tracker"] = SimpleNamespace(__getattr__=refuse)
+    return context
+
+
+def train(context: Context, uri: str, **changes: Any) -> dict[str, Any]:
+    return execute("train", {"family": FAMILY, "training_set_uri": uri, "run": "r1", **changes}, context)
+
+
+def evaluate(context: Context, uri: str, model_uri: str, run: str = "r1") -> dict[str, Any]:
+    return execute("evaluate", {"model_uri": model_uri, "training_set_uri": uri, "run": run}, context)
+
+
+@pytest.mark.parametrize("family", sorted(MODULES))
+def test_a_model_is_trained_carded_and_evaluated_and_twice_gives_the_same(desk: Context, family: str) -> None:
+    uri = write_training_set(desk, "s")
+    made = train(desk, uri, family=family)
+    found = evaluate(desk, uri, made["model_uri"])
+    first = tree_hashes(desk.settings.root)
+    assert train(desk, uri, family=family) == made and evaluate(desk, uri, made["model_uri"]) == found
+    assert tree_hashes(desk.settings.root) == first
+
+    card = desk.data.store.read_json(f"{made['model_uri']}/model.json")
+    assert card["family"] == family and card["sha256"] == {"model.onnx": made["sha256"]}
+    assert card["training_set"]["data_version"] == "d1" and card["training_set"]["uri"] == uri
+    assert {"python", "onnx"} < set(card["environment"]) and card["seed"] == desk.params.training.seed
+
+    evaluation = desk.data.store.read_json(f"{found['evaluation_uri']}/metrics.json")
+    assert found["metrics"] == evaluation["metrics"] and found["metrics"]["roc_auc"] > 0.75
+    low, high = evaluation["intervals"]["roc_auc"]
+    assert low < found["metrics"]["roc_auc"] < high
+    assert {s["value"] for s in evaluation["slices"]["kind"]} == {"a", "b", "c", "d", "(missing)"}
+    assert evaluation["worst_slice"]["rows"] >= 100
+    scored = desk.data.store.read_table(f"{found['evaluation_uri']}/scored.parquet").to_pandas()
+    assert len(scored) == 1500 and scored["score"].between(0, 1).all() and "kind" in scored
+
+
+def test_further_trials_draw_from_the_ranges_and_the_best_is_kept(desk: Context) -> None:
+    uri = write_training_set(desk, "s")
+    made = train(desk, uri, trials=3)
+    losses = [trial["validation_log_loss"] for trial in made["trials"]]
+    assert made["best_trial"] == int(np.argmin(losses))
+    assert made["trials"][0]["params"]["learning_rate"] == desk.params.training.hist_gradient_boosting.learning_rate
+    card = desk.data.store.read_json(f"{made['model_uri']}/model.json")
+    assert card["params"] == made["trials"][made["best_trial"]]["params"]
+
+
+def test_another_run_writes_beside_and_another_seed_gives_another_network(desk: Context) -> None:
+    uri = write_training_set(desk, "s")
+    one, two = (train(desk, uri, run=run, family="mlp", seed=seed) for run, seed in (("a", 1), ("b", 2)))
+    assert one["model_uri"] != two["model_uri"] and one["sha256"] != two["sha256"]
+
+
+def test_a_family_that_does_not_exist_is_refused(desk: Context) -> None:
+    with pytest.raises(InvalidInput, match="'forest' is unknown"):
+        train(desk, write_training_set(desk, "s"), family="forest")
+
+
+def test_a_training_set_that_is_not_there_is_named(desk: Context) -> None:
+    with pytest.raises(MissingData, match=r"nowhere/manifest\.json does not exist"):
+        train(desk, desk.data.uri("training_sets", "nowhere"))
+
+
+def test_an_altered_frame_is_refused(desk: Context) -> None:
+    uri = write_training_set(desk, "s")
+    Path(f"{uri}/train.parquet").write_bytes(Path(f"{uri}/test.parquet").read_bytes())
+    with pytest.raises(CorruptData, match=r"train\.parquet is not the file"):
+        train(desk, uri)
+
+
+def test_a_truncated_manifest_is_refused(desk: Context) -> None:
+    uri = write_training_set(desk, "s")
+    Path(f"{uri}/manifest.json").write_text('{"as_of"')
+    with pytest.raises(CorruptData, match="is not JSON"):
+        train(desk, uri)
+    Path(f"{uri}/manifest.json").write_text("{}")
+    with pytest.raises(CorruptData, match="lacks as_of"):
+        train(desk, uri)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": frame(0, 1)}, "has no row"),
+        ({"train": frame(500, 1).assign(label=1.0)}, "every training label is the same"),
+        ({"train": frame(500, 1).assign(label=np.nan)}, "labels other than 0 and 1"),
+        ({"validation": frame(500, 1).drop(columns="x")}, "lacks the model's inputs x"),
+    ],
+)
+def test_a_training_set_that_cannot_teach_is_refused_and_nothing_is_written(
+    desk: Context, changes: dict[str, pd.DataFrame], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        train(desk, write_training_set(desk, "s", **changes))
+    assert not desk.data.store.exists(desk.data.uri("models"))
+
+
+def test_a_graph_that_disagrees_with_the_library_is_never_saved(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.training.families import hist_gradient_boosting as family
+
+    honest = family.ensemble
+
+    def shifted(estimator: Any) -> dict[str, Any]:
+        attributes = honest(estimator)
+        return {**attributes, "base_values": [attributes["base_values"][0] + 1e-3]}
+
+    monkeypatch.setattr(family, "ensemble", shifted)
+    with pytest.raises(CheckFailed, match="away from the fitted model"):
+        train(desk, write_training_set(desk, "s"))
+    assert not desk.data.store.exists(desk.data.uri("models"))
+
+
+def test_a_validation_frame_of_one_class_still_trains(desk: Context) -> None:
+    uri = write_training_set(desk, "s", validation=frame(300, 5).assign(label=0.0))
+    assert np.isfinite(train(desk, uri)["trials"][0]["validation_log_loss"])
+
+
+def test_a_test_frame_of_one_class_leaves_metrics_undefined(desk: Context) -> None:
+    uri = write_training_set(desk, "s", test=frame(300, 5).assign(label=0.0))
+    found = evaluate(desk, uri, train(desk, uri)["model_uri"])
+    assert found["metrics"]["roc_auc"] is None and found["metrics"]["skill"] is None
+    assert "NaN" not in Path(f"{found['evaluation_uri']}/metrics.json").read_text()
+
+
+def test_an_altered_or_missing_model_is_not_scored(desk: Context) -> None:
+    uri = write_training_set(desk, "s")
+    model_uri = train(desk, uri)["model_uri"]
+    graph = Path(f"{model_uri}/model.onnx")
+    content = graph.read_bytes()
+    graph.write_bytes(content[:-1] + b"\0")
+    with pytest.raises(CorruptData, match="has sha256"):
+        evaluate(desk, uri, model_uri)
+    graph.unlink()
+    with pytest.raises(MissingData, match=r"model\.onnx does not exist"):
+        evaluate(desk, uri, model_uri)
+    graph.write_bytes(content)
+    card = json.loads(Path(f"{model_uri}/model.json").read_text())
+    Path(f"{model_uri}/model.json").write_text(json.dumps({**card, "inputs": None}))
+    with pytest.raises(CorruptData, match=r"model\.json"):
+        load_scorer(desk.data.store, model_uri)
+
+
+def test_bytes_that_are_no_graph_are_corrupt_though_their_hash_is_right(desk: Context) -> None:
+    import hashlib
+
+    folder = desk.data.uri("models", "x", "y")
+    desk.data.store.write_bytes(f"{folder}/model.onnx", b"junk")
+    card = {
+        "inputs": {"numeric": ["x"], "categorical": []},
+        "sha256": {"model.onnx": hashlib.sha256(b"junk").hexdigest()},
+    }
+    desk.data.store.write_json(f"{folder}/model.json", card)
+    with pytest.raises(CorruptData, match="cannot be loaded"):
+        load_scorer(desk.data.store, folder).score(frame(3, 1))
+
+
+def test_a_model_is_not_evaluated_on_another_training_set(desk: Context) -> None:
+    ours, other = write_training_set(desk, "s"), write_training_set(desk, "t", seed=50)
+    with pytest.raises(InvalidInput, match="trained on another set"):
+        evaluate(desk, other, train(desk, ours)["model_uri"])
+
+
+def test_scoring_imports_no_training_library() -> None:
+    code = (
+        "import sys, pipelines.scorer; print([m for m in ('torch', 'sklearn', 'mlflow', 'onnx') if m in sys.modules])"
+    )
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert asked.stdout.strip() == "[]"

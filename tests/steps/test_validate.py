@@ -1,0 +1,211 @@
+"""The validate step over a store of its own, with Great Expectations itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import great_expectations.expectations as gxe
+import pyarrow as pa
+import pytest
+
+from pipelines.context import Context
+from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
+from pipelines.params import load_params
+from pipelines.settings import Settings
+from pipelines.usecase import DAY, RawTable
+from pipelines.validation.validate import Inputs, run
+
+START, MIDDLE, END = date(2020, 1, 1), date(2020, 1, 2), date(2020, 1, 3)
+WINDOW = Inputs(start=START, end=END)
+METERS = RawTable("readings", ("meter",))
+SITES = RawTable("sites", ("site",), daily=False)
+
+
+def readings(day: date, values: list[float | None], meters: list[str] | None = None) -> pa.Table:
+    meters = meters or [f"m{n}" for n in range(len(values))]
+    return pa.table(
+        {
+            DAY: pa.array([day] * len(values), pa.date32()),
+            "meter": pa.array(meters, pa.string()),
+            "load": pa.array(values, pa.float32()),
+        }
+    )
+
+
+def expectations(table: RawTable) -> list[Any]:
+    if table is SITES:
+        return [gxe.ExpectColumnValuesToBeUnique(column="site")]
+    return [
+        gxe.ExpectColumnValuesToNotBeNull(column="meter"),
+        gxe.ExpectColumnValuesToBeBetween(
+            column="load", min_value=0, meta={"severity": "quarantine", "reason": "negative"}
+        ),
+        gxe.ExpectColumnValuesToNotBeNull(column="load", meta={"severity": "quarantine", "reason": "no_load"}),
+        gxe.ExpectCompoundColumnsToBeUnique(
+            column_list=[DAY, "meter"], meta={"severity": "quarantine", "reason": "twice"}
+        ),
+        gxe.ExpectColumnMaxToBeBetween(column="load", max_value=100, meta={"severity": "warning", "reason": "high"}),
+    ]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Context]:
+    def context(declared: Callable[[RawTable], list[Any]] = expectations, max_share: float = 0.5) -> Context:
+        params = load_params(Path(__file__).parents[2] / "params.yaml")
+        usecase: Any = SimpleNamespace(
+            name="meters", timezone="UTC", start=START, end=END, tables=(METERS, SITES), expectations=declared
+        )
+        validation = params.validation.model_copy(update={"max_quarantine_share": max_share})
+        made = Context(Settings(home=tmp_path), params.model_copy(update={"validation": validation}), usecase)
+        made.data.store.write_table(made.data.partition("raw", "sites", None), pa.table({"site": ["a", "b"]}))
+        put(made, readings(START, [1.0, 2.0, 3.0]), START)
+        put(made, readings(MIDDLE, [1.0, 2.0, 3.0]), MIDDLE)
+        return made
+
+    return context
+
+
+def put(context: Context, table: pa.Table, day: date) -> None:
+    context.data.store.write_table(context.data.partition("raw", "readings", day), table)
+
+
+def read(context: Context, zone: str, day: date | None, table: str = "readings") -> dict[str, list[Any]]:
+    rows = context.data.store.read_table(context.data.partition(zone, table, day)).to_pydict()
+    return {name: values for name, values in rows.items()}
+
+
+def report(context: Context) -> Any:
+    return context.data.store.read_json(context.data.uri("reports", "validation", f"{START}_{END}.json"))
+
+
+def test_bad_rows_are_set_apart_with_every_reason_and_clean_rows_go_on(make: Callable[..., Context]) -> None:
+    context = make()
+    put(context, readings(MIDDLE, [-1.0, None, 5.0, -6.0, 7.0], ["a", "b", "c", "d", "d"]), MIDDLE)
+    outputs = run(WINDOW, context)
+    assert outputs.verdict == "PASS"
+    assert outputs.rows == {"readings": 4, "sites": 2}
+    assert outputs.quarantined == {"readings": {"negative": 2, "no_load": 1, "twice": 2}, "sites": {}}
+    assert read(context, "validated", MIDDLE)["meter"] == ["c"]
+    bad = read(context, "quarantine", MIDDLE)
+    assert dict(zip(zip(bad["meter"], bad["load"], strict=True), bad["reason"], strict=True)) == {
+        ("a", -1.0): "negative",
+        ("b", None): "no_load",
+        ("d", -6.0): "negative,twice",
+        ("d", 7.0): "twice",
+    }
+    assert context.data.days("quarantine", "readings") == [MIDDLE]
+    assert read(context, "validated", None, "sites") == {"site": ["a", "b"]}
+    decision = context.records.decision(outputs.decision_id)
+    assert decision and decision["verdict"] == "PASS" and decision["kind"] == "validate"
+
+
+def test_a_rerun_on_mended_data_leaves_no_old_quarantine_and_the_same_bytes(make: Callable[..., Context]) -> None:
+    context = make()
+    put(context, readings(MIDDLE, [-1.0, 1.0, 2.0]), MIDDLE)
+    run(WINDOW, context)
+    assert context.data.days("quarantine", "readings") == [MIDDLE]
+    put(context, readings(MIDDLE, [1.0, 1.0, 2.0]), MIDDLE)
+    first = run(WINDOW, context)
+    uri = context.data.partition("validated", "readings", MIDDLE)
+    before = context.data.store.read_bytes(uri)
+    assert context.data.days("quarantine", "readings") == []
+    assert run(WINDOW, context) == first
+    assert context.data.store.read_bytes(uri) == before
+    assert len(context.records.decisions("meters", "validate")) == 1
+
+
+def test_a_day_without_rows_still_has_a_partition_of_the_same_schema(make: Callable[..., Context]) -> None:
+    context = make()
+    put(context, readings(MIDDLE, []), MIDDLE)
+    run(WINDOW, context)
+    empty = context.data.store.read_table(context.data.partition("validated", "readings", MIDDLE))
+    assert empty.num_rows == 0
+    assert empty.schema == context.data.store.read_table(context.data.partition("raw", "readings", START)).schema
+
+
+def test_a_warning_is_told_and_stops_nothing(make: Callable[..., Context]) -> None:
+    context = make()
+    put(context, readings(MIDDLE, [1000.0]), MIDDLE)
+    outputs = run(WINDOW, context)
+    assert outputs.verdict == "PASS"
+    assert len(outputs.reasons) == 1 and "high" in outputs.reasons[0] and "1000" in outputs.reasons[0]
+
+
+def critical_failure(context: Context) -> None:
+    put(context, readings(MIDDLE, [1.0, 2.0], ["a", None]), MIDDLE)
+
+
+def empty_table(context: Context) -> None:
+    for day in (START, MIDDLE):
+        put(context, readings(day, []), day)
+
+
+def too_many_bad(context: Context) -> None:
+    put(context, readings(MIDDLE, [-1.0] * 5), MIDDLE)
+
+
+def lost_column(context: Context) -> None:
+    for day in (START, MIDDLE):
+        put(context, readings(day, [1.0]).drop_columns(["load"]), day)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (critical_failure, "readings: expect_column_values_to_not_be_null.*'unexpected_count': 1"),
+        (empty_table, "readings has no rows"),
+        (too_many_bad, "62.50% of 8 rows"),
+        (lost_column, "could not be evaluated"),
+    ],
+)
+def test_what_cannot_be_trusted_is_rejected_and_not_written(
+    make: Callable[..., Context], break_it: Callable[[Context], None], message: str
+) -> None:
+    context = make()
+    break_it(context)
+    with pytest.raises(CheckFailed, match=message):
+        run(WINDOW, context)
+    assert context.data.days("validated", "readings") == []
+    assert not context.data.store.exists(context.data.partition("validated", "sites", None))
+    assert [d["verdict"] for d in context.records.decisions("meters", "validate")] == ["REJECT"]
+    assert report(context)["verdict"] == "REJECT"
+    assert report(context)["tables"]["readings"]["rejections"]
+
+
+def test_a_table_without_expectations_is_rejected(make: Callable[..., Context]) -> None:
+    context = make(declared=lambda table: [] if table is SITES else expectations(table))
+    with pytest.raises(CheckFailed, match="sites has no expectations"):
+        run(WINDOW, context)
+
+
+def test_a_quarantine_that_names_no_rows_is_an_invalid_declaration(make: Callable[..., Context]) -> None:
+    mean = gxe.ExpectColumnMeanToBeBetween(column="load", min_value=0, meta={"severity": "quarantine"})
+    with pytest.raises(InvalidInput, match="cannot quarantine rows"):
+        run(WINDOW, make(declared=lambda table: [mean]))
+
+
+def test_the_report_holds_every_result(make: Callable[..., Context]) -> None:
+    context = make()
+    run(WINDOW, context)
+    tables = report(context)["tables"]
+    assert [len(tables[name]["expectations"]) for name in ("readings", "sites")] == [5, 1]
+    assert all(result["success"] for name in tables for result in tables[name]["expectations"])
+    assert tables["readings"]["expectations"][0]["observed"]["element_count"] == 6
+
+
+def test_rows_of_another_day_are_refused(make: Callable[..., Context]) -> None:
+    context = make()
+    put(context, readings(date(2019, 12, 31), [1.0]), MIDDLE)
+    with pytest.raises(CorruptData, match=f"1 rows have a {DAY} outside"):
+        run(WINDOW, context)
+
+
+def test_a_day_that_was_not_ingested_is_named(make: Callable[..., Context]) -> None:
+    context = make()
+    context.data.store.delete(context.data.partition("raw", "readings", MIDDLE))
+    with pytest.raises(MissingData, match="2020-01-02"):
+        run(WINDOW, context)

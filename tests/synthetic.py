@@ -1,0 +1,92 @@
+"""Training sets drawn from a known rule, written as `build_training_set` writes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pipelines.context import Context
+from pipelines.params import Params, load_params
+from pipelines.settings import Settings
+from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, ModelInputs
+
+AS_OF = datetime(2024, 4, 1, tzinfo=UTC)
+INPUTS = ModelInputs(numeric=("x", "y", "gappy"), categorical=("kind", "site"))
+
+
+def frame(rows: int, seed: int, first_day: str = "2024-01-01", rows_a_day: int = 100) -> pd.DataFrame:
+    """Labels follow x, kind and whether `gappy` is missing; y and most sites are noise."""
+    draw = np.random.default_rng(seed)
+    x, y = draw.normal(size=(2, rows)).astype(np.float32)
+    gap = draw.random(rows) < 0.2
+    kind = draw.choice(["a", "b", "c", "d"], rows)
+    site = draw.choice([f"s{n:02}" for n in range(30)], rows)
+    effect = pd.Series(kind).map({"a": -1.0, "b": 0.6, "c": -0.3, "d": 1.2}).to_numpy()
+    odds = 1.1 * x + effect + 0.8 * gap - 0.8
+    at = pd.Timestamp(first_day, tz="UTC") + pd.to_timedelta(np.arange(rows) // rows_a_day, unit="D")
+    return pd.DataFrame(
+        {
+            EXAMPLE_ID: [f"{first_day}-{n}" for n in range(rows)],
+            PREDICTED_AT: at,
+            DAY: at.date,
+            LABEL: (draw.random(rows) < 1 / (1 + np.exp(-odds))).astype(np.float64),
+            LABEL_KNOWN_AT: at + pd.Timedelta(days=1),
+            "x": x,
+            "y": y,
+            "gappy": np.where(gap, np.nan, draw.normal(size=rows)).astype(np.float32),
+            "kind": np.where(draw.random(rows) < 0.03, None, kind),
+            "site": site,
+        }
+    )
+
+
+def small_params() -> Params:
+    """The project's params with models that fit in a second."""
+    params = load_params("params.yaml")
+    tree = params.training.hist_gradient_boosting.model_copy(update={"max_iter": 25, "min_samples_leaf": 20})
+    net = params.training.mlp.model_copy(
+        update={"hidden": (16,), "epochs": 4, "batch_size": 256, "learning_rate": 0.01}
+    )
+    training = params.training.model_copy(update={"hist_gradient_boosting": tree, "mlp": net})
+    evaluation = params.evaluation.model_copy(update={"bootstrap": 30, "min_slice": 100})
+    return params.model_copy(update={"training": training, "evaluation": evaluation})
+
+
+def context_over(home: Any, name: str = "pumps", **settings: str) -> Context:
+    usecase: Any = SimpleNamespace(name=name, slices=("kind",), timezone="UTC", model_inputs=INPUTS)
+    return Context(Settings(home=home, **settings), small_params(), usecase)
+
+
+def write_training_set(context: Context, run: str, seed: int = 1, rows: int = 3000, **changes: Any) -> str:
+    """Three frames and their manifest; gives the folder's URI."""
+    folder = context.data.uri("training_sets", run)
+    frames = {
+        "train": frame(rows, seed, "2024-01-01"),
+        "validation": frame(rows // 3, seed + 100, "2024-02-01"),
+        "test": frame(rows // 2, seed + 200, "2024-03-01"),
+    }
+    frames.update({name: changes.pop(name) for name in list(changes) if name in frames})
+    hashes = {
+        name: context.data.store.write_table(
+            f"{folder}/{name}.parquet", pa.Table.from_pandas(made, preserve_index=False)
+        )
+        for name, made in frames.items()
+    }
+    manifest = {
+        "as_of": AS_OF.isoformat(),
+        "data_version": "d1",
+        "feature_service": "pumps_v1",
+        "registry_hash": "r1",
+        "windows": {name: ["2024-01-01", "2024-02-01"] for name in frames},
+        "rows": {name: len(made) for name, made in frames.items()},
+        "model_inputs": {"numeric": list(INPUTS.numeric), "categorical": list(INPUTS.categorical)},
+        "sha256": hashes,
+        **changes,
+    }
+    context.data.store.write_json(f"{folder}/manifest.json", manifest)
+    return folder

@@ -1,0 +1,93 @@
+"""A toy use case: will a pump need service within a day of its morning reading? Generated, seeded, two months."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import great_expectations.expectations as gxe
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pipelines.usecase import FeatureTable, ModelInputs, RawTable, Tables
+from pipelines.windows import Window
+
+PUMPS, DAYS = 60, 70
+INPUTS = ModelInputs(("load", "hour", "heat_3d", "age"), ("plant",))
+
+
+@dataclass(frozen=True)
+class Pumps:
+    name: str = "pumps"
+    timezone: str = "Europe/Berlin"
+    start: date = date(2024, 3, 1)
+    end: date = date(2024, 3, 1) + timedelta(DAYS)
+    maturity: timedelta = timedelta(days=1)
+    feature_repo: Path = Path(__file__).parent / "feature_repo"
+    slices: tuple[str, ...] = ("plant",)
+    tables: tuple[RawTable, ...] = (
+        RawTable("readings", ("pump", "read_at")),
+        RawTable("makers", ("pump",), daily=False),
+    )
+    feature_tables: tuple[FeatureTable, ...] = (
+        FeatureTable("pump_heat", ("pump",), ("readings",), lookback_days=3),
+        FeatureTable("pump_maker", ("pump",), ("makers",), daily=False),
+    )
+    model_inputs: ModelInputs = INPUTS
+
+    def read(self, table: RawTable, window: Window, source: str | None) -> pa.Table:
+        draw = np.random.default_rng(7)
+        if table.name == "makers":
+            return pa.table(
+                {"pump": np.arange(PUMPS).astype(str), "age": draw.integers(1, 20, PUMPS).astype("float32")}
+            )
+        at = pd.date_range("2024-03-01 07:30", periods=DAYS, freq="D", tz=self.timezone).tz_convert("UTC")
+        grid = pd.MultiIndex.from_product([at, np.arange(PUMPS).astype(str)], names=["read_at", "pump"])
+        frame = pd.DataFrame(index=grid).reset_index()
+        frame["load"], frame["heat"] = draw.normal(size=(2, len(frame))).astype("float32")
+        frame["plant"] = np.where(frame.pump.astype(int) % 3 == 0, "north", "south")
+        risk = 1 / (1 + np.exp(2.0 - 1.5 * frame["load"] - (frame.plant == "north")))
+        frame["serviced"] = draw.random(len(frame)) < risk
+        frame["local_day"] = frame.read_at.dt.tz_convert(self.timezone).dt.date
+        return pa.Table.from_pandas(
+            frame[(frame.local_day >= window.start) & (frame.local_day < window.end)], preserve_index=False
+        )
+
+    def expectations(self, table: RawTable) -> list[gxe.Expectation]:
+        if table.name == "makers":
+            return [gxe.ExpectColumnValuesToBeUnique(column="pump")]
+        bad = {"severity": "quarantine", "reason": "bad_load"}
+        return [
+            gxe.ExpectColumnValuesToNotBeNull(column="pump"),
+            gxe.ExpectColumnValuesToBeBetween(column="load", min_value=-3.2, max_value=9, meta=bad),
+        ]
+
+    def build(self, feature_table: FeatureTable, tables: Tables, window: Window) -> pa.Table:
+        if feature_table.name == "pump_maker":
+            known = pd.Timestamp("2024-03-01", tz="UTC")
+            return pa.Table.from_pandas(tables["makers"].to_pandas().assign(known_at=known), preserve_index=False)
+        rows = tables["readings"].to_pandas().sort_values(["pump", "read_at"])
+        heat = rows.groupby("pump").heat.transform(lambda values: values.rolling(3, min_periods=1).mean())
+        known = rows.read_at + pd.Timedelta(minutes=5)
+        built = rows.assign(heat_3d=heat.round(3).astype("float32"), known_at=known)[["pump", "known_at", "heat_3d"]]
+        inside = (built.known_at >= window.start_at) & (built.known_at < window.end_at)
+        return pa.Table.from_pandas(built[inside].sort_values(["known_at", "pump"]), preserve_index=False)
+
+    def examples(self, tables: Tables, window: Window) -> pa.Table:
+        rows = tables["readings"].to_pandas().query("local_day >= @window.start and local_day < @window.end")
+        at = rows.read_at + pd.Timedelta(minutes=10)
+        made = rows[["local_day", "pump", "plant", "load", "read_at"]].assign(
+            example_id=rows.pump + "@" + rows.read_at.dt.strftime("%Y%m%d"),
+            predicted_at=at,
+            label=rows.serviced.astype("float64"),
+            label_known_at=at + pd.Timedelta(days=1),
+        )
+        return pa.Table.from_pandas(made.sort_values(["predicted_at", "example_id"]), preserve_index=False)
+
+    def request_features(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(hour=frame.read_at.dt.tz_convert(self.timezone).dt.hour.astype("float32"))
+
+
+USECASE = Pumps()

@@ -1,0 +1,151 @@
+"""Every registered family keeps the same contract."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.errors import InvalidInput
+from pipelines.metrics.scores import measure
+from pipelines.scorer import Model, Scorer
+from pipelines.training.families import MODULES, load_family
+from pipelines.training.families.hist_gradient_boosting import float32_below
+from pipelines.training.onnx_graph import ML
+from pipelines.training.preprocessing import Vocabulary, ordered_codes
+from pipelines.usecase import LABEL, ModelInputs
+from tests.synthetic import INPUTS, frame, small_params
+
+families = pytest.mark.parametrize("family", sorted(MODULES))
+
+
+@cache
+def fitted(family: str) -> Any:
+    settings = getattr(small_params().training, family)
+    return load_family(family).fit(frame(4000, 1), frame(1000, 2), INPUTS, settings, 7)
+
+
+def scorer(graph: bytes, inputs: ModelInputs = INPUTS) -> Scorer:
+    card = {"inputs": {"numeric": list(inputs.numeric), "categorical": list(inputs.categorical)}}
+    return Scorer(Model("memory", card, graph), threads=1)
+
+
+def hard(rows: int, seed: int, thresholds: np.ndarray[Any, Any]) -> pd.DataFrame:
+    """Rows with unseen and missing strings, NaN, infinities, and numbers on and right beside every threshold."""
+    draw = np.random.default_rng(seed)
+    made = frame(rows, seed)
+    steps = [thresholds, *(np.nextafter(thresholds, np.float32(end)) for end in (-np.inf, np.inf))]
+    odd = np.concatenate([*steps, [np.nan, np.inf, -np.inf, 0.0, -0.0, 3e38, -3e38, 1e-45]]).astype(np.float32)
+    for name in INPUTS.numeric:
+        values = made[name].to_numpy(dtype=np.float32, copy=True)
+        at = draw.random(rows) < 0.7
+        values[at] = draw.choice(odd, at.sum())
+        if rows >= len(odd):
+            values[draw.permutation(rows)[: len(odd)]] = odd
+        made[name] = values
+    strings = np.array([None, "", "never seen", "0=a", "Ünseen", "a"], dtype=object)
+    for name in INPUTS.categorical:
+        made[name] = np.where(draw.random(rows) < 0.3, draw.choice(strings, rows), made[name])
+    return made
+
+
+@families
+def test_the_graph_scores_as_the_library_does_on_hard_rows(family: str) -> None:
+    native = fitted(family)
+    graph = native.to_onnx()
+    nodes = {node.op_type: node for node in onnx.load_model_from_string(graph).graph.node}
+    trees = nodes.get("TreeEnsembleRegressor")
+    values = next(a for a in trees.attribute if a.name == "nodes_values").floats if trees else [0.0]
+    rows = hard(10_000, 3, np.unique(np.array(values, dtype=np.float32)))
+    scores = scorer(graph).score(rows)
+    assert np.abs(scores - native.predict(rows)).max() <= 1e-5
+    assert np.isfinite(scores).all() and scores.min() >= 0 and scores.max() <= 1
+
+
+@families
+def test_the_same_seed_gives_the_same_bytes(family: str) -> None:
+    settings = getattr(small_params().training, family)
+    again = load_family(family).fit(frame(4000, 1), frame(1000, 2), INPUTS, settings, 7).to_onnx()
+    assert hashlib.sha256(again).hexdigest() == hashlib.sha256(fitted(family).to_onnx()).hexdigest()
+
+
+@families
+def test_it_learns_the_signal(family: str) -> None:
+    held = frame(3000, 9)
+    found = measure(held[LABEL], scorer(fitted(family).to_onnx()).score(held))
+    assert found["roc_auc"] > 0.78 and found["skill"] > 0.2 and found["calibration_gap"] < 0.06
+
+
+@families
+def test_the_frame_is_left_alone_and_rows_are_scored_one_by_one_alike(family: str) -> None:
+    rows = hard(40, 5, np.zeros(1, dtype=np.float32))
+    before = rows.copy(deep=True)
+    score = scorer(fitted(family).to_onnx()).score
+    together = score(rows)
+    np.testing.assert_allclose([score(rows.iloc[n : n + 1])[0] for n in range(40)], together, atol=1e-6)
+    pd.testing.assert_frame_equal(rows, before)
+    assert score(rows.iloc[:0]).shape == fitted(family).predict(rows.iloc[:0]).shape == (0,)
+
+
+@families
+@pytest.mark.parametrize("inputs", [ModelInputs(("x", "y"), ()), ModelInputs((), ("kind", "site"))])
+def test_inputs_of_one_kind_alone_work(family: str, inputs: ModelInputs) -> None:
+    settings = getattr(small_params().training, family)
+    native = load_family(family).fit(frame(600, 1), frame(200, 2), inputs, settings, 7)
+    rows = frame(200, 3)
+    assert np.abs(scorer(native.to_onnx(), inputs).score(rows) - native.predict(rows)).max() <= 1e-5
+
+
+def test_missing_columns_and_words_for_numbers_are_named() -> None:
+    score = scorer(fitted("hist_gradient_boosting").to_onnx()).score
+    with pytest.raises(InvalidInput, match="gappy, site"):
+        score(frame(5, 1).drop(columns=["gappy", "site"]))
+    with pytest.raises(InvalidInput, match="not a number"):
+        score(frame(5, 1).assign(x="wet"))
+
+
+def test_an_unknown_family_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InvalidInput, match=r"forest.*hist_gradient_boosting, mlp"):
+        load_family("forest")
+
+
+def test_the_ensemble_is_ours_and_not_a_black_box() -> None:
+    graph = onnx.load_model_from_string(fitted("hist_gradient_boosting").to_onnx())
+    assert [n.op_type for n in graph.graph.node if n.domain == ML] == ["LabelEncoder", "TreeEnsembleRegressor"]
+
+
+@given(st.floats(allow_nan=False), st.floats(width=32, allow_nan=False))
+def test_rounding_a_threshold_down_changes_no_comparison(threshold: float, x: float) -> None:
+    low = float32_below(np.array([threshold]))[0]
+    assert (np.float32(x) <= low) == (np.float64(x) <= threshold)
+    with np.errstate(over="ignore"):
+        beside = [np.nextafter(low, np.float32(end)) for end in (-np.inf, np.inf)]
+    for near in (low, *beside):
+        assert (near <= low) == (np.float64(near) <= threshold)
+
+
+@given(st.lists(st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=2, max_size=2), min_size=1, max_size=50))
+def test_every_string_has_a_row_of_its_own_column(drawn: list[list[str]]) -> None:
+    strings = np.array(drawn, dtype=object)
+    vocabulary = Vocabulary.fit(strings, rare=2)
+    rows = vocabulary.rows(strings)
+    ends = (*vocabulary.offsets[1:], vocabulary.size)
+    for column, (start, end) in enumerate(zip(vocabulary.offsets, ends, strict=True)):
+        assert ((rows[:, column] >= start) & (rows[:, column] < end)).all()
+        assert ((rows[:, column] == start + 1) == (strings[:, column] == "")).all()
+
+
+def test_codes_rise_with_the_mean_label_and_unseen_is_nan() -> None:
+    strings = np.array([["a"]] * 40 + [["b"]] * 40 + [[""]] * 40 + [["rare"]] * 2, dtype=object)
+    labels = np.array([1.0] * 30 + [0.0] * 10 + [0.0] * 40 + [1.0] * 20 + [0.0] * 20 + [1.0] * 2)
+    vocabulary = Vocabulary.fit(strings)
+    codes = ordered_codes(vocabulary.rows(strings), labels, vocabulary, prior=10)
+    unseen, missing, a, b = codes
+    assert np.isnan(unseen) and (b, missing, a) == (0, 1, 2)

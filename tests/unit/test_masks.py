@@ -1,0 +1,142 @@
+"""The quarantine masks against Great Expectations itself."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import great_expectations.expectations as gxe
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines.errors import InvalidInput
+from pipelines.validation.assessment import add_code, assess
+from pipelines.validation.masks import MASKS, bad_rows
+from pipelines.validation.suite import batch_frame, declared, evaluate
+
+QUARANTINE = {"severity": "quarantine", "reason": "bad"}
+numbers = st.one_of(st.sampled_from([0.0, 1.0, 2.0, 2.5, math.nan]), st.floats(-3, 3))
+texts = st.sampled_from(["a", "b", "ab", "", None])
+instants = st.sampled_from([pd.Timestamp("2020-01-01", tz="UTC"), pd.Timestamp("2020-01-02", tz="UTC"), pd.NaT])
+rows = st.lists(st.tuples(numbers, numbers, texts, instants, instants, st.integers(0, 4)), min_size=1, max_size=12)
+
+
+def frame_of(values: list[tuple[Any, ...]]) -> pd.DataFrame:
+    frame = pd.DataFrame(values, columns=["x", "y", "s", "t", "u", "k"])
+    for name in ("t", "u"):
+        frame[name] = pd.to_datetime(frame[name], utc=True)
+    return frame.astype({"x": "float64", "y": "float64", "s": "object", "k": "int64"})
+
+
+def every_kind() -> list[Any]:
+    pair = {"column_A": "x", "column_B": "y", "meta": QUARANTINE}
+    return [
+        gxe.ExpectColumnValuesToNotBeNull(column="s", meta=QUARANTINE),
+        gxe.ExpectColumnValuesToNotBeNull(column="x", meta=QUARANTINE, mostly=0.5),
+        gxe.ExpectColumnValuesToBeBetween(column="x", min_value=0, max_value=2, meta=QUARANTINE),
+        gxe.ExpectColumnValuesToBeBetween(column="x", min_value=0, strict_min=True, meta=QUARANTINE),
+        gxe.ExpectColumnValuesToBeBetween(column="k", max_value=2, strict_max=True, meta=QUARANTINE),
+        gxe.ExpectColumnValuesToBeBetween(column="t", min_value="2020-01-02T00:00:00+00:00", meta=QUARANTINE),
+        gxe.ExpectColumnValuesToBeInSet(column="s", value_set=["a", "b"], meta=QUARANTINE),
+        gxe.ExpectColumnValuesToBeInSet(column="x", value_set=[0, 1, 2], meta=QUARANTINE),
+        gxe.ExpectColumnValuesToMatchRegex(column="s", regex="^a", meta=QUARANTINE),
+        gxe.ExpectColumnValuesToBeUnique(column="x", meta=QUARANTINE),
+        gxe.ExpectColumnValuesToBeUnique(column="s", meta=QUARANTINE),
+        gxe.ExpectCompoundColumnsToBeUnique(column_list=["x", "s"], meta=QUARANTINE),
+        gxe.ExpectCompoundColumnsToBeUnique(
+            column_list=["x", "s"], ignore_row_if="any_value_is_missing", meta=QUARANTINE
+        ),
+        gxe.ExpectCompoundColumnsToBeUnique(column_list=["x", "s"], ignore_row_if="never", meta=QUARANTINE),
+        gxe.ExpectColumnPairValuesAToBeGreaterThanB(**pair),
+        gxe.ExpectColumnPairValuesAToBeGreaterThanB(or_equal=True, **pair),
+        gxe.ExpectColumnPairValuesAToBeGreaterThanB(ignore_row_if="either_value_is_missing", **pair),
+        gxe.ExpectColumnPairValuesAToBeGreaterThanB(ignore_row_if="neither", or_equal=True, **pair),
+        gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="t", column_B="u", or_equal=True, meta=QUARANTINE),
+    ]
+
+
+def test_every_mask_is_tried_against_great_expectations() -> None:
+    assert {expectation.configuration.type for expectation in every_kind()} == set(MASKS)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rows)
+def test_masks_find_as_many_bad_rows_as_great_expectations(values: list[tuple[Any, ...]]) -> None:
+    frame = frame_of(values)
+    for result in evaluate(frame, declared("table", every_kind())):
+        assert result.error is None, (result.check.title, result.error)
+        mask = bad_rows(frame, result.check.type, result.check.kwargs)
+        assert mask.sum() == result.observed["unexpected_count"], result.check.title
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rows)
+def test_a_frame_of_clean_rows_alone_passes(values: list[tuple[Any, ...]]) -> None:
+    frame = frame_of(values)
+    checks = declared("table", [e for e in every_kind() if "mostly" not in e.configuration.kwargs])
+    codes = assess("table", frame, checks, 1.0).codes
+    clean = frame[[not code for code in codes]].reset_index(drop=True)
+    assert all(not bad_rows(clean, check.type, check.kwargs).any() for check in checks)
+
+
+def test_one_missing_side_of_a_pair_is_bad_and_two_are_not() -> None:
+    frame = pd.DataFrame({"a": [2.0, math.nan, 1.0, math.nan], "b": [1.0, 1.0, math.nan, math.nan]})
+    mask = bad_rows(frame, "expect_column_pair_values_a_to_be_greater_than_b", {"column_A": "a", "column_B": "b"})
+    assert mask.tolist() == [False, True, True, False]
+
+
+def test_mostly_tolerates_bad_rows_up_to_its_share() -> None:
+    frame = pd.DataFrame({"x": [1.0] * 9 + [-1.0]})
+    for mostly, quarantined in ((0.9, {}), (0.95, {"bad": 1})):
+        check = gxe.ExpectColumnValuesToBeBetween(column="x", min_value=0, mostly=mostly, meta=QUARANTINE)
+        assert assess("table", frame, declared("table", [check]), 0.5).quarantined == quarantined
+
+
+def test_every_bad_row_is_found_where_great_expectations_lists_a_part() -> None:
+    frame = pd.DataFrame({"x": [-1.0] * 1000 + [1.0] * 1000})
+    check = gxe.ExpectColumnValuesToBeBetween(column="x", min_value=0, meta=QUARANTINE)
+    assert assess("table", frame, declared("table", [check]), 0.5).quarantined == {"bad": 1000}
+
+
+def test_a_mask_that_disagrees_is_a_rejection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MASKS, "expect_column_values_to_not_be_null", lambda frame, _: frame["x"].notna().to_numpy())
+    checks = declared("table", [gxe.ExpectColumnValuesToNotBeNull(column="x", meta=QUARANTINE)])
+    found = assess("table", pd.DataFrame({"x": [1.0, 2.0, None]}), checks, 1.0)
+    assert "finds 2 bad rows and Great Expectations 1" in found.rejections[0]
+
+
+@pytest.mark.parametrize(
+    ("expectation", "message"),
+    [
+        (gxe.ExpectColumnMeanToBeBetween(column="x", min_value=0, meta=QUARANTINE), "cannot quarantine rows"),
+        (gxe.ExpectColumnValuesToNotBeNull(column="x", meta={"severity": "fatal"}), "severity 'fatal'"),
+        (
+            gxe.ExpectColumnValuesToNotBeNull(column="x", meta={**QUARANTINE, "reason": "a,b"}),
+            "short code without",
+        ),
+    ],
+)
+def test_an_unusable_declaration_is_refused(expectation: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        declared("table", [expectation])
+
+
+def test_codes_are_joined_once_a_row() -> None:
+    codes = add_code(("", "a", "b", "ab"), [True, True, True, False], "a")
+    assert codes == ("a", "a", "b,a", "ab")
+
+
+def test_the_batch_has_types_that_great_expectations_vectorises() -> None:
+    import pyarrow as pa
+
+    table = pa.table(
+        {
+            "f": pa.array([1.0, None], pa.float32()),
+            "i": pa.array([1, 2], pa.int16()),
+            "t": pa.array([0, None], pa.timestamp("us")),
+            "b": pa.array([True, False]),
+        }
+    )
+    assert [str(dtype) for dtype in batch_frame(table).dtypes] == ["float64", "int64", "datetime64[ns]", "bool"]

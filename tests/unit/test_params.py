@@ -1,0 +1,99 @@
+"""params.yaml is typed and frozen; whatever is wrong gives one line that names it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from pipelines.__main__ import main
+from pipelines.errors import InvalidInput
+from pipelines.params import load_params
+from tests.conftest import ROOT, TOY
+
+
+def broken(tmp_path: Path, change: dict[str, Any]) -> Path:
+    """The project's params with one dotted key changed."""
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for dotted, value in change.items():
+        *path, last = dotted.split(".")
+        section = raw
+        for part in path:
+            section = section[part]
+        section[last] = value
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(raw))
+    return file
+
+
+@pytest.mark.parametrize("file", [ROOT / "params.yaml", TOY])
+def test_the_files_of_the_project_load(file: Path) -> None:
+    params = load_params(file)
+    with pytest.raises(ValidationError):
+        params.usecase = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"typo": 1}, r"typo: unknown key"),
+        ({"training.trails": 3}, r"training\.trails: unknown key"),
+        ({"training.trials": "many"}, r"training\.trials: .*\(got 'many'\)"),
+        ({"training.trials": 0}, r"training\.trials: .*greater than or equal to 1"),
+        ({"training.families": []}, r"training\.families: .*at least 1"),
+        ({"training.families": ["prophet"]}, r"family 'prophet' is unknown; choose from"),
+        ({"training.mlp.search": {"depth": {"low": 1, "high": 2}}}, r"mlp\.search names \['depth'\]"),
+        ({"training.mlp.search": {"dropout": {"low": 1, "high": 0}}}, r"needs low < high"),
+        ({"desk.end": "2012-12-31"}, r"end is 2012-12-31, not after start"),
+        ({"desk.as_of": "2014-06-01"}, r"as_of 2014-06-01 must lie"),
+        ({"desk.start": "tomorrow"}, r"desk\.start: .*\(got 'tomorrow'\)"),
+        ({"gate.floors": []}, r"gate\.floors: .*at least 1"),
+        ({"gate.floors": [{"metric": "roc_auc", "direction": "about", "threshold": 1}]}, r"floors\.0\.direction"),
+        ({"validation.max_quarantine_share": 2}, r"less than or equal to 1"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        load_params(broken(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("a: [1", "cannot be read as YAML"), ("- 1", "holds list"), ("", "holds NoneType"), ("\x00", "cannot be read")],
+)
+def test_files_that_are_no_params(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(content)
+    with pytest.raises(InvalidInput, match=message):
+        load_params(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "flags", "message"),
+    [
+        ({"typo": 1}, [], "typo: unknown key"),
+        ({"usecase": "no.such.module"}, [], "no.such.module"),
+        ({"source.path": "/nowhere"}, [], "/nowhere/flights.csv does not exist"),
+        ({}, ["--end", "2013-01-01"], "holds no day"),
+        ({}, ["--end", "2015-01-01"], "leaves the data of flights, which cover 2013-01-01 to 2014-01-01"),
+        ({}, ["--end", "soon"], "end: "),
+        ({}, ["--end", "@nowhere.json:end"], "no output 'end' in 'nowhere.json'"),
+    ],
+)
+def test_the_command_line_says_it_in_one_line_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], flags: list[str], message: str
+) -> None:
+    home = tmp_path / "home"
+    end = flags or ["--end", "2013-01-03"]
+    common = ["--params", str(broken(tmp_path, change)), "--home", str(home)]
+    assert main(["ingest", *common, "--start", "2013-01-01", *end]) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.startswith("flightdeck: ") and err.count("\n") == 1 and not out
+    assert not home.exists()
+
+
+def test_a_missing_params_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["apply_features", "--params", str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml does not exist" in capsys.readouterr().err

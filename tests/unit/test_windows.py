@@ -1,0 +1,35 @@
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.errors import InvalidInput
+from pipelines.windows import Window, midnight
+
+ZONES = ["America/New_York", "Europe/Berlin", "Asia/Kolkata", "UTC"]
+
+
+@given(st.dates(date(2000, 1, 1), date(2040, 1, 1)), st.integers(1, 400), st.sampled_from(ZONES))
+def test_days_tile_the_window_and_bounds_are_their_midnights(start: date, days: int, zone: str) -> None:
+    window = Window(start, start + timedelta(days), zone)
+    assert len(window.days) == days
+    assert window.start_at == midnight(window.days[0], zone)
+    assert window.end_at == midnight(window.days[-1] + timedelta(1), zone)
+
+
+def test_midnight_follows_daylight_saving() -> None:
+    assert midnight(date(2013, 3, 10), "America/New_York") == datetime(2013, 3, 10, 5, tzinfo=UTC)
+    assert midnight(date(2013, 3, 11), "America/New_York") == datetime(2013, 3, 11, 4, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("end", [date(2013, 1, 1), date(2012, 12, 31)])
+def test_a_window_without_a_day_is_refused(end: date) -> None:
+    with pytest.raises(InvalidInput, match="holds no day"):
+        Window(date(2013, 1, 1), end, "UTC")
+
+
+def test_a_window_reaches_back_but_not_past_the_first_day() -> None:
+    window = Window(date(2013, 1, 10), date(2013, 1, 11), "UTC")
+    assert window.widened(3, date(2013, 1, 1)).start == date(2013, 1, 7)
+    assert window.widened(30, date(2013, 1, 1)).start == date(2013, 1, 1)
