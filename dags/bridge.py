@@ -13,7 +13,7 @@ from airflow.sdk import Asset, Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from pipelines.context import Context, build_context
-from pipelines.errors import CheckFailed, InvalidInput
+from pipelines.errors import CheckFailed, InvalidInput, MissingData
 from pipelines.params import params_files
 from pipelines.settings import load_settings
 from pipelines.steps import STEPS, execute
@@ -55,9 +55,11 @@ def step_task(name: str, params_file: str, task_id: str | None = None, **options
 
 
 def run(name: str, inputs: Mapping[str, Any], params_file: str) -> dict[str, Any]:
-    """Run a step; what no retry can mend fails at once."""
+    """Run a step; what no retry can mend fails at once. Missing data may still come."""
     try:
         return execute(name, inputs, build_context(params_file))
+    except MissingData:
+        raise
     except (InvalidInput, CheckFailed) as error:
         raise AirflowFailException(str(error)) from error
 

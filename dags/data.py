@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -65,11 +65,13 @@ def build(params_file: str, about: Context) -> DAG:
         window = {"start": planned["start"], "end": planned["end"]}
         ingested = bridge.step("ingest", params_file, window)
         snapshot = bridge.step("snapshot", params_file, {}, pool="dvc")
-        validated = bridge.step("validate", params_file, window, depends_on_past=True)
-        built = bridge.step("build_features", params_file, window)
-        applied = bridge.step("apply_features", params_file, {})
-        materialized = bridge.step("materialize", params_file, {"as_of": planned["as_of"]})
-        checked = bridge.step("check_parity", params_file, {"as_of": materialized["as_of"]})
+        validated = bridge.step("validate", params_file, window)
+        # Days of a backfill may overtake one another; one that lacks the day before it tries again until that is there.
+        patient = {"retries": 20, "retry_delay": timedelta(seconds=15)}
+        built = bridge.step("build_features", params_file, window, **patient)
+        applied = bridge.step("apply_features", params_file, {}, pool="feast")
+        materialized = bridge.step("materialize", params_file, {"as_of": planned["as_of"]}, pool="feast", **patient)
+        checked = bridge.step("check_parity", params_file, {"as_of": planned["as_of"]}, pool="feast")
         chain(ingested, snapshot, validated, built, applied, materialized, checked, announce(planned, snapshot))
     return dag
 

@@ -31,10 +31,10 @@ def build(params_file: str, about: Context) -> DAG:
             description="A registered version. Empty: the champion.",
         ),
         "request_retraining": Param(
-            True,
-            type="boolean",
+            None,
+            type=["null", "boolean"],
             title="Request retraining",
-            description="Start the training DAG if the decision is RETRAIN.",
+            description="Start the training DAG if the decision is RETRAIN. Empty: yes, except in a backfill.",
         ),
     }
 
@@ -113,8 +113,9 @@ def build(params_file: str, about: Context) -> DAG:
             """Ask the training DAG for a new model, if the decision says so and the run may ask."""
             if decision["verdict"] != "RETRAIN":
                 raise AirflowSkipException(f"the decision is {decision['verdict']}")
-            if not context["params"]["request_retraining"]:
-                raise AirflowSkipException("request_retraining is off")
+            asked = context["params"]["request_retraining"]
+            if asked is False or (asked is None and context["dag_run"].run_type == "backfill"):
+                raise AirflowSkipException("request_retraining is off (empty means off in a backfill)")
             yield Metadata(retrain, {"as_of": plan["as_of"], "decision_id": decision["decision_id"]})
 
         request_retraining(decided, planned)

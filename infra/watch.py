@@ -22,7 +22,10 @@ QUICK = 30.0  # seconds; a part that dies sooner counts towards giving up
 GIVE_UP = 5  # quick deaths in a row
 PAUSE = 1.0  # seconds before the first new start; doubled after every quick death
 LOG_LIMIT = 20_000_000  # bytes; a larger log is set aside when its part starts
-POOLS = {"dvc": "One DVC command at a time: it locks its repository"}
+POOLS = {
+    "dvc": "One DVC command at a time: it locks its repository",
+    "feast": "One writer at a time of Feast's registry and online store",
+}
 
 
 @dataclass

@@ -44,8 +44,8 @@ class Settings(BaseSettings):
     def versions_remote(self) -> str:
         return self.dvc_remote or str(self.root / "dvc-remote")
 
-    def registry_path(self, usecase: str) -> str:
-        return self.feast_registry or str(self.root / "feast" / usecase / "registry.db")
+    def registry(self, usecase: str) -> str:
+        return self.feast_registry or f"sqlite:///{self.root / 'feast' / usecase / 'registry.db'}"
 
     def online_path(self, usecase: str) -> str:
         return self.feast_online or str(self.root / "feast" / usecase / "online.db")

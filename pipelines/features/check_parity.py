@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from pipelines.context import Context
 from pipelines.steps import Instant, StepModel
 
 
 class Inputs(StepModel):
-    as_of: Instant = Field(description="instant at which both are read; where the online store stands")
+    as_of: Instant = Field(description="instant that the online store must have reached")
 
 
 class Outputs(StepModel):
+    as_of: AwareDatetime
     compared: int
     verdict: str
     decision_id: str
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Sample entities of every view, read them both ways, record the verdict.
+    """Sample entities of every view, read them both ways as of where the online store stands, record the verdict.
 
     Raises:
         CheckFailed: naming view, entity, feature and both values of the first difference; also where nothing compared.
     """
     from pipelines.errors import CheckFailed
     from pipelines.features.parity import compare, offline_values, online_values, sample_entities
+    from pipelines.offline.repository import JUST_BEFORE, online_stands_at
     from pipelines.records import Decision
     from pipelines.verdict import Verdict
 
-    compared, differences = 0, []
+    as_of = online_stands_at(context.feast)
+    if as_of is None or as_of < inputs.as_of:
+        raise CheckFailed(f"parity: the online store stands at {as_of}, before {inputs.as_of}; materialize first")
+    at, compared, differences = as_of - JUST_BEFORE, 0, []
     for view in context.feast.list_feature_views():
-        entities = sample_entities(context.feast, view, inputs.as_of, context.params.features.parity_sample)
-        online = online_values(context.feast, view, entities, inputs.as_of)
-        offline = offline_values(context.feast, view, entities, inputs.as_of)
+        entities = sample_entities(context.feast, view, at, context.params.features.parity_sample)
+        online = online_values(context.feast, view, entities, at)
+        offline = offline_values(context.feast, view, entities, at)
         compared += online.size
         differences += compare(view.name, entities, online, offline)
     verdict = Verdict.PASS if compared and not differences else Verdict.REJECT
@@ -41,7 +46,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     decision = Decision(
         usecase=context.usecase.name,
         kind="parity",
-        as_of=inputs.as_of,
+        as_of=as_of,
         verdict=verdict,
         reasons=reasons if compared else ("no entity could be compared; build and materialize features first",),
         subject={"views": sorted(view.name for view in context.feast.list_feature_views())},
@@ -50,4 +55,4 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     decision_id = context.records.record(decision)
     if verdict != Verdict.PASS:
         raise CheckFailed(f"parity: {decision.reasons[0]}; {len(differences)} of {compared} values differ")
-    return Outputs(compared=compared, verdict=verdict, decision_id=decision_id)
+    return Outputs(as_of=as_of, compared=compared, verdict=verdict, decision_id=decision_id)

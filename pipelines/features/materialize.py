@@ -9,7 +9,7 @@ from pipelines.steps import Instant, StepModel
 
 
 class Inputs(StepModel):
-    as_of: Instant = Field(description="instant whose knowledge the online store shall hold")
+    as_of: Instant = Field(description="instant whose knowledge the online store shall hold, itself excluded")
 
 
 class Outputs(StepModel):
@@ -18,19 +18,22 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Materialize everything known up to `as_of`.
+    """Materialize everything known before `as_of`. (A row known at that very instant is of the next day's partition.)
 
     The online store only moves forward: a backfill of days that it has passed leaves it as it is, and the outputs say
     at which instant it stands.
-    """
-    from datetime import UTC
 
+    Raises:
+        MissingData: if the features of a day before `as_of` are not built.
+    """
+    from pipelines.features.partitions import require_no_gap
+    from pipelines.offline.repository import JUST_BEFORE, online_stands_at
     from pipelines.windows import midnight
 
-    ends = [view.most_recent_end_time for view in context.feast.list_feature_views()]
-    stands_at = min((end.astimezone(UTC) for end in ends if end), default=None) if all(ends) else None
+    stands_at = online_stands_at(context.feast)
     if stands_at and inputs.as_of <= stands_at:
         return Outputs(as_of=stands_at, moved=False)
+    require_no_gap(context.data, context.usecase, inputs.as_of)
     start = midnight(context.usecase.start, context.usecase.timezone)
-    context.feast.materialize(start_date=start, end_date=inputs.as_of)
+    context.feast.materialize(start_date=start, end_date=inputs.as_of - JUST_BEFORE)
     return Outputs(as_of=inputs.as_of, moved=True)

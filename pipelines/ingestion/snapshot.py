@@ -31,7 +31,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.ingestion.versions import keep_version, version_of
 
     raw = Path(context.data.uri("raw"))
-    version, files = version_of(raw)
     if inputs.keep:
-        keep_version(raw, Path(context.data.store.root), context.settings.versions_remote, version)
+        version, files = keep_version(raw, Path(context.data.store.root), context.settings.versions_remote)
+    else:
+        version, files = version_of(raw)
     return Outputs(data_version=version, files=files, kept=inputs.keep)

@@ -6,16 +6,16 @@ restores exactly that version, and `dvc gc -w` keeps it.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
+import yaml
 from dvc.repo import Repo
 from dvc_data.hashfile.build import build
 from dvc_data.hashfile.db import HashFileDB
 from dvc_objects.fs.local import LocalFileSystem
 from filelock import FileLock
 
-from pipelines.errors import FlightdeckError, MissingData
+from pipelines.errors import MissingData
 
 
 def version_of(folder: Path) -> tuple[str, int]:
@@ -32,29 +32,32 @@ def version_of(folder: Path) -> tuple[str, int]:
     return str(tree.hash_info.value), len(tree)
 
 
-def keep_version(folder: Path, root: Path, remote: str, version: str) -> Path:
-    """Add a folder to the repository at `root`, push it, and leave the version's pointer, which is returned.
+def keep_version(folder: Path, root: Path, remote: str) -> tuple[str, int]:
+    """Add a folder to the repository at `root`, push it, leave the version's pointer; as `version_of`.
 
-    Concurrent callers wait for one another: DVC allows one at a time.
-
-    Raises:
-        FlightdeckError: if DVC's version differs from `version`: something wrote to the folder meanwhile.
+    Concurrent callers wait for one another: DVC allows one at a time. A file that appears meanwhile is in the version
+    or not; the version that is given says which.
     """
-    pointer = root / "versions" / version.removesuffix(".dir") / f"{folder.name}.dvc"
     with FileLock(root / ".dvc.lock"):
-        if pointer.exists():
-            return pointer
+        version, files = version_of(folder)
+        if pointer_of(version, folder, root).exists():
+            return version, files
         with _open(root, remote) as repo:
             repo.add(str(folder))
             repo.push(targets=[f"{folder}.dvc"])
-        added = folder.with_name(f"{folder.name}.dvc")
-        if version not in added.read_text():
-            raise FlightdeckError(f"{folder} changed while its version {version} was taken; run the step again")
+        added = folder.with_name(f"{folder.name}.dvc").read_text()
+        (out,) = yaml.safe_load(added)["outs"]
+        pointer = pointer_of(out["md5"], folder, root)
         pointer.parent.mkdir(parents=True, exist_ok=True)
         beside = pointer.with_suffix(".tmp")
-        shutil.copyfile(added, beside)
+        beside.write_text(added)
         beside.replace(pointer)
-    return pointer
+    return str(out["md5"]), int(out["nfiles"])
+
+
+def pointer_of(version: str, folder: Path, root: Path) -> Path:
+    """Where the pointer file of a version lies."""
+    return root / "versions" / version.removesuffix(".dir") / f"{folder.name}.dvc"
 
 
 def _open(root: Path, remote: str) -> Repo:

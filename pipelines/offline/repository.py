@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import runpy
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,23 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView, RepoConfig
 from pipelines.errors import InvalidInput
 from pipelines.settings import Settings
 
+JUST_BEFORE = timedelta(microseconds=1)  # Feast takes the end of a materialization as included
+
 
 def open_store(settings: Settings, project: str) -> FeatureStore:
-    """The feature store, with our offline store and embedded registry and online store."""
-    for place in (settings.registry_path(project), settings.online_path(project)):
-        if "://" not in place:
-            Path(place).parent.mkdir(parents=True, exist_ok=True)
+    """The feature store, with our offline store, a registry in SQL and, by default, an online store in SQLite."""
+    for place in (settings.registry(project), settings.online_path(project)):
+        if place.startswith("sqlite:///") or "://" not in place:
+            Path(place.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     return FeatureStore(
         config=RepoConfig(
             project=project,
             provider="local",
-            registry=settings.registry_path(project),
+            registry={
+                "registry_type": "sql",
+                "path": settings.registry(project),
+                "serve_features_while_materializing": True,  # or else training fails whenever features are materialized
+            },
             offline_store={"type": "pipelines.offline.asof_store.AsofOfflineStore", "root": settings.store},
             online_store={"type": "sqlite", "path": settings.online_path(project)},
             entity_key_serialization_version=3,
@@ -71,6 +78,12 @@ def registry_hash(store: FeatureStore) -> str:
         for service in sorted(store.list_feature_services(), key=lambda service: service.name)
     ]
     return hashlib.sha256(json.dumps([views, services], sort_keys=True).encode()).hexdigest()
+
+
+def online_stands_at(store: FeatureStore) -> datetime | None:
+    """The instant before which every view's knowledge is in the online store; None before the first materialization."""
+    ends = [view.most_recent_end_time for view in store.list_feature_views()]
+    return min(end.astimezone(UTC) for end in ends if end) + JUST_BEFORE if ends and all(ends) else None
 
 
 def _place(source: Any) -> list[str]:
