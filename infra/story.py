@@ -6,13 +6,13 @@ the records, by id. Run again, it finds the runs that succeeded and goes on from
 
 from __future__ import annotations
 
-import argparse
+import hashlib
+import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -28,45 +28,38 @@ from pipelines.errors import FlightdeckError
 MARKS = {"success": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]-[/]", "running": "[yellow]▸[/]"}
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The windows of the story: data and training up to `train_until`, then a watched window up to `watch_until`."""
-
-    start: date
-    train_until: date
-    watch_until: date
-
-
 class Story:
     def __init__(self, deck: Deck, client: AirflowClient, context: Context, console: Console) -> None:
         self.deck, self.client, self.context, self.console = deck, client, context, console
         self.name = context.usecase.name
 
-    def tell(self, plan: Plan) -> dict[str, Run]:
-        """Run the story and give its runs. Raises AirflowError, with the log's tail, when one of them fails."""
+    def tell(self) -> dict[str, Run]:
+        """Run the story over the days of params.yaml's desk, and give its runs.
+
+        Raises:
+            AirflowError: when one of them fails, after showing its log's tail.
+        """
+        desk = self.context.params.desk
         dags = {part: f"{self.name}_{part}" for part in ("data", "training", "monitoring")}
         self.client.wait_for_dags(list(dags.values()))
         for dag_id in dags.values():
             self.client.unpause(dag_id)
-        first = {"start": str(plan.start), "end": str(plan.train_until), "start_training": True}
-        data = self.run(dags["data"], first, f"Data, {plan.start} to {plan.train_until}")
+        first = {"start": str(desk.start), "end": str(desk.as_of), "start_training": True}
+        data = self.run(dags["data"], first, f"Data, {desk.start} to {desk.as_of}")
         training = self.client.triggered_by(data, dags["training"])
         training = self.follow(training, "Training, started by the features asset")
-        second = {"start": str(plan.train_until), "end": str(plan.watch_until)}
-        watched = self.run(dags["data"], second, f"Data, {plan.train_until} to {plan.watch_until}")
-        as_of = min(plan.watch_until + timedelta(days=2), self.context.usecase.end)
+        second = {"start": str(desk.as_of), "end": str(desk.monitor_end)}
+        watched = self.run(dags["data"], second, f"Data, {desk.as_of} to {desk.monitor_end}")
+        as_of = min(desk.monitor_end + timedelta(days=2), self.context.usecase.end)
         watch = {**second, "as_of": str(as_of), "request_retraining": False}
-        monitoring = self.run(dags["monitoring"], watch, f"Monitoring, {plan.train_until} to {plan.watch_until}")
+        monitoring = self.run(dags["monitoring"], watch, f"Monitoring, {desk.as_of} to {desk.monitor_end}")
         return {"data": data, "training": training, "watched": watched, "monitoring": monitoring}
 
     def run(self, dag_id: str, conf: Mapping[str, Any], title: str) -> Run:
-        """The run with this configuration: the one that is there already, else a new one."""
-        name = "demo_" + "_".join(str(conf[key]) for key in ("start", "end"))
-        named = [run for run in self.client.runs(dag_id) if run.run_id.startswith(name)]
-        same = [run.run_id for run in named if dict(run.conf) == dict(conf)]
-        run_id = same[-1] if same else f"{name}_{len(named) + 1}"
-        if not same:
-            self.client.trigger(dag_id, conf, run_id=run_id)
+        """The run with this configuration and these params: the one that is there already, else a new one."""
+        identity = json.dumps([conf, self.context.params.model_dump(mode="json")], sort_keys=True)
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+        run_id = self.client.trigger(dag_id, conf, run_id=f"demo_{conf['start']}_{conf['end']}_{digest}")
         return self.follow(self.client.run(dag_id, run_id), title)
 
     def follow(self, run: Run, title: str) -> Run:
@@ -149,18 +142,7 @@ def _summary(story: Story, outcome: Mapping[str, Any]) -> Table:
     return table
 
 
-def default_plan(context: Context) -> Plan:
-    """The windows of params.yaml's desk: the demo and `dvc repro` tell of the same days."""
-    desk = context.params.desk
-    return Plan(desk.start, desk.as_of, desk.monitor_end)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m infra.story", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--start", type=date.fromisoformat, help="first day of data")
-    parser.add_argument("--train-until", type=date.fromisoformat, help="day after the last day of training data")
-    parser.add_argument("--watch-until", type=date.fromisoformat, help="day after the last day that is watched")
-    arguments = parser.parse_args(argv)
+def main() -> int:
     console = Console(highlight=False)
     started = time.monotonic()
     try:
@@ -169,12 +151,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if name.startswith(("FLIGHTDECK_", "MLFLOW_")):
                 os.environ[name] = value
         context = build_context()
-        plan = default_plan(context)
-        given = {"start": arguments.start, "train_until": arguments.train_until, "watch_until": arguments.watch_until}
-        plan = Plan(**{**vars(plan), **{name: day for name, day in given.items() if day}})
         with AirflowClient.of(deck) as client:
             story = Story(deck, client, context, console)
-            outcome = story.outcome(story.tell(plan))
+            outcome = story.outcome(story.tell())
     except (DeckError, FlightdeckError) as error:
         print(f"flightdeck: {error}", file=sys.stderr)
         return error.exit_code
