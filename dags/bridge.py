@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,14 +13,16 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import Asset, Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
+from bounded import BoundedCronTimetable
 from pipelines.context import Context, build_context
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
 from pipelines.params import params_files
 from pipelines.settings import load_settings
 from pipelines.steps import STEPS, execute
+from pipelines.usecase import UseCase
 from pipelines.windows import Window, midnight
 
-DEFAULTS: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(seconds=10)}
+DEFAULTS: dict[str, Any] = {"owner": "flightdeck", "retries": 1, "retry_delay": timedelta(seconds=10)}
 DAY_PARAM: dict[str, Any] = {"type": ["null", "string"], "format": "date"}
 
 
@@ -28,40 +31,61 @@ def contexts() -> list[tuple[str, Context]]:
     return [(str(Path(file).absolute()), build_context(file)) for file in params_files(load_settings().params)]
 
 
+def timetable(usecase: UseCase, cron: str) -> BoundedCronTimetable:
+    """Data intervals by cron in the use case's zone, until its source ends."""
+    until = None if usecase.end == date.max else midnight(usecase.end, usecase.timezone)
+    return BoundedCronTimetable(cron, usecase.timezone, until)
+
+
+def first_day(usecase: UseCase) -> datetime:
+    """When the source begins, in its own zone, which becomes the DAG's."""
+    return midnight(usecase.start, usecase.timezone).astimezone(ZoneInfo(usecase.timezone))
+
+
 def asset(usecase: str, what: str) -> Asset:
-    return Asset(name=f"{usecase}_{what}", uri=f"flightdeck://{usecase}/{what}")
+    return Asset(name=f"{usecase}_{what}", uri=f"flightdeck://{usecase}/{what}", group=usecase)
 
 
-def window_params(usecase: str) -> dict[str, Param]:
+def window_params(usecase: UseCase) -> dict[str, Param]:
+    covers = f"The data cover {usecase.start} to {usecase.end} (exclusive), days in {usecase.timezone}."
     return {
-        "start": Param(None, **DAY_PARAM, title="First day", description=f"First local day of {usecase} data."),
-        "end": Param(None, **DAY_PARAM, title="End day", description="Day after the last one (exclusive)."),
+        "start": Param(None, **DAY_PARAM, title="First day", description=f"{covers} Empty: the run's data interval."),
+        "end": Param(None, **DAY_PARAM, title="End day", description="The day after the last. Give both or neither."),
     }
 
 
-def step(name: str, params_file: str, inputs: Mapping[str, Any], task_id: str | None = None, **options: Any) -> Any:
-    """A task that runs a registered step. `inputs` may hold outputs of earlier tasks."""
-    return step_task(name, params_file, task_id, **options)(inputs=dict(inputs))
+def step(name: str, params_file: str, task_id: str | None = None, **options: Any) -> Any:
+    """The task of a registered step. Call it with the step's inputs, or map it: `.partial(...).expand(...)`."""
 
-
-def step_task(name: str, params_file: str, task_id: str | None = None, **options: Any) -> Any:
-    """The task of a step as a decorated function of `inputs`, for mapping over several."""
-
-    @task(task_id=task_id or name, doc_md=f"Step `{name}` ({STEPS[name].module}).", **options)
-    def run_step(inputs: dict[str, Any]) -> dict[str, Any]:
+    def run_step(**inputs: Any) -> dict[str, Any]:
         return run(name, inputs, params_file)
 
-    return run_step
+    # Airflow reads the signature: a wrong input fails when the DAG is parsed, and nothing else is handed over.
+    fields = STEPS[name].load().Inputs.model_fields
+    run_step.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None) for field in fields]
+    )
+    about = f"Step `{name}` (`{STEPS[name].module}`). {STEPS[name].summary}"
+    return task(run_step, task_id=task_id or name, doc_md=about, **options)
 
 
 def run(name: str, inputs: Mapping[str, Any], params_file: str) -> dict[str, Any]:
     """Run a step; what no retry can mend fails at once. Missing data may still come."""
+    given = {key: _plain(value) for key, value in inputs.items() if value is not None}
     try:
-        return execute(name, inputs, build_context(params_file))
+        outputs = execute(name, given, build_context(params_file))
     except MissingData:
         raise
     except (InvalidInput, CheckFailed) as error:
         raise AirflowFailException(str(error)) from error
+    if "verdict" in outputs:
+        print(f"{outputs['verdict']}: {' '.join(outputs.get('reasons', ()))}")
+    return outputs
+
+
+def _plain(value: Any) -> Any:
+    """Results of mapped tasks arrive as lazy sequences."""
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def refuse_unknown(conf: Mapping[str, Any] | None, known: Sequence[str]) -> None:

@@ -1,13 +1,16 @@
-"""The data DAG: from the source to features that are versioned, validated, materialized and checked."""
+"""The data DAG: from the source to features that are versioned, validated, materialized and checked.
+
+It starts on its schedule, from its form (a window of days), or by a backfill. A run takes the days of its form, else
+those of its data interval. Unless `start_training` is on, nobody is told: filling in the past starts no training.
+"""
 
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Metadata, Param, chain, task
+from airflow.sdk import DAG, Metadata, Param, chain, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 import bridge
@@ -20,21 +23,20 @@ def build(params_file: str, about: Context) -> DAG:
     usecase, zone = about.usecase, about.usecase.timezone
     features = bridge.asset(usecase.name, "features")
     form = {
-        **bridge.window_params(usecase.name),
+        **bridge.window_params(usecase),
         "start_training": Param(
             False,
             type="boolean",
             title="Start training",
-            description="Announce the features, which starts the training DAG. Off for scheduled runs and backfills.",
+            description="Announce the features when they are ready, which starts the training DAG.",
         ),
     }
 
     with DAG(
         dag_id=f"{usecase.name}_data",
         description=f"Ingest, snapshot, validate, build and materialize {usecase.name}.",
-        schedule=CronDataIntervalTimetable(about.params.schedules.data, timezone=zone),
-        start_date=datetime.combine(usecase.start, datetime.min.time(), ZoneInfo(zone)),
-        end_date=datetime.combine(usecase.end, datetime.min.time(), ZoneInfo(zone)),
+        schedule=bridge.timetable(usecase, about.params.schedules.data),
+        start_date=bridge.first_day(usecase),
         catchup=False,
         max_active_runs=1,
         params=form,
@@ -55,24 +57,27 @@ def build(params_file: str, about: Context) -> DAG:
             }
 
         @task(outlets=[features])
-        def announce(plan: dict[str, Any], snapshot: dict[str, Any], **context: Any) -> Any:
+        def announce_features(plan: dict[str, Any], snapshot: dict[str, Any], **context: Any) -> Any:
             """Tell the training DAG, if the run was asked to."""
             if not context["params"]["start_training"]:
                 raise AirflowSkipException("start_training is off: features are ready, nobody is told")
             yield Metadata(features, {**plan, "data_version": snapshot["data_version"]})
 
-        planned = plan()
-        window = {"start": planned["start"], "end": planned["end"]}
-        ingested = bridge.step("ingest", params_file, window)
-        snapshot = bridge.step("snapshot", params_file, {}, pool="dvc")
-        validated = bridge.step("validate", params_file, window)
         # Days of a backfill may overtake one another; one that lacks the day before it tries again until that is there.
         patient = {"retries": 20, "retry_delay": timedelta(seconds=15)}
-        built = bridge.step("build_features", params_file, window, **patient)
-        applied = bridge.step("apply_features", params_file, {}, pool="feast")
-        materialized = bridge.step("materialize", params_file, {"as_of": planned["as_of"]}, pool="feast", **patient)
-        checked = bridge.step("check_parity", params_file, {"as_of": planned["as_of"]}, pool="feast")
-        chain(ingested, snapshot, validated, built, applied, materialized, checked, announce(planned, snapshot))
+        planned = plan()
+        window = {"start": planned["start"], "end": planned["end"]}
+        snapshot = bridge.step("snapshot", params_file, pool="dvc")()
+        chain(
+            bridge.step("ingest", params_file)(**window),
+            snapshot,
+            bridge.step("validate", params_file)(**window),
+            bridge.step("build_features", params_file, **patient)(**window),
+            bridge.step("apply_features", params_file, pool="feast")(),
+            bridge.step("materialize", params_file, pool="feast", **patient)(as_of=planned["as_of"]),
+            bridge.step("check_parity", params_file, pool="feast")(as_of=planned["as_of"]),
+            announce_features(planned, snapshot),
+        )
     return dag
 
 

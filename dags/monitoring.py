@@ -1,12 +1,16 @@
-"""The monitoring DAG: score a window, join the labels that matured, report drift, decide whether to retrain."""
+"""The monitoring DAG: score a window, join the labels that matured, report drift, decide whether to retrain.
+
+It starts on its schedule, from its form (a window of days, a model version), or by a backfill. Scores are computed as
+they would have been then, from features as of each prediction; labels count once they were known by `as_of`. If the
+decision is RETRAIN, the training DAG is asked for a new model.
+"""
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Metadata, Param, task
+from airflow.sdk import DAG, Metadata, Param, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 import bridge
@@ -17,7 +21,7 @@ def build(params_file: str, about: Context) -> DAG:
     usecase, zone = about.usecase, about.usecase.timezone
     retrain = bridge.asset(usecase.name, "retrain")
     form = {
-        **bridge.window_params(usecase.name),
+        **bridge.window_params(usecase),
         "as_of": Param(
             None,
             **bridge.DAY_PARAM,
@@ -31,19 +35,19 @@ def build(params_file: str, about: Context) -> DAG:
             description="A registered version. Empty: the champion.",
         ),
         "request_retraining": Param(
-            None,
-            type=["null", "boolean"],
+            "auto",
+            type="string",
+            enum=["auto", "yes", "no"],
             title="Request retraining",
-            description="Start the training DAG if the decision is RETRAIN. Empty: yes, except in a backfill.",
+            description="Start the training DAG if the decision is RETRAIN. auto: yes, but no in a backfill.",
         ),
     }
 
     with DAG(
         dag_id=f"{usecase.name}_monitoring",
         description=f"Watch the model of {usecase.name}: performance, drift, and whether to retrain.",
-        schedule=CronDataIntervalTimetable(about.params.schedules.monitoring, timezone=zone),
-        start_date=datetime.combine(usecase.start, datetime.min.time(), ZoneInfo(zone)),
-        end_date=datetime.combine(usecase.end, datetime.min.time(), ZoneInfo(zone)),
+        schedule=bridge.timetable(usecase, about.params.schedules.monitoring),
+        start_date=bridge.first_day(usecase),
         catchup=False,
         max_active_runs=1,
         params=form,
@@ -81,43 +85,34 @@ def build(params_file: str, about: Context) -> DAG:
                 raise AirflowFailException("there is no champion; train and register a model first")
             return model
 
-        planned = plan()
-        window = {key: planned[key] for key in ("start", "end", "as_of")}
-        model = find_model(planned)
-        named = {"run": planned["run"], "model_version": model["version"]}
-        scored = bridge.step("score", params_file, {**window, **named, "model_uri": model["model_uri"]})
-        joined = bridge.step(
-            "join_outcomes",
-            params_file,
-            {**window, "run": planned["run"], "predictions_uri": scored["predictions_uri"]},
-        )
-        reported = bridge.step(
-            "report_drift",
-            params_file,
-            {
-                **named,
-                "outcomes_uri": joined["outcomes_uri"],
-                "evaluation_uri": model["evaluation_uri"],
-                "as_of": planned["as_of"],
-                "track": True,
-            },
-        )
-        decided = bridge.step(
-            "decide_retraining",
-            params_file,
-            {**window, "summary_uri": reported["summary_uri"], "model_version": model["version"]},
-        )
-
         @task(outlets=[retrain])
         def request_retraining(decision: dict[str, Any], plan: dict[str, Any], **context: Any) -> Any:
             """Ask the training DAG for a new model, if the decision says so and the run may ask."""
             if decision["verdict"] != "RETRAIN":
                 raise AirflowSkipException(f"the decision is {decision['verdict']}")
             asked = context["params"]["request_retraining"]
-            if asked is False or (asked is None and context["dag_run"].run_type == "backfill"):
-                raise AirflowSkipException("request_retraining is off (empty means off in a backfill)")
+            if asked == "no" or (asked == "auto" and context["dag_run"].run_type == "backfill"):
+                raise AirflowSkipException(f"the decision is RETRAIN, and request_retraining is {asked}")
             yield Metadata(retrain, {"as_of": plan["as_of"], "decision_id": decision["decision_id"]})
 
+        planned = plan()
+        window = {key: planned[key] for key in ("start", "end", "as_of")}
+        model = find_model(planned)
+        named = {"run": planned["run"], "model_version": model["version"]}
+        scored = bridge.step("score", params_file)(**window, **named, model_uri=model["model_uri"])
+        joined = bridge.step("join_outcomes", params_file)(
+            **window, run=planned["run"], predictions_uri=scored["predictions_uri"]
+        )
+        reported = bridge.step("report_drift", params_file)(
+            **named,
+            outcomes_uri=joined["outcomes_uri"],
+            evaluation_uri=model["evaluation_uri"],
+            as_of=planned["as_of"],
+            track=True,
+        )
+        decided = bridge.step("decide_retraining", params_file)(
+            **window, summary_uri=reported["summary_uri"], model_version=model["version"]
+        )
         request_retraining(decided, planned)
     return dag
 

@@ -1,12 +1,16 @@
-"""The training DAG: a point-in-time training set, one model a family, a gate, and a registered version."""
+"""The training DAG: a point-in-time training set, one model per family, a gate, and a registered version.
+
+It starts weekly, when features are announced, when the monitoring DAG asks for a new model, or from its form (a day,
+the families, a tuning budget). It trains on what was known when that day began. The best candidate that passes the gate
+is registered as `challenger`; the first one ever becomes `champion` too.
+"""
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, AssetOrTimeSchedule, CronDataIntervalTimetable, Metadata, Param, chain, task
+from airflow.sdk import DAG, AssetOrTimeSchedule, Metadata, Param, chain, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 import bridge
@@ -40,7 +44,7 @@ def build(params_file: str, about: Context) -> DAG:
             minimum=1,
             maximum=200,
             title="Trials",
-            description="Tuning budget a family. The first trial takes the values of params.yaml.",
+            description="Tuning budget per family. The first trial takes the values of params.yaml.",
         ),
         "seed": Param(science.seed, type="integer", minimum=0, title="Seed", description="Seed of every random draw."),
     }
@@ -49,11 +53,10 @@ def build(params_file: str, about: Context) -> DAG:
         dag_id=f"{usecase.name}_training",
         description=f"Train, evaluate, gate and register a model of {usecase.name}.",
         schedule=AssetOrTimeSchedule(
-            timetable=CronDataIntervalTimetable(about.params.schedules.training, timezone=zone),
+            timetable=bridge.timetable(usecase, about.params.schedules.training),
             assets=bridge.asset(usecase.name, "features") | bridge.asset(usecase.name, "retrain"),
         ),
-        start_date=datetime.combine(usecase.start, datetime.min.time(), ZoneInfo(zone)),
-        end_date=datetime.combine(usecase.end, datetime.min.time(), ZoneInfo(zone)),
+        start_date=bridge.first_day(usecase),
         catchup=False,
         max_active_runs=1,
         params=form,
@@ -77,71 +80,52 @@ def build(params_file: str, about: Context) -> DAG:
             else:
                 raise AirflowFailException("this run has no data interval; give as_of in the form")
             name = bridge.run_name(bridge.instant(as_of), run.run_id)
-            return {"as_of": as_of, "run": name, "families": list(params["families"]), "because": event or run.run_type}
-
-        planned = plan()
-        snapshot = bridge.step("snapshot", params_file, {}, pool="dvc")
-        training_set = bridge.step(
-            "build_training_set",
-            params_file,
-            {"as_of": planned["as_of"], "data_version": snapshot["data_version"], "run": planned["run"]},
-        )
+            asked = {key: params[key] for key in ("families", "trials", "seed")}
+            return {"as_of": as_of, "run": name, **asked, "because": event or run.run_type}
 
         @task
-        def lay_out(plan: dict[str, Any], training_set: dict[str, Any], **context: Any) -> list[dict[str, Any]]:
-            """One set of inputs a family."""
-            shared = {"training_set_uri": training_set["training_set_uri"], "run": plan["run"]}
-            budget = {"trials": context["params"]["trials"], "seed": context["params"]["seed"]}
-            return [{**shared, **budget, "family": family} for family in plan["families"]]
-
-        @task
-        def line_up(plan: dict[str, Any], training_set: dict[str, Any], trained: list[dict[str, Any]]) -> list[Any]:
-            """One set of inputs a trained model."""
-            shared = {"training_set_uri": training_set["training_set_uri"], "run": plan["run"]}
-            return [{**shared, "model_uri": model["model_uri"]} for model in trained]
-
-        @task
-        def candidates(evaluated: list[dict[str, Any]]) -> list[str]:
-            return [evaluation["evaluation_uri"] for evaluation in evaluated]
-
-        trained = bridge.step_task("train", params_file, max_active_tis_per_dagrun=1).expand(
-            inputs=lay_out(planned, training_set)
-        )
-        evaluated = bridge.step_task("evaluate", params_file).expand(inputs=line_up(planned, training_set, trained))
-        evaluations = candidates(evaluated)
-        champion = bridge.step("resolve_model", params_file, {"alias": "champion"}, task_id="find_champion")
-        gated = bridge.step(
-            "gate",
-            params_file,
-            {
-                "evaluation_uris": evaluations,
-                "champion_uri": champion["model_uri"],
-                "as_of": planned["as_of"],
-                "run": planned["run"],
-            },
-        )
-        registered = bridge.step(
-            "register",
-            params_file,
-            {
-                "verdict": gated["verdict"],
-                "decision_id": gated["decision_id"],
-                "model_uri": gated["model_uri"],
-                "evaluation_uri": gated["evaluation_uri"],
-                "training_set_uri": training_set["training_set_uri"],
-                "evaluation_uris": evaluations,
-            },
-        )
+        def families(plan: dict[str, Any]) -> list[str]:
+            """Airflow maps over the result of a task, not over a part of one."""
+            return list(plan["families"])
 
         @task(outlets=[challenger])
-        def announce(registered: dict[str, Any], plan: dict[str, Any]) -> Any:
+        def announce_challenger(registered: dict[str, Any], plan: dict[str, Any]) -> Any:
             """Tell the world of a new challenger; a rejected one is no news."""
             if not registered["registered"]:
                 raise AirflowSkipException("the gate let no candidate pass: nothing was registered")
             yield Metadata(challenger, {"version": registered["version"], "as_of": plan["as_of"]})
 
+        planned = plan()
+        snapshot = bridge.step("snapshot", params_file, pool="dvc")()
+        training_set = bridge.step("build_training_set", params_file)(
+            as_of=planned["as_of"], data_version=snapshot["data_version"], run=planned["run"]
+        )
+        shared = {"training_set_uri": training_set["training_set_uri"], "run": planned["run"]}
+        # One family at a time: each takes every core.
+        train = bridge.step("train", params_file, max_active_tis_per_dagrun=1, map_index_template="{{ family }}")
+        trained = train.partial(**shared, trials=planned["trials"], seed=planned["seed"]).expand(
+            family=families(planned)
+        )
+        evaluated = (
+            bridge.step("evaluate", params_file)
+            .partial(**shared)
+            .expand(model_uri=trained.map(lambda output: output["model_uri"]))
+        )
+        candidates = evaluated.map(lambda output: output["evaluation_uri"])
+        logged = bridge.step("log_candidates", params_file)(evaluation_uris=candidates)
+        champion = bridge.step("resolve_model", params_file, task_id="find_champion")(alias="champion")
+        gated = bridge.step("gate", params_file)(
+            evaluation_uris=candidates,
+            champion_uri=champion["model_uri"],
+            as_of=planned["as_of"],
+            run=planned["run"],
+        )
+        chosen = {key: gated[key] for key in ("verdict", "decision_id", "model_uri", "evaluation_uri")}
+        registered = bridge.step("register", params_file)(
+            **chosen, training_set_uri=training_set["training_set_uri"], runs=logged["runs"]
+        )
         chain(planned, snapshot)
-        announce(registered, planned)
+        announce_challenger(registered, planned)
     return dag
 
 

@@ -51,7 +51,7 @@ class Story:
         second = {"start": str(desk.as_of), "end": str(desk.monitor_end)}
         watched = self.run(dags["data"], second, f"Data, {desk.as_of} to {desk.monitor_end}")
         as_of = min(desk.monitor_end + timedelta(days=2), self.context.usecase.end)
-        watch = {**second, "as_of": str(as_of), "request_retraining": False}
+        watch = {**second, "as_of": str(as_of), "request_retraining": "no"}
         monitoring = self.run(dags["monitoring"], watch, f"Monitoring, {desk.as_of} to {desk.monitor_end}")
         return {"data": data, "training": training, "watched": watched, "monitoring": monitoring}
 
@@ -87,14 +87,15 @@ class Story:
     def outcome(self, runs: Mapping[str, Run]) -> dict[str, Any]:
         """What the runs left, read back from MLflow and the records by the ids that they handed on."""
         registered = self.output(runs["training"], "register")
+        logged = self.output(runs["training"], "log_candidates")
         gated = self.output(runs["training"], "gate")
         decided = self.output(runs["monitoring"], "decide_retraining")
         report = self.output(runs["monitoring"], "report_drift")
         tracker, records = self.context.tracker, self.context.records
-        version = tracker.resolve(version=registered["version"]) if registered["version"] else None
+        version = self.context.models.resolve(version=registered["version"]) if registered["version"] else None
         return {
             "version": version,
-            "candidates": {family: tracker.run_metrics(run_id) for family, run_id in registered["runs"].items()},
+            "candidates": {family: tracker.run_metrics(run_id) for family, run_id in logged["runs"].items()},
             "gate": records.decision(gated["decision_id"]),
             "retrain": records.decision(decided["decision_id"]),
             "watched": tracker.run_metrics(report["run_id"]),

@@ -57,7 +57,8 @@ def _shown(default: Any) -> str:
 def read_value(text: str, params: Params) -> Any:
     """A flag's value: `@FILE.json:KEY` is an output of an earlier step; else JSON where it is an array or an object.
 
-    A list of params in braces makes a list of values: `@evaluate-{training.families}.json:evaluation_uri`.
+    A list of params in braces makes a list of values: `@evaluate-{training.families}.json:evaluation_uri`. An array may
+    hold outputs too: `["@evaluate-mlp.json:evaluation_uri"]`.
 
     Raises:
         InvalidInput: if the file, the key or the list of params is not there.
@@ -70,19 +71,26 @@ def read_value(text: str, params: Params) -> Any:
             raise InvalidInput(f"{text}: {found[1]} is no list in the params file")
         return [read_value(text.replace(found[0], str(value)), params) for value in values]
     if text.startswith("@"):
-        file, _, key = text[1:].rpartition(":")
-        try:
-            return json.loads(Path(file).read_text())[key]
-        except (OSError, ValueError, KeyError) as error:
-            raise InvalidInput(
-                f"{text}: no output {key!r} in {file!r} ({error!r}); run the step that writes it"
-            ) from None
+        return _earlier_output(text)
     if text.startswith(("[", "{")):
         try:
-            return json.loads(text)
+            value = json.loads(text)
         except ValueError as error:
             raise InvalidInput(f"{text}: not JSON ({error})") from None
+        if isinstance(value, list):
+            return [_earlier_output(one) if str(one).startswith("@") else one for one in value]
+        return value
     return None if text == "null" else text
+
+
+def _earlier_output(reference: str) -> Any:
+    file, _, key = reference[1:].rpartition(":")
+    try:
+        return json.loads(Path(file).read_text())[key]
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidInput(
+            f"{reference}: no output {key!r} in {file!r} ({error!r}); run the step that writes it"
+        ) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pipelines.records import Records
     from pipelines.store import Layout
-    from pipelines.tracker import Tracker
+    from pipelines.tracking import ModelRegistry, Tracker
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,15 @@ class Context:
 
     @cached_property
     def tracker(self) -> Tracker:
-        from pipelines.tracker import Tracker
+        from pipelines.tracking import Tracker
 
         return Tracker(self.settings, self.usecase.name)
+
+    @cached_property
+    def models(self) -> ModelRegistry:
+        from pipelines.tracking import ModelRegistry
+
+        return ModelRegistry(self.tracker)
 
     def window(self, start: date, end: date) -> Window:
         """A window within the days of the use case's source."""

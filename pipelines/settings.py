@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipelines.errors import InvalidInput
 
 
 class Settings(BaseSettings):
-    """Where things lie. Every default is embedded: local files and SQLite under `home`."""
+    """Where things lie. Every default is embedded: local files and SQLite under `home`.
+
+    Attributes:
+        mlflow_tracking_uri: MLflow's own variable MLFLOW_TRACKING_URI, read where FLIGHTDECK_MLFLOW_URI is unset.
+        mlflow_run_id: MLFLOW_RUN_ID, which `mlflow run` sets in the commands of an MLproject.
+    """
 
     model_config = SettingsConfigDict(env_prefix="FLIGHTDECK_", frozen=True, extra="ignore")
 
@@ -20,6 +25,8 @@ class Settings(BaseSettings):
     store_uri: str = ""
     records_uri: str = ""
     mlflow_uri: str = ""
+    mlflow_tracking_uri: str = Field("", validation_alias="MLFLOW_TRACKING_URI")
+    mlflow_run_id: str = Field("", validation_alias="MLFLOW_RUN_ID")
     feast_registry: str = ""
     feast_online: str = ""
     dvc_remote: str = ""
@@ -38,7 +45,12 @@ class Settings(BaseSettings):
 
     @property
     def mlflow(self) -> str:
-        return self.mlflow_uri or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+        return self.mlflow_uri or self.mlflow_tracking_uri or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def mlflow_parent(self) -> str | None:
+        """The run of `mlflow run` that this process belongs to; None where it is not where we log."""
+        return (self.mlflow_run_id or None) if self.mlflow == self.mlflow_tracking_uri else None
 
     @property
     def versions_remote(self) -> str:

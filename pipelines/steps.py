@@ -86,6 +86,7 @@ STEPS: Mapping[str, Step] = {
         Step("build_training_set", "pipelines.features.training_set"),
         Step("train", "pipelines.training.train"),
         Step("evaluate", "pipelines.training.evaluate"),
+        Step("log_candidates", "pipelines.registration.log_candidates", desk=False),
         Step("gate", "pipelines.registration.gate"),
         Step("register", "pipelines.registration.register", desk=False),
         Step("resolve_model", "pipelines.registration.resolve", desk=False),

@@ -96,7 +96,7 @@ class UseCase(Protocol):
 
     @property
     def end(self) -> date:
-        """Day after the last day of the source."""
+        """Day after the last day of the source; `date.max` for one that goes on."""
 
     @property
     def maturity(self) -> timedelta:

@@ -25,7 +25,7 @@ os.environ.update(
     AIRFLOW__CORE__PLUGINS_FOLDER=str(ROOT / "plugins"),
     AIRFLOW__CORE__UNIT_TEST_MODE="False",
 )
-sys.path.insert(0, str(ROOT / "dags"))
+sys.path[:0] = [str(ROOT / "dags"), str(ROOT / "plugins")]
 
 
 @pytest.fixture(scope="session")

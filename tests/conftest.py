@@ -30,7 +30,8 @@ def tree_hashes(folder: Path) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No setting of the machine reaches a test."""
-    for name in [name for name in os.environ if name.startswith("FLIGHTDECK_")]:
+    mlflows = {"MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"}
+    for name in [name for name in os.environ if name.startswith("FLIGHTDECK_") or name in mlflows]:
         monkeypatch.delenv(name)
     yield
 
@@ -72,13 +73,15 @@ def run_training(context: Context, as_of: date, run: str, data_version: str, **t
     trained = [execute("train", {**shared, **budget, "family": family}, context) for family in families]
     evaluated = [execute("evaluate", {**shared, "model_uri": model["model_uri"]}, context) for model in trained]
     uris = [evaluation["evaluation_uri"] for evaluation in evaluated]
+    logged = execute("log_candidates", {"evaluation_uris": uris}, context)
     champion = execute("resolve_model", {"alias": "champion"}, context)
     gate = {"evaluation_uris": uris, "champion_uri": champion["model_uri"], "as_of": instant, "run": run}
     gated = execute("gate", gate, context)
     chosen = {key: gated[key] for key in ("verdict", "decision_id", "model_uri", "evaluation_uri")}
-    shared = {"training_set_uri": made["training_set_uri"], "evaluation_uris": uris}
-    registered = execute("register", {**chosen, **shared}, context)
-    return {"training_set": made, "train": trained, "evaluate": evaluated, "gate": gated, "register": registered}
+    origin = {"training_set_uri": made["training_set_uri"], "runs": logged["runs"]}
+    registered = execute("register", {**chosen, **origin}, context)
+    models = {"training_set": made, "train": trained, "evaluate": evaluated, "log_candidates": logged}
+    return {**models, "gate": gated, "register": registered}
 
 
 def run_monitoring(context: Context, start: date, end: date, as_of: date, run: str) -> dict[str, dict[str, Any]]:

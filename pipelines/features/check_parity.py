@@ -16,6 +16,7 @@ class Outputs(StepModel):
     as_of: AwareDatetime
     compared: int
     verdict: str
+    reasons: list[str]
     decision_id: str
 
 
@@ -55,4 +56,6 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     decision_id = context.records.record(decision)
     if verdict != Verdict.PASS:
         raise CheckFailed(f"parity: {decision.reasons[0]}; {len(differences)} of {compared} values differ")
-    return Outputs(as_of=as_of, compared=compared, verdict=verdict, decision_id=decision_id)
+    return Outputs(
+        as_of=as_of, compared=compared, verdict=verdict, reasons=list(decision.reasons), decision_id=decision_id
+    )

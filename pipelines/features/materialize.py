@@ -26,6 +26,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     Raises:
         MissingData: if the features of a day before `as_of` are not built.
     """
+    import contextlib
+    import io
+
     from pipelines.features.partitions import require_no_gap
     from pipelines.offline.repository import JUST_BEFORE, online_stands_at
     from pipelines.windows import midnight
@@ -35,5 +38,6 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         return Outputs(as_of=stands_at, moved=False)
     require_no_gap(context.data, context.usecase, inputs.as_of)
     start = midnight(context.usecase.start, context.usecase.timezone)
-    context.feast.materialize(start_date=start, end_date=inputs.as_of - JUST_BEFORE)
+    with contextlib.redirect_stdout(io.StringIO()):  # Feast prints headings of progress bars that are not there
+        context.feast.materialize(start_date=start, end_date=inputs.as_of - JUST_BEFORE)
     return Outputs(as_of=inputs.as_of, moved=True)

@@ -6,6 +6,7 @@ restores exactly that version, and `dvc gc -w` keeps it.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import yaml
@@ -42,7 +43,8 @@ def keep_version(folder: Path, root: Path, remote: str) -> tuple[str, int]:
         version, files = version_of(folder)
         if pointer_of(version, folder, root).exists():
             return version, files
-        with _open(root, remote) as repo:
+        with warnings.catch_warnings(), _open(root, remote) as repo:
+            warnings.simplefilter("ignore", DeprecationWarning)  # DVC's own
             repo.add(str(folder))
             repo.push(targets=[f"{folder}.dvc"])
         added = folder.with_name(f"{folder.name}.dvc").read_text()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -73,6 +74,7 @@ def measure_drift(current: pd.DataFrame, reference: pd.DataFrame, inputs: ModelI
         reference: rows of the model's test window.
     """
     from evidently import DataDefinition, Dataset, Report
+    from evidently.metrics import ValueDrift
     from evidently.presets import DataDriftPreset
 
     sides = [comparable(frame, inputs) for frame in (current, reference)]
@@ -83,7 +85,7 @@ def measure_drift(current: pd.DataFrame, reference: pd.DataFrame, inputs: ModelI
     categorical = [name for name in filled if name in inputs.categorical]
     definition = DataDefinition(numerical_columns=numeric, categorical_columns=categorical)
     preset = DataDriftPreset(
-        columns=filled,
+        columns=[name for name in filled if name != SCORE],  # its share of drifted columns is of the model's inputs
         num_method=NUMERIC_METHOD,
         cat_method=CATEGORICAL_METHOD,
         num_threshold=THRESHOLD,
@@ -92,7 +94,8 @@ def measure_drift(current: pd.DataFrame, reference: pd.DataFrame, inputs: ModelI
     datasets = [Dataset.from_pandas(side[filled], data_definition=definition) for side in sides]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        snapshot = Report([preset], include_tests=False).run(*datasets)
+        score = [ValueDrift(column=SCORE, method=NUMERIC_METHOD, threshold=THRESHOLD)] if SCORE in filled else []
+        snapshot = Report([preset, *score], include_tests=False).run(*datasets)
         html = snapshot.get_html_str(as_iframe=False)
     distances = {
         metric["config"]["column"]: float(metric["value"])
@@ -106,6 +109,14 @@ def measure_drift(current: pd.DataFrame, reference: pd.DataFrame, inputs: ModelI
         one_sided = bool(sides[0][name].notna().any() != sides[1][name].notna().any())
         columns.append(ColumnDrift(name, method, distance, one_sided if distance is None else distance >= THRESHOLD))
     return Drift(tuple(columns), html.encode())
+
+
+def headed(page: bytes, heading: str, lines: Sequence[str]) -> bytes:
+    """An Evidently page that says at its top what it is about."""
+    text = "".join(f"<p style='margin:4px 0'>{escape(line)}</p>" for line in lines)
+    block = f"<div style='font-family:sans-serif;padding:16px 24px'><h2>{escape(heading)}</h2>{text}</div>"
+    body = page.index(b">", page.index(b"<body")) + 1
+    return page[:body] + block.encode() + page[body:]
 
 
 def quality_html(current: pd.DataFrame, reference: pd.DataFrame) -> bytes | None:

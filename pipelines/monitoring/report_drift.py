@@ -38,9 +38,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         MissingData: if outcomes or reference are not there, or empty.
         InvalidInput: if the outcomes are of another model version or lack a column.
     """
-    from pipelines.monitoring.drift import measure_drift, quality_html, sample
+    from pipelines.monitoring.drift import headed, measure_drift, quality_html, sample
     from pipelines.monitoring.predictions import MODEL_VERSION, SCORE
-    from pipelines.monitoring.summary import summarize, tracked_metrics
+    from pipelines.monitoring.summary import about, summarize, tracked_metrics
 
     store = context.data.store
     model_inputs = context.usecase.model_inputs
@@ -59,28 +59,31 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     drift = measure_drift(*sides, model_inputs)
     quality = quality_html(*sides)
     summary = summarize(current, reference, drift, model_inputs, inputs.as_of, inputs.model_version)
+    heading = f"{context.usecase.name}, version {inputs.model_version}"
+    drift_page = headed(drift.html, f"Drift of {heading}", about(summary))
+    quality_page = headed(quality, f"Quality of {heading}", about(summary)) if quality else None
 
     folder = context.data.uri("monitoring", inputs.run)
     uris = {name: f"{folder}/{name}" for name in ("drift.html", "quality.html", "summary.json")}
-    store.write_bytes(uris["drift.html"], drift.html)
+    store.write_bytes(uris["drift.html"], drift_page)
     store.write_json(uris["summary.json"], summary)
-    if quality is None:
+    if quality_page is None:
         store.delete(uris["quality.html"])
     else:
-        store.write_bytes(uris["quality.html"], quality)
+        store.write_bytes(uris["quality.html"], quality_page)
     metrics = tracked_metrics(summary)
     run_id = None
     if inputs.track:
-        files = {"drift.html": drift.html, "summary.json": store.read_bytes(uris["summary.json"])}
+        files = {"drift.html": drift_page, "summary.json": store.read_bytes(uris["summary.json"])}
         run_id = context.tracker.log_report(
             run=inputs.run,
             model_version=inputs.model_version,
             metrics={name: value for name, value in metrics.items() if value is not None},
-            files=files if quality is None else {**files, "quality.html": quality},
+            files=files if quality_page is None else {**files, "quality.html": quality_page},
         )
     return Outputs(
         report_uri=uris["drift.html"],
-        quality_uri=None if quality is None else uris["quality.html"],
+        quality_uri=None if quality_page is None else uris["quality.html"],
         summary_uri=uris["summary.json"],
         metrics=metrics,
         run_id=run_id,

@@ -55,3 +55,15 @@ def tracked_metrics(summary: Mapping[str, Any]) -> dict[str, float | None]:
     """The summary's figures by name, as gates and MLflow read them."""
     named = ("roc_auc_drop", "score_drift", "drift_share", "n_labelled")
     return {**summary["metrics"], **{name: summary[name] for name in named}}
+
+
+def about(summary: Mapping[str, Any]) -> list[str]:
+    """What a reader of a report must know first."""
+    start, end = summary["window"]
+    return [
+        f"Current: the days {start} to {end} (end exclusive), {summary['n_scored']} rows, {summary['n_labelled']} "
+        f"of them with a label known by {summary['as_of']}.",
+        f"Reference: the model's test window, {summary['n_reference']} rows. The plots rest on samples of both.",
+        "Drift says that the world has changed, as seasons do; whether the model still serves is decided by its "
+        "performance. Drift alone never asks for retraining.",
+    ]

@@ -54,6 +54,20 @@ def code_tags() -> dict[str, str]:
     return {"git_commit": commit} if commit else {}
 
 
+def require_together(evaluation: Mapping[str, Any], model: Model, model_uri: str | None, training_set_uri: str) -> None:
+    """Refuse an evaluation that is of another model, or of a model from another training set.
+
+    Raises:
+        InvalidInput: naming what it is about instead.
+    """
+    for what, given, found in (
+        ("model", model_uri, model.uri),
+        ("training set", training_set_uri, evaluation["training_set_uri"]),
+    ):
+        if (given or "").rstrip("/") != found.rstrip("/"):
+            raise InvalidInput(f"the evaluation is about the {what} {found}, not {given}; give the gate's")
+
+
 def require_authority(decision: Mapping[str, Any] | None, decision_id: str, model: Model) -> None:
     """Refuse to register without a recorded gate that passed this very model.
 

@@ -27,9 +27,9 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    found = context.tracker.resolve(alias=inputs.alias, version=inputs.version)
+    found = context.models.resolve(alias=inputs.alias, version=inputs.version)
     if found is None and inputs.version is not None:
-        known = ", ".join(v.version for v in context.tracker.versions()) or "none"
+        known = ", ".join(v.version for v in context.models.versions()) or "none"
         raise MissingData(f"{context.usecase.name} has no version {inputs.version}; there are: {known}")
     if found is None:
         return Outputs(version=None, model_uri=None, evaluation_uri=None, training_set_uri=None, sha256=None)

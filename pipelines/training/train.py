@@ -65,12 +65,13 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     trials: list[Trial] = []
     fits = []
-    for number in range(inputs.trials or context.params.training.trials):
+    budget = inputs.trials or context.params.training.trials
+    for number in range(budget):
         settings = draw(declared, number, seed)
         fits.append(family.fit(train, validation, columns, settings, seed))
         loss = measure(validation[LABEL], fits[-1].predict(validation))["log_loss"]
         trials.append(Trial(params=settings.model_dump(mode="json", exclude={"search"}), validation_log_loss=loss))
-        log.info("%s, trial %d: validation log loss %.5f", inputs.family, number, loss)
+        log.info("%s, trial %d of %d: validation log loss %.5f", inputs.family, number + 1, budget, loss)
     best = best_trial([trial.validation_log_loss for trial in trials])
 
     graph = fits[best].to_onnx()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def context(deck: Deck, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_story_leaves_a_champion_and_its_lineage(told: str, context: Context) -> None:
-    (version,) = context.tracker.versions()
+    (version,) = context.models.versions()
     assert version.aliases == ("challenger", "champion")
     decision = context.records.decision(version.tags["decision_id"])
     assert decision is not None and decision["verdict"] == "PASS"
@@ -131,6 +132,19 @@ def test_a_form_that_does_not_fit_is_refused(told: str, airflow: AirflowClient) 
     assert "unknown keys in the run's configuration: ['stat']" in airflow.failures(run)["plan"]
 
 
+def test_a_form_is_run_as_the_page_posts_it(told: str, airflow: AirflowClient, context: Context) -> None:
+    """With a logical date of now, which is long after the source's end. The gate decides what comes of it."""
+    conf = {"as_of": "2013-04-10", "families": ["hist_gradient_boosting"], "trials": 2}
+    run_id = airflow.trigger("flights_training", conf, logical_date=datetime.now(UTC).isoformat())
+    run = airflow.wait("flights_training", run_id, timeout=300)
+    assert run.ok, airflow.failures(run)
+    assert len(airflow.xcom("flights_training", run_id, "plan")["families"]) == 1
+    gated = airflow.xcom("flights_training", run_id, "gate")
+    decision = context.records.decision(gated["decision_id"])
+    assert decision is not None and decision["verdict"] == gated["verdict"]
+    assert (run.tasks["announce_challenger"] == "success") == (gated["verdict"] == "PASS")
+
+
 def test_a_backfill_does_each_days_work_and_starts_no_training(
     told: str, airflow: AirflowClient, context: Context, env: dict[str, str]
 ) -> None:
@@ -147,7 +161,7 @@ def test_a_backfill_does_each_days_work_and_starts_no_training(
     for run in runs:
         ended = airflow.wait("flights_data", run.run_id, timeout=300)
         assert ended.ok, airflow.failures(ended)
-        assert ended.tasks["announce"] == "skipped"
+        assert ended.tasks["announce_features"] == "skipped"
     days = [str(day) for day in context.data.days("features", "origin_state")]
     assert days[-3:] == ["2013-05-01", "2013-05-02", "2013-05-03"]
     assert len(airflow.runs("flights_training")) == trainings

@@ -1,8 +1,9 @@
-"""gate, register and resolve_model with real models, SQLite records and SQLite MLflow."""
+"""log_candidates, gate, register and resolve_model with real models, SQLite records and SQLite MLflow."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -37,7 +38,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     context = context_over(home)
     candidates(context, "r1")
     candidates(context, "r2", seed=7, rows=6000)
-    assert context.tracker.versions() == []
+    assert context.models.versions() == []
     return home
 
 
@@ -65,9 +66,13 @@ def gate(context: Context, run: str = "r1", champion: str | None = None, **chang
     return execute("gate", {**given, "run": run, **changes}, context)
 
 
+def log(context: Context, run: str = "r1") -> dict[str, str]:
+    return dict(execute("log_candidates", {"evaluation_uris": evaluations(context, run)}, context)["runs"])
+
+
 def register(context: Context, gated: dict[str, Any], run: str = "r1", **changes: Any) -> dict[str, Any]:
     given = {k: gated[k] for k in ("verdict", "decision_id", "model_uri", "evaluation_uri", "training_set_uri")}
-    return execute("register", {**given, "evaluation_uris": evaluations(context, run), **changes}, context)
+    return execute("register", {**given, "runs": log(context, run), **changes}, context)
 
 
 def edit(path: str, change: Callable[[dict[str, Any]], None]) -> None:
@@ -155,14 +160,12 @@ def test_one_sound_candidate_is_enough(desk: Context) -> None:
     assert found["verdict"] == "PASS" and found["evaluation_uri"] == net
 
 
-def test_candidates_below_the_floor_are_rejected_but_still_logged(desk: Context) -> None:
+def test_candidates_below_the_floor_are_not_registered(desk: Context) -> None:
     strict = with_rules(desk, floors=[{"metric": "roc_auc", "direction": "at_least", "threshold": 0.999}])
     found = gate(strict)
     assert found["verdict"] == "REJECT" and found["family"] is None and len(found["reasons"]) == 2
-    made = register(desk, found)
-    assert made == {**made, "registered": False, "version": None, "run_id": None, "aliases": []}
-    assert set(made["runs"]) == {TREES, NET} and len(desk.tracker.runs("candidate")) == 2
-    assert desk.tracker.versions() == []
+    assert register(desk, found) == {"registered": False, "version": None, "run_id": None, "aliases": []}
+    assert desk.models.versions() == []
 
 
 def test_an_altered_model_or_evaluation_stops_the_gate(desk: Context) -> None:
@@ -197,12 +200,58 @@ def test_the_first_version_is_champion_and_challenger_and_carries_its_lineage(de
     resolved = execute("resolve_model", {}, desk)
     assert resolved["version"] == "1" and resolved["model_uri"] == gated["model_uri"]
     assert resolved["training_set_uri"] == gated["training_set_uri"]
-    tags = desk.tracker.versions()[0].tags
+    tags = desk.models.versions()[0].tags
     wanted = {"data_version": "d1", "feature_service": "pumps_v1", "registry_hash": "r1", "git_commit": "c0ffee"}
     assert wanted.items() <= tags.items() and tags["decision_id"] == gated["decision_id"]
     assert tags["sha256"] == resolved["sha256"] and "parent_version" not in tags
-    metrics = desk.tracker.run_metrics(made["run_id"])
-    assert metrics["roc_auc_low"] < metrics["roc_auc"] < metrics["roc_auc_high"]
+
+
+def test_candidates_are_logged_once_with_their_lineage_and_whatever_the_gate_says(desk: Context) -> None:
+    runs = log(desk)
+    gate(desk)
+    assert log(Context(desk.settings, desk.params, desk.usecase)) == runs and set(runs) == {TREES, NET}
+    assert {run["run_id"] for run in desk.tracker.runs("candidate")} == set(runs.values())
+    for run in desk.tracker.runs("candidate"):
+        assert run["tags"]["data_version"] == "d1" and run["tags"]["git_commit"] == "c0ffee"
+        assert "decision_id" not in run["tags"] and "mlflow.parentRunId" not in run["tags"]
+        assert run["metrics"]["roc_auc_low"] < run["metrics"]["roc_auc"] < run["metrics"]["roc_auc_high"]
+
+
+def test_two_candidates_of_one_family_are_refused(desk: Context) -> None:
+    twice = [desk.data.uri("evaluations", run, NET) for run in ("r1", "r2")]
+    with pytest.raises(InvalidInput, match="give one evaluation a family"):
+        execute("log_candidates", {"evaluation_uris": twice}, desk)
+
+
+def test_within_a_run_of_mlflow_the_candidates_are_its_children(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = log(desk)
+    parent = desk.tracker.client.create_run(desk.tracker.experiment_id, run_name="project").info.run_id
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", desk.settings.mlflow)
+    monkeypatch.setenv("MLFLOW_RUN_ID", parent)
+    inside = context_over(desk.settings.home)
+    children = log(inside)
+    assert not set(children.values()) & {*alone.values(), parent} and log(inside) == children
+    for run_id in children.values():
+        assert inside.tracker.client.get_run(run_id).data.tags["mlflow.parentRunId"] == parent
+    kept = desk.tracker.client.get_run(parent)
+    assert kept.info.run_name == "project" and not kept.data.params and not kept.data.metrics
+    assert os.environ["MLFLOW_RUN_ID"] == parent and os.environ["MLFLOW_TRACKING_URI"] == desk.settings.mlflow
+    elsewhere = context_over(desk.settings.home, mlflow_uri=desk.settings.mlflow + "?timeout=5")
+    assert elsewhere.settings.mlflow_parent is None, "a parent lies where the candidates do, or there is none"
+
+
+def test_mlflow_leaves_the_environment_as_it_was(desk: Context) -> None:
+    desk.models.versions()
+    assert "MLFLOW_TRACKING_URI" not in os.environ and "MLFLOW_REGISTRY_URI" not in os.environ
+
+
+def test_a_place_that_is_none_and_files_behind_a_server_are_named(desk: Context) -> None:
+    with pytest.raises(InvalidInput, match=r"cannot be at './mlruns'; set FLIGHTDECK_MLFLOW_URI"):
+        log(context_over(desk.settings.home, mlflow_uri="./mlruns"))
+    served = context_over(desk.settings.home, name="served", mlflow_uri=desk.settings.mlflow)
+    served.tracker.client.create_experiment("served", artifact_location="mlflow-artifacts:/9")
+    with pytest.raises(InvalidInput, match="an MLflow server keeps the files of experiment served"):
+        served.tracker.runs("candidate")
 
 
 def test_registering_again_changes_nothing(desk: Context) -> None:
@@ -211,7 +260,7 @@ def test_registering_again_changes_nothing(desk: Context) -> None:
     runs = [run["run_id"] for run in desk.tracker.runs("candidate")]
     assert register(Context(desk.settings, desk.params, desk.usecase), gated) == first
     assert [run["run_id"] for run in desk.tracker.runs("candidate")] == runs
-    assert [v.version for v in desk.tracker.versions()] == ["1"]
+    assert [v.version for v in desk.models.versions()] == ["1"]
 
 
 def test_the_next_version_challenges_and_a_late_retry_of_the_first_moves_no_alias(desk: Context) -> None:
@@ -220,10 +269,10 @@ def test_the_next_version_challenges_and_a_late_retry_of_the_first_moves_no_alia
     second = gate(desk, "r2")
     made = register(desk, second, "r2")
     assert made["version"] == "2" and made["aliases"] == ["challenger"]
-    assert desk.tracker.versions()[1].tags["parent_version"] == "1"
-    desk.tracker.set_alias("champion", "2")
+    assert desk.models.versions()[1].tags["parent_version"] == "1"
+    desk.models.set_alias("champion", "2")
     register(desk, first)
-    assert desk.tracker.aliases() == {"challenger": "2", "champion": "2"}
+    assert desk.models.aliases() == {"challenger": "2", "champion": "2"}
 
 
 def test_a_registration_killed_halfway_is_completed(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,11 +286,11 @@ def test_a_registration_killed_halfway_is_completed(desk: Context, monkeypatch: 
         with pytest.raises(KeyboardInterrupt):
             register(desk, gated)
     with monkeypatch.context() as patch:
-        patch.setattr(type(desk.tracker), "set_alias", killed)
+        patch.setattr(type(desk.models), "set_alias", killed)
         with pytest.raises(KeyboardInterrupt):
             register(desk, gated)
     assert register(desk, gated)["aliases"] == ["challenger", "champion"]
-    assert len(desk.tracker.runs("candidate")) == 2 and len(desk.tracker.versions()) == 1
+    assert len(desk.tracker.runs("candidate")) == 2 and len(desk.models.versions()) == 1
 
 
 def test_the_logged_model_scores_as_ours(desk: Context) -> None:
@@ -251,7 +300,7 @@ def test_the_logged_model_scores_as_ours(desk: Context) -> None:
 
     desk.tracker.client  # noqa: B018  (points MLflow at this home)
     logged = mlflow.pyfunc.load_model(f"models:/pumps/{made['version']}")
-    ours = load_scorer(desk.data.store, desk.tracker.versions()[0].model_uri)
+    ours = load_scorer(desk.data.store, desk.models.versions()[0].model_uri)
     rows = frame(50, 3)
     numeric, categorical = model_arrays(rows, ours.numeric, ours.categorical)
     found = logged.predict({"numeric": numeric, "categorical": categorical})["score"]
@@ -269,9 +318,27 @@ def test_nothing_is_registered_without_a_decision_that_passed_this_model(desk: C
     swapped = {"evaluation_uri": other, "model_uri": other.replace("/evaluations/", "/models/")}
     with pytest.raises(InvalidInput, match=r"not .* as it is now"):
         register(desk, {**gated, **swapped})
-    with pytest.raises(InvalidInput, match="none of evaluation_uris"):
+    with pytest.raises(InvalidInput, match=r"about the model .*, not None"):
+        register(desk, {**gated, "model_uri": None})
+    with pytest.raises(InvalidInput, match="about the model"):
+        register(desk, {**gated, "evaluation_uri": other})
+    with pytest.raises(InvalidInput, match="about the training set"):
+        register(desk, {**gated, "training_set_uri": desk.data.uri("training_sets", "r2")})
+    with pytest.raises(InvalidInput, match="evaluation_uri is missing"):
         register(desk, {**gated, "evaluation_uri": None})
-    assert desk.tracker.versions() == []
+    assert desk.models.versions() == []
+
+
+def test_nothing_is_registered_from_a_run_that_is_not_the_models(desk: Context) -> None:
+    gated, runs = gate(desk), log(desk)
+    family = gated["family"]
+    with pytest.raises(InvalidInput, match=f"runs has none of {family}"):
+        register(desk, gated, runs={})
+    with pytest.raises(InvalidInput, match="is another model's"):
+        register(desk, gated, runs={family: runs[NET if family == TREES else TREES]})
+    with pytest.raises(MissingData, match="has no run"):
+        register(desk, gated, runs={family: "0" * 32})
+    assert desk.models.versions() == []
 
 
 def test_resolving_says_when_there_is_none(desk: Context) -> None:
@@ -292,5 +359,5 @@ def test_reports_are_logged_once_per_run_and_replaced_when_they_change(desk: Con
 
 
 def test_mlflow_does_not_drag_feast_in_and_leaves_it_usable(desk: Context) -> None:
-    desk.tracker.versions()
+    desk.models.versions()
     assert sys.modules.get("feast.infra.data_sources.mlflow.auth", 0) is not None

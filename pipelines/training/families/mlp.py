@@ -154,6 +154,7 @@ def _descend(
         else:
             since += 1
         if since >= settings.patience:
+            log.info("stopped early: %d epochs brought no better than %.5f", since, best)
             break
     network.load_state_dict(kept)
 

@@ -1,0 +1,190 @@
+"""Runs: one experiment a use case, one run a candidate or a monitoring report.
+
+Everything is safe to repeat. A run carries the tag KEY (what it stands for) and CONTENT (a hash of what it holds); a
+second call finds it, and one that was killed halfway is deleted and written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from pipelines.errors import InvalidInput
+from pipelines.scorer import CARD, Model
+from pipelines.settings import Settings
+from pipelines.tracking.library import environment_kept, open_mlflow
+from pipelines.tracking.signature import example, signature
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+KEY = "flightdeck.key"
+CONTENT = "flightdeck.content"
+KIND = "flightdeck.kind"  # candidate or report
+PARENT = "mlflow.parentRunId"
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # its page then opens on the runs
+REMEDY = "set FLIGHTDECK_MLFLOW_URI or MLFLOW_TRACKING_URI to"
+
+
+class Tracker:
+    """Runs of one use case.
+
+    Args:
+        settings: `mlflow` is a server's http(s) address, or a database URI (embedded, files beside it); `mlflow_parent`
+            is the run of `mlflow run` that new runs are children of.
+        usecase: name of the experiment and of the registered model.
+    """
+
+    def __init__(self, settings: Settings, usecase: str) -> None:
+        self.uri = settings.mlflow
+        self.parent = settings.mlflow_parent
+        self.name = usecase
+        self.artifacts = settings.root / "mlflow" / "artifacts"
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        if not self._served:
+            try:
+                url = sa.make_url(self.uri)
+            except sa.exc.ArgumentError:
+                raise InvalidInput(
+                    f"MLflow cannot be at {self.uri!r}; {REMEDY} a server's address or a database URI"
+                ) from None
+            if url.get_backend_name() == "sqlite" and url.database:
+                Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        client: MlflowClient = open_mlflow(self.uri).MlflowClient(self.uri, self.uri)
+        return client
+
+    @property
+    def _served(self) -> bool:
+        return self.uri.startswith(("http://", "https://"))
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """The use case's experiment, created when first needed.
+
+        Raises:
+            InvalidInput: if its files are reached through a server, but the database is opened without one.
+        """
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(self.name)
+        if found is None:
+            location = None if self._served else (self.artifacts / self.name).as_uri()
+            try:
+                return str(self.client.create_experiment(self.name, location, tags=EXPERIMENT_TAGS))
+            except MlflowException as error:  # another process was first
+                found = self.client.get_experiment_by_name(self.name)
+                if found is None:
+                    raise error
+        if not self._served and str(found.artifact_location).startswith("mlflow-artifacts:"):
+            raise InvalidInput(
+                f"an MLflow server keeps the files of experiment {self.name} in {self.uri}; "
+                f"start it and {REMEDY} its address, or to another database"
+            )
+        return str(found.experiment_id)
+
+    def log_candidate(
+        self,
+        model: Model,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float | None],
+        files: Mapping[str, bytes],
+        tags: Mapping[str, str],
+    ) -> str:
+        """One run for one candidate, with its model, and its id. Metrics that are None are left out."""
+        key = f"candidate {model.uri} {model.sha256}"
+        family = str(model.card["family"])
+        named = {**tags, KIND: "candidate", "family": family, "sha256": model.sha256}
+        title = f"{family} {tags['as_of'][:10]}" if "as_of" in tags else family
+        card = json.dumps(dict(model.card), indent=2, sort_keys=True).encode()
+        with self._run(key, title, params, metrics, {**files, CARD: card}, named) as (run_id, new):
+            if new:
+                import mlflow.onnx
+                import onnx
+
+                mlflow.onnx.log_model(
+                    onnx.load_model_from_string(model.graph),
+                    name=family,
+                    signature=signature(model),
+                    input_example=example(model),
+                    pip_requirements=["onnxruntime", "numpy", "pandas"],
+                    onnx_execution_providers=["CPUExecutionProvider"],
+                    save_as_external_data=False,
+                )
+        return run_id
+
+    def log_report(
+        self, run: str, model_version: str, metrics: Mapping[str, float | None], files: Mapping[str, bytes]
+    ) -> str:
+        """One run for one monitoring report, and its id; another content under the same name replaces it."""
+        tags = {KIND: "report", "run": run, "model_version": model_version}
+        with self._run(f"report {run} {model_version}", f"report {run}", {}, metrics, files, tags) as (run_id, _):
+            return run_id
+
+    @contextmanager
+    def _run(
+        self,
+        key: str,
+        name: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float | None],
+        files: Mapping[str, bytes],
+        tags: Mapping[str, str],
+    ) -> Iterator[tuple[str, bool]]:
+        """The id of the run that holds all this, and whether it is new; a new one is finished on leaving."""
+        client, experiment = self.client, self.experiment_id
+        finite = {k: float(v) for k, v in metrics.items() if v is not None}
+        hashed = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        identity = _digest(f"{key} of {self.parent}" if self.parent else key)  # every parent has children of its own
+        content = _digest([dict(params), finite, hashed])
+        same = client.search_runs([experiment], f"tags.`{KEY}` = '{identity}'")
+        for run in same:
+            if run.info.status == "FINISHED" and run.data.tags.get(CONTENT) == content:
+                yield run.info.run_id, False
+                return
+        for run in same:
+            client.delete_run(run.info.run_id)
+        labels = {**tags, KEY: identity, CONTENT: content, **({PARENT: self.parent} if self.parent else {})}
+        mlflow = open_mlflow(self.uri)
+        with environment_kept("MLFLOW_RUN_ID"):
+            os.environ.pop("MLFLOW_RUN_ID", None)  # MLflow would go on with that run instead of making one
+            with mlflow.start_run(experiment_id=experiment, run_name=name, tags=labels) as active:
+                mlflow.log_params(dict(params))
+                mlflow.log_metrics(finite)
+                with tempfile.TemporaryDirectory() as folder:
+                    for file, body in files.items():
+                        (Path(folder) / file).write_bytes(body)
+                    mlflow.log_artifacts(folder)
+                yield active.info.run_id, True
+
+    def run_metrics(self, run_id: str) -> dict[str, float]:
+        return dict(self.client.get_run(run_id).data.metrics)
+
+    def runs(self, kind: str) -> list[dict[str, Any]]:
+        """Runs of a kind (candidate, report), oldest first: run_id, name, tags, metrics."""
+        found = self.client.search_runs(
+            [self.experiment_id], f"tags.`{KIND}` = '{kind}'", order_by=["attributes.start_time ASC"]
+        )
+        return [
+            {
+                "run_id": r.info.run_id,
+                "name": r.info.run_name,
+                "tags": dict(r.data.tags),
+                "metrics": dict(r.data.metrics),
+            }
+            for r in found
+        ]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
