@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import Asset, Param, task
+from airflow.sdk import DAG, Asset, Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from bounded import BoundedCronTimetable
@@ -22,7 +22,6 @@ from pipelines.steps import STEPS, execute
 from pipelines.usecase import UseCase
 from pipelines.windows import Window, midnight
 
-DEFAULTS: dict[str, Any] = {"owner": "flightdeck", "retries": 1, "retry_delay": timedelta(seconds=10)}
 DAY_PARAM: dict[str, Any] = {"type": ["null", "string"], "format": "date"}
 
 
@@ -31,15 +30,27 @@ def contexts() -> list[tuple[str, Context]]:
     return [(str(Path(file).absolute()), build_context(file)) for file in params_files(load_settings().params)]
 
 
+def dag(about: Context, part: str, what: str, schedule: Any, form: Mapping[str, Param], doc: str | None) -> DAG:
+    """One of a use case's DAGs, empty: it carries its name and zone, starts with its source and does not catch up."""
+    usecase = about.usecase
+    return DAG(
+        dag_id=f"{usecase.name}_{part}",
+        description=f"{what} {usecase.name}.",
+        schedule=schedule,
+        start_date=midnight(usecase.start, usecase.timezone).astimezone(ZoneInfo(usecase.timezone)),
+        catchup=False,
+        max_active_runs=1,
+        params=dict(form),
+        tags=[usecase.name],
+        doc_md=doc,
+        default_args={"owner": "flightdeck", "retries": 1, "retry_delay": timedelta(seconds=10)},
+    )
+
+
 def timetable(usecase: UseCase, cron: str) -> BoundedCronTimetable:
     """Data intervals by cron in the use case's zone, until its source ends."""
     until = None if usecase.end == date.max else midnight(usecase.end, usecase.timezone)
     return BoundedCronTimetable(cron, usecase.timezone, until)
-
-
-def first_day(usecase: UseCase) -> datetime:
-    """When the source begins, in its own zone, which becomes the DAG's."""
-    return midnight(usecase.start, usecase.timezone).astimezone(ZoneInfo(usecase.timezone))
 
 
 def asset(usecase: str, what: str) -> Asset:

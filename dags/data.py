@@ -32,17 +32,13 @@ def build(params_file: str, about: Context) -> DAG:
         ),
     }
 
-    with DAG(
-        dag_id=f"{usecase.name}_data",
-        description=f"Ingest, snapshot, validate, build and materialize {usecase.name}.",
-        schedule=bridge.timetable(usecase, about.params.schedules.data),
-        start_date=bridge.first_day(usecase),
-        catchup=False,
-        max_active_runs=1,
-        params=form,
-        tags=[usecase.name],
-        doc_md=__doc__,
-        default_args=bridge.DEFAULTS,
+    with bridge.dag(
+        about,
+        "data",
+        "Ingest, snapshot, validate, build and materialize",
+        bridge.timetable(usecase, about.params.schedules.data),
+        form,
+        __doc__,
     ) as dag:
 
         @task

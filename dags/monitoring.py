@@ -43,17 +43,13 @@ def build(params_file: str, about: Context) -> DAG:
         ),
     }
 
-    with DAG(
-        dag_id=f"{usecase.name}_monitoring",
-        description=f"Watch the model of {usecase.name}: performance, drift, and whether to retrain.",
-        schedule=bridge.timetable(usecase, about.params.schedules.monitoring),
-        start_date=bridge.first_day(usecase),
-        catchup=False,
-        max_active_runs=1,
-        params=form,
-        tags=[usecase.name],
-        doc_md=__doc__,
-        default_args=bridge.DEFAULTS,
+    with bridge.dag(
+        about,
+        "monitoring",
+        "Watch performance and drift, and decide whether to retrain, the model of",
+        bridge.timetable(usecase, about.params.schedules.monitoring),
+        form,
+        __doc__,
     ) as dag:
 
         @task

