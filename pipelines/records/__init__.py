@@ -1,5 +1,7 @@
-"""What was decided, in SQL. A leaf: imports no step."""
+"""What was decided, predicted, routed and promoted, in SQL. A leaf: imports no step."""
 
 from pipelines.records.decisions import Decision, Records
+from pipelines.records.predictions import Arrival, Prediction, PredictionLog
+from pipelines.records.rollouts import Entry, Plan, Rollouts
 
-__all__ = ["Decision", "Records"]
+__all__ = ["Arrival", "Decision", "Entry", "Plan", "Prediction", "PredictionLog", "Records", "Rollouts"]

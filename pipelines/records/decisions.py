@@ -6,13 +6,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-METADATA = sa.MetaData()
+from pipelines.records.database import METADATA, insert, open_engine
+from pipelines.records.predictions import PredictionLog
+from pipelines.records.rollouts import Rollouts
+
 DECISIONS = sa.Table(
     "decisions",
     METADATA,
@@ -56,11 +57,13 @@ class Records:
     """The records database: SQLite on a laptop, PostgreSQL in production, by URI."""
 
     def __init__(self, uri: str) -> None:
-        url = sa.make_url(uri)
-        if url.get_backend_name() == "sqlite" and url.database:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        self.engine = sa.create_engine(url)
-        METADATA.create_all(self.engine)
+        self.engine = open_engine(uri)
+
+    def predictions(self, usecase: str) -> PredictionLog:
+        return PredictionLog(self.engine, usecase)
+
+    def rollouts(self, usecase: str) -> Rollouts:
+        return Rollouts(self.engine, usecase)
 
     def record(self, decision: Decision) -> str:
         """Write a decision, or replace the one with the same subject, and give its id."""
@@ -73,11 +76,10 @@ class Records:
             "reasons": list(decision.reasons),
             "evidence": {"subject": decision.subject, **decision.evidence},
         }
-        dialect = postgresql if self.engine.dialect.name == "postgresql" else sqlite
-        insert = dialect.insert(DECISIONS).values(row)
-        changed = {name: insert.excluded[name] for name in ("verdict", "reasons", "evidence")}
+        statement = insert(self.engine, DECISIONS).values(row)
+        changed = {name: statement.excluded[name] for name in ("verdict", "reasons", "evidence")}
         with self.engine.begin() as connection:
-            connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=changed))
+            connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changed))
         return decision.id
 
     def decision(self, decision_id: str) -> dict[str, Any] | None:

@@ -1,0 +1,53 @@
+"""The records database: SQLite on a laptop, PostgreSQL in production, by URI."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+METADATA = sa.MetaData()
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(sa.types.TypeDecorator[datetime]):
+    """An aware datetime, kept as microseconds since 1970 in UTC: the same in every database, and ordered."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone; give an aware datetime")
+        return None if value is None else (value - EPOCH) // MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else EPOCH + value * MICROSECOND
+
+
+def open_engine(uri: str) -> sa.Engine:
+    """An engine whose tables exist. On SQLite readers do not wait, and writers wait for one another."""
+    url = sa.make_url(uri)
+    if url.get_backend_name() == "sqlite":
+        if url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(url, connect_args={"timeout": 30})
+        sa.event.listen(engine, "connect", _tune_sqlite)
+    else:
+        engine = sa.create_engine(url, pool_pre_ping=True)
+    METADATA.create_all(engine)
+    return engine
+
+
+def _tune_sqlite(connection: Any, _: Any) -> None:
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = normal")  # what was committed outlives the process, if not the machine
+
+
+def insert(engine: sa.Engine, table: sa.Table) -> Any:
+    """An insert that knows `on_conflict_do_...` of the engine's database."""
+    return (postgresql if engine.dialect.name == "postgresql" else sqlite).insert(table)

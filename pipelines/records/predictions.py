@@ -1,0 +1,176 @@
+"""The prediction log and its outcomes: what was asked, what was known, what was answered, what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipelines.records.database import METADATA, Instant, insert
+
+PREDICTIONS = sa.Table(
+    "predictions",
+    METADATA,
+    sa.Column("usecase", sa.String(64), primary_key=True),
+    sa.Column("prediction_id", sa.String(128), primary_key=True),
+    sa.Column("entity", sa.String(128), nullable=False),
+    sa.Column("block", sa.Date, nullable=False),
+    sa.Column("predicted_at", Instant, nullable=False, index=True),
+    sa.Column("request", sa.JSON, nullable=False),
+    sa.Column("features", sa.JSON, nullable=False),
+    sa.Column("ages", sa.JSON, nullable=False),
+    sa.Column("plan", sa.Integer, nullable=False, index=True),
+    sa.Column("share", sa.Float, nullable=False),
+    sa.Column("served", sa.String(16), nullable=False),
+    sa.Column("score", sa.Float),
+    sa.Column("scores", sa.JSON, nullable=False),
+    sa.Column("milliseconds", sa.JSON, nullable=False),
+    sa.Column("errors", sa.JSON, nullable=False),
+)
+OUTCOMES = sa.Table(
+    "outcomes",
+    METADATA,
+    sa.Column("usecase", sa.String(64), primary_key=True),
+    sa.Column("prediction_id", sa.String(128), primary_key=True),
+    sa.Column("label", sa.Float, nullable=False),
+    sa.Column("known_at", Instant, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answered request.
+
+    Attributes:
+        entity: what the split is sticky on.
+        block: the dependence block, the use case's local day.
+        predicted_at: by the injected clock.
+        request: the fields of the request.
+        features: every value that a version in the plan reads, after freshness; None where it was missing.
+        ages: seconds since a stored feature was known; None where there was none.
+        plan: version of the routing plan in force.
+        share: the challenger's share in force.
+        served: the registered version that answered.
+        score: what was answered; None if it could not be.
+        scores: by registered version, each one that scored this request; None where it failed.
+        milliseconds: by registered version.
+        errors: by registered version, what went wrong; empty where nothing did.
+    """
+
+    prediction_id: str
+    entity: str
+    block: date
+    predicted_at: datetime
+    request: Mapping[str, Any]
+    features: Mapping[str, Any]
+    ages: Mapping[str, float | None]
+    plan: int
+    share: float
+    served: str
+    score: float | None
+    scores: Mapping[str, float | None]
+    milliseconds: Mapping[str, float]
+    errors: Mapping[str, str]
+
+
+Joined = tuple[Prediction, float | None, datetime | None]  # a prediction, its label, from when that is known
+COLUMNS = [PREDICTIONS.c[field.name] for field in fields(Prediction)]
+
+
+class Arrival(StrEnum):
+    """What became of an outcome that was sent."""
+
+    RECORDED = "recorded"
+    REPEATED = "repeated"
+    CONTRADICTS = "contradicts"
+    UNKNOWN = "unknown"
+
+
+class PredictionLog:
+    """Predictions and outcomes of one use case."""
+
+    def __init__(self, engine: sa.Engine, usecase: str) -> None:
+        self.engine, self.usecase = engine, usecase
+
+    def append(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Write predictions, all or none, and give what the log then holds for their ids.
+
+        An id that is there already keeps its first answer: a client that asks again is told the same.
+        """
+        rows = [{"usecase": self.usecase, **asdict(prediction)} for prediction in predictions]
+        if not rows:
+            return []
+        statement = insert(self.engine, PREDICTIONS).on_conflict_do_nothing()
+        ids = [prediction.prediction_id for prediction in predictions]
+        with self.engine.begin() as connection:
+            connection.execute(statement, rows)
+            kept = {found.prediction_id: found for found in self._select(connection, ids)}
+        return [kept[identity] for identity in ids]
+
+    def get(self, prediction_ids: Sequence[str]) -> list[Prediction]:
+        """Those of the predictions that are in the log."""
+        with self.engine.connect() as connection:
+            return self._select(connection, prediction_ids)
+
+    def _select(self, connection: sa.Connection, ids: Sequence[str]) -> list[Prediction]:
+        query = sa.select(*COLUMNS).where(PREDICTIONS.c.usecase == self.usecase, PREDICTIONS.c.prediction_id.in_(ids))
+        return [Prediction(**row) for row in connection.execute(query).mappings()]
+
+    def record_outcomes(self, outcomes: Iterable[tuple[str, float, datetime]]) -> list[Arrival]:
+        """Record (prediction id, label, instant from which it is known), and say what became of each.
+
+        The first label of a prediction stands: a later one that differs is refused, and nothing is overwritten.
+        """
+        sent = list(outcomes)
+        with self.engine.begin() as connection:
+            wanted = [identity for identity, _, _ in sent]
+            known = PREDICTIONS.c.usecase == self.usecase
+            there = set(
+                connection.scalars(
+                    sa.select(PREDICTIONS.c.prediction_id).where(known, PREDICTIONS.c.prediction_id.in_(wanted))
+                )
+            )
+            arrivals = []
+            for identity, label, known_at in sent:
+                if identity not in there:
+                    arrivals.append(Arrival.UNKNOWN)
+                    continue
+                row = {"usecase": self.usecase, "prediction_id": identity, "label": label, "known_at": known_at}
+                done = connection.execute(insert(self.engine, OUTCOMES).values(row).on_conflict_do_nothing())
+                arrivals.append(Arrival.RECORDED if done.rowcount else self._against(connection, identity, label))
+        return arrivals
+
+    def _against(self, connection: sa.Connection, identity: str, label: float) -> Arrival:
+        query = sa.select(OUTCOMES.c.label).where(
+            OUTCOMES.c.usecase == self.usecase, OUTCOMES.c.prediction_id == identity
+        )
+        return Arrival.REPEATED if connection.scalar(query) == label else Arrival.CONTRADICTS
+
+    def joined(self, plans: Sequence[int], known_by: datetime) -> list[Joined]:
+        """Predictions made under these plans with the labels known by an instant, in order of prediction."""
+        matched = sa.and_(
+            OUTCOMES.c.usecase == PREDICTIONS.c.usecase,
+            OUTCOMES.c.prediction_id == PREDICTIONS.c.prediction_id,
+            OUTCOMES.c.known_at <= known_by,
+        )
+        query = (
+            sa.select(*COLUMNS, OUTCOMES.c.label, OUTCOMES.c.known_at)
+            .select_from(PREDICTIONS.outerjoin(OUTCOMES, matched))
+            .where(
+                PREDICTIONS.c.usecase == self.usecase,
+                PREDICTIONS.c.plan.in_(plans),
+                PREDICTIONS.c.predicted_at <= known_by,
+            )
+            .order_by(PREDICTIONS.c.predicted_at, PREDICTIONS.c.prediction_id)
+        )
+        with self.engine.connect() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        return [(Prediction(**row), label, known_at) for row in rows for label, known_at in [_taken(row)]]
+
+
+def _taken(row: dict[str, Any]) -> tuple[float | None, datetime | None]:
+    return row.pop("label"), row.pop("known_at")

@@ -1,0 +1,182 @@
+"""Rollouts: what alias pointed where, which rollout began for it, the routing plan, and the promotion ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipelines.records.database import METADATA, Instant, insert
+
+ALIASES = sa.Table(
+    "alias_changes",
+    METADATA,
+    sa.Column("usecase", sa.String(64), primary_key=True),
+    sa.Column("alias", sa.String(64), primary_key=True),
+    sa.Column("change", sa.Integer, primary_key=True),
+    sa.Column("version", sa.String(16), nullable=False),
+    sa.Column("actor", sa.String(64), nullable=False),
+    sa.Column("rollout", sa.String(128)),
+)
+PLANS = sa.Table(
+    "routing_plans",
+    METADATA,
+    sa.Column("usecase", sa.String(64), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("rollout", sa.String(128), nullable=False),
+    sa.Column("stage", sa.String(32), nullable=False),
+    sa.Column("champion", sa.String(16), nullable=False),
+    sa.Column("champion_uri", sa.Text, nullable=False),
+    sa.Column("challenger", sa.String(16)),
+    sa.Column("challenger_uri", sa.Text),
+    sa.Column("share", sa.Float, nullable=False),
+    sa.Column("since", Instant, nullable=False),
+)
+LEDGER = sa.Table(
+    "promotion_ledger",
+    METADATA,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("usecase", sa.String(64), nullable=False, index=True),
+    sa.Column("key", sa.String(255), nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("actor", sa.String(64), nullable=False),
+    sa.Column("action", sa.String(32), nullable=False),
+    sa.Column("version", sa.String(16), nullable=False),
+    sa.Column("previous", sa.String(16)),
+    sa.Column("share", sa.Float, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
+    sa.UniqueConstraint("usecase", "key"),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who answers. Each plan has the next version; the highest is in force.
+
+    Attributes:
+        stage: shadow, a share such as "25", or "" outside a rollout.
+        challenger: None outside a rollout. A URI is a model's folder in the store.
+        share: of entities that the challenger answers, in [0, 1].
+        since: from when it is in force, by the injected clock.
+    """
+
+    version: int
+    rollout: str
+    stage: str
+    champion: str
+    champion_uri: str
+    challenger: str | None
+    challenger_uri: str | None
+    share: float
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger.
+
+    Attributes:
+        key: what makes the entry one: written twice, it stands once.
+        actor: who or what acted (a DAG, a person, out-of-band).
+        previous: the version that had the traffic before.
+    """
+
+    key: str
+    at: datetime
+    actor: str
+    action: str
+    version: str
+    previous: str | None
+    share: float
+    reason: str
+    evidence: Mapping[str, Any]
+
+
+class Rollouts:
+    """Aliases, plans and the ledger of one use case."""
+
+    def __init__(self, engine: sa.Engine, usecase: str) -> None:
+        self.engine, self.usecase = engine, usecase
+
+    # ---- aliases: every change has a number, so that a version may challenge again
+
+    def alias(self, alias: str) -> tuple[int, str] | None:
+        """The number of the alias's last change that we know of, and the version that it pointed to."""
+        query = (
+            sa.select(ALIASES.c.change, ALIASES.c.version)
+            .where(ALIASES.c.usecase == self.usecase, ALIASES.c.alias == alias)
+            .order_by(ALIASES.c.change.desc())
+            .limit(1)
+        )
+        with self.engine.connect() as connection:
+            row = connection.execute(query).first()
+        return (int(row[0]), str(row[1])) if row else None
+
+    def note_alias(self, alias: str, version: str, actor: str) -> int | None:
+        """Note that an alias points to a version: the number of the change, or None if that was known already.
+
+        Of several that see the same change at once, one is given its number.
+        """
+        last = self.alias(alias)
+        if last and last[1] == version:
+            return None
+        change = (last[0] if last else 0) + 1
+        row = {"usecase": self.usecase, "alias": alias, "change": change, "version": version, "actor": actor}
+        with self.engine.begin() as connection:
+            done = connection.execute(insert(self.engine, ALIASES).values(row).on_conflict_do_nothing())
+        return change if done.rowcount else None
+
+    def claim(self, alias: str, change: int, rollout: str) -> bool:
+        """Begin a rollout for a change of an alias: true for one caller, and for the same rollout asking again."""
+        here = (ALIASES.c.usecase == self.usecase, ALIASES.c.alias == alias, ALIASES.c.change == change)
+        with self.engine.begin() as connection:
+            connection.execute(sa.update(ALIASES).where(*here, ALIASES.c.rollout.is_(None)).values(rollout=rollout))
+            holder = connection.scalar(sa.select(ALIASES.c.rollout).where(*here))
+        return bool(holder == rollout)
+
+    # ---- plans
+
+    def plan(self) -> Plan | None:
+        """The plan in force; None before the first."""
+        query = sa.select(*_columns(PLANS, Plan)).where(PLANS.c.usecase == self.usecase)
+        with self.engine.connect() as connection:
+            row = connection.execute(query.order_by(PLANS.c.version.desc()).limit(1)).mappings().first()
+        return Plan(**row) if row else None
+
+    def plans(self, rollout: str) -> list[Plan]:
+        """The plans of a rollout, oldest first."""
+        query = sa.select(*_columns(PLANS, Plan)).where(PLANS.c.usecase == self.usecase, PLANS.c.rollout == rollout)
+        with self.engine.connect() as connection:
+            return [Plan(**row) for row in connection.execute(query.order_by(PLANS.c.version)).mappings()]
+
+    def replace_plan(self, plan: Plan) -> bool:
+        """Put a plan in force if `plan.version` is the next one; false if another was faster."""
+        current = self.plan()
+        if plan.version != (current.version if current else 0) + 1:
+            return False
+        statement = insert(self.engine, PLANS).values({"usecase": self.usecase, **asdict(plan)})
+        with self.engine.begin() as connection:
+            return bool(connection.execute(statement.on_conflict_do_nothing()).rowcount)
+
+    # ---- ledger
+
+    def enter(self, entry: Entry) -> bool:
+        """Append to the ledger; false if an entry of this key stands there. Entries are never changed."""
+        statement = insert(self.engine, LEDGER).values({"usecase": self.usecase, **asdict(entry)})
+        with self.engine.begin() as connection:
+            done = connection.execute(statement.on_conflict_do_nothing(index_elements=["usecase", "key"]))
+        return bool(done.rowcount)
+
+    def ledger(self) -> list[Entry]:
+        """Every entry, oldest first."""
+        query = sa.select(*_columns(LEDGER, Entry)).where(LEDGER.c.usecase == self.usecase).order_by(LEDGER.c.number)
+        with self.engine.connect() as connection:
+            return [Entry(**row) for row in connection.execute(query).mappings()]
+
+
+def _columns(table: sa.Table, of: type) -> list[sa.Column[Any]]:
+    return [table.c[field.name] for field in fields(of)]

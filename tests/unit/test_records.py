@@ -1,0 +1,137 @@
+"""Records: nothing is lost, nothing is overwritten, and of many that race one wins."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.records import Arrival, Entry, Plan, Prediction, Records
+
+NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return Records(f"sqlite:///{tmp_path / 'records.db'}")
+
+
+def prediction(identity: str, **changes: Any) -> Prediction:
+    made = Prediction(
+        prediction_id=identity,
+        entity="pump 1",
+        block=date(2024, 3, 1),
+        predicted_at=NOW,
+        request={"pump": "1"},
+        features={"heat": 1.5, "age": None},
+        ages={"heat": 60.0, "age": None},
+        plan=1,
+        share=0.05,
+        served="1",
+        score=0.25,
+        scores={"1": 0.25, "2": 0.5},
+        milliseconds={"1": 0.4, "2": 0.6},
+        errors={},
+    )
+    return replace(made, **changes)
+
+
+def plan(version: int, **changes: Any) -> Plan:
+    return replace(Plan(version, "r1", "5", "1", "models/1", "2", "models/2", 0.05, NOW), **changes)
+
+
+def test_a_prediction_is_read_as_it_was_written(records: Records) -> None:
+    log = records.predictions("pumps")
+    written = [prediction("a"), prediction("b", score=None, errors={"1": "no output"})]
+    assert log.append(written) == written == log.get(["a", "b"])
+    assert records.predictions("others").get(["a"]) == []
+
+
+def test_asked_again_the_first_answer_stands(records: Records) -> None:
+    log = records.predictions("pumps")
+    log.append([prediction("a")])
+    assert log.append([prediction("a", score=0.9), prediction("b")]) == [prediction("a"), prediction("b")]
+
+
+def test_outcomes_arrive_once_and_never_change(records: Records) -> None:
+    log = records.predictions("pumps")
+    log.append([prediction("a"), prediction("b")])
+    sent = [("a", 1.0, NOW), ("none", 1.0, NOW), ("a", 1.0, NOW), ("a", 0.0, NOW), ("b", 0.0, NOW + timedelta(hours=1))]
+    assert log.record_outcomes(sent) == [
+        Arrival.RECORDED,
+        Arrival.UNKNOWN,
+        Arrival.REPEATED,
+        Arrival.CONTRADICTS,
+        Arrival.RECORDED,
+    ]
+    assert [(row.prediction_id, label) for row, label, _ in log.joined([1], NOW)] == [("a", 1.0), ("b", None)]
+    later = log.joined([1], NOW + timedelta(hours=1))
+    assert [(row.prediction_id, label) for row, label, _ in later] == [("a", 1.0), ("b", 0.0)]
+    assert log.joined([2], NOW + timedelta(hours=1)) == []
+
+
+def test_an_instant_without_a_zone_is_refused_and_nothing_written(records: Records) -> None:
+    log = records.predictions("pumps")
+    with pytest.raises(Exception, match="has no time zone"):
+        log.append([prediction("a"), prediction("b", predicted_at=datetime(2024, 3, 1))])
+    assert log.get(["a", "b"]) == []
+
+
+def test_plans_follow_one_another(records: Records) -> None:
+    rollouts = records.rollouts("pumps")
+    assert rollouts.plan() is None and not rollouts.replace_plan(plan(2))
+    assert rollouts.replace_plan(plan(1)) and not rollouts.replace_plan(plan(1, share=1.0))
+    assert rollouts.replace_plan(plan(2, stage="25", share=0.25))
+    assert rollouts.plan() == plan(2, stage="25", share=0.25)
+    assert rollouts.plans("r1") == [plan(1), plan(2, stage="25", share=0.25)]
+
+
+def test_an_alias_that_returns_to_a_version_is_a_new_change(records: Records) -> None:
+    rollouts = records.rollouts("pumps")
+    assert rollouts.note_alias("challenger", "2", "training") == 1
+    assert rollouts.note_alias("challenger", "2", "watcher") is None
+    assert rollouts.note_alias("challenger", "1", "watcher") == 2
+    assert rollouts.note_alias("challenger", "2", "watcher") == 3
+    assert rollouts.alias("challenger") == (3, "2") and rollouts.alias("champion") is None
+
+
+def test_a_change_is_claimed_by_one_rollout(records: Records) -> None:
+    rollouts = records.rollouts("pumps")
+    rollouts.note_alias("challenger", "2", "training")
+    assert rollouts.claim("challenger", 1, "a") and not rollouts.claim("challenger", 1, "b")
+    assert rollouts.claim("challenger", 1, "a"), "a retry of the same rollout goes on"
+    assert not rollouts.claim("challenger", 7, "a"), "there is no such change"
+
+
+def test_the_ledger_only_grows(records: Records) -> None:
+    rollouts = records.rollouts("pumps")
+    entry = Entry("r1:promote", NOW, "deployment", "promote", "2", "1", 1.0, "every gate passed", {"blocks": 20})
+    assert rollouts.enter(entry) and not rollouts.enter(replace(entry, reason="another"))
+    assert rollouts.enter(replace(entry, key="r2:promote", version="3"))
+    assert [line.version for line in rollouts.ledger()] == ["2", "3"] and rollouts.ledger()[0] == entry
+
+
+def race(uri: str, number: int, results: Any) -> None:
+    rollouts = Records(uri).rollouts("pumps")
+    noted = rollouts.note_alias("challenger", "2", f"racer {number}")
+    claimed = rollouts.claim("challenger", 1, f"rollout {number}")
+    planned = rollouts.replace_plan(plan(1, rollout=f"rollout {number}"))
+    results.put((noted, claimed, planned))
+
+
+def test_of_many_processes_one_wins(records: Records) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    results = spawn.Queue()
+    uri = str(records.engine.url)
+    racers = [spawn.Process(target=race, args=(uri, number, results)) for number in range(4)]
+    for racer in racers:
+        racer.start()
+    seen = [results.get(timeout=60) for _ in racers]
+    for racer in racers:
+        racer.join()
+    assert sorted((noted or 0, claimed, planned) for noted, claimed, planned in seen)[0] == (0, False, False)
+    assert [sum(map(bool, column)) for column in zip(*seen, strict=True)] == [1, 1, 1]
