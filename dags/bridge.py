@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, Asset, Param, task
+from airflow.sdk import DAG, Asset, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from bounded import BoundedCronTimetable
@@ -50,11 +50,13 @@ def dag(about: Context, part: str, what: str, schedule: Any, form: Mapping[str, 
 def timetable(usecase: UseCase, cron: str) -> BoundedCronTimetable:
     """Data intervals by cron in the use case's zone, until its source ends."""
     until = None if usecase.end == date.max else midnight(usecase.end, usecase.timezone)
-    return BoundedCronTimetable(cron, usecase.timezone, until)
+    made = BoundedCronTimetable(cron, usecase.timezone, until)
+    made.validate()  # or Airflow would show the DAG without a schedule
+    return made
 
 
-def asset(usecase: str, what: str) -> Asset:
-    return Asset(name=f"{usecase}_{what}", uri=f"flightdeck://{usecase}/{what}", group=usecase)
+def asset(usecase: str, what: str, **options: Any) -> Asset:
+    return Asset(name=f"{usecase}_{what}", uri=f"flightdeck://{usecase}/{what}", group=usecase, **options)
 
 
 def window_params(usecase: UseCase) -> dict[str, Param]:
@@ -76,18 +78,22 @@ def step(name: str, params_file: str, task_id: str | None = None, **options: Any
     run_step.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None) for field in fields]
     )
-    about = f"Step `{name}` (`{STEPS[name].module}`). {STEPS[name].summary}"
-    return task(run_step, task_id=task_id or name, doc_md=about, **options)
+    return task(run_step, task_id=task_id or name, doc_md=about_step(name), **options)
+
+
+def about_step(name: str) -> str:
+    """What a step's task says of itself on its page."""
+    return f"Step `{name}` (`{STEPS[name].module}`). {STEPS[name].summary}"
 
 
 def run(name: str, inputs: Mapping[str, Any], params_file: str) -> dict[str, Any]:
-    """Run a step; what no retry can mend fails at once. Missing data may still come."""
+    """Run a step; what no retry can mend fails at once. In a backfill missing days may still come."""
     given = {key: _plain(value) for key, value in inputs.items() if value is not None}
     try:
         outputs = execute(name, given, build_context(params_file))
-    except MissingData:
-        raise
     except (InvalidInput, CheckFailed) as error:
+        if isinstance(error, MissingData) and get_current_context()["dag_run"].run_type == "backfill":
+            raise
         raise AirflowFailException(str(error)) from error
     if "verdict" in outputs:
         print(f"{outputs['verdict']}: {' '.join(outputs.get('reasons', ()))}")

@@ -83,7 +83,8 @@ def build(params_file: str, about: Context) -> DAG:
             """Tell the world of a new challenger; a rejected one is no news."""
             if not registered["registered"]:
                 raise AirflowSkipException("the gate let no candidate pass: nothing was registered")
-            yield Metadata(challenger, {"version": registered["version"], "as_of": plan["as_of"]})
+            told = {key: registered[key] for key in ("version", "change")}
+            yield Metadata(challenger, {**told, "as_of": plan["as_of"]})
 
         planned = plan()
         snapshot = bridge.step("snapshot", params_file, pool="dvc")()

@@ -96,6 +96,22 @@ def load_deck(environ: Mapping[str, str] | None = None) -> Deck:
     )
 
 
+def check_params(deck: Deck) -> None:
+    """Read every params file and its use case, as the DAG files will.
+
+    Raises:
+        BadSetting: naming the file and what is wrong with it.
+    """
+    from pipelines.context import build_context
+    from pipelines.errors import FlightdeckError
+
+    for file in deck.params.split(os.pathsep):
+        try:
+            build_context(file)
+        except FlightdeckError as error:
+            raise BadSetting(f"{error}. Nothing was started.") from None
+
+
 def _absolute(path: str) -> Path:
     return (REPO / Path(path).expanduser()).absolute()
 
@@ -157,6 +173,7 @@ def _airflow(deck: Deck) -> dict[str, str]:
         "CORE__DAGS_FOLDER": REPO / "dags",
         "CORE__PLUGINS_FOLDER": REPO / "plugins",
         "CORE__LOAD_EXAMPLES": False,
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,  # whoever starts a deck wants its DAGs to run
         "CORE__PARALLELISM": 4,  # also the number of processes that the scheduler forks up front
         "CORE__EXECUTION_API_SERVER_URL": deck.execution_url,
         "CORE__FERNET_KEY": _secret(deck, "fernet_key", lambda: base64.urlsafe_b64encode(os.urandom(32)).decode()),
@@ -170,6 +187,7 @@ def _airflow(deck: Deck) -> dict[str, str]:
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "LOGGING__BASE_LOG_FOLDER": home / "logs",
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
+        "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60,  # seconds until a task whose process is gone is tried again
         "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,
         "DAG_PROCESSOR__REFRESH_INTERVAL": 5,  # new files show up within seconds
         "DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": 1,

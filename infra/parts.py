@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import urllib.error
 import urllib.request
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from infra.deck import HOST, PORTS, Deck
+from infra.deck import HOST, PORTS, BadSetting, Deck
 
 GATE = "FLIGHTDECK_GATE"  # names the file that infra/airflow/airflow_local_settings.py waits for
 BIN = Path(sys.prefix) / "bin"
@@ -103,6 +104,26 @@ def parts(deck: Deck) -> list[Part]:
             needs=("database",),
         ),
     ]
+
+
+def require_free(variable: str, port: int) -> None:
+    """
+    Raises:
+        BadSetting: if anything listens on that port of this machine.
+    """
+    with socket.socket() as probe, socket.socket() as listener:
+        probe.settimeout(1)
+        taken = probe.connect_ex((HOST, port)) == 0
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reason = "is in use"
+        try:
+            listener.bind((HOST, port))
+        except PermissionError:
+            taken, reason = True, "needs privileges"
+        except OSError:
+            taken = True
+    if taken:
+        raise BadSetting(f"port {port} {reason}; set {variable} to a free one. Nothing was started.")
 
 
 def _get(url: str) -> bytes | None:

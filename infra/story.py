@@ -40,7 +40,7 @@ class Story:
             AirflowError: when one of them fails, after showing its log's tail.
         """
         desk = self.context.params.desk
-        dags = {part: f"{self.name}_{part}" for part in ("data", "training", "monitoring")}
+        dags = {part: f"{self.name}_{part}" for part in ("data", "training", "deployment", "monitoring")}
         self.client.wait_for_dags(list(dags.values()))
         for dag_id in dags.values():
             self.client.unpause(dag_id)
@@ -48,6 +48,11 @@ class Story:
         data = self.run(dags["data"], first, f"Data, {desk.start} to {desk.as_of}")
         training = self.client.triggered_by(data, dags["training"])
         training = self.follow(training, "Training, started by the features asset")
+        if self.output(training, "register")["registered"]:
+            deployment = self.client.triggered_by(training, dags["deployment"])
+            self.follow(
+                deployment, "Deployment, started by the challenger asset: the first model ever goes straight live"
+            )
         second = {"start": str(desk.as_of), "end": str(desk.monitor_end)}
         watched = self.run(dags["data"], second, f"Data, {desk.as_of} to {desk.monitor_end}")
         as_of = min(desk.monitor_end + timedelta(days=2), self.context.usecase.end)
@@ -146,7 +151,7 @@ def _summary(story: Story, outcome: Mapping[str, Any]) -> Table:
 
 
 def main() -> int:
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)  # a file can be wide
     started = time.monotonic()
     try:
         deck = load_deck()

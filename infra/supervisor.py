@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,8 +22,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from infra.deck import HOST, REPO, BadSetting, Deck, DeckError, environment, load_deck
-from infra.parts import parts
+from infra.deck import REPO, BadSetting, Deck, DeckError, check_params, environment, load_deck
+from infra.parts import parts, require_free
 from infra.processes import Session, members, stop
 from infra.watch import Watch
 
@@ -73,6 +72,7 @@ def up(deck: Deck, foreground: bool = False) -> int:
         BadSetting: if a port is taken; nothing was started.
         DeckError: if a part keeps dying or is not healthy in time; everything is stopped again.
     """
+    check_params(deck)
     _prepare(deck)
     with _lock(deck.run / "up.lock"):  # a second `up` waits here, and then finds the first one's work
         given_up = [p["label"] for p in read_state(deck).get("parts", {}).values() if p["state"] == "failed"]
@@ -82,6 +82,8 @@ def up(deck: Deck, foreground: bool = False) -> int:
         if running(deck):
             if foreground:
                 raise DeckError("already running; stop it first (make stop)")
+            if (params := read_state(deck).get("params", deck.params)) != deck.params:
+                raise DeckError(f"already running with FLIGHTDECK_PARAMS={params}; stop it first (make stop)")
             if read_state(deck).get("status") == "up":
                 print(f"Flightdeck is already up.\n{_where(deck)}")
                 return 0
@@ -114,26 +116,6 @@ def _prepare(deck: Deck) -> None:
         raise BadSetting(
             f"FLIGHTDECK_HOME={deck.home} cannot be used ({error.strerror}); set it to a folder of yours"
         ) from None
-
-
-def require_free(variable: str, port: int) -> None:
-    """
-    Raises:
-        BadSetting: if anything listens on that port of this machine.
-    """
-    with socket.socket() as probe, socket.socket() as listener:
-        probe.settimeout(1)
-        taken = probe.connect_ex((HOST, port)) == 0
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reason = "is in use"
-        try:
-            listener.bind((HOST, port))
-        except PermissionError:
-            taken, reason = True, "needs privileges"
-        except OSError:
-            taken = True
-    if taken:
-        raise BadSetting(f"port {port} {reason}; set {variable} to a free one. Nothing was started.")
 
 
 def _follow(deck: Deck, watch: subprocess.Popen[bytes] | None = None) -> int:

@@ -184,6 +184,7 @@ class Watch:
             "supervisor": os.getpid(),
             "status": "degraded" if degraded else self.status,
             "reason": self.reason,
+            "params": self.deck.params,
             "parts": {name: life.shown() for name, life in self.lives.items()},
         }
         text = json.dumps(state, indent=2)

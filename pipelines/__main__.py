@@ -1,4 +1,4 @@
-"""Command line: `flightdeck STEP --input value ...`, one subcommand a step, outputs as JSON on stdout."""
+"""Command line: `flightdeck STEP --input value ...`, one subcommand a step, outputs as JSON; and a console."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
+from pipelines import console
 from pipelines.context import build_context
 from pipelines.errors import FlightdeckError, InvalidInput
 from pipelines.params import Params
 from pipelines.steps import STEPS, execute
 
+SERVE = "serve"  # the one subcommand that is no step
+
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="flightdeck",
-        description="Run one step of the chain. Every step takes the same inputs here, in dvc.yaml and in Airflow.",
+        description="Run one step of the chain (the same inputs as in dvc.yaml and in Airflow), or ask and order.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="steps and their inputs:\n" + "\n".join(map(_listing, STEPS)),
     )
     commands = top.add_subparsers(dest="step", metavar="STEP", required=True)
+    commands.add_parser(SERVE, help="Serve predictions over HTTP until stopped.", add_help=False)
     for step in STEPS.values():
         command = commands.add_parser(step.name, help=step.summary, description=step.summary)
         command.add_argument("--params", metavar="FILE", help="params file (default: FLIGHTDECK_PARAMS or params.yaml)")
@@ -41,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
                 required=field.is_required(),
                 help=f"{field.description or ''} ({default}); JSON, plain text, or @FILE.json:KEY".replace("%", "%%"),
             )
+    console.add_commands(commands)
     return top
 
 
@@ -94,15 +99,26 @@ def _earlier_output(reference: str) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = vars(parser().parse_args(argv))
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == [SERVE]:
+        from pipelines.serving.__main__ import main as serve
+
+        return serve(given[1:])
+    arguments = vars(parser().parse_args(given))
     raw = {k.removeprefix("input_"): v for k, v in arguments.items() if k.startswith("input_") and v is not None}
     try:
         context = build_context(arguments["params"], arguments["home"])
+        if arguments["step"] not in STEPS:
+            console.answer(arguments, context)
+            return 0
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the outputs; libraries print there too
             outputs = execute(arguments["step"], {k: read_value(v, context.params) for k, v in raw.items()}, context)
     except FlightdeckError as error:
         print(f"flightdeck: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # a home that cannot be used, a full disk
+        print(f"flightdeck: {error.filename or arguments['home']}: {error.strerror or error}", file=sys.stderr)
+        return InvalidInput.exit_code
     text = json.dumps(outputs, indent=2)
     if arguments["out"]:
         Path(arguments["out"]).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The composition root: the only place where clients are built. Nothing here reads a clock."""
+"""The composition root: the only place where clients are built. Nothing here asks for the time."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from feast import FeatureStore
 
+    from pipelines.clock import Clock
     from pipelines.records import Records
     from pipelines.store import Layout
     from pipelines.tracking import ModelRegistry, Tracker
@@ -41,6 +42,13 @@ class Context:
         from pipelines.records import Records
 
         return Records(self.settings.records)
+
+    @cached_property
+    def clock(self) -> Clock:
+        """The time of the model server and the judge. A step takes time from its inputs and never asks here."""
+        from pipelines.clock import open_clock
+
+        return open_clock(self.settings, self.records, self.usecase.name)
 
     @cached_property
     def feast(self) -> FeatureStore:

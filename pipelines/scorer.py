@@ -102,12 +102,15 @@ class Scorer:
         Raises:
             InvalidInput: naming the columns that are missing or not numbers.
         """
-        numeric, categorical = model_arrays(frame, self.numeric, self.categorical)
+        return self.score_arrays(*model_arrays(frame, self.numeric, self.categorical))
+
+    def score_arrays(self, numeric: NDArray[np.float32], categorical: NDArray[np.object_]) -> NDArray[np.float64]:
+        """As `score`, of arrays as `model_arrays` makes them."""
         batches = [
             self.session.run(
                 ["score"], {"numeric": numeric[at : at + BATCH], "categorical": categorical[at : at + BATCH]}
             )[0]
-            for at in range(0, len(frame), BATCH)
+            for at in range(0, len(numeric), BATCH)
         ]
         return np.concatenate(batches).astype(np.float64) if batches else np.zeros(0)
 

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+)
 
 from pipelines.errors import InvalidInput
 from pipelines.params import first_problem
@@ -39,6 +47,7 @@ def _day_begins(value: Any, info: ValidationInfo) -> Any:
         return value
 
 
+RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]  # part of paths
 Instant = Annotated[AwareDatetime, BeforeValidator(_day_begins)]
 
 
@@ -94,6 +103,12 @@ STEPS: Mapping[str, Step] = {
         Step("join_outcomes", "pipelines.monitoring.join_outcomes"),
         Step("report_drift", "pipelines.monitoring.report_drift"),
         Step("decide_retraining", "pipelines.monitoring.decide"),
+        Step("start_rollout", "pipelines.deployment.start", desk=False),
+        Step("preflight", "pipelines.deployment.preflight", desk=False),
+        Step("set_stage", "pipelines.deployment.stage", desk=False),
+        Step("judge_rollout", "pipelines.deployment.judge", desk=False),
+        Step("finish_rollout", "pipelines.deployment.finish", desk=False),
+        Step("reconcile_champion", "pipelines.deployment.reconcile", desk=False),
     )
 }
 

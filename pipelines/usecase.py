@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from great_expectations.expectations.expectation import Expectation
+    from pydantic import BaseModel
 
     from pipelines.windows import Window
 
@@ -140,6 +141,24 @@ class UseCase(Protocol):
 
     def request_features(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Features computed from the request alone: one function for training and serving. Adds columns, row by row."""
+
+    @property
+    def request_columns(self) -> Sequence[str]:
+        """The columns of the examples that a client sends: entity keys and whatever `request_features` reads."""
+
+    def request_model(self) -> type[BaseModel]:
+        """The model of one request, with the fields of `request_columns`.
+
+        What it accepts, `request_features` must be able to work on: bound strings, numbers and instants. The server
+        makes it strict and refuses unknown keys, NaN and infinity; it keeps the names `id` and `requests` for itself.
+        A category of which no prediction can be made is refused here, in words that name what is known.
+        """
+
+    def split_key(self, request: Mapping[str, Any]) -> str:
+        """What the traffic split is sticky on, 1 to 128 characters; `request` holds the values of a `request_model`."""
+
+    def block(self, request: Mapping[str, Any]) -> date:
+        """The dependence block, in which losses are not independent: the DAY of the example that is asked about."""
 
 
 def load_usecase(path: str) -> UseCase:

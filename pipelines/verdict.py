@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Verdict(StrEnum):
@@ -23,7 +23,7 @@ class Gate(BaseModel):
 
     metric: str
     direction: Literal["at_least", "at_most"]
-    threshold: float
+    threshold: Annotated[float, Field(allow_inf_nan=False)]
 
     def check(self, metrics: Mapping[str, float | None]) -> Finding:
         """PASS or REJECT where the metric is a finite number, HOLD where it is missing, NaN or infinite."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pydantic import Field
 
 from pipelines.context import Context
-from pipelines.steps import Instant, StepModel
+from pipelines.steps import Instant, RunName, StepModel
 
 
 class Inputs(StepModel):
     as_of: Instant = Field(description="instant whose knowledge is used: later labels and features stay unseen")
     data_version: str = Field(description="version of the raw data, as the snapshot step gave it")
-    run: str = Field(description="name of this training run, part of every path it writes")
+    run: RunName = Field(description="name of this training run, part of every path it writes")
 
 
 class Outputs(StepModel):

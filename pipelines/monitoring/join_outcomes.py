@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from pipelines.steps import Instant, StepModel
+from pipelines.steps import Instant, RunName, StepModel
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -18,7 +18,7 @@ class Inputs(StepModel):
     start: date = Field(description="first local day of the window")
     end: date = Field(description="day after the last one")
     as_of: Instant = Field(description="instant by which a label must be known to count")
-    run: str = Field(description="name of this monitoring run, part of the paths it writes")
+    run: RunName = Field(description="name of this monitoring run, part of the paths it writes")
 
 
 class Outputs(StepModel):

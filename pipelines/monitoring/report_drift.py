@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from pipelines.errors import InvalidInput, MissingData
-from pipelines.steps import Instant, StepModel
+from pipelines.steps import Instant, RunName, StepModel
 from pipelines.usecase import DAY, LABEL
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Inputs(StepModel):
     evaluation_uri: str = Field(description="folder of the model's evaluation; its scored.parquet is the reference")
     as_of: Instant = Field(description="instant whose knowledge the outcomes hold")
     model_version: str = Field(description="registered version of the monitored model")
-    run: str = Field(description="name of this monitoring run, part of the paths it writes")
+    run: RunName = Field(description="name of this monitoring run, part of the paths it writes")
     track: bool = Field(default=False, description="also log the report to MLflow")
 
 

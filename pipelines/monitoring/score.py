@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from pipelines.errors import MissingData
-from pipelines.steps import Instant, StepModel
+from pipelines.steps import Instant, RunName, StepModel
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -20,7 +20,7 @@ class Inputs(StepModel):
     as_of: Instant = Field(description="instant whose knowledge is used; later predictions are left out")
     model_uri: str = Field(description="folder of the model, with model.onnx and model.json")
     model_version: str = Field(description="registered version of the model, written beside each score")
-    run: str = Field(description="name of this monitoring run, part of the paths it writes")
+    run: RunName = Field(description="name of this monitoring run, part of the paths it writes")
 
 
 class Outputs(StepModel):

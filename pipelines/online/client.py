@@ -25,16 +25,24 @@ class OnlineFeatures:
 
 
 def read_online(
-    store: FeatureStore, features: Sequence[str], rows: Sequence[Mapping[str, Any]], as_of: datetime
+    store: FeatureStore,
+    features: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    as_of: datetime,
+    ttls: Mapping[str, timedelta | None] | None = None,
 ) -> list[OnlineFeatures]:
     """Features (as `view:feature`) of each entity row, as they stand online, judged at `as_of`.
 
     A value known after `as_of` or older than its view's ttl comes back as missing, with its age.
+
+    Args:
+        ttls: by view, for a caller that reads often; by default looked up, which costs more than the read.
     """
     if not rows:
         return []
     views = {ref.split(":")[1]: ref.split(":")[0] for ref in features}
-    ttls = {name: store.get_feature_view(view).ttl for name, view in views.items()}
+    known = ttls if ttls is not None else {view: store.get_feature_view(view).ttl for view in set(views.values())}
+    lives = {name: known[view] for name, view in views.items()}
     response = store.get_online_features(features=list(features), entity_rows=[dict(row) for row in rows])
     columns = response.to_dict()
     names = list(response.proto.metadata.feature_names.val)
@@ -43,11 +51,11 @@ def read_online(
         values: dict[str, Any] = {}
         ages: dict[str, timedelta | None] = {}
         for name, result in zip(names, response.proto.results, strict=True):
-            if name not in ttls:
+            if name not in lives:
                 continue
             known_at = datetime.fromtimestamp(result.event_timestamps[number].seconds, UTC)
             present = columns[name][number] is not None
-            age, ttl = as_of - known_at, ttls[name]
+            age, ttl = as_of - known_at, lives[name]
             fresh = timedelta(0) <= age and (not ttl or age <= ttl)
             values[name] = columns[name][number] if present and fresh else None
             ages[name] = age if present else None

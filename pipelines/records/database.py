@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+
+from pipelines.errors import InvalidInput
 
 METADATA = sa.MetaData()
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,7 +35,10 @@ class Instant(sa.types.TypeDecorator[datetime]):
 
 def open_engine(uri: str) -> sa.Engine:
     """An engine whose tables exist. On SQLite readers do not wait, and writers wait for one another."""
-    url = sa.make_url(uri)
+    try:
+        url = sa.make_url(uri)
+    except sa.exc.ArgumentError:
+        raise InvalidInput(f"FLIGHTDECK_RECORDS_URI={uri!r} is no database URI; correct or unset it") from None
     if url.get_backend_name() == "sqlite":
         if url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -39,12 +46,17 @@ def open_engine(uri: str) -> sa.Engine:
         sa.event.listen(engine, "connect", _tune_sqlite)
     else:
         engine = sa.create_engine(url, pool_pre_ping=True)
-    METADATA.create_all(engine)
+    for table in METADATA.sorted_tables:  # `create_all` looks first and then creates: of two processes one would fail
+        with engine.begin() as connection:
+            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+            for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
     return engine
 
 
 def _tune_sqlite(connection: Any, _: Any) -> None:
-    connection.execute("pragma journal_mode = wal")
+    with contextlib.suppress(sqlite3.OperationalError):  # another process is setting it; it stays set in the file
+        connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = normal")  # what was committed outlives the process, if not the machine
 
 

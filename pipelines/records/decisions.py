@@ -34,7 +34,8 @@ class Decision:
     Attributes:
         kind: what was decided: validate, parity, gate, retrain.
         as_of: the instant whose knowledge it rests on.
-        subject: what it was about (JSON-able); the id is a hash of it, so deciding twice records once.
+        subject: what it was about (JSON-able). The id is a hash of everything: the same decision taken twice is
+            recorded once, and another verdict or other evidence make another decision.
     """
 
     usecase: str
@@ -47,9 +48,8 @@ class Decision:
 
     @property
     def id(self) -> str:
-        identity = json.dumps(
-            [self.usecase, self.kind, self.as_of.isoformat(), self.subject], sort_keys=True, default=str
-        )
+        said = [self.verdict, list(self.reasons), self.subject, self.evidence]
+        identity = json.dumps([self.usecase, self.kind, self.as_of.isoformat(), *said], sort_keys=True, default=str)
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
@@ -66,7 +66,7 @@ class Records:
         return Rollouts(self.engine, usecase)
 
     def record(self, decision: Decision) -> str:
-        """Write a decision, or replace the one with the same subject, and give its id."""
+        """Write a decision once, and give its id."""
         row = {
             "id": decision.id,
             "usecase": decision.usecase,
@@ -77,9 +77,8 @@ class Records:
             "evidence": {"subject": decision.subject, **decision.evidence},
         }
         statement = insert(self.engine, DECISIONS).values(row)
-        changed = {name: statement.excluded[name] for name in ("verdict", "reasons", "evidence")}
         with self.engine.begin() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=changed))
+            connection.execute(statement.on_conflict_do_nothing())
         return decision.id
 
     def decision(self, decision_id: str) -> dict[str, Any] | None:

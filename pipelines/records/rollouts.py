@@ -138,6 +138,13 @@ class Rollouts:
             holder = connection.scalar(sa.select(ALIASES.c.rollout).where(*here))
         return bool(holder == rollout)
 
+    def unclaimed(self, alias: str) -> tuple[int, str, str] | None:
+        """The alias's last change, its version and its actor, if no rollout has begun for it."""
+        query = sa.select(ALIASES).where(ALIASES.c.usecase == self.usecase, ALIASES.c.alias == alias)
+        with self.engine.connect() as connection:
+            row = connection.execute(query.order_by(ALIASES.c.change.desc()).limit(1)).mappings().first()
+        return (row["change"], row["version"], row["actor"]) if row and row["rollout"] is None else None
+
     # ---- plans
 
     def plan(self) -> Plan | None:

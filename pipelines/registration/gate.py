@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from pipelines.errors import InvalidInput
-from pipelines.steps import Instant, StepModel
+from pipelines.steps import Instant, RunName, StepModel
 from pipelines.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class Inputs(StepModel):
         None, description="folder of the champion's model; none where there is no champion"
     )
     as_of: Instant = Field(description="the instant whose knowledge the candidates were trained on")
-    run: str = Field(min_length=1, description="the caller's name for this training run")
+    run: RunName = Field(description="the caller's name for this training run")
 
 
 class Outputs(StepModel):

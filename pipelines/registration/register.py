@@ -28,6 +28,7 @@ class Outputs(StepModel):
     version: str | None
     aliases: list[str]
     run_id: str | None = Field(description="MLflow run of the registered model")
+    change: int | None = Field(description="number of the alias change to `challenger`; none where it was not set")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
@@ -35,7 +36,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.registration.evaluation import read_evaluation
 
     if inputs.verdict is not Verdict.PASS:
-        return Outputs(registered=False, version=None, aliases=[], run_id=None)
+        return Outputs(registered=False, version=None, aliases=[], run_id=None, change=None)
     if inputs.evaluation_uri is None:
         raise InvalidInput("the verdict is PASS, but evaluation_uri is missing; give the gate's")
     evaluation, model = read_evaluation(context.data.store, inputs.evaluation_uri)
@@ -47,4 +48,14 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     origin = lineage.data_tags(inputs.evaluation_uri, evaluation, model)
     made = context.models.register(run_id, {**origin, **lineage.code_tags(), "decision_id": inputs.decision_id})
-    return Outputs(registered=True, version=made.version, aliases=list(made.aliases), run_id=made.run_id)
+    rollouts = context.records.rollouts(context.usecase.name)
+    for alias in made.aliases:  # so that the watcher of aliases does not take them for a person's
+        rollouts.note_alias(alias, made.version, "training")
+    last = rollouts.alias("challenger")
+    return Outputs(
+        registered=True,
+        version=made.version,
+        aliases=list(made.aliases),
+        run_id=made.run_id,
+        change=last[0] if last and last[1] == made.version else None,
+    )

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.errors import CorruptData, MissingData
+from pipelines.errors import CorruptData, InvalidInput, MissingData
 
 
 class Store:
@@ -25,7 +25,10 @@ class Store:
     """
 
     def __init__(self, root: str) -> None:
-        self.fs, path = fsspec.core.url_to_fs(root)
+        try:
+            self.fs, path = fsspec.core.url_to_fs(root)
+        except (ImportError, ValueError) as error:
+            raise InvalidInput(f"FLIGHTDECK_STORE_URI={root}: {error}; install what it needs, or correct it") from None
         self.local = isinstance(self.fs, LocalFileSystem)
         # A relative root gives relative URIs, so that what the desk writes has the same bytes in every clone.
         self.root = root if self.local and "://" not in root else path

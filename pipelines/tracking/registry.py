@@ -137,6 +137,20 @@ class ModelRegistry:
     def set_alias(self, alias: str, version: str) -> None:
         self.tracker.client.set_registered_model_alias(self.name, alias, version)
 
+    def drop_alias(self, alias: str, version: str) -> None:
+        """Take an alias from a version; one that points elsewhere stays."""
+        if self.aliases().get(alias) == version:
+            self.tracker.client.delete_registered_model_alias(self.name, alias)
+
+    def annotate(self, version: str, tags: Mapping[str, str], sentence: str) -> None:
+        """Set tags on a version and add a sentence to its description, once."""
+        client = self.tracker.client
+        for key, value in tags.items():
+            client.set_model_version_tag(self.name, version, key, value[:5000])
+        description = client.get_model_version(self.name, version).description or ""
+        if sentence not in description:
+            client.update_model_version(self.name, version, f"{description} {sentence}".strip())
+
 
 def _version(found: Any, aliases: Mapping[str, str]) -> ModelVersion:
     held = tuple(sorted(alias for alias, number in aliases.items() if number == str(found.version)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from pipelines.errors import InvalidInput
-from pipelines.steps import StepModel
+from pipelines.steps import RunName, StepModel
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Inputs(StepModel):
     model_uri: str = Field(description="folder of the model")
     training_set_uri: str = Field(description="folder of the training set whose test frame is scored")
-    run: str = Field(min_length=1, description="the caller's name for this training run, part of every path it writes")
+    run: RunName = Field(description="the caller's name for this training run, part of every path it writes")
 
 
 class Outputs(StepModel):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from pipelines.errors import CheckFailed, InvalidInput
-from pipelines.steps import StepModel
+from pipelines.steps import RunName, StepModel
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -21,7 +21,7 @@ AGREEMENT = 1e-5  # largest difference allowed between the library's score and t
 class Inputs(StepModel):
     family: str = Field(description="model family, a section of `training` in params.yaml")
     training_set_uri: str = Field(description="folder of the training set")
-    run: str = Field(min_length=1, description="the caller's name for this training run, part of every path it writes")
+    run: RunName = Field(description="the caller's name for this training run, part of every path it writes")
     trials: int | None = Field(None, ge=1, description="settings to try; params.yaml's by default")
     seed: int | None = Field(None, ge=0, description="seed of every random draw; params.yaml's by default")
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -61,10 +62,18 @@ class Assessment:
         }
 
 
-def assess(table: str, frame: pd.DataFrame, checks: Sequence[Check], max_quarantine_share: float) -> Assessment:
+def assess(
+    table: str,
+    frame: pd.DataFrame,
+    checks: Sequence[Check],
+    max_quarantine_share: float,
+    empty_days: Sequence[date] = (),
+    required: bool = True,
+) -> Assessment:
     """Judge one table.
 
     Args:
+        empty_days: days of the window on which it has no row: a source that was cut short, if the table is required.
         frame: every row of the window.
         checks: its declared expectations; a table without any is rejected.
         max_quarantine_share: a larger share of bad rows is taken for a broken source, and rejected.
@@ -72,11 +81,16 @@ def assess(table: str, frame: pd.DataFrame, checks: Sequence[Check], max_quarant
     clean = ("",) * len(frame)
     if not checks:
         return Assessment(table, len(frame), (), clean, (f"{table} has no expectations; declare them",), ())
+    gap = f"{table} has no rows on {len(empty_days)} days, the first {min(empty_days)}" if empty_days else ""
     if frame.empty:
-        return Assessment(table, 0, (), (), (f"{table} has no rows in the window; ingest it again",), ())
+        gap = gap or f"{table} has no rows"
+    gaps = (f"{gap}; look at its source and ingest them again",) if gap else ()
+    if frame.empty:
+        return Assessment(table, 0, (), (), gaps if required else (), () if required else gaps)
     results = evaluate(frame, checks)
-    rejections = [f"{table}: {failure(r)}" for r in results if stops(r)]
-    warned = [f"{table}: {failure(r)}" for r in results if not r.success and not stops(r) and is_warning(r)]
+    rejections = [*(gaps if required else ()), *(f"{table}: {failure(r)}" for r in results if stops(r))]
+    warned = [*(() if required else gaps)]
+    warned += [f"{table}: {failure(r)}" for r in results if not r.success and not stops(r) and is_warning(r)]
     codes = clean
     for result in results:
         if result.check.severity is not Severity.QUARANTINE or result.success or result.error is not None:

@@ -53,7 +53,17 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     checks = {table.name: declared(table.name, context.usecase.expectations(table)) for table in context.usecase.tables}
     tables = {table.name: read_raw(table, window, context) for table in context.usecase.tables}
     max_share = context.params.validation.max_quarantine_share
-    found = {name: assess(name, batch_frame(rows), checks[name], max_share) for name, rows in tables.items()}
+    found = {
+        table.name: assess(
+            table.name,
+            batch_frame(tables[table.name]),
+            checks[table.name],
+            max_share,
+            empty_days(table, tables[table.name], window),
+            table.required,
+        )
+        for table in context.usecase.tables
+    }
 
     rejections = [reason for assessment in found.values() for reason in assessment.rejections]
     warned = [reason for assessment in found.values() for reason in assessment.warnings]
@@ -114,6 +124,11 @@ def read_raw(table: RawTable, window: Window, context: Context) -> pa.Table:
             f"raw/{table.name}: {elsewhere} rows have a {DAY} outside {window.start} to {window.end}; ingest them again"
         )
     return rows
+
+
+def empty_days(table: RawTable, rows: pa.Table, window: Window) -> list[date]:
+    """Days of the window on which a daily table has no row."""
+    return sorted(set(window.days) - set(rows[DAY].unique().to_pylist())) if table.daily else []
 
 
 def write_parts(table: RawTable, rows: pa.Table, codes: Sequence[str], window: Window, context: Context) -> int:

@@ -29,14 +29,13 @@ HEAVY = {
     "evidently",
 }
 HEAVY |= {"onnx", "onnxruntime", "dvc"}
+PARTS = ("data", "training", "monitoring", "deployment", "override")
 Load = Callable[..., Any]
 
 
 def test_every_use_case_gets_its_own_dags(load: Load) -> None:
     bag = load(FLIGHTS, TOY)
-    assert set(bag.dags) == {
-        f"{name}_{part}" for name in ("flights", "pumps") for part in ("data", "training", "monitoring")
-    }
+    assert set(bag.dags) == {f"{name}_{part}" for name in ("flights", "pumps") for part in PARTS}
     for dag_id, dag in bag.dags.items():
         assert dag.tags == {dag_id.split("_")[0]}
         for other in {"flights", "pumps"} - dag.tags:
@@ -91,7 +90,7 @@ print(json.dumps({"errors": bag.import_errors, "dags": sorted(bag.dags), "brough
     )
     seen = json.loads(done.stdout.strip().splitlines()[-1])
     print("parse seconds by file:", seen["stats"])
-    assert not seen["errors"] and len(seen["dags"]) == 3
+    assert not seen["errors"] and len(seen["dags"]) == len(PARTS)
     assert not HEAVY & set(seen["brought"])
 
 

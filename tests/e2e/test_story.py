@@ -90,7 +90,10 @@ def context(deck: Deck, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_story_leaves_a_champion_and_its_lineage(told: str, context: Context) -> None:
     (version,) = context.models.versions()
-    assert version.aliases == ("challenger", "champion")
+    assert version.aliases == ("champion",)
+    plan = context.records.rollouts("flights").plan()
+    assert plan is not None and (plan.champion, plan.challenger) == (version.version, None)
+    assert [entry.version for entry in context.records.rollouts("flights").ledger()][-1] == version.version
     decision = context.records.decision(version.tags["decision_id"])
     assert decision is not None and decision["verdict"] == "PASS"
     pointer = Path(context.data.store.root) / "versions" / version.tags["data_version"].removesuffix(".dir") / "raw.dvc"
@@ -118,7 +121,7 @@ def test_told_again_it_repeats_nothing(told: str, airflow: AirflowClient, env: d
     again = module("infra.story", env=env)
     assert again.returncode == 0, again.stderr
     assert {dag: [run.run_id for run in airflow.runs(dag)] for dag in airflow.dags()} == before
-    assert [len(runs) for _, runs in sorted(before.items())] == [2, 1, 1]
+    assert [len(runs) for _, runs in sorted(before.items())] == [2, 1, 1, 0, 1]  # data, deployment, ...
 
 
 def test_a_form_that_does_not_fit_is_refused(told: str, airflow: AirflowClient) -> None:

@@ -164,7 +164,13 @@ def test_candidates_below_the_floor_are_not_registered(desk: Context) -> None:
     strict = with_rules(desk, floors=[{"metric": "roc_auc", "direction": "at_least", "threshold": 0.999}])
     found = gate(strict)
     assert found["verdict"] == "REJECT" and found["family"] is None and len(found["reasons"]) == 2
-    assert register(desk, found) == {"registered": False, "version": None, "run_id": None, "aliases": []}
+    assert register(desk, found) == {
+        "registered": False,
+        "version": None,
+        "run_id": None,
+        "aliases": [],
+        "change": None,
+    }
     assert desk.models.versions() == []
 
 

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
-import great_expectations.expectations as gxe
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
 
 from pipelines.usecase import FeatureTable, ModelInputs, RawTable, Tables
 from pipelines.windows import Window
 
+if TYPE_CHECKING:
+    from great_expectations.expectations.expectation import Expectation
+
 PUMPS, DAYS = 60, 70
 INPUTS = ModelInputs(("load", "hour", "heat_3d", "age"), ("plant",))
+
+
+class Reading(BaseModel):
+    """A request: one morning reading."""
+
+    pump: str = Field(pattern=r"^[0-9]{1,4}$")
+    plant: Literal["north", "south"]
+    load: float | None = None
+    read_at: Annotated[
+        AwareDatetime,
+        Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2100, 1, 1, tzinfo=UTC)),
+        AfterValidator(lambda at: at.astimezone(UTC)),
+    ]
 
 
 @dataclass(frozen=True)
@@ -36,6 +55,7 @@ class Pumps:
         FeatureTable("pump_maker", ("pump",), ("makers",), daily=False),
     )
     model_inputs: ModelInputs = INPUTS
+    request_columns: tuple[str, ...] = ("pump", "plant", "load", "read_at")
 
     def read(self, table: RawTable, window: Window, source: str | None) -> pa.Table:
         draw = np.random.default_rng(7)
@@ -55,7 +75,9 @@ class Pumps:
             frame[(frame.local_day >= window.start) & (frame.local_day < window.end)], preserve_index=False
         )
 
-    def expectations(self, table: RawTable) -> list[gxe.Expectation]:
+    def expectations(self, table: RawTable) -> list[Expectation]:
+        import great_expectations.expectations as gxe
+
         if table.name == "makers":
             return [gxe.ExpectColumnValuesToBeUnique(column="pump")]
         bad = {"severity": "quarantine", "reason": "bad_load"}
@@ -88,6 +110,16 @@ class Pumps:
 
     def request_features(self, frame: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(hour=frame.read_at.dt.tz_convert(self.timezone).dt.hour.astype("float32"))
+
+    def request_model(self) -> type[BaseModel]:
+        return Reading
+
+    def split_key(self, request: Mapping[str, Any]) -> str:
+        return str(request["pump"])
+
+    def block(self, request: Mapping[str, Any]) -> date:
+        read_at: datetime = request["read_at"]
+        return read_at.astimezone(ZoneInfo(self.timezone)).date()
 
 
 USECASE = Pumps()

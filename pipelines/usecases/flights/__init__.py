@@ -8,16 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.usecase import FeatureTable, ModelInputs, RawTable, Tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     import pyarrow as pa
     from great_expectations.expectations.expectation import Expectation
+    from pydantic import BaseModel
 
     from pipelines.windows import Window
 
@@ -57,6 +58,16 @@ MODEL_INPUTS = ModelInputs(
     ),
     categorical=("carrier", "origin", "dest"),
 )
+REQUEST_COLUMNS = (
+    "carrier",
+    "flight",
+    "origin",
+    "dest",
+    "tailnum",
+    "sched_dep_at",
+    "sched_arr_at",
+    "distance",
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,7 @@ class Flights:
         FeatureTable("origin_state", ("origin",), ("flights", "airports"), lookback_days=2),
     )
     model_inputs: ModelInputs = MODEL_INPUTS
+    request_columns: tuple[str, ...] = REQUEST_COLUMNS
 
     def read(self, table: RawTable, window: Window, source: str | None) -> pa.Table:
         from pipelines.usecases.flights.source import read_table
@@ -107,6 +119,21 @@ class Flights:
         from pipelines.usecases.flights.request import request_features
 
         return request_features(frame)
+
+    def request_model(self) -> type[BaseModel]:
+        from pipelines.usecases.flights.request import FlightRequest
+
+        return FlightRequest
+
+    def split_key(self, request: Mapping[str, Any]) -> str:
+        from pipelines.usecases.flights.request import split_key
+
+        return split_key(request)
+
+    def block(self, request: Mapping[str, Any]) -> date:
+        from pipelines.usecases.flights.request import block
+
+        return block(request)
 
 
 USECASE = Flights()

@@ -15,7 +15,7 @@ select
     local_day,
     (arr_delay >= 15)::double as label,
     case when arr_delay is not null then arr_at end as label_known_at,
-    carrier, origin, dest, tailnum, sched_dep_at, sched_arr_at, distance::float as distance
+    carrier, flight, origin, dest, tailnum, sched_dep_at, sched_arr_at, distance::float as distance
 from departures
 where local_day >= $start and local_day < $end
 order by predicted_at, example_id

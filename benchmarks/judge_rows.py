@@ -1,0 +1,333 @@
+"""What the judge does on independent rows: simulations with known truth, each a list of claims.
+
+The world: logit of the true probability is normal; both models see it through noise, part of it shared, so that equal
+models differ by 0.06 (root mean square) as two training runs do, and a worse one has just the rise of Brier asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import betaln, expit, logsumexp
+from scipy.stats import norm
+
+from pipelines.judge import Blocks, Events, Evidence, Exposure, SplitCount, judge, matured
+from pipelines.judge.eprocess import BETS, RATIOS
+from tests.judge_rules import rules
+
+CENTRE, SPREAD, SHARED, OWN = -1.5, 1.0, 0.3, 0.28
+ALPHA, DELTA = 0.05, 0.02
+RISK = math.log(1 / ALPHA)
+QUALITY = math.log(1 / ALPHA / 0.4)
+RATE, SLOW = 0.005, 0.05
+LOSS_CLIP = 0.01
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Claim:
+    claim: str
+    bar: str
+    seen: str
+    met: bool | None  # None: told for comparison
+    reps: int | None = None  # where they are not as many as asked for
+
+
+@lru_cache
+def excess(variance: float) -> float:
+    """Brier lost to noise of this variance on the logit, by quadrature."""
+    x, w = np.polynomial.hermite_e.hermegauss(80)
+    w = w / w.sum()
+    logit = CENTRE + SPREAD * x[:, None]
+    return float(w @ ((expit(logit + math.sqrt(variance) * x) - expit(logit)) ** 2) @ w)
+
+
+@lru_cache
+def champion_brier() -> float:
+    x, w = np.polynomial.hermite_e.hermegauss(80)
+    p = expit(CENTRE + SPREAD * x)
+    return float((w / w.sum()) @ (p * (1 - p))) + excess(SHARED**2 + OWN**2)
+
+
+@lru_cache
+def own_noise(rise: float) -> float:
+    """The challenger's own noise that makes its Brier higher by `rise` of the champion's."""
+    target = excess(SHARED**2 + OWN**2) + rise * champion_brier()
+    return math.sqrt(brentq(lambda v: excess(SHARED**2 + v) - target, 1e-6, 9.0))
+
+
+def draw(rng: np.random.Generator, shape: tuple[int, int], rise: float) -> tuple[Array, Array, Array]:
+    """Labels, champion's and challenger's scores."""
+    logit = rng.normal(CENTRE, SPREAD, shape)
+    label = (rng.random(shape) < expit(logit)).astype(float)
+    seen = logit + SHARED * rng.normal(size=shape)
+    scores = [expit(seen + noise * rng.normal(size=shape)) for noise in (OWN, own_noise(rise))]
+    return label, scores[0], scores[1]
+
+
+def brier(label: Array, score: Array) -> Array:
+    return (score - label) ** 2
+
+
+def log_loss(label: Array, score: Array) -> Array:
+    """Log loss of scores clipped to [LOSS_CLIP, 1 - LOSS_CLIP], rescaled to [0, 1]."""
+    p = np.clip(score, LOSS_CLIP, 1 - LOSS_CLIP)
+    loss = -np.where(label > 0, np.log(p), np.log1p(-p))
+    low, high = -math.log1p(-LOSS_CLIP), -math.log(LOSS_CLIP)
+    return (loss - low) / (high - low)
+
+
+def paths(d: Array, limit: float, looks: Array, reach: float = 1.0, bets: Array = BETS) -> Array:
+    """log E against "mean d <= limit" at each look, as `eprocess.log_e_above` of every prefix: (R, N) -> (R, T)."""
+    gains = (1 + np.clip(d / reach, -1, 1)) / (1 + limit / reach) - 1
+    sums = np.stack([np.cumsum(np.log1p(bet * gains), axis=1)[:, looks - 1] for bet in bets])
+    return logsumexp(sums, axis=0) - math.log(len(bets))
+
+
+def ratio_paths(event: Array, challenger: Array, share: Array, looks: Array) -> Array:
+    """`eprocess.log_e_ratio` of every prefix; event and challenger (R, N), share (N,) of few values."""
+    total = 0.0
+    hits = np.cumsum(event & challenger, axis=1)[:, looks - 1]
+    for p in np.unique(share):
+        seen = np.cumsum(event & (share == p), axis=1)[:, looks - 1]
+        total = total - np.log1p(p * (RATIOS[:, None, None] - 1)) * seen
+    return logsumexp(total + np.log(RATIOS)[:, None, None] * hits, axis=0) - math.log(len(RATIOS))
+
+
+def ever(values: Array, bound: float) -> Array:
+    return (values >= bound).any(axis=1)
+
+
+def first(values: Array, bound: float, looks: Array) -> Array:
+    """The look at which the bound is reached, infinite where it is not."""
+    hit = values >= bound
+    return np.where(hit.any(axis=1), looks[hit.argmax(axis=1)].astype(float), np.inf)
+
+
+def chunks(reps: int, size: int) -> Iterator[int]:
+    yield from [size] * (reps // size) + ([reps % size] if reps % size else [])
+
+
+def share_claim(claim: str, hits: Array, bar: float, above: bool = False) -> Claim:
+    seen = float(np.mean(hits))
+    sign = ">=" if above else "<="
+    return Claim(claim, f"{sign} {bar:g}", f"{seen:.4f}", seen >= bar if above else seen <= bar, len(hits))
+
+
+def identical(reps: int, seed: int, n: int = 10_000) -> list[Claim]:
+    rng, looks = np.random.default_rng(seed), np.linspace(n // 200, n, 200).astype(int)
+    found: dict[str, list[Array]] = {}
+    for size in chunks(reps, 25):
+        label, old, new = draw(rng, (size, n), 0.0)
+        d, d_log = brier(label, new) - brier(label, old), log_loss(label, new) - log_loss(label, old)
+        arm = rng.random((size, n)) < 0.5
+        half = np.full(n, 0.5)
+        log_e = {
+            "Brier": paths(d, 0.0, looks),
+            "log loss": paths(d_log, 0.0, looks),
+            "catastrophe": paths(d, 0.03, looks),
+            "errors": ratio_paths(rng.random((size, n)) < RATE, arm, half, looks),
+            "slow requests": ratio_paths(rng.random((size, n)) < SLOW, arm, half, looks),
+        }
+        parts = [log_e[name] for name in ("Brier", "catastrophe", "errors", "slow requests")]
+        log_e["combined"] = logsumexp(np.stack(parts), axis=0, b=np.array([0.4, 0.2, 0.2, 0.2])[:, None, None])
+        for name, values in log_e.items():
+            found.setdefault(name, []).append(ever(values, RISK))
+        sums, squares = np.cumsum(d, axis=1)[:, looks - 1], np.cumsum(d**2, axis=1)[:, looks - 1]
+        mean = sums / looks
+        t = mean / np.sqrt(np.maximum(squares / looks - mean**2, 1e-30) / looks)
+        found.setdefault("t-test", []).append(ever(t, norm.ppf(1 - ALPHA)))
+    naive = np.concatenate(found.pop("t-test"))
+    return [
+        *(share_claim(f"identical, 200 looks: false rollback, {k}", np.concatenate(v), 0.05) for k, v in found.items()),
+        share_claim("the same data, naive paired t-test", naive, 0.25, above=True),
+    ]
+
+
+def at_delta(reps: int, seed: int, n: int = 10_000) -> list[Claim]:
+    rng, looks = np.random.default_rng(seed), np.linspace(n // 200, n, 200).astype(int)
+    margin, hits = DELTA * champion_brier(), []
+    for size in chunks(reps, 50):
+        label, old, new = draw(rng, (size, n), DELTA)
+        hits.append(ever(paths(brier(label, old) - brier(label, new), -margin, looks), RISK))
+    return [share_claim("truth exactly at delta, 200 looks: false promotion", np.concatenate(hits), 0.05)]
+
+
+def speed(reps: int, seed: int, n: int = 8_000, unpaired_n: int = 80_000) -> list[Claim]:
+    rng, looks = np.random.default_rng(seed), np.arange(10, n + 1, 10)
+    late = np.arange(100, unpaired_n + 1, 100)
+    paired, unpaired, base = [], [], champion_brier()
+    for size in chunks(reps, 50):
+        label, old, new = draw(rng, (size, n), 0.05)
+        paired.append(first(paths(brier(label, new) - brier(label, old), 0.0, looks), QUALITY, looks))
+    for size in chunks(reps, 5):
+        label, old, new = draw(rng, (size, unpaired_n), 0.05)
+        arm = rng.random(label.shape) < 0.5
+        d = np.where(arm, 2.0, -2.0) * (brier(label, np.where(arm, new, old)) - base)
+        unpaired.append(first(paths(d, 0.0, late, reach=2.0), QUALITY, late))
+    with_pairs, without = np.concatenate(paired), np.concatenate(unpaired)
+    median, p90 = np.quantile(with_pairs, [0.5, 0.9], method="higher")
+    times = float(np.median(without) / median)
+    return [
+        Claim("+5 % Brier, paired: median labelled requests to rollback", "<= 1600", f"{median:.0f}", median <= 1600),
+        Claim("+5 % Brier, paired: 90th percentile", "<= 3200", f"{p90:.0f}", p90 <= 3200),
+        Claim("+5 % Brier, unpaired 50/50: times as many", ">= 8", f"{times:.1f}", times >= 8),
+    ]
+
+
+def ramp(reps: int, seed: int, n: int = 30_000, entities: int = 3_000) -> list[Claim]:
+    """Errors while the share goes 5, 25, 50 % and the baseline drifts from 1 % to 4 %, the same for both arms."""
+    rng, looks = np.random.default_rng(seed), np.linspace(n // 200, n, 200).astype(int)
+    share, base = np.repeat([0.05, 0.25, 0.5], n // 3), np.linspace(0.01, 0.04, n)
+    plain, pooled, clustered, every = [], [], [], []
+    for size in chunks(reps, 20):
+        arm, event = rng.random((size, n)) < share, rng.random((size, n)) < base
+        plain.append(ever(ratio_paths(event, arm, share, looks), RISK))
+        pooled.append(ever(_pooled_z(event, arm, looks), norm.ppf(1 - ALPHA)))
+        entity = rng.integers(0, entities, (size, n)) + np.arange(size)[:, None] * entities
+        frailty, place = rng.gamma(0.25, 4.0, size * entities), rng.random(size * entities)
+        arm, event = place[entity] < share, rng.random((size, n)) < np.minimum(base * frailty[entity], 1)
+        every.append(ever(ratio_paths(event, arm, share, looks), RISK))
+        clustered.append(ever(ratio_paths(_first_of_entity(event, entity), arm, share, looks), RISK))
+    return [
+        share_claim("errors under a ramp, baseline 1 % to 4 %: false rollback", np.concatenate(plain), 0.05),
+        share_claim("the same with clustered entities, first events", np.concatenate(clustered), 0.05),
+        Claim("clustered entities, every event counted", "for comparison", f"{np.concatenate(every).mean():.4f}", None),
+        Claim("pooled z-test under the ramp", "for comparison", f"{np.concatenate(pooled).mean():.4f}", None),
+    ]
+
+
+def _first_of_entity(event: Array, entity: Array) -> Array:
+    rows, at = np.nonzero(event)
+    kept = np.unique(entity[rows, at], return_index=True)[1]
+    only = np.zeros_like(event)
+    only[rows[kept], at[kept]] = True
+    return only
+
+
+def _pooled_z(event: Array, arm: Array, looks: Array) -> Array:
+    new, old = (np.cumsum(event & side, axis=1)[:, looks - 1] for side in (arm, ~arm))
+    n_new = np.maximum(np.cumsum(arm, axis=1)[:, looks - 1], 1)
+    n_old = np.maximum(looks - n_new, 1)
+    rate = (new + old) / looks
+    return (new / n_new - old / n_old) / np.sqrt(np.maximum(rate * (1 - rate), 1e-9) * (1 / n_new + 1 / n_old))
+
+
+def label_delay(reps: int, seed: int, n: int = 6_000, window: float = 2_000.0) -> list[Claim]:
+    """A challenger that over-predicts and is 5 % worse; positive labels arrive at once, negative ones late."""
+    rng = np.random.default_rng(seed)
+    looks, at, margin = np.linspace(window + 100, n + window, 50), np.arange(n, dtype=float), DELTA * champion_brier()
+    label, old, _ = draw(rng, (200, 2_000), 0.0)
+    logit = np.log(old / (1 - old))
+    target = 1.05 * champion_brier()
+    shift = brentq(lambda s: brier(label, expit(logit + s)).mean() - target, 0.0, 3.0)
+    promoted, naive = [], []
+    for _ in range(reps):
+        label, old, _ = draw(rng, (1, n), 0.0)
+        d = (brier(label, old) - brier(label, expit(np.log(old / (1 - old)) + shift)))[0]
+        known = at + np.where(label[0] > 0, 0.0, rng.uniform(0.5, 1.0, n) * window)
+        counts = np.array([matured(at + window, known, as_of).sum() for as_of in looks])
+        promoted.append(ever(paths(d[None], -margin, counts), RISK)[0])
+        arrived = np.searchsorted(np.sort(known), np.linspace(50, n, 200))
+        naive.append(ever(paths(d[np.argsort(known)][None], -margin, np.maximum(arrived, 1)), RISK)[0])
+    return [
+        share_claim("label delay that depends on the class: false promotions", np.array(promoted), 0.0),
+        Claim("the same, labels used as they arrive", "for comparison", f"{np.mean(naive):.4f}", None),
+    ]
+
+
+def end_to_end(reps: int, seed: int, n: int = 10_000, every: int = 250) -> list[Claim]:
+    worse = [_rollout(np.random.default_rng([seed, 0, rep]), 0.05, n, every) for rep in range(reps)]
+    equal = [_rollout(np.random.default_rng([seed, 1, rep]), 0.0, n, every) for rep in range(reps)]
+    back = np.array([action == "ROLLBACK" for action, _, _ in worse])
+    served = float(np.median([requests for _, requests, _ in worse]))
+    promoted = np.array([action == "PROMOTE" for action, _, _ in equal])
+    pairs = np.median([pairs for action, _, pairs in equal if action == "PROMOTE"] or [math.inf])
+    return [
+        share_claim("end to end, +5 % Brier: rolled back within 10,000 pairs", back, 0.99, above=True),
+        Claim(
+            "end to end, +5 % Brier: median requests served by the challenger", "< 100", f"{served:.0f}", served < 100
+        ),
+        share_claim("end to end, equal model: promoted within 10,000 pairs", promoted, 0.95, above=True),
+        Claim("end to end, equal model: median pairs to promotion", "for comparison", f"{pairs:.0f}", None),
+    ]
+
+
+def _rollout(rng: np.random.Generator, rise: float, n: int, every: int) -> tuple[str, int, int]:
+    """One rollout through `judge` itself, a look every so many pairs: final action, requests served, pairs."""
+    ramp_rules = rules()
+    label, old, new = (values[0] for values in draw(rng, (1, n), rise))
+    d, place = brier(label, new) - brier(label, old), rng.random(n)
+    failed, slow = rng.random((2, n)) < RATE, rng.random((2, n)) < SLOW
+    share, stage, since = np.zeros(n), 0, 0
+    splits: list[SplitCount] = []
+    for end in range(every, n + 1, every):
+        now = ramp_rules.stages[stage].share
+        share[end - every : end] = now
+        arm = place[:end] < share[:end]
+        served = int(arm[since:].sum())
+        here = SplitCount(now, served, end - since - served)
+        evidence = Evidence(
+            champion_brier(),
+            Exposure(stage, served, float(end - since), end - since, float(end)),
+            Blocks(tuple(range(end)), d[:end].copy(), np.ones(end, int), label[:end].astype(int)),
+            d[:end].copy(),
+            errors=_events(failed[:, :end]),
+            slow=_events(slow[:, :end]),
+            trials=end,
+            failures=int(failed[0, :end].sum()),
+            split=(*splits, here),
+        )
+        answer = judge(evidence, ramp_rules)
+        if answer.action == "ADVANCE":
+            stage, since = stage + 1, end
+            splits.append(here)
+        elif answer.action != "HOLD":
+            return answer.action.value, int(arm.sum()), end
+    return "HOLD", int(arm.sum()), n
+
+
+def _events(happened: Array) -> Events:
+    """Events (2, N) of challenger and champion, which both score every request; what befell both tells nothing."""
+    new, old = happened[0] & ~happened[1], happened[1] & ~happened[0]
+    count = int(new.sum() + old.sum())
+    return Events(np.full(count, 0.5), np.arange(count) < new.sum())
+
+
+def sample_ratio(reps: int, seed: int, n: int = 150_000) -> list[Claim]:
+    """Entities of a ramp 5, 25, 50 % (a fifth, a fifth, three fifths of them), looked at 200 times."""
+    rng, stages = np.random.default_rng(seed), ((0.05, n // 5), (0.25, n // 5), (0.5, 3 * n // 5))
+    alarms = {lost: _split_paths(rng, many, stages, lost) for lost, many in ((0.0, 20 * reps), (0.04, reps))}
+    bound = math.log(1 / 0.001)
+    times = first(alarms[0.04], bound, np.arange(1, 201) * n // 200)
+    return [
+        share_claim("sample ratio: false alarm", ever(alarms[0.0], bound), 0.001),
+        share_claim(
+            f"sample ratio: 4 % of the challenger's entities lost, found within {n} entities",
+            np.isfinite(times), 0.95, above=True,
+        ),
+        Claim("sample ratio: median entities until then", "for comparison", f"{np.median(times):.0f}", None),
+    ]  # fmt: skip
+
+
+def _split_paths(rng: np.random.Generator, reps: int, stages: tuple[tuple[float, int], ...], lost: float) -> Array:
+    """`eprocess.log_e_split` at 200 looks spread over the stages."""
+    out, before, looks = [], np.zeros(reps), sum(size for _, size in stages) // 200
+    for share, size in stages:
+        steps = size // looks
+        p = share * (1 - lost) / (1 - share * lost)
+        x = np.cumsum(rng.binomial(looks, p, (reps, steps)), axis=1)
+        y = np.arange(1, steps + 1) * looks - x
+        a, b = 200 * share, 200 * (1 - share)
+        log_e = betaln(a + x, b + y) - betaln(a, b) - x * math.log(share) - y * math.log1p(-share)
+        out.append(before[:, None] + log_e)
+        before = out[-1][:, -1]
+    return np.concatenate(out, axis=1)
+
+
+SIMULATIONS = (identical, at_delta, speed, ramp, label_delay, end_to_end, sample_ratio)

@@ -1,0 +1,168 @@
+"""The deployment DAG: from a challenger to a promotion or back, one stage of the ramp after the other.
+
+It starts when training registers a challenger, when a person sets the alias `challenger` in MLflow, or from its form.
+Every stage waits, deferred, until the judge answers. PROMOTE ends the last stage; ROLLBACK ends any. A failed task
+sends all traffic back to the champion and fails the run. The first model ever takes all traffic after preflight.
+
+The override DAG honours an alias `champion` that a person sets: at once, beside a rollout, which it aborts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from airflow.sdk import DAG, Asset, AssetWatcher, Metadata, Param, TaskGroup, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+import bridge
+from pipelines.context import Context
+from rollout import AliasTrigger, JudgeOperator
+
+ENDINGS = {"PROMOTE": "promote", "ROLLBACK": "rollback", "KEEP_CHAMPION": "keep", "ABORT": "abort"}
+
+
+def watched(params_file: str, about: Context, alias: str) -> Asset:
+    """The asset of an alias set by hand."""
+    trigger = AliasTrigger(params_file, alias, about.params.rollout.poll_seconds)
+    watcher = AssetWatcher(name=f"{about.usecase.name}_{alias}_watcher", trigger=trigger)
+    return bridge.asset(about.usecase.name, f"{alias}_alias", watchers=[watcher])
+
+
+def build(params_file: str, about: Context) -> DAG:
+    usecase, settings = about.usecase, about.params.rollout
+    champion = bridge.asset(usecase.name, "champion")
+    form = {
+        "version": Param(
+            None,
+            type=["null", "string"],
+            title="Version",
+            description="A registered version to roll out. Empty: the one that alias challenger names.",
+        ),
+    }
+    schedule = bridge.asset(usecase.name, "challenger") | watched(params_file, about, "challenger")
+    with bridge.dag(about, "deployment", "Roll out a challenger of", schedule, form, __doc__) as dag:
+
+        @task
+        def plan(triggering_asset_events: Any = None, **context: Any) -> dict[str, Any]:
+            """Which version, for which change of the alias: the form's, else the newest asset event's."""
+            run = context["dag_run"]
+            bridge.refuse_unknown(run.conf, list(form))
+            event = bridge.newest_event(triggering_asset_events or {}) or {}
+            news = event.get("payload", event)
+            version, change, actor = news.get("version"), news.get("change"), "training"
+            if event and change is None:
+                raise AirflowSkipException(f"no change of the alias came with {event}: nothing to roll out")
+            if "payload" in event:
+                actor = "alias"
+            if not event:
+                version, actor = context["params"]["version"], "form"
+                version = version or bridge.run("resolve_model", {"alias": "challenger"}, params_file)["version"]
+            if version is None:
+                raise AirflowFailException("no version has the alias challenger; give a version in the form")
+            name = f"v{version}-{hashlib.sha256(run.run_id.encode()).hexdigest()[:8]}"
+            return {"version": version, "change": change, "actor": actor, "run": name}
+
+        @task.short_circuit
+        def go_on(started: dict[str, Any]) -> bool:
+            """Whether there is anything to roll out; this alias change may have had its rollout."""
+            print(started["why"])
+            return bool(started["proceed"])
+
+        planned = plan()
+        started = bridge.step("start_rollout", params_file)(
+            **{key: planned[key] for key in ("version", "change", "actor", "run")}
+        )
+        checked = bridge.step("preflight", params_file, retries=0)(rollout=planned["run"], version=planned["version"])
+        before = go_on(started)
+        before >> checked
+        stages, judged, last = [], [], None
+        for stage in settings.stages:
+            with TaskGroup(f"stage_{stage.name}", tooltip=f"{stage.share:.0%} of the traffic"):
+                entered = enter(params_file, stage.name)(started, last)
+                judge = JudgeOperator(
+                    task_id="judge",
+                    rollout=planned["run"],
+                    stage=stage.name,
+                    params_file=params_file,
+                    poll_seconds=settings.poll_seconds,
+                    deadline_hours=settings.deadline_hours,
+                    retries=3,
+                    doc_md=bridge.about_step("judge_rollout"),
+                )
+                (judged[-1] if judged else checked) >> entered >> judge
+            stages, judged, last = [*stages, entered], [*judged, judge], judge.output
+
+        @task(trigger_rule="none_failed", retries=3, doc_md=bridge.about_step("finish_rollout"))
+        def finish(planned: dict[str, Any], started: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
+            """End it as the last judge said. The first model is promoted once it has passed preflight."""
+            if not started:
+                raise AirflowSkipException("nothing had begun")
+            given = [answer for answer in answers if answer]
+            answer = given[-1] if given else None
+            if answer is None and not started["direct"]:
+                raise AirflowFailException("no judge has answered; nothing is promoted")
+            action = ENDINGS[answer["action"]] if answer else "promote"
+            reason = answer["reason"] if answer else "the first model: it passed preflight, and there is no champion"
+            ending = {"rollout": planned["run"], "action": action, "reason": reason}
+            if answer and answer["decision_id"]:
+                ending["decision_id"] = answer["decision_id"]
+            done = bridge.run("finish_rollout", ending, params_file)
+            print(f"{done['action']}: {done['reason']}; version {done['champion']} has the traffic")
+            return done
+
+        @task(outlets=[champion])
+        def announce_champion(done: dict[str, Any], planned: dict[str, Any]) -> Any:
+            """Tell the world of a new champion."""
+            if done["action"] != "promote":
+                raise AirflowSkipException(f"the rollout ended with {done['action']}: the champion stays")
+            yield Metadata(champion, {"version": planned["version"], "rollout": planned["run"]})
+
+        @task(trigger_rule="one_failed", retries=5)
+        def roll_back(planned: dict[str, Any] | None, **context: Any) -> dict[str, Any]:
+            """Something failed: all traffic to the champion."""
+            if not planned:
+                raise AirflowSkipException("nothing had begun")
+            reason = f"a task of the deployment run {context['dag_run'].run_id} failed; its log says what"
+            ending = {"rollout": planned["run"], "action": "rollback", "reason": reason}
+            return bridge.run("finish_rollout", ending, params_file)
+
+        @task(trigger_rule="one_failed", retries=0)
+        def fail_run() -> None:
+            """A rollback that succeeds would make the run a success."""
+            raise AirflowFailException("a task failed, and the champion has all traffic; see the red task's log")
+
+        finished = finish(planned, started, [judge.output for judge in judged])
+        checked >> finished
+        announce_champion(finished, planned)
+        back, failed = roll_back(planned), fail_run()
+        work = [planned, started, before, checked, *stages, *judged, finished]
+        work >> back
+        [*work, back] >> failed
+    return dag
+
+
+def enter(params_file: str, stage: str) -> Any:
+    """The task that puts a stage in force, unless the judge of the one before has said otherwise."""
+
+    @task(task_id="set_stage", doc_md=bridge.about_step("set_stage"), retries=3)
+    def set_stage(started: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
+        if started["direct"]:
+            raise AirflowSkipException("the first model goes straight to all traffic")
+        if before and before["action"] != "ADVANCE":
+            raise AirflowSkipException(f"the judge said {before['action']}")
+        return bridge.run("set_stage", {"rollout": started["rollout"], "stage": stage}, params_file)
+
+    return set_stage
+
+
+def build_override(params_file: str, about: Context) -> DAG:
+    schedule = watched(params_file, about, "champion")
+    with bridge.dag(about, "override", "Honour a champion set by hand for", schedule, {}, __doc__) as dag:
+        bridge.step("reconcile_champion", params_file, retries=3)()
+    return dag
+
+
+for file, found in bridge.contexts():
+    globals()[f"{found.usecase.name}_deployment"] = build(file, found)
+    globals()[f"{found.usecase.name}_override"] = build_override(file, found)

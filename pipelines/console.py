@@ -1,0 +1,191 @@
+"""What a person asks and orders besides the steps: rollouts, models, and why a prediction was what it was."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import InvalidInput, MissingData
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+SHOWN = {"sha256": 12}  # characters in a table
+Answer = tuple[Any, Callable[[], None]]  # JSON-able, and what prints it for a person
+
+
+def add_commands(commands: Any) -> None:
+    """Add `rollout`, `models` and `explain` beside the steps."""
+    about = {
+        "rollout": ("Show the rollout, or end it by hand.", ("status", "abort", "promote", "rollback")),
+        "models": ("List the registered versions, or the promotion ledger.", ("list", "ledger")),
+    }
+    for name, (summary, verbs) in about.items():
+        command = _command(commands, name, summary)
+        command.add_argument("verb", choices=verbs)
+        if name == "rollout":
+            command.add_argument("--reason", metavar="TEXT", default="by hand", help="for the ledger")
+            command.add_argument("--actor", metavar="NAME", default=None, help="default: the user")
+    explain = _command(commands, "explain", "Show what a prediction rests on: values, their ages, versions, scores.")
+    explain.add_argument("prediction_id", metavar="PREDICTION_ID")
+
+
+def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
+    command.add_argument("--params", metavar="FILE", help="params file (default: FLIGHTDECK_PARAMS or params.yaml)")
+    command.add_argument("--home", metavar="DIR", help="where runs write (default: FLIGHTDECK_HOME or var)")
+    command.add_argument("--json", action="store_true", help="JSON instead of tables")
+    return command
+
+
+def answer(arguments: Mapping[str, Any], context: Context) -> None:
+    """Do what was asked, and print it.
+
+    Raises:
+        InvalidInput: if there is no such prediction, or no rollout to end.
+    """
+    asked = arguments["step"]
+    if asked == "explain":
+        found = explain(arguments["prediction_id"], context)
+    elif asked == "models":
+        found = versions(context) if arguments["verb"] == "list" else ledger(context)
+    elif arguments["verb"] == "status":
+        found = status(context)
+    else:
+        found = end(arguments["verb"], arguments["reason"], arguments["actor"] or getpass.getuser(), context)
+    if arguments["json"]:
+        print(json.dumps(found[0], indent=2, default=str))
+    else:
+        found[1]()
+
+
+def status(context: Context) -> Answer:
+    """The plan in force, the rollout under way, and the judge's last word on it."""
+    from pipelines.deployment.state import under_way
+
+    rollouts = context.records.rollouts(context.usecase.name)
+    plan, rollout = rollouts.plan(), under_way(rollouts)
+    looks = context.records.decisions(context.usecase.name, "rollout") if rollout else []
+    about = [one for one in looks if rollout and one["evidence"]["subject"]["rollout"] == rollout.name]
+    told = {
+        "plan": vars(plan) if plan else None,
+        "rollout": {"name": rollout.name, "version": rollout.version, "began": rollout.at} if rollout else None,
+        "judged": {key: about[-1][key] for key in ("id", "as_of", "verdict", "reasons")} if about else None,
+    }
+
+    def show() -> None:
+        rows = [("nothing", "no version serves yet")]
+        if plan:
+            rows = [
+                ("champion", f"version {plan.champion}"),
+                ("plan", f"{plan.version}, in force since {plan.since.isoformat()}"),
+            ]
+        if plan and plan.challenger:
+            rows += [("challenger", f"version {plan.challenger}, stage {plan.stage}, {plan.share:.0%} of the traffic")]
+        rows += [("rollout", f"{rollout.name}, since {rollout.at.isoformat()}" if rollout else "none is under way")]
+        if about:
+            rows += [("judged", f"{about[-1]['verdict']} at {about[-1]['as_of']}"), *_lines(about[-1]["reasons"])]
+        _table(("", ""), rows, context.usecase.name)
+
+    return told, show
+
+
+def end(action: str, reason: str, actor: str, context: Context) -> Answer:
+    """End the rollout under way by hand."""
+    from pipelines.deployment.state import under_way
+    from pipelines.steps import execute
+
+    rollout = under_way(context.records.rollouts(context.usecase.name))
+    if rollout is None:
+        raise InvalidInput(f"no rollout of {context.usecase.name} is under way; see `flightdeck models ledger`")
+    asked = {"rollout": rollout.name, "action": action, "reason": reason, "actor": actor}
+    done = execute("finish_rollout", asked, context)
+    told = {"rollout": rollout.name, **done}
+    text = f"rollout {rollout.name}: {done['action']} ({done['reason']}); version {done['champion']} has the traffic"
+    return told, lambda: print(text)
+
+
+def versions(context: Context) -> Answer:
+    """Every registered version, with its aliases and the verdict on it."""
+    fields = ("family", "as_of", "sha256", "rollout.verdict", "rollout.reason")
+    found: list[dict[str, Any]] = [
+        {"version": one.version, "aliases": list(one.aliases), **{field: one.tags.get(field, "") for field in fields}}
+        for one in context.models.versions()
+    ]
+    heads = ("version", "aliases", "family", "as of", "sha256", "verdict", "reason")
+    rows = [
+        [one["version"], ", ".join(one["aliases"]), *(str(one[field])[: SHOWN.get(field)] for field in fields)]
+        for one in found
+    ]
+    return found, lambda: _table(heads, rows, f"versions of {context.usecase.name}")
+
+
+def ledger(context: Context) -> Answer:
+    """Every entry of the promotion ledger."""
+    entries = context.records.rollouts(context.usecase.name).ledger()
+    rows = [
+        (f"{e.at:%Y-%m-%d %H:%M}", e.actor, e.action, e.version, e.previous or "", f"{e.share:.0%}", e.reason)
+        for e in entries
+    ]
+    heads = ("at", "who", "action", "version", "previous", "share", "why")
+    return [vars(entry) for entry in entries], lambda: _table(heads, rows, f"ledger of {context.usecase.name}")
+
+
+def explain(prediction_id: str, context: Context) -> Answer:
+    """What one prediction rests on."""
+    log = context.records.predictions(context.usecase.name)
+    found = log.get([prediction_id])
+    if not found:
+        raise MissingData(f"no prediction has the id {prediction_id!r}; ids are in the answers of the model server")
+    made = found[0]
+
+    def show() -> None:
+        rows = [
+            ("score", _told(made.score)),
+            (
+                "answered by",
+                f"version {made.served}, of {', '.join(f'{v}: {_told(s)}' for v, s in made.scores.items())}",
+            ),
+            ("at", made.predicted_at.isoformat()),
+            ("plan", f"{made.plan}, {made.share:.0%} of the traffic to the challenger"),
+            ("split by", made.entity),
+            ("block", made.block.isoformat()),
+            *((f"failed: {version}", what) for version, what in made.errors.items()),
+            *((f"sent: {name}", _told(value)) for name, value in made.request.items()),
+        ]
+        _table(("", ""), rows, f"prediction {prediction_id}")
+        values = [(name, _told(value), _age(made.ages.get(name))) for name, value in made.features.items()]
+        _table(("feature", "value", "known for"), values, "what the versions read")
+
+    return vars(made), show
+
+
+def _told(value: Any) -> str:
+    return "missing" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+
+
+def _lines(reasons: Sequence[str]) -> list[tuple[str, str]]:
+    return [("", reason) for reason in reasons]
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", show_header=any(heads))
+    for head in heads[:-1]:
+        table.add_column(head, no_wrap=True)
+    table.add_column(heads[-1], overflow="fold", min_width=24)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console().print(table)

@@ -1,0 +1,64 @@
+"""What is frozen before a rollout begins: the champion's loss and pace, and where both models lie."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines.deployment.rows import read_rows
+from pipelines.errors import MissingData
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+    from pipelines.tracking.registry import ModelVersion
+
+PERCENTILE = 0.95
+LATELY = timedelta(days=30)
+
+
+def freeze(context: Context, champion: str | None, challenger: ModelVersion) -> dict[str, Any]:
+    """The facts of a rollout.
+
+    champion_loss is the Brier score of its last 30 days in production where enough labels have matured, else that of
+    its evaluation. slow_ms is its p95 then; None where it answered too little, and the rollout's first rows serve.
+    """
+    facts: dict[str, Any] = {
+        "challenger_uri": challenger.model_uri,
+        "evaluation_uri": challenger.evaluation_uri,
+        "sha256": challenger.sha256,
+    }
+    if champion is None:
+        return facts
+    model = context.models.resolve(version=champion)
+    if model is None:
+        raise MissingData(f"champion {champion} is no version of the chain; set alias champion to one that is")
+    loss, slow = production(context, champion)
+    source = "production"
+    if loss is None:
+        loss = context.data.store.read_json(f"{model.evaluation_uri}/metrics.json")["metrics"]["brier"]
+        source = "evaluation"
+    measured = {"champion_loss": loss, "champion_loss_from": source, "slow_ms": slow}
+    return {**facts, "champion_uri": model.model_uri, **measured}
+
+
+def production(context: Context, champion: str) -> tuple[float | None, float | None]:
+    """(Brier score, p95 in milliseconds) of the champion under the plan in force, each None where too few rows say."""
+    usecase, now = context.usecase, context.clock.now()
+    plan = context.records.rollouts(usecase.name).plan()
+    if plan is None:
+        return None, None
+    rows = read_rows(context.records.engine, usecase.name, [plan.version], now, now - LATELY)
+    needed = context.params.rollout.judge.min_pairs
+    ripe = rows[(rows.predicted_at + usecase.maturity <= now) & rows.label.notna()]
+    score = pd.to_numeric(ripe.scores.map(lambda scores: scores.get(champion)), errors="coerce")
+    loss = ((score - ripe.label.astype(float)) ** 2).dropna()
+    return (float(loss.mean()) if len(loss) >= needed else None), pace(rows, champion, needed)
+
+
+def pace(rows: pd.DataFrame, version: str, needed: int) -> float | None:
+    """p95 of a version's first `needed` times in milliseconds; None where there are fewer."""
+    times = pd.to_numeric(rows.milliseconds.map(lambda times: times.get(version)), errors="coerce").dropna()
+    return float(np.quantile(times[:needed], PERCENTILE)) if len(times) >= needed else None

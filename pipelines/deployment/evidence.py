@@ -1,0 +1,189 @@
+"""From rows of the prediction log to the judge's evidence: pure functions over frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipelines.deployment.baseline import pace
+from pipelines.judge import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured
+from pipelines.params import Watch
+from pipelines.records.rollouts import Plan
+from pipelines.windows import midnight
+
+NO_SCORE = "no probability"  # in the server's words for an output that is no number, or outside [0, 1]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a rollout is about.
+
+    Attributes:
+        plans: of the rollout, oldest first; the last is the one in force.
+        names: of all stages, in order.
+        champion_loss, slow_ms: frozen when the rollout began; slow_ms None where there was too little traffic.
+        needed: rows from which a p95 is taken, where slow_ms is None.
+    """
+
+    now: datetime
+    began: datetime
+    champion: str
+    challenger: str
+    plans: Sequence[Plan]
+    stage: str
+    names: Sequence[str]
+    maturity: timedelta
+    timezone: str
+    champion_loss: float
+    slow_ms: float | None
+    needed: int
+
+    @property
+    def in_force(self) -> Plan:
+        return self.plans[-1]
+
+
+def closing(day: date, timezone: str, maturity: timedelta) -> datetime:
+    """The instant at which a block's labels have matured."""
+    return midnight(date.fromordinal(day.toordinal() + 1), timezone) + maturity
+
+
+def last_closed(now: datetime, timezone: str, maturity: timedelta) -> date:
+    """The newest block that is closed."""
+    day = (now - maturity).date()
+    while closing(day, timezone, maturity) <= now:
+        day = date.fromordinal(day.toordinal() + 1)
+    while closing(day, timezone, maturity) > now:
+        day = date.fromordinal(day.toordinal() - 1)
+    return day
+
+
+def paired(rows: pd.DataFrame, look: Look) -> pd.DataFrame:
+    """The rows with ours, theirs (scores), difference (of Brier scores; NaN where not both scored), due, closes."""
+    ours, theirs = (_of(rows.scores, version) for version in (look.challenger, look.champion))
+    label = rows.label.astype(float)
+    closes = {day: closing(day, look.timezone, look.maturity) for day in set(rows.block)}
+    return rows.assign(
+        ours=ours,
+        theirs=theirs,
+        label=label,
+        difference=(ours - label) ** 2 - (theirs - label) ** 2,
+        due=rows.predicted_at + look.maturity,
+        closes=pd.to_datetime(rows.block.map(closes), utc=True),
+        failed=rows.errors.map(lambda errors: look.challenger in errors).astype(bool),
+        champion_failed=rows.errors.map(lambda errors: look.champion in errors).astype(bool),
+    )
+
+
+def evidence(rows: pd.DataFrame, look: Look, watch: Watch) -> Evidence:
+    """Everything that the judge needs of the rows that a rollout's plans answered (see `paired`)."""
+    if rows.empty:
+        return Evidence(look.champion_loss, _exposure(rows, rows, look), flags=_flags(rows, look, watch))
+    both = rows.scores.map(lambda scores: {look.champion, look.challenger} <= set(scores)).astype(bool)
+    comparable = rows[both & ~rows.failed & ~rows.champion_failed]
+    closed = comparable[_counts(comparable, "closes", look.now)]
+    ripe = comparable[_counts(comparable, "due", look.now)].sort_values(["due", "entity"], kind="stable")
+    trials = rows[rows.ours.notna() | rows.failed]
+    return Evidence(
+        champion_loss=look.champion_loss,
+        exposure=_exposure(rows, closed, look),
+        blocks=Blocks.of(closed.block.map(date.isoformat).to_numpy(dtype=str), closed.difference, closed.label),
+        differences=ripe.difference.to_numpy(dtype=np.float64, copy=True),
+        errors=_events(rows, rows.failed, rows.champion_failed),
+        slow=_slow(rows, look, watch),
+        trials=int(trials.entity.nunique()),
+        failures=int(rows.entity[rows.failed].nunique()),
+        split=_split(rows, look),
+        flags=_flags(rows, look, watch),
+    )
+
+
+def _seconds(instants: pd.Series) -> NDArray[np.float64]:
+    """Epoch seconds, NaN where there is none."""
+    return np.asarray((instants - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1), dtype=np.float64)
+
+
+def _counts(rows: pd.DataFrame, due: str, now: datetime) -> NDArray[np.bool_]:
+    return matured(_seconds(rows[due]), _seconds(rows.known_at), now.timestamp())
+
+
+def _exposure(rows: pd.DataFrame, closed: pd.DataFrame, look: Look) -> Exposure:
+    """In shadow the challenger answers nobody: there the requests that it scored count."""
+    plan = look.in_force
+    here = rows[rows.plan == plan.version]
+    answered = here.served == look.challenger if plan.share else here.ours.notna()
+    return Exposure(
+        stage=list(look.names).index(plan.stage),
+        requests=int(answered.sum()),
+        seconds=max(0.0, (look.now - plan.since).total_seconds()),
+        blocks=int(closed.block[closed.closes > plan.since].nunique()),
+        elapsed=max(0.0, (look.now - look.began).total_seconds()),
+    )
+
+
+def _events(rows: pd.DataFrame, ours: pd.Series, theirs: pd.Series) -> Events:
+    """First event of each entity. Both versions meet every request, so each has half of the exposure."""
+    parts = [rows[hit].assign(challenger=challenger) for hit, challenger in ((theirs, False), (ours, True))]
+    events = pd.concat(parts).sort_index(kind="stable")
+    # A request on which both failed tells nothing about which is worse.
+    events = events[~events.index.duplicated(keep=False)]
+    at = np.arange(len(events))
+    return Events.first(
+        events.entity.to_numpy(dtype=str), at, np.full(len(events), 0.5), events.challenger.astype(bool)
+    )
+
+
+def _slow(rows: pd.DataFrame, look: Look, watch: Watch) -> Events:
+    """Requests slower than the champion's frozen p95; the challenger's only beyond a tolerance."""
+    bound = look.slow_ms if look.slow_ms is not None else pace(rows, look.champion, look.needed)
+    if bound is None:
+        return Events()
+    ours, theirs = (_of(rows.milliseconds, version) for version in (look.challenger, look.champion))
+    return _events(rows, ours > bound + watch.slow_tolerance_ms, theirs > bound)
+
+
+def _of(values: pd.Series, version: str) -> pd.Series:
+    """One version's numbers, NaN where it has none."""
+    return pd.to_numeric(values.map(lambda by_version: by_version.get(version)), errors="coerce").astype(float)
+
+
+def _split(rows: pd.DataFrame, look: Look) -> tuple[SplitCount, ...]:
+    """Entities by the stage in which they were first drawn; where all or none go to the challenger there is no draw."""
+    drawn = rows[(rows.share > 0) & (rows.share < 1)].drop_duplicates("entity")
+    counts = []
+    for plan in look.plans:
+        met = drawn.served[drawn.plan == plan.version] == look.challenger
+        if 0 < plan.share < 1:
+            counts.append(SplitCount(plan.share, int(met.sum()), int((~met).sum())))
+    return tuple(counts)
+
+
+def _flags(rows: pd.DataFrame, look: Look, watch: Watch) -> Flags:
+    given = rows[rows.scores.map(lambda scores: look.challenger in scores).astype(bool) & ~rows.failed]
+    numbers = given.ours[np.isfinite(given.ours)]
+    due = rows[rows.closes <= look.now]
+    newest = rows.known_at.max()
+    stale = len(due) > 0 and (pd.isna(newest) or look.now - newest > timedelta(hours=watch.max_label_age_hours))
+    unscored = len(rows) - len(given) - int(rows.failed.sum())
+    refused = [told for told in rows.errors.map(lambda errors: errors.get(look.challenger, "")) if NO_SCORE in told]
+    outside = [told for told in refused if "nan" not in told and "inf" not in told]
+    return Flags(
+        nan_output=len(numbers) < len(given) or len(outside) < len(refused),
+        out_of_range_output=bool(((numbers < 0) | (numbers > 1)).any()) or bool(outside),
+        constant_output=len(numbers) >= watch.constant_after and numbers.nunique() == 1,
+        missing_data=unscored > watch.max_unscored_share * len(rows)
+        or (len(due) > 0 and bool(due.label.notna().mean() < watch.min_labelled_share)),
+        stale_labels=bool(stale),
+        stale_decision=look.in_force.stage != look.stage,
+        prediction_shift=bool((rows.ours - rows.theirs).abs().mean() > watch.max_mean_shift),
+    )
+
+
+def block_means(rows: Evidence) -> Mapping[str, float]:
+    """The increments, for the record."""
+    return {str(name): float(value) for name, value in zip(rows.blocks.ids, rows.blocks.difference, strict=True)}

@@ -1,0 +1,147 @@
+"""End a rollout: promote, roll back, abort or keep the champion. The first ending stands; a retry completes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from pipelines.errors import CheckFailed
+from pipelines.steps import StepModel
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+    from pipelines.deployment.state import Rollout
+    from pipelines.records import Entry
+
+PROMOTE = "promote"
+
+
+class Inputs(StepModel):
+    rollout: str = Field(min_length=1, description="name of the rollout")
+    action: Literal["promote", "rollback", "abort", "keep"] = Field(description="how it ends")
+    reason: str = Field(min_length=1, description="why, for the ledger")
+    decision_id: str | None = Field(None, description="the judge's recorded decision, where there is one")
+    actor: str = Field("deployment", min_length=1, max_length=64, description="who or what ends it")
+
+
+class Outputs(StepModel):
+    action: str = Field(description="how it ended: an earlier ending stands; none where it never began")
+    reason: str
+    champion: str | None = Field(description="version that the plan in force names")
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    from pipelines.deployment import state
+
+    rollouts = context.records.rollouts(context.usecase.name)
+    rollout = state.find(rollouts, inputs.rollout)
+    if rollout is None:
+        plan = rollouts.plan()
+        return Outputs(action="none", reason="it never began", champion=plan.champion if plan else None)
+    if rollout.ended is None:
+        rollouts.enter(_ending(inputs, rollout, context))
+        rollout = state.require(rollouts, inputs.rollout)
+    assert rollout.ended is not None
+    _settle(rollout, context)
+    plan = rollouts.plan()
+    return Outputs(action=rollout.ended.action, reason=rollout.ended.reason, champion=plan.champion if plan else None)
+
+
+def _ending(inputs: Inputs, rollout: Rollout, context: Context) -> Entry:
+    """The rollout's last entry. A promotion becomes an abort where the champion is no longer the one judged against.
+
+    Raises:
+        CheckFailed: if the decision is none that promotes this rollout.
+    """
+    from pipelines.deployment import state
+    from pipelines.records import Entry
+
+    action, reason = inputs.action, inputs.reason
+    evidence: dict[str, object] = {"decision_id": inputs.decision_id}
+    if inputs.decision_id is not None:
+        decision = context.records.decision(inputs.decision_id)
+        subject = (decision or {}).get("evidence", {}).get("subject", {})
+        if decision is None or decision["kind"] != "rollout" or subject.get("rollout") != rollout.name:
+            raise CheckFailed(f"decision {inputs.decision_id!r} is none about rollout {rollout.name}; judge it first")
+        if action == PROMOTE and decision["verdict"] != "PROMOTE":
+            raise CheckFailed(
+                f"decision {inputs.decision_id} is {decision['verdict']}, not PROMOTE; nothing is promoted"
+            )
+        evidence["judgement"] = decision["evidence"].get("judgement")
+    if action == PROMOTE and (obstacle := state.obstacle(rollout, context)) is not None:
+        action, reason = "abort", f"not promoted: {obstacle}"
+    return Entry(
+        key=state.key(rollout.name, state.END),
+        at=context.clock.now(),
+        actor=inputs.actor,
+        action=action,
+        version=rollout.version,
+        previous=rollout.champion,
+        share=1.0 if action == PROMOTE else 0.0,
+        reason=reason,
+        evidence=evidence,
+    )
+
+
+def _settle(rollout: Rollout, context: Context) -> None:
+    """Make plan, aliases and the version's page say what the ledger says. Whatever came after is left alone."""
+    from pipelines.deployment import state
+    from pipelines.deployment.override import retire
+
+    assert rollout.ended is not None
+    rollouts, promoted = context.records.rollouts(context.usecase.name), rollout.ended.action == PROMOTE
+    _settle_plan(rollout, context, promoted)
+    plan = rollouts.plan()
+    if promoted and plan is not None and (plan.rollout, plan.champion) == (rollout.name, rollout.version):
+        _move_aliases(rollout, context)
+    if rollout.direct and not promoted and plan is None:  # it never served, so it cannot be compared with
+        context.models.drop_alias(state.CHAMPION, rollout.version)
+        if state.CHAMPION not in context.models.aliases():
+            rollouts.note_alias(state.CHAMPION, "", "deployment")
+    retire(context, rollout)
+    verdict = {
+        "rollout.verdict": rollout.ended.action,
+        "rollout.reason": rollout.ended.reason,
+        "rollout.name": rollout.name,
+        "rollout.at": rollout.ended.at.isoformat(),
+        "rollout.decision_id": str(rollout.ended.evidence.get("decision_id") or ""),
+    }
+    sentence = f"Rollout {rollout.name} ended with {rollout.ended.action}: {rollout.ended.reason}"
+    context.models.annotate(rollout.version, verdict, sentence)
+
+
+def _settle_plan(rollout: Rollout, context: Context, promoted: bool) -> None:
+    """One version at share 0: the challenger where it was promoted, else the champion. Later plans stay."""
+    from pipelines.deployment import state
+    from pipelines.records import Plan
+
+    rollouts = context.records.rollouts(context.usecase.name)
+    while True:
+        plan = rollouts.plan()
+        settled = any(not mine.stage for mine in rollouts.plans(rollout.name))
+        running = plan is not None and plan.rollout == rollout.name
+        unstaged = plan is None or (plan.champion == rollout.champion and plan.challenger is None)
+        if settled or not (running or (promoted and unstaged)):
+            return
+        version = rollout.version if promoted else str(rollout.champion)
+        uri = str(rollout.facts["challenger_uri" if promoted else "champion_uri"])
+        seen = plan.version if plan else 0
+        made = Plan(seen, rollout.name, "", version, uri, None, None, 0.0, context.clock.now())
+        if state.put_in_force(rollouts, made):
+            return
+
+
+def _move_aliases(rollout: Rollout, context: Context) -> None:
+    """champion to the version and previous to the one before, unless a person has set champion since."""
+    from pipelines.deployment.state import CHAMPION, PREVIOUS
+
+    rollouts = context.records.rollouts(context.usecase.name)
+    if context.models.aliases().get(CHAMPION) not in (None, rollout.champion, rollout.version):
+        return
+    if rollout.champion is not None:
+        context.models.set_alias(PREVIOUS, rollout.champion)
+    context.models.set_alias(CHAMPION, rollout.version)
+    rollouts.note_alias(CHAMPION, rollout.version, "deployment")
+    if (last := rollouts.alias(CHAMPION)) and last[1] == rollout.version:
+        rollouts.claim(CHAMPION, last[0], rollout.name)

@@ -1,0 +1,141 @@
+"""Judge a rollout on what has matured: ADVANCE, HOLD, PROMOTE, ROLLBACK, KEEP_CHAMPION or ABORT, with the reasons."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from pipelines.steps import StepModel
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+    from pipelines.deployment.state import Rollout
+
+ABORT, KEEP, ROLLBACK = "ABORT", "KEEP_CHAMPION", "ROLLBACK"
+
+
+class Inputs(StepModel):
+    rollout: str = Field(min_length=1, description="name of the rollout")
+    stage: str = Field(min_length=1, description="the stage that is judged")
+    out_of_time: bool = Field(False, description="the wall clock ran out: whatever is not proven worse ends here")
+
+
+class Outputs(StepModel):
+    action: str
+    rule: str
+    observed: float | None
+    bound: float | None
+    blocks: int
+    rows: int
+    reason: str
+    next_step: str
+    decision_id: str | None = Field(description="none where the rollout may not go on and nothing was judged")
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    from pipelines.deployment import state
+    from pipelines.deployment.evidence import block_means, evidence, paired
+    from pipelines.deployment.rows import read_rows
+    from pipelines.judge import judge
+    from pipelines.records import Decision
+
+    rollouts, name = context.records.rollouts(context.usecase.name), context.usecase.name
+    rollout = state.require(rollouts, inputs.rollout)
+    if (why := state.obstacle(rollout, context)) is not None:
+        return _aborted(why)
+    plans = [plan for plan in rollouts.plans(rollout.name) if plan.stage]
+    if not plans:
+        return _aborted(f"rollout {rollout.name} has no stage in force; set one first")
+    look = _look(inputs, context, rollout)
+    rows = read_rows(context.records.engine, name, [plan.version for plan in plans], look.now)
+    seen = evidence(paired(rows, look), look, context.params.rollout.watch)
+    judgement = judge(seen, rules(context))
+    action, rule = str(judgement.action), judgement.rule
+    reasons, next_step = list(judgement.explanation), judgement.next_step
+    if inputs.out_of_time and action not in (ROLLBACK, KEEP):
+        action, rule, next_step = KEEP, "wall_clock", "The wall clock ran out: keep the champion and end the rollout."
+        reasons = [f"{action}: {rule}", *reasons[1:]]
+    decision_id = context.records.record(
+        Decision(
+            usecase=name,
+            kind="rollout",
+            as_of=look.now,
+            verdict=action,
+            reasons=tuple(reasons),
+            subject={"rollout": rollout.name, "stage": inputs.stage, "out_of_time": inputs.out_of_time},
+            evidence={
+                "version": rollout.version,
+                "champion": rollout.champion,
+                "plan": look.in_force.version,
+                "judgement": judgement.model_dump(mode="json"),
+                "increments": block_means(seen),
+                "requests": len(rows),
+                "labelled": int(rows.label.notna().sum()),
+                "exposure": vars(seen.exposure),
+                "flags": vars(seen.flags),
+                "champion_loss": look.champion_loss,
+                "split": [vars(count) for count in seen.split],
+                "entities": {"challenger": seen.trials, "with_errors": seen.failures},
+            },
+        )
+    )
+    return Outputs(
+        action=action,
+        rule=rule,
+        observed=judgement.observed,
+        bound=judgement.bound,
+        blocks=judgement.blocks,
+        rows=judgement.rows,
+        reason="; ".join(reasons[:3]),
+        next_step=next_step,
+        decision_id=decision_id,
+    )
+
+
+def _aborted(why: str) -> Outputs:
+    return Outputs(
+        action=ABORT,
+        rule="obstacle",
+        observed=None,
+        bound=None,
+        blocks=0,
+        rows=0,
+        reason=why,
+        next_step="End the rollout and leave the champion as it is.",
+        decision_id=None,
+    )
+
+
+def _look(inputs: Inputs, context: Context, rollout: Rollout) -> Any:
+    from pipelines.deployment.evidence import Look
+
+    settings = context.params.rollout
+    rollouts = context.records.rollouts(context.usecase.name)
+    assert rollout.champion is not None  # it has had a stage
+    return Look(
+        now=context.clock.now(),
+        began=rollout.at,
+        champion=rollout.champion,
+        challenger=rollout.version,
+        plans=[plan for plan in rollouts.plans(rollout.name) if plan.stage],
+        stage=inputs.stage,
+        names=settings.names,
+        maturity=context.usecase.maturity,
+        timezone=context.usecase.timezone,
+        champion_loss=float(rollout.facts["champion_loss"]),
+        slow_ms=rollout.facts["slow_ms"],
+        needed=settings.judge.min_pairs,
+    )
+
+
+def rules(context: Context) -> Any:
+    """The judge's rules from params.yaml."""
+    from pipelines.judge import Rules
+
+    settings = context.params.rollout
+    given = settings.judge.model_dump(exclude_none=True)
+    stages = [
+        {"min_seconds": stage.min_hours * 3600, **stage.model_dump(exclude={"min_hours"})} for stage in settings.stages
+    ]
+    return Rules(max_seconds=given.pop("max_days") * 86400, stages=stages, **given)

@@ -1,0 +1,101 @@
+"""An alias `champion` moved by hand: a forced promotion, honoured at once, once the version is known to load."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipelines.deployment import state
+from pipelines.errors import CheckFailed, FlightdeckError
+from pipelines.records import Entry, Plan
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+ACTOR = "out-of-band"
+FORCED = "forced_promotion"
+
+
+def honour(context: Context) -> tuple[bool, str]:
+    """Bring the plan in force to the version that alias `champion` names; (whether it changed, why).
+
+    Raises:
+        CheckFailed: if that version cannot be loaded. The plan stays, and the ledger says so.
+    """
+    rollouts = context.records.rollouts(context.usecase.name)
+    aliases, plan = context.models.aliases(), rollouts.plan()
+    named = aliases.get(state.CHAMPION)
+    if named is None:
+        return False, f"there is no alias {state.CHAMPION}; the plan stays"
+    if plan is None and aliases.get(state.CHALLENGER) == named:
+        return False, f"version {named} challenges too: its first rollout puts it in force"
+    if plan is None and (other := state.under_way(rollouts)) and other.direct and other.version == named:
+        return False, f"rollout {other.name} is about to put version {named} in force"
+    rollouts.note_alias(state.CHAMPION, named, ACTOR)
+    last = rollouts.alias(state.CHAMPION)
+    change = last[0] if last and last[1] == named else 0
+    rollout = f"champion-{change}"
+    if plan is not None and plan.champion == named and plan.rollout != rollout:
+        rollouts.claim(state.CHAMPION, change, plan.rollout)
+        return False, f"version {named} is in force already"
+    done = state.key(rollout, FORCED)
+    ledger = rollouts.ledger()
+    if any(entry.key == done for entry in ledger) or not rollouts.claim(state.CHAMPION, change, rollout):
+        return False, f"change {change} of alias {state.CHAMPION} is no news"
+    uri = _require_loads(context, named, change)
+    reason = f"alias {state.CHAMPION} was set to version {named} by hand"
+    if plan is None:
+        reason = f"alias {state.CHAMPION} names version {named}, and nothing was in force"
+    if other := state.under_way(rollouts):
+        rollouts.enter(_entry(context, state.key(other.name, state.END), "abort", other.version, named, reason, 0.0))
+    while plan is None or plan.champion != named:
+        made = Plan(plan.version if plan else 0, rollout, "", named, uri, None, None, 0.0, context.clock.now())
+        state.put_in_force(rollouts, made)
+        plan = rollouts.plan()
+    previous = state.serving(ledger)
+    if previous is not None:
+        context.models.set_alias(state.PREVIOUS, previous)
+    if other is not None:
+        retire(context, other)
+    rollouts.enter(_entry(context, done, FORCED, named, previous, reason, 1.0))
+    return True, reason
+
+
+def retire(context: Context, rollout: state.Rollout) -> None:
+    """Take the challenger alias from a version whose rollout has ended, unless it was set anew since."""
+    rollouts = context.records.rollouts(context.usecase.name)
+    if rollouts.alias(state.CHALLENGER) == (rollout.change, rollout.version):
+        context.models.drop_alias(state.CHALLENGER, rollout.version)
+        if state.CHALLENGER not in context.models.aliases():
+            rollouts.note_alias(state.CHALLENGER, "", "deployment")
+
+
+def _require_loads(context: Context, version: str, change: int) -> str:
+    from pipelines.scorer import load_scorer
+
+    rollouts = context.records.rollouts(context.usecase.name)
+    found = context.models.resolve(version=version)
+    try:
+        if found is None:
+            raise CheckFailed(f"version {version} is none of the chain")
+        scorer = load_scorer(context.data.store, found.model_uri, threads=1)
+        if scorer.model.sha256 != found.sha256:
+            raise CheckFailed(
+                f"{found.model_uri} has sha256 {scorer.model.sha256[:12]}, registered {found.sha256[:12]}"
+            )
+        _ = scorer.session
+    except FlightdeckError as error:
+        plan = rollouts.plan()
+        stays = plan.champion if plan else None
+        key = state.key(f"champion-{change}", "refused")
+        rollouts.enter(_entry(context, key, "refused", version, stays, str(error), 0.0))
+        raise CheckFailed(
+            f"alias {state.CHAMPION} names version {version}, which cannot serve ({error}); version {stays or 'none'} "
+            "stays in force: restore the artifact, or set the alias back"
+        ) from error
+    return found.model_uri
+
+
+def _entry(
+    context: Context, key: str, action: str, version: str, previous: str | None, reason: str, share: float
+) -> Entry:
+    return Entry(key, context.clock.now(), ACTOR, action, version, previous, share, reason, {})

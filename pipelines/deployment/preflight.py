@@ -1,0 +1,90 @@
+"""Before a challenger meets a request: load it in a fresh process, score recorded requests, and time them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from pipelines.errors import CheckFailed, MissingData
+from pipelines.steps import StepModel
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+SECONDS = 300  # in which the probe must answer
+
+
+class Inputs(StepModel):
+    rollout: str = Field(min_length=1, description="name of the rollout")
+    version: str = Field(min_length=1, description="registered version that is looked at")
+
+
+class Outputs(StepModel):
+    rows: int = Field(description="recorded requests that were scored again")
+    sha256: str
+    max_difference: float = Field(description="of a score against the recorded one")
+    p95_ms: float = Field(description="of single requests")
+    load_seconds: float
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    settings = context.params.rollout.preflight
+    found = context.models.resolve(version=inputs.version)
+    if found is None:
+        raise MissingData(f"{context.usecase.name} has no version {inputs.version} of the chain; register it first")
+    asked = {
+        "store": context.settings.store,
+        "model_uri": found.model_uri,
+        "scored_uri": f"{found.evaluation_uri}/scored.parquet",
+        "sample": settings.sample,
+        "seed": context.params.training.seed,
+    }
+    seen = _probe(asked, inputs.version)
+    evaluation = context.data.store.read_json(f"{found.evaluation_uri}/metrics.json")
+    problems = [
+        problem
+        for wrong, problem in (
+            (seen["sha256"] != found.sha256, f"its sha256 is {seen['sha256'][:12]}, registered is {found.sha256[:12]}"),
+            (
+                seen["scored_sha256"] != evaluation["sha256"].get("scored.parquet"),
+                "scored.parquet is not the file that its evaluation names",
+            ),
+            (seen["rows"] == 0, "its evaluation holds no request to score"),
+            (not seen["finite"], "a score is no number"),
+            (not seen["in_range"], "a score lies outside [0, 1]"),
+            (seen["rows"] > 1 and seen["distinct"] == 1, "every score is the same"),
+            (
+                not seen["max_difference"] <= settings.tolerance,
+                f"a score is {seen['max_difference']:.2g} from the recorded one (at most {settings.tolerance:g})",
+            ),
+            (
+                not seen["p95_ms"] <= settings.max_p95_ms,
+                f"95 % of single requests take up to {seen['p95_ms']:.1f} ms (at most {settings.max_p95_ms:g})",
+            ),
+        )
+        if wrong
+    ]
+    if problems:
+        raise CheckFailed(f"version {inputs.version} may not serve: {'; '.join(problems)}; the champion stays")
+    wanted = {name: seen[name] for name in Outputs.model_fields}
+    return Outputs(**wanted)
+
+
+def _probe(asked: dict[str, Any], version: str) -> dict[str, Any]:
+    """What a fresh process that has only the scorer says; CheckFailed with its last line where it fails."""
+    command = [sys.executable, "-m", "pipelines.deployment.preflight_probe"]
+    try:
+        done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        raise CheckFailed(
+            f"version {version} may not serve: no answer within {SECONDS} s; the champion stays"
+        ) from None
+    lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+    if done.returncode != 0:
+        raise CheckFailed(f"version {version} may not serve: {lines[-1]}; the champion stays")
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer

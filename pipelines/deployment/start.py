@@ -1,0 +1,112 @@
+"""Begin a rollout for a version: once for each change of the alias, whichever way the news arrives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from pipelines.errors import CheckFailed, MissingData
+from pipelines.steps import RunName, StepModel
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+    from pipelines.deployment.state import Rollout
+
+
+class Inputs(StepModel):
+    version: str = Field(min_length=1, description="registered version that challenges")
+    change: int | None = Field(
+        None, description="number of the alias change that brought it; none: set the alias as a person would"
+    )
+    actor: str = Field(min_length=1, max_length=64, description="who or what asks for it")
+    run: RunName = Field(description="the caller's name for this rollout, which it then has")
+
+
+class Outputs(StepModel):
+    rollout: str
+    proceed: bool
+    why: str
+    champion: str | None
+    challenger: str
+    direct: bool = Field(description="there is no champion yet: after preflight the version takes all traffic")
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    from pipelines.deployment import state
+    from pipelines.deployment.baseline import freeze
+    from pipelines.deployment.override import honour
+    from pipelines.records import Entry
+
+    rollouts = context.records.rollouts(context.usecase.name)
+
+    def answer(proceed: bool, why: str, champion: str | None = None) -> Outputs:
+        return Outputs(
+            rollout=inputs.run,
+            proceed=proceed,
+            why=why,
+            champion=champion,
+            challenger=inputs.version,
+            direct=proceed and champion is None,
+        )
+
+    if begun := state.find(rollouts, inputs.run):
+        return _again(begun, answer(begun.ended is None, "", begun.champion))
+    challenger = context.models.resolve(version=inputs.version)
+    if challenger is None:
+        known = ", ".join(v.version for v in context.models.versions()) or "none"
+        raise MissingData(f"{context.usecase.name} has no version {inputs.version} of the chain; there are: {known}")
+    honour(context)
+    change = inputs.change if inputs.change is not None else _set_alias(inputs, context)
+    if (last := rollouts.alias(state.CHALLENGER)) and last[0] != change:
+        return answer(False, f"alias {state.CHALLENGER} has moved on to version {last[1] or 'none'} since")
+    if other := state.under_way(rollouts):
+        if other.change == change:
+            return answer(False, f"rollout {other.name} has begun for this change of the alias")
+        raise CheckFailed(
+            f"rollout {other.name} of version {other.version} is under way; let it end, or end it with "
+            "`flightdeck rollout abort`, and run this again"
+        )
+    if not rollouts.claim(state.CHALLENGER, change, inputs.run):
+        return answer(False, f"change {change} of alias {state.CHALLENGER} has had its rollout, or never was")
+
+    plan = rollouts.plan()
+    named = context.models.aliases().get(state.CHAMPION)
+    champion = plan.champion if plan else (named if named != inputs.version else None)
+    if champion == inputs.version:
+        return answer(False, f"version {inputs.version} is the champion already")
+    if (noted := rollouts.alias(state.CHAMPION)) and noted[1] == champion:
+        rollouts.claim(state.CHAMPION, noted[0], inputs.run)
+    rollouts.enter(
+        Entry(
+            key=state.key(inputs.run, state.START),
+            at=context.clock.now(),
+            actor=inputs.actor,
+            action=state.START,
+            version=inputs.version,
+            previous=champion,
+            share=0.0,
+            reason=f"alias {state.CHALLENGER}, change {change}",
+            evidence={"change": change, **freeze(context, champion, challenger)},
+        )
+    )
+    why = f"version {inputs.version} against champion {champion}" if champion else "the first model: no champion yet"
+    return answer(True, why, champion)
+
+
+def _again(begun: Rollout, outputs: Outputs) -> Outputs:
+    """What a retry is told."""
+    why = f"the rollout has ended: {begun.ended.action}" if begun.ended else "the rollout has begun already"
+    return outputs.model_copy(update={"why": why})
+
+
+def _set_alias(inputs: Inputs, context: Context) -> int:
+    """Set the alias to the version, unless it is, and give the number of the change."""
+    from pipelines.deployment.state import CHALLENGER
+
+    rollouts = context.records.rollouts(context.usecase.name)
+    if context.models.aliases().get(CHALLENGER) != inputs.version:
+        context.models.set_alias(CHALLENGER, inputs.version)
+    rollouts.note_alias(CHALLENGER, inputs.version, inputs.actor)
+    last = rollouts.alias(CHALLENGER)
+    return last[0] if last and last[1] == inputs.version else 0

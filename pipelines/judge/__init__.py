@@ -1,0 +1,22 @@
+"""The judge of a rollout: pure functions over matured evidence. A leaf: no step, no clock, no input or output."""
+
+from pipelines.judge.evidence import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured
+from pipelines.judge.split import serves_challenger
+from pipelines.judge.verdict import Action, Judgement, Rules, StageRule, Weights, judge
+
+__all__ = [
+    "Action",
+    "Blocks",
+    "Events",
+    "Evidence",
+    "Exposure",
+    "Flags",
+    "Judgement",
+    "Rules",
+    "SplitCount",
+    "StageRule",
+    "Weights",
+    "judge",
+    "matured",
+    "serves_challenger",
+]

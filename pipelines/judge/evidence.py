@@ -1,0 +1,189 @@
+"""What the judge looks at: typed, frozen values that a caller has gathered, with every selection rule in one place.
+
+Selection is the part that goes wrong in practice. Labels used as they arrive favour whichever class arrives first, so a
+row counts only once its whole maturity window has passed, and a label that came later than that never counts: what was
+seen at an earlier look cannot change afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pipelines.errors import InvalidInput
+
+Array = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+def matured(due: ArrayLike, known_at: ArrayLike, as_of: float) -> NDArray[np.bool_]:
+    """Which rows count at `as_of`: (N,).
+
+    Args:
+        due: (N,) instant by which the row's label is to have matured, the same whatever the label says. For block
+            means: the end of the row's block plus the maturity window; then only closed blocks count.
+        known_at: (N,) instant at which the label became known, NaN where it did not.
+        as_of: the instant of the look.
+    """
+    until = np.asarray(due, dtype=np.float64)
+    known: NDArray[np.bool_] = np.asarray(known_at, dtype=np.float64) <= until
+    return known & (until <= as_of)
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Mean paired differences (challenger's loss minus champion's) of closed blocks whose labels have matured.
+
+    Attributes:
+        ids: unique, ascending.
+        difference: (B,) mean of the block's paired differences.
+        rows, positives: (B,) pairs behind each mean, and those with a positive label.
+    """
+
+    ids: tuple[Any, ...] = ()
+    difference: Array = field(default_factory=lambda: np.zeros(0))
+    rows: Counts = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    positives: Counts = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.difference) == len(self.rows) == len(self.positives):
+            raise InvalidInput("ids, difference, rows and positives must be of one length")
+        if any(later <= earlier for earlier, later in pairwise(self.ids)):
+            raise InvalidInput("ids of blocks must be unique and ascending; give each block once")
+        _freeze(self.difference, self.rows, self.positives)
+
+    @classmethod
+    def of(cls, block: ArrayLike, difference: ArrayLike, label: ArrayLike) -> Blocks:
+        """The blocks of rows that count (see `matured`): block (N,) sortable, difference (N,), label (N,) 0 or 1."""
+        names, code = np.unique(np.asarray(block), return_inverse=True)
+        rows = np.bincount(code, minlength=len(names)).astype(np.int64)
+        sums = np.bincount(code, np.asarray(difference, dtype=np.float64), len(names))
+        positives = np.bincount(code, np.asarray(label, dtype=np.float64), len(names)).astype(np.int64)
+        return cls(tuple(names.tolist()), sums / np.maximum(rows, 1), rows, positives)
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Events of one kind (errors, slow requests), the first of each entity only.
+
+    They tell something only while both versions are exposed: at a share of 1 without shadow, nothing more is learned.
+
+    Attributes:
+        share: (N,) the challenger's share of the exposure in force at each; one half where both answer every request.
+        challenger: (N,) whether it happened to the challenger.
+    """
+
+    share: Array = field(default_factory=lambda: np.zeros(0))
+    challenger: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+
+    def __post_init__(self) -> None:
+        if len(self.share) != len(self.challenger):
+            raise InvalidInput("share and challenger must be of one length")
+        if not ((self.share >= 0) & (self.share <= 1)).all():
+            raise InvalidInput("a share must lie in [0, 1]")
+        _freeze(self.share, self.challenger)
+
+    @classmethod
+    def first(cls, entity: ArrayLike, at: ArrayLike, share: ArrayLike, challenger: ArrayLike) -> Events:
+        """The first event of each entity, by `at`: later ones of the same entity are no news."""
+        order = np.argsort(np.asarray(at), kind="stable")
+        kept = order[np.sort(np.unique(np.asarray(entity)[order], return_index=True)[1])]
+        return cls(np.asarray(share, dtype=np.float64)[kept], np.asarray(challenger, dtype=np.bool_)[kept])
+
+
+@dataclass(frozen=True)
+class SplitCount:
+    """Entities first seen in one stage, by the arm they met; the challenger was to get `share` of them."""
+
+    share: float
+    challenger: int
+    champion: int
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What was seen without statistics.
+
+    Attributes:
+        nan_output, out_of_range_output, constant_output: of the challenger's scores; each rolls back at once.
+        missing_data: predictions or labels that should be there are not.
+        stale_labels: the newest matured label is older than it may be.
+        stale_decision: what the judge is asked to decide on is no longer what is served.
+        prediction_shift: the scores moved further from the champion's than agreed.
+    """
+
+    nan_output: bool = False
+    out_of_range_output: bool = False
+    constant_output: bool = False
+    missing_data: bool = False
+    stale_labels: bool = False
+    stale_decision: bool = False
+    prediction_shift: bool = False
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How far the rollout has come.
+
+    Attributes:
+        stage: index of the stage in force.
+        requests: served by the challenger in this stage.
+        seconds: event time since the stage began.
+        blocks: closed in this stage.
+        elapsed: seconds since the rollout began, on the clock of its deadline.
+    """
+
+    stage: int
+    requests: int
+    seconds: float
+    blocks: int
+    elapsed: float
+
+    def __post_init__(self) -> None:
+        if not all(0 <= value < float("inf") for value in vars(self).values()):
+            raise InvalidInput(f"{self} has a value that is negative or no number")
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Everything that one look rests on.
+
+    Attributes:
+        champion_loss: the champion's mean loss, frozen before the rollout.
+        blocks: where the use case declares its rows independent, each row is a block.
+        differences: (N,) paired differences of all matured rows, also those of blocks still open.
+        errors, slow: events with the share in force.
+        trials, failures: the challenger's requests and errors, in independent units (entities, where one's requests
+            are dependent).
+        split: one count a stage.
+    """
+
+    champion_loss: float
+    exposure: Exposure
+    blocks: Blocks = field(default_factory=Blocks)
+    differences: Array = field(default_factory=lambda: np.zeros(0))
+    errors: Events = field(default_factory=Events)
+    slow: Events = field(default_factory=Events)
+    trials: int = 0
+    failures: int = 0
+    split: tuple[SplitCount, ...] = ()
+    flags: Flags = Flags()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.failures <= self.trials:
+            raise InvalidInput(f"failures is {self.failures}; it must lie between 0 and trials ({self.trials})")
+        _freeze(self.differences)
+
+    @property
+    def unknown(self) -> int:
+        """Differences that are no numbers: never evidence, and a reason to hold."""
+        return int((~np.isfinite(self.blocks.difference)).sum() + (~np.isfinite(self.differences)).sum())
+
+
+def _freeze(*arrays: NDArray[Any]) -> None:
+    for array in arrays:
+        array.setflags(write=False)

@@ -1,0 +1,281 @@
+"""The verdict of one look at a rollout.
+
+The order of the rules is fixed and the first that applies decides: what is broken or proven worse goes back at once, no
+matter what is missing; nothing is promoted or advanced on evidence that is missing, stale or out of time.
+All thresholds come from `Rules`; the same evidence and rules give the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import Annotated, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from scipy.special import logsumexp
+
+from pipelines.errors import InvalidInput
+from pipelines.judge import eprocess
+from pipelines.judge.evidence import Evidence
+
+Level = Annotated[float, Field(gt=0, lt=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+BETS = tuple(eprocess.BETS.tolist())
+
+
+class Action(StrEnum):
+    ROLLBACK = "ROLLBACK"
+    HOLD = "HOLD"
+    ADVANCE = "ADVANCE"
+    PROMOTE = "PROMOTE"
+    KEEP_CHAMPION = "KEEP_CHAMPION"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Weights(Section):
+    """How alpha is split over the parts of the evidence for a rollback."""
+
+    quality: Level
+    catastrophe: Level
+    errors: Level
+    slow: Level
+
+    @model_validator(mode="after")
+    def _split(self) -> Self:
+        if (total := math.fsum(self.model_dump().values())) > 1 + 1e-9:
+            raise ValueError(f"weights add up to {total:g}; at most 1 keeps the rate of false rollbacks below alpha")
+        return self
+
+
+class StageRule(Section):
+    """One step of the ramp, and what it must have seen before the next. Share 0 is shadow."""
+
+    share: Annotated[float, Field(ge=0, le=1)]
+    min_seconds: Annotated[float, Field(ge=0)]
+    min_requests: Natural  # served by the challenger in this stage
+    min_blocks: Natural  # closed in this stage
+    min_pairs: Natural  # matured since the rollout began
+
+
+class Rules(Section):
+    """`rollout.judge` of params.yaml."""
+
+    alpha: Level
+    weights: Weights
+    clip_range: (
+        Positive  # of a block's mean difference, 1 where rows are the unit; wide, or bad blocks count too little
+    )
+    rollback_range: Positive | None = None  # the same for the evidence for a rollback, where it is another
+    bets: Annotated[tuple[Level, ...], Field(min_length=1)] = BETS  # on blocks; the fewer are awaited, the larger
+    margin_share: Level  # delta: the loss that may be given up, as a share of the champion's
+    catastrophe_margin: Level  # M: mean difference of rows that no healthy pair shows
+    error_objective: Level
+    slow_margin: Annotated[float, Field(gt=1)]  # ratio of slow requests that may not be reached
+    split_alpha: Level
+    split_strength: Positive
+    min_pairs: Annotated[int, Field(ge=1)]
+    min_positives: Annotated[int, Field(ge=1)]
+    min_blocks: Natural  # 0 where rows are the unit
+    max_seconds: Positive  # after which the champion is kept
+    stages: Annotated[tuple[StageRule, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        shares = [stage.share for stage in self.stages]
+        if any(later <= earlier for earlier, later in pairwise(shares)):
+            raise ValueError(f"shares of the stages are {shares}; each must be larger than the one before")
+        return self
+
+
+class Judgement(BaseModel):
+    """What the judge answers, with the evidence that decided.
+
+    Attributes:
+        explanation: the rule that decided, what was seen, and every rule that would have applied else, in order.
+        rule: the rule that decided; `observed` and `bound` are its two sides (log E where the rule is a test).
+        log_e: log E of every part at this look.
+        bounds: anytime bounds of the mean difference of blocks (clipped to clip_range), each at level 1 - alpha.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    action: Action
+    rule: str
+    observed: float | None
+    bound: float | None
+    log_e: dict[str, float]
+    bounds: tuple[float, float]
+    stage: int
+    blocks: int
+    rows: int
+    next_step: str
+    explanation: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Ruling:
+    action: Action
+    rule: str
+    next_step: str
+    observed: float | None = None
+    bound: float | None = None
+
+
+def judge(evidence: Evidence, rules: Rules) -> Judgement:
+    """Answer ROLLBACK, HOLD, ADVANCE, PROMOTE or KEEP_CHAMPION; may be asked at any moment, as often as one likes."""
+    if evidence.exposure.stage >= len(rules.stages):
+        raise InvalidInput(f"stage {evidence.exposure.stage} is not one of the {len(rules.stages)} declared")
+    log_e = log_evidence(evidence, rules)
+    rulings = list(_rulings(evidence, rules, log_e))
+    first = rulings[0]
+    blocks = evidence.blocks
+    known = blocks.difference[np.isfinite(blocks.difference)]
+    reach = rules.clip_range
+    bounds = eprocess.difference_bounds(known, rules.alpha, reach, rules.bets)
+    mean = f"{np.clip(known, -reach, reach).mean():+.5f}" if len(known) else "unknown"
+    parts = ", ".join(f"{name} {value:+.2f}" for name, value in log_e.items())
+    explanation = (
+        f"{first.action} by {first.rule}: {first.next_step}",
+        f"mean difference {mean} over {len(known)} blocks, surely between {bounds[0]:+.5f} and {bounds[1]:+.5f}",
+        f"log E: {parts}",
+        *(f"else {ruling.action} by {ruling.rule}: {ruling.next_step}" for ruling in rulings[1:]),
+    )
+    return Judgement(
+        action=first.action,
+        rule=first.rule,
+        observed=first.observed,
+        bound=first.bound,
+        log_e=log_e,
+        bounds=bounds,
+        stage=evidence.exposure.stage,
+        blocks=len(blocks.ids),
+        rows=int(blocks.rows.sum()),
+        next_step=first.next_step,
+        explanation=explanation,
+    )
+
+
+def log_evidence(evidence: Evidence, rules: Rules) -> dict[str, float]:
+    """log E of every part: those against the challenger (H0 "no worse"), and those for it (H0 "not good enough").
+
+    A gate that cannot be tested has log E = 0, which never passes.
+    """
+    difference = evidence.blocks.difference[np.isfinite(evidence.blocks.difference)]
+    rows = evidence.differences[np.isfinite(evidence.differences)]
+    reach = rules.clip_range
+    against = {
+        "quality": eprocess.log_e_above(difference, 0.0, rules.rollback_range or reach, rules.bets),
+        "catastrophe": eprocess.log_e_above(rows, rules.catastrophe_margin),
+        "errors": eprocess.log_e_ratio(evidence.errors.share, evidence.errors.challenger),
+        "slow": eprocess.log_e_ratio(evidence.slow.share, evidence.slow.challenger),
+    }
+    weights = rules.weights.model_dump()
+    combined = logsumexp([against[part] for part in against], b=[weights[part] for part in against])
+    delta = rules.margin_share * evidence.champion_loss
+    return {
+        **against,
+        "combined": float(combined),
+        "split": eprocess.log_e_split(
+            ((stage.share, stage.challenger, stage.champion) for stage in evidence.split), rules.split_strength
+        ),
+        "not_inferior": eprocess.log_e_below(difference, delta, reach, rules.bets) if 0 < delta < reach else 0.0,
+        "error_objective": eprocess.log_e_rate_below(evidence.failures, evidence.trials, rules.error_objective),
+        "slow_margin": eprocess.log_e_ratio_below(evidence.slow.share, evidence.slow.challenger, rules.slow_margin),
+    }
+
+
+def _rulings(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterator[Ruling]:
+    """Every rule that applies, in order of precedence; the last always does."""
+    exposure, last = evidence.exposure, len(rules.stages) - 1
+    yield from _rollback(evidence, rules, log_e)
+    if exposure.elapsed > rules.max_seconds:  # before all that follows: time alone, or late evidence, never promotes
+        yield Ruling(
+            Action.KEEP_CHAMPION,
+            "time_limit",
+            "The time is up: keep the champion, end the rollout, and read below what was still missing.",
+            exposure.elapsed,
+            rules.max_seconds,
+        )
+    yield from _holds(evidence, rules, log_e)
+    missing = list(_exposure_missing(evidence, rules))
+    yield from missing
+    if exposure.stage < last:
+        if not missing:
+            share = rules.stages[exposure.stage + 1].share
+            yield Ruling(Action.ADVANCE, "exposure", f"Give the challenger {share:.0%} of the traffic.")
+        return
+    failing = list(_gates(evidence, rules, log_e))
+    yield from failing
+    if not missing and not failing:
+        yield Ruling(Action.PROMOTE, "gates", "Check that the champion is still the one judged against, and promote.")
+
+
+def _rollback(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterator[Ruling]:
+    for rule in ("nan_output", "out_of_range_output", "constant_output"):
+        if getattr(evidence.flags, rule):
+            yield Ruling(Action.ROLLBACK, rule, "Send all traffic to the champion and look at the challenger's graph.")
+    if log_e["combined"] >= (bound := -math.log(rules.alpha)):
+        weighted = {part: math.log(weight) + log_e[part] for part, weight in rules.weights.model_dump().items()}
+        worst = max(weighted, key=lambda part: weighted[part])
+        next_step = f"Send all traffic to the champion; most of the evidence is {worst}."
+        yield Ruling(Action.ROLLBACK, "combined_evidence", next_step, log_e["combined"], bound)
+
+
+def _holds(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterator[Ruling]:
+    if log_e["split"] >= (bound := -math.log(rules.split_alpha)):
+        next_step = "Find out where entities are lost between the split and the log; the comparison cannot be trusted."
+        yield Ruling(Action.HOLD, "sample_ratio", next_step, log_e["split"], bound)
+    if evidence.unknown:
+        next_step = f"{evidence.unknown} paired differences are no numbers: find the scores or labels that are missing."
+        yield Ruling(Action.HOLD, "unknown_differences", next_step, float(evidence.unknown), 0.0)
+    for rule, next_step in (
+        ("missing_data", "Fill in the predictions or labels that are missing, and judge again."),
+        ("stale_labels", "Find out why no labels arrive, and judge again."),
+        ("stale_decision", "Bring the routing plan and the decision together, and judge again."),
+        ("prediction_shift", "Let a person look at how the scores moved before going on."),
+    ):
+        if getattr(evidence.flags, rule):
+            yield Ruling(Action.HOLD, rule, next_step)
+
+
+def _exposure_missing(evidence: Evidence, rules: Rules) -> Iterator[Ruling]:
+    stage, exposure = rules.stages[evidence.exposure.stage], evidence.exposure
+    pairs = int(evidence.blocks.rows.sum())
+    for rule, observed, bound in (
+        ("stage_seconds", exposure.seconds, stage.min_seconds),
+        ("stage_requests", exposure.requests, stage.min_requests),
+        ("stage_blocks", exposure.blocks, stage.min_blocks),
+        ("stage_pairs", pairs, stage.min_pairs),
+    ):
+        if not observed >= bound:
+            yield _wait(rule, observed, bound)
+
+
+def _gates(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterator[Ruling]:
+    """What still stands between the challenger and a promotion, each at alpha on its own."""
+    blocks = evidence.blocks
+    for rule, observed, bound in (
+        ("min_pairs", int(blocks.rows.sum()), rules.min_pairs),
+        ("min_positives", int(blocks.positives.sum()), rules.min_positives),
+        ("min_blocks", len(blocks.ids), rules.min_blocks),
+    ):
+        if observed < bound:
+            yield _wait(rule, observed, bound)
+    for rule in ("not_inferior", "error_objective", "slow_margin"):
+        if not log_e[rule] >= -math.log(rules.alpha):
+            yield _wait(rule, log_e[rule], -math.log(rules.alpha))
+
+
+def _wait(rule: str, observed: float, bound: float) -> Ruling:
+    next_step = f"Wait for more evidence: {rule} is {observed:g} and must be at least {bound:g}."
+    return Ruling(Action.HOLD, rule, next_step, float(observed), float(bound))

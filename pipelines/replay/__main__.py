@@ -1,0 +1,61 @@
+"""Command line: `python -m pipelines.replay --start DAY --end DAY --server URL`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import sys
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+
+from pipelines.clock import ReplayClock
+from pipelines.context import build_context
+from pipelines.errors import FlightdeckError
+from pipelines.replay.driver import Counts, Replay
+from pipelines.replay.world import read_world
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m pipelines.replay", description=__doc__)
+    parser.add_argument("--params", metavar="FILE")
+    parser.add_argument("--home", metavar="DIR")
+    parser.add_argument("--start", type=date.fromisoformat, required=True, help="first local day")
+    parser.add_argument("--end", type=date.fromisoformat, required=True, help="day after the last, exclusive")
+    parser.add_argument("--server", required=True, metavar="URL", help="address of the model server")
+    parser.add_argument("--every", type=int, default=15, metavar="MINUTES", help="simulated time between ticks")
+    parser.add_argument("--while-rollout", action="store_true", help="stop when no rollout is in force any more")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        context = build_context(arguments.params, arguments.home)
+        window = context.window(arguments.start, arguments.end)
+        clock = ReplayClock(context.records.engine, context.usecase.name)
+        rollouts = context.records.rollouts(context.usecase.name)
+
+        def ended() -> bool:
+            plan = rollouts.plan()
+            return arguments.while_rollout and (plan is None or plan.challenger is None)
+
+        def tell(at: datetime, counts: Counts) -> None:
+            log.info(
+                "%s: %d requests, %d outcomes, %d rows pushed", at, counts.requests, counts.outcomes, counts.pushed
+            )
+
+        replay = Replay(read_world(context, window), clock, context.feast, arguments.server)
+        counts = replay.run(timedelta(minutes=arguments.every), ended, tell)
+    except FlightdeckError as error:
+        print(f"flightdeck: {error}", file=sys.stderr)
+        return error.exit_code
+    told = {"requests": counts.requests, "outcomes": counts.outcomes, "pushed": counts.pushed}
+    latency = {"median_ms": round(statistics.median(counts.milliseconds), 2)} if counts.milliseconds else {}
+    print(json.dumps({**told, **latency, "clock": clock.now().isoformat()}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Drives a running model server through a window: clock, features, requests, outcomes, in the order of events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from pipelines.errors import FlightdeckError, InvalidInput
+from pipelines.replay.world import Tick, World
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+    from pipelines.clock import ReplayClock
+
+PATIENCE = 30.0  # seconds to wait for a server that does not answer
+REFUSED = {400, 404, 409, 413, 422}
+
+
+@dataclass
+class Counts:
+    """What a replay did so far. Milliseconds are of whole HTTP calls, one a tick."""
+
+    requests: int = 0
+    outcomes: int = 0
+    pushed: int = 0
+    milliseconds: list[float] = field(default_factory=list)
+
+
+class Replay:
+    """A replay that may be stopped at any moment and started again: it goes on where its clock stands.
+
+    Requests carry ids, so one that was answered before is answered the same; outcomes sent twice count once.
+    """
+
+    def __init__(self, world: World, clock: ReplayClock, feast: FeatureStore, server: str) -> None:
+        self.world, self.clock, self.feast = world, clock, feast
+        self.http = httpx.Client(base_url=server, timeout=30, trust_env=False)
+        self.counts = Counts()
+
+    def run(
+        self,
+        every: timedelta,
+        until: Callable[[], bool] = lambda: False,
+        progress: Callable[[datetime, Counts], None] = lambda at, counts: None,
+    ) -> Counts:
+        """Play the window, or as much of it as happens before `until()` is true (asked once a simulated day).
+
+        Raises:
+            InvalidInput: if the clock stands after the window.
+            FlightdeckError: if the server refuses what it is sent, or stays away.
+        """
+        window = self.world.window
+        stands = self.clock.now()
+        if stands >= window.end_at:
+            raise InvalidInput(f"the replay's clock stands at {stands}, after the window's end {window.end_at}")
+        self.clock.advance(max(stands, window.start_at))
+        day = None
+        for tick in self.world.ticks(every, since=stands - every):
+            if day is not None and tick.at - day >= timedelta(1):
+                day = tick.at
+                progress(tick.at, self.counts)
+                if until():
+                    return self.counts
+            day = day or tick.at
+            self._play(tick)
+        self.clock.advance(window.end_at)
+        return self.counts
+
+    def _play(self, tick: Tick) -> None:
+        self.clock.advance(max(tick.at, self.clock.now()))
+        for name, rows in tick.features.items():
+            self.feast.write_to_online_store(name, df=rows)
+            self.counts.pushed += len(rows)
+        if tick.outcomes:
+            self._outcomes(tick)
+        if tick.requests:
+            started = time.perf_counter()
+            self._post("/v1/predictions", {"requests": tick.requests})
+            self.counts.milliseconds.append((time.perf_counter() - started) * 1000)
+            self.counts.requests += len(tick.requests)
+
+    def _outcomes(self, tick: Tick) -> None:
+        """Outcomes of predictions made before the replay began are unknown to the server, and that is no error."""
+        body = {"outcomes": [{"id": identity, "label": int(label)} for identity, label in tick.outcomes]}
+        answer = self._post("/v1/outcomes", body, accept={404})
+        self.counts.outcomes += sum(item["status"] == "recorded" for item in answer["outcomes"])
+
+    def _post(self, path: str, body: dict[str, Any], accept: set[int] | None = None) -> dict[str, Any]:
+        """Post until it is answered. A server that is away or busy is asked again for half a minute."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                answer = self.http.post(path, json=body)
+            except httpx.TransportError as error:
+                reason = repr(error)
+            else:
+                if answer.status_code < 300 or answer.status_code in (accept or ()):
+                    return dict(answer.json())
+                if answer.status_code in REFUSED:
+                    raise FlightdeckError(f"{path} refused the replay: {answer.status_code} {answer.text[:500]}")
+                reason = f"{answer.status_code} {answer.text[:200]}"
+            if time.monotonic() > deadline:
+                raise FlightdeckError(f"{path}: no answer for {PATIENCE:.0f} s ({reason}); is the model server up?")
+            time.sleep(0.2)

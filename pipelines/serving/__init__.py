@@ -1,0 +1,1 @@
+"""The model server: features, route, scores, log, answer. It needs no training library."""

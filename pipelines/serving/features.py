@@ -1,0 +1,194 @@
+"""The features of a call: one online read for all its rows and versions, then the request's own, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipelines.errors import InvalidInput
+from pipelines.online import read_online
+from pipelines.usecase import PREDICTED_AT, UseCase
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+Request = Mapping[str, Any]
+Arrays = tuple[NDArray[np.float32], NDArray[np.object_]]  # numeric and categorical inputs of a model
+MISSING, STALE = "missing", "stale"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one model reads.
+
+    Attributes:
+        numeric: its inputs, in order.
+        categorical: its inputs, in order.
+        refs: `view:feature` of the inputs that are stored; the others come from the request.
+        ttls: by view.
+        keys: join keys by view.
+    """
+
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+    refs: Mapping[str, str]
+    ttls: Mapping[str, timedelta | None]
+    keys: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One stored value of one row; None where it was missing or stale. `age` is None where there is none."""
+
+    value: Any
+    age: timedelta | None
+
+
+def needs_of(
+    store: FeatureStore, service: str, numeric: Sequence[str], categorical: Sequence[str], usecase: UseCase
+) -> Needs:
+    """What a model with these inputs, trained on a feature service, reads.
+
+    Raises:
+        InvalidInput: if the service is not registered, or a view wants a key that no request has.
+    """
+    from feast.errors import FeatureServiceNotFoundException
+
+    try:
+        projections = store.get_feature_service(service).feature_view_projections
+    except FeatureServiceNotFoundException:
+        raise InvalidInput(f"feature service {service!r} is not registered; run apply_features") from None
+    inputs = {*numeric, *categorical}
+    refs = {field.name: f"{view.name}:{field.name}" for view in projections for field in view.features}
+    refs = {name: ref for name, ref in refs.items() if name in inputs}
+    views = {ref.split(":")[0] for ref in refs.values()}
+    found = {view: store.get_feature_view(view) for view in sorted(views)}
+    keys = {name: tuple(view.join_keys) for name, view in found.items()}
+    lacking = {key for of_view in keys.values() for key in of_view} - set(usecase.request_columns)
+    if lacking:
+        raise InvalidInput(f"requests lack the keys {sorted(lacking)} of {service}; add them to request_columns")
+    return Needs(tuple(numeric), tuple(categorical), refs, {name: view.ttl for name, view in found.items()}, keys)
+
+
+def read_stored(
+    store: FeatureStore, needs: Sequence[Needs], requests: Sequence[Request], at: datetime
+) -> list[dict[str, Stored]]:
+    """By `view:feature`, for each request, what any of the models reads, judged at `at`.
+
+    One online read, or one more for every model that reads a feature of the same name from another view.
+    """
+    ttls = {view: ttl for need in needs for view, ttl in need.ttls.items()}
+    keys = {view: of_view for need in needs for view, of_view in need.keys.items()}
+    entities = _entities(sorted({key for of_view in keys.values() for key in of_view}), requests)
+    readable = {view for view, of_view in keys.items() if all(key in entities[0] for key in of_view)}
+    nothing = Stored(None, None)
+    stored = [{ref: nothing for need in needs for ref in need.refs.values()} for _ in requests]
+    for refs in _reads(needs, readable):
+        for row, request, found in zip(stored, requests, read_online(store, refs, entities, at, ttls), strict=True):
+            for ref in refs:
+                view, name = ref.split(":")
+                if all(request[key] is not None for key in keys[view]):
+                    row[ref] = Stored(found.values[name], found.ages[name])
+    return stored
+
+
+def _entities(keys: Sequence[str], requests: Sequence[Request]) -> list[dict[str, Any]]:
+    """The entity rows. Feast takes no empty key, so where one is empty another row's stands in, unless all are."""
+    anyone = {key: next((r[key] for r in requests if r[key] is not None), None) for key in keys}
+    used = [key for key in keys if anyone[key] is not None]
+    return [{key: anyone[key] if request[key] is None else request[key] for key in used} for request in requests]
+
+
+def _reads(needs: Sequence[Needs], views: set[str]) -> list[list[str]]:
+    """The references to these views in as few reads as possible; within one, no two have the same feature name."""
+    reads: list[dict[str, str]] = []
+    every = {(name, ref) for need in needs for name, ref in need.refs.items() if ref.split(":")[0] in views}
+    for name, ref in sorted(every):
+        room = next((read for read in reads if name not in read), None)
+        if room is None:
+            reads.append(room := {})
+        room[name] = ref
+    return [list(read.values()) for read in reads]
+
+
+def request_frame(usecase: UseCase, requests: Sequence[Request], at: datetime) -> pd.DataFrame:
+    """The requests as the examples of training have them, with the features that rest on them alone."""
+    frame = pd.DataFrame({name: [request[name] for request in requests] for name in usecase.request_columns})
+    return usecase.request_features(frame.assign(**{PREDICTED_AT: pd.Timestamp(at)}))
+
+
+def model_arrays(needs: Needs, own: pd.DataFrame, stored: Sequence[Mapping[str, Stored]]) -> Arrays:
+    """The inputs of one model: (N, n) float32 with NaN for missing, (N, m) strings with "" for missing.
+
+    Raises:
+        InvalidInput: if an input is neither stored nor made from the request, or is no number where it must be.
+    """
+    numeric = np.empty((len(own), len(needs.numeric)), dtype=np.float32)
+    for position, name in enumerate(needs.numeric):
+        values = [np.nan if _absent(value) else value for value in _values(needs, name, own, stored)]
+        try:
+            numeric[:, position] = values
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"input {name} is not a number ({error}); correct its declaration") from None
+    numeric[~np.isfinite(numeric)] = np.nan
+    categorical = np.empty((len(own), len(needs.categorical)), dtype=object)
+    for position, name in enumerate(needs.categorical):
+        categorical[:, position] = ["" if _absent(value) else str(value) for value in _values(needs, name, own, stored)]
+    return numeric, categorical
+
+
+def _values(needs: Needs, name: str, own: pd.DataFrame, stored: Sequence[Mapping[str, Stored]]) -> Sequence[Any]:
+    if name in needs.refs:
+        return [row[needs.refs[name]].value for row in stored]
+    if name not in own.columns:
+        raise InvalidInput(f"input {name} is neither stored nor a feature of the request; declare it")
+    return own[name].tolist()
+
+
+def _absent(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
+
+
+def logged_names(needs: Sequence[Needs]) -> list[dict[str, str]]:
+    """For each model, under which name each of its inputs is logged.
+
+    That is the input's own name, or `view:feature` where models read different views under one name.
+    """
+    sources: dict[str, set[str]] = {}
+    for need in needs:
+        for name in (*need.numeric, *need.categorical):
+            sources.setdefault(name, set()).add(need.refs.get(name, ""))
+    return [
+        {
+            name: name if len(sources[name]) == 1 else need.refs.get(name, name)
+            for name in (*need.numeric, *need.categorical)
+        }
+        for need in needs
+    ]
+
+
+def logged_values(names: Mapping[str, str], needs: Needs, arrays: Arrays) -> list[dict[str, Any]]:
+    """What a model read, a dict a row, under the names by which it is logged; None for what was missing."""
+    logged = [names[name] for name in (*needs.numeric, *needs.categorical)]
+    rows = zip(arrays[0].tolist(), arrays[1].tolist(), strict=True)
+    return [
+        dict(zip(logged, [*(None if v != v else v for v in numbers), *(v or None for v in strings)], strict=True))
+        for numbers, strings in rows
+    ]
+
+
+def absences(stored: Sequence[Mapping[str, Stored]]) -> dict[tuple[str, str], int]:
+    """How many values of each view were missing, and how many stale: by (view, MISSING or STALE)."""
+    counts: dict[tuple[str, str], int] = {}
+    for row in stored:
+        for ref, found in row.items():
+            if found.value is None:
+                kind = (ref.split(":")[0], MISSING if found.age is None else STALE)
+                counts[kind] = counts.get(kind, 0) + 1
+    return counts

@@ -1,0 +1,145 @@
+"""The routing plan in force and its models, loaded once and checked against their hashes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipelines.context import Context
+from pipelines.errors import CorruptData, FlightdeckError
+from pipelines.judge.split import serves_challenger
+from pipelines.records import Plan
+from pipelines.scorer import Scorer, load_scorer
+from pipelines.serving.features import Needs, needs_of
+from pipelines.serving.schemas import Refused
+
+log = logging.getLogger(__name__)
+AGAIN_AFTER = 5.0  # seconds until a model that could not be loaded is tried again
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model folder, in memory. `problem` says why it is not."""
+
+    uri: str
+    scorer: Scorer | None = None
+    needs: Needs | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Route:
+    """A plan with its models.
+
+    Attributes:
+        challenger: None outside a rollout.
+        problems: what keeps a version, or a newer plan, from serving.
+    """
+
+    plan: Plan
+    champion: Loaded
+    challenger: Loaded | None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def versions(self) -> dict[str, Loaded]:
+        """By registered version, champion first."""
+        found = {self.plan.champion: self.champion}
+        if self.challenger and self.plan.challenger:
+            found.setdefault(self.plan.challenger, self.challenger)
+        return found
+
+    @property
+    def loaded(self) -> dict[str, bool]:
+        """By registered version, whether it can score."""
+        return {version: not loaded.problem for version, loaded in self.versions.items()}
+
+    def assigned(self, entity: str) -> str:
+        """The version that answers this entity."""
+        plan = self.plan
+        if plan.challenger and serves_challenger(plan.rollout, entity, plan.share):
+            return plan.challenger
+        return plan.champion
+
+
+class Router:
+    """Routes by the plan in force. A plan whose champion cannot be loaded leaves the one before it serving."""
+
+    def __init__(self, context: Context, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._context, self._monotonic = context, monotonic
+        self._plans = context.records.rollouts(context.usecase.name)
+        self._lock = threading.Lock()
+        self._cache: dict[str, tuple[Loaded, float]] = {}
+        self._good: Route | None = None
+
+    def plan(self) -> Plan | None:
+        """The plan that is stored as in force."""
+        return self._plans.plan()
+
+    def route(self) -> Route:
+        """The route to serve by.
+
+        Raises:
+            Refused: 503 while there is no plan, or no plan's champion could be loaded.
+        """
+        plan = self.plan()
+        if plan is None:
+            raise Refused(503, "there is no routing plan yet; promote a first model, then ask again")
+        champion = self._load(plan.champion_uri)
+        if champion.problem:
+            problem = f"plan {plan.version}: champion {plan.champion}: {champion.problem}"
+            if self._good is None:
+                raise Refused(503, problem)
+            return Route(self._good.plan, self._good.champion, self._good.challenger, (problem,))
+        challenger = self._load(plan.challenger_uri) if plan.challenger and plan.challenger_uri else None
+        problems = (f"challenger {plan.challenger}: {challenger.problem}",) if challenger and challenger.problem else ()
+        route = Route(plan, champion, challenger, problems)
+        if self._good is None or self._good.plan.version < plan.version:
+            self._keep(route)
+            self._good = Route(plan, champion, challenger)
+        return route
+
+    def _load(self, uri: str) -> Loaded:
+        cached = self._cache.get(uri)
+        if cached and (not cached[0].problem or self._monotonic() < cached[1]):
+            return cached[0]
+        with self._lock:
+            cached = self._cache.get(uri)
+            if cached and (not cached[0].problem or self._monotonic() < cached[1]):
+                return cached[0]
+            loaded = self._read(uri)
+            if loaded.problem:
+                log.error("model %s cannot serve: %s", uri, loaded.problem)
+            self._cache = {**self._cache, uri: (loaded, self._monotonic() + AGAIN_AFTER)}
+        return loaded
+
+    def _read(self, uri: str) -> Loaded:
+        try:
+            scorer = load_scorer(self._context.data.store, uri, threads=1)
+            _ = scorer.session  # now, not at the first request
+            service = _service_of(scorer)
+            needs = needs_of(self._context.feast, service, scorer.numeric, scorer.categorical, self._context.usecase)
+        except FlightdeckError as error:
+            return Loaded(uri, problem=str(error))
+        except Exception as error:  # whatever a store or registry raises, the champion must go on
+            log.exception("model %s", uri)
+            return Loaded(uri, problem=f"{type(error).__name__}: {error}")
+        return Loaded(uri, scorer, needs)
+
+    def _keep(self, route: Route) -> None:
+        """Forget the models of plans that have passed."""
+        uris = {route.plan.champion_uri, route.plan.challenger_uri}
+        with self._lock:
+            self._cache = {uri: cached for uri, cached in self._cache.items() if uri in uris}
+
+
+def _service_of(scorer: Scorer) -> str:
+    try:
+        return str(scorer.model.card["training_set"]["feature_service"])
+    except (KeyError, TypeError):
+        raise CorruptData(
+            f"{scorer.model.uri}/model.json names no training_set.feature_service; train the model again"
+        ) from None

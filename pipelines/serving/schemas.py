@@ -1,0 +1,175 @@
+"""What clients send and get: envelopes, limits, and one way of saying what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic import create_model as make_model
+
+from pipelines.errors import FlightdeckError, InvalidInput
+from pipelines.usecase import UseCase
+
+Item = TypeVar("Item", bound=BaseModel)
+Identity = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+RESERVED = ("id", "requests")
+SAID = ("missing", "extra_forbidden", "value_error", "too_short", "too_long")  # messages that need no value
+SHOWN = 20  # problems listed in one refusal
+
+
+class Strict(BaseModel):
+    """JSON as it is written: no text for a number, no unknown keys, no NaN or infinity."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+def _zero_or_one(label: float) -> float:
+    if label not in (0.0, 1.0):
+        raise ValueError("a label is 0 or 1; send nothing while it is not known")
+    return label
+
+
+class Outcome(Strict):
+    """What came of a prediction."""
+
+    id: Identity
+    label: Annotated[float, AfterValidator(_zero_or_one)]
+
+
+class Answer(BaseModel):
+    """The answer to one request: by which version, under which routing plan."""
+
+    id: str
+    score: float
+    version: str
+    plan: int
+
+
+class Answers(BaseModel):
+    predictions: list[Answer]
+
+
+class Received(BaseModel):
+    """What became of one outcome."""
+
+    id: str
+    status: Literal["recorded", "repeated", "contradicts", "unknown"]
+
+
+class Receipts(BaseModel):
+    outcomes: list[Received]
+    error: str | None = None
+
+
+class Refused(FlightdeckError):
+    """A call that cannot be served as it is. Nothing was written.
+
+    Attributes:
+        status: of the HTTP response, 4xx or 503.
+        problems: of single items: item, field, problem.
+    """
+
+    def __init__(self, status: int, error: str, problems: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(error)
+        self.status, self.problems = status, list(problems)
+
+
+class Envelope(Generic[Item]):
+    """A body that holds one item, or many under `key`, up to a limit."""
+
+    def __init__(self, item: type[Item], key: str, limit: int) -> None:
+        self.item, self.key, self.limit = item, key, limit
+        many = Annotated[list[item], Field(min_length=1, max_length=limit)]  # type: ignore[valid-type]
+        self._many = make_model("Many", __base__=Strict, **{key: (many, ...)})  # type: ignore[call-overload]
+        either = Annotated[
+            Annotated[item, Tag("one")] | Annotated[self._many, Tag("many")],  # type: ignore[name-defined,valid-type]
+            Discriminator(self._kind),
+        ]
+        self._adapter: TypeAdapter[Any] = TypeAdapter(either)
+
+    def _kind(self, body: Any) -> str | None:
+        if not isinstance(body, dict):
+            return None
+        return "many" if self.key in body else "one"
+
+    def parse(self, body: bytes) -> list[Item]:
+        """The items of a body.
+
+        Raises:
+            Refused: 400 where it is not JSON, 422 where a value does not fit, naming item and field.
+        """
+        try:
+            found = self._adapter.validate_json(body)
+        except ValidationError as error:
+            raise self._refusal(error) from None
+        return [found] if isinstance(found, self.item) else list(getattr(found, self.key))
+
+    def _refusal(self, error: ValidationError) -> Refused:
+        faults = error.errors(include_url=False)
+        if faults[0]["type"] == "json_invalid":
+            return Refused(400, f"the body is not JSON: {faults[0]['msg'].removeprefix('Invalid JSON: ')}; correct it")
+        problems = [self._problem(fault) for fault in faults[:SHOWN]]
+        first, more = problems[0], len(faults) - 1
+        where = f"{self.key}[{first['item']}]: " if first["item"] is not None else ""
+        where += f"{first['field']}: " if first["field"] else ""
+        return Refused(422, f"{where}{first['problem']}" + (f"; and {more} more" if more else ""), problems)
+
+    def _problem(self, fault: Any) -> dict[str, Any]:
+        """Item (None in a body of one), field, and what to do."""
+        place, item = list(fault["loc"])[1:], None
+        if fault["loc"][:2] == ("many", self.key) and len(place) > 1:
+            item, place = place[1], place[2:]
+        got = "" if fault["type"] in SAID else f" (got {_shown(fault)})"
+        return {"item": item, "field": ".".join(str(part) for part in place), "problem": self._what(fault) + got}
+
+    def _what(self, fault: Any) -> str:
+        match fault["type"]:
+            case "union_tag_not_found":
+                return f'the body must be one object, or {{"{self.key}": [...]}}'
+            case "extra_forbidden":
+                beside = fault["loc"][0] == "many" and len(fault["loc"]) == 2
+                known = self.key if beside else ", ".join(self.item.model_fields)
+                return f"unknown key; remove it or correct its spelling ({known})"
+            case "missing":
+                return "is missing; send it"
+            case "too_short" if fault["loc"][-1] == self.key:
+                return "is empty; send at least one"
+            case "too_long" if fault["loc"][-1] == self.key:
+                return f"holds more than {self.limit}; send them in several calls"
+        return str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of the body, for the API's page."""
+        one = self.item.model_json_schema()
+        many = {"type": "array", "items": one, "minItems": 1, "maxItems": self.limit}
+        return {"anyOf": [one, {"type": "object", "properties": {self.key: many}, "required": [self.key]}]}
+
+
+def _shown(fault: Any) -> str:
+    try:
+        text = ascii(fault["input"])
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def prediction_envelope(usecase: UseCase, limit: int) -> Envelope[Any]:
+    """The envelope of the use case's requests, each with an optional `id` that makes the call repeatable.
+
+    Raises:
+        InvalidInput: if the use case's model has other fields than its `request_columns`, or a reserved one.
+    """
+    model = usecase.request_model()
+    fields = set(model.model_fields)
+    if fields != set(usecase.request_columns) or fields & set(RESERVED):
+        raise InvalidInput(
+            f"request_model of {usecase.name} has the fields {sorted(fields)}; it must have those of request_columns, "
+            f"{sorted(usecase.request_columns)}, none of them named {' or '.join(RESERVED)}"
+        )
+    request = make_model("Request", __base__=(model, Strict), id=(Identity | None, None))
+    return Envelope(request, "requests", limit)
+
+
+def outcome_envelope(limit: int) -> Envelope[Outcome]:
+    return Envelope(Outcome, "outcomes", limit)

@@ -1,0 +1,166 @@
+"""Waiting for the judge, and watching aliases: what the triggerer runs for the deployment DAG.
+
+The triggers import nothing of the steps until they run, and then in a thread: they poll SQL and MLflow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+log = logging.getLogger(__name__)
+TOLD = "told"  # in the asset's state store: the last change that was told
+
+
+class JudgeOperator(BaseOperator):
+    """Runs the step `judge_rollout`, and defers until its answer is something other than HOLD.
+
+    Args:
+        rollout: name of the rollout (a template field).
+        deadline_hours: of wall time since the DAG run began; then the judge is asked one last time.
+    """
+
+    template_fields = ("rollout",)
+
+    def __init__(
+        self, *, rollout: Any, stage: str, params_file: str, poll_seconds: float, deadline_hours: float, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self.rollout, self.stage, self.params_file = rollout, stage, params_file
+        self.poll_seconds, self.deadline_hours = poll_seconds, deadline_hours
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        return self._look(context, out_of_time=False)
+
+    def resume(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
+        return self._look(context, event["out_of_time"])
+
+    def _look(self, context: Any, out_of_time: bool) -> dict[str, Any]:
+        from pipelines.context import build_context
+        from pipelines.deployment.pulse import pulse
+        from pipelines.errors import InvalidInput, MissingData
+        from pipelines.steps import execute
+
+        about = build_context(self.params_file)
+        seen = pulse(self.rollout, about)  # before the judge looks: what comes in between wakes us again
+        given = {"rollout": self.rollout, "stage": self.stage, "out_of_time": out_of_time}
+        try:
+            answer = execute("judge_rollout", given, about)
+        except MissingData:
+            raise
+        except InvalidInput as error:
+            raise AirflowFailException(str(error)) from error
+        print(f"{answer['action']} at stage {self.stage}: {answer['rule']}", end="")
+        print(f", observed {answer['observed']}, bound {answer['bound']}" if answer["bound"] is not None else "")
+        print(f"{answer['blocks']} blocks, {answer['rows']} rows. {answer['reason']}")
+        print(f"Next: {answer['next_step']}")
+        if answer["action"] != "HOLD":
+            return answer
+        began = context["dag_run"].start_date or datetime.now(UTC)
+        deadline = began + timedelta(hours=self.deadline_hours)
+        trigger = PulseTrigger(self.params_file, self.rollout, seen, self.poll_seconds, deadline.isoformat())
+        self.defer(trigger=trigger, method_name="resume")
+
+
+class PulseTrigger(BaseTrigger):
+    """Fires when the pulse of a rollout is no longer `seen`, or the deadline (ISO, wall time) has passed."""
+
+    def __init__(self, params_file: str, rollout: str, seen: str, poll_seconds: float, deadline: str) -> None:
+        super().__init__()
+        self.params_file, self.rollout, self.seen = params_file, rollout, seen
+        self.poll_seconds, self.deadline = poll_seconds, deadline
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        names = ("params_file", "rollout", "seen", "poll_seconds", "deadline")
+        return "rollout.PulseTrigger", {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        about = None
+        while True:
+            late = datetime.now(UTC) >= datetime.fromisoformat(self.deadline)
+            try:
+                about = about or await asyncio.to_thread(_context, self.params_file)
+                if await asyncio.to_thread(_pulse, self.rollout, about) != self.seen or late:
+                    yield TriggerEvent({"out_of_time": late})
+                    return
+            except Exception as error:  # a database that is away comes back; the rollout must not end for it
+                log.warning("cannot look at rollout %s: %s", self.rollout, error)
+                if late:
+                    yield TriggerEvent({"out_of_time": True})
+                    return
+            await asyncio.sleep(self.poll_seconds)
+
+
+class AliasTrigger(BaseEventTrigger):
+    """Fires when a person sets an alias in MLflow: once a change, also for one made while nobody watched."""
+
+    def __init__(self, params_file: str, alias: str, poll_seconds: float) -> None:
+        super().__init__()
+        self.params_file, self.alias, self.poll_seconds = params_file, alias, poll_seconds
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        names = ("params_file", "alias", "poll_seconds")
+        return "rollout.AliasTrigger", {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        about, started = None, False
+        while True:
+            try:
+                about = about or await asyncio.to_thread(_context, self.params_file)
+                news = await asyncio.to_thread(_news, self.alias, about)
+                if news is None and not started:
+                    news = await self._untold(about)
+                started = True
+            except Exception as error:  # MLflow may be away for a while
+                log.warning("cannot look at alias %s: %s", self.alias, error)
+                news = None
+            if news is not None:
+                yield TriggerEvent(news)
+                await self._remember(news["change"])
+            await asyncio.sleep(self.poll_seconds)
+
+    async def _untold(self, about: Context) -> dict[str, Any] | None:
+        """A change that was noted, but perhaps told to nobody because the triggerer died in between."""
+        if self.asset_state_store is None:
+            return None
+        news = await asyncio.to_thread(_missed, self.alias, about)
+        told = await self.asset_state_store.aget(TOLD, 0)
+        return news if news is not None and news["change"] > int(told or 0) else None
+
+    async def _remember(self, change: int) -> None:
+        if self.asset_state_store is not None:
+            await self.asset_state_store.aset(TOLD, change)
+
+
+def _context(params_file: str) -> Context:
+    from pipelines.context import build_context
+
+    return build_context(params_file)
+
+
+def _pulse(rollout: str, about: Context) -> str:
+    from pipelines.deployment.pulse import pulse
+
+    return pulse(rollout, about)
+
+
+def _news(alias: str, about: Context) -> dict[str, Any] | None:
+    from pipelines.deployment.pulse import alias_news
+
+    return alias_news(alias, about)
+
+
+def _missed(alias: str, about: Context) -> dict[str, Any] | None:
+    from pipelines.deployment.pulse import missed_news
+
+    return missed_news(alias, about)

@@ -1,0 +1,261 @@
+"""The deployment DAG under simulated traffic, with a clock that a thread drives; and the watcher's trigger."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipelines.clock import ReplayClock
+from pipelines.context import Context, build_context
+from pipelines.steps import execute
+from tests.conftest import TOY
+from tests.rollouts import Score, home_with_versions, inverted, same, set_alias, traffic
+
+START = datetime(2024, 4, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return home_with_versions(tmp_path_factory.mktemp("deployment") / "home")
+
+
+@pytest.fixture
+def desk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    """A copy of the records and of MLflow's database; the models' files stay where they are."""
+    monkeypatch.setenv("FLIGHTDECK_CLOCK", "replay")
+    shutil.copytree(template, tmp_path / "home", ignore=shutil.ignore_patterns("data"))
+    context = build_context(TOY, tmp_path / "home")
+    clock(context).start(START)
+    return context
+
+
+def clock(context: Context) -> ReplayClock:
+    return ReplayClock(context.records.engine, "pumps")
+
+
+@contextmanager
+def replayed(context: Context, ours: Score) -> Iterator[None]:
+    """Traffic of one day after the other while a rollout has a stage in force, as fast as the judge follows."""
+    over = threading.Event()
+    own = build_context(TOY, context.settings.home)
+    rollouts = own.records.rollouts("pumps")
+
+    def replay() -> None:
+        while not over.wait(0.3):
+            plan = rollouts.plan()
+            if plan is not None and plan.stage:
+                traffic(own, clock(own).advance, 1, ours)
+
+    thread = threading.Thread(target=replay)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def champion_first(context: Context) -> None:
+    change = set_alias(context, "challenger", "1")
+    set_alias(context, "champion", "1")
+    execute("start_rollout", {"version": "1", "change": change, "actor": "test", "run": "first"}, context)
+    execute("finish_rollout", {"rollout": "first", "action": "promote", "reason": "first"}, context)
+
+
+def states(run: Any) -> dict[str, str]:
+    return {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
+
+
+def deploy(load: Callable[..., Any], desk: Context, **conf: Any) -> tuple[str, dict[str, str]]:
+    run = load(home=desk.settings.home).dags["pumps_deployment"].test(run_conf=conf)
+    return str(run.state), states(run)
+
+
+def test_they_serialize_with_their_watchers(load: Callable[..., Any]) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    for dag_id, alias in (("pumps_deployment", "challenger"), ("pumps_override", "champion")):
+        dag = load().dags[dag_id]
+        assert f"pumps_{alias}_watcher" in str(DagSerialization.to_dict(dag))
+
+
+def test_the_first_model_goes_straight_to_all_traffic(load: Callable[..., Any], desk: Context) -> None:
+    set_alias(desk, "challenger", "1")
+    set_alias(desk, "champion", "1")
+    state, tasks = deploy(load, desk)
+    assert state == "success" and tasks["finish"] == tasks["announce_champion"] == "success"
+    assert {tasks[name] for name in tasks if name.startswith("stage_") or name in ("roll_back", "fail_run")} == {
+        "skipped"
+    }
+    plan = desk.records.rollouts("pumps").plan()
+    assert plan is not None and (plan.champion, plan.challenger) == ("1", None)
+
+
+def test_an_equal_challenger_climbs_the_ramp_and_is_promoted(load: Callable[..., Any], desk: Context) -> None:
+    champion_first(desk)
+    with replayed(desk, same):
+        state, tasks = deploy(load, desk, version="2")
+    assert state == "success" and desk.models.aliases() == {"champion": "2", "previous": "1"}
+    assert {tasks[f"stage_{name}.judge"] for name in ("shadow", "25", "100")} == {"success"}
+    assert tasks["roll_back"] == tasks["fail_run"] == "skipped"
+    again, tasks = deploy(load, desk, version="2")
+    assert again == "success" and tasks["finish"] == "skipped" and tasks["go_on"] == "success"
+
+
+def test_an_inverted_challenger_is_rolled_back_and_the_run_succeeds(load: Callable[..., Any], desk: Context) -> None:
+    champion_first(desk)
+    with replayed(desk, inverted):
+        state, tasks = deploy(load, desk, version="2")
+    assert state == "success" and tasks["finish"] == "success" and tasks["announce_champion"] == "skipped"
+    assert tasks["stage_100.set_stage"] == "skipped"
+    assert desk.models.aliases() == {"champion": "1"}
+    assert desk.records.rollouts("pumps").ledger()[-1].action == "rollback"
+
+
+def test_a_failed_task_rolls_back_and_fails_the_run(
+    load: Callable[..., Any], desk: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion_first(desk)
+    desk.tracker.client.set_model_version_tag("pumps", "2", "sha256", "0" * 64)
+    state, tasks = deploy(load, desk, version="2")
+    assert state == "failed" and tasks["preflight"] == "failed" and tasks["roll_back"] == "success"
+    assert tasks["finish"] == "upstream_failed"
+    last = desk.records.rollouts("pumps").ledger()[-1]
+    assert (last.action, last.version) == ("rollback", "2") and desk.models.aliases() == {"champion": "1"}
+
+
+def test_an_override_switches_the_plan(load: Callable[..., Any], desk: Context) -> None:
+    champion_first(desk)
+    desk.models.set_alias("champion", "3")
+    run = load(home=desk.settings.home).dags["pumps_override"].test()
+    plan = desk.records.rollouts("pumps").plan()
+    assert run.state == "success" and plan is not None and plan.champion == "3"
+
+
+def plan_of(load: Callable[..., Any], *extras: dict[str, Any]) -> dict[str, Any]:
+    task = load().dags["pumps_deployment"].get_task("plan")
+    events = [
+        SimpleNamespace(timestamp=datetime(2024, 1, n + 1, tzinfo=UTC), extra=extra, asset=SimpleNamespace(name="a"))
+        for n, extra in enumerate(extras)
+    ]
+    run = SimpleNamespace(run_id="asset__1", conf={})
+    return dict(task.python_callable(triggering_asset_events={"a": events}, dag_run=run, params={"version": None}))
+
+
+def test_the_news_comes_from_training_or_from_the_watcher(load: Callable[..., Any]) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    training = {"version": "2", "change": 3, "as_of": "2024-04-01T00:00:00+00:00"}
+    watcher = {"from_trigger": True, "payload": {"alias": "challenger", "version": "1", "change": 4}}
+    planned = plan_of(load, training)
+    assert (planned["version"], planned["change"], planned["actor"]) == ("2", 3, "training")
+    planned = plan_of(load, training, watcher)
+    assert (planned["version"], planned["change"], planned["actor"]) == ("1", 4, "alias")
+    with pytest.raises(AirflowSkipException, match="no change of the alias"):
+        plan_of(load, {**training, "change": None})
+
+
+class Told:
+    """Airflow's state store of an asset."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        return self.values.get(key, default)
+
+    async def aset(self, key: str, value: Any) -> None:
+        self.values[key] = value
+
+
+@pytest.fixture
+def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
+    """What triggers fire in the seconds that they run, while something is done to the aliases."""
+    from rollout import AliasTrigger
+
+    monkeypatch.setenv("FLIGHTDECK_HOME", str(desk.settings.home))
+
+    def run(seconds: float, store: Told | None = None, triggers: int = 1, do: Any = None) -> list[Any]:
+        fired: list[Any] = []
+
+        async def follow() -> None:
+            trigger = AliasTrigger(str(TOY), "challenger", 0.05)
+            name, arguments = trigger.serialize()
+            assert name == "rollout.AliasTrigger" and AliasTrigger(**arguments).serialize() == trigger.serialize()
+            trigger.asset_state_store = store  # type: ignore[assignment]
+            async for event in trigger.run():
+                fired.append(event.payload)
+
+        async def main() -> None:
+            tasks = [asyncio.create_task(follow()) for _ in range(triggers)]
+            await asyncio.sleep(seconds / 2)
+            if do is not None:
+                await asyncio.to_thread(do)
+            await asyncio.sleep(seconds / 2)
+            for task in tasks:
+                assert not task.done(), "nothing that happens ends a watcher"
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run(main())
+        return fired
+
+    return run
+
+
+def test_the_watcher_tells_each_change_once(desk: Context, watch: Callable[..., list[Any]]) -> None:
+    store = Told()
+    set_alias(desk, "challenger", "1")
+    assert watch(2, store) == [], "what training set is no news"
+    told = watch(4, store, triggers=3, do=lambda: desk.models.set_alias("challenger", "2"))
+    assert told == [{"alias": "challenger", "version": "2", "change": 2}]
+    assert watch(2, store) == [], "nor is it after a restart"
+    desk.models.set_alias("challenger", "1")  # while Airflow is down
+    assert watch(2, store) == [{"alias": "challenger", "version": "1", "change": 3}], "an earlier version again"
+    desk.models.drop_alias("challenger", "1")
+    assert watch(2, store) == []
+    desk.models.set_alias("challenger", "1")
+    assert watch(2, store) == [{"alias": "challenger", "version": "1", "change": 5}]
+
+
+def test_a_change_that_was_noted_and_not_told_is_told_after_a_restart(
+    desk: Context, watch: Callable[..., list[Any]]
+) -> None:
+    desk.records.rollouts("pumps").note_alias("challenger", "2", "out-of-band")  # and then the triggerer died
+    desk.models.set_alias("challenger", "2")
+    assert watch(2, Told()) == [{"alias": "challenger", "version": "2", "change": 1}]
+    desk.records.rollouts("pumps").claim("challenger", 1, "a")
+    assert watch(2, Told()) == []
+
+
+def test_a_waiting_stage_wakes_when_something_happened_or_time_is_up(
+    desk: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.deployment.pulse import pulse
+    from rollout import PulseTrigger
+
+    monkeypatch.setenv("FLIGHTDECK_HOME", str(desk.settings.home))
+    champion_first(desk)
+    execute("start_rollout", {"version": "2", "actor": "test", "run": "a"}, desk)
+    execute("set_stage", {"rollout": "a", "stage": "shadow"}, desk)
+
+    async def first(deadline: str, seen: str) -> Any:
+        trigger = PulseTrigger(str(TOY), "a", seen, 0.05, deadline)
+        again = PulseTrigger(**trigger.serialize()[1])
+        return (await asyncio.wait_for(anext(again.run()), 2)).payload
+
+    seen = pulse("a", desk)
+    with pytest.raises(TimeoutError):
+        asyncio.run(first("2999-01-01T00:00:00+00:00", seen))
+    assert asyncio.run(first("2020-01-01T00:00:00+00:00", seen)) == {"out_of_time": True}
+    traffic(desk, clock(desk).advance, 2, same)
+    assert asyncio.run(first("2999-01-01T00:00:00+00:00", seen)) == {"out_of_time": False}

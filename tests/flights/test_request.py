@@ -1,0 +1,73 @@
+"""Requests about flights: every real one is accepted, what cannot be predicted is refused."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from pipelines.serving.schemas import Refused, prediction_envelope
+from pipelines.usecases.flights import USECASE
+from pipelines.windows import Window
+
+ENVELOPE = prediction_envelope(USECASE, 5000)
+SENT: dict[str, Any] = {
+    "carrier": "UA",
+    "flight": 1545,
+    "origin": "EWR",
+    "dest": "IAH",
+    "tailnum": "N14228",
+    "sched_dep_at": "2013-01-01T10:15:00+00:00",
+    "sched_arr_at": "2013-01-01T14:19:00+00:00",
+    "distance": 1400,
+}
+
+
+def parse(**changes: Any) -> Any:
+    return ENVELOPE.parse(json.dumps({**SENT, **changes}).encode())[0]
+
+
+def test_every_real_flight_is_a_request_of_its_day() -> None:
+    window = Window(date(2013, 3, 8), date(2013, 3, 12), USECASE.timezone)  # the clocks change
+    tables = {t.name: USECASE.read(t, window, None) for t in USECASE.tables if t.name in ("flights", "airports")}
+    examples = USECASE.examples(tables, window).to_pylist()
+    rows = [{name: example[name] for name in USECASE.request_columns} for example in examples]
+    requests = ENVELOPE.parse(json.dumps({"requests": rows}, default=datetime.isoformat).encode())
+    assert len(requests) == len(examples) > 3000
+    for request, example in zip(requests, examples, strict=True):
+        values = request.model_dump(exclude={"id"})
+        assert USECASE.block(values) == example["local_day"]
+        assert USECASE.split_key(values) == f"{example['carrier']}{example['flight']}"
+        assert values == {name: example[name] for name in USECASE.request_columns}
+
+
+def test_the_split_falls_back_where_there_is_no_number() -> None:
+    assert USECASE.split_key(parse().model_dump()) == "UA1545"
+    assert USECASE.split_key(parse(flight=None).model_dump()) == "N14228"
+    assert USECASE.split_key(parse(flight=None, tailnum=None).model_dump()) == "UA:EWR-IAH"
+
+
+def test_an_instant_is_understood_in_any_zone() -> None:
+    request = parse(sched_dep_at="2013-01-01T05:15:00-05:00")
+    assert request.sched_dep_at == datetime(2013, 1, 1, 10, 15, tzinfo=UTC) and request.sched_dep_at.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"origin": "SFO"}, "origin: no flight from there can be predicted; choose from EWR, JFK, LGA"),
+        ({"dest": "iah"}, "dest: "),
+        ({"sched_arr_at": SENT["sched_dep_at"]}, "sched_arr_at must lie after sched_dep_at"),
+        ({"sched_arr_at": "2013-01-03T14:19:00Z"}, "by at most 24 hours"),
+        ({"distance": 0}, "distance: "),
+        ({"flight": "1545"}, "flight: "),
+        ({"arr_delay": 3}, "arr_delay: unknown key"),
+        ({"carrier": None}, "carrier: "),
+    ],
+)
+def test_what_cannot_be_predicted_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused) as refused:
+        parse(**changes)
+    assert refused.value.status == 422 and said in str(refused.value)

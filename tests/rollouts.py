@@ -1,0 +1,101 @@
+"""A home with registered versions, and traffic that is simulated: for the tests of the rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.context import Context
+from pipelines.judge import serves_challenger
+from pipelines.records import Prediction
+from pipelines.registration.evaluation import read_evaluation
+from pipelines.registration.lineage import data_tags
+from pipelines.steps import execute
+from tests.synthetic import context_over, write_training_set
+
+
+def home_with_versions(home: Path) -> Path:
+    """Versions 1, 2 and 3 of one family, no alias, and no rollout."""
+    context = context_over(home)
+    for number, seed in (("r1", 1), ("r2", 7), ("r3", 9)):
+        uri = write_training_set(context, number, seed, rows=1500)
+        shared = {"training_set_uri": uri, "run": number}
+        made = execute("train", {**shared, "family": "mlp"}, context)
+        measured = execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context)
+        logged = execute("log_candidates", {"evaluation_uris": [measured["evaluation_uri"]]}, context)
+        evaluation, model = read_evaluation(context.data.store, measured["evaluation_uri"])
+        context.models.register(logged["runs"]["mlp"], data_tags(measured["evaluation_uri"], evaluation, model))
+    for alias in ("champion", "challenger"):
+        context.tracker.client.delete_registered_model_alias("pumps", alias)
+    return home
+
+
+def set_alias(context: Context, alias: str, version: str, actor: str = "training") -> int:
+    """An alias and its note, as registration makes them; the number of the change."""
+    context.models.set_alias(alias, version)
+    rollouts = context.records.rollouts("pumps")
+    return rollouts.note_alias(alias, version, actor) or (rollouts.alias(alias) or (0, ""))[0]
+
+
+Score = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def same(risk: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    return np.clip(risk + draw.normal(0, 0.02, len(risk)), 0, 1)
+
+
+def inverted(risk: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    return 1 - risk
+
+
+def shuffled(risk: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    return np.clip(0.35 + 0.3 * (draw.permutation(risk) - 0.5), 0, 1)
+
+
+def traffic(context: Context, advance: Any, days: int, ours: Score = same, a_day: int = 120, **changes: Any) -> None:
+    """Requests of some days under the plan in force, with their outcomes; `advance` moves the clock on."""
+    log = context.records.predictions("pumps")
+    for _ in range(days):
+        now = context.clock.now()
+        plan = context.records.rollouts("pumps").plan()
+        assert plan is not None
+        draw = np.random.default_rng(int(now.timestamp()) % 2**31)
+        risk = draw.beta(1, 2, a_day)
+        label = (draw.random(a_day) < risk).astype(float)
+        theirs, mine = same(risk, draw), ours(risk, draw)
+        made = []
+        for n in range(a_day):
+            at = now + timedelta(minutes=10 * n)
+            entity = f"pump {draw.integers(2000)}"
+            scores: dict[str, float | None] = {plan.champion: float(theirs[n])}
+            served = plan.champion
+            if plan.challenger is not None:
+                scores[plan.challenger] = float(mine[n])
+                served = plan.challenger if serves_challenger(plan.rollout, entity, plan.share) else served
+            prediction = Prediction(
+                f"{at.isoformat()}",
+                entity,
+                at.date(),
+                at,
+                {},
+                {},
+                {},
+                plan.version,
+                plan.share,
+                served,
+                scores[served],
+                scores,
+                {version: float(draw.gamma(4, 0.2)) for version in scores},
+                {},
+            )
+            made.append(replace(prediction, **{k: v(n, prediction) for k, v in changes.items()}))
+        log.append(made)
+        log.record_outcomes(
+            [(p.prediction_id, label[n], p.predicted_at + timedelta(hours=20)) for n, p in enumerate(made)]
+        )
+        advance(now + timedelta(days=1))

@@ -1,0 +1,119 @@
+"""A toy model server over what the chain made: two trained versions, a real online store, a clock that tests drive."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from starlette.testclient import TestClient
+
+from pipelines.clock import ReplayClock
+from pipelines.context import Context, build_context
+from pipelines.offline.frames import feature_frame, load_examples
+from pipelines.records import Plan, PredictionLog, Rollouts
+from pipelines.serving.app import create_app
+from tests.conftest import TOY, run_data, run_training
+
+START, END = date(2024, 3, 1), date(2024, 4, 20)  # features are known up to the end
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the chain left: model folders by version, and the last day's examples with their offline features."""
+
+    home: Path
+    models: dict[str, str]
+    examples: pd.DataFrame
+
+    @property
+    def at(self) -> datetime:
+        """The instant at which the last day's predictions were due."""
+        return self.examples.predicted_at.iloc[0].to_pydatetime()  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    home = tmp_path_factory.mktemp("served")
+    context = build_context(TOY, home)
+    data = run_data(context, START, END)
+    trained = run_training(context, END, "r1", data["snapshot"]["data_version"])
+    models = {str(number): model["model_uri"] for number, model in enumerate(trained["train"], start=1)}
+    examples = load_examples(context, context.window(END - timedelta(1), END))
+    return Made(home, models, feature_frame(context, examples, context.params.features.service))
+
+
+@dataclass
+class Deck:
+    """A running app with what it stands on."""
+
+    made: Made
+    context: Context
+    clock: ReplayClock
+    http: TestClient
+
+    @property
+    def rollouts(self) -> Rollouts:
+        return self.context.records.rollouts("pumps")
+
+    @property
+    def log(self) -> PredictionLog:
+        return self.context.records.predictions("pumps")
+
+    def plan(self, **changes: Any) -> Plan:
+        """Put the next plan in force: by default version 1 with 2 as a challenger that answers half."""
+        before = self.rollouts.plan()
+        models = {"champion_uri": self.made.models["1"], "challenger_uri": self.made.models["2"]}
+        first = Plan(1, "r", "50", "1", models["champion_uri"], "2", models["challenger_uri"], 0.5, self.clock.now())
+        plan = replace(before or first, version=before.version + 1 if before else 1, **changes)
+        assert self.rollouts.replace_plan(plan)
+        return plan
+
+    def ask(self, *requests: Any) -> list[dict[str, Any]]:
+        answer = self.http.post("/v1/predictions", json={"requests": list(requests)})
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["predictions"])
+
+    def metric(self, name: str, **labels: str) -> float:
+        registry = self.http.app.state.server.metrics.registry  # type: ignore[attr-defined]
+        return registry.get_sample_value(f"flightdeck_{name}", labels) or 0.0
+
+
+def reading(row: Any = None, **changes: Any) -> dict[str, Any]:
+    """A request: an example's, or one of pump 1."""
+    sent = {"pump": "1", "plant": "south", "load": 0.5, "read_at": "2024-04-19T05:30:00+00:00"}
+    if row is not None:
+        sent = {"pump": row.pump, "plant": row.plant, "load": row.load, "read_at": row.read_at.isoformat()}
+    return {**sent, **changes}
+
+
+@pytest.fixture
+def serve(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Deck]]:
+    """Starts the app over the session's home, or a private copy of it, with records of its own."""
+    monkeypatch.setenv("FLIGHTDECK_CLOCK", "replay")
+    monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
+    with ExitStack() as stack:
+
+        def start(own_home: bool = False) -> Deck:
+            home = shutil.copytree(made.home, tmp_path / "home") if own_home else made.home
+            context = build_context(TOY, home)
+            clock = ReplayClock(context.records.engine, "pumps")
+            clock.start(made.at)
+            http = stack.enter_context(TestClient(create_app(context), raise_server_exceptions=True))
+            return Deck(made, context, clock, http)
+
+        yield start
+
+
+@pytest.fixture
+def deck(serve: Callable[..., Deck]) -> Deck:
+    """A server with a plan in force."""
+    started = serve()
+    started.plan()
+    return started

@@ -1,0 +1,160 @@
+"""Whatever is sent, the answer says what to correct, and none is a 5xx."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines.serving.app import _read
+from pipelines.serving.schemas import Refused
+from tests.serving.conftest import Deck, reading
+
+GOOD = json.dumps(reading())
+BAD = {
+    "nothing": ("", 400, "not JSON"),
+    "half": (GOOD[:-5], 400, "not JSON"),
+    "no UTF-8": (b'{"pump": "\xff"}', 400, "not JSON"),
+    "half a character": ('{"pump": "\\ud800"}', 400, "not JSON"),
+    "deep": ("[" * 50_000, 400, "not JSON"),
+    "long number": (GOOD.replace("0.5", "9" * 6000), 400, "not JSON"),
+    "a list": (f"[{GOOD}]", 422, "must be one object"),
+    "null": ("null", 422, "must be one object"),
+    "empty batch": ('{"requests": []}', 422, "requests: is empty"),
+    "no list": ('{"requests": {}}', 422, "requests: should be a valid array"),
+    "item no object": ('{"requests": [3]}', 422, "requests[0]: should be an object"),
+    "beside a batch": (
+        f'{{"requests": [{GOOD}], "x": 1}}',
+        422,
+        "x: unknown key; remove it or correct its spelling (req",
+    ),
+    "missing key": (GOOD.replace('"pump": "1", ', ""), 422, "pump: is missing"),
+    "unknown key": (GOOD.replace("pump", "pmup"), 422, "more"),
+    "null key": (GOOD.replace('"1"', "null"), 422, "pump: should be a valid string"),
+    "number for text": (GOOD.replace('"1"', "1"), 422, "pump: should be a valid string (got 1)"),
+    "text for a number": (GOOD.replace("0.5", '"0.5"'), 422, "load: should be a valid number"),
+    "true for a number": (GOOD.replace("0.5", "true"), 422, "load: should be a valid number"),
+    "NaN": (GOOD.replace("0.5", "NaN"), 422, "load: should be a finite number"),
+    "infinity": (GOOD.replace("0.5", "-Infinity"), 422, "load: should be a finite number"),
+    "overflow": (GOOD.replace("0.5", "1e999"), 422, "load: should be a finite number"),
+    "unknown category": (GOOD.replace("south", "east"), 422, "plant: should be 'north' or 'south' (got 'east')"),
+    "no zone": (GOOD.replace("+00:00", ""), 422, "read_at: should have timezone info"),
+    "no instant": (GOOD.replace("2024-04-19T", "2024-13-19T"), 422, "read_at:"),
+    "a number for an instant": (GOOD.replace('"2024-04-19T05:30:00+00:00"', "17"), 422, "read_at:"),
+    "antiquity": (GOOD.replace("2024-", "0001-").replace("+00", "+14"), 422, "read_at:"),
+    "empty id": (GOOD.replace("{", '{"id": "", ', 1), 422, "id:"),
+    "long id": (GOOD.replace("{", f'{{"id": "{"x" * 129}", ', 1), 422, "id:"),
+    "control in id": (GOOD.replace("{", '{"id": "\\u0000", ', 1), 422, "id:"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_requests_are_refused_with_item_field_and_remedy(deck: Deck, name: str) -> None:
+    body, status, said = BAD[name]
+    answer = deck.http.post("/v1/predictions", content=body)
+    assert answer.status_code == status and said in answer.json()["error"], answer.text
+    assert deck.log.joined([1], deck.clock.now()) == []
+
+
+def test_one_bad_item_of_many_is_named_and_none_is_scored(deck: Deck) -> None:
+    items = [reading(id="a"), reading(id="b"), reading(id="c", plant="east")]
+    answer = deck.http.post("/v1/predictions", json={"requests": items})
+    assert answer.status_code == 422
+    (problem,) = answer.json()["problems"]
+    assert problem == {"item": 2, "field": "plant", "problem": "should be 'north' or 'south' (got 'east')"}
+    assert answer.json()["error"].startswith("requests[2]: plant: should be") and deck.log.get(["a", "b"]) == []
+
+
+def test_a_call_has_limits(serve: Callable[..., Deck], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLIGHTDECK_SERVING_MAX_BATCH", "3")
+    monkeypatch.setenv("FLIGHTDECK_SERVING_MAX_BYTES", "2000")
+    deck = serve()
+    deck.plan()
+    assert len(deck.ask(*[reading()] * 3)) == 3
+    many = deck.http.post("/v1/predictions", json={"requests": [reading()] * 4})
+    assert many.status_code == 422 and "holds more than 3" in many.json()["error"]
+    long = deck.http.post("/v1/predictions", content=GOOD + " " * 2000)
+    assert long.status_code == 413 and "longer than 2000 bytes" in long.json()["error"]
+
+
+def test_no_more_of_a_body_is_read_than_the_limit() -> None:
+    class Endless:
+        async def stream(self) -> AsyncIterator[bytes]:
+            while True:
+                yield b" " * 500
+
+    with pytest.raises(Refused, match="longer than 2000 bytes"):
+        asyncio.run(_read(Endless(), 2000))  # type: ignore[arg-type]
+
+
+def test_other_paths_and_methods_are_the_clients_mistake(deck: Deck) -> None:
+    assert deck.http.get("/v2/predictions").status_code == 404
+    assert deck.http.get("/v1/predictions").status_code == 405
+
+
+def test_an_outcome_is_recorded_repeated_contradicting_or_unknown(deck: Deck) -> None:
+    deck.ask(reading(id="a"), reading(id="b"))
+
+    def tell(*outcomes: tuple[str, Any]) -> tuple[int, list[str]]:
+        sent = [{"id": identity, "label": label} for identity, label in outcomes]
+        answer = deck.http.post("/v1/outcomes", json={"outcomes": sent} if len(sent) > 1 else sent[0])
+        assert (answer.status_code == 200) == ("error" not in answer.json())
+        return answer.status_code, [item["status"] for item in answer.json()["outcomes"]]
+
+    assert tell(("a", 1)) == (200, ["recorded"])
+    assert tell(("a", 1.0)) == (200, ["repeated"])
+    assert tell(("nobody", 1), ("b", 0)) == (404, ["unknown", "recorded"]), "the good ones are recorded"
+    assert tell(("a", 0), ("nobody", 1), ("b", 0)) == (409, ["contradicts", "unknown", "repeated"])
+    told = {row.prediction_id: (label, at) for row, label, at in deck.log.joined([1], deck.clock.now())}
+    assert told == {"a": (1.0, deck.clock.now()), "b": (0.0, deck.clock.now())}
+    counts = {arrival: deck.metric("outcomes_total", arrival=arrival) for arrival in ("recorded", "unknown")}
+    assert counts == {"recorded": 2, "unknown": 2}
+    assert b"flightdeck_outcomes_total" in deck.http.get("/metrics").content
+
+
+@pytest.mark.parametrize("label", ["0.5", "2", "-1", "true", '"1"', "null", "NaN"])
+def test_a_label_is_0_or_1(deck: Deck, label: str) -> None:
+    deck.ask(reading(id="a"))
+    body = f'{{"outcomes": [{{"id": "a", "label": 1}}, {{"id": "a", "label": {label}}}]}}'
+    answer = deck.http.post("/v1/outcomes", content=body)
+    assert answer.status_code == 422 and answer.json()["error"].startswith("outcomes[1]: label: ")
+    assert [label for _, label, _ in deck.log.joined([1], deck.clock.now())] == [None]
+
+
+def test_an_outcome_of_nothing_else(deck: Deck) -> None:
+    for body in ('{"id": "a"}', '{"id": "a", "label": 1, "known_at": "2024-01-01"}', '{"outcomes": []}', "[]"):
+        assert deck.http.post("/v1/outcomes", content=body).status_code == 422
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
+    max_leaves=8,
+)
+INSTANTS = st.datetimes().map(lambda at: at.isoformat()) | st.datetimes().map(lambda at: f"{at.isoformat()}+13:59")
+VALUES = JSON | INSTANTS | st.sampled_from(["1", "north", "south", 0.5, 1e308, -0.0, 10**30, "2024-04-19T05:30:00Z"])
+KEYS = st.sampled_from(["pump", "plant", "load", "read_at", "id", "label", "requests", "outcomes", "x"])
+ITEMS = st.dictionaries(KEYS, VALUES) | st.dictionaries(KEYS, VALUES, max_size=2).map(lambda some: reading(**some))
+BODIES = st.one_of(
+    st.binary(max_size=50),
+    JSON.map(lambda value: json.dumps(value).encode()),
+    ITEMS.map(lambda item: json.dumps(item).encode()),
+    st.lists(ITEMS, max_size=3).map(lambda items: json.dumps({"requests": items}).encode()),
+    st.lists(ITEMS, max_size=3).map(lambda items: json.dumps({"outcomes": items}).encode()),
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=st.sampled_from(["/v1/predictions", "/v1/outcomes"]), body=BODIES)
+def test_nothing_that_is_sent_is_the_servers_failure(deck: Deck, path: str, body: bytes) -> None:
+    answer = deck.http.post(path, content=body)
+    assert answer.status_code in (200, 400, 404, 409, 422), answer.text
+    assert answer.status_code == 200 or answer.json()["error"] or path == "/v1/outcomes"
+    if answer.status_code == 200 and path == "/v1/predictions":
+        ids = [item["id"] for item in answer.json()["predictions"]]
+        assert len(deck.log.get(ids)) == len(ids) > 0

@@ -1,0 +1,234 @@
+"""Predictions over HTTP: the same as offline, scored by both versions, logged before they are told."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.judge import serves_challenger
+from pipelines.scorer import load_scorer
+from tests.serving.conftest import Deck, reading
+
+
+def test_online_and_offline_say_the_same(deck: Deck) -> None:
+    examples = deck.made.examples
+    answers = deck.ask(*(reading(row) for row in examples.itertuples()))
+    logged = {row.prediction_id: row for row in deck.log.get([answer["id"] for answer in answers])}
+    rows = [logged[answer["id"]] for answer in answers]
+    assert len(rows) == len(examples) > 50
+    for version, uri in deck.made.models.items():
+        offline = load_scorer(deck.context.data.store, uri).score(examples)
+        np.testing.assert_allclose([row.scores[version] for row in rows], offline, atol=1e-5)
+        again = load_scorer(deck.context.data.store, uri).score(pd.DataFrame([dict(row.features) for row in rows]))
+        np.testing.assert_allclose([row.scores[version] for row in rows], again, atol=1e-7)
+    for row, answer, example in zip(rows, answers, examples.itertuples(), strict=True):
+        assert answer == {"id": row.prediction_id, "score": row.scores[row.served], "version": row.served, "plan": 1}
+        assert row.served == ("2" if serves_challenger("r", str(example.pump), 0.5) else "1")
+        assert (row.entity, row.block, row.predicted_at) == (example.pump, date(2024, 4, 19), deck.made.at)
+        assert set(row.features) == {"load", "hour", "heat_3d", "age", "plant"} and row.ages["heat_3d"] == 300
+        assert set(row.milliseconds) == {"1", "2"} and not row.errors and row.share == 0.5
+    assert {row.served for row in rows} == {"1", "2"}
+    assert deck.metric("predictions_total", version="1") + deck.metric("predictions_total", version="2") == len(rows)
+
+
+def test_a_server_counts_its_own_calls_and_no_other_ones(serve: Callable[..., Deck]) -> None:
+    decks = [serve(), serve()]  # over the same records
+    decks[0].plan()
+    for deck, rows in zip(decks, (3, 2), strict=True):
+        deck.ask(*[reading()] * rows)
+        assert deck.metric("predictions_total", version="1") + deck.metric("predictions_total", version="2") == rows
+        assert deck.metric("http_requests_total", endpoint="predictions", status="200") == 1
+        assert deck.metric("http_request_seconds_bucket", endpoint="predictions", le="+Inf") == 1
+        for version in ("1", "2"):
+            assert deck.metric("scoring_seconds_count", version=version) == rows
+        assert deck.metric("routing_plan") == 1
+
+
+def test_one_request_is_answered_as_a_list_of_one(deck: Deck) -> None:
+    answer = deck.http.post("/v1/predictions", json=reading())
+    assert answer.status_code == 200 and len(answer.json()["predictions"]) == 1
+
+
+def test_freshness_is_judged_by_the_clock(deck: Deck) -> None:
+    def ask() -> Any:
+        (answer,) = deck.ask(reading())
+        return deck.log.get([answer["id"]])[0]
+
+    assert ask().features["heat_3d"] is not None
+    deck.clock.advance(deck.made.at + timedelta(days=1, hours=23))
+    assert ask().features["heat_3d"] is not None
+    deck.clock.advance(deck.made.at + timedelta(days=2))
+    late = ask()
+    assert late.features["heat_3d"] is None and late.ages["heat_3d"] == 2 * 86400 + 300
+    assert late.features["age"] is not None, "what never expires stays"
+    assert deck.metric("features_stale_total", view="pump_heat") == 1
+    deck.clock.start(deck.made.at - timedelta(days=1))
+    early = ask()
+    assert early.features["heat_3d"] is None, "known only later"
+    assert deck.metric("features_stale_total", view="pump_heat") == 2
+    assert deck.metric("features_missing_total", view="pump_heat") == 0
+
+
+def test_an_entity_that_nothing_is_known_of_is_scored_and_counted(deck: Deck) -> None:
+    (answer,) = deck.ask(reading(pump="9999", load=None))
+    (row,) = deck.log.get([answer["id"]])
+    assert row.features == {"load": None, "hour": 7.0, "heat_3d": None, "age": None, "plant": "south"}
+    assert row.ages == {"heat_3d": None, "age": None} and 0 <= answer["score"] <= 1
+    assert deck.metric("features_missing_total", view="pump_heat") == 1
+    assert deck.metric("features_missing_total", view="pump_maker") == 1
+
+
+def test_asked_again_with_its_id_a_request_gets_its_first_answer(deck: Deck) -> None:
+    first = deck.ask(reading(id="a"), reading(id="b", pump="2"))
+    deck.plan(share=1.0)
+    deck.clock.advance(deck.made.at + timedelta(days=3))
+    again = deck.ask(reading(id="b", pump="2"), reading(id="c"), reading(id="a"))
+    assert [again[2], again[0]] == first and again[1]["plan"] == 2
+    assert len(deck.log.joined([1, 2], deck.clock.now())) == 3
+
+
+def test_an_id_of_another_request_is_refused_and_nothing_logged(deck: Deck) -> None:
+    deck.ask(reading(id="a"))
+    other = deck.http.post("/v1/predictions", json={"requests": [reading(id="new"), reading(id="a", load=9.0)]})
+    assert other.status_code == 409 and "'a' was used for another request" in other.json()["error"]
+    twice = deck.http.post("/v1/predictions", json={"requests": [reading(id="new"), reading(id="new")]})
+    assert twice.status_code == 422 and "stands twice" in twice.json()["error"]
+    assert deck.log.get(["new"]) == []
+
+
+def broken(deck: Deck, tmp_path: Path, name: str, change: Callable[[Path], Any]) -> str:
+    """A copy of version 2 with something wrong."""
+    folder = shutil.copytree(deck.made.models["2"], tmp_path / name)
+    change(folder)
+    return str(folder)
+
+
+def test_where_the_assigned_version_fails_the_other_answers(deck: Deck, tmp_path: Path) -> None:
+    def wants_more(folder: Path) -> None:
+        card = (folder / "model.json").read_text()
+        (folder / "model.json").write_text(card.replace('"load"', '"pressure"'))
+
+    deck.plan(share=1.0, challenger_uri=broken(deck, tmp_path, "wants", wants_more))
+    (answer,) = deck.ask(reading())
+    (row,) = deck.log.get([answer["id"]])
+    assert (row.served, row.score) == ("1", row.scores["1"]) and row.scores["2"] is None
+    assert "pressure" in row.errors["2"] and deck.metric("version_errors_total", version="2") == 1
+    deck.plan(champion_uri=broken(deck, tmp_path, "both", wants_more), challenger=None)
+    nobody = deck.http.post("/v1/predictions", json=reading(id="x"))
+    assert nobody.status_code == 503 and "could not be scored" in nobody.json()["error"]
+    assert deck.log.get(["x"]) == []
+
+
+def test_a_challenger_that_cannot_be_loaded_leaves_the_champion_serving(deck: Deck, tmp_path: Path) -> None:
+    def altered(folder: Path) -> None:
+        (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b"x")
+
+    for name, change in (("altered", altered), ("gone", shutil.rmtree)):
+        deck.plan(share=1.0, challenger_uri=broken(deck, tmp_path, name, change))
+        (answer,) = deck.ask(reading())
+        assert answer["version"] == "1"
+        ready = deck.http.get("/readyz")
+        assert ready.status_code == 200 and ready.json()["loaded"] == {"1": True, "2": False}
+        assert "challenger 2" in ready.json()["problems"][0]
+        assert deck.metric("model_loaded", version="2") == 0 and deck.metric("model_loaded", version="1") == 1
+    deck.plan(share=1.0, challenger_uri=deck.made.models["2"])
+    assert deck.ask(reading())[0]["version"] == "2"
+
+
+def test_a_champion_that_cannot_be_loaded_leaves_the_plan_before_it_in_force(deck: Deck, tmp_path: Path) -> None:
+    before = deck.ask(reading())[0]
+    deck.plan(champion="3", champion_uri=str(tmp_path / "nowhere"), challenger=None, challenger_uri=None)
+    assert {key: deck.ask(reading())[0][key] for key in ("version", "plan", "score")} == {
+        key: before[key] for key in ("version", "plan", "score")
+    }
+    ready = deck.http.get("/readyz").json()
+    assert ready["plan"] == 1 and "plan 2: champion 3" in ready["problems"][0]
+    assert deck.http.get("/v1/rollout").json()["plan"]["version"] == 2
+
+
+def test_versions_on_other_feature_services_are_both_read_and_logged(
+    serve: Callable[..., Deck], tmp_path: Path
+) -> None:
+    from feast import FeatureService, FeatureView, Field, FileSource
+    from feast.types import Float32, String
+
+    deck = serve(own_home=True)
+    feast = deck.context.feast
+    source = FileSource(name="pump_heat_2", path="features/pump_heat", timestamp_field="known_at")
+    patient = FeatureView(
+        name="pump_heat_2",
+        entities=[feast.get_entity("pump")],
+        ttl=timedelta(days=10),
+        schema=[Field(name="pump", dtype=String), Field(name="heat_3d", dtype=Float32)],
+        source=source,
+    )
+    feast.apply(
+        [patient, FeatureService(name="pump_service_v2", features=[patient, feast.get_feature_view("pump_maker")])]
+    )
+    feast.materialize(deck.made.at - timedelta(days=9), deck.made.at, ["pump_heat_2"])
+    folder = shutil.copytree(deck.made.models["2"], tmp_path / "v2")
+    card = (folder / "model.json").read_text()
+    (folder / "model.json").write_text(card.replace("pump_service_v1", "pump_service_v2"))
+
+    deck.plan(challenger_uri=str(folder))
+    deck.clock.advance(deck.made.at + timedelta(days=3))
+    (answer,) = deck.ask(reading())
+    (row,) = deck.log.get([answer["id"]])
+    assert set(row.features) == {"load", "hour", "pump_heat:heat_3d", "pump_heat_2:heat_3d", "age", "plant"}
+    assert row.features["pump_heat:heat_3d"] is None and row.features["pump_heat_2:heat_3d"] is not None
+    assert not row.errors and set(row.scores) == {"1", "2"}
+
+
+def test_until_there_is_a_plan_the_server_lives_but_is_not_ready(serve: Callable[..., Deck]) -> None:
+    deck = serve()
+    assert deck.http.get("/healthz").status_code == 200
+    assert deck.http.get("/v1/rollout").json() == {"plan": None}
+    for answer in (deck.http.get("/readyz"), deck.http.post("/v1/predictions", json=reading())):
+        assert answer.status_code == 503 and "no routing plan" in answer.text
+    deck.plan(champion_uri="nowhere", challenger=None)
+    assert deck.http.get("/readyz").status_code == 503
+    deck.plan(champion_uri=deck.made.models["1"])
+    assert deck.http.get("/readyz").json() == {"ready": True, "plan": 2, "loaded": {"1": True}, "problems": []}
+
+
+@pytest.mark.parametrize("place", ["records", "registry", "online"])
+def test_a_database_that_does_not_answer_is_503_and_nothing_is_half_logged(
+    serve: Callable[..., Deck], place: str
+) -> None:
+    import sqlite3
+
+    import sqlalchemy as sa
+
+    deck = serve(own_home=place != "records")
+    deck.plan()
+    deck.ask(reading(id="before"))
+    if place == "records":
+        sa.event.listen(deck.context.records.engine, "connect", lambda c, _: c.execute("pragma busy_timeout = 50"))
+        deck.context.records.engine.dispose()
+        path = deck.context.records.engine.url.database
+        holder = sqlite3.connect(str(path), isolation_level=None)
+        holder.execute("begin immediate")
+    else:
+        settings = deck.context.settings
+        file = settings.registry("pumps") if place == "registry" else settings.online_path("pumps")
+        Path(file.removeprefix("sqlite:///")).write_bytes(b"no database" * 1000)
+    if place != "registry":  # predictions go on with the registry that Feast has in memory
+        answer = deck.http.post("/v1/predictions", json={"requests": [reading(id="a"), reading(id="b")]})
+        assert answer.status_code == 503 and "unavailable" in answer.json()["error"], answer.text
+        assert answer.headers["retry-after"] == "1"
+    if place == "records":
+        outcome = deck.http.post("/v1/outcomes", json={"id": "before", "label": 1})
+        assert outcome.status_code == 503
+        holder.execute("rollback")
+        assert len(deck.ask(reading(id="a"), reading(id="b"))) == 2
+    else:
+        assert deck.log.get(["a", "b"]) == []
+    if place == "registry":
+        assert deck.http.get("/readyz").status_code == 503

@@ -1,0 +1,159 @@
+"""The server as a process of its own: what it imports, what outlives it, and two of them at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pipelines.clock import ReplayClock
+from pipelines.context import Context, build_context
+from pipelines.records import Plan
+from tests.conftest import ROOT, TOY
+from tests.serving.conftest import Made, reading
+
+TRAINING = {"torch", "sklearn", "mlflow", "great_expectations", "evidently", "airflow", "skl2onnx", "onnx"}
+
+
+@pytest.fixture
+def context(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    """A plan and a clock, in records of their own."""
+    monkeypatch.setenv("FLIGHTDECK_CLOCK", "replay")
+    monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
+    context = build_context(TOY, made.home)
+    ReplayClock(context.records.engine, "pumps").start(made.at)
+    models = made.models
+    context.records.rollouts("pumps").replace_plan(Plan(1, "r", "50", "1", models["1"], "2", models["2"], 0.5, made.at))
+    return context
+
+
+@contextmanager
+def server(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server on a free port, ready; killed in the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "pipelines.serving", "--params", str(TOY), "--home", str(home)]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "FLIGHTDECK_SERVING_PORT": str(port)})
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert process.poll() is None, "the server has ended"
+            try:
+                if httpx.get(f"{url}/readyz", trust_env=False).status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield process, url
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ask_on(url: str, name: str, acknowledged: list[str], until: Callable[[], bool], size: int = 3) -> None:
+    """Send batches with ids, and keep those that were acknowledged."""
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as http:
+        number = 0
+        while not until():
+            ids = [f"{name}-{number}-{n}" for n in range(size)]
+            number += 1
+            try:
+                answer = http.post("/v1/predictions", json={"requests": [reading(id=identity) for identity in ids]})
+            except httpx.TransportError:
+                return
+            assert answer.status_code == 200, answer.text
+            assert [item["id"] for item in answer.json()["predictions"]] == ids
+            acknowledged += ids
+
+
+def test_a_killed_server_has_logged_whatever_it_acknowledged(made: Made, context: Context) -> None:
+    acknowledged: list[str] = []
+    with server(made.home) as (process, url):
+        threads = [threading.Thread(target=ask_on, args=(url, f"t{n}", acknowledged, lambda: False)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        while len(acknowledged) < 200:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        for thread in threads:
+            thread.join(timeout=60)
+    rows = context.records.predictions("pumps").joined([1], made.at)
+    assert set(acknowledged) <= {row.prediction_id for row, _, _ in rows} and len(rows) % 3 == 0
+    assert all(set(row.scores) == {"1", "2"} for row, _, _ in rows)
+    with server(made.home) as (_, url):
+        again = httpx.post(f"{url}/v1/predictions", json=reading(id=acknowledged[-1]), trust_env=False).json()
+        logged = context.records.predictions("pumps").get([acknowledged[-1]])[0]
+        assert again["predictions"][0]["score"] == logged.score
+
+
+def test_two_servers_share_a_database(made: Made, context: Context) -> None:
+    acknowledged: list[str] = []
+    contended: list[dict[str, Any]] = []
+    ends = time.monotonic() + 3
+
+    def same(url: str) -> None:
+        for n in range(30):
+            sent = reading(id=f"same-{n}")
+            contended.append(httpx.post(f"{url}/v1/predictions", json=sent, trust_env=False, timeout=30).json())
+
+    with ExitStack() as stack:
+        urls = [stack.enter_context(server(made.home))[1] for _ in range(2)]
+        ends = time.monotonic() + 3
+        work = [
+            threading.Thread(target=ask_on, args=(url, f"s{n}", acknowledged, lambda: time.monotonic() > ends))
+            for n, url in enumerate(urls * 2)
+        ] + [threading.Thread(target=same, args=(url,)) for url in urls]
+        for thread in work:
+            thread.start()
+        for thread in work:
+            thread.join(timeout=120)
+    logged = {row.prediction_id for row, _, _ in context.records.predictions("pumps").joined([1], made.at)}
+    assert set(acknowledged) | {f"same-{n}" for n in range(30)} == logged
+    assert {item["id"].partition("-")[0] for answer in contended for item in answer["predictions"]} == {"same"}
+    assert len(contended) == 60
+
+
+SERVED = """
+import sys
+from starlette.testclient import TestClient
+from pipelines.context import build_context
+from pipelines.serving.app import create_app
+with TestClient(create_app(build_context({toy!r}, {home!r}))) as http:
+    answer = http.post("/v1/predictions", json={request!r})
+    assert answer.status_code == 200, answer.text
+    assert http.post("/v1/outcomes", json={{"id": "a", "label": 1}}).status_code == 200
+    assert http.get("/metrics").status_code == http.get("/readyz").status_code == 200
+print(*sys.modules)
+"""
+
+
+def test_a_server_that_has_served_needs_no_training_library_and_no_step(made: Made, context: Context) -> None:
+    script = SERVED.format(toy=str(TOY), home=str(made.home), request=reading(id="a"))
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    modules = done.stdout.split("\n")[-2].split()
+    assert not TRAINING & {name.partition(".")[0] for name in modules}
+    steps = ("ingestion", "validation", "features", "training", "registration", "monitoring", "tracking", "steps")
+    assert not {f"pipelines.{folder}" for folder in steps} & set(modules)
+
+
+def test_torch_is_left_out_of_nothing_but_the_import_of_feast() -> None:
+    script = (
+        "from pipelines.serving.imports import torch_left_out\n"
+        "with torch_left_out():\n"
+        "    try:\n        import torch\n        raise SystemExit(1)\n    except ImportError: pass\n"
+        "import importlib.util, sys\n"
+        "assert importlib.util.find_spec('torch') and 'torch' not in sys.modules\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0

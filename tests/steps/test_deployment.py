@@ -1,0 +1,512 @@
+"""The rollout's steps over real models, SQLite records and SQLite MLflow, with traffic that is simulated."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.context import Context
+from pipelines.deployment.pulse import alias_news, missed_news, pulse
+from pipelines.errors import CheckFailed, InvalidInput, MissingData
+from pipelines.params import load_params
+from pipelines.records import Plan
+from pipelines.settings import Settings
+from pipelines.steps import execute
+from tests.conftest import TOY
+from tests.rollouts import Score, home_with_versions, inverted, same, set_alias, shuffled
+from tests.rollouts import traffic as simulated
+from tests.synthetic import INPUTS, small_params
+
+START = datetime(2024, 4, 1, tzinfo=UTC)
+STAGES = ("shadow", "25", "100")
+MATURITY = timedelta(days=1)
+
+
+class Clock:
+    def __init__(self, now: datetime) -> None:
+        self.at = now
+
+    def now(self) -> datetime:
+        return self.at
+
+    def advance(self, **by: float) -> None:
+        self.at += timedelta(**by)
+
+
+def open_context(home: Path, mlflow: str | None = None) -> Context:
+    params = small_params().model_copy(update={"rollout": load_params(TOY).rollout})
+    usecase: Any = SimpleNamespace(
+        name="pumps", slices=("kind",), timezone="UTC", model_inputs=INPUTS, maturity=MATURITY
+    )
+    context = Context(Settings(home=home, **({"mlflow_uri": mlflow} if mlflow else {})), params, usecase)
+    context.__dict__["clock"] = Clock(START)
+    return context
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return home_with_versions(tmp_path_factory.mktemp("deployment") / "home")
+
+
+@pytest.fixture
+def desk(template: Path, tmp_path: Path) -> Context:
+    """The template's home, put back as it was."""
+    kept = template.with_name("kept")
+    if not kept.exists():
+        shutil.copytree(template, kept)
+    shutil.rmtree(template)
+    shutil.copytree(kept, template)
+    database = shutil.copy(template / "mlflow" / "mlflow.db", tmp_path)
+    return open_context(template, f"sqlite:///{database}")
+
+
+def clock(context: Context) -> Clock:
+    return context.__dict__["clock"]  # type: ignore[no-any-return]
+
+
+def start(context: Context, version: str = "2", run: str = "a", **changes: Any) -> dict[str, Any]:
+    return execute("start_rollout", {"version": version, "actor": "test", "run": run, **changes}, context)
+
+
+def finish(context: Context, action: str, run: str = "a", **changes: Any) -> dict[str, Any]:
+    return execute("finish_rollout", {"rollout": run, "action": action, "reason": "because", **changes}, context)
+
+
+def stage(context: Context, name: str, run: str = "a") -> dict[str, Any]:
+    return execute("set_stage", {"rollout": run, "stage": name}, context)
+
+
+def look(context: Context, name: str, run: str = "a", **changes: Any) -> dict[str, Any]:
+    return execute("judge_rollout", {"rollout": run, "stage": name, **changes}, context)
+
+
+def champion_first(context: Context) -> None:
+    """Version 1 as the first champion."""
+    change = set_alias(context, "challenger", "1")
+    set_alias(context, "champion", "1")
+    assert start(context, "1", "first", change=change)["direct"]
+    assert finish(context, "promote", "first")["champion"] == "1"
+
+
+def in_force(context: Context) -> Plan:
+    plan = context.records.rollouts("pumps").plan()
+    assert plan is not None
+    return plan
+
+
+def traffic(context: Context, days: int, *given: Any, **changes: Any) -> None:
+    simulated(context, lambda to: setattr(clock(context), "at", to), days, *given, **changes)
+
+
+def ramp(context: Context, ours: Score = same, days: int = 40, **changes: Any) -> dict[str, Any]:
+    """A whole rollout of version 2, looked at after every day; gives the answer that ended it."""
+    change = set_alias(context, "challenger", "2")
+    assert start(context, change=change)["proceed"]
+    for name in STAGES:
+        assert stage(context, name)["in_force"]
+        answer = look(context, name)
+        while answer["action"] == "HOLD" and days:
+            traffic(context, 1, ours, **changes)
+            days -= 1
+            answer = look(context, name)
+        if answer["action"] != "ADVANCE":
+            return answer
+    raise AssertionError("the last stage cannot advance")
+
+
+def end(context: Context, answer: dict[str, Any]) -> dict[str, Any]:
+    ending = {"PROMOTE": "promote", "ROLLBACK": "rollback", "KEEP_CHAMPION": "keep", "ABORT": "abort"}
+    return finish(context, ending[answer["action"]], decision_id=answer["decision_id"], reason=answer["reason"])
+
+
+def test_the_first_model_goes_straight_to_all_traffic(desk: Context) -> None:
+    champion_first(desk)
+    plan = in_force(desk)
+    assert (plan.champion, plan.challenger, plan.share, plan.stage) == ("1", None, 0.0, "")
+    assert desk.models.aliases() == {"champion": "1"}
+    assert [(e.action, e.version, e.share) for e in desk.records.rollouts("pumps").ledger()] == [
+        ("start", "1", 0.0),
+        ("promote", "1", 1.0),
+    ]
+    assert desk.models.resolve(version="1").tags["rollout.verdict"] == "promote"  # type: ignore[union-attr]
+    for alias in ("challenger", "champion"):
+        assert alias_news(alias, desk) is None, "what the chain sets itself is no news"
+
+
+def test_an_equal_model_is_promoted(desk: Context) -> None:
+    champion_first(desk)
+    traffic(desk, 3)
+    answer = ramp(desk)
+    assert answer["action"] == "PROMOTE", answer
+    assert end(desk, answer)["action"] == "promote"
+    assert desk.models.aliases() == {"champion": "2", "previous": "1"}
+    assert (in_force(desk).champion, in_force(desk).challenger) == ("2", None)
+    entry = desk.records.rollouts("pumps").ledger()[-1]
+    assert (entry.action, entry.previous, entry.share) == ("promote", "1", 1.0)
+    assert entry.evidence["judgement"]["rule"] == "gates"
+    assert [e.share for e in desk.records.rollouts("pumps").ledger() if e.action == "advance"] == [0, 0.25, 1]
+    version = desk.tracker.client.get_model_version("pumps", "2")
+    assert "ended with promote" in version.description and version.tags["rollout.decision_id"] == answer["decision_id"]
+    facts = desk.records.rollouts("pumps").ledger()[2].evidence
+    assert facts["champion_loss_from"] == "production" and facts["slow_ms"] > 0
+    for alias in ("challenger", "champion"):
+        assert alias_news(alias, desk) is None
+    before = in_force(desk), desk.models.aliases()
+    assert end(desk, answer)["action"] == "promote" and (in_force(desk), desk.models.aliases()) == before
+
+
+@pytest.mark.parametrize("ours", [inverted, lambda risk, draw: np.full(len(risk), 0.9)])
+def test_a_disaster_is_rolled_back_soon_and_rolling_back_is_idempotent(desk: Context, ours: Score) -> None:
+    champion_first(desk)
+    answer = ramp(desk, ours)
+    assert answer["action"] == "ROLLBACK" and answer["rows"] < 1000
+    assert clock(desk).now() - START <= timedelta(days=6)
+    assert end(desk, answer) == end(desk, answer)
+    assert desk.models.aliases() == {"champion": "1"} and in_force(desk).champion == "1"
+    plans = in_force(desk).version
+    assert finish(desk, "promote")["action"] == "rollback", "the first ending stands"
+    assert in_force(desk).version == plans and desk.models.aliases() == {"champion": "1"}
+
+
+def test_a_label_shuffled_model_is_never_promoted(desk: Context) -> None:
+    champion_first(desk)
+    answer = ramp(desk, shuffled, days=45)
+    assert answer["action"] in ("ROLLBACK", "KEEP_CHAMPION")
+    end(desk, answer)
+    assert in_force(desk).champion == "1" and desk.models.aliases() == {"champion": "1"}
+
+
+def test_without_traffic_or_labels_nothing_is_promoted(desk: Context) -> None:
+    champion_first(desk)
+    set_alias(desk, "challenger", "2")
+    start(desk)
+    stage(desk, "shadow")
+    for _ in range(39):
+        assert look(desk, "shadow")["action"] == "HOLD"
+        clock(desk).advance(days=1)
+    clock(desk).advance(days=2)
+    assert look(desk, "shadow")["action"] == "KEEP_CHAMPION"
+
+
+@pytest.mark.parametrize(
+    ("scores", "errors", "rule"),
+    [
+        (float("nan"), {}, "nan_output"),
+        (None, {"2": "its score is nan, no probability"}, "nan_output"),
+        (None, {"2": "its score is 1.5, no probability"}, "out_of_range_output"),
+        (1.5, {}, "out_of_range_output"),
+        (None, {"2": "no output"}, "combined_evidence"),
+    ],
+)
+def test_broken_output_is_rolled_back_without_labels(desk: Context, scores: Any, errors: Any, rule: str) -> None:
+    champion_first(desk)
+    answer = ramp(desk, scores=lambda n, p: {**p.scores, "2": scores}, errors=lambda n, p: errors)
+    assert (answer["action"], answer["rule"]) == ("ROLLBACK", rule)
+    assert answer["rows"] == 0
+
+
+def test_a_challenger_that_never_scores_is_not_promoted(desk: Context) -> None:
+    champion_first(desk)
+    answer = ramp(desk, scores=lambda n, p: {"1": p.scores["1"]}, days=45)
+    assert answer["action"] == "KEEP_CHAMPION"
+
+
+def test_the_same_look_gives_the_same_bytes_and_later_labels_change_no_increment(desk: Context) -> None:
+    champion_first(desk)
+    set_alias(desk, "challenger", "2")
+    start(desk)
+    stage(desk, "shadow")
+    traffic(desk, 4)
+    first = look(desk, "shadow")
+    decision = desk.records.decision(first["decision_id"])
+    assert look(desk, "shadow") == first
+    assert json.dumps(desk.records.decision(first["decision_id"])) == json.dumps(decision)
+    assert decision is not None and decision["kind"] == "rollout" and decision["verdict"] == first["action"]
+    increments = decision["evidence"]["increments"]
+    assert len(increments) == first["blocks"] == 3, "the last day's labels have not matured"
+    late = next(
+        row
+        for row in desk.records.predictions("pumps").joined([in_force(desk).version], START)
+        if row[0].block == START.date()
+    )[0]
+    log = desk.records.predictions("pumps")
+    log.append([replace(late, prediction_id="late", scores={"1": 0.0, "2": 1.0})])
+    log.record_outcomes([("late", 0.0, clock(desk).now())])
+    traffic(desk, 1)
+    again = desk.records.decision(look(desk, "shadow")["decision_id"])
+    assert again is not None and increments.items() <= again["evidence"]["increments"].items()
+
+
+def test_a_champion_that_changes_aborts_the_rollout(desk: Context) -> None:
+    champion_first(desk)
+    set_alias(desk, "challenger", "2")
+    start(desk)
+    stage(desk, "shadow")
+    traffic(desk, 2)
+    desk.models.set_alias("champion", "3")
+    answer = look(desk, "shadow")
+    assert answer["action"] == "ABORT" and "alias champion points to version 3" in answer["reason"]
+    assert stage(desk, "25")["in_force"] is False
+    assert finish(desk, "promote")["action"] == "abort"
+    assert in_force(desk).champion == "1" and desk.models.aliases() == {"champion": "3"}
+    assert execute("reconcile_champion", {}, desk)["champion"] == "3"
+
+
+def test_a_champion_set_by_hand_is_honoured_at_once(desk: Context) -> None:
+    champion_first(desk)
+    set_alias(desk, "challenger", "2")
+    start(desk)
+    stage(desk, "shadow")
+    desk.models.set_alias("champion", "3")
+    assert alias_news("champion", desk) == {"alias": "champion", "version": "3", "change": 2}
+    assert alias_news("champion", desk) is None
+    assert missed_news("champion", desk) is not None
+    done = execute("reconcile_champion", {}, desk)
+    assert done["changed"] and done["champion"] == "3"
+    assert not execute("reconcile_champion", {}, desk)["changed"] and missed_news("champion", desk) is None
+    ledger = desk.records.rollouts("pumps").ledger()
+    assert [(e.actor, e.action, e.version) for e in ledger[-2:]] == [
+        ("out-of-band", "abort", "2"),
+        ("out-of-band", "forced_promotion", "3"),
+    ]
+    assert ledger[-1].previous == "1"
+    assert desk.models.aliases() == {"champion": "3", "previous": "1"}
+    assert look(desk, "shadow")["action"] == "ABORT"
+    assert finish(desk, "abort")["champion"] == "3"
+    desk.models.set_alias("champion", "1")
+    assert execute("reconcile_champion", {}, desk)["champion"] == "1"
+
+
+def test_an_altered_champion_set_by_hand_is_refused_and_the_plan_stays(desk: Context) -> None:
+    champion_first(desk)
+    graph = Path(desk.models.resolve(version="3").model_uri) / "model.onnx"  # type: ignore[union-attr]
+    graph.write_bytes(graph.read_bytes()[:-10])
+    desk.models.set_alias("champion", "3")
+    for _ in range(2):
+        with pytest.raises(CheckFailed, match=r"which cannot serve .* version 1 stays"):
+            execute("reconcile_champion", {}, desk)
+    assert in_force(desk).champion == "1"
+    assert [e.action for e in desk.records.rollouts("pumps").ledger()].count("refused") == 1
+    desk.models.set_alias("champion", "1")
+    assert not execute("reconcile_champion", {}, desk)["changed"]
+    set_alias(desk, "challenger", "2")
+    assert start(desk)["proceed"]
+
+
+def test_preflight_passes_what_was_evaluated(desk: Context) -> None:
+    champion_first(desk)
+    set_alias(desk, "challenger", "2")
+    start(desk)
+    seen = execute("preflight", {"rollout": "a", "version": "2"}, desk)
+    assert seen["rows"] == 50 and seen["max_difference"] <= 1e-5 and seen["p95_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [("altered", "has sha256"), ("missing", "does not exist"), ("other", "sha256 is"), ("scores", "from the recorded")],
+)
+def test_an_altered_artifact_fails_preflight_and_the_champion_stays(desk: Context, harm: str, reason: str) -> None:
+    champion_first(desk)
+    set_alias(desk, "challenger", "2")
+    start(desk)
+    found, third = desk.models.resolve(version="2"), desk.models.resolve(version="3")
+    assert found and third
+    if harm == "altered":
+        graph = Path(found.model_uri) / "model.onnx"
+        graph.write_bytes(graph.read_bytes() + b"\0")
+    elif harm == "missing":
+        shutil.rmtree(found.model_uri)
+    elif harm == "other":
+        for file in Path(third.model_uri).iterdir():
+            shutil.copy(file, found.model_uri)
+    else:
+        desk.tracker.client.set_model_version_tag("pumps", "2", "evaluation_uri", third.evaluation_uri)
+    with pytest.raises(CheckFailed, match=f"version 2 may not serve: .*{reason}.*; the champion stays"):
+        execute("preflight", {"rollout": "a", "version": "2"}, desk)
+    assert finish(desk, "rollback")["champion"] == "1" and desk.models.aliases() == {"champion": "1"}
+
+
+def test_a_first_model_that_fails_preflight_is_no_champion(desk: Context) -> None:
+    change = set_alias(desk, "challenger", "1")
+    set_alias(desk, "champion", "1")
+    assert start(desk, "1", "first", change=change)["direct"]
+    assert finish(desk, "rollback", "first") == {"action": "rollback", "reason": "because", "champion": None}
+    assert desk.models.aliases() == {} and desk.records.rollouts("pumps").plan() is None
+    change = set_alias(desk, "challenger", "2")
+    assert start(desk, "2", "second", change=change)["direct"]
+
+
+def test_a_rollout_starts_once_for_a_change_whichever_way_the_news_arrives(desk: Context) -> None:
+    champion_first(desk)
+    change = set_alias(desk, "challenger", "2")
+    uris = desk.settings.home, desk.settings.mlflow
+
+    def begin(run: str) -> dict[str, Any]:
+        return start(open_context(*uris), run=run, change=change)
+
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(begin, ["training", "watcher"]))
+    assert sorted(one["proceed"] for one in both) == [False, True]
+    winner = next(one["rollout"] for one in both if one["proceed"])
+    assert start(desk, run=winner, change=change)["proceed"], "a retry goes on"
+    assert not start(desk, run="late", change=change)["proceed"]
+    finish(desk, "keep", winner)
+    assert not start(desk, run="later", change=change)["proceed"]
+    assert len([e for e in desk.records.rollouts("pumps").ledger() if e.action == "start"]) == 2
+
+
+def test_the_same_version_may_challenge_again(desk: Context) -> None:
+    champion_first(desk)
+    desk.models.set_alias("challenger", "2")
+    news = alias_news("challenger", desk)
+    assert news == {"alias": "challenger", "version": "2", "change": 3}  # 1: version 1, 2: its removal
+    assert start(desk, change=3)["proceed"]
+    finish(desk, "keep")
+    assert alias_news("challenger", desk) is None
+    desk.models.set_alias("challenger", "2")
+    assert alias_news("challenger", desk) == {"alias": "challenger", "version": "2", "change": 5}
+    assert not start(desk, run="b", change=3)["proceed"]
+    assert start(desk, run="c", change=5)["proceed"]
+
+
+def test_the_form_sets_the_alias_and_a_retry_does_not_set_it_again(desk: Context) -> None:
+    champion_first(desk)
+    assert start(desk)["proceed"] and desk.models.aliases()["challenger"] == "2"
+    assert alias_news("challenger", desk) is None
+    finish(desk, "abort")
+    assert not start(desk)["proceed"] and "challenger" not in desk.models.aliases()
+    assert start(desk, run="b")["proceed"]
+
+
+def test_a_second_rollout_waits_for_the_first(desk: Context) -> None:
+    champion_first(desk)
+    set_alias(desk, "challenger", "2")
+    start(desk)
+    change = set_alias(desk, "challenger", "3")
+    with pytest.raises(CheckFailed, match="rollout a of version 2 is under way"):
+        start(desk, "3", "b", change=change)
+    finish(desk, "keep")
+    assert desk.models.aliases()["challenger"] == "3", "it was set anew, so it stays"
+    assert start(desk, "3", "b", change=change)["proceed"]
+
+
+def test_what_cannot_be_rolled_out_is_said(desk: Context) -> None:
+    champion_first(desk)
+    with pytest.raises(MissingData, match="no version 9 of the chain; there are: 1, 2, 3"):
+        start(desk, "9")
+    again = start(desk, "1", "again")
+    assert not again["proceed"] and "is the champion already" in again["why"]
+    desk.models.set_alias("challenger", "2")
+    start(desk)
+    with pytest.raises(InvalidInput, match="stage '7' is none of shadow, 25, 100"):
+        stage(desk, "7")
+    with pytest.raises(CheckFailed, match="stage 100 is not next"):
+        stage(desk, "100")
+    with pytest.raises(InvalidInput, match="no rollout 'x'"):
+        look(desk, "shadow", "x")
+    assert finish(desk, "rollback", "x")["action"] == "none"
+
+
+def test_a_stage_is_set_once_and_a_late_retry_lowers_nothing(desk: Context) -> None:
+    champion_first(desk)
+    start(desk)
+    first = stage(desk, "shadow")
+    assert stage(desk, "shadow")["plan"] == first["plan"]
+    stage(desk, "25")
+    assert stage(desk, "shadow")["share"] == 0.25 and in_force(desk).share == 0.25
+    assert look(desk, "shadow")["action"] == "HOLD", "another stage is in force"
+
+
+def test_an_abort_by_hand_and_a_promotion_by_hand(desk: Context) -> None:
+    champion_first(desk)
+    start(desk)
+    stage(desk, "shadow")
+    seen = pulse("a", desk)
+    assert pulse("a", desk) == seen
+    finish(desk, "abort", actor="ada")
+    assert pulse("a", desk) != seen and look(desk, "shadow")["action"] == "ABORT"
+    assert in_force(desk).challenger is None and in_force(desk).champion == "1"
+    start(desk, run="b")
+    stage(desk, "shadow", "b")
+    held = look(desk, "shadow", "b")
+    with pytest.raises(CheckFailed, match="is HOLD, not PROMOTE"):
+        finish(desk, "promote", "b", decision_id=held["decision_id"])
+    assert finish(desk, "promote", "b", actor="ada")["champion"] == "2"
+    assert desk.records.rollouts("pumps").ledger()[-1].actor == "ada"
+    finish(desk, "abort", "a")
+    assert in_force(desk).champion == "2", "what came later is left alone"
+
+
+def test_the_wall_clock_running_out_keeps_the_champion(desk: Context) -> None:
+    champion_first(desk)
+    start(desk)
+    stage(desk, "shadow")
+    answer = look(desk, "shadow", out_of_time=True)
+    assert (answer["action"], answer["rule"]) == ("KEEP_CHAMPION", "wall_clock")
+
+
+def test_the_pulse_changes_when_the_judge_may_answer_differently(desk: Context) -> None:
+    champion_first(desk)
+    start(desk)
+    stage(desk, "shadow")
+    seen = {pulse("a", desk)}
+    traffic(desk, 1, a_day=10)
+    seen.add(pulse("a", desk))  # a day passed
+    clock(desk).advance(hours=1)
+    assert pulse("a", desk) in seen
+    clock(desk).advance(days=1)
+    seen.add(pulse("a", desk))  # its block closed
+    traffic(desk, 1, a_day=1, errors=lambda n, p: {"2": "no output"})
+    seen.add(pulse("a", desk))
+    assert len(seen) == 4
+
+
+def console(context: Context, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    from pipelines import console as asked
+    from pipelines.__main__ import parser
+
+    asked.answer(vars(parser().parse_args(words)), context)
+    return capsys.readouterr().out
+
+
+def test_a_person_sees_and_ends_a_rollout(
+    desk: Context, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "no version serves yet" in console(desk, capsys, "rollout", "status")
+    champion_first(desk)
+    with pytest.raises(InvalidInput, match="no rollout of pumps is under way"):
+        console(desk, capsys, "rollout", "abort")
+    start(desk)
+    stage(desk, "shadow")
+    traffic(desk, 1)
+    look(desk, "shadow")
+    shown = console(desk, capsys, "rollout", "status")
+    assert "version 2, stage shadow, 0% of the traffic" in shown and "ADVANCE at 2024-04-02" in shown
+    told = json.loads(console(desk, capsys, "rollout", "status", "--json"))
+    assert told["plan"]["challenger"] == "2" and told["judged"]["verdict"] == "ADVANCE"
+    ended = console(desk, capsys, "rollout", "rollback", "--reason", "too slow for us", "--actor", "ada")
+    assert "rollback (too slow for us); version 1 has the traffic" in " ".join(ended.split())
+    assert "too slow for us" in console(desk, capsys, "models", "ledger")
+    listed = json.loads(console(desk, capsys, "models", "list", "--json"))
+    assert [one["rollout.verdict"] for one in listed] == ["promote", "rollback", ""]
+    assert "champion" in console(desk, capsys, "models", "list")
+
+
+def test_a_prediction_is_explained(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    champion_first(desk)
+    features = {"features": lambda n, p: {"x": 1.25, "gappy": None}, "ages": lambda n, p: {"x": 7200.0, "gappy": None}}
+    traffic(desk, 1, same, 1, **features)
+    shown = console(desk, capsys, "explain", START.isoformat())
+    assert "1.25" in shown and "2.0 h" in shown and "missing" in shown and "version 1" in shown
+    with pytest.raises(MissingData, match="no prediction has the id 'x'"):
+        console(desk, capsys, "explain", "x")

@@ -1,0 +1,227 @@
+"""The order of the verdict: what is worse goes back whatever else is amiss; nothing is promoted without evidence."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipelines.errors import InvalidInput
+from pipelines.judge import Action, Blocks, Events, Evidence, Exposure, Flags, Judgement, SplitCount, judge
+from tests.judge_rules import DAY, DAYS, ROWS, rules
+
+LAST = Exposure(stage=4, requests=5_000, seconds=10 * DAY, blocks=10, elapsed=30 * DAY)
+RULES = rules(DAYS)
+
+
+def blocks(difference: float = 0.0, count: int = 40, rows: int = 500, positives: int = 50) -> Blocks:
+    ids = tuple(f"2013-{n:03d}" for n in range(count))
+    return Blocks(ids, np.full(count, difference), np.full(count, rows), np.full(count, positives))
+
+
+def events(challenger: int, champion: int, share: float = 0.5) -> Events:
+    return Events(np.full(challenger + champion, share), np.arange(challenger + champion) < challenger)
+
+
+def good(**changes: Any) -> Evidence:
+    """All that a promotion needs."""
+    ready = Evidence(
+        champion_loss=0.155,
+        exposure=LAST,
+        blocks=blocks(-0.001),
+        differences=np.zeros(2_000),
+        errors=events(20, 20),
+        slow=events(400, 400),
+        trials=5_000,
+        failures=20,
+        split=(SplitCount(0.5, 5_000, 5_000),),
+    )
+    return replace(ready, **changes)
+
+
+def decided(evidence: Evidence, base: dict[str, Any] = DAYS, **changes: Any) -> tuple[str, str]:
+    answer = judge(evidence, rules(base, **changes))
+    return answer.action.value, answer.rule
+
+
+BAD_LOOKS = {
+    "nan_output": {"flags": Flags(nan_output=True)},
+    "out_of_range_output": {"flags": Flags(out_of_range_output=True)},
+    "constant_output": {"flags": Flags(constant_output=True)},
+    "worse in quality": {"blocks": blocks(0.01)},
+    "catastrophe": {"differences": np.full(60, 0.5)},
+    "errors": {"errors": events(80, 20)},
+    "slow": {"slow": events(400, 200)},
+}
+HOLDS = {
+    "sample_ratio": {"split": (SplitCount(0.5, 4_000, 5_000),)},
+    "missing_data": {"flags": Flags(missing_data=True)},
+    "stale_labels": {"flags": Flags(stale_labels=True)},
+    "stale_decision": {"flags": Flags(stale_decision=True)},
+    "prediction_shift": {"flags": Flags(prediction_shift=True)},
+    "unknown_differences": {"differences": np.array([0.0, np.nan])},
+}
+SHORT = {
+    "stage_pairs": {"blocks": blocks(-0.003, rows=20, positives=5)},
+    "min_positives": {"blocks": blocks(-0.003, positives=0)},
+    "min_blocks": {"blocks": blocks(-0.02, count=6)},
+    "not_inferior": {"blocks": blocks(0.002, count=10)},
+    "error_objective": {"failures": 100},
+    "slow_margin": {"slow": events(30, 30)},
+    "stage_seconds": {"exposure": replace(LAST, seconds=0)},
+    "stage_requests": {"exposure": replace(LAST, requests=0)},
+    "stage_blocks": {"exposure": replace(LAST, blocks=0)},
+}
+
+
+def test_when_every_gate_passes_at_the_last_stage_it_promotes() -> None:
+    assert decided(good()) == ("PROMOTE", "gates")
+
+
+@pytest.mark.parametrize("bad", BAD_LOOKS.values(), ids=BAD_LOOKS)
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("hold", [{}, *HOLDS.values()], ids=["", *HOLDS])
+def test_nothing_delays_a_rollback(bad: dict[str, Any], late: bool, hold: dict[str, Any]) -> None:
+    exposure = replace(LAST, stage=0, requests=0, seconds=0, elapsed=99 * DAY if late else 0)
+    flags = Flags(
+        **{**vars(hold.get("flags", Flags())), **{k: v for k, v in vars(bad.get("flags", Flags())).items() if v}}
+    )
+    assert decided(good(**{**hold, **bad, "exposure": exposure, "flags": flags}))[0] == "ROLLBACK"  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "hold"), HOLDS.items(), ids=HOLDS)
+@pytest.mark.parametrize("stage", [0, 4])
+def test_what_cannot_be_trusted_holds_before_it_advances_or_promotes(
+    rule: str, hold: dict[str, Any], stage: int
+) -> None:
+    assert decided(good(**hold, exposure=replace(LAST, stage=stage))) == ("HOLD", rule)
+
+
+@pytest.mark.parametrize(("rule", "short"), SHORT.items(), ids=SHORT)
+def test_a_gate_short_of_evidence_waits_and_says_for_what(rule: str, short: dict[str, Any]) -> None:
+    answer = judge(good(**short), RULES)
+    assert (answer.action, answer.rule) == (Action.HOLD, rule)
+    assert answer.observed is not None and answer.bound is not None and answer.observed < answer.bound
+    assert rule in answer.next_step
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_a_stage_that_has_seen_enough_advances_and_never_skips_to_a_promotion(stage: int) -> None:
+    answer = judge(good(exposure=replace(LAST, stage=stage)), RULES)
+    assert answer.action is Action.ADVANCE and f"{RULES.stages[stage + 1].share:.0%}" in answer.next_step
+
+
+@pytest.mark.parametrize("what", [{}, *HOLDS.values(), *SHORT.values()])
+@pytest.mark.parametrize("stage", [0, 4])
+def test_out_of_time_keeps_the_champion(what: dict[str, Any], stage: int) -> None:
+    exposure = replace(what.get("exposure", LAST), stage=stage, elapsed=RULES.max_seconds + 1)
+    assert decided(good(**{**what, "exposure": exposure})) == ("KEEP_CHAMPION", "time_limit")
+
+
+def test_no_evidence_at_all_holds() -> None:
+    nothing = Evidence(0.155, LAST)
+    answer = judge(nothing, RULES)
+    assert answer.action is Action.HOLD and answer.blocks == answer.rows == 0
+    assert list(answer.log_e.values()) == pytest.approx([0.0] * len(answer.log_e), abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", [math.nan, 0.0, -1.0, math.inf, 2.0])
+def test_without_a_margin_that_can_be_tested_nothing_is_promoted(loss: float) -> None:
+    assert decided(good(champion_loss=loss)) == ("HOLD", "not_inferior")
+
+
+@given(
+    st.lists(st.floats(-1, 1) | st.just(math.nan), max_size=30),
+    st.integers(0, 200),
+    st.integers(0, 200),
+    st.fixed_dictionaries({name: st.booleans() for name in vars(Flags())}),
+    st.integers(0, 4),
+    st.floats(0, 100 * DAY),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_promotion_has_everything_and_a_rerun_gives_the_same_bytes(
+    d: list[float], new: int, old: int, flags: dict[str, bool], stage: int, elapsed: float
+) -> None:
+    many = Blocks(tuple(range(len(d))), np.array(d, dtype=float), np.full(len(d), 100), np.full(len(d), 10))
+    exposure = replace(LAST, stage=stage, elapsed=elapsed)
+    evidence = good(blocks=many, errors=events(new, old), flags=Flags(**flags), exposure=exposure)
+    answer, again = judge(evidence, RULES), judge(evidence, RULES)
+    assert answer.model_dump_json() == again.model_dump_json()
+    assert Judgement.model_validate_json(answer.model_dump_json()) == answer
+    if answer.action is Action.PROMOTE:
+        assert stage == 4 and elapsed <= RULES.max_seconds and not any(flags.values()) and not np.isnan(d).any()
+        assert all(answer.log_e[gate] >= math.log(20) for gate in ("not_inferior", "error_objective", "slow_margin"))
+
+
+def test_rows_in_another_order_give_the_same_bytes() -> None:
+    d = np.random.default_rng(3).normal(0, 0.1, 500)
+    one, other = (judge(good(differences=rows.copy()), RULES).model_dump_json() for rows in (d, d[::-1]))
+    assert one == other
+
+
+def test_worse_in_mean_goes_back_though_it_is_worse_only_half_of_the_time() -> None:
+    many = Blocks(tuple(range(60)), np.tile([-0.004, 0.012], 30), np.full(60, 500), np.full(60, 50))
+    assert decided(good(blocks=many)) == ("ROLLBACK", "combined_evidence")
+
+
+def test_each_part_alone_needs_its_share_of_alpha() -> None:
+    answer = judge(good(errors=events(80, 20), blocks=Blocks(), slow=Events(), differences=np.zeros(0)), RULES)
+    log_e = answer.log_e
+    assert log_e["combined"] == pytest.approx(np.log(0.8 + 0.2 * math.exp(log_e["errors"])))
+    assert answer.bound == pytest.approx(math.log(20)) and "errors" in answer.next_step
+
+
+def test_where_rows_are_the_unit_no_blocks_are_asked_for() -> None:
+    n = 6_000
+    each = Blocks(tuple(range(n)), np.tile([-0.03, 0.03], n // 2), np.ones(n, int), np.arange(n) % 4 == 0)
+    assert decided(good(blocks=each), ROWS) == ("PROMOTE", "gates")
+
+
+def test_a_judgement_is_json_and_explains_itself() -> None:
+    found = json.loads(judge(good(**HOLDS["sample_ratio"]), RULES).model_dump_json())
+    assert found["action"] == "HOLD" and found["rule"] == "sample_ratio" and found["observed"] > found["bound"]
+    assert (
+        len(found["explanation"]) >= 4
+        and found["explanation"][-1].startswith("else PROMOTE")
+        and found["next_step"].endswith(".")
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"unknown": 1}, "unknown"),
+        ({"weights": {"quality": 0.6, "catastrophe": 0.2, "errors": 0.2, "slow": 0.2}}, "at most 1"),
+        ({"stages": [DAYS["stages"][1], DAYS["stages"][0]]}, "larger than the one before"),
+        ({"stages": []}, "stages"),
+        ({"bets": [1.0]}, "bets"),
+        ({"alpha": math.nan}, "alpha"),
+    ],
+)
+def test_rules_that_cannot_be_meant_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        rules(DAYS, **change)
+
+
+def test_a_stage_that_is_not_declared_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="stage 5"):
+        judge(good(exposure=replace(LAST, stage=5)), RULES)
+
+
+def test_the_minimum_of_pairs_holds_for_a_promotion_whatever_the_stages_ask() -> None:
+    assert decided(good(), min_pairs=20_001) == ("HOLD", "min_pairs")
+
+
+def test_a_range_of_its_own_for_rollbacks_and_larger_bets_only_change_how_fast_evidence_grows() -> None:
+    worse = good(blocks=blocks(0.007, count=14))
+    plain = {name: value for name, value in DAYS.items() if name not in ("rollback_range", "bets")}
+    slow, fast = judge(worse, rules({**plain, "clip_range": 0.02})), judge(worse, RULES)
+    assert 0 < slow.log_e["quality"] < fast.log_e["quality"]
+    assert (slow.action, fast.action) == (Action.HOLD, Action.ROLLBACK)
