@@ -48,13 +48,20 @@ class ReplayClock:
         Raises:
             InvalidInput: if none has been started.
         """
-        with self.engine.connect() as connection:
-            now: datetime | None = connection.scalar(sa.select(CLOCKS.c.now).where(CLOCKS.c.usecase == self.usecase))
+        now = self._stands_at()
         if now is None:
             raise InvalidInput(
                 f"the clock of {self.usecase} stands nowhere; start a replay, or set FLIGHTDECK_CLOCK=wall"
             )
         return now
+
+    @property
+    def started(self) -> bool:
+        return self._stands_at() is not None
+
+    def _stands_at(self) -> datetime | None:
+        with self.engine.connect() as connection:
+            return connection.scalar(sa.select(CLOCKS.c.now).where(CLOCKS.c.usecase == self.usecase))
 
     def start(self, at: datetime) -> None:
         """Begin a new replay, wherever an earlier one stands."""

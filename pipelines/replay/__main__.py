@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--end", type=date.fromisoformat, required=True, help="day after the last, exclusive")
     parser.add_argument("--server", required=True, metavar="URL", help="address of the model server")
     parser.add_argument("--every", type=int, default=15, metavar="MINUTES", help="simulated time between ticks")
+    parser.add_argument("--anew", action="store_true", help="set the clock to the start; else go on where it stands")
     parser.add_argument("--while-rollout", action="store_true", help="stop when no rollout is in force any more")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         context = build_context(arguments.params, arguments.home)
         window = context.window(arguments.start, arguments.end)
         clock = ReplayClock(context.records.engine, context.usecase.name)
+        if arguments.anew or not clock.started:
+            clock.start(window.start_at)
         rollouts = context.records.rollouts(context.usecase.name)
 
         def ended() -> bool:
