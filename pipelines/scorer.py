@@ -83,6 +83,20 @@ class Scorer:
     def categorical(self) -> tuple[str, ...]:
         return tuple(self.model.card["inputs"]["categorical"])
 
+    @property
+    def service(self) -> str:
+        """The feature service that the model was trained on.
+
+        Raises:
+            CorruptData: if model.json does not say.
+        """
+        try:
+            return str(self.model.card["training_set"]["feature_service"])
+        except (KeyError, TypeError):
+            raise CorruptData(
+                f"{self.model.uri}/model.json names no training_set.feature_service; train the model again"
+            ) from None
+
     @cached_property
     def session(self) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()

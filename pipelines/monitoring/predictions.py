@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,26 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.errors import CheckFailed, CorruptData
+from pipelines.errors import CheckFailed
 from pipelines.usecase import DAY, EXAMPLE_ID, PREDICTED_AT, ModelInputs
 
 SCORE = "score"
 MODEL_VERSION = "model_version"
 INSTANT = pa.timestamp("us", "UTC")
-
-
-def service_of(model_uri: str, card: Any) -> str:
-    """The feature service that a model was trained on.
-
-    Raises:
-        CorruptData: if model.json does not say.
-    """
-    try:
-        return str(card["training_set"]["feature_service"])
-    except (KeyError, TypeError):
-        raise CorruptData(
-            f"{model_uri}/model.json names no training_set.feature_service; train the model again"
-        ) from None
 
 
 def made_by(examples: pa.Table, as_of: datetime) -> pa.Table:

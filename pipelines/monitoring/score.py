@@ -35,7 +35,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         MissingData: if the window has no example by `as_of`, or the model is not there.
         CheckFailed: if a score is missing, not a number, or no probability.
     """
-    from pipelines.monitoring.predictions import made_by, prediction_table, service_of
+    from pipelines.monitoring.predictions import made_by, prediction_table
     from pipelines.offline.frames import feature_frame, load_examples
     from pipelines.scorer import load_scorer
 
@@ -48,7 +48,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             f"no example from {inputs.start} to {inputs.end} was to be predicted by {inputs.as_of.isoformat()}; "
             "validate the window or choose a later as_of"
         )
-    frame = feature_frame(context, examples, service_of(inputs.model_uri, scorer.model.card))
+    frame = feature_frame(context, examples, scorer.service)
     table = prediction_table(examples, frame, scorer.score(frame), context.usecase.model_inputs, inputs.model_version)
     uri = context.data.uri("predictions", inputs.run, "predictions.parquet")
     store.write_table(uri, table)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipelines.context import Context
-from pipelines.errors import CorruptData, FlightdeckError
+from pipelines.errors import FlightdeckError
 from pipelines.judge.split import serves_challenger
 from pipelines.records import Plan
 from pipelines.scorer import Scorer, load_scorer
@@ -120,7 +120,7 @@ class Router:
         try:
             scorer = load_scorer(self._context.data.store, uri, threads=1)
             _ = scorer.session  # now, not at the first request
-            service = _service_of(scorer)
+            service = scorer.service
             needs = needs_of(self._context.feast, service, scorer.numeric, scorer.categorical, self._context.usecase)
         except FlightdeckError as error:
             return Loaded(uri, problem=str(error))
@@ -134,12 +134,3 @@ class Router:
         uris = {route.plan.champion_uri, route.plan.challenger_uri}
         with self._lock:
             self._cache = {uri: cached for uri, cached in self._cache.items() if uri in uris}
-
-
-def _service_of(scorer: Scorer) -> str:
-    try:
-        return str(scorer.model.card["training_set"]["feature_service"])
-    except (KeyError, TypeError):
-        raise CorruptData(
-            f"{scorer.model.uri}/model.json names no training_set.feature_service; train the model again"
-        ) from None

@@ -14,8 +14,9 @@ import pytest
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput
 from pipelines.monitoring.outcomes import join_labels, maturity_counts
 from pipelines.monitoring.performance import difference, performance
-from pipelines.monitoring.predictions import prediction_table, service_of
+from pipelines.monitoring.predictions import prediction_table
 from pipelines.monitoring.retraining import Retraining, decide
+from pipelines.scorer import Model, Scorer
 from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, ModelInputs
 from pipelines.verdict import Gate
 
@@ -181,4 +182,4 @@ def test_scores_that_are_none_are_refused(ids: list[str], scores: list[float], m
 @pytest.mark.parametrize("card", [{}, {"training_set": None}, [], None])
 def test_a_model_that_names_no_features_is_corrupt(card: Any) -> None:
     with pytest.raises(CorruptData, match=r"feature_service; train the model again"):
-        service_of("models/m", card)
+        str(Scorer(Model("models/m", card, b"")).service)
