@@ -90,6 +90,7 @@ def _scored(context: Context, name: str, model_uri: str) -> dict[str, np.ndarray
 PAIRS = [("mlp_1", "mlp_2"), ("mlp_2", "mlp_1"), ("trees", "mlp_1"), ("mlp_1", "trees")]
 PAIRS += [("trees", "trees_old"), ("trees_old", "trees")]  # champion, challenger
 CANARY: dict[str, Any] = {"bets": BETS, "rollback_range": 0.02, "clip_range": 0.02}
+ONE = {name: value for name, value in DAYS.items() if name != "promotion_bets"}  # the same bets for both
 MARGIN = DAYS["catastrophe_margin"]
 
 
@@ -136,7 +137,8 @@ class Flights:
 
     def promotion(self, d: Array, delta: float, setting: Mapping[str, Any], blocks: bool = True) -> Array:
         if blocks:
-            return self.paths(log_bets(-self.means(d), -delta, setting["clip_range"], setting["bets"]))
+            bets = setting.get("promotion_bets", setting["bets"])
+            return self.paths(log_bets(-self.means(d), -delta, setting["clip_range"], bets))
         return self.paths(self.by_day(log_bets(-d, -delta, 1.0, BETS)))
 
     def centred(self, champion: str, challenger: str) -> Array:
@@ -170,7 +172,11 @@ class Flights:
 def simulate(file: Path, reps: int, seed: int, days: int = 60) -> list[Claim]:
     flights = Flights(file, reps, seed, days)
     claims: list[Claim] = []
-    for name, setting in (("", DAYS), (" (clip_range 0.02, the small bets too)", CANARY)):
+    for name, setting in (
+        ("", DAYS),
+        (" (the same bets for both)", ONE),
+        (" (clip_range 0.02, the small bets too)", CANARY),
+    ):
         claims += _settled(flights, setting, name)
     back, wrong = [], []
     for pair in PAIRS:

@@ -104,7 +104,6 @@ def main() -> None:
     parser.add_argument("--home", default=None)
     parser.add_argument("--seconds", type=float, default=10)
     arguments = parser.parse_args()
-    os.environ["FLIGHTDECK_CLOCK"] = "replay"
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(arguments.home or temporary).absolute()
         os.environ["FLIGHTDECK_RECORDS_URI"] = f"sqlite:///{temporary}/records.db"

@@ -73,16 +73,17 @@ def build(params_file: str, about: Context) -> DAG:
         started = bridge.step("start_rollout", params_file)(
             **{key: planned[key] for key in ("version", "change", "actor", "run")}
         )
-        checked = bridge.step("preflight", params_file, retries=0)(rollout=planned["run"], version=planned["version"])
-        before = go_on(started)
-        before >> checked
-        stages, judged, last = [], [], None
+        checked = bridge.step("preflight", params_file, retries=0)(
+            rollout=started["rollout"], version=started["challenger"]
+        )
+        go_on(started) >> checked
+        judges: list[JudgeOperator] = []
         for stage in settings.stages:
             with TaskGroup(f"stage_{stage.name}", tooltip=f"{stage.share:.0%} of the traffic"):
-                entered = enter(params_file, stage.name)(started, last)
+                entered = enter(params_file, stage.name, judges[-1].task_id if judges else None)()
                 judge = JudgeOperator(
                     task_id="judge",
-                    rollout=planned["run"],
+                    rollout="{{ ti.xcom_pull(task_ids='plan')['run'] }}",
                     stage=stage.name,
                     params_file=params_file,
                     poll_seconds=settings.poll_seconds,
@@ -90,37 +91,39 @@ def build(params_file: str, about: Context) -> DAG:
                     retries=3,
                     doc_md=bridge.about_step("judge_rollout"),
                 )
-                (judged[-1] if judged else checked) >> entered >> judge
-            stages, judged, last = [*stages, entered], [*judged, judge], judge.output
+                (judges[-1] if judges else checked) >> entered >> judge
+            judges.append(judge)
 
         @task(trigger_rule="none_failed", retries=3, doc_md=bridge.about_step("finish_rollout"))
-        def finish(planned: dict[str, Any], started: dict[str, Any], answers: list[Any]) -> dict[str, Any]:
+        def finish(ti: Any = None) -> dict[str, Any]:
             """End it as the last judge said. The first model is promoted once it has passed preflight."""
+            started = ti.xcom_pull(task_ids="start_rollout")
             if not started:
                 raise AirflowSkipException("nothing had begun")
-            given = [answer for answer in answers if answer]
-            answer = given[-1] if given else None
+            answers = [ti.xcom_pull(task_ids=judge.task_id) for judge in judges]
+            answer = next((answer for answer in reversed(answers) if answer), None)
             if answer is None and not started["direct"]:
                 raise AirflowFailException("no judge has answered; nothing is promoted")
             action = ENDINGS[answer["action"]] if answer else "promote"
             reason = answer["reason"] if answer else "the first model: it passed preflight, and there is no champion"
-            ending = {"rollout": planned["run"], "action": action, "reason": reason}
+            ending = {"rollout": started["rollout"], "action": action, "reason": reason}
             if answer and answer["decision_id"]:
                 ending["decision_id"] = answer["decision_id"]
             done = bridge.run("finish_rollout", ending, params_file)
             print(f"{done['action']}: {done['reason']}; version {done['champion']} has the traffic")
-            return done
+            return {**done, "rollout": started["rollout"]}
 
         @task(outlets=[champion])
-        def announce_champion(done: dict[str, Any], planned: dict[str, Any]) -> Any:
+        def announce_champion(done: dict[str, Any]) -> Any:
             """Tell the world of a new champion."""
             if done["action"] != "promote":
                 raise AirflowSkipException(f"the rollout ended with {done['action']}: the champion stays")
-            yield Metadata(champion, {"version": planned["version"], "rollout": planned["run"]})
+            yield Metadata(champion, {"version": done["champion"], "rollout": done["rollout"]})
 
         @task(trigger_rule="one_failed", retries=5)
-        def roll_back(planned: dict[str, Any] | None, **context: Any) -> dict[str, Any]:
-            """Something failed: all traffic to the champion."""
+        def roll_back(**context: Any) -> dict[str, Any]:
+            """Something failed, here or before: all traffic to the champion."""
+            planned = context["ti"].xcom_pull(task_ids="plan")
             if not planned:
                 raise AirflowSkipException("nothing had begun")
             reason = f"a task of the deployment run {context['dag_run'].run_id} failed; its log says what"
@@ -132,21 +135,21 @@ def build(params_file: str, about: Context) -> DAG:
             """A rollback that succeeds would make the run a success."""
             raise AirflowFailException("a task failed, and the champion has all traffic; see the red task's log")
 
-        finished = finish(planned, started, [judge.output for judge in judged])
-        checked >> finished
-        announce_champion(finished, planned)
-        back, failed = roll_back(planned), fail_run()
-        work = [planned, started, before, checked, *stages, *judged, finished]
-        work >> back
-        [*work, back] >> failed
+        # A failure anywhere reaches `finish` as upstream_failed, so this one edge watches over all tasks.
+        finished, back = finish(), roll_back()
+        judges[-1] >> finished >> back
+        announce_champion(finished)
+        [finished, back] >> fail_run()
     return dag
 
 
-def enter(params_file: str, stage: str) -> Any:
+def enter(params_file: str, stage: str, judge_before: str | None) -> Any:
     """The task that puts a stage in force, unless the judge of the one before has said otherwise."""
 
     @task(task_id="set_stage", doc_md=bridge.about_step("set_stage"), retries=3)
-    def set_stage(started: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
+    def set_stage(ti: Any = None) -> dict[str, Any]:
+        started = ti.xcom_pull(task_ids="start_rollout")
+        before = ti.xcom_pull(task_ids=judge_before) if judge_before else None
         if started["direct"]:
             raise AirflowSkipException("the first model goes straight to all traffic")
         if before and before["action"] != "ADVANCE":

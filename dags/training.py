@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 import bridge
 from pipelines.context import Context
-from pipelines.params import FAMILIES
+from pipelines.params.training import FAMILIES
 
 
 def build(params_file: str, about: Context) -> DAG:

@@ -18,6 +18,7 @@ PORTS = {
     "airflow": ("FLIGHTDECK_AIRFLOW_PORT", 8080),
     "execution": ("FLIGHTDECK_AIRFLOW_EXECUTION_PORT", 8081),
     "mlflow": ("FLIGHTDECK_MLFLOW_PORT", 5000),
+    "serving": ("FLIGHTDECK_SERVING_PORT", 8090),
 }
 OVERRIDE = "FLIGHTDECK_AIRFLOW__"  # FLIGHTDECK_AIRFLOW__CORE__PARALLELISM=8 sets AIRFLOW__CORE__PARALLELISM
 
@@ -43,6 +44,7 @@ class Deck:
     airflow_port: int
     execution_port: int
     mlflow_port: int
+    serving_port: int  # of the first use case's model server; the next one's is one more
     mlflow_elsewhere: str = ""  # a tracking server that somebody else runs
     overrides: tuple[tuple[str, str], ...] = ()  # AIRFLOW__* variables asked for by FLIGHTDECK_AIRFLOW__*
 
@@ -57,6 +59,10 @@ class Deck:
     @property
     def mlflow_url(self) -> str:
         return self.mlflow_elsewhere or f"http://{HOST}:{self.mlflow_port}"
+
+    @property
+    def serving_url(self) -> str:
+        return f"http://{HOST}:{self.serving_port}"
 
     @property
     def run(self) -> Path:
@@ -91,6 +97,7 @@ def load_deck(environ: Mapping[str, str] | None = None) -> Deck:
         airflow_port=ports["airflow"],
         execution_port=ports["execution"],
         mlflow_port=ports["mlflow"],
+        serving_port=ports["serving"],
         mlflow_elsewhere="" if elsewhere in ours else elsewhere,
         overrides=tuple((k.removeprefix("FLIGHTDECK_"), v) for k, v in sorted(env.items()) if k.startswith(OVERRIDE)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 import urllib.error
@@ -60,10 +61,12 @@ def parts(deck: Deck) -> list[Part]:
         port=(PORTS["mlflow"][0], deck.mlflow_port),
         url=deck.mlflow_url,
     )
+    servers = [_model_server(deck, number, file) for number, file in enumerate(deck.params.split(os.pathsep))]
     server = (airflow, "api-server", "--host", HOST, "--workers", "1", "--apps")
     return [
         Part("database", "Airflow database", (airflow, "db", "migrate"), lambda _: True, once=True),
         *([] if deck.mlflow_elsewhere else [mlflow]),
+        *servers,
         Part(
             "airflow-api",
             "Airflow API and UI",
@@ -104,6 +107,19 @@ def parts(deck: Deck) -> list[Part]:
             needs=("database",),
         ),
     ]
+
+
+def _model_server(deck: Deck, number: int, params: str) -> Part:
+    """Healthy is not ready: it answers requests once a model is deployed."""
+    port = deck.serving_port + number
+    return Part(
+        f"serving-{number + 1}" if number else "serving",
+        f"Model server {number + 1}" if number else "Model server",
+        (sys.executable, "-m", "pipelines.serving", "--params", params, "--port", str(port)),
+        lambda _: _answers(f"http://{HOST}:{port}/healthz"),
+        port=(PORTS["serving"][0], port),
+        url=f"http://{HOST}:{port}",
+    )
 
 
 def require_free(variable: str, port: int) -> None:

@@ -1,7 +1,7 @@
-"""The demo: the whole chain on real data, through the real scheduler, told in the terminal.
+"""The demo: the whole chain on real data, through the real scheduler and a real model server, told in the terminal.
 
-It only asks Airflow to run DAGs and reads back what they left: every figure of the last table comes from MLflow or from
-the records, by id. Run again, it finds the runs that succeeded and goes on from there.
+It asks Airflow to run DAGs and replays real traffic against the model server. Every figure of the last table is read
+back from MLflow or from the records, by id. Run again, it finds what was done and goes on from there.
 """
 
 from __future__ import annotations
@@ -11,76 +11,91 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from infra.airflow_client import AirflowClient, AirflowError, Run, States
+from infra.airflow_client import FINISHED, AirflowClient, AirflowError, Run, States
 from infra.deck import Deck, DeckError, environment, load_deck
+from infra.summary import summary
+from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
-from pipelines.errors import FlightdeckError
+from pipelines.deployment.pulse import goes_on
+from pipelines.errors import FlightdeckError, InvalidInput
+from pipelines.params.training import FAMILIES
 
 MARKS = {"success": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]-[/]", "running": "[yellow]▸[/]"}
+TICK = timedelta(minutes=15)  # of simulated time
+SPARE = timedelta(days=3)  # of traffic after a rollout's last day, so that the judge sees that the time is up
 
 
 class Story:
     def __init__(self, deck: Deck, client: AirflowClient, context: Context, console: Console) -> None:
         self.deck, self.client, self.context, self.console = deck, client, context, console
-        self.name = context.usecase.name
+        self.name, self.rollouts = context.usecase.name, context.records.rollouts(context.usecase.name)
 
     def tell(self) -> dict[str, Run]:
-        """Run the story over the days of params.yaml's desk, and give its runs.
+        """Run the story over the days of params.yaml's desk, and give its runs; what was not needed is left out.
 
         Raises:
             AirflowError: when one of them fails, after showing its log's tail.
         """
-        desk = self.context.params.desk
-        dags = {part: f"{self.name}_{part}" for part in ("data", "training", "deployment", "monitoring")}
-        self.client.wait_for_dags(list(dags.values()))
-        for dag_id in dags.values():
-            self.client.unpause(dag_id)
-        first = {"start": str(desk.start), "end": str(desk.as_of), "start_training": True}
-        data = self.run(dags["data"], first, f"Data, {desk.start} to {desk.as_of}")
-        training = self.client.triggered_by(data, dags["training"])
-        training = self.follow(training, "Training, started by the features asset")
-        if self.output(training, "register")["registered"]:
-            deployment = self.client.triggered_by(training, dags["deployment"])
-            self.follow(
-                deployment, "Deployment, started by the challenger asset: the first model ever goes straight live"
-            )
-        second = {"start": str(desk.as_of), "end": str(desk.monitor_end)}
-        watched = self.run(dags["data"], second, f"Data, {desk.as_of} to {desk.monitor_end}")
-        as_of = min(desk.monitor_end + timedelta(days=2), self.context.usecase.end)
-        watch = {**second, "as_of": str(as_of), "request_retraining": "no"}
-        monitoring = self.run(dags["monitoring"], watch, f"Monitoring, {desk.as_of} to {desk.monitor_end}")
-        return {"data": data, "training": training, "watched": watched, "monitoring": monitoring}
+        desk, runs = self.context.params.desk, {}
+        self.client.wait_for_dags([self.dag(part) for part in ("data", "training", "deployment", "monitoring")])
+        clock = self._clock()
+        if not clock.started:
+            clock.start(self.context.window(desk.as_of, desk.monitor_end).start_at)
+        known = min(desk.monitor_end + timedelta(days=2), self.context.usecase.end)  # then the labels are in
+        first = {"start": str(desk.start), "end": str(desk.as_of)}
+        second = {"start": str(desk.as_of), "end": str(known)}
+        runs["data"] = self.run("data", first, f"Data, {desk.start} to {desk.as_of}")
+        simple = {"as_of": str(desk.as_of), "families": [FAMILIES[0]]}
+        runs["training"] = self.run("training", simple, f"Training of the simplest family, as of {desk.as_of}")
+        if not self.output(runs["training"], "register")["registered"]:
+            return runs
+        runs["deployment"] = self.follow(self.started("deployment", runs["training"]), "Deployment of the first model")
+        self.replay(desk.as_of, known, "Live")
+        runs["watched"] = self.run("data", second, f"Data, {desk.as_of} to {known}")
+        watch = {"start": str(desk.as_of), "end": str(desk.monitor_end), "as_of": str(known)}
+        runs["monitoring"] = self.run("monitoring", watch, f"Monitoring, {desk.as_of} to {desk.monitor_end}")
+        if self.output(runs["monitoring"], "decide_retraining")["verdict"] != "RETRAIN":
+            return runs
+        asked = self.started("training", runs["monitoring"])
+        runs["retraining"] = self.follow(asked, f"Training of {' and '.join(self.families)}, as monitoring asked")
+        if self.output(runs["retraining"], "register")["registered"]:
+            rollout = self.started("deployment", runs["retraining"])
+            runs["rollout"] = self.roll_out(rollout, known)
+        return runs
 
-    def run(self, dag_id: str, conf: Mapping[str, Any], title: str) -> Run:
+    @property
+    def families(self) -> tuple[str, ...]:
+        return self.context.params.training.families
+
+    def dag(self, part: str) -> str:
+        return f"{self.name}_{part}"
+
+    def started(self, part: str, source: Run) -> Run:
+        """The run of a DAG that this run's asset event started."""
+        return self.client.triggered_by(source, self.dag(part))
+
+    def run(self, part: str, conf: Mapping[str, Any], title: str) -> Run:
         """The run with this configuration and these params: the one that is there already, else a new one."""
         identity = json.dumps([conf, self.context.params.model_dump(mode="json")], sort_keys=True)
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
-        run_id = self.client.trigger(dag_id, conf, run_id=f"demo_{conf['start']}_{conf['end']}_{digest}")
-        return self.follow(self.client.run(dag_id, run_id), title)
+        run_id = self.client.trigger(self.dag(part), conf, run_id=f"demo_{'_'.join(_words(conf))}_{digest}")
+        return self.follow(self.client.run(self.dag(part), run_id), title)
 
     def follow(self, run: Run, title: str) -> Run:
         """Show a run's tasks until it has ended. One that failed earlier goes on from its failed tasks."""
         if run.state == "failed":
             self.client.retry(run)
-        started = time.monotonic()
-        with Live(console=self.console, refresh_per_second=2, transient=not self.console.is_terminal) as live:
-
-            def show(tasks: States) -> None:
-                live.update(_progress(title, tasks, time.monotonic() - started))
-
-            ended = self.client.wait(run.dag_id, run.run_id, show)
-            show(ended.tasks)
-        if not self.console.is_terminal:
-            self.console.print(_progress(title, ended.tasks, ended.seconds or 0))
+        with self.shown() as show:
+            ended = self.client.wait(run.dag_id, run.run_id, lambda tasks: show(title, _marks(tasks)))
+            show(title, _marks(ended.tasks), ended.seconds)
         if ended.ok:
             return ended
         for task, tail in self.client.failures(ended).items():
@@ -89,33 +104,89 @@ class Story:
             f"{ended.dag_id} {ended.run_id}: {ended.state}; look at {self.deck.airflow_url}, then run the demo again"
         )
 
-    def outcome(self, runs: Mapping[str, Run]) -> dict[str, Any]:
-        """What the runs left, read back from MLflow and the records by the ids that they handed on."""
-        registered = self.output(runs["training"], "register")
-        logged = self.output(runs["training"], "log_candidates")
-        gated = self.output(runs["training"], "gate")
-        decided = self.output(runs["monitoring"], "decide_retraining")
-        report = self.output(runs["monitoring"], "report_drift")
-        tracker, records = self.context.tracker, self.context.records
-        version = self.context.models.resolve(version=registered["version"]) if registered["version"] else None
-        return {
-            "version": version,
-            "candidates": {family: tracker.run_metrics(run_id) for family, run_id in logged["runs"].items()},
-            "gate": records.decision(gated["decision_id"]),
-            "retrain": records.decision(decided["decision_id"]),
-            "watched": tracker.run_metrics(report["run_id"]),
-            "reports": [report["report_uri"], report["quality_uri"]],
-            "report_run": report["run_id"],
-            "experiment": tracker.experiment_id,
-        }
+    def replay(self, start: date, end: date, title: str, until: Callable[[], bool] = lambda: False) -> None:
+        """Real traffic of these days against the model server, from where the clock stands, shown day by day."""
+        from pipelines.replay.driver import Counts, Replay
+        from pipelines.replay.world import read_world
+
+        window, clock = self.context.window(start, end), self._clock()
+        if clock.now() >= window.end_at:
+            return
+        with self.shown() as show:
+
+            def tell(at: datetime, counts: Counts) -> None:
+                traffic = f"{counts.requests:,} requests, {counts.outcomes:,} outcomes"
+                show(f"{title}, {at:%Y-%m-%d}", f"  {traffic}{self._rollout_now()}")
+
+            show(f"{title}, {clock.now():%Y-%m-%d}", "  reading the days to replay")
+            world = read_world(self.context, window)
+            counts = Replay(world, clock, self.context.feast, self.deck.serving_url).run(TICK, until, tell)
+            tell(clock.now(), counts)
+
+    def roll_out(self, run: Run, start: date) -> Run:
+        """Traffic of the days from `start` on until the rollout has ended: promoted, rolled back, or out of time."""
+        days = timedelta(days=self.context.params.rollout.judge.max_days) + SPARE
+        name = None
+        while run.state not in FINISHED and name is None:  # it starts, or finds that there is nothing to do
+            plan = self.rollouts.plan()
+            name = plan.rollout if plan and plan.challenger else None
+            time.sleep(1)
+            run = self.client.run(run.dag_id, run.run_id)
+
+        if name is not None:
+            last = min(start + days, self.context.usecase.end)
+            self.replay(start, last, "Rollout", lambda: not goes_on(self.context))
+            if goes_on(self.context):
+                raise InvalidInput(
+                    f"rollout {name} is under way and the days to replay are over; it waits for more, or ends with "
+                    "`flightdeck rollout abort`"
+                )
+        return self.follow(run, "Deployment of the challenger")
 
     def output(self, run: Run, task_id: str) -> dict[str, Any]:
         return dict(self.client.xcom(run.dag_id, run.run_id, task_id))
 
+    def _clock(self) -> ReplayClock:
+        if not isinstance(self.context.clock, ReplayClock):
+            raise InvalidInput("the demo replays the past, and the params file says `clock: wall`; set it to replay")
+        return self.context.clock
 
-def _progress(title: str, tasks: States, seconds: float) -> Text:
-    marks = "  ".join(f"{MARKS.get(state, '[dim]·[/]')} {task}" for task, state in _in_order(tasks))
-    return Text.from_markup(f"[bold]{title}[/] [dim]{seconds:.0f} s[/]\n  {marks}")
+    def _rollout_now(self) -> str:
+        """The stage in force and the judge's last word."""
+        plan = self.rollouts.plan()
+        if plan is None or plan.challenger is None:
+            return ""
+        stage = "shadow" if not plan.share else f"{plan.share:.0%} to version {plan.challenger}"
+        newest = self.context.records.newest_decisions(self.name, "rollout")
+        return f", {stage}" + "".join(f"\n  judge: {one['reasons'][0]}" for one in newest[-1:])
+
+    def shown(self) -> Shown:
+        return Shown(self.console)
+
+
+class Shown:
+    """A live line on a terminal that stays as it was last; elsewhere only the last."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.started, self.last = console, time.monotonic(), Text()
+
+    def __enter__(self) -> Callable[..., None]:
+        self.live = Live(console=self.console, refresh_per_second=2, transient=not self.console.is_terminal).__enter__()
+        return self._show
+
+    def _show(self, title: str, body: str, seconds: float | None = None) -> None:
+        seconds = time.monotonic() - self.started if seconds is None else seconds
+        self.last = Text.from_markup(f"[bold]{title}[/] [dim]{seconds:.0f} s[/]\n{body}")
+        self.live.update(self.last)
+
+    def __exit__(self, *exit: Any) -> None:
+        self.live.__exit__(*exit)
+        if not self.console.is_terminal:
+            self.console.print(self.last)
+
+
+def _marks(tasks: States) -> str:
+    return "  " + "  ".join(f"{MARKS.get(state, '[dim]·[/]')} {task}" for task, state in _in_order(tasks))
 
 
 def _in_order(tasks: States) -> Iterable[tuple[str, str]]:
@@ -123,31 +194,8 @@ def _in_order(tasks: States) -> Iterable[tuple[str, str]]:
     return sorted(tasks.items(), key=lambda task: rank.get(task[1], 3))
 
 
-def _summary(story: Story, outcome: Mapping[str, Any]) -> Table:
-    table = Table(show_header=False, box=None, padding=(0, 2))
-    version, gate, retrain = outcome["version"], outcome["gate"], outcome["retrain"]
-    if version:
-        table.add_row("data version", version.tags["data_version"])
-        table.add_row("model version", f"{story.name} v{version.version} ({', '.join(version.aliases) or 'no alias'})")
-    for family, metrics in outcome["candidates"].items():
-        chosen = "  ← registered" if version and version.tags["family"] == family else ""
-        shown = ", ".join(f"{name} {metrics[name]:.4f}" for name in ("roc_auc", "log_loss", "brier") if name in metrics)
-        table.add_row(f"test of {family}", shown + chosen)
-    table.add_row("gate", f"{gate['verdict']} (decision {gate['id']})")
-    watched = outcome["watched"]
-    shown = ", ".join(f"{name} {watched[name]:.4f}" for name in ("roc_auc", "log_loss", "brier") if name in watched)
-    table.add_row("watched window", shown)
-    table.add_row("retraining", f"[bold]{retrain['verdict']}[/] (decision {retrain['id']})")
-    for reason in retrain["reasons"]:
-        table.add_row("", Text(f"· {reason}"))
-    for uri in filter(None, outcome["reports"]):
-        table.add_row("report", Text(uri, overflow="fold"))
-    airflow = f"{story.deck.airflow_url}  (user admin, password in {story.deck.passwords_file})"
-    table.add_row("Airflow", Text(airflow, overflow="fold"))
-    run = f"#/experiments/{outcome['experiment']}/runs/{outcome['report_run']}"
-    table.add_row("MLflow", f"{story.deck.mlflow_url}  (model {story.deck.mlflow_url}/#/models/{story.name})")
-    table.add_row("", Text(f"the report: {story.deck.mlflow_url}/{run}", overflow="fold"))
-    return table
+def _words(conf: Mapping[str, Any]) -> Iterable[str]:
+    return (str(value) for key, value in conf.items() if key in ("start", "end", "as_of"))
 
 
 def main() -> int:
@@ -161,12 +209,13 @@ def main() -> int:
         context = build_context()
         with AirflowClient.of(deck) as client:
             story = Story(deck, client, context, console)
-            outcome = story.outcome(story.tell())
+            runs = story.tell()
+            table = summary(deck, context, runs, story.output)
     except (DeckError, FlightdeckError) as error:
         print(f"flightdeck: {error}", file=sys.stderr)
         return error.exit_code
-    console.print(_summary(story, outcome))
-    console.print(f"[dim]{time.monotonic() - started:.0f} s. Both stay up until `make stop`.[/]")
+    console.print(table)
+    console.print(f"[dim]{time.monotonic() - started:.0f} s. All servers stay up until `make stop`.[/]")
     return 0
 
 

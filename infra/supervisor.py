@@ -268,6 +268,7 @@ def _where(deck: Deck) -> str:
     rows = [
         f"  Airflow  {deck.airflow_url}  user admin, password in {deck.passwords_file}",
         f"  MLflow   {deck.mlflow_url}",
+        f"  Models   {deck.serving_url}  POST /v1/predictions once one is deployed",
         f"  Logs     {deck.logs}",
     ]
     return "\n".join(rows)

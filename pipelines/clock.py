@@ -11,8 +11,8 @@ from pipelines.errors import InvalidInput
 from pipelines.records.database import METADATA, Instant, insert
 
 if TYPE_CHECKING:
+    from pipelines.params import Params
     from pipelines.records import Records
-    from pipelines.settings import Settings
 
 CLOCKS = sa.Table(
     "clocks",
@@ -51,7 +51,7 @@ class ReplayClock:
         now = self._stands_at()
         if now is None:
             raise InvalidInput(
-                f"the clock of {self.usecase} stands nowhere; start a replay, or set FLIGHTDECK_CLOCK=wall"
+                f"the clock of {self.usecase} stands nowhere; start a replay, or set it with `flightdeck clock --at`"
             )
         return now
 
@@ -83,6 +83,6 @@ class ReplayClock:
             raise InvalidInput(f"the clock of {self.usecase} stands at {self.now()} and cannot go back to {to}")
 
 
-def open_clock(settings: Settings, records: Records, usecase: str) -> Clock:
-    """The clock that FLIGHTDECK_CLOCK names."""
-    return ReplayClock(records.engine, usecase) if settings.clock == "replay" else WallClock()
+def open_clock(params: Params, records: Records, usecase: str) -> Clock:
+    """The clock that params.yaml names."""
+    return ReplayClock(records.engine, usecase) if params.clock == "replay" else WallClock()

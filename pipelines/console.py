@@ -18,7 +18,7 @@ Answer = tuple[Any, Callable[[], None]]  # JSON-able, and what prints it for a p
 
 
 def add_commands(commands: Any) -> None:
-    """Add `rollout`, `models` and `explain` beside the steps."""
+    """Add `rollout`, `models`, `clock` and `explain` beside the steps."""
     about = {
         "rollout": ("Show the rollout, or end it by hand.", ("status", "abort", "promote", "rollback")),
         "models": ("List the registered versions, or the promotion ledger.", ("list", "ledger")),
@@ -29,6 +29,8 @@ def add_commands(commands: Any) -> None:
         if name == "rollout":
             command.add_argument("--reason", metavar="TEXT", default="by hand", help="for the ledger")
             command.add_argument("--actor", metavar="NAME", default=None, help="default: the user")
+    clock = _command(commands, "clock", "Show the time of server and judge, or set it where a replay drives it.")
+    clock.add_argument("--at", metavar="INSTANT", help="an ISO instant with its offset, or a local day of the use case")
     explain = _command(commands, "explain", "Show what a prediction rests on: values, their ages, versions, scores.")
     explain.add_argument("prediction_id", metavar="PREDICTION_ID")
 
@@ -50,6 +52,8 @@ def answer(arguments: Mapping[str, Any], context: Context) -> None:
     asked = arguments["step"]
     if asked == "explain":
         found = explain(arguments["prediction_id"], context)
+    elif asked == "clock":
+        found = clock(arguments["at"], context)
     elif asked == "models":
         found = versions(context) if arguments["verb"] == "list" else ledger(context)
     elif arguments["verb"] == "status":
@@ -60,6 +64,25 @@ def answer(arguments: Mapping[str, Any], context: Context) -> None:
         print(json.dumps(found[0], indent=2, default=str))
     else:
         found[1]()
+
+
+def clock(at: str | None, context: Context) -> Answer:
+    """The present instant; `at` sets it first, also back."""
+    from datetime import datetime
+
+    from pipelines.clock import ReplayClock
+    from pipelines.windows import midnight
+
+    if at is not None:
+        if not isinstance(context.clock, ReplayClock):
+            raise InvalidInput("the clock is the wall's, which nobody sets; to drive it, set `clock: replay` in params")
+        try:
+            instant = datetime.fromisoformat(at)
+        except ValueError:
+            raise InvalidInput(f"{at!r} is no instant; give one such as 2013-09-01 or 2013-09-01T12:00-04:00") from None
+        context.clock.start(instant if instant.tzinfo else midnight(instant.date(), context.usecase.timezone))
+    now = context.clock.now().isoformat()
+    return {"now": now, "clock": context.params.clock}, lambda: print(f"{now} ({context.params.clock})")
 
 
 def status(context: Context) -> Answer:

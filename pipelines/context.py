@@ -48,7 +48,7 @@ class Context:
         """The time of the model server and the judge. A step takes time from its inputs and never asks here."""
         from pipelines.clock import open_clock
 
-        return open_clock(self.settings, self.records, self.usecase.name)
+        return open_clock(self.params, self.records, self.usecase.name)
 
     @cached_property
     def feast(self) -> FeatureStore:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,7 +17,6 @@ class Settings(BaseSettings):
     Attributes:
         mlflow_tracking_uri: MLflow's own variable MLFLOW_TRACKING_URI, read where FLIGHTDECK_MLFLOW_URI is unset.
         mlflow_run_id: MLFLOW_RUN_ID, which `mlflow run` sets in the commands of an MLproject.
-        clock: of the model server and the judge: the wall's, or the one that a replay drives.
         serving_max_batch: rows of one call, predictions or outcomes.
         serving_max_bytes: of the body of one call.
     """
@@ -34,7 +33,6 @@ class Settings(BaseSettings):
     feast_registry: str = ""
     feast_online: str = ""
     dvc_remote: str = ""
-    clock: Literal["wall", "replay"] = "wall"
     serving_host: str = "127.0.0.1"
     serving_port: Annotated[int, Field(ge=1, le=65535)] = 8090
     serving_max_batch: Annotated[int, Field(ge=1)] = 1000

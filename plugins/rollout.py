@@ -47,12 +47,10 @@ class JudgeOperator(BaseOperator):
 
     def _look(self, context: Any, out_of_time: bool) -> dict[str, Any]:
         from pipelines.context import build_context
-        from pipelines.deployment.pulse import pulse
         from pipelines.errors import InvalidInput, MissingData
         from pipelines.steps import execute
 
         about = build_context(self.params_file)
-        seen = pulse(self.rollout, about)  # before the judge looks: what comes in between wakes us again
         given = {"rollout": self.rollout, "stage": self.stage, "out_of_time": out_of_time}
         try:
             answer = execute("judge_rollout", given, about)
@@ -68,7 +66,7 @@ class JudgeOperator(BaseOperator):
             return answer
         began = context["dag_run"].start_date or datetime.now(UTC)
         deadline = began + timedelta(hours=self.deadline_hours)
-        trigger = PulseTrigger(self.params_file, self.rollout, seen, self.poll_seconds, deadline.isoformat())
+        trigger = PulseTrigger(self.params_file, self.rollout, answer["pulse"], self.poll_seconds, deadline.isoformat())
         self.defer(trigger=trigger, method_name="resume")
 
 

@@ -37,6 +37,7 @@ ROWS: dict[str, Any] = {
 DAYS: dict[str, Any] = {
     **ROWS,
     "bets": [0.25, 0.5, 0.7, 0.9, 0.99],
+    "promotion_bets": [0.9, 0.99],
     "rollback_range": 0.015,
     "clip_range": 0.03,
     "min_blocks": 7,

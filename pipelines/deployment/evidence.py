@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.deployment.baseline import pace
 from pipelines.judge import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured
-from pipelines.params import Watch
+from pipelines.params.rollout import Watch
 from pipelines.records.rollouts import Plan
 from pipelines.windows import midnight
 

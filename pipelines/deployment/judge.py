@@ -31,22 +31,25 @@ class Outputs(StepModel):
     reason: str
     next_step: str
     decision_id: str | None = Field(description="none where the rollout may not go on and nothing was judged")
+    pulse: str = Field(description="what was there to see; another look is due once it has changed")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.deployment import state
     from pipelines.deployment.evidence import block_means, evidence, paired
+    from pipelines.deployment.pulse import pulse
     from pipelines.deployment.rows import read_rows
     from pipelines.judge import judge
     from pipelines.records import Decision
 
     rollouts, name = context.records.rollouts(context.usecase.name), context.usecase.name
     rollout = state.require(rollouts, inputs.rollout)
+    seen_pulse = pulse(rollout.name, context)  # before anything is read: what comes in between makes another
     if (why := state.obstacle(rollout, context)) is not None:
-        return _aborted(why)
+        return _aborted(why, seen_pulse)
     plans = [plan for plan in rollouts.plans(rollout.name) if plan.stage]
     if not plans:
-        return _aborted(f"rollout {rollout.name} has no stage in force; set one first")
+        return _aborted(f"rollout {rollout.name} has no stage in force; set one first", seen_pulse)
     look = _look(inputs, context, rollout)
     rows = read_rows(context.records.engine, name, [plan.version for plan in plans], look.now)
     seen = evidence(paired(rows, look), look, context.params.rollout.watch)
@@ -68,6 +71,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
                 "version": rollout.version,
                 "champion": rollout.champion,
                 "plan": look.in_force.version,
+                "pulse": seen_pulse,
                 "judgement": judgement.model_dump(mode="json"),
                 "increments": block_means(seen),
                 "requests": len(rows),
@@ -90,10 +94,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         reason="; ".join(reasons[:3]),
         next_step=next_step,
         decision_id=decision_id,
+        pulse=seen_pulse,
     )
 
 
-def _aborted(why: str) -> Outputs:
+def _aborted(why: str, pulse: str) -> Outputs:
     return Outputs(
         action=ABORT,
         rule="obstacle",
@@ -104,6 +109,7 @@ def _aborted(why: str) -> Outputs:
         reason=why,
         next_step="End the rollout and leave the champion as it is.",
         decision_id=None,
+        pulse=pulse,
     )
 
 

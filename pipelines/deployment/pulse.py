@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pipelines.deployment import state
 from pipelines.deployment.evidence import last_closed
 from pipelines.deployment.rows import progress
+from pipelines.errors import CheckFailed
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -34,6 +36,28 @@ def pulse(rollout: str, context: Context) -> str:
     long_enough = now >= plan.since + timedelta(hours=stage.min_hours)
     out_of_time = now > began + timedelta(days=settings.judge.max_days)
     return f"{plan.version} {blocks} {long_enough} {out_of_time} {failed} {rows // settings.look_every}"
+
+
+def goes_on(context: Context, patience: float = 300) -> bool:
+    """Whether a rollout is in force, told once the judge has held on all there is to see; for whoever drives the clock.
+
+    Raises:
+        CheckFailed: if the judge does not look for `patience` seconds.
+    """
+    name, deadline = context.usecase.name, time.monotonic() + patience
+    while True:
+        plan = context.records.rollouts(name).plan()
+        if plan is None or plan.challenger is None:
+            return False
+        newest, now = context.records.newest_decisions(name, "rollout"), pulse(plan.rollout, context)
+        if any(one["verdict"] == "HOLD" and one["evidence"]["pulse"] == now for one in newest):
+            return True
+        if time.monotonic() > deadline:
+            raise CheckFailed(
+                f"nobody has judged rollout {plan.rollout} for {patience:.0f} s; look at the deployment DAG, or end it "
+                "with `flightdeck rollout abort`"
+            )
+        time.sleep(0.1)
 
 
 def alias_news(alias: str, context: Context) -> dict[str, object] | None:

@@ -44,7 +44,7 @@ def progress(
 ) -> tuple[int, int, int]:
     """(predictions, predictions with an error, closed blocks with predictions): a few milliseconds, no rows read."""
     here = (P.usecase == usecase, P.plan.in_(plans), P.predicted_at <= now)
-    failed = sa.func.sum(sa.case((sa.cast(P.errors, sa.String) != "{}", 1), else_=0))
+    failed = sa.func.sum(sa.cast(P.failed, sa.Integer))
     blocks = sa.func.count(sa.distinct(sa.case((P.block <= closed, P.block))))
     with engine.connect() as connection:
         counts = connection.execute(sa.select(sa.func.count(), failed, blocks).where(*here)).one()

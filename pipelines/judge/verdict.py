@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Annotated, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy.special import logsumexp
 
@@ -77,6 +78,9 @@ class Rules(Section):
     )
     rollback_range: Positive | None = None  # the same for the evidence for a rollback, where it is another
     bets: Annotated[tuple[Level, ...], Field(min_length=1)] = BETS  # on blocks; the fewer are awaited, the larger
+    promotion_bets: Annotated[tuple[Level, ...], Field(min_length=1)] | None = (
+        None  # for the gate, where they are others
+    )
     margin_share: Level  # delta: the loss that may be given up, as a share of the champion's
     catastrophe_margin: Level  # M: mean difference of rows that no healthy pair shows
     error_objective: Level
@@ -146,7 +150,8 @@ def judge(evidence: Evidence, rules: Rules) -> Judgement:
     parts = ", ".join(f"{name} {value:+.2f}" for name, value in log_e.items())
     explanation = (
         f"{first.action} by {first.rule}: {first.next_step}",
-        f"mean difference {mean} over {len(known)} blocks, surely between {bounds[0]:+.5f} and {bounds[1]:+.5f}",
+        f"mean difference of losses {mean} over {len(known)} blocks, surely between {bounds[0]:+.5f} and "
+        f"{bounds[1]:+.5f}; up to {rules.margin_share * evidence.champion_loss:+.5f} may be given up",
         f"log E: {parts}",
         *(f"else {ruling.action} by {ruling.rule}: {ruling.next_step}" for ruling in rulings[1:]),
     )
@@ -188,10 +193,16 @@ def log_evidence(evidence: Evidence, rules: Rules) -> dict[str, float]:
         "split": eprocess.log_e_split(
             ((stage.share, stage.challenger, stage.champion) for stage in evidence.split), rules.split_strength
         ),
-        "not_inferior": eprocess.log_e_below(difference, delta, reach, rules.bets) if 0 < delta < reach else 0.0,
+        "not_inferior": _not_inferior(difference, delta, rules),
         "error_objective": eprocess.log_e_rate_below(evidence.failures, evidence.trials, rules.error_objective),
         "slow_margin": eprocess.log_e_ratio_below(evidence.slow.share, evidence.slow.challenger, rules.slow_margin),
     }
+
+
+def _not_inferior(difference: NDArray[np.float64], delta: float, rules: Rules) -> float:
+    if not 0 < delta < rules.clip_range:
+        return 0.0
+    return eprocess.log_e_below(difference, delta, rules.clip_range, rules.promotion_bets or rules.bets)
 
 
 def _rulings(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterator[Ruling]:

@@ -86,5 +86,13 @@ def online_stands_at(store: FeatureStore) -> datetime | None:
     return min(end.astimezone(UTC) for end in ends if end) + JUST_BEFORE if ends and all(ends) else None
 
 
+def note_online_stands_at(store: FeatureStore, at: datetime) -> None:
+    """Say that everything known before an instant has been pushed: no materialization goes back before it."""
+    for view in store.list_feature_views():
+        since = view.most_recent_end_time
+        if since is None or since.astimezone(UTC) < at - JUST_BEFORE:
+            store.registry.apply_materialization(view, store.project, since or at - JUST_BEFORE, at - JUST_BEFORE)
+
+
 def _place(source: Any) -> list[str]:
     return [source.path, source.timestamp_field]

@@ -23,13 +23,16 @@ PREDICTIONS = sa.Table(
     sa.Column("request", sa.JSON, nullable=False),
     sa.Column("features", sa.JSON, nullable=False),
     sa.Column("ages", sa.JSON, nullable=False),
-    sa.Column("plan", sa.Integer, nullable=False, index=True),
+    sa.Column("plan", sa.Integer, nullable=False),
     sa.Column("share", sa.Float, nullable=False),
     sa.Column("served", sa.String(16), nullable=False),
     sa.Column("score", sa.Float),
     sa.Column("scores", sa.JSON, nullable=False),
     sa.Column("milliseconds", sa.JSON, nullable=False),
     sa.Column("errors", sa.JSON, nullable=False),
+    sa.Column("failed", sa.Boolean, nullable=False),  # whether there are errors, for the index below
+    # holds all that a waiting rollout asks every second, so that no row is read for it
+    sa.Index("ix_predictions_progress", "usecase", "plan", "predicted_at", "block", "failed"),
 )
 OUTCOMES = sa.Table(
     "outcomes",
@@ -101,7 +104,7 @@ class PredictionLog:
 
         An id that is there already keeps its first answer: a client that asks again is told the same.
         """
-        rows = [{"usecase": self.usecase, **asdict(prediction)} for prediction in predictions]
+        rows = [{"usecase": self.usecase, **asdict(made), "failed": bool(made.errors)} for made in predictions]
         if not rows:
             return []
         statement = insert(self.engine, PREDICTIONS).on_conflict_do_nothing()

@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 
 from pipelines.clock import ReplayClock
 from pipelines.context import build_context
+from pipelines.deployment.pulse import goes_on
 from pipelines.errors import FlightdeckError
 from pipelines.replay.driver import Counts, Replay
 from pipelines.replay.world import read_world
@@ -28,7 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--server", required=True, metavar="URL", help="address of the model server")
     parser.add_argument("--every", type=int, default=15, metavar="MINUTES", help="simulated time between ticks")
     parser.add_argument("--anew", action="store_true", help="set the clock to the start; else go on where it stands")
-    parser.add_argument("--while-rollout", action="store_true", help="stop when no rollout is in force any more")
+    parser.add_argument(
+        "--while-rollout",
+        action="store_true",
+        help="let the judge look as each hour begins, and stop when no rollout is in force",
+    )
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -38,11 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         clock = ReplayClock(context.records.engine, context.usecase.name)
         if arguments.anew or not clock.started:
             clock.start(window.start_at)
-        rollouts = context.records.rollouts(context.usecase.name)
 
         def ended() -> bool:
-            plan = rollouts.plan()
-            return arguments.while_rollout and (plan is None or plan.challenger is None)
+            return arguments.while_rollout and not goes_on(context)
 
         def tell(at: datetime, counts: Counts) -> None:
             log.info(

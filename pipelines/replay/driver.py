@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import httpx
 
 from pipelines.errors import FlightdeckError, InvalidInput
+from pipelines.offline.repository import note_online_stands_at
 from pipelines.replay.world import Tick, World
 
 if TYPE_CHECKING:
@@ -49,7 +51,10 @@ class Replay:
         until: Callable[[], bool] = lambda: False,
         progress: Callable[[datetime, Counts], None] = lambda at, counts: None,
     ) -> Counts:
-        """Play the window, or as much of it as happens before `until()` is true (asked once a simulated day).
+        """Play the window, or as much of it as happens before `until()` is true.
+
+        `until` is asked as a local hour begins: the clock and what is known stand there, and nothing is asked yet. It
+        may take its time, such as until somebody else has looked. `progress` is called as a day begins.
 
         Raises:
             InvalidInput: if the clock stands after the window.
@@ -58,27 +63,36 @@ class Replay:
         window = self.world.window
         stands = self.clock.now()
         if stands >= window.end_at:
-            raise InvalidInput(f"the replay's clock stands at {stands}, after the window's end {window.end_at}")
+            raise InvalidInput(
+                f"the replay's clock stands at {stands}, and the window is over at {window.end_at}; "
+                "give a later one, or --anew"
+            )
         self.clock.advance(max(stands, window.start_at))
-        day = None
+        last: datetime | None = None
         for tick in self.world.ticks(every, since=stands - every):
-            if day is not None and tick.at - day >= timedelta(1):
-                day = tick.at
+            local = tick.at.astimezone(ZoneInfo(window.timezone))
+            new_day = last is not None and local.date() != last.date()
+            self._tell(tick)
+            if new_day:  # what is pushed later in the day is ahead of that, and materializing a whole day overtakes it
+                note_online_stands_at(self.feast, tick.at)
                 progress(tick.at, self.counts)
-                if until():
-                    return self.counts
-            day = day or tick.at
-            self._play(tick)
+            if last is not None and (local.date(), local.hour) != (last.date(), last.hour) and until():
+                return self.counts
+            last = local
+            self._ask(tick)
+        note_online_stands_at(self.feast, window.end_at)
         self.clock.advance(window.end_at)
         return self.counts
 
-    def _play(self, tick: Tick) -> None:
+    def _tell(self, tick: Tick) -> None:
         self.clock.advance(max(tick.at, self.clock.now()))
         for name, rows in tick.features.items():
             self.feast.write_to_online_store(name, df=rows)
             self.counts.pushed += len(rows)
         if tick.outcomes:
             self._outcomes(tick)
+
+    def _ask(self, tick: Tick) -> None:
         if tick.requests:
             started = time.perf_counter()
             self._post("/v1/predictions", {"requests": tick.requests})
@@ -89,6 +103,8 @@ class Replay:
         """Outcomes of predictions made before the replay began are unknown to the server, and that is no error."""
         body = {"outcomes": [{"id": identity, "label": int(label)} for identity, label in tick.outcomes]}
         answer = self._post("/v1/outcomes", body, accept={404})
+        if "outcomes" not in answer:
+            raise FlightdeckError(f"{self.http.base_url} is no model server: {str(answer)[:200]}; correct the address")
         self.counts.outcomes += sum(item["status"] == "recorded" for item in answer["outcomes"])
 
     def _post(self, path: str, body: dict[str, Any], accept: set[int] | None = None) -> dict[str, Any]:
@@ -106,5 +122,8 @@ class Replay:
                     raise FlightdeckError(f"{path} refused the replay: {answer.status_code} {answer.text[:500]}")
                 reason = f"{answer.status_code} {answer.text[:200]}"
             if time.monotonic() > deadline:
-                raise FlightdeckError(f"{path}: no answer for {PATIENCE:.0f} s ({reason}); is the model server up?")
+                raise FlightdeckError(
+                    f"{self.http.base_url.join(path)}: no answer for {PATIENCE:.0f} s ({reason}); start the model "
+                    "server, then the replay again: it goes on where it was"
+                )
             time.sleep(0.2)

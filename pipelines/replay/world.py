@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +13,8 @@ import pandas as pd
 from pipelines.context import Context
 from pipelines.usecase import EXAMPLE_ID, KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
 from pipelines.windows import Window
+
+JUST_BEFORE = timedelta(microseconds=1)  # a window ends before its end
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,11 @@ class Tick:
 
 @dataclass(frozen=True)
 class World:
-    """A window of the source, read once. Nothing of it is told before it was known."""
+    """A window of the source, read once. Nothing of it is told before it was known.
+
+    Attributes:
+        examples: those predicted in the window, and those before it whose outcomes may become known in it.
+    """
 
     window: Window
     features: Mapping[str, pd.DataFrame]
@@ -41,19 +48,21 @@ class World:
     request_columns: tuple[str, ...]
 
     def ticks(self, every: timedelta, since: datetime | None = None) -> Iterator[Tick]:
-        """The ticks of the window from `since` on.
+        """The ticks of the window from `since` on, and a last one at its end that asks for nothing.
 
         A feature known between two ticks is told at the later one, so what a request sees is never more than was known.
         """
-        at = self.window.start_at
-        while at < self.window.end_at:
+        at, last = self.window.start_at, self.window.end_at - JUST_BEFORE
+        while at <= last:
             if since is None or at >= since:
                 yield self._tick(at - every, at, at + every)
             at += every
+        yield self._tick(at - every, last, last)
 
     def _tick(self, before: datetime, at: datetime, after: datetime) -> Tick:
         known = self.examples[_between(self.examples[LABEL_KNOWN_AT], before, at)]
-        asked = self.examples[(self.examples[PREDICTED_AT] >= at) & (self.examples[PREDICTED_AT] < after)]
+        first = max(at, self.window.start_at)
+        asked = self.examples[(self.examples[PREDICTED_AT] >= first) & (self.examples[PREDICTED_AT] < after)]
         told = {name: rows[_between(rows[KNOWN_AT], before, at)] for name, rows in self.features.items()}
         columns = [*self.request_columns]
         return Tick(
@@ -77,7 +86,8 @@ def read_world(context: Context, window: Window) -> World:
         for table in usecase.feature_tables
         if table.daily
     }
-    examples = usecase.examples(tables, window).to_pandas()
+    before = math.ceil(usecase.maturity / timedelta(days=1))  # what was asked then is known only now
+    examples = usecase.examples(tables, window.widened(before, usecase.start)).to_pandas()
     return World(window, features, examples, tuple(usecase.request_columns))
 
 

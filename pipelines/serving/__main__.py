@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--params", metavar="FILE", help="params file (default: FLIGHTDECK_PARAMS or params.yaml)")
     parser.add_argument("--home", metavar="DIR", help="where runs write (default: FLIGHTDECK_HOME or var)")
+    parser.add_argument("--port", type=int, metavar="PORT", help="in place of FLIGHTDECK_SERVING_PORT")
     arguments = parser.parse_args(argv)
     try:
         context = build_context(arguments.params, arguments.home)
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"flightdeck: {error}", file=sys.stderr)
         return error.exit_code
     settings = context.settings
-    uvicorn.run(app, host=settings.serving_host, port=settings.serving_port, access_log=False)
+    uvicorn.run(app, host=settings.serving_host, port=arguments.port or settings.serving_port, access_log=False)
     return 0
 
 

@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from pipelines.training.preprocessing import Vocabulary
+from pipelines.training.preprocessing import SPREAD, Scale, Vocabulary
 
 ML = "ai.onnx.ml"
 OPSET, ML_OPSET, IR = 20, 3, 10  # the oldest that have StringConcat and typed LabelEncoder
@@ -56,6 +56,18 @@ def encode_strings(graph: Graph, vocabulary: Vocabulary) -> str:
     )
     offsets = graph.constant(np.array(vocabulary.offsets, dtype=np.int64), "offsets")
     return graph.add("Add", within, offsets, output="rows")
+
+
+def standardise(graph: Graph, scale: Scale) -> str:
+    """Add the nodes of `Scale.apply`, from `numeric` to what it gives."""
+    mean = graph.constant(scale.mean, "mean")
+    absent = graph.add("IsNaN", "numeric")
+    centred = graph.add("Sub", graph.add("Where", absent, mean, "numeric"), mean)
+    scaled = graph.add("Div", centred, graph.constant(scale.deviation, "deviation"))
+    low, high = (graph.constant(np.array(v, dtype=np.float32), n) for v, n in ((-SPREAD, "low"), (SPREAD, "high")))
+    held = graph.add("Clip", scaled, low, high)
+    gaps = graph.add("Gather", absent, graph.constant(np.array(scale.gaps, dtype=np.int64), "gaps"), axis=1)
+    return graph.add("Concat", held, graph.add("Cast", gaps, to=1), axis=1)
 
 
 def finish(graph: Graph, probability: str, numeric: int, categorical: int) -> bytes:

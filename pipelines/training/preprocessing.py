@@ -114,3 +114,11 @@ class Scale:
         deviation = np.sqrt(variance)
         gaps = tuple(int(n) for n in np.flatnonzero(np.isnan(numeric).any(axis=0)))
         return cls(mean.astype(np.float32), np.where(deviation > 1e-12, deviation, 1.0).astype(np.float32), gaps)
+
+    def apply(self, numeric: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, n) to (N, n + gaps): standardised, held within `SPREAD`, 0 for missing; then the indicators."""
+        absent = np.isnan(numeric)
+        with np.errstate(over="ignore"):
+            scaled = (np.where(absent, self.mean, numeric) - self.mean) / self.deviation
+        held = np.clip(scaled, -SPREAD, SPREAD)
+        return np.concatenate([held, absent[:, list(self.gaps)]], axis=1).astype(np.float32)

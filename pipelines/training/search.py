@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from pipelines.errors import CheckFailed, InvalidInput
-from pipelines.params import Range, first_problem
+from pipelines.params import first_problem
+from pipelines.params.training import Range
 
 
 class Searchable(Protocol):

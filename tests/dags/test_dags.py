@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.params.training import FAMILIES
 from tests.conftest import ROOT, TOY
 
 FLIGHTS = ROOT / "params.yaml"
@@ -49,7 +50,7 @@ def test_forms_are_typed_and_described(load: Load) -> None:
             assert {"type", "title"} <= set(schema), (dag.dag_id, name)
             assert dag.params.get_param(name).description, (dag.dag_id, name)
     training = load(FLIGHTS).dags["flights_training"].params
-    assert training.get_param("families").schema["items"]["enum"] == ["hist_gradient_boosting", "mlp"]
+    assert training.get_param("families").schema["items"]["enum"] == [*FAMILIES]
     with pytest.raises(Exception, match="is not one of"):
         training.get_param("families").resolve(["prophet"])
     with pytest.raises(Exception, match="less than the minimum"):

@@ -31,7 +31,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def desk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     """A copy of the records and of MLflow's database; the models' files stay where they are."""
-    monkeypatch.setenv("FLIGHTDECK_CLOCK", "replay")
     shutil.copytree(template, tmp_path / "home", ignore=shutil.ignore_patterns("data"))
     context = build_context(TOY, tmp_path / "home")
     clock(context).start(START)
@@ -162,6 +161,27 @@ def test_the_news_comes_from_training_or_from_the_watcher(load: Callable[..., An
     assert (planned["version"], planned["change"], planned["actor"]) == ("1", 4, "alias")
     with pytest.raises(AirflowSkipException, match="no change of the alias"):
         plan_of(load, {**training, "change": None})
+
+
+def test_where_nothing_began_nothing_is_ended(load: Callable[..., Any]) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    dag = load(TOY).dags["pumps_deployment"]
+    nothing = SimpleNamespace(xcom_pull=lambda task_ids: None)
+    for task in ("finish", "roll_back"):
+        with pytest.raises(AirflowSkipException, match="nothing had begun"):
+            dag.get_task(task).python_callable(ti=nothing)
+
+
+def test_one_edge_a_stage_is_all_there_is_to_see(load: Callable[..., Any]) -> None:
+    """The graph is read by people: a failure anywhere reaches the rollback through `finish` alone."""
+    dag = load(TOY).dags["pumps_deployment"]
+    assert dag.get_task("roll_back").upstream_task_ids == {"finish"}
+    judges = [task for task in dag.task_ids if task.endswith(".judge")]
+    assert [dag.get_task(judge).upstream_task_ids for judge in judges] == [
+        {judge.replace(".judge", ".set_stage")} for judge in judges
+    ]
+    assert dag.get_task("finish").upstream_task_ids == {judges[-1]}
 
 
 class Told:

@@ -96,7 +96,6 @@ def reading(row: Any = None, **changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def serve(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Deck]]:
     """Starts the app over the session's home, or a private copy of it, with records of its own."""
-    monkeypatch.setenv("FLIGHTDECK_CLOCK", "replay")
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
     with ExitStack() as stack:
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pandas as pd
 import pytest
 
 from pipelines.judge import serves_challenger
+from pipelines.records import Prediction
 from pipelines.scorer import load_scorer
+from pipelines.serving.features import logged_names, needs_of
 from tests.serving.conftest import Deck, reading
 
 
@@ -153,13 +156,11 @@ def test_a_champion_that_cannot_be_loaded_leaves_the_plan_before_it_in_force(dec
     assert deck.http.get("/v1/rollout").json()["plan"]["version"] == 2
 
 
-def test_versions_on_other_feature_services_are_both_read_and_logged(
-    serve: Callable[..., Deck], tmp_path: Path
-) -> None:
+def on_another_service(deck: Deck, tmp_path: Path) -> str:
+    """Version 2 as if trained on a service whose view of the heat expires later; the deck needs a home of its own."""
     from feast import FeatureService, FeatureView, Field, FileSource
     from feast.types import Float32, String
 
-    deck = serve(own_home=True)
     feast = deck.context.feast
     source = FileSource(name="pump_heat_2", path="features/pump_heat", timestamp_field="known_at")
     patient = FeatureView(
@@ -176,8 +177,14 @@ def test_versions_on_other_feature_services_are_both_read_and_logged(
     folder = shutil.copytree(deck.made.models["2"], tmp_path / "v2")
     card = (folder / "model.json").read_text()
     (folder / "model.json").write_text(card.replace("pump_service_v1", "pump_service_v2"))
+    return str(folder)
 
-    deck.plan(challenger_uri=str(folder))
+
+def test_versions_on_other_feature_services_are_both_read_and_logged(
+    serve: Callable[..., Deck], tmp_path: Path
+) -> None:
+    deck = serve(own_home=True)
+    deck.plan(challenger_uri=on_another_service(deck, tmp_path))
     deck.clock.advance(deck.made.at + timedelta(days=3))
     (answer,) = deck.ask(reading())
     (row,) = deck.log.get([answer["id"]])
@@ -232,3 +239,55 @@ def test_a_database_that_does_not_answer_is_503_and_nothing_is_half_logged(
         assert deck.log.get(["a", "b"]) == []
     if place == "registry":
         assert deck.http.get("/readyz").status_code == 503
+
+
+def rescored(deck: Deck, models: dict[str, str], rows: list[Prediction]) -> dict[str, np.ndarray]:
+    """What each version says of the features as they were logged, under whatever names."""
+    scorers = {version: load_scorer(deck.context.data.store, uri) for version, uri in models.items()}
+    needs = [
+        needs_of(deck.context.feast, scorer.service, scorer.numeric, scorer.categorical, deck.context.usecase)
+        for scorer in scorers.values()
+    ]
+    return {
+        version: scorer.score(pd.DataFrame([{name: row.features[of] for name, of in names.items()} for row in rows]))
+        for (version, scorer), names in zip(scorers.items(), logged_names(needs), strict=True)
+    }
+
+
+def logged(deck: Deck, *requests: dict[str, Any]) -> list[Prediction]:
+    """The rows of these requests, with their scores by both versions."""
+    ids = [answer["id"] for answer in deck.ask(*requests)]
+    found = {row.prediction_id: row for row in deck.log.get(ids)}
+    assert all(set(row.scores) == {"1", "2"} and not row.errors for row in found.values())
+    return [found[identity] for identity in ids]
+
+
+def test_the_log_holds_what_its_scores_rest_on_also_where_values_were_missing(deck: Deck) -> None:
+    examples = [*deck.made.examples.itertuples()]
+    rows = logged(
+        deck,
+        *(reading(row) for row in examples),
+        *(reading(row, load=None) for row in examples),
+        *(reading(row, pump=f"9{row.pump:0>3}") for row in examples),
+    )
+    deck.clock.advance(deck.made.at + timedelta(days=3))
+    rows += logged(deck, *(reading(row, load=None) for row in examples), reading(pump="9999", load=None))
+    absent = {tuple(name for name, value in row.features.items() if value is None) for row in rows}
+    assert absent == {(), ("load",), ("heat_3d", "age"), ("load", "heat_3d"), ("load", "heat_3d", "age")}
+    for version, scores in rescored(deck, deck.made.models, rows).items():
+        np.testing.assert_allclose([row.scores[version] for row in rows], scores, rtol=0, atol=1e-5)
+
+
+def test_the_log_holds_what_each_version_read_where_they_read_one_name_from_two_views(
+    serve: Callable[..., Deck], tmp_path: Path
+) -> None:
+    deck = serve(own_home=True)
+    models = {"1": deck.made.models["1"], "2": on_another_service(deck, tmp_path)}
+    deck.plan(challenger_uri=models["2"])
+    deck.clock.advance(deck.made.at + timedelta(days=3))
+    rows = logged(deck, *(reading(row) for row in deck.made.examples.itertuples()))
+    for version, scores in rescored(deck, models, rows).items():
+        np.testing.assert_allclose([row.scores[version] for row in rows], scores, rtol=0, atol=1e-5)
+    swapped = [replace(row, features={**row.features, "pump_heat_2:heat_3d": None}) for row in rows]
+    told = np.array([row.scores["2"] for row in rows])
+    assert (np.abs(rescored(deck, models, swapped)["2"] - told) > 1e-3).any(), "it matters which view was read"

@@ -29,7 +29,6 @@ TRAINING = {"torch", "sklearn", "mlflow", "great_expectations", "evidently", "ai
 @pytest.fixture
 def context(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     """A plan and a clock, in records of their own."""
-    monkeypatch.setenv("FLIGHTDECK_CLOCK", "replay")
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
     context = build_context(TOY, made.home)
     ReplayClock(context.records.engine, "pumps").start(made.at)

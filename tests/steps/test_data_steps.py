@@ -90,6 +90,22 @@ def test_the_online_store_does_not_move_back(toy_home: Path, copy_of: Copy) -> N
     execute("check_parity", {"as_of": outputs["as_of"]}, context)
 
 
+def test_days_that_were_pushed_past_are_not_gone_back_to_and_wait_for_their_comparison(
+    toy_home: Path, copy_of: Copy
+) -> None:
+    from pipelines.offline.repository import note_online_stands_at, online_stands_at
+
+    context = copy_of(toy_home)
+    end = midnight(context.usecase.end, context.usecase.timezone)
+    for at in (end + timedelta(days=2), end - timedelta(days=2)):  # the second says less, and changes nothing
+        note_online_stands_at(context.feast, at)
+        assert online_stands_at(context.feast) == end + timedelta(days=2)
+    assert not execute("materialize", {"as_of": end.isoformat()}, context)["moved"]
+    held = execute("check_parity", {"as_of": end.isoformat()}, context)
+    assert (held["verdict"], held["compared"]) == ("HOLD", 0) and "pump_heat lacks 2024-05-10" in held["reasons"][0]
+    assert context.records.decision(held["decision_id"])["verdict"] == "HOLD"  # type: ignore[index]
+
+
 def test_a_version_is_the_hash_of_the_data_and_is_restored_by_dvc(toy: Context, tmp_path: Path) -> None:
     from dvc.repo import Repo
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pipelines.context import Context
-from pipelines.deployment.pulse import alias_news, missed_news, pulse
+from pipelines.deployment.pulse import alias_news, goes_on, missed_news, pulse
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
 from pipelines.params import load_params
 from pipelines.records import Plan
@@ -468,6 +468,27 @@ def test_the_pulse_changes_when_the_judge_may_answer_differently(desk: Context) 
     traffic(desk, 1, a_day=1, errors=lambda n, p: {"2": "no output"})
     seen.add(pulse("a", desk))
     assert len(seen) == 4
+
+
+def test_whoever_drives_the_clock_waits_until_the_judge_has_held_on_what_there_is(desk: Context) -> None:
+    champion_first(desk)
+    assert not goes_on(desk, 0), "no rollout is in force"
+    start(desk)
+    stage(desk, "shadow")
+    with pytest.raises(CheckFailed, match="nobody has judged rollout a"):
+        goes_on(desk, 0)
+    assert look(desk, "shadow")["action"] == "HOLD" and goes_on(desk, 0)
+    traffic(desk, 3)
+    with pytest.raises(CheckFailed, match="rollout abort"):
+        goes_on(desk, 0)
+    while (answer := look(desk, "shadow"))["action"] == "HOLD":
+        assert goes_on(desk, 0)
+        traffic(desk, 1)
+    assert answer["action"] == "ADVANCE"
+    with pytest.raises(CheckFailed):
+        goes_on(desk, 0)  # the next stage is about to be set
+    finish(desk, "abort")
+    assert not goes_on(desk, 0)
 
 
 def console(context: Context, capsys: pytest.CaptureFixture[str], *words: str) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.__main__ import main
 from pipelines.clock import ReplayClock, WallClock
 from pipelines.context import build_context
 from pipelines.errors import InvalidInput
 from pipelines.records import Records
-from pipelines.settings import load_settings
 from tests.conftest import TOY
 
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -35,12 +35,34 @@ def test_a_replay_goes_forward_only_and_every_process_sees_it(tmp_path: Path) ->
         ReplayClock(Records(uri).engine, "others").now()
 
 
-def test_the_wall_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = build_context(TOY, tmp_path).clock
+def test_the_wall_is_the_default(tmp_path: Path) -> None:
+    assert isinstance(build_context(TOY, tmp_path).clock, ReplayClock)
+    params = tmp_path / "params.yaml"
+    params.write_text(TOY.read_text().replace("clock: replay\n", ""))
+    clock = build_context(params, tmp_path).clock
     assert isinstance(clock, WallClock)
     assert datetime.now(UTC) - clock.now() < timedelta(minutes=1) and clock.now().tzinfo is UTC
-    monkeypatch.setenv("FLIGHTDECK_CLOCK", "replay")
-    assert isinstance(build_context(TOY, tmp_path).clock, ReplayClock)
-    monkeypatch.setenv("FLIGHTDECK_CLOCK", "sundial")
-    with pytest.raises(InvalidInput, match="FLIGHTDECK_CLOCK='sundial'"):
-        load_settings()
+    params.write_text(TOY.read_text().replace("clock: replay\n", "clock: sundial\n"))
+    with pytest.raises(InvalidInput, match="clock"):
+        build_context(params, tmp_path)
+
+
+def test_the_command_line_shows_and_sets_a_clock_that_is_driven(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["clock", "--params", str(TOY), "--home", str(tmp_path)]
+    assert main(asked) == 2 and "stands nowhere" in capsys.readouterr().err
+    for given, shown in (
+        ("2024-03-05", "2024-03-04T23:00:00+00:00"),
+        ("2024-03-01T12:00+01:00", "2024-03-01T11:00:00"),
+    ):
+        assert main([*asked, "--at", given]) == 0
+        assert capsys.readouterr().out.startswith(shown) and main(asked) == 0
+        assert capsys.readouterr().out.startswith(shown)
+    assert main([*asked, "--at", "noon"]) == 2 and "'noon' is no instant" in capsys.readouterr().err
+    params = tmp_path / "params.yaml"
+    params.write_text(TOY.read_text().replace("clock: replay\n", ""))
+    assert main(["clock", "--params", str(params), "--home", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert main(["clock", "--params", str(params), "--home", str(tmp_path), "--at", "2024-03-05"]) == 2
+    assert "which nobody sets" in capsys.readouterr().err

@@ -112,7 +112,7 @@ def test_missing_columns_and_words_for_numbers_are_named() -> None:
 
 
 def test_an_unknown_family_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InvalidInput, match=r"forest.*hist_gradient_boosting, mlp"):
+    with pytest.raises(InvalidInput, match=r"forest.*logistic_regression, hist_gradient_boosting, mlp"):
         load_family("forest")
 
 

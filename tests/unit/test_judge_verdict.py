@@ -221,7 +221,14 @@ def test_the_minimum_of_pairs_holds_for_a_promotion_whatever_the_stages_ask() ->
 
 def test_a_range_of_its_own_for_rollbacks_and_larger_bets_only_change_how_fast_evidence_grows() -> None:
     worse = good(blocks=blocks(0.007, count=14))
-    plain = {name: value for name, value in DAYS.items() if name not in ("rollback_range", "bets")}
+    plain = {name: value for name, value in DAYS.items() if name not in ("rollback_range", "bets", "promotion_bets")}
     slow, fast = judge(worse, rules({**plain, "clip_range": 0.02})), judge(worse, RULES)
     assert 0 < slow.log_e["quality"] < fast.log_e["quality"]
     assert (slow.action, fast.action) == (Action.HOLD, Action.ROLLBACK)
+
+
+def test_bets_of_their_own_for_a_promotion_change_that_evidence_alone() -> None:
+    seen = good(blocks=blocks(-0.001, count=20))
+    alike, apart = judge(seen, rules(DAYS, promotion_bets=None)), judge(seen, RULES)
+    assert 0 < alike.log_e["not_inferior"] < apart.log_e["not_inferior"]
+    assert {**alike.log_e, "not_inferior": 0} == {**apart.log_e, "not_inferior": 0}

@@ -27,8 +27,10 @@ def test_everything_is_told_once_and_nothing_early(toy: Context, minutes: int) -
         asked += [request["id"] for request in tick.requests]
         assert all(set(request) == {"id", *toy.usecase.request_columns} for request in tick.requests)
     last = world.window.start_at + every * ((world.window.end_at - world.window.start_at) // every)
-    assert asked == list(world.examples.sort_values([PREDICTED_AT, EXAMPLE_ID])[EXAMPLE_ID])
-    assert sorted(told) == sorted(known[known <= last].index)
+    ordered = world.examples.sort_values([PREDICTED_AT, EXAMPLE_ID])
+    assert asked == list(ordered[EXAMPLE_ID][ordered[PREDICTED_AT] >= world.window.start_at])
+    assert sorted(told) == sorted(known[(known > world.window.start_at - every) & (known <= last)].index)
+    assert set(told) - set(asked), "what was asked before the window and is known only now is told too"
     assert pushed == sum((pd.to_datetime(rows[KNOWN_AT]) <= last).sum() for rows in world.features.values())
 
 

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import CheckFailed, InvalidInput
-from pipelines.params import Mlp, Range, load_params
+from pipelines.params import load_params
+from pipelines.params.training import Mlp, Range
 from pipelines.training.search import best_trial, draw, value_within
 
 TRAINING = load_params("params.yaml").training
 
 
-@pytest.mark.parametrize("family", ["hist_gradient_boosting", "mlp"])
+@pytest.mark.parametrize("family", ["logistic_regression", "hist_gradient_boosting", "mlp"])
 def test_the_first_trial_takes_the_declared_values(family: str) -> None:
     declared = getattr(TRAINING, family)
     assert draw(declared, 0, 1) is declared

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pipelines.errors import InvalidInput
-from pipelines.params import FAMILIES
+from pipelines.params.training import FAMILIES
 
 if TYPE_CHECKING:
     import numpy as np

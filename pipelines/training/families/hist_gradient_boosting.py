@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from pipelines.params import HistGradientBoosting
+from pipelines.params.training import HistGradientBoosting
 from pipelines.training.onnx_graph import ML, Graph, encode_strings, finish
 from pipelines.training.preprocessing import Arrays, Vocabulary, arrays, fit_vocabulary, ordered_codes
 from pipelines.usecase import LABEL, ModelInputs

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipelines.params import Mlp
-from pipelines.training.onnx_graph import Graph, encode_strings, finish
-from pipelines.training.preprocessing import SPREAD, Scale, Vocabulary, arrays, fit_vocabulary
+from pipelines.params.training import Mlp
+from pipelines.training.onnx_graph import Graph, encode_strings, finish, standardise
+from pipelines.training.preprocessing import Arrays, Scale, Vocabulary, arrays, fit_vocabulary
 from pipelines.usecase import LABEL, ModelInputs
 
 LIBRARIES = ("torch",)
@@ -62,11 +62,11 @@ class Fitted:
 
     def predict(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         read = arrays(frame, self.inputs, self.vocabulary)
-        return predict(self.network, *_tensors(read.numeric, read.rows, self.scale)).numpy().astype(np.float64)
+        return predict(self.network, *_tensors(read, self.scale)).numpy().astype(np.float64)
 
     def to_onnx(self) -> bytes:
         graph = Graph()
-        parts = [_numbers_to_onnx(graph, self.scale)]
+        parts = [standardise(graph, self.scale)]
         if self.vocabulary.values:
             table = graph.constant(self.network.embedding.weight.detach().numpy(), "embedding")
             embedded = graph.add("Gather", table, encode_strings(graph, self.vocabulary))
@@ -81,26 +81,8 @@ class Fitted:
         return finish(graph, probability, len(self.inputs.numeric), len(self.inputs.categorical))
 
 
-def _numbers_to_onnx(graph: Graph, scale: Scale) -> str:
-    """The nodes of `_tensors`, from `numeric` to the numbers that the network reads."""
-    mean = graph.constant(scale.mean, "mean")
-    absent = graph.add("IsNaN", "numeric")
-    centred = graph.add("Sub", graph.add("Where", absent, mean, "numeric"), mean)
-    scaled = graph.add("Div", centred, graph.constant(scale.deviation, "deviation"))
-    low, high = (graph.constant(np.array(v, dtype=np.float32), n) for v, n in ((-SPREAD, "low"), (SPREAD, "high")))
-    held = graph.add("Clip", scaled, low, high)
-    gaps = graph.add("Gather", absent, graph.constant(np.array(scale.gaps, dtype=np.int64), "gaps"), axis=1)
-    return graph.add("Concat", held, graph.add("Cast", gaps, to=1), axis=1)
-
-
-def _tensors(numeric: NDArray[np.float32], rows: NDArray[np.int64], scale: Scale) -> tuple[Tensor, Tensor]:
-    """Standardised, clipped numbers with 0 for missing, followed by the indicators; and the rows."""
-    absent = np.isnan(numeric)
-    with np.errstate(over="ignore"):
-        scaled = (np.where(absent, scale.mean, numeric) - scale.mean) / scale.deviation
-    held = np.clip(scaled, -SPREAD, SPREAD)
-    indicators = absent[:, list(scale.gaps)].astype(np.float32)
-    return torch.from_numpy(np.concatenate([held, indicators], axis=1).astype(np.float32)), torch.from_numpy(rows)
+def _tensors(read: Arrays, scale: Scale) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(scale.apply(read.numeric)), torch.from_numpy(read.rows)
 
 
 @torch.no_grad()
@@ -115,9 +97,9 @@ def fit(train: pd.DataFrame, validation: pd.DataFrame, inputs: ModelInputs, sett
     vocabulary = fit_vocabulary(train, inputs)
     read, held = arrays(train, inputs, vocabulary), arrays(validation, inputs, vocabulary)
     scale = Scale.fit(read.numeric)
-    numbers, rows = _tensors(read.numeric, read.rows, scale)
+    numbers, rows = _tensors(read, scale)
     labels = torch.from_numpy(train[LABEL].to_numpy(dtype=np.float32))
-    held_tensors = _tensors(held.numeric, held.rows, scale)
+    held_tensors = _tensors(held, scale)
     held_labels = torch.from_numpy(validation[LABEL].to_numpy(dtype=np.float32))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

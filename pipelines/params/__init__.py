@@ -1,0 +1,143 @@
+"""Typed, frozen view of params.yaml. An unknown key, a wrong type or a missing file is an `InvalidInput`."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from pipelines.errors import InvalidInput
+from pipelines.params.rollout import Rollout
+from pipelines.params.section import Count, Section, Share
+from pipelines.params.training import Training
+from pipelines.verdict import Gate
+
+
+class Source(Section):
+    path: str | None = None
+
+
+Clock = Literal["wall", "replay"]
+
+
+class Desk(Section):
+    """The windows of `dvc repro`."""
+
+    start: date
+    end: date
+    as_of: date
+    monitor_start: date
+    monitor_end: date
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        for start, end in (("start", "end"), ("monitor_start", "monitor_end")):
+            if getattr(self, end) <= getattr(self, start):
+                raise ValueError(
+                    f"{end} is {getattr(self, end)}, not after {start} {getattr(self, start)}; ends are exclusive"
+                )
+        if not self.start < self.as_of <= self.end:
+            raise ValueError(f"as_of {self.as_of} must lie after start {self.start} and not after end {self.end}")
+        return self
+
+
+class Schedules(Section):
+    data: str
+    training: str
+    monitoring: str
+
+
+class Validation(Section):
+    max_quarantine_share: Share
+
+
+class Features(Section):
+    service: str
+    parity_sample: Count
+
+
+class Splits(Section):
+    train_days: Count
+    validation_days: Count
+    test_days: Count
+    embargo_days: Annotated[int, Field(ge=0)]
+
+
+class Evaluation(Section):
+    calibration_bins: Count
+    bootstrap: Count
+    min_slice: Count
+
+
+class GateRules(Section):
+    floors: Annotated[tuple[Gate, ...], Field(min_length=1)]
+    against_champion: Annotated[tuple[Gate, ...], Field(min_length=1)]
+
+
+class Monitoring(Section):
+    min_labelled: Count
+    drift_sample: Count
+    retrain_when_failing: Annotated[tuple[Gate, ...], Field(min_length=1)]
+
+
+class Params(Section):
+    """One use case's params.yaml."""
+
+    usecase: str
+    clock: Clock = "wall"
+    source: Source = Source()
+    desk: Desk
+    schedules: Schedules
+    validation: Validation
+    features: Features
+    splits: Splits
+    training: Training
+    evaluation: Evaluation
+    gate: GateRules
+    monitoring: Monitoring
+    rollout: Rollout
+
+
+def load_params(path: str | Path) -> Params:
+    """Read and check one params file.
+
+    Raises:
+        InvalidInput: one line naming file, key, value and remedy.
+    """
+    file = Path(path)
+    try:
+        raw: Any = yaml.safe_load(file.read_text())
+    except FileNotFoundError:
+        raise InvalidInput(f"{file} does not exist; name the params file with --params or FLIGHTDECK_PARAMS") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInput(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise InvalidInput(
+            f"{file} holds {type(raw).__name__}, not keys and values; see the params.yaml of the project"
+        )
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise InvalidInput(f"{file}: {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing wrong, as `key: what (got value)`, and how many more there are."""
+    found = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a misspelt key explains the rest
+    first = found[0]
+    where = ".".join(str(part) for part in first["loc"]) or "(top)"
+    what = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        what = "unknown key; remove it or correct its spelling"
+    got = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
+    more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
+    return f"{where}: {what}{got}{more}"
+
+
+def params_files(setting: str) -> list[Path]:
+    """The params files named by FLIGHTDECK_PARAMS, one per use case."""
+    return [Path(part) for part in setting.split(os.pathsep) if part]

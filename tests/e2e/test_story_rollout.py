@@ -1,0 +1,214 @@
+"""Rollouts on real servers, after the story: a label-shuffled challenger among kills, an abort, a champion by hand."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from infra.airflow_client import AirflowClient, Run
+from infra.deck import REPO, Deck, environment
+from infra.processes import Session, members
+from infra.supervisor import read_state
+from pipelines.context import Context
+from pipelines.deployment.state import all_rollouts
+from pipelines.registration.evaluation import read_evaluation
+from pipelines.registration.lineage import data_tags
+from pipelines.steps import execute
+from pipelines.usecase import LABEL
+from tests.e2e.conftest import module
+
+pytestmark = pytest.mark.e2e
+TASK = re.compile(r"^airflow worker -- [0-9a-f-]{36}$")
+
+
+def shuffled_version(context: Context, training_set_uri: str) -> str:
+    """A version that learnt from permuted labels, registered past the gate, which sets the alias as a person would."""
+    store, uri = context.data.store, context.data.uri("training_sets", "shuffled")
+    manifest, draw = store.read_json(f"{training_set_uri}/manifest.json"), np.random.default_rng(7)
+    for name in ("train", "validation", "test"):
+        frame = store.read_table(f"{training_set_uri}/{name}.parquet").to_pandas()
+        if name != "test":
+            frame[LABEL] = draw.permutation(frame[LABEL])
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        manifest["sha256"][name] = store.write_table(f"{uri}/{name}.parquet", table)
+    store.write_json(f"{uri}/manifest.json", manifest)
+    shared = {"training_set_uri": uri, "run": "shuffled"}
+    made = execute("train", {**shared, "family": "hist_gradient_boosting"}, context)
+    measured = execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context)
+    logged = execute("log_candidates", {"evaluation_uris": [measured["evaluation_uri"]]}, context)
+    evaluation, model = read_evaluation(store, measured["evaluation_uri"])
+    tags = data_tags(measured["evaluation_uri"], evaluation, model)
+    return context.models.register(logged["runs"]["hist_gradient_boosting"], tags).version
+
+
+def until(what: str, found: Callable[[], Any], seconds: float = 90) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < deadline, f"{what} did not come"
+        time.sleep(0.2)
+    return value
+
+
+def in_force(context: Context, version: str) -> str:
+    """The name of the rollout of this version, once its traffic is shadowed."""
+    rollouts = context.records.rollouts("flights")
+
+    def named() -> str | None:
+        plan = rollouts.plan()
+        return plan.rollout if plan is not None and plan.challenger == version else None
+
+    return str(until(f"a rollout of version {version}", named))
+
+
+def ended(airflow: AirflowClient) -> Run:
+    newest = airflow.runs("flights_deployment")[-1]
+    return airflow.wait("flights_deployment", newest.run_id, timeout=120)
+
+
+class Replayed:
+    """The replayer as a process of its own, with a clock that only goes on."""
+
+    def __init__(self, deck: Deck, context: Context, env: dict[str, str], days: int, log: Path) -> None:
+        start = context.clock.now().date()
+        window = ("--start", str(start), "--end", str(start + timedelta(days)))
+        self.command = [sys.executable, "-m", "pipelines.replay", *window, "--server", deck.serving_url]
+        self.command += ["--every", "30", "--while-rollout"]
+        self.env, self.log = environment(deck, env), log
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, cwd=REPO, env=self.env, stdout=log, stderr=log)
+
+    def over(self) -> bool:
+        return self.process.poll() not in (None, -signal.SIGKILL)
+
+
+def kills(deck: Deck, replayed: Replayed, over: Event, done: dict[str, int]) -> None:
+    """Kill tasks of the rollout, the model server and the replayer at random moments, until it is over."""
+    draw = random.Random(2013)
+    while not over.wait(draw.uniform(0, 0.2)):
+        scheduler = Session(**read_state(deck)["parts"]["scheduler"]["session"])
+        tasks = [pid for pid in members([scheduler]) if TASK.match(command(pid))]
+        if tasks and done["task"] < 3 and draw.random() < 0.3:
+            done["task"] += _killed(tasks[0])
+        if done["task"] == 1 and not done["server"]:
+            done["server"] += _killed(read_state(deck)["parts"]["serving"]["session"]["leader"])
+        if done["task"] == 2 and not done["replayer"]:
+            done["replayer"] += _killed(replayed.process.pid)
+            replayed.process.wait()
+            replayed.start()
+
+
+def command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").strip().decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _killed(pid: int) -> int:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return 0
+    return 1
+
+
+def test_a_label_shuffled_challenger_is_rolled_back_whatever_is_killed(
+    told: str, deck: Deck, airflow: AirflowClient, context: Context, env: dict[str, str], tmp_path: Path
+) -> None:
+    rollouts, log = context.records.rollouts("flights"), context.records.predictions("flights")
+    before = rollouts.plan()
+    assert before is not None and before.challenger is None
+    (newest,) = [version for version in context.models.versions() if version.version == before.champion]
+    training_set = read_evaluation(context.data.store, newest.evaluation_uri)[0]["training_set_uri"]
+    version = shuffled_version(context, training_set)
+    name, began = in_force(context, version), context.clock.now()
+
+    replayed = Replayed(deck, context, env, 26, tmp_path / "replay.log")
+    over, done = Event(), {"task": 0, "server": 0, "replayer": 0}
+    killer = Thread(target=kills, args=(deck, replayed, over, done))
+    killer.start()
+    try:
+        until("the end of the replay", replayed.over, 400)
+    finally:
+        over.set()
+        killer.join()
+        replayed.process.kill()
+    assert replayed.process.returncode == 0, replayed.log.read_text()[-2000:]
+    assert done["task"] >= 2 and done["server"] and done["replayer"], done
+
+    run, (rollout,) = ended(airflow), [one for one in all_rollouts(rollouts.ledger()) if one.name == name]
+    assert run.ok, airflow.failures(run)
+    assert rollout.ended is not None and rollout.ended.action == "rollback", rollout.ended
+    after = rollouts.plan()
+    assert after is not None and (after.champion, after.challenger) == (before.champion, None)
+    assert context.models.aliases()["champion"] == before.champion
+    assert context.models.resolve(version=version).tags["rollout.verdict"] == "rollback"  # type: ignore[union-attr]
+
+    every = context.records.decisions("flights", "rollout")
+    looks = [look for look in every if look["evidence"]["subject"]["rollout"] == name]
+    told_at: dict[tuple[str, str], set[str]] = {}
+    for look in looks:
+        told_at.setdefault((look["as_of"], look["evidence"]["pulse"]), set()).add(look["verdict"])
+    assert all(len(verdicts) == 1 for verdicts in told_at.values()), "a look that was killed says the same again"
+    assert looks[-1]["verdict"] == "ROLLBACK" and looks[-1]["id"] == rollout.ended.evidence["decision_id"]
+
+    plans = [plan.version for plan in rollouts.plans(name)]
+    answered = {made.prediction_id for made, _, _ in log.joined(plans, context.clock.now())}
+    flights = {flight for flight, at in asked(context, began) if at < context.clock.now() - timedelta(hours=1)}
+    assert flights and flights <= answered, "every request of those days is in the log, once"
+
+
+def asked(context: Context, since: Any) -> list[tuple[str, Any]]:
+    """(id, instant) of every prediction that the replay asked for from an instant until now."""
+    from pipelines.replay.world import read_world
+    from pipelines.usecase import EXAMPLE_ID, PREDICTED_AT
+
+    window = context.window(since.date(), context.clock.now().date() + timedelta(1))
+    found = read_world(context, window).examples
+    found = found[(found[PREDICTED_AT] >= since) & (found[PREDICTED_AT] <= context.clock.now())]
+    return list(zip(found[EXAMPLE_ID], found[PREDICTED_AT], strict=True))
+
+
+def test_an_earlier_version_set_by_hand_challenges_and_is_aborted_from_the_command_line(
+    told: str, deck: Deck, airflow: AirflowClient, context: Context, env: dict[str, str]
+) -> None:
+    rollouts = context.records.rollouts("flights")
+    champion = context.models.aliases()["champion"]
+    earlier = next(one.version for one in context.models.versions() if one.version != champion)
+    context.tracker.client.set_registered_model_alias("flights", "challenger", earlier)
+    name = in_force(context, earlier)
+    aborted = module("pipelines", "rollout", "abort", "--reason", "a drill", env=environment(deck, env))
+    assert aborted.returncode == 0 and name in aborted.stdout, aborted.stderr
+    assert ended(airflow).ok
+    last = rollouts.ledger()[-1]
+    assert (last.action, last.version, last.reason) == ("abort", earlier, "a drill")
+    plan = rollouts.plan()
+    assert plan is not None and (plan.champion, plan.challenger) == (champion, None)
+
+
+def test_a_champion_set_by_hand_is_honoured_and_recorded(told: str, airflow: AirflowClient, context: Context) -> None:
+    rollouts = context.records.rollouts("flights")
+    champion = context.models.aliases()["champion"]
+    earlier = next(one.version for one in context.models.versions() if one.version != champion)
+    for version in (earlier, champion):
+        context.tracker.client.set_registered_model_alias("flights", "champion", version)
+        until(f"champion {version}", lambda: (plan := rollouts.plan()) and plan.champion == version)  # noqa: B023
+        last = rollouts.ledger()[-1]
+        assert (last.action, last.version, last.actor) == ("forced_promotion", version, "out-of-band")

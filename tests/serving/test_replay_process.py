@@ -1,0 +1,262 @@
+"""The replayer against a model server, each a process of its own: what it leaves, also where either is killed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from pipelines.clock import ReplayClock
+from pipelines.context import Context, build_context
+from pipelines.online import OnlineFeatures, read_online
+from pipelines.records import Plan
+from pipelines.records.predictions import OUTCOMES, PREDICTIONS
+from pipelines.replay import driver
+from pipelines.replay.__main__ import main
+from pipelines.replay.world import read_world
+from pipelines.windows import Window
+from tests.conftest import ROOT, TOY
+from tests.serving.conftest import END, Made
+from tests.serving.test_process import server
+
+EVERY = timedelta(minutes=15)
+WINDOW = Window(END, END + timedelta(days=4), "Europe/Berlin")  # the days after those of which features are stored
+LAST_DAY = WINDOW.end_at - timedelta(days=1)
+FORKS = multiprocessing.get_context("forkserver")  # starts processes that have imported what takes seconds
+FORKS.set_forkserver_preload([__name__, "feast"])
+
+State = tuple[datetime, int]  # the clock, and how many predictions and outcomes are logged
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a replay leaves, all but how long the scoring took."""
+
+    predictions: dict[str, dict[str, Any]]
+    outcomes: dict[str, tuple[float, datetime]]
+    online: list[OnlineFeatures]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A replay that nothing interrupted, with its server still up."""
+
+    context: Context
+    url: str
+    told: dict[str, Any]
+    left: Left
+
+
+def staged(made: Made, folder: Path) -> Context:
+    """A private home, so records and online store of its own, with a plan in force and a clock before the window."""
+    context = build_context(TOY, shutil.copytree(made.home, folder / "home"))
+    ReplayClock(context.records.engine, "pumps").start(made.at)
+    one, two = made.models["1"], made.models["2"]
+    assert context.records.rollouts("pumps").replace_plan(Plan(1, "r", "50", "1", one, "2", two, 0.5, made.at))
+    return context
+
+
+def arguments(context: Context, url: str) -> list[str]:
+    days = ["--start", str(WINDOW.start), "--end", str(WINDOW.end)]
+    return ["--params", str(TOY), "--home", str(context.settings.home), *days, "--server", url]
+
+
+def play(argv: list[str]) -> None:
+    driver.PATIENCE = 300  # a server takes long to start where the machine is busy
+    sys.exit(main(argv))
+
+
+@contextmanager
+def player(context: Context, url: str) -> Iterator[BaseProcess]:
+    """A replayer under way."""
+    process = FORKS.Process(target=play, args=(arguments(context, url),))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+def wait_for(moment: State, context: Context, process: BaseProcess) -> None:
+    while state(context) < moment:
+        assert process.is_alive(), f"the replay has ended with {process.exitcode}"
+        time.sleep(0.0005)
+
+
+def state(context: Context) -> State:
+    with context.records.engine.connect() as connection:
+        counts = [connection.scalar(sa.select(sa.func.count()).select_from(t)) or 0 for t in (PREDICTIONS, OUTCOMES)]
+    return context.clock.now(), sum(counts)
+
+
+def left(context: Context) -> Left:
+    columns = [column for column in PREDICTIONS.c if column.name != "milliseconds"]
+    with context.records.engine.connect() as connection:
+        predictions = [dict(row) for row in connection.execute(sa.select(*columns)).mappings()]
+        outcomes = connection.execute(sa.select(OUTCOMES.c.prediction_id, OUTCOMES.c.label, OUTCOMES.c.known_at)).all()
+    pumps = [{"pump": pump} for pump in sorted({str(row["entity"]) for row in predictions})]
+    return Left(
+        {row["prediction_id"]: row for row in predictions},
+        {identity: (label, known_at) for identity, label, known_at in outcomes},
+        read_online(context.feast, ["pump_heat:heat_3d", "pump_maker:age"], pumps, WINDOW.end_at),
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    forkserver.ensure_running()  # its imports take as long as the rest of this
+    context = staged(made, tmp_path_factory.mktemp("whole"))
+    with server(context.settings.home) as (_, url):
+        command = [sys.executable, "-m", "pipelines.replay", *arguments(context, url)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        yield Whole(context, url, json.loads(done.stdout), left(context))
+
+
+def source(context: Context) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All that the source has up to the window's end: examples by id, and the feature that changes."""
+    usecase = context.usecase
+    days = Window(usecase.start, WINDOW.end, usecase.timezone)
+    tables = {table.name: usecase.read(table, days, None) for table in usecase.tables}
+    heat = next(table for table in usecase.feature_tables if table.name == "pump_heat")
+    examples = usecase.examples(tables, days).to_pandas().set_index("example_id")
+    return examples, usecase.build(heat, tables, days).to_pandas()
+
+
+def test_a_replay_asks_for_every_example_of_its_days_once_and_in_time(whole: Whole) -> None:
+    examples, _ = source(whole.context)
+    due = examples.predicted_at[examples.predicted_at.between(WINDOW.start_at, WINDOW.end_at, inclusive="left")]
+    logged = {identity: row["predicted_at"] for identity, row in whole.left.predictions.items()}
+    assert set(logged) == set(due.index) and len(due) == 4 * 60 == whole.told["requests"]
+    assert all(timedelta(0) <= due[identity] - at < EVERY for identity, at in logged.items())
+
+
+def test_a_replay_tells_every_outcome_that_is_known_by_its_end_and_none_early(whole: Whole) -> None:
+    examples, _ = source(whole.context)
+    known = examples[(examples.predicted_at >= WINDOW.start_at) & (examples.label_known_at < WINDOW.end_at)]
+    told = whole.left.outcomes
+    assert {identity: label for identity, (label, _) in told.items()} == dict(known.label)
+    assert len(told) == 3 * 60 == whole.told["outcomes"] and set(known.label) == {0.0, 1.0}
+    assert all(timedelta(0) <= at - known.label_known_at[identity] < EVERY for identity, (_, at) in told.items())
+
+
+def test_after_a_replay_the_online_store_holds_what_is_known(whole: Whole) -> None:
+    _, heat = source(whole.context)
+    last = heat[heat.known_at < WINDOW.end_at].sort_values("known_at").groupby("pump").last()
+    assert whole.told["pushed"] == (heat.known_at >= WINDOW.start_at).sum() == 4 * 60
+    for found, (pump, row) in zip(whole.left.online, last.sort_index().iterrows(), strict=True):
+        assert found.values["heat_3d"] == pytest.approx(row.heat_3d), pump
+        assert found.ages["heat_3d"] == WINDOW.end_at - row.known_at
+
+
+def test_what_becomes_known_after_the_last_requests_is_told_as_well(made: Made) -> None:
+    world = read_world(build_context(TOY, made.home), WINDOW)
+    ticks = list(world.ticks(timedelta(days=1)))
+    examples = world.examples
+    told = [identity for tick in ticks for identity, _ in tick.outcomes]
+    assert sorted(told) == sorted(examples.example_id[examples.label_known_at < WINDOW.end_at])
+    assert sum(len(tick.features.get("pump_heat", [])) for tick in ticks) == len(world.features["pump_heat"]) == 4 * 60
+    asked = examples[examples.predicted_at >= WINDOW.start_at]
+    assert sum(len(tick.requests) for tick in ticks) == len(asked) and ticks[-1].at < WINDOW.end_at
+
+
+def moments(context: Context, draw: random.Random) -> list[State]:
+    """When to kill: as a tick begins at which something happens, or once it is logged; none on the last day."""
+    found, logged = [], 0
+    for tick in takewhile(lambda tick: tick.at < LAST_DAY, read_world(context, WINDOW).ticks(EVERY)):
+        if tick.features or tick.outcomes or tick.requests:
+            found.append((tick.at, 0))
+        for facts in (tick.outcomes, tick.requests):
+            if facts:
+                found.append((tick.at, logged + draw.randint(1, len(facts))))
+                logged += len(facts)
+    return sorted(draw.sample(found, 8))
+
+
+def test_a_replay_that_is_killed_again_and_again_leaves_what_an_uninterrupted_one_leaves(
+    made: Made, whole: Whole, tmp_path: Path
+) -> None:
+    context, draw, kills = staged(made, tmp_path), random.Random(2013), 0
+    with server(context.settings.home) as (_, url):
+        for moment in moments(context, draw):
+            if state(context) >= moment:
+                continue  # the kill before came late
+            with player(context, url) as process:
+                wait_for(moment, context, process)
+                time.sleep(draw.uniform(0, 0.01))
+                process.kill()
+                process.join()
+                assert process.exitcode == -signal.SIGKILL and context.clock.now() < WINDOW.end_at
+                kills += 1
+        with player(context, url) as process:
+            process.join()
+            assert process.exitcode == 0
+    assert kills >= 2
+    assert left(context) == whole.left and context.clock.now() == WINDOW.end_at
+
+
+def test_a_replay_goes_on_with_a_server_that_was_killed_and_started_again(
+    made: Made, whole: Whole, tmp_path: Path
+) -> None:
+    context = staged(made, tmp_path)
+    with server(context.settings.home) as (killed, url), player(context, url) as process:
+        wait_for((WINDOW.start_at + timedelta(days=1, hours=6), 0), context, process)
+        killed.kill()
+        killed.wait()
+        assert context.clock.now() < WINDOW.end_at
+        environment = {**os.environ, "FLIGHTDECK_SERVING_PORT": url.rpartition(":")[2]}
+        with subprocess.Popen(killed.args, cwd=ROOT, env=environment) as again:
+            try:
+                process.join()
+            finally:
+                again.kill()
+        assert process.exitcode == 0
+    assert left(context) == whole.left
+
+
+def test_a_server_that_stays_away_ends_the_replay_with_what_to_do(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(driver, "PATIENCE", 0.3)
+    context = staged(made, tmp_path)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert main(arguments(context, url)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"flightdeck: {url}/v1/predictions: no answer") and "start the model server" in line
+    assert state(context) == (datetime(2024, 4, 20, 5, 30, tzinfo=UTC), 0), "it would go on with what was not answered"
+
+
+def test_a_window_that_is_over_is_refused_and_played_anew_leaves_the_same(
+    whole: Whole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = arguments(whole.context, whole.url)
+    assert main(argv) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("flightdeck: the replay's clock stands at 2024-04-23 22:00") and "--anew" in line
+    assert main([*argv, "--anew"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["requests"], told["outcomes"]) == (4 * 60, 0), "outcomes that are there already do not count"
+    assert left(whole.context) == whole.left
