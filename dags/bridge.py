@@ -149,6 +149,12 @@ def _window(start: date, end: date, timezone: str) -> Window:
         raise AirflowFailException(str(error)) from error
 
 
+def events(triggering: Mapping[Any, Sequence[Any]]) -> list[dict[str, Any]]:
+    """The `extra` of every asset event that started a run, oldest first."""
+    found = sorted((event for events in triggering.values() for event in events), key=lambda event: event.timestamp)
+    return [dict(event.extra) for event in found]
+
+
 def newest_event(triggering: Mapping[Any, Sequence[Any]]) -> dict[str, Any] | None:
     """The `extra` of the newest asset event that started a run, None where none did. The log names the others."""
     events = sorted((event for events in triggering.values() for event in events), key=lambda event: event.timestamp)

@@ -48,14 +48,16 @@ def build(params_file: str, about: Context) -> DAG:
             """Which version, for which change of the alias: the form's, else the newest asset event's."""
             run = context["dag_run"]
             bridge.refuse_unknown(run.conf, list(form))
-            event = bridge.newest_event(triggering_asset_events or {}) or {}
-            news = event.get("payload", event)
-            version, change, actor = news.get("version"), news.get("change"), "training"
-            if event and change is None:
-                raise AirflowSkipException(f"no change of the alias came with {event}: nothing to roll out")
-            if "payload" in event:
-                actor = "alias"
-            if not event:
+            events = bridge.events(triggering_asset_events or {})
+            told = [(event.get("payload", event), "alias" if "payload" in event else "training") for event in events]
+            changes = [one for one in told if one[0].get("change") is not None]
+            if told and not changes:
+                raise AirflowSkipException(f"no change of the alias came with {told[-1][0]}: nothing to roll out")
+            if changes:  # several may have waited while a rollout was under way: the last change is the one that holds
+                news, actor = max(changes, key=lambda one: one[0]["change"])
+                version, change = news["version"], news["change"]
+            else:
+                change = None
                 version, actor = context["params"]["version"], "form"
                 version = version or bridge.run("resolve_model", {"alias": "challenger"}, params_file)["version"]
             if version is None:
@@ -73,7 +75,7 @@ def build(params_file: str, about: Context) -> DAG:
         started = bridge.step("start_rollout", params_file)(
             **{key: planned[key] for key in ("version", "change", "actor", "run")}
         )
-        checked = bridge.step("preflight", params_file, retries=0)(
+        checked = bridge.step("preflight", params_file, retries=3)(
             rollout=started["rollout"], version=started["challenger"]
         )
         go_on(started) >> checked
@@ -120,26 +122,23 @@ def build(params_file: str, about: Context) -> DAG:
                 raise AirflowSkipException(f"the rollout ended with {done['action']}: the champion stays")
             yield Metadata(champion, {"version": done["champion"], "rollout": done["rollout"]})
 
-        @task(trigger_rule="one_failed", retries=5)
-        def roll_back(**context: Any) -> dict[str, Any]:
-            """Something failed, here or before: all traffic to the champion."""
-            planned = context["ti"].xcom_pull(task_ids="plan")
+        @task(retries=5)
+        def roll_back(ti: Any = None, dag_run: Any = None) -> dict[str, Any]:
+            """However the run came to its end: a rollout that has not ended by now goes back to the champion."""
+            planned = ti.xcom_pull(task_ids="plan")
             if not planned:
                 raise AirflowSkipException("nothing had begun")
-            reason = f"a task of the deployment run {context['dag_run'].run_id} failed; its log says what"
+            reason = f"the deployment run {dag_run.run_id} failed or was ended; the red task's log says more"
             ending = {"rollout": planned["run"], "action": "rollback", "reason": reason}
-            return bridge.run("finish_rollout", ending, params_file)
+            done = bridge.run("finish_rollout", ending, params_file)
+            if done["reason"] != reason:
+                raise AirflowSkipException(f"nothing to roll back: {done['action']} ({done['reason']})")
+            return done
 
-        @task(trigger_rule="one_failed", retries=0)
-        def fail_run() -> None:
-            """A rollback that succeeds would make the run a success."""
-            raise AirflowFailException("a task failed, and the champion has all traffic; see the red task's log")
-
-        # A failure anywhere reaches `finish` as upstream_failed, so this one edge watches over all tasks.
-        finished, back = finish(), roll_back()
-        judges[-1] >> finished >> back
+        # A failure anywhere reaches `finish` as upstream_failed. A teardown runs also when a person ends the run.
+        finished = finish()
+        judges[-1] >> finished >> roll_back().as_teardown(on_failure_fail_dagrun=True)
         announce_champion(finished)
-        [finished, back] >> fail_run()
     return dag
 
 

@@ -157,8 +157,9 @@ class Story:
         if plan is None or plan.challenger is None:
             return ""
         stage = "shadow" if not plan.share else f"{plan.share:.0%} to version {plan.challenger}"
-        newest = self.context.records.newest_decisions(self.name, "rollout")
-        return f", {stage}" + "".join(f"\n  judge: {one['reasons'][0]}" for one in newest[-1:])
+        newest = self.context.records.newest_decisions(self.name, plan.rollout)
+        said = [one["reasons"][0] for one in newest if one["evidence"]["plan"] == plan.version]
+        return f", {stage}" + "".join(f"\n  judge: {reason}" for reason in said[:1])
 
     def shown(self) -> Shown:
         return Shown(self.console)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from pipelines.errors import InvalidInput, MissingData
 if TYPE_CHECKING:
     from pipelines.context import Context
 
-SHOWN = {"sha256": 12}  # characters in a table
+SHOWN = {"sha256": 12, "as_of": 10}  # characters in a table
 Answer = tuple[Any, Callable[[], None]]  # JSON-able, and what prints it for a person
 
 
@@ -91,8 +92,8 @@ def status(context: Context) -> Answer:
 
     rollouts = context.records.rollouts(context.usecase.name)
     plan, rollout = rollouts.plan(), under_way(rollouts)
-    looks = context.records.decisions(context.usecase.name, "rollout") if rollout else []
-    about = [one for one in looks if rollout and one["evidence"]["subject"]["rollout"] == rollout.name]
+    about = context.records.newest_decisions(context.usecase.name, rollout.name) if rollout else []
+    about.sort(key=lambda look: int(look["evidence"]["plan"]))
     told = {
         "plan": vars(plan) if plan else None,
         "rollout": {"name": rollout.name, "version": rollout.version, "began": rollout.at} if rollout else None,
@@ -133,12 +134,12 @@ def end(action: str, reason: str, actor: str, context: Context) -> Answer:
 
 def versions(context: Context) -> Answer:
     """Every registered version, with its aliases and the verdict on it."""
-    fields = ("family", "as_of", "sha256", "rollout.verdict", "rollout.reason")
+    fields = ("family", "as_of", "sha256", "rollout.verdict")
     found: list[dict[str, Any]] = [
         {"version": one.version, "aliases": list(one.aliases), **{field: one.tags.get(field, "") for field in fields}}
         for one in context.models.versions()
     ]
-    heads = ("version", "aliases", "family", "as of", "sha256", "verdict", "reason")
+    heads = ("version", "aliases", "family", "as of", "sha256", "rollout")
     rows = [
         [one["version"], ", ".join(one["aliases"]), *(str(one[field])[: SHOWN.get(field)] for field in fields)]
         for one in found
@@ -150,10 +151,11 @@ def ledger(context: Context) -> Answer:
     """Every entry of the promotion ledger."""
     entries = context.records.rollouts(context.usecase.name).ledger()
     rows = [
-        (f"{e.at:%Y-%m-%d %H:%M}", e.actor, e.action, e.version, e.previous or "", f"{e.share:.0%}", e.reason)
+        (f"{e.at:%Y-%m-%d %H:%M}", e.actor, e.action, f"{e.previous or '-'} → {e.version}", f"{e.share:.0%}", why)
         for e in entries
+        for why in [e.reason.partition("; ")[0]]
     ]
-    heads = ("at", "who", "action", "version", "previous", "share", "why")
+    heads = ("at", "who", "action", "versions", "share", "why")
     return [vars(entry) for entry in entries], lambda: _table(heads, rows, f"ledger of {context.usecase.name}")
 
 
@@ -201,14 +203,15 @@ def _lines(reasons: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", show_header=any(heads))
+    table = Table(title=title, title_justify="left", show_header=any(heads), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for head in heads[:-1]:
         table.add_column(head, no_wrap=True)
-    table.add_column(heads[-1], overflow="fold", min_width=24)
+    table.add_column(heads[-1], overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pipelines.context import Context
 
 log = logging.getLogger(__name__)
-TOLD = "told"  # in the asset's state store: the last change that was told
+BLIND = 600.0  # seconds without a look after which the judge's task is woken, to fail with the reason
 
 
 class JudgeOperator(BaseOperator):
@@ -60,7 +61,9 @@ class JudgeOperator(BaseOperator):
             raise AirflowFailException(str(error)) from error
         print(f"{answer['action']} at stage {self.stage}: {answer['rule']}", end="")
         print(f", observed {answer['observed']}, bound {answer['bound']}" if answer["bound"] is not None else "")
-        print(f"{answer['blocks']} blocks, {answer['rows']} rows. {answer['reason']}")
+        print(f"{answer['blocks']} blocks, {answer['rows']} rows")
+        for reason in answer["reason"].split("; "):
+            print(f"  {reason}")
         print(f"Next: {answer['next_step']}")
         if answer["action"] != "HOLD":
             return answer
@@ -83,19 +86,19 @@ class PulseTrigger(BaseTrigger):
         return "rollout.PulseTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        about = None
+        about, seen_at = None, time.monotonic()
         while True:
             late = datetime.now(UTC) >= datetime.fromisoformat(self.deadline)
             try:
                 about = about or await asyncio.to_thread(_context, self.params_file)
-                if await asyncio.to_thread(_pulse, self.rollout, about) != self.seen or late:
-                    yield TriggerEvent({"out_of_time": late})
-                    return
+                changed = await asyncio.to_thread(_pulse, self.rollout, about) != self.seen
+                seen_at = time.monotonic()
             except Exception as error:  # a database that is away comes back; the rollout must not end for it
                 log.warning("cannot look at rollout %s: %s", self.rollout, error)
-                if late:
-                    yield TriggerEvent({"out_of_time": True})
-                    return
+                changed = time.monotonic() - seen_at > BLIND
+            if changed or late:
+                yield TriggerEvent({"out_of_time": late})
+                return
             await asyncio.sleep(self.poll_seconds)
 
 
@@ -116,28 +119,15 @@ class AliasTrigger(BaseEventTrigger):
             try:
                 about = about or await asyncio.to_thread(_context, self.params_file)
                 news = await asyncio.to_thread(_news, self.alias, about)
-                if news is None and not started:
-                    news = await self._untold(about)
+                if news is None and not started:  # noted, but perhaps told to nobody: the triggerer died in between
+                    news = await asyncio.to_thread(_missed, self.alias, about)
                 started = True
             except Exception as error:  # MLflow may be away for a while
                 log.warning("cannot look at alias %s: %s", self.alias, error)
                 news = None
             if news is not None:
                 yield TriggerEvent(news)
-                await self._remember(news["change"])
             await asyncio.sleep(self.poll_seconds)
-
-    async def _untold(self, about: Context) -> dict[str, Any] | None:
-        """A change that was noted, but perhaps told to nobody because the triggerer died in between."""
-        if self.asset_state_store is None:
-            return None
-        news = await asyncio.to_thread(_missed, self.alias, about)
-        told = await self.asset_state_store.aget(TOLD, 0)
-        return news if news is not None and news["change"] > int(told or 0) else None
-
-    async def _remember(self, change: int) -> None:
-        if self.asset_state_store is not None:
-            await self.asset_state_store.aset(TOLD, change)
 
 
 def _context(params_file: str) -> Context:

@@ -52,9 +52,10 @@ def _ending(inputs: Inputs, rollout: Rollout, context: Context) -> Entry:
     """The rollout's last entry. A promotion becomes an abort where the champion is no longer the one judged against.
 
     Raises:
-        CheckFailed: if the decision is none that promotes this rollout.
+        CheckFailed: if the decision is none that promotes this rollout, or the version's artifact is gone or altered.
     """
     from pipelines.deployment import state
+    from pipelines.deployment.override import require_loads
     from pipelines.records import Entry
 
     action, reason = inputs.action, inputs.reason
@@ -71,6 +72,8 @@ def _ending(inputs: Inputs, rollout: Rollout, context: Context) -> Entry:
         evidence["judgement"] = decision["evidence"].get("judgement")
     if action == PROMOTE and (obstacle := state.obstacle(rollout, context)) is not None:
         action, reason = "abort", f"not promoted: {obstacle}"
+    if action == PROMOTE:
+        require_loads(context, rollout.version)
     return Entry(
         key=state.key(rollout.name, state.END),
         at=context.clock.now(),

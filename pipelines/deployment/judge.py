@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pipelines.context import Context
     from pipelines.deployment.state import Rollout
 
-ABORT, KEEP, ROLLBACK = "ABORT", "KEEP_CHAMPION", "ROLLBACK"
+ABORT, KEEP, ROLLBACK, HOLD, ADVANCE = "ABORT", "KEEP_CHAMPION", "ROLLBACK", "HOLD", "ADVANCE"
 
 
 class Inputs(StepModel):
@@ -59,6 +59,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if inputs.out_of_time and action not in (ROLLBACK, KEEP):
         action, rule, next_step = KEEP, "wall_clock", "The wall clock ran out: keep the champion and end the rollout."
         reasons = [f"{action}: {rule}", *reasons[1:]]
+    names = context.params.rollout.names
+    if action == HOLD and names.index(look.in_force.stage) > names.index(inputs.stage):
+        action, rule, next_step = ADVANCE, "stage_passed", f"Go on: stage {look.in_force.stage} is in force."
+        reasons = [f"{action} by {rule}: {next_step}", *reasons[1:]]
     decision_id = context.records.record(
         Decision(
             usecase=name,

@@ -41,12 +41,14 @@ def honour(context: Context) -> tuple[bool, str]:
     ledger = rollouts.ledger()
     if any(entry.key == done for entry in ledger) or not rollouts.claim(state.CHAMPION, change, rollout):
         return False, f"change {change} of alias {state.CHAMPION} is no news"
-    uri = _require_loads(context, named, change)
+    uri = _loads_or_is_refused(context, named, change)
     reason = f"alias {state.CHAMPION} was set to version {named} by hand"
     if plan is None:
         reason = f"alias {state.CHAMPION} names version {named}, and nothing was in force"
     if other := state.under_way(rollouts):
-        rollouts.enter(_entry(context, state.key(other.name, state.END), "abort", other.version, named, reason, 0.0))
+        rollouts.enter(
+            _entry(context, state.key(other.name, state.END), "abort", other.version, other.champion, reason, 0.0)
+        )
     while plan is None or plan.champion != named:
         made = Plan(plan.version if plan else 0, rollout, "", named, uri, None, None, 0.0, context.clock.now())
         state.put_in_force(rollouts, made)
@@ -69,30 +71,41 @@ def retire(context: Context, rollout: state.Rollout) -> None:
             rollouts.note_alias(state.CHALLENGER, "", "deployment")
 
 
-def _require_loads(context: Context, version: str, change: int) -> str:
+def require_loads(context: Context, version: str) -> str:
+    """The folder of a version's model, which loads and is the one that was registered.
+
+    Raises:
+        CheckFailed: if it is not.
+    """
     from pipelines.scorer import load_scorer
 
-    rollouts = context.records.rollouts(context.usecase.name)
     found = context.models.resolve(version=version)
+    if found is None:
+        raise CheckFailed(f"version {version} is none of the chain")
     try:
-        if found is None:
-            raise CheckFailed(f"version {version} is none of the chain")
         scorer = load_scorer(context.data.store, found.model_uri, threads=1)
-        if scorer.model.sha256 != found.sha256:
-            raise CheckFailed(
-                f"{found.model_uri} has sha256 {scorer.model.sha256[:12]}, registered {found.sha256[:12]}"
-            )
         _ = scorer.session
     except FlightdeckError as error:
+        raise CheckFailed(f"version {version} cannot serve: {error}") from error
+    if scorer.model.sha256 != found.sha256:
+        seen, known = scorer.model.sha256[:12], found.sha256[:12]
+        raise CheckFailed(f"version {version} cannot serve: {found.model_uri} has sha256 {seen}, registered is {known}")
+    return found.model_uri
+
+
+def _loads_or_is_refused(context: Context, version: str, change: int) -> str:
+    rollouts = context.records.rollouts(context.usecase.name)
+    try:
+        return require_loads(context, version)
+    except CheckFailed as error:
         plan = rollouts.plan()
         stays = plan.champion if plan else None
         key = state.key(f"champion-{change}", "refused")
         rollouts.enter(_entry(context, key, "refused", version, stays, str(error), 0.0))
         raise CheckFailed(
-            f"alias {state.CHAMPION} names version {version}, which cannot serve ({error}); version {stays or 'none'} "
-            "stays in force: restore the artifact, or set the alias back"
+            f"alias {state.CHAMPION} was set by hand, but {error}; version {stays or 'none'} stays in force: restore "
+            "the artifact, or set the alias back"
         ) from error
-    return found.model_uri
 
 
 def _entry(

@@ -21,7 +21,7 @@ def pulse(rollout: str, context: Context) -> str:
     """A text that changes when the judge may answer differently.
 
     That is when the plan changes, a block closes, a minimum or maximum of time passes, an error is logged, or
-    `look_every` more requests are.
+    requests have become `look_every`, twice, four times as many.
     """
     usecase, settings, now = context.usecase, context.params.rollout, context.clock.now()
     rollouts = context.records.rollouts(usecase.name)
@@ -35,7 +35,7 @@ def pulse(rollout: str, context: Context) -> str:
     rows, failed, blocks = progress(context.records.engine, usecase.name, versions, now, closed)
     long_enough = now >= plan.since + timedelta(hours=stage.min_hours)
     out_of_time = now > began + timedelta(days=settings.judge.max_days)
-    return f"{plan.version} {blocks} {long_enough} {out_of_time} {failed} {rows // settings.look_every}"
+    return f"{plan.version} {blocks} {long_enough} {out_of_time} {failed} {(rows // settings.look_every).bit_length()}"
 
 
 def goes_on(context: Context, patience: float = 300) -> bool:
@@ -49,7 +49,7 @@ def goes_on(context: Context, patience: float = 300) -> bool:
         plan = context.records.rollouts(name).plan()
         if plan is None or plan.challenger is None:
             return False
-        newest, now = context.records.newest_decisions(name, "rollout"), pulse(plan.rollout, context)
+        newest, now = context.records.newest_decisions(name, plan.rollout), pulse(plan.rollout, context)
         if any(one["verdict"] == "HOLD" and one["evidence"]["pulse"] == now for one in newest):
             return True
         if time.monotonic() > deadline:

@@ -18,15 +18,17 @@ NAMES = [column.name for column in READ]
 def read_rows(
     engine: sa.Engine, usecase: str, plans: Sequence[int], known_by: datetime, since: datetime | None = None
 ) -> pd.DataFrame:
-    """Predictions under these plans, in order, with the labels known by an instant (None and NaT where there is none).
+    """Predictions under these plans, in order, with their labels (None and NaT where there is none).
+
+    Only what was there before an instant: what comes at that very instant may come after the look.
 
     Columns: entity, block, predicted_at, plan, share, served, scores, milliseconds, errors, label, known_at.
     """
-    joined = sa.and_(O.usecase == P.usecase, O.prediction_id == P.prediction_id, O.known_at <= known_by)
+    joined = sa.and_(O.usecase == P.usecase, O.prediction_id == P.prediction_id, O.known_at < known_by)
     query = (
         sa.select(*READ, O.label, O.known_at)
         .select_from(PREDICTIONS.outerjoin(OUTCOMES, joined))
-        .where(P.usecase == usecase, P.plan.in_(plans), P.predicted_at <= known_by)
+        .where(P.usecase == usecase, P.plan.in_(plans), P.predicted_at < known_by)
         .order_by(P.predicted_at, P.prediction_id)
     )
     if since is not None:
@@ -42,8 +44,8 @@ def read_rows(
 def progress(
     engine: sa.Engine, usecase: str, plans: Sequence[int], now: datetime, closed: date
 ) -> tuple[int, int, int]:
-    """(predictions, predictions with an error, closed blocks with predictions): a few milliseconds, no rows read."""
-    here = (P.usecase == usecase, P.plan.in_(plans), P.predicted_at <= now)
+    """(predictions, predictions with an error, closed blocks with predictions): no rows read, an index alone."""
+    here = (P.usecase == usecase, P.plan.in_(plans), P.predicted_at < now)
     failed = sa.func.sum(sa.cast(P.failed, sa.Integer))
     blocks = sa.func.count(sa.distinct(sa.case((P.block <= closed, P.block))))
     with engine.connect() as connection:

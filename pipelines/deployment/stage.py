@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -11,6 +12,8 @@ from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
     from pipelines.context import Context
+    from pipelines.deployment.state import Rollout
+    from pipelines.records import Entry, Plan
 
 
 class Inputs(StepModel):
@@ -27,7 +30,7 @@ class Outputs(StepModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.deployment import state
-    from pipelines.records import Entry, Plan
+    from pipelines.records import Plan
 
     rollouts, names = context.records.rollouts(context.usecase.name), context.params.rollout.names
     rollout = state.require(rollouts, inputs.rollout)
@@ -39,11 +42,12 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     while True:
         if (why := state.obstacle(rollout, context)) is not None:
             return Outputs(in_force=False, why=why, plan=None, share=None)
-        plan, done = rollouts.plan(), [plan.stage for plan in rollouts.plans(rollout.name)]
-        if inputs.stage in done:
+        plan, done = rollouts.plan(), {plan.stage: plan for plan in rollouts.plans(rollout.name)}
+        if before := done.get(inputs.stage):  # a retry; the one before may have been killed before the ledger
             assert plan is not None
+            rollouts.enter(_advance(rollout, before))
             return Outputs(in_force=True, why=f"stage {plan.stage} is in force", plan=plan.version, share=plan.share)
-        if list(names[: names.index(inputs.stage)]) != done:
+        if list(names[: names.index(inputs.stage)]) != list(done):
             raise CheckFailed(
                 f"stage {inputs.stage} is not next: {rollout.name} has been through {', '.join(done) or 'none'}"
             )
@@ -60,17 +64,23 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         )
         if state.put_in_force(rollouts, made):
             break
-    rollouts.enter(
-        Entry(
-            key=state.key(rollout.name, state.STAGE, stage.name),
-            at=made.since,
-            actor="deployment",
-            action="advance",
-            version=rollout.version,
-            previous=rollout.champion,
-            share=stage.share,
-            reason=f"stage {stage.name}",
-            evidence={"plan": made.version + 1},
-        )
+    made = replace(made, version=made.version + 1)
+    rollouts.enter(_advance(rollout, made))
+    return Outputs(in_force=True, why=f"stage {stage.name} is in force", plan=made.version, share=stage.share)
+
+
+def _advance(rollout: Rollout, plan: Plan) -> Entry:
+    from pipelines.deployment import state
+    from pipelines.records import Entry
+
+    return Entry(
+        key=state.key(rollout.name, state.STAGE, plan.stage),
+        at=plan.since,
+        actor="deployment",
+        action="advance",
+        version=rollout.version,
+        previous=rollout.champion,
+        share=plan.share,
+        reason=f"stage {plan.stage}",
+        evidence={"plan": plan.version},
     )
-    return Outputs(in_force=True, why=f"stage {stage.name} is in force", plan=made.version + 1, share=stage.share)

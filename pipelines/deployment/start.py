@@ -67,29 +67,26 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             f"rollout {other.name} of version {other.version} is under way; let it end, or end it with "
             "`flightdeck rollout abort`, and run this again"
         )
-    if not rollouts.claim(state.CHALLENGER, change, inputs.run):
-        return answer(False, f"change {change} of alias {state.CHALLENGER} has had its rollout, or never was")
-
     plan = rollouts.plan()
     named = context.models.aliases().get(state.CHAMPION)
     champion = plan.champion if plan else (named if named != inputs.version else None)
     if champion == inputs.version:
         return answer(False, f"version {inputs.version} is the champion already")
+    entry = Entry(
+        key=state.key(inputs.run, state.START),
+        at=context.clock.now(),
+        actor=inputs.actor,
+        action=state.START,
+        version=inputs.version,
+        previous=champion,
+        share=0.0,
+        reason=f"alias {state.CHALLENGER}, change {change}",
+        evidence={"change": change, **freeze(context, champion, challenger)},
+    )
+    if not rollouts.begin(state.CHALLENGER, change, inputs.run, entry):
+        return answer(False, f"change {change} of alias {state.CHALLENGER} has had its rollout, or never was")
     if (noted := rollouts.alias(state.CHAMPION)) and noted[1] == champion:
         rollouts.claim(state.CHAMPION, noted[0], inputs.run)
-    rollouts.enter(
-        Entry(
-            key=state.key(inputs.run, state.START),
-            at=context.clock.now(),
-            actor=inputs.actor,
-            action=state.START,
-            version=inputs.version,
-            previous=champion,
-            share=0.0,
-            reason=f"alias {state.CHALLENGER}, change {change}",
-            evidence={"change": change, **freeze(context, champion, challenger)},
-        )
-    )
     why = f"version {inputs.version} against champion {champion}" if champion else "the first model: no champion yet"
     return answer(True, why, champion)
 

@@ -26,11 +26,12 @@ def matured(due: ArrayLike, known_at: ArrayLike, as_of: float) -> NDArray[np.boo
     Args:
         due: (N,) instant by which the row's label is to have matured, the same whatever the label says. For block
             means: the end of the row's block plus the maturity window; then only closed blocks count.
-        known_at: (N,) instant at which the label became known, NaN where it did not.
+        known_at: (N,) instant at which the label became known, NaN where it did not. It must lie before `due`: one that
+            comes at that very instant may come after a look that is made then.
         as_of: the instant of the look.
     """
     until = np.asarray(due, dtype=np.float64)
-    known: NDArray[np.bool_] = np.asarray(known_at, dtype=np.float64) <= until
+    known: NDArray[np.bool_] = np.asarray(known_at, dtype=np.float64) < until
     return known & (until <= as_of)
 
 

@@ -147,11 +147,12 @@ def judge(evidence: Evidence, rules: Rules) -> Judgement:
     reach = rules.clip_range
     bounds = eprocess.difference_bounds(known, rules.alpha, reach, rules.bets)
     mean = f"{np.clip(known, -reach, reach).mean():+.5f}" if len(known) else "unknown"
+    delta = rules.margin_share * evidence.champion_loss
     parts = ", ".join(f"{name} {value:+.2f}" for name, value in log_e.items())
     explanation = (
-        f"{first.action} by {first.rule}: {first.next_step}",
-        f"mean difference of losses {mean} over {len(known)} blocks, surely between {bounds[0]:+.5f} and "
-        f"{bounds[1]:+.5f}; up to {rules.margin_share * evidence.champion_loss:+.5f} may be given up",
+        f"{first.action} by {first.rule}{_sides(first)}: {first.next_step}",
+        f"mean difference of losses {mean} over {len(known)} blocks of {int(blocks.rows.sum())} rows, surely between "
+        f"{bounds[0]:+.5f} and {bounds[1]:+.5f}; up to {delta:+.5f} may be given up",
         f"log E: {parts}",
         *(f"else {ruling.action} by {ruling.rule}: {ruling.next_step}" for ruling in rulings[1:]),
     )
@@ -228,7 +229,8 @@ def _rulings(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Itera
     failing = list(_gates(evidence, rules, log_e))
     yield from failing
     if not missing and not failing:
-        yield Ruling(Action.PROMOTE, "gates", "Check that the champion is still the one judged against, and promote.")
+        next_step = "Every gate passes: promote, if the champion is still the one judged against."
+        yield Ruling(Action.PROMOTE, "gates", next_step, log_e["not_inferior"], -math.log(rules.alpha))
 
 
 def _rollback(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterator[Ruling]:
@@ -285,6 +287,10 @@ def _gates(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterato
     for rule in ("not_inferior", "error_objective", "slow_margin"):
         if not log_e[rule] >= -math.log(rules.alpha):
             yield _wait(rule, log_e[rule], -math.log(rules.alpha))
+
+
+def _sides(ruling: Ruling) -> str:
+    return "" if ruling.observed is None else f" ({ruling.observed:.5g}, bound {ruling.bound:.5g})"
 
 
 def _wait(rule: str, observed: float, bound: float) -> Ruling:

@@ -101,6 +101,13 @@ class Params(Section):
     monitoring: Monitoring
     rollout: Rollout
 
+    @model_validator(mode="after")
+    def _in_time(self) -> Self:
+        days, hours = self.rollout.judge.max_days, self.rollout.deadline_hours
+        if self.clock == "wall" and hours < 24 * days:
+            raise ValueError(f"rollout.deadline_hours is {hours:g}, which ends rollouts before their {days:g} max_days")
+        return self
+
 
 def load_params(path: str | Path) -> Params:
     """Read and check one params file.

@@ -38,14 +38,16 @@ def open_engine(uri: str) -> sa.Engine:
     try:
         url = sa.make_url(uri)
     except sa.exc.ArgumentError:
-        raise InvalidInput(f"FLIGHTDECK_RECORDS_URI={uri!r} is no database URI; correct or unset it") from None
+        raise InvalidInput(
+            "FLIGHTDECK_RECORDS_URI is no database URI (it may hold a password: not shown); correct it"
+        ) from None
     if url.get_backend_name() == "sqlite":
         if url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(url, connect_args={"timeout": 30})
+        engine = sa.create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
         sa.event.listen(engine, "connect", _tune_sqlite)
     else:
-        engine = sa.create_engine(url, pool_pre_ping=True)
+        engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
     for table in METADATA.sorted_tables:  # `create_all` looks first and then creates: of two processes one would fail
         with engine.begin() as connection:
             connection.execute(sa.schema.CreateTable(table, if_not_exists=True))

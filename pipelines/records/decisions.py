@@ -94,9 +94,10 @@ class Records:
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
-    def newest_decisions(self, usecase: str, kind: str) -> list[dict[str, Any]]:
-        """The decisions of this kind with the latest `as_of`: several where the clock stood between them."""
-        ours = (DECISIONS.c.usecase == usecase, DECISIONS.c.kind == kind)
+    def newest_decisions(self, usecase: str, rollout: str) -> list[dict[str, Any]]:
+        """The judge's decisions on a rollout with the latest `as_of`: several where the clock stood between them."""
+        subject = DECISIONS.c.evidence["subject"]["rollout"].as_string()
+        ours = (DECISIONS.c.usecase == usecase, DECISIONS.c.kind == "rollout", subject == rollout)
         newest = sa.select(sa.func.max(DECISIONS.c.as_of)).where(*ours).scalar_subquery()
         query = sa.select(DECISIONS).where(*ours, DECISIONS.c.as_of == newest).order_by(DECISIONS.c.id)
         with self.engine.connect() as connection:

@@ -138,6 +138,17 @@ class Rollouts:
             holder = connection.scalar(sa.select(ALIASES.c.rollout).where(*here))
         return bool(holder == rollout)
 
+    def begin(self, alias: str, change: int, rollout: str, entry: Entry) -> bool:
+        """Claim a change and write the rollout's first entry, both or neither; false if another has the change."""
+        here = (ALIASES.c.usecase == self.usecase, ALIASES.c.alias == alias, ALIASES.c.change == change)
+        free = sa.or_(ALIASES.c.rollout.is_(None), ALIASES.c.rollout == rollout)
+        first = insert(self.engine, LEDGER).values({"usecase": self.usecase, **asdict(entry)})
+        with self.engine.begin() as connection:
+            if not connection.execute(sa.update(ALIASES).where(*here, free).values(rollout=rollout)).rowcount:
+                return False
+            connection.execute(first.on_conflict_do_nothing(index_elements=["usecase", "key"]))
+        return True
+
     def unclaimed(self, alias: str) -> tuple[int, str, str] | None:
         """The alias's last change, its version and its actor, if no rollout has begun for it."""
         query = sa.select(ALIASES).where(ALIASES.c.usecase == self.usecase, ALIASES.c.alias == alias)

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--while-rollout",
         action="store_true",
-        help="let the judge look as each hour begins, and stop when no rollout is in force",
+        help="let the judge look before time goes on, and stop when no rollout is in force",
     )
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

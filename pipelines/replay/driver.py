@@ -53,8 +53,8 @@ class Replay:
     ) -> Counts:
         """Play the window, or as much of it as happens before `until()` is true.
 
-        `until` is asked as a local hour begins: the clock and what is known stand there, and nothing is asked yet. It
-        may take its time, such as until somebody else has looked. `progress` is called as a day begins.
+        `until` is asked at every tick: the clock and what is known stand there, and the tick's requests are still to
+        come. It may take its time, such as until the judge has looked. `progress` is called as a local day begins.
 
         Raises:
             InvalidInput: if the clock stands after the window.
@@ -68,17 +68,17 @@ class Replay:
                 "give a later one, or --anew"
             )
         self.clock.advance(max(stands, window.start_at))
-        last: datetime | None = None
+        day = None
         for tick in self.world.ticks(every, since=stands - every):
-            local = tick.at.astimezone(ZoneInfo(window.timezone))
-            new_day = last is not None and local.date() != last.date()
+            today = tick.at.astimezone(ZoneInfo(window.timezone)).date()
             self._tell(tick)
-            if new_day:  # what is pushed later in the day is ahead of that, and materializing a whole day overtakes it
+            if day is not None and today != day:
+                # what is pushed later in the day is ahead of this, and materializing the whole day overtakes it
                 note_online_stands_at(self.feast, tick.at)
                 progress(tick.at, self.counts)
-            if last is not None and (local.date(), local.hour) != (last.date(), last.hour) and until():
+            day = today
+            if until():
                 return self.counts
-            last = local
             self._ask(tick)
         note_online_stands_at(self.feast, window.end_at)
         self.clock.advance(window.end_at)

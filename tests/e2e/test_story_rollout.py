@@ -203,6 +203,20 @@ def test_an_earlier_version_set_by_hand_challenges_and_is_aborted_from_the_comma
     assert plan is not None and (plan.champion, plan.challenger) == (champion, None)
 
 
+def test_a_run_that_a_person_marks_failed_gives_the_traffic_back(
+    told: str, airflow: AirflowClient, context: Context
+) -> None:
+    rollouts, champion = context.records.rollouts("flights"), context.models.aliases()["champion"]
+    earlier = next(one.version for one in context.models.versions() if one.version != champion)
+    context.tracker.client.set_registered_model_alias("flights", "challenger", earlier)
+    name = in_force(context, earlier)
+    run = airflow.runs("flights_deployment")[-1]
+    airflow.request("PATCH", f"/dags/{run.dag_id}/dagRuns/{run.run_id}", json={"state": "failed"})
+    until("the end of the rollout", lambda: (plan := rollouts.plan()) and plan.challenger is None)
+    last = rollouts.ledger()[-1]
+    assert (last.action, last.version) == ("rollback", earlier) and name in last.key
+
+
 def test_a_champion_set_by_hand_is_honoured_and_recorded(told: str, airflow: AirflowClient, context: Context) -> None:
     rollouts = context.records.rollouts("flights")
     champion = context.models.aliases()["champion"]

@@ -292,7 +292,7 @@ def test_an_altered_champion_set_by_hand_is_refused_and_the_plan_stays(desk: Con
     graph.write_bytes(graph.read_bytes()[:-10])
     desk.models.set_alias("champion", "3")
     for _ in range(2):
-        with pytest.raises(CheckFailed, match=r"which cannot serve .* version 1 stays"):
+        with pytest.raises(CheckFailed, match=r"version 3 cannot serve: .* version 1 stays"):
             execute("reconcile_champion", {}, desk)
     assert in_force(desk).champion == "1"
     assert [e.action for e in desk.records.rollouts("pumps").ledger()].count("refused") == 1
@@ -423,7 +423,65 @@ def test_a_stage_is_set_once_and_a_late_retry_lowers_nothing(desk: Context) -> N
     assert stage(desk, "shadow")["plan"] == first["plan"]
     stage(desk, "25")
     assert stage(desk, "shadow")["share"] == 0.25 and in_force(desk).share == 0.25
-    assert look(desk, "shadow")["action"] == "HOLD", "another stage is in force"
+    passed = look(desk, "shadow")
+    assert (passed["action"], passed["rule"]) == ("ADVANCE", "stage_passed"), "the task of a passed stage was cleared"
+    assert look(desk, "100")["action"] == "HOLD", "another stage is in force"
+    assert [entry.reason for entry in desk.records.rollouts("pumps").ledger()[-2:]] == ["stage shadow", "stage 25"]
+
+
+def test_a_stage_whose_task_was_killed_before_the_ledger_is_entered_by_the_retry(
+    desk: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion_first(desk)
+    start(desk)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("pipelines.records.rollouts.Rollouts.enter", killed)
+        stage(desk, "shadow")
+    assert in_force(desk).stage == "shadow"
+    clock(desk).advance(hours=1)
+    assert stage(desk, "shadow")["in_force"]
+    last = desk.records.rollouts("pumps").ledger()[-1]
+    assert (last.action, last.reason, last.at) == ("advance", "stage shadow", in_force(desk).since)
+
+
+def test_a_start_that_fails_leaves_its_change_to_the_next(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    champion_first(desk)
+    change = set_alias(desk, "challenger", "2")
+    with monkeypatch.context() as patch, pytest.raises(MissingData):
+        patch.setattr("pipelines.deployment.baseline.production", lambda *_: (_ for _ in ()).throw(MissingData("gone")))
+        start(desk, change=change, run="broken")
+    assert finish(desk, "rollback", "broken")["action"] == "none"
+    assert start(desk, change=change, run="whole")["proceed"]
+
+
+def test_a_version_whose_artifact_is_gone_is_not_promoted_by_hand(desk: Context) -> None:
+    champion_first(desk)
+    start(desk)
+    stage(desk, "shadow")
+    model = desk.models.resolve(version="2")
+    assert model is not None
+    graph = Path(model.model_uri) / "model.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1] + b"?")
+    with pytest.raises(CheckFailed, match="version 2 cannot serve"):
+        finish(desk, "promote", actor="ada")
+    assert in_force(desk).champion == "1" and in_force(desk).challenger == "2", "nothing has changed"
+    assert finish(desk, "rollback", actor="ada")["champion"] == "1"
+
+
+def test_a_label_that_comes_at_the_instant_of_a_look_changes_nothing_about_it(desk: Context) -> None:
+    champion_first(desk)
+    start(desk)
+    stage(desk, "shadow")
+    traffic(desk, 4)
+    before = look(desk, "shadow")
+    log = desk.records.predictions("pumps")
+    unlabelled = [made for made, label, _ in log.joined([in_force(desk).version], clock(desk).now()) if label is None]
+    log.record_outcomes([(made.prediction_id, 1.0, clock(desk).now()) for made in unlabelled])
+    assert look(desk, "shadow") == before
 
 
 def test_an_abort_by_hand_and_a_promotion_by_hand(desk: Context) -> None:
