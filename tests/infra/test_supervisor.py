@@ -283,13 +283,14 @@ def deck_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
     folder = tmp_path_factory.mktemp("deck")
     (folder / "dags").mkdir()
     (folder / "dags" / "trial.py").write_text(DAG)
-    airflow, execution, mlflow = free_ports(3)
+    airflow, execution, mlflow, serving = free_ports(4)
     env = {
         **os.environ,
         "FLIGHTDECK_HOME": str(folder / "home"),
         "FLIGHTDECK_AIRFLOW_PORT": airflow,
         "FLIGHTDECK_AIRFLOW_EXECUTION_PORT": execution,
         "FLIGHTDECK_MLFLOW_PORT": mlflow,
+        "FLIGHTDECK_SERVING_PORT": serving,
         "FLIGHTDECK_AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
     }
     try:
@@ -375,7 +376,7 @@ def test_every_listener_is_on_this_machine_only(deck_env: dict[str, str]) -> Non
         if fields[3] == "0A" and fields[9] in sockets
     ]
     ports = sorted(int(address.partition(":")[2], 16) for _, address in listeners)
-    assert ports == sorted([deck.airflow_port, deck.execution_port, deck.mlflow_port])
+    assert ports == sorted([deck.airflow_port, deck.execution_port, deck.mlflow_port, deck.serving_port])
     assert {address.partition(":")[0] for _, address in listeners} == {"0100007F"}
 
 
