@@ -56,8 +56,9 @@ def honour(context: Context) -> tuple[bool, str]:
     previous = state.serving(ledger)
     if previous is not None:
         context.models.set_alias(state.PREVIOUS, previous)
-    if other is not None:
-        retire(context, other)
+    for one in state.all_rollouts(rollouts.ledger()):  # also one that an earlier try has ended
+        if one.ended is not None and (one.ended.actor, one.ended.reason) == (ACTOR, reason):
+            retire(context, one)
     rollouts.enter(_entry(context, done, FORCED, named, previous, reason, 1.0))
     return True, reason
 

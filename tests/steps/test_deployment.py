@@ -286,6 +286,29 @@ def test_a_champion_set_by_hand_is_honoured_at_once(desk: Context) -> None:
     assert execute("reconcile_champion", {}, desk)["champion"] == "1"
 
 
+@pytest.mark.parametrize("at", ["state.put_in_force", "state.serving", "retire"])
+def test_a_forced_promotion_that_is_killed_on_the_way_is_completed_by_the_retry(
+    desk: Context, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    champion_first(desk)
+    start(desk)
+    stage(desk, "shadow")
+    desk.models.set_alias("champion", "3")
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(f"pipelines.deployment.override.{at}", killed)
+        execute("reconcile_champion", {}, desk)
+    execute("reconcile_champion", {}, desk)
+    execute("reconcile_champion", {}, desk)
+    assert (in_force(desk).champion, in_force(desk).challenger) == ("3", None)
+    assert desk.models.aliases() == {"champion": "3", "previous": "1"}
+    entries = [(entry.action, entry.version, entry.previous) for entry in desk.records.rollouts("pumps").ledger()]
+    assert entries[-2:] == [("abort", "2", "1"), ("forced_promotion", "3", "1")]
+
+
 def test_an_altered_champion_set_by_hand_is_refused_and_the_plan_stays(desk: Context) -> None:
     champion_first(desk)
     graph = Path(desk.models.resolve(version="3").model_uri) / "model.onnx"  # type: ignore[union-attr]
