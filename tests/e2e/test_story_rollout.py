@@ -223,6 +223,10 @@ def test_a_champion_set_by_hand_is_honoured_and_recorded(told: str, airflow: Air
     earlier = next(one.version for one in context.models.versions() if one.version != champion)
     for version in (earlier, champion):
         context.tracker.client.set_registered_model_alias("flights", "champion", version)
-        until(f"champion {version}", lambda: (plan := rollouts.plan()) and plan.champion == version)  # noqa: B023
-        last = rollouts.ledger()[-1]
-        assert (last.action, last.version, last.actor) == ("forced_promotion", version, "out-of-band")
+        last = until(
+            f"forced promotion of {version}",
+            lambda: (entry := rollouts.ledger()[-1]).version == version and entry,  # noqa: B023
+        )
+        assert (last.action, last.actor) == ("forced_promotion", "out-of-band")
+        plan = rollouts.plan()
+        assert plan is not None and (plan.champion, plan.challenger) == (version, None)
