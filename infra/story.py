@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -25,6 +26,7 @@ from infra.summary import summary
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
 from pipelines.deployment.pulse import goes_on
+from pipelines.deployment.state import find
 from pipelines.errors import FlightdeckError, InvalidInput
 from pipelines.params.training import FAMILIES
 
@@ -57,18 +59,17 @@ class Story:
         runs["training"] = self.run("training", simple, f"Training of the simplest family, as of {desk.as_of}")
         if not self.output(runs["training"], "register")["registered"]:
             return runs
-        runs["deployment"] = self.follow(self.started("deployment", runs["training"]), "Deployment of the first model")
+        runs["deployment"] = self.follow(self.deployment(runs["training"]), "Deployment of the first model")
         self.replay(desk.as_of, known, "Live")
         runs["watched"] = self.run("data", second, f"Data, {desk.as_of} to {known}")
         watch = {"start": str(desk.as_of), "end": str(desk.monitor_end), "as_of": str(known)}
         runs["monitoring"] = self.run("monitoring", watch, f"Monitoring, {desk.as_of} to {desk.monitor_end}")
         if self.output(runs["monitoring"], "decide_retraining")["verdict"] != "RETRAIN":
             return runs
-        asked = self.started("training", runs["monitoring"])
+        asked = self.client.triggered_by(runs["monitoring"], self.dag("training"))
         runs["retraining"] = self.follow(asked, f"Training of {' and '.join(self.families)}, as monitoring asked")
         if self.output(runs["retraining"], "register")["registered"]:
-            rollout = self.started("deployment", runs["retraining"])
-            runs["rollout"] = self.roll_out(rollout, known)
+            runs["rollout"] = self.roll_out(self.deployment(runs["retraining"]), known)
         return runs
 
     @property
@@ -78,9 +79,17 @@ class Story:
     def dag(self, part: str) -> str:
         return f"{self.name}_{part}"
 
-    def started(self, part: str, source: Run) -> Run:
-        """The run of a DAG that this run's asset event started."""
-        return self.client.triggered_by(source, self.dag(part))
+    def deployment(self, training: Run) -> Run:
+        """The run that has begun the rollout of what this training run registered, however the news reached it."""
+        version, deadline = self.output(training, "register")["version"], time.monotonic() + 90
+        while time.monotonic() < deadline:
+            for run in self.client.runs(self.dag("deployment")):
+                with suppress(AirflowError):  # its plan may still be to come, or be skipped
+                    planned = self.output(run, "plan")
+                    if planned["version"] == version and find(self.rollouts, planned["run"]):
+                        return self.client.run(run.dag_id, run.run_id)
+            time.sleep(1)
+        raise AirflowError(f"no run of {self.dag('deployment')} has begun a rollout of version {version} in 90 s")
 
     def run(self, part: str, conf: Mapping[str, Any], title: str) -> Run:
         """The run with this configuration and these params: the one that is there already, else a new one."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipelines.context import Context
 
 log = logging.getLogger(__name__)
+GRACE = 3.0  # seconds for the chain to note an alias that it has set itself; then it was a person
 BLIND = 600.0  # seconds without a look after which the judge's task is woken, to fail with the reason
 
 
@@ -114,17 +115,21 @@ class AliasTrigger(BaseEventTrigger):
         return "rollout.AliasTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        about, started = None, False
+        about, started, seen, since = None, False, None, 0.0
         while True:
+            news = None
             try:
                 about = about or await asyncio.to_thread(_context, self.params_file)
-                news = await asyncio.to_thread(_news, self.alias, about)
-                if news is None and not started:  # noted, but perhaps told to nobody: the triggerer died in between
+                found = await asyncio.to_thread(_unnoted, self.alias, about)
+                if found != seen:
+                    seen, since = found, time.monotonic()
+                if seen is not None and time.monotonic() - since >= GRACE:
+                    news = await asyncio.to_thread(_news, self.alias, about)
+                elif seen is None and not started:  # noted, but perhaps told to nobody: the triggerer died in between
                     news = await asyncio.to_thread(_missed, self.alias, about)
-                started = True
+                started = started or seen is None or news is not None
             except Exception as error:  # MLflow may be away for a while
                 log.warning("cannot look at alias %s: %s", self.alias, error)
-                news = None
             if news is not None:
                 yield TriggerEvent(news)
             await asyncio.sleep(self.poll_seconds)
@@ -146,6 +151,12 @@ def _news(alias: str, about: Context) -> dict[str, Any] | None:
     from pipelines.deployment.pulse import alias_news
 
     return alias_news(alias, about)
+
+
+def _unnoted(alias: str, about: Context) -> str | None:
+    from pipelines.deployment.pulse import unnoted
+
+    return unnoted(alias, about)
 
 
 def _missed(alias: str, about: Context) -> dict[str, Any] | None:

@@ -60,6 +60,12 @@ def goes_on(context: Context, patience: float = 300) -> bool:
         time.sleep(0.1)
 
 
+def unnoted(alias: str, context: Context) -> str | None:
+    """The version ("" for none) that an alias points to, where the records say otherwise; None where they agree."""
+    version, last = context.models.aliases().get(alias, ""), context.records.rollouts(context.usecase.name).alias(alias)
+    return version if version != (last[1] if last else "") else None
+
+
 def alias_news(alias: str, context: Context) -> dict[str, object] | None:
     """The change of an alias that a person made, told to one of all who ask; None where there is none.
 

@@ -77,4 +77,4 @@ class Training(Section):
         return family
 
 
-FAMILIES = ("logistic_regression", "hist_gradient_boosting", "mlp")
+FAMILIES = ("logistic_regression", "hist_gradient_boosting", "mlp")  # the simplest first: the demo begins with it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -188,6 +189,7 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
     from rollout import AliasTrigger
 
     monkeypatch.setenv("FLIGHTDECK_HOME", str(desk.settings.home))
+    monkeypatch.setattr("rollout.GRACE", 0.2)
 
     def run(seconds: float, triggers: int = 1, do: Any = None) -> list[Any]:
         fired: list[Any] = []
@@ -230,6 +232,19 @@ def test_the_watcher_tells_each_change_once(desk: Context, watch: Callable[..., 
     assert watch(2) == []
     desk.models.set_alias("challenger", "1")
     assert watch(2) == [{"alias": "challenger", "version": "1", "change": 5}]
+
+
+def test_an_alias_that_the_chain_sets_and_then_notes_is_no_news(
+    desk: Context, watch: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rollout.GRACE", 1.5)
+
+    def register() -> None:
+        desk.models.set_alias("challenger", "2")
+        time.sleep(0.5)  # the watcher looks in between
+        desk.records.rollouts("pumps").note_alias("challenger", "2", "training")
+
+    assert watch(5, do=register) == []
 
 
 def test_a_change_that_was_noted_and_not_told_is_told_after_a_restart(

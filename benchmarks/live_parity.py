@@ -1,0 +1,108 @@
+"""Live scores of a replay against the scores that the point-in-time join gives for the same requests.
+
+    make demo && make stop
+    python -m benchmarks.live_parity [--home var] [--work DIR]
+
+Reads the prediction log of HOME, builds features of the whole source anew in DIR (kept; a temporary folder by default),
+scores every logged day with every version that scored it, and writes benchmarks/results/live_parity.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.judge import machine
+from pipelines.context import Context, build_context
+from pipelines.steps import execute
+from pipelines.usecase import EXAMPLE_ID
+from pipelines.windows import midnight
+
+RESULTS = Path(__file__).parent / "results" / "live_parity.md"
+DAYS = timedelta(days=31)
+
+
+def prepare(context: Context) -> None:
+    """Features of every day of the source."""
+    usecase = context.usecase
+    if context.data.days("features", next(table.name for table in usecase.feature_tables if table.daily)):
+        return
+    window = {"start": usecase.start.isoformat(), "end": usecase.end.isoformat()}
+    for step in ("ingest", "validate", "build_features"):
+        execute(step, window, context)
+    execute("apply_features", {}, context)
+
+
+def live(deck: Context) -> pd.DataFrame:
+    """Every score in the log: prediction_id, day, version, score."""
+    rollouts, log = deck.records.rollouts(deck.usecase.name), deck.records.predictions(deck.usecase.name)
+    plan = rollouts.plan()
+    made = log.joined(range(1, plan.version + 1), deck.clock.now()) if plan else []
+    rows = [
+        (one.prediction_id, one.block, version, score) for one, _, _ in made for version, score in one.scores.items()
+    ]
+    return pd.DataFrame(rows, columns=[EXAMPLE_ID, "day", "version", "score"]).dropna()
+
+
+def point_in_time(context: Context, version: str, model_uri: str, days: pd.Series) -> pd.Series:
+    """Scores of every example of these days and the one after, by id, a month at a time."""
+    usecase, start = context.usecase, days.min()
+    last = min(days.max() + timedelta(days=2), usecase.end)
+    as_of = midnight(usecase.end + timedelta(days=7), usecase.timezone).isoformat()
+    parts = []
+    while start < last:
+        end = min(start + DAYS, last)
+        inputs: dict[str, Any] = {"start": str(start), "end": str(end), "as_of": as_of, "run": f"v{version}-{start}"}
+        made = execute("score", {**inputs, "model_uri": model_uri, "model_version": version}, context)
+        parts.append(context.data.store.read_table(made["predictions_uri"]).to_pandas())
+        start = end
+    return pd.concat(parts).set_index(EXAMPLE_ID)["score"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--home", default="var")
+    parser.add_argument("--work", default=None)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        deck, own = build_context(home=asked.home), build_context(home=Path(asked.work or temporary).absolute())
+        prepare(own)
+        plan = deck.records.rollouts(deck.usecase.name).plan()
+        assert plan is not None, "nothing was live: run the demo first"
+        seen, lines = live(deck), []
+        ledger = {entry.version: entry for entry in deck.records.rollouts(deck.usecase.name).ledger()}
+        for version, rows in seen.groupby("version"):
+            uri = model_uri(deck, str(version), [entry.key.split(":")[0] for entry in ledger.values()])
+            scores = point_in_time(own, str(version), uri, rows["day"])
+            apart = (rows["score"] - rows[EXAMPLE_ID].map(scores)).abs()
+            days = f"{rows['day'].min()} to {rows['day'].max()}"
+            lines.append(f"| {version} | {days} | {len(rows):,} | {int(apart.isna().sum())} | {apart.max():.2g} |")
+    text = "\n".join(
+        [
+            "# Live scores against point-in-time scores",
+            f"\n`python -m benchmarks.live_parity` after `make demo`. Machine: {machine()}.\n",
+            "| version | days | live scores | without a counterpart | largest difference |",
+            "|---|---|---|---|---|",
+            *lines,
+        ]
+    )
+    RESULTS.write_text(text + "\n")
+    print(text)
+
+
+def model_uri(deck: Context, version: str, rollouts: list[str]) -> str:
+    """The folder of a version's model, as the plans name it."""
+    for name in rollouts:
+        for plan in deck.records.rollouts(deck.usecase.name).plans(name):
+            if version in (plan.champion, plan.challenger):
+                return str(plan.champion_uri if version == plan.champion else plan.challenger_uri)
+    raise LookupError(f"no plan names version {version}")
+
+
+if __name__ == "__main__":
+    main()
