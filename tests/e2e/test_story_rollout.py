@@ -223,10 +223,11 @@ def test_a_champion_set_by_hand_is_honoured_and_recorded(told: str, airflow: Air
     earlier = next(one.version for one in context.models.versions() if one.version != champion)
     for version in (earlier, champion):
         context.tracker.client.set_registered_model_alias("flights", "champion", version)
-        last = until(
-            f"forced promotion of {version}",
-            lambda: (entry := rollouts.ledger()[-1]).version == version and entry,  # noqa: B023
-        )
-        assert (last.action, last.actor) == ("forced_promotion", "out-of-band")
+
+        def forced(version: str = version) -> bool:
+            last = rollouts.ledger()[-1]
+            return (last.action, last.version, last.actor) == ("forced_promotion", version, "out-of-band")
+
+        until(f"a forced promotion of {version}", forced)
         plan = rollouts.plan()
         assert plan is not None and (plan.champion, plan.challenger) == (version, None)
