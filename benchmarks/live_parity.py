@@ -22,6 +22,7 @@ from pipelines.context import Context, build_context
 from pipelines.steps import execute
 from pipelines.usecase import EXAMPLE_ID
 from pipelines.windows import midnight
+from tests.predictions import read_log
 
 RESULTS = Path(__file__).parent / "results" / "live_parity.md"
 DAYS = timedelta(days=31)
@@ -40,12 +41,8 @@ def prepare(context: Context) -> None:
 
 def live(deck: Context) -> pd.DataFrame:
     """Every score in the log: prediction_id, day, version, score."""
-    rollouts, log = deck.records.rollouts(deck.usecase.name), deck.records.predictions(deck.usecase.name)
-    plan = rollouts.plan()
-    made = log.joined(range(1, plan.version + 1), deck.clock.now()) if plan else []
-    rows = [
-        (one.prediction_id, one.block, version, score) for one, _, _ in made for version, score in one.scores.items()
-    ]
+    made = read_log(deck.records.predictions(deck.usecase.name))
+    rows = [(one.prediction_id, one.block, version, score) for one in made for version, score in one.scores.items()]
     return pd.DataFrame(rows, columns=[EXAMPLE_ID, "day", "version", "score"]).dropna()
 
 

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -151,16 +152,19 @@ def _window(start: date, end: date, timezone: str) -> Window:
 
 def events(triggering: Mapping[Any, Sequence[Any]]) -> list[dict[str, Any]]:
     """The `extra` of every asset event that started a run, oldest first."""
-    found = sorted((event for events in triggering.values() for event in events), key=lambda event: event.timestamp)
-    return [dict(event.extra) for event in found]
+    return [dict(event.extra) for event in _oldest_first(triggering)]
 
 
 def newest_event(triggering: Mapping[Any, Sequence[Any]]) -> dict[str, Any] | None:
     """The `extra` of the newest asset event that started a run, None where none did. The log names the others."""
-    events = sorted((event for events in triggering.values() for event in events), key=lambda event: event.timestamp)
-    for event in events[:-1]:
+    found = _oldest_first(triggering)
+    for event in found[:-1]:
         print(f"passed over for a newer event: {event.asset.name} of {event.timestamp}, {event.extra}")
-    return dict(events[-1].extra) if events else None
+    return dict(found[-1].extra) if found else None
+
+
+def _oldest_first(triggering: Mapping[Any, Sequence[Any]]) -> list[Any]:
+    return sorted(chain.from_iterable(triggering.values()), key=lambda event: event.timestamp)
 
 
 def instant(text: str) -> datetime:

@@ -23,7 +23,7 @@ from rich.text import Text
 from infra.airflow_client import FINISHED, AirflowClient, AirflowError, Run, States
 from infra.deck import Deck, DeckError, environment, load_deck
 from infra.summary import summary
-from pipelines.clock import ReplayClock
+from pipelines.clock import require_driven
 from pipelines.context import Context, build_context
 from pipelines.deployment.pulse import goes_on
 from pipelines.deployment.state import find
@@ -48,7 +48,7 @@ class Story:
         """
         desk, runs = self.context.params.desk, {}
         self.client.wait_for_dags([self.dag(part) for part in ("data", "training", "deployment", "monitoring")])
-        clock = self._clock()
+        clock = require_driven(self.context.clock)
         if not clock.started:
             clock.start(self.context.window(desk.as_of, desk.monitor_end).start_at)
         known = min(desk.monitor_end + timedelta(days=2), self.context.usecase.end)  # then the labels are in
@@ -102,7 +102,7 @@ class Story:
         """Show a run's tasks until it has ended. One that failed earlier goes on from its failed tasks."""
         if run.state == "failed":
             self.client.retry(run)
-        with self.shown() as show:
+        with Shown(self.console) as show:
             ended = self.client.wait(run.dag_id, run.run_id, lambda tasks: show(title, _marks(tasks)))
             show(title, _marks(ended.tasks), ended.seconds)
         if ended.ok:
@@ -118,10 +118,10 @@ class Story:
         from pipelines.replay.driver import Counts, Replay
         from pipelines.replay.world import read_world
 
-        window, clock = self.context.window(start, end), self._clock()
+        window, clock = self.context.window(start, end), require_driven(self.context.clock)
         if clock.now() >= window.end_at:
             return
-        with self.shown() as show:
+        with Shown(self.console) as show:
 
             def tell(at: datetime, counts: Counts) -> None:
                 traffic = f"{counts.requests:,} requests, {counts.outcomes:,} outcomes"
@@ -155,11 +155,6 @@ class Story:
     def output(self, run: Run, task_id: str) -> dict[str, Any]:
         return dict(self.client.xcom(run.dag_id, run.run_id, task_id))
 
-    def _clock(self) -> ReplayClock:
-        if not isinstance(self.context.clock, ReplayClock):
-            raise InvalidInput("the demo replays the past, and the params file says `clock: wall`; set it to replay")
-        return self.context.clock
-
     def _rollout_now(self) -> str:
         """The stage in force and the judge's last word."""
         plan = self.rollouts.plan()
@@ -169,9 +164,6 @@ class Story:
         newest = self.context.records.newest_decisions(self.name, plan.rollout)
         said = [one["reasons"][0] for one in newest if one["evidence"]["plan"] == plan.version]
         return f", {stage}" + "".join(f"\n  judge: {reason}" for reason in said[:1])
-
-    def shown(self) -> Shown:
-        return Shown(self.console)
 
 
 class Shown:

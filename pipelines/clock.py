@@ -86,3 +86,16 @@ class ReplayClock:
 def open_clock(params: Params, records: Records, usecase: str) -> Clock:
     """The clock that params.yaml names."""
     return ReplayClock(records.engine, usecase) if params.clock == "replay" else WallClock()
+
+
+def require_driven(clock: Clock) -> ReplayClock:
+    """This clock, if a replay drives it.
+
+    Raises:
+        InvalidInput: if it is the wall's: server and judge would not read what is driven.
+    """
+    if not isinstance(clock, ReplayClock):
+        raise InvalidInput(
+            "`clock` in params is `wall`, the default, which nobody drives; to replay the past, set `clock: replay`"
+        )
+    return clock

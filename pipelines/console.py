@@ -71,17 +71,16 @@ def clock(at: str | None, context: Context) -> Answer:
     """The present instant; `at` sets it first, also back."""
     from datetime import datetime
 
-    from pipelines.clock import ReplayClock
+    from pipelines.clock import require_driven
     from pipelines.windows import midnight
 
     if at is not None:
-        if not isinstance(context.clock, ReplayClock):
-            raise InvalidInput("the clock is the wall's, which nobody sets; to drive it, set `clock: replay` in params")
+        driven = require_driven(context.clock)
         try:
             instant = datetime.fromisoformat(at)
         except ValueError:
             raise InvalidInput(f"{at!r} is no instant; give one such as 2013-09-01 or 2013-09-01T12:00-04:00") from None
-        context.clock.start(instant if instant.tzinfo else midnight(instant.date(), context.usecase.timezone))
+        driven.start(instant if instant.tzinfo else midnight(instant.date(), context.usecase.timezone))
     now = context.clock.now().isoformat()
     return {"now": now, "clock": context.params.clock}, lambda: print(f"{now} ({context.params.clock})")
 

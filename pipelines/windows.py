@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 from pipelines.errors import InvalidInput
 
+JUST_BEFORE = timedelta(microseconds=1)  # ends are exclusive; subtracted where one is taken as included, as Feast does
+
 
 def midnight(day: date, timezone: str) -> datetime:
     """The instant (UTC) at which `day` begins in `timezone`."""

@@ -1,12 +1,10 @@
-"""Rules of the judge as they would stand in params.yaml under `rollout.judge`, for tests and benchmarks."""
+"""Rules of the judge as they would stand in params.yaml under `rollout`, for tests and benchmarks."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pipelines.judge import Rules
-
-DAY = 86400.0
 
 # Rows as blocks: independent requests, one entity each, looked at in pairs rather than in days.
 ROWS: dict[str, Any] = {
@@ -22,13 +20,13 @@ ROWS: dict[str, Any] = {
     "min_pairs": 1000,
     "min_positives": 30,
     "min_blocks": 0,
-    "max_seconds": 60 * DAY,
+    "max_days": 60,
     "stages": [
-        {"share": 0.0, "min_seconds": 0, "min_requests": 0, "min_blocks": 0, "min_pairs": 2000},
-        {"share": 0.05, "min_seconds": 0, "min_requests": 10, "min_blocks": 0, "min_pairs": 2500},
-        {"share": 0.25, "min_seconds": 0, "min_requests": 50, "min_blocks": 0, "min_pairs": 3000},
-        {"share": 0.5, "min_seconds": 0, "min_requests": 100, "min_blocks": 0, "min_pairs": 3500},
-        {"share": 1.0, "min_seconds": 0, "min_requests": 100, "min_blocks": 0, "min_pairs": 4000},
+        {"share": 0.0, "min_hours": 0, "min_requests": 0, "min_blocks": 0, "min_pairs": 2000},
+        {"share": 0.05, "min_hours": 0, "min_requests": 10, "min_blocks": 0, "min_pairs": 2500},
+        {"share": 0.25, "min_hours": 0, "min_requests": 50, "min_blocks": 0, "min_pairs": 3000},
+        {"share": 0.5, "min_hours": 0, "min_requests": 100, "min_blocks": 0, "min_pairs": 3500},
+        {"share": 1.0, "min_hours": 0, "min_requests": 100, "min_blocks": 0, "min_pairs": 4000},
     ],
 }
 
@@ -42,11 +40,11 @@ DAYS: dict[str, Any] = {
     "clip_range": 0.03,
     "min_blocks": 7,
     "stages": [
-        {"share": 0.0, "min_seconds": 3 * DAY, "min_requests": 0, "min_blocks": 3, "min_pairs": 1000},
-        {"share": 0.05, "min_seconds": 2 * DAY, "min_requests": 50, "min_blocks": 1, "min_pairs": 1000},
-        {"share": 0.25, "min_seconds": 2 * DAY, "min_requests": 200, "min_blocks": 1, "min_pairs": 1000},
-        {"share": 0.5, "min_seconds": 2 * DAY, "min_requests": 500, "min_blocks": 1, "min_pairs": 1000},
-        {"share": 1.0, "min_seconds": 1 * DAY, "min_requests": 500, "min_blocks": 1, "min_pairs": 1000},
+        {"share": 0.0, "min_hours": 72, "min_requests": 0, "min_blocks": 3, "min_pairs": 1000},
+        {"share": 0.05, "min_hours": 48, "min_requests": 50, "min_blocks": 1, "min_pairs": 1000},
+        {"share": 0.25, "min_hours": 48, "min_requests": 200, "min_blocks": 1, "min_pairs": 1000},
+        {"share": 0.5, "min_hours": 48, "min_requests": 500, "min_blocks": 1, "min_pairs": 1000},
+        {"share": 1.0, "min_hours": 24, "min_requests": 500, "min_blocks": 1, "min_pairs": 1000},
     ],
 }
 

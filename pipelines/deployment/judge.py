@@ -39,10 +39,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.deployment.evidence import block_means, evidence, paired
     from pipelines.deployment.pulse import pulse
     from pipelines.deployment.rows import read_rows
-    from pipelines.judge import judge
+    from pipelines.judge import Rules, judge
     from pipelines.records import Decision
 
     rollouts, name = context.records.rollouts(context.usecase.name), context.usecase.name
+    settings = context.params.rollout
     rollout = state.require(rollouts, inputs.rollout)
     seen_pulse = pulse(rollout.name, context)  # before anything is read: what comes in between makes another
     if (why := state.obstacle(rollout, context)) is not None:
@@ -52,14 +53,14 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         return _aborted(f"rollout {rollout.name} has no stage in force; set one first", seen_pulse)
     look = _look(inputs, context, rollout)
     rows = read_rows(context.records.engine, name, [plan.version for plan in plans], look.now)
-    seen = evidence(paired(rows, look), look, context.params.rollout.watch)
-    judgement = judge(seen, rules(context))
+    seen = evidence(paired(rows, look), look, settings.watch)
+    judgement = judge(seen, Rules(**settings.judge.model_dump(), stages=settings.stages))
     action, rule = str(judgement.action), judgement.rule
     reasons, next_step = list(judgement.explanation), judgement.next_step
     if inputs.out_of_time and action not in (ROLLBACK, KEEP):
         action, rule, next_step = KEEP, "wall_clock", "The wall clock ran out: keep the champion and end the rollout."
         reasons = [f"{action}: {rule}", *reasons[1:]]
-    names = context.params.rollout.names
+    names = settings.names
     if action == HOLD and names.index(look.in_force.stage) > names.index(inputs.stage):
         action, rule, next_step = ADVANCE, "stage_passed", f"Go on: stage {look.in_force.stage} is in force."
         reasons = [f"{action} by {rule}: {next_step}", *reasons[1:]]
@@ -137,15 +138,3 @@ def _look(inputs: Inputs, context: Context, rollout: Rollout) -> Any:
         slow_ms=rollout.facts["slow_ms"],
         needed=settings.judge.min_pairs,
     )
-
-
-def rules(context: Context) -> Any:
-    """The judge's rules from params.yaml."""
-    from pipelines.judge import Rules
-
-    settings = context.params.rollout
-    given = settings.judge.model_dump(exclude_none=True)
-    stages = [
-        {"min_seconds": stage.min_hours * 3600, **stage.model_dump(exclude={"min_hours"})} for stage in settings.stages
-    ]
-    return Rules(max_seconds=given.pop("max_days") * 86400, stages=stages, **given)

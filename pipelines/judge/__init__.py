@@ -2,7 +2,7 @@
 
 from pipelines.judge.evidence import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured
 from pipelines.judge.split import serves_challenger
-from pipelines.judge.verdict import Action, Judgement, Rules, StageRule, Weights, judge
+from pipelines.judge.verdict import Action, Judgement, Rules, judge
 
 __all__ = [
     "Action",
@@ -14,8 +14,6 @@ __all__ = [
     "Judgement",
     "Rules",
     "SplitCount",
-    "StageRule",
-    "Weights",
     "judge",
     "matured",
     "serves_challenger",

@@ -11,24 +11,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
-from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict
 from scipy.special import logsumexp
 
 from pipelines.errors import InvalidInput
 from pipelines.judge import eprocess
 from pipelines.judge.evidence import Evidence
+from pipelines.params.rollout import JudgeRules, Ramp
 
-Level = Annotated[float, Field(gt=0, lt=1)]
-Natural = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-
-
-BETS = tuple(eprocess.BETS.tolist())
+HOUR, DAY = 3600, 86400  # seconds
 
 
 class Action(StrEnum):
@@ -39,66 +33,10 @@ class Action(StrEnum):
     KEEP_CHAMPION = "KEEP_CHAMPION"
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class Rules(JudgeRules):
+    """`rollout.judge` of params.yaml, and the ramp."""
 
-
-class Weights(Section):
-    """How alpha is split over the parts of the evidence for a rollback."""
-
-    quality: Level
-    catastrophe: Level
-    errors: Level
-    slow: Level
-
-    @model_validator(mode="after")
-    def _split(self) -> Self:
-        if (total := math.fsum(self.model_dump().values())) > 1 + 1e-9:
-            raise ValueError(f"weights add up to {total:g}; at most 1 keeps the rate of false rollbacks below alpha")
-        return self
-
-
-class StageRule(Section):
-    """One step of the ramp, and what it must have seen before the next. Share 0 is shadow."""
-
-    share: Annotated[float, Field(ge=0, le=1)]
-    min_seconds: Annotated[float, Field(ge=0)]
-    min_requests: Natural  # served by the challenger in this stage
-    min_blocks: Natural  # closed in this stage
-    min_pairs: Natural  # matured since the rollout began
-
-
-class Rules(Section):
-    """`rollout.judge` of params.yaml."""
-
-    alpha: Level
-    weights: Weights
-    clip_range: (
-        Positive  # of a block's mean difference, 1 where rows are the unit; wide, or bad blocks count too little
-    )
-    rollback_range: Positive | None = None  # the same for the evidence for a rollback, where it is another
-    bets: Annotated[tuple[Level, ...], Field(min_length=1)] = BETS  # on blocks; the fewer are awaited, the larger
-    promotion_bets: Annotated[tuple[Level, ...], Field(min_length=1)] | None = (
-        None  # for the gate, where they are others
-    )
-    margin_share: Level  # delta: the loss that may be given up, as a share of the champion's
-    catastrophe_margin: Level  # M: mean difference of rows that no healthy pair shows
-    error_objective: Level
-    slow_margin: Annotated[float, Field(gt=1)]  # ratio of slow requests that may not be reached
-    split_alpha: Level
-    split_strength: Positive
-    min_pairs: Annotated[int, Field(ge=1)]
-    min_positives: Annotated[int, Field(ge=1)]
-    min_blocks: Natural  # 0 where rows are the unit
-    max_seconds: Positive  # after which the champion is kept
-    stages: Annotated[tuple[StageRule, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _rising(self) -> Self:
-        shares = [stage.share for stage in self.stages]
-        if any(later <= earlier for earlier, later in pairwise(shares)):
-            raise ValueError(f"shares of the stages are {shares}; each must be larger than the one before")
-        return self
+    stages: Ramp
 
 
 class Judgement(BaseModel):
@@ -145,7 +83,7 @@ def judge(evidence: Evidence, rules: Rules) -> Judgement:
     blocks = evidence.blocks
     known = blocks.difference[np.isfinite(blocks.difference)]
     reach = rules.clip_range
-    bounds = eprocess.difference_bounds(known, rules.alpha, reach, rules.bets)
+    bounds = eprocess.difference_bounds(known, rules.alpha, reach, rules.bets or eprocess.BETS)
     mean = f"{np.clip(known, -reach, reach).mean():+.5f}" if len(known) else "unknown"
     delta = rules.margin_share * evidence.champion_loss
     parts = ", ".join(f"{name} {value:+.2f}" for name, value in log_e.items())
@@ -180,7 +118,7 @@ def log_evidence(evidence: Evidence, rules: Rules) -> dict[str, float]:
     rows = evidence.differences[np.isfinite(evidence.differences)]
     reach = rules.clip_range
     against = {
-        "quality": eprocess.log_e_above(difference, 0.0, rules.rollback_range or reach, rules.bets),
+        "quality": eprocess.log_e_above(difference, 0.0, rules.rollback_range or reach, rules.bets or eprocess.BETS),
         "catastrophe": eprocess.log_e_above(rows, rules.catastrophe_margin),
         "errors": eprocess.log_e_ratio(evidence.errors.share, evidence.errors.challenger),
         "slow": eprocess.log_e_ratio(evidence.slow.share, evidence.slow.challenger),
@@ -203,20 +141,22 @@ def log_evidence(evidence: Evidence, rules: Rules) -> dict[str, float]:
 def _not_inferior(difference: NDArray[np.float64], delta: float, rules: Rules) -> float:
     if not 0 < delta < rules.clip_range:
         return 0.0
-    return eprocess.log_e_below(difference, delta, rules.clip_range, rules.promotion_bets or rules.bets)
+    bets = rules.promotion_bets or rules.bets or eprocess.BETS
+    return eprocess.log_e_below(difference, delta, rules.clip_range, bets)
 
 
 def _rulings(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterator[Ruling]:
     """Every rule that applies, in order of precedence; the last always does."""
     exposure, last = evidence.exposure, len(rules.stages) - 1
     yield from _rollback(evidence, rules, log_e)
-    if exposure.elapsed > rules.max_seconds:  # before all that follows: time alone, or late evidence, never promotes
+    limit = rules.max_days * DAY
+    if exposure.elapsed > limit:  # before all that follows: time alone, or late evidence, never promotes
         yield Ruling(
             Action.KEEP_CHAMPION,
             "time_limit",
             "The time is up: keep the champion, end the rollout, and read below what was still missing.",
             exposure.elapsed,
-            rules.max_seconds,
+            limit,
         )
     yield from _holds(evidence, rules, log_e)
     missing = list(_exposure_missing(evidence, rules))
@@ -265,7 +205,7 @@ def _exposure_missing(evidence: Evidence, rules: Rules) -> Iterator[Ruling]:
     stage, exposure = rules.stages[evidence.exposure.stage], evidence.exposure
     pairs = int(evidence.blocks.rows.sum())
     for rule, observed, bound in (
-        ("stage_seconds", exposure.seconds, stage.min_seconds),
+        ("stage_seconds", exposure.seconds, stage.min_hours * HOUR),
         ("stage_requests", exposure.requests, stage.min_requests),
         ("stage_blocks", exposure.blocks, stage.min_blocks),
         ("stage_pairs", pairs, stage.min_pairs),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import runpy
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView, RepoConfig
 
 from pipelines.errors import InvalidInput
 from pipelines.settings import Settings
-
-JUST_BEFORE = timedelta(microseconds=1)  # Feast takes the end of a materialization as included
+from pipelines.windows import JUST_BEFORE as JUST_BEFORE  # also for who imports it from here
 
 
 def open_store(settings: Settings, project: str) -> FeatureStore:

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipelines.errors import InvalidInput
 from pipelines.params.rollout import Rollout
-from pipelines.params.section import Count, Section, Share
+from pipelines.params.section import Count, Natural, Section, Share
 from pipelines.params.training import Training
 from pipelines.verdict import Gate
 
@@ -64,7 +64,7 @@ class Splits(Section):
     train_days: Count
     validation_days: Count
     test_days: Count
-    embargo_days: Annotated[int, Field(ge=0)]
+    embargo_days: Natural
 
 
 class Evaluation(Section):

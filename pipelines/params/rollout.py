@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from pipelines.params.section import Count, Level, Positive, Section, Share
+from pipelines.params.section import Count, Level, Natural, Positive, Section, Share
 
 
 class Stage(Section):
-    """A stage of the ramp and what it must have seen before the next; see `pipelines.judge` for the meanings."""
+    """One step of the ramp, and what it must have seen before the next. Share 0 is shadow."""
 
     share: Share
     min_hours: Annotated[float, Field(ge=0)]
-    min_requests: Annotated[int, Field(ge=0)]
-    min_blocks: Annotated[int, Field(ge=0)]
-    min_pairs: Annotated[int, Field(ge=0)]
+    min_requests: Natural  # served by the challenger in this stage
+    min_blocks: Natural  # closed in this stage
+    min_pairs: Natural  # matured since the rollout began
 
     @property
     def name(self) -> str:
         return f"{100 * self.share:g}" if self.share else "shadow"
+
+
+def _rising(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    shares = [stage.share for stage in stages]
+    if any(later <= earlier for earlier, later in pairwise(shares)):
+        raise ValueError(f"shares of the stages are {shares}; each must be larger than the one before")
+    if not shares[-1]:
+        raise ValueError("a ramp of shadow alone would promote what never served; add a stage with a share")
+    return stages
+
+
+Ramp = Annotated[tuple[Stage, ...], Field(min_length=1), AfterValidator(_rising)]
+Bets = Annotated[tuple[Level, ...], Field(min_length=1)]
 
 
 class Preflight(Section):
@@ -41,50 +56,49 @@ class Watch(Section):
 
 
 class Weights(Section):
+    """How alpha is split over the parts of the evidence for a rollback."""
+
     quality: Level
     catastrophe: Level
     errors: Level
     slow: Level
 
+    @model_validator(mode="after")
+    def _split(self) -> Self:
+        if (total := math.fsum(self.model_dump().values())) > 1 + 1e-9:
+            raise ValueError(f"weights add up to {total:g}; at most 1 keeps the rate of false rollbacks below alpha")
+        return self
+
 
 class JudgeRules(Section):
-    """`pipelines.judge.Rules` without the stages. It stands here since that module needs numpy, and DAGs read this."""
+    """The judge's thresholds; `pipelines.judge.Rules` adds the stages. DAGs read this, so it needs no numpy."""
 
     alpha: Level
     weights: Weights
-    clip_range: Positive
-    rollback_range: Positive | None = None
-    bets: Annotated[tuple[Level, ...], Field(min_length=1)] | None = None
-    promotion_bets: Annotated[tuple[Level, ...], Field(min_length=1)] | None = None
-    margin_share: Level
-    catastrophe_margin: Level
+    clip_range: Positive  # of a block's mean difference, 1 where rows are the unit; narrow, bad blocks count too little
+    rollback_range: Positive | None = None  # the same for the evidence for a rollback, where it is another
+    bets: Bets | None = None  # on blocks, in place of the judge's own; the fewer are awaited, the larger
+    promotion_bets: Bets | None = None  # for the gate, where they are others
+    margin_share: Level  # delta: the loss that may be given up, as a share of the champion's
+    catastrophe_margin: Level  # M: mean difference of rows that no healthy pair shows
     error_objective: Level
-    slow_margin: Annotated[float, Field(gt=1)]
+    slow_margin: Annotated[float, Field(gt=1)]  # ratio of slow requests that may not be reached
     split_alpha: Level
     split_strength: Positive
     min_pairs: Count
     min_positives: Count
-    min_blocks: Annotated[int, Field(ge=0)]
-    max_days: Positive
+    min_blocks: Natural  # 0 where rows are the unit
+    max_days: Positive  # after which the champion is kept
 
 
 class Rollout(Section):
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    stages: Ramp
     preflight: Preflight
     watch: Watch
     judge: JudgeRules
     poll_seconds: Positive
     look_every: Count
     deadline_hours: Positive
-
-    @model_validator(mode="after")
-    def _ramp(self) -> Self:
-        shares = [stage.share for stage in self.stages]
-        if shares != sorted(set(shares)):
-            raise ValueError(f"shares of the stages are {shares}; each must be larger than the one before")
-        if not shares[-1]:
-            raise ValueError("a ramp of shadow alone would promote what never served; add a stage with a share")
-        return self
 
     @property
     def names(self) -> tuple[str, ...]:

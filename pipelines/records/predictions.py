@@ -80,7 +80,6 @@ class Prediction:
     errors: Mapping[str, str]
 
 
-Joined = tuple[Prediction, float | None, datetime | None]  # a prediction, its label, from when that is known
 COLUMNS = [PREDICTIONS.c[field.name] for field in fields(Prediction)]
 
 
@@ -152,28 +151,3 @@ class PredictionLog:
             OUTCOMES.c.usecase == self.usecase, OUTCOMES.c.prediction_id == identity
         )
         return Arrival.REPEATED if connection.scalar(query) == label else Arrival.CONTRADICTS
-
-    def joined(self, plans: Sequence[int], known_by: datetime) -> list[Joined]:
-        """Predictions made under these plans with the labels known by an instant, in order of prediction."""
-        matched = sa.and_(
-            OUTCOMES.c.usecase == PREDICTIONS.c.usecase,
-            OUTCOMES.c.prediction_id == PREDICTIONS.c.prediction_id,
-            OUTCOMES.c.known_at <= known_by,
-        )
-        query = (
-            sa.select(*COLUMNS, OUTCOMES.c.label, OUTCOMES.c.known_at)
-            .select_from(PREDICTIONS.outerjoin(OUTCOMES, matched))
-            .where(
-                PREDICTIONS.c.usecase == self.usecase,
-                PREDICTIONS.c.plan.in_(plans),
-                PREDICTIONS.c.predicted_at <= known_by,
-            )
-            .order_by(PREDICTIONS.c.predicted_at, PREDICTIONS.c.prediction_id)
-        )
-        with self.engine.connect() as connection:
-            rows = [dict(row) for row in connection.execute(query).mappings()]
-        return [(Prediction(**row), label, known_at) for row in rows for label, known_at in [_taken(row)]]
-
-
-def _taken(row: dict[str, Any]) -> tuple[float | None, datetime | None]:
-    return row.pop("label"), row.pop("known_at")

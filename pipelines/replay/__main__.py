@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
-from pipelines.clock import ReplayClock
+from pipelines.clock import require_driven
 from pipelines.context import build_context
 from pipelines.deployment.pulse import goes_on
 from pipelines.errors import FlightdeckError
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         context = build_context(arguments.params, arguments.home)
         window = context.window(arguments.start, arguments.end)
-        clock = ReplayClock(context.records.engine, context.usecase.name)
+        clock = require_driven(context.clock)
         if arguments.anew or not clock.started:
             clock.start(window.start_at)
 

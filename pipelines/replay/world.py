@@ -12,9 +12,7 @@ import pandas as pd
 
 from pipelines.context import Context
 from pipelines.usecase import EXAMPLE_ID, KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
-from pipelines.windows import Window
-
-JUST_BEFORE = timedelta(microseconds=1)  # a window ends before its end
+from pipelines.windows import JUST_BEFORE, Window
 
 
 @dataclass(frozen=True)

@@ -140,8 +140,9 @@ def test_of_several_asset_events_the_newest_counts() -> None:
         moment = datetime(2013, 1, 1, hour, tzinfo=UTC)
         return SimpleNamespace(timestamp=moment, extra={"as_of": hour}, asset=SimpleNamespace(name="features"))
 
-    assert bridge.newest_event({"features": [event(3), event(1)], "retrain": [event(2)]}) == {"as_of": 3}
-    assert bridge.newest_event({}) is None
+    triggering = {"features": [event(3), event(1)], "retrain": [event(2)]}
+    assert bridge.newest_event(triggering) == {"as_of": 3} and bridge.newest_event({}) is None
+    assert bridge.events(triggering) == [{"as_of": 1}, {"as_of": 2}, {"as_of": 3}] and bridge.events({}) == []
 
 
 def test_a_run_writes_under_a_name_that_retries_share() -> None:

@@ -14,6 +14,7 @@ from pipelines.deployment.state import all_rollouts
 from pipelines.params.training import FAMILIES
 from pipelines.usecase import EXAMPLE_ID
 from tests.e2e.conftest import module
+from tests.predictions import read_log
 
 pytestmark = pytest.mark.e2e
 
@@ -59,8 +60,8 @@ def test_live_scores_are_those_that_the_point_in_time_features_give(
 ) -> None:
     """The first model's live predictions of the watched window, against the monitoring DAG's of the same flights."""
     (run,) = airflow.runs("flights_monitoring")
-    log = context.records.predictions("flights").joined([1], context.clock.now())
-    live = {made.prediction_id: made.score for made, _, _ in log}
+    log = read_log(context.records.predictions("flights"))
+    live = {made.prediction_id: made.score for made in log if made.plan == 1}
     uri = airflow.xcom(run.dag_id, run.run_id, "join_outcomes")["outcomes_uri"]
     offline = context.data.store.read_table(uri).to_pandas()
     assert len(offline) > 10_000 and set(offline[EXAMPLE_ID]) <= set(live)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines.serving.app import _read
 from pipelines.serving.schemas import Refused
+from tests.predictions import labels, read_log
 from tests.serving.conftest import Deck, reading
 
 GOOD = json.dumps(reading())
@@ -58,7 +59,7 @@ def test_bad_requests_are_refused_with_item_field_and_remedy(deck: Deck, name: s
     body, status, said = BAD[name]
     answer = deck.http.post("/v1/predictions", content=body)
     assert answer.status_code == status and said in answer.json()["error"], answer.text
-    assert deck.log.joined([1], deck.clock.now()) == []
+    assert read_log(deck.log) == []
 
 
 def test_one_bad_item_of_many_is_named_and_none_is_scored(deck: Deck) -> None:
@@ -110,8 +111,7 @@ def test_an_outcome_is_recorded_repeated_contradicting_or_unknown(deck: Deck) ->
     assert tell(("a", 1.0)) == (200, ["repeated"])
     assert tell(("nobody", 1), ("b", 0)) == (404, ["unknown", "recorded"]), "the good ones are recorded"
     assert tell(("a", 0), ("nobody", 1), ("b", 0)) == (409, ["contradicts", "unknown", "repeated"])
-    told = {row.prediction_id: (label, at) for row, label, at in deck.log.joined([1], deck.clock.now())}
-    assert told == {"a": (1.0, deck.clock.now()), "b": (0.0, deck.clock.now())}
+    assert labels(deck.log) == {"a": (1.0, deck.clock.now()), "b": (0.0, deck.clock.now())}
     counts = {arrival: deck.metric("outcomes_total", arrival=arrival) for arrival in ("recorded", "unknown")}
     assert counts == {"recorded": 2, "unknown": 2}
     assert b"flightdeck_outcomes_total" in deck.http.get("/metrics").content
@@ -123,7 +123,7 @@ def test_a_label_is_0_or_1(deck: Deck, label: str) -> None:
     body = f'{{"outcomes": [{{"id": "a", "label": 1}}, {{"id": "a", "label": {label}}}]}}'
     answer = deck.http.post("/v1/outcomes", content=body)
     assert answer.status_code == 422 and answer.json()["error"].startswith("outcomes[1]: label: ")
-    assert [label for _, label, _ in deck.log.joined([1], deck.clock.now())] == [None]
+    assert labels(deck.log) == {}
 
 
 def test_an_outcome_of_nothing_else(deck: Deck) -> None:

@@ -21,6 +21,7 @@ from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
 from pipelines.records import Plan
 from tests.conftest import ROOT, TOY
+from tests.predictions import read_log
 from tests.serving.conftest import Made, reading
 
 TRAINING = {"torch", "sklearn", "mlflow", "great_expectations", "evidently", "airflow", "skl2onnx", "onnx"}
@@ -87,13 +88,13 @@ def test_a_killed_server_has_logged_whatever_it_acknowledged(made: Made, context
         process.send_signal(signal.SIGKILL)
         for thread in threads:
             thread.join(timeout=60)
-    rows = context.records.predictions("pumps").joined([1], made.at)
-    assert set(acknowledged) <= {row.prediction_id for row, _, _ in rows} and len(rows) % 3 == 0
-    assert all(set(row.scores) == {"1", "2"} for row, _, _ in rows)
+    rows = read_log(context.records.predictions("pumps"))
+    assert set(acknowledged) <= {row.prediction_id for row in rows} and len(rows) % 3 == 0
+    assert all(set(row.scores) == {"1", "2"} for row in rows)
     with server(made.home) as (_, url):
         again = httpx.post(f"{url}/v1/predictions", json=reading(id=acknowledged[-1]), trust_env=False).json()
-        logged = context.records.predictions("pumps").get([acknowledged[-1]])[0]
-        assert again["predictions"][0]["score"] == logged.score
+        (row,) = context.records.predictions("pumps").get([acknowledged[-1]])
+        assert again["predictions"][0]["score"] == row.score
 
 
 def test_two_servers_share_a_database(made: Made, context: Context) -> None:
@@ -117,8 +118,8 @@ def test_two_servers_share_a_database(made: Made, context: Context) -> None:
             thread.start()
         for thread in work:
             thread.join(timeout=120)
-    logged = {row.prediction_id for row, _, _ in context.records.predictions("pumps").joined([1], made.at)}
-    assert set(acknowledged) | {f"same-{n}" for n in range(30)} == logged
+    written = {row.prediction_id for row in read_log(context.records.predictions("pumps"))}
+    assert set(acknowledged) | {f"same-{n}" for n in range(30)} == written
     assert {item["id"].partition("-")[0] for answer in contended for item in answer["predictions"]} == {"same"}
     assert len(contended) == 60
 

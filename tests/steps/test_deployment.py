@@ -13,15 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from pipelines.context import Context
+from pipelines.deployment.evidence import closing
 from pipelines.deployment.pulse import alias_news, goes_on, missed_news, pulse
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
 from pipelines.params import load_params
 from pipelines.records import Plan
+from pipelines.records.predictions import OUTCOMES
 from pipelines.settings import Settings
 from pipelines.steps import execute
 from tests.conftest import TOY
+from tests.predictions import labels, read_log
 from tests.rollouts import Score, home_with_versions, inverted, same, set_alias, shuffled
 from tests.rollouts import traffic as simulated
 from tests.synthetic import INPUTS, small_params
@@ -233,12 +237,8 @@ def test_the_same_look_gives_the_same_bytes_and_later_labels_change_no_increment
     assert decision is not None and decision["kind"] == "rollout" and decision["verdict"] == first["action"]
     increments = decision["evidence"]["increments"]
     assert len(increments) == first["blocks"] == 3, "the last day's labels have not matured"
-    late = next(
-        row
-        for row in desk.records.predictions("pumps").joined([in_force(desk).version], START)
-        if row[0].block == START.date()
-    )[0]
     log = desk.records.predictions("pumps")
+    late = read_log(log)[0]
     log.append([replace(late, prediction_id="late", scores={"1": 0.0, "2": 1.0})])
     log.record_outcomes([("late", 0.0, clock(desk).now())])
     traffic(desk, 1)
@@ -496,15 +496,37 @@ def test_a_version_whose_artifact_is_gone_is_not_promoted_by_hand(desk: Context)
 
 
 def test_a_label_that_comes_at_the_instant_of_a_look_changes_nothing_about_it(desk: Context) -> None:
+    """The look that sees it comes later, and its block has closed without it for good."""
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")
     traffic(desk, 4)
+    now, log = clock(desk).now(), desk.records.predictions("pumps")
+    assert closing((START + timedelta(days=2)).date(), "UTC", MATURITY) == now, "a block closes at this very instant"
+    known, late = labels(log), {made.prediction_id for made in read_log(log) if made.block > START.date()}
+    with desk.records.engine.begin() as connection:
+        connection.execute(sa.delete(OUTCOMES).where(OUTCOMES.c.prediction_id.in_(late)))
     before = look(desk, "shadow")
-    log = desk.records.predictions("pumps")
-    unlabelled = [made for made, label, _ in log.joined([in_force(desk).version], clock(desk).now()) if label is None]
-    log.record_outcomes([(made.prediction_id, 1.0, clock(desk).now()) for made in unlabelled])
+    assert (before["rule"], before["blocks"]) == ("missing_data", 1)
+    log.record_outcomes([(identity, known[identity][0], now) for identity in sorted(late)])
     assert look(desk, "shadow") == before
+    clock(desk).advance(microseconds=1)
+    after = look(desk, "shadow")
+    assert (after["action"], after["blocks"]) == ("ADVANCE", 1)
+
+
+def test_a_request_that_comes_at_the_instant_of_a_look_changes_nothing_about_it(desk: Context) -> None:
+    champion_first(desk)
+    start(desk)
+    stage(desk, "shadow")
+    traffic(desk, 4)
+    now, before = clock(desk).now(), look(desk, "shadow")
+    traffic(desk, 1, a_day=1, errors=lambda n, p: {"2": "no output"})
+    clock(desk).at = now
+    assert read_log(desk.records.predictions("pumps"))[-1].predicted_at == now
+    assert look(desk, "shadow") == before
+    clock(desk).advance(microseconds=1)
+    assert look(desk, "shadow")["pulse"] != before["pulse"]
 
 
 def test_an_abort_by_hand_and_a_promotion_by_hand(desk: Context) -> None:

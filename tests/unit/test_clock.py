@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.__main__ import main
-from pipelines.clock import ReplayClock, WallClock
+from pipelines.clock import ReplayClock, WallClock, require_driven
 from pipelines.context import build_context
 from pipelines.errors import InvalidInput
 from pipelines.records import Records
@@ -70,4 +70,11 @@ def test_the_command_line_shows_and_sets_a_clock_that_is_driven(
     assert main(["clock", "--params", str(params), "--home", str(tmp_path)]) == 0
     capsys.readouterr()
     assert main(["clock", "--params", str(params), "--home", str(tmp_path), "--at", "2024-03-05"]) == 2
-    assert "which nobody sets" in capsys.readouterr().err
+    assert "which nobody drives; to replay the past, set `clock: replay`" in capsys.readouterr().err
+
+
+def test_a_clock_that_nobody_drives_is_refused(tmp_path: Path) -> None:
+    driven = ReplayClock(Records(f"sqlite:///{tmp_path / 'records.db'}").engine, "pumps")
+    assert require_driven(driven) is driven
+    with pytest.raises(InvalidInput, match=r"`clock` in params is `wall`, .* set `clock: replay`$"):
+        require_driven(WallClock())

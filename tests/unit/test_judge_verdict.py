@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from pipelines.errors import InvalidInput
 from pipelines.judge import Action, Blocks, Events, Evidence, Exposure, Flags, Judgement, SplitCount, judge
-from tests.judge_rules import DAY, DAYS, ROWS, rules
+from tests.judge_rules import DAYS, ROWS, rules
 
+DAY = 86400.0
 LAST = Exposure(stage=4, requests=5_000, seconds=10 * DAY, blocks=10, elapsed=30 * DAY)
 RULES = rules(DAYS)
 
@@ -121,7 +122,7 @@ def test_a_stage_that_has_seen_enough_advances_and_never_skips_to_a_promotion(st
 @pytest.mark.parametrize("what", [{}, *HOLDS.values(), *SHORT.values()])
 @pytest.mark.parametrize("stage", [0, 4])
 def test_out_of_time_keeps_the_champion(what: dict[str, Any], stage: int) -> None:
-    exposure = replace(what.get("exposure", LAST), stage=stage, elapsed=RULES.max_seconds + 1)
+    exposure = replace(what.get("exposure", LAST), stage=stage, elapsed=RULES.max_days * DAY + 1)
     assert decided(good(**{**what, "exposure": exposure})) == ("KEEP_CHAMPION", "time_limit")
 
 
@@ -156,7 +157,7 @@ def test_a_promotion_has_everything_and_a_rerun_gives_the_same_bytes(
     assert answer.model_dump_json() == again.model_dump_json()
     assert Judgement.model_validate_json(answer.model_dump_json()) == answer
     if answer.action is Action.PROMOTE:
-        assert stage == 4 and elapsed <= RULES.max_seconds and not any(flags.values()) and not np.isnan(d).any()
+        assert stage == 4 and elapsed <= RULES.max_days * DAY and not any(flags.values()) and not np.isnan(d).any()
         assert all(answer.log_e[gate] >= math.log(20) for gate in ("not_inferior", "error_objective", "slow_margin"))
 
 
@@ -203,6 +204,7 @@ def test_a_judgement_is_json_and_explains_itself() -> None:
         ({"stages": []}, "stages"),
         ({"bets": [1.0]}, "bets"),
         ({"alpha": math.nan}, "alpha"),
+        ({"max_days": math.inf}, "max_days"),
     ],
 )
 def test_rules_that_cannot_be_meant_are_refused(change: dict[str, Any], message: str) -> None:

@@ -12,6 +12,8 @@ from pipelines.errors import InvalidInput
 from pipelines.params import load_params
 from tests.conftest import ROOT, TOY
 
+STAGE = {"share": 0.25, "min_hours": 0, "min_requests": 0, "min_blocks": 0, "min_pairs": 0}
+
 
 def broken(tmp_path: Path, change: dict[str, Any]) -> Path:
     """The project's params with one dotted key changed."""
@@ -51,6 +53,10 @@ def test_the_files_of_the_project_load(file: Path) -> None:
         ({"gate.floors": []}, r"gate\.floors: .*at least 1"),
         ({"gate.floors": [{"metric": "roc_auc", "direction": "about", "threshold": 1}]}, r"floors\.0\.direction"),
         ({"validation.max_quarantine_share": 2}, r"less than or equal to 1"),
+        ({"rollout.judge.weights.quality": 0.5}, r"judge\.weights: weights add up to 1\.1; at most 1"),
+        ({"rollout.judge.max_days": float("inf")}, r"judge\.max_days: .*finite"),
+        ({"rollout.stages": [{**STAGE, "share": 0.5}, STAGE]}, r"rollout\.stages: .*larger than the one before"),
+        ({"rollout.stages": [{**STAGE, "share": 0}]}, r"rollout\.stages: a ramp of shadow alone"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:

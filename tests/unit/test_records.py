@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.records import Arrival, Entry, Plan, Prediction, Records
+from tests.predictions import labels
 
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
@@ -68,10 +69,7 @@ def test_outcomes_arrive_once_and_never_change(records: Records) -> None:
         Arrival.CONTRADICTS,
         Arrival.RECORDED,
     ]
-    assert [(row.prediction_id, label) for row, label, _ in log.joined([1], NOW)] == [("a", 1.0), ("b", None)]
-    later = log.joined([1], NOW + timedelta(hours=1))
-    assert [(row.prediction_id, label) for row, label, _ in later] == [("a", 1.0), ("b", 0.0)]
-    assert log.joined([2], NOW + timedelta(hours=1)) == []
+    assert labels(log) == {"a": (1.0, NOW), "b": (0.0, NOW + timedelta(hours=1))}
 
 
 def test_an_instant_without_a_zone_is_refused_and_nothing_written(records: Records) -> None:

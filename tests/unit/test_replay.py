@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from pipelines.context import Context
+from pipelines.clock import ReplayClock
+from pipelines.context import Context, build_context
+from pipelines.replay.__main__ import main
 from pipelines.replay.world import read_world
 from pipelines.usecase import EXAMPLE_ID, KNOWN_AT, LABEL_KNOWN_AT, PREDICTED_AT
+from tests.conftest import TOY
 
 
 @pytest.mark.parametrize("minutes", [15, 60, 7 * 60])
@@ -41,3 +45,16 @@ def test_a_replay_goes_on_where_it_was_stopped(toy: Context) -> None:
     again = list(world.ticks(every, since=whole[20].at))
     assert [tick.at for tick in again] == [tick.at for tick in whole[20:]]
     assert [tick.requests for tick in again] == [tick.requests for tick in whole[20:]]
+
+
+def test_where_the_clock_is_the_walls_nothing_is_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text(TOY.read_text().replace("clock: replay", "clock: wall"))
+    monkeypatch.setattr("pipelines.replay.__main__.read_world", lambda *_: pytest.fail("it has begun"))
+    files = ["--params", str(params), "--home", str(tmp_path), "--server", "http://127.0.0.1:9"]
+    assert main([*files, "--start", "2024-03-05", "--end", "2024-03-07", "--anew"]) == 2
+    out, err = capsys.readouterr()
+    assert "`clock` in params is `wall`" in err and not out
+    assert not ReplayClock(build_context(params, tmp_path).records.engine, "pumps").started
