@@ -63,12 +63,16 @@ def build(params_file: str, about: Context) -> DAG:
         patient = {"retries": 20, "retry_delay": timedelta(seconds=15)}
         planned = plan()
         window = {"start": planned["start"], "end": planned["end"]}
+        ingested = bridge.step("ingest", params_file)(**window)
         snapshot = bridge.step("snapshot", params_file, pool="dvc")()
+        # Restated days are validated again, and so are built the features that rest on them.
+        changed = {"start": ingested["changed_start"], "end": ingested["changed_end"]}
+        stale = {"start": ingested["changed_start"], "end": ingested["features_end"]}
         chain(
-            bridge.step("ingest", params_file)(**window),
+            ingested,
             snapshot,
-            bridge.step("validate", params_file)(**window),
-            bridge.step("build_features", params_file, **patient)(**window),
+            bridge.step("validate", params_file)(**changed),
+            bridge.step("build_features", params_file, **patient)(**stale),
             bridge.step("apply_features", params_file, pool="feast")(),
             bridge.step("materialize", params_file, pool="feast", **patient)(as_of=planned["as_of"]),
             bridge.step("check_parity", params_file, pool="feast")(as_of=planned["as_of"]),

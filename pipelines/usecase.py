@@ -7,8 +7,8 @@ data library is imported inside the methods.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,15 +39,25 @@ class RawTable:
     """A table of the source.
 
     Attributes:
-        key: columns that identify a row.
-        daily: one partition a local day, or (False) a single reference table that changes rarely.
+        key: columns that identify a row; DAY may be one of them.
+        columns: declared columns and their types, such as int32, float64, string or timestamp[us, UTC].
+        day: the column, an instant or a date, whose local day is the row's partition; None for a reference table, which
+            is a single partition and changes rarely.
+        known: the column, an instant, from which a record is known as it stands: of two with one key the newer counts.
         required: whether a window without a single row stops the chain, or is only reported.
     """
 
     name: str
     key: tuple[str, ...]
-    daily: bool = True
+    columns: Mapping[str, str] = field(hash=False)
+    day: str | None = None
+    known: str | None = None
     required: bool = True
+
+    @property
+    def daily(self) -> bool:
+        """Whether it has one partition a local day."""
+        return self.day is not None
 
 
 @dataclass(frozen=True)
@@ -120,10 +130,10 @@ class UseCase(Protocol):
     def slices(self) -> Sequence[str]:
         """Columns of the examples by which evaluation is broken down."""
 
-    def read(self, table: RawTable, window: Window, source: str | None) -> pa.Table:
-        """Rows of `table` whose local day lies in `window` (all rows of a reference table).
+    def read(self, table: RawTable, window: Window) -> Iterable[pa.Table]:
+        """Rows that come with the use case (`source: {kind: bundled}`), in pieces; other days may be among them.
 
-        A daily table has the column DAY. Raises MissingData or CorruptData.
+        Raises MissingData or CorruptData; also where nothing comes with it.
         """
 
     def expectations(self, table: RawTable) -> Sequence[Expectation]:

@@ -1,13 +1,21 @@
-"""Copy a window of the source into raw partitions, one a local day."""
+"""Bring a window of the source into raw partitions, one a local day."""
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from pipelines.context import Context
+from pipelines.errors import CorruptData
 from pipelines.steps import StepModel
+
+if TYPE_CHECKING:
+    from pipelines.ingestion.partitions import Tally
+    from pipelines.ingestion.staging import Rows, Staging
+    from pipelines.usecase import RawTable
+    from pipelines.windows import Window
 
 
 class Inputs(StepModel):
@@ -15,25 +23,170 @@ class Inputs(StepModel):
     end: date = Field(description="day after the last, exclusive")
 
 
+class Counts(BaseModel):
+    """Of one table: rows in the partitions that were looked at, and what happened on the way."""
+
+    rows: int
+    delivered: int
+    repeated: int = Field(description="came more than once, all columns equal")
+    superseded: int = Field(description="gave way to a newer record of their key")
+    undated: int = Field(description="have no local day; they are in quarantine")
+    partitions: int = Field(description="new or changed")
+    restated: list[date] = Field(description="days whose partition was there before and is another now")
+    new_columns: list[str] = Field(description="not declared; carried as text")
+
+
 class Outputs(StepModel):
     start: date
     end: date
-    rows: dict[str, int]
-    partitions: int
+    tables: dict[str, Counts]
+    changed_start: date = Field(description="first day to validate: the window's, or that of an earlier restatement")
+    changed_end: date = Field(description="day after the last to validate, exclusive")
+    features_end: date = Field(description="day after the last whose features may rest on a changed day, exclusive")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Read every table first, then write: a source that cannot be read leaves nothing behind."""
-    from pipelines.ingestion.partitions import split
+    """Stage every table first, then write: a source that cannot be read leaves nothing behind.
+
+    The same window twice, overlapping windows, a retry after a kill and records delivered twice give the same bytes.
+
+    Raises:
+        MissingData: if a source is not there or gives no answer.
+        CorruptData: if it is cut short, changed its schema, or too many of its rows have no day.
+    """
+    from filelock import FileLock
+
+    from pipelines.ingestion.staging import Staging
 
     window = context.window(inputs.start, inputs.end)
-    tables = {
-        table: context.usecase.read(table, window, context.params.source.path) for table in context.usecase.tables
-    }
-    partitions = 0
-    for table, rows in tables.items():
-        for day, part in split(table, rows, window):
-            context.data.store.write_table(context.data.partition("raw", table.name, day), part)
-            partitions += 1
-    counts = {table.name: rows.num_rows for table, rows in tables.items()}
-    return Outputs(start=inputs.start, end=inputs.end, rows=counts, partitions=partitions)
+    home = context.settings.root / "staging" / context.usecase.name
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / ".lock"):  # two that merge into one partition would lose what the other brings
+        staged = {table: Staging(home / _place(table, window, context)) for table in context.usecase.tables}
+        extra = {table.name: _stage(table, window, staging, context) for table, staging in staged.items()}
+        counts = {}
+        for table, staging in staged.items():
+            with staging:
+                counts[table.name] = _write(table, window, staging, extra[table.name], context)
+    return _outputs(window, counts, context)
+
+
+def _place(table: RawTable, window: Window, context: Context) -> str:
+    """A folder of its own for every table, window and source: a read goes on only where the same one stopped."""
+    import hashlib
+
+    from pipelines.sources.opening import chosen
+
+    asked = f"{window} {chosen(context.params, table).model_dump_json()}"
+    return f"{table.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+
+
+def _stage(table: RawTable, window: Window, staging: Staging, context: Context) -> list[str]:
+    """Bring what the source delivers to local disk; gives the columns that are not declared."""
+    from pipelines.sources import Delivery, conform, open_source
+    from pipelines.sources.conform import new_columns
+
+    source, since = open_source(context.params, context.usecase, table), _since(table, window, context)
+    extra: set[str] = set()
+    for piece in source.read(Delivery(table, window, since, staging.bookmark)):
+        rows = conform(piece.rows, table, window.timezone, source.timezone)
+        extra |= set(new_columns(rows, table))
+        staging.add(rows, piece.bookmark)
+    return sorted(extra)
+
+
+def _since(table: RawTable, window: Window, context: Context) -> datetime | None:
+    """From where changes are read: the watermark, or the window's beginning where that is earlier."""
+    from pipelines.sources import overlap
+
+    watermark = context.records.partitions(context.usecase.name).watermark(table.name)
+    return None if watermark is None else min(watermark - overlap(context.params, table), window.start_at)
+
+
+def _write(table: RawTable, window: Window, staging: Staging, extra: list[str], context: Context) -> Counts:
+    from pipelines.ingestion.partitions import cut, write
+    from pipelines.ingestion.staging import Rows
+    from pipelines.sources import is_incremental
+
+    history = context.records.partitions(context.usecase.name)
+    delivered, scratch = staging.rows, context.settings.root / "staging"
+    merges = is_incremental(context.params, table)
+    with Rows(table, staging.files, scratch, context.data.store) as rows:
+        undated = _set_undated_apart(rows, table, window, delivered, context) if table.daily else 0
+        days: list[date | None] = _days(rows, table, window, merges, context)
+        have = set(context.data.days("raw", table.name)) if merges else set()
+        existing = [context.data.partition("raw", table.name, day) for day in days if day in have]
+        where, bounds = "true", {}
+        if table.daily and not merges:
+            where, bounds = "local_day >= $start and local_day < $end", {"start": window.start, "end": window.end}
+        elif table.daily:
+            where = "local_day is not null"
+        looked_at = rows.count(existing, where, bounds)
+        parts = cut(rows.by_day(existing, where, bounds), table, days)
+        tally = write(parts, table, context.data, history, window.end_at)
+    if merges:
+        history.move_watermark(table.name, window.end_at)
+    return _counts(tally, delivered, looked_at, undated, extra)
+
+
+def _days(rows: Rows, table: RawTable, window: Window, merges: bool, context: Context) -> list[date | None]:
+    """The partitions that the delivered rows bear on, in order, and every day of the window."""
+    if not table.daily:
+        return [None]
+    if not merges:
+        return [*window.days]
+    have = context.data.days("raw", table.name)
+    left = rows.days_left([context.data.partition("raw", table.name, day) for day in have])
+    lacking = set(window.days) - set(have)
+    return sorted({*rows.days(), *left, *lacking})
+
+
+def _set_undated_apart(rows: Rows, table: RawTable, window: Window, delivered: int, context: Context) -> int:
+    """Put rows without a local day, which have no partition, into quarantine, unless they are too many."""
+    import pyarrow as pa
+
+    undated = rows.undated()
+    place = context.data.uri("quarantine", table.name, f"undated_{window.start}_{window.end}.parquet")
+    if not undated.num_rows:
+        context.data.store.delete(place)
+        return 0
+    share, most = undated.num_rows / delivered, context.params.validation.max_quarantine_share
+    if share > most:
+        raise CorruptData(
+            f"table {table.name}: {undated.num_rows} of {delivered} rows have no {table.day} and so no day, more than "
+            f"max_quarantine_share {most:.2%}; correct the source"
+        )
+    reason = pa.array(["no_day"] * undated.num_rows, pa.string())
+    context.data.store.write_table(place, undated.append_column("reason", reason))
+    return int(undated.num_rows)
+
+
+def _counts(tally: Tally, delivered: int, looked_at: int, undated: int, extra: list[str]) -> Counts:
+    return Counts(
+        rows=tally.rows,
+        delivered=delivered,
+        repeated=tally.repeated,
+        superseded=looked_at - tally.rows - tally.repeated,
+        undated=undated,
+        partitions=tally.written,
+        restated=tally.restated,
+        new_columns=extra,
+    )
+
+
+def _outputs(window: Window, counts: dict[str, Counts], context: Context) -> Outputs:
+    """With restatements, the days that validation and features must look at again reach beyond the window."""
+    restated = [day for one in counts.values() for day in one.restated]
+    start, last = min([window.start, *restated]), max([window.end - timedelta(1), *restated])
+    reach = max((table.lookback_days for table in context.usecase.feature_tables), default=0)
+    built = [day for table in context.usecase.feature_tables for day in context.data.days("features", table.name)]
+    stale_until = max([last, *(min(day + timedelta(reach), max(built, default=day)) for day in restated)])
+    end = last + timedelta(1)
+    return Outputs(
+        start=window.start,
+        end=window.end,
+        tables=counts,
+        changed_start=start,
+        changed_end=end,
+        features_end=max(end, stale_until + timedelta(1)),
+    )

@@ -13,13 +13,9 @@ from pydantic import Field, ValidationError, model_validator
 from pipelines.errors import InvalidInput
 from pipelines.params.rollout import Rollout
 from pipelines.params.section import Count, Natural, Section, Share
+from pipelines.params.source import Bundled, Source
 from pipelines.params.training import Training
 from pipelines.verdict import Gate
-
-
-class Source(Section):
-    path: str | None = None
-
 
 Clock = Literal["wall", "replay"]
 
@@ -89,7 +85,8 @@ class Params(Section):
 
     usecase: str
     clock: Clock = "wall"
-    source: Source = Source()
+    source: Source = Bundled()
+    sources: dict[str, Source] = Field({})  # of single tables, in place of `source`
     desk: Desk
     schedules: Schedules
     validation: Validation

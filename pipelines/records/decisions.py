@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipelines.records.database import METADATA, insert, open_engine
+from pipelines.records.partitions import PartitionHistory
 from pipelines.records.predictions import PredictionLog
 from pipelines.records.rollouts import Rollouts
 
@@ -58,6 +59,9 @@ class Records:
 
     def __init__(self, uri: str) -> None:
         self.engine = open_engine(uri)
+
+    def partitions(self, usecase: str) -> PartitionHistory:
+        return PartitionHistory(self.engine, usecase)
 
     def predictions(self, usecase: str) -> PredictionLog:
         return PredictionLog(self.engine, usecase)

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pipelines.context import Context
+from pipelines.sources import read_window
 from pipelines.usecase import EXAMPLE_ID, KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
 from pipelines.windows import JUST_BEFORE, Window
 
@@ -78,7 +79,7 @@ def read_world(context: Context, window: Window) -> World:
     """Read the window, and as much before it as its features rest on, from the use case's source."""
     usecase = context.usecase
     reach = window.widened(max((table.lookback_days for table in usecase.feature_tables), default=0), usecase.start)
-    tables = {table.name: usecase.read(table, reach, context.params.source.path) for table in usecase.tables}
+    tables = {table.name: read_window(context.params, usecase, table, reach) for table in usecase.tables}
     features = {
         table.name: usecase.build(table, {name: tables[name] for name in table.sources}, window).to_pandas()
         for table in usecase.feature_tables

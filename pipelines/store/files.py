@@ -65,7 +65,7 @@ class Store:
             os.replace(beside, path)
         else:
             self.fs.pipe_file(uri, content)
-        return hashlib.sha256(content).hexdigest()
+        return self.sha256(content)
 
     def read_bytes(self, uri: str) -> bytes:
         try:
@@ -83,11 +83,27 @@ class Store:
         except ValueError as error:
             raise CorruptData(f"{uri} is not JSON ({error}); write it anew") from None
 
-    def write_table(self, uri: str, table: pa.Table) -> str:
-        """Write one Parquet file and give its sha256."""
+    @staticmethod
+    def sha256(content: bytes) -> str:
+        return hashlib.sha256(content).hexdigest()
+
+    def digest(self, uri: str) -> str | None:
+        """sha256 of a file; None where there is none."""
+        try:
+            return self.sha256(self.read_bytes(uri))
+        except MissingData:
+            return None
+
+    @staticmethod
+    def encode(table: pa.Table) -> bytes:
+        """The bytes of a table's Parquet file: the same table gives the same."""
         sink = io.BytesIO()
         pq.write_table(table.combine_chunks(), sink, compression="zstd")
-        return self.write_bytes(uri, sink.getvalue())
+        return sink.getvalue()
+
+    def write_table(self, uri: str, table: pa.Table) -> str:
+        """Write one Parquet file and give its sha256."""
+        return self.write_bytes(uri, self.encode(table))
 
     def read_table(self, uri: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read one Parquet file.

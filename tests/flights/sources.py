@@ -1,4 +1,4 @@
-"""Altered copies of the flights' source, as a folder that `source.path` can name."""
+"""Altered copies of the flights' files, as a folder that a source can name."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from pipelines.params import load_params
+from pipelines.sources import read_window
 from pipelines.usecase import UseCase, load_usecase
-from pipelines.usecases.flights.source import SCHEMAS, bundled
+from pipelines.usecases.flights.bundled import folder as bundled
 from pipelines.windows import Window
+from tests.conftest import ROOT
 
 USECASE: UseCase = load_usecase("pipelines.usecases.flights")
+PARAMS = load_params(ROOT / "params.yaml")
 
 
 def tables(start: date, end: date) -> dict[str, pa.Table]:
     window = Window(start, end, USECASE.timezone)
-    return {table.name: USECASE.read(table, window, None) for table in USECASE.tables}
+    return {table.name: read_window(PARAMS, USECASE, table, window) for table in USECASE.tables}
 
 
 def write_source(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame], end: str) -> Path:
     """The bundled source with `change` applied to the flights before `end` (YYYY-MM-DD); later ones are left out."""
     folder.mkdir(parents=True)
-    for name in SCHEMAS:
+    for name in (table.name for table in USECASE.tables):
         if name != "flights":
             (folder / f"{name}.csv").write_bytes((bundled() / f"{name}.csv").read_bytes())
     flights = pd.read_csv(bundled() / "flights.csv.zip", dtype={"arr_delay": "Int64", "dep_delay": "Int64"} | OPTIONAL)
@@ -34,3 +38,8 @@ def write_source(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame], e
 
 
 OPTIONAL = dict.fromkeys(("dep_time", "arr_time", "air_time"), "Int64")
+
+
+def files(folder: Path) -> dict[str, str]:
+    """The section `source` that reads such a folder."""
+    return {"kind": "files", "uri": f"{folder}/{{table}}.csv*"}

@@ -17,7 +17,7 @@ from pipelines.steps import execute
 from pipelines.usecase import LABEL
 from pipelines.windows import midnight
 from tests.conftest import ROOT
-from tests.flights.sources import write_source
+from tests.flights.sources import files, write_source
 
 START, END = date(2013, 1, 1), date(2013, 4, 20)
 
@@ -31,7 +31,7 @@ def permuted(flights: pd.DataFrame) -> pd.DataFrame:
 
 def context_over(tmp_path: Path, source: Path | None) -> Context:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["source"]["path"] = str(source) if source else None
+    params["source"] = files(source) if source else {"kind": "bundled"}
     params["splits"] |= {"train_days": 60, "validation_days": 20, "test_days": 15}
     params["training"]["hist_gradient_boosting"] |= {"max_iter": 60}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))

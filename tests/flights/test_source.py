@@ -12,9 +12,9 @@ import yaml
 from pipelines.context import Context, build_context
 from pipelines.errors import CheckFailed, CorruptData, MissingData
 from pipelines.steps import execute
-from pipelines.usecases.flights.source import bundled
+from pipelines.usecases.flights.bundled import folder as bundled
 from tests.conftest import ROOT
-from tests.flights.sources import write_source
+from tests.flights.sources import files, write_source
 
 WINDOW = {"start": "2013-01-01", "end": "2013-01-08"}
 
@@ -25,7 +25,7 @@ def over(tmp_path: Path) -> Callable[[Path], Context]:
 
     def make(source: Path) -> Context:
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
-        params["source"]["path"] = str(source)
+        params["source"] = files(source)
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
         return build_context(tmp_path / "params.yaml", tmp_path / "home")
 

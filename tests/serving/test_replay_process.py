@@ -34,6 +34,7 @@ from pipelines.records.predictions import OUTCOMES, PREDICTIONS
 from pipelines.replay import driver
 from pipelines.replay.__main__ import main
 from pipelines.replay.world import read_world
+from pipelines.sources import read_window
 from pipelines.windows import Window
 from tests.conftest import ROOT, TOY
 from tests.serving.conftest import END, Made
@@ -138,7 +139,7 @@ def source(context: Context) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All that the source has up to the window's end: examples by id, and the feature that changes."""
     usecase = context.usecase
     days = Window(usecase.start, WINDOW.end, usecase.timezone)
-    tables = {table.name: usecase.read(table, days, None) for table in usecase.tables}
+    tables = {table.name: read_window(context.params, usecase, table, days) for table in usecase.tables}
     heat = next(table for table in usecase.feature_tables if table.name == "pump_heat")
     examples = usecase.examples(tables, days).to_pandas().set_index("example_id")
     return examples, usecase.build(heat, tables, days).to_pandas()

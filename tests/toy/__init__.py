@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
 
 PUMPS, DAYS = 60, 70
+READINGS = {"read_at": "timestamp[us, UTC]", "pump": "string", "plant": "string", "serviced": "bool"} | dict.fromkeys(
+    ("load", "heat"), "float32"
+)
 INPUTS = ModelInputs(("load", "hour", "heat_3d", "age"), ("plant",))
 
 
@@ -47,8 +50,8 @@ class Pumps:
     feature_repo: Path = Path(__file__).parent / "feature_repo"
     slices: tuple[str, ...] = ("plant",)
     tables: tuple[RawTable, ...] = (
-        RawTable("readings", ("pump", "read_at")),
-        RawTable("makers", ("pump",), daily=False),
+        RawTable("readings", ("pump", "read_at"), READINGS, day="read_at"),
+        RawTable("makers", ("pump",), {"pump": "string", "age": "float32"}),
     )
     feature_tables: tuple[FeatureTable, ...] = (
         FeatureTable("pump_heat", ("pump",), ("readings",), lookback_days=3),
@@ -57,12 +60,12 @@ class Pumps:
     model_inputs: ModelInputs = INPUTS
     request_columns: tuple[str, ...] = ("pump", "plant", "load", "read_at")
 
-    def read(self, table: RawTable, window: Window, source: str | None) -> pa.Table:
+    def read(self, table: RawTable, window: Window) -> Iterator[pa.Table]:
         draw = np.random.default_rng(7)
         if table.name == "makers":
-            return pa.table(
-                {"pump": np.arange(PUMPS).astype(str), "age": draw.integers(1, 20, PUMPS).astype("float32")}
-            )
+            ages = draw.integers(1, 20, PUMPS).astype("float32")
+            yield pa.table({"pump": np.arange(PUMPS).astype(str), "age": ages})
+            return
         at = pd.date_range("2024-03-01 07:30", periods=DAYS, freq="D", tz=self.timezone).tz_convert("UTC")
         grid = pd.MultiIndex.from_product([at, np.arange(PUMPS).astype(str)], names=["read_at", "pump"])
         frame = pd.DataFrame(index=grid).reset_index()
@@ -70,10 +73,7 @@ class Pumps:
         frame["plant"] = np.where(frame.pump.astype(int) % 3 == 0, "north", "south")
         risk = 1 / (1 + np.exp(2.0 - 1.5 * frame["load"] - (frame.plant == "north")))
         frame["serviced"] = draw.random(len(frame)) < risk
-        frame["local_day"] = frame.read_at.dt.tz_convert(self.timezone).dt.date
-        return pa.Table.from_pandas(
-            frame[(frame.local_day >= window.start) & (frame.local_day < window.end)], preserve_index=False
-        )
+        yield pa.Table.from_pandas(frame, preserve_index=False)
 
     def expectations(self, table: RawTable) -> list[Expectation]:
         import great_expectations.expectations as gxe

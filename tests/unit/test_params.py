@@ -80,7 +80,7 @@ def test_files_that_are_no_params(tmp_path: Path, content: str, message: str) ->
     [
         ({"typo": 1}, [], "typo: unknown key"),
         ({"usecase": "no.such.module"}, [], "no.such.module"),
-        ({"source.path": "/nowhere"}, [], "/nowhere/flights.csv does not exist"),
+        ({"source": {"kind": "files", "uri": "/nowhere/{table}.csv"}}, [], "/nowhere/flights.csv does not exist"),
         ({}, ["--end", "2013-01-01"], "holds no day"),
         ({}, ["--end", "2015-01-01"], "leaves the data of flights, which cover 2013-01-01 to 2014-01-01"),
         ({}, ["--end", "soon"], "end: "),
@@ -97,7 +97,7 @@ def test_the_command_line_says_it_in_one_line_and_writes_nothing(
     out, err = capsys.readouterr()
     assert message in err
     assert err.startswith("flightdeck: ") and err.count("\n") == 1 and not out
-    assert not home.exists()
+    assert not (home / "data").exists()
 
 
 def test_a_missing_params_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

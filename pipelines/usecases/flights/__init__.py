@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.usecase import FeatureTable, ModelInputs, RawTable, Tables
+from pipelines.usecases.flights.columns import AIRPORTS, FLIGHTS, PLANES, WEATHER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
     import pyarrow as pa
@@ -80,10 +81,13 @@ class Flights:
     feature_repo: Path = Path(__file__).parents[3] / "feature_repo"
     slices: tuple[str, ...] = ("carrier", "origin", "dep_hour")
     tables: tuple[RawTable, ...] = (
-        RawTable("flights", ("local_day", "carrier", "flight", "origin", "dest", "sched_dep_time")),
-        RawTable("weather", ("origin", "time_hour"), required=False),  # the feed ends a day before the flights
-        RawTable("planes", ("tailnum",), daily=False),
-        RawTable("airports", ("faa",), daily=False),
+        RawTable(
+            "flights", ("local_day", "carrier", "flight", "origin", "dest", "sched_dep_time"), FLIGHTS, day="time_hour"
+        ),
+        # the feed ends a day before the flights
+        RawTable("weather", ("origin", "time_hour"), WEATHER, day="time_hour", required=False),
+        RawTable("planes", ("tailnum",), PLANES),
+        RawTable("airports", ("faa",), AIRPORTS),
     )
     feature_tables: tuple[FeatureTable, ...] = (
         FeatureTable("aircraft_profile", ("tailnum",), ("planes",), daily=False),
@@ -95,10 +99,10 @@ class Flights:
     model_inputs: ModelInputs = MODEL_INPUTS
     request_columns: tuple[str, ...] = REQUEST_COLUMNS
 
-    def read(self, table: RawTable, window: Window, source: str | None) -> pa.Table:
-        from pipelines.usecases.flights.source import read_table
+    def read(self, table: RawTable, window: Window) -> Iterable[pa.Table]:
+        from pipelines.usecases.flights.bundled import read
 
-        return read_table(table.name, window, source)
+        return read(table, window)
 
     def expectations(self, table: RawTable) -> Sequence[Expectation]:
         from pipelines.usecases.flights.expectations import SUITES

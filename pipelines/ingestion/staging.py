@@ -1,0 +1,134 @@
+"""Rows on their way from a source to partitions: files on local disk, so that no table has to fit in memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.store import Store
+from pipelines.usecase import DAY, RawTable
+
+BOOKMARK = b"bookmark"
+BATCH = 50_000  # rows
+MEMORY = "1GB"  # of a sort; what does not fit goes to disk
+
+
+class Staging:
+    """The pieces of one table, numbered, each with the bookmark of the source after it.
+
+    A read that was cut short goes on after its last whole piece, where the source can; else it begins anew.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.bookmark = _bookmark(self.files[-1]) if self.files else None
+        if self.bookmark is None:
+            self.clear()
+
+    @property
+    def files(self) -> list[str]:
+        return sorted(str(path) for path in self.folder.glob("*.parquet"))
+
+    @property
+    def rows(self) -> int:
+        return sum(pq.read_metadata(file).num_rows for file in self.files)
+
+    def add(self, rows: pa.Table, bookmark: str | None) -> None:
+        """Keep a piece, whole or not at all."""
+        metadata = {} if bookmark is None else {BOOKMARK: bookmark.encode()}
+        beside = self.folder / ".piece"
+        pq.write_table(rows.replace_schema_metadata(metadata), beside)
+        os.replace(beside, self.folder / f"{len(self.files):06}.parquet")
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Staging:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _bookmark(file: str) -> str | None:
+    found = (pq.read_schema(file).metadata or {}).get(BOOKMARK)
+    return None if found is None else found.decode()
+
+
+class Rows:
+    """Delivered rows and those of partitions that they bear on, seen through SQL.
+
+    Of rows with one key the newest by `table.known` count; rows that are as new as one another all do, and so do rows
+    with a null in their key: validation sees them. Nothing is decided by the order of delivery.
+    """
+
+    def __init__(self, table: RawTable, delivered: list[str], scratch: Path, store: Store) -> None:
+        self.table, self.delivered = table, delivered
+        self.connection = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(scratch / "spill")})
+        self.connection.execute("set timezone = 'UTC'")
+        self.connection.execute("set preserve_insertion_order = false")
+        if not store.local:
+            self.connection.register_filesystem(store.fs)
+
+    def __enter__(self) -> Rows:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.connection.close()
+
+    def days(self) -> list[Any]:
+        """Days that have delivered rows."""
+        found = self.connection.sql(
+            f"select distinct {DAY} from {_read(self.delivered)} where {DAY} is not null order by 1"
+        )
+        return [day for (day,) in found.fetchall()]
+
+    def days_left(self, partitions: list[str]) -> list[Any]:
+        """Days of partitions that hold a record with the key of a delivered one: it may have moved to another day."""
+        if not partitions or DAY in self.table.key:
+            return []
+        keys = ", ".join(map(_quoted, self.table.key))
+        found = self.connection.sql(
+            f"select distinct {DAY} from {_read(partitions)} semi join (select {keys} from {_read(self.delivered)}) "
+            f"using ({keys}) order by 1"
+        )
+        return [day for (day,) in found.fetchall()]
+
+    def undated(self) -> pa.Table:
+        return self.connection.sql(f"select * from {_read(self.delivered)} where {DAY} is null").to_arrow_table()
+
+    def count(self, partitions: list[str], where: str, parameters: dict[str, Any]) -> int:
+        sql = f"select count(*) from {_read([*self.delivered, *partitions])} where {where}"
+        return int(self.connection.sql(sql, params=parameters).fetchall()[0][0])
+
+    def by_day(self, partitions: list[str], where: str, parameters: dict[str, Any]) -> Iterator[pa.Table]:
+        """Batches of rows that count, days in order; a reference table has none to be ordered by."""
+        sql = f"select * from {_read([*self.delivered, *partitions])} where {where}"
+        if self.table.known is not None:
+            keys = ", ".join(map(_quoted, self.table.key))
+            without = " or ".join(f"{_quoted(key)} is null" for key in self.table.key)
+            newest = f"rank() over (partition by {keys} order by {_quoted(self.table.known)} desc nulls last) = 1"
+            sql += f" qualify {without} or {newest}"
+        if self.table.daily:
+            sql += f" order by {DAY}"
+        for batch in self.connection.sql(sql, params=parameters).to_arrow_reader(BATCH):
+            yield pa.Table.from_batches([batch])
+
+
+def _read(files: list[str]) -> str:
+    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    return f"read_parquet([{listed}], union_by_name = true)"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

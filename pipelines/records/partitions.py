@@ -1,0 +1,110 @@
+"""What ingestion wrote, partition by partition, and how far it has read each source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from pipelines.records.database import METADATA, Instant, insert
+
+HISTORY = sa.Table(
+    "partition_history",
+    METADATA,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("usecase", sa.String(64), nullable=False),
+    sa.Column("table", sa.String(64), nullable=False),
+    sa.Column("day", sa.String(10), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("added", sa.Integer),
+    sa.Column("removed", sa.Integer),
+    sa.Column("as_of", Instant, nullable=False),
+    sa.Index("ix_partition_history", "usecase", "table", "day"),
+)
+WATERMARKS = sa.Table(
+    "watermarks",
+    METADATA,
+    sa.Column("usecase", sa.String(64), primary_key=True),
+    sa.Column("table", sa.String(64), primary_key=True),
+    sa.Column("at", Instant, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A raw partition as one run wrote it.
+
+    Attributes:
+        day: its local day in ISO form, "all" for a reference table.
+        sha256: of its file.
+        added: rows that were not in the partition before (a corrected row is one added and one removed); None where
+            there was no partition.
+        as_of: end of the window that the run ingested.
+    """
+
+    table: str
+    day: str
+    sha256: str
+    rows: int
+    added: int | None
+    removed: int | None
+    as_of: datetime
+
+    @property
+    def is_restatement(self) -> bool:
+        return self.added is not None
+
+
+class PartitionHistory:
+    """Append-only. A partition that is written again as it was leaves no line."""
+
+    def __init__(self, engine: sa.Engine, usecase: str) -> None:
+        self.engine, self.usecase = engine, usecase
+
+    def newest(self, table: str) -> Mapping[str, str]:
+        """sha256 of the partition last written, by day."""
+        last = (
+            sa.select(sa.func.max(HISTORY.c.number))
+            .where(HISTORY.c.usecase == self.usecase, HISTORY.c.table == table)
+            .group_by(HISTORY.c.day)
+        )
+        with self.engine.connect() as connection:
+            found = connection.execute(sa.select(HISTORY.c.day, HISTORY.c.sha256).where(HISTORY.c.number.in_(last)))
+            return {day: sha256 for day, sha256 in found}
+
+    def note(self, written: Sequence[Written]) -> None:
+        if written:
+            with self.engine.begin() as connection:
+                connection.execute(sa.insert(HISTORY), [{"usecase": self.usecase, **asdict(one)} for one in written])
+
+    def lines(self, table: str | None = None, day: str | None = None, restated: bool = False) -> list[Written]:
+        """What was written, oldest first; only `restated` lines if asked."""
+        asked: Iterable[sa.ColumnElement[bool]] = (
+            *([HISTORY.c.table == table] if table else []),
+            *([HISTORY.c.day == day] if day else []),
+            *([HISTORY.c.added.is_not(None)] if restated else []),
+        )
+        names = [HISTORY.c[field.name] for field in fields(Written)]
+        query = sa.select(*names).where(HISTORY.c.usecase == self.usecase, *asked).order_by(HISTORY.c.number)
+        with self.engine.connect() as connection:
+            return [Written(**row) for row in connection.execute(query).mappings()]
+
+    def watermark(self, table: str) -> datetime | None:
+        """The instant before which all changes of a table have been ingested."""
+        query = sa.select(WATERMARKS.c.at).where(WATERMARKS.c.usecase == self.usecase, WATERMARKS.c.table == table)
+        with self.engine.connect() as connection:
+            return connection.scalar(query)
+
+    def move_watermark(self, table: str, at: datetime) -> None:
+        """Move it on; it never goes back."""
+        statement = insert(self.engine, WATERMARKS).values(usecase=self.usecase, table=table, at=at)
+        later = statement.on_conflict_do_update(
+            index_elements=["usecase", "table"],
+            set_={"at": statement.excluded.at},
+            where=WATERMARKS.c.at < statement.excluded.at,
+        )
+        with self.engine.begin() as connection:
+            connection.execute(later)

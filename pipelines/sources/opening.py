@@ -1,0 +1,92 @@
+"""The source that params.yaml chooses for a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.errors import InvalidInput
+from pipelines.params import Params
+from pipelines.params.source import Bundled, Files, Http, Sql
+from pipelines.sources.conform import conform
+from pipelines.sources.source import Delivery, Piece, Source
+from pipelines.usecase import DAY, RawTable, UseCase
+from pipelines.windows import Window
+
+
+class BundledSource:
+    """What comes with the use case."""
+
+    timezone = "UTC"
+
+    def __init__(self, usecase: UseCase) -> None:
+        self.usecase = usecase
+
+    def read(self, delivery: Delivery) -> Iterator[Piece]:
+        for rows in self.usecase.read(delivery.table, delivery.window):
+            yield Piece(rows)
+
+
+def chosen(params: Params, table: RawTable) -> Bundled | Files | Sql | Http:
+    """The table's own section under `sources`, else `source`."""
+    return params.sources.get(table.name, params.source)
+
+
+def is_incremental(params: Params, table: RawTable) -> bool:
+    """Whether the source tells what changed, which is merged, rather than all rows of the days, which replace.
+
+    Raises:
+        InvalidInput: if it does, and nothing says which of two records of a key is newer.
+    """
+    settings = chosen(params, table)
+    if isinstance(settings, Bundled) or not settings.incremental or not table.daily:
+        return False
+    if table.known is None:
+        raise InvalidInput(
+            f"the source of {table.name} is incremental, and the use case names no column `known` by which the newer "
+            "of two records is told; declare it, or set incremental to false"
+        )
+    return True
+
+
+def overlap(params: Params, table: RawTable) -> timedelta:
+    """How far before its watermark an incremental source is read again."""
+    settings = chosen(params, table)
+    return timedelta(hours=settings.overlap_hours) if isinstance(settings, Sql | Http) else timedelta(0)
+
+
+def open_source(params: Params, usecase: UseCase, table: RawTable) -> Source:
+    """The source of a table."""
+    settings = chosen(params, table)
+    if isinstance(settings, Files):
+        from pipelines.sources.files import FileSource
+
+        return FileSource(settings)
+    if isinstance(settings, Sql):
+        from pipelines.sources.sql import SqlSource
+
+        return SqlSource(settings)
+    if isinstance(settings, Http):
+        from pipelines.sources.http import HttpSource
+
+        return HttpSource(settings)
+    return BundledSource(usecase)
+
+
+def read_window(params: Params, usecase: UseCase, table: RawTable, window: Window) -> pa.Table:
+    """All rows of a window in memory (of a reference table, all there are), in the declared types, with their DAY."""
+    source = open_source(params, usecase, table)
+    rows = pa.concat_tables(
+        [
+            conform(piece.rows, table, usecase.timezone, source.timezone)
+            for piece in source.read(Delivery(table, window, window.start_at))
+        ],
+        promote_options="permissive",
+    )
+    if not table.daily:
+        return rows
+    first, end = pa.scalar(window.start, pa.date32()), pa.scalar(window.end, pa.date32())
+    return rows.filter(pc.and_(pc.greater_equal(rows[DAY], first), pc.less(rows[DAY], end)))

@@ -1,0 +1,100 @@
+"""A table or view of any database that SQLAlchemy speaks to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from pipelines.errors import CorruptData, InvalidInput, MissingData
+from pipelines.params.source import Sql
+from pipelines.sources.conform import require_columns
+from pipelines.sources.source import Delivery, Piece
+
+
+class SqlSource:
+    """Reads the rows of the window's days or, if incremental, what changed since the watermark. Never writes."""
+
+    def __init__(self, settings: Sql) -> None:
+        self.settings = settings
+        self.timezone = settings.timezone
+
+    def read(self, delivery: Delivery) -> Iterator[Piece]:
+        engine = self._engine()
+        try:
+            with engine.connect().execution_options(
+                stream_results=True, yield_per=self.settings.batch_rows
+            ) as connection:
+                table = self._reflect(connection, delivery)
+                names = [column.name for column in table.columns]
+                require_columns(names, delivery.table)
+                result = connection.execute(self._query(table, delivery))
+                yield Piece(_table(names, []))
+                for rows in result.partitions():
+                    yield Piece(_table(names, rows))
+        except sa.exc.SQLAlchemyError as error:
+            told = str(getattr(error, "orig", None) or type(error).__name__)
+            raise MissingData(
+                f"the database of {self.settings.url_env} cannot be read for {delivery.table.name} "
+                f"({' '.join(told.split())[:200]}); see that it is up, and run the step again"
+            ) from None
+        finally:
+            engine.dispose()
+
+    def _engine(self) -> sa.Engine:
+        url = os.environ.get(self.settings.url_env)
+        if not url:
+            raise InvalidInput(f"{self.settings.url_env} is not set; it holds the URL of the source's database")
+        try:
+            return sa.create_engine(url, hide_parameters=True)
+        except (sa.exc.ArgumentError, ImportError):
+            raise InvalidInput(
+                f"{self.settings.url_env} is no URL of a database, or its driver is not installed (not shown: it may "
+                "hold a password); correct it"
+            ) from None
+
+    def _reflect(self, connection: sa.Connection, delivery: Delivery) -> sa.Table:
+        name = self.settings.table.replace("{table}", delivery.table.name)
+        try:
+            return sa.Table(name, sa.MetaData(), autoload_with=connection, schema=self.settings.schema_name)
+        except sa.exc.NoSuchTableError:
+            raise MissingData(
+                f"the database of {self.settings.url_env} has no table {name}; correct source.table"
+            ) from None
+
+    def _query(self, table: sa.Table, delivery: Delivery) -> Any:
+        window, query = delivery.window, sa.select(table)
+        if self.settings.incremental and delivery.table.known:
+            known = table.c[delivery.table.known]
+            if not isinstance(known.type, sa.DateTime):
+                raise CorruptData(
+                    f"column {known.name} of {table.name} is {known.type}; an incremental source needs instants there"
+                )
+            query = query.where(known < self._bound(known, window.end_at))
+            return query if delivery.since is None else query.where(known >= self._bound(known, delivery.since))
+        day = delivery.table.day
+        if day is not None and isinstance(table.c[day].type, sa.Date):
+            return query.where(table.c[day] >= window.start, table.c[day] < window.end)
+        if day is not None and isinstance(table.c[day].type, sa.DateTime):
+            first, last = (self._bound(table.c[day], at) for at in (window.start_at, window.end_at))
+            return query.where(sa.or_(table.c[day].is_(None), sa.and_(table.c[day] >= first, table.c[day] < last)))
+        return query  # days in a type that the database cannot compare: all rows come, and are told apart here
+
+    def _bound(self, column: Any, at: datetime) -> datetime:
+        return at if column.type.timezone else at.astimezone(ZoneInfo(self.timezone)).replace(tzinfo=None)
+
+
+def _table(names: Sequence[str], rows: Sequence[Any]) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else ((),) * len(names)
+    arrays = []
+    for name, values in zip(names, columns, strict=True):
+        try:
+            arrays.append(pa.array(values))
+        except pa.ArrowInvalid as error:
+            raise CorruptData(f"column {name} holds values of several types ({error}); correct the source") from None
+    return pa.table(arrays, names=list(names))
