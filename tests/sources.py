@@ -31,7 +31,6 @@ COLUMNS = {
     "changed_at": "timestamp[us, UTC]",
 }
 TABLE = RawTable("visits", ("id",), COLUMNS, day="at", known="changed_at")
-SITES = RawTable("sites", ("site",), {"site": "string", "size": "int32"})
 FIRST = date(2024, 3, 29)  # a daylight-saving change lies in the days that follow
 
 

@@ -22,8 +22,8 @@ from pipelines.validation.validate import Inputs, run
 
 START, MIDDLE, END = date(2020, 1, 1), date(2020, 1, 2), date(2020, 1, 3)
 WINDOW = Inputs(start=START, end=END)
-METERS = RawTable("readings", ("meter",))
-SITES = RawTable("sites", ("site",), daily=False)
+METERS = RawTable("readings", ("meter",), {"meter": "string", "load": "float32"}, day=DAY)
+SITES = RawTable("sites", ("site",), {"site": "string"})
 
 
 def readings(day: date, values: list[float | None], meters: list[str] | None = None) -> pa.Table:
