@@ -1,0 +1,36 @@
+"""What a person asks and orders besides the steps: one module a subject, each with its `COMMAND`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipelines.console import clock, explain, models, rollout
+from pipelines.console.command import Command
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+COMMANDS: Mapping[str, Command] = {
+    command.name: command for command in (rollout.COMMAND, models.COMMAND, clock.COMMAND, explain.COMMAND)
+}
+
+
+def add_commands(commands: Any) -> None:
+    """Add every command beside the steps."""
+    for command in COMMANDS.values():
+        command.add(commands.add_parser(command.name, help=command.summary, description=command.summary))
+
+
+def answer(arguments: Mapping[str, Any], context: Context) -> None:
+    """Do what was asked, and print it.
+
+    Raises:
+        InvalidInput: if it cannot be done, naming what there is instead.
+    """
+    told, show = COMMANDS[arguments["step"]].answer(arguments, context)
+    if arguments["json"]:
+        print(json.dumps(told, indent=2, default=str))
+    else:
+        show()

@@ -1,0 +1,35 @@
+"""What a command of the console is."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+Answer = tuple[Any, Callable[[], None]]  # JSON-able, and what prints it for a person
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command beside the steps.
+
+    Attributes:
+        add: declares its arguments; each parser that ends a command line takes `options` too.
+        answer: does what the parsed arguments ask. Heavy imports stay inside it.
+    """
+
+    name: str
+    summary: str
+    add: Callable[[argparse.ArgumentParser], None]
+    answer: Callable[[Mapping[str, Any], Context], Answer]
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The options that every command takes."""
+    parser.add_argument("--params", metavar="FILE", help="params file (default: FLIGHTDECK_PARAMS or params.yaml)")
+    parser.add_argument("--home", metavar="DIR", help="where runs write (default: FLIGHTDECK_HOME or var)")
+    parser.add_argument("--json", action="store_true", help="JSON instead of tables")

@@ -1,0 +1,78 @@
+"""The rollout under way: what it is at, and its end by hand."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipelines.console import table
+from pipelines.console.command import Answer, Command, options
+from pipelines.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    options(parser)
+    parser.add_argument("verb", choices=("status", "abort", "promote", "rollback"))
+    parser.add_argument("--reason", metavar="TEXT", default="by hand", help="for the ledger")
+    parser.add_argument("--actor", metavar="NAME", default=None, help="default: the user")
+
+
+def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
+    if arguments["verb"] == "status":
+        return status(context)
+    return end(arguments["verb"], arguments["reason"], arguments["actor"] or getpass.getuser(), context)
+
+
+def status(context: Context) -> Answer:
+    """The plan in force, the rollout under way, and the judge's last word on it."""
+    from pipelines.deployment.state import under_way
+
+    rollouts = context.records.rollouts(context.usecase.name)
+    plan, rollout = rollouts.plan(), under_way(rollouts)
+    about = context.records.newest_decisions(context.usecase.name, rollout.name) if rollout else []
+    about.sort(key=lambda look: int(look["evidence"]["plan"]))
+    told = {
+        "plan": vars(plan) if plan else None,
+        "rollout": {"name": rollout.name, "version": rollout.version, "began": rollout.at} if rollout else None,
+        "judged": {key: about[-1][key] for key in ("id", "as_of", "verdict", "reasons")} if about else None,
+    }
+
+    def show() -> None:
+        rows = [("nothing", "no version serves yet")]
+        if plan:
+            rows = [
+                ("champion", f"version {plan.champion}"),
+                ("plan", f"{plan.version}, in force since {plan.since.isoformat()}"),
+            ]
+        if plan and plan.challenger:
+            rows += [("challenger", f"version {plan.challenger}, stage {plan.stage}, {plan.share:.0%} of the traffic")]
+        rows += [("rollout", f"{rollout.name}, since {rollout.at.isoformat()}" if rollout else "none is under way")]
+        if about:
+            rows += [("judged", f"{about[-1]['verdict']} at {about[-1]['as_of']}")]
+            rows += [("", reason) for reason in about[-1]["reasons"]]
+        table.show(("", ""), rows, context.usecase.name)
+
+    return told, show
+
+
+def end(action: str, reason: str, actor: str, context: Context) -> Answer:
+    """End the rollout under way by hand."""
+    from pipelines.deployment.state import under_way
+    from pipelines.steps import execute
+
+    rollout = under_way(context.records.rollouts(context.usecase.name))
+    if rollout is None:
+        raise InvalidInput(f"no rollout of {context.usecase.name} is under way; see `flightdeck models ledger`")
+    asked = {"rollout": rollout.name, "action": action, "reason": reason, "actor": actor}
+    done = execute("finish_rollout", asked, context)
+    told = {"rollout": rollout.name, **done}
+    text = f"rollout {rollout.name}: {done['action']} ({done['reason']}); version {done['champion']} has the traffic"
+    return told, lambda: print(text)
+
+
+COMMAND = Command("rollout", "Show the rollout, or end it by hand.", add, answer)
