@@ -1,30 +1,38 @@
-"""A Feast offline store on DuckDB's `ASOF JOIN`.
+"""A Feast offline store on DuckDB's `ASOF JOIN`. Feast finds it by its path in `offline_store.type`.
 
-Feast finds it by its path in `offline_store.type`. A source named by a relative path lies in the store of the project:
-ROOT/PROJECT/PATH, one Parquet file a day of its timestamp, or a single `all.parquet`.
+Feast imports this module for online reads too, so it loads nothing that Feast has not loaded itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
-from feast.feature_view import FeatureView
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL, FeatureView
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
-from pipelines.errors import MissingData
-from pipelines.store import Layout, Store
-
-FOREVER = timedelta(0)  # Feast's word for a value that never expires
-ZONE_SLACK = timedelta(days=1)  # a partition's local day may begin up to a day apart from UTC's
+from pipelines.errors import InvalidInput
+from pipelines.offline.asof_join import ViewJoin, join
+from pipelines.offline.sources import (
+    AT,
+    CREATED,
+    Source,
+    connect,
+    explained,
+    files_between,
+    latest_rows,
+    layout_of,
+    micros,
+    parquet,
+    quoted,
+)
 
 
 class AsofOfflineStoreConfig(FeastConfigBaseModel):
@@ -35,26 +43,54 @@ class AsofOfflineStoreConfig(FeastConfigBaseModel):
 
 
 class AsofRetrievalJob(RetrievalJob):
-    """A query that runs when its result is asked for."""
+    """A query that runs when its result is asked for.
+
+    Args:
+        query: gives the columns of the result, or those beside `entities`, a row an entity row.
+        entities: the entity rows, which the result begins with.
+    """
 
     def __init__(
         self,
         query: Callable[[], pa.Table],
+        entities: pd.DataFrame | None = None,
         full_feature_names: bool = False,
         on_demand: Sequence[OnDemandFeatureView] = (),
         metadata: RetrievalMetadata | None = None,
     ) -> None:
         self._query = query
+        self._entities = entities
         self._full_feature_names = full_feature_names
         self._on_demand = list(on_demand)
         self._metadata = metadata
 
+    def to_df(self, validation_reference: Any = None, timeout: int | None = None) -> pd.DataFrame:
+        """The result as pandas; the entity rows' own columns as they were given, where nothing is derived from them."""
+        if self._entities is None or self._on_demand or validation_reference:
+            frame: pd.DataFrame = super().to_df(validation_reference, timeout)
+            return frame
+        return self._to_df_internal(timeout)
+
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        return self._query()
+        table = self._query()
+        if self._entities is None:
+            return table
+        try:
+            entities = pa.Table.from_pandas(self._entities, preserve_index=False)
+        except pa.ArrowException as error:
+            raise InvalidInput(f"entity rows: {error}; give the column one type, or leave it out") from None
+        return pa.Table.from_arrays(
+            [*entities.columns, *table.columns], names=[*entities.column_names, *table.column_names]
+        )
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        frame: pd.DataFrame = self._query().to_pandas()
-        return frame
+        table = self._query()
+        if self._entities is None:
+            frame: pd.DataFrame = table.to_pandas()
+            return frame
+        columns = {name: self._entities[name] for name in self._entities}
+        columns |= {name: column.to_pandas() for name, column in zip(table.column_names, table.columns, strict=True)}
+        return pd.DataFrame(columns, copy=False)
 
     @property
     def full_feature_names(self) -> bool:
@@ -73,7 +109,9 @@ class AsofRetrievalJob(RetrievalJob):
 
 
 class AsofOfflineStore(OfflineStore):
-    """Point-in-time joins by `ASOF JOIN`, the latest rows by `arg_max`; both over the days that can matter only."""
+    """Point-in-time joins by `ASOF JOIN`; both these and the latest rows read the days that can matter only."""
+
+    supports_filter_by_created_timestamp = True
 
     @staticmethod
     def get_historical_features(
@@ -84,25 +122,42 @@ class AsofOfflineStore(OfflineStore):
         registry: BaseRegistry,
         project: str,
         full_feature_names: bool = False,
+        filter_by_created_timestamp: bool = False,
         **kwargs: Any,
     ) -> RetrievalJob:
-        """For every entity row the latest values known at its timestamp and not older than the view's ttl."""
-        if not isinstance(entity_df, pd.DataFrame):
-            raise NotImplementedError("entity rows must be a pandas DataFrame; SQL strings are not supported")
-        stamp = infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))
-        entities = entity_df.assign(**{stamp: pd.to_datetime(entity_df[stamp], utc=True)})
-        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
+        """For every entity row, in their order, the latest values known at its timestamp, none older than the ttl.
+
+        Args:
+            entity_df: a frame, or DuckDB SQL, which may read any Parquet that this machine reaches. Its instant is the
+                column `event_timestamp` or else the only timestamp; one without a zone is in UTC.
+
+        Raises:
+            InvalidInput: if a key is not among its columns, or a feature would have the name of one of them.
+            MissingData: if the features of the days that matter are not built.
+        """
+        if entity_df is None:
+            raise InvalidInput("entity_df is missing: this store answers for entity rows only")
+        rows = _selected(config, entity_df) if isinstance(entity_df, str) else entity_df
+        stamp = infer_event_timestamp_from_entity_df(dict(rows.dtypes))
+        instants = pd.to_datetime(rows[stamp], utc=True).reset_index(drop=True)
+        entities = rows.reset_index(drop=True).assign(**{stamp: instants})
+        views = [ViewJoin.of(view, feature_refs, full_feature_names) for view in feature_views]
+        _require_columns(entities, views)
+
+        def query() -> pa.Table:
+            keys = {column for view in views for _, column in view.keys}
+            lines = pa.table({key: pa.array(entities[key], from_pandas=True) for key in sorted(keys)})
+            asked = pa.array(instants.dt.floor("us").dt.as_unit("us")).cast(pa.int64())
+            return pa.table(join(config, views, lines, asked, filter_by_created_timestamp))
+
         metadata = RetrievalMetadata(
             features=feature_refs,
             keys=[column for column in entities.columns if column != stamp],
-            min_event_timestamp=entities[stamp].min(),
-            max_event_timestamp=entities[stamp].max(),
+            min_event_timestamp=instants.min(),
+            max_event_timestamp=instants.max(),
         )
-
-        def query() -> pa.Table:
-            return join(config, feature_views, feature_refs, entities, stamp, full_feature_names)
-
-        return AsofRetrievalJob(query, full_feature_names, on_demand, metadata)
+        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
+        return AsofRetrievalJob(query, entities, full_feature_names, on_demand, metadata)
 
     @staticmethod
     def pull_latest_from_table_or_query(
@@ -115,21 +170,17 @@ class AsofOfflineStore(OfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """The latest row of every key between two instants, both included."""
+        """The latest row of every entity between two instants, both included. Names are those in the files."""
+        source = Source(str(data_source.path), {}, timestamp_field, created_timestamp_column or None)
 
         def query() -> pa.Table:
-            rows = read_source(config, data_source, start_date, end_date)
-            keys, stamp = _columns(join_key_columns), _instant(timestamp_field)
-            order = f"{stamp} desc" + (
-                f", {_column(created_timestamp_column)} desc" if created_timestamp_column else ""
-            )
-            return _run(
-                f"""select {_columns([*join_key_columns, *feature_name_columns, timestamp_field])} from rows
-                where {stamp} between $from_at and $to_at
-                qualify row_number() over (partition by {keys} order by {order}) = 1 order by {keys}""",
-                {"rows": rows},
-                {"from_at": _utc(start_date), "to_at": _utc(end_date)},
-            )
+            rows = latest_rows(config, source, join_key_columns, feature_name_columns, start_date, end_date)
+            times = {timestamp_field: AT} | ({created_timestamp_column: CREATED} if created_timestamp_column else {})
+            for name, column in times.items():
+                rows = rows.append_column(name, rows[column].cast(pa.timestamp("us", "UTC")))
+            if not join_key_columns:
+                rows = rows.append_column(DUMMY_ENTITY_ID, pa.array([DUMMY_ENTITY_VAL] * len(rows), pa.string()))
+            return rows.drop_columns([AT, CREATED])
 
         return AsofRetrievalJob(query)
 
@@ -144,16 +195,21 @@ class AsofOfflineStore(OfflineStore):
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> RetrievalJob:
-        """Every row between two instants, both included."""
+        """Every row between two instants, both included, in the order of the store. Names are those in the files."""
+        source = Source(str(data_source.path), {}, timestamp_field, created_timestamp_column or None)
         columns = [*join_key_columns, *feature_name_columns, timestamp_field]
-        if created_timestamp_column:
-            columns.append(created_timestamp_column)
-        bounds = {"from_at": _utc(start_date or datetime.min), "to_at": _utc(end_date or datetime.max)}
+        columns += [created_timestamp_column] if created_timestamp_column else []
+        bounds = [f"{source.at()} >= {micros(start_date)}"] if start_date else []
+        bounds += [f"{source.at()} <= {micros(end_date)}"] if end_date else []
 
         def query() -> pa.Table:
-            rows = read_source(config, data_source, start_date, end_date)
-            where = f"{_instant(timestamp_field)} between $from_at and $to_at"
-            return _run(f"select {_columns(columns)} from rows where {where}", {"rows": rows}, bounds)
+            data = layout_of(config)
+            rows = parquet(files_between(data, source, start_date, end_date))
+            dummy = "" if join_key_columns else f", '{DUMMY_ENTITY_VAL}' as {quoted(DUMMY_ENTITY_ID)}"
+            names = ", ".join(map(quoted, dict.fromkeys(columns)))
+            with explained(source), connect(data) as connection:
+                sql = f"select {names}{dummy} from {rows} where {' and '.join(bounds) or 'true'}"
+                return connection.sql(sql).to_arrow_table()
 
         return AsofRetrievalJob(query)
 
@@ -161,86 +217,26 @@ class AsofOfflineStore(OfflineStore):
         """Declarations name sources relative to the store; whether files are there shows when they are read."""
 
 
-def read_source(config: RepoConfig, source: Any, from_at: datetime | None, to_at: datetime | None) -> pa.Table:
-    """The source's rows of every day that can hold a timestamp between two instants, with its field mapping applied.
+def _selected(config: RepoConfig, sql: str) -> pd.DataFrame:
+    """The rows of a query.
 
     Raises:
-        MissingData: if no partition of the source lies there.
+        InvalidInput: if DuckDB refuses it.
     """
-    layout = Layout(Store(config.offline_store.root), config.project)
-    zone, _, name = str(source.path).partition("/")
-    first = (_utc(from_at) - ZONE_SLACK).date() if from_at and from_at.year > 1 else None
-    last = (_utc(to_at) + ZONE_SLACK).date() if to_at and to_at.year < 9999 else None
-    days = [d for d in layout.days(zone, name) if (not first or d >= first) and (not last or d <= last)]
-    single = layout.partition(zone, name, None)
-    if days:
-        rows = layout.store.read_tables(layout.partition(zone, name, day) for day in days)
-    elif layout.store.exists(single):
-        rows = layout.store.read_table(single)
-    else:
-        raise MissingData(f"{zone}/{name} holds nothing between {first} and {last}; build the features of those days")
-    return rows.rename_columns([source.field_mapping.get(column, column) for column in rows.column_names])
+    import duckdb
+
+    try:
+        with connect(layout_of(config)) as connection:
+            frame: pd.DataFrame = connection.sql(sql).to_arrow_table().to_pandas()
+    except duckdb.Error as error:
+        raise InvalidInput(f"entity_df: {error}; correct the SQL") from None
+    return frame
 
 
-def join(
-    config: RepoConfig,
-    views: Sequence[FeatureView],
-    refs: Sequence[str],
-    entities: pd.DataFrame,
-    stamp: str,
-    full_names: bool,
-) -> pa.Table:
-    """The entity rows, in their order, with the features of every view beside them."""
-    tables: dict[str, Any] = {"entities": entities.assign(__row=range(len(entities)))}
-    selected, joins = [f"entities.{_column(column)}" for column in entities.columns], []
-    asked = f"entities.{_instant(stamp)}"
-    for number, view in enumerate(views):
-        source: Any = view.batch_source
-        projection, ttl = view.projection, view.ttl or FOREVER
-        oldest = entities[stamp].min() - ttl if ttl else None
-        alias, at = f"v{number}", f"__at{number}"
-        tables[alias] = read_source(config, source, oldest, entities[stamp].max())
-        keys = projection.join_key_map or {key: key for key in view.join_keys}
-        created = source.created_timestamp_column
-        ties = f"{_column(created)} desc" if created else "1"
-        # One row a key and instant, so that a tie has one answer: the row that was created last.
-        rows = f"""(select *, {_instant(source.timestamp_field)} as {at} from {alias} qualify row_number() over (
-            partition by {_columns(keys)}, {at} order by {ties}) = 1) as {alias}"""
-        on = " and ".join(f"{alias}.{_column(key)} = entities.{_column(entity)}" for key, entity in keys.items())
-        joins.append(f"asof left join {rows} on {on} and {alias}.{at} <= {asked}")
-        fresh = f"{alias}.{at} >= {asked} - to_microseconds({ttl // timedelta(microseconds=1)})"
-        for feature in _features(refs, projection.name_to_use()):
-            value = f"{alias}.{_column(feature)}"
-            name = f"{projection.name_to_use()}__{feature}" if full_names else feature
-            selected.append(f"{f'case when {fresh} then {value} end' if ttl else value} as {_column(name)}")
-    sql = f"select {', '.join(selected)} from entities {' '.join(joins)} order by entities.__row"
-    return _run(sql, tables, {})
-
-
-def _features(refs: Iterable[str], view: str) -> list[str]:
-    return [ref.split(":", 1)[1] for ref in refs if ref.split(":", 1)[0] == view]
-
-
-def _run(sql: str, tables: dict[str, Any], parameters: dict[str, Any]) -> pa.Table:
-    with duckdb.connect() as connection:
-        connection.execute("set timezone = 'UTC'")
-        for name, table in tables.items():
-            connection.register(name, table)
-        return connection.sql(sql, params=parameters).to_arrow_table()
-
-
-def _utc(instant: datetime) -> datetime:
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-
-
-def _column(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _instant(name: str) -> str:
-    """A timestamp column in microseconds: pandas writes nanoseconds, which DuckDB will not compare with others."""
-    return f"{_column(name)}::timestamptz"
-
-
-def _columns(names: Iterable[str]) -> str:
-    return ", ".join(map(_column, names))
+def _require_columns(entities: pd.DataFrame, views: Sequence[ViewJoin]) -> None:
+    lacking = sorted({column for view in views for _, column in view.keys} - set(entities.columns))
+    if lacking:
+        raise InvalidInput(f"entity rows lack the keys {lacking}; add them")
+    twice = sorted({name for view in views for _, name in view.features} & set(entities.columns))
+    if twice:
+        raise InvalidInput(f"entity rows have columns named as features: {twice}; leave them out or ask for full names")

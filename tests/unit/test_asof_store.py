@@ -2,118 +2,252 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pandas as pd
 import pyarrow as pa
 import pytest
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
-from feast.types import Float64, String
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from feast import FeatureStore
+from hypothesis import HealthCheck, example, given, settings
 
-from pipelines.errors import MissingData
-from pipelines.offline.repository import open_store
-from pipelines.settings import Settings
+from pipelines.errors import CorruptData, InvalidInput, MissingData
+from pipelines.offline.asof_store import AsofOfflineStore
 from pipelines.store import Layout, Store
+from tests.conftest import ROOT
+from tests.point_in_time import (
+    HOUR,
+    ORIGIN,
+    QUESTIONS,
+    TTL,
+    Line,
+    Row,
+    answer,
+    at,
+    cases,
+    entity_rows,
+    our_store,
+    table,
+)
 
-ORIGIN = datetime(2024, 1, 1, tzinfo=UTC)
-TTL = timedelta(hours=6)
-HOURS = st.integers(0, 72)
-KEYS = st.sampled_from(["a", "b", None])
+A = Line("a", "b", 1, 12 * HOUR)
+RANDOM = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
-def feast(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    home = tmp_path_factory.mktemp("feast")
-    store = open_store(Settings(home=home), "hypo")
-    key = Entity(name="key", join_keys=["key"], value_type=ValueType.STRING)
-    schema = [Field(name="key", dtype=String), Field(name="value", dtype=Float64)]
+def cases_store(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return our_store(tmp_path_factory.mktemp("cases"))
 
-    def view(name: str, ttl: timedelta, created: str) -> FeatureView:
-        source = FileSource(name=name, path="features/v", timestamp_field="known_at", created_timestamp_column=created)
-        return FeatureView(name=name, entities=[key], ttl=ttl, schema=schema, source=source)
 
-    store.apply([key, view("short", TTL, "created"), view("forever", timedelta(0), "created")])
+@pytest.fixture
+def feast(cases_store: Any) -> FeatureStore:
+    store, _ = cases_store
     return store
 
 
-def write(store: FeatureStore, rows: list[tuple[str | None, int, int, float | None]]) -> pd.DataFrame:
-    """Feature rows (key, hour known, hour created, value) as daily partitions."""
-    data = Layout(Store(store.config.offline_store.root), "hypo")
-    data.store.delete(data.uri("features"))
-    frame = pd.DataFrame(rows, columns=["key", "hour", "order", "value"]).astype({"value": "float64"})
-    frame["known_at"] = pd.to_datetime([ORIGIN + timedelta(hours=h) for h in frame.hour], utc=True)
-    frame["created"] = pd.to_datetime([ORIGIN + timedelta(hours=h) for h in frame.order], utc=True)
-    columns = ["key", "known_at", "created", "value"]
-    schema = pa.schema(
-        [
-            ("key", pa.string()),
-            ("known_at", pa.timestamp("us", "UTC")),
-            ("created", pa.timestamp("us", "UTC")),
-            ("value", pa.float64()),
-        ]
+@pytest.fixture
+def write(cases_store: Any) -> Any:
+    _, write = cases_store
+    return write
+
+
+def ask(store: FeatureStore, lines: list[Line], **options: Any) -> pd.DataFrame:
+    service = store.get_feature_service("all")
+    frame = store.get_historical_features(entity_rows(lines), service, full_feature_names=True, **options).to_df()
+    return frame.astype(object).where(frame.notna(), None)
+
+
+def value(store: FeatureStore, entities: pd.DataFrame | str, ref: str = "short:value") -> list[Any]:
+    frame = store.get_historical_features(entities, [ref]).to_df()
+    return [None if pd.isna(found) else found for found in frame[ref.split(":")[1]]]
+
+
+@pytest.mark.parametrize("only_written", [False, True])
+@RANDOM
+@given(case=cases())
+@example(case=([Row("a", 1, 6 * HOUR, None, 1.0), Row("a", 1, 6 * HOUR, 2 * HOUR, 2.0)], [A]))
+@example(case=([Row("a", 1, 6 * HOUR, HOUR, 1.0), Row("a", 1, 6 * HOUR, HOUR, None)], [A]))
+@example(case=([Row("a", 1, 6 * HOUR - 1, HOUR, 1.0)], [A]))
+@example(case=([Row("a", 1, 9 * HOUR, 20 * HOUR, 1.0), Row("a", 1, 7 * HOUR, HOUR, 2.0)], [A]))
+def test_joins_equal_the_reference(cases_store: Any, only_written: bool, case: tuple[list[Row], list[Line]]) -> None:
+    store, write = cases_store
+    rows, lines = case
+    write(rows)
+    in_store = sorted(rows, key=lambda row: row.known // (24 * HOUR))  # a partition a day, each in its own order
+    got = ask(store, lines, filter_by_created_timestamp=only_written)
+    assert list(got.note) == list(range(len(lines)))  # the order of the rows, and what they have besides
+    for name, question in QUESTIONS.items():
+        assert list(got[name]) == [answer(in_store, line, question, only_written) for line in lines], name
+
+
+@RANDOM
+@given(case=cases())
+def test_the_latest_rows_equal_the_reference(cases_store: Any, case: tuple[list[Row], list[Line]]) -> None:
+    store, write = cases_store
+    rows, (line, *_) = case
+    write(rows)
+    source = store.get_feature_view("short").batch_source
+    bounds = (at(line.asked - TTL), at(line.asked))
+    pull = AsofOfflineStore.pull_latest_from_table_or_query
+    got = pull(store.config, source, ["key"], ["value"], "known_at", "created", *bounds).to_arrow().to_pylist()  # type: ignore[arg-type]
+    in_store = sorted(rows, key=lambda row: row.known // (24 * HOUR))
+    asked = {row.key for row in rows if row.key is not None and 0 <= line.asked - row.known <= TTL}
+    assert {row["key"]: row["value"] for row in got} == {
+        key: answer(in_store, Line(key, key, 1, line.asked), QUESTIONS["short__value"]) for key in asked
+    }
+    everything = AsofOfflineStore.pull_all_from_table_or_query(
+        store.config, source, ["key"], ["value"], "known_at", "created", *bounds
+    ).to_arrow()
+    inside = [row for row in in_store if 0 <= line.asked - row.known <= TTL]
+    assert everything.to_pylist() == table(inside).select(["key", "value", "known_at", "created"]).to_pylist()
+
+
+def test_without_keys_the_latest_row_is_that_of_feasts_placeholder(feast: FeatureStore, write: Any) -> None:
+    write([Row("a", 1, HOUR, 0, 1.0), Row(None, 1, 2 * HOUR, 0, 2.0)])
+    view = feast.get_feature_view("everyone")
+    (row,) = (
+        AsofOfflineStore.pull_latest_from_table_or_query(
+            feast.config, view.batch_source, [], ["value"], "known_at", "created", ORIGIN, ORIGIN + timedelta(1)
+        )
+        .to_arrow()
+        .to_pylist()
     )
-    for day in pd.date_range(ORIGIN, periods=4, freq="D"):
-        part = frame[frame.known_at.dt.floor("D") == day]
-        table = pa.Table.from_pandas(part[columns], schema=schema, preserve_index=False)
-        data.store.write_table(data.partition("features", "v", day.date()), table)
-    return frame
+    assert (row["__dummy_id"], row["value"], row["known_at"]) == ("", 2.0, at(2 * HOUR))
 
 
-def reference(frame: pd.DataFrame, key: str | None, at: datetime, ttl: timedelta) -> float | None:
-    """The value of the latest row known at `at`, the last created one of a tie; None where it is too old or null."""
-    rows = frame[(frame.key == key) & (frame.known_at <= at)] if key is not None else frame[:0]
-    if rows.empty:
-        return None
-    row = rows.sort_values(["known_at", "order"]).iloc[-1]
-    expired = bool(ttl) and at - row.known_at > ttl
-    return None if expired or pd.isna(row.value) else float(row.value)
+@pytest.mark.parametrize("zone", [None, "UTC", "America/New_York", "Asia/Kathmandu"])
+def test_instants_are_read_in_their_zone(feast: FeatureStore, write: Any, zone: str | None) -> None:
+    write([Row("a", 1, 10 * HOUR, 0, 1.0)])
+    instants = pd.to_datetime([at(10 * HOUR - 1), at(10 * HOUR)], utc=True)
+    local = instants.tz_localize(None) if zone is None else instants.tz_convert(zone)
+    for stamps in (pd.Series(local), pd.Series(local).astype(object), pd.Series(local).dt.as_unit("ns")):
+        assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": stamps})) == [None, 1.0]
+    renamed = pd.DataFrame({"key": "a", "instant": local})
+    assert value(feast, renamed) == [None, 1.0]
 
 
-def historical(store: FeatureStore, view: str, entities: pd.DataFrame) -> list[Any]:
-    frame = store.get_historical_features(entity_df=entities, features=[f"{view}:value"]).to_df()
-    assert list(frame.note) == list(entities.note)  # order and extra columns are kept
-    return [None if pd.isna(value) else value for value in frame.value]
+def test_a_fraction_of_a_microsecond_makes_nothing_known_earlier(feast: FeatureStore, write: Any) -> None:
+    write([])
+    data = Layout(Store(feast.config.offline_store.root), "cases")
+    known = pa.array([10 * HOUR * 1000 + 1, 11 * HOUR * 1000 + 999], pa.timestamp("ns"))
+    shifted = pa.array([int(ORIGIN.timestamp()) * 10**9 + moment.value for moment in known], pa.timestamp("ns", "UTC"))
+    rows = table([Row("a", 1, 0, 0, 1.0), Row("a", 1, 0, 0, 2.0)])
+    rows = rows.set_column(rows.column_names.index("known_at"), "known_at", shifted)
+    data.store.write_table(data.partition("features", "rows", ORIGIN.date()), rows)
+    asked = [(10 * HOUR * 1000, None), (10 * HOUR * 1000 + 1000, 1.0), (11 * HOUR * 1000 + 998, 1.0)]
+    stamps = pd.to_datetime([int(ORIGIN.timestamp()) * 10**9 + nanos for nanos, _ in asked], utc=True)
+    assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": stamps})) == [found for _, found in asked]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    rows=st.lists(
-        st.tuples(KEYS, HOURS, st.integers(0, 5), st.none() | st.floats(-1e6, 1e6)),
-        min_size=1,
-        max_size=25,
-        unique_by=lambda row: row[:3],
-    ),
-    asked=st.lists(st.tuples(KEYS, HOURS), min_size=1, max_size=12),
-)
-def test_joins_equal_the_reference(
-    feast: FeatureStore, rows: list[tuple[str | None, int, int, float | None]], asked: list[tuple[str | None, int]]
-) -> None:
-    frame = write(feast, rows)
-    instants = [ORIGIN + timedelta(hours=hour) for _, hour in asked]
-    entities = pd.DataFrame({"key": [key for key, _ in asked], "event_timestamp": pd.to_datetime(instants, utc=True)})
-    entities["note"] = range(len(asked))
-    for view, ttl in (("short", TTL), ("forever", timedelta(0))):
-        expected = [reference(frame, key, at, ttl) for (key, _), at in zip(asked, instants, strict=True)]
-        assert historical(feast, view, entities) == expected
+def test_duplicate_missing_and_absent_entity_rows_keep_their_places(feast: FeatureStore, write: Any) -> None:
+    write([Row("a", 1, 10 * HOUR, 0, 1.0)])
+    entities = pd.DataFrame({"key": ["a", None, "a", "gone", "a"], "event_timestamp": [at(12 * HOUR)] * 4 + [pd.NaT]})
+    assert value(feast, entities) == [1.0, None, 1.0, None, None]
+    assert value(feast, entities[:0]) == []
+    shuffled = feast.get_historical_features(entities.sample(frac=1, random_state=1), ["short:value"]).to_df()
+    assert list(shuffled.index) == [0, 1, 2, 3, 4]
 
 
-def test_the_latest_rows_are_one_a_key(feast: FeatureStore) -> None:
-    write(feast, [("a", 1, 0, 1.0), ("a", 5, 0, 5.0), ("a", 5, 1, 5.5), ("a", 30, 0, 30.0), ("b", 2, 0, None)])
-    source = feast.get_feature_view("short").batch_source
-    kind = type(feast._get_provider().offline_store)  # type: ignore[attr-defined]
-    job = kind.pull_latest_from_table_or_query(
-        feast.config, source, ["key"], ["value"], "known_at", "created", ORIGIN, ORIGIN + timedelta(hours=24)
-    )
-    assert job.to_df().set_index("key").value.to_dict() == pytest.approx({"a": 5.5, "b": float("nan")}, nan_ok=True)
+def test_frame_and_arrow_hold_the_same(feast: FeatureStore, write: Any) -> None:
+    write([Row("a", 1, 10 * HOUR, 0, 1.0)])
+    job = feast.get_historical_features(entity_rows([A, A]), ["short:value"])
+    pd.testing.assert_frame_equal(job.to_df(), job.to_arrow().to_pandas(), check_dtype=False)
+    assert job.metadata.features == ["short:value"] and job.metadata.max_event_timestamp == at(A.asked)
 
 
-def test_an_empty_source_is_an_error_not_an_empty_join(feast: FeatureStore, tmp_path: Path) -> None:
-    data = Layout(Store(feast.config.offline_store.root), "hypo")
+def test_entity_rows_may_be_sql(feast: FeatureStore, write: Any) -> None:
+    write([Row("a", 1, 10 * HOUR, 0, 1.0)])
+    rows = "select unnest(['a', 'b']) as key, timestamp '2024-01-01 12:00:00' as instant, 7 as note"
+    assert value(feast, rows) == [1.0, None]
+    with pytest.raises(InvalidInput, match=r"entity_df: .*nowhere"):
+        value(feast, "select * from nowhere")
+
+
+def test_names_that_would_be_there_twice_or_not_at_all_are_refused(feast: FeatureStore, write: Any) -> None:
+    write([Row("a", 1, 10 * HOUR, 0, 1.0)])
+    entities = entity_rows([A]).assign(value=5.0)
+    with pytest.raises(InvalidInput, match=r"columns named as features: \['value'\]"):
+        feast.get_historical_features(entities, ["short:value"])
+    full = feast.get_historical_features(entities, ["short:value"], full_feature_names=True).to_df()
+    assert (full.value[0], full.short__value[0]) == (5.0, 1.0)
+    with pytest.raises(InvalidInput, match=r"lack the keys \['key'\]"):
+        feast.get_historical_features(entities.drop(columns="key"), ["forever:value"])
+    with pytest.raises(InvalidInput, match="entity_df is missing"):
+        feast.get_historical_features(None, ["short:value"], start_date=ORIGIN, end_date=ORIGIN)
+
+
+def test_what_cannot_be_read_is_an_error_that_names_the_source(feast: FeatureStore, write: Any) -> None:
+    data = Layout(Store(feast.config.offline_store.root), "cases")
+    days = [data.partition("features", "rows", (ORIGIN + timedelta(n)).date()) for n in range(3)]
+    everywhere = entity_rows([A, Line("a", "a", 1, 60 * HOUR)])
+
+    write([Row("a", 1, 10 * HOUR, 0, 1.0)])
+    data.store.write_bytes(days[0], data.store.read_bytes(days[0])[:-100])
+    with pytest.raises(CorruptData, match=r"features/rows: .*2024-01-01"):
+        value(feast, everywhere)
+    data.store.write_table(days[0], table([]).drop_columns(["value"]))
+    for day in days[1:]:
+        data.store.write_table(day, table([]).drop_columns(["value"]))
+    with pytest.raises(InvalidInput, match=r'features/rows: .*"value"'):
+        value(feast, everywhere)
+    write([Row("a", 1, 10 * HOUR, 0, 1.0)])
+    data.store.delete(days[1])
+    with pytest.raises(MissingData, match="features/rows lacks 2024-01-02"):
+        value(feast, everywhere)
     data.store.delete(data.uri("features"))
-    entities = pd.DataFrame({"key": ["a"], "event_timestamp": [pd.Timestamp(ORIGIN)]})
-    with pytest.raises(MissingData, match="features/v holds nothing"):
-        feast.get_historical_features(entity_df=entities, features=["short:value"]).to_df()
+    with pytest.raises(MissingData, match="features/rows holds nothing"):
+        value(feast, everywhere)
+
+
+def test_a_column_that_older_partitions_lack_is_null_there(feast: FeatureStore, write: Any) -> None:
+    write([Row("a", 1, 10 * HOUR, 0, 1.0), Row("a", 1, 30 * HOUR, 0, 2.0)])
+    data = Layout(Store(feast.config.offline_store.root), "cases")
+    first = data.partition("features", "rows", ORIGIN.date())
+    data.store.write_table(first, data.store.read_table(first).drop_columns(["value"]))
+    instants = [at(12 * HOUR), at(30 * HOUR)]
+    assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": instants})) == [None, 2.0]
+
+
+def test_only_the_days_that_can_matter_are_read(feast: FeatureStore, write: Any) -> None:
+    write([Row("a", 1, 60 * HOUR, 0, 1.0)])
+    data = Layout(Store(feast.config.offline_store.root), "cases")
+    data.store.write_bytes(data.partition("features", "rows", ORIGIN.date()), b"not Parquet")
+    late = pd.DataFrame({"key": ["a"], "event_timestamp": [ORIGIN + timedelta(hours=61)]})
+    assert value(feast, late) == [1.0]
+    with pytest.raises(CorruptData):
+        value(feast, late, "forever:value")
+
+
+def test_a_store_on_another_file_system_is_read_in_place(feast: FeatureStore, write: Any) -> None:
+    write([Row("a", 1, 10 * HOUR, 0, 1.0)])
+    local = feast.config.offline_store.root
+    remote = fsspec.filesystem("memory")
+    try:
+        remote.put(f"{local}/cases", "/asof/cases", recursive=True)
+        feast.config.offline_store.root = "memory://asof"
+        assert value(feast, entity_rows([A])) == [1.0]
+    finally:
+        feast.config.offline_store.root = local
+        remote.rm("/asof", recursive=True)
+
+
+def test_names_of_files_are_not_patterns(tmp_path: Path) -> None:
+    store, write = our_store(tmp_path / "it's [a] *home?")
+    write([Row("a", 1, 10 * HOUR, 0, 1.0)])
+    assert value(store, entity_rows([A])) == [1.0]
+
+
+def test_feast_imports_the_store_without_a_database() -> None:
+    script = "import feast.feature_store, sys; import pipelines.offline.asof_store; print('duckdb' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_years_far_away_are_no_trouble(feast: FeatureStore, write: Any) -> None:
+    write([Row("a", 1, 10 * HOUR, 0, 1.0)])
+    far = pd.Series([datetime(1900, 1, 1, tzinfo=UTC), datetime(2240, 1, 1, tzinfo=UTC)])
+    assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": far}), "forever:value") == [None, 1.0]

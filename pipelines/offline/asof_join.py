@@ -1,0 +1,159 @@
+"""The point-in-time join: for every entity row the latest row of each view that was known then, by `ASOF JOIN`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.offline.sources import (
+    AT,
+    CREATED,
+    EPOCH,
+    MICROSECOND,
+    Source,
+    connect,
+    explained,
+    files_between,
+    layout_of,
+    parquet,
+    quoted,
+    source_of,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+    from feast import FeatureView
+    from feast.repo_config import RepoConfig
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ViewJoin:
+    """What is asked of one view.
+
+    Attributes:
+        keys: (declared name, column of the entity rows) of each join key; none for a view without entities.
+        features: (declared name, name in the result).
+        ttl: None for values that do not expire.
+    """
+
+    source: Source
+    keys: tuple[tuple[str, str], ...]
+    features: tuple[tuple[str, str], ...]
+    ttl: timedelta | None
+
+    @classmethod
+    def of(cls, view: FeatureView, refs: Sequence[str], full_names: bool) -> ViewJoin:
+        """The features among `refs` that belong to a view, under its alias and with its aliased keys if it has any."""
+        projection = view.projection
+        prefix = f"{projection.name_alias or view.name}__" if full_names else ""
+        asked = [ref.split(":", 1)[1] for ref in refs if ref.split(":", 1)[0] == projection.name_to_use()]
+        return cls(
+            source=source_of(view),
+            keys=tuple((key, projection.join_key_map.get(key, key)) for key in view.join_keys),
+            features=tuple((name, f"{prefix}{name}") for name in dict.fromkeys(asked)),
+            ttl=view.ttl or None,
+        )
+
+
+def join(
+    config: RepoConfig, views: Sequence[ViewJoin], entities: pa.Table, asked: pa.Array, only_written: bool = False
+) -> dict[str, pa.ChunkedArray]:
+    """The features of every view by name, a value an entity row, in their order.
+
+    A view's row counts for an entity row if its keys are equal (an empty key equals nothing), it was known at or before
+    the instant that is asked about, and then not longer ago than the ttl. Of several the latest counts; ties are told
+    apart as `Source.newest_first` says.
+
+    Args:
+        entities: the key columns.
+        asked: microseconds since 1970; null for an instant that is not known, at which nothing was.
+        only_written: leave out rows that were written after the instant, in views that say when that was.
+    """
+    data, reach = layout_of(config), _reach(asked)
+    columns = {}
+    with connect(data) as connection:
+        for view in views:
+            oldest = reach[0] - view.ttl if reach and view.ttl else None
+            files = files_between(data, view.source, oldest, reach[1] if reach else None)
+            with explained(view.source):
+                rows = connection.sql(_rows(view, files if reach else files[:1])).to_arrow_table()
+                columns.update(_join_view(connection, view, rows.combine_chunks(), entities, asked, only_written))
+    return columns
+
+
+def _join_view(
+    connection: DuckDBPyConnection,
+    view: ViewJoin,
+    rows: pa.Table,
+    entities: pa.Table,
+    asked: pa.Array,
+    only_written: bool,
+) -> dict[str, pa.ChunkedArray]:
+    import pyarrow as pa
+
+    keys = {f"k{n}": (rows[name], entities[column]) for n, (name, (_, column)) in enumerate(_named_keys(view))}
+    known = {"instant": rows[AT], "created": rows[CREATED], "position": pa.array(np.arange(len(rows)))}
+    connection.register("known", pa.table({name: left for name, (left, _) in keys.items()} | known))
+    lines = {"instant": asked, "line": pa.array(np.arange(len(asked)))}
+    connection.register("asked", pa.table({name: right for name, (_, right) in keys.items()} | lines))
+    pairs = connection.sql(_matches(len(keys), bool(view.source.created), only_written)).to_arrow_table()
+    found: Integers = np.full(len(asked), -1)
+    found[pairs["line"].to_numpy()] = pairs["position"].to_numpy()
+    if view.ttl and len(rows):
+        ages = asked.to_numpy(zero_copy_only=False) - rows[AT].to_numpy()[found]
+        found[ages > view.ttl // MICROSECOND] = -1
+    taken = pa.array(found, mask=found < 0)
+    return {name: rows[declared].take(taken) for declared, name in view.features}
+
+
+def _reach(asked: pa.Array) -> tuple[datetime, datetime] | None:
+    """The earliest and the latest instant asked about."""
+    import pyarrow.compute as pc
+
+    if asked.null_count == len(asked):
+        return None
+    ends: Any = pc.min_max(asked).as_py()
+    return EPOCH + ends["min"] * MICROSECOND, EPOCH + ends["max"] * MICROSECOND
+
+
+def _named_keys(view: ViewJoin) -> list[tuple[str, tuple[str, str]]]:
+    """The keys under names that no feature has."""
+    return [(f"__key{n}", key) for n, key in enumerate(view.keys)]
+
+
+def _rows(view: ViewJoin, files: Sequence[str]) -> str:
+    source = view.source
+    keys = [f"{source.column(declared)} as {name}" for name, (declared, _) in _named_keys(view)]
+    features = [f"{source.column(name)} as {quoted(name)}" for name, _ in view.features]
+    times = [f"{source.at()} as {AT}", f"{source.created_at()} as {CREATED}"]
+    return f"select {', '.join([*keys, *features, *times])} from {parquet(files)}"
+
+
+def _matches(keys: int, created: bool, only_written: bool) -> str:
+    """SQL of (line, position): the row that each entity row gets.
+
+    `known` is in the order of the store, so that the greater position stands later. What may be seen of a key changes
+    only when one of its rows becomes visible, and then to the best of all visible: `since` is when, `best` is which.
+    """
+    names = [f"k{n}" for n in range(keys)]
+    if created and only_written:
+        ranked = """select *, greatest(instant, created) as since,
+            row_number() over (order by instant, created, position) as rank from known where created is not null"""
+        by = f"partition by {', '.join(names)}" if names else ""
+        chosen = f"arg_max(position, rank) over ({by} order by since)"
+        visible = f"select distinct {', '.join([*names, 'since'])}, {chosen} as best from ({ranked})"
+    else:
+        chosen = f"arg_max(position, (coalesce(created, {-(2**62)}), position))" if created else "max(position)"
+        by = ", ".join([*names, "instant"])
+        visible = f"select {by} as since, {chosen} as best from known group by {by}"
+    equal = "".join(f"visible.{name} = asked.{name} and " for name in names)
+    return f"""select asked.line, visible.best as position
+        from asked asof join ({visible}) as visible on {equal} visible.since <= asked.instant"""
