@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from pipelines.errors import InvalidInput
+from pipelines.params.cleaning import Cleaning
 from pipelines.params.rollout import Rollout
 from pipelines.params.section import Count, Section, Share
 from pipelines.params.training import Training
@@ -95,6 +96,7 @@ class Params(Section):
     validation: Validation
     features: Features
     splits: Splits
+    cleaning: Cleaning
     training: Training
     evaluation: Evaluation
     gate: GateRules
