@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from pipelines.errors import InvalidInput
+from pipelines.params.cleaning import Cleaning
 from pipelines.params.rollout import Rollout
 from pipelines.params.section import Count, Natural, Section, Share
 from pipelines.params.source import Bundled, Source
@@ -92,6 +93,7 @@ class Params(Section):
     validation: Validation
     features: Features
     splits: Splits
+    cleaning: Cleaning
     training: Training
     evaluation: Evaluation
     gate: GateRules

@@ -17,13 +17,22 @@ def run_params(card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_metrics(evaluation: Mapping[str, Any]) -> dict[str, float | None]:
-    """Metrics of a candidate's run, with the ends of their intervals as METRIC_low and METRIC_high."""
+    """Metrics of a candidate's run, with the ends of their intervals as METRIC_low and METRIC_high.
+
+    What cleaning changed stands beside them, as WHAT_share_WINDOW.
+    """
     ends = {
         f"{name}_{end}": value
         for name, interval in evaluation.get("intervals", {}).items()
         for end, value in zip(("low", "high"), interval, strict=True)
     }
-    return {**evaluation["metrics"], **ends}
+    cleaned = {
+        f"{what}_{window}": share
+        for window, shares in evaluation.get("cleaning", {}).items()
+        for what, share in shares.items()
+        if what != "rows"
+    }
+    return {**evaluation["metrics"], **ends, **cleaned}
 
 
 def data_tags(evaluation_uri: str, evaluation: Mapping[str, Any], model: Model) -> dict[str, str]:

@@ -16,6 +16,7 @@ CARRIED = ("data_version", "feature_service", "registry_hash", "as_of", "windows
 def model_card(
     family: str,
     inputs: ModelInputs,
+    cleaning: Mapping[str, Any],
     sha256: str,
     params: Mapping[str, Any],
     seed: int,
@@ -23,10 +24,15 @@ def model_card(
     manifest: Mapping[str, Any],
     libraries: Iterable[str],
 ) -> dict[str, Any]:
-    """model.json, as JSON-able values."""
+    """model.json, as JSON-able values.
+
+    Args:
+        cleaning: what was fitted, by input (`columns`), and what it changed in the frames of training (`counts`).
+    """
     return {
         "family": family,
         "inputs": {"numeric": list(inputs.numeric), "categorical": list(inputs.categorical)},
+        "cleaning": dict(cleaning),
         "sha256": {GRAPH: sha256},
         "params": dict(params),
         "seed": seed,

@@ -23,6 +23,7 @@ class Outputs(StepModel):
     evaluation_uri: str
     family: str
     metrics: dict[str, float | None]
+    cleaning: dict[str, dict[str, float]] = Field(description="by window, the rows and shares that cleaning changed")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
@@ -32,7 +33,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.metrics.scores import Sample, intervals, jsonable
     from pipelines.metrics.slices import slice_metrics, worst_slice
     from pipelines.scorer import load_scorer
-    from pipelines.training.frames import read_frame, read_manifest
+    from pipelines.training.cleaning import from_card, totals
+    from pipelines.training.frames import model_inputs, numeric_inputs, read_frame, read_manifest
     from pipelines.training.plots import curves_png
     from pipelines.usecase import DAY, LABEL
 
@@ -47,6 +49,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         )
     test = read_frame(store, inputs.training_set_uri, "test", manifest)
     scored = test.assign(score=scorer.score(test))
+    fitted, counts = from_card(scorer.model.card)
+    counts["test"] = fitted.count(numeric_inputs(test, model_inputs(manifest)))
+    cleaned = {name: totals(counted) for name, counted in counts.items()}
 
     labels, scores = scored[LABEL], scored["score"]
     sample = Sample.of(labels, scores, scored[DAY].astype(str), settings.calibration_bins)
@@ -61,6 +66,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     written = store.write_table(f"{uri}/scored.parquet", table)
     for name, curve in (("roc", roc), ("precision_recall", precision_recall), ("calibration", calibration)):
         store.write_bytes(f"{uri}/{name}.csv", curve.to_csv(index=False, float_format="%.6g").encode())
+    store.write_json(f"{uri}/cleaning.json", {"columns": fitted.facts(), "counts": counts})
     store.write_bytes(f"{uri}/curves.png", curves_png(family, roc, precision_recall, calibration))
     evaluation = {
         "family": family,
@@ -74,7 +80,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "intervals": ranges,
         "slices": slices,
         "worst_slice": worst_slice(slices),
+        "cleaning": cleaned,
         "sha256": {"scored.parquet": written},
     }
     store.write_json(f"{uri}/metrics.json", evaluation)
-    return Outputs(evaluation_uri=uri, family=family, metrics=metrics)
+    return Outputs(evaluation_uri=uri, family=family, metrics=metrics, cleaning=cleaned)

@@ -7,11 +7,14 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pipelines.errors import CorruptData, InvalidInput
+from pipelines.scorer import model_arrays
 from pipelines.store import Store
 from pipelines.usecase import LABEL, ModelInputs
 
@@ -35,6 +38,11 @@ def read_manifest(store: Store, training_set_uri: str) -> Mapping[str, Any]:
 def model_inputs(manifest: Mapping[str, Any]) -> ModelInputs:
     declared = manifest["model_inputs"]
     return ModelInputs(tuple(declared["numeric"]), tuple(declared["categorical"]))
+
+
+def numeric_inputs(frame: pd.DataFrame, inputs: ModelInputs) -> NDArray[np.float32]:
+    """(N, n), NaN for missing; raises InvalidInput as `model_arrays`."""
+    return model_arrays(frame, inputs.numeric, ())[0]
 
 
 def read_frame(store: Store, training_set_uri: str, name: str, manifest: Mapping[str, Any]) -> pd.DataFrame:

@@ -1,8 +1,8 @@
-"""The ONNX graph around every family: the same two inputs, the same encoding of strings, the same output.
+"""The ONNX graph around every family: the same two inputs, the same cleaning and encoding, the same output.
 
 Inputs are `numeric` float32 (N, n), NaN for missing, and `categorical` string (N, m), "" for missing; the output is
-`score` float32 (N,). A family adds the nodes between `numeric` with `rows` (int64 (N, m), rows of the vocabulary's
-table) and its probability, (N, 1).
+`score` float32 (N,). A family adds the nodes between the cleaned numbers with `rows` (int64 (N, m), rows of the
+vocabulary's table) and its probability, (N, 1).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from pipelines.training.cleaning import Cleaning
 from pipelines.training.preprocessing import SPREAD, Scale, Vocabulary
 
 ML = "ai.onnx.ml"
@@ -58,16 +59,34 @@ def encode_strings(graph: Graph, vocabulary: Vocabulary) -> str:
     return graph.add("Add", within, offsets, output="rows")
 
 
-def standardise(graph: Graph, scale: Scale) -> str:
-    """Add the nodes of `Scale.apply`, from `numeric` to what it gives."""
-    mean = graph.constant(scale.mean, "mean")
-    absent = graph.add("IsNaN", "numeric")
-    centred = graph.add("Sub", graph.add("Where", absent, mean, "numeric"), mean)
+def clean(graph: Graph, cleaning: Cleaning) -> tuple[str, str]:
+    """Add the nodes from `numeric` to what `Cleaning.values` and `Cleaning.marks` give.
+
+    Comparisons with NaN are false, so that missing values pass the caps.
+    """
+    low, high = graph.constant(cleaning.low, "low"), graph.constant(cleaning.high, "high")
+    under, over = graph.add("Less", "numeric", low), graph.add("Greater", "numeric", high)
+    missing = graph.add("IsNaN", "numeric")
+    capped = graph.add("Where", over, high, graph.add("Where", under, low, "numeric"))
+    values = graph.add("Where", missing, graph.constant(cleaning.fill, "fill"), capped)
+    marks = [
+        graph.add("Gather", marked, graph.constant(np.array(positions, dtype=np.int64), name), axis=1)
+        for marked, positions, name in (
+            (graph.add("Or", under, over), cleaning.flags, "flags"),
+            (missing, cleaning.indicators, "indicators"),
+        )
+    ]
+    return values, graph.add("Cast", graph.add("Concat", *marks, axis=1), to=TensorProto.FLOAT)
+
+
+def standardise(graph: Graph, scale: Scale, values: str, marks: str) -> str:
+    """Add the nodes of `Scale.apply`, after those of `clean`."""
+    centred = graph.add("Sub", values, graph.constant(scale.mean, "mean"))
     scaled = graph.add("Div", centred, graph.constant(scale.deviation, "deviation"))
-    low, high = (graph.constant(np.array(v, dtype=np.float32), n) for v, n in ((-SPREAD, "low"), (SPREAD, "high")))
-    held = graph.add("Clip", scaled, low, high)
-    gaps = graph.add("Gather", absent, graph.constant(np.array(scale.gaps, dtype=np.int64), "gaps"), axis=1)
-    return graph.add("Concat", held, graph.add("Cast", gaps, to=1), axis=1)
+    ends = (
+        graph.constant(np.array(end, dtype=np.float32), name) for end, name in ((-SPREAD, "least"), (SPREAD, "most"))
+    )
+    return graph.add("Concat", graph.add("Clip", scaled, *ends), marks, axis=1)
 
 
 def finish(graph: Graph, probability: str, numeric: int, categorical: int) -> bytes:

@@ -94,15 +94,10 @@ def ordered_codes(rows: NDArray[np.int64], labels: NDArray[np.float64], vocabula
 
 @dataclass(frozen=True)
 class Scale:
-    """Standardisation of the numeric inputs by mean and deviation, each (n,), of the finite training values.
-
-    Attributes:
-        gaps: positions of the inputs that were missing somewhere in training, and so get an indicator.
-    """
+    """Standardisation by mean and deviation, each (n,), of the finite training values, capped and not yet filled."""
 
     mean: NDArray[np.float32]
     deviation: NDArray[np.float32]
-    gaps: tuple[int, ...]
 
     @classmethod
     def fit(cls, numeric: NDArray[np.float32]) -> Scale:
@@ -112,13 +107,11 @@ class Scale:
         mean = values.sum(axis=0) / count
         variance = np.where(finite, (values - mean) ** 2, 0.0).sum(axis=0) / count
         deviation = np.sqrt(variance)
-        gaps = tuple(int(n) for n in np.flatnonzero(np.isnan(numeric).any(axis=0)))
-        return cls(mean.astype(np.float32), np.where(deviation > 1e-12, deviation, 1.0).astype(np.float32), gaps)
+        return cls(mean.astype(np.float32), np.where(deviation > 1e-12, deviation, 1.0).astype(np.float32))
 
-    def apply(self, numeric: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, n) to (N, n + gaps): standardised, held within `SPREAD`, 0 for missing; then the indicators."""
-        absent = np.isnan(numeric)
+    def apply(self, cleaned: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What `Cleaning.apply` gives, with its n values standardised and held within `SPREAD`."""
+        values, marks = np.split(cleaned, [len(self.mean)], axis=1)
         with np.errstate(over="ignore"):
-            scaled = (np.where(absent, self.mean, numeric) - self.mean) / self.deviation
-        held = np.clip(scaled, -SPREAD, SPREAD)
-        return np.concatenate([held, absent[:, list(self.gaps)]], axis=1).astype(np.float32)
+            scaled = (values - self.mean) / self.deviation
+        return np.concatenate([np.clip(scaled, -SPREAD, SPREAD), marks], axis=1)

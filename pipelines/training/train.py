@@ -47,8 +47,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.metrics.scores import measure
     from pipelines.scorer import CARD, GRAPH, Model, Scorer
     from pipelines.training.card import model_card
+    from pipelines.training.cleaning import fit_cleaning
     from pipelines.training.families import load_family
-    from pipelines.training.frames import model_inputs, read_frame, read_manifest
+    from pipelines.training.frames import model_inputs, numeric_inputs, read_frame, read_manifest
     from pipelines.training.search import best_trial, draw
     from pipelines.usecase import LABEL
 
@@ -63,12 +64,19 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if train[LABEL].nunique() < 2:
         raise InvalidInput(f"{inputs.training_set_uri}: every training label is the same; widen the training window")
 
+    numbers = numeric_inputs(train, columns)
+    cleaning = fit_cleaning(numbers, columns.numeric, inputs.family, context.params.cleaning)
+    cleaned = {
+        "columns": cleaning.facts(),
+        "counts": {"train": cleaning.count(numbers), "validation": cleaning.count(numeric_inputs(validation, columns))},
+    }
+
     trials: list[Trial] = []
     fits = []
     budget = inputs.trials or context.params.training.trials
     for number in range(budget):
         settings = draw(declared, number, seed)
-        fits.append(family.fit(train, validation, columns, settings, seed))
+        fits.append(family.fit(train, validation, columns, cleaning, settings, seed))
         loss = measure(validation[LABEL], fits[-1].predict(validation))["log_loss"]
         trials.append(Trial(params=settings.model_dump(mode="json", exclude={"search"}), validation_log_loss=loss))
         log.info("%s, trial %d of %d: validation log loss %.5f", inputs.family, number + 1, budget, loss)
@@ -77,7 +85,15 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     graph = fits[best].to_onnx()
     digest = hashlib.sha256(graph).hexdigest()
     card = model_card(
-        inputs.family, columns, digest, trials[best].params, seed, inputs.training_set_uri, manifest, family.LIBRARIES
+        inputs.family,
+        columns,
+        cleaned,
+        digest,
+        trials[best].params,
+        seed,
+        inputs.training_set_uri,
+        manifest,
+        family.LIBRARIES,
     )
     uri = context.data.uri("models", inputs.run, inputs.family)
     apart = np.abs(Scorer(Model(uri, card, graph)).score(validation) - fits[best].predict(validation)).max()

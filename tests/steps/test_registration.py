@@ -221,6 +221,12 @@ def test_candidates_are_logged_once_with_their_lineage_and_whatever_the_gate_say
         assert run["tags"]["data_version"] == "d1" and run["tags"]["git_commit"] == "c0ffee"
         assert "decision_id" not in run["tags"] and "mlflow.parentRunId" not in run["tags"]
         assert run["metrics"]["roc_auc_low"] < run["metrics"]["roc_auc"] < run["metrics"]["roc_auc_high"]
+        cleaned = desk.data.store.read_json(f"{run['tags']['evaluation_uri']}/metrics.json")["cleaning"]
+        shares = {f"{what}_share_{window}" for what in ("capped", "missing", "imputed") for window in cleaned}
+        assert len(shares) == 9 and shares <= set(run["metrics"])
+        assert run["metrics"]["capped_share_train"] == cleaned["train"]["capped_share"] > 0
+        files = {file.path for file in desk.tracker.client.list_artifacts(run["run_id"])}
+        assert {"cleaning.json", "model.json"} <= files
 
 
 def test_two_candidates_of_one_family_are_refused(desk: Context) -> None:

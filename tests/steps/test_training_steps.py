@@ -67,6 +67,67 @@ def test_a_model_is_trained_carded_and_evaluated_and_twice_gives_the_same(desk: 
     assert len(scored) == 1500 and scored["score"].between(0, 1).all() and "kind" in scored
 
 
+@pytest.mark.parametrize("family", sorted(MODULES))
+def test_what_cleaning_changed_is_counted_in_every_window(desk: Context, family: str) -> None:
+    def dirty(made: pd.DataFrame) -> pd.DataFrame:
+        return made.assign(x=made["x"].where(made.index >= 3, np.float32(1e9)), y=made["y"].where(made.index >= 2))
+
+    changed = {"validation": dirty(frame(1000, 101)), "test": dirty(frame(1500, 201))}
+    uri = write_training_set(desk, "s", **changed)
+    made = train(desk, uri, family=family)
+    found = evaluate(desk, uri, made["model_uri"])
+    card = desk.data.store.read_json(f"{made['model_uri']}/model.json")["cleaning"]
+    report = desk.data.store.read_json(f"{found['evaluation_uri']}/cleaning.json")
+    assert report["columns"] == card["columns"] and list(report["counts"]) == ["test", "train", "validation"]
+    assert {name: report["counts"][name] for name in card["counts"]} == card["counts"]
+    filled = family != FAMILY
+    for name, rows in (("validation", 1000), ("test", 1500)):
+        counted = report["counts"][name]
+        frame_, columns = changed[name], counted["columns"]
+        low, high = (card["columns"]["x"][end] for end in ("low", "high"))
+        assert counted["rows"] == rows
+        assert columns["x"] == {"capped": int((~frame_["x"].between(low, high)).sum()), "missing": 0, "imputed": 0}
+        assert columns["x"]["capped"] >= 3
+        assert columns["y"]["missing"] == 2 and columns["y"]["imputed"] == (2 if filled else 0)
+        gaps = int(frame_["gappy"].isna().sum())
+        share = (gaps + 2) / (3 * rows)
+        assert found["cleaning"][name]["missing_share"] == pytest.approx(share)
+        assert found["cleaning"][name]["imputed_share"] == pytest.approx(share if filled else 0)
+    train_capped = sum(column["capped"] for column in card["counts"]["train"]["columns"].values())
+    assert found["cleaning"]["train"]["capped_share"] == pytest.approx(train_capped / 9000) and train_capped
+
+
+@pytest.mark.parametrize("window", ["validation", "test"])
+def test_no_value_outside_the_training_window_moves_the_rules(desk: Context, window: str) -> None:
+    honest = train(desk, write_training_set(desk, "s"), family="logistic_regression", run="a")
+    altered = frame(900, 31).assign(x=np.float32(np.inf), y=np.float32(-1e20), gappy=np.float32(np.nan))
+    other = train(desk, write_training_set(desk, "t", **{window: altered}), family="logistic_regression", run="b")
+    cards = [desk.data.store.read_json(f"{made['model_uri']}/model.json")["cleaning"] for made in (honest, other)]
+    assert cards[0]["columns"] == cards[1]["columns"]
+    assert honest["sha256"] == other["sha256"]
+    moved = train(desk, write_training_set(desk, "u", train=frame(3000, 9)), family="logistic_regression", run="c")
+    assert desk.data.store.read_json(f"{moved['model_uri']}/model.json")["cleaning"]["columns"] != cards[0]["columns"]
+
+
+def test_an_input_without_any_value_in_training_still_trains(desk: Context) -> None:
+    for family in sorted(MODULES):
+        made = frame(1500, 1).assign(gappy=np.float32(np.nan))
+        uri = write_training_set(desk, "s", train=made)
+        fitted = train(desk, uri, family=family)
+        evaluate(desk, uri, fitted["model_uri"])
+        held = desk.data.store.read_json(f"{fitted['model_uri']}/model.json")["cleaning"]["columns"]["gappy"]
+        assert held == {"low": 0.0, "high": 0.0, "fill": 0.0, "flag": False, "indicator": False}
+
+
+def test_rules_for_a_column_that_is_no_input_are_refused(desk: Context) -> None:
+    from pipelines.params.cleaning import Change
+
+    rules = desk.params.cleaning.model_copy(update={"columns": {"colour": Change()}})
+    other = Context(desk.settings, desk.params.model_copy(update={"cleaning": rules}), desk.usecase)
+    with pytest.raises(InvalidInput, match="cleaning names colour"):
+        train(other, write_training_set(other, "s"))
+
+
 def test_further_trials_draw_from_the_ranges_and_the_best_is_kept(desk: Context) -> None:
     uri = write_training_set(desk, "s")
     made = train(desk, uri, trials=3)

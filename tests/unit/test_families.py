@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 
 from pipelines.errors import InvalidInput
 from pipelines.metrics.scores import measure
+from pipelines.params.cleaning import Cleaning as Rules
 from pipelines.scorer import Model, Scorer
+from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.families import MODULES, load_family
 from pipelines.training.families.hist_gradient_boosting import float32_below
+from pipelines.training.frames import numeric_inputs
 from pipelines.training.onnx_graph import ML
 from pipelines.training.preprocessing import Vocabulary, ordered_codes
 from pipelines.usecase import LABEL, ModelInputs
@@ -26,10 +29,45 @@ from tests.synthetic import INPUTS, frame, small_params
 families = pytest.mark.parametrize("family", sorted(MODULES))
 
 
+def fit(family: str, train: pd.DataFrame, validation: pd.DataFrame, inputs: ModelInputs = INPUTS, **rules: Any) -> Any:
+    """A fitted model of small settings; `rules` replace parts of the project's `cleaning`."""
+    params = small_params()
+    changed = Rules.model_validate({**params.cleaning.model_dump(), **rules})
+    cleaning = fit_cleaning(numeric_inputs(train, inputs), inputs.numeric, family, changed)
+    settings = getattr(params.training, family)
+    return load_family(family).fit(train, validation, inputs, cleaning, settings, 7)
+
+
 @cache
 def fitted(family: str) -> Any:
-    settings = getattr(small_params().training, family)
-    return load_family(family).fit(frame(4000, 1), frame(1000, 2), INPUTS, settings, 7)
+    return fit(family, frame(4000, 1), frame(1000, 2))
+
+
+ODD = ModelInputs((*INPUTS.numeric, "flat", "never", "mostly"), INPUTS.categorical)
+RULES: dict[str, dict[str, Any]] = {
+    "project": {},
+    "fences, median": {
+        "outliers": {"method": "iqr", "factor": 1.5, "flag": True},
+        "missing": {"strategy": "median", "indicators": True},
+    },
+    "narrow, constant": {
+        "outliers": {"method": "quantile", "low": 0.2, "high": 0.8, "flag": True},
+        "missing": {"strategy": "constant", "value": -7.5, "indicators": True},
+        "families": {},
+    },
+    "uncapped, unmarked": {"outliers": {"method": "none"}, "missing": {"strategy": "mean", "indicators": False}},
+}
+
+
+def with_odd_columns(made: pd.DataFrame) -> pd.DataFrame:
+    """A constant column, one without any value, and one that is nearly always missing."""
+    mostly = np.where(np.arange(len(made)) % 50 == 0, made["y"], np.nan)
+    return made.assign(flat=np.float32(3.7), never=np.float32(np.nan), mostly=mostly.astype(np.float32))
+
+
+@cache
+def odd(family: str, named: str) -> Any:
+    return fit(family, with_odd_columns(frame(4000, 1)), with_odd_columns(frame(1000, 2)), ODD, **RULES[named])
 
 
 def scorer(graph: bytes, inputs: ModelInputs = INPUTS) -> Scorer:
@@ -37,13 +75,13 @@ def scorer(graph: bytes, inputs: ModelInputs = INPUTS) -> Scorer:
     return Scorer(Model("memory", card, graph), threads=1)
 
 
-def hard(rows: int, seed: int, thresholds: np.ndarray[Any, Any]) -> pd.DataFrame:
+def hard(rows: int, seed: int, thresholds: np.ndarray[Any, Any], inputs: ModelInputs = INPUTS) -> pd.DataFrame:
     """Rows with unseen and missing strings, NaN, infinities, and numbers on and right beside every threshold."""
     draw = np.random.default_rng(seed)
-    made = frame(rows, seed)
+    made = with_odd_columns(frame(rows, seed))
     steps = [thresholds, *(np.nextafter(thresholds, np.float32(end)) for end in (-np.inf, np.inf))]
     odd = np.concatenate([*steps, [np.nan, np.inf, -np.inf, 0.0, -0.0, 3e38, -3e38, 1e-45]]).astype(np.float32)
-    for name in INPUTS.numeric:
+    for name in inputs.numeric:
         values = made[name].to_numpy(dtype=np.float32, copy=True)
         at = draw.random(rows) < 0.7
         values[at] = draw.choice(odd, at.sum())
@@ -51,7 +89,7 @@ def hard(rows: int, seed: int, thresholds: np.ndarray[Any, Any]) -> pd.DataFrame
             values[draw.permutation(rows)[: len(odd)]] = odd
         made[name] = values
     strings = np.array([None, "", "never seen", "0=a", "Ünseen", "a"], dtype=object)
-    for name in INPUTS.categorical:
+    for name in inputs.categorical:
         made[name] = np.where(draw.random(rows) < 0.3, draw.choice(strings, rows), made[name])
     return made
 
@@ -70,9 +108,41 @@ def test_the_graph_scores_as_the_library_does_on_hard_rows(family: str) -> None:
 
 
 @families
+@pytest.mark.parametrize("named", RULES)
+def test_the_graph_cleans_as_the_library_does(family: str, named: str) -> None:
+    """At, right below and right above every cap; NaN, infinities; columns that are constant or empty in training."""
+    native = odd(family, named)
+    caps = np.concatenate([native.cleaning.low, native.cleaning.high, native.cleaning.fill])
+    rows = hard(10_000, 4, np.unique(caps[np.isfinite(caps)]), ODD)
+    scores = scorer(native.to_onnx(), ODD).score(rows)
+    assert np.abs(scores - native.predict(rows)).max() <= 1e-5
+    assert np.isfinite(scores).all() and scores.min() >= 0 and scores.max() <= 1
+
+
+@families
+def test_what_lies_beyond_a_cap_scores_as_the_cap_with_its_flag(family: str) -> None:
+    native = odd(family, "project")
+    score = scorer(native.to_onnx(), ODD).score
+    high = native.cleaning.high[ODD.numeric.index("x")]
+    assert ODD.numeric.index("x") in native.cleaning.flags
+    row = with_odd_columns(frame(1, 8))
+    far, near, infinite = (score(row.assign(x=np.float32(x)))[0] for x in (1e30, np.nextafter(high, np.inf), np.inf))
+    assert far == near == infinite
+
+
+@families
+def test_an_input_that_training_never_saw_vary_has_no_say(family: str) -> None:
+    native = odd(family, "project")
+    score = scorer(native.to_onnx(), ODD).score
+    rows = with_odd_columns(frame(50, 8))
+    for name in ("flat", "never"):
+        for value in (np.nan, -1e30, 0.0, 5.0, np.inf):
+            np.testing.assert_array_equal(score(rows.assign(**{name: np.float32(value)})), score(rows))
+
+
+@families
 def test_the_same_seed_gives_the_same_bytes(family: str) -> None:
-    settings = getattr(small_params().training, family)
-    again = load_family(family).fit(frame(4000, 1), frame(1000, 2), INPUTS, settings, 7).to_onnx()
+    again = fit(family, frame(4000, 1), frame(1000, 2)).to_onnx()
     assert hashlib.sha256(again).hexdigest() == hashlib.sha256(fitted(family).to_onnx()).hexdigest()
 
 
@@ -97,8 +167,7 @@ def test_the_frame_is_left_alone_and_rows_are_scored_one_by_one_alike(family: st
 @families
 @pytest.mark.parametrize("inputs", [ModelInputs(("x", "y"), ()), ModelInputs((), ("kind", "site"))])
 def test_inputs_of_one_kind_alone_work(family: str, inputs: ModelInputs) -> None:
-    settings = getattr(small_params().training, family)
-    native = load_family(family).fit(frame(600, 1), frame(200, 2), inputs, settings, 7)
+    native = fit(family, frame(600, 1), frame(200, 2), inputs)
     rows = frame(200, 3)
     assert np.abs(scorer(native.to_onnx(), inputs).score(rows) - native.predict(rows)).max() <= 1e-5
 

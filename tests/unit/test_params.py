@@ -47,6 +47,27 @@ def test_the_files_of_the_project_load(file: Path) -> None:
         ({"training.families": ["prophet"]}, r"family 'prophet' is unknown; choose from"),
         ({"training.mlp.search": {"depth": {"low": 1, "high": 2}}}, r"mlp\.search names \['depth'\]"),
         ({"training.mlp.search": {"dropout": {"low": 1, "high": 0}}}, r"needs low < high"),
+        ({"cleaning.outlier": {}}, r"cleaning\.outlier: unknown key"),
+        ({"cleaning.outliers": {"method": "sigma"}}, r"cleaning\.outliers: .*'quantile'"),
+        ({"cleaning.outliers": {"method": "quantile", "low": 0.9, "high": 0.1, "flag": True}}, r"needs low < high"),
+        ({"cleaning.outliers": {"method": "none", "flag": True}}, r"cleaning\.outliers.*flag: unknown key"),
+        (
+            {"cleaning.missing": {"strategy": "constant", "indicators": True}},
+            r"cleaning\.missing.*value: Field required",
+        ),
+        (
+            {"cleaning.missing": {"strategy": "constant", "value": float("nan"), "indicators": True}},
+            r"cleaning\.missing\.constant\.value",
+        ),
+        (
+            {"cleaning.missing": {"strategy": "none", "indicators": True}},
+            r"none for its inputs of \w+, which cannot read",
+        ),
+        (
+            {"cleaning.columns": {"temp": {"missing": {"strategy": "none", "indicators": True}}}},
+            r"none for column temp of \w+, which cannot read NaN",
+        ),
+        ({"cleaning.families": {"prophet": {}}}, r"families names \['prophet'\]; choose from"),
         ({"desk.end": "2012-12-31"}, r"end is 2012-12-31, not after start"),
         ({"desk.as_of": "2014-06-01"}, r"as_of 2014-06-01 must lie"),
         ({"desk.start": "tomorrow"}, r"desk\.start: .*\(got 'tomorrow'\)"),

@@ -1,7 +1,7 @@
 """Model families, one a file, loaded when asked for.
 
-A family's module has `fit(train, validation, inputs, settings, seed) -> Fitted` and `LIBRARIES`, the distributions
-whose versions decide what a fit gives. The same frames, settings and seed give the same bytes.
+A family's module has `fit(train, validation, inputs, cleaning, settings, seed) -> Fitted` and `LIBRARIES`, the
+distributions whose versions decide what a fit gives. The same frames, cleaning, settings and seed give the same bytes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from pipelines.training.cleaning import Cleaning
     from pipelines.usecase import ModelInputs
 
 MODULES = {name: f"{__name__}.{name}" for name in FAMILIES}
@@ -36,11 +37,18 @@ class Family(Protocol):
     LIBRARIES: tuple[str, ...]
 
     def fit(
-        self, train: pd.DataFrame, validation: pd.DataFrame, inputs: ModelInputs, settings: Any, seed: int
+        self,
+        train: pd.DataFrame,
+        validation: pd.DataFrame,
+        inputs: ModelInputs,
+        cleaning: Cleaning,
+        settings: Any,
+        seed: int,
     ) -> Fitted:
         """Fit on `train`; `validation` may only decide when to stop.
 
         Args:
+            cleaning: of the numeric inputs, fitted on `train`; a part of the model.
             settings: the family's section of params.yaml.
         """
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from pipelines.params.training import HistGradientBoosting
-from pipelines.training.onnx_graph import ML, Graph, encode_strings, finish
+from pipelines.training.cleaning import Cleaning
+from pipelines.training.onnx_graph import ML, Graph, clean, encode_strings, finish
 from pipelines.training.preprocessing import Arrays, Vocabulary, arrays, fit_vocabulary, ordered_codes
 from pipelines.usecase import LABEL, ModelInputs
 
@@ -27,6 +28,7 @@ PRIOR = 50.0  # rows of the overall mean that smooth a string's mean label
 @dataclass(frozen=True)
 class Fitted:
     inputs: ModelInputs
+    cleaning: Cleaning
     vocabulary: Vocabulary
     codes: NDArray[np.float32]
     estimator: HistGradientBoostingClassifier
@@ -34,23 +36,28 @@ class Fitted:
     def predict(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         if not len(frame):
             return np.zeros(0)
-        matrix = _matrix(arrays(frame, self.inputs, self.vocabulary), self.codes)
+        matrix = _matrix(arrays(frame, self.inputs, self.vocabulary), self.cleaning, self.codes)
         return np.asarray(self.estimator.predict_proba(matrix)[:, 1], dtype=np.float64)
 
     def to_onnx(self) -> bytes:
         graph = Graph()
-        matrix = "numeric"
+        parts = [*clean(graph, self.cleaning)]
         if self.vocabulary.values:
             table = graph.constant(self.codes, "codes")
-            coded = graph.add("Gather", table, encode_strings(graph, self.vocabulary))
-            matrix = graph.add("Concat", "numeric", coded, axis=1)
+            parts.append(graph.add("Gather", table, encode_strings(graph, self.vocabulary)))
+        matrix = graph.add("Concat", *parts, axis=1)
         raw = graph.add("TreeEnsembleRegressor", matrix, domain=ML, n_targets=1, **ensemble(self.estimator))
         probability = graph.add("Sigmoid", raw)
         return finish(graph, probability, len(self.inputs.numeric), len(self.inputs.categorical))
 
 
 def fit(
-    train: pd.DataFrame, validation: pd.DataFrame, inputs: ModelInputs, settings: HistGradientBoosting, seed: int
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    inputs: ModelInputs,
+    cleaning: Cleaning,
+    settings: HistGradientBoosting,
+    seed: int,
 ) -> Fitted:
     """`validation` is not read: the number of trees is a setting."""
     vocabulary = fit_vocabulary(train, inputs)
@@ -60,11 +67,11 @@ def fit(
     estimator = HistGradientBoostingClassifier(
         **settings.model_dump(exclude={"search"}), early_stopping=False, categorical_features=None, random_state=seed
     )
-    return Fitted(inputs, vocabulary, codes, estimator.fit(_matrix(fitted, codes), labels))
+    return Fitted(inputs, cleaning, vocabulary, codes, estimator.fit(_matrix(fitted, cleaning, codes), labels))
 
 
-def _matrix(read: Arrays, codes: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.concatenate([read.numeric, codes[read.rows]], axis=1)
+def _matrix(read: Arrays, cleaning: Cleaning, codes: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([cleaning.apply(read.numeric), codes[read.rows]], axis=1)
 
 
 def float32_below(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -11,7 +11,8 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression as Estimator
 
 from pipelines.params.training import LogisticRegression
-from pipelines.training.onnx_graph import Graph, encode_strings, finish, standardise
+from pipelines.training.cleaning import Cleaning
+from pipelines.training.onnx_graph import Graph, clean, encode_strings, finish, standardise
 from pipelines.training.preprocessing import Arrays, Scale, Vocabulary, arrays, fit_vocabulary
 from pipelines.usecase import LABEL, ModelInputs
 
@@ -21,6 +22,7 @@ LIBRARIES = ("scikit-learn", "scipy")
 @dataclass(frozen=True)
 class Fitted:
     inputs: ModelInputs
+    cleaning: Cleaning
     vocabulary: Vocabulary
     scale: Scale
     estimator: Estimator
@@ -28,13 +30,13 @@ class Fitted:
     def predict(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         if not len(frame):
             return np.zeros(0)
-        matrix = _matrix(arrays(frame, self.inputs, self.vocabulary), self.scale, self.vocabulary)
+        matrix = _matrix(arrays(frame, self.inputs, self.vocabulary), self.cleaning, self.scale, self.vocabulary)
         return np.asarray(self.estimator.predict_proba(matrix)[:, 1], dtype=np.float64)
 
     def to_onnx(self) -> bytes:
         graph = Graph()
         weights = self.estimator.coef_.ravel().astype(np.float32)
-        numbers = standardise(graph, self.scale)
+        numbers = standardise(graph, self.scale, *clean(graph, self.cleaning))
         split = len(weights) - self.vocabulary.size
         bias = graph.constant(self.estimator.intercept_.astype(np.float32), "bias")
         raw = graph.add("Gemm", numbers, graph.constant(weights[:split, None], "weights"), bias)
@@ -48,19 +50,26 @@ class Fitted:
 
 
 def fit(
-    train: pd.DataFrame, validation: pd.DataFrame, inputs: ModelInputs, settings: LogisticRegression, seed: int
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    inputs: ModelInputs,
+    cleaning: Cleaning,
+    settings: LogisticRegression,
+    seed: int,
 ) -> Fitted:
     """`validation` and `seed` are not read: the optimum is unique."""
     vocabulary = fit_vocabulary(train, inputs)
     read = arrays(train, inputs, vocabulary)
-    scale = Scale.fit(read.numeric)
+    scale = Scale.fit(cleaning.capped(read.numeric))
     estimator = Estimator(C=1 / settings.l2_regularization, max_iter=settings.max_iter)
-    return Fitted(inputs, vocabulary, scale, estimator.fit(_matrix(read, scale, vocabulary), train[LABEL].to_numpy()))
+    estimator.fit(_matrix(read, cleaning, scale, vocabulary), train[LABEL].to_numpy())
+    return Fitted(inputs, cleaning, vocabulary, scale, estimator)
 
 
-def _matrix(read: Arrays, scale: Scale, vocabulary: Vocabulary) -> sparse.csr_array:
-    """(N, numbers and indicators, then one column per row of the vocabulary's table)."""
+def _matrix(read: Arrays, cleaning: Cleaning, scale: Scale, vocabulary: Vocabulary) -> sparse.csr_array:
+    """(N, values and marks, then one column per row of the vocabulary's table)."""
     rows, columns = read.rows.shape
     ends = np.arange(rows + 1) * columns
     shown = sparse.csr_array((np.ones(rows * columns), read.rows.ravel(), ends), shape=(rows, vocabulary.size))
-    return sparse.csr_array(sparse.hstack([scale.apply(read.numeric).astype(np.float64), shown], format="csr"))
+    numbers = scale.apply(cleaning.apply(read.numeric))
+    return sparse.csr_array(sparse.hstack([numbers.astype(np.float64), shown], format="csr"))

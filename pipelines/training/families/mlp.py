@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipelines.params.training import Mlp
-from pipelines.training.onnx_graph import Graph, encode_strings, finish, standardise
+from pipelines.training.cleaning import Cleaning
+from pipelines.training.onnx_graph import Graph, clean, encode_strings, finish, standardise
 from pipelines.training.preprocessing import Arrays, Scale, Vocabulary, arrays, fit_vocabulary
 from pipelines.usecase import LABEL, ModelInputs
 
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Network(nn.Module):
-    """Log-odds (N,) from standardised numbers with their indicators (N, n + gaps) and vocabulary rows (N, m)."""
+    """Log-odds (N,) from standardised numbers with their marks (N, n) and vocabulary rows (N, m)."""
 
     def __init__(self, numeric: int, categorical: int, table: int, settings: Mlp, log_odds: float) -> None:
         super().__init__()
@@ -56,17 +57,18 @@ class Network(nn.Module):
 @dataclass(frozen=True)
 class Fitted:
     inputs: ModelInputs
+    cleaning: Cleaning
     vocabulary: Vocabulary
     scale: Scale
     network: Network
 
     def predict(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         read = arrays(frame, self.inputs, self.vocabulary)
-        return predict(self.network, *_tensors(read, self.scale)).numpy().astype(np.float64)
+        return predict(self.network, *_tensors(read, self.cleaning, self.scale)).numpy().astype(np.float64)
 
     def to_onnx(self) -> bytes:
         graph = Graph()
-        parts = [standardise(graph, self.scale)]
+        parts = [standardise(graph, self.scale, *clean(graph, self.cleaning))]
         if self.vocabulary.values:
             table = graph.constant(self.network.embedding.weight.detach().numpy(), "embedding")
             embedded = graph.add("Gather", table, encode_strings(graph, self.vocabulary))
@@ -81,8 +83,8 @@ class Fitted:
         return finish(graph, probability, len(self.inputs.numeric), len(self.inputs.categorical))
 
 
-def _tensors(read: Arrays, scale: Scale) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(scale.apply(read.numeric)), torch.from_numpy(read.rows)
+def _tensors(read: Arrays, cleaning: Cleaning, scale: Scale) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(scale.apply(cleaning.apply(read.numeric))), torch.from_numpy(read.rows)
 
 
 @torch.no_grad()
@@ -92,14 +94,21 @@ def predict(network: Network, numbers: Tensor, rows: Tensor) -> Tensor:
     return torch.cat([torch.sigmoid(network(n, r)) for n, r in chunks]) if len(numbers) else numbers.new_zeros(0)
 
 
-def fit(train: pd.DataFrame, validation: pd.DataFrame, inputs: ModelInputs, settings: Mlp, seed: int) -> Fitted:
+def fit(
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    inputs: ModelInputs,
+    cleaning: Cleaning,
+    settings: Mlp,
+    seed: int,
+) -> Fitted:
     """AdamW on log loss. Keeps the best epoch on `validation`; stops when `patience` epochs brought no better."""
     vocabulary = fit_vocabulary(train, inputs)
     read, held = arrays(train, inputs, vocabulary), arrays(validation, inputs, vocabulary)
-    scale = Scale.fit(read.numeric)
-    numbers, rows = _tensors(read, scale)
+    scale = Scale.fit(cleaning.capped(read.numeric))
+    numbers, rows = _tensors(read, cleaning, scale)
     labels = torch.from_numpy(train[LABEL].to_numpy(dtype=np.float32))
-    held_tensors = _tensors(held, scale)
+    held_tensors = _tensors(held, cleaning, scale)
     held_labels = torch.from_numpy(validation[LABEL].to_numpy(dtype=np.float32))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -113,7 +122,7 @@ def fit(train: pd.DataFrame, validation: pd.DataFrame, inputs: ModelInputs, sett
             lambda: float(nn.functional.binary_cross_entropy(predict(network, *held_tensors), held_labels)),
             settings,
         )
-    return Fitted(inputs, vocabulary, scale, network)
+    return Fitted(inputs, cleaning, vocabulary, scale, network)
 
 
 def _descend(

@@ -1,0 +1,112 @@
+"""`cleaning` of params.yaml: how outliers are capped and missing values filled, for every family and numeric input."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipelines.params.section import Positive, Section, Share
+from pipelines.params.training import FAMILIES, READS_MISSING
+
+
+class Uncapped(Section):
+    method: Literal["none"]
+
+
+class Quantiles(Section):
+    """Caps at two quantiles of the training values."""
+
+    method: Literal["quantile"]
+    low: Share
+    high: Share
+    flag: bool
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.high <= self.low:
+            raise ValueError("needs low < high")
+        return self
+
+
+class Fences(Section):
+    """Caps `factor` interquartile ranges outside the quartiles (Tukey 1977); none where that range is 0."""
+
+    method: Literal["iqr"]
+    factor: Positive
+    flag: bool
+
+
+class Unfilled(Section):
+    strategy: Literal["none"]
+    indicators: bool
+
+
+class Statistic(Section):
+    """The mean or median of the capped training values."""
+
+    strategy: Literal["mean", "median"]
+    indicators: bool
+
+
+class Constant(Section):
+    strategy: Literal["constant"]
+    value: Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
+    indicators: bool
+
+
+Outliers = Annotated[Uncapped | Quantiles | Fences, Field(discriminator="method")]
+Missing = Annotated[Unfilled | Statistic | Constant, Field(discriminator="strategy")]
+
+
+class Rule(Section):
+    """What holds for one input. With `flag` and `indicators`, a further input says where it was capped or missing."""
+
+    outliers: Outliers
+    missing: Missing
+
+
+class Change(Section):
+    """A part of a rule, which replaces that part as a whole."""
+
+    outliers: Outliers | None = None
+    missing: Missing | None = None
+
+
+class FamilyChange(Change):
+    columns: dict[str, Change] = Field(default_factory=dict)
+
+
+class Cleaning(Rule):
+    """The rule of every numeric input, and what differs by input, by family, and by input of a family."""
+
+    columns: dict[str, Change] = Field(default_factory=dict)
+    families: dict[str, FamilyChange] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if unknown := sorted(set(self.families) - set(FAMILIES)):
+            raise ValueError(f"families names {unknown}; choose from {', '.join(FAMILIES)}")
+        for family in set(FAMILIES) - READS_MISSING:
+            for column in ("", *sorted(self.named)):  # "" for every other
+                if self.rule(family, column).missing.strategy == "none":
+                    where = f"column {column}" if column else "its inputs"
+                    raise ValueError(
+                        f"missing.strategy is none for {where} of {family}, which cannot read NaN; fill it"
+                    )
+        return self
+
+    @property
+    def named(self) -> set[str]:
+        """Columns that have a change of their own."""
+        return set(self.columns).union(*(change.columns for change in self.families.values()))
+
+    def rule(self, family: str, column: str) -> Rule:
+        """What holds for an input of a family: the narrowest that is said of each part."""
+        own = self.families.get(family, FamilyChange())
+        changes = (own.columns.get(column), own, self.columns.get(column), self)
+        said = [change for change in changes if change is not None]
+        return Rule(
+            outliers=next(change.outliers for change in said if change.outliers),
+            missing=next(change.missing for change in said if change.missing),
+        )

@@ -1,0 +1,182 @@
+"""Caps for outliers, values for missing ones, and the marks of both: fitted on a training frame, applied to any."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import CorruptData, InvalidInput
+from pipelines.params.cleaning import Cleaning as Rules
+from pipelines.params.cleaning import Constant, Fences, Outliers, Quantiles, Rule, Unfilled
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What is done to each of n numeric inputs. Everything is float32, as in the graph, so that both do the same.
+
+    Attributes:
+        columns: names of the inputs.
+        low, high: (n,) caps, infinite where there is none. Infinities are capped like any outlier.
+        fill: (n,) in place of missing values, NaN where these are kept.
+        flags: positions of inputs that have a flag, 1 where a value was capped.
+        indicators: positions of inputs that have an indicator, 1 where a value is missing.
+    """
+
+    columns: tuple[str, ...]
+    low: Floats
+    high: Floats
+    fill: Floats
+    flags: tuple[int, ...]
+    indicators: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """Columns of what `apply` gives."""
+        return len(self.columns) + len(self.flags) + len(self.indicators)
+
+    def outside(self, numeric: Floats) -> NDArray[np.bool_]:
+        return (numeric < self.low) | (numeric > self.high)
+
+    def capped(self, numeric: Floats) -> Floats:
+        """(N, n) within the caps; missing values stay missing."""
+        return np.where(numeric > self.high, self.high, np.where(numeric < self.low, self.low, numeric))
+
+    def values(self, numeric: Floats) -> Floats:
+        """(N, n) capped and filled."""
+        return np.where(np.isnan(numeric), self.fill, self.capped(numeric))
+
+    def marks(self, numeric: Floats) -> Floats:
+        """(N, flags and indicators) of 0 and 1."""
+        flags = self.outside(numeric)[:, list(self.flags)]
+        indicators = np.isnan(numeric)[:, list(self.indicators)]
+        return np.concatenate([flags, indicators], axis=1).astype(np.float32)
+
+    def apply(self, numeric: Floats) -> Floats:
+        """(N, n) to (N, width): the values, then the marks."""
+        return np.concatenate([self.values(numeric), self.marks(numeric)], axis=1)
+
+    def count(self, numeric: Floats) -> dict[str, Any]:
+        """Rows of (N, n), and by input how many values were capped, missing, and filled."""
+        capped, missing = self.outside(numeric).sum(axis=0), np.isnan(numeric).sum(axis=0)
+        filled = np.where(np.isnan(self.fill), 0, missing)
+        each = zip(self.columns, capped, missing, filled, strict=True)
+        columns = {name: {"capped": int(c), "missing": int(m), "imputed": int(f)} for name, c, m, f in each}
+        return {"rows": len(numeric), "columns": columns}
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """By input its caps and fill (None where there is none) and whether it has a flag and an indicator."""
+        return {
+            name: {
+                "low": _finite(self.low[n]),
+                "high": _finite(self.high[n]),
+                "fill": _finite(self.fill[n]),
+                "flag": n in self.flags,
+                "indicator": n in self.indicators,
+            }
+            for n, name in enumerate(self.columns)
+        }
+
+
+def from_facts(facts: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> Cleaning:
+    """The cleaning that gave these facts, which hold every column."""
+    said = [facts[name] for name in columns]
+    low, high, fill = (
+        np.array([none if one[key] is None else one[key] for one in said], dtype=np.float32)
+        for key, none in (("low", -np.inf), ("high", np.inf), ("fill", np.nan))
+    )
+    flags, indicators = (tuple(n for n, one in enumerate(said) if one[key]) for key in ("flag", "indicator"))
+    return Cleaning(tuple(columns), low, high, fill, flags, indicators)
+
+
+def from_card(card: Mapping[str, Any]) -> tuple[Cleaning, dict[str, Any]]:
+    """The cleaning of a model, and what it changed in the frames of training.
+
+    Raises:
+        CorruptData: if the card does not tell.
+    """
+    try:
+        return from_facts(card["cleaning"]["columns"], card["inputs"]["numeric"]), dict(card["cleaning"]["counts"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptData(f"model.json does not tell how the inputs are cleaned ({error!r}); train anew") from None
+
+
+def fit_cleaning(numeric: Floats, columns: Sequence[str], family: str, rules: Rules) -> Cleaning:
+    """Fit the rules of a family on the training frame's (N, n), and on nothing else.
+
+    An input without a finite value in training is held at 0, or its constant, whatever the rule: nothing was learnt
+    about it. A mark that would be the same in every row of training is left out for the same reason.
+
+    Raises:
+        InvalidInput: if the rules name a column that is no numeric input.
+    """
+    if strangers := sorted(rules.named - set(columns)):
+        raise InvalidInput(f"cleaning names {', '.join(strangers)}, no numeric model input; remove or correct it")
+    each = [rules.rule(family, name) for name in columns]
+    fitted = np.array([_fit(column, rule) for column, rule in zip(numeric.T, each, strict=True)], dtype=np.float32)
+    low, high, fill = fitted.reshape(-1, 3).T
+    bare = Cleaning(tuple(columns), low, high, fill, (), ())
+    flagged = [rule.outliers.method != "none" and rule.outliers.flag for rule in each]
+    indicated = [rule.missing.indicators for rule in each]
+    return Cleaning(
+        tuple(columns),
+        low,
+        high,
+        fill,
+        _varying(bare.outside(numeric), flagged),
+        _varying(np.isnan(numeric), indicated),
+    )
+
+
+def totals(counted: Mapping[str, Any]) -> dict[str, float]:
+    """Of a count: its rows, and the share of all values that was capped, missing and filled."""
+    values = max(counted["rows"] * len(counted["columns"]), 1)
+    return {"rows": counted["rows"]} | {
+        f"{what}_share": sum(column[what] for column in counted["columns"].values()) / values
+        for what in ("capped", "missing", "imputed")
+    }
+
+
+def _fit(values: Floats, rule: Rule) -> tuple[np.float32, np.float32, np.float32]:
+    """Low cap, high cap and fill of one input."""
+    finite = values[np.isfinite(values)].astype(np.float64)
+    if not len(finite):
+        fill = np.float32(rule.missing.value if isinstance(rule.missing, Constant) else 0.0)
+        return fill, fill, fill
+    low, high = _caps(finite, rule.outliers)
+    if isinstance(rule.missing, Constant):
+        return low, high, np.float32(rule.missing.value)
+    if isinstance(rule.missing, Unfilled):
+        return low, high, np.float32(np.nan)
+    within = np.clip(finite, low, high)
+    average = np.mean(within) if rule.missing.strategy == "mean" else np.median(within)
+    return low, high, np.clip(np.float32(average), low, high)  # a mean of equal numbers may miss them by a rounding
+
+
+def _caps(finite: NDArray[np.float64], rule: Outliers) -> tuple[np.float32, np.float32]:
+    low, high = -np.inf, np.inf
+    if isinstance(rule, Quantiles):
+        low, high = np.quantile(finite, (rule.low, rule.high))
+    elif isinstance(rule, Fences):
+        first, third = np.quantile(finite, (0.25, 0.75))
+        if third > first:
+            low, high = first - rule.factor * (third - first), third + rule.factor * (third - first)
+    with np.errstate(over="ignore"):
+        return np.float32(low), np.float32(high)
+
+
+def _varying(marked: NDArray[np.bool_], wanted: Sequence[bool]) -> tuple[int, ...]:
+    """Positions of the wanted columns that hold both."""
+    return tuple(
+        int(n) for n in np.flatnonzero(marked.any(axis=0) & ~marked.all(axis=0) & np.array(wanted, dtype=bool))
+    )
+
+
+def _finite(value: np.float32) -> float | None:
+    return float(value) if math.isfinite(value) else None
