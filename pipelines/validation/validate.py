@@ -12,9 +12,12 @@ from pipelines.steps import StepModel
 from pipelines.verdict import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from pipelines.context import Context
     from pipelines.usecase import RawTable
     from pipelines.validation.assessment import Assessment
+    from pipelines.windows import Window
 
 REASON = "reason"  # column of quarantined rows: reason codes joined by commas
 
@@ -31,6 +34,7 @@ class Outputs(StepModel):
     rows: dict[str, int]
     quarantined: dict[str, dict[str, int]]
     report_uri: str
+    data_docs_uri: str = Field(description="page that leads to the Data Docs of each table")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
@@ -59,6 +63,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     reasons = rejections + warned or [summary({name: len(checks[name]) for name in found})]
     days = [inputs.start.isoformat(), inputs.end.isoformat()]
     report_uri = context.data.uri("reports", "validation", f"{days[0]}_{days[1]}.json")
+    data_docs_uri = write_data_docs(window, found, verdict, reasons, context)
     quarantined = {name: assessment.quarantined for name, assessment in found.items()}
     report: dict[str, Any] = {"window": days, "verdict": verdict, "reasons": reasons}
     report["tables"] = {name: assessment.as_json() for name, assessment in found.items()}
@@ -75,6 +80,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
                 "rows": {name: assessment.rows for name, assessment in found.items()},
                 "quarantined": quarantined,
                 "report_uri": report_uri,
+                "data_docs_uri": data_docs_uri,
             },
         )
     )
@@ -89,7 +95,23 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         rows=rows,
         quarantined=quarantined,
         report_uri=report_uri,
+        data_docs_uri=data_docs_uri,
     )
+
+
+def write_data_docs(
+    window: Window, found: Mapping[str, Assessment], verdict: Verdict, reasons: Sequence[str], context: Context
+) -> str:
+    """Write a page for each table and one that leads to them, and give the URI of that one."""
+    from pipelines.validation.data_docs import index, pages
+
+    title = f"{context.usecase.name}, {window.start} to {window.end}"
+    folder = context.data.uri("reports", "validation", f"{window.start}_{window.end}")
+    for name, text in pages(found, title, window.end_at).items():
+        context.data.store.write_bytes(f"{folder}/{name}.html", text.encode())
+    uri = f"{folder}/index.html"
+    context.data.store.write_bytes(uri, index(f"{title}: {verdict}", found, reasons).encode())
+    return uri
 
 
 def write_parts(table: RawTable, assessment: Assessment, context: Context) -> int:
