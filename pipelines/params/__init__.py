@@ -50,6 +50,7 @@ class Schedules(Section):
 
 class Validation(Section):
     max_quarantine_share: Share
+    quarantine_floor_rows: Annotated[int, Field(ge=0)] = 5
 
 
 class Features(Section):

@@ -112,7 +112,11 @@ class Store:
             MissingData: if there is no such file.
             CorruptData: if it is no whole Parquet file.
         """
-        content = self.read_bytes(uri)
+        return self.parse_table(uri, self.read_bytes(uri), columns)
+
+    @staticmethod
+    def parse_table(uri: str, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+        """What `read_table` gives, from the bytes of the file."""
         try:
             return pq.read_table(io.BytesIO(content), columns=columns)
         except (pa.ArrowInvalid, OSError) as error:

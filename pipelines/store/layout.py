@@ -35,7 +35,12 @@ class Layout:
         return [date.fromisoformat(found[1]) for name in names if (found := DAY.fullmatch(name))]
 
     def read(self, zone: str, table: str, start: date, end: date) -> pa.Table:
-        """The rows of the days from `start` up to `end`.
+        """The rows of the days from `start` up to `end`; errors as `require_days`."""
+        days = self.require_days(zone, table, start, end)
+        return self.store.read_tables(self.partition(zone, table, day) for day in days)
+
+    def require_days(self, zone: str, table: str, start: date, end: date) -> list[date]:
+        """The days from `start` up to `end`.
 
         Raises:
             MissingData: if a day between them has no partition, naming the first.
@@ -50,7 +55,7 @@ class Layout:
             raise MissingData(
                 f"{zone}/{table} lacks {missing} of the days {start} to {end} (first: {first}); ingest, then validate"
             )
-        return self.store.read_tables(self.partition(zone, table, day) for day in wanted)
+        return wanted
 
     def read_reference(self, zone: str, table: str) -> pa.Table:
         return self.store.read_table(self.partition(zone, table, None))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
+from pipelines.validation.partitions import Partition
+from pipelines.validation.quarantine import Quarantine
+from pipelines.validation.suite import Result, Severity
 
-from pipelines.validation.masks import bad_rows
-from pipelines.validation.suite import Check, Result, Severity, evaluate
+if TYPE_CHECKING:
+    from pipelines.params import Validation
+
+NAMED = 3  # days or reasons that a message names
+LONG = 200  # characters of a value in a message or report
 
 
 @dataclass(frozen=True)
@@ -21,30 +24,34 @@ class Assessment:
     """The judgement on one table.
 
     Attributes:
-        rows: rows looked at.
-        codes: one a row: reason codes joined by commas, or empty where the row is clean.
+        partitions: what was looked at.
+        quarantine: the rows to set apart.
         rejections: why the chain must stop; empty where it may go on.
         warnings: failures that stop nothing.
     """
 
     table: str
-    rows: int
+    partitions: tuple[Partition, ...]
     results: tuple[Result, ...]
-    codes: tuple[str, ...]
+    quarantine: Quarantine
     rejections: tuple[str, ...]
     warnings: tuple[str, ...]
 
     @property
+    def rows(self) -> int:
+        return sum(partition.rows for partition in self.partitions)
+
+    @property
     def quarantined(self) -> dict[str, int]:
         """Rows by reason; a row with two reasons counts under both."""
-        counts = Counter(code for codes in self.codes if codes for code in codes.split(","))
-        return dict(sorted(counts.items()))
+        return dict(self.quarantine.counts())
 
     def as_json(self) -> dict[str, Any]:
         return {
             "rows": self.rows,
-            "quarantined_rows": sum(map(bool, self.codes)),
+            "quarantined_rows": self.quarantine.total,
             "quarantined": self.quarantined,
+            "days": {(day.isoformat() if day else "all"): self.quarantine.reasons(day) for day in self.quarantine.days},
             "rejections": list(self.rejections),
             "warnings": list(self.warnings),
             "expectations": [
@@ -64,53 +71,79 @@ class Assessment:
 
 def assess(
     table: str,
-    frame: pd.DataFrame,
-    checks: Sequence[Check],
-    max_quarantine_share: float,
-    empty_days: Sequence[date] = (),
+    partitions: Sequence[Partition],
+    results: Sequence[Result],
+    quarantine: Quarantine,
+    params: Validation,
+    declared: int,
     required: bool = True,
+    disagreements: Sequence[str] = (),
 ) -> Assessment:
     """Judge one table.
 
     Args:
-        empty_days: days of the window on which it has no row: a source that was cut short, if the table is required.
-        frame: every row of the window.
-        checks: its declared expectations; a table without any is rejected.
-        max_quarantine_share: a larger share of bad rows is taken for a broken source, and rejected.
+        results: one for each expectation that had rows to judge.
+        quarantine: the rows that they find bad.
+        declared: how many expectations it has; a table without any is rejected.
+        required: whether a partition without rows is a source that was cut short, and rejected, or only told.
+        disagreements: masks that do not find what Great Expectations counts.
     """
-    clean = ("",) * len(frame)
-    if not checks:
-        return Assessment(table, len(frame), (), clean, (f"{table} has no expectations; declare them",), ())
-    gap = f"{table} has no rows on {len(empty_days)} days, the first {min(empty_days)}" if empty_days else ""
-    if frame.empty:
-        gap = gap or f"{table} has no rows"
-    gaps = (f"{gap}; look at its source and ingest them again",) if gap else ()
-    if frame.empty:
-        return Assessment(table, 0, (), (), gaps if required else (), () if required else gaps)
-    results = evaluate(frame, checks)
-    rejections = [*(gaps if required else ()), *(f"{table}: {failure(r)}" for r in results if stops(r))]
-    warned = [*(() if required else gaps)]
+    rejections, warned = list(disagreements), list[str]()
+    if not declared:
+        rejections.append(f"{table} has no expectations; declare them")
+    gap = gaps(table, partitions)
+    (rejections if required else warned).extend(gap)
+    rejections += [f"{table}: {failure(r)}" for r in results if stops(r)]
+    rejections += breaker(table, partitions, quarantine, params, required)
     warned += [f"{table}: {failure(r)}" for r in results if not r.success and not stops(r) and is_warning(r)]
-    codes = clean
-    for result in results:
-        if result.check.severity is not Severity.QUARANTINE or result.success or result.error is not None:
-            continue
-        bad = bad_rows(frame, result.check.type, result.check.kwargs)
-        expected = result.observed.get("unexpected_count")
-        if int(bad.sum()) != expected:
-            rejections.append(
-                f"{table}: {result.check.title}: the quarantine mask finds {int(bad.sum())} bad rows and "
-                f"Great Expectations {expected}; they must agree, so correct the mask"
-            )
-            continue
-        codes = add_code(codes, bad, result.check.reason)
-    share = sum(map(bool, codes)) / len(frame)
-    if share > max_quarantine_share:
-        rejections.append(
-            f"{table}: {share:.2%} of {len(frame)} rows would be quarantined, more than "
-            f"max_quarantine_share {max_quarantine_share:.2%}; look at its source"
-        )
-    return Assessment(table, len(frame), tuple(results), codes, tuple(rejections), tuple(warned))
+    return Assessment(table, tuple(partitions), tuple(results), quarantine, tuple(rejections), tuple(warned))
+
+
+def gaps(table: str, partitions: Sequence[Partition]) -> list[str]:
+    """What to say of partitions without rows."""
+    empty = [partition.day for partition in partitions if not partition.rows]
+    if not empty:
+        return []
+    days = [day for day in empty if day is not None]
+    where = f" on {len(days)} days, the first {min(days)}" if days else ""
+    return [f"{table} has no rows{where}; look at its source and ingest them again"]
+
+
+def breaker(
+    table: str, partitions: Sequence[Partition], quarantine: Quarantine, params: Validation, required: bool
+) -> list[str]:
+    """What to say of partitions of which too much is bad to be chance.
+
+    One trips when it loses more than `quarantine_floor_rows` rows and more than `max_quarantine_share` of them, or all
+    of its rows where the table is required.
+    """
+    tripped = []
+    for partition in partitions:
+        bad = len(quarantine.rows(partition.day))
+        share = bad / partition.rows if partition.rows else 0.0
+        over = bad > params.quarantine_floor_rows and share > params.max_quarantine_share
+        if over or (required and bad and bad == partition.rows):
+            tripped.append((share, partition.day, bad, partition.rows))
+    tripped.sort(key=lambda one: (-one[0], str(one[1])))
+    said = [
+        f"{table}{_on(day)}: {share:.2%} of {rows} rows would be quarantined ({_reasons(quarantine, day)})"
+        for share, day, _, rows in tripped[:NAMED]
+    ]
+    if not said:
+        return []
+    more = f"; and {len(tripped) - NAMED} more days" if len(tripped) > NAMED else ""
+    return [
+        f"{'; '.join(said)}{more}; more than max_quarantine_share {params.max_quarantine_share:.2%} "
+        f"(up to {params.quarantine_floor_rows} rows a partition may be lost); look at the source"
+    ]
+
+
+def _on(day: date | None) -> str:
+    return f" on {day}" if day else ""
+
+
+def _reasons(quarantine: Quarantine, day: date | None) -> str:
+    return ", ".join(f"{reason} {n}" for reason, n in list(quarantine.reasons(day).items())[:NAMED])
 
 
 def stops(result: Result) -> bool:
@@ -124,26 +157,34 @@ def is_warning(result: Result) -> bool:
 
 def failure(result: Result) -> str:
     """One failed expectation: what was asked and what was seen."""
+    title = shortened(result.check.title)
     if result.error is not None:
-        return f"{result.check.title} could not be evaluated: {' '.join(result.error.split())}"
-    seen = {n: v for n, v in result.observed.items() if n in ("observed_value", "unexpected_count", "element_count")}
-    return f"{result.check.title} failed ({result.check.reason}); observed {seen or 'nothing'}"
+        return f"{title} could not be evaluated: {shortened(' '.join(result.error.split()))}"
+    seen = {
+        n: shortened(v)
+        for n, v in result.observed.items()
+        if n in ("observed_value", "unexpected_count", "element_count")
+    }
+    return f"{title} failed ({result.check.reason}); observed {seen or 'nothing'}"
 
 
-def add_code(codes: Sequence[str], bad: np.ndarray[Any, np.dtype[np.bool_]], reason: str) -> tuple[str, ...]:
-    """The codes with `reason` added where `bad`, once a row."""
-    return tuple(
-        code if not is_bad or reason in code.split(",") else f"{code},{reason}" if code else reason
-        for code, is_bad in zip(codes, bad, strict=True)
-    )
+def shortened(value: Any) -> Any:
+    """A value with long text cut, so that one bad cell cannot swell a message or a page."""
+    if isinstance(value, str):
+        return value if len(value) <= LONG else f"{value[:LONG]}... ({len(value)} characters)"
+    if isinstance(value, Mapping):
+        return {name: shortened(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [shortened(item) for item in value]
+    return value
 
 
 def finite(value: Any) -> Any:
-    """A value that JSON can hold: NaN and infinities become None, unknown types text."""
+    """A value that JSON can hold: NaN and infinities become None, unknown types text, long text is cut."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(name): finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [finite(item) for item in (sorted(value, key=str) if isinstance(value, set | frozenset) else value)]
-    return value if value is None or isinstance(value, str | int) else str(value)
+    return shortened(value) if value is None or isinstance(value, str | int) else str(value)

@@ -8,7 +8,7 @@ missing is bad. The count of each mask is held against the count that Great Expe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,37 +16,55 @@ import pandas as pd
 
 from pipelines.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from great_expectations.expectations.expectation import Expectation
+
 Kwargs = Mapping[str, Any]
 Mask = npt.NDArray[np.bool_]
 
 
-def bad_rows(frame: pd.DataFrame, expectation: str, kwargs: Kwargs) -> Mask:
+def bad_rows(frame: pd.DataFrame, expectation: Expectation) -> Mask:
     """The rows of `frame` that do not meet an expectation.
 
     Args:
         frame: the batch, one row a record.
-        expectation: its type, such as `expect_column_values_to_be_between`.
-        kwargs: its arguments, as in its configuration; defaults may be left out.
 
     Raises:
-        InvalidInput: if the type, or an argument such as `row_condition`, has no translation.
+        InvalidInput: if its type, or an argument such as `row_condition`, has no translation.
     """
-    require_translation(expectation, kwargs)
-    return MASKS[expectation](frame, kwargs)
+    require_translation(expectation)
+    if isinstance(expectation, OwnMask):
+        return expectation.bad_rows(frame)
+    return MASKS[expectation.configuration.type](frame, expectation.configuration.kwargs)
 
 
-def require_translation(expectation: str, kwargs: Kwargs) -> None:
+def require_translation(expectation: Expectation) -> None:
     """Raises InvalidInput where the bad rows of an expectation cannot be told one by one."""
-    if expectation not in MASKS:
+    kind, kwargs = expectation.configuration.type, expectation.configuration.kwargs
+    if kind not in MASKS and not isinstance(expectation, OwnMask | OwnRows):
         raise InvalidInput(
-            f"{expectation} cannot quarantine rows; use one of {', '.join(sorted(MASKS))}, "
-            "or give it the severity critical or warning"
+            f"{kind} cannot quarantine rows; use one of {', '.join(sorted(MASKS))} or a row expectation of "
+            "pipelines.validation, or give it the severity critical or warning"
         )
     if kwargs.get("row_condition"):
         raise InvalidInput(
-            f"{expectation} has a row_condition, which quarantine does not support; "
+            f"{kind} has a row_condition, which quarantine does not support; "
             "drop it, or give the expectation the severity critical or warning"
         )
+
+
+@runtime_checkable
+class OwnMask(Protocol):
+    """An expectation of ours that finds its bad rows in a frame."""
+
+    def bad_rows(self, frame: pd.DataFrame) -> Mask: ...
+
+
+@runtime_checkable
+class OwnRows(Protocol):
+    """An expectation of ours that finds its bad rows in SQL."""
+
+    def bad(self) -> str: ...
 
 
 def null(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
@@ -63,7 +81,7 @@ def outside_range(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
         inside &= (values > low) if kwargs.get("strict_min") else (values >= low)
     if high is not None:
         inside &= (values < high) if kwargs.get("strict_max") else (values <= high)
-    return _spread(present, ~inside)
+    return spread(present, ~inside)
 
 
 def outside_set(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
@@ -71,32 +89,45 @@ def outside_set(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
     if kwargs.get("value_set") is None:
         return np.zeros(len(frame), dtype=bool)
     present = values.notna()
-    return _spread(present, ~values[present].isin(kwargs["value_set"]))
+    return spread(present, ~values[present].isin(kwargs["value_set"]))
 
 
 def unlike_regex(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
     values = _column(frame, kwargs)
     present = values.notna()
-    return _spread(present, ~values[present].astype(str).str.contains(kwargs["regex"]).astype(bool))
+    return spread(present, ~values[present].astype(str).str.contains(kwargs["regex"]).astype(bool))
+
+
+def outside_length(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
+    values = _column(frame, kwargs)
+    present = values.notna()
+    lengths = values[present].astype(str).str.len()
+    inside = pd.Series(True, index=lengths.index)
+    low, high = kwargs.get("min_value"), kwargs.get("max_value")
+    if low is not None:
+        inside &= (lengths > low) if kwargs.get("strict_min") else (lengths >= low)
+    if high is not None:
+        inside &= (lengths < high) if kwargs.get("strict_max") else (lengths <= high)
+    return spread(present, ~inside)
 
 
 def duplicate(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
     values = _column(frame, kwargs)
     present = values.notna()
-    return _spread(present, values[present].duplicated(keep=False))
+    return spread(present, values[present].duplicated(keep=False))
 
 
 def compound_duplicate(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
     columns = frame[list(kwargs["column_list"])]
-    counted = _counted(columns, kwargs.get("ignore_row_if") or "all_values_are_missing")
-    return _spread(counted, columns[counted].duplicated(keep=False))
+    counted = counted_rows(columns, kwargs.get("ignore_row_if") or "all_values_are_missing")
+    return spread(counted, columns[counted].duplicated(keep=False))
 
 
 def not_greater(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
     pair = frame[[kwargs["column_A"], kwargs["column_B"]]]
-    counted = _counted(pair, kwargs.get("ignore_row_if") or "both_values_are_missing")
+    counted = counted_rows(pair, kwargs.get("ignore_row_if") or "both_values_are_missing")
     a, b = (pair.loc[counted, kwargs[side]] for side in ("column_A", "column_B"))
-    return _spread(counted, ~((a >= b) if kwargs.get("or_equal") else (a > b)))
+    return spread(counted, ~((a >= b) if kwargs.get("or_equal") else (a > b)))
 
 
 MASKS: Mapping[str, Callable[[pd.DataFrame, Kwargs], Mask]] = {
@@ -104,6 +135,7 @@ MASKS: Mapping[str, Callable[[pd.DataFrame, Kwargs], Mask]] = {
     "expect_column_values_to_be_between": outside_range,
     "expect_column_values_to_be_in_set": outside_set,
     "expect_column_values_to_match_regex": unlike_regex,
+    "expect_column_value_lengths_to_be_between": outside_length,
     "expect_column_values_to_be_unique": duplicate,
     "expect_compound_columns_to_be_unique": compound_duplicate,
     "expect_column_pair_values_a_to_be_greater_than_b": not_greater,
@@ -120,7 +152,7 @@ def _bound(values: pd.Series, bound: Any) -> Any:
     return pd.Timestamp(bound) if isinstance(bound, str) and pd.api.types.is_datetime64_any_dtype(values) else bound
 
 
-def _counted(columns: pd.DataFrame, ignore_row_if: str) -> pd.Series:
+def counted_rows(columns: pd.DataFrame, ignore_row_if: str) -> pd.Series:
     """Which rows an expectation over several columns looks at."""
     missing = columns.isna()
     if ignore_row_if in ("all_values_are_missing", "both_values_are_missing"):
@@ -130,7 +162,7 @@ def _counted(columns: pd.DataFrame, ignore_row_if: str) -> pd.Series:
     return pd.Series(True, index=columns.index)
 
 
-def _spread(counted: pd.Series, bad: pd.Series) -> Mask:
+def spread(counted: pd.Series, bad: pd.Series) -> Mask:
     """A mask over all rows from one over the counted rows; rows not counted are not bad."""
     mask = np.zeros(len(counted), dtype=bool)
     mask[counted.to_numpy(dtype=bool)] = bad.to_numpy(dtype=bool)

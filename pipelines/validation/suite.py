@@ -7,6 +7,9 @@ Severity is ours and stands in an expectation's `meta`, beside a short reason co
 - warning: a failure is reported.
 
 An expectation with `mostly` fails, and so quarantines, only when fewer rows than that share meet it.
+
+A daily table is judged a chunk of whole days at a time. What must hold across days (`Query`, in
+`pipelines.validation.queries`) is judged in SQL over all partitions at once.
 """
 
 from __future__ import annotations
@@ -22,12 +25,19 @@ import pandas as pd
 import pyarrow as pa
 
 from pipelines.errors import InvalidInput
+from pipelines.usecase import DAY
 from pipelines.validation.masks import require_translation
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
 
 POSITION = "position"  # Great Expectations returns results in an order of its own
+BY_DAY = {  # what a chunk of several days cannot tell, and what can
+    "expect_table_row_count_to_be_between": "ExpectDayRowCountsToBeBetween",
+    "expect_table_row_count_to_equal": "ExpectDayRowCountsToBeBetween",
+    "expect_column_values_to_be_unique": "ExpectKeysToBeUnique",
+    "expect_compound_columns_to_be_unique": "ExpectKeysToBeUnique",
+}
 
 
 class Severity(StrEnum):
@@ -52,6 +62,13 @@ class Check:
     reason: str
 
     @property
+    def in_sql(self) -> bool:
+        """Whether it is judged in SQL over all partitions, not a chunk at a time."""
+        from pipelines.validation.queries import Query
+
+        return isinstance(self.expectation, Query)
+
+    @property
     def title(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.kwargs.items())
         return f"{self.type}({arguments})"
@@ -65,12 +82,14 @@ class Result:
         success: whether the expectation was met; never true where it could not be evaluated.
         error: why it could not be evaluated, else None.
         observed: its figures: element_count, unexpected_count, observed_value and the like.
+        sample: some of the values that do not meet it.
     """
 
     check: Check
     success: bool
     error: str | None
     observed: Mapping[str, Any]
+    sample: Sequence[Any] = ()
 
 
 def quiet() -> None:
@@ -78,17 +97,23 @@ def quiet() -> None:
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
 
 
-def declared(table: str, expectations: Iterable[Expectation]) -> list[Check]:
+def declared(table: str, expectations: Iterable[Expectation], daily: bool = False) -> list[Check]:
     """The checks of a table.
 
     Raises:
-        InvalidInput: if a severity is unknown, or a quarantine expectation does not judge row by row.
+        InvalidInput: if a severity is unknown, a quarantine expectation does not judge row by row, or an expectation
+            about the rows of a daily table would depend on how its days are cut into chunks.
     """
-    return [_check(table, expectation) for expectation in expectations]
+    return [_check(table, expectation, daily) for expectation in expectations]
 
 
-def _check(table: str, expectation: Expectation) -> Check:
+def _check(table: str, expectation: Expectation, daily: bool) -> Check:
     configuration = expectation.configuration
+    if daily and configuration.type in BY_DAY and DAY not in configuration.kwargs.get("column_list", ()):
+        raise InvalidInput(
+            f"{table}: {configuration.type} sees a part of a daily table; use {BY_DAY[configuration.type]} of "
+            "pipelines.validation.queries"
+        )
     meta = expectation.meta or {}
     severity = meta.get("severity", Severity.CRITICAL)
     if severity not in set(Severity):
@@ -97,13 +122,18 @@ def _check(table: str, expectation: Expectation) -> Check:
         )
     if severity == Severity.QUARANTINE:
         try:
-            require_translation(configuration.type, configuration.kwargs)
+            require_translation(expectation)
         except InvalidInput as error:
             raise InvalidInput(f"{table}: {error}") from None
     reason = str(meta.get("reason") or configuration.type.removeprefix("expect_"))
     if "," in reason:
         raise InvalidInput(f"{table}: reason {reason!r} of {configuration.type} has a comma; use a short code without")
     return Check(expectation, configuration.type, dict(configuration.kwargs), Severity(severity), reason)
+
+
+def mostly_good(counted: int, bad: int, mostly: float | None) -> bool:
+    """Whether enough of the counted rows are good, computed as Great Expectations does; of no rows they are."""
+    return not counted or (counted - bad) / counted >= (1.0 if mostly is None else mostly)
 
 
 def batch_frame(table: pa.Table) -> pd.DataFrame:
@@ -147,5 +177,6 @@ def _result(check: Check, found: Mapping[str, Any] | None) -> Result:
     # Where a metric raised, the information is keyed by metric.
     raised = [i for i in (info, *info.values()) if isinstance(i, dict) and i.get("raised_exception")]
     observed = {name: value for name, value in found["result"].items() if not name.startswith("partial_")}
+    sample = found["result"].get("partial_unexpected_list") or ()
     error = str(raised[0].get("exception_message") or "it raised an exception") if raised else None
-    return Result(check, found["success"] is True and error is None, error, observed)
+    return Result(check, found["success"] is True and error is None, error, observed, tuple(sample))

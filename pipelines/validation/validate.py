@@ -9,17 +9,17 @@ from pydantic import Field
 
 from pipelines.errors import CheckFailed, CorruptData
 from pipelines.steps import StepModel
-from pipelines.usecase import DAY
 from pipelines.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import pyarrow as pa
+    from collections.abc import Mapping, Sequence
 
     from pipelines.context import Context
     from pipelines.usecase import RawTable
+    from pipelines.validation.assessment import Assessment
     from pipelines.windows import Window
+
+REASON = "reason"  # column of quarantined rows: reason codes joined by commas
 
 
 class Inputs(StepModel):
@@ -34,6 +34,7 @@ class Outputs(StepModel):
     rows: dict[str, int]
     quarantined: dict[str, dict[str, int]]
     report_uri: str
+    data_docs_uri: str = Field(description="page that leads to the Data Docs of each table")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
@@ -45,25 +46,16 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         CheckFailed: if the verdict is REJECT; report and decision are written, `validated/` is not.
     """
     from pipelines.records import Decision
-    from pipelines.validation.assessment import assess
-    from pipelines.validation.suite import batch_frame, declared, quiet
+    from pipelines.validation.judging import judge
+    from pipelines.validation.partitions import days_of
+    from pipelines.validation.suite import declared, quiet
 
     quiet()
     window = context.window(inputs.start, inputs.end)
-    checks = {table.name: declared(table.name, context.usecase.expectations(table)) for table in context.usecase.tables}
-    tables = {table.name: read_raw(table, window, context) for table in context.usecase.tables}
-    max_share = context.params.validation.max_quarantine_share
-    found = {
-        table.name: assess(
-            table.name,
-            batch_frame(tables[table.name]),
-            checks[table.name],
-            max_share,
-            empty_days(table, tables[table.name], window),
-            table.required,
-        )
-        for table in context.usecase.tables
-    }
+    tables = context.usecase.tables
+    checks = {one.name: declared(one.name, context.usecase.expectations(one), one.daily) for one in tables}
+    days_by_table = {one.name: days_of(one, window, context.data) for one in tables}
+    found = {one.name: judge(one, days_by_table[one.name], checks[one.name], context) for one in tables}
 
     rejections = [reason for assessment in found.values() for reason in assessment.rejections]
     warned = [reason for assessment in found.values() for reason in assessment.warnings]
@@ -71,6 +63,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     reasons = rejections + warned or [summary({name: len(checks[name]) for name in found})]
     days = [inputs.start.isoformat(), inputs.end.isoformat()]
     report_uri = context.data.uri("reports", "validation", f"{days[0]}_{days[1]}.json")
+    data_docs_uri = write_data_docs(window, found, verdict, reasons, context)
     quarantined = {name: assessment.quarantined for name, assessment in found.items()}
     report: dict[str, Any] = {"window": days, "verdict": verdict, "reasons": reasons}
     report["tables"] = {name: assessment.as_json() for name, assessment in found.items()}
@@ -87,16 +80,14 @@ def run(inputs: Inputs, context: Context) -> Outputs:
                 "rows": {name: assessment.rows for name, assessment in found.items()},
                 "quarantined": quarantined,
                 "report_uri": report_uri,
+                "data_docs_uri": data_docs_uri,
             },
         )
     )
     if verdict is Verdict.REJECT:
         raise CheckFailed(f"{'; '.join(rejections) or reasons[0]} (report: {report_uri})")
 
-    rows = {
-        table.name: write_parts(table, tables[table.name], found[table.name].codes, window, context)
-        for table in context.usecase.tables
-    }
+    rows = {one.name: write_parts(one, found[one.name], context) for one in tables}
     return Outputs(
         verdict=verdict,
         reasons=reasons,
@@ -104,58 +95,53 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         rows=rows,
         quarantined=quarantined,
         report_uri=report_uri,
+        data_docs_uri=data_docs_uri,
     )
 
 
-def read_raw(table: RawTable, window: Window, context: Context) -> pa.Table:
-    """A raw table's rows, every one of them on a day of the window."""
+def write_data_docs(
+    window: Window, found: Mapping[str, Assessment], verdict: Verdict, reasons: Sequence[str], context: Context
+) -> str:
+    """Write a page for each table and one that leads to them, and give the URI of that one."""
+    from pipelines.validation.data_docs import index, pages
+
+    title = f"{context.usecase.name}, {window.start} to {window.end}"
+    folder = context.data.uri("reports", "validation", f"{window.start}_{window.end}")
+    for name, text in pages(found, title, window.end_at).items():
+        context.data.store.write_bytes(f"{folder}/{name}.html", text.encode())
+    uri = f"{folder}/index.html"
+    context.data.store.write_bytes(uri, index(f"{title}: {verdict}", found, reasons).encode())
+    return uri
+
+
+def write_parts(table: RawTable, assessment: Assessment, context: Context) -> int:
+    """Write clean and bad rows, a partition at a time, and give the number of clean ones.
+
+    Raises:
+        CorruptData: if a partition is no longer the one that was judged; run again, nothing is lost by it.
+    """
+    import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    if not table.daily:
-        return context.data.read_reference("raw", table.name)
-    rows = context.data.read("raw", table.name, window.start, window.end)
-    if DAY not in rows.column_names:
-        raise CorruptData(f"raw/{table.name} has no column {DAY}; a daily table needs it, so ingest the window again")
-    known = pa.array(window.days, pa.date32())
-    elsewhere = rows.num_rows - (pc.sum(pc.is_in(rows[DAY], value_set=known)).as_py() or 0)
-    if elsewhere:
-        raise CorruptData(
-            f"raw/{table.name}: {elsewhere} rows have a {DAY} outside {window.start} to {window.end}; ingest them again"
-        )
-    return rows
+    from pipelines.validation.partitions import read_partition
 
-
-def empty_days(table: RawTable, rows: pa.Table, window: Window) -> list[date]:
-    """Days of the window on which a daily table has no row."""
-    return sorted(set(window.days) - set(rows[DAY].unique().to_pylist())) if table.daily else []
-
-
-def write_parts(table: RawTable, rows: pa.Table, codes: Sequence[str], window: Window, context: Context) -> int:
-    """Write clean and bad rows, a partition a day, and give the number of clean ones."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    reason = pa.array(codes, pa.string())
-    is_clean = pc.equal(reason, "")
-    clean = rows.filter(is_clean)
-    bad = rows.append_column("reason", reason).filter(pc.invert(is_clean))
-    days: list[date | None] = list(window.days) if table.daily else [None]
-    for day in days:
-        quarantine = context.data.partition("quarantine", table.name, day)
-        if (bad_part := part(bad, day)).num_rows:
-            context.data.store.write_table(quarantine, bad_part)
+    store, clean_rows = context.data.store, 0
+    for judged in assessment.partitions:
+        partition, rows = read_partition(table, judged.day, context.data)
+        if partition != judged:
+            raise CorruptData(f"raw/{table.name} of {judged.day or 'all'} changed while it was validated; run again")
+        codes = assessment.quarantine.codes(judged.day)
+        clean = np.ones(rows.num_rows, dtype=bool)
+        clean[list(codes)] = False
+        quarantine = context.data.partition("quarantine", table.name, judged.day)
+        if codes:
+            reasons = pa.array(list(codes.values()), pa.string())
+            store.write_table(quarantine, rows.take(list(codes)).append_column(REASON, reasons))
         else:
-            context.data.store.delete(quarantine)
-        context.data.store.write_table(context.data.partition("validated", table.name, day), part(clean, day))
-    return int(clean.num_rows)
-
-
-def part(rows: pa.Table, day: date | None) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return rows if day is None else rows.filter(pc.equal(rows[DAY], pa.scalar(day, pa.date32())))
+            store.delete(quarantine)
+        store.write_table(context.data.partition("validated", table.name, judged.day), rows.filter(pa.array(clean)))
+        clean_rows += int(clean.sum())
+    return clean_rows
 
 
 def summary(expectations: dict[str, int]) -> str:

@@ -18,7 +18,11 @@ from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
 from pipelines.params import load_params
 from pipelines.settings import Settings
 from pipelines.usecase import DAY, RawTable
+from pipelines.validation import partitions
+from pipelines.validation.expectations import ExpectPresenceToImply
+from pipelines.validation.queries import ExpectKeysToBeUnique, ExpectValuesToBeKnown, Query
 from pipelines.validation.validate import Inputs, run
+from tests.conftest import tree_hashes
 
 START, MIDDLE, END = date(2020, 1, 1), date(2020, 1, 2), date(2020, 1, 3)
 WINDOW = Inputs(start=START, end=END)
@@ -56,12 +60,16 @@ def expectations(table: RawTable) -> list[Any]:
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Context]:
     def context(
-        declared: Callable[[RawTable], list[Any]] = expectations, max_share: float = 0.5, required: bool = True
+        declared: Callable[[RawTable], list[Any]] = expectations,
+        max_share: float = 0.5,
+        required: bool = True,
+        floor: int = 1,
     ) -> Context:
         params = load_params(Path(__file__).parents[2] / "params.yaml")
         usecase: Any = SimpleNamespace(name="meters", timezone="UTC", start=START, end=END, expectations=declared)
         usecase.tables = (replace(METERS, required=required), SITES)
-        validation = params.validation.model_copy(update={"max_quarantine_share": max_share})
+        bars = {"max_quarantine_share": max_share, "quarantine_floor_rows": floor}
+        validation = params.validation.model_copy(update=bars)
         made = Context(Settings(home=tmp_path), params.model_copy(update={"validation": validation}), usecase)
         made.data.store.write_table(made.data.partition("raw", "sites", None), pa.table({"site": ["a", "b"]}))
         put(made, readings(START, [1.0, 2.0, 3.0]), START)
@@ -86,12 +94,12 @@ def report(context: Context) -> Any:
 
 def test_bad_rows_are_set_apart_with_every_reason_and_clean_rows_go_on(make: Callable[..., Context]) -> None:
     context = make()
-    put(context, readings(MIDDLE, [-1.0, None, 5.0, -6.0, 7.0], ["a", "b", "c", "d", "d"]), MIDDLE)
+    put(context, readings(MIDDLE, [-1.0, None, 5.0, -6.0, 7.0, 0.0, 1.0, 2.0], [*"abcddefg"]), MIDDLE)
     outputs = run(WINDOW, context)
     assert outputs.verdict == "PASS"
-    assert outputs.rows == {"readings": 4, "sites": 2}
+    assert outputs.rows == {"readings": 7, "sites": 2}
     assert outputs.quarantined == {"readings": {"negative": 2, "no_load": 1, "twice": 2}, "sites": {}}
-    assert read(context, "validated", MIDDLE)["meter"] == ["c"]
+    assert read(context, "validated", MIDDLE)["meter"] == [*"cefg"]
     bad = read(context, "quarantine", MIDDLE)
     assert dict(zip(zip(bad["meter"], bad["load"], strict=True), bad["reason"], strict=True)) == {
         ("a", -1.0): "negative",
@@ -160,7 +168,10 @@ def lost_column(context: Context) -> None:
     [
         (critical_failure, "readings: expect_column_values_to_not_be_null.*'unexpected_count': 1"),
         (empty_table, "readings has no rows"),
-        (too_many_bad, "62.50% of 8 rows"),
+        (
+            too_many_bad,
+            r"on 2020-01-02: 100.00% of 5 rows would be quarantined \(negative 5\).*look at the source",
+        ),
         (lost_column, "could not be evaluated"),
     ],
 )
@@ -202,7 +213,7 @@ def test_the_report_holds_every_result(make: Callable[..., Context]) -> None:
 def test_rows_of_another_day_are_refused(make: Callable[..., Context]) -> None:
     context = make()
     put(context, readings(date(2019, 12, 31), [1.0]), MIDDLE)
-    with pytest.raises(CorruptData, match=f"1 rows have a {DAY} outside"):
+    with pytest.raises(CorruptData, match=f"raw/readings/2020-01-02: 1 rows have another {DAY}"):
         run(WINDOW, context)
 
 
@@ -211,3 +222,142 @@ def test_a_day_that_was_not_ingested_is_named(make: Callable[..., Context]) -> N
     context.data.store.delete(context.data.partition("raw", "readings", MIDDLE))
     with pytest.raises(MissingData, match="2020-01-02"):
         run(WINDOW, context)
+
+
+def twice_across(table: RawTable) -> list[Any]:
+    if table.name == "sites":
+        return expectations(table)
+    unique = ExpectKeysToBeUnique(column_list=["meter"], within_days=1, meta={**APART, "reason": "again"})
+    return [*expectations(table)[:3], unique]
+
+
+def parts(home: Path) -> dict[str, str]:
+    return {path: sha for path, sha in tree_hashes(home / "data" / "meters").items() if not path.startswith("reports")}
+
+
+APART = {"severity": "quarantine"}
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 1000])
+def test_chunks_of_any_size_give_the_same_bytes(
+    make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: int
+) -> None:
+    monkeypatch.setattr(partitions, "CHUNK_ROWS", rows)
+    context = make(declared=twice_across)
+    put(context, readings(START, [1.0, -2.0, 3.0, 4.0], [*"abcd"]), START)
+    put(context, readings(MIDDLE, [1.0, 2.0, 3.0, 4.0, None], [*"efgba"]), MIDDLE)
+    outputs = run(WINDOW, context)
+    assert outputs.quarantined["readings"] == {"again": 2, "negative": 1, "no_load": 1}
+    written = parts(tmp_path)
+    bad = read(context, "quarantine", MIDDLE)
+    assert dict(zip(bad["meter"], bad["reason"], strict=True)) == {"b": "again", "a": "no_load,again"}
+    assert len(written) == 8
+    seen = [r["observed"]["element_count"] for r in report(context)["tables"]["readings"]["expectations"]]
+    assert seen == [9, 9, 9, 9]
+    for day, after in ((START, MIDDLE), (MIDDLE, END)):  # and a day at a time
+        run(Inputs(start=day, end=after), context)
+    assert parts(tmp_path) == written
+
+
+@pytest.mark.parametrize(
+    ("share", "floor", "bad", "passes"),
+    [(0.2, 0, 2, True), (0.2, 0, 3, False), (0.0, 3, 3, True), (0.0, 3, 4, False), (1.0, 99, 10, False)],
+    ids=["share met", "share passed", "floor met", "floor passed", "nothing left"],
+)
+def test_the_breaker_looks_at_each_day(
+    make: Callable[..., Context], share: float, floor: int, bad: int, passes: bool
+) -> None:
+    context = make(max_share=share, floor=floor)
+    put(context, readings(START, [1.0] * 90), START)  # a large clean day must not hide a bad one
+    put(context, readings(MIDDLE, [-1.0] * bad + [1.0] * (10 - bad)), MIDDLE)
+    if passes:
+        assert run(WINDOW, context).rows["readings"] == 100 - bad
+        return
+    with pytest.raises(CheckFailed, match=rf"readings on 2020-01-02: {bad * 10}.00% of 10 rows.*negative {bad}"):
+        run(WINDOW, context)
+    assert context.data.days("validated", "readings") == []
+
+
+def test_counts_are_added_before_mostly_is_judged(
+    make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One day of three is half bad: over both days it is little."""
+    monkeypatch.setattr(partitions, "CHUNK_ROWS", 1)
+    check = gxe.ExpectColumnValuesToBeBetween(
+        column="load", min_value=0, mostly=0.6, meta={**APART, "reason": "negative"}
+    )
+    context = make(declared=lambda table: [check] if table.name == "readings" else expectations(table))
+    put(context, readings(MIDDLE, [-1.0, -2.0, 3.0]), MIDDLE)
+    assert run(WINDOW, context).quarantined["readings"] == {}
+    (result,) = report(context)["tables"]["readings"]["expectations"]
+    assert (result["observed"]["element_count"], result["observed"]["unexpected_count"]) == (6, 2)
+
+
+class ExpectToRaise(Query):
+    """Raises while Great Expectations judges it."""
+
+    def sql(self) -> str:
+        return "select 1 as n"
+
+    def judge(self, answer: Any) -> Any:
+        raise ZeroDivisionError("a mistake")
+
+
+class ExpectTheImpossible(ExpectToRaise):
+    def sql(self) -> str:
+        return "select nothing from nowhere"
+
+
+@pytest.mark.parametrize("severity", ["critical", "warning"])
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        (ExpectToRaise, "a mistake"),
+        (ExpectTheImpossible, "nowhere"),
+        (lambda meta: ExpectValuesToBeKnown(column="meter", table="gone", known_in="site", meta=meta), "gone"),
+        (lambda meta: ExpectValuesToBeKnown(column="lost", table="sites", known_in="site", meta=meta), "lost"),
+        (lambda meta: ExpectPresenceToImply(column_list=["meter", "lost"], meta=meta), "lost"),
+    ],
+    ids=["raises", "no such view", "no such table", "no such column", "no such column in a chunk"],
+)
+def test_what_could_not_be_judged_is_a_failure(
+    make: Callable[..., Context], check: Any, message: str, severity: str
+) -> None:
+    context = make(
+        declared=lambda table: [
+            *expectations(table),
+            *([check(meta={"severity": severity})] if table.name == "readings" else []),
+        ]
+    )
+    with pytest.raises(CheckFailed, match=f"could not be evaluated.*{message}"):
+        run(WINDOW, context)
+    assert context.data.days("validated", "readings") == []
+
+
+def test_a_lost_reference_table_is_a_failure(make: Callable[..., Context]) -> None:
+    context = make()
+    context.data.store.delete(context.data.partition("raw", "sites", None))
+    with pytest.raises(MissingData, match="sites"):
+        run(WINDOW, context)
+
+
+def test_a_partition_that_changes_while_it_is_validated_is_not_let_through(
+    make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make()
+    records = type(context.records)
+    write = records.record
+
+    def restate(self: Any, decision: Any) -> str:
+        put(context, readings(MIDDLE, [-9.0, 1.0, 2.0]), MIDDLE)
+        return write(self, decision)
+
+    monkeypatch.setattr(records, "record", restate)
+    with pytest.raises(CorruptData, match="raw/readings of 2020-01-02 changed while it was validated; run again"):
+        run(WINDOW, context)
+
+
+def test_what_a_chunk_cannot_tell_is_refused(make: Callable[..., Context]) -> None:
+    for check in (gxe.ExpectTableRowCountToBeBetween(min_value=1), gxe.ExpectColumnValuesToBeUnique(column="meter")):
+        with pytest.raises(InvalidInput, match="sees a part of a daily table; use Expect"):
+            run(WINDOW, make(declared=lambda table, check=check: [check]))

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import InvalidInput
-from pipelines.validation.assessment import add_code, assess
 from pipelines.validation.masks import MASKS, bad_rows
 from pipelines.validation.suite import batch_frame, declared, evaluate
 
@@ -42,6 +41,9 @@ def every_kind() -> list[Any]:
         gxe.ExpectColumnValuesToBeInSet(column="s", value_set=["a", "b"], meta=QUARANTINE),
         gxe.ExpectColumnValuesToBeInSet(column="x", value_set=[0, 1, 2], meta=QUARANTINE),
         gxe.ExpectColumnValuesToMatchRegex(column="s", regex="^a", meta=QUARANTINE),
+        gxe.ExpectColumnValueLengthsToBeBetween(column="s", min_value=1, max_value=1, meta=QUARANTINE),
+        gxe.ExpectColumnValueLengthsToBeBetween(column="s", max_value=1, strict_max=True, meta=QUARANTINE),
+        gxe.ExpectColumnValueLengthsToBeBetween(column="s", min_value=1, strict_min=True, meta=QUARANTINE),
         gxe.ExpectColumnValuesToBeUnique(column="x", meta=QUARANTINE),
         gxe.ExpectColumnValuesToBeUnique(column="s", meta=QUARANTINE),
         gxe.ExpectCompoundColumnsToBeUnique(column_list=["x", "s"], meta=QUARANTINE),
@@ -67,44 +69,14 @@ def test_masks_find_as_many_bad_rows_as_great_expectations(values: list[tuple[An
     frame = frame_of(values)
     for result in evaluate(frame, declared("table", every_kind())):
         assert result.error is None, (result.check.title, result.error)
-        mask = bad_rows(frame, result.check.type, result.check.kwargs)
+        mask = bad_rows(frame, result.check.expectation)
         assert mask.sum() == result.observed["unexpected_count"], result.check.title
-
-
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rows)
-def test_a_frame_of_clean_rows_alone_passes(values: list[tuple[Any, ...]]) -> None:
-    frame = frame_of(values)
-    checks = declared("table", [e for e in every_kind() if "mostly" not in e.configuration.kwargs])
-    codes = assess("table", frame, checks, 1.0).codes
-    clean = frame[[not code for code in codes]].reset_index(drop=True)
-    assert all(not bad_rows(clean, check.type, check.kwargs).any() for check in checks)
 
 
 def test_one_missing_side_of_a_pair_is_bad_and_two_are_not() -> None:
     frame = pd.DataFrame({"a": [2.0, math.nan, 1.0, math.nan], "b": [1.0, 1.0, math.nan, math.nan]})
-    mask = bad_rows(frame, "expect_column_pair_values_a_to_be_greater_than_b", {"column_A": "a", "column_B": "b"})
+    mask = bad_rows(frame, gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="a", column_B="b"))
     assert mask.tolist() == [False, True, True, False]
-
-
-def test_mostly_tolerates_bad_rows_up_to_its_share() -> None:
-    frame = pd.DataFrame({"x": [1.0] * 9 + [-1.0]})
-    for mostly, quarantined in ((0.9, {}), (0.95, {"bad": 1})):
-        check = gxe.ExpectColumnValuesToBeBetween(column="x", min_value=0, mostly=mostly, meta=QUARANTINE)
-        assert assess("table", frame, declared("table", [check]), 0.5).quarantined == quarantined
-
-
-def test_every_bad_row_is_found_where_great_expectations_lists_a_part() -> None:
-    frame = pd.DataFrame({"x": [-1.0] * 1000 + [1.0] * 1000})
-    check = gxe.ExpectColumnValuesToBeBetween(column="x", min_value=0, meta=QUARANTINE)
-    assert assess("table", frame, declared("table", [check]), 0.5).quarantined == {"bad": 1000}
-
-
-def test_a_mask_that_disagrees_is_a_rejection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MASKS, "expect_column_values_to_not_be_null", lambda frame, _: frame["x"].notna().to_numpy())
-    checks = declared("table", [gxe.ExpectColumnValuesToNotBeNull(column="x", meta=QUARANTINE)])
-    found = assess("table", pd.DataFrame({"x": [1.0, 2.0, None]}), checks, 1.0)
-    assert "finds 2 bad rows and Great Expectations 1" in found.rejections[0]
 
 
 @pytest.mark.parametrize(
@@ -123,9 +95,11 @@ def test_an_unusable_declaration_is_refused(expectation: Any, message: str) -> N
         declared("table", [expectation])
 
 
-def test_codes_are_joined_once_a_row() -> None:
-    codes = add_code(("", "a", "b", "ab"), [True, True, True, False], "a")
-    assert codes == ("a", "a", "b,a", "ab")
+def test_a_row_condition_has_no_mask() -> None:
+    check = gxe.ExpectColumnValuesToNotBeNull(column="x", meta=QUARANTINE)
+    object.__setattr__(check, "row_condition", "y > 1")
+    with pytest.raises(InvalidInput, match="row_condition"):
+        declared("table", [check])
 
 
 def test_the_batch_has_types_that_great_expectations_vectorises() -> None:

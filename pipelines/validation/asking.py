@@ -1,0 +1,146 @@
+"""Asking DuckDB about all partitions of a table, out of core, and Great Expectations about the answer."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.usecase import RawTable, UseCase
+from pipelines.validation.queries import BAD, Query, RowQuery, literal, quoted
+from pipelines.validation.suite import Check, Result, Severity, evaluate
+
+if TYPE_CHECKING:
+    from pipelines.store import Layout
+
+MEMORY = "512MB"  # DuckDB's; what does not fit is spilled beside the system's temporary files
+SAMPLE = 20
+
+Positions = Mapping[date | None, npt.NDArray[np.int64]]  # rows by partition
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a query says: a result and, of a failed one that sets rows apart, the bad rows."""
+
+    result: Result
+    bad: Positions = field(default_factory=dict)
+
+
+def ask(
+    table: RawTable, days: Sequence[date | None], checks: Sequence[Check], usecase: UseCase, data: Layout
+) -> list[Answer]:
+    """Judge the checks that are made in SQL, in their order. One that cannot be asked comes back with its error."""
+    if not checks:
+        return []
+    with _database(data) as database:
+        _show(table, days, database, usecase, data)
+        return [_answer(check, table, days, database, data) for check in checks]
+
+
+def _answer(
+    check: Check, table: RawTable, days: Sequence[date | None], database: duckdb.DuckDBPyConnection, data: Layout
+) -> Answer:
+    query = check.expectation
+    assert isinstance(query, Query)
+    try:
+        _show_past(query, table, days, database, data)
+        if isinstance(query, RowQuery):
+            database.execute(f"create or replace temp table {BAD} as {query.bad()}")
+        answer = database.execute(query.sql()).df()
+        sample = _sample(database) if isinstance(query, RowQuery) else ()
+    except duckdb.Error as error:
+        return Answer(Result(check, False, str(error), {}))
+    (result,) = evaluate(answer, [check])
+    result = replace(result, sample=sample)
+    if result.success or result.error is not None or check.severity is not Severity.QUARANTINE:
+        return Answer(result)
+    return Answer(result, _positions(database))
+
+
+def _show(
+    table: RawTable, days: Sequence[date | None], database: duckdb.DuckDBPyConnection, usecase: UseCase, data: Layout
+) -> None:
+    """Make the views that every query may read."""
+    ours = [data.partition("raw", table.name, day) for day in days]
+    _view("rows", ours, database)
+    database.execute(
+        f"create temp view types as select {_day('file_name')} as _partition, name, duckdb_type as type "
+        f"from parquet_schema({_listed(ours)}) where column_id > 0"
+    )
+    for other in usecase.tables:
+        uri = data.partition("raw", other.name, None)
+        if not other.daily and data.store.exists(uri):
+            _view(quoted(other.name), [uri], database)
+
+
+def _show_past(
+    query: Query, table: RawTable, days: Sequence[date | None], database: duckdb.DuckDBPyConnection, data: Layout
+) -> None:
+    """Make the views `earlier` and `reference`, of as many days as a query asks for."""
+    first = days[0]
+    for view, zone, back in (
+        ("earlier", "raw", query.earlier_days()),
+        ("reference", "validated", query.reference_days()),
+    ):
+        past = [
+            data.partition(zone, table.name, day)
+            for day in (data.days(zone, table.name) if first is not None and back else ())
+            if first is not None and first - timedelta(back) <= day < first
+        ]
+        if past:
+            _view(view, past, database)
+        else:
+            database.execute(f"create or replace temp view {view} as select * from rows where false")
+
+
+def _view(name: str, uris: Sequence[str], database: duckdb.DuckDBPyConnection) -> None:
+    database.execute(
+        f"create or replace temp view {name} as "
+        f"select * exclude (_file, file_row_number), {_day('_file')} as _partition, file_row_number as _position "
+        f"from read_parquet({_listed(uris)}, filename = '_file', file_row_number = true, union_by_name = true)"
+    )
+
+
+def _day(file: str) -> str:
+    return f"try_cast(parse_filename({file}, true) as date)"
+
+
+def _listed(uris: Sequence[str]) -> str:
+    return f"[{', '.join(map(literal, uris))}]"
+
+
+def _sample(database: duckdb.DuckDBPyConnection) -> tuple[dict[str, Any], ...]:
+    shown = database.execute(f"select * from {BAD} order by all limit {SAMPLE}").df()
+    return tuple(shown.drop(columns=["_position"]).astype(str).to_dict("records"))
+
+
+def _positions(database: duckdb.DuckDBPyConnection) -> Positions:
+    found = database.execute(
+        f"select _partition, list(distinct _position order by _position) from {BAD} group by _partition"
+    ).fetchall()
+    return {day: np.asarray(positions, dtype=np.int64) for day, positions in found}
+
+
+@contextmanager
+def _database(data: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
+    spill = tempfile.mkdtemp(prefix="flightdeck-")
+    try:
+        with duckdb.connect() as database:
+            database.execute(f"set memory_limit = '{MEMORY}'")
+            database.execute(f"set temp_directory = {literal(spill)}")
+            database.execute("set preserve_insertion_order = false")
+            database.execute("set enable_progress_bar = false")
+            if not data.store.local:
+                database.register_filesystem(data.store.fs)
+            yield database
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)

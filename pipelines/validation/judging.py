@@ -1,0 +1,94 @@
+"""Judge one table of a window, whatever its size: in chunks by Great Expectations, and in SQL over all partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.usecase import RawTable
+from pipelines.validation.asking import ask
+from pipelines.validation.assessment import Assessment, assess
+from pipelines.validation.masks import bad_rows
+from pipelines.validation.merging import merged
+from pipelines.validation.partitions import Chunk, Partition, chunks
+from pipelines.validation.quarantine import Quarantine
+from pipelines.validation.suite import Check, Result, Severity, batch_frame, evaluate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipelines.context import Context
+
+
+def judge(table: RawTable, days: Sequence[date | None], checks: Sequence[Check], context: Context) -> Assessment:
+    """Read every partition once, a chunk at a time, and then ask the rest in SQL.
+
+    Raises:
+        MissingData, CorruptData: as `read_partition`.
+    """
+    in_chunks = [n for n, check in enumerate(checks) if not check.in_sql]
+    in_sql = [n for n, check in enumerate(checks) if check.in_sql]
+    seen: dict[int, list[Result]] = {n: [] for n in in_chunks}
+    found: dict[int, Quarantine] = {n: Quarantine() for n in range(len(checks))}
+    disagreements: list[str] = []
+    partitions: list[Partition] = []
+    for chunk in chunks(table, days, context.data):
+        partitions += chunk.partitions
+        if not chunk.table.num_rows:
+            continue
+        frame = batch_frame(chunk.table)
+        for n, result in zip(in_chunks, evaluate(frame, [checks[n] for n in in_chunks]), strict=True):
+            seen[n].append(result)
+            disagreements += _set_apart(table.name, result, frame, chunk, found[n])
+    results = {n: merged(parts) for n, parts in seen.items() if parts}
+    if any(partition.rows for partition in partitions):
+        answers = ask(table, days, [checks[n] for n in in_sql], context.usecase, context.data)
+        for n, answer in zip(in_sql, answers, strict=True):
+            results[n] = answer.result
+            for day, rows in answer.bad.items():
+                found[n].add(day, checks[n].reason, rows)
+    return assess(
+        table.name,
+        partitions,
+        [results[n] for n in sorted(results)],
+        _together(checks, found, results),
+        context.params.validation,
+        len(checks),
+        table.required,
+        disagreements,
+    )
+
+
+def _set_apart(table: str, result: Result, frame: pd.DataFrame, chunk: Chunk, found: Quarantine) -> list[str]:
+    """Note the bad rows of a chunk, or give what is wrong with the mask that finds them."""
+    expected = result.observed.get("unexpected_count")
+    if result.check.severity is not Severity.QUARANTINE or result.error is not None:
+        return []
+    bad = bad_rows(frame, result.check.expectation)
+    if int(bad.sum()) != expected:
+        return [
+            f"{table}: {result.check.title}: the quarantine mask finds {int(bad.sum())} bad rows and "
+            f"Great Expectations {expected}; they must agree, so correct the mask"
+        ]
+    for partition, part in zip(chunk.partitions, _cut(bad, chunk.partitions), strict=True):
+        found.add(partition.day, result.check.reason, np.flatnonzero(part))
+    return []
+
+
+def _cut(mask: npt.NDArray[np.bool_], partitions: Sequence[Partition]) -> list[npt.NDArray[np.bool_]]:
+    """A mask over a chunk as one over each of its partitions."""
+    return np.split(mask, np.cumsum([partition.rows for partition in partitions])[:-1])
+
+
+def _together(checks: Sequence[Check], found: dict[int, Quarantine], results: dict[int, Result]) -> Quarantine:
+    """The bad rows of the expectations that failed, in the order in which they are declared."""
+    together = Quarantine()
+    for n, quarantine in found.items():
+        if n in results and not results[n].success and results[n].error is None:
+            for day in quarantine.days:
+                together.add(day, checks[n].reason, quarantine.rows(day))
+    return together

@@ -1,0 +1,252 @@
+"""Expectations that no part of a table can judge: they ask DuckDB about all partitions at once.
+
+A `Query` says in SQL what to ask; Great Expectations gets the answer as its batch, and judges that. It may read
+
+- `rows`: the window's raw partitions, with `_partition` (the day, null in a reference table) and `_position` (of the
+  row in its partition, from 0) added;
+- `earlier`: the raw partitions of the `earlier_days` days before the window, likewise;
+- `reference`: the validated partitions of the `reference_days` days before the window;
+- `types`: what the partitions say of themselves: `_partition`, `name` and `type` (DuckDB's) of each column;
+- any reference table of the use case, by its name.
+
+A `RowQuery` finds bad rows one by one, so it may quarantine them.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from great_expectations.core.metric_domain_types import MetricDomainTypes
+from great_expectations.execution_engine import PandasExecutionEngine
+from great_expectations.expectations.expectation import BatchExpectation
+from great_expectations.expectations.metrics.metric_provider import metric_value
+from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
+
+from pipelines.validation.suite import mostly_good
+
+ANSWER = "flightdeck.answer"
+BAD = "bad"  # the table that holds the bad rows of a RowQuery while it is judged
+
+
+class Answer(TableMetricProvider):
+    """The batch itself: what the query gave."""
+
+    metric_name = ANSWER
+
+    @metric_value(engine=PandasExecutionEngine)
+    def _pandas(cls, execution_engine: Any, metric_domain_kwargs: Any, **_: Any) -> Any:
+        return execution_engine.get_compute_domain(metric_domain_kwargs, MetricDomainTypes.TABLE)[0]
+
+
+class Query(BatchExpectation):
+    """Judged on the answer to `sql`, a small frame."""
+
+    metric_dependencies = (ANSWER,)
+
+    def earlier_days(self) -> int:
+        return 0
+
+    def reference_days(self) -> int:
+        return 0
+
+    @abstractmethod
+    def sql(self) -> str: ...
+
+    @abstractmethod
+    def judge(self, answer: pd.DataFrame) -> tuple[bool, Mapping[str, Any]]:
+        """Whether it is met, and the figures to report."""
+
+    def _validate(
+        self, metrics: Mapping[str, Any], runtime_configuration: Any = None, execution_engine: Any = None
+    ) -> dict[str, Any]:
+        success, observed = self.judge(metrics[ANSWER])
+        return {"success": success, "result": dict(observed)}
+
+
+class RowQuery(Query):
+    """Judged on how many rows `bad` finds.
+
+    Attributes:
+        mostly: the share of the counted rows that must be good.
+    """
+
+    mostly: float = 1.0
+
+    @abstractmethod
+    def bad(self) -> str:
+        """SQL of the bad rows: `_partition`, `_position`, and the values to show."""
+
+    def counted(self) -> str:
+        """SQL condition of the rows that are looked at."""
+        return "true"
+
+    def sql(self) -> str:
+        return (
+            f"select count(*) as element_count, count(*) filter (not ({self.counted()})) as missing_count, "
+            f"(select count(*) from {BAD}) as unexpected_count from rows"
+        )
+
+    def judge(self, answer: pd.DataFrame) -> tuple[bool, Mapping[str, Any]]:
+        seen = {str(name): int(value) for name, value in answer.iloc[0].items()}
+        counted, bad = seen["element_count"] - seen["missing_count"], seen["unexpected_count"]
+        percent = 100 * bad / counted if counted else 0.0
+        return mostly_good(counted, bad, self.mostly), {**seen, "unexpected_percent": percent}
+
+
+class ExpectKeysToBeUnique(RowQuery):
+    """No two rows of a day have the same values in `column_list`, and none has those of an earlier day's row.
+
+    Of two rows in one partition both are bad, since nobody can tell which is right; of rows in two partitions the later
+    one is. So what is bad on a day never depends on what came after it.
+
+    Attributes:
+        within_days: how far back the same key is looked for, and how long before a key may be used again.
+    """
+
+    column_list: list[str]
+    within_days: int = 31
+
+    def earlier_days(self) -> int:
+        return self.within_days
+
+    def bad(self) -> str:
+        keys = ", ".join(map(quoted, self.column_list))
+        same = " and ".join(f"a.{quoted(c)} is not distinct from b.{quoted(c)}" for c in self.column_list)
+        some = " or ".join(f"{quoted(c)} is not null" for c in self.column_list)
+        reach = f"range between interval {self.within_days} days preceding and interval 1 day preceding"
+        return f"""
+            with every as (
+                select {keys}, _partition, _position, true as ours from rows where {some}
+                union all select {keys}, _partition, _position, false from earlier where {some}
+            ),
+            often as (select {keys} from every group by all having count(*) > 1),
+            suspects as (select a.* from every a semi join often b on {same}),
+            known as (
+                select *,
+                    count(*) over (partition by {keys}, _partition) > 1 as twice,
+                    count(*) over (partition by {keys} order by _partition {reach}) > 0 as again
+                from suspects
+            )
+            select _partition, _position, {keys} from known where ours and (twice or again)
+        """
+
+
+class ExpectValuesToBeKnown(RowQuery):
+    """Every value of `column` that is there is in column `known_in` of a reference table, or one of `allowed`."""
+
+    column: str
+    table: str
+    known_in: str
+    allowed: tuple[str, ...] = ()
+
+    def bad(self) -> str:
+        column, allowed = quoted(self.column), ", ".join(map(literal, self.allowed))
+        return f"""
+            select _partition, _position, {column} from rows
+            where {column} is not null {f"and {column} not in ({allowed})" if allowed else ""}
+                and {column} not in (
+                    select {quoted(self.known_in)} from {quoted(self.table)} where {quoted(self.known_in)} is not null
+                )
+        """
+
+    def counted(self) -> str:
+        return f"{quoted(self.column)} is not null"
+
+
+class ExpectNumbersToBeFinite(RowQuery):
+    """No NaN and no infinity in `column_list`; null, which says that a value is missing, is none of them."""
+
+    column_list: list[str]
+
+    def bad(self) -> str:
+        columns = [quoted(column) for column in self.column_list]
+        return f"""
+            select _partition, _position, {", ".join(columns)} from rows
+            where {" or ".join(f"coalesce(not isfinite({c}::double), false)" for c in columns)}
+        """
+
+
+class ExpectColumnTypes(Query):
+    """Every partition has these columns in these types.
+
+    Attributes:
+        types: DuckDB's name of a type by column, such as INTEGER or VARCHAR.
+    """
+
+    types: dict[str, str]
+
+    def sql(self) -> str:
+        wanted = ", ".join(f"({literal(name)}, {literal(kind)})" for name, kind in self.types.items())
+        return f"""
+            with wanted(name, type) as (values {wanted}),
+            partitions as (select distinct _partition from types)
+            select p._partition, w.name, w.type as expected, t.type as found
+            from wanted w cross join partitions p
+                left join types t on t.name = w.name and t._partition is not distinct from p._partition
+            where t.type is distinct from w.type
+            order by all
+        """
+
+    def judge(self, answer: pd.DataFrame) -> tuple[bool, Mapping[str, Any]]:
+        told = answer[["name", "expected", "found"]].drop_duplicates().itertuples(index=False, name=None)
+        wrong = [f"{name}: {found or 'missing'}, not {expected}" for name, expected, found in told]
+        first = f" (first in {answer['_partition'].iloc[0]})" if answer["_partition"].notna().any() else ""
+        return answer.empty, {"observed_value": f"{'; '.join(wrong)}{first}" if wrong else "as declared"}
+
+
+class ExpectDayRowCountsToBeBetween(Query):
+    """Every day that has rows has so many. (A day without any is reported for itself.)"""
+
+    min_value: int | None = None
+    max_value: int | None = None
+
+    def sql(self) -> str:
+        return "select _partition as day, count(*) as n from rows group by all order by all"
+
+    def judge(self, answer: pd.DataFrame) -> tuple[bool, Mapping[str, Any]]:
+        low = -math.inf if self.min_value is None else self.min_value
+        high = math.inf if self.max_value is None else self.max_value
+        outside = answer[~answer["n"].between(low, high)]
+        return outside.empty, {"observed_value": worst(answer, outside, "n", "rows")}
+
+
+class ExpectDaysToReachTheirEnd(Query):
+    """The newest `column` (an instant) of every day lies within `hours` of the day's end in `timezone`.
+
+    Asked of each day, it holds for the end of any window, and needs no clock.
+    """
+
+    column: str
+    hours: float
+    timezone: str
+
+    def sql(self) -> str:
+        end = f"timezone({literal(self.timezone)}, (_partition + 1)::timestamp)"
+        return f"""
+            select _partition as day, date_diff('second', max({quoted(self.column)}), {end}) / 3600 as lag
+            from rows group by _partition order by _partition
+        """
+
+    def judge(self, answer: pd.DataFrame) -> tuple[bool, Mapping[str, Any]]:
+        outside = answer[~(answer["lag"] <= self.hours)]  # a day with no instant at all has no lag
+        return outside.empty, {"observed_value": worst(answer, outside, "lag", "h before the day's end")}
+
+
+def worst(answer: pd.DataFrame, outside: pd.DataFrame, column: str, unit: str) -> str:
+    """The range of a figure over the days, and the first days on which it is outside what is allowed."""
+    told = f"{answer[column].min():g} to {answer[column].max():g} {unit}" if len(answer) else "no rows"
+    first = outside.head(3)
+    days = [f"{pd.Timestamp(day).date()}: {value:g}" for day, value in zip(first["day"], first[column], strict=True)]
+    return told + (f"; outside on {len(outside)} days ({', '.join(days)})" if days else "")
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
