@@ -2,13 +2,18 @@
 
 from datetime import timedelta
 
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
-from feast.types import Float32, String
+import pandas as pd
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, RequestSource, ValueType
+from feast.on_demand_feature_view import on_demand_feature_view
+from feast.types import Float32, String, UnixTimestamp
+
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 carrier = Entity(name="carrier", join_keys=["carrier"], value_type=ValueType.STRING)
 origin = Entity(name="origin", join_keys=["origin"], value_type=ValueType.STRING)
 dest = Entity(name="dest", join_keys=["dest"], value_type=ValueType.STRING)
 aircraft = Entity(name="aircraft", join_keys=["tailnum"], value_type=ValueType.STRING)
+sched_hour = Entity(name="sched_hour", join_keys=["sched_hour"], value_type=ValueType.STRING)
 
 
 def view(name: str, entities: list[Entity], ttl: timedelta, features: list[str]) -> FeatureView:
@@ -22,42 +27,94 @@ def view(name: str, entities: list[Entity], ttl: timedelta, features: list[str])
     )
 
 
+def stats(prefix: str) -> list[str]:
+    """Landed in the trailing 7 and 28 days."""
+    return [f"{prefix}_{what}_{days}d" for days in (7, 28) for what in ("flights", "late_rate", "arr_delay")]
+
+
+def state(prefix: str) -> list[str]:
+    """Left in the last hours, and still waiting."""
+    parts = ("departures", "dep_delay", "late_share")
+    return [f"{prefix}_{what}_{hours}h" for hours in (1, 2, 4, 12) for what in parts] + [f"{prefix}_waiting"]
+
+
 aircraft_profile = view(
     "aircraft_profile", [aircraft], timedelta(0), ["aircraft_year", "aircraft_seats", "aircraft_engines"]
 )
-carrier_stats = view(
-    "carrier_stats",
-    [carrier],
-    timedelta(days=3),
-    ["carrier_flights_7d", "carrier_late_rate_7d", "carrier_late_rate_28d", "carrier_arr_delay_7d"],
-)
-route_stats = view(
-    "route_stats",
-    [origin, dest],
-    timedelta(days=3),
-    ["route_flights_28d", "route_late_rate_7d", "route_late_rate_28d", "route_arr_delay_28d"],
-)
+carrier_stats = view("carrier_stats", [carrier], 3 * DAY, stats("carrier"))
+route_stats = view("route_stats", [origin, dest], 3 * DAY, stats("route"))
+dest_stats = view("dest_stats", [dest], 3 * DAY, stats("dest"))
 weather_observed = view(
     "weather_observed",
     [origin],
-    timedelta(hours=6),
+    6 * HOUR,
     ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"],
 )
-origin_state = view(
-    "origin_state",
-    [origin],
-    timedelta(hours=1),
+# Known as the day begins. An hour before departure that is less than 23 hours ago, unless the flight leaves in the
+# first hour of the next day: its schedule is not known yet, and yesterday's must not stand in for it.
+congestion = view(
+    "congestion",
+    [origin, carrier, sched_hour],
+    23 * HOUR - timedelta(minutes=1),
     [
-        "origin_departures_2h",
-        "origin_dep_delay_1h",
-        "origin_dep_delay_2h",
-        "origin_dep_delay_4h",
-        "origin_late_share_2h",
-        "origin_waiting",
+        "hour_departures",
+        "previous_hour_departures",
+        "next_hour_departures",
+        "day_departures",
+        "carrier_hour_departures",
+        "carrier_hour_share",
     ],
 )
+origin_state = view("origin_state", [origin], HOUR, state("origin"))  # streaming: pushed as flights depart
+carrier_state = view("carrier_state", [carrier], HOUR, state("carrier"))
+
+scheduled = RequestSource(
+    name="scheduled",
+    schema=[Field(name="sched_dep_at", dtype=UnixTimestamp), Field(name="sched_arr_at", dtype=UnixTimestamp)],
+)
+
+
+@on_demand_feature_view(
+    sources=[scheduled],
+    schema=[Field(name=name, dtype=Float32) for name in ("dep_minute", "dep_hour", "dep_weekday", "scheduled_minutes")],
+)
+def calendar(request: pd.DataFrame) -> pd.DataFrame:
+    """The request's own features. The chain calls the same function itself; serving never loads this view."""
+    from pipelines.usecases.flights.request import request_features
+
+    return request_features(request)[["dep_minute", "dep_hour", "dep_weekday", "scheduled_minutes"]]
+
 
 flight_delay_v1 = FeatureService(
     name="flight_delay_v1",
-    features=[aircraft_profile, carrier_stats, route_stats, weather_observed, origin_state],
+    features=[
+        aircraft_profile,
+        carrier_stats[["carrier_flights_7d", "carrier_late_rate_7d", "carrier_late_rate_28d", "carrier_arr_delay_7d"]],
+        route_stats[["route_flights_28d", "route_late_rate_7d", "route_late_rate_28d", "route_arr_delay_28d"]],
+        weather_observed,
+        origin_state[
+            [
+                "origin_departures_2h",
+                "origin_dep_delay_1h",
+                "origin_dep_delay_2h",
+                "origin_dep_delay_4h",
+                "origin_late_share_2h",
+                "origin_waiting",
+            ]
+        ],
+    ],
+)
+flight_delay_v2 = FeatureService(
+    name="flight_delay_v2",
+    features=[
+        calendar,
+        aircraft_profile,
+        carrier_stats,
+        route_stats,
+        dest_stats,
+        weather_observed,
+        congestion,
+        origin_state,
+        carrier_state,
+    ],
 )

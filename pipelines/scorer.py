@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import CorruptData, InvalidInput
 from pipelines.store import Store
+from pipelines.usecase import ModelInputs
 
 GRAPH = "model.onnx"
 CARD = "model.json"
@@ -82,6 +83,10 @@ class Scorer:
     @property
     def categorical(self) -> tuple[str, ...]:
         return tuple(self.model.card["inputs"]["categorical"])
+
+    @property
+    def inputs(self) -> ModelInputs:
+        return ModelInputs(self.numeric, self.categorical)
 
     @property
     def service(self) -> str:

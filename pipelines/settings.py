@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     mlflow_tracking_uri: str = Field("", validation_alias="MLFLOW_TRACKING_URI")
     mlflow_run_id: str = Field("", validation_alias="MLFLOW_RUN_ID")
     feast_registry: str = ""
+    feast_declared: str = ""
     feast_online: str = ""
     dvc_remote: str = ""
     serving_host: str = "127.0.0.1"
@@ -65,6 +66,10 @@ class Settings(BaseSettings):
 
     def registry(self, usecase: str) -> str:
         return self.feast_registry or f"sqlite:///{self.root / 'feast' / usecase / 'registry.db'}"
+
+    def declared_registry(self, usecase: str) -> str:
+        """Of everything that is declared to Feast, functions included; nothing of the chain reads it."""
+        return self.feast_declared or f"sqlite:///{self.root / 'feast' / usecase / 'declared.db'}"
 
     def online_path(self, usecase: str) -> str:
         return self.feast_online or str(self.root / "feast" / usecase / "online.db")

@@ -124,7 +124,12 @@ class UseCase(Protocol):
     def feature_tables(self) -> Sequence[FeatureTable]: ...
 
     @property
-    def model_inputs(self) -> ModelInputs: ...
+    def model_inputs(self) -> Mapping[str, ModelInputs]:
+        """By the name of the feature service that a model is trained on.
+
+        Models record their service and their inputs. So a service that models were trained on stays as it is, and what
+        is new comes with a new one.
+        """
 
     @property
     def slices(self) -> Sequence[str]:
@@ -150,7 +155,14 @@ class UseCase(Protocol):
         """What is to be predicted: EXAMPLE_ID, PREDICTED_AT, DAY, keys, request columns, LABEL, LABEL_KNOWN_AT."""
 
     def request_features(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Features computed from the request alone: one function for training and serving. Adds columns, row by row."""
+        """Features computed from the request alone: one function for training and serving. Adds columns, row by row.
+
+        Among them are the `request_keys`, which are read before stored features are.
+        """
+
+    @property
+    def request_keys(self) -> Sequence[str]:
+        """Entity keys that `request_features` works out, such as an hour of the day; none is ever missing."""
 
     @property
     def request_columns(self) -> Sequence[str]:
@@ -169,6 +181,21 @@ class UseCase(Protocol):
 
     def block(self, request: Mapping[str, Any]) -> date:
         """The dependence block, in which losses are not independent: the DAY of the example that is asked about."""
+
+
+def inputs_of(usecase: UseCase, service: str) -> ModelInputs:
+    """What a model trained on a feature service reads.
+
+    Raises:
+        InvalidInput: if the use case declares nothing for it.
+    """
+    try:
+        return usecase.model_inputs[service]
+    except KeyError:
+        known = ", ".join(usecase.model_inputs)
+        raise InvalidInput(
+            f"features.service: {usecase.name} declares no model_inputs for {service!r}; choose from {known}"
+        ) from None
 
 
 def load_usecase(path: str) -> UseCase:

@@ -58,7 +58,7 @@ def small_params() -> Params:
 
 
 def context_over(home: Any, name: str = "pumps", **settings: str) -> Context:
-    usecase: Any = SimpleNamespace(name=name, slices=("kind",), timezone="UTC", model_inputs=INPUTS)
+    usecase: Any = SimpleNamespace(name=name, slices=("kind",), timezone="UTC")
     return Context(Settings(home=home, **settings), small_params(), usecase)
 
 

@@ -1,4 +1,4 @@
-"""Register the use case's Feast declarations."""
+"""Register the use case's Feast declarations: everything, and, for what serves, everything that holds no function."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    from pipelines.offline.repository import declarations, registry_hash
+    from pipelines.offline.repository import apply, declarations, registry_hash
 
-    context.feast.apply(declarations(context.usecase.feature_repo))
+    apply(context.settings, context.feast, declarations(context.usecase.feature_repo))
     return Outputs(
         project=context.feast.project,
         registry_hash=registry_hash(context.feast),

@@ -24,26 +24,27 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """Split by time with an embargo, read features as of each prediction, keep labels known at `as_of`.
 
     Raises:
-        InvalidInput: if the data do not reach back far enough, or a frame would be empty.
+        InvalidInput: if the data do not reach back far enough, a frame would be empty, or the service is unknown.
     """
     import pyarrow as pa
 
     from pipelines.features.splits import keep_labelled, split_windows
     from pipelines.offline.frames import feature_frame, load_examples
     from pipelines.offline.repository import registry_hash
+    from pipelines.usecase import inputs_of
 
     windows = split_windows(inputs.as_of, context.usecase, context.params.splits)
     service = context.params.features.service
+    model_inputs = inputs_of(context.usecase, service)
     uri = context.data.uri("training_sets", inputs.run)
     rows, hashes = {}, {}
     for name, window in windows.items():
         labelled = keep_labelled(load_examples(context, window), inputs.as_of, name)
-        frame = feature_frame(context, labelled, service)
+        frame = feature_frame(context, labelled, service, model_inputs)
         hashes[name] = context.data.store.write_table(
             f"{uri}/{name}.parquet", pa.Table.from_pandas(frame, preserve_index=False)
         )
         rows[name] = len(frame)
-    inputs_of_model = context.usecase.model_inputs
     spans = {name: (window.start.isoformat(), window.end.isoformat()) for name, window in windows.items()}
     manifest = {
         "as_of": inputs.as_of.isoformat(),
@@ -52,7 +53,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "registry_hash": registry_hash(context.feast),
         "windows": spans,
         "rows": rows,
-        "model_inputs": {"numeric": inputs_of_model.numeric, "categorical": inputs_of_model.categorical},
+        "model_inputs": {"numeric": model_inputs.numeric, "categorical": model_inputs.categorical},
         "sha256": hashes,
     }
     context.data.store.write_json(f"{uri}/manifest.json", manifest)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from pipelines.errors import InvalidInput, MissingData
+from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.steps import Instant, RunName, StepModel
 from pipelines.usecase import DAY, LABEL
 
 if TYPE_CHECKING:
     from pipelines.context import Context
+    from pipelines.usecase import ModelInputs
 
 
 class Inputs(StepModel):
@@ -36,6 +37,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     Raises:
         MissingData: if outcomes or reference are not there, or empty.
+        CorruptData: if the evaluation, or the model that it names, is not whole.
         InvalidInput: if the outcomes are of another model version or lack a column.
     """
     from pipelines.monitoring.drift import headed, measure_drift, quality_html, sample
@@ -43,7 +45,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.monitoring.summary import about, summarize, tracked_metrics
 
     store = context.data.store
-    model_inputs = context.usecase.model_inputs
+    model_inputs = read_inputs(inputs.evaluation_uri, context)
     columns = [*model_inputs.names, LABEL, SCORE]
     current = read_frame(inputs.outcomes_uri, [*columns, DAY, MODEL_VERSION], context)
     reference = read_frame(f"{inputs.evaluation_uri}/scored.parquet", columns, context)
@@ -88,6 +90,18 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         metrics=metrics,
         run_id=run_id,
     )
+
+
+def read_inputs(evaluation_uri: str, context: Context) -> ModelInputs:
+    """What the evaluated model reads, by its own record."""
+    from pipelines.scorer import load_scorer
+
+    uri = f"{evaluation_uri}/metrics.json"
+    try:
+        model_uri = str(context.data.store.read_json(uri)["model_uri"])
+    except (KeyError, TypeError):
+        raise CorruptData(f"{uri} names no model_uri; evaluate the model again") from None
+    return load_scorer(context.data.store, model_uri).inputs
 
 
 def read_frame(uri: str, columns: list[str], context: Context) -> Any:

@@ -48,8 +48,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             f"no example from {inputs.start} to {inputs.end} was to be predicted by {inputs.as_of.isoformat()}; "
             "validate the window or choose a later as_of"
         )
-    frame = feature_frame(context, examples, scorer.service)
-    table = prediction_table(examples, frame, scorer.score(frame), context.usecase.model_inputs, inputs.model_version)
+    frame = feature_frame(context, examples, scorer.service, scorer.inputs)
+    table = prediction_table(examples, frame, scorer.score(frame), scorer.inputs, inputs.model_version)
     uri = context.data.uri("predictions", inputs.run, "predictions.parquet")
     store.write_table(uri, table)
     return Outputs(predictions_uri=uri, rows=table.num_rows)

@@ -11,7 +11,7 @@ from feast.errors import FeatureServiceNotFoundException
 
 from pipelines.context import Context
 from pipelines.errors import InvalidInput
-from pipelines.usecase import PREDICTED_AT, Tables, UseCase
+from pipelines.usecase import PREDICTED_AT, ModelInputs, Tables, UseCase
 from pipelines.windows import Window
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ def load_examples(context: Context, window: Window) -> pa.Table:
     return context.usecase.examples(read_tables(context.data, context.usecase, names, window), window)
 
 
-def feature_frame(context: Context, examples: pa.Table, service: str) -> pd.DataFrame:
-    """The examples with every model input, point-in-time correct.
+def feature_frame(context: Context, examples: pa.Table, service: str, inputs: ModelInputs) -> pd.DataFrame:
+    """The examples with every input of a model, point-in-time correct.
 
-    Stored features are read through Feast as of each row's PREDICTED_AT; request features are computed by the use case.
+    Request features are computed by the use case; stored ones are read through Feast as of each row's PREDICTED_AT.
     Numeric inputs come as float32 with NaN for missing, categorical ones as strings with None.
 
     Raises:
@@ -48,14 +48,13 @@ def feature_frame(context: Context, examples: pa.Table, service: str) -> pd.Data
         features = context.feast.get_feature_service(service)
     except FeatureServiceNotFoundException:
         raise InvalidInput(f"feature service {service!r} is not registered; run apply_features first") from None
-    rows = examples.to_pandas()
+    rows = context.usecase.request_features(examples.to_pandas())
     provided = {feature.name for view in features.feature_view_projections for feature in view.features}
     entities = rows.drop(columns=[column for column in rows.columns if column in provided])
     joined = context.feast.get_historical_features(
         entity_df=entities.rename(columns={PREDICTED_AT: "event_timestamp"}), features=features
     ).to_df()
-    frame = context.usecase.request_features(joined.rename(columns={"event_timestamp": PREDICTED_AT}))
-    inputs = context.usecase.model_inputs
+    frame: pd.DataFrame = joined.rename(columns={"event_timestamp": PREDICTED_AT})
     missing = [name for name in inputs.names if name not in frame.columns]
     if missing:
         raise InvalidInput(f"model inputs {missing} come neither from {service} nor from the request; declare them")

@@ -5,35 +5,104 @@ from __future__ import annotations
 import hashlib
 import json
 import runpy
+import warnings
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from feast import Entity, FeatureService, FeatureStore, FeatureView, RepoConfig
+import sqlalchemy as sa
+from feast import Entity, FeatureService, FeatureStore, FeatureView, OnDemandFeatureView, RepoConfig
 
 from pipelines.errors import InvalidInput
 from pipelines.settings import Settings
 from pipelines.windows import JUST_BEFORE as JUST_BEFORE  # also for who imports it from here
 
+WITH_FUNCTIONS = ("on_demand_feature_views", "stream_feature_views", "validation_references")  # tables of a registry
+
 
 def open_store(settings: Settings, project: str) -> FeatureStore:
-    """The feature store, with our offline store, a registry in SQL and, by default, an online store in SQLite."""
-    for place in (settings.registry(project), settings.online_path(project)):
+    """The feature store, with our offline store, a registry in SQL and, by default, an online store in SQLite.
+
+    Training, materialization, pushes and serving all read this registry. It holds no on-demand view: Feast executes the
+    functions of a registry that it opens, and what serves executes data, not code.
+
+    Raises:
+        InvalidInput: if the registry holds a function all the same. None of it is executed then.
+    """
+    registry = settings.registry(project)
+    _make_folders(registry, settings.online_path(project))
+    if found := functions_in(registry):
+        raise InvalidInput(
+            f"the registry {sa.make_url(registry)!r} holds functions, which Feast would execute ({', '.join(found)}); "
+            "set FLIGHTDECK_FEAST_REGISTRY to another database and run apply_features"
+        )
+    return FeatureStore(config=_config(settings, project, registry))
+
+
+def open_declared(settings: Settings, project: str) -> FeatureStore:
+    """The same store by the registry of everything that is declared, on-demand views with their functions included.
+
+    For work with Feast by hand (notebooks, its command line, its feature server). Nothing of the chain reads it, and it
+    knows of no materialization.
+    """
+    registry = settings.declared_registry(project)
+    _make_folders(registry, settings.online_path(project))
+    return FeatureStore(config=_config(settings, project, registry))
+
+
+def _config(settings: Settings, project: str, registry: str) -> RepoConfig:
+    return RepoConfig(
+        project=project,
+        provider="local",
+        registry={
+            "registry_type": "sql",
+            "path": registry,
+            "serve_features_while_materializing": True,  # or else training fails whenever features are materialized
+        },
+        offline_store={"type": "pipelines.offline.asof_store.AsofOfflineStore", "root": settings.store},
+        online_store={"type": "sqlite", "path": settings.online_path(project)},
+        entity_key_serialization_version=3,
+    )
+
+
+def _make_folders(*places: str) -> None:
+    for place in places:
         if place.startswith("sqlite:///") or "://" not in place:
             Path(place.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    return FeatureStore(
-        config=RepoConfig(
-            project=project,
-            provider="local",
-            registry={
-                "registry_type": "sql",
-                "path": settings.registry(project),
-                "serve_features_while_materializing": True,  # or else training fails whenever features are materialized
-            },
-            offline_store={"type": "pipelines.offline.asof_store.AsofOfflineStore", "root": settings.store},
-            online_store={"type": "sqlite", "path": settings.online_path(project)},
-            entity_key_serialization_version=3,
-        )
+
+
+def functions_in(registry: str) -> list[str]:
+    """The kinds of objects with functions that a registry holds, found without Feast, which would run them."""
+    engine = sa.create_engine(registry, poolclass=sa.NullPool)
+    there = set(sa.inspect(engine).get_table_names())
+    with engine.connect() as connection:
+        return [
+            table
+            for table in WITH_FUNCTIONS
+            if table in there and connection.execute(sa.select(sa.literal(1)).select_from(sa.table(table))).first()
+        ]
+
+
+def apply(settings: Settings, store: FeatureStore, declared: Sequence[Any]) -> None:
+    """Register everything in the registry of declarations, and all but on-demand views in the one that is served."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "On demand feature view is an experimental", RuntimeWarning)
+        open_declared(settings, store.project).apply(list(declared))
+    store.apply([_served(one) for one in declared if not isinstance(one, OnDemandFeatureView)])
+
+
+def _served(declared: Any) -> Any:
+    """A declaration; of a service, its stored features."""
+    if not isinstance(declared, FeatureService):
+        return declared
+    stored = [view for view in declared._features if not isinstance(view, OnDemandFeatureView)]
+    return FeatureService(
+        name=declared.name,
+        features=stored,
+        tags=declared.tags,
+        description=declared.description,
+        owner=declared.owner,
     )
 
 
@@ -50,7 +119,7 @@ def declarations(folder: Path) -> list[Any]:
         except Exception as error:
             raise InvalidInput(f"{file}: {type(error).__name__}: {error}; correct the declarations") from error
         for value in namespace.values():
-            if isinstance(value, Entity | FeatureView | FeatureService):
+            if isinstance(value, Entity | FeatureView | OnDemandFeatureView | FeatureService):
                 found[type(value).__name__, value.name] = value
     if not found:
         raise InvalidInput(f"{folder} declares no entity, view or service; correct the use case's feature_repo")

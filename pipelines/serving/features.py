@@ -56,7 +56,7 @@ def needs_of(
     """What a model with these inputs, trained on a feature service, reads.
 
     Raises:
-        InvalidInput: if the service is not registered, or a view wants a key that no request has.
+        InvalidInput: if the service is not registered, or a view wants a key that no request has or makes.
     """
     from feast.errors import FeatureServiceNotFoundException
 
@@ -70,9 +70,11 @@ def needs_of(
     views = {ref.split(":")[0] for ref in refs.values()}
     found = {view: store.get_feature_view(view) for view in sorted(views)}
     keys = {name: tuple(view.join_keys) for name, view in found.items()}
-    lacking = {key for of_view in keys.values() for key in of_view} - set(usecase.request_columns)
+    lacking = {key for of_view in keys.values() for key in of_view} - {*usecase.request_columns, *usecase.request_keys}
     if lacking:
-        raise InvalidInput(f"requests lack the keys {sorted(lacking)} of {service}; add them to request_columns")
+        raise InvalidInput(
+            f"requests lack the keys {sorted(lacking)} of {service}; add them to request_columns or request_keys"
+        )
     return Needs(tuple(numeric), tuple(categorical), refs, {name: view.ttl for name, view in found.items()}, keys)
 
 
@@ -115,6 +117,12 @@ def _reads(needs: Sequence[Needs], views: set[str]) -> list[list[str]]:
             reads.append(room := {})
         room[name] = ref
     return [list(read.values()) for read in reads]
+
+
+def with_keys(usecase: UseCase, requests: Sequence[Request], own: pd.DataFrame) -> list[Request]:
+    """The requests with the entity keys that `request_frame` worked out."""
+    keys = {name: own[name].tolist() for name in usecase.request_keys}
+    return [{**request, **{name: of[n] for name, of in keys.items()}} for n, request in enumerate(requests)]
 
 
 def request_frame(usecase: UseCase, requests: Sequence[Request], at: datetime) -> pd.DataFrame:

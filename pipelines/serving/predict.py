@@ -27,6 +27,7 @@ from pipelines.serving.features import (
     model_arrays,
     read_stored,
     request_frame,
+    with_keys,
 )
 from pipelines.serving.metrics import Metrics
 from pipelines.serving.routing import Loaded, Route, Router
@@ -95,8 +96,9 @@ class Predictor:
         at = self._context.clock.now()
         self._metrics.note_models(route.plan.version, route.loaded)
         needs = {version: loaded.needs for version, loaded in route.versions.items() if loaded.needs}
-        stored = read_stored(self._context.feast, list(needs.values()), requests, at)
         own = request_frame(usecase, requests, at)
+        keyed = with_keys(usecase, requests, own)
+        stored = read_stored(self._context.feast, list(needs.values()), keyed, at)
         scored = {version: _score(loaded, own, stored) for version, loaded in route.versions.items()}
         self._metrics.note_absences(absences(stored))
         self._metrics.note_errors({version: sum(map(bool, of.errors)) for version, of in scored.items()})

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pipelines.usecase import KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
+from pipelines.usecase import KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, FeatureTable
 from pipelines.usecases.flights.departures import query
-from pipelines.windows import Window
+from pipelines.windows import Window, midnight
 from tests.flights.sources import USECASE, tables
 
 START, END = date(2013, 1, 1), date(2013, 1, 21)
@@ -21,45 +25,118 @@ DAILY = [feature_table for feature_table in USECASE.feature_tables if feature_ta
 
 
 def altered_after(cut: datetime, seed: int) -> dict[str, pa.Table]:
-    """The raw tables with every value that became known after `cut` replaced by another that could have been."""
+    """The raw tables with everything that became known after `cut` replaced by something else that could have been.
+
+    Of a flight of a day that has begun by then, that is whatever happened to it later (a flight that never left or
+    landed may have done so later); of a flight of a later day it is the whole record, and whether there is one.
+    """
     draw = np.random.default_rng(seed)
-    frame = query("select * from departures", RAW, {}).to_pandas()
-    later = draw.integers(1, 300, len(frame))
-    leaves, lands = ~(frame.dep_at <= cut), ~(frame.arr_at <= cut)  # never known counts as later
-    still = np.where(leaves, np.maximum(0, (pd.Timestamp(cut) - frame.sched_dep_at).dt.total_seconds() // 60 + 1), 0)
-    due = np.maximum(0, (pd.Timestamp(cut) - frame.sched_arr_at).dt.total_seconds() // 60 + 1)
-    frame["dep_delay"] = frame.dep_delay.astype("Int32").mask(leaves, pd.Series(still + later).astype("Int32"))
-    frame["arr_delay"] = frame.arr_delay.astype("Int32").mask(lands, pd.Series(due + later[::-1]).astype("Int32"))
-    flights = pa.Table.from_pandas(
-        frame[RAW["flights"].column_names], schema=RAW["flights"].schema, preserve_index=False
-    )
+    flights = query("select * from departures order by all", RAW, {}).to_pandas()
+    leaves, lands = ~(flights.dep_at <= cut), ~(flights.arr_at <= cut)
+    for column, due, later in (("dep", flights.sched_dep_at, leaves), ("arr", flights.sched_arr_at, lands)):
+        still = np.maximum(0, (pd.Timestamp(cut) - due).dt.total_seconds() // 60 + 1)
+        delay = pd.Series(still + draw.integers(0, 300, len(flights))).astype("Int32")
+        never = draw.random(len(flights)) < 0.1
+        drawn = {f"{column}_delay": delay.mask(never), f"{column}_time": clock(draw, len(flights)).mask(never)}
+        for name, values in drawn.items():
+            flights[name] = flights[name].astype("Int32").mask(later, values)
+    flights["air_time"] = flights.air_time.astype("Int32").mask(lands, pd.Series(draw.integers(20, 700, len(flights))))
+    unknown = flights.day_began_at > cut
+    for column in ("carrier", "flight", "tailnum", "origin", "dest", "distance"):
+        flights.loc[unknown, column] = draw.permutation(flights.loc[unknown, column])
+    hour, minute = draw.integers(0, 24, len(flights)), draw.integers(0, 60, len(flights))
+    scheduled = {"hour": hour, "minute": minute, "sched_dep_time": hour * 100 + minute}
+    scheduled["time_hour"] = flights.day_began_at + pd.to_timedelta(hour, unit="h")
+    scheduled["sched_arr_time"] = clock(draw, len(flights))
+    for column, values in scheduled.items():
+        flights[column] = flights[column].mask(unknown, values)
+    gone, copied = unknown & (draw.random(len(flights)) < 0.2), unknown & (draw.random(len(flights)) < 0.2)
+    flights = pd.concat([flights[~gone], flights[copied].assign(flight=9999)])
     weather = RAW["weather"].to_pandas()
     unseen = weather.time_hour + pd.Timedelta(hours=1) > cut
-    for column in ("temp", "wind_speed", "visib", "precip"):
-        weather.loc[unseen, column] = draw.uniform(0, 9, unseen.sum())
-    observed = pa.Table.from_pandas(weather, schema=RAW["weather"].schema, preserve_index=False)
-    return {**RAW, "flights": flights, "weather": observed}
+    for column in ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"):
+        weather.loc[unseen, column] = np.where(
+            draw.random(unseen.sum()) < 0.2, np.nan, draw.uniform(0, 9, unseen.sum())
+        )
+    altered = {"flights": flights, "weather": weather}
+    return RAW | {
+        name: pa.Table.from_pandas(frame[RAW[name].column_names], schema=RAW[name].schema, preserve_index=False)
+        for name, frame in altered.items()
+    }
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("feature_table", DAILY, ids=lambda feature_table: feature_table.name)
-def test_nothing_known_before_a_cut_moves_when_records_after_it_do(feature_table, seed: int) -> None:  # type: ignore[no-untyped-def]
-    cut = datetime(2013, 1, 14, 3 + 5 * seed, 7 * seed, tzinfo=UTC)
-    changed = altered_after(cut, seed)
-    before, after = (
-        USECASE.build(feature_table, {name: source[name] for name in feature_table.sources}, WINDOW)
-        for source in (RAW, changed)
+def clock(draw: np.random.Generator, rows: int) -> pd.Series:
+    """Times of day as the source writes them: 1430."""
+    return pd.Series(draw.integers(0, 24, rows) * 100 + draw.integers(0, 60, rows)).astype("Int32")
+
+
+def build(feature_table: FeatureTable, source: dict[str, pa.Table], window: Window = WINDOW) -> pa.Table:
+    return USECASE.build(feature_table, {name: source[name] for name in feature_table.sources}, window)
+
+
+@functools.cache
+def built(name: str) -> pa.Table:
+    return build(table(name), RAW)
+
+
+@settings(max_examples=12, deadline=None)
+@given(minutes=st.integers(0, 12 * 24 * 60), to_midnight=st.booleans(), seed=st.integers(0, 2**32))
+def test_nothing_known_by_a_cut_moves_when_what_is_known_later_does(minutes: int, to_midnight: bool, seed: int) -> None:
+    """Cuts at any minute of twelve days, and half of them at one at which a local day begins."""
+    cut = midnight(date(2013, 1, 6), USECASE.timezone) + timedelta(
+        minutes=minutes // 1440 * 1440 if to_midnight else minutes
     )
-    known = [rows.filter(known_by(rows, cut)) for rows in (before, after)]
-    assert known[0].num_rows > 10
-    assert known[0].equals(known[1])
-    if seed == 0:
-        assert not before.equals(after), "the alteration must show somewhere, or this test proves nothing"
+    changed = altered_after(cut, seed)
+    for feature_table in DAILY:
+        before, after = (
+            rows.filter(known_by(rows, cut)) for rows in (built(feature_table.name), build(feature_table, changed))
+        )
+        assert before.num_rows > 50 and before.equals(after), feature_table.name
+
+
+@pytest.mark.parametrize("name", [feature_table.name for feature_table in DAILY])
+def test_what_is_known_later_shows_in_later_rows(name: str) -> None:
+    """So that the test above has something to find, in every column."""
+    changed = build(table(name), altered_after(datetime(2013, 1, 14, 17, tzinfo=UTC), 1)).to_pandas()
+    keys = [*table(name).keys, KNOWN_AT]
+    both = built(name).to_pandas().merge(changed, on=keys, suffixes=("", "_altered"))
+    for column in set(built(name).column_names) - set(keys):
+        assert not both[column].equals(both[f"{column}_altered"].rename(column)), column
+
+
+@settings(max_examples=6, deadline=None)
+@given(minutes=st.integers(1, 36 * 60), seed=st.integers(0, 2**32))
+def test_the_day_that_is_under_way_gives_the_rows_of_a_backfill(minutes: int, seed: int) -> None:
+    """What a push builds at an instant: nothing that happens later is in its records, and no later day is."""
+    until = midnight(date(2013, 1, 13), USECASE.timezone) + timedelta(minutes=minutes)
+    source = so_far(until)
+    today = Window(date(2013, 1, 13), source["flights"]["local_day"].to_pandas().max() + timedelta(1), USECASE.timezone)
+    for feature_table in DAILY:
+        rows = build(feature_table, source, today)
+        expected = built(feature_table.name).filter(
+            pc.greater_equal(built(feature_table.name)[KNOWN_AT], pa.scalar(today.start_at))
+        )
+        assert rows.filter(known_by(rows, until)).equals(expected.filter(known_by(expected, until))), feature_table.name
+
+
+def so_far(until: datetime) -> dict[str, pa.Table]:
+    """The raw tables as they stood at an instant: schedules up to that day, and what had happened."""
+    flights = query("select * from departures where day_began_at <= $until", RAW, {"until": until}).to_pandas()
+    for columns, at in (
+        (["dep_time", "dep_delay"], flights.dep_at),
+        (["arr_time", "arr_delay", "air_time"], flights.arr_at),
+    ):
+        for column in columns:
+            flights[column] = flights[column].astype("Int32").mask(~(at <= until))
+    weather = RAW["weather"].filter(pc.less(RAW["weather"]["time_hour"], pa.scalar(until - timedelta(hours=1))))
+    schema = RAW["flights"].schema
+    return RAW | {
+        "weather": weather,
+        "flights": pa.Table.from_pandas(flights[schema.names], schema=schema, preserve_index=False),
+    }
 
 
 def known_by(rows: pa.Table, cut: datetime) -> pa.ChunkedArray:
-    import pyarrow.compute as pc
-
     return pc.less_equal(rows[KNOWN_AT], pa.scalar(cut))
 
 
@@ -75,37 +152,61 @@ def test_a_day_is_the_same_alone_and_in_a_longer_window(feature_table) -> None: 
         assert alone.equals(whole.filter(pa.array((known >= window.start_at) & (known < window.end_at))))
 
 
-def test_trailing_windows_equal_a_plain_computation() -> None:
-    """The as-of differences of running sums against a loop over flights, at a few instants."""
-    sources = {name: RAW[name] for name in ("flights", "airports")}
-    built = USECASE.build(table("origin_state"), sources, WINDOW).to_pandas()
-    flights = query("select origin, dep_at, sched_dep_at, dep_delay, day_began_at from departures", RAW, {}).to_pandas()
-    for _, row in built.sample(60, random_state=1).iterrows():
-        at, here = row[KNOWN_AT], flights[flights.origin == row.origin]
-        for hours in (1, 2, 4):
+@pytest.mark.parametrize("key", ["origin", "carrier"])
+def test_trailing_windows_equal_a_plain_computation(key: str) -> None:
+    """The differences of running sums against a loop over flights, at a few instants."""
+    flights = query("select * from departures", RAW, {}).to_pandas()
+    for _, row in built(f"{key}_state").to_pandas().sample(60, random_state=1).iterrows():
+        at, here = row[KNOWN_AT], flights[flights[key] == row[key]]
+        for hours in (1, 2, 4, 12):
             left = here[(here.dep_at > at - pd.Timedelta(hours=hours)) & (here.dep_at <= at)]
-            expected = left.dep_delay.mean() if len(left) else np.nan
-            assert row[f"origin_dep_delay_{hours}h"] == pytest.approx(expected, nan_ok=True, rel=1e-5)
+            expected = (len(left), left.dep_delay.mean(), (left.dep_delay >= 15).mean())
+            seen = [row[f"{key}_{what}_{hours}h"] for what in ("departures", "dep_delay", "late_share")]
+            assert seen == pytest.approx(expected, nan_ok=True, rel=1e-5)
         due = np.maximum(here.sched_dep_at + pd.Timedelta(minutes=15), here.day_began_at)
-        overdue = here.sched_dep_at + pd.Timedelta(hours=4)
-        waiting = (due <= at) & (at <= overdue) & ~(here.dep_at <= at)
-        assert row.origin_waiting == waiting.sum()
+        given_up = here.sched_dep_at + pd.Timedelta(hours=4)
+        waiting = (due <= at) & (at <= given_up) & ~(here.dep_at <= at)
+        assert row[f"{key}_waiting"] == waiting.sum()
 
 
-def test_trailing_rates_equal_a_plain_computation() -> None:
-    sources = {name: RAW[name] for name in ("flights", "airports")}
-    built = USECASE.build(table("carrier_stats"), sources, WINDOW).to_pandas()
-    flights = query(
-        "select carrier, arr_at, arr_delay from departures where arr_delay is not null", RAW, {}
-    ).to_pandas()
-    for _, row in built.sample(40, random_state=1).iterrows():
-        landed = flights[(flights.carrier == row.carrier) & (flights.arr_at < row[KNOWN_AT])]
-        week = landed[landed.arr_at >= row[KNOWN_AT] - pd.Timedelta(days=7)]
-        assert row.carrier_flights_7d == len(week)
-        assert row.carrier_late_rate_7d == pytest.approx(
-            (week.arr_delay >= 15).mean() if len(week) else np.nan, nan_ok=True
-        )
-        assert row.carrier_late_rate_28d == pytest.approx((landed.arr_delay >= 15).mean())
+def test_an_entity_has_a_state_on_the_days_on_which_it_is_scheduled_and_the_day_after() -> None:
+    rows = built("carrier_state").to_pandas()
+    days = rows[KNOWN_AT].dt.tz_convert(USECASE.timezone).dt.date.groupby(rows.carrier).value_counts()
+    assert (days == 96).all()
+    flies = RAW["flights"].to_pandas().groupby("carrier").local_day.apply(set)
+    rarest = min(flies.index, key=lambda carrier: len(flies[carrier]))
+    for carrier in ("UA", rarest):
+        expected = {day + timedelta(n) for day in flies[carrier] for n in (0, 1)} - {END}
+        assert set(days[carrier].index) == expected
+    assert len(flies[rarest]) < 20 == len(flies["UA"])
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [("carrier", ["carrier"]), ("route", ["origin", "dest"]), ("dest", ["dest"])],
+    ids=lambda x: str(x),
+)
+def test_trailing_rates_equal_a_plain_computation(name: str, keys: list[str]) -> None:
+    flights = query("select * from departures where arr_delay is not null", RAW, {}).to_pandas()
+    for _, row in built(f"{name}_stats").to_pandas().sample(40, random_state=1).iterrows():
+        landed = flights[(flights[keys] == row[keys]).all(axis=1) & (flights.arr_at < row[KNOWN_AT])]
+        for days in (7, 28):
+            last = landed[landed.arr_at >= row[KNOWN_AT] - pd.Timedelta(days=days)]
+            expected = (len(last), (last.arr_delay >= 15).mean(), last.arr_delay.mean())
+            seen = [row[f"{name}_{what}_{days}d"] for what in ("flights", "late_rate", "arr_delay")]
+            assert seen == pytest.approx(expected, nan_ok=True, rel=1e-5)
+
+
+def test_congestion_is_the_schedule_of_the_day() -> None:
+    flights = RAW["flights"].to_pandas().assign(sched_hour=lambda rows: rows.sched_dep_time // 100)
+    for _, row in built("congestion").to_pandas().sample(40, random_state=1).iterrows():
+        day = flights[flights.local_day == row[KNOWN_AT].tz_convert(USECASE.timezone).date()]
+        at, hour = day[day.origin == row.origin], int(row.sched_hour)
+        around = [(at.sched_hour == hour + n).sum() for n in (0, -1, 1)]
+        ours = ((at.sched_hour == hour) & (at.carrier == row.carrier)).sum()
+        names = ("hour_departures", "previous_hour_departures", "next_hour_departures", "day_departures")
+        assert [row[name] for name in names] == [*around, len(at)] and len(row.sched_hour) == 2
+        assert (row.carrier_hour_departures, row.carrier_hour_share) == (ours, pytest.approx(ours / around[0]))
 
 
 def table(name: str):  # type: ignore[no-untyped-def]

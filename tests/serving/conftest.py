@@ -19,6 +19,7 @@ from pipelines.context import Context, build_context
 from pipelines.offline.frames import feature_frame, load_examples
 from pipelines.records import Plan, PredictionLog, Rollouts
 from pipelines.serving.app import create_app
+from pipelines.usecase import inputs_of
 from tests.conftest import TOY, run_data, run_training
 
 START, END = date(2024, 3, 1), date(2024, 4, 20)  # features are known up to the end
@@ -46,7 +47,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     trained = run_training(context, END, "r1", data["snapshot"]["data_version"])
     models = {str(number): model["model_uri"] for number, model in enumerate(trained["train"], start=1)}
     examples = load_examples(context, context.window(END - timedelta(1), END))
-    return Made(home, models, feature_frame(context, examples, context.params.features.service))
+    service = context.params.features.service
+    return Made(home, models, feature_frame(context, examples, service, inputs_of(context.usecase, service)))
 
 
 @dataclass

@@ -98,6 +98,7 @@ class Desk:
     def put_reference(self, frame: pd.DataFrame) -> None:
         scored = frame.assign(score=1 / (1 + np.exp(-frame["x"].astype(float))))
         self.context.data.store.write_table(f"{self.evaluation_uri}/scored.parquet", as_table(scored))
+        self.context.data.store.write_json(f"{self.evaluation_uri}/metrics.json", {"model_uri": self.model_uri})
 
     def score(self, **changes: Any) -> score.Outputs:
         given = {"start": START, "end": END, "as_of": AS_OF, "model_uri": self.model_uri, "model_version": "3"}
@@ -128,12 +129,11 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
     params = load_params(Path(__file__).parents[2] / "params.yaml")
     rules = params.monitoring.model_copy(update={"min_labelled": 100})
-    usecase: Any = SimpleNamespace(
-        name="meters", timezone="UTC", start=START, end=END, maturity=timedelta(hours=6), model_inputs=INPUTS
-    )
+    usecase: Any = SimpleNamespace(name="meters", timezone="UTC", start=START, end=END, maturity=timedelta(hours=6))
     made = Desk(Context(Settings(home=tmp_path), params.model_copy(update={"monitoring": rules}), usecase))
 
-    def features(context: Context, rows: pa.Table, service: str) -> pd.DataFrame:
+    def features(context: Context, rows: pa.Table, service: str, inputs: ModelInputs) -> pd.DataFrame:
+        assert inputs == INPUTS
         made.services.append(service)
         return made.frame[made.frame[EXAMPLE_ID].isin(rows[EXAMPLE_ID].to_pylist())].iloc[::-1]
 
@@ -305,7 +305,7 @@ def test_a_tracked_report_reaches_the_tracker_with_finite_metrics_only(desk: Des
 def test_reports_refuse_what_they_cannot_compare(desk: Desk) -> None:
     with pytest.raises(InvalidInput, match="holds scores of version 3, not 4"):
         desk.report(model_version="4")
-    with pytest.raises(MissingData, match=r"gone/scored\.parquet does not exist"):
+    with pytest.raises(MissingData, match=r"gone/metrics\.json does not exist"):
         desk.report(evaluation_uri="gone")
     desk.context.data.store.write_table(f"{desk.evaluation_uri}/scored.parquet", pa.table({"score": [0.1]}))
     with pytest.raises(InvalidInput, match="lacks the columns x, y, kind"):

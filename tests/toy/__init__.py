@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -24,7 +24,10 @@ PUMPS, DAYS = 60, 70
 READINGS = {"read_at": "timestamp[us, UTC]", "pump": "string", "plant": "string", "serviced": "bool"} | dict.fromkeys(
     ("load", "heat"), "float32"
 )
-INPUTS = ModelInputs(("load", "hour", "heat_3d", "age"), ("plant",))
+INPUTS = {
+    "pump_service_v1": ModelInputs(("load", "hour", "heat_3d", "age"), ("plant",)),
+    "pump_service_v2": ModelInputs(("load", "hour", "heat_1d", "heat_3d", "age"), ("plant",)),
+}
 
 
 class Reading(BaseModel):
@@ -57,7 +60,8 @@ class Pumps:
         FeatureTable("pump_heat", ("pump",), ("readings",), lookback_days=3),
         FeatureTable("pump_maker", ("pump",), ("makers",), daily=False),
     )
-    model_inputs: ModelInputs = INPUTS
+    model_inputs: Mapping[str, ModelInputs] = field(default_factory=lambda: INPUTS)
+    request_keys: tuple[str, ...] = ()
     request_columns: tuple[str, ...] = ("pump", "plant", "load", "read_at")
 
     def read(self, table: RawTable, window: Window) -> Iterator[pa.Table]:
@@ -93,7 +97,8 @@ class Pumps:
         rows = tables["readings"].to_pandas().sort_values(["pump", "read_at"])
         heat = rows.groupby("pump").heat.transform(lambda values: values.rolling(3, min_periods=1).mean())
         known = rows.read_at + pd.Timedelta(minutes=5)
-        built = rows.assign(heat_3d=heat.round(3).astype("float32"), known_at=known)[["pump", "known_at", "heat_3d"]]
+        built = rows.assign(heat_3d=heat.round(3).astype("float32"), heat_1d=rows.heat, known_at=known)
+        built = built[["pump", "known_at", "heat_1d", "heat_3d"]]
         inside = (built.known_at >= window.start_at) & (built.known_at < window.end_at)
         return pa.Table.from_pandas(built[inside].sort_values(["known_at", "pump"]), preserve_index=False)
 

@@ -5,16 +5,18 @@ Predicted one hour before scheduled departure, on the 336,776 flights of 2013 (p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.usecase import FeatureTable, ModelInputs, RawTable, Tables
 from pipelines.usecases.flights.columns import AIRPORTS, FLIGHTS, PLANES, WEATHER
+from pipelines.usecases.flights.inputs import MODEL_INPUTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
     import pyarrow as pa
@@ -24,41 +26,6 @@ if TYPE_CHECKING:
     from pipelines.windows import Window
 
 
-MODEL_INPUTS = ModelInputs(
-    numeric=(
-        "dep_minute",
-        "dep_weekday",
-        "distance",
-        "scheduled_minutes",
-        "aircraft_year",
-        "aircraft_seats",
-        "aircraft_engines",
-        "carrier_flights_7d",
-        "carrier_late_rate_7d",
-        "carrier_late_rate_28d",
-        "carrier_arr_delay_7d",
-        "route_flights_28d",
-        "route_late_rate_7d",
-        "route_late_rate_28d",
-        "route_arr_delay_28d",
-        "temp",
-        "dewp",
-        "humid",
-        "wind_dir",
-        "wind_speed",
-        "wind_gust",
-        "precip",
-        "pressure",
-        "visib",
-        "origin_departures_2h",
-        "origin_dep_delay_1h",
-        "origin_dep_delay_2h",
-        "origin_dep_delay_4h",
-        "origin_late_share_2h",
-        "origin_waiting",
-    ),
-    categorical=("carrier", "origin", "dest"),
-)
 REQUEST_COLUMNS = (
     "carrier",
     "flight",
@@ -93,11 +60,15 @@ class Flights:
         FeatureTable("aircraft_profile", ("tailnum",), ("planes",), daily=False),
         FeatureTable("carrier_stats", ("carrier",), ("flights", "airports"), lookback_days=31),
         FeatureTable("route_stats", ("origin", "dest"), ("flights", "airports"), lookback_days=31),
+        FeatureTable("dest_stats", ("dest",), ("flights", "airports"), lookback_days=31),
         FeatureTable("weather_observed", ("origin",), ("weather",), lookback_days=1),
+        FeatureTable("congestion", ("origin", "carrier", "sched_hour"), ("flights", "airports")),
         FeatureTable("origin_state", ("origin",), ("flights", "airports"), lookback_days=2),
+        FeatureTable("carrier_state", ("carrier",), ("flights", "airports"), lookback_days=2),
     )
-    model_inputs: ModelInputs = MODEL_INPUTS
+    model_inputs: Mapping[str, ModelInputs] = field(default_factory=lambda: MODEL_INPUTS)
     request_columns: tuple[str, ...] = REQUEST_COLUMNS
+    request_keys: tuple[str, ...] = ("sched_hour",)
 
     def read(self, table: RawTable, window: Window) -> Iterable[pa.Table]:
         from pipelines.usecases.flights.bundled import read

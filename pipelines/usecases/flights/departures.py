@@ -33,8 +33,9 @@ timed as (
 )
 select *,
     -- A record belongs to its local day: nothing of it counts before that day begins, however early it left.
-    greatest(sched_dep_at + to_minutes(dep_delay), day_began_at) as dep_at,
-    greatest(sched_arr_at + to_minutes(arr_delay), day_began_at) as arr_at
+    -- (greatest() passes over nulls, and a flight without a delay has not left.)
+    case when dep_delay is not null then greatest(sched_dep_at + to_minutes(dep_delay), day_began_at) end as dep_at,
+    case when arr_delay is not null then greatest(sched_arr_at + to_minutes(arr_delay), day_began_at) end as arr_at
 from timed
 """
 

@@ -61,7 +61,9 @@ def block(request: Mapping[str, Any]) -> date:
 
 
 def request_features(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with dep_minute, dep_hour, dep_weekday (local, at origin) and scheduled_minutes.
+    """The frame with dep_minute, dep_hour, dep_weekday (local, at origin) and scheduled_minutes, and sched_hour.
+
+    The last is the key of the schedule's hours: dep_hour as two digits.
 
     Needs `sched_dep_at` and `sched_arr_at` (UTC). Works row by row: no row bears on another.
     """
@@ -69,6 +71,7 @@ def request_features(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(
         dep_minute=(local.dt.hour * 60 + local.dt.minute).astype("float32"),
         dep_hour=local.dt.hour.astype("float32"),
+        sched_hour=local.dt.strftime("%H"),
         dep_weekday=local.dt.weekday.astype("float32"),
         scheduled_minutes=((frame["sched_arr_at"] - frame["sched_dep_at"]).dt.total_seconds() / 60).astype("float32"),
     )

@@ -1,14 +1,16 @@
 from datetime import timedelta
 
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
-from feast.types import Float32, String
+import pandas as pd
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, RequestSource, ValueType
+from feast.on_demand_feature_view import on_demand_feature_view
+from feast.types import Float32, String, UnixTimestamp
 
 pump = Entity(name="pump", join_keys=["pump"], value_type=ValueType.STRING)
 pump_heat = FeatureView(
     name="pump_heat",
     entities=[pump],
     ttl=timedelta(days=2),
-    schema=[Field(name="pump", dtype=String), Field(name="heat_3d", dtype=Float32)],
+    schema=[Field(name="pump", dtype=String), *(Field(name=name, dtype=Float32) for name in ("heat_1d", "heat_3d"))],
     source=FileSource(name="pump_heat", path="features/pump_heat", timestamp_field="known_at"),
 )
 pump_maker = FeatureView(
@@ -18,4 +20,17 @@ pump_maker = FeatureView(
     schema=[Field(name="pump", dtype=String), Field(name="age", dtype=Float32)],
     source=FileSource(name="pump_maker", path="features/pump_maker", timestamp_field="known_at"),
 )
-pump_service_v1 = FeatureService(name="pump_service_v1", features=[pump_heat, pump_maker])
+
+
+@on_demand_feature_view(
+    sources=[RequestSource(name="reading", schema=[Field(name="read_at", dtype=UnixTimestamp)])],
+    schema=[Field(name="hour", dtype=Float32)],
+)
+def reading_hour(request: pd.DataFrame) -> pd.DataFrame:
+    from tests.toy import USECASE
+
+    return USECASE.request_features(request)[["hour"]]
+
+
+pump_service_v1 = FeatureService(name="pump_service_v1", features=[pump_heat[["heat_3d"]], pump_maker])
+pump_service_v2 = FeatureService(name="pump_service_v2", features=[reading_hour, pump_heat, pump_maker])

@@ -1,0 +1,82 @@
+"""The state of an airport and of a carrier in the last hours, on a grid of 15 minutes.
+
+Built by one function, for a window of days (backfill) and for the day that is under way (pushes): a row rests on what
+was known at its instant, so flights that are still to leave make no difference to it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.usecase import Tables
+from pipelines.usecases.flights.departures import query
+from pipelines.usecases.flights.trailing import (
+    Entities,
+    Features,
+    Mask,
+    Slots,
+    Whole,
+    feature_rows,
+    running_sums,
+    trailing,
+)
+from pipelines.windows import Window
+
+MINUTES = 15  # of a slot
+HOURS = (1, 2, 4, 12)  # the trailing windows
+LATE = 15  # minutes, of a departure and of one that is awaited
+GIVEN_UP = 240  # minutes after which a flight is awaited no longer
+
+# Flights of two days before the window: one may leave a day late and count for another 12 hours.
+SCHEDULED = """
+select {key}, day_began_at, dep_delay, dep_at,
+    greatest(sched_dep_at + to_minutes($late), day_began_at) as awaited_from,
+    sched_dep_at + to_minutes($given_up) as awaited_until
+from departures where local_day >= $start::date - 2 and local_day < $end::date and {key} is not null
+"""
+
+
+def state(key: str, tables: Tables, window: Window) -> pa.Table:
+    """By `key`: departures, their mean delay and the share of late ones in the last hours, and how many are awaited.
+
+    An entity has rows on the days on which flights of it are scheduled, and on the day after.
+    """
+    known = {"start": window.start, "end": window.end, "late": LATE, "given_up": GIVEN_UP}
+    flights = query(SCHEDULED.format(key=key), tables, known)
+    entities = Entities.of(flights, [key])
+    slots = Slots.of_minutes(window, MINUTES, max(HOURS) * 60 // MINUTES)
+    shape = (len(entities.keys), len(slots))
+
+    left = flights["dep_at"].is_valid()
+    codes, at = entities.codes[np.asarray(left)], slots.of(flights["dep_at"].filter(left))
+    delay = np.asarray(flights["dep_delay"].filter(left), dtype=np.int64)
+    sums = [running_sums(codes, at, values, shape) for values in (None, delay, (delay >= LATE).astype(np.int64))]
+    features: Features = {}
+    for hours in HOURS:
+        count, total, late = (trailing(running, hours * 60 // MINUTES, slots.before) for running in sums)
+        features[f"{key}_departures_{hours}h"] = count
+        features[f"{key}_dep_delay_{hours}h"] = (total, count)
+        features[f"{key}_late_share_{hours}h"] = (late, count)
+    features[f"{key}_waiting"] = waiting(flights, entities, slots)
+    return feature_rows(entities, slots, has_flights(flights, entities, slots, window), features)
+
+
+def waiting(flights: pa.Table, entities: Entities, slots: Slots) -> Whole:
+    """(entities, slots of the window) flights that are due and have not left; never more than four hours' worth."""
+    shape = (len(entities.keys), len(slots))
+    since, until = slots.of(flights["awaited_from"]), slots.after(flights["awaited_until"])
+    left = np.asarray(flights["dep_at"].is_valid())
+    until[left] = np.minimum(until[left], slots.of(flights["dep_at"].drop_null()))
+    waits = since < until
+    begun, ended = (running_sums(entities.codes[waits], ends[waits], None, shape) for ends in (since, until))
+    return (begun - ended)[:, slots.before :]
+
+
+def has_flights(flights: pa.Table, entities: Entities, slots: Slots, window: Window) -> Mask:
+    """(entities, slots of the window) whether a flight is scheduled on the slot's local day or the day before."""
+    days = Slots.of_days(window, 2)
+    scheduled = np.zeros((len(entities.keys), len(days)), dtype=bool)
+    scheduled[entities.codes, days.of(flights["day_began_at"])] = True
+    today = np.searchsorted(days.known_at, slots.known_at[slots.before :], side="right") - 1
+    return scheduled[:, today] | scheduled[:, today - 1]
