@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sqlite3
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from pipelines.context import Context
 from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, MissingData
 from pipelines.steps import execute
+from pipelines.store import Store
 from pipelines.usecase import DAY
 from tests.conftest import tree_hashes
 from tests.sources import FIRST, TABLE, Api, as_json, context_over, rows, write_csv
@@ -244,6 +246,45 @@ def test_a_late_change_of_an_old_day_is_to_be_validated_again(tmp_path: Path, mo
     outputs = execute("ingest", day(3), context)
     assert outputs["tables"]["visits"]["restated"] == ["2024-03-29"]
     assert (outputs["changed_start"], outputs["changed_end"]) == ("2024-03-29", "2024-04-02")
+
+
+class Killed(BaseException):
+    """What no handler catches."""
+
+
+@pytest.mark.parametrize("write", range(4))
+def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
+    tmp_path: Path, write: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The partitions, their history and the watermark are as if it had run once."""
+    monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
+    corrected = [rows()[n] | {"value": -1.0, "changed_at": datetime(2024, 4, 1, 12, tzinfo=UTC)} for n in (5, 20, 40)]
+    homes = []
+    for home in ("clean", "killed"):
+        context = incremental(tmp_path, [*rows(), *corrected], home)
+        for number in range(3):
+            execute("ingest", day(number), context)
+        homes.append(context)
+    clean, killed = homes
+    execute("ingest", day(3), clean)
+    put, count = Store.write_bytes, itertools.count()
+
+    def dies(self: Store, uri: str, content: bytes) -> str:
+        if next(count) == write:
+            raise Killed
+        return put(self, uri, content)
+
+    monkeypatch.setattr(Store, "write_bytes", dies)
+    with pytest.raises(Killed):
+        execute("ingest", day(3), killed)
+    monkeypatch.setattr(Store, "write_bytes", put)
+    before = killed.records.partitions("visits").watermark("visits")
+    execute("ingest", day(3), killed)
+    assert raw(killed) == raw(clean)
+    histories = [context.records.partitions("visits") for context in homes]
+    assert histories[0].lines() == histories[1].lines()
+    assert before is not None and before < datetime(2024, 4, 1, 22, tzinfo=UTC)
+    assert histories[0].watermark("visits") == histories[1].watermark("visits") == datetime(2024, 4, 1, 22, tzinfo=UTC)
 
 
 def test_incremental_needs_a_column_that_says_what_is_newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
