@@ -1,7 +1,19 @@
-"""What was decided, predicted, routed and promoted, in SQL. A leaf: imports no step."""
+"""What was kept, decided, predicted, routed and promoted, in SQL. A leaf: imports no step."""
 
 from pipelines.records.decisions import Decision, Records
 from pipelines.records.predictions import Arrival, Prediction, PredictionLog
 from pipelines.records.rollouts import Entry, Plan, Rollouts
+from pipelines.records.snapshots import Snapshot, Snapshots
 
-__all__ = ["Arrival", "Decision", "Entry", "Plan", "Prediction", "PredictionLog", "Records", "Rollouts"]
+__all__ = [
+    "Arrival",
+    "Decision",
+    "Entry",
+    "Plan",
+    "Prediction",
+    "PredictionLog",
+    "Records",
+    "Rollouts",
+    "Snapshot",
+    "Snapshots",
+]
