@@ -35,9 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     restore.add_argument("--to", metavar="DIR", required=True, help="a folder that is empty or not there")
     gc = verb("gc", "Remove the versions that no model, no recent snapshot and no undecided training set needs.")
     gc.add_argument("--keep", metavar="N", type=int, default=KEEP, help=f"newest snapshots to keep (default: {KEEP})")
-    gc.add_argument(
-        "--remote", action="store_true", help="remove from the DVC remote too, which no other store may share"
-    )
+    gc.add_argument("--remote", action="store_true", help="remove from the DVC remote too; no other store may share it")
     gc.add_argument("--dry-run", action="store_true", help="only say what would be removed")
 
 
@@ -129,12 +127,10 @@ def restore(version: str | None, model: str | None, to: str, context: Context) -
     from pipelines.store import at_work
 
     if (version is None) == (model is None):
-        raise InvalidInput("give a VERSION or --model N: one of the two")
+        raise InvalidInput("give a VERSION or --model N, one of the two")
     with at_work(context.data.store):
         with open_repository(context) as repository:
-            found = (
-                named(version, _known(repository, context)) if version is not None else _rests_on(str(model), context)
-            )
+            found = _rests_on(model, context) if model else named(version or "", _known(repository, context))
             tree = repository.tree(found)
             where = repository.fetch(set(tree.values()))
         restoring.restore(found, tree, where, Path(to))

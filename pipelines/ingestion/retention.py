@@ -86,11 +86,9 @@ def needed(context: Context, taken: Sequence[Snapshot], keep: int) -> dict[str, 
         needs[model.tags.get("data_version", "")].append(f"model {model.version}")
     for version in dict.fromkeys(snapshot.version for snapshot in reversed(taken[-keep:])):
         needs[version].append(f"last {keep} snapshots")
-    gates, decisions = (
-        context.records.decisions(usecase, "gate"),
-        {model.tags.get("decision_id", "") for model in models},
-    )
-    for run, version in undecided(training_sets(context), gates, decisions).items():
+    gates = context.records.decisions(usecase, "gate")
+    registered_by = {model.tags.get("decision_id", "") for model in models}
+    for run, version in undecided(training_sets(context), gates, registered_by).items():
         needs[version].append(f"training set {run}")
     for version in context.records.snapshots(usecase).of_others():
         needs[version].append("another use case")
