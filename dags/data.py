@@ -43,13 +43,15 @@ def build(params_file: str, about: Context) -> DAG:
 
         @task
         def plan(**context: Any) -> dict[str, Any]:
-            """The window: the form's, or the data interval's."""
-            bridge.refuse_unknown(context["dag_run"].conf, list(form))
+            """The window: the form's, or the data interval's; and a name for what this run records."""
+            run = context["dag_run"]
+            bridge.refuse_unknown(run.conf, list(form))
             window = bridge.chosen_window(context, zone)
             return {
                 "start": window.start.isoformat(),
                 "end": window.end.isoformat(),
                 "as_of": window.end_at.isoformat(),
+                "run": bridge.run_name(window.end_at, run.run_id),
             }
 
         @task(outlets=[features])
@@ -64,7 +66,7 @@ def build(params_file: str, about: Context) -> DAG:
         planned = plan()
         window = {"start": planned["start"], "end": planned["end"]}
         ingested = bridge.step("ingest", params_file)(**window)
-        snapshot = bridge.step("snapshot", params_file, pool="dvc")()
+        snapshot = bridge.step("snapshot", params_file, pool="dvc")(**window, run=planned["run"])
         # Restated days are validated again, and so are built the features that rest on them.
         changed = {"start": ingested["changed_start"], "end": ingested["changed_end"]}
         stale = {"start": ingested["changed_start"], "end": ingested["features_end"]}

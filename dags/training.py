@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from airflow.sdk import DAG, AssetOrTimeSchedule, Metadata, Param, chain, task
+from airflow.sdk import DAG, AssetOrTimeSchedule, Metadata, Param, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 import bridge
@@ -87,7 +87,7 @@ def build(params_file: str, about: Context) -> DAG:
             yield Metadata(challenger, {**told, "as_of": plan["as_of"]})
 
         planned = plan()
-        snapshot = bridge.step("snapshot", params_file, pool="dvc")()
+        snapshot = bridge.step("snapshot", params_file, pool="dvc")(run=planned["run"])
         training_set = bridge.step("build_training_set", params_file)(
             as_of=planned["as_of"], data_version=snapshot["data_version"], run=planned["run"]
         )
@@ -115,7 +115,6 @@ def build(params_file: str, about: Context) -> DAG:
         registered = bridge.step("register", params_file)(
             **chosen, training_set_uri=training_set["training_set_uri"], runs=logged["runs"]
         )
-        chain(planned, snapshot)
         announce_challenger(registered, planned)
     return dag
 

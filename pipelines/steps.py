@@ -133,8 +133,11 @@ def parse_inputs(step: Step, raw: Mapping[str, Any], timezone: str) -> StepModel
 
 
 def execute(name: str, raw: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Run a step on JSON-able inputs and give its JSON-able outputs."""
+    """Run a step on JSON-able inputs and give its JSON-able outputs. Meanwhile nothing is removed from the store."""
+    from pipelines.store import at_work
+
     step = find(name)
     inputs = parse_inputs(step, raw, context.usecase.timezone)
-    outputs = step.load().run(inputs, context)
+    with at_work(context.data.store):
+        outputs = step.load().run(inputs, context)
     return outputs.model_dump(mode="json")

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import date
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from pipelines.context import Context
-from pipelines.steps import StepModel
+from pipelines.errors import InvalidInput, MissingData
+from pipelines.steps import RunName, StepModel
+
+if TYPE_CHECKING:
+    from pipelines.ingestion.repository import Repository
+    from pipelines.records import Snapshot
 
 
 class Inputs(StepModel):
+    start: date | None = Field(None, description="first local day that this run ingested, for the records")
+    end: date | None = Field(None, description="day after the last, exclusive")
+    run: RunName | None = Field(None, description="the caller's name for this run, for the records")
     keep: bool = Field(
         default=True, description="false: only compute the version (at the desk DVC itself keeps the data)"
     )
@@ -25,14 +37,37 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     Raises:
         MissingData: if nothing was ingested.
+        InvalidInput: if the store is no local folder.
     """
     from pathlib import Path
 
-    from pipelines.ingestion.versions import keep_version, version_of
+    from pipelines.ingestion.repository import local_root, open_repository
+    from pipelines.ingestion.versions import version_of
+    from pipelines.records import Snapshot
 
+    if (inputs.start is None) != (inputs.end is None):
+        raise InvalidInput(f"start is {inputs.start}, end is {inputs.end}; give both, or neither")
+    local_root(context)
     raw = Path(context.data.uri("raw"))
-    if inputs.keep:
-        version, files = keep_version(raw, Path(context.data.store.root), context.settings.versions_remote)
-    else:
+    if not inputs.keep:
         version, files = version_of(raw)
-    return Outputs(data_version=version, files=files, kept=inputs.keep)
+        return Outputs(data_version=version, files=files, kept=False)
+    snapshots = context.records.snapshots(context.usecase.name)
+    with open_repository(context) as repository:
+        taken = snapshots.taken()
+        last = taken[-1] if taken else None
+        version, files = repository.keep(raw, before=last.version if last else None)
+        rows = _rows(version, repository, last)
+        snapshots.append(Snapshot(version, files, rows, inputs.start, inputs.end, inputs.run))
+    return Outputs(data_version=version, files=files, kept=True)
+
+
+def _rows(version: str, repository: Repository, last: Snapshot | None) -> int:
+    """Rows of a version, counted from the last snapshot where that is still there."""
+    from pipelines.ingestion.versions import count_rows
+
+    tree = repository.tree(version)
+    if last:
+        with suppress(MissingData):
+            return count_rows(tree, repository.fetch, repository.tree(last.version), last.rows)
+    return count_rows(tree, repository.fetch, {}, 0)

@@ -1,22 +1,21 @@
-"""Data versions by DVC, without git: one repository around the store, one pointer file for each version.
-
-A version is DVC's hash of the folder (`<md5>.dir`). Its pointer lies in `versions/<md5>/raw.dvc`: `dvc pull` there
-restores exactly that version, and `dvc gc -w` keeps it.
-"""
+"""Data versions: DVC's hash of the raw folder (`<md5>.dir`), how a person names one, and how many rows it has."""
 
 from __future__ import annotations
 
-import warnings
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-import yaml
-from dvc.repo import Repo
+import pyarrow as pa
+import pyarrow.parquet as pq
 from dvc_data.hashfile.build import build
 from dvc_data.hashfile.db import HashFileDB
 from dvc_objects.fs.local import LocalFileSystem
-from filelock import FileLock
 
-from pipelines.errors import MissingData
+from pipelines.errors import CorruptData, InvalidInput, MissingData
+
+SHOWN = 12  # characters of a version in tables and messages
 
 
 def version_of(folder: Path) -> tuple[str, int]:
@@ -33,40 +32,63 @@ def version_of(folder: Path) -> tuple[str, int]:
     return str(tree.hash_info.value), len(tree)
 
 
-def keep_version(folder: Path, root: Path, remote: str) -> tuple[str, int]:
-    """Add a folder to the repository at `root`, push it, leave the version's pointer; as `version_of`.
+def named(text: str, known: Collection[str]) -> str:
+    """The version that `text` names: in full, or by a beginning that no other has.
 
-    Concurrent callers wait for one another: DVC allows one at a time. A file that appears meanwhile is in the version
-    or not; the version that is given says which.
+    Raises:
+        InvalidInput: if there is none, or more than one, naming those that there are.
     """
-    with FileLock(root / ".dvc.lock"):
-        version, files = version_of(folder)
-        if pointer_of(version, folder, root).exists():
-            return version, files
-        with warnings.catch_warnings(), _open(root, remote) as repo:
-            warnings.simplefilter("ignore", DeprecationWarning)  # DVC's own
-            repo.add(str(folder))
-            repo.push(targets=[f"{folder}.dvc"])
-        added = folder.with_name(f"{folder.name}.dvc").read_text()
-        (out,) = yaml.safe_load(added)["outs"]
-        pointer = pointer_of(out["md5"], folder, root)
-        pointer.parent.mkdir(parents=True, exist_ok=True)
-        beside = pointer.with_suffix(".tmp")
-        beside.write_text(added)
-        beside.replace(pointer)
-    return str(out["md5"]), int(out["nfiles"])
+    wanted = text.strip().removesuffix(".dir").lower()
+    found = [version for version in known if wanted and version.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    among = found or list(known)
+    told = ", ".join(short(version) for version in among[-10:]) or "none; run the snapshot step first"
+    count = f"{len(among)} versions" if len(among) > 10 else "versions"
+    problem = "is the beginning of several" if found else "is no version"
+    raise InvalidInput(f"{text!r} {problem}; {count} that there are: {told}")
 
 
-def pointer_of(version: str, folder: Path, root: Path) -> Path:
-    """Where the pointer file of a version lies."""
-    return root / "versions" / version.removesuffix(".dir") / f"{folder.name}.dvc"
+def is_version(text: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{32}\.dir", text) is not None
 
 
-def _open(root: Path, remote: str) -> Repo:
-    if not (root / ".dvc" / "config").exists():
-        Repo.init(str(root), no_scm=True, force=True).close()
-    repo = Repo(str(root))
-    with repo.config.edit() as config:
-        config["core"].update({"analytics": False, "check_update": False, "remote": "versions", "autostage": False})
-        config["remote"]["versions"] = {"url": remote}
-    return repo
+def short(version: str) -> str:
+    return version[:SHOWN]
+
+
+def footer(path: Path, name: str) -> tuple[int, pa.Schema]:
+    """Rows and columns of a Parquet file, from its footer.
+
+    Raises:
+        CorruptData: if it has none, calling the file `name`.
+    """
+    try:
+        metadata = pq.read_metadata(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise CorruptData(f"{name} is not a whole Parquet file ({error}); ingest it again") from None
+    return metadata.num_rows, metadata.schema.to_arrow_schema()
+
+
+def count_rows(
+    tree: Mapping[str, str],
+    fetch: Callable[[Collection[str]], Mapping[str, Path]],
+    before: Mapping[str, str],
+    rows_before: int,
+) -> int:
+    """Rows of a version, counted from those of another so that only files in which they differ are opened.
+
+    Args:
+        tree: path -> hash of every file; `before` likewise, with `rows_before` rows in all.
+        fetch: where objects lie, by hash.
+    """
+    added, removed = Counter(tree.values()), Counter(before.values())
+    added, removed = added - removed, removed - added
+    names = {value: path for path, value in [*before.items(), *tree.items()]}
+    where = fetch([*added, *removed])
+    rows = {value: footer(where[value], names[value])[0] for value in where}
+    return (
+        rows_before
+        + sum(n * rows[value] for value, n in added.items())
+        - sum(n * rows[value] for value, n in removed.items())
+    )

@@ -1,9 +1,10 @@
-"""What was decided, predicted, routed and promoted, in SQL. A leaf: imports no step."""
+"""What was kept, decided, predicted, routed and promoted, in SQL. A leaf: imports no step."""
 
 from pipelines.records.decisions import Decision, Records
 from pipelines.records.partitions import PartitionHistory, Written
 from pipelines.records.predictions import Arrival, Prediction, PredictionLog
 from pipelines.records.rollouts import Entry, Plan, Rollouts
+from pipelines.records.snapshots import Snapshot, Snapshots
 
 __all__ = [
     "Arrival",
@@ -15,5 +16,7 @@ __all__ = [
     "PredictionLog",
     "Records",
     "Rollouts",
+    "Snapshot",
+    "Snapshots",
     "Written",
 ]

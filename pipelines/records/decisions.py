@@ -14,6 +14,7 @@ from pipelines.records.database import METADATA, insert, open_engine
 from pipelines.records.partitions import PartitionHistory
 from pipelines.records.predictions import PredictionLog
 from pipelines.records.rollouts import Rollouts
+from pipelines.records.snapshots import Snapshots
 
 DECISIONS = sa.Table(
     "decisions",
@@ -68,6 +69,9 @@ class Records:
 
     def rollouts(self, usecase: str) -> Rollouts:
         return Rollouts(self.engine, usecase)
+
+    def snapshots(self, usecase: str) -> Snapshots:
+        return Snapshots(self.engine, usecase)
 
     def record(self, decision: Decision) -> str:
         """Write a decision once, and give its id."""

@@ -40,12 +40,13 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.registration.evaluation import candidate, read_evaluation, read_scored, require_current
 
     store, rules, settings = context.data.store, context.params.gate, context.params.evaluation
-    candidates, evaluations = [], {}
+    candidates, evaluations, data_versions = [], {}, set()
     for uri in inputs.evaluation_uris:
         evaluation, model = read_evaluation(store, uri)
         require_current(model, inputs.as_of)
         candidates.append(candidate(uri, evaluation, model))
         evaluations[uri] = evaluation
+        data_versions.add(str(model.card["training_set"]["data_version"]))
     sets = sorted({one.training_set_uri for one in candidates})
     if len(sets) > 1:
         raise InvalidInput(
@@ -87,6 +88,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
                 "candidates": [j.evidence() for j in judged],
                 "chosen": chosen.evidence() if chosen else None,
                 "champion": {"uri": inputs.champion_uri, **vars(comparison)} if comparison else None,
+                "data_versions": sorted(data_versions),
             },
         )
     )

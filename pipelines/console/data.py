@@ -1,0 +1,198 @@
+"""Versions of the raw data: which there are, what differs, and bringing one back or removing those not needed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.console import table
+from pipelines.console.command import Answer, Command, options
+from pipelines.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+    from pipelines.ingestion.repository import Repository
+
+KEEP = 10
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, summary: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=summary, description=summary)
+        options(made)
+        return made
+
+    verb("versions", "List the versions, newest last, and who needs them.")
+    diff = verb("diff", "Compare two versions: partitions, rows, columns.")
+    diff.add_argument("versions", metavar="VERSION", nargs=2, help="in full, or a beginning that no other has")
+    restore = verb("restore", "Bring a version back, bit for bit.")
+    restore.add_argument("version", metavar="VERSION", nargs="?", help="in full, or a beginning that no other has")
+    restore.add_argument("--model", metavar="N", help="the version that this version of the registered model rests on")
+    restore.add_argument("--to", metavar="DIR", required=True, help="a folder that is empty or not there")
+    gc = verb("gc", "Remove the versions that no model, no recent snapshot and no undecided training set needs.")
+    gc.add_argument("--keep", metavar="N", type=int, default=KEEP, help=f"newest snapshots to keep (default: {KEEP})")
+    gc.add_argument("--remote", action="store_true", help="remove from the DVC remote too; no other store may share it")
+    gc.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+
+
+def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
+    if arguments["verb"] == "versions":
+        return versions(context)
+    if arguments["verb"] == "diff":
+        return diff(arguments["versions"], context)
+    if arguments["verb"] == "restore":
+        return restore(arguments["version"], arguments["model"], arguments["to"], context)
+    return gc(arguments["keep"], arguments["remote"], arguments["dry_run"], context)
+
+
+def versions(context: Context) -> Answer:
+    """Every version that is kept, in the order of the snapshots; those that are not in the records come first."""
+    from pipelines.ingestion.repository import open_repository
+    from pipelines.ingestion.retention import registered, training_sets
+    from pipelines.ingestion.versions import short
+
+    with open_repository(context) as repository:
+        files = repository.versions()
+        order = _known(repository, context)
+    taken = context.records.snapshots(context.usecase.name).taken()
+    models, sets = registered(context), training_sets(context)
+    found: list[dict[str, Any]] = []
+    for version in order:
+        of = [snapshot for snapshot in taken if snapshot.version == version]
+        ingested = next((snapshot for snapshot in of if snapshot.start), None)
+        runs = [snapshot.run for snapshot in of if snapshot.run] + [run for run in sets if sets[run] == version]
+        found.append(
+            {
+                "version": version,
+                "start": ingested and ingested.start,
+                "end": ingested and ingested.end,
+                "files": files[version],
+                "rows": of[0].rows if of else None,
+                "models": [model.version for model in models if model.tags.get("data_version") == version],
+                "runs": list(dict.fromkeys(runs)),
+            }
+        )
+
+    def show() -> None:
+        heads = ("version", "from", "to", "files", "rows", "models", "runs")
+        rows = [
+            (short(one["version"]), *(_cell(one[key]) for key in ("start", "end", "files", "rows", "models", "runs")))
+            for one in found
+        ]
+        table.show(heads, rows, f"data versions of {context.usecase.name}")
+
+    return found, show
+
+
+def diff(versions: Sequence[str], context: Context) -> Answer:
+    """What differs between two versions, from their trees and the footers of their files."""
+    from pipelines.ingestion.comparison import compare
+    from pipelines.ingestion.repository import open_repository
+    from pipelines.ingestion.versions import named, short
+    from pipelines.store import at_work
+
+    with at_work(context.data.store):
+        with open_repository(context) as repository:
+            known = _known(repository, context)
+            names = [named(text, known) for text in versions]
+            before, after = (repository.tree(name) for name in names)
+            where = repository.fetch({*before.values(), *after.values()})
+        tables = compare(before, after, where)
+
+    def show() -> None:
+        heads = ("table", "added", "removed", "changed", "rows", "columns")
+        rows = [
+            (
+                name,
+                *(_days(one[key]) for key in ("added", "removed", "changed")),
+                f"{one['rows'][0]} → {one['rows'][1]}",
+                "; ".join(_columns(one["columns"])) or "the same",
+            )
+            for name, one in tables.items()
+        ]
+        table.show(heads, rows, f"{short(names[0])} → {short(names[1])}")
+
+    return {"versions": names, "tables": tables}, show
+
+
+def restore(version: str | None, model: str | None, to: str, context: Context) -> Answer:
+    """Bring a version back into a folder."""
+    from pipelines.ingestion import restoring
+    from pipelines.ingestion.repository import open_repository
+    from pipelines.ingestion.versions import named
+    from pipelines.store import at_work
+
+    if (version is None) == (model is None):
+        raise InvalidInput("give a VERSION or --model N, one of the two")
+    with at_work(context.data.store):
+        with open_repository(context) as repository:
+            found = _rests_on(model, context) if model else named(version or "", _known(repository, context))
+            tree = repository.tree(found)
+            where = repository.fetch(set(tree.values()))
+        restoring.restore(found, tree, where, Path(to))
+    told = {"version": found, "to": to, "files": len(tree)}
+    return told, lambda: print(f"{found}: {len(tree)} files in {to}")
+
+
+def gc(keep: int, remote: bool, dry_run: bool, context: Context) -> Answer:
+    """Remove the versions that nobody needs; nothing else may run meanwhile."""
+    from pipelines.ingestion.collection import collect
+    from pipelines.ingestion.repository import open_repository
+    from pipelines.ingestion.versions import short
+    from pipelines.store import alone
+
+    with alone(context.data.store), open_repository(context) as repository:
+        done = collect(context, repository, keep, remote, dry_run)
+    would = "would be " if dry_run else ""
+
+    def show() -> None:
+        rows = [(short(version), f"{would}removed", "") for version in done.removed]
+        rows += [(short(version), "kept", ", ".join(why)) for version, why in done.kept.items()]
+        table.show(("version", "", "needed by"), rows, f"data versions of {context.usecase.name}")
+        for place, freed in done.freed.items():
+            print(f"{place}: {freed['files']} files {would}removed, {freed['bytes'] / 1e6:.1f} MB")
+
+    return {**vars(done), "dry_run": dry_run}, show
+
+
+def _known(repository: Repository, context: Context) -> list[str]:
+    """The versions that a person may name: those of this use case, and those that no use case recorded."""
+    snapshots = context.records.snapshots(context.usecase.name)
+    order, others = {one.version: number for number, one in enumerate(snapshots.taken())}, snapshots.of_others()
+    ours = [version for version in repository.versions() if version in order or version not in others]
+    return sorted(ours, key=lambda version: order.get(version, -1))
+
+
+def _rests_on(model: str, context: Context) -> str:
+    """The data version in the lineage of a registered model's version."""
+    from pipelines.ingestion.retention import registered
+    from pipelines.ingestion.versions import is_version
+
+    models = {one.version: one.tags.get("data_version", "") for one in registered(context)}
+    if model not in models:
+        raise InvalidInput(f"--model {model}: registered are {', '.join(models) or 'none'}; name one of them")
+    if not is_version(models[model]):
+        raise InvalidInput(f"--model {model}: its tag data_version is {models[model]!r}, which is no version of DVC's")
+    return models[model]
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _days(days: Sequence[str]) -> str:
+    """A few by name, more by their number and ends."""
+    return ", ".join(days) if len(days) < 3 else f"{len(days)}: {days[0]} … {days[-1]}"
+
+
+def _columns(columns: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"+ {name} {kind}" for name, kind in columns["added"].items())
+    yield from (f"- {name} {kind}" for name, kind in columns["removed"].items())
+    yield from (f"{name} {old} → {new}" for name, (old, new) in columns["retyped"].items())
+
+
+COMMAND = Command("data", "List, compare, restore or remove versions of the raw data.", add, answer)

@@ -1,0 +1,259 @@
+"""The DVC repository around a local store: one cache, one remote, one pointer file for each version. No git.
+
+A version's pointer lies in `versions/<md5>/raw.dvc`: `dvc pull` there restores exactly that version, and `dvc gc -w`
+keeps it. A pointer is written last, when cache and remote hold all that it stands for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from dvc.lock import LockError
+from dvc.repo import Repo
+from dvc_data.hashfile.build import build
+from dvc_objects.fs.local import LocalFileSystem
+from filelock import FileLock
+
+from pipelines.errors import FlightdeckError, InvalidInput, MissingData
+
+if TYPE_CHECKING:
+    from dvc_data.hashfile.db import HashFileDB
+    from dvc_data.hashfile.meta import Meta
+    from dvc_data.hashfile.tree import Tree
+
+    from pipelines.context import Context
+
+ATTEMPTS = 10  # at reading a folder whose files are being replaced
+CONFIG = """\
+# Written by Flightdeck. Settings of your own, such as a remote's credentials, go to config.local beside this file.
+[core]
+    no_scm = true
+    analytics = false
+    check_update = false
+    autostage = false
+    remote = versions
+    site_cache_dir = "{site}"
+['remote "versions"']
+    url = "{remote}"
+"""
+
+
+@contextmanager
+def open_repository(context: Context) -> Iterator[Repository]:
+    """The repository of a context's store, made if need be. Others wait meanwhile: DVC allows one at a time.
+
+    Raises:
+        InvalidInput: if the store is no local folder.
+    """
+    root = local_root(context)
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / ".dvc.lock"):
+        _configure(root, context.settings.versions_remote)
+        try:
+            with Repo(str(root)) as repo, repo.lock:
+                yield Repository(root, repo)
+        except LockError:
+            raise FlightdeckError(f"another DVC command is at work in {root}; try again when it has ended") from None
+
+
+def local_root(context: Context) -> Path:
+    """The folder of a context's store.
+
+    Raises:
+        InvalidInput: if it is on an object store.
+    """
+    if not context.data.store.local:
+        raise InvalidInput(
+            f"FLIGHTDECK_STORE_URI={context.settings.store}: DVC gives versions to local folders only; keep the store "
+            "in one, and name the object store in FLIGHTDECK_DVC_REMOTE, to which every version is pushed"
+        )
+    return Path(context.data.store.root).absolute()
+
+
+def _configure(root: Path, remote: str) -> None:
+    """What DVC makes of hashes known lies in the repository too, so that it moves and goes with it."""
+    config = root / ".dvc" / "config"
+    wanted = CONFIG.format(site=root / ".dvc" / "site", remote=remote if "://" in remote else Path(remote).absolute())
+    if config.exists() and config.read_text() == wanted:
+        return
+    config.parent.mkdir(exist_ok=True)
+    replace_text(config, wanted)
+
+
+def replace_text(path: Path, text: str) -> None:
+    beside = path.with_name(f"{path.name}.tmp")
+    beside.write_text(text)
+    os.replace(beside, path)
+
+
+class Repository:
+    """An open repository. Hashes are md5; a version is the hash of a tree, which ends in `.dir`.
+
+    Attributes:
+        cache: the objects on this machine, read-only files named by their hashes.
+    """
+
+    def __init__(self, root: Path, repo: Repo) -> None:
+        self.root, self.repo = root, repo
+        self.cache: HashFileDB = repo.cache.local
+
+    @cached_property
+    def remote(self) -> HashFileDB:
+        """The objects at the DVC remote."""
+        with _using_remote():
+            return self.repo.cloud.get_remote_odb("versions")
+
+    # ---- pointers
+
+    def pointer(self, version: str, name: str = "raw") -> Path:
+        return self.root / "versions" / version.removesuffix(".dir") / f"{name}.dvc"
+
+    def versions(self) -> dict[str, int]:
+        """Every version that has a pointer, and how many files it has."""
+        pointers = sorted((self.root / "versions").glob("*/*.dvc"))
+        outs = [yaml.safe_load(pointer.read_text())["outs"][0] for pointer in pointers]
+        return {str(out["md5"]): int(out["nfiles"]) for out in outs}
+
+    def forget(self, version: str) -> None:
+        """Take a version's pointer away; its objects stay until they are removed."""
+        self.pointer(version).unlink(missing_ok=True)
+
+    # ---- in
+
+    def keep(self, folder: Path, before: str | None = None) -> tuple[str, int]:
+        """Add a folder to the cache, push it, leave its pointer; its version and the number of its files.
+
+        Only files that changed are hashed: DVC's state knows the others by inode, time and size. Killed and called
+        again, it gives the same.
+
+        Args:
+            before: a version kept earlier. Of its objects the remote is not asked again, if it has the version.
+
+        Raises:
+            MissingData: if there is no such folder.
+            FlightdeckError: if the remote cannot be used, or the files are replaced faster than they can be read.
+        """
+        meta, tree = self._add(folder)
+        version, objects = str(tree.oid), set(_hashes(tree))
+        pointer = self.pointer(version, folder.name)
+        there = self._at_remote({version, before or version})
+        if version not in there:
+            known = set(self.tree(before).values()) if before and before in there else set()
+            self._push(objects - known)
+            self._push({version})  # last: at the remote a tree stands for all its files
+        out = {"md5": version, "size": meta.size, "nfiles": len(tree), "hash": "md5", "path": folder.name}
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(pointer, yaml.safe_dump({"outs": [out]}, sort_keys=False))
+        return version, len(tree)
+
+    def _add(self, folder: Path) -> tuple[Meta, Tree]:
+        """The tree of a folder, every file of which is in the cache as its hash says.
+
+        A file may be replaced after it was hashed and before it is copied, and DVC would keep the new content under the
+        old hash. So every copy is hashed too (`verify`); one that differs is dropped, and the folder is read again.
+        """
+        here = LocalFileSystem()
+        for _ in range(ATTEMPTS):
+            try:
+                _, meta, tree = build(self.cache, os.path.abspath(folder), here, "md5")
+                lacking = self._lacking(_hashes(tree))
+                new = {str(found.value): os.path.join(folder, *key) for key, _, found in tree if found.value in lacking}
+                self.cache.add([*new.values()], here, [*new], verify=True)
+            except FileNotFoundError:  # one that went while we looked
+                if folder.is_dir():
+                    continue
+                raise MissingData(f"{folder} does not exist; ingest a window first") from None
+            if not self._lacking(new):
+                self.cache.add(tree.path, tree.fs, tree.oid)
+                return meta, tree
+        raise FlightdeckError(
+            f"{folder} changed {ATTEMPTS} times while it was read; take the snapshot when ingestion has ended"
+        )
+
+    def _push(self, objects: Collection[str]) -> None:
+        new = sorted(set(objects) - self._at_remote(objects))
+        with _using_remote():
+            self.remote.add([self.cache.oid_to_path(value) for value in new], self.cache.fs, new)
+
+    # ---- out
+
+    def tree(self, version: str) -> dict[str, str]:
+        """Relative path -> hash of every file of a version.
+
+        Raises:
+            MissingData: if neither the cache nor the remote has the version.
+        """
+        where = self.fetch([version])[version]
+        return {entry["relpath"]: entry["md5"] for entry in json.loads(where.read_bytes())}
+
+    def fetch(self, objects: Collection[str]) -> dict[str, Path]:
+        """Where these objects lie in the cache; those that it lacks are pulled from the remote first.
+
+        Raises:
+            MissingData: if the remote lacks one too, or has it altered.
+        """
+        if lacking := self._lacking(objects):
+            there = sorted(self._at_remote(lacking))
+            with _using_remote():
+                self.cache.add([self.remote.oid_to_path(value) for value in there], self.remote.fs, there, verify=True)
+            if lacking := self._lacking(lacking):
+                raise MissingData(
+                    f"{len(lacking)} objects are neither in the cache nor, unaltered, at the DVC remote "
+                    f"(FLIGHTDECK_DVC_REMOTE); the first is {min(lacking)}"
+                )
+        return {value: Path(self.cache.oid_to_path(value)) for value in objects}
+
+    def _lacking(self, objects: Collection[str]) -> set[str]:
+        """What the cache lacks. A whole object is read-only; one that is not is hashed, and dropped if it differs."""
+        wanted = set(objects)
+        return wanted.difference(self.cache.oids_exist(wanted))
+
+    def _at_remote(self, objects: Collection[str]) -> set[str]:
+        if not objects:
+            return set()
+        with _using_remote():
+            return set(self.remote.oids_exist(set(objects)))
+
+    # ---- away
+
+    def present(self, versions: Collection[str], remote: bool) -> set[str]:
+        """Those of these versions whose trees the cache has, or the remote if it is asked too."""
+        return (set(versions) - self._lacking(versions)) | (self._at_remote(versions) if remote else set())
+
+    def remove(self, objects: Collection[str], remote: bool, dry_run: bool) -> dict[str, int]:
+        """Remove objects from the cache or from the remote; files and bytes that this frees.
+
+        At the remote trees go first, since one that is there stands for all its files; in the cache they go last, so
+        that a removal that was killed can be taken up again.
+        """
+        place = self.remote if remote else self.cache
+        there = self._at_remote(objects) if remote else set(objects) - self._lacking(objects)
+        ordered = sorted(there, key=lambda value: value.endswith(".dir") is not remote)
+        paths = [place.oid_to_path(value) for value in ordered]
+        with _using_remote() if remote else nullcontext():
+            sizes = [place.fs.size(path) or 0 for path in paths]
+            for path in [] if dry_run else paths:
+                place.fs.remove(path)
+        return {"files": len(paths), "bytes": sum(sizes)}
+
+
+def _hashes(tree: Tree) -> list[str]:
+    return [str(found.value) for _, _, found in tree]
+
+
+@contextmanager
+def _using_remote() -> Iterator[None]:
+    """Each kind of remote raises errors of its own. The URI is not shown: it may hold a password."""
+    try:
+        yield
+    except Exception as error:
+        raise FlightdeckError(
+            f"the DVC remote (FLIGHTDECK_DVC_REMOTE) cannot be used: {error!r}; correct it, or try again"
+        ) from error
