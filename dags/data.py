@@ -14,6 +14,7 @@ from airflow.sdk import DAG, Metadata, Param, chain, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 import bridge
+from data_docs import DataDocsLink
 from pipelines.context import Context
 
 log = logging.getLogger(__name__)
@@ -64,10 +65,12 @@ def build(params_file: str, about: Context) -> DAG:
         planned = plan()
         window = {"start": planned["start"], "end": planned["end"]}
         snapshot = bridge.step("snapshot", params_file, pool="dvc")()
+        validate = bridge.step("validate", params_file)(**window)
+        validate.operator.operator_extra_links = (DataDocsLink(),)
         chain(
             bridge.step("ingest", params_file)(**window),
             snapshot,
-            bridge.step("validate", params_file)(**window),
+            validate,
             bridge.step("build_features", params_file, **patient)(**window),
             bridge.step("apply_features", params_file, pool="feast")(),
             bridge.step("materialize", params_file, pool="feast", **patient)(as_of=planned["as_of"]),
