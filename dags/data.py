@@ -14,6 +14,7 @@ from airflow.sdk import DAG, Metadata, Param, chain, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 import bridge
+from data_docs import DataDocsLink
 from pipelines.context import Context
 
 log = logging.getLogger(__name__)
@@ -70,10 +71,12 @@ def build(params_file: str, about: Context) -> DAG:
         # Restated days are validated again, and so are built the features that rest on them.
         changed = {"start": ingested["changed_start"], "end": ingested["changed_end"]}
         stale = {"start": ingested["changed_start"], "end": ingested["features_end"]}
+        validate = bridge.step("validate", params_file)(**changed)
+        validate.operator.operator_extra_links = (DataDocsLink(),)
         chain(
             ingested,
             snapshot,
-            bridge.step("validate", params_file)(**changed),
+            validate,
             bridge.step("build_features", params_file, **patient)(**stale),
             bridge.step("apply_features", params_file, pool="feast")(),
             bridge.step("materialize", params_file, pool="feast", **patient)(as_of=planned["as_of"]),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from pydantic import Field
 
 from pipelines.context import Context
 from pipelines.steps import Instant, RunName, StepModel
+from pipelines.verdict import Verdict
 
 
 class Inputs(StepModel):
@@ -53,8 +56,16 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "registry_hash": registry_hash(context.feast),
         "windows": spans,
         "rows": rows,
+        "validations": validated_windows(context, min(w.start for w in windows.values()), windows["test"].end),
         "model_inputs": {"numeric": model_inputs.numeric, "categorical": model_inputs.categorical},
         "sha256": hashes,
     }
     context.data.store.write_json(f"{uri}/manifest.json", manifest)
     return Outputs(training_set_uri=uri, rows=rows, windows=spans)
+
+
+def validated_windows(context: Context, start: date, end: date) -> list[str]:
+    """The windows, as START_END, whose validation passed and let in rows of the days from `start` up to `end`."""
+    passed = [d for d in context.records.decisions(context.usecase.name, "validate") if d["verdict"] == Verdict.PASS]
+    windows = {tuple(decision["evidence"]["subject"]["window"]) for decision in passed}
+    return sorted(f"{first}_{last}" for first, last in windows if first < end.isoformat() and last > start.isoformat())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -31,14 +33,28 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if len(families) > len(set(families)):
         raise InvalidInput(f"the candidates' families are {', '.join(families)}; give one evaluation a family")
 
-    runs = {
-        str(evaluation["family"]): context.tracker.log_candidate(
+    runs = {}
+    for uri, (evaluation, model) in read.items():
+        manifest = store.read_json(f"{evaluation['training_set_uri'].rstrip('/')}/manifest.json")
+        docs_uri, docs = data_docs(manifest, context)
+        runs[str(evaluation["family"])] = context.tracker.log_candidate(
             model,
             lineage.run_params(model.card),
             lineage.run_metrics(evaluation),
             {name: store.read_bytes(f"{uri.rstrip('/')}/{name}") for name in FILES},
-            {**lineage.data_tags(uri, evaluation, model), **code},
+            {**lineage.data_tags(uri, evaluation, model), **code, **({"data_docs_uri": docs_uri} if docs_uri else {})},
+            attached=docs,
         )
-        for uri, (evaluation, model) in read.items()
-    }
     return Outputs(runs=runs)
+
+
+def data_docs(manifest: Mapping[str, Any], context: Context) -> tuple[str | None, dict[str, bytes]]:
+    """How the data of a training set were validated: where the newest window's pages lie, and the files for its run."""
+    windows: list[str] = manifest.get("validations", [])
+    if not windows:
+        return None, {}
+    store, places = context.data.store, {name: context.data.uri("reports", "validation", name) for name in windows}
+    newest = places[max(windows, key=lambda window: window.split("_")[::-1])]
+    files = {f"data_docs/{name}": store.read_bytes(f"{newest}/{name}") for name in store.names(newest)}
+    files["data_docs/windows.json"] = (json.dumps(places, indent=2) + "\n").encode()
+    return f"{newest}/index.html", files

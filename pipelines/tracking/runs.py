@@ -100,14 +100,18 @@ class Tracker:
         metrics: Mapping[str, float | None],
         files: Mapping[str, bytes],
         tags: Mapping[str, str],
+        attached: Mapping[str, bytes] | None = None,
     ) -> str:
-        """One run for one candidate, with its model, and its id. Metrics that are None are left out."""
+        """One run for one candidate, with its model, and its id. Metrics that are None are left out.
+
+        `attached` files only explain: one that has changed makes no other run.
+        """
         key = f"candidate {model.uri} {model.sha256}"
         family = str(model.card["family"])
         named = {**tags, KIND: "candidate", "family": family, "sha256": model.sha256}
         title = f"{family} {tags['as_of'][:10]}" if "as_of" in tags else family
         card = json.dumps(dict(model.card), indent=2, sort_keys=True).encode()
-        with self._run(key, title, params, metrics, {**files, CARD: card}, named) as (run_id, new):
+        with self._run(key, title, params, metrics, {**files, CARD: card}, named, attached or {}) as (run_id, new):
             if new:
                 import mlflow.onnx
                 import onnx
@@ -128,7 +132,7 @@ class Tracker:
     ) -> str:
         """One run for one monitoring report, and its id; another content under the same name replaces it."""
         tags = {KIND: "report", "run": run, "model_version": model_version}
-        with self._run(f"report {run} {model_version}", f"report {run}", {}, metrics, files, tags) as (run_id, _):
+        with self._run(f"report {run} {model_version}", f"report {run}", {}, metrics, files, tags, {}) as (run_id, _):
             return run_id
 
     @contextmanager
@@ -140,6 +144,7 @@ class Tracker:
         metrics: Mapping[str, float | None],
         files: Mapping[str, bytes],
         tags: Mapping[str, str],
+        attached: Mapping[str, bytes],
     ) -> Iterator[tuple[str, bool]]:
         """The id of the run that holds all this, and whether it is new; a new one is finished on leaving."""
         client, experiment = self.client, self.experiment_id
@@ -162,7 +167,8 @@ class Tracker:
                 mlflow.log_params(dict(params))
                 mlflow.log_metrics(finite)
                 with tempfile.TemporaryDirectory() as folder:
-                    for file, body in files.items():
+                    for file, body in {**attached, **files}.items():
+                        (Path(folder) / file).parent.mkdir(parents=True, exist_ok=True)
                         (Path(folder) / file).write_bytes(body)
                     mlflow.log_artifacts(folder)
                 yield active.info.run_id, True

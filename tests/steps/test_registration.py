@@ -373,3 +373,21 @@ def test_reports_are_logged_once_per_run_and_replaced_when_they_change(desk: Con
 def test_mlflow_does_not_drag_feast_in_and_leaves_it_usable(desk: Context) -> None:
     desk.models.versions()
     assert sys.modules.get("feast.infra.data_sources.mlflow.auth", 0) is not None
+
+
+def test_a_candidates_run_holds_the_data_docs_of_its_data(desk: Context) -> None:
+    windows = ["2024-01-01_2024-02-01", "2024-01-20_2024-03-01", "2024-02-01_2024-02-02"]
+    for window in windows:
+        desk.data.store.write_bytes(desk.data.uri("reports", "validation", window, "index.html"), window.encode())
+    edit(f"{desk.data.uri('training_sets', 'r1')}/manifest.json", lambda m: m.update(validations=windows))
+    runs = log(desk)
+    client = desk.tracker.client
+    for run_id in runs.values():
+        named = {file.path for file in client.list_artifacts(run_id, "data_docs")}
+        assert named == {"data_docs/index.html", "data_docs/windows.json"}
+        assert Path(client.download_artifacts(run_id, "data_docs/index.html")).read_text() == windows[1]
+        assert client.get_run(run_id).data.tags["data_docs_uri"] == desk.data.uri(
+            "reports", "validation", windows[1], "index.html"
+        )
+    desk.data.store.write_bytes(desk.data.uri("reports", "validation", windows[1], "index.html"), b"written anew")
+    assert log(desk) == runs  # a registered version names its run: it must not be written again for a new page

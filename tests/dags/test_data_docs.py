@@ -1,0 +1,73 @@
+"""The Data Docs button of the validate task, and who gets the pages behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.context import build_context
+from tests.conftest import TOY
+
+CONF = {"start": "2024-03-01", "end": "2024-03-04"}
+URL = "/flightdeck/data-docs/pumps_data/2024-03-01_2024-03-04/"
+
+
+@pytest.fixture
+def client(airflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str | None], Any]:
+    """The API server's pages, as seen by a user of a role, or by nobody."""
+    from airflow.api_fastapi.app import create_app, purge_cached_app
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from fastapi.testclient import TestClient
+
+    monkeypatch.setenv("FLIGHTDECK_PARAMS", str(TOY))
+    monkeypatch.setenv("FLIGHTDECK_HOME", str(tmp_path / "home"))
+    purge_cached_app()
+    app = create_app(apps="core")
+
+    def as_role(role: str | None) -> Any:
+        made = TestClient(app, base_url="http://testserver")
+        if role:
+            user = SimpleAuthManagerUser(username=role, role=role)
+            token = app.state.auth_manager.generate_jwt(user)
+            made.cookies.set("_token", token)
+        return made
+
+    return as_role
+
+
+def test_the_validate_task_leads_to_its_pages(
+    load: Callable[..., Any], client: Callable[[str | None], Any], tmp_path: Path
+) -> None:
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    dag = load(TOY, home=tmp_path / "home").dags["pumps_data"]
+    (link,) = dag.get_task("validate").operator_extra_links
+    assert not dag.get_task("ingest").operator_extra_links
+    assert dag.test(run_conf=CONF).state == "success"
+    with create_session() as session:
+        told = session.query(XComModel).filter_by(task_id="validate", key=link.xcom_key, dag_id="pumps_data").all()
+    assert URL + "index.html" in {XComModel.deserialize_value(one) for one in told}
+
+    seen = client("viewer").get(URL + "index.html")
+    assert seen.status_code == 200 and 'href="readings.html"' in seen.text
+    assert "sandbox" in seen.headers["Content-Security-Policy"]
+    assert "bad_load" in client("viewer").get(URL + "readings.html").text
+
+
+def test_pages_are_for_those_who_may_read_the_dag(client: Callable[[str | None], Any], tmp_path: Path) -> None:
+    data = build_context(TOY, tmp_path / "home").data
+    data.store.write_bytes(data.uri("reports", "validation", "2024-03-01_2024-03-04", "index.html"), b"secret")
+    data.store.write_bytes(data.uri("raw", "index.html"), b"elsewhere")
+    assert client("viewer").get(URL + "index.html").text == "secret"
+    assert client(None).get(URL + "index.html").status_code == 401
+    for other in (
+        URL + "none.html",
+        URL + "..%2f..%2f..%2fraw%2findex.html",
+        URL.replace("pumps_data", "other_data") + "index.html",
+        URL.replace("2024-03-01_2024-03-04", "..") + "index.html",
+    ):
+        assert client("viewer").get(other).status_code == 404, other
