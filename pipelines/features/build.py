@@ -15,6 +15,9 @@ class Inputs(StepModel):
     end: date = Field(description="day after the last, exclusive")
 
 
+MOST_ROWS = 2_000_000  # of the source tables, held at once; a single day and what it rests on may be more
+
+
 class Outputs(StepModel):
     start: date
     end: date
@@ -22,19 +25,22 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """One feature table at a time: read what it rests on, build, write a partition a day of knowledge."""
-    from pipelines.features.partitions import earliest_day, split_by_knowledge
+    """One feature table at a time, in pieces of whole days: read what a piece rests on, build, write a partition a day.
+
+    However the window is cut, the partitions are the same.
+    """
+    from pipelines.features.partitions import pieces, split_by_knowledge
     from pipelines.offline.frames import read_tables
 
+    usecase, data = context.usecase, context.data
     window = context.window(inputs.start, inputs.end)
-    counts = {}
-    for feature_table in context.usecase.feature_tables:
-        names = set(feature_table.sources)
-        not_before = earliest_day(context.data, context.usecase, names, window)
-        reach = window.widened(feature_table.lookback_days, not_before)
-        tables = read_tables(context.data, context.usecase, names, reach)
-        rows = context.usecase.build(feature_table, tables, window)
-        for day, part in split_by_knowledge(feature_table, rows, window):
-            context.data.store.write_table(context.data.partition("features", feature_table.name, day), part)
-        counts[feature_table.name] = rows.num_rows
+    counts = {feature_table.name: 0 for feature_table in usecase.feature_tables}
+    for feature_table in usecase.feature_tables:
+        for piece, reach in pieces(data, usecase, feature_table, window, MOST_ROWS):
+            tables = read_tables(data, usecase, set(feature_table.sources), reach)
+            rows = usecase.build(feature_table, tables, piece)
+            del tables
+            for day, part in split_by_knowledge(feature_table, rows, piece):
+                data.store.write_table(data.partition("features", feature_table.name, day), part)
+            counts[feature_table.name] += rows.num_rows
     return Outputs(start=inputs.start, end=inputs.end, rows=counts)

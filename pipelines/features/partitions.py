@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.errors import CorruptData, MissingData
 from pipelines.store import Layout
 from pipelines.usecase import KNOWN_AT, FeatureTable, UseCase
 from pipelines.windows import Window, midnight
+
+INSTANT = pa.timestamp("us", "UTC")
 
 
 def earliest_day(data: Layout, usecase: UseCase, names: set[str], window: Window) -> date:
@@ -53,12 +55,52 @@ def split_by_knowledge(
     if not feature_table.daily:
         yield None, rows
         return
-    known = rows[KNOWN_AT]
-    outside = pc.or_kleene(
-        pc.less(known, pa.scalar(window.start_at)), pc.greater_equal(known, pa.scalar(window.end_at))
-    )
-    if known.null_count or pc.any(outside).as_py():
-        raise CorruptData(f"feature table {feature_table.name} has rows whose {KNOWN_AT} is null or outside {window}")
-    for day in window.days:
-        begin, end = (pa.scalar(midnight(d, window.timezone)) for d in (day, day + timedelta(1)))
-        yield day, rows.filter(pc.and_(pc.greater_equal(known, begin), pc.less(known, end)))
+    if rows[KNOWN_AT].null_count:
+        raise CorruptData(f"feature table {feature_table.name} has rows whose {KNOWN_AT} is null")
+    known = np.asarray(rows[KNOWN_AT].cast(INSTANT, safe=False).cast(pa.int64()))
+    begins = np.array([_microseconds(day, window) for day in (*window.days, window.end)])
+    day = np.searchsorted(begins, known, side="right") - 1
+    if len(day) and not 0 <= day.min() <= day.max() < len(window.days):
+        raise CorruptData(f"feature table {feature_table.name} has rows whose {KNOWN_AT} is outside {window}")
+    if (np.diff(day) < 0).any():
+        order = np.argsort(day, kind="stable")
+        rows, day = rows.take(pa.array(order)), day[order]
+    bounds = np.searchsorted(day, np.arange(len(begins)))
+    for n, found in enumerate(window.days):
+        yield found, rows.slice(bounds[n], bounds[n + 1] - bounds[n])
+
+
+def _microseconds(day: date, window: Window) -> int:
+    return int(midnight(day, window.timezone).timestamp()) * 1_000_000
+
+
+def pieces(
+    data: Layout, usecase: UseCase, feature_table: FeatureTable, window: Window, most_rows: int
+) -> Iterator[tuple[Window, Window]]:
+    """The window in pieces of whole days, in order, each with the longer window of sources that it rests on.
+
+    A piece is as long as its sources hold at most `most_rows` rows, and a day at least. A table without days has one.
+    """
+    names = set(feature_table.sources)
+    not_before = earliest_day(data, usecase, names, window)
+    reach = window.widened(feature_table.lookback_days, not_before)
+    if not feature_table.daily:
+        yield window, reach
+        return
+    before = np.cumsum([0, *_rows(data, usecase, names, reach)])  # by days since the reach begins
+    start = window.start
+    while start < window.end:
+        first = Window(start, window.end, window.timezone).widened(feature_table.lookback_days, not_before).start
+        fits = int(np.searchsorted(before, before[(first - reach.start).days] + most_rows, side="right")) - 1
+        end = min(max(reach.start + timedelta(fits), start + timedelta(1)), window.end)
+        yield Window(start, end, window.timezone), Window(first, end, window.timezone)
+        start = end
+
+
+def _rows(data: Layout, usecase: UseCase, names: set[str], reach: Window) -> list[int]:
+    """Rows of the daily sources, one number a day; a day that is lacking is for reading to complain of."""
+    totals = dict.fromkeys(reach.days, 0)
+    for table in [table.name for table in usecase.tables if table.daily and table.name in names]:
+        for day in totals.keys() & set(data.days("validated", table)):
+            totals[day] += data.store.count_rows(data.partition("validated", table, day))
+    return list(totals.values())

@@ -124,6 +124,18 @@ class Store:
                 f"{uri} is not a whole Parquet file ({error}); delete it and run its step again"
             ) from None
 
+    def count_rows(self, uri: str) -> int:
+        """The rows of one Parquet file, from its footer; raises as `read_table`."""
+        try:
+            with self.fs.open(uri, "rb") as file:
+                return int(pq.read_metadata(file).num_rows)
+        except FileNotFoundError:
+            raise MissingData(f"{uri} does not exist; run the step that writes it") from None
+        except (pa.ArrowInvalid, OSError) as error:
+            raise CorruptData(
+                f"{uri} is not a whole Parquet file ({error}); delete it and run its step again"
+            ) from None
+
     def read_tables(self, uris: Iterable[str], columns: Sequence[str] | None = None) -> pa.Table:
         """Several files of one schema, one after the other."""
         return pa.concat_tables([self.read_table(uri, columns) for uri in uris], promote_options="permissive")

@@ -43,6 +43,31 @@ def test_windows_cut_otherwise_give_the_same_bytes(toy: Context, tmp_path: Path,
     assert written(toy, *zones) == written(other, *zones)
 
 
+def test_features_built_in_pieces_are_the_same_bytes(toy: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.features import build
+
+    for step in ("ingest", "validate", "build_features"):
+        execute(step, days(0, 12), toy)
+    whole, seen = written(toy, "features"), []
+    inner = type(toy.usecase).build
+
+    def counted(self: Any, table: Any, tables: Any, window: Any) -> Any:
+        seen.append((table.name, tables["readings"].num_rows if "readings" in tables else 0, window))
+        return inner(self, table, tables, window)
+
+    monkeypatch.setattr(type(toy.usecase), "build", counted)
+    monkeypatch.setattr(build, "MOST_ROWS", 300)
+    toy.data.store.delete(toy.data.uri("features"))
+    rows = execute("build_features", days(0, 12), toy)["rows"]
+    assert written(toy, "features") == whole and rows == {"pump_heat": 719, "pump_maker": 60}
+    heat = [(read, len(window.days)) for name, read, window in seen if name == "pump_heat"]
+    assert max(read for read, _ in heat) <= 300 and [length for _, length in heat] == [5, 2, 2, 2, 1]
+    assert [name for name, _, _ in seen].count("pump_maker") == 1
+    monkeypatch.setattr(build, "MOST_ROWS", 1)
+    execute("build_features", days(3, 12), toy)
+    assert written(toy, "features") == whole
+
+
 def test_the_data_chain_leaves_online_features_equal_to_offline_ones(toy_home: Path, copy_of: Copy) -> None:
     context = copy_of(toy_home)
     end = midnight(context.usecase.end, context.usecase.timezone).isoformat()

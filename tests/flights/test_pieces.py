@@ -1,0 +1,24 @@
+"""The flights' features, built in pieces of few days, have the bytes of those that are built at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.context import Context
+from pipelines.features import build
+from pipelines.steps import execute
+from tests.conftest import tree_hashes
+
+WINDOW = {"start": "2013-03-01", "end": "2013-04-13"}  # the clocks change, and 28 days fit in before the end
+
+
+def test_pieces_give_the_same_bytes(flights: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in ("ingest", "validate", "build_features"):
+        execute(step, WINDOW, flights)
+    features = flights.settings.root / "data" / "flights" / "features"
+    whole = tree_hashes(features)
+    assert len(whole) == 1 + 43 * 7
+    flights.data.store.delete(flights.data.uri("features"))
+    monkeypatch.setattr(build, "MOST_ROWS", 40_000)
+    execute("build_features", WINDOW, flights)
+    assert tree_hashes(features) == whole
