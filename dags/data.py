@@ -69,6 +69,7 @@ def build(params_file: str, about: Context) -> DAG:
             snapshot,
             bridge.step("validate", params_file)(**window),
             bridge.step("build_features", params_file, **patient)(**window),
+            bridge.step("check_features", params_file)(**window),
             bridge.step("apply_features", params_file, pool="feast")(),
             bridge.step("materialize", params_file, pool="feast", **patient)(as_of=planned["as_of"]),
             bridge.step("check_parity", params_file, pool="feast")(as_of=planned["as_of"]),
