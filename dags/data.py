@@ -78,6 +78,7 @@ def build(params_file: str, about: Context) -> DAG:
             snapshot,
             validate,
             bridge.step("build_features", params_file, **patient)(**stale),
+            bridge.step("check_features", params_file)(**stale),
             bridge.step("apply_features", params_file, pool="feast")(),
             bridge.step("materialize", params_file, pool="feast", **patient)(as_of=planned["as_of"]),
             bridge.step("check_parity", params_file, pool="feast")(as_of=planned["as_of"]),

@@ -89,6 +89,7 @@ STEPS: Mapping[str, Step] = {
         Step("snapshot", "pipelines.ingestion.snapshot"),
         Step("validate", "pipelines.validation.validate"),
         Step("build_features", "pipelines.features.build"),
+        Step("check_features", "pipelines.features.check_health"),
         Step("apply_features", "pipelines.features.apply"),
         Step("materialize", "pipelines.features.materialize", desk=False),
         Step("check_parity", "pipelines.features.check_parity", desk=False),

@@ -57,6 +57,7 @@ def run_data(context: Context, start: date, end: date) -> dict[str, dict[str, An
     outputs["snapshot"] = execute("snapshot", {}, context)
     outputs["validate"] = execute("validate", window, context)
     outputs["build_features"] = execute("build_features", window, context)
+    outputs["check_features"] = execute("check_features", window, context)
     outputs["apply_features"] = execute("apply_features", {}, context)
     outputs["materialize"] = execute("materialize", {"as_of": as_of}, context)
     outputs["check_parity"] = execute("check_parity", {"as_of": outputs["materialize"]["as_of"]}, context)

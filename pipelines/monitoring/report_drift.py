@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -60,7 +61,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     sides = sample(current, rows), sample(reference, rows)
     drift = measure_drift(*sides, model_inputs)
     quality = quality_html(*sides)
-    summary = summarize(current, reference, drift, model_inputs, inputs.as_of, inputs.model_version)
+    health = read_health(current[DAY], context)
+    summary = summarize(current, reference, drift, model_inputs, inputs.as_of, inputs.model_version, health)
     heading = f"{context.usecase.name}, version {inputs.model_version}"
     drift_page = headed(drift.html, f"Drift of {heading}", about(summary))
     quality_page = headed(quality, f"Quality of {heading}", about(summary)) if quality else None
@@ -102,6 +104,15 @@ def read_inputs(evaluation_uri: str, context: Context) -> ModelInputs:
     except (KeyError, TypeError):
         raise CorruptData(f"{uri} names no model_uri; evaluate the model again") from None
     return load_scorer(context.data.store, model_uri).inputs
+
+
+def read_health(days: Any, context: Context) -> dict[str, Any] | None:
+    """What check_features reported about the days."""
+    from pipelines.monitoring.health import overlapping, summarize_health
+
+    folder = context.data.uri("reports", "features")
+    names = overlapping(context.data.store.names(folder), min(days), max(days) + timedelta(1))
+    return summarize_health([context.data.store.read_json(f"{folder}/{name}") for name in names])
 
 
 def read_frame(uri: str, columns: list[str], context: Context) -> Any:

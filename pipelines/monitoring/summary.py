@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pipelines.monitoring.drift import Drift
+from pipelines.monitoring.health import told
 from pipelines.monitoring.performance import difference, labelled, performance
 from pipelines.monitoring.predictions import SCORE
 from pipelines.usecase import DAY, ModelInputs
@@ -21,12 +22,14 @@ def summarize(
     inputs: ModelInputs,
     as_of: datetime,
     model_version: str,
+    feature_health: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """JSON-able figures over all rows (drift alone rests on the samples). A metric that is not defined is None.
 
     Args:
         current: outcomes of the window, with DAY.
         reference: the scored test window.
+        feature_health: what the checks of the features said about these days.
 
     Returns:
         `window` covers the days that have outcomes, its end exclusive; `drift_share` is over the model inputs;
@@ -48,6 +51,7 @@ def summarize(
         "reference_metrics": reference_metrics,
         "roc_auc_drop": difference(reference_metrics["roc_auc"], metrics["roc_auc"]),
         "score_drift": columns[SCORE].distance,
+        "feature_health": feature_health,
     }
 
 
@@ -64,6 +68,7 @@ def about(summary: Mapping[str, Any]) -> list[str]:
         f"Current: the days {start} to {end} (end exclusive), {summary['n_scored']} rows, {summary['n_labelled']} "
         f"of them with a label known by {summary['as_of']}.",
         f"Reference: the model's test window, {summary['n_reference']} rows. The plots rest on samples of both.",
+        told(summary["feature_health"]),
         "Drift says that the world has changed, as seasons do; whether the model still serves is decided by its "
         "performance. Drift alone never asks for retraining.",
     ]

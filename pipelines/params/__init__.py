@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipelines.errors import InvalidInput
 from pipelines.params.cleaning import Cleaning
+from pipelines.params.features import Features
 from pipelines.params.rollout import Rollout
 from pipelines.params.section import Count, Natural, Section, Share
 from pipelines.params.source import Bundled, Source
@@ -51,11 +52,6 @@ class Schedules(Section):
 class Validation(Section):
     max_quarantine_share: Share
     quarantine_floor_rows: Annotated[int, Field(ge=0)] = 5
-
-
-class Features(Section):
-    service: str
-    parity_sample: Count
 
 
 class Splits(Section):

@@ -17,7 +17,17 @@ from tests.conftest import TOY, tree_hashes
 
 START, END = date(2024, 3, 1), date(2024, 4, 20)
 AS_OF = "2024-04-19T22:00:00+00:00"  # midnight of the 20th at Berlin
-ZONES = ("raw", "validated", "quarantine", "features", "training_sets", "models", "evaluations", "predictions")
+ZONES = (
+    "raw",
+    "validated",
+    "quarantine",
+    "features",
+    "reports",
+    "training_sets",
+    "models",
+    "evaluations",
+    "predictions",
+)
 
 
 def written(home: Path) -> dict[str, str]:
@@ -93,7 +103,7 @@ def test_airflow_and_the_command_line_write_the_same_bytes(
 
 def data(cli: Callable[..., dict[str, Any]], start: date, end: date) -> None:
     window = {"start": str(start), "end": str(end)}
-    for step in ("ingest", "snapshot", "validate", "build_features", "apply_features"):
-        cli(step, **(window if step in ("ingest", "validate", "build_features") else {}))
+    for step in ("ingest", "snapshot", "validate", "build_features", "check_features", "apply_features"):
+        cli(step, **({} if step in ("snapshot", "apply_features") else window))
     as_of = cli("materialize", as_of=f"{end - timedelta(1)}T22:00:00+00:00")["as_of"]
     cli("check_parity", as_of=as_of)

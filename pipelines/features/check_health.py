@@ -1,0 +1,136 @@
+"""Measure the health of every feature view in a window and hold it against the days before."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from pipelines.steps import StepModel
+from pipelines.verdict import Verdict
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+    from pipelines.features.health import View
+    from pipelines.windows import Window
+
+
+class Inputs(StepModel):
+    start: date = Field(description="first local day on which the features were known")
+    end: date = Field(description="day after the last, exclusive")
+
+
+class Outputs(StepModel):
+    verdict: Verdict
+    reasons: list[str]
+    decision_id: str
+    report_uri: str
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    """Measure, judge by the bars of params.yaml, write a report for monitoring and record the verdict.
+
+    A view that misses a bar, or that cannot be measured, is held; the chain goes on unless `features.health.stop`.
+
+    Raises:
+        CheckFailed: where a view is held and that shall stop the chain.
+        InvalidInput: if a bar is set for a view that there is not.
+    """
+    from pipelines.errors import CheckFailed, InvalidInput
+    from pipelines.features.health import engine
+    from pipelines.records import Decision
+
+    window, rules, store = context.window(inputs.start, inputs.end), context.params.features.health, context.data.store
+    if strangers := sorted(set(rules.views) - {table.name for table in context.usecase.feature_tables}):
+        raise InvalidInput(f"features.health.views names {', '.join(strangers)}, no feature table; correct it")
+    views: dict[str, Any] = {}
+    with engine(None if store.local else store.fs) as connection:
+        for view in declared_views(context):
+            views[view.name] = check_view(view, window, context, connection)
+    reasons = [f"{name}: {why}" for name, found in views.items() for why in found["reasons"]]
+    verdict = Verdict.HOLD if reasons or not views else Verdict.PASS
+    told = reasons or [f"{len(views)} views are as healthy as in the days before" if views else "there is no view"]
+
+    days = [inputs.start.isoformat(), inputs.end.isoformat()]
+    report_uri = context.data.uri("reports", "features", f"{days[0]}_{days[1]}.json")
+    store.write_json(report_uri, {"window": days, "verdict": verdict, "reasons": told, "views": views})
+    evidence = {name: {"verdict": found["verdict"], "metrics": found["metrics"]} for name, found in views.items()}
+    decision_id = context.records.record(
+        Decision(
+            usecase=context.usecase.name,
+            kind="features",
+            as_of=window.end_at,
+            verdict=verdict,
+            reasons=tuple(told),
+            subject={"window": days},
+            evidence={"views": evidence, "bars": rules.model_dump(mode="json"), "report_uri": report_uri},
+        )
+    )
+    if verdict is Verdict.HOLD and rules.stop:
+        raise CheckFailed(f"features: {'; '.join(told)} (report: {report_uri})")
+    return Outputs(verdict=verdict, reasons=told, decision_id=decision_id, report_uri=report_uri)
+
+
+def declared_views(context: Context) -> list[View]:
+    """The feature tables as they are declared to Feast; one that is not declared has no feature and never expires."""
+    from feast import FeatureView
+
+    from pipelines.features.health import View
+    from pipelines.offline.repository import declarations
+    from pipelines.usecase import KNOWN_AT
+
+    found = declarations(context.usecase.feature_repo)
+    declared: dict[str, Any] = {view.name: view for view in found if isinstance(view, FeatureView)}
+    views = []
+    for table in context.usecase.feature_tables:
+        view = declared.get(table.name)
+        names = tuple(field.name for field in view.features) if view else ()
+        ttl = view.ttl if view and view.ttl else timedelta(0)
+        views.append(View(table.name, table.keys, names, KNOWN_AT, ttl, table.daily))
+    return views
+
+
+def check_view(view: View, window: Window, context: Context, connection: Any) -> dict[str, Any]:
+    """What is known of a view, with its verdict and reasons; whatever keeps it from being measured is one."""
+    import duckdb
+
+    from pipelines.errors import FlightdeckError, MissingData
+    from pipelines.features.health import judge, measure
+
+    rules = context.params.features.health
+    none: dict[str, Any] = {"metrics": {}, "verdict": Verdict.HOLD}
+    if not view.features:
+        return {**none, "reasons": ["it is not declared to Feast under this name; declare it"]}
+    try:
+        now, before = partitions(view, window, context)
+        found = measure(connection, view, now, before, window.end_at)
+    except MissingData as error:
+        return {**none, "reasons": [str(error)]}
+    except (FlightdeckError, duckdb.Error) as error:
+        return {**none, "reasons": [f"it could not be measured: {' '.join(str(error).split())}"]}
+    verdict, reasons = judge(found, rules.bars_of(view.name))
+    return {**found, "verdict": verdict, "reasons": reasons}
+
+
+def partitions(view: View, window: Window, context: Context) -> tuple[list[str], list[str]]:
+    """The view's partitions in the window, and in the days before it.
+
+    Raises:
+        MissingData: if one of the window is not there.
+    """
+    from pipelines.errors import MissingData
+
+    data = context.data
+    if not view.dated:
+        single = data.partition("features", view.name, None)
+        if not data.store.exists(single):
+            raise MissingData("it is not built; build the features")
+        return [single], []
+    built = data.days("features", view.name)
+    if lacking := sorted(set(window.days) - set(built)):
+        raise MissingData(f"it lacks {len(lacking)} of the window's days (first: {lacking[0]}); build the features")
+    first = window.start - timedelta(context.params.features.health.reference_days)
+    before = [day for day in built if first <= day < window.start]
+    now, then = ([data.partition("features", view.name, day) for day in days] for days in (window.days, before))
+    return now, then
