@@ -27,6 +27,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         return made
 
     verb("versions", "List the versions, newest last, and who needs them.")
+    history = verb("history", "List what ingestion wrote, partition by partition, oldest first.")
+    history.add_argument("--table", metavar="TABLE")
+    history.add_argument("--day", metavar="DAY", help="a local day, or `all` for a reference table")
+    history.add_argument("--restated", action="store_true", help="only partitions that were there before")
     diff = verb("diff", "Compare two versions: partitions, rows, columns.")
     diff.add_argument("versions", metavar="VERSION", nargs=2, help="in full, or a beginning that no other has")
     restore = verb("restore", "Bring a version back, bit for bit.")
@@ -42,6 +46,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
     if arguments["verb"] == "versions":
         return versions(context)
+    if arguments["verb"] == "history":
+        return history(arguments["table"], arguments["day"], arguments["restated"], context)
     if arguments["verb"] == "diff":
         return diff(arguments["versions"], context)
     if arguments["verb"] == "restore":
@@ -84,6 +90,29 @@ def versions(context: Context) -> Answer:
             for one in found
         ]
         table.show(heads, rows, f"data versions of {context.usecase.name}")
+
+    return found, show
+
+
+def history(name: str | None, day: str | None, restated: bool, context: Context) -> Answer:
+    """What ingestion wrote: which partition, how many rows it has, and how many came and went."""
+    names = [raw.name for raw in context.usecase.tables]
+    if name is not None and name not in names:
+        raise InvalidInput(f"there is no table {name!r}; choose from {', '.join(names)}")
+    lines = context.records.partitions(context.usecase.name).lines(name, day, restated)
+    found = [{**vars(line), "as_of": line.as_of.isoformat()} for line in lines]
+
+    def show() -> None:
+        heads = ("table", "day", "rows", "added", "removed", "sha256", "ingested up to")
+        rows = [
+            (
+                *(_cell(one[key]) for key in ("table", "day", "rows", "added", "removed")),
+                one["sha256"][:12],
+                one["as_of"],
+            )
+            for one in found
+        ]
+        table.show(heads, rows, f"raw partitions of {context.usecase.name}")
 
     return found, show
 

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipelines.console.data import COMMAND
 from pipelines.context import Context
 from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, MissingData
 from pipelines.steps import execute
@@ -166,7 +167,9 @@ def test_the_newest_record_of_a_key_counts_and_equals_are_both_kept(tmp_path: Pa
     assert (counts["rows"], counts["superseded"], counts["repeated"]) == (21, 1, 0)
 
 
-def test_a_restatement_shows_in_the_history_the_version_and_the_days_to_do_again(tmp_path: Path) -> None:
+def test_a_restatement_shows_in_the_history_the_version_and_the_days_to_do_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"}
     context = context_over(tmp_path / "home", source)
     write_csv(tmp_path / "visits.csv", rows())
@@ -179,6 +182,12 @@ def test_a_restatement_shows_in_the_history_the_version_and_the_days_to_do_again
     (line,) = context.records.partitions("visits").lines(restated=True)
     assert (line.table, line.day, line.added, line.removed) == ("visits", "2024-03-30", 1, 0)
     assert execute("snapshot", {}, context)["data_version"] != before
+    told, show = COMMAND.answer({"verb": "history", "table": "visits", "day": None, "restated": True}, context)
+    show()
+    assert [(one["day"], one["rows"], one["added"]) for one in told] == [("2024-03-30", line.rows, 1)]
+    assert "2024-03-30" in capsys.readouterr().out
+    with pytest.raises(InvalidInput, match="no table 'visit'; choose from visits"):
+        COMMAND.answer({"verb": "history", "table": "visit", "day": None, "restated": False}, context)
     lines = len(context.records.partitions("visits").lines())
     execute("ingest", WINDOW, context)
     assert len(context.records.partitions("visits").lines()) == lines == 5, "the same again leaves no line"
