@@ -7,8 +7,9 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 FIND_PYTHON = python=$$(sh infra/find_python.sh) || exit 1; "$$python"
 PYTEST_ARGS ?=
+BENCHMARKS ?= data_plane point_in_time streaming_windows materialize
 
-.PHONY: help setup up demo stop clean status test lint e2e lock
+.PHONY: help setup up demo stop clean status test lint e2e bench lock
 
 help: ## this list
 	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -44,6 +45,9 @@ lint: $(INSTALLED) ## ruff, mypy --strict, and the import contracts
 
 e2e: $(INSTALLED) ## the tests that start real servers
 	@$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS) tests
+
+bench: $(INSTALLED) ## measure the data plane side by side with its peers; writes benchmarks/results (about an hour)
+	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lock: ## compile pyproject.toml to requirements.txt (LOCK_ARGS=--upgrade renews the pins)
 	@$(FIND_PYTHON) infra/install.py lock
