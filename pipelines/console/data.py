@@ -13,7 +13,6 @@ from pipelines.errors import InvalidInput
 
 if TYPE_CHECKING:
     from pipelines.context import Context
-    from pipelines.ingestion.repository import Repository
 
 KEEP = 10
 
@@ -57,17 +56,15 @@ def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
 
 def versions(context: Context) -> Answer:
     """Every version that is kept, in the order of the snapshots; those that are not in the records come first."""
-    from pipelines.ingestion.repository import open_repository
+    from pipelines.ingestion.repository import local_root, versions_in
     from pipelines.ingestion.retention import registered, training_sets
     from pipelines.ingestion.versions import short
 
-    with open_repository(context) as repository:
-        files = repository.versions()
-        order = _known(repository, context)
+    files = versions_in(local_root(context))
     taken = context.records.snapshots(context.usecase.name).taken()
     models, sets = registered(context), training_sets(context)
     found: list[dict[str, Any]] = []
-    for version in order:
+    for version in _known(context):
         of = [snapshot for snapshot in taken if snapshot.version == version]
         ingested = next((snapshot for snapshot in of if snapshot.start), None)
         runs = [snapshot.run for snapshot in of if snapshot.run] + [run for run in sets if sets[run] == version]
@@ -126,8 +123,7 @@ def diff(versions: Sequence[str], context: Context) -> Answer:
 
     with at_work(context.data.store):
         with open_repository(context) as repository:
-            known = _known(repository, context)
-            names = [named(text, known) for text in versions]
+            names = [named(text, _known(context)) for text in versions]
             before, after = (repository.tree(name) for name in names)
             where = repository.fetch({*before.values(), *after.values()})
         tables = compare(before, after, where)
@@ -159,7 +155,7 @@ def restore(version: str | None, model: str | None, to: str, context: Context) -
         raise InvalidInput("give a VERSION or --model N, one of the two")
     with at_work(context.data.store):
         with open_repository(context) as repository:
-            found = _rests_on(model, context) if model else named(version or "", _known(repository, context))
+            found = _rests_on(model, context) if model else named(version or "", _known(context))
             tree = repository.tree(found)
             where = repository.fetch(set(tree.values()))
         restoring.restore(found, tree, where, Path(to))
@@ -183,16 +179,18 @@ def gc(keep: int, remote: bool, dry_run: bool, context: Context) -> Answer:
         rows += [(short(version), "kept", ", ".join(why)) for version, why in done.kept.items()]
         table.show(("version", "", "needed by"), rows, f"data versions of {context.usecase.name}")
         for place, freed in done.freed.items():
-            print(f"{place}: {freed['files']} files {would}removed, {freed['bytes'] / 1e6:.1f} MB")
+            print(f"{place}: {freed['files']} files {would}removed, {freed['bytes']:,} bytes")
 
     return {**vars(done), "dry_run": dry_run}, show
 
 
-def _known(repository: Repository, context: Context) -> list[str]:
+def _known(context: Context) -> list[str]:
     """The versions that a person may name: those of this use case, and those that no use case recorded."""
+    from pipelines.ingestion.repository import local_root, versions_in
+
     snapshots = context.records.snapshots(context.usecase.name)
     order, others = {one.version: number for number, one in enumerate(snapshots.taken())}, snapshots.of_others()
-    ours = [version for version in repository.versions() if version in order or version not in others]
+    ours = [version for version in versions_in(local_root(context)) if version in order or version not in others]
     return sorted(ours, key=lambda version: order.get(version, -1))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.errors import InvalidInput, MissingData
+from pipelines.ingestion.repository import pointer_of, versions_in
 from pipelines.ingestion.retention import needed
 from pipelines.ingestion.versions import is_version
 
@@ -51,7 +52,7 @@ def collect(context: Context, repository: Repository, keep: int, remote: bool, d
     taken = context.records.snapshots(context.usecase.name).taken()
     ours = dict.fromkeys(snapshot.version for snapshot in taken)
     needs = {version: why for version, why in needed(context, taken, keep).items() if is_version(version)}
-    pointers = repository.versions()
+    pointers = versions_in(repository.root)
     kept = {
         version: needs.get(version, ["not in the records"])
         for version in pointers
@@ -67,7 +68,7 @@ def collect(context: Context, repository: Repository, keep: int, remote: bool, d
     removed = [version for version in others if version in pointers]
     if not dry_run:
         for version in removed:
-            repository.forget(version)
+            pointer_of(version, repository.root).unlink()
     freed = {"remote": repository.remove(unused, remote=True, dry_run=dry_run)} if remote else {}
     freed["cache"] = repository.remove(unused, remote=False, dry_run=dry_run)
     return Collected(kept, removed, freed)

@@ -84,10 +84,22 @@ def _configure(root: Path, remote: str) -> None:
     if config.exists() and config.read_text() == wanted:
         return
     config.parent.mkdir(exist_ok=True)
-    replace_text(config, wanted)
+    _replace_text(config, wanted)
 
 
-def replace_text(path: Path, text: str) -> None:
+def pointer_of(version: str, root: Path) -> Path:
+    """Where the pointer of a version lies."""
+    return root / "versions" / version.removesuffix(".dir") / "raw.dvc"
+
+
+def versions_in(root: Path) -> dict[str, int]:
+    """Every version that has a pointer, and how many files it has."""
+    pointers = sorted((root / "versions").glob("*/raw.dvc"))
+    outs = [yaml.safe_load(pointer.read_text())["outs"][0] for pointer in pointers]
+    return {str(out["md5"]): int(out["nfiles"]) for out in outs}
+
+
+def _replace_text(path: Path, text: str) -> None:
     beside = path.with_name(f"{path.name}.tmp")
     beside.write_text(text)
     os.replace(beside, path)
@@ -110,21 +122,6 @@ class Repository:
         with _using_remote():
             return self.repo.cloud.get_remote_odb("versions")
 
-    # ---- pointers
-
-    def pointer(self, version: str, name: str = "raw") -> Path:
-        return self.root / "versions" / version.removesuffix(".dir") / f"{name}.dvc"
-
-    def versions(self) -> dict[str, int]:
-        """Every version that has a pointer, and how many files it has."""
-        pointers = sorted((self.root / "versions").glob("*/*.dvc"))
-        outs = [yaml.safe_load(pointer.read_text())["outs"][0] for pointer in pointers]
-        return {str(out["md5"]): int(out["nfiles"]) for out in outs}
-
-    def forget(self, version: str) -> None:
-        """Take a version's pointer away; its objects stay until they are removed."""
-        self.pointer(version).unlink(missing_ok=True)
-
     # ---- in
 
     def keep(self, folder: Path, before: str | None = None) -> tuple[str, int]:
@@ -142,7 +139,7 @@ class Repository:
         """
         meta, tree = self._add(folder)
         version, objects = str(tree.oid), set(_hashes(tree))
-        pointer = self.pointer(version, folder.name)
+        pointer = pointer_of(version, self.root)
         there = self._at_remote({version, before or version})
         if version not in there:
             known = set(self.tree(before).values()) if before and before in there else set()
@@ -150,7 +147,7 @@ class Repository:
             self._push({version})  # last: at the remote a tree stands for all its files
         out = {"md5": version, "size": meta.size, "nfiles": len(tree), "hash": "md5", "path": folder.name}
         pointer.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(pointer, yaml.safe_dump({"outs": [out]}, sort_keys=False))
+        _replace_text(pointer, yaml.safe_dump({"outs": [out]}, sort_keys=False))
         return version, len(tree)
 
     def _add(self, folder: Path) -> tuple[Meta, Tree]:

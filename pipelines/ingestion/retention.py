@@ -24,7 +24,7 @@ def registered(context: Context) -> list[ModelVersion]:
         found = context.models.versions()
     except Exception as error:  # of whatever kind: a registry that says nothing has not said that nothing is needed
         raise FlightdeckError(
-            f"the model registry does not answer ({error}); correct FLIGHTDECK_MLFLOW_URI, or try again"
+            f"the model registry does not answer ({error!r}); correct FLIGHTDECK_MLFLOW_URI, or try again"
         ) from error
     noted = context.records.rollouts(context.usecase.name).alias("challenger")
     if noted and not found:
@@ -85,7 +85,7 @@ def needed(context: Context, taken: Sequence[Snapshot], keep: int) -> dict[str, 
     for model in models:
         needs[model.tags.get("data_version", "")].append(f"model {model.version}")
     for version in dict.fromkeys(snapshot.version for snapshot in reversed(taken[-keep:])):
-        needs[version].append(f"last {keep} snapshots")
+        needs[version].append("recent snapshot")
     gates = context.records.decisions(usecase, "gate")
     registered_by = {model.tags.get("decision_id", "") for model in models}
     for run, version in undecided(training_sets(context), gates, registered_by).items():

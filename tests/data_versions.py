@@ -1,0 +1,79 @@
+"""What tests of data versions share: partitions with a number in them, and versions brought back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipelines.__main__ import main
+from pipelines.context import Context, build_context
+from pipelines.ingestion.versions import version_of
+from tests.conftest import TOY, tree_hashes
+
+
+def raw(context: Context) -> Path:
+    return Path(context.data.uri("raw"))
+
+
+def write(context: Context, table: str, day: str, number: int, rows: int = 3, **columns: Any) -> None:
+    """A partition as ingestion would leave it: atomically replaced."""
+    content = pa.table({"number": [number] * rows, **columns})
+    context.data.store.write_table(context.data.uri("raw", table, f"{day}.parquet"), content)
+
+
+def cache(home: Path) -> Path:
+    return home / "data" / ".dvc" / "cache"
+
+
+def objects(folder: Path) -> list[Path]:
+    """What lies in a cache or a remote."""
+    return [path for path in (folder / "files").rglob("*") if path.is_file()]
+
+
+def drop_cache(home: Path) -> None:
+    shutil.rmtree(cache(home))
+
+
+def flightdeck(home: Path, *words: str) -> int:
+    command = words[:2] if words[0] == "data" else words[:1]
+    return main([*command, "--params", str(TOY), "--home", str(home), *words[len(command) :]])
+
+
+def told(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    """What a `data` command says as JSON."""
+    capsys.readouterr()
+    assert flightdeck(home, "data", *words, "--json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The line with which a command refuses; libraries may have said something before."""
+    capsys.readouterr()
+    assert flightdeck(home, *words) in (1, 2)
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("flightdeck: ")
+    return line
+
+
+def restored(home: Path, version: str, to: Path) -> dict[str, str]:
+    """sha256 by path of a version that was brought back; the version is what DVC makes of it."""
+    assert flightdeck(home, "data", "restore", version, "--to", str(to)) == 0
+    assert version_of(to)[0] == version
+    return tree_hashes(to)
+
+
+def sound(home: Path) -> bool:
+    """Every object of the cache is what its name says."""
+    files = objects(cache(home))
+    names = {path: (path.parent.name + path.name).removesuffix(".dir") for path in files}
+    return bool(files) and all(hashlib.md5(path.read_bytes()).hexdigest() == name for path, name in names.items())
+
+
+def toy_at(home: Path) -> Context:
+    return build_context(TOY, home)
