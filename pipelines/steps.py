@@ -67,11 +67,13 @@ class Step:
         name: as used on the command line, in dvc.yaml and for Airflow tasks.
         module: where it lives.
         desk: whether it has a stage in dvc.yaml; the others change shared places (online store, registry).
+        dag: whether a DAG of ours runs it; the others wait for a feed of a team's own.
     """
 
     name: str
     module: str
     desk: bool = True
+    dag: bool = True
 
     def load(self) -> StepModule:
         return importlib.import_module(self.module)  # type: ignore[return-value]
@@ -92,6 +94,7 @@ STEPS: Mapping[str, Step] = {
         Step("check_features", "pipelines.features.check_health"),
         Step("apply_features", "pipelines.features.apply"),
         Step("materialize", "pipelines.features.materialize", desk=False),
+        Step("push_features", "pipelines.features.push", desk=False, dag=False),
         Step("check_parity", "pipelines.features.check_parity", desk=False),
         Step("build_training_set", "pipelines.features.training_set"),
         Step("train", "pipelines.training.train"),

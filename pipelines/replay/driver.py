@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from pipelines.errors import FlightdeckError, InvalidInput
+from pipelines.features.stream import push
 from pipelines.offline.repository import note_online_stands_at
 from pipelines.replay.world import Tick, World
 
@@ -87,8 +88,7 @@ class Replay:
     def _tell(self, tick: Tick) -> None:
         self.clock.advance(max(tick.at, self.clock.now()))
         for name, rows in tick.features.items():
-            self.feast.write_to_online_store(name, df=rows)
-            self.counts.pushed += len(rows)
+            self.counts.pushed += push(self.feast, name, self.world.keys[name], rows)
         if tick.outcomes:
             self._outcomes(tick)
 

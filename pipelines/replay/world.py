@@ -38,11 +38,14 @@ class World:
     """A window of the source, read once. Nothing of it is told before it was known.
 
     Attributes:
+        features: rows by feature table.
+        keys: entity columns by feature table.
         examples: those predicted in the window, and those before it whose outcomes may become known in it.
     """
 
     window: Window
     features: Mapping[str, pd.DataFrame]
+    keys: Mapping[str, tuple[str, ...]]
     examples: pd.DataFrame
     request_columns: tuple[str, ...]
 
@@ -87,7 +90,8 @@ def read_world(context: Context, window: Window) -> World:
     }
     before = math.ceil(usecase.maturity / timedelta(days=1))  # what was asked then is known only now
     examples = usecase.examples(tables, window.widened(before, usecase.start)).to_pandas()
-    return World(window, features, examples, tuple(usecase.request_columns))
+    keys = {table.name: table.keys for table in usecase.feature_tables}
+    return World(window, features, keys, examples, tuple(usecase.request_columns))
 
 
 def _between(instants: pd.Series[Any], after: datetime, until: datetime) -> pd.Series[bool]:

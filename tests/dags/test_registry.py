@@ -39,7 +39,7 @@ def test_a_stage_gives_its_step_the_inputs_that_it_takes(name: str) -> None:
 def test_the_dags_run_every_step(load: Callable[..., Any]) -> None:
     tasks = [task for dag in load().dags.values() for task in dag.tasks]
     named = {found[1] for task in tasks if (found := re.match(r"Step `(\w+)`", task.doc_md or ""))}
-    assert named == set(STEPS)
+    assert named == {name for name, step in STEPS.items() if step.dag}
 
 
 def test_help_lists_every_step_with_its_inputs() -> None:

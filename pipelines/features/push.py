@@ -1,0 +1,45 @@
+"""Push what became known to the online store, while its day is still under way."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from pipelines.context import Context
+from pipelines.steps import Instant, StepModel
+
+
+class Inputs(StepModel):
+    until: Instant = Field(description="instant up to which the validated tables tell what happened, itself included")
+
+
+class Outputs(StepModel):
+    since: datetime
+    until: datetime
+    rows: dict[str, int]
+
+
+def run(inputs: Inputs, context: Context) -> Outputs:
+    """Push the rows known since the online store was last moved, and note how far it stands.
+
+    The store only moves forward and leaves nothing out, so a push may be repeated, late or far apart. It needs every
+    day up to that of `until` validated, the last one with what is known of it so far.
+
+    Raises:
+        MissingData: if the online store was never materialized, or a day is not validated.
+    """
+    from pipelines.errors import MissingData
+    from pipelines.features.stream import push, rows_to_push
+    from pipelines.offline.repository import JUST_BEFORE, note_online_stands_at, online_stands_at
+
+    stands_at = online_stands_at(context.feast)
+    if stands_at is None:
+        raise MissingData(f"the online store of {context.usecase.name} holds nothing yet; materialize it first")
+    since, until = stands_at - JUST_BEFORE, inputs.until
+    if until <= since:
+        return Outputs(since=since, until=since, rows={})
+    found = list(rows_to_push(context.data, context.usecase, since, until))
+    pushed = {table.name: push(context.feast, table.name, table.keys, rows.to_pandas()) for table, rows in found}
+    note_online_stands_at(context.feast, until + JUST_BEFORE)
+    return Outputs(since=since, until=until, rows=pushed)

@@ -1,0 +1,62 @@
+"""A champion of one feature service and a challenger of the next, served at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from pipelines.context import Context
+from pipelines.errors import InvalidInput
+from pipelines.offline.frames import feature_frame, load_examples
+from pipelines.scorer import load_scorer
+from pipelines.steps import execute
+from pipelines.usecase import inputs_of
+from pipelines.windows import midnight
+from tests.serving.conftest import END, Deck, reading
+
+
+def on_service(context: Context, service: str) -> Context:
+    features = context.params.features.model_copy(update={"service": service})
+    return replace(context, params=context.params.model_copy(update={"features": features}))
+
+
+def test_models_of_two_services_are_served_side_by_side(serve: Callable[..., Deck]) -> None:
+    deck = serve(own_home=True)
+    context = on_service(deck.context, "pump_service_v2")
+    as_of = midnight(END, context.usecase.timezone).isoformat()
+    made = execute("build_training_set", {"as_of": as_of, "data_version": "d", "run": "v2"}, context)
+    given = {"family": "hist_gradient_boosting", "training_set_uri": made["training_set_uri"], "run": "v2"}
+    uris = {"1": deck.made.models["1"], "2": execute("train", {**given, "trials": 1, "seed": 1}, context)["model_uri"]}
+    deck.plan(challenger_uri=uris["2"])
+
+    scorers = {version: load_scorer(context.data.store, uri) for version, uri in uris.items()}
+    services = {"1": "pump_service_v1", "2": "pump_service_v2"}
+    for version, service in services.items():
+        assert scorers[version].service == service
+        assert scorers[version].inputs == inputs_of(context.usecase, service), "a model's own record says what it reads"
+    manifest = context.data.store.read_json(f"{made['training_set_uri']}/manifest.json")
+    assert "heat_1d" in manifest["model_inputs"]["numeric"] and "heat_1d" not in scorers["1"].numeric
+
+    examples = load_examples(context, context.window(END - timedelta(1), END))
+    answers = deck.ask(*(reading(row) for row in deck.made.examples.itertuples()))
+    logged = {row.prediction_id: row for row in deck.log.get([answer["id"] for answer in answers])}
+    rows = [logged[answer["id"]] for answer in answers]
+    assert {row.served for row in rows} == {"1", "2"} and not any(row.errors for row in rows)
+    assert set(rows[0].features) == {"load", "hour", "heat_1d", "heat_3d", "age", "plant"}
+    for version, service in services.items():
+        frame = feature_frame(context, examples, service, scorers[version].inputs)
+        assert list(frame.example_id) == list(deck.made.examples.example_id)
+        offline = scorers[version].score(frame)
+        np.testing.assert_allclose([row.scores[version] for row in rows], offline, atol=1e-5)
+    apart = np.array([[row.scores[version] for version in "12"] for row in rows])
+    assert np.abs(apart[:, 0] - apart[:, 1]).max() > 1e-3
+
+
+def test_a_service_without_declared_inputs_is_named(deck: Deck) -> None:
+    context = on_service(deck.context, "pump_service_v9")
+    with pytest.raises(InvalidInput, match=r"no model_inputs for 'pump_service_v9'; choose from pump_service_v1, pump"):
+        execute("build_training_set", {"as_of": "2024-04-20", "data_version": "d", "run": "v9"}, context)
