@@ -12,13 +12,18 @@ from typing import Any
 from feast import Entity, FeatureService, FeatureStore, FeatureView, RepoConfig
 
 from pipelines.errors import InvalidInput
+from pipelines.online.places import online_store
 from pipelines.settings import Settings
 
 JUST_BEFORE = timedelta(microseconds=1)  # Feast takes the end of a materialization as included
 
 
 def open_store(settings: Settings, project: str) -> FeatureStore:
-    """The feature store, with our offline store, a registry in SQL and, by default, an online store in SQLite."""
+    """The feature store, with our offline store, a registry in SQL and an online store in SQLite or Redis.
+
+    Raises:
+        InvalidInput: if the online store's place is none of them.
+    """
     for place in (settings.registry(project), settings.online_path(project)):
         if place.startswith("sqlite:///") or "://" not in place:
             Path(place.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +37,7 @@ def open_store(settings: Settings, project: str) -> FeatureStore:
                 "serve_features_while_materializing": True,  # or else training fails whenever features are materialized
             },
             offline_store={"type": "pipelines.offline.asof_store.AsofOfflineStore", "root": settings.store},
-            online_store={"type": "sqlite", "path": settings.online_path(project)},
+            online_store=online_store(settings.online_path(project)),
             entity_key_serialization_version=3,
         )
     )
