@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,12 +23,14 @@ def sample_entities(store: FeatureStore, view: FeatureView, as_of: datetime, siz
     whose values have; of both the one nearest to the edge. The same rows give the same sample.
     """
     keys = keys_of(view)
-    rows = latest_rows(store.config, source_of(view), keys, [], None, as_of).to_pandas()[[*keys, KNOWN_AT]]
+    latest = latest_rows(store.config, source_of(view), keys, [], None, as_of)
+    rows: pd.DataFrame = latest.select([*keys, KNOWN_AT]).to_pandas()
     expired = rows[KNOWN_AT] < micros(as_of) - view.ttl // MICROSECOND if view.ttl else pd.Series(False, rows.index)
     fresh, stale = rows[~expired], rows[expired]
     chosen = {*_spread(fresh, size), *_spread(stale, size // 4)}
     chosen |= {side[KNOWN_AT].agg(edge) for side, edge in ((fresh, "idxmin"), (stale, "idxmax")) if len(side)}
-    return rows.loc[sorted(chosen)].reset_index(drop=True)
+    sample: pd.DataFrame = rows.loc[sorted(chosen)].reset_index(drop=True)
+    return sample
 
 
 def _spread(rows: pd.DataFrame, size: int) -> list[int]:
@@ -38,7 +41,7 @@ def _spread(rows: pd.DataFrame, size: int) -> list[int]:
 def online_values(store: FeatureStore, view: FeatureView, entities: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     """Values as the online client serves them; a row an entity."""
     refs = [f"{view.name}:{field.name}" for field in view.features]
-    rows = read_online(store, refs, entities.to_dict("records"), as_of)
+    rows = read_online(store, refs, _records(entities), as_of)
     return pd.DataFrame([dict(row.values) for row in rows], columns=[field.name for field in view.features])
 
 
@@ -68,13 +71,17 @@ def _resolution(store: FeatureStore) -> int:
 def compare(view: str, entities: pd.DataFrame, online: pd.DataFrame, offline: pd.DataFrame) -> list[str]:
     """One sentence for each difference beyond float32 rounding. Missing equals missing and nothing else."""
     differences = []
-    keys = entities.drop(columns=KNOWN_AT).to_dict("records")
+    keys = [{name: key for name, key in row.items() if name != KNOWN_AT} for row in _records(entities)]
     for name in offline.columns:
         left, right = (frame[name].astype(object).where(frame[name].notna(), None) for frame in (online, offline))
         for row in np.flatnonzero([not _same(a, b) for a, b in zip(left, right, strict=True)]):
             values = left.iloc[row], right.iloc[row]
             differences.append(f"{view} of {keys[row]}: {name} is {values[0]} online, {values[1]} offline")
     return differences
+
+
+def _records(entities: pd.DataFrame) -> list[dict[str, Any]]:
+    return [dict(zip(map(str, entities.columns), row, strict=True)) for row in entities.itertuples(index=False)]
 
 
 def _same(online: object, offline: object) -> bool:

@@ -31,15 +31,20 @@ class RedisRows:
         return self._online._get_client(self._config.online_store)
 
     def given(self, view: str) -> str | None:
-        noted = self._redis.get(self._given_key(view))
+        noted = self._redis.get(self._note("given", view))
         return noted and str(noted.decode())
 
-    def _given_key(self, view: str) -> bytes:
-        return b":".join((b"flightdeck_given", self._project, view.encode()))
+    def begun(self, view: str) -> datetime | None:
+        noted = self._redis.get(self._note("begun", view))
+        return noted and datetime.fromisoformat(noted.decode())
+
+    def _note(self, kind: str, view: str) -> str:
+        return f"flightdeck_{kind}:{self._config.project}:{view}"
 
     def put(self, view: OnlineView, rows: Rows, span: Span, given: str) -> None:
         fields = [(_field(view.name, name), rows.values[name]) for name in view.features]
         known, last = _known_field(view.name), (span.last_at - EPOCH) // MICROSECOND
+        self._redis.set(self._note("begun", view.name), span.last_at.isoformat())
         if span.anew:
             self._remove(view, set(rows.keys), span)
         for some in _pieces(range(len(rows.keys)), MOST):
@@ -51,7 +56,8 @@ class RedisRows:
                     pairs = [part for field, values in fields for part in (field, values[n])]
                     commands.append(("HSET", key, known, _timestamp(rows.known[n]), *pairs))
             self._each(commands)
-        self._redis.set(self._given_key(view.name), given)
+        self._redis.set(self._note("given", view.name), given)
+        self._redis.delete(self._note("begun", view.name))
 
     def _remove(self, view: OnlineView, keep: set[bytes], span: Span) -> None:
         """Remove what the entities that are not kept have of a view from within a span."""
@@ -80,7 +86,7 @@ class RedisRows:
         answers = iter(self._each(commands))
         found: list[dict[bytes, Held]] = []
         for view, keys in asked:
-            held = {}
+            held: dict[bytes, Held] = {}
             for key in keys:
                 at, *values = next(answers)
                 if at is not None:

@@ -72,6 +72,9 @@ class OnlineRows(Protocol):
     def given(self, view: str) -> str | None:
         """What was noted with the last `put` of a view; None if the store has none or lost it."""
 
+    def begun(self, view: str) -> datetime | None:
+        """The last instant of a `put` that was killed on the way and of which something may be online."""
+
     def put(self, view: OnlineView, rows: Rows, span: Span, given: str) -> None:
         """Bring a view to `rows`, the latest of a span; what is online from after the span stays. Then note `given`.
 

@@ -40,6 +40,9 @@ class SqliteRows:
         row = connection.execute(f"select given from {GIVEN} where feature_view = ?", (view,)).fetchone()
         return row and str(row[0])
 
+    def begun(self, view: str) -> datetime | None:
+        return None
+
     def put(self, view: OnlineView, rows: Rows, span: Span, given: str) -> None:
         table, last = self._table(view), _stored(span.last_at)
         with self._connection as connection:
