@@ -15,6 +15,7 @@ class Settings(BaseSettings):
     """Where things lie. Every default is embedded: local files and SQLite under `home`.
 
     Attributes:
+        feast_online: a path (SQLite) or redis://[[USER:]PASSWORD@]HOST[:PORT][/DB]; rediss:// with TLS.
         mlflow_tracking_uri: MLflow's own variable MLFLOW_TRACKING_URI, read where FLIGHTDECK_MLFLOW_URI is unset.
         mlflow_run_id: MLFLOW_RUN_ID, which `mlflow run` sets in the commands of an MLproject.
         serving_max_batch: rows of one call, predictions or outcomes.

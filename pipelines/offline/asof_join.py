@@ -19,6 +19,7 @@ from pipelines.offline.sources import (
     connect,
     explained,
     files_between,
+    keys_of,
     layout_of,
     parquet,
     quoted,
@@ -57,7 +58,7 @@ class ViewJoin:
         asked = [ref.split(":", 1)[1] for ref in refs if ref.split(":", 1)[0] == projection.name_to_use()]
         return cls(
             source=source_of(view),
-            keys=tuple((key, projection.join_key_map.get(key, key)) for key in view.join_keys),
+            keys=tuple((key, projection.join_key_map.get(key, key)) for key in keys_of(view)),
             features=tuple((name, f"{prefix}{name}") for name in dict.fromkeys(asked)),
             ttl=view.ttl or None,
         )

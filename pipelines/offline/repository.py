@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from feast import Entity, FeatureService, FeatureStore, FeatureView, OnDemandFeatureView, RepoConfig
 
 from pipelines.errors import InvalidInput
+from pipelines.online.places import online_store
 from pipelines.settings import Settings
 from pipelines.windows import JUST_BEFORE as JUST_BEFORE  # also for who imports it from here
 
@@ -22,13 +23,14 @@ WITH_FUNCTIONS = ("on_demand_feature_views", "stream_feature_views", "validation
 
 
 def open_store(settings: Settings, project: str) -> FeatureStore:
-    """The feature store, with our offline store, a registry in SQL and, by default, an online store in SQLite.
+    """The feature store, with our offline store, a registry in SQL and an online store in SQLite or Redis.
 
     Training, materialization, pushes and serving all read this registry. It holds no on-demand view: Feast executes the
     functions of a registry that it opens, and what serves executes data, not code.
 
     Raises:
-        InvalidInput: if the registry holds a function all the same. None of it is executed then.
+        InvalidInput: if the registry holds a function all the same (none of it is executed then), or the online store's
+            place is neither.
     """
     registry = settings.registry(project)
     _make_folders(registry, settings.online_path(project))
@@ -61,7 +63,7 @@ def _config(settings: Settings, project: str, registry: str) -> RepoConfig:
             "serve_features_while_materializing": True,  # or else training fails whenever features are materialized
         },
         offline_store={"type": "pipelines.offline.asof_store.AsofOfflineStore", "root": settings.store},
-        online_store={"type": "sqlite", "path": settings.online_path(project)},
+        online_store=online_store(settings.online_path(project)),
         entity_key_serialization_version=3,
     )
 

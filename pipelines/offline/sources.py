@@ -78,6 +78,13 @@ def source_of(view: FeatureView) -> Source:
     return Source.of(view.batch_source)
 
 
+def keys_of(view: FeatureView) -> list[str]:
+    """The join keys of a view, in order of name; none where it has no entities and Feast puts a placeholder."""
+    from feast.feature_view import DUMMY_ENTITY_ID
+
+    return sorted(key for key in view.join_keys if key != DUMMY_ENTITY_ID)
+
+
 def layout_of(config: RepoConfig) -> Layout:
     from pipelines.store import Layout, Store
 
@@ -91,8 +98,8 @@ def files_between(data: Layout, source: Source, first_at: datetime | None, last_
         MissingData: if there is none, or a day between them has no partition.
     """
     zone, _, table = source.name.partition("/")
-    first = (first_at - ZONE_SLACK).date() if first_at and first_at > EPOCH else None
-    last = (last_at + ZONE_SLACK).date() if last_at and last_at.year < 9999 else None
+    first = (utc(first_at) - ZONE_SLACK).date() if first_at and utc(first_at) > EPOCH else None
+    last = (utc(last_at) + ZONE_SLACK).date() if last_at and last_at.year < 9999 else None
     days = [day for day in data.days(zone, table) if (not first or day >= first) and (not last or day <= last)]
     single = data.partition(zone, table, None)
     if days:

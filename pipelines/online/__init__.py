@@ -1,5 +1,5 @@
-"""The online feature client: reads, freshness, ages. A leaf: imports no step."""
+"""The online store: what is read from it, judged by freshness, and what is written to it. A leaf: imports no step."""
 
-from pipelines.online.client import OnlineFeatures, read_online
+from pipelines.online.client import OnlineFeatures, OnlineReader, read_online
 
-__all__ = ["OnlineFeatures", "read_online"]
+__all__ = ["OnlineFeatures", "OnlineReader", "read_online"]

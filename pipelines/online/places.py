@@ -1,0 +1,38 @@
+"""Where the online store is, in Feast's words."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import unquote, urlsplit
+
+from pipelines.errors import InvalidInput
+
+VARIABLE = "FLIGHTDECK_FEAST_ONLINE"
+FORM = "redis://[[USER:]PASSWORD@]HOST[:PORT][/DB], or a path for SQLite"
+
+
+def online_store(place: str) -> dict[str, str]:
+    """Feast's configuration of the online store at a path (SQLite) or a `redis://` or `rediss://` URI.
+
+    Raises:
+        InvalidInput: if it is neither. The message does not show the place, which may hold a password.
+    """
+    if "://" not in place:
+        return {"type": "sqlite", "path": place}
+    try:
+        parts = urlsplit(place)
+        host, port, database = parts.hostname, parts.port or 6379, int(parts.path.strip("/") or 0)
+    except ValueError:
+        host = None
+    if parts.scheme not in {"redis", "rediss"} or not host or parts.query or parts.fragment:
+        raise InvalidInput(f"{VARIABLE} is neither a path nor an address of Redis; write {FORM}")
+    options: dict[str, str | int | bool] = {"db": database}
+    options |= {"ssl": True} if parts.scheme == "rediss" else {}
+    secrets = {"username": parts.username, "password": parts.password}
+    options |= {name: unquote(value) for name, value in secrets.items() if value}
+    if any("," in str(value) for value in options.values()):
+        raise InvalidInput(
+            f"{VARIABLE} has a comma in its user or password, which Feast takes for a separator; change it"
+        )
+    told = ",".join(f"{name}={json.dumps(value)}" for name, value in options.items())
+    return {"type": "redis", "connection_string": f"{host}:{port},{told}"}

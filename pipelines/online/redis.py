@@ -1,0 +1,141 @@
+"""Online rows in Redis, as Feast's `RedisOnlineStore` lays them out: a hash an entity, shared by its views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipelines.online.rows import Held, OnlineView, Rows, Span
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+MOST = 5_000  # commands in one round trip
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+T = TypeVar("T")
+
+
+class RedisRows:
+    """The hashes of a Feast project in Redis. What an entity has of a view changes in one command."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._config, self._online = store.config, store._get_provider().online_store
+        self._project = str(store.config.project).encode()
+
+    @property
+    def _redis(self) -> Any:
+        return self._online._get_client(self._config.online_store)
+
+    def given(self, view: str) -> str | None:
+        noted = self._redis.get(self._note("given", view))
+        return noted and str(noted.decode())
+
+    def begun(self, view: str) -> datetime | None:
+        noted = self._redis.get(self._note("begun", view))
+        return noted and datetime.fromisoformat(noted.decode())
+
+    def _note(self, kind: str, view: str) -> str:
+        return f"flightdeck_{kind}:{self._config.project}:{view}"
+
+    def put(self, view: OnlineView, rows: Rows, span: Span, given: str) -> None:
+        fields = [(_field(view.name, name), rows.values[name]) for name in view.features]
+        known, last = _known_field(view.name), (span.last_at - EPOCH) // MICROSECOND
+        self._redis.set(self._note("begun", view.name), span.last_at.isoformat())
+        if span.anew:
+            self._remove(view, set(rows.keys), span)
+        for some in _pieces(range(len(rows.keys)), MOST):
+            keys = [rows.keys[n] + self._project for n in some]
+            held = self._each([("HGET", key, known) for key in keys])
+            commands = []
+            for n, key, at in zip(some, keys, held, strict=True):
+                if at is None or _microseconds(at) <= last:
+                    pairs = [part for field, values in fields for part in (field, values[n])]
+                    commands.append(("HSET", key, known, _timestamp(rows.known[n]), *pairs))
+            self._each(commands)
+        self._redis.set(self._note("given", view.name), given)
+        self._redis.delete(self._note("begun", view.name))
+
+    def _remove(self, view: OnlineView, keep: set[bytes], span: Span) -> None:
+        """Remove what the entities that are not kept have of a view from within a span."""
+        known = _known_field(view.name)
+        first = (span.first_at - EPOCH) // MICROSECOND if span.first_at else -(2**62)
+        last = (span.last_at - EPOCH) // MICROSECOND
+        pattern = _escaped(view.keys.prefix) + b"*" + _escaped(self._project)
+        for some in _pieces(self._redis.scan_iter(pattern, count=MOST), MOST):
+            gone = [key for key in some if self._is_of(view, key) and key.removesuffix(self._project) not in keep]
+            held = self._each([("HGET", key, known) for key in gone])
+            inside = [
+                k for k, at in zip(gone, held, strict=True) if at is not None and first <= _microseconds(at) <= last
+            ]
+            fields = [known, *(_field(view.name, name) for name in view.features)]
+            self._each([("HDEL", key, *fields) for key in inside])
+
+    def _is_of(self, view: OnlineView, key: bytes) -> bool:
+        """Whether a key is of this project: that of one whose name ends in ours matches the pattern, too."""
+        return key.endswith(self._project) and view.keys.holds(key.removesuffix(self._project))
+
+    def get(self, asked: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, Held]]:
+        commands: list[tuple[Any, ...]] = []
+        for view, keys in asked:
+            fields = [_known_field(view.name), *(_field(view.name, name) for name in view.features)]
+            commands += [("HMGET", key + self._project, *fields) for key in keys]
+        answers = iter(self._each(commands))
+        found: list[dict[bytes, Held]] = []
+        for view, keys in asked:
+            held: dict[bytes, Held] = {}
+            for key in keys:
+                at, *values = next(answers)
+                if at is not None:
+                    instant = EPOCH + timedelta(microseconds=_microseconds(at))
+                    held[key] = (instant, dict(zip(view.features, values, strict=True)))
+            found.append(held)
+        return found
+
+    def _each(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The answers to several commands, in as many round trips as there are MOST of them."""
+        answers: list[Any] = []
+        for some in _pieces(commands, MOST):
+            with self._redis.pipeline(transaction=False) as pipe:
+                for command in some:
+                    pipe.execute_command(*command)
+                answers += pipe.execute()
+        return answers
+
+
+def _pieces(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(items)
+    while piece := list(islice(rest, size)):
+        yield piece
+
+
+@lru_cache(maxsize=4096)
+def _field(view: str, feature: str) -> bytes:
+    from feast.infra.online_stores.helpers import _mmh3
+
+    return bytes(_mmh3(f"{view}:{feature}"))
+
+
+def _known_field(view: str) -> bytes:
+    return f"_ts:{view}".encode()
+
+
+def _timestamp(microseconds: int) -> bytes:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return bytes(Timestamp(seconds=seconds, nanos=rest * 1000).SerializeToString())
+
+
+def _microseconds(timestamp: bytes) -> int:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    read = Timestamp.FromString(timestamp)
+    return int(read.seconds) * 1_000_000 + int(read.nanos) // 1000
+
+
+def _escaped(pattern: bytes) -> bytes:
+    return b"".join(b"\\" + bytes([c]) if bytes([c]) in b"*?[]\\^-" else bytes([c]) for c in pattern)

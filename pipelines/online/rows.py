@@ -1,0 +1,104 @@
+"""What an online store holds of a view, and the interface of those that we write and read ourselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipelines.errors import InvalidInput
+from pipelines.online.codec import EntityKeys
+
+if TYPE_CHECKING:
+    from feast import FeatureStore, FeatureView
+
+Held = tuple[datetime, Mapping[str, bytes | None]]  # when a row was known, and its values by feature
+
+
+@dataclass(frozen=True)
+class OnlineView:
+    """One view as an online store holds it."""
+
+    name: str
+    features: tuple[str, ...]
+    keys: EntityKeys
+
+    @classmethod
+    def of(cls, view: FeatureView, features: Sequence[str] | None = None) -> OnlineView:
+        """A view, with some of its features or all."""
+        from feast.feature_view import DUMMY_ENTITY_ID
+
+        fields = [field for field in view.entity_columns if field.name != DUMMY_ENTITY_ID]
+        types = {field.name: field.dtype.to_value_type() for field in fields}
+        return cls(view.name, tuple(features or [field.name for field in view.features]), EntityKeys(types))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The latest rows of a view's entities, a position an entity.
+
+    Attributes:
+        keys: encoded.
+        values: encoded, by feature.
+        texts: the same as Feast's SQL stores show them.
+        known: microseconds since 1970.
+        created: the same, None where it is not known.
+    """
+
+    keys: Sequence[bytes]
+    values: Mapping[str, Sequence[bytes]]
+    texts: Mapping[str, Sequence[str | None]]
+    known: Sequence[int]
+    created: Sequence[int | None]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Instants from `first_at` (None: from the beginning) up to `last_at`, both included.
+
+    Attributes:
+        anew: whether rows of this span may be online already; those of entities that have none now are then removed.
+    """
+
+    first_at: datetime | None
+    last_at: datetime
+    anew: bool
+
+
+class OnlineRows(Protocol):
+    """An online store in Feast's own format, so that Feast reads what we write and we read what Feast writes."""
+
+    def given(self, view: str) -> str | None:
+        """What was noted with the last `put` of a view; None if the store has none or lost it."""
+
+    def begun(self, view: str) -> datetime | None:
+        """The last instant of a `put` that was killed on the way and of which something may be online."""
+
+    def put(self, view: OnlineView, rows: Rows, span: Span, given: str) -> None:
+        """Bring a view to `rows`, the latest of a span; what is online from after the span stays. Then note `given`.
+
+        Done again after it was killed at any point, it leaves the same.
+        """
+
+    def get(self, asked: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, Held]]:
+        """For each (view, keys) what is held, by key; keys that are not held are left out."""
+
+
+def open_rows(store: FeatureStore) -> OnlineRows:
+    """The rows behind a feature store.
+
+    Raises:
+        InvalidInput: if its online store is neither SQLite nor Redis.
+    """
+    config: Any = store.config
+    kind = str(config.online_store.type)
+    if kind == "sqlite":
+        from pipelines.online.sqlite import SqliteRows
+
+        return SqliteRows(store)
+    if kind == "redis":
+        from pipelines.online.redis import RedisRows
+
+        return RedisRows(store)
+    raise InvalidInput(f"the online store {kind} is not supported; choose sqlite or redis")

@@ -1,0 +1,313 @@
+"""Materialization: whatever the order of days, restatements, kills and pushes, the online store holds what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from pipelines.context import Context
+from pipelines.errors import CheckFailed, MissingData
+from pipelines.features.deltas import Given, delta
+from pipelines.offline.repository import note_online_stands_at, online_stands_at
+from pipelines.online import read_online
+from pipelines.online.rows import Span, open_rows
+from pipelines.steps import execute
+from pipelines.windows import midnight
+from tests.redis_fixtures import redis_server  # noqa: F401
+
+START, LAST = date(2024, 3, 1), 14
+BERLIN = "Europe/Berlin"
+REFS = ["pump_heat:heat_3d", "pump_maker:age"]
+PUMPS = [{"pump": str(n)} for n in range(60)]
+Copy = Callable[[Path], Context]
+
+
+def at(day: int) -> datetime:
+    return midnight(START + timedelta(day), BERLIN)
+
+
+def materialize(context: Context, day: int) -> dict[str, Any]:
+    return execute("materialize", {"as_of": at(day).isoformat()}, context)
+
+
+def online(context: Context, as_of: datetime) -> list[Any]:
+    return [(row.values, row.ages) for row in read_online(context.feast, REFS, PUMPS, as_of)]
+
+
+def built(context: Context, first: int, last: int) -> None:
+    days = {"start": str(START + timedelta(first)), "end": str(START + timedelta(last))}
+    for step in ("ingest", "validate", "build_features"):
+        execute(step, days, context)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the features of LAST days, and no online store. Read only."""
+    from pipelines.context import build_context
+    from tests.conftest import TOY
+
+    home = tmp_path_factory.mktemp("features")
+    built(build_context(TOY, home), 0, LAST)
+    return home
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def toys(request: pytest.FixtureRequest, features: Path, tmp_path: Path) -> Callable[[], Context]:
+    """Contexts over private copies of the features, each with an empty online store."""
+    import shutil
+
+    from pipelines.context import build_context
+    from tests.conftest import TOY
+
+    made = 0
+
+    def copy() -> Context:
+        nonlocal made
+        made += 1
+        home = tmp_path / str(made)
+        shutil.copytree(features, home)
+        context = build_context(TOY, home)
+        if request.param == "redis":
+            place = f"{request.getfixturevalue('redis_server')}/{made}"
+            context = replace(context, settings=context.settings.model_copy(update={"feast_online": place}))
+            open_rows(context.feast)._redis.flushdb()  # type: ignore[attr-defined]
+        execute("apply_features", {}, context)
+        return context
+
+    return copy
+
+
+@pytest.fixture
+def toy(toys: Callable[[], Context]) -> Context:
+    return toys()
+
+
+def partition(context: Context, day: int) -> str:
+    return context.data.partition("features", "pump_heat", START + timedelta(day))
+
+
+def restate(context: Context, day: int, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    place = partition(context, day)
+    table = context.data.store.read_table(place)
+    frame = change(table.to_pandas())
+    context.data.store.write_table(place, pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False))
+
+
+def test_day_by_day_gives_what_one_run_gives(toys: Callable[[], Context]) -> None:
+    once, daily = toys(), toys()
+    everything = {"pump_heat": 60, "pump_maker": 60}
+    assert materialize(once, LAST)["written"] == everything
+    assert [materialize(daily, day)["written"] for day in (1, 2, 3, LAST)] == [
+        everything,
+        *[{"pump_heat": 60, "pump_maker": 0}] * 3,
+    ]
+    assert online(once, at(LAST)) == online(daily, at(LAST))
+    feasts = daily.feast.get_online_features(REFS, PUMPS).to_dict()
+    assert [values["heat_3d"] for values, _ in online(daily, at(LAST))] == feasts["heat_3d"]
+    assert execute("check_parity", {"as_of": at(LAST).isoformat()}, daily)["verdict"] == "PASS"
+    assert materialize(daily, LAST) == {
+        "as_of": at(LAST).isoformat().replace("+00:00", "Z"),
+        "moved": False,
+        "written": {},
+    }
+
+
+def test_a_new_day_is_read_alone(toy: Context) -> None:
+    materialize(toy, LAST - 1)
+    given = Given.parse(open_rows(toy.feast).given("pump_heat"))
+    assert given and given.upto == at(LAST - 1)
+    for day in range(LAST - 3):  # no time of the files tells that they are broken
+        place = Path(partition(toy, day))
+        times = place.stat()
+        place.write_bytes(b"x" * times.st_size)
+        import os
+
+        os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert materialize(toy, LAST)["written"]["pump_heat"] == 60
+
+
+def test_a_restated_day_reaches_the_online_store(toy: Context) -> None:
+    materialize(toy, LAST)
+    before = online(toy, at(LAST))
+    restate(toy, LAST - 1, lambda rows: rows.assign(heat_3d=rows.heat_3d + 1))
+    assert materialize(toy, LAST - 1) == {
+        "as_of": at(LAST).isoformat().replace("+00:00", "Z"),
+        "moved": False,
+        "written": {"pump_heat": 60},
+    }
+    after = online(toy, at(LAST))
+    assert [a["heat_3d"] - b["heat_3d"] for (a, _), (b, _) in zip(after, before, strict=True)] == pytest.approx(
+        [1] * 60
+    )
+    assert execute("check_parity", {"as_of": at(LAST).isoformat()}, toy)["verdict"] == "PASS"
+
+
+def test_an_entity_that_a_restated_day_no_longer_has_falls_back(toy: Context) -> None:
+    materialize(toy, LAST)
+    restate(toy, LAST - 1, lambda rows: rows[rows.pump != "7"])
+    materialize(toy, LAST)
+    (row,) = read_online(toy.feast, REFS, [{"pump": "7"}], at(LAST))
+    assert timedelta(days=1) < row.ages["heat_3d"] < timedelta(days=2) and row.values["heat_3d"] is not None
+    restate(toy, LAST - 2, lambda rows: rows[rows.pump != "7"])
+    materialize(toy, LAST)
+    (row,) = read_online(toy.feast, REFS, [{"pump": "7"}], at(LAST))
+    assert row.values["heat_3d"] is None and row.values["age"] is not None
+    assert execute("check_parity", {"as_of": at(LAST).isoformat()}, toy)["verdict"] == "PASS"
+
+
+def test_a_restated_reference_table_is_replaced(toy: Context) -> None:
+    materialize(toy, LAST)
+    place = toy.data.partition("features", "pump_maker", None)
+    table = toy.data.store.read_table(place)
+    toy.data.store.write_table(place, table.slice(0, 10))
+    assert materialize(toy, LAST)["written"] == {"pump_maker": 10}
+    ages = [row.values["age"] for row in read_online(toy.feast, REFS, PUMPS, at(LAST))]
+    assert len([age for age in ages if age is not None]) == 10
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_killed_between_or_within_views_a_later_run_goes_on(
+    toy: Context, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    materialize(toy, LAST - 2)
+    kind = type(open_rows(toy.feast))
+    name, left = ("_each", calls * 4) if hasattr(kind, "_each") else ("put", calls)
+    monkeypatch.setattr("pipelines.online.redis.MOST", 10)  # several round trips a view
+    whole = getattr(kind, name)
+
+    def killed(self: Any, *arguments: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            raise KeyboardInterrupt
+        return whole(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            materialize(toy, LAST)
+    assert online_stands_at(toy.feast) == at(LAST - 2)
+    outputs = materialize(toy, LAST - 1)  # an earlier day: what the killed run began is finished
+    reached = Given.parse(open_rows(toy.feast).given("pump_heat"))
+    assert reached and online_stands_at(toy.feast) == reached.upto
+    assert outputs["as_of"] == reached.upto.isoformat().replace("+00:00", "Z")
+    assert execute("check_parity", {"as_of": outputs["as_of"]}, toy)["verdict"] == "PASS"
+
+
+def test_killed_before_it_is_registered_a_run_is_repeated(toy: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pipelines.offline.repository as repository
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(repository, "note_online_stands_at", killed)
+        with pytest.raises(KeyboardInterrupt):
+            materialize(toy, LAST)
+    assert online_stands_at(toy.feast) is None
+    assert materialize(toy, LAST - 5)["as_of"] == at(LAST).isoformat().replace("+00:00", "Z")
+    assert execute("check_parity", {"as_of": at(LAST).isoformat()}, toy)["verdict"] == "PASS"
+
+
+def test_what_was_pushed_past_the_instant_stays_and_what_was_pushed_before_gives_way(toy: Context) -> None:
+    materialize(toy, LAST - 2)
+    row = {"pump": "3", "heat_3d": 99.0}
+    ahead, wrong = at(LAST) + timedelta(hours=1), at(LAST) - timedelta(minutes=1)
+    toy.feast.write_to_online_store("pump_heat", df=pd.DataFrame([{**row, "known_at": pd.Timestamp(ahead)}]))
+    other = {"pump": "4", "heat_3d": 77.0, "known_at": pd.Timestamp(wrong)}  # of which the features know nothing
+    toy.feast.write_to_online_store("pump_heat", df=pd.DataFrame([other]))
+    note_online_stands_at(toy.feast, at(LAST) - timedelta(minutes=1))
+    materialize(toy, LAST)
+    pushed, replaced = read_online(toy.feast, REFS, [{"pump": "3"}, {"pump": "4"}], ahead)
+    assert pushed.values["heat_3d"] == 99.0 and pushed.ages["heat_3d"] == timedelta(0)
+    assert replaced.values["heat_3d"] not in (77.0, None)
+
+
+def test_days_built_behind_the_pushes_are_brought_once_no_gap_is_left(toys: Callable[[], Context]) -> None:
+    toy = toys()
+    kept = {day: toy.data.store.read_bytes(partition(toy, day)) for day in (LAST - 2, LAST - 1)}
+    for day in kept:
+        toy.data.store.delete(partition(toy, day))
+    materialize(toy, LAST - 2)
+    note_online_stands_at(toy.feast, at(LAST + 3))
+    toy.data.store.write_bytes(partition(toy, LAST - 1), kept[LAST - 1])
+    assert "pump_heat" not in materialize(toy, LAST)["written"]
+    toy.data.store.write_bytes(partition(toy, LAST - 2), kept[LAST - 2])
+    outputs = materialize(toy, LAST - 1)
+    assert (outputs["moved"], outputs["written"]["pump_heat"]) == (False, 60)
+    assert online_stands_at(toy.feast) == at(LAST + 3)
+    once = toys()
+    materialize(once, LAST)
+    assert online(toy, at(LAST)) == online(once, at(LAST))
+
+
+def test_an_online_store_that_was_lost_is_filled_again(toy: Context) -> None:
+    materialize(toy, LAST)
+    before = online(toy, at(LAST))
+    held: Any = open_rows(toy.feast)
+    if hasattr(held, "_redis"):
+        held._redis.flushdb()
+    else:
+        with held._connection as connection:
+            for table in ("pumps_pump_heat", "pumps_pump_maker", "flightdeck_given"):
+                connection.execute(f"delete from {table}")
+    assert materialize(toy, LAST - 3)["written"] == {"pump_heat": 60, "pump_maker": 60}
+    assert online(toy, at(LAST)) == before
+
+
+def test_a_gap_stops_it_and_nothing_is_written(toy: Context) -> None:
+    materialize(toy, LAST - 4)
+    before = online(toy, at(LAST - 4))
+    toy.data.store.delete(partition(toy, LAST - 2))
+    with pytest.raises(MissingData, match="features/pump_heat lacks 2024-03-13"):
+        materialize(toy, LAST)
+    assert online(toy, at(LAST - 4)) == before and online_stands_at(toy.feast) == at(LAST - 4)
+
+
+def test_parity_sees_an_entity_that_was_known_long_ago(toy: Context) -> None:
+    for day in range(3, LAST):
+        restate(toy, day, lambda rows: rows[rows.pump != "9"])
+    materialize(toy, LAST)
+    outputs = execute("check_parity", {"as_of": at(LAST).isoformat()}, toy)
+    assert outputs["verdict"] == "PASS"
+    stale = pd.DataFrame([{"pump": "9", "heat_3d": 5.0, "known_at": pd.Timestamp(at(LAST) - timedelta(hours=1))}])
+    toy.feast.write_to_online_store("pump_heat", df=stale)
+    with pytest.raises(CheckFailed, match=r"pump_heat of \{'pump': '9'\}: heat_3d is 5.0 online, None offline; 1 of"):
+        execute("check_parity", {"as_of": at(LAST).isoformat()}, toy)
+
+
+FILES = {f"2024-03-{day:02}": "1" for day in range(1, 15)}
+GIVEN = Given(at(14), FILES)
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "files", "ttl", "upto", "pushed", "expected"),
+    [
+        (None, FILES, 2 * HOUR, 14, False, (None, True)),
+        (GIVEN, FILES, 2 * HOUR, 14, False, None),
+        (GIVEN, {**FILES, "2024-03-15": "1"}, 2 * HOUR, 15, False, (at(14), False)),
+        (GIVEN, {**FILES, "2024-03-15": "1"}, 2 * HOUR, 15, True, (at(15) - 2 * HOUR, True)),
+        (GIVEN, {**FILES, "2024-03-15": "1"}, None, 15, True, (None, True)),
+        (GIVEN, {**FILES, "2024-03-14": "2"}, 2 * HOUR, 14, False, (at(14) - 2 * HOUR, True)),
+        (GIVEN, {**FILES, "2024-03-13": "2"}, 24 * HOUR, 14, False, None),  # ended when what it held had expired
+        (GIVEN, {**FILES, "2024-03-13": "2"}, 25 * HOUR, 14, False, (at(14) - 25 * HOUR, True)),
+        (GIVEN, {**FILES, "2024-03-02": "2"}, None, 14, False, (None, True)),
+        (GIVEN, {name: one for name, one in FILES.items() if name != "2024-03-14"}, None, 14, False, (None, True)),
+        (GIVEN, {**FILES, "2024-02-29": "1"}, None, 14, False, (None, True)),
+        (Given(at(14), {"all": "1"}), {"all": "1"}, None, 14, False, None),
+        (Given(at(14), {"all": "1"}), {"all": "2"}, None, 14, False, (None, True)),
+    ],
+)
+def test_what_is_lacking(given: Any, files: Any, ttl: Any, upto: int, pushed: bool, expected: Any) -> None:
+    span = delta(given, files, ttl, at(upto), BERLIN, pushed)
+    last = at(upto) - timedelta(microseconds=1)
+    assert span == (None if expected is None else Span(expected[0], last, expected[1]))
+    assert Given.parse(str(GIVEN)) == GIVEN and GIVEN.upto.tzinfo == UTC
