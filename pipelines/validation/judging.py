@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING
@@ -44,6 +45,8 @@ def judge(table: RawTable, days: Sequence[date | None], checks: Sequence[Check],
         for n, result in zip(in_chunks, evaluate(frame, [checks[n] for n in in_chunks]), strict=True):
             seen[n].append(result)
             disagreements += _set_apart(table.name, result, frame, chunk, found[n])
+        del frame
+        gc.collect()  # Great Expectations leaves the frame in a cycle of references
     results = {n: merged(parts) for n, parts in seen.items() if parts}
     if any(partition.rows for partition in partitions):
         answers = ask(table, days, [checks[n] for n in in_sql], context.usecase, context.data)
