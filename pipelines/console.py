@@ -19,7 +19,10 @@ Answer = tuple[Any, Callable[[], None]]  # JSON-able, and what prints it for a p
 
 
 def add_commands(commands: Any) -> None:
-    """Add `rollout`, `models`, `clock` and `explain` beside the steps."""
+    """Add `rollout`, `models`, `clock`, `explain` and `quarantine` beside the steps."""
+    from pipelines import quarantine_console
+
+    quarantine_console.add_commands(commands)
     about = {
         "rollout": ("Show the rollout, or end it by hand.", ("status", "abort", "promote", "rollback")),
         "models": ("List the registered versions, or the promotion ledger.", ("list", "ledger")),
@@ -50,8 +53,12 @@ def answer(arguments: Mapping[str, Any], context: Context) -> None:
     Raises:
         InvalidInput: if there is no such prediction, or no rollout to end.
     """
+    from pipelines import quarantine_console
+
     asked = arguments["step"]
-    if asked == "explain":
+    if asked == quarantine_console.NAME:
+        found = quarantine_console.answer(arguments, context)
+    elif asked == "explain":
         found = explain(arguments["prediction_id"], context)
     elif asked == "clock":
         found = clock(arguments["at"], context)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from pipelines.records.database import METADATA, insert, open_engine
 from pipelines.records.predictions import PredictionLog
+from pipelines.records.releases import Releases
 from pipelines.records.rollouts import Rollouts
 
 DECISIONS = sa.Table(
@@ -64,6 +65,9 @@ class Records:
 
     def rollouts(self, usecase: str) -> Rollouts:
         return Rollouts(self.engine, usecase)
+
+    def releases(self, usecase: str) -> Releases:
+        return Releases(self.engine, usecase)
 
     def record(self, decision: Decision) -> str:
         """Write a decision once, and give its id."""

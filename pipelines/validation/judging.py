@@ -17,6 +17,7 @@ from pipelines.validation.masks import bad_rows
 from pipelines.validation.merging import merged
 from pipelines.validation.partitions import Chunk, Partition, chunks
 from pipelines.validation.quarantine import Quarantine
+from pipelines.validation.releases import let_go
 from pipelines.validation.suite import Check, Result, Severity, batch_frame, evaluate
 
 if TYPE_CHECKING:
@@ -54,15 +55,18 @@ def judge(table: RawTable, days: Sequence[date | None], checks: Sequence[Check],
             results[n] = answer.result
             for day, rows in answer.bad.items():
                 found[n].add(day, checks[n].reason, rows)
+    quarantine = _together(checks, found, results)
+    released = let_go(quarantine, table, context.records.releases(context.usecase.name).of(table.name), context.data)
     return assess(
         table.name,
         partitions,
         [results[n] for n in sorted(results)],
-        _together(checks, found, results),
+        quarantine,
         context.params.validation,
         len(checks),
         table.required,
         disagreements,
+        released,
     )
 
 
