@@ -56,6 +56,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "registry_hash": registry_hash(context.feast),
         "windows": spans,
         "rows": rows,
+        "releases": context.records.releases(context.usecase.name).fingerprint(),
         "validations": validated_windows(context, min(w.start for w in windows.values()), windows["test"].end),
         "model_inputs": {"numeric": model_inputs.numeric, "categorical": model_inputs.categorical},
         "sha256": hashes,

@@ -3,6 +3,7 @@
 from pipelines.records.decisions import Decision, Records
 from pipelines.records.partitions import PartitionHistory, Written
 from pipelines.records.predictions import Arrival, Prediction, PredictionLog
+from pipelines.records.releases import Release, Releases
 from pipelines.records.rollouts import Entry, Plan, Rollouts
 from pipelines.records.snapshots import Snapshot, Snapshots
 
@@ -15,6 +16,8 @@ __all__ = [
     "Prediction",
     "PredictionLog",
     "Records",
+    "Release",
+    "Releases",
     "Rollouts",
     "Snapshot",
     "Snapshots",

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from pipelines.records.database import METADATA, insert, open_engine
 from pipelines.records.partitions import PartitionHistory
 from pipelines.records.predictions import PredictionLog
+from pipelines.records.releases import Releases
 from pipelines.records.rollouts import Rollouts
 from pipelines.records.snapshots import Snapshots
 
@@ -72,6 +73,9 @@ class Records:
 
     def snapshots(self, usecase: str) -> Snapshots:
         return Snapshots(self.engine, usecase)
+
+    def releases(self, usecase: str) -> Releases:
+        return Releases(self.engine, usecase)
 
     def record(self, decision: Decision) -> str:
         """Write a decision once, and give its id."""

@@ -139,6 +139,7 @@ def _database(data: Layout) -> Iterator[duckdb.DuckDBPyConnection]:
             database.execute(f"set temp_directory = {literal(spill)}")
             database.execute("set preserve_insertion_order = false")
             database.execute("set enable_progress_bar = false")
+            database.execute("set parquet_metadata_cache = true")  # every query opens every partition
             if not data.store.local:
                 database.register_filesystem(data.store.fs)
             yield database

@@ -26,6 +26,7 @@ class Assessment:
     Attributes:
         partitions: what was looked at.
         quarantine: the rows to set apart.
+        released: bad rows that were released, and so are not.
         rejections: why the chain must stop; empty where it may go on.
         warnings: failures that stop nothing.
     """
@@ -36,6 +37,7 @@ class Assessment:
     quarantine: Quarantine
     rejections: tuple[str, ...]
     warnings: tuple[str, ...]
+    released: int = 0
 
     @property
     def rows(self) -> int:
@@ -51,6 +53,7 @@ class Assessment:
             "rows": self.rows,
             "quarantined_rows": self.quarantine.total,
             "quarantined": self.quarantined,
+            "released_rows": self.released,
             "days": {(day.isoformat() if day else "all"): self.quarantine.reasons(day) for day in self.quarantine.days},
             "rejections": list(self.rejections),
             "warnings": list(self.warnings),
@@ -78,6 +81,7 @@ def assess(
     declared: int,
     required: bool = True,
     disagreements: Sequence[str] = (),
+    released: int = 0,
 ) -> Assessment:
     """Judge one table.
 
@@ -96,7 +100,8 @@ def assess(
     rejections += [f"{table}: {failure(r)}" for r in results if stops(r)]
     rejections += breaker(table, partitions, quarantine, params, required)
     warned += [f"{table}: {failure(r)}" for r in results if not r.success and not stops(r) and is_warning(r)]
-    return Assessment(table, tuple(partitions), tuple(results), quarantine, tuple(rejections), tuple(warned))
+    told = (tuple(rejections), tuple(warned))
+    return Assessment(table, tuple(partitions), tuple(results), quarantine, *told, released=released)
 
 
 def gaps(table: str, partitions: Sequence[Partition]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from pipelines.validation.masks import bad_rows
 from pipelines.validation.merging import merged
 from pipelines.validation.partitions import Chunk, Partition, chunks
 from pipelines.validation.quarantine import Quarantine
+from pipelines.validation.releases import let_go
 from pipelines.validation.suite import Check, Result, Severity, batch_frame, evaluate
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ def judge(table: RawTable, days: Sequence[date | None], checks: Sequence[Check],
         for n, result in zip(in_chunks, evaluate(frame, [checks[n] for n in in_chunks]), strict=True):
             seen[n].append(result)
             disagreements += _set_apart(table.name, result, frame, chunk, found[n])
+        del frame
+        gc.collect()  # Great Expectations leaves the frame in a cycle of references
     results = {n: merged(parts) for n, parts in seen.items() if parts}
     if any(partition.rows for partition in partitions):
         answers = ask(table, days, [checks[n] for n in in_sql], context.usecase, context.data)
@@ -51,15 +55,18 @@ def judge(table: RawTable, days: Sequence[date | None], checks: Sequence[Check],
             results[n] = answer.result
             for day, rows in answer.bad.items():
                 found[n].add(day, checks[n].reason, rows)
+    quarantine = _together(checks, found, results)
+    released = let_go(quarantine, table, context.records.releases(context.usecase.name).of(table.name), context.data)
     return assess(
         table.name,
         partitions,
         [results[n] for n in sorted(results)],
-        _together(checks, found, results),
+        quarantine,
         context.params.validation,
         len(checks),
         table.required,
         disagreements,
+        released,
     )
 
 

@@ -1,0 +1,227 @@
+"""`flightdeck quarantine`: what was set apart and why, and letting rows go that are good after all."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pipelines.console.command import Answer, Command, options
+from pipelines.console.table import show
+from pipelines.errors import CheckFailed, InvalidInput
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipelines.context import Context
+    from pipelines.downstream import Downstream
+    from pipelines.usecase import RawTable
+
+NAME = "quarantine"
+LONG = 60  # characters of a value in a table
+MARK = 12  # characters of a row's digest that are shown
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, summary: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=summary, description=summary)
+        options(made)
+        return made
+
+    listing = verb("list", "Count quarantined rows by table, day and reason.")
+    listing.add_argument("--table", metavar="TABLE", help="only this table")
+    listing.add_argument("--day", metavar="DAY", help="only this day, or `all` for reference tables")
+    showing = verb("show", "Show a day's quarantined rows.")
+    releasing = verb("release", "Declare quarantined rows good.")
+    for one in (showing, releasing):
+        one.add_argument("table", metavar="TABLE")
+        one.add_argument("day", metavar="DAY", help="an ISO day, or `all` for a reference table")
+    which = releasing.add_mutually_exclusive_group()
+    which.add_argument("--reason", metavar="CODE", help="the rows with this reason, for this reason alone")
+    which.add_argument("--row", metavar="ROW", help="a row, by its mark in `show` or its key, values joined by commas")
+    releasing.add_argument("--why", metavar="TEXT", required=True, help="why they are good, for the record")
+    releasing.add_argument("--actor", metavar="NAME", default=None, help="default: the user")
+
+
+def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
+    """Do what was asked.
+
+    Raises:
+        InvalidInput: if there is no such table, day, reason or row.
+        CheckFailed: if the day does not pass with the released rows; the release is recorded all the same.
+    """
+    if arguments["verb"] == "list":
+        return listed(arguments["table"], arguments["day"], context)
+    table, day = _table_of(arguments["table"], context), _day_of(arguments["day"])
+    if arguments["verb"] == "show":
+        return shown(table, day, context)
+    if not arguments["why"].strip():
+        raise InvalidInput("--why is empty; say why the rows are good, it is recorded with them")
+    actor = arguments["actor"] or getpass.getuser()
+    return released(table, day, arguments["reason"], arguments["row"], arguments["why"], actor, context)
+
+
+def listed(table: str | None, day: str | None, context: Context) -> Answer:
+    """Quarantined rows by table, day and reason."""
+    tables = [_table_of(table, context)] if table else list(context.usecase.tables)
+    wanted = None if day is None else _day_of(day)
+    counts: list[dict[str, Any]] = []
+    for one in tables:
+        for found in _partitions(one, context):
+            if day is None or found == wanted:
+                uri = context.data.partition(NAME, one.name, found)
+                codes = context.data.store.read_table(uri, ["reason"])["reason"].to_pylist()
+                reasons = Counter(code for joined in codes for code in joined.split(","))
+                counts.append({"table": one.name, "day": _told(found), "rows": len(codes), "reasons": dict(reasons)})
+    rows = [
+        (one["table"], one["day"], str(one["rows"]), ", ".join(f"{code} {n}" for code, n in one["reasons"].items()))
+        for one in counts
+    ]
+    heads = ("table", "day", "rows", "reasons")
+    return counts, lambda: show(heads, rows, f"quarantine of {context.usecase.name}")
+
+
+def shown(table: RawTable, day: date | None, context: Context) -> Answer:
+    """A partition's quarantined rows, with their reasons and marks."""
+    from pipelines.validation.releases import digests
+
+    rows, codes = _read(table, day, context)
+    told = [
+        {"row": mark[:MARK], "reason": code, **row}
+        for mark, code, row in zip(digests(rows), codes, rows.to_pylist(), strict=True)
+    ]
+    cells = [
+        (one["row"], one["reason"], ", ".join(f"{n}={_short(v)}" for n, v in list(one.items())[2:] if v is not None))
+        for one in told
+    ]
+    return told, lambda: show(("row", "reason", "values"), cells, f"quarantine of {table.name}, {_told(day)}")
+
+
+def released(
+    table: RawTable, day: date | None, reason: str | None, row: str | None, why: str, actor: str, context: Context
+) -> Answer:
+    """Record the release, validate the day again, and say what is out of date."""
+    from pipelines.downstream import downstream
+    from pipelines.records import Release
+    from pipelines.steps import execute
+    from pipelines.validation.releases import chosen, digests
+
+    rows, codes = _read(table, day, context)
+    numbers = chosen(rows, table.key, reason, row, codes)
+    if not numbers:
+        asked = f"reason {reason!r}" if reason else f"row {row!r}"
+        have = sorted({code for joined in codes for code in joined.split(",")})
+        raise InvalidInput(
+            f"{table.name} of {_told(day)}: no quarantined row has the {asked}; reasons are {', '.join(have)}, "
+            f"rows are in `flightdeck quarantine show {table.name} {_told(day)}`"
+        )
+    at = datetime.now(UTC)
+    releases = [
+        Release(table.name, _told(day), mark, code, actor, why, at)
+        for n, mark in zip(numbers, digests(rows.take(numbers)), strict=True)
+        for code in codes[n].split(",")
+        if reason is None or code == reason
+    ]
+    context.records.releases(context.usecase.name).add(releases)
+    uri, store = context.data.partition("validated", table.name, day), context.data.store
+    before = store.read_bytes(uri) if store.exists(uri) else None
+    start = day or _some_day(context)
+    try:
+        execute("validate", {"start": start, "end": start + timedelta(1)}, context)
+    except CheckFailed as error:
+        raise CheckFailed(f"the release is recorded, but the validation of {start} did not pass: {error}") from None
+    changed = store.read_bytes(uri) != before
+    left = {one: n for one, n in Counter(_codes(table, day, context)).items()}
+    stale = downstream(table.name, day, context) if changed else None
+    told = {
+        "table": table.name,
+        "day": _told(day),
+        "released": len(numbers),
+        "still_quarantined": left,
+        "validated_changed": changed,
+        "out_of_date": vars(stale) if stale else None,
+    }
+    return told, lambda: print("\n".join(_said(told, stale)))
+
+
+def _said(told: Mapping[str, Any], stale: Downstream | None) -> list[str]:
+    lines = [f"{told['released']} rows of {told['table']} of {told['day']} are released"]
+    if told["still_quarantined"]:
+        lines.append(f"still quarantined there: {', '.join(f'{n} {c}' for c, n in told['still_quarantined'].items())}")
+    if stale is None:
+        return [*lines, "validated data are as they were: nothing is out of date"]
+    for name, days in stale.features.items():
+        if days is None:
+            lines.append(f"out of date: features/{name}; build the features of any day")
+            continue
+        first, end = days[0], days[1] + timedelta(1)
+        lines.append(f"out of date: features/{name} from {first} to {days[1]}")
+        lines.append(f"  flightdeck build_features --start {first} --end {end}")
+    lines += [f"out of date: training set {name}, and the models trained on it" for name in stale.training_sets]
+    if stale.online:
+        lines.append(f"the online store stands at {stale.online.isoformat()} and does not go back: it keeps the old")
+        lines.append("  values of those days until newer ones replace them")
+    return lines if len(lines) > 1 else [*lines, "nothing rests on them yet"]
+
+
+def _table_of(name: str, context: Context) -> RawTable:
+    tables = {table.name: table for table in context.usecase.tables}
+    if name not in tables:
+        raise InvalidInput(f"{context.usecase.name} has no table {name!r}; choose from {', '.join(tables)}")
+    return tables[name]
+
+
+def _day_of(text: str) -> date | None:
+    if text == "all":
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(f"{text!r} is no day; give one such as 2013-09-01, or `all` for a reference table") from None
+
+
+def _told(day: date | None) -> str:
+    return day.isoformat() if day else "all"
+
+
+def _partitions(table: RawTable, context: Context) -> list[date | None]:
+    if table.daily:
+        return list(context.data.days(NAME, table.name))
+    return [None] if context.data.store.exists(context.data.partition(NAME, table.name, None)) else []
+
+
+def _read(table: RawTable, day: date | None, context: Context) -> tuple[pa.Table, list[str]]:
+    """The quarantined rows of a partition as they came, and their reasons.
+
+    Raises:
+        InvalidInput: if it has none.
+    """
+    if day not in _partitions(table, context):
+        raise InvalidInput(f"{table.name} has no quarantined row on {_told(day)}; see `flightdeck quarantine list`")
+    rows = context.data.store.read_table(context.data.partition(NAME, table.name, day))
+    return rows.drop_columns(["reason"]), rows["reason"].to_pylist()
+
+
+def _codes(table: RawTable, day: date | None, context: Context) -> list[str]:
+    return _read(table, day, context)[1] if day in _partitions(table, context) else []
+
+
+def _some_day(context: Context) -> date:
+    """A day with which a reference table can be validated: it is, with every window."""
+    for table in context.usecase.tables:
+        if table.daily and (days := context.data.days("validated", table.name)):
+            return days[-1]
+    raise InvalidInput("no day is validated yet; validate a window first")
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= LONG else f"{text[:LONG]}... ({len(text)} characters)"
+
+
+COMMAND = Command(NAME, "Show the rows that validation has set apart, or release those that are good.", add, answer)
