@@ -187,4 +187,4 @@ def test_the_whole_data_chain_is_idempotent(toy: Context) -> None:
     again = run_data(toy, START, START + timedelta(12))
     assert written(toy, "raw", "validated", "features", "quarantine") == before
     assert again["snapshot"] == first["snapshot"] and again["validate"] == first["validate"]
-    assert len(toy.records.decisions("pumps")) == 2
+    assert len(toy.records.decisions("pumps")) == 3
