@@ -69,8 +69,8 @@ def restored(home: Path, version: str, to: Path) -> dict[str, str]:
 
 
 def sound(home: Path) -> bool:
-    """Every object of the cache is what its name says."""
-    files = objects(cache(home))
+    """Every object of the cache is what its name says, leaving aside copies that were begun (`.NAME.tmp`)."""
+    files = [path for path in objects(cache(home)) if not path.name.startswith(".")]
     names = {path: (path.parent.name + path.name).removesuffix(".dir") for path in files}
     return bool(files) and all(hashlib.md5(path.read_bytes()).hexdigest() == name for path, name in names.items())
 

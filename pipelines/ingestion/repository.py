@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pipelines.context import Context
 
 ATTEMPTS = 10  # at reading a folder whose files are being replaced
+OBJECT = re.compile(r"[0-9a-f]{30}(\.dir)?")
 CONFIG = """\
 # Written by Flightdeck. Settings of your own, such as a remote's credentials, go to config.local beside this file.
 [core]
@@ -225,7 +227,7 @@ class Repository:
         return (set(versions) - self._lacking(versions)) | (self._at_remote(versions) if remote else set())
 
     def remove(self, objects: Collection[str], remote: bool, dry_run: bool) -> dict[str, int]:
-        """Remove objects from the cache or from the remote; files and bytes that this frees.
+        """Remove objects from the remote, or from the cache with what killed processes left; files and bytes freed.
 
         At the remote trees go first, since one that is there stands for all its files; in the cache they go last, so
         that a removal that was killed can be taken up again.
@@ -233,12 +235,16 @@ class Repository:
         place = self.remote if remote else self.cache
         there = self._at_remote(objects) if remote else set(objects) - self._lacking(objects)
         ordered = sorted(there, key=lambda value: value.endswith(".dir") is not remote)
-        paths = [place.oid_to_path(value) for value in ordered]
+        paths = [*([] if remote else self._leftovers()), *map(place.oid_to_path, ordered)]
         with _using_remote() if remote else nullcontext():
             sizes = [place.fs.size(path) or 0 for path in paths]
             for path in [] if dry_run else paths:
                 place.fs.remove(path)
         return {"files": len(paths), "bytes": sum(sizes)}
+
+    def _leftovers(self) -> list[str]:
+        """Copies that were begun: DVC gives them the names of no object until they are whole."""
+        return [str(path) for path in Path(self.cache.path).glob("??/*") if not OBJECT.fullmatch(path.name)]
 
 
 def _hashes(tree: Tree) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.records import Arrival, Entry, Plan, Prediction, Records
+from pipelines.records import Arrival, Entry, Plan, Prediction, Records, Snapshot
 from tests.predictions import labels
 
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -133,3 +133,21 @@ def test_of_many_processes_one_wins(records: Records) -> None:
         racer.join()
     assert sorted((noted or 0, claimed, planned) for noted, claimed, planned in seen)[0] == (0, False, False)
     assert [sum(map(bool, column)) for column in zip(*seen, strict=True)] == [1, 1, 1]
+
+
+def test_a_snapshot_stands_once_and_last_where_it_was_taken_again(records: Records) -> None:
+    log = records.snapshots("pumps")
+    first = Snapshot("a.dir", 2, 120, date(2024, 3, 1), date(2024, 3, 2), "r1")
+    for taken in (first, first, Snapshot("b.dir", 3, 180), replace(first, run="r2"), replace(first, run=None)):
+        log.append(taken)
+    assert [(one.version, one.run) for one in log.taken()] == [
+        ("a.dir", "r1"),
+        ("b.dir", None),
+        ("a.dir", "r2"),
+        ("a.dir", None),
+    ]
+    assert log.taken()[0] == first
+    log.append(first)
+    assert [one.run for one in log.taken()] == [None, "r2", None, "r1"]
+    assert log.of_others() == set() and records.snapshots("boilers").taken() == []
+    assert records.snapshots("boilers").of_others() == {"a.dir", "b.dir"}

@@ -1,0 +1,112 @@
+"""Snapshots taken by several processes at once, while partitions are replaced, and by processes that are killed."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.ingestion.repository import open_repository, versions_in
+from pipelines.ingestion.versions import version_of
+from pipelines.steps import execute
+from tests.conftest import ROOT, TOY, tree_hashes
+from tests.data_versions import cache, drop_cache, objects, raw, restored, sound, toy_at, write
+
+DAYS = 40
+SNAPSHOTS = """
+import sys
+from tests.data_versions import toy_at
+from pipelines.steps import execute
+for number in range(4):
+    print(execute("snapshot", {"run": f"{sys.argv[2]}-{number}"}, toy_at(sys.argv[1]))["data_version"], flush=True)
+"""
+
+
+def start(*words: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_processes_that_snapshot_at_once_while_partitions_are_replaced_keep_every_version(tmp_path: Path) -> None:
+    home, draw = tmp_path / "home", random.Random(1)
+    context = toy_at(home)
+    for day in range(DAYS):
+        write(context, "readings", f"{day:02}", day)
+    processes = [start("-c", SNAPSHOTS, home, name) for name in ("a", "b", "c")]
+    number = DAYS
+    while any(process.poll() is None for process in processes):
+        write(context, "readings", f"{draw.randrange(DAYS):02}", number, rows=1 + number % 7)
+        number += 1
+        time.sleep(0.005)
+    told = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], told
+    versions = {line for out, _ in told for line in out.split()}
+    assert len(versions) > 3 and versions == set(versions_in(home / "data"))
+    assert {one.version for one in context.records.snapshots("pumps").taken()} == versions
+    assert sound(home)
+
+    drop_cache(home)
+    for snapshot in context.records.snapshots("pumps").taken():
+        back = tmp_path / snapshot.key.replace("/", "-")
+        restored(home, snapshot.version, back)
+        tables = [pq.read_table(path)["number"] for path in back.rglob("*.parquet")]
+        assert len(tables) == snapshot.files == DAYS
+        assert sum(map(len, tables)) == snapshot.rows
+        assert all(len(set(table.to_pylist())) == 1 for table in tables)
+    assert sound(home)
+
+
+@pytest.mark.parametrize("place", ["cache", "remote"])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_killed_snapshot_run_again_gives_the_same_version(tmp_path: Path, place: str, seed: int) -> None:
+    """Killed once cache or remote hold so many files, whole or not; twice, then run to its end."""
+    home, draw = tmp_path / "home", random.Random(f"{place}{seed}")
+    context = toy_at(home)
+    for day in range(DAYS):
+        write(context, "readings", f"{day:02}", day, rows=2000)
+    folder = {"cache": cache(home), "remote": home / "dvc-remote"}[place]
+    for files in sorted(draw.sample(range(1, DAYS), 2)):
+        process = start("-m", "pipelines", "snapshot", "--params", TOY, "--home", home, "--run", "r")
+        while process.poll() is None and len(objects(folder)) < files:
+            time.sleep(0.001)
+        process.kill()
+        assert process.wait() in (-signal.SIGKILL, 0)
+        process.communicate()
+    made = execute("snapshot", {"run": "r"}, context)
+    assert (made["data_version"], made["files"]) == version_of(raw(context)) and sound(home)
+    (taken,) = context.records.snapshots("pumps").taken()
+    assert (taken.version, taken.rows) == (made["data_version"], DAYS * 2000)
+    with open_repository(context) as repository:
+        collected = repository.remove([], remote=False, dry_run=False)
+    assert collected["files"] <= 2 and len(objects(cache(home))) == DAYS + 1
+    drop_cache(home)
+    assert restored(home, made["data_version"], tmp_path / "back") == tree_hashes(raw(context))
+
+
+def test_a_killed_restore_leaves_nothing_half_written(tmp_path: Path) -> None:
+    home, to = tmp_path / "home", tmp_path / "back"
+    context = toy_at(home)
+    for day in range(DAYS):
+        write(context, "readings", f"{day:02}", day, rows=2000)
+    version = execute("snapshot", {}, context)["data_version"]
+    command = ["-m", "pipelines", "data", "restore", version, "--to", to, "--params", TOY, "--home", home]
+    whole = tree_hashes(raw(context))
+    for files in (1, DAYS // 2, DAYS + 1):  # the last: when it is there
+        process = start(*command)
+        while process.poll() is None and not to.exists() and len(list(tmp_path.glob(".back.partial/*/*"))) < files:
+            time.sleep(0.0005)
+        process.kill()
+        process.communicate()
+        if to.exists():
+            assert tree_hashes(to) == whole
+            shutil.rmtree(to)
+    assert restored(home, version, to) == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "home"]
