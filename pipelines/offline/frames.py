@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from feast.errors import FeatureServiceNotFoundException
 
 from pipelines.context import Context
 from pipelines.errors import InvalidInput
@@ -44,6 +43,8 @@ def feature_frame(context: Context, examples: pa.Table, service: str, inputs: Mo
     Raises:
         InvalidInput: if the feature service is not registered or a model input comes from nowhere.
     """
+    from feast.errors import FeatureServiceNotFoundException  # here: Feast takes seconds and 400 MB to import
+
     try:
         features = context.feast.get_feature_service(service)
     except FeatureServiceNotFoundException:

@@ -22,17 +22,17 @@ from tests.flights.sources import files, write_source
 START, END = date(2013, 1, 1), date(2013, 4, 20)
 
 
-def permuted(flights: pd.DataFrame) -> pd.DataFrame:
+def permuted(flights: pd.DataFrame, seed: int = 1) -> pd.DataFrame:
     """The flights with every outcome dealt to another flight; the outcome of one stays together."""
     outcome = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"]
-    order = np.random.default_rng(1).permutation(len(flights))
+    order = np.random.default_rng(seed).permutation(len(flights))
     return flights.assign(**{column: flights[column].array[order] for column in outcome})
 
 
 def context_over(tmp_path: Path, source: Path | None) -> Context:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["source"] = files(source) if source else {"kind": "bundled"}
-    params["splits"] |= {"train_days": 60, "validation_days": 20, "test_days": 15}
+    params["splits"] |= {"train_days": 60, "validation_days": 31, "test_days": 7}
     params["training"]["hist_gradient_boosting"] |= {"max_iter": 60}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     return build_context(tmp_path / "params.yaml", tmp_path / "home")
@@ -53,8 +53,9 @@ def validation_auc(context: Context) -> float:
 
 
 def test_permuted_outcomes_leave_chance(tmp_path: Path) -> None:
+    """With 28,000 rows, 24 % of them late, chance itself varies by 0.004: the bar is five times that."""
     source = write_source(tmp_path / "source", permuted, str(END))
-    assert validation_auc(context_over(tmp_path, source)) == pytest.approx(0.5, abs=0.03)
+    assert validation_auc(context_over(tmp_path, source)) == pytest.approx(0.5, abs=0.02)
 
 
 def test_true_outcomes_leave_much_more(tmp_path: Path) -> None:
