@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.offline.entity_codes import entity_codes
 from pipelines.offline.sources import (
     AT,
     CREATED,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from feast.repo_config import RepoConfig
 
 Integers = NDArray[np.int64]
+AT_ONCE = 2  # views: while one is read, another is taken apart in Python
 
 
 @dataclass(frozen=True)
@@ -79,15 +82,16 @@ def join(
         only_written: leave out rows that were written after the instant, in views that say when that was.
     """
     data, reach = layout_of(config), _reach(asked)
-    columns = {}
-    with connect(data) as connection:
-        for view in views:
-            oldest = reach[0] - view.ttl if reach and view.ttl else None
-            files = files_between(data, view.source, oldest, reach[1] if reach else None)
-            with explained(view.source):
-                rows = connection.sql(_rows(view, files if reach else files[:1])).to_arrow_table()
-                columns.update(_join_view(connection, view, rows.combine_chunks(), entities, asked, only_written))
-    return columns
+
+    def features_of(view: ViewJoin) -> dict[str, pa.ChunkedArray]:
+        oldest = reach[0] - view.ttl if reach and view.ttl else None
+        files = files_between(data, view.source, oldest, reach[1] if reach else None)
+        with explained(view.source), connection.cursor() as cursor:
+            rows = cursor.sql(_rows(view, files if reach else files[:1])).to_arrow_table()
+            return _join_view(cursor, view, rows.combine_chunks(), entities, asked, only_written)
+
+    with connect(data) as connection, ThreadPoolExecutor(AT_ONCE) as pool:
+        return {name: column for found in pool.map(features_of, views) for name, column in found.items()}
 
 
 def _join_view(
@@ -100,17 +104,25 @@ def _join_view(
 ) -> dict[str, pa.ChunkedArray]:
     import pyarrow as pa
 
-    keys = {f"k{n}": (rows[name], entities[column]) for n, (name, (_, column)) in enumerate(_named_keys(view))}
-    known = {"instant": rows[AT], "created": rows[CREATED], "position": pa.array(np.arange(len(rows)))}
-    connection.register("known", pa.table({name: left for name, (left, _) in keys.items()} | known))
-    lines = {"instant": asked, "line": pa.array(np.arange(len(asked)))}
-    connection.register("asked", pa.table({name: right for name, (_, right) in keys.items()} | lines))
-    pairs = connection.sql(_matches(len(keys), bool(view.source.created), only_written)).to_arrow_table()
+    keys = [(column, rows[name], entities[column]) for name, (_, column) in _named_keys(view)]
+    of_rows, of_lines = entity_codes(keys, len(rows), len(asked))
+    position, line = np.flatnonzero(of_rows >= 0), np.flatnonzero((of_lines >= 0) & asked.is_valid().to_numpy(False))
+    at, instants = rows[AT].to_numpy(), asked.fill_null(0).to_numpy()
+    known = {
+        "entity": of_rows[position].astype(np.int32),
+        "instant": rows[AT].take(position),
+        "created": rows[CREATED].take(position),
+    }
+    connection.register("known", pa.table(known | {"position": position.astype(np.int32)}))
+    connection.register(
+        "asked",
+        pa.table({"entity": of_lines[line].astype(np.int32), "instant": instants[line], "line": line.astype(np.int32)}),
+    )
+    pairs = connection.sql(_matches(bool(view.source.created), only_written)).to_arrow_table()
     found: Integers = np.full(len(asked), -1)
     found[pairs["line"].to_numpy()] = pairs["position"].to_numpy()
     if view.ttl and len(rows):
-        ages = asked.to_numpy(zero_copy_only=False) - rows[AT].to_numpy()[found]
-        found[ages > view.ttl // MICROSECOND] = -1
+        found[instants - at[found] > view.ttl // MICROSECOND] = -1
     taken = pa.array(found, mask=found < 0)
     return {name: rows[declared].take(taken) for declared, name in view.features}
 
@@ -138,23 +150,20 @@ def _rows(view: ViewJoin, files: Sequence[str]) -> str:
     return f"select {', '.join([*keys, *features, *times])} from {parquet(files)}"
 
 
-def _matches(keys: int, created: bool, only_written: bool) -> str:
+def _matches(created: bool, only_written: bool) -> str:
     """SQL of (line, position): the row that each entity row gets.
 
-    `known` is in the order of the store, so that the greater position stands later. What may be seen of a key changes
-    only when one of its rows becomes visible, and then to the best of all visible: `since` is when, `best` is which.
+    `known` is in the order of the store, so that the greater position stands later. What may be seen of an entity
+    changes only when one of its rows becomes visible, and then to the best of all visible: `since` is when, `best` is
+    which.
     """
-    names = [f"k{n}" for n in range(keys)]
     if created and only_written:
-        ranked = """select *, greatest(instant, created) as since,
-            row_number() over (order by instant, created, position) as rank from known where created is not null"""
-        by = f"partition by {', '.join(names)}" if names else ""
-        chosen = f"arg_max(position, rank) over ({by} order by since)"
-        visible = f"select distinct {', '.join([*names, 'since'])}, {chosen} as best from ({ranked})"
+        visible = """select distinct entity, since, arg_max(position, rank) over so_far as best
+            from (select *, greatest(instant, created) as since,
+                row_number() over (order by instant, created, position) as rank from known where created is not null)
+            window so_far as (partition by entity order by since)"""
     else:
-        chosen = f"arg_max(position, (coalesce(created, {-(2**62)}), position))" if created else "max(position)"
-        by = ", ".join([*names, "instant"])
-        visible = f"select {by} as since, {chosen} as best from known group by {by}"
-    equal = "".join(f"visible.{name} = asked.{name} and " for name in names)
-    return f"""select asked.line, visible.best as position
-        from asked asof join ({visible}) as visible on {equal} visible.since <= asked.instant"""
+        best = f"arg_max(position, (coalesce(created, {-(2**62)}), position))" if created else "max(position)"
+        visible = f"select entity, instant as since, {best} as best from known group by entity, instant"
+    return f"""select asked.line, visible.best as position from asked asof join ({visible}) as visible
+        on visible.entity = asked.entity and visible.since <= asked.instant"""

@@ -139,7 +139,7 @@ class AsofOfflineStore(OfflineStore):
             raise InvalidInput("entity_df is missing: this store answers for entity rows only")
         rows = _selected(config, entity_df) if isinstance(entity_df, str) else entity_df
         stamp = infer_event_timestamp_from_entity_df(dict(rows.dtypes))
-        instants = pd.to_datetime(rows[stamp], utc=True).reset_index(drop=True)
+        instants = _utc(rows[stamp]).reset_index(drop=True)
         entities = rows.reset_index(drop=True).assign(**{stamp: instants})
         views = [ViewJoin.of(view, feature_refs, full_feature_names) for view in feature_views]
         _require_columns(entities, views)
@@ -231,6 +231,12 @@ def _selected(config: RepoConfig, sql: str) -> pd.DataFrame:
     except duckdb.Error as error:
         raise InvalidInput(f"entity_df: {error}; correct the SQL") from None
     return frame
+
+
+def _utc(stamps: pd.Series[Any]) -> pd.Series[Any]:
+    aware = isinstance(stamps.dtype, pd.DatetimeTZDtype)
+    instants: pd.Series[Any] = stamps.dt.tz_convert("UTC") if aware else pd.to_datetime(stamps, utc=True)
+    return instants
 
 
 def _require_columns(entities: pd.DataFrame, views: Sequence[ViewJoin]) -> None:

@@ -65,6 +65,7 @@ def _config(settings: Settings, project: str, registry: str) -> RepoConfig:
         offline_store={"type": "pipelines.offline.asof_store.AsofOfflineStore", "root": settings.store},
         online_store=online_store(settings.online_path(project)),
         entity_key_serialization_version=3,
+        coerce_tz_aware=False,  # the offline store reads instants without a zone in UTC itself, without a copy
     )
 
 

@@ -29,6 +29,7 @@ ZONE_SLACK = timedelta(days=1)  # a partition's local day may begin up to a day 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 AT, CREATED = "__at", "__created"  # when a row was known and when it was written
+LITERALLY = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]", "'": "''"})  # in names, which DuckDB takes for patterns
 LATER_IN_STORE = "file_index desc, file_row_number desc"  # of equals, the row that stands last
 
 
@@ -167,8 +168,9 @@ def connect(data: Layout) -> Iterator[DuckDBPyConnection]:
     import duckdb
 
     with duckdb.connect() as connection:
-        connection.execute("set timezone = 'UTC'")
+        connection.execute("set global timezone = 'UTC'")  # for its cursors, too
         connection.execute("set preserve_insertion_order = true")
+        connection.execute("set enable_external_file_cache = false")  # each file is read once
         if not data.store.local:
             connection.register_filesystem(data.store.fs)
         yield connection
@@ -176,9 +178,7 @@ def connect(data: Layout) -> Iterator[DuckDBPyConnection]:
 
 def parquet(files: Sequence[str]) -> str:
     """SQL of the rows of several files, in their order; a column that some lack is null there."""
-    names = ", ".join(
-        "'" + "".join(f"[{c}]" if c in "*?[" else c for c in name).replace("'", "''") + "'" for name in files
-    )
+    names = ", ".join(f"'{name.translate(LITERALLY)}'" for name in files)
     return f"read_parquet([{names}], union_by_name = true)"
 
 

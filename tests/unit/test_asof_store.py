@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -14,9 +15,11 @@ import pyarrow as pa
 import pytest
 from feast import FeatureStore
 from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.offline.asof_store import AsofOfflineStore
+from pipelines.offline.entity_codes import entity_codes
 from pipelines.store import Layout, Store
 from tests.conftest import ROOT
 from tests.point_in_time import (
@@ -239,6 +242,68 @@ def test_names_of_files_are_not_patterns(tmp_path: Path) -> None:
     store, write = our_store(tmp_path / "it's [a] *home?")
     write([Row("a", 1, 10 * HOUR, 0, 1.0)])
     assert value(store, entity_rows([A])) == [1.0]
+
+
+NAIVE = """
+import sys; from pathlib import Path
+import pandas as pd, pyarrow as pa
+from pipelines.offline.entity_codes import entity_codes
+from pipelines.store import Layout, Store
+from tests.point_in_time import *
+store, _ = our_store(Path(sys.argv[1]))
+data = Layout(Store(store.config.offline_store.root), PROJECT)
+rows = table([Row("a", 1, 10 * HOUR, 0, 1.0)])
+naive = rows["known_at"].cast(pa.timestamp("us"))
+rows = rows.set_column(2, "known_at", naive)
+data.store.write_table(data.partition("features", "rows", ORIGIN.date()), rows)
+stamps = [at(10 * HOUR - 1).replace(tzinfo=None), at(10 * HOUR).replace(tzinfo=None)]
+frame = pd.DataFrame({"key": "a", "event_timestamp": stamps})
+print(store.get_historical_features(frame, ["short:value"]).to_df().value.tolist())
+"""
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kathmandu"])
+def test_the_zone_of_the_machine_changes_nothing(tmp_path: Path, zone: str) -> None:
+    command = [sys.executable, "-c", NAIVE, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "TZ": zone}, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["[nan, 1.0]"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "expected"),
+    [
+        (pa.array([1, 2, None]), pa.array([2, None, 7, 1]), [1, None, None, 0]),
+        (pa.array([1, 2], pa.int32()), pa.array([2.0, None, 1.5]), [1, None, None]),
+        (pa.array(["a", "b"]), pa.array(["b", "c", None]).dictionary_encode(), [1, None, None]),
+        (pa.array(["a", "b"]), pa.array(["b", "a"], pa.large_string()), [1, 0]),
+        (pa.array(["a", "b"]), pa.nulls(2), [None, None]),
+        (pa.array([], pa.string()), pa.array(["a"]), [None]),
+    ],
+)
+def test_keys_of_different_types_are_compared_by_value(known: Any, asked: Any, expected: list[int | None]) -> None:
+    rows, lines = entity_codes([("k", pa.chunked_array([known]), pa.chunked_array([asked]))], len(known), len(asked))
+    code = dict(enumerate(rows.tolist()))
+    assert [None if line < 0 else next(n for n, c in code.items() if c == line) for line in lines] == expected
+
+
+def test_keys_that_cannot_be_compared_are_refused() -> None:
+    columns = pa.chunked_array([pa.array(["a"])]), pa.chunked_array([pa.array([1])])
+    with pytest.raises(InvalidInput, match="key k: int64 in the entity rows, string in the features"):
+        entity_codes([("k", *columns)], 1, 1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(*[st.sampled_from([1, 2, 3, None])] * 4), min_size=1), st.data())
+def test_composite_keys_have_equal_codes_where_all_parts_are_equal(rows: list[Any], data: Any) -> None:
+    lines = data.draw(st.lists(st.tuples(*[st.sampled_from([1, 2, 3, 4, None])] * 4), min_size=1))
+    columns = [pa.chunked_array([pa.array(part, pa.int64())]) for part in zip(*rows, strict=True)]
+    wanted = [pa.chunked_array([pa.array(part, pa.int64())]) for part in zip(*lines, strict=True)]
+    keys = [(str(n), known, asked) for n, (known, asked) in enumerate(zip(columns, wanted, strict=True))]
+    of_rows, of_lines = entity_codes(keys, len(rows), len(lines))
+    for row, code in zip(rows, of_rows, strict=True):
+        assert (code < 0) == (None in row)
+        for line, other in zip(lines, of_lines, strict=True):
+            assert (code == other and code >= 0) == (row == line and None not in row)
 
 
 def test_feast_imports_the_store_without_a_database() -> None:
