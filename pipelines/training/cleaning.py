@@ -155,8 +155,7 @@ def _fit(values: Floats, rule: Rule) -> tuple[np.float32, np.float32, np.float32
     if isinstance(rule.missing, Unfilled):
         return low, high, np.float32(np.nan)
     within = np.clip(finite, low, high)
-    average = np.mean(within) if rule.missing.strategy == "mean" else np.median(within)
-    return low, high, np.clip(np.float32(average), low, high)  # a mean of equal numbers may miss them by a rounding
+    return low, high, np.float32(np.mean(within) if rule.missing.strategy == "mean" else np.median(within))
 
 
 def _caps(finite: NDArray[np.float64], rule: Outliers) -> tuple[np.float32, np.float32]:
