@@ -128,7 +128,7 @@ def so_far(until: datetime) -> dict[str, pa.Table]:
     ):
         for column in columns:
             flights[column] = flights[column].astype("Int32").mask(~(at <= until))
-    weather = RAW["weather"].filter(pc.less(RAW["weather"]["time_hour"], pa.scalar(until - timedelta(hours=1))))
+    weather = RAW["weather"].filter(pc.less_equal(RAW["weather"]["time_hour"], pa.scalar(until - timedelta(hours=1))))
     schema = RAW["flights"].schema
     return RAW | {
         "weather": weather,

@@ -23,10 +23,27 @@ START, END = date(2013, 1, 1), date(2013, 4, 20)
 
 
 def permuted(flights: pd.DataFrame, seed: int = 1) -> pd.DataFrame:
-    """The flights with every outcome dealt to another flight; the outcome of one stays together."""
-    outcome = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"]
+    """The flights with every outcome dealt to another flight; both delays of one stay together.
+
+    Clock times and time in the air follow, since validation would refuse records that contradict themselves.
+    """
     order = np.random.default_rng(seed).permutation(len(flights))
-    return flights.assign(**{column: flights[column].array[order] for column in outcome})
+    dealt = flights.assign(**{column: flights[column].array[order] for column in ("dep_delay", "arr_delay")})
+    clocks = {
+        actual: clock(dealt[planned], dealt[delay])
+        for actual, planned, delay in (
+            ("dep_time", "sched_dep_time", "dep_delay"),
+            ("arr_time", "sched_arr_time", "arr_delay"),
+        )
+    }
+    flown = dealt.air_time.fillna((dealt.distance / 7).round().astype("Int64")).where(dealt.arr_delay.notna())
+    return dealt.assign(**clocks, air_time=flown)
+
+
+def clock(planned: pd.Series, delay: pd.Series) -> pd.Series:
+    """HHMM of a planned HHMM and a delay in minutes."""
+    minutes = (planned // 100 * 60 + planned % 100 + delay) % 1440
+    return minutes // 60 * 100 + minutes % 60
 
 
 def context_over(tmp_path: Path, source: Path | None) -> Context:

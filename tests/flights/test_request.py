@@ -11,6 +11,7 @@ import pytest
 from pipelines.serving.schemas import Refused, prediction_envelope
 from pipelines.usecases.flights import USECASE
 from pipelines.windows import Window
+from tests.flights.sources import tables as source_tables
 
 ENVELOPE = prediction_envelope(USECASE, 5000)
 SENT: dict[str, Any] = {
@@ -31,7 +32,7 @@ def parse(**changes: Any) -> Any:
 
 def test_every_real_flight_is_a_request_of_its_day() -> None:
     window = Window(date(2013, 3, 8), date(2013, 3, 12), USECASE.timezone)  # the clocks change
-    tables = {t.name: USECASE.read(t, window, None) for t in USECASE.tables if t.name in ("flights", "airports")}
+    tables = source_tables(window.start, window.end)
     examples = USECASE.examples(tables, window).to_pylist()
     rows = [{name: example[name] for name in USECASE.request_columns} for example in examples]
     requests = ENVELOPE.parse(json.dumps({"requests": rows}, default=datetime.isoformat).encode())

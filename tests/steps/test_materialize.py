@@ -218,10 +218,15 @@ def test_killed_before_it_is_registered_a_run_is_repeated(toy: Context, monkeypa
 
 def test_what_was_pushed_past_the_instant_stays_and_what_was_pushed_before_gives_way(toy: Context) -> None:
     materialize(toy, LAST - 2)
-    row = {"pump": "3", "heat_3d": 99.0}
+    row = {"pump": "3", "heat_1d": 99.0, "heat_3d": 99.0}
     ahead, wrong = at(LAST) + timedelta(hours=1), at(LAST) - timedelta(minutes=1)
     toy.feast.write_to_online_store("pump_heat", df=pd.DataFrame([{**row, "known_at": pd.Timestamp(ahead)}]))
-    other = {"pump": "4", "heat_3d": 77.0, "known_at": pd.Timestamp(wrong)}  # of which the features know nothing
+    other = {
+        "pump": "4",
+        "heat_1d": 7.0,
+        "heat_3d": 77.0,
+        "known_at": pd.Timestamp(wrong),
+    }  # of which the features know nothing
     toy.feast.write_to_online_store("pump_heat", df=pd.DataFrame([other]))
     note_online_stands_at(toy.feast, at(LAST) - timedelta(minutes=1))
     materialize(toy, LAST)
@@ -277,7 +282,8 @@ def test_parity_sees_an_entity_that_was_known_long_ago(toy: Context) -> None:
     materialize(toy, LAST)
     outputs = execute("check_parity", {"as_of": at(LAST).isoformat()}, toy)
     assert outputs["verdict"] == "PASS"
-    stale = pd.DataFrame([{"pump": "9", "heat_3d": 5.0, "known_at": pd.Timestamp(at(LAST) - timedelta(hours=1))}])
+    values = {"heat_1d": None, "heat_3d": 5.0, "known_at": pd.Timestamp(at(LAST) - timedelta(hours=1))}
+    stale = pd.DataFrame([{"pump": "9", **values}]).astype({"heat_1d": "float32"})
     toy.feast.write_to_online_store("pump_heat", df=stale)
     with pytest.raises(CheckFailed, match=r"pump_heat of \{'pump': '9'\}: heat_3d is 5.0 online, None offline; 1 of"):
         execute("check_parity", {"as_of": at(LAST).isoformat()}, toy)

@@ -118,7 +118,7 @@ def test_the_command_line_says_it_in_one_line_and_writes_nothing(
     out, err = capsys.readouterr()
     assert message in err
     assert err.startswith("flightdeck: ") and err.count("\n") == 1 and not out
-    assert not (home / "data").exists()
+    assert not list(home.rglob("*.parquet"))
 
 
 def test_a_missing_params_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

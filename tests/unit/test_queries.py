@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.store import Layout, Store
-from pipelines.usecase import RawTable
+from pipelines.usecase import DAY, RawTable
 from pipelines.validation.asking import Answer, ask
 from pipelines.validation.distribution import ExpectDistributionToBeStable, stability_index
 from pipelines.validation.queries import (
@@ -33,7 +33,8 @@ from pipelines.validation.queries import (
 from pipelines.validation.suite import declared, evaluate
 
 FIRST = date(2020, 1, 1)
-READINGS, SITES = RawTable("readings", ("key",)), RawTable("sites", ("site",), daily=False)
+READINGS = RawTable("readings", ("key",), {"key": "string"}, day=DAY)
+SITES = RawTable("sites", ("site",), {"site": "string"})
 APART = {"severity": "quarantine", "reason": "bad"}
 NOTED = {"severity": "warning", "reason": "noted"}
 
