@@ -54,7 +54,7 @@ def run_data(context: Context, start: date, end: date) -> dict[str, dict[str, An
     as_of = midnight(end, context.usecase.timezone).isoformat()
     outputs: dict[str, dict[str, Any]] = {}
     outputs["ingest"] = execute("ingest", window, context)
-    outputs["snapshot"] = execute("snapshot", {}, context)
+    outputs["snapshot"] = execute("snapshot", window, context)
     outputs["validate"] = execute("validate", window, context)
     outputs["build_features"] = execute("build_features", window, context)
     outputs["check_features"] = execute("check_features", window, context)

@@ -70,6 +70,9 @@ def test_airflow_and_the_command_line_write_the_same_bytes(
     decided = {row["id"]: row["verdict"] for row in context.records.decisions("pumps")}
     (run,) = context.data.store.names(context.data.uri("training_sets"))
     (watch,) = context.data.store.names(context.data.uri("predictions"))
+    taken = context.records.snapshots("pumps").taken()
+    assert [(one.start, one.end) for one in taken] == [(START, END), (None, None), (END, END + timedelta(8))]
+    assert taken[1].run == run and all(one.run for one in taken)
     shutil.rmtree(home)  # the same place again, since documents name their neighbours by path
 
     data(cli, START, END)
@@ -104,6 +107,6 @@ def test_airflow_and_the_command_line_write_the_same_bytes(
 def data(cli: Callable[..., dict[str, Any]], start: date, end: date) -> None:
     window = {"start": str(start), "end": str(end)}
     for step in ("ingest", "snapshot", "validate", "build_features", "check_features", "apply_features"):
-        cli(step, **({} if step in ("snapshot", "apply_features") else window))
+        cli(step, **(window if step != "apply_features" else {}))
     as_of = cli("materialize", as_of=f"{end - timedelta(1)}T22:00:00+00:00")["as_of"]
     cli("check_parity", as_of=as_of)
