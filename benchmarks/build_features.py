@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -73,7 +72,8 @@ def measure(home: Path, years: int, tables: list[str]) -> None:
     began = time.perf_counter()
     window = {"start": str(context.usecase.start), "end": str(END)}
     rows = execute("build_features", window, context)["rows"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak = int(status["VmHWM"].split()[0]) / 1024  # of this program; what getrusage tells begins with its parent's
     print(json.dumps({"seconds": time.perf_counter() - began, "rows": sum(rows.values()), "peak_mb": peak}))
 
 

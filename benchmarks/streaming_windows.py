@@ -3,8 +3,8 @@
     python -m benchmarks.streaming_windows [--days 365] [--repeat 5]
 
 Both sides read the same Arrow tables in memory and give the same rows: departures, mean delay and late share of the
-last 1, 2, 4 and 12 hours and the flights still waiting, every 15 minutes, by origin and by carrier. The self-join is a
-DuckDB query: every grid row is joined to the departures of the 12 hours before it, and each window is a filtered
+last 1, 2 and 4 hours and the flights still waiting, every 15 minutes, by origin and by carrier. The self-join is a
+DuckDB query: every grid row is joined to the departures of the 4 hours before it, and each window is a filtered
 aggregate of that one join, which is kinder to it than a join a window. Its departures are made a table before. Writes
 benchmarks/results/streaming_windows.md.
 """

@@ -35,7 +35,7 @@ def stats(prefix: str) -> list[str]:
 def state(prefix: str) -> list[str]:
     """Left in the last hours, and still waiting."""
     parts = ("departures", "dep_delay", "late_share")
-    return [f"{prefix}_{what}_{hours}h" for hours in (1, 2, 4, 12) for what in parts] + [f"{prefix}_waiting"]
+    return [f"{prefix}_{what}_{hours}h" for hours in (1, 2, 4) for what in parts] + [f"{prefix}_waiting"]
 
 
 aircraft_profile = view(

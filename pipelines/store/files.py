@@ -16,6 +16,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 
+SMALL = 4_000_000  # bytes of a Parquet file up to which handing it to other threads costs more than reading it
+
 
 class Store:
     """A tree of files under `root`.
@@ -118,6 +120,8 @@ class Store:
     def parse_table(uri: str, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         """What `read_table` gives, from the bytes of the file."""
         try:
+            if columns is None and len(content) < SMALL:
+                return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
             return pq.read_table(io.BytesIO(content), columns=columns)
         except (pa.ArrowInvalid, OSError) as error:
             raise CorruptData(

@@ -24,7 +24,7 @@ def stats(prefix: str) -> tuple[str, ...]:
 
 def state(prefix: str) -> tuple[str, ...]:
     parts = ("departures", "dep_delay", "late_share")
-    return (*(f"{prefix}_{what}_{hours}h" for what in parts for hours in (1, 2, 4, 12)), f"{prefix}_waiting")
+    return (*(f"{prefix}_{what}_{hours}h" for what in parts for hours in (1, 2, 4)), f"{prefix}_waiting")
 
 
 V1 = (

@@ -24,11 +24,11 @@ from pipelines.usecases.flights.trailing import (
 from pipelines.windows import Window
 
 MINUTES = 15  # of a slot
-HOURS = (1, 2, 4, 12)  # the trailing windows
+HOURS = (1, 2, 4)  # the trailing windows
 LATE = 15  # minutes, of a departure and of one that is awaited
 GIVEN_UP = 240  # minutes after which a flight is awaited no longer
 
-# Flights of two days before the window: one may leave a day late and count for another 12 hours.
+# Flights of two days before the window too: one may leave a day late and count for hours more.
 SCHEDULED = """
 select {key}, day_began_at, dep_delay, dep_at,
     greatest(sched_dep_at + to_minutes($late), day_began_at) as awaited_from,
