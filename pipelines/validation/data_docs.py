@@ -112,8 +112,8 @@ def _rendered(result: Result) -> Any:
         result={**finite(result.observed), "partial_unexpected_list": finite(sample)},
         exception_info={
             "raised_exception": result.error is not None,
-            "exception_message": shortened(result.error),
-            "exception_traceback": None,
+            "exception_message": shortened(result.error or ""),
+            "exception_traceback": "",
         },
     )
 

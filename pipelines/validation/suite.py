@@ -138,8 +138,8 @@ def mostly_good(counted: int, bad: int, mostly: float | None) -> bool:
 
 def batch_frame(table: pa.Table) -> pd.DataFrame:
     """A table as Great Expectations handles it fast: 64-bit numbers and nanosecond timestamps are vectorised by it,
-    everything else is judged value by value."""
-    frame: pd.DataFrame = table.to_pandas(coerce_temporal_nanoseconds=True)
+    everything else is judged value by value. What pandas once wrote beside the columns is not heeded."""
+    frame: pd.DataFrame = table.to_pandas(coerce_temporal_nanoseconds=True, ignore_metadata=True)
     wide = {
         name: "float64" if dtype.kind == "f" else "int64"
         for name, dtype in frame.dtypes.items()
@@ -161,6 +161,7 @@ def evaluate(frame: pd.DataFrame, checks: Sequence[Check]) -> list[Result]:
 def _validate(frame: pd.DataFrame, expectations: list[Expectation]) -> list[dict[str, Any]]:
     import great_expectations as gx
 
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.ERROR)  # sets itself to INFO
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     asset = context.data_sources.add_pandas("memory").add_dataframe_asset("table")

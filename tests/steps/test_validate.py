@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -361,3 +362,45 @@ def test_what_a_chunk_cannot_tell_is_refused(make: Callable[..., Context]) -> No
     for check in (gxe.ExpectTableRowCountToBeBetween(min_value=1), gxe.ExpectColumnValuesToBeUnique(column="meter")):
         with pytest.raises(InvalidInput, match="sees a part of a daily table; use Expect"):
             run(WINDOW, make(declared=lambda table, check=check: [check]))
+
+
+def pages(context: Context) -> dict[str, str]:
+    folder = context.data.uri("reports", "validation", f"{START}_{END}")
+    return {
+        name: context.data.store.read_bytes(f"{folder}/{name}").decode() for name in context.data.store.names(folder)
+    }
+
+
+def test_data_docs_say_what_was_expected_and_seen(make: Callable[..., Context]) -> None:
+    context = make()
+    put(context, readings(MIDDLE, [-1.0, 1.0, 2.0, 3.0], ["<script>alert(1)</script>", *"abc"]), MIDDLE)
+    outputs = run(WINDOW, context)
+    told = pages(context)
+    assert set(told) == {"index.html", "readings.html", "sites.html"}
+    assert outputs.data_docs_uri.endswith(f"reports/validation/{START}_{END}/index.html")
+    assert 'href="readings.html"' in told["index.html"] and "negative 1" in told["index.html"]
+    assert "quarantine (negative): expect_column_values_to_be_between" in told["readings.html"]
+    assert "1 unexpected values found" in told["readings.html"]
+    for text in told.values():
+        assert "<script" not in text and not re.search(r"(src|href)=\"?https?:", text)  # nothing is loaded or run
+    run(WINDOW, context)
+    assert pages(context) == told
+
+
+@pytest.mark.parametrize("declared", [twice_across, lambda table: [ExpectToRaise(), ExpectTheImpossible()]])
+def test_a_rejected_window_has_data_docs_too(make: Callable[..., Context], declared: Any) -> None:
+    context = make(declared=declared)
+    put(context, readings(MIDDLE, [-1.0] * 4), MIDDLE)
+    with pytest.raises(CheckFailed):
+        run(WINDOW, context)
+    assert "REJECT" in pages(context)["index.html"] and "readings" in pages(context)["readings.html"]
+    assert declared is twice_across or "raised an exception" in pages(context)["readings.html"]
+
+
+def test_one_long_value_swells_no_report(make: Callable[..., Context]) -> None:
+    like = gxe.ExpectColumnValuesToMatchRegex(column="meter", regex="^.{1,5}$", meta={**APART, "reason": "long"})
+    context = make(declared=lambda table: [like] if table.name == "readings" else expectations(table))
+    put(context, readings(MIDDLE, [1.0, 2.0, 3.0], ["x" * 1_000_000, "b", "c"]), MIDDLE)
+    assert run(WINDOW, context).quarantined["readings"] == {"long": 1}
+    assert sum(map(len, pages(context).values())) < 50_000
+    assert read(context, "quarantine", MIDDLE)["meter"] == ["x" * 1_000_000]

@@ -114,3 +114,12 @@ def test_the_batch_has_types_that_great_expectations_vectorises() -> None:
         }
     )
     assert [str(dtype) for dtype in batch_frame(table).dtypes] == ["float64", "int64", "datetime64[ns]", "bool"]
+
+
+def test_the_batch_has_the_same_types_whatever_pandas_wrote_beside_it() -> None:
+    import pyarrow as pa
+
+    table = pa.table({"i": pa.array([1, None], pa.int32()), "s": ["a", None]})
+    noted = pa.Table.from_pandas(table.to_pandas(types_mapper=pd.ArrowDtype).set_index("s"))
+    assert noted.schema.metadata
+    pd.testing.assert_frame_equal(batch_frame(noted)[["i", "s"]], batch_frame(table))
