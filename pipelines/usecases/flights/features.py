@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 from pipelines.usecase import Tables
 from pipelines.usecases.flights.departures import query
 from pipelines.usecases.flights.streaming import state
-from pipelines.usecases.flights.trailing import Entities, Features, Slots, feature_rows, running_sums, trailing
+from pipelines.usecases.flights.trailing import Entities, Slots, Values, feature_rows, running_sums, trailing
 from pipelines.windows import Window
 
 LATE = 15  # minutes, of an arrival
@@ -82,13 +82,15 @@ def arrivals(keys: Sequence[str], prefix: str, tables: Tables, window: Window) -
     at, delay = slots.after(landed["arr_at"]), np.asarray(landed["arr_delay"], dtype=np.int64)
     shape, events = (len(entities.keys), len(slots)), (None, delay, (delay >= LATE).astype(np.int64))
     sums = [running_sums(entities.codes, at, values, shape) for values in events]
-    features: Features = {}
-    for days in (WEEK, MONTH):
-        count, total, late = (trailing(running, days, slots.before) for running in sums)
-        features[f"{prefix}_flights_{days}d"] = count
-        features[f"{prefix}_late_rate_{days}d"] = (late, count)
-        features[f"{prefix}_arr_delay_{days}d"] = (total, count)
-    return feature_rows(entities, slots, trailing(sums[0], MONTH, slots.before) > 0, features)
+
+    def features() -> Iterator[tuple[str, Values]]:
+        for days in (WEEK, MONTH):
+            count, total, late = (trailing(running, days, slots.before) for running in sums)
+            yield f"{prefix}_flights_{days}d", count
+            yield f"{prefix}_late_rate_{days}d", (late, count)
+            yield f"{prefix}_arr_delay_{days}d", (total, count)
+
+    return feature_rows(entities, slots, trailing(sums[0], MONTH, slots.before) > 0, features())
 
 
 BUILDERS: dict[str, Callable[[Tables, Window], pa.Table]] = {

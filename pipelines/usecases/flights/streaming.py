@@ -6,6 +6,8 @@ was known at its instant, so flights that are still to leave make no difference 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 
@@ -13,9 +15,9 @@ from pipelines.usecase import Tables
 from pipelines.usecases.flights.departures import query
 from pipelines.usecases.flights.trailing import (
     Entities,
-    Features,
     Mask,
     Slots,
+    Values,
     Whole,
     feature_rows,
     running_sums,
@@ -52,14 +54,16 @@ def state(key: str, tables: Tables, window: Window) -> pa.Table:
     codes, at = entities.codes[np.asarray(left)], slots.of(flights["dep_at"].filter(left))
     delay = np.asarray(flights["dep_delay"].filter(left), dtype=np.int64)
     sums = [running_sums(codes, at, values, shape) for values in (None, delay, (delay >= LATE).astype(np.int64))]
-    features: Features = {}
-    for hours in HOURS:
-        count, total, late = (trailing(running, hours * 60 // MINUTES, slots.before) for running in sums)
-        features[f"{key}_departures_{hours}h"] = count
-        features[f"{key}_dep_delay_{hours}h"] = (total, count)
-        features[f"{key}_late_share_{hours}h"] = (late, count)
-    features[f"{key}_waiting"] = waiting(flights, entities, slots)
-    return feature_rows(entities, slots, has_flights(flights, entities, slots, window), features)
+
+    def features() -> Iterator[tuple[str, Values]]:
+        for hours in HOURS:
+            count, total, late = (trailing(running, hours * 60 // MINUTES, slots.before) for running in sums)
+            yield f"{key}_departures_{hours}h", count
+            yield f"{key}_dep_delay_{hours}h", (total, count)
+            yield f"{key}_late_share_{hours}h", (late, count)
+        yield f"{key}_waiting", waiting(flights, entities, slots)
+
+    return feature_rows(entities, slots, has_flights(flights, entities, slots, window), features())
 
 
 def waiting(flights: pa.Table, entities: Entities, slots: Slots) -> Whole:

@@ -7,7 +7,7 @@ number: no order of summation can change a value, so a day is the same alone and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -20,7 +20,7 @@ from pipelines.windows import Window, midnight
 
 Whole = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-Features = dict[str, Whole | tuple[Whole, Whole]]  # counts, or totals and counts whose ratio is meant
+Values = Whole | tuple[Whole, Whole]  # counts, or totals and counts whose ratio is meant
 INSTANT = pa.timestamp("us", "UTC")
 SECOND = 1_000_000  # microseconds
 
@@ -111,21 +111,19 @@ def ratio(total: Whole, count: Whole) -> pa.Array:
     return pa.array((total / np.maximum(count, 1)).astype(np.float32), mask=count == 0)
 
 
-def feature_rows(
-    entities: Entities, slots: Slots, present: Mask, features: Mapping[str, Whole | tuple[Whole, Whole]]
-) -> pa.Table:
+def feature_rows(entities: Entities, slots: Slots, present: Mask, features: Iterable[tuple[str, Values]]) -> pa.Table:
     """A row for every slot of the window and entity that is present in it, in that order.
 
     Args:
         present: (entities, slots of the window).
-        features: by name; each of (entities, slots of the window).
+        features: names and values, each of (entities, slots of the window); taken one by one, to bound memory.
     """
     slot, entity = np.nonzero(present.T)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {
         **{name: entities.keys[name].take(pa.array(entity)) for name in entities.keys.column_names},
         KNOWN_AT: pa.array(slots.known_at[slots.before :][slot]).cast(INSTANT),
     }
-    for name, values in features.items():
+    for name, values in features:
         if isinstance(values, tuple):
             columns[name] = ratio(values[0][entity, slot], values[1][entity, slot])
         else:
