@@ -161,7 +161,7 @@ def random_differences(ask: Ask, store: str, number: int, only_written: bool) ->
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(cases())
+    @given(cases(least=8))
     def compare(case: tuple[list[Row], list[Line]]) -> None:
         rows, lines = case
         rows = sorted(rows, key=lambda r: r.known // (24 * HOUR))
