@@ -70,8 +70,8 @@ def child(module: str, *arguments: str, memory: float | None = None, timeout: fl
     return answer
 
 
-def machine(load: float) -> str:
-    """This machine, in words, and how busy it was."""
+def machine(load: float | None = None) -> str:
+    """This machine in words, and how busy it was where that matters."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIGABYTE
@@ -80,5 +80,5 @@ def machine(load: float) -> str:
     )
     return (
         f"{os.cpu_count()} cores ({cpu or platform.machine()}), {memory:.0f} GB of memory, {platform.system()}, "
-        f"Python {platform.python_version()}; {packages}; load average over the run {load:.1f}."
+        f"Python {platform.python_version()}; {packages}" + (f"; load average {load:.1f}." if load is not None else ".")
     )

@@ -53,26 +53,28 @@ def prepare(context: Context) -> None:
         load_examples(context, context.window(usecase.start, usecase.end)).to_pandas().to_parquet(examples)
 
 
-def views(folder: Path) -> tuple[list[Any], list[Any]]:
-    """The declared entities and batch views."""
+def views(folder: Path, streamed: bool = False) -> tuple[list[Any], list[Any]]:
+    """The declared entities and batch views, or all views."""
     from feast import Entity, FeatureView
 
     declared = runpy.run_path(str(folder / "flights.py")).values()
     entities = [value for value in declared if isinstance(value, Entity)]
-    return entities, [v for v in declared if isinstance(v, FeatureView) and v.name not in STREAMED]
+    return entities, [v for v in declared if isinstance(v, FeatureView) and (streamed or v.name not in STREAMED)]
 
 
-def feasts_store(context: Context, kind: str, folder: Path) -> Any:
+def feasts_store(
+    context: Context, kind: str, folder: Path, online: dict[str, Any] | None = None, streamed: bool = False
+) -> Any:
     """A feature store over the same files with one of Feast's own offline stores."""
     from feast import FeatureStore, FeatureView, FileSource, RepoConfig
 
-    entities, declared = views(context.usecase.feature_repo)
+    entities, declared = views(context.usecase.feature_repo, streamed)
     store = FeatureStore(
         config=RepoConfig(
-            project="bench",
+            project=context.usecase.name,
             provider="local",
-            registry=str(folder / "registry.db"),
-            online_store={"type": "sqlite", "path": str(folder / "online.db")},
+            registry=str(folder / "feasts_registry.db"),
+            online_store=online or {"type": "sqlite", "path": str(folder / "online.db")},
             offline_store={"type": kind},
             entity_key_serialization_version=3,
         )
@@ -186,9 +188,9 @@ def report(seen: dict[str, Any], dask: dict[str, Any], too_many: int | None, few
     lines = [
         "# Point-in-time join of a year",
         "",
-        f"{ours['rows']:,} examples, 4 batch views with 20 features, 1,096 Parquet files; pandas in, pandas out. Each",
-        f"way in a process of its own: one warm-up, then the median of {times}. Peak memory is that of the whole process,",
-        "which before the join already holds Python, Feast and the examples; what the join adds is beside it.",
+        f"{ours['rows']:,} examples, 4 batch views with 20 features, 1,096 Parquet files; pandas in, pandas out.",
+        f"Each way in a process of its own: one warm-up, then the median of {times}. Peak memory is that of the whole",
+        "process, which before the join already holds Python, Feast and the examples; what the join adds is beside it.",
         "",
         "| way | seconds | CPU seconds | all | peak GB | before GB | added GB |",
         "|---|---|---|---|---|---|---|",
@@ -213,7 +215,7 @@ def report(seen: dict[str, Any], dask: dict[str, Any], too_many: int | None, few
         f"| faster than Feast's default store at {dask['rows']:,} rows | 100 x "
         f"| {dask['seconds'] / few['seconds']:.0f} x |",
         "",
-        f"Feast's default store: {dask['seconds']:.1f} s and {dask['peak']:.2f} GB for {dask['rows']:,} rows, for which",
+        f"Feast's default store: {dask['seconds']:.1f} s and {dask['peak']:.2f} GB for {dask['rows']:,} rows; for them",
         f"ours takes {few['seconds']:.3f} s; {holds}. Its values are {same_few} to ours. It was given {MEMORY} GB, no",
         "more, since the machine was shared.",
         "",

@@ -96,14 +96,18 @@ def answer(rows: Sequence[Row], line: Line, question: Question, only_written: bo
     return None if best is None else best[1]
 
 
-def cases(created: st.SearchStrategy[int | None] | None = None) -> st.SearchStrategy[tuple[list[Row], list[Line]]]:
-    """Few keys and instants at whole hours or a microsecond beside them, so that ties and exact ttls are common."""
+def cases(least: int = 1) -> st.SearchStrategy[tuple[list[Row], list[Line]]]:
+    """Few keys and instants at whole hours or a microsecond beside them, so that ties and exact ttls are common.
+
+    Args:
+        least: number of rows, and of entity rows.
+    """
     instants = st.builds(lambda hour, beside: hour * HOUR + beside, st.integers(1, 30), st.sampled_from([-1, 0, 0, 1]))
     keys, parts = st.sampled_from(["a", "b", None]), st.sampled_from([1, 2, None])
     values = st.none() | st.floats(-1e6, 1e6)
-    rows = st.builds(Row, keys, parts, instants, st.none() | instants if created is None else created, values)
+    rows = st.builds(Row, keys, parts, instants, st.none() | instants, values)
     lines = st.builds(Line, keys, keys, parts, instants)
-    return st.tuples(st.lists(rows, min_size=1, max_size=25), st.lists(lines, min_size=1, max_size=12))
+    return st.tuples(st.lists(rows, min_size=least, max_size=25), st.lists(lines, min_size=least, max_size=12))
 
 
 def at(micros: int | None) -> datetime | None:

@@ -83,7 +83,8 @@ def _bring(context: Context, rows: OnlineRows, view: FeatureView, given: Given |
 
 
 def _write(context: Context, rows: OnlineRows, view: FeatureView, span: Span, given: Given) -> int:
-    from pipelines.offline.sources import AT, CREATED, latest_rows, source_of
+    from pipelines.offline.reading import AT, CREATED, latest_rows
+    from pipelines.offline.sources import source_of
     from pipelines.online.codec import encode_column
     from pipelines.online.rows import OnlineView, Rows
 

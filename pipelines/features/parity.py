@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from feast import FeatureStore, FeatureView
 
-from pipelines.offline.sources import AT, keys_of, latest_rows, micros, source_of
+from pipelines.offline.reading import AT, latest_rows
+from pipelines.offline.sources import keys_of, micros, source_of
 from pipelines.online import read_online
 
 KNOWN_AT = AT  # in samples: microseconds since 1970 at which the entity's latest row was known

@@ -12,21 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.offline.entity_codes import entity_codes
-from pipelines.offline.sources import (
-    AT,
-    CREATED,
-    EPOCH,
-    MICROSECOND,
-    Source,
-    connect,
-    explained,
-    files_between,
-    keys_of,
-    layout_of,
-    parquet,
-    quoted,
-    source_of,
-)
+from pipelines.offline.reading import AT, CREATED, connect, explained, read_rows
+from pipelines.offline.sources import EPOCH, MICROSECOND, Source, files_between, keys_of, layout_of, source_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,7 +74,7 @@ def join(
         oldest = reach[0] - view.ttl if reach and view.ttl else None
         files = files_between(data, view.source, oldest, reach[1] if reach else None)
         with explained(view.source), connection.cursor() as cursor:
-            rows = cursor.sql(_rows(view, files if reach else files[:1])).to_arrow_table()
+            rows = read_rows(cursor, view.source, files if reach else files[:1], _columns(view))
             return _join_view(cursor, view, rows.combine_chunks(), entities, asked, only_written)
 
     with connect(data) as connection, ThreadPoolExecutor(AT_ONCE) as pool:
@@ -137,17 +124,13 @@ def _reach(asked: pa.Array) -> tuple[datetime, datetime] | None:
     return EPOCH + ends["min"] * MICROSECOND, EPOCH + ends["max"] * MICROSECOND
 
 
+def _columns(view: ViewJoin) -> dict[str, str]:
+    """Declared names by names that no two columns share."""
+    return {name: declared for name, (declared, _) in _named_keys(view)} | {name: name for name, _ in view.features}
+
+
 def _named_keys(view: ViewJoin) -> list[tuple[str, tuple[str, str]]]:
-    """The keys under names that no feature has."""
     return [(f"__key{n}", key) for n, key in enumerate(view.keys)]
-
-
-def _rows(view: ViewJoin, files: Sequence[str]) -> str:
-    source = view.source
-    keys = [f"{source.column(declared)} as {name}" for name, (declared, _) in _named_keys(view)]
-    features = [f"{source.column(name)} as {quoted(name)}" for name, _ in view.features]
-    times = [f"{source.at()} as {AT}", f"{source.created_at()} as {CREATED}"]
-    return f"select {', '.join([*keys, *features, *times])} from {parquet(files)}"
 
 
 def _matches(created: bool, only_written: bool) -> str:

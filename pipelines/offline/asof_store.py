@@ -20,19 +20,8 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from pipelines.errors import InvalidInput
 from pipelines.offline.asof_join import ViewJoin, join
-from pipelines.offline.sources import (
-    AT,
-    CREATED,
-    Source,
-    connect,
-    explained,
-    files_between,
-    latest_rows,
-    layout_of,
-    micros,
-    parquet,
-    quoted,
-)
+from pipelines.offline.reading import AT, CREATED, connect, explained, latest_rows, parquet
+from pipelines.offline.sources import Source, files_between, layout_of, micros, quoted
 
 
 class AsofOfflineStoreConfig(FeastConfigBaseModel):

@@ -1,4 +1,4 @@
-"""The rows behind a Feast source: Parquet in the store, read by DuckDB, only the days and columns that matter.
+"""Where the rows of a Feast source lie, and what its columns are called there.
 
 A source named by a relative path lies in the store of the project: ROOT/PROJECT/PATH, one Parquet file a day of its
 timestamp, or a single `all.parquet`. Instants are whole microseconds since 1970, in UTC.
@@ -7,19 +7,16 @@ timestamp, or a single `all.parquet`. Instants are whole microseconds since 1970
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import CorruptData, InvalidInput, MissingData
+from pipelines.errors import MissingData
 
 if TYPE_CHECKING:
     from datetime import date
 
-    import pyarrow as pa
-    from duckdb import DuckDBPyConnection
     from feast import FeatureView
     from feast.repo_config import RepoConfig
 
@@ -28,8 +25,6 @@ if TYPE_CHECKING:
 ZONE_SLACK = timedelta(days=1)  # a partition's local day may begin up to a day apart from UTC's
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-AT, CREATED = "__at", "__created"  # when a row was known and when it was written
-LITERALLY = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]", "'": "''"})  # in names, which DuckDB takes for patterns
 LATER_IN_STORE = "file_index desc, file_row_number desc"  # of equals, the row that stands last
 
 
@@ -42,21 +37,18 @@ class Source:
         stored: name in the files by declared name, where they differ.
         timestamp: declared name of the column that says when a row was known.
         created: declared name of the one that says when it was written, if any.
+        floats: declared names of the features that are float32, and are read as such whatever the files have.
     """
 
     name: str
     stored: Mapping[str, str]
     timestamp: str
     created: str | None
-
-    @classmethod
-    def of(cls, source: Any) -> Source:
-        stored = {declared: stored for stored, declared in (source.field_mapping or {}).items()}
-        return cls(str(source.path), stored, source.timestamp_field, source.created_timestamp_column or None)
+    floats: frozenset[str] = frozenset()
 
     def column(self, declared: str) -> str:
         """SQL of a column, by its declared name."""
-        return quoted(self.stored.get(declared, declared))
+        return quoted(self.stored.get(declared, declared)) + ("::float" if declared in self.floats else "")
 
     def at(self) -> str:
         """SQL of when a row was known. What is finer than a microsecond counts as known at the next."""
@@ -76,7 +68,16 @@ class Source:
 
 
 def source_of(view: FeatureView) -> Source:
-    return Source.of(view.batch_source)
+    from feast.types import Float32
+
+    source: Any = view.batch_source
+    return Source(
+        name=str(source.path),
+        stored={declared: stored for stored, declared in (source.field_mapping or {}).items()},
+        timestamp=source.timestamp_field,
+        created=source.created_timestamp_column or None,
+        floats=frozenset(field.name for field in view.features if field.dtype == Float32),
+    )
 
 
 def keys_of(view: FeatureView) -> list[str]:
@@ -115,71 +116,6 @@ def _require_no_hole(name: str, days: Sequence[date]) -> None:
     lacking = next((a + timedelta(1) for a, b in itertools.pairwise(days) if b - a > timedelta(1)), None)
     if lacking:
         raise MissingData(f"{name} lacks {lacking} among the days to be read; build the features of that day")
-
-
-def latest_rows(
-    config: RepoConfig,
-    source: Source,
-    keys: Sequence[str],
-    columns: Sequence[str],
-    first_at: datetime | None,
-    last_at: datetime,
-) -> pa.Table:
-    """The latest row of every entity that was known between two instants, both included: keys, columns, AT, CREATED.
-
-    Rows with an empty key belong to no entity. Without keys there is one row at most. Names are the declared ones.
-    """
-    data = layout_of(config)
-    rows = parquet(files_between(data, source, first_at, last_at))
-    chosen = [f"{source.column(name)} as {quoted(name)}" for name in [*keys, *columns]]
-    known = [f"{source.column(key)} is not null" for key in keys]
-    bounds = [f"{source.at()} >= {micros(first_at)}"] if first_at else []
-    partition = f"partition by {', '.join(map(source.column, keys))}" if keys else ""
-    with explained(source), connect(data) as connection:
-        return connection.sql(
-            f"""select {", ".join([*chosen, f"{source.at()} as {AT}", f"{source.created_at()} as {CREATED}"])}
-            from {rows} where {" and ".join([*known, *bounds, f"{source.at()} <= {micros(last_at)}"])}
-            qualify row_number() over ({partition} order by {source.newest_first()}) = 1
-            order by {", ".join(map(quoted, keys)) or "1"}"""
-        ).to_arrow_table()
-
-
-@contextmanager
-def explained(source: Source) -> Iterator[None]:
-    """Say of which source DuckDB complains.
-
-    Raises:
-        InvalidInput: if a declared column is not there, or not of a type that can be compared.
-        CorruptData: if a file is not whole.
-    """
-    import duckdb
-
-    try:
-        yield
-    except (duckdb.BinderException, duckdb.ConversionException, duckdb.TypeMismatchException) as error:
-        raise InvalidInput(f"{source.name}: {error}; correct the declaration or the rows") from None
-    except (duckdb.IOException, duckdb.InvalidInputException) as error:
-        raise CorruptData(f"{source.name}: {error}; delete the file and build the features again") from None
-
-
-@contextmanager
-def connect(data: Layout) -> Iterator[DuckDBPyConnection]:
-    """A DuckDB in UTC that keeps the order of rows and reaches the store, whatever file system it lies on."""
-    import duckdb
-
-    with duckdb.connect() as connection:
-        connection.execute("set global timezone = 'UTC'")  # for its cursors, too
-        connection.execute("set preserve_insertion_order = true")
-        connection.execute("set enable_external_file_cache = false")  # each file is read once
-        if not data.store.local:
-            connection.register_filesystem(data.store.fs)
-        yield connection
-
-
-def parquet(files: Sequence[str]) -> str:
-    """SQL of the rows of several files, in their order; a column that some lack is null there."""
-    names = ", ".join(f"'{name.translate(LITERALLY)}'" for name in files)
-    return f"read_parquet([{names}], union_by_name = true)"
 
 
 def quoted(name: str) -> str:

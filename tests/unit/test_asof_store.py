@@ -215,6 +215,23 @@ def test_a_column_that_older_partitions_lack_is_null_there(feast: FeatureStore, 
     assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": instants})) == [None, 2.0]
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [(pa.int64(), pa.float64()), (pa.float64(), pa.int32()), (pa.float32(), pa.float64())]
+)
+def test_partitions_of_different_types_lose_nothing(
+    feast: FeatureStore, write: Any, first: pa.DataType, second: pa.DataType
+) -> None:
+    rows = [Row("a", 1, 10 * HOUR, 0, 3.0), Row("a", 1, 30 * HOUR, 0, 4.0 if second == pa.int32() else 0.1)]
+    write(rows)
+    data = Layout(Store(feast.config.offline_store.root), "cases")
+    for day, kind in enumerate((first, second)):
+        place = data.partition("features", "rows", (ORIGIN + timedelta(day)).date())
+        found = data.store.read_table(place)
+        data.store.write_table(place, found.set_column(4, "value", found["value"].cast(kind)))
+    instants = [at(12 * HOUR), at(30 * HOUR)]
+    assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": instants})) == [row.value for row in rows]
+
+
 def test_only_the_days_that_can_matter_are_read(feast: FeatureStore, write: Any) -> None:
     write([Row("a", 1, 60 * HOUR, 0, 1.0)])
     data = Layout(Store(feast.config.offline_store.root), "cases")

@@ -1,0 +1,134 @@
+"""Feature rows out of Parquet in the store, by DuckDB: only the files and columns that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pipelines.errors import CorruptData, InvalidInput
+from pipelines.offline.sources import Source, files_between, layout_of, micros, quoted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+    from feast.repo_config import RepoConfig
+
+    from pipelines.store import Layout
+
+AT, CREATED = "__at", "__created"  # when a row was known and when it was written
+LITERALLY = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]", "'": "''"})  # in names, which DuckDB takes for patterns
+WIDEST = {"VARCHAR", "DOUBLE", "TIMESTAMP WITH TIME ZONE"}  # what a column of several types would be read as anyway
+
+
+@contextmanager
+def connect(data: Layout) -> Iterator[DuckDBPyConnection]:
+    """A DuckDB in UTC that keeps the order of rows and reaches the store, whatever file system it lies on."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        connection.execute("set global timezone = 'UTC'")  # for its cursors, too
+        connection.execute("set preserve_insertion_order = true")
+        connection.execute("set enable_external_file_cache = false")  # each file is read once
+        if not data.store.local:
+            connection.register_filesystem(data.store.fs)
+        yield connection
+
+
+@contextmanager
+def explained(source: Source) -> Iterator[None]:
+    """Say of which source DuckDB complains.
+
+    Raises:
+        InvalidInput: if a declared column is not there, or not of a type that can be compared.
+        CorruptData: if a file is not whole.
+    """
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.BinderException, duckdb.ConversionException, duckdb.TypeMismatchException) as error:
+        raise InvalidInput(f"{source.name}: {error}; correct the declaration or the rows") from None
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise CorruptData(f"{source.name}: {error}; delete the file and build the features again") from None
+
+
+def latest_rows(
+    config: RepoConfig,
+    source: Source,
+    keys: Sequence[str],
+    columns: Sequence[str],
+    first_at: datetime | None,
+    last_at: datetime,
+) -> pa.Table:
+    """The latest row of every entity that was known between two instants, both included: keys, columns, AT, CREATED.
+
+    Rows with an empty key belong to no entity. Without keys there is one row at most. Names are the declared ones.
+    """
+    data = layout_of(config)
+    known = [f"{source.column(key)} is not null" for key in keys]
+    bounds = [f"{source.at()} >= {micros(first_at)}"] if first_at else []
+    partition = f"partition by {', '.join(map(source.column, keys))}" if keys else ""
+    files = files_between(data, source, first_at, last_at)
+    with explained(source), connect(data) as connection:
+        return read_rows(
+            connection,
+            source,
+            files,
+            {name: name for name in (*keys, *columns)},
+            f"""where {" and ".join([*known, *bounds, f"{source.at()} <= {micros(last_at)}"])}
+            qualify row_number() over ({partition} order by {source.newest_first()}) = 1
+            order by {", ".join(map(quoted, keys)) or "1"}""",
+        )
+
+
+def read_rows(
+    connection: DuckDBPyConnection, source: Source, files: Sequence[str], columns: Mapping[str, str], rest: str = ""
+) -> pa.Table:
+    """Columns of several files, and AT and CREATED, in the order of the files.
+
+    Args:
+        columns: declared names by names in the result.
+        rest: SQL that follows `from`.
+    """
+    import duckdb
+
+    chosen = [f"{source.column(declared)} as {quoted(name)}" for name, declared in columns.items()]
+    chosen += [f"{source.at()} as {AT}", f"{source.created_at()} as {CREATED}"]
+    select = f"select {', '.join(chosen)} from"
+    if _first_is_widest(connection, source, files, columns.values()):
+        with suppress(duckdb.Error):
+            return connection.sql(f"{select} {parquet(files, unite=False)} {rest}").to_arrow_table()
+    return connection.sql(f"{select} {parquet(files)} {rest}").to_arrow_table()
+
+
+def _first_is_widest(
+    connection: DuckDBPyConnection, source: Source, files: Sequence[str], columns: Iterable[str]
+) -> bool:
+    """Whether reading all files with the types of the first loses nothing.
+
+    DuckDB then need not look into every file twice. Where a later file lacks a column it says so.
+    """
+    import duckdb
+
+    names = [*columns, source.timestamp, *([source.created] if source.created else [])]
+    stored = ", ".join(quoted(source.stored.get(name, name)) for name in names)
+    try:
+        kinds = connection.sql(f"select {stored} from {parquet(files[:1], unite=False)} limit 0").types
+    except duckdb.Error:
+        return False
+    return all(
+        str(kind) in WIDEST or (str(kind) == "FLOAT" and name in source.floats)
+        for name, kind in zip(names, kinds, strict=True)
+    )
+
+
+def parquet(files: Sequence[str], unite: bool = True) -> str:
+    """SQL of the rows of several files, in their order.
+
+    Args:
+        unite: a column has the widest of its types, and is null where a file lacks it; else all files are as the first.
+    """
+    names = ", ".join(f"'{name.translate(LITERALLY)}'" for name in files)
+    return f"read_parquet([{names}], union_by_name = {str(unite).lower()})"
