@@ -164,8 +164,8 @@ def _said(told: Mapping[str, Any], stale: Downstream | None) -> list[str]:
         lines.append(f"  flightdeck build_features --start {first} --end {end}")
     lines += [f"out of date: training set {name}, and the models trained on it" for name in stale.training_sets]
     if stale.online:
-        lines.append(f"the online store stands at {stale.online.isoformat()} and does not go back: it keeps the old")
-        lines.append("  values of those days until newer ones replace them")
+        lines.append("out of date: the online store; when the features are built again")
+        lines.append(f"  flightdeck materialize --as-of {stale.online.isoformat()}")
     return lines if len(lines) > 1 else [*lines, "nothing rests on them yet"]
 
 
