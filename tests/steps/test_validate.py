@@ -21,6 +21,7 @@ from pipelines.settings import Settings
 from pipelines.usecase import DAY, RawTable
 from pipelines.validation import partitions
 from pipelines.validation.expectations import ExpectPresenceToImply
+from pipelines.validation.masks import MASKS
 from pipelines.validation.queries import ExpectKeysToBeUnique, ExpectValuesToBeKnown, Query
 from pipelines.validation.validate import Inputs, run
 from tests.conftest import tree_hashes
@@ -356,6 +357,14 @@ def test_a_partition_that_changes_while_it_is_validated_is_not_let_through(
     monkeypatch.setattr(records, "record", restate)
     with pytest.raises(CorruptData, match="raw/readings of 2020-01-02 changed while it was validated; run again"):
         run(WINDOW, context)
+
+
+def test_a_mask_that_disagrees_is_a_rejection(make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        MASKS, "expect_column_values_to_not_be_null", lambda frame, kwargs: frame["load"].notna().to_numpy()
+    )
+    with pytest.raises(CheckFailed, match="the quarantine mask finds 6 bad rows and Great Expectations 0"):
+        run(WINDOW, make())
 
 
 def test_what_a_chunk_cannot_tell_is_refused(make: Callable[..., Context]) -> None:
