@@ -20,7 +20,7 @@ from pipelines.errors import CorruptData
 from pipelines.params.features import Bar, Compared
 from pipelines.verdict import Verdict
 
-MEMORY, THREADS = "512MB", 4
+MEMORY, THREADS = "384MB", 4
 NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*")
 COMPARED = get_args(Compared)  # mean nothing for a view without days
 HOUR = 3600

@@ -183,8 +183,9 @@ def test_a_gap_in_history_is_not_passed_over(toy: Context) -> None:
 
 def test_the_whole_data_chain_is_idempotent(toy: Context) -> None:
     first = run_data(toy, START, START + timedelta(12))
-    before = written(toy, "raw", "validated", "features", "quarantine")
+    before = written(toy, "raw", "validated", "features", "quarantine", "reports")
     again = run_data(toy, START, START + timedelta(12))
-    assert written(toy, "raw", "validated", "features", "quarantine") == before
+    assert written(toy, "raw", "validated", "features", "quarantine", "reports") == before
     assert again["snapshot"] == first["snapshot"] and again["validate"] == first["validate"]
+    assert [one["kind"] for one in toy.records.decisions("pumps")].count("features") == 1
     assert len(toy.records.decisions("pumps")) == 3
