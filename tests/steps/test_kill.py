@@ -1,4 +1,4 @@
-"""Ingest and features killed with SIGKILL at random moments and run again leave the same bytes as one clean run."""
+"""Ingest, validation and features, killed with SIGKILL at random moments and run again, leave what one clean run does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import pytest
 from tests.conftest import ROOT, tree_hashes
 
 WINDOW = ["--start", "2013-01-01", "--end", "2013-01-25"]
-STEPS = {"ingest": ("raw", 50), "build_features": ("features", 90)}
+STEPS = {"ingest": ("raw", 50), "validate": ("validated", 50), "build_features": ("features", 90)}
+SOURCES = {"validate": "raw", "build_features": "validated"}
 
 
 def command(step: str, home: Path) -> list[str]:
@@ -50,10 +51,9 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_killed_step_run_again_leaves_the_same_bytes(clean: Path, tmp_path: Path, step: str, seed: int) -> None:
     zone, files = STEPS[step]
-    if step == "build_features":
-        source = clean / "data" / "flights" / "validated"
+    if step in SOURCES:
         (tmp_path / "data" / "flights").mkdir(parents=True)
-        os.symlink(source, tmp_path / "data" / "flights" / "validated")
+        os.symlink(clean / "data" / "flights" / SOURCES[step], tmp_path / "data" / "flights" / SOURCES[step])
     left = run_and_kill(step, tmp_path, random.Random(f"{step}{seed}").randint(1, files))
     partial = tree_hashes(tmp_path / "data" / "flights" / zone)
     whole = tree_hashes(clean / "data" / "flights" / zone)
