@@ -1,4 +1,4 @@
-"""Ingest, validation and features, killed with SIGKILL at random moments and run again, leave what one clean run does."""
+"""Ingest, validation and features, killed with SIGKILL at random moments and run again, leave what a clean run does."""
 
 from __future__ import annotations
 
