@@ -1,7 +1,7 @@
 """Who is at work on a store: any number of steps at once, or one that removes things, alone.
 
-Locks of the kernel on a file in the store (`flock`) end with the process that holds them, however it ends. An object
-store has none; nothing is removed from one.
+Locks of the kernel on a file in the store (`flock`) end with the process that holds them, however it ends. There is
+none on an object store, from which nothing is removed, nor where the first step has still to make the store's folder.
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ def alone(store: Store) -> Iterator[None]:
 
 @contextmanager
 def _held(store: Store, kind: int) -> Iterator[None]:
-    if not store.local:
+    if not (store.local and os.path.isdir(store.root)):
         yield
         return
-    os.makedirs(store.root, exist_ok=True)
     descriptor = os.open(f"{store.root.rstrip('/')}/.steps.lock", os.O_RDONLY | os.O_CREAT, 0o666)
     try:
         try:

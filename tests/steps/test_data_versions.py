@@ -486,6 +486,9 @@ with at_work(Store({str(many.home / "data")!r})):
 
 def test_steps_share_a_store_and_one_who_removes_has_it_alone(toy: Context) -> None:
     store = toy.data.store
+    with at_work(store), alone(store):
+        assert not store.exists(store.root)  # no step has written yet, and a step that is refused writes nothing
+    write(toy, "makers", "all", 1)
     with at_work(store), at_work(store), pytest.raises(InvalidInput, match="a step is running"), alone(store):
         pass
     with alone(store), pytest.raises(InvalidInput, match="a step is running"), alone(store):
