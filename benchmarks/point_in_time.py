@@ -189,8 +189,8 @@ def report(seen: dict[str, Any], dask: dict[str, Any], too_many: int | None, few
     lines = [
         "# Point-in-time join of a year",
         "",
-        f"{ours['rows']:,} examples, {ours['views']} batch views with {ours['features']} features, a Parquet file a day and",
-        "view; pandas in, pandas out.",
+        f"{ours['rows']:,} examples, {ours['views']} batch views with {ours['features']} features, a Parquet file a",
+        "day and view; pandas in, pandas out.",
         f"Each way in a process of its own: one warm-up, then the median of {times}. Peak memory is that of the whole",
         "process, which before the join already holds Python, Feast and the examples; what the join adds is beside it.",
         "",
