@@ -133,4 +133,4 @@ def utc(instant: datetime) -> datetime:
 
 def _instant(column: str) -> str:
     nanos = f"(epoch_ns({column}) // 1000 + (epoch_ns({column}) % 1000 > 0)::bigint)"
-    return f"case when typeof({column}) like '%_NS' then {nanos} else epoch_us({column}) end"
+    return f"case when typeof({column}) like '%_NS' then {nanos} else epoch_us({column}::timestamptz) end"
