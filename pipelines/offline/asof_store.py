@@ -128,16 +128,17 @@ class AsofOfflineStore(OfflineStore):
             raise InvalidInput("entity_df is missing: this store answers for entity rows only")
         rows = _selected(config, entity_df) if isinstance(entity_df, str) else entity_df
         stamp = infer_event_timestamp_from_entity_df(dict(rows.dtypes))
-        instants = _utc(rows[stamp]).reset_index(drop=True)
-        entities = rows.reset_index(drop=True).assign(**{stamp: instants})
+        entities = rows.copy(deep=False)
+        entities.index = pd.RangeIndex(len(rows))
+        entities[stamp] = instants = _utc(entities[stamp])
         views = [ViewJoin.of(view, feature_refs, full_feature_names) for view in feature_views]
         _require_columns(entities, views)
 
         def query() -> pa.Table:
             keys = {column for view in views for _, column in view.keys}
             lines = pa.table({key: pa.array(entities[key], from_pandas=True) for key in sorted(keys)})
-            asked = pa.array(instants.dt.floor("us").dt.as_unit("us")).cast(pa.int64())
-            return pa.table(join(config, views, lines, asked, filter_by_created_timestamp))
+            asked = pa.array(instants if instants.dt.unit == "us" else instants.dt.floor("us").dt.as_unit("us"))
+            return pa.table(join(config, views, lines, asked.cast(pa.int64()), filter_by_created_timestamp))
 
         metadata = RetrievalMetadata(
             features=feature_refs,

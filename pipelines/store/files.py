@@ -47,6 +47,8 @@ class Store:
         """File names directly in a folder, sorted; none where there is no folder."""
         if not self.fs.exists(folder):
             return []
+        if self.local:
+            return sorted(os.listdir(self.fs._strip_protocol(folder)))
         return sorted(path.rsplit("/", 1)[-1] for path in self.fs.ls(folder, detail=False, refresh=True))
 
     def delete(self, uri: str) -> None:
