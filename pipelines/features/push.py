@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from pipelines.context import Context
 from pipelines.steps import Instant, StepModel
@@ -15,8 +13,8 @@ class Inputs(StepModel):
 
 
 class Outputs(StepModel):
-    since: datetime
-    until: datetime
+    since: AwareDatetime
+    until: AwareDatetime
     rows: dict[str, int]
 
 
