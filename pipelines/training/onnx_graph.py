@@ -2,13 +2,13 @@
 
 Inputs are `numeric` float32 (N, n), NaN for missing, and `categorical` string (N, m), "" for missing; the output is
 `score` float32 (N,). A family adds the nodes between the cleaned numbers with `rows` (int64 (N, m), rows of the
-vocabulary's table) and its probability, (N, 1).
+vocabulary's table) and its log-odds, (N, 1); its calibration makes a probability of them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -17,6 +17,10 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pipelines.training.cleaning import Cleaning
 from pipelines.training.preprocessing import SPREAD, Scale, Vocabulary
+
+if TYPE_CHECKING:
+    from pipelines.training.calibration import Calibration
+    from pipelines.training.families import Fitted
 
 ML = "ai.onnx.ml"
 OPSET, ML_OPSET, IR = 20, 3, 10  # the oldest that have StringConcat and typed LabelEncoder
@@ -89,8 +93,11 @@ def standardise(graph: Graph, scale: Scale, values: str, marks: str) -> str:
     return graph.add("Concat", graph.add("Clip", scaled, *ends), marks, axis=1)
 
 
-def finish(graph: Graph, probability: str, numeric: int, categorical: int) -> bytes:
-    """The bytes of the checked model whose `score` is `probability`, flattened."""
+def to_onnx(fitted: Fitted, calibration: Calibration) -> bytes:
+    """The bytes of the checked model: a fitted estimator with its calibration."""
+    graph = Graph()
+    probability = calibration.add(graph, fitted.body(graph))
+    numeric, categorical = len(fitted.inputs.numeric), len(fitted.inputs.categorical)
     shape = graph.constant(np.array([-1], dtype=np.int64), "flat")
     graph.add("Reshape", probability, shape, output="score")
     model = helper.make_model(

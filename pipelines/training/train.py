@@ -46,10 +46,12 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     from pipelines.metrics.scores import measure
     from pipelines.scorer import CARD, GRAPH, Model, Scorer
+    from pipelines.training.calibration import Uncalibrated
     from pipelines.training.card import model_card
     from pipelines.training.cleaning import fit_cleaning
     from pipelines.training.families import load_family
     from pipelines.training.frames import model_inputs, numeric_inputs, read_frame, read_manifest
+    from pipelines.training.onnx_graph import to_onnx
     from pipelines.training.search import best_trial, draw
     from pipelines.usecase import LABEL
 
@@ -71,18 +73,19 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "counts": {"train": cleaning.count(numbers), "validation": cleaning.count(numeric_inputs(validation, columns))},
     }
 
+    calibration = Uncalibrated()
     trials: list[Trial] = []
     fits = []
     budget = inputs.trials or context.params.training.trials
     for number in range(budget):
         settings = draw(declared, number, seed)
         fits.append(family.fit(train, validation, columns, cleaning, settings, seed))
-        loss = measure(validation[LABEL], fits[-1].predict(validation))["log_loss"]
+        loss = measure(validation[LABEL], calibration.apply(fits[-1].log_odds(validation)))["log_loss"]
         trials.append(Trial(params=settings.model_dump(mode="json", exclude={"search"}), validation_log_loss=loss))
         log.info("%s, trial %d of %d: validation log loss %.5f", inputs.family, number + 1, budget, loss)
     best = best_trial([trial.validation_log_loss for trial in trials])
 
-    graph = fits[best].to_onnx()
+    graph = to_onnx(fits[best], calibration)
     digest = hashlib.sha256(graph).hexdigest()
     card = model_card(
         inputs.family,
@@ -96,7 +99,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         family.LIBRARIES,
     )
     uri = context.data.uri("models", inputs.run, inputs.family)
-    apart = np.abs(Scorer(Model(uri, card, graph)).score(validation) - fits[best].predict(validation)).max()
+    native = calibration.apply(fits[best].log_odds(validation))
+    apart = np.abs(Scorer(Model(uri, card, graph)).score(validation) - native).max()
     if not apart <= AGREEMENT:
         raise CheckFailed(
             f"{inputs.family}: the ONNX graph is {apart:.2g} away from the fitted model (at most {AGREEMENT:g})"

@@ -17,11 +17,12 @@ from pipelines.errors import InvalidInput
 from pipelines.metrics.scores import measure
 from pipelines.params.cleaning import Cleaning as Rules
 from pipelines.scorer import Model, Scorer
+from pipelines.training.calibration import Uncalibrated
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.families import MODULES, load_family
 from pipelines.training.families.hist_gradient_boosting import float32_below
 from pipelines.training.frames import numeric_inputs
-from pipelines.training.onnx_graph import ML
+from pipelines.training.onnx_graph import ML, to_onnx
 from pipelines.training.preprocessing import Vocabulary, ordered_codes
 from pipelines.usecase import LABEL, ModelInputs
 from tests.synthetic import INPUTS, frame, small_params
@@ -94,16 +95,24 @@ def hard(rows: int, seed: int, thresholds: np.ndarray[Any, Any], inputs: ModelIn
     return made
 
 
+def graph_of(native: Any) -> bytes:
+    return to_onnx(native, Uncalibrated())
+
+
+def predict(native: Any, rows: pd.DataFrame) -> Any:
+    return Uncalibrated().apply(native.log_odds(rows))
+
+
 @families
 def test_the_graph_scores_as_the_library_does_on_hard_rows(family: str) -> None:
     native = fitted(family)
-    graph = native.to_onnx()
+    graph = graph_of(native)
     nodes = {node.op_type: node for node in onnx.load_model_from_string(graph).graph.node}
     trees = nodes.get("TreeEnsembleRegressor")
     values = next(a for a in trees.attribute if a.name == "nodes_values").floats if trees else [0.0]
     rows = hard(10_000, 3, np.unique(np.array(values, dtype=np.float32)))
     scores = scorer(graph).score(rows)
-    assert np.abs(scores - native.predict(rows)).max() <= 1e-5
+    assert np.abs(scores - predict(native, rows)).max() <= 1e-5
     assert np.isfinite(scores).all() and scores.min() >= 0 and scores.max() <= 1
 
 
@@ -114,15 +123,15 @@ def test_the_graph_cleans_as_the_library_does(family: str, named: str) -> None:
     native = odd(family, named)
     caps = np.concatenate([native.cleaning.low, native.cleaning.high, native.cleaning.fill])
     rows = hard(10_000, 4, np.unique(caps[np.isfinite(caps)]), ODD)
-    scores = scorer(native.to_onnx(), ODD).score(rows)
-    assert np.abs(scores - native.predict(rows)).max() <= 1e-5
+    scores = scorer(graph_of(native), ODD).score(rows)
+    assert np.abs(scores - predict(native, rows)).max() <= 1e-5
     assert np.isfinite(scores).all() and scores.min() >= 0 and scores.max() <= 1
 
 
 @families
 def test_what_lies_beyond_a_cap_scores_as_the_cap_with_its_flag(family: str) -> None:
     native = odd(family, "project")
-    score = scorer(native.to_onnx(), ODD).score
+    score = scorer(graph_of(native), ODD).score
     high = native.cleaning.high[ODD.numeric.index("x")]
     assert ODD.numeric.index("x") in native.cleaning.flags
     row = with_odd_columns(frame(1, 8))
@@ -133,7 +142,7 @@ def test_what_lies_beyond_a_cap_scores_as_the_cap_with_its_flag(family: str) -> 
 @families
 def test_an_input_that_training_never_saw_vary_has_no_say(family: str) -> None:
     native = odd(family, "project")
-    score = scorer(native.to_onnx(), ODD).score
+    score = scorer(graph_of(native), ODD).score
     rows = with_odd_columns(frame(50, 8))
     for name in ("flat", "never"):
         for value in (np.nan, -1e30, 0.0, 5.0, np.inf):
@@ -142,14 +151,14 @@ def test_an_input_that_training_never_saw_vary_has_no_say(family: str) -> None:
 
 @families
 def test_the_same_seed_gives_the_same_bytes(family: str) -> None:
-    again = fit(family, frame(4000, 1), frame(1000, 2)).to_onnx()
-    assert hashlib.sha256(again).hexdigest() == hashlib.sha256(fitted(family).to_onnx()).hexdigest()
+    again = graph_of(fit(family, frame(4000, 1), frame(1000, 2)))
+    assert hashlib.sha256(again).hexdigest() == hashlib.sha256(graph_of(fitted(family))).hexdigest()
 
 
 @families
 def test_it_learns_the_signal(family: str) -> None:
     held = frame(3000, 9)
-    found = measure(held[LABEL], scorer(fitted(family).to_onnx()).score(held))
+    found = measure(held[LABEL], scorer(graph_of(fitted(family))).score(held))
     assert found["roc_auc"] > 0.78 and found["skill"] > 0.2 and found["calibration_gap"] < 0.06
 
 
@@ -157,11 +166,11 @@ def test_it_learns_the_signal(family: str) -> None:
 def test_the_frame_is_left_alone_and_rows_are_scored_one_by_one_alike(family: str) -> None:
     rows = hard(40, 5, np.zeros(1, dtype=np.float32))
     before = rows.copy(deep=True)
-    score = scorer(fitted(family).to_onnx()).score
+    score = scorer(graph_of(fitted(family))).score
     together = score(rows)
     np.testing.assert_allclose([score(rows.iloc[n : n + 1])[0] for n in range(40)], together, atol=1e-6)
     pd.testing.assert_frame_equal(rows, before)
-    assert score(rows.iloc[:0]).shape == fitted(family).predict(rows.iloc[:0]).shape == (0,)
+    assert score(rows.iloc[:0]).shape == predict(fitted(family), rows.iloc[:0]).shape == (0,)
 
 
 @families
@@ -169,11 +178,11 @@ def test_the_frame_is_left_alone_and_rows_are_scored_one_by_one_alike(family: st
 def test_inputs_of_one_kind_alone_work(family: str, inputs: ModelInputs) -> None:
     native = fit(family, frame(600, 1), frame(200, 2), inputs)
     rows = frame(200, 3)
-    assert np.abs(scorer(native.to_onnx(), inputs).score(rows) - native.predict(rows)).max() <= 1e-5
+    assert np.abs(scorer(graph_of(native), inputs).score(rows) - predict(native, rows)).max() <= 1e-5
 
 
 def test_missing_columns_and_words_for_numbers_are_named() -> None:
-    score = scorer(fitted("hist_gradient_boosting").to_onnx()).score
+    score = scorer(graph_of(fitted("hist_gradient_boosting"))).score
     with pytest.raises(InvalidInput, match="gappy, site"):
         score(frame(5, 1).drop(columns=["gappy", "site"]))
     with pytest.raises(InvalidInput, match="not a number"):
@@ -186,7 +195,7 @@ def test_an_unknown_family_is_refused_with_those_there_are() -> None:
 
 
 def test_the_ensemble_is_ours_and_not_a_black_box() -> None:
-    graph = onnx.load_model_from_string(fitted("hist_gradient_boosting").to_onnx())
+    graph = onnx.load_model_from_string(graph_of(fitted("hist_gradient_boosting")))
     assert [n.op_type for n in graph.graph.node if n.domain == ML] == ["LabelEncoder", "TreeEnsembleRegressor"]
 
 

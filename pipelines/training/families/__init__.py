@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipelines.training.cleaning import Cleaning
+    from pipelines.training.onnx_graph import Graph
     from pipelines.usecase import ModelInputs
 
 MODULES = {name: f"{__name__}.{name}" for name in FAMILIES}
@@ -26,11 +27,14 @@ MODULES = {name: f"{__name__}.{name}" for name in FAMILIES}
 class Fitted(Protocol):
     """A fitted estimator."""
 
-    def predict(self, frame: pd.DataFrame) -> NDArray[np.float64]:
-        """Probability of label 1, (N,), from the library that fitted the model."""
+    @property
+    def inputs(self) -> ModelInputs: ...
 
-    def to_onnx(self) -> bytes:
-        """The same function as one graph (see `pipelines.training.onnx_graph`)."""
+    def log_odds(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Log-odds of label 1, (N,), not yet calibrated, from the library that fitted the model."""
+
+    def body(self, graph: Graph) -> str:
+        """Add the nodes of the same function to a graph (see `pipelines.training.onnx_graph`); their output, (N, 1)."""
 
 
 class Family(Protocol):

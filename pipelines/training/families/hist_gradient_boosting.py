@@ -17,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from pipelines.params.training import HistGradientBoosting
 from pipelines.training.cleaning import Cleaning
-from pipelines.training.onnx_graph import ML, Graph, clean, encode_strings, finish
+from pipelines.training.onnx_graph import ML, Graph, clean, encode_strings
 from pipelines.training.preprocessing import Arrays, Vocabulary, arrays, fit_vocabulary, ordered_codes
 from pipelines.usecase import LABEL, ModelInputs
 
@@ -33,22 +33,19 @@ class Fitted:
     codes: NDArray[np.float32]
     estimator: HistGradientBoostingClassifier
 
-    def predict(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+    def log_odds(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         if not len(frame):
             return np.zeros(0)
         matrix = _matrix(arrays(frame, self.inputs, self.vocabulary), self.cleaning, self.codes)
-        return np.asarray(self.estimator.predict_proba(matrix)[:, 1], dtype=np.float64)
+        return np.asarray(self.estimator.decision_function(matrix), dtype=np.float64)
 
-    def to_onnx(self) -> bytes:
-        graph = Graph()
+    def body(self, graph: Graph) -> str:
         parts = [*clean(graph, self.cleaning)]
         if self.vocabulary.values:
             table = graph.constant(self.codes, "codes")
             parts.append(graph.add("Gather", table, encode_strings(graph, self.vocabulary)))
         matrix = graph.add("Concat", *parts, axis=1)
-        raw = graph.add("TreeEnsembleRegressor", matrix, domain=ML, n_targets=1, **ensemble(self.estimator))
-        probability = graph.add("Sigmoid", raw)
-        return finish(graph, probability, len(self.inputs.numeric), len(self.inputs.categorical))
+        return graph.add("TreeEnsembleRegressor", matrix, domain=ML, n_targets=1, **ensemble(self.estimator))
 
 
 def fit(

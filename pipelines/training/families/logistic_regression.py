@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression as Estimator
 
 from pipelines.params.training import LogisticRegression
 from pipelines.training.cleaning import Cleaning
-from pipelines.training.onnx_graph import Graph, clean, encode_strings, finish, standardise
+from pipelines.training.onnx_graph import Graph, clean, encode_strings, standardise
 from pipelines.training.preprocessing import Arrays, Scale, Vocabulary, arrays, fit_vocabulary
 from pipelines.usecase import LABEL, ModelInputs
 
@@ -27,14 +27,13 @@ class Fitted:
     scale: Scale
     estimator: Estimator
 
-    def predict(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+    def log_odds(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         if not len(frame):
             return np.zeros(0)
         matrix = _matrix(arrays(frame, self.inputs, self.vocabulary), self.cleaning, self.scale, self.vocabulary)
-        return np.asarray(self.estimator.predict_proba(matrix)[:, 1], dtype=np.float64)
+        return np.asarray(self.estimator.decision_function(matrix), dtype=np.float64)
 
-    def to_onnx(self) -> bytes:
-        graph = Graph()
+    def body(self, graph: Graph) -> str:
         weights = self.estimator.coef_.ravel().astype(np.float32)
         numbers = standardise(graph, self.scale, *clean(graph, self.cleaning))
         split = len(weights) - self.vocabulary.size
@@ -45,8 +44,7 @@ class Fitted:
             effects = graph.add("Gather", table, encode_strings(graph, self.vocabulary))
             axis = graph.constant(np.array([1], dtype=np.int64), "columns")
             raw = graph.add("Add", raw, graph.add("ReduceSum", effects, axis))
-        probability = graph.add("Sigmoid", raw)
-        return finish(graph, probability, len(self.inputs.numeric), len(self.inputs.categorical))
+        return raw
 
 
 def fit(

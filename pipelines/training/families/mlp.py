@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pipelines.params.training import Mlp
 from pipelines.training.cleaning import Cleaning
-from pipelines.training.onnx_graph import Graph, clean, encode_strings, finish, standardise
+from pipelines.training.onnx_graph import Graph, clean, encode_strings, standardise
 from pipelines.training.preprocessing import Arrays, Scale, Vocabulary, arrays, fit_vocabulary
 from pipelines.usecase import LABEL, ModelInputs
 
@@ -62,12 +62,11 @@ class Fitted:
     scale: Scale
     network: Network
 
-    def predict(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+    def log_odds(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         read = arrays(frame, self.inputs, self.vocabulary)
-        return predict(self.network, *_tensors(read, self.cleaning, self.scale)).numpy().astype(np.float64)
+        return log_odds(self.network, *_tensors(read, self.cleaning, self.scale)).numpy().astype(np.float64)
 
-    def to_onnx(self) -> bytes:
-        graph = Graph()
+    def body(self, graph: Graph) -> str:
         parts = [standardise(graph, self.scale, *clean(graph, self.cleaning))]
         if self.vocabulary.values:
             table = graph.constant(self.network.embedding.weight.detach().numpy(), "embedding")
@@ -79,8 +78,7 @@ class Fitted:
             bias = graph.constant(linear.bias.detach().numpy(), f"bias_{number}")
             rectified = graph.add("Relu", out) if number else out
             out = graph.add("Gemm", rectified, weight, bias, transB=1)
-        probability = graph.add("Sigmoid", out)
-        return finish(graph, probability, len(self.inputs.numeric), len(self.inputs.categorical))
+        return out
 
 
 def _tensors(read: Arrays, cleaning: Cleaning, scale: Scale) -> tuple[Tensor, Tensor]:
@@ -88,10 +86,10 @@ def _tensors(read: Arrays, cleaning: Cleaning, scale: Scale) -> tuple[Tensor, Te
 
 
 @torch.no_grad()
-def predict(network: Network, numbers: Tensor, rows: Tensor) -> Tensor:
+def log_odds(network: Network, numbers: Tensor, rows: Tensor) -> Tensor:
     network.eval()
     chunks = zip(torch.split(numbers, BATCH), torch.split(rows, BATCH), strict=True)
-    return torch.cat([torch.sigmoid(network(n, r)) for n, r in chunks]) if len(numbers) else numbers.new_zeros(0)
+    return torch.cat([network(n, r) for n, r in chunks]) if len(numbers) else numbers.new_zeros(0)
 
 
 def fit(
@@ -119,7 +117,9 @@ def fit(
         _descend(
             network,
             (numbers, rows, labels),
-            lambda: float(nn.functional.binary_cross_entropy(predict(network, *held_tensors), held_labels)),
+            lambda: float(
+                nn.functional.binary_cross_entropy_with_logits(log_odds(network, *held_tensors), held_labels)
+            ),
             settings,
         )
     return Fitted(inputs, cleaning, vocabulary, scale, network)
