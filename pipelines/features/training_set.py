@@ -33,7 +33,6 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """
     import pyarrow as pa
 
-    from pipelines.features.partitions import require_no_gap
     from pipelines.features.splits import keep_labelled, split_windows
     from pipelines.offline.frames import feature_frame, load_examples
     from pipelines.offline.repository import registry_hash
@@ -43,7 +42,6 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     windows = split_windows(inputs.as_of, context.usecase, context.params.splits)
     first, end = min(window.start for window in windows.values()), windows["test"].end
     require_current(first, end, context)
-    require_no_gap(context.data, context.usecase, windows["test"].end_at)
     service = context.params.features.service
     model_inputs = inputs_of(context.usecase, service)
     uri = context.data.uri("training_sets", inputs.run)
