@@ -34,9 +34,9 @@ STEPS = ("ingest", "validate", "build_features")
 
 def measured(step: str, params: Path, home: Path, copies: int) -> dict[str, Any]:
     """One step over all days of so many copies: seconds, peak MB, and what it answered."""
-    end = USECASE.start + timedelta(DAYS * copies)
+    start = USECASE.end - timedelta(DAYS * copies)
     command = [sys.executable, "-m", "pipelines", step, "--params", str(params), "--home", str(home)]
-    command += ["--start", str(USECASE.start), "--end", str(end)]
+    command += ["--start", str(start), "--end", str(USECASE.end)]
     started = time.perf_counter()
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

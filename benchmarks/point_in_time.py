@@ -50,7 +50,9 @@ def prepare(context: Context) -> None:
     if not examples.exists():
         from pipelines.offline.frames import load_examples
 
-        load_examples(context, context.window(usecase.start, usecase.end)).to_pandas().to_parquet(examples)
+        frame = load_examples(context, context.window(usecase.start, usecase.end)).to_pandas()
+        frame[list(usecase.request_keys)] = usecase.request_features(frame)[list(usecase.request_keys)]
+        frame.to_parquet(examples)
 
 
 def views(folder: Path, streamed: bool = False) -> tuple[list[Any], list[Any]]:

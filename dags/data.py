@@ -56,8 +56,12 @@ def build(params_file: str, about: Context) -> DAG:
             }
 
         @task(outlets=[features])
-        def announce_features(plan: dict[str, Any], snapshot: dict[str, Any], **context: Any) -> Any:
-            """Tell the training DAG, if the run was asked to."""
+        def announce_features(
+            plan: dict[str, Any], snapshot: dict[str, Any], parity: dict[str, Any], **context: Any
+        ) -> Any:
+            """Tell the training DAG, if the run was asked to and online and offline features are known to agree."""
+            if parity["verdict"] != "PASS":
+                raise AirflowSkipException(f"parity is {parity['verdict']}: {parity['reasons'][0]}")
             if not context["params"]["start_training"]:
                 raise AirflowSkipException("start_training is off: features are ready, nobody is told")
             yield Metadata(features, {**plan, "data_version": snapshot["data_version"]})
@@ -68,11 +72,11 @@ def build(params_file: str, about: Context) -> DAG:
         window = {"start": planned["start"], "end": planned["end"]}
         ingested = bridge.step("ingest", params_file)(**window)
         snapshot = bridge.step("snapshot", params_file, pool="dvc")(**window, run=planned["run"])
-        # Restated days are validated again, and so are built the features that rest on them.
-        changed = {"start": ingested["changed_start"], "end": ingested["changed_end"]}
-        stale = {"start": ingested["changed_start"], "end": ingested["features_end"]}
-        validate = bridge.step("validate", params_file)(**changed)
+        # Days that changed since they were used are validated again, and features that rest on them are built again.
+        validate = bridge.step("validate", params_file)(**window, since=ingested["validate_since"])
+        stale = {"start": ingested["build_since"], "end": ingested["build_until"]}
         validate.operator.operator_extra_links = (DataDocsLink(),)
+        parity = bridge.step("check_parity", params_file, pool="feast")(as_of=planned["as_of"])
         chain(
             ingested,
             snapshot,
@@ -81,8 +85,8 @@ def build(params_file: str, about: Context) -> DAG:
             bridge.step("check_features", params_file)(**stale),
             bridge.step("apply_features", params_file, pool="feast")(),
             bridge.step("materialize", params_file, pool="feast", **patient)(as_of=planned["as_of"]),
-            bridge.step("check_parity", params_file, pool="feast")(as_of=planned["as_of"]),
-            announce_features(planned, snapshot),
+            parity,
+            announce_features(planned, snapshot, parity),
         )
     return dag
 

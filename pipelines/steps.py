@@ -9,10 +9,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -48,7 +49,7 @@ def _day_begins(value: Any, info: ValidationInfo) -> Any:
 
 
 RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]  # part of paths
-Instant = Annotated[AwareDatetime, BeforeValidator(_day_begins)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_day_begins), AfterValidator(lambda at: at.astimezone(UTC))]
 
 
 class StepModule(Protocol):

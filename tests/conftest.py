@@ -55,9 +55,11 @@ def run_data(context: Context, start: date, end: date) -> dict[str, dict[str, An
     outputs: dict[str, dict[str, Any]] = {}
     outputs["ingest"] = execute("ingest", window, context)
     outputs["snapshot"] = execute("snapshot", window, context)
-    outputs["validate"] = execute("validate", window, context)
-    outputs["build_features"] = execute("build_features", window, context)
-    outputs["check_features"] = execute("check_features", window, context)
+    overdue = outputs["ingest"]
+    outputs["validate"] = execute("validate", {**window, "since": overdue["validate_since"]}, context)
+    stale = {"start": overdue["build_since"], "end": overdue["build_until"]}
+    outputs["build_features"] = execute("build_features", stale, context)
+    outputs["check_features"] = execute("check_features", stale, context)
     outputs["apply_features"] = execute("apply_features", {}, context)
     outputs["materialize"] = execute("materialize", {"as_of": as_of}, context)
     outputs["check_parity"] = execute("check_parity", {"as_of": outputs["materialize"]["as_of"]}, context)

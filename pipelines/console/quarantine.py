@@ -108,6 +108,7 @@ def released(
     """Record the release, validate the day again, and say what is out of date."""
     from pipelines.downstream import downstream
     from pipelines.records import Release
+    from pipelines.staleness import stale_features
     from pipelines.steps import execute
     from pipelines.validation.releases import chosen, digests
 
@@ -135,7 +136,7 @@ def released(
         execute("validate", {"start": start, "end": start + timedelta(1)}, context)
     except CheckFailed as error:
         raise CheckFailed(f"the release is recorded, but the validation of {start} did not pass: {error}") from None
-    changed = store.read_bytes(uri) != before
+    changed = store.read_bytes(uri) != before or (day is not None and day in stale_features(context))
     left = {one: n for one, n in Counter(_codes(table, day, context)).items()}
     stale = downstream(table.name, day, context) if changed else None
     told = {

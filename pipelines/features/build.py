@@ -31,9 +31,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """
     from pipelines.features.partitions import pieces, split_by_knowledge
     from pipelines.offline.frames import read_tables
+    from pipelines.staleness import digests
 
     usecase, data = context.usecase, context.data
     window = context.window(inputs.start, inputs.end)
+    rests_on = digests(window.days, context)
     counts = {feature_table.name: 0 for feature_table in usecase.feature_tables}
     for feature_table in usecase.feature_tables:
         for piece, reach in pieces(data, usecase, feature_table, window, MOST_ROWS):
@@ -43,4 +45,5 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             for day, part in split_by_knowledge(feature_table, rows, piece):
                 data.store.write_table(data.partition("features", feature_table.name, day), part)
             counts[feature_table.name] += rows.num_rows
+    context.records.derivations(usecase.name).note_built(rests_on)
     return Outputs(start=inputs.start, end=inputs.end, rows=counts)

@@ -25,14 +25,15 @@ class Outputs(StepModel):
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Sample entities of every view, read them both ways as of where the online store stands, record the verdict.
 
-    A run about days that the online store has passed (a backfill) has moved nothing in it. Where features are not built
-    as far as the store stands, there is nothing to hold it against yet: the verdict is HOLD, and the run goes on.
+    A run about days that the online store has passed (a backfill, or a store that is pushed to) has moved nothing in
+    it. Where features are not built as far as the store stands, what was not pushed since the run's own instant is
+    compared as of that, and the rest cannot be yet: the verdict is HOLD at best, and the run goes on.
 
     Raises:
         CheckFailed: naming view, entity, feature and both values of the first difference; also where nothing compared.
     """
     from pipelines.errors import CheckFailed
-    from pipelines.features.parity import compare, offline_values, online_values, sample_entities
+    from pipelines.features.parity import compare, offline_values, online_values, sample_entities, unmoved
     from pipelines.offline.repository import JUST_BEFORE, online_stands_at
     from pipelines.records import Decision
     from pipelines.verdict import Verdict
@@ -40,31 +41,35 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     as_of = online_stands_at(context.feast)
     if as_of is None or as_of < inputs.as_of:
         raise CheckFailed(f"parity: the online store stands at {as_of}, before {inputs.as_of}; materialize first")
-    if as_of > inputs.as_of and (why := _behind(as_of, context)):
-        subject = {"views": sorted(view.name for view in context.feast.list_feature_views())}
-        held = Decision(context.usecase.name, "parity", as_of, Verdict.HOLD, (why,), subject, {"compared": 0})
-        context.records.record(held)
-        return Outputs(as_of=as_of, compared=0, verdict=Verdict.HOLD, reasons=[why], decision_id=held.id)
-    at, compared, differences = as_of - JUST_BEFORE, 0, []
+    ahead = _behind(as_of, context) if as_of > inputs.as_of else None
+    at, compared, differences = (inputs.as_of if ahead else as_of) - JUST_BEFORE, 0, []
     for view in context.feast.list_feature_views():
         entities = sample_entities(context.feast, view, at, context.params.features.parity_sample)
+        if ahead:
+            entities = unmoved(context.feast, view, entities, at)
+        if not len(entities):
+            continue
         online = online_values(context.feast, view, entities, at)
         offline = offline_values(context.feast, view, entities, at)
         compared += online.size
         differences += compare(view.name, entities, online, offline)
-    verdict = Verdict.PASS if compared and not differences else Verdict.REJECT
-    reasons = tuple(differences[:20]) or (f"{compared} values agree online and offline",)
+    bad = differences or not (compared or ahead)
+    verdict = Verdict.REJECT if bad else Verdict.HOLD if ahead else Verdict.PASS
+    agreed = f"{compared} values agree online and offline"
+    reasons = tuple(differences[:20]) or ((f"{agreed}; {ahead}",) if ahead else (agreed,))
     decision = Decision(
         usecase=context.usecase.name,
         kind="parity",
         as_of=as_of,
         verdict=verdict,
-        reasons=reasons if compared else ("no entity could be compared; build and materialize features first",),
+        reasons=reasons
+        if compared or ahead
+        else ("no entity could be compared; build and materialize features first",),
         subject={"views": sorted(view.name for view in context.feast.list_feature_views())},
         evidence={"compared": compared, "differences": len(differences)},
     )
     decision_id = context.records.record(decision)
-    if verdict != Verdict.PASS:
+    if verdict is Verdict.REJECT:
         raise CheckFailed(f"parity: {decision.reasons[0]}; {len(differences)} of {compared} values differ")
     return Outputs(
         as_of=as_of, compared=compared, verdict=verdict, reasons=list(decision.reasons), decision_id=decision_id
@@ -74,7 +79,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 def _behind(as_of: datetime, context: Context) -> str | None:
     """Why the features cannot be compared with an online store that stands at an instant; None where they can."""
     from pipelines.errors import MissingData
-    from pipelines.features.partitions import require_no_gap
+    from pipelines.offline.frames import require_no_gap
 
     try:
         require_no_gap(context.data, context.usecase, as_of)

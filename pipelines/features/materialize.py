@@ -38,7 +38,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         MissingData: if the features of a day before `as_of` are not built.
     """
     from pipelines.features.deltas import Given
-    from pipelines.features.partitions import require_no_gap
+    from pipelines.offline.frames import require_no_gap
     from pipelines.offline.repository import JUST_BEFORE, note_online_stands_at, online_stands_at
     from pipelines.online.rows import open_rows
 

@@ -39,6 +39,15 @@ def _spread(rows: pd.DataFrame, size: int) -> list[int]:
     return [int(row) for row in rows.index[places]]
 
 
+def unmoved(store: FeatureStore, view: FeatureView, entities: pd.DataFrame, at: datetime) -> pd.DataFrame:
+    """Those of the entities whose row online was known by an instant; one that was pushed later says nothing of it."""
+    refs = [f"{view.name}:{field.name}" for field in view.features]
+    ages = [list(row.ages.values()) for row in read_online(store, refs, _records(entities), at)]
+    stood = [any(ages) and all(age is None or age >= timedelta(0) for age in ages) for ages in ages]
+    kept: pd.DataFrame = entities[stood].reset_index(drop=True)
+    return kept
+
+
 def online_values(store: FeatureStore, view: FeatureView, entities: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
     """Values as the online client serves them; a row an entity."""
     refs = [f"{view.name}:{field.name}" for field in view.features]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines.errors import CorruptData, MissingData
+from pipelines.errors import CorruptData
 from pipelines.store import Layout
 from pipelines.usecase import KNOWN_AT, FeatureTable, UseCase
 from pipelines.windows import Window, midnight
@@ -26,22 +25,6 @@ def earliest_day(data: Layout, usecase: UseCase, names: set[str], window: Window
     daily = [table.name for table in usecase.tables if table.daily and table.name in names]
     firsts = [days[0] for name in daily if (days := data.days("validated", name))]
     return min(max(firsts, default=usecase.start), window.start)
-
-
-def require_no_gap(data: Layout, usecase: UseCase, as_of: datetime) -> None:
-    """Check that every daily feature table has each day from its first up to `as_of`.
-
-    Raises:
-        MissingData: naming the table and the first day that it lacks.
-    """
-    last = (as_of - timedelta(microseconds=1)).astimezone(ZoneInfo(usecase.timezone)).date()
-    for name in [table.name for table in usecase.feature_tables if table.daily]:
-        built = data.days("features", name)
-        lacking = set(Window(min(built, default=last), last + timedelta(1), usecase.timezone).days) - set(built)
-        if lacking:
-            raise MissingData(
-                f"features/{name} lacks {min(lacking)}, which is before {as_of}; build the features of it"
-            )
 
 
 def split_by_knowledge(

@@ -27,16 +27,21 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """Split by time with an embargo, read features as of each prediction, keep labels known at `as_of`.
 
     Raises:
-        InvalidInput: if the data do not reach back far enough, a frame would be empty, or the service is unknown.
+        InvalidInput: if the data do not reach back far enough, a frame would be empty, or the service is unknown; also
+            if what was ingested is not, or not as it is now, in validated data and features.
+        MissingData: if features lack a day.
     """
     import pyarrow as pa
 
     from pipelines.features.splits import keep_labelled, split_windows
     from pipelines.offline.frames import feature_frame, load_examples
     from pipelines.offline.repository import registry_hash
+    from pipelines.staleness import require_current
     from pipelines.usecase import inputs_of
 
     windows = split_windows(inputs.as_of, context.usecase, context.params.splits)
+    first, end = min(window.start for window in windows.values()), windows["test"].end
+    require_current(first, end, context)
     service = context.params.features.service
     model_inputs = inputs_of(context.usecase, service)
     uri = context.data.uri("training_sets", inputs.run)
@@ -57,7 +62,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "windows": spans,
         "rows": rows,
         "releases": context.records.releases(context.usecase.name).fingerprint(),
-        "validations": validated_windows(context, min(w.start for w in windows.values()), windows["test"].end),
+        "validations": validated_windows(context, first, end),
         "model_inputs": {"numeric": model_inputs.numeric, "categorical": model_inputs.categorical},
         "sha256": hashes,
     }

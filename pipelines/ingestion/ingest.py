@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
@@ -40,9 +40,9 @@ class Outputs(StepModel):
     start: date
     end: date
     tables: dict[str, Counts]
-    changed_start: date = Field(description="first day to validate: the window's, or that of an earlier restatement")
-    changed_end: date = Field(description="day after the last to validate, exclusive")
-    features_end: date = Field(description="day after the last whose features may rest on a changed day, exclusive")
+    validate_since: date = Field(description="first day to validate: the window's, or one that changed since it was")
+    build_since: date = Field(description="first day whose features to build")
+    build_until: date = Field(description="day after the last whose features to build: later ones may rest on a change")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
@@ -57,6 +57,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from filelock import FileLock
 
     from pipelines.ingestion.staging import Staging
+    from pipelines.staleness import overdue
 
     window = context.window(inputs.start, inputs.end)
     home = context.settings.root / "staging" / context.usecase.name
@@ -68,7 +69,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         for table, staging in staged.items():
             with staging:
                 counts[table.name] = _write(table, window, staging, extra[table.name], context)
-    return _outputs(window, counts, context)
+    return Outputs(start=window.start, end=window.end, tables=counts, **vars(overdue(window, context)))
 
 
 def _place(table: RawTable, window: Window, context: Context) -> str:
@@ -123,7 +124,7 @@ def _write(table: RawTable, window: Window, staging: Staging, extra: list[str], 
             where = "local_day is not null"
         looked_at = rows.count(existing, where, bounds)
         parts = cut(rows.by_day(existing, where, bounds), table, days)
-        tally = write(parts, table, context.data, history, window.end_at)
+        tally = write(parts, table, context.data, history, window)
     if merges:
         history.move_watermark(table.name, window.end_at)
     return _counts(tally, delivered, looked_at, undated, extra)
@@ -171,22 +172,4 @@ def _counts(tally: Tally, delivered: int, looked_at: int, undated: int, extra: l
         partitions=tally.written,
         restated=tally.restated,
         new_columns=extra,
-    )
-
-
-def _outputs(window: Window, counts: dict[str, Counts], context: Context) -> Outputs:
-    """With restatements, the days that validation and features must look at again reach beyond the window."""
-    restated = [day for one in counts.values() for day in one.restated]
-    start, last = min([window.start, *restated]), max([window.end - timedelta(1), *restated])
-    reach = max((table.lookback_days for table in context.usecase.feature_tables), default=0)
-    built = [day for table in context.usecase.feature_tables for day in context.data.days("features", table.name)]
-    stale_until = max([last, *(min(day + timedelta(reach), max(built, default=day)) for day in restated)])
-    end = last + timedelta(1)
-    return Outputs(
-        start=window.start,
-        end=window.end,
-        tables=counts,
-        changed_start=start,
-        changed_end=end,
-        features_end=max(end, stale_until + timedelta(1)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from itertools import islice
 from typing import Any
 
@@ -18,6 +18,7 @@ from pipelines.sources.conform import declared_types
 from pipelines.store import Layout
 from pipelines.store.layout import REFERENCE
 from pipelines.usecase import DAY, RawTable
+from pipelines.windows import Window
 
 AT_ONCE = 256  # partitions whose lines are written in one transaction
 
@@ -89,13 +90,14 @@ def write(
     table: RawTable,
     data: Layout,
     history: PartitionHistory,
-    as_of: datetime,
+    window: Window,
 ) -> Tally:
     """Write the partitions that are not yet as they should be, each after its line in the history.
 
     A run that is killed and run again leaves the same files and the same lines.
     """
     tally, newest, remaining = Tally(), history.newest(table.name), iter(parts)
+    asked = (window.end_at, window.start.isoformat(), window.end.isoformat())
     while group := list(islice(remaining, AT_ONCE)):
         lines: list[Written] = []
         contents: list[tuple[str, bytes]] = []
@@ -113,7 +115,7 @@ def write(
                     tally.restated.append(day)
             if newest.get(name) != sha256:
                 added, removed = (None, None) if stands is None else compare(data, uri, rows)
-                lines.append(Written(table.name, name, sha256, rows.num_rows, added, removed, as_of))
+                lines.append(Written(table.name, name, sha256, rows.num_rows, added, removed, *asked))
         history.note(lines)
         for uri, content in contents:
             data.store.write_bytes(uri, content)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.context import Context
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, MissingData
 from pipelines.usecase import PREDICTED_AT, ModelInputs, Tables, UseCase
 from pipelines.windows import Window
 
 if TYPE_CHECKING:
     from pipelines.store import Layout
+
+MICROSECOND = timedelta(microseconds=1)
 
 
 def read_tables(data: Layout, usecase: UseCase, names: set[str], window: Window) -> Tables:
@@ -34,6 +39,22 @@ def load_examples(context: Context, window: Window) -> pa.Table:
     return context.usecase.examples(read_tables(context.data, context.usecase, names, window), window)
 
 
+def require_no_gap(data: Layout, usecase: UseCase, as_of: datetime) -> None:
+    """Check that every daily feature table has each day from its first up to `as_of`.
+
+    Raises:
+        MissingData: naming the table and the first day that it lacks.
+    """
+    last = (as_of - MICROSECOND).astimezone(ZoneInfo(usecase.timezone)).date()
+    for name in [table.name for table in usecase.feature_tables if table.daily]:
+        built = data.days("features", name)
+        lacking = set(Window(min(built, default=last), last + timedelta(1), usecase.timezone).days) - set(built)
+        if lacking:
+            raise MissingData(
+                f"features/{name} lacks {min(lacking)}, which is before {as_of}; build the features of it"
+            )
+
+
 def feature_frame(context: Context, examples: pa.Table, service: str, inputs: ModelInputs) -> pd.DataFrame:
     """The examples with every input of a model, point-in-time correct.
 
@@ -42,6 +63,7 @@ def feature_frame(context: Context, examples: pa.Table, service: str, inputs: Mo
 
     Raises:
         InvalidInput: if the feature service is not registered or a model input comes from nowhere.
+        MissingData: if features lack a day up to the last prediction: older values would stand in for it.
     """
     from feast.errors import FeatureServiceNotFoundException  # here: Feast takes seconds and 400 MB to import
 
@@ -49,6 +71,8 @@ def feature_frame(context: Context, examples: pa.Table, service: str, inputs: Mo
         features = context.feast.get_feature_service(service)
     except FeatureServiceNotFoundException:
         raise InvalidInput(f"feature service {service!r} is not registered; run apply_features first") from None
+    if examples.num_rows:
+        require_no_gap(context.data, context.usecase, pc.max(examples[PREDICTED_AT]).as_py() + MICROSECOND)
     rows = context.usecase.request_features(examples.to_pandas())
     provided = {feature.name for view in features.feature_view_projections for feature in view.features}
     entities = rows.drop(columns=[column for column in rows.columns if column in provided])

@@ -1,6 +1,7 @@
 """What was kept, decided, predicted, routed and promoted, in SQL. A leaf: imports no step."""
 
 from pipelines.records.decisions import Decision, Records
+from pipelines.records.derived import Derivations, Unvalidated
 from pipelines.records.partitions import PartitionHistory, Written
 from pipelines.records.predictions import Arrival, Prediction, PredictionLog
 from pipelines.records.releases import Release, Releases
@@ -10,6 +11,7 @@ from pipelines.records.snapshots import Snapshot, Snapshots
 __all__ = [
     "Arrival",
     "Decision",
+    "Derivations",
     "Entry",
     "PartitionHistory",
     "Plan",
@@ -21,5 +23,6 @@ __all__ = [
     "Rollouts",
     "Snapshot",
     "Snapshots",
+    "Unvalidated",
     "Written",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipelines.records.database import METADATA, insert, open_engine
+from pipelines.records.derived import Derivations
 from pipelines.records.partitions import PartitionHistory
 from pipelines.records.predictions import PredictionLog
 from pipelines.records.releases import Releases
@@ -64,6 +65,9 @@ class Records:
 
     def partitions(self, usecase: str) -> PartitionHistory:
         return PartitionHistory(self.engine, usecase)
+
+    def derivations(self, usecase: str) -> Derivations:
+        return Derivations(self.engine, usecase)
 
     def predictions(self, usecase: str) -> PredictionLog:
         return PredictionLog(self.engine, usecase)

@@ -22,6 +22,8 @@ HISTORY = sa.Table(
     sa.Column("added", sa.Integer),
     sa.Column("removed", sa.Integer),
     sa.Column("as_of", Instant, nullable=False),
+    sa.Column("start", sa.String(10), nullable=False),
+    sa.Column("end", sa.String(10), nullable=False),
     sa.Index("ix_partition_history", "usecase", "table", "day"),
 )
 WATERMARKS = sa.Table(
@@ -43,6 +45,7 @@ class Written:
         added: rows that were not in the partition before (a corrected row is one added and one removed); None where
             there was no partition.
         as_of: end of the window that the run ingested.
+        start, end: its days in ISO form, the latter exclusive.
     """
 
     table: str
@@ -52,6 +55,8 @@ class Written:
     added: int | None
     removed: int | None
     as_of: datetime
+    start: str
+    end: str
 
     @property
     def is_restatement(self) -> bool:

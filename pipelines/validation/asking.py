@@ -36,13 +36,22 @@ class Answer:
 
 
 def ask(
-    table: RawTable, days: Sequence[date | None], checks: Sequence[Check], usecase: UseCase, data: Layout
+    table: RawTable,
+    days: Sequence[date | None],
+    checks: Sequence[Check],
+    usecase: UseCase,
+    data: Layout,
+    apart: Mapping[str, npt.NDArray[np.int64]],
 ) -> list[Answer]:
-    """Judge the checks that are made in SQL, in their order. One that cannot be asked comes back with its error."""
+    """Judge the checks that are made in SQL, in their order. One that cannot be asked comes back with its error.
+
+    Args:
+        apart: row numbers of reference tables that are bad, and not to be seen.
+    """
     if not checks:
         return []
     with _database(data) as database:
-        _show(table, days, database, usecase, data)
+        _show(table, days, database, usecase, data, apart)
         return [_answer(check, table, days, database, data) for check in checks]
 
 
@@ -67,7 +76,12 @@ def _answer(
 
 
 def _show(
-    table: RawTable, days: Sequence[date | None], database: duckdb.DuckDBPyConnection, usecase: UseCase, data: Layout
+    table: RawTable,
+    days: Sequence[date | None],
+    database: duckdb.DuckDBPyConnection,
+    usecase: UseCase,
+    data: Layout,
+    apart: Mapping[str, npt.NDArray[np.int64]],
 ) -> None:
     """Make the views that every query may read."""
     ours = [data.partition("raw", table.name, day) for day in days]
@@ -79,7 +93,7 @@ def _show(
     for other in usecase.tables:
         uri = data.partition("raw", other.name, None)
         if not other.daily and data.store.exists(uri):
-            _view(quoted(other.name), [uri], database)
+            _view(quoted(other.name), [uri], database, apart.get(other.name, ()))
 
 
 def _show_past(
@@ -102,11 +116,16 @@ def _show_past(
             database.execute(f"create or replace temp view {view} as select * from rows where false")
 
 
-def _view(name: str, uris: Sequence[str], database: duckdb.DuckDBPyConnection) -> None:
+def _view(
+    name: str, uris: Sequence[str], database: duckdb.DuckDBPyConnection, without: Sequence[int] | npt.NDArray[Any] = ()
+) -> None:
+    """A view of partitions, but for the rows of these numbers."""
+    numbers = ", ".join(map(str, without))
+    kept = f" where file_row_number not in ({numbers})" if numbers else ""
     database.execute(
         f"create or replace temp view {name} as "
         f"select * exclude (_file, file_row_number), {_day('_file')} as _partition, file_row_number as _position "
-        f"from read_parquet({_listed(uris)}, filename = '_file', file_row_number = true, union_by_name = true)"
+        f"from read_parquet({_listed(uris)}, filename = '_file', file_row_number = true, union_by_name = true){kept}"
     )
 
 

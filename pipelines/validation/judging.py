@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,17 @@ if TYPE_CHECKING:
     from pipelines.context import Context
 
 
-def judge(table: RawTable, days: Sequence[date | None], checks: Sequence[Check], context: Context) -> Assessment:
+def judge(
+    table: RawTable,
+    days: Sequence[date | None],
+    checks: Sequence[Check],
+    context: Context,
+    judged: Mapping[str, Assessment],
+) -> Assessment:
     """Read every partition once, a chunk at a time, and then ask the rest in SQL.
+
+    Args:
+        judged: reference tables that were judged before; their bad rows vouch for nothing.
 
     Raises:
         MissingData, CorruptData: as `read_partition`.
@@ -50,7 +59,8 @@ def judge(table: RawTable, days: Sequence[date | None], checks: Sequence[Check],
         gc.collect()  # Great Expectations leaves the frame in a cycle of references
     results = {n: merged(parts) for n, parts in seen.items() if parts}
     if any(partition.rows for partition in partitions):
-        answers = ask(table, days, [checks[n] for n in in_sql], context.usecase, context.data)
+        apart = {name: one.quarantine.rows(None) for name, one in judged.items()}
+        answers = ask(table, days, [checks[n] for n in in_sql], context.usecase, context.data, apart)
         for n, answer in zip(in_sql, answers, strict=True):
             results[n] = answer.result
             for day, rows in answer.bad.items():

@@ -40,15 +40,16 @@ class Chunk:
     table: pa.Table
 
 
-def days_of(table: RawTable, window: Window, data: Layout) -> list[date | None]:
-    """The partitions of a window: its days, or [None] for a reference table.
+def days_of(table: RawTable, window: Window, required: date, data: Layout) -> list[date | None]:
+    """The partitions of a window: its days, of those before `required` what was ingested; [None] for a reference table.
 
     Raises:
-        MissingData: if a day was not ingested.
+        MissingData: if a day from `required` on was not ingested.
     """
     if not table.daily:
         return [None]
-    return list(data.require_days("raw", table.name, window.start, window.end))
+    earlier = [day for day in data.days("raw", table.name) if window.start <= day < required]
+    return [*earlier, *data.require_days("raw", table.name, required, window.end)]
 
 
 def read_partition(table: RawTable, day: date | None, data: Layout) -> tuple[Partition, pa.Table]:

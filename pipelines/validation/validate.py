@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -25,6 +25,9 @@ REASON = "reason"  # column of quarantined rows: reason codes joined by commas
 class Inputs(StepModel):
     start: date = Field(description="first local day to validate")
     end: date = Field(description="day after the last one")
+    since: date | None = Field(
+        None, description="earlier day from which all that was ingested is validated again; `start` by default"
+    )
 
 
 class Outputs(StepModel):
@@ -51,17 +54,20 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.validation.suite import declared, quiet
 
     quiet()
-    window = context.window(inputs.start, inputs.end)
-    tables = context.usecase.tables
+    window = context.window(min(inputs.since or inputs.start, inputs.start), inputs.end)
+    tables = sorted(context.usecase.tables, key=lambda one: one.daily)  # daily ones are held against reference tables
     checks = {one.name: declared(one.name, context.usecase.expectations(one), one.daily) for one in tables}
-    days_by_table = {one.name: days_of(one, window, context.data) for one in tables}
-    found = {one.name: judge(one, days_by_table[one.name], checks[one.name], context) for one in tables}
+    days_by_table = {one.name: days_of(one, window, inputs.start, context.data) for one in tables}
+    found: dict[str, Assessment] = {}
+    for one in tables:
+        found[one.name] = judge(one, days_by_table[one.name], checks[one.name], context, found)
 
     rejections = [reason for assessment in found.values() for reason in assessment.rejections]
     warned = [reason for assessment in found.values() for reason in assessment.warnings]
     verdict = Verdict.REJECT if rejections or not found else Verdict.PASS
     reasons = rejections + warned or [summary({name: len(checks[name]) for name in found})]
-    days = [inputs.start.isoformat(), inputs.end.isoformat()]
+    warned += [note for one in tables if not one.daily for note in outdated(one, found[one.name], context)]
+    days = [window.start.isoformat(), window.end.isoformat()]
     report_uri = context.data.uri("reports", "validation", f"{days[0]}_{days[1]}.json")
     data_docs_uri = write_data_docs(window, found, verdict, reasons, context)
     quarantined = {name: assessment.quarantined for name, assessment in found.items()}
@@ -123,9 +129,10 @@ def write_parts(table: RawTable, assessment: Assessment, context: Context) -> in
     import numpy as np
     import pyarrow as pa
 
+    from pipelines.store.layout import REFERENCE
     from pipelines.validation.partitions import read_partition
 
-    store, clean_rows = context.data.store, 0
+    store, clean_rows, made = context.data.store, 0, {}
     for judged in assessment.partitions:
         partition, rows = read_partition(table, judged.day, context.data)
         if partition != judged:
@@ -139,9 +146,30 @@ def write_parts(table: RawTable, assessment: Assessment, context: Context) -> in
             store.write_table(quarantine, rows.take(list(codes)).append_column(REASON, reasons))
         else:
             store.delete(quarantine)
-        store.write_table(context.data.partition("validated", table.name, judged.day), rows.filter(pa.array(clean)))
+        validated = context.data.partition("validated", table.name, judged.day)
+        sha256 = store.write_table(validated, rows.filter(pa.array(clean)))
+        made[judged.day.isoformat() if judged.day else REFERENCE] = (judged.sha256, sha256)
         clean_rows += int(clean.sum())
+    context.records.derivations(context.usecase.name).note_validated(table.name, made)
     return clean_rows
+
+
+def outdated(table: RawTable, assessment: Assessment, context: Context) -> list[str]:
+    """What to say where a reference table is another than the one behind the features of earlier days."""
+    from pipelines.downstream import downstream
+    from pipelines.store.layout import REFERENCE
+
+    known = context.records.derivations(context.usecase.name).validated(table.name).get(REFERENCE)
+    if known is None or known[0] == assessment.partitions[0].sha256:
+        return []
+    spans = [span for span in downstream(table.name, None, context).features.values() if span]
+    if not spans:
+        return []
+    first, last = min(span[0] for span in spans), max(span[1] for span in spans)
+    return [
+        f"{table.name} has changed, and features from {first} to {last} rest on what it was: to bring them up to date, "
+        f"validate and build_features --start {first} --end {last + timedelta(1)}"
+    ]
 
 
 def summary(expectations: dict[str, int]) -> str:

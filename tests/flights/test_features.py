@@ -237,3 +237,18 @@ def test_request_features_work_row_by_row() -> None:
     parts = pd.concat([USECASE.request_features(frame.iloc[[n]]) for n in range(0, 500, 50)])
     pd.testing.assert_frame_equal(whole.iloc[::50], parts)
     assert "dep_minute" not in frame.columns
+
+
+def test_a_flight_to_a_place_whose_zone_is_unknown_lands_at_no_known_instant() -> None:
+    """Else its arrival would count as known when its day begins, hours before it leaves."""
+    airports = RAW["airports"]
+    unzoned = airports.set_column(
+        airports.column_names.index("tzone"),
+        "tzone",
+        pc.if_else(pc.equal(airports["faa"], "LAX"), None, airports["tzone"]),
+    )
+    sql = "select arr_at, sched_arr_at from departures where dest = 'LAX' and arr_delay is not null"
+    known = query(sql, RAW, {})
+    assert known.num_rows > 100 and known["arr_at"].null_count == 0
+    lost = query(sql, {**RAW, "airports": unzoned}, {})
+    assert lost.num_rows == known.num_rows == lost["arr_at"].null_count == lost["sched_arr_at"].null_count

@@ -127,8 +127,19 @@ def test_days_that_were_pushed_past_are_not_gone_back_to_and_wait_for_their_comp
         assert online_stands_at(context.feast) == end + timedelta(days=2)
     assert not execute("materialize", {"as_of": end.isoformat()}, context)["moved"]
     held = execute("check_parity", {"as_of": end.isoformat()}, context)
-    assert (held["verdict"], held["compared"]) == ("HOLD", 0) and "pump_heat lacks 2024-05-10" in held["reasons"][0]
+    assert held["verdict"] == "HOLD" and "pump_heat lacks 2024-05-10" in held["reasons"][0]
+    assert held["compared"] >= 100, "nothing was pushed, so all can be compared as of the run's own instant"
     assert context.records.decision(held["decision_id"])["verdict"] == "HOLD"  # type: ignore[index]
+
+    rows = context.data.store.read_table(context.data.partition("features", "pump_heat", date(2024, 5, 9))).to_pandas()
+    later = rows.drop_duplicates("pump", keep="last").assign(heat_3d=77.0, known_at=end + timedelta(hours=1))
+    context.feast.write_to_online_store("pump_heat", later[later.pump.astype(int) < 30])
+    fewer = execute("check_parity", {"as_of": end.isoformat()}, context)
+    assert 0 < fewer["compared"] < held["compared"], "what was pushed since says nothing of that instant"
+    wrong = later[later.pump == "40"].assign(known_at=end - timedelta(hours=1))
+    context.feast.write_to_online_store("pump_heat", wrong)
+    with pytest.raises(CheckFailed, match="heat_3d is 77"):
+        execute("check_parity", {"as_of": end.isoformat()}, context)
 
 
 def test_a_version_is_the_hash_of_the_data_and_is_restored_by_dvc(toy: Context, tmp_path: Path) -> None:

@@ -241,6 +241,7 @@ def test_a_gap_in_the_runs_is_read_from_the_watermark_on(tmp_path: Path, monkeyp
         "the days between were never asked for, and lost nothing"
     )
     assert outputs["tables"]["visits"]["delivered"] > 16
+    assert outputs["validate_since"] == outputs["build_since"] == "2024-03-30", "nobody else validates them"
     execute("ingest", day(1), context)
     assert context.records.partitions("visits").watermark("visits") == datetime(2024, 4, 1, 22, tzinfo=UTC)
 
@@ -254,7 +255,7 @@ def test_a_late_change_of_an_old_day_is_to_be_validated_again(tmp_path: Path, mo
     incremental(tmp_path, [*rows(), corrected], "unused")
     outputs = execute("ingest", day(3), context)
     assert outputs["tables"]["visits"]["restated"] == ["2024-03-29"]
-    assert (outputs["changed_start"], outputs["changed_end"]) == ("2024-03-29", "2024-04-02")
+    assert outputs["validate_since"] == "2024-03-29"
 
 
 class Killed(BaseException):
@@ -275,7 +276,7 @@ def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
             execute("ingest", day(number), context)
         homes.append(context)
     clean, killed = homes
-    execute("ingest", day(3), clean)
+    told = execute("ingest", day(3), clean)
     put, count = Store.write_bytes, itertools.count()
 
     def dies(self: Store, uri: str, content: bytes) -> str:
@@ -288,8 +289,12 @@ def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
         execute("ingest", day(3), killed)
     monkeypatch.setattr(Store, "write_bytes", put)
     before = killed.records.partitions("visits").watermark("visits")
-    execute("ingest", day(3), killed)
+    again = execute("ingest", day(3), killed)
     assert raw(killed) == raw(clean)
+    overdue = ("validate_since", "build_since", "build_until")
+    assert told["validate_since"] == "2024-03-29" and [again[name] for name in overdue] == [
+        told[name] for name in overdue
+    ]
     histories = [context.records.partitions("visits") for context in homes]
     assert histories[0].lines() == histories[1].lines()
     assert before is not None and before < datetime(2024, 4, 1, 22, tzinfo=UTC)

@@ -240,6 +240,24 @@ def parts(home: Path) -> dict[str, str]:
 APART = {"severity": "quarantine"}
 
 
+def test_a_reference_row_that_is_set_apart_vouches_for_nothing(make: Callable[..., Context]) -> None:
+    def declared(table: RawTable) -> list[Any]:
+        if table.name == "sites":
+            return [gxe.ExpectColumnValuesToMatchRegex(column="site", regex="^m", meta={**APART, "reason": "odd"})]
+        known = ExpectValuesToBeKnown(
+            column="meter", table="sites", known_in="site", meta={**APART, "reason": "unknown"}
+        )
+        return [known]
+
+    context = make(declared)
+    context.data.store.write_table(
+        context.data.partition("raw", "sites", None), pa.table({"site": ["m0", "x", "m1", "m2"]})
+    )
+    put(context, readings(MIDDLE, [1.0, 2.0, 3.0], ["m0", "x", "m2"]), MIDDLE)
+    assert run(WINDOW, context).quarantined == {"sites": {"odd": 1}, "readings": {"unknown": 1}}
+    assert read(context, "quarantine", MIDDLE)["meter"] == ["x"]
+
+
 @pytest.mark.parametrize("rows", [1, 3, 4, 1000])
 def test_chunks_of_any_size_give_the_same_bytes(
     make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: int

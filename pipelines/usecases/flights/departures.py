@@ -33,9 +33,11 @@ timed as (
 )
 select *,
     -- A record belongs to its local day: nothing of it counts before that day begins, however early it left.
-    -- (greatest() passes over nulls, and a flight without a delay has not left.)
+    -- (greatest() passes over nulls, and a flight without a delay has not left; one to a place whose zone is unknown
+    -- lands at no instant that we know.)
     case when dep_delay is not null then greatest(sched_dep_at + to_minutes(dep_delay), day_began_at) end as dep_at,
-    case when arr_delay is not null then greatest(sched_arr_at + to_minutes(arr_delay), day_began_at) end as arr_at
+    case when arr_delay is not null and sched_arr_at is not null
+        then greatest(sched_arr_at + to_minutes(arr_delay), day_began_at) end as arr_at
 from timed
 """
 

@@ -1,0 +1,101 @@
+"""What validated partitions and features were made from, so that what is out of date can be told at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import sqlalchemy as sa
+
+from pipelines.records.database import METADATA, insert
+from pipelines.records.partitions import HISTORY
+
+VALIDATED = sa.Table(
+    "validated_partitions",
+    METADATA,
+    sa.Column("usecase", sa.String(64), primary_key=True),
+    sa.Column("table", sa.String(64), primary_key=True),
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("raw_sha256", sa.String(64), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+)
+BUILT = sa.Table(
+    "built_features",
+    METADATA,
+    sa.Column("usecase", sa.String(64), primary_key=True),
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("sha256", sa.String(64), nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Unvalidated:
+    """A day of a raw table that was not validated as it is now.
+
+    Attributes:
+        seen: whether an earlier state of it was.
+        expected: whether the run that wrote it last has it in its window, and so validates it.
+    """
+
+    table: str
+    day: date
+    seen: bool
+    expected: bool
+
+
+class Derivations:
+    """Notes of one use case. Each is written after the files that it tells of, so that it never promises too much."""
+
+    def __init__(self, engine: sa.Engine, usecase: str) -> None:
+        self.engine, self.usecase = engine, usecase
+
+    def note_validated(self, table: str, made: Mapping[str, tuple[str, str]]) -> None:
+        """Day ("all" for a reference table) -> sha256 of the raw partition and of the validated one."""
+        rows = [{"table": table, "day": day, "raw_sha256": raw, "sha256": sha} for day, (raw, sha) in made.items()]
+        self._note(VALIDATED, rows)
+
+    def note_built(self, made: Mapping[date, str]) -> None:
+        """Day of all feature tables -> digest of the validated partitions that they were built from."""
+        self._note(BUILT, [{"day": day.isoformat(), "sha256": digest} for day, digest in made.items()])
+
+    def validated(self, table: str) -> dict[str, tuple[str, str]]:
+        """What `note_validated` was last told, by day."""
+        query = sa.select(VALIDATED.c.day, VALIDATED.c.raw_sha256, VALIDATED.c.sha256)
+        query = query.where(VALIDATED.c.usecase == self.usecase, VALIDATED.c.table == table)
+        with self.engine.connect() as connection:
+            return {day: (raw, sha256) for day, raw, sha256 in connection.execute(query)}
+
+    def built(self) -> dict[date, str]:
+        """What `note_built` was last told, by day."""
+        query = sa.select(BUILT.c.day, BUILT.c.sha256).where(BUILT.c.usecase == self.usecase)
+        with self.engine.connect() as connection:
+            return {date.fromisoformat(day): sha256 for day, sha256 in connection.execute(query)}
+
+    def unvalidated(self) -> list[Unvalidated]:
+        """Days whose newest raw partition is not the one that was validated last, oldest first."""
+        ours = (HISTORY.c.usecase == self.usecase, HISTORY.c.day != "all")
+        last = sa.select(sa.func.max(HISTORY.c.number)).where(*ours).group_by(HISTORY.c.table, HISTORY.c.day)
+        same = (VALIDATED.c[name] == HISTORY.c[name] for name in ("usecase", "table", "day"))
+        query = (
+            sa.select(HISTORY.c.table, HISTORY.c.day, VALIDATED.c.raw_sha256, HISTORY.c.start, HISTORY.c.end)
+            .select_from(HISTORY.outerjoin(VALIDATED, sa.and_(*same)))
+            .where(HISTORY.c.number.in_(last))
+            .where(sa.or_(VALIDATED.c.raw_sha256.is_(None), VALIDATED.c.raw_sha256 != HISTORY.c.sha256))
+            .order_by(HISTORY.c.day, HISTORY.c.table)
+        )
+        with self.engine.connect() as connection:
+            return [
+                Unvalidated(table, date.fromisoformat(day), seen is not None, start <= day < end)
+                for table, day, seen, start, end in connection.execute(query)
+            ]
+
+    def _note(self, noted: sa.Table, rows: list[dict[str, str]]) -> None:
+        if not rows:
+            return
+        statement = insert(self.engine, noted)
+        keys = [column.name for column in noted.primary_key.columns]
+        told = {column.name: statement.excluded[column.name] for column in noted.columns if column.name not in keys}
+        upsert = statement.on_conflict_do_update(index_elements=keys, set_=told)
+        with self.engine.begin() as connection:
+            connection.execute(upsert, [{"usecase": self.usecase, **row} for row in rows])

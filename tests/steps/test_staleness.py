@@ -1,0 +1,174 @@
+"""What changed is brought through validation and features by the next run, whoever was killed before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipelines.context import Context, build_context
+from pipelines.errors import InvalidInput
+from pipelines.params.source import Files
+from pipelines.steps import execute
+from pipelines.windows import Window
+from tests.conftest import TOY, tree_hashes
+
+START, LAST, LOOKBACK = date(2024, 3, 1), 14, 3
+Step = Callable[..., dict[str, Any]]
+
+
+def days(first: int, last: int) -> dict[str, str]:
+    return {"start": str(START + timedelta(first)), "end": str(START + timedelta(last))}
+
+
+def day(number: int) -> str:
+    return str(START + timedelta(number))
+
+
+class Plant:
+    """The toy's readings in files that a test may correct, and a home."""
+
+    def __init__(self, folder: Path) -> None:
+        toy = build_context(TOY, folder / "home")
+        params = toy.params.model_copy(update={"source": Files(kind="files", uri=f"{folder}/{{table}}.parquet")})
+        self.context, self.folder = Context(toy.settings, params, toy.usecase), folder
+        window = Window(START, START + timedelta(LAST), toy.usecase.timezone)
+        self.frames = {
+            table.name: next(iter(toy.usecase.read(table, window))).to_pandas() for table in toy.usecase.tables
+        }
+        self.write()
+
+    def write(self) -> None:
+        for name, frame in self.frames.items():
+            frame.to_parquet(self.folder / f"{name}.parquet", index=False)
+
+    def correct(self, number: int, heat: float = 3.25) -> None:
+        """Change the heat of a day's readings."""
+        readings = self.frames["readings"]
+        of_day = readings.read_at.dt.tz_convert("Europe/Berlin").dt.date == START + timedelta(number)
+        readings.loc[of_day, "heat"] = heat
+        self.write()
+
+    def ingest(self, first: int, last: int) -> dict[str, Any]:
+        return execute("ingest", days(first, last), self.context)
+
+    def validate(self, first: int, last: int, told: dict[str, Any]) -> dict[str, Any]:
+        return execute("validate", {**days(first, last), "since": told["validate_since"]}, self.context)
+
+    def build(self, told: dict[str, Any]) -> None:
+        execute("build_features", {"start": told["build_since"], "end": told["build_until"]}, self.context)
+
+    def chain(self, first: int, last: int) -> dict[str, Any]:
+        """As the data DAG runs it."""
+        told = self.ingest(first, last)
+        self.validate(first, last, told)
+        self.build(told)
+        return told
+
+    @property
+    def made(self) -> dict[str, str]:
+        root = Path(self.context.data.uri())
+        return {path: sha for path, sha in tree_hashes(root).items() if path.split("/")[0] in ("validated", "features")}
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Plant:
+    (tmp_path / "plant").mkdir()
+    made = Plant(tmp_path / "plant")
+    made.chain(0, 6)
+    for number in range(6, 10):
+        made.chain(number, number + 1)
+    return made
+
+
+def afresh(plant: Plant, tmp_path: Path, last: int) -> dict[str, str]:
+    """What a home holds that saw nothing but the corrected source."""
+    (tmp_path / "other").mkdir()
+    other = Plant(tmp_path / "other")
+    other.frames = plant.frames
+    other.write()
+    other.chain(0, last)
+    return other.made
+
+
+def test_without_a_change_a_run_does_its_own_days(plant: Plant) -> None:
+    told = plant.ingest(10, 11)
+    assert (told["validate_since"], told["build_since"], told["build_until"]) == (day(10), day(10), day(11))
+    told = plant.ingest(4, 5)
+    assert (told["validate_since"], told["build_since"], told["build_until"]) == (day(4), day(4), day(5))
+
+
+def test_a_restated_day_is_built_into_the_days_that_look_back_on_it(plant: Plant, tmp_path: Path) -> None:
+    plant.correct(3)
+    told = plant.chain(3, 4)
+    assert (told["validate_since"], told["build_since"], told["build_until"]) == (day(3), day(3), day(3 + LOOKBACK + 1))
+    assert plant.made == afresh(plant, tmp_path, 10)
+
+
+@pytest.mark.parametrize("done", ["ingest", "validate"])
+def test_a_run_that_ends_in_the_middle_is_made_up_for_by_the_next(plant: Plant, tmp_path: Path, done: str) -> None:
+    plant.correct(8)
+    told = plant.ingest(8, 9)
+    if done == "validate":
+        plant.validate(8, 9, told)
+    told = plant.chain(10, 11)
+    assert (told["build_since"], told["build_until"]) == (day(8), day(11))
+    assert told["validate_since"] == (day(8) if done == "ingest" else day(10))
+    assert plant.made == afresh(plant, tmp_path, 11)
+    assert plant.ingest(11, 12)["build_since"] == day(11)
+
+
+def test_days_that_other_runs_bring_are_left_to_them(plant: Plant) -> None:
+    """Of a backfill, days overtake one another."""
+    plant.ingest(11, 12)
+    plant.ingest(10, 11)
+    assert plant.ingest(12, 13)["validate_since"] == day(12)
+
+
+def test_a_change_behind_a_hole_reaches_as_far_as_features_go(plant: Plant) -> None:
+    plant.correct(8)
+    assert plant.ingest(8, 9)["build_until"] == day(10), "nothing is built from the tenth day on"
+
+
+def test_nothing_is_learnt_from_days_that_have_changed_since(plant: Plant) -> None:
+    splits = plant.context.params.splits.model_copy(
+        update={"train_days": 2, "validation_days": 2, "test_days": 2, "embargo_days": 1}
+    )
+    context = replace(plant.context, params=plant.context.params.model_copy(update={"splits": splits}))
+    execute("apply_features", {}, context)
+    ask = {"as_of": f"{day(10)}T00:00:00+01:00", "data_version": "v", "run": "r"}
+    manifest = context.data.uri("training_sets", "r", "manifest.json")
+    plant.correct(2)
+    told = plant.ingest(2, 3)
+    with pytest.raises(InvalidInput, match="readings of 2024-03-03 was ingested and has not been validated since"):
+        execute("build_training_set", ask, context)
+    plant.validate(2, 3, told)
+    with pytest.raises(InvalidInput, match=r"features of 2024-03-03 \(4 days in all\).*--start 2024-03-03"):
+        execute("build_training_set", ask, context)
+    assert not context.data.store.exists(manifest)
+    plant.build(told)
+    execute("build_training_set", ask, context)
+    assert context.data.store.exists(manifest)
+
+
+def test_a_changed_reference_table_is_told(plant: Plant) -> None:
+    plant.frames["makers"]["age"] += 1
+    plant.write()
+    told = plant.ingest(10, 11)
+    reasons = plant.validate(10, 11, told)["reasons"]
+    assert not any("makers has changed" in reason for reason in reasons), "no daily feature rests on the makers"
+
+
+def test_the_source_is_seen_as_it_is(plant: Plant) -> None:
+    """The plant's own workings: a correction shows in the partition."""
+    plant.correct(5, 9.5)
+    plant.ingest(5, 6)
+    rows = plant.context.data.store.read_table(
+        plant.context.data.partition("raw", "readings", START + timedelta(5))
+    ).to_pandas()
+    assert isinstance(rows, pd.DataFrame) and set(rows.heat) == {9.5}
