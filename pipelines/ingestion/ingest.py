@@ -84,15 +84,12 @@ def _place(table: RawTable, window: Window, context: Context) -> str:
 def _stage(table: RawTable, window: Window, staging: Staging, context: Context) -> list[str]:
     """Bring what the source delivers to local disk; gives the columns that are not declared."""
     from pipelines.sources import Delivery, conform, open_source
-    from pipelines.sources.conform import new_columns
+    from pipelines.usecase import DAY
 
     source, since = open_source(context.params, context.usecase, table), _since(table, window, context)
-    extra: set[str] = set()
     for piece in source.read(Delivery(table, window, since, staging.bookmark)):
-        rows = conform(piece.rows, table, window.timezone, source.timezone)
-        extra |= set(new_columns(rows, table))
-        staging.add(rows, piece.bookmark)
-    return sorted(extra)
+        staging.add(conform(piece.rows, table, window.timezone, source.timezone), piece.bookmark)
+    return sorted(staging.columns - {*table.columns, DAY})
 
 
 def _since(table: RawTable, window: Window, context: Context) -> datetime | None:

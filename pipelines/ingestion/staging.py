@@ -41,6 +41,10 @@ class Staging:
     def rows(self) -> int:
         return sum(pq.read_metadata(file).num_rows for file in self.files)
 
+    @property
+    def columns(self) -> set[str]:
+        return {name for file in self.files for name in pq.read_schema(file).names}
+
     def add(self, rows: pa.Table, bookmark: str | None) -> None:
         """Keep a piece, whole or not at all."""
         metadata = {} if bookmark is None else {BOOKMARK: bookmark.encode()}

@@ -15,7 +15,9 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.params.source import Http
+from pipelines.sources.conform import from_values
 from pipelines.sources.source import Delivery, Piece
+from pipelines.usecase import RawTable
 
 log = logging.getLogger(__name__)
 LONGEST_PAUSE = 60.0  # seconds
@@ -50,7 +52,7 @@ class HttpSource:
                 records = self._records(answer, url)
                 page = self._next(answer, records, json.loads(page))
                 # The last page has no next one; a read that goes on from there would find nothing, and begins anew.
-                yield Piece(_table(records, list(delivery.table.columns), url), page)
+                yield Piece(_table(records, delivery.table, url), page)
 
     def _headers(self) -> dict[str, str]:
         if self.settings.token_env is None:
@@ -139,17 +141,10 @@ def _at(answer: Any, key: str) -> Any:
     return answer
 
 
-def _table(records: list[dict[str, Any]], columns: list[str], url: str) -> pa.Table:
-    names = list(dict.fromkeys(name for record in records for name in record)) or columns
-    arrays = []
-    for name in names:
-        try:
-            arrays.append(pa.array([record.get(name) for record in records]))
-        except pa.ArrowInvalid as error:
-            raise CorruptData(
-                f"{url}: column {name} holds values of several types ({error}); correct the source"
-            ) from None
-    return pa.table(arrays, names=names)
+def _table(records: list[dict[str, Any]], table: RawTable, url: str) -> pa.Table:
+    names = list(dict.fromkeys(name for record in records for name in record)) or list(table.columns)
+    columns = [from_values(name, [record.get(name) for record in records], table, url) for name in names]
+    return pa.table(columns, names=names)
 
 
 def _pause(state: RetryCallState) -> float:
