@@ -62,7 +62,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     home = context.settings.root / "staging" / context.usecase.name
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / ".lock"):  # two that merge into one partition would lose what the other brings
-        staged = {table: Staging(home / _place(table, window, context)) for table in context.usecase.tables}
+        staged = {table: Staging(home, table.name, _asked(table, window, context)) for table in context.usecase.tables}
         extra = {table.name: _stage(table, window, staging, context) for table, staging in staged.items()}
         counts = {}
         for table, staging in staged.items():
@@ -71,24 +71,25 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     return _outputs(window, counts, context)
 
 
-def _place(table: RawTable, window: Window, context: Context) -> str:
-    """A folder of its own for every table, window and source: a read goes on only where the same one stopped."""
-    import hashlib
-
+def _asked(table: RawTable, window: Window, context: Context) -> str:
+    """What is asked of which source: a read goes on only where the very same one stopped."""
     from pipelines.sources.opening import chosen
 
-    asked = f"{window} {chosen(context.params, table).model_dump_json()}"
-    return f"{table.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+    return f"{window} {_since(table, window, context)} {chosen(context.params, table).model_dump_json()}"
 
 
 def _stage(table: RawTable, window: Window, staging: Staging, context: Context) -> list[str]:
     """Bring what the source delivers to local disk; gives the columns that are not declared."""
-    from pipelines.sources import Delivery, conform, open_source
+    from pipelines.sources import Delivery, StaleBookmark, conform, open_source
     from pipelines.usecase import DAY
 
     source, since = open_source(context.params, context.usecase, table), _since(table, window, context)
-    for piece in source.read(Delivery(table, window, since, staging.bookmark)):
-        staging.add(conform(piece.rows, table, window.timezone, source.timezone), piece.bookmark)
+    try:
+        for piece in source.read(Delivery(table, window, since, staging.bookmark)):
+            staging.add(conform(piece.rows, table, window.timezone, source.timezone), piece.bookmark)
+    except StaleBookmark:
+        staging.clear()
+        return _stage(table, window, staging, context)
     return sorted(staging.columns - {*table.columns, DAY})
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,15 +25,24 @@ MEMORY = "1GB"  # of a sort; what does not fit goes to disk
 class Staging:
     """The pieces of one table, numbered, each with the bookmark of the source after it.
 
-    A read that was cut short goes on after its last whole piece, where the source can; else it begins anew.
+    A read that was cut short goes on after its last whole piece, where the source can; else it begins anew. When one
+    has been written to its end, what earlier ones of the table left is removed: nobody may ever ask for them again.
+
+    Args:
+        home: the folder that holds those of all reads.
+        asked: what is read, from where: the same has the same folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, home: Path, table: str, asked: str) -> None:
+        self.home, self.table = home, table
+        self.folder = home / f"{table}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.bookmark = _bookmark(self.files[-1]) if self.files else None
         if self.bookmark is None:
             self.clear()
+
+    @property
+    def bookmark(self) -> str | None:
+        return _bookmark(self.files[-1]) if self.files else None
 
     @property
     def files(self) -> list[str]:
@@ -60,8 +71,11 @@ class Staging:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        if kind is None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if kind is not None:
+            return
+        for left in self.home.iterdir():
+            if re.fullmatch(rf"{re.escape(self.table)}-[0-9a-f]{{12}}", left.name):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _bookmark(file: str) -> str | None:

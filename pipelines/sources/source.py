@@ -9,8 +9,13 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from pipelines.errors import MissingData
 from pipelines.usecase import RawTable
 from pipelines.windows import Window
+
+
+class StaleBookmark(MissingData):
+    """The source does not know the bookmark any more: the read has to begin anew."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Source(Protocol):
         """At least one piece, of no rows where there are none; rows of other days may be among them.
 
         Raises:
+            StaleBookmark: before the first piece, if it cannot go on from the delivery's bookmark.
             MissingData: if there is no such file, table or address.
             CorruptData: if what comes is cut short or is not what it says it is.
         """

@@ -536,7 +536,7 @@ def test_a_read_that_gave_up_goes_on_from_the_page_it_reached(
 
     keys = {"records": "data.items", "next": "meta.next"} if cursors else {}
     with Api(as_json(rows()), cursors=cursors, fail=fail).serving() as api:
-        context = context_over(tmp_path / "other", http(api, **keys))
+        context = context_over(tmp_path / "other", http(api, stable_pages=not cursors, **keys))
         with pytest.raises(MissingData, match="no answer in 4 attempts"):
             execute("ingest", WINDOW, context)
         assert not Path(context.data.uri()).exists()
