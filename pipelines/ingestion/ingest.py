@@ -119,11 +119,11 @@ def _write(table: RawTable, window: Window, staging: Staging, extra: list[str], 
             where, bounds = "local_day >= $start and local_day < $end", {"start": window.start, "end": window.end}
         elif table.daily:
             where = "local_day is not null"
-        looked_at = rows.count(existing, where, bounds)
+        looked_at, newest = rows.count(existing, where, bounds), rows.newest_known()
         parts = cut(rows.by_day(existing, where, bounds), table, days)
         tally = write(parts, table, context.data, history, window.end_at)
-    if merges:
-        history.move_watermark(table.name, window.end_at)
+    if merges and newest is not None:  # not to the window's end: it may not have come yet
+        history.move_watermark(table.name, min(window.end_at, newest))
     return _counts(tally, delivered, looked_at, undated, extra)
 
 

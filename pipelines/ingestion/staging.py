@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -130,17 +131,30 @@ class Rows:
         return int(self.connection.sql(sql, params=parameters).fetchall()[0][0])
 
     def by_day(self, partitions: list[str], where: str, parameters: dict[str, Any]) -> Iterator[pa.Table]:
-        """Batches of rows that count, days in order; a reference table has none to be ordered by."""
-        sql = f"select * from {_read([*self.delivered, *partitions])} where {where}"
-        if self.table.known is not None:
-            keys = ", ".join(map(_quoted, self.table.key))
-            without = " or ".join(f"{_quoted(key)} is null" for key in self.table.key)
-            newest = f"rank() over (partition by {keys} order by {_quoted(self.table.known)} desc nulls last) = 1"
-            sql += f" qualify {without} or {newest}"
+        """Batches of those of the rows that count which are wanted, days in order; a reference table has no order."""
+        sql = f"select * from ({self._counting(partitions)}) where {where}"
         if self.table.daily:
             sql += f" order by {DAY}"
         for batch in self.connection.sql(sql, params=parameters).to_arrow_reader(BATCH):
             yield pa.Table.from_batches([batch])
+
+    def newest_known(self) -> datetime | None:
+        """The latest instant from which a delivered record is known."""
+        if self.table.known is None:
+            return None
+        sql = f"select max({_quoted(self.table.known)})::timestamptz as newest from {_read(self.delivered)}"
+        newest: datetime | None = self.connection.sql(sql).to_arrow_table()["newest"][0].as_py()
+        return newest
+
+    def _counting(self, partitions: list[str]) -> str:
+        """All rows that count: of whichever day, so that one of another day gives way to a newer one of its key."""
+        sql = f"select * from {_read([*self.delivered, *partitions])}"
+        if self.table.known is None:
+            return sql
+        keys = ", ".join(map(_quoted, self.table.key))
+        without = " or ".join(f"{_quoted(key)} is null" for key in self.table.key)
+        newest = f"rank() over (partition by {keys} order by {_quoted(self.table.known)} desc nulls last) = 1"
+        return f"{sql} qualify {without} or {newest}"
 
 
 def _read(files: list[str]) -> str:
