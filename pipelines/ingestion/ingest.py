@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field
 
 from pipelines.context import Context
-from pipelines.errors import CorruptData
 from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class Counts(BaseModel):
     delivered: int
     repeated: int = Field(description="came more than once, all columns equal")
     superseded: int = Field(description="gave way to a newer record of their key")
-    undated: int = Field(description="have no local day; they are in quarantine")
+    undated: int = Field(description="have no local day; in quarantine, with those of earlier runs")
     partitions: int = Field(description="new or changed")
     restated: list[date] = Field(description="days whose partition was there before and is another now")
     new_columns: list[str] = Field(description="not declared; carried as text")
@@ -104,23 +103,22 @@ def _since(table: RawTable, window: Window, context: Context) -> datetime | None
 def _write(table: RawTable, window: Window, staging: Staging, extra: list[str], context: Context) -> Counts:
     from pipelines.ingestion.partitions import cut, write
     from pipelines.ingestion.staging import Rows
+    from pipelines.ingestion.undated import set_apart, standing, within
     from pipelines.sources import is_incremental
 
     history = context.records.partitions(context.usecase.name)
     delivered, scratch = staging.rows, context.settings.root / "staging"
-    merges = is_incremental(context.params, table)
-    with Rows(table, staging.files, scratch, context.data.store) as rows:
-        undated = _set_undated_apart(rows, table, window, delivered, context) if table.daily else 0
+    merges, undated = is_incremental(context.params, table), 0
+    with Rows(table, staging.files, scratch, context.data.store, standing(table, context.data)) as rows:
         days: list[date | None] = _days(rows, table, window, merges, context)
         have = set(context.data.days("raw", table.name)) if merges else set()
         existing = [context.data.partition("raw", table.name, day) for day in days if day in have]
-        where, bounds = "true", {}
-        if table.daily and not merges:
-            where, bounds = "local_day >= $start and local_day < $end", {"start": window.start, "end": window.end}
-        elif table.daily:
-            where = "local_day is not null"
+        where, bounds = ("local_day is not null", {}) if merges else within(window) if table.daily else ("true", {})
+        if table.daily:
+            merged = existing if merges else None
+            undated = set_apart(rows, table, window, merged, context.params.validation, context.data)
         looked_at, newest = rows.count(existing, where, bounds), rows.newest_known()
-        parts = cut(rows.by_day(existing, where, bounds), table, days)
+        parts = cut(rows.by_day(existing, where, bounds, apart=merges), table, days)
         tally = write(parts, table, context.data, history, window.end_at)
     if merges and newest is not None:  # not to the window's end: it may not have come yet
         history.move_watermark(table.name, min(window.end_at, newest))
@@ -137,26 +135,6 @@ def _days(rows: Rows, table: RawTable, window: Window, merges: bool, context: Co
     left = rows.days_left([context.data.partition("raw", table.name, day) for day in have])
     lacking = set(window.days) - set(have)
     return sorted({*rows.days(), *left, *lacking})
-
-
-def _set_undated_apart(rows: Rows, table: RawTable, window: Window, delivered: int, context: Context) -> int:
-    """Put rows without a local day, which have no partition, into quarantine, unless they are too many."""
-    import pyarrow as pa
-
-    undated = rows.undated()
-    place = context.data.uri("quarantine", table.name, f"undated_{window.start}_{window.end}.parquet")
-    if not undated.num_rows:
-        context.data.store.delete(place)
-        return 0
-    share, most = undated.num_rows / delivered, context.params.validation.max_quarantine_share
-    if share > most:
-        raise CorruptData(
-            f"table {table.name}: {undated.num_rows} of {delivered} rows have no {table.day} and so no day, more than "
-            f"max_quarantine_share {most:.2%}; correct the source"
-        )
-    reason = pa.array(["no_day"] * undated.num_rows, pa.string())
-    context.data.store.write_table(place, undated.append_column("reason", reason))
-    return int(undated.num_rows)
 
 
 def _counts(tally: Tally, delivered: int, looked_at: int, undated: int, extra: list[str]) -> Counts:

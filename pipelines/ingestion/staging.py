@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -89,13 +89,17 @@ class Rows:
 
     Of rows with one key the newest by `table.known` count; rows that are as new as one another all do, and so do rows
     with a null in their key: validation sees them. Nothing is decided by the order of delivery.
+
+    Args:
+        apart: undated rows of earlier runs, once each.
     """
 
-    def __init__(self, table: RawTable, delivered: list[str], scratch: Path, store: Store) -> None:
-        self.table, self.delivered = table, delivered
+    def __init__(self, table: RawTable, delivered: list[str], scratch: Path, store: Store, apart: pa.Table) -> None:
+        self.table, self.delivered, self.apart = table, delivered, apart
         self.connection = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(scratch / "spill")})
         self.connection.execute("set timezone = 'UTC'")
         self.connection.execute("set preserve_insertion_order = false")
+        self.connection.register("apart", apart)
         if not store.local:
             self.connection.register_filesystem(store.fs)
 
@@ -123,16 +127,43 @@ class Rows:
         )
         return [day for (day,) in found.fetchall()]
 
-    def undated(self) -> pa.Table:
-        return self.connection.sql(f"select * from {_read(self.delivered)} where {DAY} is null").to_arrow_table()
+    def distinct_undated(self) -> int:
+        """The undated rows that were delivered, each once, superseded ones included."""
+        undated = f"select distinct * from {_read(self.delivered)} where {DAY} is null"
+        return int(self.connection.sql(f"select count(*) from ({undated})").fetchall()[0][0])
 
-    def count(self, partitions: list[str], where: str, parameters: dict[str, Any]) -> int:
+    def undated(self, partitions: Sequence[str] | None) -> pa.Table:
+        """Undated rows that count, with those of earlier runs that still do.
+
+        One of an earlier run is past when its key was delivered with a day and is not older. Where rows are merged into
+        `partitions` (else None), the newest record of a key counts besides, dated or not.
+        """
+        sql = f"select * from ({self._counting(partitions or (), apart=partitions is not None)}) where {DAY} is null"
+        if partitions is None:
+            sql += f" union all by name {self._standing()}"
+        return self.connection.sql(sql).to_arrow_table()
+
+    def _standing(self) -> str:
+        same = [f"dated.{_quoted(key)} = apart.{_quoted(key)}" for key in self.table.key]
+        if self.table.known is not None:
+            known = _quoted(self.table.known)
+            same.append(f"(dated.{known} >= apart.{known}) is not false")
+        dated = f"select 1 from {_read(self.delivered)} dated where {' and '.join([f'dated.{DAY} is not null', *same])}"
+        return f"select * from apart where not exists ({dated})"
+
+    def count(self, partitions: Sequence[str], where: str, parameters: dict[str, Any]) -> int:
         sql = f"select count(*) from {_read([*self.delivered, *partitions])} where {where}"
         return int(self.connection.sql(sql, params=parameters).fetchall()[0][0])
 
-    def by_day(self, partitions: list[str], where: str, parameters: dict[str, Any]) -> Iterator[pa.Table]:
-        """Batches of those of the rows that count which are wanted, days in order; a reference table has no order."""
-        sql = f"select * from ({self._counting(partitions)}) where {where}"
+    def by_day(
+        self, partitions: Sequence[str], where: str, parameters: dict[str, Any], apart: bool = False
+    ) -> Iterator[pa.Table]:
+        """Batches of those of the rows that count which are wanted, days in order; a reference table has no order.
+
+        Args:
+            apart: whether an undated row of an earlier run counts if it is the newest of its key.
+        """
+        sql = f"select * from ({self._counting(partitions, apart)}) where {where}"
         if self.table.daily:
             sql += f" order by {DAY}"
         for batch in self.connection.sql(sql, params=parameters).to_arrow_reader(BATCH):
@@ -146,9 +177,11 @@ class Rows:
         newest: datetime | None = self.connection.sql(sql).to_arrow_table()["newest"][0].as_py()
         return newest
 
-    def _counting(self, partitions: list[str]) -> str:
+    def _counting(self, partitions: Sequence[str], apart: bool = False) -> str:
         """All rows that count: of whichever day, so that one of another day gives way to a newer one of its key."""
         sql = f"select * from {_read([*self.delivered, *partitions])}"
+        if apart:
+            sql = f"select * from ({sql} union all by name {self._standing()})"
         if self.table.known is None:
             return sql
         keys = ", ".join(map(_quoted, self.table.key))

@@ -118,7 +118,11 @@ class HttpSource:
     def _is_url(self, page: Any) -> bool:
         if not isinstance(page, str):
             return False
-        return page.startswith(("http://", "https://")) if self.settings.next_is is None else self.settings.next_is == "url"
+        return (
+            page.startswith(("http://", "https://"))
+            if self.settings.next_is is None
+            else self.settings.next_is == "url"
+        )
 
     def _get(self, client: httpx.Client, url: str, query: dict[str, str | int]) -> Any:
         time.sleep(max(0.0, self._earliest - time.monotonic()))

@@ -157,7 +157,9 @@ def test_order_repetition_and_overlapping_windows_do_not_show(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    changes=st.lists(st.tuples(st.integers(0, 59), st.integers(1, 70), st.sampled_from([-26, 0, 0, 26, 50])), max_size=12),
+    changes=st.lists(
+        st.tuples(st.integers(0, 59), st.integers(1, 70), st.sampled_from([-26, 0, 0, 26, 50])), max_size=12
+    ),
     order=st.randoms(use_true_random=False),
     cuts=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=3),
 )
@@ -295,7 +297,8 @@ def test_a_quiet_source_is_read_from_its_last_change_on(tmp_path: Path, monkeypa
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
     context = incremental(tmp_path, rows(3), "home")
     seen = [execute("ingest", day(number), context)["tables"]["visits"]["delivered"] for number in range(4)]
-    assert seen == [3, 1, 1, 1] and context.records.partitions("visits").watermark("visits") == rows(3)[-1]["changed_at"]
+    assert seen == [3, 1, 1, 1]
+    assert context.records.partitions("visits").watermark("visits") == rows(3)[-1]["changed_at"]
     empty = incremental(tmp_path, [], "empty")
     execute("ingest", day(0), empty)
     assert empty.records.partitions("visits").watermark("visits") is None
@@ -544,27 +547,6 @@ def test_days_are_local_across_both_changes_of_the_clock(tmp_path: Path) -> None
             part = context.data.store.read_table(context.data.partition("raw", "visits", day))  # type: ignore[arg-type]
             assert part.num_rows == count
     assert sorted(local.value_counts()) == [1, 22, 24, 25]
-
-
-def test_rows_without_a_day_go_to_quarantine_and_too_many_stop_the_run(tmp_path: Path) -> None:
-    records = as_json(rows())
-    records[9]["at"] = None
-    write_csv(tmp_path / "visits.csv", records)
-    source = {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"}
-    context = context_over(tmp_path / "home", source)
-    counts = execute("ingest", WINDOW, context)["tables"]["visits"]
-    assert (counts["undated"], counts["rows"]) == (1, 59)
-    place = context.data.uri("quarantine", "visits", f"undated_{WINDOW['start']}_{WINDOW['end']}.parquet")
-    apart = context.data.store.read_table(place)
-    assert apart["id"].to_pylist() == [9] and apart["reason"].to_pylist() == ["no_day"]
-    for record in records[:40]:
-        record["at"] = None
-    write_csv(tmp_path / "visits.csv", records)
-    with pytest.raises(CorruptData, match="40 of 60 rows have no at"):
-        execute("ingest", WINDOW, context)
-    write_csv(tmp_path / "visits.csv", rows())
-    execute("ingest", WINDOW, context)
-    assert not context.data.store.exists(place)
 
 
 # --- HTTP
