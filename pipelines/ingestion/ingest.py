@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field
 
 from pipelines.context import Context
+from pipelines.errors import CorruptData
 from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from pipelines.ingestion.partitions import Tally
     from pipelines.ingestion.staging import Rows, Staging
     from pipelines.usecase import RawTable
@@ -32,6 +35,7 @@ class Counts(BaseModel):
     undated: int = Field(description="have no local day; in quarantine, with those of earlier runs")
     partitions: int = Field(description="new or changed")
     restated: list[date] = Field(description="days whose partition was there before and is another now")
+    kept: list[date] = Field(description="days left as they are, since their file is gone")
     new_columns: list[str] = Field(description="not declared; carried as text")
 
 
@@ -62,11 +66,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / ".lock"):  # two that merge into one partition would lose what the other brings
         staged = {table: Staging(home, table.name, _asked(table, window, context)) for table in context.usecase.tables}
-        extra = {table.name: _stage(table, window, staging, context) for table, staging in staged.items()}
+        absent = {table.name: _stage(table, window, staging, context) for table, staging in staged.items()}
         counts = {}
         for table, staging in staged.items():
             with staging:
-                counts[table.name] = _write(table, window, staging, extra[table.name], context)
+                counts[table.name] = _write(table, window, staging, absent[table.name], context)
     return _outputs(window, counts, context)
 
 
@@ -77,19 +81,42 @@ def _asked(table: RawTable, window: Window, context: Context) -> str:
     return f"{window} {_since(table, window, context)} {chosen(context.params, table).model_dump_json()}"
 
 
-def _stage(table: RawTable, window: Window, staging: Staging, context: Context) -> list[str]:
-    """Bring what the source delivers to local disk; gives the columns that are not declared."""
+def _stage(table: RawTable, window: Window, staging: Staging, context: Context) -> set[date]:
+    """Bring what the source delivers to local disk; gives the days for which it has nothing to read.
+
+    Raises:
+        CorruptData: if a source of one day brings rows of another.
+    """
     from pipelines.sources import Delivery, StaleBookmark, conform, open_source
-    from pipelines.usecase import DAY
 
     source, since = open_source(context.params, context.usecase, table), _since(table, window, context)
+    absent: set[date] = set()
     try:
         for piece in source.read(Delivery(table, window, since, staging.bookmark)):
-            staging.add(conform(piece.rows, table, window.timezone, source.timezone), piece.bookmark)
+            rows = conform(piece.rows, table, window.timezone, source.timezone)
+            if piece.day is not None:
+                _require_day(rows, piece.day, piece.origin)
+            if piece.absent:
+                absent |= set(window.days if piece.day is None else [piece.day])
+            staging.add(rows, piece.bookmark)
     except StaleBookmark:
         staging.clear()
         return _stage(table, window, staging, context)
-    return sorted(staging.columns - {*table.columns, DAY})
+    return absent
+
+
+def _require_day(rows: pa.Table, day: date, origin: str) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from pipelines.usecase import DAY
+
+    others = pc.sum(pc.not_equal(rows[DAY], pa.scalar(day, pa.date32()))).as_py() or 0
+    if others:
+        raise CorruptData(
+            f"{origin} is the file of {day} and holds {others} rows of other days, which belong in their own files; "
+            "put them there or, if a file holds what changed that day, set incremental for the source"
+        )
 
 
 def _since(table: RawTable, window: Window, context: Context) -> datetime | None:
@@ -100,17 +127,19 @@ def _since(table: RawTable, window: Window, context: Context) -> datetime | None
     return None if watermark is None else min(watermark - overlap(context.params, table), window.start_at)
 
 
-def _write(table: RawTable, window: Window, staging: Staging, extra: list[str], context: Context) -> Counts:
+def _write(table: RawTable, window: Window, staging: Staging, absent: set[date], context: Context) -> Counts:
     from pipelines.ingestion.partitions import cut, write
     from pipelines.ingestion.staging import Rows
     from pipelines.ingestion.undated import set_apart, standing, within
     from pipelines.sources import is_incremental
+    from pipelines.usecase import DAY
 
     history = context.records.partitions(context.usecase.name)
     delivered, scratch = staging.rows, context.settings.root / "staging"
     merges, undated = is_incremental(context.params, table), 0
+    kept = set() if merges else _not_to_be_emptied(table, absent, context)
     with Rows(table, staging.files, scratch, context.data.store, standing(table, context.data)) as rows:
-        days: list[date | None] = _days(rows, table, window, merges, context)
+        days = [day for day in _days(rows, table, window, merges, context) if day not in kept]
         have = set(context.data.days("raw", table.name)) if merges else set()
         existing = [context.data.partition("raw", table.name, day) for day in days if day in have]
         where, bounds = ("local_day is not null", {}) if merges else within(window) if table.daily else ("true", {})
@@ -122,7 +151,14 @@ def _write(table: RawTable, window: Window, staging: Staging, extra: list[str], 
         tally = write(parts, table, context.data, history, window.end_at)
     if merges and newest is not None:  # not to the window's end: it may not have come yet
         history.move_watermark(table.name, min(window.end_at, newest))
-    return _counts(tally, delivered, looked_at, undated, extra)
+    extra = sorted(staging.columns - {*table.columns, DAY})
+    return _counts(tally, delivered, looked_at, undated, extra, kept)
+
+
+def _not_to_be_emptied(table: RawTable, absent: set[date], context: Context) -> set[date | None]:
+    """Days whose rows were ingested and whose file is gone since: that is no word on their rows."""
+    have = absent.intersection(context.data.days("raw", table.name)) if table.daily else ()
+    return {day for day in have if context.data.store.count_rows(context.data.partition("raw", table.name, day))}
 
 
 def _days(rows: Rows, table: RawTable, window: Window, merges: bool, context: Context) -> list[date | None]:
@@ -137,7 +173,9 @@ def _days(rows: Rows, table: RawTable, window: Window, merges: bool, context: Co
     return sorted({*rows.days(), *left, *lacking})
 
 
-def _counts(tally: Tally, delivered: int, looked_at: int, undated: int, extra: list[str]) -> Counts:
+def _counts(
+    tally: Tally, delivered: int, looked_at: int, undated: int, extra: list[str], kept: set[date | None]
+) -> Counts:
     return Counts(
         rows=tally.rows,
         delivered=delivered,
@@ -146,6 +184,7 @@ def _counts(tally: Tally, delivered: int, looked_at: int, undated: int, extra: l
         undated=undated,
         partitions=tally.written,
         restated=tally.restated,
+        kept=sorted(day for day in kept if day is not None),
         new_columns=extra,
     )
 

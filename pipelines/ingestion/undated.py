@@ -80,7 +80,7 @@ def _require_few(new: int, inside: int, table: RawTable, rules: Validation) -> N
     most = rules.max_quarantine_share
     if new > rules.quarantine_floor_rows and new > most * (inside + new):
         raise CorruptData(
-            f"table {table.name}: {new} new rows have no {table.day} and so no day, beside {inside} rows of the window: "
-            f"more than max_quarantine_share {most:.2%}, and than the {rules.quarantine_floor_rows} that may always be "
-            "lost; correct the source"
+            f"table {table.name}: {new} new rows have no {table.day} and so no day, beside {inside} of the window: "
+            f"more than max_quarantine_share {most:.2%} and than quarantine_floor_rows {rules.quarantine_floor_rows}; "
+            "correct the source"
         )

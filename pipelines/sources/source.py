@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 import pyarrow as pa
@@ -41,10 +41,16 @@ class Piece:
 
     Attributes:
         bookmark: from where a later read can go on after this piece; None where it can only begin anew.
+        day: the only local day that its rows are said to be of; None: they may be of any.
+        origin: what was read, for messages.
+        absent: there was nothing to read, for `day` or at all, which is not the same as no rows.
     """
 
     rows: pa.Table
     bookmark: str | None = None
+    day: date | None = None
+    origin: str = ""
+    absent: bool = False
 
 
 class Source(Protocol):

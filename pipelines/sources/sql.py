@@ -81,14 +81,16 @@ class SqlSource:
                 raise CorruptData(
                     f"column {known.name} of {table.name} is {known.type}; an incremental source needs instants there"
                 )
-            query = query.where(known < self._bound(known, window.end_at))
-            return query if delivery.since is None else query.where(known >= self._bound(known, delivery.since))
-        day = delivery.table.day
-        if day is not None and isinstance(table.c[day].type, sa.Date):
-            return query.where(table.c[day] >= window.start, table.c[day] < window.end)
-        if day is not None and isinstance(table.c[day].type, sa.DateTime):
-            first, last = (self._bound(table.c[day], at) for at in (window.start_at, window.end_at))
-            return query.where(sa.or_(table.c[day].is_(None), sa.and_(table.c[day] >= first, table.c[day] < last)))
+            changed = known < self._bound(known, window.end_at)
+            if delivery.since is not None:
+                changed = sa.and_(changed, known >= self._bound(known, delivery.since))
+            return query.where(sa.or_(known.is_(None), changed))  # of a row without, nothing says that it was read
+        day = None if delivery.table.day is None else table.c[delivery.table.day]
+        if day is not None and isinstance(day.type, sa.Date):
+            return query.where(sa.or_(day.is_(None), sa.and_(day >= window.start, day < window.end)))
+        if day is not None and isinstance(day.type, sa.DateTime):
+            first, last = (self._bound(day, at) for at in (window.start_at, window.end_at))
+            return query.where(sa.or_(day.is_(None), sa.and_(day >= first, day < last)))
         return query  # days in a type that the database cannot compare: all rows come, and are told apart here
 
     def _bound(self, column: Any, at: datetime) -> datetime:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ import pytest
 from pipelines.context import Context
 from pipelines.errors import InvalidInput, MissingData
 from pipelines.steps import execute
-from tests.sources import FIRST, TABLE, Api, as_json, context_over, rows
+from tests.sources import FIRST, TABLE, Api, as_json, context_over, rows, server
 
 WINDOW = {"start": str(FIRST), "end": str(FIRST + timedelta(4))}
 PLAIN = replace(TABLE, known=None)
@@ -148,29 +147,3 @@ def test_an_answer_that_cannot_be_read_is_told_as_such(
     with server(answer) as url, pytest.raises(InvalidInput, match=message):
         source = {"kind": "http", "url": f"{url}/{{table}}", "per_second": 1000, "attempts": 2}
         execute("ingest", WINDOW, context_over(tmp_path / "home", source))
-
-
-@contextmanager
-def server(answer: Callable[[BaseHTTPRequestHandler], Any]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            told = answer(self)
-            status, headers, body = told if isinstance(told, tuple) else (200, {}, told)
-            self.send_response(status)
-            for name, value in ({"Content-Length": str(len(body))} | headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{made.server_address[1]}"
-    finally:
-        made.shutdown()
-        thread.join()
-        made.server_close()

@@ -79,7 +79,7 @@ def test_few_never_stop_a_day_and_many_new_ones_do(tmp_path: Path, source: dict[
     context = context_over(tmp_path / "home", source, PLAIN if not source.get("incremental") else TABLE)
     execute("ingest", day(0), context)  # 2 of some 17 are far more than 2 %
     put(without_day(*range(20, 26)), tmp_path)
-    with pytest.raises(CorruptData, match=r"6 new rows have no at and so no day, beside \d+ rows of the window"):
+    with pytest.raises(CorruptData, match=r"6 new rows have no at and so no day, beside \d+ of the window"):
         execute("ingest", day(1), context)
     put(without_day(*range(20, 25)), tmp_path)
     for number in range(4):
