@@ -133,10 +133,11 @@ def test_a_cursor_is_taken_for_a_url_only_where_it_is_one(
 @pytest.mark.parametrize(
     ("status", "headers", "body", "message"),
     [
-        (200, {"Content-Encoding": "gzip"}, gzip.compress(b"[]")[:9] + b"no", "no answer in 2 attempts .*Decoding"),
+        (200, {"Content-Encoding": "gzip"}, gzip.compress(b"[]", mtime=0)[:9] + b"no", "no answer in 2 attempts .*Decoding"),
         (302, {"Location": "/visits"}, b"", "gives no answer .*redirect"),
         (200, {"Content-Length": "999"}, b"[", "no answer in 2 attempts .*RemoteProtocolError"),
     ],
+    ids=["broken gzip", "endless redirects", "cut short"],
 )
 def test_an_answer_that_cannot_be_read_is_told_as_such(
     tmp_path: Path, status: int, headers: dict[str, str], body: bytes, message: str
