@@ -133,7 +133,12 @@ def test_a_cursor_is_taken_for_a_url_only_where_it_is_one(
 @pytest.mark.parametrize(
     ("status", "headers", "body", "message"),
     [
-        (200, {"Content-Encoding": "gzip"}, gzip.compress(b"[]", mtime=0)[:9] + b"no", "no answer in 2 attempts .*Decoding"),
+        (
+            200,
+            {"Content-Encoding": "gzip"},
+            gzip.compress(b"[]", mtime=0)[:9] + b"no",
+            "no answer in 2 attempts .*Decoding",
+        ),
         (302, {"Location": "/visits"}, b"", "gives no answer .*redirect"),
         (200, {"Content-Length": "999"}, b"[", "no answer in 2 attempts .*RemoteProtocolError"),
     ],
