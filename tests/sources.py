@@ -120,3 +120,34 @@ class Api:
             server.shutdown()
             thread.join()
             server.server_close()
+
+
+@contextmanager
+def server(answer: Callable[[BaseHTTPRequestHandler], Any]) -> Iterator[str]:
+    """A server whose answer is the body, or (status, headers, body); gives its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            told = answer(self)
+            status, headers, body = told if isinstance(told, tuple) else (200, {}, told)
+            self.send_response(status)
+            for name, value in ({"Content-Length": str(len(body))} | headers).items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{made.server_address[1]}"
+    finally:
+        made.shutdown()
+        thread.join()
+        made.server_close()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.console.command import Answer, Command, options
 from pipelines.console.table import show
 from pipelines.errors import CheckFailed, InvalidInput
+from pipelines.store.layout import UNDATED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,12 +36,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
     listing = verb("list", "Count quarantined rows by table, day and reason.")
     listing.add_argument("--table", metavar="TABLE", help="only this table")
-    listing.add_argument("--day", metavar="DAY", help="only this day, or `all` for reference tables")
+    listing.add_argument("--day", metavar="DAY", help="only this day, `undated`, or `all` for reference tables")
     showing = verb("show", "Show a day's quarantined rows.")
     releasing = verb("release", "Declare quarantined rows good.")
     for one in (showing, releasing):
         one.add_argument("table", metavar="TABLE")
-        one.add_argument("day", metavar="DAY", help="an ISO day, or `all` for a reference table")
+        one.add_argument("day", metavar="DAY", help="an ISO day, `undated`, or `all` for a reference table")
     which = releasing.add_mutually_exclusive_group()
     which.add_argument("--reason", metavar="CODE", help="the rows with this reason, for this reason alone")
     which.add_argument("--row", metavar="ROW", help="a row, by its mark in `show` or its key, values joined by commas")
@@ -60,6 +61,8 @@ def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
     table, day = _table_of(arguments["table"], context), _day_of(arguments["day"])
     if arguments["verb"] == "show":
         return shown(table, day, context)
+    if isinstance(day, str):
+        raise InvalidInput(f"an undated row of {table.name} has no day to go to; give it one at the source, and ingest")
     if not arguments["why"].strip():
         raise InvalidInput("--why is empty; say why the rows are good, it is recorded with them")
     actor = arguments["actor"] or getpass.getuser()
@@ -86,7 +89,7 @@ def listed(table: str | None, day: str | None, context: Context) -> Answer:
     return counts, lambda: show(heads, rows, f"quarantine of {context.usecase.name}")
 
 
-def shown(table: RawTable, day: date | None, context: Context) -> Answer:
+def shown(table: RawTable, day: date | str | None, context: Context) -> Answer:
     """A partition's quarantined rows, with their reasons and marks."""
     from pipelines.validation.releases import digests
 
@@ -177,26 +180,29 @@ def _table_of(name: str, context: Context) -> RawTable:
     return tables[name]
 
 
-def _day_of(text: str) -> date | None:
-    if text == "all":
-        return None
+def _day_of(text: str) -> date | str | None:
+    """A day, UNDATED, or None for a reference table."""
+    if text in ("all", UNDATED):
+        return None if text == "all" else UNDATED
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise InvalidInput(f"{text!r} is no day; give one such as 2013-09-01, or `all` for a reference table") from None
+        raise InvalidInput(
+            f"{text!r} is no day; give one such as 2013-09-01, `{UNDATED}`, or `all` for a reference table"
+        ) from None
 
 
-def _told(day: date | None) -> str:
-    return day.isoformat() if day else "all"
+def _told(day: date | str | None) -> str:
+    return str(day or "all")
 
 
-def _partitions(table: RawTable, context: Context) -> list[date | None]:
-    if table.daily:
-        return list(context.data.days(NAME, table.name))
-    return [None] if context.data.store.exists(context.data.partition(NAME, table.name, None)) else []
+def _partitions(table: RawTable, context: Context) -> list[date | str | None]:
+    last = UNDATED if table.daily else None
+    there = [last] if context.data.store.exists(context.data.partition(NAME, table.name, last)) else []
+    return [*context.data.days(NAME, table.name), *there]
 
 
-def _read(table: RawTable, day: date | None, context: Context) -> tuple[pa.Table, list[str]]:
+def _read(table: RawTable, day: date | str | None, context: Context) -> tuple[pa.Table, list[str]]:
     """The quarantined rows of a partition as they came, and their reasons.
 
     Raises:

@@ -12,6 +12,8 @@ from pipelines.errors import CorruptData
 from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from pipelines.ingestion.partitions import Tally
     from pipelines.ingestion.staging import Rows, Staging
     from pipelines.usecase import RawTable
@@ -30,9 +32,10 @@ class Counts(BaseModel):
     delivered: int
     repeated: int = Field(description="came more than once, all columns equal")
     superseded: int = Field(description="gave way to a newer record of their key")
-    undated: int = Field(description="have no local day; they are in quarantine")
+    undated: int = Field(description="have no local day; in quarantine, with those of earlier runs")
     partitions: int = Field(description="new or changed")
     restated: list[date] = Field(description="days whose partition was there before and is another now")
+    kept: list[date] = Field(description="days left as they are, since their file is gone")
     new_columns: list[str] = Field(description="not declared; carried as text")
 
 
@@ -63,37 +66,58 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     home = context.settings.root / "staging" / context.usecase.name
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / ".lock"):  # two that merge into one partition would lose what the other brings
-        staged = {table: Staging(home / _place(table, window, context)) for table in context.usecase.tables}
-        extra = {table.name: _stage(table, window, staging, context) for table, staging in staged.items()}
+        staged = {table: Staging(home, table.name, _asked(table, window, context)) for table in context.usecase.tables}
+        absent = {table.name: _stage(table, window, staging, context) for table, staging in staged.items()}
         counts = {}
         for table, staging in staged.items():
             with staging:
-                counts[table.name] = _write(table, window, staging, extra[table.name], context)
+                counts[table.name] = _write(table, window, staging, absent[table.name], context)
     return Outputs(start=window.start, end=window.end, tables=counts, **vars(overdue(window, context)))
 
 
-def _place(table: RawTable, window: Window, context: Context) -> str:
-    """A folder of its own for every table, window and source: a read goes on only where the same one stopped."""
-    import hashlib
-
+def _asked(table: RawTable, window: Window, context: Context) -> str:
+    """What is asked of which source: a read goes on only where the very same one stopped."""
     from pipelines.sources.opening import chosen
 
-    asked = f"{window} {chosen(context.params, table).model_dump_json()}"
-    return f"{table.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+    return f"{window} {_since(table, window, context)} {chosen(context.params, table).model_dump_json()}"
 
 
-def _stage(table: RawTable, window: Window, staging: Staging, context: Context) -> list[str]:
-    """Bring what the source delivers to local disk; gives the columns that are not declared."""
-    from pipelines.sources import Delivery, conform, open_source
-    from pipelines.sources.conform import new_columns
+def _stage(table: RawTable, window: Window, staging: Staging, context: Context) -> set[date]:
+    """Bring what the source delivers to local disk; gives the days for which it has nothing to read.
+
+    Raises:
+        CorruptData: if a source of one day brings rows of another.
+    """
+    from pipelines.sources import Delivery, StaleBookmark, conform, open_source
 
     source, since = open_source(context.params, context.usecase, table), _since(table, window, context)
-    extra: set[str] = set()
-    for piece in source.read(Delivery(table, window, since, staging.bookmark)):
-        rows = conform(piece.rows, table, window.timezone, source.timezone)
-        extra |= set(new_columns(rows, table))
-        staging.add(rows, piece.bookmark)
-    return sorted(extra)
+    absent: set[date] = set()
+    try:
+        for piece in source.read(Delivery(table, window, since, staging.bookmark)):
+            rows = conform(piece.rows, table, window.timezone, source.timezone)
+            if piece.day is not None:
+                _require_day(rows, piece.day, piece.origin)
+            if piece.absent:
+                absent |= set(window.days if piece.day is None else [piece.day])
+            staging.add(rows, piece.bookmark)
+    except StaleBookmark:
+        staging.clear()
+        return _stage(table, window, staging, context)
+    return absent
+
+
+def _require_day(rows: pa.Table, day: date, origin: str) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from pipelines.usecase import DAY
+
+    others = pc.sum(pc.not_equal(rows[DAY], pa.scalar(day, pa.date32()))).as_py() or 0
+    if others:
+        raise CorruptData(
+            f"{origin} is the file of {day} and holds {others} rows of other days, which belong in their own files; "
+            "put them there or, if a file holds what changed that day, set incremental for the source"
+        )
 
 
 def _since(table: RawTable, window: Window, context: Context) -> datetime | None:
@@ -104,30 +128,38 @@ def _since(table: RawTable, window: Window, context: Context) -> datetime | None
     return None if watermark is None else min(watermark - overlap(context.params, table), window.start_at)
 
 
-def _write(table: RawTable, window: Window, staging: Staging, extra: list[str], context: Context) -> Counts:
+def _write(table: RawTable, window: Window, staging: Staging, absent: set[date], context: Context) -> Counts:
     from pipelines.ingestion.partitions import cut, write
     from pipelines.ingestion.staging import Rows
+    from pipelines.ingestion.undated import set_apart, standing, within
     from pipelines.sources import is_incremental
+    from pipelines.usecase import DAY
 
     history = context.records.partitions(context.usecase.name)
     delivered, scratch = staging.rows, context.settings.root / "staging"
-    merges = is_incremental(context.params, table)
-    with Rows(table, staging.files, scratch, context.data.store) as rows:
-        undated = _set_undated_apart(rows, table, window, delivered, context) if table.daily else 0
-        days: list[date | None] = _days(rows, table, window, merges, context)
+    merges, undated = is_incremental(context.params, table), 0
+    kept = set() if merges else _not_to_be_emptied(table, absent, context)
+    with Rows(table, staging.files, scratch, context.data.store, standing(table, context.data)) as rows:
+        days = [day for day in _days(rows, table, window, merges, context) if day not in kept]
         have = set(context.data.days("raw", table.name)) if merges else set()
         existing = [context.data.partition("raw", table.name, day) for day in days if day in have]
-        where, bounds = "true", {}
-        if table.daily and not merges:
-            where, bounds = "local_day >= $start and local_day < $end", {"start": window.start, "end": window.end}
-        elif table.daily:
-            where = "local_day is not null"
-        looked_at = rows.count(existing, where, bounds)
-        parts = cut(rows.by_day(existing, where, bounds), table, days)
+        where, bounds = ("local_day is not null", {}) if merges else within(window) if table.daily else ("true", {})
+        if table.daily:
+            merged = existing if merges else None
+            undated = set_apart(rows, table, window, merged, context.params.validation, context.data)
+        looked_at, newest = rows.count(existing, where, bounds), rows.newest_known()
+        parts = cut(rows.by_day(existing, where, bounds, apart=merges), table, days)
         tally = write(parts, table, context.data, history, window)
-    if merges:
-        history.move_watermark(table.name, window.end_at)
-    return _counts(tally, delivered, looked_at, undated, extra)
+    if merges and newest is not None:  # not to the window's end: it may not have come yet
+        history.move_watermark(table.name, min(window.end_at, newest))
+    extra = sorted(staging.columns - {*table.columns, DAY})
+    return _counts(tally, delivered, looked_at, undated, extra, kept)
+
+
+def _not_to_be_emptied(table: RawTable, absent: set[date], context: Context) -> set[date | None]:
+    """Days whose rows were ingested and whose file is gone since: that is no word on their rows."""
+    have = absent.intersection(context.data.days("raw", table.name)) if table.daily else ()
+    return {day for day in have if context.data.store.count_rows(context.data.partition("raw", table.name, day))}
 
 
 def _days(rows: Rows, table: RawTable, window: Window, merges: bool, context: Context) -> list[date | None]:
@@ -142,27 +174,9 @@ def _days(rows: Rows, table: RawTable, window: Window, merges: bool, context: Co
     return sorted({*rows.days(), *left, *lacking})
 
 
-def _set_undated_apart(rows: Rows, table: RawTable, window: Window, delivered: int, context: Context) -> int:
-    """Put rows without a local day, which have no partition, into quarantine, unless they are too many."""
-    import pyarrow as pa
-
-    undated = rows.undated()
-    place = context.data.uri("quarantine", table.name, f"undated_{window.start}_{window.end}.parquet")
-    if not undated.num_rows:
-        context.data.store.delete(place)
-        return 0
-    share, most = undated.num_rows / delivered, context.params.validation.max_quarantine_share
-    if share > most:
-        raise CorruptData(
-            f"table {table.name}: {undated.num_rows} of {delivered} rows have no {table.day} and so no day, more than "
-            f"max_quarantine_share {most:.2%}; correct the source"
-        )
-    reason = pa.array(["no_day"] * undated.num_rows, pa.string())
-    context.data.store.write_table(place, undated.append_column("reason", reason))
-    return int(undated.num_rows)
-
-
-def _counts(tally: Tally, delivered: int, looked_at: int, undated: int, extra: list[str]) -> Counts:
+def _counts(
+    tally: Tally, delivered: int, looked_at: int, undated: int, extra: list[str], kept: set[date | None]
+) -> Counts:
     return Counts(
         rows=tally.rows,
         delivered=delivered,
@@ -171,5 +185,6 @@ def _counts(tally: Tally, delivered: int, looked_at: int, undated: int, extra: l
         undated=undated,
         partitions=tally.written,
         restated=tally.restated,
+        kept=sorted(day for day in kept if day is not None),
         new_columns=extra,
     )

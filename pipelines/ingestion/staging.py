@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +26,24 @@ MEMORY = "1GB"  # of a sort; what does not fit goes to disk
 class Staging:
     """The pieces of one table, numbered, each with the bookmark of the source after it.
 
-    A read that was cut short goes on after its last whole piece, where the source can; else it begins anew.
+    A read that was cut short goes on after its last whole piece, where the source can; else it begins anew. When one
+    has been written to its end, what earlier ones of the table left is removed: nobody may ever ask for them again.
+
+    Args:
+        home: the folder that holds those of all reads.
+        asked: what is read, from where: the same has the same folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, home: Path, table: str, asked: str) -> None:
+        self.home, self.table = home, table
+        self.folder = home / f"{table}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.bookmark = _bookmark(self.files[-1]) if self.files else None
         if self.bookmark is None:
             self.clear()
+
+    @property
+    def bookmark(self) -> str | None:
+        return _bookmark(self.files[-1]) if self.files else None
 
     @property
     def files(self) -> list[str]:
@@ -40,6 +52,10 @@ class Staging:
     @property
     def rows(self) -> int:
         return sum(pq.read_metadata(file).num_rows for file in self.files)
+
+    @property
+    def columns(self) -> set[str]:
+        return {name for file in self.files for name in pq.read_schema(file).names}
 
     def add(self, rows: pa.Table, bookmark: str | None) -> None:
         """Keep a piece, whole or not at all."""
@@ -56,8 +72,11 @@ class Staging:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        if kind is None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if kind is not None:
+            return
+        for left in self.home.iterdir():
+            if re.fullmatch(rf"{re.escape(self.table)}-[0-9a-f]{{12}}", left.name):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _bookmark(file: str) -> str | None:
@@ -70,13 +89,17 @@ class Rows:
 
     Of rows with one key the newest by `table.known` count; rows that are as new as one another all do, and so do rows
     with a null in their key: validation sees them. Nothing is decided by the order of delivery.
+
+    Args:
+        apart: undated rows of earlier runs, once each.
     """
 
-    def __init__(self, table: RawTable, delivered: list[str], scratch: Path, store: Store) -> None:
-        self.table, self.delivered = table, delivered
+    def __init__(self, table: RawTable, delivered: list[str], scratch: Path, store: Store, apart: pa.Table) -> None:
+        self.table, self.delivered, self.apart = table, delivered, apart
         self.connection = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(scratch / "spill")})
         self.connection.execute("set timezone = 'UTC'")
         self.connection.execute("set preserve_insertion_order = false")
+        self.connection.register("apart", apart)
         if not store.local:
             self.connection.register_filesystem(store.fs)
 
@@ -104,25 +127,67 @@ class Rows:
         )
         return [day for (day,) in found.fetchall()]
 
-    def undated(self) -> pa.Table:
-        return self.connection.sql(f"select * from {_read(self.delivered)} where {DAY} is null").to_arrow_table()
+    def distinct_undated(self) -> int:
+        """The undated rows that were delivered, each once, superseded ones included."""
+        undated = f"select distinct * from {_read(self.delivered)} where {DAY} is null"
+        return int(self.connection.sql(f"select count(*) from ({undated})").fetchall()[0][0])
 
-    def count(self, partitions: list[str], where: str, parameters: dict[str, Any]) -> int:
+    def undated(self, partitions: Sequence[str] | None) -> pa.Table:
+        """Undated rows that count, with those of earlier runs that still do.
+
+        One of an earlier run is past when its key was delivered with a day and is not older. Where rows are merged into
+        `partitions` (else None), the newest record of a key counts besides, dated or not.
+        """
+        sql = f"select * from ({self._counting(partitions or (), apart=partitions is not None)}) where {DAY} is null"
+        if partitions is None:
+            sql += f" union all by name {self._standing()}"
+        return self.connection.sql(sql).to_arrow_table()
+
+    def _standing(self) -> str:
+        same = [f"dated.{_quoted(key)} = apart.{_quoted(key)}" for key in self.table.key]
+        if self.table.known is not None:
+            known = _quoted(self.table.known)
+            same.append(f"(dated.{known} >= apart.{known}) is not false")
+        dated = f"select 1 from {_read(self.delivered)} dated where {' and '.join([f'dated.{DAY} is not null', *same])}"
+        return f"select * from apart where not exists ({dated})"
+
+    def count(self, partitions: Sequence[str], where: str, parameters: dict[str, Any]) -> int:
         sql = f"select count(*) from {_read([*self.delivered, *partitions])} where {where}"
         return int(self.connection.sql(sql, params=parameters).fetchall()[0][0])
 
-    def by_day(self, partitions: list[str], where: str, parameters: dict[str, Any]) -> Iterator[pa.Table]:
-        """Batches of rows that count, days in order; a reference table has none to be ordered by."""
-        sql = f"select * from {_read([*self.delivered, *partitions])} where {where}"
-        if self.table.known is not None:
-            keys = ", ".join(map(_quoted, self.table.key))
-            without = " or ".join(f"{_quoted(key)} is null" for key in self.table.key)
-            newest = f"rank() over (partition by {keys} order by {_quoted(self.table.known)} desc nulls last) = 1"
-            sql += f" qualify {without} or {newest}"
+    def by_day(
+        self, partitions: Sequence[str], where: str, parameters: dict[str, Any], apart: bool = False
+    ) -> Iterator[pa.Table]:
+        """Batches of those of the rows that count which are wanted, days in order; a reference table has no order.
+
+        Args:
+            apart: whether an undated row of an earlier run counts if it is the newest of its key.
+        """
+        sql = f"select * from ({self._counting(partitions, apart)}) where {where}"
         if self.table.daily:
             sql += f" order by {DAY}"
         for batch in self.connection.sql(sql, params=parameters).to_arrow_reader(BATCH):
             yield pa.Table.from_batches([batch])
+
+    def newest_known(self) -> datetime | None:
+        """The latest instant from which a delivered record is known."""
+        if self.table.known is None:
+            return None
+        sql = f"select max({_quoted(self.table.known)})::timestamptz as newest from {_read(self.delivered)}"
+        newest: datetime | None = self.connection.sql(sql).to_arrow_table()["newest"][0].as_py()
+        return newest
+
+    def _counting(self, partitions: Sequence[str], apart: bool = False) -> str:
+        """All rows that count: of whichever day, so that one of another day gives way to a newer one of its key."""
+        sql = f"select * from {_read([*self.delivered, *partitions])}"
+        if apart:
+            sql = f"select * from ({sql} union all by name {self._standing()})"
+        if self.table.known is None:
+            return sql
+        keys = ", ".join(map(_quoted, self.table.key))
+        without = " or ".join(f"{_quoted(key)} is null" for key in self.table.key)
+        newest = f"rank() over (partition by {keys} order by {_quoted(self.table.known)} desc nulls last) = 1"
+        return f"{sql} qualify {without} or {newest}"
 
 
 def _read(files: list[str]) -> str:

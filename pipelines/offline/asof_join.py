@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from feast.repo_config import RepoConfig
 
 Integers = NDArray[np.int64]
-AT_ONCE = 2  # views: while one is read, another is taken apart in Python
+AT_ONCE = 3  # views, each in a thread of its own: quicker than several threads on many small files of one
+MOST_PLACES = 1 << 24  # of entities by moments
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,11 @@ class ViewJoin:
 
 
 def join(
-    config: RepoConfig, views: Sequence[ViewJoin], entities: pa.Table, asked: pa.Array, only_written: bool = False
+    config: RepoConfig,
+    views: Sequence[ViewJoin],
+    entities: Callable[[], pa.Table],
+    asked: pa.Array,
+    only_written: bool = False,
 ) -> dict[str, pa.ChunkedArray]:
     """The features of every view by name, a value an entity row, in their order.
 
@@ -64,21 +70,33 @@ def join(
     apart as `Source.newest_first` says.
 
     Args:
-        entities: the key columns.
+        entities: gives the key columns; the first view that has been read asks for them, while others are read.
         asked: microseconds since 1970; null for an instant that is not known, at which nothing was.
         only_written: leave out rows that were written after the instant, in views that say when that was.
     """
     data, reach = layout_of(config), _reach(asked)
+    instants, there = asked.fill_null(0).to_numpy(), asked.is_valid().to_numpy(False)
 
     def features_of(view: ViewJoin) -> dict[str, pa.ChunkedArray]:
         oldest = reach[0] - view.ttl if reach and view.ttl else None
         files = files_between(data, view.source, oldest, reach[1] if reach else None)
         with explained(view.source), connection.cursor() as cursor:
             rows = read_rows(cursor, view.source, files if reach else files[:1], _columns(view))
-            return _join_view(cursor, view, rows.combine_chunks(), entities, asked, only_written)
+            return _join_view(cursor, view, rows.combine_chunks(), lines(), instants, there, only_written)
 
-    with connect(data) as connection, ThreadPoolExecutor(AT_ONCE) as pool:
-        return {name: column for found in pool.map(features_of, views) for name, column in found.items()}
+    made: list[pa.Table] = []
+    one_by_one = Lock()
+
+    def lines() -> pa.Table:
+        with one_by_one:
+            if not made:
+                made.append(entities())
+            return made[0]
+
+    with connect(data, threads=1) as connection, ThreadPoolExecutor(AT_ONCE) as pool:
+        largest_first = sorted(views, key=lambda view: len(view.keys), reverse=True)  # as far as can be told: no tail
+        found = {id(view): pool.submit(features_of, view) for view in largest_first}
+        return {name: column for view in views for name, column in found[id(view)].result().items()}
 
 
 def _join_view(
@@ -86,32 +104,55 @@ def _join_view(
     view: ViewJoin,
     rows: pa.Table,
     entities: pa.Table,
-    asked: pa.Array,
+    instants: Integers,
+    there: NDArray[np.bool_],
     only_written: bool,
 ) -> dict[str, pa.ChunkedArray]:
     import pyarrow as pa
 
     keys = [(column, rows[name], entities[column]) for name, (_, column) in _named_keys(view)]
-    of_rows, of_lines = entity_codes(keys, len(rows), len(asked))
-    position, line = np.flatnonzero(of_rows >= 0), np.flatnonzero((of_lines >= 0) & asked.is_valid().to_numpy(False))
-    at, instants = rows[AT].to_numpy(), asked.fill_null(0).to_numpy()
+    of_rows, of_lines = entity_codes(keys, len(rows), len(instants))
+    position, line = np.flatnonzero(of_rows >= 0), np.flatnonzero((of_lines >= 0) & there)
+    at = rows[AT].to_numpy()
+    by_writing = only_written and bool(view.source.created)
+    entity, instant, question = _questions(of_lines[line], instants[line], None if by_writing else at[position])
     known = {
         "entity": of_rows[position].astype(np.int32),
         "instant": rows[AT].take(position),
         "created": rows[CREATED].take(position),
     }
     connection.register("known", pa.table(known | {"position": position.astype(np.int32)}))
-    connection.register(
-        "asked",
-        pa.table({"entity": of_lines[line].astype(np.int32), "instant": instants[line], "line": line.astype(np.int32)}),
-    )
+    number = np.arange(len(entity), dtype=np.int32)
+    connection.register("asked", pa.table({"entity": entity.astype(np.int32), "instant": instant, "line": number}))
     pairs = connection.sql(_matches(bool(view.source.created), only_written)).to_arrow_table()
-    found: Integers = np.full(len(asked), -1)
-    found[pairs["line"].to_numpy()] = pairs["position"].to_numpy()
+    answers: Integers = np.full(len(entity), -1)
+    answers[pairs["line"].to_numpy()] = pairs["position"].to_numpy()
+    found: Integers = np.full(len(instants), -1)
+    found[line] = answers[question]
     if view.ttl and len(rows):
         found[instants - at[found] > view.ttl // MICROSECOND] = -1
     taken = pa.array(found, mask=found < 0)
     return {name: rows[declared].take(taken) for declared, name in view.features}
+
+
+def _questions(entity: Integers, instant: Integers, known: Integers | None) -> tuple[Integers, Integers, Integers]:
+    """Questions that may have different answers: entities, instants, and for each question asked the place of its own.
+
+    Nothing changes for any entity between two instants at which rows became known (`known`), so what is asked in
+    between is asked once. Where that takes a table of too many places, or nothing is said of `known`, all are asked.
+    """
+    moments = np.zeros(0, np.int64) if known is None else np.unique(known)
+    width = len(moments) + 1
+    if known is None or not len(known) or not len(entity) or (int(entity.max()) + 1) * width > MOST_PLACES:
+        return entity, instant, np.arange(len(entity))
+    passed = np.searchsorted(moments, instant, side="right")
+    places = entity * width + passed
+    numbers = np.zeros((int(entity.max()) + 1) * width, np.int32)
+    numbers[places] = 1
+    distinct = np.flatnonzero(numbers)
+    numbers[distinct] = np.arange(len(distinct), dtype=np.int32)
+    before = np.concatenate([moments[:1] - 1, moments])
+    return distinct // width, before[distinct % width], numbers[places]
 
 
 def _reach(asked: pa.Array) -> tuple[datetime, datetime] | None:

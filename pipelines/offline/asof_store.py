@@ -78,7 +78,7 @@ class AsofRetrievalJob(RetrievalJob):
             frame: pd.DataFrame = table.to_pandas()
             return frame
         columns = {name: self._entities[name] for name in self._entities}
-        columns |= {name: column.to_pandas() for name, column in zip(table.column_names, table.columns, strict=True)}
+        columns |= dict(table.to_pandas(split_blocks=True).items())
         return pd.DataFrame(columns, copy=False)
 
     @property
@@ -136,8 +136,11 @@ class AsofOfflineStore(OfflineStore):
 
         def query() -> pa.Table:
             keys = {column for view in views for _, column in view.keys}
-            lines = pa.table({key: pa.array(entities[key], from_pandas=True) for key in sorted(keys)})
             asked = pa.array(instants if instants.dt.unit == "us" else instants.dt.floor("us").dt.as_unit("us"))
+
+            def lines() -> pa.Table:
+                return pa.table({key: _encoded(pa.array(entities[key], from_pandas=True)) for key in sorted(keys)})
+
             return pa.table(join(config, views, lines, asked.cast(pa.int64()), filter_by_created_timestamp))
 
         metadata = RetrievalMetadata(
@@ -205,6 +208,11 @@ class AsofOfflineStore(OfflineStore):
 
     def validate_data_source(self, config: RepoConfig, data_source: Any) -> None:
         """Declarations name sources relative to the store; whether files are there shows when they are read."""
+
+
+def _encoded(values: pa.Array) -> pa.Array:
+    """Texts as a dictionary: several views look the same ones up."""
+    return values.dictionary_encode() if pa.types.is_string(values.type) else values
 
 
 def _selected(config: RepoConfig, sql: str) -> pd.DataFrame:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Codes = NDArray[np.int64]
+FEW = 1 << 20  # codes of all pairs of keys, whether there are such entities or not
 NONE = -1  # code of an entity with an empty key, or with keys that no feature row has
 
 
@@ -29,9 +30,10 @@ def entity_codes(
         InvalidInput: if a key is of types that cannot be compared.
     """
     codes: tuple[Codes, Codes] = np.zeros(rows, np.int64), np.zeros(lines, np.int64)
-    for number, (name, known, asked) in enumerate(keys):
+    total = 1
+    for name, known, asked in keys:
         of_key, size = _codes_of_key(name, known, asked)
-        codes = of_key if number == 0 else _combined(codes, of_key, size)
+        codes, total = _combined(codes, of_key, size, total * size)
     return codes
 
 
@@ -39,6 +41,10 @@ def _codes_of_key(name: str, known: pa.ChunkedArray, asked: pa.ChunkedArray) -> 
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    chosen = None
+    if pa.types.is_dictionary(asked.type):  # each of its values is looked up once
+        whole = asked.unify_dictionaries().combine_chunks()
+        chosen, asked = whole.indices, pa.chunked_array([whole.dictionary])
     try:
         asked, known = _of_one_type(asked, known)
     except (pa.ArrowException, TypeError):
@@ -48,14 +54,14 @@ def _codes_of_key(name: str, known: pa.ChunkedArray, asked: pa.ChunkedArray) -> 
     values = pc.unique(known).drop_null()
     codes = [pc.fill_null(pc.index_in(column, value_set=values), NONE) for column in (known, asked)]
     left, right = (column.to_numpy().astype(np.int64) for column in codes)
+    if chosen is not None:
+        right = np.append(right, NONE)[pc.fill_null(chosen, len(right)).to_numpy().astype(np.int64)]
     return (left, right), len(values)
 
 
 def _of_one_type(asked: pa.ChunkedArray, known: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     import pyarrow as pa
 
-    if pa.types.is_dictionary(asked.type):
-        asked = asked.cast(asked.type.value_type)
     kinds = asked.type, known.type
     if all(map(pa.types.is_integer, kinds)):
         return asked.cast(pa.int64()), known.cast(pa.int64())
@@ -72,11 +78,18 @@ def _texts(*kinds: pa.DataType) -> bool:
     return all(pa.types.is_string(kind) or pa.types.is_large_string(kind) for kind in kinds)
 
 
-def _combined(left: tuple[Codes, Codes], right: tuple[Codes, Codes], size: int) -> tuple[Codes, Codes]:
-    """Codes of pairs of codes, again no more than there are feature rows, so that no product outgrows 64 bits."""
+def _combined(
+    left: tuple[Codes, Codes], right: tuple[Codes, Codes], size: int, total: int
+) -> tuple[tuple[Codes, Codes], int]:
+    """Codes of pairs of codes, and how many there may be.
+
+    Where these are many, they become no more than there are feature rows: no product then outgrows 64 bits.
+    """
     rows, lines = (np.where((a < 0) | (b < 0), NONE, a * size + b) for a, b in zip(left, right, strict=True))
+    if total <= FEW:
+        return (rows, lines), total
     values = np.unique(rows[rows >= 0])
-    return _places(rows, values), _places(lines, values)
+    return (_places(rows, values), _places(lines, values)), len(values)
 
 
 def _places(codes: Codes, values: Codes) -> Codes:

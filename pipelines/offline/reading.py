@@ -23,11 +23,11 @@ WIDEST = {"VARCHAR", "DOUBLE", "TIMESTAMP WITH TIME ZONE"}  # what a column of s
 
 
 @contextmanager
-def connect(data: Layout) -> Iterator[DuckDBPyConnection]:
+def connect(data: Layout, threads: int | None = None) -> Iterator[DuckDBPyConnection]:
     """A DuckDB in UTC that keeps the order of rows and reaches the store, whatever file system it lies on."""
     import duckdb
 
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"threads": threads} if threads else {}) as connection:
         connection.execute("set global timezone = 'UTC'")  # for its cursors, too
         connection.execute("set preserve_insertion_order = true")
         connection.execute("set enable_external_file_cache = false")  # each file is read once

@@ -69,6 +69,9 @@ class Http(Section):
         query: parameters of the first page, with `{start}`, `{end}` (local days), `{since}` and `{until}` (instants).
         records: key of the list of records, dotted where it is nested; "" where the answer is the list.
         next: key of the next page, a URL or a cursor; None where pages are numbered.
+        next_is: which of the two it is; None: a URL if it begins with http:// or https://. Relative URLs need "url".
+        stable_pages: whether a numbered page holds the same records whatever is added or removed meanwhile, so that a
+            read that was cut short may go on from it. One by `next` always does.
         page: parameter that takes the page number or the cursor.
         token_env: the environment variable that holds a bearer token.
         per_second: requests at most.
@@ -80,6 +83,8 @@ class Http(Section):
     query: dict[str, str | int] = Field({})
     records: str = ""
     next: str | None = None
+    next_is: Literal["url", "cursor"] | None = None
+    stable_pages: bool = False
     page: str = "page"
     first_page: int = 1
     token_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None

@@ -2,6 +2,16 @@
 
 from pipelines.sources.conform import conform
 from pipelines.sources.opening import is_incremental, open_source, overlap, read_window
-from pipelines.sources.source import Delivery, Piece, Source
+from pipelines.sources.source import Delivery, Piece, Source, StaleBookmark
 
-__all__ = ["Delivery", "Piece", "Source", "conform", "is_incremental", "open_source", "overlap", "read_window"]
+__all__ = [
+    "Delivery",
+    "Piece",
+    "Source",
+    "StaleBookmark",
+    "conform",
+    "is_incremental",
+    "open_source",
+    "overlap",
+    "read_window",
+]

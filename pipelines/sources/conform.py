@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +20,10 @@ from pipelines.usecase import DAY, RawTable
 
 INSTANT = re.compile(r"timestamp\[(s|ms|us|ns), ?([^\]]+)\]")
 OFFSET = r"(Z|[+-]\d\d:?\d\d)$"
+FLAT = (bool, int, float, str, date, datetime)
+UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)
+# Names that the chain's own columns have, in partitions, in quarantine and while they are validated.
+RESERVED = (DAY, "reason", "_file", "_partition", "_position", "_instant")
 
 
 def arrow_type(name: str) -> pa.DataType:
@@ -57,13 +63,49 @@ def conform(rows: pa.Table, table: RawTable, zone: str, naive: str) -> pa.Table:
         twice = sorted({name for name in names if names.count(name) > 1})
         raise CorruptData(f"table {table.name}: columns {twice} come twice; correct the source")
     require_columns(names, table)
+    _require_free(names, table)
     columns = {
         name: _typed(rows[name], kind, f"table {table.name}, column {name}", naive) for name, kind in types.items()
     }
     columns |= {name: _text(rows[name]) for name in names if name not in types and name != DAY}
     if table.day is not None:
         columns[DAY] = _local_day(columns[table.day], zone)
+    if DAY in names and not (DAY in columns and rows[DAY].equals(columns[DAY])):  # equal: a partition, read back
+        raise _reserved(DAY, table)
     return pa.table(columns)
+
+
+def from_values(name: str, values: Sequence[Any], table: RawTable, source: str) -> pa.Array:
+    """A column from Python's values. One that is not declared may hold any: unlike ones are told as text.
+
+    Raises:
+        CorruptData: if a declared column's values have no type in common.
+    """
+    kinds = {type(value) for value in values if value is not None}
+    # Each by itself where Arrow would find a type for all: a record's text must not depend on its neighbours.
+    if name not in table.columns and (len(kinds) > 1 or not kinds <= {*FLAT}):
+        return pa.array(map(_word, values), pa.string())
+    try:
+        return pa.array(values)
+    except UNFIT as error:
+        if name not in table.columns:
+            return pa.array(map(_word, values), pa.string())
+        raise CorruptData(
+            f"{source}: column {name} holds values of several types, or one that no type holds ({_plain(error)}); "
+            "correct the source"
+        ) from None
+
+
+def _word(value: Any) -> str | None:
+    """A value as text, as Arrow would write it in a column of its type."""
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, dict | list):
+        try:
+            return str(pa.scalar(value).cast(pa.string()))
+        except UNFIT:
+            pass
+    return json.dumps(value, default=str)
 
 
 def require_columns(names: list[str], table: RawTable) -> None:
@@ -77,9 +119,17 @@ def require_columns(names: list[str], table: RawTable) -> None:
         )
 
 
-def new_columns(rows: pa.Table, table: RawTable) -> list[str]:
-    """Columns that came and are not declared."""
-    return [name for name in rows.column_names if name not in table.columns and name != DAY]
+def _require_free(names: list[str], table: RawTable) -> None:
+    """Raises CorruptData where a column has a name that the chain gives to one of its own; DAY is for later."""
+    for name in (*names, *table.columns):
+        if name.lower() in RESERVED and (name != DAY or DAY in table.columns):  # SQL tells no a from A
+            raise _reserved(name, table)
+
+
+def _reserved(name: str, table: RawTable) -> CorruptData:
+    return CorruptData(
+        f"table {table.name}: the chain has a column {name} of its own; rename the source's at the source, or in a view"
+    )
 
 
 def _kind(type_: pa.DataType) -> str:

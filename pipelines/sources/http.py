@@ -15,7 +15,9 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.params.source import Http
-from pipelines.sources.source import Delivery, Piece
+from pipelines.sources.conform import from_values
+from pipelines.sources.source import Delivery, Piece, StaleBookmark
+from pipelines.usecase import RawTable
 
 log = logging.getLogger(__name__)
 LONGEST_PAUSE = 60.0  # seconds
@@ -29,8 +31,16 @@ class Busy(Exception):
         self.pause = pause
 
 
+class Refused(MissingData):
+    """An answer that will be the same next time."""
+
+
 class HttpSource:
-    """Page after page, each asked for again when the server is busy or away. A bookmark is the page that comes next."""
+    """Page after page, each asked for again when the server is busy or away.
+
+    A bookmark is the page that comes next, by its cursor. A page's number is none, unless the source says that pages
+    stay as they are: with a record more or less before it, every later page holds others.
+    """
 
     def __init__(self, settings: Http) -> None:
         self.settings = settings
@@ -42,15 +52,21 @@ class HttpSource:
         page: str | None = delivery.bookmark or json.dumps(
             self.settings.first_page if self.settings.next is None else None
         )
+        can_resume = self.settings.next is not None or self.settings.stable_pages
+        going_on = delivery.bookmark is not None
         with httpx.Client(
             timeout=self.settings.timeout_seconds, headers=self._headers(), follow_redirects=True
         ) as client:
             while page is not None:
-                answer = self._ask(client, url, self._query(delivery), json.loads(page))
+                try:
+                    answer = self._ask(client, url, self._query(delivery), json.loads(page))
+                except Refused as error:
+                    raise (StaleBookmark(str(error)) if going_on else error) from None
+                going_on = False
                 records = self._records(answer, url)
                 page = self._next(answer, records, json.loads(page))
                 # The last page has no next one; a read that goes on from there would find nothing, and begins anew.
-                yield Piece(_table(records, list(delivery.table.columns), url), page)
+                yield Piece(_table(records, delivery.table, url), page if can_resume else None)
 
     def _headers(self) -> dict[str, str]:
         if self.settings.token_env is None:
@@ -75,8 +91,11 @@ class HttpSource:
         }
 
     def _ask(self, client: httpx.Client, url: str, query: dict[str, str | int], page: Any) -> Any:
-        follows_url = isinstance(page, str) and page.startswith(("http://", "https://", "/"))
-        target = str(httpx.URL(url).join(page)) if follows_url else url
+        follows_url = self._is_url(page)
+        try:
+            target = str(httpx.URL(url).join(page)) if follows_url else url
+        except httpx.InvalidURL as error:
+            raise CorruptData(f"{url} sends us on to {page!r:.80}, no URL ({error}); correct source.next") from None
         asked = {} if follows_url else query | ({} if page is None else {self.settings.page: page})
         if httpx.URL(target).host != httpx.URL(url).host:
             raise CorruptData(f"{url} sends us on to {target}, another host; its next page is not followed there")
@@ -93,17 +112,27 @@ class HttpSource:
             if cause is None:
                 raise
             raise MissingData(
-                f"{url} gave no answer in {self.settings.attempts} attempts ({cause.exception()}); run the step again: "
-                "it goes on from the page that it reached"
+                f"{url} gave no answer in {self.settings.attempts} attempts ({cause.exception()}); run the step again"
             ) from None
+
+    def _is_url(self, page: Any) -> bool:
+        if not isinstance(page, str):
+            return False
+        return (
+            page.startswith(("http://", "https://"))
+            if self.settings.next_is is None
+            else self.settings.next_is == "url"
+        )
 
     def _get(self, client: httpx.Client, url: str, query: dict[str, str | int]) -> Any:
         time.sleep(max(0.0, self._earliest - time.monotonic()))
         self._earliest = time.monotonic() + 1 / self.settings.per_second
         try:
             answer = client.get(url, params=query or None)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:
             raise Busy(repr(error)) from None
+        except httpx.RequestError as error:
+            raise MissingData(f"{url} gives no answer ({error}); correct source.url") from None
         if answer.status_code == 429 or answer.status_code >= 500:
             after = answer.headers.get("retry-after", "")
             raise Busy(f"status {answer.status_code}", float(after) if after.isdigit() else None)
@@ -112,7 +141,7 @@ class HttpSource:
                 f"{url} refuses us ({answer.status_code}); correct {self.settings.token_env or 'token_env'}"
             )
         if answer.status_code != 200:
-            raise MissingData(f"{url} answers {answer.status_code}; correct source.url and source.query")
+            raise Refused(f"{url} answers {answer.status_code}; correct source.url and source.query")
         try:
             return answer.json()
         except ValueError as error:
@@ -139,17 +168,10 @@ def _at(answer: Any, key: str) -> Any:
     return answer
 
 
-def _table(records: list[dict[str, Any]], columns: list[str], url: str) -> pa.Table:
-    names = list(dict.fromkeys(name for record in records for name in record)) or columns
-    arrays = []
-    for name in names:
-        try:
-            arrays.append(pa.array([record.get(name) for record in records]))
-        except pa.ArrowInvalid as error:
-            raise CorruptData(
-                f"{url}: column {name} holds values of several types ({error}); correct the source"
-            ) from None
-    return pa.table(arrays, names=names)
+def _table(records: list[dict[str, Any]], table: RawTable, url: str) -> pa.Table:
+    names = list(dict.fromkeys(name for record in records for name in record)) or list(table.columns)
+    columns = [from_values(name, [record.get(name) for record in records], table, url) for name in names]
+    return pa.table(columns, names=names)
 
 
 def _pause(state: RetryCallState) -> float:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 import pyarrow as pa
 
+from pipelines.errors import MissingData
 from pipelines.usecase import RawTable
 from pipelines.windows import Window
+
+
+class StaleBookmark(MissingData):
+    """The source does not know the bookmark any more: the read has to begin anew."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,16 @@ class Piece:
 
     Attributes:
         bookmark: from where a later read can go on after this piece; None where it can only begin anew.
+        day: the only local day that its rows are said to be of; None: they may be of any.
+        origin: what was read, for messages.
+        absent: there was nothing to read, for `day` or at all, which is not the same as no rows.
     """
 
     rows: pa.Table
     bookmark: str | None = None
+    day: date | None = None
+    origin: str = ""
+    absent: bool = False
 
 
 class Source(Protocol):
@@ -53,6 +64,7 @@ class Source(Protocol):
         """At least one piece, of no rows where there are none; rows of other days may be among them.
 
         Raises:
+            StaleBookmark: before the first piece, if it cannot go on from the delivery's bookmark.
             MissingData: if there is no such file, table or address.
             CorruptData: if what comes is cut short or is not what it says it is.
         """

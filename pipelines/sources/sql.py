@@ -13,8 +13,9 @@ import sqlalchemy as sa
 
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.params.source import Sql
-from pipelines.sources.conform import require_columns
+from pipelines.sources.conform import from_values, require_columns
 from pipelines.sources.source import Delivery, Piece
+from pipelines.usecase import RawTable
 
 
 class SqlSource:
@@ -34,9 +35,14 @@ class SqlSource:
                 names = [column.name for column in table.columns]
                 require_columns(names, delivery.table)
                 result = connection.execute(self._query(table, delivery))
-                yield Piece(_table(names, []))
+                yield Piece(_table(names, [], delivery.table, table.name))
                 for rows in result.partitions():
-                    yield Piece(_table(names, rows))
+                    yield Piece(_table(names, rows, delivery.table, table.name))
+        except (ValueError, TypeError) as error:  # of a type's conversion: SQLite keeps any text in any column
+            raise CorruptData(
+                f"table {delivery.table.name}: a value is not of its column's type in the database "
+                f"({' '.join(str(error).split())[:200]}); correct the source"
+            ) from None
         except sa.exc.SQLAlchemyError as error:
             told = str(getattr(error, "orig", None) or type(error).__name__)
             raise MissingData(
@@ -75,26 +81,23 @@ class SqlSource:
                 raise CorruptData(
                     f"column {known.name} of {table.name} is {known.type}; an incremental source needs instants there"
                 )
-            query = query.where(known < self._bound(known, window.end_at))
-            return query if delivery.since is None else query.where(known >= self._bound(known, delivery.since))
-        day = delivery.table.day
-        if day is not None and isinstance(table.c[day].type, sa.Date):
-            return query.where(table.c[day] >= window.start, table.c[day] < window.end)
-        if day is not None and isinstance(table.c[day].type, sa.DateTime):
-            first, last = (self._bound(table.c[day], at) for at in (window.start_at, window.end_at))
-            return query.where(sa.or_(table.c[day].is_(None), sa.and_(table.c[day] >= first, table.c[day] < last)))
+            changed = known < self._bound(known, window.end_at)
+            if delivery.since is not None:
+                changed = sa.and_(changed, known >= self._bound(known, delivery.since))
+            return query.where(sa.or_(known.is_(None), changed))  # of a row without, nothing says that it was read
+        day = None if delivery.table.day is None else table.c[delivery.table.day]
+        if day is not None and isinstance(day.type, sa.Date):
+            return query.where(sa.or_(day.is_(None), sa.and_(day >= window.start, day < window.end)))
+        if day is not None and isinstance(day.type, sa.DateTime):
+            first, last = (self._bound(day, at) for at in (window.start_at, window.end_at))
+            return query.where(sa.or_(day.is_(None), sa.and_(day >= first, day < last)))
         return query  # days in a type that the database cannot compare: all rows come, and are told apart here
 
     def _bound(self, column: Any, at: datetime) -> datetime:
         return at if column.type.timezone else at.astimezone(ZoneInfo(self.timezone)).replace(tzinfo=None)
 
 
-def _table(names: Sequence[str], rows: Sequence[Any]) -> pa.Table:
+def _table(names: Sequence[str], rows: Sequence[Any], table: RawTable, source: str) -> pa.Table:
     columns = zip(*rows, strict=True) if rows else ((),) * len(names)
-    arrays = []
-    for name, values in zip(names, columns, strict=True):
-        try:
-            arrays.append(pa.array(values))
-        except pa.ArrowInvalid as error:
-            raise CorruptData(f"column {name} holds values of several types ({error}); correct the source") from None
+    arrays = [from_values(name, values, table, source) for name, values in zip(names, columns, strict=True)]
     return pa.table(arrays, names=list(names))

@@ -12,6 +12,7 @@ from pipelines.errors import MissingData
 from pipelines.store.files import Store
 
 REFERENCE = "all"  # the one partition of a table that has no days
+UNDATED = "undated"  # in quarantine: rows of a daily table that have no day
 DAY = re.compile(r"(\d{4}-\d{2}-\d{2})\.parquet")
 
 
@@ -25,9 +26,9 @@ class Layout:
     def uri(self, *parts: str) -> str:
         return self.store.uri(self.usecase, *parts)
 
-    def partition(self, zone: str, table: str, day: date | None) -> str:
-        name = REFERENCE if day is None else day.isoformat()
-        return self.uri(zone, table, f"{name}.parquet")
+    def partition(self, zone: str, table: str, day: date | str | None) -> str:
+        """The file of a day, of UNDATED, or (None) of a reference table."""
+        return self.uri(zone, table, f"{REFERENCE if day is None else day}.parquet")
 
     def days(self, zone: str, table: str) -> list[date]:
         """Days that have a partition, in order."""

@@ -1,0 +1,155 @@
+"""Reads of an API that were cut short: where they go on, and where they must not."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.context import Context
+from pipelines.errors import InvalidInput, MissingData
+from pipelines.steps import execute
+from tests.sources import FIRST, TABLE, Api, as_json, context_over, rows, server
+
+WINDOW = {"start": str(FIRST), "end": str(FIRST + timedelta(4))}
+PLAIN = replace(TABLE, known=None)
+BUSY = (503, {"Retry-After": "0"})
+CURSORS = {"records": "data.items", "next": "meta.next"}
+
+
+def http(api: Api, **changes: Any) -> dict[str, Any]:
+    return {"kind": "http", "url": api.url, "per_second": 1000, "attempts": 2} | changes
+
+
+def fails_at(page: int, down: list[bool]) -> Callable[[int, int], tuple[int, dict[str, str]] | None]:
+    return lambda _, asked: BUSY if asked == page and down[0] else None
+
+
+def staged(context: Context) -> list[Path]:
+    return [path for path in (context.settings.root / "staging" / "visits").iterdir() if path.is_dir()]
+
+
+@contextmanager
+def half_read(home: Path, window: dict[str, str] = WINDOW, **changes: Any) -> Iterator[tuple[Api, Context]]:
+    """An API by cursors of which three pages are staged, the first with a column of its own; it answers again."""
+    records = [one | ({"mood": 1} if n < 7 else {}) for n, one in enumerate(as_json(rows()))]
+    down = [True]
+    cursors = "next" in changes
+    with Api(records, cursors=cursors, fail=fails_at(4, down)).serving() as api:
+        context = context_over(home, http(api, **changes), PLAIN)
+        with pytest.raises(MissingData, match="no answer in 2 attempts"):
+            execute("ingest", window, context)
+        down[0] = False
+        api.asked.clear()
+        yield api, context
+
+
+def test_a_column_of_a_page_that_was_read_before_is_told(tmp_path: Path) -> None:
+    with half_read(tmp_path / "home", **CURSORS) as (api, context):
+        assert execute("ingest", WINDOW, context)["tables"]["visits"]["new_columns"] == ["mood"]
+        assert api.asked[0]["page"] == "c4"
+
+
+def test_numbered_pages_begin_anew_since_the_source_may_have_changed(tmp_path: Path) -> None:
+    with half_read(tmp_path / "home") as (api, context):
+        del api.records[:3]
+        assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 57
+        assert api.asked[0]["page"] == "1"
+
+
+def test_unless_they_are_declared_to_stay_as_they_are(tmp_path: Path) -> None:
+    with half_read(tmp_path / "home", stable_pages=True) as (api, context):
+        assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 60
+        assert api.asked[0]["page"] == "4"
+
+
+def test_a_cursor_that_the_server_has_forgotten_begins_anew(tmp_path: Path) -> None:
+    with half_read(tmp_path / "home", **CURSORS) as (api, context):
+        api.fail = lambda request, page: (410, {}) if request == 1 else None
+        assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 60
+        assert [one.get("page") for one in api.asked[:3]] == ["c4", None, "c2"]
+        api.fail = lambda request, page: (410, {})
+        with pytest.raises(MissingData, match="answers 410"):
+            execute("ingest", WINDOW, context)
+
+
+def test_a_read_from_another_watermark_does_not_go_on(tmp_path: Path) -> None:
+    """What was staged lacks the changes between the two."""
+    with half_read(tmp_path / "home", incremental=True, query={"from": "{since}"}, **CURSORS) as (api, context):
+        context = replace(context, usecase=replace(context.usecase, tables=(TABLE,)))  # type: ignore[type-var]
+        api.fail = fails_at(4, [True])
+        with pytest.raises(MissingData):
+            execute("ingest", WINDOW, context)
+        context.records.partitions("visits").move_watermark("visits", rows()[0]["at"] - timedelta(days=9))
+        api.fail = lambda request, page: None
+        api.asked.clear()
+        execute("ingest", WINDOW, context)
+        assert "page" not in api.asked[0]
+
+
+def test_what_other_windows_left_is_removed_when_a_run_succeeds(tmp_path: Path) -> None:
+    day = {"start": str(FIRST), "end": str(FIRST + timedelta(1))}
+    with half_read(tmp_path / "home", day, **CURSORS) as (_, context):
+        other = context.settings.root / "staging" / "visits" / "visits-of-others-0123456789ab"
+        other.mkdir()
+        assert len(staged(context)) == 2
+        execute("ingest", WINDOW, context)
+        assert staged(context) == [other], "another table's"
+
+
+# --- what follows a page
+
+
+@pytest.mark.parametrize(
+    ("cursor", "changes", "path"),
+    [
+        ("/a+b==", {}, "/visits"),
+        ("/v2/visits?after=1", {"next_is": "url"}, "/v2/visits"),
+        ("https://x", {"next_is": "cursor"}, "/visits"),
+    ],
+)
+def test_a_cursor_is_taken_for_a_url_only_where_it_is_one(
+    tmp_path: Path, cursor: str, changes: dict[str, str], path: str
+) -> None:
+    asked: list[str] = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> bytes:
+        asked.append(handler.path)
+        return b'{"rows": [], "next": %s}' % (b'"%s"' % cursor.encode() if len(asked) == 1 else b"null")
+
+    with server(answer) as url:
+        source = {"kind": "http", "url": f"{url}/{{table}}", "records": "rows", "next": "next", "per_second": 1000}
+        execute("ingest", WINDOW, context_over(tmp_path / "home", source | changes))
+    assert len(asked) == 2 and asked[1].split("?")[0] == path
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "message"),
+    [
+        (
+            200,
+            {"Content-Encoding": "gzip"},
+            gzip.compress(b"[]", mtime=0)[:9] + b"no",
+            "no answer in 2 attempts .*Decoding",
+        ),
+        (302, {"Location": "/visits"}, b"", "gives no answer .*redirect"),
+        (200, {"Content-Length": "999"}, b"[", "no answer in 2 attempts .*RemoteProtocolError"),
+    ],
+    ids=["broken gzip", "endless redirects", "cut short"],
+)
+def test_an_answer_that_cannot_be_read_is_told_as_such(
+    tmp_path: Path, status: int, headers: dict[str, str], body: bytes, message: str
+) -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        return status, headers, body
+
+    with server(answer) as url, pytest.raises(InvalidInput, match=message):
+        source = {"kind": "http", "url": f"{url}/{{table}}", "per_second": 1000, "attempts": 2}
+        execute("ingest", WINDOW, context_over(tmp_path / "home", source))
