@@ -45,7 +45,7 @@ class Network(Section):
     Attributes:
         epochs: at most; the learning rate falls to zero along a cosine over all of them.
         warmup_share: share of all steps over which the learning rate rises to `learning_rate`.
-        patience: epochs without a better validation log loss after which the fit stops.
+        patience: epochs without a lower loss on the validation window after which the fit stops.
         clip_norm: largest norm of a step's gradient.
         positive_weight: of label 1 in the loss, where label 0 counts 1; `balanced` gives both the same sum.
         focal_gamma: exponent of the focal loss (Lin et al. 2017); 0 is the log loss.

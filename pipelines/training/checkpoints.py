@@ -1,7 +1,8 @@
-"""Checkpoints of a fit: one file in a local folder, replaced atomically, that holds tensors and plain values only."""
+"""Checkpoints of a fit: one file in a local folder, replaced atomically, of tensors and plain values only."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import os
@@ -16,6 +17,7 @@ import torch
 log = logging.getLogger(__name__)
 
 NAME = "checkpoint.pt"
+DIGEST = 32  # bytes of sha256 before what torch saved
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,11 @@ class Checkpoints:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.folder / f".{NAME}.{os.getpid()}"
+        sink = io.BytesIO()
+        torch.save({**state, "fingerprint": self.fingerprint}, sink)
         with beside.open("wb") as file:
-            torch.save({**state, "fingerprint": self.fingerprint}, file)
+            file.write(hashlib.sha256(sink.getbuffer()).digest())
+            file.write(sink.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, self.folder / NAME)
@@ -53,8 +58,11 @@ class Checkpoints:
         """The state of this fit in a file; None where it is damaged or of another one, and the fit begins anew."""
         if content is None:
             return None
+        digest, saved = content[:DIGEST], content[DIGEST:]
         try:
-            state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+            if hashlib.sha256(saved).digest() != digest:  # torch checks no sum of its own
+                raise ValueError("it is not what was written")
+            state = torch.load(io.BytesIO(saved), weights_only=True, map_location="cpu")
             if state["fingerprint"] == self.fingerprint:
                 return dict(state)
         except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError) as error:

@@ -140,6 +140,13 @@ class Loop:
             progress.advance(bar)
         progress.remove_task(bar)
 
+    def validation_loss(self, held: Columns) -> float:
+        """Mean loss of the label, the one that is trained on: the log loss where classes weigh alike and gamma is 0."""
+        mine = self.processes.share(torch.arange(len(held), device=held.labels.device))
+        odds = log_odds(self.network, *held.inputs(mine)).double()
+        lost = losses(odds, held.labels[mine, :1].double(), self.positive_weight()[:1], self.settings.focal_gamma)
+        return float(self.processes.sum(lost.sum())) / max(len(held), 1)
+
     def _seed(self, *parts: int) -> int:
         """A seed of its own for each use of each epoch."""
         return int(np.random.SeedSequence([abs(self.seed), *parts]).generate_state(1)[0])
@@ -153,14 +160,6 @@ def log_odds(network: nn.Module, numbers: Tensor, rows: Tensor, tasks: int = 1) 
     return torch.cat([network(n, r, tasks) for n, r in parts]) if len(numbers) else numbers.new_zeros((0, tasks))
 
 
-def validation_loss(network: nn.Module, held: Columns, processes: Processes) -> float:
-    """Mean log loss of the label, each process on its share of the rows."""
-    mine = processes.share(torch.arange(len(held), device=held.labels.device))
-    odds = log_odds(network, *held.inputs(mine))
-    loss = functional.binary_cross_entropy_with_logits(odds.double(), held.labels[mine, :1].double(), reduction="sum")
-    return float(processes.sum(loss)) / max(len(held), 1)
-
-
 def descend(
     network: nn.Module,
     train: Columns,
@@ -170,7 +169,7 @@ def descend(
     task_weight: Tensor,
     extras: Extras,
 ) -> None:
-    """Fit a network in place. Keeps the epoch with the lowest log loss of the label on `held`.
+    """Fit a network in place. Keeps the epoch with the lowest validation loss on `held`.
 
     Stops when `patience` epochs brought no better. Leaves the network on the CPU.
     """
@@ -193,11 +192,11 @@ def descend(
     ):
         while epoch < settings.epochs and since < settings.patience:
             loop.epoch(epoch, optimizer, progress)
-            epoch, loss = epoch + 1, validation_loss(network, held, processes)
+            epoch, loss = epoch + 1, loop.validation_loss(held)
             since = 0 if loss < best else since + 1
             if not since:
                 best, kept = loss, weights(network)
-            log.info("epoch %d of %d: validation log loss %.5f", epoch, settings.epochs, loss)
+            log.info("epoch %d of %d: validation loss %.5f", epoch, settings.epochs, loss)
             if processes.leads:
                 state = {"epoch": epoch, "since": since, "best": best, "kept": kept}
                 checkpoints.save({**state, "network": network.state_dict(), "optimizer": optimizer.state_dict()})

@@ -237,3 +237,18 @@ def test_request_features_work_row_by_row() -> None:
     parts = pd.concat([USECASE.request_features(frame.iloc[[n]]) for n in range(0, 500, 50)])
     pd.testing.assert_frame_equal(whole.iloc[::50], parts)
     assert "dep_minute" not in frame.columns
+
+
+def test_a_cancellation_is_known_at_the_scheduled_departure_and_its_absence_once_it_has_left() -> None:
+    tables = {name: RAW[name] for name in ("flights", "airports")}
+    frame = USECASE.examples(tables, WINDOW).to_pandas()
+    gone = frame.cancelled == 1
+    assert gone.sum() == RAW["flights"].to_pandas().dep_time.isna().sum() > 0 and (frame.cancelled[~gone] == 0).all()
+    assert (frame.cancelled_known_at[gone] == frame.sched_dep_at[gone]).all()
+    assert frame[LABEL][gone].isna().all()
+    left = query("select sched_dep_at, dep_at from departures where dep_at is not null", tables, {}).to_pandas()
+    ordered = ["sched_dep_at", "dep_at"]
+    seen = frame[~gone].rename(columns={"cancelled_known_at": "dep_at"})[ordered]
+    pd.testing.assert_frame_equal(*(one.sort_values(ordered, ignore_index=True) for one in (seen, left)))
+    known = frame[LABEL].notna()
+    assert (frame.cancelled_known_at[known] < frame[LABEL_KNOWN_AT][known]).all()

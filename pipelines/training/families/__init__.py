@@ -35,7 +35,7 @@ class Extras:
         auxiliary: columns of the training frame with further labels, 0, 1 or NaN where unknown. A family that reads
             them (`reads_auxiliary`) also gets rows of which only these are known.
         checkpoints: a local folder of this fit alone, from which a fit that was killed goes on.
-        report: called with the number of epochs done and the validation log loss; what it raises ends the fit.
+        report: called with the number of epochs done and the validation loss; what it raises ends the fit.
     """
 
     auxiliary: tuple[str, ...] = ()

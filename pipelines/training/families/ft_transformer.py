@@ -95,7 +95,8 @@ class Block(nn.Module):
             queries = normed
         tokens = tokens + self.dropout(self.attention(queries, normed))
         value, gate = self.gated(self.between(tokens)).chunk(2, dim=2)
-        return tokens + self.dropout(self.out(value * torch.relu(gate)))
+        added: Tensor = self.dropout(self.out(value * torch.relu(gate)))
+        return tokens + added
 
 
 class Transformer(nn.Module):
