@@ -1,7 +1,7 @@
 """Train one network family with several processes, each on its share of every batch; the first one writes.
 
 `python -m torch.distributed.run --nproc-per-node 2 -m pipelines.training.distributed --family NAME
---training-set-uri URI --run NAME`. Every process runs the train step on the same inputs, so that all of them have the
+--training-set-uri URI --run-name NAME`. Every process runs the train step on the same inputs, so that all of them have the
 same weights at every step.
 """
 
@@ -37,8 +37,9 @@ def following(context: Context) -> Context:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="pipelines.training.distributed", description=__doc__)
-    for name in ("family", "training-set-uri", "run"):
+    for name in ("family", "training-set-uri"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--run-name", dest="run", required=True)  # torchrun takes --run for an option of its own
     parser.add_argument("--seed", type=int)
     parser.add_argument("--params", help="params file (default: FLIGHTDECK_PARAMS or params.yaml)")
     parser.add_argument("--home", help="where runs write (default: FLIGHTDECK_HOME or var)")

@@ -37,7 +37,7 @@ def test_two_processes_reach_the_validation_loss_of_one(tmp_path: Path, params: 
     uri = write_training_set(context, "s", train=frame(2049, 1))  # the last batch of an epoch is a single row
     asked = {"family": "dcn_v2", "training_set_uri": uri, "run": "one"}
     one = execute("train", {**asked, "trials": 1}, context)
-    options = ["--family", "dcn_v2", "--training-set-uri", uri, "--run", "two", "--params", str(params)]
+    options = ["--family", "dcn_v2", "--training-set-uri", uri, "--run-name", "two", "--params", str(params)]
     done = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
@@ -62,12 +62,12 @@ def test_two_processes_reach_the_validation_loss_of_one(tmp_path: Path, params: 
 def test_a_process_that_does_not_lead_writes_nothing(tmp_path: Path, params: Path) -> None:
     context = build_context(params, tmp_path / "home")
     asked = {"family": "dcn_v2", "training_set_uri": write_training_set(context, "s"), "run": "r", "trials": 1}
-    before = tree_hashes(tmp_path / "home" / "data")
+    before = tree_hashes(tmp_path / "home" / "data" / "flights")
     followed = execute("train", asked, following(context))
-    assert tree_hashes(tmp_path / "home" / "data") == before
+    assert tree_hashes(tmp_path / "home" / "data" / "flights") == before
     assert execute("train", asked, context) == followed
 
 
 def test_a_family_of_one_process_is_refused() -> None:
     with pytest.raises(InvalidInput, match="fitted by one process"):
-        main(["--family", "logistic_regression", "--training-set-uri", "s", "--run", "r"])
+        main(["--family", "logistic_regression", "--training-set-uri", "s", "--run-name", "r"])

@@ -158,6 +158,7 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatc
     assert checkpoints.read() == written and checkpoints.parse(written) == {"epoch": 1, "fingerprint": "f"}
 
 
+@settings(deadline=None)
 @given(st.floats(-20, 20), st.sampled_from([0.0, 1.0]), st.floats(0.1, 10), st.floats(0, 5))
 def test_the_focal_loss_is_the_papers(log_odds: float, label: float, weight: float, gamma: float) -> None:
     right = 1 / (1 + math.exp(-log_odds if label else log_odds))
@@ -178,6 +179,7 @@ def test_an_unknown_label_loses_nothing_and_teaches_nothing() -> None:
         assert odds.grad is not None and (odds.grad == 0).tolist() == [[False, True], [True, False]]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.floats(0, 0.9))
 def test_the_rate_rises_to_its_highest_and_falls_towards_zero(steps: int, share: float) -> None:
     warmup = int(share * steps)
@@ -243,6 +245,7 @@ def test_weights_and_focal_loss_change_what_is_learnt() -> None:
     assert np.abs(focal).mean() < np.abs(plain).mean()  # a focal loss is content earlier
 
 
+@settings(deadline=None)
 @given(st.integers(0, 50), st.integers(1, 7))
 def test_the_shares_of_a_batch_are_the_batch(rows: int, count: int) -> None:
     batch = torch.arange(rows)
