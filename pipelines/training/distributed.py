@@ -1,8 +1,8 @@
 """Train one network family with several processes, each on its share of every batch; the first one writes.
 
 `python -m torch.distributed.run --nproc-per-node 2 -m pipelines.training.distributed --family NAME
---training-set-uri URI --run-name NAME`. Every process runs the train step on the same inputs, so that all of them have the
-same weights at every step.
+--training-set-uri URI --run-name NAME`. Every process runs the train step on the same inputs, so that all of them have
+the same weights at every step.
 """
 
 from __future__ import annotations
