@@ -1,7 +1,7 @@
 """Rows a second of every torch family in training: epochs of the loop alone, without reading, validation or export.
 
-The families take turns, epoch by epoch, on the same columns: those of a training set if one is named, or drawn ones
-of the same shape. The machine may be shared, so that a family's fastest epoch and its CPU seconds are given too.
+The families take turns, epoch by epoch, with one thread and with two, on drawn columns of the reference use case's
+shape. The machine may be shared, so that a family's fastest epoch and its CPU seconds are given too.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ class Run:
     """Epochs of one family."""
 
     family: str
+    threads: int
     loop: Loop
     optimizer: torch.optim.Optimizer
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
     def epoch(self) -> None:
+        torch.set_num_threads(self.threads)
         wall, cpu = time.perf_counter(), time.process_time()
         self.loop.epoch(len(self.wall), self.optimizer, Progress(disable=True))
         self.wall.append(time.perf_counter() - wall)
@@ -53,8 +55,8 @@ class Run:
         rows, wall, cpu = len(self.loop.train), self.wall[1:], self.cpu[1:]  # the first one warms up
         weights = sum(p.numel() for p in self.loop.network.parameters())
         return (
-            f"| {self.family} | {weights} | {rows} | {rows / statistics.median(wall):.0f} | {rows / min(wall):.0f} "
-            f"| {rows / statistics.median(cpu):.0f} |"
+            f"| {self.family} | {weights} | {rows} | {self.threads} | {rows / statistics.median(wall):.0f} "
+            f"| {rows / min(wall):.0f} | {rows / statistics.median(cpu):.0f} |"
         )
 
 
@@ -69,7 +71,7 @@ def drawn(rows: int, tasks: int) -> tuple[Columns, Shape]:
     return Columns(torch.cat([numbers, marks], dim=1), strings, labels), shape
 
 
-def start(family: str, rows: int) -> Run:
+def start(family: str, threads: int, rows: int) -> Run:
     settings: Any = getattr(load_params("params.yaml").training, family)
     tasks = 2 if family == "mmoe" else 1
     data, shape = drawn(rows // 10 if family in SLOW else rows, tasks)
@@ -81,7 +83,7 @@ def start(family: str, rows: int) -> Run:
         "mmoe": lambda: Mixture(shape, settings, [0.0, 0.0]),
     }[family]()
     loop = Loop(network, data, settings, 1, torch.ones(tasks), Processes())
-    return Run(family, loop, loop.optimizer())
+    return Run(family, threads, loop, loop.optimizer())
 
 
 def main() -> None:
@@ -89,8 +91,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=250_000)
     parser.add_argument("--epochs", type=int, default=6, help="the first one is not counted")
     parser.add_argument("--families", nargs="+", default=["mlp", "dcn_v2", "ft_transformer", "mmoe"])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     asked = parser.parse_args()
-    runs = [start(family, asked.rows) for family in asked.families]
+    runs = [start(family, threads, asked.rows) for family in asked.families for threads in asked.threads]
     for _ in range(asked.epochs):
         for run in runs:
             run.epoch()
@@ -102,11 +105,11 @@ def main() -> None:
         f"{len(TABLE)} strings a row. The families take turns. Rows a second: of the median epoch, of the fastest one,",
         "and for each second of CPU time (of all threads together).",
         "",
-        "| family | weights | rows | rows/s | rows/s, fastest | rows per CPU second |",
-        "|---|---|---|---|---|---|",
+        "| family | weights | rows | threads | rows/s | rows/s, fastest | rows per CPU second |",
+        "|---|---|---|---|---|---|---|",
         *[run.row() for run in runs],
         "",
-        f"`{command}`, {torch.get_num_threads()} threads on {os.cpu_count()} cores {platform.machine()},",
+        f"`{command}`, on {os.cpu_count()} cores {platform.machine()},",
         f"{platform.system()}, Python {platform.python_version()}, torch {version('torch')}; load average at the end "
         f"{os.getloadavg()[0]:.1f}.",
         "",
