@@ -97,7 +97,8 @@ def main() -> None:
     for _ in range(asked.epochs):
         for run in runs:
             run.epoch()
-    command = f"python -m benchmarks.torch_training --rows {asked.rows} --epochs {asked.epochs}"
+    threads = " ".join(map(str, asked.threads))
+    command = f"python -m benchmarks.torch_training --rows {asked.rows} --epochs {asked.epochs} --threads {threads}"
     lines = [
         "# Training speed of the networks",
         "",
@@ -109,9 +110,9 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
         *[run.row() for run in runs],
         "",
-        f"`{command}`, on {os.cpu_count()} cores {platform.machine()},",
-        f"{platform.system()}, Python {platform.python_version()}, torch {version('torch')}; load average at the end "
-        f"{os.getloadavg()[0]:.1f}.",
+        f"`{command}`,",
+        f"on {os.cpu_count()} cores {platform.machine()}, {platform.system()}, Python {platform.python_version()}, "
+        f"torch {version('torch')}; load average at the end {os.getloadavg()[0]:.1f}.",
         "",
     ]
     RESULTS.write_text("\n".join(lines))

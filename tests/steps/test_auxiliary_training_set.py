@@ -33,7 +33,10 @@ class Worn(Pumps):
         )
         made[LABEL] = made[LABEL].mask(never)
         made[LABEL_KNOWN_AT] = made[LABEL_KNOWN_AT].mask(never)
-        return pa.Table.from_pandas(made, preserve_index=False)
+        table = pa.Table.from_pandas(made, preserve_index=False)
+        instant = pa.timestamp("us", "UTC")
+        fields = [field.with_type(instant) if pa.types.is_timestamp(field.type) else field for field in table.schema]
+        return table.cast(pa.schema(fields))
 
 
 def test_rows_without_the_label_teach_its_second_task_alone(toy_home: Path, copy_of: Callable[[Path], Context]) -> None:
