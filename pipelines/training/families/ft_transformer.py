@@ -56,11 +56,14 @@ class Tokenizer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention (Vaswani et al. 2017); `queries` may be some of the tokens only."""
+    """Multi-head self-attention (Vaswani et al. 2017); `queries` may be some of the tokens only.
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    Without dropout, whose masks of all pairs of tokens would double the cost.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads = heads
         self.query, self.both, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
 
     def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
@@ -68,8 +71,7 @@ class Attention(nn.Module):
         query, key, value = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.query(queries), key, value)
         )
-        seen = torch.softmax(query @ key.transpose(2, 3) / math.sqrt(query.shape[-1]), dim=3)
-        mixed: Tensor = functional.dropout(seen, self.dropout, self.training) @ value
+        mixed = functional.scaled_dot_product_attention(query, key, value)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -82,7 +84,7 @@ class Block(nn.Module):
         width = settings.embedding_dim
         self.last = last  # of which CLS alone is read
         self.before = nn.Identity() if first else nn.LayerNorm(width)
-        self.attention = Attention(width, settings.heads, settings.dropout)
+        self.attention = Attention(width, settings.heads)
         self.between = nn.LayerNorm(width)
         self.gated, self.out = nn.Linear(width, 2 * settings.feedforward), nn.Linear(settings.feedforward, width)
         self.dropout = nn.Dropout(settings.dropout)
