@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -86,5 +86,5 @@ def keep_auxiliary(examples: pa.Table, as_of: datetime, auxiliary: Sequence[str]
 
 def _known(examples: pa.Table, label: str, known_at: str, as_of: datetime) -> pa.Array:
     """Whether a label is there and was known."""
-    in_time = pc.fill_null(pc.less_equal(examples[known_at], pa.scalar(as_of)), False)
+    in_time = pc.fill_null(pc.less_equal(examples[known_at], pa.scalar(as_of.astimezone(UTC))), False)
     return pc.and_(in_time, pc.is_valid(examples[label]))
