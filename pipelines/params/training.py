@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.params.section import Count, Positive, Section
+from pipelines.params.section import Count, Natural, Positive, Section
 
 
 class Range(Section):
@@ -39,16 +39,66 @@ class HistGradientBoosting(Section):
     search: dict[str, Range] = Field(default_factory=dict)
 
 
-class Mlp(Section):
-    hidden: tuple[Count, ...]
+class Network(Section):
+    """What every network of `pipelines.training.torch_loop` has.
+
+    Attributes:
+        epochs: at most; the learning rate falls to zero along a cosine over all of them.
+        warmup_share: share of all steps over which the learning rate rises to `learning_rate`.
+        patience: epochs without a lower loss on the validation window after which the fit stops.
+        clip_norm: largest norm of a step's gradient.
+        positive_weight: of label 1 in the loss, where label 0 counts 1; `balanced` gives both the same sum.
+        focal_gamma: exponent of the focal loss (Lin et al. 2017); 0 is the log loss.
+    """
+
     embedding_dim: Count
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0)]
     batch_size: Count
     epochs: Count
     patience: Count
+    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    clip_norm: Positive = 1.0
+    positive_weight: Positive | Literal["balanced"] = 1.0
+    focal_gamma: Annotated[float, Field(ge=0)] = 0.0
     search: dict[str, Range] = Field(default_factory=dict)
+
+
+class Mlp(Network):
+    hidden: tuple[Count, ...]
+
+
+class DcnV2(Network):
+    """`rank` 0 keeps the cross layers' matrices whole; `structure` says where the deep tower stands."""
+
+    cross_layers: Count
+    rank: Natural
+    structure: Literal["parallel", "stacked"]
+    hidden: tuple[Count, ...]
+
+
+class FtTransformer(Network):
+    """`embedding_dim` is the width of every token, `feedforward` that of the layer between two blocks' tokens."""
+
+    layers: Count
+    heads: Count
+    feedforward: Count
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.embedding_dim % self.heads:
+            raise ValueError(f"embedding_dim {self.embedding_dim} is no multiple of heads {self.heads}")
+        return self
+
+
+class Mmoe(Network):
+    """`auxiliary_weight` is that of the second task's loss, where the label's counts 1."""
+
+    experts: Annotated[int, Field(ge=2)]
+    expert_hidden: Annotated[tuple[Count, ...], Field(min_length=1)]
+    tower_hidden: tuple[Count, ...]
+    auxiliary_weight: Positive
 
 
 class Training(Section):
@@ -58,6 +108,9 @@ class Training(Section):
     logistic_regression: LogisticRegression
     hist_gradient_boosting: HistGradientBoosting
     mlp: Mlp
+    dcn_v2: DcnV2
+    ft_transformer: FtTransformer
+    mmoe: Mmoe
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -77,5 +130,8 @@ class Training(Section):
         return family
 
 
-FAMILIES = ("logistic_regression", "hist_gradient_boosting", "mlp")  # the simplest first: the demo begins with it
+FAMILIES = (  # the simplest first: the demo begins with it
+    *("logistic_regression", "hist_gradient_boosting"),
+    *("mlp", "dcn_v2", "ft_transformer", "mmoe"),
+)
 READS_MISSING = {"hist_gradient_boosting"}  # families that make something of NaN

@@ -41,16 +41,25 @@ class Outputs(StepModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     import hashlib
+    import shutil
 
     import numpy as np
+    import pandas as pd
 
     from pipelines.metrics.scores import measure
     from pipelines.scorer import CARD, GRAPH, Model, Scorer
     from pipelines.training.calibration import Uncalibrated
     from pipelines.training.card import model_card
     from pipelines.training.cleaning import fit_cleaning
-    from pipelines.training.families import load_family
-    from pipelines.training.frames import model_inputs, numeric_inputs, read_frame, read_manifest
+    from pipelines.training.families import Extras, load_family, reads_auxiliary
+    from pipelines.training.frames import (
+        auxiliary_labels,
+        model_inputs,
+        numeric_inputs,
+        read_auxiliary,
+        read_frame,
+        read_manifest,
+    )
     from pipelines.training.onnx_graph import to_onnx
     from pipelines.training.search import best_trial, draw
     from pipelines.usecase import LABEL
@@ -73,13 +82,18 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "counts": {"train": cleaning.count(numbers), "validation": cleaning.count(numeric_inputs(validation, columns))},
     }
 
+    auxiliary = auxiliary_labels(manifest) if reads_auxiliary(family) else ()
+    taught = pd.concat([train, read_auxiliary(store, inputs.training_set_uri, manifest)]) if auxiliary else train
+    work = context.settings.root / "work" / "training" / context.usecase.name / inputs.run / inputs.family
+
     calibration = Uncalibrated()
     trials: list[Trial] = []
     fits = []
     budget = inputs.trials or context.params.training.trials
     for number in range(budget):
         settings = draw(declared, number, seed)
-        fits.append(family.fit(train, validation, columns, cleaning, settings, seed))
+        extras = Extras(auxiliary, work / str(number))
+        fits.append(family.fit(taught, validation, columns, cleaning, settings, seed, extras))
         loss = measure(validation[LABEL], calibration.apply(fits[-1].log_odds(validation)))["log_loss"]
         trials.append(Trial(params=settings.model_dump(mode="json", exclude={"search"}), validation_log_loss=loss))
         log.info("%s, trial %d of %d: validation log loss %.5f", inputs.family, number + 1, budget, loss)
@@ -108,4 +122,5 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     store.write_bytes(f"{uri}/{GRAPH}", graph)
     store.write_json(f"{uri}/{CARD}", card)
+    shutil.rmtree(work, ignore_errors=True)
     return Outputs(family=inputs.family, model_uri=uri, sha256=digest, trials=trials, best_trial=best)

@@ -259,3 +259,40 @@ def test_scoring_imports_no_training_library() -> None:
     )
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert asked.stdout.strip() == "[]"
+
+
+def test_a_training_run_killed_midway_goes_on_and_leaves_no_checkpoint(
+    desk: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.training.torch_loop import Loop
+
+    uri = write_training_set(desk, "s")
+    whole = train(desk, uri, family="dcn_v2", run="whole")
+    epochs, honest = [], Loop.epoch
+
+    def killed(self: Any, number: int, *rest: Any) -> None:
+        if number == 2 and 2 not in epochs:
+            epochs.append(2)
+            raise KeyboardInterrupt
+        epochs.append(number)
+        honest(self, number, *rest)
+
+    monkeypatch.setattr(Loop, "epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(desk, uri, family="dcn_v2")
+    kept = list(desk.settings.root.rglob("checkpoint.pt"))
+    assert [file.relative_to(desk.settings.root).parts[:2] for file in kept] == [("work", "training")]
+    again = train(desk, uri, family="dcn_v2")
+    assert epochs == [0, 1, 2, 2, 3] and again["sha256"] == whole["sha256"]
+    assert not list(desk.settings.root.rglob("checkpoint.pt"))
+
+
+def test_mmoe_reads_the_rows_of_which_only_the_second_label_is_known(desk: Context) -> None:
+    one, two = (
+        write_training_set(desk, "s"),
+        write_training_set(desk, "t", train_auxiliary=frame(300, 77).assign(label=np.nan)),
+    )
+    made = [train(desk, uri, family=family) for family in ("mmoe", "mlp") for uri in (one, two)]
+    assert made[0]["sha256"] != made[1]["sha256"] and made[2]["sha256"] == made[3]["sha256"]
+    with pytest.raises(InvalidInput, match="no auxiliary label"):
+        train(desk, write_training_set(desk, "u", auxiliary=[]), family="mmoe")
