@@ -61,8 +61,8 @@ class Platt:
         return np.asarray(expit(self.slope * log_odds + self.intercept), dtype=np.float64)
 
     def add(self, graph: Graph, log_odds: str) -> str:
-        slope = graph.constant(np.float32([[self.slope]]), "slope")
-        intercept = graph.constant(np.float32([self.intercept]), "intercept")
+        slope = graph.constant(np.array([[self.slope]], dtype=np.float32), "slope")
+        intercept = graph.constant(np.array([self.intercept], dtype=np.float32), "intercept")
         return graph.add("Sigmoid", graph.add("Gemm", log_odds, slope, intercept))
 
     def facts(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Isotonic:
         ends = (graph.constant(np.array(end, dtype=np.float32), name) for end, name in ((0, "none"), (1, "whole")))
         share = graph.add("Clip", graph.add("Div", graph.add("Sub", log_odds, starts), widths), *ends)
         rise = graph.add("MatMul", share, graph.constant(rises[:, None].astype(np.float32), "rises"))
-        return graph.add("Add", rise, graph.constant(np.float32([self.values[0]]), "lowest"))
+        return graph.add("Add", rise, graph.constant(np.array([self.values[0]], dtype=np.float32), "lowest"))
 
     def facts(self) -> dict[str, Any]:
         return {"method": "isotonic", "knots": list(self.knots), "values": list(self.values)}

@@ -1,7 +1,8 @@
 """Model families, one a file, loaded when asked for.
 
-A family's module has `fit(train, validation, inputs, cleaning, settings, seed) -> Fitted` and `LIBRARIES`, the
-distributions whose versions decide what a fit gives. The same frames, cleaning, settings and seed give the same bytes.
+A family's module has `fit(train, validation, inputs, cleaning, settings, seed, progress) -> Fitted` and `LIBRARIES`,
+the distributions whose versions decide what a fit gives. The same frames, cleaning, settings and seed give the same
+bytes, whether or not progress is reported.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from pipelines.training.cleaning import Cleaning
     from pipelines.training.onnx_graph import Graph
+    from pipelines.training.search import Progress
     from pipelines.usecase import ModelInputs
 
 MODULES = {name: f"{__name__}.{name}" for name in FAMILIES}
@@ -48,12 +50,14 @@ class Family(Protocol):
         cleaning: Cleaning,
         settings: Any,
         seed: int,
+        progress: Progress | None = None,
     ) -> Fitted:
         """Fit on `train`; `validation` may only decide when to stop.
 
         Args:
             cleaning: of the numeric inputs, fitted on `train`; a part of the model.
             settings: the family's section of params.yaml.
+            progress: where a fit of several steps says how far it is. What it raises ends the fit.
         """
 
 

@@ -7,6 +7,7 @@ in both.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +20,11 @@ from pipelines.params.training import HistGradientBoosting
 from pipelines.training.cleaning import Cleaning
 from pipelines.training.onnx_graph import ML, Graph, clean, encode_strings
 from pipelines.training.preprocessing import Arrays, Vocabulary, arrays, fit_vocabulary, ordered_codes
+from pipelines.training.search import Progress
 from pipelines.usecase import LABEL, ModelInputs
 
 LIBRARIES = ("scikit-learn",)
+STOPS = (9, 3)  # a fit reports after these parts of its trees; the same trees come out with and without stops
 PRIOR = 50.0  # rows of the overall mean that smooth a string's mean label
 
 
@@ -55,8 +58,9 @@ def fit(
     cleaning: Cleaning,
     settings: HistGradientBoosting,
     seed: int,
+    progress: Progress | None = None,
 ) -> Fitted:
-    """`validation` is not read: the number of trees is a setting."""
+    """`validation` is read for `progress` alone: the number of trees is a setting."""
     vocabulary = fit_vocabulary(train, inputs)
     labels = train[LABEL].to_numpy(dtype=np.float64)
     fitted = arrays(train, inputs, vocabulary)
@@ -64,7 +68,18 @@ def fit(
     estimator = HistGradientBoostingClassifier(
         **settings.model_dump(exclude={"search"}), early_stopping=False, categorical_features=None, random_state=seed
     )
-    return Fitted(inputs, cleaning, vocabulary, codes, estimator.fit(_matrix(fitted, cleaning, codes), labels))
+    matrix = _matrix(fitted, cleaning, codes)
+    if progress:
+        held = _matrix(arrays(validation, inputs, vocabulary), cleaning, codes)
+        for trees in sorted({max(1, math.ceil(settings.max_iter / part)) for part in STOPS} - {settings.max_iter}):
+            estimator.set_params(max_iter=trees, warm_start=True).fit(matrix, labels)
+            progress(trees, _log_loss(estimator.decision_function(held), validation[LABEL].to_numpy()))
+    estimator.set_params(max_iter=settings.max_iter).fit(matrix, labels)
+    return Fitted(inputs, cleaning, vocabulary, codes, estimator)
+
+
+def _log_loss(log_odds: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
+    return float((np.logaddexp(0.0, log_odds) - labels * log_odds).mean())
 
 
 def _matrix(read: Arrays, cleaning: Cleaning, codes: NDArray[np.float32]) -> NDArray[np.float32]:

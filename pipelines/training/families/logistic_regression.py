@@ -14,6 +14,7 @@ from pipelines.params.training import LogisticRegression
 from pipelines.training.cleaning import Cleaning
 from pipelines.training.onnx_graph import Graph, clean, encode_strings, standardise
 from pipelines.training.preprocessing import Arrays, Scale, Vocabulary, arrays, fit_vocabulary
+from pipelines.training.search import Progress
 from pipelines.usecase import LABEL, ModelInputs
 
 LIBRARIES = ("scikit-learn", "scipy")
@@ -54,8 +55,9 @@ def fit(
     cleaning: Cleaning,
     settings: LogisticRegression,
     seed: int,
+    progress: Progress | None = None,
 ) -> Fitted:
-    """`validation` and `seed` are not read: the optimum is unique."""
+    """`validation`, `seed` and `progress` are not read: the optimum is unique and reached at once."""
     vocabulary = fit_vocabulary(train, inputs)
     read = arrays(train, inputs, vocabulary)
     scale = Scale.fit(cleaning.capped(read.numeric))

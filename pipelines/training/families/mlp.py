@@ -20,6 +20,7 @@ from pipelines.params.training import Mlp
 from pipelines.training.cleaning import Cleaning
 from pipelines.training.onnx_graph import Graph, clean, encode_strings, standardise
 from pipelines.training.preprocessing import Arrays, Scale, Vocabulary, arrays, fit_vocabulary
+from pipelines.training.search import Progress
 from pipelines.usecase import LABEL, ModelInputs
 
 LIBRARIES = ("torch",)
@@ -99,6 +100,7 @@ def fit(
     cleaning: Cleaning,
     settings: Mlp,
     seed: int,
+    progress: Progress | None = None,
 ) -> Fitted:
     """AdamW on log loss. Keeps the best epoch on `validation`; stops when `patience` epochs brought no better."""
     vocabulary = fit_vocabulary(train, inputs)
@@ -121,12 +123,17 @@ def fit(
                 nn.functional.binary_cross_entropy_with_logits(log_odds(network, *held_tensors), held_labels)
             ),
             settings,
+            progress,
         )
     return Fitted(inputs, cleaning, vocabulary, scale, network)
 
 
 def _descend(
-    network: Network, data: tuple[Tensor, Tensor, Tensor], validate: Callable[[], float], settings: Mlp
+    network: Network,
+    data: tuple[Tensor, Tensor, Tensor],
+    validate: Callable[[], float],
+    settings: Mlp,
+    progress: Progress | None,
 ) -> None:
     numbers, rows, labels = data
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -140,6 +147,8 @@ def _descend(
             optimizer.step()
         held = validate()
         log.info("epoch %d of %d: validation log loss %.5f", epoch + 1, settings.epochs, held)
+        if progress:
+            progress(epoch + 1, held)
         if held < best:
             best, since, kept = held, 0, _weights(network)
         else:
