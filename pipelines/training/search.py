@@ -106,11 +106,12 @@ def next_trial(
         for param in _contained(declared):
             _suggest(trial, param, declared.search[param])
     reported: dict[int, float] = {}
+    last = most_steps(declared, tuning)
 
     def progress(step: int, loss: float) -> None:
         reported[step] = loss if math.isfinite(loss) else math.inf
         trial.report(reported[step], step)
-        if trial.should_prune() and number:
+        if trial.should_prune() and number and step < last:  # after the last step there is nothing left to save
             raise Pruned
 
     latency: float | None = None
@@ -129,7 +130,7 @@ def next_trial(
         loss=loss if math.isfinite(loss) else None,
         latency_ms=latency,
         steps={step: value for step, value in reported.items() if math.isfinite(value)},
-        rungs={key: value for key, value in told.system_attrs.items() if key.startswith("completed_rung_")},
+        rungs={k: v for k, v in told.system_attrs.items() if k.startswith("completed_rung_") and math.isfinite(v)},
     )
 
 
