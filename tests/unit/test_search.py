@@ -134,6 +134,14 @@ def test_a_reported_loss_that_is_no_number_falls_behind() -> None:
     assert {(record.state, record.loss) for record in records} == {("failed", None)}
 
 
+def test_the_first_trial_goes_on_where_another_would_be_ended() -> None:
+    def recovers(made: Any, progress: Any) -> tuple[float, None]:
+        progress(1, math.nan)
+        return bowl(made)
+
+    assert run(SEARCHED, 1, recovers, Tuning())[0].state == "complete"
+
+
 def test_steps_are_epochs_trees_or_folds() -> None:
     trees = HistGradientBoosting.model_validate(
         {
