@@ -29,7 +29,10 @@ RUNGS = 2  # at most, before the last step
 
 
 class Progress(Protocol):
-    """What a fit calls after a step (an epoch, some trees), counted from 1, with the validation log loss so far."""
+    """What a fit calls after a step (an epoch), counted from 1, with the validation log loss so far.
+
+    Only where the loss after few steps says something about the loss after all of them.
+    """
 
     def __call__(self, step: int, loss: float) -> None:
         """May raise `Pruned`, which the fit lets pass."""
@@ -167,7 +170,7 @@ def _study(declared: Searchable, tuning: Tuning, seed: int, records: Sequence[Re
 
 
 def most_steps(declared: Searchable, tuning: Tuning) -> int:
-    """The most steps that a trial can report: folds, or epochs or trees."""
+    """The most steps that a trial can report: folds, epochs or iterations."""
     if tuning.folds > 1:
         return tuning.folds
     values = declared.model_dump()

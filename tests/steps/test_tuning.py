@@ -109,18 +109,18 @@ def test_records_of_another_search_are_not_taken_up(desk: Context, monkeypatch: 
     assert train(desk, other, trials=2)["trials"] == train(desk, other, run="r2", trials=2)["trials"]
 
 
-def test_trees_are_the_same_whether_or_not_they_report() -> None:
-    heard: list[int] = []
-    plain = graph_of(fit(TREES, frame(2000, 1), frame(500, 2)))
-    honest = trees.fit
+def test_networks_report_their_epochs_and_trees_do_not() -> None:
+    heard: dict[str, list[int]] = {TREES: [], NET: []}
+    for family, module in ((TREES, trees), (NET, mlp)):
+        plain, honest = graph_of(fit(family, frame(2000, 1), frame(500, 2))), module.fit
 
-    def reporting(*given: Any) -> Any:
-        return honest(*given, progress=lambda step, loss: heard.append(step))
+        def reporting(*given: Any, honest: Any = honest, steps: list[int] = heard[family]) -> Any:
+            return honest(*given, progress=lambda step, loss: steps.append(step))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trees, "fit", reporting)
-        assert graph_of(fit(TREES, frame(2000, 1), frame(500, 2))) == plain
-    assert heard == [3, 9]  # of 25
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "fit", reporting)
+            assert graph_of(fit(family, frame(2000, 1), frame(500, 2))) == plain
+    assert heard[TREES] == [] and heard[NET][:2] == [1, 2]  # a small learning rate would look bad after few trees
 
 
 def test_minutes_end_a_search_but_never_before_its_first_trial(desk: Context) -> None:

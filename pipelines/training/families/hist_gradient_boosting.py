@@ -7,7 +7,6 @@ in both.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +23,6 @@ from pipelines.training.search import Progress
 from pipelines.usecase import LABEL, ModelInputs
 
 LIBRARIES = ("scikit-learn",)
-STOPS = (9, 3)  # a fit reports after these parts of its trees; the same trees come out with and without stops
 PRIOR = 50.0  # rows of the overall mean that smooth a string's mean label
 
 
@@ -60,7 +58,8 @@ def fit(
     seed: int,
     progress: Progress | None = None,
 ) -> Fitted:
-    """`validation` is read for `progress` alone: the number of trees is a setting."""
+    """`validation` is not read: the number of trees is a setting. Nor is `progress`: the loss after few trees says how
+    fast a fit learns, not how well, and trials with a small learning rate would be ended for it."""
     vocabulary = fit_vocabulary(train, inputs)
     labels = train[LABEL].to_numpy(dtype=np.float64)
     fitted = arrays(train, inputs, vocabulary)
@@ -68,18 +67,7 @@ def fit(
     estimator = HistGradientBoostingClassifier(
         **settings.model_dump(exclude={"search"}), early_stopping=False, categorical_features=None, random_state=seed
     )
-    matrix = _matrix(fitted, cleaning, codes)
-    if progress:
-        held = _matrix(arrays(validation, inputs, vocabulary), cleaning, codes)
-        for trees in sorted({max(1, math.ceil(settings.max_iter / part)) for part in STOPS} - {settings.max_iter}):
-            estimator.set_params(max_iter=trees, warm_start=True).fit(matrix, labels)
-            progress(trees, _log_loss(estimator.decision_function(held), validation[LABEL].to_numpy()))
-    estimator.set_params(max_iter=settings.max_iter).fit(matrix, labels)
-    return Fitted(inputs, cleaning, vocabulary, codes, estimator)
-
-
-def _log_loss(log_odds: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
-    return float((np.logaddexp(0.0, log_odds) - labels * log_odds).mean())
+    return Fitted(inputs, cleaning, vocabulary, codes, estimator.fit(_matrix(fitted, cleaning, codes), labels))
 
 
 def _matrix(read: Arrays, cleaning: Cleaning, codes: NDArray[np.float32]) -> NDArray[np.float32]:
