@@ -9,12 +9,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from pipelines.context import Context
 from pipelines.params import Params, load_params
+from pipelines.params.behaviour import Behaviours
 from pipelines.settings import Settings
 from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, ModelInputs
 
+BEHAVIOUR = [
+    {"name": "noise", "kind": "invariance", "change": {"y": {"add": 0.01}}, "tolerance": 0.1, "max_share": 0.02},
+    {"name": "larger", "kind": "direction", "change": {"x": {"add": 0.5}}, "moves": "up"},
+    {
+        "name": "ranks",
+        "kind": "minimum",
+        "where": {"kind": "a"},
+        "bar": {"metric": "roc_auc", "direction": "at_least", "threshold": 0.6},
+    },
+]
 AS_OF = datetime(2024, 4, 1, tzinfo=UTC)
 AUXILIARY = "second"  # an auxiliary label, which follows y
 INPUTS = ModelInputs(numeric=("x", "y", "gappy"), categorical=("kind", "site"))
@@ -64,8 +76,10 @@ def small_params() -> Params:
         name: getattr(params.training, name).model_copy(update={**fast, **small}) for name, small in NETWORKS.items()
     }
     training = params.training.model_copy(update={"hist_gradient_boosting": tree, **nets})
-    evaluation = params.evaluation.model_copy(update={"bootstrap": 30, "min_slice": 100})
-    return params.model_copy(update={"training": training, "evaluation": evaluation})
+    importance = params.evaluation.importance.model_copy(update={"rows": 500, "repeats": 1})
+    evaluation = params.evaluation.model_copy(update={"bootstrap": 30, "min_slice": 100, "importance": importance})
+    behaviour = TypeAdapter(Behaviours).validate_python(BEHAVIOUR)
+    return params.model_copy(update={"training": training, "evaluation": evaluation, "behaviour": behaviour})
 
 
 def context_over(home: Any, name: str = "pumps", **settings: str) -> Context:

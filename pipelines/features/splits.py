@@ -23,7 +23,8 @@ def split_windows(as_of: datetime, usecase: UseCase, splits: Splits) -> dict[str
     """
     if timedelta(splits.embargo_days) < usecase.maturity:
         raise InvalidInput(
-            f"splits.embargo_days is {splits.embargo_days}, shorter than the label's maturity of {usecase.maturity}"
+            f"splits.embargo_days is {splits.embargo_days}, shorter than the label's maturity of {usecase.maturity}; "
+            f"set it to at least {-(-usecase.maturity // timedelta(1))}"
         )
     end = as_of.astimezone(ZoneInfo(usecase.timezone)).date()
     embargo = timedelta(splits.embargo_days)

@@ -11,7 +11,9 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from pipelines.errors import InvalidInput
+from pipelines.params.behaviour import Behaviours
 from pipelines.params.cleaning import Cleaning
+from pipelines.params.costs import Costs
 from pipelines.params.features import Features
 from pipelines.params.rollout import Rollout
 from pipelines.params.section import Count, Natural, Section, Share
@@ -61,10 +63,18 @@ class Splits(Section):
     embargo_days: Natural
 
 
+class Importance(Section):
+    """Of permutation importance: rows that are drawn from the test window, and shuffles of each input."""
+
+    rows: Count = 5000
+    repeats: Count = 3
+
+
 class Evaluation(Section):
     calibration_bins: Count
     bootstrap: Count
     min_slice: Count
+    importance: Importance = Importance()
 
 
 class GateRules(Section):
@@ -92,7 +102,9 @@ class Params(Section):
     splits: Splits
     cleaning: Cleaning
     training: Training
+    costs: Costs = Costs()
     evaluation: Evaluation
+    behaviour: Behaviours = ()
     gate: GateRules
     monitoring: Monitoring
     rollout: Rollout

@@ -6,28 +6,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipelines.params.search import Search, drawing_order
 from pipelines.params.section import Count, Natural, Positive, Section
-
-
-class Range(Section):
-    """A search range: uniform, or log-uniform, over [low, high]."""
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.high <= self.low or (self.log and self.low <= 0):
-            raise ValueError("needs low < high, and low > 0 where log is true")
-        return self
 
 
 class LogisticRegression(Section):
     l2_regularization: Positive
     max_iter: Count
-    search: dict[str, Range] = Field(default_factory=dict)
+    search: Search = Field(default_factory=dict)
 
 
 class HistGradientBoosting(Section):
@@ -36,7 +22,7 @@ class HistGradientBoosting(Section):
     max_leaf_nodes: Annotated[int, Field(ge=2)]
     min_samples_leaf: Count
     l2_regularization: Annotated[float, Field(ge=0)]
-    search: dict[str, Range] = Field(default_factory=dict)
+    search: Search = Field(default_factory=dict)
 
 
 class Network(Section):
@@ -62,7 +48,38 @@ class Network(Section):
     clip_norm: Positive = 1.0
     positive_weight: Positive | Literal["balanced"] = 1.0
     focal_gamma: Annotated[float, Field(ge=0)] = 0.0
-    search: dict[str, Range] = Field(default_factory=dict)
+    search: Search = Field(default_factory=dict)
+
+
+class Latency(Section):
+    """The second objective: 95th percentile of the time of one-row calls of the ONNX graph."""
+
+    budget_ms: Positive
+    calls: Count = 300
+
+
+class Tuning(Section):
+    """How the settings of further trials are drawn and judged; `training.trials` says how many.
+
+    Attributes:
+        minutes: of wall time, after which no trial starts. What it cuts depends on the machine.
+        pruning: whether trials that fall behind are ended early (Hyperband).
+        folds: more than one judges by rolling-origin cross-validation; one by the validation window.
+        fold_days: days that each fold is judged on.
+        latency: with it, the choice is the least loss among trials within the budget.
+    """
+
+    minutes: Positive | None = None
+    pruning: bool = True
+    folds: Count = 1
+    fold_days: Count = 14
+    latency: Latency | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.latency and self.pruning:
+            raise ValueError("two objectives cannot be pruned; set pruning to false, or leave out latency")
+        return self
 
 
 class Mlp(Network):
@@ -104,6 +121,8 @@ class Mmoe(Network):
 class Training(Section):
     families: Annotated[tuple[str, ...], Field(min_length=1)]
     trials: Count
+    tuning: Tuning = Tuning()
+    calibration: Literal["none", "platt", "isotonic", "auto"] = "auto"
     seed: int
     logistic_regression: LogisticRegression
     hist_gradient_boosting: HistGradientBoosting
@@ -121,6 +140,10 @@ class Training(Section):
             unknown = set(settings.search) - (set(type(settings).model_fields) - {"search"})
             if unknown:
                 raise ValueError(f"{family}.search names {sorted(unknown)}, which {family} does not have")
+            try:
+                drawing_order(settings.search)
+            except ValueError as error:
+                raise ValueError(f"{family}.{error}") from None
         return self
 
     @staticmethod

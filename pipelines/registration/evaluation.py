@@ -17,7 +17,8 @@ from pipelines.scorer import Model, read_model
 from pipelines.store import Store
 
 METRICS, SCORED = "metrics.json", "scored.parquet"
-FILES = (METRICS, "cleaning.json", "roc.csv", "precision_recall.csv", "calibration.csv", "curves.png")
+CURVES = ("roc.csv", "precision_recall.csv", "calibration.csv", "cost.csv", "importance.csv")
+FILES = (METRICS, "cleaning.json", *CURVES, "curves.png")
 
 
 def read_evaluation(store: Store, evaluation_uri: str) -> tuple[Mapping[str, Any], Model]:

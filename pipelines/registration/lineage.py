@@ -13,7 +13,8 @@ from pipelines.scorer import Model
 
 def run_params(card: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of a candidate's run."""
-    return {"family": card["family"], "seed": card["seed"], **card["params"]}
+    made = {"calibration": card["calibration"]["method"], "threshold": card["threshold"]["value"]}
+    return {"family": card["family"], "seed": card["seed"], **made, **card["params"]}
 
 
 def run_metrics(evaluation: Mapping[str, Any]) -> dict[str, float | None]:

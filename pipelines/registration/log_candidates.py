@@ -1,4 +1,4 @@
-"""Log every candidate to MLflow: one run each, with its parameters, metrics, files and model."""
+"""Log every candidate to MLflow: one run each, with its parameters, metrics, files and model, and its trials below."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     for uri, (evaluation, model) in read.items():
         manifest = store.read_json(f"{evaluation['training_set_uri'].rstrip('/')}/manifest.json")
         docs_uri, docs = data_docs(manifest, context)
-        runs[str(evaluation["family"])] = context.tracker.log_candidate(
+        tuned = tried(model.uri, context)
+        run_id = context.tracker.log_candidate(
             model,
             lineage.run_params(model.card),
             lineage.run_metrics(evaluation),
@@ -45,7 +46,17 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             {**lineage.data_tags(uri, evaluation, model), **code, **({"data_docs_uri": docs_uri} if docs_uri else {})},
             attached=docs,
         )
+        for number, trial in enumerate(tuned):
+            metrics = {name: trial[name] for name in ("validation_log_loss", "latency_ms")}
+            context.tracker.log_trial(run_id, number, trial["params"], metrics, trial["state"])
+        runs[str(evaluation["family"])] = run_id
     return Outputs(runs=runs)
+
+
+def tried(model_uri: str, context: Context) -> list[dict[str, Any]]:
+    """The trials of a model's tuning; none where only the declared settings were tried."""
+    trials: list[dict[str, Any]] = context.data.store.read_json(f"{model_uri}/trials.json")["trials"]
+    return trials if len(trials) > 1 else []
 
 
 def data_docs(manifest: Mapping[str, Any], context: Context) -> tuple[str | None, dict[str, bytes]]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 KEY = "flightdeck.key"
 CONTENT = "flightdeck.content"
-KIND = "flightdeck.kind"  # candidate or report
+KIND = "flightdeck.kind"  # candidate, trial or report
 PARENT = "mlflow.parentRunId"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # its page then opens on the runs
 REMEDY = "set FLIGHTDECK_MLFLOW_URI or MLFLOW_TRACKING_URI to"
@@ -127,6 +127,15 @@ class Tracker:
                 )
         return run_id
 
+    def log_trial(
+        self, candidate: str, number: int, params: Mapping[str, Any], metrics: Mapping[str, float | None], state: str
+    ) -> str:
+        """One run for one trial, a child of its candidate's run, and its id."""
+        tags = {KIND: "trial", "state": state}
+        key, title = f"trial {number} of {candidate}", f"trial {number}"
+        with self._run(key, title, params, metrics, {}, tags, {}, parent=candidate) as (run_id, _):
+            return run_id
+
     def log_report(
         self, run: str, model_version: str, metrics: Mapping[str, float | None], files: Mapping[str, bytes]
     ) -> str:
@@ -145,8 +154,13 @@ class Tracker:
         files: Mapping[str, bytes],
         tags: Mapping[str, str],
         attached: Mapping[str, bytes],
+        parent: str | None = None,
     ) -> Iterator[tuple[str, bool]]:
-        """The id of the run that holds all this, and whether it is new; a new one is finished on leaving."""
+        """The id of the run that holds all this, and whether it is new; a new one is finished on leaving.
+
+        It is a child of `parent`, by default of the run of `mlflow run`. Where it takes another's place, the children
+        of that one go too.
+        """
         client, experiment = self.client, self.experiment_id
         finite = {k: float(v) for k, v in metrics.items() if v is not None}
         hashed = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -158,26 +172,30 @@ class Tracker:
                 yield run.info.run_id, False
                 return
         for run in same:
+            for child in client.search_runs([experiment], f"tags.`{PARENT}` = '{run.info.run_id}'", max_results=5000):
+                client.delete_run(child.info.run_id)
             client.delete_run(run.info.run_id)
-        labels = {**tags, KEY: identity, CONTENT: content, **({PARENT: self.parent} if self.parent else {})}
+        above = parent or self.parent
+        labels = {**tags, KEY: identity, CONTENT: content, **({PARENT: above} if above else {})}
         mlflow = open_mlflow(self.uri)
         with environment_kept("MLFLOW_RUN_ID"):
             os.environ.pop("MLFLOW_RUN_ID", None)  # MLflow would go on with that run instead of making one
             with mlflow.start_run(experiment_id=experiment, run_name=name, tags=labels) as active:
                 mlflow.log_params(dict(params))
                 mlflow.log_metrics(finite)
-                with tempfile.TemporaryDirectory() as folder:
-                    for file, body in {**attached, **files}.items():
-                        (Path(folder) / file).parent.mkdir(parents=True, exist_ok=True)
-                        (Path(folder) / file).write_bytes(body)
-                    mlflow.log_artifacts(folder)
+                if attached or files:
+                    with tempfile.TemporaryDirectory() as folder:
+                        for file, body in {**attached, **files}.items():
+                            (Path(folder) / file).parent.mkdir(parents=True, exist_ok=True)
+                            (Path(folder) / file).write_bytes(body)
+                        mlflow.log_artifacts(folder)
                 yield active.info.run_id, True
 
     def run_metrics(self, run_id: str) -> dict[str, float]:
         return dict(self.client.get_run(run_id).data.metrics)
 
     def runs(self, kind: str) -> list[dict[str, Any]]:
-        """Runs of a kind (candidate, report), oldest first: run_id, name, tags, metrics."""
+        """Runs of a kind (candidate, trial, report), oldest first: run_id, name, tags, metrics."""
         found = self.client.search_runs(
             [self.experiment_id], f"tags.`{KIND}` = '{kind}'", order_by=["attributes.start_time ASC"]
         )

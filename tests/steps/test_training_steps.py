@@ -15,6 +15,7 @@ import pytest
 
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
+from pipelines.params.training import Training
 from pipelines.scorer import load_scorer
 from pipelines.steps import execute
 from pipelines.training.families import MODULES
@@ -33,6 +34,13 @@ def desk(tmp_path: Path) -> Context:
 
     context.__dict__["tracker"] = SimpleNamespace(__getattr__=refuse)
     return context
+
+
+def with_training(context: Context, **changes: Any) -> Context:
+    """The same context with other values in `training` of params.yaml."""
+    training = Training.model_validate({**context.params.training.model_dump(), **changes})
+    params = context.params.model_copy(update={"training": training})
+    return Context(context.settings, params, context.usecase)
 
 
 def train(context: Context, uri: str, **changes: Any) -> dict[str, Any]:
@@ -99,6 +107,7 @@ def test_what_cleaning_changed_is_counted_in_every_window(desk: Context, family:
 
 @pytest.mark.parametrize("window", ["validation", "test"])
 def test_no_value_outside_the_training_window_moves_the_rules(desk: Context, window: str) -> None:
+    desk = with_training(desk, calibration="none")  # which is fitted on validation, on purpose
     honest = train(desk, write_training_set(desk, "s"), family="logistic_regression", run="a")
     altered = frame(900, 31).assign(x=np.float32(np.inf), y=np.float32(-1e20), gappy=np.float32(np.nan))
     other = train(desk, write_training_set(desk, "t", **{window: altered}), family="logistic_regression", run="b")

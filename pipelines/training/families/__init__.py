@@ -7,7 +7,6 @@ distributions whose versions decide what a fit gives. The same frames, cleaning,
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from pipelines.training.cleaning import Cleaning
     from pipelines.training.onnx_graph import Graph
+    from pipelines.training.search import Progress
     from pipelines.usecase import ModelInputs
 
 MODULES = {name: f"{__name__}.{name}" for name in FAMILIES}
@@ -40,7 +40,7 @@ class Extras:
 
     auxiliary: tuple[str, ...] = ()
     checkpoints: Path | None = None
-    report: Callable[[int, float], None] | None = None
+    report: Progress | None = None
 
 
 ALONE = Extras()
@@ -77,6 +77,7 @@ class Family(Protocol):
         Args:
             cleaning: of the numeric inputs, fitted on `train`; a part of the model.
             settings: the family's section of params.yaml.
+            progress: where a fit of several steps says how far it is. What it raises ends the fit.
         """
 
 

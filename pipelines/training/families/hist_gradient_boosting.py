@@ -58,7 +58,8 @@ def fit(
     seed: int,
     extras: Extras = ALONE,
 ) -> Fitted:
-    """`validation` and `extras` are not read: the number of trees is a setting."""
+    """`validation` is not read: the number of trees is a setting. Nor are `extras`, and nothing is reported: the loss
+    after few trees says how fast a fit learns, not how well, and trials with a small learning rate would be ended."""
     vocabulary = fit_vocabulary(train, inputs)
     labels = train[LABEL].to_numpy(dtype=np.float64)
     fitted = arrays(train, inputs, vocabulary)
