@@ -69,7 +69,7 @@ def window_problem(
     if end != today:
         return f"its evaluation's window ends on {end}, but as_of is {today}: evaluate on the days before as_of"
     for other in windows:
-        if list(other.get("test") or ()) != list(said):
+        if list(other.get("test") or ()) != [start.isoformat(), end.isoformat()]:
             return f"its evaluation's window is {start} to {end}, but it was trained for {other.get('test')}"
         learnt = [date.fromisoformat(str(span[1])) for name, span in other.items() if name != "test"]
         if not learnt or max(learnt) + timedelta(embargo_days) > start:

@@ -45,7 +45,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     import numpy as np
 
     from pipelines.metrics.scores import measure
-    from pipelines.scorer import CARD, GRAPH, Model, Scorer
+    from pipelines.scorer import CARD, GRAPH, Model, Scorer, sealed
     from pipelines.training.calibration import Uncalibrated
     from pipelines.training.card import model_card
     from pipelines.training.cleaning import fit_cleaning
@@ -107,5 +107,5 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         )
 
     store.write_bytes(f"{uri}/{GRAPH}", graph)
-    store.write_json(f"{uri}/{CARD}", card)
+    store.write_json(f"{uri}/{CARD}", sealed(card))
     return Outputs(family=inputs.family, model_uri=uri, sha256=digest, trials=trials, best_trial=best)
