@@ -24,18 +24,25 @@ def compare(one: ModelVersion, two: ModelVersion, context: Context) -> Answer:
     from pipelines.tracking.artifacts import require_intact
 
     store, settings = context.data.store, context.params.evaluation
-    pair = {found.version: found for found in (one, two)}
-    for found in pair.values():
-        require_intact(store, found)
-    read = {number: read_evaluation(store, found.evaluation_uri) for number, found in pair.items()}
+    pair = {version.version: version for version in (one, two)}
+    for version in pair.values():
+        require_intact(store, version)
+    read = {number: read_evaluation(store, version.evaluation_uri) for number, version in pair.items()}
     evaluations = {number: evaluation for number, (evaluation, _) in read.items()}
     metrics = {number: dict(evaluation["metrics"]) for number, evaluation in evaluations.items()}
     newer, older = (two, one) if two.tags.get("as_of", "") >= one.tags.get("as_of", "") else (one, two)
     scored = read_scored(store, newer.evaluation_uri, evaluations[newer.version])
     seed = context.params.training.seed
-    found = on_the_same_rows(scored, older.model_uri, store, settings.calibration_bins, settings.bootstrap, seed)
+    paired = on_the_same_rows(scored, older.model_uri, store, settings.calibration_bins, settings.bootstrap, seed)
     origins = {name: [v.tags.get(name, "") for v in (one, two)] for name in ORIGINS}
     params = [_params(v, read[v.version][1].card, context) for v in (one, two)]
+    differing = {name: values for name, values in origins.items() if values[0] != values[1]}
+    parameters = {
+        key: [p.get(key) for p in params]
+        for key in sorted({*params[0], *params[1]})
+        if params[0].get(key) != params[1].get(key)
+    }
+    slices = _slices(evaluations[one.version], evaluations[two.version])
     told = {
         "versions": [one.version, two.version],
         "metrics": metrics,
@@ -44,16 +51,12 @@ def compare(one: ModelVersion, two: ModelVersion, context: Context) -> Answer:
             "window": evaluations[newer.version]["window"],
             "rows": len(scored),
             "minus": older.version,
-            "differences": found.deltas,
-            "problem": found.problem,
+            "differences": paired.deltas,
+            "problem": paired.problem,
         },
-        "differing": {name: values for name, values in origins.items() if values[0] != values[1]},
-        "parameters": {
-            key: [p.get(key) for p in params]
-            for key in sorted({*params[0], *params[1]})
-            if params[0].get(key) != params[1].get(key)
-        },
-        "slices": _slices(evaluations[one.version], evaluations[two.version]),
+        "differing": differing,
+        "parameters": parameters,
+        "slices": slices,
     }
 
     def show() -> None:
@@ -62,15 +65,15 @@ def compare(one: ModelVersion, two: ModelVersion, context: Context) -> Answer:
         heads = ("metric", f"version {one.version}", f"version {two.version}")
         table.show(heads, rows, "each on its own test window")
         rows = [
-            (name, *(_told(found.deltas.get(f"{name}_delta{end}")) for end in ("", "_low", "_high")))
+            (name, *(_told(paired.deltas.get(f"{name}_delta{end}")) for end in ("", "_low", "_high")))
             for name in names
-            if f"{name}_delta" in found.deltas
+            if f"{name}_delta" in paired.deltas
         ]
         title = f"version {newer.version} minus {older.version} on the {len(scored)} rows of version {newer.version}"
-        table.show(("metric", "difference", "low", "high"), rows, found.problem or title)
-        differing = {**told["differing"], **told["parameters"]}  # type: ignore[dict-item]
-        table.show(("what differs", *heads[1:]), [(k, *(_told(x) for x in v)) for k, v in differing.items()], "origins")
-        rows = [(f"{s['column']} {s['value']}", *(_told(x) for x in s["roc_auc"])) for s in told["slices"]]  # type: ignore[attr-defined]
+        table.show(("metric", "difference", "low", "high"), rows, paired.problem or title)
+        apart = {**differing, **parameters}
+        table.show(("what differs", *heads[1:]), [(k, *(_told(x) for x in v)) for k, v in apart.items()], "origins")
+        rows = [(f"{each['column']} {each['value']}", *(_told(x) for x in each["roc_auc"])) for each in slices]
         table.show(("slice", *heads[1:]), rows[:20], "ROC AUC of the slices that differ most, each on its own window")
 
     return told, show
@@ -92,15 +95,11 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
 
 def _slices(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Slices that both rank, with the ROC AUC of each, the largest difference first."""
-    ranked = [
-        {
-            (column, e["value"]): e["roc_auc"]
-            for column, entries in one["slices"].items()
-            for e in entries
-            if e["ranked"]
-        }
+    ours_ranked, theirs_ranked = (
+        {(column, e["value"]): e["roc_auc"] for column, found in one["slices"].items() for e in found if e["ranked"]}
         for one in (ours, theirs)
-    ]
+    )
+    ranked = (ours_ranked, theirs_ranked)
     both = [key for key in ranked[0] if None not in (ranked[0][key], ranked[1].get(key))]
     both.sort(key=lambda key: -abs(ranked[0][key] - ranked[1][key]))
     return [{"column": key[0], "value": key[1], "roc_auc": [ranked[0][key], ranked[1][key]]} for key in both]

@@ -56,7 +56,8 @@ def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
     if verb == "compare":
         from pipelines.console.comparison import compare
 
-        return compare(*(find(number, context) for number in arguments["versions"]), context)
+        one, two = (find(number, context) for number in arguments["versions"])
+        return compare(one, two, context)
     if verb == "ledger":
         return ledger(arguments["version"], context)
     if verb == "served-at":
@@ -106,9 +107,7 @@ def versions(context: Context) -> Answer:
         table.show(heads, rows, f"versions of {context.usecase.name}")
         for alias, version in moved.items():
             where = f"names version {version}" if version else "was removed"
-            print(
-                f"alias {alias} {where} by hand, and is not in the ledger yet: `flightdeck reconcile_champion` notes it"
-            )
+            print(f"alias {alias} {where} by hand; `flightdeck reconcile_champion` puts that into the ledger")
 
     return found, told
 

@@ -58,8 +58,8 @@ def worktree(repository: Path, commit: str, place: Path) -> Iterator[Path]:
     made = _git(repository, "worktree", "add", "--detach", str(place), commit)
     if made.returncode != 0:
         raise MissingData(
-            f"commit {commit} cannot be checked out of {repository} ({made.stderr.strip().splitlines()[-1:]}); fetch it, "
-            "or name a clone that has it with --repository"
+            f"commit {commit} cannot be checked out of {repository} ({made.stderr.strip().splitlines()[-1:]}); "
+            "fetch it, or name a clone that has it with --repository"
         )
     try:
         yield place

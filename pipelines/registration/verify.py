@@ -1,4 +1,4 @@
-"""Whether a registered version can be made again: rebuilt from its records, it must score its evaluation's rows alike."""
+"""Whether a registered version can be made again: rebuilt from its records, it must score the same rows alike."""
 
 from __future__ import annotations
 
@@ -88,14 +88,12 @@ def recipe_of(found: ModelVersion, context: Context, allow_dirty: bool) -> Recip
         raise InvalidInput(f"{name} names no git commit; register models from a git checkout, or set FLIGHTDECK_COMMIT")
     if found.tags.get("git_dirty") == "true" and not allow_dirty:
         raise InvalidInput(
-            f"{name} was trained from commit {found.tags['git_commit'][:12]} with files that differ from it, so its code "
-            "is not recorded; give --allow-dirty to compare with the commit all the same"
+            f"{name} was trained from commit {found.tags['git_commit'][:12]} with files that differ from it, so its "
+            "code is not recorded; give --allow-dirty to compare with the commit all the same"
         )
     kept = context.tracker.attached(found.run_id, "", lineage.PARAMS)
     if kept is None:
-        raise InvalidInput(
-            f"{name} has no {lineage.PARAMS} in its run; only versions registered with it can be rebuilt"
-        )
+        raise InvalidInput(f"{name} has no {lineage.PARAMS} in its run, so it cannot be rebuilt")
     params = json.loads(kept)
     card = read_evaluation(context.data.store, found.evaluation_uri)[1].card
     if lineage.digest(lineage.science(params, card)) != found.tags.get("params_hash"):
