@@ -69,8 +69,7 @@ def worktree(repository: Path, commit: str, place: Path) -> Iterator[Path]:
 
 def _remove(repository: Path, place: Path) -> None:
     _git(repository, "worktree", "remove", "--force", str(place))
-    shutil.rmtree(place, ignore_errors=True)
-    _git(repository, "worktree", "prune")
+    shutil.rmtree(place, ignore_errors=True)  # what a killed call left without telling git
 
 
 def _git(repository: Path, *asked: str) -> subprocess.CompletedProcess[str]:
