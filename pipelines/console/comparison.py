@@ -71,7 +71,7 @@ def compare(one: ModelVersion, two: ModelVersion, context: Context) -> Answer:
         ]
         title = f"version {newer.version} minus {older.version} on the {len(scored)} rows of version {newer.version}"
         table.show(("metric", "difference", "low", "high"), rows, paired.problem or title)
-        apart = {**differing, **parameters}
+        apart: dict[str, list[Any]] = {**differing, **parameters}
         table.show(("what differs", *heads[1:]), [(k, *(_told(x) for x in v)) for k, v in apart.items()], "origins")
         rows = [(f"{each['column']} {each['value']}", *(_told(x) for x in each["roc_auc"])) for each in slices]
         table.show(("slice", *heads[1:]), rows[:20], "ROC AUC of the slices that differ most, each on its own window")
