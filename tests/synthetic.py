@@ -109,7 +109,11 @@ def write_training_set(context: Context, run: str, seed: int = 1, rows: int = 30
         "data_version": "d1",
         "feature_service": "pumps_v1",
         "registry_hash": "r1",
-        "windows": {name: ["2024-01-01", "2024-02-01"] for name in ("train", "validation", "test")},
+        "windows": {
+            "train": ["2023-12-01", "2024-01-30"],
+            "validation": ["2024-02-01", "2024-02-28"],
+            "test": ["2024-03-01", "2024-04-01"],
+        },
         "rows": {name: len(made) for name, made in frames.items()},
         "auxiliary": [AUXILIARY],
         "model_inputs": {"numeric": list(INPUTS.numeric), "categorical": list(INPUTS.categorical)},

@@ -22,6 +22,7 @@ from pipelines.params.training import Training
 from pipelines.verdict import Gate
 
 Clock = Literal["wall", "replay"]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class Desk(Section):
@@ -82,6 +83,15 @@ class GateRules(Section):
     against_champion: Annotated[tuple[Gate, ...], Field(min_length=1)]
 
 
+class ModelCard(Section):
+    """What no figure says: plain text for the card of every registered version."""
+
+    purpose: Text
+    limits: Text
+    ethics: Text
+    owner: Text
+
+
 class Monitoring(Section):
     min_labelled: Count
     drift_sample: Count
@@ -106,6 +116,7 @@ class Params(Section):
     evaluation: Evaluation
     behaviour: Behaviours = ()
     gate: GateRules
+    model_card: ModelCard
     monitoring: Monitoring
     rollout: Rollout
 

@@ -48,7 +48,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     import numpy as np
 
     from pipelines.metrics.costs import best_threshold
-    from pipelines.scorer import CARD, GRAPH, Model, Scorer
+    from pipelines.scorer import CARD, GRAPH, Model, Scorer, sealed
     from pipelines.training.calibration import fit_calibration
     from pipelines.training.card import model_card
     from pipelines.training.cleaning import fit_cleaning
@@ -130,7 +130,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if tuning.latency:
         tuned["pareto_front"] = pareto_front(records)
     store.write_json(f"{uri}/{TRIALS}", tuned)
-    store.write_json(f"{uri}/{CARD}", card)
+    store.write_json(f"{uri}/{CARD}", sealed(card))
     journal.close()
     shutil.rmtree(work, ignore_errors=True)
     return Outputs(family=inputs.family, model_uri=uri, sha256=digest, trials=trials, best_trial=best)

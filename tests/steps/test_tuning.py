@@ -16,8 +16,8 @@ from pipelines.errors import CheckFailed, CorruptData, InvalidInput
 from pipelines.metrics.costs import row_costs
 from pipelines.params.training import Training
 from pipelines.steps import execute
+from pipelines.training.families import Extras, mlp
 from pipelines.training.families import hist_gradient_boosting as trees
-from pipelines.training.families import mlp
 from tests.conftest import tree_hashes
 from tests.synthetic import context_over, frame, write_training_set
 from tests.unit.test_families import fit, graph_of
@@ -115,7 +115,7 @@ def test_networks_report_their_epochs_and_trees_do_not() -> None:
         plain, honest = graph_of(fit(family, frame(2000, 1), frame(500, 2))), module.fit
 
         def reporting(*given: Any, honest: Any = honest, steps: list[int] = heard[family]) -> Any:
-            return honest(*given, progress=lambda step, loss: steps.append(step))
+            return honest(*given, Extras(report=lambda step, loss: steps.append(step)))
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "fit", reporting)
