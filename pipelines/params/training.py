@@ -9,19 +9,28 @@ from pydantic import Field, model_validator
 from pipelines.params.search import Search, drawing_order
 from pipelines.params.section import Count, Natural, Positive, Section
 
+PositiveWeight = Positive | Literal["balanced"]
+
 
 class LogisticRegression(Section):
+    """`positive_weight`: what label 1 counts where label 0 counts 1; `balanced` gives both the same sum."""
+
     l2_regularization: Positive
     max_iter: Count
+    positive_weight: PositiveWeight = 1.0
     search: Search = Field(default_factory=dict)
 
 
 class HistGradientBoosting(Section):
+    """`max_features`: the share of inputs that each split is chosen from; `positive_weight` as above."""
+
     learning_rate: Annotated[float, Field(gt=0)]
     max_iter: Count
     max_leaf_nodes: Annotated[int, Field(ge=2)]
     min_samples_leaf: Count
     l2_regularization: Annotated[float, Field(ge=0)]
+    max_features: Annotated[float, Field(gt=0, le=1)] = 1.0
+    positive_weight: PositiveWeight = 1.0
     search: Search = Field(default_factory=dict)
 
 
@@ -46,7 +55,7 @@ class Network(Section):
     patience: Count
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
     clip_norm: Positive = 1.0
-    positive_weight: Positive | Literal["balanced"] = 1.0
+    positive_weight: PositiveWeight = 1.0
     focal_gamma: Annotated[float, Field(ge=0)] = 0.0
     search: Search = Field(default_factory=dict)
 
@@ -119,10 +128,13 @@ class Mmoe(Network):
 
 
 class Training(Section):
+    """`refit`: whether the chosen settings are fitted once more, on training and validation rows together."""
+
     families: Annotated[tuple[str, ...], Field(min_length=1)]
     trials: Count
     tuning: Tuning = Tuning()
     calibration: Literal["none", "platt", "isotonic", "auto"] = "auto"
+    refit: bool = False
     seed: int
     logistic_regression: LogisticRegression
     hist_gradient_boosting: HistGradientBoosting

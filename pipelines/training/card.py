@@ -22,6 +22,7 @@ def model_card(
     threshold: Mapping[str, Any],
     sha256: str,
     params: Mapping[str, Any],
+    refit: bool,
     seed: int,
     training_set_uri: str,
     manifest: Mapping[str, Any],
@@ -32,6 +33,7 @@ def model_card(
     Args:
         cleaning: what was fitted, by input (`columns`), and what it changed in the frames of training (`counts`).
         calibration: what was asked for, the method, its parameters, and the losses that chose it.
+        refit: whether the fit is of training and validation rows together; calibration and threshold never are.
         threshold: the score from which an alarm costs least on validation (`value`), and the `costs` behind it.
     """
     return {
@@ -42,6 +44,7 @@ def model_card(
         "threshold": dict(threshold),
         "sha256": {GRAPH: sha256},
         "params": dict(params),
+        "refit": refit,
         "seed": seed,
         "training_set": {"uri": training_set_uri, **{name: manifest[name] for name in CARRIED}},
         "environment": {

@@ -79,6 +79,7 @@ class Fitted:
     vocabulary: Vocabulary
     scale: Scale
     network: nn.Module
+    epochs: int  # that it was fitted for
 
     def log_odds(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         read = tensors(frame, self.inputs, self.cleaning, self.vocabulary, self.scale)
@@ -128,7 +129,7 @@ def fit_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build(shape, torch.logit(labels.nanmean(dim=0), eps=1e-4).tolist())
-    descend(
+    epochs = descend(
         network,
         Columns(*tensors(train, inputs, cleaning, vocabulary, scale), labels),
         Columns(*tensors(validation, inputs, cleaning, vocabulary, scale), held),
@@ -137,4 +138,4 @@ def fit_network(
         torch.tensor([1.0, *[auxiliary_weight] * len(auxiliary)]),
         extras,
     )
-    return Fitted(inputs, cleaning, vocabulary, scale, network)
+    return Fitted(inputs, cleaning, vocabulary, scale, network, epochs)

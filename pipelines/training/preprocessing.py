@@ -92,6 +92,14 @@ def ordered_codes(rows: NDArray[np.int64], labels: NDArray[np.float64], vocabula
     return codes
 
 
+def class_weight(labels: NDArray[np.float64], positive_weight: float | str) -> dict[float, float] | None:
+    """scikit-learn's weights of label 0, which is 1, and of label 1; none where both count alike."""
+    if positive_weight == "balanced":
+        positive = labels.sum()
+        return {0.0: 1.0, 1.0: float((len(labels) - positive) / positive)}
+    return None if positive_weight == 1.0 else {0.0: 1.0, 1.0: float(positive_weight)}
+
+
 @dataclass(frozen=True)
 class Scale:
     """Standardisation by mean and deviation, each (n,), of the finite training values, capped and not yet filled."""

@@ -168,13 +168,16 @@ def descend(
     seed: int,
     task_weight: Tensor,
     extras: Extras,
-) -> None:
-    """Fit a network in place. Keeps the epoch with the lowest validation loss on `held`.
+) -> int:
+    """Fit a network in place and tell the epochs that it was fitted for. Leaves the network on the CPU.
 
-    Stops when `patience` epochs brought no better. Leaves the network on the CPU.
+    Keeps the epoch with the lowest validation loss on `held`, and stops when `patience` epochs brought no better; where
+    `extras.epochs` are given, it keeps the last of them. The learning rate falls as if all `settings.epochs` were run.
     """
     processes, device = Processes.joined(), chosen_device()
-    checkpoints = Checkpoints(extras.checkpoints, fingerprint(network, train, held, settings, seed, processes))
+    checkpoints = Checkpoints(
+        extras.checkpoints, fingerprint(network, train, held, settings, seed, processes, extras.epochs)
+    )
     network.to(device)
     held = held.to(device)
     loop = Loop(network, train.to(device), settings, seed, task_weight.to(device), processes)
@@ -190,10 +193,10 @@ def descend(
         Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress,
         torch.random.fork_rng([torch.cuda.current_device()] if device.type == "cuda" else []),
     ):
-        while epoch < settings.epochs and since < settings.patience:
+        while epoch < (extras.epochs or settings.epochs) and since < settings.patience:
             loop.epoch(epoch, optimizer, progress)
             epoch, loss = epoch + 1, loop.validation_loss(held)
-            since = 0 if loss < best else since + 1
+            since = 0 if extras.epochs or loss < best else since + 1
             if not since:
                 best, kept = loss, weights(network)
             log.info("epoch %d of %d: validation loss %.5f", epoch, settings.epochs, loss)
@@ -204,6 +207,7 @@ def descend(
                 extras.report(epoch, loss)
     network.load_state_dict(kept)
     network.cpu()
+    return epoch - since
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:
@@ -211,10 +215,22 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def fingerprint(
-    network: nn.Module, train: Columns, held: Columns, settings: Network, seed: int, processes: Processes
+    network: nn.Module,
+    train: Columns,
+    held: Columns,
+    settings: Network,
+    seed: int,
+    processes: Processes,
+    epochs: int | None = None,
 ) -> str:
     """Of all that decides the fit: initial weights, data, settings, seed, device, processes, threads and library."""
-    facts: list[Any] = [settings.model_dump_json(exclude={"search"}), seed, chosen_device().type, processes.count]
+    facts: list[Any] = [
+        settings.model_dump_json(exclude={"search"}),
+        seed,
+        chosen_device().type,
+        processes.count,
+        epochs,
+    ]
     digest = hashlib.sha256(repr([*facts, torch.get_num_threads(), torch.__version__]).encode())
     for data in (train, held):
         for column in (data.numbers, data.rows, data.labels):

@@ -99,7 +99,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     log_odds, labels, days = fitted.log_odds(validation), validation[LABEL].to_numpy(), validation[DAY].to_numpy()
     calibration, calibrated = fit_calibration(params.training.calibration, log_odds, labels, days)
-    native = calibration.apply(log_odds)
+    chosen_at = best_threshold(labels, calibration.apply(log_odds), params.costs)
+    if params.training.refit:
+        fitted = task.refit(settings, fitted)  # calibration and threshold stay: of it, no row of these is out of sample
+    native = calibration.apply(fitted.log_odds(validation))
     graph = to_onnx(fitted, calibration)
     digest = hashlib.sha256(graph).hexdigest()
     card = model_card(
@@ -107,9 +110,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         columns,
         cleaned,
         calibrated,
-        {"value": best_threshold(labels, native, params.costs), "costs": params.costs.model_dump()},
+        {"value": chosen_at, "costs": params.costs.model_dump()},
         digest,
         records[best].params,
+        params.training.refit,
         seed,
         inputs.training_set_uri,
         manifest,

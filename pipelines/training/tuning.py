@@ -56,9 +56,13 @@ class Frames:
     def taught(self) -> pd.DataFrame:
         return self.train if self.further is None else pd.concat([self.train, self.further])
 
+    @property
+    def whole(self) -> pd.DataFrame:
+        return pd.concat([self.train, self.validation], ignore_index=True)
+
     def split(self, train_days: Any, validation_days: Any) -> Frames:
         """The rows of some days to fit on, and of some to judge by."""
-        rows = pd.concat([self.train, self.validation], ignore_index=True)
+        rows = self.whole
         train, held = (rows[rows[DAY].isin(days)].reset_index(drop=True) for days in (train_days, validation_days))
         further = None if self.further is None else self.further[self.further[DAY].isin(train_days)]
         return Frames(train, held, self.auxiliary, further)
@@ -86,6 +90,12 @@ class Task:
         return self.family.fit(
             frames.taught, frames.validation, self.inputs, self.cleaning, settings, self.seed, extras
         )
+
+    def refit(self, settings: Any, fitted: Fitted) -> Fitted:
+        """The same settings, cleaning and, of a network, epochs on training and validation rows together."""
+        rows, work = replace(self.frames, train=self.frames.whole), self.work and self.work / "refit"
+        extras = Extras(rows.auxiliary, work, epochs=getattr(fitted, "epochs", None))
+        return self.family.fit(rows.taught, rows.validation, self.inputs, self.cleaning, settings, self.seed, extras)
 
     def loss(self, fitted: Fitted) -> float:
         """Log loss on validation, not yet calibrated: calibration is fitted there and would flatter."""

@@ -107,7 +107,7 @@ def test_what_cleaning_changed_is_counted_in_every_window(desk: Context, family:
 
 @pytest.mark.parametrize("window", ["validation", "test"])
 def test_no_value_outside_the_training_window_moves_the_rules(desk: Context, window: str) -> None:
-    desk = with_training(desk, calibration="none")  # which is fitted on validation, on purpose
+    desk = with_training(desk, calibration="none", refit=False)  # both read validation, on purpose
     honest = train(desk, write_training_set(desk, "s"), family="logistic_regression", run="a")
     altered = frame(900, 31).assign(x=np.float32(np.inf), y=np.float32(-1e20), gappy=np.float32(np.nan))
     other = train(desk, write_training_set(desk, "t", **{window: altered}), family="logistic_regression", run="b")
@@ -116,6 +116,49 @@ def test_no_value_outside_the_training_window_moves_the_rules(desk: Context, win
     assert honest["sha256"] == other["sha256"]
     moved = train(desk, write_training_set(desk, "u", train=frame(3000, 9)), family="logistic_regression", run="c")
     assert desk.data.store.read_json(f"{moved['model_uri']}/model.json")["cleaning"]["columns"] != cards[0]["columns"]
+
+
+@pytest.mark.parametrize("family", sorted(MODULES))
+def test_a_refit_reads_validation_and_keeps_cleaning_calibration_and_threshold(desk: Context, family: str) -> None:
+    uri = write_training_set(desk, "s")
+    once, twice = (
+        train(with_training(desk, refit=refit, calibration="platt"), uri, family=family, run=f"refit-{refit}")
+        for refit in (False, True)
+    )
+    cards = [desk.data.store.read_json(f"{made['model_uri']}/model.json") for made in (once, twice)]
+    assert [card["refit"] for card in cards] == [False, True] and once["sha256"] != twice["sha256"]
+    assert once["trials"] == twice["trials"]
+    for kept in ("cleaning", "calibration", "threshold"):
+        assert cards[0][kept] == cards[1][kept]
+    again = train(with_training(desk, refit=True, calibration="platt"), uri, family=family, run="again")
+    assert again["sha256"] == twice["sha256"]
+
+
+def test_a_refit_is_of_both_windows_and_of_the_epochs_that_were_best(
+    desk: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.training import networks
+
+    fits, honest = [], networks.descend
+
+    def noted(*asked: Any) -> int:
+        epochs = honest(*asked)
+        fits.append((len(asked[1]), asked[6].epochs, epochs))
+        return epochs
+
+    monkeypatch.setattr(networks, "descend", noted)
+    train(with_training(desk, refit=True), write_training_set(desk, "s"), family="dcn_v2")
+    best = fits[0][2]
+    assert fits == [(3000, None, best), (4000, best, best)]
+
+
+def test_no_threshold_or_calibration_is_fitted_on_scores_of_rows_that_were_learnt(desk: Context) -> None:
+    """Gradient boosting that learns by heart tells its own rows apart; out of sample it cannot, and Platt says so."""
+    greedy = desk.params.training.hist_gradient_boosting.model_copy(update={"max_iter": 200, "min_samples_leaf": 2})
+    desk = with_training(desk, refit=True, calibration="platt", hist_gradient_boosting=greedy.model_dump())
+    made = train(desk, write_training_set(desk, "s"))
+    card = desk.data.store.read_json(f"{made['model_uri']}/model.json")
+    assert card["calibration"]["slope"] < 0.8
 
 
 def test_an_input_without_any_value_in_training_still_trains(desk: Context) -> None:
@@ -275,7 +318,7 @@ def test_a_training_run_killed_midway_goes_on_and_leaves_no_checkpoint(
 ) -> None:
     from pipelines.training.torch_loop import Loop
 
-    uri = write_training_set(desk, "s")
+    desk, uri = with_training(desk, refit=False), write_training_set(desk, "s")
     whole = train(desk, uri, family="dcn_v2", run="whole")
     epochs, honest = [], Loop.epoch
 

@@ -46,12 +46,13 @@ def fit(
     train: pd.DataFrame = TRAIN,
     held: pd.DataFrame = HELD,
     seed: int = 7,
+    told: int | None = None,
     **changes: Any,
 ) -> Any:
     params = small_params()
     cleaning = fit_cleaning(numeric_inputs(TRAIN, INPUTS), INPUTS.numeric, family, params.cleaning)
     declared = getattr(params.training, family).model_copy(update={"epochs": 5, "patience": 5, **changes})
-    extras = Extras((AUXILIARY,), checkpoints, report)
+    extras = Extras((AUXILIARY,), checkpoints, report, told)
     return load_family(family).fit(train, held, INPUTS, cleaning, declared, seed, extras)
 
 
@@ -202,6 +203,19 @@ def test_it_stops_when_patience_ends_and_keeps_the_best_epoch() -> None:
     odds = log_odds(fitted.network, *read)[:, 0].double()
     kept = torch.nn.functional.binary_cross_entropy_with_logits(odds, torch.tensor(held[LABEL].to_numpy()))
     assert float(kept) == pytest.approx(seen[best], abs=1e-9)
+
+
+def test_it_runs_the_epochs_that_it_is_told_whatever_the_held_rows_say(tmp_path: Path) -> None:
+    held = HELD.assign(label=1 - HELD[LABEL])
+    asked: dict[str, Any] = {"held": held, "epochs": 6, "patience": 1}
+    seen: list[int] = []
+    whole = fit("mlp", told=4, **asked)
+    assert fit("mlp", **asked).epochs < 4
+    assert whole.epochs == 4 and weights(whole) != weights(fit("mlp", told=3, **asked))
+    with pytest.raises(Killed):
+        fit("mlp", tmp_path, kill_after(2), told=4, **asked)
+    again = fit("mlp", tmp_path, lambda done, loss: seen.append(done), told=4, **asked)
+    assert weights(again) == weights(whole) and seen == [3, 4]
 
 
 class Line(torch.nn.Module):

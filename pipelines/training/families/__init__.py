@@ -29,18 +29,20 @@ MODULES = {name: f"{__name__}.{name}" for name in FAMILIES}
 
 @dataclass(frozen=True)
 class Extras:
-    """What a fit may use besides frames and settings. None of it changes what a fit gives but the auxiliary labels.
+    """What a fit may use besides frames and settings. Only the auxiliary labels and the epochs change what a fit gives.
 
     Attributes:
         auxiliary: columns of the training frame with further labels, 0, 1 or NaN where unknown. A family that reads
             them (`reads_auxiliary`) also gets rows of which only these are known.
         checkpoints: a local folder of this fit alone, from which a fit that was killed goes on.
         report: called with the number of epochs done and the validation loss; what it raises ends the fit.
+        epochs: a family that stops by the validation window ends after so many instead, whatever the window says.
     """
 
     auxiliary: tuple[str, ...] = ()
     checkpoints: Path | None = None
     report: Progress | None = None
+    epochs: int | None = None
 
 
 ALONE = Extras()

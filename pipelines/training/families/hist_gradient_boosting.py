@@ -19,7 +19,7 @@ from pipelines.params.training import HistGradientBoosting
 from pipelines.training.cleaning import Cleaning
 from pipelines.training.families import ALONE, Extras
 from pipelines.training.onnx_graph import ML, Graph, clean, encode_strings
-from pipelines.training.preprocessing import Arrays, Vocabulary, arrays, fit_vocabulary, ordered_codes
+from pipelines.training.preprocessing import Arrays, Vocabulary, arrays, class_weight, fit_vocabulary, ordered_codes
 from pipelines.usecase import LABEL, ModelInputs
 
 LIBRARIES = ("scikit-learn",)
@@ -65,7 +65,11 @@ def fit(
     fitted = arrays(train, inputs, vocabulary)
     codes = ordered_codes(fitted.rows, labels, vocabulary, PRIOR)
     estimator = HistGradientBoostingClassifier(
-        **settings.model_dump(exclude={"search"}), early_stopping=False, categorical_features=None, random_state=seed
+        **settings.model_dump(exclude={"search", "positive_weight"}),
+        class_weight=class_weight(labels, settings.positive_weight),
+        early_stopping=False,
+        categorical_features=None,
+        random_state=seed,
     )
     return Fitted(inputs, cleaning, vocabulary, codes, estimator.fit(_matrix(fitted, cleaning, codes), labels))
 

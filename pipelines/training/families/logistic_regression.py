@@ -14,7 +14,7 @@ from pipelines.params.training import LogisticRegression
 from pipelines.training.cleaning import Cleaning
 from pipelines.training.families import ALONE, Extras
 from pipelines.training.onnx_graph import Graph, clean, encode_strings, standardise
-from pipelines.training.preprocessing import Arrays, Scale, Vocabulary, arrays, fit_vocabulary
+from pipelines.training.preprocessing import Arrays, Scale, Vocabulary, arrays, class_weight, fit_vocabulary
 from pipelines.usecase import LABEL, ModelInputs
 
 LIBRARIES = ("scikit-learn", "scipy")
@@ -61,8 +61,10 @@ def fit(
     vocabulary = fit_vocabulary(train, inputs)
     read = arrays(train, inputs, vocabulary)
     scale = Scale.fit(cleaning.capped(read.numeric))
-    estimator = Estimator(C=1 / settings.l2_regularization, max_iter=settings.max_iter)
-    estimator.fit(_matrix(read, cleaning, scale, vocabulary), train[LABEL].to_numpy())
+    labels = train[LABEL].to_numpy(dtype=np.float64)
+    weight = class_weight(labels, settings.positive_weight)
+    estimator = Estimator(C=1 / settings.l2_regularization, max_iter=settings.max_iter, class_weight=weight)
+    estimator.fit(_matrix(read, cleaning, scale, vocabulary), labels)
     return Fitted(inputs, cleaning, vocabulary, scale, estimator)
 
 

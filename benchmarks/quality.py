@@ -1,0 +1,228 @@
+"""Quality month by month: every family trained on what was known before a month, and tested on it.
+
+    python -m benchmarks.quality [--families NAME ...] [--months 9 10 11 12] [--curve 60 120 240] [--home DIR]
+
+September to December 2013, with the registered steps and the settings of params.yaml; only the test window is set, to
+the month. Training set, models and evaluations stay in DIR, and the year is built there where it is not yet. With
+`--curve`, a further table has the first family trained on the last so many days alone. Writes
+benchmarks/results/quality.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from datetime import time as clock
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from benchmarks.judge import machine
+from pipelines.context import Context, build_context
+from pipelines.params.training import FAMILIES
+from pipelines.steps import execute
+from pipelines.usecase import LABEL_KNOWN_AT, PREDICTED_AT
+from pipelines.windows import midnight
+
+RESULTS = Path(__file__).parent / "results" / "quality.md"
+METRICS = ("roc_auc", "log_loss", "calibration_error")
+FLOOR = {"roc_auc": 0.735, "log_loss": 0.426}
+GOAL = {"roc_auc": 0.74, "log_loss": 0.424}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One family, tested on one month."""
+
+    family: str
+    month: date
+    rows: int  # that it was trained on
+    metrics: Mapping[str, float]
+    seconds: float  # CPU time of `train`
+
+
+def prepare(context: Context) -> None:
+    """The year's validated tables and features, where they are not there yet."""
+    usecase: Any = context.usecase
+    window = {"start": str(usecase.start), "end": str(usecase.end)}
+    last = usecase.end - timedelta(days=1)
+    tables = [table.name for table in usecase.feature_tables if table.daily]
+    if not all(last in context.data.days("features", name) for name in tables):
+        for step in ("ingest", "validate", "build_features"):
+            execute(step, window, context)
+    execute("apply_features", {}, context)
+
+
+def over(context: Context, month: date, train_days: int | None = None) -> Context:
+    """The context with a test window of one month."""
+    splits = context.params.splits.model_copy(update={"test_days": (following(month) - month).days})
+    if train_days:
+        splits = splits.model_copy(update={"train_days": train_days})
+    return replace(context, params=context.params.model_copy(update={"splits": splits}))
+
+
+def following(month: date) -> date:
+    return (month + timedelta(days=31)).replace(day=1)
+
+
+def training_set(context: Context, month: date, run: str) -> str:
+    """A training set tested on a month, nothing of which but the test window was known after the month began.
+
+    It is as of the end of the day that follows the month: by then all but a handful of its labels are known.
+    """
+    zone = ZoneInfo(context.usecase.timezone)
+    as_of = datetime.combine(following(month), clock.max, zone).isoformat()
+    uri = str(
+        execute("build_training_set", {"as_of": as_of, "data_version": "year", "run": run}, context)["training_set_uri"]
+    )
+    require_known_before(context, uri, month)
+    return uri
+
+
+def require_known_before(context: Context, uri: str, month: date) -> None:
+    """Check that every label and every instant of prediction, and so every feature, lies before the month.
+
+    Features are joined as of the prediction, by the instant from which they were known.
+    """
+    began = midnight(month, context.usecase.timezone)
+    for name in ("train", "validation"):
+        frame = context.data.store.read_table(f"{uri}/{name}.parquet").to_pandas()
+        for column in (LABEL_KNOWN_AT, PREDICTED_AT):
+            latest = pd.Timestamp(frame[column].max())
+            assert latest < began, f"{name}: {column} goes up to {latest}, and the month begins at {began}"
+    test = context.data.store.read_table(f"{uri}/test.parquet").to_pandas()
+    assert test[PREDICTED_AT].min() >= began - timedelta(hours=1), "the test window begins before the month"
+
+
+def measured(context: Context, family: str, month: date, uri: str, run: str) -> Run:
+    began = time.process_time()
+    model = execute("train", {"family": family, "training_set_uri": uri, "run": run}, context)
+    seconds = time.process_time() - began
+    asked = {"model_uri": model["model_uri"], "training_set_uri": uri, "run": run}
+    metrics = execute("evaluate", asked, context)["metrics"]
+    rows = context.data.store.read_json(f"{uri}/manifest.json")["rows"]
+    count = rows["train"] + (rows["validation"] if context.params.training.refit else 0)
+    found = Run(family, month, count, {name: float(metrics[name]) for name in METRICS}, seconds)
+    print(family, month, count, {name: round(value, 4) for name, value in found.metrics.items()}, f"{seconds:.0f} s")
+    return found
+
+
+def mean(runs: Sequence[Run], metric: str) -> float:
+    return fmean(run.metrics[metric] for run in runs)
+
+
+def table(runs: Sequence[Run], months: Sequence[date], metric: str) -> str:
+    """Families by row, months by column."""
+    lines = [f"| family | {' | '.join(f'{month:%B}' for month in months)} | mean |", "|---" * (len(months) + 2) + "|"]
+    for family in dict.fromkeys(run.family for run in runs):
+        its = {run.month: run for run in runs if run.family == family}
+        values = " | ".join(f"{its[month].metrics[metric]:.4f}" for month in months)
+        lines.append(f"| `{family}` | {values} | **{mean(list(its.values()), metric):.4f}** |")
+    return "\n".join(lines)
+
+
+def curve_table(curve: Mapping[int, Sequence[Run]]) -> str:
+    lines = ["| days | rows, on average | ROC AUC | log loss | calibration error |", "|---|---|---|---|---|"]
+    for days, runs in curve.items():
+        means = " | ".join(f"{mean(runs, metric):.4f}" for metric in METRICS)
+        lines.append(f"| {days} | {fmean(run.rows for run in runs):,.0f} | {means} |")
+    return "\n".join(lines)
+
+
+def report(context: Context, runs: Sequence[Run], months: Sequence[date], curve: str, command: str) -> str:
+    best = min(
+        dict.fromkeys(run.family for run in runs), key=lambda f: mean([r for r in runs if r.family == f], "log_loss")
+    )
+    its = [run for run in runs if run.family == best]
+    reached = {
+        name: all((mean(its, m) >= bar) if m == "roc_auc" else (mean(its, m) <= bar) for m, bar in bars.items())
+        for name, bars in (("floor", FLOOR), ("goal", GOAL))
+    }
+    said = ", ".join(f"{name} {'reached' if met else 'missed'}" for name, met in reached.items())
+    params = context.params
+    settings = {
+        "features": params.features.service,
+        "splits": params.splits.model_dump(exclude={"test_days"}),
+        "refit": params.training.refit,
+        "calibration": params.training.calibration,
+        best: getattr(params.training, best).model_dump(exclude={"search"}),
+    }
+    seconds = ", ".join(
+        f"`{family}` {fmean(run.seconds for run in runs if run.family == family):.0f}"
+        for family in dict.fromkeys(run.family for run in runs)
+    )
+    return (
+        "\n\n".join(
+            [
+                "# Quality month by month",
+                "Each model was trained on what was known before the month began, with the embargo, and tested on all\n"
+                "flights of the month whose label is known on the day after it. Predicted one hour before departure.",
+                f"Floor: mean ROC AUC {FLOOR['roc_auc']}, mean log loss {FLOOR['log_loss']}.\n"
+                f"Goal: {GOAL['roc_auc']} and "
+                f"{GOAL['log_loss']}.\nBest by log loss: `{best}`, {mean(its, 'roc_auc'):.4f} and "
+                f"{mean(its, 'log_loss'):.4f}: {said}.",
+                "## ROC AUC",
+                table(runs, months, "roc_auc"),
+                "## Log loss",
+                table(runs, months, "log_loss"),
+                "## Expected calibration error",
+                table(runs, months, "calibration_error"),
+                *(
+                    [
+                        f"## Learning curve of `{runs[0].family}`",
+                        "Trained on the last so many days before validation.",
+                        curve,
+                    ]
+                    if curve
+                    else []
+                ),
+                "## Settings",
+                f"```json\n{json.dumps(settings, indent=1)}\n```",
+                f"CPU seconds of `train`, on average: {seconds}.",
+                f"`{command}`, {machine()}.",
+            ]
+        )
+        + "\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=FAMILIES)
+    parser.add_argument("--months", nargs="+", type=int, default=[9, 10, 11, 12])
+    parser.add_argument("--curve", nargs="+", type=int, default=[], metavar="DAYS")
+    parser.add_argument("--home", type=Path, help="folder to work in; a temporary one by default")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    asked = parser.parse_args()
+    context = build_context(home=asked.home or tempfile.mkdtemp(prefix="quality-"))
+    prepare(context)
+    months = [date(2013, month, 1) for month in asked.months]
+    runs: list[Run] = []
+    for month in months:
+        name = f"quality-{month:%Y-%m}"
+        at = over(context, month)
+        uri = training_set(at, month, name)
+        runs += [measured(at, family, month, uri, name) for family in asked.families]
+    curve: dict[int, list[Run]] = {days: [] for days in asked.curve}
+    for days in asked.curve:
+        for month in months:
+            name = f"quality-{month:%Y-%m}-{days}"
+            at = over(context, month, days)
+            curve[days].append(measured(at, asked.families[0], month, training_set(at, month, name), name))
+    command = f"python -m benchmarks.quality --families {' '.join(asked.families)}"
+    command += f" --curve {' '.join(map(str, asked.curve))}" if asked.curve else ""
+    text = report(context, runs, months, curve_table(curve) if curve else "", command)
+    asked.out.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
