@@ -104,7 +104,7 @@ def main() -> None:
     tables = {t.name: USECASE.read(t, window, None) for t in USECASE.tables if t.name in ("flights", "airports")}
     lines, totals, found = [], [0.0, 0.0], []
     for key in ("origin", "carrier"):
-        runs = [seconds(lambda key=key: state(key, tables, window)) for _ in range(asked.repeat)]
+        runs = [seconds(lambda key=key: state((key,), key, tables, window)) for _ in range(asked.repeat)]
         ours, rows = statistics.median(took for took, _ in runs), runs[0][1]
         theirs, expected = seconds(lambda key=key: self_join(key, tables, window))
         assert same(rows, expected), f"{key}: the values differ"

@@ -38,6 +38,14 @@ def state(prefix: str) -> list[str]:
     return [f"{prefix}_{what}_{hours}h" for hours in (1, 2, 4) for what in parts] + [f"{prefix}_waiting"]
 
 
+def departed(prefix: str, *hours: int) -> list[str]:
+    return [f"{prefix}_{what}_{h}h" for h in hours for what in ("departures", "dep_delay", "late_share")]
+
+
+def landed(prefix: str, *hours: int) -> list[str]:
+    return [f"{prefix}_{what}_{h}h" for h in hours for what in ("arrivals", "arr_delay", "late_arrivals")]
+
+
 aircraft_profile = view(
     "aircraft_profile", [aircraft], timedelta(0), ["aircraft_year", "aircraft_seats", "aircraft_engines"]
 )
@@ -67,6 +75,13 @@ congestion = view(
 )
 origin_state = view("origin_state", [origin], HOUR, state("origin"))  # streaming: pushed as flights depart
 carrier_state = view("carrier_state", [carrier], HOUR, state("carrier"))
+origin_day = view("origin_day", [origin], HOUR, departed("origin", 12) + landed("origin", 2, 4, 12))
+carrier_day = view("carrier_day", [carrier], HOUR, departed("carrier", 12) + landed("carrier", 4, 12))
+hub_state = view("hub_state", [origin, carrier], HOUR, [*departed("hub", 2, 4, 12), "hub_waiting"])
+dest_state = view("dest_state", [dest], HOUR, departed("dest", 4, 12) + landed("dest", 4))
+aircraft_rotation = view(
+    "aircraft_rotation", [aircraft], HOUR, ["aircraft_dep_delay", "aircraft_arr_delay", "aircraft_minutes_away"]
+)
 
 scheduled = RequestSource(
     name="scheduled",
@@ -116,5 +131,24 @@ flight_delay_v2 = FeatureService(
         congestion,
         origin_state,
         carrier_state,
+    ],
+)
+flight_delay_v3 = FeatureService(
+    name="flight_delay_v3",
+    features=[
+        calendar,
+        aircraft_profile,
+        carrier_stats,
+        route_stats,
+        dest_stats,
+        weather_observed,
+        congestion,
+        origin_state,
+        carrier_state,
+        origin_day,
+        carrier_day,
+        hub_state,
+        dest_state,
+        aircraft_rotation,
     ],
 )

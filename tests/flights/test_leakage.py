@@ -51,6 +51,7 @@ def context_over(tmp_path: Path, source: Path | None) -> Context:
     params["source"] = files(source) if source else {"kind": "bundled"}
     params["splits"] |= {"train_days": 60, "validation_days": 31, "test_days": 7}
     params["training"]["hist_gradient_boosting"] |= {"max_iter": 60}
+    params["training"]["refit"] = False  # the model is scored on its validation window
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     return build_context(tmp_path / "params.yaml", tmp_path / "home")
 

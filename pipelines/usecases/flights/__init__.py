@@ -66,6 +66,11 @@ class Flights:
         FeatureTable("congestion", ("origin", "carrier", "sched_hour"), ("flights", "airports")),
         FeatureTable("origin_state", ("origin",), ("flights", "airports"), lookback_days=2),
         FeatureTable("carrier_state", ("carrier",), ("flights", "airports"), lookback_days=2),
+        FeatureTable("origin_day", ("origin",), ("flights", "airports"), lookback_days=2),
+        FeatureTable("carrier_day", ("carrier",), ("flights", "airports"), lookback_days=2),
+        FeatureTable("hub_state", ("origin", "carrier"), ("flights", "airports"), lookback_days=2),
+        FeatureTable("dest_state", ("dest",), ("flights", "airports"), lookback_days=2),
+        FeatureTable("aircraft_rotation", ("tailnum",), ("flights", "airports"), lookback_days=2),
     )
     model_inputs: Mapping[str, ModelInputs] = field(default_factory=lambda: MODEL_INPUTS)
     request_columns: tuple[str, ...] = REQUEST_COLUMNS

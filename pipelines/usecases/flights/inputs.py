@@ -27,6 +27,14 @@ def state(prefix: str) -> tuple[str, ...]:
     return (*(f"{prefix}_{what}_{hours}h" for what in parts for hours in (1, 2, 4)), f"{prefix}_waiting")
 
 
+def departed(prefix: str, *hours: int) -> tuple[str, ...]:
+    return tuple(f"{prefix}_{what}_{h}h" for h in hours for what in ("departures", "dep_delay", "late_share"))
+
+
+def landed(prefix: str, *hours: int) -> tuple[str, ...]:
+    return tuple(f"{prefix}_{what}_{h}h" for h in hours for what in ("arrivals", "arr_delay", "late_arrivals"))
+
+
 V1 = (
     *SCHEDULE,
     *AIRCRAFT,
@@ -47,7 +55,20 @@ V2 = (
     *state("origin"),
     *state("carrier"),
 )
+V3 = (
+    *V2,
+    *departed("origin", 12),
+    *landed("origin", 2, 4, 12),
+    *departed("carrier", 12),
+    *landed("carrier", 4, 12),
+    *departed("hub", 2, 4, 12),
+    "hub_waiting",
+    *departed("dest", 4, 12),
+    *landed("dest", 4),
+    *("aircraft_dep_delay", "aircraft_arr_delay", "aircraft_minutes_away"),
+)
 MODEL_INPUTS = {
     "flight_delay_v1": ModelInputs(V1, CATEGORICAL),
     "flight_delay_v2": ModelInputs(V2, CATEGORICAL),
+    "flight_delay_v3": ModelInputs(V3, CATEGORICAL),
 }

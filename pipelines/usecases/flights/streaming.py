@@ -1,4 +1,4 @@
-"""The state of an airport and of a carrier in the last hours, on a grid of 15 minutes.
+"""The state of an airport and of a carrier in the last hours, on a grid of minutes.
 
 Built by one function, for a window of days (backfill) and for the day that is under way (pushes): a row rests on what
 was known at its instant, so flights that are still to leave make no difference to it.
@@ -6,7 +6,7 @@ was known at its instant, so flights that are still to leave make no difference 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -27,41 +27,58 @@ from pipelines.windows import Window
 
 MINUTES = 15  # of a slot
 HOURS = (1, 2, 4)  # the trailing windows
-LATE = 15  # minutes, of a departure and of one that is awaited
+LATE = 15  # minutes, of a departure, of one that is awaited, and of an arrival
 GIVEN_UP = 240  # minutes after which a flight is awaited no longer
 
 # Flights of two days before the window too: one may leave a day late and count for hours more.
 SCHEDULED = """
-select {key}, day_began_at, dep_delay, dep_at,
+select {keys}, day_began_at, dep_delay, dep_at, arr_delay, arr_at,
     greatest(sched_dep_at + to_minutes($late), day_began_at) as awaited_from,
     sched_dep_at + to_minutes($given_up) as awaited_until
-from departures where local_day >= $start::date - 2 and local_day < $end::date and {key} is not null
+from departures where local_day >= $start::date - 2 and local_day < $end::date and {known}
 """
+DEPARTED = ("dep_at", "dep_delay", "departures", "dep_delay", "late_share")
+LANDED = ("arr_at", "arr_delay", "arrivals", "arr_delay", "late_arrivals")
 
 
-def state(key: str, tables: Tables, window: Window) -> pa.Table:
-    """By `key`: departures, their mean delay and the share of late ones in the last hours, and how many are awaited.
+def state(
+    keys: Sequence[str],
+    prefix: str,
+    tables: Tables,
+    window: Window,
+    departed: Sequence[int] = HOURS,
+    landed: Sequence[int] = (),
+    awaited: bool = True,
+    minutes: int = MINUTES,
+) -> pa.Table:
+    """By `keys`: departures, their mean delay and the share of late ones in the last hours, and how many are awaited.
 
     An entity has rows on the days on which flights of it are scheduled, and on the day after.
+
+    Args:
+        departed, landed: hours of the trailing windows, of departures and of the same about arrivals.
+        minutes: of a slot.
     """
     known = {"start": window.start, "end": window.end, "late": LATE, "given_up": GIVEN_UP}
-    flights = query(SCHEDULED.format(key=key), tables, known)
-    entities = Entities.of(flights, [key])
-    slots = Slots.of_minutes(window, MINUTES, max(HOURS) * 60 // MINUTES)
+    there = " and ".join(f"{key} is not null" for key in keys)
+    flights = query(SCHEDULED.format(keys=", ".join(keys), known=there), tables, known)
+    entities = Entities.of(flights, keys)
+    slots = Slots.of_minutes(window, minutes, max(*departed, *landed, 0) * 60 // minutes)
     shape = (len(entities.keys), len(slots))
 
-    left = flights["dep_at"].is_valid()
-    codes, at = entities.codes[np.asarray(left)], slots.of(flights["dep_at"].filter(left))
-    delay = np.asarray(flights["dep_delay"].filter(left), dtype=np.int64)
-    sums = [running_sums(codes, at, values, shape) for values in (None, delay, (delay >= LATE).astype(np.int64))]
-
     def features() -> Iterator[tuple[str, Values]]:
-        for hours in HOURS:
-            count, total, late = (trailing(running, hours * 60 // MINUTES, slots.before) for running in sums)
-            yield f"{key}_departures_{hours}h", count
-            yield f"{key}_dep_delay_{hours}h", (total, count)
-            yield f"{key}_late_share_{hours}h", (late, count)
-        yield f"{key}_waiting", waiting(flights, entities, slots)
+        for hours_, (at, delay, count_, mean_, share_) in ((departed, DEPARTED), (landed, LANDED)):
+            happened = flights[at].is_valid()
+            codes, slot = entities.codes[np.asarray(happened)], slots.of(flights[at].filter(happened))
+            by = np.asarray(flights[delay].filter(happened), dtype=np.int64)
+            sums = [running_sums(codes, slot, values, shape) for values in (None, by, (by >= LATE).astype(np.int64))]
+            for hours in hours_:
+                count, total, late = (trailing(running, hours * 60 // minutes, slots.before) for running in sums)
+                yield f"{prefix}_{count_}_{hours}h", count
+                yield f"{prefix}_{mean_}_{hours}h", (total, count)
+                yield f"{prefix}_{share_}_{hours}h", (late, count)
+        if awaited:
+            yield f"{prefix}_waiting", waiting(flights, entities, slots)
 
     return feature_rows(entities, slots, has_flights(flights, entities, slots, window), features())
 
