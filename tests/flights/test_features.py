@@ -169,6 +169,59 @@ def test_trailing_windows_equal_a_plain_computation(key: str) -> None:
         assert row[f"{key}_waiting"] == waiting.sum()
 
 
+@pytest.mark.parametrize(
+    ("name", "keys"), [("origin_day", ["origin"]), ("dest_state", ["dest"]), ("hub_state", ["origin", "carrier"])]
+)
+def test_windows_of_arrivals_and_of_several_keys_equal_a_plain_computation(name: str, keys: list[str]) -> None:
+    flights, prefix = query("select * from departures", RAW, {}).to_pandas(), name.partition("_")[0]
+    seen = 0
+    for _, row in built(name).to_pandas().sample(40, random_state=2).iterrows():
+        at, here = row[KNOWN_AT], flights[(flights[keys] == row[keys]).all(axis=1)]
+        for what, parts in (
+            ("dep", ("departures", "dep_delay", "late_share")),
+            ("arr", ("arrivals", "arr_delay", "late_arrivals")),
+        ):
+            for hours in (2, 4, 12):
+                if f"{prefix}_{parts[0]}_{hours}h" in row:
+                    last = here[(here[f"{what}_at"] > at - pd.Timedelta(hours=hours)) & (here[f"{what}_at"] <= at)]
+                    delays = last[f"{what}_delay"]
+                    values = [row[f"{prefix}_{part}_{hours}h"] for part in parts]
+                    expected = (len(last), delays.mean(), (delays >= 15).mean())
+                    assert values == pytest.approx(expected, nan_ok=True, rel=1e-5)
+                    seen += 1
+    assert seen >= 40 * 3
+
+
+def test_an_aircraft_is_away_for_two_legs_and_two_turns() -> None:
+    """Against a loop over departures, and at every instant of the grid at which it is on its way, and only there."""
+    flights = query("select * from departures where tailnum is not null and dep_at is not null", RAW, {}).to_pandas()
+    rows = built("aircraft_rotation").to_pandas()
+    assert not rows[["tailnum", KNOWN_AT]].duplicated().any()
+    for _, row in rows.sample(200, random_state=3).iterrows():
+        at = row[KNOWN_AT]
+        left = flights[(flights.tailnum == row.tailnum) & (flights.dep_at <= at)].sort_values(
+            ["dep_at", "sched_dep_at"]
+        )
+        last = left.iloc[-1]
+        landed = last.arr_at <= at
+        lands = last.arr_at if landed else max(last.sched_arr_at + pd.Timedelta(minutes=last.dep_delay), at)
+        back = lands + (last.sched_arr_at - last.sched_dep_at) + pd.Timedelta(minutes=90)
+        seen = [row.aircraft_dep_delay, row.aircraft_arr_delay, row.aircraft_minutes_away]
+        expected = [last.dep_delay, last.arr_delay if landed else np.nan, (back - at).total_seconds() / 60]
+        assert seen == pytest.approx(expected, nan_ok=True)
+    tail = rows.tailnum.value_counts().index[0]
+    grid = pd.date_range(WINDOW.start_at, WINDOW.end_at, freq="30min", inclusive="left")
+    of_it = flights[flights.tailnum == tail]
+    away = [
+        (
+            (of_it.dep_at <= at)
+            & (at <= of_it.dep_at + 2 * (of_it.sched_arr_at - of_it.sched_dep_at) + pd.Timedelta(minutes=210))
+        )[of_it.dep_at == of_it.dep_at[of_it.dep_at <= at].max()].any()
+        for at in grid
+    ]
+    assert list(rows[KNOWN_AT][rows.tailnum == tail]) == list(grid[away])
+
+
 def test_an_entity_has_a_state_on_the_days_on_which_it_is_scheduled_and_the_day_after() -> None:
     rows = built("carrier_state").to_pandas()
     days = rows[KNOWN_AT].dt.tz_convert(USECASE.timezone).dt.date.groupby(rows.carrier).value_counts()
