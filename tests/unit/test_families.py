@@ -227,3 +227,17 @@ def test_codes_rise_with_the_mean_label_and_unseen_is_nan() -> None:
     codes = ordered_codes(vocabulary.rows(strings), labels, vocabulary, prior=10)
     unseen, missing, a, b = codes
     assert np.isnan(unseen) and (b, missing, a) == (0, 1, 2)
+
+
+@pytest.mark.parametrize("family", ["logistic_regression", "hist_gradient_boosting"])
+def test_class_weights_are_as_if_rows_of_label_1_came_more_often(family: str) -> None:
+    params, train, read = small_params(), frame(3000, 1), frame(800, 2)
+    cleaning = fit_cleaning(numeric_inputs(train, INPUTS), INPUTS.numeric, family, params.cleaning)
+
+    def mean_score(weight: float | str) -> float:
+        settings = getattr(params.training, family).model_copy(update={"positive_weight": weight})
+        return float(predict(load_family(family).fit(train, read, INPUTS, cleaning, settings, 7), read).mean())
+
+    plain, balanced, heavy = mean_score(1.0), mean_score("balanced"), mean_score(6.0)
+    assert plain == pytest.approx(read[LABEL].mean(), abs=0.04) and balanced == pytest.approx(0.5, abs=0.05)
+    assert plain < balanced < heavy
