@@ -3,14 +3,15 @@
     python -m benchmarks.quality [--families NAME ...] [--months 9 10 11 12] [--curve 60 120 240] [--home DIR]
 
 September to December 2013, with the registered steps and the settings of params.yaml; only the test window is set, to
-the month. Training set, models and evaluations stay in DIR, and the year is built there where it is not yet. With
-`--curve`, a further table has the first family trained on the last so many days alone. Writes
-benchmarks/results/quality.md.
+the month. Training sets, models and evaluations stay in DIR, and the year is built there where it is not yet; what was
+measured there on the same set with the same settings is not measured again. With `--curve`, a further table has the
+first family trained on the last so many days alone. Writes benchmarks/results/quality.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import tempfile
 import time
@@ -80,9 +81,8 @@ def training_set(context: Context, month: date, run: str) -> str:
     """
     zone = ZoneInfo(context.usecase.timezone)
     as_of = datetime.combine(following(month), clock.max, zone).isoformat()
-    uri = str(
-        execute("build_training_set", {"as_of": as_of, "data_version": "year", "run": run}, context)["training_set_uri"]
-    )
+    made = execute("build_training_set", {"as_of": as_of, "data_version": "year", "run": run}, context)
+    uri = str(made["training_set_uri"])
     require_known_before(context, uri, month)
     return uri
 
@@ -103,14 +103,24 @@ def require_known_before(context: Context, uri: str, month: date) -> None:
 
 
 def measured(context: Context, family: str, month: date, uri: str, run: str) -> Run:
+    store, params, manifest = context.data.store, context.params, context.data.store.read_json(f"{uri}/manifest.json")
+    decides = [
+        manifest["sha256"],
+        params.training.model_dump(include={family, "trials", "calibration", "refit", "seed"}),
+    ]
+    key = hashlib.sha256(json.dumps([*decides, params.cleaning.model_dump()], default=str).encode()).hexdigest()
+    kept = context.data.uri("quality", run, f"{family}.json")
+    if store.exists(kept) and (told := store.read_json(kept))["key"] == key:
+        return Run(family, month, **told["run"])
     began = time.process_time()
     model = execute("train", {"family": family, "training_set_uri": uri, "run": run}, context)
     seconds = time.process_time() - began
     asked = {"model_uri": model["model_uri"], "training_set_uri": uri, "run": run}
     metrics = execute("evaluate", asked, context)["metrics"]
-    rows = context.data.store.read_json(f"{uri}/manifest.json")["rows"]
-    count = rows["train"] + (rows["validation"] if context.params.training.refit else 0)
+    count = manifest["rows"]["train"] + (manifest["rows"]["validation"] if params.training.refit else 0)
     found = Run(family, month, count, {name: float(metrics[name]) for name in METRICS}, seconds)
+    values = {"rows": found.rows, "metrics": dict(found.metrics), "seconds": found.seconds}
+    store.write_json(kept, {"key": key, "run": values})
     print(family, month, count, {name: round(value, 4) for name, value in found.metrics.items()}, f"{seconds:.0f} s")
     return found
 
@@ -205,23 +215,37 @@ def main() -> None:
     context = build_context(home=asked.home or tempfile.mkdtemp(prefix="quality-"))
     prepare(context)
     months = [date(2013, month, 1) for month in asked.months]
-    runs: list[Run] = []
-    for month in months:
-        name = f"quality-{month:%Y-%m}"
-        at = over(context, month)
-        uri = training_set(at, month, name)
-        runs += [measured(at, family, month, uri, name) for family in asked.families]
-    curve: dict[int, list[Run]] = {days: [] for days in asked.curve}
-    for days in asked.curve:
+
+    def measure_months(family: str, train_days: int | None = None) -> list[Run]:
+        runs = []
         for month in months:
-            name = f"quality-{month:%Y-%m}-{days}"
-            at = over(context, month, days)
-            curve[days].append(measured(at, asked.families[0], month, training_set(at, month, name), name))
-    command = f"python -m benchmarks.quality --families {' '.join(asked.families)}"
-    command += f" --curve {' '.join(map(str, asked.curve))}" if asked.curve else ""
-    text = report(context, runs, months, curve_table(curve) if curve else "", command)
-    asked.out.write_text(text)
-    print(text)
+            name = f"quality-{month:%Y-%m}" + (f"-{train_days}" if train_days else "")
+            at = over(context, month, train_days)
+            uri = sets.get(name) or training_set(at, month, name)
+            sets[name] = uri
+            runs.append(measured(at, family, month, uri, name))
+        return runs
+
+    sets: dict[str, str] = {}
+    runs: list[Run] = []
+    curve: dict[int, list[Run]] = {}
+    for family in asked.families:
+        runs += measure_months(family)
+        write(context, runs, months, curve, asked.out)
+    for days in asked.curve:
+        curve[days] = measure_months(asked.families[0], days)
+        write(context, runs, months, curve, asked.out)
+    print(asked.out.read_text())
+
+
+def write(
+    context: Context, runs: Sequence[Run], months: Sequence[date], curve: Mapping[int, Sequence[Run]], out: Path
+) -> None:
+    """What has been measured so far."""
+    families = dict.fromkeys(run.family for run in runs)
+    command = f"python -m benchmarks.quality --families {' '.join(families)}"
+    command += f" --curve {' '.join(map(str, curve))}" if curve else ""
+    out.write_text(report(context, runs, months, curve_table(curve) if curve else "", command))
 
 
 if __name__ == "__main__":
