@@ -28,6 +28,7 @@ import pandas as pd
 
 from benchmarks.judge import machine
 from pipelines.context import Context, build_context
+from pipelines.params import Importance
 from pipelines.params.training import FAMILIES
 from pipelines.steps import execute
 from pipelines.usecase import LABEL_KNOWN_AT, PREDICTED_AT
@@ -67,7 +68,10 @@ def over(context: Context, month: date, train_days: int | None = None) -> Contex
     splits = context.params.splits.model_copy(update={"test_days": (following(month) - month).days})
     if train_days:
         splits = splits.model_copy(update={"train_days": train_days})
-    return replace(context, params=context.params.model_copy(update={"splits": splits}))
+    evaluation = context.params.evaluation.model_copy(
+        update={"importance": Importance(rows=100, repeats=1)}
+    )  # not told
+    return replace(context, params=context.params.model_copy(update={"splits": splits, "evaluation": evaluation}))
 
 
 def following(month: date) -> date:
