@@ -125,7 +125,14 @@ def measured(context: Context, family: str, month: date, uri: str, run: str) -> 
     found = Run(family, month, count, {name: float(metrics[name]) for name in METRICS}, seconds)
     values = {"rows": found.rows, "metrics": dict(found.metrics), "seconds": found.seconds}
     store.write_json(kept, {"key": key, "run": values})
-    print(family, month, count, {name: round(value, 4) for name, value in found.metrics.items()}, f"{seconds:.0f} s")
+    print(
+        family,
+        month,
+        count,
+        {name: round(value, 4) for name, value in found.metrics.items()},
+        f"{seconds:.0f} s",
+        flush=True,
+    )
     return found
 
 
