@@ -68,9 +68,8 @@ def over(context: Context, month: date, train_days: int | None = None) -> Contex
     splits = context.params.splits.model_copy(update={"test_days": (following(month) - month).days})
     if train_days:
         splits = splits.model_copy(update={"train_days": train_days})
-    evaluation = context.params.evaluation.model_copy(
-        update={"importance": Importance(rows=100, repeats=1)}
-    )  # not told
+    untold = Importance(rows=100, repeats=1)
+    evaluation = context.params.evaluation.model_copy(update={"importance": untold})
     return replace(context, params=context.params.model_copy(update={"splits": splits, "evaluation": evaluation}))
 
 
@@ -125,14 +124,7 @@ def measured(context: Context, family: str, month: date, uri: str, run: str) -> 
     found = Run(family, month, count, {name: float(metrics[name]) for name in METRICS}, seconds)
     values = {"rows": found.rows, "metrics": dict(found.metrics), "seconds": found.seconds}
     store.write_json(kept, {"key": key, "run": values})
-    print(
-        family,
-        month,
-        count,
-        {name: round(value, 4) for name, value in found.metrics.items()},
-        f"{seconds:.0f} s",
-        flush=True,
-    )
+    print(family, month, count, *(f"{name} {value:.4f}" for name, value in found.metrics.items()), flush=True)
     return found
 
 
@@ -180,39 +172,27 @@ def report(context: Context, runs: Sequence[Run], months: Sequence[date], curve:
         f"`{family}` {fmean(run.seconds for run in runs if run.family == family):.0f}"
         for family in dict.fromkeys(run.family for run in runs)
     )
-    return (
-        "\n\n".join(
-            [
-                "# Quality month by month",
-                "Each model was trained on what was known before the month began, with the embargo, and tested on all\n"
-                "flights of the month whose label is known on the day after it. Predicted one hour before departure.",
-                f"Floor: mean ROC AUC {FLOOR['roc_auc']}, mean log loss {FLOOR['log_loss']}.\n"
-                f"Goal: {GOAL['roc_auc']} and "
-                f"{GOAL['log_loss']}.\nBest by log loss: `{best}`, {mean(its, 'roc_auc'):.4f} and "
-                f"{mean(its, 'log_loss'):.4f}: {said}.",
-                "## ROC AUC",
-                table(runs, months, "roc_auc"),
-                "## Log loss",
-                table(runs, months, "log_loss"),
-                "## Expected calibration error",
-                table(runs, months, "calibration_error"),
-                *(
-                    [
-                        f"## Learning curve of `{runs[0].family}`",
-                        "Trained on the last so many days before validation.",
-                        curve,
-                    ]
-                    if curve
-                    else []
-                ),
-                "## Settings",
-                f"```json\n{json.dumps(settings, indent=1)}\n```",
-                f"CPU seconds of `train`, on average: {seconds}.",
-                f"`{command}`, {machine()}.",
-            ]
-        )
-        + "\n"
-    )
+    bars = [f"{bar['roc_auc']} and {bar['log_loss']}" for bar in (FLOOR, GOAL)]
+    parts = [
+        "# Quality month by month",
+        "Each model was trained on what was known before the month began, with the embargo, and tested on all\n"
+        "flights of the month whose label is known on the day after it. Predicted one hour before departure.",
+        f"Floor of mean ROC AUC and mean log loss: {bars[0]}. Goal: {bars[1]}.\n"
+        f"Best by log loss: `{best}`, {mean(its, 'roc_auc'):.4f} and {mean(its, 'log_loss'):.4f}: {said}.",
+        *("## ROC AUC", table(runs, months, "roc_auc")),
+        *("## Log loss", table(runs, months, "log_loss")),
+        *("## Expected calibration error", table(runs, months, "calibration_error")),
+        *(
+            (f"## Learning curve of `{runs[0].family}`", "The last so many days before validation.", curve)
+            if curve
+            else ()
+        ),
+        "## Settings",
+        f"```json\n{json.dumps(settings, indent=1)}\n```",
+        f"CPU seconds of `train`, on average: {seconds}.",
+        f"`{command}`, {machine()}.",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:
