@@ -83,6 +83,11 @@ class ReplayClock:
             raise InvalidInput(f"the clock of {self.usecase} stands at {self.now()} and cannot go back to {to}")
 
 
+def instant_of(clock: Clock, otherwise: datetime) -> datetime:
+    """The present instant for the records, or `otherwise` where a replay has not begun."""
+    return otherwise if isinstance(clock, ReplayClock) and not clock.started else clock.now()
+
+
 def open_clock(params: Params, records: Records, usecase: str) -> Clock:
     """The clock that params.yaml names."""
     return ReplayClock(records.engine, usecase) if params.clock == "replay" else WallClock()

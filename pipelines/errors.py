@@ -21,6 +21,10 @@ class CorruptData(InvalidInput):
     """A file is truncated, altered or not of the format that its name promises."""
 
 
+class Unavailable(FlightdeckError):
+    """A service that the step needs is down, slow or full. What is half done, a second run completes."""
+
+
 class CheckFailed(FlightdeckError):
     """Data or features did not pass a critical check, so the chain stops here."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,12 +41,20 @@ class Model:
         return str(self.card["sha256"][GRAPH])
 
 
+def sealed(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card with its own digest among the sha256: whatever else changes in it is noticed when it is read."""
+    body = json.loads(json.dumps(dict(card)))  # as it will be read: lists, and keys that are strings
+    body["sha256"].pop(CARD, None)
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    return {**body, "sha256": {**body["sha256"], CARD: digest}}
+
+
 def read_model(store: Store, uri: str) -> Model:
-    """Read a model folder and check the graph against its card.
+    """Read a model folder, and check the card against its own digest and the graph against the card.
 
     Raises:
         MissingData: if a file is not there.
-        CorruptData: if the graph is not the one that the card names.
+        CorruptData: if the card was altered, or the graph is not the one that it names.
     """
     location = uri.rstrip("/")
     card = store.read_json(f"{location}/{CARD}")
@@ -57,6 +66,8 @@ def read_model(store: Store, uri: str) -> Model:
         raise CorruptData(f"{location}/{CARD} lacks {error}; train the model anew") from None
     if not (isinstance(numeric, list) and isinstance(categorical, list)):
         raise CorruptData(f"{location}/{CARD} does not list the model's inputs; train the model anew")
+    if card["sha256"].get(CARD) != sealed(card)["sha256"][CARD]:
+        raise CorruptData(f"{location}/{CARD} was altered: it is not what its digest says; restore it or train anew")
     found = hashlib.sha256(graph).hexdigest()
     if found != promised:
         raise CorruptData(

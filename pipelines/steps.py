@@ -144,5 +144,12 @@ def execute(name: str, raw: Mapping[str, Any], context: Context) -> dict[str, An
     step = find(name)
     inputs = parse_inputs(step, raw, context.usecase.timezone)
     with at_work(context.data.store):
-        outputs = step.load().run(inputs, context)
+        try:
+            outputs = step.load().run(inputs, context)
+        except Exception as error:
+            from pipelines.tracking.library import unavailable
+
+            if (told := unavailable(error, context.settings.mlflow)) is not None:
+                raise told from error
+            raise
     return outputs.model_dump(mode="json")

@@ -91,7 +91,12 @@ class ModelInputs:
 
 
 class UseCase(Protocol):
-    """One table's worth of knowledge. Everything else in `pipelines` is written against this."""
+    """One table's worth of knowledge. Everything else in `pipelines` is written against this.
+
+    A use case may also have `auxiliary`, a tuple of columns of its examples: further labels for families that learn
+    several tasks, each 0.0, 1.0 or null, with the instant at which it is known in `known_at_of(NAME)`. They may be
+    known of examples that never get a LABEL.
+    """
 
     @property
     def name(self) -> str:
@@ -196,6 +201,16 @@ def inputs_of(usecase: UseCase, service: str) -> ModelInputs:
         raise InvalidInput(
             f"features.service: {usecase.name} declares no model_inputs for {service!r}; choose from {known}"
         ) from None
+
+
+def auxiliary_of(usecase: UseCase) -> tuple[str, ...]:
+    """The auxiliary labels that a use case declares; none by default."""
+    return tuple(getattr(usecase, "auxiliary", ()))
+
+
+def known_at_of(auxiliary: str) -> str:
+    """The column of the examples with the instant (UTC) at which an auxiliary label is known."""
+    return f"{auxiliary}_known_at"
 
 
 def load_usecase(path: str) -> UseCase:

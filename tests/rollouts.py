@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,14 @@ def home_with_versions(home: Path) -> Path:
     return home
 
 
+NOTED = datetime(2024, 1, 1, tzinfo=UTC)  # when aliases are said to be set: nothing reads it but the ledger
+
+
 def set_alias(context: Context, alias: str, version: str, actor: str = "training") -> int:
     """An alias and its note, as registration makes them; the number of the change."""
     context.models.set_alias(alias, version)
     rollouts = context.records.rollouts("pumps")
-    return rollouts.note_alias(alias, version, actor) or (rollouts.alias(alias) or (0, ""))[0]
+    return rollouts.note_alias(alias, version, actor, NOTED) or (rollouts.alias(alias) or (0, ""))[0]
 
 
 Score = Callable[[np.ndarray, np.random.Generator], np.ndarray]

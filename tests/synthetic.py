@@ -9,13 +9,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from pipelines.context import Context
 from pipelines.params import Params, load_params
+from pipelines.params.behaviour import Behaviours
 from pipelines.settings import Settings
 from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, ModelInputs
 
+BEHAVIOUR = [
+    {"name": "noise", "kind": "invariance", "change": {"y": {"add": 0.01}}, "tolerance": 0.1, "max_share": 0.02},
+    {"name": "larger", "kind": "direction", "change": {"x": {"add": 0.5}}, "moves": "up"},
+    {
+        "name": "ranks",
+        "kind": "minimum",
+        "where": {"kind": "a"},
+        "bar": {"metric": "roc_auc", "direction": "at_least", "threshold": 0.6},
+    },
+]
 AS_OF = datetime(2024, 4, 1, tzinfo=UTC)
+AUXILIARY = "second"  # an auxiliary label, which follows y
 INPUTS = ModelInputs(numeric=("x", "y", "gappy"), categorical=("kind", "site"))
 
 
@@ -41,20 +54,32 @@ def frame(rows: int, seed: int, first_day: str = "2024-01-01", rows_a_day: int =
             "gappy": np.where(gap, np.nan, draw.normal(size=rows)).astype(np.float32),
             "kind": np.where(draw.random(rows) < 0.03, None, kind),
             "site": site,
+            AUXILIARY: (draw.random(rows) < 1 / (1 + np.exp(-(1.2 * y - 1.0)))).astype(np.float64),
         }
     )
+
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "mlp": {"hidden": (16,)},
+    "dcn_v2": {"hidden": (16,), "rank": 4},
+    "ft_transformer": {"embedding_dim": 8, "feedforward": 8, "epochs": 6, "batch_size": 128},
+    "mmoe": {"experts": 3, "expert_hidden": (16,), "tower_hidden": (8,)},
+}
 
 
 def small_params() -> Params:
     """The project's params with models that fit in a second."""
     params = load_params("params.yaml")
     tree = params.training.hist_gradient_boosting.model_copy(update={"max_iter": 25, "min_samples_leaf": 20})
-    net = params.training.mlp.model_copy(
-        update={"hidden": (16,), "epochs": 4, "batch_size": 256, "learning_rate": 0.01}
-    )
-    training = params.training.model_copy(update={"hist_gradient_boosting": tree, "mlp": net})
-    evaluation = params.evaluation.model_copy(update={"bootstrap": 30, "min_slice": 100})
-    return params.model_copy(update={"training": training, "evaluation": evaluation})
+    fast = {"epochs": 4, "batch_size": 256, "learning_rate": 0.01}
+    nets = {
+        name: getattr(params.training, name).model_copy(update={**fast, **small}) for name, small in NETWORKS.items()
+    }
+    training = params.training.model_copy(update={"hist_gradient_boosting": tree, **nets})
+    importance = params.evaluation.importance.model_copy(update={"rows": 500, "repeats": 1})
+    evaluation = params.evaluation.model_copy(update={"bootstrap": 30, "min_slice": 100, "importance": importance})
+    behaviour = TypeAdapter(Behaviours).validate_python(BEHAVIOUR)
+    return params.model_copy(update={"training": training, "evaluation": evaluation, "behaviour": behaviour})
 
 
 def context_over(home: Any, name: str = "pumps", **settings: str) -> Context:
@@ -70,6 +95,8 @@ def write_training_set(context: Context, run: str, seed: int = 1, rows: int = 30
         "validation": frame(rows // 3, seed + 100, "2024-02-01"),
         "test": frame(rows // 2, seed + 200, "2024-03-01"),
     }
+    unlabelled = frame(rows // 10, seed + 300, "2024-01-01").assign(**{LABEL: np.nan, LABEL_KNOWN_AT: pd.NaT})
+    frames["train_auxiliary"] = unlabelled
     frames.update({name: changes.pop(name) for name in list(changes) if name in frames})
     hashes = {
         name: context.data.store.write_table(
@@ -82,8 +109,13 @@ def write_training_set(context: Context, run: str, seed: int = 1, rows: int = 30
         "data_version": "d1",
         "feature_service": "pumps_v1",
         "registry_hash": "r1",
-        "windows": {name: ["2024-01-01", "2024-02-01"] for name in frames},
+        "windows": {
+            "train": ["2023-12-01", "2024-01-30"],
+            "validation": ["2024-02-01", "2024-02-28"],
+            "test": ["2024-03-01", "2024-04-01"],
+        },
         "rows": {name: len(made) for name, made in frames.items()},
+        "auxiliary": [AUXILIARY],
         "model_inputs": {"numeric": list(INPUTS.numeric), "categorical": list(INPUTS.categorical)},
         "sha256": hashes,
         **changes,

@@ -1,54 +1,213 @@
-"""The registered versions and the promotion ledger."""
+"""The registered versions: list, show, compare, rebuild; the promotion ledger; and who served when."""
 
 from __future__ import annotations
 
 import argparse
+import getpass
 from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import table
 from pipelines.console.command import Answer, Command, options
+from pipelines.errors import CheckFailed, InvalidInput, MissingData
 
 if TYPE_CHECKING:
     from pipelines.context import Context
+    from pipelines.tracking import ModelVersion
 
-SHOWN = {"sha256": 12, "as_of": 10}  # characters in a table
+SHOWN = {"sha256": 12, "as_of": 10, "git_commit": 12}  # characters in a table
+FIELDS = ("family", "as_of", "sha256", "rollout.verdict", "verify.verdict")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    options(parser)
-    parser.add_argument("verb", choices=("list", "ledger"))
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, summary: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=summary, description=summary)
+        options(made)
+        return made
+
+    verb("list", "List the versions, their aliases, and aliases that were set by hand.")
+    show = verb("show", "Show what a version rests on.")
+    show.add_argument("version", metavar="N")
+    show.add_argument("--card", action="store_true", help="its model card, as Markdown")
+    show.add_argument("--html", metavar="FILE", help="write its model card there, as a page")
+    compare = verb("compare", "Compare two versions: metrics on the same rows, parameters, data, slices.")
+    compare.add_argument("versions", metavar="N", nargs=2)
+    ledger = verb("ledger", "Show who did what to which version, when and why.")
+    ledger.add_argument("--version", metavar="N", help="only what concerns this version")
+    served = verb("served-at", "Tell which version answered at an instant, and for which share of the traffic.")
+    served.add_argument("time", metavar="TIME", help="ISO 8601 with a zone, or a local day, which then begins")
+    verify = verb("verify", "Build a version again from what it recorded, and compare the scores.")
+    verify.add_argument("version", metavar="N")
+    verify.add_argument("--allow-dirty", action="store_true", help="also where files differed from the commit")
+    verify.add_argument("--tolerance", metavar="X", type=float, default=1e-5, help="of a score (default: %(default)s)")
+    verify.add_argument("--repository", metavar="DIR", help="a clone that has the commit (default: where this code is)")
 
 
 def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
-    return versions(context) if arguments["verb"] == "list" else ledger(context)
+    verb = arguments["verb"]
+    if verb == "list":
+        return versions(context)
+    if verb == "show":
+        return show(arguments["version"], arguments["card"], arguments["html"], context)
+    if verb == "compare":
+        from pipelines.console.comparison import compare
+
+        one, two = (find(number, context) for number in arguments["versions"])
+        return compare(one, two, context)
+    if verb == "ledger":
+        return ledger(arguments["version"], context)
+    if verb == "served-at":
+        return served_at(arguments["time"], context)
+    repository = Path(arguments["repository"]) if arguments["repository"] else None
+    return verify(arguments["version"], repository, arguments["allow_dirty"], arguments["tolerance"], context)
+
+
+def find(number: str, context: Context) -> ModelVersion:
+    """Raises MissingData where there is no such version."""
+    found = context.models.resolve(version=number)
+    if found is None:
+        known = ", ".join(v.version for v in context.models.versions()) or "none"
+        raise MissingData(f"{context.usecase.name} has no version {number}; there are: {known}")
+    return found
+
+
+def by_hand(context: Context) -> dict[str, str]:
+    """Aliases that MLflow and the records tell differently: whoever set them did not tell the chain, or not yet."""
+    noted, there = context.records.rollouts(context.usecase.name).aliases(), context.models.aliases()
+    return {a: there.get(a, "") for a in sorted({*noted, *there}) if there.get(a, "") != noted.get(a, "")}
 
 
 def versions(context: Context) -> Answer:
-    """Every registered version, with its aliases and the verdict on it."""
-    fields = ("family", "as_of", "sha256", "rollout.verdict")
+    """Every registered version, with its aliases and the verdicts on it; aliases that were set by hand are marked."""
+    moved = by_hand(context)
     found: list[dict[str, Any]] = [
-        {"version": one.version, "aliases": list(one.aliases), **{field: one.tags.get(field, "") for field in fields}}
+        {
+            "version": one.version,
+            "aliases": list(one.aliases),
+            "by_hand": [alias for alias in one.aliases if alias in moved],
+            **{field: one.tags.get(field, "") for field in FIELDS},
+        }
         for one in context.models.versions()
     ]
-    heads = ("version", "aliases", "family", "as of", "sha256", "rollout")
-    rows = [
-        [one["version"], ", ".join(one["aliases"]), *(str(one[field])[: SHOWN.get(field)] for field in fields)]
-        for one in found
-    ]
-    return found, lambda: table.show(heads, rows, f"versions of {context.usecase.name}")
+    heads = ("version", "aliases", "family", "as of", "sha256", "rollout", "rebuilt")
+
+    def told() -> None:
+        rows = [
+            [
+                one["version"],
+                ", ".join(f"{alias}{' (by hand)' if alias in one['by_hand'] else ''}" for alias in one["aliases"]),
+                *(str(one[field])[: SHOWN.get(field)] for field in FIELDS),
+            ]
+            for one in found
+        ]
+        table.show(heads, rows, f"versions of {context.usecase.name}")
+        for alias, version in moved.items():
+            where = f"names version {version}" if version else "was removed"
+            print(f"alias {alias} {where} by hand; `flightdeck reconcile_champion` puts that into the ledger")
+
+    return found, told
 
 
-def ledger(context: Context) -> Answer:
-    """Every entry of the promotion ledger."""
-    entries = context.records.rollouts(context.usecase.name).ledger()
-    rows = [
-        (f"{e.at:%Y-%m-%d %H:%M}", e.actor, e.action, f"{e.previous or '-'} → {e.version}", f"{e.share:.0%}", why)
-        for e in entries
-        for why in [e.reason.partition("; ")[0]]
-    ]
-    heads = ("at", "who", "action", "versions", "share", "why")
-    return [vars(entry) for entry in entries], lambda: table.show(heads, rows, f"ledger of {context.usecase.name}")
+def show(number: str, card: bool, page: str | None, context: Context) -> Answer:
+    """What a version rests on, or its card."""
+    from pipelines.registration import model_card
+    from pipelines.registration.keeping import read_card
+
+    found = find(number, context)
+    facts = read_card(found, context)
+    if (card or page) and facts is None:
+        raise MissingData(f"version {number} has no model card; only those that the chain registered have one")
+    if page and facts is not None:
+        Path(page).write_text(model_card.page(facts))
+    if card and facts is not None:
+        return facts, lambda: print(model_card.markdown(facts))
+    told = {"version": number, "aliases": list(found.aliases), "run_id": found.run_id, "tags": dict(found.tags)}
+
+    def shown() -> None:
+        rows = [("aliases", ", ".join(found.aliases) or "none"), ("run", found.run_id)]
+        rows += sorted((name, value) for name, value in found.tags.items() if name != "artifacts")
+        table.show(("", ""), rows, f"version {number} of {context.usecase.name}")
+        if page:
+            print(f"its model card is in {page}")
+
+    return told, shown
 
 
-COMMAND = Command("models", "List the registered versions, or the promotion ledger.", add, answer)
+def ledger(version: str | None, context: Context) -> Answer:
+    """The promotion ledger, changes of aliases included."""
+    entries = context.records.rollouts(context.usecase.name).ledger(aliases=True)
+    if version is not None:
+        entries = [entry for entry in entries if version in (entry.version, entry.previous)]
+
+    def told() -> None:
+        rows = [
+            (
+                f"{e.at:%Y-%m-%d %H:%M}",
+                e.actor,
+                e.action,
+                f"{e.previous or '-'} → {e.version or 'none'}",
+                f"{e.share:.0%}",
+                str(e.evidence.get("decision_id") or ""),
+                e.reason.partition("; ")[0],
+            )
+            for e in entries
+        ]
+        heads = ("at", "who", "action", "versions", "share", "decision", "why")
+        table.show(heads, rows, f"ledger of {context.usecase.name}")
+        for alias, now in by_hand(context).items():
+            print(f"alias {alias} is {now or 'gone'} in MLflow, by hand, and has no line here yet")
+
+    return [vars(entry) for entry in entries], told
+
+
+def served_at(text: str, context: Context) -> Answer:
+    """Which version answered at an instant, by the plan that was in force."""
+    from pipelines.windows import midnight
+
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(f"{text!r} is no instant; give ISO 8601, such as 2013-09-01T12:00:00+00:00") from None
+    if at.tzinfo is None:
+        if len(text) > len("2013-09-01"):
+            raise InvalidInput(f"{text!r} has no zone; add one, such as +00:00")
+        at = midnight(at.date(), context.usecase.timezone)
+    plan = context.records.rollouts(context.usecase.name).plan_at(at)
+    shares: dict[str, float] = {}
+    if plan is not None:
+        share = plan.share if plan.challenger else 0.0
+        shares = {plan.champion: 1.0 - share, **({plan.challenger: share} if plan.challenger and share else {})}
+    told = {"at": at.isoformat(), "versions": shares, "plan": vars(plan) if plan else None}
+
+    def shown() -> None:
+        if plan is None:
+            print(f"nothing served at {at.isoformat()}")
+            return
+        rows = [(f"version {version}", f"{share:.0%}") for version, share in shares.items()]
+        if plan.challenger and not plan.share:
+            rows.append((f"version {plan.challenger}", "in shadow: scored, never answering"))
+        rows.append(("plan", f"{plan.version}, of rollout {plan.rollout}, since {plan.since.isoformat()}"))
+        table.show(("", ""), rows, f"{context.usecase.name} at {at.isoformat()}")
+
+    return told, shown
+
+
+def verify(number: str, repository: Path | None, allow_dirty: bool, tolerance: float, context: Context) -> Answer:
+    """Build a version again; CheckFailed, once that is recorded, where it is not the same."""
+    from pipelines.console import data
+    from pipelines.registration.verify import verify as rebuilt
+
+    def restore(version: str, to: Path) -> None:
+        data.restore(version, None, str(to), context)
+
+    report = rebuilt(number, context, restore, getpass.getuser(), repository, allow_dirty, tolerance)
+    if report["verdict"] != "PASS":
+        raise CheckFailed(f"version {number} of {context.usecase.name}: {report['verdict']}: {report['why']}")
+    return report, lambda: table.show(("", ""), [(k, str(v)) for k, v in report.items()], f"version {number}, rebuilt")
+
+
+COMMAND = Command("models", "Registered versions: list, show, compare, verify; ledger, served-at.", add, answer)

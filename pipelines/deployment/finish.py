@@ -101,7 +101,7 @@ def _settle(rollout: Rollout, context: Context) -> None:
     if rollout.direct and not promoted and plan is None:  # it never served, so it cannot be compared with
         context.models.drop_alias(state.CHAMPION, rollout.version)
         if state.CHAMPION not in context.models.aliases():
-            rollouts.note_alias(state.CHAMPION, "", "deployment")
+            state.note(context, state.CHAMPION, "", "deployment", f"rollout {rollout.name} was its first")
     retire(context, rollout)
     verdict = {
         "rollout.verdict": rollout.ended.action,
@@ -137,14 +137,14 @@ def _settle_plan(rollout: Rollout, context: Context, promoted: bool) -> None:
 
 def _move_aliases(rollout: Rollout, context: Context) -> None:
     """champion to the version and previous to the one before, unless a person has set champion since."""
-    from pipelines.deployment.state import CHAMPION, PREVIOUS
+    from pipelines.deployment.state import CHAMPION, keep_previous, note
 
     rollouts = context.records.rollouts(context.usecase.name)
     if context.models.aliases().get(CHAMPION) not in (None, rollout.champion, rollout.version):
         return
-    if rollout.champion is not None:
-        context.models.set_alias(PREVIOUS, rollout.champion)
+    why = f"rollout {rollout.name} was promoted"
+    keep_previous(context, rollout.champion, why)
     context.models.set_alias(CHAMPION, rollout.version)
-    rollouts.note_alias(CHAMPION, rollout.version, "deployment")
+    note(context, CHAMPION, rollout.version, "deployment", why)
     if (last := rollouts.alias(CHAMPION)) and last[1] == rollout.version:
         rollouts.claim(CHAMPION, last[0], rollout.name)

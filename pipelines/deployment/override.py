@@ -30,7 +30,7 @@ def honour(context: Context) -> tuple[bool, str]:
         return False, f"version {named} challenges too: its first rollout puts it in force"
     if plan is None and (other := state.under_way(rollouts)) and other.direct and other.version == named:
         return False, f"rollout {other.name} is about to put version {named} in force"
-    rollouts.note_alias(state.CHAMPION, named, ACTOR)
+    state.note(context, state.CHAMPION, named, ACTOR)
     last = rollouts.alias(state.CHAMPION)
     change = last[0] if last and last[1] == named else 0
     rollout = f"champion-{change}"
@@ -54,13 +54,22 @@ def honour(context: Context) -> tuple[bool, str]:
         state.put_in_force(rollouts, made)
         plan = rollouts.plan()
     previous = state.serving(ledger)
-    if previous is not None:
-        context.models.set_alias(state.PREVIOUS, previous)
+    state.keep_previous(context, previous, reason)
     for one in state.all_rollouts(rollouts.ledger()):  # also one that an earlier try has ended
         if one.ended is not None and (one.ended.actor, one.ended.reason) == (ACTOR, reason):
             retire(context, one)
     rollouts.enter(_entry(context, done, FORCED, named, previous, reason, 1.0))
     return True, reason
+
+
+def note_others(context: Context) -> list[str]:
+    """Note which aliases, other than champion and challenger, somebody has set or removed by hand."""
+    noted, there = context.records.rollouts(context.usecase.name).aliases(), context.models.aliases()
+    others = sorted({*noted, *there} - {state.CHAMPION, state.CHALLENGER})
+    changed = [alias for alias in others if there.get(alias, "") != noted.get(alias, "")]
+    for alias in changed:
+        state.note(context, alias, there.get(alias, ""), ACTOR)
+    return changed
 
 
 def retire(context: Context, rollout: state.Rollout) -> None:
@@ -69,7 +78,7 @@ def retire(context: Context, rollout: state.Rollout) -> None:
     if rollouts.alias(state.CHALLENGER) == (rollout.change, rollout.version):
         context.models.drop_alias(state.CHALLENGER, rollout.version)
         if state.CHALLENGER not in context.models.aliases():
-            rollouts.note_alias(state.CHALLENGER, "", "deployment")
+            state.note(context, state.CHALLENGER, "", "deployment", f"rollout {rollout.name} has ended")
 
 
 def require_loads(context: Context, version: str) -> str:
@@ -79,11 +88,13 @@ def require_loads(context: Context, version: str) -> str:
         CheckFailed: if it is not.
     """
     from pipelines.scorer import load_scorer
+    from pipelines.tracking.artifacts import require_intact
 
     found = context.models.resolve(version=version)
     if found is None:
         raise CheckFailed(f"version {version} is none of the chain")
     try:
+        require_intact(context.data.store, found)
         scorer = load_scorer(context.data.store, found.model_uri, threads=1)
         _ = scorer.session
     except FlightdeckError as error:

@@ -88,4 +88,4 @@ def _note(alias: str, version: str, context: Context) -> int | None:
     rollouts = context.records.rollouts(context.usecase.name)
     if not version and rollouts.alias(alias) is None:
         return None
-    return rollouts.note_alias(alias, version, BY_HAND)
+    return state.note(context, alias, version, BY_HAND)

@@ -23,8 +23,11 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    from pipelines.deployment.override import honour
+    from pipelines.deployment.override import honour, note_others
 
+    others = note_others(context)
     changed, why = honour(context)
+    if others:
+        why = f"{why}; set or removed by hand: {', '.join(others)}"
     plan = context.records.rollouts(context.usecase.name).plan()
     return Outputs(changed=changed, why=why, champion=plan.champion if plan else None)

@@ -99,11 +99,11 @@ def _again(begun: Rollout, outputs: Outputs) -> Outputs:
 
 def _set_alias(inputs: Inputs, context: Context) -> int:
     """Set the alias to the version, unless it is, and give the number of the change."""
-    from pipelines.deployment.state import CHALLENGER
+    from pipelines.deployment.state import CHALLENGER, note
 
     rollouts = context.records.rollouts(context.usecase.name)
     if context.models.aliases().get(CHALLENGER) != inputs.version:
         context.models.set_alias(CHALLENGER, inputs.version)
-    rollouts.note_alias(CHALLENGER, inputs.version, inputs.actor)
+    note(context, CHALLENGER, inputs.version, inputs.actor, f"rollout {inputs.run} was asked for")
     last = rollouts.alias(CHALLENGER)
     return last[0] if last and last[1] == inputs.version else 0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pipelines.clock import instant_of
 from pipelines.errors import InvalidInput
-from pipelines.records.rollouts import Entry, Plan, Rollouts
+from pipelines.records.ledger import Entry
+from pipelines.records.rollouts import Plan, Rollouts
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -97,6 +99,22 @@ def obstacle(rollout: Rollout, context: Context) -> str | None:
 def serving(ledger: Sequence[Entry]) -> str | None:
     """The version that was last given all the traffic."""
     return next((entry.version for entry in reversed(ledger) if entry.action in PROMOTIONS), None)
+
+
+def note(context: Context, alias: str, version: str, actor: str, why: str = "") -> int | None:
+    """Note where an alias points ("" for nowhere), in the records and the ledger; the number of the change, if any.
+
+    A replay that has not begun has no time yet: then it is this machine's.
+    """
+    at = instant_of(context.clock, datetime.now(UTC))
+    return context.records.rollouts(context.usecase.name).note_alias(alias, version, actor, at, why)
+
+
+def keep_previous(context: Context, version: str | None, why: str) -> None:
+    """Set alias `previous` to the version that had the traffic before, where there is one."""
+    if version is not None:
+        context.models.set_alias(PREVIOUS, version)
+        note(context, PREVIOUS, version, "deployment", why)
 
 
 def put_in_force(rollouts: Rollouts, seen: Plan) -> bool:

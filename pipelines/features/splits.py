@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipelines.errors import InvalidInput
 from pipelines.params import Splits
-from pipelines.usecase import LABEL, LABEL_KNOWN_AT, UseCase
+from pipelines.usecase import LABEL, LABEL_KNOWN_AT, UseCase, known_at_of
 from pipelines.windows import Window
 
 
@@ -22,7 +23,8 @@ def split_windows(as_of: datetime, usecase: UseCase, splits: Splits) -> dict[str
     """
     if timedelta(splits.embargo_days) < usecase.maturity:
         raise InvalidInput(
-            f"splits.embargo_days is {splits.embargo_days}, shorter than the label's maturity of {usecase.maturity}"
+            f"splits.embargo_days is {splits.embargo_days}, shorter than the label's maturity of {usecase.maturity}; "
+            f"set it to at least {-(-usecase.maturity // timedelta(1))}"
         )
     end = as_of.astimezone(ZoneInfo(usecase.timezone)).date()
     embargo = timedelta(splits.embargo_days)
@@ -49,8 +51,41 @@ def keep_labelled(examples: pa.Table, as_of: datetime, name: str) -> pa.Table:
     Raises:
         InvalidInput: if there is none.
     """
-    known = pc.fill_null(pc.less_equal(examples[LABEL_KNOWN_AT], pa.scalar(as_of)), False)
-    kept = examples.filter(pc.and_(known, pc.is_valid(examples[LABEL])))
+    kept = examples.filter(_known(examples, LABEL, LABEL_KNOWN_AT, as_of))
     if not kept.num_rows:
         raise InvalidInput(f"the {name} window holds no label known at {as_of.isoformat()}; choose a later as_of")
     return kept
+
+
+def known_auxiliary(examples: pa.Table, as_of: datetime, auxiliary: Sequence[str]) -> pa.Table:
+    """The examples with their auxiliary labels as known at `as_of`, null where they were not yet.
+
+    Raises:
+        InvalidInput: if the examples lack one that the use case declares.
+    """
+    for name in auxiliary:
+        if lacking := {name, known_at_of(name)} - set(examples.column_names):
+            raise InvalidInput(f"the examples lack {', '.join(sorted(lacking))}, of an auxiliary label; add what lacks")
+        known = _known(examples, name, known_at_of(name), as_of)
+        seen = pc.if_else(known, examples[name], pa.scalar(None, examples.schema.field(name).type))
+        examples = examples.drop_columns([known_at_of(name)])
+        examples = examples.set_column(examples.column_names.index(name), name, seen)
+    return examples
+
+
+def keep_auxiliary(examples: pa.Table, as_of: datetime, auxiliary: Sequence[str]) -> pa.Table:
+    """The examples, of `known_auxiliary`, that `keep_labelled` drops and that have some auxiliary label; LABEL null."""
+    some = pa.scalar(False)
+    for name in auxiliary:
+        some = pc.or_(some, pc.is_valid(examples[name]))
+    kept = examples.filter(pc.and_(pc.invert(_known(examples, LABEL, LABEL_KNOWN_AT, as_of)), some))
+    for name in (LABEL, LABEL_KNOWN_AT):
+        field = kept.schema.field(name)
+        kept = kept.set_column(kept.column_names.index(name), field, pa.nulls(kept.num_rows, field.type))
+    return kept
+
+
+def _known(examples: pa.Table, label: str, known_at: str, as_of: datetime) -> pa.Array:
+    """Whether a label is there and was known."""
+    in_time = pc.fill_null(pc.less_equal(examples[known_at], pa.scalar(as_of.astimezone(UTC))), False)
+    return pc.and_(in_time, pc.is_valid(examples[label]))

@@ -26,6 +26,9 @@ class Outputs(StepModel):
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Split by time with an embargo, read features as of each prediction, keep labels known at `as_of`.
 
+    Where the use case declares auxiliary labels, a further frame, `train_auxiliary`, holds the rows of the training
+    window of which only such labels are known.
+
     Raises:
         InvalidInput: if the data do not reach back far enough, a frame would be empty, or the service is unknown; also
             if what was ingested is not, or not as it is now, in validated data and features.
@@ -33,11 +36,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """
     import pyarrow as pa
 
-    from pipelines.features.splits import keep_labelled, split_windows
+    from pipelines.features.splits import keep_auxiliary, keep_labelled, known_auxiliary, split_windows
     from pipelines.offline.frames import feature_frame, load_examples
     from pipelines.offline.repository import registry_hash
     from pipelines.staleness import require_current
-    from pipelines.usecase import inputs_of
+    from pipelines.usecase import auxiliary_of, inputs_of
 
     windows = split_windows(inputs.as_of, context.usecase, context.params.splits)
     first, end = min(window.start for window in windows.values()), windows["test"].end
@@ -45,10 +48,16 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     service = context.params.features.service
     model_inputs = inputs_of(context.usecase, service)
     uri = context.data.uri("training_sets", inputs.run)
-    rows, hashes = {}, {}
+    auxiliary = auxiliary_of(context.usecase)
+    frames = {}
     for name, window in windows.items():
-        labelled = keep_labelled(load_examples(context, window), inputs.as_of, name)
-        frame = feature_frame(context, labelled, service, model_inputs)
+        examples = known_auxiliary(load_examples(context, window), inputs.as_of, auxiliary)
+        frames[name] = keep_labelled(examples, inputs.as_of, name)
+        if auxiliary and name == "train":
+            frames["train_auxiliary"] = keep_auxiliary(examples, inputs.as_of, auxiliary)
+    rows, hashes = {}, {}
+    for name, examples in frames.items():
+        frame = feature_frame(context, examples, service, model_inputs)
         hashes[name] = context.data.store.write_table(
             f"{uri}/{name}.parquet", pa.Table.from_pandas(frame, preserve_index=False)
         )
@@ -63,6 +72,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "rows": rows,
         "releases": context.records.releases(context.usecase.name).fingerprint(),
         "validations": validated_windows(context, first, end),
+        "auxiliary": auxiliary,
         "model_inputs": {"numeric": model_inputs.numeric, "categorical": model_inputs.categorical},
         "sha256": hashes,
     }

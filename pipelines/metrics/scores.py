@@ -106,10 +106,14 @@ class Sample:
 
         The draws depend on the number of blocks and the seed alone, so two samples of the same rows are paired.
         """
-        generator = np.random.default_rng(seed)
-        draws = generator.multinomial(self.blocks, np.full(self.blocks, 1 / max(self.blocks, 1)), size=resamples)
-        measured = [self.measure(draw.astype(np.float64)) for draw in draws]
+        measured = [self.measure(draw) for draw in block_draws(self.blocks, resamples, seed)]
         return {name: np.array([one[name] for one in measured]) for name in METRICS}
+
+
+def block_draws(blocks: int, resamples: int, seed: int) -> Array:
+    """(resamples, blocks): how often each block is drawn. The same blocks and seed give the same draws."""
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(blocks, np.full(blocks, 1 / max(blocks, 1)), size=resamples).astype(np.float64)
 
 
 def mass_bins(scores: Array, bins: int) -> NDArray[np.int64]:

@@ -11,7 +11,9 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from pipelines.errors import InvalidInput
+from pipelines.params.behaviour import Behaviours
 from pipelines.params.cleaning import Cleaning
+from pipelines.params.costs import Costs
 from pipelines.params.features import Features
 from pipelines.params.rollout import Rollout
 from pipelines.params.section import Count, Natural, Section, Share
@@ -20,6 +22,7 @@ from pipelines.params.training import Training
 from pipelines.verdict import Gate
 
 Clock = Literal["wall", "replay"]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class Desk(Section):
@@ -61,15 +64,32 @@ class Splits(Section):
     embargo_days: Natural
 
 
+class Importance(Section):
+    """Of permutation importance: rows that are drawn from the test window, and shuffles of each input."""
+
+    rows: Count = 5000
+    repeats: Count = 3
+
+
 class Evaluation(Section):
     calibration_bins: Count
     bootstrap: Count
     min_slice: Count
+    importance: Importance = Importance()
 
 
 class GateRules(Section):
     floors: Annotated[tuple[Gate, ...], Field(min_length=1)]
     against_champion: Annotated[tuple[Gate, ...], Field(min_length=1)]
+
+
+class ModelCard(Section):
+    """What no figure says: plain text for the card of every registered version."""
+
+    purpose: Text
+    limits: Text
+    ethics: Text
+    owner: Text
 
 
 class Monitoring(Section):
@@ -92,8 +112,11 @@ class Params(Section):
     splits: Splits
     cleaning: Cleaning
     training: Training
+    costs: Costs = Costs()
     evaluation: Evaluation
+    behaviour: Behaviours = ()
     gate: GateRules
+    model_card: ModelCard
     monitoring: Monitoring
     rollout: Rollout
 

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.params.section import Count, Positive, Section
-
-
-class Range(Section):
-    """A search range: uniform, or log-uniform, over [low, high]."""
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.high <= self.low or (self.log and self.low <= 0):
-            raise ValueError("needs low < high, and low > 0 where log is true")
-        return self
+from pipelines.params.search import Search, drawing_order
+from pipelines.params.section import Count, Natural, Positive, Section
 
 
 class LogisticRegression(Section):
     l2_regularization: Positive
     max_iter: Count
-    search: dict[str, Range] = Field(default_factory=dict)
+    search: Search = Field(default_factory=dict)
 
 
 class HistGradientBoosting(Section):
@@ -36,28 +22,114 @@ class HistGradientBoosting(Section):
     max_leaf_nodes: Annotated[int, Field(ge=2)]
     min_samples_leaf: Count
     l2_regularization: Annotated[float, Field(ge=0)]
-    search: dict[str, Range] = Field(default_factory=dict)
+    search: Search = Field(default_factory=dict)
 
 
-class Mlp(Section):
-    hidden: tuple[Count, ...]
+class Network(Section):
+    """What every network of `pipelines.training.torch_loop` has.
+
+    Attributes:
+        epochs: at most; the learning rate falls to zero along a cosine over all of them.
+        warmup_share: share of all steps over which the learning rate rises to `learning_rate`.
+        patience: epochs without a lower loss on the validation window after which the fit stops.
+        clip_norm: largest norm of a step's gradient.
+        positive_weight: of label 1 in the loss, where label 0 counts 1; `balanced` gives both the same sum.
+        focal_gamma: exponent of the focal loss (Lin et al. 2017); 0 is the log loss.
+    """
+
     embedding_dim: Count
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0)]
     batch_size: Count
     epochs: Count
     patience: Count
-    search: dict[str, Range] = Field(default_factory=dict)
+    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    clip_norm: Positive = 1.0
+    positive_weight: Positive | Literal["balanced"] = 1.0
+    focal_gamma: Annotated[float, Field(ge=0)] = 0.0
+    search: Search = Field(default_factory=dict)
+
+
+class Latency(Section):
+    """The second objective: 95th percentile of the time of one-row calls of the ONNX graph."""
+
+    budget_ms: Positive
+    calls: Count = 300
+
+
+class Tuning(Section):
+    """How the settings of further trials are drawn and judged; `training.trials` says how many.
+
+    Attributes:
+        minutes: of wall time, after which no trial starts. What it cuts depends on the machine.
+        pruning: whether trials that fall behind are ended early (Hyperband).
+        folds: more than one judges by rolling-origin cross-validation; one by the validation window.
+        fold_days: days that each fold is judged on.
+        latency: with it, the choice is the least loss among trials within the budget.
+    """
+
+    minutes: Positive | None = None
+    pruning: bool = True
+    folds: Count = 1
+    fold_days: Count = 14
+    latency: Latency | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.latency and self.pruning:
+            raise ValueError("two objectives cannot be pruned; set pruning to false, or leave out latency")
+        return self
+
+
+class Mlp(Network):
+    hidden: tuple[Count, ...]
+
+
+class DcnV2(Network):
+    """`rank` 0 keeps the cross layers' matrices whole; `structure` says where the deep tower stands."""
+
+    cross_layers: Count
+    rank: Natural
+    structure: Literal["parallel", "stacked"]
+    hidden: tuple[Count, ...]
+
+
+class FtTransformer(Network):
+    """`embedding_dim` is the width of every token, `feedforward` that of the layer between two blocks' tokens."""
+
+    layers: Count
+    heads: Count
+    feedforward: Count
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.embedding_dim % self.heads:
+            raise ValueError(f"embedding_dim {self.embedding_dim} is no multiple of heads {self.heads}")
+        return self
+
+
+class Mmoe(Network):
+    """`auxiliary_weight` is that of the second task's loss, where the label's counts 1."""
+
+    experts: Annotated[int, Field(ge=2)]
+    expert_hidden: Annotated[tuple[Count, ...], Field(min_length=1)]
+    tower_hidden: tuple[Count, ...]
+    auxiliary_weight: Positive
 
 
 class Training(Section):
     families: Annotated[tuple[str, ...], Field(min_length=1)]
     trials: Count
+    tuning: Tuning = Tuning()
+    calibration: Literal["none", "platt", "isotonic", "auto"] = "auto"
     seed: int
     logistic_regression: LogisticRegression
     hist_gradient_boosting: HistGradientBoosting
     mlp: Mlp
+    dcn_v2: DcnV2
+    ft_transformer: FtTransformer
+    mmoe: Mmoe
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -68,6 +140,10 @@ class Training(Section):
             unknown = set(settings.search) - (set(type(settings).model_fields) - {"search"})
             if unknown:
                 raise ValueError(f"{family}.search names {sorted(unknown)}, which {family} does not have")
+            try:
+                drawing_order(settings.search)
+            except ValueError as error:
+                raise ValueError(f"{family}.{error}") from None
         return self
 
     @staticmethod
@@ -77,5 +153,8 @@ class Training(Section):
         return family
 
 
-FAMILIES = ("logistic_regression", "hist_gradient_boosting", "mlp")  # the simplest first: the demo begins with it
+FAMILIES = (  # the simplest first: the demo begins with it
+    *("logistic_regression", "hist_gradient_boosting"),
+    *("mlp", "dcn_v2", "ft_transformer", "mmoe"),
+)
 READS_MISSING = {"hist_gradient_boosting"}  # families that make something of NaN

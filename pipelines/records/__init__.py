@@ -2,10 +2,11 @@
 
 from pipelines.records.decisions import Decision, Records
 from pipelines.records.derived import Derivations, Unvalidated
+from pipelines.records.ledger import Entry
 from pipelines.records.partitions import PartitionHistory, Written
 from pipelines.records.predictions import Arrival, Prediction, PredictionLog
 from pipelines.records.releases import Release, Releases
-from pipelines.records.rollouts import Entry, Plan, Rollouts
+from pipelines.records.rollouts import Plan, Rollouts
 from pipelines.records.snapshots import Snapshot, Snapshots
 
 __all__ = [

@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from pipelines.errors import InvalidInput
 
 METADATA = sa.MetaData()
+APPEND_ONLY = "append_only"  # in a table's `info`: its rows are neither changed nor deleted, and triggers see to it
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -53,7 +54,46 @@ def open_engine(uri: str) -> sa.Engine:
             connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
             for index in sorted(table.indexes, key=lambda index: str(index.name)):
                 connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+        if table.info.get(APPEND_ONLY):
+            _guard(engine, table)
     return engine
+
+
+def _guard(engine: sa.Engine, table: sa.Table) -> None:
+    """Triggers that refuse to change or delete a row."""
+    for name, statement in guards(table.name, engine.dialect.name).items():
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(sa.text("select pg_advisory_xact_lock(7301)"))  # two that begin at once would clash
+                there = "select 1 from pg_trigger where tgname = :name"
+                if connection.execute(sa.text(there), {"name": name}).first():
+                    continue
+            for part in statement:
+                connection.exec_driver_sql(part)
+
+
+def guards(table: str, dialect: str) -> dict[str, tuple[str, ...]]:
+    """By the name of a trigger, the statements that make it; none for other databases than SQLite and PostgreSQL."""
+    said = f"{table} is append-only: write another entry instead"
+    if dialect == "sqlite":
+        return {
+            f"{table}_no_{verb}": (
+                f"create trigger if not exists {table}_no_{verb} before {verb} on {table} "
+                f"begin select raise(abort, '{said}'); end",
+            )
+            for verb in ("update", "delete")
+        }
+    if dialect == "postgresql":
+        function = f"{table}_is_append_only"
+        return {
+            f"{table}_append_only": (
+                f"create or replace function {function}() returns trigger language plpgsql as "
+                f"$$ begin raise exception '{said}'; end $$",
+                f"create trigger {table}_append_only before update or delete or truncate on {table} "
+                f"for each statement execute function {function}()",
+            )
+        }
+    return {}
 
 
 def _tune_sqlite(connection: Any, _: Any) -> None:

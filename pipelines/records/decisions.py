@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -40,6 +40,7 @@ class Decision:
         as_of: the instant whose knowledge it rests on.
         subject: what it was about (JSON-able). The id is a hash of everything: the same decision taken twice is
             recorded once, and another verdict or other evidence make another decision.
+        measured: evidence that differs each time it is taken, such as a latency: recorded, and no part of the id.
     """
 
     usecase: str
@@ -49,6 +50,7 @@ class Decision:
     reasons: tuple[str, ...]
     subject: dict[str, Any]
     evidence: dict[str, Any]
+    measured: dict[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -90,7 +92,7 @@ class Records:
             "as_of": decision.as_of.isoformat(),
             "verdict": decision.verdict,
             "reasons": list(decision.reasons),
-            "evidence": {"subject": decision.subject, **decision.evidence},
+            "evidence": {"subject": decision.subject, **decision.evidence, **decision.measured},
         }
         statement = insert(self.engine, DECISIONS).values(row)
         with self.engine.begin() as connection:

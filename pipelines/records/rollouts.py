@@ -1,8 +1,7 @@
-"""Rollouts: what alias pointed where, which rollout began for it, the routing plan, and the promotion ledger."""
+"""Rollouts: what alias pointed where, which rollout began for it, and the routing plan; with the ledger of all that."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipelines.records.database import METADATA, Instant, insert
+from pipelines.records.ledger import ALIAS, Entry, Ledger
 
 ALIASES = sa.Table(
     "alias_changes",
@@ -35,22 +35,6 @@ PLANS = sa.Table(
     sa.Column("share", sa.Float, nullable=False),
     sa.Column("since", Instant, nullable=False),
 )
-LEDGER = sa.Table(
-    "promotion_ledger",
-    METADATA,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("usecase", sa.String(64), nullable=False, index=True),
-    sa.Column("key", sa.String(255), nullable=False),
-    sa.Column("at", Instant, nullable=False),
-    sa.Column("actor", sa.String(64), nullable=False),
-    sa.Column("action", sa.String(32), nullable=False),
-    sa.Column("version", sa.String(16), nullable=False),
-    sa.Column("previous", sa.String(16)),
-    sa.Column("share", sa.Float, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("evidence", sa.JSON, nullable=False),
-    sa.UniqueConstraint("usecase", "key"),
-)
 
 
 @dataclass(frozen=True)
@@ -75,32 +59,8 @@ class Plan:
     since: datetime
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One line of the ledger.
-
-    Attributes:
-        key: what makes the entry one: written twice, it stands once.
-        actor: who or what acted (a DAG, a person, out-of-band).
-        previous: the version that had the traffic before.
-    """
-
-    key: str
-    at: datetime
-    actor: str
-    action: str
-    version: str
-    previous: str | None
-    share: float
-    reason: str
-    evidence: Mapping[str, Any]
-
-
-class Rollouts:
+class Rollouts(Ledger):
     """Aliases, plans and the ledger of one use case."""
-
-    def __init__(self, engine: sa.Engine, usecase: str) -> None:
-        self.engine, self.usecase = engine, usecase
 
     # ---- aliases: every change has a number, so that a version may challenge again
 
@@ -116,18 +76,37 @@ class Rollouts:
             row = connection.execute(query).first()
         return (int(row[0]), str(row[1])) if row else None
 
-    def note_alias(self, alias: str, version: str, actor: str) -> int | None:
+    def aliases(self) -> dict[str, str]:
+        """Every alias that was ever noted, and the version ("" for none) that it pointed to last."""
+        query = sa.select(ALIASES.c.alias, ALIASES.c.version).where(ALIASES.c.usecase == self.usecase)
+        with self.engine.connect() as connection:
+            return {str(alias): str(version) for alias, version in connection.execute(query.order_by(ALIASES.c.change))}
+
+    def note_alias(self, alias: str, version: str, actor: str, at: datetime, why: str = "") -> int | None:
         """Note that an alias points to a version: the number of the change, or None if that was known already.
 
-        Of several that see the same change at once, one is given its number.
+        Of several that see the same change at once, one is given its number. The ledger has a line of it.
         """
         last = self.alias(alias)
         if last and last[1] == version:
             return None
         change = (last[0] if last else 0) + 1
         row = {"usecase": self.usecase, "alias": alias, "change": change, "version": version, "actor": actor}
+        entry = Entry(
+            key=f"alias:{alias}:{change}",
+            at=at,
+            actor=actor,
+            action=f"{ALIAS}{alias}"[:32],
+            version=version,
+            previous=(last[1] or None) if last else None,
+            share=share_of(self.plan(), version),
+            reason=why or f"alias {alias} {f'set to version {version}' if version else 'removed'} by {actor}",
+            evidence={"alias": alias, "change": change},
+        )
         with self.engine.begin() as connection:
             done = connection.execute(insert(self.engine, ALIASES).values(row).on_conflict_do_nothing())
+            if done.rowcount:
+                connection.execute(self.line(entry))
         return change if done.rowcount else None
 
     def claim(self, alias: str, change: int, rollout: str) -> bool:
@@ -142,11 +121,10 @@ class Rollouts:
         """Claim a change and write the rollout's first entry, both or neither; false if another has the change."""
         here = (ALIASES.c.usecase == self.usecase, ALIASES.c.alias == alias, ALIASES.c.change == change)
         free = sa.or_(ALIASES.c.rollout.is_(None), ALIASES.c.rollout == rollout)
-        first = insert(self.engine, LEDGER).values({"usecase": self.usecase, **asdict(entry)})
         with self.engine.begin() as connection:
             if not connection.execute(sa.update(ALIASES).where(*here, free).values(rollout=rollout)).rowcount:
                 return False
-            connection.execute(first.on_conflict_do_nothing(index_elements=["usecase", "key"]))
+            connection.execute(self.line(entry))
         return True
 
     def unclaimed(self, alias: str) -> tuple[int, str, str] | None:
@@ -161,6 +139,13 @@ class Rollouts:
     def plan(self) -> Plan | None:
         """The plan in force; None before the first."""
         query = sa.select(*_columns(PLANS, Plan)).where(PLANS.c.usecase == self.usecase)
+        with self.engine.connect() as connection:
+            row = connection.execute(query.order_by(PLANS.c.version.desc()).limit(1)).mappings().first()
+        return Plan(**row) if row else None
+
+    def plan_at(self, instant: datetime) -> Plan | None:
+        """The plan that was in force at an instant; None before the first."""
+        query = sa.select(*_columns(PLANS, Plan)).where(PLANS.c.usecase == self.usecase, PLANS.c.since <= instant)
         with self.engine.connect() as connection:
             row = connection.execute(query.order_by(PLANS.c.version.desc()).limit(1)).mappings().first()
         return Plan(**row) if row else None
@@ -180,20 +165,12 @@ class Rollouts:
         with self.engine.begin() as connection:
             return bool(connection.execute(statement.on_conflict_do_nothing()).rowcount)
 
-    # ---- ledger
 
-    def enter(self, entry: Entry) -> bool:
-        """Append to the ledger; false if an entry of this key stands there. Entries are never changed."""
-        statement = insert(self.engine, LEDGER).values({"usecase": self.usecase, **asdict(entry)})
-        with self.engine.begin() as connection:
-            done = connection.execute(statement.on_conflict_do_nothing(index_elements=["usecase", "key"]))
-        return bool(done.rowcount)
-
-    def ledger(self) -> list[Entry]:
-        """Every entry, oldest first."""
-        query = sa.select(*_columns(LEDGER, Entry)).where(LEDGER.c.usecase == self.usecase).order_by(LEDGER.c.number)
-        with self.engine.connect() as connection:
-            return [Entry(**row) for row in connection.execute(query).mappings()]
+def share_of(plan: Plan | None, version: str) -> float:
+    """The share of the traffic that a version answers under a plan."""
+    if plan is None or version not in (plan.champion, plan.challenger):
+        return 0.0
+    return plan.share if version == plan.challenger else 1.0 - plan.share
 
 
 def _columns(table: sa.Table, of: type) -> list[sa.Column[Any]]:

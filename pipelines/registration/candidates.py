@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.verdict import Finding, Gate, Verdict, overall
+from pipelines.verdict import TIMED, Finding, Gate, Verdict, overall
 
 RANKED_BY = "log_loss"
 
@@ -18,6 +18,7 @@ class Candidate:
 
     Attributes:
         metrics: of the evaluation; None or absent where undefined.
+        problems: why its evaluation may not count at all: an empty or foreign window.
     """
 
     family: str
@@ -26,6 +27,7 @@ class Candidate:
     evaluation_uri: str
     training_set_uri: str
     metrics: Mapping[str, float | None]
+    problems: tuple[str, ...] = ()
 
     @property
     def ranked(self) -> bool:
@@ -43,14 +45,14 @@ class Judged:
 
     @property
     def verdict(self) -> Verdict:
-        """Over the findings; a candidate that cannot be ranked never passes."""
-        verdict = overall(self.findings)
-        return Verdict.HOLD if verdict is Verdict.PASS and not self.candidate.ranked else verdict
+        """Over the findings; a candidate that cannot be ranked, or whose evaluation does not count, never passes."""
+        verdict, sound = overall(self.findings), self.candidate.ranked and not self.candidate.problems
+        return Verdict.HOLD if verdict is Verdict.PASS and not sound else verdict
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why it does not pass, or everything that it passed."""
-        failed = [f.reason for f in self.findings if f.verdict is not Verdict.PASS]
+        failed = [*self.candidate.problems, *(f.reason for f in self.findings if f.verdict is not Verdict.PASS)]
         if not self.candidate.ranked:
             failed.append(f"{RANKED_BY} is missing or not finite, so it cannot be compared with others")
         return tuple(f"{self.candidate.family}: {why}" for why in failed or [f.reason for f in self.findings])
@@ -62,9 +64,19 @@ class Judged:
             "sha256": self.candidate.sha256,
             "evaluation_uri": self.candidate.evaluation_uri,
             "metrics": dict(self.candidate.metrics),
+            "problems": list(self.candidate.problems),
             "verdict": self.verdict.value,
-            "findings": [finding.model_dump(mode="json") for finding in self.findings],
+            "findings": [finding.model_dump(mode="json", exclude=_untold(finding)) for finding in self.findings],
         }
+
+    @property
+    def measured(self) -> dict[str, float | None]:
+        """What a stopwatch gave; no part of the evidence."""
+        return {f.gate.metric: f.observed for f in self.findings if f.gate.metric in TIMED}
+
+
+def _untold(finding: Finding) -> set[str]:
+    return {"observed"} if finding.gate.metric in TIMED else set()
 
 
 def check(candidate: Candidate, gates: Sequence[Gate], metrics: Mapping[str, float | None]) -> Judged:

@@ -16,8 +16,9 @@ from pipelines.registration.candidates import Candidate
 from pipelines.scorer import Model, read_model
 from pipelines.store import Store
 
-METRICS, SCORED = "metrics.json", "scored.parquet"
-FILES = (METRICS, "cleaning.json", "roc.csv", "precision_recall.csv", "calibration.csv", "curves.png")
+METRICS, SCORED, MANIFEST = "metrics.json", "scored.parquet", "manifest.json"
+CURVES = ("roc.csv", "precision_recall.csv", "calibration.csv", "cost.csv", "importance.csv")
+FILES = (METRICS, "cleaning.json", *CURVES, "curves.png")
 
 
 def read_evaluation(store: Store, evaluation_uri: str) -> tuple[Mapping[str, Any], Model]:
@@ -48,7 +49,16 @@ def read_scored(store: Store, evaluation_uri: str, evaluation: Mapping[str, Any]
     return frame
 
 
-def candidate(evaluation_uri: str, evaluation: Mapping[str, Any], model: Model) -> Candidate:
+def read_manifest(store: Store, evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
+    """manifest.json of the training set that an evaluation is about; CorruptData if it names no windows."""
+    uri = f"{evaluation['training_set_uri'].rstrip('/')}/{MANIFEST}"
+    manifest = store.read_json(uri)
+    if not (isinstance(manifest, dict) and isinstance(manifest.get("windows"), dict)):
+        raise CorruptData(f"{uri} names no windows; build the training set again")
+    return manifest
+
+
+def candidate(evaluation_uri: str, evaluation: Mapping[str, Any], model: Model, problem: str | None) -> Candidate:
     return Candidate(
         family=evaluation["family"],
         model_uri=model.uri,
@@ -56,6 +66,7 @@ def candidate(evaluation_uri: str, evaluation: Mapping[str, Any], model: Model) 
         evaluation_uri=evaluation_uri,
         training_set_uri=evaluation["training_set_uri"],
         metrics=evaluation["metrics"],
+        problems=(problem,) if problem else (),
     )
 
 

@@ -37,15 +37,32 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.records import Decision
     from pipelines.registration.candidates import Judged, best, check, none_passes
     from pipelines.registration.champion import compare
-    from pipelines.registration.evaluation import candidate, read_evaluation, read_scored, require_current
+    from pipelines.registration.evaluation import (
+        candidate,
+        read_evaluation,
+        read_manifest,
+        read_scored,
+        require_current,
+    )
+    from pipelines.registration.facts import graph_facts, slice_facts, window_problem
+    from pipelines.usecase import DAY
 
     store, rules, settings = context.data.store, context.params.gate, context.params.evaluation
-    candidates, evaluations, data_versions = [], {}, set()
+    asked = {rule.metric for rule in (*rules.floors, *rules.against_champion)}
+    candidates, frames, facts, data_versions = [], {}, {}, set()
     for uri in inputs.evaluation_uris:
         evaluation, model = read_evaluation(store, uri)
         require_current(model, inputs.as_of)
-        candidates.append(candidate(uri, evaluation, model))
-        evaluations[uri] = evaluation
+        frames[uri] = read_scored(store, uri, evaluation)
+        windows = (model.card["training_set"]["windows"], read_manifest(store, evaluation)["windows"])
+        days, zone, embargo = frames[uri][DAY], context.usecase.timezone, context.params.splits.embargo_days
+        problem = window_problem(evaluation, windows, days, inputs.as_of, zone, embargo)
+        candidates.append(candidate(uri, evaluation, model, problem))
+        facts[uri] = {
+            **evaluation["metrics"],
+            **slice_facts(evaluation, context.usecase.slices),
+            **graph_facts(model, frames[uri], asked),
+        }
         data_versions.add(str(model.card["training_set"]["data_version"]))
     sets = sorted({one.training_set_uri for one in candidates})
     if len(sets) > 1:
@@ -53,14 +70,13 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             f"the candidates come from different training sets ({', '.join(sets)}); compare like with like"
         )
 
-    judged = [check(one, rules.floors, one.metrics) for one in candidates]
+    judged = [check(one, rules.floors, facts[one.evaluation_uri]) for one in candidates]
     chosen = best(judged)
     comparison = None
     if chosen and inputs.champion_uri:
         one = chosen.candidate
-        scored = read_scored(store, one.evaluation_uri, evaluations[one.evaluation_uri])
-        seed = context.params.training.seed
-        comparison = compare(scored, inputs.champion_uri, store, settings.calibration_bins, settings.bootstrap, seed)
+        scored, bins, seed = frames[one.evaluation_uri], settings.calibration_bins, context.params.training.seed
+        comparison = compare(scored, inputs.champion_uri, store, bins, settings.bootstrap, seed)
         against = check(one, rules.against_champion, comparison.deltas)
         chosen = Judged(one, chosen.findings + against.findings)
 
@@ -71,7 +87,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if comparison and comparison.problem:
         reasons.append(comparison.problem)
     if chosen and not inputs.champion_uri:
+        plan = context.records.rollouts(context.usecase.name).plan()
         reasons.append("there is no champion to compare with")
+        if plan is not None and verdict is Verdict.PASS:
+            verdict = Verdict.HOLD
+            reasons.append(f"version {plan.champion} is in force, so there is one; set alias champion to it again")
     decision_id = context.records.record(
         Decision(
             usecase=context.usecase.name,
@@ -90,6 +110,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
                 "champion": {"uri": inputs.champion_uri, **vars(comparison)} if comparison else None,
                 "data_versions": sorted(data_versions),
             },
+            measured={"measured": {j.candidate.family: j.measured for j in judged if j.measured}},
         )
     )
     return Outputs(

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import platform
 import subprocess
 from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from pipelines.errors import InvalidInput
 from pipelines.scorer import Model
 
+CODE = Path(__file__).parents[2]  # the checkout, where there is one
+PARAMS, ENVIRONMENT = "params.json", "environment.txt"  # files of a candidate's run
+LOGGED = ("git_commit", "git_dirty", "environment_hash", "python", "params_hash")  # tags of a run that its version has
+NEEDED = ("numpy", "onnxruntime", "pandas")  # by whoever loads a logged model
+
 
 def run_params(card: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of a candidate's run."""
-    return {"family": card["family"], "seed": card["seed"], **card["params"]}
+    made = {"calibration": card["calibration"]["method"], "threshold": card["threshold"]["value"]}
+    return {"family": card["family"], "seed": card["seed"], **made, **card["params"]}
 
 
 def run_metrics(evaluation: Mapping[str, Any]) -> dict[str, float | None]:
@@ -52,15 +63,57 @@ def data_tags(evaluation_uri: str, evaluation: Mapping[str, Any], model: Model) 
 
 
 def code_tags() -> dict[str, str]:
-    """The commit of the code: FLIGHTDECK_COMMIT (set it in images without git), else what git says, else nothing."""
-    commit = os.environ.get("FLIGHTDECK_COMMIT", "")
+    """The commit of the code, and whether files differ from it.
+
+    FLIGHTDECK_COMMIT (set it in images without git) says what an image was built from; else git is asked; else nothing.
+    """
+    if named := os.environ.get("FLIGHTDECK_COMMIT", ""):
+        return {"git_commit": named}
+    commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
     if not commit:
-        try:
-            asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
-            return {}
-        commit = asked.stdout.strip() if asked.returncode == 0 else ""
-    return {"git_commit": commit} if commit else {}
+        return {}
+    return {"git_commit": commit, **({} if changed is None else {"git_dirty": str(bool(changed)).lower()})}
+
+
+def _git(*asked: str) -> str | None:
+    """What git says of the folder that holds this package; None where it says nothing."""
+    try:
+        done = subprocess.run(["git", "-C", str(CODE), *asked], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def environment_of(card: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """What a model needs installed, as NAME==VERSION, and the tags of the environment it was trained in.
+
+    `environment_hash` is the sha256 of requirements.txt, where every library is pinned; without that file, of the
+    card's own list.
+    """
+    trained = {name: str(known) for name, known in card.get("environment", {}).items() if name != "python"}
+    pins = [f"{name}=={trained.get(name) or version(name)}" for name in sorted({*trained, *NEEDED})]
+    file = CODE / "requirements.txt"
+    content = file.read_bytes() if file.exists() else "\n".join(pins).encode()
+    return pins, {"environment_hash": hashlib.sha256(content).hexdigest(), "python": platform.python_version()}
+
+
+def science(params: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides what a model becomes: its family's settings, seed, cleaning, splits, feature service."""
+    training = card["training_set"]
+    return {
+        "family": card["family"],
+        "settings": card["params"],
+        "seed": card["seed"],
+        "cleaning": params["cleaning"],
+        "splits": params["splits"],
+        "feature_service": training["feature_service"],
+        "as_of": training["as_of"],
+    }
+
+
+def digest(value: Any) -> str:
+    """sha256 of a JSON-able value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def require_together(evaluation: Mapping[str, Any], model: Model, model_uri: str | None, training_set_uri: str) -> None:

@@ -1,4 +1,4 @@
-"""Log every candidate to MLflow: one run each, with its parameters, metrics, files and model."""
+"""Log every candidate to MLflow: one run each, with its parameters, metrics, files and model, and its trials below."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Outputs(StepModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.registration import lineage
-    from pipelines.registration.evaluation import FILES, read_evaluation
+    from pipelines.registration.evaluation import FILES, read_evaluation, read_scored
 
     store, code = context.data.store, lineage.code_tags()
     read = {uri: read_evaluation(store, uri) for uri in inputs.evaluation_uris}
@@ -33,19 +33,45 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if len(families) > len(set(families)):
         raise InvalidInput(f"the candidates' families are {', '.join(families)}; give one evaluation a family")
 
-    runs = {}
+    runs, params = {}, context.params.model_dump(mode="json")
     for uri, (evaluation, model) in read.items():
         manifest = store.read_json(f"{evaluation['training_set_uri'].rstrip('/')}/manifest.json")
         docs_uri, docs = data_docs(manifest, context)
-        runs[str(evaluation["family"])] = context.tracker.log_candidate(
+        pinned, environment = lineage.environment_of(model.card)
+        tags = {
+            **lineage.data_tags(uri, evaluation, model),
+            **code,
+            **environment,
+            "params_hash": lineage.digest(lineage.science(params, model.card)),
+            **({"data_docs_uri": docs_uri} if docs_uri else {}),
+        }
+        attached = {
+            **docs,
+            lineage.PARAMS: (json.dumps(params, indent=2, sort_keys=True) + "\n").encode(),
+            lineage.ENVIRONMENT: "".join(f"{pin}\n" for pin in pinned).encode(),
+        }
+        tuned = tried(model.uri, context)
+        run_id = context.tracker.log_candidate(
             model,
             lineage.run_params(model.card),
             lineage.run_metrics(evaluation),
             {name: store.read_bytes(f"{uri.rstrip('/')}/{name}") for name in FILES},
-            {**lineage.data_tags(uri, evaluation, model), **code, **({"data_docs_uri": docs_uri} if docs_uri else {})},
-            attached=docs,
+            tags,
+            read_scored(store, uri, evaluation).iloc[:1],
+            [pin for pin in pinned if pin.partition("==")[0] in lineage.NEEDED],
+            attached,
         )
+        for number, trial in enumerate(tuned):
+            metrics = {name: trial[name] for name in ("validation_log_loss", "latency_ms")}
+            context.tracker.log_trial(run_id, number, trial["params"], metrics, trial["state"])
+        runs[str(evaluation["family"])] = run_id
     return Outputs(runs=runs)
+
+
+def tried(model_uri: str, context: Context) -> list[dict[str, Any]]:
+    """The trials of a model's tuning; none where only the declared settings were tried."""
+    trials: list[dict[str, Any]] = context.data.store.read_json(f"{model_uri}/trials.json")["trials"]
+    return trials if len(trials) > 1 else []
 
 
 def data_docs(manifest: Mapping[str, Any], context: Context) -> tuple[str | None, dict[str, bytes]]:

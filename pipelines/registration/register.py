@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -32,8 +33,14 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
+    import json
+
+    from pipelines.clock import instant_of
+    from pipelines.records import Entry
     from pipelines.registration import lineage
     from pipelines.registration.evaluation import read_evaluation
+    from pipelines.registration.keeping import keep_card
+    from pipelines.tracking.artifacts import ARTIFACTS, digests
 
     if inputs.verdict is not Verdict.PASS:
         return Outputs(registered=False, version=None, aliases=[], run_id=None, change=None)
@@ -41,16 +48,45 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         raise InvalidInput("the verdict is PASS, but evaluation_uri is missing; give the gate's")
     evaluation, model = read_evaluation(context.data.store, inputs.evaluation_uri)
     lineage.require_together(evaluation, model, inputs.model_uri, inputs.training_set_uri)
-    lineage.require_authority(context.records.decision(inputs.decision_id), inputs.decision_id, model)
+    decision = context.records.decision(inputs.decision_id)
+    lineage.require_authority(decision, inputs.decision_id, model)
     run_id = inputs.runs.get(evaluation["family"])
     if run_id is None:
         raise InvalidInput(f"runs has none of {evaluation['family']}: {inputs.runs}; log the candidates first")
 
-    origin = lineage.data_tags(inputs.evaluation_uri, evaluation, model)
-    made = context.models.register(run_id, {**origin, **lineage.code_tags(), "decision_id": inputs.decision_id})
+    run_tags = context.tracker.run_tags(run_id)  # MissingData where there is no such run
+    folders = {
+        "model": model.uri,
+        "evaluation": inputs.evaluation_uri,
+        "training_set": str(evaluation["training_set_uri"]),
+    }
+    tags = {
+        **lineage.data_tags(inputs.evaluation_uri, evaluation, model),
+        **{name: run_tags[name] for name in lineage.LOGGED if name in run_tags},
+        ARTIFACTS: json.dumps(digests(context.data.store, folders), sort_keys=True),
+        "decision_id": inputs.decision_id,
+    }
+    made = context.models.register(run_id, tags)
+    keep_card(made, decision, evaluation, model, context)
+
+    at = instant_of(context.clock, datetime.fromisoformat(str(model.card["training_set"]["as_of"])))
+    why = f"decision {inputs.decision_id} passed it"
     rollouts = context.records.rollouts(context.usecase.name)
+    rollouts.enter(
+        Entry(
+            key=f"register:{made.version}",
+            at=at,
+            actor="training",
+            action="register",
+            version=made.version,
+            previous=made.tags.get("parent_version"),
+            share=0.0,
+            reason=why,
+            evidence={name: made.tags[name] for name in ("decision_id", "sha256", "data_version")} | {"run_id": run_id},
+        )
+    )
     for alias in made.aliases:  # so that the watcher of aliases does not take them for a person's
-        rollouts.note_alias(alias, made.version, "training")
+        rollouts.note_alias(alias, made.version, "training", at, why)
     last = rollouts.alias("challenger")
     return Outputs(
         registered=True,

@@ -27,12 +27,19 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
+    from pipelines.tracking.artifacts import require_intact
+
     found = context.models.resolve(alias=inputs.alias, version=inputs.version)
     if found is None and inputs.version is not None:
         known = ", ".join(v.version for v in context.models.versions()) or "none"
         raise MissingData(f"{context.usecase.name} has no version {inputs.version}; there are: {known}")
+    if found is None and (named := context.models.aliases().get(inputs.alias)) is not None:
+        raise MissingData(
+            f"alias {inputs.alias} names version {named}, which the chain did not register; set it to one that it did"
+        )
     if found is None:
         return Outputs(version=None, model_uri=None, evaluation_uri=None, training_set_uri=None, sha256=None)
+    require_intact(context.data.store, found)
     return Outputs(
         version=found.version,
         model_uri=found.model_uri,

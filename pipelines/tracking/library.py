@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import sqlalchemy as sa
+
+from pipelines.errors import FlightdeckError, Unavailable
 
 
 def open_mlflow(uri: str) -> Any:
@@ -37,6 +42,37 @@ def environment_kept(*names: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def unavailable(error: Exception, uri: str) -> Unavailable | None:
+    """What to tell of an error that MLflow or the way to it raised; None where it came from elsewhere."""
+    if "mlflow.exceptions" not in sys.modules or isinstance(error, FlightdeckError):
+        return None
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+
+    if not isinstance(error, (MlflowException, RequestException, sa.exc.OperationalError)):
+        return None
+    return refused(error, uri)
+
+
+def refused(error: Exception, uri: str) -> Unavailable:
+    """An error of MLflow in one line, without the password that its place may hold."""
+    place = re.sub(r"://[^/@]*@", "://", uri)
+    said = re.sub(r"://[^/@\s]*@", "://", " ".join(str(error).split())[:300])
+    return Unavailable(
+        f"MLflow at {place} cannot be used ({type(error).__name__}: {said}); see that it runs and that its disk has "
+        "room, then run the step again: it goes on where it stopped"
+    )
+
+
+@contextmanager
+def files_kept(uri: str) -> Iterator[None]:
+    """Files are written to MLflow inside: a disk that is full or shut is told as such."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(error, uri) from error
+
+
 def _quiet_mlflow() -> Any:
     """MLflow without chatter, telemetry, or the import of Feast.
 
@@ -47,6 +83,8 @@ def _quiet_mlflow() -> Any:
         ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
         ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),
         ("MLFLOW_DISABLE_TELEMETRY", "true"),
+        ("MLFLOW_HTTP_REQUEST_TIMEOUT", "30"),  # seconds; its own are 120, seven times over
+        ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"),
     ):
         os.environ.setdefault(variable, value)
     import mlflow

@@ -58,6 +58,10 @@ class ModelRegistry:
             MissingData: if there is no such run, or it holds no model.
             InvalidInput: if the run is another model's.
         """
+        with self.tracker.alone():
+            return self._register(run_id, tags)
+
+    def _register(self, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
         known = self.versions()
         same = [v for v in known if v.tags["sha256"] == tags["sha256"] and v.tags["model_uri"] == tags["model_uri"]]
         version = same[0].version if same else self._create(run_id, tags)
@@ -95,17 +99,11 @@ class ModelRegistry:
 
     def _logged_model(self, run_id: str, tags: Mapping[str, str]) -> str:
         """Id of the model that a candidate's run holds."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            run = self.tracker.client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise MissingData(f"MLflow has no run {run_id}; log the candidates first") from None
-        other = {key: run.data.tags.get(key) for key in ("model_uri", "sha256") if run.data.tags.get(key) != tags[key]}
+        found = self.tracker.run_tags(run_id)
+        other = {key: found.get(key) for key in ("model_uri", "sha256") if found.get(key) != tags[key]}
         if other:
             raise InvalidInput(f"MLflow run {run_id} is another model's ({other}); give the run of {tags['model_uri']}")
+        run = self.tracker.client.get_run(run_id)
         if run.outputs is None or not run.outputs.model_outputs:
             raise MissingData(f"MLflow run {run_id} holds no model; log the candidate again")
         return str(run.outputs.model_outputs[-1].model_id)

@@ -10,26 +10,29 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from filelock import FileLock
 
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, MissingData
 from pipelines.scorer import CARD, Model
 from pipelines.settings import Settings
-from pipelines.tracking.library import environment_kept, open_mlflow
+from pipelines.tracking.library import environment_kept, files_kept, open_mlflow
 from pipelines.tracking.signature import example, signature
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mlflow import MlflowClient
 
 KEY = "flightdeck.key"
 CONTENT = "flightdeck.content"
-KIND = "flightdeck.kind"  # candidate or report
+KIND = "flightdeck.kind"  # candidate, trial or report
 PARENT = "mlflow.parentRunId"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # its page then opens on the runs
 REMEDY = "set FLIGHTDECK_MLFLOW_URI or MLFLOW_TRACKING_URI to"
@@ -68,6 +71,14 @@ class Tracker:
     def _served(self) -> bool:
         return self.uri.startswith(("http://", "https://"))
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Of the processes of this home, one at a time is inside."""
+        place = self.artifacts.parent
+        place.mkdir(parents=True, exist_ok=True)
+        with FileLock(place / f"{self.name}.lock"):
+            yield
+
     @cached_property
     def experiment_id(self) -> str:
         """The use case's experiment, created when first needed.
@@ -100,11 +111,16 @@ class Tracker:
         metrics: Mapping[str, float | None],
         files: Mapping[str, bytes],
         tags: Mapping[str, str],
+        row: pd.DataFrame,
+        pinned: Sequence[str],
         attached: Mapping[str, bytes] | None = None,
     ) -> str:
         """One run for one candidate, with its model, and its id. Metrics that are None are left out.
 
-        `attached` files only explain: one that has changed makes no other run.
+        Args:
+            row: one that the model has scored: the logged model's input example.
+            pinned: what the logged model needs installed, as NAME==VERSION.
+            attached: files that only explain: one that has changed makes no other run.
         """
         key = f"candidate {model.uri} {model.sha256}"
         family = str(model.card["family"])
@@ -120,12 +136,21 @@ class Tracker:
                     onnx.load_model_from_string(model.graph),
                     name=family,
                     signature=signature(model),
-                    input_example=example(model),
-                    pip_requirements=["onnxruntime", "numpy", "pandas"],
+                    input_example=example(model, row),
+                    pip_requirements=list(pinned),
                     onnx_execution_providers=["CPUExecutionProvider"],
                     save_as_external_data=False,
                 )
         return run_id
+
+    def log_trial(
+        self, candidate: str, number: int, params: Mapping[str, Any], metrics: Mapping[str, float | None], state: str
+    ) -> str:
+        """One run for one trial, a child of its candidate's run, and its id."""
+        tags = {KIND: "trial", "state": state}
+        key, title = f"trial {number} of {candidate}", f"trial {number}"
+        with self._run(key, title, params, metrics, {}, tags, {}, parent=candidate) as (run_id, _):
+            return run_id
 
     def log_report(
         self, run: str, model_version: str, metrics: Mapping[str, float | None], files: Mapping[str, bytes]
@@ -145,8 +170,13 @@ class Tracker:
         files: Mapping[str, bytes],
         tags: Mapping[str, str],
         attached: Mapping[str, bytes],
+        parent: str | None = None,
     ) -> Iterator[tuple[str, bool]]:
-        """The id of the run that holds all this, and whether it is new; a new one is finished on leaving."""
+        """The id of the run that holds all this, and whether it is new; a new one is finished on leaving.
+
+        It is a child of `parent`, by default of the run of `mlflow run`. Where it takes another's place, the children
+        of that one go too.
+        """
         client, experiment = self.client, self.experiment_id
         finite = {k: float(v) for k, v in metrics.items() if v is not None}
         hashed = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -158,26 +188,57 @@ class Tracker:
                 yield run.info.run_id, False
                 return
         for run in same:
+            for child in client.search_runs([experiment], f"tags.`{PARENT}` = '{run.info.run_id}'", max_results=5000):
+                client.delete_run(child.info.run_id)
             client.delete_run(run.info.run_id)
-        labels = {**tags, KEY: identity, CONTENT: content, **({PARENT: self.parent} if self.parent else {})}
+        above = parent or self.parent
+        labels = {**tags, KEY: identity, CONTENT: content, **({PARENT: above} if above else {})}
         mlflow = open_mlflow(self.uri)
         with environment_kept("MLFLOW_RUN_ID"):
             os.environ.pop("MLFLOW_RUN_ID", None)  # MLflow would go on with that run instead of making one
-            with mlflow.start_run(experiment_id=experiment, run_name=name, tags=labels) as active:
+            started = mlflow.start_run(experiment_id=experiment, run_name=name, tags=labels)
+            with files_kept(self.uri), started as active:
                 mlflow.log_params(dict(params))
                 mlflow.log_metrics(finite)
-                with tempfile.TemporaryDirectory() as folder:
-                    for file, body in {**attached, **files}.items():
-                        (Path(folder) / file).parent.mkdir(parents=True, exist_ok=True)
-                        (Path(folder) / file).write_bytes(body)
-                    mlflow.log_artifacts(folder)
+                if attached or files:
+                    with tempfile.TemporaryDirectory() as folder:
+                        for file, body in {**attached, **files}.items():
+                            (Path(folder) / file).parent.mkdir(parents=True, exist_ok=True)
+                            (Path(folder) / file).write_bytes(body)
+                        mlflow.log_artifacts(folder)
                 yield active.info.run_id, True
+
+    def attach(self, run_id: str, folder: str, files: Mapping[str, bytes]) -> None:
+        """Put files into a folder of a run, in place of those of the same names."""
+        with tempfile.TemporaryDirectory() as place, files_kept(self.uri):
+            for name, content in files.items():
+                (Path(place) / name).write_bytes(content)
+            self.client.log_artifacts(run_id, place, folder)
+
+    def attached(self, run_id: str, folder: str, name: str) -> bytes | None:
+        """A file in a folder of a run ("" for its top); None where it has none of this name."""
+        path = f"{folder}/{name}" if folder else name
+        if path not in {file.path for file in self.client.list_artifacts(run_id, folder or None)}:
+            return None
+        with tempfile.TemporaryDirectory() as place, files_kept(self.uri):
+            return Path(self.client.download_artifacts(run_id, path, place)).read_bytes()
+
+    def run_tags(self, run_id: str) -> dict[str, str]:
+        """Raises MissingData where there is no such run."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return dict(self.client.get_run(run_id).data.tags)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise MissingData(f"MLflow has no run {run_id}; log the candidates first") from None
 
     def run_metrics(self, run_id: str) -> dict[str, float]:
         return dict(self.client.get_run(run_id).data.metrics)
 
     def runs(self, kind: str) -> list[dict[str, Any]]:
-        """Runs of a kind (candidate, report), oldest first: run_id, name, tags, metrics."""
+        """Runs of a kind (candidate, trial, report), oldest first: run_id, name, tags, metrics."""
         found = self.client.search_runs(
             [self.experiment_id], f"tags.`{KIND}` = '{kind}'", order_by=["attributes.start_time ASC"]
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.scorer import Model
+import pandas as pd
+
+from pipelines.scorer import Model, model_arrays
 
 
 def signature(model: Model) -> Any:
@@ -25,12 +27,8 @@ def signature(model: Model) -> Any:
     )
 
 
-def example(model: Model) -> dict[str, Any]:
-    """One row with every string missing."""
-    import numpy as np
-
+def example(model: Model, row: pd.DataFrame) -> dict[str, Any]:
+    """A row that the model scored, as its two tensors."""
     inputs = model.card["inputs"]
-    return {
-        "numeric": np.zeros((1, len(inputs["numeric"])), dtype=np.float32),
-        "categorical": np.full((1, len(inputs["categorical"])), "", dtype=object),
-    }
+    numeric, categorical = model_arrays(row.iloc[:1], tuple(inputs["numeric"]), tuple(inputs["categorical"]))
+    return {"numeric": numeric, "categorical": categorical}

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from pipelines.scorer import GRAPH
+from pipelines.errors import CorruptData
+from pipelines.scorer import GRAPH, Model
 from pipelines.usecase import ModelInputs
 
 CARRIED = ("data_version", "feature_service", "registry_hash", "as_of", "windows", "sha256")
@@ -17,6 +18,8 @@ def model_card(
     family: str,
     inputs: ModelInputs,
     cleaning: Mapping[str, Any],
+    calibration: Mapping[str, Any],
+    threshold: Mapping[str, Any],
     sha256: str,
     params: Mapping[str, Any],
     seed: int,
@@ -28,11 +31,15 @@ def model_card(
 
     Args:
         cleaning: what was fitted, by input (`columns`), and what it changed in the frames of training (`counts`).
+        calibration: what was asked for, the method, its parameters, and the losses that chose it.
+        threshold: the score from which an alarm costs least on validation (`value`), and the `costs` behind it.
     """
     return {
         "family": family,
         "inputs": {"numeric": list(inputs.numeric), "categorical": list(inputs.categorical)},
         "cleaning": dict(cleaning),
+        "calibration": dict(calibration),
+        "threshold": dict(threshold),
         "sha256": {GRAPH: sha256},
         "params": dict(params),
         "seed": seed,
@@ -42,3 +49,15 @@ def model_card(
             **{name: version(name) for name in ("numpy", "onnx", *libraries)},
         },
     }
+
+
+def threshold_of(model: Model) -> float:
+    """The score from which a model alarms.
+
+    Raises:
+        CorruptData: if its card does not tell.
+    """
+    try:
+        return float(model.card["threshold"]["value"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptData(f"{model.uri}/model.json tells no threshold ({error!r}); train the model again") from None

@@ -1,4 +1,4 @@
-"""Score the test frame with a model and measure it: metrics with intervals, curves and slices."""
+"""Score the test frame with a model and measure it: metrics, costs, curves, slices, importance and behaviour."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pipelines.steps import RunName, StepModel
 if TYPE_CHECKING:
     from pipelines.context import Context
 
+MONTH = "month"  # of the local day: a slice of every evaluation
+
 
 class Inputs(StepModel):
     model_uri: str = Field(description="folder of the model")
@@ -23,22 +25,28 @@ class Outputs(StepModel):
     evaluation_uri: str
     family: str
     metrics: dict[str, float | None]
+    behaviour: dict[str, str] = Field(description="by behavioural test: passed, failed or could_not_run")
     cleaning: dict[str, dict[str, float]] = Field(description="by window, the rows and shares that cleaning changed")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     import pyarrow as pa
 
+    from pipelines.metrics.costs import measure_cost, thin_cost_curve
     from pipelines.metrics.curves import calibration_curve, precision_recall_curve, roc_curve
     from pipelines.metrics.scores import Sample, intervals, jsonable
     from pipelines.metrics.slices import slice_metrics, worst_slice
-    from pipelines.scorer import load_scorer
+    from pipelines.scorer import load_scorer, model_arrays
+    from pipelines.training.behaviour import check_behaviour, failures
+    from pipelines.training.card import threshold_of
     from pipelines.training.cleaning import from_card, totals
     from pipelines.training.frames import model_inputs, numeric_inputs, read_frame, read_manifest
+    from pipelines.training.importance import permutation_importance
     from pipelines.training.plots import curves_png
     from pipelines.usecase import DAY, LABEL
 
-    store, settings = context.data.store, context.params.evaluation
+    store, settings, costs = context.data.store, context.params.evaluation, context.params.costs
+    seed = context.params.training.seed
     manifest = read_manifest(store, inputs.training_set_uri)
     scorer = load_scorer(store, inputs.model_uri)
     family = str(scorer.model.card["family"])
@@ -53,19 +61,41 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     counts["test"] = fitted.count(numeric_inputs(test, model_inputs(manifest)))
     cleaned = {name: totals(counted) for name, counted in counts.items()}
 
-    labels, scores = scored[LABEL], scored["score"]
-    sample = Sample.of(labels, scores, scored[DAY].astype(str), settings.calibration_bins)
-    metrics = jsonable(sample.measure())
-    ranges = jsonable(intervals(sample.resample(settings.bootstrap, context.params.training.seed), sample.blocks))
-    slices = slice_metrics(scored, context.usecase.slices, labels, scores, settings.min_slice)
+    labels, scores, days = scored[LABEL], scored["score"], scored[DAY].astype(str)
+    sample = Sample.of(labels, scores, days, settings.calibration_bins)
+    threshold = threshold_of(scorer.model)
+    cost, cost_range = measure_cost(labels, scores, days, threshold, costs, settings.bootstrap, seed)
+    behaved = check_behaviour(context.params.behaviour, test, scorer.inputs, scorer.score, seed)
+    metrics = jsonable({**sample.measure(), "cost": cost, "behaviour_failures": failures(behaved)})
+    drawn = intervals(sample.resample(settings.bootstrap, seed), sample.blocks)
+    ranges = jsonable({**drawn, "cost": cost_range})
+    sliced = test.assign(**({} if MONTH in test else {MONTH: days.str[:7]}))
+    columns = tuple(dict.fromkeys((*context.usecase.slices, MONTH)))
+    slices = slice_metrics(sliced, columns, labels, scores, settings.min_slice)
+    importance = permutation_importance(
+        *model_arrays(test, scorer.numeric, scorer.categorical),
+        scorer.inputs.names,
+        labels.to_numpy(),
+        scorer.score_arrays,
+        settings.importance.rows,
+        settings.importance.repeats,
+        seed,
+    )
     roc, precision_recall = roc_curve(labels, scores), precision_recall_curve(labels, scores)
     calibration = calibration_curve(labels, scores, settings.calibration_bins)
 
     uri = context.data.uri("evaluations", inputs.run, family)
     table = pa.Table.from_pandas(scored, preserve_index=False).replace_schema_metadata(None)
     written = store.write_table(f"{uri}/scored.parquet", table)
-    for name, curve in (("roc", roc), ("precision_recall", precision_recall), ("calibration", calibration)):
-        store.write_bytes(f"{uri}/{name}.csv", curve.to_csv(index=False, float_format="%.6g").encode())
+    tables = {
+        "roc": roc,
+        "precision_recall": precision_recall,
+        "calibration": calibration,
+        "cost": thin_cost_curve(labels, scores, costs),
+        "importance": importance,
+    }
+    for name, rows in tables.items():
+        store.write_bytes(f"{uri}/{name}.csv", rows.to_csv(index=False, float_format="%.6g").encode())
     store.write_json(f"{uri}/cleaning.json", {"columns": fitted.facts(), "counts": counts})
     store.write_bytes(f"{uri}/curves.png", curves_png(family, roc, precision_recall, calibration))
     evaluation = {
@@ -80,8 +110,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "intervals": ranges,
         "slices": slices,
         "worst_slice": worst_slice(slices),
+        "threshold": {"value": threshold, "costs": costs.model_dump(), "alarms": float((scores >= threshold).mean())},
+        "behaviour": [result.model_dump() for result in behaved],
         "cleaning": cleaned,
         "sha256": {"scored.parquet": written},
     }
     store.write_json(f"{uri}/metrics.json", evaluation)
-    return Outputs(evaluation_uri=uri, family=family, metrics=metrics, cleaning=cleaned)
+    statuses: dict[str, str] = {result.name: result.status for result in behaved}
+    return Outputs(evaluation_uri=uri, family=family, metrics=metrics, behaviour=statuses, cleaning=cleaned)

@@ -52,6 +52,31 @@ def read_frame(store: Store, training_set_uri: str, name: str, manifest: Mapping
         CorruptData: if the file is not the one that the manifest names.
         InvalidInput: if it has no row, or labels other than 0 and 1.
     """
+    frame = _read(store, training_set_uri, name, manifest)
+    uri = f"{training_set_uri.rstrip('/')}/{name}.parquet"
+    if not len(frame):
+        raise InvalidInput(f"{uri} has no row; widen the window of {name}, or move as_of")
+    if not frame[LABEL].isin([0.0, 1.0]).all():
+        raise InvalidInput(
+            f"{uri} has labels other than 0 and 1 in {LABEL!r}; only known labels belong in a training set"
+        )
+    return frame
+
+
+def auxiliary_labels(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(manifest.get("auxiliary", ()))
+
+
+def read_auxiliary(store: Store, training_set_uri: str, manifest: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of the training window of which only auxiliary labels are known; LABEL is NaN. There may be none.
+
+    Raises:
+        CorruptData: as `read_frame`.
+    """
+    return _read(store, training_set_uri, "train_auxiliary", manifest)
+
+
+def _read(store: Store, training_set_uri: str, name: str, manifest: Mapping[str, Any]) -> pd.DataFrame:
     uri = f"{training_set_uri.rstrip('/')}/{name}.parquet"
     content = store.read_bytes(uri)
     if hashlib.sha256(content).hexdigest() != manifest["sha256"].get(name):
@@ -60,10 +85,4 @@ def read_frame(store: Store, training_set_uri: str, name: str, manifest: Mapping
         frame: pd.DataFrame = pq.read_table(io.BytesIO(content)).to_pandas()
     except (pa.ArrowInvalid, OSError) as error:
         raise CorruptData(f"{uri} is not a whole Parquet file ({error}); build the training set anew") from None
-    if not len(frame):
-        raise InvalidInput(f"{uri} has no row; widen the window of {name}, or move as_of")
-    if not frame[LABEL].isin([0.0, 1.0]).all():
-        raise InvalidInput(
-            f"{uri} has labels other than 0 and 1 in {LABEL!r}; only known labels belong in a training set"
-        )
     return frame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -28,7 +28,9 @@ class Inputs(StepModel):
 
 class Trial(StepModel):
     params: dict[str, Any]
-    validation_log_loss: float
+    validation_log_loss: float | None = Field(description="of a pruned trial the last one; none where it is not finite")
+    state: Literal["complete", "pruned", "failed"]
+    latency_ms: float | None = Field(None, description="p95 of one row, where training.tuning.latency asks for it")
 
 
 class Outputs(StepModel):
@@ -41,23 +43,32 @@ class Outputs(StepModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     import hashlib
+    import shutil
 
     import numpy as np
 
-    from pipelines.metrics.scores import measure
-    from pipelines.scorer import CARD, GRAPH, Model, Scorer
-    from pipelines.training.calibration import Uncalibrated
+    from pipelines.metrics.costs import best_threshold
+    from pipelines.scorer import CARD, GRAPH, Model, Scorer, sealed
+    from pipelines.training.calibration import fit_calibration
     from pipelines.training.card import model_card
     from pipelines.training.cleaning import fit_cleaning
-    from pipelines.training.families import load_family
-    from pipelines.training.frames import model_inputs, numeric_inputs, read_frame, read_manifest
+    from pipelines.training.families import load_family, reads_auxiliary
+    from pipelines.training.frames import (
+        auxiliary_labels,
+        model_inputs,
+        numeric_inputs,
+        read_auxiliary,
+        read_frame,
+        read_manifest,
+    )
     from pipelines.training.onnx_graph import to_onnx
-    from pipelines.training.search import best_trial, draw
-    from pipelines.usecase import LABEL
+    from pipelines.training.search import best_trial, pareto_front
+    from pipelines.training.tuning import TRIALS, Frames, Journal, Judge, Task, search, search_key
+    from pipelines.usecase import DAY, LABEL
 
-    family = load_family(inputs.family)
-    declared = getattr(context.params.training, inputs.family)
-    seed = context.params.training.seed if inputs.seed is None else inputs.seed
+    family, params = load_family(inputs.family), context.params
+    declared, tuning = getattr(params.training, inputs.family), params.training.tuning
+    seed = params.training.seed if inputs.seed is None else inputs.seed
     store = context.data.store
     manifest = read_manifest(store, inputs.training_set_uri)
     columns = model_inputs(manifest)
@@ -67,39 +78,44 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         raise InvalidInput(f"{inputs.training_set_uri}: every training label is the same; widen the training window")
 
     numbers = numeric_inputs(train, columns)
-    cleaning = fit_cleaning(numbers, columns.numeric, inputs.family, context.params.cleaning)
+    cleaning = fit_cleaning(numbers, columns.numeric, inputs.family, params.cleaning)
     cleaned = {
         "columns": cleaning.facts(),
         "counts": {"train": cleaning.count(numbers), "validation": cleaning.count(numeric_inputs(validation, columns))},
     }
 
-    calibration = Uncalibrated()
-    trials: list[Trial] = []
-    fits = []
-    budget = inputs.trials or context.params.training.trials
-    for number in range(budget):
-        settings = draw(declared, number, seed)
-        fits.append(family.fit(train, validation, columns, cleaning, settings, seed))
-        loss = measure(validation[LABEL], calibration.apply(fits[-1].log_odds(validation)))["log_loss"]
-        trials.append(Trial(params=settings.model_dump(mode="json", exclude={"search"}), validation_log_loss=loss))
-        log.info("%s, trial %d of %d: validation log loss %.5f", inputs.family, number + 1, budget, loss)
-    best = best_trial([trial.validation_log_loss for trial in trials])
+    work = context.settings.root / "work" / "training" / context.usecase.name / inputs.run / inputs.family
+    auxiliary = auxiliary_labels(manifest) if reads_auxiliary(family) else ()
+    further = read_auxiliary(store, inputs.training_set_uri, manifest) if auxiliary else None
+    frames = Frames(train, validation, auxiliary, further)
+    task = Task(family, inputs.family, columns, frames, params.cleaning, cleaning, seed, work)
+    judge = Judge(task, tuning, params.splits.embargo_days)
+    key = search_key(task, declared, tuning, manifest["sha256"])
+    journal = Journal(store, context.data.uri("tuning", inputs.run, f"{inputs.family}.json"), key)
+    records = search(declared, tuning, seed, inputs.trials or params.training.trials, judge, journal, inputs.family)
+    best = best_trial(records, tuning.latency.budget_ms if tuning.latency else None)
+    settings = type(declared).model_validate({**records[best].params, "search": declared.search})
+    fitted = judge.fitted(settings)
 
-    graph = to_onnx(fits[best], calibration)
+    log_odds, labels, days = fitted.log_odds(validation), validation[LABEL].to_numpy(), validation[DAY].to_numpy()
+    calibration, calibrated = fit_calibration(params.training.calibration, log_odds, labels, days)
+    native = calibration.apply(log_odds)
+    graph = to_onnx(fitted, calibration)
     digest = hashlib.sha256(graph).hexdigest()
     card = model_card(
         inputs.family,
         columns,
         cleaned,
+        calibrated,
+        {"value": best_threshold(labels, native, params.costs), "costs": params.costs.model_dump()},
         digest,
-        trials[best].params,
+        records[best].params,
         seed,
         inputs.training_set_uri,
         manifest,
         family.LIBRARIES,
     )
     uri = context.data.uri("models", inputs.run, inputs.family)
-    native = calibration.apply(fits[best].log_odds(validation))
     apart = np.abs(Scorer(Model(uri, card, graph)).score(validation) - native).max()
     if not apart <= AGREEMENT:
         raise CheckFailed(
@@ -107,5 +123,14 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         )
 
     store.write_bytes(f"{uri}/{GRAPH}", graph)
-    store.write_json(f"{uri}/{CARD}", card)
+    trials = [
+        Trial(params=r.params, validation_log_loss=r.loss, state=r.state, latency_ms=r.latency_ms) for r in records
+    ]
+    tuned: dict[str, Any] = {"trials": [trial.model_dump(mode="json") for trial in trials], "best_trial": best}
+    if tuning.latency:
+        tuned["pareto_front"] = pareto_front(records)
+    store.write_json(f"{uri}/{TRIALS}", tuned)
+    store.write_json(f"{uri}/{CARD}", sealed(card))
+    journal.close()
+    shutil.rmtree(work, ignore_errors=True)
     return Outputs(family=inputs.family, model_uri=uri, sha256=digest, trials=trials, best_trial=best)

@@ -242,7 +242,7 @@ def test_an_alias_that_the_chain_sets_and_then_notes_is_no_news(
     def register() -> None:
         desk.models.set_alias("challenger", "2")
         time.sleep(0.5)  # the watcher looks in between
-        desk.records.rollouts("pumps").note_alias("challenger", "2", "training")
+        desk.records.rollouts("pumps").note_alias("challenger", "2", "training", datetime.now(UTC))
 
     assert watch(5, do=register) == []
 
@@ -250,7 +250,7 @@ def test_an_alias_that_the_chain_sets_and_then_notes_is_no_news(
 def test_a_change_that_was_noted_and_not_told_is_told_after_a_restart(
     desk: Context, watch: Callable[..., list[Any]]
 ) -> None:
-    desk.records.rollouts("pumps").note_alias("challenger", "2", "out-of-band")  # and then the triggerer died
+    desk.records.rollouts("pumps").note_alias("challenger", "2", "out-of-band", datetime.now(UTC))
     desk.models.set_alias("challenger", "2")
     assert watch(2) == [{"alias": "challenger", "version": "2", "change": 1}]
     desk.records.rollouts("pumps").claim("challenger", 1, "a")

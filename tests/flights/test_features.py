@@ -252,3 +252,18 @@ def test_a_flight_to_a_place_whose_zone_is_unknown_lands_at_no_known_instant() -
     assert known.num_rows > 100 and known["arr_at"].null_count == 0
     lost = query(sql, {**RAW, "airports": unzoned}, {})
     assert lost.num_rows == known.num_rows == lost["arr_at"].null_count == lost["sched_arr_at"].null_count
+
+
+def test_a_cancellation_is_known_at_the_scheduled_departure_and_its_absence_once_it_has_left() -> None:
+    tables = {name: RAW[name] for name in ("flights", "airports")}
+    frame = USECASE.examples(tables, WINDOW).to_pandas()
+    gone = frame.cancelled == 1
+    assert gone.sum() == RAW["flights"].to_pandas().dep_time.isna().sum() > 0 and (frame.cancelled[~gone] == 0).all()
+    assert (frame.cancelled_known_at[gone] == frame.sched_dep_at[gone]).all()
+    assert frame[LABEL][gone].isna().all()
+    left = query("select sched_dep_at, dep_at from departures where dep_at is not null", tables, {}).to_pandas()
+    ordered = ["sched_dep_at", "dep_at"]
+    seen = frame[~gone].rename(columns={"cancelled_known_at": "dep_at"})[ordered]
+    pd.testing.assert_frame_equal(*(one.sort_values(ordered, ignore_index=True) for one in (seen, left)))
+    known = frame[LABEL].notna()
+    assert (frame.cancelled_known_at[known] < frame[LABEL_KNOWN_AT][known]).all()

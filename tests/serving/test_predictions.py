@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 
 from pipelines.judge import serves_challenger
 from pipelines.records import Prediction
-from pipelines.scorer import load_scorer
+from pipelines.scorer import load_scorer, sealed
 from pipelines.serving.features import logged_names, needs_of
 from tests.predictions import read_log
 from tests.serving.conftest import Deck, reading
@@ -114,10 +115,15 @@ def broken(deck: Deck, tmp_path: Path, name: str, change: Callable[[Path], Any])
     return str(folder)
 
 
+def edit_card(folder: Path, old: str, new: str) -> None:
+    """Another model.json, as training would have written it."""
+    card = json.loads((folder / "model.json").read_text().replace(old, new))
+    (folder / "model.json").write_text(json.dumps(sealed(card)))
+
+
 def test_where_the_assigned_version_fails_the_other_answers(deck: Deck, tmp_path: Path) -> None:
     def wants_more(folder: Path) -> None:
-        card = (folder / "model.json").read_text()
-        (folder / "model.json").write_text(card.replace('"load"', '"pressure"'))
+        edit_card(folder, '"load"', '"pressure"')
 
     deck.plan(share=1.0, challenger_uri=broken(deck, tmp_path, "wants", wants_more))
     (answer,) = deck.ask(reading())
@@ -176,8 +182,7 @@ def on_another_service(deck: Deck, tmp_path: Path) -> str:
     )
     feast.materialize(deck.made.at - timedelta(days=9), deck.made.at, ["pump_heat_2"])
     folder = shutil.copytree(deck.made.models["2"], tmp_path / "v2")
-    card = (folder / "model.json").read_text()
-    (folder / "model.json").write_text(card.replace("pump_service_v1", "pump_service_v2"))
+    edit_card(folder, "pump_service_v1", "pump_service_v2")
     return str(folder)
 
 

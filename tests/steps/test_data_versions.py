@@ -308,7 +308,7 @@ def register(context: Context, number: str, data_version: str, decision_id: str 
         client.create_registered_model(name)
     tags = {"sha256": number, "model_uri": number, "data_version": data_version, "decision_id": decision_id}
     assert str(client.create_model_version(name, source=str(context.settings.root), tags=tags).version) == number
-    context.records.rollouts(context.usecase.name).note_alias("challenger", number, "training")
+    context.records.rollouts(context.usecase.name).note_alias("challenger", number, "training", datetime.now(UTC))
 
 
 def training_set(context: Context, run: str, data_version: str) -> None:

@@ -20,6 +20,7 @@ from pipelines.context import Context
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.monitoring import decide, join_outcomes, report_drift, score
 from pipelines.params import load_params
+from pipelines.scorer import sealed
 from pipelines.settings import Settings
 from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, ModelInputs
 
@@ -80,7 +81,7 @@ def write_model(context: Context, **changes: Any) -> str:
         **changes,
     }
     context.data.store.write_bytes(f"{uri}/model.onnx", content)
-    context.data.store.write_json(f"{uri}/model.json", card)
+    context.data.store.write_json(f"{uri}/model.json", sealed(card))
     return uri
 
 

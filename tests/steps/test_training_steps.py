@@ -15,7 +15,8 @@ import pytest
 
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
-from pipelines.scorer import load_scorer
+from pipelines.params.training import Training
+from pipelines.scorer import load_scorer, sealed
 from pipelines.steps import execute
 from pipelines.training.families import MODULES
 from tests.conftest import tree_hashes
@@ -33,6 +34,13 @@ def desk(tmp_path: Path) -> Context:
 
     context.__dict__["tracker"] = SimpleNamespace(__getattr__=refuse)
     return context
+
+
+def with_training(context: Context, **changes: Any) -> Context:
+    """The same context with other values in `training` of params.yaml."""
+    training = Training.model_validate({**context.params.training.model_dump(), **changes})
+    params = context.params.model_copy(update={"training": training})
+    return Context(context.settings, params, context.usecase)
 
 
 def train(context: Context, uri: str, **changes: Any) -> dict[str, Any]:
@@ -53,7 +61,7 @@ def test_a_model_is_trained_carded_and_evaluated_and_twice_gives_the_same(desk: 
     assert tree_hashes(desk.settings.root) == first
 
     card = desk.data.store.read_json(f"{made['model_uri']}/model.json")
-    assert card["family"] == family and card["sha256"] == {"model.onnx": made["sha256"]}
+    assert card["family"] == family and card["sha256"]["model.onnx"] == made["sha256"]
     assert card["training_set"]["data_version"] == "d1" and card["training_set"]["uri"] == uri
     assert {"python", "onnx"} < set(card["environment"]) and card["seed"] == desk.params.training.seed
 
@@ -99,6 +107,7 @@ def test_what_cleaning_changed_is_counted_in_every_window(desk: Context, family:
 
 @pytest.mark.parametrize("window", ["validation", "test"])
 def test_no_value_outside_the_training_window_moves_the_rules(desk: Context, window: str) -> None:
+    desk = with_training(desk, calibration="none")  # which is fitted on validation, on purpose
     honest = train(desk, write_training_set(desk, "s"), family="logistic_regression", run="a")
     altered = frame(900, 31).assign(x=np.float32(np.inf), y=np.float32(-1e20), gappy=np.float32(np.nan))
     other = train(desk, write_training_set(desk, "t", **{window: altered}), family="logistic_regression", run="b")
@@ -242,7 +251,7 @@ def test_bytes_that_are_no_graph_are_corrupt_though_their_hash_is_right(desk: Co
         "inputs": {"numeric": ["x"], "categorical": []},
         "sha256": {"model.onnx": hashlib.sha256(b"junk").hexdigest()},
     }
-    desk.data.store.write_json(f"{folder}/model.json", card)
+    desk.data.store.write_json(f"{folder}/model.json", sealed(card))
     with pytest.raises(CorruptData, match="cannot be loaded"):
         load_scorer(desk.data.store, folder).score(frame(3, 1))
 
@@ -259,3 +268,40 @@ def test_scoring_imports_no_training_library() -> None:
     )
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert asked.stdout.strip() == "[]"
+
+
+def test_a_training_run_killed_midway_goes_on_and_leaves_no_checkpoint(
+    desk: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.training.torch_loop import Loop
+
+    uri = write_training_set(desk, "s")
+    whole = train(desk, uri, family="dcn_v2", run="whole")
+    epochs, honest = [], Loop.epoch
+
+    def killed(self: Any, number: int, *rest: Any) -> None:
+        if number == 2 and 2 not in epochs:
+            epochs.append(2)
+            raise KeyboardInterrupt
+        epochs.append(number)
+        honest(self, number, *rest)
+
+    monkeypatch.setattr(Loop, "epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(desk, uri, family="dcn_v2")
+    kept = list(desk.settings.root.rglob("checkpoint.pt"))
+    assert [file.relative_to(desk.settings.root).parts[:2] for file in kept] == [("work", "training")]
+    again = train(desk, uri, family="dcn_v2")
+    assert epochs == [0, 1, 2, 2, 3] and again["sha256"] == whole["sha256"]
+    assert not list(desk.settings.root.rglob("checkpoint.pt"))
+
+
+def test_mmoe_reads_the_rows_of_which_only_the_second_label_is_known(desk: Context) -> None:
+    one, two = (
+        write_training_set(desk, "s"),
+        write_training_set(desk, "t", train_auxiliary=frame(300, 77).assign(label=np.nan)),
+    )
+    made = [train(desk, uri, family=family) for family in ("mmoe", "mlp") for uri in (one, two)]
+    assert made[0]["sha256"] != made[1]["sha256"] and made[2]["sha256"] == made[3]["sha256"]
+    with pytest.raises(InvalidInput, match="no auxiliary label"):
+        train(desk, write_training_set(desk, "u", auxiliary=[]), family="mmoe")

@@ -19,13 +19,13 @@ from pipelines.params.cleaning import Cleaning as Rules
 from pipelines.scorer import Model, Scorer
 from pipelines.training.calibration import Uncalibrated
 from pipelines.training.cleaning import fit_cleaning
-from pipelines.training.families import MODULES, load_family
+from pipelines.training.families import MODULES, Extras, load_family
 from pipelines.training.families.hist_gradient_boosting import float32_below
 from pipelines.training.frames import numeric_inputs
 from pipelines.training.onnx_graph import ML, to_onnx
 from pipelines.training.preprocessing import Vocabulary, ordered_codes
 from pipelines.usecase import LABEL, ModelInputs
-from tests.synthetic import INPUTS, frame, small_params
+from tests.synthetic import AUXILIARY, INPUTS, frame, small_params
 
 families = pytest.mark.parametrize("family", sorted(MODULES))
 
@@ -36,7 +36,7 @@ def fit(family: str, train: pd.DataFrame, validation: pd.DataFrame, inputs: Mode
     changed = Rules.model_validate({**params.cleaning.model_dump(), **rules})
     cleaning = fit_cleaning(numeric_inputs(train, inputs), inputs.numeric, family, changed)
     settings = getattr(params.training, family)
-    return load_family(family).fit(train, validation, inputs, cleaning, settings, 7)
+    return load_family(family).fit(train, validation, inputs, cleaning, settings, 7, Extras((AUXILIARY,)))
 
 
 @cache

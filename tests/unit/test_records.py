@@ -90,16 +90,16 @@ def test_plans_follow_one_another(records: Records) -> None:
 
 def test_an_alias_that_returns_to_a_version_is_a_new_change(records: Records) -> None:
     rollouts = records.rollouts("pumps")
-    assert rollouts.note_alias("challenger", "2", "training") == 1
-    assert rollouts.note_alias("challenger", "2", "watcher") is None
-    assert rollouts.note_alias("challenger", "1", "watcher") == 2
-    assert rollouts.note_alias("challenger", "2", "watcher") == 3
+    assert rollouts.note_alias("challenger", "2", "training", NOW) == 1
+    assert rollouts.note_alias("challenger", "2", "watcher", NOW) is None
+    assert rollouts.note_alias("challenger", "1", "watcher", NOW) == 2
+    assert rollouts.note_alias("challenger", "2", "watcher", NOW) == 3
     assert rollouts.alias("challenger") == (3, "2") and rollouts.alias("champion") is None
 
 
 def test_a_change_is_claimed_by_one_rollout(records: Records) -> None:
     rollouts = records.rollouts("pumps")
-    rollouts.note_alias("challenger", "2", "training")
+    rollouts.note_alias("challenger", "2", "training", NOW)
     assert rollouts.claim("challenger", 1, "a") and not rollouts.claim("challenger", 1, "b")
     assert rollouts.claim("challenger", 1, "a"), "a retry of the same rollout goes on"
     assert not rollouts.claim("challenger", 7, "a"), "there is no such change"
@@ -115,7 +115,7 @@ def test_the_ledger_only_grows(records: Records) -> None:
 
 def race(uri: str, number: int, results: Any) -> None:
     rollouts = Records(uri).rollouts("pumps")
-    noted = rollouts.note_alias("challenger", "2", f"racer {number}")
+    noted = rollouts.note_alias("challenger", "2", f"racer {number}", NOW)
     claimed = rollouts.claim("challenger", 1, f"rollout {number}")
     planned = rollouts.replace_plan(plan(1, rollout=f"rollout {number}"))
     results.put((noted, claimed, planned))

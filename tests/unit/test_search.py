@@ -1,54 +1,215 @@
+"""Searches draw from their space, go on from their records to the same result, and choose what they may."""
+
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.params import load_params
-from pipelines.params.training import Mlp, Range
-from pipelines.training.search import best_trial, draw, value_within
+from pipelines.params.search import Choices, Range, drawing_order
+from pipelines.params.training import HistGradientBoosting, Mlp, Tuning
+from pipelines.training.search import Pruned, Record, best_trial, most_steps, next_trial, pareto_front
 
 TRAINING = load_params("params.yaml").training
+WHOLE = Tuning(pruning=False)
+BOTH = Tuning.model_validate({"pruning": False, "latency": {"budget_ms": 1}})
+SPACE = {
+    "learning_rate": {"low": 0.001, "high": 0.1, "log": True},
+    "hidden": {"choices": [[64], [128, 64]]},
+    "embedding_dim": {"low": 2, "high": 16, "log": True, "integer": True, "when": {"hidden": [128, 64]}},
+    "dropout": {"low": 0.0, "high": 0.5},
+}
+SEARCHED = Mlp.model_validate({**TRAINING.mlp.model_dump(), "epochs": 9, "search": SPACE})
+
+
+def run(
+    declared: Any,
+    trials: int,
+    objective: Callable[..., Any],
+    tuning: Tuning = WHOLE,
+    seed: int = 1,
+    records: list[Record] | None = None,
+) -> list[Record]:
+    records = list(records or [])
+    while len(records) < trials:
+        made = next_trial(declared, tuning, seed, records, objective, "toy")
+        records.append(Record.model_validate_json(made.model_dump_json()))  # as a journal keeps it
+    return records
+
+
+def bowl(made: Any, _: Any = None) -> tuple[float, None]:
+    return (math.log(made.learning_rate) + 4) ** 2 + (made.dropout - 0.2) ** 2 + len(made.hidden), None
+
+
+def curve(made: Any, progress: Any) -> tuple[float, None]:
+    """Falls from epoch to epoch towards the bowl."""
+    for epoch in range(1, made.epochs + 1):
+        progress(epoch, bowl(made)[0] + 1 / epoch)
+    return bowl(made)[0] + 1 / made.epochs, None
 
 
 @pytest.mark.parametrize("family", ["logistic_regression", "hist_gradient_boosting", "mlp"])
 def test_the_first_trial_takes_the_declared_values(family: str) -> None:
     declared = getattr(TRAINING, family)
-    assert draw(declared, 0, 1) is declared
+    seen = []
+    (record,) = run(declared, 1, lambda made, _: (seen.append(made), (0.5, None))[1])
+    assert seen == [declared] and record.params == declared.model_dump(mode="json", exclude={"search"})
+    assert set(record.drawn) == set(declared.search)
 
 
-@given(st.integers(1, 200), st.integers(0, 2**32))
-def test_a_draw_lies_in_its_ranges_and_depends_on_seed_and_trial_alone(trial: int, seed: int) -> None:
-    declared = TRAINING.hist_gradient_boosting
-    drawn = draw(declared, trial, seed)
-    for name, allowed in declared.search.items():
-        assert allowed.low <= getattr(drawn, name) <= allowed.high
-    assert isinstance(drawn.max_leaf_nodes, int) and drawn.max_iter == declared.max_iter
-    assert drawn == draw(declared, trial, seed)
+@given(st.integers(0, 2**40))
+@settings(max_examples=10, deadline=None)
+def test_draws_lie_in_the_space_and_depend_on_the_seed_alone(seed: int) -> None:
+    seen: list[Any] = []
+    records = run(SEARCHED, 14, lambda made, _: (seen.append(made), bowl(made))[1], seed=seed)
+    for made, record in zip(seen[1:], records[1:], strict=True):
+        assert 0.001 <= made.learning_rate <= 0.1 and 0 <= made.dropout <= 0.5
+        assert made.hidden in {(64,), (128, 64)} and isinstance(made.embedding_dim, int)
+        if made.hidden == (64,):
+            assert made.embedding_dim == SEARCHED.embedding_dim and "embedding_dim" not in record.drawn
+        else:
+            assert 2 <= made.embedding_dim <= 16 and record.drawn["embedding_dim"] == made.embedding_dim
+        assert (made.weight_decay, made.epochs) == (SEARCHED.weight_decay, SEARCHED.epochs)
+    assert run(SEARCHED, 14, bowl, seed=seed) == records
+    assert len({record.params["learning_rate"] for record in records}) == 14
 
 
-def test_trials_differ() -> None:
-    drawn = [draw(TRAINING.mlp, trial, 1).learning_rate for trial in range(20)]
-    assert len(set(drawn)) == 20
+@pytest.mark.parametrize(
+    ("tuning", "objective"),
+    [
+        (WHOLE, bowl),
+        (Tuning(), curve),
+        (BOTH, lambda made, _: (bowl(made)[0], float(len(made.hidden)))),
+        (WHOLE, lambda made, _: (math.nan if made.dropout > 0.3 else bowl(made)[0], None)),
+    ],
+)
+def test_a_search_that_was_killed_goes_on_to_the_same_result(tuning: Tuning, objective: Any) -> None:
+    whole = run(SEARCHED, 24, objective, tuning)
+    for kept in (0, 1, 2, 11, 12, 17, 23):
+        assert run(SEARCHED, 24, objective, tuning, records=whole[:kept]) == whole
 
 
-@given(st.floats(0, 1, exclude_max=True), st.floats(1e-6, 1), st.floats(1.001, 1e6), st.booleans())
-def test_positions_map_into_the_range(position: float, low: float, ratio: float, log: bool) -> None:
-    allowed = Range(low=low, high=low * ratio, log=log)
-    assert allowed.low <= value_within(allowed, position) <= allowed.high
-    assert value_within(allowed, 0.0) == pytest.approx(low)
+def test_it_finds_what_chance_does_not() -> None:
+    losses = [record.loss or 0.0 for record in run(SEARCHED, 40, bowl)]
+    assert min(losses[20:]) < min(losses[:10]) and sum(losses[30:]) < sum(losses[:10])
+
+
+def test_trials_that_fall_behind_are_ended_but_never_the_first() -> None:
+    worst = SEARCHED.model_copy(update={"learning_rate": 0.1, "dropout": 0.5})
+    records = run(worst, 30, curve, Tuning())
+    pruned = [record for record in records if record.state == "pruned"]
+    assert pruned and records[0].state == "complete"
+    for record in pruned:
+        assert max(record.steps) < 9 and record.loss == record.steps[max(record.steps)]
+    assert records[best_trial(records)].state == "complete"
+
+
+def test_an_error_of_a_fit_is_no_pruning() -> None:
+    def fails(*_: Any) -> Any:
+        raise CheckFailed("diverged")
+
+    with pytest.raises(CheckFailed, match="diverged"):
+        run(SEARCHED, 1, fails)
 
 
 def test_a_range_that_the_setting_does_not_take_is_refused() -> None:
     wrong = {**TRAINING.mlp.model_dump(), "search": {"dropout": {"low": 1.0, "high": 2.0}}}
     with pytest.raises(InvalidInput, match="dropout"):
-        draw(Mlp.model_validate(wrong), 1, 1)
+        run(Mlp.model_validate(wrong), 2, lambda *_: (0.5, None))
 
 
-def test_the_lowest_finite_loss_wins_and_the_first_among_equals() -> None:
-    assert best_trial([0.5, math.nan, 0.4, 0.4]) == 2
-    with pytest.raises(CheckFailed, match="none of 2 trials"):
-        best_trial([math.nan, math.inf])
+def test_a_reported_loss_that_is_no_number_falls_behind() -> None:
+    def diverges(made: Any, progress: Any) -> tuple[float, None]:
+        progress(1, math.nan)
+        return math.nan, None
+
+    records = run(SEARCHED, 3, diverges, Tuning())
+    assert {(record.state, record.loss) for record in records} == {("failed", None)}
+
+
+def test_the_first_trial_goes_on_where_another_would_be_ended() -> None:
+    def recovers(made: Any, progress: Any) -> tuple[float, None]:
+        progress(1, math.nan)
+        return bowl(made)
+
+    assert run(SEARCHED, 1, recovers, Tuning())[0].state == "complete"
+
+
+def test_steps_are_epochs_trees_or_folds() -> None:
+    trees = HistGradientBoosting.model_validate(
+        {
+            **TRAINING.hist_gradient_boosting.model_dump(),
+            "search": {"max_iter": {"low": 50, "high": 400, "integer": True}},
+        }
+    )
+    assert most_steps(trees, Tuning()) == 400 and most_steps(SEARCHED, Tuning()) == 9
+    assert most_steps(trees, Tuning(folds=5)) == 5
+
+
+def record(loss: float | None, latency: float | None = None, state: Any = "complete") -> Record:
+    return Record(params={}, drawn={}, state=state, loss=loss, latency_ms=latency)
+
+
+def test_the_lowest_finite_loss_of_a_completed_trial_wins_and_the_first_among_equals() -> None:
+    assert (
+        best_trial([record(0.5), record(None, state="failed"), record(0.1, state="pruned"), record(0.4), record(0.4)])
+        == 3
+    )
+    with pytest.raises(CheckFailed, match="none of 2 trials has a finite"):
+        best_trial([record(None, state="failed"), record(0.1, state="pruned")])
+
+
+def test_within_a_latency_budget_the_least_loss_wins_and_nothing_else_does() -> None:
+    records = [record(0.5, 1.0), record(0.4, 2.0), record(0.3, 5.0), record(0.45, 2.5)]
+    assert best_trial(records, 2.0) == 1 and best_trial(records, 9.0) == 2
+    assert pareto_front(records) == [0, 1, 2]
+    with pytest.raises(CheckFailed, match=r"within 0\.5 ms \(the fastest: 1 ms\)"):
+        best_trial(records, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"dropout": {"low": 0, "high": 1, "when": {"batch_size": 64}}}, "names 'batch_size', which is not searched"),
+        (
+            {"dropout": {"low": 0, "high": 0.5, "when": {"hidden": [9]}}, "hidden": SPACE["hidden"]},
+            "none of its choices",
+        ),
+        (
+            {
+                "hidden": {"choices": [[1], [2]], "when": {"epochs": 1}},
+                "epochs": {"choices": [1, 2], "when": {"hidden": [1]}},
+            },
+            "in a ring",
+        ),
+        ({"epochs": {"low": 1.5, "high": 4, "integer": True}}, "whole numbers"),
+        ({"epochs": {"low": 0, "high": 4, "integer": True, "log": True}}, "low > 0"),
+        ({"hidden": {"choices": [[1]]}}, "at least 2"),
+        ({"hidden": {"choices": [[1], [2]], "log": True}}, "Extra inputs"),
+    ],
+)
+def test_a_space_that_cannot_be_searched_is_refused(space: dict[str, Any], message: str) -> None:
+    training = {**TRAINING.model_dump(), "mlp": {**TRAINING.mlp.model_dump(), "search": space}}
+    with pytest.raises(ValidationError, match=message):
+        type(TRAINING).model_validate(training)
+
+
+def test_what_a_condition_is_about_is_drawn_first() -> None:
+    space = {
+        "a": Range(low=0, high=1, when={"b": 1}),
+        "b": Choices(choices=(1, 2), when={"c": "x"}),
+        "c": Choices(choices=("x", "y")),
+    }
+    order = drawing_order(space)
+    assert order.index("c") < order.index("b") < order.index("a")
+
+
+def test_pruned_is_no_error_of_ours() -> None:
+    assert not issubclass(Pruned, CheckFailed | InvalidInput)

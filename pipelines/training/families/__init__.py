@@ -1,12 +1,14 @@
 """Model families, one a file, loaded when asked for.
 
-A family's module has `fit(train, validation, inputs, cleaning, settings, seed) -> Fitted` and `LIBRARIES`, the
+A family's module has `fit(train, validation, inputs, cleaning, settings, seed, extras) -> Fitted` and `LIBRARIES`, the
 distributions whose versions decide what a fit gives. The same frames, cleaning, settings and seed give the same bytes.
 """
 
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pipelines.errors import InvalidInput
@@ -19,9 +21,29 @@ if TYPE_CHECKING:
 
     from pipelines.training.cleaning import Cleaning
     from pipelines.training.onnx_graph import Graph
+    from pipelines.training.search import Progress
     from pipelines.usecase import ModelInputs
 
 MODULES = {name: f"{__name__}.{name}" for name in FAMILIES}
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a fit may use besides frames and settings. None of it changes what a fit gives but the auxiliary labels.
+
+    Attributes:
+        auxiliary: columns of the training frame with further labels, 0, 1 or NaN where unknown. A family that reads
+            them (`reads_auxiliary`) also gets rows of which only these are known.
+        checkpoints: a local folder of this fit alone, from which a fit that was killed goes on.
+        report: called with the number of epochs done and the validation loss; what it raises ends the fit.
+    """
+
+    auxiliary: tuple[str, ...] = ()
+    checkpoints: Path | None = None
+    report: Progress | None = None
+
+
+ALONE = Extras()
 
 
 class Fitted(Protocol):
@@ -48,13 +70,20 @@ class Family(Protocol):
         cleaning: Cleaning,
         settings: Any,
         seed: int,
+        extras: Extras = ALONE,
     ) -> Fitted:
         """Fit on `train`; `validation` may only decide when to stop.
 
         Args:
             cleaning: of the numeric inputs, fitted on `train`; a part of the model.
             settings: the family's section of params.yaml.
+            progress: where a fit of several steps says how far it is. What it raises ends the fit.
         """
+
+
+def reads_auxiliary(family: Family) -> bool:
+    """Whether the family learns from auxiliary labels too, which its module says by `AUXILIARY = True`."""
+    return bool(getattr(family, "AUXILIARY", False))
 
 
 def load_family(name: str) -> Family:

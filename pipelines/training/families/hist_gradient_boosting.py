@@ -17,6 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from pipelines.params.training import HistGradientBoosting
 from pipelines.training.cleaning import Cleaning
+from pipelines.training.families import ALONE, Extras
 from pipelines.training.onnx_graph import ML, Graph, clean, encode_strings
 from pipelines.training.preprocessing import Arrays, Vocabulary, arrays, fit_vocabulary, ordered_codes
 from pipelines.usecase import LABEL, ModelInputs
@@ -55,8 +56,10 @@ def fit(
     cleaning: Cleaning,
     settings: HistGradientBoosting,
     seed: int,
+    extras: Extras = ALONE,
 ) -> Fitted:
-    """`validation` is not read: the number of trees is a setting."""
+    """`validation` is not read: the number of trees is a setting. Nor are `extras`, and nothing is reported: the loss
+    after few trees says how fast a fit learns, not how well, and trials with a small learning rate would be ended."""
     vocabulary = fit_vocabulary(train, inputs)
     labels = train[LABEL].to_numpy(dtype=np.float64)
     fitted = arrays(train, inputs, vocabulary)

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression as Estimator
 
 from pipelines.params.training import LogisticRegression
 from pipelines.training.cleaning import Cleaning
+from pipelines.training.families import ALONE, Extras
 from pipelines.training.onnx_graph import Graph, clean, encode_strings, standardise
 from pipelines.training.preprocessing import Arrays, Scale, Vocabulary, arrays, fit_vocabulary
 from pipelines.usecase import LABEL, ModelInputs
@@ -54,8 +55,9 @@ def fit(
     cleaning: Cleaning,
     settings: LogisticRegression,
     seed: int,
+    extras: Extras = ALONE,
 ) -> Fitted:
-    """`validation` and `seed` are not read: the optimum is unique."""
+    """`validation`, `seed` and `extras` are not read: the optimum is unique."""
     vocabulary = fit_vocabulary(train, inputs)
     read = arrays(train, inputs, vocabulary)
     scale = Scale.fit(cleaning.capped(read.numeric))

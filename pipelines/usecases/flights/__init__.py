@@ -47,6 +47,7 @@ class Flights:
     maturity: timedelta = timedelta(hours=36)  # longest seen: 34 h from prediction to landing
     feature_repo: Path = Path(__file__).parents[3] / "feature_repo"
     slices: tuple[str, ...] = ("carrier", "origin", "dep_hour")
+    auxiliary: tuple[str, ...] = ("cancelled",)
     tables: tuple[RawTable, ...] = (
         RawTable(
             "flights", ("local_day", "carrier", "flight", "origin", "dest", "sched_dep_time"), FLIGHTS, day="time_hour"

@@ -15,6 +15,8 @@ select
     local_day,
     (arr_delay >= 15)::double as label,
     case when arr_delay is not null then arr_at end as label_known_at,
+    (dep_at is null)::double as cancelled,
+    coalesce(dep_at, sched_dep_at) as cancelled_known_at,
     carrier, flight, origin, dest, tailnum, sched_dep_at, sched_arr_at, distance::float as distance
 from departures
 where local_day >= $start and local_day < $end
@@ -23,5 +25,9 @@ order by predicted_at, example_id
 
 
 def examples(tables: Tables, window: Window) -> pa.Table:
-    """Every flight of the window; the label is null for cancelled and diverted ones, which never get one."""
+    """Every flight of the window; the label is null for cancelled and diverted ones, which never get one.
+
+    That a flight is not cancelled is known once it has left; that it is, at its scheduled departure, since the source
+    tells no instant of a cancellation.
+    """
     return query(EXAMPLES, tables, {"start": window.start, "end": window.end})

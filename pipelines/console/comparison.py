@@ -1,0 +1,109 @@
+"""Two registered versions side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipelines.console import table
+from pipelines.console.command import Answer
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+    from pipelines.tracking import ModelVersion
+
+ORIGINS = ("family", "data_version", "feature_service", "registry_hash", "as_of", "git_commit", "params_hash",
+           "environment_hash", "sha256")  # fmt: skip
+
+
+def compare(one: ModelVersion, two: ModelVersion, context: Context) -> Answer:
+    """Metrics of each on its own window, and both on the rows of the newer one, which neither was trained on."""
+    from pipelines.registration.champion import compare as on_the_same_rows
+    from pipelines.registration.evaluation import read_evaluation, read_scored
+    from pipelines.tracking.artifacts import require_intact
+
+    store, settings = context.data.store, context.params.evaluation
+    pair = {version.version: version for version in (one, two)}
+    for version in pair.values():
+        require_intact(store, version)
+    read = {number: read_evaluation(store, version.evaluation_uri) for number, version in pair.items()}
+    evaluations = {number: evaluation for number, (evaluation, _) in read.items()}
+    metrics = {number: dict(evaluation["metrics"]) for number, evaluation in evaluations.items()}
+    newer, older = (two, one) if two.tags.get("as_of", "") >= one.tags.get("as_of", "") else (one, two)
+    scored = read_scored(store, newer.evaluation_uri, evaluations[newer.version])
+    seed = context.params.training.seed
+    paired = on_the_same_rows(scored, older.model_uri, store, settings.calibration_bins, settings.bootstrap, seed)
+    origins = {name: [v.tags.get(name, "") for v in (one, two)] for name in ORIGINS}
+    params = [_params(v, read[v.version][1].card, context) for v in (one, two)]
+    differing = {name: values for name, values in origins.items() if values[0] != values[1]}
+    parameters = {
+        key: [p.get(key) for p in params]
+        for key in sorted({*params[0], *params[1]})
+        if params[0].get(key) != params[1].get(key)
+    }
+    slices = _slices(evaluations[one.version], evaluations[two.version])
+    told = {
+        "versions": [one.version, two.version],
+        "metrics": metrics,
+        "paired": {
+            "rows_of": newer.version,
+            "window": evaluations[newer.version]["window"],
+            "rows": len(scored),
+            "minus": older.version,
+            "differences": paired.deltas,
+            "problem": paired.problem,
+        },
+        "differing": differing,
+        "parameters": parameters,
+        "slices": slices,
+    }
+
+    def show() -> None:
+        names = [name for name in metrics[one.version] if name in metrics[two.version]]
+        rows = [(name, *(_told(metrics[number].get(name)) for number in (one.version, two.version))) for name in names]
+        heads = ("metric", f"version {one.version}", f"version {two.version}")
+        table.show(heads, rows, "each on its own test window")
+        rows = [
+            (name, *(_told(paired.deltas.get(f"{name}_delta{end}")) for end in ("", "_low", "_high")))
+            for name in names
+            if f"{name}_delta" in paired.deltas
+        ]
+        title = f"version {newer.version} minus {older.version} on the {len(scored)} rows of version {newer.version}"
+        table.show(("metric", "difference", "low", "high"), rows, paired.problem or title)
+        apart: dict[str, list[Any]] = {**differing, **parameters}
+        table.show(("what differs", *heads[1:]), [(k, *(_told(x) for x in v)) for k, v in apart.items()], "origins")
+        rows = [(f"{each['column']} {each['value']}", *(_told(x) for x in each["roc_auc"])) for each in slices]
+        table.show(("slice", *heads[1:]), rows[:20], "ROC AUC of the slices that differ most, each on its own window")
+
+    return told, show
+
+
+def _params(version: ModelVersion, card: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Settings and science of a version, flat: `training.mlp.dropout`-like names to values."""
+    from pipelines.registration import lineage
+
+    kept = context.tracker.attached(version.run_id, "", lineage.PARAMS)
+    return dict(_flat(lineage.science(json.loads(kept), card) if kept else {"settings": card["params"]}))
+
+
+def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(value, Mapping) or not value:
+        return [(name, value)]
+    return [pair for key, each in value.items() for pair in _flat(each, f"{name}.{key}" if name else str(key))]
+
+
+def _slices(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Slices that both rank, with the ROC AUC of each, the largest difference first."""
+    ours_ranked, theirs_ranked = (
+        {(column, e["value"]): e["roc_auc"] for column, found in one["slices"].items() for e in found if e["ranked"]}
+        for one in (ours, theirs)
+    )
+    ranked = (ours_ranked, theirs_ranked)
+    both = [key for key in ranked[0] if None not in (ranked[0][key], ranked[1].get(key))]
+    both.sort(key=lambda key: -abs(ranked[0][key] - ranked[1][key]))
+    return [{"column": key[0], "value": key[1], "roc_auc": [ranked[0][key], ranked[1][key]]} for key in both]
+
+
+def _told(value: Any) -> str:
+    return "-" if value is None else f"{value:.5f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,69 @@
+"""What alarms cost: the threshold that costs least, and the mean cost at one. Scores from it on are alarms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from pipelines.metrics.curves import POINTS, thinned
+from pipelines.metrics.scores import Array, block_draws, intervals
+from pipelines.params.costs import Costs
+
+
+def row_costs(labels: ArrayLike, scores: ArrayLike, threshold: float, costs: Costs) -> Array:
+    """(N,), NaN where a score is no number."""
+    y, s = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    cost = np.where(s >= threshold, costs.false_alarm + (costs.true_alarm - costs.false_alarm) * y, costs.miss * y)
+    return np.where(np.isfinite(s), cost, np.nan)
+
+
+def cost_curve(labels: ArrayLike, scores: ArrayLike, costs: Costs) -> pd.DataFrame:
+    """Columns threshold, cost (mean per row), alarms (share of rows): every choice there is, by rising threshold.
+
+    Thresholds are 0 (always an alarm), the middles between distinct scores, and 1 (an alarm only where it is certain).
+    """
+    y, s = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    order = np.argsort(s, kind="stable")
+    s, y = s[order], y[order]
+    distinct = np.unique(s)
+    thresholds = np.unique(np.concatenate([[0.0], (distinct[1:] + distinct[:-1]) / 2, [1.0]]))
+    below = np.searchsorted(s, thresholds, side="left")
+    missed = np.concatenate([[0.0], np.cumsum(y)])[below]
+    hits, alarms = y.sum() - missed, len(s) - below
+    total = costs.miss * missed + costs.true_alarm * hits + costs.false_alarm * (alarms - hits)
+    rows = max(len(s), 1)
+    return pd.DataFrame({"threshold": thresholds, "cost": total / rows, "alarms": alarms / rows})
+
+
+def thin_cost_curve(labels: ArrayLike, scores: ArrayLike, costs: Costs, points: int = POINTS) -> pd.DataFrame:
+    """At most `points` rows of the curve, with both ends."""
+    curve = cost_curve(labels, scores, costs)
+    return curve.iloc[thinned(len(curve), points)].reset_index(drop=True)
+
+
+def best_threshold(labels: ArrayLike, scores: ArrayLike, costs: Costs) -> float:
+    """The threshold with the least mean cost; the highest among equals, so with the fewest alarms."""
+    curve = cost_curve(labels, scores, costs)
+    return float(curve["threshold"][curve["cost"] == curve["cost"].min()].iloc[-1])
+
+
+def measure_cost(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    blocks: ArrayLike,
+    threshold: float,
+    costs: Costs,
+    resamples: int,
+    seed: int,
+) -> tuple[float, tuple[float, float]]:
+    """Mean cost per row at a threshold, and its 95 % interval over resampled blocks, drawn as those of `Sample`."""
+    cost = row_costs(labels, scores, threshold, costs)
+    code: NDArray[np.int64] = np.unique(np.asarray(blocks), return_inverse=True)[1]
+    count = int(code.max()) + 1 if len(code) else 0
+    if not count:
+        return float("nan"), (float("nan"), float("nan"))
+    sums, rows = np.bincount(code, cost, count), np.bincount(code, minlength=count)
+    draws = block_draws(count, resamples, seed)
+    drawn = {"cost": (draws @ sums) / (draws @ rows)}
+    return float(cost.mean()), intervals(drawn, count)["cost"]

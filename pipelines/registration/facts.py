@@ -1,0 +1,107 @@
+"""What gates read besides the metrics of an evaluation: its worst slices, its window, and what the graph costs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+
+from pipelines.errors import FlightdeckError
+from pipelines.scorer import Model, Scorer, model_arrays
+
+LATENCY, SIZE, WORST = "latency_p95_ms", "size_bytes", "worst_slice_"
+ROWS, WARM_UP = 200, 20  # single requests that are timed, and those before
+WORSE: Mapping[str, Callable[[Iterable[float]], float]] = {
+    **dict.fromkeys(("roc_auc", "pr_auc", "skill"), min),
+    **dict.fromkeys(("log_loss", "brier", "calibration_error", "calibration_gap"), max),
+}
+
+
+def slice_facts(evaluation: Mapping[str, Any], columns: Iterable[str]) -> dict[str, float | None]:
+    """`worst_slice_METRIC` over all slices of enough rows (those that the evaluation ranks).
+
+    None where a declared column has no slices or none that is ranked, the slices of a column do not add up to the
+    evaluation's rows, or a ranked one has no finite value: the worst slice is then not known.
+    """
+    slices = evaluation.get("slices") or {}
+    whole = all(_adds_up(slices.get(column), evaluation.get("rows")) for column in {*columns, *slices})
+    whole = whole and all(any(entry.get("ranked") for entry in slices[column]) for column in columns)
+    ranked = [entry for entries in slices.values() for entry in entries if entry.get("ranked")] if whole else []
+    return {f"{WORST}{metric}": _worst(metric, [entry.get(metric) for entry in ranked]) for metric in WORSE}
+
+
+def _adds_up(entries: Any, rows: Any) -> bool:
+    return isinstance(entries, list) and bool(entries) and sum(entry.get("rows", 0) for entry in entries) == rows
+
+
+def _worst(metric: str, values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return WORSE[metric](known) if known and len(known) == len(values) else None
+
+
+def window_problem(
+    evaluation: Mapping[str, Any],
+    windows: Iterable[Mapping[str, Any]],
+    days: pd.Series[Any],
+    as_of: datetime,
+    timezone: str,
+    embargo_days: int,
+) -> str | None:
+    """Why an evaluation is not about fresh rows that its model could not have seen; None where it is.
+
+    Args:
+        windows: what the model's card and the training set's manifest say, each by name (train, validation, test).
+        days: DAY of the scored rows.
+    """
+    said = evaluation.get("window")
+    try:
+        start, end = (date.fromisoformat(day) for day in said or ())
+    except (TypeError, ValueError):
+        return f"its evaluation's window is {said}; evaluate the model again"
+    today = as_of.astimezone(ZoneInfo(timezone)).date()
+    if not start < end:
+        return f"its evaluation's window {start} to {end} is empty"
+    if end != today:
+        return f"its evaluation's window ends on {end}, but as_of is {today}: evaluate on the days before as_of"
+    for other in windows:
+        if list(other.get("test") or ()) != [start.isoformat(), end.isoformat()]:
+            return f"its evaluation's window is {start} to {end}, but it was trained for {other.get('test')}"
+        learnt = [date.fromisoformat(str(span[1])) for name, span in other.items() if name != "test"]
+        if not learnt or max(learnt) + timedelta(embargo_days) > start:
+            ended = max(learnt) if learnt else "an unknown day"
+            return f"its window starts on {start}; training ended on {ended}, and the embargo is {embargo_days} days"
+    if not len(days) or len(days) != evaluation.get("rows"):
+        return f"its evaluation counts {evaluation.get('rows')} rows, but {len(days)} were scored"
+    seen = pd.to_datetime(days.astype(str))
+    if seen.min() < pd.Timestamp(start) or seen.max() >= pd.Timestamp(end):
+        return f"its scored rows lie between {days.min()} and {days.max()}, outside of its window {start} to {end}"
+    return None
+
+
+def graph_facts(model: Model, scored: pd.DataFrame, asked: Iterable[str]) -> dict[str, float | None]:
+    """The size of the graph in bytes and, only if a gate asks for it, its latency."""
+    timed = {LATENCY: latency_p95_ms(model, scored)} if LATENCY in asked else {}
+    return {SIZE: float(len(model.graph)), **timed}
+
+
+def latency_p95_ms(model: Model, scored: pd.DataFrame) -> float | None:
+    """95 % of single rows are scored by the graph, on one thread, within so many milliseconds; None if none can be."""
+    scorer = Scorer(model, threads=1)
+    try:
+        numeric, categorical = model_arrays(scored.iloc[:ROWS], scorer.numeric, scorer.categorical)
+        for n in range(min(WARM_UP, len(numeric))):
+            scorer.score_arrays(numeric[n : n + 1], categorical[n : n + 1])
+        taken = []
+        for n in range(len(numeric)):
+            began = time.perf_counter()
+            scorer.score_arrays(numeric[n : n + 1], categorical[n : n + 1])
+            taken.append(1000 * (time.perf_counter() - began))
+    except FlightdeckError:
+        return None
+    return float(np.quantile(taken, 0.95)) if taken else None

@@ -1,0 +1,142 @@
+"""A version built again from what it recorded: its data, its code in a git worktree, its parameters."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import yaml
+
+from pipelines.errors import CheckFailed, InvalidInput, MissingData
+from pipelines.usecase import UseCase
+
+Restore = Callable[[str, Path], None]  # brings a data version into a folder that is not there
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a version recorded of its making.
+
+    Attributes:
+        params: params.yaml as it was. `card` is model.json.
+    """
+
+    commit: str
+    data_version: str
+    params: Mapping[str, Any]
+    card: Mapping[str, Any]
+
+    def science(self) -> dict[str, Any]:
+        """The params with the settings that were chosen in place of a search."""
+        training = dict(self.params["training"])
+        family = str(self.card["family"])
+        training[family] = {**training[family], **self.card["params"]}
+        training.update(trials=1, seed=self.card["seed"])
+        features = {**self.params["features"], "service": self.card["training_set"]["feature_service"]}
+        return {**self.params, "training": training, "features": features, "clock": "replay"}
+
+
+@contextmanager
+def worktree(repository: Path, commit: str, place: Path) -> Iterator[Path]:
+    """The code of a commit in a folder, which goes again; what a killed call left there goes first.
+
+    Raises:
+        MissingData: if the repository does not have the commit.
+    """
+    _remove(repository, place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    made = _git(repository, "worktree", "add", "--detach", str(place), commit)
+    if made.returncode != 0:
+        raise MissingData(
+            f"commit {commit} cannot be checked out of {repository} ({made.stderr.strip().splitlines()[-1:]}); "
+            "fetch it, or name a clone that has it with --repository"
+        )
+    try:
+        yield place
+    finally:
+        _remove(repository, place)
+
+
+def _remove(repository: Path, place: Path) -> None:
+    _git(repository, "worktree", "remove", "--force", str(place))
+    shutil.rmtree(place, ignore_errors=True)  # what a killed call left without telling git
+
+
+def _git(repository: Path, *asked: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(["git", "-C", str(repository), *asked], capture_output=True, text=True)
+    except OSError as error:
+        raise InvalidInput(f"git cannot be run ({error}); install it to rebuild a version") from None
+
+
+class Bench:
+    """A scratch home, and the steps of another commit run in it, each in a process of its own."""
+
+    def __init__(self, code: Path, home: Path, params: Mapping[str, Any]) -> None:
+        self.code, self.home, self.params = code, home, home / "params.yaml"
+        home.mkdir(parents=True, exist_ok=True)
+        self.params.write_text(yaml.safe_dump(dict(params), sort_keys=False))
+
+    def run(self, step: str, **inputs: str) -> dict[str, Any]:
+        """The outputs of a step.
+
+        Raises:
+            CheckFailed: with its last line where it fails.
+        """
+        out = self.home / f"{step}.json"
+        given = [part for name, value in inputs.items() for part in (f"--{name.replace('_', '-')}", value)]
+        command = [sys.executable, "-m", "pipelines", step, "--params", str(self.params), "--home", str(self.home)]
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("FLIGHTDECK_", "MLFLOW_"))}
+        done = subprocess.run(
+            [*command, "--out", str(out), *given],
+            cwd=self.code,
+            env={**kept, "PYTHONPATH": str(self.code)},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            raise CheckFailed(f"step {step} of the recorded commit failed: {lines[-1]}")
+        answer: dict[str, Any] = json.loads(out.read_text())
+        return answer
+
+
+def rebuild(recipe: Recipe, bench: Bench, usecase: UseCase, raw: Path, run: str) -> tuple[dict[str, Any], str]:
+    """Run the chain from the raw data to the model: the new manifest's folder and the new model's.
+
+    Args:
+        raw: the restored raw data, in the bench's home.
+        run: name of the training run.
+    """
+    training = recipe.card["training_set"]
+    as_of = datetime.fromisoformat(str(training["as_of"]))
+    end = as_of.astimezone(ZoneInfo(usecase.timezone)).date()
+    daily = [table.name for table in usecase.tables if table.daily]
+    days = [date.fromisoformat(f.stem) for name in daily for f in (raw / name).glob("????-??-??.parquet")]
+    days = [day for day in days if day < end]
+    if not days:
+        raise MissingData(f"data version {recipe.data_version} has no day before {end}")
+    window = {"start": min(days).isoformat(), "end": (max(days) + timedelta(1)).isoformat()}
+    bench.run("validate", **window)
+    bench.run("build_features", **window)
+    bench.run("apply_features")
+    made = bench.run("build_training_set", as_of=as_of.isoformat(), data_version=recipe.data_version, run=run)
+    model = bench.run(
+        "train",
+        family=str(recipe.card["family"]),
+        training_set_uri=str(made["training_set_uri"]),
+        run=run,
+        trials="1",
+        seed=str(recipe.card["seed"]),
+    )
+    return made, str(model["model_uri"])

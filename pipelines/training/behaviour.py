@@ -1,0 +1,139 @@
+"""Behavioural tests of a candidate (Ribeiro et al. 2020): invariance, direction and minimum function, on test rows.
+
+A test that cannot be run (no such input, no row, an undefined metric) has failed: it shows nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.metrics.scores import measure
+from pipelines.params.behaviour import Behaviour, Change, Declared, Direction, Invariance, Minimum
+from pipelines.usecase import LABEL, ModelInputs
+from pipelines.verdict import Verdict
+
+Score = Callable[[pd.DataFrame], NDArray[np.float64]]
+
+
+class Result(BaseModel):
+    """What one test showed. `observed` is the number that was held against the bar."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: str
+    status: Literal["passed", "failed", "could_not_run"]
+    rows: int
+    observed: float | None
+    reason: str
+
+
+class CannotRun(Exception):
+    """Why a test says nothing."""
+
+
+def check_behaviour(
+    declared: Sequence[Declared], frame: pd.DataFrame, inputs: ModelInputs, score: Score, seed: int
+) -> list[Result]:
+    """Every declared test on a labelled frame, which is left as it is.
+
+    Args:
+        inputs: what the model reads; only these may be changed.
+        score: probabilities (N,) of a frame.
+        seed: of shuffles.
+    """
+    return [_check(test, frame, inputs, score, seed) for test in declared]
+
+
+def failures(results: Sequence[Result]) -> float | None:
+    """How many tests did not pass; None where none is declared, so that a gate on it holds."""
+    return float(sum(one.status != "passed" for one in results)) if results else None
+
+
+def _check(test: Declared, frame: pd.DataFrame, inputs: ModelInputs, score: Score, seed: int) -> Result:
+    rows = frame.iloc[:0]
+    try:
+        rows = _segment(test, frame)
+        if isinstance(test, Minimum):
+            status, observed, reason = _minimum(test, rows, score)
+        else:
+            shift = score(_changed(rows, test.change, inputs, seed)) - score(rows)
+            if not np.isfinite(shift).all():
+                raise CannotRun("a score is no finite number")
+            status, observed, reason = (
+                _invariance(test, shift) if isinstance(test, Invariance) else _direction(test, shift)
+            )
+    except CannotRun as why:
+        status, observed, reason = "could_not_run", None, str(why)
+    return Result(name=test.name, kind=test.kind, status=status, rows=len(rows), observed=observed, reason=reason)
+
+
+Outcome = tuple[Literal["passed", "failed", "could_not_run"], float | None, str]
+
+
+def _invariance(test: Invariance, shift: NDArray[np.float64]) -> Outcome:
+    moved = float((np.abs(shift) > test.tolerance).mean())
+    reason = f"{moved:.2%} of the scores move by more than {test.tolerance:g}, at most {test.max_share:.2%} may"
+    return ("passed" if moved <= test.max_share else "failed"), moved, reason
+
+
+def _direction(test: Direction, shift: NDArray[np.float64]) -> Outcome:
+    mean = float(shift.mean())
+    along = mean if test.moves == "up" else -mean
+    reason = f"the mean score moves by {mean:+.4f}, must go {test.moves} or at most {test.tolerance:g} the other way"
+    return ("passed" if along >= -test.tolerance else "failed"), mean, reason
+
+
+def _minimum(test: Minimum, rows: pd.DataFrame, score: Score) -> Outcome:
+    if len(rows) < test.min_rows:
+        raise CannotRun(f"{len(rows)} rows, fewer than min_rows, which is {test.min_rows}")
+    finding = test.bar.check(measure(rows[LABEL], score(rows)))
+    if finding.verdict is Verdict.HOLD:
+        raise CannotRun(finding.reason)
+    return ("passed" if finding.verdict is Verdict.PASS else "failed"), finding.observed, finding.reason
+
+
+def _segment(test: Behaviour, frame: pd.DataFrame) -> pd.DataFrame:
+    kept = np.ones(len(frame), dtype=bool)
+    for column, value in test.where.items():
+        if column not in frame.columns:
+            raise CannotRun(f"`where` names {column!r}, which the test frame does not have")
+        kept &= np.asarray(frame[column].isin([value]), dtype=bool)
+    if not kept.any():
+        wanted = " and ".join(f"{column} = {value}" for column, value in test.where.items()) or "the test frame"
+        raise CannotRun(f"no row has {wanted}" if test.where else "the test frame is empty")
+    return frame[kept]
+
+
+def _changed(rows: pd.DataFrame, changes: Mapping[str, Change], inputs: ModelInputs, seed: int) -> pd.DataFrame:
+    """A copy with the changes; every column must be an input, or the score could not depend on it."""
+    columns: dict[str, Any] = {}
+    for number, (name, change) in enumerate(changes.items()):
+        if name not in inputs.names:
+            raise CannotRun(f"{name!r} is no input of the model, so changing it shows nothing")
+        values = rows[name]
+        number_like = name in inputs.numeric
+        if change.shuffle:
+            order = np.random.default_rng([abs(seed), number]).permutation(len(rows))
+            columns[name] = values.to_numpy()[order]
+        elif change.set is not None:
+            if number_like != isinstance(change.set, float):
+                raise CannotRun(
+                    f"{name!r} cannot be set to {change.set!r}: it is a {'number' if number_like else 'string'}"
+                )
+            columns[name] = np.full(len(rows), change.set, dtype=np.float32 if number_like else object)
+        elif not number_like:
+            raise CannotRun(f"{name!r} is a string, to which nothing can be added and which cannot be scaled")
+        else:
+            scaled = values.astype("float32") * np.float32(1.0 if change.scale is None else change.scale)
+            columns[name] = scaled + np.float32(change.add or 0.0)
+    changed = rows.assign(**columns)
+    if all(changed[name].equals(rows[name]) for name in changes):
+        raise CannotRun("the change leaves every row as it was")
+    return changed

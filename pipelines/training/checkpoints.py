@@ -1,0 +1,70 @@
+"""Checkpoints of a fit: one file in a local folder, replaced atomically, of tensors and plain values only."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+log = logging.getLogger(__name__)
+
+NAME = "checkpoint.pt"
+DIGEST = 32  # bytes of sha256 before what torch saved
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The newest state of one fit.
+
+    Attributes:
+        folder: on a local disk; None keeps nothing.
+        fingerprint: of all that decides the fit. A state that another fit left is passed over.
+    """
+
+    folder: Path | None
+    fingerprint: str
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the state by this one, whole or not at all."""
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.folder / f".{NAME}.{os.getpid()}"
+        sink = io.BytesIO()
+        torch.save({**state, "fingerprint": self.fingerprint}, sink)
+        with beside.open("wb") as file:
+            file.write(hashlib.sha256(sink.getbuffer()).digest())
+            file.write(sink.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, self.folder / NAME)
+
+    def read(self) -> bytes | None:
+        """The file as it is; None where there is none."""
+        try:
+            return None if self.folder is None else (self.folder / NAME).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def parse(self, content: bytes | None) -> dict[str, Any] | None:
+        """The state of this fit in a file; None where it is damaged or of another one, and the fit begins anew."""
+        if content is None:
+            return None
+        digest, saved = content[:DIGEST], content[DIGEST:]
+        try:
+            if hashlib.sha256(saved).digest() != digest:  # torch checks no sum of its own
+                raise ValueError("it is not what was written")
+            state = torch.load(io.BytesIO(saved), weights_only=True, map_location="cpu")
+            if state["fingerprint"] == self.fingerprint:
+                return dict(state)
+        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError) as error:
+            log.warning("the checkpoint in %s cannot be read (%s); the fit begins anew", self.folder, error)
+        return None

@@ -1,0 +1,67 @@
+"""Train one network family with several processes, each on its share of every batch; the first one writes.
+
+`python -m torch.distributed.run --nproc-per-node 2 -m pipelines.training.distributed --family NAME
+--training-set-uri URI --run-name NAME`. Every process runs the train step on the same inputs, so that all of them have
+the same weights at every step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+
+import torch.distributed as dist
+
+from pipelines.context import Context, build_context
+from pipelines.errors import InvalidInput
+from pipelines.steps import execute
+from pipelines.store import Layout, Store
+from pipelines.training.families import load_family
+from pipelines.training.processes import Processes
+
+
+class Unwritten(Store):
+    """A store that reads, and drops what is written: the leading process writes the same."""
+
+    def write_bytes(self, uri: str, content: bytes) -> str:
+        return self.sha256(content)
+
+
+def following(context: Context) -> Context:
+    """The context of a process that does not lead."""
+    copy = Context(context.settings, context.params, context.usecase)
+    copy.__dict__["data"] = Layout(Unwritten(context.settings.store), context.usecase.name)
+    return copy
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="pipelines.training.distributed", description=__doc__)
+    for name in ("family", "training-set-uri"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--run-name", dest="run", required=True)  # torchrun takes --run for an option of its own
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--params", help="params file (default: FLIGHTDECK_PARAMS or params.yaml)")
+    parser.add_argument("--home", help="where runs write (default: FLIGHTDECK_HOME or var)")
+    parser.add_argument("--out", help="also write the outputs to this JSON file")
+    asked = vars(parser.parse_args(arguments))
+    out, context = asked.pop("out"), build_context(asked.pop("params"), asked.pop("home"))
+    if "torch" not in load_family(asked["family"]).LIBRARIES:
+        raise InvalidInput(f"{asked['family']} is fitted by one process; use the train step, or choose a network")
+    dist.init_process_group("gloo")
+    try:
+        leads = Processes.joined().leads
+        made = execute("train", {**asked, "trials": 1}, context if leads else following(context))
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
+    if leads:
+        text = json.dumps(made, indent=2)
+        print(text)
+        if out:
+            with open(out, "w") as file:
+                file.write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""A training set with an auxiliary label: which rows go where, and which family reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.context import Context
+from pipelines.steps import execute
+from pipelines.training.frames import read_auxiliary, read_frame, read_manifest
+from pipelines.usecase import EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, Tables
+from pipelines.windows import Window
+from tests.toy import Pumps
+
+AS_OF = {"as_of": "2024-04-30T00:00:00+02:00", "data_version": "d"}
+
+
+@dataclass(frozen=True)
+class Worn(Pumps):
+    """Every fifth pump is never serviced, and whether it is worn is known of it an hour after its reading."""
+
+    auxiliary: tuple[str, ...] = ("worn",)
+
+    def examples(self, tables: Tables, window: Window) -> pa.Table:
+        made = super().examples(tables, window).to_pandas()
+        never = made.pump.astype(int) % 5 == 0
+        made = made.assign(
+            worn=(made.load > 0.5).astype("float64"), worn_known_at=made.predicted_at + np.timedelta64(1, "h")
+        )
+        made[LABEL] = made[LABEL].mask(never)
+        made[LABEL_KNOWN_AT] = made[LABEL_KNOWN_AT].mask(never)
+        table = pa.Table.from_pandas(made, preserve_index=False)
+        instant = pa.timestamp("us", "UTC")
+        fields = [field.with_type(instant) if pa.types.is_timestamp(field.type) else field for field in table.schema]
+        return table.cast(pa.schema(fields))
+
+
+def test_rows_without_the_label_teach_its_second_task_alone(toy_home: Path, copy_of: Callable[[Path], Context]) -> None:
+    plain = copy_of(toy_home)
+    bare = execute("build_training_set", {**AS_OF, "run": "bare"}, plain)
+    worn = Context(plain.settings, plain.params, Worn())
+    made = execute("build_training_set", {**AS_OF, "run": "worn"}, worn)
+    store, uri = plain.data.store, made["training_set_uri"]
+    assert set(bare["rows"]) == {"train", "validation", "test"} and made["windows"] == bare["windows"]
+    manifest = read_manifest(store, uri)
+    train, others = read_frame(store, uri, "train", manifest), read_auxiliary(store, uri, manifest)
+    assert made["rows"]["train_auxiliary"] == len(others) and len(train) + len(others) == bare["rows"]["train"]
+    assert others[LABEL].isna().all() and others["worn"].notna().all() and set(others["worn"]) == {0.0, 1.0}
+    assert (others.pump.astype(int) % 5 == 0).all() and not set(train[EXAMPLE_ID]) & set(others[EXAMPLE_ID])
+    assert others["heat_3d"].notna().mean() > 0.9  # features as of the prediction, as for any row
+    asked = {"training_set_uri": uri, "run": "r", "family": "mmoe", "trials": 1}
+    assert execute("train", asked, worn)["family"] == "mmoe"

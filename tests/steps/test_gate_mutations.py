@@ -1,0 +1,254 @@
+"""Whatever a gate reads is taken from it, one thing at a time: the verdict is HOLD or REJECT, with a reason."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.context import Context
+from pipelines.metrics.scores import differences
+from pipelines.params import load_params
+from pipelines.records import Plan
+from pipelines.registration.facts import LATENCY, SIZE, WORST
+from pipelines.scorer import Scorer
+from pipelines.steps import execute
+from pipelines.verdict import Gate, Verdict
+from tests.conftest import ROOT, TOY
+from tests.synthetic import AS_OF, context_over, write_training_set
+
+RULES = {name: load_params(path).gate for name, path in (("flights", ROOT / "params.yaml"), ("toy", TOY))}
+FLOORS = sorted({gate.metric for rules in RULES.values() for gate in rules.floors})
+AGAINST = sorted({gate.metric for rules in RULES.values() for gate in rules.against_champion})
+VALUES = ["absent", None, math.nan, math.inf, -math.inf]
+Values = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    """A champion and a candidate, each trained and evaluated. Read only."""
+    context = context_over(tmp_path_factory.mktemp("mutations"))
+    for run, seed, rows in (("old", 1, 1500), ("new", 7, 6000)):
+        uri = write_training_set(context, run, seed, rows=rows)
+        shared = {"training_set_uri": uri, "run": run}
+        model = execute("train", {**shared, "family": "hist_gradient_boosting"}, context)
+        execute("evaluate", {**shared, "model_uri": model["model_uri"]}, context)
+    return context
+
+
+@pytest.fixture
+def files(made: Context) -> Any:
+    """The candidate's files, put back afterwards."""
+    folders = [Path(made.data.uri(zone, "new")) for zone in ("evaluations", "training_sets", "models")]
+    kept = {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
+    yield kept
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
+def evaluation_uri(context: Context) -> str:
+    return context.data.uri("evaluations", "new", "hist_gradient_boosting")
+
+
+def gate(context: Context, **changes: Any) -> dict[str, Any]:
+    champion = context.data.uri("models", "old", "hist_gradient_boosting")
+    given = {"evaluation_uris": [evaluation_uri(context)], "champion_uri": champion, "as_of": AS_OF.isoformat()}
+    return execute("gate", {**given, "run": "new", **changes}, context)
+
+
+def only(context: Context, metric: str, where: str) -> Context:
+    """The context with this one gate of params.yaml, and in the other list one that passes."""
+    gates = [g for rules in RULES.values() for g in (*rules.floors, *rules.against_champion) if g.metric == metric]
+    wide = Gate(metric="log_loss", direction="at_most", threshold=9.0)
+    delta = Gate(metric="log_loss_delta", direction="at_most", threshold=9.0)
+    floors, against = (gates[:1], (delta,)) if where == "floors" else ((wide,), gates[:1])
+    rules = context.params.gate.model_copy(update={"floors": tuple(floors), "against_champion": tuple(against)})
+    return Context(context.settings, context.params.model_copy(update={"gate": rules}), context.usecase)
+
+
+def edit(uri: str, change: Callable[[Values], Any]) -> None:
+    value = json.loads(Path(uri).read_text())
+    change(value)
+    Path(uri).write_text(json.dumps(value))
+
+
+def edit_scored(context: Context, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Write other scored rows, named by the evaluation as its own."""
+    uri = evaluation_uri(context)
+    frame = change(pq.read_table(f"{uri}/scored.parquet").to_pandas())
+    body = io.BytesIO()
+    frame.to_parquet(body, index=False)
+    Path(f"{uri}/scored.parquet").write_bytes(body.getvalue())
+    digest = context.data.store.sha256(body.getvalue())
+    edit(f"{uri}/metrics.json", lambda e: e["sha256"].update({"scored.parquet": digest}))
+
+
+def refused(found: dict[str, Any], *words: str) -> None:
+    assert found["verdict"] in (Verdict.HOLD, Verdict.REJECT)
+    assert found["reasons"] and all(any(word in why for why in found["reasons"]) for word in words), found["reasons"]
+
+
+def put(metric: str, value: Any, values: Values) -> None:
+    values.pop(metric, None)
+    if value != "absent":
+        values[metric] = value
+
+
+def test_untouched_it_passes(made: Context) -> None:
+    found = gate(made)
+    assert found["verdict"] == "PASS", found["reasons"]
+    for metric in FLOORS:
+        assert gate(only(made, metric, "floors"))["verdict"] == "PASS", metric
+    for metric in AGAINST:
+        assert gate(only(made, metric, "against"))["verdict"] == "PASS", metric
+
+
+@pytest.mark.parametrize("value", VALUES, ids=str)
+@pytest.mark.parametrize("metric", FLOORS)
+def test_a_floor_without_its_number_never_passes(
+    made: Context, files: Any, monkeypatch: pytest.MonkeyPatch, metric: str, value: Any
+) -> None:
+    """Where the number comes from is taken away: the slices, the stopwatch, the size, or the metric itself."""
+    uri = f"{evaluation_uri(made)}/metrics.json"
+    if metric.startswith(WORST):
+        edit(uri, lambda e: [put(metric.removeprefix(WORST), value, entry) for entry in e["slices"]["kind"]])
+    elif metric in (LATENCY, SIZE):
+        given = {} if value == "absent" else {metric: value}
+        monkeypatch.setattr("pipelines.registration.facts.graph_facts", lambda *_: given)
+    else:
+        edit(uri, lambda e: put(metric, value, e["metrics"]))
+    refused(gate(only(made, metric, "floors")), metric)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=str)
+@pytest.mark.parametrize("metric", AGAINST)
+def test_a_comparison_without_its_number_never_passes(
+    made: Context, monkeypatch: pytest.MonkeyPatch, metric: str, value: Any
+) -> None:
+    def harmed(*given: Any) -> Values:
+        found: Values = differences(*given)
+        put(metric, value, found)
+        return found
+
+    monkeypatch.setattr("pipelines.registration.champion.differences", harmed)
+    refused(gate(only(made, metric, "against")), metric)
+
+
+@pytest.mark.parametrize("metric", FLOORS)
+def test_a_floor_that_is_missed_rejects(made: Context, monkeypatch: pytest.MonkeyPatch, metric: str) -> None:
+    context = only(made, metric, "floors")
+    (rule,) = context.params.gate.floors
+    worse = -9.0 if rule.direction == "at_least" else 0.0
+    strict = rule.model_copy(update={"threshold": 1e12 if rule.direction == "at_least" else worse - 1e-9})
+    rules = context.params.gate.model_copy(update={"floors": (strict,)})
+    found = gate(Context(context.settings, context.params.model_copy(update={"gate": rules}), context.usecase))
+    assert found["verdict"] == "REJECT"
+    refused(found, metric)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda e: e["slices"].pop("kind"),
+        lambda e: e.update(slices={}),
+        lambda e: e.pop("slices"),
+        lambda e: e["slices"].update(kind=[]),
+        lambda e: e["slices"]["kind"].pop(),
+        lambda e: [entry.update(ranked=False) for entry in e["slices"]["kind"]],
+        lambda e: e["slices"]["kind"][0].update(rows=e["slices"]["kind"][0]["rows"] + 1),
+    ],
+    ids=["column", "all", "key", "empty", "one", "too small", "miscounted"],
+)
+def test_without_its_slices_it_never_passes(made: Context, files: Any, harm: Callable[[Values], Any]) -> None:
+    edit(f"{evaluation_uri(made)}/metrics.json", harm)
+    refused(gate(made), "worst_slice_roc_auc is missing")
+
+
+@pytest.mark.parametrize("window", [None, [], ["2024-03-01"], ["2024-03-01", "never"], ["2024-04-01", "2024-04-01"],
+                                    ["2024-02-01", "2024-03-01"], ["2024-03-02", "2024-04-01"],
+                                    ["2024-03-01", "2024-04-02"]], ids=str)  # fmt: skip
+def test_another_window_never_passes(made: Context, files: Any, window: Any) -> None:
+    edit(f"{evaluation_uri(made)}/metrics.json", lambda e: e.update(window=window))
+    refused(gate(made), "window")
+
+
+@pytest.mark.parametrize("name", ["train", "validation"])
+def test_a_window_within_the_embargo_never_passes(made: Context, files: Any, name: str) -> None:
+    manifest = f"{made.data.uri('training_sets', 'new')}/manifest.json"
+    edit(manifest, lambda m: m["windows"][name].__setitem__(1, "2024-02-29"))
+    refused(gate(made), "training ended on 2024-02-29, and the embargo is 2 days")
+
+
+def test_a_window_that_is_not_the_training_sets_never_passes(made: Context, files: Any) -> None:
+    manifest = f"{made.data.uri('training_sets', 'new')}/manifest.json"
+    edit(manifest, lambda m: m["windows"].update(test=["2024-03-05", "2024-04-01"]))
+    refused(gate(made), "but it was trained for")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda frame: frame.iloc[:0],
+        lambda frame: frame.iloc[1:],
+        lambda frame: frame.assign(local_day=frame.local_day.map(lambda day: day.replace(month=2))),
+        lambda frame: frame.assign(local_day=frame.local_day.map(lambda day: day.replace(year=2025))),
+    ],
+    ids=["none", "fewer", "before", "after"],
+)
+def test_rows_that_are_not_the_windows_never_pass(made: Context, files: Any, change: Any) -> None:
+    kept = pq.read_table(f"{evaluation_uri(made)}/scored.parquet").to_pandas()
+    kept = kept[kept.local_day.map(lambda day: day.day < 29)]  # so that other months have these days
+    edit_scored(made, lambda _: change(kept))
+    edit(f"{evaluation_uri(made)}/metrics.json", lambda e: e.update(rows=len(kept)))
+    refused(gate(made), "scored")
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf], ids=str)
+def test_a_candidate_or_champion_that_scores_no_number_never_passes(
+    made: Context, files: Any, monkeypatch: pytest.MonkeyPatch, score: float
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Scorer, "score", lambda _, frame: frame["score"].to_numpy() * score)
+        refused(gate(made), "log_loss_delta_high is missing")
+    edit_scored(made, lambda frame: frame.assign(score=score))
+    refused(gate(made), "log_loss_delta_high is missing")
+
+
+def test_one_day_is_no_evidence_against_a_champion(made: Context, files: Any) -> None:
+    edit_scored(made, lambda frame: frame.assign(local_day=frame.local_day.iloc[0]))
+    refused(gate(made), "log_loss_delta_high is missing")
+
+
+def test_a_champion_in_force_that_is_not_named_holds(made: Context) -> None:
+    rollouts = made.records.rollouts("pumps")
+    assert gate(made, champion_uri=None)["verdict"] == "PASS"
+    rollouts.replace_plan(Plan(1, "r", "", "1", "somewhere", None, None, 0.0, AS_OF))
+    try:
+        refused(gate(made, champion_uri=None), "version 1 is in force, so there is one")
+    finally:
+        with made.records.engine.begin() as connection:
+            connection.exec_driver_sql("delete from routing_plans")
+
+
+def test_a_champion_that_is_gone_holds(made: Context) -> None:
+    refused(gate(made, champion_uri=made.data.uri("models", "none")), "champion cannot be scored")
+
+
+def test_the_stopwatch_decides_and_leaves_no_trace_in_the_decisions_name(
+    made: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = only(made, LATENCY, "floors")
+    found = []
+    for latency in (0.25, 0.75, 1e9):
+        monkeypatch.setattr("pipelines.registration.facts.latency_p95_ms", lambda *_, ms=latency: ms)
+        found.append(gate(context))
+    assert found[0] == found[1] and [one["verdict"] for one in found] == ["PASS", "PASS", "REJECT"]
+    decision = made.records.decision(found[2]["decision_id"])
+    assert decision is not None and decision["evidence"]["measured"] == {"hist_gradient_boosting": {LATENCY: 1e9}}

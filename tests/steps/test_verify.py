@@ -1,0 +1,134 @@
+"""`flightdeck models verify`: a version of the toy, made again from a commit, its data and its parameters."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.__main__ import main
+from pipelines.context import Context
+from pipelines.errors import InvalidInput
+from pipelines.registration import lineage
+from pipelines.registration.verify import recipe_of
+from tests.conftest import ROOT, TOY, run_training
+
+CODE = ("pipelines", "tests/__init__.py", "tests/toy", "requirements.txt")
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    done = subprocess.run(["git", "-C", str(folder), *who, *words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of one commit that holds the chain and the toy."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in CODE:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "the code")
+    return folder
+
+
+def registered(context: Context, monkeypatch: pytest.MonkeyPatch, clone: Path, family: str) -> str:
+    monkeypatch.setattr(lineage, "CODE", clone)
+    version = context.records.snapshots("pumps").taken()[-1].version
+    as_of = context.params.desk.as_of
+    made = run_training(context, as_of, "r1", version, families=[family])["register"]
+    assert made["registered"], made
+    return str(made["version"])
+
+
+def verify(context: Context, clone: Path, *words: str) -> int:
+    given = ["--params", str(TOY), "--home", str(context.settings.home), "--repository", str(clone), "--json"]
+    return main(["models", "verify", *words, *given])
+
+
+@pytest.mark.parametrize("family", ["logistic_regression", "mlp"])
+def test_a_version_is_made_again_bit_for_bit(
+    toy_home: Path,
+    copy_of: Callable[[Path], Context],
+    clone: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    family: str,
+) -> None:
+    context = copy_of(toy_home)
+    number = registered(context, monkeypatch, clone, family)
+    capsys.readouterr()
+    assert verify(context, clone, number) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["verdict"] == "PASS" and report["identical_graph"] and report["identical_training_set"]
+    assert report["identical_requirements"] and report["libraries"] == {} and report["rows"] > 100
+    found = context.models.resolve(version=number)
+    assert found is not None and found.tags["verify.verdict"] == "PASS"
+    last = context.records.rollouts("pumps").ledger()[-1]
+    assert (last.action, last.version) == ("verify", number) and last.evidence["commit"] == git(
+        clone, "rev-parse", "HEAD"
+    )
+    assert main(["models", "show", number, "--card", "--params", str(TOY), "--home", str(context.settings.home)]) == 0
+    assert "Not rebuilt yet" not in (text := capsys.readouterr().out) and "largest difference" in text
+    assert not (context.settings.root / "verify" / f"pumps-{number}").exists()
+    assert git(clone, "worktree", "list").count("\n") == 0
+
+
+def test_code_that_makes_another_model_is_found_out(
+    toy_home: Path,
+    copy_of: Callable[[Path], Context],
+    clone: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    context = copy_of(toy_home)
+    number = registered(context, monkeypatch, clone, "logistic_regression")
+    found: Any = context.models.resolve(version=number)
+
+    def tag(**tags: str) -> None:
+        for name, value in tags.items():
+            context.tracker.client.set_model_version_tag("pumps", number, name, value)
+
+    file = clone / "pipelines" / "training" / "families" / "logistic_regression.py"
+    told = file.read_text()
+    file.write_text(told + "\nraise ValueError('broken on purpose')\n")
+    git(clone, "commit", "-qam", "broken")
+    broken = git(clone, "rev-parse", "HEAD")
+    file.write_text(told)
+    git(clone, "commit", "-qam", "mended")
+    tag(git_commit=broken)
+    assert verify(context, clone, number) == 3 and "step train of the recorded commit failed" in capsys.readouterr().err
+    tag(git_commit=git(clone, "rev-parse", "HEAD"))
+    assert verify(context, clone, number, "--tolerance", "-1") == 3, "any difference is more than allowed"
+    verdicts = [e.reason[:6] for e in context.records.rollouts("pumps").ledger() if e.action == "verify"]
+    assert verdicts == ["HOLD: ", "REJECT"]
+    tag(git_commit="0" * 40)
+    assert verify(context, clone, number) == 2 and "fetch it" in capsys.readouterr().err
+    tag(git_dirty="true")
+    assert verify(context, clone, number) == 2 and "--allow-dirty" in capsys.readouterr().err
+    with pytest.raises(InvalidInput, match="params_hash"):
+        tag(params_hash="another")
+        recipe_of(context.models.resolve(version=number), context, True)  # type: ignore[arg-type]
+    Path(found.training_set_uri, "train.parquet").write_bytes(b"altered")
+    assert verify(context, clone, number) == 2 and "train.parquet has sha256" in capsys.readouterr().err
+
+
+def test_whether_the_tree_was_dirty_is_recorded(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lineage, "CODE", clone)
+    assert lineage.code_tags() == {"git_commit": git(clone, "rev-parse", "HEAD"), "git_dirty": "false"}
+    (clone / "stray.py").write_text("x = 1\n")
+    assert lineage.code_tags()["git_dirty"] == "true"
+    (clone / "stray.py").unlink()
+    monkeypatch.setenv("FLIGHTDECK_COMMIT", "abc")
+    assert lineage.code_tags() == {"git_commit": "abc"}

@@ -1,0 +1,303 @@
+"""What a registered version carries, and what becomes of it when a byte, an alias or the registry goes wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from pipelines.clock import require_driven
+from pipelines.console import models
+from pipelines.context import Context
+from pipelines.errors import CheckFailed, CorruptData, FlightdeckError, MissingData, Unavailable
+from pipelines.records import Entry, Plan
+from pipelines.records.database import guards
+from pipelines.registration.model_card import markdown, page
+from pipelines.scorer import load_scorer
+from pipelines.steps import execute
+from pipelines.training.frames import read_frame, read_manifest
+from tests.synthetic import AS_OF, context_over, write_training_set
+
+FAMILY = "logistic_regression"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("versions") / "home"
+    context = context_over(home)
+    for run, seed in (("r1", 1), ("r2", 7)):
+        shared = {"training_set_uri": write_training_set(context, run, seed), "run": run}
+        made = execute("train", {**shared, "family": FAMILY}, context)
+        execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context)
+    assert context.models.versions() == []
+    return home
+
+
+@pytest.fixture
+def desk(template: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Context]:
+    """The template's home, put back afterwards: paths inside it are absolute, so it cannot move."""
+    shutil.copytree(template, tmp_path / "kept")
+    monkeypatch.setenv("FLIGHTDECK_COMMIT", "c0ffee")
+    database = shutil.copy(template / "mlflow" / "mlflow.db", tmp_path)
+    yield context_over(template, mlflow_uri=f"sqlite:///{database}")
+    shutil.rmtree(template)
+    shutil.copytree(tmp_path / "kept", template)
+
+
+def register(context: Context, run: str = "r1") -> dict[str, Any]:
+    evaluation = context.data.uri("evaluations", run, FAMILY)
+    runs = execute("log_candidates", {"evaluation_uris": [evaluation]}, context)["runs"]
+    asked = {"evaluation_uris": [evaluation], "champion_uri": None, "as_of": AS_OF.isoformat(), "run": run}
+    gated = execute("gate", asked, context)
+    given = {k: gated[k] for k in ("verdict", "decision_id", "model_uri", "evaluation_uri", "training_set_uri")}
+    return execute("register", {**given, "runs": runs}, context)
+
+
+def ledger(context: Context) -> list[Entry]:
+    return context.records.rollouts("pumps").ledger(aliases=True)
+
+
+def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
+    made = register(desk)
+    version = desk.models.resolve(version=made["version"])
+    assert version is not None
+    wanted = {"data_version", "feature_service", "registry_hash", "git_commit", "params_hash", "environment_hash",
+              "python", "decision_id", "sha256", "artifacts"}  # fmt: skip
+    assert wanted <= set(version.tags)
+    digests = json.loads(version.tags["artifacts"])
+    assert set(digests["model"]) == {"model.onnx", "model.json", "trials.json"} and len(digests["training_set"]) == 5
+    client, store = desk.tracker.client, desk.data.store
+    run = client.get_run(made["run_id"])
+    pins = desk.tracker.attached(made["run_id"], "", "environment.txt")
+    assert pins is not None and b"scikit-learn==" in pins and b"onnxruntime==" in pins
+    model = client.get_logged_model(run.outputs.model_outputs[0].model_id)
+    folder = Path(model.artifact_location.removeprefix("file://"))
+    example = json.loads((folder / "input_example.json").read_text())
+    first = store.read_table(f"{version.evaluation_uri}/scored.parquet").to_pylist()[0]
+    assert str(first["site"]) in json.dumps(example), "a row that was scored"
+    assert "onnxruntime==" in (folder / "requirements.txt").read_text()
+    second = register(desk, "r2")
+    again = desk.models.resolve(version=second["version"])
+    assert again is not None and again.tags["parent_version"] == "1"
+    assert again.tags["params_hash"] == version.tags["params_hash"] != again.tags["sha256"]
+
+
+def test_one_flipped_byte_in_any_artifact_is_refused(desk: Context) -> None:
+    version = desk.models.resolve(version=register(desk)["version"])
+    assert version is not None
+    folders = {"model": version.model_uri, "evaluation": version.evaluation_uri}
+    for folder, files in json.loads(version.tags["artifacts"]).items():
+        for file in files:
+            path = Path(folders.get(folder, version.training_set_uri)) / file
+            content = path.read_bytes()
+            middle = len(content) // 2
+            path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+            if folder in folders:
+                with pytest.raises(CorruptData, match=file):
+                    execute("resolve_model", {"version": version.version}, desk)
+            if folder == "model" and file != "trials.json":
+                with pytest.raises(CorruptData):
+                    load_scorer(desk.data.store, version.model_uri)
+            elif file.endswith(".parquet") and folder == "training_set":
+                with pytest.raises(CorruptData):
+                    manifest = read_manifest(desk.data.store, version.training_set_uri)
+                    read_frame(desk.data.store, version.training_set_uri, path.stem, manifest)
+            path.write_bytes(content)
+    assert execute("resolve_model", {"version": version.version}, desk)["version"] == "1"
+    Path(version.model_uri, "model.json").unlink()
+    with pytest.raises(CorruptData, match=r"model\.json is gone"):
+        execute("resolve_model", {"version": version.version}, desk)
+
+
+def test_an_alias_of_a_version_that_is_not_the_chains_is_no_missing_champion(desk: Context) -> None:
+    register(desk)
+    client = desk.tracker.client
+    foreign = client.create_model_version("pumps", source=desk.data.uri("models", "r1", FAMILY))
+    desk.models.set_alias("champion", foreign.version)
+    with pytest.raises(MissingData, match="which the chain did not register"):
+        execute("resolve_model", {"alias": "champion"}, desk)
+
+
+def test_every_registration_and_alias_is_a_line_of_the_ledger_once(desk: Context) -> None:
+    for _ in range(2):
+        register(desk)
+    register(desk, "r2")
+    lines = [(e.action, e.version, e.previous, e.actor) for e in ledger(desk)]
+    assert lines == [
+        ("register", "1", None, "training"),
+        ("alias challenger", "1", None, "training"),
+        ("alias champion", "1", None, "training"),
+        ("register", "2", "1", "training"),
+        ("alias challenger", "2", "1", "training"),
+    ]
+    assert all(e.at == AS_OF and "decision" in e.reason for e in ledger(desk))
+    assert desk.records.decision(ledger(desk)[0].evidence["decision_id"])
+    assert len(desk.models.versions()) == 2
+
+
+@pytest.mark.parametrize("statement", ["update promotion_ledger set reason = 'x'", "delete from promotion_ledger"])
+def test_the_ledger_cannot_be_changed(desk: Context, statement: str) -> None:
+    register(desk)
+    before = ledger(desk)
+    for engine in (desk.records.engine, Context(desk.settings, desk.params, desk.usecase).records.engine):
+        with pytest.raises(sa.exc.DatabaseError, match="append-only"), engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+    assert ledger(desk) == before != []
+
+
+def test_postgresql_refuses_changes_and_truncation_too() -> None:
+    ((name, (function, trigger)),) = guards("promotion_ledger", "postgresql").items()
+    assert "before update or delete or truncate on promotion_ledger" in trigger and name in trigger
+    assert function.split("function ")[1].split("(")[0] in trigger and "raise exception" in function
+
+
+def test_an_alias_set_by_hand_is_noticed_recorded_and_shown(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    register(desk)
+    register(desk, "r2")
+    require_driven(desk.clock).start(AS_OF)
+    desk.models.set_alias("previous", "2")
+    found, show = models.versions(desk)
+    assert found[1]["by_hand"] == ["previous"] and found[0]["by_hand"] == []
+    show()
+    assert "alias previous names version 2 by hand" in capsys.readouterr().out
+    said = execute("reconcile_champion", {}, desk)["why"]
+    assert "by hand: previous" in said
+    last = next(e for e in reversed(ledger(desk)) if e.action == "alias previous")
+    assert (last.actor, last.version) == ("out-of-band", "2")
+    assert models.by_hand(desk) == {} and "by hand" not in execute("reconcile_champion", {}, desk)["why"]
+    desk.tracker.client.delete_registered_model_alias("pumps", "previous")
+    assert models.by_hand(desk) == {"previous": ""}
+    execute("reconcile_champion", {}, desk)
+    assert [e.version for e in ledger(desk) if e.action == "alias previous"] == ["2", ""]
+
+
+def test_who_served_is_told_for_any_instant(desk: Context) -> None:
+    rollouts = desk.records.rollouts("pumps")
+    days = [datetime(2024, 5, day, tzinfo=UTC) for day in (1, 2, 3)]
+    rollouts.replace_plan(Plan(1, "a", "", "1", "u1", None, None, 0.0, days[0]))
+    rollouts.replace_plan(Plan(2, "b", "25", "1", "u1", "2", "u2", 0.25, days[1]))
+    rollouts.replace_plan(Plan(3, "b", "", "2", "u2", None, None, 0.0, days[2]))
+
+    def served(text: str) -> dict[str, float]:
+        return models.served_at(text, desk)[0]["versions"]
+
+    assert served("2024-04-30T23:59:59+00:00") == {}
+    assert served("2024-05-01") == {"1": 1.0}
+    assert served("2024-05-02T12:00:00+02:00") == {"1": 0.75, "2": 0.25}
+    assert served("2024-05-03T00:00:00Z") == {"2": 1.0}
+    for wrong in ("yesterday", "2024-05-02T12:00:00"):
+        with pytest.raises(FlightdeckError, match=wrong):
+            served(wrong)
+
+
+def test_two_versions_are_compared_on_the_same_rows(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    register(desk)
+    register(desk, "r2")
+    told, show = models.answer({"verb": "compare", "versions": ["1", "2"]}, desk)
+    assert told["paired"]["rows_of"] == "2" and told["paired"]["differences"]["log_loss_delta"] is not None
+    assert "sha256" in told["differing"] and "params_hash" not in told["differing"] and told["parameters"] == {}
+    assert {one["value"] for one in told["slices"]} == {"a", "b", "c", "d", "2024-03"}
+    show()
+    assert "log_loss" in capsys.readouterr().out
+
+
+def test_the_card_tells_what_the_version_is(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    made = register(desk)
+    facts, show = models.answer({"verb": "show", "version": "1", "card": True, "html": None}, desk)
+    show()
+    text = capsys.readouterr().out
+    for part in ("Purpose", "Limits", "Ethics", "Owner", "Data", "Metrics", "Slices", "Calibration", "Gate", "Lineage"):
+        assert part in text, part
+    assert facts["metrics"]["roc_auc"][1] < facts["metrics"]["roc_auc"][0] < facts["metrics"]["roc_auc"][2]
+    assert facts["lineage"]["git_commit"] == "c0ffee" and facts["gate"]["decision_id"]
+    names = {file.path for file in desk.tracker.client.list_artifacts(made["run_id"], "model_card")}
+    assert names == {f"model_card/model_card.{end}" for end in ("md", "html", "json")}
+    assert "<table>" in page(facts)
+
+
+def test_what_people_write_on_a_card_is_no_markup(desk: Context) -> None:
+    register(desk)
+    facts = models.answer({"verb": "show", "version": "1", "card": True, "html": None}, desk)[0]
+    evil = "<script>x</script> [a](javascript:x) | # b\n\n# c `d` &lt; **e**"
+    made = page({**facts, "name": evil, "declared": dict.fromkeys(facts["declared"], evil)})
+    made_too = markdown({**facts, "declared": dict.fromkeys(facts["declared"], evil)})
+    assert "<script>" not in made and "<a " not in made and "<strong>" not in made and "&amp;lt;" in made
+    assert made.count("<h1>") == 1 and "\n# c" not in made_too
+
+
+# ---- a registry that does not answer
+
+
+def refusing() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.fixture
+def hanging() -> Iterator[str]:
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held: list[socket.socket] = []
+
+        def hold() -> None:
+            try:
+                while True:
+                    held.append(server.accept()[0])
+            except OSError:
+                return
+
+        keeper = threading.Thread(target=hold, daemon=True)
+        keeper.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        for connection in held:
+            connection.close()
+
+
+@pytest.mark.parametrize("kind", ["refuses", "hangs"])
+def test_a_registry_that_is_away_fails_the_step_cleanly_and_the_next_run_finishes_it(
+    desk: Context, monkeypatch: pytest.MonkeyPatch, hanging: str, kind: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    place = refusing() if kind == "refuses" else hanging
+    away = context_over(desk.settings.home, mlflow_uri=place)
+    with pytest.raises(Unavailable, match=r"MLflow at http://127\.0\.0\.1:\d+ cannot be used"):
+        register(away)
+    with pytest.raises(Unavailable):
+        execute("resolve_model", {}, away)
+    assert ledger(desk) == []
+    assert register(desk)["version"] == "1" and len(ledger(desk)) == 3
+
+
+def test_a_disk_that_takes_no_artifact_fails_the_step_cleanly_and_the_next_run_finishes_it(desk: Context) -> None:
+    register(desk)  # the experiment is there
+    place = Path(desk.tracker.artifacts)
+    shutil.move(place, place.with_name("kept"))
+    place.write_text("no folder")
+    with pytest.raises(Unavailable, match="disk"):
+        register(desk, "r2")
+    assert len(desk.models.versions()) == 1
+    place.unlink()
+    shutil.move(place.with_name("kept"), place)
+    assert register(desk, "r2")["version"] == "2"
+    assert [run["tags"]["mlflow.runName"] for run in desk.tracker.runs("candidate")] and len(ledger(desk)) == 5
+
+
+def test_a_card_that_could_not_be_written_is_written_by_the_next_run(
+    desk: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.registration.keeping.page", lambda *_: (_ for _ in ()).throw(CheckFailed("killed")))
+        with pytest.raises(CheckFailed):
+            register(desk)
+    assert register(desk)["version"] == "1" and [e.action for e in ledger(desk)].count("register") == 1
+    assert models.answer({"verb": "show", "version": "1", "card": True, "html": None}, desk)[0]["version"] == "1"

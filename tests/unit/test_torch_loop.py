@@ -1,0 +1,285 @@
+"""The loop of the networks: what it gives is decided by data, settings and seed, whatever happens in between."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pipelines.errors import InvalidInput
+from pipelines.metrics.scores import measure
+from pipelines.training.checkpoints import NAME, Checkpoints
+from pipelines.training.cleaning import fit_cleaning
+from pipelines.training.families import Extras, load_family
+from pipelines.training.frames import numeric_inputs
+from pipelines.training.networks import tensors
+from pipelines.training.processes import Processes
+from pipelines.training.torch_loop import Columns, Loop, log_odds, losses, rate
+from pipelines.usecase import LABEL
+from tests.synthetic import AUXILIARY, INPUTS, frame, small_params
+
+NETWORKS = ("mlp", "dcn_v2", "ft_transformer", "mmoe")
+TRAIN, HELD = frame(1200, 1), frame(400, 2)
+
+
+class Killed(Exception):
+    pass
+
+
+def fit(
+    family: str = "mlp",
+    checkpoints: Path | None = None,
+    report: Callable[[int, float], None] | None = None,
+    train: pd.DataFrame = TRAIN,
+    held: pd.DataFrame = HELD,
+    seed: int = 7,
+    **changes: Any,
+) -> Any:
+    params = small_params()
+    cleaning = fit_cleaning(numeric_inputs(TRAIN, INPUTS), INPUTS.numeric, family, params.cleaning)
+    declared = getattr(params.training, family).model_copy(update={"epochs": 5, "patience": 5, **changes})
+    extras = Extras((AUXILIARY,), checkpoints, report)
+    return load_family(family).fit(train, held, INPUTS, cleaning, declared, seed, extras)
+
+
+def weights(fitted: Any) -> list[bytes]:
+    return [value.numpy().tobytes() for value in fitted.network.state_dict().values()]
+
+
+def kill_after(epoch: int) -> Callable[[int, float], None]:
+    def report(done: int, loss: float) -> None:
+        if done == epoch:
+            raise Killed
+
+    return report
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+@pytest.mark.parametrize("epoch", [1, 3, 5])
+def test_a_fit_killed_after_any_epoch_goes_on_to_the_same_bits(tmp_path: Path, family: str, epoch: int) -> None:
+    whole = weights(fit(family))
+    with pytest.raises(Killed):
+        fit(family, tmp_path, kill_after(epoch))
+    seen: list[int] = []
+    again = weights(fit(family, tmp_path, lambda done, loss: seen.append(done)))
+    assert again == whole and seen == list(range(epoch + 1, 6))
+
+
+def test_a_fit_killed_again_and_again_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    for epoch in range(1, 5):
+        with pytest.raises(Killed):
+            fit("dcn_v2", tmp_path, kill_after(epoch))
+    assert weights(fit("dcn_v2", tmp_path)) == weights(fit("dcn_v2"))
+
+
+def test_a_process_killed_within_an_epoch_leaves_what_a_new_one_ends(tmp_path: Path) -> None:
+    """SIGKILL in the middle of the third epoch, of 5 batches each."""
+    script = f"""
+import os, signal, torch
+from pathlib import Path
+from tests.unit.test_torch_loop import fit
+torch.set_num_threads({torch.get_num_threads()})
+count, step = 0, torch.optim.AdamW.step
+def counted(self, *args, **kwargs):
+    global count
+    count += 1
+    if count == 13:
+        os.kill(os.getpid(), {signal.SIGKILL})
+    return step(self, *args, **kwargs)
+torch.optim.AdamW.step = counted
+fit(checkpoints=Path({str(tmp_path)!r}))
+"""
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == -signal.SIGKILL
+    assert os.listdir(tmp_path) == [NAME]
+    seen: list[int] = []
+    assert weights(fit("mlp", tmp_path, lambda done, loss: seen.append(done))) == weights(fit())
+    assert seen == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"learning_rate": 0.02}, {"seed": 8}, {"train": frame(1200, 5)}, {"held": frame(400, 5)}]
+)
+def test_a_checkpoint_of_another_fit_is_passed_over(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(Killed):
+        fit("mlp", tmp_path, kill_after(3))
+    assert weights(fit("mlp", tmp_path, **changes)) == weights(fit("mlp", **changes))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "flipped"])
+def test_a_damaged_checkpoint_begins_anew(tmp_path: Path, damage: str) -> None:
+    with pytest.raises(Killed):
+        fit("mlp", tmp_path, kill_after(3))
+    file = tmp_path / NAME
+    content = file.read_bytes()
+    half = len(content) // 2
+    flipped = content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
+    file.write_bytes({"truncated": content[:half], "empty": b"", "flipped": flipped}[damage])
+    assert weights(fit("mlp", tmp_path)) == weights(fit())
+
+
+class Attack:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return (os.mkdir, (str(self.target),))
+
+
+def test_a_checkpoint_executes_nothing(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, "f")
+    checkpoints.save({"epoch": Attack(tmp_path / "owned")})
+    assert checkpoints.parse(checkpoints.read()) is None and not (tmp_path / "owned").exists()
+
+
+def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = Checkpoints(tmp_path, "f")
+    checkpoints.save({"epoch": 1})
+    written = checkpoints.read()
+
+    def full(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoints.save({"epoch": 2})
+    assert checkpoints.read() == written and checkpoints.parse(written) == {"epoch": 1, "fingerprint": "f"}
+
+
+@settings(deadline=None)
+@given(st.floats(-20, 20), st.sampled_from([0.0, 1.0]), st.floats(0.1, 10), st.floats(0, 5))
+def test_the_focal_loss_is_the_papers(log_odds: float, label: float, weight: float, gamma: float) -> None:
+    right = 1 / (1 + math.exp(-log_odds if label else log_odds))
+    by_hand = -(weight if label else 1.0) * (1 - right) ** gamma * math.log(right)
+    values = torch.tensor([[[log_odds]], [[label]]], dtype=torch.float64)
+    found = losses(*values, torch.tensor([weight], dtype=torch.float64), gamma)
+    assert float(found) == pytest.approx(by_hand, rel=1e-5, abs=1e-7)
+
+
+def test_an_unknown_label_loses_nothing_and_teaches_nothing() -> None:
+    odds = torch.tensor([[0.3, 2.0], [-1.0, 0.5]], requires_grad=True)
+    labels = torch.tensor([[1.0, math.nan], [math.nan, 0.0]])
+    for gamma in (0.0, 2.0):
+        odds.grad = None
+        lost = losses(odds, labels, torch.ones(2), gamma)
+        lost.sum().backward()  # type: ignore[no-untyped-call]
+        assert (lost == 0).tolist() == [[False, True], [True, False]]
+        assert odds.grad is not None and (odds.grad == 0).tolist() == [[False, True], [True, False]]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 500), st.floats(0, 0.9))
+def test_the_rate_rises_to_its_highest_and_falls_towards_zero(steps: int, share: float) -> None:
+    warmup = int(share * steps)
+    rates = np.array([rate(step, steps, warmup) for step in range(steps)])
+    assert (rates > 0).all() and rates.argmax() == warmup and rates[warmup] == 1.0
+    assert (np.diff(rates[: warmup + 1]) > 0).all() and (np.diff(rates[warmup:]) < 0).all()
+    assert rates[-1] == pytest.approx(0.5 * (1 + math.cos(math.pi * (steps - 1 - warmup) / (steps - warmup))))
+
+
+def test_it_stops_when_patience_ends_and_keeps_the_best_epoch() -> None:
+    """Held labels are turned round, so that the more it learns the worse it gets."""
+    seen: list[float] = []
+    held = HELD.assign(label=1 - HELD[LABEL])
+    fitted = fit(
+        "mlp", None, lambda done, loss: seen.append(loss), held=held, epochs=12, patience=2, learning_rate=0.003
+    )
+    best = int(np.argmin(seen))
+    assert len(seen) == best + 3 < 12
+    read = tensors(held, INPUTS, fitted.cleaning, fitted.vocabulary, fitted.scale)
+    odds = log_odds(fitted.network, *read)[:, 0].double()
+    kept = torch.nn.functional.binary_cross_entropy_with_logits(odds, torch.tensor(held[LABEL].to_numpy()))
+    assert float(kept) == pytest.approx(seen[best], abs=1e-9)
+
+
+class Line(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = torch.nn.Linear(3, 1)
+
+    def forward(self, numbers: Tensor, rows: Tensor, tasks: int) -> Tensor:
+        out: Tensor = self.line(numbers)
+        return out
+
+
+@pytest.mark.parametrize("clip", [0.05, 100.0])
+def test_no_step_follows_a_longer_gradient_than_the_clip(clip: float) -> None:
+    from rich.progress import Progress
+
+    draw = torch.Generator().manual_seed(1)
+    data = Columns(10 * torch.randn(500, 3, generator=draw), torch.zeros(500, 0, dtype=torch.int64), torch.ones(500, 1))
+    chosen = small_params().training.mlp.model_copy(update={"clip_norm": clip})
+    torch.manual_seed(0)
+    loop = Loop(Line(), data, chosen, 3, torch.ones(1), Processes())
+    optimizer, norms = loop.optimizer(), []
+
+    def look(stepped: Any, *_: Any) -> None:
+        gradients = [p.grad for group in stepped.param_groups for p in group["params"]]
+        norms.append(float(torch.cat([g.flatten() for g in gradients]).norm()))
+
+    optimizer.register_step_pre_hook(look)
+    loop.epoch(0, optimizer, Progress(disable=True))
+    assert len(norms) == 2 and max(norms) <= clip * 1.001
+    assert (max(norms) > 0.05 * 0.99) and (clip < 1 or max(norms) > 0.2)
+
+
+def test_weights_and_focal_loss_change_what_is_learnt() -> None:
+    read = frame(800, 3)
+    plain, balanced, heavy, focal = (
+        fit(train=TRAIN, **changes).log_odds(read)
+        for changes in ({}, {"positive_weight": "balanced"}, {"positive_weight": 6.0}, {"focal_gamma": 2.0})
+    )
+    assert plain.mean() < balanced.mean() < heavy.mean()
+    assert np.abs(focal).mean() < np.abs(plain).mean()  # a focal loss is content earlier
+
+
+@settings(deadline=None)
+@given(st.integers(0, 50), st.integers(1, 7))
+def test_the_shares_of_a_batch_are_the_batch(rows: int, count: int) -> None:
+    batch = torch.arange(rows)
+    shares = [Processes(rank, count).share(batch) for rank in range(count)]
+    assert torch.cat(shares).tolist() == batch.tolist()
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**31))
+def test_the_generator_of_the_caller_is_left_alone(seed: int) -> None:
+    torch.manual_seed(seed)
+    before = torch.get_rng_state()
+    fit(train=TRAIN.head(60), epochs=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_mmoe_learns_its_second_task_from_rows_without_a_label_too() -> None:
+    unlabelled = frame(2500, 11).assign(**{LABEL: np.nan})
+    constant = TRAIN.assign(**{AUXILIARY: 0.0})  # of labelled rows the second label tells nothing
+    fitted = fit("mmoe", train=pd.concat([constant, unlabelled]), auxiliary_weight=1.0, epochs=10)
+    held = frame(2000, 12)
+    read = tensors(held, INPUTS, fitted.cleaning, fitted.vocabulary, fitted.scale)
+    both = torch.sigmoid(log_odds(fitted.network, *read, tasks=2)).numpy()
+    assert measure(held[LABEL], both[:, 0])["roc_auc"] > 0.75
+    assert measure(held[AUXILIARY], both[:, 1])["roc_auc"] > 0.7
+    np.testing.assert_array_equal(fitted.log_odds(held), log_odds(fitted.network, *read)[:, 0].double().numpy())
+
+
+def test_mmoe_without_a_second_task_says_so() -> None:
+    declared = small_params().training.mmoe
+    cleaning = fit_cleaning(numeric_inputs(TRAIN, INPUTS), INPUTS.numeric, "mmoe", small_params().cleaning)
+    mmoe = load_family("mmoe")
+    with pytest.raises(InvalidInput, match=r"no auxiliary label; declare `auxiliary`"):
+        mmoe.fit(TRAIN, HELD, INPUTS, cleaning, declared, 1)
+    with pytest.raises(InvalidInput, match="'second' too, which does not vary"):
+        mmoe.fit(TRAIN.assign(**{AUXILIARY: 1.0}), HELD, INPUTS, cleaning, declared, 1, Extras((AUXILIARY,)))
