@@ -148,7 +148,7 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
 
 
 def lesson_of(inputs: Inputs, context: Context) -> Lesson | None:
-    """That of the teacher which is declared for the family. A teacher that is a family is trained first, in one trial."""
+    """That of the teacher which is declared for a family. A teacher that is a family is trained first, in one trial."""
     from pipelines.params.training import FAMILIES
     from pipelines.scorer import Scorer, read_model
     from pipelines.training.distillation import Lesson, require_fellow
