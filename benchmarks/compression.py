@@ -1,6 +1,6 @@
 """What compression of networks saves and costs: size, latency and quality on the test window.
 
-    python -m benchmarks.compression TRAINING_SET_URI
+    python -m benchmarks.compression TRAINING_SET_URI [mlp] [dcn_v2] [taught]
 
 Every model is fitted with the settings of params.yaml, calibrated as they say on the validation window, and scored in
 onnxruntime on one thread. Latencies are taken in turns: each round asks every model once. Writes
@@ -162,7 +162,8 @@ def take_times(desk: Desk, rows: list[Row]) -> None:
 
 def main() -> None:
     desk = Desk(sys.argv[1])
-    rows = [*desk.of_family("mlp"), *desk.of_family("dcn_v2"), *desk.taught()]
+    parts = sys.argv[2:] or ["mlp", "dcn_v2", "taught"]
+    rows = [row for part in parts for row in (desk.taught() if part == "taught" else desk.of_family(part))]
     take_times(desk, rows)
     windows = ", ".join(f"{name} {start} to {end}" for name, (start, end) in desk.manifest["windows"].items())
     machine = f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}"
@@ -183,7 +184,7 @@ def main() -> None:
         HEAD,
         *[row.line() for row in rows],
         "",
-        "`python -m benchmarks.compression TRAINING_SET_URI`, with `OMP_NUM_THREADS=1`",
+        f"`OMP_NUM_THREADS=1 python -m benchmarks.compression TRAINING_SET_URI {' '.join(parts)}`",
         "",
     ]
     RESULT.write_text("\n".join(text))
