@@ -1,10 +1,10 @@
 """What compression of networks saves and costs: size, latency and quality on the test window.
 
-    python -m benchmarks.compression TRAINING_SET_URI [mlp] [dcn_v2] [taught]
+    python -m benchmarks.compression TRAINING_SET_URI [mlp dcn_v2 | taught]
 
 Every model is fitted with the settings of params.yaml, calibrated as they say on the validation window, and scored in
 onnxruntime on one thread. Latencies are taken in turns: each round asks every model once. Writes
-benchmarks/results/compression.md.
+benchmarks/results/compression.md, and for `taught`, which is distillation, benchmarks/results/distillation.md.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from pipelines.training.onnx_graph import to_onnx
 from pipelines.training.tuning import Frames, Task
 from pipelines.usecase import DAY, LABEL
 
-RESULT = Path(__file__).parent / "results" / "compression.md"
+RESULTS = Path(__file__).parent / "results"
+TEACHERS = ("hist_gradient_boosting",)
 ROUNDS, WARM, BATCH, BATCHES = 2000, 50, 1000, 30
 SEEDS = (2013, 2014, 2015)  # of the taught network, whose gain must be seen beside what a seed does
 SMALL = {"hidden": (8,), "embedding_dim": 2}
@@ -126,7 +127,7 @@ class Desk:
 
     def taught(self) -> Iterator[Row]:
         taught: dict[str, Lesson | None] = {"nobody": None}
-        for family in ("hist_gradient_boosting", "ft_transformer"):
+        for family in TEACHERS:
             yield (teacher := self.row(family, self.fit(family)))
             taught |= {f"{family}, alpha {alpha}": Lesson(teacher.scorer, 2.0, alpha) for alpha in (0.5, 0.9)}
         for name, lesson in taught.items():
@@ -162,7 +163,7 @@ def take_times(desk: Desk, rows: list[Row]) -> None:
 
 def main() -> None:
     desk = Desk(sys.argv[1])
-    parts = sys.argv[2:] or ["mlp", "dcn_v2", "taught"]
+    parts = sys.argv[2:] or ["mlp", "dcn_v2"]
     rows = [row for part in parts for row in (desk.taught() if part == "taught" else desk.of_family(part))]
     take_times(desk, rows)
     windows = ", ".join(f"{name} {start} to {end}" for name, (start, end) in desk.manifest["windows"].items())
@@ -187,7 +188,7 @@ def main() -> None:
         f"`OMP_NUM_THREADS=1 python -m benchmarks.compression TRAINING_SET_URI {' '.join(parts)}`",
         "",
     ]
-    RESULT.write_text("\n".join(text))
+    (RESULTS / ("distillation.md" if parts == ["taught"] else "compression.md")).write_text("\n".join(text))
     print("\n".join(text))
 
 
