@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CERTAIN = 1e-6  # scores are held this far off 0 and 1, whose log-odds are infinite
+SCORED = 8192  # rows that a teacher scores at once: a transformer's attention over all of them fills gigabytes
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Lesson:
 
     def targets(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """The teacher's probabilities at the temperature, (N,)."""
-        scores = np.clip(self.teacher.score(frame), CERTAIN, 1 - CERTAIN)
+        parts = [self.teacher.score(frame.iloc[at : at + SCORED]) for at in range(0, max(len(frame), 1), SCORED)]
+        scores = np.clip(np.concatenate(parts), CERTAIN, 1 - CERTAIN)
         odds = np.log(scores / (1 - scores)) / self.temperature
         return (1 / (1 + np.exp(-odds))).astype(np.float32)
 

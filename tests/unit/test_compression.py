@@ -222,6 +222,13 @@ def test_the_loss_is_the_papers(odds: float, score: float, temperature: float, a
     assert unknown.tolist() == [[0.0, 2.0]]
 
 
+@pytest.mark.parametrize("rows", [0, 1, 8192, 8193, 20_000])
+def test_a_teacher_scores_every_row_once_and_in_order(rows: int) -> None:
+    scores = np.random.default_rng(1).uniform(0.1, 0.9, rows)
+    lesson = Lesson(teacher(lambda part: part["score"].to_numpy()), 1.0, 0.5)
+    np.testing.assert_allclose(lesson.targets(pd.DataFrame({"score": scores})), scores, rtol=1e-5)
+
+
 def test_certain_teachers_give_finite_targets() -> None:
     lesson = Lesson(teacher(lambda rows: np.array([0.0, 1.0])), 2.0, 0.5)
     low, high = lesson.targets(pd.DataFrame())
