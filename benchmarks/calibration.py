@@ -21,7 +21,7 @@ from pipelines.training.calibration import fit_calibration
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.families import load_family
 from pipelines.training.frames import model_inputs, numeric_inputs, read_frame, read_manifest
-from pipelines.training.tuning import Task
+from pipelines.training.tuning import Frames, Task
 from pipelines.usecase import DAY, LABEL
 
 RESULT = Path(__file__).parent / "results" / "calibration.md"
@@ -39,7 +39,8 @@ def rows_of(family: str, uri: str) -> list[str]:
     train, validation, test = (read_frame(store, uri, name, manifest) for name in ("train", "validation", "test"))
     cleaning = fit_cleaning(numeric_inputs(train, inputs), inputs.numeric, family, params.cleaning)
     seed, costs = params.training.seed, params.costs
-    task = Task(load_family(family), family, inputs, train, validation, params.cleaning, cleaning, seed)
+    frames = Frames(train, validation)  # without auxiliary labels, which mmoe needs
+    task = Task(load_family(family), family, inputs, frames, params.cleaning, cleaning, seed)
     fitted = task.fit(getattr(params.training, family))
     held, tested = fitted.log_odds(validation), fitted.log_odds(test)
     right = costs.false_alarm / (costs.false_alarm + costs.miss - costs.true_alarm)
