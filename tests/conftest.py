@@ -19,6 +19,9 @@ ROOT = Path(__file__).parent.parent
 TOY = ROOT / "tests" / "toy" / "params.yaml"
 
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # workers share the cores: threads that wait for one another cost far more
 
 
 def tree_hashes(folder: Path) -> dict[str, str]:
