@@ -21,7 +21,7 @@ TOY = ROOT / "tests" / "toy" / "params.yaml"
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
-)  # workers share the cores: threads that wait for one another cost far more
+)  # workers share the cores, and waiting threads cost more
 
 
 def tree_hashes(folder: Path) -> dict[str, str]:
