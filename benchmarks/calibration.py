@@ -39,7 +39,8 @@ def rows_of(family: str, uri: str) -> list[str]:
     train, validation, test = (read_frame(store, uri, name, manifest) for name in ("train", "validation", "test"))
     cleaning = fit_cleaning(numeric_inputs(train, inputs), inputs.numeric, family, params.cleaning)
     seed, costs = params.training.seed, params.costs
-    task = Task(load_family(family), family, inputs, Frames(train, validation), params.cleaning, cleaning, seed)
+    frames = Frames(train, validation)  # without auxiliary labels, which mmoe needs
+    task = Task(load_family(family), family, inputs, frames, params.cleaning, cleaning, seed)
     fitted = task.fit(getattr(params.training, family))
     held, tested = fitted.log_odds(validation), fitted.log_odds(test)
     right = costs.false_alarm / (costs.false_alarm + costs.miss - costs.true_alarm)

@@ -33,7 +33,7 @@ STEPS = ("ingest", "validate", "build_features")
 
 
 def measured(step: str, params: Path, home: Path, copies: int) -> dict[str, Any]:
-    """One step over all days of so many copies: seconds, peak MB, and what it answered."""
+    """One step over all days of so many copies: seconds, those of CPU, peak MB, and what it answered."""
     start = USECASE.end - timedelta(DAYS * copies)
     command = [sys.executable, "-m", "pipelines", step, "--params", str(params), "--home", str(home)]
     command += ["--start", str(start), "--end", str(USECASE.end)]
@@ -45,7 +45,8 @@ def measured(step: str, params: Path, home: Path, copies: int) -> dict[str, Any]
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{step} of {copies} copies failed with status {process.returncode}")
-    return {"seconds": time.perf_counter() - started, "mb": usage.ru_maxrss / 1024, "outputs": json.loads(said)}
+    seconds, cpu = time.perf_counter() - started, usage.ru_utime + usage.ru_stime
+    return {"seconds": seconds, "cpu": cpu, "mb": usage.ru_maxrss / 1024, "outputs": json.loads(said)}
 
 
 def run(copies: int, work: Path) -> dict[str, dict[str, Any]]:
@@ -72,14 +73,16 @@ def growth(results: dict[int, dict[str, dict[str, Any]]]) -> float:
 
 
 def report(results: dict[int, dict[str, dict[str, Any]]], command: str) -> str:
-    head = " | ".join(f"{step} s | MB" for step in STEPS)
+    head = " | ".join(f"{step} s | CPU s | MB" for step in STEPS)
     lines = ["# The data plane, from one year of flights to many", ""]
     lines += ["Every step is a process of its own over all days at once; MB is its peak of resident memory.", ""]
-    lines += [f"| years | flights | {head} | all s | growth |", "|---" * (4 + 2 * len(STEPS)) + "|"]
+    lines += [f"| years | flights | {head} | all s | growth |", "|---" * (4 + 3 * len(STEPS)) + "|"]
     base = min(results)
     for copies, steps in sorted(results.items()):
         flights = steps["ingest"]["outputs"]["tables"]["flights"]["rows"]
-        each = " | ".join(f"{steps[step]['seconds']:.1f} | {steps[step]['mb']:.0f}" for step in STEPS)
+        each = " | ".join(
+            f"{steps[step]['seconds']:.1f} | {steps[step]['cpu']:.1f} | {steps[step]['mb']:.0f}" for step in STEPS
+        )
         total = sum(step["seconds"] for step in steps.values())
         more = "" if copies == base else f"rows^{growth({base: results[base], copies: steps}):.2f}"
         lines.append(f"| {copies} | {flights:,} | {each} | {total:.1f} | {more} |")

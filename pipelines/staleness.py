@@ -12,6 +12,7 @@ from pipelines.errors import InvalidInput
 
 if TYPE_CHECKING:
     from pipelines.context import Context
+    from pipelines.records import Unvalidated
     from pipelines.windows import Window
 
 ONE = timedelta(1)
@@ -54,13 +55,23 @@ def stale_features(context: Context) -> list[date]:
     return sorted(day for day, digest in digests(built, context).items() if digest != built[day])
 
 
+def unvalidated(context: Context) -> list[Unvalidated]:
+    """Days that were ingested and not validated as they are. Data that another tool put back (DVC) are looked at."""
+    found = context.records.derivations(context.usecase.name).unvalidated()
+    return [one for one in found if _digest(one, context) != one.seen]
+
+
+def _digest(one: Unvalidated, context: Context) -> str | None:
+    return context.data.store.digest(context.data.partition("raw", one.table, one.day))
+
+
 def overdue(window: Window, context: Context) -> Overdue:
     """What is to be done again after the window was ingested: told by notes alone, so that a retry tells the same.
 
     A day that another run ingests as its own is that run's to bring on, the first time.
     """
     notes, back = context.records.derivations(context.usecase.name), reach(context)
-    known = [one for one in notes.unvalidated() if context.usecase.start <= one.day < window.end]
+    known = [one for one in unvalidated(context) if context.usecase.start <= one.day < window.end]
     owed = [one.day for one in known if one.seen or not one.expected]
     built = notes.built()
     moved = {one.day + timedelta(n) for one in known if one.seen for n in range(back.days + 1)}
@@ -87,7 +98,7 @@ def require_current(start: date, end: date, context: Context) -> None:
         InvalidInput: naming the first such day.
     """
     first = start - reach(context)
-    for one in context.records.derivations(context.usecase.name).unvalidated():
+    for one in unvalidated(context):
         if first <= one.day < end:
             raise InvalidInput(
                 f"{one.table} of {one.day} was ingested and has not been validated since; validate it and build its "

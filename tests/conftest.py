@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 TOY = ROOT / "tests" / "toy" / "params.yaml"
 
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores, and waiting threads cost more
 
 
 def tree_hashes(folder: Path) -> dict[str, str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Integers = NDArray[np.int64]
 AT_ONCE = 3  # views, each in a thread of its own: quicker than several threads on many small files of one
-MOST_PLACES = 1 << 24  # of entities by moments
+MOST_PLACES = 1 << 24  # of entities by moments: a table of these is filled forward, and above them joined
 
 
 @dataclass(frozen=True)
@@ -114,45 +114,58 @@ def _join_view(
     of_rows, of_lines = entity_codes(keys, len(rows), len(instants))
     position, line = np.flatnonzero(of_rows >= 0), np.flatnonzero((of_lines >= 0) & there)
     at = rows[AT].to_numpy()
-    by_writing = only_written and bool(view.source.created)
-    entity, instant, question = _questions(of_lines[line], instants[line], None if by_writing else at[position])
-    known = {
-        "entity": of_rows[position].astype(np.int32),
-        "instant": rows[AT].take(position),
-        "created": rows[CREATED].take(position),
-    }
-    connection.register("known", pa.table(known | {"position": position.astype(np.int32)}))
-    number = np.arange(len(entity), dtype=np.int32)
-    connection.register("asked", pa.table({"entity": entity.astype(np.int32), "instant": instant, "line": number}))
-    pairs = connection.sql(_matches(bool(view.source.created), only_written)).to_arrow_table()
-    answers: Integers = np.full(len(entity), -1)
-    answers[pairs["line"].to_numpy()] = pairs["position"].to_numpy()
     found: Integers = np.full(len(instants), -1)
-    found[line] = answers[question]
+    moments, moment = np.unique(at[position], return_inverse=True)
+    entities_seen = int(max(of_rows.max(initial=-1), of_lines.max(initial=-1))) + 1
+    if not view.source.created and entities_seen * (len(moments) + 1) <= MOST_PLACES:
+        rows_of = np.full((entities_seen, len(moments) + 1), -1, dtype=np.int32)
+        rows_of[of_rows[position], moment + 1] = position  # in the order of the store: of a tie the later row stays
+        found[line] = _filled(rows_of, of_lines[line], np.searchsorted(moments, instants[line], side="right"))
+    else:
+        found[line] = _joined(connection, view, rows, of_rows, position, of_lines[line], instants[line], only_written)
     if view.ttl and len(rows):
         found[instants - at[found] > view.ttl // MICROSECOND] = -1
     taken = pa.array(found, mask=found < 0)
     return {name: rows[declared].take(taken) for declared, name in view.features}
 
 
-def _questions(entity: Integers, instant: Integers, known: Integers | None) -> tuple[Integers, Integers, Integers]:
-    """Questions that may have different answers: entities, instants, and for each question asked the place of its own.
+def _filled(rows_of: NDArray[np.int32], entity: Integers, passed: NDArray[np.intp]) -> Integers:
+    """The row that each entity row gets, -1 for none: an as-of join without a sort of what is asked.
 
-    Nothing changes for any entity between two instants at which rows became known (`known`), so what is asked in
-    between is asked once. Where that takes a table of too many places, or nothing is said of `known`, all are asked.
+    Args:
+        rows_of: (entities, moments + 1), the row known of each entity at each moment, -1 for none; before any, nothing.
+        passed: moments that have passed at the instant asked about.
     """
-    moments = np.zeros(0, np.int64) if known is None else np.unique(known)
-    width = len(moments) + 1
-    if known is None or not len(known) or not len(entity) or (int(entity.max()) + 1) * width > MOST_PLACES:
-        return entity, instant, np.arange(len(entity))
-    passed = np.searchsorted(moments, instant, side="right")
-    places = entity * width + passed
-    numbers = np.zeros((int(entity.max()) + 1) * width, np.int32)
-    numbers[places] = 1
-    distinct = np.flatnonzero(numbers)
-    numbers[distinct] = np.arange(len(distinct), dtype=np.int32)
-    before = np.concatenate([moments[:1] - 1, moments])
-    return distinct // width, before[distinct % width], numbers[places]
+    latest = np.where(rows_of >= 0, np.arange(rows_of.shape[1], dtype=np.int32), 0)
+    np.maximum.accumulate(latest, axis=1, out=latest)
+    return rows_of[entity, latest[entity, passed]].astype(np.int64)
+
+
+def _joined(
+    connection: DuckDBPyConnection,
+    view: ViewJoin,
+    rows: pa.Table,
+    of_rows: Integers,
+    position: Integers,
+    entity: Integers,
+    instant: Integers,
+    only_written: bool,
+) -> Integers:
+    """The same by DuckDB's ASOF JOIN, whatever the size, and where rows say when they were written."""
+    import pyarrow as pa
+
+    known = {
+        "entity": of_rows[position].astype(np.int32),
+        "instant": rows[AT].take(position),
+        "created": rows[CREATED].take(position),
+    }
+    line = np.arange(len(entity), dtype=np.int32)
+    connection.register("known", pa.table(known | {"position": position.astype(np.int32)}))
+    connection.register("asked", pa.table({"entity": entity.astype(np.int32), "instant": instant, "line": line}))
+    pairs = connection.sql(_matches(bool(view.source.created), only_written)).to_arrow_table()
+    answers: Integers = np.full(len(entity), -1)
+    answers[pairs["line"].to_numpy()] = pairs["position"].to_numpy()
+    return answers
 
 
 def _reach(asked: pa.Array) -> tuple[datetime, datetime] | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipelines.params.compression import NONE, Compression
 from pipelines.params.search import Search, drawing_order
 from pipelines.params.section import Count, Natural, Positive, Section
 
@@ -135,6 +137,7 @@ class Training(Section):
     tuning: Tuning = Tuning()
     calibration: Literal["none", "platt", "isotonic", "auto"] = "auto"
     refit: bool = False
+    compression: Mapping[str, Compression] = Field(default_factory=dict)
     seed: int
     logistic_regression: LogisticRegression
     hist_gradient_boosting: HistGradientBoosting
@@ -157,6 +160,27 @@ class Training(Section):
             except ValueError as error:
                 raise ValueError(f"{family}.{error}") from None
         return self
+
+    @model_validator(mode="after")
+    def _compressible(self) -> Self:
+        for family, asked in self.compression.items():
+            if not isinstance(getattr(self, self.check_family(family)), Network):
+                raise ValueError(f"compression.{family}: only networks can be compressed; leave it out")
+            if asked.distil is None:
+                continue
+            teacher, place = asked.distil.teacher, f"compression.{family}.distil"
+            if "/" not in teacher:
+                self.check_family(teacher)
+            if teacher == family or self.compression_of(teacher).distil:
+                raise ValueError(
+                    f"{place}: {teacher} would be taught itself; name another teacher, or a model's folder"
+                )
+            if self.tuning.folds > 1:
+                raise ValueError(f"{place}: the teacher has seen the days that folds judge by; set tuning.folds to 1")
+        return self
+
+    def compression_of(self, family: str) -> Compression:
+        return self.compression.get(family, NONE)
 
     @staticmethod
     def check_family(family: str) -> str:

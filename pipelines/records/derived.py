@@ -34,13 +34,13 @@ class Unvalidated:
     """A day of a raw table that was not validated as it is now.
 
     Attributes:
-        seen: whether an earlier state of it was.
+        seen: sha256 of the state of it that was, None where none was.
         expected: whether the run that wrote it last has it in its window, and so validates it.
     """
 
     table: str
     day: date
-    seen: bool
+    seen: str | None
     expected: bool
 
 
@@ -86,7 +86,7 @@ class Derivations:
         )
         with self.engine.connect() as connection:
             return [
-                Unvalidated(table, date.fromisoformat(day), seen is not None, start <= day < end)
+                Unvalidated(table, date.fromisoformat(day), seen, start <= day < end)
                 for table, day, seen, start, end in connection.execute(query)
             ]
 

@@ -16,6 +16,7 @@ from pipelines.training.cleaning import Cleaning
 from pipelines.training.families import Extras
 from pipelines.training.onnx_graph import Graph, clean, encode_strings, standardise
 from pipelines.training.preprocessing import Scale, Vocabulary, arrays, fit_vocabulary
+from pipelines.training.pruning import magnitude_masks
 from pipelines.training.torch_export import add_module
 from pipelines.training.torch_loop import Columns, descend, log_odds
 from pipelines.usecase import LABEL, ModelInputs
@@ -129,13 +130,14 @@ def fit_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build(shape, torch.logit(labels.nanmean(dim=0), eps=1e-4).tolist())
-    epochs = descend(
-        network,
-        Columns(*tensors(train, inputs, cleaning, vocabulary, scale), labels),
-        Columns(*tensors(validation, inputs, cleaning, vocabulary, scale), held),
-        settings,
-        seed,
-        torch.tensor([1.0, *[auxiliary_weight] * len(auxiliary)]),
-        extras,
-    )
+    task_weight = torch.tensor([1.0, *[auxiliary_weight] * len(auxiliary)])
+    targets = torch.from_numpy(extras.lesson.targets(train)) if extras.lesson else None
+    taught = Columns(*tensors(train, inputs, cleaning, vocabulary, scale), labels, targets)
+    watched = Columns(*tensors(validation, inputs, cleaning, vocabulary, scale), held)
+    epochs = descend(network, taught, watched, settings, seed, task_weight, extras)
+    if extras.compression.prune:
+        masks, more = magnitude_masks(network, extras.compression.prune), extras.compression.fine_tune_epochs
+        again = settings.model_copy(update={"epochs": more})
+        alike = Extras(lesson=extras.lesson, epochs=more if extras.epochs else None)
+        descend(network, taught, watched, again, seed, task_weight, alike, masks)
     return Fitted(inputs, cleaning, vocabulary, scale, network, epochs)

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +24,10 @@ from torch.nn import functional
 
 from pipelines.params.training import Network
 from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.distillation import Lesson
 from pipelines.training.families import Extras
 from pipelines.training.processes import Processes
+from pipelines.training.pruning import apply_masks, keeping
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +36,12 @@ PREDICTED = 8192  # rows predicted at once
 
 @dataclass(frozen=True)
 class Columns:
-    """Whole columns: numbers (N, n), rows (N, m), and labels (N, T), NaN where unknown."""
+    """Whole columns: numbers (N, n), rows (N, m), labels (N, T), NaN where unknown, and a teacher's targets (N,)."""
 
     numbers: Tensor
     rows: Tensor
     labels: Tensor
+    targets: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,7 +50,8 @@ class Columns:
         return self.numbers.index_select(0, positions), self.rows.index_select(0, positions)
 
     def to(self, device: torch.device) -> Columns:
-        return Columns(self.numbers.to(device), self.rows.to(device), self.labels.to(device))
+        targets = None if self.targets is None else self.targets.to(device)
+        return Columns(self.numbers.to(device), self.rows.to(device), self.labels.to(device), targets)
 
 
 def chosen_device() -> torch.device:
@@ -82,6 +87,7 @@ class Loop:
 
     Attributes:
         task_weight: (T,), of each task's mean loss.
+        lesson: of the teacher whose targets `train` has.
     """
 
     network: nn.Module
@@ -90,6 +96,7 @@ class Loop:
     seed: int
     task_weight: Tensor
     processes: Processes
+    lesson: Lesson | None = None
 
     @property
     def steps(self) -> int:
@@ -132,6 +139,9 @@ class Loop:
             with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
                 log_odds = network(*self.train.inputs(mine), len(weight))
             lost = losses(log_odds.float(), self.train.labels[mine], weight, settings.focal_gamma)
+            if self.lesson and self.train.targets is not None:
+                unknown = self.train.labels[mine, 0].isnan()
+                lost = self.lesson.losses(lost, log_odds.float(), self.train.targets[mine], ~unknown)
             optimizer.zero_grad()
             (lost.sum(dim=0) / known * self.task_weight).sum().backward()  # type: ignore[no-untyped-call]
             self.processes.sum_gradients(parameters)
@@ -168,20 +178,26 @@ def descend(
     seed: int,
     task_weight: Tensor,
     extras: Extras,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> int:
     """Fit a network in place and tell the epochs that it was fitted for. Leaves the network on the CPU.
 
     Keeps the epoch with the lowest validation loss on `held`, and stops when `patience` epochs brought no better; where
     `extras.epochs` are given, it keeps the last of them. The learning rate falls as if all `settings.epochs` were run.
+
+    Args:
+        masks: by parameter, which of its weights may be other than zero.
     """
     processes, device = Processes.joined(), chosen_device()
-    checkpoints = Checkpoints(
-        extras.checkpoints, fingerprint(network, train, held, settings, seed, processes, extras.epochs)
-    )
+    lesson, masks = extras.lesson, masks or {}
+    epochs = settings.epochs if extras.epochs is None else extras.epochs
+    apply_masks(network, masks)
+    checkpoints = Checkpoints(extras.checkpoints, fingerprint(network, train, held, settings, seed, processes, extras))
     network.to(device)
     held = held.to(device)
-    loop = Loop(network, train.to(device), settings, seed, task_weight.to(device), processes)
+    loop = Loop(network, train.to(device), settings, seed, task_weight.to(device), processes, lesson)
     optimizer = loop.optimizer()
+    optimizer.register_step_post_hook(keeping(network, masks))
     epoch, since, best, kept = 0, 0, math.inf, weights(network)
     if state := checkpoints.parse(processes.hear(checkpoints.read() if processes.leads else None)):
         epoch, since, best, kept = state["epoch"], state["since"], state["best"], state["kept"]
@@ -193,7 +209,7 @@ def descend(
         Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress,
         torch.random.fork_rng([torch.cuda.current_device()] if device.type == "cuda" else []),
     ):
-        while epoch < (extras.epochs or settings.epochs) and since < settings.patience:
+        while epoch < epochs and since < settings.patience:
             loop.epoch(epoch, optimizer, progress)
             epoch, loss = epoch + 1, loop.validation_loss(held)
             since = 0 if extras.epochs or loss < best else since + 1
@@ -221,19 +237,14 @@ def fingerprint(
     settings: Network,
     seed: int,
     processes: Processes,
-    epochs: int | None = None,
+    extras: Extras,
 ) -> str:
     """Of all that decides the fit: initial weights, data, settings, seed, device, processes, threads and library."""
-    facts: list[Any] = [
-        settings.model_dump_json(exclude={"search"}),
-        seed,
-        chosen_device().type,
-        processes.count,
-        epochs,
-    ]
+    facts: list[Any] = [settings.model_dump_json(exclude={"search"}), seed, chosen_device().type, processes.count]
+    facts += [extras.epochs, (extras.lesson.temperature, extras.lesson.alpha) if extras.lesson else None]
     digest = hashlib.sha256(repr([*facts, torch.get_num_threads(), torch.__version__]).encode())
     for data in (train, held):
-        for column in (data.numbers, data.rows, data.labels):
+        for column in (data.numbers, data.rows, data.labels, *([] if data.targets is None else [data.targets])):
             digest.update(column.contiguous().numpy().data)
     for name, value in network.state_dict().items():
         digest.update(name.encode() + value.contiguous().numpy().tobytes())

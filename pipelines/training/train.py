@@ -12,6 +12,8 @@ from pipelines.steps import RunName, StepModel
 
 if TYPE_CHECKING:
     from pipelines.context import Context
+    from pipelines.scorer import Model
+    from pipelines.training.distillation import Lesson
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,10 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
+    return trained(inputs, context)[0]
+
+
+def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
     import hashlib
     import shutil
 
@@ -52,6 +58,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.training.calibration import fit_calibration
     from pipelines.training.card import model_card
     from pipelines.training.cleaning import fit_cleaning
+    from pipelines.training.compression import compression_facts
     from pipelines.training.families import load_family, reads_auxiliary
     from pipelines.training.frames import (
         auxiliary_labels,
@@ -88,7 +95,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     auxiliary = auxiliary_labels(manifest) if reads_auxiliary(family) else ()
     further = read_auxiliary(store, inputs.training_set_uri, manifest) if auxiliary else None
     frames = Frames(train, validation, auxiliary, further)
-    task = Task(family, inputs.family, columns, frames, params.cleaning, cleaning, seed, work)
+    compression, lesson = params.training.compression_of(inputs.family), lesson_of(inputs, context)
+    task = Task(family, inputs.family, columns, frames, params.cleaning, cleaning, seed, work, compression, lesson)
     judge = Judge(task, tuning, params.splits.embargo_days)
     key = search_key(task, declared, tuning, manifest["sha256"])
     journal = Journal(store, context.data.uri("tuning", inputs.run, f"{inputs.family}.json"), key)
@@ -119,8 +127,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         manifest,
         family.LIBRARIES,
     )
+    if facts := compression_facts(fitted, compression, lesson, calibration, validation):
+        card["compression"] = facts
     uri = context.data.uri("models", inputs.run, inputs.family)
-    apart = np.abs(Scorer(Model(uri, card, graph)).score(validation) - native).max()
+    model = Model(uri, card, graph)
+    apart = np.abs(Scorer(model).score(validation) - native).max()
     if not apart <= AGREEMENT:
         raise CheckFailed(
             f"{inputs.family}: the ONNX graph is {apart:.2g} away from the fitted model (at most {AGREEMENT:g})"
@@ -137,4 +148,24 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     store.write_json(f"{uri}/{CARD}", sealed(card))
     journal.close()
     shutil.rmtree(work, ignore_errors=True)
-    return Outputs(family=inputs.family, model_uri=uri, sha256=digest, trials=trials, best_trial=best)
+    return Outputs(family=inputs.family, model_uri=uri, sha256=digest, trials=trials, best_trial=best), model
+
+
+def lesson_of(inputs: Inputs, context: Context) -> Lesson | None:
+    """That of the teacher which is declared for a family. A teacher that is a family is trained first, in one trial."""
+    from pipelines.params.training import FAMILIES
+    from pipelines.scorer import Scorer, read_model
+    from pipelines.training.distillation import Lesson, require_fellow
+    from pipelines.training.frames import model_inputs, read_manifest
+
+    store, asked = context.data.store, context.params.training.compression_of(inputs.family).distil
+    if asked is None:
+        return None
+    if asked.teacher in FAMILIES:
+        first = {"family": asked.teacher, "run": f"{inputs.run}.teaches.{inputs.family}", "trials": 1}
+        model = trained(inputs.model_copy(update=first), context)[1]
+    else:
+        model = read_model(store, asked.teacher)
+    manifest = read_manifest(store, inputs.training_set_uri)
+    require_fellow(teacher := Scorer(model), model_inputs(manifest), manifest)
+    return Lesson(teacher, asked.temperature, asked.alpha)

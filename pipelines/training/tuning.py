@@ -17,11 +17,13 @@ import pandas as pd
 
 from pipelines.metrics.scores import measure
 from pipelines.params.cleaning import Cleaning as Rules
+from pipelines.params.compression import NONE, Compression
 from pipelines.params.training import Latency, Tuning
 from pipelines.scorer import Model, Scorer, model_arrays
 from pipelines.store import Store
 from pipelines.training.calibration import Uncalibrated
 from pipelines.training.cleaning import Cleaning, fit_cleaning
+from pipelines.training.compression import compressed
 from pipelines.training.families import Extras
 from pipelines.training.folds import rolling_origin
 from pipelines.training.frames import numeric_inputs
@@ -30,6 +32,7 @@ from pipelines.training.search import Progress, Record, Searchable, next_trial
 from pipelines.usecase import DAY, LABEL, ModelInputs
 
 if TYPE_CHECKING:
+    from pipelines.training.distillation import Lesson
     from pipelines.training.families import Family, Fitted
 
 log = logging.getLogger(__name__)
@@ -84,12 +87,16 @@ class Task:
     cleaning: Cleaning
     seed: int
     work: Path | None = None
+    compression: Compression = NONE
+    lesson: Lesson | None = None
 
     def fit(self, settings: Any, progress: Progress | None = None) -> Fitted:
-        frames, extras = self.frames, Extras(self.frames.auxiliary, self.work, progress)
-        return self.family.fit(
+        frames = self.frames
+        extras = Extras(frames.auxiliary, self.work, progress, self.compression, self.lesson)
+        fitted = self.family.fit(
             frames.taught, frames.validation, self.inputs, self.cleaning, settings, self.seed, extras
         )
+        return compressed(fitted, self.compression)
 
     def refit(self, settings: Any, fitted: Fitted) -> Fitted:
         """The same settings, cleaning and, of a network, epochs on training and validation rows together."""
@@ -199,6 +206,8 @@ def search_key(task: Task, declared: Searchable, tuning: Tuning, frames: Any) ->
         "seed": task.seed,
         "frames": frames,
         "cleaning": task.rules.model_dump(mode="json"),
+        "compression": task.compression.model_dump(mode="json"),
+        "teacher": task.lesson.teacher.model.sha256 if task.lesson else None,
         "libraries": {name: version(name) for name in ("numpy", "optuna", *task.family.LIBRARIES)},
         "code": code.hexdigest(),
     }

@@ -14,6 +14,7 @@ import pytest
 from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
 from pipelines.params.source import Files
+from pipelines.staleness import require_current
 from pipelines.steps import execute
 from pipelines.windows import Window
 from tests.conftest import TOY, tree_hashes
@@ -172,3 +173,14 @@ def test_the_source_is_seen_as_it_is(plant: Plant) -> None:
         plant.context.data.partition("raw", "readings", START + timedelta(5))
     ).to_pandas()
     assert isinstance(rows, pd.DataFrame) and set(rows.heat) == {9.5}
+
+
+def test_data_that_were_put_back_are_told_from_data_that_changed(plant: Plant) -> None:
+    """As `dvc repro` does with outputs that it has in its cache."""
+    before = plant.context.data.store.read_bytes(plant.context.data.partition("raw", "readings", START + timedelta(9)))
+    plant.correct(9)
+    plant.chain(9, 10)
+    plant.context.data.store.write_bytes(plant.context.data.partition("raw", "readings", START + timedelta(9)), before)
+    execute("validate", days(9, 10), plant.context)
+    execute("build_features", days(9, 10), plant.context)
+    require_current(START, START + timedelta(10), plant.context)

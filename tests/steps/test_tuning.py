@@ -15,6 +15,7 @@ from pipelines.context import Context
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput
 from pipelines.metrics.costs import row_costs
 from pipelines.params.training import Training
+from pipelines.scorer import sealed
 from pipelines.steps import execute
 from pipelines.training.families import Extras, mlp
 from pipelines.training.families import hist_gradient_boosting as trees
@@ -115,7 +116,7 @@ def test_networks_report_their_epochs_and_trees_do_not() -> None:
         plain, honest = graph_of(fit(family, frame(2000, 1), frame(500, 2))), module.fit
 
         def reporting(*given: Any, honest: Any = honest, steps: list[int] = heard[family]) -> Any:
-            return honest(*given, Extras(report=lambda step, loss: steps.append(step)))
+            return honest(*given[:-1], Extras(given[-1].auxiliary, report=lambda step, loss: steps.append(step)))
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "fit", reporting)
@@ -199,7 +200,7 @@ def test_the_threshold_of_the_card_decides_the_cost_that_is_evaluated(desk: Cont
     assert found["threshold"]["alarms"] == pytest.approx((scored["score"] >= threshold["value"]).mean())
 
     path = Path(f"{made['model_uri']}/model.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), "threshold": None}))
+    path.write_text(json.dumps(sealed({**json.loads(path.read_text()), "threshold": None})))
     with pytest.raises(CorruptData, match="tells no threshold"):
         evaluate(desk, uri, made["model_uri"])
 

@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import fsspec
 import pandas as pd
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import CorruptData, InvalidInput, MissingData
+from pipelines.offline import asof_join
 from pipelines.offline.asof_store import AsofOfflineStore
 from pipelines.offline.entity_codes import entity_codes
 from pipelines.store import Layout, Store
@@ -69,6 +71,7 @@ def value(store: FeatureStore, entities: pd.DataFrame | str, ref: str = "short:v
     return [None if pd.isna(found) else found for found in frame[ref.split(":")[1]]]
 
 
+@pytest.mark.parametrize("most_places", [0, asof_join.MOST_PLACES], ids=["joined", "filled"])
 @pytest.mark.parametrize("only_written", [False, True])
 @RANDOM
 @given(case=cases())
@@ -76,12 +79,15 @@ def value(store: FeatureStore, entities: pd.DataFrame | str, ref: str = "short:v
 @example(case=([Row("a", 1, 6 * HOUR, HOUR, 1.0), Row("a", 1, 6 * HOUR, HOUR, None)], [A]))
 @example(case=([Row("a", 1, 6 * HOUR - 1, HOUR, 1.0)], [A]))
 @example(case=([Row("a", 1, 9 * HOUR, 20 * HOUR, 1.0), Row("a", 1, 7 * HOUR, HOUR, 2.0)], [A]))
-def test_joins_equal_the_reference(cases_store: Any, only_written: bool, case: tuple[list[Row], list[Line]]) -> None:
+def test_joins_equal_the_reference(
+    cases_store: Any, only_written: bool, most_places: int, case: tuple[list[Row], list[Line]]
+) -> None:
     store, write = cases_store
     rows, lines = case
     write(rows)
     in_store = sorted(rows, key=lambda row: row.known // (24 * HOUR))  # a partition a day, each in its own order
-    got = ask(store, lines, filter_by_created_timestamp=only_written)
+    with patch.object(asof_join, "MOST_PLACES", most_places):
+        got = ask(store, lines, filter_by_created_timestamp=only_written)
     assert list(got.note) == list(range(len(lines)))  # the order of the rows, and what they have besides
     for name, question in QUESTIONS.items():
         assert list(got[name]) == [answer(in_store, line, question, only_written) for line in lines], name

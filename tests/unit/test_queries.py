@@ -55,7 +55,7 @@ def at(day: int) -> date:
 
 def asked(data: Layout, check: Any, days: list[int], table: RawTable = READINGS) -> Answer:
     usecase: Any = SimpleNamespace(tables=(READINGS, SITES))
-    (answer,) = ask(table, [at(day) for day in days], declared("readings", [check]), usecase, data)
+    (answer,) = ask(table, [at(day) for day in days], declared("readings", [check]), usecase, data, {})
     return answer
 
 

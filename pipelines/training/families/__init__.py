@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pipelines.errors import InvalidInput
+from pipelines.params.compression import NONE, Compression
 from pipelines.params.training import FAMILIES
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipelines.training.cleaning import Cleaning
+    from pipelines.training.distillation import Lesson
     from pipelines.training.onnx_graph import Graph
     from pipelines.training.search import Progress
     from pipelines.usecase import ModelInputs
@@ -29,7 +31,7 @@ MODULES = {name: f"{__name__}.{name}" for name in FAMILIES}
 
 @dataclass(frozen=True)
 class Extras:
-    """What a fit may use besides frames and settings. Only the auxiliary labels and the epochs change what a fit gives.
+    """What a fit may use besides frames and settings. `checkpoints` and `report` do not change what it gives.
 
     Attributes:
         auxiliary: columns of the training frame with further labels, 0, 1 or NaN where unknown. A family that reads
@@ -37,12 +39,16 @@ class Extras:
         checkpoints: a local folder of this fit alone, from which a fit that was killed goes on.
         report: called with the number of epochs done and the validation loss; what it raises ends the fit.
         epochs: a family that stops by the validation window ends after so many instead, whatever the window says.
+        compression: how a network is pruned at the end of its fit.
+        lesson: of a teacher, which a network learns besides the labels.
     """
 
     auxiliary: tuple[str, ...] = ()
     checkpoints: Path | None = None
     report: Progress | None = None
     epochs: int | None = None
+    compression: Compression = NONE
+    lesson: Lesson | None = None
 
 
 ALONE = Extras()

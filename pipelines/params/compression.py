@@ -1,0 +1,49 @@
+"""`training.compression` of params.yaml: what is done to a network so that it serves more cheaply, by family."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from pipelines.params.section import Level, Natural, Positive, Section, Share
+
+
+class Distil(Section):
+    """Distillation (Hinton et al. 2015): the network learns from a teacher's scores too.
+
+    Attributes:
+        teacher: a family, which the same run trains first with its declared settings; or the folder of a trained model.
+        temperature: divides the log-odds of both; 1 leaves the probabilities as they are.
+        alpha: share of the teacher's part in the loss; the rest is that of the labels.
+    """
+
+    teacher: Annotated[str, Field(min_length=1)]
+    temperature: Positive = 2.0
+    alpha: Share = 0.5
+
+
+class Compression(Section):
+    """What is done to one family, all of it off by default.
+
+    Attributes:
+        prune: share of the smallest weights of each linear layer that become zero after the fit.
+        fine_tune_epochs: epochs after pruning in which the other weights go on learning.
+        quantize: whether matrix products are of 8-bit integers.
+        max_difference: largest difference that quantizing may make to a score of the validation window.
+    """
+
+    prune: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    fine_tune_epochs: Natural = 0
+    quantize: bool = False
+    max_difference: Level = 0.05
+    distil: Distil | None = None
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        if self.fine_tune_epochs and not self.prune:
+            raise ValueError("fine_tune_epochs follow pruning; set prune too, or leave them out")
+        return self
+
+
+NONE = Compression()

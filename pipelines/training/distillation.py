@@ -1,0 +1,74 @@
+"""Distillation (Hinton et al. 2015): a network learns what a trained model thinks of each training row.
+
+The loss of a row is `alpha * T^2 * L(z / T, sigmoid(t / T)) + (1 - alpha) * L(z, label)`, where z and t are the
+log-odds of network and teacher, T is the temperature and L the log loss; T^2 keeps the gradient's size when T changes.
+Class weights and the focal exponent belong to the labels' part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipelines.errors import InvalidInput
+from pipelines.scorer import Scorer
+from pipelines.usecase import ModelInputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CERTAIN = 1e-6  # scores are held this far off 0 and 1, whose log-odds are infinite
+SCORED = 8192  # rows that a teacher scores at once: a transformer's attention over all of them fills gigabytes
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A teacher, and how much it says."""
+
+    teacher: Scorer
+    temperature: float
+    alpha: float
+
+    def targets(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+        """The teacher's probabilities at the temperature, (N,)."""
+        parts = [self.teacher.score(frame.iloc[at : at + SCORED]) for at in range(0, max(len(frame), 1), SCORED)]
+        scores = np.clip(np.concatenate(parts), CERTAIN, 1 - CERTAIN)
+        odds = np.log(scores / (1 - scores)) / self.temperature
+        return (1 / (1 + np.exp(-odds))).astype(np.float32)
+
+    def losses(self, hard: Tensor, log_odds: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        """Loss (N, T) of each task with the teacher's part in the first one's; that of unknown labels stays 0.
+
+        Args:
+            hard: (N, T), of the labels.
+            log_odds: (N, T).
+            targets, known: (N,), the teacher's probabilities, and whether the label is known.
+        """
+        import torch
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        soft = binary_cross_entropy_with_logits(log_odds[:, 0] / self.temperature, targets, reduction="none")
+        taught = torch.where(known, self.temperature**2 * soft, torch.zeros_like(soft))
+        first = (1 - self.alpha) * hard[:, 0] + self.alpha * taught
+        return torch.cat([first.unsqueeze(1), hard[:, 1:]], dim=1)
+
+
+def require_fellow(teacher: Scorer, inputs: ModelInputs, manifest: Mapping[str, Any]) -> None:
+    """Refuse a teacher of other rows, which may have seen the windows that judge its pupil, or of other inputs.
+
+    Raises:
+        InvalidInput: saying which of the two.
+    """
+    uri = teacher.model.uri
+    seen = teacher.model.card.get("training_set")
+    if not isinstance(seen, Mapping) or seen.get("sha256") != manifest["sha256"]:
+        raise InvalidInput(f"the teacher {uri} was trained on another training set; train it on this one")
+    if teacher.inputs != inputs:
+        raise InvalidInput(
+            f"the teacher {uri} reads other inputs than this training set declares; train it on this one"
+        )

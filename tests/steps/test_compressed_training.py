@@ -1,0 +1,82 @@
+"""train with compression: the card says what was done and what it cost; without it nothing changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from pipelines.context import Context
+from pipelines.errors import CheckFailed, InvalidInput
+from pipelines.scorer import load_scorer
+from tests.conftest import tree_hashes
+from tests.steps.test_tuning import card, desk, evaluate, train, with_training
+from tests.synthetic import frame, write_training_set
+
+__all__ = ["desk"]
+
+NET, TREES = "mlp", "hist_gradient_boosting"
+
+
+def asking(desk: Context, **asked: Any) -> Context:
+    return with_training(desk, compression={NET: asked})
+
+
+def test_nothing_asked_is_nothing_done(desk: Context) -> None:
+    uri = write_training_set(desk, "s", rows=1200)
+    made, again = train(desk, uri, NET), train(asking(desk), uri, NET, "r2")
+    assert "compression" not in card(desk, made)
+    assert tree_hashes(Path(made["model_uri"])) == tree_hashes(Path(again["model_uri"]))
+
+
+def test_the_card_tells_what_was_done_and_the_model_is_evaluated_like_any(desk: Context) -> None:
+    uri = write_training_set(desk, "s", rows=1200)
+    plain = train(desk, uri, NET, "plain")
+    context = asking(desk, prune=0.5, fine_tune_epochs=1, quantize=True)
+    made = train(context, uri, NET)
+    said = card(context, made)["compression"]
+    assert said["prune"] == {"share": 0.5, "fine_tune_epochs": 1, "zero_share": pytest.approx(0.5, abs=0.01)}
+    assert said["quantize"]["products"] == 1 and 0 < said["quantize"]["difference"] <= 0.05
+    assert said["quantize"]["mean_difference"] <= said["quantize"]["difference"]
+    graph = onnx.load_model_from_string((Path(made["model_uri"]) / "model.onnx").read_bytes())
+    assert "MatMulInteger" in {node.op_type for node in graph.graph.node}
+    scores = [load_scorer(desk.data.store, m["model_uri"]).score(frame(500, 9)) for m in (plain, made)]
+    assert 0 < np.abs(scores[0] - scores[1]).mean() < 0.1
+    assert evaluate(context, uri, made["model_uri"])["metrics"]["roc_auc"] > 0.7
+    again = train(context, uri, NET, "r2")
+    assert tree_hashes(Path(made["model_uri"])) == tree_hashes(Path(again["model_uri"]))
+
+
+def test_quantizing_that_costs_more_than_declared_writes_no_model(desk: Context) -> None:
+    uri = write_training_set(desk, "s", rows=1200)
+    with pytest.raises(CheckFailed, match=r"more than max_difference \(1e-09\); allow more, or do not quantize"):
+        train(asking(desk, quantize=True, max_difference=1e-9), uri, NET)
+    assert not Path(desk.data.uri("models", "r1", NET)).exists()
+
+
+def test_a_family_is_trained_to_teach_and_a_folder_of_it_teaches_the_same(desk: Context) -> None:
+    uri = write_training_set(desk, "s", rows=1200)
+    alone, teacher = train(desk, uri, NET, "alone"), train(desk, uri, TREES, "teacher")
+    by_name = asking(desk, distil={"teacher": TREES, "temperature": 2.0, "alpha": 0.7})
+    made = train(by_name, uri, NET)
+    said = card(desk, made)["compression"]["distil"]
+    assert said["teacher_sha256"] == teacher["sha256"] and said["teacher_family"] == TREES
+    assert (said["temperature"], said["alpha"]) == (2.0, 0.7)
+    by_folder = asking(desk, distil={"teacher": teacher["model_uri"], "temperature": 2.0, "alpha": 0.7})
+    again = train(by_folder, uri, NET, "r2")
+    assert again["sha256"] == made["sha256"] != alone["sha256"]
+
+
+def test_a_teacher_of_other_rows_or_inputs_is_refused(desk: Context) -> None:
+    uri = write_training_set(desk, "s", rows=1200)
+    other = train(desk, write_training_set(desk, "t", seed=9, rows=1200), TREES)
+    asks = {"distil": {"teacher": other["model_uri"]}}
+    with pytest.raises(InvalidInput, match="was trained on another training set"):
+        train(asking(desk, **asks), uri, NET)
+    fewer = write_training_set(desk, "u", rows=1200, model_inputs={"numeric": ["x", "y"], "categorical": ["kind"]})
+    blind = train(desk, fewer, TREES, "blind")
+    with pytest.raises(InvalidInput, match="reads other inputs"):
+        train(asking(desk, distil={"teacher": blind["model_uri"]}), uri, NET)
