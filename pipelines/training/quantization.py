@@ -51,6 +51,10 @@ class Quantized:
     def inputs(self) -> ModelInputs:
         return self.fitted.inputs
 
+    @property
+    def epochs(self) -> int | None:
+        return getattr(self.fitted, "epochs", None)
+
     @cached_property
     def _scorer(self) -> Scorer:
         card = {"inputs": {"numeric": list(self.inputs.numeric), "categorical": list(self.inputs.categorical)}}

@@ -92,7 +92,7 @@ class Task:
 
     def fit(self, settings: Any, progress: Progress | None = None) -> Fitted:
         frames = self.frames
-        extras = Extras(frames.auxiliary, self.work, progress, self.compression, self.lesson)
+        extras = Extras(frames.auxiliary, self.work, progress, compression=self.compression, lesson=self.lesson)
         fitted = self.family.fit(
             frames.taught, frames.validation, self.inputs, self.cleaning, settings, self.seed, extras
         )
@@ -101,8 +101,10 @@ class Task:
     def refit(self, settings: Any, fitted: Fitted) -> Fitted:
         """The same settings, cleaning and, of a network, epochs on training and validation rows together."""
         rows, work = replace(self.frames, train=self.frames.whole), self.work and self.work / "refit"
-        extras = Extras(rows.auxiliary, work, epochs=getattr(fitted, "epochs", None))
-        return self.family.fit(rows.taught, rows.validation, self.inputs, self.cleaning, settings, self.seed, extras)
+        epochs = getattr(fitted, "epochs", None)
+        extras = Extras(rows.auxiliary, work, epochs=epochs, compression=self.compression, lesson=self.lesson)
+        again = self.family.fit(rows.taught, rows.validation, self.inputs, self.cleaning, settings, self.seed, extras)
+        return compressed(again, self.compression)
 
     def loss(self, fitted: Fitted) -> float:
         """Log loss on validation, not yet calibrated: calibration is fitted there and would flatter."""
