@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from pipelines.usecase import ModelInputs
 GRAPH = "model.onnx"
 CARD = "model.json"
 BATCH = 50_000  # rows scored at once, to bound memory
+WARM_UP = 20  # calls of one row that are not timed
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,16 @@ class Scorer:
             for at in range(0, len(numeric), BATCH)
         ]
         return np.concatenate(batches).astype(np.float64) if batches else np.zeros(0)
+
+    def row_latency_ms(self, frame: pd.DataFrame, calls: int, quantile: float = 0.95) -> float:
+        """A quantile, in milliseconds, of the time that the graph takes for one row; of a frame that has any."""
+        numeric, categorical = model_arrays(frame, self.numeric, self.categorical)
+        taken = []
+        for at in np.arange(WARM_UP + calls) % len(frame):
+            began = time.perf_counter()
+            self.score_arrays(numeric[at : at + 1], categorical[at : at + 1])
+            taken.append(1000 * (time.perf_counter() - began))
+        return float(np.quantile(taken[WARM_UP:], quantile))
 
 
 def load_scorer(store: Store, uri: str, threads: int = 0) -> Scorer:

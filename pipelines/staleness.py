@@ -58,7 +58,7 @@ def stale_features(context: Context) -> list[date]:
 def unvalidated(context: Context) -> list[Unvalidated]:
     """Days that were ingested and not validated as they are. Data that another tool put back (DVC) are looked at."""
     found = context.records.derivations(context.usecase.name).unvalidated()
-    return [one for one in found if _digest(one, context) != one.seen]
+    return [one for one in found if one.seen is None or _digest(one, context) != one.seen]
 
 
 def _digest(one: Unvalidated, context: Context) -> str | None:

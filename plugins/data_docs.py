@@ -36,7 +36,8 @@ class DataDocsLink(BaseOperatorLink):  # type: ignore[misc]
 
         from airflow.sdk.configuration import conf
 
-        window = f"{operator.op_kwargs['start']}_{operator.op_kwargs['end']}"
+        given = operator.op_kwargs
+        window = f"{min(given.get('since') or given['start'], given['start'])}_{given['end']}"
         root = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
         return f"{root}{PREFIX}/{ti_key.dag_id}/{window}/index.html"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,23 @@ def rows(count: int = 60, start: datetime = datetime(2024, 3, 28, 23, 30, tzinfo
         at = start + timedelta(minutes=90 * number)
         changed = at + timedelta(minutes=20)
         made.append({"id": number, "site": "ab"[number % 2], "value": number / 4, "at": at, "changed_at": changed})
+    return made
+
+
+def versions(draw: random.Random, hours: int, move: Callable[[datetime, datetime], datetime | None]) -> list[Any]:
+    """Forty visits, each followed by up to two corrections.
+
+    Args:
+        hours: how much later a correction may be known.
+        move: when a visit was, as corrected, from when it was first and at last said to be.
+    """
+    made: list[dict[str, Any]] = []
+    for record in rows(40):
+        made.append(record)
+        for _ in range(draw.randint(0, 2)):
+            changed = made[-1]["changed_at"] + timedelta(hours=draw.randint(1, hours))
+            at = move(record["at"], made[-1]["at"])
+            made.append(record | {"value": draw.random(), "changed_at": changed, "at": at})
     return made
 
 

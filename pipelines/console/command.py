@@ -28,6 +28,18 @@ class Command:
     answer: Callable[[Mapping[str, Any], Context], Answer]
 
 
+def verbs(parser: argparse.ArgumentParser) -> Callable[[str, str], argparse.ArgumentParser]:
+    """Adds a verb by name and summary, with a parser of its own; a command line names one."""
+    added = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def verb(name: str, summary: str) -> argparse.ArgumentParser:
+        made = added.add_parser(name, help=summary, description=summary)
+        options(made)
+        return made
+
+    return verb
+
+
 def options(parser: argparse.ArgumentParser) -> None:
     """The options that every command takes."""
     parser.add_argument("--params", metavar="FILE", help="params file (default: FLIGHTDECK_PARAMS or params.yaml)")

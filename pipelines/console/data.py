@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import table
-from pipelines.console.command import Answer, Command, options
+from pipelines.console.command import Answer, Command, verbs
 from pipelines.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -18,13 +18,7 @@ KEEP = 10
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-
-    def verb(name: str, summary: str) -> argparse.ArgumentParser:
-        made = verbs.add_parser(name, help=summary, description=summary)
-        options(made)
-        return made
-
+    verb = verbs(parser)
     verb("versions", "List the versions, newest last, and who needs them.")
     history = verb("history", "List what ingestion wrote, partition by partition, oldest first.")
     history.add_argument("--table", metavar="TABLE")

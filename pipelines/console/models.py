@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import table
-from pipelines.console.command import Answer, Command, options
+from pipelines.console.command import Answer, Command, verbs
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
 
 if TYPE_CHECKING:
@@ -22,13 +22,7 @@ FIELDS = ("family", "as_of", "sha256", "rollout.verdict", "verify.verdict")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-
-    def verb(name: str, summary: str) -> argparse.ArgumentParser:
-        made = verbs.add_parser(name, help=summary, description=summary)
-        options(made)
-        return made
-
+    verb = verbs(parser)
     verb("list", "List the versions, their aliases, and aliases that were set by hand.")
     show = verb("show", "Show what a version rests on.")
     show.add_argument("version", metavar="N")

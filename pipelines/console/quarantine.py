@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pipelines.console.command import Answer, Command, options
+from pipelines.console.command import Answer, Command, verbs
 from pipelines.console.table import show
 from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.store.layout import UNDATED
@@ -27,13 +27,7 @@ MARK = 12  # characters of a row's digest that are shown
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-
-    def verb(name: str, summary: str) -> argparse.ArgumentParser:
-        made = verbs.add_parser(name, help=summary, description=summary)
-        options(made)
-        return made
-
+    verb = verbs(parser)
     listing = verb("list", "Count quarantined rows by table, day and reason.")
     listing.add_argument("--table", metavar="TABLE", help="only this table")
     listing.add_argument("--day", metavar="DAY", help="only this day, `undated`, or `all` for reference tables")

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import pandas as pd
 
 from pipelines.errors import FlightdeckError
-from pipelines.scorer import Model, Scorer, model_arrays
+from pipelines.scorer import Model, Scorer
 
 LATENCY, SIZE, WORST = "latency_p95_ms", "size_bytes", "worst_slice_"
-ROWS, WARM_UP = 200, 20  # single requests that are timed, and those before
+CALLS = 200  # single requests that are timed
 WORSE: Mapping[str, Callable[[Iterable[float]], float]] = {
     **dict.fromkeys(("roc_auc", "pr_auc", "skill"), min),
     **dict.fromkeys(("log_loss", "brier", "calibration_error", "calibration_gap"), max),
@@ -92,16 +90,7 @@ def graph_facts(model: Model, scored: pd.DataFrame, asked: Iterable[str]) -> dic
 
 def latency_p95_ms(model: Model, scored: pd.DataFrame) -> float | None:
     """95 % of single rows are scored by the graph, on one thread, within so many milliseconds; None if none can be."""
-    scorer = Scorer(model, threads=1)
     try:
-        numeric, categorical = model_arrays(scored.iloc[:ROWS], scorer.numeric, scorer.categorical)
-        for n in range(min(WARM_UP, len(numeric))):
-            scorer.score_arrays(numeric[n : n + 1], categorical[n : n + 1])
-        taken = []
-        for n in range(len(numeric)):
-            began = time.perf_counter()
-            scorer.score_arrays(numeric[n : n + 1], categorical[n : n + 1])
-            taken.append(1000 * (time.perf_counter() - began))
+        return Scorer(model, threads=1).row_latency_ms(scored, CALLS) if len(scored) else None
     except FlightdeckError:
         return None
-    return float(np.quantile(taken, 0.95)) if taken else None

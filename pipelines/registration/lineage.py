@@ -98,12 +98,16 @@ def environment_of(card: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
 
 
 def science(params: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides what a model becomes: its family's settings, seed, cleaning, splits, feature service."""
-    training = card["training_set"]
+    """What decides what a model becomes: settings of its family and of training, cleaning, splits, feature service."""
+    training, asked = card["training_set"], params["training"]
     return {
         "family": card["family"],
         "settings": card["params"],
         "seed": card["seed"],
+        "calibration": asked["calibration"],
+        "refit": asked["refit"],
+        "compression": asked["compression"].get(card["family"]),
+        "costs": params["costs"],
         "cleaning": params["cleaning"],
         "splits": params["splits"],
         "feature_service": training["feature_service"],

@@ -96,9 +96,8 @@ class FileSource:
             raise type(error)(f"{uri}: {error}") from None
         except FileNotFoundError:
             raise MissingData(f"{uri} does not exist; correct the uri of the source in params.yaml") from None
-        except (
-            Exception
-        ) as error:  # a file cut short, packed otherwise, not what it says it is; or a store's own errors
+        # A file cut short, packed otherwise, not what it says it is; or a store's own errors.
+        except Exception as error:
             raise CorruptData(f"{uri} cannot be read ({_told(error, names)}); fetch it again, or correct it") from None
 
     @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from pipelines.params.training import Network
 from pipelines.training.cleaning import Cleaning
-from pipelines.training.families import Extras
+from pipelines.training.families import ALONE, Extras
 from pipelines.training.onnx_graph import Graph, clean, encode_strings, standardise
 from pipelines.training.preprocessing import Scale, Vocabulary, arrays, fit_vocabulary
 from pipelines.training.pruning import magnitude_masks
@@ -141,3 +142,23 @@ def fit_network(
         alike = Extras(lesson=extras.lesson, epochs=more if extras.epochs else None)
         descend(network, taught, watched, again, seed, task_weight, alike, masks)
     return Fitted(inputs, cleaning, vocabulary, scale, network, epochs)
+
+
+def single_task(network: Callable[[Shape, Any, float], nn.Module]) -> Callable[..., Fitted]:
+    """`fit` of a family whose network is made of a shape, settings, and the label's log-odds in training."""
+
+    def fit(
+        train: pd.DataFrame,
+        validation: pd.DataFrame,
+        inputs: ModelInputs,
+        cleaning: Cleaning,
+        settings: Network,
+        seed: int,
+        extras: Extras = ALONE,
+    ) -> Fitted:
+        def build(shape: Shape, log_odds: list[float]) -> nn.Module:
+            return network(shape, settings, log_odds[0])
+
+        return fit_network(build, train, validation, inputs, cleaning, settings, seed, extras)
+
+    return fit

@@ -19,7 +19,7 @@ from pipelines.metrics.scores import measure
 from pipelines.params.cleaning import Cleaning as Rules
 from pipelines.params.compression import NONE, Compression
 from pipelines.params.training import Latency, Tuning
-from pipelines.scorer import Model, Scorer, model_arrays
+from pipelines.scorer import Model, Scorer
 from pipelines.store import Store
 from pipelines.training.calibration import Uncalibrated
 from pipelines.training.cleaning import Cleaning, fit_cleaning
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRIALS = "trials.json"  # beside the model: what was tried
-WARM = 20  # one-row calls that are not timed
 
 
 @dataclass(frozen=True)
@@ -157,14 +156,9 @@ class Judge:
 def one_row_ms(fitted: Fitted, frame: pd.DataFrame, latency: Latency) -> float:
     """95th percentile of the time that the ONNX graph takes for one row, in one thread."""
     card = {"inputs": {"numeric": list(fitted.inputs.numeric), "categorical": list(fitted.inputs.categorical)}}
-    scorer = Scorer(Model("memory", card, to_onnx(fitted, Uncalibrated())), threads=1)
-    numeric, categorical = model_arrays(frame, scorer.numeric, scorer.categorical)
-    times = []
-    for at in np.arange(WARM + latency.calls) % len(frame):
-        began = time.perf_counter()
-        scorer.score_arrays(numeric[at : at + 1], categorical[at : at + 1])
-        times.append(time.perf_counter() - began)
-    return 1000 * float(np.quantile(times[WARM:], 0.95))
+    return Scorer(Model("memory", card, to_onnx(fitted, Uncalibrated())), threads=1).row_latency_ms(
+        frame, latency.calls
+    )
 
 
 class Journal:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipelines.context import build_context
+from pipelines.steps import execute
 from tests.conftest import TOY
 
 CONF = {"start": "2024-03-01", "end": "2024-03-04"}
@@ -56,6 +58,23 @@ def test_the_validate_task_leads_to_its_pages(
     assert seen.status_code == 200 and 'href="readings.html"' in seen.text
     assert "sandbox" in seen.headers["Content-Security-Policy"]
     assert "bad_load" in client("viewer").get(URL + "readings.html").text
+
+
+def test_pages_are_of_all_days_that_were_validated_again(
+    load: Callable[..., Any], client: Callable[[str | None], Any], tmp_path: Path
+) -> None:
+    """The button leads to where the step wrote, also where it began earlier than its window."""
+    validate = load(TOY, home=tmp_path / "home").dags["pumps_data"].get_task("validate")
+    (link,) = validate.operator_extra_links
+    context = build_context(TOY, tmp_path / "home")
+    days = {"start": "2024-03-03", "end": "2024-03-05"}
+    execute("ingest", {**days, "start": "2024-03-01"}, context)
+    for since in (None, "2024-03-01", "2024-03-03", "2024-03-04"):
+        wrote = execute("validate", {**days, "since": since}, context)["data_docs_uri"]
+        operator = SimpleNamespace(op_kwargs={**days, "since": since})
+        url = link.get_link(operator, ti_key=SimpleNamespace(dag_id="pumps_data"))
+        assert wrote.endswith(url.removeprefix("/flightdeck/data-docs/pumps_data"))
+        assert client("viewer").get(url).status_code == 200
 
 
 def test_pages_are_for_those_who_may_read_the_dag(client: Callable[[str | None], Any], tmp_path: Path) -> None:

@@ -50,6 +50,16 @@ def test_the_card_tells_what_was_done_and_the_model_is_evaluated_like_any(desk: 
     assert tree_hashes(Path(made["model_uri"])) == tree_hashes(Path(again["model_uri"]))
 
 
+def test_a_refit_is_compressed_as_the_first_fit_was(desk: Context) -> None:
+    uri, asked = write_training_set(desk, "s", rows=1200), {"prune": 0.5, "fine_tune_epochs": 1, "quantize": True}
+    once, twice = (
+        train(with_training(asking(desk, **asked), refit=refit), uri, NET, f"refit-{refit}") for refit in (False, True)
+    )
+    said = [card(desk, made)["compression"] for made in (once, twice)]
+    assert said[0]["prune"] == said[1]["prune"] and said[0]["quantize"]["products"] == said[1]["quantize"]["products"]
+    assert once["sha256"] != twice["sha256"]
+
+
 def test_quantizing_that_costs_more_than_declared_writes_no_model(desk: Context) -> None:
     uri = write_training_set(desk, "s", rows=1200)
     with pytest.raises(CheckFailed, match=r"more than max_difference \(1e-09\); allow more, or do not quantize"):

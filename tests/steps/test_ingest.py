@@ -27,7 +27,7 @@ from pipelines.steps import execute
 from pipelines.store import Store
 from pipelines.usecase import DAY
 from tests.conftest import tree_hashes
-from tests.sources import FIRST, TABLE, Api, as_json, context_over, rows, write_csv
+from tests.sources import FIRST, TABLE, Api, as_json, context_over, rows, versions, write_csv
 
 WINDOW = {"start": str(FIRST), "end": str(FIRST + timedelta(4))}
 PLAIN = replace(TABLE, known=None)
@@ -245,16 +245,11 @@ def test_changes_by_watermark_end_where_one_whole_read_does(
 ) -> None:
     """Records are corrected, arrive late, and move to another day; days run once, twice, or out of order."""
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
-    draw, versions = random.Random(seed), []
-    for record in rows(40):
-        versions.append(record)
-        for _ in range(draw.randint(0, 2)):
-            changed = versions[-1]["changed_at"] + timedelta(hours=draw.randint(1, 40))
-            moved = versions[-1]["at"] + timedelta(hours=draw.choice([0, 0, 26]))
-            versions.append(versions[-1] | {"value": draw.random(), "changed_at": changed, "at": moved})
-    whole = incremental(tmp_path, versions, "whole")
+    draw = random.Random(seed)
+    records = versions(draw, 40, lambda first, last: last + timedelta(hours=draw.choice([0, 0, 26])))
+    whole = incremental(tmp_path, records, "whole")
     execute("ingest", {"start": str(FIRST), "end": str(FIRST + timedelta(6))}, whole)
-    step_by_step = incremental(tmp_path, versions, "steps")
+    step_by_step = incremental(tmp_path, records, "steps")
     order = [0, 1, 2, 3, 4, 5]
     order += draw.sample(order, 2)
     for number in order:

@@ -19,7 +19,7 @@ from pipelines.context import Context, build_context
 from pipelines.errors import CorruptData
 from pipelines.steps import execute
 from tests.conftest import TOY, tree_hashes
-from tests.sources import FIRST, TABLE, as_json, context_over, rows, write_csv
+from tests.sources import FIRST, TABLE, as_json, context_over, rows, versions, write_csv
 
 WINDOW = {"start": str(FIRST), "end": str(FIRST + timedelta(4))}
 PLAIN = replace(TABLE, known=None)
@@ -109,14 +109,9 @@ def test_a_record_that_loses_or_gains_its_day_is_in_one_place(
 ) -> None:
     """Incremental days in any order end where one whole read does, quarantine included."""
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
-    draw, versions = random.Random(seed), []
-    for record in rows(40):
-        versions.append(record)
-        for _ in range(draw.randint(0, 2)):
-            changed = versions[-1]["changed_at"] + timedelta(hours=draw.randint(1, 30))
-            at = draw.choice([record["at"], record["at"], record["at"] + timedelta(hours=26), None])
-            versions.append(record | {"value": draw.random(), "changed_at": changed, "at": at})
-    put(as_json(versions), tmp_path)
+    draw = random.Random(seed)
+    records = versions(draw, 30, lambda first, _: draw.choice([first, first, first + timedelta(hours=26), None]))
+    put(as_json(records), tmp_path)
     kept = {"max_quarantine_share": 1.0}
     source = {"kind": "sql", "url_env": "VISITS_URL", "incremental": True}
     whole, pieces = (context_over(tmp_path / home, source, validation=kept) for home in ("whole", "pieces"))

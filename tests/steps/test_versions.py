@@ -20,6 +20,7 @@ from pipelines.context import Context
 from pipelines.errors import CheckFailed, CorruptData, FlightdeckError, MissingData, Unavailable
 from pipelines.records import Entry, Plan
 from pipelines.records.database import guards
+from pipelines.registration import lineage
 from pipelines.registration.model_card import markdown, page
 from pipelines.scorer import load_scorer
 from pipelines.steps import execute
@@ -88,6 +89,26 @@ def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
     again = desk.models.resolve(version=second["version"])
     assert again is not None and again.tags["parent_version"] == "1"
     assert again.tags["params_hash"] == version.tags["params_hash"] != again.tags["sha256"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"costs": {"miss": 9.0}},
+        {"splits": {"embargo_days": 9}},
+        {"cleaning": {"impute": "none"}},
+        {"training": {"calibration": "none"}},
+        {"training": {"refit": None}},
+        {"training": {"compression": {FAMILY: {"quantize": True}}}},
+    ],
+)
+def test_whatever_decides_a_model_is_in_the_hash_of_its_parameters(desk: Context, changed: dict[str, Any]) -> None:
+    card = desk.data.store.read_json(f"{desk.data.uri('models', 'r1', FAMILY)}/model.json")
+    params = desk.params.model_dump(mode="json")
+    other = {**params, **{section: {**params[section], **values} for section, values in changed.items()}}
+    unread = {**params, "monitoring": {}, "training": {**params["training"], "mlp": {}}}
+    told = [lineage.digest(lineage.science(said, card)) for said in (params, other, unread)]
+    assert told[0] != told[1] and told[0] == told[2]
 
 
 def test_one_flipped_byte_in_any_artifact_is_refused(desk: Context) -> None:

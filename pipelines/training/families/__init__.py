@@ -85,7 +85,7 @@ class Family(Protocol):
         Args:
             cleaning: of the numeric inputs, fitted on `train`; a part of the model.
             settings: the family's section of params.yaml.
-            progress: where a fit of several steps says how far it is. What it raises ends the fit.
+            extras: of which only networks read `epochs`, `compression` and `lesson`.
         """
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from pipelines.params.training import DcnV2
-from pipelines.training.cleaning import Cleaning
-from pipelines.training.families import ALONE, Extras
-from pipelines.training.networks import Fitted, Shape, Stem, fit_network, head, tower
-from pipelines.usecase import ModelInputs
+from pipelines.training.networks import Shape, Stem, head, single_task, tower
 
 LIBRARIES = ("torch",)
 
@@ -47,16 +43,4 @@ class DeepAndCross(nn.Module):
         return out
 
 
-def fit(
-    train: pd.DataFrame,
-    validation: pd.DataFrame,
-    inputs: ModelInputs,
-    cleaning: Cleaning,
-    settings: DcnV2,
-    seed: int,
-    extras: Extras = ALONE,
-) -> Fitted:
-    def build(shape: Shape, log_odds: list[float]) -> DeepAndCross:
-        return DeepAndCross(shape, settings, log_odds[0])
-
-    return fit_network(build, train, validation, inputs, cleaning, settings, seed, extras)
+fit = single_task(DeepAndCross)

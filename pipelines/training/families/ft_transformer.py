@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.params.training import FtTransformer
-from pipelines.training.cleaning import Cleaning
-from pipelines.training.families import ALONE, Extras
-from pipelines.training.networks import Fitted, Shape, fit_network, head
-from pipelines.usecase import ModelInputs
+from pipelines.training.networks import Shape, head, single_task
 
 LIBRARIES = ("torch",)
 
@@ -114,16 +110,4 @@ class Transformer(nn.Module):
         return out
 
 
-def fit(
-    train: pd.DataFrame,
-    validation: pd.DataFrame,
-    inputs: ModelInputs,
-    cleaning: Cleaning,
-    settings: FtTransformer,
-    seed: int,
-    extras: Extras = ALONE,
-) -> Fitted:
-    def build(shape: Shape, log_odds: list[float]) -> Transformer:
-        return Transformer(shape, settings, log_odds[0])
-
-    return fit_network(build, train, validation, inputs, cleaning, settings, seed, extras)
+fit = single_task(Transformer)
