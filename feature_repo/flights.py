@@ -32,17 +32,13 @@ def stats(prefix: str) -> list[str]:
     return [f"{prefix}_{what}_{days}d" for days in (7, 28) for what in ("flights", "late_rate", "arr_delay")]
 
 
-def state(prefix: str) -> list[str]:
-    """Left in the last hours, and still waiting."""
-    parts = ("departures", "dep_delay", "late_share")
-    return [f"{prefix}_{what}_{hours}h" for hours in (1, 2, 4) for what in parts] + [f"{prefix}_waiting"]
-
-
 def departed(prefix: str, *hours: int) -> list[str]:
+    """Left in the last hours."""
     return [f"{prefix}_{what}_{h}h" for h in hours for what in ("departures", "dep_delay", "late_share")]
 
 
 def landed(prefix: str, *hours: int) -> list[str]:
+    """Landed in the last hours."""
     return [f"{prefix}_{what}_{h}h" for h in hours for what in ("arrivals", "arr_delay", "late_arrivals")]
 
 
@@ -73,8 +69,9 @@ congestion = view(
         "carrier_hour_share",
     ],
 )
-origin_state = view("origin_state", [origin], HOUR, state("origin"))  # streaming: pushed as flights depart
-carrier_state = view("carrier_state", [carrier], HOUR, state("carrier"))
+# Streaming views: pushed as flights leave and land.
+origin_state = view("origin_state", [origin], HOUR, [*departed("origin", 1, 2, 4), "origin_waiting"])
+carrier_state = view("carrier_state", [carrier], HOUR, [*departed("carrier", 1, 2, 4), "carrier_waiting"])
 origin_day = view("origin_day", [origin], HOUR, departed("origin", 12) + landed("origin", 2, 4, 12))
 carrier_day = view("carrier_day", [carrier], HOUR, departed("carrier", 12) + landed("carrier", 4, 12))
 hub_state = view("hub_state", [origin, carrier], HOUR, [*departed("hub", 2, 4, 12), "hub_waiting"])
