@@ -28,7 +28,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         MissingData: if the online store was never materialized, or a day is not validated.
     """
     from pipelines.errors import MissingData
-    from pipelines.features.stream import push, rows_to_push
+    from pipelines.features.stream import OnlineStore, rows_to_push
     from pipelines.offline.repository import JUST_BEFORE, note_online_stands_at, online_stands_at
 
     stands_at = online_stands_at(context.feast)
@@ -38,6 +38,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if until <= since:
         return Outputs(since=since, until=since, rows={})
     found = list(rows_to_push(context.data, context.usecase, since, until))
-    pushed = {table.name: push(context.feast, table.name, table.keys, rows.to_pandas()) for table, rows in found}
+    online = OnlineStore(context.feast)
+    pushed = {table.name: online.push(table.name, table.keys, rows.to_pandas()) for table, rows in found}
     note_online_stands_at(context.feast, until + JUST_BEFORE)
     return Outputs(since=since, until=until, rows=pushed)

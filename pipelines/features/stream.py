@@ -13,6 +13,7 @@ from feast import FeatureStore
 
 from pipelines.features.partitions import earliest_day
 from pipelines.offline.frames import read_tables
+from pipelines.online.rows import open_rows
 from pipelines.store import Layout
 from pipelines.usecase import KNOWN_AT, FeatureTable, UseCase
 from pipelines.windows import Window, midnight
@@ -50,13 +51,20 @@ def rows_to_push(
         yield feature_table, known_between(rows, since, until) if feature_table.daily else rows
 
 
-def push(store: FeatureStore, feature_table: str, keys: tuple[str, ...], rows: pd.DataFrame) -> int:
-    """Write the newest of these rows of each entity to the online store; gives how many those are.
+class OnlineStore:
+    """The online store of a project, while rows are pushed to it."""
 
-    The rows must be known later than what is there: Feast replaces whatever it finds.
-    """
-    newest = rows.sort_values(KNOWN_AT, kind="stable").drop_duplicates(list(keys), keep="last")
-    if len(newest):
-        # Feast's write_to_online_store leaves out a frame of missing values only, and what was there would stay.
-        store._get_provider().ingest_df(store.get_feature_view(feature_table, allow_registry_cache=True), newest)
-    return len(newest)
+    def __init__(self, store: FeatureStore) -> None:
+        self.provider, self.views = store._get_provider(), {view.name: view for view in store.list_feature_views()}
+        open_rows(store)  # SQLite is tuned with it
+
+    def push(self, feature_table: str, keys: tuple[str, ...], rows: pd.DataFrame) -> int:
+        """Write the newest of these rows of each entity; gives how many those are.
+
+        The rows must be known later than what is there: Feast replaces whatever it finds.
+        """
+        newest = rows.sort_values(KNOWN_AT, kind="stable").drop_duplicates(list(keys), keep="last")
+        if len(newest):
+            # Feast's write_to_online_store leaves out a frame of missing values only, and what was there would stay.
+            self.provider.ingest_df(self.views[feature_table], newest)
+        return len(newest)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pipelines.online.rows import Held, OnlineView, Rows, Span
+from pipelines.sqlite import tune
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -19,10 +20,14 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SqliteRows:
-    """The tables of a Feast project in an SQLite file. A `put` is one transaction."""
+    """The tables of a Feast project in an SQLite file. A `put` is one transaction.
+
+    Feast's own connection, tuned: it waits for no disk, and others read while it writes.
+    """
 
     def __init__(self, store: FeatureStore) -> None:
         self._config, self._online = store.config, store._get_provider().online_store
+        tune(self._connection)
 
     @property
     def _connection(self) -> sqlite3.Connection:

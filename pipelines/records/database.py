@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipelines.errors import InvalidInput
+from pipelines.sqlite import tune
 
 METADATA = sa.MetaData()
 APPEND_ONLY = "append_only"  # in a table's `info`: its rows are neither changed nor deleted, and triggers see to it
@@ -46,7 +45,7 @@ def open_engine(uri: str) -> sa.Engine:
         if url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
-        sa.event.listen(engine, "connect", _tune_sqlite)
+        sa.event.listen(engine, "connect", lambda connection, _: tune(connection))
     else:
         engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
     for table in METADATA.sorted_tables:  # `create_all` looks first and then creates: of two processes one would fail
@@ -94,12 +93,6 @@ def guards(table: str, dialect: str) -> dict[str, tuple[str, ...]]:
             )
         }
     return {}
-
-
-def _tune_sqlite(connection: Any, _: Any) -> None:
-    with contextlib.suppress(sqlite3.OperationalError):  # another process is setting it; it stays set in the file
-        connection.execute("pragma journal_mode = wal")
-    connection.execute("pragma synchronous = normal")  # what was committed outlives the process, if not the machine
 
 
 def insert(engine: sa.Engine, table: sa.Table) -> Any:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from pipelines.errors import FlightdeckError, InvalidInput
-from pipelines.features.stream import push
+from pipelines.features.stream import OnlineStore
 from pipelines.offline.repository import note_online_stands_at
 from pipelines.replay.world import Tick, World
 
@@ -42,7 +42,7 @@ class Replay:
     """
 
     def __init__(self, world: World, clock: ReplayClock, feast: FeatureStore, server: str) -> None:
-        self.world, self.clock, self.feast = world, clock, feast
+        self.world, self.clock, self.feast, self.online = world, clock, feast, OnlineStore(feast)
         self.http = httpx.Client(base_url=server, timeout=30, trust_env=False)
         self.counts = Counts()
 
@@ -88,7 +88,7 @@ class Replay:
     def _tell(self, tick: Tick) -> None:
         self.clock.advance(max(tick.at, self.clock.now()))
         for name, rows in tick.features.items():
-            self.counts.pushed += push(self.feast, name, self.world.keys[name], rows)
+            self.counts.pushed += self.online.push(name, self.world.keys[name], rows)
         if tick.outcomes:
             self._outcomes(tick)
 
