@@ -230,8 +230,11 @@ def test_a_database_that_does_not_answer_is_503_and_nothing_is_half_logged(
         holder.execute("begin immediate")
     else:
         settings = deck.context.settings
-        file = settings.registry("pumps") if place == "registry" else settings.online_path("pumps")
-        Path(file.removeprefix("sqlite:///")).write_bytes(b"no database" * 1000)
+        file = (settings.registry("pumps") if place == "registry" else settings.online_path("pumps")).removeprefix(
+            "sqlite:///"
+        )
+        for found in Path(file).parent.glob(Path(file).name + "*"):  # with what is not yet in the file itself
+            found.write_bytes(b"no database" * max(1000, found.stat().st_size // 11))
     if place != "registry":  # predictions go on with the registry that Feast has in memory
         answer = deck.http.post("/v1/predictions", json={"requests": [reading(id="a"), reading(id="b")]})
         assert answer.status_code == 503 and "unavailable" in answer.json()["error"], answer.text

@@ -313,29 +313,33 @@ def test_scoring_imports_no_training_library() -> None:
     assert asked.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("refit", [False, True])
 def test_a_training_run_killed_midway_goes_on_and_leaves_no_checkpoint(
-    desk: Context, monkeypatch: pytest.MonkeyPatch
+    desk: Context, monkeypatch: pytest.MonkeyPatch, refit: bool
 ) -> None:
     from pipelines.training.torch_loop import Loop
 
-    desk, uri = with_training(desk, refit=False), write_training_set(desk, "s")
-    whole = train(desk, uri, family="dcn_v2", run="whole")
-    epochs, honest = [], Loop.epoch
+    desk, uri = with_training(desk, refit=refit), write_training_set(desk, "s")
+    epochs: list[int] = []
+    limit, honest = 1000, Loop.epoch
 
-    def killed(self: Any, number: int, *rest: Any) -> None:
-        if number == 2 and 2 not in epochs:
-            epochs.append(2)
+    def noted(self: Any, number: int, *rest: Any) -> None:
+        if len(epochs) == limit:
             raise KeyboardInterrupt
         epochs.append(number)
         honest(self, number, *rest)
 
-    monkeypatch.setattr(Loop, "epoch", killed)
+    monkeypatch.setattr(Loop, "epoch", noted)
+    whole = train(desk, uri, family="dcn_v2", run="whole")
+    expected, limit = [*epochs], len(epochs) - 2
+    epochs.clear()
     with pytest.raises(KeyboardInterrupt):
         train(desk, uri, family="dcn_v2")
     kept = list(desk.settings.root.rglob("checkpoint.pt"))
-    assert [file.relative_to(desk.settings.root).parts[:2] for file in kept] == [("work", "training")]
+    assert {file.relative_to(desk.settings.root).parts[:2] for file in kept} == {("work", "training")}
+    limit = 1000
     again = train(desk, uri, family="dcn_v2")
-    assert epochs == [0, 1, 2, 2, 3] and again["sha256"] == whole["sha256"]
+    assert epochs == expected and again["sha256"] == whole["sha256"], "no epoch was run twice"
     assert not list(desk.settings.root.rglob("checkpoint.pt"))
 
 

@@ -58,7 +58,7 @@ def card(context: Context, made: dict[str, Any]) -> dict[str, Any]:
 def test_training_that_was_killed_goes_on_with_its_trials_to_the_same_result(
     desk: Context, monkeypatch: pytest.MonkeyPatch, family: str, killed_at: int
 ) -> None:
-    uri = write_training_set(desk, "s", rows=1200)
+    desk, uri = with_training(desk, refit=False), write_training_set(desk, "s", rows=1200)
     whole = train(desk, uri, family, "whole", trials=4)
     module = trees if family == TREES else mlp
     honest, fits = module.fit, []
@@ -134,7 +134,7 @@ def test_folds_judge_by_days_that_come_after_and_the_model_is_fitted_on_the_whol
 ) -> None:
     from pipelines.training.families import logistic_regression as line
 
-    uri = write_training_set(desk, "s")
+    desk, uri = with_training(desk, refit=False), write_training_set(desk, "s")
     seen: list[tuple[Any, Any]] = []
     honest = line.fit
 

@@ -241,3 +241,17 @@ def test_class_weights_are_as_if_rows_of_label_1_came_more_often(family: str) ->
     plain, balanced, heavy = mean_score(1.0), mean_score("balanced"), mean_score(6.0)
     assert plain == pytest.approx(read[LABEL].mean(), abs=0.04) and balanced == pytest.approx(0.5, abs=0.05)
     assert plain < balanced < heavy
+
+
+def test_both_solvers_of_logistic_regression_find_the_same_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.training.families import logistic_regression as module
+
+    params, train, read = small_params(), frame(3000, 1), frame(800, 2)
+    cleaning = fit_cleaning(numeric_inputs(train, INPUTS), INPUTS.numeric, "logistic_regression", params.cleaning)
+    settings, scores = params.training.logistic_regression.model_copy(update={"max_iter": 500}), []
+    for narrow in (module.NARROW, 0):
+        monkeypatch.setattr(module, "NARROW", narrow)
+        fitted = module.fit(train, read, INPUTS, cleaning, settings, 7)
+        assert fitted.estimator.solver == ("newton-cholesky" if narrow else "lbfgs")
+        scores.append(predict(fitted, read))
+    assert np.abs(scores[0] - scores[1]).max() < 1e-3

@@ -18,6 +18,7 @@ from pipelines.training.preprocessing import Arrays, Scale, Vocabulary, arrays, 
 from pipelines.usecase import LABEL, ModelInputs
 
 LIBRARIES = ("scikit-learn", "scipy")
+NARROW = 2_000  # columns up to which Newton's method, which needs their square in memory, finds the optimum sooner
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,12 @@ def fit(
     scale = Scale.fit(cleaning.capped(read.numeric))
     labels = train[LABEL].to_numpy(dtype=np.float64)
     weight = class_weight(labels, settings.positive_weight)
-    estimator = Estimator(C=1 / settings.l2_regularization, max_iter=settings.max_iter, class_weight=weight)
-    estimator.fit(_matrix(read, cleaning, scale, vocabulary), labels)
-    return Fitted(inputs, cleaning, vocabulary, scale, estimator)
+    matrix = _matrix(read, cleaning, scale, vocabulary)
+    solver = "newton-cholesky" if matrix.shape[1] <= NARROW else "lbfgs"
+    estimator = Estimator(
+        C=1 / settings.l2_regularization, max_iter=settings.max_iter, class_weight=weight, solver=solver
+    )
+    return Fitted(inputs, cleaning, vocabulary, scale, estimator.fit(matrix, labels))
 
 
 def _matrix(read: Arrays, cleaning: Cleaning, scale: Scale, vocabulary: Vocabulary) -> sparse.csr_array:
