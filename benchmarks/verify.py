@@ -75,9 +75,9 @@ def main() -> None:
     text = [
         "# Versions built again",
         "Each family was trained and registered on the flights as of 2013-05-01 (60 days of training, 21 of\n"
-        "validation, 28 of test), then built again by `flightdeck models verify` from the data version, the commit and\n"
-        "the parameters that it recorded: validation, features, training set and training, each in a process of its own.\n"
-        "Seconds are of the whole command.",
+        "validation, 28 of test), then built again by `flightdeck models verify` from the data version, the commit\n"
+        "and the parameters that it recorded: validation, features, training set and training, each in a process of\n"
+        "its own. Seconds are of the whole command.",
         "| family | version | verdict | rows scored | largest difference of a score | identical graph | s |\n"
         "|---|---|---|---|---|---|---|\n" + "\n".join(lines),
         f"`python -m benchmarks.verify --families {' '.join(asked.families)}`, {machine()}.",
