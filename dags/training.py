@@ -1,8 +1,8 @@
 """The training DAG: a point-in-time training set, one model per family, a gate, and a registered version.
 
 It starts weekly, when features are announced, when the monitoring DAG asks for a new model, or from its form (a day,
-the families, a tuning budget). It trains on what was known when that day began. The best candidate that passes the gate
-is registered as `challenger`; the first one ever becomes `champion` too.
+families, what they read, a tuning budget). It trains on what was known when that day began. The best candidate that
+passes the gate is registered as `challenger`; the first one ever becomes `champion` too.
 """
 
 from __future__ import annotations
@@ -38,6 +38,13 @@ def build(params_file: str, about: Context) -> DAG:
             title="Families",
             description="Model families to train; the best that passes the gate is registered.",
         ),
+        "feature_service": Param(
+            about.params.features.service,
+            type="string",
+            enum=list(usecase.model_inputs),
+            title="Feature service",
+            description="What the models read. The champion may read another one.",
+        ),
         "trials": Param(
             science.trials,
             type="integer",
@@ -70,7 +77,7 @@ def build(params_file: str, about: Context) -> DAG:
             else:
                 raise AirflowFailException("this run has no data interval; give as_of in the form")
             name = bridge.run_name(bridge.instant(as_of), run.run_id)
-            asked = {key: params[key] for key in ("families", "trials", "seed")}
+            asked = {key: params[key] for key in ("families", "feature_service", "trials", "seed")}
             return {"as_of": as_of, "run": name, **asked, "because": event or run.run_type}
 
         @task
@@ -89,7 +96,10 @@ def build(params_file: str, about: Context) -> DAG:
         planned = plan()
         snapshot = bridge.step("snapshot", params_file, pool="dvc")(run=planned["run"])
         training_set = bridge.step("build_training_set", params_file)(
-            as_of=planned["as_of"], data_version=snapshot["data_version"], run=planned["run"]
+            as_of=planned["as_of"],
+            data_version=snapshot["data_version"],
+            run=planned["run"],
+            feature_service=planned["feature_service"],
         )
         shared = {"training_set_uri": training_set["training_set_uri"], "run": planned["run"]}
         # One family at a time: each takes every core.

@@ -55,8 +55,11 @@ class Story:
         first = {"start": str(desk.start), "end": str(desk.as_of)}
         second = {"start": str(desk.as_of), "end": str(known)}
         runs["data"] = self.run("data", first, f"Data, {desk.start} to {desk.as_of}")
-        simple = {"as_of": str(desk.as_of), "families": [FAMILIES[0]]}
-        runs["training"] = self.run("training", simple, f"Training of the simplest family, as of {desk.as_of}")
+        oldest = next(iter(self.context.usecase.model_inputs))
+        simple = {"as_of": str(desk.as_of), "families": [FAMILIES[0]], "feature_service": oldest}
+        runs["training"] = self.run(
+            "training", simple, f"Training of the simplest family on {oldest}, as of {desk.as_of}"
+        )
         if not self.output(runs["training"], "register")["registered"]:
             return runs
         runs["deployment"] = self.follow(self.deployment(runs["training"]), "Deployment of the first model")

@@ -199,7 +199,7 @@ def inputs_of(usecase: UseCase, service: str) -> ModelInputs:
     except KeyError:
         known = ", ".join(usecase.model_inputs)
         raise InvalidInput(
-            f"features.service: {usecase.name} declares no model_inputs for {service!r}; choose from {known}"
+            f"{usecase.name} declares no model_inputs for the feature service {service!r}; choose from {known}"
         ) from None
 
 

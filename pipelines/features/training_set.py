@@ -15,6 +15,7 @@ class Inputs(StepModel):
     as_of: Instant = Field(description="instant whose knowledge is used: later labels and features stay unseen")
     data_version: str = Field(description="version of the raw data, as the snapshot step gave it")
     run: RunName = Field(description="name of this training run, part of every path it writes")
+    feature_service: str | None = Field(None, description="what the models read; by default what params.yaml names")
 
 
 class Outputs(StepModel):
@@ -45,7 +46,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     windows = split_windows(inputs.as_of, context.usecase, context.params.splits)
     first, end = min(window.start for window in windows.values()), windows["test"].end
     require_current(first, end, context)
-    service = context.params.features.service
+    service = inputs.feature_service or context.params.features.service
     model_inputs = inputs_of(context.usecase, service)
     uri = context.data.uri("training_sets", inputs.run)
     auxiliary = auxiliary_of(context.usecase)

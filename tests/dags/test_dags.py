@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.params import load_params
 from pipelines.params.training import FAMILIES
 from tests.conftest import ROOT, TOY
 
@@ -51,8 +52,12 @@ def test_forms_are_typed_and_described(load: Load) -> None:
             assert dag.params.get_param(name).description, (dag.dag_id, name)
     training = load(FLIGHTS).dags["flights_training"].params
     assert training.get_param("families").schema["items"]["enum"] == [*FAMILIES]
-    with pytest.raises(Exception, match="is not one of"):
-        training.get_param("families").resolve(["prophet"])
+    services = training.get_param("feature_service")
+    assert services.schema["enum"] == ["flight_delay_v1", "flight_delay_v2", "flight_delay_v3"]
+    assert services.value == load_params(FLIGHTS).features.service
+    for name, unknown in (("families", ["prophet"]), ("feature_service", "flight_delay_v9")):
+        with pytest.raises(Exception, match="is not one of"):
+            training.get_param(name).resolve(unknown)
     with pytest.raises(Exception, match="less than the minimum"):
         training.get_param("trials").resolve(0)
 

@@ -26,9 +26,11 @@ def on_service(context: Context, service: str) -> Context:
 
 def test_models_of_two_services_are_served_side_by_side(serve: Callable[..., Deck]) -> None:
     deck = serve(own_home=True)
-    context = on_service(deck.context, "pump_service_v2")
+    context = deck.context
     as_of = midnight(END, context.usecase.timezone).isoformat()
-    made = execute("build_training_set", {"as_of": as_of, "data_version": "d", "run": "v2"}, context)
+    asked = {"as_of": as_of, "data_version": "d", "run": "v2", "feature_service": "pump_service_v2"}
+    assert context.params.features.service == "pump_service_v1"
+    made = execute("build_training_set", asked, context)
     given = {"family": "hist_gradient_boosting", "training_set_uri": made["training_set_uri"], "run": "v2"}
     uris = {"1": deck.made.models["1"], "2": execute("train", {**given, "trials": 1, "seed": 1}, context)["model_uri"]}
     deck.plan(challenger_uri=uris["2"])
@@ -56,7 +58,8 @@ def test_models_of_two_services_are_served_side_by_side(serve: Callable[..., Dec
     assert np.abs(apart[:, 0] - apart[:, 1]).max() > 1e-3
 
 
-def test_a_service_without_declared_inputs_is_named(deck: Deck) -> None:
-    context = on_service(deck.context, "pump_service_v9")
-    with pytest.raises(InvalidInput, match=r"no model_inputs for 'pump_service_v9'; choose from pump_service_v1, pump"):
-        execute("build_training_set", {"as_of": "2024-04-20", "data_version": "d", "run": "v9"}, context)
+@pytest.mark.parametrize("asked", [{}, {"feature_service": "pump_service_v9"}])
+def test_a_service_without_declared_inputs_is_named(deck: Deck, asked: dict[str, str]) -> None:
+    context = deck.context if asked else on_service(deck.context, "pump_service_v9")
+    with pytest.raises(InvalidInput, match=r"service 'pump_service_v9'; choose from pump_service_v1, pump"):
+        execute("build_training_set", {"as_of": "2024-04-20", "data_version": "d", "run": "v9", **asked}, context)
