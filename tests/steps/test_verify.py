@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from pipelines.__main__ import main
-from pipelines.context import Context
+from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
 from pipelines.registration import lineage
+from pipelines.registration.rebuild import Bench
 from pipelines.registration.verify import recipe_of
+from pipelines.steps import execute
 from tests.conftest import ROOT, TOY, run_training
 
 CODE = ("pipelines", "tests/__init__.py", "tests/toy", "requirements.txt")
@@ -57,6 +59,11 @@ def verify(context: Context, clone: Path, *words: str) -> int:
     return main(["models", "verify", *words, *given])
 
 
+def run_here(bench: Bench, step: str, **inputs: str) -> dict[str, Any]:
+    """A step in this process, which has imported what it takes."""
+    return execute(step, inputs, build_context(bench.params, bench.home))
+
+
 @pytest.mark.parametrize("family", ["logistic_regression", "mlp"])
 def test_a_version_is_made_again_bit_for_bit(
     toy_home: Path,
@@ -68,6 +75,11 @@ def test_a_version_is_made_again_bit_for_bit(
 ) -> None:
     context = copy_of(toy_home)
     number = registered(context, monkeypatch, clone, family)
+    if family == "mlp":  # the steps before the training are the same for both
+        apart = Bench.run
+        monkeypatch.setattr(
+            Bench, "run", lambda bench, step, **inputs: (apart if step == "train" else run_here)(bench, step, **inputs)
+        )
     capsys.readouterr()
     assert verify(context, clone, number) == 0
     report = json.loads(capsys.readouterr().out)
