@@ -19,7 +19,7 @@ from pipelines.windows import midnight
 from tests.conftest import ROOT
 from tests.flights.sources import files, write_source
 
-START, END = date(2013, 2, 1), date(2013, 4, 20)
+START, END = date(2013, 1, 1), date(2013, 4, 20)
 
 
 def permuted(flights: pd.DataFrame, seed: int = 1) -> pd.DataFrame:
@@ -49,7 +49,7 @@ def clock(planned: pd.Series, delay: pd.Series) -> pd.Series:
 def context_over(tmp_path: Path, source: Path | None) -> Context:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["source"] = files(source) if source else {"kind": "bundled"}
-    params["splits"] |= {"train_days": 30, "validation_days": 31, "test_days": 7}
+    params["splits"] |= {"train_days": 60, "validation_days": 31, "test_days": 7}
     params["training"]["hist_gradient_boosting"] |= {"max_iter": 60}
     params["training"]["refit"] = False  # the model is scored on its validation window
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
