@@ -35,7 +35,7 @@ clean: ## stop everything and remove what runs wrote (var, or FLIGHTDECK_HOME)
 	@$(FIND_PYTHON) -m infra.supervisor clean
 
 test: $(INSTALLED) ## the tests that start no servers
-	@$(BIN)/python -m pytest -n 2 -m "not e2e" $(PYTEST_ARGS) tests
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e" $(PYTEST_ARGS) tests
 
 lint: $(INSTALLED) ## ruff, mypy --strict, and the import contracts
 	@$(BIN)/ruff check .

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from pipelines.context import Context
 
+FEW_ROWS = 10_000  # of these, some MB, nobody need go through all objects of the process to be rid
+
 
 def judge(
     table: RawTable,
@@ -56,7 +58,8 @@ def judge(
             seen[n].append(result)
             disagreements += _set_apart(table.name, result, frame, chunk, found[n])
         del frame
-        gc.collect()  # Great Expectations leaves the frame in a cycle of references
+        if chunk.table.num_rows > FEW_ROWS:
+            gc.collect()  # Great Expectations leaves the frame in a cycle of references
     results = {n: merged(parts) for n, parts in seen.items() if parts}
     if any(partition.rows for partition in partitions):
         apart = {name: one.quarantine.rows(None) for name, one in judged.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,13 @@ def alter(context: Context, table: str, day: date, change: Callable[[pd.DataFram
     context.data.store.write_table(uri, changed)
 
 
-def put(**values: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """Change a flight that has arrived."""
+Change = Callable[[pd.DataFrame, int], pd.DataFrame]
 
-    def change(frame: pd.DataFrame) -> pd.DataFrame:
-        row = frame.index[frame["arr_delay"].notna()][3]
+
+def put(**values: Any) -> Change:
+    """Change a flight."""
+
+    def change(frame: pd.DataFrame, row: int) -> pd.DataFrame:
         for name, value in values.items():
             frame.loc[row, name] = value(frame.loc[row, name]) if callable(value) else value
         return frame
@@ -60,78 +63,119 @@ def put(**values: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return change
 
 
-def twice(frame: pd.DataFrame) -> pd.DataFrame:
-    return pd.concat([frame, frame.iloc[[5]].assign(tailnum="N1")], ignore_index=True)
+def twice(frame: pd.DataFrame, row: int) -> pd.DataFrame:
+    return pd.concat([frame, frame.iloc[[row]].assign(tailnum="N1")], ignore_index=True)
 
 
 LONG = "N" * 1_000_000
-BAD: list[tuple[str, Callable[[pd.DataFrame], pd.DataFrame], set[str]]] = [
-    ("a negative distance", put(distance=-100), {"bad_distance,bad_speed"}),
-    ("an unknown destination", put(dest="ZZZ"), {"unknown_dest"}),
-    ("an unknown origin", put(origin="ZZZ"), {"unknown_origin"}),
-    ("a string of 1 MB", put(tailnum=LONG), {"bad_tailnum"}),
-    ("a line break behind a code", put(carrier="AA\n"), {"bad_carrier"}),
-    ("a time in another zone", put(time_hour=lambda at: at - FIVE_HOURS), {"wrong_zone"}),
-    ("arrived and never departed", put(dep_time=None, dep_delay=None), {"no_departure"}),
-    ("arrived at no time", put(arr_time=None), {"no_arrival"}),
-    ("faster than sound", put(distance=5000, air_time=60), {"bad_speed"}),
-    ("no time in the air", put(air_time=0), {"bad_air_time,bad_speed"}),
-    ("a delay that its times deny", put(arr_delay=lambda delay: delay + 60), {"arr_delay_misfit"}),
-    ("61 minutes past", put(dep_time=1161), {"bad_clock,dep_delay_misfit"}),
-    ("no schedule", put(time_hour=None), {"no_schedule"}),
-    ("the same flight twice", twice, {"duplicate"}),
-]
+BAD: dict[str, tuple[Change, str]] = {
+    "a negative distance": (put(distance=-100), "bad_distance,bad_speed"),
+    "an unknown destination": (put(dest="ZZZ"), "unknown_dest"),
+    "an unknown origin": (put(origin="ZZZ"), "unknown_origin"),
+    "a string of 1 MB": (put(tailnum=LONG), "bad_tailnum"),
+    "a line break behind a code": (put(carrier="AA\n"), "bad_carrier"),
+    "a time in another zone": (put(time_hour=lambda at: at - FIVE_HOURS), "wrong_zone"),
+    "arrived and never departed": (put(dep_time=None, dep_delay=None), "no_departure"),
+    "arrived at no time": (put(arr_time=None), "no_arrival"),
+    "faster than sound": (put(distance=5000, air_time=60), "bad_speed"),
+    "no time in the air": (put(air_time=0), "bad_air_time,bad_speed"),
+    "a delay that its times deny": (put(arr_delay=lambda delay: delay + 60), "arr_delay_misfit"),
+    "61 minutes past": (put(dep_time=1161), "bad_clock,dep_delay_misfit"),
+    "no schedule": (put(time_hour=None), "no_schedule"),
+    "the same flight twice": (twice, "duplicate"),
+}
+TEMPERATURES = {"nan": (math.nan, "not_finite"), "infinite": (math.inf, "not_finite,bad_temp"), "none": (None, None)}
 
 
-@pytest.mark.parametrize(("change", "reasons"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
-def test_a_bad_flight_is_set_apart_and_nothing_is_lost(
-    home: Context, change: Callable[[pd.DataFrame], pd.DataFrame], reasons: set[str]
-) -> None:
-    alter(home, "flights", BEFORE, change)
-    outputs = execute("validate", WINDOW, home)
-    read = home.data.store.read_table
-    raw, clean, bad = (
-        read(home.data.partition(zone, "flights", BEFORE)) for zone in ("raw", "validated", "quarantine")
-    )
-    assert outputs["verdict"] == "PASS" and raw.num_rows == clean.num_rows + bad.num_rows
-    assert set(bad["reason"].to_pylist()) == reasons
-    assert bad.num_rows == (2 if reasons == {"duplicate"} else 1)
-    together = pa.concat_tables([clean, bad.drop_columns(["reason"])]).sort_by("tailnum")
+@dataclass(frozen=True)
+class Judged:
+    """Days of which each case had a row of its own, validated at once."""
+
+    context: Context
+    outputs: dict[str, Any]
+    rows: dict[str, int]  # in the raw partition, by case
+    again: pa.Table  # a good flight of the first day, in the second day too
+
+    def read(self, zone: str, table: str = "flights", day: date = BEFORE) -> pa.Table:
+        return self.context.data.store.read_table(self.context.data.partition(zone, table, day))
+
+    def raw(self, case: str) -> list[dict[str, Any]]:
+        """The row of a case, or its two rows."""
+        rows = self.read("raw").to_pylist()
+        return [rows[self.rows[case]], *(rows[-1:] if BAD[case][0] is twice else ())]
+
+
+@pytest.fixture(scope="module")
+def judged(ingested: Path, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    home = tmp_path_factory.mktemp("judged") / "home"
+    shutil.copytree(ingested, home)
+    context = build_context(ROOT / "params.yaml", home)
+    store, cases = context.data.store, {}
+
+    def spoil(frame: pd.DataFrame) -> pd.DataFrame:
+        arrived = frame.index[frame["arr_delay"].notna()]
+        for number, (name, (change, _)) in enumerate(BAD.items()):
+            cases[name] = int(arrived[10 + number])
+            frame = change(frame, cases[name])
+        return frame
+
+    again = store.read_table(context.data.partition("raw", "flights", BEFORE)).slice(7, 1)
+    alter(context, "flights", BEFORE, spoil)
+    day = pa.array([SPRING], again.schema.field("local_day").type)
+    again = again.set_column(again.column_names.index("local_day"), "local_day", day)
+    uri = context.data.partition("raw", "flights", SPRING)
+    store.write_table(uri, pa.concat_tables([store.read_table(uri), again]))
+
+    uri = context.data.partition("raw", "weather", BEFORE)
+    rows = store.read_table(uri)
+    temps = [*(value for value, _ in TEMPERATURES.values()), *rows["temp"].to_pylist()[len(TEMPERATURES) :]]
+    store.write_table(uri, rows.set_column(rows.column_names.index("temp"), "temp", pa.array(temps, pa.float64())))
+    return Judged(context, execute("validate", WINDOW, context), cases, again)
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_flight_is_set_apart(judged: Judged, case: str) -> None:
+    rows, apart = judged.raw(case), judged.read("quarantine")
+    bad = zip(apart.drop_columns(["reason"]).to_pylist(), apart["reason"].to_pylist(), strict=True)
+    assert [reason for row, reason in bad if row in rows] == [BAD[case][1]] * len(rows)
+    clean = judged.read("validated").to_pylist()
+    assert not any(row in clean for row in rows)
+
+
+def test_of_bad_flights_nothing_is_lost(judged: Judged) -> None:
+    raw, clean, bad = (judged.read(zone) for zone in ("raw", "validated", "quarantine"))
+    assert judged.outputs["verdict"] == "PASS" and raw.num_rows == clean.num_rows + bad.num_rows
+    assert bad.num_rows == len(BAD) + 1, "one of them is there twice"
+    together = pa.concat_tables([clean, bad.drop_columns(["reason"])])
     assert sorted(together.to_pylist(), key=str) == sorted(raw.to_pylist(), key=str)
-    written = sum(file.stat().st_size for file in Path(home.data.uri("reports")).rglob("*") if file.is_file())
-    assert written < 300_000  # the long string is not in there
 
 
-def test_a_flight_that_comes_again_on_a_later_day_is_set_apart_there(home: Context) -> None:
-    first = home.data.store.read_table(home.data.partition("raw", "flights", BEFORE)).slice(7, 1)
-    again = first.set_column(
-        first.column_names.index("local_day"), "local_day", pa.array([SPRING], first.schema.field("local_day").type)
-    )
-    uri = home.data.partition("raw", "flights", SPRING)
-    home.data.store.write_table(uri, pa.concat_tables([home.data.store.read_table(uri), again]))
-    outputs = execute("validate", WINDOW, home)
-    assert outputs["quarantined"]["flights"] == {"duplicate": 1}
-    bad = home.data.store.read_table(home.data.partition("quarantine", "flights", SPRING))
-    assert bad.drop_columns(["reason"]).to_pylist() == again.to_pylist()
-    assert BEFORE not in home.data.days("quarantine", "flights")
+def test_a_long_string_swells_no_report(judged: Judged) -> None:
+    reports = Path(judged.context.data.uri("reports"))
+    assert 10_000 < sum(file.stat().st_size for file in reports.rglob("*") if file.is_file()) < 300_000
 
 
-@pytest.mark.parametrize(
-    ("value", "reasons"), [(math.nan, "not_finite"), (math.inf, "not_finite,bad_temp"), (None, None)]
-)
-def test_numbers_that_are_none_are_set_apart_and_missing_ones_are_not(
-    home: Context, value: float | None, reasons: str | None
-) -> None:
-    uri = home.data.partition("raw", "weather", BEFORE)
-    rows = home.data.store.read_table(uri)
-    temps = [value, *rows["temp"].to_pylist()[1:]]
-    at = rows.column_names.index("temp")
-    home.data.store.write_table(uri, rows.set_column(at, "temp", pa.array(temps, pa.float64())))
-    outputs = execute("validate", WINDOW, home)
-    assert set(outputs["quarantined"]["weather"]) == set(reasons.split(",") if reasons else ())
-    if reasons:
-        bad = home.data.store.read_table(home.data.partition("quarantine", "weather", BEFORE))
-        assert bad["reason"].to_pylist() == [reasons]
+def test_a_flight_that_comes_again_on_a_later_day_is_set_apart_there(judged: Judged) -> None:
+    bad = judged.read("quarantine", day=SPRING)
+    assert bad.drop_columns(["reason"]).to_pylist() == judged.again.to_pylist()
+    assert bad["reason"].to_pylist() == ["duplicate"]
+    (first,) = judged.read("raw").slice(7, 1).to_pylist()
+    assert first in judged.read("validated").to_pylist()
+
+
+def test_numbers_that_are_none_are_set_apart_and_missing_ones_are_not(judged: Judged) -> None:
+    assert judged.read("quarantine", "weather")["reason"].to_pylist() == ["not_finite", "not_finite,bad_temp"]
+    assert judged.outputs["quarantined"]["weather"] == {"not_finite": 2, "bad_temp": 1}
+    missing = judged.read("raw", "weather").slice(2, 1).to_pylist()
+    assert missing[0]["temp"] is None and missing[0] in judged.read("validated", "weather").to_pylist()
+
+
+@pytest.fixture(scope="module")
+def validated(ingested: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("validated") / "home"
+    shutil.copytree(ingested, home)
+    execute("validate", WINDOW, build_context(ROOT / "params.yaml", home))
+    return home
 
 
 def nothing(frame: pd.DataFrame) -> pd.DataFrame:
@@ -156,9 +200,10 @@ def few(frame: pd.DataFrame) -> pd.DataFrame:
     ids=["no rows", "a whole day in another zone", "a day cut short"],
 )
 def test_a_bad_day_stops_the_run_and_leaves_what_was_there(
-    home: Context, change: Callable[[pd.DataFrame], pd.DataFrame], message: str
+    validated: Path, tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], message: str
 ) -> None:
-    execute("validate", WINDOW, home)
+    shutil.copytree(validated, tmp_path / "home")
+    home = build_context(ROOT / "params.yaml", tmp_path / "home")
     before = tree_hashes(Path(home.data.uri("validated")))
     alter(home, "flights", SPRING, change)
     with pytest.raises(CheckFailed, match=message):

@@ -12,19 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.context import build_context
+from pipelines.steps import execute
 from tests.conftest import ROOT, tree_hashes
 
-WINDOW = ["--start", "2013-01-01", "--end", "2013-01-25"]
+WINDOW = {"start": "2013-01-01", "end": "2013-01-25"}
 STEPS = {"ingest": ("raw", 50), "validate": ("validated", 50), "build_features": ("features", 90)}
 SOURCES = {"validate": "raw", "build_features": "validated"}
 
 
 def command(step: str, home: Path) -> list[str]:
-    return [sys.executable, "-m", "pipelines", step, "--params", "params.yaml", "--home", str(home), *WINDOW]
+    window = [word for name, value in WINDOW.items() for word in (f"--{name}", value)]
+    return [sys.executable, "-m", "pipelines", step, "--params", "params.yaml", "--home", str(home), *window]
 
 
 def run(step: str, home: Path) -> None:
-    subprocess.run(command(step, home), cwd=ROOT, check=True, capture_output=True)
+    execute(step, WINDOW, build_context(ROOT / "params.yaml", home))
 
 
 def run_and_kill(step: str, home: Path, after_files: int) -> int:

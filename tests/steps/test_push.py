@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
-from pipelines.context import Context
+from pipelines.context import Context, build_context
 from pipelines.errors import MissingData
 from pipelines.features.stream import OnlineStore
 from pipelines.offline.repository import online_stands_at
@@ -14,21 +16,33 @@ from pipelines.online import read_online
 from pipelines.steps import execute
 from pipelines.usecase import KNOWN_AT
 from pipelines.windows import midnight
-from tests.conftest import run_data
+from tests.conftest import TOY, run_data
 
 START = date(2024, 3, 1)
 REFS = ["pump_heat:heat_1d", "pump_heat:heat_3d", "pump_maker:age"]
 MOMENT = timedelta(microseconds=1)
 
 
-@pytest.fixture
-def pumps(toy: Context) -> Context:
-    """Validated and built for twelve days, and online as of the tenth."""
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A home validated and built for twelve days, and online as of the tenth; and a copy of it."""
+    folder = tmp_path_factory.mktemp("push")
+    toy = build_context(TOY, folder / "home")
     run_data(toy, START, START + timedelta(9))
     window = {"start": str(START + timedelta(9)), "end": str(START + timedelta(12))}
     for step in ("ingest", "validate", "build_features"):
         execute(step, window, toy)
-    return toy
+    shutil.copytree(folder / "home", folder / "kept")
+    return folder / "home", folder / "kept"
+
+
+@pytest.fixture
+def pumps(template: tuple[Path, Path]) -> Context:
+    """The home as it was, in the same place: paths inside it are absolute."""
+    home, kept = template
+    shutil.rmtree(home)
+    shutil.copytree(kept, home)
+    return build_context(TOY, home)
 
 
 def test_a_push_brings_what_became_known_since_the_store_was_moved(pumps: Context) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -77,14 +78,26 @@ class Plant:
         return {path: sha for path, sha in tree_hashes(root).items() if path.split("/")[0] in ("validated", "features")}
 
 
-@pytest.fixture
-def plant(tmp_path: Path) -> Plant:
-    (tmp_path / "plant").mkdir()
-    made = Plant(tmp_path / "plant")
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Where a plant stands that ran its first days, and a copy of all that is in there."""
+    folder = tmp_path_factory.mktemp("staleness")
+    (folder / "plant").mkdir()
+    made = Plant(folder / "plant")
     made.chain(0, 6)
     for number in range(6, 10):
         made.chain(number, number + 1)
-    return made
+    shutil.copytree(folder / "plant", folder / "kept")
+    return folder / "plant", folder / "kept"
+
+
+@pytest.fixture
+def plant(template: tuple[Path, Path]) -> Plant:
+    """The plant as it was, in the same place: paths inside it are absolute."""
+    place, kept = template
+    shutil.rmtree(place)
+    shutil.copytree(kept, place)
+    return Plant(place)
 
 
 def afresh(plant: Plant, tmp_path: Path, last: int) -> dict[str, str]:
