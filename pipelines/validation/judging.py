@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pipelines.context import Context
 
-FEW_ROWS = 10_000  # of these, some MB, nobody need go through all objects of the process to be rid
+FEW_ROWS = 10_000  # a frame of so few may wait for the collection that comes by itself
 
 
 def judge(
