@@ -97,12 +97,15 @@ class Tracker:
                 found = self.client.get_experiment_by_name(self.name)
                 if found is None:
                     raise error
-        if not self._served and str(found.artifact_location).startswith("mlflow-artifacts:"):
+        self._require_files(str(found.artifact_location))
+        return str(found.experiment_id)
+
+    def _require_files(self, location: str) -> None:
+        if not self._served and location.startswith("mlflow-artifacts:"):
             raise InvalidInput(
                 f"an MLflow server keeps the files of experiment {self.name} in {self.uri}; "
                 f"start it and {REMEDY} its address, or to another database"
             )
-        return str(found.experiment_id)
 
     def log_candidate(
         self,
@@ -209,14 +212,20 @@ class Tracker:
                 yield active.info.run_id, True
 
     def attach(self, run_id: str, folder: str, files: Mapping[str, bytes]) -> None:
-        """Put files into a folder of a run, in place of those of the same names."""
+        """Put files into a folder of a run, in place of those of the same names.
+
+        Raises:
+            InvalidInput: if the run's files are reached through a server, but the database is opened without one.
+        """
+        self._require_files(str(self.client.get_run(run_id).info.artifact_uri))
         with tempfile.TemporaryDirectory() as place, files_kept(self.uri):
             for name, content in files.items():
                 (Path(place) / name).write_bytes(content)
             self.client.log_artifacts(run_id, place, folder)
 
     def attached(self, run_id: str, folder: str, name: str) -> bytes | None:
-        """A file in a folder of a run ("" for its top); None where it has none of this name."""
+        """A file in a folder of a run ("" for its top); None where it has none of this name. Raises as `attach`."""
+        self._require_files(str(self.client.get_run(run_id).info.artifact_uri))
         path = f"{folder}/{name}" if folder else name
         if path not in {file.path for file in self.client.list_artifacts(run_id, folder or None)}:
             return None

@@ -264,8 +264,15 @@ def test_a_place_that_is_none_and_files_behind_a_server_are_named(desk: Context)
         log(context_over(desk.settings.home, mlflow_uri="./mlruns"))
     served = context_over(desk.settings.home, name="served", mlflow_uri=desk.settings.mlflow)
     served.tracker.client.create_experiment("served", artifact_location="mlflow-artifacts:/9")
-    with pytest.raises(InvalidInput, match="an MLflow server keeps the files of experiment served"):
-        served.tracker.runs("candidate")
+    experiment = served.tracker.client.get_experiment_by_name("served").experiment_id
+    run_id = served.tracker.client.create_run(experiment).info.run_id
+    for ask in (
+        lambda: served.tracker.runs("candidate"),
+        lambda: served.tracker.attached(run_id, "", "params.json"),
+        lambda: served.tracker.attach(run_id, "", {"a": b""}),
+    ):
+        with pytest.raises(InvalidInput, match="an MLflow server keeps the files of experiment served"):
+            ask()
 
 
 def test_registering_again_changes_nothing(desk: Context) -> None:
