@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from benchmarks import children
 from benchmarks.judge import machine
 from pipelines.context import Context, build_context
 from pipelines.steps import execute
@@ -72,9 +73,8 @@ def measure(home: Path, years: int, tables: list[str]) -> None:
     began = time.perf_counter()
     window = {"start": str(context.usecase.start), "end": str(END)}
     rows = execute("build_features", window, context)["rows"]
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    peak = int(status["VmHWM"].split()[0]) / 1024  # of this program; what getrusage tells begins with its parent's
-    print(json.dumps({"seconds": time.perf_counter() - began, "rows": sum(rows.values()), "peak_mb": peak}))
+    told = {"seconds": time.perf_counter() - began, "rows": sum(rows.values()), "peak_mb": 1000 * children.peak()}
+    print(json.dumps(told))
 
 
 def measured(home: Path, years: int, *tables: str) -> dict[str, Any]:

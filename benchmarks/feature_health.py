@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from benchmarks import children
 
 ROOT = Path(__file__).parent.parent
 END, DAYS, BEFORE = datetime(2024, 1, 1, tzinfo=UTC), 365, 28
@@ -55,7 +56,7 @@ def measured(folder: Path) -> None:
     began = time.perf_counter()
     with engine() as connection:
         found = measure(connection, view, files[BEFORE:], files[:BEFORE], END)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = 1000 * children.peak()
     seconds = time.perf_counter() - began
     print(json.dumps({"rows": found["rows"], "entities": found["entities"], "seconds": seconds, "peak": peak}))
 
