@@ -1,4 +1,4 @@
-"""Which days of validated data and features are not what the raw data now say."""
+"""Which days of validated data and features are not what the raw data and the feature tables now say."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def reach(context: Context) -> timedelta:
 
 
 def digests(days: Iterable[date], context: Context) -> dict[date, str]:
-    """By day of the features, one digest of all the validated partitions that they may rest on as these are now."""
+    """By day of the features, one digest of the feature tables that are declared and of what they may rest on now."""
     notes = context.records.derivations(context.usecase.name)
     validated = [(table.name, notes.validated(table.name)) for table in context.usecase.tables if table.daily]
     back, found = reach(context), {}
     for day in days:
         sources = [(day - timedelta(n)).isoformat() for n in range(back.days + 1)]
         told = [(name, source, made[source][1]) for name, made in validated for source in sources if source in made]
-        found[day] = hashlib.sha256(repr(told).encode()).hexdigest()
+        found[day] = hashlib.sha256(repr((context.usecase.feature_tables, told)).encode()).hexdigest()
     return found
 
 
 def stale_features(context: Context) -> list[date]:
-    """Days whose features were built from other validated data than there are now, in order."""
+    """Days whose features were built from other validated data or feature tables than there are now, in order."""
     built = context.records.derivations(context.usecase.name).built()
     return sorted(day for day, digest in digests(built, context).items() if digest != built[day])
 
@@ -107,6 +107,6 @@ def require_current(start: date, end: date, context: Context) -> None:
     stale = [day for day in stale_features(context) if start <= day < end]
     if stale:
         raise InvalidInput(
-            f"the features of {stale[0]} ({len(stale)} days in all) rest on data that have changed; run "
-            f"build_features --start {stale[0]} --end {stale[-1] + ONE}"
+            f"the features of {stale[0]} ({len(stale)} days in all) rest on data or declarations that have changed; "
+            f"run build_features --start {stale[0]} --end {stale[-1] + ONE}"
         )

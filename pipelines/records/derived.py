@@ -56,7 +56,7 @@ class Derivations:
         self._note(VALIDATED, rows)
 
     def note_built(self, made: Mapping[date, str]) -> None:
-        """Day of all feature tables -> digest of the validated partitions that they were built from."""
+        """Day of all feature tables -> digest of these and of the validated partitions that they were built from."""
         self._note(BUILT, [{"day": day.isoformat(), "sha256": digest} for day, digest in made.items()])
 
     def validated(self, table: str) -> dict[str, tuple[str, str]]:

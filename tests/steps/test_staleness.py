@@ -124,6 +124,23 @@ def test_a_restated_day_is_built_into_the_days_that_look_back_on_it(plant: Plant
     assert plant.made == afresh(plant, tmp_path, 10)
 
 
+def test_a_new_feature_table_is_built_for_all_days_before_anything_is_learnt(plant: Plant, tmp_path: Path) -> None:
+    tables = plant.context.usecase.feature_tables
+    before: Any = replace(plant.context.usecase, feature_tables=tables[:-1])  # type: ignore[type-var]
+    (tmp_path / "old").mkdir()
+    old = Plant(tmp_path / "old")
+    old.context = replace(old.context, usecase=before)
+    old.chain(0, 8)
+    with_it = replace(old.context, usecase=plant.context.usecase)
+    with pytest.raises(InvalidInput, match=f"features of {day(0)} \\(8 days in all\\) rest on data or declarations"):
+        require_current(START, START + timedelta(8), with_it)
+    old.context = with_it
+    told = old.chain(8, 9)
+    assert (told["validate_since"], told["build_since"], told["build_until"]) == (day(8), day(0), day(9))
+    assert old.made == afresh(plant, tmp_path, 9)
+    require_current(START, START + timedelta(9), with_it)
+
+
 @pytest.mark.parametrize("done", ["ingest", "validate"])
 def test_a_run_that_ends_in_the_middle_is_made_up_for_by_the_next(plant: Plant, tmp_path: Path, done: str) -> None:
     plant.correct(8)
