@@ -1,4 +1,7 @@
-"""A toy use case: will a pump need service within a day of its morning reading? Generated, seeded, two months."""
+"""A toy use case: will a pump need service within a day of its morning reading? Generated, seeded, two months.
+
+To be short it imports data libraries at the top, where a package that Airflow parses imports them inside the methods.
+"""
 
 from __future__ import annotations
 
