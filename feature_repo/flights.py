@@ -76,7 +76,7 @@ origin_day = view("origin_day", [origin], HOUR, departed("origin", 12) + landed(
 carrier_day = view("carrier_day", [carrier], HOUR, departed("carrier", 12) + landed("carrier", 4, 12))
 hub_state = view("hub_state", [origin, carrier], HOUR, [*departed("hub", 2, 4, 12), "hub_waiting"])
 dest_state = view("dest_state", [dest], HOUR, departed("dest", 4, 12) + landed("dest", 4))
-# The last row of an aircraft that is on no way any more expires a minute before a slot begins, not when it does: whoever
+# The last row of an aircraft on no way any more expires a minute before a slot begins, not when it does: whoever
 # asks in steps of a quarter of an hour, as a replay does, then finds what is found at a request's own minute.
 aircraft_rotation = view(
     "aircraft_rotation",
