@@ -15,7 +15,7 @@ class Inputs(StepModel):
     end: date = Field(description="day after the last, exclusive")
 
 
-MOST_ROWS = 2_000_000  # of the source tables, held at once; a single day and what it rests on may be more
+MOST_ROWS = 500_000  # of the source tables, held at once; a single day and what it rests on may be more
 
 
 class Outputs(StepModel):
