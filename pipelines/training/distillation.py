@@ -59,15 +59,20 @@ class Lesson:
 
 
 def require_fellow(teacher: Scorer, inputs: ModelInputs, manifest: Mapping[str, Any]) -> None:
-    """Refuse a teacher of other rows, which may have seen the windows that judge its pupil, or of other inputs.
+    """Refuse a teacher that has, or may have, seen the windows that judge its pupil, or that reads other inputs.
 
     Raises:
-        InvalidInput: saying which of the two.
+        InvalidInput: saying which.
     """
     uri = teacher.model.uri
     seen = teacher.model.card.get("training_set")
     if not isinstance(seen, Mapping) or seen.get("sha256") != manifest["sha256"]:
         raise InvalidInput(f"the teacher {uri} was trained on another training set; train it on this one")
+    if teacher.model.card.get("refit"):
+        raise InvalidInput(
+            f"the teacher {uri} was fitted again on the validation window, which judges its pupil; train it with "
+            "training.refit: false"
+        )
     if teacher.inputs != inputs:
         raise InvalidInput(
             f"the teacher {uri} reads other inputs than this training set declares; train it on this one"

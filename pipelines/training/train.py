@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -152,7 +153,10 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
 
 
 def lesson_of(inputs: Inputs, context: Context) -> Lesson | None:
-    """That of the teacher which is declared for a family. A teacher that is a family is trained first, in one trial."""
+    """That of the teacher which is declared for a family. A teacher that is a family is trained first, in one trial.
+
+    It is not fitted again on the validation window, by which its pupil is stopped, calibrated and chosen.
+    """
     from pipelines.params.training import FAMILIES
     from pipelines.scorer import Scorer, read_model
     from pipelines.training.distillation import Lesson, require_fellow
@@ -163,7 +167,9 @@ def lesson_of(inputs: Inputs, context: Context) -> Lesson | None:
         return None
     if asked.teacher in FAMILIES:
         first = {"family": asked.teacher, "run": f"{inputs.run}.teaches.{inputs.family}", "trials": 1}
-        model = trained(inputs.model_copy(update=first), context)[1]
+        params = context.params
+        plain = params.model_copy(update={"training": params.training.model_copy(update={"refit": False})})
+        model = trained(inputs.model_copy(update=first), replace(context, params=plain))[1]
     else:
         model = read_model(store, asked.teacher)
     manifest = read_manifest(store, inputs.training_set_uri)

@@ -68,7 +68,7 @@ def test_quantizing_that_costs_more_than_declared_writes_no_model(desk: Context)
 
 
 def test_a_family_is_trained_to_teach_and_a_folder_of_it_teaches_the_same(desk: Context) -> None:
-    uri = write_training_set(desk, "s", rows=1200)
+    desk, uri = with_training(desk, refit=False), write_training_set(desk, "s", rows=1200)
     alone, teacher = train(desk, uri, NET, "alone"), train(desk, uri, TREES, "teacher")
     by_name = asking(desk, distil={"teacher": TREES, "temperature": 2.0, "alpha": 0.7})
     made = train(by_name, uri, NET)
@@ -82,6 +82,7 @@ def test_a_family_is_trained_to_teach_and_a_folder_of_it_teaches_the_same(desk: 
 
 def test_a_teacher_of_other_rows_or_inputs_is_refused(desk: Context) -> None:
     uri = write_training_set(desk, "s", rows=1200)
+    desk = with_training(desk, refit=False)
     other = train(desk, write_training_set(desk, "t", seed=9, rows=1200), TREES)
     asks = {"distil": {"teacher": other["model_uri"]}}
     with pytest.raises(InvalidInput, match="was trained on another training set"):
@@ -90,3 +91,13 @@ def test_a_teacher_of_other_rows_or_inputs_is_refused(desk: Context) -> None:
     blind = train(desk, fewer, TREES, "blind")
     with pytest.raises(InvalidInput, match="reads other inputs"):
         train(asking(desk, distil={"teacher": blind["model_uri"]}), uri, NET)
+
+
+def test_no_teacher_has_learnt_from_the_rows_that_judge_its_pupil(desk: Context) -> None:
+    uri, again = write_training_set(desk, "s", rows=1200), with_training(desk, refit=True)
+    honest = train(with_training(desk, refit=False), uri, TREES, "honest")
+    made = train(asking(again, distil={"teacher": TREES}), uri, NET)
+    assert card(desk, made)["refit"] and card(desk, made)["compression"]["distil"]["teacher_sha256"] == honest["sha256"]
+    refitted = train(again, uri, TREES, "refitted")
+    with pytest.raises(InvalidInput, match="was fitted again on the validation window, which judges its pupil"):
+        train(asking(again, distil={"teacher": refitted["model_uri"]}), uri, NET, "r2")
