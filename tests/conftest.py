@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -67,6 +68,12 @@ def run_data(context: Context, start: date, end: date) -> dict[str, dict[str, An
     return outputs
 
 
+def put_back(place: Path, kept: Path) -> Path:
+    """A folder as its copy `kept` is, in the same place: the paths that a home holds are absolute."""
+    shutil.rmtree(place, ignore_errors=True)
+    return Path(shutil.copytree(kept, place))
+
+
 def run_training(context: Context, as_of: date, run: str, data_version: str, **train: Any) -> dict[str, Any]:
     """The training chain, as the training DAG runs it; outputs by step, lists for mapped ones."""
     instant = midnight(as_of, context.usecase.timezone).isoformat()
@@ -115,7 +122,6 @@ def toy_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy_of(tmp_path: Path) -> Callable[[Path], Context]:
     """A context of the toy over a private copy of a home."""
-    import shutil
 
     def copy(home: Path) -> Context:
         shutil.copytree(home, tmp_path / "copy")

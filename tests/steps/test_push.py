@@ -16,7 +16,7 @@ from pipelines.online import read_online
 from pipelines.steps import execute
 from pipelines.usecase import KNOWN_AT
 from pipelines.windows import midnight
-from tests.conftest import TOY, run_data
+from tests.conftest import TOY, put_back, run_data
 
 START = date(2024, 3, 1)
 REFS = ["pump_heat:heat_1d", "pump_heat:heat_3d", "pump_maker:age"]
@@ -38,11 +38,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def pumps(template: tuple[Path, Path]) -> Context:
-    """The home as it was, in the same place: paths inside it are absolute."""
-    home, kept = template
-    shutil.rmtree(home)
-    shutil.copytree(kept, home)
-    return build_context(TOY, home)
+    """The home as it was."""
+    return build_context(TOY, put_back(*template))
 
 
 def test_a_push_brings_what_became_known_since_the_store_was_moved(pumps: Context) -> None:

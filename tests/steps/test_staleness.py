@@ -18,7 +18,7 @@ from pipelines.params.source import Files
 from pipelines.staleness import require_current
 from pipelines.steps import execute
 from pipelines.windows import Window
-from tests.conftest import TOY, tree_hashes
+from tests.conftest import TOY, put_back, tree_hashes
 
 START, LAST, LOOKBACK = date(2024, 3, 1), 14, 3
 Step = Callable[..., dict[str, Any]]
@@ -93,11 +93,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def plant(template: tuple[Path, Path]) -> Plant:
-    """The plant as it was, in the same place: paths inside it are absolute."""
-    place, kept = template
-    shutil.rmtree(place)
-    shutil.copytree(kept, place)
-    return Plant(place)
+    """The plant as it was."""
+    return Plant(put_back(*template))
 
 
 def afresh(plant: Plant, tmp_path: Path, last: int) -> dict[str, str]:

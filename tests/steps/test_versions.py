@@ -25,6 +25,7 @@ from pipelines.registration.model_card import markdown, page
 from pipelines.scorer import load_scorer
 from pipelines.steps import execute
 from pipelines.training.frames import read_frame, read_manifest
+from tests.conftest import put_back
 from tests.synthetic import AS_OF, context_over, write_training_set
 
 FAMILY = "logistic_regression"
@@ -49,8 +50,7 @@ def desk(template: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     monkeypatch.setenv("FLIGHTDECK_COMMIT", "c0ffee")
     database = shutil.copy(template / "mlflow" / "mlflow.db", tmp_path)
     yield context_over(template, mlflow_uri=f"sqlite:///{database}")
-    shutil.rmtree(template)
-    shutil.copytree(tmp_path / "kept", template)
+    put_back(template, tmp_path / "kept")
 
 
 def register(context: Context, run: str = "r1") -> dict[str, Any]:
