@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +80,11 @@ def compare(one: ModelVersion, two: ModelVersion, context: Context) -> Answer:
 
 def _params(version: ModelVersion, card: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Settings and science of a version, flat: `training.mlp.dropout`-like names to values."""
+    from pipelines.provenance import read_provenance
     from pipelines.registration import lineage
 
-    kept = context.tracker.attached(version.run_id, "", lineage.PARAMS)
-    return dict(_flat(lineage.science(json.loads(kept), card) if kept else {"settings": card["params"]}))
+    made = read_provenance(context.data.store, version.model_uri)
+    return dict(_flat(lineage.science(made["params"], card)))
 
 
 def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Mapping
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from pipelines.errors import InvalidInput
+from pipelines.provenance import environment_hash
 from pipelines.scorer import Model
 
-CODE = Path(__file__).parents[2]  # the checkout, where there is one
 PARAMS, ENVIRONMENT = "params.json", "environment.txt"  # files of a candidate's run
 LOGGED = ("git_commit", "git_dirty", "environment_hash", "python", "params_hash")  # tags of a run that its version has
 NEEDED = ("numpy", "onnxruntime", "pandas")  # by whoever loads a logged model
@@ -62,51 +57,37 @@ def data_tags(evaluation_uri: str, evaluation: Mapping[str, Any], model: Model) 
     }
 
 
-def code_tags() -> dict[str, str]:
-    """The commit of the code, and whether files differ from it.
+def made_tags(made: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, str]:
+    """Tags LOGGED of how a model was made.
 
-    FLIGHTDECK_COMMIT (set it in images without git) says what an image was built from; else git is asked; else nothing.
+    Args:
+        made: its provenance.
     """
-    if named := os.environ.get("FLIGHTDECK_COMMIT", ""):
-        return {"git_commit": named}
-    commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    if not commit:
-        return {}
-    return {"git_commit": commit, **({} if changed is None else {"git_dirty": str(bool(changed)).lower()})}
-
-
-def _git(*asked: str) -> str | None:
-    """What git says of the folder that holds this package; None where it says nothing."""
-    try:
-        done = subprocess.run(["git", "-C", str(CODE), *asked], capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def environment_of(card: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
-    """What a model needs installed, as NAME==VERSION, and the tags of the environment it was trained in.
-
-    `environment_hash` is the sha256 of requirements.txt, where every library is pinned; without that file, of the
-    card's own list.
-    """
-    trained = {name: str(known) for name, known in card.get("environment", {}).items() if name != "python"}
-    pins = [f"{name}=={trained.get(name) or version(name)}" for name in sorted({*trained, *NEEDED})]
-    file = CODE / "requirements.txt"
-    content = file.read_bytes() if file.exists() else "\n".join(pins).encode()
-    return pins, {"environment_hash": hashlib.sha256(content).hexdigest(), "python": platform.python_version()}
+    return {
+        **made["code"],
+        "environment_hash": environment_hash(made["environment"]),
+        "python": str(made["python"]),
+        "params_hash": digest(science(made["params"], card)),
+    }
 
 
 def science(params: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
     """What decides what a model becomes: settings of its family and of training, cleaning, splits, feature service."""
-    training, asked = card["training_set"], params["training"]
+    training, asked, family = card["training_set"], params["training"], card["family"]
+    compression = asked["compression"].get(family)
+    teacher = ((compression or {}).get("distil") or {}).get("teacher")
+    taught = None  # by a model's folder, or not at all; a family teaches with its declared settings
+    if teacher in asked:
+        declared = {name: value for name, value in asked[teacher].items() if name != "search"}
+        taught = {"settings": declared, "compression": asked["compression"].get(teacher)}
     return {
-        "family": card["family"],
+        "family": family,
         "settings": card["params"],
         "seed": card["seed"],
         "calibration": asked["calibration"],
         "refit": asked["refit"],
-        "compression": asked["compression"].get(card["family"]),
+        "compression": compression,
+        "teacher": taught,
         "costs": params["costs"],
         "cleaning": params["cleaning"],
         "splits": params["splits"],

@@ -24,31 +24,30 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
+    from pipelines.provenance import read_provenance
     from pipelines.registration import lineage
     from pipelines.registration.evaluation import FILES, read_evaluation, read_scored
 
-    store, code = context.data.store, lineage.code_tags()
+    store = context.data.store
     read = {uri: read_evaluation(store, uri) for uri in inputs.evaluation_uris}
     families = sorted(evaluation["family"] for evaluation, _ in read.values())
     if len(families) > len(set(families)):
         raise InvalidInput(f"the candidates' families are {', '.join(families)}; give one evaluation a family")
 
-    runs, params = {}, context.params.model_dump(mode="json")
+    runs = {}
     for uri, (evaluation, model) in read.items():
         manifest = store.read_json(f"{evaluation['training_set_uri'].rstrip('/')}/manifest.json")
         docs_uri, docs = data_docs(manifest, context)
-        pinned, environment = lineage.environment_of(model.card)
+        made = read_provenance(store, model.uri)
         tags = {
             **lineage.data_tags(uri, evaluation, model),
-            **code,
-            **environment,
-            "params_hash": lineage.digest(lineage.science(params, model.card)),
+            **lineage.made_tags(made, model.card),
             **({"data_docs_uri": docs_uri} if docs_uri else {}),
         }
         attached = {
             **docs,
-            lineage.PARAMS: (json.dumps(params, indent=2, sort_keys=True) + "\n").encode(),
-            lineage.ENVIRONMENT: "".join(f"{pin}\n" for pin in pinned).encode(),
+            lineage.PARAMS: (json.dumps(made["params"], indent=2, sort_keys=True) + "\n").encode(),
+            lineage.ENVIRONMENT: "".join(f"{pin}\n" for pin in made["environment"]).encode(),
         }
         tuned = tried(model.uri, context)
         run_id = context.tracker.log_candidate(
@@ -58,7 +57,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             {name: store.read_bytes(f"{uri.rstrip('/')}/{name}") for name in FILES},
             tags,
             read_scored(store, uri, evaluation).iloc[:1],
-            [pin for pin in pinned if pin.partition("==")[0] in lineage.NEEDED],
+            [pin for pin in made["environment"] if pin.partition("==")[0] in lineage.NEEDED],
             attached,
         )
         for number, trial in enumerate(tuned):

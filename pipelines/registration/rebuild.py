@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -29,19 +29,21 @@ class Recipe:
 
     Attributes:
         params: params.yaml as it was. `card` is model.json.
+        machine: threads, device and processes of the fit.
     """
 
     commit: str
     data_version: str
     params: Mapping[str, Any]
     card: Mapping[str, Any]
+    machine: Mapping[str, Any]
 
     def science(self) -> dict[str, Any]:
-        """The params with the settings that were chosen in place of a search."""
+        """The params with the settings that were chosen in place of a search, which did nothing else."""
         training = dict(self.params["training"])
         family = str(self.card["family"])
         training[family] = {**training[family], **self.card["params"]}
-        training.update(trials=1, seed=self.card["seed"])
+        training.update(trials=1, seed=self.card["seed"], tuning={})
         features = {**self.params["features"], "service": self.card["training_set"]["feature_service"]}
         return {**self.params, "training": training, "features": features, "clock": "replay"}
 
@@ -80,10 +82,14 @@ def _git(repository: Path, *asked: str) -> subprocess.CompletedProcess[str]:
 
 
 class Bench:
-    """A scratch home, and the steps of another commit run in it, each in a process of its own."""
+    """A scratch home, and the steps of another commit run in it, each in a process of its own or in several.
 
-    def __init__(self, code: Path, home: Path, params: Mapping[str, Any]) -> None:
-        self.code, self.home, self.params = code, home, home / "params.yaml"
+    Args:
+        threads: that libraries take.
+    """
+
+    def __init__(self, code: Path, home: Path, params: Mapping[str, Any], threads: int) -> None:
+        self.code, self.home, self.threads, self.params = code, home, threads, home / "params.yaml"
         home.mkdir(parents=True, exist_ok=True)
         self.params.write_text(yaml.safe_dump(dict(params), sort_keys=False))
 
@@ -93,14 +99,34 @@ class Bench:
         Raises:
             CheckFailed: with its last line where it fails.
         """
+        return self._run(step, ["-m", "pipelines", step], inputs)
+
+    def train(self, processes: int, run: str, **inputs: str) -> dict[str, Any]:
+        """The outputs of `train` in one trial, by as many processes."""
+        if processes == 1:
+            return self.run("train", **inputs, run=run, trials="1")
+        launched = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        return self._run("train", [*launched, "-m", "pipelines.training.distributed"], {**inputs, "run_name": run})
+
+    def _run(self, step: str, command: Sequence[str], inputs: Mapping[str, str]) -> dict[str, Any]:
         out = self.home / f"{step}.json"
-        given = [part for name, value in inputs.items() for part in (f"--{name.replace('_', '-')}", value)]
-        command = [sys.executable, "-m", "pipelines", step, "--params", str(self.params), "--home", str(self.home)]
+        named = {"params": str(self.params), "home": str(self.home), "out": str(out), **inputs}
+        given = [part for name, value in named.items() for part in (f"--{name.replace('_', '-')}", value)]
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("FLIGHTDECK_", "MLFLOW_"))}
         done = subprocess.run(
-            [*command, "--out", str(out), *given],
+            [
+                sys.executable,
+                *command,
+                "--params",
+                str(self.params),
+                "--home",
+                str(self.home),
+                "--out",
+                str(out),
+                *given,
+            ],
             cwd=self.code,
-            env={**kept, "PYTHONPATH": str(self.code)},
+            env={**kept, "PYTHONPATH": str(self.code), "OMP_NUM_THREADS": str(self.threads)},
             capture_output=True,
             text=True,
         )
@@ -131,12 +157,11 @@ def rebuild(recipe: Recipe, bench: Bench, usecase: UseCase, raw: Path, run: str)
     bench.run("build_features", **window)
     bench.run("apply_features")
     made = bench.run("build_training_set", as_of=as_of.isoformat(), data_version=recipe.data_version, run=run)
-    model = bench.run(
-        "train",
+    model = bench.train(
+        int(recipe.machine["processes"]),
+        run,
         family=str(recipe.card["family"]),
         training_set_uri=str(made["training_set_uri"]),
-        run=run,
-        trials="1",
         seed=str(recipe.card["seed"]),
     )
     return made, str(model["model_uri"])

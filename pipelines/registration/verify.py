@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,6 +13,7 @@ import numpy as np
 
 from pipelines.clock import instant_of
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
+from pipelines.provenance import CODE, environment_hash, read_provenance
 from pipelines.records import Entry, Records
 from pipelines.registration import lineage
 from pipelines.registration.evaluation import read_evaluation, read_scored
@@ -50,7 +50,8 @@ def verify(
 
     Returns:
         verdict (PASS, REJECT, or HOLD where it could not be built), why, max_difference, rows, identical_graph,
-        identical_training_set, identical_requirements, libraries (those of another version now), commit, data_version.
+        identical_training_set, identical_environment, libraries (those that decide the fit and have another version
+        now), device (where it is another one), commit, data_version.
 
     Raises:
         InvalidInput: if the version is not there, its files were altered, or it was trained from a dirty tree.
@@ -64,15 +65,15 @@ def verify(
     place = context.settings.root / "verify" / f"{context.usecase.name}-{number}"
     shutil.rmtree(place, ignore_errors=True)
     try:
-        with worktree((repository or lineage.CODE).absolute(), recipe.commit, place / "code") as code:
+        with worktree((repository or CODE).absolute(), recipe.commit, place / "code") as code:
             report = _compare(found, recipe, code, place / "home", context, restore, tolerance)
     except CheckFailed as error:
         report = {"verdict": Verdict.HOLD.value, "why": f"it could not be built again: {error}"}
     finally:
         shutil.rmtree(place, ignore_errors=True)
     report = {**report, "commit": recipe.commit, "data_version": recipe.data_version}
-    if found.tags.get("git_dirty") == "true":
-        report["commit"] += " (files differed from it)"
+    if (dirty := found.tags.get("git_dirty")) != "false":
+        report["commit"] += " (files differed from it)" if dirty else " (whether files differed from it is not known)"
     _keep(found, report, actor, context)
     return report
 
@@ -91,14 +92,11 @@ def recipe_of(found: ModelVersion, context: Context, allow_dirty: bool) -> Recip
             f"{name} was trained from commit {found.tags['git_commit'][:12]} with files that differ from it, so its "
             "code is not recorded; give --allow-dirty to compare with the commit all the same"
         )
-    kept = context.tracker.attached(found.run_id, "", lineage.PARAMS)
-    if kept is None:
-        raise InvalidInput(f"{name} has no {lineage.PARAMS} in its run, so it cannot be rebuilt")
-    params = json.loads(kept)
+    made = read_provenance(context.data.store, found.model_uri)
     card = read_evaluation(context.data.store, found.evaluation_uri)[1].card
-    if lineage.digest(lineage.science(params, card)) != found.tags.get("params_hash"):
-        raise InvalidInput(f"{name}: {lineage.PARAMS} of its run is not what its params_hash says; restore the file")
-    return Recipe(found.tags["git_commit"], found.tags["data_version"], params, card)
+    if lineage.digest(lineage.science(made["params"], card)) != found.tags.get("params_hash"):
+        raise InvalidInput(f"{name}: the parameters in {found.model_uri} are not what its params_hash says")
+    return Recipe(found.tags["git_commit"], found.tags["data_version"], made["params"], card, made["machine"])
 
 
 def _compare(
@@ -118,7 +116,7 @@ def _compare(
     if manifest.get("releases"):  # rows that people had let through
         released = context.records.releases(usecase.name).all()
         Records(f"sqlite:///{home / 'records.db'}").releases(usecase.name).add(released)
-    bench = Bench(code, home, recipe.science())
+    bench = Bench(code, home, recipe.science(), int(recipe.machine["threads"]))
     made, model_uri = rebuild(recipe, bench, usecase, raw, found.training_set_uri.rstrip("/").rsplit("/", 1)[-1])
     again = scratch.store.read_json(f"{made['training_set_uri']}/manifest.json")
 
@@ -128,7 +126,8 @@ def _compare(
     apart = np.abs(rebuilt.score(scored) - scored["score"].to_numpy(dtype=np.float64))
     largest = float(apart.max()) if len(apart) else float("nan")
     verdict = Verdict.PASS if largest <= tolerance else Verdict.REJECT  # NaN is no agreement
-    requirements = code / "requirements.txt"
+    here = read_provenance(scratch.store, model_uri)
+    devices = [str(machine["device"]) for machine in (recipe.machine, here["machine"])]
     return {
         "verdict": verdict.value,
         "why": f"of {len(scored)} scores the largest difference is {largest:.3g}, allowed is {tolerance:g}",
@@ -136,8 +135,8 @@ def _compare(
         "rows": len(scored),
         "identical_graph": rebuilt.model.sha256 == model.sha256,
         "identical_training_set": again["sha256"] == manifest["sha256"],
-        "identical_requirements": requirements.exists()
-        and store.sha256(requirements.read_bytes()) == found.tags.get("environment_hash"),
+        "identical_environment": environment_hash(here["environment"]) == found.tags["environment_hash"],
+        "device": f"{devices[0]}, now {devices[1]}" if devices[0] != devices[1] else None,
         "libraries": _differing(recipe.card.get("environment", {})),
     }
 

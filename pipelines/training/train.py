@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from pipelines.steps import RunName, StepModel
 if TYPE_CHECKING:
     from pipelines.context import Context
     from pipelines.scorer import Model
+    from pipelines.store import Store
     from pipelines.training.distillation import Lesson
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,8 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
     import numpy as np
 
     from pipelines.metrics.costs import best_threshold
-    from pipelines.scorer import CARD, GRAPH, Model, Scorer, sealed
+    from pipelines.provenance import provenance
+    from pipelines.scorer import Model, Scorer
     from pipelines.training.calibration import fit_calibration
     from pipelines.training.card import model_card
     from pipelines.training.cleaning import fit_cleaning
@@ -69,12 +72,14 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
         read_frame,
         read_manifest,
     )
+    from pipelines.training.machine import machine_of
     from pipelines.training.onnx_graph import to_onnx
     from pipelines.training.search import best_trial, pareto_front
     from pipelines.training.tuning import TRIALS, Frames, Journal, Judge, Task, search, search_key
     from pipelines.usecase import DAY, LABEL
 
     family, params = load_family(inputs.family), context.params
+    made = provenance(params.model_dump(mode="json"), machine_of(family))
     declared, tuning = getattr(params.training, inputs.family), params.training.tuning
     seed = params.training.seed if inputs.seed is None else inputs.seed
     store = context.data.store
@@ -138,7 +143,6 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
             f"{inputs.family}: the ONNX graph is {apart:.2g} away from the fitted model (at most {AGREEMENT:g})"
         )
 
-    store.write_bytes(f"{uri}/{GRAPH}", graph)
     trials = [
         Trial(params=r.params, validation_log_loss=r.loss, state=r.state, latency_ms=r.latency_ms) for r in records
     ]
@@ -146,10 +150,26 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
     if tuning.latency:
         tuned["pareto_front"] = pareto_front(records)
     store.write_json(f"{uri}/{TRIALS}", tuned)
-    store.write_json(f"{uri}/{CARD}", sealed(card))
+    keep(store, model, made)
     journal.close()
     shutil.rmtree(work, ignore_errors=True)
     return Outputs(family=inputs.family, model_uri=uri, sha256=digest, trials=trials, best_trial=best), model
+
+
+def keep(store: Store, model: Model, made: Mapping[str, Any]) -> None:
+    """Write a model and how it was made; its card last, since a folder without one is no model.
+
+    The same model made again, by other code perhaps, keeps the provenance it has: it may be registered.
+    """
+    from pipelines.provenance import PROVENANCE
+    from pipelines.scorer import CARD, GRAPH, sealed
+
+    card, graph, origin = (f"{model.uri}/{name}" for name in (CARD, GRAPH, PROVENANCE))
+    sealed_card = sealed(model.card)
+    if not (store.exists(origin) and store.exists(card) and store.read_json(card) == sealed_card):
+        store.write_json(origin, made)
+    store.write_bytes(graph, model.graph)
+    store.write_json(card, sealed_card)
 
 
 def lesson_of(inputs: Inputs, context: Context) -> Lesson | None:

@@ -36,21 +36,22 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with two runs of two candidates and an empty MLflow database, copied into place by `desk`."""
     home = tmp_path_factory.mktemp("template") / "home"
     context = context_over(home)
-    candidates(context, "r1")
-    candidates(context, "r2", seed=7, rows=6000)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("FLIGHTDECK_COMMIT", "c0ffee")
+        candidates(context, "r1")
+        candidates(context, "r2", seed=7, rows=6000)
     assert context.models.versions() == []
     return home
 
 
 @pytest.fixture
-def desk(template: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Context:
+def desk(template: Path, tmp_path: Path) -> Context:
     """The template's home, put back as it was: paths inside it are absolute, so it cannot move."""
     kept = template.with_name("kept")
     if not kept.exists():
         shutil.copytree(template, kept)
     shutil.rmtree(template)
     shutil.copytree(kept, template)
-    monkeypatch.setenv("FLIGHTDECK_COMMIT", "c0ffee")
     database = shutil.copy(
         template / "mlflow" / "mlflow.db", tmp_path
     )  # MLflow keeps a connection to each it has opened

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from pipelines import provenance
 from pipelines.__main__ import main
 from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
-from pipelines.registration import lineage
 from pipelines.registration.rebuild import Bench
 from pipelines.registration.verify import recipe_of
 from pipelines.steps import execute
+from pipelines.training import distributed
 from tests.conftest import ROOT, TOY, run_training
 
 CODE = ("pipelines", "tests/__init__.py", "tests/toy", "requirements.txt")
@@ -46,7 +47,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def registered(context: Context, monkeypatch: pytest.MonkeyPatch, clone: Path, family: str) -> str:
-    monkeypatch.setattr(lineage, "CODE", clone)
+    monkeypatch.setattr(provenance, "CODE", clone)
     version = context.records.snapshots("pumps").taken()[-1].version
     as_of = context.params.desk.as_of
     made = run_training(context, as_of, "r1", version, families=[family])["register"]
@@ -84,7 +85,7 @@ def test_a_version_is_made_again_bit_for_bit(
     assert verify(context, clone, number) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["verdict"] == "PASS" and report["identical_graph"] and report["identical_training_set"]
-    assert report["identical_requirements"] and report["libraries"] == {} and report["rows"] > 100
+    assert report["identical_environment"] and report["libraries"] == {} and report["rows"] > 100
     found = context.models.resolve(version=number)
     assert found is not None and found.tags["verify.verdict"] == "PASS"
     last = context.records.rollouts("pumps").ledger()[-1]
@@ -142,11 +143,34 @@ def test_code_that_makes_another_model_is_found_out(
     assert verify(context, clone, number) == 2 and "train.parquet has sha256" in capsys.readouterr().err
 
 
+def test_a_network_is_fitted_again_by_as_many_processes_and_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[list[str], str]] = []
+
+    def started(command: list[str], **settings: Any) -> subprocess.CompletedProcess[str]:
+        asked.append((command, settings["env"]["OMP_NUM_THREADS"]))
+        Path(command[command.index("--out") + 1]).write_text("{}")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr("pipelines.registration.rebuild.subprocess.run", started)
+    bench = Bench(ROOT, tmp_path / "home", {}, threads=3)
+    for processes in (1, 2):
+        bench.train(processes, "r1", family="mlp", training_set_uri="s", seed="1")
+    (alone, _), (together, _) = asked
+    assert [threads for _, threads in asked] == ["3", "3"]
+    assert alone[1:4] == ["-m", "pipelines", "train"] and alone[-2:] == ["--trials", "1"]
+    launched = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    assert together[1:8] == [*launched, "-m", "pipelines.training.distributed"]
+    with pytest.raises(InvalidInput, match=r"params\.yaml: usecase: Field required"):  # its options are understood
+        distributed.main(together[8:])
+
+
 def test_whether_the_tree_was_dirty_is_recorded(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lineage, "CODE", clone)
-    assert lineage.code_tags() == {"git_commit": git(clone, "rev-parse", "HEAD"), "git_dirty": "false"}
+    monkeypatch.setattr(provenance, "CODE", clone)
+    assert provenance.code() == {"git_commit": git(clone, "rev-parse", "HEAD"), "git_dirty": "false"}
     (clone / "stray.py").write_text("x = 1\n")
-    assert lineage.code_tags()["git_dirty"] == "true"
+    assert provenance.code()["git_dirty"] == "true"
     (clone / "stray.py").unlink()
     monkeypatch.setenv("FLIGHTDECK_COMMIT", "abc")
-    assert lineage.code_tags() == {"git_commit": "abc"}
+    assert provenance.code() == {"git_commit": "abc"}

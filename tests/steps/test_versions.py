@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from pipelines import provenance
 from pipelines.clock import require_driven
 from pipelines.console import models
 from pipelines.context import Context
@@ -29,6 +32,7 @@ from tests.conftest import put_back
 from tests.synthetic import AS_OF, context_over, write_training_set
 
 FAMILY = "logistic_regression"
+TAUGHT = {FAMILY: {"distil": {"teacher": "mlp", "temperature": 2.0, "alpha": 0.5}}}
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +41,18 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     context = context_over(home)
     for run, seed in (("r1", 1), ("r2", 7)):
         shared = {"training_set_uri": write_training_set(context, run, seed), "run": run}
-        made = execute("train", {**shared, "family": FAMILY}, context)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("FLIGHTDECK_COMMIT", "c0ffee")
+            made = execute("train", {**shared, "family": FAMILY}, context)
         execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context)
     assert context.models.versions() == []
     return home
 
 
 @pytest.fixture
-def desk(template: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Context]:
+def desk(template: Path, tmp_path: Path) -> Iterator[Context]:
     """The template's home, put back afterwards: paths inside it are absolute, so it cannot move."""
     shutil.copytree(template, tmp_path / "kept")
-    monkeypatch.setenv("FLIGHTDECK_COMMIT", "c0ffee")
     database = shutil.copy(template / "mlflow" / "mlflow.db", tmp_path)
     yield context_over(template, mlflow_uri=f"sqlite:///{database}")
     put_back(template, tmp_path / "kept")
@@ -74,11 +79,13 @@ def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
               "python", "decision_id", "sha256", "artifacts"}  # fmt: skip
     assert wanted <= set(version.tags)
     digests = json.loads(version.tags["artifacts"])
-    assert set(digests["model"]) == {"model.onnx", "model.json", "trials.json"} and len(digests["training_set"]) == 5
+    assert set(digests["model"]) == {"model.onnx", "model.json", "trials.json", "provenance.json"}
+    assert len(digests["training_set"]) == 5
     client, store = desk.tracker.client, desk.data.store
     run = client.get_run(made["run_id"])
     pins = desk.tracker.attached(made["run_id"], "", "environment.txt")
-    assert pins is not None and b"scikit-learn==" in pins and b"onnxruntime==" in pins
+    assert pins is not None and pins.decode().splitlines() == list(provenance.environment())
+    assert version.tags["environment_hash"] == hashlib.sha256(pins).hexdigest()
     model = client.get_logged_model(run.outputs.model_outputs[0].model_id)
     folder = Path(model.artifact_location.removeprefix("file://"))
     example = json.loads((folder / "input_example.json").read_text())
@@ -111,6 +118,58 @@ def test_whatever_decides_a_model_is_in_the_hash_of_its_parameters(desk: Context
     assert told[0] != told[1] and told[0] == told[2]
 
 
+def test_what_teaches_a_network_is_in_the_hash_of_its_parameters(desk: Context) -> None:
+    card = desk.data.store.read_json(f"{desk.data.uri('models', 'r1', FAMILY)}/model.json")
+    params = desk.params.model_dump(mode="json")
+
+    def told(teacher: dict[str, Any], compression: dict[str, Any]) -> str:
+        training = {**params["training"], "mlp": {**params["training"]["mlp"], **teacher}, "compression": compression}
+        return lineage.digest(lineage.science({**params, "training": training}, card))
+
+    plain = told({}, TAUGHT)
+    assert told({"search": {}}, TAUGHT) == plain, "a teacher is not searched for"
+    assert told({"dropout": 0.9}, TAUGHT) != plain != told({}, {**TAUGHT, "mlp": {"prune": 0.5}})
+    assert told({"dropout": 0.9}, {}) == told({}, {}) != plain
+
+
+def test_a_version_tells_of_its_training_not_of_its_logging(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLIGHTDECK_COMMIT", "deployed-since")
+    raw = desk.params.model_dump(mode="json")
+    since = replace(desk, params=type(desk.params).model_validate(raw | {"costs": {"miss": 9.0}}))
+    assert since.params.costs != desk.params.costs
+    made = register(since)
+    version = since.models.resolve(version=made["version"])
+    kept = since.tracker.attached(made["run_id"], "", lineage.PARAMS)
+    assert version is not None and version.tags["git_commit"] == "c0ffee"
+    assert kept is not None and json.loads(kept) == raw
+
+
+def test_the_same_model_trained_again_leaves_its_version_as_it_is(
+    desk: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = desk.models.resolve(version=register(desk)["version"])
+    assert version is not None
+    asked = {"family": FAMILY, "training_set_uri": version.training_set_uri, "run": "r1"}
+    monkeypatch.setenv("FLIGHTDECK_COMMIT", "deployed-since")
+    execute("train", asked, desk)
+    execute("resolve_model", {"version": version.version}, desk)
+    execute("train", {**asked, "seed": 99}, desk)  # another model, by the card's seed
+    assert provenance.read_provenance(desk.data.store, version.model_uri)["code"] == {"git_commit": "deployed-since"}
+    with pytest.raises(CorruptData, match="registered is"):
+        execute("resolve_model", {"version": version.version}, desk)
+
+
+def test_a_model_without_its_provenance_is_not_logged(desk: Context) -> None:
+    place = Path(desk.data.uri("models", "r1", FAMILY), "provenance.json")
+    place.write_text(json.dumps({"code": {}}))
+    with pytest.raises(CorruptData, match="lacks environment, machine, params, python; train the model again"):
+        register(desk)
+    place.unlink()
+    with pytest.raises(MissingData, match=r"provenance\.json"):
+        register(desk)
+    assert desk.models.versions() == []
+
+
 def test_one_flipped_byte_in_any_artifact_is_refused(desk: Context) -> None:
     version = desk.models.resolve(version=register(desk)["version"])
     assert version is not None
@@ -124,7 +183,7 @@ def test_one_flipped_byte_in_any_artifact_is_refused(desk: Context) -> None:
             if folder in folders:
                 with pytest.raises(CorruptData, match=file):
                     execute("resolve_model", {"version": version.version}, desk)
-            if folder == "model" and file != "trials.json":
+            if file in ("model.onnx", "model.json"):
                 with pytest.raises(CorruptData):
                     load_scorer(desk.data.store, version.model_uri)
             elif file.endswith(".parquet") and folder == "training_set":

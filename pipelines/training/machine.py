@@ -1,0 +1,24 @@
+"""What a fit may depend on besides its inputs and the libraries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from threadpoolctl import threadpool_info
+
+if TYPE_CHECKING:
+    from pipelines.training.families import Family
+
+
+def machine_of(family: Family) -> dict[str, Any]:
+    """`threads` of this process; the `device` (cpu or cuda) and the number of `processes` that fit this family.
+
+    Sums over rows are split among threads and processes and then rounded otherwise; each process draws its own dropout.
+    """
+    threads = max((int(pool["num_threads"]) for pool in threadpool_info()), default=1)
+    if "torch" not in family.LIBRARIES:
+        return {"threads": threads, "device": "cpu", "processes": 1}
+    from pipelines.training.processes import Processes
+    from pipelines.training.torch_loop import chosen_device
+
+    return {"threads": threads, "device": chosen_device().type, "processes": Processes.joined().count}
