@@ -59,24 +59,28 @@ def undersampled(train: pd.DataFrame, inputs: ModelInputs, cleaning: Cleaning, s
 def smote(train: pd.DataFrame, inputs: ModelInputs, cleaning: Cleaning, seed: int) -> pd.DataFrame:
     """As many rows of label 1 as of label 0: those that are missing lie between neighbours (SMOTE-NC, Chawla 2002).
 
-    Neighbours are sought among capped and standardised numbers, gaps filled by the mean; strings are the neighbours'
-    most frequent ones. Rows that are not made up stay as they are, gaps included.
+    Neighbours are sought among capped and standardised numbers, gaps filled by the mean. Strings, and where the gaps
+    are, are what most neighbours have: made-up rows without gaps would tell that a gap means label 0.
     """
     from imblearn.over_sampling import SMOTENC
 
     numbers = cleaning.capped(numeric_inputs(train, inputs)).astype(np.float64)
     mean, deviation = np.nanmean(numbers, axis=0), np.nanstd(numbers, axis=0)
     deviation[deviation == 0] = 1.0
-    filled = np.nan_to_num((numbers - mean) / deviation)
+    filled, gaps = np.nan_to_num((numbers - mean) / deviation), np.isnan(numbers)
+    gapped = np.flatnonzero(gaps.any(axis=0) & ~gaps.all(axis=0))
     strings = train[list(inputs.categorical)].fillna(MISSING)
     codes = {name: pd.factorize(strings[name]) for name in strings}
-    matrix = np.column_stack([filled, *(code for code, _ in codes.values())])
-    width = filled.shape[1]
+    matrix = np.column_stack([filled, gaps[:, gapped], *(code for code, _ in codes.values())])
+    width, first = filled.shape[1], filled.shape[1] + len(gapped)
     sampler = SMOTENC(categorical_features=list(range(width, matrix.shape[1])), random_state=seed)
     made, labels = (part[len(train) :] for part in sampler.fit_resample(matrix, train[LABEL].to_numpy()))
-    rows = pd.DataFrame((made[:, :width] * deviation + mean).astype(np.float32), columns=list(inputs.numeric))
-    for place, (name, (_, values)) in enumerate(codes.items(), width):
-        chosen = np.asarray(values, dtype=object)[made[:, place].astype(int)]
+    values = (made[:, :width] * deviation + mean).astype(np.float32)
+    values[:, gaps.all(axis=0)] = np.nan
+    values[:, gapped] = np.where(made[:, width:first] > 0, np.nan, values[:, gapped])
+    rows = pd.DataFrame(values, columns=list(inputs.numeric))
+    for place, (name, (_, known)) in enumerate(codes.items(), first):
+        chosen = np.asarray(known, dtype=object)[made[:, place].astype(int)]
         rows[name] = np.where(chosen == MISSING, None, chosen)
     return pd.concat([train, rows.assign(**{LABEL: labels})], ignore_index=True)
 
