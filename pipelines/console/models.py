@@ -108,7 +108,7 @@ def versions(context: Context) -> Answer:
 
 def show(number: str, card: bool, page: str | None, context: Context) -> Answer:
     """What a version rests on, or its card."""
-    from pipelines.registration import model_card
+    from pipelines.registration import rendering
     from pipelines.registration.keeping import read_card
 
     found = find(number, context)
@@ -116,9 +116,9 @@ def show(number: str, card: bool, page: str | None, context: Context) -> Answer:
     if (card or page) and facts is None:
         raise MissingData(f"version {number} has no model card; only those that the chain registered have one")
     if page and facts is not None:
-        Path(page).write_text(model_card.page(facts))
+        Path(page).write_text(rendering.page(facts))
     if card and facts is not None:
-        return facts, lambda: print(model_card.markdown(facts))
+        return facts, lambda: print(rendering.markdown(facts))
     told = {"version": number, "aliases": list(found.aliases), "run_id": found.run_id, "tags": dict(found.tags)}
 
     def shown() -> None:

@@ -18,7 +18,8 @@ from pipelines.store import Store
 
 METRICS, SCORED, MANIFEST = "metrics.json", "scored.parquet", "manifest.json"
 CURVES = ("roc.csv", "precision_recall.csv", "calibration.csv", "cost.csv", "importance.csv")
-FILES = (METRICS, "cleaning.json", *CURVES, "curves.png")
+PICTURES = ("curves.png", "cost.png", "importance.png", "slices.png")
+FILES = (METRICS, "cleaning.json", *CURVES, *PICTURES)
 
 
 def read_evaluation(store: Store, evaluation_uri: str) -> tuple[Mapping[str, Any], Model]:

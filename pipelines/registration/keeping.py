@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipelines.registration.model_card import build, markdown, page
+from pipelines.registration.model_card import build
+from pipelines.registration.rendering import markdown, page
 
 if TYPE_CHECKING:
     from pipelines.context import Context

@@ -1,4 +1,7 @@
-"""The card of a model: everything that decided what it is, and nothing that differs between equal runs."""
+"""model.json: everything that decided what a model is, and nothing that differs between equal runs.
+
+The model card of a registered version, which people read, is made in `pipelines.registration`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from pipelines.usecase import ModelInputs
 CARRIED = ("data_version", "feature_service", "registry_hash", "as_of", "windows", "sha256")
 
 
-def model_card(
+def describe(
     family: str,
     inputs: ModelInputs,
     cleaning: Mapping[str, Any],
@@ -28,7 +31,7 @@ def model_card(
     manifest: Mapping[str, Any],
     libraries: Iterable[str],
 ) -> dict[str, Any]:
-    """model.json, as JSON-able values.
+    """What model.json says, as JSON-able values.
 
     Args:
         cleaning: what was fitted, by input (`columns`), and what it changed in the frames of training (`counts`).

@@ -42,7 +42,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.training.cleaning import from_card, totals
     from pipelines.training.frames import model_inputs, numeric_inputs, read_frame, read_manifest
     from pipelines.training.importance import permutation_importance
-    from pipelines.training.plots import curves_png
+    from pipelines.training.plots import pictures
     from pipelines.usecase import DAY, LABEL
 
     store, settings, costs = context.data.store, context.params.evaluation, context.params.costs
@@ -81,23 +81,20 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         settings.importance.repeats,
         seed,
     )
-    roc, precision_recall = roc_curve(labels, scores), precision_recall_curve(labels, scores)
-    calibration = calibration_curve(labels, scores, settings.calibration_bins)
 
     uri = context.data.uri("evaluations", inputs.run, family)
     table = pa.Table.from_pandas(scored, preserve_index=False).replace_schema_metadata(None)
     written = store.write_table(f"{uri}/scored.parquet", table)
     tables = {
-        "roc": roc,
-        "precision_recall": precision_recall,
-        "calibration": calibration,
+        "roc": roc_curve(labels, scores),
+        "precision_recall": precision_recall_curve(labels, scores),
+        "calibration": calibration_curve(labels, scores, settings.calibration_bins),
         "cost": thin_cost_curve(labels, scores, costs),
         "importance": importance,
     }
     for name, rows in tables.items():
         store.write_bytes(f"{uri}/{name}.csv", rows.to_csv(index=False, float_format="%.6g").encode())
     store.write_json(f"{uri}/cleaning.json", {"columns": fitted.facts(), "counts": counts})
-    store.write_bytes(f"{uri}/curves.png", curves_png(family, roc, precision_recall, calibration))
     evaluation = {
         "family": family,
         "model_uri": scorer.model.uri,
@@ -115,6 +112,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "cleaning": cleaned,
         "sha256": {"scored.parquet": written},
     }
+    for picture, content in pictures(evaluation, tables).items():
+        store.write_bytes(f"{uri}/{picture}", content)
     store.write_json(f"{uri}/metrics.json", evaluation)
     statuses: dict[str, str] = {result.name: result.status for result in behaved}
     return Outputs(evaluation_uri=uri, family=family, metrics=metrics, behaviour=statuses, cleaning=cleaned)

@@ -1,30 +1,179 @@
-"""One picture of how a model ranks and how well its probabilities hold."""
+"""The pictures of an evaluation, as PNG; the same evaluation gives the same bytes."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def curves_png(title: str, roc: pd.DataFrame, precision_recall: pd.DataFrame, calibration: pd.DataFrame) -> bytes:
-    """Three panels as PNG; the same curves give the same bytes."""
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title)
-    panels = (
-        (roc, "false_positive_rate", "true_positive_rate", "false positive rate", "true positive rate", True),
-        (precision_recall, "recall", "precision", "recall", "precision", False),
-        (calibration, "mean_score", "observed_rate", "mean score", "observed rate", True),
+BLUE, GREY, RED = "#1f5fa8", "#888888", "#b3261e"
+INPUTS, SLICES, LETTERS = 15, 20, 40  # inputs, and slices of a column, that are drawn; letters of a name
+
+RANKED, UNRANKED, WORST = "ranked", "too few rows to be ranked", "worst of the ranked"
+KINDS = {RANKED: ("o", BLUE), UNRANKED: ("x", GREY), WORST: ("D", RED)}
+
+
+def pictures(evaluation: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
+    """By file name: curves.png, cost.png, importance.png, slices.png.
+
+    Args:
+        evaluation: metrics.json.
+        tables: roc, precision_recall, calibration, cost and importance, with the columns of their CSV files.
+    """
+    about = f"{evaluation['family']}, test window {evaluation['window'][0]} to {evaluation['window'][1]}"
+    slices, overall = evaluation["slices"], evaluation["metrics"]["roc_auc"]
+    return {
+        "curves.png": curves_png(about, tables["roc"], tables["precision_recall"], tables["calibration"]),
+        "cost.png": cost_png(about, tables["cost"], evaluation["threshold"]["value"], evaluation["metrics"]["cost"]),
+        "importance.png": importance_png(about, tables["importance"]),
+        "slices.png": slices_png(about, slices, evaluation["worst_slice"], overall),
+    }
+
+
+def curves_png(about: str, roc: pd.DataFrame, precision_recall: pd.DataFrame, calibration: pd.DataFrame) -> bytes:
+    """ROC, precision over recall, and reliability, each with what it would be without a model or without an error."""
+    figure = _figure(f"Ranking and calibration: {about}", 13, 4.4)
+    first, second, third = figure.subplots(1, 3)
+    first.plot(roc["false_positive_rate"], roc["true_positive_rate"], color=BLUE, label="model")
+    first.plot([0, 1], [0, 1], linestyle=":", color=GREY, label="chance")
+    first.set(
+        title="ROC", xlabel="false positive rate (share of label 0)", ylabel="true positive rate (share of label 1)"
     )
-    for axes, (curve, x, y, x_label, y_label, diagonal) in zip(figure.subplots(1, 3), panels, strict=True):
-        axes.plot(curve[x], curve[y], marker="o" if len(curve) <= 20 else "", color="#1f5fa8")
-        if diagonal:
-            axes.plot([0, 1], [0, 1], linestyle=":", color="#888888")
-        axes.set(xlabel=x_label, ylabel=y_label, xlim=(0, 1), ylim=(0, 1))
+    second.plot(precision_recall["recall"], precision_recall["precision"], color=BLUE, label="model")
+    if len(precision_recall):  # with every row an alarm, precision is the share of positives
+        base = float(precision_recall["precision"].iloc[-1])
+        second.axhline(base, linestyle=":", color=GREY, label=f"share of label 1 ({base:.1%})")
+    second.set(title="Precision and recall", xlabel="recall (share of label 1)", ylabel="precision (share of alarms)")
+    third.plot(calibration["mean_score"], calibration["observed_rate"], marker="o", color=BLUE, label="bins of scores")
+    third.plot([0, 1], [0, 1], linestyle=":", color=GREY, label="no error")
+    third.set(title="Reliability", xlabel="mean score (probability)", ylabel="observed rate (share of label 1)")
+    for axes, place in ((first, "lower right"), (second, "upper right"), (third, "upper left")):
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        _finish(axes, place)
+    return _png(figure)
+
+
+def cost_png(about: str, curve: pd.DataFrame, threshold: float, cost: float | None) -> bytes:
+    """What each threshold would have cost, and where the model's own stands."""
+    figure = _figure(f"Cost by threshold: {about}", 8, 4.5)
+    axes = figure.subplots()
+    axes.plot(curve["threshold"], curve["cost"], color=BLUE, label="mean cost of a row")
+    told = "undefined" if cost is None else f"{cost:.4g}"
+    axes.axvline(threshold, linestyle="--", color=RED, label=f"threshold of the model, {threshold:.3f}: cost {told}")
+    axes.set(
+        xlim=(0, 1),
+        xlabel="threshold (score from which a row is an alarm)",
+        ylabel="mean cost of a row (unit of `costs`)",
+    )
+    _finish(axes, "best")
+    return _png(figure)
+
+
+def importance_png(about: str, importance: pd.DataFrame) -> bytes:
+    """The inputs of which a shuffle costs most, the largest on top."""
+    shown = importance.head(INPUTS).iloc[::-1]
+    figure = _figure(f"Permutation importance: {about}", 8, 1.6 + 0.28 * len(shown))
+    axes = figure.subplots()
+    axes.barh(range(len(shown)), shown["log_loss_rise"], color=BLUE, label=f"{len(shown)} of {len(importance)} inputs")
+    axes.axvline(0, color=GREY, linewidth=1)
+    _name(axes, [_short(name) for name in shown["input"]])
+    axes.set(xlabel="rise of log loss when the input is shuffled (nats)", ylabel="input")
+    _finish(axes, "lower right")
+    return _png(figure)
+
+
+def slices_png(
+    about: str,
+    slices: Mapping[str, Sequence[Mapping[str, Any]]],
+    worst: Mapping[str, Any] | None,
+    overall: float | None,
+) -> bytes:
+    """ROC AUC of the largest slices of every column with their rows; of each column also its worst, and that of all.
+
+    Args:
+        slices, worst: as `pipelines.metrics.slices` gives them.
+        overall: ROC AUC of all rows.
+    """
+    drawn = {column: _drawn(entries) for column, entries in slices.items()}
+    tallest = max((len(entries) for entries in drawn.values()), default=1)
+    figure = _figure(f"ROC AUC by slice: {about}", max(3.6 * len(drawn), 7.5), 2.1 + 0.27 * tallest)
+    panels = figure.subplots(1, max(len(drawn), 1), squeeze=False, sharex=True)[0]
+    for axes, (column, entries) in zip(panels, drawn.items(), strict=False):
+        if overall is not None:
+            axes.axvline(overall, linestyle=":", color=GREY, label="all rows")
+        kinds = [_kind(entry, column, worst) for entry in entries]
+        for kind, (marker, color) in KINDS.items():
+            points = [
+                (e["roc_auc"], row) for row, e in enumerate(entries) if e["roc_auc"] is not None and kinds[row] == kind
+            ]
+            axes.scatter(
+                [x for x, _ in points], [y for _, y in points], marker=marker, color=color, label=kind, zorder=3
+            )
+        _name(axes, [f"{_short(e['value'])} (n = {e['rows']:,}{_undefined(e)})" for e in entries])
+        count = len(slices[column])
+        title = f"{_short(column)}: {len(entries)} of {count}" if count > len(entries) else _short(column)
+        axes.set_title(title, parse_math=False)
+        axes.set(xlabel="ROC AUC", ylim=(len(entries) - 0.5, -0.5))
         axes.grid(alpha=0.3)
+    panels[0].set_ylabel("slice (rows)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return _png(figure)
+
+
+def _kind(entry: Mapping[str, Any], column: str, worst: Mapping[str, Any] | None) -> str:
+    if not entry["ranked"]:
+        return UNRANKED
+    return WORST if worst and (worst["column"], worst["value"]) == (column, entry["value"]) else RANKED
+
+
+def _drawn(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The largest slices of a column, and its worst, wherever that stands; numbers, such as hours, in their order."""
+    ranked = [e for e in entries if e["ranked"] and e["roc_auc"] is not None]
+    worst = min(ranked, key=lambda e: e["roc_auc"], default=None)
+    largest = list(entries[:SLICES])
+    shown = largest if worst is None or worst in largest else [*largest[:-1], worst]
+    try:
+        return sorted(shown, key=lambda e: float(e["value"]))
+    except ValueError:
+        return shown
+
+
+def _undefined(entry: Mapping[str, Any]) -> str:
+    return ", one class" if entry["roc_auc"] is None else ""
+
+
+def _figure(title: str, width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def _name(axes: Axes, names: Sequence[str]) -> None:
+    """Rows by name. Names come from the data: a dollar sign in them begins no formula."""
+    axes.set_yticks(range(len(names)), names, parse_math=False, fontsize=8)
+
+
+def _short(name: Any) -> str:
+    text = " ".join(str(name).split())
+    return text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…"
+
+
+def _finish(axes: Axes, place: str) -> None:
+    axes.set_axisbelow(True)
+    axes.grid(alpha=0.3)
+    axes.legend(loc=place, fontsize=8)
+
+
+def _png(figure: Figure) -> bytes:
     sink = io.BytesIO()
     figure.savefig(sink, format="png", dpi=110, metadata={"Software": None})
     return sink.getvalue()

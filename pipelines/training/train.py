@@ -60,7 +60,7 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
     from pipelines.provenance import provenance
     from pipelines.scorer import Model, Scorer
     from pipelines.training.calibration import fit_calibration
-    from pipelines.training.card import model_card
+    from pipelines.training.card import describe
     from pipelines.training.cleaning import fit_cleaning
     from pipelines.training.compression import compression_facts
     from pipelines.training.families import load_family, reads_auxiliary
@@ -119,7 +119,7 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
     native = calibration.apply(fitted.log_odds(validation))
     graph = to_onnx(fitted, calibration)
     digest = hashlib.sha256(graph).hexdigest()
-    card = model_card(
+    card = describe(
         inputs.family,
         columns,
         cleaned,

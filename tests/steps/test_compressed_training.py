@@ -11,6 +11,7 @@ import pytest
 
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, InvalidInput
+from pipelines.registration.rendering import COMPRESSED, compression
 from pipelines.scorer import load_scorer
 from tests.conftest import tree_hashes
 from tests.steps.test_tuning import card, desk, evaluate, train, with_training
@@ -23,6 +24,16 @@ NET, TREES = "mlp", "hist_gradient_boosting"
 
 def asking(desk: Context, **asked: Any) -> Context:
     return with_training(desk, compression={NET: asked})
+
+
+def require_on_the_model_card(said: dict[str, dict[str, Any]]) -> None:
+    """Every kind of compression is in the table, with every value that has words."""
+    text = "".join(compression(said)).replace("\\", "")
+    for how, facts in said.items():
+        assert set(COMPRESSED[how]) <= set(facts) and facts.keys() - COMPRESSED[how].keys() <= {"teacher"}
+        for key, words in COMPRESSED[how].items():
+            shown = f"{facts[key]:.6g}" if isinstance(facts[key], float) else facts[key]
+            assert f"| {how} | {words} | {shown} |" in text
 
 
 def test_nothing_asked_is_nothing_done(desk: Context) -> None:
@@ -41,6 +52,7 @@ def test_the_card_tells_what_was_done_and_the_model_is_evaluated_like_any(desk: 
     assert said["prune"] == {"share": 0.5, "fine_tune_epochs": 1, "zero_share": pytest.approx(0.5, abs=0.01)}
     assert said["quantize"]["products"] == 1 and 0 < said["quantize"]["difference"] <= 0.05
     assert said["quantize"]["mean_difference"] <= said["quantize"]["difference"]
+    require_on_the_model_card(said)
     graph = onnx.load_model_from_string((Path(made["model_uri"]) / "model.onnx").read_bytes())
     assert "MatMulInteger" in {node.op_type for node in graph.graph.node}
     scores = [load_scorer(desk.data.store, m["model_uri"]).score(frame(500, 9)) for m in (plain, made)]
@@ -75,6 +87,7 @@ def test_a_family_is_trained_to_teach_and_a_folder_of_it_teaches_the_same(desk: 
     said = card(desk, made)["compression"]["distil"]
     assert said["teacher_sha256"] == teacher["sha256"] and said["teacher_family"] == TREES
     assert (said["temperature"], said["alpha"]) == (2.0, 0.7)
+    require_on_the_model_card({"distil": said})
     by_folder = asking(desk, distil={"teacher": teacher["model_uri"], "temperature": 2.0, "alpha": 0.7})
     again = train(by_folder, uri, NET, "r2")
     assert again["sha256"] == made["sha256"] != alone["sha256"]

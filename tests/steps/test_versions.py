@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
+import re
 import shutil
 import socket
 import threading
@@ -24,7 +26,8 @@ from pipelines.errors import CheckFailed, CorruptData, FlightdeckError, MissingD
 from pipelines.records import Entry, Plan
 from pipelines.records.database import guards
 from pipelines.registration import lineage
-from pipelines.registration.model_card import markdown, page
+from pipelines.registration.evaluation import FILES, PICTURES
+from pipelines.registration.rendering import markdown, page
 from pipelines.scorer import load_scorer
 from pipelines.steps import execute
 from pipelines.training.frames import read_frame, read_manifest
@@ -86,6 +89,8 @@ def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
     pins = desk.tracker.attached(made["run_id"], "", "environment.txt")
     assert pins is not None and pins.decode().splitlines() == list(provenance.environment())
     assert version.tags["environment_hash"] == hashlib.sha256(pins).hexdigest()
+    files = {file.path for file in client.list_artifacts(made["run_id"])}
+    assert {*FILES} <= files and {*PICTURES} == {name for name in files if name.endswith(".png")}
     model = client.get_logged_model(run.outputs.model_outputs[0].model_id)
     folder = Path(model.artifact_location.removeprefix("file://"))
     example = json.loads((folder / "input_example.json").read_text())
@@ -301,6 +306,32 @@ def test_the_card_tells_what_the_version_is(desk: Context, capsys: pytest.Captur
     names = {file.path for file in desk.tracker.client.list_artifacts(made["run_id"], "model_card")}
     assert names == {f"model_card/model_card.{end}" for end in ("md", "html", "json")}
     assert "<table>" in page(facts)
+
+
+def test_the_card_shows_what_decided_the_model_and_what_was_found(desk: Context) -> None:
+    register(desk)
+    facts = models.answer({"verb": "show", "version": "1", "card": True, "html": None}, desk)[0]
+    version, store = desk.models.resolve(version="1"), desk.data.store
+    assert version is not None
+    model = store.read_json(f"{version.model_uri}/model.json")
+    tested = store.read_json(f"{version.evaluation_uri}/metrics.json")["behaviour"]
+    decision = desk.records.decision(facts["gate"]["decision_id"])
+    assert decision is not None and model["refit"] and len(tested) == 3
+    latency = decision["evidence"]["measured"][FAMILY]["latency_p95_ms"]
+    files = json.loads(version.tags["artifacts"])
+    wanted = [
+        f"Method: {model['calibration']['method']}, chosen by auto",
+        *(f"{name} | {loss:.6g}" for name, loss in model["calibration"]["held_out_log_loss"].items()),
+        f"A score of {model['threshold']['value']:.6g} or more is an alarm",
+        *(f"{what.replace('_', ' ')} | {cost:.6g}" for what, cost in model["threshold"]["costs"].items()),
+        "Refitted on training and validation rows",
+        *(f"{one['name']} | {one['kind']} | passed | {one['rows']} | {one['reason']}" for one in tested),
+        f"latency_p95_ms | {latency:.6g}",
+        *(f"{folder}/{file} | {sha}" for folder in files for file, sha in files[folder].items()),
+    ]
+    readable = (markdown(facts).replace("\\", ""), html.unescape(re.sub(r"\s*(<[^>]*>\s*)+", " | ", page(facts))))
+    assert [value for value in wanted for text in readable if value not in text] == []
+    assert len(files["model"]) == 4 and len(files["evaluation"]) > 10
 
 
 def test_what_people_write_on_a_card_is_no_markup(desk: Context) -> None:

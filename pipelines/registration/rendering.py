@@ -1,0 +1,203 @@
+"""A model card for its readers: Markdown, and the same as a page. Pure functions over its facts."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~])")
+SLICES = 8  # of each column that are shown, largest first
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1c2330 }}
+table {{ border-collapse: collapse; margin: .5rem 0 }} th, td {{ border: 1px solid #d5dae3; padding: .2rem .6rem }}
+th {{ background: #f3f5f9; text-align: left }} td {{ overflow-wrap: anywhere }} code {{ background: #f3f5f9 }}
+</style></head><body>
+{body}</body></html>
+"""
+COMPRESSED = {  # what `training.compression` did, and what of it is told: by key of model.json, in words
+    "prune": {
+        "share": "weights asked to be zero, as a share",
+        "zero_share": "weights that are zero, as a share",
+        "fine_tune_epochs": "epochs after pruning",
+    },
+    "quantize": {
+        "products": "matrix products of 8-bit integers",
+        "difference": "largest change of a score on validation",
+        "mean_difference": "mean change of a score on validation",
+        "max_difference": "largest change allowed",
+    },
+    "distil": {
+        "teacher_family": "teacher",
+        "teacher_sha256": "sha256 of the teacher",
+        "temperature": "temperature",
+        "alpha": "share of the teacher in the loss",
+    },
+}
+
+
+def markdown(card: Mapping[str, Any]) -> str:
+    """The card for a reader; what people wrote is escaped."""
+    declared, data = card["declared"], card["data"]
+    windows = [
+        (name, *data["windows"][name], data["rows"].get(name, ""))
+        for name in ("train", "validation", "test")
+        if name in data["windows"]
+    ]
+    parts = [
+        f"# {_text(card['name'])}, version {_text(card['version'])}",
+        f"{_text(card['family'])}. Owner: {_text(declared['owner'])}.",
+        "## Purpose",
+        _text(declared["purpose"]),
+        "## Limits",
+        _text(declared["limits"]),
+        "## Ethics",
+        _text(declared["ethics"]),
+        "## Data",
+        _table(("", ""), [(key, data[key]) for key in ("data_version", "feature_service", "registry_hash", "as_of")]),
+        _table(("window", "from", "to (exclusive)", "rows"), windows),
+        f"Inputs: {len(card['inputs']['numeric'])} numeric, {len(card['inputs']['categorical'])} categorical.",
+        _text(", ".join((*card["inputs"]["numeric"], *card["inputs"]["categorical"]))),
+        "## Training",
+        _refit(card["refit"]),
+        _table(("setting", "value"), list(card["parameters"].items())),
+        "## Compression",
+        *compression(card["compression"]),
+        "## Metrics",
+        _text(f"On {card['rows']} rows of {card['days']} days, {card['window'][0]} to {card['window'][1]}, with 95 % ")
+        + "intervals from resampled days\\.",
+        _table(("metric", "value", "low", "high"), [(name, *values) for name, values in card["metrics"].items()]),
+        "## Slices",
+        *[part for column, entries in card["slices"].items() for part in _slices(column, entries)],
+        "## Calibration",
+        *_calibration(card["calibration"]),
+        "## Decision threshold",
+        *_threshold(card["threshold"]),
+        "## Behaviour",
+        *_behaviour(card["behaviour"]),
+        "## Gate",
+        *_gate(card["gate"]),
+        "## Lineage",
+        _table(("", ""), list(card["lineage"].items())),
+        _table(("library", "version"), list(card["environment"].items())),
+        "## Files",
+        _table(
+            ("file", "sha256"), [(f"{at}/{file}", sha) for at, of in card["sha256"].items() for file, sha in of.items()]
+        ),
+        "## Verification",
+        *_verification(card.get("verification")),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def page(card: Mapping[str, Any]) -> str:
+    """The same as HTML; markup in what people wrote stays text."""
+    from markdown_it import MarkdownIt
+
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown(card))
+    return PAGE.format(title=html.escape(f"{card['name']} {card['version']}"), body=body)
+
+
+def _refit(refit: bool) -> str:
+    if refit:
+        return _text(
+            "Refitted on training and validation rows together; calibration and threshold are those of the first fit."
+        )
+    return _text("Fitted on the training window alone.")
+
+
+def compression(done: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What was done to a network so that it serves more cheaply, and what that cost; `done` is of model.json."""
+    rows = [
+        (how, words, done[how][key]) for how, told in COMPRESSED.items() if how in done for key, words in told.items()
+    ]
+    return [_table(("how", "what", "value"), rows) or _text("None.")]
+
+
+def _slices(column: str, entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    ranked = sorted((e for e in entries if e["ranked"]), key=lambda e: (e["roc_auc"] is None, e["roc_auc"]))
+    shown = [*entries[:SLICES], *(entry for entry in ranked[:1] if entry not in entries[:SLICES])]
+    rows = [(e["value"], e["rows"], e["roc_auc"], e["log_loss"], e["calibration_error"]) for e in shown]
+    worst = f", worst {ranked[0]['value']}" if ranked else ", none large enough to be ranked"
+    return [
+        f"By {_text(column)}: {len(entries)} slices{_text(worst)}",
+        _table((column, "rows", "ROC AUC", "log loss", "calibration error"), rows),
+    ]
+
+
+def _calibration(found: Mapping[str, Any]) -> list[str]:
+    losses = found["held_out_log_loss"]
+    if found["asked"] != "auto":
+        why = "asked for by training.calibration"
+    elif losses:
+        why = "chosen by auto: fitted on the first half of the validation days, it lost least on the second half"
+    else:
+        why = "chosen by auto, which had nothing to compare: validation has one day, or one class in a half of its days"
+    points = [(p["mean_score"], p["observed_rate"], int(p["rows"])) for p in found["reliability"]]
+    return [
+        _text(f"Method: {found['method']}, {why}."),
+        _table(("method", "log loss on the second half"), sorted(losses.items(), key=lambda item: item[1])),
+        _text("On the test window, in bins of as many rows:"),
+        _table(("mean score", "observed rate", "rows"), points),
+    ]
+
+
+def _threshold(chosen: Mapping[str, Any]) -> list[str]:
+    return [
+        _text(
+            f"A score of {_shown(chosen['value'])} or more is an alarm: on validation that cost least. On the test "
+            f"window {chosen['alarms']:.1%} of the rows are alarms, and a row costs what the metric cost says."
+        ),
+        _table(
+            ("outcome of a row", "costs"), [(what.replace("_", " "), cost) for what, cost in chosen["costs"].items()]
+        ),
+    ]
+
+
+def _behaviour(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [(r["name"], r["kind"], r["status"].replace("_", " "), r["rows"], r["reason"]) for r in results]
+    return [_table(("test", "kind", "outcome", "rows", "why"), rows) or _text("No test is declared.")]
+
+
+def _gate(gate: Mapping[str, Any]) -> list[str]:
+    names = [name for name in gate["against"] if name.endswith("_delta")]
+    ends = ("", "_low", "_high")
+    deltas = [(n.removesuffix("_delta"), *(gate["against"].get(f"{n}{end}") for end in ends)) for n in names]
+    measured = list(gate["measured"].items())
+    return [
+        _text(f"Decision {gate['decision_id']}."),
+        _table(("metric", "verdict", "why"), gate["findings"]),
+        _text("Measured by the gate (another number each time, so no part of the decision's name):")
+        if measured
+        else "",
+        _table(("metric", "measured"), measured),
+        _text("Minus the champion on the same rows:") if deltas else "",
+        _table(("metric", "difference", "low", "high"), deltas),
+    ]
+
+
+def _verification(found: Mapping[str, Any] | None) -> list[str]:
+    if not found:
+        return ["Not rebuilt yet\\."]
+    return [_table(("", ""), [(key, value) for key, value in found.items() if value not in (None, {}, [])])]
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [[_text(_shown(cell)) for cell in row] for row in rows]
+    if not lines:
+        return ""
+    above = [[_text(head) or " " for head in heads], ["---"] * len(heads)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (*above, *lines))
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _text(value: Any) -> str:
+    """One line of plain text in which nothing is markup."""
+    return SPECIAL.sub(r"\\\1", " ".join(str(value).split()))

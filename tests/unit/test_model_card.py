@@ -1,0 +1,139 @@
+"""A model card shows what it is given, in Markdown and on the page: the values, not only the headings."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from typing import Any
+
+import pytest
+
+from pipelines.registration.model_card import build
+from pipelines.registration.rendering import markdown, page
+
+SHA = {name: name[0] * 64 for name in ("graph", "json", "frame")}
+CARD: dict[str, Any] = {
+    "family": "mlp",
+    "inputs": {"numeric": ["visib"], "categorical": ["origin"]},
+    "params": {"hidden": [16], "dropout": 0.125},
+    "seed": 7,
+    "refit": True,
+    "calibration": {
+        "asked": "auto",
+        "method": "platt",
+        "slope": 1.5,
+        "intercept": 0.1,
+        "held_out_log_loss": {"none": 0.4444, "platt": 0.4321, "isotonic": 0.4343},
+    },
+    "environment": {"torch": "9.8.7"},
+}
+EVALUATION: dict[str, Any] = {
+    "metrics": {"roc_auc": 0.71234, "cost": 0.5151},
+    "intervals": {"roc_auc": [0.70123, 0.72345]},
+    "rows": 1500,
+    "days": 31,
+    "window": ["2024-03-01", "2024-04-01"],
+    "slices": {"kind": [{"value": "a", "rows": 900, "ranked": True, "roc_auc": 0.66, "log_loss": 0.5,
+                         "calibration_error": 0.02}]},
+    "threshold": {"value": 0.2718, "costs": {"false_alarm": 1.25, "miss": 3.5, "true_alarm": 0.75}, "alarms": 0.3141},
+    "behaviour": [
+        {"name": "noise", "kind": "invariance", "status": "passed", "rows": 1499, "reason": "0.00% move"},
+        {"name": "fog", "kind": "direction", "status": "failed", "rows": 1498, "reason": "it went down"},
+        {"name": "ranks", "kind": "minimum", "status": "could_not_run", "rows": 0, "reason": "no row"},
+    ],
+}  # fmt: skip
+MANIFEST: dict[str, Any] = {
+    **{key: f"the {key}" for key in ("data_version", "feature_service", "registry_hash", "as_of")},
+    "rows": {"train": 3000},
+    "windows": {"train": ["2024-01-01", "2024-02-01"]},
+}
+DECISION: dict[str, Any] = {
+    "id": "d3c1d3",
+    "evidence": {
+        "chosen": {"findings": [{"gate": {"metric": "size_bytes"}, "verdict": "PASS", "reason": "small enough"}]},
+        "champion": {"deltas": {"log_loss_delta": -0.0123, "log_loss_delta_low": -0.02, "log_loss_delta_high": 0.001}},
+        "measured": {"mlp": {"latency_p95_ms": 0.1234}, "dcn_v2": {"latency_p95_ms": 9.8765}},
+    },
+}
+TAGS = {
+    "git_commit": "c0ffee",
+    "artifacts": json.dumps(
+        {
+            "model": {"model.onnx": SHA["graph"], "model.json": SHA["json"]},
+            "evaluation": {"scored.parquet": SHA["frame"]},
+        }
+    ),
+}
+DECLARED = {"purpose": "why", "limits": "where not", "ethics": "who", "owner": "us"}
+
+
+def facts(card: dict[str, Any] | None = None, **evaluation: Any) -> dict[str, Any]:
+    points = [{"mean_score": 0.11, "observed_rate": 0.13, "rows": 150.0}]
+    told = {**EVALUATION, **evaluation}
+    return build("pumps", "3", TAGS, DECLARED, {**CARD, **(card or {})}, told, MANIFEST, points, DECISION)
+
+
+def section(made: dict[str, Any], heading: str) -> list[str]:
+    """What stands under a heading: of the Markdown without its escapes, and of the page without its markup."""
+    plain = re.sub(r"\\(.)", r"\1", markdown(made))
+    bare = html.unescape(re.sub(r"<[^>]*>", " ", page(made).replace("<h2>", "\n## ")))
+    return [text.partition(f"\n## {heading}")[2].partition("\n## ")[0] for text in (plain, bare)]
+
+
+@pytest.mark.parametrize(
+    ("heading", "values"),
+    [
+        ("Data", ["the data_version", "2024-01-01", "3000", "visib, origin"]),
+        ("Training", ["Refitted on training and validation rows together", "dropout", "0.125", "seed", "7"]),
+        ("Compression", ["None."]),
+        ("Metrics", ["roc_auc", "0.71234", "0.70123", "0.72345", "cost", "0.5151", "31 days"]),
+        ("Slices", ["By kind", "900", "0.66", "worst a"]),
+        ("Calibration", ["platt, chosen by auto", "0.4444", "0.4321", "0.4343", "0.11", "0.13", "150"]),
+        ("Decision threshold", ["0.2718", "31.4%", "false alarm", "1.25", "miss", "3.5", "true alarm", "0.75"]),
+        ("Behaviour", ["noise", "passed", "0.00% move", "fog", "failed", "it went down", "1498", "could not run"]),
+        ("Gate", ["d3c1d3", "size_bytes", "small enough", "latency_p95_ms", "0.1234", "log_loss", "-0.0123", "0.001"]),
+        ("Lineage", ["git_commit", "c0ffee", "torch", "9.8.7"]),
+        ("Files", ["model/model.onnx", SHA["graph"], "model/model.json", "evaluation/scored.parquet", SHA["frame"]]),
+        ("Verification", ["Not rebuilt yet."]),
+    ],
+)
+def test_every_value_stands_under_its_heading(heading: str, values: list[str]) -> None:
+    for text in section(facts(), heading):
+        assert [value for value in values if value not in text] == []
+
+
+def test_the_latency_of_another_candidate_is_not_the_versions() -> None:
+    assert "9.8765" not in markdown(facts()).replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    ("calibration", "said"),
+    [
+        ({"asked": "isotonic", "method": "isotonic"}, "isotonic, asked for by training.calibration"),
+        (
+            {"asked": "auto", "method": "none", "held_out_log_loss": {}},
+            "none, chosen by auto, which had nothing to compare",
+        ),
+    ],
+)
+def test_what_chose_the_calibration_is_told(calibration: dict[str, Any], said: str) -> None:
+    made = facts({"calibration": calibration})
+    for text in section(made, "Calibration"):
+        assert f"Method: {said}" in text and "log loss" not in text
+
+
+def test_a_model_that_was_not_refitted_says_so() -> None:
+    for text in section(facts({"refit": False}), "Training"):
+        assert "Fitted on the training window alone" in text and "Refitted" not in text
+
+
+def test_a_card_without_behavioural_tests_says_so() -> None:
+    for text in section(facts(behaviour=[]), "Behaviour"):
+        assert "No test is declared" in text
+
+
+def test_the_facts_are_json_and_come_back() -> None:
+    made = json.loads(json.dumps(facts()))
+    assert made == facts() and markdown(made) == markdown(facts())
+    assert made["sha256"]["model"]["model.onnx"] == SHA["graph"]

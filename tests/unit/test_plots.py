@@ -1,0 +1,122 @@
+"""The pictures of an evaluation: what is on them, that a reader can tell what it is, and odd evaluations."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pipelines.metrics.costs import thin_cost_curve
+from pipelines.metrics.curves import calibration_curve, precision_recall_curve, roc_curve
+from pipelines.metrics.scores import measure
+from pipelines.metrics.slices import slice_metrics, worst_slice
+from pipelines.params.costs import Costs
+from pipelines.training import plots
+
+NAMES = ("curves.png", "cost.png", "importance.png", "slices.png")
+COSTS = Costs(false_alarm=1, miss=3, true_alarm=0.5)
+ODD = "$\\nope$ <b>"  # what matplotlib would take for a formula that it cannot set
+
+
+def made(rows: int = 3000) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    draw = np.random.default_rng(0)
+    scores = draw.beta(1.5, 5, rows)
+    labels = (draw.random(rows) < scores).astype(float)
+    kinds = np.where(np.arange(rows) < 20, ODD, draw.choice(["a", "b", "c"], rows))
+    frame = pd.DataFrame({"kind": kinds, "hour": draw.integers(5, 24, rows)})
+    slices = slice_metrics(frame, ["kind", "hour"], labels, scores, 500)
+    evaluation = {
+        "family": "mlp",
+        "window": ["2024-03-01", "2024-04-01"],
+        "slices": slices,
+        "worst_slice": worst_slice(slices),
+        "metrics": {"roc_auc": measure(labels, scores)["roc_auc"], "cost": 0.5},
+        "threshold": {"value": 0.25},
+    }
+    inputs = pd.DataFrame({"input": [f"{ODD}{n}" for n in range(40)], "log_loss_rise": np.linspace(0.2, -0.01, 40)})
+    tables = {
+        "roc": roc_curve(labels, scores),
+        "precision_recall": precision_recall_curve(labels, scores),
+        "calibration": calibration_curve(labels, scores),
+        "cost": thin_cost_curve(labels, scores, COSTS),
+        "importance": inputs,
+    }
+    return evaluation, tables
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """By file name, what is drawn of `made`."""
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plots, "_png", lambda figure: drawn.append(figure) or b"")
+    return dict(zip(plots.pictures(*made()), drawn, strict=True))
+
+
+def ticks(figure: Figure, panel: int = 0) -> list[str]:
+    return [label.get_text() for label in figure.axes[panel].get_yticklabels()]
+
+
+def test_the_same_evaluation_gives_the_same_bytes_and_they_are_pictures() -> None:
+    first = plots.pictures(*made())
+    assert tuple(first) == NAMES and first == plots.pictures(*made())
+    for content in first.values():
+        width, height = Image.open(io.BytesIO(content)).size
+        assert width > 600 and height > 200
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_picture_says_what_it_shows(figures: dict[str, Figure], name: str) -> None:
+    figure = figures[name]
+    assert "mlp, test window 2024-03-01 to 2024-04-01" in str(figure.get_suptitle())
+    assert all(axes.get_xlabel() for axes in figure.axes) and figure.axes[0].get_ylabel()
+    assert figure.legends or all(axes.get_legend() for axes in figure.axes)
+
+
+def test_slices_stand_with_their_rows_and_the_worst_is_marked(figures: dict[str, Figure]) -> None:
+    figure, (evaluation, _) = figures["slices.png"], made()
+    kinds = evaluation["slices"]["kind"]
+    assert ticks(figure) == [f"{e['value']} (n = {e['rows']:,})" for e in kinds] and ticks(figure)[-1].startswith(ODD)
+    assert [name.split()[0] for name in ticks(figure, 1)] == [str(hour) for hour in range(5, 24)]
+    worst = evaluation["worst_slice"]
+    at = [e["value"] for e in kinds].index(worst["value"])
+    found = {
+        c.get_label(): (c.get_offsets().tolist(), to_hex(c.get_facecolor()[0])) for c in figure.axes[0].collections
+    }
+    assert found[plots.WORST] == ([[worst["roc_auc"], at]], plots.RED)
+    assert [y for _, y in found[plots.UNRANKED][0]] == [3] and len(found[plots.RANKED][0]) == 2
+    assert not len(figure.axes[1].collections[-1].get_offsets()), "no hour is ranked, so none is the worst"
+    assert figure.axes[0].lines[0].get_xdata()[0] == evaluation["metrics"]["roc_auc"]
+
+
+def test_the_worst_slice_is_drawn_however_small_it_is() -> None:
+    entries = [{"value": f"v{n}", "rows": 900 - n, "ranked": True, "roc_auc": 0.9 - n / 100} for n in range(30)]
+    shown = [entry["value"] for entry in plots._drawn(entries)]
+    assert shown == [*(f"v{n}" for n in range(plots.SLICES - 1)), "v29"]
+
+
+def test_the_inputs_that_matter_most_stand_on_top(figures: dict[str, Figure]) -> None:
+    figure = figures["importance.png"]
+    assert ticks(figure) == [f"{ODD}{n}" for n in reversed(range(15))]
+    assert [bar.get_width() for bar in figure.axes[0].patches][-1] == 0.2
+    assert figure.axes[0].get_legend().get_texts()[0].get_text() == "15 of 40 inputs"
+
+
+def test_the_threshold_stands_on_the_curve_of_costs(figures: dict[str, Figure]) -> None:
+    curve, threshold = figures["cost.png"].axes[0].lines
+    assert list(curve.get_ydata()) == list(made()[1]["cost"]["cost"]) and threshold.get_xdata()[0] == 0.25
+    assert "0.250: cost 0.5" in str(threshold.get_label())
+
+
+@pytest.mark.parametrize("slices", [{}, {"kind": [{"value": "a", "rows": 3, "ranked": False, "roc_auc": None}]}])
+def test_an_evaluation_in_which_nothing_is_defined_is_drawn_too(slices: dict[str, Any]) -> None:
+    evaluation, tables = made()
+    nothing = {"slices": slices, "worst_slice": None, "metrics": {"roc_auc": None, "cost": None}}
+    assert set(plots.pictures({**evaluation, **nothing}, {n: table.iloc[:0] for n, table in tables.items()})) == {
+        *NAMES
+    }
