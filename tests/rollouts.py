@@ -30,8 +30,6 @@ def home_with_versions(home: Path) -> Path:
         logged = execute("log_candidates", {"evaluation_uris": [measured["evaluation_uri"]]}, context)
         evaluation, model = read_evaluation(context.data.store, measured["evaluation_uri"])
         context.models.register(logged["runs"]["mlp"], data_tags(measured["evaluation_uri"], evaluation, model))
-    for alias in ("champion", "challenger"):
-        context.tracker.client.delete_registered_model_alias("pumps", alias)
     return home
 
 

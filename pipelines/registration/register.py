@@ -85,6 +85,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             evidence={name: made.tags[name] for name in ("decision_id", "sha256", "data_version")} | {"run_id": run_id},
         )
     )
+    made = context.models.nominate(made.version)  # last: a version that an alias names has its card and its line
     for alias in made.aliases:  # so that the watcher of aliases does not take them for a person's
         rollouts.note_alias(alias, made.version, "training", at, why)
     last = rollouts.alias("challenger")

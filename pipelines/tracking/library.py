@@ -57,7 +57,8 @@ def unavailable(error: Exception, uri: str) -> Unavailable | None:
 def refused(error: Exception, uri: str) -> Unavailable:
     """An error of MLflow in one line, without the password that its place may hold."""
     place = re.sub(r"://[^/@]*@", "://", uri)
-    said = re.sub(r"://[^/@\s]*@", "://", " ".join(str(error).split())[:300])
+    told = re.split(r"\[SQL: |\(Background on this error", str(error))[0]  # SQLAlchemy's statement, values, link
+    said = re.sub(r"://[^/@\s]*@", "://", " ".join(told.split())[:300])
     return Unavailable(
         f"MLflow at {place} cannot be used ({type(error).__name__}: {said}); see that it runs and that its disk has "
         "room, then run the step again: it goes on where it stopped"
@@ -100,4 +101,5 @@ def _quiet_mlflow() -> Any:
             del sys.modules[provider]
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints the trace of what it then raises
     return mlflow

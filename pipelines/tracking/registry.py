@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import InvalidInput, MissingData
+from pipelines.tracking.library import open_mlflow
 from pipelines.tracking.runs import Tracker
 
 ALIASED = "flightdeck.aliased"  # on a version whose aliases were set: a late retry must not move them again
@@ -49,7 +50,7 @@ class ModelRegistry:
     def register(self, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
         """The version for the model of a candidate's run; the same `sha256` and `model_uri` never become two.
 
-        A new version gets the alias `challenger`, and `champion` where there is none.
+        It is given no alias: `nominate` does that, once all that belongs to the version is there.
 
         Args:
             tags: at least model_uri, evaluation_uri, training_set_uri and sha256.
@@ -58,21 +59,29 @@ class ModelRegistry:
             MissingData: if there is no such run, or it holds no model.
             InvalidInput: if the run is another model's.
         """
+        wanted = (tags["sha256"], tags["model_uri"])
         with self.tracker.alone():
-            return self._register(run_id, tags)
+            same = [v for v in self.versions() if (v.sha256, v.model_uri) == wanted]
+            return same[0] if same else self._known(self._create(run_id, tags))
 
-    def _register(self, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
-        known = self.versions()
-        same = [v for v in known if v.tags["sha256"] == tags["sha256"] and v.tags["model_uri"] == tags["model_uri"]]
-        version = same[0].version if same else self._create(run_id, tags)
-        newer = any(int(v.version) > int(version) for v in known)
-        if not newer and not (same and same[0].tags.get(ALIASED)):
-            self.set_alias(CHALLENGER, version)
-            if CHAMPION not in self.aliases():
-                self.set_alias(CHAMPION, version)
-            self.tracker.client.set_model_version_tag(self.name, version, ALIASED, "true")
+    def nominate(self, version: str) -> ModelVersion:
+        """Give a version the alias `challenger`, and `champion` where there is none.
+
+        Once: a late retry moves no alias, nor does a version that has a newer one.
+        """
+        with self.tracker.alone():
+            newer = any(int(v.version) > int(version) for v in self.versions())
+            if not newer and not self._known(version).tags.get(ALIASED):
+                self.set_alias(CHALLENGER, version)
+                if CHAMPION not in self.aliases():
+                    self.set_alias(CHAMPION, version)
+                self.tracker.client.set_model_version_tag(self.name, version, ALIASED, "true")
+            return self._known(version)
+
+    def _known(self, version: str) -> ModelVersion:
         found = self.resolve(version=version)
-        assert found is not None
+        if found is None:
+            raise MissingData(f"{self.name} has no version {version}; register it first")
         return found
 
     def _create(self, run_id: str, tags: Mapping[str, str]) -> str:
@@ -85,6 +94,7 @@ class ModelRegistry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+        open_mlflow(self.tracker.uri)  # MLflow looks the logged model up at this process's place, not at the client's
         parent = self.aliases().get(CHAMPION)
         lineage = {**tags, **({"parent_version": parent} if parent else {})}
         made = client.create_model_version(

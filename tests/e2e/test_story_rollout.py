@@ -53,7 +53,8 @@ def shuffled_version(context: Context, training_set_uri: str) -> str:
     logged = execute("log_candidates", {"evaluation_uris": [measured["evaluation_uri"]]}, context)
     evaluation, model = read_evaluation(store, measured["evaluation_uri"])
     tags = data_tags(measured["evaluation_uri"], evaluation, model)
-    return context.models.register(logged["runs"]["hist_gradient_boosting"], tags).version
+    made = context.models.register(logged["runs"]["hist_gradient_boosting"], tags)
+    return context.models.nominate(made.version).version
 
 
 def until(what: str, found: Callable[[], Any], seconds: float = 90) -> Any:

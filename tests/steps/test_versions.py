@@ -7,8 +7,6 @@ import html
 import json
 import re
 import shutil
-import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +20,7 @@ from pipelines import provenance
 from pipelines.clock import require_driven
 from pipelines.console import models
 from pipelines.context import Context
-from pipelines.errors import CheckFailed, CorruptData, FlightdeckError, MissingData, Unavailable
+from pipelines.errors import CorruptData, FlightdeckError, MissingData
 from pipelines.records import Entry, Plan
 from pipelines.records.database import guards
 from pipelines.registration import lineage
@@ -61,13 +59,18 @@ def desk(template: Path, tmp_path: Path) -> Iterator[Context]:
     put_back(template, tmp_path / "kept")
 
 
-def register(context: Context, run: str = "r1") -> dict[str, Any]:
+def passed(context: Context, run: str = "r1") -> dict[str, Any]:
+    """What `register` is given of a candidate that was logged and has passed the gate."""
     evaluation = context.data.uri("evaluations", run, FAMILY)
     runs = execute("log_candidates", {"evaluation_uris": [evaluation]}, context)["runs"]
     asked = {"evaluation_uris": [evaluation], "champion_uri": None, "as_of": AS_OF.isoformat(), "run": run}
     gated = execute("gate", asked, context)
     given = {k: gated[k] for k in ("verdict", "decision_id", "model_uri", "evaluation_uri", "training_set_uri")}
-    return execute("register", {**given, "runs": runs}, context)
+    return {**given, "runs": runs}
+
+
+def register(context: Context, run: str = "r1") -> dict[str, Any]:
+    return execute("register", passed(context, run), context)
 
 
 def ledger(context: Context) -> list[Entry]:
@@ -342,73 +345,3 @@ def test_what_people_write_on_a_card_is_no_markup(desk: Context) -> None:
     made_too = markdown({**facts, "declared": dict.fromkeys(facts["declared"], evil)})
     assert "<script>" not in made and "<a " not in made and "<strong>" not in made and "&amp;lt;" in made
     assert made.count("<h1>") == 1 and "\n# c" not in made_too
-
-
-# ---- a registry that does not answer
-
-
-def refusing() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
-
-
-@pytest.fixture
-def hanging() -> Iterator[str]:
-    """A server that takes connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        held: list[socket.socket] = []
-
-        def hold() -> None:
-            try:
-                while True:
-                    held.append(server.accept()[0])
-            except OSError:
-                return
-
-        keeper = threading.Thread(target=hold, daemon=True)
-        keeper.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-        for connection in held:
-            connection.close()
-
-
-@pytest.mark.parametrize("kind", ["refuses", "hangs"])
-def test_a_registry_that_is_away_fails_the_step_cleanly_and_the_next_run_finishes_it(
-    desk: Context, monkeypatch: pytest.MonkeyPatch, hanging: str, kind: str
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    place = refusing() if kind == "refuses" else hanging
-    away = context_over(desk.settings.home, mlflow_uri=place)
-    with pytest.raises(Unavailable, match=r"MLflow at http://127\.0\.0\.1:\d+ cannot be used"):
-        register(away)
-    with pytest.raises(Unavailable):
-        execute("resolve_model", {}, away)
-    assert ledger(desk) == []
-    assert register(desk)["version"] == "1" and len(ledger(desk)) == 3
-
-
-def test_a_disk_that_takes_no_artifact_fails_the_step_cleanly_and_the_next_run_finishes_it(desk: Context) -> None:
-    register(desk)  # the experiment is there
-    place = Path(desk.tracker.artifacts)
-    shutil.move(place, place.with_name("kept"))
-    place.write_text("no folder")
-    with pytest.raises(Unavailable, match="disk"):
-        register(desk, "r2")
-    assert len(desk.models.versions()) == 1
-    place.unlink()
-    shutil.move(place.with_name("kept"), place)
-    assert register(desk, "r2")["version"] == "2"
-    assert [run["tags"]["mlflow.runName"] for run in desk.tracker.runs("candidate")] and len(ledger(desk)) == 5
-
-
-def test_a_card_that_could_not_be_written_is_written_by_the_next_run(
-    desk: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr("pipelines.registration.keeping.page", lambda *_: (_ for _ in ()).throw(CheckFailed("killed")))
-        with pytest.raises(CheckFailed):
-            register(desk)
-    assert register(desk)["version"] == "1" and [e.action for e in ledger(desk)].count("register") == 1
-    assert models.answer({"verb": "show", "version": "1", "card": True, "html": None}, desk)[0]["version"] == "1"
