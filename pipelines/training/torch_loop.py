@@ -31,7 +31,7 @@ from pipelines.training.pruning import apply_masks, keeping
 
 log = logging.getLogger(__name__)
 
-PREDICTED = 8192  # rows predicted at once
+PREDICTED = 4096  # rows predicted at once
 
 
 @dataclass(frozen=True)
