@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from pipelines.errors import CheckFailed, CorruptData, MissingData
+from pipelines.errors import CheckFailed, CorruptData
 from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.tracking.artifacts import require_intact
 
     settings = context.params.rollout.preflight
-    found = context.models.resolve(version=inputs.version)
-    if found is None:
-        raise MissingData(f"{context.usecase.name} has no version {inputs.version} of the chain; register it first")
+    found = context.models.require(inputs.version)
     try:
         require_intact(context.data.store, found)
     except CorruptData as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.clock import instant_of
-from pipelines.errors import CheckFailed, InvalidInput, MissingData
+from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.records import Entry, Records
 from pipelines.registration import lineage
 from pipelines.registration.evaluation import read_evaluation, read_scored
@@ -55,10 +55,7 @@ def verify(
     Raises:
         InvalidInput: if the version is not there, its files were altered, or it was trained from a dirty tree.
     """
-    found = context.models.resolve(version=number)
-    if found is None:
-        known = ", ".join(v.version for v in context.models.versions()) or "none"
-        raise MissingData(f"{context.usecase.name} has no version {number}; there are: {known}")
+    found = context.models.require(number)
     require_intact(context.data.store, found, tuple(folders_of(found)))
     recipe = recipe_of(found, context, allow_dirty)
     place = context.settings.root / "verify" / f"{context.usecase.name}-{number}"

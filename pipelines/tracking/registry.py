@@ -71,9 +71,7 @@ class ModelRegistry:
             if CHAMPION not in self.aliases():
                 self.set_alias(CHAMPION, version)
             self.tracker.client.set_model_version_tag(self.name, version, ALIASED, "true")
-        found = self.resolve(version=version)
-        assert found is not None
-        return found
+        return self.require(version)
 
     def _create(self, run_id: str, tags: Mapping[str, str]) -> str:
         from mlflow.exceptions import MlflowException
@@ -119,6 +117,18 @@ class ModelRegistry:
         """The version that has the alias, or the number; None where there is none."""
         wanted = version if version is not None else self.aliases().get(alias or CHAMPION)
         return next((v for v in self.versions() if v.version == wanted), None)
+
+    def require(self, version: str) -> ModelVersion:
+        """The version that has the number.
+
+        Raises:
+            MissingData: naming those that there are.
+        """
+        found = self.resolve(version=version)
+        if found is None:
+            known = ", ".join(one.version for one in self.versions()) or "none"
+            raise MissingData(f"{self.name} has no version {version} of the chain; there are: {known}")
+        return found
 
     def aliases(self) -> dict[str, str]:
         """alias -> version."""

@@ -364,7 +364,7 @@ def test_nothing_is_registered_from_a_run_that_is_not_the_models(desk: Context) 
 
 def test_resolving_says_when_there_is_none(desk: Context) -> None:
     assert set(execute("resolve_model", {"alias": "champion"}, desk).values()) == {None}
-    with pytest.raises(MissingData, match="no version 7; there are: none"):
+    with pytest.raises(MissingData, match="no version 7 of the chain; there are: none"):
         execute("resolve_model", {"version": "7"}, desk)
 
 
