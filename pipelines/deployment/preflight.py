@@ -32,12 +32,14 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
+    from pipelines.seal import read_sealed
     from pipelines.tracking.artifacts import require_intact
 
     settings = context.params.rollout.preflight
     found = context.models.require(inputs.version)
     try:
         require_intact(context.data.store, found)
+        evaluation = read_sealed(context.data.store, f"{found.evaluation_uri}/metrics.json", "evaluate the model again")
     except CorruptData as error:
         raise CheckFailed(f"version {inputs.version} may not serve: {error}; the champion stays") from error
     asked = {
@@ -48,7 +50,6 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "seed": context.params.training.seed,
     }
     seen = _probe(asked, inputs.version)
-    evaluation = context.data.store.read_json(f"{found.evaluation_uri}/metrics.json")
     problems = [
         problem
         for wrong, problem in (

@@ -37,6 +37,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.metrics.scores import Sample, intervals, jsonable
     from pipelines.metrics.slices import slice_metrics, worst_slice
     from pipelines.scorer import load_scorer, model_arrays
+    from pipelines.seal import write_sealed
     from pipelines.training.behaviour import check_behaviour, failures
     from pipelines.training.card import threshold_of
     from pipelines.training.cleaning import from_card, totals
@@ -115,6 +116,6 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "cleaning": cleaned,
         "sha256": {"scored.parquet": written},
     }
-    store.write_json(f"{uri}/metrics.json", evaluation)
+    write_sealed(store, f"{uri}/metrics.json", evaluation)
     statuses: dict[str, str] = {result.name: result.status for result in behaved}
     return Outputs(evaluation_uri=uri, family=family, metrics=metrics, behaviour=statuses, cleaning=cleaned)

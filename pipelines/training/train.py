@@ -55,7 +55,8 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
     import numpy as np
 
     from pipelines.metrics.costs import best_threshold
-    from pipelines.scorer import CARD, GRAPH, Model, Scorer, sealed
+    from pipelines.scorer import CARD, GRAPH, Model, Scorer
+    from pipelines.seal import write_sealed
     from pipelines.training.calibration import fit_calibration
     from pipelines.training.card import model_card
     from pipelines.training.cleaning import fit_cleaning
@@ -146,7 +147,7 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
     if tuning.latency:
         tuned["pareto_front"] = pareto_front(records)
     store.write_json(f"{uri}/{TRIALS}", tuned)
-    store.write_json(f"{uri}/{CARD}", sealed(card))
+    write_sealed(store, f"{uri}/{CARD}", card)
     journal.close()
     shutil.rmtree(work, ignore_errors=True)
     return Outputs(family=inputs.family, model_uri=uri, sha256=digest, trials=trials, best_trial=best), model

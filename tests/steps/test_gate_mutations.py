@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.context import Context
+from pipelines.errors import CorruptData
 from pipelines.metrics.scores import differences
 from pipelines.params import load_params
 from pipelines.records import Plan
@@ -22,6 +22,7 @@ from pipelines.scorer import Scorer
 from pipelines.steps import execute
 from pipelines.verdict import Gate, Verdict
 from tests.conftest import ROOT, TOY
+from tests.editing import edit, rewrite
 from tests.synthetic import AS_OF, context_over, write_training_set
 
 RULES = {name: load_params(path).gate for name, path in (("flights", ROOT / "params.yaml"), ("toy", TOY))}
@@ -73,10 +74,8 @@ def only(context: Context, metric: str, where: str) -> Context:
     return Context(context.settings, context.params.model_copy(update={"gate": rules}), context.usecase)
 
 
-def edit(uri: str, change: Callable[[Values], Any]) -> None:
-    value = json.loads(Path(uri).read_text())
-    change(value)
-    Path(uri).write_text(json.dumps(value))
+def metrics_of(context: Context) -> str:
+    return f"{evaluation_uri(context)}/metrics.json"
 
 
 def edit_scored(context: Context, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
@@ -87,7 +86,7 @@ def edit_scored(context: Context, change: Callable[[pd.DataFrame], pd.DataFrame]
     frame.to_parquet(body, index=False)
     Path(f"{uri}/scored.parquet").write_bytes(body.getvalue())
     digest = context.data.store.sha256(body.getvalue())
-    edit(f"{uri}/metrics.json", lambda e: e["sha256"].update({"scored.parquet": digest}))
+    rewrite(metrics_of(context), lambda e: e["sha256"].update({"scored.parquet": digest}))
 
 
 def refused(found: dict[str, Any], *words: str) -> None:
@@ -116,14 +115,14 @@ def test_a_floor_without_its_number_never_passes(
     made: Context, files: Any, monkeypatch: pytest.MonkeyPatch, metric: str, value: Any
 ) -> None:
     """Where the number comes from is taken away: the slices, the stopwatch, the size, or the metric itself."""
-    uri = f"{evaluation_uri(made)}/metrics.json"
+    uri = metrics_of(made)
     if metric.startswith(WORST):
-        edit(uri, lambda e: [put(metric.removeprefix(WORST), value, entry) for entry in e["slices"]["kind"]])
+        rewrite(uri, lambda e: [put(metric.removeprefix(WORST), value, entry) for entry in e["slices"]["kind"]])
     elif metric in (LATENCY, SIZE):
         given = {} if value == "absent" else {metric: value}
         monkeypatch.setattr("pipelines.registration.facts.graph_facts", lambda *_: given)
     else:
-        edit(uri, lambda e: put(metric, value, e["metrics"]))
+        rewrite(uri, lambda e: put(metric, value, e["metrics"]))
     refused(gate(only(made, metric, "floors")), metric)
 
 
@@ -167,15 +166,33 @@ def test_a_floor_that_is_missed_rejects(made: Context, monkeypatch: pytest.Monke
     ids=["column", "all", "key", "empty", "one", "too small", "miscounted"],
 )
 def test_without_its_slices_it_never_passes(made: Context, files: Any, harm: Callable[[Values], Any]) -> None:
-    edit(f"{evaluation_uri(made)}/metrics.json", harm)
+    rewrite(metrics_of(made), harm)
     refused(gate(made), "worst_slice_roc_auc is missing")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda e: e["metrics"].update(roc_auc=0.99),
+        lambda e: e["slices"]["kind"][0].update(ranked=False),
+        lambda e: e["sha256"].pop("metrics.json"),
+        lambda e: e["sha256"].update({"metrics.json": "0" * 64}),
+        lambda e: e.pop("sha256"),
+        lambda e: e.update(sha256=None),
+    ],
+    ids=["metric", "slice", "unsealed", "foreign seal", "no digests", "null digests"],
+)
+def test_an_evaluation_that_was_edited_is_refused(made: Context, files: Any, change: Callable[[Values], Any]) -> None:
+    edit(metrics_of(made), change)
+    with pytest.raises(CorruptData, match=r"metrics\.json (was altered|carries no digest).*evaluate the model again"):
+        gate(made)
 
 
 @pytest.mark.parametrize("window", [None, [], ["2024-03-01"], ["2024-03-01", "never"], ["2024-04-01", "2024-04-01"],
                                     ["2024-02-01", "2024-03-01"], ["2024-03-02", "2024-04-01"],
                                     ["2024-03-01", "2024-04-02"]], ids=str)  # fmt: skip
 def test_another_window_never_passes(made: Context, files: Any, window: Any) -> None:
-    edit(f"{evaluation_uri(made)}/metrics.json", lambda e: e.update(window=window))
+    rewrite(metrics_of(made), lambda e: e.update(window=window))
     refused(gate(made), "window")
 
 
@@ -206,7 +223,7 @@ def test_rows_that_are_not_the_windows_never_pass(made: Context, files: Any, cha
     kept = pq.read_table(f"{evaluation_uri(made)}/scored.parquet").to_pandas()
     kept = kept[kept.local_day.map(lambda day: day.day < 29)]  # so that other months have these days
     edit_scored(made, lambda _: change(kept))
-    edit(f"{evaluation_uri(made)}/metrics.json", lambda e: e.update(rows=len(kept)))
+    rewrite(metrics_of(made), lambda e: e.update(rows=len(kept)))
     refused(gate(made), "scored")
 
 

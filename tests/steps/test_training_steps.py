@@ -16,7 +16,8 @@ import pytest
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
 from pipelines.params.training import Training
-from pipelines.scorer import load_scorer, sealed
+from pipelines.scorer import load_scorer
+from pipelines.seal import write_sealed
 from pipelines.steps import execute
 from pipelines.training.families import MODULES
 from tests.conftest import tree_hashes
@@ -294,7 +295,7 @@ def test_bytes_that_are_no_graph_are_corrupt_though_their_hash_is_right(desk: Co
         "inputs": {"numeric": ["x"], "categorical": []},
         "sha256": {"model.onnx": hashlib.sha256(b"junk").hexdigest()},
     }
-    desk.data.store.write_json(f"{folder}/model.json", sealed(card))
+    write_sealed(desk.data.store, f"{folder}/model.json", card)
     with pytest.raises(CorruptData, match="cannot be loaded"):
         load_scorer(desk.data.store, folder).score(frame(3, 1))
 
