@@ -21,17 +21,17 @@ WORSE: Mapping[str, Callable[[Iterable[float]], float]] = {
 }
 
 
-def slice_facts(evaluation: Mapping[str, Any], columns: Iterable[str]) -> dict[str, float | None]:
-    """`worst_slice_METRIC` over all slices of enough rows (those that the evaluation ranks).
+def slice_facts(evaluation: Mapping[str, Any], columns: Iterable[str], min_slice: int) -> dict[str, float | None]:
+    """`worst_slice_METRIC` over all slices of at least `min_slice` rows.
 
-    None where a declared column has no slices or none that is ranked, the slices of a column do not add up to the
-    evaluation's rows, or a ranked one has no finite value: the worst slice is then not known.
+    None where one of the columns has no slices or none of so many rows, the slices of a column do not add up to the
+    evaluation's rows, or a slice that counts has no finite value: the worst slice is then not known.
     """
     slices = evaluation.get("slices") or {}
     whole = all(_adds_up(slices.get(column), evaluation.get("rows")) for column in {*columns, *slices})
-    whole = whole and all(any(entry.get("ranked") for entry in slices[column]) for column in columns)
-    ranked = [entry for entries in slices.values() for entry in entries if entry.get("ranked")] if whole else []
-    return {f"{WORST}{metric}": _worst(metric, [entry.get(metric) for entry in ranked]) for metric in WORSE}
+    large = {name: [e for e in slices[name] if e.get("rows", 0) >= min_slice] for name in slices} if whole else {}
+    counted = [e for entries in large.values() for e in entries] if all(large.get(name) for name in columns) else []
+    return {f"{WORST}{metric}": _worst(metric, [entry.get(metric) for entry in counted]) for metric in WORSE}
 
 
 def _adds_up(entries: Any, rows: Any) -> bool:

@@ -45,7 +45,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         require_current,
     )
     from pipelines.registration.facts import graph_facts, slice_facts, window_problem
-    from pipelines.usecase import DAY
+    from pipelines.usecase import DAY, slices_of
 
     store, rules, settings = context.data.store, context.params.gate, context.params.evaluation
     asked = {rule.metric for rule in (*rules.floors, *rules.against_champion)}
@@ -60,7 +60,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         candidates.append(candidate(uri, evaluation, model, problem))
         facts[uri] = {
             **evaluation["metrics"],
-            **slice_facts(evaluation, context.usecase.slices),
+            **slice_facts(evaluation, slices_of(context.usecase), settings.min_slice),
             **graph_facts(model, frames[uri], asked),
         }
         data_versions.add(str(model.card["training_set"]["data_version"]))

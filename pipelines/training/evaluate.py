@@ -12,8 +12,6 @@ from pipelines.steps import RunName, StepModel
 if TYPE_CHECKING:
     from pipelines.context import Context
 
-MONTH = "month"  # of the local day: a slice of every evaluation
-
 
 class Inputs(StepModel):
     model_uri: str = Field(description="folder of the model")
@@ -44,7 +42,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.training.frames import model_inputs, numeric_inputs, read_frame, read_manifest
     from pipelines.training.importance import permutation_importance
     from pipelines.training.plots import curves_png
-    from pipelines.usecase import DAY, LABEL
+    from pipelines.usecase import DAY, LABEL, MONTH, slices_of
 
     store, settings, costs = context.data.store, context.params.evaluation, context.params.costs
     seed = context.params.training.seed
@@ -71,8 +69,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     drawn = intervals(sample.resample(settings.bootstrap, seed), sample.blocks)
     ranges = jsonable({**drawn, "cost": cost_range})
     sliced = test.assign(**({} if MONTH in test else {MONTH: days.str[:7]}))
-    columns = tuple(dict.fromkeys((*context.usecase.slices, MONTH)))
-    slices = slice_metrics(sliced, columns, labels, scores, settings.min_slice)
+    slices = slice_metrics(sliced, slices_of(context.usecase), labels, scores, settings.min_slice)
     importance = permutation_importance(
         *model_arrays(test, scorer.numeric, scorer.categorical),
         scorer.inputs.names,

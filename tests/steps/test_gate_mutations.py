@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,7 @@ from pipelines.records import Plan
 from pipelines.registration.facts import LATENCY, SIZE, WORST
 from pipelines.scorer import Scorer
 from pipelines.steps import execute
+from pipelines.usecase import slices_of
 from pipelines.verdict import Gate, Verdict
 from tests.conftest import ROOT, TOY
 from tests.editing import edit, rewrite
@@ -28,6 +30,7 @@ from tests.synthetic import AS_OF, context_over, write_training_set
 RULES = {name: load_params(path).gate for name, path in (("flights", ROOT / "params.yaml"), ("toy", TOY))}
 FLOORS = sorted({gate.metric for rules in RULES.values() for gate in rules.floors})
 AGAINST = sorted({gate.metric for rules in RULES.values() for gate in rules.against_champion})
+SLICED = slices_of(SimpleNamespace(slices=("kind",)))  # type: ignore[arg-type]  # as context_over declares
 VALUES = ["absent", None, math.nan, math.inf, -math.inf]
 Values = dict[str, Any]
 
@@ -103,6 +106,7 @@ def put(metric: str, value: Any, values: Values) -> None:
 def test_untouched_it_passes(made: Context) -> None:
     found = gate(made)
     assert found["verdict"] == "PASS", found["reasons"]
+    assert set(made.data.store.read_json(metrics_of(made))["slices"]) == set(SLICED) > {"kind"}
     for metric in FLOORS:
         assert gate(only(made, metric, "floors"))["verdict"] == "PASS", metric
     for metric in AGAINST:
@@ -155,19 +159,57 @@ def test_a_floor_that_is_missed_rejects(made: Context, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "harm",
     [
-        lambda e: e["slices"].pop("kind"),
-        lambda e: e.update(slices={}),
-        lambda e: e.pop("slices"),
-        lambda e: e["slices"].update(kind=[]),
-        lambda e: e["slices"]["kind"].pop(),
-        lambda e: [entry.update(ranked=False) for entry in e["slices"]["kind"]],
-        lambda e: e["slices"]["kind"][0].update(rows=e["slices"]["kind"][0]["rows"] + 1),
+        lambda slices, column: slices.pop(column),
+        lambda slices, column: slices.update({column: []}),
+        lambda slices, column: slices.update({column: None}),
+        lambda slices, column: slices[column].pop(),
+        lambda slices, column: slices[column][0].update(rows=slices[column][0]["rows"] + 1),
+        lambda slices, column: slices[column][0].pop("rows"),
+        lambda slices, column: slices.update({column: in_crumbs(slices[column])}),
     ],
-    ids=["column", "all", "key", "empty", "one", "too small", "miscounted"],
+    ids=["column", "empty", "null", "one", "miscounted", "uncounted", "too small"],
 )
-def test_without_its_slices_it_never_passes(made: Context, files: Any, harm: Callable[[Values], Any]) -> None:
+@pytest.mark.parametrize("column", SLICED)
+def test_without_the_slices_of_a_column_it_never_passes(
+    made: Context, files: Any, column: str, harm: Callable[[Values, str], Any]
+) -> None:
+    rewrite(metrics_of(made), lambda e: harm(e["slices"], column))
+    refused(gate(made), "worst_slice_roc_auc is missing")
+
+
+def in_crumbs(entries: list[Values]) -> list[Values]:
+    """The same rows in slices that are too small to count."""
+    return [{**entry, "rows": 1, "ranked": True} for entry in entries for _ in range(entry["rows"])]
+
+
+@pytest.mark.parametrize("harm", [lambda e: e.update(slices={}), lambda e: e.pop("slices")], ids=["all", "key"])
+def test_without_any_slice_it_never_passes(made: Context, files: Any, harm: Callable[[Values], Any]) -> None:
     rewrite(metrics_of(made), harm)
     refused(gate(made), "worst_slice_roc_auc is missing")
+
+
+@pytest.mark.parametrize("column", SLICED)
+@pytest.mark.parametrize("ranked", [False, None, "absent"], ids=str)
+def test_a_bad_slice_counts_by_its_rows_whatever_the_evaluation_calls_it(
+    made: Context, files: Any, column: str, ranked: Any
+) -> None:
+    def hide(evaluation: Values) -> None:
+        worst = evaluation["slices"][column][0]
+        worst.update(roc_auc=0.1)
+        put("ranked", ranked, worst)
+
+    rewrite(metrics_of(made), hide)
+    found = gate(made)
+    assert found["verdict"] == "REJECT"
+    refused(found, "worst_slice_roc_auc is 0.1000")
+
+
+def test_how_many_rows_a_slice_needs_is_what_the_params_say(made: Context) -> None:
+    wide = made.params.evaluation.model_copy(update={"min_slice": 10**6})
+    refused(
+        gate(Context(made.settings, made.params.model_copy(update={"evaluation": wide}), made.usecase)),
+        "worst_slice_roc_auc is missing",
+    )
 
 
 @pytest.mark.parametrize(
