@@ -17,7 +17,7 @@ from pipelines.scorer import Model, read_model
 from pipelines.seal import read_sealed
 from pipelines.store import Store
 
-METRICS, SCORED, MANIFEST = "metrics.json", "scored.parquet", "manifest.json"
+METRICS, SCORED = "metrics.json", "scored.parquet"
 ANEW = "evaluate the model again"
 CURVES = ("roc.csv", "precision_recall.csv", "calibration.csv", "cost.csv", "importance.csv")
 FILES = (METRICS, "cleaning.json", *CURVES, "curves.png")
@@ -48,15 +48,6 @@ def read_scored(store: Store, evaluation_uri: str, evaluation: Mapping[str, Any]
         raise CorruptData(f"{uri} is not the file that {METRICS} names; {ANEW}")
     frame: pd.DataFrame = pq.read_table(io.BytesIO(content)).to_pandas()
     return frame
-
-
-def read_manifest(store: Store, evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
-    """manifest.json of the training set that an evaluation is about; CorruptData if it names no windows."""
-    uri = f"{evaluation['training_set_uri'].rstrip('/')}/{MANIFEST}"
-    manifest = store.read_json(uri)
-    if not (isinstance(manifest, dict) and isinstance(manifest.get("windows"), dict)):
-        raise CorruptData(f"{uri} names no windows; build the training set again")
-    return manifest
 
 
 def candidate(evaluation_uri: str, evaluation: Mapping[str, Any], model: Model, problem: str | None) -> Candidate:

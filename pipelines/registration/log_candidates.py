@@ -24,6 +24,7 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
+    from pipelines.manifest import read_manifest
     from pipelines.registration import lineage
     from pipelines.registration.evaluation import FILES, read_evaluation, read_scored
 
@@ -35,8 +36,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     runs, params = {}, context.params.model_dump(mode="json")
     for uri, (evaluation, model) in read.items():
-        manifest = store.read_json(f"{evaluation['training_set_uri'].rstrip('/')}/manifest.json")
-        docs_uri, docs = data_docs(manifest, context)
+        docs_uri, docs = data_docs(read_manifest(store, evaluation["training_set_uri"]), context)
         pinned, environment = lineage.environment_of(model.card)
         tags = {
             **lineage.data_tags(uri, evaluation, model),

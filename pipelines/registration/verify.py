@@ -14,6 +14,7 @@ import numpy as np
 
 from pipelines.clock import instant_of
 from pipelines.errors import CheckFailed, InvalidInput
+from pipelines.manifest import read_manifest
 from pipelines.records import Entry, Records
 from pipelines.registration import lineage
 from pipelines.registration.evaluation import read_evaluation, read_scored
@@ -111,13 +112,13 @@ def _compare(
     scratch = Layout(Store(str(home / "data")), usecase.name)
     raw = Path(scratch.uri("raw"))
     restore(recipe.data_version, raw)
-    manifest = store.read_json(f"{found.training_set_uri.rstrip('/')}/manifest.json")
+    manifest = read_manifest(store, found.training_set_uri)
     if manifest.get("releases"):  # rows that people had let through
         released = context.records.releases(usecase.name).all()
         Records(f"sqlite:///{home / 'records.db'}").releases(usecase.name).add(released)
     bench = Bench(code, home, recipe.science())
     made, model_uri = rebuild(recipe, bench, usecase, raw, found.training_set_uri.rstrip("/").rsplit("/", 1)[-1])
-    again = scratch.store.read_json(f"{made['training_set_uri']}/manifest.json")
+    again = read_manifest(scratch.store, made["training_set_uri"])
 
     evaluation, model = read_evaluation(store, found.evaluation_uri)
     scored = read_scored(store, found.evaluation_uri, evaluation)

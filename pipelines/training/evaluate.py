@@ -30,6 +30,7 @@ class Outputs(StepModel):
 def run(inputs: Inputs, context: Context) -> Outputs:
     import pyarrow as pa
 
+    from pipelines.manifest import read_manifest
     from pipelines.metrics.costs import measure_cost, thin_cost_curve
     from pipelines.metrics.curves import calibration_curve, precision_recall_curve, roc_curve
     from pipelines.metrics.scores import Sample, intervals, jsonable
@@ -39,7 +40,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.training.behaviour import check_behaviour, failures
     from pipelines.training.card import threshold_of
     from pipelines.training.cleaning import from_card, totals
-    from pipelines.training.frames import model_inputs, numeric_inputs, read_frame, read_manifest
+    from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
     from pipelines.training.importance import permutation_importance
     from pipelines.training.plots import curves_png
     from pipelines.usecase import DAY, LABEL, MONTH, slices_of

@@ -54,6 +54,7 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
 
     import numpy as np
 
+    from pipelines.manifest import read_manifest
     from pipelines.metrics.costs import best_threshold
     from pipelines.scorer import CARD, GRAPH, Model, Scorer
     from pipelines.seal import write_sealed
@@ -68,7 +69,6 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
         numeric_inputs,
         read_auxiliary,
         read_frame,
-        read_manifest,
     )
     from pipelines.training.onnx_graph import to_onnx
     from pipelines.training.search import best_trial, pareto_front
@@ -158,10 +158,11 @@ def lesson_of(inputs: Inputs, context: Context) -> Lesson | None:
 
     It is not fitted again on the validation window, by which its pupil is stopped, calibrated and chosen.
     """
+    from pipelines.manifest import read_manifest
     from pipelines.params.training import FAMILIES
     from pipelines.scorer import Scorer, read_model
     from pipelines.training.distillation import Lesson, require_fellow
-    from pipelines.training.frames import model_inputs, read_manifest
+    from pipelines.training.frames import model_inputs
 
     store, asked = context.data.store, context.params.training.compression_of(inputs.family).distil
     if asked is None:

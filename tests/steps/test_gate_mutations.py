@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.context import Context
-from pipelines.errors import CorruptData
+from pipelines.errors import CorruptData, MissingData
+from pipelines.manifest import CARRIED
 from pipelines.metrics.scores import differences
 from pipelines.params import load_params
 from pipelines.records import Plan
@@ -238,17 +239,46 @@ def test_another_window_never_passes(made: Context, files: Any, window: Any) -> 
     refused(gate(made), "window")
 
 
+def with_windows(context: Context, **windows: list[str]) -> None:
+    """The candidate as if its training set had had other windows."""
+    edit(f"{context.data.uri('training_sets', 'new')}/manifest.json", lambda m: m["windows"].update(windows))
+    card = f"{context.data.uri('models', 'new', 'hist_gradient_boosting')}/model.json"
+    rewrite(card, lambda c: c["training_set"]["windows"].update(windows))
+
+
 @pytest.mark.parametrize("name", ["train", "validation"])
 def test_a_window_within_the_embargo_never_passes(made: Context, files: Any, name: str) -> None:
-    manifest = f"{made.data.uri('training_sets', 'new')}/manifest.json"
-    edit(manifest, lambda m: m["windows"][name].__setitem__(1, "2024-02-29"))
+    with_windows(made, **{name: ["2023-12-01", "2024-02-29"]})
     refused(gate(made), "training ended on 2024-02-29, and the embargo is 2 days")
 
 
 def test_a_window_that_is_not_the_training_sets_never_passes(made: Context, files: Any) -> None:
-    manifest = f"{made.data.uri('training_sets', 'new')}/manifest.json"
-    edit(manifest, lambda m: m["windows"].update(test=["2024-03-05", "2024-04-01"]))
+    with_windows(made, test=["2024-03-05", "2024-04-01"])
     refused(gate(made), "but it was trained for")
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_a_training_set_that_is_not_the_models_never_passes(made: Context, files: Any, name: str) -> None:
+    def other(manifest: Values) -> None:
+        manifest[name] = {**manifest[name], "test": "other"} if isinstance(manifest[name], dict) else "other"
+
+    edit(f"{made.data.uri('training_sets', 'new')}/manifest.json", other)
+    refused(gate(made), f"its training set is not as it was when it was trained ({name} changed)")
+
+
+def test_an_evaluation_that_names_another_training_set_never_passes(made: Context, files: Any) -> None:
+    rewrite(metrics_of(made), lambda e: e.update(training_set_uri=made.data.uri("training_sets", "old")))
+    refused(gate(made), "its training set is not as it was when it was trained (sha256 changed)")
+
+
+def test_a_training_set_that_is_gone_or_lacks_something_stops_the_gate(made: Context, files: Any) -> None:
+    manifest = Path(made.data.uri("training_sets", "new", "manifest.json"))
+    edit(manifest, lambda m: m.pop("windows"))
+    with pytest.raises(CorruptData, match=r"manifest\.json lacks windows; build the training set again"):
+        gate(made)
+    manifest.unlink()
+    with pytest.raises(MissingData, match=r"manifest\.json does not exist"):
+        gate(made)
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,14 @@ from pipelines.clock import require_driven
 from pipelines.console import models
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, CorruptData, FlightdeckError, MissingData, Unavailable
+from pipelines.manifest import read_manifest
 from pipelines.records import Entry, Plan
 from pipelines.records.database import guards
 from pipelines.registration import lineage
 from pipelines.registration.model_card import markdown, page
 from pipelines.scorer import load_scorer
 from pipelines.steps import execute
-from pipelines.training.frames import read_frame, read_manifest
+from pipelines.training.frames import read_frame
 from tests.conftest import put_back
 from tests.synthetic import AS_OF, context_over, write_training_set
 
