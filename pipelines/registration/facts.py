@@ -12,9 +12,9 @@ import pandas as pd
 
 from pipelines.errors import FlightdeckError
 from pipelines.manifest import CARRIED
+from pipelines.metrics.names import LATENCY, SIZE, WORST
 from pipelines.scorer import Model, Scorer
 
-LATENCY, SIZE, WORST = "latency_p95_ms", "size_bytes", "worst_slice_"
 CALLS = 200  # single requests that are timed
 WORSE: Mapping[str, Callable[[Iterable[float]], float]] = {
     **dict.fromkeys(("roc_auc", "pr_auc", "skill"), min),

@@ -15,6 +15,7 @@ import pytest
 
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
+from pipelines.metrics.names import EVALUATED
 from pipelines.params.training import Training
 from pipelines.scorer import load_scorer
 from pipelines.seal import write_sealed
@@ -68,6 +69,7 @@ def test_a_model_is_trained_carded_and_evaluated_and_twice_gives_the_same(desk: 
 
     evaluation = desk.data.store.read_json(f"{found['evaluation_uri']}/metrics.json")
     assert found["metrics"] == evaluation["metrics"] and found["metrics"]["roc_auc"] > 0.75
+    assert set(found["metrics"]) == set(EVALUATED), "what params.yaml may set floors on"
     low, high = evaluation["intervals"]["roc_auc"]
     assert low < found["metrics"]["roc_auc"] < high
     assert {s["value"] for s in evaluation["slices"]["kind"]} == {"a", "b", "c", "d", "(missing)"}
