@@ -15,12 +15,13 @@ import sys
 from pathlib import Path
 
 from pipelines.context import build_context
+from pipelines.manifest import read_manifest
 from pipelines.metrics.costs import best_threshold, measure_cost
 from pipelines.metrics.scores import Sample, intervals
 from pipelines.training.calibration import fit_calibration
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.families import load_family
-from pipelines.training.frames import model_inputs, numeric_inputs, read_frame, read_manifest
+from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
 from pipelines.training.tuning import Frames, Task
 from pipelines.usecase import DAY, LABEL
 

@@ -27,6 +27,7 @@ import pyarrow as pa
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from pipelines.context import build_context
+from pipelines.manifest import read_manifest
 from pipelines.metrics.scores import measure
 from pipelines.params.compression import NONE, Compression
 from pipelines.scorer import Model, Scorer, model_arrays
@@ -35,7 +36,7 @@ from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.compression import compressed
 from pipelines.training.distillation import Lesson
 from pipelines.training.families import Fitted, load_family
-from pipelines.training.frames import model_inputs, numeric_inputs, read_frame, read_manifest
+from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
 from pipelines.training.onnx_graph import to_onnx
 from pipelines.training.tuning import Frames, Task
 from pipelines.usecase import DAY, LABEL

@@ -23,12 +23,13 @@ import pandas as pd
 from benchmarks.judge import machine
 from benchmarks.quality import prepare
 from pipelines.context import Context, build_context
+from pipelines.manifest import read_manifest
 from pipelines.metrics.scores import measure
 from pipelines.steps import execute
 from pipelines.training.calibration import Uncalibrated, fit_calibration
 from pipelines.training.cleaning import Cleaning, fit_cleaning
 from pipelines.training.families import load_family
-from pipelines.training.frames import model_inputs, numeric_inputs, read_frame, read_manifest
+from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
 from pipelines.training.tuning import Frames, Task
 from pipelines.usecase import DAY, LABEL, ModelInputs
 

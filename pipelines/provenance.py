@@ -16,12 +16,11 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import CorruptData
+from pipelines.seal import read_sealed
 from pipelines.store import Store
 
 PROVENANCE = "provenance.json"
 CODE = Path(__file__).parents[1]  # the checkout, where there is one
-HOLDS = {"code", "python", "environment", "machine", "params"}
 
 
 def provenance(params: Mapping[str, Any], machine: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,13 +40,8 @@ def provenance(params: Mapping[str, Any], machine: Mapping[str, Any]) -> dict[st
 
 
 def read_provenance(store: Store, model_uri: str) -> dict[str, Any]:
-    """Raises MissingData where a model has none, CorruptData where it lacks something."""
-    uri = f"{model_uri.rstrip('/')}/{PROVENANCE}"
-    made = store.read_json(uri)
-    lacking = HOLDS - set(made) if isinstance(made, dict) else HOLDS
-    if lacking:
-        raise CorruptData(f"{uri} lacks {', '.join(sorted(lacking))}; train the model again")
-    return dict(made)
+    """Raises MissingData where a model has none, CorruptData where it was altered."""
+    return read_sealed(store, f"{model_uri.rstrip('/')}/{PROVENANCE}", "train the model again")
 
 
 def code() -> dict[str, str]:

@@ -32,6 +32,7 @@ PREDICTED_AT = "predicted_at"  # in examples: the instant (UTC) for which featur
 DAY = "local_day"  # in examples and daily raw tables: the local day (date32); losses within one are dependent
 LABEL = "label"  # in examples: 0.0, 1.0, or null where there never is one
 LABEL_KNOWN_AT = "label_known_at"  # in examples: the instant (UTC) at which the label matures, null as above
+MONTH = "month"  # in evaluations: the month of DAY
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class UseCase(Protocol):
 
     @property
     def slices(self) -> Sequence[str]:
-        """Columns of the examples by which evaluation is broken down."""
+        """Columns of the examples by which evaluation is broken down; `slices_of` adds to them."""
 
     def read(self, table: RawTable, window: Window) -> Iterable[pa.Table]:
         """Rows that come with the use case (`source: {kind: bundled}`), in pieces; other days may be among them.
@@ -201,6 +202,11 @@ def inputs_of(usecase: UseCase, service: str) -> ModelInputs:
         raise InvalidInput(
             f"{usecase.name} declares no model_inputs for the feature service {service!r}; choose from {known}"
         ) from None
+
+
+def slices_of(usecase: UseCase) -> tuple[str, ...]:
+    """The columns by which every evaluation is broken down: those that the use case declares, and MONTH."""
+    return tuple(dict.fromkeys((*usecase.slices, MONTH)))
 
 
 def auxiliary_of(usecase: UseCase) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-TIMED = frozenset({"latency_p95_ms"})  # what a stopwatch gives is another number each time: no reason names it
+from pipelines.metrics.names import LATENCY
+
+TIMED = frozenset({LATENCY})  # what a stopwatch gives is another number each time: no reason names it
 
 
 class Verdict(StrEnum):

@@ -77,7 +77,7 @@ def small_params() -> Params:
     }
     training = params.training.model_copy(update={"hist_gradient_boosting": tree, **nets})
     importance = params.evaluation.importance.model_copy(update={"rows": 500, "repeats": 1})
-    evaluation = params.evaluation.model_copy(update={"bootstrap": 30, "min_slice": 100, "importance": importance})
+    evaluation = params.evaluation.model_copy(update={"bootstrap": 40, "min_slice": 100, "importance": importance})
     behaviour = TypeAdapter(Behaviours).validate_python(BEHAVIOUR)
     return params.model_copy(update={"training": training, "evaluation": evaluation, "behaviour": behaviour})
 

@@ -15,7 +15,6 @@ from pipelines.errors import CheckFailed, InvalidInput, MissingData
 
 if TYPE_CHECKING:
     from pipelines.context import Context
-    from pipelines.tracking import ModelVersion
 
 SHOWN = {"sha256": 12, "as_of": 10, "git_commit": 12}  # characters in a table
 FIELDS = ("family", "as_of", "sha256", "rollout.verdict", "verify.verdict")
@@ -50,7 +49,7 @@ def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
     if verb == "compare":
         from pipelines.console.comparison import compare
 
-        one, two = (find(number, context) for number in arguments["versions"])
+        one, two = (context.models.require(number) for number in arguments["versions"])
         return compare(one, two, context)
     if verb == "ledger":
         return ledger(arguments["version"], context)
@@ -58,15 +57,6 @@ def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
         return served_at(arguments["time"], context)
     repository = Path(arguments["repository"]) if arguments["repository"] else None
     return verify(arguments["version"], repository, arguments["allow_dirty"], arguments["tolerance"], context)
-
-
-def find(number: str, context: Context) -> ModelVersion:
-    """Raises MissingData where there is no such version."""
-    found = context.models.resolve(version=number)
-    if found is None:
-        known = ", ".join(v.version for v in context.models.versions()) or "none"
-        raise MissingData(f"{context.usecase.name} has no version {number}; there are: {known}")
-    return found
 
 
 def by_hand(context: Context) -> dict[str, str]:
@@ -111,7 +101,7 @@ def show(number: str, card: bool, page: str | None, context: Context) -> Answer:
     from pipelines.registration import rendering
     from pipelines.registration.keeping import read_card
 
-    found = find(number, context)
+    found = context.models.require(number)
     facts = read_card(found, context)
     if (card or page) and facts is None:
         raise MissingData(f"version {number} has no model card; only those that the chain registered have one")

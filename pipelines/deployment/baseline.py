@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipelines.deployment.rows import read_rows
 from pipelines.errors import MissingData
+from pipelines.seal import read_sealed
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -38,7 +39,8 @@ def freeze(context: Context, champion: str | None, challenger: ModelVersion) -> 
     loss, slow = production(context, champion)
     source = "production"
     if loss is None:
-        loss = context.data.store.read_json(f"{model.evaluation_uri}/metrics.json")["metrics"]["brier"]
+        evaluation = read_sealed(context.data.store, f"{model.evaluation_uri}/metrics.json", "evaluate the model again")
+        loss = evaluation["metrics"]["brier"]
         source = "evaluation"
     measured = {"champion_loss": loss, "champion_loss_from": source, "slow_ms": slow}
     return {**facts, "champion_uri": model.model_uri, **measured}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from pipelines.errors import CheckFailed, CorruptData, MissingData
+from pipelines.errors import CheckFailed, CorruptData
 from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
+    from pipelines.seal import read_sealed
     from pipelines.tracking.artifacts import require_intact
 
     settings = context.params.rollout.preflight
-    found = context.models.resolve(version=inputs.version)
-    if found is None:
-        raise MissingData(f"{context.usecase.name} has no version {inputs.version} of the chain; register it first")
+    found = context.models.require(inputs.version)
     try:
         require_intact(context.data.store, found)
+        evaluation = read_sealed(context.data.store, f"{found.evaluation_uri}/metrics.json", "evaluate the model again")
     except CorruptData as error:
         raise CheckFailed(f"version {inputs.version} may not serve: {error}; the champion stays") from error
     asked = {
@@ -50,7 +50,6 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "seed": context.params.training.seed,
     }
     seen = _probe(asked, inputs.version)
-    evaluation = context.data.store.read_json(f"{found.evaluation_uri}/metrics.json")
     problems = [
         problem
         for wrong, problem in (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from pipelines.errors import CheckFailed, MissingData
+from pipelines.errors import CheckFailed
 from pipelines.steps import RunName, StepModel
 
 if TYPE_CHECKING:
@@ -52,10 +52,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     if begun := state.find(rollouts, inputs.run):
         return _again(begun, answer(begun.ended is None, "", begun.champion))
-    challenger = context.models.resolve(version=inputs.version)
-    if challenger is None:
-        known = ", ".join(v.version for v in context.models.versions()) or "none"
-        raise MissingData(f"{context.usecase.name} has no version {inputs.version} of the chain; there are: {known}")
+    challenger = context.models.require(inputs.version)
     honour(context)
     change = inputs.change if inputs.change is not None else _set_alias(inputs, context)
     if (last := rollouts.alias(state.CHALLENGER)) and last[0] != change:

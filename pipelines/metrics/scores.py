@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipelines.metrics.names import SCORES
+
 Array = NDArray[np.float64]
 
-METRICS = ("roc_auc", "pr_auc", "log_loss", "brier", "skill", "calibration_error", "calibration_gap")
 CLIP = 1e-7  # log loss of a forecast nearer to 0 or 1 than float32 can tell
 
 
@@ -75,7 +76,7 @@ class Sample:
         weight = np.ones(self.blocks) if weights is None else weights
         rows, positives, score, loss, error = weight @ self.sums if self.blocks else np.zeros(5)
         if not self.finite or rows == 0:
-            return dict.fromkeys(METRICS, float("nan"))
+            return dict.fromkeys(SCORES, float("nan"))
         rate = positives / rows
         roc_auc, pr_auc = self._areas(weight) if 0 < positives < rows else (float("nan"), float("nan"))
         reference = rate * (1 - rate)
@@ -107,7 +108,7 @@ class Sample:
         The draws depend on the number of blocks and the seed alone, so two samples of the same rows are paired.
         """
         measured = [self.measure(draw) for draw in block_draws(self.blocks, resamples, seed)]
-        return {name: np.array([one[name] for one in measured]) for name in METRICS}
+        return {name: np.array([one[name] for one in measured]) for name in SCORES}
 
 
 def block_draws(blocks: int, resamples: int, seed: int) -> Array:
@@ -125,7 +126,7 @@ def mass_bins(scores: Array, bins: int) -> NDArray[np.int64]:
 
 
 def measure(labels: ArrayLike, scores: ArrayLike, bins: int = 10) -> dict[str, float]:
-    """Every metric of METRICS.
+    """Every metric of SCORES.
 
     roc_auc; pr_auc (average precision); log_loss; brier; skill (1 - brier / brier of the base rate); calibration_error
     (expected calibration error over bins of equal mass); calibration_gap (|mean score - base rate|).
@@ -155,9 +156,9 @@ def differences(candidate: Sample, champion: Sample, resamples: int, seed: int) 
     """
     ours, theirs = candidate.measure(), champion.measure()
     drawn, drawn_theirs = candidate.resample(resamples, seed), champion.resample(resamples, seed)
-    spread = intervals({name: drawn[name] - drawn_theirs[name] for name in METRICS}, candidate.blocks)
+    spread = intervals({name: drawn[name] - drawn_theirs[name] for name in SCORES}, candidate.blocks)
     found: dict[str, float] = {}
-    for name in METRICS:
+    for name in SCORES:
         found[f"{name}_delta"] = ours[name] - theirs[name]
         found[f"{name}_delta_low"], found[f"{name}_delta_high"] = spread[name]
     return found

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pandas as pd
 
+from pipelines.metrics.names import MONITORED
 from pipelines.metrics.scores import measure
 from pipelines.monitoring.predictions import SCORE
 from pipelines.usecase import LABEL
 
 Metrics = dict[str, float | None]
-METRICS = ("roc_auc", "log_loss", "brier", "calibration_gap")
 
 
 def labelled(frame: pd.DataFrame) -> pd.DataFrame:
@@ -31,9 +31,9 @@ def performance(frame: pd.DataFrame) -> Metrics:
     rows = labelled(frame)
     label, score = rows[LABEL].to_numpy(np.float64), rows[SCORE].to_numpy(np.float64)
     if not len(rows):
-        return dict.fromkeys((*METRICS, "mean_score", "base_rate"))
+        return dict.fromkeys((*MONITORED, "mean_score", "base_rate"))
     measured = measure(label, score)
-    metrics = {name: defined(measured[name]) for name in METRICS}
+    metrics = {name: defined(measured[name]) for name in MONITORED}
     return {**metrics, "mean_score": defined(score.mean()), "base_rate": defined(label.mean())}
 
 

@@ -97,12 +97,13 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 def read_inputs(evaluation_uri: str, context: Context) -> ModelInputs:
     """What the evaluated model reads, by its own record."""
     from pipelines.scorer import load_scorer
+    from pipelines.seal import read_sealed
 
-    uri = f"{evaluation_uri}/metrics.json"
+    uri, anew = f"{evaluation_uri.rstrip('/')}/metrics.json", "evaluate the model again"
     try:
-        model_uri = str(context.data.store.read_json(uri)["model_uri"])
-    except (KeyError, TypeError):
-        raise CorruptData(f"{uri} names no model_uri; evaluate the model again") from None
+        model_uri = str(read_sealed(context.data.store, uri, anew)["model_uri"])
+    except KeyError:
+        raise CorruptData(f"{uri} names no model_uri; {anew}") from None
     return load_scorer(context.data.store, model_uri).inputs
 
 

@@ -15,14 +15,15 @@ from pipelines.params.behaviour import Behaviours
 from pipelines.params.cleaning import Cleaning
 from pipelines.params.costs import Costs
 from pipelines.params.features import Features
+from pipelines.params.gates import GateRules, Retraining
 from pipelines.params.rollout import Rollout
 from pipelines.params.section import Count, Natural, Section, Share
 from pipelines.params.source import Bundled, Source
 from pipelines.params.training import Training
-from pipelines.verdict import Gate
 
 Clock = Literal["wall", "replay"]
 Text = Annotated[str, Field(min_length=1)]
+RESAMPLES = 40  # fewer leave no resample beyond an end of a 95 % interval
 
 
 class Desk(Section):
@@ -73,14 +74,9 @@ class Importance(Section):
 
 class Evaluation(Section):
     calibration_bins: Count
-    bootstrap: Count
+    bootstrap: Annotated[int, Field(ge=RESAMPLES)]
     min_slice: Count
     importance: Importance = Importance()
-
-
-class GateRules(Section):
-    floors: Annotated[tuple[Gate, ...], Field(min_length=1)]
-    against_champion: Annotated[tuple[Gate, ...], Field(min_length=1)]
 
 
 class ModelCard(Section):
@@ -95,7 +91,7 @@ class ModelCard(Section):
 class Monitoring(Section):
     min_labelled: Count
     drift_sample: Count
-    retrain_when_failing: Annotated[tuple[Gate, ...], Field(min_length=1)]
+    retrain_when_failing: Annotated[tuple[Retraining, ...], Field(min_length=1)]
 
 
 class Params(Section):

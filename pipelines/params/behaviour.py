@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pipelines.params.gates import Score
 from pipelines.params.section import Natural, Section, Share
-from pipelines.verdict import Gate
 
 Value = str | float
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=60)]
@@ -60,7 +60,7 @@ class Minimum(Behaviour):
     """A metric on the rows reaches a bar."""
 
     kind: Literal["minimum"]
-    bar: Gate
+    bar: Score
     min_rows: Natural = 1
 
 

@@ -10,7 +10,7 @@ from pipelines.params.section import Count, Section
 from pipelines.verdict import Gate
 
 Compared = Literal["null_rate_rise", "out_of_range_share", "rows_ratio", "entities_ratio", "newest_age_hours"]
-HealthMetric = Literal["null_rate", "infinite_share", "stale_share"] | Compared
+HealthMetric = Literal["null_rate", "infinite_share", "stale_share", Compared]
 
 
 class Bar(Gate):

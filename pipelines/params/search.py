@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
 from pipelines.params.section import Section
 
@@ -70,3 +71,32 @@ def drawing_order(search: Mapping[str, Range | Choices]) -> list[str]:
         return list(sorter.static_order())
     except CycleError as error:
         raise ValueError(f"search: conditions go round in a ring: {' -> '.join(error.args[1])}") from None
+
+
+def require_drawable(settings: BaseModel, search: Mapping[str, Range | Choices]) -> None:
+    """Hold both ends of every range, and every choice, against what the setting takes.
+
+    What settings must be together is only known of a draw.
+
+    Raises:
+        ValueError: naming the setting, the value and why it cannot be.
+    """
+    declared = settings.model_dump(exclude={"search"})
+    for name, allowed in search.items():
+        for value in _samples(allowed):
+            try:
+                type(settings).model_validate({**declared, name: value})
+            except ValidationError as error:
+                own = [one for one in error.errors() if one["loc"][:1] == (name,)]
+                if own and isinstance(allowed, Range) and own[0]["type"] == "int_from_float":
+                    raise ValueError(f"search.{name} takes whole numbers; add integer: true") from None
+                if own:
+                    raise ValueError(f"search.{name} cannot be {value!r}: {own[0]['msg']}") from None
+
+
+def _samples(allowed: Range | Choices) -> tuple[Any, ...]:
+    if isinstance(allowed, Choices):
+        return allowed.choices
+    if allowed.integer:
+        return int(allowed.low), int(allowed.high)
+    return allowed.low, allowed.high, math.nextafter(allowed.low, allowed.high)  # the last is no whole number

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pipelines.params.compression import NONE, Compression
-from pipelines.params.search import Search, drawing_order
+from pipelines.params.search import Search, drawing_order, require_drawable
 from pipelines.params.section import Count, Natural, Positive, Section
 
 PositiveWeight = Positive | Literal["balanced"]
@@ -138,7 +138,7 @@ class Training(Section):
     calibration: Literal["none", "platt", "isotonic", "auto"] = "auto"
     refit: bool = False
     compression: Mapping[str, Compression] = Field(default_factory=dict)
-    seed: int
+    seed: Natural
     logistic_regression: LogisticRegression
     hist_gradient_boosting: HistGradientBoosting
     mlp: Mlp
@@ -149,7 +149,8 @@ class Training(Section):
     @model_validator(mode="after")
     def _known(self) -> Self:
         for family in self.families:
-            self.check_family(family)
+            if self.families.count(self.check_family(family)) > 1:
+                raise ValueError(f"families names {family} more than once; a run has one candidate of a family")
         for family in FAMILIES:
             settings = getattr(self, family)
             unknown = set(settings.search) - (set(type(settings).model_fields) - {"search"})
@@ -157,6 +158,7 @@ class Training(Section):
                 raise ValueError(f"{family}.search names {sorted(unknown)}, which {family} does not have")
             try:
                 drawing_order(settings.search)
+                require_drawable(settings, settings.search)
             except ValueError as error:
                 raise ValueError(f"{family}.{error}") from None
         return self

@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 from pipelines.errors import CorruptData, InvalidInput
 from pipelines.registration.candidates import Candidate
 from pipelines.scorer import Model, read_model
+from pipelines.seal import read_sealed
 from pipelines.store import Store
 
-METRICS, SCORED, MANIFEST = "metrics.json", "scored.parquet", "manifest.json"
+METRICS, SCORED = "metrics.json", "scored.parquet"
+ANEW = "evaluate the model again"
 CURVES = ("roc.csv", "precision_recall.csv", "calibration.csv", "cost.csv", "importance.csv")
 PICTURES = ("curves.png", "cost.png", "importance.png", "slices.png")
 FILES = (METRICS, "cleaning.json", *CURVES, *PICTURES)
@@ -29,14 +31,13 @@ def read_evaluation(store: Store, evaluation_uri: str) -> tuple[Mapping[str, Any
         MissingData, CorruptData: if a file is absent or altered, or the model is no longer the one that was evaluated.
     """
     uri = f"{evaluation_uri.rstrip('/')}/{METRICS}"
-    evaluation = store.read_json(uri)
+    evaluation = read_sealed(store, uri, ANEW)
     wanted = {"family", "model_uri", "model_sha256", "training_set_uri", "metrics", "sha256"}
-    lacking = wanted - set(evaluation) if isinstance(evaluation, dict) else wanted
-    if lacking:
-        raise CorruptData(f"{uri} lacks {', '.join(sorted(lacking))}; evaluate the model again")
+    if lacking := wanted - set(evaluation):
+        raise CorruptData(f"{uri} lacks {', '.join(sorted(lacking))}; {ANEW}")
     model = read_model(store, evaluation["model_uri"])
     if model.sha256 != evaluation["model_sha256"]:
-        raise CorruptData(f"{uri} is not about the model now in {model.uri}; evaluate the model again")
+        raise CorruptData(f"{uri} is not about the model now in {model.uri}; {ANEW}")
     return evaluation, model
 
 
@@ -45,18 +46,9 @@ def read_scored(store: Store, evaluation_uri: str, evaluation: Mapping[str, Any]
     uri = f"{evaluation_uri.rstrip('/')}/{SCORED}"
     content = store.read_bytes(uri)
     if hashlib.sha256(content).hexdigest() != evaluation["sha256"].get(SCORED):
-        raise CorruptData(f"{uri} is not the file that {METRICS} names; evaluate the model again")
+        raise CorruptData(f"{uri} is not the file that {METRICS} names; {ANEW}")
     frame: pd.DataFrame = pq.read_table(io.BytesIO(content)).to_pandas()
     return frame
-
-
-def read_manifest(store: Store, evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
-    """manifest.json of the training set that an evaluation is about; CorruptData if it names no windows."""
-    uri = f"{evaluation['training_set_uri'].rstrip('/')}/{MANIFEST}"
-    manifest = store.read_json(uri)
-    if not (isinstance(manifest, dict) and isinstance(manifest.get("windows"), dict)):
-        raise CorruptData(f"{uri} names no windows; build the training set again")
-    return manifest
 
 
 def candidate(evaluation_uri: str, evaluation: Mapping[str, Any], model: Model, problem: str | None) -> Candidate:

@@ -1,4 +1,4 @@
-"""What gates read besides the metrics of an evaluation: its worst slices, its window, and what the graph costs."""
+"""What gates read besides the metrics of an evaluation: its worst slices, what it is about, what the graph costs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from pipelines.errors import FlightdeckError
+from pipelines.manifest import CARRIED
+from pipelines.metrics.names import LATENCY, SIZE, WORST
 from pipelines.scorer import Model, Scorer
 
-LATENCY, SIZE, WORST = "latency_p95_ms", "size_bytes", "worst_slice_"
 CALLS = 200  # single requests that are timed
 WORSE: Mapping[str, Callable[[Iterable[float]], float]] = {
     **dict.fromkeys(("roc_auc", "pr_auc", "skill"), min),
@@ -21,17 +22,17 @@ WORSE: Mapping[str, Callable[[Iterable[float]], float]] = {
 }
 
 
-def slice_facts(evaluation: Mapping[str, Any], columns: Iterable[str]) -> dict[str, float | None]:
-    """`worst_slice_METRIC` over all slices of enough rows (those that the evaluation ranks).
+def slice_facts(evaluation: Mapping[str, Any], columns: Iterable[str], min_slice: int) -> dict[str, float | None]:
+    """`worst_slice_METRIC` over all slices of at least `min_slice` rows.
 
-    None where a declared column has no slices or none that is ranked, the slices of a column do not add up to the
-    evaluation's rows, or a ranked one has no finite value: the worst slice is then not known.
+    None where one of the columns has no slices or none of so many rows, the slices of a column do not add up to the
+    evaluation's rows, or a slice that counts has no finite value: the worst slice is then not known.
     """
     slices = evaluation.get("slices") or {}
     whole = all(_adds_up(slices.get(column), evaluation.get("rows")) for column in {*columns, *slices})
-    whole = whole and all(any(entry.get("ranked") for entry in slices[column]) for column in columns)
-    ranked = [entry for entries in slices.values() for entry in entries if entry.get("ranked")] if whole else []
-    return {f"{WORST}{metric}": _worst(metric, [entry.get(metric) for entry in ranked]) for metric in WORSE}
+    large = {name: [e for e in slices[name] if e.get("rows", 0) >= min_slice] for name in slices} if whole else {}
+    counted = [e for entries in large.values() for e in entries] if all(large.get(name) for name in columns) else []
+    return {f"{WORST}{metric}": _worst(metric, [entry.get(metric) for entry in counted]) for metric in WORSE}
 
 
 def _adds_up(entries: Any, rows: Any) -> bool:
@@ -43,9 +44,18 @@ def _worst(metric: str, values: list[float | None]) -> float | None:
     return WORSE[metric](known) if known and len(known) == len(values) else None
 
 
+def training_set_problem(model: Model, manifest: Mapping[str, Any]) -> str | None:
+    """Why a training set is not the one that a model was trained on; None where it is."""
+    said = model.card["training_set"]
+    differing = [name for name in CARRIED if said.get(name) != manifest[name]]
+    if not differing:
+        return None
+    return f"its training set is not as it was when it was trained ({', '.join(differing)} changed); train it again"
+
+
 def window_problem(
     evaluation: Mapping[str, Any],
-    windows: Iterable[Mapping[str, Any]],
+    windows: Mapping[str, Any],
     days: pd.Series[Any],
     as_of: datetime,
     timezone: str,
@@ -54,7 +64,7 @@ def window_problem(
     """Why an evaluation is not about fresh rows that its model could not have seen; None where it is.
 
     Args:
-        windows: what the model's card and the training set's manifest say, each by name (train, validation, test).
+        windows: those that it was trained for, by name (train, validation, test).
         days: DAY of the scored rows.
     """
     said = evaluation.get("window")
@@ -67,13 +77,12 @@ def window_problem(
         return f"its evaluation's window {start} to {end} is empty"
     if end != today:
         return f"its evaluation's window ends on {end}, but as_of is {today}: evaluate on the days before as_of"
-    for other in windows:
-        if list(other.get("test") or ()) != [start.isoformat(), end.isoformat()]:
-            return f"its evaluation's window is {start} to {end}, but it was trained for {other.get('test')}"
-        learnt = [date.fromisoformat(str(span[1])) for name, span in other.items() if name != "test"]
-        if not learnt or max(learnt) + timedelta(embargo_days) > start:
-            ended = max(learnt) if learnt else "an unknown day"
-            return f"its window starts on {start}; training ended on {ended}, and the embargo is {embargo_days} days"
+    if list(windows.get("test") or ()) != [start.isoformat(), end.isoformat()]:
+        return f"its evaluation's window is {start} to {end}, but it was trained for {windows.get('test')}"
+    learnt = [date.fromisoformat(str(span[1])) for name, span in windows.items() if name != "test"]
+    if not learnt or max(learnt) + timedelta(embargo_days) > start:
+        ended = max(learnt) if learnt else "an unknown day"
+        return f"its window starts on {start}; training ended on {ended}, and the embargo is {embargo_days} days"
     if not len(days) or len(days) != evaluation.get("rows"):
         return f"its evaluation counts {evaluation.get('rows')} rows, but {len(days)} were scored"
     seen = pd.to_datetime(days.astype(str))

@@ -34,18 +34,13 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
+    from pipelines.manifest import read_manifest
     from pipelines.records import Decision
     from pipelines.registration.candidates import Judged, best, check, none_passes
     from pipelines.registration.champion import compare
-    from pipelines.registration.evaluation import (
-        candidate,
-        read_evaluation,
-        read_manifest,
-        read_scored,
-        require_current,
-    )
-    from pipelines.registration.facts import graph_facts, slice_facts, window_problem
-    from pipelines.usecase import DAY
+    from pipelines.registration.evaluation import candidate, read_evaluation, read_scored, require_current
+    from pipelines.registration.facts import graph_facts, slice_facts, training_set_problem, window_problem
+    from pipelines.usecase import DAY, slices_of
 
     store, rules, settings = context.data.store, context.params.gate, context.params.evaluation
     asked = {rule.metric for rule in (*rules.floors, *rules.against_champion)}
@@ -54,13 +49,14 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         evaluation, model = read_evaluation(store, uri)
         require_current(model, inputs.as_of)
         frames[uri] = read_scored(store, uri, evaluation)
-        windows = (model.card["training_set"]["windows"], read_manifest(store, evaluation)["windows"])
+        windows, manifest = model.card["training_set"]["windows"], read_manifest(store, evaluation["training_set_uri"])
         days, zone, embargo = frames[uri][DAY], context.usecase.timezone, context.params.splits.embargo_days
-        problem = window_problem(evaluation, windows, days, inputs.as_of, zone, embargo)
+        problem = training_set_problem(model, manifest)
+        problem = problem or window_problem(evaluation, windows, days, inputs.as_of, zone, embargo)
         candidates.append(candidate(uri, evaluation, model, problem))
         facts[uri] = {
             **evaluation["metrics"],
-            **slice_facts(evaluation, context.usecase.slices),
+            **slice_facts(evaluation, slices_of(context.usecase), settings.min_slice),
             **graph_facts(model, frames[uri], asked),
         }
         data_versions.add(str(model.card["training_set"]["data_version"]))

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipelines.manifest import read_manifest
 from pipelines.registration.model_card import build
 from pipelines.registration.rendering import markdown, page
 
@@ -40,7 +41,7 @@ def keep_card(
             context.params.model_card.model_dump(),
             model.card,
             evaluation,
-            store.read_json(f"{version.training_set_uri.rstrip('/')}/manifest.json"),
+            read_manifest(store, version.training_set_uri),
             [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(io.StringIO(curve))],
             decision,
         ),

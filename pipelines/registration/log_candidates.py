@@ -24,6 +24,7 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
+    from pipelines.manifest import read_manifest
     from pipelines.provenance import read_provenance
     from pipelines.registration import lineage
     from pipelines.registration.evaluation import FILES, read_evaluation, read_scored
@@ -36,8 +37,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     runs = {}
     for uri, (evaluation, model) in read.items():
-        manifest = store.read_json(f"{evaluation['training_set_uri'].rstrip('/')}/manifest.json")
-        docs_uri, docs = data_docs(manifest, context)
+        docs_uri, docs = data_docs(read_manifest(store, evaluation["training_set_uri"]), context)
         made = read_provenance(store, model.uri)
         tags = {
             **lineage.data_tags(uri, evaluation, model),

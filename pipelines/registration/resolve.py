@@ -29,11 +29,9 @@ class Outputs(StepModel):
 def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.tracking.artifacts import require_intact
 
-    found = context.models.resolve(alias=inputs.alias, version=inputs.version)
-    if found is None and inputs.version is not None:
-        known = ", ".join(v.version for v in context.models.versions()) or "none"
-        raise MissingData(f"{context.usecase.name} has no version {inputs.version}; there are: {known}")
-    if found is None and (named := context.models.aliases().get(inputs.alias)) is not None:
+    models = context.models
+    found = models.resolve(alias=inputs.alias) if inputs.version is None else models.require(inputs.version)
+    if found is None and (named := models.aliases().get(inputs.alias)) is not None:
         raise MissingData(
             f"alias {inputs.alias} names version {named}, which the chain did not register; set it to one that it did"
         )

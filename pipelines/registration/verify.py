@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.clock import instant_of
-from pipelines.errors import CheckFailed, InvalidInput, MissingData
+from pipelines.errors import CheckFailed, InvalidInput
+from pipelines.manifest import read_manifest
 from pipelines.provenance import CODE, environment_hash, read_provenance
 from pipelines.records import Entry, Records
 from pipelines.registration import lineage
@@ -56,10 +57,7 @@ def verify(
     Raises:
         InvalidInput: if the version is not there, its files were altered, or it was trained from a dirty tree.
     """
-    found = context.models.resolve(version=number)
-    if found is None:
-        known = ", ".join(v.version for v in context.models.versions()) or "none"
-        raise MissingData(f"{context.usecase.name} has no version {number}; there are: {known}")
+    found = context.models.require(number)
     require_intact(context.data.store, found, tuple(folders_of(found)))
     recipe = recipe_of(found, context, allow_dirty)
     place = context.settings.root / "verify" / f"{context.usecase.name}-{number}"
@@ -112,13 +110,13 @@ def _compare(
     scratch = Layout(Store(str(home / "data")), usecase.name)
     raw = Path(scratch.uri("raw"))
     restore(recipe.data_version, raw)
-    manifest = store.read_json(f"{found.training_set_uri.rstrip('/')}/manifest.json")
+    manifest = read_manifest(store, found.training_set_uri)
     if manifest.get("releases"):  # rows that people had let through
         released = context.records.releases(usecase.name).all()
         Records(f"sqlite:///{home / 'records.db'}").releases(usecase.name).add(released)
     bench = Bench(code, home, recipe.science(), int(recipe.machine["threads"]))
     made, model_uri = rebuild(recipe, bench, usecase, raw, found.training_set_uri.rstrip("/").rsplit("/", 1)[-1])
-    again = scratch.store.read_json(f"{made['training_set_uri']}/manifest.json")
+    again = read_manifest(scratch.store, made["training_set_uri"])
 
     evaluation, model = read_evaluation(store, found.evaluation_uri)
     scored = read_scored(store, found.evaluation_uri, evaluation)

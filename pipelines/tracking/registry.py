@@ -62,7 +62,7 @@ class ModelRegistry:
         wanted = (tags["sha256"], tags["model_uri"])
         with self.tracker.alone():
             same = [v for v in self.versions() if (v.sha256, v.model_uri) == wanted]
-            return same[0] if same else self._known(self._create(run_id, tags))
+            return same[0] if same else self.require(self._create(run_id, tags))
 
     def nominate(self, version: str) -> ModelVersion:
         """Give a version the alias `challenger`, and `champion` where there is none.
@@ -71,18 +71,12 @@ class ModelRegistry:
         """
         with self.tracker.alone():
             newer = any(int(v.version) > int(version) for v in self.versions())
-            if not newer and not self._known(version).tags.get(ALIASED):
+            if not newer and not self.require(version).tags.get(ALIASED):
                 self.set_alias(CHALLENGER, version)
                 if CHAMPION not in self.aliases():
                     self.set_alias(CHAMPION, version)
                 self.tracker.client.set_model_version_tag(self.name, version, ALIASED, "true")
-            return self._known(version)
-
-    def _known(self, version: str) -> ModelVersion:
-        found = self.resolve(version=version)
-        if found is None:
-            raise MissingData(f"{self.name} has no version {version}; register it first")
-        return found
+            return self.require(version)
 
     def _create(self, run_id: str, tags: Mapping[str, str]) -> str:
         from mlflow.exceptions import MlflowException
@@ -129,6 +123,18 @@ class ModelRegistry:
         """The version that has the alias, or the number; None where there is none."""
         wanted = version if version is not None else self.aliases().get(alias or CHAMPION)
         return next((v for v in self.versions() if v.version == wanted), None)
+
+    def require(self, version: str) -> ModelVersion:
+        """The version that has the number.
+
+        Raises:
+            MissingData: naming those that there are.
+        """
+        found = self.resolve(version=version)
+        if found is None:
+            known = ", ".join(one.version for one in self.versions()) or "none"
+            raise MissingData(f"{self.name} has no version {version} of the chain; there are: {known}")
+        return found
 
     def aliases(self) -> dict[str, str]:
         """alias -> version."""

@@ -120,7 +120,7 @@ def _changed(rows: pd.DataFrame, changes: Mapping[str, Change], inputs: ModelInp
         values = rows[name]
         number_like = name in inputs.numeric
         if change.shuffle:
-            order = np.random.default_rng([abs(seed), number]).permutation(len(rows))
+            order = np.random.default_rng([seed, number]).permutation(len(rows))
             columns[name] = values.to_numpy()[order]
         elif change.set is not None:
             if number_like != isinstance(change.set, float):

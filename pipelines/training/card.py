@@ -11,10 +11,9 @@ from importlib.metadata import version
 from typing import Any
 
 from pipelines.errors import CorruptData
+from pipelines.manifest import CARRIED
 from pipelines.scorer import GRAPH, Model
 from pipelines.usecase import ModelInputs
-
-CARRIED = ("data_version", "feature_service", "registry_hash", "as_of", "windows", "sha256")
 
 
 def describe(

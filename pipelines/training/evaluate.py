@@ -12,8 +12,6 @@ from pipelines.steps import RunName, StepModel
 if TYPE_CHECKING:
     from pipelines.context import Context
 
-MONTH = "month"  # of the local day: a slice of every evaluation
-
 
 class Inputs(StepModel):
     model_uri: str = Field(description="folder of the model")
@@ -32,18 +30,20 @@ class Outputs(StepModel):
 def run(inputs: Inputs, context: Context) -> Outputs:
     import pyarrow as pa
 
+    from pipelines.manifest import read_manifest
     from pipelines.metrics.costs import measure_cost, thin_cost_curve
     from pipelines.metrics.curves import calibration_curve, precision_recall_curve, roc_curve
     from pipelines.metrics.scores import Sample, intervals, jsonable
     from pipelines.metrics.slices import slice_metrics, worst_slice
     from pipelines.scorer import load_scorer, model_arrays
+    from pipelines.seal import write_sealed
     from pipelines.training.behaviour import check_behaviour, failures
     from pipelines.training.card import threshold_of
     from pipelines.training.cleaning import from_card, totals
-    from pipelines.training.frames import model_inputs, numeric_inputs, read_frame, read_manifest
+    from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
     from pipelines.training.importance import permutation_importance
     from pipelines.training.plots import pictures
-    from pipelines.usecase import DAY, LABEL
+    from pipelines.usecase import DAY, LABEL, MONTH, slices_of
 
     store, settings, costs = context.data.store, context.params.evaluation, context.params.costs
     seed = context.params.training.seed
@@ -70,8 +70,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     drawn = intervals(sample.resample(settings.bootstrap, seed), sample.blocks)
     ranges = jsonable({**drawn, "cost": cost_range})
     sliced = test.assign(**({} if MONTH in test else {MONTH: days.str[:7]}))
-    columns = tuple(dict.fromkeys((*context.usecase.slices, MONTH)))
-    slices = slice_metrics(sliced, columns, labels, scores, settings.min_slice)
+    slices = slice_metrics(sliced, slices_of(context.usecase), labels, scores, settings.min_slice)
     importance = permutation_importance(
         *model_arrays(test, scorer.numeric, scorer.categorical),
         scorer.inputs.names,
@@ -114,6 +113,6 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     }
     for picture, content in pictures(evaluation, tables).items():
         store.write_bytes(f"{uri}/{picture}", content)
-    store.write_json(f"{uri}/metrics.json", evaluation)
+    write_sealed(store, f"{uri}/metrics.json", evaluation)
     statuses: dict[str, str] = {result.name: result.status for result in behaved}
     return Outputs(evaluation_uri=uri, family=family, metrics=metrics, behaviour=statuses, cleaning=cleaned)

@@ -14,25 +14,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.errors import CorruptData, InvalidInput
+from pipelines.manifest import MANIFEST
 from pipelines.scorer import model_arrays
 from pipelines.store import Store
 from pipelines.usecase import LABEL, ModelInputs
-
-MANIFEST = "manifest.json"
-
-
-def read_manifest(store: Store, training_set_uri: str) -> Mapping[str, Any]:
-    """manifest.json of a training set.
-
-    Raises:
-        MissingData, CorruptData: if it is not there or lacks a key.
-    """
-    manifest = store.read_json(f"{training_set_uri.rstrip('/')}/{MANIFEST}")
-    wanted = {"as_of", "data_version", "feature_service", "registry_hash", "windows", "model_inputs", "sha256"}
-    lacking = wanted - set(manifest) if isinstance(manifest, dict) else wanted
-    if lacking:
-        raise CorruptData(f"{training_set_uri}/{MANIFEST} lacks {', '.join(sorted(lacking))}; build the set anew")
-    return dict(manifest)
 
 
 def model_inputs(manifest: Mapping[str, Any]) -> ModelInputs:

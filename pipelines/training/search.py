@@ -143,7 +143,7 @@ def _study(declared: Searchable, tuning: Tuning, seed: int, records: Sequence[Re
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    derived = int(np.random.SeedSequence([abs(seed), len(records)]).generate_state(1)[0])
+    derived = int(np.random.SeedSequence([seed, len(records)]).generate_state(1)[0])
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if tuning.pruning:
         most = most_steps(declared, tuning)

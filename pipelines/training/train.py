@@ -56,6 +56,7 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
 
     import numpy as np
 
+    from pipelines.manifest import read_manifest
     from pipelines.metrics.costs import best_threshold
     from pipelines.provenance import provenance
     from pipelines.scorer import Model, Scorer
@@ -70,7 +71,6 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
         numeric_inputs,
         read_auxiliary,
         read_frame,
-        read_manifest,
     )
     from pipelines.training.machine import machine_of
     from pipelines.training.onnx_graph import to_onnx
@@ -162,14 +162,14 @@ def keep(store: Store, model: Model, made: Mapping[str, Any]) -> None:
     The same model made again, by other code perhaps, keeps the provenance it has: it may be registered.
     """
     from pipelines.provenance import PROVENANCE
-    from pipelines.scorer import CARD, GRAPH, sealed
+    from pipelines.scorer import CARD, GRAPH
+    from pipelines.seal import sealed, write_sealed
 
     card, graph, origin = (f"{model.uri}/{name}" for name in (CARD, GRAPH, PROVENANCE))
-    sealed_card = sealed(model.card)
-    if not (store.exists(origin) and store.exists(card) and store.read_json(card) == sealed_card):
-        store.write_json(origin, made)
+    if not (store.exists(origin) and store.exists(card) and store.read_json(card) == sealed(model.card, CARD)):
+        write_sealed(store, origin, made)
     store.write_bytes(graph, model.graph)
-    store.write_json(card, sealed_card)
+    write_sealed(store, card, model.card)
 
 
 def lesson_of(inputs: Inputs, context: Context) -> Lesson | None:
@@ -177,10 +177,11 @@ def lesson_of(inputs: Inputs, context: Context) -> Lesson | None:
 
     It is not fitted again on the validation window, by which its pupil is stopped, calibrated and chosen.
     """
+    from pipelines.manifest import read_manifest
     from pipelines.params.training import FAMILIES
     from pipelines.scorer import Scorer, read_model
     from pipelines.training.distillation import Lesson, require_fellow
-    from pipelines.training.frames import model_inputs, read_manifest
+    from pipelines.training.frames import model_inputs
 
     store, asked = context.data.store, context.params.training.compression_of(inputs.family).distil
     if asked is None:

@@ -16,7 +16,8 @@ import pytest
 
 from pipelines.judge import serves_challenger
 from pipelines.records import Prediction
-from pipelines.scorer import load_scorer, sealed
+from pipelines.scorer import load_scorer
+from pipelines.seal import sealed
 from pipelines.serving.features import logged_names, needs_of
 from tests.predictions import read_log
 from tests.serving.conftest import Deck, reading
@@ -118,7 +119,7 @@ def broken(deck: Deck, tmp_path: Path, name: str, change: Callable[[Path], Any])
 def edit_card(folder: Path, old: str, new: str) -> None:
     """Another model.json, as training would have written it."""
     card = json.loads((folder / "model.json").read_text().replace(old, new))
-    (folder / "model.json").write_text(json.dumps(sealed(card)))
+    (folder / "model.json").write_text(json.dumps(sealed(card, "model.json")))
 
 
 def test_where_the_assigned_version_fails_the_other_answers(deck: Deck, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.context import Context
+from pipelines.manifest import read_manifest
 from pipelines.steps import execute
-from pipelines.training.frames import read_auxiliary, read_frame, read_manifest
+from pipelines.training.frames import read_auxiliary, read_frame
 from pipelines.usecase import EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, Tables
 from pipelines.windows import Window
 from tests.toy import Pumps

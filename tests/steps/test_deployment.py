@@ -18,13 +18,14 @@ import sqlalchemy as sa
 from pipelines.context import Context
 from pipelines.deployment.evidence import closing
 from pipelines.deployment.pulse import alias_news, goes_on, missed_news, pulse
-from pipelines.errors import CheckFailed, InvalidInput, MissingData
+from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
 from pipelines.params import load_params
 from pipelines.records import Plan
 from pipelines.records.predictions import OUTCOMES
 from pipelines.settings import Settings
 from pipelines.steps import execute
 from tests.conftest import TOY
+from tests.editing import edit
 from tests.predictions import labels, read_log
 from tests.rollouts import Score, home_with_versions, inverted, same, set_alias, shuffled
 from tests.rollouts import traffic as simulated
@@ -325,6 +326,16 @@ def test_an_altered_champion_set_by_hand_is_refused_and_the_plan_stays(desk: Con
     assert start(desk)["proceed"]
 
 
+def test_a_loss_that_was_edited_is_no_baseline(desk: Context) -> None:
+    champion_first(desk)
+    set_alias(desk, "challenger", "2")
+    champion = desk.models.require("1")
+    edit(f"{champion.evaluation_uri}/metrics.json", lambda e: e["metrics"].update(brier=0.5))
+    with pytest.raises(CorruptData, match=r"metrics\.json was altered"):
+        start(desk)
+    assert in_force(desk).champion == "1" and in_force(desk).challenger is None
+
+
 def test_preflight_passes_what_was_evaluated(desk: Context) -> None:
     champion_first(desk)
     set_alias(desk, "challenger", "2")
@@ -335,7 +346,13 @@ def test_preflight_passes_what_was_evaluated(desk: Context) -> None:
 
 @pytest.mark.parametrize(
     ("harm", "reason"),
-    [("altered", "has sha256"), ("missing", "does not exist"), ("other", "sha256 is"), ("scores", "from the recorded")],
+    [
+        ("altered", "has sha256"),
+        ("missing", "does not exist"),
+        ("other", "sha256 is"),
+        ("scores", "from the recorded"),
+        ("evaluation", r"metrics\.json was altered"),
+    ],
 )
 def test_an_altered_artifact_fails_preflight_and_the_champion_stays(desk: Context, harm: str, reason: str) -> None:
     champion_first(desk)
@@ -351,6 +368,8 @@ def test_an_altered_artifact_fails_preflight_and_the_champion_stays(desk: Contex
     elif harm == "other":
         for file in Path(third.model_uri).iterdir():
             shutil.copy(file, found.model_uri)
+    elif harm == "evaluation":
+        edit(f"{found.evaluation_uri}/metrics.json", lambda e: e["metrics"].update(brier=0.01))
     else:
         desk.tracker.client.set_model_version_tag("pumps", "2", "evaluation_uri", third.evaluation_uri)
     with pytest.raises(CheckFailed, match=f"version 2 may not serve: .*{reason}.*; the champion stays"):

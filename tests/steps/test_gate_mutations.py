@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -14,19 +14,24 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.context import Context
+from pipelines.errors import CorruptData, MissingData
+from pipelines.manifest import CARRIED
+from pipelines.metrics.names import LATENCY, SIZE, WORST
 from pipelines.metrics.scores import differences
 from pipelines.params import load_params
 from pipelines.records import Plan
-from pipelines.registration.facts import LATENCY, SIZE, WORST
 from pipelines.scorer import Scorer
 from pipelines.steps import execute
+from pipelines.usecase import slices_of
 from pipelines.verdict import Gate, Verdict
 from tests.conftest import ROOT, TOY
+from tests.editing import edit, rewrite
 from tests.synthetic import AS_OF, context_over, write_training_set
 
 RULES = {name: load_params(path).gate for name, path in (("flights", ROOT / "params.yaml"), ("toy", TOY))}
 FLOORS = sorted({gate.metric for rules in RULES.values() for gate in rules.floors})
 AGAINST = sorted({gate.metric for rules in RULES.values() for gate in rules.against_champion})
+SLICED = slices_of(SimpleNamespace(slices=("kind",)))  # type: ignore[arg-type]  # as context_over declares
 VALUES = ["absent", None, math.nan, math.inf, -math.inf]
 Values = dict[str, Any]
 
@@ -73,10 +78,8 @@ def only(context: Context, metric: str, where: str) -> Context:
     return Context(context.settings, context.params.model_copy(update={"gate": rules}), context.usecase)
 
 
-def edit(uri: str, change: Callable[[Values], Any]) -> None:
-    value = json.loads(Path(uri).read_text())
-    change(value)
-    Path(uri).write_text(json.dumps(value))
+def metrics_of(context: Context) -> str:
+    return f"{evaluation_uri(context)}/metrics.json"
 
 
 def edit_scored(context: Context, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
@@ -87,7 +90,7 @@ def edit_scored(context: Context, change: Callable[[pd.DataFrame], pd.DataFrame]
     frame.to_parquet(body, index=False)
     Path(f"{uri}/scored.parquet").write_bytes(body.getvalue())
     digest = context.data.store.sha256(body.getvalue())
-    edit(f"{uri}/metrics.json", lambda e: e["sha256"].update({"scored.parquet": digest}))
+    rewrite(metrics_of(context), lambda e: e["sha256"].update({"scored.parquet": digest}))
 
 
 def refused(found: dict[str, Any], *words: str) -> None:
@@ -104,6 +107,7 @@ def put(metric: str, value: Any, values: Values) -> None:
 def test_untouched_it_passes(made: Context) -> None:
     found = gate(made)
     assert found["verdict"] == "PASS", found["reasons"]
+    assert set(made.data.store.read_json(metrics_of(made))["slices"]) == set(SLICED) > {"kind"}
     for metric in FLOORS:
         assert gate(only(made, metric, "floors"))["verdict"] == "PASS", metric
     for metric in AGAINST:
@@ -116,14 +120,14 @@ def test_a_floor_without_its_number_never_passes(
     made: Context, files: Any, monkeypatch: pytest.MonkeyPatch, metric: str, value: Any
 ) -> None:
     """Where the number comes from is taken away: the slices, the stopwatch, the size, or the metric itself."""
-    uri = f"{evaluation_uri(made)}/metrics.json"
+    uri = metrics_of(made)
     if metric.startswith(WORST):
-        edit(uri, lambda e: [put(metric.removeprefix(WORST), value, entry) for entry in e["slices"]["kind"]])
+        rewrite(uri, lambda e: [put(metric.removeprefix(WORST), value, entry) for entry in e["slices"]["kind"]])
     elif metric in (LATENCY, SIZE):
         given = {} if value == "absent" else {metric: value}
         monkeypatch.setattr("pipelines.registration.facts.graph_facts", lambda *_: given)
     else:
-        edit(uri, lambda e: put(metric, value, e["metrics"]))
+        rewrite(uri, lambda e: put(metric, value, e["metrics"]))
     refused(gate(only(made, metric, "floors")), metric)
 
 
@@ -156,40 +160,125 @@ def test_a_floor_that_is_missed_rejects(made: Context, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "harm",
     [
-        lambda e: e["slices"].pop("kind"),
-        lambda e: e.update(slices={}),
-        lambda e: e.pop("slices"),
-        lambda e: e["slices"].update(kind=[]),
-        lambda e: e["slices"]["kind"].pop(),
-        lambda e: [entry.update(ranked=False) for entry in e["slices"]["kind"]],
-        lambda e: e["slices"]["kind"][0].update(rows=e["slices"]["kind"][0]["rows"] + 1),
+        lambda slices, column: slices.pop(column),
+        lambda slices, column: slices.update({column: []}),
+        lambda slices, column: slices.update({column: None}),
+        lambda slices, column: slices[column].pop(),
+        lambda slices, column: slices[column][0].update(rows=slices[column][0]["rows"] + 1),
+        lambda slices, column: slices[column][0].pop("rows"),
+        lambda slices, column: slices.update({column: in_crumbs(slices[column])}),
     ],
-    ids=["column", "all", "key", "empty", "one", "too small", "miscounted"],
+    ids=["column", "empty", "null", "one", "miscounted", "uncounted", "too small"],
 )
-def test_without_its_slices_it_never_passes(made: Context, files: Any, harm: Callable[[Values], Any]) -> None:
-    edit(f"{evaluation_uri(made)}/metrics.json", harm)
+@pytest.mark.parametrize("column", SLICED)
+def test_without_the_slices_of_a_column_it_never_passes(
+    made: Context, files: Any, column: str, harm: Callable[[Values, str], Any]
+) -> None:
+    rewrite(metrics_of(made), lambda e: harm(e["slices"], column))
     refused(gate(made), "worst_slice_roc_auc is missing")
+
+
+def in_crumbs(entries: list[Values]) -> list[Values]:
+    """The same rows in slices that are too small to count."""
+    return [{**entry, "rows": 1, "ranked": True} for entry in entries for _ in range(entry["rows"])]
+
+
+@pytest.mark.parametrize("harm", [lambda e: e.update(slices={}), lambda e: e.pop("slices")], ids=["all", "key"])
+def test_without_any_slice_it_never_passes(made: Context, files: Any, harm: Callable[[Values], Any]) -> None:
+    rewrite(metrics_of(made), harm)
+    refused(gate(made), "worst_slice_roc_auc is missing")
+
+
+@pytest.mark.parametrize("column", SLICED)
+@pytest.mark.parametrize("ranked", [False, None, "absent"], ids=str)
+def test_a_bad_slice_counts_by_its_rows_whatever_the_evaluation_calls_it(
+    made: Context, files: Any, column: str, ranked: Any
+) -> None:
+    def hide(evaluation: Values) -> None:
+        worst = evaluation["slices"][column][0]
+        worst.update(roc_auc=0.1)
+        put("ranked", ranked, worst)
+
+    rewrite(metrics_of(made), hide)
+    found = gate(made)
+    assert found["verdict"] == "REJECT"
+    refused(found, "worst_slice_roc_auc is 0.1000")
+
+
+def test_how_many_rows_a_slice_needs_is_what_the_params_say(made: Context) -> None:
+    wide = made.params.evaluation.model_copy(update={"min_slice": 10**6})
+    refused(
+        gate(Context(made.settings, made.params.model_copy(update={"evaluation": wide}), made.usecase)),
+        "worst_slice_roc_auc is missing",
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda e: e["metrics"].update(roc_auc=0.99),
+        lambda e: e["slices"]["kind"][0].update(ranked=False),
+        lambda e: e["sha256"].pop("metrics.json"),
+        lambda e: e["sha256"].update({"metrics.json": "0" * 64}),
+        lambda e: e.pop("sha256"),
+        lambda e: e.update(sha256=None),
+    ],
+    ids=["metric", "slice", "unsealed", "foreign seal", "no digests", "null digests"],
+)
+def test_an_evaluation_that_was_edited_is_refused(made: Context, files: Any, change: Callable[[Values], Any]) -> None:
+    edit(metrics_of(made), change)
+    with pytest.raises(CorruptData, match=r"metrics\.json (was altered|carries no digest).*evaluate the model again"):
+        gate(made)
 
 
 @pytest.mark.parametrize("window", [None, [], ["2024-03-01"], ["2024-03-01", "never"], ["2024-04-01", "2024-04-01"],
                                     ["2024-02-01", "2024-03-01"], ["2024-03-02", "2024-04-01"],
                                     ["2024-03-01", "2024-04-02"]], ids=str)  # fmt: skip
 def test_another_window_never_passes(made: Context, files: Any, window: Any) -> None:
-    edit(f"{evaluation_uri(made)}/metrics.json", lambda e: e.update(window=window))
+    rewrite(metrics_of(made), lambda e: e.update(window=window))
     refused(gate(made), "window")
+
+
+def with_windows(context: Context, **windows: list[str]) -> None:
+    """The candidate as if its training set had had other windows."""
+    edit(f"{context.data.uri('training_sets', 'new')}/manifest.json", lambda m: m["windows"].update(windows))
+    card = f"{context.data.uri('models', 'new', 'hist_gradient_boosting')}/model.json"
+    rewrite(card, lambda c: c["training_set"]["windows"].update(windows))
 
 
 @pytest.mark.parametrize("name", ["train", "validation"])
 def test_a_window_within_the_embargo_never_passes(made: Context, files: Any, name: str) -> None:
-    manifest = f"{made.data.uri('training_sets', 'new')}/manifest.json"
-    edit(manifest, lambda m: m["windows"][name].__setitem__(1, "2024-02-29"))
+    with_windows(made, **{name: ["2023-12-01", "2024-02-29"]})
     refused(gate(made), "training ended on 2024-02-29, and the embargo is 2 days")
 
 
 def test_a_window_that_is_not_the_training_sets_never_passes(made: Context, files: Any) -> None:
-    manifest = f"{made.data.uri('training_sets', 'new')}/manifest.json"
-    edit(manifest, lambda m: m["windows"].update(test=["2024-03-05", "2024-04-01"]))
+    with_windows(made, test=["2024-03-05", "2024-04-01"])
     refused(gate(made), "but it was trained for")
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_a_training_set_that_is_not_the_models_never_passes(made: Context, files: Any, name: str) -> None:
+    def other(manifest: Values) -> None:
+        manifest[name] = {**manifest[name], "test": "other"} if isinstance(manifest[name], dict) else "other"
+
+    edit(f"{made.data.uri('training_sets', 'new')}/manifest.json", other)
+    refused(gate(made), f"its training set is not as it was when it was trained ({name} changed)")
+
+
+def test_an_evaluation_that_names_another_training_set_never_passes(made: Context, files: Any) -> None:
+    rewrite(metrics_of(made), lambda e: e.update(training_set_uri=made.data.uri("training_sets", "old")))
+    refused(gate(made), "its training set is not as it was when it was trained (sha256 changed)")
+
+
+def test_a_training_set_that_is_gone_or_lacks_something_stops_the_gate(made: Context, files: Any) -> None:
+    manifest = Path(made.data.uri("training_sets", "new", "manifest.json"))
+    edit(manifest, lambda m: m.pop("windows"))
+    with pytest.raises(CorruptData, match=r"manifest\.json lacks windows; build the training set again"):
+        gate(made)
+    manifest.unlink()
+    with pytest.raises(MissingData, match=r"manifest\.json does not exist"):
+        gate(made)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +295,7 @@ def test_rows_that_are_not_the_windows_never_pass(made: Context, files: Any, cha
     kept = pq.read_table(f"{evaluation_uri(made)}/scored.parquet").to_pandas()
     kept = kept[kept.local_day.map(lambda day: day.day < 29)]  # so that other months have these days
     edit_scored(made, lambda _: change(kept))
-    edit(f"{evaluation_uri(made)}/metrics.json", lambda e: e.update(rows=len(kept)))
+    rewrite(metrics_of(made), lambda e: e.update(rows=len(kept)))
     refused(gate(made), "scored")
 
 

@@ -20,9 +20,10 @@ from pipelines.context import Context
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.monitoring import decide, join_outcomes, report_drift, score
 from pipelines.params import load_params
-from pipelines.scorer import sealed
+from pipelines.seal import write_sealed
 from pipelines.settings import Settings
 from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, ModelInputs
+from tests.editing import edit, rewrite
 
 START, END = date(2020, 1, 1), date(2020, 1, 3)
 AS_OF = datetime(2020, 1, 4, tzinfo=UTC)
@@ -81,7 +82,7 @@ def write_model(context: Context, **changes: Any) -> str:
         **changes,
     }
     context.data.store.write_bytes(f"{uri}/model.onnx", content)
-    context.data.store.write_json(f"{uri}/model.json", sealed(card))
+    write_sealed(context.data.store, f"{uri}/model.json", card)
     return uri
 
 
@@ -99,7 +100,7 @@ class Desk:
     def put_reference(self, frame: pd.DataFrame) -> None:
         scored = frame.assign(score=1 / (1 + np.exp(-frame["x"].astype(float))))
         self.context.data.store.write_table(f"{self.evaluation_uri}/scored.parquet", as_table(scored))
-        self.context.data.store.write_json(f"{self.evaluation_uri}/metrics.json", {"model_uri": self.model_uri})
+        write_sealed(self.context.data.store, f"{self.evaluation_uri}/metrics.json", {"model_uri": self.model_uri})
 
     def score(self, **changes: Any) -> score.Outputs:
         given = {"start": START, "end": END, "as_of": AS_OF, "model_uri": self.model_uri, "model_version": "3"}
@@ -313,6 +314,12 @@ def test_reports_refuse_what_they_cannot_compare(desk: Desk) -> None:
         desk.report()
     desk.put_reference(examples(rows=1).iloc[:0].astype({DAY: "datetime64[ns]"}))
     with pytest.raises(MissingData, match="has no rows"):
+        desk.report()
+    edit(f"{desk.evaluation_uri}/metrics.json", lambda e: e.update(model_uri="another"))
+    with pytest.raises(CorruptData, match=r"metrics\.json was altered"):
+        desk.report()
+    rewrite(f"{desk.evaluation_uri}/metrics.json", lambda e: e.pop("model_uri"))
+    with pytest.raises(CorruptData, match="names no model_uri; evaluate the model again"):
         desk.report()
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import pytest
 from pipelines.context import Context
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.steps import execute
+from tests.editing import edit, rewrite
 from tests.synthetic import AS_OF, context_over, frame, write_training_set
 
 TREES, NET = "hist_gradient_boosting", "mlp"
@@ -76,12 +75,6 @@ def register(context: Context, gated: dict[str, Any], run: str = "r1", **changes
     return execute("register", {**given, "runs": log(context, run), **changes}, context)
 
 
-def edit(path: str, change: Callable[[dict[str, Any]], None]) -> None:
-    value = json.loads(Path(path).read_text())
-    change(value)
-    Path(path).write_text(json.dumps(value))
-
-
 def with_rules(context: Context, **rules: Any) -> Context:
     """The same context with other gates."""
     from pipelines.params import GateRules
@@ -135,7 +128,7 @@ def test_a_champion_that_cannot_be_scored_holds(desk: Context, harm: str) -> Non
     elif harm == "missing":
         shutil.rmtree(champion)
     else:
-        edit(f"{champion}/model.json", lambda card: card["inputs"]["numeric"].append("pressure"))
+        rewrite(f"{champion}/model.json", lambda card: card["inputs"]["numeric"].append("pressure"))
     found = gate(desk, champion=champion)
     assert found["verdict"] == "HOLD" and any("champion cannot be scored" in why for why in found["reasons"])
     assert not register(desk, found)["registered"]
@@ -150,7 +143,7 @@ def test_a_metric_that_is_missing_or_nan_holds(desk: Context, value: Any) -> Non
             evaluation["metrics"]["skill"] = value
 
     for uri in evaluations(desk):
-        edit(f"{uri}/metrics.json", harm)
+        rewrite(f"{uri}/metrics.json", harm)
     found = gate(desk)
     assert found["verdict"] == "HOLD" and found["model_uri"] is None
     assert "skill is" in found["reasons"][0]
@@ -158,7 +151,7 @@ def test_a_metric_that_is_missing_or_nan_holds(desk: Context, value: Any) -> Non
 
 def test_one_sound_candidate_is_enough(desk: Context) -> None:
     trees, net = evaluations(desk)
-    edit(f"{trees}/metrics.json", lambda e: e["metrics"].update(roc_auc=None))
+    rewrite(f"{trees}/metrics.json", lambda e: e["metrics"].update(roc_auc=None))
     found = gate(desk)
     assert found["verdict"] == "PASS" and found["evaluation_uri"] == net
 
@@ -365,7 +358,7 @@ def test_nothing_is_registered_from_a_run_that_is_not_the_models(desk: Context) 
 
 def test_resolving_says_when_there_is_none(desk: Context) -> None:
     assert set(execute("resolve_model", {"alias": "champion"}, desk).values()) == {None}
-    with pytest.raises(MissingData, match="no version 7; there are: none"):
+    with pytest.raises(MissingData, match="no version 7 of the chain; there are: none"):
         execute("resolve_model", {"version": "7"}, desk)
 
 

@@ -15,8 +15,10 @@ import pytest
 
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
+from pipelines.metrics.names import EVALUATED
 from pipelines.params.training import Training
-from pipelines.scorer import load_scorer, sealed
+from pipelines.scorer import load_scorer
+from pipelines.seal import write_sealed
 from pipelines.steps import execute
 from pipelines.training.families import MODULES
 from tests.conftest import tree_hashes
@@ -67,6 +69,7 @@ def test_a_model_is_trained_carded_and_evaluated_and_twice_gives_the_same(desk: 
 
     evaluation = desk.data.store.read_json(f"{found['evaluation_uri']}/metrics.json")
     assert found["metrics"] == evaluation["metrics"] and found["metrics"]["roc_auc"] > 0.75
+    assert set(found["metrics"]) == set(EVALUATED), "what params.yaml may set floors on"
     low, high = evaluation["intervals"]["roc_auc"]
     assert low < found["metrics"]["roc_auc"] < high
     assert {s["value"] for s in evaluation["slices"]["kind"]} == {"a", "b", "c", "d", "(missing)"}
@@ -294,7 +297,7 @@ def test_bytes_that_are_no_graph_are_corrupt_though_their_hash_is_right(desk: Co
         "inputs": {"numeric": ["x"], "categorical": []},
         "sha256": {"model.onnx": hashlib.sha256(b"junk").hexdigest()},
     }
-    desk.data.store.write_json(f"{folder}/model.json", sealed(card))
+    write_sealed(desk.data.store, f"{folder}/model.json", card)
     with pytest.raises(CorruptData, match="cannot be loaded"):
         load_scorer(desk.data.store, folder).score(frame(3, 1))
 

@@ -15,11 +15,11 @@ from pipelines.context import Context
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput
 from pipelines.metrics.costs import row_costs
 from pipelines.params.training import Training
-from pipelines.scorer import sealed
 from pipelines.steps import execute
 from pipelines.training.families import Extras, mlp
 from pipelines.training.families import hist_gradient_boosting as trees
 from tests.conftest import tree_hashes
+from tests.editing import rewrite
 from tests.synthetic import context_over, frame, write_training_set
 from tests.unit.test_families import fit, graph_of
 
@@ -199,8 +199,7 @@ def test_the_threshold_of_the_card_decides_the_cost_that_is_evaluated(desk: Cont
     assert found["metrics"]["cost"] == pytest.approx(cost) and low < cost < high
     assert found["threshold"]["alarms"] == pytest.approx((scored["score"] >= threshold["value"]).mean())
 
-    path = Path(f"{made['model_uri']}/model.json")
-    path.write_text(json.dumps(sealed({**json.loads(path.read_text()), "threshold": None})))
+    rewrite(f"{made['model_uri']}/model.json", lambda card: card.update(threshold=None))
     with pytest.raises(CorruptData, match="tells no threshold"):
         evaluate(desk, uri, made["model_uri"])
 

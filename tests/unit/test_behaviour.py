@@ -76,7 +76,6 @@ def test_what_a_model_does_decides(declared: dict[str, Any], status: str) -> Non
         ({**RANKS, "where": {"planet": "mars"}}, "'planet', which the test frame does not have"),
         ({**RANKS, "where": {"kind": "a"}, "min_rows": 10_000}, "fewer than min_rows"),
         ({**RANKS, "where": {"label": 1}}, "roc_auc is nan"),
-        ({**RANKS, "bar": {"metric": "charm", "direction": "at_least", "threshold": 0}}, "charm is missing"),
     ],
 )
 def test_what_cannot_be_run_says_why_and_has_failed(declared: dict[str, Any], reason: str) -> None:
@@ -113,6 +112,8 @@ def test_shuffles_are_seeded() -> None:
         {**RISES, "change": {"x": {"add": 1}}, "moves": "sideways"},
         {"kind": "charm"},
         {**RANKS, "name": "Not a name"},
+        {**RANKS, "bar": {**RANKS["bar"], "metric": "charm"}},
+        {**RANKS, "bar": {**RANKS["bar"], "metric": "behaviour_failures"}},
     ],
 )
 def test_what_is_declared_wrongly_is_refused(declared: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pipelines.errors import InvalidInput
 from pipelines.params import load_params
 from tests.conftest import ROOT, TOY
 
+BAR = {"metric": "roc_auc", "direction": "at_least", "threshold": 0.6}
 STAGE = {"share": 0.25, "min_hours": 0, "min_requests": 0, "min_blocks": 0, "min_pairs": 0}
 
 
@@ -45,6 +46,9 @@ def test_the_files_of_the_project_load(file: Path) -> None:
         ({"training.trials": 0}, r"training\.trials: .*greater than or equal to 1"),
         ({"training.families": []}, r"training\.families: .*at least 1"),
         ({"training.families": ["prophet"]}, r"family 'prophet' is unknown; choose from"),
+        ({"training.families": ["mlp", "mlp"]}, r"training: families names mlp more than once"),
+        ({"training.seed": -1}, r"training\.seed: .*greater than or equal to 0 \(got -1\)"),
+        ({"evaluation.bootstrap": 39}, r"evaluation\.bootstrap: .*greater than or equal to 40 \(got 39\)"),
         ({"training.mlp.search": {"depth": {"low": 1, "high": 2}}}, r"mlp\.search names \['depth'\]"),
         ({"training.mlp.search": {"dropout": {"low": 1, "high": 0}}}, r"needs low < high"),
         (
@@ -83,6 +87,36 @@ def test_the_files_of_the_project_load(file: Path) -> None:
         ({"desk.start": "tomorrow"}, r"desk\.start: .*\(got 'tomorrow'\)"),
         ({"gate.floors": []}, r"gate\.floors: .*at least 1"),
         ({"gate.floors": [{"metric": "roc_auc", "direction": "about", "threshold": 1}]}, r"floors\.0\.direction"),
+        (
+            {"gate.floors": [BAR, {**BAR, "metric": "roc_acu"}]},
+            r"gate\.floors\.1: no metric 'roc_acu' is computed for it; did you mean roc_auc",
+        ),
+        (
+            {"gate.floors": [{**BAR, "metric": "accuracy"}]},
+            r"no metric 'accuracy' .*choose from roc_auc, .* behaviour_failures, worst_slice_roc_auc, .* size_bytes",
+        ),
+        ({"gate.floors": [{**BAR, "metric": "log_loss_delta"}]}, r"floors\.0: no metric 'log_loss_delta'"),
+        ({"gate.floors": [{**BAR, "metric": "worst_slice_cost"}]}, r"floors\.0: no metric 'worst_slice_cost'"),
+        (
+            {"gate.against_champion": [BAR]},
+            r"gate\.against_champion\.0: no metric 'roc_auc' is computed for it; did you mean roc_auc_delta",
+        ),
+        ({"gate.against_champion": [{**BAR, "metric": "cost_delta"}]}, r"against_champion\.0: no metric 'cost_delta'"),
+        ({"gate.against_champion": []}, r"gate\.against_champion: .*at least 1"),
+        (
+            {"monitoring.retrain_when_failing": [{**BAR, "metric": "roc_auc_dropp"}]},
+            r"retrain_when_failing\.0: no metric 'roc_auc_dropp' .*did you mean roc_auc_drop",
+        ),
+        (
+            {"monitoring.retrain_when_failing": [{**BAR, "metric": "drift_share"}]},
+            r"retrain_when_failing\.0: no metric 'drift_share' .*choose from",
+        ),
+        (
+            {"behaviour": [{"name": "a", "kind": "minimum", "bar": {**BAR, "metric": "auc"}}]},
+            r"behaviour\.0\.minimum\.bar: no metric 'auc' .*did you mean pr_auc or roc_auc\?",
+        ),
+        ({"features.health.bars": [{**BAR, "metric": "nulls"}]}, r"health\.bars\.0\.metric: .*'null_rate'"),
+        ({"features.health.views": {"weather": [BAR]}}, r"health\.views\.weather\.0\.metric: .*'null_rate'"),
         ({"validation.max_quarantine_share": 2}, r"less than or equal to 1"),
         ({"rollout.judge.weights.quality": 0.5}, r"judge\.weights: weights add up to 1\.1; at most 1"),
         ({"rollout.judge.max_days": float("inf")}, r"judge\.max_days: .*finite"),
@@ -93,6 +127,52 @@ def test_the_files_of_the_project_load(file: Path) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         load_params(broken(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    ("family", "search", "message"),
+    [
+        ("mlp", {"dropout": {"low": 0.0, "high": 1.0}}, r"dropout cannot be 1\.0: .*less than 1"),
+        ("mlp", {"learning_rate": {"low": 0.0, "high": 0.1}}, r"learning_rate cannot be 0\.0: .*greater than 0"),
+        (
+            "mlp",
+            {"epochs": {"low": 0, "high": 9, "integer": True}},
+            r"epochs cannot be 0: .*or equal to 1",
+        ),
+        ("mlp", {"epochs": {"low": 2, "high": 9}}, r"epochs takes whole numbers; add integer: true"),
+        ("mlp", {"epochs": {"low": 2.5, "high": 9}}, r"epochs takes whole numbers; add integer: true"),
+        ("mlp", {"hidden": {"low": 16, "high": 64}}, r"hidden cannot be 16\.0: .*tuple"),
+        ("mlp", {"hidden": {"choices": [[64], [64, 0]]}}, r"hidden cannot be \[64, 0\]: "),
+        ("mlp", {"hidden": {"choices": [[64], 64]}}, r"hidden cannot be 64: "),
+        ("mlp", {"positive_weight": {"choices": [2.0, "even"]}}, r"positive_weight cannot be 'even': "),
+        ("dcn_v2", {"structure": {"choices": ["parallel", "series"]}}, r"structure cannot be 'series': .*'stacked'"),
+        ("mmoe", {"experts": {"low": 1, "high": 4, "integer": True}}, r"experts cannot be 1: "),
+        (
+            "hist_gradient_boosting",
+            {"max_features": {"low": 0.5, "high": 2.0, "when": {"max_iter": 50}}, "max_iter": {"choices": [50, 99]}},
+            r"max_features cannot be 2\.0: ",
+        ),
+        ("logistic_regression", {"max_iter": {"choices": [100, None]}}, r"max_iter cannot be None: "),
+    ],
+)
+def test_a_search_that_could_draw_what_a_setting_does_not_take_is_refused(
+    tmp_path: Path, family: str, search: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=rf"training: {family}\.search\.{message}"):
+        load_params(broken(tmp_path, {f"training.{family}.search": search}))
+
+
+def test_a_search_up_to_what_a_setting_takes_is_read(tmp_path: Path) -> None:
+    search = {
+        "dropout": {"low": 0, "high": 0.99},
+        "epochs": {"low": 1, "high": 9, "integer": True},
+        "hidden": {"choices": [[], [64, 1]]},
+        "positive_weight": {"choices": [2, "balanced"]},
+        "focal_gamma": {"low": 0, "high": 3},
+    }
+    params = load_params(broken(tmp_path, {"training.mlp.search": search, "evaluation.bootstrap": 40}))
+    assert set(params.training.mlp.search) == set(search)
+    load_params(broken(tmp_path, {"training.ft_transformer.search": {"heads": {"choices": [1, 4]}}}))
 
 
 @pytest.mark.parametrize(

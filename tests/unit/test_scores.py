@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from pipelines.metrics.curves import calibration_curve, precision_recall_curve, roc_curve
-from pipelines.metrics.scores import METRICS, Sample, differences, intervals, jsonable, measure
+from pipelines.metrics.names import SCORES
+from pipelines.metrics.scores import Sample, differences, intervals, jsonable, measure
 from pipelines.metrics.slices import slice_metrics, worst_slice
 
 rows = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 19).map(lambda n: n / 20)), min_size=2, max_size=60)
@@ -39,7 +40,7 @@ def test_weighting_a_block_is_repeating_its_rows(drawn: list[tuple[int, float]],
     repeated = np.repeat(np.arange(len(drawn)), weights[code].astype(int))
     found = Sample.of(labels, scores, blocks).measure(weights)
     wanted = measure(labels[repeated], scores[repeated])
-    for name in set(METRICS) - {"calibration_error"}:  # its bins are those of all rows, on purpose
+    for name in set(SCORES) - {"calibration_error"}:  # its bins are those of all rows, on purpose
         assert found[name] == pytest.approx(wanted[name], nan_ok=True)
 
 

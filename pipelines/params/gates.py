@@ -1,0 +1,35 @@
+"""Gates of params.yaml: a bar on a metric that nothing computes is refused when the file is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from pipelines.metrics.names import AGAINST, FLOORS, RETRAINING, SCORES
+from pipelines.params.section import Section
+from pipelines.verdict import Gate
+
+
+def _among(names: Sequence[str]) -> AfterValidator:
+    def known(gate: Gate) -> Gate:
+        if gate.metric not in names:
+            close = get_close_matches(gate.metric, names, n=2)
+            remedy = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(names)}"
+            raise ValueError(f"no metric {gate.metric!r} is computed for it; {remedy}")
+        return gate
+
+    return AfterValidator(known)
+
+
+Score = Annotated[Gate, _among(SCORES)]  # of rows that are scored
+Floor = Annotated[Gate, _among(FLOORS)]  # of a candidate
+Against = Annotated[Gate, _among(AGAINST)]  # of a candidate and the champion, on the same rows
+Retraining = Annotated[Gate, _among(RETRAINING)]  # of a monitored window
+
+
+class GateRules(Section):
+    floors: Annotated[tuple[Floor, ...], Field(min_length=1)]
+    against_champion: Annotated[tuple[Against, ...], Field(min_length=1)]
