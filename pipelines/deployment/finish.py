@@ -127,11 +127,10 @@ def _settle_plan(rollout: Rollout, context: Context, promoted: bool) -> None:
         unstaged = plan is None or (plan.champion == rollout.champion and plan.challenger is None)
         if settled or not (running or (promoted and unstaged)):
             return
-        version = rollout.version if promoted else str(rollout.champion)
-        uri = str(rollout.facts["challenger_uri" if promoted else "champion_uri"])
+        side, version = ("challenger", rollout.version) if promoted else ("champion", str(rollout.champion))
+        uri, sha256 = (str(rollout.facts[f"{side}_{what}"]) for what in ("uri", "sha256"))
         seen = plan.version if plan else 0
-        made = Plan(seen, rollout.name, "", version, uri, None, None, 0.0, context.clock.now())
-        if state.put_in_force(rollouts, made):
+        if state.put_in_force(rollouts, Plan.alone(seen, rollout.name, version, uri, sha256, context.clock.now())):
             return
 
 

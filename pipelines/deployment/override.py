@@ -10,6 +10,7 @@ from pipelines.records import Entry, Plan
 
 if TYPE_CHECKING:
     from pipelines.context import Context
+    from pipelines.tracking import ModelVersion
 
 ACTOR = "out-of-band"
 FORCED = "forced_promotion"
@@ -41,7 +42,7 @@ def honour(context: Context) -> tuple[bool, str]:
     ledger = rollouts.ledger()
     if any(entry.key == done for entry in ledger) or not rollouts.claim(state.CHAMPION, change, rollout):
         return False, f"change {change} of alias {state.CHAMPION} is no news"
-    uri = _loads_or_is_refused(context, named, change)
+    found = _loads_or_is_refused(context, named, change)
     reason = f"alias {state.CHAMPION} was set to version {named} by hand"
     if plan is None:
         reason = f"alias {state.CHAMPION} names version {named}, and nothing was in force"
@@ -50,8 +51,8 @@ def honour(context: Context) -> tuple[bool, str]:
             _entry(context, state.key(other.name, state.END), "abort", other.version, other.champion, reason, 0.0)
         )
     while plan is None or plan.champion != named:
-        made = Plan(plan.version if plan else 0, rollout, "", named, uri, None, None, 0.0, context.clock.now())
-        state.put_in_force(rollouts, made)
+        seen, now = plan.version if plan else 0, context.clock.now()
+        state.put_in_force(rollouts, Plan.alone(seen, rollout, named, found.model_uri, found.sha256, now))
         plan = rollouts.plan()
     previous = state.serving(ledger)
     state.keep_previous(context, previous, reason)
@@ -81,8 +82,8 @@ def retire(context: Context, rollout: state.Rollout) -> None:
             state.note(context, state.CHALLENGER, "", "deployment", f"rollout {rollout.name} has ended")
 
 
-def require_loads(context: Context, version: str) -> str:
-    """The folder of a version's model, which loads and is the one that was registered.
+def require_loads(context: Context, version: str) -> ModelVersion:
+    """A version whose model loads and is the one that was registered.
 
     Raises:
         CheckFailed: if it is not.
@@ -95,17 +96,13 @@ def require_loads(context: Context, version: str) -> str:
         raise CheckFailed(f"version {version} is none of the chain")
     try:
         require_intact(context.data.store, found)
-        scorer = load_scorer(context.data.store, found.model_uri, threads=1)
-        _ = scorer.session
+        _ = load_scorer(context.data.store, found.model_uri, threads=1, sha256=found.sha256).session
     except FlightdeckError as error:
         raise CheckFailed(f"version {version} cannot serve: {error}") from error
-    if scorer.model.sha256 != found.sha256:
-        seen, known = scorer.model.sha256[:12], found.sha256[:12]
-        raise CheckFailed(f"version {version} cannot serve: {found.model_uri} has sha256 {seen}, registered is {known}")
-    return found.model_uri
+    return found
 
 
-def _loads_or_is_refused(context: Context, version: str, change: int) -> str:
+def _loads_or_is_refused(context: Context, version: str, change: int) -> ModelVersion:
     rollouts = context.records.rollouts(context.usecase.name)
     try:
         return require_loads(context, version)

@@ -27,7 +27,7 @@ class Rollout:
     Attributes:
         version: the challenger. `champion` is None for the first model of all.
         change: the alias change that it began for.
-        facts: what was frozen when it began: champion_loss, slow_ms, and where the models lie.
+        facts: what was frozen when it began: champion_loss, slow_ms, where the models lie and their sha256.
         ended: its last entry; None while it is under way.
     """
 

@@ -30,8 +30,10 @@ PLANS = sa.Table(
     sa.Column("stage", sa.String(32), nullable=False),
     sa.Column("champion", sa.String(16), nullable=False),
     sa.Column("champion_uri", sa.Text, nullable=False),
+    sa.Column("champion_sha256", sa.String(64), nullable=False),
     sa.Column("challenger", sa.String(16)),
     sa.Column("challenger_uri", sa.Text),
+    sa.Column("challenger_sha256", sa.String(64)),
     sa.Column("share", sa.Float, nullable=False),
     sa.Column("since", Instant, nullable=False),
 )
@@ -43,7 +45,8 @@ class Plan:
 
     Attributes:
         stage: shadow, a share such as "25", or "" outside a rollout.
-        challenger: None outside a rollout. A URI is a model's folder in the store.
+        challenger: None outside a rollout. A URI is a model's folder in the store; a sha256 is that of its graph as
+            it was registered, so that nothing else in the folder is served under the version's number.
         share: of entities that the challenger answers, in [0, 1].
         since: from when it is in force, by the injected clock.
     """
@@ -53,10 +56,17 @@ class Plan:
     stage: str
     champion: str
     champion_uri: str
+    champion_sha256: str
     challenger: str | None
     challenger_uri: str | None
+    challenger_sha256: str | None
     share: float
     since: datetime
+
+    @classmethod
+    def alone(cls, version: int, rollout: str, champion: str, uri: str, sha256: str, since: datetime) -> Plan:
+        """A plan by which one registered version answers everything."""
+        return cls(version, rollout, "", champion, uri, sha256, None, None, None, 0.0, since)
 
 
 class Rollouts(Ledger):

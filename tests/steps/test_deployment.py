@@ -325,6 +325,30 @@ def test_an_altered_champion_set_by_hand_is_refused_and_the_plan_stays(desk: Con
     assert start(desk)["proceed"]
 
 
+def test_every_plan_names_the_digests_of_its_versions(desk: Context) -> None:
+    known: dict[str | None, str | None] = {one.version: one.sha256 for one in desk.models.versions()}
+    known[None] = None
+    seen = []
+
+    def held() -> None:
+        plan = in_force(desk)
+        assert (plan.champion_sha256, plan.challenger_sha256) == (known[plan.champion], known[plan.challenger])
+        seen.append((plan.champion, plan.challenger))
+
+    champion_first(desk)
+    held()
+    for run, ending in (("a", "rollback"), ("b", "promote")):
+        start(desk, run=run)
+        stage(desk, "shadow", run)
+        held()
+        finish(desk, ending, run)
+        held()
+    desk.models.set_alias("champion", "3")
+    execute("reconcile_champion", {}, desk)
+    held()
+    assert seen == [("1", None), ("1", "2"), ("1", None), ("1", "2"), ("2", None), ("3", None)]
+
+
 def test_preflight_passes_what_was_evaluated(desk: Context) -> None:
     champion_first(desk)
     set_alias(desk, "challenger", "2")
@@ -335,7 +359,12 @@ def test_preflight_passes_what_was_evaluated(desk: Context) -> None:
 
 @pytest.mark.parametrize(
     ("harm", "reason"),
-    [("altered", "has sha256"), ("missing", "does not exist"), ("other", "sha256 is"), ("scores", "from the recorded")],
+    [
+        ("altered", "has sha256"),
+        ("missing", "does not exist"),
+        ("other", "registered is"),
+        ("scores", "from the recorded"),
+    ],
 )
 def test_an_altered_artifact_fails_preflight_and_the_champion_stays(desk: Context, harm: str, reason: str) -> None:
     champion_first(desk)

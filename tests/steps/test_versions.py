@@ -203,9 +203,9 @@ def test_an_alias_set_by_hand_is_noticed_recorded_and_shown(desk: Context, capsy
 def test_who_served_is_told_for_any_instant(desk: Context) -> None:
     rollouts = desk.records.rollouts("pumps")
     days = [datetime(2024, 5, day, tzinfo=UTC) for day in (1, 2, 3)]
-    rollouts.replace_plan(Plan(1, "a", "", "1", "u1", None, None, 0.0, days[0]))
-    rollouts.replace_plan(Plan(2, "b", "25", "1", "u1", "2", "u2", 0.25, days[1]))
-    rollouts.replace_plan(Plan(3, "b", "", "2", "u2", None, None, 0.0, days[2]))
+    rollouts.replace_plan(Plan.alone(1, "a", "1", "u1", "s1", days[0]))
+    rollouts.replace_plan(Plan(2, "b", "25", "1", "u1", "s1", "2", "u2", "s2", 0.25, days[1]))
+    rollouts.replace_plan(Plan.alone(3, "b", "2", "u2", "s2", days[2]))
 
     def served(text: str) -> dict[str, float]:
         return models.served_at(text, desk)[0]["versions"]

@@ -42,7 +42,7 @@ def prediction(identity: str, **changes: Any) -> Prediction:
 
 
 def plan(version: int, **changes: Any) -> Plan:
-    return replace(Plan(version, "r1", "5", "1", "models/1", "2", "models/2", 0.05, NOW), **changes)
+    return replace(Plan(version, "r1", "5", "1", "models/1", "a1", "2", "models/2", "b2", 0.05, NOW), **changes)
 
 
 def test_a_prediction_is_read_as_it_was_written(records: Records) -> None:
