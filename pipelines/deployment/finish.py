@@ -91,6 +91,7 @@ def _settle(rollout: Rollout, context: Context) -> None:
     """Make plan, aliases and the version's page say what the ledger says. Whatever came after is left alone."""
     from pipelines.deployment import state
     from pipelines.deployment.override import retire
+    from pipelines.records import CHAMPION
 
     assert rollout.ended is not None
     rollouts, promoted = context.records.rollouts(context.usecase.name), rollout.ended.action == PROMOTE
@@ -99,9 +100,9 @@ def _settle(rollout: Rollout, context: Context) -> None:
     if promoted and plan is not None and (plan.rollout, plan.champion) == (rollout.name, rollout.version):
         _move_aliases(rollout, context)
     if rollout.direct and not promoted and plan is None:  # it never served, so it cannot be compared with
-        context.models.drop_alias(state.CHAMPION, rollout.version)
-        if state.CHAMPION not in context.models.aliases():
-            state.note(context, state.CHAMPION, "", "deployment", f"rollout {rollout.name} was its first")
+        context.models.drop_alias(CHAMPION, rollout.version)
+        if CHAMPION not in context.models.aliases():
+            state.note(context, CHAMPION, "", "deployment", f"rollout {rollout.name} was its first")
     retire(context, rollout)
     verdict = {
         "rollout.verdict": rollout.ended.action,
@@ -136,7 +137,8 @@ def _settle_plan(rollout: Rollout, context: Context, promoted: bool) -> None:
 
 def _move_aliases(rollout: Rollout, context: Context) -> None:
     """champion to the version and previous to the one before, unless a person has set champion since."""
-    from pipelines.deployment.state import CHAMPION, keep_previous, note
+    from pipelines.deployment.state import keep_previous, note
+    from pipelines.records import CHAMPION
 
     rollouts = context.records.rollouts(context.usecase.name)
     if context.models.aliases().get(CHAMPION) not in (None, rollout.champion, rollout.version):

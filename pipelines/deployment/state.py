@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from pipelines.clock import instant_of
 from pipelines.errors import InvalidInput
 from pipelines.records.ledger import Entry
-from pipelines.records.rollouts import Plan, Rollouts
+from pipelines.records.rollouts import CHAMPION, PREVIOUS, Plan, Rollouts
 
 if TYPE_CHECKING:
     from pipelines.context import Context
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"  # aliases
 START, END, STAGE = "start", "end", "stage"  # what a rollout's keys in the ledger end in
 PROMOTIONS = ("promote", "forced_promotion")
 

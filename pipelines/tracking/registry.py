@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import InvalidInput, MissingData
+from pipelines.records import CHALLENGER, CHAMPION
 from pipelines.tracking.runs import Tracker
 
 ALIASED = "flightdeck.aliased"  # on a version whose aliases were set: a late retry must not move them again
-CHAMPION, CHALLENGER = "champion", "challenger"
 
 
 @dataclass(frozen=True)
