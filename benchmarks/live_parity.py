@@ -46,7 +46,7 @@ def live(deck: Context) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[EXAMPLE_ID, "day", "version", "score"]).dropna()
 
 
-def point_in_time(context: Context, version: str, model_uri: str, days: pd.Series) -> pd.Series:
+def point_in_time(context: Context, version: str, model: dict[str, str], days: pd.Series) -> pd.Series:
     """Scores of every example of these days and the one after, by id, a month at a time."""
     usecase, start = context.usecase, days.min()
     last = min(days.max() + timedelta(days=2), usecase.end)
@@ -55,7 +55,7 @@ def point_in_time(context: Context, version: str, model_uri: str, days: pd.Serie
     while start < last:
         end = min(start + DAYS, last)
         inputs: dict[str, Any] = {"start": str(start), "end": str(end), "as_of": as_of, "run": f"v{version}-{start}"}
-        made = execute("score", {**inputs, "model_uri": model_uri, "model_version": version}, context)
+        made = execute("score", {**inputs, **model, "model_version": version}, context)
         parts.append(context.data.store.read_table(made["predictions_uri"]).to_pandas())
         start = end
     return pd.concat(parts).set_index(EXAMPLE_ID)["score"]
@@ -74,8 +74,8 @@ def main() -> None:
         seen, lines = live(deck), []
         ledger = {entry.version: entry for entry in deck.records.rollouts(deck.usecase.name).ledger()}
         for version, rows in seen.groupby("version"):
-            uri = model_uri(deck, str(version), [entry.key.split(":")[0] for entry in ledger.values()])
-            scores = point_in_time(own, str(version), uri, rows["day"])
+            model = model_of(deck, str(version), [entry.key.split(":")[0] for entry in ledger.values()])
+            scores = point_in_time(own, str(version), model, rows["day"])
             apart = (rows["score"] - rows[EXAMPLE_ID].map(scores)).abs()
             days = f"{rows['day'].min()} to {rows['day'].max()}"
             lines.append(f"| {version} | {days} | {len(rows):,} | {int(apart.isna().sum())} | {apart.max():.2g} |")
@@ -92,12 +92,14 @@ def main() -> None:
     print(text)
 
 
-def model_uri(deck: Context, version: str, rollouts: list[str]) -> str:
-    """The folder of a version's model, as the plans name it."""
+def model_of(deck: Context, version: str, rollouts: list[str]) -> dict[str, str]:
+    """The folder and the sha256 of a version's model, as the plans name them."""
     for name in rollouts:
         for plan in deck.records.rollouts(deck.usecase.name).plans(name):
-            if version in (plan.champion, plan.challenger):
-                return str(plan.champion_uri if version == plan.champion else plan.challenger_uri)
+            if version == plan.champion:
+                return {"model_uri": plan.champion_uri, "model_sha256": plan.champion_sha256}
+            if version == plan.challenger:
+                return {"model_uri": str(plan.challenger_uri), "model_sha256": str(plan.challenger_sha256)}
     raise LookupError(f"no plan names version {version}")
 
 

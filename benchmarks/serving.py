@@ -28,6 +28,7 @@ import httpx
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
 from pipelines.records import Plan
+from pipelines.scorer import read_model
 from pipelines.steps import execute
 from pipelines.windows import midnight
 
@@ -111,7 +112,8 @@ def main() -> None:
         models = prepare(context)
         now = midnight(END, context.usecase.timezone) - timedelta(minutes=30)
         ReplayClock(context.records.engine, context.usecase.name).start(now)
-        plan = Plan(1, "bench", "50", "1", models["1"], "2", models["2"], 0.5, now)
+        one, two = ((uri, read_model(context.data.store, uri).sha256) for uri in (models["1"], models["2"]))
+        plan = Plan(1, "bench", "50", "1", *one, "2", *two, 0.5, now)
         assert context.records.rollouts(context.usecase.name).replace_plan(plan)
         rows = requests(context)
         with socket.socket() as free:

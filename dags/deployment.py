@@ -4,7 +4,8 @@ It starts when training registers a challenger, when a person sets the alias `ch
 Every stage waits, deferred, until the judge answers. PROMOTE ends the last stage; ROLLBACK ends any. A failed task
 sends all traffic back to the champion and fails the run. The first model ever takes all traffic after preflight.
 
-The override DAG honours an alias `champion` that a person sets: at once, beside a rollout, which it aborts.
+The override DAG honours an alias `champion` that a person sets: at once, beside a rollout, which it aborts. It notes
+other aliases that people have changed, too; a `challenger` among them is told to its watcher all the same.
 """
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ def enter(params_file: str, stage: str, judge_before: str | None) -> Any:
 def build_override(params_file: str, about: Context) -> DAG:
     schedule = watched(params_file, about, "champion")
     with bridge.dag(about, "override", "Honour a champion set by hand for", schedule, {}, __doc__) as dag:
-        bridge.step("reconcile_champion", params_file, retries=3)()
+        bridge.step("reconcile_aliases", params_file, retries=3)()
     return dag
 
 

@@ -94,7 +94,7 @@ def build(params_file: str, about: Context) -> DAG:
         planned = plan()
         window = {key: planned[key] for key in ("start", "end", "as_of")}
         model = find_model(planned)
-        named = {"run": planned["run"], "model_version": model["version"]}
+        named = {"run": planned["run"], "model_version": model["version"], "model_sha256": model["sha256"]}
         scored = bridge.step("score", params_file)(**window, **named, model_uri=model["model_uri"])
         joined = bridge.step("join_outcomes", params_file)(
             **window, run=planned["run"], predictions_uri=scored["predictions_uri"]

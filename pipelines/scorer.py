@@ -43,12 +43,15 @@ class Model:
         return str(self.card["sha256"][GRAPH])
 
 
-def read_model(store: Store, uri: str) -> Model:
+def read_model(store: Store, uri: str, sha256: str | None = None) -> Model:
     """Read a model folder, and check the card against its own digest and the graph against the card.
+
+    Args:
+        sha256: of the graph as it was registered. A folder that was trained into again is whole, and another model.
 
     Raises:
         MissingData: if a file is not there.
-        CorruptData: if the card was altered, or the graph is not the one that it names.
+        CorruptData: if the card was altered, or the graph is not the one that the card names, or not `sha256`.
     """
     location = uri.rstrip("/")
     card = read_sealed(store, f"{location}/{CARD}", "train the model anew")
@@ -64,6 +67,11 @@ def read_model(store: Store, uri: str) -> Model:
     if found != promised:
         raise CorruptData(
             f"{location}/{GRAPH} has sha256 {found[:12]}, but {CARD} names {promised[:12]}; restore it or train anew"
+        )
+    if sha256 is not None and found != sha256:
+        raise CorruptData(
+            f"{location} holds another model than the registered one: {GRAPH} has sha256 {found[:12]}, registered is "
+            f"{sha256[:12]}; restore the folder, or take another version"
         )
     return Model(location, card, graph)
 
@@ -147,9 +155,9 @@ class Scorer:
         return float(np.quantile(taken[WARM_UP:], quantile))
 
 
-def load_scorer(store: Store, uri: str, threads: int = 0) -> Scorer:
-    """The scorer of a model folder; raises as `read_model`."""
-    return Scorer(read_model(store, uri), threads)
+def load_scorer(store: Store, uri: str, threads: int = 0, sha256: str | None = None) -> Scorer:
+    """The scorer of a model folder; `sha256` and what is raised as of `read_model`."""
+    return Scorer(read_model(store, uri, sha256), threads)
 
 
 def model_arrays(

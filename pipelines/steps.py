@@ -113,7 +113,7 @@ STEPS: Mapping[str, Step] = {
         Step("set_stage", "pipelines.deployment.stage", desk=False),
         Step("judge_rollout", "pipelines.deployment.judge", desk=False),
         Step("finish_rollout", "pipelines.deployment.finish", desk=False),
-        Step("reconcile_champion", "pipelines.deployment.reconcile", desk=False),
+        Step("reconcile_aliases", "pipelines.deployment.reconcile", desk=False),
     )
 }
 

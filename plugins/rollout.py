@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pipelines.context import Context
 
 log = logging.getLogger(__name__)
-GRACE = 3.0  # seconds for the chain to note an alias that it has set itself; then it was a person
 BLIND = 600.0  # seconds without a look after which the judge's task is woken, to fail with the reason
 
 
@@ -104,7 +103,7 @@ class PulseTrigger(BaseTrigger):
 
 
 class AliasTrigger(BaseEventTrigger):
-    """Fires when a person sets an alias in MLflow: once a change, also for one made while nobody watched."""
+    """Fires when a person sets an alias in MLflow: once a change, whoever notes it, also while nobody watched."""
 
     def __init__(self, params_file: str, alias: str, poll_seconds: float) -> None:
         super().__init__()
@@ -123,10 +122,10 @@ class AliasTrigger(BaseEventTrigger):
                 found = await asyncio.to_thread(_unnoted, self.alias, about)
                 if found != seen:
                     seen, since = found, time.monotonic()
-                if seen is not None and time.monotonic() - since >= GRACE:
+                if seen is None:  # noted, but perhaps told to nobody; nor heard, where a triggerer died before this one
+                    news = await asyncio.to_thread(_untold, self.alias, about, not started)
+                elif time.monotonic() - since >= _grace():
                     news = await asyncio.to_thread(_news, self.alias, about)
-                elif seen is None and not started:  # noted, but perhaps told to nobody: the triggerer died in between
-                    news = await asyncio.to_thread(_missed, self.alias, about)
                 started = started or seen is None or news is not None
             except Exception as error:  # MLflow may be away for a while
                 log.warning("cannot look at alias %s: %s", self.alias, error)
@@ -147,19 +146,25 @@ def _pulse(rollout: str, about: Context) -> str:
     return pulse(rollout, about)
 
 
+def _grace() -> float:
+    from pipelines.deployment.aliases import GRACE
+
+    return GRACE
+
+
 def _news(alias: str, about: Context) -> dict[str, Any] | None:
-    from pipelines.deployment.pulse import alias_news
+    from pipelines.deployment.aliases import alias_news
 
     return alias_news(alias, about)
 
 
 def _unnoted(alias: str, about: Context) -> str | None:
-    from pipelines.deployment.pulse import unnoted
+    from pipelines.deployment.aliases import unnoted
 
     return unnoted(alias, about)
 
 
-def _missed(alias: str, about: Context) -> dict[str, Any] | None:
-    from pipelines.deployment.pulse import missed_news
+def _untold(alias: str, about: Context, again: bool) -> dict[str, Any] | None:
+    from pipelines.deployment.aliases import untold_news
 
-    return missed_news(alias, about)
+    return untold_news(alias, about, again)

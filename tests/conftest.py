@@ -100,7 +100,7 @@ def run_monitoring(context: Context, start: date, end: date, as_of: date, run: s
     instant = midnight(as_of, context.usecase.timezone).isoformat()
     window = {"start": start.isoformat(), "end": end.isoformat(), "as_of": instant}
     model = execute("resolve_model", {"alias": "champion"}, context)
-    named = {"run": run, "model_version": model["version"]}
+    named = {"run": run, "model_version": model["version"], "model_sha256": model["sha256"]}
     scored = execute("score", {**window, **named, "model_uri": model["model_uri"]}, context)
     joined = execute("join_outcomes", {**window, "run": run, "predictions_uri": scored["predictions_uri"]}, context)
     report = {"outcomes_uri": joined["outcomes_uri"], "evaluation_uri": model["evaluation_uri"], "as_of": instant}

@@ -59,31 +59,31 @@ def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
     return verify(arguments["version"], repository, arguments["allow_dirty"], arguments["tolerance"], context)
 
 
-def by_hand(context: Context) -> dict[str, str]:
-    """Aliases that MLflow and the records tell differently: whoever set them did not tell the chain, or not yet."""
-    noted, there = context.records.rollouts(context.usecase.name).aliases(), context.models.aliases()
-    return {a: there.get(a, "") for a in sorted({*noted, *there}) if there.get(a, "") != noted.get(a, "")}
-
-
 def versions(context: Context) -> Answer:
-    """Every registered version, with its aliases and the verdicts on it; aliases that were set by hand are marked."""
-    moved = by_hand(context)
+    """Every registered version, with its aliases (those set by hand are marked), its traffic and the verdicts on it."""
+    from pipelines.deployment.aliases import differing
+    from pipelines.records.rollouts import CHAMPION, share_of
+
+    plan = context.records.rollouts(context.usecase.name).plan()
+    moved, named = differing(context), context.models.aliases().get(CHAMPION)
     found: list[dict[str, Any]] = [
         {
             "version": one.version,
             "aliases": list(one.aliases),
             "by_hand": [alias for alias in one.aliases if alias in moved],
+            "traffic": share_of(plan, one.version),
             **{field: one.tags.get(field, "") for field in FIELDS},
         }
         for one in context.models.versions()
     ]
-    heads = ("version", "aliases", "family", "as of", "sha256", "rollout", "rebuilt")
+    heads = ("version", "aliases", "traffic", "family", "as of", "sha256", "rollout", "rebuilt")
 
     def told() -> None:
         rows = [
             [
                 one["version"],
                 ", ".join(f"{alias}{' (by hand)' if alias in one['by_hand'] else ''}" for alias in one["aliases"]),
+                f"{one['traffic']:.0%}" if one["traffic"] else "",
                 *(str(one[field])[: SHOWN.get(field)] for field in FIELDS),
             ]
             for one in found
@@ -91,7 +91,10 @@ def versions(context: Context) -> Answer:
         table.show(heads, rows, f"versions of {context.usecase.name}")
         for alias, version in moved.items():
             where = f"names version {version}" if version else "was removed"
-            print(f"alias {alias} {where} by hand; `flightdeck reconcile_champion` puts that into the ledger")
+            print(f"alias {alias} {where} by hand; `flightdeck reconcile_aliases` puts that into the ledger")
+        if plan is not None and named != plan.champion:
+            what = f"names version {named}" if named else "is gone: set it again"
+            print(f"version {plan.champion} is in force, and alias {CHAMPION} {what}")
 
     return found, told
 
@@ -123,6 +126,8 @@ def show(number: str, card: bool, page: str | None, context: Context) -> Answer:
 
 def ledger(version: str | None, context: Context) -> Answer:
     """The promotion ledger, changes of aliases included."""
+    from pipelines.deployment.aliases import differing
+
     entries = context.records.rollouts(context.usecase.name).ledger(aliases=True)
     if version is not None:
         entries = [entry for entry in entries if version in (entry.version, entry.previous)]
@@ -142,7 +147,7 @@ def ledger(version: str | None, context: Context) -> Answer:
         ]
         heads = ("at", "who", "action", "versions", "share", "decision", "why")
         table.show(heads, rows, f"ledger of {context.usecase.name}")
-        for alias, now in by_hand(context).items():
+        for alias, now in differing(context).items():
             print(f"alias {alias} is {now or 'gone'} in MLflow, by hand, and has no line here yet")
 
     return [vars(entry) for entry in entries], told

@@ -29,7 +29,7 @@ def freeze(context: Context, champion: str | None, challenger: ModelVersion) -> 
     facts: dict[str, Any] = {
         "challenger_uri": challenger.model_uri,
         "evaluation_uri": challenger.evaluation_uri,
-        "sha256": challenger.sha256,
+        "challenger_sha256": challenger.sha256,
     }
     if champion is None:
         return facts
@@ -43,7 +43,7 @@ def freeze(context: Context, champion: str | None, challenger: ModelVersion) -> 
         loss = evaluation["metrics"]["brier"]
         source = "evaluation"
     measured = {"champion_loss": loss, "champion_loss_from": source, "slow_ms": slow}
-    return {**facts, "champion_uri": model.model_uri, **measured}
+    return {**facts, "champion_uri": model.model_uri, "champion_sha256": model.sha256, **measured}
 
 
 def production(context: Context, champion: str) -> tuple[float | None, float | None]:

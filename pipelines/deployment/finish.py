@@ -91,6 +91,7 @@ def _settle(rollout: Rollout, context: Context) -> None:
     """Make plan, aliases and the version's page say what the ledger says. Whatever came after is left alone."""
     from pipelines.deployment import state
     from pipelines.deployment.override import retire
+    from pipelines.records import CHAMPION
 
     assert rollout.ended is not None
     rollouts, promoted = context.records.rollouts(context.usecase.name), rollout.ended.action == PROMOTE
@@ -99,9 +100,9 @@ def _settle(rollout: Rollout, context: Context) -> None:
     if promoted and plan is not None and (plan.rollout, plan.champion) == (rollout.name, rollout.version):
         _move_aliases(rollout, context)
     if rollout.direct and not promoted and plan is None:  # it never served, so it cannot be compared with
-        context.models.drop_alias(state.CHAMPION, rollout.version)
-        if state.CHAMPION not in context.models.aliases():
-            state.note(context, state.CHAMPION, "", "deployment", f"rollout {rollout.name} was its first")
+        context.models.drop_alias(CHAMPION, rollout.version)
+        if CHAMPION not in context.models.aliases():
+            state.note(context, CHAMPION, "", "deployment", f"rollout {rollout.name} was its first")
     retire(context, rollout)
     verdict = {
         "rollout.verdict": rollout.ended.action,
@@ -127,17 +128,17 @@ def _settle_plan(rollout: Rollout, context: Context, promoted: bool) -> None:
         unstaged = plan is None or (plan.champion == rollout.champion and plan.challenger is None)
         if settled or not (running or (promoted and unstaged)):
             return
-        version = rollout.version if promoted else str(rollout.champion)
-        uri = str(rollout.facts["challenger_uri" if promoted else "champion_uri"])
+        side, version = ("challenger", rollout.version) if promoted else ("champion", str(rollout.champion))
+        uri, sha256 = (str(rollout.facts[f"{side}_{what}"]) for what in ("uri", "sha256"))
         seen = plan.version if plan else 0
-        made = Plan(seen, rollout.name, "", version, uri, None, None, 0.0, context.clock.now())
-        if state.put_in_force(rollouts, made):
+        if state.put_in_force(rollouts, Plan.alone(seen, rollout.name, version, uri, sha256, context.clock.now())):
             return
 
 
 def _move_aliases(rollout: Rollout, context: Context) -> None:
     """champion to the version and previous to the one before, unless a person has set champion since."""
-    from pipelines.deployment.state import CHAMPION, keep_previous, note
+    from pipelines.deployment.state import keep_previous, note
+    from pipelines.records import CHAMPION
 
     rollouts = context.records.rollouts(context.usecase.name)
     if context.models.aliases().get(CHAMPION) not in (None, rollout.champion, rollout.version):

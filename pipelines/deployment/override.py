@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from pipelines.deployment import state
 from pipelines.errors import CheckFailed, FlightdeckError
-from pipelines.records import Entry, Plan
+from pipelines.records import BY_HAND, CHALLENGER, CHAMPION, Entry, Plan
 
 if TYPE_CHECKING:
     from pipelines.context import Context
+    from pipelines.tracking import ModelVersion
 
-ACTOR = "out-of-band"
 FORCED = "forced_promotion"
 
 
@@ -23,66 +23,57 @@ def honour(context: Context) -> tuple[bool, str]:
     """
     rollouts = context.records.rollouts(context.usecase.name)
     aliases, plan = context.models.aliases(), rollouts.plan()
-    named = aliases.get(state.CHAMPION)
+    named = aliases.get(CHAMPION)
     if named is None:
-        return False, f"there is no alias {state.CHAMPION}; the plan stays"
-    if plan is None and aliases.get(state.CHALLENGER) == named:
+        serving = f"version {plan.champion} stays" if plan else "nothing is"
+        return False, f"there is no alias {CHAMPION}; {serving} in force"
+    if plan is None and aliases.get(CHALLENGER) == named:
         return False, f"version {named} challenges too: its first rollout puts it in force"
     if plan is None and (other := state.under_way(rollouts)) and other.direct and other.version == named:
         return False, f"rollout {other.name} is about to put version {named} in force"
-    state.note(context, state.CHAMPION, named, ACTOR)
-    last = rollouts.alias(state.CHAMPION)
+    state.note(context, CHAMPION, named, BY_HAND)
+    last = rollouts.alias(CHAMPION)
     change = last[0] if last and last[1] == named else 0
     rollout = f"champion-{change}"
     if plan is not None and plan.champion == named and plan.rollout != rollout:
-        rollouts.claim(state.CHAMPION, change, plan.rollout)
+        rollouts.claim(CHAMPION, change, plan.rollout)
         return False, f"version {named} is in force already"
     done = state.key(rollout, FORCED)
     ledger = rollouts.ledger()
-    if any(entry.key == done for entry in ledger) or not rollouts.claim(state.CHAMPION, change, rollout):
-        return False, f"change {change} of alias {state.CHAMPION} is no news"
-    uri = _loads_or_is_refused(context, named, change)
-    reason = f"alias {state.CHAMPION} was set to version {named} by hand"
+    if any(entry.key == done for entry in ledger) or not rollouts.claim(CHAMPION, change, rollout):
+        return False, f"change {change} of alias {CHAMPION} is no news"
+    found = _loads_or_is_refused(context, named, change)
+    reason = f"alias {CHAMPION} was set to version {named} by hand"
     if plan is None:
-        reason = f"alias {state.CHAMPION} names version {named}, and nothing was in force"
+        reason = f"alias {CHAMPION} names version {named}, and nothing was in force"
     if other := state.under_way(rollouts):
         rollouts.enter(
             _entry(context, state.key(other.name, state.END), "abort", other.version, other.champion, reason, 0.0)
         )
     while plan is None or plan.champion != named:
-        made = Plan(plan.version if plan else 0, rollout, "", named, uri, None, None, 0.0, context.clock.now())
-        state.put_in_force(rollouts, made)
+        seen, now = plan.version if plan else 0, context.clock.now()
+        state.put_in_force(rollouts, Plan.alone(seen, rollout, named, found.model_uri, found.sha256, now))
         plan = rollouts.plan()
     previous = state.serving(ledger)
     state.keep_previous(context, previous, reason)
     for one in state.all_rollouts(rollouts.ledger()):  # also one that an earlier try has ended
-        if one.ended is not None and (one.ended.actor, one.ended.reason) == (ACTOR, reason):
+        if one.ended is not None and (one.ended.actor, one.ended.reason) == (BY_HAND, reason):
             retire(context, one)
     rollouts.enter(_entry(context, done, FORCED, named, previous, reason, 1.0))
     return True, reason
 
 
-def note_others(context: Context) -> list[str]:
-    """Note which aliases, other than champion and challenger, somebody has set or removed by hand."""
-    noted, there = context.records.rollouts(context.usecase.name).aliases(), context.models.aliases()
-    others = sorted({*noted, *there} - {state.CHAMPION, state.CHALLENGER})
-    changed = [alias for alias in others if there.get(alias, "") != noted.get(alias, "")]
-    for alias in changed:
-        state.note(context, alias, there.get(alias, ""), ACTOR)
-    return changed
-
-
 def retire(context: Context, rollout: state.Rollout) -> None:
     """Take the challenger alias from a version whose rollout has ended, unless it was set anew since."""
     rollouts = context.records.rollouts(context.usecase.name)
-    if rollouts.alias(state.CHALLENGER) == (rollout.change, rollout.version):
-        context.models.drop_alias(state.CHALLENGER, rollout.version)
-        if state.CHALLENGER not in context.models.aliases():
-            state.note(context, state.CHALLENGER, "", "deployment", f"rollout {rollout.name} has ended")
+    if rollouts.alias(CHALLENGER) == (rollout.change, rollout.version):
+        context.models.drop_alias(CHALLENGER, rollout.version)
+        if CHALLENGER not in context.models.aliases():
+            state.note(context, CHALLENGER, "", "deployment", f"rollout {rollout.name} has ended")
 
 
-def require_loads(context: Context, version: str) -> str:
-    """The folder of a version's model, which loads and is the one that was registered.
+def require_loads(context: Context, version: str) -> ModelVersion:
+    """A version whose model loads and is the one that was registered.
 
     Raises:
         CheckFailed: if it is not.
@@ -95,17 +86,13 @@ def require_loads(context: Context, version: str) -> str:
         raise CheckFailed(f"version {version} is none of the chain")
     try:
         require_intact(context.data.store, found)
-        scorer = load_scorer(context.data.store, found.model_uri, threads=1)
-        _ = scorer.session
+        _ = load_scorer(context.data.store, found.model_uri, threads=1, sha256=found.sha256).session
     except FlightdeckError as error:
         raise CheckFailed(f"version {version} cannot serve: {error}") from error
-    if scorer.model.sha256 != found.sha256:
-        seen, known = scorer.model.sha256[:12], found.sha256[:12]
-        raise CheckFailed(f"version {version} cannot serve: {found.model_uri} has sha256 {seen}, registered is {known}")
-    return found.model_uri
+    return found
 
 
-def _loads_or_is_refused(context: Context, version: str, change: int) -> str:
+def _loads_or_is_refused(context: Context, version: str, change: int) -> ModelVersion:
     rollouts = context.records.rollouts(context.usecase.name)
     try:
         return require_loads(context, version)
@@ -115,7 +102,7 @@ def _loads_or_is_refused(context: Context, version: str, change: int) -> str:
         key = state.key(f"champion-{change}", "refused")
         rollouts.enter(_entry(context, key, "refused", version, stays, str(error), 0.0))
         raise CheckFailed(
-            f"alias {state.CHAMPION} was set by hand, but {error}; version {stays or 'none'} stays in force: restore "
+            f"alias {CHAMPION} was set by hand, but {error}; version {stays or 'none'} stays in force: restore "
             "the artifact, or set the alias back"
         ) from error
 
@@ -123,4 +110,4 @@ def _loads_or_is_refused(context: Context, version: str, change: int) -> str:
 def _entry(
     context: Context, key: str, action: str, version: str, previous: str | None, reason: str, share: float
 ) -> Entry:
-    return Entry(key, context.clock.now(), ACTOR, action, version, previous, share, reason, {})
+    return Entry(key, context.clock.now(), BY_HAND, action, version, previous, share, reason, {})

@@ -27,7 +27,7 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
     drawn = np.random.default_rng(asked["seed"]).permutation(len(recorded))[: asked["sample"]]
     rows = recorded.iloc[np.sort(drawn)].reset_index(drop=True)
     started = time.perf_counter()
-    scorer = load_scorer(store, asked["model_uri"], threads=1)
+    scorer = load_scorer(store, asked["model_uri"], threads=1, sha256=asked["sha256"])
     scores = scorer.score(rows)
     loaded = time.perf_counter() - started
     times = []

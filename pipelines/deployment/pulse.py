@@ -1,4 +1,4 @@
-"""Whether a waiting stage should be judged again, and whether an alias has moved: cheap enough to ask every second."""
+"""Whether a waiting stage should be judged again: cheap enough to ask every second."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from pipelines.errors import CheckFailed
 
 if TYPE_CHECKING:
     from pipelines.context import Context
-
-BY_HAND = "out-of-band"
 
 
 def pulse(rollout: str, context: Context) -> str:
@@ -58,34 +56,3 @@ def goes_on(context: Context, patience: float = 300) -> bool:
                 "with `flightdeck rollout abort`"
             )
         time.sleep(0.1)
-
-
-def unnoted(alias: str, context: Context) -> str | None:
-    """The version ("" for none) that an alias points to, where the records say otherwise; None where they agree."""
-    version, last = context.models.aliases().get(alias, ""), context.records.rollouts(context.usecase.name).alias(alias)
-    return version if version != (last[1] if last else "") else None
-
-
-def alias_news(alias: str, context: Context) -> dict[str, object] | None:
-    """The change of an alias that a person made, told to one of all who ask; None where there is none.
-
-    A removal is noted and is no news: the same version set again afterwards is.
-    """
-    version = context.models.aliases().get(alias, "")
-    change = _note(alias, version, context)
-    return {"alias": alias, "version": version, "change": change} if change is not None and version else None
-
-
-def missed_news(alias: str, context: Context) -> dict[str, object] | None:
-    """The last change that a person made, where nothing has been begun for it: it may have been told to nobody."""
-    last = context.records.rollouts(context.usecase.name).unclaimed(alias)
-    if last is None or last[2] != BY_HAND or not last[1]:
-        return None
-    return {"alias": alias, "version": last[1], "change": last[0]}
-
-
-def _note(alias: str, version: str, context: Context) -> int | None:
-    rollouts = context.records.rollouts(context.usecase.name)
-    if not version and rollouts.alias(alias) is None:
-        return None
-    return state.note(context, alias, version, BY_HAND)

@@ -1,4 +1,4 @@
-"""Honour an alias `champion` that was set by hand: the plan follows it, and a rollout under way is aborted."""
+"""Note aliases that were changed by hand, and honour `champion`: the plan follows it, a rollout is aborted."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ class Outputs(StepModel):
     changed: bool
     why: str
     champion: str | None = Field(description="version that the plan in force names")
+    noted: dict[str, str] = Field(description="aliases that it put into the ledger, and their versions (empty: none)")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    from pipelines.deployment.override import honour, note_others
+    from pipelines.deployment.aliases import note_by_hand
+    from pipelines.deployment.override import honour
 
-    others = note_others(context)
+    noted = note_by_hand(context)
     changed, why = honour(context)
-    if others:
-        why = f"{why}; set or removed by hand: {', '.join(others)}"
+    if noted:
+        why = f"{why}; set or removed by hand: {', '.join(noted)}"
     plan = context.records.rollouts(context.usecase.name).plan()
-    return Outputs(changed=changed, why=why, champion=plan.champion if plan else None)
+    return Outputs(changed=changed, why=why, champion=plan.champion if plan else None, noted=noted)

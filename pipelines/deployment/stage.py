@@ -57,8 +57,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             stage=stage.name,
             champion=rollout.champion,
             champion_uri=str(rollout.facts["champion_uri"]),
+            champion_sha256=str(rollout.facts["champion_sha256"]),
             challenger=rollout.version,
             challenger_uri=str(rollout.facts["challenger_uri"]),
+            challenger_sha256=str(rollout.facts["challenger_sha256"]),
             share=stage.share,
             since=context.clock.now(),
         )

@@ -36,7 +36,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.deployment import state
     from pipelines.deployment.baseline import freeze
     from pipelines.deployment.override import honour
-    from pipelines.records import Entry
+    from pipelines.records import CHALLENGER, CHAMPION, Entry
 
     rollouts = context.records.rollouts(context.usecase.name)
 
@@ -55,8 +55,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     challenger = context.models.require(inputs.version)
     honour(context)
     change = inputs.change if inputs.change is not None else _set_alias(inputs, context)
-    if (last := rollouts.alias(state.CHALLENGER)) and last[0] != change:
-        return answer(False, f"alias {state.CHALLENGER} has moved on to version {last[1] or 'none'} since")
+    if (last := rollouts.alias(CHALLENGER)) and last[0] != change:
+        return answer(False, f"alias {CHALLENGER} has moved on to version {last[1] or 'none'} since")
     if other := state.under_way(rollouts):
         if other.change == change:
             return answer(False, f"rollout {other.name} has begun for this change of the alias")
@@ -65,7 +65,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             "`flightdeck rollout abort`, and run this again"
         )
     plan = rollouts.plan()
-    named = context.models.aliases().get(state.CHAMPION)
+    named = context.models.aliases().get(CHAMPION)
     champion = plan.champion if plan else (named if named != inputs.version else None)
     if champion == inputs.version:
         return answer(False, f"version {inputs.version} is the champion already")
@@ -77,13 +77,13 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         version=inputs.version,
         previous=champion,
         share=0.0,
-        reason=f"alias {state.CHALLENGER}, change {change}",
+        reason=f"alias {CHALLENGER}, change {change}",
         evidence={"change": change, **freeze(context, champion, challenger)},
     )
-    if not rollouts.begin(state.CHALLENGER, change, inputs.run, entry):
-        return answer(False, f"change {change} of alias {state.CHALLENGER} has had its rollout, or never was")
-    if (noted := rollouts.alias(state.CHAMPION)) and noted[1] == champion:
-        rollouts.claim(state.CHAMPION, noted[0], inputs.run)
+    if not rollouts.begin(CHALLENGER, change, inputs.run, entry):
+        return answer(False, f"change {change} of alias {CHALLENGER} has had its rollout, or never was")
+    if (noted := rollouts.alias(CHAMPION)) and noted[1] == champion:
+        rollouts.claim(CHAMPION, noted[0], inputs.run)
     why = f"version {inputs.version} against champion {champion}" if champion else "the first model: no champion yet"
     return answer(True, why, champion)
 
@@ -96,7 +96,8 @@ def _again(begun: Rollout, outputs: Outputs) -> Outputs:
 
 def _set_alias(inputs: Inputs, context: Context) -> int:
     """Set the alias to the version, unless it is, and give the number of the change."""
-    from pipelines.deployment.state import CHALLENGER, note
+    from pipelines.deployment.state import note
+    from pipelines.records import CHALLENGER
 
     rollouts = context.records.rollouts(context.usecase.name)
     if context.models.aliases().get(CHALLENGER) != inputs.version:

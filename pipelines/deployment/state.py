@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from pipelines.clock import instant_of
 from pipelines.errors import InvalidInput
 from pipelines.records.ledger import Entry
-from pipelines.records.rollouts import Plan, Rollouts
+from pipelines.records.rollouts import CHAMPION, PREVIOUS, Plan, Rollouts
 
 if TYPE_CHECKING:
     from pipelines.context import Context
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"  # aliases
 START, END, STAGE = "start", "end", "stage"  # what a rollout's keys in the ledger end in
 PROMOTIONS = ("promote", "forced_promotion")
 
@@ -27,7 +26,7 @@ class Rollout:
     Attributes:
         version: the challenger. `champion` is None for the first model of all.
         change: the alias change that it began for.
-        facts: what was frozen when it began: champion_loss, slow_ms, and where the models lie.
+        facts: what was frozen when it began: champion_loss, slow_ms, where the models lie and their sha256.
         ended: its last entry; None while it is under way.
     """
 

@@ -21,6 +21,9 @@ class Inputs(StepModel):
     evaluation_uri: str = Field(description="folder of the model's evaluation; its scored.parquet is the reference")
     as_of: Instant = Field(description="instant whose knowledge the outcomes hold")
     model_version: str = Field(description="registered version of the monitored model")
+    model_sha256: str | None = Field(
+        None, description="sha256 of the graph that was registered; none where nothing was, as at the desk"
+    )
     run: RunName = Field(description="name of this monitoring run, part of the paths it writes")
     track: bool = Field(default=False, description="also log the report to MLflow")
 
@@ -38,7 +41,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     Raises:
         MissingData: if outcomes or reference are not there, or empty.
-        CorruptData: if the evaluation, or the model that it names, is not whole.
+        CorruptData: if the evaluation, or the model that it names, is not whole, or is about another model.
         InvalidInput: if the outcomes are of another model version or lack a column.
     """
     from pipelines.monitoring.drift import headed, measure_drift, quality_html, sample
@@ -46,7 +49,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.monitoring.summary import about, summarize, tracked_metrics
 
     store = context.data.store
-    model_inputs = read_inputs(inputs.evaluation_uri, context)
+    model_inputs = read_inputs(inputs.evaluation_uri, inputs.model_sha256, context)
     columns = [*model_inputs.names, LABEL, SCORE]
     current = read_frame(inputs.outcomes_uri, [*columns, DAY, MODEL_VERSION], context)
     reference = read_frame(f"{inputs.evaluation_uri}/scored.parquet", columns, context)
@@ -94,17 +97,23 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     )
 
 
-def read_inputs(evaluation_uri: str, context: Context) -> ModelInputs:
-    """What the evaluated model reads, by its own record."""
+def read_inputs(evaluation_uri: str, sha256: str | None, context: Context) -> ModelInputs:
+    """What the evaluated model reads, by its own record; `sha256` as it was registered."""
     from pipelines.scorer import load_scorer
     from pipelines.seal import read_sealed
 
     uri, anew = f"{evaluation_uri.rstrip('/')}/metrics.json", "evaluate the model again"
     try:
-        model_uri = str(read_sealed(context.data.store, uri, anew)["model_uri"])
+        evaluation = read_sealed(context.data.store, uri, anew)
+        model_uri, evaluated = str(evaluation["model_uri"]), str(evaluation["model_sha256"])
     except KeyError:
-        raise CorruptData(f"{uri} names no model_uri; {anew}") from None
-    return load_scorer(context.data.store, model_uri).inputs
+        raise CorruptData(f"{uri} names no model_uri and model_sha256; {anew}") from None
+    if sha256 is not None and sha256 != evaluated:
+        raise CorruptData(
+            f"{uri} is about a model of sha256 {evaluated[:12]}, registered is {sha256[:12]}; restore the "
+            "evaluation, or take another version"
+        )
+    return load_scorer(context.data.store, model_uri, sha256=evaluated).inputs
 
 
 def read_health(days: Any, context: Context) -> dict[str, Any] | None:

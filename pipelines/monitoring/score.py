@@ -20,6 +20,9 @@ class Inputs(StepModel):
     as_of: Instant = Field(description="instant whose knowledge is used; later predictions are left out")
     model_uri: str = Field(description="folder of the model, with model.onnx and model.json")
     model_version: str = Field(description="registered version of the model, written beside each score")
+    model_sha256: str | None = Field(
+        None, description="sha256 of the graph that was registered; none where nothing was, as at the desk"
+    )
     run: RunName = Field(description="name of this monitoring run, part of the paths it writes")
 
 
@@ -33,6 +36,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     Raises:
         MissingData: if the window has no example by `as_of`, or the model is not there.
+        CorruptData: if the model is not whole, or another than was registered.
         CheckFailed: if a score is missing, not a number, or no probability.
     """
     from pipelines.monitoring.predictions import made_by, prediction_table
@@ -41,7 +45,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     window = context.window(inputs.start, inputs.end)
     store = context.data.store
-    scorer = load_scorer(store, inputs.model_uri)
+    scorer = load_scorer(store, inputs.model_uri, sha256=inputs.model_sha256)
     examples = made_by(load_examples(context, window), inputs.as_of)
     if examples.num_rows == 0:
         raise MissingData(

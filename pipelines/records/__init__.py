@@ -6,10 +6,14 @@ from pipelines.records.ledger import Entry
 from pipelines.records.partitions import PartitionHistory, Written
 from pipelines.records.predictions import Arrival, Prediction, PredictionLog
 from pipelines.records.releases import Release, Releases
-from pipelines.records.rollouts import Plan, Rollouts
+from pipelines.records.rollouts import BY_HAND, CHALLENGER, CHAMPION, PREVIOUS, Plan, Rollouts
 from pipelines.records.snapshots import Snapshot, Snapshots
 
 __all__ = [
+    "BY_HAND",
+    "CHALLENGER",
+    "CHAMPION",
+    "PREVIOUS",
     "Arrival",
     "Decision",
     "Derivations",

@@ -11,6 +11,9 @@ import sqlalchemy as sa
 from pipelines.records.database import METADATA, Instant, insert
 from pipelines.records.ledger import ALIAS, Entry, Ledger
 
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"  # the aliases that the chain sets itself
+BY_HAND = "out-of-band"  # the actor where a person has changed an alias and told nobody
+
 ALIASES = sa.Table(
     "alias_changes",
     METADATA,
@@ -19,6 +22,7 @@ ALIASES = sa.Table(
     sa.Column("change", sa.Integer, primary_key=True),
     sa.Column("version", sa.String(16), nullable=False),
     sa.Column("actor", sa.String(64), nullable=False),
+    sa.Column("told", sa.Boolean, nullable=False),
     sa.Column("rollout", sa.String(128)),
 )
 PLANS = sa.Table(
@@ -30,8 +34,10 @@ PLANS = sa.Table(
     sa.Column("stage", sa.String(32), nullable=False),
     sa.Column("champion", sa.String(16), nullable=False),
     sa.Column("champion_uri", sa.Text, nullable=False),
+    sa.Column("champion_sha256", sa.String(64), nullable=False),
     sa.Column("challenger", sa.String(16)),
     sa.Column("challenger_uri", sa.Text),
+    sa.Column("challenger_sha256", sa.String(64)),
     sa.Column("share", sa.Float, nullable=False),
     sa.Column("since", Instant, nullable=False),
 )
@@ -43,7 +49,8 @@ class Plan:
 
     Attributes:
         stage: shadow, a share such as "25", or "" outside a rollout.
-        challenger: None outside a rollout. A URI is a model's folder in the store.
+        challenger: None outside a rollout. A URI is a model's folder in the store; a sha256 is that of its graph as
+            it was registered, so that nothing else in the folder is served under the version's number.
         share: of entities that the challenger answers, in [0, 1].
         since: from when it is in force, by the injected clock.
     """
@@ -53,10 +60,17 @@ class Plan:
     stage: str
     champion: str
     champion_uri: str
+    champion_sha256: str
     challenger: str | None
     challenger_uri: str | None
+    challenger_sha256: str | None
     share: float
     since: datetime
+
+    @classmethod
+    def alone(cls, version: int, rollout: str, champion: str, uri: str, sha256: str, since: datetime) -> Plan:
+        """A plan by which one registered version answers everything."""
+        return cls(version, rollout, "", champion, uri, sha256, None, None, None, 0.0, since)
 
 
 class Rollouts(Ledger):
@@ -91,7 +105,8 @@ class Rollouts(Ledger):
         if last and last[1] == version:
             return None
         change = (last[0] if last else 0) + 1
-        row = {"usecase": self.usecase, "alias": alias, "change": change, "version": version, "actor": actor}
+        what = {"alias": alias, "change": change}
+        row = {"usecase": self.usecase, **what, "version": version, "actor": actor, "told": False}
         entry = Entry(
             key=f"alias:{alias}:{change}",
             at=at,
@@ -101,7 +116,7 @@ class Rollouts(Ledger):
             previous=(last[1] or None) if last else None,
             share=share_of(self.plan(), version),
             reason=why or f"alias {alias} {f'set to version {version}' if version else 'removed'} by {actor}",
-            evidence={"alias": alias, "change": change},
+            evidence=what,
         )
         with self.engine.begin() as connection:
             done = connection.execute(insert(self.engine, ALIASES).values(row).on_conflict_do_nothing())
@@ -127,12 +142,21 @@ class Rollouts(Ledger):
             connection.execute(self.line(entry))
         return True
 
-    def unclaimed(self, alias: str) -> tuple[int, str, str] | None:
-        """The alias's last change, its version and its actor, if no rollout has begun for it."""
-        query = sa.select(ALIASES).where(ALIASES.c.usecase == self.usecase, ALIASES.c.alias == alias)
+    def tell(self, alias: str, actor: str, again: bool = False) -> tuple[int, str] | None:
+        """The alias's last change and its version, where `actor` set it and no rollout has begun for it.
+
+        Of several that ask, one is told; with `again`, also what somebody was told before.
+        """
+        here = (ALIASES.c.usecase == self.usecase, ALIASES.c.alias == alias)
         with self.engine.connect() as connection:
-            row = connection.execute(query.order_by(ALIASES.c.change.desc()).limit(1)).mappings().first()
-        return (row["change"], row["version"], row["actor"]) if row and row["rollout"] is None else None
+            query = sa.select(ALIASES).where(*here).order_by(ALIASES.c.change.desc()).limit(1)
+            row = connection.execute(query).mappings().first()
+        if row is None or row["actor"] != actor or not row["version"] or row["rollout"] or (row["told"] and not again):
+            return None
+        unheard = (ALIASES.c.change == row["change"], ALIASES.c.told == row["told"])
+        with self.engine.begin() as connection:
+            heard = connection.execute(sa.update(ALIASES).where(*here, *unheard).values(told=True)).rowcount
+        return (row["change"], row["version"]) if heard else None
 
     # ---- plans
 

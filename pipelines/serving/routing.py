@@ -1,4 +1,4 @@
-"""The routing plan in force and its models, loaded once and checked against their hashes."""
+"""The routing plan in force and its models, loaded once and checked against the digests that the plan names."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pipelines.serving.schemas import Refused
 
 log = logging.getLogger(__name__)
 AGAIN_AFTER = 5.0  # seconds until a model that could not be loaded is tried again
+Registered = tuple[str, str]  # a model's folder, and the sha256 of its graph as it was registered
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Router:
         self._context, self._monotonic = context, monotonic
         self._plans = context.records.rollouts(context.usecase.name)
         self._lock = threading.Lock()
-        self._cache: dict[str, tuple[Loaded, float]] = {}
+        self._cache: dict[Registered, tuple[Loaded, float]] = {}
         self._good: Route | None = None
 
     def plan(self) -> Plan | None:
@@ -88,13 +89,15 @@ class Router:
         plan = self.plan()
         if plan is None:
             raise Refused(503, "there is no routing plan yet; promote a first model, then ask again")
-        champion = self._load(plan.champion_uri)
+        champion = self._load((plan.champion_uri, plan.champion_sha256))
         if champion.problem:
             problem = f"plan {plan.version}: champion {plan.champion}: {champion.problem}"
             if self._good is None:
                 raise Refused(503, problem)
             return Route(self._good.plan, self._good.champion, self._good.challenger, (problem,))
-        challenger = self._load(plan.challenger_uri) if plan.challenger and plan.challenger_uri else None
+        challenger = None
+        if plan.challenger and plan.challenger_uri:
+            challenger = self._load((plan.challenger_uri, plan.challenger_sha256 or ""))  # "" is no model's
         problems = (f"challenger {plan.challenger}: {challenger.problem}",) if challenger and challenger.problem else ()
         route = Route(plan, champion, challenger, problems)
         if self._good is None or self._good.plan.version < plan.version:
@@ -102,23 +105,23 @@ class Router:
             self._good = Route(plan, champion, challenger)
         return route
 
-    def _load(self, uri: str) -> Loaded:
-        cached = self._cache.get(uri)
+    def _load(self, model: Registered) -> Loaded:
+        cached = self._cache.get(model)
         if cached and (not cached[0].problem or self._monotonic() < cached[1]):
             return cached[0]
         with self._lock:
-            cached = self._cache.get(uri)
+            cached = self._cache.get(model)
             if cached and (not cached[0].problem or self._monotonic() < cached[1]):
                 return cached[0]
-            loaded = self._read(uri)
+            loaded = self._read(*model)
             if loaded.problem:
-                log.error("model %s cannot serve: %s", uri, loaded.problem)
-            self._cache = {**self._cache, uri: (loaded, self._monotonic() + AGAIN_AFTER)}
+                log.error("model %s cannot serve: %s", loaded.uri, loaded.problem)
+            self._cache = {**self._cache, model: (loaded, self._monotonic() + AGAIN_AFTER)}
         return loaded
 
-    def _read(self, uri: str) -> Loaded:
+    def _read(self, uri: str, sha256: str) -> Loaded:
         try:
-            scorer = load_scorer(self._context.data.store, uri, threads=1)
+            scorer = load_scorer(self._context.data.store, uri, threads=1, sha256=sha256)
             _ = scorer.session  # now, not at the first request
             service = scorer.service
             needs = needs_of(self._context.feast, service, scorer.numeric, scorer.categorical, self._context.usecase)
@@ -131,6 +134,7 @@ class Router:
 
     def _keep(self, route: Route) -> None:
         """Forget the models of plans that have passed."""
-        uris = {route.plan.champion_uri, route.plan.challenger_uri}
+        plan = route.plan
+        kept = {(plan.champion_uri, plan.champion_sha256), (plan.challenger_uri, plan.challenger_sha256)}
         with self._lock:
-            self._cache = {uri: cached for uri, cached in self._cache.items() if uri in uris}
+            self._cache = {model: cached for model, cached in self._cache.items() if model in kept}

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import InvalidInput, MissingData
+from pipelines.records import CHALLENGER, CHAMPION
 from pipelines.tracking.library import open_mlflow
 from pipelines.tracking.runs import Tracker
 
 ALIASED = "flightdeck.aliased"  # on a version whose aliases were set: a late retry must not move them again
-CHAMPION, CHALLENGER = "champion", "challenger"
 
 
 @dataclass(frozen=True)

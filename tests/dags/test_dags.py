@@ -62,6 +62,13 @@ def test_forms_are_typed_and_described(load: Load) -> None:
         training.get_param("trials").resolve(0)
 
 
+def test_monitoring_holds_the_model_against_what_was_registered(load: Load) -> None:
+    dag = load(TOY).dags["pumps_monitoring"]
+    for name in ("score", "report_drift"):
+        given = dag.get_task(name).op_kwargs["model_sha256"]
+        assert (given.operator.task_id, given.key) == ("find_model", "sha256")
+
+
 def test_schedules_are_the_params(load: Load) -> None:
     bag = load(FLIGHTS)
     assert bag.dags["flights_data"].schedule._expression == "0 0 * * *"

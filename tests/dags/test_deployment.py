@@ -32,6 +32,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def desk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     """A copy of the records and of MLflow's database; the models' files stay where they are."""
+    monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
     shutil.copytree(template, tmp_path / "home", ignore=shutil.ignore_patterns("data"))
     context = build_context(TOY, tmp_path / "home")
     clock(context).start(START)
@@ -189,13 +190,13 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
     from rollout import AliasTrigger
 
     monkeypatch.setenv("FLIGHTDECK_HOME", str(desk.settings.home))
-    monkeypatch.setattr("rollout.GRACE", 0.2)
+    monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.2)
 
-    def run(seconds: float, triggers: int = 1, do: Any = None) -> list[Any]:
+    def run(seconds: float, triggers: int = 1, do: Any = None, alias: str = "challenger") -> list[Any]:
         fired: list[Any] = []
 
         async def follow() -> None:
-            trigger = AliasTrigger(str(TOY), "challenger", 0.05)
+            trigger = AliasTrigger(str(TOY), alias, 0.05)
             name, arguments = trigger.serialize()
             assert name == "rollout.AliasTrigger" and AliasTrigger(**arguments).serialize() == trigger.serialize()
             async for event in trigger.run():
@@ -237,7 +238,7 @@ def test_the_watcher_tells_each_change_once(desk: Context, watch: Callable[..., 
 def test_an_alias_that_the_chain_sets_and_then_notes_is_no_news(
     desk: Context, watch: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rollout.GRACE", 1.5)
+    monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 1.5)
 
     def register() -> None:
         desk.models.set_alias("challenger", "2")
@@ -247,14 +248,63 @@ def test_an_alias_that_the_chain_sets_and_then_notes_is_no_news(
     assert watch(5, do=register) == []
 
 
-def test_a_change_that_was_noted_and_not_told_is_told_after_a_restart(
-    desk: Context, watch: Callable[..., list[Any]]
+@pytest.fixture
+def noted_by_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watchers are patient, and `reconcile_aliases` is not: it is the first to note."""
+    monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 60.0)
+    monkeypatch.setattr("pipelines.deployment.aliases.sleep", lambda _: None)
+
+
+def test_a_challenger_that_the_step_has_noted_is_told_to_one_watcher(
+    desk: Context, watch: Callable[..., list[Any]], noted_by_the_step: None
 ) -> None:
-    desk.records.rollouts("pumps").note_alias("challenger", "2", "out-of-band", datetime.now(UTC))
-    desk.models.set_alias("challenger", "2")
-    assert watch(2) == [{"alias": "challenger", "version": "2", "change": 1}]
-    desk.records.rollouts("pumps").claim("challenger", 1, "a")
+    champion_first(desk)
+    rollouts = desk.records.rollouts("pumps")
+
+    def by_hand(*versions: str) -> None:
+        for version in versions:
+            if version:
+                desk.models.set_alias("challenger", version)
+            else:
+                desk.models.drop_alias("challenger", "2")
+            assert execute("reconcile_aliases", {}, desk)["noted"] == {"challenger": version}
+
+    told = watch(4, triggers=3, do=lambda: by_hand("2"))
+    assert told == [{"alias": "challenger", "version": "2", "change": 3}]  # 1: version 1, 2: its removal
+    assert watch(4, do=lambda: by_hand("")) == told, "after a restart it is told again; its removal is no news"
     assert watch(2) == []
+    by_hand("2")  # while Airflow is down
+    (news,) = watch(2)
+    assert news["change"] == 5
+    started = {"version": news["version"], "change": news["change"], "actor": "alias", "run": "a"}
+    assert execute("start_rollout", started, desk)["proceed"] and watch(2) == []
+    lines = [(e.version, e.actor) for e in rollouts.ledger(aliases=True) if e.action == "alias challenger"]
+    assert lines[2:] == [("2", "out-of-band"), ("", "out-of-band"), ("2", "out-of-band")], "one line a change"
+
+
+def test_a_champion_that_the_step_has_honoured_is_no_news_and_one_that_it_only_noted_is(
+    desk: Context, watch: Callable[..., list[Any]], noted_by_the_step: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion_first(desk)
+
+    def force(version: str) -> None:
+        desk.models.set_alias("champion", version)
+        execute("reconcile_aliases", {}, desk)
+
+    force("3")
+    assert watch(2, alias="champion") == []
+    plan = desk.records.rollouts("pumps").plan()
+    assert plan is not None and plan.champion == "3"
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    def half() -> None:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("pipelines.deployment.override.honour", killed)
+            force("2")
+
+    assert watch(3, alias="champion", do=half) == [{"alias": "champion", "version": "2", "change": 3}]
 
 
 def test_a_waiting_stage_wakes_when_something_happened_or_time_is_up(

@@ -91,7 +91,7 @@ def test_airflow_and_the_command_line_write_the_same_bytes(
     data(cli, END, END + timedelta(8))
     champion = cli("resolve_model", alias="champion")
     window = {"start": str(watched), "end": str(watched + timedelta(8)), "as_of": "2024-04-27T22:00:00+00:00"}
-    named = {"run": watch, "model_version": champion["version"]}
+    named = {"run": watch, "model_version": champion["version"], "model_sha256": champion["sha256"]}
     scored = cli("score", **window, **named, model_uri=champion["model_uri"])
     joined = cli("join_outcomes", **window, run=watch, predictions_uri=scored["predictions_uri"])
     report = {"evaluation_uri": champion["evaluation_uri"], "as_of": window["as_of"]}

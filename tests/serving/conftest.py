@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -51,6 +52,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(home, models, feature_frame(context, examples, service, inputs_of(context.usecase, service)))
 
 
+def registered(uri: str) -> tuple[str, str]:
+    """A model's folder, and the sha256 that registration would find in it."""
+    card = Path(uri) / "model.json"
+    return uri, json.loads(card.read_text())["sha256"]["model.onnx"] if card.exists() else "0" * 64
+
+
+def half_each(made: Made) -> Plan:
+    """The first plan: version 1 with 2 as a challenger that answers half."""
+    one, two = (registered(made.models[version]) for version in "12")
+    return Plan(1, "r", "50", "1", *one, "2", *two, 0.5, made.at)
+
+
 @dataclass
 class Deck:
     """A running app with what it stands on."""
@@ -69,11 +82,12 @@ class Deck:
         return self.context.records.predictions("pumps")
 
     def plan(self, **changes: Any) -> Plan:
-        """Put the next plan in force: by default version 1 with 2 as a challenger that answers half."""
+        """Put the next plan in force, by default `half_each`; a folder that is named has what is registered."""
+        for side in ("champion", "challenger"):
+            if uri := changes.get(f"{side}_uri"):
+                changes.setdefault(f"{side}_sha256", registered(uri)[1])
         before = self.rollouts.plan()
-        models = {"champion_uri": self.made.models["1"], "challenger_uri": self.made.models["2"]}
-        first = Plan(1, "r", "50", "1", models["champion_uri"], "2", models["challenger_uri"], 0.5, self.clock.now())
-        plan = replace(before or first, version=before.version + 1 if before else 1, **changes)
+        plan = replace(before or half_each(self.made), version=before.version + 1 if before else 1, **changes)
         assert self.rollouts.replace_plan(plan)
         return plan
 

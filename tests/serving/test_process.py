@@ -19,10 +19,9 @@ import pytest
 
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
-from pipelines.records import Plan
 from tests.conftest import ROOT, TOY
 from tests.predictions import read_log
-from tests.serving.conftest import Made, reading
+from tests.serving.conftest import Made, half_each, reading
 
 TRAINING = {"torch", "sklearn", "mlflow", "great_expectations", "evidently", "airflow", "skl2onnx", "onnx"}
 
@@ -33,8 +32,7 @@ def context(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cont
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
     context = build_context(TOY, made.home)
     ReplayClock(context.records.engine, "pumps").start(made.at)
-    models = made.models
-    context.records.rollouts("pumps").replace_plan(Plan(1, "r", "50", "1", models["1"], "2", models["2"], 0.5, made.at))
+    context.records.rollouts("pumps").replace_plan(half_each(made))
     return context
 
 

@@ -29,7 +29,6 @@ import sqlalchemy as sa
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
 from pipelines.online import OnlineFeatures, read_online
-from pipelines.records import Plan
 from pipelines.records.predictions import OUTCOMES, PREDICTIONS
 from pipelines.replay import driver
 from pipelines.replay.__main__ import main
@@ -37,7 +36,7 @@ from pipelines.replay.world import read_world
 from pipelines.sources import read_window
 from pipelines.windows import Window
 from tests.conftest import ROOT, TOY
-from tests.serving.conftest import END, Made
+from tests.serving.conftest import END, Made, half_each
 from tests.serving.test_process import server
 
 EVERY = timedelta(minutes=15)
@@ -72,8 +71,7 @@ def staged(made: Made, folder: Path) -> Context:
     """A private home, so records and online store of its own, with a plan in force and a clock before the window."""
     context = build_context(TOY, shutil.copytree(made.home, folder / "home"))
     ReplayClock(context.records.engine, "pumps").start(made.at)
-    one, two = made.models["1"], made.models["2"]
-    assert context.records.rollouts("pumps").replace_plan(Plan(1, "r", "50", "1", one, "2", two, 0.5, made.at))
+    assert context.records.rollouts("pumps").replace_plan(half_each(made))
     return context
 
 

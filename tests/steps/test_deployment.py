@@ -16,8 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.context import Context
+from pipelines.deployment.aliases import alias_news, untold_news
 from pipelines.deployment.evidence import closing
-from pipelines.deployment.pulse import alias_news, goes_on, missed_news, pulse
+from pipelines.deployment.pulse import goes_on, pulse
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
 from pipelines.params import load_params
 from pipelines.records import Plan
@@ -63,8 +64,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(template: Path, tmp_path: Path) -> Context:
-    """The template's home, put back as it was."""
+def desk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    """The template's home, put back as it was; nothing of the chain sets an alias beside the test."""
+    monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
     kept = template.with_name("kept")
     if not kept.exists():
         shutil.copytree(template, kept)
@@ -259,7 +261,7 @@ def test_a_champion_that_changes_aborts_the_rollout(desk: Context) -> None:
     assert stage(desk, "25")["in_force"] is False
     assert finish(desk, "promote")["action"] == "abort"
     assert in_force(desk).champion == "1" and desk.models.aliases() == {"champion": "3"}
-    assert execute("reconcile_champion", {}, desk)["champion"] == "3"
+    assert execute("reconcile_aliases", {}, desk)["champion"] == "3"
 
 
 def test_a_champion_set_by_hand_is_honoured_at_once(desk: Context) -> None:
@@ -270,10 +272,11 @@ def test_a_champion_set_by_hand_is_honoured_at_once(desk: Context) -> None:
     desk.models.set_alias("champion", "3")
     assert alias_news("champion", desk) == {"alias": "champion", "version": "3", "change": 2}
     assert alias_news("champion", desk) is None
-    assert missed_news("champion", desk) is not None
-    done = execute("reconcile_champion", {}, desk)
+    assert untold_news("champion", desk, again=True) is not None
+    done = execute("reconcile_aliases", {}, desk)
     assert done["changed"] and done["champion"] == "3"
-    assert not execute("reconcile_champion", {}, desk)["changed"] and missed_news("champion", desk) is None
+    assert not execute("reconcile_aliases", {}, desk)["changed"]
+    assert untold_news("champion", desk, again=True) is None, "it was honoured"
     ledger = desk.records.rollouts("pumps").ledger()
     assert [(e.actor, e.action, e.version) for e in ledger[-2:]] == [
         ("out-of-band", "abort", "2"),
@@ -284,7 +287,7 @@ def test_a_champion_set_by_hand_is_honoured_at_once(desk: Context) -> None:
     assert look(desk, "shadow")["action"] == "ABORT"
     assert finish(desk, "abort")["champion"] == "3"
     desk.models.set_alias("champion", "1")
-    assert execute("reconcile_champion", {}, desk)["champion"] == "1"
+    assert execute("reconcile_aliases", {}, desk)["champion"] == "1"
 
 
 @pytest.mark.parametrize("at", ["state.put_in_force", "state.serving", "retire"])
@@ -301,9 +304,9 @@ def test_a_forced_promotion_that_is_killed_on_the_way_is_completed_by_the_retry(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(f"pipelines.deployment.override.{at}", killed)
-        execute("reconcile_champion", {}, desk)
-    execute("reconcile_champion", {}, desk)
-    execute("reconcile_champion", {}, desk)
+        execute("reconcile_aliases", {}, desk)
+    execute("reconcile_aliases", {}, desk)
+    execute("reconcile_aliases", {}, desk)
     assert (in_force(desk).champion, in_force(desk).challenger) == ("3", None)
     assert desk.models.aliases() == {"champion": "3", "previous": "1"}
     entries = [(entry.action, entry.version, entry.previous) for entry in desk.records.rollouts("pumps").ledger()]
@@ -317,11 +320,11 @@ def test_an_altered_champion_set_by_hand_is_refused_and_the_plan_stays(desk: Con
     desk.models.set_alias("champion", "3")
     for _ in range(2):
         with pytest.raises(CheckFailed, match=r"version 3 cannot serve: .* version 1 stays"):
-            execute("reconcile_champion", {}, desk)
+            execute("reconcile_aliases", {}, desk)
     assert in_force(desk).champion == "1"
     assert [e.action for e in desk.records.rollouts("pumps").ledger()].count("refused") == 1
     desk.models.set_alias("champion", "1")
-    assert not execute("reconcile_champion", {}, desk)["changed"]
+    assert not execute("reconcile_aliases", {}, desk)["changed"]
     set_alias(desk, "challenger", "2")
     assert start(desk)["proceed"]
 
@@ -334,6 +337,30 @@ def test_a_loss_that_was_edited_is_no_baseline(desk: Context) -> None:
     with pytest.raises(CorruptData, match=r"metrics\.json was altered"):
         start(desk)
     assert in_force(desk).champion == "1" and in_force(desk).challenger is None
+
+
+def test_every_plan_names_the_digests_of_its_versions(desk: Context) -> None:
+    known: dict[str | None, str | None] = {one.version: one.sha256 for one in desk.models.versions()}
+    known[None] = None
+    seen = []
+
+    def held() -> None:
+        plan = in_force(desk)
+        assert (plan.champion_sha256, plan.challenger_sha256) == (known[plan.champion], known[plan.challenger])
+        seen.append((plan.champion, plan.challenger))
+
+    champion_first(desk)
+    held()
+    for run, ending in (("a", "rollback"), ("b", "promote")):
+        start(desk, run=run)
+        stage(desk, "shadow", run)
+        held()
+        finish(desk, ending, run)
+        held()
+    desk.models.set_alias("champion", "3")
+    execute("reconcile_aliases", {}, desk)
+    held()
+    assert seen == [("1", None), ("1", "2"), ("1", None), ("1", "2"), ("2", None), ("3", None)]
 
 
 def test_preflight_passes_what_was_evaluated(desk: Context) -> None:
@@ -349,7 +376,7 @@ def test_preflight_passes_what_was_evaluated(desk: Context) -> None:
     [
         ("altered", "has sha256"),
         ("missing", "does not exist"),
-        ("other", "sha256 is"),
+        ("other", "registered is"),
         ("scores", "from the recorded"),
         ("evaluation", r"metrics\.json was altered"),
     ],

@@ -318,7 +318,7 @@ def test_one_day_is_no_evidence_against_a_champion(made: Context, files: Any) ->
 def test_a_champion_in_force_that_is_not_named_holds(made: Context) -> None:
     rollouts = made.records.rollouts("pumps")
     assert gate(made, champion_uri=None)["verdict"] == "PASS"
-    rollouts.replace_plan(Plan(1, "r", "", "1", "somewhere", None, None, 0.0, AS_OF))
+    rollouts.replace_plan(Plan.alone(1, "r", "1", "somewhere", "0" * 64, AS_OF))
     try:
         refused(gate(made, champion_uri=None), "version 1 is in force, so there is one")
     finally:

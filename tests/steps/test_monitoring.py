@@ -56,8 +56,8 @@ def as_table(frame: pd.DataFrame) -> pa.Table:
     return pa.table({c: pa.array(frame[c], known.get(c), from_pandas=True) for c in frame})
 
 
-def write_model(context: Context, **changes: Any) -> str:
-    """A model whose score is sigmoid(x)."""
+def write_model(context: Context, column: int = 0, **changes: Any) -> str:
+    """A model whose score is sigmoid(x), or of the numeric input in another column."""
     nodes = [
         helper.make_node("Gather", ["numeric", "first"], ["x"], axis=1),
         helper.make_node("Sigmoid", ["x"], ["score"]),
@@ -70,7 +70,7 @@ def write_model(context: Context, **changes: Any) -> str:
             helper.make_tensor_value_info("categorical", TensorProto.STRING, [None, 1]),
         ],
         [helper.make_tensor_value_info("score", TensorProto.FLOAT, [None])],
-        [helper.make_tensor("first", TensorProto.INT64, [], [0])],
+        [helper.make_tensor("first", TensorProto.INT64, [], [column])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     content = model.SerializeToString()
@@ -100,7 +100,16 @@ class Desk:
     def put_reference(self, frame: pd.DataFrame) -> None:
         scored = frame.assign(score=1 / (1 + np.exp(-frame["x"].astype(float))))
         self.context.data.store.write_table(f"{self.evaluation_uri}/scored.parquet", as_table(scored))
-        write_sealed(self.context.data.store, f"{self.evaluation_uri}/metrics.json", {"model_uri": self.model_uri})
+        self.put_evaluation({"model_uri": self.model_uri, "model_sha256": self.sha256})
+
+    @property
+    def sha256(self) -> str:
+        """Of the graph that lies in the model's folder."""
+        content = self.context.data.store.read_bytes(f"{self.model_uri}/model.onnx")
+        return hashlib.sha256(content).hexdigest()
+
+    def put_evaluation(self, content: Any) -> None:
+        write_sealed(self.context.data.store, f"{self.evaluation_uri}/metrics.json", content)
 
     def score(self, **changes: Any) -> score.Outputs:
         given = {"start": START, "end": END, "as_of": AS_OF, "model_uri": self.model_uri, "model_version": "3"}
@@ -174,6 +183,28 @@ def test_a_model_that_is_not_there_or_names_no_features_is_told(desk: Desk) -> N
     write_model(desk.context, training_set={})
     with pytest.raises(CorruptData, match="feature_service"):
         desk.score()
+
+
+def test_another_model_in_the_folder_of_the_registered_one_is_not_monitored(desk: Desk) -> None:
+    known = desk.sha256
+    assert desk.score(model_sha256=known).rows == ROWS
+    outcomes = desk.join().outcomes_uri
+    assert desk.report(outcomes_uri=outcomes, model_sha256=known).metrics["n_labelled"] == ROWS
+    write_model(desk.context, column=1)  # trained again under the same run: whole, and another
+    other = desk.sha256
+    assert other != known and desk.score(model_sha256=other).rows == desk.score().rows == ROWS
+    refused = f"another model .* sha256 {other[:12]}, registered is {known[:12]}"
+    with pytest.raises(CorruptData, match=refused):
+        desk.score(model_sha256=known)
+    for asked in (known, None):  # the evaluation knows which model it is about
+        with pytest.raises(CorruptData, match=refused):
+            desk.report(outcomes_uri=outcomes, model_sha256=asked)
+    desk.put_evaluation({"model_uri": desk.model_uri, "model_sha256": other})  # and evaluated again
+    with pytest.raises(CorruptData, match=f"about a model of sha256 {other[:12]}, registered is {known[:12]}"):
+        desk.report(outcomes_uri=outcomes, model_sha256=known)
+    desk.put_evaluation({"model_uri": desk.model_uri})
+    with pytest.raises(CorruptData, match="names no model_uri and model_sha256"):
+        desk.report(outcomes_uri=outcomes)
 
 
 def test_outcomes_keep_every_prediction_and_only_known_labels(desk: Desk) -> None:

@@ -20,7 +20,8 @@ from pipelines import provenance
 from pipelines.clock import require_driven
 from pipelines.console import models
 from pipelines.context import Context
-from pipelines.errors import CorruptData, FlightdeckError, MissingData
+from pipelines.deployment.aliases import differing
+from pipelines.errors import CheckFailed, CorruptData, FlightdeckError, MissingData
 from pipelines.manifest import read_manifest
 from pipelines.records import Entry, Plan
 from pipelines.records.database import guards
@@ -52,9 +53,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(template: Path, tmp_path: Path) -> Iterator[Context]:
+def desk(template: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Context]:
     """The template's home, put back afterwards: paths inside it are absolute, so it cannot move."""
     shutil.copytree(template, tmp_path / "kept")
+    monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
     database = shutil.copy(template / "mlflow" / "mlflow.db", tmp_path)
     yield context_over(template, mlflow_uri=f"sqlite:///{database}")
     put_back(template, tmp_path / "kept")
@@ -248,32 +250,140 @@ def test_postgresql_refuses_changes_and_truncation_too() -> None:
     assert function.split("function ")[1].split("(")[0] in trigger and "raise exception" in function
 
 
-def test_an_alias_set_by_hand_is_noticed_recorded_and_shown(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def running(desk: Context) -> Context:
+    """Version 1 is the champion in force, version 2 the challenger."""
     register(desk)
     register(desk, "r2")
     require_driven(desk.clock).start(AS_OF)
-    desk.models.set_alias("previous", "2")
-    found, show = models.versions(desk)
-    assert found[1]["by_hand"] == ["previous"] and found[0]["by_hand"] == []
-    show()
-    assert "alias previous names version 2 by hand" in capsys.readouterr().out
-    said = execute("reconcile_champion", {}, desk)["why"]
-    assert "by hand: previous" in said
-    last = next(e for e in reversed(ledger(desk)) if e.action == "alias previous")
-    assert (last.actor, last.version) == ("out-of-band", "2")
-    assert models.by_hand(desk) == {} and "by hand" not in execute("reconcile_champion", {}, desk)["why"]
-    desk.tracker.client.delete_registered_model_alias("pumps", "previous")
-    assert models.by_hand(desk) == {"previous": ""}
-    execute("reconcile_champion", {}, desk)
-    assert [e.version for e in ledger(desk) if e.action == "alias previous"] == ["2", ""]
+    assert execute("reconcile_aliases", {}, desk)["champion"] == "1"
+    assert desk.models.aliases() == {"champion": "1", "challenger": "2"} and differing(desk) == {}
+    return desk
+
+
+def by_hand(context: Context, alias: str, version: str) -> None:
+    """An alias set, or removed, as in MLflow's page."""
+    if version:
+        context.models.set_alias(alias, version)
+    else:
+        context.tracker.client.delete_registered_model_alias("pumps", alias)
+
+
+def reconcile(context: Context) -> dict[str, Any]:
+    return execute("reconcile_aliases", {}, context)
+
+
+@pytest.mark.parametrize(
+    ("alias", "before", "changes"),
+    [
+        ("champion", "1", ["2", "", "2", "1", ""]),
+        ("challenger", "2", ["1", "", "2", ""]),
+        ("previous", "", ["2", "1", "", "2"]),
+        ("ours", "", ["2", "1", "", "2"]),
+    ],
+)
+def test_an_alias_changed_by_hand_is_one_line_of_the_ledger(
+    running: Context, alias: str, before: str, changes: list[str]
+) -> None:
+    lines = []
+    for version in changes:
+        by_hand(running, alias, version)
+        assert differing(running) == {alias: version}
+        done, again = reconcile(running), reconcile(running)
+        assert done["noted"] == {alias: version} and f"by hand: {alias}" in done["why"]
+        assert again["noted"] == {} and not again["changed"] and "by hand" not in again["why"]
+        assert differing(running) == {}
+        assert running.models.aliases().get(alias, "") == version, "what a person has set stays"
+        lines.append((version, before or None))
+        before = version
+    told = [e for e in ledger(running) if (e.action, e.actor) == (f"alias {alias}", "out-of-band")]
+    assert [(e.version, e.previous) for e in told] == lines
+
+
+def test_several_aliases_changed_at_once_are_noted_together_also_where_the_champion_is_refused(
+    running: Context,
+) -> None:
+    known = len(ledger(running))
+    changes = {"challenger": "1", "champion": "2", "ours": "2"}
+    for alias, version in changes.items():
+        by_hand(running, alias, version)
+    version = running.models.resolve(version="2")
+    assert version is not None
+    Path(version.model_uri, "model.onnx").unlink()
+    for _ in range(2):
+        with pytest.raises(CheckFailed, match="version 1 stays in force"):
+            reconcile(running)
+        assert differing(running) == {}
+    assert {e.actor for e in ledger(running)[known:]} == {"out-of-band"}
+    assert [e.action for e in ledger(running)[known:]] == [*(f"alias {alias}" for alias in changes), "refused"]
+
+
+def test_an_alias_set_by_hand_before_anything_is_in_force_is_noted(desk: Context) -> None:
+    register(desk)
+    register(desk, "r2")
+    require_driven(desk.clock).start(AS_OF)
+    by_hand(desk, "champion", "2")
+    done = reconcile(desk)
+    assert done["noted"] == {"champion": "2"} and "version 2 challenges too" in done["why"] and differing(desk) == {}
+
+
+def test_what_the_chain_sets_and_then_notes_was_not_set_by_hand(
+    running: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(_: float) -> None:
+        running.records.rollouts("pumps").note_alias("previous", "2", "deployment", AS_OF)
+        running.models.set_alias("ours", "1")  # and a person changes his mind
+
+    for alias in ("previous", "ours", "mine"):
+        running.models.set_alias(alias, "2")
+    monkeypatch.setattr("pipelines.deployment.aliases.sleep", meanwhile)
+    assert reconcile(running)["noted"] == {"mine": "2"}
+    assert [e.actor for e in ledger(running) if e.action == "alias previous"] == ["deployment"]
+    assert reconcile(running)["noted"] == {"ours": "1"}
+
+
+def test_an_alias_set_by_hand_is_shown_until_it_is_noted(running: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    def shown() -> str:
+        found, show = models.versions(running)
+        assert [one["traffic"] for one in found] == [1.0, 0.0]
+        assert [one["by_hand"] for one in found] == [[], [alias for alias in differing(running) if alias != "champion"]]
+        show()
+        return capsys.readouterr().out
+
+    by_hand(running, "previous", "2")
+    assert "alias previous names version 2 by hand; `flightdeck reconcile_aliases`" in shown()
+    reconcile(running)
+    assert "by hand" not in shown()
+
+
+def test_a_champion_removed_by_hand_is_shown_as_long_as_it_is_gone(
+    running: Context, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shown() -> str:
+        found, show = models.versions(running)
+        assert found[0]["traffic"] == 1.0
+        show()
+        return capsys.readouterr().out
+
+    gone = "version 1 is in force, and alias champion is gone: set it again"
+    assert gone not in shown()
+    by_hand(running, "champion", "")
+    assert gone in (text := shown()) and "alias champion was removed by hand" in text
+    done = reconcile(running)
+    assert not done["changed"] and done["champion"] == "1" and "version 1 stays in force" in done["why"]
+    assert gone in (text := shown()) and "by hand" not in text
+    models.answer({"verb": "ledger", "version": None}, running)[1]()
+    assert "1 → none" in capsys.readouterr().out
+    by_hand(running, "champion", "1")
+    assert not reconcile(running)["changed"] and gone not in shown()
 
 
 def test_who_served_is_told_for_any_instant(desk: Context) -> None:
     rollouts = desk.records.rollouts("pumps")
     days = [datetime(2024, 5, day, tzinfo=UTC) for day in (1, 2, 3)]
-    rollouts.replace_plan(Plan(1, "a", "", "1", "u1", None, None, 0.0, days[0]))
-    rollouts.replace_plan(Plan(2, "b", "25", "1", "u1", "2", "u2", 0.25, days[1]))
-    rollouts.replace_plan(Plan(3, "b", "", "2", "u2", None, None, 0.0, days[2]))
+    rollouts.replace_plan(Plan.alone(1, "a", "1", "u1", "s1", days[0]))
+    rollouts.replace_plan(Plan(2, "b", "25", "1", "u1", "s1", "2", "u2", "s2", 0.25, days[1]))
+    rollouts.replace_plan(Plan.alone(3, "b", "2", "u2", "s2", days[2]))
 
     def served(text: str) -> dict[str, float]:
         return models.served_at(text, desk)[0]["versions"]

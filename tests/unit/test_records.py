@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.records import Arrival, Entry, Plan, Prediction, Records, Snapshot
+from pipelines.records import BY_HAND, Arrival, Entry, Plan, Prediction, Records, Snapshot
 from tests.predictions import labels
 
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -42,7 +43,7 @@ def prediction(identity: str, **changes: Any) -> Prediction:
 
 
 def plan(version: int, **changes: Any) -> Plan:
-    return replace(Plan(version, "r1", "5", "1", "models/1", "2", "models/2", 0.05, NOW), **changes)
+    return replace(Plan(version, "r1", "5", "1", "models/1", "a1", "2", "models/2", "b2", 0.05, NOW), **changes)
 
 
 def test_a_prediction_is_read_as_it_was_written(records: Records) -> None:
@@ -103,6 +104,23 @@ def test_a_change_is_claimed_by_one_rollout(records: Records) -> None:
     assert rollouts.claim("challenger", 1, "a") and not rollouts.claim("challenger", 1, "b")
     assert rollouts.claim("challenger", 1, "a"), "a retry of the same rollout goes on"
     assert not rollouts.claim("challenger", 7, "a"), "there is no such change"
+
+
+def test_a_change_that_a_person_made_is_told_to_one_until_a_rollout_has_it(records: Records) -> None:
+    uri = str(records.engine.url)
+    rollouts = records.rollouts("pumps")
+    assert rollouts.tell("challenger", BY_HAND) is None
+    rollouts.note_alias("challenger", "1", "training", NOW)
+    assert rollouts.tell("challenger", BY_HAND) is None, "the chain's own"
+    rollouts.note_alias("challenger", "2", BY_HAND, NOW)
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda own: own.tell("challenger", BY_HAND), [Records(uri).rollouts("pumps")] * 4))
+    assert sorted(told, key=str) == [(2, "2"), None, None, None]
+    assert rollouts.tell("challenger", BY_HAND, again=True) == (2, "2") and rollouts.tell("champion", BY_HAND) is None
+    rollouts.claim("challenger", 2, "a")
+    assert rollouts.tell("challenger", BY_HAND, again=True) is None
+    rollouts.note_alias("challenger", "", BY_HAND, NOW)
+    assert rollouts.tell("challenger", BY_HAND) is None, "a removal"
 
 
 def test_the_ledger_only_grows(records: Records) -> None:

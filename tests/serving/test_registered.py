@@ -1,0 +1,104 @@
+"""A plan names the sha256 of each model: what is trained into the folder of a registered one later is not served."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from pipelines.context import build_context
+from pipelines.scorer import load_scorer
+from pipelines.serving.app import create_app
+from pipelines.steps import execute
+from tests.conftest import TOY, put_back
+from tests.serving.conftest import Deck, reading, registered
+
+FAMILY = "mlp"  # its seed decides its weights
+
+
+@pytest.fixture
+def own(serve: Callable[..., Deck]) -> Deck:
+    return serve(own_home=True)
+
+
+def folder(deck: Deck) -> str:
+    return deck.context.data.uri("models", "r1", FAMILY)
+
+
+def train_again(deck: Deck) -> str:
+    """Train under the same run with another seed; the sha256 of what then lies in the folder."""
+    training_set = deck.context.data.uri("training_sets", "r1")
+    given = {"training_set_uri": training_set, "run": "r1", "family": FAMILY, "trials": 1, "seed": 7}
+    before, made = registered(folder(deck)), execute("train", given, deck.context)
+    assert before != (folder(deck), made["sha256"]) == registered(made["model_uri"])
+    return str(made["sha256"])
+
+
+@contextmanager
+def restarted(deck: Deck) -> Iterator[Deck]:
+    """Another server over the same home and records."""
+    context = build_context(TOY, deck.context.settings.home)
+    with TestClient(create_app(context)) as http:
+        yield Deck(deck.made, context, deck.clock, http)
+
+
+def test_a_champion_that_was_trained_over_is_not_served_after_a_restart(
+    own: Deck, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = own.plan(champion_uri=folder(own), challenger=None, challenger_uri=None).champion_sha256
+    before = own.ask(reading())[0]["score"]
+    kept = Path(shutil.copytree(folder(own), tmp_path / "kept"))
+    other = train_again(own)
+    assert own.ask(reading())[0]["score"] == before, "a server that has it goes on with it"
+    with restarted(own) as again:
+        why = f"sha256 {other[:12]}, registered is {known[:12]}"
+        assert why in caplog.text
+        assert again.http.get("/healthz").status_code == 200
+        ready = again.http.get("/readyz")
+        assert ready.status_code == 503 and why in ready.json()["problems"][0]
+        refused = again.http.post("/v1/predictions", json=reading(id="x"))
+        assert refused.status_code == 503 and why in refused.json()["error"] and "champion 1" in refused.json()["error"]
+        assert again.log.get(["x"]) == []
+        again.plan(champion="2", champion_uri=again.made.models["1"])
+        assert again.ask(reading())[0]["version"] == "2", "another version that is put in force answers"
+    own.plan(champion="1", champion_uri=folder(own), champion_sha256=known)
+    put_back(Path(folder(own)), kept)
+    with restarted(own) as again:
+        (answer,) = again.ask(reading())
+        assert (answer["version"], answer["score"]) == ("1", before)
+
+
+def test_a_challenger_that_was_trained_over_leaves_the_champion_serving_after_a_restart(own: Deck) -> None:
+    known = own.plan(challenger_uri=folder(own), share=1.0).challenger_sha256
+    assert own.ask(reading())[0]["version"] == "2"
+    train_again(own)
+    with restarted(own) as again:
+        (answer,) = again.ask(reading())
+        assert answer["version"] == "1"
+        (row,) = again.log.get([answer["id"]])
+        ready = again.http.get("/readyz").json()
+        assert ready["ready"] and ready["loaded"] == {"1": True, "2": False}
+        for told in (row.errors["2"], ready["problems"][0]):
+            assert f"registered is {str(known)[:12]}" in told
+
+
+def test_a_plan_without_a_digest_of_its_challenger_serves_none(own: Deck) -> None:
+    own.plan(challenger_uri=folder(own), challenger_sha256=None, share=1.0)
+    assert own.ask(reading())[0]["version"] == "1"
+
+
+def test_what_was_trained_over_and_registered_anew_is_served_as_the_new_version(own: Deck) -> None:
+    own.plan(champion_uri=folder(own), challenger=None, challenger_uri=None)
+    own.ask(reading())
+    sha256 = train_again(own)
+    own.plan(champion="3", champion_sha256=sha256)  # the same folder, and the old model is still in memory
+    examples = own.made.examples
+    answers = own.ask(*(reading(row) for row in examples.itertuples()))
+    assert {answer["version"] for answer in answers} == {"3"}
+    scores = load_scorer(own.context.data.store, folder(own), sha256=sha256).score(examples)
+    np.testing.assert_allclose([answer["score"] for answer in answers], scores, atol=1e-5)
