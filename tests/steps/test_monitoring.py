@@ -350,7 +350,7 @@ def test_reports_refuse_what_they_cannot_compare(desk: Desk) -> None:
     with pytest.raises(CorruptData, match=r"metrics\.json was altered"):
         desk.report()
     rewrite(f"{desk.evaluation_uri}/metrics.json", lambda e: e.pop("model_uri"))
-    with pytest.raises(CorruptData, match="names no model_uri; evaluate the model again"):
+    with pytest.raises(CorruptData, match="names no model_uri and model_sha256; evaluate the model again"):
         desk.report()
 
 
