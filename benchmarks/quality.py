@@ -187,7 +187,7 @@ def report(context: Context, runs: Sequence[Run], months: Sequence[date], curve:
             if curve
             else ()
         ),
-        "## Settings",
+        "## Settings of the best",
         f"```json\n{json.dumps(settings, indent=1)}\n```",
         f"CPU seconds of `train`, on average: {seconds}.",
         f"`{command}`, {machine()}.",

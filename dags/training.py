@@ -118,6 +118,7 @@ def build(params_file: str, about: Context) -> DAG:
         gated = bridge.step("gate", params_file)(
             evaluation_uris=candidates,
             champion_uri=champion["model_uri"],
+            champion_sha256=champion["sha256"],
             as_of=planned["as_of"],
             run=planned["run"],
         )

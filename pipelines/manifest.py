@@ -9,7 +9,7 @@ from pipelines.errors import CorruptData
 from pipelines.store import Store
 
 MANIFEST = "manifest.json"
-CARRIED = ("data_version", "feature_service", "registry_hash", "as_of", "windows", "sha256")  # by a model's card
+CARRIED = ("data_version", "feature_service", "registry_hash", "as_of", "windows", "sha256")  # by model.json
 WANTED = {*CARRIED, "model_inputs"}
 
 

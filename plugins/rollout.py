@@ -103,7 +103,7 @@ class PulseTrigger(BaseTrigger):
 
 
 class AliasTrigger(BaseEventTrigger):
-    """Fires when a person sets an alias in MLflow: once a change, whoever notes it, also while nobody watched."""
+    """Fires when a person sets an alias in MLflow: once a change, whoever notes it and whenever it was made."""
 
     def __init__(self, params_file: str, alias: str, poll_seconds: float) -> None:
         super().__init__()

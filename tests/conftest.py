@@ -86,7 +86,8 @@ def run_training(context: Context, as_of: date, run: str, data_version: str, **t
     uris = [evaluation["evaluation_uri"] for evaluation in evaluated]
     logged = execute("log_candidates", {"evaluation_uris": uris}, context)
     champion = execute("resolve_model", {"alias": "champion"}, context)
-    gate = {"evaluation_uris": uris, "champion_uri": champion["model_uri"], "as_of": instant, "run": run}
+    against = {"champion_uri": champion["model_uri"], "champion_sha256": champion["sha256"]}
+    gate = {"evaluation_uris": uris, **against, "as_of": instant, "run": run}
     gated = execute("gate", gate, context)
     chosen = {key: gated[key] for key in ("verdict", "decision_id", "model_uri", "evaluation_uri")}
     origin = {"training_set_uri": made["training_set_uri"], "runs": logged["runs"]}

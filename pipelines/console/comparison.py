@@ -32,7 +32,8 @@ def compare(one: ModelVersion, two: ModelVersion, context: Context) -> Answer:
     newer, older = (two, one) if two.tags.get("as_of", "") >= one.tags.get("as_of", "") else (one, two)
     scored = read_scored(store, newer.evaluation_uri, evaluations[newer.version])
     seed = context.params.training.seed
-    paired = on_the_same_rows(scored, older.model_uri, store, settings.calibration_bins, settings.bootstrap, seed)
+    champion, bins = (older.model_uri, older.sha256), settings.calibration_bins
+    paired = on_the_same_rows(scored, champion, store, bins, settings.bootstrap, seed)
     origins = {name: [v.tags.get(name, "") for v in (one, two)] for name in ORIGINS}
     params = [_params(v, read[v.version][1].card, context) for v in (one, two)]
     differing = {name: values for name, values in origins.items() if values[0] != values[1]}

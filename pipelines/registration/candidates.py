@@ -18,7 +18,8 @@ class Candidate:
 
     Attributes:
         metrics: of the evaluation; None or absent where undefined.
-        problems: why its evaluation may not count at all: an empty or foreign window.
+        problems: why its evaluation may not count at all: an empty or foreign window, or a training set that is not
+            the model's.
     """
 
     family: str

@@ -23,21 +23,24 @@ class Comparison:
     problem: str | None = None
 
 
-def compare(scored: pd.DataFrame, champion_uri: str, store: Store, bins: int, resamples: int, seed: int) -> Comparison:
+def compare(
+    scored: pd.DataFrame, champion: tuple[str, str | None], store: Store, bins: int, resamples: int, seed: int
+) -> Comparison:
     """Score the champion on the rows that the candidate scored.
 
     A champion that cannot be read, or reads other columns, gives a comparison without numbers: its gates then hold.
 
     Args:
         scored: the candidate's test frame with its `score`.
+        champion: its model's folder and the sha256 of its graph as it was registered, None where nobody knows.
     """
     try:
-        champion = load_scorer(store, champion_uri)
-        theirs = champion.score(scored)
+        scorer = load_scorer(store, champion[0], sha256=champion[1])
+        theirs = scorer.score(scored)
     except InvalidInput as error:
         return Comparison(None, {}, {}, f"the champion cannot be scored on these rows: {error}")
     days = scored[DAY].astype(str)
     ours = Sample.of(scored[LABEL], scored["score"], days, bins)
     other = Sample.of(scored[LABEL], theirs, days, bins)
     deltas = differences(ours, other, resamples, seed)
-    return Comparison(champion.model.sha256, jsonable(other.measure()), jsonable(deltas))
+    return Comparison(scorer.model.sha256, jsonable(other.measure()), jsonable(deltas))

@@ -19,6 +19,9 @@ class Inputs(StepModel):
     champion_uri: str | None = Field(
         None, description="folder of the champion's model; none where there is no champion"
     )
+    champion_sha256: str | None = Field(
+        None, description="sha256 of the champion's graph as it was registered; by default whatever its folder holds"
+    )
     as_of: Instant = Field(description="the instant whose knowledge the candidates were trained on")
     run: RunName = Field(description="the caller's name for this training run")
 
@@ -70,9 +73,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     chosen = best(judged)
     comparison = None
     if chosen and inputs.champion_uri:
-        one = chosen.candidate
+        one, champion = chosen.candidate, (inputs.champion_uri, inputs.champion_sha256)
         scored, bins, seed = frames[one.evaluation_uri], settings.calibration_bins, context.params.training.seed
-        comparison = compare(scored, inputs.champion_uri, store, bins, settings.bootstrap, seed)
+        comparison = compare(scored, champion, store, bins, settings.bootstrap, seed)
         against = check(one, rules.against_champion, comparison.deltas)
         chosen = Judged(one, chosen.findings + against.findings)
 

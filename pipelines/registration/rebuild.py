@@ -114,17 +114,7 @@ class Bench:
         given = [part for name, value in named.items() for part in (f"--{name.replace('_', '-')}", value)]
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("FLIGHTDECK_", "MLFLOW_"))}
         done = subprocess.run(
-            [
-                sys.executable,
-                *command,
-                "--params",
-                str(self.params),
-                "--home",
-                str(self.home),
-                "--out",
-                str(out),
-                *given,
-            ],
+            [sys.executable, *command, *given],
             cwd=self.code,
             env={**kept, "PYTHONPATH": str(self.code), "OMP_NUM_THREADS": str(self.threads)},
             capture_output=True,

@@ -36,7 +36,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     import json
 
     from pipelines.clock import instant_of
-    from pipelines.records import Entry
+    from pipelines.records import CHALLENGER, Entry
     from pipelines.registration import lineage
     from pipelines.registration.evaluation import read_evaluation
     from pipelines.registration.keeping import keep_card
@@ -88,7 +88,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     made = context.models.nominate(made.version)  # last: a version that an alias names has its card and its line
     for alias in made.aliases:  # so that the watcher of aliases does not take them for a person's
         rollouts.note_alias(alias, made.version, "training", at, why)
-    last = rollouts.alias("challenger")
+    last = rollouts.alias(CHALLENGER)
     return Outputs(
         registered=True,
         version=made.version,

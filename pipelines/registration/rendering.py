@@ -139,7 +139,7 @@ def _calibration(found: Mapping[str, Any]) -> list[str]:
     return [
         _text(f"Method: {found['method']}, {why}."),
         _table(("method", "log loss on the second half"), sorted(losses.items(), key=lambda item: item[1])),
-        _text("On the test window, in bins of as many rows:"),
+        _text("On the test window, in bins of equally many rows:"),
         _table(("mean score", "observed rate", "rows"), points),
     ]
 

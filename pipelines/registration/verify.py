@@ -55,7 +55,9 @@ def verify(
         now), device (where it is another one), commit, data_version.
 
     Raises:
-        InvalidInput: if the version is not there, its files were altered, or it was trained from a dirty tree.
+        MissingData: if there is no such version.
+        CorruptData: if its files were altered.
+        InvalidInput: if it was trained from a dirty tree, or recorded too little.
     """
     found = context.models.require(number)
     require_intact(context.data.store, found, tuple(folders_of(found)))

@@ -60,7 +60,7 @@ def threshold_of(model: Model) -> float:
     """The score from which a model alarms.
 
     Raises:
-        CorruptData: if its card does not tell.
+        CorruptData: if its model.json does not tell.
     """
     try:
         return float(model.card["threshold"]["value"])

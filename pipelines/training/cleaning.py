@@ -99,7 +99,7 @@ def from_card(card: Mapping[str, Any]) -> tuple[Cleaning, dict[str, Any]]:
     """The cleaning of a model, and what it changed in the frames of training.
 
     Raises:
-        CorruptData: if the card does not tell.
+        CorruptData: if model.json does not tell.
     """
     try:
         return from_facts(card["cleaning"]["columns"], card["inputs"]["numeric"]), dict(card["cleaning"]["counts"])

@@ -1,4 +1,4 @@
-"""What `training.compression` asks of a family: handed to its fit, done to the fitted network, told on the card."""
+"""What `training.compression` asks of a family: handed to its fit, done to the fitted network, told in model.json."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def compression_facts(
     calibration: Calibration,
     validation: pd.DataFrame,
 ) -> dict[str, Any]:
-    """What was done and what it cost, for the card; empty where nothing was.
+    """What was done and what it cost, for model.json; empty where nothing was.
 
     Raises:
         CheckFailed: if quantizing moved a calibrated score of the validation window by more than `max_difference`.

@@ -1,4 +1,4 @@
-"""Fit one model family, tuned by validation log loss, and write it as one ONNX graph with its card."""
+"""Fit one model family, tuned by validation log loss, and write it as one ONNX graph with its model.json."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from pipelines.errors import CheckFailed, InvalidInput
+from pipelines.errors import CheckFailed
 from pipelines.steps import RunName, StepModel
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pipelines.context import Context
     from pipelines.scorer import Model
     from pipelines.store import Store
+    from pipelines.training.calibration import Calibration
     from pipelines.training.distillation import Lesson
+    from pipelines.training.families import Fitted
 
 log = logging.getLogger(__name__)
 
@@ -51,97 +55,64 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 
 def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
-    import hashlib
     import shutil
-
-    import numpy as np
 
     from pipelines.manifest import read_manifest
     from pipelines.metrics.costs import best_threshold
     from pipelines.provenance import provenance
-    from pipelines.scorer import Model, Scorer
     from pipelines.training.calibration import fit_calibration
     from pipelines.training.card import describe
-    from pipelines.training.cleaning import fit_cleaning
     from pipelines.training.compression import compression_facts
-    from pipelines.training.families import load_family, reads_auxiliary
-    from pipelines.training.frames import (
-        auxiliary_labels,
-        model_inputs,
-        numeric_inputs,
-        read_auxiliary,
-        read_frame,
-    )
+    from pipelines.training.families import load_family
     from pipelines.training.machine import machine_of
     from pipelines.training.onnx_graph import to_onnx
     from pipelines.training.search import best_trial, pareto_front
-    from pipelines.training.tuning import TRIALS, Frames, Journal, Judge, Task, search, search_key
+    from pipelines.training.tasks import cleaned, read_task
+    from pipelines.training.tuning import TRIALS, Journal, Judge, search, search_key
     from pipelines.usecase import DAY, LABEL
 
-    family, params = load_family(inputs.family), context.params
-    made = provenance(params.model_dump(mode="json"), machine_of(family))
-    declared, tuning = getattr(params.training, inputs.family), params.training.tuning
-    seed = params.training.seed if inputs.seed is None else inputs.seed
-    store = context.data.store
+    name, store, params = inputs.family, context.data.store, context.params
+    family, asked = load_family(name), params.training
+    made = provenance(params.model_dump(mode="json"), machine_of(family))  # before the fit: this code, not a later one
+    declared, tuning = getattr(asked, name), asked.tuning
+    seed = asked.seed if inputs.seed is None else inputs.seed
     manifest = read_manifest(store, inputs.training_set_uri)
-    columns = model_inputs(manifest)
-    train = read_frame(store, inputs.training_set_uri, "train", manifest)
-    validation = read_frame(store, inputs.training_set_uri, "validation", manifest)
-    if train[LABEL].nunique() < 2:
-        raise InvalidInput(f"{inputs.training_set_uri}: every training label is the same; widen the training window")
+    work = context.settings.root / "work" / "training" / context.usecase.name / inputs.run / name
+    lesson = lesson_of(inputs, context)
+    task = read_task(name, inputs.training_set_uri, manifest, params, seed, store, work, lesson)
 
-    numbers = numeric_inputs(train, columns)
-    cleaning = fit_cleaning(numbers, columns.numeric, inputs.family, params.cleaning)
-    cleaned = {
-        "columns": cleaning.facts(),
-        "counts": {"train": cleaning.count(numbers), "validation": cleaning.count(numeric_inputs(validation, columns))},
-    }
-
-    work = context.settings.root / "work" / "training" / context.usecase.name / inputs.run / inputs.family
-    auxiliary = auxiliary_labels(manifest) if reads_auxiliary(family) else ()
-    further = read_auxiliary(store, inputs.training_set_uri, manifest) if auxiliary else None
-    frames = Frames(train, validation, auxiliary, further)
-    compression, lesson = params.training.compression_of(inputs.family), lesson_of(inputs, context)
-    task = Task(family, inputs.family, columns, frames, params.cleaning, cleaning, seed, work, compression, lesson)
     judge = Judge(task, tuning, params.splits.embargo_days)
     key = search_key(task, declared, tuning, manifest["sha256"])
-    journal = Journal(store, context.data.uri("tuning", inputs.run, f"{inputs.family}.json"), key)
-    records = search(declared, tuning, seed, inputs.trials or params.training.trials, judge, journal, inputs.family)
+    journal = Journal(store, context.data.uri("tuning", inputs.run, f"{name}.json"), key)
+    records = search(declared, tuning, seed, inputs.trials or asked.trials, judge, journal, name)
     best = best_trial(records, tuning.latency.budget_ms if tuning.latency else None)
     settings = type(declared).model_validate({**records[best].params, "search": declared.search})
     fitted = judge.fitted(settings)
 
-    log_odds, labels, days = fitted.log_odds(validation), validation[LABEL].to_numpy(), validation[DAY].to_numpy()
-    calibration, calibrated = fit_calibration(params.training.calibration, log_odds, labels, days)
-    chosen_at = best_threshold(labels, calibration.apply(log_odds), params.costs)
-    if params.training.refit:
+    held = task.frames.validation
+    log_odds, labels = fitted.log_odds(held), held[LABEL].to_numpy()
+    calibration, calibrated = fit_calibration(asked.calibration, log_odds, labels, held[DAY].to_numpy())
+    threshold = best_threshold(labels, calibration.apply(log_odds), params.costs)
+    if asked.refit:
         fitted = task.refit(settings, fitted)  # calibration and threshold stay: of it, no row of these is out of sample
-    native = calibration.apply(fitted.log_odds(validation))
     graph = to_onnx(fitted, calibration)
-    digest = hashlib.sha256(graph).hexdigest()
     card = describe(
-        inputs.family,
-        columns,
-        cleaned,
+        name,
+        task.inputs,
+        cleaned(task),
         calibrated,
-        {"value": chosen_at, "costs": params.costs.model_dump()},
-        digest,
+        {"value": threshold, "costs": params.costs.model_dump()},
+        store.sha256(graph),
         records[best].params,
-        params.training.refit,
+        asked.refit,
         seed,
         inputs.training_set_uri,
         manifest,
         family.LIBRARIES,
     )
-    if facts := compression_facts(fitted, compression, lesson, calibration, validation):
+    if facts := compression_facts(fitted, task.compression, lesson, calibration, held):
         card["compression"] = facts
-    uri = context.data.uri("models", inputs.run, inputs.family)
-    model = Model(uri, card, graph)
-    apart = np.abs(Scorer(model).score(validation) - native).max()
-    if not apart <= AGREEMENT:
-        raise CheckFailed(
-            f"{inputs.family}: the ONNX graph is {apart:.2g} away from the fitted model (at most {AGREEMENT:g})"
-        )
+    model = agreeing(context.data.uri("models", inputs.run, name), card, graph, fitted, calibration, held)
 
     trials = [
         Trial(params=r.params, validation_log_loss=r.loss, state=r.state, latency_ms=r.latency_ms) for r in records
@@ -149,15 +120,36 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
     tuned: dict[str, Any] = {"trials": [trial.model_dump(mode="json") for trial in trials], "best_trial": best}
     if tuning.latency:
         tuned["pareto_front"] = pareto_front(records)
-    store.write_json(f"{uri}/{TRIALS}", tuned)
+    store.write_json(f"{model.uri}/{TRIALS}", tuned)
     keep(store, model, made)
     journal.close()
     shutil.rmtree(work, ignore_errors=True)
-    return Outputs(family=inputs.family, model_uri=uri, sha256=digest, trials=trials, best_trial=best), model
+    return Outputs(family=name, model_uri=model.uri, sha256=model.sha256, trials=trials, best_trial=best), model
+
+
+def agreeing(
+    uri: str, card: Mapping[str, Any], graph: bytes, fitted: Fitted, calibration: Calibration, frame: pd.DataFrame
+) -> Model:
+    """The model of a graph that scores a frame as the library does that fitted it.
+
+    Raises:
+        CheckFailed: if a score is further than AGREEMENT away, or not a number.
+    """
+    import numpy as np
+
+    from pipelines.scorer import Model, Scorer
+
+    model = Model(uri, card, graph)
+    apart = np.abs(Scorer(model).score(frame) - calibration.apply(fitted.log_odds(frame))).max()
+    if not apart <= AGREEMENT:
+        raise CheckFailed(
+            f"{card['family']}: the ONNX graph is {apart:.2g} away from the fitted model (at most {AGREEMENT:g})"
+        )
+    return model
 
 
 def keep(store: Store, model: Model, made: Mapping[str, Any]) -> None:
-    """Write a model and how it was made; its card last, since a folder without one is no model.
+    """Write a model and how it was made; model.json last, since a folder without one is no model.
 
     The same model made again, by other code perhaps, keeps the provenance it has: it may be registered.
     """

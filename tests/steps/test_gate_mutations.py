@@ -330,6 +330,10 @@ def test_a_champion_that_is_gone_holds(made: Context) -> None:
     refused(gate(made, champion_uri=made.data.uri("models", "none")), "champion cannot be scored")
 
 
+def test_a_champion_whose_folder_was_trained_into_again_holds(made: Context) -> None:
+    refused(gate(made, champion_sha256="0" * 64), "holds another model than the registered one")
+
+
 def test_the_stopwatch_decides_and_leaves_no_trace_in_the_decisions_name(
     made: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
