@@ -66,8 +66,8 @@ def markdown(card: Mapping[str, Any]) -> str:
         "## Compression",
         *compression(card["compression"]),
         "## Metrics",
-        _text(f"On {card['rows']} rows of {card['days']} days, {card['window'][0]} to {card['window'][1]}, with 95 % ")
-        + "intervals from resampled days\\.",
+        _text(f"On {card['rows']} rows of {card['days']} days, {card['window'][0]} to {card['window'][1]}.")
+        + " Intervals of 95 % are from resampled days\\.",
         _table(("metric", "value", "low", "high"), [(name, *values) for name, values in card["metrics"].items()]),
         "## Slices",
         *[part for column, entries in card["slices"].items() for part in _slices(column, entries)],
