@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import threadpool_info
 
 if TYPE_CHECKING:
     from pipelines.training.families import Family
+
+
+@cache
+def code_digest() -> str:
+    """sha256 of the code of training: what other code has left half done is not gone on with."""
+    code = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        code.update(file.read_bytes())
+    return code.hexdigest()
 
 
 def machine_of(family: Family) -> dict[str, Any]:

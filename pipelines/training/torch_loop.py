@@ -26,6 +26,7 @@ from pipelines.params.training import Network
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.distillation import Lesson
 from pipelines.training.families import Extras
+from pipelines.training.machine import code_digest
 from pipelines.training.processes import Processes
 from pipelines.training.pruning import apply_masks, keeping
 
@@ -239,9 +240,9 @@ def fingerprint(
     processes: Processes,
     extras: Extras,
 ) -> str:
-    """Of all that decides the fit: initial weights, data, settings, seed, device, processes, threads and library."""
+    """Of all that decides the fit: initial weights, data, settings, seed, device, processes, threads, library, code."""
     facts: list[Any] = [settings.model_dump_json(exclude={"search"}), seed, chosen_device().type, processes.count]
-    facts += [extras.epochs, (extras.lesson.temperature, extras.lesson.alpha) if extras.lesson else None]
+    facts += [code_digest(), extras.epochs, (extras.lesson.temperature, extras.lesson.alpha) if extras.lesson else None]
     digest = hashlib.sha256(repr([*facts, torch.get_num_threads(), torch.__version__]).encode())
     for data in (train, held):
         for column in (data.numbers, data.rows, data.labels, *([] if data.targets is None else [data.targets])):

@@ -27,6 +27,7 @@ from pipelines.training.compression import compressed
 from pipelines.training.families import Extras
 from pipelines.training.folds import rolling_origin
 from pipelines.training.frames import numeric_inputs
+from pipelines.training.machine import code_digest
 from pipelines.training.onnx_graph import to_onnx
 from pipelines.training.search import Progress, Record, Searchable, next_trial
 from pipelines.usecase import DAY, LABEL, ModelInputs
@@ -192,9 +193,6 @@ class Journal:
 
 def search_key(task: Task, declared: Searchable, tuning: Tuning, frames: Any) -> str:
     """A hash of what decides a search but for its budget: settings, data, seed, libraries, and the code of training."""
-    code = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        code.update(file.read_bytes())
     decides = {
         "family": task.name,
         "settings": declared.model_dump(mode="json"),
@@ -205,7 +203,7 @@ def search_key(task: Task, declared: Searchable, tuning: Tuning, frames: Any) ->
         "compression": task.compression.model_dump(mode="json"),
         "teacher": task.lesson.teacher.model.sha256 if task.lesson else None,
         "libraries": {name: version(name) for name in ("numpy", "optuna", *task.family.LIBRARIES)},
-        "code": code.hexdigest(),
+        "code": code_digest(),
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -15,7 +15,9 @@ from pipelines import provenance
 from pipelines.__main__ import main
 from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
-from pipelines.registration.rebuild import Bench
+from pipelines.params import Params, load_params
+from pipelines.params.training import Tuning
+from pipelines.registration.rebuild import Bench, Recipe
 from pipelines.registration.verify import recipe_of
 from pipelines.steps import execute
 from pipelines.training import distributed
@@ -129,7 +131,10 @@ def test_code_that_makes_another_model_is_found_out(
     with monkeypatch.context() as patched:  # the model itself, so there is no difference at all
         patched.setattr("pipelines.registration.verify.rebuild", lambda *_: (made, found.model_uri))
         assert verify(context, clone, number) == 0
+        context.tracker.client.delete_model_version_tag("pumps", number, "git_dirty")
         assert verify(context, clone, number, "--tolerance", "-1") == 3, "any difference is more than allowed"
+    said = context.records.rollouts("pumps").ledger()[-1].evidence["commit"]
+    assert said.endswith("(whether files differed from it is not known)")
     verdicts = [e.reason[:6] for e in context.records.rollouts("pumps").ledger() if e.action == "verify"]
     assert verdicts == ["HOLD: ", "PASS: ", "REJECT"]
     tag(git_commit="0" * 40)
@@ -141,6 +146,15 @@ def test_code_that_makes_another_model_is_found_out(
         recipe_of(context.models.resolve(version=number), context, True)  # type: ignore[arg-type]
     Path(found.training_set_uri, "train.parquet").write_bytes(b"altered")
     assert verify(context, clone, number) == 2 and "train.parquet has sha256" in capsys.readouterr().err
+
+
+def test_what_was_chosen_stands_in_place_of_the_search_that_chose_it() -> None:
+    params = load_params(ROOT / "params.yaml").model_dump(mode="json")
+    params["training"]["tuning"] = {"pruning": False, "folds": 3, "minutes": 1.0, "latency": {"budget_ms": 0.001}}
+    card = {"family": "mlp", "seed": 5, "params": {"dropout": 0.3}, "training_set": {"feature_service": "older"}}
+    told = Params.model_validate(Recipe("c", "d", params, card, {}).science())
+    assert told.training.tuning == Tuning() and (told.training.trials, told.training.seed) == (1, 5)
+    assert told.training.mlp.dropout == 0.3 and told.features.service == "older"
 
 
 def test_a_network_is_fitted_again_by_as_many_processes_and_threads(

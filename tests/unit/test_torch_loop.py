@@ -119,6 +119,15 @@ def test_a_checkpoint_of_another_fit_is_passed_over(tmp_path: Path, changes: dic
     assert weights(fit("mlp", tmp_path, **changes)) == weights(fit("mlp", **changes))
 
 
+def test_what_other_code_left_half_done_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Killed):
+        fit("mlp", tmp_path, kill_after(3))
+    monkeypatch.setattr("pipelines.training.torch_loop.code_digest", lambda: "deployed since")
+    seen: list[int] = []
+    fit("mlp", tmp_path, lambda done, loss: seen.append(done))
+    assert seen == [1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "flipped"])
 def test_a_damaged_checkpoint_begins_anew(tmp_path: Path, damage: str) -> None:
     with pytest.raises(Killed):
