@@ -15,8 +15,9 @@ from airflow.sdk import DAG, Asset, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from bounded import BoundedCronTimetable
+from pipelines import failure
 from pipelines.context import Context, build_context
-from pipelines.errors import CheckFailed, InvalidInput, MissingData
+from pipelines.errors import CheckFailed, FlightdeckError, InvalidInput, MissingData
 from pipelines.params import params_files
 from pipelines.settings import load_settings
 from pipelines.steps import STEPS, execute
@@ -88,14 +89,20 @@ def about_step(name: str) -> str:
 
 
 def run(name: str, inputs: Mapping[str, Any], params_file: str) -> dict[str, Any]:
-    """Run a step; what no retry can mend fails at once. In a backfill missing days may still come."""
+    """Run a step; what no retry can mend fails at once. In a backfill missing days may still come.
+
+    What failed is told in one line; the errors behind it, whose words may hold a secret, are not handed to Airflow.
+    """
     given = {key: _plain(value) for key, value in inputs.items() if value is not None}
     try:
         outputs = execute(name, given, build_context(params_file))
-    except (InvalidInput, CheckFailed) as error:
-        if isinstance(error, MissingData) and get_current_context()["dag_run"].run_type == "backfill":
-            raise
-        raise AirflowFailException(str(error)) from error
+    except FlightdeckError as error:
+        if isinstance(error, failure.Unexpected):
+            print(failure.trace(error))
+        may_come = isinstance(error, MissingData) and get_current_context()["dag_run"].run_type == "backfill"
+        if isinstance(error, InvalidInput | CheckFailed) and not may_come:
+            raise AirflowFailException(str(error)) from None
+        raise error from None
     if "verdict" in outputs:
         print(f"{outputs['verdict']}: {' '.join(outputs.get('reasons', ()))}")
     return outputs

@@ -11,6 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.environment import ACCESS, made, notice, overridden
+from pipelines.errors import FlightdeckError
+from pipelines.sqlite import uri_of
+
 REPO = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 USERS = {"admin": "admin", "viewer": "viewer"}  # name -> role
@@ -20,13 +24,11 @@ PORTS = {
     "mlflow": ("FLIGHTDECK_MLFLOW_PORT", 5000),
     "serving": ("FLIGHTDECK_SERVING_PORT", 8090),
 }
-OVERRIDE = "FLIGHTDECK_AIRFLOW__"  # FLIGHTDECK_AIRFLOW__CORE__PARALLELISM=8 sets AIRFLOW__CORE__PARALLELISM
+FORBIDDEN = ("AIRFLOW_", "_AIRFLOW_")  # another Airflow's
 
 
-class DeckError(Exception):
+class DeckError(FlightdeckError):
     """Something outside must change first. The message is one line that says what."""
-
-    exit_code = 1
 
 
 class BadSetting(DeckError):
@@ -46,7 +48,6 @@ class Deck:
     mlflow_port: int
     serving_port: int  # of the first use case's model server; the next one's is one more
     mlflow_elsewhere: str = ""  # a tracking server that somebody else runs
-    overrides: tuple[tuple[str, str], ...] = ()  # AIRFLOW__* variables asked for by FLIGHTDECK_AIRFLOW__*
 
     @property
     def airflow_url(self) -> str:
@@ -83,7 +84,7 @@ def load_deck(environ: Mapping[str, str] | None = None) -> Deck:
     Raises:
         BadSetting: naming the variable, if a port is not a number from 1 to 65535, or is given twice.
     """
-    env = os.environ if environ is None else environ
+    env = made(os.environ if environ is None else environ)
     ports = {name: _port(env, variable, default) for name, (variable, default) in PORTS.items()}
     if len(set(ports.values())) < len(ports):
         shown = ", ".join(f"{PORTS[name][0]}={port}" for name, port in ports.items())
@@ -99,7 +100,6 @@ def load_deck(environ: Mapping[str, str] | None = None) -> Deck:
         mlflow_port=ports["mlflow"],
         serving_port=ports["serving"],
         mlflow_elsewhere="" if elsewhere in ours else elsewhere,
-        overrides=tuple((k.removeprefix("FLIGHTDECK_"), v) for k, v in sorted(env.items()) if k.startswith(OVERRIDE)),
     )
 
 
@@ -110,7 +110,6 @@ def check_params(deck: Deck) -> None:
         BadSetting: naming the file and what is wrong with it.
     """
     from pipelines.context import build_context
-    from pipelines.errors import FlightdeckError
 
     for file in deck.params.split(os.pathsep):
         try:
@@ -133,45 +132,37 @@ def _port(env: Mapping[str, str], variable: str, default: int) -> int:
 def environment(deck: Deck, environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of every part, and of anything that wants to act as one. It holds secrets: never print it.
 
-    AIRFLOW_* variables of the caller are dropped, since they may belong to another Airflow; FLIGHTDECK_AIRFLOW__*
-    change ours. The first call makes the secrets, in files of mode 0600 under the deck's home.
+    The caller's variables as `pipelines.environment` lets them through, without those of another Airflow;
+    FLIGHTDECK_AIRFLOW__* and FLIGHTDECK_MLFLOW__* change ours. The first call makes the secrets, in files of mode 0600
+    under the deck's home.
     """
     env = os.environ if environ is None else environ
-    inherited = {
-        k: v for k, v in env.items() if not k.startswith(("AIRFLOW_", "_AIRFLOW_")) and k != "PYTHONDONTWRITEBYTECODE"
-    }
-    local = ",".join(filter(None, [inherited.get("no_proxy") or inherited.get("NO_PROXY"), HOST, "localhost"]))
+    dropped = {*(ACCESS if not deck.mlflow_elsewhere else ()), "PYTHONDONTWRITEBYTECODE"}
+    inherited = {k: v for k, v in made(env).items() if not k.startswith(FORBIDDEN) and k not in dropped}
     path = [str(REPO / "infra" / "airflow"), *filter(None, [env.get("PYTHONPATH")])]
     return {
         **inherited,
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
-        "NO_PROXY": local,
-        "no_proxy": local,
         "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",  # macOS: the DAG processor forks
         "FLIGHTDECK_HOME": str(deck.home),
         "FLIGHTDECK_PARAMS": deck.params,
         "FLIGHTDECK_MLFLOW_URI": deck.mlflow_url,
         "MLFLOW_TRACKING_URI": deck.mlflow_url,
-        **_QUIET,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight idle processes for features that we do not use
+        "TQDM_DISABLE": "1",
         **_airflow(deck),
-        **dict(deck.overrides),
+        **overridden(env),
     }
 
 
-# Libraries that phone home, or whose progress bars and INFO lines show as errors in task logs.
-_QUIET = {
-    "DO_NOT_TRACK": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight idle processes for features that we do not use
-    "GX_ANALYTICS_ENABLED": "false",
-    "FEAST_USAGE": "False",
-    "DVC_NO_ANALYTICS": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "TQDM_DISABLE": "1",
-}
+def unheeded(environ: Mapping[str, str]) -> str:
+    """What to say of the caller's variables for another Airflow; nothing where there are none.
+
+    Of the other families `pipelines.environment` tells, wherever a context is built.
+    """
+    told = sorted(name for name in environ if name.startswith(FORBIDDEN) and name != "AIRFLOW_HOME")
+    return f"{notice(told)}; Airflow's are FLIGHTDECK_AIRFLOW__SECTION__KEY" if told else ""
 
 
 def _airflow(deck: Deck) -> dict[str, str]:
@@ -191,7 +182,7 @@ def _airflow(deck: Deck) -> dict[str, str]:
         "API__BASE_URL": deck.airflow_url,
         "API__SECRET_KEY": _secret(deck, "api_secret_key", lambda: secrets.token_hex(32)),
         "API_AUTH__JWT_SECRET": _secret(deck, "jwt_secret", lambda: secrets.token_urlsafe(96)),
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "DATABASE__SQL_ALCHEMY_CONN": uri_of(home / "airflow.db"),
         "LOGGING__BASE_LOG_FOLDER": home / "logs",
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60,  # seconds until a task whose process is gone is tried again

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from infra.deck import HOST, PORTS, BadSetting, Deck
+from pipelines.sqlite import uri_of
 
 GATE = "FLIGHTDECK_GATE"  # names the file that infra/airflow/airflow_local_settings.py waits for
 BIN = Path(sys.prefix) / "bin"
@@ -54,8 +55,8 @@ def parts(deck: Deck) -> list[Part]:
                 "--workers",
                 "1",
             ),
-            *("--backend-store-uri", f"sqlite:///{store / 'mlflow.db'}"),
-            *("--serve-artifacts", "--artifacts-destination", str(store / "artifacts")),
+            *("--backend-store-uri", uri_of(store / "mlflow.db")),
+            *("--serve-artifacts", "--artifacts-destination", (store / "artifacts").as_uri()),
         ),
         lambda _: _answers(f"{deck.mlflow_url}/health"),
         port=(PORTS["mlflow"][0], deck.mlflow_port),

@@ -21,13 +21,14 @@ from rich.live import Live
 from rich.text import Text
 
 from infra.airflow_client import FINISHED, AirflowClient, AirflowError, Run, States
-from infra.deck import Deck, DeckError, environment, load_deck
+from infra.deck import Deck, environment, load_deck
 from infra.summary import summary
+from pipelines import failure
 from pipelines.clock import require_driven
 from pipelines.context import Context, build_context
 from pipelines.deployment.pulse import goes_on
 from pipelines.deployment.state import find
-from pipelines.errors import FlightdeckError, InvalidInput
+from pipelines.errors import InvalidInput
 from pipelines.params.training import FAMILIES
 
 MARKS = {"success": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]-[/]", "running": "[yellow]▸[/]"}
@@ -216,9 +217,10 @@ def main() -> int:
             story = Story(deck, client, context, console)
             runs = story.tell()
             table = summary(deck, context, runs, story.output)
-    except (DeckError, FlightdeckError) as error:
-        print(f"flightdeck: {error}", file=sys.stderr)
-        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        return failure.report(error)
     console.print(table)
     console.print(f"[dim]{time.monotonic() - started:.0f} s. All servers stay up until `make stop`.[/]")
     return 0

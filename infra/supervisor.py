@@ -22,10 +22,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from infra.deck import REPO, BadSetting, Deck, DeckError, check_params, environment, load_deck
+from infra.deck import REPO, BadSetting, Deck, DeckError, check_params, environment, load_deck, unheeded
 from infra.parts import parts, require_free
 from infra.processes import Session, members, stop
 from infra.watch import Watch
+from pipelines import failure
 
 START_TIMEOUT = 300.0  # seconds; a first start compiles every library's bytecode
 MARKER = ".flightdeck"
@@ -58,11 +59,10 @@ def main(argv: list[str] | None = None) -> int:
                 return clean(deck)
             case _:
                 return execute(deck, arguments.argv)
-    except DeckError as error:
-        print(f"flightdeck: {error}", file=sys.stderr)
-        return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        return failure.report(error)
 
 
 def up(deck: Deck, foreground: bool = False) -> int:
@@ -72,6 +72,8 @@ def up(deck: Deck, foreground: bool = False) -> int:
         BadSetting: if a port is taken; nothing was started.
         DeckError: if a part keeps dying or is not healthy in time; everything is stopped again.
     """
+    if told := unheeded(os.environ):
+        print(told, file=sys.stderr)
     check_params(deck)
     _prepare(deck)
     with _lock(deck.run / "up.lock"):  # a second `up` waits here, and then finds the first one's work

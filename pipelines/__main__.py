@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from pipelines import console
+from pipelines import console, failure
 from pipelines.context import build_context
-from pipelines.errors import FlightdeckError, InvalidInput
+from pipelines.errors import InvalidInput
 from pipelines.params import Params
+from pipelines.redaction import redact_logs
 from pipelines.steps import STEPS, execute
 
 SERVE = "serve"  # the one subcommand that is no step
@@ -79,13 +81,21 @@ def read_value(text: str, params: Params) -> Any:
         return _earlier_output(text)
     if text.startswith(("[", "{")):
         try:
-            value = json.loads(text)
+            value = json.loads(text, object_pairs_hook=_each_once)
         except ValueError as error:
             raise InvalidInput(f"{text}: not JSON ({error})") from None
         if isinstance(value, list):
             return [_earlier_output(one) if str(one).startswith("@") else one for one in value]
         return value
     return None if text == "null" else text
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; ValueError where a key stands in it twice."""
+    keys = [key for key, _ in pairs]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise ValueError(f"the key {twice[0]!r} stands twice in one object")
+    return dict(pairs)
 
 
 def _earlier_output(reference: str) -> Any:
@@ -104,27 +114,49 @@ def main(argv: Sequence[str] | None = None) -> int:
         from pipelines.serving.__main__ import main as serve
 
         return serve(given[1:])
+    redact_logs()
     arguments = vars(parser().parse_args(given))
-    raw = {k.removeprefix("input_"): v for k, v in arguments.items() if k.startswith("input_") and v is not None}
     try:
-        context = build_context(arguments["params"], arguments["home"])
-        if arguments["step"] not in STEPS:
-            console.answer(arguments, context)
-            return 0
-        with contextlib.redirect_stdout(sys.stderr):  # stdout is for the outputs; libraries print there too
-            outputs = execute(arguments["step"], {k: read_value(v, context.params) for k, v in raw.items()}, context)
-    except FlightdeckError as error:
-        print(f"flightdeck: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:  # a home that cannot be used, a full disk
-        print(f"flightdeck: {error.filename or arguments['home']}: {error.strerror or error}", file=sys.stderr)
-        return InvalidInput.exit_code
-    text = json.dumps(outputs, indent=2)
-    if arguments["out"]:
-        Path(arguments["out"]).parent.mkdir(parents=True, exist_ok=True)
-        Path(arguments["out"]).write_text(text + "\n")
-    print(text)
+        run(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        return failure.report(error)
     return 0
+
+
+def run(arguments: Mapping[str, Any]) -> None:
+    """Run a step, or answer a command, and print what it gives."""
+    context = build_context(arguments["params"], arguments["home"])
+    if arguments["step"] not in STEPS:
+        try:
+            console.answer(arguments, context)
+        except Exception as error:
+            raise failure.explained(error, context.settings.mlflow) from error
+        return
+    raw = {k.removeprefix("input_"): v for k, v in arguments.items() if k.startswith("input_") and v is not None}
+    out = None if arguments["out"] is None else require_file(arguments["out"])  # before hours of work are lost
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the outputs; libraries print there too
+        outputs = execute(arguments["step"], {k: read_value(v, context.params) for k, v in raw.items()}, context)
+    text = json.dumps(outputs, indent=2)
+    if out is not None:
+        beside = out.with_name(f".{out.name}.{os.getpid()}")
+        beside.write_text(text + "\n")
+        os.replace(beside, out)
+    print(text)
+
+
+def require_file(out: str) -> Path:
+    """A path that a file can be written to; its folder is made.
+
+    Raises:
+        InvalidInput: if it names a folder.
+    """
+    path = Path(out)
+    if path.is_dir() or out.endswith(("/", os.sep)):
+        raise InvalidInput(f"--out {out} is a folder; name a file in it, such as {path / 'outputs.json'}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 if __name__ == "__main__":

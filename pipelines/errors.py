@@ -1,10 +1,20 @@
-"""The exception tree. A message names the offending value and the remedy; the command line prints it as one line."""
+"""The exception tree. A message names the offending value and the remedy; the command line prints it as one line.
+
+No message holds a secret of the environment, whatever it quotes: messages go to logs, records and pages.
+"""
+
+from __future__ import annotations
+
+from pipelines.redaction import redact
 
 
 class FlightdeckError(Exception):
     """Anything this package raises on purpose. `exit_code` is the status of the command line."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(redact(message))
 
 
 class InvalidInput(FlightdeckError):

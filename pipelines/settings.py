@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipelines.errors import InvalidInput
+from pipelines.sqlite import uri_of
 
 
 class Settings(BaseSettings):
@@ -50,11 +51,11 @@ class Settings(BaseSettings):
 
     @property
     def records(self) -> str:
-        return self.records_uri or f"sqlite:///{self.root / 'records.db'}"
+        return self.records_uri or uri_of(self.root / "records.db")
 
     @property
     def mlflow(self) -> str:
-        return self.mlflow_uri or self.mlflow_tracking_uri or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+        return self.mlflow_uri or self.mlflow_tracking_uri or uri_of(self.root / "mlflow" / "mlflow.db")
 
     @property
     def mlflow_parent(self) -> str | None:
@@ -66,11 +67,11 @@ class Settings(BaseSettings):
         return self.dvc_remote or str(self.root / "dvc-remote")
 
     def registry(self, usecase: str) -> str:
-        return self.feast_registry or f"sqlite:///{self.root / 'feast' / usecase / 'registry.db'}"
+        return self.feast_registry or uri_of(self.root / "feast" / usecase / "registry.db")
 
     def declared_registry(self, usecase: str) -> str:
         """Of everything that is declared to Feast, functions included; nothing of the chain reads it."""
-        return self.feast_declared or f"sqlite:///{self.root / 'feast' / usecase / 'declared.db'}"
+        return self.feast_declared or uri_of(self.root / "feast" / usecase / "declared.db")
 
     def online_path(self, usecase: str) -> str:
         return self.feast_online or str(self.root / "feast" / usecase / "online.db")

@@ -1,9 +1,16 @@
-"""How every SQLite file of a home is opened."""
+"""How every SQLite file of a home is named and opened."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+
+def uri_of(path: Path) -> str:
+    """The database URI of a file, whatever characters its path has."""
+    return f"sqlite:///{quote(str(path))}"
 
 
 def tune(connection: sqlite3.Connection) -> None:

@@ -23,6 +23,7 @@ from pydantic import (
     ValidationInfo,
 )
 
+from pipelines import failure
 from pipelines.errors import InvalidInput
 from pipelines.params import first_problem
 from pipelines.windows import midnight
@@ -138,18 +139,18 @@ def parse_inputs(step: Step, raw: Mapping[str, Any], timezone: str) -> StepModel
 
 
 def execute(name: str, raw: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Run a step on JSON-able inputs and give its JSON-able outputs. Meanwhile nothing is removed from the store."""
+    """Run a step on JSON-able inputs and give its JSON-able outputs. Meanwhile nothing is removed from the store.
+
+    Raises:
+        FlightdeckError: whatever it ran into.
+    """
     from pipelines.store import at_work
 
     step = find(name)
     inputs = parse_inputs(step, raw, context.usecase.timezone)
-    with at_work(context.data.store):
-        try:
+    try:
+        with at_work(context.data.store):
             outputs = step.load().run(inputs, context)
-        except Exception as error:
-            from pipelines.tracking.library import unavailable
-
-            if (told := unavailable(error, context.settings.mlflow)) is not None:
-                raise told from error
-            raise
+    except Exception as error:
+        raise failure.explained(error, context.settings.mlflow) from error
     return outputs.model_dump(mode="json")

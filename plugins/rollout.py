@@ -48,17 +48,16 @@ class JudgeOperator(BaseOperator):
 
     def _look(self, context: Any, out_of_time: bool) -> dict[str, Any]:
         from pipelines.context import build_context
-        from pipelines.errors import InvalidInput, MissingData
+        from pipelines.errors import FlightdeckError, InvalidInput, MissingData
         from pipelines.steps import execute
 
-        about = build_context(self.params_file)
         given = {"rollout": self.rollout, "stage": self.stage, "out_of_time": out_of_time}
         try:
-            answer = execute("judge_rollout", given, about)
-        except MissingData:
-            raise
-        except InvalidInput as error:
-            raise AirflowFailException(str(error)) from error
+            answer = execute("judge_rollout", given, build_context(self.params_file))
+        except FlightdeckError as error:
+            if isinstance(error, InvalidInput) and not isinstance(error, MissingData):
+                raise AirflowFailException(str(error)) from None
+            raise error from None  # what is behind it may hold a secret
         print(f"{answer['action']} at stage {self.stage}: {answer['rule']}", end="")
         print(f", observed {answer['observed']}, bound {answer['bound']}" if answer["bound"] is not None else "")
         print(f"{answer['blocks']} blocks, {answer['rows']} rows")
@@ -94,7 +93,7 @@ class PulseTrigger(BaseTrigger):
                 changed = await asyncio.to_thread(_pulse, self.rollout, about) != self.seen
                 seen_at = time.monotonic()
             except Exception as error:  # a database that is away comes back; the rollout must not end for it
-                log.warning("cannot look at rollout %s: %s", self.rollout, error)
+                log.warning("cannot look at rollout %s: %s", self.rollout, _told(error))
                 changed = time.monotonic() - seen_at > BLIND
             if changed or late:
                 yield TriggerEvent({"out_of_time": late})
@@ -128,10 +127,16 @@ class AliasTrigger(BaseEventTrigger):
                     news = await asyncio.to_thread(_news, self.alias, about)
                 started = started or seen is None or news is not None
             except Exception as error:  # MLflow may be away for a while
-                log.warning("cannot look at alias %s: %s", self.alias, error)
+                log.warning("cannot look at alias %s: %s", self.alias, _told(error))
             if news is not None:
                 yield TriggerEvent(news)
             await asyncio.sleep(self.poll_seconds)
+
+
+def _told(error: Exception) -> str:
+    from pipelines.failure import explained, one_line
+
+    return one_line(explained(error))
 
 
 def _context(params_file: str) -> Context:

@@ -14,11 +14,13 @@ from typing import Any
 import sqlalchemy as sa
 from feast import Entity, FeatureService, FeatureStore, FeatureView, OnDemandFeatureView, RepoConfig
 
+from pipelines.engines import explain, open_engine
 from pipelines.errors import InvalidInput
 from pipelines.online.places import online_store
 from pipelines.settings import Settings
 from pipelines.windows import JUST_BEFORE as JUST_BEFORE  # also for who imports it from here
 
+VARIABLE = "FLIGHTDECK_FEAST_REGISTRY"
 WITH_FUNCTIONS = ("on_demand_feature_views", "stream_feature_views", "validation_references")  # tables of a registry
 
 
@@ -33,13 +35,12 @@ def open_store(settings: Settings, project: str) -> FeatureStore:
             place is neither.
     """
     registry = settings.registry(project)
-    _make_folders(registry, settings.online_path(project))
     if found := functions_in(registry):
         raise InvalidInput(
             f"the registry {sa.make_url(registry)!r} holds functions, which Feast would execute ({', '.join(found)}); "
             "set FLIGHTDECK_FEAST_REGISTRY to another database and run apply_features"
         )
-    return FeatureStore(config=_config(settings, project, registry))
+    return _opened(settings, project, registry)
 
 
 def open_declared(settings: Settings, project: str) -> FeatureStore:
@@ -49,8 +50,19 @@ def open_declared(settings: Settings, project: str) -> FeatureStore:
     knows of no materialization.
     """
     registry = settings.declared_registry(project)
-    _make_folders(registry, settings.online_path(project))
-    return FeatureStore(config=_config(settings, project, registry))
+    open_engine(registry, "FLIGHTDECK_FEAST_DECLARED", "Feast's registry of declarations").dispose()
+    return _opened(settings, project, registry)
+
+
+def _opened(settings: Settings, project: str, registry: str) -> FeatureStore:
+    online = settings.online_path(project)
+    if "://" not in online:
+        Path(online).parent.mkdir(parents=True, exist_ok=True)
+    store = FeatureStore(config=_config(settings, project, registry))
+    engines: Any = store.registry
+    for engine in {engines.read_engine, engines.write_engine}:
+        explain(engine, VARIABLE, "Feast's registry")
+    return store
 
 
 def _config(settings: Settings, project: str, registry: str) -> RepoConfig:
@@ -69,22 +81,19 @@ def _config(settings: Settings, project: str, registry: str) -> RepoConfig:
     )
 
 
-def _make_folders(*places: str) -> None:
-    for place in places:
-        if place.startswith("sqlite:///") or "://" not in place:
-            Path(place.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-
-
 def functions_in(registry: str) -> list[str]:
     """The kinds of objects with functions that a registry holds, found without Feast, which would run them."""
-    engine = sa.create_engine(registry, poolclass=sa.NullPool)
-    there = set(sa.inspect(engine).get_table_names())
-    with engine.connect() as connection:
-        return [
-            table
-            for table in WITH_FUNCTIONS
-            if table in there and connection.execute(sa.select(sa.literal(1)).select_from(sa.table(table))).first()
-        ]
+    engine = open_engine(registry, VARIABLE, "Feast's registry")
+    try:
+        there = set(sa.inspect(engine).get_table_names())
+        with engine.connect() as connection:
+            return [
+                table
+                for table in WITH_FUNCTIONS
+                if table in there and connection.execute(sa.select(sa.literal(1)).select_from(sa.table(table))).first()
+            ]
+    finally:
+        engine.dispose()
 
 
 def apply(settings: Settings, store: FeatureStore, declared: Sequence[Any]) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from pipelines.errors import InvalidInput
@@ -16,6 +15,7 @@ from pipelines.params.cleaning import Cleaning
 from pipelines.params.costs import Costs
 from pipelines.params.features import Features
 from pipelines.params.gates import GateRules, Retraining
+from pipelines.params.reading import read_yaml
 from pipelines.params.rollout import Rollout
 from pipelines.params.section import Count, Natural, Section, Share
 from pipelines.params.source import Bundled, Source
@@ -130,21 +130,11 @@ def load_params(path: str | Path) -> Params:
     Raises:
         InvalidInput: one line naming file, key, value and remedy.
     """
-    file = Path(path)
-    try:
-        raw: Any = yaml.safe_load(file.read_text())
-    except FileNotFoundError:
-        raise InvalidInput(f"{file} does not exist; name the params file with --params or FLIGHTDECK_PARAMS") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidInput(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise InvalidInput(
-            f"{file} holds {type(raw).__name__}, not keys and values; see the params.yaml of the project"
-        )
+    raw = read_yaml(path)
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        raise InvalidInput(f"{file}: {first_problem(error)}") from None
+        raise InvalidInput(f"{path}: {first_problem(error)}") from None
 
 
 def first_problem(error: ValidationError) -> str:

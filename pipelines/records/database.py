@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pipelines.errors import InvalidInput
-from pipelines.sqlite import tune
+from pipelines.engines import open_engine
 
 METADATA = sa.MetaData()
 APPEND_ONLY = "append_only"  # in a table's `info`: its rows are neither changed nor deleted, and triggers see to it
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+VARIABLE = "FLIGHTDECK_RECORDS_URI"
 
 
 class Instant(sa.types.TypeDecorator[datetime]):
@@ -33,21 +32,9 @@ class Instant(sa.types.TypeDecorator[datetime]):
         return None if value is None else EPOCH + value * MICROSECOND
 
 
-def open_engine(uri: str) -> sa.Engine:
-    """An engine whose tables exist. On SQLite readers do not wait, and writers wait for one another."""
-    try:
-        url = sa.make_url(uri)
-    except sa.exc.ArgumentError:
-        raise InvalidInput(
-            "FLIGHTDECK_RECORDS_URI is no database URI (it may hold a password: not shown); correct it"
-        ) from None
-    if url.get_backend_name() == "sqlite":
-        if url.database:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
-        sa.event.listen(engine, "connect", lambda connection, _: tune(connection))
-    else:
-        engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
+def open_records(uri: str) -> sa.Engine:
+    """The engine of the records database, whose tables exist; errors as `open_engine`."""
+    engine = open_engine(uri, VARIABLE, "the records database")
     for table in METADATA.sorted_tables:  # `create_all` looks first and then creates: of two processes one would fail
         with engine.begin() as connection:
             connection.execute(sa.schema.CreateTable(table, if_not_exists=True))

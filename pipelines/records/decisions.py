@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipelines.records.database import METADATA, insert, open_engine
+from pipelines.records.database import METADATA, insert, open_records
 from pipelines.records.derived import Derivations
 from pipelines.records.partitions import PartitionHistory
 from pipelines.records.predictions import PredictionLog
@@ -63,7 +63,7 @@ class Records:
     """The records database: SQLite on a laptop, PostgreSQL in production, by URI."""
 
     def __init__(self, uri: str) -> None:
-        self.engine = open_engine(uri)
+        self.engine = open_records(uri)
 
     def partitions(self, usecase: str) -> PartitionHistory:
         return PartitionHistory(self.engine, usecase)

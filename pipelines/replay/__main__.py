@@ -10,10 +10,11 @@ import sys
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
+from pipelines import failure
 from pipelines.clock import require_driven
 from pipelines.context import build_context
 from pipelines.deployment.pulse import goes_on
-from pipelines.errors import FlightdeckError
+from pipelines.redaction import redact_logs
 from pipelines.replay.driver import Counts, Replay
 from pipelines.replay.world import read_world
 
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="let the judge look before time goes on, and stop when no rollout is in force",
     )
     arguments = parser.parse_args(argv)
+    redact_logs()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -54,9 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         replay = Replay(read_world(context, window), clock, context.feast, arguments.server)
         counts = replay.run(timedelta(minutes=arguments.every), ended, tell)
-    except FlightdeckError as error:
-        print(f"flightdeck: {error}", file=sys.stderr)
-        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        return failure.report(error)
     told = {"requests": counts.requests, "outcomes": counts.outcomes, "pushed": counts.pushed}
     latency = {"median_ms": round(statistics.median(counts.milliseconds), 2)} if counts.milliseconds else {}
     print(json.dumps({**told, **latency, "clock": clock.now().isoformat()}))

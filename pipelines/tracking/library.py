@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import sqlalchemy as sa
+from pipelines import environment
+from pipelines.errors import FlightdeckError, InvalidInput, Unavailable
 
-from pipelines.errors import FlightdeckError, Unavailable
+PASSING = (409, 429, 499)  # another time it may be done
 
 
 def open_mlflow(uri: str) -> Any:
@@ -22,47 +23,44 @@ def open_mlflow(uri: str) -> Any:
     MLflow writes the place to the environment as well, where later settings would read it as the user's: put back.
     """
     mlflow = _quiet_mlflow()
-    with environment_kept("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+    with environment.kept("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
     return mlflow
 
 
-@contextmanager
-def environment_kept(*names: str) -> Iterator[None]:
-    """Whatever happens inside, these variables are afterwards what they were."""
-    before = {name: os.environ.get(name) for name in names}
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def unavailable(error: BaseException, uri: str) -> FlightdeckError | None:
+    """What to tell of an error that MLflow or the way to it raised: that it is away, or that it refuses.
 
-
-def unavailable(error: Exception, uri: str) -> Unavailable | None:
-    """What to tell of an error that MLflow or the way to it raised; None where it came from elsewhere."""
-    if "mlflow.exceptions" not in sys.modules or isinstance(error, FlightdeckError):
-        return None
+    None for what came from elsewhere; an error of ours says it itself.
+    """
+    if isinstance(error, FlightdeckError):
+        return error
     from mlflow.exceptions import MlflowException
     from requests import RequestException
 
-    if not isinstance(error, (MlflowException, RequestException, sa.exc.OperationalError)):
+    if not isinstance(error, MlflowException | RequestException):
         return None
-    return refused(error, uri)
+    status = error.get_http_status_code() if isinstance(error, MlflowException) else 500
+    if not 400 <= status < 500 or status in PASSING:
+        return _away(error, uri)
+    remedy = "correct that in MLflow or in what was asked, and run this again"
+    if status in (401, 403):
+        remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    return InvalidInput(f"MLflow at {uri} refuses it ({_said(error)}); {remedy}")
 
 
-def refused(error: Exception, uri: str) -> Unavailable:
-    """An error of MLflow in one line, without the password that its place may hold."""
-    place = re.sub(r"://[^/@]*@", "://", uri)
-    told = re.split(r"\[SQL: |\(Background on this error", str(error))[0]  # SQLAlchemy's statement, values, link
-    said = re.sub(r"://[^/@\s]*@", "://", " ".join(told.split())[:300])
+def _away(error: BaseException, uri: str) -> Unavailable:
+    """An error of MLflow, of its disk, or of the way to it, in one line."""
     return Unavailable(
-        f"MLflow at {place} cannot be used ({type(error).__name__}: {said}); see that it runs and that its disk has "
-        "room, then run the step again: it goes on where it stopped"
+        f"MLflow at {uri} cannot be used ({_said(error)}); see that it runs and that its disk has room, then run the "
+        "step again: it goes on where it stopped"
     )
+
+
+def _said(error: BaseException) -> str:
+    told = re.split(r"\[SQL: |\(Background on this error", str(error))[0]  # SQLAlchemy's statement, values, link
+    return f"{type(error).__name__}: {' '.join(told.split())[:300]}"
 
 
 @contextmanager
@@ -71,7 +69,7 @@ def files_kept(uri: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise refused(error, uri) from error
+        raise _away(error, uri) from error
 
 
 def _quiet_mlflow() -> Any:
@@ -80,13 +78,7 @@ def _quiet_mlflow() -> Any:
     Feast registers a provider of request headers with MLflow, and MLflow loads it (with all of Feast, and torch) before
     its first request. We do not use it; hiding its module while MLflow collects providers leaves Feast itself intact.
     """
-    for variable, value in (
-        ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
-        ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),
-        ("MLFLOW_DISABLE_TELEMETRY", "true"),
-        ("MLFLOW_HTTP_REQUEST_TIMEOUT", "30"),  # seconds; its own are 120, seven times over
-        ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"),
-    ):
+    for variable, value in environment.DEFAULTS.items():
         os.environ.setdefault(variable, value)
     import mlflow
 

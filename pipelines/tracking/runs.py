@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from filelock import FileLock
 
+from pipelines import environment
 from pipelines.errors import InvalidInput, MissingData
 from pipelines.scorer import CARD, Model
 from pipelines.settings import Settings
-from pipelines.tracking.library import environment_kept, files_kept, open_mlflow
+from pipelines.tracking.library import files_kept, open_mlflow
 from pipelines.tracking.signature import example, signature
 
 if TYPE_CHECKING:
@@ -97,6 +98,11 @@ class Tracker:
                 found = self.client.get_experiment_by_name(self.name)
                 if found is None:
                     raise error
+        if found.lifecycle_stage != "active":
+            raise InvalidInput(
+                f"the experiment {self.name} of MLflow at {self.uri} was deleted, and nothing can be logged to it; "
+                f"restore it there: mlflow experiments restore --experiment-id {found.experiment_id}"
+            )
         self._require_files(str(found.artifact_location))
         return str(found.experiment_id)
 
@@ -197,7 +203,7 @@ class Tracker:
         above = parent or self.parent
         labels = {**tags, KEY: identity, CONTENT: content, **({PARENT: above} if above else {})}
         mlflow = open_mlflow(self.uri)
-        with environment_kept("MLFLOW_RUN_ID"):
+        with environment.kept("MLFLOW_RUN_ID"):
             os.environ.pop("MLFLOW_RUN_ID", None)  # MLflow would go on with that run instead of making one
             started = mlflow.start_run(experiment_id=experiment, run_name=name, tags=labels)
             with files_kept(self.uri), started as active:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 import torch.distributed as dist
 
+from pipelines import failure
 from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
 from pipelines.steps import execute
@@ -35,7 +38,7 @@ def following(context: Context) -> Context:
     return copy
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="pipelines.training.distributed", description=__doc__)
     for name in ("family", "training-set-uri"):
         parser.add_argument(f"--{name}", required=True)
@@ -45,6 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--home", help="where runs write (default: FLIGHTDECK_HOME or var)")
     parser.add_argument("--out", help="also write the outputs to this JSON file")
     asked = vars(parser.parse_args(arguments))
+    try:
+        fit(asked)
+    except Exception as error:
+        return failure.report(error)
+    return 0
+
+
+def fit(asked: dict[str, Any]) -> None:
+    """This process's part of the fit."""
     out, context = asked.pop("out"), build_context(asked.pop("params"), asked.pop("home"))
     if "torch" not in load_family(asked["family"]).LIBRARIES:
         raise InvalidInput(f"{asked['family']} is fitted by one process; use the train step, or choose a network")
@@ -64,4 +76,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

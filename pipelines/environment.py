@@ -1,0 +1,152 @@
+"""The environment of our processes: which of the caller's variables reach the libraries. Standard library only.
+
+The libraries read hundreds of variables of their own. One that the caller set for something else would send the
+registry into another database, make the server two, or give git another repository. So their families are closed: what
+is KNOWN passes, the rest is dropped, and a word is said of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+log = logging.getLogger(__name__)
+
+FAMILIES = ("MLFLOW_", "_MLFLOW_", "FEAST_", "GX_", "DVC_", "UVICORN_", "GIT_")
+SINGLE = frozenset({"WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "GUNICORN_CMD_ARGS"})
+ACCESS = tuple(  # to the MLflow that the caller names
+    f"MLFLOW_{name}"
+    for name in ("TRACKING_USERNAME", "TRACKING_PASSWORD", "TRACKING_TOKEN", "TRACKING_AUTH", "TRACKING_AWS_SIGV4",
+                 "TRACKING_INSECURE_TLS", "TRACKING_SERVER_CERT_PATH", "TRACKING_CLIENT_CERT_PATH")
+)  # fmt: skip
+DEFAULTS = {  # against libraries that phone home, that wait for ever, or whose chatter shows as errors in task logs
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+    "FEAST_USAGE": "False",
+    "DVC_NO_ANALYTICS": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds; its own are 120, seven times over
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    # Read when OpenMP is loaded: its threads would spin while they wait, for whole time slices beside other work.
+    "OMP_WAIT_POLICY": "passive",
+}
+KNOWN = frozenset(
+    {
+        *ACCESS,
+        *DEFAULTS,
+        *("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"),
+        *("MLFLOW_S3_ENDPOINT_URL", "MLFLOW_S3_IGNORE_TLS", "MLFLOW_S3_UPLOAD_EXTRA_ARGS"),
+    }
+)
+KNOWN_PREFIXES = ("GIT_CONFIG_", "GIT_SSL_", "GIT_SSH", "GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_PYTHON_")
+# Set by who runs us (`mlflow run`, `dvc repro`, git's hooks) for itself: dropped without a word.
+UNTOLD = frozenset(
+    {"MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "DVC_ROOT", "DVC_STAGE", "GIT_EDITOR", "GIT_PAGER"}
+)
+OVERRIDES = {"FLIGHTDECK_AIRFLOW__": "AIRFLOW__", "FLIGHTDECK_MLFLOW__": "MLFLOW_"}  # settings meant for our own
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def overridden(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that FLIGHTDECK_AIRFLOW__SECTION__KEY and FLIGHTDECK_MLFLOW__NAME ask for, under their own names."""
+    return {
+        f"{theirs}{name.removeprefix(ours)}": value
+        for name, value in sorted(environ.items())
+        for ours, theirs in OVERRIDES.items()
+        if name.startswith(ours)
+    }
+
+
+def foreign(environ: Mapping[str, str]) -> list[str]:
+    """The caller's variables that are not to reach a library of ours, in order of name."""
+    passed = {name for name, value in overridden(environ).items() if environ.get(name) == value}
+    return sorted(
+        name
+        for name in environ
+        if (name in SINGLE or name.startswith(FAMILIES))
+        and name not in KNOWN | passed
+        and not name.startswith(KNOWN_PREFIXES)
+    )
+
+
+def made(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a process of ours: the caller's without the foreign ones, and with ours.
+
+    Proxies are passed by for addresses of this machine, user and password of an MLflow server's address become MLflow's
+    own variables, and a parallel computation takes as many threads as it may have. Made again, it stays the same.
+    """
+    dropped = set(foreign(environ))
+    ours = DEFAULTS | {name: value for name, value in environ.items() if name not in dropped}
+    ours.setdefault("OMP_NUM_THREADS", str(processors()))
+    local = [place for place in (ours.get("no_proxy") or ours.get("NO_PROXY") or "").split(",") if place]
+    ours["no_proxy"] = ours["NO_PROXY"] = ",".join([*local, *(place for place in LOOPBACK if place not in local)])
+    named = "FLIGHTDECK_MLFLOW_URI" if ours.get("FLIGHTDECK_MLFLOW_URI") else "MLFLOW_TRACKING_URI"
+    for variable in ("FLIGHTDECK_MLFLOW_URI", "MLFLOW_TRACKING_URI"):
+        ours |= _without_access(ours, variable, used=variable == named)
+    return ours
+
+
+def take_over() -> None:
+    """Make this process's environment ours, and say in its log which variables do not count."""
+    if told := [name for name in foreign(os.environ) if name not in UNTOLD]:
+        log.warning("%s", notice(told))
+    wanted = made(os.environ)
+    for name in set(os.environ) - set(wanted):
+        del os.environ[name]
+    os.environ.update(wanted)
+
+
+def notice(names: list[str]) -> str:
+    """What is said of variables that were dropped."""
+    which = "does" if len(names) == 1 else "do"
+    return (
+        f"flightdeck: {', '.join(names)} of the environment {which} not count here; settings are FLIGHTDECK_ variables "
+        "(docs/operations.md)"
+    )
+
+
+@contextmanager
+def kept(*names: str, **values: str) -> Iterator[None]:
+    """Whatever happens inside, these variables are afterwards what they were; `values` are set meanwhile."""
+    before = {name: os.environ.get(name) for name in (*names, *values)}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def processors() -> int:
+    """How many this process may use: those it is bound to, and no more than its control group's share of time."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no control groups, or no limit
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(bound, math.ceil(int(quota) / int(period))))
+    return bound
+
+
+def _without_access(environ: Mapping[str, str], variable: str, used: bool) -> dict[str, str]:
+    """An MLflow server's address without user and password, and these by MLflow's names if they are `used`.
+
+    So no message, page or file that names the address can show them.
+    """
+    with suppress(ValueError):  # no address; who reads it says so
+        parts = urlsplit(environ.get(variable, ""))
+        userinfo, at, place = parts.netloc.rpartition("@")
+        if at and parts.scheme in ("http", "https"):
+            user, _, password = userinfo.partition(":")
+            access = {"MLFLOW_TRACKING_USERNAME": unquote(user), "MLFLOW_TRACKING_PASSWORD": unquote(password)}
+            return {variable: urlunsplit(parts._replace(netloc=place)), **(access if used else {})}
+    return {}

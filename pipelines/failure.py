@@ -1,0 +1,115 @@
+"""The one door for errors: whatever a command, a task or a trigger ran into, told in one line with its remedy.
+
+What this package raises says it itself. What libraries raise is told here by its kind, once, for the command line, the
+console, Airflow's tasks and triggers, the servers and the supervisor. Standard library only, until one has failed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import sys
+import traceback
+from typing import Any, cast
+
+from pipelines.errors import FlightdeckError, InvalidInput, Unavailable
+from pipelines.redaction import redact
+
+TRACEBACK = "FLIGHTDECK_TRACEBACK"  # set it to see where an error came from
+LONG = 400  # characters of a library's words
+FULL = {errno.ENOSPC, errno.EDQUOT}
+SHUT = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+class Unexpected(FlightdeckError):
+    """What nobody has foreseen: a fault of this package or of a use case."""
+
+
+def explained(error: BaseException, mlflow: str = "") -> FlightdeckError:
+    """An error as one of ours, whose message is one line; ours stay as they are.
+
+    Args:
+        mlflow: where MLflow is, for what its client raises.
+    """
+    if isinstance(error, FlightdeckError):
+        return error
+    if isinstance(error, OSError) and not _of_a_client(error):
+        return disk(error)
+    if isinstance(error, ImportError):
+        return InvalidInput(f"{one_line(error)}; install what is missing, or correct what names it")
+    return _of_mlflow(error, mlflow) or _of_a_database(error) or _unexpected(error)
+
+
+def disk(error: OSError) -> FlightdeckError:
+    """What is told of a file or disk that cannot be used."""
+    place = f"{error.filename}: " if error.filename else ""
+    said = error.strerror or one_line(error)
+    remedy = "see that it is there and can be used, then run this again: it goes on where it stopped"
+    if error.errno in FULL:
+        remedy = "free some room, then run this again: it goes on where it stopped"
+    elif error.errno in SHUT:
+        remedy = "give this user the right to write there, or set FLIGHTDECK_HOME (--home) to a folder of yours"
+    return Unavailable(f"{place}{said}; {remedy}")
+
+
+def report(error: BaseException, mlflow: str = "") -> int:
+    """Print an error as one line on stderr, and give the exit status. FLIGHTDECK_TRACEBACK shows where it came from."""
+    if isinstance(error, BrokenPipeError):  # whoever read our output has gone; Python would complain at exit, too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    told = explained(error, mlflow)
+    if os.environ.get(TRACEBACK):
+        print(trace(error), file=sys.stderr)
+    print(f"flightdeck: {one_line(told)}", file=sys.stderr)
+    return told.exit_code
+
+
+def trace(error: BaseException) -> str:
+    """Where an error came from, without the secrets that its words may hold."""
+    return redact("".join(traceback.format_exception(error)))
+
+
+def one_line(error: BaseException) -> str:
+    """An error's words without line breaks, and of a library's no more than LONG characters."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if isinstance(error, FlightdeckError) or len(words) <= LONG else f"{words[:LONG]}..."
+
+
+def _of_a_client(error: BaseException) -> bool:
+    """Whether it is of requests, whose errors are OSErrors too."""
+    requests: Any = sys.modules.get("requests")
+    return requests is not None and isinstance(error, requests.RequestException)
+
+
+def _of_mlflow(error: BaseException, place: str) -> FlightdeckError | None:
+    if "mlflow.exceptions" not in sys.modules and not _of_a_client(error):
+        return None
+    from pipelines.tracking.library import unavailable
+
+    return unavailable(error, place)
+
+
+def _of_a_database(error: BaseException) -> FlightdeckError | None:
+    redis, duckdb, sa = (cast(Any, sys.modules.get(name)) for name in ("redis", "duckdb", "sqlalchemy"))
+    if isinstance(error, sqlite3.Error) or (redis is not None and isinstance(error, redis.RedisError)):
+        return Unavailable(
+            f"the online store (FLIGHTDECK_FEAST_ONLINE) cannot be used ({one_line(error)}); see that it is up and has "
+            "room, then run this again: it goes on where it stopped"
+        )
+    if sa is not None and isinstance(error, sa.exc.SQLAlchemyError):
+        from pipelines.engines import unusable
+
+        return unusable(error, "its URI", "a database")
+    if duckdb is not None and isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):
+        return Unavailable(f"{one_line(error)}; free some room, then run this again: it goes on where it stopped")
+    return None
+
+
+def _unexpected(error: BaseException) -> Unexpected:
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+    return Unexpected(
+        f"{type(error).__name__}{where}: {one_line(error)}; this was not foreseen: run it again with {TRACEBACK}=1 to "
+        "see where it came from, and correct the use case, or report it"
+    )
