@@ -127,6 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(arguments: Mapping[str, Any]) -> None:
     """Run a step, or answer a command, and print what it gives."""
+    require_reachable(arguments["home"], os.environ)
     context = build_context(arguments["params"], arguments["home"])
     if arguments["step"] not in STEPS:
         try:
@@ -144,6 +145,20 @@ def run(arguments: Mapping[str, Any]) -> None:
         beside.write_text(text + "\n")
         os.replace(beside, out)
     print(text)
+
+
+def require_reachable(home: str | None, environ: Mapping[str, str]) -> None:
+    """Before a stage of `dvc repro` works for nothing: DVC keeps no outputs that lie outside of its repository.
+
+    Raises:
+        InvalidInput: if the home is a link to such a place, or lies behind one.
+    """
+    root = environ.get("DVC_ROOT")  # set by DVC for the commands of its stages
+    if root and home and not Path(home).resolve().is_relative_to(Path(root).resolve()):
+        raise InvalidInput(
+            f"{home} is, or lies behind, a link to {Path(home).resolve()}, and DVC keeps no outputs outside of {root}; "
+            "make it a folder (or mount the other disk there), and set FLIGHTDECK_HOME where only the deck shall move"
+        )
 
 
 def require_file(out: str) -> Path:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipelines.errors import InvalidInput
@@ -40,6 +41,14 @@ class Settings(BaseSettings):
     serving_port: Annotated[int, Field(ge=1, le=65535)] = 8090
     serving_max_batch: Annotated[int, Field(ge=1)] = 1000
     serving_max_bytes: Annotated[int, Field(ge=1)] = 4_000_000
+
+    @field_validator("store_uri", "dvc_remote")
+    @classmethod
+    def _without_password(cls, uri: str) -> str:
+        """Every file that lies there is named by its URI, in records and on pages."""
+        if "://" in uri and "@" in uri.partition("://")[2].partition("/")[0] and urlsplit(uri).password:
+            raise ValueError("it holds a password, which would stand in every record; give it by the store's own means")
+        return uri
 
     @property
     def root(self) -> Path:
@@ -88,4 +97,5 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "FLIGHTDECK_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise InvalidInput(f"{name}={first['input']!r}: {first['msg']}; correct or unset it") from None
+        what = first["msg"].removeprefix("Value error, ")
+        raise InvalidInput(f"{name}={first['input']!r}: {what}; correct or unset it") from None

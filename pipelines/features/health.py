@@ -18,13 +18,14 @@ import duckdb
 
 from pipelines.errors import CorruptData
 from pipelines.params.features import Bar, Compared
+from pipelines.quoting import literal, parquet, quoted
 from pipelines.verdict import Verdict
 
 MEMORY, THREADS = "384MB", 4
 NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*")
 COMPARED = get_args(Compared)  # mean nothing for a view without days
 HOUR = 3600
-ROWS = "(select *, filename from read_parquet($files, union_by_name = true))"
+FILE = "__file"  # the column that tells partitions apart
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def engine(files: Any = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB that keeps within bounds; `files` is the fsspec file system of a store that is not local."""
     with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
         for setting, value in (("memory_limit", MEMORY), ("threads", THREADS), ("temp_directory", spill)):
-            connection.execute(f"set {setting} = '{value}'")
+            connection.execute(f"set {setting} = {literal(str(value))}")
         connection.execute("set preserve_insertion_order = false; set timezone = 'UTC'")
         # Parquet's statistics leave NaN out; DuckDB 2.0 concludes from them that `isnan` is false.
         connection.execute("set disabled_optimizers = 'statistics_propagation'")
@@ -141,7 +142,7 @@ def _ratio(now: float | None, before: float | None) -> float | None:
 
 def _numeric(connection: duckdb.DuckDBPyConnection, view: View, files: Sequence[str]) -> set[str]:
     """The features that are numbers; NaN counts as missing in these."""
-    schema = _query(connection, f"describe select * from {ROWS}", files)
+    schema = _query(connection, f"describe select * from {_rows(files)}")
     types = {row[0]: str(row[1]) for row in schema}
     lacking = [name for name in (*view.keys, view.stamp, *view.features) if name not in types]
     if lacking:
@@ -159,7 +160,7 @@ def _profile(
     """Rows, entities of a day, and by feature: null rate, infinite share, finite range, share outside another range."""
     asked = ["count(*)"]
     for name in view.features:
-        column, low, high = _column(name), *((ranges.get(name) or {}).get(end) for end in ("min", "max"))
+        column, low, high = quoted(name), *((ranges.get(name) or {}).get(end) for end in ("min", "max"))
         if name not in numeric:
             asked += [f"count({column})", "0", "null", "null", "0"]
             continue
@@ -173,7 +174,7 @@ def _profile(
             f"max({value}) filter (where isfinite({value}))",
             f"count(*) filter (where {there} and {outside})",
         ]
-    ((rows, *figures),) = _query(connection, f"select {', '.join(asked)} from {ROWS}", files)
+    ((rows, *figures),) = _query(connection, f"select {', '.join(asked)} from {_rows(files)}")
     features = {}
     for number, name in enumerate(view.features):
         present, infinite, low, high, outside = figures[5 * number : 5 * number + 5]
@@ -182,9 +183,9 @@ def _profile(
             features[name]["infinite_share"] = infinite / rows if rows else None
         if name in numeric and name in ranges:
             features[name]["out_of_range_share"] = outside / present if present else 0.0
-    keys = ", ".join(map(_column, view.keys))
-    seen = f"select 1 from {ROWS} group by filename, {keys}"
-    ((entities,),) = _query(connection, f"select count(*) from ({seen})", files)
+    keys = ", ".join(map(quoted, view.keys))
+    seen = f"select 1 from {_rows(files)} group by {FILE}, {keys}"
+    ((entities,),) = _query(connection, f"select count(*) from ({seen})")
     return {
         "rows": rows,
         "rows_a_day": rows / len(files),
@@ -197,14 +198,13 @@ def _freshness(
     connection: duckdb.DuckDBPyConnection, view: View, files: Sequence[str], end: datetime
 ) -> dict[str, Any]:
     """How old the newest row is at `end`, and how many of the entities seen have none that is not stale by then."""
-    keys = ", ".join(map(_column, view.keys))
+    keys = ", ".join(map(quoted, view.keys))
     at = int(end.timestamp() * 1_000_000)
     oldest = at - view.ttl // timedelta(microseconds=1)
-    latest = f"select max(epoch_us({_column(view.stamp)}::timestamptz)) as newest from {ROWS} group by {keys}"
+    latest = f"select max(epoch_us({quoted(view.stamp)}::timestamptz)) as newest from {_rows(files)} group by {keys}"
     ((entities, stale, newest),) = _query(
         connection,
         f"select count(*), count(*) filter (where newest is null or newest < {oldest}), max(newest) from ({latest})",
-        files,
     )
     stale = stale if view.ttl else 0
     return {
@@ -217,9 +217,9 @@ def _freshness(
     }
 
 
-def _query(connection: duckdb.DuckDBPyConnection, sql: str, files: Sequence[str]) -> list[Any]:
-    return list(connection.execute(sql, {"files": list(files)}).fetchall())
+def _query(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Any]:
+    return list(connection.execute(sql).fetchall())
 
 
-def _column(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _rows(files: Sequence[str]) -> str:
+    return parquet(files, filename=literal(FILE))

@@ -44,11 +44,12 @@ def collect(context: Context, repository: Repository, keep: int, remote: bool, d
         dry_run: only say what would go.
 
     Raises:
-        InvalidInput: if `keep` is less than 1.
+        InvalidInput: if `keep` is less than 1, or the cache may be others' too.
         FlightdeckError: if it cannot be known what is needed, and then nothing was removed.
     """
     if keep < 1:
         raise InvalidInput(f"--keep {keep}: the newest snapshot always stays; give 1 or more")
+    repository.require_own_cache()
     taken = context.records.snapshots(context.usecase.name).taken()
     ours = dict.fromkeys(snapshot.version for snapshot in taken)
     needs = {version: why for version, why in needed(context, taken, keep).items() if is_version(version)}

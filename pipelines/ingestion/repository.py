@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
+from configobj import ConfigObj
 from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc_data.hashfile.build import build
 from dvc_objects.fs.local import LocalFileSystem
 from filelock import FileLock
 
+from pipelines.environment import kept
 from pipelines.errors import FlightdeckError, InvalidInput, MissingData
 
 if TYPE_CHECKING:
@@ -33,18 +35,16 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 10  # at reading a folder whose files are being replaced
 OBJECT = re.compile(r"[0-9a-f]{30}(\.dir)?")
-CONFIG = """\
-# Written by Flightdeck. Settings of your own, such as a remote's credentials, go to config.local beside this file.
-[core]
-    no_scm = true
-    analytics = false
-    check_update = false
-    autostage = false
-    remote = versions
-    site_cache_dir = "{site}"
-['remote "versions"']
-    url = "{remote}"
-"""
+CONFIG = {
+    "core": {
+        "no_scm": "true",
+        "analytics": "false",
+        "check_update": "false",
+        "autostage": "false",
+        "remote": "versions",
+    }
+}
+HEAD = "# Written by Flightdeck. Settings of your own, such as credentials of the remote, go to config.local beside it."
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def open_repository(context: Context) -> Iterator[Repository]:
     with FileLock(root / ".dvc.lock"):
         _configure(root, context.settings.versions_remote)
         try:
-            with Repo(str(root)) as repo, repo.lock:
+            with _alone(root), Repo(str(root)) as repo, repo.lock:
                 yield Repository(root, repo)
         except LockError:
             raise FlightdeckError(f"another DVC command is at work in {root}; try again when it has ended") from None
@@ -79,14 +79,28 @@ def local_root(context: Context) -> Path:
     return Path(context.data.store.root).absolute()
 
 
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Inside, DVC reads this repository's settings and no others: a cache of the user's or machine's is not ours.
+
+    What it makes of hashes known lies in the repository too, so that it moves and goes with it.
+    """
+    nowhere, site = str(root / ".dvc" / "no-settings"), str(root / ".dvc" / "site")
+    with kept(DVC_GLOBAL_CONFIG_DIR=nowhere, DVC_SYSTEM_CONFIG_DIR=nowhere, DVC_SITE_CACHE_DIR=site):
+        yield
+
+
 def _configure(root: Path, remote: str) -> None:
-    """What DVC makes of hashes known lies in the repository too, so that it moves and goes with it."""
+    """Write DVC's settings; a remote on this machine by its way from here, so that the home may be moved."""
     config = root / ".dvc" / "config"
-    wanted = CONFIG.format(site=root / ".dvc" / "site", remote=remote if "://" in remote else Path(remote).absolute())
-    if config.exists() and config.read_text() == wanted:
+    url = remote if "://" in remote else os.path.relpath(remote, config.parent)
+    wanted = ConfigObj({**CONFIG, 'remote "versions"': {"url": url}}, interpolation=False, indent_type="    ")
+    wanted.initial_comment = [HEAD]
+    text = "\n".join(wanted.write()) + "\n"
+    if config.exists() and config.read_text() == text:
         return
     config.parent.mkdir(exist_ok=True)
-    _replace_text(config, wanted)
+    _replace_text(config, text)
 
 
 def pointer_of(version: str, root: Path) -> Path:
@@ -225,6 +239,15 @@ class Repository:
     def present(self, versions: Collection[str], remote: bool) -> set[str]:
         """Those of these versions whose trees the cache has, or the remote if it is asked too."""
         return (set(versions) - self._lacking(versions)) | (self._at_remote(versions) if remote else set())
+
+    def require_own_cache(self) -> None:
+        """Raises InvalidInput where the cache lies outside of the store: nobody can tell who else keeps data there."""
+        place = Path(self.cache.path).resolve()
+        if not place.is_relative_to(self.root.resolve()):
+            raise InvalidInput(
+                f"the DVC cache of {self.root} is {place}, where others may keep data of theirs, so nothing is "
+                f"removed; take cache.dir out of {self.root / '.dvc' / 'config.local'}"
+            )
 
     def remove(self, objects: Collection[str], remote: bool, dry_run: bool) -> dict[str, int]:
         """Remove objects from the remote, or from the cache with what killed processes left; files and bytes freed.

@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.quoting import parquet, quoted
 from pipelines.store import Store
 from pipelines.usecase import DAY, RawTable
 
@@ -112,7 +113,7 @@ class Rows:
     def days(self) -> list[Any]:
         """Days that have delivered rows."""
         found = self.connection.sql(
-            f"select distinct {DAY} from {_read(self.delivered)} where {DAY} is not null order by 1"
+            f"select distinct {DAY} from {parquet(self.delivered)} where {DAY} is not null order by 1"
         )
         return [day for (day,) in found.fetchall()]
 
@@ -120,16 +121,16 @@ class Rows:
         """Days of partitions that hold a record with the key of a delivered one: it may have moved to another day."""
         if not partitions or DAY in self.table.key:
             return []
-        keys = ", ".join(map(_quoted, self.table.key))
+        keys = ", ".join(map(quoted, self.table.key))
         found = self.connection.sql(
-            f"select distinct {DAY} from {_read(partitions)} semi join (select {keys} from {_read(self.delivered)}) "
-            f"using ({keys}) order by 1"
+            f"select distinct {DAY} from {parquet(partitions)} "
+            f"semi join (select {keys} from {parquet(self.delivered)}) using ({keys}) order by 1"
         )
         return [day for (day,) in found.fetchall()]
 
     def distinct_undated(self) -> int:
         """The undated rows that were delivered, each once, superseded ones included."""
-        undated = f"select distinct * from {_read(self.delivered)} where {DAY} is null"
+        undated = f"select distinct * from {parquet(self.delivered)} where {DAY} is null"
         return int(self.connection.sql(f"select count(*) from ({undated})").fetchall()[0][0])
 
     def undated(self, partitions: Sequence[str] | None) -> pa.Table:
@@ -144,15 +145,17 @@ class Rows:
         return self.connection.sql(sql).to_arrow_table()
 
     def _standing(self) -> str:
-        same = [f"dated.{_quoted(key)} = apart.{_quoted(key)}" for key in self.table.key]
+        same = [f"dated.{quoted(key)} = apart.{quoted(key)}" for key in self.table.key]
         if self.table.known is not None:
-            known = _quoted(self.table.known)
+            known = quoted(self.table.known)
             same.append(f"(dated.{known} >= apart.{known}) is not false")
-        dated = f"select 1 from {_read(self.delivered)} dated where {' and '.join([f'dated.{DAY} is not null', *same])}"
+        dated = (
+            f"select 1 from {parquet(self.delivered)} dated where {' and '.join([f'dated.{DAY} is not null', *same])}"
+        )
         return f"select * from apart where not exists ({dated})"
 
     def count(self, partitions: Sequence[str], where: str, parameters: dict[str, Any]) -> int:
-        sql = f"select count(*) from {_read([*self.delivered, *partitions])} where {where}"
+        sql = f"select count(*) from {parquet([*self.delivered, *partitions])} where {where}"
         return int(self.connection.sql(sql, params=parameters).fetchall()[0][0])
 
     def by_day(
@@ -173,27 +176,18 @@ class Rows:
         """The latest instant from which a delivered record is known."""
         if self.table.known is None:
             return None
-        sql = f"select max({_quoted(self.table.known)})::timestamptz as newest from {_read(self.delivered)}"
+        sql = f"select max({quoted(self.table.known)})::timestamptz as newest from {parquet(self.delivered)}"
         newest: datetime | None = self.connection.sql(sql).to_arrow_table()["newest"][0].as_py()
         return newest
 
     def _counting(self, partitions: Sequence[str], apart: bool = False) -> str:
         """All rows that count: of whichever day, so that one of another day gives way to a newer one of its key."""
-        sql = f"select * from {_read([*self.delivered, *partitions])}"
+        sql = f"select * from {parquet([*self.delivered, *partitions])}"
         if apart:
             sql = f"select * from ({sql} union all by name {self._standing()})"
         if self.table.known is None:
             return sql
-        keys = ", ".join(map(_quoted, self.table.key))
-        without = " or ".join(f"{_quoted(key)} is null" for key in self.table.key)
-        newest = f"rank() over (partition by {keys} order by {_quoted(self.table.known)} desc nulls last) = 1"
+        keys = ", ".join(map(quoted, self.table.key))
+        without = " or ".join(f"{quoted(key)} is null" for key in self.table.key)
+        newest = f"rank() over (partition by {keys} order by {quoted(self.table.known)} desc nulls last) = 1"
         return f"{sql} qualify {without} or {newest}"
-
-
-def _read(files: list[str]) -> str:
-    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-    return f"read_parquet([{listed}], union_by_name = true)"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

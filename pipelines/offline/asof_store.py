@@ -20,8 +20,9 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from pipelines.errors import InvalidInput
 from pipelines.offline.asof_join import ViewJoin, join
-from pipelines.offline.reading import AT, CREATED, connect, explained, latest_rows, parquet
-from pipelines.offline.sources import Source, files_between, layout_of, micros, quoted
+from pipelines.offline.reading import AT, CREATED, connect, explained, latest_rows
+from pipelines.offline.sources import Source, files_between, layout_of, micros
+from pipelines.quoting import parquet, quoted
 
 
 class AsofOfflineStoreConfig(FeastConfigBaseModel):

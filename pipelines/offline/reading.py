@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pipelines.errors import CorruptData, InvalidInput
-from pipelines.offline.sources import Source, files_between, layout_of, micros, quoted
+from pipelines.offline.sources import Source, files_between, layout_of, micros
+from pipelines.quoting import parquet, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pipelines.store import Layout
 
 AT, CREATED = "__at", "__created"  # when a row was known and when it was written
-LITERALLY = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]", "'": "''"})  # in names, which DuckDB takes for patterns
 WIDEST = {"VARCHAR", "DOUBLE", "TIMESTAMP WITH TIME ZONE"}  # what a column of several types would be read as anyway
 
 
@@ -122,13 +122,3 @@ def _first_is_widest(
         str(kind) in WIDEST or (str(kind) == "FLOAT" and name in source.floats)
         for name, kind in zip(names, kinds, strict=True)
     )
-
-
-def parquet(files: Sequence[str], unite: bool = True) -> str:
-    """SQL of the rows of several files, in their order.
-
-    Args:
-        unite: a column has the widest of its types, and is null where a file lacks it; else all files are as the first.
-    """
-    names = ", ".join(f"'{name.translate(LITERALLY)}'" for name in files)
-    return f"read_parquet([{names}], union_by_name = {str(unite).lower()})"

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import MissingData
+from pipelines.errors import InvalidInput, MissingData
+from pipelines.quoting import VIRTUAL, quoted, twins
 
 if TYPE_CHECKING:
     from datetime import date
@@ -71,6 +72,7 @@ def source_of(view: FeatureView) -> Source:
     from feast.types import Float32
 
     source: Any = view.batch_source
+    _require_distinct(view)
     return Source(
         name=str(source.path),
         stored={declared: stored for stored, declared in (source.field_mapping or {}).items()},
@@ -78,6 +80,19 @@ def source_of(view: FeatureView) -> Source:
         created=source.created_timestamp_column or None,
         floats=frozenset(field.name for field in view.features if field.dtype == Float32),
     )
+
+
+def _require_distinct(view: FeatureView) -> None:
+    """Refuse names that DuckDB would take for another's.
+
+    Raises:
+        InvalidInput: naming them.
+    """
+    names = [*keys_of(view), *(field.name for field in view.features)]
+    if alike := twins(names):
+        raise InvalidInput(f"{view.name}: {alike[0]} and {alike[1]} differ in the case of letters only; rename one")
+    if taken := [name for name in names if name.lower() in VIRTUAL or name.startswith("__")]:
+        raise InvalidInput(f"{view.name}: the offline store has a column {taken[0]} of its own; rename the feature")
 
 
 def keys_of(view: FeatureView) -> list[str]:
@@ -116,10 +131,6 @@ def _require_no_hole(name: str, days: Sequence[date]) -> None:
     lacking = next((a + timedelta(1) for a, b in itertools.pairwise(days) if b - a > timedelta(1)), None)
     if lacking:
         raise MissingData(f"{name} lacks {lacking} among the days to be read; build the features of that day")
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def micros(instant: datetime) -> int:

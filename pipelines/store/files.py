@@ -27,8 +27,8 @@ class Store:
     """
 
     def __init__(self, root: str) -> None:
-        try:
-            self.fs, path = fsspec.core.url_to_fs(root)
+        try:  # a path is taken literally: to fsspec `::` would chain file systems
+            self.fs, path = fsspec.core.url_to_fs(root) if "://" in root else (LocalFileSystem(), root)
         except (ImportError, ValueError) as error:
             raise InvalidInput(f"FLIGHTDECK_STORE_URI={root}: {error}; install what it needs, or correct it") from None
         self.local = isinstance(self.fs, LocalFileSystem)

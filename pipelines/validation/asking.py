@@ -14,8 +14,10 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.errors import InvalidInput
+from pipelines.quoting import literal, parquet, pattern, quoted, twins
 from pipelines.usecase import RawTable, UseCase
-from pipelines.validation.queries import BAD, Query, RowQuery, literal, quoted
+from pipelines.validation.queries import BAD, KNOWN, Query, RowQuery, reference_table
 from pipelines.validation.suite import Check, Result, Severity, evaluate
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 MEMORY = "512MB"  # DuckDB's; what does not fit is spilled beside the system's temporary files
 SAMPLE = 20
 
+OURS = ("rows", "types", "earlier", "reference", BAD)  # views that every query may read
 Positions = Mapping[date | None, npt.NDArray[np.int64]]  # rows by partition
 
 
@@ -63,7 +66,7 @@ def _answer(
     try:
         _show_past(query, table, days, database, data)
         if isinstance(query, RowQuery):
-            database.execute(f"create or replace temp table {BAD} as {query.bad()}")
+            database.execute(f"create or replace table {BAD} as {query.bad()}")
         answer = database.execute(query.sql()).df()
         sample = _sample(database) if isinstance(query, RowQuery) else ()
     except duckdb.Error as error:
@@ -87,13 +90,18 @@ def _show(
     ours = [data.partition("raw", table.name, day) for day in days]
     _view("rows", ours, database)
     database.execute(
-        f"create temp view types as select {_day('file_name')} as _partition, name, duckdb_type as type "
+        f"create view types as select {_day('file_name')} as _partition, name, duckdb_type as type "
         f"from parquet_schema({_listed(ours)}) where column_id > 0"
     )
+    database.execute(f"create schema {KNOWN}")
+    if alike := twins(other.name for other in usecase.tables):
+        raise InvalidInput(f"tables {alike[0]} and {alike[1]} differ in the case of letters only; rename one")
     for other in usecase.tables:
         uri = data.partition("raw", other.name, None)
         if not other.daily and data.store.exists(uri):
-            _view(quoted(other.name), [uri], database, apart.get(other.name, ()))
+            _view(reference_table(other.name), [uri], database, apart.get(other.name, ()))
+            if other.name.lower() not in OURS:
+                database.execute(f"create view {quoted(other.name)} as from {reference_table(other.name)}")
 
 
 def _show_past(
@@ -113,7 +121,7 @@ def _show_past(
         if past:
             _view(view, past, database)
         else:
-            database.execute(f"create or replace temp view {view} as select * from rows where false")
+            database.execute(f"create or replace view {view} as select * from rows where false")
 
 
 def _view(
@@ -122,10 +130,10 @@ def _view(
     """A view of partitions, but for the rows of these numbers."""
     numbers = ", ".join(map(str, without))
     kept = f" where file_row_number not in ({numbers})" if numbers else ""
+    rows = parquet(uris, filename="'_file'", file_row_number="true")
     database.execute(
-        f"create or replace temp view {name} as "
-        f"select * exclude (_file, file_row_number), {_day('_file')} as _partition, file_row_number as _position "
-        f"from read_parquet({_listed(uris)}, filename = '_file', file_row_number = true, union_by_name = true){kept}"
+        f"create or replace view {name} as select * exclude (_file, file_row_number), {_day('_file')} as _partition, "
+        f"file_row_number as _position from {rows}{kept}"
     )
 
 
@@ -134,7 +142,7 @@ def _day(file: str) -> str:
 
 
 def _listed(uris: Sequence[str]) -> str:
-    return f"[{', '.join(map(literal, uris))}]"
+    return f"[{', '.join(map(pattern, uris))}]"
 
 
 def _sample(database: duckdb.DuckDBPyConnection) -> tuple[dict[str, Any], ...]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.validation.queries import Query, quoted
+from pipelines.quoting import quoted
+from pipelines.validation.queries import Query
 
 
 class ExpectDistributionToBeStable(Query):

@@ -7,7 +7,7 @@ A `Query` says in SQL what to ask; Great Expectations gets the answer as its bat
 - `earlier`: the raw partitions of the `earlier_days` days before the window, likewise;
 - `reference`: the validated partitions of the `reference_days` days before the window;
 - `types`: what the partitions say of themselves: `_partition`, `name` and `type` (DuckDB's) of each column;
-- any reference table of the use case, by its name.
+- any reference table of the use case, as `reference_table` names it (or by its name, unless that is one of these).
 
 A `RowQuery` finds bad rows one by one, so it may quarantine them.
 """
@@ -26,10 +26,17 @@ from great_expectations.expectations.expectation import BatchExpectation
 from great_expectations.expectations.metrics.metric_provider import metric_value
 from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
 
+from pipelines.quoting import literal, quoted
 from pipelines.validation.suite import mostly_good
 
 ANSWER = "flightdeck.answer"
+KNOWN = "known_tables"  # the schema of reference tables: one called `rows` takes the place of no view of ours
 BAD = "bad"  # the table that holds the bad rows of a RowQuery while it is judged
+
+
+def reference_table(name: str) -> str:
+    """SQL of a reference table, whatever it is called."""
+    return f"{KNOWN}.{quoted(name)}"
 
 
 class Answer(TableMetricProvider):
@@ -114,14 +121,17 @@ class ExpectKeysToBeUnique(RowQuery):
         return self.within_days
 
     def bad(self) -> str:
-        keys = ", ".join(map(quoted, self.column_list))
-        same = " and ".join(f"a.{quoted(c)} is not distinct from b.{quoted(c)}" for c in self.column_list)
-        some = " or ".join(f"{quoted(c)} is not null" for c in self.column_list)
+        names = [f"_key{n}" for n in range(len(self.column_list))]  # whatever they are called, no other column is
+        columns, keys = [quoted(column) for column in self.column_list], ", ".join(names)
+        renamed = ", ".join(f"{column} as {name}" for column, name in zip(columns, names, strict=True))
+        told = ", ".join(f"{name} as {column}" for column, name in zip(columns, names, strict=True))
+        same = " and ".join(f"a.{name} is not distinct from b.{name}" for name in names)
+        some = " or ".join(f"{column} is not null" for column in columns)
         reach = f"range between interval {self.within_days} days preceding and interval 1 day preceding"
         return f"""
             with every as (
-                select {keys}, _partition, _position, true as ours from rows where {some}
-                union all select {keys}, _partition, _position, false from earlier where {some}
+                select {renamed}, _partition, _position, true as ours from rows where {some}
+                union all select {renamed}, _partition, _position, false from earlier where {some}
             ),
             often as (select {keys} from every group by all having count(*) > 1),
             suspects as (select a.* from every a semi join often b on {same}),
@@ -131,7 +141,7 @@ class ExpectKeysToBeUnique(RowQuery):
                     count(*) over (partition by {keys} order by _partition {reach}) > 0 as again
                 from suspects
             )
-            select _partition, _position, {keys} from known where ours and (twice or again)
+            select _partition, _position, {told} from known where ours and (twice or again)
         """
 
 
@@ -144,12 +154,12 @@ class ExpectValuesToBeKnown(RowQuery):
     allowed: tuple[str, ...] = ()
 
     def bad(self) -> str:
-        column, allowed = quoted(self.column), ", ".join(map(literal, self.allowed))
+        column, known, allowed = quoted(self.column), quoted(self.known_in), ", ".join(map(literal, self.allowed))
         return f"""
             select _partition, _position, {column} from rows
             where {column} is not null {f"and {column} not in ({allowed})" if allowed else ""}
                 and {column} not in (
-                    select {quoted(self.known_in)} from {quoted(self.table)} where {quoted(self.known_in)} is not null
+                    select known.{known} from {reference_table(self.table)} known where known.{known} is not null
                 )
         """
 
@@ -242,11 +252,3 @@ def worst(answer: pd.DataFrame, outside: pd.DataFrame, column: str, unit: str) -
     first = outside.head(3)
     days = [f"{pd.Timestamp(day).date()}: {value:g}" for day, value in zip(first["day"], first[column], strict=True)]
     return told + (f"; outside on {len(outside)} days ({', '.join(days)})" if days else "")
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
