@@ -102,7 +102,10 @@ def _of_a_database(error: BaseException) -> FlightdeckError | None:
 
         return unusable(error, "its URI", "a database")
     if duckdb is not None and isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):
-        return Unavailable(f"{one_line(error)}; free some room, then run this again: it goes on where it stopped")
+        return Unavailable(
+            f"{one_line(error)}; see that the file is there and that there is room, then run this again: it goes on "
+            "where it stopped"
+        )
     return None
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pipelines.errors import InvalidInput
+
 VIRTUAL = ("file_row_number", "file_index")  # columns that DuckDB gives the rows of a file, unless the file has them
 _PATTERN = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
 
@@ -22,8 +24,15 @@ def literal(text: str) -> str:
 
 
 def pattern(file: str) -> str:
-    """A text that DuckDB takes for a pattern of files, and that is met by this one."""
-    return literal(file.translate(_PATTERN))
+    """A text that DuckDB takes for a pattern of files, and that is met by this one.
+
+    Raises:
+        InvalidInput: if there is none: within a pattern DuckDB takes a backslash for the end of a folder's name.
+    """
+    made = file.translate(_PATTERN)
+    if made != file and "\\" in file:
+        raise InvalidInput(f"{file} has a backslash and one of * ? [ in it, which DuckDB cannot read; rename the folder")
+    return literal(made)
 
 
 def parquet(files: Sequence[str], unite: bool = True, **options: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -41,6 +42,13 @@ class Settings(BaseSettings):
     serving_port: Annotated[int, Field(ge=1, le=65535)] = 8090
     serving_max_batch: Annotated[int, Field(ge=1)] = 1000
     serving_max_bytes: Annotated[int, Field(ge=1)] = 4_000_000
+
+    @field_validator("home")
+    @classmethod
+    def _literal(cls, home: Path) -> Path:
+        if os.path.expandvars(home) != str(home):
+            raise ValueError("libraries would put a variable's value in place of its `$`; choose a folder without it")
+        return home
 
     @field_validator("store_uri", "dvc_remote")
     @classmethod

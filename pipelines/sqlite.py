@@ -10,7 +10,9 @@ from urllib.parse import quote
 
 def uri_of(path: Path) -> str:
     """The database URI of a file, whatever characters its path has."""
-    return f"sqlite:///{quote(str(path))}"
+    place = quote(str(path))
+    # MLflow makes a folder of what follows `sqlite:///`, without reading it as a URI
+    return f"{'sqlite' if place == str(path) else 'sqlite+pysqlite'}:///{place}"
 
 
 def tune(connection: sqlite3.Connection) -> None:
