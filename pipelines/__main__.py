@@ -118,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = vars(parser().parse_args(given))
     try:
         run(arguments)
+        sys.stdout.flush()  # here, where a reader that has gone is still told apart
     except KeyboardInterrupt:
         return 130
     except Exception as error:

@@ -96,7 +96,7 @@ def made(environ: Mapping[str, str]) -> dict[str, str]:
 
 def take_over() -> None:
     """Make this process's environment ours, and say in its log which variables do not count."""
-    if told := [name for name in foreign(os.environ) if name not in UNTOLD]:
+    if told := [name for name in foreign(os.environ) if name not in UNTOLD and not name.startswith("_")]:
         log.warning("%s", notice(told))
     wanted = made(os.environ)
     for name in set(os.environ) - set(wanted):

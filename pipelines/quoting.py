@@ -31,7 +31,9 @@ def pattern(file: str) -> str:
     """
     made = file.translate(_PATTERN)
     if made != file and "\\" in file:
-        raise InvalidInput(f"{file} has a backslash and one of * ? [ in it, which DuckDB cannot read; rename the folder")
+        raise InvalidInput(
+            f"{file} has a backslash and one of * ? [ in it, which DuckDB cannot read; rename the folder"
+        )
     return literal(made)
 
 

@@ -12,7 +12,7 @@ import re
 import traceback
 from collections.abc import Iterable
 from functools import lru_cache
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 SECRET_NAME = re.compile(  # but for names of files and of other variables
     r"^(?!.*_(FILE|PATH|DIR|ENV)$).*(PASSW|SECRET|TOKEN|CREDENTIAL|_PWD$|(API|ACCESS|PRIVATE|FERNET|ACCOUNT)_?KEY)"
@@ -60,8 +60,9 @@ def _in_uri(uri: str) -> Iterable[str]:
         password = parts.password or ""
     except ValueError:  # malformed: all of it, since nobody can tell which part is which
         return [uri]
-    named = [value for name, value in parse_qsl(parts.query) if SECRET_PART.search(name)]
-    return [password, unquote(password), *named]
+    asked = (part.partition("=") for part in parts.query.split("&"))
+    written = [password, *(value for name, _, value in asked if SECRET_PART.search(name))]
+    return [*written, *map(unquote, written), *map(unquote_plus, written)]
 
 
 def redact_logs() -> None:

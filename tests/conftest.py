@@ -31,11 +31,15 @@ def tree_hashes(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No setting of the machine reaches a test."""
+    """No setting of the machine reaches a test, and none that a test makes reaches the next."""
+    before = dict(os.environ)
     mlflows = {"MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"}
     for name in [name for name in os.environ if name.startswith("FLIGHTDECK_") or name in mlflows]:
         monkeypatch.delenv(name)
     yield
+    monkeypatch.undo()
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture

@@ -1,0 +1,206 @@
+"""A command that fails ends in one line and the right status, and no secret is written anywhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines.__main__ import main
+from pipelines.context import build_context
+from tests.conftest import ROOT, TOY, tree_hashes
+
+CANARY = "notforlogs"
+WINDOW = ("--start", "2024-03-01", "--end", "2024-03-03")
+INGEST = ("ingest", *WINDOW)
+AWAY = "127.0.0.1:1"
+SECRETS = {"AWS_SECRET_ACCESS_KEY": CANARY, "EXAMPLE_TOKEN": CANARY, "WAREHOUSE_URL": f"mysql://ann:{CANARY}@{AWAY}/x"}
+Prepare = Callable[[Path], dict[str, str]]
+
+
+def flightdeck(
+    home: Path, command: tuple[str, ...], variables: dict[str, str], room: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command; no file may grow beyond `room` bytes, as on a disk that is full."""
+    given = [*command, "--params", str(TOY), "--home", str(home)]
+    environ = {**os.environ, **variables, "PYTHONPATH": str(ROOT)}
+    limits = "" if room is None else f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n"
+    code = f"{limits}import sys; from pipelines.__main__ import main; sys.exit(main({given!r}))"
+    return subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
+
+
+def damaged(home: Path) -> dict[str, str]:
+    home.mkdir()
+    (home / "records.db").write_text("no database, only text, and more text than a header has")
+    return {}
+
+
+def without_driver(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_RECORDS_URI": f"oracle+nosuch://ann:{CANARY}@{AWAY}/x"}
+
+
+def no_uri(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_RECORDS_URI": f"ann:{CANARY}@{AWAY}"}
+
+
+def locked_away(home: Path) -> dict[str, str]:
+    home.mkdir()
+    (home / "records.db").mkdir()
+    return {}
+
+
+def mlflow_away(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_MLFLOW_URI": f"http://ann:{CANARY}@{AWAY}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+
+
+def mlflow_token(home: Path) -> dict[str, str]:
+    return {**mlflow_away(home), "FLIGHTDECK_MLFLOW_URI": f"http://{AWAY}", "MLFLOW_TRACKING_TOKEN": CANARY}
+
+
+def mlflow_nowhere(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_MLFLOW_URI": f"ann:{CANARY}@nowhere"}
+
+
+def mlflow_database(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_MLFLOW_URI": f"nosuch://ann:{CANARY}@{AWAY}/x"}
+
+
+def redis_away(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_FEAST_ONLINE": f"redis://:{CANARY}@{AWAY}/0"}
+
+
+def registry_nowhere(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_FEAST_REGISTRY": f"nosuch://ann:{CANARY}@{AWAY}/x"}
+
+
+def password_in_the_store(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_STORE_URI": f"sftp://ann:{CANARY}@{AWAY}/x"}
+
+
+def password_in_the_remote(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_DVC_REMOTE": f"ssh://ann:{CANARY}@{AWAY}/x"}
+
+
+def no_home(home: Path) -> dict[str, str]:
+    home.write_text("a file, not a folder")
+    return {}
+
+
+def nothing(home: Path) -> dict[str, str]:
+    return {}
+
+
+FAILURES = [
+    (damaged, INGEST, 1, "not a database"),
+    (locked_away, INGEST, 1, "FLIGHTDECK_RECORDS_URI"),
+    (without_driver, INGEST, 2, "FLIGHTDECK_RECORDS_URI"),
+    (no_uri, INGEST, 2, "FLIGHTDECK_RECORDS_URI"),
+    (mlflow_away, ("models", "list"), 1, "MLflow at http://127.0.0.1:1 cannot be used"),
+    (mlflow_away, ("models", "verify", "1"), 1, "MLflow at http://127.0.0.1:1 cannot be used"),
+    (mlflow_away, ("data", "versions"), 1, "127.0.0.1:1"),
+    (mlflow_away, ("resolve_model",), 1, "MLflow at http://127.0.0.1:1 cannot be used"),
+    (mlflow_token, ("reconcile_aliases",), 1, "MLflow at http://127.0.0.1:1 cannot be used"),
+    (mlflow_nowhere, ("models", "list"), 2, "FLIGHTDECK_MLFLOW_URI"),
+    (mlflow_database, ("resolve_model",), 2, "MLflow at nosuch://***@127.0.0.1:1/x refuses it"),
+    (registry_nowhere, ("apply_features",), 2, "FLIGHTDECK_FEAST_REGISTRY"),
+    (password_in_the_store, INGEST, 2, "FLIGHTDECK_STORE_URI"),
+    (password_in_the_remote, ("snapshot",), 2, "FLIGHTDECK_DVC_REMOTE"),
+    (no_home, INGEST, 1, "home"),
+    (nothing, (*INGEST, "--out", str(ROOT)), 2, "is a folder"),
+    (nothing, (*INGEST, "--out", "new/"), 2, "is a folder"),
+    (nothing, ("clock", "--at", "noon"), 2, "'noon' is no instant"),
+    (nothing, ("build_training_set", "--as-of", "2024-04-30", "--data-version", "v", "--run", "r"), 2, "ingest"),
+    (nothing, ("log_candidates", "--evaluation-uris", '{"a": 1, "a": 2}'), 2, "twice"),
+]
+
+
+@pytest.mark.parametrize(("prepare", "command", "status", "words"), FAILURES)
+def test_a_command_that_fails_says_so_in_one_line_and_keeps_every_secret(
+    prepare: Prepare,
+    command: tuple[str, ...],
+    status: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    home = tmp_path / "home"
+    told = failing(home, command, prepare(home), status, monkeypatch, capfd)
+    assert words in told
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in written if CANARY.encode() in path.read_bytes()]
+
+
+def test_an_online_store_that_is_away_fails_what_needs_it(
+    toy_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(toy_home, tmp_path / "home")
+    for command in (("materialize", "--as-of", "2024-05-10"), ("check_parity", "--as-of", "2024-05-10")):
+        told = failing(tmp_path / "home", command, redis_away(tmp_path), 1, monkeypatch, capfd)
+        assert "FLIGHTDECK_FEAST_ONLINE" in told
+
+
+def failing(
+    home: Path,
+    command: tuple[str, ...],
+    variables: dict[str, str],
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> str:
+    """The one line of a command that must end with this status."""
+    for name, value in {**SECRETS, **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert main([*command, "--params", str(TOY), "--home", str(home)]) == status
+    out, err = capfd.readouterr()
+    lines = [line for line in err.splitlines() if line.startswith("flightdeck: ")]
+    assert out == "" and len(lines) == 1 and "Traceback" not in err and CANARY not in err
+    return lines[0]
+
+
+def test_a_disk_without_room_fails_and_another_run_completes_it(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for room in (0, 5_000, 100_000):
+        done = flightdeck(home, INGEST, {}, room)
+        assert done.returncode == 1, done.stderr
+        assert done.stderr.splitlines()[-1].startswith("flightdeck: ") and "Traceback" not in done.stderr
+    assert flightdeck(home, INGEST, {}).returncode == flightdeck(tmp_path / "other", INGEST, {}).returncode == 0
+    assert tree_hashes(home / "data") == tree_hashes(tmp_path / "other" / "data")
+
+
+def test_a_folder_for_the_outputs_is_refused_before_the_step_has_run(tmp_path: Path) -> None:
+    flightdeck(tmp_path / "home", (*INGEST, "--out", str(tmp_path)), {})
+    assert not (tmp_path / "home" / "data").exists()
+
+
+def test_a_deleted_experiment_is_named_with_the_way_to_restore_it(tmp_path: Path) -> None:
+    context = build_context(TOY, tmp_path)
+    context.tracker.client.delete_experiment(context.tracker.experiment_id)
+    again = build_context(TOY, tmp_path)
+    with pytest.raises(Exception, match="mlflow experiments restore --experiment-id") as failed:
+        again.tracker.log_report("r", "1", {"a": 1.0}, {})
+    assert getattr(failed.value, "exit_code", None) == 2
+
+
+def test_a_variable_of_mlflow_does_not_reach_what_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_ACTIVE_MODEL_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_CONTEXT"):
+        monkeypatch.setenv(name, "elsewhere")
+    context = build_context(TOY, tmp_path)
+    run = context.tracker.log_report("r", "1", {"a": 1.0}, {})
+    assert context.tracker.client.get_run(run).info.experiment_id == context.tracker.experiment_id
+
+
+def test_a_home_behind_a_link_is_refused_where_dvc_could_not_keep_its_outputs(tmp_path: Path) -> None:
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "repo" / "var").symlink_to(tmp_path / "disk")
+    inside = {"DVC_ROOT": str(tmp_path / "repo")}
+    done = flightdeck(tmp_path / "repo" / "var" / "dvc", INGEST, inside)
+    assert done.returncode == 2 and "FLIGHTDECK_HOME" in done.stderr and not any((tmp_path / "disk").iterdir())
+    (tmp_path / "repo" / "var").unlink()
+    assert flightdeck(tmp_path / "repo" / "var" / "dvc", INGEST, inside).returncode == 0

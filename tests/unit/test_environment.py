@@ -1,0 +1,134 @@
+"""What of the caller's environment reaches the libraries."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.environment import (
+    DEFAULTS,
+    FAMILIES,
+    SINGLE,
+    foreign,
+    kept,
+    made,
+    overridden,
+    processors,
+    take_over,
+)
+
+STRANGERS = {
+    "MLFLOW_REGISTRY_STORE_URI": "sqlite:///elsewhere.db",
+    "MLFLOW_ACTIVE_MODEL_ID": "m-1",
+    "MLFLOW_STATIC_PREFIX": "/prefix",
+    "_MLFLOW_SERVER_FILE_STORE": "elsewhere",
+    "FEAST_METADATA": "x",
+    "GX_CLOUD_ACCESS_TOKEN": "x",
+    "DVC_GLOBAL_CONFIG_DIR": "/x",
+    "DVC_EXP_NAME": "x",
+    "UVICORN_WORKERS": "4",
+    "WEB_CONCURRENCY": "2",
+    "FORWARDED_ALLOW_IPS": "*",
+    "GIT_DIR": "/elsewhere/.git",
+    "GIT_WORK_TREE": "/elsewhere",
+    "GIT_INDEX_FILE": "/elsewhere/index",
+}
+ACCESS = {
+    "MLFLOW_TRACKING_USERNAME": "ann",
+    "MLFLOW_TRACKING_PASSWORD": "secret",
+    "MLFLOW_S3_ENDPOINT_URL": "http://s3",
+}
+NAMES = st.one_of(
+    st.sampled_from([*STRANGERS, *ACCESS, *DEFAULTS, "PATH", "HOME", "NO_PROXY", "no_proxy", "OMP_NUM_THREADS"]),
+    st.builds("{}{}".format, st.sampled_from(FAMILIES), st.from_regex(r"[A-Z]{1,6}", fullmatch=True)),
+    st.builds("FLIGHTDECK_MLFLOW__{}".format, st.from_regex(r"[A-Z]{1,6}", fullmatch=True)),
+)
+URIS = st.sampled_from(["http://ann:pass%40word@host:5000/mlflow", "http://host", "sqlite:///x.db", "http://[::1", ""])
+VALUES = st.one_of(URIS, st.text(st.characters(codec="ascii", exclude_characters="\x00"), max_size=8))
+ENVIRONMENTS = st.dictionaries(NAMES | st.sampled_from(["FLIGHTDECK_MLFLOW_URI", "MLFLOW_TRACKING_URI"]), VALUES)
+
+
+def test_variables_of_libraries_that_nobody_named_are_dropped_and_the_others_pass() -> None:
+    ours = made({**STRANGERS, **ACCESS, "PATH": "/bin", "EXAMPLE_TOKEN": "x"})
+    assert foreign({**STRANGERS, **ACCESS}) == sorted(STRANGERS)
+    assert not STRANGERS.keys() & ours.keys()
+    assert {**ACCESS, "PATH": "/bin", "EXAMPLE_TOKEN": "x"}.items() <= ours.items()
+
+
+@given(ENVIRONMENTS)
+def test_an_environment_made_again_is_the_same_and_holds_nothing_foreign(environ: dict[str, str]) -> None:
+    ours = made(environ)
+    assert made(ours) == ours
+    assert foreign(ours) == []
+    assert {"127.0.0.1", "localhost", "::1"} <= set(ours["no_proxy"].split(","))
+    for variable in ("FLIGHTDECK_MLFLOW_URI", "MLFLOW_TRACKING_URI"):
+        assert "pass" not in ours.get(variable, "")
+
+
+def test_what_is_meant_for_our_mlflow_reaches_it() -> None:
+    asked = {"FLIGHTDECK_MLFLOW__SERVER_ALLOWED_HOSTS": "deck.example", "MLFLOW_SERVER_ALLOWED_HOSTS": "other.example"}
+    assert overridden(asked) == {"MLFLOW_SERVER_ALLOWED_HOSTS": "deck.example"}
+    assert made({**asked, **overridden(asked)})["MLFLOW_SERVER_ALLOWED_HOSTS"] == "deck.example"
+
+
+def test_user_and_password_of_a_server_go_with_the_address_that_is_used() -> None:
+    both = {"FLIGHTDECK_MLFLOW_URI": "https://deck.example", "MLFLOW_TRACKING_URI": "http://ann:word@other.example"}
+    assert made(both)["MLFLOW_TRACKING_URI"] == "http://other.example"
+    assert "MLFLOW_TRACKING_PASSWORD" not in made(both)
+    ours = made({"FLIGHTDECK_MLFLOW_URI": "http://ann:w%3Ard@deck.example:5000/x"})
+    assert ours["FLIGHTDECK_MLFLOW_URI"] == "http://deck.example:5000/x"
+    assert (ours["MLFLOW_TRACKING_USERNAME"], ours["MLFLOW_TRACKING_PASSWORD"]) == ("ann", "w:rd")
+
+
+def test_a_process_is_told_once_what_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in {**STRANGERS, "MLFLOW_EXPERIMENT_ID": "3", "DVC_STAGE": "train"}.items():
+        monkeypatch.setenv(name, value)
+    with caplog.at_level(logging.WARNING):
+        take_over()
+        take_over()
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert all(name in told for name in STRANGERS if not name.startswith("_"))
+    assert "MLFLOW_EXPERIMENT_ID" not in told and "DVC_STAGE" not in told
+    assert "elsewhere" not in told
+    assert not {*STRANGERS, "MLFLOW_EXPERIMENT_ID", "DVC_STAGE"} & os.environ.keys()
+
+
+def test_kept_variables_are_what_they_were_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONE", "1")
+    monkeypatch.delenv("TWO", raising=False)
+    with pytest.raises(ValueError), kept("ONE", TWO="2"):
+        assert os.environ["TWO"] == "2"
+        os.environ["ONE"] = "changed"
+        raise ValueError
+    assert os.environ["ONE"] == "1" and "TWO" not in os.environ
+
+
+def test_threads_wait_passively_and_are_as_many_as_may_run_unless_the_caller_says_otherwise() -> None:
+    assert made({})["OMP_WAIT_POLICY"] == "passive" and made({})["OMP_NUM_THREADS"] == str(processors())
+    asked = {"OMP_WAIT_POLICY": "active", "OMP_NUM_THREADS": "7"}
+    assert asked.items() <= made(asked).items()
+
+
+def test_openmp_heeds_what_a_context_has_set() -> None:
+    code = (
+        "import os; os.environ.pop('OMP_NUM_THREADS', None); from pipelines.environment import take_over; take_over()\n"
+        "from sklearn.ensemble import HistGradientBoostingClassifier\n"
+        "from threadpoolctl import threadpool_info\n"
+        "used = {pool['num_threads'] for pool in threadpool_info() if pool['user_api'] == 'openmp'}\n"
+        "print(used == {int(os.environ['OMP_NUM_THREADS'])})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
+@pytest.mark.parametrize("name", sorted(SINGLE))
+def test_single_variables_of_servers_are_dropped(name: str) -> None:
+    assert name not in made({name: "2"})
