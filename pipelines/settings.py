@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipelines.errors import InvalidInput
-from pipelines.sqlite import uri_of
+from pipelines.sqlite import mlflow_uri_of, uri_of
 
 
 class Settings(BaseSettings):
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
 
     @property
     def mlflow(self) -> str:
-        return self.mlflow_uri or self.mlflow_tracking_uri or uri_of(self.root / "mlflow" / "mlflow.db")
+        return self.mlflow_uri or self.mlflow_tracking_uri or mlflow_uri_of(self.root / "mlflow" / "mlflow.db")
 
     @property
     def mlflow_parent(self) -> str | None:

@@ -10,9 +10,13 @@ from urllib.parse import quote
 
 def uri_of(path: Path) -> str:
     """The database URI of a file, whatever characters its path has."""
-    place = quote(str(path))
-    # MLflow makes a folder of what follows `sqlite:///`, without reading it as a URI
-    return f"{'sqlite' if place == str(path) else 'sqlite+pysqlite'}:///{place}"
+    return f"sqlite:///{quote(str(path))}"
+
+
+def mlflow_uri_of(path: Path) -> str:
+    """The same for MLflow, which makes a folder of what follows `sqlite:///` as if that were a path."""
+    plain = uri_of(path)
+    return plain if plain.endswith(str(path)) else plain.replace("sqlite", "sqlite+pysqlite", 1)
 
 
 def tune(connection: sqlite3.Connection) -> None:

@@ -21,8 +21,9 @@ from infra.airflow_client import AirflowClient, AirflowError
 from infra.deck import REPO, USERS, BadSetting, Deck, environment, load_deck
 from infra.parts import Part
 from infra.processes import Session, members, session_of, stop
-from infra.supervisor import clean, read_state, require_free, running
+from infra.supervisor import clean, main, read_state, require_free, running
 from infra.watch import GIVE_UP, Watch
+from pipelines.environment import processors
 
 
 @pytest.fixture
@@ -105,6 +106,59 @@ def test_another_airflow_of_the_user_does_not_leak_in_and_ours_can_be_changed(tm
     assert "somebody" not in " ".join(env.values())
     assert "PYTHONDONTWRITEBYTECODE" not in env
     assert env["AIRFLOW__CORE__PARALLELISM"] == "9"
+
+
+def test_the_parts_get_none_of_the_callers_variables_for_other_servers(tmp_path: Path) -> None:
+    caller = {
+        "FLIGHTDECK_HOME": str(tmp_path),
+        **{"MLFLOW_REGISTRY_STORE_URI": "sqlite:///elsewhere.db", "MLFLOW_STATIC_PREFIX": "/elsewhere"},
+        **{
+            "WEB_CONCURRENCY": "2",
+            "UVICORN_WORKERS": "2",
+            "GIT_DIR": "/elsewhere",
+            "DVC_GLOBAL_CONFIG_DIR": "/elsewhere",
+        },
+        **{"MLFLOW_TRACKING_TOKEN": "elsewhere", "HTTP_PROXY": "http://proxy.example", "no_proxy": "intranet.example"},
+        "FLIGHTDECK_MLFLOW__SERVER_ALLOWED_HOSTS": "deck.example",
+    }
+    env = environment(load_deck(caller), caller)
+    assert "elsewhere" not in " ".join(env.values()) and not {"WEB_CONCURRENCY", "UVICORN_WORKERS"} & env.keys()
+    assert env["MLFLOW_SERVER_ALLOWED_HOSTS"] == "deck.example"
+    assert env["HTTP_PROXY"] == "http://proxy.example"
+    assert env["no_proxy"] == env["NO_PROXY"] == "intranet.example,127.0.0.1,localhost,::1"
+    theirs = {**caller, "FLIGHTDECK_MLFLOW_URI": "http://ann:word@mlflow.example"}
+    deck = load_deck(theirs)
+    assert deck.mlflow_url == "http://mlflow.example"
+    assert environment(deck, theirs)["MLFLOW_TRACKING_PASSWORD"] == "word"
+    assert environment(deck, theirs)["MLFLOW_TRACKING_TOKEN"] == "elsewhere"
+
+
+def test_tasks_wait_passively_and_take_as_many_threads_as_they_may(deck: Deck) -> None:
+    env = environment(deck, {})
+    assert (env["OMP_WAIT_POLICY"], env["OMP_NUM_THREADS"]) == ("passive", str(processors()))
+
+
+def test_a_command_of_the_supervisor_that_fails_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EXAMPLE_TOKEN", "notforlogs")
+    (tmp_path / "file").write_text("no folder")
+    for variables, words, status in (
+        ({"FLIGHTDECK_HOME": str(tmp_path / "file" / "notforlogs")}, "FLIGHTDECK_HOME=", 2),
+        ({"FLIGHTDECK_HOME": str(tmp_path / "$HOME")}, "variable's value", 2),
+        ({"FLIGHTDECK_HOME": str(tmp_path), "FLIGHTDECK_PARAMS": "nowhere.yaml"}, "nowhere.yaml does not exist", 2),
+        (
+            {"FLIGHTDECK_HOME": str(tmp_path), "FLIGHTDECK_RECORDS_URI": "notforlogs", "FLIGHTDECK_MLFLOW_PORT": "x"},
+            "MLFLOW_PORT",
+            2,
+        ),
+    ):
+        with monkeypatch.context() as caller:
+            for name, value in variables.items():
+                caller.setenv(name, value)
+            assert main(["up"]) == status
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("flightdeck: ") and words in line and "notforlogs" not in line
 
 
 def test_secrets_are_made_once_and_for_their_owner_only(deck: Deck) -> None:

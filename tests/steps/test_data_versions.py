@@ -169,6 +169,44 @@ def test_a_store_that_is_no_folder_is_refused(tmp_path: Path, capsys: Capsys, mo
         assert "FLIGHTDECK_STORE_URI=memory://store" in line and "FLIGHTDECK_DVC_REMOTE" in line
 
 
+@pytest.fixture
+def users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache that a user has set for all of their DVC repositories, with another project's copy under way in it."""
+    shared, settings = tmp_path / "shared", tmp_path / "settings" / "dvc"
+    (shared / "files" / "md5" / "ab").mkdir(parents=True)
+    (shared / "files" / "md5" / "ab" / "Zx81begun.tmp").write_text("half a copy")
+    settings.mkdir(parents=True)
+    (settings / "config").write_text(f"[cache]\n    dir = {shared}\n[core]\n    autostage = true\n")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(settings.parent))
+    monkeypatch.setenv("XDG_CONFIG_DIRS", str(settings.parent))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return shared
+
+
+def test_a_cache_of_the_users_keeps_nothing_of_ours_and_loses_nothing(
+    home: Path, users_cache: Path, capsys: Capsys
+) -> None:
+    before, toy = tree_hashes(users_cache), toy_at(home)
+    for number in range(3):
+        write(toy, "readings", "2024-03-01", number)
+        snapshot(toy, run=f"run{number}")
+    assert flightdeck(home, "data", "gc", "--keep", "1") == 0
+    assert tree_hashes(users_cache) == before and objects(cache(home))
+    assert "DVC_GLOBAL_CONFIG_DIR" not in os.environ
+
+
+def test_nothing_is_removed_from_a_cache_outside_of_the_store(home: Path, users_cache: Path, capsys: Capsys) -> None:
+    toy = toy_at(home)
+    for number in range(3):
+        write(toy, "readings", "2024-03-01", number)
+        (home / "data" / ".dvc").mkdir(parents=True, exist_ok=True)
+        (home / "data" / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {users_cache}\n")
+        snapshot(toy, run=f"run{number}")
+    before = tree_hashes(users_cache)
+    assert len(before) > 1 and "config.local" in refused(home, capsys, "data", "gc", "--keep", "1")
+    assert tree_hashes(users_cache) == before and len(repository.versions_in(home / "data")) == 3
+
+
 # ---- listing and comparing
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pipelines.__main__ import main
 from pipelines.errors import InvalidInput
 from pipelines.params import load_params
+from pipelines.params.reading import read_yaml
 from tests.conftest import ROOT, TOY
 
 BAR = {"metric": "roc_auc", "direction": "at_least", "threshold": 0.6}
@@ -184,6 +185,30 @@ def test_files_that_are_no_params(tmp_path: Path, content: str, message: str) ->
     file.write_text(content)
     with pytest.raises(InvalidInput, match=message):
         load_params(file)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("costs: {false_alarm: 1, miss: 50, true_alarm: 0.5}", r"the key 'costs' of line \d+ stands again in line \d+"),
+        ("'costs': {}", "the key 'costs'"),
+        ("more: {a: {b: 1, b: 2}}", "the key 'b'"),
+        ("more: [{a: 1, 'a': 1}]", "the key 'a'"),
+        ("more: {1: a, 0x1: b}", "the key 1"),
+        ("more: {[a]: 1}", "cannot be read as YAML"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_at_any_depth(tmp_path: Path, more: str, message: str) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(f"{TOY.read_text()}\n{more}\n")
+    with pytest.raises(InvalidInput, match=message):
+        load_params(file)
+
+
+def test_keys_that_a_merge_brings_may_be_set_again(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
+    assert read_yaml(file)["b"] == {"x": 3, "y": 2}
 
 
 @pytest.mark.parametrize(
