@@ -115,7 +115,7 @@ def _prepare(deck: Deck) -> None:
         if ours:
             (deck.home / MARKER).write_text("Flightdeck made this folder; `make clean` removes it.\n")
     except OSError as error:
-        raise BadSetting(
+        raise DeckError(
             f"FLIGHTDECK_HOME={deck.home} cannot be used ({error.strerror}); set it to a folder of yours"
         ) from None
 

@@ -18,7 +18,6 @@ from pipelines import console, failure
 from pipelines.context import build_context
 from pipelines.errors import InvalidInput
 from pipelines.params import Params
-from pipelines.redaction import redact_logs
 from pipelines.steps import STEPS, execute
 
 SERVE = "serve"  # the one subcommand that is no step
@@ -114,7 +113,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         from pipelines.serving.__main__ import main as serve
 
         return serve(given[1:])
-    redact_logs()
     arguments = vars(parser().parse_args(given))
     try:
         run(arguments)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines import environment
 from pipelines.params import Params, load_params, params_files
+from pipelines.redaction import redact_logs
 from pipelines.settings import Settings, load_settings
 from pipelines.usecase import UseCase, load_usecase
 from pipelines.windows import Window
@@ -76,13 +77,14 @@ class Context:
 
 
 def build_context(params_file: str | Path | None = None, home: str | Path | None = None) -> Context:
-    """The context of this process, for one use case. The process's environment becomes ours with it.
+    """The context of this process, for one use case. With it the environment becomes ours, and logs hold no secret.
 
     Args:
         params_file: by default the first file that FLIGHTDECK_PARAMS names.
         home: in place of FLIGHTDECK_HOME.
     """
     environment.take_over()
+    redact_logs()
     settings = load_settings(home=home)
     params = load_params(params_file or params_files(settings.params)[0])
     return Context(settings, params, load_usecase(params.usecase))

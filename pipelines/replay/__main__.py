@@ -14,7 +14,6 @@ from pipelines import failure
 from pipelines.clock import require_driven
 from pipelines.context import build_context
 from pipelines.deployment.pulse import goes_on
-from pipelines.redaction import redact_logs
 from pipelines.replay.driver import Counts, Replay
 from pipelines.replay.world import read_world
 
@@ -36,7 +35,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="let the judge look before time goes on, and stop when no rollout is in force",
     )
     arguments = parser.parse_args(argv)
-    redact_logs()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:

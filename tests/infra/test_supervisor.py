@@ -144,7 +144,7 @@ def test_a_command_of_the_supervisor_that_fails_ends_in_one_line(
     monkeypatch.setenv("EXAMPLE_TOKEN", "notforlogs")
     (tmp_path / "file").write_text("no folder")
     for variables, words, status in (
-        ({"FLIGHTDECK_HOME": str(tmp_path / "file" / "notforlogs")}, "FLIGHTDECK_HOME=", 2),
+        ({"FLIGHTDECK_HOME": str(tmp_path / "file" / "notforlogs")}, "FLIGHTDECK_HOME=", 1),
         ({"FLIGHTDECK_HOME": str(tmp_path / "$HOME")}, "variable's value", 2),
         ({"FLIGHTDECK_HOME": str(tmp_path), "FLIGHTDECK_PARAMS": "nowhere.yaml"}, "nowhere.yaml does not exist", 2),
         (
