@@ -8,7 +8,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipelines.errors import FlightdeckError, InvalidInput, Unavailable
-from pipelines.sqlite import tune
 
 # What the database or the way to it raises; errors of a statement, such as a refused change, are for whoever made it.
 OUTSIDE = (sa.exc.OperationalError, sa.exc.InterfaceError)
@@ -16,7 +15,7 @@ DAMAGED = ("not a database", "malformed")
 
 
 def open_engine(uri: str, variable: str, what: str) -> sa.Engine:
-    """An engine whose errors from outside are told as `Unavailable`. On SQLite readers do not wait for a writer.
+    """An engine whose errors from outside are told as `Unavailable`.
 
     Args:
         uri: of SQLAlchemy's kind.
@@ -41,8 +40,6 @@ def open_engine(uri: str, variable: str, what: str) -> sa.Engine:
             f"{variable} is of a database whose driver is not installed ({error}); pip install it"
         ) from None
 
-    if url.get_backend_name() == "sqlite":
-        sa.event.listen(engine, "connect", lambda connection, _: tune(connection))
     explain(engine, variable, what)
     return engine
 
@@ -66,4 +63,4 @@ def unusable(error: BaseException, variable: str, what: str) -> Unavailable:
         remedy = "restore it from a backup, or move it away to begin a new one"
     if "readonly" in told or "read-only" in told:
         remedy = "make it and its folder writable for this user"
-    return Unavailable(f"{what} ({variable}) cannot be used ({told}); {remedy}")
+    return Unavailable(f"{what} ({variable}) is unavailable ({told}); {remedy}")

@@ -94,7 +94,7 @@ def _of_a_database(error: BaseException) -> FlightdeckError | None:
     redis, duckdb, sa = (cast(Any, sys.modules.get(name)) for name in ("redis", "duckdb", "sqlalchemy"))
     if isinstance(error, sqlite3.Error) or (redis is not None and isinstance(error, redis.RedisError)):
         return Unavailable(
-            f"the online store (FLIGHTDECK_FEAST_ONLINE) cannot be used ({one_line(error)}); see that it is up and has "
+            f"the online store (FLIGHTDECK_FEAST_ONLINE) is unavailable ({one_line(error)}); see that it is up and has "
             "room, then run this again: it goes on where it stopped"
         )
     if sa is not None and isinstance(error, sa.exc.SQLAlchemyError):

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipelines.engines import open_engine
+from pipelines.sqlite import tune
 
 METADATA = sa.MetaData()
 APPEND_ONLY = "append_only"  # in a table's `info`: its rows are neither changed nor deleted, and triggers see to it
@@ -33,8 +34,13 @@ class Instant(sa.types.TypeDecorator[datetime]):
 
 
 def open_records(uri: str) -> sa.Engine:
-    """The engine of the records database, whose tables exist; errors as `open_engine`."""
+    """The engine of the records database, whose tables exist; errors as `open_engine`.
+
+    On SQLite readers do not wait, and writers wait for one another.
+    """
     engine = open_engine(uri, VARIABLE, "the records database")
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", lambda connection, _: tune(connection))
     for table in METADATA.sorted_tables:  # `create_all` looks first and then creates: of two processes one would fail
         with engine.begin() as connection:
             connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
