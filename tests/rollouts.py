@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,8 +58,19 @@ def shuffled(risk: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     return np.clip(0.35 + 0.3 * (draw.permutation(risk) - 0.5), 0, 1)
 
 
-def traffic(context: Context, advance: Any, days: int, ours: Score = same, a_day: int = 120, **changes: Any) -> None:
-    """Requests of some days under the plan in force, with their outcomes; `advance` moves the clock on."""
+def traffic(
+    context: Context,
+    advance: Any,
+    days: int,
+    ours: Score = same,
+    a_day: int = 120,
+    failing: Mapping[str, float] | None = None,
+    **changes: Any,
+) -> None:
+    """Requests of some days under the plan in force, with their outcomes; `advance` moves the clock on.
+
+    `failing` has the rate at which a version fails; then the other one answers, or none, and nothing is logged.
+    """
     log = context.records.predictions("pumps")
     for _ in range(days):
         now = context.clock.now()
@@ -70,14 +81,21 @@ def traffic(context: Context, advance: Any, days: int, ours: Score = same, a_day
         label = (draw.random(a_day) < risk).astype(float)
         theirs, mine = same(risk, draw), ours(risk, draw)
         made = []
+        truth = {}
         for n in range(a_day):
             at = now + timedelta(minutes=10 * n)
+            truth[at.isoformat()] = label[n]
             entity = f"pump {draw.integers(2000)}"
             scores: dict[str, float | None] = {plan.champion: float(theirs[n])}
             served = plan.champion
             if plan.challenger is not None:
                 scores[plan.challenger] = float(mine[n])
                 served = plan.challenger if serves_challenger(plan.rollout, entity, plan.share) else served
+            failed = {version for version in failing or {} if draw.random() < (failing or {})[version]} & set(scores)
+            if failed == set(scores):
+                continue
+            scores |= dict.fromkeys(failed)
+            served = next(version for version in (served, *scores) if version not in failed)
             prediction = Prediction(
                 f"{at.isoformat()}",
                 entity,
@@ -92,11 +110,11 @@ def traffic(context: Context, advance: Any, days: int, ours: Score = same, a_day
                 scores[served],
                 scores,
                 {version: float(draw.gamma(4, 0.2)) for version in scores},
-                {},
+                dict.fromkeys(failed, "no output"),
             )
             made.append(replace(prediction, **{k: v(n, prediction) for k, v in changes.items()}))
         log.append(made)
         log.record_outcomes(
-            [(p.prediction_id, label[n], p.predicted_at + timedelta(hours=20)) for n, p in enumerate(made)]
+            [(p.prediction_id, truth[p.prediction_id], p.predicted_at + timedelta(hours=20)) for p in made]
         )
         advance(now + timedelta(days=1))

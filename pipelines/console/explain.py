@@ -12,6 +12,7 @@ from pipelines.errors import MissingData
 
 if TYPE_CHECKING:
     from pipelines.context import Context
+    from pipelines.records import Prediction
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,7 @@ def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
     if not found:
         raise MissingData(f"no prediction has the id {prediction_id!r}; ids are in the answers of the model server")
     made = found[0]
+    assigned = _assigned(made, context)
 
     def show() -> None:
         rows = [
@@ -35,6 +37,7 @@ def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
                 "answered by",
                 f"version {made.served}, of {', '.join(f'{v}: {_told(s)}' for v, s in made.scores.items())}",
             ),
+            ("assigned to", _answered(made, assigned)),
             ("at", made.predicted_at.isoformat()),
             ("plan", f"{made.plan}, {made.share:.0%} of the traffic to the challenger"),
             ("split by", made.entity),
@@ -46,7 +49,32 @@ def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
         values = [(name, _told(value), _age(made.ages.get(name))) for name, value in made.features.items()]
         table.show(("feature", "value", "known for"), values, "what the versions read")
 
-    return vars(made), show
+    return {**vars(made), "assigned": assigned}, show
+
+
+def _assigned(made: Prediction, context: Context) -> str | None:
+    """The version that the plan of the prediction assigned its entity to; None where there is no such plan."""
+    from pipelines.judge.split import serves_challenger
+
+    plan = context.records.rollouts(context.usecase.name).plan_of(made.plan)
+    if plan is None:
+        return None
+    return (
+        plan.challenger
+        if plan.challenger and serves_challenger(plan.rollout, made.entity, plan.share)
+        else plan.champion
+    )
+
+
+def _answered(made: Prediction, assigned: str | None) -> str:
+    """Who was to answer, and why another version did."""
+    if assigned is None:
+        return f"unknown: there is no plan {made.plan}"
+    if assigned == made.served:
+        return f"version {assigned}, by the plan"
+    if assigned in made.errors or made.scores.get(assigned) is None:
+        return f"version {assigned}, by the plan; it failed and version {made.served} stood in"
+    return f"version {assigned}, by the plan; it did not fail, so version {made.served} should not have answered"
 
 
 def _told(value: Any) -> str:

@@ -1,4 +1,8 @@
-"""From rows of the prediction log to the judge's evidence: pure functions over frames."""
+"""From rows of the prediction log to the judge's evidence: pure functions over frames.
+
+Three things about a row are told apart: the version that its entity was assigned to (by the plan alone), the versions
+that failed (`errors`), and the one that answered (`served`), which is another than the assigned one where that failed.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.deployment.baseline import pace
-from pipelines.judge import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured
+from pipelines.judge import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured, serves_challenger
 from pipelines.params.rollout import Watch
 from pipelines.records.rollouts import Plan
 from pipelines.windows import midnight
@@ -64,11 +68,16 @@ def last_closed(now: datetime, timezone: str, maturity: timedelta) -> date:
 
 
 def paired(rows: pd.DataFrame, look: Look) -> pd.DataFrame:
-    """The rows with ours, theirs (scores), difference (of Brier scores; NaN where not both scored), due, closes."""
+    """The rows with what follows from them and the plans.
+
+    Columns: assigned (the version, by the plan), ours, theirs (scores), difference (of Brier scores; NaN where not both
+    scored), due, closes, failed, champion_failed.
+    """
     ours, theirs = (_of(rows.scores, version) for version in (look.challenger, look.champion))
     label = rows.label.astype(float)
     closes = {day: closing(day, look.timezone, look.maturity) for day in set(rows.block)}
     return rows.assign(
+        assigned=_assigned(rows, look),
         ours=ours,
         theirs=theirs,
         label=label,
@@ -78,6 +87,15 @@ def paired(rows: pd.DataFrame, look: Look) -> pd.DataFrame:
         failed=rows.errors.map(lambda errors: look.challenger in errors).astype(bool),
         champion_failed=rows.errors.map(lambda errors: look.champion in errors).astype(bool),
     )
+
+
+def _assigned(rows: pd.DataFrame, look: Look) -> list[str]:
+    """The version that each row's plan assigns its entity to, whoever answered."""
+    plans = {plan.version: plan for plan in look.plans}
+    return [
+        look.challenger if serves_challenger(plans[plan].rollout, entity, plans[plan].share) else look.champion
+        for plan, entity in zip(rows.plan, rows.entity, strict=True)
+    ]
 
 
 def evidence(rows: pd.DataFrame, look: Look, watch: Watch) -> Evidence:
@@ -113,10 +131,16 @@ def _counts(rows: pd.DataFrame, due: str, now: datetime) -> NDArray[np.bool_]:
 
 
 def _exposure(rows: pd.DataFrame, closed: pd.DataFrame, look: Look) -> Exposure:
-    """In shadow the challenger answers nobody: there the requests that it scored count."""
+    """How far the stage in force has come.
+
+    In shadow the challenger answers nobody: there the requests that it scored count. Later those count that were
+    assigned to it and that it answered: where it stood in for a champion that failed, the champion's failures chose the
+    request, and its share of the traffic would have been borne in name only.
+    """
     plan = look.in_force
     here = rows[rows.plan == plan.version]
-    answered = here.served == look.challenger if plan.share else here.ours.notna()
+    ours = look.challenger
+    answered = (here.assigned == ours) & (here.served == ours) if plan.share else here.ours.notna()
     return Exposure(
         stage=list(look.names).index(plan.stage),
         requests=int(answered.sum()),
@@ -153,14 +177,25 @@ def _of(values: pd.Series, version: str) -> pd.Series:
 
 
 def _split(rows: pd.DataFrame, look: Look) -> tuple[SplitCount, ...]:
-    """Entities by the stage in which they were first drawn; where all or none go to the challenger there is no draw."""
-    drawn = rows[(rows.share > 0) & (rows.share < 1)].drop_duplicates("entity")
+    """Entities of the log, by the stage in which they were first drawn and the arm that they were assigned to.
+
+    Where all or none go to the challenger there is no draw. A version that fails moves nobody to the other arm: what a
+    ratio that does not fit then says is that entities of one arm are missing from the log.
+    """
+    draws = {plan.version: plan.share for plan in look.plans if 0 < plan.share < 1}
+    drawn = rows[rows.plan.isin(draws)].drop_duplicates("entity")
     counts = []
-    for plan in look.plans:
-        met = drawn.served[drawn.plan == plan.version] == look.challenger
-        if 0 < plan.share < 1:
-            counts.append(SplitCount(plan.share, int(met.sum()), int((~met).sum())))
+    for version, share in draws.items():
+        ours = drawn.assigned[drawn.plan == version] == look.challenger
+        counts.append(SplitCount(share, int(ours.sum()), int((~ours).sum())))
     return tuple(counts)
+
+
+def _misrouted(rows: pd.DataFrame, look: Look) -> pd.Series:
+    """Rows that another version answered than the assigned one, though that did not fail."""
+    scored = rows.theirs.notna() & ~rows.champion_failed
+    scored = scored.where(rows.assigned == look.champion, rows.ours.notna() & ~rows.failed)
+    return (rows.served != rows.assigned) & (scored | ~rows.served.isin([look.champion, look.challenger]))
 
 
 def _flags(rows: pd.DataFrame, look: Look, watch: Watch) -> Flags:
@@ -180,6 +215,7 @@ def _flags(rows: pd.DataFrame, look: Look, watch: Watch) -> Flags:
         or (len(due) > 0 and bool(due.label.notna().mean() < watch.min_labelled_share)),
         stale_labels=bool(stale),
         stale_decision=look.in_force.stage != look.stage,
+        misrouted=bool(_misrouted(rows, look).any()),
         prediction_shift=bool((rows.ours - rows.theirs).abs().mean() > watch.max_mean_shift),
     )
 

@@ -212,9 +212,17 @@ def _freshness(
         "stale_entities": stale,
         "stale_share": stale / entities if entities else None,
         "ttl_hours": view.ttl.total_seconds() / HOUR if view.ttl else None,
-        "newest": datetime.fromtimestamp(newest / 1_000_000, UTC).isoformat() if newest is not None else None,
+        "newest": _written(newest) if newest is not None else None,
         "newest_age_hours": (at - newest) / 1_000_000 / HOUR if newest is not None else None,
     }
+
+
+def _written(microseconds: int) -> str:
+    """An instant since 1970 as ISO 8601; DuckDB knows later years than Python."""
+    try:
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)).isoformat()
+    except OverflowError:
+        return f"{microseconds} microseconds after 1970"
 
 
 def _query(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Any]:

@@ -98,7 +98,10 @@ class Events:
 
 @dataclass(frozen=True)
 class SplitCount:
-    """Entities first seen in one stage, by the arm they met; the challenger was to get `share` of them."""
+    """Entities first seen in one stage, by the arm that they were assigned to; the challenger was to get `share`.
+
+    Who answered them is another matter: where the assigned version failed, the other one did.
+    """
 
     share: float
     challenger: int
@@ -115,6 +118,7 @@ class Flags:
         stale_labels: the newest matured label is older than it may be.
         stale_decision: what the judge is asked to decide on is no longer what is served.
         prediction_shift: the scores moved further from the champion's than agreed.
+        misrouted: a version answered that the plan did not assign, though the assigned one did not fail.
     """
 
     nan_output: bool = False
@@ -124,6 +128,7 @@ class Flags:
     stale_labels: bool = False
     stale_decision: bool = False
     prediction_shift: bool = False
+    misrouted: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ class Exposure:
 
     Attributes:
         stage: index of the stage in force.
-        requests: served by the challenger in this stage.
+        requests: assigned to the challenger, and answered by it, in this stage; in shadow those that it scored.
         seconds: event time since the stage began.
         blocks: closed in this stage.
         elapsed: seconds since the rollout began, on the clock of its deadline.
@@ -159,7 +164,7 @@ class Evidence:
         differences: (N,) paired differences of all matured rows, also those of blocks still open.
         errors, slow: events with the share in force.
         trials, failures: the challenger's requests and errors, in independent units (entities, where one's requests
-            are dependent).
+            are dependent), whichever arm they were assigned to: it scores every request.
         split: one count a stage.
     """
 

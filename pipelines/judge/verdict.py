@@ -188,6 +188,13 @@ def _holds(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterato
     if log_e["split"] >= (bound := -math.log(rules.split_alpha)):
         next_step = "Find out where entities are lost between the split and the log; the comparison cannot be trusted."
         yield Ruling(Action.HOLD, "sample_ratio", next_step, log_e["split"], bound)
+    if evidence.flags.misrouted:
+        next_step = (
+            "Find the server that answered by a version that the plan did not assign and that had not failed (of a "
+            "prediction, `flightdeck explain` tells both); the log keeps those rows, so end this rollout, mend the "
+            "server, and start another."
+        )
+        yield Ruling(Action.HOLD, "misrouted", next_step)
     if evidence.unknown:
         next_step = f"{evidence.unknown} paired differences are no numbers: find the scores or labels that are missing."
         yield Ruling(Action.HOLD, "unknown_differences", next_step, float(evidence.unknown), 0.0)

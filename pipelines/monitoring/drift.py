@@ -1,25 +1,34 @@
-"""Drift of the model's inputs and scores, and the quality of its scores, as Evidently reports them.
+"""Drift of the model's inputs and scores, column by column.
 
 The distances do not depend on the sample's size, as p-values would: the Wasserstein distance in standard deviations of
 the reference for numbers, the Jensen-Shannon distance for categories. A column has drifted from 0.1 on, the default of
-Evidently for both.
+Evidently for both. Evidently draws the page and its distances are told; a column that it cannot draw is measured
+without it (see `distances`), and one that cannot be measured is named with the reason.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from pipelines.monitoring.performance import has_both_classes, labelled
+from pipelines.monitoring.distances import categorical_distance, numeric_distance
+from pipelines.monitoring.pages import (
+    CATEGORICAL_METHOD,
+    MOST_CATEGORIES,
+    NUMERIC_METHOD,
+    THRESHOLD,
+    draw_drift,
+    headed,
+    quality_html,
+)
 from pipelines.monitoring.predictions import SCORE
-from pipelines.usecase import LABEL, ModelInputs
+from pipelines.usecase import ModelInputs
 
-NUMERIC_METHOD, CATEGORICAL_METHOD, THRESHOLD = "wasserstein", "jensenshannon", 0.1
+__all__ = ["ColumnDrift", "Drift", "comparable", "headed", "measure_drift", "quality_html", "sample"]
 SEED = 0
 
 
@@ -28,31 +37,63 @@ class ColumnDrift:
     """One column.
 
     Attributes:
-        distance: None where one side, or both, has no value at all.
+        distance: finite; None where one side, or both, has no value at all.
         drifted: the distance reaches the threshold, or only one side has any value.
+        why: why there is no distance.
     """
 
     column: str
     method: str
     distance: float | None
     drifted: bool
+    why: str | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether it is known if the column drifted: a column that fell silent has no distance, and has drifted."""
+        return self.distance is not None or self.drifted
 
     def as_json(self) -> dict[str, Any]:
-        return {"method": self.method, "distance": self.distance, "threshold": THRESHOLD, "drifted": self.drifted}
+        told = {"method": self.method, "distance": self.distance, "threshold": THRESHOLD, "drifted": self.drifted}
+        return told if self.why is None else {**told, "why": self.why}
 
 
 @dataclass(frozen=True)
 class Drift:
+    """All columns, and a page about those that can be drawn.
+
+    Attributes:
+        undrawn: columns that are not on the page, though they were measured, and why.
+        grouped: columns of which the page shows the most frequent categories only.
+    """
+
     columns: tuple[ColumnDrift, ...]
     html: bytes
+    undrawn: Mapping[str, str] = field(default_factory=dict)
+    grouped: tuple[str, ...] = ()
 
     @property
     def drifted(self) -> list[str]:
         return [column.column for column in self.columns if column.drifted]
 
-    def share(self, among: Sequence[str]) -> float:
-        """Share of the columns `among` that drifted."""
-        return len(set(self.drifted) & set(among)) / len(among)
+    @property
+    def unmeasured(self) -> dict[str, str]:
+        """Columns of which it is not known whether they drifted, and why."""
+        return {column.column: column.why or "" for column in self.columns if not column.measured}
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What the page does not show, and why."""
+        few = f"it has more than {MOST_CATEGORIES}, and is measured with all"
+        return {
+            **{f"picture of {name}": why for name, why in self.undrawn.items()},
+            **{f"rarer categories of {name}": few for name in self.grouped},
+        }
+
+    def share(self, among: Sequence[str]) -> float | None:
+        """Share of those of the columns `among` that were measured that drifted; None where none was."""
+        measured = set(among) - set(self.unmeasured)
+        return len(set(self.drifted) & measured) / len(measured) if measured else None
 
 
 def sample(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
@@ -61,84 +102,38 @@ def sample(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
 
 
 def comparable(frame: pd.DataFrame, inputs: ModelInputs) -> pd.DataFrame:
-    """The columns that are compared: numbers as float64, categories as text."""
+    """The columns that are compared: numbers as float64, categories as text; what is not finite counts as missing."""
     numeric = frame[[*inputs.numeric, SCORE]].astype("float64")
-    return pd.concat([numeric, frame[list(inputs.categorical)].astype("object")], axis=1)
+    texts = {name: frame[name].astype("object").map(str, na_action="ignore") for name in inputs.categorical}
+    return numeric.where(np.isfinite(numeric)).assign(**texts)
 
 
 def measure_drift(current: pd.DataFrame, reference: pd.DataFrame, inputs: ModelInputs) -> Drift:
-    """Compare every model input and the score, column by column.
+    """Compare every model input and the score, column by column. No value of one column keeps another from it.
 
     Args:
         current: rows of the monitored window.
         reference: rows of the model's test window.
     """
-    from evidently import DataDefinition, Dataset, Report
-    from evidently.metrics import ValueDrift
-    from evidently.presets import DataDriftPreset
-
-    sides = [comparable(frame, inputs) for frame in (current, reference)]
-    names = list(sides[0].columns)
-    # Evidently raises on a column without any value.
-    filled = [name for name in names if all(side[name].notna().any() for side in sides)]
-    numeric = [name for name in filled if name not in inputs.categorical]
-    categorical = [name for name in filled if name in inputs.categorical]
-    definition = DataDefinition(numerical_columns=numeric, categorical_columns=categorical)
-    preset = DataDriftPreset(
-        columns=[name for name in filled if name != SCORE],  # its share of drifted columns is of the model's inputs
-        num_method=NUMERIC_METHOD,
-        cat_method=CATEGORICAL_METHOD,
-        num_threshold=THRESHOLD,
-        cat_threshold=THRESHOLD,
-    )
-    datasets = [Dataset.from_pandas(side[filled], data_definition=definition) for side in sides]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        score = [ValueDrift(column=SCORE, method=NUMERIC_METHOD, threshold=THRESHOLD)] if SCORE in filled else []
-        snapshot = Report([preset, *score], include_tests=False).run(*datasets)
-        html = snapshot.get_html_str(as_iframe=False)
-    distances = {
-        metric["config"]["column"]: float(metric["value"])
-        for metric in snapshot.dict()["metrics"]
-        if metric["config"]["type"].endswith(":ValueDrift")
-    }
+    ours, theirs = (comparable(frame, inputs) for frame in (current, reference))
+    names = list(map(str, ours.columns))
+    filled = [name for name in names if ours[name].notna().any() and theirs[name].notna().any()]
+    page = draw_drift(ours[filled], theirs[filled], inputs.categorical)
     columns = []
     for name in names:
-        method = CATEGORICAL_METHOD if name in inputs.categorical else NUMERIC_METHOD
-        distance = distances[name] if name in filled else None
-        one_sided = bool(sides[0][name].notna().any() != sides[1][name].notna().any())
-        columns.append(ColumnDrift(name, method, distance, one_sided if distance is None else distance >= THRESHOLD))
-    return Drift(tuple(columns), html.encode())
+        categorical = name in inputs.categorical
+        method = CATEGORICAL_METHOD if categorical else NUMERIC_METHOD
+        here, there = ours[name].dropna(), theirs[name].dropna()
+        if name not in filled:
+            columns.append(ColumnDrift(name, method, None, here.empty != there.empty, _silence(here, there)))
+            continue
+        distance = None if name in page.grouped else page.distances.get(name)
+        if distance is None:
+            distance = categorical_distance(here, there) if categorical else numeric_distance(here, there)
+        columns.append(ColumnDrift(name, method, distance, distance >= THRESHOLD))
+    return Drift(tuple(columns), page.html, page.undrawn, page.grouped)
 
 
-def headed(page: bytes, heading: str, lines: Sequence[str]) -> bytes:
-    """An Evidently page that says at its top what it is about."""
-    text = "".join(f"<p style='margin:4px 0'>{escape(line)}</p>" for line in lines)
-    block = f"<div style='font-family:sans-serif;padding:16px 24px'><h2>{escape(heading)}</h2>{text}</div>"
-    body = page.index(b">", page.index(b"<body")) + 1
-    return page[:body] + block.encode() + page[body:]
-
-
-def quality_html(current: pd.DataFrame, reference: pd.DataFrame) -> bytes | None:
-    """Evidently's classification report over the labelled rows; None unless both sides have both classes and scores."""
-    if not all(has_both_classes(side) and side[SCORE].notna().all() for side in (current, reference)):
-        return None
-    from evidently import BinaryClassification, DataDefinition, Dataset, Report
-    from evidently.presets import ClassificationQuality
-
-    definition = DataDefinition(
-        numerical_columns=[SCORE],
-        classification=[BinaryClassification(target=LABEL, prediction_probas=SCORE, pos_label=1)],
-    )
-    datasets = [
-        # Evidently takes a float target for a regression's.
-        Dataset.from_pandas(
-            labelled(side)[[SCORE, LABEL]].astype({LABEL: int, SCORE: float}), data_definition=definition
-        )
-        for side in (current, reference)
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        report = Report([ClassificationQuality(conf_matrix=True, pr_curve=True)], include_tests=False)
-        html: str = report.run(*datasets).get_html_str(as_iframe=False)
-    return html.encode()
+def _silence(current: pd.Series[Any], reference: pd.Series[Any]) -> str:
+    where = [side for side, values in (("window", current), ("reference", reference)) if values.empty]
+    return f"it has no value in the {' and none in the '.join(where)}"

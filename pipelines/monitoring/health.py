@@ -7,16 +7,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from pipelines.errors import CorruptData
+
 REPORT = re.compile(r"(\d{4}-\d{2}-\d{2})_(\d{4}-\d{2}-\d{2})\.json")
 SHOWN = 20  # reasons
 
 
 def overlapping(names: Iterable[str], start: date, end: date) -> list[str]:
     """The reports, START_END.json, whose window shares a day with [start, end)."""
-    windows = {
-        name: [date.fromisoformat(day) for day in found.groups()] for name in names if (found := REPORT.fullmatch(name))
-    }
-    return sorted(name for name, (first, last) in windows.items() if first < end and last > start)
+    windows = {name: found.groups() for name in names if (found := REPORT.fullmatch(name))}
+    first, last = start.isoformat(), end.isoformat()  # days of this form sort as text, also what is no day at all
+    return sorted(name for name, (begins, ends) in windows.items() if begins < last and ends > first)
+
+
+def require_report(report: Any) -> dict[str, Any]:
+    """A report of check_features.
+
+    Raises:
+        CorruptData: if it lacks what a summary takes from it.
+    """
+    try:
+        [str(report["window"][0]), str(report["verdict"]), [str(why) for why in report["reasons"]]]
+        [view["verdict"] for view in dict(report["views"]).values()]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise CorruptData(
+            f"it is no report of check_features ({error!r}); check the features of its days again"
+        ) from None
+    return dict(report)
 
 
 def summarize_health(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

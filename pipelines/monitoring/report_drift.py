@@ -39,12 +39,16 @@ class Outputs(StepModel):
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Measure, then save the Evidently reports (HTML, self-contained) and a summary (JSON).
 
+    A column, page or report of feature health that cannot be told is named in the summary and keeps nothing from being
+    reported: the decision rests on the figures, not on the pictures.
+
     Raises:
         MissingData: if outcomes or reference are not there, or empty.
         CorruptData: if the evaluation, or the model that it names, is not whole, or is about another model.
         InvalidInput: if the outcomes are of another model version or lack a column.
     """
-    from pipelines.monitoring.drift import headed, measure_drift, quality_html, sample
+    from pipelines.monitoring.drift import measure_drift, sample
+    from pipelines.monitoring.pages import headed, quality_html
     from pipelines.monitoring.predictions import MODEL_VERSION, SCORE
     from pipelines.monitoring.summary import about, summarize, tracked_metrics
 
@@ -64,11 +68,12 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     sides = sample(current, rows), sample(reference, rows)
     drift = measure_drift(*sides, model_inputs)
     quality = quality_html(*sides)
-    health = read_health(current[DAY], context)
-    summary = summarize(current, reference, drift, model_inputs, inputs.as_of, inputs.model_version, health)
+    health, unread = read_health(current[DAY], context)
+    left_out = unread if quality.why is None else {**unread, "quality.html": quality.why}
+    summary = summarize(current, reference, drift, model_inputs, inputs.as_of, inputs.model_version, health, left_out)
     heading = f"{context.usecase.name}, version {inputs.model_version}"
     drift_page = headed(drift.html, f"Drift of {heading}", about(summary))
-    quality_page = headed(quality, f"Quality of {heading}", about(summary)) if quality else None
+    quality_page = headed(quality.html, f"Quality of {heading}", about(summary)) if quality.html else None
 
     folder = context.data.uri("monitoring", inputs.run)
     uris = {name: f"{folder}/{name}" for name in ("drift.html", "quality.html", "summary.json")}
@@ -116,13 +121,18 @@ def read_inputs(evaluation_uri: str, sha256: str | None, context: Context) -> Mo
     return load_scorer(context.data.store, model_uri, sha256=evaluated).inputs
 
 
-def read_health(days: Any, context: Context) -> dict[str, Any] | None:
-    """What check_features reported about the days."""
-    from pipelines.monitoring.health import overlapping, summarize_health
+def read_health(days: Any, context: Context) -> tuple[dict[str, Any] | None, dict[str, str]]:
+    """What check_features reported about the days, and by name the reports that cannot be read, with the reason."""
+    from pipelines.monitoring.health import overlapping, require_report, summarize_health
 
     folder = context.data.uri("reports", "features")
-    names = overlapping(context.data.store.names(folder), min(days), max(days) + timedelta(1))
-    return summarize_health([context.data.store.read_json(f"{folder}/{name}") for name in names])
+    reports, unread = [], {}
+    for name in overlapping(context.data.store.names(folder), min(days), max(days) + timedelta(1)):
+        try:
+            reports.append(require_report(context.data.store.read_json(f"{folder}/{name}")))
+        except (CorruptData, MissingData) as error:
+            unread[f"reports/features/{name}"] = str(error)
+    return summarize_health(reports), unread
 
 
 def read_frame(uri: str, columns: list[str], context: Context) -> Any:

@@ -57,7 +57,13 @@ def unknown(finding: Finding) -> str:
 def drift_context(summary: Mapping[str, Any]) -> str:
     """What drifted, for the reader; it bears on no verdict."""
     share, columns = summary.get("drift_share"), list(summary.get("drifted_columns") or ())
+    unmeasured = list(summary.get("unmeasured") or ())
     if share is None:
         return "Drift was not measured; it bears on no verdict."
-    named = f" ({', '.join(columns[:5])}{' and others' if len(columns) > 5 else ''})" if columns else ""
-    return f"{share:.0%} of the model inputs drifted{named}; drift alone never retrains."
+    named = f" ({_first(columns)})" if columns else ""
+    missing = f" ({_first(unmeasured)} could not be measured)" if unmeasured else ""
+    return f"{share:.0%} of the model inputs drifted{named}{missing}; drift alone never retrains."
+
+
+def _first(columns: Sequence[str]) -> str:
+    return f"{', '.join(columns[:5])}{' and others' if len(columns) > 5 else ''}"

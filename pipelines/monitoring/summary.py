@@ -14,6 +14,8 @@ from pipelines.monitoring.performance import difference, labelled, performance
 from pipelines.monitoring.predictions import SCORE
 from pipelines.usecase import DAY, ModelInputs
 
+SHOWN = 10  # names with reasons, on a page
+
 
 def summarize(
     current: pd.DataFrame,
@@ -23,6 +25,7 @@ def summarize(
     as_of: datetime,
     model_version: str,
     feature_health: Mapping[str, Any] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """JSON-able figures over all rows (drift alone rests on the samples). A metric that is not defined is None.
 
@@ -30,10 +33,12 @@ def summarize(
         current: outcomes of the window, with DAY.
         reference: the scored test window.
         feature_health: what the checks of the features said about these days.
+        left_out: pages and reports that could not be made or read, and why.
 
     Returns:
-        `window` covers the days that have outcomes, its end exclusive; `drift_share` is over the model inputs;
-        `score_drift` is the distance of the score's distribution.
+        `window` covers the days that have outcomes, its end exclusive; `drift_share` is over the model inputs that
+        could be measured, `unmeasured` names all other columns, with the reason; `score_drift` is the distance of the
+        score's distribution; `left_out` names the pictures, pages and reports that are not there, with the reason.
     """
     metrics, reference_metrics = performance(current), performance(reference)
     columns = {column.column: column for column in drift.columns}
@@ -46,12 +51,14 @@ def summarize(
         "n_reference": len(reference),
         "drifted_columns": [name for name in drift.drifted if name in inputs.names],
         "drift_share": drift.share(inputs.names),
+        "unmeasured": drift.unmeasured,
         "columns": {name: columns[name].as_json() for name in inputs.names},
         "metrics": metrics,
         "reference_metrics": reference_metrics,
         "roc_auc_drop": difference(reference_metrics["roc_auc"], metrics["roc_auc"]),
         "score_drift": columns[SCORE].distance,
         "feature_health": feature_health,
+        "left_out": {**drift.left_out, **(left_out or {})},
     }
 
 
@@ -68,7 +75,25 @@ def about(summary: Mapping[str, Any]) -> list[str]:
         f"Current: the days {start} to {end} (end exclusive), {summary['n_scored']} rows, {summary['n_labelled']} "
         f"of them with a label known by {summary['as_of']}.",
         f"Reference: the model's test window, {summary['n_reference']} rows. The plots rest on samples of both.",
+        *_gaps(summary),
         told(summary["feature_health"]),
         "Drift says that the world has changed, as seasons do; whether the model still serves is decided by its "
         "performance. Drift alone never asks for retraining.",
     ]
+
+
+def _gaps(summary: Mapping[str, Any]) -> list[str]:
+    """What is not on the pages, and why."""
+    unmeasured, left_out = summary["unmeasured"], summary["left_out"]
+    lines = []
+    if unmeasured:
+        lines.append(f"Not measured, so nothing is said about their drift: {_named(unmeasured)}.")
+    if left_out:
+        lines.append(f"Left out: {_named(left_out)}. What was measured all the same is in the summary.")
+    return lines
+
+
+def _named(reasons: Mapping[str, str]) -> str:
+    """The first of them with their reasons, and how many more there are."""
+    named = "; ".join(f"{name} ({why})" for name, why in list(reasons.items())[:SHOWN])
+    return named if len(reasons) <= SHOWN else f"{named}; and {len(reasons) - SHOWN} more, which the summary names"

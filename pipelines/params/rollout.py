@@ -16,7 +16,7 @@ class Stage(Section):
 
     share: Share
     min_hours: Annotated[float, Field(ge=0)]
-    min_requests: Natural  # served by the challenger in this stage
+    min_requests: Natural  # assigned to the challenger and answered by it in this stage; in shadow scored by it
     min_blocks: Natural  # closed in this stage
     min_pairs: Natural  # matured since the rollout began
 

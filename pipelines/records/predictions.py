@@ -57,9 +57,10 @@ class Prediction:
         ages: seconds since a stored feature was known; None where there was none.
         plan: version of the routing plan in force.
         share: the challenger's share in force.
-        served: the registered version that answered.
+        served: the registered version that answered: the one that the plan assigns the entity to, or where that failed
+            the other one. Plan and entity tell who was assigned, `errors` who failed.
         score: what was answered; None if it could not be.
-        scores: by registered version, each one that scored this request; None where it failed.
+        scores: by registered version, every one of the plan; None where it failed.
         milliseconds: by registered version.
         errors: by registered version, what went wrong; empty where nothing did.
     """

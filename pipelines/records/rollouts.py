@@ -167,6 +167,13 @@ class Rollouts(Ledger):
             row = connection.execute(query.order_by(PLANS.c.version.desc()).limit(1)).mappings().first()
         return Plan(**row) if row else None
 
+    def plan_of(self, version: int) -> Plan | None:
+        """The plan with this version, in force or not."""
+        query = sa.select(*_columns(PLANS, Plan)).where(PLANS.c.usecase == self.usecase, PLANS.c.version == version)
+        with self.engine.connect() as connection:
+            row = connection.execute(query).mappings().first()
+        return Plan(**row) if row else None
+
     def plan_at(self, instant: datetime) -> Plan | None:
         """The plan that was in force at an instant; None before the first."""
         query = sa.select(*_columns(PLANS, Plan)).where(PLANS.c.usecase == self.usecase, PLANS.c.since <= instant)

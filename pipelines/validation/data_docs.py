@@ -45,6 +45,12 @@ PAGE = """<!DOCTYPE html>
 {% for section in sections %}{% set section_loop = loop -%}{% include 'section.j2' %}{% endfor %}
 </body></html>
 """
+UNDRAWN = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1.0">
+<title>{title}</title><style>{style}</style></head>
+<body><nav><a href="index.html">All tables of this run</a></nav><h3>{title}</h3>
+<p>This page could not be drawn ({why}). The report of the run has the results.</p></body></html>
+"""
 INDEX = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1.0">
 <title>{title}</title><style>{style}</style></head><body><h3>{title}</h3>
@@ -54,7 +60,7 @@ INDEX = """<!DOCTYPE html>
 
 
 def pages(found: Mapping[str, Assessment], run: str, at: datetime) -> dict[str, str]:
-    """The page of each table.
+    """The page of each table; of one that cannot be drawn, a page that says why.
 
     Args:
         run: what the run is called, such as its window.
@@ -64,7 +70,15 @@ def pages(found: Mapping[str, Assessment], run: str, at: datetime) -> dict[str, 
     view.env.loader = ChoiceLoader([DictLoader({"page.j2": PAGE, "style.css": STYLE}), view.env.loader])
     numbers = itertools.count(1)
     view.env.filters["generate_html_element_uuid"] = lambda prefix=None: f"{prefix or ''}{next(numbers)}"
-    return {name: str(view.render(_document(assessment, run, at))) for name, assessment in found.items()}
+    return {name: _page(view, assessment, run, at) for name, assessment in found.items()}
+
+
+def _page(view: DefaultJinjaPageView, assessment: Assessment, run: str, at: datetime) -> str:
+    try:
+        return str(view.render(_document(assessment, run, at)))
+    except Exception as error:  # a picture of the results must not keep them from being told and decided on
+        why = html.escape(f"{type(error).__name__}: {shortened(str(error))}")
+        return UNDRAWN.format(title=html.escape(assessment.table), style=STYLE, why=why)
 
 
 def _document(assessment: Assessment, run: str, at: datetime) -> Any:

@@ -138,8 +138,13 @@ def mostly_good(counted: int, bad: int, mostly: float | None) -> bool:
 
 def batch_frame(table: pa.Table) -> pd.DataFrame:
     """A table as Great Expectations handles it fast: 64-bit numbers and nanosecond timestamps are vectorised by it,
-    everything else is judged value by value. What pandas once wrote beside the columns is not heeded."""
-    frame: pd.DataFrame = table.to_pandas(coerce_temporal_nanoseconds=True, ignore_metadata=True)
+    everything else is judged value by value. What pandas once wrote beside the columns is not heeded.
+
+    A column with an instant that nanoseconds do not reach (before 1677 or after 2262) stays in its own unit.
+    """
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    timed = [str(name) for name, dtype in frame.dtypes.items() if dtype.kind in "mM"]
+    frame = frame.assign(**{name: _in_nanoseconds(frame[name]) for name in timed})
     wide = {
         name: "float64" if dtype.kind == "f" else "int64"
         for name, dtype in frame.dtypes.items()
@@ -148,8 +153,31 @@ def batch_frame(table: pa.Table) -> pd.DataFrame:
     return frame.astype(wide)
 
 
+def _in_nanoseconds(column: pd.Series) -> pd.Series:
+    from pandas.errors import OutOfBoundsDatetime, OutOfBoundsTimedelta
+
+    try:
+        narrow: pd.Series = column.dt.as_unit("ns")
+    except (OutOfBoundsDatetime, OutOfBoundsTimedelta):
+        return column
+    return narrow
+
+
 def evaluate(frame: pd.DataFrame, checks: Sequence[Check]) -> list[Result]:
-    """Run the checks on one batch, in the order of `checks`; a check without a result counts as an error."""
+    """Run the checks on one batch, in the order of `checks`; a check without a result counts as an error.
+
+    Great Expectations keeps what a check raises, but not what its handling of the results does: then each check is run
+    alone, and a value that stops one stops no other.
+    """
+    try:
+        return _evaluate(frame, checks)
+    except Exception as error:
+        if len(checks) == 1:
+            return [Result(checks[0], False, f"{type(error).__name__}: {error}", {})]
+    return [result for check in checks for result in evaluate(frame, [check])]
+
+
+def _evaluate(frame: pd.DataFrame, checks: Sequence[Check]) -> list[Result]:
     numbered = [c.expectation.copy(update={"id": None, "meta": {POSITION: n}}) for n, c in enumerate(checks)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -227,6 +227,43 @@ def test_a_challenger_that_never_scores_is_not_promoted(desk: Context) -> None:
     assert answer["action"] == "KEEP_CHAMPION"
 
 
+def test_a_champion_that_fails_does_not_stop_its_successor(desk: Context) -> None:
+    champion_first(desk)
+    answer = ramp(desk, failing={"1": 0.1})
+    assert answer["action"] == "PROMOTE"
+    evidence = desk.records.decision(answer["decision_id"])["evidence"]  # type: ignore[index]
+    assert evidence["judgement"]["log_e"]["split"] < 0 and not evidence["flags"]["misrouted"]
+
+
+@pytest.mark.parametrize("rate", [0.1, 1.0], ids=["on some requests", "not loaded"])
+def test_a_challenger_that_fails_is_rolled_back_by_its_errors(desk: Context, rate: float) -> None:
+    champion_first(desk)
+    answer = ramp(desk, failing={"2": rate})
+    assert (answer["action"], answer["rule"]) == ("ROLLBACK", "combined_evidence") and "errors" in answer["next_step"]
+
+
+def test_an_answer_that_the_plan_did_not_assign_holds_and_is_explained(
+    desk: Context, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    champion_first(desk)
+    set_alias(desk, "challenger", "2")
+    start(desk)
+    stage(desk, "shadow")
+    traffic(desk, 6, failing={"1": 0.2})
+    assert look(desk, "shadow")["action"] == "ADVANCE"
+    answered = {p.prediction_id: p for p in read_log(desk.records.predictions("pumps"))}
+    stood_in = next(p for p in answered.values() if p.served == "2")
+    shown = console(desk, capsys, "explain", stood_in.prediction_id)
+    assert "version 1, by the plan; it failed and version 2 stood in" in shown
+    traffic(desk, 1, served=lambda n, p: "2" if n == 7 else p.served)
+    answer = look(desk, "shadow")
+    assert (answer["action"], answer["rule"]) == ("HOLD", "misrouted")
+    wrong = next(p for p in read_log(desk.records.predictions("pumps")) if p.served == "2" and not p.errors)
+    assert "it did not fail" in console(desk, capsys, "explain", wrong.prediction_id)
+    assert json.loads(console(desk, capsys, "explain", wrong.prediction_id, "--json"))["assigned"] == "1"
+
+
 def test_the_same_look_gives_the_same_bytes_and_later_labels_change_no_increment(desk: Context) -> None:
     champion_first(desk)
     set_alias(desk, "challenger", "2")

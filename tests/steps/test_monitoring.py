@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -376,3 +377,60 @@ def test_too_few_labels_hold_whatever_the_metrics_say(desk: Desk) -> None:
     decided = desk.decide(desk.report().summary_uri)
     assert decided.verdict == "HOLD"
     assert "only 60 matured labels" in decided.reasons[0]
+
+
+def strict(content: bytes) -> Any:
+    """JSON as others read it: without NaN and infinities."""
+
+    def refuse(constant: str) -> Any:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(content, parse_constant=refuse)
+
+
+FILL = np.float32(9.96921e36)  # what NetCDF writes where there is no value
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "drifted"),
+    [(FILL, FILL, False), (FILL, None, True), (None, np.float32(3e38), True), (np.inf, None, True)],
+    ids=["the same on both sides", "in the window", "in the reference", "infinite"],
+)
+def test_a_stuck_sensor_is_reported_and_decided_on(desk: Desk, ours: Any, theirs: Any, drifted: bool) -> None:
+    desk.frame = desk.frame if ours is None else desk.frame.assign(y=ours)
+    desk.put_reference(examples(seed=1) if theirs is None else examples(seed=1).assign(y=theirs))
+    logged: dict[str, Any] = {}
+    desk.context.__dict__["tracker"] = SimpleNamespace(log_report=lambda **given: logged.update(given))
+    outputs = desk.report(track=True)
+    summary = strict(desk.context.data.store.read_bytes(outputs.summary_uri))
+    assert summary["columns"]["y"]["drifted"] is drifted and ("y" in summary["drifted_columns"]) is drifted
+    assert summary["unmeasured"] == {} and summary["columns"]["x"]["distance"] is not None
+    assert all(np.isfinite(value) for value in logged["metrics"].values())
+    page = desk.context.data.store.read_bytes(outputs.report_uri).decode()
+    assert ("picture of y" in page) == ("picture of y" in summary["left_out"])
+    decided = desk.decide(outputs.summary_uri)
+    assert decided.verdict == "KEEP" and desk.context.records.decision(decided.decision_id)
+
+
+def test_an_input_without_a_value_on_either_side_is_named_on_the_page_and_in_the_decision(desk: Desk) -> None:
+    desk.frame = desk.frame.assign(y=np.float32("nan"))
+    desk.put_reference(examples(seed=1).assign(y=np.float32("nan")))
+    outputs = desk.report()
+    summary = desk.summary(outputs)
+    assert set(summary["unmeasured"]) == {"y"} and summary["columns"]["y"]["why"] == summary["unmeasured"]["y"]
+    assert b"Not measured" in desk.context.data.store.read_bytes(outputs.report_uri)
+    assert "(y could not be measured)" in desk.decide(outputs.summary_uri).reasons[-1]
+
+
+def test_a_damaged_report_of_health_is_named_and_the_others_are_told(desk: Desk) -> None:
+    folder = desk.context.data.uri("reports", "features")
+    good = {"window": ["2020-01-02", "2020-01-03"], "verdict": "PASS", "reasons": [], "views": {}}
+    desk.context.data.store.write_json(f"{folder}/2020-01-02_2020-01-03.json", good)
+    desk.context.data.store.write_json(f"{folder}/2020-01-01_2020-01-02.json", {"verdict": "PASS"})
+    desk.context.data.store.write_bytes(f"{folder}/2020-01-01_2020-01-03.json", b"{")
+    summary = desk.summary(desk.report())
+    assert summary["feature_health"]["windows"] == 1
+    assert {name for name in summary["left_out"] if name.startswith("reports/")} == {
+        "reports/features/2020-01-01_2020-01-02.json",
+        "reports/features/2020-01-01_2020-01-03.json",
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -431,3 +431,62 @@ def test_one_long_value_swells_no_report(make: Callable[..., Context]) -> None:
     assert run(WINDOW, context).quarantined["readings"] == {"long": 1}
     assert sum(map(len, pages(context).values())) < 50_000
     assert read(context, "quarantine", MIDDLE)["meter"] == ["x" * 1_000_000]
+
+
+def test_instants_that_nanoseconds_do_not_reach_are_judged_like_others(make: Callable[..., Context]) -> None:
+    """9999 and 1 are what sources write for "never": such a row is set apart, and its day is validated."""
+    known = gxe.ExpectColumnValuesToBeBetween(
+        column="seen",
+        min_value=datetime(2000, 1, 1, tzinfo=UTC),
+        max_value=datetime(2100, 1, 1, tzinfo=UTC),
+        meta={**APART, "reason": "never"},
+    )
+    highest = gxe.ExpectColumnMaxToBeBetween(
+        column="seen", max_value=datetime(2100, 1, 1, tzinfo=UTC), meta={"severity": "warning", "reason": "high"}
+    )
+    context = make(declared=lambda t: [known, highest] if t.name == "readings" else expectations(t), max_share=0.9)
+    seen = [datetime(9999, 12, 31, 23, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC)]
+    for day in (START, MIDDLE):
+        times = pa.array(seen if day == MIDDLE else seen[2:] * 3, pa.timestamp("us", "UTC"))
+        put(context, readings(day, [1.0, 2.0, 3.0]).append_column("seen", times), day)
+    outputs = run(WINDOW, context)
+    assert outputs.verdict == "PASS" and outputs.quarantined["readings"] == {"never": 2}
+    assert read(context, "quarantine", MIDDLE)["seen"] == seen[:2]
+    assert "9999-12-31" in pages(context)["readings.html"]
+
+
+def test_a_page_that_cannot_be_drawn_says_so_and_the_window_is_decided_on(
+    make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.validation import data_docs
+
+    def broken(*_: Any) -> Any:
+        raise OverflowError("no <picture>")
+
+    monkeypatch.setattr(data_docs, "_document", broken)
+    context = make()
+    outputs = run(WINDOW, context)
+    assert context.records.decision(outputs.decision_id) and outputs.verdict == "PASS"
+    assert "no &lt;picture&gt;" in pages(context)["readings.html"] and "readings" in pages(context)["index.html"]
+
+
+def test_a_value_that_stops_one_expectation_stops_no_other(
+    make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever Great Expectations raises about one of them, all others are judged and the verdict is recorded."""
+    from pipelines.validation import suite
+
+    whole = suite._validate
+
+    def fragile(frame: Any, asked: list[Any]) -> Any:
+        if any(one.expectation_type == "expect_column_max_to_be_between" for one in asked):
+            raise OverflowError("too large")
+        return whole(frame, asked)
+
+    monkeypatch.setattr(suite, "_validate", fragile)
+    context = make()
+    with pytest.raises(CheckFailed, match="expect_column_max.*could not be evaluated: OverflowError: too large"):
+        run(WINDOW, context)
+    (decision,) = context.records.decisions("meters", "validate")
+    assert decision["verdict"] == "REJECT"
+    assert [one["error"] for one in report(context)["tables"]["readings"]["expectations"]].count(None) == 4

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import CorruptData
 from pipelines.features.health import View, engine, judge, measure
-from pipelines.monitoring.health import overlapping, summarize_health, told
+from pipelines.monitoring.health import overlapping, require_report, summarize_health, told
 from pipelines.params.features import Bar, Health
 from pipelines.verdict import Verdict
 
@@ -210,3 +210,24 @@ def test_monitoring_tells_of_the_reports_that_overlap_its_window() -> None:
         "reasons": ["2024-03-01: heat: too cold"],
     }
     assert "held 1 of 2 windows (heat 1 times)" in told(found)
+
+
+def test_a_report_that_is_none_is_refused_and_a_name_that_is_no_day_stops_nothing() -> None:
+    assert overlapping(["2024-13-45_2024-99-99.json"], date(2024, 3, 2), date(2024, 3, 9)) == []
+    for wrong in ([], {}, {"window": []}, {"window": ["a"], "verdict": "PASS", "reasons": [], "views": {"heat": {}}}):
+        with pytest.raises(CorruptData, match="no report of check_features"):
+            require_report(wrong)
+
+
+@pytest.mark.parametrize("stamp", [-(2**63) + 2, -62_135_596_800_000_000, 253_402_300_799_999_999, 2**63 - 2])
+def test_any_instant_and_any_number_can_be_told(tmp_path: Path, stamp: int) -> None:
+    largest = float(np.finfo(np.float32).max)
+    uri = str(tmp_path / "day.parquet")
+    columns: dict[str, Any] = {"pump": ["1", "2", "3"], "kind": ["x" * 100_000, "a", None]}
+    columns |= {"known_at": pa.array([stamp] * 3, pa.timestamp("us", "UTC")), "warm": [largest, -largest, math.inf]}
+    pq.write_table(pa.table(columns, schema=SCHEMA), uri)
+    with engine() as connection:
+        found = measure(connection, VIEW, [uri], [uri], END)
+    json.dumps(found, allow_nan=False)
+    assert (found["rows"], found["features"]["warm"]["max"], found["metrics"]["infinite_share"]) == (3, largest, 1 / 3)
+    assert isinstance(found["newest"], str)

@@ -63,6 +63,7 @@ BAD_LOOKS = {
 }
 HOLDS = {
     "sample_ratio": {"split": (SplitCount(0.5, 4_000, 5_000),)},
+    "misrouted": {"flags": Flags(misrouted=True)},
     "missing_data": {"flags": Flags(missing_data=True)},
     "stale_labels": {"flags": Flags(stale_labels=True)},
     "stale_decision": {"flags": Flags(stale_decision=True)},
