@@ -85,24 +85,32 @@ def _asked(table: RawTable, window: Window, context: Context) -> str:
 def _stage(table: RawTable, window: Window, staging: Staging, context: Context) -> set[date]:
     """Bring what the source delivers to local disk; gives the days for which it has nothing to read.
 
+    What came of a source that is corrupt is dropped, so that the next run begins anew; of one that gave no answer it
+    stays, for the next to go on from.
+
     Raises:
-        CorruptData: if a source of one day brings rows of another.
+        CorruptData: if a source of one day brings rows of another, or pieces name their columns in two ways.
     """
     from pipelines.sources import Delivery, StaleBookmark, conform, open_source
+    from pipelines.sources.conform import require_distinct
 
     source, since = open_source(context.params, context.usecase, table), _since(table, window, context)
     absent: set[date] = set()
     try:
         for piece in source.read(Delivery(table, window, since, staging.bookmark)):
-            rows = conform(piece.rows, table, window.timezone, source.timezone)
+            rows = conform(piece, table, window.timezone, source.timezone)
             if piece.day is not None:
                 _require_day(rows, piece.day, piece.origin)
             if piece.absent:
                 absent |= set(window.days if piece.day is None else [piece.day])
             staging.add(rows, piece.bookmark)
+        require_distinct(sorted(staging.columns), table)
     except StaleBookmark:
         staging.clear()
         return _stage(table, window, staging, context)
+    except CorruptData:
+        staging.clear()
+        raise
     return absent
 
 
@@ -129,20 +137,26 @@ def _since(table: RawTable, window: Window, context: Context) -> datetime | None
 
 
 def _write(table: RawTable, window: Window, staging: Staging, absent: set[date], context: Context) -> Counts:
-    from pipelines.ingestion.partitions import cut, write
+    from pipelines.ingestion.partitions import columns_of, cut, write
     from pipelines.ingestion.staging import Rows
     from pipelines.ingestion.undated import set_apart, standing, within
     from pipelines.sources import is_incremental
+    from pipelines.sources.conform import require_distinct
     from pipelines.usecase import DAY
 
     history = context.records.partitions(context.usecase.name)
     delivered, scratch = staging.rows, context.settings.root / "staging"
     merges, undated = is_incremental(context.params, table), 0
     kept = set() if merges else _not_to_be_emptied(table, absent, context)
-    with Rows(table, staging.files, scratch, context.data.store, standing(table, context.data)) as rows:
+    apart = standing(table, context.data)
+    with Rows(table, staging.files, scratch, context.data.store, apart) as rows:
         days = [day for day in _days(rows, table, window, merges, context) if day not in kept]
         have = set(context.data.days("raw", table.name)) if merges else set()
         existing = [context.data.partition("raw", table.name, day) for day in days if day in have]
+        if table.daily:  # names that were taken before count as well
+            require_distinct(
+                sorted(staging.columns | columns_of(existing, context.data) | {*apart.column_names}), table
+            )
         where, bounds = ("local_day is not null", {}) if merges else within(window) if table.daily else ("true", {})
         if table.daily:
             merged = existing if merges else None

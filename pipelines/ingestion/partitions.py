@@ -11,10 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from pipelines.errors import MissingData
+from pipelines.errors import CorruptData, MissingData
 from pipelines.records.partitions import PartitionHistory, Written
-from pipelines.sources.conform import declared_types
+from pipelines.sources.types import declared_types
 from pipelines.store import Layout
 from pipelines.store.layout import REFERENCE
 from pipelines.usecase import DAY, RawTable
@@ -46,7 +47,8 @@ def cut(
     types = declared_types(table) | ({DAY: pa.date32()} if table.daily else {})
     empty = pa.table({name: pa.array([], kind) for name, kind in types.items()})
     if not table.daily:
-        yield None, pa.concat_tables([empty, *rows], promote_options="permissive")
+        batches = [*rows]
+        yield None, pa.concat_tables(batches) if batches else empty
         return
     parts = _runs(rows)
     found = next(parts, None)
@@ -76,13 +78,22 @@ def _runs(batches: Iterable[pa.Table]) -> Iterator[tuple[date | None, pa.Table]]
 
 
 def settled(part: pa.Table, table: RawTable) -> pa.Table:
-    """The rows once each, declared columns first, ordered by key and then by all else: no order of delivery shows."""
-    names = [*table.columns, *([DAY] if table.daily else [])]
-    names = [*names, *sorted(set(part.column_names) - set(names))]
-    once = part.select(names).group_by(names, use_threads=False).aggregate([]) if part.num_rows else part.select(names)
-    types = {field.name: field.type for field in part.schema}
-    once = once.cast(pa.schema([(name, types[name]) for name in names]))
-    return once.sort_by([(name, "ascending") for name in (*table.key, *(n for n in names if n not in table.key))])
+    """The rows once each, declared columns first, ordered by key and then by all else: no order of delivery shows.
+
+    A column that is not declared stands only if a row has a value there, so a day is the same whichever others came
+    with it.
+    """
+    declared = declared_types(table) | ({DAY: pa.date32()} if table.daily else {})
+    others = sorted({name for name in part.column_names if part[name].null_count < part.num_rows} - set(declared))
+    names = [*declared, *others]
+    kinds = [declared.get(name, part.schema.field(name).type) for name in names]
+    part = part.select(names).cast(pa.schema(list(zip(names, kinds, strict=True))))
+    numbers = [str(number) for number in range(len(names))]  # Arrow reads ".x" as a path into x, wherever it may
+    once = part.rename_columns(numbers)
+    if part.num_rows:
+        once = once.group_by(numbers, use_threads=False).aggregate([]).select(numbers)
+    order = [*table.key, *(name for name in names if name not in table.key)]
+    return once.sort_by([(str(names.index(name)), "ascending") for name in order]).rename_columns(names)
 
 
 def write(
@@ -122,15 +133,30 @@ def write(
     return tally
 
 
+def columns_of(uris: Iterable[str], data: Layout) -> set[str]:
+    """The names of the columns that partitions have, from their footers."""
+    names: set[str] = set()
+    for uri in uris:
+        try:
+            with data.store.fs.open(uri, "rb") as file:
+                names |= set(pq.read_schema(file).names)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise CorruptData(f"{uri} is not a whole Parquet file ({error}); delete it and ingest again") from None
+    return names
+
+
 def compare(data: Layout, uri: str, rows: pa.Table) -> tuple[int, int]:
     """Rows that a partition gains and loses when `rows` take its place."""
     try:
-        old, new = _counted(data.store.read_table(uri)), _counted(rows)
+        before = data.store.read_table(uri)
     except MissingData:
         return rows.num_rows, 0
+    names = sorted({*before.column_names, *rows.column_names})
+    old, new = _counted(before, names), _counted(rows, names)
     return (new - old).total(), (old - new).total()
 
 
-def _counted(rows: pa.Table) -> Counter[Any]:
-    names = sorted(rows.column_names)
-    return Counter(zip(*(rows[name].to_pylist() for name in names), strict=True))
+def _counted(rows: pa.Table, names: list[str]) -> Counter[Any]:
+    """How often each row comes; a column that is not there is missing."""
+    missing, have = [None] * rows.num_rows, set(rows.column_names)
+    return Counter(zip(*(rows[name].to_pylist() if name in have else missing for name in names), strict=True))

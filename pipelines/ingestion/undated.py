@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipelines.errors import CorruptData, MissingData
 from pipelines.ingestion.partitions import settled
-from pipelines.sources.conform import declared_types
+from pipelines.sources.types import declared_types
 from pipelines.store.layout import UNDATED
 from pipelines.usecase import DAY
 

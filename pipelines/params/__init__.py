@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -23,6 +24,7 @@ from pipelines.params.training import Training
 
 Clock = Literal["wall", "replay"]
 Text = Annotated[str, Field(min_length=1)]
+PASSWORD = re.compile(r"://\S*@")  # perhaps, in an address
 RESAMPLES = 40  # fewer leave no resample beyond an end of a 95 % interval
 
 
@@ -145,7 +147,9 @@ def first_problem(error: ValidationError) -> str:
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         what = "unknown key; remove it or correct its spelling"
-    got = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
+    got = (
+        "" if first["type"] in ("missing", "value_error") else f" (got {PASSWORD.sub('://...@', repr(first['input']))})"
+    )
     more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
     return f"{where}: {what}{got}{more}"
 

@@ -2,13 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipelines.params.section import Count, Positive, Section
 
-Zone = Annotated[str, Field(min_length=1, description="IANA zone of instants that come without an offset")]
+PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")  # one bare word; other braces are text
+PASSWORD = re.compile(r"://[^/?#@\s]*:[^/?#@\s]*@|(?<=http)s?://[^/?#\s]*@", re.IGNORECASE)
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, KeyError, OSError):
+        raise ValueError(f"{name!r} is no IANA zone; write one such as UTC or Europe/Berlin") from None
+    return name
+
+
+def _open(address: Any) -> Any:
+    """Refuses a password, in words that do not show it."""
+    if isinstance(address, str) and PASSWORD.search(address):
+        raise ValueError(
+            "holds a user name or password (not shown); take it out, and give it by the environment (token_env for an "
+            "API, the store's own variables for files)"
+        )
+    return address
+
+
+def _url(address: Any) -> Any:
+    if not isinstance(address, str) or not re.match(r"https?://[^/?#]", address):
+        raise ValueError("is no URL that begins with http:// or https://; correct it")
+    try:
+        urlsplit(address).port  # noqa: B018
+    except ValueError:
+        raise ValueError("is no URL (not shown): its host or port cannot be read; correct it") from None
+    return address
+
+
+def fill(text: str, values: dict[str, str]) -> str:
+    """The text with its placeholders replaced, all at once; every other brace is literal."""
+    return PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
+
+
+def placeholders(*known: str) -> AfterValidator:
+    """A check of a text, or of a mapping's texts, that braces around a bare word are one of the known placeholders."""
+
+    def check(value: Any) -> Any:
+        for text in value.values() if isinstance(value, dict) else [value]:
+            for word in PLACEHOLDER.findall(str(text)):
+                if word not in known:
+                    choices = ", ".join(f"{{{name}}}" for name in known)
+                    raise ValueError(f"{{{word}}} is no placeholder; choose from {choices}, or take the braces away")
+        return value
+
+    return AfterValidator(check)
+
+
+Zone = Annotated[
+    str, AfterValidator(_zone), Field(min_length=1, description="IANA zone of instants that come without an offset")
+]
 
 
 class Bundled(Section):
@@ -21,16 +77,17 @@ class Files(Section):
     """CSV or Parquet, plain or compressed, at a path or any fsspec URI.
 
     Attributes:
-        uri: with `{table}`, and `{day}` where there is a file a day; `*` matches any name.
+        uri: with `{table}`, and `{day}` where there is a file a day; `*` matches any name, all else is literal.
+        null_values: words of a CSV that stand for a missing value, in any column; none in Parquet, which has its own.
         incremental: each day's file holds what changed that day, of whatever day; needs `{day}`.
     """
 
     kind: Literal["files"]
-    uri: Annotated[str, Field(min_length=1)]
+    uri: Annotated[str, BeforeValidator(_open), Field(min_length=1), placeholders("table", "day")]
     format: Literal["csv", "parquet"] | None = None  # None: by the name
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8"
-    null_values: tuple[str, ...] = ("", "NA")
+    null_values: tuple[str, ...] = ("",)
     timezone: Zone = "UTC"
     incremental: bool = False
 
@@ -53,7 +110,7 @@ class Sql(Section):
 
     kind: Literal["sql"]
     url_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
-    table: Annotated[str, Field(min_length=1)] = "{table}"
+    table: Annotated[str, Field(min_length=1), placeholders("table")] = "{table}"
     schema_name: str | None = None
     batch_rows: Count = 50_000
     timezone: Zone = "UTC"
@@ -66,7 +123,8 @@ class Http(Section):
 
     Attributes:
         url: with `{table}`.
-        query: parameters of the first page, with `{start}`, `{end}` (local days), `{since}` and `{until}` (instants).
+        query: parameters of the first page, with `{start}`, `{end}` (local days), `{since}` and `{until}` (instants);
+            all other braces are literal.
         records: key of the list of records, dotted where it is nested; "" where the answer is the list.
         next: key of the next page, a URL or a cursor; None where pages are numbered.
         next_is: which of the two it is; None: a URL if it begins with http:// or https://. Relative URLs need "url".
@@ -76,11 +134,15 @@ class Http(Section):
         token_env: the environment variable that holds a bearer token.
         per_second: requests at most.
         attempts: of one page, the pauses between them doubling from half a second (or as Retry-After says).
+        timeout_seconds: for which the server may be silent.
+        answer_seconds: within which a whole answer has to come, redirects included.
+        answer_megabytes: of one answer at most, unpacked.
+        max_pages: of one read at most.
     """
 
     kind: Literal["http"]
-    url: Annotated[str, Field(pattern=r"^https?://")]
-    query: dict[str, str | int] = Field({})
+    url: Annotated[str, BeforeValidator(_url), BeforeValidator(_open), placeholders("table")]
+    query: Annotated[dict[str, str | int], placeholders("start", "end", "since", "until")] = Field({})
     records: str = ""
     next: str | None = None
     next_is: Literal["url", "cursor"] | None = None
@@ -91,6 +153,9 @@ class Http(Section):
     per_second: Positive = 5.0
     attempts: Count = 6
     timeout_seconds: Positive = 30.0
+    answer_seconds: Positive = 300.0
+    answer_megabytes: Positive = 512.0
+    max_pages: Count = 100_000
     timezone: Zone = "UTC"
     incremental: bool = False
     overlap_hours: Annotated[float, Field(ge=0)] = 1.0

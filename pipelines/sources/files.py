@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
+from urllib.parse import quote
 
 import fsspec
 import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, MissingData
-from pipelines.params.source import Files
-from pipelines.sources.conform import declared_types, require_columns
+from pipelines.params.source import Files, fill
+from pipelines.sources.addresses import shown
+from pipelines.sources.conform import require_columns
 from pipelines.sources.source import Delivery, Piece
+from pipelines.sources.types import declared_types
 from pipelines.usecase import RawTable
 
 BLOCK = 16 << 20  # bytes of CSV read at once; no row may be longer
 ROWS = 100_000
+STAR = "\ue000"  # no character of a name
+LOCAL = ("file://", "local://")
 COLUMN = re.compile(r"CSV column #(\d+)")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file in a store, and its URI as messages show it."""
+
+    fs: Any
+    path: str
+    uri: str
+
+    def open(self, compression: str | None = None) -> Any:
+        return fsspec.core.OpenFile(self.fs, self.path, "rb", compression)
+
+    @property
+    def compression(self) -> str | None:
+        """How it is packed, by its name."""
+        found: str | None = fsspec.utils.infer_compression(self.path)
+        return found
 
 
 class FileSource:
@@ -37,58 +63,80 @@ class FileSource:
 
     def read(self, delivery: Delivery) -> Iterator[Piece]:
         empty = pa.table({name: pa.array([], kind) for name, kind in declared_types(delivery.table).items()})
-        for day, pattern in self._patterns(delivery):
-            uris = self._found(pattern, delivery.table)
-            if not uris:
+        for day, values in self._files(delivery):
+            places = self._found(values, delivery.table)
+            if not places:
                 yield Piece(empty, day=day, absent=True)
-            for uri in uris:
-                for rows in self._rows(uri, delivery.table):
-                    yield Piece(rows, day=None if self.settings.incremental else day, origin=uri)
+            for place in places:
+                is_csv, own = not self._is_parquet(place), None if self.settings.incremental else day
+                for rows in self._rows(place, delivery.table):
+                    yield Piece(rows, day=own, origin=place.uri, nulls=self.settings.null_values if is_csv else None)
 
-    def _patterns(self, delivery: Delivery) -> list[tuple[date | None, str]]:
-        pattern = self.settings.uri.replace("{table}", delivery.table.name)
-        if "{day}" not in pattern:
-            return [(None, pattern)]
+    def _files(self, delivery: Delivery) -> list[tuple[date | None, dict[str, str]]]:
+        """What takes the place of the placeholders, by day."""
+        name = {"table": delivery.table.name}
+        if "{day}" not in self.settings.uri:
+            return [(None, name)]
         if not delivery.table.daily:
             raise InvalidInput(
                 f"source.uri {self.settings.uri} names a file a day, and {delivery.table.name} has no days; "
                 f"give it a uri of its own under sources.{delivery.table.name}"
             )
-        return [(day, pattern.replace("{day}", day.isoformat())) for day in delivery.window.days]
+        return [(day, name | {"day": day.isoformat()}) for day in delivery.window.days]
 
-    def _found(self, pattern: str, table: RawTable) -> list[str]:
+    def _found(self, values: dict[str, str], table: RawTable) -> list[Place]:
+        pattern = shown(fill(self.settings.uri, values))
         try:
-            fs, path = fsspec.core.url_to_fs(pattern)
-            found = sorted(fs.glob(path)) if "*" in path else [path] if fs.exists(path) else []
+            fs, path = self._resolved(values)
+            has_star = STAR in path
+            found = sorted(fs.glob(_pattern(path))) if has_star else [path] if fs.exists(path) else []
         except (ImportError, ValueError) as error:
-            raise InvalidInput(f"source.uri {pattern}: {error}; install what it needs, or correct it") from None
+            raise InvalidInput(
+                f"source.uri {pattern}: {shown(str(error))}; install what it needs, or correct it"
+            ) from None
         except Exception as error:  # every kind of store has errors of its own
             raise _unreachable(pattern, error) from None
         if not found and (table.required or not table.daily):
             raise MissingData(f"{pattern} does not exist; correct the uri of the source in params.yaml")
-        if not found and "*" not in path:
+        if not found and not has_star:
             _require_absent(fs, path, pattern)
-        return [fs.unstrip_protocol(path) for path in found]
+        places = [Place(fs, path, shown(fs.unstrip_protocol(path))) for path in found]
+        for place in places:
+            _require_file(place)
+        return places
 
-    def _rows(self, uri: str, table: RawTable) -> Iterator[pa.Table]:
-        is_parquet = self.settings.format == "parquet" or (self.settings.format is None and ".parquet" in uri)
-        names: list[str] = []
+    def _resolved(self, values: dict[str, str]) -> tuple[Any, str]:
+        """The store and the path in it, in which STAR stands for each `*` of the params: any other is a name's."""
+        uri = self.settings.uri.replace("*", STAR)
+        if "://" not in uri and "::" not in uri:  # a path: nothing in a table's name can make it anything else
+            return LocalFileSystem(), LocalFileSystem._strip_protocol(fill(uri, values))
+        if uri.startswith(("http://", "https://")):
+            values = {name: quote(value, safe="") for name, value in values.items()}
+        fs, path = fsspec.core.url_to_fs(fill(uri, values))
+        return fs, path
+
+    def _is_parquet(self, place: Place) -> bool:
+        return self.settings.format == "parquet" or (self.settings.format is None and ".parquet" in place.path)
+
+    def _rows(self, place: Place, table: RawTable) -> Iterator[pa.Table]:
+        """A file's rows, by batches; the cells of a CSV as text."""
+        uri, names = place.uri, []
         try:
-            if is_parquet:
-                with fsspec.open(uri, "rb") as file:
+            if self._is_parquet(place):
+                with place.open() as file:
                     read = pq.ParquetFile(file)
                     yield read.schema_arrow.empty_table()
                     for batch in read.iter_batches(ROWS):
                         yield pa.Table.from_batches([batch])
                 return
-            with self._csv(uri, {}) as reader:
+            with self._csv(place, []) as reader:
                 names = reader.schema.names
             if len(names) == 1 and len(table.columns) > 1:
                 raise CorruptData(
                     f"{uri} has the one column {names[0][:80]!r}; is {self.settings.delimiter!r} its delimiter?"
                 )
             require_columns(names, table)
-            with self._csv(uri, {name: _read_as(name, table) for name in names}) as reader:
+            with self._csv(place, names) as reader:
                 yield reader.schema.empty_table()
                 for batch in reader:
                     yield pa.Table.from_batches([batch])
@@ -101,32 +149,31 @@ class FileSource:
             raise CorruptData(f"{uri} cannot be read ({_told(error, names)}); fetch it again, or correct it") from None
 
     @contextmanager
-    def _csv(self, uri: str, types: dict[str, pa.DataType]) -> Iterator[Any]:
-        """A reader of a CSV, block by block. Bytes that are no text in the declared encoding are an error."""
+    def _csv(self, place: Place, names: list[str]) -> Iterator[Any]:
+        """A reader of a CSV, block by block, in which the columns of `names` are text.
+
+        Bytes that are no text in the declared encoding are an error.
+        """
+        is_zip = place.compression == "zip"
         with (
-            fsspec.open(uri, "rb", compression=None if _is_zip(uri) else "infer") as file,
-            _unzipped(uri, file) as plain,
+            place.open(None if is_zip else place.compression) as file,
+            _unzipped(place.uri, file) if is_zip else nullcontext(file) as plain,
         ):
             yield csv.open_csv(
                 plain,
                 csv.ReadOptions(block_size=BLOCK, encoding=self.settings.encoding, use_threads=False),
                 csv.ParseOptions(delimiter=self.settings.delimiter, newlines_in_values=True),
                 csv.ConvertOptions(
-                    column_types=types, null_values=list(self.settings.null_values), strings_can_be_null=True
+                    column_types=dict.fromkeys(names, pa.string()),
+                    null_values=list(self.settings.null_values),
+                    strings_can_be_null=True,
                 ),
             )
 
 
-def _is_zip(uri: str) -> bool:
-    return bool(fsspec.utils.infer_compression(uri) == "zip")
-
-
 @contextmanager
 def _unzipped(uri: str, file: Any) -> Iterator[Any]:
-    """The one file of an archive; what is no archive as it is."""
-    if not _is_zip(uri):
-        yield file
-        return
+    """The one file of an archive."""
     with zipfile.ZipFile(file) as archive:
         members = [member.filename for member in archive.infolist() if not member.is_dir()]
         if len(members) != 1:
@@ -136,6 +183,22 @@ def _unzipped(uri: str, file: Any) -> Iterator[Any]:
             )
         with archive.open(members[0]) as member:
             yield member
+
+
+def _pattern(path: str) -> str:
+    """A pattern of the stores', in which only STAR matches any name."""
+    return re.sub(r"[\[?*]", r"[\g<0>]", path).replace(STAR, "*")
+
+
+def _require_file(place: Place) -> None:
+    """A pipe or a device may never end."""
+    local = [place.path] if isinstance(place.fs, LocalFileSystem) else place.uri.split("::")
+    for path in (
+        LocalFileSystem._strip_protocol(part) for part in local if "://" not in part or part.startswith(LOCAL)
+    ):
+        if os.path.exists(path) and not os.path.isfile(path):
+            kind = "a folder; name its files, as in /*.csv" if os.path.isdir(path) else "a pipe or a device"
+            raise InvalidInput(f"{place.uri} is no file but {kind}; correct the uri of the source in params.yaml")
 
 
 def _require_absent(fs: Any, path: str, pattern: str) -> None:
@@ -152,14 +215,8 @@ def _unreachable(pattern: str, error: Exception) -> MissingData:
     return MissingData(f"{pattern} cannot be reached ({_told(error, [])}); see that it is up, and run the step again")
 
 
-def _read_as(name: str, table: RawTable) -> pa.DataType:
-    """The type a column is parsed to: instants stay text, since their offset is told apart later; unknown ones too."""
-    kind = declared_types(table).get(name, pa.string())
-    return pa.string() if pa.types.is_timestamp(kind) else kind
-
-
 def _told(error: BaseException, names: list[str]) -> str:
     """The error in one line, with the column's name for its number."""
-    text = " ".join((str(error) or type(error).__name__).split())[:300]
+    text = shown(" ".join((str(error) or type(error).__name__).split()))[:300]
     found = COLUMN.search(text)
     return text.replace(found[0], f"column {names[int(found[1])]}") if found and int(found[1]) < len(names) else text

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import logging
-import os
-import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pyarrow as pa
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
-from pipelines.errors import CorruptData, InvalidInput, MissingData
-from pipelines.params.source import Http
-from pipelines.sources.conform import from_values
+from pipelines.errors import CorruptData
+from pipelines.params.source import Http, fill
+from pipelines.sources.addresses import shown
+from pipelines.sources.client import Client, Refused
 from pipelines.sources.source import Delivery, Piece, StaleBookmark
+from pipelines.sources.values import table_of
 from pipelines.usecase import RawTable
-
-log = logging.getLogger(__name__)
-LONGEST_PAUSE = 60.0  # seconds
-
-
-class Busy(Exception):
-    """An answer that may be another next time: 429, 5xx, or none at all."""
-
-    def __init__(self, why: str, pause: float | None = None) -> None:
-        super().__init__(why)
-        self.pause = pause
-
-
-class Refused(MissingData):
-    """An answer that will be the same next time."""
 
 
 class HttpSource:
@@ -40,41 +25,35 @@ class HttpSource:
 
     A bookmark is the page that comes next, by its cursor. A page's number is none, unless the source says that pages
     stay as they are: with a record more or less before it, every later page holds others.
+
+    A read ends: with the last page, with an error when a page or a cursor comes a second time, or after `max_pages`.
     """
 
     def __init__(self, settings: Http) -> None:
         self.settings = settings
         self.timezone = settings.timezone
-        self._earliest = 0.0  # of the next request, on the monotonic clock
 
     def read(self, delivery: Delivery) -> Iterator[Piece]:
-        url = self.settings.url.replace("{table}", delivery.table.name)
+        url = fill(self.settings.url, {"table": quote(delivery.table.name, safe="")})
         page: str | None = delivery.bookmark or json.dumps(
             self.settings.first_page if self.settings.next is None else None
         )
         can_resume = self.settings.next is not None or self.settings.stable_pages
-        going_on = delivery.bookmark is not None
-        with httpx.Client(
-            timeout=self.settings.timeout_seconds, headers=self._headers(), follow_redirects=True
-        ) as client:
+        going_on, seen = delivery.bookmark is not None, _Seen(url, self.settings)
+        query = self._query(delivery)
+        with Client(self.settings, url) as client:
             while page is not None:
+                seen.page(page)
                 try:
-                    answer = self._ask(client, url, self._query(delivery), json.loads(page))
+                    answer = _parsed(client.ask(self._request(client, query, json.loads(page))), url)
                 except Refused as error:
                     raise (StaleBookmark(str(error)) if going_on else error) from None
                 going_on = False
                 records = self._records(answer, url)
+                seen.records(records)
                 page = self._next(answer, records, json.loads(page))
                 # The last page has no next one; a read that goes on from there would find nothing, and begins anew.
-                yield Piece(_table(records, delivery.table, url), page if can_resume else None)
-
-    def _headers(self) -> dict[str, str]:
-        if self.settings.token_env is None:
-            return {}
-        token = os.environ.get(self.settings.token_env)
-        if not token:
-            raise InvalidInput(f"{self.settings.token_env} is not set; it holds the token of {self.settings.url}")
-        return {"Authorization": f"Bearer {token}"}
+                yield Piece(_table(records, delivery.table, shown(url)), page if can_resume else None)
 
     def _query(self, delivery: Delivery) -> dict[str, str | int]:
         window = delivery.window
@@ -84,36 +63,29 @@ class HttpSource:
             "until": window.end_at,
             "since": delivery.since or window.start_at,
         }
-        told = {name: value.isoformat() for name, value in known.items()}
+        values = {name: value.isoformat() for name, value in known.items()}
         return {
-            name: value.format(**told) if isinstance(value, str) else value
+            name: fill(value, values) if isinstance(value, str) else value
             for name, value in self.settings.query.items()
         }
 
-    def _ask(self, client: httpx.Client, url: str, query: dict[str, str | int], page: Any) -> Any:
-        follows_url = self._is_url(page)
+    def _request(self, client: Client, query: dict[str, str | int], page: Any) -> httpx.URL:
+        """The URL of a page, which may be a number, a cursor, a URL, or (None) the first."""
+        url = httpx.URL(client.url)
+        if not self._is_url(page):
+            return url.copy_merge_params(query | ({} if page is None else {self.settings.page: page}))
         try:
-            target = str(httpx.URL(url).join(page)) if follows_url else url
-        except httpx.InvalidURL as error:
-            raise CorruptData(f"{url} sends us on to {page!r:.80}, no URL ({error}); correct source.next") from None
-        asked = {} if follows_url else query | ({} if page is None else {self.settings.page: page})
-        if httpx.URL(target).host != httpx.URL(url).host:
-            raise CorruptData(f"{url} sends us on to {target}, another host; its next page is not followed there")
-        attempts = Retrying(
-            retry=retry_if_exception_type(Busy),
-            stop=stop_after_attempt(self.settings.attempts),
-            wait=_pause,
-            before_sleep=lambda state: log.warning("%s: %s; asking again", url, _why(state)),
-        )
-        try:
-            return attempts(self._get, client, target, asked)
-        except Exception as error:
-            cause = getattr(error, "last_attempt", None)
-            if cause is None:
-                raise
-            raise MissingData(
-                f"{url} gave no answer in {self.settings.attempts} attempts ({cause.exception()}); run the step again"
+            target = url.join(page)
+        except (httpx.InvalidURL, ValueError):
+            raise CorruptData(
+                f"{shown(client.url)} sends us on to {shown(page)!r:.80}, no URL; correct source.next"
             ) from None
+        if not client.is_ours(target):
+            raise CorruptData(
+                f"{shown(client.url)} sends us on to {shown(str(target))}, another host, port or scheme; its next page "
+                "is not followed there, since the token is for the first alone; correct source.url or source.next"
+            )
+        return target
 
     def _is_url(self, page: Any) -> bool:
         if not isinstance(page, str):
@@ -124,42 +96,83 @@ class HttpSource:
             else self.settings.next_is == "url"
         )
 
-    def _get(self, client: httpx.Client, url: str, query: dict[str, str | int]) -> Any:
-        time.sleep(max(0.0, self._earliest - time.monotonic()))
-        self._earliest = time.monotonic() + 1 / self.settings.per_second
-        try:
-            answer = client.get(url, params=query or None)
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            raise Busy(repr(error)) from None
-        except httpx.RequestError as error:
-            raise MissingData(f"{url} gives no answer ({error}); correct source.url") from None
-        if answer.status_code == 429 or answer.status_code >= 500:
-            after = answer.headers.get("retry-after", "")
-            raise Busy(f"status {answer.status_code}", float(after) if after.isdigit() else None)
-        if answer.status_code in (401, 403):
-            raise InvalidInput(
-                f"{url} refuses us ({answer.status_code}); correct {self.settings.token_env or 'token_env'}"
-            )
-        if answer.status_code != 200:
-            raise Refused(f"{url} answers {answer.status_code}; correct source.url and source.query")
-        try:
-            return answer.json()
-        except ValueError as error:
-            raise CorruptData(f"{url} does not answer JSON ({error}); correct source.url") from None
-
     def _records(self, answer: Any, url: str) -> list[dict[str, Any]]:
         found = _at(answer, self.settings.records)
         if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
-            raise CorruptData(f"{url} holds no list of records at {self.settings.records!r}; correct source.records")
+            raise CorruptData(
+                f"{shown(url)} holds no list of records at {self.settings.records!r}; correct source.records"
+            )
         return found
 
     def _next(self, answer: Any, records: list[Any], page: Any) -> str | None:
         if self.settings.next is None:
             return json.dumps(page + 1) if records else None
         following = _at(answer, self.settings.next)
-        if following is not None and following == page:
-            raise CorruptData(f"{self.settings.url} names page {page!r} as its own next; it would never end")
-        return None if following in (None, "") else json.dumps(following)
+        if following in (None, ""):
+            return None
+        if not isinstance(following, str | int) or isinstance(following, bool):
+            raise CorruptData(
+                f"{shown(self.settings.url)} holds no cursor or URL at {self.settings.next!r} but "
+                f"{type(following).__name__}; correct source.next"
+            )
+        return json.dumps(following)
+
+
+class _Seen:
+    """The pages of one read, so that none comes twice."""
+
+    def __init__(self, url: str, settings: Http) -> None:
+        self.url, self.settings = shown(url), settings
+        self.now: Any = None
+        self._pages: set[str] = set()
+        self._contents: dict[bytes, Any] = {}
+
+    def page(self, page: str) -> None:
+        """Raises CorruptData if a page is asked for again, or is one too many."""
+        again, self.now = page in self._pages, json.loads(page)
+        if again:
+            raise CorruptData(
+                f"{self.url} names page {self._shown(self.now)} as next for a second time; it would never end: correct "
+                "source.next"
+            )
+        self._pages.add(page)
+        if len(self._pages) > self.settings.max_pages:
+            raise CorruptData(
+                f"{self.url} has more than max_pages {self.settings.max_pages} pages, the next being "
+                f"{self._shown(self.now)}; correct source.next and source.page, or raise max_pages"
+            )
+
+    def records(self, records: list[dict[str, Any]]) -> None:
+        """Raises CorruptData if a page's records are those of an earlier one, in whatever order."""
+        if not records:
+            return
+        try:
+            lines = sorted({json.dumps(record, sort_keys=True) for record in records})
+        except RecursionError:
+            raise CorruptData(f"{self.url} nests a record too deeply; correct the source") from None
+        before = self._contents.setdefault(hashlib.sha256("\n".join(lines).encode()).digest(), self.now)
+        if before != self.now:
+            raise CorruptData(
+                f"{self.url} answers page {self._shown(self.now)} with the records of page {self._shown(before)}; it "
+                "would never end: correct source.page, source.first_page and source.next, or have the API end with an "
+                "empty page"
+            )
+
+    def _shown(self, page: Any) -> str:
+        if page is None:
+            return "1 (the first)"
+        words = str(page)
+        if self.settings.next_is == "url" and "://" not in words:
+            words = words.partition("?")[0]
+        return repr(shown(words))[:80]
+
+
+def _parsed(body: bytes, url: str) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        what = " ".join(ascii(str(error))[1:-1].split())[:200]
+        raise CorruptData(f"{shown(url)} does not answer JSON ({what}); correct source.url") from None
 
 
 def _at(answer: Any, key: str) -> Any:
@@ -168,18 +181,6 @@ def _at(answer: Any, key: str) -> Any:
     return answer
 
 
-def _table(records: list[dict[str, Any]], table: RawTable, url: str) -> pa.Table:
+def _table(records: list[dict[str, Any]], table: RawTable, source: str) -> pa.Table:
     names = list(dict.fromkeys(name for record in records for name in record)) or list(table.columns)
-    columns = [from_values(name, [record.get(name) for record in records], table, url) for name in names]
-    return pa.table(columns, names=names)
-
-
-def _pause(state: RetryCallState) -> float:
-    """Seconds: as the server asks, else half a second, doubled at every attempt."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.pause if isinstance(error, Busy) else None
-    return min(LONGEST_PAUSE, asked if asked is not None else 0.5 * 2.0 ** (state.attempt_number - 1))
-
-
-def _why(state: RetryCallState) -> str:
-    return str(state.outcome.exception()) if state.outcome else ""
+    return table_of(names, [[record.get(name) for record in records] for name in names], table, source)

@@ -81,7 +81,7 @@ def read_window(params: Params, usecase: UseCase, table: RawTable, window: Windo
     source = open_source(params, usecase, table)
     rows = pa.concat_tables(
         [
-            conform(piece.rows, table, usecase.timezone, source.timezone)
+            conform(piece, table, usecase.timezone, source.timezone)
             for piece in source.read(Delivery(table, window, window.start_at))
         ],
         promote_options="permissive",

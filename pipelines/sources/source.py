@@ -44,6 +44,8 @@ class Piece:
         day: the only local day that its rows are said to be of; None: they may be of any.
         origin: what was read, for messages.
         absent: there was nothing to read, for `day` or at all, which is not the same as no rows.
+        nulls: of a CSV, the words that stand for a missing value: its cells are text, whatever they mean. None: the
+            values have the types that the source gave them.
     """
 
     rows: pa.Table
@@ -51,6 +53,7 @@ class Piece:
     day: date | None = None
     origin: str = ""
     absent: bool = False
+    nulls: tuple[str, ...] | None = None
 
 
 class Source(Protocol):

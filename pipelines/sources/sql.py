@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,10 +13,13 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from pipelines.errors import CorruptData, InvalidInput, MissingData
-from pipelines.params.source import Sql
-from pipelines.sources.conform import from_values, require_columns
+from pipelines.params.source import Sql, fill
+from pipelines.sources.conform import require_columns
 from pipelines.sources.source import Delivery, Piece
+from pipelines.sources.values import table_of
 from pipelines.usecase import RawTable
+
+SECRET = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)  # in the name of a driver's option
 
 
 class SqlSource:
@@ -44,7 +48,7 @@ class SqlSource:
                 f"({' '.join(str(error).split())[:200]}); correct the source"
             ) from None
         except sa.exc.SQLAlchemyError as error:
-            told = str(getattr(error, "orig", None) or type(error).__name__)
+            told = _without(str(getattr(error, "orig", None) or type(error).__name__), engine.url)
             raise MissingData(
                 f"the database of {self.settings.url_env} cannot be read for {delivery.table.name} "
                 f"({' '.join(told.split())[:200]}); see that it is up, and run the step again"
@@ -58,16 +62,18 @@ class SqlSource:
             raise InvalidInput(f"{self.settings.url_env} is not set; it holds the URL of the source's database")
         try:
             return sa.create_engine(url, hide_parameters=True)
-        except (sa.exc.ArgumentError, ImportError):
+        except Exception:  # of the URL, of its options, of the driver's import
             raise InvalidInput(
                 f"{self.settings.url_env} is no URL of a database, or its driver is not installed (not shown: it may "
                 "hold a password); correct it"
             ) from None
 
     def _reflect(self, connection: sa.Connection, delivery: Delivery) -> sa.Table:
-        name = self.settings.table.replace("{table}", delivery.table.name)
+        name = fill(self.settings.table, {"table": delivery.table.name})
         try:
-            return sa.Table(name, sa.MetaData(), autoload_with=connection, schema=self.settings.schema_name)
+            return sa.Table(
+                name, sa.MetaData(), autoload_with=connection, schema=self.settings.schema_name, resolve_fks=False
+            )
         except sa.exc.NoSuchTableError:
             raise MissingData(
                 f"the database of {self.settings.url_env} has no table {name}; correct source.table"
@@ -97,7 +103,14 @@ class SqlSource:
         return at if column.type.timezone else at.astimezone(ZoneInfo(self.timezone)).replace(tzinfo=None)
 
 
+def _without(message: str, url: sa.URL) -> str:
+    """A driver's message without the passwords of its URL."""
+    secrets = [url.password, *(str(value) for name, value in url.query.items() if SECRET.search(name))]
+    for secret in filter(None, secrets):
+        message = message.replace(str(secret), "...")
+    return message
+
+
 def _table(names: Sequence[str], rows: Sequence[Any], table: RawTable, source: str) -> pa.Table:
     columns = zip(*rows, strict=True) if rows else ((),) * len(names)
-    arrays = [from_values(name, values, table, source) for name, values in zip(names, columns, strict=True)]
-    return pa.table(arrays, names=list(names))
+    return table_of(names, list(columns), table, source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -40,6 +41,6 @@ def write_source(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame], e
 OPTIONAL = dict.fromkeys(("dep_time", "arr_time", "air_time"), "Int64")
 
 
-def files(folder: Path) -> dict[str, str]:
+def files(folder: Path) -> dict[str, Any]:
     """The section `source` that reads such a folder."""
-    return {"kind": "files", "uri": f"{folder}/{{table}}.csv*"}
+    return {"kind": "files", "uri": f"{folder}/{{table}}.csv*", "null_values": ["", "NA"]}

@@ -619,7 +619,7 @@ def test_an_answer_of_another_shape_is_named(tmp_path: Path, answer: Any, messag
 def test_a_next_page_on_another_host_or_the_same_again_is_refused(tmp_path: Path) -> None:
     for body, message in (
         ({"rows": [], "next": "http://localhost:1/x"}, "another host"),
-        ({"rows": [], "next": "c1"}, "as its own next"),
+        ({"rows": [], "next": "c1"}, "names page 'c1' as next for a second time"),
     ):
         with Api([]).serving() as api:
             api.answer = lambda query, body=body: (200, {}, body)  # type: ignore[misc, method-assign]

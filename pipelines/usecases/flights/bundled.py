@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipelines.errors import MissingData
 from pipelines.params.source import Files
-from pipelines.sources import Delivery
+from pipelines.sources import Delivery, conform
 from pipelines.sources.files import FileSource
 from pipelines.usecase import RawTable
 from pipelines.windows import Window
@@ -25,6 +25,8 @@ def folder() -> Path:
 
 
 def read(table: RawTable, window: Window) -> Iterator[pa.Table]:
-    """All rows of a table, as the file has them."""
-    source = FileSource(Files(kind="files", uri=f"{folder()}/{{table}}.csv*"))
-    return (piece.rows for piece in source.read(Delivery(table, window)))
+    """All rows of a table in its declared types; what these files write of a missing value is NA."""
+    # Unchecked: the folder is where it is, with any braces that its path may have.
+    source = FileSource(Files.model_construct(kind="files", uri=f"{folder()}/{{table}}.csv*", null_values=("", "NA")))
+    pieces = source.read(Delivery(table, window))
+    return (conform(piece, table, window.timezone, source.timezone) for piece in pieces)

@@ -1,0 +1,332 @@
+"""The one cast from what a source brings to what is declared, as the table in docs/sources.md has it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.sources import instants
+
+UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeError)
+NOT_PYTHONS = (ValueError, OverflowError, KeyError)  # of nanoseconds, dates and zones that Python does not know
+WHOLE = r"^[+-]?\d+(?:\.0*)?$"
+NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
+NOT_FINITE = r"^(?i:nan|[+-]?inf|[+-]?infinity)$"
+EXACT = 2**53  # whole numbers below which a float64 holds every one
+DIGITS = 40  # of a whole number written with an exponent: more than any type holds
+
+
+class Unfit(ValueError):
+    """A value that is not taken for the declared type.
+
+    Attributes:
+        found: the type it came in, and the first such value.
+        why: what is wrong with it, where the two do not say.
+    """
+
+    def __init__(self, found: str, why: str = "") -> None:
+        super().__init__(f"found {found}" + (f": {why}" if why else ""))
+
+
+def cast(
+    column: pa.ChunkedArray, wanted: pa.DataType, zone: str, nulls: tuple[str, ...] | None = None
+) -> pa.ChunkedArray:
+    """A column in the declared type, every value exactly as it is or, where docs/sources.md says so, rounded.
+
+    Args:
+        zone: of instants without an offset.
+        nulls: words for missing, of cells of a CSV, whose text may stand for numbers and booleans; None: text is text.
+
+    Raises:
+        Unfit: naming the first value that is not taken.
+    """
+    column = plain(column)
+    try:
+        return _cast(column, wanted, zone, nulls)
+    except instants.Mixed as error:
+        raise Unfit(str(column.type), str(error)) from None
+    except UNFIT as error:
+        value = _first(column, lambda part: _cast(part, wanted, zone, nulls))
+        raise Unfit(f"{column.type} (such as {_shown(value)})", " ".join(str(error).split())[:200]) from None
+
+
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The same values in a type without an encoding of its own: no dictionary, run ends, views or extension."""
+    while True:
+        kind = column.type
+        if isinstance(kind, pa.UuidType):
+            words = [None if one is None else str(uuid.UUID(bytes=one)) for one in _storage(column).to_pylist()]
+            column = pa.chunked_array([pa.array(words, pa.string())])
+        elif isinstance(kind, pa.Bool8Type):
+            column = pc.not_equal(_storage(column), 0)
+        elif isinstance(kind, pa.BaseExtensionType):
+            column = _storage(column)
+        elif pa.types.is_dictionary(kind):
+            column = pa.chunked_array([one.dictionary_decode() for one in column.chunks], kind.value_type)
+        elif pa.types.is_run_end_encoded(kind):
+            column = pa.chunked_array([pc.run_end_decode(one) for one in column.chunks], kind.value_type)
+        elif pa.types.is_string_view(kind) or pa.types.is_large_string(kind):
+            column = column.cast(pa.string())
+        elif pa.types.is_binary_view(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+            column = column.cast(pa.binary())
+        else:
+            return column
+
+
+def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([one.storage for one in column.chunks], column.type.storage_type)
+
+
+def _cast(column: pa.ChunkedArray, wanted: pa.DataType, zone: str, nulls: tuple[str, ...] | None) -> pa.ChunkedArray:
+    if column.null_count == len(column):
+        return pa.chunked_array([pa.nulls(len(column), wanted)])
+    is_text = pa.types.is_string(column.type)
+    if pa.types.is_string(wanted) or pa.types.is_large_string(wanted):
+        return _text(column).cast(wanted)
+    if is_text:
+        is_number = pa.types.is_integer(wanted) or pa.types.is_floating(wanted)
+        if nulls is not None and is_number and (fast := _fast(column, wanted)) is not None:
+            return fast
+        column = pc.utf8_trim_whitespace(column)
+        if nulls is not None:
+            column = pc.if_else(pc.is_in(column, pa.array(["", *nulls])), None, column)
+    numeric = column if not is_text or nulls is not None else None
+    if pa.types.is_timestamp(wanted):
+        return _instants(column, wanted, zone)
+    if pa.types.is_date(wanted):
+        return _dates(column).cast(wanted)
+    if pa.types.is_integer(wanted):
+        return _whole(numeric, wanted)
+    if pa.types.is_floating(wanted):
+        return _floats(numeric, wanted)
+    if pa.types.is_boolean(wanted):
+        return _booleans(numeric)
+    if column.type.id == wanted.id or (is_text and pa.types.is_time(wanted)):
+        return column.cast(wanted)
+    if pa.types.is_decimal(wanted) and numeric is not None and not pa.types.is_boolean(column.type):
+        return column.cast(wanted)
+    raise pa.ArrowTypeError("")
+
+
+def _fast(text: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray | None:
+    """The usual cells, by Arrow alone; None where it refuses one, or may take one that we do not (0x1F, 1e400)."""
+    try:
+        made = text.cast(wanted)
+    except pa.ArrowInvalid:
+        return None
+    if pa.types.is_integer(wanted):
+        return None if pc.any(pc.match_substring(text, "x", ignore_case=True)).as_py() else made
+    if pa.types.is_float64(wanted):
+        return made if pc.all(pc.is_finite(made)).as_py() is not False else None
+    return None
+
+
+def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_string(column.type):
+        return column
+    if pa.types.is_binary(column.type):
+        return column.cast(pa.string())
+    raise pa.ArrowTypeError("")
+
+
+def _instants(column: pa.ChunkedArray, wanted: pa.TimestampType, zone: str) -> pa.ChunkedArray:
+    if pa.types.is_string(column.type):
+        return instants.read(column, wanted, zone)
+    if pa.types.is_date(column.type):
+        days = instants.local_day(column, zone).cast(pa.int32()).cast(pa.int64())
+        column = pc.multiply(days, instants.DAY).cast(pa.timestamp("s"))
+    if pa.types.is_timestamp(column.type):
+        return instants.convert(column, wanted, zone)
+    raise pa.ArrowTypeError("")
+
+
+def _dates(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_date(column.type):
+        return instants.local_day(column, "UTC")
+    if pa.types.is_string(column.type):
+        seconds, nanos, offsets = instants.parse(column)
+        if offsets is not None:
+            raise pa.ArrowInvalid("an instant, which has a date only in some zone")
+        if nanos is not None and pc.any(pc.greater(nanos, 0)).as_py():
+            raise pa.ArrowInvalid("a time of day, which a date has none of")
+        column = seconds.cast(pa.timestamp("s"))
+    if not pa.types.is_timestamp(column.type):
+        raise pa.ArrowTypeError("")
+    if column.type.tz is not None:
+        raise pa.ArrowInvalid("an instant, which has a date only in some zone")
+    days = instants.local_day(column, "UTC")
+    midnight = pc.multiply(days.cast(pa.int32()).cast(pa.int64()), instants.DAY * instants.PER_SECOND[column.type.unit])
+    if pc.any(pc.not_equal(midnight, column.cast(pa.int64()))).as_py():
+        raise pa.ArrowInvalid("a time of day, which a date has none of")
+    return days
+
+
+def _whole(column: pa.ChunkedArray | None, wanted: pa.DataType) -> pa.ChunkedArray:
+    if column is None or pa.types.is_boolean(column.type):
+        raise pa.ArrowTypeError("")
+    widest = pa.uint64() if pa.types.is_unsigned_integer(wanted) else pa.int64()
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.string())
+    if pa.types.is_floating(column.type):
+        column = _without_nan(column.cast(pa.float64()))
+        low, high = (0.0, 2.0**64) if widest == pa.uint64() else (-(2.0**63), 2.0**63)
+        fits = pc.and_(
+            pc.and_(pc.greater_equal(column, low), pc.less(column, high)), pc.equal(pc.floor(column), column)
+        )
+        if pc.all(fits).as_py() is False:
+            raise pa.ArrowInvalid("no whole number, or none of the type's range")
+        column = column.cast(widest, safe=False)
+    elif pa.types.is_string(column.type):
+        column = _digits(column).cast(widest)
+    elif not pa.types.is_integer(column.type):
+        raise pa.ArrowTypeError("")
+    return column.cast(wanted)
+
+
+def _digits(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text of whole numbers as Arrow reads it: no plus, no point, no exponent."""
+    simple = pc.match_substring_regex(text, WHOLE)
+    if pc.all(simple).as_py() is False:
+        others = pc.unique(pc.filter(text, pc.invert(simple))).drop_null()
+        words = pa.array([_digits_of(one) for one in others.to_pylist()], pa.string())
+        text = pc.if_else(simple, text, pc.take(words, pc.index_in(text, others)))
+    text = pc.replace_substring_regex(pc.utf8_ltrim(text, "+"), r"\.0*$", "")
+    return pc.replace_substring_regex(text, r"^-0+$", "0")
+
+
+def _digits_of(text: str) -> str:
+    number = Decimal(text) if pc.match_substring_regex(pa.array([text]), NUMBER)[0].as_py() else Decimal("NaN")
+    if not number.is_finite():
+        raise pa.ArrowInvalid("no whole number")
+    if number and number.adjusted() > DIGITS:
+        raise pa.ArrowInvalid("out of the type's range")
+    if number.adjusted() < -DIGITS or number != number.to_integral_value():
+        if number:
+            raise pa.ArrowInvalid("no whole number")
+        return "0"
+    return str(int(number))
+
+
+def _floats(column: pa.ChunkedArray | None, wanted: pa.DataType) -> pa.ChunkedArray:
+    """By way of float64, which has to hold a whole number exactly and other numbers to its last digit."""
+    if column is None:
+        raise pa.ArrowTypeError("")
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.string())  # Arrow's own cast to floats is not correctly rounded
+    if pa.types.is_string(column.type):
+        finite = pc.match_substring_regex(column, NUMBER)
+        if pc.all(pc.or_(finite, pc.match_substring_regex(column, NOT_FINITE))).as_py() is False:
+            raise pa.ArrowInvalid("no number")
+        column = column.cast(pa.float64())
+        if pc.any(pc.and_(finite, pc.is_inf(column))).as_py():
+            raise pa.ArrowInvalid("out of the type's range")
+    elif pa.types.is_integer(column.type):
+        column = _exact(column)
+    elif not pa.types.is_floating(column.type):
+        raise pa.ArrowTypeError("")
+    made = column.cast(wanted, safe=False)
+    if wanted.bit_width < column.type.bit_width and (pc.all(pc.equal(_is_inf(made), _is_inf(column))).as_py() is False):
+        raise pa.ArrowInvalid("out of the type's range")
+    return _without_nan(made)
+
+
+def _exact(whole: pa.ChunkedArray) -> pa.ChunkedArray:
+    made = whole.cast(pa.float64(), safe=False)
+    if pc.any(pc.greater_equal(pc.abs(made), float(EXACT))).as_py():
+        held = pc.less(made, 2.0**64 if pa.types.is_unsigned_integer(whole.type) else 2.0**63)
+        back = pc.if_else(held, made, 0.0).cast(whole.type, safe=False)
+        if pc.all(pc.and_(held, pc.equal(back, whole))).as_py() is False:
+            raise pa.ArrowInvalid("a whole number that no float64 holds exactly")
+    return made
+
+
+def _is_inf(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.is_inf(column.cast(pa.float32()) if pa.types.is_float16(column.type) else column)
+
+
+def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """NaN is missing."""
+    if pa.types.is_float16(column.type):
+        return _without_nan(column.cast(pa.float32())).cast(pa.float16(), safe=False)
+    return pc.if_else(pc.is_nan(column), None, column)
+
+
+def _booleans(column: pa.ChunkedArray | None) -> pa.ChunkedArray:
+    if column is None:
+        raise pa.ArrowTypeError("")
+    if pa.types.is_boolean(column.type):
+        return column
+    if pa.types.is_string(column.type):
+        lower = pc.utf8_lower(column)
+        lower = pc.if_else(pc.is_in(lower, pa.array(["true", "t"])), "1", lower)
+        column = pc.if_else(pc.is_in(lower, pa.array(["false", "f"])), "0", lower)
+    numbers = _whole(column, pa.int64())
+    if pc.all(pc.is_in(numbers.drop_null(), pa.array([0, 1]))).as_py() is False:
+        raise pa.ArrowInvalid("neither 0 nor 1")
+    return pc.equal(numbers, 1)
+
+
+def _first(column: pa.ChunkedArray, attempt: Callable[[pa.ChunkedArray], Any]) -> pa.Scalar:
+    """The first value that does not pass, by halves."""
+    while len(column) > 1:
+        half = column.slice(0, len(column) // 2)
+        try:
+            attempt(half)
+            column = column.slice(len(half))
+        except (*UNFIT, instants.Mixed):
+            column = half
+    return column[0]
+
+
+def text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of any type as text; a record's does not depend on its neighbours."""
+    column = plain(column)
+    if not pa.types.is_nested(column.type):
+        try:
+            return column.cast(pa.string())
+        except UNFIT:
+            if pa.types.is_timestamp(column.type) and column.type.tz != "UTC":  # of a zone that nobody knows
+                return text(column.cast(pa.int64()).cast(pa.timestamp(column.type.unit, "UTC")))
+    return pa.chunked_array([pa.array([_word(value) for chunk in column.chunks for value in chunk], pa.string())])
+
+
+def _word(scalar: pa.Scalar) -> str | None:
+    value = _value(scalar)
+    return value if value is None or isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    """What JSON holds in place of a value."""
+    if not scalar.is_valid:
+        return None
+    if isinstance(scalar, pa.UnionScalar | pa.RunEndEncodedScalar | pa.DictionaryScalar):
+        inner = scalar.value
+        return _value(inner) if isinstance(inner, pa.Scalar) else inner
+    if isinstance(scalar, pa.StructScalar) and not isinstance(scalar.type, pa.BaseExtensionType):
+        return {name: _value(scalar[number]) for number, name in enumerate(field.name for field in scalar.type)}
+    if isinstance(scalar, pa.ListScalar | pa.LargeListScalar | pa.FixedSizeListScalar | pa.ListViewScalar):
+        return [_value(one) for one in scalar.values]
+    if isinstance(scalar, pa.BinaryScalar | pa.BinaryViewScalar | pa.LargeBinaryScalar):
+        content = scalar.as_py()
+        try:
+            return content if isinstance(content, str) else content.decode()
+        except UnicodeDecodeError:
+            return "\\x" + content.hex()
+    try:
+        value = scalar.as_py()
+        return value if isinstance(value, bool | int | float | str | list | dict) else str(value)
+    except NOT_PYTHONS:
+        return str(getattr(scalar, "value", scalar))
+
+
+def _shown(scalar: pa.Scalar) -> str:
+    try:
+        return repr(scalar.as_py())[:60]
+    except NOT_PYTHONS:
+        return str(_value(scalar))[:60]

@@ -1,0 +1,258 @@
+"""The cast from what a source brings to what is declared: the table of docs/sources.md, row by row, and beyond it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pipelines.errors import CorruptData, InvalidInput
+from pipelines.sources import instants
+from pipelines.sources.casting import Unfit, cast, text
+from pipelines.sources.types import arrow_type, declared_types
+from pipelines.sources.values import column_of
+from pipelines.usecase import RawTable
+from tests.conftest import ROOT
+
+CELLS = ("",)
+BERLIN = "Europe/Berlin"
+MADE: dict[str, Any] = {
+    "cell": str,
+    "text": str,
+    "whole number": int,
+    "float": float,
+    "decimal": Decimal,
+    "bool": lambda word: word == "true",
+    "bytes": str.encode,
+    "UUID": UUID,
+    "date": date.fromisoformat,
+    "timestamp": datetime.fromisoformat,
+}
+Row = tuple[str, str, str, str | None]
+
+
+def told() -> list[Row]:
+    """(declared, found, example, what it becomes or None) of every example in the documentation."""
+    rows: list[Row] = []
+    for line in (ROOT / "docs" / "sources.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("| `") and cells[1] in MADE:
+            examples = _words(cells[2])
+            become = [None] * len(examples) if cells[3] == "refused" else _words(cells[3])
+            rows += [(cells[0].strip("`"), cells[1], *both) for both in zip(examples, become, strict=True)]
+    return rows
+
+
+def _words(cell: str) -> list[str]:
+    return [found[1] or "missing" for found in re.finditer(r"`([^`]+)`|missing", cell)]
+
+
+ROWS = told()
+
+
+def taken(values: Any, wanted: str, nulls: tuple[str, ...] | None = None, zone: str = BERLIN) -> list[str | None]:
+    column = values if isinstance(values, pa.Array) else pa.array(values)
+    return text(cast(pa.chunked_array([column]), arrow_type(wanted), zone, nulls)).to_pylist()
+
+
+def test_the_documentation_has_every_type_and_every_kind_of_value() -> None:
+    assert len(ROWS) > 90
+    assert {row[1] for row in ROWS} == {*MADE}
+    assert {row[0] for row in ROWS} == {"int64", "int32", "float64", "float32", "bool", "string", "date32"} | {
+        "timestamp[us, UTC]"
+    }
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(str(part) for part in row))
+def test_the_table_of_the_documentation_holds(row: Row) -> None:
+    wanted, found, value, becomes = row
+    nulls = CELLS if found == "cell" else None
+    if becomes is None:
+        with pytest.raises(Unfit, match=re.escape(value) if found in ("cell", "text") else "such as"):
+            taken([MADE[found](value)], wanted, nulls)
+    else:
+        assert taken([MADE[found](value)], wanted, nulls) == [None if becomes == "missing" else becomes]
+        beside = taken([MADE[found](value), None], wanted, nulls)
+        assert beside[1] is None, "a missing value beside it stays missing"
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row[1] not in ("cell", "UUID", "bytes")], ids=str)
+def test_values_of_json_and_databases_are_cast_alike(row: Row) -> None:
+    wanted, found, value, becomes = row
+    table = RawTable("visits", ("id",), {"x": wanted})
+
+    def conformed() -> list[str | None]:
+        column = column_of("x", [MADE[found](value)], table, "here")
+        return text(cast(pa.chunked_array([column]), arrow_type(wanted), BERLIN)).to_pylist()
+
+    if becomes is None:
+        with pytest.raises((Unfit, CorruptData)):
+            conformed()
+    else:
+        assert conformed() == [None if becomes == "missing" else becomes]
+
+
+def test_the_first_value_that_is_not_taken_is_named_wherever_it_stands() -> None:
+    for place in (0, 1, 499, 998, 999):
+        cells = [str(number) for number in range(1000)]
+        cells[place] = "bad"
+        with pytest.raises(Unfit, match="such as 'bad'"):
+            taken([*cells, "worse"], "int64", CELLS)
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
+@example([2**53 + 1, 2**63 - 1, -(2**63)])
+def test_whole_numbers_are_exact_however_they_are_written(numbers: list[int]) -> None:
+    want = [str(number) for number in numbers]
+    assert taken(pa.array(numbers, pa.int64()), "int64") == want
+    for write in ("{}", "{}.0", "{}.", "{:+}", " {} ", "{}e0"):
+        assert taken([write.format(number) for number in numbers], "int64", CELLS) == want
+    assert taken([Decimal(number) for number in numbers], "int64") == want
+
+
+@given(st.lists(st.floats(), min_size=1))
+def test_floats_are_the_same_from_cells_decimals_and_floats(numbers: list[float]) -> None:
+    want = taken(pa.array(numbers, pa.float64()), "float64")
+    assert taken([repr(number) for number in numbers], "float64", CELLS) == want
+    table = RawTable("visits", ("id",), {"x": "float64"})
+    column = column_of("x", [Decimal(repr(number)) for number in numbers], table, "here")
+    assert text(pa.chunked_array([column])).to_pylist() == want
+
+
+NUMBERS = st.one_of(
+    st.integers(-(2**80), 2**80), st.floats(allow_nan=False), st.decimals(allow_nan=False, allow_infinity=False)
+)
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=8), st.sampled_from(["int64", "float64", "uint64"]))
+def test_numbers_of_several_types_are_cast_each_by_itself(numbers: list[Any], wanted: str) -> None:
+    """A column holds what its values would be alone, or is refused if one of them would be."""
+    table = RawTable("visits", ("id",), {"x": wanted})
+
+    def made(values: list[Any]) -> list[Any] | None:
+        try:
+            column = column_of("x", values, table, "here")
+            return cast(pa.chunked_array([column]), arrow_type(wanted), BERLIN).to_pylist()
+        except (Unfit, CorruptData):
+            return None
+
+    alone = [made([number]) for number in numbers]
+    together = made(numbers)
+    assert together == (None if None in alone else [one[0] for one in alone if one is not None])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 30)), min_size=1, max_size=20),
+    st.sampled_from(["America/New_York", "Australia/Lord_Howe", BERLIN, "Asia/Kathmandu", "Africa/Casablanca"]),
+)
+@example([datetime(1965, 5, 31, 22, 59, 59, 500_000), datetime(2050, 7, 1, 4, 30)], "America/New_York")
+def test_local_days_are_those_of_the_zone_in_any_year(times: list[datetime], zone: str) -> None:
+    at = [time.replace(tzinfo=UTC) for time in times]
+    column = pa.chunked_array([pa.array(at, pa.timestamp("us", "UTC"))])
+    days = [time.astimezone(ZoneInfo(zone)).date() for time in at]
+    assert instants.local_day(column, zone).to_pylist() == days
+    local = [time.astimezone(ZoneInfo(zone)).replace(tzinfo=None, fold=0) for time in at]
+    plain = [(one, time) for one, time in zip(local, at, strict=True) if _is_one(one, zone)]
+    naive = pa.chunked_array([pa.array([one for one, _ in plain], pa.timestamp("us"))])
+    assert instants.convert(naive, pa.timestamp("us", "UTC"), zone).to_pylist() == [time for _, time in plain]
+
+
+def _is_one(local: datetime, zone: str) -> bool:
+    first = local.replace(tzinfo=ZoneInfo(zone))
+    return first.utcoffset() == first.replace(fold=1).utcoffset()
+
+
+@given(st.integers(-(2**62), 2**62), st.sampled_from(["s", "ms", "us"]))
+def test_what_is_finer_than_the_declared_unit_is_rounded_down(nanos: int, unit: str) -> None:
+    column = pa.array([nanos], pa.int64()).cast(pa.timestamp("ns", "UTC"))
+    made = cast(pa.chunked_array([column]), pa.timestamp(unit, "UTC"), "UTC")
+    assert made.cast(pa.int64()).to_pylist() == [nanos // (10**9 // instants.PER_SECOND[unit])]
+    words = pc.cast(column.cast(pa.timestamp("ns")), pa.string())
+    assert cast(pa.chunked_array([words]), pa.timestamp(unit, "UTC"), "UTC").equals(made), "text alike"
+
+
+@pytest.mark.parametrize("zone", [BERLIN, "America/New_York"])
+@pytest.mark.parametrize("year", [2024, 2060])
+def test_local_times_that_are_none_or_two_are_refused_in_any_year(year: int, zone: str) -> None:
+    wrong = []
+    for hour in range(366 * 24):
+        local = datetime(year, 1, 1, 0, 30) + timedelta(hours=hour)
+        if not _is_one(local, zone):
+            wrong.append(local)
+    assert len(wrong) == 2
+    for local in wrong:
+        with pytest.raises(Unfit, match=r"doesn't exist|is ambiguous"):
+            taken([local], "timestamp[us, UTC]", zone=zone)
+
+
+# --- Arrow's types
+
+SOME: list[tuple[pa.Array, str, list[str]]] = [
+    (pa.array(["a"], pa.string_view()), "string", ["a"]),
+    (pa.array(["a"], pa.large_string()), "string", ["a"]),
+    (pa.array([b"a"], pa.binary_view()), "string", ["a"]),
+    (pa.array([b"a"], pa.large_binary()), "string", ["a"]),
+    (pa.array([b"ab"], pa.binary(2)), "string", ["ab"]),
+    (pa.array(["a", "a"]).dictionary_encode(), "string", ["a", "a"]),
+    (pc.run_end_encode(pa.array(["a", "a"])), "string", ["a", "a"]),
+    (pc.run_end_encode(pa.array([7, 7])), "int32", ["7", "7"]),
+    (pa.array([Decimal("3.00")], pa.decimal32(4, 2)), "int64", ["3"]),
+    (pa.array([Decimal("0.10")], pa.decimal64(12, 2)), "float64", ["0.1"]),
+    (pa.array([Decimal("3.00")], pa.decimal256(60, 2)), "int64", ["3"]),
+    (pa.array([1.5], pa.float16()), "float64", ["1.5"]),
+    (pa.array([2.0], pa.float16()), "int32", ["2"]),
+    (pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0], pa.int8())), "bool", ["true", "false"]),
+    (pa.array([UUID(int=42)]), "string", [str(UUID(int=42))]),
+    (pa.array(['{"a": 1}'], pa.json_()), "string", ['{"a": 1}']),
+    (pa.array([date(1969, 12, 31)], pa.date64()), "date32", ["1969-12-31"]),
+    (pa.array([-1], pa.timestamp("ns", "UTC")), "timestamp[ns, UTC]", ["1969-12-31 23:59:59.999999999Z"]),
+    (pa.array([date(2024, 3, 1)], pa.date64()), "timestamp[s, UTC]", ["2024-02-29 23:00:00Z"]),
+]
+
+
+@pytest.mark.parametrize(("column", "wanted", "want"), SOME, ids=lambda value: str(getattr(value, "type", value)))
+def test_arrows_encodings_are_taken_for_the_values_in_them(column: pa.Array, wanted: str, want: list[str]) -> None:
+    assert taken(column, wanted) == want
+
+
+OTHERS: list[tuple[pa.Array, str]] = [
+    (pa.array([b"\xff"]), "\\xff"),
+    (pa.array([[1, None]], pa.list_view(pa.int32())), "[1, null]"),
+    (pa.array([{"a": 1, "b": ["x"]}]), '{"a": 1, "b": ["x"]}'),
+    (pa.array([timedelta(seconds=1)]), "1000000"),
+    (pa.array([1], pa.time64("ns")), "00:00:00.000000001"),
+    (pa.array([1], pa.time32("s")), "00:00:01"),
+    (pa.array([(1, 2, 3)], pa.month_day_nano_interval()), "MonthDayNano(months=1, days=2, nanoseconds=3)"),
+    (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int32())), '[{"key": "k", "value": 1}]'),
+    (pa.array([1], pa.timestamp("us", "Mars/Base")), "1970-01-01 00:00:00.000001Z"),
+    (pa.array([2**62], pa.timestamp("s")), "<value out of range: 4611686018427387904>"),
+    (pa.array([[1]], pa.list_(pa.int8(), 1)), "[1]"),
+    (pa.UnionArray.from_sparse(pa.array([1], pa.int8()), [pa.array([1]), pa.array(["z"])]), "z"),
+]
+
+
+@pytest.mark.parametrize(("column", "want"), OTHERS, ids=lambda value: str(getattr(value, "type", "")))
+def test_a_column_of_any_type_is_carried_as_text_and_refused_where_it_is_declared_otherwise(
+    column: pa.Array, want: str
+) -> None:
+    assert text(pa.chunked_array([column])).to_pylist() == [want]
+    for wanted in ("string", "int64", "float32", "bool", "date32", "timestamp[us, UTC]"):
+        if not pa.types.is_timestamp(column.type) or wanted in ("string", "int64"):
+            with pytest.raises(Unfit):
+                taken(column, wanted)
+
+
+@pytest.mark.parametrize("name", ["int", "varchar", "timestamp[us, Mars/Base]", "null", "", None, 5, pa.int32()])
+def test_a_type_that_does_not_exist_is_refused_with_table_and_column(name: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"table visits, column x: .* is no type of a column; write int32"):
+        declared_types(RawTable("visits", ("x",), {"x": name}))
