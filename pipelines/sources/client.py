@@ -19,6 +19,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.params.source import Http
+from pipelines.redaction import hide
 from pipelines.sources.addresses import origin, shown
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class Client:
         if name is None:
             return None
         token = os.environ.get(name, "").strip()
+        hide(token)
         if not token:
             raise InvalidInput(f"{name} is not set; it holds the token of {shown(self.url)}")
         if not token.isascii() or not token.isprintable() or " " in token:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import CorruptData
+from pipelines.quoting import VIRTUAL, twins
 from pipelines.sources import instants
 from pipelines.sources.casting import UNFIT, Unfit, cast, text
 from pipelines.sources.source import Piece
@@ -20,7 +21,7 @@ from pipelines.sources.types import declared_types
 from pipelines.usecase import DAY, RawTable
 
 # Names that the chain's own columns have, in partitions, in quarantine and while they are validated.
-RESERVED = (DAY, "reason", "_file", "_partition", "_position", "_instant")
+RESERVED = (DAY, "reason", "_file", "_partition", "_position", "_instant", *VIRTUAL)
 DAYS = (-719_162, 2_932_896)  # since 1970: the first and the last that a date can be
 
 
@@ -86,15 +87,14 @@ def require_columns(names: Sequence[str], table: RawTable) -> None:
 
 def require_distinct(names: Iterable[str], table: RawTable) -> None:
     """Raises CorruptData where a column has no name, or two have names that differ only in the case of letters."""
-    seen: dict[str, str] = {}
-    for name in names:
-        if not name:
-            raise CorruptData(f"table {table.name}: a column has no name; give it one at the source, or in a view")
-        if seen.setdefault(name.lower(), name) != name:
-            raise CorruptData(
-                f"table {table.name}: the columns {seen[name.lower()]!r} and {name!r} differ only in the case of "
-                "letters, and SQL cannot tell them apart; rename one at the source, or in a view"
-            )
+    every = list(names)
+    if "" in every:
+        raise CorruptData(f"table {table.name}: a column has no name; give it one at the source, or in a view")
+    if alike := twins(every):
+        raise CorruptData(
+            f"table {table.name}: the columns {alike[0]!r} and {alike[1]!r} differ only in the case of letters, and "
+            "SQL cannot tell them apart; rename one at the source, or in a view"
+        )
 
 
 def _require_free(names: list[str], table: RawTable) -> None:

@@ -485,7 +485,7 @@ def test_a_value_that_stops_one_expectation_stops_no_other(
 
     monkeypatch.setattr(suite, "_validate", fragile)
     context = make()
-    with pytest.raises(CheckFailed, match="expect_column_max.*could not be evaluated: OverflowError: too large"):
+    with pytest.raises(CheckFailed, match=r"expect_column_max.*could not be evaluated: OverflowError: too large"):
         run(WINDOW, context)
     (decision,) = context.records.decisions("meters", "validate")
     assert decision["verdict"] == "REJECT"
