@@ -87,19 +87,19 @@ aircraft_rotation = view(
 
 scheduled = RequestSource(
     name="scheduled",
-    schema=[Field(name="sched_dep_at", dtype=UnixTimestamp), Field(name="sched_arr_at", dtype=UnixTimestamp)],
+    schema=[Field(name="sched_dep_at", dtype=UnixTimestamp)],
 )
 
 
 @on_demand_feature_view(
     sources=[scheduled],
-    schema=[Field(name=name, dtype=Float32) for name in ("dep_minute", "dep_hour", "dep_weekday", "scheduled_minutes")],
+    schema=[Field(name=name, dtype=Float32) for name in ("dep_minute", "dep_hour", "dep_weekday")],
 )
 def calendar(request: pd.DataFrame) -> pd.DataFrame:
     """The request's own features. The chain calls the same function itself; serving never loads this view."""
     from pipelines.usecases.flights.request import request_features
 
-    return request_features(request)[["dep_minute", "dep_hour", "dep_weekday", "scheduled_minutes"]]
+    return request_features(request)[["dep_minute", "dep_hour", "dep_weekday"]]
 
 
 flight_delay_v1 = FeatureService(

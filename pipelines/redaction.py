@@ -18,8 +18,11 @@ SECRET_NAME = re.compile(  # but for names of files and of other variables
     r"^(?!.*_(FILE|PATH|DIR|ENV)$).*(PASSW|SECRET|TOKEN|CREDENTIAL|_PWD$|(API|ACCESS|PRIVATE|FERNET|ACCOUNT)_?KEY)"
 )
 SECRET_PART = re.compile(r"passw|secret|token|pwd|key|sig", re.IGNORECASE)  # of a URI's query
-USERINFO = re.compile(r"(://)[^/@\s'\"\[]*@")
+USERINFO = re.compile(r"(://)[^\s'\"\[]*@")  # up to the last @: a password that was not quoted may hold one
 SHORTEST = 5  # characters; what is shorter stands in too many words
+NAMED = re.compile(  # password=..., 'password': '...', as drivers quote what they were given
+    r"(?i)\b(\w*(?:password|passwd|secret|token)(?:=|['\"]\s*:\s*)['\"]?)[^\s'\"&,;)]+"
+)
 HIDDEN = "***"
 _more: set[str] = set()
 
@@ -30,11 +33,12 @@ def hide(value: str) -> None:
 
 
 def redact(text: str) -> str:
-    """The text without any secret of this process's environment, and without user and password of any URI."""
+    """The text without the secrets of this process's environment, users and passwords of URIs, and `password=...`."""
     for secret in _secrets(tuple(sorted(_suspects())), tuple(sorted(_more))):
         if secret in text:
             text = text.replace(secret, HIDDEN)
-    return USERINFO.sub(rf"\1{HIDDEN}@", text) if "@" in text else text
+    text = USERINFO.sub(rf"\1{HIDDEN}@", text) if "@" in text else text
+    return NAMED.sub(rf"\1{HIDDEN}", text)
 
 
 def _suspects() -> Iterable[tuple[str, str]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 from collections.abc import Sequence
 
 import uvicorn
 
+from pipelines import failure
 from pipelines.context import build_context
-from pipelines.errors import FlightdeckError
+from pipelines.errors import InvalidInput, Unavailable
 from pipelines.serving.app import create_app
 
 
@@ -24,13 +26,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         context = build_context(arguments.params, arguments.home)
+        port = context.settings.serving_port if arguments.port is None else arguments.port
+        if not 1 <= port <= 65535:
+            raise InvalidInput(f"--port {port}: choose one of 1 to 65535")
+        host = context.settings.serving_host
+        _require_free(host, port)
         app = create_app(context)
-    except FlightdeckError as error:
-        print(f"flightdeck: {error}", file=sys.stderr)
-        return error.exit_code
-    settings = context.settings
-    uvicorn.run(app, host=settings.serving_host, port=arguments.port or settings.serving_port, access_log=False)
+    except Exception as error:
+        return failure.report(error)
+    try:
+        # What uvicorn would read from the environment is given: WEB_CONCURRENCY, FORWARDED_ALLOW_IPS.
+        uvicorn.run(app, host=host, port=port, access_log=False, workers=1, forwarded_allow_ips="127.0.0.1,::1")
+    except SystemExit:  # it has logged why; its own exit codes mean other things here
+        return Unavailable.exit_code
     return 0
+
+
+def _require_free(host: str, port: int) -> None:
+    """Check that this process may listen there.
+
+    Raises:
+        Unavailable: if the port is taken or not allowed, or the host is none of this machine.
+    """
+    try:
+        for family, kind, protocol, _, address in set(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise Unavailable(
+            f"cannot listen at {host}:{port} ({error.strerror or error}); stop what has the port, or choose another "
+            "with --port or FLIGHTDECK_SERVING_PORT"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -12,23 +12,32 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi_offline import FastAPIOffline
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from pipelines.context import Context
 from pipelines.errors import FlightdeckError
+from pipelines.failure import one_line, trace
 from pipelines.records import Arrival
+from pipelines.serving.document import answers, body, describe
+from pipelines.serving.failures import reason
 from pipelines.serving.imports import torch_left_out
 from pipelines.serving.metrics import Metrics
 from pipelines.serving.predict import Predictor
 from pipelines.serving.routing import Router
 from pipelines.serving.schemas import (
+    Alive,
     Answer,
     Answers,
+    Ready,
     Receipts,
     Received,
     Refused,
+    Rollout,
+    Unready,
     outcome_envelope,
     prediction_envelope,
 )
@@ -88,7 +97,7 @@ class Server:
             self.context.clock.now()
             self.feast.registry.list_feature_services(self.context.usecase.name, allow_cache=False)
         except Exception as error:
-            return _json(503, {"ready": False, "problems": [str(error).partition("\n")[0] or type(error).__name__]})
+            return _json(503, {"ready": False, "problems": [reason(error)]})
         self.metrics.note_models(route.plan.version, route.loaded)
         return _json(
             200, {"ready": True, "plan": route.plan.version, "loaded": route.loaded, "problems": list(route.problems)}
@@ -108,49 +117,70 @@ def create_app(context: Context) -> FastAPI:
         await run_in_threadpool(server.ready)  # loads the models before the first request
         yield
 
-    app = FastAPI(title=f"{context.usecase.name}: model server", lifespan=warmed)
+    about = "Bodies are JSON, whatever content type they claim. An error says in `error` what to do."
+    # Swagger UI comes from a package and not from a CDN; there is no second page beside it
+    app = FastAPIOffline(
+        redoc_url=None, title=f"{context.usecase.name}: model server", description=about, lifespan=warmed
+    )
     app.state.server = server
 
     async def answered(endpoint: str, work: Callable[..., Response], request: Request | None = None) -> Response:
         began = time.perf_counter()
         try:
-            body = [] if request is None else [await _read(request, context.settings.serving_max_bytes)]
-            response = await run_in_threadpool(work, *body)
+            sent = [] if request is None else [await _read(request, context.settings.serving_max_bytes)]
+            response = await run_in_threadpool(work, *sent)
         except Exception as error:
             response = _failure(error)
         server.metrics.note_call(endpoint, response.status_code, time.perf_counter() - began)
         return response
 
-    @app.post("/v1/predictions", response_model=Answers, openapi_extra=_body(server.requests.schema()))
+    @app.exception_handler(HTTPException)
+    async def elsewhere(request: Request, error: HTTPException) -> Response:
+        """A path that there is not, or a method that a path does not have."""
+        said = f"{request.method} {request.url.path[:200]}: {error.detail.lower()}; /docs lists what there is"
+        return JSONResponse({"error": said}, error.status_code, error.headers)
+
+    @app.post(
+        "/v1/predictions",
+        response_model=Answers,
+        responses=answers(400, 409, 413, 422, 503),
+        openapi_extra=body(server.requests),
+    )
     async def predictions(request: Request) -> Response:
         """Score one request, or {"requests": [...]}. An `id` of the client's makes the call repeatable."""
         return await answered("predictions", server.predict, request)
 
-    @app.post("/v1/outcomes", response_model=Receipts, openapi_extra=_body(server.outcomes.schema()))
+    @app.post(
+        "/v1/outcomes",
+        response_model=Receipts,
+        responses=answers(400, 413, 422, 503, status_404=Receipts, status_409=Receipts),
+        openapi_extra=body(server.outcomes),
+    )
     async def outcomes(request: Request) -> Response:
         """Tell what came of a prediction, or {"outcomes": [...]}; the first label of a prediction stands."""
         return await answered("outcomes", server.record, request)
 
-    @app.get("/v1/rollout")
+    @app.get("/v1/rollout", response_model=Rollout, responses=answers(503))
     async def rollout() -> Response:
         """The routing plan in force; null before the first."""
         return await answered("rollout", server.rollout)
 
-    @app.get("/healthz")
+    @app.get("/healthz", response_model=Alive)
     async def healthy() -> Response:
         """Whether the process answers."""
         return _json(200, {"status": "ok"})
 
-    @app.get("/readyz")
+    @app.get("/readyz", response_model=Ready, responses=answers(status_503=Unready))
     async def ready() -> Response:
         """Whether a prediction could be made now, and what is wrong."""
         return await answered("readyz", server.ready)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """For Prometheus."""
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    describe(app, (server.requests, server.outcomes))
     return app
 
 
@@ -173,18 +203,13 @@ def _failure(error: Exception) -> Response:
         case ClientDisconnect():
             return _json(400, {"error": "the body ended before it was whole; send it again"})
         case FlightdeckError():
-            return _json(503, {"error": str(error)})
+            return _json(503, {"error": reason(error)})
         case SQLAlchemyError() | sqlite3.Error():
-            log.error("database: %s", error)
-            reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
-            return _json(503, {"error": f"a database is unavailable ({reason}); nothing was logged, ask again later"})
-    log.error("unexpected", exc_info=error)
-    return _json(503, {"error": f"{type(error).__name__}; nothing was answered, the server's log says more"})
+            log.error("database: %s", one_line(error))
+            return _json(503, {"error": f"a database is unavailable ({reason(error)}); nothing was logged"})
+    log.error("unexpected: %s", trace(error))
+    return _json(503, {"error": f"{reason(error)}; nothing was answered"})
 
 
 def _json(status: int, content: Any) -> Response:
     return JSONResponse(content, status, {"retry-after": "1"} if status == 503 else None)
-
-
-def _body(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 import uuid
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,9 @@ from typing import Any
 import pandas as pd
 
 from pipelines.context import Context
+from pipelines.failure import trace
 from pipelines.records import Prediction
+from pipelines.redaction import redact
 from pipelines.scorer import Scorer
 from pipelines.serving.features import (
     Arrays,
@@ -58,27 +59,29 @@ class Predictor:
         """The predictions of validated requests, as they stand in the log, in their order.
 
         Raises:
-            Refused: 409 where an id was used for another request, 422 where one is used twice, 503 where nothing can
-                answer. Then nothing of the call is logged.
+            Refused: 409 where an id was used for another request, 503 where nothing can answer. Then nothing of the
+                call is logged.
         """
         requests = [item.model_dump(exclude={"id"}) for item in sent]
         written = [item.model_dump(mode="json", exclude={"id"}) for item in sent]
-        earlier = self._earlier([item.id for item in sent], written)
-        new = [n for n, item in enumerate(sent) if item.id not in earlier]
-        made = self._predict([requests[n] for n in new], [written[n] for n in new], [sent[n].id for n in new])
+        ids = [item.id for item in sent]
+        earlier = self._earlier(ids, written)
+        repeated = _repeated(ids, written)
+        new = [n for n, item in enumerate(sent) if item.id not in earlier and n not in repeated]
+        made = self._predict([requests[n] for n in new], [written[n] for n in new], [ids[n] for n in new])
         kept = self._log.append(made)
         for n, prediction in zip(new, kept, strict=True):
             _require_same(n, prediction, written[n])  # another call may have used the id in the meantime
         fresh = dict(zip(new, kept, strict=True))
-        return [fresh[n] if n in fresh else earlier[item.id] for n, item in enumerate(sent)]
+        return [
+            earlier[identity] if identity in earlier else fresh[repeated.get(n, n)] for n, identity in enumerate(ids)
+        ]
 
     def _earlier(self, ids: Sequence[str | None], written: Sequence[Request]) -> dict[str, Prediction]:
         """What the log already holds for the clients' ids."""
         asked = [identity for identity in ids if identity is not None]
         if not asked:
             return {}
-        if twice := [identity for identity, times in Counter(asked).items() if times > 1]:
-            raise Refused(422, f"the id {twice[0]!r} stands twice in one call; give every request an id of its own")
         earlier = {prediction.prediction_id: prediction for prediction in self._log.get(asked)}
         for n, identity in enumerate(ids):
             if identity in earlier:
@@ -148,9 +151,25 @@ def _logged(
     return features, refs
 
 
+def _repeated(ids: Sequence[str | None], written: Sequence[Request]) -> dict[int, int]:
+    """By the position of a request whose id stands further up in the same call: the position there."""
+    first: dict[str, int] = {}
+    repeated = {}
+    for n, identity in enumerate(ids):
+        if identity is not None and (position := first.setdefault(identity, n)) != n:
+            if written[position] != written[n]:
+                raise _used(n, identity)
+            repeated[n] = position
+    return repeated
+
+
 def _require_same(n: int, logged: Prediction, written: Request) -> None:
     if dict(logged.request) != dict(written):
-        raise Refused(409, f"request {n}: the id {logged.prediction_id!r} was used for another request; send a new one")
+        raise _used(n, logged.prediction_id)
+
+
+def _used(n: int, identity: str) -> Refused:
+    return Refused(409, f"request {n}: the id {identity!r} was used for another request; send a new one")
 
 
 def _seconds(stored: Stored) -> float | None:
@@ -179,7 +198,7 @@ def _score(loaded: Loaded, own: pd.DataFrame, stored: Sequence[Mapping[str, Stor
         arrays = model_arrays(loaded.needs, own, stored)
         scores = _checked(loaded.scorer, arrays)
     except Exception as error:  # a version's failure is evidence, not the client's problem
-        log.exception("model %s failed to score %d rows", loaded.uri, rows)
+        log.error("model %s failed to score %d rows: %s", loaded.uri, rows, trace(error))
         alone = arrays is None or rows == 1
         scores = [_told(error)] * rows if alone or arrays is None else _one_by_one(loaded.scorer, arrays)
     milliseconds = (time.perf_counter() - began) * 1000 / rows
@@ -207,4 +226,4 @@ def _one_by_one(scorer: Scorer, arrays: Arrays) -> list[float | str]:
 
 
 def _told(error: Exception) -> str:
-    return (str(error) or type(error).__name__)[:500]
+    return redact(str(error) or type(error).__name__)[:500]

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from pipelines.context import Context
 from pipelines.errors import FlightdeckError
+from pipelines.failure import trace
 from pipelines.judge.split import serves_challenger
 from pipelines.records import Plan
 from pipelines.scorer import Scorer, load_scorer
+from pipelines.serving.failures import reason
 from pipelines.serving.features import Needs, needs_of
 from pipelines.serving.schemas import Refused
 
@@ -126,10 +128,10 @@ class Router:
             service = scorer.service
             needs = needs_of(self._context.feast, service, scorer.numeric, scorer.categorical, self._context.usecase)
         except FlightdeckError as error:
-            return Loaded(uri, problem=str(error))
+            return Loaded(uri, problem=reason(error))
         except Exception as error:  # whatever a store or registry raises, the champion must go on
-            log.exception("model %s", uri)
-            return Loaded(uri, problem=f"{type(error).__name__}: {error}")
+            log.error("model %s: %s", uri, trace(error))
+            return Loaded(uri, problem=reason(error))
         return Loaded(uri, scorer, needs)
 
     def _keep(self, route: Route) -> None:

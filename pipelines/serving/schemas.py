@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic import create_model as make_model
 
 from pipelines.errors import FlightdeckError, InvalidInput
+from pipelines.records import Plan
 from pipelines.usecase import UseCase
 
 Item = TypeVar("Item", bound=BaseModel)
@@ -16,6 +29,8 @@ Identity = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-
 RESERVED = ("id", "requests")
 SAID = ("missing", "extra_forbidden", "value_error", "too_short", "too_long")  # messages that need no value
 SHOWN = 20  # problems listed in one refusal
+KEYS = re.compile(rb'"[ \t\r\n]*:')  # matches each key of a JSON text once, and perhaps parts of its strings
+REFERENCE = "#/components/schemas/{model}"  # where an OpenAPI document keeps its schemas
 
 
 class Strict(BaseModel):
@@ -34,7 +49,7 @@ class Outcome(Strict):
     """What came of a prediction."""
 
     id: Identity
-    label: Annotated[float, AfterValidator(_zero_or_one)]
+    label: Annotated[float, AfterValidator(_zero_or_one), WithJsonSchema({"enum": [0, 1]})]
 
 
 class Answer(BaseModel):
@@ -58,8 +73,47 @@ class Received(BaseModel):
 
 
 class Receipts(BaseModel):
+    """What became of the outcomes of a call; `error` tells of the first that could not be recorded."""
+
     outcomes: list[Received]
     error: str | None = None
+
+
+class Problem(BaseModel):
+    """What is wrong with one field. `item` is null in a body of one; `field` is empty where it is the whole item."""
+
+    item: int | None
+    field: str
+    problem: str
+
+
+class Failure(BaseModel):
+    """Why a call was not served, with the remedy. Nothing was written."""
+
+    error: str
+    problems: list[Problem] | None = None
+
+
+class Rollout(BaseModel):
+    plan: Plan | None
+
+
+class Alive(BaseModel):
+    status: Literal["ok"]
+
+
+class Ready(BaseModel):
+    """The plan that is served, by version whether it is loaded, and what keeps one, or a newer plan, from serving."""
+
+    ready: Literal[True]
+    plan: int
+    loaded: dict[str, bool]
+    problems: list[str]
+
+
+class Unready(BaseModel):
+    ready: Literal[False]
+    problems: list[str]
 
 
 class Refused(FlightdeckError):
@@ -81,7 +135,7 @@ class Envelope(Generic[Item]):
     def __init__(self, item: type[Item], key: str, limit: int) -> None:
         self.item, self.key, self.limit = item, key, limit
         many = Annotated[list[item], Field(min_length=1, max_length=limit)]  # type: ignore[valid-type]
-        self._many = make_model("Many", __base__=Strict, **{key: (many, ...)})  # type: ignore[call-overload]
+        self._many = make_model(f"{item.__name__}s", __base__=Strict, **{key: (many, ...)})  # type: ignore[call-overload]
         either = Annotated[
             Annotated[item, Tag("one")] | Annotated[self._many, Tag("many")],  # type: ignore[name-defined,valid-type]
             Discriminator(self._kind),
@@ -97,13 +151,19 @@ class Envelope(Generic[Item]):
         """The items of a body.
 
         Raises:
-            Refused: 400 where it is not JSON, 422 where a value does not fit, naming item and field.
+            Refused: 400 where it is not JSON or a key stands twice, 422 where a value does not fit, naming item and
+                field.
         """
         try:
             found = self._adapter.validate_json(body)
         except ValidationError as error:
             raise self._refusal(error) from None
-        return [found] if isinstance(found, self.item) else list(getattr(found, self.key))
+        alone = isinstance(found, self.item)
+        items = [found] if alone else list(getattr(found, self.key))
+        keys = sum(len(item.model_fields_set) for item in items) + (not alone)
+        if len(KEYS.findall(body)) != keys:  # only then may a key stand twice; of two, pydantic takes the last
+            _require_unique_keys(body)
+        return items
 
     def _refusal(self, error: ValidationError) -> Refused:
         faults = error.errors(include_url=False)
@@ -139,11 +199,22 @@ class Envelope(Generic[Item]):
                 return f"holds more than {self.limit}; send them in several calls"
         return str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
 
-    def schema(self) -> dict[str, Any]:
-        """JSON schema of the body, for the API's page."""
-        one = self.item.model_json_schema()
-        many = {"type": "array", "items": one, "minItems": 1, "maxItems": self.limit}
-        return {"anyOf": [one, {"type": "object", "properties": {self.key: many}, "required": [self.key]}]}
+    def schema(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """JSON schema of the body, and by name the schemas that it refers to."""
+        schema = self._adapter.json_schema(ref_template=REFERENCE)
+        named: dict[str, Any] = schema.pop("$defs")
+        return schema, named
+
+
+def _require_unique_keys(body: bytes) -> None:
+    def unique(pairs: list[tuple[str, Any]]) -> None:
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise Refused(400, f"the key {ascii(key)[:60]} stands twice in one object; send it once")
+            seen.add(key)
+
+    json.loads(body, object_pairs_hook=unique, parse_int=len, parse_float=len)  # int() refuses 4,300 digits
 
 
 def _shown(fault: Any) -> str:

@@ -278,10 +278,18 @@ def test_labels_mature_on_landing_and_within_the_declared_time() -> None:
 def test_arrival_times_are_the_destinations() -> None:
     """JFK to LAX takes about six hours, to San Juan about four, whatever the clocks there say."""
     frame = USECASE.examples({name: RAW[name] for name in ("flights", "airports")}, WINDOW).to_pandas()
-    minutes = (frame.sched_arr_at - frame.sched_dep_at).dt.total_seconds() / 60
-    by_dest = minutes.groupby(frame.dest).median()
+    by_dest = frame.groupby("dest").scheduled_minutes.median()
     assert 340 < by_dest["LAX"] < 400 and 200 < by_dest["SJU"] < 260
-    assert minutes.between(30, 720).all()
+    assert frame.scheduled_minutes.between(30, 720).all()
+
+
+def test_scheduled_minutes_are_those_between_the_instants() -> None:
+    frame = query("select * from departures order by carrier, flight, sched_dep_at", RAW, {}).to_pandas()
+    minutes = ((frame.sched_arr_at - frame.sched_dep_at).dt.total_seconds() / 60).astype("float32")
+    told = USECASE.examples({name: RAW[name] for name in ("flights", "airports")}, WINDOW).to_pandas()
+    told = told.sort_values(["carrier", "flight", "sched_dep_at"])
+    assert told.scheduled_minutes.dtype == "float32" and list(told.flight) == list(frame.flight)
+    np.testing.assert_array_equal(told.scheduled_minutes, minutes)
 
 
 def test_request_features_work_row_by_row() -> None:

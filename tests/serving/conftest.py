@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from pipelines.clock import ReplayClock
@@ -124,6 +128,25 @@ def serve(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
             return Deck(made, context, clock, http)
 
         yield start
+
+
+@contextmanager
+def listening(deck: Deck) -> Iterator[str]:
+    """Within, the app answers at this URL as well."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(deck.http.app, lifespan="off", log_level="error", workers=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 @pytest.fixture

@@ -44,7 +44,12 @@ BAD = {
     "infinity": (GOOD.replace("0.5", "-Infinity"), 422, "load: should be a finite number"),
     "overflow": (GOOD.replace("0.5", "1e999"), 422, "load: should be a finite number"),
     "unknown category": (GOOD.replace("south", "east"), 422, "plant: should be 'north' or 'south' (got 'east')"),
-    "no zone": (GOOD.replace("+00:00", ""), 422, "read_at: should have timezone info"),
+    "no zone": (GOOD.replace("+00:00", ""), 422, "read_at: should be an instant"),
+    "no such day": (GOOD.replace("04-19", "02-30"), 422, "read_at: should be an instant of the years 2000 to 2099"),
+    "key twice": (GOOD.replace("{", '{"pump": "2", ', 1), 400, "the key 'pump' stands twice in one object"),
+    "key twice, escaped": (GOOD.replace("{", '{"\\u0070ump" : "2", ', 1), 400, "the key 'pump' stands twice"),
+    "key twice in an item": (f'{{"requests": [{GOOD}, {GOOD[:-1]}, "load": 1}}]}}', 400, "the key 'load' stands twice"),
+    "batch twice": (f'{{"requests": [{GOOD}], "requests": [{GOOD}]}}', 400, "the key 'requests' stands twice"),
     "no instant": (GOOD.replace("2024-04-19T", "2024-13-19T"), 422, "read_at:"),
     "a number for an instant": (GOOD.replace('"2024-04-19T05:30:00+00:00"', "17"), 422, "read_at:"),
     "antiquity": (GOOD.replace("2024-", "0001-").replace("+00", "+14"), 422, "read_at:"),
@@ -94,8 +99,22 @@ def test_no_more_of_a_body_is_read_than_the_limit() -> None:
 
 
 def test_other_paths_and_methods_are_the_clients_mistake(deck: Deck) -> None:
-    assert deck.http.get("/v2/predictions").status_code == 404
-    assert deck.http.get("/v1/predictions").status_code == 405
+    nowhere = deck.http.get("/v2/predictions")
+    assert nowhere.status_code == 404 and nowhere.json()["error"].startswith("GET /v2/predictions: not found")
+    for method in ("GET", "PUT", "DELETE", "PATCH", "TRACE", "OPTIONS"):
+        other = deck.http.request(method, "/v1/predictions")
+        assert other.status_code == 405 and other.headers["allow"] == "POST" and "not allowed" in other.json()["error"]
+
+
+def test_what_looks_like_a_key_within_a_string_is_none(deck: Deck) -> None:
+    (answer,) = deck.ask(reading(id='say "pump": "load" : twice'))
+    assert answer["id"] == 'say "pump": "load" : twice'
+
+
+@pytest.mark.parametrize("claimed", ["text/plain", "application/x-www-form-urlencoded", "nonsense", ""])
+def test_a_body_is_read_as_json_whatever_it_claims_to_be(deck: Deck, claimed: str) -> None:
+    answer = deck.http.post("/v1/predictions", content=GOOD, headers={"content-type": claimed})
+    assert answer.status_code == 200, answer.text
 
 
 def test_an_outcome_is_recorded_repeated_contradicting_or_unknown(deck: Deck) -> None:

@@ -104,9 +104,19 @@ def test_an_id_of_another_request_is_refused_and_nothing_logged(deck: Deck) -> N
     deck.ask(reading(id="a"))
     other = deck.http.post("/v1/predictions", json={"requests": [reading(id="new"), reading(id="a", load=9.0)]})
     assert other.status_code == 409 and "'a' was used for another request" in other.json()["error"]
-    twice = deck.http.post("/v1/predictions", json={"requests": [reading(id="new"), reading(id="new")]})
-    assert twice.status_code == 422 and "stands twice" in twice.json()["error"]
+    apart = deck.http.post("/v1/predictions", json={"requests": [reading(id="new"), reading(id="new", load=9.0)]})
+    assert apart.status_code == 409 and "request 1: the id 'new' was used" in apart.json()["error"]
     assert deck.log.get(["new"]) == []
+
+
+def test_an_id_that_stands_twice_in_a_call_is_answered_twice_and_logged_once(deck: Deck) -> None:
+    (old,) = deck.ask(reading(id="old"))
+    answers = deck.ask(reading(id="a"), reading(id="old"), reading(pump="2"), reading(id="a"), reading(id="old"))
+    assert answers[0] == answers[3] and answers[1] == answers[4] == old
+    assert [answer["id"] for answer in answers[:2]] == ["a", "old"]
+    assert (
+        len(read_log(deck.log)) == 3 and deck.metric("http_requests_total", endpoint="predictions", status="200") == 2
+    )
 
 
 def broken(deck: Deck, tmp_path: Path, name: str, change: Callable[[Path], Any]) -> str:

@@ -96,7 +96,7 @@ def test_feast_computes_on_demand_what_the_chain_computes_itself(flights: Contex
     asked = flights.usecase.request_features(examples).sample(400, random_state=1).reset_index(drop=True)
     store = open_declared(flights.settings, "flights")
     service = store.get_feature_service("flight_delay_v2")
-    columns = ["dep_minute", "dep_hour", "dep_weekday", "scheduled_minutes"]
+    columns = ["dep_minute", "dep_hour", "dep_weekday"]
     entities = asked.drop(columns=columns).rename(columns={"predicted_at": "event_timestamp"})
     frame = store.get_historical_features(entity_df=entities, features=service).to_df()
     ours = asked.set_index("example_id").loc[frame.example_id, columns].reset_index(drop=True)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
+from pipelines.fields import Instant
 from pipelines.usecase import FeatureTable, ModelInputs, RawTable, Tables
 from pipelines.windows import Window
 
@@ -38,12 +39,8 @@ class Reading(BaseModel):
 
     pump: str = Field(pattern=r"^[0-9]{1,4}$")
     plant: Literal["north", "south"]
-    load: float | None = None
-    read_at: Annotated[
-        AwareDatetime,
-        Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2100, 1, 1, tzinfo=UTC)),
-        AfterValidator(lambda at: at.astimezone(UTC)),
-    ]
+    load: float | None = Field(None, ge=-100, le=100)
+    read_at: Instant
 
 
 @dataclass(frozen=True)

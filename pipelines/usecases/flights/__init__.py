@@ -33,7 +33,7 @@ REQUEST_COLUMNS = (
     "dest",
     "tailnum",
     "sched_dep_at",
-    "sched_arr_at",
+    "scheduled_minutes",
     "distance",
 )
 

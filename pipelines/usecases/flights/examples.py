@@ -17,7 +17,8 @@ select
     case when arr_delay is not null then arr_at end as label_known_at,
     (dep_at is null)::double as cancelled,
     coalesce(dep_at, sched_dep_at) as cancelled_known_at,
-    carrier, flight, origin, dest, tailnum, sched_dep_at, sched_arr_at, distance::float as distance
+    carrier, flight, origin, dest, tailnum, sched_dep_at,
+    ((epoch_us(sched_arr_at) - epoch_us(sched_dep_at)) / 60e6)::float as scheduled_minutes, distance::float as distance
 from departures
 where local_day >= $start and local_day < $end
 order by predicted_at, example_id

@@ -1,0 +1,50 @@
+"""The OpenAPI document: every answer that an operation can give, and what the bodies of requests must look like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from pipelines.serving.schemas import Envelope, Failure
+
+MEANINGS = {
+    400: "The body is not JSON, has a key twice, or ended early.",
+    413: "The body is longer than this server takes.",
+    422: "A value does not fit; which, and what to do.",
+    503: "Not now; the same call may pass later.",
+}
+RETRY = {"description": "seconds", "required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}}
+
+
+def answers(*statuses: int, **others: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The responses of an operation beside its 200, as FastAPI takes them.
+
+    Args:
+        statuses: those of `MEANINGS`, answered with a `Failure`.
+        others: answers of another model, by `status_NNN`.
+    """
+    models: dict[int, type[BaseModel]] = dict.fromkeys(statuses, Failure)
+    models |= {int(name.removeprefix("status_")): model for name, model in others.items()}
+    responses: dict[int | str, dict[str, Any]] = {status: {"model": model} for status, model in models.items()}
+    for status, response in responses.items():
+        response["description"] = MEANINGS.get(int(status), "")
+    if 503 in responses:
+        responses[503]["headers"] = {"retry-after": RETRY}
+    return responses
+
+
+def body(envelope: Envelope[Any]) -> dict[str, Any]:
+    """What `openapi_extra` says of an operation that reads this envelope."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": envelope.schema()[0]}}}}
+
+
+def describe(app: FastAPI, envelopes: Iterable[Envelope[Any]]) -> None:
+    """Put the envelopes' schemas into the app's document, where `body` refers to them."""
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    for envelope in envelopes:
+        document["components"]["schemas"] |= envelope.schema()[1]
+    app.openapi_schema = document

@@ -1,0 +1,32 @@
+"""The API's page in a browser for which no host exists but the server; skipped where no Chromium is installed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.serving.conftest import Deck, listening
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ALONE = ["--headless=new", "--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
+def test_the_page_shows_the_operations_without_any_other_host(deck: Deck, tmp_path: Path) -> None:
+    with listening(deck) as url:
+        own = ["--virtual-time-budget=20000", f"--user-data-dir={tmp_path}", "--dump-dom", f"{url}/docs"]
+        page = subprocess.run([str(CHROMIUM), *ALONE, *own], capture_output=True, text=True, check=True).stdout
+    shown = set(re.findall(r'data-path="([^"]+)"', page))
+    assert shown == {"/v1/predictions", "/v1/outcomes", "/v1/rollout", "/healthz", "/readyz", "/metrics"}
+
+
+def test_all_that_the_page_loads_comes_from_the_server(deck: Deck) -> None:
+    page = deck.http.get("/docs").text
+    loaded = re.findall(r"""(?:src|href|url)\s*[=:]\s*['"]([^'"]+)['"]""", page)
+    assert len(loaded) >= 4 and all(re.match("/[^/]", address) for address in loaded)
+    assert [deck.http.get(address).status_code for address in loaded] == [200] * len(loaded)
+    assert deck.http.get("/redoc").status_code == 404
