@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from itertools import chain
-from pathlib import Path
+from itertools import chain, product
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from airflow.exceptions import AirflowTimetableInvalid
 from airflow.sdk import DAG, Asset, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
@@ -18,18 +18,42 @@ from bounded import BoundedCronTimetable
 from pipelines import failure
 from pipelines.context import Context, build_context
 from pipelines.errors import CheckFailed, FlightdeckError, InvalidInput, MissingData
-from pipelines.params import params_files
-from pipelines.settings import load_settings
+from pipelines.roster import read_roster
 from pipelines.steps import STEPS, execute
-from pipelines.usecase import UseCase
+from pipelines.usecase import UseCase, in_one_line
 from pipelines.windows import Window, midnight
 
 DAY_PARAM: dict[str, Any] = {"type": ["null", "string"], "format": "date"}
+Build = Callable[[str, Context], DAG]  # one of a use case's DAGs, from its params file and its context
 
 
-def contexts() -> list[tuple[str, Context]]:
-    """(params file, context) of every use case that FLIGHTDECK_PARAMS names; each gets its own DAGs."""
-    return [(str(Path(file).absolute()), build_context(file)) for file in params_files(load_settings().params)]
+def declared(*builds: Build) -> dict[str, DAG]:
+    """The DAGs that `builds` make of every use case, by id. Those that cannot be made are left out: see `problems`."""
+    return _attempted(builds)[0]
+
+
+def problems(*builds: Build) -> dict[str, str]:
+    """Params file -> why it gets no DAGs, or not all of them, in one line."""
+    return _attempted(builds)[1]
+
+
+def _attempted(builds: Sequence[Build]) -> tuple[dict[str, DAG], dict[str, str]]:
+    """What `declared` and `problems` give. An error of a DAG file would take the DAGs of all use cases from Airflow."""
+    roster = read_roster()
+    made: dict[str, DAG] = {}
+    wrong = {file: [why] for file, why in roster.refused.items()}
+    for (file, about), build in product(roster.usable.items(), builds):
+        try:
+            dag = build(file, about)
+            dag.validate()
+            made[dag.dag_id] = dag
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            why = in_one_line(error)
+            if why not in wrong.setdefault(file, []):
+                wrong[file].append(why)
+    return made, {file: "; ".join(why) for file, why in wrong.items()}
 
 
 def dag(about: Context, part: str, what: str, schedule: Any, form: Mapping[str, Param], doc: str | None) -> DAG:
@@ -46,14 +70,22 @@ def dag(about: Context, part: str, what: str, schedule: Any, form: Mapping[str, 
         tags=[usecase.name],
         doc_md=doc,
         default_args={"owner": "flightdeck", "retries": 1, "retry_delay": timedelta(seconds=10)},
+        auto_register=False,  # a DAG file has what it assigns: one that failed halfway is none of them
     )
 
 
 def timetable(usecase: UseCase, cron: str) -> BoundedCronTimetable:
-    """Data intervals by cron in the use case's zone, until its source ends."""
+    """Data intervals by cron in the use case's zone, until its source ends.
+
+    Raises:
+        InvalidInput: if it is no cron.
+    """
     until = None if usecase.end == date.max else midnight(usecase.end, usecase.timezone)
-    made = BoundedCronTimetable(cron, usecase.timezone, until)
-    made.validate()  # or Airflow would show the DAG without a schedule
+    try:
+        made = BoundedCronTimetable(cron, usecase.timezone, until)
+        made.validate()  # or Airflow would show the DAG without a schedule
+    except AirflowTimetableInvalid as error:
+        raise InvalidInput(f"schedules: {cron!r} is no cron ({error}); give five fields, such as '0 6 * * 1'") from None
     return made
 
 

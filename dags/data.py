@@ -16,12 +16,17 @@ from airflow.sdk.exceptions import AirflowSkipException
 import bridge
 from data_docs import DataDocsLink
 from pipelines.context import Context
+from pipelines.errors import InvalidInput
 
 log = logging.getLogger(__name__)
 
 
 def build(params_file: str, about: Context) -> DAG:
     usecase, zone = about.usecase, about.usecase.timezone
+    if not usecase.feature_repo.is_dir():
+        raise InvalidInput(
+            f"feature_repo of {usecase.name} is {usecase.feature_repo}; name the folder of its declarations"
+        )
     features = bridge.asset(usecase.name, "features")
     form = {
         **bridge.window_params(usecase),
@@ -91,5 +96,4 @@ def build(params_file: str, about: Context) -> DAG:
     return dag
 
 
-for file, found in bridge.contexts():
-    globals()[f"{found.usecase.name}_data"] = build(file, found)
+globals().update(bridge.declared(build))

@@ -166,6 +166,4 @@ def build_override(params_file: str, about: Context) -> DAG:
     return dag
 
 
-for file, found in bridge.contexts():
-    globals()[f"{found.usecase.name}_deployment"] = build(file, found)
-    globals()[f"{found.usecase.name}_override"] = build_override(file, found)
+globals().update(bridge.declared(build, build_override))

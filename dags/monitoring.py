@@ -113,5 +113,4 @@ def build(params_file: str, about: Context) -> DAG:
     return dag
 
 
-for file, found in bridge.contexts():
-    globals()[f"{found.usecase.name}_monitoring"] = build(file, found)
+globals().update(bridge.declared(build))

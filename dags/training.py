@@ -16,10 +16,12 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 import bridge
 from pipelines.context import Context
 from pipelines.params.training import FAMILIES
+from pipelines.usecase import inputs_of
 
 
 def build(params_file: str, about: Context) -> DAG:
     usecase, zone, science = about.usecase, about.usecase.timezone, about.params.training
+    inputs_of(usecase, about.params.features.service)  # or the form would have a default that it does not offer
     challenger = bridge.asset(usecase.name, "challenger")
     form = {
         "as_of": Param(
@@ -130,5 +132,4 @@ def build(params_file: str, about: Context) -> DAG:
     return dag
 
 
-for file, found in bridge.contexts():
-    globals()[f"{found.usecase.name}_training"] = build(file, found)
+globals().update(bridge.declared(build))

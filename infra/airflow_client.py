@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from typing import Any, Self
 
 import httpx
@@ -113,17 +114,18 @@ class AirflowClient:
         return {e["filename"]: e["stack_trace"] for e in self._pages("/importErrors", "import_errors")}
 
     def wait_for_dags(self, dag_ids: Sequence[str], timeout: float = 120) -> None:
-        """Until the DAG processor has read all of these.
+        """Until the DAG processor has read all of these. Import errors may be of others, or of a file as it was before.
 
         Raises:
-            AirflowError: with the first import error, or naming those that did not come in time.
+            AirflowError: naming those that did not come in time, and the import errors there are by then.
         """
         deadline = time.monotonic() + timeout
         while missing := sorted(set(dag_ids) - set(self.dags())):
-            for file, trace in self.import_errors().items():
-                raise AirflowError(f"{file} does not import: {trace.strip().splitlines()[-1]}")
             if time.monotonic() > deadline:
-                raise AirflowError(f"DAGs {missing} were not read within {timeout:.0f} s; see dag-processor.log")
+                errors = "".join(f"; {file}: {_said(trace)}" for file, trace in self.import_errors().items())
+                raise AirflowError(
+                    f"DAGs {missing} were not read within {timeout:.0f} s{errors}; see dag-processor.log"
+                )
             time.sleep(POLL)
 
     def unpause(self, dag_id: str, paused: bool = False) -> None:
@@ -258,6 +260,15 @@ def _reason(answer: httpx.Response) -> str:
     except (ValueError, KeyError, TypeError):
         return answer.text[:300]
     return detail if isinstance(detail, str) else json.dumps(detail)[:500]
+
+
+def _said(trace: str) -> str:
+    """What an error says, in one line: what follows the frames of its traceback."""
+    lines = trace.rstrip().splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
+    after = lines[frames[-1] + 1 :] if frames else lines
+    said = list(dropwhile(lambda line: line.startswith("    "), after))  # the frame's line of code, and its marks
+    return " ".join(" ".join(said).split())
 
 
 def _log_lines(entry: Any) -> list[str]:

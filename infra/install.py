@@ -16,6 +16,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ VENV = REPO / ".venv"
 STAMP = VENV / ".installed"
 SOURCES = ("requirements.txt", "pyproject.toml")
 UV = "uv>=0.9,<1"
+VERBOSE = "FLIGHTDECK_VERBOSE"  # set it to see what is installed
+ALIVE = 20.0  # seconds between two signs of life
 OLDEST, NEWEST = (3, 11), (3, 13)
 # torch from PyPI names CUDA's libraries as dependencies on Linux only; a CPU build has none, so no pin may ask for them
 ACCELERATOR = re.compile(r"^(nvidia-|cuda-|triton\b)")
@@ -58,10 +61,13 @@ def install() -> None:
     if STAMP.exists() and STAMP.read_text() == digest:
         STAMP.touch()  # make compares times
         return
-    environ = prepare()
-    uv(["pip", "install", "-r", "requirements.txt"], environ)
+    environ, began = prepare(), time.monotonic()
+    pins = sum(1 for line in (REPO / SOURCES[0]).read_text().splitlines() if "==" in line)
+    print(f"Installing {pins} packages into .venv ({VERBOSE}=1 lists them).", flush=True)
+    uv(["pip", "install", "-r", SOURCES[0]], environ)
     uv(["pip", "install", "--no-deps", "-e", "."], environ)
     STAMP.write_text(digest)
+    print(f"Installed in {time.monotonic() - began:.0f} s.", flush=True)
 
 
 def lock() -> None:
@@ -103,7 +109,18 @@ def prepare() -> dict[str, str]:
 
 
 def uv(arguments: list[str], environ: Mapping[str, str]) -> None:
-    subprocess.run([str(VENV / "bin" / "uv"), *arguments], cwd=REPO, env=environ, check=True)
+    """Run uv, which by itself writes a line a package: only its errors are shown, and that it is still at work."""
+    quiet = [] if environ.get(VERBOSE) else ["--quiet"]
+    command, began = [str(VENV / "bin" / "uv"), *quiet, *arguments], time.monotonic()
+    with subprocess.Popen(command, cwd=REPO, env=environ) as process:
+        while True:
+            try:
+                code = process.wait(ALIVE)
+                break
+            except subprocess.TimeoutExpired:
+                print(f"  still at it after {time.monotonic() - began:.0f} s", flush=True)
+    if code:
+        raise subprocess.CalledProcessError(code, command)
 
 
 def _version(python: Path) -> tuple[int, ...] | None:

@@ -107,8 +107,10 @@ class Story:
         if run.state == "failed":
             self.client.retry(run)
         with Shown(self.console) as show:
-            ended = self.client.wait(run.dag_id, run.run_id, lambda tasks: show(title, _marks(tasks)))
-            show(title, _marks(ended.tasks), ended.seconds)
+            ended = self.client.wait(
+                run.dag_id, run.run_id, lambda tasks: show(title, marks(tasks, self.console.width))
+            )
+            show(title, marks(ended.tasks, self.console.width), ended.seconds)
         if ended.ok:
             return ended
         for task, tail in self.client.failures(ended).items():
@@ -191,8 +193,17 @@ class Shown:
             self.console.print(self.last)
 
 
-def _marks(tasks: States) -> str:
-    return "  " + "  ".join(f"{MARKS.get(state, '[dim]·[/]')} {task}" for task, state in _in_order(tasks))
+def marks(tasks: States, width: int) -> str:
+    """The tasks with their marks, as many on a line as fit its width: none is broken."""
+    lines, used = [], width
+    for task, state in _in_order(tasks):
+        told, size = f"{MARKS.get(state, '[dim]·[/]')} {task}", len(task) + 4  # mark, space, two spaces before
+        if used + size > width:
+            lines.append("")
+            used = 0
+        lines[-1] += f"  {told}"
+        used += size
+    return "\n".join(lines)
 
 
 def _in_order(tasks: States) -> Iterable[tuple[str, str]]:

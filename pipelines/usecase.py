@@ -7,13 +7,15 @@ data library is imported inside the methods.
 from __future__ import annotations
 
 import importlib
+import sysconfig
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipelines.errors import InvalidInput
+from pipelines.errors import FlightdeckError, InvalidInput
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -223,12 +225,24 @@ def load_usecase(path: str) -> UseCase:
     """The use case that the module `path` exports as `USECASE`.
 
     Raises:
-        InvalidInput: if there is no such module or export.
+        InvalidInput: if there is no such module or export, or whatever the module raises when it is imported.
     """
     try:
         usecase: Any = importlib.import_module(path).USECASE
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # it is a person's code: an exit of its own must not be ours
         raise InvalidInput(
-            f"usecase: {path!r} cannot be loaded ({error}); name a module that exports USECASE"
+            f"usecase: {path!r} cannot be loaded ({in_one_line(error)}); correct it, or name another "
+            "module that exports USECASE"
         ) from error
     return usecase  # type: ignore[no-any-return]
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error in one line: its kind, what it says, and the line that raised it, of libraries the line that called."""
+    said = " ".join(str(error).split())[:500]
+    if isinstance(error, FlightdeckError):
+        return said
+    libraries = (*map(sysconfig.get_path, ("stdlib", "purelib")), "<", __file__)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(libraries)]
+    where = "".join(f" at {frame.filename}:{frame.lineno}" for frame in frames[-1:])
+    return f"{type(error).__name__}{f': {said}' if said else ''}{where}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/flightdeck/data-docs"
 WINDOW = re.compile(r"\d{4}-\d{2}-\d{2}_\d{4}-\d{2}-\d{2}")
-PAGE = re.compile(r"[A-Za-z0-9_]+\.html")
+PAGE = re.compile(r"[^/\\\x00-\x1f\x7f]+\.html")  # named after a table; never a path
 HARMLESS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox allow-top-navigation",
     "X-Content-Type-Options": "nosniff",
@@ -64,13 +64,10 @@ def build_app() -> FastAPI:
 
 def read_page(dag_id: str, window: str, name: str) -> bytes | None:
     """A page from the store of the use case whose data DAG this is; None where there is none."""
-    from pipelines.context import build_context
     from pipelines.errors import MissingData
-    from pipelines.params import params_files
-    from pipelines.settings import load_settings
+    from pipelines.roster import read_roster
 
-    for file in params_files(load_settings().params):
-        about = build_context(file)
+    for about in read_roster().usable.values():
         if dag_id == f"{about.usecase.name}_data":
             try:
                 return about.data.store.read_bytes(about.data.uri("reports", "validation", window, name))

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import great_expectations
 from great_expectations.core.expectation_validation_result import (
@@ -107,7 +108,7 @@ def _document(assessment: Assessment, run: str, at: datetime) -> Any:
 def index(title: str, found: Mapping[str, Assessment], reasons: Sequence[str]) -> str:
     """The page that leads to the tables' pages, which lie beside it."""
     rows = "".join(
-        f'<tr><td><a href="{html.escape(name)}.html">{html.escape(name)}</a></td><td>{one.rows:,}</td>'
+        f'<tr><td><a href="{quote(name, safe="")}.html">{html.escape(name)}</a></td><td>{one.rows:,}</td>'
         f"<td>{html.escape(', '.join(f'{reason} {n:,}' for reason, n in one.quarantined.items()) or 'none')}</td>"
         f"<td>{sum(result.success for result in one.results)} of {len(one.results)}</td></tr>"
         for name, one in found.items()

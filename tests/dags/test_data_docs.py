@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from data_docs import PAGE
 from pipelines.context import build_context
 from pipelines.steps import execute
+from pipelines.validation.data_docs import index
 from tests.conftest import TOY
 
 CONF = {"start": "2024-03-01", "end": "2024-03-04"}
@@ -75,6 +82,32 @@ def test_pages_are_of_all_days_that_were_validated_again(
         url = link.get_link(operator, ti_key=SimpleNamespace(dag_id="pumps_data"))
         assert wrote.endswith(url.removeprefix("/flightdeck/data-docs/pumps_data"))
         assert client("viewer").get(url).status_code == 200
+
+
+@given(st.text(st.characters(exclude_characters="/\\", exclude_categories=("C",)), min_size=1, max_size=30))
+@example("sales.orders")
+@example("a b")
+@example("100%25 ?#&\"'<é>:")
+def test_the_index_links_a_table_of_any_name_to_its_page(name: str) -> None:
+    assessment = SimpleNamespace(rows=1, quarantined={}, results=[])
+    link = re.search(r'href="([^"]*)"', index("title", {name: assessment}, []))  # type: ignore[dict-item]
+    assert link is not None
+    target = urlsplit(urljoin("http://host/flightdeck/data-docs/x_data/w/index.html", html.unescape(link[1])))
+    assert unquote(target.path) == f"/flightdeck/data-docs/x_data/w/{name}.html" and target.netloc == "host"
+    assert not (target.query or target.fragment) and PAGE.fullmatch(f"{name}.html")
+
+
+@pytest.mark.parametrize("name", ["../x.html", "a/b.html", "a\\b.html", ".html", "a.htm", "a.html\n", "a\0.html", "x"])
+def test_a_path_is_no_page(name: str) -> None:
+    assert not PAGE.fullmatch(name)
+
+
+def test_a_page_of_a_table_with_any_name_is_handed_out(client: Callable[[str | None], Any], tmp_path: Path) -> None:
+    data = build_context(TOY, tmp_path / "home").data
+    for name in ("sales.orders", "a b", "50% off?"):
+        uri = data.uri("reports", "validation", "2024-03-01_2024-03-04", f"{name}.html")
+        data.store.write_bytes(uri, name.encode())
+        assert client("viewer").get(URL + quote(name) + ".html").text == name
 
 
 def test_pages_are_for_those_who_may_read_the_dag(client: Callable[[str | None], Any], tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from infra import install
 from infra.install import REPO, handed_over, portable
 
 
@@ -68,3 +71,25 @@ def test_the_committed_pins_are_portable() -> None:
     assert portable(pins) == pins
     assert not re.search(r"^-|://|^\S+ @ ", pins, re.MULTILINE)
     assert all("==" in line for line in pins.splitlines())
+
+
+def test_an_install_is_quiet_unless_asked_and_shows_that_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fake = tmp_path / "bin" / "uv"
+    fake.parent.mkdir()
+    fake.write_text(
+        '#!/bin/sh\n[ "$1" = --quiet ] || echo " + package==1"\nsleep 0.3\n'
+        'case "$*" in *broken*) echo "no such package" >&2; exit 2;; esac\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setattr(install, "VENV", tmp_path)
+    monkeypatch.setattr(install, "ALIVE", 0.1)
+    install.uv(["pip", "install"], {"PATH": os.defpath})
+    out = capfd.readouterr().out
+    assert "package" not in out and "still at it" in out
+    install.uv(["pip", "install"], {"PATH": os.defpath, install.VERBOSE: "1"})
+    assert "+ package==1" in capfd.readouterr().out
+    with pytest.raises(subprocess.CalledProcessError):
+        install.uv(["pip", "install", "broken"], {"PATH": os.defpath})
+    assert "no such package" in capfd.readouterr().err

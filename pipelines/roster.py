@@ -1,0 +1,51 @@
+"""The use cases that FLIGHTDECK_PARAMS names: those that can be used, and why the others cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipelines.context import Context, build_context
+from pipelines.errors import InvalidInput
+from pipelines.params import params_files
+from pipelines.settings import load_settings
+from pipelines.usecase import in_one_line
+
+
+@dataclass(frozen=True)
+class Roster:
+    """What became of every params file, by its absolute path.
+
+    Attributes:
+        usable: contexts; no two use cases have one name.
+        refused: why the file, or the use case that it names, cannot be used; one line each.
+    """
+
+    usable: Mapping[str, Context]
+    refused: Mapping[str, str]
+
+
+def read_roster() -> Roster:
+    """Read every params file and import its use case. Whatever is wrong with one, the others are there.
+
+    Raises:
+        InvalidInput: if a setting of the environment is wrong, which concerns them all.
+    """
+    usable: dict[str, Context] = {}
+    refused: dict[str, str] = {}
+    files: dict[str, str] = {}  # by the name of the use case
+    for file in dict.fromkeys(str(file.absolute()) for file in params_files(load_settings().params)):
+        try:
+            about = build_context(file)
+            name = about.usecase.name
+            if (first := files.setdefault(name, file)) != file:
+                raise InvalidInput(
+                    f"{first} has a use case named {name!r} too, and the DAGs are of that one; give {file} a use case "
+                    "with a name of its own, or leave one of the two out of FLIGHTDECK_PARAMS"
+                )
+            usable[file] = about
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a use case raises, or the time limit that cuts its import short
+            refused[file] = in_one_line(error)
+    return Roster(usable, refused)
