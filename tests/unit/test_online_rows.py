@@ -29,7 +29,7 @@ from pipelines.features.materialize import _write
 from pipelines.offline.repository import open_store
 from pipelines.online import OnlineReader
 from pipelines.online.codec import EntityKeys, decode_value, encode_column
-from pipelines.online.places import online_store
+from pipelines.online.places import UTC_SQLITE, online_store
 from pipelines.online.rows import Span, open_rows
 from pipelines.settings import Settings
 from pipelines.store import Layout, Store
@@ -162,8 +162,7 @@ def test_a_value_lives_as_long_as_its_ttl(place: str, tmp_path: Path) -> None:
     store = make(tmp_path, place)
     put_rows(store, rows(1))
     write(store)
-    known = AT.replace(microsecond=0) if "://" not in place else AT  # Feast's SQLite keeps whole seconds
-    reader, asked = OnlineReader(store, ["typed:d"]), [{"key": "k0", "shop": 0}]
+    known, reader, asked = AT, OnlineReader(store, ["typed:d"]), [{"key": "k0", "shop": 0}]
     for age, fresh in ((timedelta(0), True), (timedelta(hours=6), True), (timedelta(hours=6, microseconds=1), False)):
         (row,) = reader.read(asked, known + age)
         assert (row.values["d"], row.ages["d"]) == (0.1 if fresh else None, age)
@@ -193,17 +192,17 @@ def test_rows_of_a_span_are_replaced_and_those_after_it_stay(place: str, tmp_pat
 
     def known() -> list[datetime | None]:
         found = reader.read(entities, later)
-        return [None if row.ages["d"] is None else (later - row.ages["d"]).replace(microsecond=0) for row in found]
+        return [None if row.ages["d"] is None else later - row.ages["d"] for row in found]
 
-    seconds = [(AT - timedelta(minutes=n)).replace(microsecond=0) for n in range(4)]
-    assert known() == [later, *seconds[1:]]
+    instants = [AT - timedelta(minutes=n) for n in range(4)]
+    assert known() == [later, *instants[1:]]
     write(store, Span(END - timedelta(hours=1), END, anew=True))  # nothing lies in it
     write(store, Span(None, END, anew=False))
-    assert known() == [later, *seconds[1:]]
+    assert known() == [later, *instants[1:]]
     write(store, Span(AT - timedelta(minutes=2, seconds=30), END, anew=True))
-    assert known() == [later, seconds[1], None, seconds[3]]
+    assert known() == [later, instants[1], None, instants[3]]
     write(store)
-    assert known() == [later, seconds[1], None, None]
+    assert known() == [later, instants[1], None, None]
 
 
 def test_projects_whose_names_end_alike_keep_their_own(place: str, tmp_path: Path) -> None:
@@ -258,7 +257,7 @@ def test_numbers_are_feasts(numbers: list[float | None], dtype: Any) -> None:
 
 
 def test_the_place_of_the_online_store_is_a_path_or_an_address(tmp_path: Path) -> None:
-    assert online_store("x/online.db") == {"type": "sqlite", "path": "x/online.db"}
+    assert online_store("x/online.db") == {"type": UTC_SQLITE, "path": "x/online.db"}
     assert online_store("redis://cache") == {"type": "redis", "connection_string": "cache:6379,db=0"}
     secret = online_store("rediss://me:12%3D3@cache:1/2")["connection_string"]
     assert secret == 'cache:1,db=2,ssl=true,username="me",password="12=3"'
