@@ -25,7 +25,7 @@ GRAPH = "model.onnx"
 CARD = "model.json"
 BATCH = 4096  # rows scored at once: attention among 120 inputs takes a quarter of a megabyte a row
 WARM_UP = 20  # calls of one row that are not timed
-OUTDATED = re.compile(r"-?\d+\.0|-?\d(\.\d+)?e\+\d+|\d{4}-\d\d-\d\d \d\d:.*")  # numbers and instants, once spelt so
+OUTDATED = re.compile(r"-?\d+\.\d*0|-?\d(\.\d+)?e\+\d+|\d{4}-\d\d-\d\d \d\d:.*")  # numbers and instants, once spelt so
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,8 @@ def _require_spelling(store: Store, model: Model) -> None:
     texts = _texts(store, f"{training_set['uri']}/train.parquet") if training_set else set()
     for name in learnt.keys() - texts:
         raise InvalidInput(
-            f"{model.uri} learnt the category {learnt[name]!r} of {name}, which is no text and is spelt otherwise "
-            "since; train the model again"
+            f"{model.uri} learnt the category {learnt[name]!r} of {name}, which nothing shows to be text, so that it "
+            "is spelt otherwise since; build the training set anew and train the model again"
         )
 
 
@@ -212,7 +212,8 @@ def _texts(store: Store, uri: str) -> set[str]:
     if not store.exists(uri):
         return set()
     with store.fs.open(uri) as file:
-        return {field.name for field in pq.read_schema(file) if pa.types.is_string(field.type)}
+        schema = pq.read_schema(file)
+    return {field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)}
 
 
 def model_arrays(
