@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.errors import CorruptData, InvalidInput
+from pipelines.graph_inputs import SPELLING, number_columns, string_column
 from pipelines.seal import read_sealed
 from pipelines.store import Store
 from pipelines.usecase import ModelInputs
@@ -23,6 +25,7 @@ GRAPH = "model.onnx"
 CARD = "model.json"
 BATCH = 4096  # rows scored at once: attention among 120 inputs takes a quarter of a megabyte a row
 WARM_UP = 20  # calls of one row that are not timed
+OUTDATED = re.compile(r"-?\d+\.\d*0|-?\d(\.\d+)?e\+\d+|\d{4}-\d\d-\d\d \d\d:.*")  # numbers and instants, once spelt so
 
 
 @dataclass(frozen=True)
@@ -155,9 +158,62 @@ class Scorer:
         return float(np.quantile(taken[WARM_UP:], quantile))
 
 
+def card_inputs(inputs: ModelInputs) -> dict[str, Any]:
+    """What model.json says of the inputs, the spelling of categories that a model was trained with included."""
+    return {"numeric": list(inputs.numeric), "categorical": list(inputs.categorical), "spelling": SPELLING}
+
+
 def load_scorer(store: Store, uri: str, threads: int = 0, sha256: str | None = None) -> Scorer:
-    """The scorer of a model folder; `sha256` and what is raised as of `read_model`."""
-    return Scorer(read_model(store, uri, sha256), threads)
+    """The scorer of a model folder; `sha256` and what is raised as of `read_model`.
+
+    Raises:
+        InvalidInput: if the model learnt categories in a spelling that no category has any more.
+    """
+    model = read_model(store, uri, sha256)
+    _require_spelling(store, model)
+    return Scorer(model, threads)
+
+
+def _require_spelling(store: Store, model: Model) -> None:
+    """Refuse a model from before there was one spelling, where it learnt such as "2.0" of a column that is not text."""
+    inputs, training_set = model.card["inputs"], model.card.get("training_set")
+    if inputs.get("spelling") == SPELLING or not inputs["categorical"]:
+        return
+    learnt = {name: value for name, value in _learnt(model) if OUTDATED.fullmatch(value)}
+    if not learnt:
+        return
+    texts = _texts(store, f"{training_set['uri']}/train.parquet") if training_set else set()
+    for name in learnt.keys() - texts:
+        raise InvalidInput(
+            f"{model.uri} learnt the category {learnt[name]!r} of {name}, which nothing shows to be text, so that it "
+            "is spelt otherwise since; build the training set anew and train the model again"
+        )
+
+
+def _learnt(model: Model) -> Iterator[tuple[str, str]]:
+    """Input and category of everything in the vocabulary of a graph."""
+    import onnx
+
+    try:
+        nodes = onnx.load_from_string(model.graph).graph.node
+    except Exception:  # no graph: the session says so
+        return
+    for attribute in (a for node in nodes if node.op_type == "LabelEncoder" for a in node.attribute):
+        for key in attribute.strings:
+            column, _, value = key.decode().partition("=")
+            yield model.card["inputs"]["categorical"][int(column)], value
+
+
+def _texts(store: Store, uri: str) -> set[str]:
+    """The columns of a Parquet file that are text; none where it is gone."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not store.exists(uri):
+        return set()
+    with store.fs.open(uri) as file:
+        schema = pq.read_schema(file)
+    return {field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)}
 
 
 def model_arrays(
@@ -166,18 +222,14 @@ def model_arrays(
     """The inputs of a graph: numeric (N, n) float32 with NaN for missing, categorical (N, m) str with "" for missing.
 
     Raises:
-        InvalidInput: naming the columns that are missing or not numbers.
+        InvalidInput: naming the columns that are missing, or a value that is no number or no category.
     """
     missing = [name for name in (*numeric, *categorical) if name not in frame.columns]
     if missing:
         raise InvalidInput(
             f"the frame lacks the model's inputs {', '.join(missing)}; build features with these columns"
         )
-    try:
-        numbers = frame[list(numeric)].to_numpy(dtype=np.float32, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"a numeric input is not a number ({error}); the model reads {', '.join(numeric)}") from None
     strings = np.empty((len(frame), len(categorical)), dtype=object)
     for position, name in enumerate(categorical):
-        strings[:, position] = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
-    return np.ascontiguousarray(numbers), strings
+        strings[:, position] = string_column(frame[name], name)
+    return number_columns(frame, numeric), strings

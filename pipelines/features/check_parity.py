@@ -52,7 +52,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         online = online_values(context.feast, view, entities, at)
         offline = offline_values(context.feast, view, entities, at)
         compared += online.size
-        differences += compare(view.name, entities, online, offline)
+        differences += compare(view.name, entities, online, offline, context.usecase.model_inputs.values())
     bad = differences or not (compared or ahead)
     verdict = Verdict.REJECT if bad else Verdict.HOLD if ahead else Verdict.PASS
     agreed = f"{compared} values agree online and offline"

@@ -85,23 +85,12 @@ def _bring(context: Context, rows: OnlineRows, view: FeatureView, given: Given |
 def _write(context: Context, rows: OnlineRows, view: FeatureView, span: Span, given: Given) -> int:
     from pipelines.offline.reading import AT, CREATED, latest_rows
     from pipelines.offline.sources import source_of
-    from pipelines.online.codec import encode_column
     from pipelines.online.rows import OnlineView, Rows
 
     online = OnlineView.of(view)
     table = latest_rows(
         context.feast.config, source_of(view), online.keys.names, online.features, span.first_at, span.last_at
     )
-    kinds = {field.name: field.dtype.to_value_type() for field in view.features}
-    columns = {name: encode_column(table[name], kinds[name]) for name in online.features}
-    entities = zip(*(table[name].to_pylist() for name in online.keys.names), strict=True)
-    keys = [online.keys.encode(values) for values in (entities if online.keys.names else [()] * len(table))]
-    latest = Rows(
-        keys=[key for key in keys if key is not None],
-        values={name: values for name, (values, _) in columns.items()},
-        texts={name: texts for name, (_, texts) in columns.items()},
-        known=table[AT].to_pylist(),
-        created=table[CREATED].to_pylist(),
-    )
+    latest = Rows.of(view, table, table[AT].to_pylist(), table[CREATED].to_pylist())
     rows.put(online, latest, span, str(given))
-    return len(keys)
+    return len(latest.keys)

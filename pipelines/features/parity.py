@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import numbers
+from collections.abc import Collection
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from feast import FeatureStore, FeatureView
+from numpy.typing import NDArray
 
+from pipelines.errors import InvalidInput
+from pipelines.graph_inputs import number_column, spelling, string_column
 from pipelines.offline.reading import AT, latest_rows
 from pipelines.offline.sources import keys_of, micros, source_of
 from pipelines.online import read_online
+from pipelines.usecase import ModelInputs
 
 KNOWN_AT = AT  # in samples: microseconds since 1970 at which the entity's latest row was known
 MICROSECOND = timedelta(microseconds=1)
+TRUTH, NUMBER, SEQUENCE = bool | np.bool_, numbers.Real | Decimal, list | np.ndarray
+KINDS = (TRUTH, NUMBER, str, date, SEQUENCE)  # of values that may be the same; truth values are no numbers
 
 
 def sample_entities(store: FeatureStore, view: FeatureView, as_of: datetime, size: int) -> pd.DataFrame:
@@ -52,49 +61,78 @@ def online_values(store: FeatureStore, view: FeatureView, entities: pd.DataFrame
     """Values as the online client serves them; a row an entity."""
     refs = [f"{view.name}:{field.name}" for field in view.features]
     rows = read_online(store, refs, _records(entities), as_of)
-    return pd.DataFrame([dict(row.values) for row in rows], columns=[field.name for field in view.features])
+    names = [field.name for field in view.features]
+    return pd.DataFrame([dict(row.values) for row in rows], columns=names, dtype=object)
 
 
 def offline_values(store: FeatureStore, view: FeatureView, entities: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
-    """Values as the point-in-time join gives them; a row an entity.
-
-    Feast's SQLite store keeps whole seconds, rounded down, so that a value expires there up to a second early; within
-    that second it counts as expired here, too.
-    """
+    """Values as the point-in-time join gives them; a row an entity."""
     names = [field.name for field in view.features]
     frame: pd.DataFrame = store.get_historical_features(
         entity_df=entities.drop(columns=KNOWN_AT).assign(event_timestamp=pd.Timestamp(as_of)),
         features=[f"{view.name}:{name}" for name in names],
     ).to_df()
-    kept = entities[KNOWN_AT] // _resolution(store) * _resolution(store)
-    expired = kept < micros(as_of) - view.ttl // MICROSECOND if view.ttl else pd.Series(False, entities.index)
-    values = frame[names].astype(object)
-    values.loc[expired.to_numpy()] = None
+    values: pd.DataFrame = frame[names].astype(object)
     return values
 
 
-def _resolution(store: FeatureStore) -> int:
-    """Microseconds in what the online store tells apart."""
-    return 1_000_000 if store.config.online_store.type == "sqlite" else 1
+def compare(
+    view: str, entities: pd.DataFrame, online: pd.DataFrame, offline: pd.DataFrame, models: Collection[ModelInputs] = ()
+) -> list[str]:
+    """One sentence for each difference in what a graph would be fed. Missing equals missing and nothing else.
 
+    Args:
+        models: what models read. What one reads as a category is compared as it is spelt for its graph, what one reads
+            as a number as float32 with its rounding. What none reads is the same only if it is of the same kind: 1 is
+            neither "1" nor true.
 
-def compare(view: str, entities: pd.DataFrame, online: pd.DataFrame, offline: pd.DataFrame) -> list[str]:
-    """One sentence for each difference beyond float32 rounding. Missing equals missing and nothing else."""
+    Raises:
+        InvalidInput: if what a model reads as a category has no spelling.
+    """
     differences = []
     keys = [{name: key for name, key in row.items() if name != KNOWN_AT} for row in _records(entities)]
     for name in offline.columns:
         left, right = (frame[name].astype(object).where(frame[name].notna(), None) for frame in (online, offline))
-        for row in np.flatnonzero([not _same(a, b) for a, b in zip(left, right, strict=True)]):
+        same = np.full(len(left), True)
+        if categorical := any(name in inputs.categorical for inputs in models):
+            same &= string_column(left, name) == string_column(right, name)
+        if numeric := any(name in inputs.numeric for inputs in models):
+            same &= _same_numbers(left, right, name)
+        if not categorical and not numeric:
+            same &= [_same(a, b) for a, b in zip(left, right, strict=True)]
+        for row in np.flatnonzero(~same):
             values = left.iloc[row], right.iloc[row]
-            differences.append(f"{view} of {keys[row]}: {name} is {values[0]} online, {values[1]} offline")
+            differences.append(
+                f"{view} of {keys[row]}: {name} is {_shown(*values)} online, {_shown(*values[::-1])} offline"
+            )
     return differences
+
+
+def _same_numbers(online: pd.Series[Any], offline: pd.Series[Any], name: str) -> NDArray[np.bool_]:
+    try:
+        fed = number_column(online, name), number_column(offline, name)
+    except InvalidInput:  # text, of which a model is not fed
+        return np.array([_same(a, b) for a, b in zip(online, offline, strict=True)], dtype=bool)
+    return np.isclose(*fed, rtol=1e-6, atol=1e-9, equal_nan=True)
+
+
+def _same(online: Any, offline: Any) -> bool:
+    kinds = [next((kind for kind in KINDS if isinstance(value, kind)), object) for value in (online, offline)]
+    if kinds[0] != kinds[1] or online is None or offline is None:
+        return online is offline
+    if kinds[0] == SEQUENCE:
+        return len(online) == len(offline) and all(_same(a, b) for a, b in zip(online, offline, strict=True))
+    if kinds[0] == date:
+        return spelling(online) == spelling(offline)
+    if isinstance(online, float | np.floating) or isinstance(offline, float | np.floating):
+        return bool(np.isclose(float(online), float(offline), rtol=1e-6, atol=1e-9))
+    return bool(online == offline)
+
+
+def _shown(value: Any, other: Any) -> str:
+    """A value, with its type where the other looks the same."""
+    return repr(value) if str(value) == str(other) else str(value)
 
 
 def _records(entities: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(map(str, entities.columns), row, strict=True)) for row in entities.itertuples(index=False)]
-
-
-def _same(online: object, offline: object) -> bool:
-    if isinstance(online, float) and isinstance(offline, float):
-        return bool(np.isclose(online, offline, rtol=1e-6, atol=1e-9))
-    return bool(online == offline)

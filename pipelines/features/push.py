@@ -39,6 +39,6 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         return Outputs(since=since, until=since, rows={})
     found = list(rows_to_push(context.data, context.usecase, since, until))
     online = OnlineStore(context.feast)
-    pushed = {table.name: online.push(table.name, table.keys, rows.to_pandas()) for table, rows in found}
+    pushed = {table.name: online.push(table.name, table.keys, rows) for table, rows in found}
     note_online_stands_at(context.feast, until + JUST_BEFORE)
     return Outputs(since=since, until=until, rows=pushed)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from feast import FeatureStore
 
 from pipelines.features.partitions import earliest_day
 from pipelines.offline.frames import read_tables
-from pipelines.online.rows import open_rows
+from pipelines.offline.sources import source_of
+from pipelines.online.rows import OnlineView, Rows, open_rows
 from pipelines.store import Layout
 from pipelines.usecase import KNOWN_AT, FeatureTable, UseCase
 from pipelines.windows import Window, midnight
@@ -55,16 +56,33 @@ class OnlineStore:
     """The online store of a project, while rows are pushed to it."""
 
     def __init__(self, store: FeatureStore) -> None:
-        self.provider, self.views = store._get_provider(), {view.name: view for view in store.list_feature_views()}
-        open_rows(store)  # SQLite is tuned with it
+        self.rows, self.views = open_rows(store), {view.name: view for view in store.list_feature_views()}
 
-    def push(self, feature_table: str, keys: tuple[str, ...], rows: pd.DataFrame) -> int:
+    def push(self, feature_table: str, keys: tuple[str, ...], rows: pa.Table) -> int:
         """Write the newest of these rows of each entity; gives how many those are.
 
-        The rows must be known later than what is there: Feast replaces whatever it finds.
+        The rows must be known later than what is there, which is replaced whatever it is, also by missing values. They
+        have the names of the files. A row without a key belongs to no entity.
         """
-        newest = rows.sort_values(KNOWN_AT, kind="stable").drop_duplicates(list(keys), keep="last")
+        view = self.views[feature_table]
+        source = source_of(view)
+        for key in keys:
+            rows = rows.filter(rows[key].is_valid())
+        order = rows.select([*keys, KNOWN_AT]).to_pandas().sort_values(KNOWN_AT, kind="stable")
+        newest = rows.take(order.drop_duplicates(list(keys), keep="last").index.to_numpy())
         if len(newest):
-            # Feast's write_to_online_store leaves out a frame of missing values only, and what was there would stay.
-            self.provider.ingest_df(self.views[feature_table], newest)
+            declared = {stored: name for name, stored in source.stored.items()}
+            named = newest.rename_columns([declared.get(name, name) for name in newest.column_names])
+            known = _micros(named[source.timestamp])
+            written = _micros(named[source.created]) if source.created in named.column_names else [None] * len(named)
+            self.rows.push(OnlineView.of(view), Rows.of(view, named, known, written))
         return len(newest)
+
+
+def _micros(instants: pa.ChunkedArray) -> list[Any]:
+    """Microseconds since 1970 in UTC, None where there is none. What is finer counts as the next, as offline."""
+    plain = instants.cast(pa.timestamp(instants.type.unit))  # without its zone, in UTC
+    if instants.type.unit == "ns":
+        plain = pc.ceil_temporal(plain, unit="microsecond")
+    found: list[Any] = plain.cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
+    return found

@@ -20,6 +20,7 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from pipelines.errors import InvalidInput
 from pipelines.offline.asof_join import ViewJoin, join
+from pipelines.offline.columns import to_frame
 from pipelines.offline.reading import AT, CREATED, connect, explained, latest_rows
 from pipelines.offline.sources import Source, files_between, layout_of, micros
 from pipelines.quoting import parquet, quoted
@@ -76,10 +77,9 @@ class AsofRetrievalJob(RetrievalJob):
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
         table = self._query()
         if self._entities is None:
-            frame: pd.DataFrame = table.to_pandas()
-            return frame
+            return to_frame(table)
         columns = {name: self._entities[name] for name in self._entities}
-        columns |= dict(table.to_pandas(split_blocks=True).items())
+        columns |= dict(to_frame(table, split_blocks=True).items())
         return pd.DataFrame(columns, copy=False)
 
     @property

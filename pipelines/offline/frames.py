@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.context import Context
 from pipelines.errors import InvalidInput, MissingData
+from pipelines.graph_inputs import number_column, string_column
+from pipelines.offline.columns import to_frame
 from pipelines.usecase import PREDICTED_AT, ModelInputs, Tables, UseCase
 from pipelines.windows import Window
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pipelines.store import Layout
 
 MICROSECOND = timedelta(microseconds=1)
@@ -59,10 +62,11 @@ def feature_frame(context: Context, examples: pa.Table, service: str, inputs: Mo
     """The examples with every input of a model, point-in-time correct.
 
     Request features are computed by the use case; stored ones are read through Feast as of each row's PREDICTED_AT.
-    Numeric inputs come as float32 with NaN for missing, categorical ones as strings with None.
+    Numeric inputs come as float32 with NaN for missing, categorical ones as spelt for a graph with None.
 
     Raises:
-        InvalidInput: if the feature service is not registered or a model input comes from nowhere.
+        InvalidInput: if the feature service is not registered, or a model input comes from nowhere, is no number or
+            has no spelling.
         MissingData: if features lack a day up to the last prediction: older values would stand in for it.
     """
     from feast.errors import FeatureServiceNotFoundException  # here: Feast takes seconds and 400 MB to import
@@ -73,7 +77,7 @@ def feature_frame(context: Context, examples: pa.Table, service: str, inputs: Mo
         raise InvalidInput(f"feature service {service!r} is not registered; run apply_features first") from None
     if examples.num_rows:
         require_no_gap(context.data, context.usecase, pc.max(examples[PREDICTED_AT]).as_py() + MICROSECOND)
-    rows = context.usecase.request_features(examples.to_pandas())
+    rows = context.usecase.request_features(to_frame(examples))
     provided = {feature.name for view in features.feature_view_projections for feature in view.features}
     entities = rows.drop(columns=[column for column in rows.columns if column in provided])
     joined = context.feast.get_historical_features(
@@ -83,6 +87,6 @@ def feature_frame(context: Context, examples: pa.Table, service: str, inputs: Mo
     missing = [name for name in inputs.names if name not in frame.columns]
     if missing:
         raise InvalidInput(f"model inputs {missing} come neither from {service} nor from the request; declare them")
-    numeric = {name: frame[name].astype("float32") for name in inputs.numeric}
-    categorical = {name: frame[name].astype(object).where(frame[name].notna(), None) for name in inputs.categorical}
+    numeric = {name: number_column(frame[name], name) for name in inputs.numeric}
+    categorical = {name: string_column(frame[name], name, missing=None) for name in inputs.categorical}
     return frame.assign(**numeric, **categorical).replace({np.inf: np.nan, -np.inf: np.nan})

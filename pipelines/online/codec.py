@@ -14,6 +14,7 @@ from pipelines.errors import InvalidInput
 if TYPE_CHECKING:
     import pyarrow as pa
     from feast.value_type import ValueType
+    from numpy.typing import NDArray
 
 KINDS: Mapping[str, Callable[[Any], bytes]] = {  # of the types that may be keys
     "STRING": str.encode,
@@ -92,13 +93,25 @@ def encode_column(column: pa.ChunkedArray, kind: ValueType) -> tuple[list[bytes]
         return values, [None if x != x else str(x) for x in floats]
     if not len(column):
         return [], []
-    import pyarrow as pa
     from feast.infra.online_stores.helpers import extract_text_and_num
-    from feast.utils import _columns_to_proto_values
+    from feast.type_map import python_values_to_proto_values
 
-    table = pa.table({"value": column})
-    protos = _columns_to_proto_values(table, [("value", kind)], allow_missing=False)["value"]
+    protos = python_values_to_proto_values(_values(column, kind), kind)
     return [proto.SerializeToString() for proto in protos], [extract_text_and_num(proto, False)[0] for proto in protos]
+
+
+def _values(column: pa.ChunkedArray, kind: ValueType) -> NDArray[Any]:
+    """A column's values as Feast takes them. As floats, whole numbers with gaps would lose digits."""
+    import numpy as np
+    import pyarrow as pa
+
+    from pipelines.graph_inputs import string_column
+
+    if kind.name == "STRING" and not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return string_column(column.to_pandas(integer_object_nulls=True), "a feature declared as text", missing=None)
+    if pa.types.is_integer(column.type) and column.null_count:
+        return np.array(column.to_pylist(), dtype=object)
+    return column.to_numpy()  # type: ignore[no-any-return]
 
 
 def _numeric(column: pa.ChunkedArray) -> bool:

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from pipelines.errors import InvalidInput
 
 VARIABLE = "FLIGHTDECK_FEAST_ONLINE"
+UTC_SQLITE = "pipelines.online.feast_sqlite.UtcSqliteOnlineStore"  # our class, by which Feast finds it
 FORM = "redis://[[USER:]PASSWORD@]HOST[:PORT][/DB], or a path for SQLite"
 
 
@@ -18,7 +19,7 @@ def online_store(place: str) -> dict[str, str]:
         InvalidInput: if it is neither. The message does not show the place, which may hold a password.
     """
     if "://" not in place:
-        return {"type": "sqlite", "path": place}
+        return {"type": UTC_SQLITE, "path": place}
     try:
         parts = urlsplit(place)
         host, port, database = parts.hostname, parts.port or 6379, int(parts.path.strip("/") or 0)

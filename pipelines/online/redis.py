@@ -59,6 +59,15 @@ class RedisRows:
         self._redis.set(self._note("given", view.name), given)
         self._redis.delete(self._note("begun", view.name))
 
+    def push(self, view: OnlineView, rows: Rows) -> None:
+        fields = [(_field(view.name, name), rows.values[name]) for name in view.features]
+        known = _known_field(view.name)
+        commands = []
+        for n, key in enumerate(rows.keys):
+            pairs = [part for field, values in fields for part in (field, values[n])]
+            commands.append(("HSET", key + self._project, known, _timestamp(rows.known[n]), *pairs))
+        self._each(commands)
+
     def _remove(self, view: OnlineView, keep: set[bytes], span: Span) -> None:
         """Remove what the entities that are not kept have of a view from within a span."""
         known = _known_field(view.name)

@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.errors import InvalidInput
-from pipelines.online.codec import EntityKeys
+from pipelines.online.codec import EntityKeys, encode_column
+from pipelines.online.places import UTC_SQLITE
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from feast import FeatureStore, FeatureView
 
 Held = tuple[datetime, Mapping[str, bytes | None]]  # when a row was known, and its values by feature
@@ -52,6 +54,25 @@ class Rows:
     known: Sequence[int]
     created: Sequence[int | None]
 
+    @classmethod
+    def of(cls, view: FeatureView, table: pa.Table, known: Sequence[int], created: Sequence[int | None]) -> Rows:
+        """The rows of a table that has the keys, none of them empty, and the features of a view, a row an entity.
+
+        Raises:
+            InvalidInput: if a key or a value is not of its type.
+        """
+        online = OnlineView.of(view)
+        columns = {field.name: encode_column(table[field.name], field.dtype.to_value_type()) for field in view.features}
+        names = online.keys.names
+        entities = zip(*(table[name].to_pylist() for name in names), strict=True) if names else [()] * len(table)
+        return cls(
+            keys=[key for values in entities if (key := online.keys.encode(values)) is not None],
+            values={name: values for name, (values, _) in columns.items()},
+            texts={name: texts for name, (_, texts) in columns.items()},
+            known=known,
+            created=created,
+        )
+
 
 @dataclass(frozen=True)
 class Span:
@@ -81,6 +102,9 @@ class OnlineRows(Protocol):
         Done again after it was killed at any point, it leaves the same.
         """
 
+    def push(self, view: OnlineView, rows: Rows) -> None:
+        """Write rows over whatever is online of their entities."""
+
     def get(self, asked: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, Held]]:
         """For each (view, keys) what is held, by key; keys that are not held are left out."""
 
@@ -89,11 +113,11 @@ def open_rows(store: FeatureStore) -> OnlineRows:
     """The rows behind a feature store.
 
     Raises:
-        InvalidInput: if its online store is neither SQLite nor Redis.
+        InvalidInput: if its online store is neither our SQLite store nor Redis.
     """
     config: Any = store.config
     kind = str(config.online_store.type)
-    if kind == "sqlite":
+    if kind == UTC_SQLITE:
         from pipelines.online.sqlite import SqliteRows
 
         return SqliteRows(store)
@@ -101,4 +125,4 @@ def open_rows(store: FeatureStore) -> OnlineRows:
         from pipelines.online.redis import RedisRows
 
         return RedisRows(store)
-    raise InvalidInput(f"the online store {kind} is not supported; choose sqlite or redis")
+    raise InvalidInput(f"the online store {kind} is not supported; choose {UTC_SQLITE} or redis")

@@ -1,14 +1,16 @@
-"""Online rows in SQLite, as Feast's `SqliteOnlineStore` lays them out: a row a feature, instants in whole seconds."""
+"""Online rows in SQLite, as `UtcSqliteOnlineStore` lays them out: a row a feature, instants in microseconds of UTC."""
 
 from __future__ import annotations
 
 import itertools
 import sqlite3
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from pipelines.online.feast_sqlite import INSERT, create, holds_instants, instant, micros
 from pipelines.online.rows import Held, OnlineView, Rows, Span
+from pipelines.quoting import quoted
 from pipelines.sqlite import tune
 
 if TYPE_CHECKING:
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
 GIVEN = "flightdeck_given"
 MOST = 500  # keys in one query
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SqliteRows:
@@ -34,12 +35,13 @@ class SqliteRows:
         connection: sqlite3.Connection = self._online._get_conn(self._config)
         return connection
 
-    def _table(self, view: OnlineView) -> str:
-        name = f"{self._config.project}_{view.name}".replace('"', '""')
-        return f'"{name}"'
+    def _table(self, view: str) -> str:
+        return f"{self._config.project}_{view}"
 
     def given(self, view: str) -> str | None:
         connection = self._connection
+        if not holds_instants(connection, self._table(view)):  # what was noted of an old table counts for nothing
+            return None
         if not connection.execute("select 1 from sqlite_master where name = ?", (GIVEN,)).fetchone():
             return None
         row = connection.execute(f"select given from {GIVEN} where feature_view = ?", (view,)).fetchone()
@@ -49,52 +51,47 @@ class SqliteRows:
         return None
 
     def put(self, view: OnlineView, rows: Rows, span: Span, given: str) -> None:
-        table, last = self._table(view), _stored(span.last_at)
+        name, last = self._table(view.name), micros(span.last_at)
         with self._connection as connection:
             connection.execute("begin immediate")
             connection.execute(f"create table if not exists {GIVEN} (feature_view text primary key, given text)")
+            create(connection, name)
             if span.anew:
-                first = _stored(span.first_at) if span.first_at else -(2**62)
-                connection.execute(f"delete from {table} where event_ts between ? and ?", (first, last))
-            connection.executemany(
-                f"""insert into {table} (entity_key, feature_name, value, value_text, event_ts, created_ts)
-                values (?, ?, ?, ?, ?, ?) on conflict (entity_key, feature_name) do update set
-                    value = excluded.value, value_text = excluded.value_text, event_ts = excluded.event_ts,
-                    created_ts = excluded.created_ts
-                where event_ts <= {last}""",
-                _cells(view, rows),
-            )
+                first = micros(span.first_at) if span.first_at else -(2**62)
+                connection.execute(f"delete from {quoted(name)} where event_ts between ? and ?", (first, last))
+            connection.executemany(f"{INSERT.format(quoted(name))} where event_ts <= {last}", _cells(view, rows))
             connection.execute(f"insert or replace into {GIVEN} values (?, ?)", (view.name, given))
+
+    def push(self, view: OnlineView, rows: Rows) -> None:
+        name = self._table(view.name)
+        self._online.require_utc(self._config, name)
+        with self._connection as connection:
+            connection.execute("begin immediate")
+            if not holds_instants(connection, name):
+                create(connection, name)
+            connection.executemany(INSERT.format(quoted(name)), _cells(view, rows))
 
     def get(self, asked: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, Held]]:
         connection, found = self._connection, []
         for view, keys in asked:
+            name = self._table(view.name)
+            self._online.require_utc(self._config, name)
             held: dict[bytes, Held] = {}
             for first in range(0, len(keys), MOST):
                 some = keys[first : first + MOST]
                 cells = connection.execute(
-                    f"""select entity_key, feature_name, value, event_ts from {self._table(view)}
+                    f"""select entity_key, feature_name, value, event_ts + 0 from {quoted(name)}
                     where entity_key in ({",".join("?" * len(some))})""",
                     some,
                 )
                 for key, cells_of_key in itertools.groupby(cells, key=lambda cell: cell[0]):
                     of_key = [*cells_of_key]
-                    held[key] = (of_key[0][3].replace(tzinfo=UTC), {name: value for _, name, value, _ in of_key})
+                    held[key] = (instant(of_key[0][3]), {name: value for _, name, value, _ in of_key})
             found.append(held)
         return found
 
 
 def _cells(view: OnlineView, rows: Rows) -> Iterator[tuple[Any, ...]]:
-    known = [_stored(EPOCH + timedelta(microseconds=at)) for at in rows.known]
-    created = [None if at is None else _stored(EPOCH + timedelta(microseconds=at)) for at in rows.created]
     for name in view.features:
         names = itertools.repeat(name)
-        yield from zip(rows.keys, names, rows.values[name], rows.texts[name], known, created, strict=False)
-
-
-def _stored(instant: datetime) -> int:
-    """An instant as Feast writes it: its UTC time of day, taken for local time, in whole seconds since 1970.
-
-    Where the machine's zone is not UTC, times that its clocks skip come back an hour later.
-    """
-    return int(instant.astimezone(UTC).replace(tzinfo=None).timestamp())
+        yield from zip(rows.keys, names, rows.values[name], rows.texts[name], rows.known, rows.created, strict=False)

@@ -9,10 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from pipelines.context import Context
+from pipelines.features.stream import known_between
 from pipelines.sources import read_window
-from pipelines.usecase import EXAMPLE_ID, KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
+from pipelines.usecase import EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
 from pipelines.windows import JUST_BEFORE, Window
 
 
@@ -28,7 +30,7 @@ class Tick:
     """
 
     at: datetime
-    features: Mapping[str, pd.DataFrame]
+    features: Mapping[str, pa.Table]
     outcomes: list[tuple[str, float]]
     requests: list[dict[str, Any]]
 
@@ -44,7 +46,7 @@ class World:
     """
 
     window: Window
-    features: Mapping[str, pd.DataFrame]
+    features: Mapping[str, pa.Table]
     keys: Mapping[str, tuple[str, ...]]
     examples: pd.DataFrame
     request_columns: tuple[str, ...]
@@ -65,7 +67,7 @@ class World:
         known = self.examples[_between(self.examples[LABEL_KNOWN_AT], before, at)]
         first = max(at, self.window.start_at)
         asked = self.examples[(self.examples[PREDICTED_AT] >= first) & (self.examples[PREDICTED_AT] < after)]
-        told = {name: rows[_between(rows[KNOWN_AT], before, at)] for name, rows in self.features.items()}
+        told = {name: known_between(rows, before, at) for name, rows in self.features.items()}
         columns = [*self.request_columns]
         return Tick(
             at=at,
@@ -84,7 +86,7 @@ def read_world(context: Context, window: Window) -> World:
     reach = window.widened(max((table.lookback_days for table in usecase.feature_tables), default=0), usecase.start)
     tables = {table.name: read_window(context.params, usecase, table, reach) for table in usecase.tables}
     features = {
-        table.name: usecase.build(table, {name: tables[name] for name in table.sources}, window).to_pandas()
+        table.name: usecase.build(table, {name: tables[name] for name in table.sources}, window)
         for table in usecase.feature_tables
         if table.daily
     }

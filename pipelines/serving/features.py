@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.errors import InvalidInput
+from pipelines.graph_inputs import number_column, string_column
 from pipelines.online import read_online
 from pipelines.usecase import PREDICTED_AT, UseCase
 
@@ -135,19 +136,15 @@ def model_arrays(needs: Needs, own: pd.DataFrame, stored: Sequence[Mapping[str, 
     """The inputs of one model: (N, n) float32 with NaN for missing, (N, m) strings with "" for missing.
 
     Raises:
-        InvalidInput: if an input is neither stored nor made from the request, or is no number where it must be.
+        InvalidInput: if an input is neither stored nor made from the request, or is no number, or no category, where
+            it must be one.
     """
     numeric = np.empty((len(own), len(needs.numeric)), dtype=np.float32)
     for position, name in enumerate(needs.numeric):
-        values = [np.nan if _absent(value) else value for value in _values(needs, name, own, stored)]
-        try:
-            numeric[:, position] = values
-        except (TypeError, ValueError) as error:
-            raise InvalidInput(f"input {name} is not a number ({error}); correct its declaration") from None
-    numeric[~np.isfinite(numeric)] = np.nan
+        numeric[:, position] = number_column(_values(needs, name, own, stored), name)
     categorical = np.empty((len(own), len(needs.categorical)), dtype=object)
     for position, name in enumerate(needs.categorical):
-        categorical[:, position] = ["" if _absent(value) else str(value) for value in _values(needs, name, own, stored)]
+        categorical[:, position] = string_column(_values(needs, name, own, stored), name)
     return numeric, categorical
 
 
@@ -157,10 +154,6 @@ def _values(needs: Needs, name: str, own: pd.DataFrame, stored: Sequence[Mapping
     if name not in own.columns:
         raise InvalidInput(f"input {name} is neither stored nor a feature of the request; declare it")
     return own[name].tolist()
-
-
-def _absent(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
 
 
 def logged_names(needs: Sequence[Needs]) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.errors import CorruptData
 from pipelines.manifest import CARRIED
-from pipelines.scorer import GRAPH, Model
+from pipelines.scorer import GRAPH, Model, card_inputs
 from pipelines.usecase import ModelInputs
 
 
@@ -40,7 +40,7 @@ def describe(
     """
     return {
         "family": family,
-        "inputs": {"numeric": list(inputs.numeric), "categorical": list(inputs.categorical)},
+        "inputs": card_inputs(inputs),
         "cleaning": dict(cleaning),
         "calibration": dict(calibration),
         "threshold": dict(threshold),

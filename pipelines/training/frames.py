@@ -35,7 +35,8 @@ def read_frame(store: Store, training_set_uri: str, name: str, manifest: Mapping
 
     Raises:
         CorruptData: if the file is not the one that the manifest names.
-        InvalidInput: if it has no row, or labels other than 0 and 1.
+        InvalidInput: if it has no row, labels other than 0 and 1, or a category that is no text: it is of a version
+            that did not settle how categories are spelt.
     """
     frame = _read(store, training_set_uri, name, manifest)
     uri = f"{training_set_uri.rstrip('/')}/{name}.parquet"
@@ -56,18 +57,31 @@ def read_auxiliary(store: Store, training_set_uri: str, manifest: Mapping[str, A
     """The rows of the training window of which only auxiliary labels are known; LABEL is NaN. There may be none.
 
     Raises:
-        CorruptData: as `read_frame`.
+        CorruptData, InvalidInput: as `read_frame`.
     """
     return _read(store, training_set_uri, "train_auxiliary", manifest)
 
 
-def _read(store: Store, training_set_uri: str, name: str, manifest: Mapping[str, Any]) -> pd.DataFrame:
-    uri = f"{training_set_uri.rstrip('/')}/{name}.parquet"
+def _read(store: Store, training_set_uri: str, frame_name: str, manifest: Mapping[str, Any]) -> pd.DataFrame:
+    uri = f"{training_set_uri.rstrip('/')}/{frame_name}.parquet"
     content = store.read_bytes(uri)
-    if hashlib.sha256(content).hexdigest() != manifest["sha256"].get(name):
+    if hashlib.sha256(content).hexdigest() != manifest["sha256"].get(frame_name):
         raise CorruptData(f"{uri} is not the file that {MANIFEST} names; build the training set anew")
     try:
-        frame: pd.DataFrame = pq.read_table(io.BytesIO(content)).to_pandas()
+        table = pq.read_table(io.BytesIO(content))
     except (pa.ArrowInvalid, OSError) as error:
         raise CorruptData(f"{uri} is not a whole Parquet file ({error}); build the training set anew") from None
+    for name in model_inputs(manifest).categorical:
+        if name in table.column_names and not _is_text(table.schema.field(name).type):
+            raise InvalidInput(
+                f"{uri} has the category {name} as {table.schema.field(name).type}, where its spelling is not settled; "
+                "build the training set anew"
+            )
+    frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Whether a column is text; one without any value may be of no type."""
+    values = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(values) or pa.types.is_large_string(values) or pa.types.is_null(values))

@@ -19,7 +19,7 @@ from pipelines.metrics.scores import measure
 from pipelines.params.cleaning import Cleaning as Rules
 from pipelines.params.compression import NONE, Compression
 from pipelines.params.training import Latency, Tuning
-from pipelines.scorer import Model, Scorer
+from pipelines.scorer import Model, Scorer, card_inputs
 from pipelines.store import Store
 from pipelines.training.calibration import Uncalibrated
 from pipelines.training.cleaning import Cleaning, fit_cleaning
@@ -156,10 +156,9 @@ class Judge:
 
 def one_row_ms(fitted: Fitted, frame: pd.DataFrame, latency: Latency) -> float:
     """95th percentile of the time that the ONNX graph takes for one row, in one thread."""
-    card = {"inputs": {"numeric": list(fitted.inputs.numeric), "categorical": list(fitted.inputs.categorical)}}
-    return Scorer(Model("memory", card, to_onnx(fitted, Uncalibrated())), threads=1).row_latency_ms(
-        frame, latency.calls
-    )
+    return Scorer(
+        Model("memory", {"inputs": card_inputs(fitted.inputs)}, to_onnx(fitted, Uncalibrated())), threads=1
+    ).row_latency_ms(frame, latency.calls)
 
 
 class Journal:

@@ -6,6 +6,7 @@ import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipelines.context import Context, build_context
@@ -89,6 +90,6 @@ def test_values_that_are_missing_replace_those_that_were_there(pumps: Context) -
     at = midnight(START + timedelta(9), pumps.usecase.timezone)
     rows = pumps.data.store.read_table(pumps.data.partition("features", "pump_heat", START + timedelta(8))).to_pandas()
     gone = rows.assign(heat_1d=float("nan"), heat_3d=float("nan"), known_at=at)
-    assert OnlineStore(pumps.feast).push("pump_heat", ("pump",), gone) == len(rows)
+    assert OnlineStore(pumps.feast).push("pump_heat", ("pump",), pa.Table.from_pandas(gone)) == len(rows)
     (online,) = read_online(pumps.feast, REFS, [{"pump": rows.pump[0]}], at)
     assert online.values["heat_3d"] is None and online.values["age"] is not None

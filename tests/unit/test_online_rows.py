@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
+import sqlite3
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 import pytest
@@ -29,8 +30,8 @@ from pipelines.features.materialize import _write
 from pipelines.offline.repository import open_store
 from pipelines.online import OnlineReader
 from pipelines.online.codec import EntityKeys, decode_value, encode_column
-from pipelines.online.places import online_store
-from pipelines.online.rows import Span, open_rows
+from pipelines.online.places import UTC_SQLITE, online_store
+from pipelines.online.rows import OnlineView, Rows, Span, open_rows
 from pipelines.settings import Settings
 from pipelines.store import Layout, Store
 from tests.redis_fixtures import redis_server  # noqa: F401
@@ -117,15 +118,24 @@ def dump(store: FeatureStore) -> Any:
     return {name: sorted(held._connection.execute(f"select {columns} from {name}").fetchall()) for name in tables}
 
 
+@contextlib.contextmanager
+def in_zone(name: str) -> Iterator[None]:
+    """The process in a time zone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", name)
+        time.tzset()
+        try:
+            yield
+        finally:
+            patch.undo()
+            time.tzset()
+
+
 @pytest.fixture(params=["UTC", "America/New_York", "Asia/Kathmandu"])
-def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def zone(request: pytest.FixtureRequest) -> Iterator[str]:
     """The machine's time zone."""
-    monkeypatch.setenv("TZ", request.param)
-    time.tzset()
-    yield request.param
-    monkeypatch.undo()
-    os.environ.pop("TZ", None)
-    time.tzset()
+    with in_zone(request.param):
+        yield request.param
 
 
 def test_our_rows_are_feasts_to_the_byte(place: str, tmp_path: Path, zone: str) -> None:
@@ -158,12 +168,85 @@ def test_what_we_read_is_what_feast_reads(place: str, tmp_path: Path, zone: str)
     assert alone.values == {"d": 0.1, "s": "ü"}, "of the rows known last, one whose writing is known"
 
 
+INSTANTS = [
+    AT,
+    datetime(2024, 11, 3, 5, 30, 0, 1, tzinfo=UTC),  # two hours of this name: New York's clocks repeat 01:30
+    datetime(2024, 11, 3, 6, 30, tzinfo=UTC),
+    datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+]
+
+
+@pytest.mark.parametrize("zoned", [True, False])
+def test_no_zone_of_a_process_moves_an_instant(place: str, tmp_path: Path, zoned: bool) -> None:
+    store = make(tmp_path, place)
+    cells = {"f": 0.5, "d": 0.5, "i": 1, "j": 1, "s": "x", "b": True}
+    stamps = [pd.Timestamp(at) if zoned else pd.Timestamp(at).tz_localize(None) for at in INSTANTS]
+    pushed = [{"key": f"k{n}", "shop": n, "at": at, "created": at, **cells} for n, at in enumerate(stamps)]
+    with in_zone("Asia/Kathmandu"):
+        store.write_to_online_store("typed", df=pd.DataFrame(pushed))  # one without a zone is in UTC, as offline
+    entities = [{"key": f"k{n}", "shop": n} for n in range(len(INSTANTS))]
+    for name in ("America/New_York", "UTC"):
+        with in_zone(name):
+            found = OnlineReader(make(tmp_path, place), ["typed:d"]).read(entities, END)
+            assert [END - row.ages["d"] for row in found if row.ages["d"]] == INSTANTS
+            if "://" not in place:
+                view, online = store.get_feature_view("typed"), store._get_provider().online_store
+                keys = [EntityKey(join_keys=["key", "shop"], entity_values=_values(row)) for row in entities]
+                assert [at for at, _ in online.online_read(store.config, view, keys, ["d"])] == INSTANTS
+
+
+def update(store: FeatureStore) -> None:
+    """Let an online store make its tables, as `apply` does."""
+    store._get_provider().online_store.update(store.config, [], store.list_feature_views(), [], [], False)
+
+
+def _values(row: dict[str, Any]) -> list[Any]:
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    return [Value(string_val=row["key"]), Value(int64_val=row["shop"])]
+
+
+def test_a_file_of_feasts_convention_is_refused_until_it_is_materialized(tmp_path: Path) -> None:
+    store, place = make(tmp_path, str(tmp_path / "online.db")), tmp_path / "online.db"
+    put_rows(store, rows())
+    write(store)
+    expected = dump(store)
+    place.unlink()
+    config = store.config.model_copy(update={"online_config": {"type": "sqlite", "path": str(place)}})
+    config._online_store = None
+    old = FeatureStore(config=config)
+    update(old)
+    store = make(tmp_path / "anew", str(place))  # while it is empty, nothing is lost by taking it over
+    assert dump(store) == {name: [] for name in expected}
+    with sqlite3.connect(place) as connection:
+        for name in expected:
+            connection.execute(f"drop table {name}")
+    update(old)
+    put_rows(old, rows().filter(pa.compute.is_valid(rows()["key"])).sort_by("at"))
+    materialize(old)
+
+    store = make(tmp_path / "other", str(place))
+    put_rows(store, rows())
+    view, asked = store.get_feature_view("typed"), [{"key": "k0", "shop": 0}]
+    attempts: list[Callable[[], Any]] = [
+        lambda: OnlineReader(store, ["typed:d"]).read(asked, AT),
+        lambda: store.get_online_features(["typed:d"], asked),
+        lambda: store.write_to_online_store("typed", df=rows(1).slice(0, 1).to_pandas()),
+        lambda: open_rows(store).push(OnlineView.of(view), Rows.of(view, rows(1).slice(0, 1), [0], [None])),
+    ]
+    for attempt in attempts:
+        with pytest.raises(InvalidInput, match=r"online\.db: shops_typed .* run `flightdeck materialize`"):
+            attempt()
+    assert open_rows(store).given("typed") is None
+    write(store)
+    assert dump(store) == expected
+
+
 def test_a_value_lives_as_long_as_its_ttl(place: str, tmp_path: Path) -> None:
     store = make(tmp_path, place)
     put_rows(store, rows(1))
     write(store)
-    known = AT.replace(microsecond=0) if "://" not in place else AT  # Feast's SQLite keeps whole seconds
-    reader, asked = OnlineReader(store, ["typed:d"]), [{"key": "k0", "shop": 0}]
+    known, reader, asked = AT, OnlineReader(store, ["typed:d"]), [{"key": "k0", "shop": 0}]
     for age, fresh in ((timedelta(0), True), (timedelta(hours=6), True), (timedelta(hours=6, microseconds=1), False)):
         (row,) = reader.read(asked, known + age)
         assert (row.values["d"], row.ages["d"]) == (0.1 if fresh else None, age)
@@ -193,17 +276,17 @@ def test_rows_of_a_span_are_replaced_and_those_after_it_stay(place: str, tmp_pat
 
     def known() -> list[datetime | None]:
         found = reader.read(entities, later)
-        return [None if row.ages["d"] is None else (later - row.ages["d"]).replace(microsecond=0) for row in found]
+        return [None if row.ages["d"] is None else later - row.ages["d"] for row in found]
 
-    seconds = [(AT - timedelta(minutes=n)).replace(microsecond=0) for n in range(4)]
-    assert known() == [later, *seconds[1:]]
+    instants = [AT - timedelta(minutes=n) for n in range(4)]
+    assert known() == [later, *instants[1:]]
     write(store, Span(END - timedelta(hours=1), END, anew=True))  # nothing lies in it
     write(store, Span(None, END, anew=False))
-    assert known() == [later, *seconds[1:]]
+    assert known() == [later, *instants[1:]]
     write(store, Span(AT - timedelta(minutes=2, seconds=30), END, anew=True))
-    assert known() == [later, seconds[1], None, seconds[3]]
+    assert known() == [later, instants[1], None, instants[3]]
     write(store)
-    assert known() == [later, seconds[1], None, None]
+    assert known() == [later, instants[1], None, None]
 
 
 def test_projects_whose_names_end_alike_keep_their_own(place: str, tmp_path: Path) -> None:
@@ -258,7 +341,7 @@ def test_numbers_are_feasts(numbers: list[float | None], dtype: Any) -> None:
 
 
 def test_the_place_of_the_online_store_is_a_path_or_an_address(tmp_path: Path) -> None:
-    assert online_store("x/online.db") == {"type": "sqlite", "path": "x/online.db"}
+    assert online_store("x/online.db") == {"type": UTC_SQLITE, "path": "x/online.db"}
     assert online_store("redis://cache") == {"type": "redis", "connection_string": "cache:6379,db=0"}
     secret = online_store("rediss://me:12%3D3@cache:1/2")["connection_string"]
     assert secret == 'cache:1,db=2,ssl=true,username="me",password="12=3"'
