@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -13,13 +16,14 @@ import pyarrow as pa
 import pytest
 
 from pipelines.context import Context
-from pipelines.errors import CheckFailed, MissingData
+from pipelines.errors import CheckFailed, InvalidInput, MissingData
 from pipelines.features.deltas import Given, delta
 from pipelines.offline.repository import note_online_stands_at, online_stands_at
 from pipelines.online import read_online
 from pipelines.online.rows import Span, open_rows
 from pipelines.steps import execute
 from pipelines.windows import midnight
+from tests.conftest import ROOT, TOY
 from tests.redis_fixtures import redis_server  # noqa: F401
 
 START, LAST = date(2024, 3, 1), 14
@@ -51,7 +55,6 @@ def built(context: Context, first: int, last: int) -> None:
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the features of LAST days, and no online store. Read only."""
     from pipelines.context import build_context
-    from tests.conftest import TOY
 
     home = tmp_path_factory.mktemp("features")
     built(build_context(TOY, home), 0, LAST)
@@ -64,7 +67,6 @@ def toys(request: pytest.FixtureRequest, features: Path, tmp_path: Path) -> Call
     import shutil
 
     from pipelines.context import build_context
-    from tests.conftest import TOY
 
     made = 0
 
@@ -265,6 +267,50 @@ def test_an_online_store_that_was_lost_is_filled_again(toy: Context) -> None:
                 connection.execute(f"delete from {table}")
     assert materialize(toy, LAST - 3)["written"] == {"pump_heat": 60, "pump_maker": 60}
     assert online(toy, at(LAST)) == before
+
+
+def in_zone(context: Context, zone: str, *words: str) -> int:
+    """The exit code of a command in a process of its own, in another time zone."""
+    own = {"TZ": zone, "FLIGHTDECK_HOME": str(context.settings.home)}
+    if context.settings.feast_online:
+        own["FLIGHTDECK_FEAST_ONLINE"] = str(context.settings.feast_online)
+    command = [sys.executable, "-m", "pipelines", *words, "--params", str(TOY)]
+    return subprocess.run(command, env={**os.environ, **own}, capture_output=True, cwd=ROOT).returncode
+
+
+def test_processes_in_several_time_zones_share_an_online_store(toys: Callable[[], Context]) -> None:
+    toy, here = toys(), toys()
+    materialize(here, LAST)
+    expected = online(here, at(LAST))
+    assert in_zone(toy, "Asia/Kolkata", "materialize", "--as-of", str(START + timedelta(LAST))) == 0
+    assert online(toy, at(LAST)) == expected
+    assert in_zone(toy, "America/New_York", "check_parity", "--as-of", str(START + timedelta(LAST))) == 0
+
+
+@pytest.mark.parametrize("toys", ["sqlite"], indirect=True)
+def test_an_online_store_of_the_old_convention_is_refused_and_the_next_run_heals_it(toy: Context) -> None:
+    materialize(toy, LAST)
+    expected, held = online(toy, at(LAST)), open_rows(toy.feast)
+    tables = ("pumps_pump_heat", "pumps_pump_maker")
+    with held._connection as connection:  # type: ignore[attr-defined]
+        for table in tables:
+            connection.execute(f"alter table {table} rename to kept")
+            connection.execute(
+                f"create table {table} (entity_key blob, feature_name text, value blob, value_text text,"
+                "event_ts timestamp, created_ts timestamp, primary key (entity_key, feature_name))"
+            )
+            connection.execute(
+                f"insert into {table} select entity_key, feature_name, value, value_text, (event_ts + 0) / 1000000,"
+                "null from kept"
+            )
+            connection.execute("drop table kept")
+    again = Context(toy.settings, toy.params, toy.usecase)
+    execute("apply_features", {}, again)
+    with pytest.raises(InvalidInput, match=r"online\.db: pumps_pump_\w+ was written by an earlier version"):
+        execute("check_parity", {"as_of": at(LAST).isoformat()}, again)
+    assert materialize(again, LAST)["written"] == {"pump_heat": 60, "pump_maker": 60}
+    assert online(again, at(LAST)) == expected
+    assert execute("check_parity", {"as_of": at(LAST).isoformat()}, again)["verdict"] == "PASS"
 
 
 def test_a_gap_stops_it_and_nothing_is_written(toy: Context) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from pipelines.context import Context
@@ -286,6 +287,42 @@ def test_an_altered_or_missing_model_is_not_scored(desk: Context) -> None:
     Path(f"{model_uri}/model.json").write_text(json.dumps({**card, "inputs": None}))
     with pytest.raises(CorruptData, match=r"model\.json"):
         load_scorer(desk.data.store, model_uri)
+
+
+def spelt(rows: int, seed: int, kinds: dict[str, Any]) -> pd.DataFrame:
+    made = frame(rows, seed)
+    return made.assign(kind=made["kind"].map(kinds))
+
+
+def test_categories_that_are_no_text_are_not_trained_on(desk: Context) -> None:
+    numbers = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
+    uri = write_training_set(desk, "s", train=spelt(3000, 1, numbers))
+    with pytest.raises(
+        InvalidInput, match=r"train\.parquet has the category kind as double.*build the training set anew"
+    ):
+        train(desk, uri)
+    uri = write_training_set(desk, "s", test=spelt(300, 1, {name: True for name in numbers}))
+    model_uri = train(desk, uri)["model_uri"]
+    with pytest.raises(InvalidInput, match=r"test\.parquet has the category kind as bool"):
+        evaluate(desk, uri, model_uri)
+
+
+@pytest.mark.parametrize("old", ["{}.0", "{}.50", "2024-03-0{} 00:00:00"])
+def test_a_model_that_learnt_categories_as_they_were_once_spelt_is_refused(desk: Context, old: str) -> None:
+    kinds = {name: old.format(n + 1) for n, name in enumerate("abcd")}
+    uri = write_training_set(
+        desk, "s", **{name: spelt(1000, n, kinds) for n, name in enumerate(("train", "validation", "test"))}
+    )
+    model_uri, store = train(desk, uri)["model_uri"], desk.data.store
+    load_scorer(store, model_uri)
+    card = json.loads(Path(f"{model_uri}/model.json").read_text())
+    assert card["inputs"].pop("spelling") == 1
+    write_sealed(store, f"{model_uri}/model.json", {name: card[name] for name in card if name != "digest"})
+    load_scorer(store, model_uri)  # as text these are right
+    numbers = spelt(1000, 0, {name: n + 1.0 for n, name in enumerate("abcd")})
+    store.write_table(f"{uri}/train.parquet", pa.Table.from_pandas(numbers, preserve_index=False))
+    with pytest.raises(InvalidInput, match=r"learnt the category '.*' of kind, .* train the model again"):
+        load_scorer(store, model_uri)
 
 
 def test_bytes_that_are_no_graph_are_corrupt_though_their_hash_is_right(desk: Context) -> None:
