@@ -18,6 +18,7 @@ import pytest
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
 from pipelines.features.deltas import Given, delta
+from pipelines.features.stream import OnlineStore
 from pipelines.offline.repository import note_online_stands_at, online_stands_at
 from pipelines.online import read_online
 from pipelines.online.rows import Span, open_rows
@@ -306,8 +307,14 @@ def test_an_online_store_of_the_old_convention_is_refused_and_the_next_run_heals
             connection.execute("drop table kept")
     again = Context(toy.settings, toy.params, toy.usecase)
     execute("apply_features", {}, again)
-    with pytest.raises(InvalidInput, match=r"online\.db: pumps_pump_\w+ was written by an earlier version"):
-        execute("check_parity", {"as_of": at(LAST).isoformat()}, again)
+    day = toy.data.store.read_table(partition(toy, LAST - 1))
+    attempts: list[Callable[[], Any]] = [
+        lambda: execute("check_parity", {"as_of": at(LAST).isoformat()}, again),
+        lambda: OnlineStore(again.feast).push("pump_heat", ("pump",), day),
+    ]
+    for attempt in attempts:
+        with pytest.raises(InvalidInput, match=r"online\.db: pumps_pump_\w+ was written by an earlier version"):
+            attempt()
     assert materialize(again, LAST)["written"] == {"pump_heat": 60, "pump_maker": 60}
     assert online(again, at(LAST)) == expected
     assert execute("check_parity", {"as_of": at(LAST).isoformat()}, again)["verdict"] == "PASS"
