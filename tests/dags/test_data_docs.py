@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import pytest
-from data_docs import PAGE
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from data_docs import PAGE
 from pipelines.context import build_context
 from pipelines.steps import execute
 from pipelines.validation.data_docs import index
