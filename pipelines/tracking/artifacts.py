@@ -41,10 +41,10 @@ def registered(version: ModelVersion, tracker: Tracker) -> Digests:
     Raises:
         CorruptData: if they are gone or altered.
     """
-    if SEAL not in version.tags:
+    if OLD in version.tags and SEAL not in version.tags:
         try:
-            return dict(json.loads(version.tags.get(OLD, "{}")))
-        except ValueError:
+            return dict(json.loads(version.tags[OLD]))
+        except (ValueError, TypeError):
             raise CorruptData(f"version {version.version}: its tag {OLD} was altered; restore it") from None
     place = f"version {version.version}: {FOLDER}/{FILE} of its MLflow run {version.run_id}"
     try:
@@ -52,6 +52,10 @@ def registered(version: ModelVersion, tracker: Tracker) -> Digests:
         content = tracker.attached(version.run_id, FOLDER, FILE)
     except MissingData:
         content = None
+    if SEAL not in version.tags:
+        if content is not None:
+            raise CorruptData(f"{place} is there, but the version has no tag {SEAL}; restore the tag")
+        return {}
     if content is None:
         raise CorruptData(f"{place} is gone; restore it, or set the alias to another version")
     seal = hashlib.sha256(content).hexdigest()

@@ -173,7 +173,7 @@ class ModelRegistry:
             client.update_model_version(self.name, version, after)
 
     def _metrics(self, run_id: str) -> dict[str, float]:
-        """None where the run was deleted for good."""
+        """Of a run; empty where it was deleted for good."""
         from mlflow.exceptions import MlflowException
 
         try:

@@ -285,8 +285,11 @@ def test_a_version_that_was_registered_with_its_digests_in_a_tag_is_held_against
 
 def test_a_version_without_digests_is_held_against_its_graph_alone(desk: Context) -> None:
     version = desk.models.require(register(desk)["version"])
-    desk.tracker.client.delete_model_version_tag("pumps", "1", "artifacts_sha256")
     Path(version.model_uri, "trials.json").write_text("[]")
+    desk.tracker.client.delete_model_version_tag("pumps", "1", "artifacts_sha256")
+    with pytest.raises(CorruptData, match="has no tag artifacts_sha256"):
+        execute("resolve_model", {"version": "1"}, desk)
+    digests_of(version, desk).unlink()
     assert execute("resolve_model", {"version": "1"}, desk)["version"] == "1"
 
 
@@ -297,9 +300,9 @@ def test_the_description_is_a_short_list_that_is_written_again_amid_peoples_text
         return str(client.get_model_version("pumps", made["version"]).description)
 
     def lines() -> list[str]:
-        return [line for line in text().splitlines() if line and not line.startswith("<!--")]
+        return [told for line in text().splitlines() if (told := line.partition("<!--")[0])]
 
-    assert lines()[0].startswith(f"**`{FAMILY}`**") and all(line.startswith("- ") for line in lines()[1:])
+    assert lines()[0].startswith(f"`{FAMILY}`, on what") and all(line.startswith("- ") for line in lines()[1:])
     assert f"`{desk.models.require('1').tags['decision_id']}`" in text() and max(map(len, lines())) < 160
     assert f"`roc_auc` {desk.tracker.run_metrics(made['run_id'])['roc_auc']:.4f}" in text()
     client.update_model_version("pumps", "1", f"Mine above.\n\n{text()}\n\n* mine below\n")
@@ -308,7 +311,7 @@ def test_the_description_is_a_short_list_that_is_written_again_amid_peoples_text
     desk.models.annotate("1", tags)
     once = text()
     desk.models.annotate("1", tags)
-    assert text() == once and once.startswith("Mine above.\n\n<!--") and once.endswith("-->\n\n* mine below\n")
+    assert text() == once and once.startswith("Mine above.\n\n`") and once.endswith("-->\n\n* mine below\n")
     assert "- Rollout: `v1-x` ended with `promote`; see the tag `rollout.reason`" in lines()
     assert "a long reason" not in once and desk.models.require("1").tags["rollout.reason"] == reason
     desk.models.annotate("1", {**tags, "rollout.verdict": "rollback"})
