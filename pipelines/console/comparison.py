@@ -25,7 +25,7 @@ def compare(one: ModelVersion, two: ModelVersion, context: Context) -> Answer:
     store, settings = context.data.store, context.params.evaluation
     pair = {version.version: version for version in (one, two)}
     for version in pair.values():
-        require_intact(store, version)
+        require_intact(store, context.tracker, version)
     read = {number: read_evaluation(store, version.evaluation_uri) for number, version in pair.items()}
     evaluations = {number: evaluation for number, (evaluation, _) in read.items()}
     metrics = {number: dict(evaluation["metrics"]) for number, evaluation in evaluations.items()}

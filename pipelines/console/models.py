@@ -103,6 +103,7 @@ def show(number: str, card: bool, page: str | None, context: Context) -> Answer:
     """What a version rests on, or its card."""
     from pipelines.registration import rendering
     from pipelines.registration.keeping import read_card
+    from pipelines.tracking.artifacts import OLD
 
     found = context.models.require(number)
     facts = read_card(found, context)
@@ -116,7 +117,7 @@ def show(number: str, card: bool, page: str | None, context: Context) -> Answer:
 
     def shown() -> None:
         rows = [("aliases", ", ".join(found.aliases) or "none"), ("run", found.run_id)]
-        rows += sorted((name, value) for name, value in found.tags.items() if name != "artifacts")
+        rows += sorted((name, value) for name, value in found.tags.items() if name != OLD)
         table.show(("", ""), rows, f"version {number} of {context.usecase.name}")
         if page:
             print(f"its model card is in {page}")

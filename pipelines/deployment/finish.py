@@ -111,8 +111,7 @@ def _settle(rollout: Rollout, context: Context) -> None:
         "rollout.at": rollout.ended.at.isoformat(),
         "rollout.decision_id": str(rollout.ended.evidence.get("decision_id") or ""),
     }
-    sentence = f"Rollout {rollout.name} ended with {rollout.ended.action}: {rollout.ended.reason}"
-    context.models.annotate(rollout.version, verdict, sentence)
+    context.models.annotate(rollout.version, verdict)
 
 
 def _settle_plan(rollout: Rollout, context: Context, promoted: bool) -> None:

@@ -85,7 +85,7 @@ def require_loads(context: Context, version: str) -> ModelVersion:
     if found is None:
         raise CheckFailed(f"version {version} is none of the chain")
     try:
-        require_intact(context.data.store, found)
+        require_intact(context.data.store, context.tracker, found)
         _ = load_scorer(context.data.store, found.model_uri, threads=1, sha256=found.sha256).session
     except FlightdeckError as error:
         raise CheckFailed(f"version {version} cannot serve: {error}") from error

@@ -38,7 +38,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     settings = context.params.rollout.preflight
     found = context.models.require(inputs.version)
     try:
-        require_intact(context.data.store, found)
+        require_intact(context.data.store, context.tracker, found)
         evaluation = read_sealed(context.data.store, f"{found.evaluation_uri}/metrics.json", "evaluate the model again")
     except CorruptData as error:
         raise CheckFailed(f"version {inputs.version} may not serve: {error}; the champion stays") from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.manifest import read_manifest
 from pipelines.registration.model_card import build
 from pipelines.registration.rendering import markdown, page
+from pipelines.tracking.artifacts import registered
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -38,6 +39,7 @@ def keep_card(
             context.usecase.name,
             version.version,
             version.tags,
+            registered(version, context.tracker),
             context.params.model_card.model_dump(),
             model.card,
             evaluation,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.tracking.artifacts import ARTIFACTS
+from pipelines.tracking.artifacts import OLD, Digests
 
 
 def build(
     name: str,
     version: str,
     tags: Mapping[str, str],
+    files: Digests,
     declared: Mapping[str, str],
     card: Mapping[str, Any],
     evaluation: Mapping[str, Any],
@@ -23,7 +23,7 @@ def build(
     """The facts of a card, JSON-able.
 
     Args:
-        tags: of the registered version.
+        tags: of the registered version. `files` are the digests of what it rests on.
         declared: purpose, limits, ethics and owner, in a person's words.
         card: model.json. `manifest` is the training set's.
         reliability: points of the reliability curve, with mean_score, observed_rate and rows.
@@ -68,8 +68,8 @@ def build(
             "against": champion.get("deltas") or {},
             "measured": measured.get(card["family"]) or {},
         },
-        "lineage": {key: value for key, value in sorted(tags.items()) if "." not in key and key != ARTIFACTS},
+        "lineage": {key: value for key, value in sorted(tags.items()) if "." not in key and key != OLD},
         "environment": card.get("environment", {}),
-        "sha256": json.loads(tags.get(ARTIFACTS, "{}")),
+        "sha256": {folder: dict(digests) for folder, digests in files.items()},
         "verification": None,
     }

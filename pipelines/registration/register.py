@@ -33,14 +33,12 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    import json
-
     from pipelines.clock import instant_of
     from pipelines.records import CHALLENGER, Entry
     from pipelines.registration import lineage
     from pipelines.registration.evaluation import read_evaluation
     from pipelines.registration.keeping import keep_card
-    from pipelines.tracking.artifacts import ARTIFACTS, digests
+    from pipelines.tracking.artifacts import digests
 
     if inputs.verdict is not Verdict.PASS:
         return Outputs(registered=False, version=None, aliases=[], run_id=None, change=None)
@@ -63,10 +61,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     tags = {
         **lineage.data_tags(inputs.evaluation_uri, evaluation, model),
         **{name: run_tags[name] for name in lineage.LOGGED if name in run_tags},
-        ARTIFACTS: json.dumps(digests(context.data.store, folders), sort_keys=True),
         "decision_id": inputs.decision_id,
     }
-    made = context.models.register(run_id, tags)
+    made = context.models.register(run_id, tags, digests(context.data.store, folders))
     keep_card(made, decision, evaluation, model, context)
 
     at = instant_of(context.clock, datetime.fromisoformat(str(model.card["training_set"]["as_of"])))

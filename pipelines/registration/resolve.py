@@ -37,7 +37,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         )
     if found is None:
         return Outputs(version=None, model_uri=None, evaluation_uri=None, training_set_uri=None, sha256=None)
-    require_intact(context.data.store, found)
+    require_intact(context.data.store, context.tracker, found)
     return Outputs(
         version=found.version,
         model_uri=found.model_uri,

@@ -60,7 +60,7 @@ def verify(
         InvalidInput: if it was trained from a dirty tree, or recorded too little.
     """
     found = context.models.require(number)
-    require_intact(context.data.store, found, tuple(folders_of(found)))
+    require_intact(context.data.store, context.tracker, found, tuple(folders_of(found)))
     recipe = recipe_of(found, context, allow_dirty)
     place = context.settings.root / "verify" / f"{context.usecase.name}-{number}"
     shutil.rmtree(place, ignore_errors=True)
@@ -162,7 +162,7 @@ def _keep(found: ModelVersion, report: Mapping[str, Any], actor: str, context: C
     if card is not None:
         write_card(found, {**card, "verification": {**report, "by": actor, "at": at.isoformat()}}, context)
     tags = {f"verify.{key}": str(report[key]) for key in ("verdict", "why") if key in report}
-    context.models.annotate(found.version, tags, "")
+    context.models.annotate(found.version, tags)
     rollouts.enter(
         Entry(
             key=f"verify:{found.version}:{before + 1}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.errors import CorruptData, MissingData
@@ -11,8 +12,12 @@ from pipelines.errors import CorruptData, MissingData
 if TYPE_CHECKING:
     from pipelines.store import Store
     from pipelines.tracking.registry import ModelVersion
+    from pipelines.tracking.runs import Tracker
 
-ARTIFACTS = "artifacts"  # the tag: {FOLDER: {FILE: sha256}} as JSON
+Digests = Mapping[str, Mapping[str, str]]  # {FOLDER: {FILE: sha256}}
+FOLDER, FILE = "registration", "artifacts.json"  # of a version's run: its digests
+SEAL = "artifacts_sha256"  # the version's tag: sha256 of FILE
+OLD = "artifacts"  # the tag that held the digests themselves before FILE did
 SERVED = ("model", "evaluation")  # the folders that are read after registration; the training set is for rebuilding
 
 
@@ -24,6 +29,44 @@ def digests(store: Store, folders: dict[str, str]) -> dict[str, dict[str, str]]:
     }
 
 
+def sealed(files: Digests) -> tuple[bytes, str]:
+    """The content of FILE, and of the tag SEAL."""
+    content = (json.dumps(files, indent=2, sort_keys=True) + "\n").encode()
+    return content, hashlib.sha256(content).hexdigest()
+
+
+def registered(version: ModelVersion, tracker: Tracker) -> Digests:
+    """The digests that a version was registered with; none where it was registered before there were any.
+
+    Raises:
+        CorruptData: if they are gone or altered.
+    """
+    if OLD in version.tags and SEAL not in version.tags:
+        try:
+            return dict(json.loads(version.tags[OLD]))
+        except (ValueError, TypeError):
+            raise CorruptData(f"version {version.version}: its tag {OLD} was altered; restore it") from None
+    place = f"version {version.version}: {FOLDER}/{FILE} of its MLflow run {version.run_id}"
+    try:
+        tracker.run_tags(version.run_id)  # tells a run that is gone from a registry that is down
+        content = tracker.attached(version.run_id, FOLDER, FILE)
+    except MissingData:
+        content = None
+    if SEAL not in version.tags:
+        if content is not None:
+            raise CorruptData(f"{place} is there, but the version has no tag {SEAL}; restore the tag")
+        return {}
+    if content is None:
+        raise CorruptData(f"{place} is gone; restore it, or set the alias to another version")
+    seal = hashlib.sha256(content).hexdigest()
+    if seal != version.tags[SEAL]:
+        raise CorruptData(
+            f"{place} has sha256 {seal[:12]}, tag {SEAL} is {version.tags[SEAL][:12]}; "
+            "restore it, or set the alias to another version"
+        )
+    return dict(json.loads(content))
+
+
 def folders_of(version: ModelVersion) -> dict[str, str]:
     return {
         "model": version.model_uri,
@@ -32,24 +75,24 @@ def folders_of(version: ModelVersion) -> dict[str, str]:
     }
 
 
-def require_intact(store: Store, version: ModelVersion, folders: Sequence[str] = SERVED) -> None:
+def require_intact(store: Store, tracker: Tracker, version: ModelVersion, folders: Sequence[str] = SERVED) -> None:
     """Check files against the digests that were registered; those that came later do not count.
 
     Raises:
         CorruptData: naming the first file that is gone or altered. A version that was registered without digests is
             held against the sha256 of its graph alone, when that is read.
     """
-    registered = json.loads(version.tags.get(ARTIFACTS, "{}"))
+    wanted_by = registered(version, tracker)
     places = folders_of(version)
     for folder in folders:
-        for file, wanted in sorted(registered.get(folder, {}).items()):
+        for file, wanted in sorted(wanted_by.get(folder, {}).items()):
             uri = f"{places[folder].rstrip('/')}/{file}"
             try:
-                found = store.sha256(store.read_bytes(uri))
+                actual = store.sha256(store.read_bytes(uri))
             except MissingData:
                 raise CorruptData(f"version {version.version}: {uri} is gone; restore it") from None
-            if found != wanted:
+            if actual != wanted:
                 raise CorruptData(
-                    f"version {version.version}: {uri} has sha256 {found[:12]}, registered is {wanted[:12]}; "
+                    f"version {version.version}: {uri} has sha256 {actual[:12]}, registered is {wanted[:12]}; "
                     "restore it, or set the alias to another version"
                 )

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.errors import InvalidInput, MissingData
 from pipelines.records import CHALLENGER, CHAMPION
+from pipelines.tracking import artifacts, description
 from pipelines.tracking.library import open_mlflow
 from pipelines.tracking.runs import Tracker
 
@@ -47,13 +48,14 @@ class ModelRegistry:
         self.tracker = tracker
         self.name = tracker.name
 
-    def register(self, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+    def register(self, run_id: str, tags: Mapping[str, str], files: artifacts.Digests | None = None) -> ModelVersion:
         """The version for the model of a candidate's run; the same `sha256` and `model_uri` never become two.
 
         It is given no alias: `nominate` does that, once all that belongs to the version is there.
 
         Args:
             tags: at least model_uri, evaluation_uri, training_set_uri and sha256.
+            files: sha256 of all files that it rests on. They are kept in its run, and a tag seals them.
 
         Raises:
             MissingData: if there is no such run, or it holds no model.
@@ -62,7 +64,7 @@ class ModelRegistry:
         wanted = (tags["sha256"], tags["model_uri"])
         with self.tracker.alone():
             same = [v for v in self.versions() if (v.sha256, v.model_uri) == wanted]
-            return same[0] if same else self.require(self._create(run_id, tags))
+            return same[0] if same else self.require(self._create(run_id, tags, files))
 
     def nominate(self, version: str) -> ModelVersion:
         """Give a version the alias `challenger`, and `champion` where there is none.
@@ -78,7 +80,7 @@ class ModelRegistry:
                 self.tracker.client.set_model_version_tag(self.name, version, ALIASED, "true")
             return self.require(version)
 
-    def _create(self, run_id: str, tags: Mapping[str, str]) -> str:
+    def _create(self, run_id: str, tags: Mapping[str, str], files: artifacts.Digests | None) -> str:
         from mlflow.exceptions import MlflowException
 
         logged = self._logged_model(run_id, tags)
@@ -91,12 +93,15 @@ class ModelRegistry:
         open_mlflow(self.tracker.uri)  # MLflow looks the logged model up at this process's place, not at the client's
         parent = self.aliases().get(CHAMPION)
         lineage = {**tags, **({"parent_version": parent} if parent else {})}
+        if files is not None:  # before the version, which is never without them
+            content, lineage[artifacts.SEAL] = artifacts.sealed(files)
+            self.tracker.attach(run_id, artifacts.FOLDER, {artifacts.FILE: content})
         made = client.create_model_version(
             self.name,
             source=f"models:/{logged}",
             run_id=run_id,
             tags=lineage,
-            description=_described(lineage, self.tracker.run_metrics(run_id)),
+            description=description.block(lineage, self.tracker.run_metrics(run_id)),
             model_id=logged,
         )
         return str(made.version)
@@ -156,24 +161,29 @@ class ModelRegistry:
         if self.aliases().get(alias) == version:
             self.tracker.client.delete_registered_model_alias(self.name, alias)
 
-    def annotate(self, version: str, tags: Mapping[str, str], sentence: str) -> None:
-        """Set tags on a version and add a sentence to its description, once."""
+    def annotate(self, version: str, tags: Mapping[str, str]) -> None:
+        """Set tags on a version, and write our block of its description again; what people wrote around it stays."""
         client = self.tracker.client
         for key, value in tags.items():
             client.set_model_version_tag(self.name, version, key, value[:5000])
-        description = client.get_model_version(self.name, version).description or ""
-        if sentence not in description:
-            client.update_model_version(self.name, version, f"{description} {sentence}".strip())
+        held = client.get_model_version(self.name, version)
+        before = held.description or ""
+        after = description.placed(before, description.block(held.tags, self._metrics(str(held.run_id))))
+        if after != before:
+            client.update_model_version(self.name, version, after)
+
+    def _metrics(self, run_id: str) -> dict[str, float]:
+        """Of a run; empty where it was deleted for good."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.tracker.run_metrics(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
 
 
 def _version(found: Any, aliases: Mapping[str, str]) -> ModelVersion:
     held = tuple(sorted(alias for alias, number in aliases.items() if number == str(found.version)))
     return ModelVersion(str(found.version), str(found.run_id), dict(found.tags), held)
-
-
-def _described(tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
-    """One sentence for the version's page."""
-    known = f", on what was known by {tags['as_of']}" if "as_of" in tags else ""
-    measured = ", ".join(f"{name} {metrics[name]:.4f}" for name in ("roc_auc", "log_loss", "brier") if name in metrics)
-    passed = f" Passed the gate by decision {tags['decision_id']}." if "decision_id" in tags else ""
-    return f"{tags.get('family', 'model')}{known}; on its test window: {measured or 'not measured'}.{passed}"

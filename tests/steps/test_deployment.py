@@ -162,7 +162,9 @@ def test_an_equal_model_is_promoted(desk: Context) -> None:
     assert entry.evidence["judgement"]["rule"] == "gates"
     assert [e.share for e in desk.records.rollouts("pumps").ledger() if e.action == "advance"] == [0, 0.25, 1]
     version = desk.tracker.client.get_model_version("pumps", "2")
-    assert "ended with promote" in version.description and version.tags["rollout.decision_id"] == answer["decision_id"]
+    assert (
+        "ended with `promote`" in version.description and version.tags["rollout.decision_id"] == answer["decision_id"]
+    )
     facts = desk.records.rollouts("pumps").ledger()[2].evidence
     assert facts["champion_loss_from"] == "production" and facts["slow_ms"] > 0
     for alias in ("challenger", "champion"):

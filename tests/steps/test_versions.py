@@ -21,6 +21,7 @@ from pipelines.clock import require_driven
 from pipelines.console import models
 from pipelines.context import Context
 from pipelines.deployment.aliases import differing
+from pipelines.deployment.override import require_loads
 from pipelines.errors import CheckFailed, CorruptData, FlightdeckError, MissingData
 from pipelines.manifest import read_manifest
 from pipelines.records import Entry, Plan
@@ -30,6 +31,8 @@ from pipelines.registration.evaluation import FILES, PICTURES
 from pipelines.registration.rendering import markdown, page
 from pipelines.scorer import load_scorer
 from pipelines.steps import execute
+from pipelines.tracking import ModelVersion
+from pipelines.tracking.artifacts import registered
 from pipelines.training.frames import read_frame
 from tests.conftest import put_back
 from tests.synthetic import AS_OF, context_over, write_training_set
@@ -85,9 +88,10 @@ def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
     version = desk.models.resolve(version=made["version"])
     assert version is not None
     wanted = {"data_version", "feature_service", "registry_hash", "git_commit", "params_hash", "environment_hash",
-              "python", "decision_id", "sha256", "artifacts"}  # fmt: skip
+              "python", "decision_id", "sha256", "artifacts_sha256"}  # fmt: skip
     assert wanted <= set(version.tags)
-    digests = json.loads(version.tags["artifacts"])
+    digests = registered(version, desk.tracker)
+    assert max(map(len, version.tags.values())) < 200, "what is long has a file of its own"
     assert set(digests["model"]) == {"model.onnx", "model.json", "trials.json", "provenance.json"}
     assert len(digests["training_set"]) == 5
     client, store = desk.tracker.client, desk.data.store
@@ -185,7 +189,7 @@ def test_one_flipped_byte_in_any_artifact_is_refused(desk: Context) -> None:
     version = desk.models.resolve(version=register(desk)["version"])
     assert version is not None
     folders = {"model": version.model_uri, "evaluation": version.evaluation_uri}
-    for folder, files in json.loads(version.tags["artifacts"]).items():
+    for folder, files in registered(version, desk.tracker).items():
         for file in files:
             path = Path(folders.get(folder, version.training_set_uri)) / file
             content = path.read_bytes()
@@ -206,6 +210,112 @@ def test_one_flipped_byte_in_any_artifact_is_refused(desk: Context) -> None:
     Path(version.model_uri, "model.json").unlink()
     with pytest.raises(CorruptData, match=r"model\.json is gone"):
         execute("resolve_model", {"version": version.version}, desk)
+
+
+def digests_of(version: ModelVersion, desk: Context) -> Path:
+    """The file of a version's digests."""
+    folder = desk.tracker.client.get_run(version.run_id).info.artifact_uri.removeprefix("file://")
+    return Path(folder) / "registration" / "artifacts.json"
+
+
+def test_digests_that_are_gone_or_altered_are_refused_wherever_files_are_checked(desk: Context) -> None:
+    version = desk.models.require(register(desk)["version"])
+    file = digests_of(version, desk)
+    content = file.read_bytes()
+    asked: dict[str, dict[str, Any]] = {
+        "resolve_model": {"version": "1"}, "preflight": {"version": "1", "rollout": "x"},
+    }  # fmt: skip
+
+    def refused(problem: str) -> None:
+        for step, inputs in asked.items():
+            with pytest.raises((CorruptData, CheckFailed), match=rf"registration/artifacts\.json.* {problem}"):
+                execute(step, inputs, desk)
+        with pytest.raises(CheckFailed, match=problem):
+            require_loads(desk, "1")
+
+    first = json.loads(content)
+    first["model"]["model.json"] = "0" * 64
+    for other in (content + b" ", b"", b"{}", b"{", json.dumps(first).encode()):
+        file.write_bytes(other)
+        refused("has sha256")
+    file.unlink()
+    refused("is gone")
+    file.write_bytes(content)
+    assert execute("resolve_model", {"version": "1"}, desk)["version"] == "1"
+    desk.tracker.client.set_model_version_tag("pumps", "1", "artifacts_sha256", "0" * 64)
+    refused("has sha256")
+
+
+def test_a_version_whose_run_was_deleted_for_good_is_refused(desk: Context) -> None:
+    version = desk.models.require(register(desk)["version"])
+    desk.tracker.client._tracking_client.store._hard_delete_run(version.run_id)  # as `mlflow gc` does
+    with pytest.raises(CorruptData, match="is gone"):
+        execute("resolve_model", {"version": "1"}, desk)
+    desk.models.annotate("1", {"verify.verdict": "HOLD"})
+    assert "`HOLD`" in desk.tracker.client.get_model_version("pumps", "1").description
+
+
+def test_registering_once_more_leaves_the_digests_as_they_are(desk: Context) -> None:
+    asked = passed(desk)
+    version = desk.models.require(execute("register", asked, desk)["version"])
+    before = digests_of(version, desk).read_bytes()
+    Path(version.evaluation_uri, "slices.png").write_bytes(b"another")
+    execute("register", asked, desk)
+    assert digests_of(version, desk).read_bytes() == before
+    with pytest.raises(CorruptData, match=r"slices\.png has sha256"):
+        execute("resolve_model", {"version": "1"}, desk)
+
+
+def test_a_version_that_was_registered_with_its_digests_in_a_tag_is_held_against_them(desk: Context) -> None:
+    """As the versions were that were registered before the digests had a file."""
+    version = desk.models.require(register(desk)["version"])
+    client, digests = desk.tracker.client, registered(version, desk.tracker)
+    client.set_model_version_tag("pumps", "1", "artifacts", json.dumps(digests))
+    client.delete_model_version_tag("pumps", "1", "artifacts_sha256")
+    digests_of(version, desk).unlink()
+    assert execute("resolve_model", {"version": "1"}, desk)["version"] == "1"
+    assert registered(desk.models.require("1"), desk.tracker) == digests
+    Path(version.model_uri, "trials.json").write_text("[]")
+    with pytest.raises(CorruptData, match=r"trials\.json has sha256"):
+        execute("resolve_model", {"version": "1"}, desk)
+    client.set_model_version_tag("pumps", "1", "artifacts", json.dumps(digests)[:100])
+    with pytest.raises(CorruptData, match="its tag artifacts was altered"):
+        execute("resolve_model", {"version": "1"}, desk)
+
+
+def test_a_version_without_digests_is_held_against_its_graph_alone(desk: Context) -> None:
+    version = desk.models.require(register(desk)["version"])
+    Path(version.model_uri, "trials.json").write_text("[]")
+    desk.tracker.client.delete_model_version_tag("pumps", "1", "artifacts_sha256")
+    with pytest.raises(CorruptData, match="has no tag artifacts_sha256"):
+        execute("resolve_model", {"version": "1"}, desk)
+    digests_of(version, desk).unlink()
+    assert execute("resolve_model", {"version": "1"}, desk)["version"] == "1"
+
+
+def test_the_description_is_a_short_list_that_is_written_again_amid_peoples_text(desk: Context) -> None:
+    made, client = register(desk), desk.tracker.client
+
+    def text() -> str:
+        return str(client.get_model_version("pumps", made["version"]).description)
+
+    def lines() -> list[str]:
+        return [told for line in text().splitlines() if (told := line.partition("<!--")[0])]
+
+    assert lines()[0].startswith(f"`{FAMILY}`, on what") and all(line.startswith("- ") for line in lines()[1:])
+    assert f"`{desk.models.require('1').tags['decision_id']}`" in text() and max(map(len, lines())) < 160
+    assert f"`roc_auc` {desk.tracker.run_metrics(made['run_id'])['roc_auc']:.4f}" in text()
+    client.update_model_version("pumps", "1", f"Mine above.\n\n{text()}\n\n* mine below\n")
+    reason = "a long reason. " * 100
+    tags = {"rollout.verdict": "promote", "rollout.name": "v1-x", "rollout.reason": reason}
+    desk.models.annotate("1", tags)
+    once = text()
+    desk.models.annotate("1", tags)
+    assert text() == once and once.startswith("Mine above.\n\n`") and once.endswith("-->\n\n* mine below\n")
+    assert "- Rollout: `v1-x` ended with `promote`; see the tag `rollout.reason`" in lines()
+    assert "a long reason" not in once and desk.models.require("1").tags["rollout.reason"] == reason
+    desk.models.annotate("1", {**tags, "rollout.verdict": "rollback"})
+    assert "`rollback`" in text() and "`promote`" not in text() and text().count("- Rollout") == 1
 
 
 def test_an_alias_of_a_version_that_is_not_the_chains_is_no_missing_champion(desk: Context) -> None:
@@ -432,7 +542,7 @@ def test_the_card_shows_what_decided_the_model_and_what_was_found(desk: Context)
     decision = desk.records.decision(facts["gate"]["decision_id"])
     assert decision is not None and model["refit"] and len(tested) == 3
     latency = decision["evidence"]["measured"][FAMILY]["latency_p95_ms"]
-    files = json.loads(version.tags["artifacts"])
+    files = registered(version, desk.tracker)
     wanted = [
         f"Method: {model['calibration']['method']}, chosen by auto",
         *(f"{name} | {loss:.6g}" for name, loss in model["calibration"]["held_out_log_loss"].items()),

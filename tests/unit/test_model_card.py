@@ -56,14 +56,10 @@ DECISION: dict[str, Any] = {
         "measured": {"mlp": {"latency_p95_ms": 0.1234}, "dcn_v2": {"latency_p95_ms": 9.8765}},
     },
 }
-TAGS = {
-    "git_commit": "c0ffee",
-    "artifacts": json.dumps(
-        {
-            "model": {"model.onnx": SHA["graph"], "model.json": SHA["json"]},
-            "evaluation": {"scored.parquet": SHA["frame"]},
-        }
-    ),
+TAGS = {"git_commit": "c0ffee"}
+FILES = {
+    "model": {"model.onnx": SHA["graph"], "model.json": SHA["json"]},
+    "evaluation": {"scored.parquet": SHA["frame"]},
 }
 DECLARED = {"purpose": "why", "limits": "where not", "ethics": "who", "owner": "us"}
 
@@ -71,7 +67,7 @@ DECLARED = {"purpose": "why", "limits": "where not", "ethics": "who", "owner": "
 def facts(card: dict[str, Any] | None = None, **evaluation: Any) -> dict[str, Any]:
     points = [{"mean_score": 0.11, "observed_rate": 0.13, "rows": 150.0}]
     told = {**EVALUATION, **evaluation}
-    return build("pumps", "3", TAGS, DECLARED, {**CARD, **(card or {})}, told, MANIFEST, points, DECISION)
+    return build("pumps", "3", TAGS, FILES, DECLARED, {**CARD, **(card or {})}, told, MANIFEST, points, DECISION)
 
 
 def section(made: dict[str, Any], heading: str) -> list[str]:

@@ -1,0 +1,48 @@
+"""A version's description in MLflow: a block of Markdown made of its tags and metrics, amid people's text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+BEGIN, END = "<!-- flightdeck: made from tags and metrics, and written again -->", "<!-- end of flightdeck -->"
+SPAN = "`[^`\\n]*`"
+HEAD = f"{SPAN}(?:, on what was known by {SPAN})? {re.escape(BEGIN)}"  # BEGIN is not first: lists show how it begins
+BLOCK = re.compile(f"{HEAD}(?:(?!{re.escape(BEGIN)}).)*?{re.escape(END)}", re.DOTALL)
+METRICS = ("roc_auc", "log_loss", "brier")
+LONGEST = 80  # characters of one value; tags hold it whole
+LIMIT = 5000  # characters that MLflow's database holds
+
+
+def block(tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
+    """One line that ends with BEGIN, a short list, and END; long reasons stay in the tags."""
+    known = f", on what was known by {_code(tags['as_of'])}" if "as_of" in tags else ""
+    measured = ", ".join(f"{_code(name)} {metrics[name]:.4f}" for name in METRICS if name in metrics)
+    facts = {"Test window": measured or "not measured"}
+    if "decision_id" in tags:
+        facts["Gate"] = f"passed by decision {_code(tags['decision_id'])}"
+    if "parent_version" in tags:
+        facts["Champion before"] = f"version {_code(tags['parent_version'])}"
+    if "rollout.verdict" in tags:
+        facts["Rollout"] = f"{_code(tags.get('rollout.name', ''))} ended with {_code(tags['rollout.verdict'])}"
+        facts["Rollout"] += "; see the tag `rollout.reason`"
+    if "verify.verdict" in tags:
+        facts["Built again"] = f"{_code(tags['verify.verdict'])}; see the tag `verify.why`"
+    line = f"{_code(tags.get('family', 'model'))}{known} {BEGIN}"
+    return "\n".join((line, "", *(f"- {name}: {value}" for name, value in facts.items()), "", END))
+
+
+def placed(text: str, made: str) -> str:
+    """A description with its block as `made` is, and after people's text where it has none yet.
+
+    All that is outside the block stays, so doing it again changes nothing. Where MLflow could not hold both, the text
+    stays as it is: the tags tell the rest.
+    """
+    after = BLOCK.sub(lambda _: made, text) if BLOCK.search(text) else f"{text}\n\n{made}" if text else made
+    return after if len(after) <= LIMIT else text
+
+
+def _code(value: str) -> str:
+    """A value as a code span, in which nothing is markup."""
+    plain = " ".join(re.sub(r"[`<>]", " ", value).split()) or "-"
+    return f"`{plain if len(plain) <= LONGEST else plain[: LONGEST - 1] + '…'}`"

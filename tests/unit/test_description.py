@@ -1,0 +1,46 @@
+"""The block in a version's description, and people's text around it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.tracking.description import BEGIN, BLOCK, END, block, placed
+
+LETTERS = "aé1 `<>*_[]()#|!-\\\n\r\t\x1c\x85\u2028"  # of all kinds that markup or lines are made of
+VALUES = st.one_of(
+    st.text(LETTERS, max_size=200), st.sampled_from([END, BEGIN, f"`{END}", "a\n- b", "[x](y)", "<b>", "`", ""])
+)
+TAGS = st.dictionaries(
+    st.sampled_from(["family", "as_of", "decision_id", "parent_version", "rollout.verdict", "rollout.name",
+                     "verify.verdict"]), VALUES)  # fmt: skip
+NUMBERS = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([float("nan"), float("inf")]))
+METRICS = st.dictionaries(st.sampled_from(["roc_auc", "log_loss", "brier", "other"]), NUMBERS)
+TEXT = st.lists(st.one_of(st.text(LETTERS, max_size=20), st.sampled_from([BEGIN, END])), max_size=4).map("".join)
+
+
+@given(TAGS, METRICS)
+def test_whatever_the_tags_hold_it_is_one_line_and_a_list_of_short_items(
+    tags: dict[str, str], metrics: dict[str, float]
+) -> None:
+    made = block(tags, metrics)
+    line, empty, *items, blank, last = made.splitlines()
+    assert (empty, blank, last) == ("", "", END) and line.endswith(BEGIN) and BLOCK.fullmatch(made)
+    line = line.removesuffix(BEGIN)
+    assert line.startswith("`") and all(item.startswith("- ") and len(item) < 250 for item in items)
+    assert all(one.count("`") % 2 == 0 and "<" not in one for one in (line, *items))
+
+
+@given(TEXT, TAGS, TAGS)
+def test_writing_it_again_changes_the_block_alone(text: str, one: dict[str, str], two: dict[str, str]) -> None:
+    first, second = block(one, {}), block(two, {"brier": 0.1})
+    once = placed(text, first)
+    assert placed(once, first) == once and first in once
+    again = placed(once, second)
+    assert again == placed(text, second) and placed(again, first) == once
+    assert BLOCK.sub("", again).strip() == BLOCK.sub("", text).strip(), "people's text is kept"
+
+
+def test_a_text_that_leaves_no_room_stays_as_it_is() -> None:
+    assert placed("x" * 4990, block({}, {})) == "x" * 4990
+    assert len(placed("x" * 4000, block({}, {}))) <= 5000
