@@ -93,7 +93,7 @@ class PulseTrigger(BaseTrigger):
                 changed = await asyncio.to_thread(_pulse, self.rollout, about) != self.seen
                 seen_at = time.monotonic()
             except Exception as error:  # a database that is away comes back; the rollout must not end for it
-                log.warning("cannot look at rollout %s: %s", self.rollout, _told(error))
+                log.warning("cannot look at rollout %s: %s", self.rollout, _told(error, about))
                 changed = time.monotonic() - seen_at > BLIND
             if changed or late:
                 yield TriggerEvent({"out_of_time": late})
@@ -127,16 +127,16 @@ class AliasTrigger(BaseEventTrigger):
                     news = await asyncio.to_thread(_news, self.alias, about)
                 started = started or seen is None or news is not None
             except Exception as error:  # MLflow may be away for a while
-                log.warning("cannot look at alias %s: %s", self.alias, _told(error))
+                log.warning("cannot look at alias %s: %s", self.alias, _told(error, about))
             if news is not None:
                 yield TriggerEvent(news)
             await asyncio.sleep(self.poll_seconds)
 
 
-def _told(error: Exception) -> str:
+def _told(error: Exception, about: Context | None) -> str:
     from pipelines.failure import explained, one_line
 
-    return one_line(explained(error))
+    return one_line(explained(error, about.settings.mlflow if about else ""))
 
 
 def _context(params_file: str) -> Context:

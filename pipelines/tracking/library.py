@@ -47,15 +47,19 @@ def unavailable(error: BaseException, uri: str) -> FlightdeckError | None:
     remedy = "correct that in MLflow or in what was asked, and run this again"
     if status in (401, 403):
         remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-    return InvalidInput(f"MLflow at {uri} refuses it ({_said(error)}); {remedy}")
+    return InvalidInput(f"{_place(uri)} refuses it ({_said(error)}); {remedy}")
 
 
 def _away(error: BaseException, uri: str) -> Unavailable:
     """An error of MLflow, of its disk, or of the way to it, in one line."""
     return Unavailable(
-        f"MLflow at {uri} cannot be used ({_said(error)}); see that it runs and that its disk has room, then run the "
+        f"{_place(uri)} cannot be used ({_said(error)}); see that it runs and that its disk has room, then run the "
         "step again: it goes on where it stopped"
     )
+
+
+def _place(uri: str) -> str:
+    return f"MLflow at {uri}" if uri else "MLflow (FLIGHTDECK_MLFLOW_URI)"
 
 
 def _said(error: BaseException) -> str:
