@@ -53,7 +53,10 @@ def cli(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 
 def test_airflow_and_the_command_line_write_the_same_bytes(
-    load: Callable[..., Any], cli: Callable[..., dict[str, Any]], tmp_path: Path
+    load: Callable[..., Any],
+    cli: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     home = tmp_path / "home"
     dags = load(TOY, home=home).dags
@@ -74,6 +77,7 @@ def test_airflow_and_the_command_line_write_the_same_bytes(
     assert [(one.start, one.end) for one in taken] == [(START, END), (None, None), (END, END + timedelta(8))]
     assert taken[1].run == run and all(one.run for one in taken)
     shutil.rmtree(home)  # the same place again, since documents name their neighbours by path
+    monkeypatch.setenv("FLIGHTDECK_MLFLOW_URI", f"sqlite:///{tmp_path / 'again.db'}")  # MLflow keeps the other open
 
     data(cli, START, END)
     version = cli("snapshot")["data_version"]
