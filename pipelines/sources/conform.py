@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from pipelines.errors import CorruptData
 from pipelines.quoting import VIRTUAL, twins
 from pipelines.sources import instants
-from pipelines.sources.casting import UNFIT, Unfit, cast, text
+from pipelines.sources.arrow_values import UNFIT, text
+from pipelines.sources.casting import Unfit, cast
 from pipelines.sources.source import Piece
 from pipelines.sources.types import declared_types
 from pipelines.usecase import DAY, RawTable

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import CorruptData
-from pipelines.sources.casting import UNFIT, Unfit, cast
+from pipelines.sources.arrow_values import UNFIT
+from pipelines.sources.casting import Unfit, cast
 from pipelines.sources.types import arrow_type
 from pipelines.usecase import RawTable
 

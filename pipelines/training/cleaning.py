@@ -23,7 +23,7 @@ class Cleaning:
 
     Attributes:
         columns: names of the inputs.
-        low, high: (n,) caps, infinite where there is none. Infinities are capped like any outlier.
+        low, high: (n,) caps, infinite where there is none.
         fill: (n,) in place of missing values, NaN where these are kept.
         flags: positions of inputs that have a flag, 1 where a value was capped.
         indicators: positions of inputs that have an indicator, 1 where a value is missing.

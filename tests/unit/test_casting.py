@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from pipelines.errors import CorruptData, InvalidInput
 from pipelines.sources import instants
-from pipelines.sources.casting import Unfit, cast, text
+from pipelines.sources.arrow_values import text
+from pipelines.sources.casting import Unfit, cast
 from pipelines.sources.types import arrow_type, declared_types
 from pipelines.sources.values import column_of
 from pipelines.usecase import RawTable

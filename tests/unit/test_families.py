@@ -135,8 +135,17 @@ def test_what_lies_beyond_a_cap_scores_as_the_cap_with_its_flag(family: str) -> 
     high = native.cleaning.high[ODD.numeric.index("x")]
     assert ODD.numeric.index("x") in native.cleaning.flags
     row = with_odd_columns(frame(1, 8))
-    far, near, infinite = (score(row.assign(x=np.float32(x)))[0] for x in (1e30, np.nextafter(high, np.inf), np.inf))
-    assert far == near == infinite
+    far, near = (score(row.assign(x=np.float32(x)))[0] for x in (1e30, np.nextafter(high, np.inf)))
+    assert far == near
+
+
+@families
+def test_an_infinity_scores_as_a_missing_value(family: str) -> None:
+    native = odd(family, "project")
+    score = scorer(graph_of(native), ODD).score
+    row = with_odd_columns(frame(1, 8))
+    missing, *infinite = (score(row.assign(x=x))[0] for x in (np.float32(np.nan), np.float32(np.inf), -np.inf, 1e39))
+    assert infinite == [missing] * 3
 
 
 @families
