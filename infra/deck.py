@@ -124,7 +124,7 @@ def _absolute(path: str) -> Path:
 
 def _port(env: Mapping[str, str], variable: str, default: int) -> int:
     text = env.get(variable) or str(default)
-    if not text.isdecimal() or not 0 < int(text) < 65536:
+    if not (text.isascii() and text.isdecimal()) or not 0 < int(text) < 65536:
         raise BadSetting(f"{variable}={text!r} is not a port; set it to a number from 1 to 65535, or unset it")
     return int(text)
 

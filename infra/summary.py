@@ -11,6 +11,7 @@ from rich.text import Text
 from infra.airflow_client import Run
 from infra.deck import Deck
 from pipelines.context import Context
+from pipelines.redaction import redact
 
 Output = Callable[[Run, str], dict[str, Any]]  # what a task of a run handed on
 SHOWN = ("roc_auc", "log_loss", "brier")
@@ -31,7 +32,7 @@ def summary(deck: Deck, context: Context, runs: Mapping[str, Run], output: Outpu
     if plan is not None:
         _row(table, "now live", f"version {plan.champion}")
     _row(table, "Airflow", f"{deck.airflow_url}  (user admin, password in {deck.passwords_file})")
-    _row(table, "MLflow", f"{deck.mlflow_url}  (models {deck.mlflow_url}/#/models/{context.usecase.name})")
+    _row(table, "MLflow", f"{redact(deck.mlflow_url)}  (models {deck.mlflow_url}/#/models/{context.usecase.name})")
     if "monitoring" in runs:
         page = f"#/experiments/{context.tracker.experiment_id}/runs/{report['run_id']}"
         _row(table, "", f"the drift report: {deck.mlflow_url}/{page}")

@@ -27,6 +27,7 @@ from infra.parts import parts, require_free
 from infra.processes import Session, members, stop
 from infra.watch import Watch
 from pipelines import failure
+from pipelines.redaction import redact
 
 START_TIMEOUT = 300.0  # seconds; a first start compiles every library's bytecode
 MARKER = ".flightdeck"
@@ -269,7 +270,7 @@ def _lock(path: Path) -> Iterator[None]:
 def _where(deck: Deck) -> str:
     rows = [
         f"  Airflow  {deck.airflow_url}  user admin, password in {deck.passwords_file}",
-        f"  MLflow   {deck.mlflow_url}",
+        f"  MLflow   {redact(deck.mlflow_url)}",
         f"  Models   {deck.serving_url}  POST /v1/predictions once one is deployed",
         f"  Logs     {deck.logs}",
     ]

@@ -10,21 +10,29 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic_core import PydanticUndefined
 
 from pipelines import console, failure
 from pipelines.context import build_context
 from pipelines.errors import InvalidInput
+from pipelines.json_text import read_json
 from pipelines.params import Params
 from pipelines.steps import STEPS, execute
 
 SERVE = "serve"  # the one subcommand that is no step
 
 
+class Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(InvalidInput.exit_code, f"{failure.line(InvalidInput(f'{message}; see {self.prog} --help'))}\n")
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="flightdeck",
         description="Run one step of the chain (the same inputs as in dvc.yaml and in Airflow), or ask and order.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -80,7 +88,7 @@ def read_value(text: str, params: Params) -> Any:
         return _earlier_output(text)
     if text.startswith(("[", "{")):
         try:
-            value = json.loads(text, object_pairs_hook=_each_once)
+            value = read_json(text)
         except ValueError as error:
             raise InvalidInput(f"{text}: not JSON ({error})") from None
         if isinstance(value, list):
@@ -89,19 +97,11 @@ def read_value(text: str, params: Params) -> Any:
     return None if text == "null" else text
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; ValueError where a key stands in it twice."""
-    keys = [key for key, _ in pairs]
-    if twice := [key for key in keys if keys.count(key) > 1]:
-        raise ValueError(f"the key {twice[0]!r} stands twice in one object")
-    return dict(pairs)
-
-
 def _earlier_output(reference: str) -> Any:
     file, _, key = reference[1:].rpartition(":")
     try:
-        return json.loads(Path(file).read_text())[key]
-    except (OSError, ValueError, KeyError) as error:
+        return read_json(Path(file).read_text())[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInput(
             f"{reference}: no output {key!r} in {file!r} ({error!r}); run the step that writes it"
         ) from None
@@ -140,9 +140,7 @@ def run(arguments: Mapping[str, Any]) -> None:
         outputs = execute(arguments["step"], {k: read_value(v, context.params) for k, v in raw.items()}, context)
     text = json.dumps(outputs, indent=2)
     if out is not None:
-        beside = out.with_name(f".{out.name}.{os.getpid()}")
-        beside.write_text(text + "\n")
-        os.replace(beside, out)
+        write_file(out, text + "\n")
     print(text)
 
 
@@ -167,10 +165,22 @@ def require_file(out: str) -> Path:
         InvalidInput: if it names a folder.
     """
     path = Path(out)
+    if "\0" in out:
+        raise InvalidInput(f"--out {out!r} is no path; correct it")
     if path.is_dir() or out.endswith(("/", os.sep)):
         raise InvalidInput(f"--out {out} is a folder; name a file in it, such as {path / 'outputs.json'}")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def write_file(path: Path, text: str) -> None:
+    """All of the text or nothing; a link, a pipe or a device that stands there stays, and is written to."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_text(text)
+        return
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text)
+    os.replace(beside, path)
 
 
 if __name__ == "__main__":

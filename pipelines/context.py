@@ -85,6 +85,6 @@ def build_context(params_file: str | Path | None = None, home: str | Path | None
     """
     environment.take_over()
     redact_logs()
-    settings = load_settings(home=home)
+    settings = load_settings(home=home or None)
     params = load_params(params_file or params_files(settings.params)[0])
     return Context(settings, params, load_usecase(params.usecase))

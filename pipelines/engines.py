@@ -33,7 +33,7 @@ def open_engine(uri: str, variable: str, what: str) -> sa.Engine:
             if url.database and url.database != ":memory:":
                 Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(url, hide_parameters=True, **options)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):  # ValueError: of a port
         raise InvalidInput(f"{variable} is no database URI (it may hold a password: not shown); correct it") from None
     except ImportError as error:
         raise InvalidInput(

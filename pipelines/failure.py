@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import sqlite3
 import sys
 import traceback
@@ -19,7 +20,14 @@ from pipelines.redaction import redact
 TRACEBACK = "FLIGHTDECK_TRACEBACK"  # set it to see where an error came from
 LONG = 400  # characters of a library's words
 FULL = {errno.ENOSPC, errno.EDQUOT}
+AWAY = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.ECONNREFUSED}
 SHUT = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+OPENED = {
+    "mlflow": ("MLflow's database", "FLIGHTDECK_MLFLOW_URI"),
+    "feast": ("Feast's registry", "FLIGHTDECK_FEAST_REGISTRY, FLIGHTDECK_FEAST_DECLARED"),
+}
 
 
 class Unexpected(FlightdeckError):
@@ -37,7 +45,10 @@ def explained(error: BaseException, mlflow: str = "") -> FlightdeckError:
     if isinstance(error, OSError) and not _of_a_client(error):
         return disk(error)
     if isinstance(error, ImportError):
-        return InvalidInput(f"{one_line(error)}; install what is missing, or correct what names it")
+        _, named = _whose(error)
+        return InvalidInput(
+            f"{one_line(error)}; install what is missing, or correct what names it{f' ({named})' * bool(named)}"
+        )
     return _of_mlflow(error, mlflow) or _of_a_database(error) or _unexpected(error)
 
 
@@ -46,7 +57,9 @@ def disk(error: OSError) -> FlightdeckError:
     place = f"{error.filename}: " if error.filename else ""
     said = error.strerror or one_line(error)
     remedy = "see that it is there and can be used, then run this again: it goes on where it stopped"
-    if error.errno in FULL:
+    if error.errno in AWAY or isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+        remedy = "see that the server is up (FLIGHTDECK_STORE_URI is the store's), then run this again"
+    elif error.errno in FULL:
         remedy = "free some room, then run this again: it goes on where it stopped"
     elif error.errno in SHUT:
         remedy = "give this user the right to write there, or set FLIGHTDECK_HOME (--home) to a folder of yours"
@@ -61,8 +74,13 @@ def report(error: BaseException, mlflow: str = "") -> int:
     told = explained(error, mlflow)
     if os.environ.get(TRACEBACK):
         print(trace(error), file=sys.stderr)
-    print(f"flightdeck: {one_line(told)}", file=sys.stderr)
+    print(line(told), file=sys.stderr)
     return told.exit_code
+
+
+def line(error: FlightdeckError) -> str:
+    """What a terminal is told."""
+    return f"flightdeck: {one_line(error)}"
 
 
 def trace(error: BaseException) -> str:
@@ -100,13 +118,20 @@ def _of_a_database(error: BaseException) -> FlightdeckError | None:
     if sa is not None and isinstance(error, sa.exc.SQLAlchemyError):
         from pipelines.engines import unusable
 
-        return unusable(error, "its URI", "a database")
+        what, named = _whose(error)
+        return unusable(error, named or "its URI", what or "a database")
     if duckdb is not None and isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):
         return Unavailable(
             f"{one_line(error)}; see that the file is there and that there is room, then run this again: it goes on "
             "where it stopped"
         )
     return None
+
+
+def _whose(error: BaseException) -> tuple[str, str]:
+    """The library of OPENED that an error came through, and the variables that say what it opens; else two blanks."""
+    names = (str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__))
+    return next((OPENED[root] for name in names if (root := name.partition(".")[0]) in OPENED), ("", ""))
 
 
 def _unexpected(error: BaseException) -> Unexpected:

@@ -64,9 +64,15 @@ def _in_uri(uri: str) -> Iterable[str]:
         password = parts.password or ""
     except ValueError:  # malformed: all of it, since nobody can tell which part is which
         return [uri]
-    asked = (part.partition("=") for part in parts.query.split("&"))
-    written = [password, *(value for name, _, value in asked if SECRET_PART.search(name))]
+    # Whoever takes another @ or : for the end of the password quotes a part of it.
+    written = [password, *re.split("[@:]", password), *secret_parameters(parts.query)]
     return [*written, *map(unquote, written), *map(unquote_plus, written)]
+
+
+def secret_parameters(query: str) -> list[str]:
+    """The values in a URI's query that are secret by their names."""
+    asked = (part.partition("=") for part in query.split("&"))
+    return [value for name, _, value in asked if SECRET_PART.search(name)]
 
 
 def redact_logs() -> None:

@@ -11,7 +11,19 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipelines.errors import InvalidInput
+from pipelines.redaction import secret_parameters
 from pipelines.sqlite import mlflow_uri_of, uri_of
+
+PLACES = (
+    "store_uri",
+    "records_uri",
+    "mlflow_uri",
+    "mlflow_tracking_uri",
+    "feast_registry",
+    "feast_declared",
+    "feast_online",
+    "dvc_remote",
+)
 
 
 class Settings(BaseSettings):
@@ -25,7 +37,7 @@ class Settings(BaseSettings):
         serving_max_bytes: of the body of one call.
     """
 
-    model_config = SettingsConfigDict(env_prefix="FLIGHTDECK_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FLIGHTDECK_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     home: Path = Path("var")
     params: str = "params.yaml"  # one file per use case, separated by os.pathsep
@@ -46,15 +58,34 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _literal(cls, home: Path) -> Path:
+        if not _is_text(str(home)):
+            raise ValueError("its name is no text in UTF-8, and URIs and records could not hold it; choose another")
         if os.path.expandvars(home) != str(home):
             raise ValueError("libraries would put a variable's value in place of its `$`; choose a folder without it")
         return home
 
+    @field_validator(*PLACES)
+    @classmethod
+    def _whole(cls, place: str) -> str:
+        """Libraries differ in what they make of others, and some then quote a part of a password."""
+        if "://" not in place:
+            return place
+        try:
+            parts = urlsplit(place)
+            whole = parts.netloc.count("@") <= 1 and (parts.port or 0) >= 0
+        except ValueError:
+            whole = False
+        if not whole:
+            raise ValueError(
+                "no URI; write what is special in a user or password as %40 (@), %3A (:), %5B ([) and so on"
+            )
+        return place
+
     @field_validator("store_uri", "dvc_remote")
     @classmethod
     def _without_password(cls, uri: str) -> str:
-        """Every file that lies there is named by its URI, in records and on pages."""
-        if "://" in uri and "@" in uri.partition("://")[2].partition("/")[0] and urlsplit(uri).password:
+        """Every file that lies there is named by its URI, in records and on pages; DVC keeps it in a file."""
+        if "://" in uri and (urlsplit(uri).password or secret_parameters(urlsplit(uri).query)):
             raise ValueError("it holds a password, which would stand in every record; give it by the store's own means")
         return uri
 
@@ -104,6 +135,16 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**{k: v for k, v in overrides.items() if v is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
-        name = "FLIGHTDECK_" + "_".join(str(part) for part in first["loc"]).upper()
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        name = name if name.startswith("MLFLOW_TRACKING") else f"FLIGHTDECK_{name}"
         what = first["msg"].removeprefix("Value error, ")
-        raise InvalidInput(f"{name}={first['input']!r}: {what}; correct or unset it") from None
+        value = " (not shown: it may hold a password)" if "://" in str(first["input"]) else f"={first['input']!r}"
+        raise InvalidInput(f"{name}{value}: {what}; correct or unset it") from None
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -49,8 +49,15 @@ def _day_begins(value: Any, info: ValidationInfo) -> Any:
         return value
 
 
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{at.isoformat()} is outside of the years 1 to 9999 of UTC; correct it") from None
+
+
 RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]  # part of paths
-Instant = Annotated[AwareDatetime, BeforeValidator(_day_begins), AfterValidator(lambda at: at.astimezone(UTC))]
+Instant = Annotated[AwareDatetime, BeforeValidator(_day_begins), AfterValidator(_in_utc)]
 
 
 class StepModule(Protocol):

@@ -12,8 +12,15 @@ JUST_BEFORE = timedelta(microseconds=1)  # ends are exclusive; subtracted where 
 
 
 def midnight(day: date, timezone: str) -> datetime:
-    """The instant (UTC) at which `day` begins in `timezone`."""
-    return datetime.combine(day, time.min, ZoneInfo(timezone)).astimezone(UTC)
+    """The instant (UTC) at which `day` begins in `timezone`.
+
+    Raises:
+        InvalidInput: if it is before the year 1 or after 9999.
+    """
+    try:
+        return datetime.combine(day, time.min, ZoneInfo(timezone)).astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput(f"{day} in {timezone} begins outside of the years 1 to 9999 of UTC; correct it") from None
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ def _stage(table: RawTable, window: Window, staging: Staging, context: Context) 
             if piece.absent:
                 absent |= set(window.days if piece.day is None else [piece.day])
             staging.add(rows, piece.bookmark)
+            _require_end(staging.rows, table, context)
         require_distinct(sorted(staging.columns), table)
     except StaleBookmark:
         staging.clear()
@@ -112,6 +113,17 @@ def _stage(table: RawTable, window: Window, staging: Staging, context: Context) 
         staging.clear()
         raise
     return absent
+
+
+def _require_end(rows: int, table: RawTable, context: Context) -> None:
+    from pipelines.sources.opening import chosen
+
+    most = getattr(chosen(context.params, table), "max_rows", rows)
+    if rows > most:
+        raise CorruptData(
+            f"the source of {table.name} brings more than max_rows {most} rows, and may never end; correct it, or "
+            "raise max_rows"
+        )
 
 
 def _require_day(rows: pa.Table, day: date, origin: str) -> None:

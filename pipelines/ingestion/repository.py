@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 from configobj import ConfigObj
+from dvc.config import ConfigError
 from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc_data.hashfile.build import build
@@ -61,6 +62,8 @@ def open_repository(context: Context) -> Iterator[Repository]:
         try:
             with _alone(root), Repo(str(root)) as repo, repo.lock:
                 yield Repository(root, repo)
+        except ConfigError as error:
+            raise InvalidInput(f"FLIGHTDECK_DVC_REMOTE is no place that DVC knows ({error}); correct it") from None
         except LockError:
             raise FlightdeckError(f"another DVC command is at work in {root}; try again when it has ended") from None
 

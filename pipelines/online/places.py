@@ -20,13 +20,14 @@ def online_store(place: str) -> dict[str, str]:
     """
     if "://" not in place:
         return {"type": UTC_SQLITE, "path": place}
+    refused = InvalidInput(f"{VARIABLE} is neither a path nor an address of Redis; write {FORM}")
     try:
         parts = urlsplit(place)
         host, port, database = parts.hostname, parts.port or 6379, int(parts.path.strip("/") or 0)
     except ValueError:
-        host = None
+        raise refused from None
     if parts.scheme not in {"redis", "rediss"} or not host or parts.query or parts.fragment:
-        raise InvalidInput(f"{VARIABLE} is neither a path nor an address of Redis; write {FORM}")
+        raise refused
     options: dict[str, str | int | bool] = {"db": database}
     options |= {"ssl": True} if parts.scheme == "rediss" else {}
     secrets = {"username": parts.username, "password": parts.password}

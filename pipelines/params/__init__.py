@@ -21,6 +21,7 @@ from pipelines.params.rollout import Rollout
 from pipelines.params.section import Count, Natural, Section, Share
 from pipelines.params.source import Bundled, Source
 from pipelines.params.training import Training
+from pipelines.redaction import SECRET_NAME
 
 Clock = Literal["wall", "replay"]
 Text = Annotated[str, Field(min_length=1)]
@@ -147,13 +148,19 @@ def first_problem(error: ValidationError) -> str:
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         what = "unknown key; remove it or correct its spelling"
-    got = (
-        "" if first["type"] in ("missing", "value_error") else f" (got {PASSWORD.sub('://...@', repr(first['input']))})"
-    )
+    value = PASSWORD.sub("://...@", repr(first["input"])) if not SECRET_NAME.search(where.upper()) else "not shown"
+    got = "" if first["type"] in ("missing", "value_error") else f" (got {value})"
     more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
     return f"{where}: {what}{got}{more}"
 
 
 def params_files(setting: str) -> list[Path]:
-    """The params files named by FLIGHTDECK_PARAMS, one per use case."""
-    return [Path(part) for part in setting.split(os.pathsep) if part]
+    """The params files named by FLIGHTDECK_PARAMS, one per use case.
+
+    Raises:
+        InvalidInput: if it names none.
+    """
+    files = [Path(part) for part in setting.split(os.pathsep) if part]
+    if not files:
+        raise InvalidInput(f"FLIGHTDECK_PARAMS={setting!r} names no params file; name one, or unset it")
+    return files

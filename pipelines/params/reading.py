@@ -16,9 +16,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, yaml.Node] = {}
         for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
+            merges = key_node.tag == "tag:yaml.org,2002:merge"
+            key = "<<" if merges else self.construct_object(key_node, deep=True)
             if key in seen:
                 first, again = seen[key].start_mark.line + 1, key_node.start_mark.line + 1
                 raise yaml.YAMLError(f"the key {key!r} of line {first} stands again in line {again}; keep one of them")
@@ -39,6 +38,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise InvalidInput(f"{file} does not exist; name the params file with --params or FLIGHTDECK_PARAMS") from None
     except OSError as error:
         raise InvalidInput(f"{file} cannot be read ({error.strerror}); name a params file that can") from None
+    except RecursionError:
+        raise InvalidInput(f"{file} nests too deeply; see the params.yaml of the project") from None
     except (UnicodeDecodeError, yaml.YAMLError, TypeError) as error:  # TypeError: a list as a key
         raise InvalidInput(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):

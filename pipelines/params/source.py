@@ -14,6 +14,8 @@ from pipelines.params.section import Count, Positive, Section
 PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")  # one bare word; other braces are text
 PASSWORD = re.compile(r"://[^/?#@\s]*:[^/?#@\s]*@|(?<=http)s?://[^/?#\s]*@", re.IGNORECASE)
 
+MOST_ROWS = 100_000_000  # a view or a stream may never end
+
 
 def _zone(name: str) -> str:
     try:
@@ -80,6 +82,7 @@ class Files(Section):
         uri: with `{table}`, and `{day}` where there is a file a day; `*` matches any name, all else is literal.
         null_values: words of a CSV that stand for a missing value, in any column; none in Parquet, which has its own.
         incremental: each day's file holds what changed that day, of whatever day; needs `{day}`.
+        max_rows: of one read of a table at most.
     """
 
     kind: Literal["files"]
@@ -90,6 +93,7 @@ class Files(Section):
     null_values: tuple[str, ...] = ("",)
     timezone: Zone = "UTC"
     incremental: bool = False
+    max_rows: Count = MOST_ROWS
 
     @model_validator(mode="after")
     def _daily(self) -> Self:
@@ -106,6 +110,7 @@ class Sql(Section):
         table: its table or view, with `{table}` for ours.
         incremental: read what changed since the watermark, by the column that the use case names as `known`.
         overlap_hours: of time before the watermark that are read again, for changes that were committed late.
+        max_rows: of one read of a table at most.
     """
 
     kind: Literal["sql"]
@@ -116,6 +121,7 @@ class Sql(Section):
     timezone: Zone = "UTC"
     incremental: bool = False
     overlap_hours: Annotated[float, Field(ge=0)] = 1.0
+    max_rows: Count = MOST_ROWS
 
 
 class Http(Section):
@@ -137,7 +143,7 @@ class Http(Section):
         timeout_seconds: for which the server may be silent.
         answer_seconds: within which a whole answer has to come, redirects included.
         answer_megabytes: of one answer at most, unpacked.
-        max_pages: of one read at most.
+        max_pages, max_rows: of one read of a table at most.
     """
 
     kind: Literal["http"]
@@ -156,6 +162,7 @@ class Http(Section):
     answer_seconds: Positive = 300.0
     answer_megabytes: Positive = 512.0
     max_pages: Count = 100_000
+    max_rows: Count = MOST_ROWS
     timezone: Zone = "UTC"
     incremental: bool = False
     overlap_hours: Annotated[float, Field(ge=0)] = 1.0

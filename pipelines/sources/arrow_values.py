@@ -43,6 +43,8 @@ def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column of any type as text; a record's does not depend on its neighbours."""
     column = plain(column)
+    if pa.types.is_floating(column.type):
+        column = without_nan(column)
     if not pa.types.is_nested(column.type):
         try:
             return column.cast(pa.string())
@@ -50,6 +52,13 @@ def text(column: pa.ChunkedArray) -> pa.ChunkedArray:
             if pa.types.is_timestamp(column.type) and column.type.tz != "UTC":  # of a zone that nobody knows
                 return text(column.cast(pa.int64()).cast(pa.timestamp(column.type.unit, "UTC")))
     return pa.chunked_array([pa.array([_word(value) for chunk in column.chunks for value in chunk], pa.string())])
+
+
+def without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """NaN is missing."""
+    if pa.types.is_float16(column.type):
+        return without_nan(column.cast(pa.float32())).cast(pa.float16(), safe=False)
+    return pc.if_else(pc.is_nan(column), None, column)
 
 
 def _word(scalar: pa.Scalar) -> str | None:

@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.sources import instants
-from pipelines.sources.arrow_values import UNFIT, plain, shown
+from pipelines.sources.arrow_values import UNFIT, plain, shown, without_nan
 
 WHOLE = r"^[+-]?\d+(?:\.0*)?$"
 NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 NOT_FINITE = r"^(?i:nan|[+-]?inf|[+-]?infinity)$"
+DIGITS_ALONE = r"^[+-]?\d+$"
+INEXACT = "a whole number that no float64 holds exactly"
 EXACT = 2**53  # whole numbers below which a float64 holds every one
 DIGITS = 40  # of a whole number written with an exponent: more than any type holds
 
@@ -93,7 +95,8 @@ def _fast(text: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray | None:
     if pa.types.is_integer(wanted):
         return None if pc.any(pc.match_substring(text, "x", ignore_case=True)).as_py() else made
     if pa.types.is_float64(wanted):
-        return made if pc.all(pc.is_finite(made)).as_py() is not False else None
+        largest = pc.max(pc.abs(made)).as_py()
+        return made if largest is None or largest < EXACT else None  # also of NaN, which compares with nothing
     return None
 
 
@@ -144,7 +147,7 @@ def _whole(column: pa.ChunkedArray | None, wanted: pa.DataType) -> pa.ChunkedArr
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.string())
     if pa.types.is_floating(column.type):
-        column = _without_nan(column.cast(pa.float64()))
+        column = without_nan(column.cast(pa.float64()))
         low, high = (0.0, 2.0**64) if widest == pa.uint64() else (-(2.0**63), 2.0**63)
         fits = pc.and_(
             pc.and_(pc.greater_equal(column, low), pc.less(column, high)), pc.equal(pc.floor(column), column)
@@ -187,15 +190,18 @@ def _floats(column: pa.ChunkedArray | None, wanted: pa.DataType) -> pa.ChunkedAr
     """By way of float64, which has to hold a whole number exactly and other numbers to its last digit."""
     if column is None:
         raise pa.ArrowTypeError("")
+    is_text = pa.types.is_string(column.type)
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.string())  # Arrow's own cast to floats is not correctly rounded
     if pa.types.is_string(column.type):
         finite = pc.match_substring_regex(column, NUMBER)
         if pc.all(pc.or_(finite, pc.match_substring_regex(column, NOT_FINITE))).as_py() is False:
             raise pa.ArrowInvalid("no number")
-        column = column.cast(pa.float64())
+        words, column = column, column.cast(pa.float64())
         if pc.any(pc.and_(finite, pc.is_inf(column))).as_py():
             raise pa.ArrowInvalid("out of the type's range")
+        if is_text:
+            _require_exact(words, column)
     elif pa.types.is_integer(column.type):
         column = _exact(column)
     elif not pa.types.is_floating(column.type):
@@ -203,7 +209,7 @@ def _floats(column: pa.ChunkedArray | None, wanted: pa.DataType) -> pa.ChunkedAr
     made = column.cast(wanted, safe=False)
     if wanted.bit_width < column.type.bit_width and (pc.all(pc.equal(_is_inf(made), _is_inf(column))).as_py() is False):
         raise pa.ArrowInvalid("out of the type's range")
-    return _without_nan(made)
+    return without_nan(made)
 
 
 def _exact(whole: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -212,19 +218,19 @@ def _exact(whole: pa.ChunkedArray) -> pa.ChunkedArray:
         held = pc.less(made, 2.0**64 if pa.types.is_unsigned_integer(whole.type) else 2.0**63)
         back = pc.if_else(held, made, 0.0).cast(whole.type, safe=False)
         if pc.all(pc.and_(held, pc.equal(back, whole))).as_py() is False:
-            raise pa.ArrowInvalid("a whole number that no float64 holds exactly")
+            raise pa.ArrowInvalid(INEXACT)
     return made
+
+
+def _require_exact(words: pa.ChunkedArray, made: pa.ChunkedArray) -> None:
+    """Whole numbers that are written as such keep every digit, as those of other types do."""
+    large = pc.and_(pc.greater_equal(pc.abs(made), float(EXACT)), pc.match_substring_regex(words, DIGITS_ALONE))
+    if pc.any(large).as_py() and any(int(float(w)) != int(w) for w in pc.unique(pc.filter(words, large)).to_pylist()):
+        raise pa.ArrowInvalid(INEXACT)
 
 
 def _is_inf(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.is_inf(column.cast(pa.float32()) if pa.types.is_float16(column.type) else column)
-
-
-def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """NaN is missing."""
-    if pa.types.is_float16(column.type):
-        return _without_nan(column.cast(pa.float32())).cast(pa.float16(), safe=False)
-    return pc.if_else(pc.is_nan(column), None, column)
 
 
 def _booleans(column: pa.ChunkedArray | None) -> pa.ChunkedArray:

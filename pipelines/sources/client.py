@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
-from pipelines.errors import CorruptData, InvalidInput, MissingData
+from pipelines.errors import CorruptData, InvalidInput, MissingData, Unavailable
 from pipelines.params.source import Http
 from pipelines.redaction import hide
 from pipelines.sources.addresses import origin, shown
@@ -53,12 +53,17 @@ class Client:
         self._earliest = 0.0  # of the next request, on the monotonic clock
         for name in ("httpx", "httpcore"):  # they log whole URLs and headers
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._http = httpx.Client(
-            timeout=settings.timeout_seconds,
-            follow_redirects=True,
-            max_redirects=REDIRECTS,
-            event_hooks={"request": [self._authorize]},
-        )
+        try:
+            self._http = httpx.Client(
+                timeout=settings.timeout_seconds,
+                follow_redirects=True,
+                max_redirects=REDIRECTS,
+                event_hooks={"request": [self._authorize]},
+            )
+        except ValueError as error:
+            raise InvalidInput(
+                f"a proxy (HTTP_PROXY, HTTPS_PROXY or ALL_PROXY) cannot be used ({error}); correct or unset it"
+            ) from None
 
     def __enter__(self) -> Client:
         return self
@@ -71,7 +76,7 @@ class Client:
 
         Raises:
             Refused: if the server has no such page.
-            MissingData: if it gives no answer, however often it is asked.
+            Unavailable: if it gives no answer, however often it is asked.
             InvalidInput: if it refuses the token.
             CorruptData: if the answer is larger than is allowed.
         """
@@ -87,9 +92,9 @@ class Client:
             cause = getattr(error, "last_attempt", None)
             if cause is None:
                 raise
-            raise MissingData(
-                f"{shown(self.url)} gave no answer in {self.settings.attempts} attempts ({cause.exception()}); run the "
-                "step again"
+            raise Unavailable(
+                f"{shown(self.url)} gave no answer in {self.settings.attempts} attempts ({cause.exception()}); see "
+                "that it is up, and run the step again"
             ) from None
 
     def is_ours(self, url: httpx.URL) -> bool:
@@ -130,15 +135,18 @@ class Client:
                     body = self._body(answer)
                 finally:
                     answer.close()
+        except httpx.UnsupportedProtocol as error:
+            raise self._no_answer(error) from None
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise Busy(
                 f"no whole answer in {self.settings.answer_seconds:g} seconds" if late else self._clean(repr(error))
             ) from None
         except (httpx.RequestError, httpx.InvalidURL, ValueError) as error:
-            raise MissingData(
-                f"{shown(self.url)} gives no answer ({self._clean(str(error))}); correct source.url"
-            ) from None
+            raise self._no_answer(error) from None
         return self._accepted(answer, body)
+
+    def _no_answer(self, error: Exception) -> MissingData:
+        return MissingData(f"{shown(self.url)} gives no answer ({self._clean(str(error))}); correct source.url")
 
     def _accepted(self, answer: httpx.Response, body: bytes) -> bytes:
         status = answer.status_code

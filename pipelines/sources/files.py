@@ -18,7 +18,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, MissingData
+from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, MissingData, Unavailable
 from pipelines.params.source import Files, fill
 from pipelines.sources.addresses import shown
 from pipelines.sources.conform import require_columns
@@ -96,10 +96,10 @@ class FileSource:
             ) from None
         except Exception as error:  # every kind of store has errors of its own
             raise _unreachable(pattern, error) from None
-        if not found and (table.required or not table.daily):
-            raise MissingData(f"{pattern} does not exist; correct the uri of the source in params.yaml")
         if not found and not has_star:
             _require_absent(fs, path, pattern)
+        if not found and (table.required or not table.daily):
+            raise MissingData(f"{pattern} does not exist; correct the uri of the source in params.yaml")
         places = [Place(fs, path, shown(fs.unstrip_protocol(path))) for path in found]
         for place in places:
             _require_file(place)
@@ -211,8 +211,8 @@ def _require_absent(fs: Any, path: str, pattern: str) -> None:
         raise _unreachable(pattern, error) from None
 
 
-def _unreachable(pattern: str, error: Exception) -> MissingData:
-    return MissingData(f"{pattern} cannot be reached ({_told(error, [])}); see that it is up, and run the step again")
+def _unreachable(pattern: str, error: Exception) -> Unavailable:
+    return Unavailable(f"{pattern} cannot be reached ({_told(error, [])}); see that it is up, and run the step again")
 
 
 def _told(error: BaseException, names: list[str]) -> str:

@@ -12,12 +12,15 @@ import httpx
 import pyarrow as pa
 
 from pipelines.errors import CorruptData
+from pipelines.json_text import read_json
 from pipelines.params.source import Http, fill
 from pipelines.sources.addresses import shown
 from pipelines.sources.client import Client, Refused
 from pipelines.sources.source import Delivery, Piece, StaleBookmark
 from pipelines.sources.values import table_of
 from pipelines.usecase import RawTable
+
+EMPTY = 100  # pages in a row without a record, after which none is waited for
 
 
 class HttpSource:
@@ -91,7 +94,7 @@ class HttpSource:
         if not isinstance(page, str):
             return False
         return (
-            page.startswith(("http://", "https://"))
+            page.lower().startswith(("http://", "https://"))
             if self.settings.next_is is None
             else self.settings.next_is == "url"
         )
@@ -126,6 +129,7 @@ class _Seen:
         self.now: Any = None
         self._pages: set[str] = set()
         self._contents: dict[bytes, Any] = {}
+        self._empty = 0  # pages in a row
 
     def page(self, page: str) -> None:
         """Raises CorruptData if a page is asked for again, or is one too many."""
@@ -143,7 +147,13 @@ class _Seen:
             )
 
     def records(self, records: list[dict[str, Any]]) -> None:
-        """Raises CorruptData if a page's records are those of an earlier one, in whatever order."""
+        """Raises CorruptData if records are those of an earlier page, in whatever order, or none came for long."""
+        self._empty = 0 if records else self._empty + 1
+        if self._empty > EMPTY:
+            raise CorruptData(
+                f"{self.url} answers {self._empty} pages in a row without a record, the last being "
+                f"{self._shown(self.now)}; it may never end: correct source.records and source.next, or the API"
+            )
         if not records:
             return
         try:
@@ -169,10 +179,10 @@ class _Seen:
 
 def _parsed(body: bytes, url: str) -> Any:
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
+        return read_json(body)
+    except ValueError as error:
         what = " ".join(ascii(str(error))[1:-1].split())[:200]
-        raise CorruptData(f"{shown(url)} does not answer JSON ({what}); correct source.url") from None
+        raise CorruptData(f"{shown(url)} does not answer JSON ({what}); correct source.url, or the API") from None
 
 
 def _at(answer: Any, key: str) -> Any:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipelines.errors import CorruptData, InvalidInput, MissingData
+from pipelines.errors import CorruptData, InvalidInput, MissingData, Unavailable
 from pipelines.params.source import Sql, fill
 from pipelines.sources.conform import require_columns
 from pipelines.sources.source import Delivery, Piece
@@ -49,7 +49,7 @@ class SqlSource:
             ) from None
         except sa.exc.SQLAlchemyError as error:
             told = _without(str(getattr(error, "orig", None) or type(error).__name__), engine.url)
-            raise MissingData(
+            raise Unavailable(
                 f"the database of {self.settings.url_env} cannot be read for {delivery.table.name} "
                 f"({' '.join(told.split())[:200]}); see that it is up, and run the step again"
             ) from None

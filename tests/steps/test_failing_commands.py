@@ -13,6 +13,7 @@ import pytest
 
 from pipelines.__main__ import main
 from pipelines.context import build_context
+from pipelines.errors import InvalidInput
 from tests.conftest import ROOT, TOY, tree_hashes
 
 CANARY = "notforlogs"
@@ -86,6 +87,40 @@ def password_in_the_remote(home: Path) -> dict[str, str]:
     return {"FLIGHTDECK_DVC_REMOTE": f"ssh://ann:{CANARY}@{AWAY}/x"}
 
 
+def password_that_is_not_quoted(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_RECORDS_URI": f"postgresql://u:p@ss:{CANARY}@{AWAY}/x"}
+
+
+def mlflow_password_that_is_not_quoted(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_MLFLOW_URI": f"postgresql://u:p@ss:{CANARY}@{AWAY}/x"}
+
+
+def broken_host(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_FEAST_ONLINE": f"redis://u:{CANARY}@[::1/0"}
+
+
+def port_that_is_none(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_RECORDS_URI": f"postgresql://u:{CANARY}@h:port/x"}
+
+
+def signature_of_the_remote(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_DVC_REMOTE": f"azure://c?sig={CANARY}"}
+
+
+def mlflow_damaged(home: Path) -> dict[str, str]:
+    return _damaged_database(home / "mlflow" / "mlflow.db")
+
+
+def declared_damaged(home: Path) -> dict[str, str]:
+    return _damaged_database(home / "feast" / "pumps" / "declared.db")
+
+
+def _damaged_database(place: Path) -> dict[str, str]:
+    place.parent.mkdir(parents=True)
+    place.write_text("no database, only text, and more text than a header has" * 100)
+    return {}
+
+
 def no_home(home: Path) -> dict[str, str]:
     home.write_text("a file, not a folder")
     return {}
@@ -110,7 +145,19 @@ FAILURES = [
     (registry_nowhere, ("apply_features",), 2, "FLIGHTDECK_FEAST_REGISTRY"),
     (password_in_the_store, INGEST, 2, "FLIGHTDECK_STORE_URI"),
     (password_in_the_remote, ("snapshot",), 2, "FLIGHTDECK_DVC_REMOTE"),
+    (password_that_is_not_quoted, INGEST, 2, "FLIGHTDECK_RECORDS_URI"),
+    (mlflow_password_that_is_not_quoted, ("models", "list"), 2, "FLIGHTDECK_MLFLOW_URI"),
+    (broken_host, ("materialize", "--as-of", "2024-04-30"), 2, "FLIGHTDECK_FEAST_ONLINE"),
+    (port_that_is_none, INGEST, 2, "FLIGHTDECK_RECORDS_URI"),
+    (signature_of_the_remote, INGEST, 2, "FLIGHTDECK_DVC_REMOTE"),
+    (mlflow_damaged, ("models", "list"), 1, "MLflow"),
+    (declared_damaged, ("apply_features",), 1, "FLIGHTDECK_FEAST_DECLARED"),
     (no_home, INGEST, 1, "home"),
+    (nothing, (*INGEST, "--out", "/dev/full"), 1, "free some room"),
+    (nothing, ("materialize", "--as-of", "0001-01-01"), 2, "years 1 to 9999"),
+    (nothing, ("materialize", "--as-of", "9999-12-31T23:59:59-12:00"), 2, "years 1 to 9999"),
+    (nothing, ("clock", "--at", "0001-01-01"), 2, "0001-01-01"),
+    (nothing, ("log_candidates", "--evaluation-uris", "[" * 5000), 2, "nests too deeply"),
     (nothing, (*INGEST, "--out", str(ROOT)), 2, "is a folder"),
     (nothing, (*INGEST, "--out", "new/"), 2, "is a folder"),
     (nothing, ("clock", "--at", "noon"), 2, "'noon' is no instant"),
@@ -176,6 +223,56 @@ def test_a_disk_without_room_fails_and_another_run_completes_it(tmp_path: Path) 
 def test_a_folder_for_the_outputs_is_refused_before_the_step_has_run(tmp_path: Path) -> None:
     flightdeck(tmp_path / "home", (*INGEST, "--out", str(tmp_path)), {})
     assert not (tmp_path / "home" / "data").exists()
+
+
+def test_a_command_that_is_not_whole_is_told_in_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    for command, words in ((("ingest", "--start", "2024-03-01"), "--end"), (("nothing",), "'nothing'"), ((), "STEP")):
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        assert ended.value.code == 2
+        assert words in one_line_of(capfd)
+
+
+def one_line_of(capfd: pytest.CaptureFixture[str]) -> str:
+    out, err = capfd.readouterr()
+    (line,) = err.splitlines()
+    assert out == "" and line.startswith("flightdeck: ")
+    return line
+
+
+def test_a_remote_of_no_kind_is_named(tmp_path: Path) -> None:
+    assert flightdeck(tmp_path / "home", INGEST, {}).returncode == 0
+    done = flightdeck(tmp_path / "home", ("snapshot",), {"FLIGHTDECK_DVC_REMOTE": "nosuch://x"})
+    assert done.returncode == 2 and "FLIGHTDECK_DVC_REMOTE" in done.stderr.splitlines()[-1]
+    assert flightdeck(tmp_path / "home", ("snapshot",), {}).returncode == 0
+
+
+def test_a_device_or_a_link_for_the_outputs_is_written_to_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE, text=True)
+    assert flightdeck(tmp_path / "home", INGEST, {}).returncode == 0
+    for name in ("link", "pipe"):
+        assert flightdeck(tmp_path / "home", (*INGEST, "--out", str(tmp_path / name)), {}).returncode == 0
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
+    assert reader.communicate(timeout=30)[0] == (tmp_path / "file").read_text() != ""
+
+
+def test_params_that_nest_without_end_or_are_not_named_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deep.yaml").write_text("a: " + "[" * 5000)
+    with pytest.raises(InvalidInput, match="nests too deeply"):
+        build_context(tmp_path / "deep.yaml", tmp_path)
+    monkeypatch.setenv("FLIGHTDECK_PARAMS", os.pathsep)
+    with pytest.raises(InvalidInput, match="names no params file"):
+        build_context(None, tmp_path)
+
+
+def test_a_home_without_a_name_is_the_usual_one_and_one_that_no_text_names_is_refused() -> None:
+    assert build_context(TOY, "").settings.home == Path("var")
+    with pytest.raises(InvalidInput, match="no text in UTF-8"):
+        build_context(TOY, os.fsdecode(b"/tmp/no\xfftext"))
 
 
 def test_a_deleted_experiment_is_named_with_the_way_to_restore_it(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from pipelines.console.data import COMMAND
 from pipelines.context import Context
-from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, MissingData
+from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, Unavailable
 from pipelines.steps import execute
 from pipelines.store import Store
 from pipelines.usecase import DAY
@@ -576,7 +576,7 @@ def test_a_read_that_gave_up_goes_on_from_the_page_it_reached(
     keys = {"records": "data.items", "next": "meta.next"} if cursors else {}
     with Api(as_json(rows()), cursors=cursors, fail=fail).serving() as api:
         context = context_over(tmp_path / "other", http(api, stable_pages=not cursors, **keys))
-        with pytest.raises(MissingData, match="no answer in 4 attempts"):
+        with pytest.raises(Unavailable, match="no answer in 4 attempts"):
             execute("ingest", WINDOW, context)
         assert not Path(context.data.uri()).exists()
         down[0] = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,13 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.context import Context
-from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, MissingData
+from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, Unavailable
 from pipelines.params import load_params
 from pipelines.params.source import fill
 from pipelines.sources.addresses import shown
 from pipelines.sources.client import LONGEST_PAUSE, _retry_after
+from pipelines.sources.http import EMPTY
 from pipelines.steps import execute
-from tests.sources import FIRST, Api, as_json, context_over, rows, server
+from tests.sources import FIRST, TABLE, Api, as_json, context_over, rows, server
 
 WINDOW = {"start": str(FIRST), "end": str(FIRST + timedelta(4))}
 CURSORS = {"records": "rows", "next": "next"}
@@ -99,6 +102,36 @@ def test_empty_pages_with_a_cursor_go_on_and_max_pages_bounds_them(tmp_path: Pat
             execute("ingest", WINDOW, bounded)
 
 
+def test_pages_without_records_under_ever_new_cursors_end(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> bytes:
+        asked.append(handler.path)
+        return page([], f"c{len(asked)}")
+
+    with server(answer) as url:
+        context = context_over(tmp_path / "home", http(url, **CURSORS))
+        with pytest.raises(CorruptData, match="pages in a row without a record"):
+            execute("ingest", WINDOW, context)
+    assert len(asked) == EMPTY + 1 and not staged(context)
+
+
+def test_a_view_that_never_ends_is_read_up_to_max_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "warehouse.db"
+    with contextlib.closing(sqlite3.connect(place)) as warehouse:
+        columns = ", ".join(f"null as {name}" for name in TABLE.columns if name != "visit_id")
+        warehouse.execute(
+            "create view visits as with recursive c(x) as (select 1 union all select x + 1 from c) "
+            f"select x as visit_id, {columns} from c"
+        )
+    monkeypatch.setenv("ENDLESS_URL", f"sqlite:///{place}")
+    source = {"kind": "sql", "url_env": "ENDLESS_URL", "batch_rows": 10, "max_rows": 25}
+    context = context_over(tmp_path / "home", source)
+    with pytest.raises(CorruptData, match="more than max_rows 25 rows"):
+        execute("ingest", WINDOW, context)
+    assert not staged(context)
+
+
 # --- one answer
 
 
@@ -125,7 +158,7 @@ def test_a_server_that_drips_is_left(tmp_path: Path, headers: bool) -> None:
     with server(answer) as url:
         context = context_over(tmp_path / "home", http(url, answer_seconds=0.5))
         try:
-            with pytest.raises(MissingData, match=r"no answer in 1 attempts \(no whole answer in 0\.5 seconds\)"):
+            with pytest.raises(Unavailable, match=r"no answer in 1 attempts \(no whole answer in 0\.5 seconds\)"):
                 execute("ingest", WINDOW, context)
         finally:
             ended.set()

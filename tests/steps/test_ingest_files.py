@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from pipelines.context import Context
-from pipelines.errors import CorruptData, MissingData
+from pipelines.errors import CorruptData, MissingData, Unavailable
 from pipelines.steps import execute
 from pipelines.usecase import RawTable
 from tests.conftest import tree_hashes
@@ -219,8 +219,8 @@ def test_a_file_over_http_that_is_not_there_or_cut_short_is_named(tmp_path: Path
 def test_a_server_that_fails_is_no_day_without_rows(tmp_path: Path) -> None:
     with server(serve("visits.csv", {}, status=500)) as url:
         context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{url}/{{table}}.csv"}, OPTIONAL)
-        with pytest.raises(MissingData, match=r"cannot be reached .*500"):
+        with pytest.raises(Unavailable, match=r"cannot be reached .*500"):
             execute("ingest", WINDOW, context)
-    with pytest.raises(MissingData, match=r"cannot be reached"):
+    with pytest.raises(Unavailable, match=r"cannot be reached"):
         execute("ingest", WINDOW, context)  # the server has gone
     assert not Path(context.data.uri()).exists()

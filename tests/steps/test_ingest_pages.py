@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipelines.context import Context
-from pipelines.errors import InvalidInput, MissingData
+from pipelines.errors import FlightdeckError, MissingData, Unavailable
 from pipelines.steps import execute
 from tests.sources import FIRST, TABLE, Api, as_json, context_over, rows, server
 
@@ -44,7 +44,7 @@ def half_read(home: Path, window: dict[str, str] = WINDOW, **changes: Any) -> It
     cursors = "next" in changes
     with Api(records, cursors=cursors, fail=fails_at(4, down)).serving() as api:
         context = context_over(home, http(api, **changes), PLAIN)
-        with pytest.raises(MissingData, match="no answer in 2 attempts"):
+        with pytest.raises(Unavailable, match="no answer in 2 attempts"):
             execute("ingest", window, context)
         down[0] = False
         api.asked.clear()
@@ -85,7 +85,7 @@ def test_a_read_from_another_watermark_does_not_go_on(tmp_path: Path) -> None:
     with half_read(tmp_path / "home", incremental=True, query={"from": "{since}"}, **CURSORS) as (api, context):
         context = replace(context, usecase=replace(context.usecase, tables=(TABLE,)))  # type: ignore[type-var]
         api.fail = fails_at(4, [True])
-        with pytest.raises(MissingData):
+        with pytest.raises(Unavailable):
             execute("ingest", WINDOW, context)
         context.records.partitions("visits").move_watermark("visits", rows()[0]["at"] - timedelta(days=9))
         api.fail = lambda request, page: None
@@ -113,6 +113,7 @@ def test_what_other_windows_left_is_removed_when_a_run_succeeds(tmp_path: Path) 
         ("/a+b==", {}, "/visits"),
         ("/v2/visits?after=1", {"next_is": "url"}, "/v2/visits"),
         ("https://x", {"next_is": "cursor"}, "/visits"),
+        ("HTTP://{here}/v3", {}, "/v3"),
     ],
 )
 def test_a_cursor_is_taken_for_a_url_only_where_it_is_one(
@@ -122,7 +123,8 @@ def test_a_cursor_is_taken_for_a_url_only_where_it_is_one(
 
     def answer(handler: BaseHTTPRequestHandler) -> bytes:
         asked.append(handler.path)
-        return b'{"rows": [], "next": %s}' % (b'"%s"' % cursor.encode() if len(asked) == 1 else b"null")
+        following = cursor.replace("{here}", handler.headers["Host"])
+        return b'{"rows": [], "next": %s}' % (b'"%s"' % following.encode() if len(asked) == 1 else b"null")
 
     with server(answer) as url:
         source = {"kind": "http", "url": f"{url}/{{table}}", "records": "rows", "next": "next", "per_second": 1000}
@@ -139,10 +141,12 @@ def test_a_cursor_is_taken_for_a_url_only_where_it_is_one(
             gzip.compress(b"[]", mtime=0)[:9] + b"no",
             "no answer in 2 attempts .*Decoding",
         ),
+        (200, {}, b'[{"visit_id": 1, "visit_id": 2}]', "'visit_id' stands twice"),
+        (302, {"Location": "file:///etc/hostname"}, b"", "gives no answer .*file://"),
         (302, {"Location": "/visits"}, b"", "gives no answer .*redirect"),
         (200, {"Content-Length": "999"}, b"[", "no answer in 2 attempts .*RemoteProtocolError"),
     ],
-    ids=["broken gzip", "endless redirects", "cut short"],
+    ids=["broken gzip", "a key twice", "to a file", "endless redirects", "cut short"],
 )
 def test_an_answer_that_cannot_be_read_is_told_as_such(
     tmp_path: Path, status: int, headers: dict[str, str], body: bytes, message: str
@@ -150,6 +154,6 @@ def test_an_answer_that_cannot_be_read_is_told_as_such(
     def answer(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
         return status, headers, body
 
-    with server(answer) as url, pytest.raises(InvalidInput, match=message):
+    with server(answer) as url, pytest.raises(FlightdeckError, match=message):
         source = {"kind": "http", "url": f"{url}/{{table}}", "per_second": 1000, "attempts": 2}
         execute("ingest", WINDOW, context_over(tmp_path / "home", source))

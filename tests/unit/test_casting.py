@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -251,6 +252,12 @@ def test_a_column_of_any_type_is_carried_as_text_and_refused_where_it_is_declare
         if not pa.types.is_timestamp(column.type) or wanted in ("string", "int64"):
             with pytest.raises(Unfit):
                 taken(column, wanted)
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
+def test_nan_is_missing_where_a_column_is_carried_as_text(kind: pa.DataType) -> None:
+    values = np.array([1.5, np.nan, np.inf], dtype=kind.to_pandas_dtype())
+    assert text(pa.chunked_array([pa.array(values, kind)])).to_pylist() == ["1.5", None, "inf"]
 
 
 @pytest.mark.parametrize("name", ["int", "varchar", "timestamp[us, Mars/Base]", "null", "", None, 5, pa.int32()])

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.fs import LocalFileSystem
+from dvc.utils.serialize import YAMLFileCorruptedError, load_path
 from pydantic import ValidationError
 
 from pipelines.__main__ import main
@@ -203,6 +205,15 @@ def test_a_key_that_stands_twice_is_refused_at_any_depth(tmp_path: Path, more: s
     file.write_text(f"{TOY.read_text()}\n{more}\n")
     with pytest.raises(InvalidInput, match=message):
         load_params(file)
+
+
+def test_two_merges_in_one_mapping_are_refused_as_dvc_does(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text("a: &a {x: 1}\nb: &b {y: 2}\nc:\n  <<: *a\n  <<: *b\n")
+    with pytest.raises(InvalidInput, match="'<<' of line 4 stands again in line 5"):
+        read_yaml(file)
+    with pytest.raises(YAMLFileCorruptedError):
+        load_path(str(file), LocalFileSystem())
 
 
 def test_keys_that_a_merge_brings_may_be_set_again(tmp_path: Path) -> None:
