@@ -34,8 +34,8 @@ stop: ## stop everything
 clean: ## stop everything and remove what runs wrote (var, or FLIGHTDECK_HOME)
 	@$(FIND_PYTHON) -m infra.supervisor clean
 
-test: $(INSTALLED) ## the tests that start no servers; two at a time, each on a core of its own
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e" $(PYTEST_ARGS) tests
+test: $(INSTALLED) ## the tests that start no servers
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e" $(PYTEST_ARGS) tests
 
 lint: $(INSTALLED) ## ruff, mypy --strict, and the import contracts
 	@$(BIN)/ruff check .
