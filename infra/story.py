@@ -34,6 +34,7 @@ from pipelines.params.training import FAMILIES
 MARKS = {"success": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]-[/]", "running": "[yellow]▸[/]"}
 TICK = timedelta(minutes=15)  # of simulated time
 SPARE = timedelta(days=3)  # of traffic after a rollout's last day, so that the judge sees that the time is up
+BEGIN_TIMEOUT = 300  # seconds, in which a rollout has to begin
 
 
 class Story:
@@ -85,7 +86,7 @@ class Story:
 
     def deployment(self, training: Run) -> Run:
         """The run that has begun the rollout of what this training run registered, however the news reached it."""
-        version, deadline = self.output(training, "register")["version"], time.monotonic() + 90
+        version, deadline = self.output(training, "register")["version"], time.monotonic() + BEGIN_TIMEOUT
         while time.monotonic() < deadline:
             for run in self.client.runs(self.dag("deployment")):
                 with suppress(AirflowError):  # its plan may still be to come, or be skipped
@@ -93,7 +94,9 @@ class Story:
                     if planned["version"] == version and find(self.rollouts, planned["run"]):
                         return self.client.run(run.dag_id, run.run_id)
             time.sleep(1)
-        raise AirflowError(f"no run of {self.dag('deployment')} has begun a rollout of version {version} in 90 s")
+        raise AirflowError(
+            f"no run of {self.dag('deployment')} has begun a rollout of version {version} in {BEGIN_TIMEOUT} s"
+        )
 
     def run(self, part: str, conf: Mapping[str, Any], title: str) -> Run:
         """The run with this configuration and these params: the one that is there already, else a new one."""

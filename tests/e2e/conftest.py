@@ -54,7 +54,7 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def module(name: str, *arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", name, *arguments], cwd=REPO, env=env, capture_output=True, text=True, timeout=400
+        [sys.executable, "-m", name, *arguments], cwd=REPO, env=env, capture_output=True, text=True, timeout=1500
     )
 
 

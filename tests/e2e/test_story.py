@@ -94,7 +94,7 @@ def test_a_form_that_does_not_fit_is_refused(told: str, airflow: AirflowClient) 
     with pytest.raises(AirflowError, match=r"400 .*trials"):
         airflow.trigger("flights_training", {"as_of": "2013-04-15", "trials": 0})
     run_id = airflow.trigger("flights_data", {"stat": "2013-05-01"})
-    run = airflow.wait("flights_data", run_id, timeout=120)
+    run = airflow.wait("flights_data", run_id, timeout=600)
     assert run.tasks["plan"] == "failed" and run.tasks["ingest"] == "upstream_failed"
     assert "unknown keys in the run's configuration: ['stat']" in airflow.failures(run)["plan"]
 
@@ -103,7 +103,7 @@ def test_a_form_is_run_as_the_page_posts_it(told: str, airflow: AirflowClient, c
     """With a logical date of now, which is long after the source's end. The gate decides what comes of it."""
     conf = {"as_of": "2013-04-10", "families": ["hist_gradient_boosting"], "trials": 2}
     run_id = airflow.trigger("flights_training", conf, logical_date=datetime.now(UTC).isoformat())
-    run = airflow.wait("flights_training", run_id, timeout=300)
+    run = airflow.wait("flights_training", run_id, timeout=900)
     assert run.ok, airflow.failures(run)
     assert len(airflow.xcom("flights_training", run_id, "plan")["families"]) == 1
     gated = airflow.xcom("flights_training", run_id, "gate")
@@ -126,7 +126,7 @@ def test_a_backfill_does_each_days_work_and_starts_no_training(
     runs = airflow.runs("flights_data", run_type="backfill")
     assert len(runs) == 3
     for run in runs:
-        ended = airflow.wait("flights_data", run.run_id, timeout=300)
+        ended = airflow.wait("flights_data", run.run_id, timeout=900)
         assert ended.ok, airflow.failures(ended)
         assert ended.tasks["announce_features"] == "skipped"
     days = [str(day) for day in context.data.days("features", "origin_state")]

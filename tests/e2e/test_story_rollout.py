@@ -57,7 +57,7 @@ def shuffled_version(context: Context, training_set_uri: str) -> str:
     return context.models.nominate(made.version).version
 
 
-def until(what: str, found: Callable[[], Any], seconds: float = 90) -> Any:
+def until(what: str, found: Callable[[], Any], seconds: float = 300) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := found()):
         assert time.monotonic() < deadline, f"{what} did not come"
@@ -78,7 +78,7 @@ def in_force(context: Context, version: str) -> str:
 
 def ended(airflow: AirflowClient) -> Run:
     newest = airflow.runs("flights_deployment")[-1]
-    return airflow.wait("flights_deployment", newest.run_id, timeout=120)
+    return airflow.wait("flights_deployment", newest.run_id, timeout=600)
 
 
 class Replayed:
@@ -147,7 +147,7 @@ def test_a_label_shuffled_challenger_is_rolled_back_whatever_is_killed(
     killer = Thread(target=kills, args=(deck, replayed, over, done))
     killer.start()
     try:
-        until("the end of the replay", replayed.over, 400)
+        until("the end of the replay", replayed.over, 1200)
     finally:
         over.set()
         killer.join()
