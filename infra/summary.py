@@ -32,10 +32,11 @@ def summary(deck: Deck, context: Context, runs: Mapping[str, Run], output: Outpu
     if plan is not None:
         _row(table, "now live", f"version {plan.champion}")
     _row(table, "Airflow", f"{deck.airflow_url}  (user admin, password in {deck.passwords_file})")
-    _row(table, "MLflow", f"{redact(deck.mlflow_url)}  (models {deck.mlflow_url}/#/models/{context.usecase.name})")
+    mlflow = redact(deck.mlflow_url)
+    _row(table, "MLflow", f"{mlflow}  (models {mlflow}/#/models/{context.usecase.name})")
     if "monitoring" in runs:
         page = f"#/experiments/{context.tracker.experiment_id}/runs/{report['run_id']}"
-        _row(table, "", f"the drift report: {deck.mlflow_url}/{page}")
+        _row(table, "", f"the drift report: {mlflow}/{page}")
     _row(table, "model server", f"{deck.serving_url}/docs")
     return table
 

@@ -27,6 +27,7 @@ from infra.parts import parts, require_free
 from infra.processes import Session, members, stop
 from infra.watch import Watch
 from pipelines import failure
+from pipelines.arguments import Parser
 from pipelines.redaction import redact
 
 START_TIMEOUT = 300.0  # seconds; a first start compiles every library's bytecode
@@ -34,7 +35,7 @@ MARKER = ".flightdeck"
 
 
 def main(argv: list[str] | None = None) -> int:
-    top = argparse.ArgumentParser(prog="python -m infra.supervisor", description=__doc__.splitlines()[0])
+    top = Parser(prog="python -m infra.supervisor", description=__doc__.splitlines()[0])
     commands = top.add_subparsers(dest="command", required=True)
     start = commands.add_parser("up", help="start everything, wait until it is healthy, and return")
     start.add_argument("--foreground", action="store_true", help="stay, and stop everything on Ctrl-C")

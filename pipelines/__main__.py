@@ -10,25 +10,19 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic_core import PydanticUndefined
 
 from pipelines import console, failure
+from pipelines.arguments import Parser
 from pipelines.context import build_context
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, Unavailable
 from pipelines.json_text import read_json
 from pipelines.params import Params
 from pipelines.steps import STEPS, execute
 
 SERVE = "serve"  # the one subcommand that is no step
-
-
-class Parser(argparse.ArgumentParser):
-    """Complains in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(InvalidInput.exit_code, f"{failure.line(InvalidInput(f'{message}; see {self.prog} --help'))}\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -169,15 +163,19 @@ def require_file(out: str) -> Path:
         raise InvalidInput(f"--out {out!r} is no path; correct it")
     if path.is_dir() or out.endswith(("/", os.sep)):
         raise InvalidInput(f"--out {out} is a folder; name a file in it, such as {path / 'outputs.json'}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    (path.resolve() if path.is_symlink() else path).parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def write_file(path: Path, text: str) -> None:
-    """All of the text or nothing; a link, a pipe or a device that stands there stays, and is written to."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        path.write_text(text)
+    """All of the text or nothing, at the end of a link too; a pipe or a device that stands there is written to."""
+    if path.exists() and not path.is_file():
+        try:
+            path.write_text(text)
+        except BrokenPipeError:
+            raise Unavailable(f"--out {path}: whoever read it has gone; run this again") from None
         return
+    path = path.resolve()
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(text)
     os.replace(beside, path)

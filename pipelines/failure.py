@@ -45,7 +45,7 @@ def explained(error: BaseException, mlflow: str = "") -> FlightdeckError:
     if isinstance(error, OSError) and not _of_a_client(error):
         return disk(error)
     if isinstance(error, ImportError):
-        _, named = _whose(error)
+        _, named = _whose(error) if _through(error, "sqlalchemy") else ("", "")  # a driver
         return InvalidInput(
             f"{one_line(error)}; install what is missing, or correct what names it{f' ({named})' * bool(named)}"
         )
@@ -130,8 +130,12 @@ def _of_a_database(error: BaseException) -> FlightdeckError | None:
 
 def _whose(error: BaseException) -> tuple[str, str]:
     """The library of OPENED that an error came through, and the variables that say what it opens; else two blanks."""
+    return next((what for root, what in OPENED.items() if _through(error, root)), ("", ""))
+
+
+def _through(error: BaseException, library: str) -> bool:
     names = (str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__))
-    return next((OPENED[root] for name in names if (root := name.partition(".")[0]) in OPENED), ("", ""))
+    return any(name.partition(".")[0] == library for name in names)
 
 
 def _unexpected(error: BaseException) -> Unexpected:

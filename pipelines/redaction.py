@@ -17,7 +17,9 @@ from urllib.parse import unquote, unquote_plus, urlsplit
 SECRET_NAME = re.compile(  # but for names of files and of other variables
     r"^(?!.*_(FILE|PATH|DIR|ENV)$).*(PASSW|SECRET|TOKEN|CREDENTIAL|_PWD$|(API|ACCESS|PRIVATE|FERNET|ACCOUNT)_?KEY)"
 )
-SECRET_PART = re.compile(r"passw|secret|token|pwd|key|sig", re.IGNORECASE)  # of a URI's query
+SECRET_PART = re.compile(
+    r"passw|secret|token|pwd|(^|[_.-])(key|sig|signature)$|(api|access|account|private)key", re.I
+)  # of a URI's query
 USERINFO = re.compile(r"(://)[^\s'\"\[]*@")  # up to the last @: a password that was not quoted may hold one
 SHORTEST = 5  # characters; what is shorter stands in too many words
 NAMED = re.compile(  # password=..., 'password': '...', as drivers quote what they were given
@@ -64,8 +66,10 @@ def _in_uri(uri: str) -> Iterable[str]:
         password = parts.password or ""
     except ValueError:  # malformed: all of it, since nobody can tell which part is which
         return [uri]
-    # Whoever takes another @ or : for the end of the password quotes a part of it.
-    written = [password, *re.split("[@:]", password), *secret_parameters(parts.query)]
+    # Whoever takes another character for the end of the password quotes a part of it, or more than it.
+    between = re.match(r"[^:]*://[^:/]*:(.*)@", uri)
+    widest = between[1] if between else ""
+    written = [password, widest, *re.split("[@:/?#]", widest), *secret_parameters(parts.query)]
     return [*written, *map(unquote, written), *map(unquote_plus, written)]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipelines.errors import InvalidInput
@@ -15,15 +16,14 @@ from pipelines.redaction import secret_parameters
 from pipelines.sqlite import mlflow_uri_of, uri_of
 
 PLACES = (
-    "store_uri",
     "records_uri",
     "mlflow_uri",
     "mlflow_tracking_uri",
     "feast_registry",
     "feast_declared",
     "feast_online",
-    "dvc_remote",
 )
+AMBIGUOUS = re.compile(r"^(?!https?:)[^:]+://[^/?#@]*:[^/?#@]*[/?#][^@]*@")  # a password, or a port and a path
 
 
 class Settings(BaseSettings):
@@ -66,16 +66,11 @@ class Settings(BaseSettings):
 
     @field_validator(*PLACES)
     @classmethod
-    def _whole(cls, place: str) -> str:
+    def _whole(cls, place: str, info: ValidationInfo) -> str:
         """Libraries differ in what they make of others, and some then quote a part of a password."""
-        if "://" not in place:
-            return place
-        try:
-            parts = urlsplit(place)
-            whole = parts.netloc.count("@") <= 1 and (parts.port or 0) >= 0
-        except ValueError:
-            whole = False
-        if not whole:
+        if info.field_name == "mlflow_tracking_uri" and info.data.get("mlflow_uri"):
+            return place  # it does not count
+        if "://" in place and not place.startswith("databricks") and not is_whole(place):
             raise ValueError(
                 "no URI; write what is special in a user or password as %40 (@), %3A (:), %5B ([) and so on"
             )
@@ -85,7 +80,8 @@ class Settings(BaseSettings):
     @classmethod
     def _without_password(cls, uri: str) -> str:
         """Every file that lies there is named by its URI, in records and on pages; DVC keeps it in a file."""
-        if "://" in uri and (urlsplit(uri).password or secret_parameters(urlsplit(uri).query)):
+        parts = urlsplit(uri if "[" not in uri else "")
+        if parts.password or secret_parameters(parts.query):
             raise ValueError("it holds a password, which would stand in every record; give it by the store's own means")
         return uri
 
@@ -140,6 +136,15 @@ def load_settings(**overrides: object) -> Settings:
         what = first["msg"].removeprefix("Value error, ")
         value = " (not shown: it may hold a password)" if "://" in str(first["input"]) else f"={first['input']!r}"
         raise InvalidInput(f"{name}{value}: {what}; correct or unset it") from None
+
+
+def is_whole(uri: str) -> bool:
+    """Whether every reader of a URI finds the same user, password, host and port in it."""
+    try:
+        parts = urlsplit(uri)
+        return parts.netloc.count("@") <= 1 and (parts.port or 0) >= 0 and not AMBIGUOUS.match(uri)
+    except ValueError:  # of a port, or of brackets
+        return False
 
 
 def _is_text(name: str) -> bool:

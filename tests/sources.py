@@ -64,10 +64,10 @@ def versions(draw: random.Random, hours: int, move: Callable[[datetime, datetime
 
 def context_over(home: Path, source: dict[str, Any], table: RawTable = TABLE, **changes: Any) -> Context:
     """A use case of that one daily table, read from `source`."""
-    raw = yaml.safe_load(TOY.read_text()) | {"source": source, **changes}
+    raw = yaml.load(TOY.read_text(), yaml.CSafeLoader) | {"source": source, **changes}
     file = home.with_name(f"{home.name}.yaml")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(yaml.safe_dump(raw))
+    file.write_text(yaml.dump(raw, Dumper=yaml.CSafeDumper))
     usecase: Any = Pumps(name="visits", tables=(table,), feature_tables=())
     return Context(Settings(home=home), load_params(file), usecase)
 

@@ -54,7 +54,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     The same window twice, overlapping windows, a retry after a kill and records delivered twice give the same bytes.
 
     Raises:
-        MissingData: if a source is not there or gives no answer.
+        MissingData: if a source is not there.
+        Unavailable: if it gives no answer.
         CorruptData: if it is cut short, changed its schema, or too many of its rows have no day.
     """
     from filelock import FileLock
@@ -96,6 +97,7 @@ def _stage(table: RawTable, window: Window, staging: Staging, context: Context) 
 
     source, since = open_source(context.params, context.usecase, table), _since(table, window, context)
     absent: set[date] = set()
+    rows_left = _most_rows(table, context) - staging.rows
     try:
         for piece in source.read(Delivery(table, window, since, staging.bookmark)):
             rows = conform(piece, table, window.timezone, source.timezone)
@@ -104,7 +106,12 @@ def _stage(table: RawTable, window: Window, staging: Staging, context: Context) 
             if piece.absent:
                 absent |= set(window.days if piece.day is None else [piece.day])
             staging.add(rows, piece.bookmark)
-            _require_end(staging.rows, table, context)
+            rows_left -= rows.num_rows
+            if rows_left < 0:
+                raise CorruptData(
+                    f"the source of {table.name} brings more than max_rows {_most_rows(table, context):.0f} rows, and "
+                    "may never end; correct it, or raise max_rows"
+                )
         require_distinct(sorted(staging.columns), table)
     except StaleBookmark:
         staging.clear()
@@ -115,15 +122,10 @@ def _stage(table: RawTable, window: Window, staging: Staging, context: Context) 
     return absent
 
 
-def _require_end(rows: int, table: RawTable, context: Context) -> None:
+def _most_rows(table: RawTable, context: Context) -> float:
     from pipelines.sources.opening import chosen
 
-    most = getattr(chosen(context.params, table), "max_rows", rows)
-    if rows > most:
-        raise CorruptData(
-            f"the source of {table.name} brings more than max_rows {most} rows, and may never end; correct it, or "
-            "raise max_rows"
-        )
+    return float(getattr(chosen(context.params, table), "max_rows", "inf"))
 
 
 def _require_day(rows: pa.Table, day: date, origin: str) -> None:

@@ -144,6 +144,7 @@ class Http(Section):
         answer_seconds: within which a whole answer has to come, redirects included.
         answer_megabytes: of one answer at most, unpacked.
         max_pages, max_rows: of one read of a table at most.
+        max_empty_pages: in a row without a record; after more than these no further is waited for.
     """
 
     kind: Literal["http"]
@@ -162,6 +163,7 @@ class Http(Section):
     answer_seconds: Positive = 300.0
     answer_megabytes: Positive = 512.0
     max_pages: Count = 100_000
+    max_empty_pages: Count = 1000
     max_rows: Count = MOST_ROWS
     timezone: Zone = "UTC"
     incremental: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import statistics
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
 from pipelines import failure
+from pipelines.arguments import Parser
 from pipelines.clock import require_driven
 from pipelines.context import build_context
 from pipelines.deployment.pulse import goes_on
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m pipelines.replay", description=__doc__)
+    parser = Parser(prog="python -m pipelines.replay", description=__doc__)
     parser.add_argument("--params", metavar="FILE")
     parser.add_argument("--home", metavar="DIR")
     parser.add_argument("--start", type=date.fromisoformat, required=True, help="first local day")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import socket
 import sys
 from collections.abc import Sequence
@@ -10,13 +9,14 @@ from collections.abc import Sequence
 import uvicorn
 
 from pipelines import failure
+from pipelines.arguments import Parser
 from pipelines.context import build_context
 from pipelines.errors import InvalidInput, Unavailable
 from pipelines.serving.app import create_app
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="flightdeck serve",
         description="Serve predictions over HTTP, at FLIGHTDECK_SERVING_HOST and FLIGHTDECK_SERVING_PORT.",
     )

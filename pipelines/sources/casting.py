@@ -95,8 +95,7 @@ def _fast(text: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray | None:
     if pa.types.is_integer(wanted):
         return None if pc.any(pc.match_substring(text, "x", ignore_case=True)).as_py() else made
     if pa.types.is_float64(wanted):
-        largest = pc.max(pc.abs(made)).as_py()
-        return made if largest is None or largest < EXACT else None  # also of NaN, which compares with nothing
+        return made if pc.all(pc.less(pc.abs(made), float(EXACT))).as_py() is not False else None  # NaN is not less
     return None
 
 
@@ -223,10 +222,12 @@ def _exact(whole: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _require_exact(words: pa.ChunkedArray, made: pa.ChunkedArray) -> None:
-    """Whole numbers that are written as such keep every digit, as those of other types do."""
+    """Whole numbers that are written as such keep every digit, unless a float was written so, with zeros at its end."""
     large = pc.and_(pc.greater_equal(pc.abs(made), float(EXACT)), pc.match_substring_regex(words, DIGITS_ALONE))
-    if pc.any(large).as_py() and any(int(float(w)) != int(w) for w in pc.unique(pc.filter(words, large)).to_pylist()):
-        raise pa.ArrowInvalid(INEXACT)
+    for word in pc.unique(pc.filter(words, large)).to_pylist() if pc.any(large).as_py() else ():
+        number = float(word)
+        if Decimal(word) not in (Decimal(number), Decimal(repr(number))):
+            raise pa.ArrowInvalid(INEXACT)
 
 
 def _is_inf(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -6,12 +6,14 @@ import logging
 import math
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 
 import httpx
@@ -40,6 +42,12 @@ class Refused(MissingData):
     """An answer that will be the same next time."""
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read once: they take longer than many an answer."""
+    return httpx.create_ssl_context()
+
+
 class Client:
     """Asks the API of `settings`; to be used as a context manager.
 
@@ -55,12 +63,13 @@ class Client:
             logging.getLogger(name).setLevel(logging.WARNING)
         try:
             self._http = httpx.Client(
+                verify=_certificates(),
                 timeout=settings.timeout_seconds,
                 follow_redirects=True,
                 max_redirects=REDIRECTS,
                 event_hooks={"request": [self._authorize]},
             )
-        except ValueError as error:
+        except (ValueError, httpx.InvalidURL, ImportError) as error:  # ImportError: socks
             raise InvalidInput(
                 f"a proxy (HTTP_PROXY, HTTPS_PROXY or ALL_PROXY) cannot be used ({error}); correct or unset it"
             ) from None

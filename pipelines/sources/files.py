@@ -30,6 +30,7 @@ BLOCK = 16 << 20  # bytes of CSV read at once; no row may be longer
 ROWS = 100_000
 STAR = "\ue000"  # no character of a name
 LOCAL = ("file://", "local://")
+CLIENTS = ("aiohttp", "botocore", "asyncio")  # whose errors come from the way to a store
 COLUMN = re.compile(r"CSV column #(\d+)")
 
 
@@ -94,6 +95,8 @@ class FileSource:
             raise InvalidInput(
                 f"source.uri {pattern}: {shown(str(error))}; install what it needs, or correct it"
             ) from None
+        except OSError as error:
+            raise _unusable(pattern, error) from None
         except Exception as error:  # every kind of store has errors of its own
             raise _unreachable(pattern, error) from None
         if not found and not has_star:
@@ -144,8 +147,10 @@ class FileSource:
             raise type(error)(f"{uri}: {error}") from None
         except FileNotFoundError:
             raise MissingData(f"{uri} does not exist; correct the uri of the source in params.yaml") from None
-        # A file cut short, packed otherwise, not what it says it is; or a store's own errors.
+        # A store that went away; a file cut short, packed otherwise, not what it says it is.
         except Exception as error:
+            if isinstance(error, ConnectionError | TimeoutError) or type(error).__module__.startswith(CLIENTS):
+                raise _unreachable(uri, error) from None
             raise CorruptData(f"{uri} cannot be read ({_told(error, names)}); fetch it again, or correct it") from None
 
     @contextmanager
@@ -209,6 +214,15 @@ def _require_absent(fs: Any, path: str, pattern: str) -> None:
         return
     except Exception as error:
         raise _unreachable(pattern, error) from None
+
+
+def _unusable(pattern: str, error: OSError) -> FlightdeckError:
+    """What is told of a place on a disk; of one behind a network, that it is away."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return MissingData(f"{pattern} does not exist; correct the uri of the source in params.yaml")
+    if isinstance(error, PermissionError):
+        return InvalidInput(f"{pattern} cannot be read ({_told(error, [])}); give this user the right to read it")
+    return _unreachable(pattern, error)
 
 
 def _unreachable(pattern: str, error: Exception) -> Unavailable:

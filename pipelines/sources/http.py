@@ -20,8 +20,6 @@ from pipelines.sources.source import Delivery, Piece, StaleBookmark
 from pipelines.sources.values import table_of
 from pipelines.usecase import RawTable
 
-EMPTY = 100  # pages in a row without a record, after which none is waited for
-
 
 class HttpSource:
     """Page after page, each asked for again when the server is busy or away.
@@ -29,7 +27,8 @@ class HttpSource:
     A bookmark is the page that comes next, by its cursor. A page's number is none, unless the source says that pages
     stay as they are: with a record more or less before it, every later page holds others.
 
-    A read ends: with the last page, with an error when a page or a cursor comes a second time, or after `max_pages`.
+    A read ends: with the last page, or with an error when a page or a cursor comes a second time, after `max_pages`, or
+    after `max_empty_pages` in a row.
     """
 
     def __init__(self, settings: Http) -> None:
@@ -149,10 +148,11 @@ class _Seen:
     def records(self, records: list[dict[str, Any]]) -> None:
         """Raises CorruptData if records are those of an earlier page, in whatever order, or none came for long."""
         self._empty = 0 if records else self._empty + 1
-        if self._empty > EMPTY:
+        if self._empty > self.settings.max_empty_pages:
             raise CorruptData(
-                f"{self.url} answers {self._empty} pages in a row without a record, the last being "
-                f"{self._shown(self.now)}; it may never end: correct source.records and source.next, or the API"
+                f"{self.url} answers more than max_empty_pages {self.settings.max_empty_pages} pages in a row without "
+                f"a record, the last being {self._shown(self.now)}; it may never end: correct source.records and "
+                "source.next, or raise max_empty_pages"
             )
         if not records:
             return

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import sqlalchemy as sa
 
+from pipelines.engines import OUTSIDE
 from pipelines.errors import CorruptData, InvalidInput, MissingData, Unavailable
 from pipelines.params.source import Sql, fill
 from pipelines.sources.conform import require_columns
@@ -49,10 +50,13 @@ class SqlSource:
             ) from None
         except sa.exc.SQLAlchemyError as error:
             told = _without(str(getattr(error, "orig", None) or type(error).__name__), engine.url)
-            raise Unavailable(
+            words = (
                 f"the database of {self.settings.url_env} cannot be read for {delivery.table.name} "
-                f"({' '.join(told.split())[:200]}); see that it is up, and run the step again"
-            ) from None
+                f"({' '.join(told.split())[:200]})"
+            )
+            if isinstance(error, OUTSIDE):
+                raise Unavailable(f"{words}; see that it is up, and run the step again") from None
+            raise MissingData(f"{words}; correct the source or its variable") from None
         finally:
             engine.dispose()
 

@@ -7,7 +7,6 @@ the same weights at every step.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import torch.distributed as dist
 
 from pipelines import failure
+from pipelines.arguments import Parser
 from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
 from pipelines.steps import execute
@@ -39,7 +39,7 @@ def following(context: Context) -> Context:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="pipelines.training.distributed", description=__doc__)
+    parser = Parser(prog="pipelines.training.distributed", description=__doc__)
     for name in ("family", "training-set-uri"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--run-name", dest="run", required=True)  # torchrun takes --run for an option of its own

@@ -95,6 +95,10 @@ def mlflow_password_that_is_not_quoted(home: Path) -> dict[str, str]:
     return {"FLIGHTDECK_MLFLOW_URI": f"postgresql://u:p@ss:{CANARY}@{AWAY}/x"}
 
 
+def password_with_a_slash(home: Path) -> dict[str, str]:
+    return {"FLIGHTDECK_RECORDS_URI": f"postgresql://u:1234/{CANARY}@h/x"}
+
+
 def broken_host(home: Path) -> dict[str, str]:
     return {"FLIGHTDECK_FEAST_ONLINE": f"redis://u:{CANARY}@[::1/0"}
 
@@ -148,9 +152,10 @@ FAILURES = [
     (password_that_is_not_quoted, INGEST, 2, "FLIGHTDECK_RECORDS_URI"),
     (mlflow_password_that_is_not_quoted, ("models", "list"), 2, "FLIGHTDECK_MLFLOW_URI"),
     (broken_host, ("materialize", "--as-of", "2024-04-30"), 2, "FLIGHTDECK_FEAST_ONLINE"),
+    (password_with_a_slash, INGEST, 2, "FLIGHTDECK_RECORDS_URI"),
     (port_that_is_none, INGEST, 2, "FLIGHTDECK_RECORDS_URI"),
     (signature_of_the_remote, INGEST, 2, "FLIGHTDECK_DVC_REMOTE"),
-    (mlflow_damaged, ("models", "list"), 1, "MLflow"),
+    (mlflow_damaged, ("models", "list"), 1, "FLIGHTDECK_MLFLOW_URI"),
     (declared_damaged, ("apply_features",), 1, "FLIGHTDECK_FEAST_DECLARED"),
     (no_home, INGEST, 1, "home"),
     (nothing, (*INGEST, "--out", "/dev/full"), 1, "free some room"),
@@ -256,14 +261,22 @@ def test_a_device_or_a_link_for_the_outputs_is_written_to_and_stays(tmp_path: Pa
         assert flightdeck(tmp_path / "home", (*INGEST, "--out", str(tmp_path / name)), {}).returncode == 0
     assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
     assert reader.communicate(timeout=30)[0] == (tmp_path / "file").read_text() != ""
+    (tmp_path / "kept").write_text("as DVC's cache has it")
+    (tmp_path / "kept").chmod(0o444)
+    kept = os.stat(tmp_path / "kept").st_ino
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    assert flightdeck(tmp_path / "home", (*INGEST, "--out", str(tmp_path / "link")), {}).returncode == 0
+    assert (tmp_path / "link").is_symlink() and os.stat(tmp_path / "kept").st_ino != kept, "replaced, not written into"
 
 
 def test_params_that_nest_without_end_or_are_not_named_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "deep.yaml").write_text("a: " + "[" * 5000)
-    with pytest.raises(InvalidInput, match="nests too deeply"):
-        build_context(tmp_path / "deep.yaml", tmp_path)
+    for deep in ("[" * 200_000, "- " * 200_000, "{a: " * 101 + "}" * 101):
+        (tmp_path / "deep.yaml").write_text(f"a:\n  {deep}\n")
+        with pytest.raises(InvalidInput, match="nests more than 100 levels deep, from line 2 on"):
+            build_context(tmp_path / "deep.yaml", tmp_path)
     monkeypatch.setenv("FLIGHTDECK_PARAMS", os.pathsep)
     with pytest.raises(InvalidInput, match="names no params file"):
         build_context(None, tmp_path)

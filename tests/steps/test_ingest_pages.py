@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipelines.context import Context
-from pipelines.errors import FlightdeckError, MissingData, Unavailable
+from pipelines.errors import CorruptData, FlightdeckError, MissingData, Unavailable
 from pipelines.steps import execute
 from tests.sources import FIRST, TABLE, Api, as_json, context_over, rows, server
 
@@ -133,27 +133,28 @@ def test_a_cursor_is_taken_for_a_url_only_where_it_is_one(
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "body", "message"),
+    ("status", "headers", "body", "kind", "message"),
     [
         (
             200,
             {"Content-Encoding": "gzip"},
             gzip.compress(b"[]", mtime=0)[:9] + b"no",
+            Unavailable,
             "no answer in 2 attempts .*Decoding",
         ),
-        (200, {}, b'[{"visit_id": 1, "visit_id": 2}]', "'visit_id' stands twice"),
-        (302, {"Location": "file:///etc/hostname"}, b"", "gives no answer .*file://"),
-        (302, {"Location": "/visits"}, b"", "gives no answer .*redirect"),
-        (200, {"Content-Length": "999"}, b"[", "no answer in 2 attempts .*RemoteProtocolError"),
+        (200, {}, b'[{"visit_id": 1, "visit_id": 2}]', CorruptData, "'visit_id' stands twice"),
+        (302, {"Location": "file:///etc/hostname"}, b"", MissingData, "gives no answer .*file://"),
+        (302, {"Location": "/visits"}, b"", MissingData, "gives no answer .*redirect"),
+        (200, {"Content-Length": "999"}, b"[", Unavailable, "no answer in 2 attempts .*RemoteProtocolError"),
     ],
     ids=["broken gzip", "a key twice", "to a file", "endless redirects", "cut short"],
 )
 def test_an_answer_that_cannot_be_read_is_told_as_such(
-    tmp_path: Path, status: int, headers: dict[str, str], body: bytes, message: str
+    tmp_path: Path, status: int, headers: dict[str, str], body: bytes, kind: type[FlightdeckError], message: str
 ) -> None:
     def answer(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
         return status, headers, body
 
-    with server(answer) as url, pytest.raises(FlightdeckError, match=message):
+    with server(answer) as url, pytest.raises(kind, match=message):
         source = {"kind": "http", "url": f"{url}/{{table}}", "per_second": 1000, "attempts": 2}
         execute("ingest", WINDOW, context_over(tmp_path / "home", source))

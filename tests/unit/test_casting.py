@@ -63,7 +63,9 @@ ROWS = told()
 
 def taken(values: Any, wanted: str, nulls: tuple[str, ...] | None = None, zone: str = BERLIN) -> list[str | None]:
     column = values if isinstance(values, pa.Array) else pa.array(values)
-    return text(cast(pa.chunked_array([column]), arrow_type(wanted), zone, nulls)).to_pylist()
+    made = cast(pa.chunked_array([column]), arrow_type(wanted), zone, nulls)
+    assert not pa.types.is_floating(made.type) or not pc.any(pc.is_nan(made)).as_py(), "NaN is missing"
+    return text(made).to_pylist()
 
 
 def test_the_documentation_has_every_type_and_every_kind_of_value() -> None:
@@ -252,6 +254,17 @@ def test_a_column_of_any_type_is_carried_as_text_and_refused_where_it_is_declare
         if not pa.types.is_timestamp(column.type) or wanted in ("string", "int64"):
             with pytest.raises(Unfit):
                 taken(column, wanted)
+
+
+def test_a_missing_value_among_numbers_is_missing_whatever_its_neighbours() -> None:
+    for others in (["1", "2"], ["9007199254740992", "0.5"], ["nan"]):
+        for word in ("nan", "NaN", ""):
+            assert taken([others[0], word, *others[1:]], "float64", CELLS)[1] is None
+
+
+@pytest.mark.parametrize("word", ["33333333333333330000", "9223372036854776000", "-100000000000000000000000"])
+def test_a_float_that_is_written_without_an_exponent_is_taken(word: str) -> None:
+    assert taken([word], "float64", CELLS) == taken([float(word)], "float64")
 
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
