@@ -19,7 +19,7 @@ setup: $(INSTALLED) ## make .venv and install the pinned requirements
 $(INSTALLED): requirements.txt pyproject.toml infra/install.py
 	@$(FIND_PYTHON) infra/install.py
 
-up: $(INSTALLED) ## start MLflow and Airflow, and wait until they are healthy
+up: $(INSTALLED) ## start MLflow, the model server and Airflow, and wait until they are healthy
 	@$(BIN)/python -m infra.supervisor up
 
 demo: up ## start everything and run the whole story on real data
@@ -34,7 +34,7 @@ stop: ## stop everything
 clean: ## stop everything and remove what runs wrote (var, or FLIGHTDECK_HOME)
 	@$(FIND_PYTHON) -m infra.supervisor clean
 
-test: $(INSTALLED) ## the tests that start no servers
+test: $(INSTALLED) ## the tests that need no running Airflow and MLflow
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e" $(PYTEST_ARGS) tests
 
 lint: $(INSTALLED) ## ruff, mypy --strict, and the import contracts
