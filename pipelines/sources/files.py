@@ -25,10 +25,12 @@ from pipelines.sources.conform import require_columns
 from pipelines.sources.source import Delivery, Piece
 from pipelines.sources.types import declared_types
 from pipelines.usecase import RawTable
+from pipelines.windows import Window
 
 BLOCK = 16 << 20  # bytes of CSV read at once; no row may be longer
 ROWS = 100_000
 STAR = "\ue000"  # no character of a name
+VERSION = ("size", "mtime", "etag", "ETag", "LastModified", "last_modified", "updated")  # as stores name it
 LOCAL = ("file://", "local://")
 CLIENTS = ("aiohttp", "botocore", "asyncio")  # whose errors come from the way to a store
 COLUMN = re.compile(r"CSV column #(\d+)")
@@ -72,6 +74,14 @@ class FileSource:
                 is_csv, own = not self._is_parquet(place), None if self.settings.incremental else day
                 for rows in self._rows(place, delivery.table):
                     yield Piece(rows, day=own, origin=place.uri, nulls=self.settings.null_values if is_csv else None)
+
+    def versions(self, table: RawTable, window: Window) -> dict[str, list[str]]:
+        """Of each file of these days, by its URI: its size and when it was changed, as far as its store tells."""
+        found = [place for _, values in self._files(Delivery(table, window)) for place in self._found(values, table)]
+        told = {place.uri: place.fs.info(place.path) for place in found}
+        return {
+            uri: [f"{key}: {info[key]}" for key in VERSION if info.get(key) is not None] for uri, info in told.items()
+        }
 
     def _files(self, delivery: Delivery) -> list[tuple[date | None, dict[str, str]]]:
         """What takes the place of the placeholders, by day."""

@@ -22,7 +22,8 @@ def stage_command(stage: dict[str, Any]) -> str:
 
 
 def test_stages_are_the_steps_of_the_desk() -> None:
-    named = [re.search(r"\$\{flightdeck\} (\w+)", stage_command(stage)) for stage in STAGES.values()]
+    stages = [stage for name, stage in STAGES.items() if name != "code"]  # what the others depend on, and no step
+    named = [re.search(r"\$\{flightdeck\} (\w+)", stage_command(stage)) for stage in stages]
     assert sorted(found[1] for found in named if found) == sorted(name for name, step in STEPS.items() if step.desk)
     assert all(named), "a stage runs something other than a step"
 

@@ -51,7 +51,12 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(["git", *args], cwd=place, check=True)
     dvc(place, "init", "-q")
     for needed in stage()["deps"]:
-        for name, value in (("item", FAMILY), ("data", "var/dvc/data/flights"), ("out", "var/dvc/outputs")):
+        for name, value in (
+            ("item", FAMILY),
+            ("data", "var/dvc/data/flights"),
+            ("out", "var/dvc/outputs"),
+            ("code", "var/dvc/code"),
+        ):
             needed = needed.replace(f"${{{name}}}", value)
         path = place / needed
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,72 @@
+"""What the stages of dvc.yaml depend on besides data and params: code, declarations and the source's files."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.console.command import Answer, Command, options
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+DECLARED = "pipelines.offline.repository"  # reads the Feast declarations
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    options(parser)
+    parser.add_argument("--out", metavar="DIR", required=True, help="a file for each step goes there")
+
+
+def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
+    """One JSON file for each step of the desk, which changes when anything changes that its step can reach."""
+    from pipelines.steps import STEPS
+
+    out = Path(arguments["out"])
+    out.mkdir(parents=True, exist_ok=True)
+    digests = {}
+    for step in (one for one in STEPS.values() if one.desk):
+        text = json.dumps(grounds(step.name, context), indent=2) + "\n"
+        (out / f"{step.name}.json").write_text(text)
+        digests[step.name] = hashlib.sha256(text.encode()).hexdigest()
+    return digests, lambda: print(f"what {len(digests)} steps rest on is in {out}")
+
+
+def grounds(step: str, context: Context) -> dict[str, Any]:
+    """What a step rests on: sha256 of modules and declarations by name; of `ingest`, also the files of its source."""
+    from pipelines.reach import reach
+    from pipelines.steps import STEPS
+
+    found: dict[str, Any] = {"code": reach([STEPS[step].module, "pipelines.context", context.params.usecase])}
+    if DECLARED in found["code"]:
+        files = sorted(context.usecase.feature_repo.glob("*.py"))
+        found["declarations"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    if step == "ingest":
+        found["source"] = _source(context)
+    return found
+
+
+def _source(context: Context) -> dict[str, Any]:
+    """Of each table that comes as files: every one in the desk's days, with its size and when it was changed.
+
+    Of a database or an API nothing tells beforehand whether it has changed.
+    """
+    from pipelines.params.source import Files
+    from pipelines.sources.files import FileSource
+    from pipelines.sources.opening import chosen
+
+    desk = context.params.desk
+    window = context.window(desk.start, desk.end)
+    sections = {table: chosen(context.params, table) for table in context.usecase.tables}
+    return {
+        table.name: FileSource(section).versions(table, window)
+        for table, section in sections.items()
+        if isinstance(section, Files)
+    }
+
+
+COMMAND = Command("code", "Write down what the stages of dvc.yaml rest on: one file for each step.", add, answer)

@@ -1,0 +1,134 @@
+"""A stage of dvc.yaml runs again when anything that its step can reach has changed, and only then."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.params.source import Files
+from pipelines.reach import reach
+from pipelines.sources.files import FileSource
+from pipelines.steps import STEPS
+from pipelines.usecase import RawTable
+from pipelines.windows import Window
+from tests.conftest import ROOT, TOY
+
+FLIGHTS = "pipelines.usecases.flights"
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+DESK = [name for name, step in STEPS.items() if step.desk]
+
+
+@pytest.mark.parametrize(
+    ("step", "module"),
+    [
+        ("decide_retraining", "pipelines.monitoring.retraining"),
+        ("evaluate", "pipelines.scorer"),
+        ("evaluate", "pipelines.graph_inputs"),
+        ("score", "pipelines.offline.frames"),
+        *((step, "pipelines.staleness") for step in ("ingest", "build_features", "build_training_set")),
+        ("train", "pipelines.training.families.mlp"),
+        ("apply_features", "pipelines.online.feast_sqlite"),
+        *((step, f"{FLIGHTS}.bundled") for step in ("ingest", "snapshot")),
+    ],
+)
+def test_what_is_imported_late_or_by_name_is_reached(step: str, module: str) -> None:
+    assert module in reach([STEPS[step].module, "pipelines.context", FLIGHTS])
+
+
+def test_no_step_reaches_another() -> None:
+    modules = {step.module for step in STEPS.values()}
+    for step in STEPS.values():
+        assert modules & reach([step.module, "pipelines.context", FLIGHTS]).keys() == {step.module}
+
+
+def test_whatever_a_chain_imports_is_reached_by_its_steps(tmp_path: Path) -> None:
+    """The toy's data chain in a process of its own, and what it has loaded after each step."""
+    script = f"""
+import sys
+from datetime import timedelta
+from pathlib import Path
+from pipelines.context import build_context
+from pipelines import steps
+from tests import conftest
+before, loaded = set(sys.modules), {{}}
+def execute(name, inputs, context):
+    try:
+        return steps.execute(name, inputs, context)
+    finally:
+        loaded[name] = sorted(m for m in set(sys.modules) - before if m.startswith(("pipelines.", "tests.toy")))
+conftest.execute = execute
+context = build_context({str(TOY)!r}, {str(tmp_path)!r})
+conftest.run_data(context, context.usecase.start, context.usecase.start + timedelta(20))
+import json; Path({str(tmp_path / "loaded.json")!r}).write_text(json.dumps(loaded))
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True)
+    reached: set[str] = set()
+    for step, loaded in json.loads((tmp_path / "loaded.json").read_text()).items():
+        reached |= reach([STEPS[step].module, "pipelines.context", "tests.toy"]).keys()
+        assert set(loaded) <= reached, step
+    assert len(reached) > 60
+
+
+def test_every_stage_depends_on_the_file_of_its_step_and_on_no_source_file() -> None:
+    assert [Path(out).stem for out in STAGES["code"]["outs"]] == DESK and STAGES["code"]["always_changed"]
+    for name in DESK:
+        deps = STAGES[name].get("do", STAGES[name])["deps"]
+        assert f"${{code}}/{name}.json" in deps
+        assert not [path for path in deps if not path.startswith("${")]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy at a desk of its own: the package, and three stages of the project's dvc.yaml."""
+    place = tmp_path_factory.mktemp("desk")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "pipelines", place / "pipelines", ignore=ignored)
+    shutil.copytree(ROOT / "tests" / "toy", place / "tests" / "toy", ignore=ignored)
+    for name in ("__init__.py", "synthetic.py"):
+        shutil.copy(ROOT / "tests" / name, place / "tests" / name)
+    (place / "params.yaml").write_text(f"{TOY.read_text()}\nsource: {{kind: bundled}}\nsources: {{}}\n")
+    project = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    names = {"flightdeck": f"{sys.executable} -m pipelines", "data": "var/dvc/data/pumps"}
+    project["vars"] = [{**one, **{key: names[key] for key in one if key in names}} for one in project["vars"]]
+    project["stages"] = {name: project["stages"][name] for name in ("code", "ingest", "validate")}
+    (place / "dvc.yaml").write_text(yaml.safe_dump(project))
+    dvc(place, "init", "-q", "--no-scm")
+    return place
+
+
+def dvc(place: Path, *args: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "dvc", *args], cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def ran(place: Path) -> set[str]:
+    """The stages that `dvc repro` runs now, but for the one that always does."""
+    told = dvc(place, "repro")
+    return {name for name in ("ingest", "validate") if f"Running stage '{name}'" in told}
+
+
+def test_a_change_of_code_runs_the_stages_that_can_reach_it(desk: Path) -> None:
+    assert ran(desk) == {"ingest", "validate"}
+    for file, stages in (("pipelines/training/train.py", set()), ("pipelines/staleness.py", {"ingest"})):
+        path = desk / file
+        path.write_text(path.read_text() + "\n# changed\n")
+        assert ran(desk) == stages, file
+
+
+def test_the_files_of_a_source_have_versions(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id\n1\n")
+    source = FileSource(Files(kind="files", uri=f"{tmp_path}/{{table}}.csv"))
+    table = RawTable("t", ("id",), {"id": "int64"})
+    window = Window(date(2024, 1, 1), date(2024, 1, 2), "UTC")
+    before = source.versions(table, window)
+    assert len(before) == 1 and source.versions(table, window) == before
+    (tmp_path / "t.csv").write_text("id\n12\n")
+    assert source.versions(table, window) != before
