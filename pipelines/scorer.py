@@ -120,6 +120,7 @@ class Scorer:
     def session(self) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as OMP_WAIT_POLICY=passive
         options.log_severity_level = 3
         try:
             return onnxruntime.InferenceSession(self.model.graph, options, providers=["CPUExecutionProvider"])
