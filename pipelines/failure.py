@@ -47,7 +47,7 @@ def explained(error: BaseException, mlflow: str = "") -> FlightdeckError:
     if isinstance(error, ImportError):
         _, named = _whose(error) if _through(error, "sqlalchemy") else ("", "")  # a driver
         return InvalidInput(
-            f"{one_line(error)}; install what is missing, or correct what names it{f' ({named})' * bool(named)}"
+            f"{one_line(error)}; install what is missing, or correct what names it{f' ({named})' if named else ''}"
         )
     return _of_mlflow(error, mlflow) or _of_a_database(error) or _unexpected(error)
 

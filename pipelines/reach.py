@@ -10,7 +10,7 @@ import ast
 import hashlib
 import importlib.util
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -50,18 +50,18 @@ def reach(starts: Iterable[str]) -> dict[str, str]:
         while waiting:
             name = waiting.pop()
             file = _file(name)
-            if name in found or file is None or name.partition(".")[0] not in roots:
+            if name in found or file is None:
                 continue
             found[name] = _read(file, name)
-            waiting += [*_parents(name), *_modules(found[name].imports)]
+            waiting += [*_parents(name), *_modules(found[name].imports, roots)]
         names = {one for module in found.values() for one in module.names}
         waiting = [
             name
             for module in found.values()
             for function, imports in module.deferred.items()
             if function in names or function.startswith("__")
-            for name in _modules(imports)
-            if name not in found and name.partition(".")[0] in roots
+            for name in _modules(imports, roots)
+            if name not in found
         ]
     return {name: found[name].sha256 for name in sorted(found)}
 
@@ -72,9 +72,11 @@ def _parents(name: str) -> list[str]:
     return [".".join(parts[:length]) for length in range(1, len(parts))]
 
 
-def _modules(names: Iterable[str]) -> Iterator[str]:
-    """The modules among these names, or that hold what is named: of `a.b.C`, `a.b`."""
+def _modules(names: Iterable[str], roots: Collection[str]) -> Iterator[str]:
+    """The modules of these packages among the names, or that hold what is named: of `a.b.C`, `a.b`."""
     for name in names:
+        if name.partition(".")[0] not in roots:
+            continue
         while name and not _file(name):
             name = name.rpartition(".")[0]
         if name:

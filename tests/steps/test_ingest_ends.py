@@ -118,10 +118,10 @@ def test_pages_without_records_under_ever_new_cursors_end(tmp_path: Path) -> Non
 def test_a_view_that_never_ends_is_read_up_to_max_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "warehouse.db"
     with contextlib.closing(sqlite3.connect(place)) as warehouse:
-        columns = ", ".join(f"null as {name}" for name in TABLE.columns if name != "visit_id")
+        columns = ", ".join(f"null as {name}" for name in TABLE.columns if name != "id")
         warehouse.execute(
             "create view visits as with recursive c(x) as (select 1 union all select x + 1 from c) "
-            f"select x as visit_id, {columns} from c"
+            f"select x as id, {columns} from c"
         )
     monkeypatch.setenv("ENDLESS_URL", f"sqlite:///{place}")
     source = {"kind": "sql", "url_env": "ENDLESS_URL", "batch_rows": 10, "max_rows": 25}

@@ -57,12 +57,12 @@ from pathlib import Path
 from pipelines.context import build_context
 from pipelines import steps
 from tests import conftest
-before, loaded = set(sys.modules), {{}}
+loaded = {{}}
 def execute(name, inputs, context):
     try:
         return steps.execute(name, inputs, context)
     finally:
-        loaded[name] = sorted(m for m in set(sys.modules) - before if m.startswith(("pipelines.", "tests.toy")))
+        loaded[name] = sorted(m for m in sys.modules if m.startswith(("pipelines.", "tests.toy")))
 conftest.execute = execute
 context = build_context({str(TOY)!r}, {str(tmp_path)!r})
 conftest.run_data(context, context.usecase.start, context.usecase.start + timedelta(20))
