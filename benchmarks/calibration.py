@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from pipelines.context import build_context
-from pipelines.manifest import read_manifest
+from pipelines.artifacts.manifest import read_manifest
 from pipelines.metrics.costs import best_threshold, measure_cost
 from pipelines.metrics.scores import Sample, intervals
 from pipelines.training.calibration import fit_calibration

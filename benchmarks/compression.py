@@ -27,10 +27,10 @@ import pyarrow as pa
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from pipelines.context import build_context
-from pipelines.manifest import read_manifest
+from pipelines.artifacts.manifest import read_manifest
 from pipelines.metrics.scores import measure
 from pipelines.params.compression import NONE, Compression
-from pipelines.scorer import Model, Scorer, model_arrays
+from pipelines.artifacts.scorer import Model, Scorer, model_arrays
 from pipelines.training.calibration import fit_calibration
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.compression import compressed

@@ -23,7 +23,7 @@ import pandas as pd
 from benchmarks.judge import machine
 from benchmarks.quality import prepare
 from pipelines.context import Context, build_context
-from pipelines.manifest import read_manifest
+from pipelines.artifacts.manifest import read_manifest
 from pipelines.metrics.scores import measure
 from pipelines.steps import execute
 from pipelines.training.calibration import Uncalibrated, fit_calibration

@@ -28,7 +28,7 @@ import httpx
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
 from pipelines.records import Plan
-from pipelines.scorer import read_model
+from pipelines.artifacts.scorer import read_model
 from pipelines.steps import execute
 from pipelines.windows import midnight
 

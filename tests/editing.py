@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.seal import sealed
+from pipelines.artifacts.seal import sealed
 
 Change = Callable[[dict[str, Any]], Any]
 

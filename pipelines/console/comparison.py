@@ -9,6 +9,8 @@ from pipelines.console import table
 from pipelines.console.command import Answer
 
 if TYPE_CHECKING:
+    from pipelines.artifacts.card import ModelCard
+    from pipelines.artifacts.evaluation import Evaluation
     from pipelines.context import Context
     from pipelines.tracking import ModelVersion
 
@@ -18,24 +20,26 @@ ORIGINS = ("family", "data_version", "feature_service", "registry_hash", "as_of"
 
 def compare(one: ModelVersion, two: ModelVersion, context: Context) -> Answer:
     """Metrics of each on its own window, and both on the rows of the newer one, which neither was trained on."""
+    from pipelines.artifacts.evaluation import read_scored
+    from pipelines.artifacts.model import ModelRef
     from pipelines.registration.champion import compare as on_the_same_rows
-    from pipelines.registration.evaluation import read_evaluation, read_scored
-    from pipelines.tracking.artifacts import require_intact
+    from pipelines.registration.evaluation import read_evaluated
+    from pipelines.tracking.integrity import require_intact
 
     store, settings = context.data.store, context.params.evaluation
     pair = {version.version: version for version in (one, two)}
     for version in pair.values():
         require_intact(store, context.tracker, version)
-    read = {number: read_evaluation(store, version.evaluation_uri) for number, version in pair.items()}
-    evaluations = {number: evaluation for number, (evaluation, _) in read.items()}
-    metrics = {number: dict(evaluation["metrics"]) for number, evaluation in evaluations.items()}
+    read = {number: read_evaluated(store, version.evaluation_uri) for number, version in pair.items()}
+    evaluations = {number: one.evaluation for number, one in read.items()}
+    metrics = {number: dict(evaluation.metrics) for number, evaluation in evaluations.items()}
     newer, older = (two, one) if two.tags.get("as_of", "") >= one.tags.get("as_of", "") else (one, two)
     scored = read_scored(store, newer.evaluation_uri, evaluations[newer.version])
     seed = context.params.training.seed
-    champion, bins = (older.model_uri, older.sha256), settings.calibration_bins
-    paired = on_the_same_rows(scored, champion, store, bins, settings.bootstrap, seed)
+    champion = ModelRef(older.model_uri, older.sha256)
+    paired = on_the_same_rows(scored, champion, store, settings, seed)
     origins = {name: [v.tags.get(name, "") for v in (one, two)] for name in ORIGINS}
-    params = [_params(v, read[v.version][1].card, context) for v in (one, two)]
+    params = [_params(v, read[v.version].model.card, context) for v in (one, two)]
     differing = {name: values for name, values in origins.items() if values[0] != values[1]}
     parameters = {
         key: [p.get(key) for p in params]
@@ -48,7 +52,7 @@ def compare(one: ModelVersion, two: ModelVersion, context: Context) -> Answer:
         "metrics": metrics,
         "paired": {
             "rows_of": newer.version,
-            "window": evaluations[newer.version]["window"],
+            "window": evaluations[newer.version].as_json().get("window"),
             "rows": len(scored),
             "minus": older.version,
             "differences": paired.deltas,
@@ -79,13 +83,13 @@ def compare(one: ModelVersion, two: ModelVersion, context: Context) -> Answer:
     return told, show
 
 
-def _params(version: ModelVersion, card: Mapping[str, Any], context: Context) -> dict[str, Any]:
+def _params(version: ModelVersion, card: ModelCard, context: Context) -> dict[str, Any]:
     """Settings and science of a version, flat: `training.mlp.dropout`-like names to values."""
-    from pipelines.provenance import read_provenance
+    from pipelines.artifacts.provenance import Provenance
     from pipelines.registration import lineage
 
-    made = read_provenance(context.data.store, version.model_uri)
-    return dict(_flat(lineage.science(made["params"], card)))
+    provenance = Provenance.read(context.data.store, version.model_uri)
+    return dict(_flat(lineage.science(provenance.params, card)))
 
 
 def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
@@ -94,16 +98,22 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
     return [pair for key, each in value.items() for pair in _flat(each, f"{name}.{key}" if name else str(key))]
 
 
-def _slices(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _slices(ours: Evaluation, theirs: Evaluation) -> list[dict[str, Any]]:
     """Slices that both rank, with the ROC AUC of each, the largest difference first."""
-    ours_ranked, theirs_ranked = (
-        {(column, e["value"]): e["roc_auc"] for column, found in one["slices"].items() for e in found if e["ranked"]}
-        for one in (ours, theirs)
-    )
-    ranked = (ours_ranked, theirs_ranked)
-    both = [key for key in ranked[0] if None not in (ranked[0][key], ranked[1].get(key))]
-    both.sort(key=lambda key: -abs(ranked[0][key] - ranked[1][key]))
-    return [{"column": key[0], "value": key[1], "roc_auc": [ranked[0][key], ranked[1][key]]} for key in both]
+    first, second = _areas(ours), _areas(theirs)
+    both = {key: (area, second[key]) for key, area in first.items() if key in second}
+    ordered = sorted(both.items(), key=lambda item: -abs(item[1][0] - item[1][1]))
+    return [{"column": column, "value": value, "roc_auc": list(areas)} for (column, value), areas in ordered]
+
+
+def _areas(evaluation: Evaluation) -> dict[tuple[str, str], float]:
+    """ROC AUC by column and value of each slice that is ranked and has one."""
+    return {
+        (column, entry.value): area
+        for column, entries in evaluation.slices.items()
+        for entry in entries or ()
+        if entry.ranked and (area := entry.metric("roc_auc")) is not None
+    }
 
 
 def _told(value: Any) -> str:

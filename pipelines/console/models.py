@@ -103,7 +103,7 @@ def show(number: str, card: bool, page: str | None, context: Context) -> Answer:
     """What a version rests on, or its card."""
     from pipelines.registration import rendering
     from pipelines.registration.keeping import read_card
-    from pipelines.tracking.artifacts import OLD
+    from pipelines.tracking.integrity import OLD
 
     found = context.models.require(number)
     facts = read_card(found, context)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipelines.context import Context
-    from pipelines.downstream import Downstream
+    from pipelines.derivation.downstream import Downstream
     from pipelines.usecase import RawTable
 
 NAME = "quarantine"
@@ -103,9 +103,9 @@ def released(
     table: RawTable, day: date | None, reason: str | None, row: str | None, why: str, actor: str, context: Context
 ) -> Answer:
     """Record the release, validate the day again, and say what is out of date."""
-    from pipelines.downstream import downstream
+    from pipelines.derivation.downstream import downstream
+    from pipelines.derivation.staleness import stale_features
     from pipelines.records import Release
-    from pipelines.staleness import stale_features
     from pipelines.steps import execute
     from pipelines.validation.releases import chosen, digests
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pipelines.artifacts.evaluation import Evaluation
 from pipelines.deployment.rows import read_rows
 from pipelines.errors import MissingData
-from pipelines.seal import read_sealed
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -39,8 +39,7 @@ def freeze(context: Context, champion: str | None, challenger: ModelVersion) -> 
     loss, slow = production(context, champion)
     source = "production"
     if loss is None:
-        evaluation = read_sealed(context.data.store, f"{model.evaluation_uri}/metrics.json", "evaluate the model again")
-        loss = evaluation["metrics"]["brier"]
+        loss = Evaluation.read(context.data.store, model.evaluation_uri).metrics["brier"]
         source = "evaluation"
     measured = {"champion_loss": loss, "champion_loss_from": source, "slow_ms": slow}
     return {**facts, "champion_uri": model.model_uri, "champion_sha256": model.sha256, **measured}

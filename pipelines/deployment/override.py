@@ -78,15 +78,15 @@ def require_loads(context: Context, version: str) -> ModelVersion:
     Raises:
         CheckFailed: if it is not.
     """
-    from pipelines.scorer import load_scorer
-    from pipelines.tracking.artifacts import require_intact
+    from pipelines.artifacts.scorer import load_scorer
+    from pipelines.tracking.integrity import require_intact
 
     found = context.models.resolve(version=version)
     if found is None:
         raise CheckFailed(f"version {version} is none of the chain")
     try:
         require_intact(context.data.store, context.tracker, found)
-        _ = load_scorer(context.data.store, found.model_uri, threads=1, sha256=found.sha256).session
+        _ = load_scorer(context.data.store, found.model, threads=1).session
     except FlightdeckError as error:
         raise CheckFailed(f"version {version} cannot serve: {error}") from error
     return found

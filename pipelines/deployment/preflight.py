@@ -32,21 +32,21 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    from pipelines.seal import read_sealed
-    from pipelines.tracking.artifacts import require_intact
+    from pipelines.artifacts.evaluation import Evaluation
+    from pipelines.tracking.integrity import require_intact
 
     settings = context.params.rollout.preflight
     found = context.models.require(inputs.version)
     try:
         require_intact(context.data.store, context.tracker, found)
-        evaluation = read_sealed(context.data.store, f"{found.evaluation_uri}/metrics.json", "evaluate the model again")
+        Evaluation.read(context.data.store, found.evaluation_uri)
     except CorruptData as error:
         raise CheckFailed(f"version {inputs.version} may not serve: {error}; the champion stays") from error
     asked = {
         "store": context.settings.store,
         "model_uri": found.model_uri,
         "sha256": found.sha256,
-        "scored_uri": f"{found.evaluation_uri}/scored.parquet",
+        "evaluation_uri": found.evaluation_uri,
         "sample": settings.sample,
         "seed": context.params.training.seed,
     }
@@ -54,10 +54,6 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     problems = [
         problem
         for wrong, problem in (
-            (
-                seen["scored_sha256"] != evaluation["sha256"].get("scored.parquet"),
-                "scored.parquet is not the file that its evaluation names",
-            ),
             (seen["rows"] == 0, "its evaluation holds no request to score"),
             (not seen["finite"], "a score is no number"),
             (not seen["in_range"], "a score lies outside [0, 1]"),

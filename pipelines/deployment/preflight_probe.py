@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import sys
 import time
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from pipelines.artifacts.evaluation import Evaluation, read_scored
+from pipelines.artifacts.model import ModelRef
+from pipelines.artifacts.scorer import load_scorer
 from pipelines.errors import FlightdeckError
-from pipelines.scorer import load_scorer
 from pipelines.store import Store
 
 WARM = 5  # single requests that are not timed
@@ -22,12 +21,11 @@ WARM = 5  # single requests that are not timed
 def answer(asked: dict[str, Any]) -> dict[str, Any]:
     """Score a seeded sample of recorded requests, together and one by one."""
     store = Store(asked["store"])
-    content = store.read_bytes(asked["scored_uri"])
-    recorded = pq.read_table(io.BytesIO(content)).to_pandas()
+    recorded = read_scored(store, asked["evaluation_uri"], Evaluation.read(store, asked["evaluation_uri"]))
     drawn = np.random.default_rng(asked["seed"]).permutation(len(recorded))[: asked["sample"]]
     rows = recorded.iloc[np.sort(drawn)].reset_index(drop=True)
     started = time.perf_counter()
-    scorer = load_scorer(store, asked["model_uri"], threads=1, sha256=asked["sha256"])
+    scorer = load_scorer(store, ModelRef(asked["model_uri"], asked["sha256"]), threads=1)
     scores = scorer.score(rows)
     loaded = time.perf_counter() - started
     times = []
@@ -41,7 +39,6 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
     return {
         "rows": len(rows),
         "sha256": scorer.model.sha256,
-        "scored_sha256": hashlib.sha256(content).hexdigest(),
         "finite": finite,
         "in_range": bool(((scores >= 0) & (scores <= 1)).all()),
         "distinct": len(np.unique(scores)),

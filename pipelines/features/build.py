@@ -29,9 +29,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     However the window is cut, the partitions are the same.
     """
+    from pipelines.derivation.staleness import digests
     from pipelines.features.partitions import pieces, split_by_knowledge
     from pipelines.offline.frames import read_tables
-    from pipelines.staleness import digests
 
     usecase, data = context.usecase, context.data
     window = context.window(inputs.start, inputs.end)

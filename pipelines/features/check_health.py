@@ -37,6 +37,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         CheckFailed: where a view is held and that shall stop the chain.
         InvalidInput: if a bar is set for a view that there is not.
     """
+    from pipelines.artifacts.feature_report import FeatureReport
     from pipelines.errors import CheckFailed, InvalidInput
     from pipelines.features.health import engine
     from pipelines.records import Decision
@@ -53,8 +54,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     told = reasons or [f"{len(views)} views are as healthy as in the days before" if views else "there is no view"]
 
     days = [inputs.start.isoformat(), inputs.end.isoformat()]
-    report_uri = context.data.uri("reports", "features", f"{days[0]}_{days[1]}.json")
-    store.write_json(report_uri, {"window": days, "verdict": verdict, "reasons": told, "views": views})
+    report = FeatureReport(window=(inputs.start, inputs.end), verdict=verdict, reasons=tuple(told), views=views)
+    report_uri = context.data.uri("reports", "features", report.name)
+    store.write_json(report_uri, report.as_json())
     evidence = {name: {"verdict": found["verdict"], "metrics": found["metrics"]} for name, found in views.items()}
     decision_id = context.records.record(
         Decision(

@@ -37,10 +37,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """
     import pyarrow as pa
 
+    from pipelines.artifacts.manifest import Columns, Manifest
+    from pipelines.derivation.staleness import require_current
     from pipelines.features.splits import keep_auxiliary, keep_labelled, known_auxiliary, split_windows
     from pipelines.offline.frames import feature_frame, load_examples
     from pipelines.offline.repository import registry_hash
-    from pipelines.staleness import require_current
     from pipelines.usecase import auxiliary_of, inputs_of
 
     windows = split_windows(inputs.as_of, context.usecase, context.params.splits)
@@ -63,21 +64,21 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             f"{uri}/{name}.parquet", pa.Table.from_pandas(frame, preserve_index=False)
         )
         rows[name] = len(frame)
-    spans = {name: (window.start.isoformat(), window.end.isoformat()) for name, window in windows.items()}
-    manifest = {
-        "as_of": inputs.as_of.isoformat(),
-        "data_version": inputs.data_version,
-        "feature_service": service,
-        "registry_hash": registry_hash(context.feast),
-        "windows": spans,
-        "rows": rows,
-        "releases": context.records.releases(context.usecase.name).fingerprint(),
-        "validations": validated_windows(context, first, end),
-        "auxiliary": auxiliary,
-        "model_inputs": {"numeric": model_inputs.numeric, "categorical": model_inputs.categorical},
-        "sha256": hashes,
-    }
-    context.data.store.write_json(f"{uri}/manifest.json", manifest)
+    manifest = Manifest(
+        as_of=inputs.as_of,
+        data_version=inputs.data_version,
+        feature_service=service,
+        registry_hash=registry_hash(context.feast),
+        windows={name: (window.start, window.end) for name, window in windows.items()},
+        rows=rows,
+        releases=context.records.releases(context.usecase.name).fingerprint(),
+        validations=tuple(validated_windows(context, first, end)),
+        auxiliary=tuple(auxiliary),
+        model_inputs=Columns(numeric=model_inputs.numeric, categorical=model_inputs.categorical),
+        sha256=hashes,
+    )
+    manifest.write(context.data.store, uri)
+    spans = {name: (start.isoformat(), end.isoformat()) for name, (start, end) in manifest.windows.items()}
     return Outputs(training_set_uri=uri, rows=rows, windows=spans)
 
 

@@ -60,8 +60,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """
     from filelock import FileLock
 
+    from pipelines.derivation.staleness import overdue
     from pipelines.ingestion.staging import Staging
-    from pipelines.staleness import overdue
 
     window = context.window(inputs.start, inputs.end)
     home = context.settings.root / "staging" / context.usecase.name

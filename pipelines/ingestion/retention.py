@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import CorruptData, FlightdeckError
+from pipelines.artifacts.manifest import Manifest
+from pipelines.errors import FlightdeckError
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -39,17 +40,14 @@ def training_sets(context: Context) -> dict[str, str]:
     """Run -> data version of every training set in the store.
 
     Raises:
-        CorruptData: if one does not say which.
+        CorruptData: if a manifest was altered, or does not say which.
     """
     store, sets = context.data.store, {}
     for run in store.names(context.data.uri("training_sets")):
-        uri = context.data.uri("training_sets", run, "manifest.json")
-        if not store.exists(uri):  # not finished, and made from one of the newest snapshots
+        folder = context.data.uri("training_sets", run)
+        if not store.exists(Manifest.place(folder)):  # not finished, and made from one of the newest snapshots
             continue
-        manifest = store.read_json(uri)
-        if not isinstance(manifest, dict) or "data_version" not in manifest:
-            raise CorruptData(f"{uri} names no data_version; build the training set again, or delete its folder")
-        sets[run] = str(manifest["data_version"])
+        sets[run] = Manifest.read(store, folder).data_version
     return sets
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import date
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from pipelines.errors import CorruptData, InvalidInput
+from pipelines.errors import InvalidInput
 from pipelines.steps import Instant, StepModel
 
 if TYPE_CHECKING:
+    from pipelines.artifacts.summary import Summary
     from pipelines.context import Context
 
 
@@ -34,11 +35,12 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     Raises:
         InvalidInput: if the summary is of another model version, window or instant.
     """
+    from pipelines.artifacts.summary import read_summary
     from pipelines.monitoring.retraining import decide
     from pipelines.records import Decision
 
     context.window(inputs.start, inputs.end)
-    summary = require_same(inputs, context.data.store.read_json(inputs.summary_uri))
+    summary = require_same(inputs, read_summary(context.data.store, inputs.summary_uri))
     rules = context.params.monitoring
     verdict, reasons = decide(summary, rules.retrain_when_failing, rules.min_labelled)
     decision_id = context.records.record(
@@ -52,24 +54,24 @@ def run(inputs: Inputs, context: Context) -> Outputs:
                 "window": [inputs.start.isoformat(), inputs.end.isoformat()],
                 "model_version": inputs.model_version,
             },
-            evidence={"summary": summary, "gates": [gate.model_dump() for gate in rules.retrain_when_failing]},
+            evidence={"summary": summary.figures, "gates": [gate.model_dump() for gate in rules.retrain_when_failing]},
         )
     )
     return Outputs(verdict=verdict.value, reasons=reasons, decision_id=decision_id)
 
 
-def require_same(inputs: Inputs, summary: Any) -> dict[str, Any]:
-    """The summary, if it is of the model, the window and the instant that are decided on."""
-    try:
-        version, as_of = summary["model_version"], datetime.fromisoformat(summary["as_of"])
-        first, last = (date.fromisoformat(day) for day in summary["window"])
-        summary["metrics"], summary["roc_auc_drop"], summary["score_drift"], summary["drift_share"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptData(f"{inputs.summary_uri} is no summary of report_drift ({error!r}); run it again") from None
-    told, found = f"version {inputs.model_version} as of {inputs.as_of.isoformat()}", f"version {version} as of {as_of}"
-    if version != inputs.model_version or as_of != inputs.as_of or first < inputs.start or last > inputs.end:
+def require_same(inputs: Inputs, summary: Summary) -> Summary:
+    """The summary, if it is of the model, the window and the instant that are decided on.
+
+    Raises:
+        InvalidInput: naming both.
+    """
+    first, last = summary.window
+    same = summary.model_version == inputs.model_version and summary.as_of == inputs.as_of
+    if not same or first < inputs.start or last > inputs.end:
         raise InvalidInput(
-            f"{inputs.summary_uri} is of {found}, {first} to {last}, not of {told}, {inputs.start} to {inputs.end}; "
+            f"{inputs.summary_uri} is of version {summary.model_version} as of {summary.as_of}, {first} to {last}, not "
+            f"of version {inputs.model_version} as of {inputs.as_of.isoformat()}, {inputs.start} to {inputs.end}; "
             "give the summary of the window that is decided on"
         )
-    return dict(summary)
+    return summary

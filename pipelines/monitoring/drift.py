@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipelines.artifacts.summary import ColumnSummary
 from pipelines.monitoring.distances import categorical_distance, numeric_distance
 from pipelines.monitoring.pages import (
     CATEGORICAL_METHOD,
@@ -53,9 +54,12 @@ class ColumnDrift:
         """Whether it is known if the column drifted: a column that fell silent has no distance, and has drifted."""
         return self.distance is not None or self.drifted
 
-    def as_json(self) -> dict[str, Any]:
-        told = {"method": self.method, "distance": self.distance, "threshold": THRESHOLD, "drifted": self.drifted}
-        return told if self.why is None else {**told, "why": self.why}
+    @property
+    def summary(self) -> ColumnSummary:
+        why = {} if self.why is None else {"why": self.why}
+        return ColumnSummary(
+            method=self.method, distance=self.distance, threshold=THRESHOLD, drifted=self.drifted, **why
+        )
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,17 @@ from pipelines.steps import Instant, RunName, StepModel
 from pipelines.usecase import DAY, LABEL
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipelines.artifacts.evaluation import Evaluation
+    from pipelines.artifacts.summary import FeatureHealth
     from pipelines.context import Context
     from pipelines.usecase import ModelInputs
 
 
 class Inputs(StepModel):
     outcomes_uri: str = Field(description="predictions with matured labels, as written by join_outcomes")
-    evaluation_uri: str = Field(description="folder of the model's evaluation; its scored.parquet is the reference")
+    evaluation_uri: str = Field(description="folder of the model's evaluation; its scored rows are the reference")
     as_of: Instant = Field(description="instant whose knowledge the outcomes hold")
     model_version: str = Field(description="registered version of the monitored model")
     model_sha256: str | None = Field(
@@ -47,16 +51,20 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         CorruptData: if the evaluation, or the model that it names, is not whole, or is about another model.
         InvalidInput: if the outcomes are of another model version or lack a column.
     """
+    from pipelines.artifacts.evaluation import Evaluation, read_scored, scored_uri
     from pipelines.monitoring.drift import measure_drift, sample
     from pipelines.monitoring.pages import headed, quality_html
     from pipelines.monitoring.predictions import MODEL_VERSION, SCORE
-    from pipelines.monitoring.summary import about, summarize, tracked_metrics
+    from pipelines.monitoring.summary import Compared, about, summarize
 
     store = context.data.store
-    model_inputs = read_inputs(inputs.evaluation_uri, inputs.model_sha256, context)
+    evaluation = Evaluation.read(store, inputs.evaluation_uri)
+    model_inputs = read_inputs(evaluation, inputs, context)
     columns = [*model_inputs.names, LABEL, SCORE]
-    current = read_frame(inputs.outcomes_uri, [*columns, DAY, MODEL_VERSION], context)
-    reference = read_frame(f"{inputs.evaluation_uri}/scored.parquet", columns, context)
+    outcomes = store.read_table(inputs.outcomes_uri).to_pandas()
+    current = require_columns(outcomes, [*columns, DAY, MODEL_VERSION], inputs.outcomes_uri)
+    scored = read_scored(store, inputs.evaluation_uri, evaluation)
+    reference = require_columns(scored, columns, scored_uri(inputs.evaluation_uri))
     others = sorted(set(current[MODEL_VERSION]) - {inputs.model_version})
     if others:
         raise InvalidInput(
@@ -70,23 +78,24 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     quality = quality_html(*sides)
     health, unread = read_health(current[DAY], context)
     left_out = unread if quality.why is None else {**unread, "quality.html": quality.why}
-    summary = summarize(current, reference, drift, model_inputs, inputs.as_of, inputs.model_version, health, left_out)
+    compared = Compared(current, reference, drift, model_inputs, health, left_out)
+    summary = summarize(compared, inputs.as_of, inputs.model_version)
     heading = f"{context.usecase.name}, version {inputs.model_version}"
     drift_page = headed(drift.html, f"Drift of {heading}", about(summary))
     quality_page = headed(quality.html, f"Quality of {heading}", about(summary)) if quality.html else None
 
     folder = context.data.uri("monitoring", inputs.run)
-    uris = {name: f"{folder}/{name}" for name in ("drift.html", "quality.html", "summary.json")}
+    uris = {name: f"{folder}/{name}" for name in ("drift.html", "quality.html", summary.FILE)}
     store.write_bytes(uris["drift.html"], drift_page)
-    store.write_json(uris["summary.json"], summary)
+    summary.write(store, folder)
     if quality_page is None:
         store.delete(uris["quality.html"])
     else:
         store.write_bytes(uris["quality.html"], quality_page)
-    metrics = tracked_metrics(summary)
+    metrics = summary.tracked
     run_id = None
     if inputs.track:
-        files = {"drift.html": drift_page, "summary.json": store.read_bytes(uris["summary.json"])}
+        files = {"drift.html": drift_page, summary.FILE: store.read_bytes(uris[summary.FILE])}
         run_id = context.tracker.log_report(
             run=inputs.run,
             model_version=inputs.model_version,
@@ -96,51 +105,49 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     return Outputs(
         report_uri=uris["drift.html"],
         quality_uri=None if quality_page is None else uris["quality.html"],
-        summary_uri=uris["summary.json"],
+        summary_uri=uris[summary.FILE],
         metrics=metrics,
         run_id=run_id,
     )
 
 
-def read_inputs(evaluation_uri: str, sha256: str | None, context: Context) -> ModelInputs:
-    """What the evaluated model reads, by its own record; `sha256` as it was registered."""
-    from pipelines.scorer import load_scorer
-    from pipelines.seal import read_sealed
+def read_inputs(evaluation: Evaluation, inputs: Inputs, context: Context) -> ModelInputs:
+    """What the evaluated model reads, by its own record.
 
-    uri, anew = f"{evaluation_uri.rstrip('/')}/metrics.json", "evaluate the model again"
-    try:
-        evaluation = read_sealed(context.data.store, uri, anew)
-        model_uri, evaluated = str(evaluation["model_uri"]), str(evaluation["model_sha256"])
-    except KeyError:
-        raise CorruptData(f"{uri} names no model_uri and model_sha256; {anew}") from None
-    if sha256 is not None and sha256 != evaluated:
+    Raises:
+        CorruptData: if the evaluation is about another model than the registered one.
+    """
+    from pipelines.artifacts.scorer import load_scorer
+
+    evaluated, registered = evaluation.model_sha256, inputs.model_sha256
+    if registered is not None and registered != evaluated:
         raise CorruptData(
-            f"{uri} is about a model of sha256 {evaluated[:12]}, registered is {sha256[:12]}; restore the "
-            "evaluation, or take another version"
+            f"{evaluation.place(inputs.evaluation_uri)} is about a model of sha256 {evaluated[:12]}, registered is "
+            f"{registered[:12]}; restore the evaluation, or take another version"
         )
-    return load_scorer(context.data.store, model_uri, sha256=evaluated).inputs
+    return load_scorer(context.data.store, evaluation.model).inputs
 
 
-def read_health(days: Any, context: Context) -> tuple[dict[str, Any] | None, dict[str, str]]:
+def read_health(days: Any, context: Context) -> tuple[FeatureHealth | None, dict[str, str]]:
     """What check_features reported about the days, and by name the reports that cannot be read, with the reason."""
-    from pipelines.monitoring.health import overlapping, require_report, summarize_health
+    from pipelines.artifacts.feature_report import overlapping, read_feature_report
+    from pipelines.monitoring.health import summarize_health
 
     folder = context.data.uri("reports", "features")
     reports, unread = [], {}
     for name in overlapping(context.data.store.names(folder), min(days), max(days) + timedelta(1)):
         try:
-            reports.append(require_report(context.data.store.read_json(f"{folder}/{name}")))
+            reports.append(read_feature_report(context.data.store, f"{folder}/{name}"))
         except (CorruptData, MissingData) as error:
             unread[f"reports/features/{name}"] = str(error)
     return summarize_health(reports), unread
 
 
-def read_frame(uri: str, columns: list[str], context: Context) -> Any:
-    """A table's columns as a pandas frame; never empty."""
-    table = context.data.store.read_table(uri)
-    missing = [column for column in columns if column not in table.column_names]
+def require_columns(frame: pd.DataFrame, columns: list[str], uri: str) -> pd.DataFrame:
+    """The columns of a table that is never empty."""
+    missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise InvalidInput(f"{uri} lacks the columns {', '.join(missing)}; run the step that writes it again")
-    if table.num_rows == 0:
+    if frame.empty:
         raise MissingData(f"{uri} has no rows; there is nothing to compare, so choose another window")
-    return table.select(columns).to_pandas()
+    return frame[columns]

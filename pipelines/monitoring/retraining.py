@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
 
-from pipelines.monitoring.summary import tracked_metrics
+from pipelines.artifacts.summary import Summary
 from pipelines.verdict import Finding, Gate, Verdict
 
 
@@ -17,22 +15,20 @@ class Retraining(StrEnum):
     HOLD = "HOLD"
 
 
-def decide(summary: Mapping[str, Any], gates: Sequence[Gate], min_labelled: int) -> tuple[Retraining, list[str]]:
+def decide(summary: Summary, gates: Sequence[Gate], min_labelled: int) -> tuple[Retraining, list[str]]:
     """The verdict on a summary, with reasons.
 
     HOLD where too few rows are labelled; else RETRAIN where a gate rejects; else HOLD where a gate's metric is missing
     or there is no gate; else KEEP.
     """
-    version = summary["model_version"]
-    n_labelled = summary.get("n_labelled")
-    if n_labelled is None or not math.isfinite(n_labelled) or n_labelled < min_labelled:
-        shown = "an unknown number of" if n_labelled is None else f"only {n_labelled:g}"
+    version, n_labelled = summary.model_version, summary.n_labelled
+    if n_labelled < min_labelled:
         return Retraining.HOLD, [
-            f"There are {shown} matured labels in the window and min_labelled asks for {min_labelled}, so version "
-            f"{version} cannot be judged yet; run again with a later as_of or a longer window.",
+            f"There are only {n_labelled} matured labels in the window and min_labelled asks for {min_labelled}, so "
+            f"version {version} cannot be judged yet; run again with a later as_of or a longer window.",
             drift_context(summary),
         ]
-    findings = [gate.check(tracked_metrics(summary)) for gate in gates]
+    findings = [gate.check(summary.tracked) for gate in gates]
     rejected = [finding for finding in findings if finding.verdict is Verdict.REJECT]
     held = [finding for finding in findings if finding.verdict is Verdict.HOLD]
     if rejected:
@@ -54,10 +50,9 @@ def unknown(finding: Finding) -> str:
     return f"A gate cannot be checked: {finding.reason}; look at the window's labels and scores and report it again."
 
 
-def drift_context(summary: Mapping[str, Any]) -> str:
+def drift_context(summary: Summary) -> str:
     """What drifted, for the reader; it bears on no verdict."""
-    share, columns = summary.get("drift_share"), list(summary.get("drifted_columns") or ())
-    unmeasured = list(summary.get("unmeasured") or ())
+    share, columns, unmeasured = summary.drift_share, summary.drifted_columns, list(summary.unmeasured)
     if share is None:
         return "Drift was not measured; it bears on no verdict."
     named = f" ({_first(columns)})" if columns else ""

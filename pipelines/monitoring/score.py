@@ -39,20 +39,21 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         CorruptData: if the model is not whole, or another than was registered.
         CheckFailed: if a score is missing, not a number, or no probability.
     """
+    from pipelines.artifacts.model import ModelRef
+    from pipelines.artifacts.scorer import load_scorer
     from pipelines.monitoring.predictions import made_by, prediction_table
     from pipelines.offline.frames import feature_frame, load_examples
-    from pipelines.scorer import load_scorer
 
     window = context.window(inputs.start, inputs.end)
     store = context.data.store
-    scorer = load_scorer(store, inputs.model_uri, sha256=inputs.model_sha256)
+    scorer = load_scorer(store, ModelRef(inputs.model_uri, inputs.model_sha256))
     examples = made_by(load_examples(context, window), inputs.as_of)
     if examples.num_rows == 0:
         raise MissingData(
             f"no example from {inputs.start} to {inputs.end} was to be predicted by {inputs.as_of.isoformat()}; "
             "validate the window or choose a later as_of"
         )
-    frame = feature_frame(context, examples, scorer.service, scorer.inputs)
+    frame = feature_frame(context, examples, scorer.model.card.training_set.feature_service, scorer.inputs)
     table = prediction_table(examples, frame, scorer.score(frame), scorer.inputs, inputs.model_version)
     uri = context.data.uri("predictions", inputs.run, "predictions.parquet")
     store.write_table(uri, table)

@@ -75,14 +75,14 @@ class Importance(Section):
     repeats: Count = 3
 
 
-class Evaluation(Section):
+class EvaluationRules(Section):
     calibration_bins: Count
     bootstrap: Annotated[int, Field(ge=RESAMPLES)]
     min_slice: Count
     importance: Importance = Importance()
 
 
-class ModelCard(Section):
+class ModelCardText(Section):
     """What no figure says: plain text for the card of every registered version."""
 
     purpose: Text
@@ -112,10 +112,10 @@ class Params(Section):
     cleaning: Cleaning
     training: Training
     costs: Costs = Costs()
-    evaluation: Evaluation
+    evaluation: EvaluationRules
     behaviour: Behaviours = ()
     gate: GateRules
-    model_card: ModelCard
+    model_card: ModelCardText
     monitoring: Monitoring
     rollout: Rollout
 

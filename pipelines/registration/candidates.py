@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.verdict import TIMED, Finding, Gate, Verdict, overall
+
+if TYPE_CHECKING:
+    from pipelines.registration.champion import Comparison
 
 RANKED_BY = "log_loss"
 
@@ -74,6 +77,34 @@ class Judged:
     def measured(self) -> dict[str, float | None]:
         """What a stopwatch gave; no part of the evidence."""
         return {f.gate.metric: f.observed for f in self.findings if f.gate.metric in TIMED}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the gate concludes over all candidates.
+
+    Attributes:
+        chosen: the best that passes the floors, with the findings against the champion; None where none passes.
+        comparison: with the champion; None where there is none to compare with.
+    """
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    judged: tuple[Judged, ...]
+    chosen: Judged | None
+    comparison: Comparison | None
+
+    def evidence(self, champion_uri: str | None) -> dict[str, Any]:
+        return {
+            "candidates": [one.evidence() for one in self.judged],
+            "chosen": self.chosen.evidence() if self.chosen else None,
+            "champion": {"uri": champion_uri, **vars(self.comparison)} if self.comparison else None,
+        }
+
+    @property
+    def measured(self) -> dict[str, dict[str, float | None]]:
+        """By family, what a stopwatch gave."""
+        return {one.candidate.family: one.measured for one in self.judged if one.measured}
 
 
 def _untold(finding: Finding) -> set[str]:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pipelines.artifacts.model import ModelRef
+from pipelines.artifacts.scorer import load_scorer
 from pipelines.errors import InvalidInput
 from pipelines.metrics.scores import Sample, differences, jsonable
-from pipelines.scorer import load_scorer
+from pipelines.params import EvaluationRules
 from pipelines.store import Store
 from pipelines.usecase import DAY, LABEL
 
@@ -23,24 +25,21 @@ class Comparison:
     problem: str | None = None
 
 
-def compare(
-    scored: pd.DataFrame, champion: tuple[str, str | None], store: Store, bins: int, resamples: int, seed: int
-) -> Comparison:
+def compare(scored: pd.DataFrame, champion: ModelRef, store: Store, settings: EvaluationRules, seed: int) -> Comparison:
     """Score the champion on the rows that the candidate scored.
 
     A champion that cannot be read, or reads other columns, gives a comparison without numbers: its gates then hold.
 
     Args:
         scored: the candidate's test frame with its `score`.
-        champion: its model's folder and the sha256 of its graph as it was registered, None where nobody knows.
     """
     try:
-        scorer = load_scorer(store, champion[0], sha256=champion[1])
+        scorer = load_scorer(store, champion)
         theirs = scorer.score(scored)
     except InvalidInput as error:
         return Comparison(None, {}, {}, f"the champion cannot be scored on these rows: {error}")
     days = scored[DAY].astype(str)
-    ours = Sample.of(scored[LABEL], scored["score"], days, bins)
-    other = Sample.of(scored[LABEL], theirs, days, bins)
-    deltas = differences(ours, other, resamples, seed)
+    ours = Sample.of(scored[LABEL], scored["score"], days, settings.calibration_bins)
+    other = Sample.of(scored[LABEL], theirs, days, settings.calibration_bins)
+    deltas = differences(ours, other, settings.bootstrap, seed)
     return Comparison(scorer.model.sha256, jsonable(other.measure()), jsonable(deltas))

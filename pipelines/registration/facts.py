@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pandas as pd
 
+from pipelines.artifacts.evaluation import Evaluation, Slice
+from pipelines.artifacts.manifest import Manifest, Origin, Windows
+from pipelines.artifacts.model import Model
+from pipelines.artifacts.scorer import ModelScorer
 from pipelines.errors import FlightdeckError
-from pipelines.manifest import CARRIED
 from pipelines.metrics.names import LATENCY, SIZE, WORST
-from pipelines.scorer import Model, Scorer
 
 CALLS = 200  # single requests that are timed
 WORSE: Mapping[str, Callable[[Iterable[float]], float]] = {
@@ -22,21 +23,21 @@ WORSE: Mapping[str, Callable[[Iterable[float]], float]] = {
 }
 
 
-def slice_facts(evaluation: Mapping[str, Any], columns: Iterable[str], min_slice: int) -> dict[str, float | None]:
+def slice_facts(evaluation: Evaluation, columns: Iterable[str], min_slice: int) -> dict[str, float | None]:
     """`worst_slice_METRIC` over all slices of at least `min_slice` rows.
 
     None where one of the columns has no slices or none of so many rows, the slices of a column do not add up to the
     evaluation's rows, or a slice that counts has no finite value: the worst slice is then not known.
     """
-    slices = evaluation.get("slices") or {}
-    whole = all(_adds_up(slices.get(column), evaluation.get("rows")) for column in {*columns, *slices})
-    large = {name: [e for e in slices[name] if e.get("rows", 0) >= min_slice] for name in slices} if whole else {}
+    slices = evaluation.slices
+    whole = all(_adds_up(slices.get(column), evaluation.rows) for column in {*columns, *slices})
+    large = {name: [e for e in slices[name] or () if e.rows >= min_slice] for name in slices} if whole else {}
     counted = [e for entries in large.values() for e in entries] if all(large.get(name) for name in columns) else []
-    return {f"{WORST}{metric}": _worst(metric, [entry.get(metric) for entry in counted]) for metric in WORSE}
+    return {f"{WORST}{metric}": _worst(metric, [entry.metric(metric) for entry in counted]) for metric in WORSE}
 
 
-def _adds_up(entries: Any, rows: Any) -> bool:
-    return isinstance(entries, list) and bool(entries) and sum(entry.get("rows", 0) for entry in entries) == rows
+def _adds_up(entries: Sequence[Slice] | None, rows: int | None) -> bool:
+    return bool(entries) and sum(entry.rows for entry in entries or ()) == rows
 
 
 def _worst(metric: str, values: list[float | None]) -> float | None:
@@ -44,62 +45,61 @@ def _worst(metric: str, values: list[float | None]) -> float | None:
     return WORSE[metric](known) if known and len(known) == len(values) else None
 
 
-def training_set_problem(model: Model, manifest: Mapping[str, Any]) -> str | None:
+def training_set_problem(model: Model, manifest: Manifest) -> str | None:
     """Why a training set is not the one that a model was trained on; None where it is."""
-    said = model.card["training_set"]
-    differing = [name for name in CARRIED if said.get(name) != manifest[name]]
+    trained, held = model.card.training_set, manifest.origin
+    differing = [name for name in Origin.model_fields if getattr(trained, name) != getattr(held, name)]
     if not differing:
         return None
     return f"its training set is not as it was when it was trained ({', '.join(differing)} changed); train it again"
 
 
 def window_problem(
-    evaluation: Mapping[str, Any],
-    windows: Mapping[str, Any],
+    evaluation: Evaluation,
+    windows: Windows,
     days: pd.Series[Any],
-    as_of: datetime,
-    timezone: str,
-    embargo_days: int,
+    today: date,
+    embargo: timedelta,
 ) -> str | None:
     """Why an evaluation is not about fresh rows that its model could not have seen; None where it is.
 
     Args:
         windows: those that it was trained for, by name (train, validation, test).
         days: DAY of the scored rows.
+        today: the local day on which the knowledge of the candidates ends.
+        embargo: between the last day that was learnt from and the window.
     """
-    said = evaluation.get("window")
-    try:
-        start, end = (date.fromisoformat(day) for day in said or ())
-    except (TypeError, ValueError):
-        return f"its evaluation's window is {said}; evaluate the model again"
-    today = as_of.astimezone(ZoneInfo(timezone)).date()
+    if evaluation.window is None:
+        return "its evaluation names no window; evaluate the model again"
+    start, end = evaluation.window
     if not start < end:
         return f"its evaluation's window {start} to {end} is empty"
     if end != today:
         return f"its evaluation's window ends on {end}, but as_of is {today}: evaluate on the days before as_of"
-    if list(windows.get("test") or ()) != [start.isoformat(), end.isoformat()]:
-        return f"its evaluation's window is {start} to {end}, but it was trained for {windows.get('test')}"
-    learnt = [date.fromisoformat(str(span[1])) for name, span in windows.items() if name != "test"]
-    if not learnt or max(learnt) + timedelta(embargo_days) > start:
+    if (trained := windows.get("test")) != (start, end):
+        shown = " to ".join(map(str, trained)) if trained else "none"
+        return f"its evaluation's window is {start} to {end}, but it was trained for {shown}"
+    learnt = [span[1] for name, span in windows.items() if name != "test"]
+    if not learnt or max(learnt) + embargo > start:
         ended = max(learnt) if learnt else "an unknown day"
-        return f"its window starts on {start}; training ended on {ended}, and the embargo is {embargo_days} days"
-    if not len(days) or len(days) != evaluation.get("rows"):
-        return f"its evaluation counts {evaluation.get('rows')} rows, but {len(days)} were scored"
+        return f"its window starts on {start}; training ended on {ended}, and the embargo is {embargo.days} days"
+    if not len(days) or len(days) != evaluation.rows:
+        return f"its evaluation counts {evaluation.rows} rows, but {len(days)} were scored"
     seen = pd.to_datetime(days.astype(str))
     if seen.min() < pd.Timestamp(start) or seen.max() >= pd.Timestamp(end):
         return f"its scored rows lie between {days.min()} and {days.max()}, outside of its window {start} to {end}"
     return None
 
 
-def graph_facts(model: Model, scored: pd.DataFrame, asked: Iterable[str]) -> dict[str, float | None]:
+def graph_facts(model: Model, scored: pd.DataFrame, metrics: Iterable[str]) -> dict[str, float | None]:
     """The size of the graph in bytes and, only if a gate asks for it, its latency."""
-    timed = {LATENCY: latency_p95_ms(model, scored)} if LATENCY in asked else {}
+    timed = {LATENCY: latency_p95_ms(model, scored)} if LATENCY in metrics else {}
     return {SIZE: float(len(model.graph)), **timed}
 
 
 def latency_p95_ms(model: Model, scored: pd.DataFrame) -> float | None:
     """95 % of single rows are scored by the graph, on one thread, within so many milliseconds; None if none can be."""
     try:
-        return Scorer(model, threads=1).row_latency_ms(scored, CALLS) if len(scored) else None
+        return ModelScorer.of(model, threads=1).row_latency_ms(scored, CALLS) if len(scored) else None
     except FlightdeckError:
         return None

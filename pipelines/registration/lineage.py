@@ -7,92 +7,89 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.artifacts.card import ModelCard
+from pipelines.artifacts.evaluation import Evaluation
+from pipelines.artifacts.model import Model
+from pipelines.artifacts.provenance import Provenance
 from pipelines.errors import InvalidInput
-from pipelines.provenance import environment_hash
-from pipelines.scorer import Model
 
-PARAMS, ENVIRONMENT = "params.json", "environment.txt"  # files of a candidate's run
 LOGGED = ("git_commit", "git_dirty", "environment_hash", "python", "params_hash")  # tags of a run that its version has
 NEEDED = ("numpy", "onnxruntime", "pandas")  # by whoever loads a logged model
 
 
-def run_params(card: Mapping[str, Any]) -> dict[str, Any]:
+def run_params(card: ModelCard) -> dict[str, Any]:
     """Parameters of a candidate's run."""
-    made = {"calibration": card["calibration"]["method"], "threshold": card["threshold"]["value"]}
-    return {"family": card["family"], "seed": card["seed"], **made, **card["params"]}
+    after_the_fit = {"calibration": card.calibration.method, "threshold": card.threshold.value}
+    return {"family": card.family, "seed": card.seed, **after_the_fit, **card.params}
 
 
-def run_metrics(evaluation: Mapping[str, Any]) -> dict[str, float | None]:
+def run_metrics(evaluation: Evaluation) -> dict[str, float | None]:
     """Metrics of a candidate's run, with the ends of their intervals as METRIC_low and METRIC_high.
 
     What cleaning changed stands beside them, as WHAT_share_WINDOW.
     """
     ends = {
         f"{name}_{end}": value
-        for name, interval in evaluation.get("intervals", {}).items()
+        for name, interval in evaluation.intervals.items()
         for end, value in zip(("low", "high"), interval, strict=True)
     }
     cleaned = {
         f"{what}_{window}": share
-        for window, shares in evaluation.get("cleaning", {}).items()
+        for window, shares in evaluation.cleaning.items()
         for what, share in shares.items()
         if what != "rows"
     }
-    return {**evaluation["metrics"], **ends, **cleaned}
+    return {**evaluation.metrics, **ends, **cleaned}
 
 
-def data_tags(evaluation_uri: str, evaluation: Mapping[str, Any], model: Model) -> dict[str, str]:
+def data_tags(evaluation_uri: str, evaluation: Evaluation, model: Model) -> dict[str, str]:
     """Which data a model comes from, and where its files lie."""
-    training = model.card["training_set"]
+    training = model.card.training_set
     return {
-        "family": str(model.card["family"]),
+        "family": model.card.family,
         "sha256": model.sha256,
         "model_uri": model.uri,
         "evaluation_uri": evaluation_uri,
-        "training_set_uri": str(evaluation["training_set_uri"]),
-        "data_version": str(training["data_version"]),
-        "feature_service": str(training["feature_service"]),
-        "registry_hash": str(training["registry_hash"]),
-        "as_of": str(training["as_of"]),
+        "training_set_uri": evaluation.training_set_uri,
+        "data_version": training.data_version,
+        "feature_service": training.feature_service,
+        "registry_hash": training.registry_hash,
+        "as_of": training.as_of.isoformat(),
     }
 
 
-def made_tags(made: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, str]:
-    """Tags LOGGED of how a model was made.
-
-    Args:
-        made: its provenance.
-    """
+def origin_tags(provenance: Provenance, card: ModelCard) -> dict[str, str]:
+    """Tags LOGGED of how a model was made."""
     return {
-        **made["code"],
-        "environment_hash": environment_hash(made["environment"]),
-        "python": str(made["python"]),
-        "params_hash": digest(science(made["params"], card)),
+        **provenance.code,
+        "environment_hash": provenance.environment_hash,
+        "python": provenance.python,
+        "params_hash": digest(science(provenance.params, card)),
     }
 
 
-def science(params: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
+def science(params: Mapping[str, Any], card: ModelCard) -> dict[str, Any]:
     """What decides what a model becomes: settings of its family and of training, cleaning, splits, feature service."""
-    training, asked, family = card["training_set"], params["training"], card["family"]
-    compression = asked["compression"].get(family)
+    training, family = params["training"], card.family
+    compression = training["compression"].get(family)
     teacher = ((compression or {}).get("distil") or {}).get("teacher")
     taught = None  # by a model's folder, or not at all; a family teaches with its declared settings
-    if teacher in asked:
-        declared = {name: value for name, value in asked[teacher].items() if name != "search"}
-        taught = {"settings": declared, "compression": asked["compression"].get(teacher)}
+    if teacher in training:
+        declared = {name: value for name, value in training[teacher].items() if name != "search"}
+        taught = {"settings": declared, "compression": training["compression"].get(teacher)}
     return {
         "family": family,
-        "settings": card["params"],
-        "seed": card["seed"],
-        "calibration": asked["calibration"],
-        "refit": asked["refit"],
+        "settings": card.params,
+        "seed": card.seed,
+        "calibration": training["calibration"],
+        "refit": training["refit"],
         "compression": compression,
         "teacher": taught,
         "costs": params["costs"],
         "cleaning": params["cleaning"],
         "splits": params["splits"],
-        "feature_service": training["feature_service"],
-        "as_of": training["as_of"],
+        "feature_service": card.training_set.feature_service,
+        "as_of": card.training_set.as_of.isoformat(),
     }
 
 
@@ -101,18 +98,18 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def require_together(evaluation: Mapping[str, Any], model: Model, model_uri: str | None, training_set_uri: str) -> None:
+def require_together(evaluation: Evaluation, model: Model, model_uri: str | None, training_set_uri: str) -> None:
     """Refuse an evaluation that is of another model, or of a model from another training set.
 
     Raises:
         InvalidInput: naming what it is about instead.
     """
-    for what, given, found in (
+    for what, given, named in (
         ("model", model_uri, model.uri),
-        ("training set", training_set_uri, evaluation["training_set_uri"]),
+        ("training set", training_set_uri, evaluation.training_set_uri),
     ):
-        if (given or "").rstrip("/") != found.rstrip("/"):
-            raise InvalidInput(f"the evaluation is about the {what} {found}, not {given}; give the gate's")
+        if (given or "").rstrip("/") != named.rstrip("/"):
+            raise InvalidInput(f"the evaluation is about the {what} {named}, not {given}; give the gate's")
 
 
 def require_authority(decision: Mapping[str, Any] | None, decision_id: str, model: Model) -> None:

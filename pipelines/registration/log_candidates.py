@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -12,6 +11,7 @@ from pipelines.errors import InvalidInput
 from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
+    from pipelines.artifacts.manifest import Manifest
     from pipelines.context import Context
 
 
@@ -24,62 +24,62 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    from pipelines.manifest import read_manifest
-    from pipelines.provenance import read_provenance
+    from pipelines.artifacts.evaluation import FILES, read_scored
+    from pipelines.artifacts.manifest import Manifest
+    from pipelines.artifacts.provenance import Provenance
+    from pipelines.artifacts.run_files import ENVIRONMENT, PARAMS
+    from pipelines.artifacts.trials import Trials
     from pipelines.registration import lineage
-    from pipelines.registration.evaluation import FILES, read_evaluation, read_scored
+    from pipelines.registration.evaluation import read_evaluated
+    from pipelines.tracking.runs import CandidateRun
 
     store = context.data.store
-    read = {uri: read_evaluation(store, uri) for uri in inputs.evaluation_uris}
-    families = sorted(evaluation["family"] for evaluation, _ in read.values())
+    candidates = [read_evaluated(store, uri) for uri in inputs.evaluation_uris]
+    families = sorted(one.evaluation.family for one in candidates)
     if len(families) > len(set(families)):
         raise InvalidInput(f"the candidates' families are {', '.join(families)}; give one evaluation a family")
 
     runs = {}
-    for uri, (evaluation, model) in read.items():
-        docs_uri, docs = data_docs(read_manifest(store, evaluation["training_set_uri"]), context)
-        made = read_provenance(store, model.uri)
+    for one in candidates:
+        evaluation, model = one.evaluation, one.model
+        docs_uri, docs = data_docs(Manifest.read(store, evaluation.training_set_uri), context)
+        provenance, trials = Provenance.read(store, model.uri), Trials.read(store, model.uri)
         tags = {
-            **lineage.data_tags(uri, evaluation, model),
-            **lineage.made_tags(made, model.card),
+            **lineage.data_tags(one.uri, evaluation, model),
+            **lineage.origin_tags(provenance, model.card),
             **({"data_docs_uri": docs_uri} if docs_uri else {}),
         }
         attached = {
             **docs,
-            lineage.PARAMS: (json.dumps(made["params"], indent=2, sort_keys=True) + "\n").encode(),
-            lineage.ENVIRONMENT: "".join(f"{pin}\n" for pin in made["environment"]).encode(),
+            PARAMS: (json.dumps(provenance.params, indent=2, sort_keys=True) + "\n").encode(),
+            ENVIRONMENT: "".join(f"{pin}\n" for pin in provenance.environment).encode(),
         }
-        tuned = tried(model.uri, context)
-        run_id = context.tracker.log_candidate(
-            model,
-            lineage.run_params(model.card),
-            lineage.run_metrics(evaluation),
-            {name: store.read_bytes(f"{uri.rstrip('/')}/{name}") for name in FILES},
-            tags,
-            read_scored(store, uri, evaluation).iloc[:1],
-            [pin for pin in made["environment"] if pin.partition("==")[0] in lineage.NEEDED],
-            attached,
+        logged = CandidateRun(
+            params=lineage.run_params(model.card),
+            metrics=lineage.run_metrics(evaluation),
+            tags=tags,
+            files={name: store.read_bytes(f"{one.uri.rstrip('/')}/{name}") for name in FILES},
+            attached=attached,
+            row=read_scored(store, one.uri, evaluation).iloc[:1],
+            pinned=[pin for pin in provenance.environment if pin.partition("==")[0] in lineage.NEEDED],
         )
-        for number, trial in enumerate(tuned):
-            metrics = {name: trial[name] for name in ("validation_log_loss", "latency_ms")}
-            context.tracker.log_trial(run_id, number, trial["params"], metrics, trial["state"])
-        runs[str(evaluation["family"])] = run_id
+        run_id = context.tracker.log_candidate(model, logged)
+        for number, trial in enumerate(trials.tried):
+            metrics = {"validation_log_loss": trial.validation_log_loss, "latency_ms": trial.latency_ms}
+            context.tracker.log_trial(run_id, number, trial.params, metrics, trial.state)
+        runs[evaluation.family] = run_id
     return Outputs(runs=runs)
 
 
-def tried(model_uri: str, context: Context) -> list[dict[str, Any]]:
-    """The trials of a model's tuning; none where only the declared settings were tried."""
-    trials: list[dict[str, Any]] = context.data.store.read_json(f"{model_uri}/trials.json")["trials"]
-    return trials if len(trials) > 1 else []
-
-
-def data_docs(manifest: Mapping[str, Any], context: Context) -> tuple[str | None, dict[str, bytes]]:
+def data_docs(manifest: Manifest, context: Context) -> tuple[str | None, dict[str, bytes]]:
     """How the data of a training set were validated: where the newest window's pages lie, and the files for its run."""
-    windows: list[str] = manifest.get("validations", [])
+    from pipelines.artifacts.run_files import DATA_DOCS, WINDOWS
+
+    windows = manifest.validations
     if not windows:
         return None, {}
     store, places = context.data.store, {name: context.data.uri("reports", "validation", name) for name in windows}
     newest = places[max(windows, key=lambda window: window.split("_")[::-1])]
-    files = {f"data_docs/{name}": store.read_bytes(f"{newest}/{name}") for name in store.names(newest)}
-    files["data_docs/windows.json"] = (json.dumps(places, indent=2) + "\n").encode()
+    files = {f"{DATA_DOCS}/{name}": store.read_bytes(f"{newest}/{name}") for name in store.names(newest)}
+    files[WINDOWS] = (json.dumps(places, indent=2) + "\n").encode()
     return f"{newest}/index.html", files

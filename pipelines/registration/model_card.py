@@ -1,11 +1,32 @@
-"""The model card of a version (Mitchell et al. 2019): what it is for, rests on, does well and badly. Its facts."""
+"""The model card of a version, built from what it rests on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from pipelines.tracking.artifacts import OLD, Digests
+from pipelines.artifacts.card import ModelCard
+from pipelines.artifacts.evaluation import Evaluation
+from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.version_card import CardCalibration, CardData, Declared, GateFacts, VersionCard
+from pipelines.tracking.integrity import OLD, Digests
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a card tells of.
+
+    Attributes:
+        reliability: points of the reliability curve, with mean_score, observed_rate and rows.
+        decision: the gate's, as recorded.
+    """
+
+    card: ModelCard
+    evaluation: Evaluation
+    manifest: Manifest
+    reliability: Sequence[Mapping[str, float]]
+    decision: Mapping[str, Any]
 
 
 def build(
@@ -13,63 +34,61 @@ def build(
     version: str,
     tags: Mapping[str, str],
     files: Digests,
-    declared: Mapping[str, str],
-    card: Mapping[str, Any],
-    evaluation: Mapping[str, Any],
-    manifest: Mapping[str, Any],
-    reliability: Sequence[Mapping[str, Any]],
-    decision: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The facts of a card, JSON-able.
+    declared: Declared,
+    sources: Sources,
+) -> VersionCard:
+    """The facts of a card.
 
     Args:
         tags: of the registered version. `files` are the digests of what it rests on.
-        declared: purpose, limits, ethics and owner, in a person's words.
-        card: model.json. `manifest` is the training set's.
-        reliability: points of the reliability curve, with mean_score, observed_rate and rows.
-        decision: the gate's, as recorded.
     """
-    chosen = decision["evidence"].get("chosen") or {}
-    champion = decision["evidence"].get("champion") or {}
-    measured = decision["evidence"].get("measured") or {}
-    calibration = card["calibration"]
-    return {
-        "name": name,
-        "version": version,
-        "family": card["family"],
-        "declared": dict(declared),
-        "data": {
-            **{key: manifest[key] for key in ("data_version", "feature_service", "registry_hash", "as_of")},
-            "rows": manifest.get("rows", {}),
-            "windows": manifest["windows"],
+    card, evaluation, manifest = sources.card, sources.evaluation, sources.manifest
+    return VersionCard(
+        name=name,
+        version=version,
+        family=card.family,
+        declared=declared,
+        data=CardData(
+            data_version=manifest.data_version,
+            feature_service=manifest.feature_service,
+            registry_hash=manifest.registry_hash,
+            as_of=manifest.as_of.isoformat(),
+            rows=manifest.rows,
+            windows=manifest.windows,
+        ),
+        inputs=card.inputs,
+        parameters={**card.params, "seed": card.seed},
+        refit=card.refit,
+        compression=card.compression,
+        metrics={
+            metric: (value, *(evaluation.intervals.get(metric) or (None, None)))
+            for metric, value in sorted(evaluation.metrics.items())
         },
-        "inputs": card["inputs"],
-        "parameters": {**card["params"], "seed": card["seed"]},
-        "refit": card["refit"],
-        "compression": card.get("compression", {}),
-        "metrics": {
-            metric: [value, *(evaluation.get("intervals", {}).get(metric) or (None, None))]
-            for metric, value in sorted(evaluation["metrics"].items())
-        },
-        "rows": evaluation["rows"],
-        "days": evaluation.get("days"),
-        "window": evaluation["window"],
-        "slices": evaluation["slices"],
-        "calibration": {
-            **{key: calibration[key] for key in ("asked", "method")},
-            "held_out_log_loss": calibration.get("held_out_log_loss", {}),
-            "reliability": [dict(point) for point in reliability],
-        },
-        "threshold": evaluation["threshold"],
-        "behaviour": evaluation["behaviour"],
-        "gate": {
-            "decision_id": decision["id"],
-            "findings": [[f["gate"]["metric"], f["verdict"], f["reason"]] for f in chosen.get("findings", [])],
-            "against": champion.get("deltas") or {},
-            "measured": measured.get(card["family"]) or {},
-        },
-        "lineage": {key: value for key, value in sorted(tags.items()) if "." not in key and key != OLD},
-        "environment": card.get("environment", {}),
-        "sha256": {folder: dict(digests) for folder, digests in files.items()},
-        "verification": None,
-    }
+        rows=evaluation.rows,
+        days=evaluation.days,
+        window=evaluation.window,
+        slices={column: entries or () for column, entries in evaluation.slices.items()},
+        calibration=CardCalibration(
+            asked=card.calibration.asked,
+            method=card.calibration.method,
+            held_out_log_loss=card.calibration.held_out_log_loss,
+            reliability=tuple(dict(point) for point in sources.reliability),
+        ),
+        threshold=evaluation.threshold,
+        behaviour=evaluation.behaviour,
+        gate=_gate(sources.decision, card.family),
+        lineage={key: value for key, value in sorted(tags.items()) if "." not in key and key != OLD},
+        environment=card.environment,
+        sha256={folder: dict(digests) for folder, digests in files.items()},
+        verification=None,
+    )
+
+
+def _gate(decision: Mapping[str, Any], family: str) -> GateFacts:
+    chosen, champion, measured = (decision["evidence"].get(key) or {} for key in ("chosen", "champion", "measured"))
+    return GateFacts(
+        decision_id=decision["id"],
+        findings=tuple((f["gate"]["metric"], f["verdict"], f["reason"]) for f in chosen.get("findings", [])),
+        against=champion.get("deltas") or {},
+        measured=measured.get(family) or {},
+    )

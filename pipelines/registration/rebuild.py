@@ -10,13 +10,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import yaml
 
+from pipelines.artifacts.card import ModelCard
+from pipelines.artifacts.provenance import Machine
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
 from pipelines.usecase import UseCase
 
@@ -28,23 +30,23 @@ class Recipe:
     """What a version recorded of its making.
 
     Attributes:
-        params: params.yaml as it was. `card` is model.json.
+        params: params.yaml as it was.
         machine: threads, device and processes of the fit.
     """
 
     commit: str
     data_version: str
     params: Mapping[str, Any]
-    card: Mapping[str, Any]
-    machine: Mapping[str, Any]
+    card: ModelCard
+    machine: Machine
 
     def science(self) -> dict[str, Any]:
         """The params with the settings that were chosen in place of a search, which did nothing else."""
         training = dict(self.params["training"])
-        family = str(self.card["family"])
-        training[family] = {**training[family], **self.card["params"]}
-        training.update(trials=1, seed=self.card["seed"], tuning={})
-        features = {**self.params["features"], "service": self.card["training_set"]["feature_service"]}
+        family = self.card.family
+        training[family] = {**training[family], **self.card.params}
+        training.update(trials=1, seed=self.card.seed, tuning={})
+        features = {**self.params["features"], "service": self.card.training_set.feature_service}
         return {**self.params, "training": training, "features": features, "clock": "replay"}
 
 
@@ -134,8 +136,7 @@ def rebuild(recipe: Recipe, bench: Bench, usecase: UseCase, raw: Path, run: str)
         raw: the restored raw data, in the bench's home.
         run: name of the training run.
     """
-    training = recipe.card["training_set"]
-    as_of = datetime.fromisoformat(str(training["as_of"]))
+    as_of = recipe.card.training_set.as_of
     end = as_of.astimezone(ZoneInfo(usecase.timezone)).date()
     daily = [table.name for table in usecase.tables if table.daily]
     days = [date.fromisoformat(f.stem) for name in daily for f in (raw / name).glob("????-??-??.parquet")]
@@ -148,10 +149,10 @@ def rebuild(recipe: Recipe, bench: Bench, usecase: UseCase, raw: Path, run: str)
     bench.run("apply_features")
     made = bench.run("build_training_set", as_of=as_of.isoformat(), data_version=recipe.data_version, run=run)
     model = bench.train(
-        int(recipe.machine["processes"]),
+        recipe.machine.processes,
         run,
-        family=str(recipe.card["family"]),
+        family=recipe.card.family,
         training_set_uri=str(made["training_set_uri"]),
-        seed=str(recipe.card["seed"]),
+        seed=str(recipe.card.seed),
     )
     return made, str(model["model_uri"])

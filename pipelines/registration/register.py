@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -36,60 +35,65 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.clock import instant_of
     from pipelines.records import CHALLENGER, Entry
     from pipelines.registration import lineage
-    from pipelines.registration.evaluation import read_evaluation
+    from pipelines.registration.evaluation import read_evaluated
     from pipelines.registration.keeping import keep_card
-    from pipelines.tracking.artifacts import digests
+    from pipelines.tracking.integrity import digests
 
     if inputs.verdict is not Verdict.PASS:
         return Outputs(registered=False, version=None, aliases=[], run_id=None, change=None)
     if inputs.evaluation_uri is None:
         raise InvalidInput("the verdict is PASS, but evaluation_uri is missing; give the gate's")
-    evaluation, model = read_evaluation(context.data.store, inputs.evaluation_uri)
+    evaluated = read_evaluated(context.data.store, inputs.evaluation_uri)
+    evaluation, model = evaluated.evaluation, evaluated.model
     lineage.require_together(evaluation, model, inputs.model_uri, inputs.training_set_uri)
     decision = context.records.decision(inputs.decision_id)
     lineage.require_authority(decision, inputs.decision_id, model)
-    run_id = inputs.runs.get(evaluation["family"])
+    run_id = inputs.runs.get(evaluation.family)
     if run_id is None:
-        raise InvalidInput(f"runs has none of {evaluation['family']}: {inputs.runs}; log the candidates first")
+        raise InvalidInput(f"runs has none of {evaluation.family}: {inputs.runs}; log the candidates first")
 
     run_tags = context.tracker.run_tags(run_id)  # MissingData where there is no such run
     folders = {
         "model": model.uri,
         "evaluation": inputs.evaluation_uri,
-        "training_set": str(evaluation["training_set_uri"]),
+        "training_set": evaluation.training_set_uri,
     }
     tags = {
         **lineage.data_tags(inputs.evaluation_uri, evaluation, model),
         **{name: run_tags[name] for name in lineage.LOGGED if name in run_tags},
         "decision_id": inputs.decision_id,
     }
-    made = context.models.register(run_id, tags, digests(context.data.store, folders))
-    keep_card(made, decision, evaluation, model, context)
+    registered = context.models.register(run_id, tags, digests(context.data.store, folders))
+    keep_card(registered, decision, evaluated, context)
 
-    at = instant_of(context.clock, datetime.fromisoformat(str(model.card["training_set"]["as_of"])))
+    at = instant_of(context.clock, model.card.training_set.as_of)
     why = f"decision {inputs.decision_id} passed it"
     rollouts = context.records.rollouts(context.usecase.name)
     rollouts.enter(
         Entry(
-            key=f"register:{made.version}",
+            key=f"register:{registered.version}",
             at=at,
             actor="training",
             action="register",
-            version=made.version,
-            previous=made.tags.get("parent_version"),
+            version=registered.version,
+            previous=registered.tags.get("parent_version"),
             share=0.0,
             reason=why,
-            evidence={name: made.tags[name] for name in ("decision_id", "sha256", "data_version")} | {"run_id": run_id},
+            evidence={
+                **{name: registered.tags[name] for name in ("decision_id", "sha256", "data_version")},
+                "run_id": run_id,
+            },
         )
     )
-    made = context.models.nominate(made.version)  # last: a version that an alias names has its card and its line
-    for alias in made.aliases:  # so that the watcher of aliases does not take them for a person's
-        rollouts.note_alias(alias, made.version, "training", at, why)
+    # Last: a version that an alias names has its card and its line.
+    registered = context.models.nominate(registered.version)
+    for alias in registered.aliases:  # so that the watcher of aliases does not take them for a person's
+        rollouts.note_alias(alias, registered.version, "training", at, why)
     last = rollouts.alias(CHALLENGER)
     return Outputs(
         registered=True,
-        version=made.version,
-        aliases=list(made.aliases),
-        run_id=made.run_id,
-        change=last[0] if last and last[1] == made.version else None,
+        version=registered.version,
+        aliases=list(registered.aliases),
+        run_id=registered.run_id,
+        change=last[0] if last and last[1] == registered.version else None,
     )

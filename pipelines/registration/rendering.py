@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pipelines.artifacts.evaluation import AlarmThreshold, BehaviourResult, Slice
+from pipelines.artifacts.version_card import CardCalibration, GateFacts, VersionCard
+
 SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~])")
+ORIGIN = ("data_version", "feature_service", "registry_hash", "as_of")  # of the data, as shown
 SLICES = 8  # of each column that are shown, largest first
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
@@ -38,66 +43,65 @@ COMPRESSED = {  # what `training.compression` did, and what of it is told: by ke
 }
 
 
-def markdown(card: Mapping[str, Any]) -> str:
+def markdown(card: VersionCard) -> str:
     """The card for a reader; what people wrote is escaped."""
-    declared, data = card["declared"], card["data"]
+    declared, data, inputs = card.declared, card.data, card.inputs
     windows = [
-        (name, *data["windows"][name], data["rows"].get(name, ""))
+        (name, *data.windows[name], data.rows.get(name, ""))
         for name in ("train", "validation", "test")
-        if name in data["windows"]
+        if name in data.windows
     ]
+    window = " to ".join(map(str, card.window)) if card.window else "an unknown window"
+    files = [(f"{folder}/{file}", sha) for folder, digests in card.sha256.items() for file, sha in digests.items()]
     parts = [
-        f"# {_text(card['name'])}, version {_text(card['version'])}",
-        f"{_text(card['family'])}. Owner: {_text(declared['owner'])}.",
+        f"# {_text(card.name)}, version {_text(card.version)}",
+        f"{_text(card.family)}. Owner: {_text(declared.owner)}.",
         "## Purpose",
-        _text(declared["purpose"]),
+        _text(declared.purpose),
         "## Limits",
-        _text(declared["limits"]),
+        _text(declared.limits),
         "## Ethics",
-        _text(declared["ethics"]),
+        _text(declared.ethics),
         "## Data",
-        _table(("", ""), [(key, data[key]) for key in ("data_version", "feature_service", "registry_hash", "as_of")]),
+        _table(("", ""), [(key, getattr(data, key)) for key in ORIGIN]),
         _table(("window", "from", "to (exclusive)", "rows"), windows),
-        f"Inputs: {len(card['inputs']['numeric'])} numeric, {len(card['inputs']['categorical'])} categorical.",
-        _text(", ".join((*card["inputs"]["numeric"], *card["inputs"]["categorical"]))),
+        f"Inputs: {len(inputs.numeric)} numeric, {len(inputs.categorical)} categorical.",
+        _text(", ".join((*inputs.numeric, *inputs.categorical))),
         "## Training",
-        _refit(card["refit"]),
-        _table(("setting", "value"), list(card["parameters"].items())),
+        _refit(card.refit),
+        _table(("setting", "value"), list(card.parameters.items())),
         "## Compression",
-        *compression(card["compression"]),
+        *compression(card.compression),
         "## Metrics",
-        _text(f"On {card['rows']} rows of {card['days']} days, {card['window'][0]} to {card['window'][1]}.")
-        + " Intervals of 95 % are from resampled days\\.",
-        _table(("metric", "value", "low", "high"), [(name, *values) for name, values in card["metrics"].items()]),
+        _text(f"On {card.rows} rows of {card.days} days, {window}.") + " Intervals of 95 % are from resampled days\\.",
+        _table(("metric", "value", "low", "high"), [(name, *values) for name, values in card.metrics.items()]),
         "## Slices",
-        *[part for column, entries in card["slices"].items() for part in _slices(column, entries)],
+        *[part for column, entries in card.slices.items() for part in _slices(column, entries)],
         "## Calibration",
-        *_calibration(card["calibration"]),
+        *_calibration(card.calibration),
         "## Decision threshold",
-        *_threshold(card["threshold"]),
+        *_threshold(card.threshold),
         "## Behaviour",
-        *_behaviour(card["behaviour"]),
+        *_behaviour(card.behaviour),
         "## Gate",
-        *_gate(card["gate"]),
+        *_gate(card.gate),
         "## Lineage",
-        _table(("", ""), list(card["lineage"].items())),
-        _table(("library", "version"), list(card["environment"].items())),
+        _table(("", ""), list(card.lineage.items())),
+        _table(("library", "version"), list(card.environment.items())),
         "## Files",
-        _table(
-            ("file", "sha256"), [(f"{at}/{file}", sha) for at, of in card["sha256"].items() for file, sha in of.items()]
-        ),
+        _table(("file", "sha256"), files),
         "## Verification",
-        *_verification(card.get("verification")),
+        *_verification(card.verification),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def page(card: Mapping[str, Any]) -> str:
+def page(card: VersionCard) -> str:
     """The same as HTML; markup in what people wrote stays text."""
     from markdown_it import MarkdownIt
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown(card))
-    return PAGE.format(title=html.escape(f"{card['name']} {card['version']}"), body=body)
+    return PAGE.format(title=html.escape(f"{card.name} {card.version}"), body=body)
 
 
 def _refit(refit: bool) -> str:
@@ -111,64 +115,74 @@ def _refit(refit: bool) -> str:
 def compression(done: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What was done to a network so that it serves more cheaply, and what that cost; `done` is of model.json."""
     rows = [
-        (how, words, done[how][key]) for how, told in COMPRESSED.items() if how in done for key, words in told.items()
+        (how, words, done[how][key]) for how, shown in COMPRESSED.items() if how in done for key, words in shown.items()
     ]
     return [_table(("how", "what", "value"), rows) or _text("None.")]
 
 
-def _slices(column: str, entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    ranked = sorted((e for e in entries if e["ranked"]), key=lambda e: (e["roc_auc"] is None, e["roc_auc"]))
+def _slices(column: str, entries: Sequence[Slice]) -> list[str]:
+    ranked = sorted((e for e in entries if e.ranked), key=_by_area)
     shown = [*entries[:SLICES], *(entry for entry in ranked[:1] if entry not in entries[:SLICES])]
-    rows = [(e["value"], e["rows"], e["roc_auc"], e["log_loss"], e["calibration_error"]) for e in shown]
-    worst = f", worst {ranked[0]['value']}" if ranked else ", none large enough to be ranked"
+    rows = [
+        (e.value, e.rows, *(e.metric(name) for name in ("roc_auc", "log_loss", "calibration_error"))) for e in shown
+    ]
+    worst = f", worst {ranked[0].value}" if ranked else ", none large enough to be ranked"
     return [
         f"By {_text(column)}: {len(entries)} slices{_text(worst)}",
         _table((column, "rows", "ROC AUC", "log loss", "calibration error"), rows),
     ]
 
 
-def _calibration(found: Mapping[str, Any]) -> list[str]:
-    losses = found["held_out_log_loss"]
-    if found["asked"] != "auto":
+def _by_area(entry: Slice) -> tuple[bool, float]:
+    area = entry.metric("roc_auc")
+    return (area is None, area or 0.0)
+
+
+def _calibration(calibration: CardCalibration) -> list[str]:
+    losses = calibration.held_out_log_loss
+    if calibration.asked != "auto":
         why = "asked for by training.calibration"
     elif losses:
         why = "chosen by auto: fitted on the first half of the validation days, it lost least on the second half"
     else:
         why = "chosen by auto, which had nothing to compare: validation has one day, or one class in a half of its days"
-    points = [(p["mean_score"], p["observed_rate"], int(p["rows"])) for p in found["reliability"]]
+    points = [(p["mean_score"], p["observed_rate"], int(p["rows"])) for p in calibration.reliability]
+    ranked = sorted(losses.items(), key=lambda item: math.inf if item[1] is None else item[1])
     return [
-        _text(f"Method: {found['method']}, {why}."),
-        _table(("method", "log loss on the second half"), sorted(losses.items(), key=lambda item: item[1])),
+        _text(f"Method: {calibration.method}, {why}."),
+        _table(("method", "log loss on the second half"), ranked),
         _text("On the test window, in bins of equally many rows:"),
         _table(("mean score", "observed rate", "rows"), points),
     ]
 
 
-def _threshold(chosen: Mapping[str, Any]) -> list[str]:
+def _threshold(threshold: AlarmThreshold | None) -> list[str]:
+    if threshold is None:
+        return [_text("The evaluation does not say.")]
     return [
         _text(
-            f"A score of {_shown(chosen['value'])} or more is an alarm: on validation that cost least. On the test "
-            f"window {chosen['alarms']:.1%} of the rows are alarms, and a row costs what the metric cost says."
+            f"A score of {_shown(threshold.value)} or more is an alarm: on validation that cost least. On the test "
+            f"window {threshold.alarms:.1%} of the rows are alarms, and a row costs what the metric cost says."
         ),
         _table(
-            ("outcome of a row", "costs"), [(what.replace("_", " "), cost) for what, cost in chosen["costs"].items()]
+            ("outcome of a row", "costs"), [(what.replace("_", " "), cost) for what, cost in threshold.costs.items()]
         ),
     ]
 
 
-def _behaviour(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = [(r["name"], r["kind"], r["status"].replace("_", " "), r["rows"], r["reason"]) for r in results]
+def _behaviour(results: Sequence[BehaviourResult]) -> list[str]:
+    rows = [(r.name, r.kind, r.status.replace("_", " "), r.rows, r.reason) for r in results]
     return [_table(("test", "kind", "outcome", "rows", "why"), rows) or _text("No test is declared.")]
 
 
-def _gate(gate: Mapping[str, Any]) -> list[str]:
-    names = [name for name in gate["against"] if name.endswith("_delta")]
+def _gate(gate: GateFacts) -> list[str]:
+    names = [name for name in gate.against if name.endswith("_delta")]
     ends = ("", "_low", "_high")
-    deltas = [(n.removesuffix("_delta"), *(gate["against"].get(f"{n}{end}") for end in ends)) for n in names]
-    measured = list(gate["measured"].items())
+    deltas = [(n.removesuffix("_delta"), *(gate.against.get(f"{n}{end}") for end in ends)) for n in names]
+    measured = list(gate.measured.items())
     return [
-        _text(f"Decision {gate['decision_id']}."),
-        _table(("metric", "verdict", "why"), gate["findings"]),
+        _text(f"Decision {gate.decision_id}."),
+        _table(("metric", "verdict", "why"), gate.findings),
         _text("Measured by the gate (another number each time, so no part of the decision's name):")
         if measured
         else "",
@@ -178,10 +192,10 @@ def _gate(gate: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _verification(found: Mapping[str, Any] | None) -> list[str]:
-    if not found:
+def _verification(report: Mapping[str, Any] | None) -> list[str]:
+    if not report:
         return ["Not rebuilt yet\\."]
-    return [_table(("", ""), [(key, value) for key, value in found.items() if value not in (None, {}, [])])]
+    return [_table(("", ""), [(key, value) for key, value in report.items() if value not in (None, {}, [])])]
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -27,7 +27,7 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    from pipelines.tracking.artifacts import require_intact
+    from pipelines.tracking.integrity import require_intact
 
     models = context.models
     found = models.resolve(alias=inputs.alias) if inputs.version is None else models.require(inputs.version)

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.artifacts.evaluation import read_scored
+from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.model import ModelRef
+from pipelines.artifacts.provenance import CODE, Provenance
+from pipelines.artifacts.scorer import load_scorer
 from pipelines.clock import instant_of
 from pipelines.errors import CheckFailed, InvalidInput
-from pipelines.manifest import read_manifest
-from pipelines.provenance import CODE, environment_hash, read_provenance
 from pipelines.records import Entry, Records
 from pipelines.registration import lineage
-from pipelines.registration.evaluation import read_evaluation, read_scored
+from pipelines.registration.evaluation import read_evaluated
 from pipelines.registration.keeping import read_card, write_card
 from pipelines.registration.rebuild import Bench, Recipe, Restore, rebuild, worktree
-from pipelines.scorer import load_scorer
 from pipelines.store import Layout, Store
-from pipelines.tracking.artifacts import folders_of, require_intact
+from pipelines.tracking.integrity import folders_of, require_intact
 from pipelines.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -92,11 +94,11 @@ def recipe_of(found: ModelVersion, context: Context, allow_dirty: bool) -> Recip
             f"{name} was trained from commit {found.tags['git_commit'][:12]} with files that differ from it, so its "
             "code is not recorded; give --allow-dirty to compare with the commit all the same"
         )
-    made = read_provenance(context.data.store, found.model_uri)
-    card = read_evaluation(context.data.store, found.evaluation_uri)[1].card
-    if lineage.digest(lineage.science(made["params"], card)) != found.tags.get("params_hash"):
+    provenance = Provenance.read(context.data.store, found.model_uri)
+    card = read_evaluated(context.data.store, found.evaluation_uri).model.card
+    if lineage.digest(lineage.science(provenance.params, card)) != found.tags.get("params_hash"):
         raise InvalidInput(f"{name}: the parameters in {found.model_uri} are not what its params_hash says")
-    return Recipe(found.tags["git_commit"], found.tags["data_version"], made["params"], card, made["machine"])
+    return Recipe(found.tags["git_commit"], found.tags["data_version"], provenance.params, card, provenance.machine)
 
 
 def _compare(
@@ -112,32 +114,32 @@ def _compare(
     scratch = Layout(Store(str(home / "data")), usecase.name)
     raw = Path(scratch.uri("raw"))
     restore(recipe.data_version, raw)
-    manifest = read_manifest(store, found.training_set_uri)
-    if manifest.get("releases"):  # rows that people had let through
+    manifest = Manifest.read(store, found.training_set_uri)
+    if manifest.releases:  # rows that people had let through
         released = context.records.releases(usecase.name).all()
         Records(f"sqlite:///{home / 'records.db'}").releases(usecase.name).add(released)
-    bench = Bench(code, home, recipe.science(), int(recipe.machine["threads"]))
+    bench = Bench(code, home, recipe.science(), recipe.machine.threads)
     made, model_uri = rebuild(recipe, bench, usecase, raw, found.training_set_uri.rstrip("/").rsplit("/", 1)[-1])
-    again = read_manifest(scratch.store, made["training_set_uri"])
+    again = Manifest.read(scratch.store, made["training_set_uri"])
 
-    evaluation, model = read_evaluation(store, found.evaluation_uri)
-    scored = read_scored(store, found.evaluation_uri, evaluation)
-    rebuilt = load_scorer(scratch.store, model_uri)
+    evaluated = read_evaluated(store, found.evaluation_uri)
+    scored = read_scored(store, found.evaluation_uri, evaluated.evaluation)
+    rebuilt = load_scorer(scratch.store, ModelRef(model_uri))
     apart = np.abs(rebuilt.score(scored) - scored["score"].to_numpy(dtype=np.float64))
     largest = float(apart.max()) if len(apart) else float("nan")
     verdict = Verdict.PASS if largest <= tolerance else Verdict.REJECT  # NaN is no agreement
-    here = read_provenance(scratch.store, model_uri)
-    devices = [str(machine["device"]) for machine in (recipe.machine, here["machine"])]
+    here = Provenance.read(scratch.store, model_uri)
+    devices = [machine.device for machine in (recipe.machine, here.machine)]
     return {
         "verdict": verdict.value,
         "why": f"of {len(scored)} scores the largest difference is {largest:.3g}, allowed is {tolerance:g}",
         "max_difference": largest if np.isfinite(largest) else None,
         "rows": len(scored),
-        "identical_graph": rebuilt.model.sha256 == model.sha256,
-        "identical_training_set": again["sha256"] == manifest["sha256"],
-        "identical_environment": environment_hash(here["environment"]) == found.tags["environment_hash"],
+        "identical_graph": rebuilt.model.sha256 == evaluated.model.sha256,
+        "identical_training_set": again.files == manifest.files,
+        "identical_environment": here.environment_hash == found.tags["environment_hash"],
         "device": f"{devices[0]}, now {devices[1]}" if devices[0] != devices[1] else None,
-        "libraries": _differing(recipe.card.get("environment", {})),
+        "libraries": _differing(recipe.card.environment),
     }
 
 
@@ -160,7 +162,8 @@ def _keep(found: ModelVersion, report: Mapping[str, Any], actor: str, context: C
     card = read_card(found, context)
     at = instant_of(context.clock, datetime.fromisoformat(found.tags["as_of"]))
     if card is not None:
-        write_card(found, {**card, "verification": {**report, "by": actor, "at": at.isoformat()}}, context)
+        verification = {**report, "by": actor, "at": at.isoformat()}
+        write_card(found, card.model_copy(update={"verification": verification}), context)
     tags = {f"verify.{key}": str(report[key]) for key in ("verdict", "why") if key in report}
     context.models.annotate(found.version, tags)
     rollouts.enter(

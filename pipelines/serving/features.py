@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipelines.errors import InvalidInput
 from pipelines.graph_inputs import number_column, string_column
 from pipelines.online import read_online
-from pipelines.usecase import PREDICTED_AT, UseCase
+from pipelines.usecase import PREDICTED_AT, ModelInputs, UseCase
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -51,9 +51,7 @@ class Stored:
     age: timedelta | None
 
 
-def needs_of(
-    store: FeatureStore, service: str, numeric: Sequence[str], categorical: Sequence[str], usecase: UseCase
-) -> Needs:
+def needs_of(store: FeatureStore, service: str, inputs: ModelInputs, usecase: UseCase) -> Needs:
     """What a model with these inputs, trained on a feature service, reads.
 
     Raises:
@@ -65,9 +63,8 @@ def needs_of(
         projections = store.get_feature_service(service).feature_view_projections
     except FeatureServiceNotFoundException:
         raise InvalidInput(f"feature service {service!r} is not registered; run apply_features") from None
-    inputs = {*numeric, *categorical}
     refs = {field.name: f"{view.name}:{field.name}" for view in projections for field in view.features}
-    refs = {name: ref for name, ref in refs.items() if name in inputs}
+    refs = {name: ref for name, ref in refs.items() if name in inputs.names}
     views = {ref.split(":")[0] for ref in refs.values()}
     found = {view: store.get_feature_view(view) for view in sorted(views)}
     keys = {name: tuple(view.join_keys) for name, view in found.items()}
@@ -76,7 +73,7 @@ def needs_of(
         raise InvalidInput(
             f"requests lack the keys {sorted(lacking)} of {service}; add them to request_columns or request_keys"
         )
-    return Needs(tuple(numeric), tuple(categorical), refs, {name: view.ttl for name, view in found.items()}, keys)
+    return Needs(inputs.numeric, inputs.categorical, refs, {name: view.ttl for name, view in found.items()}, keys)
 
 
 def read_stored(

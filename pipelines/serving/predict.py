@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
+from pipelines.artifacts.scorer import Scorer
 from pipelines.context import Context
 from pipelines.failure import trace
 from pipelines.records import Prediction
 from pipelines.redaction import redact
-from pipelines.scorer import Scorer
 from pipelines.serving.features import (
     Arrays,
     Needs,

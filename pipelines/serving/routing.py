@@ -8,19 +8,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipelines.artifacts.model import ModelRef
+from pipelines.artifacts.scorer import ModelScorer, load_scorer
 from pipelines.context import Context
 from pipelines.errors import FlightdeckError
 from pipelines.failure import trace
 from pipelines.judge.split import serves_challenger
 from pipelines.records import Plan
-from pipelines.scorer import Scorer, load_scorer
 from pipelines.serving.failures import reason
 from pipelines.serving.features import Needs, needs_of
 from pipelines.serving.schemas import Refused
 
 log = logging.getLogger(__name__)
 AGAIN_AFTER = 5.0  # seconds until a model that could not be loaded is tried again
-Registered = tuple[str, str]  # a model's folder, and the sha256 of its graph as it was registered
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Loaded:
     """A model folder, in memory. `problem` says why it is not."""
 
     uri: str
-    scorer: Scorer | None = None
+    scorer: ModelScorer | None = None
     needs: Needs | None = None
     problem: str = ""
 
@@ -75,7 +75,7 @@ class Router:
         self._context, self._monotonic = context, monotonic
         self._plans = context.records.rollouts(context.usecase.name)
         self._lock = threading.Lock()
-        self._cache: dict[Registered, tuple[Loaded, float]] = {}
+        self._cache: dict[ModelRef, tuple[Loaded, float]] = {}
         self._good: Route | None = None
 
     def plan(self) -> Plan | None:
@@ -91,7 +91,7 @@ class Router:
         plan = self.plan()
         if plan is None:
             raise Refused(503, "there is no routing plan yet; promote a first model, then ask again")
-        champion = self._load((plan.champion_uri, plan.champion_sha256))
+        champion = self._load(ModelRef(plan.champion_uri, plan.champion_sha256))
         if champion.problem:
             problem = f"plan {plan.version}: champion {plan.champion}: {champion.problem}"
             if self._good is None:
@@ -99,7 +99,7 @@ class Router:
             return Route(self._good.plan, self._good.champion, self._good.challenger, (problem,))
         challenger = None
         if plan.challenger and plan.challenger_uri:
-            challenger = self._load((plan.challenger_uri, plan.challenger_sha256 or ""))  # "" is no model's
+            challenger = self._load(ModelRef(plan.challenger_uri, plan.challenger_sha256 or ""))  # "" is no model's
         problems = (f"challenger {plan.challenger}: {challenger.problem}",) if challenger and challenger.problem else ()
         route = Route(plan, champion, challenger, problems)
         if self._good is None or self._good.plan.version < plan.version:
@@ -107,7 +107,7 @@ class Router:
             self._good = Route(plan, champion, challenger)
         return route
 
-    def _load(self, model: Registered) -> Loaded:
+    def _load(self, model: ModelRef) -> Loaded:
         cached = self._cache.get(model)
         if cached and (not cached[0].problem or self._monotonic() < cached[1]):
             return cached[0]
@@ -115,28 +115,30 @@ class Router:
             cached = self._cache.get(model)
             if cached and (not cached[0].problem or self._monotonic() < cached[1]):
                 return cached[0]
-            loaded = self._read(*model)
+            loaded = self._read(model)
             if loaded.problem:
                 log.error("model %s cannot serve: %s", loaded.uri, loaded.problem)
             self._cache = {**self._cache, model: (loaded, self._monotonic() + AGAIN_AFTER)}
         return loaded
 
-    def _read(self, uri: str, sha256: str) -> Loaded:
+    def _read(self, model: ModelRef) -> Loaded:
         try:
-            scorer = load_scorer(self._context.data.store, uri, threads=1, sha256=sha256)
+            scorer = load_scorer(self._context.data.store, model, threads=1)
             _ = scorer.session  # now, not at the first request
-            service = scorer.service
-            needs = needs_of(self._context.feast, service, scorer.numeric, scorer.categorical, self._context.usecase)
+            service = scorer.model.card.training_set.feature_service
+            needs = needs_of(self._context.feast, service, scorer.inputs, self._context.usecase)
         except FlightdeckError as error:
-            return Loaded(uri, problem=reason(error))
+            return Loaded(model.uri, problem=reason(error))
         except Exception as error:  # whatever a store or registry raises, the champion must go on
-            log.error("model %s: %s", uri, trace(error))
-            return Loaded(uri, problem=reason(error))
-        return Loaded(uri, scorer, needs)
+            log.error("model %s: %s", model.uri, trace(error))
+            return Loaded(model.uri, problem=reason(error))
+        return Loaded(model.uri, scorer, needs)
 
     def _keep(self, route: Route) -> None:
         """Forget the models of plans that have passed."""
         plan = route.plan
-        kept = {(plan.champion_uri, plan.champion_sha256), (plan.challenger_uri, plan.challenger_sha256)}
+        kept = {ModelRef(plan.champion_uri, plan.champion_sha256)}
+        if plan.challenger_uri:
+            kept.add(ModelRef(plan.challenger_uri, plan.challenger_sha256 or ""))
         with self._lock:
             self._cache = {model: cached for model, cached in self._cache.items() if model in kept}

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.artifacts.model import ModelRef
+from pipelines.artifacts.run_files import DIGESTS, REGISTRATION
 from pipelines.errors import InvalidInput, MissingData
 from pipelines.records import CHALLENGER, CHAMPION
-from pipelines.tracking import artifacts, description
+from pipelines.tracking import description, integrity
 from pipelines.tracking.library import open_mlflow
 from pipelines.tracking.runs import Tracker
 
@@ -27,6 +29,11 @@ class ModelVersion:
     @property
     def model_uri(self) -> str:
         return self.tags["model_uri"]
+
+    @property
+    def model(self) -> ModelRef:
+        """Its model's folder, and the graph that was registered."""
+        return ModelRef(self.model_uri, self.sha256)
 
     @property
     def evaluation_uri(self) -> str:
@@ -48,7 +55,7 @@ class ModelRegistry:
         self.tracker = tracker
         self.name = tracker.name
 
-    def register(self, run_id: str, tags: Mapping[str, str], files: artifacts.Digests | None = None) -> ModelVersion:
+    def register(self, run_id: str, tags: Mapping[str, str], files: integrity.Digests | None = None) -> ModelVersion:
         """The version for the model of a candidate's run; the same `sha256` and `model_uri` never become two.
 
         It is given no alias: `nominate` does that, once all that belongs to the version is there.
@@ -80,7 +87,7 @@ class ModelRegistry:
                 self.tracker.client.set_model_version_tag(self.name, version, ALIASED, "true")
             return self.require(version)
 
-    def _create(self, run_id: str, tags: Mapping[str, str], files: artifacts.Digests | None) -> str:
+    def _create(self, run_id: str, tags: Mapping[str, str], files: integrity.Digests | None) -> str:
         from mlflow.exceptions import MlflowException
 
         logged = self._logged_model(run_id, tags)
@@ -94,8 +101,8 @@ class ModelRegistry:
         parent = self.aliases().get(CHAMPION)
         lineage = {**tags, **({"parent_version": parent} if parent else {})}
         if files is not None:  # before the version, which is never without them
-            content, lineage[artifacts.SEAL] = artifacts.sealed(files)
-            self.tracker.attach(run_id, artifacts.FOLDER, {artifacts.FILE: content})
+            content, lineage[integrity.SEAL] = integrity.sealed(files)
+            self.tracker.attach(run_id, REGISTRATION, {DIGESTS: content})
         made = client.create_model_version(
             self.name,
             source=f"models:/{logged}",

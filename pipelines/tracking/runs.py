@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,6 @@ from filelock import FileLock
 
 from pipelines import environment
 from pipelines.errors import InvalidInput, MissingData
-from pipelines.scorer import CARD, Model
 from pipelines.settings import Settings
 from pipelines.tracking.library import files_kept, open_mlflow
 from pipelines.tracking.signature import example, signature
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mlflow import MlflowClient
+    from pipelines.artifacts.model import Model
 
 KEY = "flightdeck.key"
 CONTENT = "flightdeck.content"
@@ -37,6 +38,25 @@ KIND = "flightdeck.kind"  # candidate, trial or report
 PARENT = "mlflow.parentRunId"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # its page then opens on the runs
 REMEDY = "set FLIGHTDECK_MLFLOW_URI or MLFLOW_TRACKING_URI to"
+
+
+@dataclass(frozen=True)
+class CandidateRun:
+    """What is logged of a candidate.
+
+    Attributes:
+        attached: files that only explain: one that has changed makes no other run.
+        row: one that the model has scored: the logged model's input example.
+        pinned: what the logged model needs installed, as NAME==VERSION.
+    """
+
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float | None]
+    tags: Mapping[str, str]
+    files: Mapping[str, bytes]
+    attached: Mapping[str, bytes]
+    row: pd.DataFrame
+    pinned: Sequence[str]
 
 
 class Tracker:
@@ -113,30 +133,15 @@ class Tracker:
                 f"start it and {REMEDY} its address, or to another database"
             )
 
-    def log_candidate(
-        self,
-        model: Model,
-        params: Mapping[str, Any],
-        metrics: Mapping[str, float | None],
-        files: Mapping[str, bytes],
-        tags: Mapping[str, str],
-        row: pd.DataFrame,
-        pinned: Sequence[str],
-        attached: Mapping[str, bytes] | None = None,
-    ) -> str:
-        """One run for one candidate, with its model, and its id. Metrics that are None are left out.
-
-        Args:
-            row: one that the model has scored: the logged model's input example.
-            pinned: what the logged model needs installed, as NAME==VERSION.
-            attached: files that only explain: one that has changed makes no other run.
-        """
-        key = f"candidate {model.uri} {model.sha256}"
-        family = str(model.card["family"])
+    def log_candidate(self, model: Model, candidate: CandidateRun) -> str:
+        """One run for one candidate, with its model, and its id. Metrics that are None are left out."""
+        key, family, tags = f"candidate {model.uri} {model.sha256}", model.card.family, candidate.tags
         named = {**tags, KIND: "candidate", "family": family, "sha256": model.sha256}
         title = f"{family} {tags['as_of'][:10]}" if "as_of" in tags else family
-        card = json.dumps(dict(model.card), indent=2, sort_keys=True).encode()
-        with self._run(key, title, params, metrics, {**files, CARD: card}, named, attached or {}) as (run_id, new):
+        card = json.dumps(model.card.as_json(), indent=2, sort_keys=True).encode()
+        files = {**candidate.files, model.card.FILE: card}
+        run = self._run(key, title, candidate.params, candidate.metrics, files, named, candidate.attached)
+        with run as (run_id, new):
             if new:
                 import mlflow.onnx
                 import onnx
@@ -145,8 +150,8 @@ class Tracker:
                     onnx.load_model_from_string(model.graph),
                     name=family,
                     signature=signature(model),
-                    input_example=example(model, row),
-                    pip_requirements=list(pinned),
+                    input_example=example(model, candidate.row),
+                    pip_requirements=list(candidate.pinned),
                     onnx_execution_providers=["CPUExecutionProvider"],
                     save_as_external_data=False,
                 )

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.scorer import Model, model_arrays
+from pipelines.artifacts.model import Model
+from pipelines.artifacts.scorer import model_arrays
 
 
 def signature(model: Model) -> Any:
@@ -15,12 +16,12 @@ def signature(model: Model) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    inputs = model.card["inputs"]
+    inputs = model.card.inputs
     return ModelSignature(
         inputs=Schema(
             [
-                TensorSpec(np.dtype(np.float32), (-1, len(inputs["numeric"])), "numeric"),
-                TensorSpec(np.dtype(object), (-1, len(inputs["categorical"])), "categorical"),
+                TensorSpec(np.dtype(np.float32), (-1, len(inputs.numeric)), "numeric"),
+                TensorSpec(np.dtype(object), (-1, len(inputs.categorical)), "categorical"),
             ]
         ),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1,), "score")]),
@@ -29,6 +30,5 @@ def signature(model: Model) -> Any:
 
 def example(model: Model, row: pd.DataFrame) -> dict[str, Any]:
     """A row that the model scored, as its two tensors."""
-    inputs = model.card["inputs"]
-    numeric, categorical = model_arrays(row.iloc[:1], tuple(inputs["numeric"]), tuple(inputs["categorical"]))
+    numeric, categorical = model_arrays(row.iloc[:1], model.card.inputs.inputs)
     return {"numeric": numeric, "categorical": categorical}

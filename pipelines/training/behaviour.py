@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
+from pipelines.artifacts.evaluation import BehaviourResult
 from pipelines.metrics.scores import measure
 from pipelines.params.behaviour import Behaviour, Change, Declared, Direction, Invariance, Minimum
 from pipelines.usecase import LABEL, ModelInputs
@@ -21,26 +21,13 @@ from pipelines.verdict import Verdict
 Score = Callable[[pd.DataFrame], NDArray[np.float64]]
 
 
-class Result(BaseModel):
-    """What one test showed. `observed` is the number that was held against the bar."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    kind: str
-    status: Literal["passed", "failed", "could_not_run"]
-    rows: int
-    observed: float | None
-    reason: str
-
-
 class CannotRun(Exception):
     """Why a test says nothing."""
 
 
 def check_behaviour(
     declared: Sequence[Declared], frame: pd.DataFrame, inputs: ModelInputs, score: Score, seed: int
-) -> list[Result]:
+) -> tuple[BehaviourResult, ...]:
     """Every declared test on a labelled frame, which is left as it is.
 
     Args:
@@ -48,15 +35,15 @@ def check_behaviour(
         score: probabilities (N,) of a frame.
         seed: of shuffles.
     """
-    return [_check(test, frame, inputs, score, seed) for test in declared]
+    return tuple(_check(test, frame, inputs, score, seed) for test in declared)
 
 
-def failures(results: Sequence[Result]) -> float | None:
+def failures(results: Sequence[BehaviourResult]) -> float | None:
     """How many tests did not pass; None where none is declared, so that a gate on it holds."""
     return float(sum(one.status != "passed" for one in results)) if results else None
 
 
-def _check(test: Declared, frame: pd.DataFrame, inputs: ModelInputs, score: Score, seed: int) -> Result:
+def _check(test: Declared, frame: pd.DataFrame, inputs: ModelInputs, score: Score, seed: int) -> BehaviourResult:
     rows = frame.iloc[:0]
     try:
         rows = _segment(test, frame)
@@ -71,7 +58,9 @@ def _check(test: Declared, frame: pd.DataFrame, inputs: ModelInputs, score: Scor
             )
     except CannotRun as why:
         status, observed, reason = "could_not_run", None, str(why)
-    return Result(name=test.name, kind=test.kind, status=status, rows=len(rows), observed=observed, reason=reason)
+    return BehaviourResult(
+        name=test.name, kind=test.kind, status=status, rows=len(rows), observed=observed, reason=reason
+    )
 
 
 Outcome = tuple[Literal["passed", "failed", "could_not_run"], float | None, str]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.artifacts.card import ColumnCleaning, Counts, ModelCard
 from pipelines.errors import CorruptData, InvalidInput
 from pipelines.params.cleaning import Cleaning as Rules
 from pipelines.params.cleaning import Constant, Fences, Outliers, Quantiles, Rule, Unfilled
@@ -62,49 +62,49 @@ class Cleaning:
         """(N, n) to (N, width): the values, then the marks."""
         return np.concatenate([self.values(numeric), self.marks(numeric)], axis=1)
 
-    def count(self, numeric: Floats) -> dict[str, Any]:
+    def count(self, numeric: Floats) -> Counts:
         """Rows of (N, n), and by input how many values were capped, missing, and filled."""
         capped, missing = self.outside(numeric).sum(axis=0), np.isnan(numeric).sum(axis=0)
         filled = np.where(np.isnan(self.fill), 0, missing)
         each = zip(self.columns, capped, missing, filled, strict=True)
         columns = {name: {"capped": int(c), "missing": int(m), "imputed": int(f)} for name, c, m, f in each}
-        return {"rows": len(numeric), "columns": columns}
+        return Counts(rows=len(numeric), columns=columns)
 
-    def facts(self) -> dict[str, dict[str, Any]]:
+    def facts(self) -> dict[str, ColumnCleaning]:
         """By input its caps and fill (None where there is none) and whether it has a flag and an indicator."""
         return {
-            name: {
-                "low": _finite(self.low[n]),
-                "high": _finite(self.high[n]),
-                "fill": _finite(self.fill[n]),
-                "flag": n in self.flags,
-                "indicator": n in self.indicators,
-            }
+            name: ColumnCleaning(
+                low=_finite(self.low[n]),
+                high=_finite(self.high[n]),
+                fill=_finite(self.fill[n]),
+                flag=n in self.flags,
+                indicator=n in self.indicators,
+            )
             for n, name in enumerate(self.columns)
         }
 
 
-def from_facts(facts: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> Cleaning:
+def from_facts(facts: Mapping[str, ColumnCleaning], columns: Sequence[str]) -> Cleaning:
     """The cleaning that gave these facts, which hold every column."""
     said = [facts[name] for name in columns]
     low, high, fill = (
-        np.array([none if one[key] is None else one[key] for one in said], dtype=np.float32)
+        np.array([none if (value := getattr(one, key)) is None else value for one in said], dtype=np.float32)
         for key, none in (("low", -np.inf), ("high", np.inf), ("fill", np.nan))
     )
-    flags, indicators = (tuple(n for n, one in enumerate(said) if one[key]) for key in ("flag", "indicator"))
+    flags, indicators = (tuple(n for n, one in enumerate(said) if getattr(one, key)) for key in ("flag", "indicator"))
     return Cleaning(tuple(columns), low, high, fill, flags, indicators)
 
 
-def from_card(card: Mapping[str, Any]) -> tuple[Cleaning, dict[str, Any]]:
-    """The cleaning of a model, and what it changed in the frames of training.
+def from_card(card: ModelCard) -> Cleaning:
+    """The cleaning of a model.
 
     Raises:
-        CorruptData: if model.json does not tell.
+        CorruptData: if model.json does not tell of every numeric input.
     """
     try:
-        return from_facts(card["cleaning"]["columns"], card["inputs"]["numeric"]), dict(card["cleaning"]["counts"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptData(f"model.json does not tell how the inputs are cleaned ({error!r}); train anew") from None
+        return from_facts(card.cleaning.columns, card.inputs.numeric)
+    except KeyError as error:
+        raise CorruptData(f"model.json does not tell how {error} is cleaned; {card.REMEDY}") from None
 
 
 def fit_cleaning(numeric: Floats, columns: Sequence[str], family: str, rules: Rules) -> Cleaning:
@@ -134,11 +134,11 @@ def fit_cleaning(numeric: Floats, columns: Sequence[str], family: str, rules: Ru
     )
 
 
-def totals(counted: Mapping[str, Any]) -> dict[str, float]:
+def totals(counted: Counts) -> dict[str, float]:
     """Of a count: its rows, and the share of all values that was capped, missing and filled."""
-    values = max(counted["rows"] * len(counted["columns"]), 1)
-    return {"rows": counted["rows"]} | {
-        f"{what}_share": sum(column[what] for column in counted["columns"].values()) / values
+    values = max(counted.rows * len(counted.columns), 1)
+    return {"rows": counted.rows} | {
+        f"{what}_share": sum(column[what] for column in counted.columns.values()) / values
         for what in ("capped", "missing", "imputed")
     }
 

@@ -50,7 +50,7 @@ def compression_facts(
         teacher = lesson.teacher.model
         facts["distil"] = {
             **asked.distil.model_dump(),
-            "teacher_family": teacher.card["family"],
+            "teacher_family": teacher.card.family,
             "teacher_sha256": teacher.sha256,
         }
     return facts

@@ -7,17 +7,16 @@ Class weights and the focal exponent belong to the labels' part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.scorer import ModelScorer
 from pipelines.errors import InvalidInput
-from pipelines.scorer import Scorer
-from pipelines.usecase import ModelInputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +29,7 @@ SCORED = 8192  # rows that a teacher scores at once: a transformer's attention o
 class Lesson:
     """A teacher, and how much it says."""
 
-    teacher: Scorer
+    teacher: ModelScorer
     temperature: float
     alpha: float
 
@@ -58,22 +57,21 @@ class Lesson:
         return torch.cat([first.unsqueeze(1), hard[:, 1:]], dim=1)
 
 
-def require_fellow(teacher: Scorer, inputs: ModelInputs, manifest: Mapping[str, Any]) -> None:
+def require_fellow(teacher: ModelScorer, manifest: Manifest) -> None:
     """Refuse a teacher that has, or may have, seen the windows that judge its pupil, or that reads other inputs.
 
     Raises:
         InvalidInput: saying which.
     """
     uri = teacher.model.uri
-    seen = teacher.model.card.get("training_set")
-    if not isinstance(seen, Mapping) or seen.get("sha256") != manifest["sha256"]:
+    if teacher.model.card.training_set.sha256 != manifest.files:
         raise InvalidInput(f"the teacher {uri} was trained on another training set; train it on this one")
-    if teacher.model.card.get("refit"):
+    if teacher.model.card.refit:
         raise InvalidInput(
             f"the teacher {uri} was fitted again on the validation window, which judges its pupil; train it with "
             "training.refit: false"
         )
-    if teacher.inputs != inputs:
+    if teacher.inputs != manifest.model_inputs.inputs:
         raise InvalidInput(
             f"the teacher {uri} reads other inputs than this training set declares; train it on this one"
         )

@@ -11,6 +11,7 @@ from pipelines.steps import RunName, StepModel
 
 if TYPE_CHECKING:
     from pipelines.context import Context
+    from pipelines.training.evaluation import Measured, Subject
 
 
 class Inputs(StepModel):
@@ -28,91 +29,76 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    import pyarrow as pa
+    from pipelines.training.evaluation import measure
 
-    from pipelines.manifest import read_manifest
-    from pipelines.metrics.costs import measure_cost, thin_cost_curve
-    from pipelines.metrics.curves import calibration_curve, precision_recall_curve, roc_curve
-    from pipelines.metrics.scores import Sample, intervals, jsonable
-    from pipelines.metrics.slices import slice_metrics, worst_slice
-    from pipelines.scorer import load_scorer, model_arrays
-    from pipelines.seal import write_sealed
-    from pipelines.training.behaviour import check_behaviour, failures
-    from pipelines.training.card import threshold_of
-    from pipelines.training.cleaning import from_card, totals
-    from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
-    from pipelines.training.importance import permutation_importance
-    from pipelines.training.plots import pictures
-    from pipelines.usecase import DAY, LABEL, MONTH, slices_of
+    subject = read(inputs, context)
+    measured = measure(subject, context.usecase, context.params)
+    uri = write(subject, measured, inputs, context)
+    return Outputs(
+        evaluation_uri=uri,
+        family=subject.scorer.model.card.family,
+        metrics=measured.metrics,
+        behaviour={result.name: result.status for result in measured.behaviour},
+        cleaning=measured.cleaning,
+    )
 
-    store, settings, costs = context.data.store, context.params.evaluation, context.params.costs
-    seed = context.params.training.seed
-    manifest = read_manifest(store, inputs.training_set_uri)
-    scorer = load_scorer(store, inputs.model_uri)
-    family = str(scorer.model.card["family"])
-    trained_on = scorer.model.card["training_set"]["sha256"]
-    if trained_on != manifest["sha256"]:
+
+def read(inputs: Inputs, context: Context) -> Subject:
+    """The model, and the test frame with its scores.
+
+    Raises:
+        MissingData, CorruptData: if a file is not there or altered.
+        InvalidInput: if the model was trained on another training set.
+    """
+    from pipelines.artifacts.manifest import Manifest
+    from pipelines.artifacts.model import ModelRef
+    from pipelines.artifacts.scorer import load_scorer
+    from pipelines.training.evaluation import Subject
+    from pipelines.training.frames import read_frame
+
+    store = context.data.store
+    manifest = Manifest.read(store, inputs.training_set_uri)
+    scorer = load_scorer(store, ModelRef(inputs.model_uri))
+    if scorer.model.card.training_set.sha256 != manifest.files:
         raise InvalidInput(
             f"{inputs.model_uri} was trained on another set than {inputs.training_set_uri}; give its own"
         )
     test = read_frame(store, inputs.training_set_uri, "test", manifest)
-    scored = test.assign(score=scorer.score(test))
-    fitted, counts = from_card(scorer.model.card)
-    counts["test"] = fitted.count(numeric_inputs(test, model_inputs(manifest)))
-    cleaned = {name: totals(counted) for name, counted in counts.items()}
+    return Subject(scorer, manifest, test, scorer.score(test))
 
-    labels, scores, days = scored[LABEL], scored["score"], scored[DAY].astype(str)
-    sample = Sample.of(labels, scores, days, settings.calibration_bins)
-    threshold = threshold_of(scorer.model)
-    cost, cost_range = measure_cost(labels, scores, days, threshold, costs, settings.bootstrap, seed)
-    behaved = check_behaviour(context.params.behaviour, test, scorer.inputs, scorer.score, seed)
-    metrics = jsonable({**sample.measure(), "cost": cost, "behaviour_failures": failures(behaved)})
-    drawn = intervals(sample.resample(settings.bootstrap, seed), sample.blocks)
-    ranges = jsonable({**drawn, "cost": cost_range})
-    sliced = test.assign(**({} if MONTH in test else {MONTH: days.str[:7]}))
-    slices = slice_metrics(sliced, slices_of(context.usecase), labels, scores, settings.min_slice)
-    importance = permutation_importance(
-        *model_arrays(test, scorer.numeric, scorer.categorical),
-        scorer.inputs.names,
-        labels.to_numpy(),
-        scorer.score_arrays,
-        settings.importance.rows,
-        settings.importance.repeats,
-        seed,
-    )
 
-    uri = context.data.uri("evaluations", inputs.run, family)
-    table = pa.Table.from_pandas(scored, preserve_index=False).replace_schema_metadata(None)
-    written = store.write_table(f"{uri}/scored.parquet", table)
-    tables = {
-        "roc": roc_curve(labels, scores),
-        "precision_recall": precision_recall_curve(labels, scores),
-        "calibration": calibration_curve(labels, scores, settings.calibration_bins),
-        "cost": thin_cost_curve(labels, scores, costs),
-        "importance": importance,
-    }
-    for name, rows in tables.items():
+def write(subject: Subject, measured: Measured, inputs: Inputs, context: Context) -> str:
+    """The folder of the evaluation: scored rows, curves, pictures, and metrics.json last."""
+    import pyarrow as pa
+
+    from pipelines.artifacts.evaluation import CLEANING, SCORED, Evaluation
+    from pipelines.training.plots import pictures
+
+    store, model = context.data.store, subject.scorer.model
+    uri = context.data.uri("evaluations", inputs.run, model.card.family)
+    table = pa.Table.from_pandas(subject.scored, preserve_index=False).replace_schema_metadata(None)
+    digest = store.write_table(f"{uri}/{SCORED}", table)
+    for name, rows in measured.curves.items():
         store.write_bytes(f"{uri}/{name}.csv", rows.to_csv(index=False, float_format="%.6g").encode())
-    store.write_json(f"{uri}/cleaning.json", {"columns": fitted.facts(), "counts": counts})
-    evaluation = {
-        "family": family,
-        "model_uri": scorer.model.uri,
-        "model_sha256": scorer.model.sha256,
-        "training_set_uri": inputs.training_set_uri,
-        "window": manifest["windows"]["test"],
-        "rows": len(scored),
-        "days": sample.blocks,
-        "metrics": metrics,
-        "intervals": ranges,
-        "slices": slices,
-        "worst_slice": worst_slice(slices),
-        "threshold": {"value": threshold, "costs": costs.model_dump(), "alarms": float((scores >= threshold).mean())},
-        "behaviour": [result.model_dump() for result in behaved],
-        "cleaning": cleaned,
-        "sha256": {"scored.parquet": written},
-    }
-    for picture, content in pictures(evaluation, tables).items():
+    store.write_json(f"{uri}/{CLEANING}", measured.cleaned.as_json())
+    evaluation = Evaluation(
+        family=model.card.family,
+        model_uri=model.uri,
+        model_sha256=model.sha256,
+        training_set_uri=inputs.training_set_uri,
+        window=subject.manifest.windows["test"],
+        rows=len(subject.test),
+        days=measured.days,
+        metrics=measured.metrics,
+        intervals=measured.intervals,
+        slices=measured.slices,
+        worst_slice=measured.worst_slice,
+        threshold=measured.threshold,
+        behaviour=measured.behaviour,
+        cleaning=measured.cleaning,
+        sha256={SCORED: digest},
+    )
+    for picture, content in pictures(evaluation, measured.curves).items():
         store.write_bytes(f"{uri}/{picture}", content)
-    write_sealed(store, f"{uri}/metrics.json", evaluation)
-    statuses: dict[str, str] = {result.name: result.status for result in behaved}
-    return Outputs(evaluation_uri=uri, family=family, metrics=metrics, behaviour=statuses, cleaning=cleaned)
+    evaluation.write(store, uri)
+    return uri

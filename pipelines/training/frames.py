@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,24 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.scorer import model_arrays
+from pipelines.artifacts.seal import read_named
 from pipelines.errors import CorruptData, InvalidInput
-from pipelines.manifest import MANIFEST
-from pipelines.scorer import model_arrays
 from pipelines.store import Store
 from pipelines.usecase import LABEL, ModelInputs
 
 
-def model_inputs(manifest: Mapping[str, Any]) -> ModelInputs:
-    declared = manifest["model_inputs"]
-    return ModelInputs(tuple(declared["numeric"]), tuple(declared["categorical"]))
-
-
 def numeric_inputs(frame: pd.DataFrame, inputs: ModelInputs) -> NDArray[np.float32]:
     """(N, n), NaN for missing; raises InvalidInput as `model_arrays`."""
-    return model_arrays(frame, inputs.numeric, ())[0]
+    return model_arrays(frame, ModelInputs(inputs.numeric, ()))[0]
 
 
-def read_frame(store: Store, training_set_uri: str, name: str, manifest: Mapping[str, Any]) -> pd.DataFrame:
+def read_frame(store: Store, training_set_uri: str, name: str, manifest: Manifest) -> pd.DataFrame:
     """One of train, validation and test.
 
     Raises:
@@ -49,11 +42,7 @@ def read_frame(store: Store, training_set_uri: str, name: str, manifest: Mapping
     return frame
 
 
-def auxiliary_labels(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(manifest.get("auxiliary", ()))
-
-
-def read_auxiliary(store: Store, training_set_uri: str, manifest: Mapping[str, Any]) -> pd.DataFrame:
+def read_auxiliary(store: Store, training_set_uri: str, manifest: Manifest) -> pd.DataFrame:
     """The rows of the training window of which only auxiliary labels are known; LABEL is NaN. There may be none.
 
     Raises:
@@ -62,16 +51,14 @@ def read_auxiliary(store: Store, training_set_uri: str, manifest: Mapping[str, A
     return _read(store, training_set_uri, "train_auxiliary", manifest)
 
 
-def _read(store: Store, training_set_uri: str, frame_name: str, manifest: Mapping[str, Any]) -> pd.DataFrame:
+def _read(store: Store, training_set_uri: str, frame_name: str, manifest: Manifest) -> pd.DataFrame:
     uri = f"{training_set_uri.rstrip('/')}/{frame_name}.parquet"
-    content = store.read_bytes(uri)
-    if hashlib.sha256(content).hexdigest() != manifest["sha256"].get(frame_name):
-        raise CorruptData(f"{uri} is not the file that {MANIFEST} names; build the training set anew")
+    content = read_named(store, uri, manifest.sha256.get(frame_name), manifest.FILE, manifest.REMEDY)
     try:
         table = pq.read_table(io.BytesIO(content))
     except (pa.ArrowInvalid, OSError) as error:
         raise CorruptData(f"{uri} is not a whole Parquet file ({error}); build the training set anew") from None
-    for name in model_inputs(manifest).categorical:
+    for name in manifest.model_inputs.categorical:
         if name in table.column_names and not _is_text(table.schema.field(name).type):
             raise InvalidInput(
                 f"{uri} has the category {name} as {table.schema.field(name).type}, where its spelling is not settled; "

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from threadpoolctl import threadpool_info
+
+from pipelines.artifacts.provenance import Machine
 
 if TYPE_CHECKING:
     from pipelines.training.families import Family
@@ -22,15 +24,15 @@ def code_digest() -> str:
     return code.hexdigest()
 
 
-def machine_of(family: Family) -> dict[str, Any]:
+def machine_of(family: Family) -> Machine:
     """`threads` of this process; the `device` (cpu or cuda) and the number of `processes` that fit this family.
 
     Sums over rows are split among threads and processes and then rounded otherwise; each process draws its own dropout.
     """
     threads = max((int(pool["num_threads"]) for pool in threadpool_info()), default=1)
     if "torch" not in family.LIBRARIES:
-        return {"threads": threads, "device": "cpu", "processes": 1}
+        return Machine(threads=threads, device="cpu", processes=1)
     from pipelines.training.processes import Processes
     from pipelines.training.torch_loop import chosen_device
 
-    return {"threads": threads, "device": chosen_device().type, "processes": Processes.joined().count}
+    return Machine(threads=threads, device=chosen_device().type, processes=Processes.joined().count)

@@ -10,6 +10,8 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from pipelines.artifacts.evaluation import Evaluation, Slice, WorstSlice
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -20,20 +22,21 @@ RANKED, UNRANKED, WORST = "ranked", "too few rows to be ranked", "worst of the r
 KINDS = {RANKED: ("o", BLUE), UNRANKED: ("x", GREY), WORST: ("D", RED)}
 
 
-def pictures(evaluation: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
+def pictures(evaluation: Evaluation, tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
     """By file name: curves.png, cost.png, importance.png, slices.png.
 
     Args:
-        evaluation: metrics.json.
         tables: roc, precision_recall, calibration, cost and importance, with the columns of their CSV files.
     """
-    about = f"{evaluation['family']}, test window {evaluation['window'][0]} to {evaluation['window'][1]}"
-    slices, overall = evaluation["slices"], evaluation["metrics"]["roc_auc"]
+    window, threshold = evaluation.window or ("?", "?"), evaluation.threshold
+    about = f"{evaluation.family}, test window {window[0]} to {window[1]}"
+    slices = {column: entries or () for column, entries in evaluation.slices.items()}
+    at = threshold.value if threshold else float("nan")
     return {
         "curves.png": curves_png(about, tables["roc"], tables["precision_recall"], tables["calibration"]),
-        "cost.png": cost_png(about, tables["cost"], evaluation["threshold"]["value"], evaluation["metrics"]["cost"]),
+        "cost.png": cost_png(about, tables["cost"], at, evaluation.metrics["cost"]),
         "importance.png": importance_png(about, tables["importance"]),
-        "slices.png": slices_png(about, slices, evaluation["worst_slice"], overall),
+        "slices.png": slices_png(about, slices, evaluation.worst_slice, evaluation.metrics["roc_auc"]),
     }
 
 
@@ -91,8 +94,8 @@ def importance_png(about: str, importance: pd.DataFrame) -> bytes:
 
 def slices_png(
     about: str,
-    slices: Mapping[str, Sequence[Mapping[str, Any]]],
-    worst: Mapping[str, Any] | None,
+    slices: Mapping[str, Sequence[Slice]],
+    worst: WorstSlice | None,
     overall: float | None,
 ) -> bytes:
     """ROC AUC of the largest slices of every column with their rows; of each column also its worst, and that of all.
@@ -111,12 +114,14 @@ def slices_png(
         kinds = [_kind(entry, column, worst) for entry in entries]
         for kind, (marker, color) in KINDS.items():
             points = [
-                (e["roc_auc"], row) for row, e in enumerate(entries) if e["roc_auc"] is not None and kinds[row] == kind
+                (area, row)
+                for row, entry in enumerate(entries)
+                if (area := entry.metric("roc_auc")) is not None and kinds[row] == kind
             ]
             axes.scatter(
                 [x for x, _ in points], [y for _, y in points], marker=marker, color=color, label=kind, zorder=3
             )
-        _name(axes, [f"{_short(e['value'])} (n = {e['rows']:,}{_undefined(e)})" for e in entries])
+        _name(axes, [f"{_short(e.value)} (n = {e.rows:,}{_undefined(e)})" for e in entries])
         count = len(slices[column])
         title = f"{_short(column)}: {len(entries)} of {count}" if count > len(entries) else _short(column)
         axes.set_title(title, parse_math=False)
@@ -128,26 +133,26 @@ def slices_png(
     return _png(figure)
 
 
-def _kind(entry: Mapping[str, Any], column: str, worst: Mapping[str, Any] | None) -> str:
-    if not entry["ranked"]:
+def _kind(entry: Slice, column: str, worst: WorstSlice | None) -> str:
+    if not entry.ranked:
         return UNRANKED
-    return WORST if worst and (worst["column"], worst["value"]) == (column, entry["value"]) else RANKED
+    return WORST if worst and (worst.column, worst.value) == (column, entry.value) else RANKED
 
 
-def _drawn(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _drawn(entries: Sequence[Slice]) -> list[Slice]:
     """The largest slices of a column, and its worst, wherever that stands; numbers, such as hours, in their order."""
-    ranked = [e for e in entries if e["ranked"] and e["roc_auc"] is not None]
-    worst = min(ranked, key=lambda e: e["roc_auc"], default=None)
+    ranked = [(area, n) for n, e in enumerate(entries) if e.ranked and (area := e.metric("roc_auc")) is not None]
+    worst = entries[min(ranked, key=lambda pair: pair[0])[1]] if ranked else None
     largest = list(entries[:SLICES])
     shown = largest if worst is None or worst in largest else [*largest[:-1], worst]
     try:
-        return sorted(shown, key=lambda e: float(e["value"]))
+        return sorted(shown, key=lambda e: float(e.value))
     except ValueError:
         return shown
 
 
-def _undefined(entry: Mapping[str, Any]) -> str:
-    return ", one class" if entry["roc_auc"] is None else ""
+def _undefined(entry: Slice) -> str:
+    return ", one class" if entry.metric("roc_auc") is None else ""
 
 
 def _figure(title: str, width: float, height: float) -> Figure:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipelines.scorer import model_arrays
+from pipelines.artifacts.scorer import model_arrays
 from pipelines.usecase import ModelInputs
 
 RARE = 10  # a string seen less often is treated as unseen, so that models learn what unseen means
@@ -60,12 +60,12 @@ class Vocabulary:
 
 
 def arrays(frame: pd.DataFrame, inputs: ModelInputs, vocabulary: Vocabulary) -> Arrays:
-    numeric, categorical = model_arrays(frame, inputs.numeric, inputs.categorical)
+    numeric, categorical = model_arrays(frame, inputs)
     return Arrays(numeric, vocabulary.rows(categorical))
 
 
 def fit_vocabulary(frame: pd.DataFrame, inputs: ModelInputs) -> Vocabulary:
-    return Vocabulary.fit(model_arrays(frame, (), inputs.categorical)[1])
+    return Vocabulary.fit(model_arrays(frame, ModelInputs((), inputs.categorical))[1])
 
 
 def ordered_codes(rows: NDArray[np.int64], labels: NDArray[np.float64], vocabulary: Vocabulary, prior: float) -> Any:

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from pipelines.scorer import Model, Scorer, card_inputs
+from pipelines.artifacts.scorer import Scorer
 from pipelines.training.families import Fitted
 from pipelines.training.onnx_graph import Graph, to_onnx
 from pipelines.usecase import ModelInputs
@@ -57,7 +57,7 @@ class Quantized:
 
     @cached_property
     def _scorer(self) -> Scorer:
-        return Scorer(Model("memory", {"inputs": card_inputs(self.inputs)}, to_onnx(self, LogOdds())), threads=1)
+        return Scorer(to_onnx(self, LogOdds()), self.inputs, threads=1)
 
     def log_odds(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         return self._scorer.score(frame)

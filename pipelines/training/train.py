@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from pipelines.artifacts.trials import Trial
 from pipelines.errors import CheckFailed
 from pipelines.steps import RunName, StepModel
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pipelines.artifacts.card import ModelCard
+    from pipelines.artifacts.model import Model
+    from pipelines.artifacts.provenance import Provenance
     from pipelines.context import Context
-    from pipelines.scorer import Model
     from pipelines.store import Store
     from pipelines.training.calibration import Calibration
     from pipelines.training.distillation import Lesson
@@ -35,13 +37,6 @@ class Inputs(StepModel):
     seed: int | None = Field(None, ge=0, description="seed of every random draw; params.yaml's by default")
 
 
-class Trial(StepModel):
-    params: dict[str, Any]
-    validation_log_loss: float | None = Field(description="of a pruned trial the last one; none where it is not finite")
-    state: Literal["complete", "pruned", "failed"]
-    latency_ms: float | None = Field(None, description="p95 of one row, where training.tuning.latency asks for it")
-
-
 class Outputs(StepModel):
     family: str
     model_uri: str
@@ -57,9 +52,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
     import shutil
 
-    from pipelines.manifest import read_manifest
+    from pipelines.artifacts.card import Calibrated, Threshold
+    from pipelines.artifacts.manifest import Manifest
+    from pipelines.artifacts.provenance import Provenance
+    from pipelines.artifacts.trials import Trials
     from pipelines.metrics.costs import best_threshold
-    from pipelines.provenance import provenance
     from pipelines.training.calibration import fit_calibration
     from pipelines.training.card import describe
     from pipelines.training.compression import compression_facts
@@ -68,21 +65,23 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
     from pipelines.training.onnx_graph import to_onnx
     from pipelines.training.search import best_trial, pareto_front
     from pipelines.training.tasks import cleaned, read_task
-    from pipelines.training.tuning import TRIALS, Journal, Judge, search, search_key
+    from pipelines.training.tuning import Journal, Judge, search, search_key
     from pipelines.usecase import DAY, LABEL
 
     name, store, params = inputs.family, context.data.store, context.params
     family, asked = load_family(name), params.training
-    made = provenance(params.model_dump(mode="json"), machine_of(family))  # before the fit: this code, not a later one
+    made = Provenance.now(
+        params.model_dump(mode="json"), machine_of(family)
+    )  # before the fit: this code, not a later one
     declared, tuning = getattr(asked, name), asked.tuning
     seed = asked.seed if inputs.seed is None else inputs.seed
-    manifest = read_manifest(store, inputs.training_set_uri)
+    manifest = Manifest.read(store, inputs.training_set_uri)
     work = context.settings.root / "work" / "training" / context.usecase.name / inputs.run / name
     lesson = lesson_of(inputs, context)
     task = read_task(name, inputs.training_set_uri, manifest, params, seed, store, work, lesson)
 
     judge = Judge(task, tuning, params.splits.embargo_days)
-    key = search_key(task, declared, tuning, manifest["sha256"])
+    key = search_key(task, declared, tuning, manifest.files)
     journal = Journal(store, context.data.uri("tuning", inputs.run, f"{name}.json"), key)
     records = search(declared, tuning, seed, inputs.trials or asked.trials, judge, journal, name)
     best = best_trial(records, tuning.latency.budget_ms if tuning.latency else None)
@@ -100,8 +99,8 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
         name,
         task.inputs,
         cleaned(task),
-        calibrated,
-        {"value": threshold, "costs": params.costs.model_dump()},
+        Calibrated(**calibrated),
+        Threshold(value=threshold, costs=params.costs.model_dump()),
         store.sha256(graph),
         records[best].params,
         asked.refit,
@@ -109,18 +108,15 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
         inputs.training_set_uri,
         manifest,
         family.LIBRARIES,
+        compression_facts(fitted, task.compression, lesson, calibration, held),
     )
-    if facts := compression_facts(fitted, task.compression, lesson, calibration, held):
-        card["compression"] = facts
     model = agreeing(context.data.uri("models", inputs.run, name), card, graph, fitted, calibration, held)
 
     trials = [
         Trial(params=r.params, validation_log_loss=r.loss, state=r.state, latency_ms=r.latency_ms) for r in records
     ]
-    tuned: dict[str, Any] = {"trials": [trial.model_dump(mode="json") for trial in trials], "best_trial": best}
-    if tuning.latency:
-        tuned["pareto_front"] = pareto_front(records)
-    store.write_json(f"{model.uri}/{TRIALS}", tuned)
+    front = {"pareto_front": tuple(pareto_front(records))} if tuning.latency else {}
+    Trials(trials=tuple(trials), best_trial=best, **front).write(store, model.uri)
     keep(store, model, made)
     journal.close()
     shutil.rmtree(work, ignore_errors=True)
@@ -128,7 +124,7 @@ def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
 
 
 def agreeing(
-    uri: str, card: Mapping[str, Any], graph: bytes, fitted: Fitted, calibration: Calibration, frame: pd.DataFrame
+    uri: str, card: ModelCard, graph: bytes, fitted: Fitted, calibration: Calibration, frame: pd.DataFrame
 ) -> Model:
     """The model of a graph that scores a frame as the library does that fitted it.
 
@@ -137,31 +133,30 @@ def agreeing(
     """
     import numpy as np
 
-    from pipelines.scorer import Model, Scorer
+    from pipelines.artifacts.model import Model
+    from pipelines.artifacts.scorer import ModelScorer
 
     model = Model(uri, card, graph)
-    apart = np.abs(Scorer(model).score(frame) - calibration.apply(fitted.log_odds(frame))).max()
+    apart = np.abs(ModelScorer.of(model).score(frame) - calibration.apply(fitted.log_odds(frame))).max()
     if not apart <= AGREEMENT:
         raise CheckFailed(
-            f"{card['family']}: the ONNX graph is {apart:.2g} away from the fitted model (at most {AGREEMENT:g})"
+            f"{card.family}: the ONNX graph is {apart:.2g} away from the fitted model (at most {AGREEMENT:g})"
         )
     return model
 
 
-def keep(store: Store, model: Model, made: Mapping[str, Any]) -> None:
+def keep(store: Store, model: Model, made: Provenance) -> None:
     """Write a model and how it was made; model.json last, since a folder without one is no model.
 
     The same model made again, by other code perhaps, keeps the provenance it has: it may be registered.
     """
-    from pipelines.provenance import PROVENANCE
-    from pipelines.scorer import CARD, GRAPH
-    from pipelines.seal import sealed, write_sealed
+    from pipelines.artifacts.card import GRAPH
 
-    card, graph, origin = (f"{model.uri}/{name}" for name in (CARD, GRAPH, PROVENANCE))
-    if not (store.exists(origin) and store.exists(card) and store.read_json(card) == sealed(model.card, CARD)):
-        write_sealed(store, origin, made)
-    store.write_bytes(graph, model.graph)
-    write_sealed(store, card, model.card)
+    card, origin = model.card.place(model.uri), made.place(model.uri)
+    if not (store.exists(origin) and store.exists(card) and store.read_json(card) == model.card.sealed()):
+        made.write(store, model.uri)
+    store.write_bytes(f"{model.uri}/{GRAPH}", model.graph)
+    model.card.write(store, model.uri)
 
 
 def lesson_of(inputs: Inputs, context: Context) -> Lesson | None:
@@ -169,11 +164,11 @@ def lesson_of(inputs: Inputs, context: Context) -> Lesson | None:
 
     It is not fitted again on the validation window, by which its pupil is stopped, calibrated and chosen.
     """
-    from pipelines.manifest import read_manifest
+    from pipelines.artifacts.manifest import Manifest
+    from pipelines.artifacts.model import ModelRef, read_model
+    from pipelines.artifacts.scorer import ModelScorer
     from pipelines.params.training import FAMILIES
-    from pipelines.scorer import Scorer, read_model
     from pipelines.training.distillation import Lesson, require_fellow
-    from pipelines.training.frames import model_inputs
 
     store, asked = context.data.store, context.params.training.compression_of(inputs.family).distil
     if asked is None:
@@ -184,7 +179,6 @@ def lesson_of(inputs: Inputs, context: Context) -> Lesson | None:
         plain = params.model_copy(update={"training": params.training.model_copy(update={"refit": False})})
         model = trained(inputs.model_copy(update=first), replace(context, params=plain))[1]
     else:
-        model = read_model(store, asked.teacher)
-    manifest = read_manifest(store, inputs.training_set_uri)
-    require_fellow(teacher := Scorer(model), model_inputs(manifest), manifest)
+        model = read_model(store, ModelRef(asked.teacher))
+    require_fellow(teacher := ModelScorer.of(model), Manifest.read(store, inputs.training_set_uri))
     return Lesson(teacher, asked.temperature, asked.alpha)

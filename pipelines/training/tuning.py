@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pipelines.artifacts.scorer import Scorer
 from pipelines.metrics.scores import measure
 from pipelines.params.cleaning import Cleaning as Rules
 from pipelines.params.compression import NONE, Compression
 from pipelines.params.training import Latency, Tuning
-from pipelines.scorer import Model, Scorer, card_inputs
 from pipelines.store import Store
 from pipelines.training.calibration import Uncalibrated
 from pipelines.training.cleaning import Cleaning, fit_cleaning
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from pipelines.training.families import Family, Fitted
 
 log = logging.getLogger(__name__)
-
-TRIALS = "trials.json"  # beside the model: what was tried
 
 
 @dataclass(frozen=True)
@@ -156,9 +154,7 @@ class Judge:
 
 def one_row_ms(fitted: Fitted, frame: pd.DataFrame, latency: Latency) -> float:
     """95th percentile of the time that the ONNX graph takes for one row, in one thread."""
-    return Scorer(
-        Model("memory", {"inputs": card_inputs(fitted.inputs)}, to_onnx(fitted, Uncalibrated())), threads=1
-    ).row_latency_ms(frame, latency.calls)
+    return Scorer(to_onnx(fitted, Uncalibrated()), fitted.inputs, threads=1).row_latency_ms(frame, latency.calls)
 
 
 class Journal:

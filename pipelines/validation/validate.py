@@ -156,7 +156,7 @@ def write_parts(table: RawTable, assessment: Assessment, context: Context) -> in
 
 def outdated(table: RawTable, assessment: Assessment, context: Context) -> list[str]:
     """What to say where a reference table is another than the one behind the features of earlier days."""
-    from pipelines.downstream import downstream
+    from pipelines.derivation.downstream import downstream
     from pipelines.store.layout import REFERENCE
 
     known = context.records.derivations(context.usecase.name).validated(table.name).get(REFERENCE)

@@ -25,7 +25,7 @@ from infra.processes import Session, members
 from infra.supervisor import read_state
 from pipelines.context import Context
 from pipelines.deployment.state import all_rollouts
-from pipelines.registration.evaluation import read_evaluation
+from pipelines.registration.evaluation import read_evaluated
 from pipelines.registration.lineage import data_tags
 from pipelines.steps import execute
 from pipelines.usecase import LABEL

@@ -12,7 +12,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from pipelines.context import Context, build_context
-from pipelines.scorer import load_scorer
+from pipelines.artifacts.scorer import load_scorer
 from pipelines.steps import execute
 from pipelines.usecase import LABEL
 from pipelines.windows import midnight

@@ -16,8 +16,8 @@ import pytest
 
 from pipelines.judge import serves_challenger
 from pipelines.records import Prediction
-from pipelines.scorer import load_scorer
-from pipelines.seal import sealed
+from pipelines.artifacts.scorer import load_scorer
+from pipelines.artifacts.seal import sealed
 from pipelines.serving.features import logged_names, needs_of
 from tests.predictions import read_log
 from tests.serving.conftest import Deck, reading

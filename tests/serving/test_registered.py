@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from pipelines.context import build_context
-from pipelines.scorer import load_scorer
+from pipelines.artifacts.scorer import load_scorer
 from pipelines.serving.app import create_app
 from pipelines.steps import execute
 from tests.conftest import TOY, put_back

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pipelines.context import build_context
-from pipelines.scorer import load_scorer
+from pipelines.artifacts.scorer import load_scorer
 from pipelines.steps import execute
 from pipelines.training.distributed import following, main
 from tests.conftest import ROOT, tree_hashes

@@ -29,10 +29,10 @@ DESK = [name for name, step in STEPS.items() if step.desk]
     ("step", "module"),
     [
         ("decide_retraining", "pipelines.monitoring.retraining"),
-        ("evaluate", "pipelines.scorer"),
+        ("evaluate", "pipelines.artifacts.scorer"),
         ("evaluate", "pipelines.graph_inputs"),
         ("score", "pipelines.offline.frames"),
-        *((step, "pipelines.staleness") for step in ("ingest", "build_features", "build_training_set")),
+        *((step, "pipelines.derivation.staleness") for step in ("ingest", "build_features", "build_training_set")),
         ("train", "pipelines.training.families.mlp"),
         ("apply_features", "pipelines.online.feast_sqlite"),
         *((step, f"{FLIGHTS}.bundled") for step in ("ingest", "snapshot")),

@@ -311,7 +311,7 @@ def test_a_registration_killed_halfway_is_completed(desk: Context, monkeypatch: 
 def test_the_logged_model_scores_as_ours(desk: Context) -> None:
     made = register(desk, gate(desk))
     import mlflow
-    from pipelines.scorer import load_scorer, model_arrays
+    from pipelines.artifacts.scorer import load_scorer, model_arrays
 
     desk.tracker.client  # noqa: B018  (points MLflow at this home)
     logged = mlflow.pyfunc.load_model(f"models:/pumps/{made['version']}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import provenance
+from pipelines.artifacts import provenance
 from pipelines.__main__ import main
 from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput

@@ -16,23 +16,23 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from pipelines import provenance
+from pipelines.artifacts import provenance
 from pipelines.clock import require_driven
 from pipelines.console import models
 from pipelines.context import Context
 from pipelines.deployment.aliases import differing
 from pipelines.deployment.override import require_loads
 from pipelines.errors import CheckFailed, CorruptData, FlightdeckError, MissingData
-from pipelines.manifest import read_manifest
+from pipelines.artifacts.manifest import read_manifest
 from pipelines.records import Entry, Plan
 from pipelines.records.database import guards
 from pipelines.registration import lineage
 from pipelines.registration.evaluation import FILES, PICTURES
 from pipelines.registration.rendering import markdown, page
-from pipelines.scorer import load_scorer
+from pipelines.artifacts.scorer import load_scorer
 from pipelines.steps import execute
 from pipelines.tracking import ModelVersion
-from pipelines.tracking.artifacts import registered
+from pipelines.tracking.integrity import registered
 from pipelines.training.frames import read_frame
 from tests.conftest import put_back
 from tests.synthetic import AS_OF, context_over, write_training_set

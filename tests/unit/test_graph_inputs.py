@@ -20,7 +20,7 @@ from pipelines.features.parity import compare
 from pipelines.graph_inputs import WHOLE, number_column, spelling, string_column
 from pipelines.offline.columns import to_frame
 from pipelines.online.codec import decode_value, encode_column
-from pipelines.scorer import model_arrays
+from pipelines.artifacts.scorer import model_arrays
 from pipelines.usecase import ModelInputs
 
 BERLIN = ZoneInfo("Europe/Berlin")

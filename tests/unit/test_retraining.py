@@ -16,7 +16,7 @@ from pipelines.monitoring.outcomes import join_labels, maturity_counts
 from pipelines.monitoring.performance import difference, performance
 from pipelines.monitoring.predictions import prediction_table
 from pipelines.monitoring.retraining import Retraining, decide
-from pipelines.scorer import Model, Scorer
+from pipelines.artifacts.scorer import Model, Scorer
 from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, ModelInputs
 from pipelines.verdict import Gate
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import CorruptData, MissingData
-from pipelines.seal import DIGESTS, read_sealed, sealed, write_sealed
+from pipelines.artifacts.seal import DIGESTS, read_sealed, sealed, write_sealed
 from pipelines.store import Store
 from tests.editing import edit, rewrite
 

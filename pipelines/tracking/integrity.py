@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pipelines.artifacts.run_files import DIGESTS, REGISTRATION
 from pipelines.errors import CorruptData, MissingData
 
 if TYPE_CHECKING:
@@ -14,10 +15,9 @@ if TYPE_CHECKING:
     from pipelines.tracking.registry import ModelVersion
     from pipelines.tracking.runs import Tracker
 
-Digests = Mapping[str, Mapping[str, str]]  # {FOLDER: {FILE: sha256}}
-FOLDER, FILE = "registration", "artifacts.json"  # of a version's run: its digests
-SEAL = "artifacts_sha256"  # the version's tag: sha256 of FILE
-OLD = "artifacts"  # the tag that held the digests themselves before FILE did
+Digests = Mapping[str, Mapping[str, str]]  # {folder: {file: sha256}}
+SEAL = "artifacts_sha256"  # the version's tag: sha256 of DIGESTS
+OLD = "artifacts"  # the tag that held the digests themselves before DIGESTS did
 SERVED = ("model", "evaluation")  # the folders that are read after registration; the training set is for rebuilding
 
 
@@ -30,7 +30,7 @@ def digests(store: Store, folders: dict[str, str]) -> dict[str, dict[str, str]]:
 
 
 def sealed(files: Digests) -> tuple[bytes, str]:
-    """The content of FILE, and of the tag SEAL."""
+    """The content of DIGESTS, and of the tag SEAL."""
     content = (json.dumps(files, indent=2, sort_keys=True) + "\n").encode()
     return content, hashlib.sha256(content).hexdigest()
 
@@ -46,10 +46,10 @@ def registered(version: ModelVersion, tracker: Tracker) -> Digests:
             return dict(json.loads(version.tags[OLD]))
         except (ValueError, TypeError):
             raise CorruptData(f"version {version.version}: its tag {OLD} was altered; restore it") from None
-    place = f"version {version.version}: {FOLDER}/{FILE} of its MLflow run {version.run_id}"
+    place = f"version {version.version}: {REGISTRATION}/{DIGESTS} of its MLflow run {version.run_id}"
     try:
         tracker.run_tags(version.run_id)  # tells a run that is gone from a registry that is down
-        content = tracker.attached(version.run_id, FOLDER, FILE)
+        content = tracker.attached(version.run_id, REGISTRATION, DIGESTS)
     except MissingData:
         content = None
     if SEAL not in version.tags:

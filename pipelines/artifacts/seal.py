@@ -1,4 +1,4 @@
-"""JSON files that carry their own digest: whatever changes in one is noticed when it is read. A leaf."""
+"""JSON files with a digest of their own, and files that another names by digest: reading one notices a change."""
 
 from __future__ import annotations
 
@@ -40,13 +40,41 @@ def read_sealed(store: Store, uri: str, remedy: str) -> dict[str, Any]:
         MissingData: if it is not there.
         CorruptData: if it has no digest of its own, or is not what that says.
     """
-    value, name = store.read_json(uri), _name(uri)
-    digests = value.get(DIGESTS) if isinstance(value, dict) else None
-    if not (isinstance(digests, dict) and name in digests):
+    value = store.read_json(uri)
+    if not is_sealed(value, _name(uri)):
         raise CorruptData(f"{uri} carries no digest of its own; {remedy}")
-    if digests[name] != sealed(value, name)[DIGESTS][name]:
+    return unaltered(value, uri, remedy)
+
+
+def is_sealed(value: Any, name: str) -> bool:
+    """Whether the content of a JSON file carries a digest of its own."""
+    digests = value.get(DIGESTS) if isinstance(value, dict) else None
+    return isinstance(digests, dict) and name in digests
+
+
+def unaltered(value: Mapping[str, Any], uri: str, remedy: str) -> dict[str, Any]:
+    """A sealed value that is what its own digest says, or CorruptData."""
+    name = _name(uri)
+    if value[DIGESTS][name] != sealed(value, name)[DIGESTS][name]:
         raise CorruptData(f"{uri} was altered: it is not what its digest says; restore it, or {remedy}")
     return dict(value)
+
+
+def read_named(store: Store, uri: str, sha256: str | None, by: str, remedy: str) -> bytes:
+    """The bytes of a file that another file names by its digest.
+
+    Args:
+        sha256: what the other file says; None where it does not name the file.
+        by: name of that other file.
+
+    Raises:
+        MissingData: if it is not there.
+        CorruptData: if it is another file.
+    """
+    content = store.read_bytes(uri)
+    if store.sha256(content) != sha256:
+        raise CorruptData(f"{uri} is not the file that {by} names; {remedy}")
+    return content
 
 
 def _name(uri: str) -> str:

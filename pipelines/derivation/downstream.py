@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from pipelines.artifacts.manifest import Manifest
 from pipelines.windows import midnight
 
 if TYPE_CHECKING:
@@ -43,16 +44,15 @@ def downstream(table: str, day: date | None, context: Context) -> Downstream:
 
 
 def _training_sets(day: date | None, reach: timedelta, context: Context) -> list[str]:
-    store, found = context.data.store, []
+    store, reading = context.data.store, []
     for name in store.names(context.data.uri("training_sets")):
-        uri = context.data.uri("training_sets", name, "manifest.json")
-        if not store.exists(uri):  # one that was never finished
+        folder = context.data.uri("training_sets", name)
+        if not store.exists(Manifest.place(folder)):  # one that was never finished
             continue
-        windows = store.read_json(uri)["windows"].values()
-        start, end = (date.fromisoformat(pick(w[n] for w in windows)) for n, pick in ((0, min), (1, max)))
+        start, end = Manifest.read(store, folder).span
         if day is None or start - reach <= day < end:
-            found.append(name)
-    return found
+            reading.append(name)
+    return reading
 
 
 def _online(features: dict[str, tuple[date, date] | None], context: Context) -> datetime | None:

@@ -1,0 +1,1 @@
+"""The files that cross slices: each has one type, one writer and one reader, which checks digests. Imports no step."""

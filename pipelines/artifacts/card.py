@@ -1,0 +1,102 @@
+"""model.json: everything that decided what a model is, and nothing that differs between equal runs.
+
+The model card of a registered version, which people read, is `version_card`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from pipelines.artifacts.document import Document, Number, Part
+from pipelines.artifacts.manifest import Columns, Origin
+from pipelines.graph_inputs import SPELLING
+from pipelines.usecase import ModelInputs
+
+GRAPH = "model.onnx"
+
+
+class CardInputs(Columns):
+    """The columns that the graph reads, and in which spelling it learnt categories (None: before there was one)."""
+
+    spelling: int | None = None
+
+    @classmethod
+    def of(cls, inputs: ModelInputs) -> CardInputs:
+        return cls(numeric=inputs.numeric, categorical=inputs.categorical, spelling=SPELLING)
+
+
+class ColumnCleaning(Part):
+    """Of one numeric input: its caps and fill, None where there is none, and whether it has a flag and an indicator."""
+
+    low: Number | None
+    high: Number | None
+    fill: Number | None
+    flag: bool
+    indicator: bool
+
+
+class Counts(Part):
+    """Rows of a frame, and by numeric input how many values were capped, missing and imputed."""
+
+    rows: int
+    columns: dict[str, dict[str, int]]
+
+
+class CardCleaning(Part):
+    """What cleaning learnt, by input, and what it changed in the frames of training."""
+
+    columns: dict[str, ColumnCleaning]
+    counts: dict[str, Counts]
+
+
+class Calibrated(Part):
+    """What was asked for, the method that was taken with its parameters, and the losses that chose it."""
+
+    asked: str
+    method: str
+    held_out_log_loss: dict[str, Number | None] = Field(default_factory=dict)
+    slope: Number | None = None
+    intercept: Number | None = None
+    knots: tuple[Number, ...] | None = None
+    values: tuple[Number, ...] | None = None
+
+
+class Threshold(Part):
+    """The score from which an alarm costs least on validation, and the costs behind it."""
+
+    value: Number
+    costs: dict[str, Number] = Field(default_factory=dict)
+
+
+class TrainedOn(Origin):
+    """The training set: where it lies, and what its manifest says."""
+
+    uri: str
+
+
+class ModelCard(Document):
+    """What decided what a model is.
+
+    Attributes:
+        params: settings of its family.
+        refit: whether the fit is of training and validation rows together; calibration and threshold never are.
+        environment: versions of the libraries that decide the fit.
+        compression: what was done to a network so that it serves more cheaply; empty where nothing was.
+    """
+
+    FILE: ClassVar[str] = "model.json"
+    REMEDY: ClassVar[str] = "train the model again"
+
+    family: str
+    inputs: CardInputs
+    cleaning: CardCleaning
+    calibration: Calibrated
+    threshold: Threshold
+    params: dict[str, Any]
+    refit: bool
+    seed: int
+    training_set: TrainedOn
+    environment: dict[str, str] = Field(default_factory=dict)
+    compression: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -1,0 +1,113 @@
+"""Everything that is measured of a model on its test frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipelines.artifacts.card import CardCleaning
+from pipelines.artifacts.evaluation import AlarmThreshold, BehaviourResult, Slice, WorstSlice
+from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.scorer import ModelScorer, model_arrays
+from pipelines.metrics.costs import measure_cost, thin_cost_curve
+from pipelines.metrics.curves import calibration_curve, precision_recall_curve, roc_curve
+from pipelines.metrics.scores import Sample, intervals, jsonable
+from pipelines.metrics.slices import slice_metrics, worst_slice
+from pipelines.params import Params
+from pipelines.training.behaviour import check_behaviour, failures
+from pipelines.training.cleaning import from_card, totals
+from pipelines.training.frames import numeric_inputs
+from pipelines.training.importance import permutation_importance
+from pipelines.usecase import DAY, LABEL, MONTH, UseCase, slices_of
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: a model on the test frame of its training set.
+
+    Attributes:
+        scores: (N,) in [0, 1].
+    """
+
+    scorer: ModelScorer
+    manifest: Manifest
+    test: pd.DataFrame
+    scores: NDArray[np.float64]
+
+    @property
+    def scored(self) -> pd.DataFrame:
+        return self.test.assign(score=self.scores)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The figures of an evaluation.
+
+    Attributes:
+        days: blocks that were resampled.
+        curves: tables by name: roc, precision_recall, calibration, cost, importance.
+        cleaned: what cleaning learnt, and what it changed in each window. `cleaning` are the shares of that.
+    """
+
+    days: int
+    metrics: dict[str, float | None]
+    intervals: dict[str, tuple[float | None, float | None]]
+    slices: dict[str, tuple[Slice, ...]]
+    worst_slice: WorstSlice | None
+    threshold: AlarmThreshold
+    behaviour: tuple[BehaviourResult, ...]
+    curves: Mapping[str, pd.DataFrame]
+    cleaned: CardCleaning
+
+    @property
+    def cleaning(self) -> dict[str, dict[str, float]]:
+        return {name: totals(counted) for name, counted in self.cleaned.counts.items()}
+
+
+def measure(subject: Subject, usecase: UseCase, params: Params) -> Measured:
+    """Measure a model; every draw is seeded by `training.seed`."""
+    settings, costs, seed, scorer = params.evaluation, params.costs, params.training.seed, subject.scorer
+    labels, scores, days = subject.test[LABEL], subject.scored["score"], subject.test[DAY].astype(str)
+    sample = Sample.of(labels, scores, days, settings.calibration_bins)
+    threshold = scorer.model.card.threshold.value
+    cost, cost_range = measure_cost(labels, scores, days, threshold, costs, settings.bootstrap, seed)
+    behaviour = check_behaviour(params.behaviour, subject.test, scorer.inputs, scorer.score, seed)
+    drawn = intervals(sample.resample(settings.bootstrap, seed), sample.blocks)
+    sliced = subject.test.assign(**({} if MONTH in subject.test else {MONTH: days.str[:7]}))
+    slices = slice_metrics(sliced, slices_of(usecase), labels, scores, settings.min_slice)
+    curves = {
+        "roc": roc_curve(labels, scores),
+        "precision_recall": precision_recall_curve(labels, scores),
+        "calibration": calibration_curve(labels, scores, settings.calibration_bins),
+        "cost": thin_cost_curve(labels, scores, costs),
+        "importance": permutation_importance(
+            model_arrays(subject.test, scorer.inputs),
+            scorer.inputs.names,
+            labels.to_numpy(),
+            scorer.score_arrays,
+            settings.importance,
+            seed,
+        ),
+    }
+    return Measured(
+        days=sample.blocks,
+        metrics=jsonable({**sample.measure(), "cost": cost, "behaviour_failures": failures(behaviour)}),
+        intervals=jsonable({**drawn, "cost": cost_range}),
+        slices=slices,
+        worst_slice=worst_slice(slices),
+        threshold=AlarmThreshold(value=threshold, costs=costs.model_dump(), alarms=float((scores >= threshold).mean())),
+        behaviour=behaviour,
+        curves=curves,
+        cleaned=cleaned_by(subject),
+    )
+
+
+def cleaned_by(subject: Subject) -> CardCleaning:
+    """What the model's cleaning learnt, and what it changed in the frames of training and of the test."""
+    card = subject.scorer.model.card
+    test = from_card(card).count(numeric_inputs(subject.test, subject.manifest.model_inputs.inputs))
+    return CardCleaning(columns=card.cleaning.columns, counts={**card.cleaning.counts, "test": test})
