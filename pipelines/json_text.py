@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from typing import Any
 
+JsonObject = dict[str, Any]  # what a JSON file or answer holds, and what is written as one
+
 
 def read_json(text: str | bytes) -> Any:
     """What a text of JSON says.
@@ -19,7 +21,7 @@ def read_json(text: str | bytes) -> Any:
         raise ValueError("it nests too deeply") from None
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _each_once(pairs: list[tuple[str, Any]]) -> JsonObject:
     made = dict(pairs)
     if len(made) < len(pairs):
         counts = Counter(key for key, _ in pairs)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipelines.windows import Window
 
 Tables = Mapping[str, "pa.Table"]
+Request = Mapping[str, Any]  # column -> value, as JSON has it
 
 # Columns that the chain itself adds or reads. A use case's own columns may have any other names.
 KNOWN_AT = "known_at"  # in feature tables: the instant (UTC) from which the row could have been known
@@ -184,10 +185,10 @@ class UseCase(Protocol):
         A category of which no prediction can be made is refused here, in words that name what is known.
         """
 
-    def split_key(self, request: Mapping[str, Any]) -> str:
+    def split_key(self, request: Request) -> str:
         """What the traffic split is sticky on, 1 to 128 characters; `request` holds the values of a `request_model`."""
 
-    def block(self, request: Mapping[str, Any]) -> date:
+    def block(self, request: Request) -> date:
         """The dependence block, in which losses are not independent: the DAY of the example that is asked about."""
 
 

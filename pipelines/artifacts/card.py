@@ -5,13 +5,14 @@ The model card of a registered version, which people read, is `version_card`.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
 from pipelines.artifacts.document import Document, Number, Part
 from pipelines.artifacts.manifest import Columns, Origin
 from pipelines.graph_inputs import SPELLING
+from pipelines.json_text import JsonObject
 from pipelines.usecase import ModelInputs
 
 GRAPH = "model.onnx"
@@ -94,9 +95,9 @@ class ModelCard(Document):
     cleaning: CardCleaning
     calibration: Calibrated
     threshold: Threshold
-    params: dict[str, Any]
+    params: JsonObject
     refit: bool
     seed: int
     training_set: TrainedOn
     environment: dict[str, str] = Field(default_factory=dict)
-    compression: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    compression: dict[str, JsonObject] = Field(default_factory=dict)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 
 from pipelines.artifacts.seal import is_sealed, read_sealed, sealed, unaltered, write_sealed
 from pipelines.errors import CorruptData
+from pipelines.json_text import JsonObject
 from pipelines.store import Store
 
 Number = int | float  # as it was written: 1 stays 1, and 1.0 stays 1.0
@@ -21,7 +22,7 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """As it is written, without defaults for what it does not say."""
         return self.model_dump(mode="json", exclude_unset=True)
 
@@ -71,7 +72,7 @@ class Document(Part):
     def write(self, store: Store, folder: str) -> None:
         write_sealed(store, self.place(folder), self.as_json())
 
-    def sealed(self) -> dict[str, Any]:
+    def sealed(self) -> JsonObject:
         """As `as_json`, with its own digest."""
         return sealed(self.as_json(), self.FILE)
 

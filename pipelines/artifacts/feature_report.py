@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
-from pipelines.artifacts.document import Part
+from pipelines.artifacts.document import Number, Part
 from pipelines.errors import CorruptData
 from pipelines.store import Store
 from pipelines.verdict import Verdict
@@ -16,13 +16,62 @@ from pipelines.verdict import Verdict
 NAME = re.compile(r"(\d{4}-\d{2}-\d{2})_(\d{4}-\d{2}-\d{2})\.json")
 
 
+class FeatureProfile(Part):
+    """One feature in a window of days: its rates and its finite range; None where there is no row, or no number.
+
+    Attributes:
+        infinite_share, out_of_range_share: of numbers; the second where there is a range to lie outside of.
+        reference: the same of the days before; None where nothing is known of them.
+    """
+
+    null_rate: float | None
+    min: Number | None
+    max: Number | None
+    infinite_share: float | None = None
+    out_of_range_share: float | None = None
+    reference: FeatureProfile | None = None
+
+
+class Freshness(Part):
+    """How old the newest row is at the end of a window, and how many of the entities seen have none but stale rows."""
+
+    entities: int
+    stale_entities: int
+    stale_share: float | None
+    ttl_hours: float | None
+    newest: str | None
+    newest_age_hours: float | None
+
+
+class ViewHealth(Freshness):
+    """What was measured of a view.
+
+    Attributes:
+        rows_a_day, entities_a_day: means over its partitions. reference_rows: of the days before.
+        metrics: which bars are set on: of the rates and shares of features that of the worst one, named in `worst`.
+    """
+
+    rows: int
+    rows_a_day: float
+    entities_a_day: float
+    reference_rows: int
+    features: dict[str, FeatureProfile]
+    metrics: dict[str, float | None]
+    worst: dict[str, str]
+
+
 class ViewReport(Part):
-    """The verdict on one view; what was measured of it stands beside."""
+    """The verdict on one view, with what was measured of it beside; nothing of one that could not be measured."""
 
     model_config = ConfigDict(extra="allow")
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
+    metrics: dict[str, float | None] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, health: ViewHealth, verdict: Verdict, reasons: Sequence[str]) -> ViewReport:
+        return cls(**{**health.as_json(), "verdict": verdict, "reasons": tuple(reasons)})
 
 
 class FeatureReport(Part):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pipelines.artifacts.document import Document, Part
+from pipelines.json_text import JsonObject
 
 CODE = Path(__file__).parents[2]  # the checkout, where there is one
 
@@ -45,7 +46,7 @@ class Provenance(Document):
     python: str
     environment: tuple[str, ...]
     machine: Machine
-    params: dict[str, Any]
+    params: JsonObject
 
     @classmethod
     def now(cls, params: Mapping[str, Any], machine: Machine) -> Provenance:

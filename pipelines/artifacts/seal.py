@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.errors import CorruptData
+from pipelines.json_text import JsonObject
 from pipelines.store import Store
 
 DIGESTS = "sha256"  # the key: of the files that a file names, and of itself
 
 
-def sealed(value: Mapping[str, Any], name: str) -> dict[str, Any]:
+def sealed(value: Mapping[str, Any], name: str) -> JsonObject:
     """The value with the digest of all else in it as DIGESTS[name]; sealed again it is the same.
 
     Args:
@@ -30,7 +31,7 @@ def write_sealed(store: Store, uri: str, value: Mapping[str, Any]) -> None:
     store.write_json(uri, sealed(value, _name(uri)))
 
 
-def read_sealed(store: Store, uri: str, remedy: str) -> dict[str, Any]:
+def read_sealed(store: Store, uri: str, remedy: str) -> JsonObject:
     """A file that `write_sealed` wrote.
 
     Args:
@@ -52,7 +53,7 @@ def is_sealed(value: Any, name: str) -> bool:
     return isinstance(digests, dict) and name in digests
 
 
-def unaltered(value: Mapping[str, Any], uri: str, remedy: str) -> dict[str, Any]:
+def unaltered(value: Mapping[str, Any], uri: str, remedy: str) -> JsonObject:
     """A sealed value that is what its own digest says, or CorruptData."""
     name = _name(uri)
     if value[DIGESTS][name] != sealed(value, name)[DIGESTS][name]:

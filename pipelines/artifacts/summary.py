@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pipelines.artifacts.document import Document, Instant, Number, Part
 from pipelines.artifacts.seal import DIGESTS, read_sealed
+from pipelines.json_text import JsonObject
 from pipelines.store import Store
 
 Metrics = dict[str, Number | None]  # None where undefined
@@ -75,7 +76,7 @@ class Summary(Document):
         return {**self.metrics, **figures, "n_labelled": self.n_labelled}
 
     @property
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> JsonObject:
         """All that it says, without its digest."""
         return {key: value for key, value in self.as_json().items() if key != DIGESTS}
 

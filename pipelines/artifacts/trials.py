@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import ValidationError
 
 from pipelines.artifacts.document import Part
 from pipelines.errors import CorruptData
+from pipelines.json_text import JsonObject
 from pipelines.store import Store
 
 
@@ -19,7 +20,7 @@ class Trial(Part):
         latency_ms: p95 of one row, where training.tuning.latency asks for it.
     """
 
-    params: dict[str, Any]
+    params: JsonObject
     validation_log_loss: float | None
     state: Literal["complete", "pruned", "failed"]
     latency_ms: float | None = None

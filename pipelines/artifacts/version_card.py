@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, ClassVar
+from typing import ClassVar
+
+from pydantic import Field
 
 from pipelines.artifacts.card import CardInputs
-from pipelines.artifacts.document import Digests, Number, Part
+from pipelines.artifacts.document import Digests, Instant, Number, Part
 from pipelines.artifacts.evaluation import AlarmThreshold, BehaviourResult, Slice
 from pipelines.artifacts.manifest import Windows
+from pipelines.json_text import JsonObject
+from pipelines.verdict import Verdict
 
 
 class Declared(Part):
@@ -49,6 +53,32 @@ class GateFacts(Part):
     measured: dict[str, Number | None]
 
 
+class Verification(Part):
+    """What a rebuild of a version said.
+
+    Attributes:
+        verdict: PASS, REJECT, or HOLD where it could not be built again; `why` says more.
+        commit, data_version: that it was built from; None in those of earlier code.
+        max_difference: of a score; None where one is no number.
+        device: where it is another one. libraries: those that decide the fit and have another version now.
+        by, at: who asked for it, and when; None before it is kept.
+    """
+
+    verdict: Verdict
+    why: str
+    commit: str | None = None
+    data_version: str | None = None
+    max_difference: float | None = None
+    rows: int | None = None
+    identical_graph: bool | None = None
+    identical_training_set: bool | None = None
+    identical_environment: bool | None = None
+    device: str | None = None
+    libraries: dict[str, str] = Field(default_factory=dict)
+    by: str | None = None
+    at: Instant | None = None
+
+
 class VersionCard(Part):
     """The facts of a card.
 
@@ -56,7 +86,7 @@ class VersionCard(Part):
         metrics: value, and both ends of its interval of 95 %.
         lineage: tags of the registered version.
         sha256: of the files that it rests on, by folder.
-        verification: what a rebuild of the version said; None before there was one.
+        verification: None before there was one.
     """
 
     FOLDER: ClassVar[str] = "model_card"  # of the version's MLflow run
@@ -69,9 +99,9 @@ class VersionCard(Part):
     declared: Declared
     data: CardData
     inputs: CardInputs
-    parameters: dict[str, Any]
+    parameters: JsonObject
     refit: bool
-    compression: dict[str, dict[str, Any]]
+    compression: dict[str, JsonObject]
     metrics: dict[str, tuple[Number | None, Number | None, Number | None]]
     rows: int | None
     days: int | None
@@ -84,4 +114,4 @@ class VersionCard(Part):
     lineage: dict[str, str]
     environment: dict[str, str]
     sha256: dict[str, Digests]
-    verification: dict[str, Any] | None = None
+    verification: Verification | None = None

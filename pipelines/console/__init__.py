@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import clock, code, data, explain, models, quarantine, rollout
-from pipelines.console.command import Command
+from pipelines.console.command import Arguments, Command
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -23,7 +23,7 @@ def add_commands(commands: Any) -> None:
         command.add(commands.add_parser(command.name, help=command.summary, description=command.summary))
 
 
-def answer(arguments: Mapping[str, Any], context: Context) -> None:
+def answer(arguments: Arguments, context: Context) -> None:
     """Do what was asked, and print it.
 
     Raises:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pipelines.console.command import Answer, Command, options
+from pipelines.console.command import Answer, Arguments, Command, options
 from pipelines.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
+def answer(arguments: Arguments, context: Context) -> Answer:
     """The present instant; `--at` sets it first, also back."""
     from datetime import datetime
 

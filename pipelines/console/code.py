@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.console.command import Answer, Command, options
+from pipelines.console.command import Answer, Arguments, Command, options
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -22,7 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="a file for each step goes there")
 
 
-def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
+def answer(arguments: Arguments, context: Context) -> Answer:
     """One JSON file for each step of the desk, which changes when anything changes that its step can reach."""
     from pipelines.steps import STEPS
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipelines.context import Context
 
+Arguments = Mapping[str, Any]  # of a command line, by name
 Answer = tuple[Any, Callable[[], None]]  # JSON-able, and what prints it for a person
 
 
@@ -25,7 +26,7 @@ class Command:
     name: str
     summary: str
     add: Callable[[argparse.ArgumentParser], None]
-    answer: Callable[[Mapping[str, Any], Context], Answer]
+    answer: Callable[[Arguments, Context], Answer]
 
 
 def verbs(parser: argparse.ArgumentParser) -> Callable[[str, str], argparse.ArgumentParser]:

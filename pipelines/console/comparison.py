@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.console import table
 from pipelines.console.command import Answer
+from pipelines.json_text import JsonObject
 
 if TYPE_CHECKING:
     from pipelines.artifacts.card import ModelCard
@@ -98,7 +99,7 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
     return [pair for key, each in value.items() for pair in _flat(each, f"{name}.{key}" if name else str(key))]
 
 
-def _slices(ours: Evaluation, theirs: Evaluation) -> list[dict[str, Any]]:
+def _slices(ours: Evaluation, theirs: Evaluation) -> list[JsonObject]:
     """Slices that both rank, with the ROC AUC of each, the largest difference first."""
     first, second = _areas(ours), _areas(theirs)
     both = {key: (area, second[key]) for key, area in first.items() if key in second}

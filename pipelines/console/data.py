@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import table
-from pipelines.console.command import Answer, Command, verbs
+from pipelines.console.command import Answer, Arguments, Command, verbs
 from pipelines.errors import InvalidInput
+from pipelines.json_text import JsonObject
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -36,7 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     gc.add_argument("--dry-run", action="store_true", help="only say what would be removed")
 
 
-def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
+def answer(arguments: Arguments, context: Context) -> Answer:
     if arguments["verb"] == "versions":
         return versions(context)
     if arguments["verb"] == "history":
@@ -57,7 +58,7 @@ def versions(context: Context) -> Answer:
     files = versions_in(local_root(context))
     taken = context.records.snapshots(context.usecase.name).taken()
     models, sets = registered(context), training_sets(context)
-    found: list[dict[str, Any]] = []
+    found: list[JsonObject] = []
     for version in _known(context):
         of = [snapshot for snapshot in taken if snapshot.version == version]
         ingested = next((snapshot for snapshot in of if snapshot.start), None)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import table
-from pipelines.console.command import Answer, Command, options
+from pipelines.console.command import Answer, Arguments, Command, options
 from pipelines.errors import MissingData
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prediction_id", metavar="PREDICTION_ID")
 
 
-def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
+def answer(arguments: Arguments, context: Context) -> Answer:
     """What one prediction rests on."""
     prediction_id = arguments["prediction_id"]
     log = context.records.predictions(context.usecase.name)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import getpass
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.console import table
-from pipelines.console.command import Answer, Command, verbs
+from pipelines.console.command import Answer, Arguments, Command, verbs
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
+from pipelines.json_text import JsonObject
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -40,7 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("--repository", metavar="DIR", help="a clone that has the commit (default: where this code is)")
 
 
-def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
+def answer(arguments: Arguments, context: Context) -> Answer:
     verb = arguments["verb"]
     if verb == "list":
         return versions(context)
@@ -66,7 +66,7 @@ def versions(context: Context) -> Answer:
 
     plan = context.records.rollouts(context.usecase.name).plan()
     moved, named = differing(context), context.models.aliases().get(CHAMPION)
-    found: list[dict[str, Any]] = [
+    found: list[JsonObject] = [
         {
             "version": one.version,
             "aliases": list(one.aliases),
@@ -189,14 +189,18 @@ def served_at(text: str, context: Context) -> Answer:
 def verify(number: str, repository: Path | None, allow_dirty: bool, tolerance: float, context: Context) -> Answer:
     """Build a version again; CheckFailed, once that is recorded, where it is not the same."""
     from pipelines.console import data
-    from pipelines.registration.verify import verify as rebuilt
+    from pipelines.registration.verify import Rebuilding
+    from pipelines.registration.verify import verify as rebuild_and_compare
+    from pipelines.verdict import Verdict
 
     def restore(version: str, to: Path) -> None:
         data.restore(version, None, str(to), context)
 
-    report = rebuilt(number, context, restore, getpass.getuser(), repository, allow_dirty, tolerance)
-    if report["verdict"] != "PASS":
-        raise CheckFailed(f"version {number} of {context.usecase.name}: {report['verdict']}: {report['why']}")
+    rebuilding = Rebuilding(restore, repository, allow_dirty, tolerance)
+    outcome = rebuild_and_compare(number, context, rebuilding, getpass.getuser())
+    if outcome.verdict is not Verdict.PASS:
+        raise CheckFailed(f"version {number} of {context.usecase.name}: {outcome.verdict.value}: {outcome.why}")
+    report = outcome.as_json()
     return report, lambda: table.show(("", ""), [(k, str(v)) for k, v in report.items()], f"version {number}, rebuilt")
 
 

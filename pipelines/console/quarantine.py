@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pipelines.console.command import Answer, Command, verbs
+from pipelines.console.command import Answer, Arguments, Command, verbs
 from pipelines.console.table import show
 from pipelines.errors import CheckFailed, InvalidInput
+from pipelines.json_text import JsonObject
 from pipelines.store.layout import UNDATED
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     releasing.add_argument("--actor", metavar="NAME", default=None, help="default: the user")
 
 
-def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
+def answer(arguments: Arguments, context: Context) -> Answer:
     """Do what was asked.
 
     Raises:
@@ -67,7 +68,7 @@ def listed(table: str | None, day: str | None, context: Context) -> Answer:
     """Quarantined rows by table, day and reason."""
     tables = [_table_of(table, context)] if table else list(context.usecase.tables)
     wanted = None if day is None else _day_of(day)
-    counts: list[dict[str, Any]] = []
+    counts: list[JsonObject] = []
     for one in tables:
         for found in _partitions(one, context):
             if day is None or found == wanted:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import getpass
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.console import table
-from pipelines.console.command import Answer, Command, options
+from pipelines.console.command import Answer, Arguments, Command, options
 from pipelines.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--actor", metavar="NAME", default=None, help="default: the user")
 
 
-def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
+def answer(arguments: Arguments, context: Context) -> Answer:
     if arguments["verb"] == "status":
         return status(context)
     return end(arguments["verb"], arguments["reason"], arguments["actor"] or getpass.getuser(), context)

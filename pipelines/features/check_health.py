@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -11,6 +11,9 @@ from pipelines.steps import StepModel
 from pipelines.verdict import Verdict
 
 if TYPE_CHECKING:
+    import duckdb
+
+    from pipelines.artifacts.feature_report import ViewReport
     from pipelines.context import Context
     from pipelines.features.health import View
     from pipelines.windows import Window
@@ -45,11 +48,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     window, rules, store = context.window(inputs.start, inputs.end), context.params.features.health, context.data.store
     if strangers := sorted(set(rules.views) - {table.name for table in context.usecase.feature_tables}):
         raise InvalidInput(f"features.health.views names {', '.join(strangers)}, no feature table; correct it")
-    views: dict[str, Any] = {}
+    views: dict[str, ViewReport] = {}
     with engine(None if store.local else store.fs) as connection:
         for view in declared_views(context):
             views[view.name] = check_view(view, window, context, connection)
-    reasons = [f"{name}: {why}" for name, found in views.items() for why in found["reasons"]]
+    reasons = [f"{name}: {why}" for name, view in views.items() for why in view.reasons]
     verdict = Verdict.HOLD if reasons or not views else Verdict.PASS
     told = reasons or [f"{len(views)} views are as healthy as in the days before" if views else "there is no view"]
 
@@ -57,7 +60,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     report = FeatureReport(window=(inputs.start, inputs.end), verdict=verdict, reasons=tuple(told), views=views)
     report_uri = context.data.uri("reports", "features", report.name)
     store.write_json(report_uri, report.as_json())
-    evidence = {name: {"verdict": found["verdict"], "metrics": found["metrics"]} for name, found in views.items()}
+    evidence = {name: {"verdict": view.verdict, "metrics": view.metrics} for name, view in views.items()}
     decision_id = context.records.record(
         Decision(
             usecase=context.usecase.name,
@@ -83,7 +86,7 @@ def declared_views(context: Context) -> list[View]:
     from pipelines.usecase import KNOWN_AT
 
     found = declarations(context.usecase.feature_repo)
-    declared: dict[str, Any] = {view.name: view for view in found if isinstance(view, FeatureView)}
+    declared = {view.name: view for view in found if isinstance(view, FeatureView)}
     views = []
     for table in context.usecase.feature_tables:
         view = declared.get(table.name)
@@ -93,26 +96,32 @@ def declared_views(context: Context) -> list[View]:
     return views
 
 
-def check_view(view: View, window: Window, context: Context, connection: Any) -> dict[str, Any]:
+def check_view(view: View, window: Window, context: Context, connection: duckdb.DuckDBPyConnection) -> ViewReport:
     """What is known of a view, with its verdict and reasons; whatever keeps it from being measured is one."""
     import duckdb
 
+    from pipelines.artifacts.feature_report import ViewReport
     from pipelines.errors import FlightdeckError, MissingData
     from pipelines.features.health import judge, measure
 
     rules = context.params.features.health
-    none: dict[str, Any] = {"metrics": {}, "verdict": Verdict.HOLD}
     if not view.features:
-        return {**none, "reasons": ["it is not declared to Feast under this name; declare it"]}
+        return _held("it is not declared to Feast under this name; declare it")
     try:
         now, before = partitions(view, window, context)
-        found = measure(connection, view, now, before, window.end_at)
+        health = measure(connection, view, now, before, window.end_at)
     except MissingData as error:
-        return {**none, "reasons": [str(error)]}
+        return _held(str(error))
     except (FlightdeckError, duckdb.Error) as error:
-        return {**none, "reasons": [f"it could not be measured: {' '.join(str(error).split())}"]}
-    verdict, reasons = judge(found, rules.bars_of(view.name))
-    return {**found, "verdict": verdict, "reasons": reasons}
+        return _held(f"it could not be measured: {' '.join(str(error).split())}")
+    return ViewReport.of(health, *judge(health, rules.bars_of(view.name)))
+
+
+def _held(why: str) -> ViewReport:
+    """The report on a view that could not be measured."""
+    from pipelines.artifacts.feature_report import ViewReport
+
+    return ViewReport(metrics={}, verdict=Verdict.HOLD, reasons=(why,))
 
 
 def partitions(view: View, window: Window, context: Context) -> tuple[list[str], list[str]]:

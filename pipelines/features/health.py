@@ -16,6 +16,7 @@ from typing import Any, get_args
 
 import duckdb
 
+from pipelines.artifacts.feature_report import FeatureProfile, Freshness, ViewHealth
 from pipelines.errors import CorruptData
 from pipelines.params.features import Bar, Compared
 from pipelines.quoting import literal, parquet, quoted
@@ -46,6 +47,16 @@ class View:
     dated: bool
 
 
+@dataclass(frozen=True)
+class Profile:
+    """Volume and features of some partitions of a view; entities are counted by the day."""
+
+    rows: int
+    rows_a_day: float
+    entities_a_day: float
+    features: Mapping[str, FeatureProfile]
+
+
 @contextmanager
 def engine(files: Any = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB that keeps within bounds; `files` is the fsspec file system of a store that is not local."""
@@ -66,73 +77,71 @@ def measure(
     window: Sequence[str],
     reference: Sequence[str],
     end: datetime,
-) -> dict[str, Any]:
-    """Everything that is known of a view at the end of a window, JSON-able; what cannot be said is None.
+) -> ViewHealth:
+    """Everything that is known of a view at the end of a window; what cannot be said is None.
 
     Args:
         window: its partitions, at least one. reference: those of the days before it, perhaps none.
-
-    Returns:
-        rows, entities, features (by name, with those of the reference), freshness and `metrics`, which bars are set
-        on: of the rates and shares of features that of the worst one, named in `worst`.
 
     Raises:
         CorruptData: if the partitions lack a column.
     """
     numeric = _numeric(connection, view, window)
-    before = _profile(connection, view, numeric, reference, {}) if reference else None
-    before = before if before and before["rows"] else None
-    ranges = before["features"] if before else {}
-    found = _profile(connection, view, numeric, window, ranges)
+    earlier = _profile(connection, view, numeric, reference, {}) if reference else None
+    before = earlier if earlier and earlier.rows else None
+    ranges = before.features if before else {}
+    now = _profile(connection, view, numeric, window, ranges)
     fresh = _freshness(connection, view, [*window, *reference], end)
-    features = {
-        name: {**own, "reference": ranges.get(name)} if view.dated else own for name, own in found["features"].items()
-    }
-    metrics: dict[str, float | None] = {"stale_share": fresh["stale_share"]}
-    worst = {}
+    metrics: dict[str, float | None] = {"stale_share": fresh.stale_share}
+    worst: dict[str, str | None] = {}
     for metric in ("null_rate", "infinite_share", "null_rate_rise", "out_of_range_share"):
-        rates = {name: _rate(metric, own, ranges.get(name)) for name, own in found["features"].items()}
+        rates = {name: _rate(metric, own, ranges.get(name)) for name, own in now.features.items()}
         known = {name: rate for name, rate in rates.items() if rate is not None}
         metrics[metric] = max(known.values(), default=None)
         worst[metric] = max(known, key=known.__getitem__, default=None)
-    metrics["newest_age_hours"] = fresh["newest_age_hours"]
-    for count in ("rows", "entities"):
-        metrics[f"{count}_ratio"] = _ratio(found[f"{count}_a_day"], before[f"{count}_a_day"] if before else None)
+    metrics["newest_age_hours"] = fresh.newest_age_hours
+    metrics["rows_ratio"] = _ratio(now.rows_a_day, before.rows_a_day if before else None)
+    metrics["entities_ratio"] = _ratio(now.entities_a_day, before.entities_a_day if before else None)
     if not view.dated:
         metrics = {name: value for name, value in metrics.items() if name not in COMPARED}
-    return {
-        **{key: found[key] for key in ("rows", "rows_a_day", "entities_a_day")},
-        "reference_rows": before["rows"] if before else 0,
-        **fresh,
-        "features": features,
-        "metrics": metrics,
-        "worst": {name: feature for name, feature in worst.items() if feature and metrics.get(name)},
-    }
+    return ViewHealth(
+        **dict(fresh),
+        rows=now.rows,
+        rows_a_day=now.rows_a_day,
+        entities_a_day=now.entities_a_day,
+        reference_rows=before.rows if before else 0,
+        features={
+            name: own.model_copy(update={"reference": ranges.get(name)}) if view.dated else own
+            for name, own in now.features.items()
+        },
+        metrics=metrics,
+        worst={name: feature for name, feature in worst.items() if feature and metrics.get(name)},
+    )
 
 
-def judge(found: Mapping[str, Any], bars: Sequence[Bar]) -> tuple[Verdict, list[str]]:
+def judge(health: ViewHealth, bars: Sequence[Bar]) -> tuple[Verdict, list[str]]:
     """PASS where every bar that applies is met, else HOLD; also where there is no row or no bar."""
-    metrics = found["metrics"]
-    if not found["rows"]:
+    metrics = health.metrics
+    if not health.rows:
         return Verdict.HOLD, ["it has no row in the window"]
     applying = [bar for bar in bars if bar.metric in metrics]
     if not applying:
         return Verdict.HOLD, ["no bar applies to it; set one in features.health"]
-    alone = not found["reference_rows"] and any(metrics[bar.metric] is None for bar in applying)
+    alone = not health.reference_rows and any(metrics[bar.metric] is None for bar in applying)
     reasons = ["no row is known of the days before the window, so it cannot be held against them"] if alone else []
     for bar in applying:
-        finding, feature = bar.check(metrics), found["worst"].get(bar.metric)
+        finding, feature = bar.check(metrics), health.worst.get(bar.metric)
         if finding.verdict is not Verdict.PASS and not (alone and finding.observed is None):
             reasons.append(f"{finding.reason}{f' ({feature})' if feature else ''}")
     return (Verdict.HOLD if reasons else Verdict.PASS), reasons
 
 
-def _rate(metric: str, own: Mapping[str, Any], reference: Mapping[str, Any] | None) -> float | None:
+def _rate(metric: str, own: FeatureProfile, reference: FeatureProfile | None) -> float | None:
     """A feature's share of its values by which it is judged."""
     if metric == "null_rate_rise":
-        known = own["null_rate"] is not None and reference and reference["null_rate"] is not None
-        return own["null_rate"] - reference["null_rate"] if known and reference else None
-    value: float | None = own.get(metric)
+        before = reference.null_rate if reference else None
+        return own.null_rate - before if own.null_rate is not None and before is not None else None
+    value: float | None = getattr(own, metric)
     return value
 
 
@@ -155,48 +164,43 @@ def _profile(
     view: View,
     numeric: set[str],
     files: Sequence[str],
-    ranges: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
+    ranges: Mapping[str, FeatureProfile],
+) -> Profile:
     """Rows, entities of a day, and by feature: null rate, infinite share, finite range, share outside another range."""
-    asked = ["count(*)"]
+    aggregates = ["count(*)"]
     for name in view.features:
-        column, low, high = quoted(name), *((ranges.get(name) or {}).get(end) for end in ("min", "max"))
+        column, known = quoted(name), ranges.get(name)
         if name not in numeric:
-            asked += [f"count({column})", "0", "null", "null", "0"]
+            aggregates += [f"count({column})", "0", "null", "null", "0"]
             continue
         value = f"{column}::double"
         there = f"{column} is not null and not isnan({value})"
-        outside = f"{value} not between {low!r} and {high!r}" if low is not None else "true"
-        asked += [
+        ranged = known is not None and known.min is not None
+        outside = f"{value} not between {known.min!r} and {known.max!r}" if known and ranged else "true"
+        aggregates += [
             f"count(*) filter (where {there})",
             f"count(*) filter (where isinf({value}))",
             f"min({value}) filter (where isfinite({value}))",
             f"max({value}) filter (where isfinite({value}))",
             f"count(*) filter (where {there} and {outside})",
         ]
-    ((rows, *figures),) = _query(connection, f"select {', '.join(asked)} from {_rows(files)}")
+    ((rows, *figures),) = _query(connection, f"select {', '.join(aggregates)} from {_rows(files)}")
     features = {}
     for number, name in enumerate(view.features):
         present, infinite, low, high, outside = figures[5 * number : 5 * number + 5]
-        features[name] = {"null_rate": 1 - present / rows if rows else None, "min": low, "max": high}
+        numbers: dict[str, float | None] = {}
         if name in numeric:
-            features[name]["infinite_share"] = infinite / rows if rows else None
+            numbers["infinite_share"] = infinite / rows if rows else None
         if name in numeric and name in ranges:
-            features[name]["out_of_range_share"] = outside / present if present else 0.0
+            numbers["out_of_range_share"] = outside / present if present else 0.0
+        features[name] = FeatureProfile(null_rate=1 - present / rows if rows else None, min=low, max=high, **numbers)
     keys = ", ".join(map(quoted, view.keys))
     seen = f"select 1 from {_rows(files)} group by {FILE}, {keys}"
     ((entities,),) = _query(connection, f"select count(*) from ({seen})")
-    return {
-        "rows": rows,
-        "rows_a_day": rows / len(files),
-        "entities_a_day": entities / len(files),
-        "features": features,
-    }
+    return Profile(rows, rows / len(files), entities / len(files), features)
 
 
-def _freshness(
-    connection: duckdb.DuckDBPyConnection, view: View, files: Sequence[str], end: datetime
-) -> dict[str, Any]:
+def _freshness(connection: duckdb.DuckDBPyConnection, view: View, files: Sequence[str], end: datetime) -> Freshness:
     """How old the newest row is at `end`, and how many of the entities seen have none that is not stale by then."""
     keys = ", ".join(map(quoted, view.keys))
     at = int(end.timestamp() * 1_000_000)
@@ -207,14 +211,14 @@ def _freshness(
         f"select count(*), count(*) filter (where newest is null or newest < {oldest}), max(newest) from ({latest})",
     )
     stale = stale if view.ttl else 0
-    return {
-        "entities": entities,
-        "stale_entities": stale,
-        "stale_share": stale / entities if entities else None,
-        "ttl_hours": view.ttl.total_seconds() / HOUR if view.ttl else None,
-        "newest": _written(newest) if newest is not None else None,
-        "newest_age_hours": (at - newest) / 1_000_000 / HOUR if newest is not None else None,
-    }
+    return Freshness(
+        entities=entities,
+        stale_entities=stale,
+        stale_share=stale / entities if entities else None,
+        ttl_hours=view.ttl.total_seconds() / HOUR if view.ttl else None,
+        newest=_written(newest) if newest is not None else None,
+        newest_age_hours=(at - newest) / 1_000_000 / HOUR if newest is not None else None,
+    )
 
 
 def _written(microseconds: int) -> str:

@@ -19,6 +19,7 @@ from pipelines.quoting import parquet, quoted
 from pipelines.store import Store
 from pipelines.usecase import DAY, RawTable
 
+Parameters = dict[str, Any]  # of a query, by name
 BOOKMARK = b"bookmark"
 BATCH = 50_000  # rows
 MEMORY = "1GB"  # of a sort; what does not fit goes to disk
@@ -154,12 +155,12 @@ class Rows:
         )
         return f"select * from apart where not exists ({dated})"
 
-    def count(self, partitions: Sequence[str], where: str, parameters: dict[str, Any]) -> int:
+    def count(self, partitions: Sequence[str], where: str, parameters: Parameters) -> int:
         sql = f"select count(*) from {parquet([*self.delivered, *partitions])} where {where}"
         return int(self.connection.sql(sql, params=parameters).fetchall()[0][0])
 
     def by_day(
-        self, partitions: Sequence[str], where: str, parameters: dict[str, Any], apart: bool = False
+        self, partitions: Sequence[str], where: str, parameters: Parameters, apart: bool = False
     ) -> Iterator[pa.Table]:
         """Batches of those of the rows that count which are wanted, days in order; a reference table has no order.
 

@@ -15,6 +15,7 @@ from pipelines.online.rows import Held, OnlineView, open_rows
 if TYPE_CHECKING:
     from feast import FeatureStore
 
+Values = Mapping[str, Any]  # column -> value
 Ttls = Mapping[str, timedelta | None]
 NOTHING = timedelta(0)
 
@@ -28,7 +29,7 @@ class OnlineFeatures:
         ages: by feature name, counted from `as_of`; None where there is no value at all.
     """
 
-    values: Mapping[str, Any]
+    values: Values
     ages: Mapping[str, timedelta | None]
 
 
@@ -58,7 +59,7 @@ class OnlineReader:
         self._lives = [(ttls or {}).get(name, view.ttl) or None for name, view in found.items()]
         self._rows = open_rows(store)
 
-    def read(self, rows: Sequence[Mapping[str, Any]], as_of: datetime) -> list[OnlineFeatures]:
+    def read(self, rows: Sequence[Values], as_of: datetime) -> list[OnlineFeatures]:
         """The features of each entity row, as they stand online, judged at `as_of`.
 
         A value known after `as_of` or older than its view's ttl comes back as missing, with its age. A row with an
@@ -85,7 +86,7 @@ class OnlineReader:
 def read_online(
     store: FeatureStore,
     features: Sequence[str],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Values],
     as_of: datetime,
     ttls: Ttls | None = None,
 ) -> list[OnlineFeatures]:
@@ -109,7 +110,7 @@ def read_online(
 _readers: WeakKeyDictionary[FeatureStore, dict[Any, OnlineReader]] = WeakKeyDictionary()
 
 
-def _key(view: OnlineView, row: Mapping[str, Any]) -> bytes | None:
+def _key(view: OnlineView, row: Values) -> bytes | None:
     try:
         return view.keys.encode([row[name] for name in view.keys.names])
     except KeyError as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pipelines.json_text import JsonObject
 from pipelines.verdict import TIMED, Finding, Gate, Verdict, overall
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Judged:
             failed.append(f"{RANKED_BY} is missing or not finite, so it cannot be compared with others")
         return tuple(f"{self.candidate.family}: {why}" for why in failed or [f.reason for f in self.findings])
 
-    def evidence(self) -> dict[str, Any]:
+    def evidence(self) -> JsonObject:
         return {
             "family": self.candidate.family,
             "model_uri": self.candidate.model_uri,
@@ -94,7 +95,7 @@ class Judgement:
     chosen: Judged | None
     comparison: Comparison | None
 
-    def evidence(self, champion_uri: str | None) -> dict[str, Any]:
+    def evidence(self, champion_uri: str | None) -> JsonObject:
         return {
             "candidates": [one.evidence() for one in self.judged],
             "chosen": self.chosen.evidence() if self.chosen else None,

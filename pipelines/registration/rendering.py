@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.artifacts.evaluation import AlarmThreshold, BehaviourResult, Slice
-from pipelines.artifacts.version_card import CardCalibration, GateFacts, VersionCard
+from pipelines.artifacts.version_card import CardCalibration, GateFacts, Verification, VersionCard
+from pipelines.json_text import JsonObject
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~])")
 ORIGIN = ("data_version", "feature_service", "registry_hash", "as_of")  # of the data, as shown
@@ -112,7 +113,7 @@ def _refit(refit: bool) -> str:
     return _text("Fitted on the training window alone.")
 
 
-def compression(done: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def compression(done: Mapping[str, JsonObject]) -> list[str]:
     """What was done to a network so that it serves more cheaply, and what that cost; `done` is of model.json."""
     rows = [
         (how, words, done[how][key]) for how, shown in COMPRESSED.items() if how in done for key, words in shown.items()
@@ -192,10 +193,10 @@ def _gate(gate: GateFacts) -> list[str]:
     ]
 
 
-def _verification(report: Mapping[str, Any] | None) -> list[str]:
-    if not report:
+def _verification(report: Verification | None) -> list[str]:
+    if report is None:
         return ["Not rebuilt yet\\."]
-    return [_table(("", ""), [(key, value) for key, value in report.items() if value not in (None, {}, [])])]
+    return [_table(("", ""), [(key, value) for key, value in report.as_json().items() if value not in (None, {})])]
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

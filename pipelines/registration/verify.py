@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.provenance import CODE, Provenance
 from pipelines.artifacts.scorer import load_scorer
+from pipelines.artifacts.version_card import Verification
 from pipelines.clock import instant_of
 from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.records import Entry, Records
@@ -34,50 +36,50 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5
 
 
-def verify(
-    number: str,
-    context: Context,
-    restore: Restore,
-    actor: str,
-    repository: Path | None = None,
-    allow_dirty: bool = False,
-    tolerance: float = TOLERANCE,
-) -> dict[str, Any]:
-    """Rebuild a version and compare; the result is on its page, on its card and in the ledger.
+@dataclass(frozen=True)
+class Rebuilding:
+    """How a version is built again.
 
-    Args:
+    Attributes:
         restore: brings a data version into a folder.
         repository: a clone that has the recorded commit; by default the one that this code is in.
         allow_dirty: also where files differed from the commit, which is then only close to what was run.
         tolerance: largest difference of a score.
+    """
 
-    Returns:
-        verdict (PASS, REJECT, or HOLD where it could not be built), why, max_difference, rows, identical_graph,
-        identical_training_set, identical_environment, libraries (those that decide the fit and have another version
-        now), device (where it is another one), commit, data_version.
+    restore: Restore
+    repository: Path | None = None
+    allow_dirty: bool = False
+    tolerance: float = TOLERANCE
+
+
+def verify(number: str, context: Context, rebuilding: Rebuilding, actor: str) -> Verification:
+    """Rebuild a version and compare; the result is on its page, on its card and in the ledger.
 
     Raises:
         MissingData: if there is no such version.
         CorruptData: if its files were altered.
         InvalidInput: if it was trained from a dirty tree, or recorded too little.
     """
-    found = context.models.require(number)
-    require_intact(context.data.store, context.tracker, found, tuple(folders_of(found)))
-    recipe = recipe_of(found, context, allow_dirty)
+    version = context.models.require(number)
+    require_intact(context.data.store, context.tracker, version, tuple(folders_of(version)))
+    recipe = recipe_of(version, context, rebuilding.allow_dirty)
     place = context.settings.root / "verify" / f"{context.usecase.name}-{number}"
     shutil.rmtree(place, ignore_errors=True)
     try:
-        with worktree((repository or CODE).absolute(), recipe.commit, place / "code") as code:
-            report = _compare(found, recipe, code, place / "home", context, restore, tolerance)
+        with worktree((rebuilding.repository or CODE).absolute(), recipe.commit, place / "code") as code:
+            bench = Bench(code, place / "home", recipe.science(), recipe.machine.threads)
+            outcome = _compare(version, recipe, bench, context, rebuilding)
     except CheckFailed as error:
-        report = {"verdict": Verdict.HOLD.value, "why": f"it could not be built again: {error}"}
+        outcome = Verification(verdict=Verdict.HOLD, why=f"it could not be built again: {error}")
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    report = {**report, "commit": recipe.commit, "data_version": recipe.data_version}
-    if (dirty := found.tags.get("git_dirty")) != "false":
-        report["commit"] += " (files differed from it)" if dirty else " (whether files differed from it is not known)"
-    _keep(found, report, actor, context)
-    return report
+    commit = recipe.commit
+    if (dirty := version.tags.get("git_dirty")) != "false":
+        commit += " (files differed from it)" if dirty else " (whether files differed from it is not known)"
+    outcome = outcome.model_copy(update={"commit": commit, "data_version": recipe.data_version})
+    _keep(version, outcome, actor, context)
+    return outcome
 
 
 def recipe_of(found: ModelVersion, context: Context, allow_dirty: bool) -> Recipe:
@@ -102,45 +104,37 @@ def recipe_of(found: ModelVersion, context: Context, allow_dirty: bool) -> Recip
 
 
 def _compare(
-    found: ModelVersion,
-    recipe: Recipe,
-    code: Path,
-    home: Path,
-    context: Context,
-    restore: Restore,
-    tolerance: float,
-) -> dict[str, Any]:
+    version: ModelVersion, recipe: Recipe, bench: Bench, context: Context, rebuilding: Rebuilding
+) -> Verification:
     store, usecase = context.data.store, context.usecase
-    scratch = Layout(Store(str(home / "data")), usecase.name)
+    scratch = Layout(Store(str(bench.home / "data")), usecase.name)
     raw = Path(scratch.uri("raw"))
-    restore(recipe.data_version, raw)
-    manifest = Manifest.read(store, found.training_set_uri)
+    rebuilding.restore(recipe.data_version, raw)
+    manifest = Manifest.read(store, version.training_set_uri)
     if manifest.releases:  # rows that people had let through
         released = context.records.releases(usecase.name).all()
-        Records(f"sqlite:///{home / 'records.db'}").releases(usecase.name).add(released)
-    bench = Bench(code, home, recipe.science(), recipe.machine.threads)
-    made, model_uri = rebuild(recipe, bench, usecase, raw, found.training_set_uri.rstrip("/").rsplit("/", 1)[-1])
+        Records(f"sqlite:///{bench.home / 'records.db'}").releases(usecase.name).add(released)
+    made, model_uri = rebuild(recipe, bench, usecase, raw, version.training_set_uri.rstrip("/").rsplit("/", 1)[-1])
     again = Manifest.read(scratch.store, made["training_set_uri"])
 
-    evaluated = read_evaluated(store, found.evaluation_uri)
-    scored = read_scored(store, found.evaluation_uri, evaluated.evaluation)
+    evaluated = read_evaluated(store, version.evaluation_uri)
+    scored = read_scored(store, version.evaluation_uri, evaluated.evaluation)
     rebuilt = load_scorer(scratch.store, ModelRef(model_uri))
     apart = np.abs(rebuilt.score(scored) - scored["score"].to_numpy(dtype=np.float64))
-    largest = float(apart.max()) if len(apart) else float("nan")
-    verdict = Verdict.PASS if largest <= tolerance else Verdict.REJECT  # NaN is no agreement
+    largest, tolerance = float(apart.max()) if len(apart) else float("nan"), rebuilding.tolerance
     here = Provenance.read(scratch.store, model_uri)
-    devices = [machine.device for machine in (recipe.machine, here.machine)]
-    return {
-        "verdict": verdict.value,
-        "why": f"of {len(scored)} scores the largest difference is {largest:.3g}, allowed is {tolerance:g}",
-        "max_difference": largest if np.isfinite(largest) else None,
-        "rows": len(scored),
-        "identical_graph": rebuilt.model.sha256 == evaluated.model.sha256,
-        "identical_training_set": again.files == manifest.files,
-        "identical_environment": here.environment_hash == found.tags["environment_hash"],
-        "device": f"{devices[0]}, now {devices[1]}" if devices[0] != devices[1] else None,
-        "libraries": _differing(recipe.card.environment),
-    }
+    devices = (recipe.machine.device, here.machine.device)
+    return Verification(
+        verdict=Verdict.PASS if largest <= tolerance else Verdict.REJECT,  # NaN is no agreement
+        why=f"of {len(scored)} scores the largest difference is {largest:.3g}, allowed is {tolerance:g}",
+        max_difference=largest if np.isfinite(largest) else None,
+        rows=len(scored),
+        identical_graph=rebuilt.model.sha256 == evaluated.model.sha256,
+        identical_training_set=again.files == manifest.files,
+        identical_environment=here.environment_hash == version.tags["environment_hash"],
+        device=f"{devices[0]}, now {devices[1]}" if devices[0] != devices[1] else None,
+        libraries=_differing(recipe.card.environment),
+    )
 
 
 def _differing(trained: Mapping[str, str]) -> dict[str, str]:
@@ -156,26 +150,25 @@ def _differing(trained: Mapping[str, str]) -> dict[str, str]:
     return seen
 
 
-def _keep(found: ModelVersion, report: Mapping[str, Any], actor: str, context: Context) -> None:
+def _keep(version: ModelVersion, outcome: Verification, actor: str, context: Context) -> None:
     rollouts = context.records.rollouts(context.usecase.name)
-    before = sum(entry.key.startswith(f"verify:{found.version}:") for entry in rollouts.ledger())
-    card = read_card(found, context)
-    at = instant_of(context.clock, datetime.fromisoformat(found.tags["as_of"]))
+    before = sum(entry.key.startswith(f"verify:{version.version}:") for entry in rollouts.ledger())
+    card = read_card(version, context)
+    at = instant_of(context.clock, datetime.fromisoformat(version.tags["as_of"]))
     if card is not None:
-        verification = {**report, "by": actor, "at": at.isoformat()}
-        write_card(found, card.model_copy(update={"verification": verification}), context)
-    tags = {f"verify.{key}": str(report[key]) for key in ("verdict", "why") if key in report}
-    context.models.annotate(found.version, tags)
+        verification = outcome.model_copy(update={"by": actor, "at": at})
+        write_card(version, card.model_copy(update={"verification": verification}), context)
+    context.models.annotate(version.version, {"verify.verdict": outcome.verdict.value, "verify.why": outcome.why})
     rollouts.enter(
         Entry(
-            key=f"verify:{found.version}:{before + 1}",
+            key=f"verify:{version.version}:{before + 1}",
             at=at,
             actor=actor,
             action="verify",
-            version=found.version,
+            version=version.version,
             previous=None,
             share=0.0,
-            reason=f"{report['verdict']}: {report['why']}",
-            evidence=dict(report),
+            reason=f"{outcome.verdict.value}: {outcome.why}",
+            evidence=outcome.as_json(),
         )
     )

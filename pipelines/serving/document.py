@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from pipelines.serving.schemas import Envelope, Failure
 
+Schema = dict[str, Any]  # of OpenAPI
 MEANINGS = {
     400: "The body is not JSON, has a key twice, or ended early.",
     413: "The body is longer than this server takes.",
@@ -20,7 +21,7 @@ MEANINGS = {
 RETRY = {"description": "seconds", "required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}}
 
 
-def answers(*statuses: int, **others: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+def answers(*statuses: int, **others: type[BaseModel]) -> dict[int | str, Schema]:
     """The responses of an operation beside its 200, as FastAPI takes them.
 
     Args:
@@ -29,7 +30,7 @@ def answers(*statuses: int, **others: type[BaseModel]) -> dict[int | str, dict[s
     """
     models: dict[int, type[BaseModel]] = dict.fromkeys(statuses, Failure)
     models |= {int(name.removeprefix("status_")): model for name, model in others.items()}
-    responses: dict[int | str, dict[str, Any]] = {status: {"model": model} for status, model in models.items()}
+    responses: dict[int | str, Schema] = {status: {"model": model} for status, model in models.items()}
     for status, response in responses.items():
         response["description"] = MEANINGS.get(int(status), "")
     if 503 in responses:
@@ -37,7 +38,7 @@ def answers(*statuses: int, **others: type[BaseModel]) -> dict[int | str, dict[s
     return responses
 
 
-def body(envelope: Envelope[Any]) -> dict[str, Any]:
+def body(envelope: Envelope[Any]) -> Schema:
     """What `openapi_extra` says of an operation that reads this envelope."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": envelope.schema()[0]}}}}
 

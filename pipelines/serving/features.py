@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from pipelines.errors import InvalidInput
 from pipelines.graph_inputs import number_column, string_column
 from pipelines.online import read_online
-from pipelines.usecase import PREDICTED_AT, ModelInputs, UseCase
+from pipelines.usecase import PREDICTED_AT, ModelInputs, Request, UseCase
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-Request = Mapping[str, Any]
 Arrays = tuple[NDArray[np.float32], NDArray[np.object_]]  # numeric and categorical inputs of a model
 MISSING, STALE = "missing", "stale"
 

@@ -20,7 +20,6 @@ from pipelines.redaction import redact
 from pipelines.serving.features import (
     Arrays,
     Needs,
-    Request,
     Stored,
     absences,
     logged_names,
@@ -33,6 +32,7 @@ from pipelines.serving.features import (
 from pipelines.serving.metrics import Metrics
 from pipelines.serving.routing import Loaded, Route, Router
 from pipelines.serving.schemas import Refused
+from pipelines.usecase import Request
 
 log = logging.getLogger(__name__)
 LONGEST_ENTITY = 128

@@ -20,6 +20,8 @@ from pipelines.sources.source import Delivery, Piece, StaleBookmark
 from pipelines.sources.values import table_of
 from pipelines.usecase import RawTable
 
+Record = dict[str, Any]  # one of an answer, as JSON has it
+
 
 class HttpSource:
     """Page after page, each asked for again when the server is busy or away.
@@ -98,7 +100,7 @@ class HttpSource:
             else self.settings.next_is == "url"
         )
 
-    def _records(self, answer: Any, url: str) -> list[dict[str, Any]]:
+    def _records(self, answer: Any, url: str) -> list[Record]:
         found = _at(answer, self.settings.records)
         if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
             raise CorruptData(
@@ -145,7 +147,7 @@ class _Seen:
                 f"{self._shown(self.now)}; correct source.next and source.page, or raise max_pages"
             )
 
-    def records(self, records: list[dict[str, Any]]) -> None:
+    def records(self, records: list[Record]) -> None:
         """Raises CorruptData if records are those of an earlier page, in whatever order, or none came for long."""
         self._empty = 0 if records else self._empty + 1
         if self._empty > self.settings.max_empty_pages:
@@ -191,6 +193,6 @@ def _at(answer: Any, key: str) -> Any:
     return answer
 
 
-def _table(records: list[dict[str, Any]], table: RawTable, source: str) -> pa.Table:
+def _table(records: list[Record], table: RawTable, source: str) -> pa.Table:
     names = list(dict.fromkeys(name for record in records for name in record)) or list(table.columns)
     return table_of(names, [[record.get(name) for record in records] for name in names], table, source)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from pipelines.json_text import JsonObject
 from pipelines.validation.partitions import Partition
 from pipelines.validation.quarantine import Quarantine
 from pipelines.validation.suite import Result, Severity
@@ -48,7 +49,7 @@ class Assessment:
         """Rows by reason; a row with two reasons counts under both."""
         return dict(self.quarantine.counts())
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         return {
             "rows": self.rows,
             "quarantined_rows": self.quarantine.total,

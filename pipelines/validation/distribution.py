@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
 from pipelines.quoting import quoted
-from pipelines.validation.queries import Query
+from pipelines.validation.queries import Observed, Query
 
 
 class ExpectDistributionToBeStable(Query):
@@ -52,7 +50,7 @@ class ExpectDistributionToBeStable(Query):
             from binned group by bin order by bin
         """
 
-    def judge(self, answer: pd.DataFrame) -> tuple[bool, Mapping[str, Any]]:
+    def judge(self, answer: pd.DataFrame) -> tuple[bool, Observed]:
         current, reference = int(answer["current"].sum()), int(answer["reference"].sum())
         if min(current, reference) < self.min_rows:
             told = f"nothing to compare with: {current} rows against {reference} of the {self.days_before} days before"

@@ -29,6 +29,7 @@ from great_expectations.expectations.metrics.table_metric_provider import TableM
 from pipelines.quoting import literal, quoted
 from pipelines.validation.suite import mostly_good
 
+Observed = Mapping[str, Any]  # what Great Expectations reports as the observed value, by name
 ANSWER = "flightdeck.answer"
 KNOWN = "known_tables"  # the schema of reference tables: one called `rows` takes the place of no view of ours
 BAD = "bad"  # the table that holds the bad rows of a RowQuery while it is judged
@@ -64,7 +65,7 @@ class Query(BatchExpectation):
     def sql(self) -> str: ...
 
     @abstractmethod
-    def judge(self, answer: pd.DataFrame) -> tuple[bool, Mapping[str, Any]]:
+    def judge(self, answer: pd.DataFrame) -> tuple[bool, Observed]:
         """Whether it is met, and the figures to report."""
 
     def _validate(
@@ -97,7 +98,7 @@ class RowQuery(Query):
             f"(select count(*) from {BAD}) as unexpected_count from rows"
         )
 
-    def judge(self, answer: pd.DataFrame) -> tuple[bool, Mapping[str, Any]]:
+    def judge(self, answer: pd.DataFrame) -> tuple[bool, Observed]:
         seen = {str(name): int(value) for name, value in answer.iloc[0].items()}
         counted, bad = seen["element_count"] - seen["missing_count"], seen["unexpected_count"]
         percent = 100 * bad / counted if counted else 0.0
@@ -201,7 +202,7 @@ class ExpectColumnTypes(Query):
             order by all
         """
 
-    def judge(self, answer: pd.DataFrame) -> tuple[bool, Mapping[str, Any]]:
+    def judge(self, answer: pd.DataFrame) -> tuple[bool, Observed]:
         told = answer[["name", "expected", "found"]].drop_duplicates().itertuples(index=False, name=None)
         wrong = [f"{name}: {found or 'missing'}, not {expected}" for name, expected, found in told]
         first = f" (first in {answer['_partition'].iloc[0]})" if answer["_partition"].notna().any() else ""
@@ -217,7 +218,7 @@ class ExpectDayRowCountsToBeBetween(Query):
     def sql(self) -> str:
         return "select _partition as day, count(*) as n from rows group by all order by all"
 
-    def judge(self, answer: pd.DataFrame) -> tuple[bool, Mapping[str, Any]]:
+    def judge(self, answer: pd.DataFrame) -> tuple[bool, Observed]:
         low = -math.inf if self.min_value is None else self.min_value
         high = math.inf if self.max_value is None else self.max_value
         outside = answer[~answer["n"].between(low, high)]
@@ -241,7 +242,7 @@ class ExpectDaysToReachTheirEnd(Query):
             from rows group by _partition order by _partition
         """
 
-    def judge(self, answer: pd.DataFrame) -> tuple[bool, Mapping[str, Any]]:
+    def judge(self, answer: pd.DataFrame) -> tuple[bool, Observed]:
         outside = answer[~(answer["lag"] <= self.hours)]  # a day with no instant at all has no lag
         return outside.empty, {"observed_value": worst(answer, outside, "lag", "h before the day's end")}
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pipelines.usecase import FeatureTable, ModelInputs, RawTable, Tables
+from pipelines.usecase import FeatureTable, ModelInputs, RawTable, Request, Tables
 from pipelines.usecases.flights.columns import AIRPORTS, FLIGHTS, PLANES, WEATHER
 from pipelines.usecases.flights.inputs import MODEL_INPUTS
 
@@ -106,12 +106,12 @@ class Flights:
 
         return FlightRequest
 
-    def split_key(self, request: Mapping[str, Any]) -> str:
+    def split_key(self, request: Request) -> str:
         from pipelines.usecases.flights.request import split_key
 
         return split_key(request)
 
-    def block(self, request: Mapping[str, Any]) -> date:
+    def block(self, request: Request) -> date:
         from pipelines.usecases.flights.request import block
 
         return block(request)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 from pydantic import BaseModel, Field
 
 from pipelines.fields import WHOLE, Instant
+from pipelines.usecase import Request
 
 ZONE = "America/New_York"
 DAY = 24 * 60  # minutes
@@ -34,14 +34,14 @@ class FlightRequest(BaseModel):
     distance: float = Field(gt=0, le=15_000, description="miles", examples=[2475])
 
 
-def split_key(request: Mapping[str, Any]) -> str:
+def split_key(request: Request) -> str:
     """The flight by its number, else the aircraft, else the carrier on its route."""
     if request.get("flight") is not None:
         return f"{request['carrier']}{request['flight']}"
     return request.get("tailnum") or f"{request['carrier']}:{request['origin']}-{request['dest']}"
 
 
-def block(request: Mapping[str, Any]) -> date:
+def block(request: Request) -> date:
     """The local day of departure."""
     departs: datetime = request["sched_dep_at"]
     return departs.astimezone(ZoneInfo(ZONE)).date()
