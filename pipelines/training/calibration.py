@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Required, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,22 +18,38 @@ from sklearn.isotonic import IsotonicRegression
 
 from pipelines.errors import CheckFailed
 from pipelines.metrics.scores import measure
-from pipelines.training.onnx_graph import Graph
+from pipelines.training.onnx_graph import Graph, Link
 
 Array = NDArray[np.float64]
 
 GRID = 8  # knots of log-odds lie on eighths, exact in float32 and far enough apart that no step is steep
 
 
-class Calibration(Protocol):
+class CalibrationFacts(TypedDict, total=False):
+    """What model.json says of a calibration.
+
+    Attributes:
+        asked: the method of params.yaml; `method` is the one that was taken.
+        slope, intercept: of Platt's.
+        knots, values: of isotonic regression.
+        held_out_log_loss: by method, where `auto` compared them.
+    """
+
+    asked: str
+    method: Required[str]
+    slope: float
+    intercept: float
+    knots: list[float]
+    values: list[float]
+    held_out_log_loss: dict[str, float]
+
+
+class Calibration(Link, Protocol):
     def apply(self, log_odds: Array) -> Array:
         """Probabilities (N,) of log-odds (N,)."""
 
-    def add(self, graph: Graph, log_odds: str) -> str:
-        """Add the same function to a graph; `log_odds` and the output, a probability, are (N, 1)."""
-
-    def facts(self) -> dict[str, Any]:
-        """The method and its parameters, JSON-able."""
+    def facts(self) -> CalibrationFacts:
+        """The method and its parameters."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +62,7 @@ class Uncalibrated:
     def add(self, graph: Graph, log_odds: str) -> str:
         return graph.add("Sigmoid", log_odds)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> CalibrationFacts:
         return {"method": "none"}
 
 
@@ -65,7 +81,7 @@ class Platt:
         intercept = graph.constant(np.array([self.intercept], dtype=np.float32), "intercept")
         return graph.add("Sigmoid", graph.add("Gemm", log_odds, slope, intercept))
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> CalibrationFacts:
         return {"method": "platt", "slope": self.slope, "intercept": self.intercept}
 
 
@@ -94,7 +110,7 @@ class Isotonic:
         rise = graph.add("MatMul", share, graph.constant(rises[:, None].astype(np.float32), "rises"))
         return graph.add("Add", rise, graph.constant(np.array([self.values[0]], dtype=np.float32), "lowest"))
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> CalibrationFacts:
         return {"method": "isotonic", "knots": list(self.knots), "values": list(self.values)}
 
 
@@ -114,10 +130,10 @@ def fit_platt(log_odds: Array, labels: Array) -> Platt:
         p = expit(design @ line)
         hessian = (design * (p * (1 - p))[:, None]).T @ design
         step, *_ = np.linalg.lstsq(hessian, design.T @ (target - p), rcond=None)
-        while (tried := _loss(design @ (line + step), target)) > loss and np.abs(step).max() > 1e-12:
+        while (candidate := _loss(design @ (line + step), target)) > loss and np.abs(step).max() > 1e-12:
             step = step / 2
-        line, gained, loss = line + step, loss - tried, tried
-        if gained <= 1e-14 * max(loss, 1.0):
+        line, gain, loss = line + step, loss - candidate, candidate
+        if gain <= 1e-14 * max(loss, 1.0):
             break
     slope, intercept = (float(part) for part in line)
     if not (np.isfinite(line).all() and slope > 0 and np.ptp(log_odds) > 0):
@@ -152,7 +168,7 @@ FITS: Mapping[str, Callable[[Array, Array], Calibration]] = {
 
 def fit_calibration(
     method: str, log_odds: ArrayLike, labels: ArrayLike, days: ArrayLike
-) -> tuple[Calibration, dict[str, Any]]:
+) -> tuple[Calibration, CalibrationFacts]:
     """The calibration of a method, or with `auto` of the best one, and its facts.
 
     `auto` fits each on the first half of the days and takes the one with the least log loss on the second half; the

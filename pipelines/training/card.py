@@ -6,53 +6,62 @@ The model card of a registered version, which people read, is made in `pipelines
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
+
+from pydantic import JsonValue
 
 from pipelines.errors import CorruptData
 from pipelines.manifest import CARRIED
 from pipelines.scorer import GRAPH, Model, card_inputs
-from pipelines.usecase import ModelInputs
+from pipelines.training.compression import compression_facts
+from pipelines.training.estimator import Estimator
+from pipelines.training.trainer import Trainer
 
 
-def describe(
-    family: str,
-    inputs: ModelInputs,
-    cleaning: Mapping[str, Any],
-    calibration: Mapping[str, Any],
-    threshold: Mapping[str, Any],
-    sha256: str,
-    params: Mapping[str, Any],
-    refit: bool,
-    seed: int,
-    training_set_uri: str,
-    manifest: Mapping[str, Any],
-    libraries: Iterable[str],
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Trained:
+    """A family as it was trained.
+
+    Attributes:
+        params: the settings of the best trial.
+        graph: the estimator as ONNX.
+        manifest: of the training set.
+    """
+
+    trainer: Trainer
+    params: Mapping[str, JsonValue]
+    estimator: Estimator
+    graph: bytes
+    training_set_uri: str
+    manifest: Mapping[str, Any]
+
+
+def describe(trained: Trained) -> dict[str, Any]:
     """What model.json says, as JSON-able values.
 
-    Args:
-        cleaning: what was fitted, by input (`columns`), and what it changed in the frames of training (`counts`).
-        calibration: what was asked for, the method, its parameters, and the losses that chose it.
-        refit: whether the fit is of training and validation rows together; calibration and threshold never are.
-        threshold: the score from which an alarm costs least on validation (`value`), and the `costs` behind it.
+    Raises:
+        CheckFailed: if compression cost more than it may.
     """
+    trainer, task, estimator = trained.trainer, trained.trainer.task, trained.estimator
+    compression = compression_facts(estimator.fitted, task, estimator.calibration)
+    libraries = ("numpy", "onnx", *trainer.family.LIBRARIES)
     return {
-        "family": family,
-        "inputs": card_inputs(inputs),
-        "cleaning": dict(cleaning),
-        "calibration": dict(calibration),
-        "threshold": dict(threshold),
-        "sha256": {GRAPH: sha256},
-        "params": dict(params),
-        "refit": refit,
-        "seed": seed,
-        "training_set": {"uri": training_set_uri, **{name: manifest[name] for name in CARRIED}},
-        "environment": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "onnx", *libraries)},
-        },
+        "family": trainer.name,
+        "inputs": card_inputs(task.inputs),
+        "cleaning": trainer.cleaning_facts(),
+        "calibration": estimator.calibration_facts,
+        "threshold": {"value": estimator.threshold, "costs": estimator.costs.model_dump()},
+        "sha256": {GRAPH: sha256(trained.graph).hexdigest()},
+        "params": dict(trained.params),
+        "refit": estimator.refit,
+        "seed": task.seed,
+        "training_set": {"uri": trained.training_set_uri, **{name: trained.manifest[name] for name in CARRIED}},
+        "environment": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
+        **({"compression": compression} if compression else {}),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,38 @@ from pipelines.params.cleaning import Cleaning as Rules
 from pipelines.params.cleaning import Constant, Fences, Outliers, Quantiles, Rule, Unfilled
 
 Floats = NDArray[np.float32]
+
+
+class InputFacts(TypedDict):
+    """What cleaning does to one input: its caps and fill, None where there is none, and the marks it has."""
+
+    low: float | None
+    high: float | None
+    fill: float | None
+    flag: bool
+    indicator: bool
+
+
+class InputCounts(TypedDict):
+    """How many values of one input were capped, missing, and filled."""
+
+    capped: int
+    missing: int
+    imputed: int
+
+
+class Counts(TypedDict):
+    """What cleaning changes in a frame, by input."""
+
+    rows: int
+    columns: dict[str, InputCounts]
+
+
+class CleaningFacts(TypedDict):
+    """What model.json says of a cleaning: what was fitted, by input, and what it changed, by frame."""
+
+    columns: dict[str, InputFacts]
+    counts: dict[str, Counts]
 
 
 @dataclass(frozen=True)
@@ -62,16 +94,16 @@ class Cleaning:
         """(N, n) to (N, width): the values, then the marks."""
         return np.concatenate([self.values(numeric), self.marks(numeric)], axis=1)
 
-    def count(self, numeric: Floats) -> dict[str, Any]:
-        """Rows of (N, n), and by input how many values were capped, missing, and filled."""
+    def count(self, numeric: Floats) -> Counts:
+        """What it changes in (N, n)."""
         capped, missing = self.outside(numeric).sum(axis=0), np.isnan(numeric).sum(axis=0)
         filled = np.where(np.isnan(self.fill), 0, missing)
         each = zip(self.columns, capped, missing, filled, strict=True)
-        columns = {name: {"capped": int(c), "missing": int(m), "imputed": int(f)} for name, c, m, f in each}
+        columns = {name: InputCounts(capped=int(c), missing=int(m), imputed=int(f)) for name, c, m, f in each}
         return {"rows": len(numeric), "columns": columns}
 
-    def facts(self) -> dict[str, dict[str, Any]]:
-        """By input its caps and fill (None where there is none) and whether it has a flag and an indicator."""
+    def facts(self) -> dict[str, InputFacts]:
+        """What was fitted, by input."""
         return {
             name: {
                 "low": _finite(self.low[n]),
@@ -84,18 +116,20 @@ class Cleaning:
         }
 
 
-def from_facts(facts: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> Cleaning:
+def from_facts(facts: Mapping[str, InputFacts], columns: Sequence[str]) -> Cleaning:
     """The cleaning that gave these facts, which hold every column."""
-    said = [facts[name] for name in columns]
-    low, high, fill = (
-        np.array([none if one[key] is None else one[key] for one in said], dtype=np.float32)
-        for key, none in (("low", -np.inf), ("high", np.inf), ("fill", np.nan))
+    inputs = [facts[name] for name in columns]
+    return Cleaning(
+        tuple(columns),
+        _floats([one["low"] for one in inputs], -np.inf),
+        _floats([one["high"] for one in inputs], np.inf),
+        _floats([one["fill"] for one in inputs], np.nan),
+        tuple(n for n, one in enumerate(inputs) if one["flag"]),
+        tuple(n for n, one in enumerate(inputs) if one["indicator"]),
     )
-    flags, indicators = (tuple(n for n, one in enumerate(said) if one[key]) for key in ("flag", "indicator"))
-    return Cleaning(tuple(columns), low, high, fill, flags, indicators)
 
 
-def from_card(card: Mapping[str, Any]) -> tuple[Cleaning, dict[str, Any]]:
+def from_card(card: Mapping[str, Any]) -> tuple[Cleaning, dict[str, Counts]]:
     """The cleaning of a model, and what it changed in the frames of training.
 
     Raises:
@@ -134,12 +168,15 @@ def fit_cleaning(numeric: Floats, columns: Sequence[str], family: str, rules: Ru
     )
 
 
-def totals(counted: Mapping[str, Any]) -> dict[str, float]:
-    """Of a count: its rows, and the share of all values that was capped, missing and filled."""
-    values = max(counted["rows"] * len(counted["columns"]), 1)
-    return {"rows": counted["rows"]} | {
-        f"{what}_share": sum(column[what] for column in counted["columns"].values()) / values
-        for what in ("capped", "missing", "imputed")
+def totals(counts: Counts) -> dict[str, float]:
+    """Rows, and the share of all values that was capped, missing and filled."""
+    columns = counts["columns"].values()
+    values = max(counts["rows"] * len(columns), 1)
+    return {
+        "rows": counts["rows"],
+        "capped_share": sum(column["capped"] for column in columns) / values,
+        "missing_share": sum(column["missing"] for column in columns) / values,
+        "imputed_share": sum(column["imputed"] for column in columns) / values,
     }
 
 
@@ -175,6 +212,10 @@ def _varying(marked: NDArray[np.bool_], wanted: Sequence[bool]) -> tuple[int, ..
     return tuple(
         int(n) for n in np.flatnonzero(marked.any(axis=0) & ~marked.all(axis=0) & np.array(wanted, dtype=bool))
     )
+
+
+def _floats(values: Sequence[float | None], missing: float) -> Floats:
+    return np.array([missing if value is None else value for value in values], dtype=np.float32)
 
 
 def _finite(value: np.float32) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -58,15 +58,18 @@ class Lesson:
         return torch.cat([first.unsqueeze(1), hard[:, 1:]], dim=1)
 
 
-def require_fellow(teacher: Scorer, inputs: ModelInputs, manifest: Mapping[str, Any]) -> None:
+def require_fellow(teacher: Scorer, inputs: ModelInputs, frames: Mapping[str, str]) -> None:
     """Refuse a teacher that has, or may have, seen the windows that judge its pupil, or that reads other inputs.
+
+    Args:
+        frames: sha256 of each frame of the pupil's training set.
 
     Raises:
         InvalidInput: saying which.
     """
     uri = teacher.model.uri
-    seen = teacher.model.card.get("training_set")
-    if not isinstance(seen, Mapping) or seen.get("sha256") != manifest["sha256"]:
+    training_set = teacher.model.card.get("training_set")
+    if not isinstance(training_set, Mapping) or training_set.get("sha256") != frames:
         raise InvalidInput(f"the teacher {uri} was trained on another training set; train it on this one")
     if teacher.model.card.get("refit"):
         raise InvalidInput(

@@ -72,12 +72,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     sliced = test.assign(**({} if MONTH in test else {MONTH: days.str[:7]}))
     slices = slice_metrics(sliced, slices_of(context.usecase), labels, scores, settings.min_slice)
     importance = permutation_importance(
-        *model_arrays(test, scorer.numeric, scorer.categorical),
+        model_arrays(test, scorer.numeric, scorer.categorical),
         scorer.inputs.names,
         labels.to_numpy(),
         scorer.score_arrays,
-        settings.importance.rows,
-        settings.importance.repeats,
+        settings.importance,
         seed,
     )
 

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.metrics.scores import measure
+from pipelines.params import Importance
 
+Arrays = tuple[NDArray[np.float32], NDArray[np.object_]]  # (N, n) and (N, m), as a graph reads them
 Score = Callable[[NDArray[np.float32], NDArray[np.object_]], NDArray[np.float64]]
 
 
 def permutation_importance(
-    numeric: NDArray[np.float32],
-    categorical: NDArray[np.object_],
-    names: tuple[str, ...],
-    labels: NDArray[np.float64],
-    score: Score,
-    rows: int,
-    repeats: int,
-    seed: int,
+    arrays: Arrays, names: tuple[str, ...], labels: NDArray[np.float64], score: Score, settings: Importance, seed: int
 ) -> pd.DataFrame:
-    """Means over `repeats` shuffles on at most `rows` rows, drawn without replacement.
+    """Means over `settings.repeats` shuffles on at most `settings.rows` rows, drawn without replacement.
 
     Inputs that say the same, such as a delay over one hour and over two, share their importance: each shows little.
 
     Args:
-        numeric, categorical: (N, n) and (N, m), as a graph reads them.
         names: of the n + m inputs.
         score: of such arrays.
 
@@ -37,20 +30,29 @@ def permutation_importance(
         Columns input, log_loss_rise, roc_auc_drop (NaN with one class), by falling rise.
     """
     generator = np.random.default_rng(seed)
-    kept = np.sort(generator.permutation(len(labels))[:rows])
-    numeric, categorical, labels = numeric[kept], categorical[kept], labels[kept]
+    kept = np.sort(generator.permutation(len(labels))[: settings.rows])
+    numeric, categorical, labels = arrays[0][kept], arrays[1][kept], labels[kept]
     base = measure(labels, score(numeric, categorical))
-    found = []
+    losses = []
     for position, name in enumerate(names):
         runs = []
-        for _ in range(repeats):
-            shuffled: list[NDArray[Any]] = [numeric, categorical]
-            part, column = (0, position) if position < numeric.shape[1] else (1, position - numeric.shape[1])
-            shuffled[part] = shuffled[part].copy()
-            shuffled[part][:, column] = shuffled[part][generator.permutation(len(labels)), column]
+        for _ in range(settings.repeats):
+            shuffled = _shuffled((numeric, categorical), position, generator.permutation(len(labels)))
             runs.append(measure(labels, score(*shuffled)))
         rise = np.mean([run["log_loss"] for run in runs]) - base["log_loss"]
         drop = base["roc_auc"] - np.mean([run["roc_auc"] for run in runs])
-        found.append({"input": name, "log_loss_rise": float(rise), "roc_auc_drop": float(drop)})
-    frame = pd.DataFrame(found, columns=["input", "log_loss_rise", "roc_auc_drop"])
+        losses.append({"input": name, "log_loss_rise": float(rise), "roc_auc_drop": float(drop)})
+    frame = pd.DataFrame(losses, columns=["input", "log_loss_rise", "roc_auc_drop"])
     return frame.sort_values(["log_loss_rise", "input"], ascending=[False, True]).reset_index(drop=True)
+
+
+def _shuffled(arrays: Arrays, position: int, order: NDArray[np.int64]) -> Arrays:
+    """The arrays with one input, by its position among all, in another order of rows."""
+    numeric, categorical = arrays
+    if position < numeric.shape[1]:
+        numeric = numeric.copy()
+        numeric[:, position] = numeric[order, position]
+    else:
+        categorical, column = categorical.copy(), position - numeric.shape[1]
+        categorical[:, column] = categorical[order, column]
+    return numeric, categorical

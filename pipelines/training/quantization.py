@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pipelines.scorer import Model, Scorer, card_inputs
+from pipelines.training.calibration import CalibrationFacts
 from pipelines.training.families import Fitted
 from pipelines.training.onnx_graph import Graph, to_onnx
 from pipelines.usecase import ModelInputs
@@ -37,8 +38,8 @@ class LogOdds:
     def add(self, graph: Graph, log_odds: str) -> str:
         return log_odds
 
-    def facts(self) -> dict[str, Any]:
-        return {}
+    def facts(self) -> CalibrationFacts:
+        return {"method": "none"}
 
 
 @dataclass(frozen=True)
