@@ -22,7 +22,7 @@ from pipelines.training.calibration import fit_calibration
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.families import load_family
 from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
-from pipelines.training.tuning import Frames, Task
+from pipelines.training.tasks import Frames, Task
 from pipelines.usecase import DAY, LABEL
 
 RESULT = Path(__file__).parent / "results" / "calibration.md"
@@ -41,8 +41,7 @@ def rows_of(family: str, uri: str) -> list[str]:
     cleaning = fit_cleaning(numeric_inputs(train, inputs), inputs.numeric, family, params.cleaning)
     seed, costs = params.training.seed, params.costs
     frames = Frames(train, validation)  # without auxiliary labels, which mmoe needs
-    task = Task(load_family(family), family, inputs, frames, params.cleaning, cleaning, seed)
-    fitted = task.fit(getattr(params.training, family))
+    fitted = load_family(family).fit(Task(frames, inputs, cleaning, seed), params.training.settings_of(family))
     held, tested = fitted.log_odds(validation), fitted.log_odds(test)
     right = costs.false_alarm / (costs.false_alarm + costs.miss - costs.true_alarm)
     rows = []

@@ -38,7 +38,7 @@ from pipelines.training.distillation import Lesson
 from pipelines.training.families import Fitted, load_family
 from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
 from pipelines.training.onnx_graph import to_onnx
-from pipelines.training.tuning import Frames, Task
+from pipelines.training.tasks import Frames, Task
 from pipelines.usecase import DAY, LABEL
 
 RESULTS = Path(__file__).parent / "results"
@@ -102,10 +102,10 @@ class Desk:
         rules = self.params.cleaning
         cleaning = fit_cleaning(self.numbers, self.inputs.numeric, family, rules)
         seed = seed or self.params.training.seed
-        task = Task(load_family(family), family, self.inputs, self.frames, rules, cleaning, seed)
+        task = Task(self.frames, self.inputs, cleaning, seed, compression, lesson)
         settings = getattr(self.params.training, family).model_copy(update=changes)
         print(f"fits {family} {compression} {changes}", flush=True)
-        return replace(task, compression=compression, lesson=lesson).fit(settings)
+        return compressed(load_family(family).fit(task, settings), compression)
 
     def row(self, name: str, fitted: Fitted, reference: Row | None = None, peer: bool = False) -> Row:
         odds, labels, days = fitted.log_odds(self.validation), self.validation[LABEL], self.validation[DAY]

@@ -30,7 +30,7 @@ from pipelines.training.calibration import Uncalibrated, fit_calibration
 from pipelines.training.cleaning import Cleaning, fit_cleaning
 from pipelines.training.families import load_family
 from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
-from pipelines.training.tuning import Frames, Task
+from pipelines.training.tasks import Frames, Task
 from pipelines.usecase import DAY, LABEL, ModelInputs
 
 RESULTS = Path(__file__).parent / "results" / "imbalance.md"
@@ -104,16 +104,17 @@ TREATMENTS = (
 )
 
 
-def row(task: Task, treatment: Treatment, declared: Any, test: pd.DataFrame) -> str:
+def row(family: str, task: Task, treatment: Treatment, declared: Any, test: pd.DataFrame) -> str:
     frames = task.frames
     train = treatment.resample(frames.train, task.inputs, task.cleaning, task.seed)
-    fitted = replace(task, frames=replace(frames, train=train)).fit(declared.model_copy(update=treatment.settings))
+    settings = declared.model_copy(update=treatment.settings)
+    fitted = load_family(family).fit(replace(task, frames=replace(frames, train=train)), settings)
     held, odds = frames.validation, fitted.log_odds(test)
     calibration, facts = fit_calibration("auto", fitted.log_odds(held), held[LABEL], held[DAY])
     raw, calibrated = (measure(test[LABEL], how.apply(odds)) for how in (Uncalibrated(), calibration))
     pairs = (raw["log_loss"], calibrated["log_loss"], raw["calibration_error"], calibrated["calibration_error"])
     return (
-        f"| `{task.name}` | {treatment.name} | {len(train):,} | {train[LABEL].mean():.2f} | {raw['roc_auc']:.4f} "
+        f"| `{family}` | {treatment.name} | {len(train):,} | {train[LABEL].mean():.2f} | {raw['roc_auc']:.4f} "
         f"| {raw['pr_auc']:.4f} | {' | '.join(f'{value:.4f}' for value in pairs)} | {facts['method']} |"
     )
 
@@ -126,12 +127,12 @@ def rows_of(context: Context, family: str, uri: str, rows: int | None) -> list[s
     if rows:
         train = train.sample(rows, random_state=seed).sort_index().reset_index(drop=True)
     cleaning = fit_cleaning(numeric_inputs(train, inputs), inputs.numeric, family, params.cleaning)
-    task = Task(load_family(family), family, inputs, Frames(train, validation), params.cleaning, cleaning, seed)
+    task = Task(Frames(train, validation), inputs, cleaning, seed)
     declared = getattr(params.training, family)
     told = []
     for treatment in TREATMENTS:
         if set(treatment.settings) <= set(type(declared).model_fields):
-            told.append(row(task, treatment, declared, test))
+            told.append(row(family, task, treatment, declared, test))
             print(told[-1], flush=True)
     return told
 

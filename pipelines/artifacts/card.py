@@ -45,14 +45,14 @@ class Counts(Part):
     columns: dict[str, dict[str, int]]
 
 
-class CardCleaning(Part):
+class CleaningFacts(Part):
     """What cleaning learnt, by input, and what it changed in the frames of training."""
 
     columns: dict[str, ColumnCleaning]
     counts: dict[str, Counts]
 
 
-class Calibrated(Part):
+class CalibrationFacts(Part):
     """What was asked for, the method that was taken with its parameters, and the losses that chose it."""
 
     asked: str
@@ -62,6 +62,41 @@ class Calibrated(Part):
     intercept: Number | None = None
     knots: tuple[Number, ...] | None = None
     values: tuple[Number, ...] | None = None
+
+
+class PruneFacts(Part):
+    """Declared share and epochs, and the share of zeros among the weights of the linear layers."""
+
+    share: Number
+    fine_tune_epochs: int
+    zero_share: Number
+
+
+class QuantizeFacts(Part):
+    """The products that are of integers, and what that changes in calibrated scores of the validation window."""
+
+    max_difference: Number
+    products: int
+    difference: Number
+    mean_difference: Number
+
+
+class DistilFacts(Part):
+    """What was declared, and which model taught."""
+
+    teacher: str
+    temperature: Number
+    alpha: Number
+    teacher_family: str
+    teacher_sha256: str
+
+
+class CompressionFacts(Part):
+    """What was done to a network so that it serves more cheaply, and what that cost; nothing set where nothing was."""
+
+    prune: PruneFacts | None = None
+    quantize: QuantizeFacts | None = None
+    distil: DistilFacts | None = None
 
 
 class Threshold(Part):
@@ -84,7 +119,6 @@ class ModelCard(Document):
         params: settings of its family.
         refit: whether the fit is of training and validation rows together; calibration and threshold never are.
         environment: versions of the libraries that decide the fit.
-        compression: what was done to a network so that it serves more cheaply; empty where nothing was.
     """
 
     FILE: ClassVar[str] = "model.json"
@@ -92,12 +126,12 @@ class ModelCard(Document):
 
     family: str
     inputs: CardInputs
-    cleaning: CardCleaning
-    calibration: Calibrated
+    cleaning: CleaningFacts
+    calibration: CalibrationFacts
     threshold: Threshold
     params: JsonObject
     refit: bool
     seed: int
     training_set: TrainedOn
     environment: dict[str, str] = Field(default_factory=dict)
-    compression: dict[str, JsonObject] = Field(default_factory=dict)
+    compression: CompressionFacts = CompressionFacts()

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from pipelines.artifacts.card import CardInputs
+from pipelines.artifacts.card import CardInputs, CompressionFacts
 from pipelines.artifacts.document import Digests, Instant, Number, Part
 from pipelines.artifacts.evaluation import AlarmThreshold, BehaviourResult, Slice
 from pipelines.artifacts.manifest import Windows
@@ -101,7 +101,7 @@ class VersionCard(Part):
     inputs: CardInputs
     parameters: JsonObject
     refit: bool
-    compression: dict[str, JsonObject]
+    compression: CompressionFacts
     metrics: dict[str, tuple[Number | None, Number | None, Number | None]]
     rows: int | None
     days: int | None

@@ -62,6 +62,9 @@ class Network(Section):
     search: Search = Field(default_factory=dict)
 
 
+FamilySettings = LogisticRegression | HistGradientBoosting | Network
+
+
 class Latency(Section):
     """The second objective: 95th percentile of the time of one-row calls of the ONNX graph."""
 
@@ -183,6 +186,10 @@ class Training(Section):
 
     def compression_of(self, family: str) -> Compression:
         return self.compression.get(family, NONE)
+
+    def settings_of(self, family: str) -> FamilySettings:
+        settings: FamilySettings = getattr(self, self.check_family(family))
+        return settings
 
     @staticmethod
     def check_family(family: str) -> str:

@@ -72,7 +72,7 @@ def markdown(card: VersionCard) -> str:
         _refit(card.refit),
         _table(("setting", "value"), list(card.parameters.items())),
         "## Compression",
-        *compression(card.compression),
+        *compression(card.compression.as_json()),
         "## Metrics",
         _text(f"On {card.rows} rows of {card.days} days, {window}.") + " Intervals of 95 % are from resampled days\\.",
         _table(("metric", "value", "low", "high"), [(name, *values) for name, values in card.metrics.items()]),

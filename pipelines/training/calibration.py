@@ -16,24 +16,22 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
+from pipelines.artifacts.card import CalibrationFacts
 from pipelines.errors import CheckFailed
 from pipelines.metrics.scores import measure
-from pipelines.training.onnx_graph import Graph
+from pipelines.training.onnx_graph import Graph, Link
 
 Array = NDArray[np.float64]
 
 GRID = 8  # knots of log-odds lie on eighths, exact in float32 and far enough apart that no step is steep
 
 
-class Calibration(Protocol):
+class Calibration(Link, Protocol):
     def apply(self, log_odds: Array) -> Array:
         """Probabilities (N,) of log-odds (N,)."""
 
-    def add(self, graph: Graph, log_odds: str) -> str:
-        """Add the same function to a graph; `log_odds` and the output, a probability, are (N, 1)."""
-
-    def facts(self) -> dict[str, Any]:
-        """The method and its parameters, JSON-able."""
+    def facts(self, asked: str) -> CalibrationFacts:
+        """The method and its parameters; `asked` is the method of params.yaml."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,8 @@ class Uncalibrated:
     def add(self, graph: Graph, log_odds: str) -> str:
         return graph.add("Sigmoid", log_odds)
 
-    def facts(self) -> dict[str, Any]:
-        return {"method": "none"}
+    def facts(self, asked: str) -> CalibrationFacts:
+        return CalibrationFacts(asked=asked, method="none")
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,8 @@ class Platt:
         intercept = graph.constant(np.array([self.intercept], dtype=np.float32), "intercept")
         return graph.add("Sigmoid", graph.add("Gemm", log_odds, slope, intercept))
 
-    def facts(self) -> dict[str, Any]:
-        return {"method": "platt", "slope": self.slope, "intercept": self.intercept}
+    def facts(self, asked: str) -> CalibrationFacts:
+        return CalibrationFacts(asked=asked, method="platt", slope=self.slope, intercept=self.intercept)
 
 
 @dataclass(frozen=True)
@@ -94,8 +92,8 @@ class Isotonic:
         rise = graph.add("MatMul", share, graph.constant(rises[:, None].astype(np.float32), "rises"))
         return graph.add("Add", rise, graph.constant(np.array([self.values[0]], dtype=np.float32), "lowest"))
 
-    def facts(self) -> dict[str, Any]:
-        return {"method": "isotonic", "knots": list(self.knots), "values": list(self.values)}
+    def facts(self, asked: str) -> CalibrationFacts:
+        return CalibrationFacts(asked=asked, method="isotonic", knots=self.knots, values=self.values)
 
 
 def fit_platt(log_odds: Array, labels: Array) -> Platt:
@@ -114,10 +112,10 @@ def fit_platt(log_odds: Array, labels: Array) -> Platt:
         p = expit(design @ line)
         hessian = (design * (p * (1 - p))[:, None]).T @ design
         step, *_ = np.linalg.lstsq(hessian, design.T @ (target - p), rcond=None)
-        while (tried := _loss(design @ (line + step), target)) > loss and np.abs(step).max() > 1e-12:
+        while (candidate := _loss(design @ (line + step), target)) > loss and np.abs(step).max() > 1e-12:
             step = step / 2
-        line, gained, loss = line + step, loss - tried, tried
-        if gained <= 1e-14 * max(loss, 1.0):
+        line, gain, loss = line + step, loss - candidate, candidate
+        if gain <= 1e-14 * max(loss, 1.0):
             break
     slope, intercept = (float(part) for part in line)
     if not (np.isfinite(line).all() and slope > 0 and np.ptp(log_odds) > 0):
@@ -152,7 +150,7 @@ FITS: Mapping[str, Callable[[Array, Array], Calibration]] = {
 
 def fit_calibration(
     method: str, log_odds: ArrayLike, labels: ArrayLike, days: ArrayLike
-) -> tuple[Calibration, dict[str, Any]]:
+) -> tuple[Calibration, CalibrationFacts]:
     """The calibration of a method, or with `auto` of the best one, and its facts.
 
     `auto` fits each on the first half of the days and takes the one with the least log loss on the second half; the
@@ -172,11 +170,11 @@ def fit_calibration(
                 "widen splits.validation_days, or set it to none or auto"
             )
         calibration = FITS[method](odds, y)
-        return calibration, {"asked": method, **calibration.facts()}
+        return calibration, calibration.facts(method)
     losses = held_out_losses(odds, y, np.asarray(days))
     best = min(losses, key=lambda name: losses[name]) if losses else "none"
     calibration = FITS[best](odds, y)
-    return calibration, {"asked": "auto", **calibration.facts(), "held_out_log_loss": losses}
+    return calibration, calibration.facts("auto").model_copy(update={"held_out_log_loss": losses})
 
 
 def held_out_losses(log_odds: Array, labels: Array, days: NDArray[Any]) -> dict[str, float]:

@@ -1,54 +1,60 @@
-"""model.json of a model that was trained: everything that decided what it is."""
+"""model.json of a family as it was trained."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import version
-from typing import Any
 
-from pipelines.artifacts.card import GRAPH, Calibrated, CardCleaning, CardInputs, ModelCard, Threshold, TrainedOn
+from pydantic import JsonValue
+
+from pipelines.artifacts.card import GRAPH, CardInputs, ModelCard, Threshold, TrainedOn
 from pipelines.artifacts.manifest import Manifest
-from pipelines.usecase import ModelInputs
+from pipelines.training.compression import compression_facts
+from pipelines.training.estimator import Estimator
+from pipelines.training.trainer import Trainer
 
 
-def describe(
-    family: str,
-    inputs: ModelInputs,
-    cleaning: CardCleaning,
-    calibration: Calibrated,
-    threshold: Threshold,
-    sha256: str,
-    params: Mapping[str, Any],
-    refit: bool,
-    seed: int,
-    training_set_uri: str,
-    manifest: Manifest,
-    libraries: Iterable[str],
-    compression: Mapping[str, dict[str, Any]],
-) -> ModelCard:
+@dataclass(frozen=True)
+class Trained:
+    """A family as it was trained.
+
+    Attributes:
+        params: the settings of the best trial.
+        graph: the estimator as ONNX.
+        manifest: of the training set.
+    """
+
+    trainer: Trainer
+    params: Mapping[str, JsonValue]
+    estimator: Estimator
+    graph: bytes
+    training_set_uri: str
+    manifest: Manifest
+
+
+def describe(trained: Trained) -> ModelCard:
     """What model.json says.
 
-    Args:
-        cleaning: what was fitted, by input (`columns`), and what it changed in the frames of training (`counts`).
-        calibration: what was asked for, the method, its parameters, and the losses that chose it.
-        refit: whether the fit is of training and validation rows together; calibration and threshold never are.
-        threshold: the score from which an alarm costs least on validation (`value`), and the `costs` behind it.
+    Raises:
+        CheckFailed: if compression cost more than it may.
     """
+    trainer, task, estimator = trained.trainer, trained.trainer.task, trained.estimator
+    compression = compression_facts(estimator.fitted, task, estimator.calibration)
+    libraries = ("numpy", "onnx", *trainer.family.LIBRARIES)
     return ModelCard(
-        family=family,
-        inputs=CardInputs.of(inputs),
-        cleaning=cleaning,
-        calibration=calibration,
-        threshold=threshold,
-        sha256={GRAPH: sha256},
-        params=dict(params),
-        refit=refit,
-        seed=seed,
-        training_set=TrainedOn(uri=training_set_uri, **dict(manifest.origin)),
-        environment={
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "onnx", *libraries)},
-        },
-        **({"compression": dict(compression)} if compression else {}),
+        family=trainer.name,
+        inputs=CardInputs.of(task.inputs),
+        cleaning=trainer.cleaning_facts(),
+        calibration=estimator.calibration_facts,
+        threshold=Threshold(value=estimator.threshold, costs=estimator.costs.model_dump()),
+        sha256={GRAPH: sha256(trained.graph).hexdigest()},
+        params=dict(trained.params),
+        refit=estimator.refit,
+        seed=task.seed,
+        training_set=TrainedOn(uri=trained.training_set_uri, **dict(trained.manifest.origin)),
+        environment={"python": platform.python_version(), **{name: version(name) for name in libraries}},
+        **({"compression": compression} if compression.model_fields_set else {}),
     )

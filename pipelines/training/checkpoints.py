@@ -7,17 +7,36 @@ import io
 import logging
 import os
 import pickle
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import torch
+from torch import Tensor
+from torch.optim.optimizer import StateDict
 
 log = logging.getLogger(__name__)
 
 NAME = "checkpoint.pt"
 DIGEST = 32  # bytes of sha256 before what torch saved
+
+
+class State(TypedDict):
+    """A fit after some epochs.
+
+    Attributes:
+        epoch: epochs done.
+        since: epochs since the best one.
+        best: validation loss of the best epoch, whose weights are `kept`.
+        network, optimizer: as they are after the last epoch.
+    """
+
+    epoch: int
+    since: int
+    best: float
+    kept: dict[str, Tensor]
+    network: dict[str, Tensor]
+    optimizer: StateDict
 
 
 @dataclass(frozen=True)
@@ -32,7 +51,7 @@ class Checkpoints:
     folder: Path | None
     fingerprint: str
 
-    def save(self, state: Mapping[str, Any]) -> None:
+    def save(self, state: State) -> None:
         """Replace the state by this one, whole or not at all."""
         if self.folder is None:
             return
@@ -54,7 +73,7 @@ class Checkpoints:
         except FileNotFoundError:
             return None
 
-    def parse(self, content: bytes | None) -> dict[str, Any] | None:
+    def parse(self, content: bytes | None) -> State | None:
         """The state of this fit in a file; None where it is damaged or of another one, and the fit begins anew."""
         if content is None:
             return None
@@ -64,7 +83,7 @@ class Checkpoints:
                 raise ValueError("it is not what was written")
             state = torch.load(io.BytesIO(saved), weights_only=True, map_location="cpu")
             if state["fingerprint"] == self.fingerprint:
-                return dict(state)
+                return cast(State, state)
         except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError) as error:
             log.warning("the checkpoint in %s cannot be read (%s); the fit begins anew", self.folder, error)
         return None

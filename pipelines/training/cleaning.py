@@ -63,7 +63,7 @@ class Cleaning:
         return np.concatenate([self.values(numeric), self.marks(numeric)], axis=1)
 
     def count(self, numeric: Floats) -> Counts:
-        """Rows of (N, n), and by input how many values were capped, missing, and filled."""
+        """What it changes in (N, n)."""
         capped, missing = self.outside(numeric).sum(axis=0), np.isnan(numeric).sum(axis=0)
         filled = np.where(np.isnan(self.fill), 0, missing)
         each = zip(self.columns, capped, missing, filled, strict=True)
@@ -71,7 +71,7 @@ class Cleaning:
         return Counts(rows=len(numeric), columns=columns)
 
     def facts(self) -> dict[str, ColumnCleaning]:
-        """By input its caps and fill (None where there is none) and whether it has a flag and an indicator."""
+        """What was fitted, by input."""
         return {
             name: ColumnCleaning(
                 low=_finite(self.low[n]),
@@ -86,13 +86,15 @@ class Cleaning:
 
 def from_facts(facts: Mapping[str, ColumnCleaning], columns: Sequence[str]) -> Cleaning:
     """The cleaning that gave these facts, which hold every column."""
-    said = [facts[name] for name in columns]
-    low, high, fill = (
-        np.array([none if (value := getattr(one, key)) is None else value for one in said], dtype=np.float32)
-        for key, none in (("low", -np.inf), ("high", np.inf), ("fill", np.nan))
+    inputs = [facts[name] for name in columns]
+    return Cleaning(
+        tuple(columns),
+        _floats([one.low for one in inputs], -np.inf),
+        _floats([one.high for one in inputs], np.inf),
+        _floats([one.fill for one in inputs], np.nan),
+        tuple(n for n, one in enumerate(inputs) if one.flag),
+        tuple(n for n, one in enumerate(inputs) if one.indicator),
     )
-    flags, indicators = (tuple(n for n, one in enumerate(said) if getattr(one, key)) for key in ("flag", "indicator"))
-    return Cleaning(tuple(columns), low, high, fill, flags, indicators)
 
 
 def from_card(card: ModelCard) -> Cleaning:
@@ -134,12 +136,15 @@ def fit_cleaning(numeric: Floats, columns: Sequence[str], family: str, rules: Ru
     )
 
 
-def totals(counted: Counts) -> dict[str, float]:
-    """Of a count: its rows, and the share of all values that was capped, missing and filled."""
-    values = max(counted.rows * len(counted.columns), 1)
-    return {"rows": counted.rows} | {
-        f"{what}_share": sum(column[what] for column in counted.columns.values()) / values
-        for what in ("capped", "missing", "imputed")
+def totals(counts: Counts) -> dict[str, float]:
+    """Rows, and the share of all values that was capped, missing and filled."""
+    columns = counts.columns.values()
+    values = max(counts.rows * len(columns), 1)
+    return {
+        "rows": counts.rows,
+        "capped_share": sum(column["capped"] for column in columns) / values,
+        "missing_share": sum(column["missing"] for column in columns) / values,
+        "imputed_share": sum(column["imputed"] for column in columns) / values,
     }
 
 
@@ -175,6 +180,10 @@ def _varying(marked: NDArray[np.bool_], wanted: Sequence[bool]) -> tuple[int, ..
     return tuple(
         int(n) for n in np.flatnonzero(marked.any(axis=0) & ~marked.all(axis=0) & np.array(wanted, dtype=bool))
     )
+
+
+def _floats(values: Sequence[float | None], missing: float) -> Floats:
+    return np.array([missing if value is None else value for value in values], dtype=np.float32)
 
 
 def _finite(value: np.float32) -> float | None:

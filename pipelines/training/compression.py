@@ -1,4 +1,4 @@
-"""What `training.compression` asks of a family: handed to its fit, done to the fitted network, told in model.json."""
+"""What `training.compression` does to a family: to its fit, to the fitted network, and what model.json says of it."""
 
 from __future__ import annotations
 
@@ -7,70 +7,80 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipelines.artifacts.card import CompressionFacts, DistilFacts, PruneFacts, QuantizeFacts
 from pipelines.errors import CheckFailed
-from pipelines.params.compression import Compression
+from pipelines.params.compression import Compression, Distil
 from pipelines.training.calibration import Calibration
 from pipelines.training.distillation import Lesson
 from pipelines.training.families import Fitted
 from pipelines.training.onnx_graph import Graph
+from pipelines.training.tasks import Task
 
 
-def compressed(fitted: Fitted, asked: Compression) -> Fitted:
+def compressed(fitted: Fitted, compression: Compression) -> Fitted:
     """The estimator as it will be served: what it scores, is judged by and calibrated on, is the compressed network."""
-    if not asked.quantize:
+    if not compression.quantize:
         return fitted
     from pipelines.training.quantization import Quantized
 
     return Quantized(fitted)
 
 
-def compression_facts(
-    fitted: Fitted,
-    asked: Compression,
-    lesson: Lesson | None,
-    calibration: Calibration,
-    validation: pd.DataFrame,
-) -> dict[str, Any]:
+def compression_facts(fitted: Fitted, task: Task, calibration: Calibration) -> CompressionFacts:
     """What was done and what it cost, for model.json; empty where nothing was.
 
     Raises:
         CheckFailed: if quantizing moved a calibrated score of the validation window by more than `max_difference`.
     """
-    facts: dict[str, Any] = {}
-    if asked.prune:
-        facts["prune"] = {"share": asked.prune, "fine_tune_epochs": asked.fine_tune_epochs, **_pruned(fitted)}
-    if asked.quantize:
-        facts["quantize"] = {"max_difference": asked.max_difference, **_quantized(fitted, calibration, validation)}
-        if not facts["quantize"]["difference"] <= asked.max_difference:
+    compression = task.compression
+    prune = quantize = distil = None
+    if compression.prune:
+        prune = _prune_facts(fitted, compression)
+    if compression.quantize:
+        quantize = _quantize_facts(fitted, compression, calibration, task.validation)
+        if not quantize.difference <= compression.max_difference:
             raise CheckFailed(
-                f"quantizing moves a validation score by {facts['quantize']['difference']:.3g}, more than "
-                f"max_difference ({asked.max_difference:g}); allow more, or do not quantize"
+                f"quantizing moves a validation score by {quantize.difference:.3g}, more than "
+                f"max_difference ({compression.max_difference:g}); allow more, or do not quantize"
             )
-    if lesson and asked.distil:
-        teacher = lesson.teacher.model
-        facts["distil"] = {
-            **asked.distil.model_dump(),
-            "teacher_family": teacher.card.family,
-            "teacher_sha256": teacher.sha256,
-        }
-    return facts
+    if task.lesson and compression.distil:
+        distil = _distil_facts(task.lesson, compression.distil)
+    parts = {"prune": prune, "quantize": quantize, "distil": distil}
+    return CompressionFacts(**{name: part for name, part in parts.items() if part})
 
 
-def _pruned(fitted: Any) -> dict[str, Any]:
+def _prune_facts(fitted: Any, compression: Compression) -> PruneFacts:
     from pipelines.training.pruning import zero_share
 
-    return {"zero_share": zero_share(getattr(fitted, "fitted", fitted).network)}
+    network = getattr(fitted, "fitted", fitted).network
+    return PruneFacts(
+        share=compression.prune, fine_tune_epochs=compression.fine_tune_epochs, zero_share=zero_share(network)
+    )
 
 
-def _quantized(fitted: Any, calibration: Calibration, validation: pd.DataFrame) -> dict[str, Any]:
+def _quantize_facts(
+    fitted: Any, compression: Compression, calibration: Calibration, validation: pd.DataFrame
+) -> QuantizeFacts:
     from pipelines.training.quantization import quantize_products
 
     graph = Graph()
     fitted.fitted.body(graph)
     scores, exact = (calibration.apply(f.log_odds(validation)) for f in (fitted, fitted.fitted))
-    apart = np.abs(scores - exact)
-    return {
-        "products": quantize_products(graph),
-        "difference": float(apart.max()),
-        "mean_difference": float(apart.mean()),
-    }
+    differences = np.abs(scores - exact)
+    return QuantizeFacts(
+        max_difference=compression.max_difference,
+        products=quantize_products(graph),
+        difference=float(differences.max()),
+        mean_difference=float(differences.mean()),
+    )
+
+
+def _distil_facts(lesson: Lesson, distil: Distil) -> DistilFacts:
+    model = lesson.teacher.model
+    return DistilFacts(
+        teacher=distil.teacher,
+        temperature=distil.temperature,
+        alpha=distil.alpha,
+        teacher_family=model.card.family,
+        teacher_sha256=model.sha256,
+    )

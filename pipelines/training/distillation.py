@@ -60,6 +60,9 @@ class Lesson:
 def require_fellow(teacher: ModelScorer, manifest: Manifest) -> None:
     """Refuse a teacher that has, or may have, seen the windows that judge its pupil, or that reads other inputs.
 
+    Args:
+        manifest: of the pupil's training set.
+
     Raises:
         InvalidInput: saying which.
     """

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
-from typing import Any
 
 import torch.distributed as dist
 
@@ -47,31 +47,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--params", help="params file (default: FLIGHTDECK_PARAMS or params.yaml)")
     parser.add_argument("--home", help="where runs write (default: FLIGHTDECK_HOME or var)")
     parser.add_argument("--out", help="also write the outputs to this JSON file")
-    asked = vars(parser.parse_args(arguments))
+    options = parser.parse_args(arguments)
     try:
-        fit(asked)
+        fit(options)
     except Exception as error:
         return failure.report(error)
     return 0
 
 
-def fit(asked: dict[str, Any]) -> None:
+def fit(options: Namespace) -> None:
     """This process's part of the fit."""
-    out, context = asked.pop("out"), build_context(asked.pop("params"), asked.pop("home"))
-    if "torch" not in load_family(asked["family"]).LIBRARIES:
-        raise InvalidInput(f"{asked['family']} is fitted by one process; use the train step, or choose a network")
+    context, family = build_context(options.params, options.home), options.family
+    if "torch" not in load_family(family).LIBRARIES:
+        raise InvalidInput(f"{family} is fitted by one process; use the train step, or choose a network")
+    inputs = {"family": family, "training_set_uri": options.training_set_uri, "run": options.run, "seed": options.seed}
     dist.init_process_group("gloo")
     try:
         leads = Processes.joined().leads
-        made = execute("train", {**asked, "trials": 1}, context if leads else following(context))
+        outputs = execute("train", {**inputs, "trials": 1}, context if leads else following(context))
         dist.barrier()
     finally:
         dist.destroy_process_group()
     if leads:
-        text = json.dumps(made, indent=2)
+        text = json.dumps(outputs, indent=2)
         print(text)
-        if out:
-            with open(out, "w") as file:
+        if options.out:
+            with open(options.out, "w") as file:
                 file.write(text)
 
 

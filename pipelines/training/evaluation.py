@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipelines.artifacts.card import CardCleaning
+from pipelines.artifacts.card import CleaningFacts
 from pipelines.artifacts.evaluation import AlarmThreshold, BehaviourResult, Slice, WorstSlice
 from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.scorer import ModelScorer, model_arrays
@@ -61,7 +61,7 @@ class Measured:
     threshold: AlarmThreshold
     behaviour: tuple[BehaviourResult, ...]
     curves: Mapping[str, pd.DataFrame]
-    cleaned: CardCleaning
+    cleaned: CleaningFacts
 
     @property
     def cleaning(self) -> dict[str, dict[str, float]]:
@@ -106,8 +106,8 @@ def measure(subject: Subject, usecase: UseCase, params: Params) -> Measured:
     )
 
 
-def cleaned_by(subject: Subject) -> CardCleaning:
+def cleaned_by(subject: Subject) -> CleaningFacts:
     """What the model's cleaning learnt, and what it changed in the frames of training and of the test."""
     card = subject.scorer.model.card
     test = from_card(card).count(numeric_inputs(subject.test, subject.manifest.model_inputs.inputs))
-    return CardCleaning(columns=card.cleaning.columns, counts={**card.cleaning.counts, "test": test})
+    return CleaningFacts(columns=card.cleaning.columns, counts={**card.cleaning.counts, "test": test})

@@ -29,7 +29,7 @@ def rolling_origin(days: Collection[date], folds: int, fold_days: int, embargo_d
         InvalidInput: if a fold would have no day to train or to validate on.
     """
     known = sorted(set(days))
-    made = []
+    origins = []
     for number in reversed(range(folds)):
         end = (known[-1] if known else date.min) + timedelta(1 - number * fold_days if known else 0)
         start = end - timedelta(fold_days) if known else end
@@ -40,5 +40,5 @@ def rolling_origin(days: Collection[date], folds: int, fold_days: int, embargo_d
                 f"{len(known)} days are too few for {folds} folds of {fold_days} days after an embargo of "
                 f"{embargo_days}; lower training.tuning.folds or fold_days, or widen splits.train_days"
             )
-        made.append(Fold(train, held))
-    return made
+        origins.append(Fold(train, held))
+    return origins

@@ -15,6 +15,7 @@ from pipelines.artifacts.scorer import model_arrays
 from pipelines.artifacts.seal import read_named
 from pipelines.errors import CorruptData, InvalidInput
 from pipelines.store import Store
+from pipelines.training.tasks import Frames
 from pipelines.usecase import LABEL, ModelInputs
 
 
@@ -40,6 +41,23 @@ def read_frame(store: Store, training_set_uri: str, name: str, manifest: Manifes
             f"{uri} has labels other than 0 and 1 in {LABEL!r}; only known labels belong in a training set"
         )
     return frame
+
+
+def read_frames(store: Store, training_set_uri: str, manifest: Manifest, auxiliary: bool) -> Frames:
+    """What a family is fitted on and judged by.
+
+    Args:
+        auxiliary: whether the family reads auxiliary labels, and rows of which only these are known.
+
+    Raises:
+        CorruptData, InvalidInput: as `read_frame`.
+        InvalidInput: if every training label is the same.
+    """
+    train, validation = (read_frame(store, training_set_uri, name, manifest) for name in ("train", "validation"))
+    if train[LABEL].nunique() < 2:
+        raise InvalidInput(f"{training_set_uri}: every training label is the same; widen the training window")
+    labels = manifest.auxiliary if auxiliary else ()
+    return Frames(train, validation, labels, read_auxiliary(store, training_set_uri, manifest) if labels else None)
 
 
 def read_auxiliary(store: Store, training_set_uri: str, manifest: Manifest) -> pd.DataFrame:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @cache
 def code_digest() -> str:
-    """sha256 of the code of training: what other code has left half done is not gone on with."""
+    """sha256 of the code of training: no fit or search continues what other code left half done."""
     code = hashlib.sha256()
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         code.update(file.read_bytes())
@@ -25,14 +25,13 @@ def code_digest() -> str:
 
 
 def machine_of(family: Family) -> Machine:
-    """`threads` of this process; the `device` (cpu or cuda) and the number of `processes` that fit this family.
+    """What this process fits a family on.
 
     Sums over rows are split among threads and processes and then rounded otherwise; each process draws its own dropout.
     """
     threads = max((int(pool["num_threads"]) for pool in threadpool_info()), default=1)
     if "torch" not in family.LIBRARIES:
         return Machine(threads=threads, device="cpu", processes=1)
-    from pipelines.training.processes import Processes
-    from pipelines.training.torch_loop import chosen_device
+    from pipelines.training.processes import Processes, chosen_device
 
     return Machine(threads=threads, device=chosen_device().type, processes=Processes.joined().count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from pipelines.params.training import Network
 from pipelines.training.cleaning import Cleaning
-from pipelines.training.families import ALONE, Extras
 from pipelines.training.onnx_graph import Graph, clean, encode_strings, standardise
 from pipelines.training.preprocessing import Scale, Vocabulary, arrays, fit_vocabulary
 from pipelines.training.pruning import magnitude_masks
+from pipelines.training.tasks import Task
 from pipelines.training.torch_export import add_module
-from pipelines.training.torch_loop import Columns, descend, log_odds
+from pipelines.training.torch_loop import Columns, Data, descend, log_odds
 from pipelines.usecase import LABEL, ModelInputs
 
 
@@ -84,8 +84,8 @@ class Fitted:
     epochs: int  # that it was fitted for
 
     def log_odds(self, frame: pd.DataFrame) -> NDArray[np.float64]:
-        read = tensors(frame, self.inputs, self.cleaning, self.vocabulary, self.scale)
-        return log_odds(self.network, *read)[:, 0].numpy().astype(np.float64)
+        numbers, rows = tensors(frame, self.inputs, self.cleaning, self.vocabulary, self.scale)
+        return log_odds(self.network, numbers, rows)[:, 0].numpy().astype(np.float64)
 
     def body(self, graph: Graph) -> str:
         numbers = standardise(graph, self.scale, *clean(graph, self.cleaning))
@@ -97,68 +97,69 @@ class Fitted:
 def tensors(
     frame: pd.DataFrame, inputs: ModelInputs, cleaning: Cleaning, vocabulary: Vocabulary, scale: Scale
 ) -> tuple[Tensor, Tensor]:
-    read = arrays(frame, inputs, vocabulary)
-    return torch.from_numpy(scale.apply(cleaning.apply(read.numeric))), torch.from_numpy(read.rows)
+    columns = arrays(frame, inputs, vocabulary)
+    return torch.from_numpy(scale.apply(cleaning.apply(columns.numeric))), torch.from_numpy(columns.rows)
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """The tasks that a network learns besides the label's.
+
+    Attributes:
+        labels: columns of the training rows, NaN where unknown.
+        weight: of each such task's mean loss, where that of the label counts 1.
+    """
+
+    labels: tuple[str, ...] = ()
+    weight: float = 1.0
 
 
 def fit_network(
-    build: Callable[[Shape, list[float]], nn.Module],
-    train: pd.DataFrame,
-    validation: pd.DataFrame,
-    inputs: ModelInputs,
-    cleaning: Cleaning,
-    settings: Network,
-    seed: int,
-    extras: Extras,
-    auxiliary: Sequence[str] = (),
-    auxiliary_weight: float = 1.0,
+    build: Callable[[Shape, list[float]], nn.Module], task: Task, settings: Network, auxiliary: Auxiliary = Auxiliary()
 ) -> Fitted:
-    """Fit the network that `build` makes of a shape and the log-odds of every task's label in training.
-
-    Args:
-        auxiliary: columns of `train` with the labels of further tasks, NaN where unknown.
-        auxiliary_weight: of each further task's mean loss, where that of the label counts 1.
-    """
-    tasks = [LABEL, *auxiliary]
+    """Fit the network that `build` makes of a shape and the log-odds of every task's label in training."""
+    train, inputs, cleaning = task.train, task.inputs, task.cleaning
     labelled = train if train[LABEL].notna().all() else train[train[LABEL].notna()]
     vocabulary = fit_vocabulary(labelled, inputs)
     scale = Scale.fit(cleaning.capped(arrays(labelled, inputs, vocabulary).numeric))
-    labels = torch.from_numpy(train[tasks].to_numpy(dtype=np.float32))
-    held = torch.from_numpy(validation[[LABEL]].to_numpy(dtype=np.float32))
+
+    def columns(frame: pd.DataFrame, labels: list[str], targets: Tensor | None = None) -> Columns:
+        values = torch.from_numpy(frame[labels].to_numpy(dtype=np.float32))
+        return Columns(*tensors(frame, inputs, cleaning, vocabulary, scale), values, targets)
+
+    targets = torch.from_numpy(task.lesson.targets(train)) if task.lesson else None
+    data = Data(
+        columns(train, [LABEL, *auxiliary.labels], targets),
+        columns(task.validation, [LABEL]),
+        torch.tensor([1.0, *[auxiliary.weight] * len(auxiliary.labels)]),
+    )
     shape = Shape(
         len(inputs.numeric), (*cleaning.flags, *cleaning.indicators), len(inputs.categorical), vocabulary.size
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = build(shape, torch.logit(labels.nanmean(dim=0), eps=1e-4).tolist())
-    task_weight = torch.tensor([1.0, *[auxiliary_weight] * len(auxiliary)])
-    targets = torch.from_numpy(extras.lesson.targets(train)) if extras.lesson else None
-    taught = Columns(*tensors(train, inputs, cleaning, vocabulary, scale), labels, targets)
-    watched = Columns(*tensors(validation, inputs, cleaning, vocabulary, scale), held)
-    epochs = descend(network, taught, watched, settings, seed, task_weight, extras)
-    if extras.compression.prune:
-        masks, more = magnitude_masks(network, extras.compression.prune), extras.compression.fine_tune_epochs
-        again = settings.model_copy(update={"epochs": more})
-        alike = Extras(lesson=extras.lesson, epochs=more if extras.epochs else None)
-        descend(network, taught, watched, again, seed, task_weight, alike, masks)
+        torch.manual_seed(task.seed)
+        network = build(shape, torch.logit(data.train.labels.nanmean(dim=0), eps=1e-4).tolist())
+    epochs = descend(network, data, settings, task)
+    if task.compression.prune:
+        prune(network, data, settings, task)
     return Fitted(inputs, cleaning, vocabulary, scale, network, epochs)
 
 
-def single_task(network: Callable[[Shape, Any, float], nn.Module]) -> Callable[..., Fitted]:
+def prune(network: nn.Module, data: Data, settings: Network, task: Task) -> None:
+    """Make the smallest weights zero and let the others go on learning, without checkpoints or reports."""
+    epochs = task.compression.fine_tune_epochs
+    masks = magnitude_masks(network, task.compression.prune)
+    again = replace(task, epochs=epochs if task.epochs else None, checkpoints=None, report=None)
+    descend(network, data, settings.model_copy(update={"epochs": epochs}), again, masks)
+
+
+def single_task(network: Callable[[Shape, Any, float], nn.Module]) -> Callable[[Task, Network], Fitted]:
     """`fit` of a family whose network is made of a shape, settings, and the label's log-odds in training."""
 
-    def fit(
-        train: pd.DataFrame,
-        validation: pd.DataFrame,
-        inputs: ModelInputs,
-        cleaning: Cleaning,
-        settings: Network,
-        seed: int,
-        extras: Extras = ALONE,
-    ) -> Fitted:
+    def fit(task: Task, settings: Network) -> Fitted:
         def build(shape: Shape, log_odds: list[float]) -> nn.Module:
             return network(shape, settings, log_odds[0])
 
-        return fit_network(build, train, validation, inputs, cleaning, settings, seed, extras)
+        return fit_network(build, task, settings)
 
     return fit

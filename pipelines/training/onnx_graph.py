@@ -8,7 +8,7 @@ vocabulary's table) and its log-odds, (N, 1); its calibration makes a probabilit
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -17,10 +17,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pipelines.training.cleaning import Cleaning
 from pipelines.training.preprocessing import SPREAD, Scale, Vocabulary
-
-if TYPE_CHECKING:
-    from pipelines.training.calibration import Calibration
-    from pipelines.training.families import Fitted
+from pipelines.usecase import ModelInputs
 
 ML = "ai.onnx.ml"
 OPSET, ML_OPSET, IR = 20, 3, 10  # the oldest that have StringConcat and typed LabelEncoder
@@ -42,6 +39,23 @@ class Graph:
         name = output or f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, domain=domain, **attributes))
         return name
+
+
+class Body(Protocol):
+    """What a fitted family adds to a graph."""
+
+    @property
+    def inputs(self) -> ModelInputs: ...
+
+    def body(self, graph: Graph) -> str:
+        """Add the nodes between the inputs and the log-odds of label 1, not yet calibrated; their output, (N, 1)."""
+
+
+class Link(Protocol):
+    """What a calibration adds to a graph."""
+
+    def add(self, graph: Graph, log_odds: str) -> str:
+        """Add the nodes from log-odds to a probability; both are (N, 1)."""
 
 
 def encode_strings(graph: Graph, vocabulary: Vocabulary) -> str:
@@ -93,7 +107,7 @@ def standardise(graph: Graph, scale: Scale, values: str, marks: str) -> str:
     return graph.add("Concat", graph.add("Clip", scaled, *ends), marks, axis=1)
 
 
-def to_onnx(fitted: Fitted, calibration: Calibration) -> bytes:
+def to_onnx(fitted: Body, calibration: Link) -> bytes:
     """The bytes of the checked model: a fitted estimator with its calibration."""
     graph = Graph()
     probability = calibration.add(graph, fitted.body(graph))

@@ -68,8 +68,9 @@ def cost_png(about: str, curve: pd.DataFrame, threshold: float, cost: float | No
     figure = _figure(f"Cost by threshold: {about}", 8, 4.5)
     axes = figure.subplots()
     axes.plot(curve["threshold"], curve["cost"], color=BLUE, label="mean cost of a row")
-    told = "undefined" if cost is None else f"{cost:.4g}"
-    axes.axvline(threshold, linestyle="--", color=RED, label=f"threshold of the model, {threshold:.3f}: cost {told}")
+    at_threshold = "undefined" if cost is None else f"{cost:.4g}"
+    label = f"threshold of the model, {threshold:.3f}: cost {at_threshold}"
+    axes.axvline(threshold, linestyle="--", color=RED, label=label)
     axes.set(
         xlim=(0, 1),
         xlabel="threshold (score from which a row is an alarm)",

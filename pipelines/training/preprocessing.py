@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,11 +51,11 @@ class Vocabulary:
 
     def rows(self, categorical: NDArray[np.object_]) -> NDArray[np.int64]:
         """(N, m) strings to (N, m) rows of the table."""
-        found = np.empty(categorical.shape, dtype=np.int64)
+        rows = np.empty(categorical.shape, dtype=np.int64)
         for column, (values, offset) in enumerate(zip(self.values, self.offsets, strict=True)):
             known = pd.Index(["", *values], dtype=object)
-            found[:, column] = known.get_indexer(pd.Index(categorical[:, column], dtype=object)) + 1 + offset
-        return found
+            rows[:, column] = known.get_indexer(pd.Index(categorical[:, column], dtype=object)) + 1 + offset
+        return rows
 
 
 def arrays(frame: pd.DataFrame, inputs: ModelInputs, vocabulary: Vocabulary) -> Arrays:
@@ -68,7 +67,9 @@ def fit_vocabulary(frame: pd.DataFrame, inputs: ModelInputs) -> Vocabulary:
     return Vocabulary.fit(model_arrays(frame, ModelInputs((), inputs.categorical))[1])
 
 
-def ordered_codes(rows: NDArray[np.int64], labels: NDArray[np.float64], vocabulary: Vocabulary, prior: float) -> Any:
+def ordered_codes(
+    rows: NDArray[np.int64], labels: NDArray[np.float64], vocabulary: Vocabulary, prior: float
+) -> NDArray[np.float32]:
     """A number for each row of the vocabulary's table, so that a tree can split strings by how often they end in 1.
 
     Codes count up, per column, by the mean label in training, smoothed by `prior` rows of the overall mean. A row that

@@ -1,4 +1,4 @@
-"""The processes that fit one network together (`torchrun`), or the one that does it alone."""
+"""The processes that fit one network together (`torchrun`), or the one that does it alone, and their device."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+
+def chosen_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,9 @@ class Processes:
         if self.count == 1:
             return content
         size = self.sum(torch.tensor([len(content) if content is not None and self.leads else 0]))
-        told = torch.zeros(int(size), dtype=torch.uint8)
+        message = torch.zeros(int(size), dtype=torch.uint8)
         if self.leads and content:
-            told = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        if len(told):
-            dist.broadcast(told, 0)
-        return told.numpy().tobytes() or None
+            message = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        if len(message):
+            dist.broadcast(message, 0)
+        return message.numpy().tobytes() or None

@@ -37,9 +37,6 @@ class LogOdds:
     def add(self, graph: Graph, log_odds: str) -> str:
         return log_odds
 
-    def facts(self) -> dict[str, Any]:
-        return {}
-
 
 @dataclass(frozen=True)
 class Quantized:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.params import first_problem
 from pipelines.params.search import Choices, Range, drawing_order
-from pipelines.params.training import Tuning
+from pipelines.params.training import FamilySettings, Tuning
 
 if TYPE_CHECKING:
     import optuna
@@ -28,7 +29,7 @@ REDUCTION = 3  # Hyperband lets about a third of the trials pass a rung
 RUNGS = 2  # at most, before the last step
 
 
-class Progress(Protocol):
+class Report(Protocol):
     """What a fit calls after a step (an epoch), counted from 1, with the validation log loss so far.
 
     Only where the loss after few steps says something about the loss after all of them.
@@ -42,14 +43,37 @@ class Pruned(Exception):
     """The trial fell behind the others and is ended."""
 
 
-class Searchable(Protocol):
+@dataclass(frozen=True)
+class Space:
+    """What decides the draws of a search.
+
+    Attributes:
+        name: of the search; with the number of a trial it decides Hyperband's bracket.
+        declared: the settings of the first trial, and the ranges from which those of further trials are drawn.
+    """
+
+    name: str
+    declared: FamilySettings
+    tuning: Tuning
+    seed: int
+
     @property
-    def search(self) -> Mapping[str, Range | Choices]: ...
+    def most_steps(self) -> int:
+        """The most steps that a trial can report: folds, epochs or iterations."""
+        if self.tuning.folds > 1:
+            return self.tuning.folds
+        values = self.declared.model_dump()
+        for name in RESOURCES:
+            if name in values:
+                allowed = self.declared.search.get(name)
+                if isinstance(allowed, Choices):
+                    return int(max(values[name], *allowed.choices))
+                return int(max(values[name], allowed.high if allowed else 0))
+        return 1
 
-    def model_dump(self, *, mode: str = "python", exclude: set[str] | None = None) -> dict[str, Any]: ...
-
-    @classmethod
-    def model_validate(cls, obj: Any) -> Any: ...
+    def settings(self, record: Record) -> FamilySettings:
+        """The settings of a trial."""
+        return type(self.declared).model_validate({**record.params, "search": self.declared.search})
 
 
 class Record(BaseModel):
@@ -66,8 +90,8 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    params: dict[str, Any]
-    drawn: dict[str, Any]
+    params: dict[str, JsonValue]
+    drawn: dict[str, JsonValue]
     state: Literal["complete", "pruned", "failed"]
     loss: float | None
     latency_ms: float | None = None
@@ -82,17 +106,14 @@ class Record(BaseModel):
         return tuple(value for value in values if value is not None) if self.state != "failed" else ()
 
 
-Objective = Callable[[Any, Progress | None], tuple[float, float | None]]  # settings to loss and latency (ms)
+Objective = Callable[[FamilySettings, Report | None], tuple[float, float | None]]  # settings to loss and latency (ms)
 
 
-def next_trial(
-    declared: Searchable, tuning: Tuning, seed: int, records: Sequence[Record], objective: Objective, name: str
-) -> Record:
+def next_trial(space: Space, records: Sequence[Record], objective: Objective) -> Record:
     """Run the trial after those on record. The first takes the declared settings and is never pruned.
 
     Args:
         objective: is given None to report to where nothing is pruned.
-        name: of the search; with the number of a trial it decides Hyperband's bracket.
 
     Raises:
         InvalidInput: if a draw is not one that the settings take.
@@ -100,57 +121,51 @@ def next_trial(
     import optuna
 
     number = len(records)
-    study = _study(declared, tuning, seed, records, name)
-    if number == 0:
-        study.enqueue_trial(_contained(declared))
-    trial = study.ask()
-    settings = declared if number == 0 else _drawn(declared, trial)
-    if number == 0:
-        for param in _contained(declared):
-            _suggest(trial, param, declared.search[param])
+    study = _study(space, records)
+    trial, settings = _first(study, space.declared) if number == 0 else _next(study, space.declared)
     reported: dict[int, float] = {}
-    last = most_steps(declared, tuning)
 
-    def progress(step: int, loss: float) -> None:
+    def report(step: int, loss: float) -> None:
         reported[step] = loss if math.isfinite(loss) else math.inf
         trial.report(reported[step], step)
-        if trial.should_prune() and number and step < last:  # after the last step there is nothing left to save
+        if trial.should_prune() and number and step < space.most_steps:  # after the last step nothing is left to save
             raise Pruned
 
     latency: float | None = None
     state: Literal["complete", "pruned", "failed"]
     try:
-        loss, latency = objective(settings, progress if tuning.pruning else None)
+        loss, latency = objective(settings, report if space.tuning.pruning else None)
         state = "complete" if math.isfinite(loss) else "failed"
     except Pruned:
         loss = reported[max(reported)]
         state = "pruned" if math.isfinite(loss) else "failed"
-    told = study.tell(trial, state=optuna.trial.TrialState.FAIL)  # the study ends here; what counts is the record
+    frozen = study.tell(trial, state=optuna.trial.TrialState.FAIL)  # the study ends here; what counts is the record
+    rungs = {key: value for key, value in frozen.system_attrs.items() if key.startswith("completed_rung_")}
     return Record(
         params=settings.model_dump(mode="json", exclude={"search"}),
-        drawn=told.params,
+        drawn=frozen.params,
         state=state,
         loss=loss if math.isfinite(loss) else None,
         latency_ms=latency,
         steps={step: value for step, value in reported.items() if math.isfinite(value)},
-        rungs={k: v for k, v in told.system_attrs.items() if k.startswith("completed_rung_") and math.isfinite(v)},
+        rungs={key: value for key, value in rungs.items() if math.isfinite(value)},
     )
 
 
-def _study(declared: Searchable, tuning: Tuning, seed: int, records: Sequence[Record], name: str) -> optuna.Study:
+def _study(space: Space, records: Sequence[Record]) -> optuna.Study:
     """A study that has seen the records, with the sampler of the next trial."""
     import optuna
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    derived = int(np.random.SeedSequence([seed, len(records)]).generate_state(1)[0])
+    derived = int(np.random.SeedSequence([space.seed, len(records)]).generate_state(1)[0])
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
-    if tuning.pruning:
-        most = most_steps(declared, tuning)
+    if space.tuning.pruning:
+        most = space.most_steps
         pruner = optuna.pruners.HyperbandPruner(max(1, most // REDUCTION**RUNGS), most, REDUCTION)
     study = optuna.create_study(
-        study_name=name,
-        directions=["minimize", "minimize"] if tuning.latency else ["minimize"],
+        study_name=space.name,
+        directions=["minimize", "minimize"] if space.tuning.latency else ["minimize"],
         sampler=optuna.samplers.TPESampler(seed=derived),
         pruner=pruner,
     )
@@ -161,7 +176,7 @@ def _study(declared: Searchable, tuning: Tuning, seed: int, records: Sequence[Re
                 state=states[record.state],
                 values=record.finished or None,
                 params=record.drawn,
-                distributions={param: _distribution(declared.search[param]) for param in record.drawn},
+                distributions={param: _distribution(space.declared.search[param]) for param in record.drawn},
                 intermediate_values=record.steps,
                 system_attrs=record.rungs,
             )
@@ -169,38 +184,39 @@ def _study(declared: Searchable, tuning: Tuning, seed: int, records: Sequence[Re
     return study
 
 
-def most_steps(declared: Searchable, tuning: Tuning) -> int:
-    """The most steps that a trial can report: folds, epochs or iterations."""
-    if tuning.folds > 1:
-        return tuning.folds
-    values = declared.model_dump()
-    for name in RESOURCES:
-        if name in values:
-            allowed = declared.search.get(name)
-            if isinstance(allowed, Choices):
-                return int(max(values[name], *allowed.choices))
-            return int(max(values[name], allowed.high if allowed else 0))
-    return 1
+def _first(study: optuna.Study, declared: FamilySettings) -> tuple[optuna.Trial, FamilySettings]:
+    """A trial of the declared settings; those that lie in the search space count as drawn."""
+    contained = _contained(declared)
+    study.enqueue_trial(contained)
+    trial = study.ask()
+    for name in contained:
+        _suggest(trial, name, declared.search[name])
+    return trial, declared
 
 
-def _contained(declared: Searchable) -> dict[str, Any]:
+def _next(study: optuna.Study, declared: FamilySettings) -> tuple[optuna.Trial, FamilySettings]:
+    trial = study.ask()
+    return trial, _drawn(declared, trial)
+
+
+def _contained(declared: FamilySettings) -> dict[str, JsonValue]:
     """The declared values that lie in the search space and whose conditions hold, as the sampler writes them."""
     values = declared.model_dump(mode="json")
-    found = {}
+    contained: dict[str, JsonValue] = {}
     for name, allowed in declared.search.items():
         value = values[name]
         if not all(values[other] == wanted for other, wanted in allowed.when.items()):
             continue
         if isinstance(allowed, Choices):
             if _text(value) in map(_text, allowed.choices):
-                found[name] = _text(value)
+                contained[name] = _text(value)
         elif allowed.low <= value <= allowed.high:
-            found[name] = value
-    return found
+            contained[name] = value
+    return contained
 
 
-def _drawn(declared: Searchable, trial: optuna.Trial) -> Any:
-    values: dict[str, Any] = {}
+def _drawn(declared: FamilySettings, trial: optuna.Trial) -> FamilySettings:
+    values: dict[str, JsonValue] = {}
     for name in drawing_order(declared.search):
         allowed = declared.search[name]
         if all(other in values and values[other] == wanted for other, wanted in allowed.when.items()):
@@ -211,9 +227,10 @@ def _drawn(declared: Searchable, trial: optuna.Trial) -> Any:
         raise InvalidInput(f"a draw from `search` cannot be used: {first_problem(error)}; narrow the range") from None
 
 
-def _suggest(trial: optuna.Trial, name: str, allowed: Range | Choices) -> Any:
+def _suggest(trial: optuna.Trial, name: str, allowed: Range | Choices) -> JsonValue:
     if isinstance(allowed, Choices):
-        return json.loads(trial.suggest_categorical(name, [_text(choice) for choice in allowed.choices]))
+        value: JsonValue = json.loads(trial.suggest_categorical(name, [_text(choice) for choice in allowed.choices]))
+        return value
     if allowed.integer:
         return trial.suggest_int(name, int(allowed.low), int(allowed.high), log=allowed.log)
     return trial.suggest_float(name, allowed.low, allowed.high, log=allowed.log)

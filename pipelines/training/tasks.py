@@ -1,63 +1,81 @@
-"""What one run of `train` fits: the frames of a training set, cleaned by rules that are fitted on the first of them."""
+"""What a fit learns from, besides its settings."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.artifacts.card import CardCleaning
-from pipelines.errors import InvalidInput
-from pipelines.training.cleaning import fit_cleaning
-from pipelines.training.families import load_family, reads_auxiliary
-from pipelines.training.frames import numeric_inputs, read_auxiliary, read_frame
-from pipelines.training.tuning import Frames, Task
-from pipelines.usecase import LABEL
+import pandas as pd
+
+from pipelines.params.compression import NONE, Compression
+from pipelines.training.cleaning import Cleaning
+from pipelines.usecase import DAY, ModelInputs
 
 if TYPE_CHECKING:
-    from pipelines.artifacts.manifest import Manifest
-    from pipelines.params import Params
-    from pipelines.store import Store
     from pipelines.training.distillation import Lesson
+    from pipelines.training.search import Report
 
 
-def read_task(
-    name: str,
-    training_set_uri: str,
-    manifest: Manifest,
-    params: Params,
-    seed: int,
-    store: Store,
-    work: Path,
-    lesson: Lesson | None,
-) -> Task:
-    """The task of a family on a training set.
+@dataclass(frozen=True)
+class Frames:
+    """What is fitted on and what it is judged by.
 
-    Raises:
-        InvalidInput: if every training label is the same.
+    Attributes:
+        auxiliary: columns of `train` and `further` with further labels: 0, 1, or NaN where unknown.
+        further: rows of the training days of which only such labels are known, for families that read them.
     """
-    family, inputs = load_family(name), manifest.model_inputs.inputs
-    train, validation = (read_frame(store, training_set_uri, part, manifest) for part in ("train", "validation"))
-    if train[LABEL].nunique() < 2:
-        raise InvalidInput(f"{training_set_uri}: every training label is the same; widen the training window")
-    auxiliary = manifest.auxiliary if reads_auxiliary(family) else ()
-    further = read_auxiliary(store, training_set_uri, manifest) if auxiliary else None
-    cleaning = fit_cleaning(numeric_inputs(train, inputs), inputs.numeric, name, params.cleaning)
-    return Task(
-        family,
-        name,
-        inputs,
-        Frames(train, validation, auxiliary, further),
-        params.cleaning,
-        cleaning,
-        seed,
-        work,
-        params.training.compression_of(name),
-        lesson,
-    )
+
+    train: pd.DataFrame
+    validation: pd.DataFrame
+    auxiliary: tuple[str, ...] = ()
+    further: pd.DataFrame | None = None
+
+    @property
+    def whole(self) -> pd.DataFrame:
+        """Training and validation rows together."""
+        return pd.concat([self.train, self.validation], ignore_index=True)
+
+    def split(self, train_days: Collection[date], validation_days: Collection[date]) -> Frames:
+        """The rows of some days to fit on, and of some to judge by."""
+        rows = self.whole
+        train, held = (rows[rows[DAY].isin(days)].reset_index(drop=True) for days in (train_days, validation_days))
+        further = None if self.further is None else self.further[self.further[DAY].isin(train_days)]
+        return Frames(train, held, self.auxiliary, further)
 
 
-def cleaned(task: Task) -> CardCleaning:
-    """What cleaning learnt, by input (`columns`), and what it changes in the frames (`counts`)."""
-    frames = {"train": task.frames.train, "validation": task.frames.validation}
-    counts = {name: task.cleaning.count(numeric_inputs(frame, task.inputs)) for name, frame in frames.items()}
-    return CardCleaning(columns=task.cleaning.facts(), counts=counts)
+@dataclass(frozen=True)
+class Task:
+    """Everything that a fit depends on but its settings; `checkpoints` and `report` do not change what it gives.
+
+    Attributes:
+        cleaning: of the numeric inputs, fitted on `frames.train`; a part of the model.
+        compression: how a network is pruned at the end of its fit.
+        lesson: of a teacher, which a network learns besides the labels.
+        epochs: a network ends after so many, whatever the validation frame says; None lets that frame decide.
+        checkpoints: a local folder of this fit alone, from which a fit that was killed goes on.
+        report: called with the number of epochs done and the validation loss; what it raises ends the fit.
+    """
+
+    frames: Frames
+    inputs: ModelInputs
+    cleaning: Cleaning
+    seed: int
+    compression: Compression = NONE
+    lesson: Lesson | None = None
+    epochs: int | None = None
+    checkpoints: Path | None = None
+    report: Report | None = None
+
+    @property
+    def train(self) -> pd.DataFrame:
+        """All rows to fit on; LABEL is NaN where only auxiliary labels are known."""
+        frames = self.frames
+        return frames.train if frames.further is None else pd.concat([frames.train, frames.further])
+
+    @property
+    def validation(self) -> pd.DataFrame:
+        """Rows that may decide when a fit stops, and nothing else of it."""
+        return self.frames.validation

@@ -13,7 +13,6 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +22,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.params.training import Network
-from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.checkpoints import Checkpoints, State
 from pipelines.training.distillation import Lesson
-from pipelines.training.families import Extras
 from pipelines.training.machine import code_digest
-from pipelines.training.processes import Processes
+from pipelines.training.processes import Processes, chosen_device
 from pipelines.training.pruning import apply_masks, keeping
+from pipelines.training.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +54,20 @@ class Columns:
         return Columns(self.numbers.to(device), self.rows.to(device), self.labels.to(device), targets)
 
 
-def chosen_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+@dataclass(frozen=True)
+class Data:
+    """What a network is fitted on and stopped by.
+
+    Attributes:
+        task_weight: (T,), of each task's mean loss.
+    """
+
+    train: Columns
+    validation: Columns
+    task_weight: Tensor
+
+    def to(self, device: torch.device) -> Data:
+        return Data(self.train.to(device), self.validation.to(device), self.task_weight.to(device))
 
 
 def rate(step: int, steps: int, warmup: int) -> float:
@@ -116,11 +127,11 @@ class Loop:
     def positive_weight(self) -> Tensor:
         """(T,): the setting is about the label; other tasks count both sides alike."""
         weight = torch.ones_like(self.task_weight)
-        said = self.settings.positive_weight
-        if said == "balanced":
+        label_weight = self.settings.positive_weight
+        if label_weight == "balanced":
             positive = self.train.labels[:, 0].nansum()
-            said = float(((~self.train.labels[:, 0].isnan()).sum() - positive) / positive.clamp_min(1))
-        weight[0] = said
+            label_weight = float(((~self.train.labels[:, 0].isnan()).sum() - positive) / positive.clamp_min(1))
+        weight[0] = label_weight
         return weight
 
     def epoch(self, number: int, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
@@ -128,11 +139,11 @@ class Loop:
         network, settings, device = self.network, self.settings, self.train.labels.device
         parameters, weight = list(network.parameters()), self.positive_weight()
         total, warmup = self.steps * settings.epochs, int(settings.warmup_share * self.steps * settings.epochs)
-        drawn = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self._seed(number)))
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self._seed(number)))
         torch.manual_seed(self._seed(number, 1 + self.processes.rank))
         network.train()
         bar = progress.add_task(f"epoch {number + 1} of {settings.epochs}", total=self.steps)
-        for step, batch in enumerate(torch.split(drawn.to(device), settings.batch_size)):
+        for step, batch in enumerate(torch.split(order.to(device), settings.batch_size)):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * rate(number * self.steps + step, total, warmup)
             known = (~self.train.labels[batch].isnan()).sum(dim=0).clamp_min(1)
@@ -172,31 +183,25 @@ def log_odds(network: nn.Module, numbers: Tensor, rows: Tensor, tasks: int = 1) 
 
 
 def descend(
-    network: nn.Module,
-    train: Columns,
-    held: Columns,
-    settings: Network,
-    seed: int,
-    task_weight: Tensor,
-    extras: Extras,
-    masks: Mapping[str, Tensor] | None = None,
+    network: nn.Module, data: Data, settings: Network, task: Task, masks: Mapping[str, Tensor] | None = None
 ) -> int:
-    """Fit a network in place and tell the epochs that it was fitted for. Leaves the network on the CPU.
+    """Fit a network in place, from its newest checkpoint if there is one, and give the epochs that it was fitted for.
 
-    Keeps the epoch with the lowest validation loss on `held`, and stops when `patience` epochs brought no better; where
-    `extras.epochs` are given, it keeps the last of them. The learning rate falls as if all `settings.epochs` were run.
+    Keeps the epoch with the lowest validation loss, and stops when `patience` epochs brought no better; where
+    `task.epochs` is given, it keeps the last of them. The learning rate falls as if all `settings.epochs` were run.
+    Leaves the network on the CPU.
 
     Args:
+        task: of which the seed, the lesson, `epochs`, `checkpoints` and `report` are read.
         masks: by parameter, which of its weights may be other than zero.
     """
-    processes, device = Processes.joined(), chosen_device()
-    lesson, masks = extras.lesson, masks or {}
-    epochs = settings.epochs if extras.epochs is None else extras.epochs
+    processes, device, masks = Processes.joined(), chosen_device(), masks or {}
+    epochs = settings.epochs if task.epochs is None else task.epochs
     apply_masks(network, masks)
-    checkpoints = Checkpoints(extras.checkpoints, fingerprint(network, train, held, settings, seed, processes, extras))
+    checkpoints = Checkpoints(task.checkpoints, fingerprint(network, data, settings, task, processes))
     network.to(device)
-    held = held.to(device)
-    loop = Loop(network, train.to(device), settings, seed, task_weight.to(device), processes, lesson)
+    data = data.to(device)
+    loop = Loop(network, data.train, settings, task.seed, data.task_weight, processes, task.lesson)
     optimizer = loop.optimizer()
     optimizer.register_step_post_hook(keeping(network, masks))
     epoch, since, best, kept = 0, 0, math.inf, weights(network)
@@ -212,16 +217,18 @@ def descend(
     ):
         while epoch < epochs and since < settings.patience:
             loop.epoch(epoch, optimizer, progress)
-            epoch, loss = epoch + 1, loop.validation_loss(held)
-            since = 0 if extras.epochs or loss < best else since + 1
+            epoch, loss = epoch + 1, loop.validation_loss(data.validation)
+            since = 0 if task.epochs or loss < best else since + 1
             if not since:
                 best, kept = loss, weights(network)
             log.info("epoch %d of %d: validation loss %.5f", epoch, settings.epochs, loss)
             if processes.leads:
-                state = {"epoch": epoch, "since": since, "best": best, "kept": kept}
-                checkpoints.save({**state, "network": network.state_dict(), "optimizer": optimizer.state_dict()})
-            if extras.report:
-                extras.report(epoch, loss)
+                current, moments = network.state_dict(), optimizer.state_dict()
+                checkpoints.save(
+                    State(epoch=epoch, since=since, best=best, kept=kept, network=current, optimizer=moments)
+                )
+            if task.report:
+                task.report(epoch, loss)
     network.load_state_dict(kept)
     network.cpu()
     return epoch - since
@@ -231,22 +238,16 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
-def fingerprint(
-    network: nn.Module,
-    train: Columns,
-    held: Columns,
-    settings: Network,
-    seed: int,
-    processes: Processes,
-    extras: Extras,
-) -> str:
+def fingerprint(network: nn.Module, data: Data, settings: Network, task: Task, processes: Processes) -> str:
     """Of all that decides the fit: initial weights, data, settings, seed, device, processes, threads, library, code."""
-    facts: list[Any] = [settings.model_dump_json(exclude={"search"}), seed, chosen_device().type, processes.count]
-    facts += [code_digest(), extras.epochs, (extras.lesson.temperature, extras.lesson.alpha) if extras.lesson else None]
-    digest = hashlib.sha256(repr([*facts, torch.get_num_threads(), torch.__version__]).encode())
-    for data in (train, held):
-        for column in (data.numbers, data.rows, data.labels, *([] if data.targets is None else [data.targets])):
-            digest.update(column.contiguous().numpy().data)
+    lesson = (task.lesson.temperature, task.lesson.alpha) if task.lesson else None
+    machine = (chosen_device().type, processes.count, torch.get_num_threads(), torch.__version__, code_digest())
+    facts = (settings.model_dump_json(exclude={"search"}), task.seed, task.epochs, lesson, machine)
+    digest = hashlib.sha256(repr(facts).encode())
+    for columns in (data.train, data.validation):
+        for column in (columns.numbers, columns.rows, columns.labels, columns.targets):
+            if column is not None:
+                digest.update(column.contiguous().numpy().data)
     for name, value in network.state_dict().items():
         digest.update(name.encode() + value.contiguous().numpy().tobytes())
     return digest.hexdigest()

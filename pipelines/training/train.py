@@ -9,24 +9,21 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from pipelines.artifacts.trials import Trial
-from pipelines.errors import CheckFailed
 from pipelines.steps import RunName, StepModel
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pathlib import Path
 
-    from pipelines.artifacts.card import ModelCard
+    from pipelines.artifacts.manifest import Manifest
     from pipelines.artifacts.model import Model
     from pipelines.artifacts.provenance import Provenance
     from pipelines.context import Context
     from pipelines.store import Store
-    from pipelines.training.calibration import Calibration
     from pipelines.training.distillation import Lesson
-    from pipelines.training.families import Fitted
+    from pipelines.training.search import Record
+    from pipelines.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
-
-AGREEMENT = 1e-5  # largest difference allowed between the library's score and the graph's
 
 
 class Inputs(StepModel):
@@ -46,123 +43,18 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    return trained(inputs, context)[0]
+    """The teacher first, where the family learns from one; then the family."""
+    origin = origin_of(inputs, context)  # before any fit: this code, not a later one
+    return train_family(inputs, context, origin, resolve_lesson(inputs, context))[0]
 
 
-def trained(inputs: Inputs, context: Context) -> tuple[Outputs, Model]:
-    import shutil
-
-    from pipelines.artifacts.card import Calibrated, Threshold
-    from pipelines.artifacts.manifest import Manifest
-    from pipelines.artifacts.provenance import Provenance
-    from pipelines.artifacts.trials import Trials
-    from pipelines.metrics.costs import best_threshold
-    from pipelines.training.calibration import fit_calibration
-    from pipelines.training.card import describe
-    from pipelines.training.compression import compression_facts
-    from pipelines.training.families import load_family
-    from pipelines.training.machine import machine_of
-    from pipelines.training.onnx_graph import to_onnx
-    from pipelines.training.search import best_trial, pareto_front
-    from pipelines.training.tasks import cleaned, read_task
-    from pipelines.training.tuning import Journal, Judge, search, search_key
-    from pipelines.usecase import DAY, LABEL
-
-    name, store, params = inputs.family, context.data.store, context.params
-    family, asked = load_family(name), params.training
-    made = Provenance.now(
-        params.model_dump(mode="json"), machine_of(family)
-    )  # before the fit: this code, not a later one
-    declared, tuning = getattr(asked, name), asked.tuning
-    seed = asked.seed if inputs.seed is None else inputs.seed
-    manifest = Manifest.read(store, inputs.training_set_uri)
-    work = context.settings.root / "work" / "training" / context.usecase.name / inputs.run / name
-    lesson = lesson_of(inputs, context)
-    task = read_task(name, inputs.training_set_uri, manifest, params, seed, store, work, lesson)
-
-    judge = Judge(task, tuning, params.splits.embargo_days)
-    key = search_key(task, declared, tuning, manifest.files)
-    journal = Journal(store, context.data.uri("tuning", inputs.run, f"{name}.json"), key)
-    records = search(declared, tuning, seed, inputs.trials or asked.trials, judge, journal, name)
-    best = best_trial(records, tuning.latency.budget_ms if tuning.latency else None)
-    settings = type(declared).model_validate({**records[best].params, "search": declared.search})
-    fitted = judge.fitted(settings)
-
-    held = task.frames.validation
-    log_odds, labels = fitted.log_odds(held), held[LABEL].to_numpy()
-    calibration, calibrated = fit_calibration(asked.calibration, log_odds, labels, held[DAY].to_numpy())
-    threshold = best_threshold(labels, calibration.apply(log_odds), params.costs)
-    if asked.refit:
-        fitted = task.refit(settings, fitted)  # calibration and threshold stay: of it, no row of these is out of sample
-    graph = to_onnx(fitted, calibration)
-    card = describe(
-        name,
-        task.inputs,
-        cleaned(task),
-        Calibrated(**calibrated),
-        Threshold(value=threshold, costs=params.costs.model_dump()),
-        store.sha256(graph),
-        records[best].params,
-        asked.refit,
-        seed,
-        inputs.training_set_uri,
-        manifest,
-        family.LIBRARIES,
-        compression_facts(fitted, task.compression, lesson, calibration, held),
-    )
-    model = agreeing(context.data.uri("models", inputs.run, name), card, graph, fitted, calibration, held)
-
-    trials = [
-        Trial(params=r.params, validation_log_loss=r.loss, state=r.state, latency_ms=r.latency_ms) for r in records
-    ]
-    front = {"pareto_front": tuple(pareto_front(records))} if tuning.latency else {}
-    Trials(trials=tuple(trials), best_trial=best, **front).write(store, model.uri)
-    keep(store, model, made)
-    journal.close()
-    shutil.rmtree(work, ignore_errors=True)
-    return Outputs(family=name, model_uri=model.uri, sha256=model.sha256, trials=trials, best_trial=best), model
-
-
-def agreeing(
-    uri: str, card: ModelCard, graph: bytes, fitted: Fitted, calibration: Calibration, frame: pd.DataFrame
-) -> Model:
-    """The model of a graph that scores a frame as the library does that fitted it.
-
-    Raises:
-        CheckFailed: if a score is further than AGREEMENT away, or not a number.
-    """
-    import numpy as np
-
-    from pipelines.artifacts.model import Model
-    from pipelines.artifacts.scorer import ModelScorer
-
-    model = Model(uri, card, graph)
-    apart = np.abs(ModelScorer.of(model).score(frame) - calibration.apply(fitted.log_odds(frame))).max()
-    if not apart <= AGREEMENT:
-        raise CheckFailed(
-            f"{card.family}: the ONNX graph is {apart:.2g} away from the fitted model (at most {AGREEMENT:g})"
-        )
-    return model
-
-
-def keep(store: Store, model: Model, made: Provenance) -> None:
-    """Write a model and how it was made; model.json last, since a folder without one is no model.
-
-    The same model made again, by other code perhaps, keeps the provenance it has: it may be registered.
-    """
-    from pipelines.artifacts.card import GRAPH
-
-    card, origin = model.card.place(model.uri), made.place(model.uri)
-    if not (store.exists(origin) and store.exists(card) and store.read_json(card) == model.card.sealed()):
-        made.write(store, model.uri)
-    store.write_bytes(f"{model.uri}/{GRAPH}", model.graph)
-    model.card.write(store, model.uri)
-
-
-def lesson_of(inputs: Inputs, context: Context) -> Lesson | None:
-    """That of the teacher which is declared for a family. A teacher that is a family is trained first, in one trial.
+def resolve_lesson(inputs: Inputs, context: Context) -> Lesson | None:
+    """That of the teacher which is declared for a family. A teacher that is a family is trained here, in one trial.
 
     It is not fitted again on the validation window, by which its pupil is stopped, calibrated and chosen.
+
+    Raises:
+        InvalidInput: if the teacher has learnt from what judges its pupil, or reads other inputs.
     """
     from pipelines.artifacts.manifest import Manifest
     from pipelines.artifacts.model import ModelRef, read_model
@@ -170,15 +62,124 @@ def lesson_of(inputs: Inputs, context: Context) -> Lesson | None:
     from pipelines.params.training import FAMILIES
     from pipelines.training.distillation import Lesson, require_fellow
 
-    store, asked = context.data.store, context.params.training.compression_of(inputs.family).distil
-    if asked is None:
+    store, params = context.data.store, context.params
+    distil = params.training.compression_of(inputs.family).distil
+    if distil is None:
         return None
-    if asked.teacher in FAMILIES:
-        first = {"family": asked.teacher, "run": f"{inputs.run}.teaches.{inputs.family}", "trials": 1}
-        params = context.params
-        plain = params.model_copy(update={"training": params.training.model_copy(update={"refit": False})})
-        model = trained(inputs.model_copy(update=first), replace(context, params=plain))[1]
+    if distil.teacher in FAMILIES:
+        run = f"{inputs.run}.teaches.{inputs.family}"
+        teaching = inputs.model_copy(update={"family": distil.teacher, "run": run, "trials": 1})
+        training = params.training.model_copy(update={"refit": False})
+        plain = replace(context, params=params.model_copy(update={"training": training}))
+        model = train_family(teaching, plain, origin_of(teaching, plain))[1]
     else:
-        model = read_model(store, ModelRef(asked.teacher))
+        model = read_model(store, ModelRef(distil.teacher))
     require_fellow(teacher := ModelScorer.of(model), Manifest.read(store, inputs.training_set_uri))
-    return Lesson(teacher, asked.temperature, asked.alpha)
+    return Lesson(teacher, distil.temperature, distil.alpha)
+
+
+def train_family(
+    inputs: Inputs, context: Context, origin: Provenance, lesson: Lesson | None = None
+) -> tuple[Outputs, Model]:
+    """Search, finish and write one family.
+
+    Args:
+        origin: what `origin_of` gave before the fit.
+    """
+    import shutil
+
+    from pipelines.artifacts.manifest import Manifest
+    from pipelines.artifacts.model import Model
+    from pipelines.artifacts.trials import Trials
+    from pipelines.training.card import Trained, describe
+    from pipelines.training.estimator import finish, require_agreement
+    from pipelines.training.onnx_graph import to_onnx
+    from pipelines.training.search import Space, best_trial, pareto_front
+    from pipelines.training.tuning import Journal, TrialObjective, search, search_key
+
+    name, store, params = inputs.family, context.data.store, context.params
+    training, manifest = params.training, Manifest.read(store, inputs.training_set_uri)
+    trainer = read_trainer(inputs, context, manifest, lesson)
+
+    space = Space(name, training.settings_of(name), training.tuning, trainer.task.seed)
+    key = search_key(trainer, space, manifest.files)
+    journal = Journal(store, context.data.uri("tuning", inputs.run, f"{name}.json"), key)
+    objective = TrialObjective(trainer, params)
+    records = search(space, inputs.trials or training.trials, objective, journal)
+    best = best_trial(records, training.tuning.latency.budget_ms if training.tuning.latency else None)
+    settings = space.settings(records[best])
+
+    estimator = finish(trainer, settings, objective.fitted(settings), params)
+    graph = to_onnx(estimator.fitted, estimator.calibration)
+    trained = Trained(trainer, records[best].params, estimator, graph, inputs.training_set_uri, manifest)
+    model = Model(context.data.uri("models", inputs.run, name), describe(trained), graph)
+    require_agreement(model, estimator, trainer.task.validation)
+
+    trials = [trial_of(record) for record in records]
+    front = {"pareto_front": tuple(pareto_front(records))} if training.tuning.latency else {}
+    Trials(trials=tuple(trials), best_trial=best, **front).write(store, model.uri)
+    write_model(store, model, origin)
+    journal.close()
+    shutil.rmtree(work_folder(inputs, context), ignore_errors=True)
+    return Outputs(family=name, model_uri=model.uri, sha256=model.sha256, trials=trials, best_trial=best), model
+
+
+def origin_of(inputs: Inputs, context: Context) -> Provenance:
+    """How a family is trained now: from which code, with which params, on what machine."""
+    from pipelines.artifacts.provenance import Provenance
+    from pipelines.training.families import load_family
+    from pipelines.training.machine import machine_of
+
+    return Provenance.now(context.params.model_dump(mode="json"), machine_of(load_family(inputs.family)))
+
+
+def work_folder(inputs: Inputs, context: Context) -> Path:
+    """Where checkpoints lie until the model is written."""
+    return context.settings.root / "work" / "training" / context.usecase.name / inputs.run / inputs.family
+
+
+def read_trainer(inputs: Inputs, context: Context, manifest: Manifest, lesson: Lesson | None) -> Trainer:
+    """The trainer of a family on a training set.
+
+    Raises:
+        InvalidInput: if every training label is the same, or `cleaning` names what is no input.
+    """
+    from pipelines.training.cleaning import fit_cleaning
+    from pipelines.training.families import load_family, reads_auxiliary
+    from pipelines.training.frames import numeric_inputs, read_frames
+    from pipelines.training.tasks import Task
+    from pipelines.training.trainer import Trainer
+
+    name, params, columns = inputs.family, context.params, manifest.model_inputs.inputs
+    family, rules = load_family(name), params.cleaning
+    frames = read_frames(context.data.store, inputs.training_set_uri, manifest, reads_auxiliary(family))
+    task = Task(
+        frames,
+        columns,
+        cleaning=fit_cleaning(numeric_inputs(frames.train, columns), columns.numeric, name, rules),
+        seed=params.training.seed if inputs.seed is None else inputs.seed,
+        compression=params.training.compression_of(name),
+        lesson=lesson,
+        checkpoints=work_folder(inputs, context),
+    )
+    return Trainer(name, family, rules, task)
+
+
+def trial_of(record: Record) -> Trial:
+    return Trial(
+        params=record.params, validation_log_loss=record.loss, state=record.state, latency_ms=record.latency_ms
+    )
+
+
+def write_model(store: Store, model: Model, origin: Provenance) -> None:
+    """Write a model and how it was trained; model.json last, since a folder without one is no model.
+
+    The same model trained again, by other code perhaps, keeps the provenance it has: it may be registered.
+    """
+    from pipelines.artifacts.card import GRAPH
+
+    card, provenance = model.card.place(model.uri), origin.place(model.uri)
+    if not (store.exists(provenance) and store.exists(card) and store.read_json(card) == model.card.sealed()):
+        origin.write(store, model.uri)
+    store.write_bytes(f"{model.uri}/{GRAPH}", model.graph)
+    model.card.write(store, model.uri)

@@ -145,9 +145,9 @@ def test_a_refit_is_of_both_windows_and_of_the_epochs_that_were_best(
 
     fits, honest = [], networks.descend
 
-    def noted(*asked: Any) -> int:
-        epochs = honest(*asked)
-        fits.append((len(asked[1]), asked[6].epochs, epochs))
+    def noted(network: Any, data: Any, settings: Any, task: Any) -> int:
+        epochs = honest(network, data, settings, task)
+        fits.append((len(data.train), task.epochs, epochs))
         return epochs
 
     monkeypatch.setattr(networks, "descend", noted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from pipelines.errors import CheckFailed, CorruptData, InvalidInput
 from pipelines.metrics.costs import row_costs
 from pipelines.params.training import Training
 from pipelines.steps import execute
-from pipelines.training.families import Extras, mlp
 from pipelines.training.families import hist_gradient_boosting as trees
+from pipelines.training.families import mlp
+from pipelines.training.tasks import Task
 from tests.conftest import tree_hashes
 from tests.editing import rewrite
 from tests.synthetic import context_over, frame, write_training_set
@@ -115,8 +117,8 @@ def test_networks_report_their_epochs_and_trees_do_not() -> None:
     for family, module in ((TREES, trees), (NET, mlp)):
         plain, honest = graph_of(fit(family, frame(2000, 1), frame(500, 2))), module.fit
 
-        def reporting(*given: Any, honest: Any = honest, steps: list[int] = heard[family]) -> Any:
-            return honest(*given[:-1], Extras(given[-1].auxiliary, report=lambda step, loss: steps.append(step)))
+        def reporting(task: Task, settings: Any, honest: Any = honest, steps: list[int] = heard[family]) -> Any:
+            return honest(replace(task, report=lambda step, loss: steps.append(step)), settings)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "fit", reporting)
@@ -138,9 +140,9 @@ def test_folds_judge_by_days_that_come_after_and_the_model_is_fitted_on_the_whol
     seen: list[tuple[Any, Any]] = []
     honest = line.fit
 
-    def watched(train_: pd.DataFrame, held: pd.DataFrame, *rest: Any, **named: Any) -> Any:
-        seen.append((train_["local_day"], held["local_day"]))
-        return honest(train_, held, *rest, **named)
+    def watched(task: Task, settings: Any) -> Any:
+        seen.append((task.train["local_day"], task.validation["local_day"]))
+        return honest(task, settings)
 
     monkeypatch.setattr(line, "fit", watched)
     made = train(with_training(desk, tuning={"folds": 3, "fold_days": 3}), uri, trials=2)

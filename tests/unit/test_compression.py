@@ -24,11 +24,12 @@ from pipelines.params.training import Training
 from pipelines.training.calibration import Platt, Uncalibrated
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.distillation import Lesson
-from pipelines.training.families import Extras, load_family
+from pipelines.training.families import load_family
 from pipelines.training.frames import numeric_inputs
 from pipelines.training.onnx_graph import Graph, to_onnx
 from pipelines.training.pruning import magnitude_masks, zero_share
 from pipelines.training.quantization import Quantized, quantize_products
+from pipelines.training.tasks import Frames, Task
 from pipelines.usecase import LABEL
 from tests.synthetic import AUXILIARY, INPUTS, frame, small_params
 from tests.unit.test_families import hard, scorer
@@ -47,9 +48,9 @@ def fit(
 ) -> Any:
     params = small_params()
     cleaning = fit_cleaning(numeric_inputs(train, INPUTS), INPUTS.numeric, family, params.cleaning)
-    declared = getattr(params.training, family).model_copy(update=changes)
-    extras = Extras((AUXILIARY,), compression=compression or Compression(), lesson=lesson)
-    return load_family(family).fit(train, held, INPUTS, cleaning, declared, 7, extras)
+    declared = params.training.settings_of(family).model_copy(update=changes)
+    task = Task(Frames(train, held, (AUXILIARY,)), INPUTS, cleaning, 7, compression or Compression(), lesson)
+    return load_family(family).fit(task, declared)
 
 
 @cache

@@ -19,11 +19,12 @@ from pipelines.params.cleaning import Cleaning as Rules
 from pipelines.artifacts.scorer import Model, Scorer
 from pipelines.training.calibration import Uncalibrated
 from pipelines.training.cleaning import fit_cleaning
-from pipelines.training.families import MODULES, Extras, load_family
+from pipelines.training.families import MODULES, load_family
 from pipelines.training.families.hist_gradient_boosting import float32_below
 from pipelines.training.frames import numeric_inputs
 from pipelines.training.onnx_graph import ML, to_onnx
 from pipelines.training.preprocessing import Vocabulary, ordered_codes
+from pipelines.training.tasks import Frames, Task
 from pipelines.usecase import LABEL, ModelInputs
 from tests.synthetic import AUXILIARY, INPUTS, frame, small_params
 
@@ -35,8 +36,8 @@ def fit(family: str, train: pd.DataFrame, validation: pd.DataFrame, inputs: Mode
     params = small_params()
     changed = Rules.model_validate({**params.cleaning.model_dump(), **rules})
     cleaning = fit_cleaning(numeric_inputs(train, inputs), inputs.numeric, family, changed)
-    settings = getattr(params.training, family)
-    return load_family(family).fit(train, validation, inputs, cleaning, settings, 7, Extras((AUXILIARY,)))
+    task = Task(Frames(train, validation, (AUXILIARY,)), inputs, cleaning, seed=7)
+    return load_family(family).fit(task, params.training.settings_of(family))
 
 
 @cache
@@ -242,10 +243,11 @@ def test_codes_rise_with_the_mean_label_and_unseen_is_nan() -> None:
 def test_class_weights_are_as_if_rows_of_label_1_came_more_often(family: str) -> None:
     params, train, read = small_params(), frame(3000, 1), frame(800, 2)
     cleaning = fit_cleaning(numeric_inputs(train, INPUTS), INPUTS.numeric, family, params.cleaning)
+    task = Task(Frames(train, read), INPUTS, cleaning, seed=7)
 
     def mean_score(weight: float | str) -> float:
-        settings = getattr(params.training, family).model_copy(update={"positive_weight": weight})
-        return float(predict(load_family(family).fit(train, read, INPUTS, cleaning, settings, 7), read).mean())
+        settings = params.training.settings_of(family).model_copy(update={"positive_weight": weight})
+        return float(predict(load_family(family).fit(task, settings), read).mean())
 
     plain, balanced, heavy = mean_score(1.0), mean_score("balanced"), mean_score(6.0)
     assert plain == pytest.approx(read[LABEL].mean(), abs=0.04) and balanced == pytest.approx(0.5, abs=0.05)
@@ -260,7 +262,7 @@ def test_both_solvers_of_logistic_regression_find_the_same_optimum(monkeypatch: 
     settings, scores = params.training.logistic_regression.model_copy(update={"max_iter": 500}), []
     for narrow in (module.NARROW, 0):
         monkeypatch.setattr(module, "NARROW", narrow)
-        fitted = module.fit(train, read, INPUTS, cleaning, settings, 7)
+        fitted = module.fit(Task(Frames(train, read), INPUTS, cleaning, seed=7), settings)
         assert fitted.estimator.solver == ("newton-cholesky" if narrow else "lbfgs")
         scores.append(predict(fitted, read))
     apart = np.abs(scores[0] - scores[1])

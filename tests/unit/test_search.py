@@ -15,7 +15,7 @@ from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.params import load_params
 from pipelines.params.search import Choices, Range, drawing_order
 from pipelines.params.training import HistGradientBoosting, Mlp, Tuning
-from pipelines.training.search import Pruned, Record, best_trial, most_steps, next_trial, pareto_front
+from pipelines.training.search import Pruned, Record, Space, best_trial, next_trial, pareto_front
 
 TRAINING = load_params("params.yaml").training
 WHOLE = Tuning(pruning=False)
@@ -37,9 +37,9 @@ def run(
     seed: int = 1,
     records: list[Record] | None = None,
 ) -> list[Record]:
-    records = list(records or [])
+    records, space = list(records or []), Space("toy", declared, tuning, seed)
     while len(records) < trials:
-        made = next_trial(declared, tuning, seed, records, objective, "toy")
+        made = next_trial(space, records, objective)
         records.append(Record.model_validate_json(made.model_dump_json()))  # as a journal keeps it
     return records
 
@@ -149,8 +149,8 @@ def test_steps_are_epochs_trees_or_folds() -> None:
             "search": {"max_iter": {"low": 50, "high": 400, "integer": True}},
         }
     )
-    assert most_steps(trees, Tuning()) == 400 and most_steps(SEARCHED, Tuning()) == 9
-    assert most_steps(trees, Tuning(folds=5)) == 5
+    cases = ((trees, Tuning()), (SEARCHED, Tuning()), (trees, Tuning(folds=5)))
+    assert [Space("toy", declared, tuning, 1).most_steps for declared, tuning in cases] == [400, 9, 5]
 
 
 def record(loss: float | None, latency: float | None = None, state: Any = "complete") -> Record:

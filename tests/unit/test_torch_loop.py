@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from pipelines.errors import InvalidInput
 from pipelines.metrics.scores import measure
 from pipelines.training.checkpoints import NAME, Checkpoints
 from pipelines.training.cleaning import fit_cleaning
-from pipelines.training.families import Extras, load_family
+from pipelines.training.families import load_family
 from pipelines.training.frames import numeric_inputs
 from pipelines.training.networks import tensors
 from pipelines.training.processes import Processes
+from pipelines.training.tasks import Frames, Task
 from pipelines.training.torch_loop import Columns, Loop, log_odds, losses, rate
 from pipelines.usecase import LABEL
 from tests.synthetic import AUXILIARY, INPUTS, frame, small_params
@@ -51,9 +53,9 @@ def fit(
 ) -> Any:
     params = small_params()
     cleaning = fit_cleaning(numeric_inputs(TRAIN, INPUTS), INPUTS.numeric, family, params.cleaning)
-    declared = getattr(params.training, family).model_copy(update={"epochs": 5, "patience": 5, **changes})
-    extras = Extras((AUXILIARY,), checkpoints, report, told)
-    return load_family(family).fit(train, held, INPUTS, cleaning, declared, seed, extras)
+    declared = params.training.settings_of(family).model_copy(update={"epochs": 5, "patience": 5, **changes})
+    task = Task(Frames(train, held, (AUXILIARY,)), INPUTS, cleaning, seed)
+    return load_family(family).fit(replace(task, epochs=told, checkpoints=checkpoints, report=report), declared)
 
 
 def weights(fitted: Any) -> list[bytes]:
@@ -301,8 +303,8 @@ def test_mmoe_learns_its_second_task_from_rows_without_a_label_too() -> None:
 def test_mmoe_without_a_second_task_says_so() -> None:
     declared = small_params().training.mmoe
     cleaning = fit_cleaning(numeric_inputs(TRAIN, INPUTS), INPUTS.numeric, "mmoe", small_params().cleaning)
-    mmoe = load_family("mmoe")
+    mmoe, task = load_family("mmoe"), Task(Frames(TRAIN, HELD), INPUTS, cleaning, seed=1)
     with pytest.raises(InvalidInput, match=r"no auxiliary label; declare `auxiliary`"):
-        mmoe.fit(TRAIN, HELD, INPUTS, cleaning, declared, 1)
+        mmoe.fit(task, declared)
     with pytest.raises(InvalidInput, match="'second' too, which does not vary"):
-        mmoe.fit(TRAIN.assign(**{AUXILIARY: 1.0}), HELD, INPUTS, cleaning, declared, 1, Extras((AUXILIARY,)))
+        mmoe.fit(replace(task, frames=Frames(TRAIN.assign(**{AUXILIARY: 1.0}), HELD, (AUXILIARY,))), declared)

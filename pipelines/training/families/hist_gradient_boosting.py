@@ -17,9 +17,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from pipelines.params.training import HistGradientBoosting
 from pipelines.training.cleaning import Cleaning
-from pipelines.training.families import ALONE, Extras
 from pipelines.training.onnx_graph import ML, Graph, clean, encode_strings
 from pipelines.training.preprocessing import Arrays, Vocabulary, arrays, class_weight, fit_vocabulary, ordered_codes
+from pipelines.training.tasks import Task
 from pipelines.usecase import LABEL, ModelInputs
 
 LIBRARIES = ("scikit-learn",)
@@ -49,33 +49,26 @@ class Fitted:
         return graph.add("TreeEnsembleRegressor", matrix, domain=ML, n_targets=1, **ensemble(self.estimator))
 
 
-def fit(
-    train: pd.DataFrame,
-    validation: pd.DataFrame,
-    inputs: ModelInputs,
-    cleaning: Cleaning,
-    settings: HistGradientBoosting,
-    seed: int,
-    extras: Extras = ALONE,
-) -> Fitted:
-    """`validation` is not read: the number of trees is a setting. Nor are `extras`, and nothing is reported: the loss
-    after few trees says how fast a fit learns, not how well, and trials with a small learning rate would be ended."""
+def fit(task: Task, settings: HistGradientBoosting) -> Fitted:
+    """The validation frame is not read: the number of trees is a setting. Nothing is reported: the loss after few trees
+    says how fast a fit learns, not how well, and trials with a small learning rate would be ended."""
+    train, inputs, cleaning = task.train, task.inputs, task.cleaning
     vocabulary = fit_vocabulary(train, inputs)
     labels = train[LABEL].to_numpy(dtype=np.float64)
-    fitted = arrays(train, inputs, vocabulary)
-    codes = ordered_codes(fitted.rows, labels, vocabulary, PRIOR)
+    columns = arrays(train, inputs, vocabulary)
+    codes = ordered_codes(columns.rows, labels, vocabulary, PRIOR)
     estimator = HistGradientBoostingClassifier(
         **settings.model_dump(exclude={"search", "positive_weight"}),
         class_weight=class_weight(labels, settings.positive_weight),
         early_stopping=False,
         categorical_features=None,
-        random_state=seed,
+        random_state=task.seed,
     )
-    return Fitted(inputs, cleaning, vocabulary, codes, estimator.fit(_matrix(fitted, cleaning, codes), labels))
+    return Fitted(inputs, cleaning, vocabulary, codes, estimator.fit(_matrix(columns, cleaning, codes), labels))
 
 
-def _matrix(read: Arrays, cleaning: Cleaning, codes: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.concatenate([cleaning.apply(read.numeric), codes[read.rows]], axis=1)
+def _matrix(columns: Arrays, cleaning: Cleaning, codes: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([cleaning.apply(columns.numeric), codes[columns.rows]], axis=1)
 
 
 def float32_below(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:

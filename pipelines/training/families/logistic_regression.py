@@ -12,9 +12,9 @@ from sklearn.linear_model import LogisticRegression as Estimator
 
 from pipelines.params.training import LogisticRegression
 from pipelines.training.cleaning import Cleaning
-from pipelines.training.families import ALONE, Extras
 from pipelines.training.onnx_graph import Graph, clean, encode_strings, standardise
 from pipelines.training.preprocessing import Arrays, Scale, Vocabulary, arrays, class_weight, fit_vocabulary
+from pipelines.training.tasks import Task
 from pipelines.usecase import LABEL, ModelInputs
 
 LIBRARIES = ("scikit-learn", "scipy")
@@ -49,22 +49,15 @@ class Fitted:
         return raw
 
 
-def fit(
-    train: pd.DataFrame,
-    validation: pd.DataFrame,
-    inputs: ModelInputs,
-    cleaning: Cleaning,
-    settings: LogisticRegression,
-    seed: int,
-    extras: Extras = ALONE,
-) -> Fitted:
-    """`validation`, `seed` and `extras` are not read: the optimum is unique."""
+def fit(task: Task, settings: LogisticRegression) -> Fitted:
+    """Neither the validation frame nor the seed is read: the optimum is unique."""
+    train, inputs, cleaning = task.train, task.inputs, task.cleaning
     vocabulary = fit_vocabulary(train, inputs)
-    read = arrays(train, inputs, vocabulary)
-    scale = Scale.fit(cleaning.capped(read.numeric))
+    columns = arrays(train, inputs, vocabulary)
+    scale = Scale.fit(cleaning.capped(columns.numeric))
     labels = train[LABEL].to_numpy(dtype=np.float64)
     weight = class_weight(labels, settings.positive_weight)
-    matrix = _matrix(read, cleaning, scale, vocabulary)
+    matrix = _matrix(columns, cleaning, scale, vocabulary)
     solver = "newton-cholesky" if matrix.shape[1] <= NARROW else "lbfgs"
     estimator = Estimator(
         C=1 / settings.l2_regularization, max_iter=settings.max_iter, class_weight=weight, solver=solver
@@ -72,10 +65,10 @@ def fit(
     return Fitted(inputs, cleaning, vocabulary, scale, estimator.fit(matrix, labels))
 
 
-def _matrix(read: Arrays, cleaning: Cleaning, scale: Scale, vocabulary: Vocabulary) -> sparse.csr_array:
+def _matrix(columns: Arrays, cleaning: Cleaning, scale: Scale, vocabulary: Vocabulary) -> sparse.csr_array:
     """(N, values and marks, then one column per row of the vocabulary's table)."""
-    rows, columns = read.rows.shape
-    ends = np.arange(rows + 1) * columns
-    shown = sparse.csr_array((np.ones(rows * columns), read.rows.ravel(), ends), shape=(rows, vocabulary.size))
-    numbers = scale.apply(cleaning.apply(read.numeric))
-    return sparse.csr_array(sparse.hstack([numbers.astype(np.float64), shown], format="csr"))
+    rows, width = columns.rows.shape
+    ends = np.arange(rows + 1) * width
+    strings = sparse.csr_array((np.ones(rows * width), columns.rows.ravel(), ends), shape=(rows, vocabulary.size))
+    numbers = scale.apply(cleaning.apply(columns.numeric))
+    return sparse.csr_array(sparse.hstack([numbers.astype(np.float64), strings], format="csr"))

@@ -5,22 +5,19 @@ The label is the first task, and the only one that is served; the use case's fir
 
 from __future__ import annotations
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from pipelines.errors import InvalidInput
 from pipelines.params.training import Mmoe
-from pipelines.training.cleaning import Cleaning
-from pipelines.training.families import ALONE, Extras
-from pipelines.training.networks import Fitted, Shape, Stem, fit_network, head, tower
-from pipelines.usecase import ModelInputs
+from pipelines.training.networks import Auxiliary, Fitted, Shape, Stem, fit_network, head, tower
+from pipelines.training.tasks import Task
 
 LIBRARIES = ("torch",)
 AUXILIARY = True
 
 
-class Task(nn.Module):
+class TaskHead(nn.Module):
     """A gate, softmax over the experts, and a tower on the mixture."""
 
     def __init__(self, width: int, mixed: int, settings: Mmoe, log_odds: float) -> None:
@@ -41,9 +38,9 @@ class Mixture(nn.Module):
         super().__init__()
         self.stem = Stem(shape, settings.embedding_dim)
         width, mixed = self.stem.width, settings.expert_hidden[-1]
-        made = (tower(width, settings.expert_hidden, settings.dropout)[0] for _ in range(settings.experts))
-        self.experts = nn.ModuleList(made)
-        self.tasks = nn.ModuleList(Task(width, mixed, settings, odds) for odds in log_odds)
+        experts = (tower(width, settings.expert_hidden, settings.dropout)[0] for _ in range(settings.experts))
+        self.experts = nn.ModuleList(experts)
+        self.tasks = nn.ModuleList(TaskHead(width, mixed, settings, odds) for odds in log_odds)
 
     def forward(self, numbers: Tensor, rows: Tensor, tasks: int) -> Tensor:
         x = self.stem(numbers, rows)
@@ -51,28 +48,18 @@ class Mixture(nn.Module):
         return torch.cat([task(x, experts) for task in self.tasks[:tasks]], dim=1)
 
 
-def fit(
-    train: pd.DataFrame,
-    validation: pd.DataFrame,
-    inputs: ModelInputs,
-    cleaning: Cleaning,
-    settings: Mmoe,
-    seed: int,
-    extras: Extras = ALONE,
-) -> Fitted:
+def fit(task: Task, settings: Mmoe) -> Fitted:
     """Raises InvalidInput where the training set carries no auxiliary label, or one that is always the same."""
-    if not extras.auxiliary:
+    if not task.frames.auxiliary:
         raise InvalidInput(
             "mmoe learns a second task, and the training set carries no auxiliary label; declare `auxiliary` in the "
             "use case and build the set anew, or choose another family"
         )
-    second = extras.auxiliary[0]
-    if train[second].dropna().nunique() < 2:
+    second = task.frames.auxiliary[0]
+    if task.train[second].dropna().nunique() < 2:
         raise InvalidInput(f"mmoe learns {second!r} too, which does not vary in training; choose another family")
 
     def build(shape: Shape, log_odds: list[float]) -> Mixture:
         return Mixture(shape, settings, log_odds)
 
-    return fit_network(
-        build, train, validation, inputs, cleaning, settings, seed, extras, (second,), settings.auxiliary_weight
-    )
+    return fit_network(build, task, settings, Auxiliary((second,), settings.auxiliary_weight))
