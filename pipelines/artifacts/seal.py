@@ -14,7 +14,7 @@ from pipelines.store import Store
 DIGESTS = "sha256"  # the key: of the files that a file names, and of itself
 
 
-def sealed(value: Mapping[str, Any], name: str) -> JsonObject:
+def sealed(value: Mapping[str, object], name: str) -> JsonObject:
     """The value with the digest of all else in it as DIGESTS[name]; sealed again it is the same.
 
     Args:
@@ -27,7 +27,7 @@ def sealed(value: Mapping[str, Any], name: str) -> JsonObject:
     return {**body, DIGESTS: {**others, name: digest}}
 
 
-def write_sealed(store: Store, uri: str, value: Mapping[str, Any]) -> None:
+def write_sealed(store: Store, uri: str, value: Mapping[str, object]) -> None:
     store.write_json(uri, sealed(value, _name(uri)))
 
 
@@ -53,7 +53,7 @@ def is_sealed(value: Any, name: str) -> bool:
     return isinstance(digests, dict) and name in digests
 
 
-def unaltered(value: Mapping[str, Any], uri: str, remedy: str) -> JsonObject:
+def unaltered(value: JsonObject, uri: str, remedy: str) -> JsonObject:
     """A sealed value that is what its own digest says, or CorruptData."""
     name = _name(uri)
     if value[DIGESTS][name] != sealed(value, name)[DIGESTS][name]:

@@ -6,9 +6,10 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.console.command import Answer, Arguments, Command, options
+from pipelines.json_text import JsonObject
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -35,12 +36,12 @@ def answer(arguments: Arguments, context: Context) -> Answer:
     return digests, lambda: print(f"what {len(digests)} steps rest on is in {out}")
 
 
-def grounds(step: str, context: Context) -> dict[str, Any]:
+def grounds(step: str, context: Context) -> JsonObject:
     """What a step rests on: sha256 of modules and declarations by name; of `ingest`, also the files of its source."""
     from pipelines.reach import reach
     from pipelines.steps import STEPS
 
-    found: dict[str, Any] = {"code": reach([STEPS[step].module, "pipelines.context", context.params.usecase])}
+    found: JsonObject = {"code": reach([STEPS[step].module, "pipelines.context", context.params.usecase])}
     if DECLARED in found["code"]:
         files = sorted(context.usecase.feature_repo.glob("*.py"))
         found["declarations"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
@@ -49,7 +50,7 @@ def grounds(step: str, context: Context) -> dict[str, Any]:
     return found
 
 
-def _source(context: Context) -> dict[str, Any]:
+def _source(context: Context) -> JsonObject:
     """Of each table that comes as files: every one in the desk's days, with its size and when it was changed.
 
     Of a database or an API nothing tells beforehand whether it has changed.

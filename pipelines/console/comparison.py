@@ -84,7 +84,7 @@ def compare(one: ModelVersion, two: ModelVersion, context: Context) -> Answer:
     return told, show
 
 
-def _params(version: ModelVersion, card: ModelCard, context: Context) -> dict[str, Any]:
+def _params(version: ModelVersion, card: ModelCard, context: Context) -> JsonObject:
     """Settings and science of a version, flat: `training.mlp.dropout`-like names to values."""
     from pipelines.artifacts.provenance import Provenance
     from pipelines.registration import lineage

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from pipelines.ingestion.versions import footer
+from pipelines.json_text import JsonObject
 
 Partitions = Mapping[str, str]  # day (or `all`) -> hash
 Footers = Mapping[str, tuple[int, pa.Schema]]  # by hash
 
 
-def compare(before: Mapping[str, str], after: Mapping[str, str], where: Mapping[str, Path]) -> dict[str, Any]:
+def compare(before: Mapping[str, str], after: Mapping[str, str], where: Mapping[str, Path]) -> JsonObject:
     """By table: partitions added, removed and changed; rows of each side; columns added, removed and retyped.
 
     Only footers are read, each distinct file's once. A column has every type that a partition of that side gives it.
@@ -30,7 +30,7 @@ def compare(before: Mapping[str, str], after: Mapping[str, str], where: Mapping[
     return {table: _compare(left[table], right[table], footers) for table in sorted({*left, *right})}
 
 
-def _compare(before: Partitions, after: Partitions, footers: Footers) -> dict[str, Any]:
+def _compare(before: Partitions, after: Partitions, footers: Footers) -> JsonObject:
     old, new = _columns(before.values(), footers), _columns(after.values(), footers)
     both = sorted({*old} & {*new})
     return {

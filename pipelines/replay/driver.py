@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import httpx
 
 from pipelines.errors import FlightdeckError, InvalidInput
 from pipelines.features.stream import OnlineStore
+from pipelines.json_text import JsonObject
 from pipelines.offline.repository import note_online_stands_at
 from pipelines.replay.world import Tick, World
 
@@ -107,7 +108,7 @@ class Replay:
             raise FlightdeckError(f"{self.http.base_url} is no model server: {str(answer)[:200]}; correct the address")
         self.counts.outcomes += sum(item["status"] == "recorded" for item in answer["outcomes"])
 
-    def _post(self, path: str, body: dict[str, Any], accept: set[int] | None = None) -> dict[str, Any]:
+    def _post(self, path: str, body: JsonObject, accept: set[int] | None = None) -> JsonObject:
         """Post until it is answered. A server that is away or busy is asked again for half a minute."""
         deadline = time.monotonic() + PATIENCE
         while True:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipelines.context import Context
 from pipelines.features.stream import known_between
+from pipelines.json_text import JsonObject
 from pipelines.sources import read_window
 from pipelines.usecase import EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
 from pipelines.windows import JUST_BEFORE, Window
@@ -32,7 +33,7 @@ class Tick:
     at: datetime
     features: Mapping[str, pa.Table]
     outcomes: list[tuple[str, float]]
-    requests: list[dict[str, Any]]
+    requests: list[JsonObject]
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pipelines.errors import CheckFailed, CorruptData
+from pipelines.json_text import JsonObject
 from pipelines.steps import StepModel
 from pipelines.verdict import Verdict
 
@@ -71,7 +72,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     report_uri = context.data.uri("reports", "validation", f"{days[0]}_{days[1]}.json")
     data_docs_uri = write_data_docs(window, found, verdict, reasons, context)
     quarantined = {name: assessment.quarantined for name, assessment in found.items()}
-    report: dict[str, Any] = {"window": days, "verdict": verdict, "reasons": reasons}
+    report: JsonObject = {"window": days, "verdict": verdict, "reasons": reasons}
     report["tables"] = {name: assessment.as_json() for name, assessment in found.items()}
     context.data.store.write_json(report_uri, report)
     decision_id = context.records.record(
