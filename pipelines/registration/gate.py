@@ -38,7 +38,7 @@ class Outputs(StepModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.manifest import read_manifest
-    from pipelines.records import Decision
+    from pipelines.records import Decision, DecisionKind
     from pipelines.registration.candidates import Judged, best, check, none_passes
     from pipelines.registration.champion import compare
     from pipelines.registration.evaluation import candidate, read_evaluation, read_scored, require_current
@@ -86,15 +86,15 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if comparison and comparison.problem:
         reasons.append(comparison.problem)
     if chosen and not inputs.champion_uri:
-        plan = context.records.rollouts(context.usecase.name).plan()
+        plan = context.plans.current()
         reasons.append("there is no champion to compare with")
         if plan is not None and verdict is Verdict.PASS:
             verdict = Verdict.HOLD
             reasons.append(f"version {plan.champion} is in force, so there is one; set alias champion to it again")
-    decision_id = context.records.record(
+    decision_id = context.decisions.record(
         Decision(
             usecase=context.usecase.name,
-            kind="gate",
+            kind=DecisionKind.GATE,
             as_of=inputs.as_of,
             verdict=verdict.value,
             reasons=tuple(reasons),

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.errors import InvalidInput
 from pipelines.provenance import environment_hash
+from pipelines.records import DecisionKind
 from pipelines.scorer import Model
 
 PARAMS, ENVIRONMENT = "params.json", "environment.txt"  # files of a candidate's run
@@ -121,7 +122,7 @@ def require_authority(decision: Mapping[str, Any] | None, decision_id: str, mode
     Raises:
         InvalidInput: naming what the decision is about instead.
     """
-    if decision is None or decision["kind"] != "gate":
+    if decision is None or decision["kind"] != DecisionKind.GATE:
         raise InvalidInput(f"decision {decision_id!r} is no recorded gate; run the gate first")
     if decision["verdict"] != "PASS":
         raise InvalidInput(

@@ -34,7 +34,7 @@ class Outputs(StepModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.clock import instant_of
-    from pipelines.records import CHALLENGER, Entry
+    from pipelines.records import CHALLENGER, Action, Entry
     from pipelines.registration import lineage
     from pipelines.registration.evaluation import read_evaluation
     from pipelines.registration.keeping import keep_card
@@ -46,7 +46,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         raise InvalidInput("the verdict is PASS, but evaluation_uri is missing; give the gate's")
     evaluation, model = read_evaluation(context.data.store, inputs.evaluation_uri)
     lineage.require_together(evaluation, model, inputs.model_uri, inputs.training_set_uri)
-    decision = context.records.decision(inputs.decision_id)
+    decision = context.decisions.get(inputs.decision_id)
     lineage.require_authority(decision, inputs.decision_id, model)
     run_id = inputs.runs.get(evaluation["family"])
     if run_id is None:
@@ -68,13 +68,12 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     at = instant_of(context.clock, datetime.fromisoformat(str(model.card["training_set"]["as_of"])))
     why = f"decision {inputs.decision_id} passed it"
-    rollouts = context.records.rollouts(context.usecase.name)
-    rollouts.enter(
+    context.ledger.enter(
         Entry(
             key=f"register:{made.version}",
             at=at,
             actor="training",
-            action="register",
+            action=Action.REGISTER,
             version=made.version,
             previous=made.tags.get("parent_version"),
             share=0.0,
@@ -84,8 +83,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     )
     made = context.models.nominate(made.version)  # last: a version that an alias names has its card and its line
     for alias in made.aliases:  # so that the watcher of aliases does not take them for a person's
-        rollouts.note_alias(alias, made.version, "training", at, why)
-    last = rollouts.alias(CHALLENGER)
+        context.aliases.note(alias, made.version, "training", at, why)
+    last = context.aliases.last(CHALLENGER)
     return Outputs(
         registered=True,
         version=made.version,

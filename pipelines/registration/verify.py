@@ -15,7 +15,7 @@ from pipelines.clock import instant_of
 from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.manifest import read_manifest
 from pipelines.provenance import CODE, environment_hash, read_provenance
-from pipelines.records import Entry, Records
+from pipelines.records import Action, Entry, Records
 from pipelines.registration import lineage
 from pipelines.registration.evaluation import read_evaluation, read_scored
 from pipelines.registration.keeping import read_card, write_card
@@ -114,7 +114,7 @@ def _compare(
     restore(recipe.data_version, raw)
     manifest = read_manifest(store, found.training_set_uri)
     if manifest.get("releases"):  # rows that people had let through
-        released = context.records.releases(usecase.name).all()
+        released = context.releases.all()
         Records(f"sqlite:///{home / 'records.db'}").releases(usecase.name).add(released)
     bench = Bench(code, home, recipe.science(), int(recipe.machine["threads"]))
     made, model_uri = rebuild(recipe, bench, usecase, raw, found.training_set_uri.rstrip("/").rsplit("/", 1)[-1])
@@ -155,20 +155,20 @@ def _differing(trained: Mapping[str, str]) -> dict[str, str]:
 
 
 def _keep(found: ModelVersion, report: Mapping[str, Any], actor: str, context: Context) -> None:
-    rollouts = context.records.rollouts(context.usecase.name)
-    before = sum(entry.key.startswith(f"verify:{found.version}:") for entry in rollouts.ledger())
+    made = [(entry.action, entry.version) for entry in context.ledger.entries()]
+    before = made.count((Action.VERIFY, found.version))
     card = read_card(found, context)
     at = instant_of(context.clock, datetime.fromisoformat(found.tags["as_of"]))
     if card is not None:
         write_card(found, {**card, "verification": {**report, "by": actor, "at": at.isoformat()}}, context)
     tags = {f"verify.{key}": str(report[key]) for key in ("verdict", "why") if key in report}
     context.models.annotate(found.version, tags)
-    rollouts.enter(
+    context.ledger.enter(
         Entry(
             key=f"verify:{found.version}:{before + 1}",
             at=at,
             actor=actor,
-            action="verify",
+            action=Action.VERIFY,
             version=found.version,
             previous=None,
             share=0.0,
