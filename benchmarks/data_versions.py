@@ -115,7 +115,7 @@ def measure(home: Path, files: int, days: int) -> str:
                 seen[way][what].append((seconds[0], seconds[1]))
                 versions.add(version)
             assert len(versions) == 1, f"the two ways disagree: {versions}"
-    known = [one.version for one in context.records.snapshots(context.usecase.name).taken()]
+    known = [one.version for one in context.snapshots.taken()]
     compared, *_ = timed(lambda: data.diff([known[0], known[-1]], context))
     restored, *_ = timed(lambda: data.restore(known[0], None, str(home / "back"), context))
     assert version_of(home / "back")[0] == known[0]

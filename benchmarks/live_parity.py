@@ -41,7 +41,7 @@ def prepare(context: Context) -> None:
 
 def live(deck: Context) -> pd.DataFrame:
     """Every score in the log: prediction_id, day, version, score."""
-    made = read_log(deck.records.predictions(deck.usecase.name))
+    made = read_log(deck.predictions)
     rows = [(one.prediction_id, one.block, version, score) for one in made for version, score in one.scores.items()]
     return pd.DataFrame(rows, columns=[EXAMPLE_ID, "day", "version", "score"]).dropna()
 
@@ -69,10 +69,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         deck, own = build_context(home=asked.home), build_context(home=Path(asked.work or temporary).absolute())
         prepare(own)
-        plan = deck.records.rollouts(deck.usecase.name).plan()
+        plan = deck.plans.current()
         assert plan is not None, "nothing was live: run the demo first"
         seen, lines = live(deck), []
-        ledger = {entry.version: entry for entry in deck.records.rollouts(deck.usecase.name).ledger()}
+        ledger = {entry.version: entry for entry in deck.ledger.entries()}
         for version, rows in seen.groupby("version"):
             model = model_of(deck, str(version), [entry.key.split(":")[0] for entry in ledger.values()])
             scores = point_in_time(own, str(version), model, rows["day"])
@@ -95,7 +95,7 @@ def main() -> None:
 def model_of(deck: Context, version: str, rollouts: list[str]) -> dict[str, str]:
     """The folder and the sha256 of a version's model, as the plans name them."""
     for name in rollouts:
-        for plan in deck.records.rollouts(deck.usecase.name).plans(name):
+        for plan in deck.plans.of(name):
             if version == plan.champion:
                 return {"model_uri": plan.champion_uri, "model_sha256": plan.champion_sha256}
             if version == plan.challenger:

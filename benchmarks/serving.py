@@ -111,10 +111,10 @@ def main() -> None:
         context = build_context(ROOT / "params.yaml", home)
         models = prepare(context)
         now = midnight(END, context.usecase.timezone) - timedelta(minutes=30)
-        ReplayClock(context.records.engine, context.usecase.name).start(now)
+        ReplayClock(context.records.simulated_time(context.usecase.name)).start(now)
         one, two = ((uri, read_model(context.data.store, uri).sha256) for uri in (models["1"], models["2"]))
         plan = Plan(1, "bench", "50", "1", *one, "2", *two, 0.5, now)
-        assert context.records.rollouts(context.usecase.name).replace_plan(plan)
+        assert context.plans.replace(plan)
         rows = requests(context)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

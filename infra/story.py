@@ -27,7 +27,6 @@ from pipelines import failure
 from pipelines.clock import require_driven
 from pipelines.context import Context, build_context
 from pipelines.deployment.pulse import goes_on
-from pipelines.deployment.state import find
 from pipelines.errors import InvalidInput
 from pipelines.params.training import FAMILIES
 
@@ -40,7 +39,7 @@ BEGIN_TIMEOUT = 300  # seconds, in which a rollout has to begin
 class Story:
     def __init__(self, deck: Deck, client: AirflowClient, context: Context, console: Console) -> None:
         self.deck, self.client, self.context, self.console = deck, client, context, console
-        self.name, self.rollouts = context.usecase.name, context.records.rollouts(context.usecase.name)
+        self.name = context.usecase.name
 
     def tell(self) -> dict[str, Run]:
         """Run the story over the days of params.yaml's desk, and give its runs; what was not needed is left out.
@@ -91,7 +90,7 @@ class Story:
             for run in self.client.runs(self.dag("deployment")):
                 with suppress(AirflowError):  # its plan may still be to come, or be skipped
                     planned = self.output(run, "plan")
-                    if planned["version"] == version and find(self.rollouts, planned["run"]):
+                    if planned["version"] == version and self.context.rollouts.get(planned["run"]):
                         return self.client.run(run.dag_id, run.run_id)
             time.sleep(1)
         raise AirflowError(
@@ -146,7 +145,7 @@ class Story:
         days = timedelta(days=self.context.params.rollout.judge.max_days) + SPARE
         name = None
         while run.state not in FINISHED and name is None:  # it starts, or finds that there is nothing to do
-            plan = self.rollouts.plan()
+            plan = self.context.plans.current()
             name = plan.rollout if plan and plan.challenger else None
             time.sleep(1)
             run = self.client.run(run.dag_id, run.run_id)
@@ -166,11 +165,11 @@ class Story:
 
     def _rollout_now(self) -> str:
         """The stage in force and the judge's last word."""
-        plan = self.rollouts.plan()
+        plan = self.context.plans.current()
         if plan is None or plan.challenger is None:
             return ""
         stage = "shadow" if not plan.share else f"{plan.share:.0%} to version {plan.challenger}"
-        newest = self.context.records.newest_decisions(self.name, plan.rollout)
+        newest = self.context.decisions.newest_on(plan.rollout)
         said = [one["reasons"][0] for one in newest if one["evidence"]["plan"] == plan.version]
         return f", {stage}" + "".join(f"\n  judge: {reason}" for reason in said[:1])
 

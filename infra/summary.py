@@ -28,7 +28,7 @@ def summary(deck: Deck, context: Context, runs: Mapping[str, Run], output: Outpu
         _trained(table, context, runs["retraining"], output, "challenger")
     if "rollout" in runs:
         _rolled_out(table, context)
-    plan = context.records.rollouts(context.usecase.name).plan()
+    plan = context.plans.current()
     if plan is not None:
         _row(table, "now live", f"version {plan.champion}")
     _row(table, "Airflow", f"{deck.airflow_url}  (user admin, password in {deck.passwords_file})")
@@ -50,7 +50,7 @@ def _trained(table: Table, context: Context, run: Run, output: Output, title: st
     for family, run_id in output(run, "log_candidates")["runs"].items():
         chosen = "  ← registered" if version and version.tags["family"] == family else ""
         _row(table, f"test of {family}", _metrics(context, run_id) + chosen)
-    decision = context.records.decision(gated["decision_id"])
+    decision = context.decisions.get(gated["decision_id"])
     _row(table, "gate", f"{gated['verdict']} (decision {gated['decision_id']})")
     if decision and gated["verdict"] != "PASS":
         _reasons(table, decision["reasons"])
@@ -66,7 +66,7 @@ def _monitored(table: Table, context: Context, run: Run, output: Output) -> dict
 
 def _rolled_out(table: Table, context: Context) -> None:
     """The ledger, which tells how the rollout went and why it ended as it did."""
-    ledger = context.records.rollouts(context.usecase.name).ledger()
+    ledger = context.ledger.entries()
     for entry in ledger:
         share = f", {entry.share:.0%} of the traffic" if entry.share else ""
         _row(table, f"{entry.at:%Y-%m-%d %H:%M}", f"{entry.action} v{entry.version}{share}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,18 +21,44 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
     from pipelines.clock import Clock
-    from pipelines.records import Records
+    from pipelines.records import (
+        Aliases,
+        Decisions,
+        Derivations,
+        Ledger,
+        PartitionHistory,
+        Plans,
+        PredictionLog,
+        Records,
+        Releases,
+        Rollouts,
+        Snapshots,
+    )
     from pipelines.store import Layout
     from pipelines.tracking import ModelRegistry, Tracker
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a step may reach besides its inputs. Clients are made when first asked for."""
+    """What a step may reach besides its inputs. Clients are built when first used.
+
+    Attributes:
+        replacements: clients, by name, to use instead of those that would be built (`Context.replaced`).
+    """
 
     settings: Settings
     params: Params
     usecase: UseCase
+    replacements: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if unknown := self.replacements.keys() - CLIENTS:
+            raise TypeError(f"a context has no client {', '.join(sorted(unknown))}; it has {', '.join(CLIENTS)}")
+        vars(self).update(self.replacements)  # where `cached_property` keeps what it has built
+
+    def replaced(self, **clients: object) -> Context:
+        """A context of the same settings, params and use case in which these clients stand for its own."""
+        return replace(self, replacements={**self.replacements, **clients})
 
     @cached_property
     def data(self) -> Layout:
@@ -46,11 +73,52 @@ class Context:
         return Records(self.settings.records)
 
     @cached_property
-    def clock(self) -> Clock:
-        """The time of the model server and the judge. A step takes time from its inputs and never asks here."""
-        from pipelines.clock import open_clock
+    def aliases(self) -> Aliases:
+        return self.records.aliases(self.usecase.name)
 
-        return open_clock(self.params, self.records, self.usecase.name)
+    @cached_property
+    def decisions(self) -> Decisions:
+        return self.records.decisions(self.usecase.name)
+
+    @cached_property
+    def derivations(self) -> Derivations:
+        return self.records.derivations(self.usecase.name)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return self.records.ledger(self.usecase.name)
+
+    @cached_property
+    def partitions(self) -> PartitionHistory:
+        return self.records.partitions(self.usecase.name)
+
+    @cached_property
+    def plans(self) -> Plans:
+        return self.records.plans(self.usecase.name)
+
+    @cached_property
+    def predictions(self) -> PredictionLog:
+        return self.records.predictions(self.usecase.name)
+
+    @cached_property
+    def releases(self) -> Releases:
+        return self.records.releases(self.usecase.name)
+
+    @cached_property
+    def rollouts(self) -> Rollouts:
+        return self.records.rollouts(self.usecase.name)
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        return self.records.snapshots(self.usecase.name)
+
+    @cached_property
+    def clock(self) -> Clock:
+        """The time of the model server and the judge, as params.yaml names it. Other steps take time from inputs."""
+        from pipelines.clock import ReplayClock, WallClock
+
+        replay = self.params.clock == "replay"
+        return ReplayClock(self.records.simulated_time(self.usecase.name)) if replay else WallClock()
 
     @cached_property
     def feast(self) -> FeatureStore:
@@ -74,6 +142,9 @@ class Context:
         """A window within the days of the use case's source."""
         window = Window(start, end, self.usecase.timezone)
         return window.require_within(self.usecase.start, self.usecase.end, f"the data of {self.usecase.name}")
+
+
+CLIENTS = tuple(name for name, value in vars(Context).items() if isinstance(value, cached_property))
 
 
 def build_context(params_file: str | Path | None = None, home: str | Path | None = None) -> Context:

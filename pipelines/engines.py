@@ -27,6 +27,8 @@ def open_engine(uri: str, variable: str, what: str) -> sa.Engine:
     """
     try:
         url = sa.make_url(uri)
+        if url.drivername in ("postgresql", "postgres"):
+            url = url.set(drivername="postgresql+psycopg")  # whatever SQLAlchemy's default is
         options: dict[str, Any] = {"pool_pre_ping": True}
         if url.get_backend_name() == "sqlite":
             options = {"connect_args": {"timeout": 30}}

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.services import missing
+
 
 @pytest.fixture(scope="module")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server that keeps nothing and wants a password."""
     if not shutil.which("redis-server"):
-        pytest.skip("redis-server is not installed")
+        missing("redis-server", "redis-server")
     with running_redis(tmp_path_factory.mktemp("redis"), "--requirepass", "se=cr3t:@") as port:
         yield f"redis://:se%3Dcr3t%3A%40@127.0.0.1:{port}"
 

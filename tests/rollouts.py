@@ -29,7 +29,7 @@ def home_with_versions(home: Path) -> Path:
         measured = execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context)
         logged = execute("log_candidates", {"evaluation_uris": [measured["evaluation_uri"]]}, context)
         evaluated = read_evaluated(context.data.store, measured["evaluation_uri"])
-        context.models.register(logged["runs"]["mlp"], data_tags(measured["evaluation_uri"], evaluation, model))
+        context.models.register(logged["runs"]["mlp"], data_tags(evaluated.uri, evaluated.evaluation, evaluated.model))
     return home
 
 
@@ -39,8 +39,7 @@ NOTED = datetime(2024, 1, 1, tzinfo=UTC)  # when aliases are said to be set: not
 def set_alias(context: Context, alias: str, version: str, actor: str = "training") -> int:
     """An alias and its note, as registration makes them; the number of the change."""
     context.models.set_alias(alias, version)
-    rollouts = context.records.rollouts("pumps")
-    return rollouts.note_alias(alias, version, actor, NOTED) or (rollouts.alias(alias) or (0, ""))[0]
+    return context.aliases.note(alias, version, actor, NOTED) or (context.aliases.last(alias) or (0, ""))[0]
 
 
 Score = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -71,10 +70,10 @@ def traffic(
 
     `failing` has the rate at which a version fails; then the other one answers, or none, and nothing is logged.
     """
-    log = context.records.predictions("pumps")
+    log = context.predictions
     for _ in range(days):
         now = context.clock.now()
-        plan = context.records.rollouts("pumps").plan()
+        plan = context.plans.current()
         assert plan is not None
         draw = np.random.default_rng(int(now.timestamp()) % 2**31)
         risk = draw.beta(1, 2, a_day)

@@ -56,7 +56,7 @@ def versions(context: Context) -> Answer:
     from pipelines.ingestion.versions import short
 
     files = versions_in(local_root(context))
-    taken = context.records.snapshots(context.usecase.name).taken()
+    taken = context.snapshots.taken()
     models, sets = registered(context), training_sets(context)
     found: list[JsonObject] = []
     for version in _known(context):
@@ -91,7 +91,7 @@ def history(name: str | None, day: str | None, restated: bool, context: Context)
     names = [raw.name for raw in context.usecase.tables]
     if name is not None and name not in names:
         raise InvalidInput(f"there is no table {name!r}; choose from {', '.join(names)}")
-    lines = context.records.partitions(context.usecase.name).lines(name, day, restated)
+    lines = context.partitions.lines(name, day, restated)
     found = [{**vars(line), "as_of": line.as_of.isoformat()} for line in lines]
 
     def show() -> None:
@@ -183,7 +183,7 @@ def _known(context: Context) -> list[str]:
     """The versions that a person may name: those of this use case, and those that no use case recorded."""
     from pipelines.ingestion.repository import local_root, versions_in
 
-    snapshots = context.records.snapshots(context.usecase.name)
+    snapshots = context.snapshots
     order, others = {one.version: number for number, one in enumerate(snapshots.taken())}, snapshots.of_others()
     ours = [version for version in versions_in(local_root(context)) if version in order or version not in others]
     return sorted(ours, key=lambda version: order.get(version, -1))

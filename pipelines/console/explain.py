@@ -22,7 +22,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def answer(arguments: Arguments, context: Context) -> Answer:
     """What one prediction rests on."""
     prediction_id = arguments["prediction_id"]
-    log = context.records.predictions(context.usecase.name)
+    log = context.predictions
     found = log.get([prediction_id])
     if not found:
         raise MissingData(f"no prediction has the id {prediction_id!r}; ids are in the answers of the model server")
@@ -55,7 +55,7 @@ def _assigned(made: Prediction, context: Context) -> str | None:
     """The version that the plan of the prediction assigned its entity to; None where there is no such plan."""
     from pipelines.judge.split import serves_challenger
 
-    plan = context.records.rollouts(context.usecase.name).plan_of(made.plan)
+    plan = context.plans.get(made.plan)
     if plan is None:
         return None
     return (

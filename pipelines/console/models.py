@@ -62,9 +62,9 @@ def answer(arguments: Arguments, context: Context) -> Answer:
 def versions(context: Context) -> Answer:
     """Every registered version, with its aliases (those set by hand are marked), its traffic and the verdicts on it."""
     from pipelines.deployment.aliases import differing
-    from pipelines.records.rollouts import CHAMPION, share_of
+    from pipelines.records import CHAMPION, share_of
 
-    plan = context.records.rollouts(context.usecase.name).plan()
+    plan = context.plans.current()
     moved, named = differing(context), context.models.aliases().get(CHAMPION)
     found: list[JsonObject] = [
         {
@@ -129,7 +129,7 @@ def ledger(version: str | None, context: Context) -> Answer:
     """The promotion ledger, changes of aliases included."""
     from pipelines.deployment.aliases import differing
 
-    entries = context.records.rollouts(context.usecase.name).ledger(aliases=True)
+    entries = context.ledger.entries(aliases=True)
     if version is not None:
         entries = [entry for entry in entries if version in (entry.version, entry.previous)]
 
@@ -138,7 +138,7 @@ def ledger(version: str | None, context: Context) -> Answer:
             (
                 f"{e.at:%Y-%m-%d %H:%M}",
                 e.actor,
-                e.action,
+                e.title,
                 f"{e.previous or '-'} → {e.version or 'none'}",
                 f"{e.share:.0%}",
                 str(e.evidence.get("decision_id") or ""),
@@ -166,7 +166,7 @@ def served_at(text: str, context: Context) -> Answer:
         if len(text) > len("2013-09-01"):
             raise InvalidInput(f"{text!r} has no zone; add one, such as +00:00")
         at = midnight(at.date(), context.usecase.timezone)
-    plan = context.records.rollouts(context.usecase.name).plan_at(at)
+    plan = context.plans.at(at)
     shares: dict[str, float] = {}
     if plan is not None:
         share = plan.share if plan.challenger else 0.0

@@ -126,7 +126,7 @@ def released(
         for code in codes[n].split(",")
         if reason is None or code == reason
     ]
-    context.records.releases(context.usecase.name).add(releases)
+    context.releases.add(releases)
     uri, store = context.data.partition("validated", table.name, day), context.data.store
     before = store.read_bytes(uri) if store.exists(uri) else None
     start = day or _some_day(context)

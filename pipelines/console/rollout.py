@@ -29,15 +29,12 @@ def answer(arguments: Arguments, context: Context) -> Answer:
 
 def status(context: Context) -> Answer:
     """The plan in force, the rollout under way, and the judge's last word on it."""
-    from pipelines.deployment.state import under_way
-
-    rollouts = context.records.rollouts(context.usecase.name)
-    plan, rollout = rollouts.plan(), under_way(rollouts)
-    about = context.records.newest_decisions(context.usecase.name, rollout.name) if rollout else []
+    plan, rollout = context.plans.current(), context.rollouts.under_way()
+    about = context.decisions.newest_on(rollout.name) if rollout else []
     about.sort(key=lambda look: int(look["evidence"]["plan"]))
     told = {
         "plan": vars(plan) if plan else None,
-        "rollout": {"name": rollout.name, "version": rollout.version, "began": rollout.at} if rollout else None,
+        "rollout": {"name": rollout.name, "version": rollout.version, "began": rollout.began_at} if rollout else None,
         "judged": {key: about[-1][key] for key in ("id", "as_of", "verdict", "reasons")} if about else None,
     }
 
@@ -50,7 +47,9 @@ def status(context: Context) -> Answer:
             ]
         if plan and plan.challenger:
             rows += [("challenger", f"version {plan.challenger}, stage {plan.stage}, {plan.share:.0%} of the traffic")]
-        rows += [("rollout", f"{rollout.name}, since {rollout.at.isoformat()}" if rollout else "none is under way")]
+        rows += [
+            ("rollout", f"{rollout.name}, since {rollout.began_at.isoformat()}" if rollout else "none is under way")
+        ]
         if about:
             rows += [("judged", f"{about[-1]['verdict']} at {about[-1]['as_of']}")]
             rows += [("", reason) for reason in about[-1]["reasons"]]
@@ -61,10 +60,9 @@ def status(context: Context) -> Answer:
 
 def end(action: str, reason: str, actor: str, context: Context) -> Answer:
     """End the rollout under way by hand."""
-    from pipelines.deployment.state import under_way
     from pipelines.steps import execute
 
-    rollout = under_way(context.records.rollouts(context.usecase.name))
+    rollout = context.rollouts.under_way()
     if rollout is None:
         raise InvalidInput(f"no rollout of {context.usecase.name} is under way; see `flightdeck models ledger`")
     asked = {"rollout": rollout.name, "action": action, "reason": reason, "actor": actor}

@@ -19,13 +19,13 @@ def differing(context: Context) -> dict[str, str]:
 
     Whoever changed them did not tell the chain, or not yet.
     """
-    noted, there = context.records.rollouts(context.usecase.name).aliases(), context.models.aliases()
+    noted, there = context.aliases.all(), context.models.aliases()
     return {a: there.get(a, "") for a in sorted({*noted, *there}) if there.get(a, "") != noted.get(a, "")}
 
 
 def unnoted(alias: str, context: Context) -> str | None:
     """As `differing` of one alias, None where there is no difference; cheap enough to ask every second."""
-    version, last = context.models.aliases().get(alias, ""), context.records.rollouts(context.usecase.name).alias(alias)
+    version, last = context.models.aliases().get(alias, ""), context.aliases.last(alias)
     return version if version != (last[1] if last else "") else None
 
 
@@ -42,7 +42,7 @@ def note_by_hand(context: Context) -> dict[str, str]:
 def alias_news(alias: str, context: Context) -> dict[str, object] | None:
     """Note the change of an alias that a person made, unless somebody has, and tell it as `untold_news` does."""
     version = context.models.aliases().get(alias, "")
-    if version or context.records.rollouts(context.usecase.name).alias(alias) is not None:
+    if version or context.aliases.last(alias) is not None:
         state.note(context, alias, version, BY_HAND)
     return untold_news(alias, context)
 
@@ -55,5 +55,5 @@ def untold_news(alias: str, context: Context, again: bool = False) -> dict[str, 
     Args:
         again: also what was told before: whoever heard it may have died before anything came of it.
     """
-    told = context.records.rollouts(context.usecase.name).tell(alias, BY_HAND, again)
+    told = context.aliases.tell(alias, BY_HAND, again)
     return {"alias": alias, "version": told[1], "change": told[0]} if told else None

@@ -11,10 +11,7 @@ from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
     from pipelines.context import Context
-    from pipelines.deployment.state import Rollout
-    from pipelines.records import Entry
-
-PROMOTE = "promote"
+    from pipelines.records import Ending, Rollout
 
 
 class Inputs(StepModel):
@@ -32,71 +29,60 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    from pipelines.deployment import state
-
-    rollouts = context.records.rollouts(context.usecase.name)
-    rollout = state.find(rollouts, inputs.rollout)
+    rollout = context.rollouts.get(inputs.rollout)
     if rollout is None:
-        plan = rollouts.plan()
+        plan = context.plans.current()
         return Outputs(action="none", reason="it never began", champion=plan.champion if plan else None)
     if rollout.ended is None:
-        rollouts.enter(_ending(inputs, rollout, context))
-        rollout = state.require(rollouts, inputs.rollout)
+        context.rollouts.end(rollout, *_ending(inputs, rollout, context))
+        rollout = context.rollouts.require(inputs.rollout)
     assert rollout.ended is not None
     _settle(rollout, context)
-    plan = rollouts.plan()
+    plan = context.plans.current()
     return Outputs(action=rollout.ended.action, reason=rollout.ended.reason, champion=plan.champion if plan else None)
 
 
-def _ending(inputs: Inputs, rollout: Rollout, context: Context) -> Entry:
-    """The rollout's last entry. A promotion becomes an abort where the champion is no longer the one judged against.
+def _ending(inputs: Inputs, rollout: Rollout, context: Context) -> tuple[Ending, dict[str, object]]:
+    """How the rollout ends, and the evidence for it.
+
+    A promotion becomes an abort where the champion is no longer the one judged against.
 
     Raises:
         CheckFailed: if the decision is none that promotes this rollout, or the version's artifact is gone or altered.
     """
     from pipelines.deployment import state
     from pipelines.deployment.override import require_loads
-    from pipelines.records import Entry
+    from pipelines.records import Action, DecisionKind, Ending
 
-    action, reason = inputs.action, inputs.reason
+    action, reason = Action(inputs.action), inputs.reason
     evidence: dict[str, object] = {"decision_id": inputs.decision_id}
     if inputs.decision_id is not None:
-        decision = context.records.decision(inputs.decision_id)
+        decision = context.decisions.get(inputs.decision_id)
         subject = (decision or {}).get("evidence", {}).get("subject", {})
-        if decision is None or decision["kind"] != "rollout" or subject.get("rollout") != rollout.name:
+        if decision is None or decision["kind"] != DecisionKind.ROLLOUT or subject.get("rollout") != rollout.name:
             raise CheckFailed(f"decision {inputs.decision_id!r} is none about rollout {rollout.name}; judge it first")
-        if action == PROMOTE and decision["verdict"] != "PROMOTE":
+        if action is Action.PROMOTE and decision["verdict"] != "PROMOTE":
             raise CheckFailed(
                 f"decision {inputs.decision_id} is {decision['verdict']}, not PROMOTE; nothing is promoted"
             )
         evidence["judgement"] = decision["evidence"].get("judgement")
-    if action == PROMOTE and (obstacle := state.obstacle(rollout, context)) is not None:
-        action, reason = "abort", f"not promoted: {obstacle}"
-    if action == PROMOTE:
+    if action is Action.PROMOTE and (obstacle := state.obstacle(rollout, context)) is not None:
+        action, reason = Action.ABORT, f"not promoted: {obstacle}"
+    if action is Action.PROMOTE:
         require_loads(context, rollout.version)
-    return Entry(
-        key=state.key(rollout.name, state.END),
-        at=context.clock.now(),
-        actor=inputs.actor,
-        action=action,
-        version=rollout.version,
-        previous=rollout.champion,
-        share=1.0 if action == PROMOTE else 0.0,
-        reason=reason,
-        evidence=evidence,
-    )
+    return Ending(action, context.clock.now(), inputs.actor, reason, inputs.decision_id), evidence
 
 
 def _settle(rollout: Rollout, context: Context) -> None:
-    """Make plan, aliases and the version's page say what the ledger says. Whatever came after is left alone."""
+    """Make plan, aliases and the version's page say what the records say. Whatever came after is left alone."""
     from pipelines.deployment import state
     from pipelines.deployment.override import retire
-    from pipelines.records import CHAMPION
+    from pipelines.records import CHAMPION, Action
 
     assert rollout.ended is not None
-    rollouts, promoted = context.records.rollouts(context.usecase.name), rollout.ended.action == PROMOTE
+    promoted = rollout.ended.action is Action.PROMOTE
     _settle_plan(rollout, context, promoted)
-    plan = rollouts.plan()
+    plan = context.plans.current()
     if promoted and plan is not None and (plan.rollout, plan.champion) == (rollout.name, rollout.version):
         _move_aliases(rollout, context)
     if rollout.direct and not promoted and plan is None:  # it never served, so it cannot be compared with
@@ -109,7 +95,7 @@ def _settle(rollout: Rollout, context: Context) -> None:
         "rollout.reason": rollout.ended.reason,
         "rollout.name": rollout.name,
         "rollout.at": rollout.ended.at.isoformat(),
-        "rollout.decision_id": str(rollout.ended.evidence.get("decision_id") or ""),
+        "rollout.decision_id": rollout.ended.decision_id or "",
     }
     context.models.annotate(rollout.version, verdict)
 
@@ -119,18 +105,19 @@ def _settle_plan(rollout: Rollout, context: Context, promoted: bool) -> None:
     from pipelines.deployment import state
     from pipelines.records import Plan
 
-    rollouts = context.records.rollouts(context.usecase.name)
+    baseline = rollout.baseline
     while True:
-        plan = rollouts.plan()
-        settled = any(not mine.stage for mine in rollouts.plans(rollout.name))
+        plan = context.plans.current()
+        settled = any(not mine.stage for mine in context.plans.of(rollout.name))
         running = plan is not None and plan.rollout == rollout.name
         unstaged = plan is None or (plan.champion == rollout.champion and plan.challenger is None)
         if settled or not (running or (promoted and unstaged)):
             return
-        side, version = ("challenger", rollout.version) if promoted else ("champion", str(rollout.champion))
-        uri, sha256 = (str(rollout.facts[f"{side}_{what}"]) for what in ("uri", "sha256"))
+        version, uri, sha256 = rollout.version, baseline.challenger_uri, baseline.challenger_sha256
+        if not promoted:
+            version, uri, sha256 = map(str, (rollout.champion, baseline.champion_uri, baseline.champion_sha256))
         seen = plan.version if plan else 0
-        if state.put_in_force(rollouts, Plan.alone(seen, rollout.name, version, uri, sha256, context.clock.now())):
+        if state.put_in_force(context, Plan.alone(seen, rollout.name, version, uri, sha256, context.clock.now())):
             return
 
 
@@ -139,12 +126,11 @@ def _move_aliases(rollout: Rollout, context: Context) -> None:
     from pipelines.deployment.state import keep_previous, note
     from pipelines.records import CHAMPION
 
-    rollouts = context.records.rollouts(context.usecase.name)
     if context.models.aliases().get(CHAMPION) not in (None, rollout.champion, rollout.version):
         return
     why = f"rollout {rollout.name} was promoted"
     keep_previous(context, rollout.champion, why)
     context.models.set_alias(CHAMPION, rollout.version)
     note(context, CHAMPION, rollout.version, "deployment", why)
-    if (last := rollouts.alias(CHAMPION)) and last[1] == rollout.version:
-        rollouts.claim(CHAMPION, last[0], rollout.name)
+    if (last := context.aliases.last(CHAMPION)) and last[1] == rollout.version:
+        context.aliases.claim(CHAMPION, last[0], rollout.name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -10,7 +11,8 @@ from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
     from pipelines.context import Context
-    from pipelines.deployment.state import Rollout
+    from pipelines.deployment.evidence import Look
+    from pipelines.records import Plan, Rollout
 
 ABORT, KEEP, ROLLBACK, HOLD, ADVANCE = "ABORT", "KEEP_CHAMPION", "ROLLBACK", "HOLD", "ADVANCE"
 
@@ -40,19 +42,18 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.deployment.pulse import pulse
     from pipelines.deployment.rows import read_rows
     from pipelines.judge import Rules, judge
-    from pipelines.records import Decision
+    from pipelines.records import Decision, DecisionKind
 
-    rollouts, name = context.records.rollouts(context.usecase.name), context.usecase.name
     settings = context.params.rollout
-    rollout = state.require(rollouts, inputs.rollout)
+    rollout = context.rollouts.require(inputs.rollout)
     seen_pulse = pulse(rollout.name, context)  # before anything is read: what comes in between makes another
     if (why := state.obstacle(rollout, context)) is not None:
         return _aborted(why, seen_pulse)
-    plans = [plan for plan in rollouts.plans(rollout.name) if plan.stage]
+    plans = [plan for plan in context.plans.of(rollout.name) if plan.stage]
     if not plans:
         return _aborted(f"rollout {rollout.name} has no stage in force; set one first", seen_pulse)
-    look = _look(inputs, context, rollout)
-    rows = read_rows(context.records.engine, name, [plan.version for plan in plans], look.now)
+    look = _look(inputs, context, rollout, plans)
+    rows = read_rows(context.predictions, [plan.version for plan in plans], look.now)
     seen = evidence(paired(rows, look), look, settings.watch)
     judgement = judge(seen, Rules(**settings.judge.model_dump(), stages=settings.stages))
     action, rule = str(judgement.action), judgement.rule
@@ -64,10 +65,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if action == HOLD and names.index(look.in_force.stage) > names.index(inputs.stage):
         action, rule, next_step = ADVANCE, "stage_passed", f"Go on: stage {look.in_force.stage} is in force."
         reasons = [f"{action} by {rule}: {next_step}", *reasons[1:]]
-    decision_id = context.records.record(
+    decision_id = context.decisions.record(
         Decision(
-            usecase=name,
-            kind="rollout",
+            usecase=context.usecase.name,
+            kind=DecisionKind.ROLLOUT,
             as_of=look.now,
             verdict=action,
             reasons=tuple(reasons),
@@ -118,23 +119,23 @@ def _aborted(why: str, pulse: str) -> Outputs:
     )
 
 
-def _look(inputs: Inputs, context: Context, rollout: Rollout) -> Any:
+def _look(inputs: Inputs, context: Context, rollout: Rollout, plans: Sequence[Plan]) -> Look:
     from pipelines.deployment.evidence import Look
 
     settings = context.params.rollout
-    rollouts = context.records.rollouts(context.usecase.name)
-    assert rollout.champion is not None  # it has had a stage
+    baseline = rollout.baseline
+    assert rollout.champion is not None and baseline.champion_loss is not None  # it has had a stage
     return Look(
         now=context.clock.now(),
-        began=rollout.at,
+        began=rollout.began_at,
         champion=rollout.champion,
         challenger=rollout.version,
-        plans=[plan for plan in rollouts.plans(rollout.name) if plan.stage],
+        plans=plans,
         stage=inputs.stage,
         names=settings.names,
         maturity=context.usecase.maturity,
         timezone=context.usecase.timezone,
-        champion_loss=float(rollout.facts["champion_loss"]),
-        slow_ms=rollout.facts["slow_ms"],
+        champion_loss=baseline.champion_loss,
+        slow_ms=baseline.slow_ms,
         needed=settings.judge.min_pairs,
     )

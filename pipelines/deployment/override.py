@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 from pipelines.deployment import state
 from pipelines.errors import CheckFailed, FlightdeckError
-from pipelines.records import BY_HAND, CHALLENGER, CHAMPION, Entry, Plan
+from pipelines.records import BY_HAND, CHALLENGER, CHAMPION, Action, Ending, Entry, Plan, Rollout
 
 if TYPE_CHECKING:
     from pipelines.context import Context
     from pipelines.tracking import ModelVersion
-
-FORCED = "forced_promotion"
 
 
 def honour(context: Context) -> tuple[bool, str]:
@@ -21,52 +19,47 @@ def honour(context: Context) -> tuple[bool, str]:
     Raises:
         CheckFailed: if that version cannot be loaded. The plan stays, and the ledger says so.
     """
-    rollouts = context.records.rollouts(context.usecase.name)
-    aliases, plan = context.models.aliases(), rollouts.plan()
+    aliases, plan = context.models.aliases(), context.plans.current()
     named = aliases.get(CHAMPION)
     if named is None:
         serving = f"version {plan.champion} stays" if plan else "nothing is"
         return False, f"there is no alias {CHAMPION}; {serving} in force"
     if plan is None and aliases.get(CHALLENGER) == named:
         return False, f"version {named} challenges too: its first rollout puts it in force"
-    if plan is None and (other := state.under_way(rollouts)) and other.direct and other.version == named:
+    if plan is None and (other := context.rollouts.under_way()) and other.direct and other.version == named:
         return False, f"rollout {other.name} is about to put version {named} in force"
     state.note(context, CHAMPION, named, BY_HAND)
-    last = rollouts.alias(CHAMPION)
+    last = context.aliases.last(CHAMPION)
     change = last[0] if last and last[1] == named else 0
     rollout = f"champion-{change}"
     if plan is not None and plan.champion == named and plan.rollout != rollout:
-        rollouts.claim(CHAMPION, change, plan.rollout)
+        context.aliases.claim(CHAMPION, change, plan.rollout)
         return False, f"version {named} is in force already"
-    done = state.key(rollout, FORCED)
-    ledger = rollouts.ledger()
-    if any(entry.key == done for entry in ledger) or not rollouts.claim(CHAMPION, change, rollout):
+    done = f"{rollout}:{Action.FORCED_PROMOTION}"
+    if context.ledger.has(done) or not context.aliases.claim(CHAMPION, change, rollout):
         return False, f"change {change} of alias {CHAMPION} is no news"
     found = _loads_or_is_refused(context, named, change)
     reason = f"alias {CHAMPION} was set to version {named} by hand"
     if plan is None:
         reason = f"alias {CHAMPION} names version {named}, and nothing was in force"
-    if other := state.under_way(rollouts):
-        rollouts.enter(
-            _entry(context, state.key(other.name, state.END), "abort", other.version, other.champion, reason, 0.0)
-        )
+    previous = context.ledger.last_promoted()
+    if other := context.rollouts.under_way():
+        context.rollouts.end(other, Ending(Action.ABORT, context.clock.now(), BY_HAND, reason))
     while plan is None or plan.champion != named:
         seen, now = plan.version if plan else 0, context.clock.now()
-        state.put_in_force(rollouts, Plan.alone(seen, rollout, named, found.model_uri, found.sha256, now))
-        plan = rollouts.plan()
-    previous = state.serving(ledger)
+        state.put_in_force(context, Plan.alone(seen, rollout, named, found.model_uri, found.sha256, now))
+        plan = context.plans.current()
     state.keep_previous(context, previous, reason)
-    for one in state.all_rollouts(rollouts.ledger()):  # also one that an earlier try has ended
+    for one in context.rollouts.all():  # also one that an earlier try has ended
         if one.ended is not None and (one.ended.actor, one.ended.reason) == (BY_HAND, reason):
             retire(context, one)
-    rollouts.enter(_entry(context, done, FORCED, named, previous, reason, 1.0))
+    context.ledger.enter(_entry(context, done, Action.FORCED_PROMOTION, named, previous, reason))
     return True, reason
 
 
-def retire(context: Context, rollout: state.Rollout) -> None:
+def retire(context: Context, rollout: Rollout) -> None:
     """Take the challenger alias from a version whose rollout has ended, unless it was set anew since."""
-    rollouts = context.records.rollouts(context.usecase.name)
-    if rollouts.alias(CHALLENGER) == (rollout.change, rollout.version):
+    if context.aliases.last(CHALLENGER) == (rollout.change, rollout.version):
         context.models.drop_alias(CHALLENGER, rollout.version)
         if CHALLENGER not in context.models.aliases():
             state.note(context, CHALLENGER, "", "deployment", f"rollout {rollout.name} has ended")
@@ -93,21 +86,19 @@ def require_loads(context: Context, version: str) -> ModelVersion:
 
 
 def _loads_or_is_refused(context: Context, version: str, change: int) -> ModelVersion:
-    rollouts = context.records.rollouts(context.usecase.name)
     try:
         return require_loads(context, version)
     except CheckFailed as error:
-        plan = rollouts.plan()
+        plan = context.plans.current()
         stays = plan.champion if plan else None
-        key = state.key(f"champion-{change}", "refused")
-        rollouts.enter(_entry(context, key, "refused", version, stays, str(error), 0.0))
+        key = f"champion-{change}:{Action.REFUSED}"
+        context.ledger.enter(_entry(context, key, Action.REFUSED, version, stays, str(error)))
         raise CheckFailed(
             f"alias {CHAMPION} was set by hand, but {error}; version {stays or 'none'} stays in force: restore "
             "the artifact, or set the alias back"
         ) from error
 
 
-def _entry(
-    context: Context, key: str, action: str, version: str, previous: str | None, reason: str, share: float
-) -> Entry:
+def _entry(context: Context, key: str, action: Action, version: str, previous: str | None, reason: str) -> Entry:
+    share = 1.0 if action is Action.FORCED_PROMOTION else 0.0
     return Entry(key, context.clock.now(), BY_HAND, action, version, previous, share, reason, {})

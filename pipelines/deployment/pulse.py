@@ -6,9 +6,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pipelines.deployment import state
 from pipelines.deployment.evidence import last_closed
-from pipelines.deployment.rows import progress
 from pipelines.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -22,15 +20,14 @@ def pulse(rollout: str, context: Context) -> str:
     requests have become `look_every`, twice, four times as many.
     """
     usecase, settings, now = context.usecase, context.params.rollout, context.clock.now()
-    rollouts = context.records.rollouts(usecase.name)
-    plan = rollouts.plan()
+    plan = context.plans.current()
     if plan is None or plan.rollout != rollout or not plan.stage:
         return f"plan {plan.version if plan else 0}"
-    began = state.require(rollouts, rollout).at
+    began = context.rollouts.require(rollout).began_at
     stage = settings.stages[settings.names.index(plan.stage)]
-    versions = [one.version for one in rollouts.plans(rollout)]
+    versions = [one.version for one in context.plans.of(rollout)]
     closed = last_closed(now, usecase.timezone, usecase.maturity)
-    rows, failed, blocks = progress(context.records.engine, usecase.name, versions, now, closed)
+    rows, failed, blocks = context.predictions.progress(versions, now, closed)
     long_enough = now >= plan.since + timedelta(hours=stage.min_hours)
     out_of_time = now > began + timedelta(days=settings.judge.max_days)
     return f"{plan.version} {blocks} {long_enough} {out_of_time} {failed} {(rows // settings.look_every).bit_length()}"
@@ -42,12 +39,12 @@ def goes_on(context: Context, patience: float = 300) -> bool:
     Raises:
         CheckFailed: if the judge does not look for `patience` seconds.
     """
-    name, deadline = context.usecase.name, time.monotonic() + patience
+    deadline = time.monotonic() + patience
     while True:
-        plan = context.records.rollouts(name).plan()
+        plan = context.plans.current()
         if plan is None or plan.challenger is None:
             return False
-        newest, now = context.records.newest_decisions(name, plan.rollout), pulse(plan.rollout, context)
+        newest, now = context.decisions.newest_on(plan.rollout), pulse(plan.rollout, context)
         if any(one["verdict"] == "HOLD" and one["evidence"]["pulse"] == now for one in newest):
             return True
         if time.monotonic() > deadline:

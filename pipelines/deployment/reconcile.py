@@ -31,5 +31,5 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     changed, why = honour(context)
     if noted:
         why = f"{why}; set or removed by hand: {', '.join(noted)}"
-    plan = context.records.rollouts(context.usecase.name).plan()
+    plan = context.plans.current()
     return Outputs(changed=changed, why=why, champion=plan.champion if plan else None, noted=noted)

@@ -12,8 +12,7 @@ from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
     from pipelines.context import Context
-    from pipelines.deployment.state import Rollout
-    from pipelines.records import Entry, Plan
+    from pipelines.records import Entry, Plan, Rollout
 
 
 class Inputs(StepModel):
@@ -32,8 +31,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.deployment import state
     from pipelines.records import Plan
 
-    rollouts, names = context.records.rollouts(context.usecase.name), context.params.rollout.names
-    rollout = state.require(rollouts, inputs.rollout)
+    names = context.params.rollout.names
+    rollout = context.rollouts.require(inputs.rollout)
+    baseline = rollout.baseline
     if inputs.stage not in names:
         raise InvalidInput(f"stage {inputs.stage!r} is none of {', '.join(names)}; see rollout.stages in params.yaml")
     if rollout.champion is None:
@@ -42,10 +42,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     while True:
         if (why := state.obstacle(rollout, context)) is not None:
             return Outputs(in_force=False, why=why, plan=None, share=None)
-        plan, done = rollouts.plan(), {plan.stage: plan for plan in rollouts.plans(rollout.name)}
+        plan, done = context.plans.current(), {plan.stage: plan for plan in context.plans.of(rollout.name)}
         if before := done.get(inputs.stage):  # a retry; the one before may have been killed before the ledger
             assert plan is not None
-            rollouts.enter(_advance(rollout, before))
+            context.ledger.enter(_advance(rollout, before))
             return Outputs(in_force=True, why=f"stage {plan.stage} is in force", plan=plan.version, share=plan.share)
         if list(names[: names.index(inputs.stage)]) != list(done):
             raise CheckFailed(
@@ -56,30 +56,29 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             rollout=rollout.name,
             stage=stage.name,
             champion=rollout.champion,
-            champion_uri=str(rollout.facts["champion_uri"]),
-            champion_sha256=str(rollout.facts["champion_sha256"]),
+            champion_uri=str(baseline.champion_uri),
+            champion_sha256=str(baseline.champion_sha256),
             challenger=rollout.version,
-            challenger_uri=str(rollout.facts["challenger_uri"]),
-            challenger_sha256=str(rollout.facts["challenger_sha256"]),
+            challenger_uri=baseline.challenger_uri,
+            challenger_sha256=baseline.challenger_sha256,
             share=stage.share,
             since=context.clock.now(),
         )
-        if state.put_in_force(rollouts, made):
+        if state.put_in_force(context, made):
             break
     made = replace(made, version=made.version + 1)
-    rollouts.enter(_advance(rollout, made))
+    context.ledger.enter(_advance(rollout, made))
     return Outputs(in_force=True, why=f"stage {stage.name} is in force", plan=made.version, share=stage.share)
 
 
 def _advance(rollout: Rollout, plan: Plan) -> Entry:
-    from pipelines.deployment import state
-    from pipelines.records import Entry
+    from pipelines.records import Action, Entry
 
     return Entry(
-        key=state.key(rollout.name, state.STAGE, plan.stage),
+        key=f"{rollout.name}:stage:{plan.stage}",
         at=plan.since,
         actor="deployment",
-        action="advance",
+        action=Action.ADVANCE,
         version=rollout.version,
         previous=rollout.champion,
         share=plan.share,

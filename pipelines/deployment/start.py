@@ -11,7 +11,7 @@ from pipelines.steps import RunName, StepModel
 
 if TYPE_CHECKING:
     from pipelines.context import Context
-    from pipelines.deployment.state import Rollout
+    from pipelines.records import Rollout
 
 
 class Inputs(StepModel):
@@ -33,12 +33,9 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    from pipelines.deployment import state
     from pipelines.deployment.baseline import freeze
     from pipelines.deployment.override import honour
-    from pipelines.records import CHALLENGER, CHAMPION, Entry
-
-    rollouts = context.records.rollouts(context.usecase.name)
+    from pipelines.records import CHALLENGER, CHAMPION, Rollout
 
     def answer(proceed: bool, why: str, champion: str | None = None) -> Outputs:
         return Outputs(
@@ -50,40 +47,37 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             direct=proceed and champion is None,
         )
 
-    if begun := state.find(rollouts, inputs.run):
+    if begun := context.rollouts.get(inputs.run):
         return _again(begun, answer(begun.ended is None, "", begun.champion))
     challenger = context.models.require(inputs.version)
     honour(context)
     change = inputs.change if inputs.change is not None else _set_alias(inputs, context)
-    if (last := rollouts.alias(CHALLENGER)) and last[0] != change:
+    if (last := context.aliases.last(CHALLENGER)) and last[0] != change:
         return answer(False, f"alias {CHALLENGER} has moved on to version {last[1] or 'none'} since")
-    if other := state.under_way(rollouts):
+    if other := context.rollouts.under_way():
         if other.change == change:
             return answer(False, f"rollout {other.name} has begun for this change of the alias")
         raise CheckFailed(
             f"rollout {other.name} of version {other.version} is under way; let it end, or end it with "
             "`flightdeck rollout abort`, and run this again"
         )
-    plan = rollouts.plan()
+    plan = context.plans.current()
     named = context.models.aliases().get(CHAMPION)
     champion = plan.champion if plan else (named if named != inputs.version else None)
     if champion == inputs.version:
         return answer(False, f"version {inputs.version} is the champion already")
-    entry = Entry(
-        key=state.key(inputs.run, state.START),
-        at=context.clock.now(),
-        actor=inputs.actor,
-        action=state.START,
+    rollout = Rollout(
+        name=inputs.run,
         version=inputs.version,
-        previous=champion,
-        share=0.0,
-        reason=f"alias {CHALLENGER}, change {change}",
-        evidence={"change": change, **freeze(context, champion, challenger)},
+        champion=champion,
+        change=change,
+        began_at=context.clock.now(),
+        baseline=freeze(context, champion, challenger),
     )
-    if not rollouts.begin(CHALLENGER, change, inputs.run, entry):
+    if not context.rollouts.begin(rollout, inputs.actor):
         return answer(False, f"change {change} of alias {CHALLENGER} has had its rollout, or never was")
-    if (noted := rollouts.alias(CHAMPION)) and noted[1] == champion:
-        rollouts.claim(CHAMPION, noted[0], inputs.run)
+    if (noted := context.aliases.last(CHAMPION)) and noted[1] == champion:
+        context.aliases.claim(CHAMPION, noted[0], inputs.run)
     why = f"version {inputs.version} against champion {champion}" if champion else "the first model: no champion yet"
     return answer(True, why, champion)
 
@@ -99,9 +93,8 @@ def _set_alias(inputs: Inputs, context: Context) -> int:
     from pipelines.deployment.state import note
     from pipelines.records import CHALLENGER
 
-    rollouts = context.records.rollouts(context.usecase.name)
     if context.models.aliases().get(CHALLENGER) != inputs.version:
         context.models.set_alias(CHALLENGER, inputs.version)
     note(context, CHALLENGER, inputs.version, inputs.actor, f"rollout {inputs.run} was asked for")
-    last = rollouts.alias(CHALLENGER)
+    last = context.aliases.last(CHALLENGER)
     return last[0] if last and last[1] == inputs.version else 0

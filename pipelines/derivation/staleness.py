@@ -39,7 +39,7 @@ def reach(context: Context) -> timedelta:
 
 def digests(days: Iterable[date], context: Context) -> dict[date, str]:
     """By day of the features, one digest of the feature tables that are declared and of what they may rest on now."""
-    notes = context.records.derivations(context.usecase.name)
+    notes = context.derivations
     validated = [(table.name, notes.validated(table.name)) for table in context.usecase.tables if table.daily]
     back, found = reach(context), {}
     for day in days:
@@ -51,13 +51,13 @@ def digests(days: Iterable[date], context: Context) -> dict[date, str]:
 
 def stale_features(context: Context) -> list[date]:
     """Days whose features were built from other validated data or feature tables than there are now, in order."""
-    built = context.records.derivations(context.usecase.name).built()
+    built = context.derivations.built()
     return sorted(day for day, digest in digests(built, context).items() if digest != built[day])
 
 
 def unvalidated(context: Context) -> list[Unvalidated]:
     """Days that were ingested and not validated as they are. Data that another tool put back (DVC) are looked at."""
-    found = context.records.derivations(context.usecase.name).unvalidated()
+    found = context.derivations.unvalidated()
     return [one for one in found if one.seen is None or _digest(one, context) != one.seen]
 
 
@@ -70,7 +70,7 @@ def overdue(window: Window, context: Context) -> Overdue:
 
     A day that another run ingests as its own is that run's to bring on, the first time.
     """
-    notes, back = context.records.derivations(context.usecase.name), reach(context)
+    notes, back = context.derivations, reach(context)
     known = [one for one in unvalidated(context) if context.usecase.start <= one.day < window.end]
     owed = [one.day for one in known if one.seen or not one.expected]
     built = notes.built()

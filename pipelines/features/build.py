@@ -45,5 +45,5 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             for day, part in split_by_knowledge(feature_table, rows, piece):
                 data.store.write_table(data.partition("features", feature_table.name, day), part)
             counts[feature_table.name] += rows.num_rows
-    context.records.derivations(usecase.name).note_built(rests_on)
+    context.derivations.note_built(rests_on)
     return Outputs(start=inputs.start, end=inputs.end, rows=counts)

@@ -43,7 +43,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.artifacts.feature_report import FeatureReport
     from pipelines.errors import CheckFailed, InvalidInput
     from pipelines.features.health import engine
-    from pipelines.records import Decision
+    from pipelines.records import Decision, DecisionKind
 
     window, rules, store = context.window(inputs.start, inputs.end), context.params.features.health, context.data.store
     if strangers := sorted(set(rules.views) - {table.name for table in context.usecase.feature_tables}):
@@ -61,10 +61,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     report_uri = context.data.uri("reports", "features", report.name)
     store.write_json(report_uri, report.as_json())
     evidence = {name: {"verdict": view.verdict, "metrics": view.metrics} for name, view in views.items()}
-    decision_id = context.records.record(
+    decision_id = context.decisions.record(
         Decision(
             usecase=context.usecase.name,
-            kind="features",
+            kind=DecisionKind.FEATURES,
             as_of=window.end_at,
             verdict=verdict,
             reasons=tuple(told),

@@ -35,7 +35,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.errors import CheckFailed
     from pipelines.features.parity import compare, offline_values, online_values, sample_entities, unmoved
     from pipelines.offline.repository import JUST_BEFORE, online_stands_at
-    from pipelines.records import Decision
+    from pipelines.records import Decision, DecisionKind
     from pipelines.verdict import Verdict
 
     as_of = online_stands_at(context.feast)
@@ -59,7 +59,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     reasons = tuple(differences[:20]) or ((f"{agreed}; {ahead}",) if ahead else (agreed,))
     decision = Decision(
         usecase=context.usecase.name,
-        kind="parity",
+        kind=DecisionKind.PARITY,
         as_of=as_of,
         verdict=verdict,
         reasons=reasons
@@ -68,7 +68,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         subject={"views": sorted(view.name for view in context.feast.list_feature_views())},
         evidence={"compared": compared, "differences": len(differences)},
     )
-    decision_id = context.records.record(decision)
+    decision_id = context.decisions.record(decision)
     if verdict is Verdict.REJECT:
         raise CheckFailed(f"parity: {decision.reasons[0]}; {len(differences)} of {compared} values differ")
     return Outputs(

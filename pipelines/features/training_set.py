@@ -71,7 +71,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         registry_hash=registry_hash(context.feast),
         windows={name: (window.start, window.end) for name, window in windows.items()},
         rows=rows,
-        releases=context.records.releases(context.usecase.name).fingerprint(),
+        releases=context.releases.fingerprint(),
         validations=tuple(validated_windows(context, first, end)),
         auxiliary=tuple(auxiliary),
         model_inputs=Columns(numeric=model_inputs.numeric, categorical=model_inputs.categorical),
@@ -84,6 +84,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 def validated_windows(context: Context, start: date, end: date) -> list[str]:
     """The windows, as START_END, whose validation passed and let in rows of the days from `start` up to `end`."""
-    passed = [d for d in context.records.decisions(context.usecase.name, "validate") if d["verdict"] == Verdict.PASS]
+    from pipelines.records import DecisionKind
+
+    passed = [d for d in context.decisions.all(DecisionKind.VALIDATE) if d["verdict"] == Verdict.PASS]
     windows = {tuple(decision["evidence"]["subject"]["window"]) for decision in passed}
     return sorted(f"{first}_{last}" for first, last in windows if first < end.isoformat() and last > start.isoformat())

@@ -50,7 +50,7 @@ def collect(context: Context, repository: Repository, keep: int, remote: bool, d
     if keep < 1:
         raise InvalidInput(f"--keep {keep}: the newest snapshot always stays; give 1 or more")
     repository.require_own_cache()
-    taken = context.records.snapshots(context.usecase.name).taken()
+    taken = context.snapshots.taken()
     ours = dict.fromkeys(snapshot.version for snapshot in taken)
     needs = {version: why for version, why in needed(context, taken, keep).items() if is_version(version)}
     pointers = versions_in(repository.root)

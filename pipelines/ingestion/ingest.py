@@ -146,7 +146,7 @@ def _since(table: RawTable, window: Window, context: Context) -> datetime | None
     """From where changes are read: the watermark, or the window's beginning where that is earlier."""
     from pipelines.sources import overlap
 
-    watermark = context.records.partitions(context.usecase.name).watermark(table.name)
+    watermark = context.partitions.watermark(table.name)
     return None if watermark is None else min(watermark - overlap(context.params, table), window.start_at)
 
 
@@ -158,7 +158,7 @@ def _write(table: RawTable, window: Window, staging: Staging, absent: set[date],
     from pipelines.sources.conform import require_distinct
     from pipelines.usecase import DAY
 
-    history = context.records.partitions(context.usecase.name)
+    history = context.partitions
     delivered, scratch = staging.rows, context.settings.root / "staging"
     merges, undated = is_incremental(context.params, table), 0
     kept = set() if merges else _not_to_be_emptied(table, absent, context)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.artifacts.manifest import Manifest
 from pipelines.errors import FlightdeckError
+from pipelines.records import DecisionKind
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -27,7 +28,7 @@ def registered(context: Context) -> list[ModelVersion]:
         raise FlightdeckError(
             f"the model registry does not answer ({error!r}); correct FLIGHTDECK_MLFLOW_URI, or try again"
         ) from error
-    noted = context.records.rollouts(context.usecase.name).alias("challenger")
+    noted = context.aliases.last("challenger")
     if noted and not found:
         raise FlightdeckError(
             f"the model registry has no version of {context.usecase.name}, but version {noted[1]} was registered; "
@@ -78,16 +79,16 @@ def needed(context: Context, taken: Sequence[Snapshot], keep: int) -> dict[str, 
     Raises:
         FlightdeckError: if one of them cannot be asked.
     """
-    usecase, models = context.usecase.name, registered(context)
+    models = registered(context)
     needs: defaultdict[str, list[str]] = defaultdict(list)
     for model in models:
         needs[model.tags.get("data_version", "")].append(f"model {model.version}")
     for version in dict.fromkeys(snapshot.version for snapshot in reversed(taken[-keep:])):
         needs[version].append("recent snapshot")
-    gates = context.records.decisions(usecase, "gate")
+    gates = context.decisions.all(DecisionKind.GATE)
     registered_by = {model.tags.get("decision_id", "") for model in models}
     for run, version in undecided(training_sets(context), gates, registered_by).items():
         needs[version].append(f"training set {run}")
-    for version in context.records.snapshots(usecase).of_others():
+    for version in context.snapshots.of_others():
         needs[version].append("another use case")
     return dict(needs)

@@ -52,7 +52,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if not inputs.keep:
         version, files = version_of(raw)
         return Outputs(data_version=version, files=files, kept=False)
-    snapshots = context.records.snapshots(context.usecase.name)
+    snapshots = context.snapshots
     with open_repository(context) as repository:
         taken = snapshots.taken()
         last = taken[-1] if taken else None

@@ -37,16 +37,16 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """
     from pipelines.artifacts.summary import read_summary
     from pipelines.monitoring.retraining import decide
-    from pipelines.records import Decision
+    from pipelines.records import Decision, DecisionKind
 
     context.window(inputs.start, inputs.end)
     summary = require_same(inputs, read_summary(context.data.store, inputs.summary_uri))
     rules = context.params.monitoring
     verdict, reasons = decide(summary, rules.retrain_when_failing, rules.min_labelled)
-    decision_id = context.records.record(
+    decision_id = context.decisions.record(
         Decision(
             usecase=context.usecase.name,
-            kind="retrain",
+            kind=DecisionKind.RETRAIN,
             as_of=inputs.as_of,
             verdict=verdict,
             reasons=tuple(reasons),

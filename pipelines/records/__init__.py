@@ -1,12 +1,16 @@
 """What was kept, decided, predicted, routed and promoted, in SQL. A leaf: imports no step."""
 
-from pipelines.records.decisions import Decision, Records
+from pipelines.records.aliases import BY_HAND, CHALLENGER, CHAMPION, PREVIOUS, Aliases
+from pipelines.records.clocks import SimulatedTime
+from pipelines.records.decisions import Decision, DecisionKind, Decisions
 from pipelines.records.derived import Derivations, Unvalidated
-from pipelines.records.ledger import Entry
+from pipelines.records.ledger import Action, Entry, Ledger
 from pipelines.records.partitions import PartitionHistory, Written
-from pipelines.records.predictions import Arrival, Prediction, PredictionLog
+from pipelines.records.plans import Plan, Plans, share_of
+from pipelines.records.predictions import Arrival, Observation, Prediction, PredictionLog, Progress
+from pipelines.records.records import Records
 from pipelines.records.releases import Release, Releases
-from pipelines.records.rollouts import BY_HAND, CHALLENGER, CHAMPION, PREVIOUS, Plan, Rollouts
+from pipelines.records.rollouts import Baseline, Ending, Rollout, Rollouts
 from pipelines.records.snapshots import Snapshot, Snapshots
 
 __all__ = [
@@ -14,20 +18,33 @@ __all__ = [
     "CHALLENGER",
     "CHAMPION",
     "PREVIOUS",
+    "Action",
+    "Aliases",
     "Arrival",
+    "Baseline",
     "Decision",
+    "DecisionKind",
+    "Decisions",
     "Derivations",
+    "Ending",
     "Entry",
+    "Ledger",
+    "Observation",
     "PartitionHistory",
     "Plan",
+    "Plans",
     "Prediction",
     "PredictionLog",
+    "Progress",
     "Records",
     "Release",
     "Releases",
+    "Rollout",
     "Rollouts",
+    "SimulatedTime",
     "Snapshot",
     "Snapshots",
     "Unvalidated",
     "Written",
+    "share_of",
 ]

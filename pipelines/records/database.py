@@ -1,18 +1,21 @@
-"""The records database: SQLite on a laptop, PostgreSQL in production, by URI."""
+"""How the records database is opened, and what its tables share."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipelines.engines import open_engine
+from pipelines.errors import InvalidInput
+from pipelines.records.migrations import bring_to_head
 from pipelines.sqlite import tune
 
 METADATA = sa.MetaData()
-APPEND_ONLY = "append_only"  # in a table's `info`: its rows are neither changed nor deleted, and triggers see to it
+APPEND_ONLY = "append_only"  # in a table's `info`: migrations protect its rows by triggers from change and deletion
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 VARIABLE = "FLIGHTDECK_RECORDS_URI"
@@ -33,59 +36,44 @@ class Instant(sa.types.TypeDecorator[datetime]):
         return None if value is None else EPOCH + value * MICROSECOND
 
 
+def text_of(values: type[StrEnum], length: int) -> sa.Enum:
+    """The type of a column that holds the values of an enum as plain text."""
+    return sa.Enum(
+        values,
+        native_enum=False,
+        create_constraint=False,
+        length=length,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
 def open_records(uri: str) -> sa.Engine:
-    """The engine of the records database, whose tables exist; errors as `open_engine`.
+    """The engine of the records database, which has the tables of this version; errors as `open_engine`.
 
     On SQLite readers do not wait, and writers wait for one another.
+
+    Raises:
+        InvalidInput: if it is neither SQLite nor PostgreSQL, or of a newer version.
     """
     engine = open_engine(uri, VARIABLE, "the records database")
+    if engine.dialect.name not in ("sqlite", "postgresql"):
+        raise InvalidInput(f"{VARIABLE} is of {engine.dialect.name}; records are kept in SQLite or PostgreSQL")
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", lambda connection, _: tune(connection))
-    for table in METADATA.sorted_tables:  # `create_all` looks first and then creates: of two processes one would fail
-        with engine.begin() as connection:
-            connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
-            for index in sorted(table.indexes, key=lambda index: str(index.name)):
-                connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
-        if table.info.get(APPEND_ONLY):
-            _guard(engine, table)
+    bring_to_head(engine)
     return engine
 
 
-def _guard(engine: sa.Engine, table: sa.Table) -> None:
-    """Triggers that refuse to change or delete a row."""
-    for name, statement in guards(table.name, engine.dialect.name).items():
-        with engine.begin() as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(sa.text("select pg_advisory_xact_lock(7301)"))  # two that begin at once would clash
-                there = "select 1 from pg_trigger where tgname = :name"
-                if connection.execute(sa.text(there), {"name": name}).first():
-                    continue
-            for part in statement:
-                connection.exec_driver_sql(part)
+class Repository:
+    """What one use case has in the records."""
+
+    def __init__(self, engine: sa.Engine, usecase: str) -> None:
+        self.engine, self.usecase = engine, usecase
 
 
-def guards(table: str, dialect: str) -> dict[str, tuple[str, ...]]:
-    """By the name of a trigger, the statements that make it; none for other databases than SQLite and PostgreSQL."""
-    said = f"{table} is append-only: write another entry instead"
-    if dialect == "sqlite":
-        return {
-            f"{table}_no_{verb}": (
-                f"create trigger if not exists {table}_no_{verb} before {verb} on {table} "
-                f"begin select raise(abort, '{said}'); end",
-            )
-            for verb in ("update", "delete")
-        }
-    if dialect == "postgresql":
-        function = f"{table}_is_append_only"
-        return {
-            f"{table}_append_only": (
-                f"create or replace function {function}() returns trigger language plpgsql as "
-                f"$$ begin raise exception '{said}'; end $$",
-                f"create trigger {table}_append_only before update or delete or truncate on {table} "
-                f"for each statement execute function {function}()",
-            )
-        }
-    return {}
+def inserted(connection: sa.Connection, statement: Any) -> int:
+    """Run an insert, and give the number of rows that it inserted: 0 where they were there already."""
+    return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount
 
 
 def insert(engine: sa.Engine, table: sa.Table) -> Any:

@@ -8,7 +8,7 @@ from datetime import date
 
 import sqlalchemy as sa
 
-from pipelines.records.database import METADATA, insert
+from pipelines.records.database import METADATA, Repository, insert
 from pipelines.records.partitions import HISTORY
 
 VALIDATED = sa.Table(
@@ -44,11 +44,8 @@ class Unvalidated:
     expected: bool
 
 
-class Derivations:
+class Derivations(Repository):
     """Notes of one use case. Each is written after the files that it tells of, so that it never promises too much."""
-
-    def __init__(self, engine: sa.Engine, usecase: str) -> None:
-        self.engine, self.usecase = engine, usecase
 
     def note_validated(self, table: str, made: Mapping[str, tuple[str, str]]) -> None:
         """Day ("all" for a reference table) -> sha256 of the raw partition and of the validated one."""

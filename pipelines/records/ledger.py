@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
-from pipelines.records.database import APPEND_ONLY, METADATA, Instant, insert
+from pipelines.records.database import APPEND_ONLY, METADATA, Instant, Repository, insert, inserted, text_of
 
-ALIAS = "alias "  # what the action of an alias's change begins with
+
+class Action(StrEnum):
+    """What was done to a version."""
+
+    REGISTER = "register"
+    ALIAS = "alias"  # `Entry.alias` was set to it, moved or removed
+    START = "start"
+    ADVANCE = "advance"
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+    ABORT = "abort"
+    KEEP = "keep"
+    FORCED_PROMOTION = "forced_promotion"
+    REFUSED = "refused"
+    VERIFY = "verify"
+
+
+PROMOTIONS = (Action.PROMOTE, Action.FORCED_PROMOTION)
 
 LEDGER = sa.Table(
     "promotion_ledger",
@@ -21,12 +39,13 @@ LEDGER = sa.Table(
     sa.Column("key", sa.String(255), nullable=False),
     sa.Column("at", Instant, nullable=False),
     sa.Column("actor", sa.String(64), nullable=False),
-    sa.Column("action", sa.String(32), nullable=False),
+    sa.Column("action", text_of(Action, 32), nullable=False),
     sa.Column("version", sa.String(16), nullable=False),
     sa.Column("previous", sa.String(16)),
     sa.Column("share", sa.Float, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("evidence", sa.JSON, nullable=False),
+    sa.Column("alias", sa.String(64)),
     sa.UniqueConstraint("usecase", "key"),
     info={APPEND_ONLY: True},
 )
@@ -39,41 +58,60 @@ class Entry:
     Attributes:
         key: what makes the entry one: written twice, it stands once.
         actor: who or what acted (a DAG, a person, out-of-band).
-        action: register, alias ALIAS, start, promote, rollback, abort, keep, forced_promotion, refused, verify.
         previous: the version that had the traffic before.
+        alias: that was changed; None for other actions.
     """
 
     key: str
     at: datetime
     actor: str
-    action: str
+    action: Action
     version: str
     previous: str | None
     share: float
     reason: str
     evidence: Mapping[str, Any]
+    alias: str | None = None
+
+    @property
+    def title(self) -> str:
+        """The action, and the alias where it was about one."""
+        return f"{self.action} {self.alias}" if self.alias else str(self.action)
 
 
-class Ledger:
-    """The ledger of one use case."""
+COLUMNS = [LEDGER.c[field.name] for field in fields(Entry)]
 
-    def __init__(self, engine: sa.Engine, usecase: str) -> None:
-        self.engine, self.usecase = engine, usecase
 
-    def line(self, entry: Entry) -> Any:
-        """The statement that appends an entry, unless one of its key stands there."""
-        statement = insert(self.engine, LEDGER).values({"usecase": self.usecase, **asdict(entry)})
-        return statement.on_conflict_do_nothing(index_elements=["usecase", "key"])
+class Ledger(Repository):
+    """The ledger of one use case. Entries are never changed."""
 
     def enter(self, entry: Entry) -> bool:
-        """Append to the ledger; false if an entry of this key stands there. Entries are never changed."""
+        """Append an entry; false if one of its key stands there."""
         with self.engine.begin() as connection:
-            return bool(connection.execute(self.line(entry)).rowcount)
+            return self.enter_within(connection, entry)
 
-    def ledger(self, aliases: bool = False) -> list[Entry]:
+    def enter_within(self, connection: sa.Connection, entry: Entry) -> bool:
+        """As `enter`, as a part of the caller's transaction."""
+        statement = insert(self.engine, LEDGER).values({"usecase": self.usecase, **asdict(entry)})
+        once = statement.on_conflict_do_nothing(index_elements=["usecase", "key"])
+        return bool(inserted(connection, once))
+
+    def entries(self, aliases: bool = False) -> list[Entry]:
         """Every entry, oldest first; the changes of aliases only if asked for."""
-        columns = [LEDGER.c[field.name] for field in fields(Entry)]
-        query = sa.select(*columns).where(LEDGER.c.usecase == self.usecase).order_by(LEDGER.c.number)
+        query = sa.select(*COLUMNS).where(LEDGER.c.usecase == self.usecase).order_by(LEDGER.c.number)
+        if not aliases:
+            query = query.where(LEDGER.c.action != Action.ALIAS)
         with self.engine.connect() as connection:
-            entries = [Entry(**row) for row in connection.execute(query).mappings()]
-        return [entry for entry in entries if aliases or not entry.action.startswith(ALIAS)]
+            return [Entry(**row) for row in connection.execute(query).mappings()]
+
+    def has(self, key: str) -> bool:
+        """Whether an entry of this key stands there."""
+        query = sa.select(LEDGER.c.number).where(LEDGER.c.usecase == self.usecase, LEDGER.c.key == key)
+        with self.engine.connect() as connection:
+            return connection.scalar(query) is not None
+
+    def last_promoted(self) -> str | None:
+        """The version that was last given all the traffic; None before the first."""
+        query = sa.select(LEDGER.c.version).where(LEDGER.c.usecase == self.usecase, LEDGER.c.action.in_(PROMOTIONS))
+        with self.engine.connect() as connection:
+            return connection.scalar(query.order_by(LEDGER.c.number.desc()).limit(1))

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from pipelines.records.database import METADATA, Instant, insert
+from pipelines.records.database import METADATA, Instant, Repository, insert
 
 HISTORY = sa.Table(
     "partition_history",
@@ -63,11 +63,8 @@ class Written:
         return self.added is not None
 
 
-class PartitionHistory:
+class PartitionHistory(Repository):
     """Append-only. A partition that is written again as it was leaves no line."""
-
-    def __init__(self, engine: sa.Engine, usecase: str) -> None:
-        self.engine, self.usecase = engine, usecase
 
     def newest(self, table: str) -> Mapping[str, str]:
         """sha256 of the partition last written, by day."""

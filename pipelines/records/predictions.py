@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from pipelines.records.database import METADATA, Instant, insert
+from pipelines.records.database import METADATA, Instant, Repository, insert, inserted
 
 PREDICTIONS = sa.Table(
     "predictions",
@@ -84,6 +84,42 @@ class Prediction:
 COLUMNS = [PREDICTIONS.c[field.name] for field in fields(Prediction)]
 
 
+class Observation(NamedTuple):
+    """What judging needs of one prediction: no request and no features, but what came of it.
+
+    Attributes:
+        label, known_at: of the outcome; None where there is none.
+    """
+
+    entity: str
+    block: date
+    predicted_at: datetime
+    plan: int
+    share: float
+    served: str
+    scores: Mapping[str, float | None]
+    milliseconds: Mapping[str, float]
+    errors: Mapping[str, str]
+    label: float | None
+    known_at: datetime | None
+
+
+OBSERVED = [(OUTCOMES if name in ("label", "known_at") else PREDICTIONS).c[name] for name in Observation._fields]
+
+
+class Progress(NamedTuple):
+    """How far some plans have come.
+
+    Attributes:
+        failed: predictions of which a version failed.
+        blocks: closed blocks with predictions.
+    """
+
+    predictions: int
+    failed: int
+    blocks: int
+
+
 class Arrival(StrEnum):
     """What became of an outcome that was sent."""
 
@@ -93,20 +129,22 @@ class Arrival(StrEnum):
     UNKNOWN = "unknown"
 
 
-class PredictionLog:
+class PredictionLog(Repository):
     """Predictions and outcomes of one use case."""
-
-    def __init__(self, engine: sa.Engine, usecase: str) -> None:
-        self.engine, self.usecase = engine, usecase
 
     def append(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """Write predictions, all or none, and give what the log then holds for their ids.
 
         An id that is there already keeps its first answer: a client that asks again is told the same.
         """
-        rows = [{"usecase": self.usecase, **asdict(made), "failed": bool(made.errors)} for made in predictions]
-        if not rows:
+        if not predictions:
             return []
+        once = {made.prediction_id: made for made in reversed(predictions)}  # the first of an id
+        # in one order for every caller, so that two that write the same ids wait for each other and never both
+        rows = [
+            {"usecase": self.usecase, **asdict(once[identity]), "failed": bool(once[identity].errors)}
+            for identity in sorted(once)
+        ]
         statement = insert(self.engine, PREDICTIONS).on_conflict_do_nothing()
         ids = [prediction.prediction_id for prediction in predictions]
         with self.engine.begin() as connection:
@@ -123,28 +161,61 @@ class PredictionLog:
         query = sa.select(*COLUMNS).where(PREDICTIONS.c.usecase == self.usecase, PREDICTIONS.c.prediction_id.in_(ids))
         return [Prediction(**row) for row in connection.execute(query).mappings()]
 
+    def observations(
+        self, plans: Sequence[int], known_by: datetime, since: datetime | None = None
+    ) -> list[Observation]:
+        """Predictions under these plans with their outcomes, in order of `predicted_at` and id.
+
+        Only what was there before an instant: what comes at that very instant may come after the look.
+        """
+        made, outcome = PREDICTIONS.c, OUTCOMES.c
+        same = (outcome.usecase == made.usecase, outcome.prediction_id == made.prediction_id)
+        query = (
+            sa.select(*OBSERVED)
+            .select_from(PREDICTIONS.outerjoin(OUTCOMES, sa.and_(*same, outcome.known_at < known_by)))
+            .where(made.usecase == self.usecase, made.plan.in_(plans), made.predicted_at < known_by)
+            .order_by(made.predicted_at, made.prediction_id)
+        )
+        if since is not None:
+            query = query.where(made.predicted_at >= since)
+        with self.engine.connect() as connection:
+            return [Observation(*row) for row in connection.execute(query)]
+
+    def progress(self, plans: Sequence[int], now: datetime, closed: date) -> Progress:
+        """How far these plans have come; no row is read, an index alone.
+
+        Args:
+            now: what comes later does not count.
+            closed: the newest closed block.
+        """
+        made = PREDICTIONS.c
+        failed = sa.func.coalesce(sa.func.sum(sa.cast(made.failed, sa.Integer)), 0)
+        blocks = sa.func.count(sa.distinct(sa.case((made.block <= closed, made.block))))
+        here = (made.usecase == self.usecase, made.plan.in_(plans), made.predicted_at < now)
+        with self.engine.connect() as connection:
+            counts = connection.execute(sa.select(sa.func.count(), failed, blocks).where(*here)).one()
+        return Progress(*map(int, counts))
+
     def record_outcomes(self, outcomes: Iterable[tuple[str, float, datetime]]) -> list[Arrival]:
         """Record (prediction id, label, instant from which it is known), and say what became of each.
 
         The first label of a prediction stands: a later one that differs is refused, and nothing is overwritten.
         """
         sent = list(outcomes)
+        made = sa.select(PREDICTIONS.c.prediction_id).where(
+            PREDICTIONS.c.usecase == self.usecase,
+            PREDICTIONS.c.prediction_id.in_([identity for identity, _, _ in sent]),
+        )
+        arrivals = [Arrival.UNKNOWN] * len(sent)
         with self.engine.begin() as connection:
-            wanted = [identity for identity, _, _ in sent]
-            known = PREDICTIONS.c.usecase == self.usecase
-            there = set(
-                connection.scalars(
-                    sa.select(PREDICTIONS.c.prediction_id).where(known, PREDICTIONS.c.prediction_id.in_(wanted))
-                )
-            )
-            arrivals = []
-            for identity, label, known_at in sent:
-                if identity not in there:
-                    arrivals.append(Arrival.UNKNOWN)
+            known = set(connection.scalars(made))
+            for n in sorted(range(len(sent)), key=lambda n: sent[n][0]):  # in one order for every caller, as `append`
+                identity, label, known_at = sent[n]
+                if identity not in known:
                     continue
                 row = {"usecase": self.usecase, "prediction_id": identity, "label": label, "known_at": known_at}
-                done = connection.execute(insert(self.engine, OUTCOMES).values(row).on_conflict_do_nothing())
-                arrivals.append(Arrival.RECORDED if done.rowcount else self._against(connection, identity, label))
+                is_new = inserted(connection, insert(self.engine, OUTCOMES).values(row).on_conflict_do_nothing())
+                arrivals[n] = Arrival.RECORDED if is_new else self._against(connection, identity, label)
         return arrivals
 
     def _against(self, connection: sa.Connection, identity: str, label: float) -> Arrival:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from pipelines.records.database import METADATA, Instant, insert
+from pipelines.records.database import METADATA, Instant, Repository, insert, inserted
 
 RELEASES = sa.Table(
     "quarantine_releases",
@@ -48,11 +48,8 @@ class Release:
     at: datetime
 
 
-class Releases:
+class Releases(Repository):
     """The releases of one use case."""
-
-    def __init__(self, engine: sa.Engine, usecase: str) -> None:
-        self.engine, self.usecase = engine, usecase
 
     def add(self, releases: Sequence[Release]) -> int:
         """Write releases, all or none, and give how many are new; the first of a row and reason stands."""
@@ -61,7 +58,7 @@ class Releases:
         statement = insert(self.engine, RELEASES).on_conflict_do_nothing()
         rows = [{"usecase": self.usecase, **asdict(release)} for release in releases]
         with self.engine.begin() as connection:
-            return sum(connection.execute(statement.values(row)).rowcount for row in rows)
+            return sum(inserted(connection, statement.values(row)) for row in rows)
 
     def all(self) -> list[Release]:
         """Every release, oldest first."""

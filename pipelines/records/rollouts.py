@@ -1,208 +1,203 @@
-"""Rollouts: what alias pointed where, which rollout began for it, and the routing plan; with the ledger of all that."""
+"""Rollouts: which one began for which change of an alias, what was frozen then, and how it ended."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from pipelines.records.database import METADATA, Instant, insert
-from pipelines.records.ledger import ALIAS, Entry, Ledger
+from pipelines.errors import InvalidInput
+from pipelines.records.aliases import CHALLENGER, CHANGES
+from pipelines.records.database import METADATA, Instant, Repository, insert, text_of
+from pipelines.records.ledger import Action, Entry, Ledger
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"  # the aliases that the chain sets itself
-BY_HAND = "out-of-band"  # the actor where a person has changed an alias and told nobody
-
-ALIASES = sa.Table(
-    "alias_changes",
+ROLLOUTS = sa.Table(
+    "rollouts",
     METADATA,
-    sa.Column("usecase", sa.String(64), primary_key=True),
-    sa.Column("alias", sa.String(64), primary_key=True),
-    sa.Column("change", sa.Integer, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("usecase", sa.String(64), nullable=False),
+    sa.Column("name", sa.String(128), nullable=False),
     sa.Column("version", sa.String(16), nullable=False),
-    sa.Column("actor", sa.String(64), nullable=False),
-    sa.Column("told", sa.Boolean, nullable=False),
-    sa.Column("rollout", sa.String(128)),
-)
-PLANS = sa.Table(
-    "routing_plans",
-    METADATA,
-    sa.Column("usecase", sa.String(64), primary_key=True),
-    sa.Column("version", sa.Integer, primary_key=True),
-    sa.Column("rollout", sa.String(128), nullable=False),
-    sa.Column("stage", sa.String(32), nullable=False),
-    sa.Column("champion", sa.String(16), nullable=False),
-    sa.Column("champion_uri", sa.Text, nullable=False),
-    sa.Column("champion_sha256", sa.String(64), nullable=False),
-    sa.Column("challenger", sa.String(16)),
-    sa.Column("challenger_uri", sa.Text),
-    sa.Column("challenger_sha256", sa.String(64)),
-    sa.Column("share", sa.Float, nullable=False),
-    sa.Column("since", Instant, nullable=False),
+    sa.Column("champion", sa.String(16)),
+    sa.Column("change", sa.Integer, nullable=False),
+    sa.Column("began_at", Instant, nullable=False),
+    sa.Column("challenger_uri", sa.Text, nullable=False),
+    sa.Column("challenger_sha256", sa.String(64), nullable=False),
+    sa.Column("evaluation_uri", sa.Text, nullable=False),
+    sa.Column("champion_uri", sa.Text),
+    sa.Column("champion_sha256", sa.String(64)),
+    sa.Column("champion_loss", sa.Float),
+    sa.Column("champion_loss_from", sa.String(16)),
+    sa.Column("slow_ms", sa.Float),
+    sa.Column("ending", text_of(Action, 32)),
+    sa.Column("ended_at", Instant),
+    sa.Column("ended_by", sa.String(64)),
+    sa.Column("ended_because", sa.Text),
+    sa.Column("decision_id", sa.String(16)),
+    sa.UniqueConstraint("usecase", "name"),
 )
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Who answers. Each plan has the next version; the highest is in force.
+class Baseline:
+    """What is frozen before a rollout begins.
 
     Attributes:
-        stage: shadow, a share such as "25", or "" outside a rollout.
-        challenger: None outside a rollout. A URI is a model's folder in the store; a sha256 is that of its graph as
-            it was registered, so that nothing else in the folder is served under the version's number.
-        share: of entities that the challenger answers, in [0, 1].
-        since: from when it is in force, by the injected clock.
+        challenger_uri, challenger_sha256: the folder of its model and the sha256 of the graph; the champion's likewise,
+            None for the first model of all.
+        evaluation_uri: of the challenger.
+        champion_loss: a Brier score, over production or from its evaluation, as `champion_loss_from` says.
+        slow_ms: the champion's p95; None where it answered too little.
     """
 
-    version: int
-    rollout: str
-    stage: str
-    champion: str
-    champion_uri: str
-    champion_sha256: str
-    challenger: str | None
-    challenger_uri: str | None
-    challenger_sha256: str | None
-    share: float
-    since: datetime
-
-    @classmethod
-    def alone(cls, version: int, rollout: str, champion: str, uri: str, sha256: str, since: datetime) -> Plan:
-        """A plan by which one registered version answers everything."""
-        return cls(version, rollout, "", champion, uri, sha256, None, None, None, 0.0, since)
+    challenger_uri: str
+    challenger_sha256: str
+    evaluation_uri: str
+    champion_uri: str | None = None
+    champion_sha256: str | None = None
+    champion_loss: float | None = None
+    champion_loss_from: str | None = None
+    slow_ms: float | None = None
 
 
-class Rollouts(Ledger):
-    """Aliases, plans and the ledger of one use case."""
+@dataclass(frozen=True)
+class Ending:
+    """How a rollout ended.
 
-    # ---- aliases: every change has a number, so that a version may challenge again
+    Attributes:
+        action: PROMOTE, ROLLBACK, ABORT or KEEP.
+        decision_id: of the judge's recorded decision, where there is one.
+    """
 
-    def alias(self, alias: str) -> tuple[int, str] | None:
-        """The number of the alias's last change that we know of, and the version that it pointed to."""
-        query = (
-            sa.select(ALIASES.c.change, ALIASES.c.version)
-            .where(ALIASES.c.usecase == self.usecase, ALIASES.c.alias == alias)
-            .order_by(ALIASES.c.change.desc())
-            .limit(1)
-        )
-        with self.engine.connect() as connection:
-            row = connection.execute(query).first()
-        return (int(row[0]), str(row[1])) if row else None
+    action: Action
+    at: datetime
+    actor: str
+    reason: str
+    decision_id: str | None = None
 
-    def aliases(self) -> dict[str, str]:
-        """Every alias that was ever noted, and the version ("" for none) that it pointed to last."""
-        query = sa.select(ALIASES.c.alias, ALIASES.c.version).where(ALIASES.c.usecase == self.usecase)
-        with self.engine.connect() as connection:
-            return {str(alias): str(version) for alias, version in connection.execute(query.order_by(ALIASES.c.change))}
 
-    def note_alias(self, alias: str, version: str, actor: str, at: datetime, why: str = "") -> int | None:
-        """Note that an alias points to a version: the number of the change, or None if that was known already.
+@dataclass(frozen=True)
+class Rollout:
+    """A rollout that began.
 
-        Of several that see the same change at once, one is given its number. The ledger has a line of it.
+    Attributes:
+        version: the challenger. `champion` is None for the first model of all.
+        change: number of the change of alias `challenger` that it began for.
+        ended: None while it is under way.
+    """
+
+    name: str
+    version: str
+    champion: str | None
+    change: int
+    began_at: datetime
+    baseline: Baseline
+    ended: Ending | None = None
+
+    @property
+    def direct(self) -> bool:
+        return self.champion is None
+
+
+class Rollouts(Repository):
+    """The rollouts of one use case."""
+
+    def all(self) -> list[Rollout]:
+        """Every rollout, oldest first."""
+        return self._select()
+
+    def get(self, name: str) -> Rollout | None:
+        return next(iter(self._select(ROLLOUTS.c.name == name)), None)
+
+    def require(self, name: str) -> Rollout:
+        """Raises InvalidInput where there is no such rollout."""
+        rollout = self.get(name)
+        if rollout is None:
+            known = ", ".join(one.name for one in self.all()) or "none"
+            raise InvalidInput(f"there is no rollout {name!r}; there are: {known}")
+        return rollout
+
+    def under_way(self) -> Rollout | None:
+        """The rollout that began last of those that have not ended."""
+        return next(reversed(self._select(ROLLOUTS.c.ending.is_(None))), None)
+
+    def begin(self, rollout: Rollout, actor: str) -> bool:
+        """Claim the change of alias `challenger`, keep the rollout and enter it into the ledger, all or nothing.
+
+        False, and nothing is written, if another rollout has the change or there is no such change.
         """
-        last = self.alias(alias)
-        if last and last[1] == version:
-            return None
-        change = (last[0] if last else 0) + 1
-        what = {"alias": alias, "change": change}
-        row = {"usecase": self.usecase, **what, "version": version, "actor": actor, "told": False}
+        change = (CHANGES.c.usecase == self.usecase, CHANGES.c.alias == CHALLENGER, CHANGES.c.change == rollout.change)
+        free = sa.or_(CHANGES.c.rollout.is_(None), CHANGES.c.rollout == rollout.name)
+        row = {
+            "usecase": self.usecase,
+            "name": rollout.name,
+            "version": rollout.version,
+            "champion": rollout.champion,
+            "change": rollout.change,
+            "began_at": rollout.began_at,
+            **asdict(rollout.baseline),
+        }
         entry = Entry(
-            key=f"alias:{alias}:{change}",
-            at=at,
+            key=f"{rollout.name}:start",
+            at=rollout.began_at,
             actor=actor,
-            action=f"{ALIAS}{alias}"[:32],
-            version=version,
-            previous=(last[1] or None) if last else None,
-            share=share_of(self.plan(), version),
-            reason=why or f"alias {alias} {f'set to version {version}' if version else 'removed'} by {actor}",
-            evidence=what,
+            action=Action.START,
+            version=rollout.version,
+            previous=rollout.champion,
+            share=0.0,
+            reason=f"alias {CHALLENGER}, change {rollout.change}",
+            evidence={"change": rollout.change, **asdict(rollout.baseline)},
         )
         with self.engine.begin() as connection:
-            done = connection.execute(insert(self.engine, ALIASES).values(row).on_conflict_do_nothing())
-            if done.rowcount:
-                connection.execute(self.line(entry))
-        return change if done.rowcount else None
-
-    def claim(self, alias: str, change: int, rollout: str) -> bool:
-        """Begin a rollout for a change of an alias: true for one caller, and for the same rollout asking again."""
-        here = (ALIASES.c.usecase == self.usecase, ALIASES.c.alias == alias, ALIASES.c.change == change)
-        with self.engine.begin() as connection:
-            connection.execute(sa.update(ALIASES).where(*here, ALIASES.c.rollout.is_(None)).values(rollout=rollout))
-            holder = connection.scalar(sa.select(ALIASES.c.rollout).where(*here))
-        return bool(holder == rollout)
-
-    def begin(self, alias: str, change: int, rollout: str, entry: Entry) -> bool:
-        """Claim a change and write the rollout's first entry, both or neither; false if another has the change."""
-        here = (ALIASES.c.usecase == self.usecase, ALIASES.c.alias == alias, ALIASES.c.change == change)
-        free = sa.or_(ALIASES.c.rollout.is_(None), ALIASES.c.rollout == rollout)
-        with self.engine.begin() as connection:
-            if not connection.execute(sa.update(ALIASES).where(*here, free).values(rollout=rollout)).rowcount:
+            if not connection.execute(sa.update(CHANGES).where(*change, free).values(rollout=rollout.name)).rowcount:
                 return False
-            connection.execute(self.line(entry))
+            connection.execute(insert(self.engine, ROLLOUTS).values(row).on_conflict_do_nothing())
+            Ledger(self.engine, self.usecase).enter_within(connection, entry)
         return True
 
-    def tell(self, alias: str, actor: str, again: bool = False) -> tuple[int, str] | None:
-        """The alias's last change and its version, where `actor` set it and no rollout has begun for it.
-
-        Of several that ask, one is told; with `again`, also what somebody was told before.
-        """
-        here = (ALIASES.c.usecase == self.usecase, ALIASES.c.alias == alias)
-        with self.engine.connect() as connection:
-            query = sa.select(ALIASES).where(*here).order_by(ALIASES.c.change.desc()).limit(1)
-            row = connection.execute(query).mappings().first()
-        if row is None or row["actor"] != actor or not row["version"] or row["rollout"] or (row["told"] and not again):
-            return None
-        unheard = (ALIASES.c.change == row["change"], ALIASES.c.told == row["told"])
+    def end(self, rollout: Rollout, ending: Ending, evidence: Mapping[str, Any] | None = None) -> bool:
+        """Keep how a rollout ended and enter it into the ledger, both or neither; false if it has ended already."""
+        running = (ROLLOUTS.c.usecase == self.usecase, ROLLOUTS.c.name == rollout.name, ROLLOUTS.c.ending.is_(None))
+        ended = sa.update(ROLLOUTS).where(*running).values(_columns_of(ending))
+        entry = Entry(
+            key=f"{rollout.name}:end",
+            at=ending.at,
+            actor=ending.actor,
+            action=ending.action,
+            version=rollout.version,
+            previous=rollout.champion,
+            share=1.0 if ending.action is Action.PROMOTE else 0.0,
+            reason=ending.reason,
+            evidence=evidence or {},
+        )
         with self.engine.begin() as connection:
-            heard = connection.execute(sa.update(ALIASES).where(*here, *unheard).values(told=True)).rowcount
-        return (row["change"], row["version"]) if heard else None
+            if not connection.execute(ended).rowcount:
+                return False
+            Ledger(self.engine, self.usecase).enter_within(connection, entry)
+        return True
 
-    # ---- plans
-
-    def plan(self) -> Plan | None:
-        """The plan in force; None before the first."""
-        query = sa.select(*_columns(PLANS, Plan)).where(PLANS.c.usecase == self.usecase)
+    def _select(self, *where: sa.ColumnElement[bool]) -> list[Rollout]:
+        query = sa.select(ROLLOUTS).where(ROLLOUTS.c.usecase == self.usecase, *where).order_by(ROLLOUTS.c.number)
         with self.engine.connect() as connection:
-            row = connection.execute(query.order_by(PLANS.c.version.desc()).limit(1)).mappings().first()
-        return Plan(**row) if row else None
-
-    def plan_of(self, version: int) -> Plan | None:
-        """The plan with this version, in force or not."""
-        query = sa.select(*_columns(PLANS, Plan)).where(PLANS.c.usecase == self.usecase, PLANS.c.version == version)
-        with self.engine.connect() as connection:
-            row = connection.execute(query).mappings().first()
-        return Plan(**row) if row else None
-
-    def plan_at(self, instant: datetime) -> Plan | None:
-        """The plan that was in force at an instant; None before the first."""
-        query = sa.select(*_columns(PLANS, Plan)).where(PLANS.c.usecase == self.usecase, PLANS.c.since <= instant)
-        with self.engine.connect() as connection:
-            row = connection.execute(query.order_by(PLANS.c.version.desc()).limit(1)).mappings().first()
-        return Plan(**row) if row else None
-
-    def plans(self, rollout: str) -> list[Plan]:
-        """The plans of a rollout, oldest first."""
-        query = sa.select(*_columns(PLANS, Plan)).where(PLANS.c.usecase == self.usecase, PLANS.c.rollout == rollout)
-        with self.engine.connect() as connection:
-            return [Plan(**row) for row in connection.execute(query.order_by(PLANS.c.version)).mappings()]
-
-    def replace_plan(self, plan: Plan) -> bool:
-        """Put a plan in force if `plan.version` is the next one; false if another was faster."""
-        current = self.plan()
-        if plan.version != (current.version if current else 0) + 1:
-            return False
-        statement = insert(self.engine, PLANS).values({"usecase": self.usecase, **asdict(plan)})
-        with self.engine.begin() as connection:
-            return bool(connection.execute(statement.on_conflict_do_nothing()).rowcount)
+            return [_rollout(row) for row in connection.execute(query).mappings()]
 
 
-def share_of(plan: Plan | None, version: str) -> float:
-    """The share of the traffic that a version answers under a plan."""
-    if plan is None or version not in (plan.champion, plan.challenger):
-        return 0.0
-    return plan.share if version == plan.challenger else 1.0 - plan.share
+def _columns_of(ending: Ending) -> dict[str, Any]:
+    return {
+        "ending": ending.action,
+        "ended_at": ending.at,
+        "ended_by": ending.actor,
+        "ended_because": ending.reason,
+        "decision_id": ending.decision_id,
+    }
 
 
-def _columns(table: sa.Table, of: type) -> list[sa.Column[Any]]:
-    return [table.c[field.name] for field in fields(of)]
+def _rollout(row: sa.RowMapping) -> Rollout:
+    baseline = Baseline(**{field.name: row[field.name] for field in fields(Baseline)})
+    ended = None
+    if row["ending"] is not None:
+        ended = Ending(row["ending"], row["ended_at"], row["ended_by"], row["ended_because"], row["decision_id"])
+    return Rollout(row["name"], row["version"], row["champion"], row["change"], row["began_at"], baseline, ended)

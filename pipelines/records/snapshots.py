@@ -7,7 +7,7 @@ from datetime import date
 
 import sqlalchemy as sa
 
-from pipelines.records.database import METADATA, insert
+from pipelines.records.database import METADATA, Repository, insert
 
 SNAPSHOTS = sa.Table(
     "data_snapshots",
@@ -47,11 +47,8 @@ class Snapshot:
         return f"{self.version}/{self.start or ''}/{self.end or ''}/{self.run or ''}"
 
 
-class Snapshots:
+class Snapshots(Repository):
     """The snapshots of one use case."""
-
-    def __init__(self, engine: sa.Engine, usecase: str) -> None:
-        self.engine, self.usecase = engine, usecase
 
     def append(self, snapshot: Snapshot) -> None:
         """Write a snapshot last. One that was taken before (a retry, data that came back) moves to the end."""

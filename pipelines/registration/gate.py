@@ -154,7 +154,7 @@ def conclude(
         reasons.append(comparison.problem)
     if chosen and not inputs.champion_uri:
         reasons.append("there is no champion to compare with")
-        plan = context.records.rollouts(context.usecase.name).plan()
+        plan = context.plans.current()
         if plan is not None and verdict is Verdict.PASS:
             verdict = Verdict.HOLD
             reasons.append(f"version {plan.champion} is in force, so there is one; set alias champion to it again")
@@ -163,12 +163,12 @@ def conclude(
 
 def record(judgement: Judgement, candidates: Sequence[Evaluated], inputs: Inputs, context: Context) -> str:
     """Write the decision; its id."""
-    from pipelines.records import Decision
+    from pipelines.records import Decision, DecisionKind
 
-    return context.records.record(
+    return context.decisions.record(
         Decision(
             usecase=context.usecase.name,
-            kind="gate",
+            kind=DecisionKind.GATE,
             as_of=inputs.as_of,
             verdict=judgement.verdict.value,
             reasons=judgement.reasons,

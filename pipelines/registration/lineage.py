@@ -12,6 +12,7 @@ from pipelines.artifacts.evaluation import Evaluation
 from pipelines.artifacts.model import Model
 from pipelines.artifacts.provenance import Provenance
 from pipelines.errors import InvalidInput
+from pipelines.records import DecisionKind
 
 LOGGED = ("git_commit", "git_dirty", "environment_hash", "python", "params_hash")  # tags of a run that its version has
 NEEDED = ("numpy", "onnxruntime", "pandas")  # by whoever loads a logged model
@@ -118,7 +119,7 @@ def require_authority(decision: Mapping[str, Any] | None, decision_id: str, mode
     Raises:
         InvalidInput: naming what the decision is about instead.
     """
-    if decision is None or decision["kind"] != "gate":
+    if decision is None or decision["kind"] != DecisionKind.GATE:
         raise InvalidInput(f"decision {decision_id!r} is no recorded gate; run the gate first")
     if decision["verdict"] != "PASS":
         raise InvalidInput(

@@ -33,7 +33,7 @@ class Outputs(StepModel):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.clock import instant_of
-    from pipelines.records import CHALLENGER, Entry
+    from pipelines.records import CHALLENGER, Action, Entry
     from pipelines.registration import lineage
     from pipelines.registration.evaluation import read_evaluated
     from pipelines.registration.keeping import keep_card
@@ -46,7 +46,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     evaluated = read_evaluated(context.data.store, inputs.evaluation_uri)
     evaluation, model = evaluated.evaluation, evaluated.model
     lineage.require_together(evaluation, model, inputs.model_uri, inputs.training_set_uri)
-    decision = context.records.decision(inputs.decision_id)
+    decision = context.decisions.get(inputs.decision_id)
     lineage.require_authority(decision, inputs.decision_id, model)
     run_id = inputs.runs.get(evaluation.family)
     if run_id is None:
@@ -68,13 +68,12 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     at = instant_of(context.clock, model.card.training_set.as_of)
     why = f"decision {inputs.decision_id} passed it"
-    rollouts = context.records.rollouts(context.usecase.name)
-    rollouts.enter(
+    context.ledger.enter(
         Entry(
             key=f"register:{registered.version}",
             at=at,
             actor="training",
-            action="register",
+            action=Action.REGISTER,
             version=registered.version,
             previous=registered.tags.get("parent_version"),
             share=0.0,
@@ -88,8 +87,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     # Last: a version that an alias names has its card and its line.
     registered = context.models.nominate(registered.version)
     for alias in registered.aliases:  # so that the watcher of aliases does not take them for a person's
-        rollouts.note_alias(alias, registered.version, "training", at, why)
-    last = rollouts.alias(CHALLENGER)
+        context.aliases.note(alias, registered.version, "training", at, why)
+    last = context.aliases.last(CHALLENGER)
     return Outputs(
         registered=True,
         version=registered.version,

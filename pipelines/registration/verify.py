@@ -20,7 +20,7 @@ from pipelines.artifacts.scorer import load_scorer
 from pipelines.artifacts.version_card import Verification
 from pipelines.clock import instant_of
 from pipelines.errors import CheckFailed, InvalidInput
-from pipelines.records import Entry, Records
+from pipelines.records import Action, Entry, Records
 from pipelines.registration import lineage
 from pipelines.registration.evaluation import read_evaluated
 from pipelines.registration.keeping import read_card, write_card
@@ -112,7 +112,7 @@ def _compare(
     rebuilding.restore(recipe.data_version, raw)
     manifest = Manifest.read(store, version.training_set_uri)
     if manifest.releases:  # rows that people had let through
-        released = context.records.releases(usecase.name).all()
+        released = context.releases.all()
         Records(f"sqlite:///{bench.home / 'records.db'}").releases(usecase.name).add(released)
     made, model_uri = rebuild(recipe, bench, usecase, raw, version.training_set_uri.rstrip("/").rsplit("/", 1)[-1])
     again = Manifest.read(scratch.store, made["training_set_uri"])
@@ -151,20 +151,20 @@ def _differing(trained: Mapping[str, str]) -> dict[str, str]:
 
 
 def _keep(version: ModelVersion, outcome: Verification, actor: str, context: Context) -> None:
-    rollouts = context.records.rollouts(context.usecase.name)
-    before = sum(entry.key.startswith(f"verify:{version.version}:") for entry in rollouts.ledger())
+    entries = [(entry.action, entry.version) for entry in context.ledger.entries()]
+    before = entries.count((Action.VERIFY, version.version))
     card = read_card(version, context)
     at = instant_of(context.clock, datetime.fromisoformat(version.tags["as_of"]))
     if card is not None:
         verification = outcome.model_copy(update={"by": actor, "at": at})
         write_card(version, card.model_copy(update={"verification": verification}), context)
     context.models.annotate(version.version, {"verify.verdict": outcome.verdict.value, "verify.why": outcome.why})
-    rollouts.enter(
+    context.ledger.enter(
         Entry(
             key=f"verify:{version.version}:{before + 1}",
             at=at,
             actor=actor,
-            action="verify",
+            action=Action.VERIFY,
             version=version.version,
             previous=None,
             share=0.0,

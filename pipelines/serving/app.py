@@ -58,7 +58,7 @@ class Server:
             self.feast = context.feast
         self.router = Router(context)
         self.predictor = Predictor(context, self.router, self.metrics)
-        self.log = context.records.predictions(context.usecase.name)
+        self.log = context.predictions
 
     def predict(self, body: bytes) -> Response:
         kept = self.predictor.answer(self.requests.parse(body))

@@ -53,7 +53,7 @@ class Predictor:
 
     def __init__(self, context: Context, router: Router, metrics: Metrics) -> None:
         self._context, self._router, self._metrics = context, router, metrics
-        self._log = context.records.predictions(context.usecase.name)
+        self._log = context.predictions
 
     def answer(self, sent: Sequence[Any]) -> list[Prediction]:
         """The predictions of validated requests, as they stand in the log, in their order.

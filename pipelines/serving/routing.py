@@ -73,14 +73,14 @@ class Router:
 
     def __init__(self, context: Context, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._context, self._monotonic = context, monotonic
-        self._plans = context.records.rollouts(context.usecase.name)
+        self._plans = context.plans
         self._lock = threading.Lock()
         self._cache: dict[ModelRef, tuple[Loaded, float]] = {}
         self._good: Route | None = None
 
     def plan(self) -> Plan | None:
         """The plan that is stored as in force."""
-        return self._plans.plan()
+        return self._plans.current()
 
     def route(self) -> Route:
         """The route to serve by.

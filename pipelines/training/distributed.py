@@ -33,9 +33,7 @@ class Unwritten(Store):
 
 def following(context: Context) -> Context:
     """The context of a process that does not lead."""
-    copy = Context(context.settings, context.params, context.usecase)
-    copy.__dict__["data"] = Layout(Unwritten(context.settings.store), context.usecase.name)
-    return copy
+    return context.replaced(data=Layout(Unwritten(context.settings.store), context.usecase.name))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

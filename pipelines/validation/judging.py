@@ -69,7 +69,7 @@ def judge(
             for day, rows in answer.bad.items():
                 found[n].add(day, checks[n].reason, rows)
     quarantine = _together(checks, found, results)
-    released = let_go(quarantine, table, context.records.releases(context.usecase.name).of(table.name), context.data)
+    released = let_go(quarantine, table, context.releases.of(table.name), context.data)
     return assess(
         table.name,
         partitions,

@@ -49,7 +49,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         MissingData: if a day was not ingested.
         CheckFailed: if the verdict is REJECT; report and decision are written, `validated/` is not.
     """
-    from pipelines.records import Decision
+    from pipelines.records import Decision, DecisionKind
     from pipelines.validation.judging import judge
     from pipelines.validation.partitions import days_of
     from pipelines.validation.suite import declared, quiet
@@ -75,10 +75,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     report: JsonObject = {"window": days, "verdict": verdict, "reasons": reasons}
     report["tables"] = {name: assessment.as_json() for name, assessment in found.items()}
     context.data.store.write_json(report_uri, report)
-    decision_id = context.records.record(
+    decision_id = context.decisions.record(
         Decision(
             usecase=context.usecase.name,
-            kind="validate",
+            kind=DecisionKind.VALIDATE,
             as_of=window.end_at,
             verdict=verdict,
             reasons=tuple(reasons),
@@ -151,7 +151,7 @@ def write_parts(table: RawTable, assessment: Assessment, context: Context) -> in
         sha256 = store.write_table(validated, rows.filter(pa.array(clean)))
         made[judged.day.isoformat() if judged.day else REFERENCE] = (judged.sha256, sha256)
         clean_rows += int(clean.sum())
-    context.records.derivations(context.usecase.name).note_validated(table.name, made)
+    context.derivations.note_validated(table.name, made)
     return clean_rows
 
 
@@ -160,7 +160,7 @@ def outdated(table: RawTable, assessment: Assessment, context: Context) -> list[
     from pipelines.derivation.downstream import downstream
     from pipelines.store.layout import REFERENCE
 
-    known = context.records.derivations(context.usecase.name).validated(table.name).get(REFERENCE)
+    known = context.derivations.validated(table.name).get(REFERENCE)
     if known is None or known[0] == assessment.partitions[0].sha256:
         return []
     spans = [span for span in downstream(table.name, None, context).features.values() if span]

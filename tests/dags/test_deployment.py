@@ -40,7 +40,7 @@ def desk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Con
 
 
 def clock(context: Context) -> ReplayClock:
-    return ReplayClock(context.records.engine, "pumps")
+    return ReplayClock(context.records.simulated_time("pumps"))
 
 
 @contextmanager
@@ -48,11 +48,11 @@ def replayed(context: Context, ours: Score) -> Iterator[None]:
     """Traffic of one day after the other while a rollout has a stage in force, as fast as the judge follows."""
     over = threading.Event()
     own = build_context(TOY, context.settings.home)
-    rollouts = own.records.rollouts("pumps")
+    plans = own.plans
 
     def replay() -> None:
         while not over.wait(0.3):
-            plan = rollouts.plan()
+            plan = plans.current()
             if plan is not None and plan.stage:
                 traffic(own, clock(own).advance, 1, ours)
 
@@ -95,7 +95,7 @@ def test_the_first_model_goes_straight_to_all_traffic(load: Callable[..., Any], 
     state, tasks = deploy(load, desk)
     assert state == "success" and tasks["finish"] == tasks["announce_champion"] == "success"
     assert {tasks[name] for name in tasks if name.startswith("stage_") or name == "roll_back"} == {"skipped"}
-    plan = desk.records.rollouts("pumps").plan()
+    plan = desk.plans.current()
     assert plan is not None and (plan.champion, plan.challenger) == ("1", None)
 
 
@@ -117,7 +117,7 @@ def test_an_inverted_challenger_is_rolled_back_and_the_run_succeeds(load: Callab
     assert state == "success" and tasks["finish"] == "success" and tasks["announce_champion"] == "skipped"
     assert tasks["stage_100.set_stage"] == "skipped"
     assert desk.models.aliases() == {"champion": "1"}
-    assert desk.records.rollouts("pumps").ledger()[-1].action == "rollback"
+    assert desk.ledger.entries()[-1].action == "rollback"
 
 
 def test_a_failed_task_rolls_back_and_fails_the_run(
@@ -128,7 +128,7 @@ def test_a_failed_task_rolls_back_and_fails_the_run(
     state, tasks = deploy(load, desk, version="2")
     assert state == "failed" and tasks["preflight"] == "failed" and tasks["roll_back"] == "success"
     assert tasks["finish"] == "upstream_failed"
-    last = desk.records.rollouts("pumps").ledger()[-1]
+    last = desk.ledger.entries()[-1]
     assert (last.action, last.version) == ("rollback", "2") and desk.models.aliases() == {"champion": "1"}
 
 
@@ -136,7 +136,7 @@ def test_an_override_switches_the_plan(load: Callable[..., Any], desk: Context) 
     champion_first(desk)
     desk.models.set_alias("champion", "3")
     run = load(home=desk.settings.home).dags["pumps_override"].test()
-    plan = desk.records.rollouts("pumps").plan()
+    plan = desk.plans.current()
     assert run.state == "success" and plan is not None and plan.champion == "3"
 
 
@@ -225,7 +225,7 @@ def test_the_watcher_tells_each_change_once(desk: Context, watch: Callable[..., 
     told = watch(4, triggers=3, do=lambda: desk.models.set_alias("challenger", "2"))
     assert told == [{"alias": "challenger", "version": "2", "change": 2}]
     assert watch(2) == told, "after a restart it is told again, until a rollout has it"
-    desk.records.rollouts("pumps").claim("challenger", 2, "a")
+    desk.aliases.claim("challenger", 2, "a")
     assert watch(2) == []
     desk.models.set_alias("challenger", "1")  # while Airflow is down
     assert watch(2) == [{"alias": "challenger", "version": "1", "change": 3}], "an earlier version again"
@@ -243,7 +243,7 @@ def test_an_alias_that_the_chain_sets_and_then_notes_is_no_news(
     def register() -> None:
         desk.models.set_alias("challenger", "2")
         time.sleep(0.5)  # the watcher looks in between
-        desk.records.rollouts("pumps").note_alias("challenger", "2", "training", datetime.now(UTC))
+        desk.aliases.note("challenger", "2", "training", datetime.now(UTC))
 
     assert watch(5, do=register) == []
 
@@ -259,7 +259,6 @@ def test_a_challenger_that_the_step_has_noted_is_told_to_one_watcher(
     desk: Context, watch: Callable[..., list[Any]], noted_by_the_step: None
 ) -> None:
     champion_first(desk)
-    rollouts = desk.records.rollouts("pumps")
 
     def by_hand(*versions: str) -> None:
         for version in versions:
@@ -278,7 +277,7 @@ def test_a_challenger_that_the_step_has_noted_is_told_to_one_watcher(
     assert news["change"] == 5
     started = {"version": news["version"], "change": news["change"], "actor": "alias", "run": "a"}
     assert execute("start_rollout", started, desk)["proceed"] and watch(2) == []
-    lines = [(e.version, e.actor) for e in rollouts.ledger(aliases=True) if e.action == "alias challenger"]
+    lines = [(e.version, e.actor) for e in desk.ledger.entries(aliases=True) if e.title == "alias challenger"]
     assert lines[2:] == [("2", "out-of-band"), ("", "out-of-band"), ("2", "out-of-band")], "one line a change"
 
 
@@ -293,7 +292,7 @@ def test_a_champion_that_the_step_has_honoured_is_no_news_and_one_that_it_only_n
 
     force("3")
     assert watch(2, alias="champion") == []
-    plan = desk.records.rollouts("pumps").plan()
+    plan = desk.plans.current()
     assert plan is not None and plan.champion == "3"
 
     def killed(*_: Any) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from infra.airflow_client import AirflowClient, AirflowError
 from pipelines.context import Context
-from pipelines.deployment.state import all_rollouts
 from pipelines.params.training import FAMILIES
+from pipelines.records import DecisionKind
 from pipelines.usecase import EXAMPLE_ID
 from tests.e2e.conftest import module
 from tests.predictions import read_log
@@ -28,7 +28,7 @@ def test_the_story_leaves_two_versions_and_their_lineage(told: str, context: Con
     others = [run for run in candidates if run["tags"]["family"] != FAMILIES[0]]
     assert min(others, key=lambda run: float(run["metrics"]["log_loss"]))["run_id"] == second.run_id
     for version in (first, second):
-        decision = context.records.decision(version.tags["decision_id"])
+        decision = context.decisions.get(version.tags["decision_id"])
         assert decision is not None and decision["verdict"] == "PASS"
         kept = version.tags["data_version"].removesuffix(".dir")
         pointer = Path(context.data.store.root) / "versions" / kept / "raw.dvc"
@@ -37,16 +37,15 @@ def test_the_story_leaves_two_versions_and_their_lineage(told: str, context: Con
 
 def test_the_story_leaves_a_rollout_that_was_judged_to_its_end(told: str, context: Context) -> None:
     """The better of two families challenges the simplest one, and a margin of a tenth is soon shown to hold."""
-    rollouts = context.records.rollouts("flights")
-    direct, rollout = all_rollouts(rollouts.ledger())
+    direct, rollout = context.rollouts.all()
     assert direct.direct and (rollout.champion, rollout.version) == (direct.version, "2")
     assert rollout.ended is not None and (rollout.ended.action, rollout.ended.actor) == ("promote", "deployment")
-    plan = rollouts.plan()
+    plan = context.plans.current()
     assert plan is not None and (plan.champion, plan.challenger) == ("2", None)
     assert context.models.aliases() == {"champion": "2", "previous": "1"}
-    stages = [one.stage for one in rollouts.plans(rollout.name) if one.stage]
+    stages = [one.stage for one in context.plans.of(rollout.name) if one.stage]
     assert stages == ["shadow", "5", "25", "50", "100"]
-    decision = context.records.decision(rollout.ended.evidence["decision_id"])
+    decision = context.decisions.get(rollout.ended.decision_id)
     assert decision is not None and decision["verdict"] == "PROMOTE"
     judgement = decision["evidence"]["judgement"]
     assert judgement["blocks"] >= 4 and judgement["log_e"]["not_inferior"] >= math.log(20)
@@ -60,7 +59,7 @@ def test_live_scores_are_those_that_the_point_in_time_features_give(
 ) -> None:
     """The first model's live predictions of the watched window, against the monitoring DAG's of the same flights."""
     (run,) = airflow.runs("flights_monitoring")
-    log = read_log(context.records.predictions("flights"))
+    log = read_log(context.predictions)
     live = {made.prediction_id: made.score for made in log if made.plan == 1}
     uri = airflow.xcom(run.dag_id, run.run_id, "join_outcomes")["outcomes_uri"]
     offline = context.data.store.read_table(uri).to_pandas()
@@ -71,7 +70,7 @@ def test_live_scores_are_those_that_the_point_in_time_features_give(
 
 def test_the_story_leaves_a_report_and_a_decision_and_tells_them(told: str, context: Context) -> None:
     (report,) = context.tracker.runs("report")
-    (decision,) = context.records.decisions("flights", "retrain")
+    (decision,) = context.decisions.all(DecisionKind.RETRAIN)
     assert decision["verdict"] == "RETRAIN" and decision["reasons"]
     shown = " ".join(told.split())
     for fact in (decision["verdict"], decision["id"], f"{report['metrics']['roc_auc']:.4f}"):
@@ -107,7 +106,7 @@ def test_a_form_is_run_as_the_page_posts_it(told: str, airflow: AirflowClient, c
     assert run.ok, airflow.failures(run)
     assert len(airflow.xcom("flights_training", run_id, "plan")["families"]) == 1
     gated = airflow.xcom("flights_training", run_id, "gate")
-    decision = context.records.decision(gated["decision_id"])
+    decision = context.decisions.get(gated["decision_id"])
     assert decision is not None and decision["verdict"] == gated["verdict"]
     assert (run.tasks["announce_challenger"] == "success") == (gated["verdict"] == "PASS")
 

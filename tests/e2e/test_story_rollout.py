@@ -24,7 +24,7 @@ from infra.deck import REPO, Deck, environment
 from infra.processes import Session, members
 from infra.supervisor import read_state
 from pipelines.context import Context
-from pipelines.deployment.state import all_rollouts
+from pipelines.records import DecisionKind
 from pipelines.registration.evaluation import read_evaluated
 from pipelines.registration.lineage import data_tags
 from pipelines.steps import execute
@@ -51,8 +51,8 @@ def shuffled_version(context: Context, training_set_uri: str) -> str:
     made = execute("train", {**shared, "family": "hist_gradient_boosting"}, context)
     measured = execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context)
     logged = execute("log_candidates", {"evaluation_uris": [measured["evaluation_uri"]]}, context)
-    evaluation, model = read_evaluation(store, measured["evaluation_uri"])
-    tags = data_tags(measured["evaluation_uri"], evaluation, model)
+    evaluated = read_evaluated(store, measured["evaluation_uri"])
+    tags = data_tags(measured["evaluation_uri"], evaluated.evaluation, evaluated.model)
     made = context.models.register(logged["runs"]["hist_gradient_boosting"], tags)
     return context.models.nominate(made.version).version
 
@@ -67,10 +67,9 @@ def until(what: str, found: Callable[[], Any], seconds: float = 300) -> Any:
 
 def in_force(context: Context, version: str) -> str:
     """The name of the rollout of this version, once its traffic is shadowed."""
-    rollouts = context.records.rollouts("flights")
 
     def named() -> str | None:
-        plan = rollouts.plan()
+        plan = context.plans.current()
         return plan.rollout if plan is not None and plan.challenger == version else None
 
     return str(until(f"a rollout of version {version}", named))
@@ -134,11 +133,10 @@ def _killed(pid: int) -> int:
 def test_a_label_shuffled_challenger_is_rolled_back_whatever_is_killed(
     told: str, deck: Deck, airflow: AirflowClient, context: Context, env: dict[str, str], tmp_path: Path
 ) -> None:
-    rollouts = context.records.rollouts("flights")
-    before = rollouts.plan()
+    before = context.plans.current()
     assert before is not None and before.challenger is None
     (newest,) = [version for version in context.models.versions() if version.version == before.champion]
-    training_set = read_evaluation(context.data.store, newest.evaluation_uri)[0]["training_set_uri"]
+    training_set = read_evaluated(context.data.store, newest.evaluation_uri).evaluation.training_set_uri
     version = shuffled_version(context, training_set)
     name, began = in_force(context, version), context.clock.now()
 
@@ -155,24 +153,24 @@ def test_a_label_shuffled_challenger_is_rolled_back_whatever_is_killed(
     assert replayed.process.returncode == 0, replayed.log.read_text()[-2000:]
     assert done["task"] >= 2 and done["server"] and done["replayer"], done
 
-    run, (rollout,) = ended(airflow), [one for one in all_rollouts(rollouts.ledger()) if one.name == name]
+    run, (rollout,) = ended(airflow), [one for one in context.rollouts.all() if one.name == name]
     assert run.ok, airflow.failures(run)
     assert rollout.ended is not None and rollout.ended.action == "rollback", rollout.ended
-    after = rollouts.plan()
+    after = context.plans.current()
     assert after is not None and (after.champion, after.challenger) == (before.champion, None)
     assert context.models.aliases()["champion"] == before.champion
     assert context.models.resolve(version=version).tags["rollout.verdict"] == "rollback"  # type: ignore[union-attr]
 
-    every = context.records.decisions("flights", "rollout")
+    every = context.decisions.all(DecisionKind.ROLLOUT)
     looks = [look for look in every if look["evidence"]["subject"]["rollout"] == name]
     told_at: dict[tuple[str, str], set[str]] = {}
     for look in looks:
         told_at.setdefault((look["as_of"], look["evidence"]["pulse"]), set()).add(look["verdict"])
     assert all(len(verdicts) == 1 for verdicts in told_at.values()), "a look that was killed says the same again"
-    assert looks[-1]["verdict"] == "ROLLBACK" and looks[-1]["id"] == rollout.ended.evidence["decision_id"]
+    assert looks[-1]["verdict"] == "ROLLBACK" and looks[-1]["id"] == rollout.ended.decision_id
 
-    plans = [plan.version for plan in rollouts.plans(name)]
-    log = read_log(context.records.predictions("flights"))
+    plans = [plan.version for plan in context.plans.of(name)]
+    log = read_log(context.predictions)
     answered = {made.prediction_id for made in log if made.plan in plans}
     flights = {flight for flight, at in asked(context, began) if at < context.clock.now() - timedelta(hours=1)}
     assert flights and flights <= answered, "every request of those days is in the log, once"
@@ -192,7 +190,6 @@ def asked(context: Context, since: Any) -> list[tuple[str, Any]]:
 def test_an_earlier_version_set_by_hand_challenges_and_is_aborted_from_the_command_line(
     told: str, deck: Deck, airflow: AirflowClient, context: Context, env: dict[str, str]
 ) -> None:
-    rollouts = context.records.rollouts("flights")
     champion = context.models.aliases()["champion"]
     earlier = next(one.version for one in context.models.versions() if one.version != champion)
     context.tracker.client.set_registered_model_alias("flights", "challenger", earlier)
@@ -200,37 +197,36 @@ def test_an_earlier_version_set_by_hand_challenges_and_is_aborted_from_the_comma
     aborted = module("pipelines", "rollout", "abort", "--reason", "a drill", env=environment(deck, env))
     assert aborted.returncode == 0 and name in aborted.stdout, aborted.stderr
     assert ended(airflow).ok
-    last = rollouts.ledger()[-1]
+    last = context.ledger.entries()[-1]
     assert (last.action, last.version, last.reason) == ("abort", earlier, "a drill")
-    plan = rollouts.plan()
+    plan = context.plans.current()
     assert plan is not None and (plan.champion, plan.challenger) == (champion, None)
 
 
 def test_a_run_that_a_person_marks_failed_gives_the_traffic_back(
     told: str, airflow: AirflowClient, context: Context
 ) -> None:
-    rollouts, champion = context.records.rollouts("flights"), context.models.aliases()["champion"]
+    champion = context.models.aliases()["champion"]
     earlier = next(one.version for one in context.models.versions() if one.version != champion)
     context.tracker.client.set_registered_model_alias("flights", "challenger", earlier)
     name = in_force(context, earlier)
     run = airflow.runs("flights_deployment")[-1]
     airflow.request("PATCH", f"/dags/{run.dag_id}/dagRuns/{run.run_id}", json={"state": "failed"})
-    until("the end of the rollout", lambda: (plan := rollouts.plan()) and plan.challenger is None)
-    last = rollouts.ledger()[-1]
+    until("the end of the rollout", lambda: (plan := context.plans.current()) and plan.challenger is None)
+    last = context.ledger.entries()[-1]
     assert (last.action, last.version) == ("rollback", earlier) and name in last.key
 
 
 def test_a_champion_set_by_hand_is_honoured_and_recorded(told: str, airflow: AirflowClient, context: Context) -> None:
-    rollouts = context.records.rollouts("flights")
     champion = context.models.aliases()["champion"]
     earlier = next(one.version for one in context.models.versions() if one.version != champion)
     for version in (earlier, champion):
         context.tracker.client.set_registered_model_alias("flights", "champion", version)
 
         def forced(version: str = version) -> bool:
-            last = rollouts.ledger()[-1]
+            last = context.ledger.entries()[-1]
             return (last.action, last.version, last.actor) == ("forced_promotion", version, "out-of-band")
 
         until(f"a forced promotion of {version}", forced)
-        plan = rollouts.plan()
+        plan = context.plans.current()
         assert plan is not None and (plan.champion, plan.challenger) == (version, None)

@@ -16,6 +16,7 @@ import pytest
 
 from pipelines.context import Context, build_context
 from pipelines.errors import CheckFailed
+from pipelines.records import DecisionKind
 from pipelines.steps import execute
 from pipelines.usecases.flights.expectations import SUITES
 from tests.conftest import ROOT, tree_hashes
@@ -209,8 +210,8 @@ def test_a_bad_day_stops_the_run_and_leaves_what_was_there(
     with pytest.raises(CheckFailed, match=message):
         execute("validate", WINDOW, home)
     assert tree_hashes(Path(home.data.uri("validated"))) == before
-    assert home.records.decisions("flights", "validate")[-1]["verdict"] in ("PASS", "REJECT")
-    assert {d["verdict"] for d in home.records.decisions("flights", "validate")} == {"PASS", "REJECT"}
+    assert home.decisions.all(DecisionKind.VALIDATE)[-1]["verdict"] in ("PASS", "REJECT")
+    assert {d["verdict"] for d in home.decisions.all(DecisionKind.VALIDATE)} == {"PASS", "REJECT"}
 
 
 @pytest.mark.parametrize(("day", "hours"), [(SPRING, 23), (AUTUMN, 24)])

@@ -70,10 +70,10 @@ def test_airflow_and_the_command_line_write_the_same_bytes(
         assert dags[dag].test(run_conf=conf).state == "success", (dag, conf)
     by_airflow = written(home)
     context = build_context(TOY, home)
-    decided = {row["id"]: row["verdict"] for row in context.records.decisions("pumps")}
+    decided = {row["id"]: row["verdict"] for row in context.decisions.all()}
     (run,) = context.data.store.names(context.data.uri("training_sets"))
     (watch,) = context.data.store.names(context.data.uri("predictions"))
-    taken = context.records.snapshots("pumps").taken()
+    taken = context.snapshots.taken()
     assert [(one.start, one.end) for one in taken] == [(START, END), (None, None), (END, END + timedelta(8))]
     assert taken[1].run == run and all(one.run for one in taken)
     shutil.rmtree(home)  # the same place again, since documents name their neighbours by path
@@ -105,7 +105,7 @@ def test_airflow_and_the_command_line_write_the_same_bytes(
 
     assert written(home) == by_airflow
     assert len(by_airflow) > 150
-    assert {row["id"]: row["verdict"] for row in build_context(TOY, home).records.decisions("pumps")} == decided
+    assert {row["id"]: row["verdict"] for row in build_context(TOY, home).decisions.all()} == decided
 
 
 def data(cli: Callable[..., dict[str, Any]], start: date, end: date) -> None:

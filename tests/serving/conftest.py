@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
 from pipelines.offline.frames import feature_frame, load_examples
-from pipelines.records import Plan, PredictionLog, Rollouts
+from pipelines.records import Plan, Plans, PredictionLog
 from pipelines.serving.app import create_app
 from pipelines.usecase import inputs_of
 from tests.conftest import TOY, run_data, run_training
@@ -78,21 +78,21 @@ class Deck:
     http: TestClient
 
     @property
-    def rollouts(self) -> Rollouts:
-        return self.context.records.rollouts("pumps")
+    def plans(self) -> Plans:
+        return self.context.plans
 
     @property
     def log(self) -> PredictionLog:
-        return self.context.records.predictions("pumps")
+        return self.context.predictions
 
     def plan(self, **changes: Any) -> Plan:
         """Put the next plan in force, by default `half_each`; a folder that is named has what is registered."""
         for side in ("champion", "challenger"):
             if uri := changes.get(f"{side}_uri"):
                 changes.setdefault(f"{side}_sha256", registered(uri)[1])
-        before = self.rollouts.plan()
+        before = self.plans.current()
         plan = replace(before or half_each(self.made), version=before.version + 1 if before else 1, **changes)
-        assert self.rollouts.replace_plan(plan)
+        assert self.plans.replace(plan)
         return plan
 
     def ask(self, *requests: Any) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ def serve(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         def start(own_home: bool = False) -> Deck:
             home = shutil.copytree(made.home, tmp_path / "home") if own_home else made.home
             context = build_context(TOY, home)
-            clock = ReplayClock(context.records.engine, "pumps")
+            clock = ReplayClock(context.records.simulated_time("pumps"))
             clock.start(made.at)
             http = stack.enter_context(TestClient(create_app(context), raise_server_exceptions=True))
             return Deck(made, context, clock, http)

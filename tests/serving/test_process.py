@@ -31,8 +31,8 @@ def context(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cont
     """A plan and a clock, in records of their own."""
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
     context = build_context(TOY, made.home)
-    ReplayClock(context.records.engine, "pumps").start(made.at)
-    context.records.rollouts("pumps").replace_plan(half_each(made))
+    ReplayClock(context.records.simulated_time("pumps")).start(made.at)
+    context.plans.replace(half_each(made))
     return context
 
 
@@ -86,12 +86,12 @@ def test_a_killed_server_has_logged_whatever_it_acknowledged(made: Made, context
         process.send_signal(signal.SIGKILL)
         for thread in threads:
             thread.join(timeout=60)
-    rows = read_log(context.records.predictions("pumps"))
+    rows = read_log(context.predictions)
     assert set(acknowledged) <= {row.prediction_id for row in rows} and len(rows) % 3 == 0
     assert all(set(row.scores) == {"1", "2"} for row in rows)
     with server(made.home) as (_, url):
         again = httpx.post(f"{url}/v1/predictions", json=reading(id=acknowledged[-1]), trust_env=False).json()
-        (row,) = context.records.predictions("pumps").get([acknowledged[-1]])
+        (row,) = context.predictions.get([acknowledged[-1]])
         assert again["predictions"][0]["score"] == row.score
 
 
@@ -116,7 +116,7 @@ def test_two_servers_share_a_database(made: Made, context: Context) -> None:
             thread.start()
         for thread in work:
             thread.join(timeout=120)
-    written = {row.prediction_id for row in read_log(context.records.predictions("pumps"))}
+    written = {row.prediction_id for row in read_log(context.predictions)}
     assert set(acknowledged) | {f"same-{n}" for n in range(30)} == written
     assert {item["id"].partition("-")[0] for answer in contended for item in answer["predictions"]} == {"same"}
     assert len(contended) == 60

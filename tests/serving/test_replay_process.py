@@ -70,8 +70,8 @@ class Whole:
 def staged(made: Made, folder: Path) -> Context:
     """A private home, so records and online store of its own, with a plan in force and a clock before the window."""
     context = build_context(TOY, shutil.copytree(made.home, folder / "home"))
-    ReplayClock(context.records.engine, "pumps").start(made.at)
-    assert context.records.rollouts("pumps").replace_plan(half_each(made))
+    ReplayClock(context.records.simulated_time("pumps")).start(made.at)
+    assert context.plans.replace(half_each(made))
     return context
 
 

@@ -55,7 +55,7 @@ def test_healthy_features_pass_and_twice_gives_the_same(toy_home: Path, copy_of:
     assert heat["rows"] == 7 * 60 and heat["reference_rows"] == 7 * 60 and heat["entities"] == 60
     assert heat["metrics"]["rows_ratio"] == 1 and heat["features"]["heat_3d"]["reference"]["min"] < 0
     assert set(report["views"]) == {"pump_heat", "pump_maker"}
-    decision = context.records.decision(found["decision_id"])
+    decision = context.decisions.get(found["decision_id"])
     assert decision is not None and (decision["kind"], decision["verdict"]) == ("features", "PASS")
     before = tree_hashes(Path(context.data.uri("reports")))
     assert execute("check_features", days(30, 37), context) == found
@@ -69,7 +69,7 @@ def test_the_first_days_have_nothing_to_be_held_against(toy_home: Path, copy_of:
     assert found["reasons"] == [
         "pump_heat: no row is known of the days before the window, so it cannot be held against them"
     ]
-    assert context.records.decision(found["decision_id"])["verdict"] == "HOLD"  # type: ignore[index]
+    assert context.decisions.get(found["decision_id"])["verdict"] == "HOLD"  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

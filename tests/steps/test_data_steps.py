@@ -13,6 +13,7 @@ import pytest
 
 from pipelines.context import Context, build_context
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
+from pipelines.records import DecisionKind
 from pipelines.steps import execute
 from pipelines.windows import midnight
 from tests.conftest import TOY, run_data, tree_hashes
@@ -72,7 +73,7 @@ def test_the_data_chain_leaves_online_features_equal_to_offline_ones(toy_home: P
     context = copy_of(toy_home)
     end = midnight(context.usecase.end, context.usecase.timezone).isoformat()
     assert execute("check_parity", {"as_of": end}, context)["compared"] >= 100
-    (decision,) = context.records.decisions("pumps", "parity")
+    (decision,) = context.decisions.all(DecisionKind.PARITY)
     assert decision["verdict"] == "PASS"
 
 
@@ -87,7 +88,7 @@ def test_parity_names_what_differs(toy_home: Path, copy_of: Copy) -> None:
     end = midnight(context.usecase.end, context.usecase.timezone).isoformat()
     with pytest.raises(CheckFailed, match=r"pump_heat of \{'pump': '.*'\}: heat_3d is .* online, .* offline; 1 of"):
         execute("check_parity", {"as_of": end}, context)
-    assert context.records.decisions("pumps", "parity")[-1]["verdict"] == "REJECT"
+    assert context.decisions.all(DecisionKind.PARITY)[-1]["verdict"] == "REJECT"
 
 
 def test_stale_online_values_count_as_missing(toy_home: Path, copy_of: Copy) -> None:
@@ -129,7 +130,7 @@ def test_days_that_were_pushed_past_are_not_gone_back_to_and_wait_for_their_comp
     held = execute("check_parity", {"as_of": end.isoformat()}, context)
     assert held["verdict"] == "HOLD" and "pump_heat lacks 2024-05-10" in held["reasons"][0]
     assert held["compared"] >= 100, "nothing was pushed, so all can be compared as of the run's own instant"
-    assert context.records.decision(held["decision_id"])["verdict"] == "HOLD"  # type: ignore[index]
+    assert context.decisions.get(held["decision_id"])["verdict"] == "HOLD"  # type: ignore[index]
 
     rows = context.data.store.read_table(context.data.partition("features", "pump_heat", date(2024, 5, 9))).to_pandas()
     later = rows.drop_duplicates("pump", keep="last").assign(heat_3d=77.0, known_at=end + timedelta(hours=1))
@@ -198,5 +199,5 @@ def test_the_whole_data_chain_is_idempotent(toy: Context) -> None:
     again = run_data(toy, START, START + timedelta(12))
     assert written(toy, "raw", "validated", "features", "quarantine", "reports") == before
     assert again["snapshot"] == first["snapshot"] and again["validate"] == first["validate"]
-    assert [one["kind"] for one in toy.records.decisions("pumps")].count("features") == 1
-    assert len(toy.records.decisions("pumps")) == 3
+    assert [one["kind"] for one in toy.decisions.all()].count("features") == 1
+    assert len(toy.decisions.all()) == 3

@@ -80,13 +80,13 @@ def test_a_snapshot_is_recorded_once_with_its_window_and_run(toy: Context) -> No
     asked = {"start": "2024-03-01", "end": "2024-03-03", "run": "r1"}
     first = snapshot(toy, **asked)
     assert snapshot(toy, **asked) == first
-    (taken,) = toy.records.snapshots("pumps").taken()
+    (taken,) = toy.snapshots.taken()
     assert (taken.version, taken.files, taken.rows) == (first, 1, 3)
     assert (taken.start, taken.end, taken.run) == (date(2024, 3, 1), date(2024, 3, 3), "r1")
     snapshot(toy)
-    assert [one.run for one in toy.records.snapshots("pumps").taken()] == ["r1", None]
+    assert [one.run for one in toy.snapshots.taken()] == ["r1", None]
     execute("snapshot", {"keep": False, "run": "desk"}, toy)
-    assert len(toy.records.snapshots("pumps").taken()) == 2
+    assert len(toy.snapshots.taken()) == 2
     with pytest.raises(InvalidInput, match="start is 2024-03-01, end is None; give both"):
         snapshot(toy, start="2024-03-01")
 
@@ -159,7 +159,7 @@ def test_a_remote_that_cannot_be_used_is_named_without_its_uri(
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("FLIGHTDECK_DVC_REMOTE", str(tmp_path / "file" / "remote"))
     assert "the DVC remote (FLIGHTDECK_DVC_REMOTE) cannot be used" in refused(home, capsys, "snapshot")
-    assert not repository.versions_in(home / "data") and not toy.records.snapshots("pumps").taken()
+    assert not repository.versions_in(home / "data") and not toy.snapshots.taken()
 
 
 def test_a_store_that_is_no_folder_is_refused(tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +346,7 @@ def register(context: Context, number: str, data_version: str, decision_id: str 
         client.create_registered_model(name)
     tags = {"sha256": number, "model_uri": number, "data_version": data_version, "decision_id": decision_id}
     assert str(client.create_model_version(name, source=str(context.settings.root), tags=tags).version) == number
-    context.records.rollouts(context.usecase.name).note_alias("challenger", number, "training", datetime.now(UTC))
+    context.aliases.note("challenger", number, "training", datetime.now(UTC))
 
 
 def training_set(context: Context, run: str, data_version: str) -> None:
@@ -358,7 +358,7 @@ def training_set(context: Context, run: str, data_version: str) -> None:
 def gate(context: Context, run: str, data_version: str, verdict: str) -> str:
     subject, evidence = {"run": run}, {"data_versions": [data_version]}
     decision = Decision("pumps", "gate", datetime(2024, 4, 1, tzinfo=UTC), verdict, (), subject, evidence)
-    return context.records.record(decision)
+    return context.decisions.record(decision)
 
 
 @dataclass
@@ -562,7 +562,7 @@ def test_a_registry_that_fails_stops_the_removal(
 def test_what_cannot_be_told_apart_stays(many: Many, capsys: Capsys) -> None:
     """Versions without a record, of another use case, in a manifest that is broken, or whose tree is lost."""
     others = many.context.records.snapshots("boilers")
-    others.append(many.context.records.snapshots("pumps").taken()[0])
+    others.append(many.context.snapshots.taken()[0])
     unknown = toy_at(many.home)
     write(unknown, "readings", "2024-03-01", 99)
     with repository.open_repository(unknown) as opened:

@@ -50,11 +50,11 @@ def test_processes_that_snapshot_at_once_while_partitions_are_replaced_keep_ever
     assert [process.returncode for process in processes] == [0, 0, 0], told
     versions = {line for out, _ in told for line in out.split()}
     assert len(versions) > 3 and versions == set(versions_in(home / "data"))
-    assert {one.version for one in context.records.snapshots("pumps").taken()} == versions
+    assert {one.version for one in context.snapshots.taken()} == versions
     assert sound(home)
 
     drop_cache(home)
-    for snapshot in context.records.snapshots("pumps").taken():
+    for snapshot in context.snapshots.taken():
         back = tmp_path / snapshot.key.replace("/", "-")
         restored(home, snapshot.version, back)
         tables = [pq.read_table(path)["number"] for path in back.rglob("*.parquet")]
@@ -82,7 +82,7 @@ def test_a_killed_snapshot_run_again_gives_the_same_version(tmp_path: Path, plac
         process.communicate()
     made = execute("snapshot", {"run": "r"}, context)
     assert (made["data_version"], made["files"]) == version_of(raw(context)) and sound(home)
-    (taken,) = context.records.snapshots("pumps").taken()
+    (taken,) = context.snapshots.taken()
     assert (taken.version, taken.rows) == (made["data_version"], DAYS * 2000)
     with open_repository(context) as repository:
         collected = repository.remove([], remote=False, dry_run=False)

@@ -54,8 +54,7 @@ def open_context(home: Path, mlflow: str | None = None) -> Context:
         name="pumps", slices=("kind",), timezone="UTC", model_inputs=INPUTS, maturity=MATURITY
     )
     context = Context(Settings(home=home, **({"mlflow_uri": mlflow} if mlflow else {})), params, usecase)
-    context.__dict__["clock"] = Clock(START)
-    return context
+    return context.replaced(clock=Clock(START))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +76,8 @@ def desk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Con
 
 
 def clock(context: Context) -> Clock:
-    return context.__dict__["clock"]  # type: ignore[no-any-return]
+    assert isinstance(context.clock, Clock)
+    return context.clock
 
 
 def start(context: Context, version: str = "2", run: str = "a", **changes: Any) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def champion_first(context: Context) -> None:
 
 
 def in_force(context: Context) -> Plan:
-    plan = context.records.rollouts("pumps").plan()
+    plan = context.plans.current()
     assert plan is not None
     return plan
 
@@ -140,7 +140,7 @@ def test_the_first_model_goes_straight_to_all_traffic(desk: Context) -> None:
     plan = in_force(desk)
     assert (plan.champion, plan.challenger, plan.share, plan.stage) == ("1", None, 0.0, "")
     assert desk.models.aliases() == {"champion": "1"}
-    assert [(e.action, e.version, e.share) for e in desk.records.rollouts("pumps").ledger()] == [
+    assert [(e.action, e.version, e.share) for e in desk.ledger.entries()] == [
         ("start", "1", 0.0),
         ("promote", "1", 1.0),
     ]
@@ -157,15 +157,15 @@ def test_an_equal_model_is_promoted(desk: Context) -> None:
     assert end(desk, answer)["action"] == "promote"
     assert desk.models.aliases() == {"champion": "2", "previous": "1"}
     assert (in_force(desk).champion, in_force(desk).challenger) == ("2", None)
-    entry = desk.records.rollouts("pumps").ledger()[-1]
+    entry = desk.ledger.entries()[-1]
     assert (entry.action, entry.previous, entry.share) == ("promote", "1", 1.0)
     assert entry.evidence["judgement"]["rule"] == "gates"
-    assert [e.share for e in desk.records.rollouts("pumps").ledger() if e.action == "advance"] == [0, 0.25, 1]
+    assert [e.share for e in desk.ledger.entries() if e.action == "advance"] == [0, 0.25, 1]
     version = desk.tracker.client.get_model_version("pumps", "2")
     assert (
         "ended with `promote`" in version.description and version.tags["rollout.decision_id"] == answer["decision_id"]
     )
-    facts = desk.records.rollouts("pumps").ledger()[2].evidence
+    facts = desk.ledger.entries()[2].evidence
     assert facts["champion_loss_from"] == "production" and facts["slow_ms"] > 0
     for alias in ("challenger", "champion"):
         assert alias_news(alias, desk) is None
@@ -233,7 +233,7 @@ def test_a_champion_that_fails_does_not_stop_its_successor(desk: Context) -> Non
     champion_first(desk)
     answer = ramp(desk, failing={"1": 0.1})
     assert answer["action"] == "PROMOTE"
-    evidence = desk.records.decision(answer["decision_id"])["evidence"]  # type: ignore[index]
+    evidence = desk.decisions.get(answer["decision_id"])["evidence"]  # type: ignore[index]
     assert evidence["judgement"]["log_e"]["split"] < 0 and not evidence["flags"]["misrouted"]
 
 
@@ -254,14 +254,14 @@ def test_an_answer_that_the_plan_did_not_assign_holds_and_is_explained(
     stage(desk, "shadow")
     traffic(desk, 6, failing={"1": 0.2})
     assert look(desk, "shadow")["action"] == "ADVANCE"
-    answered = {p.prediction_id: p for p in read_log(desk.records.predictions("pumps"))}
+    answered = {p.prediction_id: p for p in read_log(desk.predictions)}
     stood_in = next(p for p in answered.values() if p.served == "2")
     shown = console(desk, capsys, "explain", stood_in.prediction_id)
     assert "version 1, by the plan; it failed and version 2 stood in" in shown
     traffic(desk, 1, served=lambda n, p: "2" if n == 7 else p.served)
     answer = look(desk, "shadow")
     assert (answer["action"], answer["rule"]) == ("HOLD", "misrouted")
-    wrong = next(p for p in read_log(desk.records.predictions("pumps")) if p.served == "2" and not p.errors)
+    wrong = next(p for p in read_log(desk.predictions) if p.served == "2" and not p.errors)
     assert "it did not fail" in console(desk, capsys, "explain", wrong.prediction_id)
     assert json.loads(console(desk, capsys, "explain", wrong.prediction_id, "--json"))["assigned"] == "1"
 
@@ -273,18 +273,18 @@ def test_the_same_look_gives_the_same_bytes_and_later_labels_change_no_increment
     stage(desk, "shadow")
     traffic(desk, 4)
     first = look(desk, "shadow")
-    decision = desk.records.decision(first["decision_id"])
+    decision = desk.decisions.get(first["decision_id"])
     assert look(desk, "shadow") == first
-    assert json.dumps(desk.records.decision(first["decision_id"])) == json.dumps(decision)
+    assert json.dumps(desk.decisions.get(first["decision_id"])) == json.dumps(decision)
     assert decision is not None and decision["kind"] == "rollout" and decision["verdict"] == first["action"]
     increments = decision["evidence"]["increments"]
     assert len(increments) == first["blocks"] == 3, "the last day's labels have not matured"
-    log = desk.records.predictions("pumps")
+    log = desk.predictions
     late = read_log(log)[0]
     log.append([replace(late, prediction_id="late", scores={"1": 0.0, "2": 1.0})])
     log.record_outcomes([("late", 0.0, clock(desk).now())])
     traffic(desk, 1)
-    again = desk.records.decision(look(desk, "shadow")["decision_id"])
+    again = desk.decisions.get(look(desk, "shadow")["decision_id"])
     assert again is not None and increments.items() <= again["evidence"]["increments"].items()
 
 
@@ -316,7 +316,7 @@ def test_a_champion_set_by_hand_is_honoured_at_once(desk: Context) -> None:
     assert done["changed"] and done["champion"] == "3"
     assert not execute("reconcile_aliases", {}, desk)["changed"]
     assert untold_news("champion", desk, again=True) is None, "it was honoured"
-    ledger = desk.records.rollouts("pumps").ledger()
+    ledger = desk.ledger.entries()
     assert [(e.actor, e.action, e.version) for e in ledger[-2:]] == [
         ("out-of-band", "abort", "2"),
         ("out-of-band", "forced_promotion", "3"),
@@ -329,7 +329,7 @@ def test_a_champion_set_by_hand_is_honoured_at_once(desk: Context) -> None:
     assert execute("reconcile_aliases", {}, desk)["champion"] == "1"
 
 
-@pytest.mark.parametrize("at", ["state.put_in_force", "state.serving", "retire"])
+@pytest.mark.parametrize("at", ["state.put_in_force", "state.keep_previous", "retire"])
 def test_a_forced_promotion_that_is_killed_on_the_way_is_completed_by_the_retry(
     desk: Context, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
@@ -348,7 +348,7 @@ def test_a_forced_promotion_that_is_killed_on_the_way_is_completed_by_the_retry(
     execute("reconcile_aliases", {}, desk)
     assert (in_force(desk).champion, in_force(desk).challenger) == ("3", None)
     assert desk.models.aliases() == {"champion": "3", "previous": "1"}
-    entries = [(entry.action, entry.version, entry.previous) for entry in desk.records.rollouts("pumps").ledger()]
+    entries = [(entry.action, entry.version, entry.previous) for entry in desk.ledger.entries()]
     assert entries[-2:] == [("abort", "2", "1"), ("forced_promotion", "3", "1")]
 
 
@@ -361,7 +361,7 @@ def test_an_altered_champion_set_by_hand_is_refused_and_the_plan_stays(desk: Con
         with pytest.raises(CheckFailed, match=r"version 3 cannot serve: .* version 1 stays"):
             execute("reconcile_aliases", {}, desk)
     assert in_force(desk).champion == "1"
-    assert [e.action for e in desk.records.rollouts("pumps").ledger()].count("refused") == 1
+    assert [e.action for e in desk.ledger.entries()].count("refused") == 1
     desk.models.set_alias("champion", "1")
     assert not execute("reconcile_aliases", {}, desk)["changed"]
     set_alias(desk, "challenger", "2")
@@ -448,7 +448,7 @@ def test_a_first_model_that_fails_preflight_is_no_champion(desk: Context) -> Non
     set_alias(desk, "champion", "1")
     assert start(desk, "1", "first", change=change)["direct"]
     assert finish(desk, "rollback", "first") == {"action": "rollback", "reason": "because", "champion": None}
-    assert desk.models.aliases() == {} and desk.records.rollouts("pumps").plan() is None
+    assert desk.models.aliases() == {} and desk.plans.current() is None
     change = set_alias(desk, "challenger", "2")
     assert start(desk, "2", "second", change=change)["direct"]
 
@@ -469,7 +469,7 @@ def test_a_rollout_starts_once_for_a_change_whichever_way_the_news_arrives(desk:
     assert not start(desk, run="late", change=change)["proceed"]
     finish(desk, "keep", winner)
     assert not start(desk, run="later", change=change)["proceed"]
-    assert len([e for e in desk.records.rollouts("pumps").ledger() if e.action == "start"]) == 2
+    assert len([e for e in desk.ledger.entries() if e.action == "start"]) == 2
 
 
 def test_the_same_version_may_challenge_again(desk: Context) -> None:
@@ -534,7 +534,7 @@ def test_a_stage_is_set_once_and_a_late_retry_lowers_nothing(desk: Context) -> N
     passed = look(desk, "shadow")
     assert (passed["action"], passed["rule"]) == ("ADVANCE", "stage_passed"), "the task of a passed stage was cleared"
     assert look(desk, "100")["action"] == "HOLD", "another stage is in force"
-    assert [entry.reason for entry in desk.records.rollouts("pumps").ledger()[-2:]] == ["stage shadow", "stage 25"]
+    assert [entry.reason for entry in desk.ledger.entries()[-2:]] == ["stage shadow", "stage 25"]
 
 
 def test_a_stage_whose_task_was_killed_before_the_ledger_is_entered_by_the_retry(
@@ -547,12 +547,12 @@ def test_a_stage_whose_task_was_killed_before_the_ledger_is_entered_by_the_retry
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("pipelines.records.rollouts.Rollouts.enter", killed)
+        patch.setattr("pipelines.records.ledger.Ledger.enter", killed)
         stage(desk, "shadow")
     assert in_force(desk).stage == "shadow"
     clock(desk).advance(hours=1)
     assert stage(desk, "shadow")["in_force"]
-    last = desk.records.rollouts("pumps").ledger()[-1]
+    last = desk.ledger.entries()[-1]
     assert (last.action, last.reason, last.at) == ("advance", "stage shadow", in_force(desk).since)
 
 
@@ -586,7 +586,7 @@ def test_a_label_that_comes_at_the_instant_of_a_look_changes_nothing_about_it(de
     start(desk)
     stage(desk, "shadow")
     traffic(desk, 4)
-    now, log = clock(desk).now(), desk.records.predictions("pumps")
+    now, log = clock(desk).now(), desk.predictions
     assert closing((START + timedelta(days=2)).date(), "UTC", MATURITY) == now, "a block closes at this very instant"
     known, late = labels(log), {made.prediction_id for made in read_log(log) if made.block > START.date()}
     with desk.records.engine.begin() as connection:
@@ -608,7 +608,7 @@ def test_a_request_that_comes_at_the_instant_of_a_look_changes_nothing_about_it(
     now, before = clock(desk).now(), look(desk, "shadow")
     traffic(desk, 1, a_day=1, errors=lambda n, p: {"2": "no output"})
     clock(desk).at = now
-    assert read_log(desk.records.predictions("pumps"))[-1].predicted_at == now
+    assert read_log(desk.predictions)[-1].predicted_at == now
     assert look(desk, "shadow") == before
     clock(desk).advance(microseconds=1)
     assert look(desk, "shadow")["pulse"] != before["pulse"]
@@ -629,7 +629,7 @@ def test_an_abort_by_hand_and_a_promotion_by_hand(desk: Context) -> None:
     with pytest.raises(CheckFailed, match="is HOLD, not PROMOTE"):
         finish(desk, "promote", "b", decision_id=held["decision_id"])
     assert finish(desk, "promote", "b", actor="ada")["champion"] == "2"
-    assert desk.records.rollouts("pumps").ledger()[-1].actor == "ada"
+    assert desk.ledger.entries()[-1].actor == "ada"
     finish(desk, "abort", "a")
     assert in_force(desk).champion == "2", "what came later is left alone"
 

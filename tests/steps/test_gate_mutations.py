@@ -316,9 +316,8 @@ def test_one_day_is_no_evidence_against_a_champion(made: Context, files: Any) ->
 
 
 def test_a_champion_in_force_that_is_not_named_holds(made: Context) -> None:
-    rollouts = made.records.rollouts("pumps")
     assert gate(made, champion_uri=None)["verdict"] == "PASS"
-    rollouts.replace_plan(Plan.alone(1, "r", "1", "somewhere", "0" * 64, AS_OF))
+    made.plans.replace(Plan.alone(1, "r", "1", "somewhere", "0" * 64, AS_OF))
     try:
         refused(gate(made, champion_uri=None), "version 1 is in force, so there is one")
     finally:
@@ -343,5 +342,5 @@ def test_the_stopwatch_decides_and_leaves_no_trace_in_the_decisions_name(
         monkeypatch.setattr("pipelines.registration.facts.latency_p95_ms", lambda *_, ms=latency: ms)
         found.append(gate(context))
     assert found[0] == found[1] and [one["verdict"] for one in found] == ["PASS", "PASS", "REJECT"]
-    decision = made.records.decision(found[2]["decision_id"])
+    decision = made.decisions.get(found[2]["decision_id"])
     assert decision is not None and decision["evidence"]["measured"] == {"hist_gradient_boosting": {LATENCY: 1e9}}

@@ -208,7 +208,7 @@ def test_a_restatement_shows_in_the_history_the_version_and_the_days_to_do_again
     write_csv(tmp_path / "visits.csv", [*rows(), late])
     outputs = execute("ingest", WINDOW, context)
     assert outputs["tables"]["visits"]["restated"] == ["2024-03-30"] and outputs["tables"]["visits"]["partitions"] == 1
-    (line,) = context.records.partitions("visits").lines(restated=True)
+    (line,) = context.partitions.lines(restated=True)
     assert (line.table, line.day, line.added, line.removed) == ("visits", "2024-03-30", 1, 0)
     assert execute("snapshot", {}, context)["data_version"] != before
     told, show = COMMAND.answer({"verb": "history", "table": "visits", "day": None, "restated": True}, context)
@@ -217,9 +217,9 @@ def test_a_restatement_shows_in_the_history_the_version_and_the_days_to_do_again
     assert "2024-03-30" in capsys.readouterr().out
     with pytest.raises(InvalidInput, match="no table 'visit'; choose from visits"):
         COMMAND.answer({"verb": "history", "table": "visit", "day": None, "restated": False}, context)
-    lines = len(context.records.partitions("visits").lines())
+    lines = len(context.partitions.lines())
     execute("ingest", WINDOW, context)
-    assert len(context.records.partitions("visits").lines()) == lines == 5, "the same again leaves no line"
+    assert len(context.partitions.lines()) == lines == 5, "the same again leaves no line"
 
 
 # --- incremental sources: what changed is merged into the partitions of its days
@@ -264,7 +264,7 @@ def test_a_gap_in_the_runs_is_read_from_the_watermark_on(tmp_path: Path, monkeyp
     context = incremental(tmp_path, rows(), "home")
     execute("ingest", day(0), context)
     newest = [max(one["changed_at"] for one in rows() if one["changed_at"] < day_end(number)) for number in (0, 3)]
-    assert context.records.partitions("visits").watermark("visits") == newest[0]
+    assert context.partitions.watermark("visits") == newest[0]
     outputs = execute("ingest", day(3), context)
     assert {str(day) for day in context.data.days("raw", "visits")} == {str(FIRST + timedelta(n)) for n in range(4)}, (
         "the days between were never asked for, and lost nothing"
@@ -272,7 +272,7 @@ def test_a_gap_in_the_runs_is_read_from_the_watermark_on(tmp_path: Path, monkeyp
     assert outputs["tables"]["visits"]["delivered"] > 16
     assert outputs["validate_since"] == outputs["build_since"] == "2024-03-30", "nobody else validates them"
     execute("ingest", day(1), context)
-    assert context.records.partitions("visits").watermark("visits") == newest[1]
+    assert context.partitions.watermark("visits") == newest[1]
 
 
 @pytest.mark.parametrize("hour", [0, 12, 23])
@@ -294,10 +294,10 @@ def test_a_quiet_source_is_read_from_its_last_change_on(tmp_path: Path, monkeypa
     context = incremental(tmp_path, rows(3), "home")
     seen = [execute("ingest", day(number), context)["tables"]["visits"]["delivered"] for number in range(4)]
     assert seen == [3, 1, 1, 1]
-    assert context.records.partitions("visits").watermark("visits") == rows(3)[-1]["changed_at"]
+    assert context.partitions.watermark("visits") == rows(3)[-1]["changed_at"]
     empty = incremental(tmp_path, [], "empty")
     execute("ingest", day(0), empty)
-    assert empty.records.partitions("visits").watermark("visits") is None
+    assert empty.partitions.watermark("visits") is None
 
 
 def test_a_late_change_of_an_old_day_is_to_be_validated_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,14 +342,14 @@ def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
     with pytest.raises(Killed):
         execute("ingest", day(3), killed)
     monkeypatch.setattr(Store, "write_bytes", put)
-    before = killed.records.partitions("visits").watermark("visits")
+    before = killed.partitions.watermark("visits")
     again = execute("ingest", day(3), killed)
     assert raw(killed) == raw(clean)
     overdue = ("validate_since", "build_since", "build_until")
     assert told["validate_since"] == "2024-03-29" and [again[name] for name in overdue] == [
         told[name] for name in overdue
     ]
-    histories = [context.records.partitions("visits") for context in homes]
+    histories = [context.partitions for context in homes]
     assert histories[0].lines() == histories[1].lines()
     newest = max(one["changed_at"] for one in rows() if one["changed_at"] < day_end(3))
     assert before is not None and before < newest

@@ -194,7 +194,7 @@ def test_a_column_that_goes_is_told_as_rows_that_changed_and_no_others(tmp_path:
     execute("ingest", WINDOW, context)
     write_csv(tmp_path / "visits.csv", rows())
     assert execute("ingest", WINDOW, context)["tables"]["visits"]["restated"] == [str(FIRST)]
-    (line,) = context.records.partitions("visits").lines(restated=True)
+    (line,) = context.partitions.lines(restated=True)
     assert (line.added, line.removed) == (1, 1)
 
 

@@ -87,7 +87,7 @@ def test_a_read_from_another_watermark_does_not_go_on(tmp_path: Path) -> None:
         api.fail = fails_at(4, [True])
         with pytest.raises(Unavailable):
             execute("ingest", WINDOW, context)
-        context.records.partitions("visits").move_watermark("visits", rows()[0]["at"] - timedelta(days=9))
+        context.partitions.move_watermark("visits", rows()[0]["at"] - timedelta(days=9))
         api.fail = lambda request, page: None
         api.asked.clear()
         execute("ingest", WINDOW, context)

@@ -257,7 +257,7 @@ def test_scores_turned_to_noise_ask_for_retraining(desk: Desk) -> None:
     decided = desk.decide(desk.report().summary_uri)
     assert decided.verdict == "RETRAIN"
     assert "roc_auc_drop is 0." in decided.reasons[0]
-    record = desk.context.records.decision(decided.decision_id)
+    record = desk.context.decisions.get(decided.decision_id)
     assert record and record["verdict"] == "RETRAIN" and record["kind"] == "retrain"
 
 
@@ -329,7 +329,7 @@ def test_a_tracked_report_reaches_the_tracker_with_finite_metrics_only(desk: Des
         logged.update(given)
         return "run-1"
 
-    desk.context.__dict__["tracker"] = SimpleNamespace(log_report=log_report)
+    desk.context = desk.context.replaced(tracker=SimpleNamespace(log_report=log_report))
     assert desk.report(track=True).run_id == "run-1"
     assert (logged["run"], logged["model_version"]) == ("m1", "3")
     assert "roc_auc" not in logged["metrics"] and logged["metrics"]["n_labelled"] == ROWS
@@ -400,7 +400,7 @@ def test_a_stuck_sensor_is_reported_and_decided_on(desk: Desk, ours: Any, theirs
     desk.frame = desk.frame if ours is None else desk.frame.assign(y=ours)
     desk.put_reference(examples(seed=1) if theirs is None else examples(seed=1).assign(y=theirs))
     logged: dict[str, Any] = {}
-    desk.context.__dict__["tracker"] = SimpleNamespace(log_report=lambda **given: logged.update(given))
+    desk.context = desk.context.replaced(tracker=SimpleNamespace(log_report=lambda **given: logged.update(given)))
     outputs = desk.report(track=True)
     summary = strict(desk.context.data.store.read_bytes(outputs.summary_uri))
     assert summary["columns"]["y"]["drifted"] is drifted and ("y" in summary["drifted_columns"]) is drifted
@@ -409,7 +409,7 @@ def test_a_stuck_sensor_is_reported_and_decided_on(desk: Desk, ours: Any, theirs
     page = desk.context.data.store.read_bytes(outputs.report_uri).decode()
     assert ("picture of y" in page) == ("picture of y" in summary["left_out"])
     decided = desk.decide(outputs.summary_uri)
-    assert decided.verdict == "KEEP" and desk.context.records.decision(decided.decision_id)
+    assert decided.verdict == "KEEP" and desk.context.decisions.get(decided.decision_id)
 
 
 def test_an_input_without_a_value_on_either_side_is_named_on_the_page_and_in_the_decision(desk: Desk) -> None:

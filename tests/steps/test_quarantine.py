@@ -89,7 +89,7 @@ def test_a_released_row_goes_on_and_what_rests_on_it_is_named(
     assert told["out_of_date"]["training_sets"] == ["late"]
     assert told["out_of_date"]["online"] is not None  # the store stands at the end of the toy's days
     assert (rows(home, "validated"), rows(home, "quarantine")) == (59, 1)
-    (release,) = home.records.releases("pumps").all()
+    (release,) = home.releases.all()
     assert (release.actor, release.why, release.partition, release.reason) == ("ann", WHY[1], str(DAY), "bad_load")
 
     told = ask(home, capsys, "release", "readings", str(DAY), "--reason", "bad_load", *WHY)
@@ -118,7 +118,7 @@ def test_a_release_that_was_killed_before_validation_is_done_by_the_next(
 ) -> None:
     quarantined = home.data.store.read_table(home.data.partition("quarantine", "readings", DAY))
     at = datetime(2024, 6, 1, tzinfo=UTC)
-    home.records.releases("pumps").add(
+    home.releases.add(
         [
             Release("readings", str(DAY), mark, "bad_load", "ann", "known", at)
             for mark in digests(quarantined.drop_columns(["reason"]))
@@ -126,7 +126,7 @@ def test_a_release_that_was_killed_before_validation_is_done_by_the_next(
     )
     told = ask(home, capsys, "release", "readings", str(DAY), "--reason", "bad_load", *WHY)
     assert told["validated_changed"] and rows(home, "validated") == 60
-    assert {one.why for one in home.records.releases("pumps").all()} == {"known"}  # the first of a row stands
+    assert {one.why for one in home.releases.all()} == {"known"}  # the first of a row stands
 
 
 def test_a_row_released_for_one_reason_is_still_held_back_for_another(
@@ -165,7 +165,7 @@ def test_what_is_not_there_is_named(
     home: Context, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert message in ask(home, capsys, *words, code=2)
-    assert home.records.releases("pumps").all() == []
+    assert home.releases.all() == []
 
 
 def test_a_row_is_known_by_its_content() -> None:

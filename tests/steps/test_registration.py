@@ -14,6 +14,7 @@ import pytest
 
 from pipelines.context import Context
 from pipelines.errors import CorruptData, InvalidInput, MissingData
+from pipelines.records import DecisionKind
 from pipelines.steps import execute
 from tests.editing import edit, rewrite
 from tests.synthetic import AS_OF, context_over, frame, write_training_set
@@ -87,12 +88,12 @@ def test_without_a_champion_the_floors_decide_and_the_decision_is_recorded(desk:
     found = gate(desk)
     losses = {u: desk.data.store.read_json(f"{u}/metrics.json")["metrics"]["log_loss"] for u in evaluations(desk)}
     assert found["verdict"] == "PASS" and found["evaluation_uri"] == min(losses, key=losses.__getitem__)
-    decision = desk.records.decision(found["decision_id"])
+    decision = desk.decisions.get(found["decision_id"])
     assert decision is not None and decision["verdict"] == "PASS"
     assert {c["family"] for c in decision["evidence"]["candidates"]} == {TREES, NET}
     rules = len(desk.params.gate.floors)
     assert all(len(c["findings"]) == rules for c in decision["evidence"]["candidates"])
-    assert gate(desk) == found and len(desk.records.decisions("pumps", "gate")) == 1
+    assert gate(desk) == found and len(desk.decisions.all(DecisionKind.GATE)) == 1
 
 
 def test_a_champion_is_compared_on_the_same_rows(desk: Context) -> None:
@@ -100,7 +101,7 @@ def test_a_champion_is_compared_on_the_same_rows(desk: Context) -> None:
     assert same["verdict"] == "PASS"  # nothing is lost with a difference of exactly nothing
     poor = desk.data.uri("models", "r1", TREES)
     better = gate(desk, "r2", champion=poor)
-    decision = desk.records.decision(better["decision_id"])
+    decision = desk.decisions.get(better["decision_id"])
     assert decision is not None
     champion = decision["evidence"]["champion"]
     assert champion["deltas"]["log_loss_delta"] == pytest.approx(

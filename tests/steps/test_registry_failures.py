@@ -78,7 +78,7 @@ def require_finished(context: Context, given: dict[str, Any]) -> None:
     (version,) = context.models.versions()
     card = read_card(version, context)
     assert card is not None and card["version"] == "1"
-    assert [entry.action for entry in ledger(context)] == ["register", "alias challenger", "alias champion"]
+    assert [entry.title for entry in ledger(context)] == ["register", "alias challenger", "alias champion"]
 
 
 def test_candidates_are_logged_and_models_resolved_only_where_the_registry_answers(desk: Context, away: str) -> None:

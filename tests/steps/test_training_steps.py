@@ -30,13 +30,10 @@ FAMILY = "hist_gradient_boosting"
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Context:
-    context = context_over(tmp_path / "home")
-
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("training must not reach MLflow")
 
-    context.__dict__["tracker"] = SimpleNamespace(__getattr__=refuse)
-    return context
+    return context_over(tmp_path / "home").replaced(tracker=SimpleNamespace(__getattr__=refuse))
 
 
 def with_training(context: Context, **changes: Any) -> Context:

@@ -17,6 +17,7 @@ import pytest
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
 from pipelines.params import load_params
+from pipelines.records import DecisionKind, Decisions
 from pipelines.settings import Settings
 from pipelines.usecase import DAY, RawTable
 from pipelines.validation import partitions
@@ -111,7 +112,7 @@ def test_bad_rows_are_set_apart_with_every_reason_and_clean_rows_go_on(make: Cal
     }
     assert context.data.days("quarantine", "readings") == [MIDDLE]
     assert read(context, "validated", None, "sites") == {"site": ["a", "b"]}
-    decision = context.records.decision(outputs.decision_id)
+    decision = context.decisions.get(outputs.decision_id)
     assert decision and decision["verdict"] == "PASS" and decision["kind"] == "validate"
 
 
@@ -127,7 +128,7 @@ def test_a_rerun_on_mended_data_leaves_no_old_quarantine_and_the_same_bytes(make
     assert context.data.days("quarantine", "readings") == []
     assert run(WINDOW, context) == first
     assert context.data.store.read_bytes(uri) == before
-    assert len(context.records.decisions("meters", "validate")) == 2  # what was decided on the bad data stays known
+    assert len(context.decisions.all(DecisionKind.VALIDATE)) == 2  # what was decided on the bad data stays known
 
 
 def test_a_day_without_rows_still_has_a_partition_of_the_same_schema(make: Callable[..., Context]) -> None:
@@ -186,7 +187,7 @@ def test_what_cannot_be_trusted_is_rejected_and_not_written(
         run(WINDOW, context)
     assert context.data.days("validated", "readings") == []
     assert not context.data.store.exists(context.data.partition("validated", "sites", None))
-    assert [d["verdict"] for d in context.records.decisions("meters", "validate")] == ["REJECT"]
+    assert [d["verdict"] for d in context.decisions.all(DecisionKind.VALIDATE)] == ["REJECT"]
     assert report(context)["verdict"] == "REJECT"
     assert report(context)["tables"]["readings"]["rejections"]
 
@@ -365,14 +366,13 @@ def test_a_partition_that_changes_while_it_is_validated_is_not_let_through(
     make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = make()
-    records = type(context.records)
-    write = records.record
+    write = Decisions.record
 
     def restate(self: Any, decision: Any) -> str:
         put(context, readings(MIDDLE, [-9.0, 1.0, 2.0]), MIDDLE)
         return write(self, decision)
 
-    monkeypatch.setattr(records, "record", restate)
+    monkeypatch.setattr(Decisions, "record", restate)
     with pytest.raises(CorruptData, match="raw/readings of 2020-01-02 changed while it was validated; run again"):
         run(WINDOW, context)
 
@@ -466,7 +466,7 @@ def test_a_page_that_cannot_be_drawn_says_so_and_the_window_is_decided_on(
     monkeypatch.setattr(data_docs, "_document", broken)
     context = make()
     outputs = run(WINDOW, context)
-    assert context.records.decision(outputs.decision_id) and outputs.verdict == "PASS"
+    assert context.decisions.get(outputs.decision_id) and outputs.verdict == "PASS"
     assert "no &lt;picture&gt;" in pages(context)["readings.html"] and "readings" in pages(context)["index.html"]
 
 
@@ -487,6 +487,6 @@ def test_a_value_that_stops_one_expectation_stops_no_other(
     context = make()
     with pytest.raises(CheckFailed, match=r"expect_column_max.*could not be evaluated: OverflowError: too large"):
         run(WINDOW, context)
-    (decision,) = context.records.decisions("meters", "validate")
+    (decision,) = context.decisions.all(DecisionKind.VALIDATE)
     assert decision["verdict"] == "REJECT"
     assert [one["error"] for one in report(context)["tables"]["readings"]["expectations"]].count(None) == 4

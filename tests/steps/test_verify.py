@@ -50,7 +50,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def registered(context: Context, monkeypatch: pytest.MonkeyPatch, clone: Path, family: str) -> str:
     monkeypatch.setattr(provenance, "CODE", clone)
-    version = context.records.snapshots("pumps").taken()[-1].version
+    version = context.snapshots.taken()[-1].version
     as_of = context.params.desk.as_of
     made = run_training(context, as_of, "r1", version, families=[family])["register"]
     assert made["registered"], made
@@ -90,7 +90,7 @@ def test_a_version_is_made_again_bit_for_bit(
     assert report["identical_environment"] and report["libraries"] == {} and report["rows"] > 100
     found = context.models.resolve(version=number)
     assert found is not None and found.tags["verify.verdict"] == "PASS"
-    last = context.records.rollouts("pumps").ledger()[-1]
+    last = context.ledger.entries()[-1]
     assert (last.action, last.version) == ("verify", number) and last.evidence["commit"] == git(
         clone, "rev-parse", "HEAD"
     )
@@ -133,9 +133,9 @@ def test_code_that_makes_another_model_is_found_out(
         assert verify(context, clone, number) == 0
         context.tracker.client.delete_model_version_tag("pumps", number, "git_dirty")
         assert verify(context, clone, number, "--tolerance", "-1") == 3, "any difference is more than allowed"
-    said = context.records.rollouts("pumps").ledger()[-1].evidence["commit"]
+    said = context.ledger.entries()[-1].evidence["commit"]
     assert said.endswith("(whether files differed from it is not known)")
-    verdicts = [e.reason[:6] for e in context.records.rollouts("pumps").ledger() if e.action == "verify"]
+    verdicts = [e.reason[:6] for e in context.ledger.entries() if e.action == "verify"]
     assert verdicts == ["HOLD: ", "PASS: ", "REJECT"]
     tag(git_commit="0" * 40)
     assert verify(context, clone, number) == 2 and "fetch it" in capsys.readouterr().err

@@ -80,7 +80,7 @@ def register(context: Context, run: str = "r1") -> dict[str, Any]:
 
 
 def ledger(context: Context) -> list[Entry]:
-    return context.records.rollouts("pumps").ledger(aliases=True)
+    return context.ledger.entries(aliases=True)
 
 
 def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
@@ -331,7 +331,7 @@ def test_every_registration_and_alias_is_a_line_of_the_ledger_once(desk: Context
     for _ in range(2):
         register(desk)
     register(desk, "r2")
-    lines = [(e.action, e.version, e.previous, e.actor) for e in ledger(desk)]
+    lines = [(e.title, e.version, e.previous, e.actor) for e in ledger(desk)]
     assert lines == [
         ("register", "1", None, "training"),
         ("alias challenger", "1", None, "training"),
@@ -340,7 +340,7 @@ def test_every_registration_and_alias_is_a_line_of_the_ledger_once(desk: Context
         ("alias challenger", "2", "1", "training"),
     ]
     assert all(e.at == AS_OF and "decision" in e.reason for e in ledger(desk))
-    assert desk.records.decision(ledger(desk)[0].evidence["decision_id"])
+    assert desk.decisions.get(ledger(desk)[0].evidence["decision_id"])
     assert len(desk.models.versions()) == 2
 
 
@@ -406,7 +406,7 @@ def test_an_alias_changed_by_hand_is_one_line_of_the_ledger(
         assert running.models.aliases().get(alias, "") == version, "what a person has set stays"
         lines.append((version, before or None))
         before = version
-    told = [e for e in ledger(running) if (e.action, e.actor) == (f"alias {alias}", "out-of-band")]
+    told = [e for e in ledger(running) if (e.title, e.actor) == (f"alias {alias}", "out-of-band")]
     assert [(e.version, e.previous) for e in told] == lines
 
 
@@ -425,7 +425,7 @@ def test_several_aliases_changed_at_once_are_noted_together_also_where_the_champ
             reconcile(running)
         assert differing(running) == {}
     assert {e.actor for e in ledger(running)[known:]} == {"out-of-band"}
-    assert [e.action for e in ledger(running)[known:]] == [*(f"alias {alias}" for alias in changes), "refused"]
+    assert [e.title for e in ledger(running)[known:]] == [*(f"alias {alias}" for alias in changes), "refused"]
 
 
 def test_an_alias_set_by_hand_before_anything_is_in_force_is_noted(desk: Context) -> None:
@@ -441,14 +441,14 @@ def test_what_the_chain_sets_and_then_notes_was_not_set_by_hand(
     running: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def meanwhile(_: float) -> None:
-        running.records.rollouts("pumps").note_alias("previous", "2", "deployment", AS_OF)
+        running.aliases.note("previous", "2", "deployment", AS_OF)
         running.models.set_alias("ours", "1")  # and a person changes his mind
 
     for alias in ("previous", "ours", "mine"):
         running.models.set_alias(alias, "2")
     monkeypatch.setattr("pipelines.deployment.aliases.sleep", meanwhile)
     assert reconcile(running)["noted"] == {"mine": "2"}
-    assert [e.actor for e in ledger(running) if e.action == "alias previous"] == ["deployment"]
+    assert [e.actor for e in ledger(running) if e.title == "alias previous"] == ["deployment"]
     assert reconcile(running)["noted"] == {"ours": "1"}
 
 
@@ -489,11 +489,11 @@ def test_a_champion_removed_by_hand_is_shown_as_long_as_it_is_gone(
 
 
 def test_who_served_is_told_for_any_instant(desk: Context) -> None:
-    rollouts = desk.records.rollouts("pumps")
+    plans = desk.plans
     days = [datetime(2024, 5, day, tzinfo=UTC) for day in (1, 2, 3)]
-    rollouts.replace_plan(Plan.alone(1, "a", "1", "u1", "s1", days[0]))
-    rollouts.replace_plan(Plan(2, "b", "25", "1", "u1", "s1", "2", "u2", "s2", 0.25, days[1]))
-    rollouts.replace_plan(Plan.alone(3, "b", "2", "u2", "s2", days[2]))
+    plans.replace(Plan.alone(1, "a", "1", "u1", "s1", days[0]))
+    plans.replace(Plan(2, "b", "25", "1", "u1", "s1", "2", "u2", "s2", 0.25, days[1]))
+    plans.replace(Plan.alone(3, "b", "2", "u2", "s2", days[2]))
 
     def served(text: str) -> dict[str, float]:
         return models.served_at(text, desk)[0]["versions"]
@@ -539,7 +539,7 @@ def test_the_card_shows_what_decided_the_model_and_what_was_found(desk: Context)
     assert version is not None
     model = store.read_json(f"{version.model_uri}/model.json")
     tested = store.read_json(f"{version.evaluation_uri}/metrics.json")["behaviour"]
-    decision = desk.records.decision(facts["gate"]["decision_id"])
+    decision = desk.decisions.get(facts["gate"]["decision_id"])
     assert decision is not None and model["refit"] and len(tested) == 3
     latency = decision["evidence"]["measured"][FAMILY]["latency_p95_ms"]
     files = registered(version, desk.tracker)

@@ -19,7 +19,7 @@ NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
 def test_a_replay_goes_forward_only_and_every_process_sees_it(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'records.db'}"
-    clock, seen = ReplayClock(Records(uri).engine, "pumps"), ReplayClock(Records(uri).engine, "pumps")
+    clock, seen = ReplayClock(Records(uri).simulated_time("pumps")), ReplayClock(Records(uri).simulated_time("pumps"))
     for ask in (clock.now, lambda: clock.advance(NOON)):
         with pytest.raises(InvalidInput, match="stands nowhere"):
             ask()
@@ -32,7 +32,7 @@ def test_a_replay_goes_forward_only_and_every_process_sees_it(tmp_path: Path) ->
     clock.start(NOON - timedelta(days=9))
     assert seen.now() == NOON - timedelta(days=9)
     with pytest.raises(InvalidInput, match="stands nowhere"):
-        ReplayClock(Records(uri).engine, "others").now()
+        ReplayClock(Records(uri).simulated_time("others")).now()
 
 
 def test_the_wall_is_the_default(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_the_command_line_shows_and_sets_a_clock_that_is_driven(
 
 
 def test_a_clock_that_nobody_drives_is_refused(tmp_path: Path) -> None:
-    driven = ReplayClock(Records(f"sqlite:///{tmp_path / 'records.db'}").engine, "pumps")
+    driven = ReplayClock(Records(f"sqlite:///{tmp_path / 'records.db'}").simulated_time("pumps"))
     assert require_driven(driven) is driven
     with pytest.raises(InvalidInput, match=r"`clock` in params is `wall`, .* set `clock: replay`$"):
         require_driven(WallClock())

@@ -6,20 +6,19 @@ import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines.records import BY_HAND, Arrival, Entry, Plan, Prediction, Records, Snapshot
+from pipelines.records import BY_HAND, Action, Arrival, Entry, Plan, Prediction, Records, Snapshot
 from tests.predictions import labels
 
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Records:
-    return Records(f"sqlite:///{tmp_path / 'records.db'}")
+def records(records_uri: str) -> Records:
+    return Records(records_uri)
 
 
 def prediction(identity: str, **changes: Any) -> Prediction:
@@ -81,69 +80,67 @@ def test_an_instant_without_a_zone_is_refused_and_nothing_written(records: Recor
 
 
 def test_plans_follow_one_another(records: Records) -> None:
-    rollouts = records.rollouts("pumps")
-    assert rollouts.plan() is None and not rollouts.replace_plan(plan(2))
-    assert rollouts.replace_plan(plan(1)) and not rollouts.replace_plan(plan(1, share=1.0))
-    assert rollouts.replace_plan(plan(2, stage="25", share=0.25))
-    assert rollouts.plan() == plan(2, stage="25", share=0.25)
-    assert rollouts.plans("r1") == [plan(1), plan(2, stage="25", share=0.25)]
+    plans = records.plans("pumps")
+    assert plans.current() is None and not plans.replace(plan(2))
+    assert plans.replace(plan(1)) and not plans.replace(plan(1, share=1.0))
+    assert plans.replace(plan(2, stage="25", share=0.25))
+    assert plans.current() == plan(2, stage="25", share=0.25) and plans.get(1) == plan(1)
+    assert plans.of("r1") == [plan(1), plan(2, stage="25", share=0.25)]
 
 
 def test_an_alias_that_returns_to_a_version_is_a_new_change(records: Records) -> None:
-    rollouts = records.rollouts("pumps")
-    assert rollouts.note_alias("challenger", "2", "training", NOW) == 1
-    assert rollouts.note_alias("challenger", "2", "watcher", NOW) is None
-    assert rollouts.note_alias("challenger", "1", "watcher", NOW) == 2
-    assert rollouts.note_alias("challenger", "2", "watcher", NOW) == 3
-    assert rollouts.alias("challenger") == (3, "2") and rollouts.alias("champion") is None
+    aliases = records.aliases("pumps")
+    assert aliases.note("challenger", "2", "training", NOW) == 1
+    assert aliases.note("challenger", "2", "watcher", NOW) is None
+    assert aliases.note("challenger", "1", "watcher", NOW) == 2
+    assert aliases.note("challenger", "2", "watcher", NOW) == 3
+    assert aliases.last("challenger") == (3, "2") and aliases.last("champion") is None
 
 
 def test_a_change_is_claimed_by_one_rollout(records: Records) -> None:
-    rollouts = records.rollouts("pumps")
-    rollouts.note_alias("challenger", "2", "training", NOW)
-    assert rollouts.claim("challenger", 1, "a") and not rollouts.claim("challenger", 1, "b")
-    assert rollouts.claim("challenger", 1, "a"), "a retry of the same rollout goes on"
-    assert not rollouts.claim("challenger", 7, "a"), "there is no such change"
+    aliases = records.aliases("pumps")
+    aliases.note("challenger", "2", "training", NOW)
+    assert aliases.claim("challenger", 1, "a") and not aliases.claim("challenger", 1, "b")
+    assert aliases.claim("challenger", 1, "a"), "a retry of the same rollout goes on"
+    assert not aliases.claim("challenger", 7, "a"), "there is no such change"
 
 
-def test_a_change_that_a_person_made_is_told_to_one_until_a_rollout_has_it(records: Records) -> None:
-    uri = str(records.engine.url)
-    rollouts = records.rollouts("pumps")
-    assert rollouts.tell("challenger", BY_HAND) is None
-    rollouts.note_alias("challenger", "1", "training", NOW)
-    assert rollouts.tell("challenger", BY_HAND) is None, "the chain's own"
-    rollouts.note_alias("challenger", "2", BY_HAND, NOW)
+def test_a_change_that_a_person_made_is_told_to_one_until_a_rollout_has_it(records: Records, records_uri: str) -> None:
+    aliases = records.aliases("pumps")
+    assert aliases.tell("challenger", BY_HAND) is None
+    aliases.note("challenger", "1", "training", NOW)
+    assert aliases.tell("challenger", BY_HAND) is None, "the chain's own"
+    aliases.note("challenger", "2", BY_HAND, NOW)
     with ThreadPoolExecutor(4) as pool:
-        told = list(pool.map(lambda own: own.tell("challenger", BY_HAND), [Records(uri).rollouts("pumps")] * 4))
+        told = list(pool.map(lambda own: own.tell("challenger", BY_HAND), [Records(records_uri).aliases("pumps")] * 4))
     assert sorted(told, key=str) == [(2, "2"), None, None, None]
-    assert rollouts.tell("challenger", BY_HAND, again=True) == (2, "2") and rollouts.tell("champion", BY_HAND) is None
-    rollouts.claim("challenger", 2, "a")
-    assert rollouts.tell("challenger", BY_HAND, again=True) is None
-    rollouts.note_alias("challenger", "", BY_HAND, NOW)
-    assert rollouts.tell("challenger", BY_HAND) is None, "a removal"
+    assert aliases.tell("challenger", BY_HAND, again=True) == (2, "2") and aliases.tell("champion", BY_HAND) is None
+    aliases.claim("challenger", 2, "a")
+    assert aliases.tell("challenger", BY_HAND, again=True) is None
+    aliases.note("challenger", "", BY_HAND, NOW)
+    assert aliases.tell("challenger", BY_HAND) is None, "a removal"
 
 
 def test_the_ledger_only_grows(records: Records) -> None:
-    rollouts = records.rollouts("pumps")
-    entry = Entry("r1:promote", NOW, "deployment", "promote", "2", "1", 1.0, "every gate passed", {"blocks": 20})
-    assert rollouts.enter(entry) and not rollouts.enter(replace(entry, reason="another"))
-    assert rollouts.enter(replace(entry, key="r2:promote", version="3"))
-    assert [line.version for line in rollouts.ledger()] == ["2", "3"] and rollouts.ledger()[0] == entry
+    ledger = records.ledger("pumps")
+    entry = Entry("r1:promote", NOW, "deployment", Action.PROMOTE, "2", "1", 1.0, "every gate passed", {"blocks": 20})
+    assert ledger.enter(entry) and not ledger.enter(replace(entry, reason="another"))
+    assert ledger.enter(replace(entry, key="r2:promote", version="3"))
+    assert [line.version for line in ledger.entries()] == ["2", "3"] and ledger.entries()[0] == entry
 
 
 def race(uri: str, number: int, results: Any) -> None:
-    rollouts = Records(uri).rollouts("pumps")
-    noted = rollouts.note_alias("challenger", "2", f"racer {number}", NOW)
-    claimed = rollouts.claim("challenger", 1, f"rollout {number}")
-    planned = rollouts.replace_plan(plan(1, rollout=f"rollout {number}"))
+    aliases = Records(uri).aliases("pumps")
+    noted = aliases.note("challenger", "2", f"racer {number}", NOW)
+    claimed = aliases.claim("challenger", 1, f"rollout {number}")
+    planned = Records(uri).plans("pumps").replace(plan(1, rollout=f"rollout {number}"))
     results.put((noted, claimed, planned))
 
 
-def test_of_many_processes_one_wins(records: Records) -> None:
+def test_of_many_processes_one_wins(records: Records, records_uri: str) -> None:
     spawn = multiprocessing.get_context("spawn")
     results = spawn.Queue()
-    uri = str(records.engine.url)
-    racers = [spawn.Process(target=race, args=(uri, number, results)) for number in range(4)]
+    racers = [spawn.Process(target=race, args=(records_uri, number, results)) for number in range(4)]
     for racer in racers:
         racer.start()
     seen = [results.get(timeout=60) for _ in racers]

@@ -57,4 +57,4 @@ def test_where_the_clock_is_the_walls_nothing_is_replayed(
     assert main([*files, "--start", "2024-03-05", "--end", "2024-03-07", "--anew"]) == 2
     out, err = capsys.readouterr()
     assert "`clock` in params is `wall`" in err and not out
-    assert not ReplayClock(build_context(params, tmp_path).records.engine, "pumps").started
+    assert not ReplayClock(build_context(params, tmp_path).records.simulated_time("pumps")).started

@@ -1,0 +1,56 @@
+"""The records database as one thing, and the repositories that it holds."""
+
+from __future__ import annotations
+
+from pipelines.records.aliases import Aliases
+from pipelines.records.clocks import SimulatedTime
+from pipelines.records.database import open_records
+from pipelines.records.decisions import Decisions
+from pipelines.records.derived import Derivations
+from pipelines.records.ledger import Ledger
+from pipelines.records.partitions import PartitionHistory
+from pipelines.records.plans import Plans
+from pipelines.records.predictions import PredictionLog
+from pipelines.records.releases import Releases
+from pipelines.records.rollouts import Rollouts
+from pipelines.records.snapshots import Snapshots
+
+
+class Records:
+    """The records database: SQLite on a laptop, PostgreSQL in production, by URI. Every repository is a use case's."""
+
+    def __init__(self, uri: str) -> None:
+        self.engine = open_records(uri)
+
+    def aliases(self, usecase: str) -> Aliases:
+        return Aliases(self.engine, usecase)
+
+    def decisions(self, usecase: str) -> Decisions:
+        return Decisions(self.engine, usecase)
+
+    def derivations(self, usecase: str) -> Derivations:
+        return Derivations(self.engine, usecase)
+
+    def ledger(self, usecase: str) -> Ledger:
+        return Ledger(self.engine, usecase)
+
+    def partitions(self, usecase: str) -> PartitionHistory:
+        return PartitionHistory(self.engine, usecase)
+
+    def plans(self, usecase: str) -> Plans:
+        return Plans(self.engine, usecase)
+
+    def predictions(self, usecase: str) -> PredictionLog:
+        return PredictionLog(self.engine, usecase)
+
+    def releases(self, usecase: str) -> Releases:
+        return Releases(self.engine, usecase)
+
+    def rollouts(self, usecase: str) -> Rollouts:
+        return Rollouts(self.engine, usecase)
+
+    def simulated_time(self, usecase: str) -> SimulatedTime:
+        return SimulatedTime(self.engine, usecase)
+
+    def snapshots(self, usecase: str) -> Snapshots:
+        return Snapshots(self.engine, usecase)

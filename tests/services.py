@@ -1,0 +1,22 @@
+"""Programs that some tests need beside Python: skipped without them by hand, failed where the run promises them."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import pytest
+
+REQUIRED = os.environ.get("FLIGHTDECK_TEST_SERVICES") == "required"  # read before fixtures clear the environment
+
+
+def missing(program: str, package: str) -> NoReturn:
+    """End a test whose program is not installed.
+
+    Args:
+        package: of Debian, that has it.
+    """
+    words = f"{program} is not installed (apt install {package})"
+    if REQUIRED:
+        pytest.fail(f"{words}, and FLIGHTDECK_TEST_SERVICES=required promises it")
+    pytest.skip(words)
