@@ -1,23 +1,22 @@
 """What compression of networks saves and costs: size, latency and quality on the test window.
 
-    python -m benchmarks.compression TRAINING_SET_URI [mlp dcn_v2 | taught]
+    python -m benchmarks.compression [--of mlp dcn_v2 | --of taught] [--home DIR]
 
-Every model is fitted with the settings of params.yaml, calibrated as they say on the validation window, and scored in
-onnxruntime on one thread. Latencies are taken in turns: each round asks every model once. Writes
-benchmarks/results/compression.md, and for `taught`, which is distillation, benchmarks/results/distillation.md.
+One training set of the flights, as of 2013-09-01, with the features of `flight_delay_v2`. Every model is fitted with
+the settings of params.yaml, calibrated as they say on the validation window, and scored in onnxruntime on one thread.
+Latencies are taken in turns: each round asks every model once. Writes benchmarks/results/compression.md, and for
+`taught`, which is distillation, benchmarks/results/distillation.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import os
-import platform
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,10 @@ import onnx
 import pyarrow as pa
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from pipelines.context import build_context
+from benchmarks import year
+from benchmarks.ground import BUILT, FLIGHTS, Ground
+from benchmarks.report import RESULTS, machine, save
+from pipelines.context import Context, build_context
 from pipelines.manifest import read_manifest
 from pipelines.metrics.scores import measure
 from pipelines.params.compression import NONE, Compression
@@ -41,7 +43,8 @@ from pipelines.training.onnx_graph import to_onnx
 from pipelines.training.tuning import Frames, Task
 from pipelines.usecase import DAY, LABEL
 
-RESULTS = Path(__file__).parent / "results"
+AS_OF, SERVICE = "2013-09-01T04:00:00Z", "flight_delay_v2"
+PARAMS = (*BUILT, "splits", "cleaning", "training")
 TEACHERS = ("hist_gradient_boosting",)
 ROUNDS, WARM, BATCH, BATCHES = 2000, 50, 1000, 30
 SEEDS = (2013, 2014, 2015)  # of the taught network, whose gain must be seen beside what a seed does
@@ -85,8 +88,7 @@ def said(values: list[float]) -> str:
 class Desk:
     """One training set, and what is made of it."""
 
-    def __init__(self, uri: str) -> None:
-        context = build_context()
+    def __init__(self, context: Context, uri: str) -> None:
         self.params, self.uri, store = context.params, uri, context.data.store
         self.manifest = read_manifest(store, uri)
         self.inputs = model_inputs(self.manifest)
@@ -163,19 +165,23 @@ def take_times(desk: Desk, rows: list[Row]) -> None:
 
 
 def main() -> None:
-    desk = Desk(sys.argv[1])
-    parts = sys.argv[2:] or ["mlp", "dcn_v2"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--of", nargs="+", default=["mlp", "dcn_v2"], help="families, or `taught`")
+    parser.add_argument("--home", type=Path, help="folder to work in; a temporary one by default")
+    arguments = parser.parse_args()
+    context = build_context(home=arguments.home or tempfile.mkdtemp(prefix="compression-"))
+    year.prepare(context)
+    desk = Desk(context, year.training_set(context, AS_OF, "compression", SERVICE))
+    parts: list[str] = arguments.of
     rows = [row for part in parts for row in (desk.taught() if part == "taught" else desk.of_family(part))]
     take_times(desk, rows)
     windows = ", ".join(f"{name} {start} to {end}" for name, (start, end) in desk.manifest["windows"].items())
-    machine = f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}"
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "torch"))
     text = [
-        "# Compression of networks",
+        "# Distillation" if parts == ["taught"] else "# Compression of networks",
         "",
         (__doc__ or "").split("\n")[0],
         f"{windows}. {ROUNDS} single rows and {BATCHES} batches in turns, one thread.",
-        f"{machine}, {libraries}; load average at the end {os.getloadavg()[0]:.1f}.",
+        f"{machine('onnxruntime', 'torch', load=os.getloadavg()[0])} at the end.",
         "",
         "`int8` is ours, with a scale for every row; `by onnxruntime` is `quantize_dynamic`, with one for the batch.",
         "Pruned networks were fine-tuned for 2 epochs unless said otherwise. Teachers speak at temperature 2.",
@@ -186,11 +192,10 @@ def main() -> None:
         HEAD,
         *[row.line() for row in rows],
         "",
-        f"`OMP_NUM_THREADS=1 python -m benchmarks.compression TRAINING_SET_URI {' '.join(parts)}`",
-        "",
+        f"`OMP_NUM_THREADS=1 python -m benchmarks.compression --of {' '.join(parts)}`",
     ]
-    (RESULTS / ("distillation.md" if parts == ["taught"] else "compression.md")).write_text("\n".join(text))
-    print("\n".join(text))
+    name = "distillation.md" if parts == ["taught"] else "compression.md"
+    save(RESULTS / name, "\n".join(text), Ground("benchmarks.compression", PARAMS, FLIGHTS, (SERVICE,)))
 
 
 if __name__ == "__main__":
