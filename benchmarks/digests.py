@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from pipelines.reach import reach, source
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -37,17 +39,12 @@ def code(starts: Iterable[str], without: Collection[str] = ()) -> dict[str, str]
 def texts(module: str) -> set[str]:
     """The string constants of a module; a docstring is none."""
     file = source(module)
-    nodes = ast.walk(_undocumented(ast.parse(file.read_bytes()))) if file else ()
-    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return _texts(file.read_bytes()) if file else set()
 
 
 def declaration(file: Path, name: str) -> str | None:
     """The digest of the statements that a name of this file rests on; None if the file has no such name."""
-    statements = {
-        bound: statement
-        for statement in _undocumented(ast.parse(file.read_bytes())).body
-        for bound in _bound(statement)
-    }
+    statements = _statements(file.read_bytes())
     waiting, reached = [name], set()
     while waiting:
         one = waiting.pop()
@@ -57,14 +54,20 @@ def declaration(file: Path, name: str) -> str | None:
     return digest("\n".join(_text(statements[one]) for one in sorted(reached))) if reached else None
 
 
-def section(params: Mapping[str, Any], name: str) -> str | None:
-    """The digest of a section of params, such as `training.mlp`; None if there is none of this name."""
-    value: Any = params
+def section(file: Path, name: str) -> str | None:
+    """The digest of a section of a params file, such as `training.mlp`; None if there is none of this name."""
+    value = params(file.read_text())
     for key in name.split("."):
         if not isinstance(value, Mapping) or key not in value:
             return None
         value = value[key]
     return digest(json.dumps(value, sort_keys=True, default=str))
+
+
+@cache
+def params(text: str) -> Any:
+    """The content of a params file."""
+    return yaml.safe_load(text)
 
 
 @cache
@@ -84,11 +87,24 @@ def digest(text: str) -> str:
 
 @cache
 def _of_source(content: bytes) -> str:
-    return hashlib.sha256(_text(_undocumented(ast.parse(content))).encode()).hexdigest()
+    return hashlib.sha256(_text(_undocumented(content)).encode()).hexdigest()
 
 
-def _undocumented(tree: ast.Module) -> ast.Module:
-    """The tree without its docstrings."""
+@cache
+def _texts(content: bytes) -> set[str]:
+    nodes = ast.walk(_undocumented(content))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+@cache
+def _statements(content: bytes) -> dict[str, ast.stmt]:
+    """The statements of a module by each name that they bind."""
+    return {name: statement for statement in _undocumented(content).body for name in _bound(statement)}
+
+
+def _undocumented(content: bytes) -> ast.Module:
+    """The syntax tree of a source without its docstrings."""
+    tree = ast.parse(content)
     for node in ast.walk(tree):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]

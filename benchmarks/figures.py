@@ -27,7 +27,7 @@ from benchmarks.report import RESULTS
 MARK = re.compile(r"\A(?P<title>[^\n]*\n)\n> \*\*Stale\*\*[^\n]*\n")
 UNITS = re.compile(r"\n\s*\n|\n(?=\s*(?:[-*|]|\d+\.)\s)")  # between paragraphs, items of a list, rows of a table
 NAMED = re.compile(r"benchmarks/results/(\w+)\.md")
-DATED = re.compile(r"measured\s+on\s+(\d{4}-\d\d-\d\d)")
+DATED = re.compile(r"measured\s+on\s+(\d{4}-\d\d-\d\d)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Result:
     file: Path
     text: str
     record: Record
-    changes: list[str]
+    changes: dict[str, list[str]]  # names by kind
 
     @property
     def marked(self) -> bool:
@@ -49,8 +49,13 @@ class Result:
         title, _, rest = MARK.sub(r"\g<title>", self.text).partition("\n")
         if not self.changes:
             return f"{title}\n{rest}"
-        mark = f"> **Stale**: measured on {self.record.measured}; since then these have changed: "
-        return f"{title}\n\n{mark}{', '.join(self.changes)}.\n{rest}"
+        return f"{title}\n\n> **Stale**: {self.history}.\n{rest}"
+
+    @property
+    def history(self) -> str:
+        """When it was measured, and what has changed since."""
+        changed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in self.changes.items())
+        return f"measured on {self.record.measured}; changed since then: {changed}"
 
 
 def load(file: Path) -> Result | None:
@@ -70,7 +75,7 @@ def check_results(folder: Path, write: bool) -> tuple[dict[str, Result], list[st
             continue
         results[file.stem] = result
         if result.changes:
-            print(f"{file.name}: measured on {result.record.measured}, since changed: {', '.join(result.changes)}")
+            print(f"{file.name}: {result.history}")
         if write:
             file.write_text(result.brought_up())
         elif result.marked != bool(result.changes):

@@ -52,14 +52,14 @@ class Ground:
 
     def digests(self) -> Parts:
         """The digest of each part as it is now; what is gone has none."""
-        raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+        file = ROOT / "params.yaml"
         digests_of = {
-            "params": {name: digests.section(raw, name) for name in self.params},
+            "params": {name: digests.section(file, name) for name in self.params},
             "data": {name: digests.package_data(name) for name in self.data},
             "services": {name: digests.declaration(DECLARATIONS, name) for name in self.services},
         }
         parts = {kind: {name: one for name, one in named.items() if one} for kind, named in digests_of.items()}
-        return {"code": self._code(raw["usecase"]), **parts}
+        return {"code": self._code(digests.params(file.read_text())["usecase"]), **parts}
 
     def _code(self, usecase: str) -> dict[str, str]:
         own = self.benchmark.partition(".")[0] + "."
@@ -92,21 +92,23 @@ class Record:
         dumped = yaml.safe_dump(block, sort_keys=False, default_flow_style=None, width=110)
         return f"\n## Ground\n\n```yaml\n{dumped}```\n"
 
-    def changes(self) -> list[str]:
-        """What of the ground is not as it was; nothing if all of it is."""
+    def changes(self) -> dict[str, list[str]]:
+        """The names of what is not as it was, by kind; empty if all of it is.
+
+        Parts of code that are reached now and were not, or the other way round, are named only if no other has changed:
+        else they are the work of one that has.
+        """
         now = self.ground.digests()
         if not now["code"]:
-            return [f"`{self.ground.benchmark}` or what it runs is gone"]
-        lines = []
+            return {"code": [f"{self.ground.benchmark}, or what it runs, is gone"]}
+        changed = {}
         for kind, then in self.digests.items():
-            for name in sorted(then.keys() | now[kind].keys()):
-                if then.get(name) != now[kind].get(name):
-                    remark = "" if name in then and name in now[kind] else " (gone)" if name in then else " (new)"
-                    lines.append(f"{LABELS[kind]}`{name}`{remark}")
-        return lines
+            differing = sorted(name for name in then | now[kind] if then.get(name) != now[kind].get(name))
+            changed[kind] = [name for name in differing if name in then and name in now[kind]] or differing
+        return {kind: names for kind, names in changed.items() if names}
 
 
-LABELS = {"code": "", "params": "params ", "data": "data ", "services": "feature service "}
+KINDS = ("code", "params", "data", "services")
 
 
 def read(result: str) -> Record | None:
@@ -115,6 +117,6 @@ def read(result: str) -> Record | None:
     if block is None:
         return None
     raw: Mapping[str, Any] = yaml.safe_load(block[1])
-    parts = {kind: dict(raw.get(kind, {})) for kind in LABELS}
+    parts = {kind: dict(raw.get(kind, {})) for kind in KINDS}
     names = {kind: tuple(parts[kind]) for kind in ("params", "data", "services")}
     return Record(Ground(raw["benchmark"], runs=tuple(raw.get("runs", ())), **names), raw["measured"], parts)

@@ -18,10 +18,19 @@ def save(file: Path, text: str, ground: Ground) -> None:
     """Print a result and write it, a Markdown file with its ground at its end.
 
     The ground is read now: leave code, params and declarations alone while a benchmark runs.
+
+    Raises:
+        LookupError: if a part of the ground is not there, or the benchmark itself.
     """
-    record = Record(ground, datetime.now(UTC).date(), ground.digests())
-    file.write_text(f"{text.rstrip()}\n{record.text()}")
     print(text)
+    digests = ground.digests()
+    there = {name for named in digests.values() for name in named}
+    if missing := {*ground.params, *ground.data, *ground.services} - there:
+        raise LookupError(f"{ground.benchmark} rests on {', '.join(sorted(missing))}, which is not there; correct it")
+    if not digests["code"]:
+        raise LookupError(f"{ground.benchmark} or one of {ground.runs} is no module; correct the names")
+    record = Record(ground, datetime.now(UTC).date(), digests)
+    file.write_text(f"{text.rstrip()}\n{record.text()}")
 
 
 def machine(*packages: str, load: float | None = None) -> str:

@@ -54,7 +54,7 @@ def change(place: Path, name: str, old: str, new: str) -> None:
     (place / name).write_text(text.replace(old, new))
 
 
-def changes(place: Path) -> list[str]:
+def changes(place: Path) -> dict[str, list[str]]:
     result = figures.load(place / "results" / "speed.md")
     assert result is not None
     return result.changes
@@ -70,23 +70,23 @@ def test_a_result_says_what_it_rests_on(place: Path) -> None:
     assert record is not None and record.measured == TODAY
     assert record.ground == Ground("toybench.speed", ("splits",), (), ("first",))
     assert set(record.digests["code"]) == {"pipelines", "toybench", "toybench/speed", "toybench/sums"}
-    assert changes(place) == []
+    assert changes(place) == {}
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new", "part"),
+    ("name", "old", "new", "changed"),
     [
-        ("toybench/sums/add.py", "a + b", "b + a", "`toybench/sums`"),
-        ("toybench/speed.py", "add(1, 2)", "add(1, 3)", "`toybench/speed`"),
-        ("params.yaml", "days: 1", "days: 2", "params `splits`"),
-        ("flights.py", "DAYS = 3", "DAYS = 4", "feature service `first`"),
-        ("params.yaml", "splits", "parts", "params `splits` (gone)"),
-        ("flights.py", "first = ", "third = ", "feature service `first` (gone)"),
+        ("toybench/sums/add.py", "a + b", "b + a", {"code": ["toybench/sums"]}),
+        ("toybench/speed.py", "add(1, 2)", "add(1, 3)", {"code": ["toybench/speed"]}),
+        ("params.yaml", "days: 1", "days: 2", {"params": ["splits"]}),
+        ("flights.py", "DAYS = 3", "DAYS = 4", {"services": ["first"]}),
+        ("params.yaml", "splits", "parts", {"params": ["splits"]}),
+        ("flights.py", "first = ", "third = ", {"services": ["first"]}),
     ],
 )
-def test_what_has_changed_is_named(place: Path, name: str, old: str, new: str, part: str) -> None:
+def test_what_has_changed_is_named(place: Path, name: str, old: str, new: str, changed: dict[str, list[str]]) -> None:
     change(place, name, old, new)
-    assert changes(place) == [part]
+    assert changes(place) == changed
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_what_has_changed_is_named(place: Path, name: str, old: str, new: str, p
 )
 def test_what_it_does_not_rest_on_may_change(place: Path, name: str, old: str, new: str) -> None:
     change(place, name, old, new)
-    assert changes(place) == []
+    assert changes(place) == {}
 
 
 def test_a_benchmark_that_is_gone_leaves_a_stale_result(place: Path) -> None:
     (place / "toybench" / "speed.py").unlink()
     reach.source.cache_clear()
-    assert changes(place) == ["`toybench.speed` or what it runs is gone"]
+    assert changes(place) == {"code": ["toybench.speed, or what it runs, is gone"]}
 
 
 def test_marks_come_once_and_go_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_marks_come_once_and_go_again(place: Path, monkeypatch: pytest.MonkeyPat
     change(place, "toybench/sums/add.py", "a + b", "a - b")
     assert figures_of(place, monkeypatch) == 0
     stale = file.read_text()
-    mark = f"> **Stale**: measured on {TODAY}; since then these have changed: `toybench/sums`."
+    mark = f"> **Stale**: measured on {TODAY}; changed since then: code: toybench/sums."
     assert stale == fresh.replace("# Speed\n", f"# Speed\n\n{mark}\n", 1)
     assert figures_of(place, monkeypatch) == 0 and file.read_text() == stale
     change(place, "toybench/sums/add.py", "a - b", "a + b")
@@ -140,6 +140,14 @@ def test_every_result_says_what_it_rests_on(place: Path, monkeypatch: pytest.Mon
     assert figures_of(place, monkeypatch) == 1
 
 
+@pytest.mark.parametrize("name", ["splits.weeks", "third"])
+def test_a_benchmark_must_rest_on_what_is_there(place: Path, name: str) -> None:
+    parts = {"params": ("splits", name)} if "." in name else {"services": (name,)}
+    with pytest.raises(LookupError, match=name):
+        report.save(place / "results" / "other.md", "# Other\n", Ground("toybench.speed", **parts))
+    assert not (place / "results" / "other.md").exists()
+
+
 LINK = "[its table](../benchmarks/results/speed.md)"
 OTHER = "2001-02-03"
 
@@ -150,6 +158,7 @@ OTHER = "2001-02-03"
         (f"3 s: {LINK}.", True, False),
         (f"3 s: {LINK}; stale.", True, True),
         (f"3 s, measured\non {TODAY}: {LINK}.", True, True),
+        (f"Measured on {TODAY}: 3 s ({LINK}).", True, True),
         (f"3 s, measured on {OTHER}: {LINK}.", False, False),
         (f"Measured on {TODAY}.\n\n3 s: {LINK}.", True, False),
         (f"- 1 s, measured on {TODAY}\n- 3 s: {LINK}", True, False),
