@@ -9,7 +9,7 @@ FIND_PYTHON = python=$$(sh infra/find_python.sh) || exit 1; "$$python"
 PYTEST_ARGS ?=
 BENCHMARKS ?= data_plane point_in_time streaming_windows materialize
 
-.PHONY: help setup up demo stop clean status test lint e2e bench lock
+.PHONY: help setup up demo stop clean status test lint e2e bench figures lock
 
 help: ## this list
 	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -37,17 +37,21 @@ clean: ## stop everything and remove what runs wrote (var, or FLIGHTDECK_HOME)
 test: $(INSTALLED) ## the tests that need no running Airflow and MLflow
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e" $(PYTEST_ARGS) tests
 
-lint: $(INSTALLED) ## ruff, mypy --strict, and the import contracts
+lint: $(INSTALLED) ## ruff, mypy --strict, the import contracts, and no stale figure quoted as today's
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict pipelines
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m benchmarks.figures --check
 
 e2e: $(INSTALLED) ## the tests that start real servers
 	@$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS) tests
 
 bench: $(INSTALLED) ## measure the data plane side by side with its peers; writes benchmarks/results (about an hour)
 	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+figures: $(INSTALLED) ## mark the results whose ground has changed; fails where README or docs quote one as today's
+	@$(BIN)/python -m benchmarks.figures
 
 lock: ## compile pyproject.toml to requirements.txt (LOCK_ARGS=--upgrade renews the pins)
 	@$(FIND_PYTHON) infra/install.py lock

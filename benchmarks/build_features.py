@@ -24,11 +24,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks import children
-from benchmarks.judge import machine
+from benchmarks.ground import BUILT, FLIGHTS, Ground
+from benchmarks.report import RESULTS, machine, save
 from pipelines.context import Context, build_context
 from pipelines.steps import execute
 
-RESULTS = Path(__file__).parent / "results" / "build_features.md"
+GROUND = Ground("benchmarks.build_features", BUILT, FLIGHTS)
 YEAR, END = timedelta(days=364), date(2013, 12, 31)
 
 
@@ -116,14 +117,14 @@ def main() -> None:
                 print(lines[-1], flush=True)
     text = [
         "# build_features",
-        f"\n`python -m benchmarks.build_features --years {asked.years}`. Machine: {machine()}.",
+        f"\n`python -m benchmarks.build_features --years {asked.years}`. Machine: {machine('duckdb', 'pyarrow')}.",
         "\nReading, building and writing (a file a day and table, each synced to disk). Every line is a process of its",
         "own; memory is its peak of resident memory, libraries included.\n",
         "| feature table | flights | rows built | seconds | memory, MB |",
         "|---|---|---|---|---|",
         *lines,
     ]
-    RESULTS.write_text("\n".join(text) + "\n")
+    save(RESULTS / "build_features.md", "\n".join(text), GROUND)
 
 
 if __name__ == "__main__":

@@ -1,42 +1,45 @@
 """What calibration and the choice of a threshold bring on the test window, by family.
 
-    python -m benchmarks.calibration TRAINING_SET_URI [FAMILY ...]
+    python -m benchmarks.calibration [--families NAME ...] [--home DIR]
 
-Each family is fitted once with the settings of params.yaml; every calibration is fitted on the validation window. Costs
-are those of params.yaml, at one half, at the threshold that would be right for true probabilities, and at the one that
-costs least on validation. Writes benchmarks/results/calibration.md.
+One training set of the flights, as of 2013-09-01. Each family is fitted once with the settings of params.yaml; every
+calibration is fitted on the validation window. Costs are those of params.yaml, at one half, at the threshold that would
+be right for true probabilities, and at the one that costs least on validation. Writes
+benchmarks/results/calibration.md.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
+import argparse
+import tempfile
 from pathlib import Path
 
-from pipelines.context import build_context
-from pipelines.artifacts.manifest import read_manifest
+from benchmarks import year
+from benchmarks.ground import FLIGHTS, SPLIT, Ground
+from benchmarks.report import RESULTS, machine, save
+from pipelines.artifacts.manifest import Manifest
+from pipelines.context import Context, build_context
 from pipelines.metrics.costs import best_threshold, measure_cost
 from pipelines.metrics.scores import Sample, intervals
 from pipelines.training.calibration import fit_calibration
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.families import load_family
-from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
+from pipelines.training.frames import numeric_inputs, read_frame
 from pipelines.training.tasks import Frames, Task
 from pipelines.usecase import DAY, LABEL
 
-RESULT = Path(__file__).parent / "results" / "calibration.md"
+AS_OF = "2013-09-01T04:00:00Z"
+PARAMS = (*SPLIT, "cleaning", "training", "costs", "evaluation")
 HEAD = (
     "| family | calibration | ROC AUC | log loss | Brier | calibration error | cost at 0.5 | at the right one | at the "
     "chosen one | chosen |\n|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
-def rows_of(family: str, uri: str) -> list[str]:
-    context = build_context()
+def rows_of(context: Context, family: str, uri: str) -> list[str]:
     params, store = context.params, context.data.store
-    manifest = read_manifest(store, uri)
-    inputs = model_inputs(manifest)
+    manifest = Manifest.read(store, uri)
+    inputs = manifest.model_inputs.inputs
     train, validation, test = (read_frame(store, uri, name, manifest) for name in ("train", "validation", "test"))
     cleaning = fit_cleaning(numeric_inputs(train, inputs), inputs.numeric, family, params.cleaning)
     seed, costs = params.training.seed, params.costs
@@ -57,7 +60,7 @@ def rows_of(family: str, uri: str) -> list[str]:
             measure_cost(test[LABEL], scores, days, at, costs, params.evaluation.bootstrap, seed)[0]
             for at in (0.5, right, chosen)
         ]
-        named = asked if asked != "auto" else f"auto: {facts['method']}"
+        named = asked if asked != "auto" else f"auto: {facts.method}"
         losses = f"{found['log_loss']:.4f} ({ends[0]:.3f} to {ends[1]:.3f})"
         rows.append(
             f"| {family} | {named} | {found['roc_auc']:.4f} | {losses} | {found['brier']:.4f} "
@@ -68,15 +71,26 @@ def rows_of(family: str, uri: str) -> list[str]:
 
 
 def main() -> None:
-    uri, families = sys.argv[1], sys.argv[2:] or ["hist_gradient_boosting", "logistic_regression", "mlp"]
-    rows = [row for family in families for row in rows_of(family, uri)]
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    told = (__doc__ or "").strip().split("\n")[0]
-    windows = read_manifest(build_context().data.store, uri)["windows"]
-    about = ", ".join(f"{name} {start} to {end}" for name, (start, end) in windows.items())
-    RESULT.write_text(
-        f"# Calibration and threshold\n\n{told}\n{about}. {machine}.\n\n{HEAD}\n" + "\n".join(rows) + "\n"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", nargs="+", default=["hist_gradient_boosting", "logistic_regression"])
+    parser.add_argument("--home", type=Path, help="folder to work in; a temporary one by default")
+    arguments = parser.parse_args()
+    context = build_context(home=arguments.home or tempfile.mkdtemp(prefix="calibration-"))
+    year.prepare(context)
+    uri = year.training_set(context, AS_OF, "calibration")
+    rows = [row for family in arguments.families for row in rows_of(context, family, uri)]
+    windows = Manifest.read(context.data.store, uri).windows
+    spans = ", ".join(f"{name} {start} to {end}" for name, (start, end) in windows.items())
+    service = context.params.features.service
+    text = [
+        "# Calibration and threshold",
+        f"What calibration and the choice of a threshold bring on the test window, by family.\n{spans}; {service}.",
+        "\n".join([HEAD, *rows]),
+        f"`python -m benchmarks.calibration --families {' '.join(arguments.families)}`, on "
+        f"{machine('scikit-learn', 'torch')}.",
+    ]
+    ground = Ground("benchmarks.calibration", PARAMS, FLIGHTS, (service,))
+    save(RESULTS / "calibration.md", "\n\n".join(text), ground)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
+from benchmarks.ground import ROOT
+
 GIGABYTE = 1e9
 
 
@@ -74,17 +72,3 @@ def child(module: str, *arguments: str, memory: float | None = None, timeout: fl
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
     answer: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
     return answer
-
-
-def machine(load: float | None = None) -> str:
-    """This machine in words, and how busy it was where that matters."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIGABYTE
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in ("feast", "duckdb", "pandas", "pyarrow", "dask", "redis")
-    )
-    return (
-        f"{os.cpu_count()} cores ({cpu or platform.machine()}), {memory:.0f} GB of memory, {platform.system()}, "
-        f"Python {platform.python_version()}; {packages}" + (f"; load average {load:.1f}." if load is not None else ".")
-    )

@@ -1,23 +1,22 @@
 """What compression of networks saves and costs: size, latency and quality on the test window.
 
-    python -m benchmarks.compression TRAINING_SET_URI [mlp dcn_v2 | taught]
+    python -m benchmarks.compression [--of mlp dcn_v2 | --of taught] [--home DIR]
 
-Every model is fitted with the settings of params.yaml, calibrated as they say on the validation window, and scored in
-onnxruntime on one thread. Latencies are taken in turns: each round asks every model once. Writes
-benchmarks/results/compression.md, and for `taught`, which is distillation, benchmarks/results/distillation.md.
+One training set of the flights, as of 2013-09-01, with the features of `flight_delay_v2`. Every model is fitted with
+the settings of params.yaml, calibrated as they say on the validation window, and scored in onnxruntime on one thread.
+Latencies are taken in turns: each round asks every model once. Writes benchmarks/results/compression.md, and for
+`taught`, which is distillation, benchmarks/results/distillation.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import os
-import platform
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +25,26 @@ import onnx
 import pyarrow as pa
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from pipelines.context import build_context
-from pipelines.artifacts.manifest import read_manifest
+from benchmarks import year
+from benchmarks.ground import BUILT, FLIGHTS, Ground
+from benchmarks.report import RESULTS, machine, save
+from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.scorer import Scorer, model_arrays
+from pipelines.context import Context, build_context
 from pipelines.metrics.scores import measure
 from pipelines.params.compression import NONE, Compression
-from pipelines.artifacts.scorer import Model, Scorer, model_arrays
 from pipelines.training.calibration import fit_calibration
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.compression import compressed
 from pipelines.training.distillation import Lesson
 from pipelines.training.families import Fitted, load_family
-from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
+from pipelines.training.frames import numeric_inputs, read_frame
 from pipelines.training.onnx_graph import to_onnx
 from pipelines.training.tasks import Frames, Task
 from pipelines.usecase import DAY, LABEL
 
-RESULTS = Path(__file__).parent / "results"
+AS_OF, SERVICE = "2013-09-01T04:00:00Z", "flight_delay_v2"
+PARAMS = (*BUILT, "splits", "cleaning", "training")
 TEACHERS = ("hist_gradient_boosting",)
 ROUNDS, WARM, BATCH, BATCHES = 2000, 50, 1000, 30
 SEEDS = (2013, 2014, 2015)  # of the taught network, whose gain must be seen beside what a seed does
@@ -65,7 +68,7 @@ class Row:
     alone: list[float] = field(default_factory=list)
 
     def line(self) -> str:
-        graph = self.scorer.model.graph
+        graph = self.scorer.graph
         zstd = pa.Codec("zstd", compression_level=19).compress(graph)
         quality = " | ".join(said([m[name] for m in self.measures]) for name in ("roc_auc", "log_loss"))
         p50, p95 = np.quantile(self.one, [0.5, 0.95])
@@ -85,11 +88,10 @@ def said(values: list[float]) -> str:
 class Desk:
     """One training set, and what is made of it."""
 
-    def __init__(self, uri: str) -> None:
-        context = build_context()
+    def __init__(self, context: Context, uri: str) -> None:
         self.params, self.uri, store = context.params, uri, context.data.store
-        self.manifest = read_manifest(store, uri)
-        self.inputs = model_inputs(self.manifest)
+        self.manifest = Manifest.read(store, uri)
+        self.inputs = self.manifest.model_inputs.inputs
         train, self.validation, self.test = (
             read_frame(store, uri, name, self.manifest) for name in ("train", "validation", "test")
         )
@@ -110,8 +112,7 @@ class Desk:
     def row(self, name: str, fitted: Fitted, reference: Row | None = None, peer: bool = False) -> Row:
         odds, labels, days = fitted.log_odds(self.validation), self.validation[LABEL], self.validation[DAY]
         graph = to_onnx(fitted, fit_calibration(self.params.training.calibration, odds, labels, days)[0])
-        card = {"inputs": {"numeric": list(self.inputs.numeric), "categorical": list(self.inputs.categorical)}}
-        scorer = Scorer(Model(name, card, by_onnxruntime(graph) if peer else graph), threads=1)
+        scorer = Scorer(by_onnxruntime(graph) if peer else graph, self.inputs, threads=1)
         scores = scorer.score(self.test)
         return Row(name, scorer, scores, [measure(self.test[LABEL], scores)], reference and reference.scores)
 
@@ -146,7 +147,7 @@ def by_onnxruntime(graph: bytes) -> bytes:
 
 
 def take_times(desk: Desk, rows: list[Row]) -> None:
-    numeric, categorical = model_arrays(desk.test, desk.inputs.numeric, desk.inputs.categorical)
+    numeric, categorical = model_arrays(desk.test, desk.inputs)
     for number in range(ROUNDS + WARM):
         for row in rows:
             began = time.perf_counter()
@@ -163,19 +164,23 @@ def take_times(desk: Desk, rows: list[Row]) -> None:
 
 
 def main() -> None:
-    desk = Desk(sys.argv[1])
-    parts = sys.argv[2:] or ["mlp", "dcn_v2"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--of", nargs="+", default=["mlp", "dcn_v2"], help="families, or `taught`")
+    parser.add_argument("--home", type=Path, help="folder to work in; a temporary one by default")
+    arguments = parser.parse_args()
+    context = build_context(home=arguments.home or tempfile.mkdtemp(prefix="compression-"))
+    year.prepare(context)
+    desk = Desk(context, year.training_set(context, AS_OF, "compression", SERVICE))
+    parts: list[str] = arguments.of
     rows = [row for part in parts for row in (desk.taught() if part == "taught" else desk.of_family(part))]
     take_times(desk, rows)
-    windows = ", ".join(f"{name} {start} to {end}" for name, (start, end) in desk.manifest["windows"].items())
-    machine = f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}"
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "torch"))
+    windows = ", ".join(f"{name} {start} to {end}" for name, (start, end) in desk.manifest.windows.items())
     text = [
-        "# Compression of networks",
+        "# Distillation" if parts == ["taught"] else "# Compression of networks",
         "",
         (__doc__ or "").split("\n")[0],
         f"{windows}. {ROUNDS} single rows and {BATCHES} batches in turns, one thread.",
-        f"{machine}, {libraries}; load average at the end {os.getloadavg()[0]:.1f}.",
+        f"{machine('onnxruntime', 'torch', load=os.getloadavg()[0])} at the end.",
         "",
         "`int8` is ours, with a scale for every row; `by onnxruntime` is `quantize_dynamic`, with one for the batch.",
         "Pruned networks were fine-tuned for 2 epochs unless said otherwise. Teachers speak at temperature 2.",
@@ -186,11 +191,10 @@ def main() -> None:
         HEAD,
         *[row.line() for row in rows],
         "",
-        f"`OMP_NUM_THREADS=1 python -m benchmarks.compression TRAINING_SET_URI {' '.join(parts)}`",
-        "",
+        f"`OMP_NUM_THREADS=1 python -m benchmarks.compression --of {' '.join(parts)}`",
     ]
-    (RESULTS / ("distillation.md" if parts == ["taught"] else "compression.md")).write_text("\n".join(text))
-    print("\n".join(text))
+    name = "distillation.md" if parts == ["taught"] else "compression.md"
+    save(RESULTS / name, "\n".join(text), Ground("benchmarks.compression", PARAMS, FLIGHTS, (SERVICE,)))
 
 
 if __name__ == "__main__":

@@ -26,11 +26,11 @@ from typing import Any
 
 import yaml
 
-from benchmarks.judge import machine
+from benchmarks.ground import FLIGHTS, ROOT, Ground
 from benchmarks.many_years import DAYS, USECASE, write_copies
+from benchmarks.report import RESULTS, machine, save
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "data_plane.md"
+GROUND = Ground("benchmarks.data_plane", ("validation",), FLIGHTS)
 STEPS = ("ingest", "validate", "build_features")
 
 
@@ -90,7 +90,7 @@ def report(results: dict[int, dict[str, dict[str, Any]]], command: str) -> str:
         total = sum(step["seconds"] for step in steps.values())
         more = "" if copies == base else f"rows^{growth({base: results[base], copies: steps}):.2f}"
         lines.append(f"| {copies} | {flights:,} | {each} | {total:.1f} | {more} |")
-    lines += ["", f"`{command}`, on {machine()}.", ""]
+    lines += ["", f"`{command}`, on {machine('duckdb', 'pyarrow', 'great-expectations')}.", ""]
     return "\n".join(lines)
 
 
@@ -104,8 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         work.mkdir(parents=True, exist_ok=True)
         results = {int(copies): run(int(copies), work) for copies in asked.copies.split(",")}
     text = report(results, f"python -m benchmarks.data_plane --copies {asked.copies}")
-    RESULTS.write_text(text)
-    print(text)
+    save(RESULTS / "data_plane.md", text, GROUND)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.judge import machine
+from benchmarks.ground import Ground
+from benchmarks.report import RESULTS, machine, save
 from pipelines.context import build_context
 from pipelines.ingestion.versions import version_of
 from pipelines.steps import execute
 
-RESULTS = Path(__file__).parent / "results" / "data_versions.md"
+GROUND = Ground("benchmarks.data_versions")
 TABLES = ("departures", "weather", "schedules")
 ROWS = 20
 
@@ -87,8 +88,7 @@ def main() -> None:
         report = measure(home, arguments.files, arguments.days)
     finally:
         shutil.rmtree(home)
-    RESULTS.write_text(report)
-    print(report)
+    save(RESULTS / "data_versions.md", report, GROUND)
 
 
 def measure(home: Path, files: int, days: int) -> str:
@@ -124,7 +124,7 @@ def measure(home: Path, files: int, days: int) -> str:
         "",
         f"`python -m benchmarks.data_versions --files {files} --days {days}`",
         "",
-        f"Machine: {machine()}. {files} partitions of {ROWS} rows in {len(TABLES)} tables; a local folder as DVC",
+        f"Machine: {machine('dvc')}. {files} partitions of {ROWS} rows in {len(TABLES)} tables; a local folder as DVC",
         f"remote. Load average at the end: {os.getloadavg()[1]:.1f}. Both ways in turn; seconds, median.",
         "",
         "| snapshot | plain DVC, wall | ours, wall | times | plain DVC, processor | ours, processor | times |",

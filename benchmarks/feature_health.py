@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -25,8 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import children
+from benchmarks.ground import ROOT, Ground
+from benchmarks.report import RESULTS, machine, save
 
-ROOT = Path(__file__).parent.parent
+GROUND = Ground("benchmarks.feature_health")
 END, DAYS, BEFORE = datetime(2024, 1, 1, tzinfo=UTC), 365, 28
 
 
@@ -58,7 +59,7 @@ def measured(folder: Path) -> None:
         found = measure(connection, view, files[BEFORE:], files[:BEFORE], END)
     peak = 1000 * children.peak()
     seconds = time.perf_counter() - began
-    print(json.dumps({"rows": found["rows"], "entities": found["entities"], "seconds": seconds, "peak": peak}))
+    print(json.dumps({"rows": found.rows, "entities": found.entities, "seconds": seconds, "peak": peak}))
 
 
 def main() -> None:
@@ -77,7 +78,6 @@ def main() -> None:
         found = json.loads(done.stdout)
         lines.append(f"| {found['rows']} | {found['entities']} | {found['seconds']:.1f} | {found['peak']:.0f} |")
         print(lines[-1], flush=True)
-    machine = f"{os.cpu_count()} cores {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
     text = f"""# Feature health
 
 One view of 365 daily partitions held against the 28 days before, two keys, four features; `check_features` measures one
@@ -85,10 +85,10 @@ view after the other. Each size ran in a process of its own.
 
 {chr(10).join(lines)}
 
-`python -m benchmarks.feature_health --rows {" ".join(map(str, asked.rows))}`, on {machine}; load average at the end
-{os.getloadavg()[0]:.1f}.
+`python -m benchmarks.feature_health --rows {" ".join(map(str, asked.rows))}`, on
+{machine("duckdb", load=os.getloadavg()[0])} at the end.
 """
-    (ROOT / "benchmarks" / "results" / "feature_health.md").write_text(text)
+    save(RESULTS / "feature_health.md", text, GROUND)
 
 
 if __name__ == "__main__":

@@ -13,27 +13,26 @@ import argparse
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.judge import machine
-from benchmarks.quality import prepare
+from benchmarks import year
+from benchmarks.ground import FLIGHTS, SPLIT, Ground
+from benchmarks.report import RESULTS, machine, save
+from pipelines.artifacts.manifest import Manifest
 from pipelines.context import Context, build_context
-from pipelines.artifacts.manifest import read_manifest
 from pipelines.metrics.scores import measure
-from pipelines.steps import execute
 from pipelines.training.calibration import Uncalibrated, fit_calibration
 from pipelines.training.cleaning import Cleaning, fit_cleaning
 from pipelines.training.families import load_family
-from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
+from pipelines.training.frames import numeric_inputs, read_frame
 from pipelines.training.tasks import Frames, Task
 from pipelines.usecase import DAY, LABEL, ModelInputs
 
-RESULTS = Path(__file__).parent / "results" / "imbalance.md"
+PARAMS = (*SPLIT, "cleaning", "training")
 AS_OF = "2013-09-01T04:00:00Z"
 MISSING = "(missing)"
 HEAD = (
@@ -82,7 +81,7 @@ def smote(train: pd.DataFrame, inputs: ModelInputs, cleaning: Cleaning, seed: in
     rows = pd.DataFrame(values, columns=list(inputs.numeric))
     for place, (name, (_, known)) in enumerate(codes.items(), first):
         chosen = np.asarray(known, dtype=object)[made[:, place].astype(int)]
-        rows[name] = np.where(chosen == MISSING, None, chosen)
+        rows[name] = pd.Series(np.where(chosen == MISSING, None, chosen), dtype=object)
     return pd.concat([train, rows.assign(**{LABEL: labels})], ignore_index=True)
 
 
@@ -115,14 +114,14 @@ def row(family: str, task: Task, treatment: Treatment, declared: Any, test: pd.D
     pairs = (raw["log_loss"], calibrated["log_loss"], raw["calibration_error"], calibrated["calibration_error"])
     return (
         f"| `{family}` | {treatment.name} | {len(train):,} | {train[LABEL].mean():.2f} | {raw['roc_auc']:.4f} "
-        f"| {raw['pr_auc']:.4f} | {' | '.join(f'{value:.4f}' for value in pairs)} | {facts['method']} |"
+        f"| {raw['pr_auc']:.4f} | {' | '.join(f'{value:.4f}' for value in pairs)} | {facts.method} |"
     )
 
 
 def rows_of(context: Context, family: str, uri: str, rows: int | None) -> list[str]:
     params, store = context.params, context.data.store
-    manifest = read_manifest(store, uri)
-    inputs, seed = model_inputs(manifest), params.training.seed
+    manifest = Manifest.read(store, uri)
+    inputs, seed = manifest.model_inputs.inputs, params.training.seed
     train, validation, test = (read_frame(store, uri, name, manifest) for name in ("train", "validation", "test"))
     if rows:
         train = train.sample(rows, random_state=seed).sort_index().reset_index(drop=True)
@@ -144,25 +143,24 @@ def main() -> None:
     parser.add_argument("--home", type=Path, help="folder to work in; a temporary one by default")
     asked = parser.parse_args()
     context = build_context(home=asked.home or tempfile.mkdtemp(prefix="imbalance-"))
-    prepare(context)
-    made = execute("build_training_set", {"as_of": AS_OF, "data_version": "year", "run": "imbalance"}, context)
-    lines = [
-        line for family in asked.families for line in rows_of(context, family, made["training_set_uri"], asked.rows)
-    ]
-    windows = ", ".join(f"{name} {start} to {end}" for name, (start, end) in made["windows"].items())
+    year.prepare(context)
+    uri = year.training_set(context, AS_OF, "imbalance")
+    lines = [line for family in asked.families for line in rows_of(context, family, uri, asked.rows)]
+    windows = Manifest.read(context.data.store, uri).windows
+    spans = ", ".join(f"{name} {start} to {end}" for name, (start, end) in windows.items())
     command = f"python -m benchmarks.imbalance --families {' '.join(asked.families)}"
     command += f" --rows {asked.rows}" if asked.rows else ""
     text = "\n\n".join(
         [
             "# Imbalance",
             "What class weights, the focal loss and resampling of the training window do, on the test window.\n"
-            f"As of {AS_OF}: {windows}; {context.params.features.service}. Raw scores, and calibrated by `auto`.",
+            f"As of {AS_OF}: {spans}; {context.params.features.service}. Raw scores, and calibrated by `auto`.",
             HEAD + "\n" + "\n".join(lines),
-            f"`{command}`, imbalanced-learn {version('imbalanced-learn')}, scikit-learn {version('scikit-learn')}, "
-            f"{machine()}.\n",
+            f"`{command}`, {machine('imbalanced-learn', 'scikit-learn', 'torch')}.",
         ]
     )
-    RESULTS.write_text(text)
+    ground = Ground("benchmarks.imbalance", PARAMS, FLIGHTS, (context.params.features.service,))
+    save(RESULTS / "imbalance.md", text, ground)
 
 
 if __name__ == "__main__":

@@ -9,27 +9,15 @@ Seeds are fixed; every row of the table says how often it was repeated.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import time
 from pathlib import Path
 
-import numpy as np
-import scipy
-
+from benchmarks.ground import FLIGHTS, SPLIT, Ground
 from benchmarks.judge_rows import SIMULATIONS, Claim
+from benchmarks.report import RESULTS, machine, save
+from pipelines.params import load_params
 
-RESULTS = Path(__file__).parent / "results" / "judge.md"
-
-
-def machine() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return (
-        f"{os.cpu_count()} cores of {cpu}, {platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}"
-    )
+PARAMS = (*SPLIT, "cleaning", "training")  # of the models that judge the flights
 
 
 def table(rows: list[tuple[Claim, int]]) -> str:
@@ -43,7 +31,7 @@ def main() -> None:
     parser.add_argument("--reps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=2013)
     parser.add_argument("--home", type=Path, help="folder in which the chain runs over 2013; its losses are kept")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=RESULTS / "judge.md")
     asked = parser.parse_args()
     rows: list[tuple[Claim, int]] = []
     seconds: list[str] = []
@@ -61,19 +49,22 @@ def main() -> None:
         seconds.append(f"flights {time.perf_counter() - started:.0f} s")
     home = " --home FOLDER" if asked.home else ""
     command = f"python -m benchmarks.judge --reps {asked.reps} --seed {asked.seed}{home}"
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(
-        f"# The judge against its bars\n\n`{command}`\n\nMachine: {machine()}. Seed {asked.seed}. "
+    text = (
+        f"# The judge against its bars\n\n`{command}`\n\nMachine: {machine('numpy', 'scipy')}. Seed {asked.seed}. "
         f"Time: {', '.join(seconds)}.\n\n{table(rows)}\n\n{NOTES}"
     )
-    print(asked.out.read_text())
+    ground = Ground("benchmarks.judge")
+    if asked.home:
+        ground = Ground("benchmarks.judge", PARAMS, FLIGHTS, (load_params("params.yaml").features.service,))
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    save(asked.out, text, ground)
 
 
 NOTES = """Rows of flights name six healthy pairs: two seeds of the network and the same pair swapped, trees and network
 both ways, trees and trees trained a month earlier both ways. Days of June to December 2013 are drawn with replacement,
 60 a rollout. "Noise" is added to every logit; "shift" raises every logit by the same: such a challenger is better on
 bad days and worse on good ones, so its daily differences scatter widely. The ranges and bets without a remark are those
-of tests/judge_rules.py (DAYS); they were chosen on these days.
+of benchmarks/judge_rules.py (DAYS); they were chosen on these days.
 """
 
 if __name__ == "__main__":

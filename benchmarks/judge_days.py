@@ -21,11 +21,11 @@ from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
 
 from benchmarks.judge_rows import ALPHA, DELTA, RISK, Array, Claim, ever, first
+from benchmarks.judge_rules import DAYS
 from pipelines.context import Context, build_context
 from pipelines.judge.eprocess import BETS
 from pipelines.steps import execute
 from pipelines.windows import midnight
-from tests.judge_rules import DAYS
 
 TRAINED, EARLIER = date(2013, 6, 1), date(2013, 5, 1)
 START, END = date(2013, 6, 3), date(2014, 1, 1)
@@ -51,7 +51,7 @@ def prepare(home: Path) -> Path:
         execute(step, window, context)
     execute("apply_features", {}, context)
     sets = {as_of: _training_set(context, as_of, version) for as_of in (TRAINED, EARLIER)}
-    columns: dict[str, np.ndarray] = {}
+    columns: dict[str, Any] = {}
     for name, (as_of, family, seed) in MODELS.items():
         log.info("%s", name)
         inputs = {"family": family, "training_set_uri": sets[as_of], "run": name, "trials": 1, "seed": seed}
@@ -118,11 +118,13 @@ class Flights:
         return np.stack([np.bincount(self.day, row) for row in np.atleast_2d(values)])
 
     def means(self, d: Array) -> Array:
-        return self.by_day(d)[0] / self.rows
+        means: Array = self.by_day(d)[0] / self.rows
+        return means
 
     def paths(self, sums: Array) -> Array:
         """log E after every day of every rollout, from each bet's log wealth by day (K, days)."""
-        return logsumexp(np.cumsum(sums[:, self.drawn], axis=2), axis=0) - math.log(len(sums))
+        log_e: Array = logsumexp(np.cumsum(sums[:, self.drawn], axis=2), axis=0) - math.log(len(sums))
+        return log_e
 
     def rollback(self, d: Array, setting: Mapping[str, Any], blocks: bool = True) -> Array:
         """The weighted evidence for a rollback, with no errors and no slow requests (their E stays 1)."""
@@ -133,7 +135,8 @@ class Flights:
             else self.by_day(log_bets(d, 0.0, 1.0, BETS))
         )
         parts = [self.paths(quality), self.paths(rows), np.zeros(self.drawn.shape)]
-        return logsumexp(np.stack(parts), axis=0, b=np.array([0.4, 0.2, 0.4])[:, None, None])
+        log_e: Array = logsumexp(np.stack(parts), axis=0, b=np.array([0.4, 0.2, 0.4])[:, None, None])
+        return log_e
 
     def promotion(self, d: Array, delta: float, setting: Mapping[str, Any], blocks: bool = True) -> Array:
         if blocks:
@@ -143,7 +146,8 @@ class Flights:
 
     def centred(self, champion: str, challenger: str) -> Array:
         d = self.loss[challenger] - self.loss[champion]
-        return d - self.means(d).mean()
+        centred: Array = d - self.means(d).mean()
+        return centred
 
     def worse(self, rise: float, how: str = "noise", model: str = "mlp_1") -> Array:
         """Differences from the model of itself with noise on its logits, or with all logits shifted up."""
@@ -154,7 +158,9 @@ class Flights:
         def beyond(size: float) -> float:
             return float(((expit(logit + size * noise) - self.label) ** 2).mean() - (1 + rise) * old.mean())
 
-        return (expit(logit + brentq(beyond, 0.0 if how == "noise" else 0.3, 5.0) * noise) - self.label) ** 2 - old
+        size = brentq(beyond, 0.0 if how == "noise" else 0.3, 5.0)
+        worse: Array = (expit(logit + size * noise) - self.label) ** 2 - old
+        return worse
 
     def rows_to_rollback(self, d: Array, reps: int, most: int = 4_000) -> Array:
         """Rows until the catastrophe test alone rolls back, rows in order of maturity."""

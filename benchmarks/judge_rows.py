@@ -10,15 +10,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betaln, expit, logsumexp
 from scipy.stats import norm
 
+from benchmarks.judge_rules import rules
 from pipelines.judge import Blocks, Events, Evidence, Exposure, SplitCount, judge, matured
 from pipelines.judge.eprocess import BETS, RATIOS
-from tests.judge_rules import rules
 
 CENTRE, SPREAD, SHARED, OWN = -1.5, 1.0, 0.3, 0.28
 ALPHA, DELTA = 0.05, 0.02
@@ -26,7 +27,7 @@ RISK = math.log(1 / ALPHA)
 QUALITY = math.log(1 / ALPHA / 0.4)
 RATE, SLOW = 0.005, 0.05
 LOSS_CLIP = 0.01
-Array = np.ndarray
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -79,28 +80,31 @@ def log_loss(label: Array, score: Array) -> Array:
     p = np.clip(score, LOSS_CLIP, 1 - LOSS_CLIP)
     loss = -np.where(label > 0, np.log(p), np.log1p(-p))
     low, high = -math.log1p(-LOSS_CLIP), -math.log(LOSS_CLIP)
-    return (loss - low) / (high - low)
+    scaled: Array = (loss - low) / (high - low)
+    return scaled
 
 
 def paths(d: Array, limit: float, looks: Array, reach: float = 1.0, bets: Array = BETS) -> Array:
     """log E against "mean d <= limit" at each look, as `eprocess.log_e_above` of every prefix: (R, N) -> (R, T)."""
     gains = (1 + np.clip(d / reach, -1, 1)) / (1 + limit / reach) - 1
     sums = np.stack([np.cumsum(np.log1p(bet * gains), axis=1)[:, looks - 1] for bet in bets])
-    return logsumexp(sums, axis=0) - math.log(len(bets))
+    log_e: Array = logsumexp(sums, axis=0) - math.log(len(bets))
+    return log_e
 
 
 def ratio_paths(event: Array, challenger: Array, share: Array, looks: Array) -> Array:
     """`eprocess.log_e_ratio` of every prefix; event and challenger (R, N), share (N,) of few values."""
-    total = 0.0
     hits = np.cumsum(event & challenger, axis=1)[:, looks - 1]
+    total: Array = np.zeros(())
     for p in np.unique(share):
         seen = np.cumsum(event & (share == p), axis=1)[:, looks - 1]
         total = total - np.log1p(p * (RATIOS[:, None, None] - 1)) * seen
-    return logsumexp(total + np.log(RATIOS)[:, None, None] * hits, axis=0) - math.log(len(RATIOS))
+    log_e: Array = logsumexp(total + np.log(RATIOS)[:, None, None] * hits, axis=0) - math.log(len(RATIOS))
+    return log_e
 
 
 def ever(values: Array, bound: float) -> Array:
-    return (values >= bound).any(axis=1)
+    return np.asarray((values >= bound).any(axis=1))
 
 
 def first(values: Array, bound: float, looks: Array) -> Array:
@@ -215,7 +219,8 @@ def _pooled_z(event: Array, arm: Array, looks: Array) -> Array:
     n_new = np.maximum(np.cumsum(arm, axis=1)[:, looks - 1], 1)
     n_old = np.maximum(looks - n_new, 1)
     rate = (new + old) / looks
-    return (new / n_new - old / n_old) / np.sqrt(np.maximum(rate * (1 - rate), 1e-9) * (1 / n_new + 1 / n_old))
+    z: Array = (new / n_new - old / n_old) / np.sqrt(np.maximum(rate * (1 - rate), 1e-9) * (1 / n_new + 1 / n_old))
+    return z
 
 
 def label_delay(reps: int, seed: int, n: int = 6_000, window: float = 2_000.0) -> list[Claim]:
@@ -247,7 +252,7 @@ def end_to_end(reps: int, seed: int, n: int = 10_000, every: int = 250) -> list[
     back = np.array([action == "ROLLBACK" for action, _, _ in worse])
     served = float(np.median([requests for _, requests, _ in worse]))
     promoted = np.array([action == "PROMOTE" for action, _, _ in equal])
-    pairs = np.median([pairs for action, _, pairs in equal if action == "PROMOTE"] or [math.inf])
+    pairs = np.median([float(pairs) for action, _, pairs in equal if action == "PROMOTE"] or [math.inf])
     return [
         share_claim("end to end, +5 % Brier: rolled back within 10,000 pairs", back, 0.99, above=True),
         Claim(

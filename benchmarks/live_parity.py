@@ -17,32 +17,26 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.judge import machine
+from benchmarks.ground import FLIGHTS, SPLIT, Ground
+from benchmarks.report import RESULTS, machine, save
+from benchmarks.year import prepare
 from pipelines.context import Context, build_context
 from pipelines.steps import execute
 from pipelines.usecase import EXAMPLE_ID
 from pipelines.windows import midnight
-from tests.predictions import read_log
 
-RESULTS = Path(__file__).parent / "results" / "live_parity.md"
+PARAMS = (*SPLIT, "cleaning", "training", "costs", "evaluation", "behaviour", "gate", "monitoring", "rollout")
+LIVE = ("pipelines.serving.app", "pipelines.replay.__main__", "pipelines.training.train", "pipelines.features.push")
 DAYS = timedelta(days=31)
-
-
-def prepare(context: Context) -> None:
-    """Features of every day of the source."""
-    usecase = context.usecase
-    if context.data.days("features", next(table.name for table in usecase.feature_tables if table.daily)):
-        return
-    window = {"start": usecase.start.isoformat(), "end": usecase.end.isoformat()}
-    for step in ("ingest", "validate", "build_features"):
-        execute(step, window, context)
-    execute("apply_features", {}, context)
 
 
 def live(deck: Context) -> pd.DataFrame:
     """Every score in the log: prediction_id, day, version, score."""
-    made = read_log(deck.predictions)
-    rows = [(one.prediction_id, one.block, version, score) for one in made for version, score in one.scores.items()]
+    rows = [
+        (one.prediction_id, one.block, version, score)
+        for one in deck.predictions.all()
+        for version, score in one.scores.items()
+    ]
     return pd.DataFrame(rows, columns=[EXAMPLE_ID, "day", "version", "score"]).dropna()
 
 
@@ -58,7 +52,8 @@ def point_in_time(context: Context, version: str, model: dict[str, str], days: p
         made = execute("score", {**inputs, **model, "model_version": version}, context)
         parts.append(context.data.store.read_table(made["predictions_uri"]).to_pandas())
         start = end
-    return pd.concat(parts).set_index(EXAMPLE_ID)["score"]
+    scores: pd.Series = pd.concat(parts).set_index(EXAMPLE_ID)["score"]
+    return scores
 
 
 def main() -> None:
@@ -82,14 +77,14 @@ def main() -> None:
     text = "\n".join(
         [
             "# Live scores against point-in-time scores",
-            f"\n`python -m benchmarks.live_parity` after `make demo`. Machine: {machine()}.\n",
+            f"\n`python -m benchmarks.live_parity` after `make demo`. Machine: {machine('feast', 'onnxruntime')}.\n",
             "| version | days | live scores | without a counterpart | largest difference |",
             "|---|---|---|---|---|",
             *lines,
         ]
     )
-    RESULTS.write_text(text + "\n")
-    print(text)
+    ground = Ground("benchmarks.live_parity", PARAMS, FLIGHTS, (own.params.features.service,), LIVE)
+    save(RESULTS / "live_parity.md", text, ground)
 
 
 def model_of(deck: Context, version: str, rollouts: list[str]) -> dict[str, str]:

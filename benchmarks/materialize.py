@@ -26,14 +26,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import point_in_time
-from benchmarks.children import ROOT, child, machine
+from benchmarks.children import child
+from benchmarks.ground import BUILT, FLIGHTS, ROOT, Ground
+from benchmarks.redis_server import running_redis
+from benchmarks.report import RESULTS, machine, save
 from pipelines.context import Context, build_context
 from pipelines.online import OnlineReader
 from pipelines.steps import execute
 from pipelines.windows import midnight
-from tests.redis_fixtures import running_redis
 
-RESULTS = ROOT / "benchmarks" / "results" / "materialize.md"
+PACKAGES = ("feast", "duckdb", "pandas", "pyarrow", "dask", "redis")
 JUST_BEFORE = timedelta(microseconds=1)
 WAYS = {
     "step": "our step",
@@ -183,17 +185,20 @@ def main() -> None:
     seen: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as temporary, running_redis(Path(temporary)) as port:
         home = Path(arguments.home or temporary).absolute()
-        point_in_time.prepare(build_context(ROOT / "params.yaml", home))
+        context = build_context(ROOT / "params.yaml", home)
+        point_in_time.prepare(context)
         for kind, online in (("SQLite", "sqlite"), ("Redis", f"redis://127.0.0.1:{port}")):
             for way in WAYS:
                 found = child("benchmarks.materialize", str(home), way, online, str(arguments.repetitions))
                 assert found is not None
                 seen.setdefault(kind, {})[way] = found
                 print(kind, way, found)
-    report(seen, arguments.repetitions)
+    service = context.params.features.service  # which has all views
+    ground = Ground("benchmarks.materialize", (*BUILT, "features.service"), FLIGHTS, (service,))
+    save(RESULTS / "materialize.md", report(seen, arguments.repetitions), ground)
 
 
-def report(seen: dict[str, dict[str, Any]], times: int) -> None:
+def report(seen: dict[str, dict[str, Any]], times: int) -> str:
     values = seen["SQLite"]["step"]["values"]
     lines = [
         "# Materialization of a year",
@@ -228,9 +233,8 @@ def report(seen: dict[str, dict[str, Any]], times: int) -> None:
             cells = " | ".join(f"{ms:.2f}" for name in ("ours", "feast") for ms in reads[f"{name} {count}"])
             lines.append(f"| {kind} | {count} | {cells} |")
     load = statistics.mean(found["load"] for ways in seen.values() for found in ways.values())
-    lines += ["", f"`python -m benchmarks.materialize --repetitions {times}`, on {machine(load)}", ""]
-    RESULTS.write_text("\n".join(lines))
-    print("\n".join(lines))
+    lines += ["", f"`python -m benchmarks.materialize --repetitions {times}`, on {machine(*PACKAGES, load=load)}."]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

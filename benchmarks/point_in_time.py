@@ -21,12 +21,14 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.children import ROOT, child, machine, measure
+from benchmarks import year
+from benchmarks.children import child, measure
+from benchmarks.ground import BUILT, FLIGHTS, ROOT, Ground
+from benchmarks.report import RESULTS, machine, save
 from pipelines.context import Context, build_context
-from pipelines.steps import execute
 from pipelines.usecase import EXAMPLE_ID, PREDICTED_AT
 
-RESULTS = ROOT / "benchmarks" / "results" / "point_in_time.md"
+PACKAGES = ("feast", "duckdb", "pandas", "pyarrow", "dask")
 BATCH = {"aircraft_profile", "carrier_stats", "route_stats", "dest_stats", "weather_observed", "congestion"}
 MEMORY = 8.5  # GB that a store may take
 STEPS = (250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000, 336776)
@@ -41,11 +43,7 @@ WAYS = {
 def prepare(context: Context) -> None:
     """The year's features and examples."""
     usecase = context.usecase
-    window = {"start": usecase.start.isoformat(), "end": usecase.end.isoformat()}
-    if not context.data.days("features", "carrier_stats"):
-        for step in ("ingest", "validate", "build_features"):
-            execute(step, window, context)
-    execute("apply_features", {}, context)
+    year.prepare(context)
     examples = Path(context.data.uri("examples.parquet"))
     if not examples.exists():
         from pipelines.offline.frames import load_examples
@@ -168,7 +166,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         home = Path(arguments.home or temporary).absolute()
-        prepare(build_context(ROOT / "params.yaml", home))
+        context = build_context(ROOT / "params.yaml", home)
+        prepare(context)
         tell = ("benchmarks.point_in_time",)
         seen = {}
         for way in ("duckdb", "hand", "ours"):
@@ -179,10 +178,12 @@ def main() -> None:
         dask, too_many = largest_for_dask(home, arguments.repetitions)
         few = child(*tell, "ours", str(home), str(dask["rows"]), str(arguments.repetitions))
         assert few is not None
-    report(seen, dask, too_many, few, arguments.repetitions)
+    service = context.params.features.service  # which has all views
+    ground = Ground("benchmarks.point_in_time", (*BUILT, "features.service"), FLIGHTS, (service,))
+    save(RESULTS / "point_in_time.md", report(seen, dask, too_many, few, arguments.repetitions), ground)
 
 
-def report(seen: dict[str, Any], dask: dict[str, Any], too_many: int | None, few: dict[str, Any], times: int) -> None:
+def report(seen: dict[str, Any], dask: dict[str, Any], too_many: int | None, few: dict[str, Any], times: int) -> str:
     ours, hand, duckdb = seen["ours"], seen["hand"], seen["duckdb"]
     same = "equal" if len({found["sha256"] for found in seen.values()}) == 1 else "DIFFERENT"
     same_few = "equal" if few["sha256"] == dask["sha256"] else "DIFFERENT"
@@ -225,11 +226,9 @@ def report(seen: dict[str, Any], dask: dict[str, Any], too_many: int | None, few
         f"ours takes {few['seconds']:.3f} s; {holds}. Its values are {same_few} to ours. It was given {MEMORY} GB, no",
         "more, since the machine was shared.",
         "",
-        f"`python -m benchmarks.point_in_time --repetitions {times}`, on {machine(load)}",
-        "",
+        f"`python -m benchmarks.point_in_time --repetitions {times}`, on {machine(*PACKAGES, load=load)}.",
     ]
-    RESULTS.write_text("\n".join(lines))
-    print("\n".join(lines))
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m benchmarks.point_in_time_semantics [--cases 100]
 
 Small cases one by one, then random ones: the same for our store, Feast's DuckDB store and Feast's default (Dask) store.
-The definition is `tests.point_in_time.answer`. Writes benchmarks/results/point_in_time_semantics.md.
+The definition is `point_in_time_cases.answer`. Writes benchmarks/results/point_in_time_semantics.md.
 """
 
 from __future__ import annotations
@@ -21,10 +21,22 @@ from pathlib import Path
 import pandas as pd
 from hypothesis import HealthCheck, Phase, given, settings
 
-from benchmarks.children import ROOT, machine
-from tests.point_in_time import HOUR, QUESTIONS, TTL, Line, Row, answer, cases, entity_rows, feast_store, our_store
+from benchmarks.ground import Ground
+from benchmarks.point_in_time_cases import (
+    HOUR,
+    QUESTIONS,
+    TTL,
+    Line,
+    Row,
+    answer,
+    cases,
+    entity_rows,
+    feast_store,
+    our_store,
+)
+from benchmarks.report import RESULTS, machine, save
 
-RESULTS = ROOT / "benchmarks" / "results" / "point_in_time_semantics.md"
+GROUND = Ground("benchmarks.point_in_time_semantics")
 NAMES = {"ours": "ours", "duckdb": "Feast's DuckDB", "dask": "Feast's Dask"}
 NOON = Line("a", "b", 1, 12 * HOUR)
 Change = Callable[[pd.DataFrame], pd.DataFrame]
@@ -105,12 +117,8 @@ SCENARIOS = (
 
 def asking(folder: Path) -> Ask:
     """Puts rows into a store, asks it for views, and gives the result."""
-    makers = {
-        "ours": our_store,
-        "duckdb": lambda at: feast_store(at, "duckdb"),
-        "dask": lambda at: feast_store(at, "dask"),
-    }
-    stores = {name: make(folder / name) for name, make in makers.items()}
+    stores = {name: feast_store(folder / name, name) for name in NAMES if name != "ours"}
+    stores["ours"] = our_store(folder / "ours")
 
     def ask(
         name: str, rows: Sequence[Row], entities: pd.DataFrame, questions: Sequence[str], only_written: bool
@@ -122,7 +130,8 @@ def asking(folder: Path) -> Ask:
         options = {"filter_by_created_timestamp": True} if only_written else {}
         with contextlib.redirect_stdout(io.StringIO()):
             full = aliased or len(questions) > 1
-            frame = store.get_historical_features(entities, asked, full_feature_names=full, **options).to_df()
+            job = store.get_historical_features(entities, asked, full_feature_names=full, **options)
+            frame: pd.DataFrame = job.to_df()
         return frame if full else frame.rename(columns={questions[0].split("__")[1]: questions[0]})
 
     return ask
@@ -221,8 +230,12 @@ def main() -> None:
                 said = "yes" if only_written else "no"
                 lines.append(f"| {name} | {said} | {' | '.join(cells)} | {asked['refused']} of {number} |")
                 print(lines[-1])
-        lines += ["", f"`python -m benchmarks.point_in_time_semantics --cases {number}`, on {machine()}", ""]
-    RESULTS.write_text("\n".join(lines))
+        lines += [
+            "",
+            f"`python -m benchmarks.point_in_time_semantics --cases {number}`,",
+            f"on {machine('feast', 'duckdb', 'dask')}.",
+        ]
+    save(RESULTS / "point_in_time_semantics.md", "\n".join(lines), GROUND)
 
 
 if __name__ == "__main__":

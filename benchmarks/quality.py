@@ -21,12 +21,13 @@ from datetime import date, datetime, timedelta
 from datetime import time as clock
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from benchmarks.judge import machine
+from benchmarks import year
+from benchmarks.ground import FLIGHTS, SPLIT, Ground
+from benchmarks.report import RESULTS, machine, save
 from pipelines.context import Context, build_context
 from pipelines.params import Importance
 from pipelines.params.training import FAMILIES
@@ -34,10 +35,10 @@ from pipelines.steps import execute
 from pipelines.usecase import LABEL_KNOWN_AT, PREDICTED_AT
 from pipelines.windows import midnight
 
-RESULTS = Path(__file__).parent / "results" / "quality.md"
 METRICS = ("roc_auc", "log_loss", "calibration_error")
 FLOOR = {"roc_auc": 0.735, "log_loss": 0.426}
 GOAL = {"roc_auc": 0.74, "log_loss": 0.424}
+PARAMS = (*SPLIT, "cleaning", "training", "costs", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,6 @@ class Run:
     rows: int  # that it was trained on
     metrics: Mapping[str, float]
     seconds: float  # CPU time of `train`
-
-
-def prepare(context: Context) -> None:
-    """The year's validated tables and features, where they are not there yet."""
-    usecase: Any = context.usecase
-    window = {"start": str(usecase.start), "end": str(usecase.end)}
-    last = usecase.end - timedelta(days=1)
-    tables = [table.name for table in usecase.feature_tables if table.daily]
-    if not all(last in context.data.days("features", name) for name in tables):
-        for step in ("ingest", "validate", "build_features"):
-            execute(step, window, context)
-    execute("apply_features", {}, context)
 
 
 def over(context: Context, month: date, train_days: int | None = None) -> Context:
@@ -84,8 +73,7 @@ def training_set(context: Context, month: date, run: str) -> str:
     """
     zone = ZoneInfo(context.usecase.timezone)
     as_of = datetime.combine(following(month), clock.max, zone).isoformat()
-    made = execute("build_training_set", {"as_of": as_of, "data_version": "year", "run": run}, context)
-    uri = str(made["training_set_uri"])
+    uri = year.training_set(context, as_of, run)
     require_known_before(context, uri, month)
     return uri
 
@@ -190,7 +178,7 @@ def report(context: Context, runs: Sequence[Run], months: Sequence[date], curve:
         "## Settings of the best",
         f"```json\n{json.dumps(settings, indent=1)}\n```",
         f"CPU seconds of `train`, on average: {seconds}.",
-        f"`{command}`, {machine()}.",
+        f"`{command}`, {machine('scikit-learn', 'torch')}.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -201,10 +189,10 @@ def main() -> None:
     parser.add_argument("--months", nargs="+", type=int, default=[9, 10, 11, 12])
     parser.add_argument("--curve", nargs="+", type=int, default=[], metavar="DAYS")
     parser.add_argument("--home", type=Path, help="folder to work in; a temporary one by default")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=RESULTS / "quality.md")
     asked = parser.parse_args()
     context = build_context(home=asked.home or tempfile.mkdtemp(prefix="quality-"))
-    prepare(context)
+    year.prepare(context)
     months = [date(2013, month, 1) for month in asked.months]
 
     def measure_months(family: str, train_days: int | None = None) -> list[Run]:
@@ -222,21 +210,21 @@ def main() -> None:
     curve: dict[int, list[Run]] = {}
     for family in asked.families:
         runs += measure_months(family)
-        write(context, runs, months, curve, asked.out)
+        save_so_far(context, runs, months, curve, asked.out)
     for days in asked.curve:
         curve[days] = measure_months(asked.families[0], days)
-        write(context, runs, months, curve, asked.out)
-    print(asked.out.read_text())
+        save_so_far(context, runs, months, curve, asked.out)
 
 
-def write(
+def save_so_far(
     context: Context, runs: Sequence[Run], months: Sequence[date], curve: Mapping[int, Sequence[Run]], out: Path
 ) -> None:
     """What has been measured so far."""
     families = dict.fromkeys(run.family for run in runs)
     command = f"python -m benchmarks.quality --families {' '.join(families)}"
     command += f" --curve {' '.join(map(str, curve))}" if curve else ""
-    out.write_text(report(context, runs, months, curve_table(curve) if curve else "", command))
+    ground = Ground("benchmarks.quality", PARAMS, FLIGHTS, (context.params.features.service,))
+    save(out, report(context, runs, months, curve_table(curve) if curve else "", command), ground)
 
 
 if __name__ == "__main__":

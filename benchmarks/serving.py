@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import socket
 import statistics
 import subprocess
@@ -25,14 +24,16 @@ from typing import Any
 
 import httpx
 
+from benchmarks.ground import FLIGHTS, ROOT, SPLIT, Ground
+from benchmarks.report import RESULTS, machine, save
+from pipelines.artifacts.model import ModelRef, read_model
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
 from pipelines.records import Plan
-from pipelines.artifacts.scorer import read_model
 from pipelines.steps import execute
 from pipelines.windows import midnight
 
-ROOT = Path(__file__).parent.parent
+PARAMS = (*SPLIT, "cleaning", "training", "costs")
 START, END = date(2013, 1, 1), date(2013, 4, 1)
 PATTERNS = ((1, 1), (4, 1), (1, 100), (1, 1000))  # connections, rows a call
 
@@ -112,7 +113,7 @@ def main() -> None:
         models = prepare(context)
         now = midnight(END, context.usecase.timezone) - timedelta(minutes=30)
         ReplayClock(context.records.simulated_time(context.usecase.name)).start(now)
-        one, two = ((uri, read_model(context.data.store, uri).sha256) for uri in (models["1"], models["2"]))
+        one, two = ((uri, read_model(context.data.store, ModelRef(uri)).sha256) for uri in (models["1"], models["2"]))
         plan = Plan(1, "bench", "50", "1", *one, "2", *two, 0.5, now)
         assert context.plans.replace(plan)
         rows = requests(context)
@@ -137,7 +138,8 @@ def main() -> None:
         finally:
             server.kill()
             server.wait()
-    report(results, arguments.seconds)
+    ground = Ground("benchmarks.serving", PARAMS, FLIGHTS, (context.params.features.service,))
+    save(RESULTS / "serving.md", report(results, arguments.seconds), ground)
 
 
 def wait(url: str) -> None:
@@ -151,7 +153,7 @@ def wait(url: str) -> None:
     raise SystemExit("the server did not become ready")
 
 
-def report(results: dict[tuple[int, int], dict[str, float]], seconds: float) -> None:
+def report(results: dict[tuple[int, int], dict[str, float]], seconds: float) -> str:
     load = os.getloadavg()[0]
     command = f"python -m benchmarks.serving --seconds {seconds:g}"
     lines = [
@@ -166,12 +168,8 @@ def report(results: dict[tuple[int, int], dict[str, float]], seconds: float) -> 
     for (connections, batch), seen in results.items():
         numbers = " | ".join(f"{seen[name]:.1f}" for name in ("p50", "p95", "p99"))
         lines.append(f"| {connections} | {batch} | {numbers} | {seen['rows']:.0f} |")
-    machine = f"{os.cpu_count()} cores {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
-    lines += ["", f"`{command}`, on {machine}; load average at the end {load:.1f}.", ""]
-    folder = ROOT / "benchmarks" / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / "serving.md").write_text("\n".join(lines))
-    print("\n".join(lines))
+    lines += ["", f"`{command}`, on {machine('onnxruntime', 'fastapi', load=load)} at the end."]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -11,26 +11,25 @@ Writes benchmarks/results/streaming_windows.md.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
-from benchmarks.judge import machine
+from benchmarks.ground import FLIGHTS, ROOT, Ground
+from benchmarks.report import RESULTS, machine, save
+from pipelines.params import load_params
+from pipelines.sources import read_window
 from pipelines.usecases.flights import USECASE
 from pipelines.usecases.flights.departures import connect
 from pipelines.usecases.flights.features import BUILDERS
 from pipelines.usecases.flights.streaming import DEPARTED, GIVEN_UP, HOURS, LANDED, LATE, MINUTES, state
 from pipelines.windows import Window
-from tests.flights.sources import tables as raw_tables
 
-RESULTS = Path(__file__).parent / "results"
+GROUND = Ground("benchmarks.streaming_windows", ("source", "sources"), FLIGHTS)
 BAR = 20
 VIEWS = {name: made for name, made in BUILDERS.items() if isinstance(made, partial) and made.func is state}
 
@@ -118,11 +117,13 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5, help="of ours; the self-join runs once")
     asked = parser.parse_args()
     lines, found, end = [], [], USECASE.start + timedelta(asked.days)
-    window, tables = Window(USECASE.start, end, USECASE.timezone), raw_tables(USECASE.start, end)
+    window = Window(USECASE.start, end, USECASE.timezone)
+    params = load_params(ROOT / "params.yaml")
+    tables = {table.name: read_window(params, USECASE, table, window) for table in USECASE.tables}
     for view, build in VIEWS.items():
-        runs = [seconds(lambda build=build: build(tables, window)) for _ in range(asked.repeat)]
+        runs = [seconds(partial(build, tables, window)) for _ in range(asked.repeat)]
         ours, rows = statistics.median(took for took, _ in runs), runs[0][1]
-        theirs, expected = seconds(lambda view=view: self_join(view, tables, window))
+        theirs, expected = seconds(partial(self_join, view, tables, window))
         assert same(rows, expected), f"{view}: the values differ"
         values = rows.num_rows * (len(rows.column_names) - 1 - len(build.args[0]))
         told = {"view": view, "rows": rows.num_rows, "values": values, "ours": ours, "self_join": theirs}
@@ -135,8 +136,7 @@ def main() -> None:
     met = "met" if ratio >= BAR and all(one["self_join"] >= BAR * one["ours"] for one in found) else "**not met**"
     text = [
         "# Streaming windows",
-        f"\n`python -m benchmarks.streaming_windows --days {asked.days}`.\n"
-        f"Machine: {machine()}, DuckDB {duckdb.__version__}.\n",
+        f"\n`python -m benchmarks.streaming_windows --days {asked.days}`.\nMachine: {machine('duckdb', 'pyarrow')}.\n",
         "Departures and arrivals of trailing hours on a grid, and what is waiting (docs/features.md).\n"
         "Every value is the same, bit for bit, on both sides.",
         f"Seconds of ours: median of {asked.repeat}, from raw tables to feature rows.\n",
@@ -146,10 +146,7 @@ def main() -> None:
         f"| all | | | {totals[0]:.2f} | {totals[1]:.1f} | {ratio:.0f}x |",
         f"\nBar: at least {BAR}x for each; {met}.",
     ]
-    RESULTS.joinpath("streaming_windows.md").write_text("\n".join(text) + "\n")
-    told = {"machine": machine(), "days": asked.days, "ratio": ratio, "by": found}
-    RESULTS.joinpath("streaming_windows.json").write_text(json.dumps(told, indent=2) + "\n")
-    print("\n".join(text))
+    save(RESULTS / "streaming_windows.md", "\n".join(text), GROUND)
 
 
 if __name__ == "__main__":

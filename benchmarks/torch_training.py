@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.progress import Progress
 
+from benchmarks.ground import Ground
+from benchmarks.report import RESULTS, machine, save
 from pipelines.params import load_params
 from pipelines.training.families.dcn_v2 import DeepAndCross
 from pipelines.training.families.ft_transformer import Transformer
@@ -28,7 +28,7 @@ from pipelines.training.networks import Shape
 from pipelines.training.processes import Processes
 from pipelines.training.torch_loop import Columns, Loop
 
-RESULTS = Path(__file__).parent / "results" / "torch_training.md"
+GROUND = Ground("benchmarks.torch_training", ("training",))
 NUMBERS, MARKS, TABLE = 60, 86, (18, 5, 98)  # of the reference use case: inputs, marks, strings by column
 SLOW = {"ft_transformer"}  # on a tenth of the rows
 
@@ -76,13 +76,13 @@ def start(family: str, threads: int, rows: int) -> Run:
     tasks = 2 if family == "mmoe" else 1
     data, shape = drawn(rows // 10 if family in SLOW else rows, tasks)
     torch.manual_seed(1)
-    network = {
+    networks: dict[str, Callable[[], torch.nn.Module]] = {
         "mlp": lambda: Perceptron(shape, settings, 0.0),
         "dcn_v2": lambda: DeepAndCross(shape, settings, 0.0),
         "ft_transformer": lambda: Transformer(shape, settings, 0.0),
         "mmoe": lambda: Mixture(shape, settings, [0.0, 0.0]),
-    }[family]()
-    loop = Loop(network, data, settings, 1, torch.ones(tasks), Processes())
+    }
+    loop = Loop(networks[family](), data, settings, 1, torch.ones(tasks), Processes())
     return Run(family, threads, loop, loop.optimizer())
 
 
@@ -111,12 +111,9 @@ def main() -> None:
         *[run.row() for run in runs],
         "",
         f"`{command}`,",
-        f"on {os.cpu_count()} cores {platform.machine()}, {platform.system()}, Python {platform.python_version()}, "
-        f"torch {version('torch')}; load average at the end {os.getloadavg()[0]:.1f}.",
-        "",
+        f"on {machine('torch', load=os.getloadavg()[0])} at the end.",
     ]
-    RESULTS.write_text("\n".join(lines))
-    print("\n".join(lines))
+    save(RESULTS / "torch_training.md", "\n".join(lines), GROUND)
 
 
 if __name__ == "__main__":

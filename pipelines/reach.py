@@ -35,8 +35,12 @@ class Module:
     names: frozenset[str]
 
 
-def reach(starts: Iterable[str]) -> dict[str, str]:
+def reach(starts: Iterable[str], without: Collection[str] = ()) -> dict[str, str]:
     """sha256 of each module, by name, that these modules can reach within their own top-level packages.
+
+    Args:
+        starts: names of modules.
+        without: modules that are left out, with what is reached through them alone.
 
     Raises:
         ModuleNotFoundError: if a start is no module.
@@ -44,13 +48,13 @@ def reach(starts: Iterable[str]) -> dict[str, str]:
     found: dict[str, Module] = {}
     waiting, roots = list(starts), {start.partition(".")[0] for start in starts}
     for start in waiting:
-        if not _file(start):
+        if not source(start):
             raise ModuleNotFoundError(f"no module named {start!r}", name=start)
     while waiting:
         while waiting:
             name = waiting.pop()
-            file = _file(name)
-            if name in found or file is None:
+            file = source(name)
+            if name in found or name in without or file is None:
                 continue
             found[name] = _read(file, name)
             waiting += [*_parents(name), *_modules(found[name].imports, roots)]
@@ -61,7 +65,7 @@ def reach(starts: Iterable[str]) -> dict[str, str]:
             for function, imports in module.deferred.items()
             if function in names or function.startswith("__")
             for name in _modules(imports, roots)
-            if name not in found
+            if name not in found and name not in without
         ]
     return {name: found[name].sha256 for name in sorted(found)}
 
@@ -77,14 +81,14 @@ def _modules(names: Iterable[str], roots: Collection[str]) -> Iterator[str]:
     for name in names:
         if name.partition(".")[0] not in roots:
             continue
-        while name and not _file(name):
+        while name and not source(name):
             name = name.rpartition(".")[0]
         if name:
             yield name
 
 
 @cache
-def _file(module: str) -> Path | None:
+def source(module: str) -> Path | None:
     """The source of a module; None if there is none, or it is a namespace."""
     top, *rest = module.split(".")
     if not all(part.isidentifier() for part in (top, *rest)):

@@ -7,15 +7,12 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from pipelines.records import Prediction, PredictionLog
-from pipelines.records.predictions import COLUMNS, OUTCOMES, PREDICTIONS
+from pipelines.records.predictions import OUTCOMES
 
 
 def read_log(log: PredictionLog) -> list[Prediction]:
     """Every prediction, in order."""
-    query = sa.select(*COLUMNS).where(PREDICTIONS.c.usecase == log.usecase)
-    with log.engine.connect() as connection:
-        rows = connection.execute(query.order_by(PREDICTIONS.c.predicted_at, PREDICTIONS.c.prediction_id))
-        return [Prediction(**row) for row in rows.mappings()]
+    return log.all()
 
 
 def labels(log: PredictionLog) -> dict[str, tuple[float, datetime]]:

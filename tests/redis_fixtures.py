@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
+from benchmarks.redis_server import running_redis
 from tests.services import missing
 
 
@@ -22,23 +18,3 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         missing("redis-server", "redis-server")
     with running_redis(tmp_path_factory.mktemp("redis"), "--requirepass", "se=cr3t:@") as port:
         yield f"redis://:se%3Dcr3t%3A%40@127.0.0.1:{port}"
-
-
-@contextmanager
-def running_redis(folder: Path, *options: str) -> Iterator[int]:
-    """Within, a Redis that keeps nothing, in a folder of its own; gives its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", *options]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()

@@ -157,6 +157,13 @@ class PredictionLog(Repository):
         with self.engine.connect() as connection:
             return self._select(connection, prediction_ids)
 
+    def all(self) -> list[Prediction]:
+        """Every prediction, in the order in which they were asked for."""
+        query = sa.select(*COLUMNS).where(PREDICTIONS.c.usecase == self.usecase)
+        with self.engine.connect() as connection:
+            rows = connection.execute(query.order_by(PREDICTIONS.c.predicted_at, PREDICTIONS.c.prediction_id))
+            return [Prediction(**row) for row in rows.mappings()]
+
     def _select(self, connection: sa.Connection, ids: Sequence[str]) -> list[Prediction]:
         query = sa.select(*COLUMNS).where(PREDICTIONS.c.usecase == self.usecase, PREDICTIONS.c.prediction_id.in_(ids))
         return [Prediction(**row) for row in connection.execute(query).mappings()]

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from pipelines.artifacts.card import CompressionFacts, DistilFacts, PruneFacts, QuantizeFacts
+from pipelines.artifacts.scorer import ModelScorer
 from pipelines.errors import CheckFailed
 from pipelines.params.compression import Compression, Distil
 from pipelines.training.calibration import Calibration
-from pipelines.training.distillation import Lesson
 from pipelines.training.families import Fitted
 from pipelines.training.onnx_graph import Graph
 from pipelines.training.tasks import Task
@@ -43,8 +43,8 @@ def compression_facts(fitted: Fitted, task: Task, calibration: Calibration) -> C
                 f"quantizing moves a validation score by {quantize.difference:.3g}, more than "
                 f"max_difference ({compression.max_difference:g}); allow more, or do not quantize"
             )
-    if task.lesson and compression.distil:
-        distil = _distil_facts(task.lesson, compression.distil)
+    if task.lesson and compression.distil and isinstance(task.lesson.teacher, ModelScorer):
+        distil = _distil_facts(task.lesson.teacher, compression.distil)
     parts = {"prune": prune, "quantize": quantize, "distil": distil}
     return CompressionFacts(**{name: part for name, part in parts.items() if part})
 
@@ -75,8 +75,8 @@ def _quantize_facts(
     )
 
 
-def _distil_facts(lesson: Lesson, distil: Distil) -> DistilFacts:
-    model = lesson.teacher.model
+def _distil_facts(teacher: ModelScorer, distil: Distil) -> DistilFacts:
+    model = teacher.model
     return DistilFacts(
         teacher=distil.teacher,
         temperature=distil.temperature,

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.artifacts.manifest import Manifest
-from pipelines.artifacts.scorer import ModelScorer
+from pipelines.artifacts.scorer import ModelScorer, Scorer
 from pipelines.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ SCORED = 8192  # rows that a teacher scores at once: a transformer's attention o
 class Lesson:
     """A teacher, and how much it says."""
 
-    teacher: ModelScorer
+    teacher: Scorer
     temperature: float
     alpha: float
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from pipelines.context import Context, build_context
 from pipelines.artifacts.scorer import load_scorer
+from pipelines.context import Context, build_context
 from pipelines.steps import execute
 from pipelines.usecase import LABEL
 from pipelines.windows import midnight

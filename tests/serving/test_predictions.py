@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.judge import serves_challenger
-from pipelines.records import Prediction
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.artifacts.seal import sealed
+from pipelines.judge import serves_challenger
+from pipelines.records import Prediction
 from pipelines.serving.features import logged_names, needs_of
 from tests.predictions import read_log
 from tests.serving.conftest import Deck, reading

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from pipelines.context import build_context
 from pipelines.artifacts.scorer import load_scorer
+from pipelines.context import build_context
 from pipelines.serving.app import create_app
 from pipelines.steps import execute
 from tests.conftest import TOY, put_back

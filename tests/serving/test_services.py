@@ -9,10 +9,10 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from pipelines.artifacts.scorer import load_scorer
 from pipelines.context import Context
 from pipelines.errors import InvalidInput
 from pipelines.offline.frames import feature_frame, load_examples
-from pipelines.artifacts.scorer import load_scorer
 from pipelines.steps import execute
 from pipelines.usecase import inputs_of
 from pipelines.windows import midnight

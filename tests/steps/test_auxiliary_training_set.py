@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines.context import Context
 from pipelines.artifacts.manifest import read_manifest
+from pipelines.context import Context
 from pipelines.steps import execute
 from pipelines.training.frames import read_auxiliary, read_frame
 from pipelines.usecase import EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, Tables

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
+from pipelines.artifacts.scorer import load_scorer
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.registration.rendering import COMPRESSED, compression
-from pipelines.artifacts.scorer import load_scorer
 from tests.conftest import tree_hashes
 from tests.steps.test_tuning import card, desk, evaluate, train, with_training
 from tests.synthetic import frame, write_training_set

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.context import build_context
 from pipelines.artifacts.scorer import load_scorer
+from pipelines.context import build_context
 from pipelines.steps import execute
 from pipelines.training.distributed import following, main
 from tests.conftest import ROOT, tree_hashes

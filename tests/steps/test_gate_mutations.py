@@ -13,14 +13,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.artifacts.manifest import CARRIED
+from pipelines.artifacts.scorer import Scorer
 from pipelines.context import Context
 from pipelines.errors import CorruptData, MissingData
-from pipelines.artifacts.manifest import CARRIED
 from pipelines.metrics.names import LATENCY, SIZE, WORST
 from pipelines.metrics.scores import differences
 from pipelines.params import load_params
 from pipelines.records import Plan
-from pipelines.artifacts.scorer import Scorer
 from pipelines.steps import execute
 from pipelines.usecase import slices_of
 from pipelines.verdict import Gate, Verdict

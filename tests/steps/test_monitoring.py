@@ -17,11 +17,11 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 
+from pipelines.artifacts.seal import write_sealed
 from pipelines.context import Context
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.monitoring import decide, join_outcomes, report_drift, score
 from pipelines.params import load_params
-from pipelines.artifacts.seal import write_sealed
 from pipelines.settings import Settings
 from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, ModelInputs
 from tests.editing import edit, rewrite

@@ -14,12 +14,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from pipelines.artifacts.scorer import load_scorer
+from pipelines.artifacts.seal import write_sealed
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
 from pipelines.metrics.names import EVALUATED
 from pipelines.params.training import Training
-from pipelines.artifacts.scorer import load_scorer
-from pipelines.artifacts.seal import write_sealed
 from pipelines.steps import execute
 from pipelines.training.families import MODULES
 from tests.conftest import tree_hashes
@@ -343,9 +343,8 @@ def test_a_model_is_not_evaluated_on_another_training_set(desk: Context) -> None
 
 
 def test_scoring_imports_no_training_library() -> None:
-    code = (
-        "import sys, pipelines.artifacts.scorer; print([m for m in ('torch', 'sklearn', 'mlflow', 'onnx') if m in sys.modules])"
-    )
+    code = "import sys, pipelines.artifacts.scorer; "
+        "print([m for m in ('torch', 'sklearn', 'mlflow', 'onnx') if m in sys.modules])"
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert asked.stdout.strip() == "[]"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.artifacts import provenance
 from pipelines.__main__ import main
+from pipelines.artifacts import provenance
 from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
 from pipelines.params import Params, load_params

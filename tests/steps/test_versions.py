@@ -17,19 +17,19 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.artifacts import provenance
+from pipelines.artifacts.manifest import read_manifest
+from pipelines.artifacts.scorer import load_scorer
 from pipelines.clock import require_driven
 from pipelines.console import models
 from pipelines.context import Context
 from pipelines.deployment.aliases import differing
 from pipelines.deployment.override import require_loads
 from pipelines.errors import CheckFailed, CorruptData, FlightdeckError, MissingData
-from pipelines.artifacts.manifest import read_manifest
 from pipelines.records import Entry, Plan
 from pipelines.records.database import guards
 from pipelines.registration import lineage
 from pipelines.registration.evaluation import FILES, PICTURES
 from pipelines.registration.rendering import markdown, page
-from pipelines.artifacts.scorer import load_scorer
 from pipelines.steps import execute
 from pipelines.tracking import ModelVersion
 from pipelines.tracking.integrity import registered

@@ -18,13 +18,7 @@ from feast import FeatureStore
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.errors import CorruptData, InvalidInput, MissingData
-from pipelines.offline import asof_join
-from pipelines.offline.asof_store import AsofOfflineStore
-from pipelines.offline.entity_codes import entity_codes
-from pipelines.store import Layout, Store
-from tests.conftest import ROOT
-from tests.point_in_time import (
+from benchmarks.point_in_time_cases import (
     HOUR,
     ORIGIN,
     QUESTIONS,
@@ -38,6 +32,12 @@ from tests.point_in_time import (
     our_store,
     table,
 )
+from pipelines.errors import CorruptData, InvalidInput, MissingData
+from pipelines.offline import asof_join
+from pipelines.offline.asof_store import AsofOfflineStore
+from pipelines.offline.entity_codes import entity_codes
+from pipelines.store import Layout, Store
+from tests.conftest import ROOT
 
 A = Line("a", "b", 1, 12 * HOUR)
 RANDOM = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -272,7 +272,7 @@ import sys; from pathlib import Path
 import pandas as pd, pyarrow as pa
 from pipelines.offline.entity_codes import entity_codes
 from pipelines.store import Layout, Store
-from tests.point_in_time import *
+from benchmarks.point_in_time_cases import *
 store, _ = our_store(Path(sys.argv[1]))
 data = Layout(Store(store.config.offline_store.root), PROJECT)
 rows = table([Row("a", 1, 10 * HOUR, 0, 1.0)])

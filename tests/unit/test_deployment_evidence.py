@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.judge_rules import rules
 from pipelines.deployment.evidence import Look, evidence, paired
 from pipelines.judge import Evidence, Judgement, judge, serves_challenger
 from pipelines.params import load_params
 from pipelines.records import Plan
 from tests.conftest import TOY
-from tests.judge_rules import rules
 
 BEGAN = datetime(2024, 4, 1, tzinfo=UTC)
 MATURITY = timedelta(days=1)

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.artifacts.scorer import Model, Scorer
 from pipelines.errors import InvalidInput
 from pipelines.metrics.scores import measure
 from pipelines.params.cleaning import Cleaning as Rules
-from pipelines.artifacts.scorer import Model, Scorer
 from pipelines.training.calibration import Uncalibrated
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.families import MODULES, load_family

@@ -15,12 +15,12 @@ from feast import ValueType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.artifacts.scorer import model_arrays
 from pipelines.errors import InvalidInput
 from pipelines.features.parity import compare
 from pipelines.graph_inputs import WHOLE, number_column, spelling, string_column
 from pipelines.offline.columns import to_frame
 from pipelines.online.codec import decode_value, encode_column
-from pipelines.artifacts.scorer import model_arrays
 from pipelines.usecase import ModelInputs
 
 BERLIN = ZoneInfo("Europe/Berlin")

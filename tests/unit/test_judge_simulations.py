@@ -20,7 +20,7 @@ from benchmarks.judge_rows import (
     sample_ratio,
     speed,
 )
-from tests.judge_rules import DAYS
+from benchmarks.judge_rules import DAYS
 
 REPS = {identical: 300, at_delta: 300, speed: 200, ramp: 300, label_delay: 60, end_to_end: 20, sample_ratio: 300}
 

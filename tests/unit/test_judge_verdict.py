@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from benchmarks.judge_rules import DAYS, ROWS, rules
 from pipelines.errors import InvalidInput
 from pipelines.judge import Action, Blocks, Events, Evidence, Exposure, Flags, Judgement, SplitCount, judge
-from tests.judge_rules import DAYS, ROWS, rules
 
 DAY = 86400.0
 LAST = Exposure(stage=4, requests=5_000, seconds=10 * DAY, blocks=10, elapsed=30 * DAY)

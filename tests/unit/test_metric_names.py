@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipelines.artifacts.scorer import Model
 from pipelines.metrics.names import AGAINST, EVALUATED, FLOORS, LATENCY, MONITORED, RETRAINING, SCORES, SIZE
 from pipelines.metrics.scores import Sample, differences
 from pipelines.monitoring.performance import performance
 from pipelines.monitoring.summary import tracked_metrics
 from pipelines.params import load_params
 from pipelines.registration.facts import graph_facts, slice_facts
-from pipelines.artifacts.scorer import Model
 from pipelines.usecase import LABEL
 from pipelines.verdict import TIMED
 from tests.conftest import ROOT

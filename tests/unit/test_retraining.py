@@ -11,12 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from pipelines.artifacts.scorer import Model, Scorer
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput
 from pipelines.monitoring.outcomes import join_labels, maturity_counts
 from pipelines.monitoring.performance import difference, performance
 from pipelines.monitoring.predictions import prediction_table
 from pipelines.monitoring.retraining import Retraining, decide
-from pipelines.artifacts.scorer import Model, Scorer
 from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, ModelInputs
 from pipelines.verdict import Gate
 

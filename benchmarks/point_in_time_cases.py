@@ -123,7 +123,7 @@ def table(rows: Sequence[Row]) -> pa.Table:
 
 
 def entity_rows(lines: Sequence[Line]) -> pd.DataFrame:
-    instants = pd.to_datetime([at(line.asked) for line in lines], utc=True)
+    instants = pd.to_datetime(pd.Series([at(line.asked) for line in lines], dtype=object), utc=True)
     frame = pd.DataFrame({"key": [line.key for line in lines], "other": [line.other for line in lines]}, dtype=object)
     frame["part"] = pd.array([line.part for line in lines], dtype="Int64")
     return frame.assign(who=frame.key, lot=frame.part, event_timestamp=instants, note=range(len(lines)))

@@ -1,4 +1,4 @@
-"""Rules of the judge as they would stand in params.yaml under `rollout`, for tests and benchmarks."""
+"""Rules of the judge as they would stand in params.yaml under `rollout`."""
 
 from __future__ import annotations
 

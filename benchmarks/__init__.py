@@ -1,0 +1,1 @@
+"""Measurements, and what their results rest on."""

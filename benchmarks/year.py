@@ -1,0 +1,27 @@
+"""The year of the flights, through the project's own steps: its features, and training sets of them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from pipelines.context import Context
+from pipelines.steps import execute
+
+
+def prepare(context: Context) -> None:
+    """The year's validated tables and features, where they are not there yet."""
+    usecase: Any = context.usecase
+    window = {"start": str(usecase.start), "end": str(usecase.end)}
+    last = usecase.end - timedelta(days=1)
+    tables = [table.name for table in usecase.feature_tables if table.daily]
+    if not all(last in context.data.days("features", name) for name in tables):
+        for step in ("ingest", "validate", "build_features"):
+            execute(step, window, context)
+    execute("apply_features", {}, context)
+
+
+def training_set(context: Context, as_of: str, run: str, service: str | None = None) -> str:
+    """The URI of a training set as of an instant, of the service that params name or of another."""
+    inputs = {"as_of": as_of, "data_version": "year", "run": run, "feature_service": service}
+    return str(execute("build_training_set", inputs, context)["training_set_uri"])
