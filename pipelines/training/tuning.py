@@ -118,7 +118,7 @@ def search_key(trainer: Trainer, space: Space, frames: Mapping[str, str]) -> str
         "frames": frames,
         "cleaning": trainer.rules.model_dump(mode="json"),
         "compression": task.compression.model_dump(mode="json"),
-        "teacher": task.lesson.teacher.model.sha256 if task.lesson else None,
+        "teacher": hashlib.sha256(task.lesson.teacher.graph).hexdigest() if task.lesson else None,
         "libraries": {name: version(name) for name in ("numpy", "optuna", *trainer.family.LIBRARIES)},
         "code": code_digest(),
     }

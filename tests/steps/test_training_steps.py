@@ -343,8 +343,8 @@ def test_a_model_is_not_evaluated_on_another_training_set(desk: Context) -> None
 
 
 def test_scoring_imports_no_training_library() -> None:
-    code = "import sys, pipelines.artifacts.scorer; "
-        "print([m for m in ('torch', 'sklearn', 'mlflow', 'onnx') if m in sys.modules])"
+    heavy = ("torch", "sklearn", "mlflow", "onnx")
+    code = f"import sys, pipelines.artifacts.scorer; print([m for m in {heavy} if m in sys.modules])"
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert asked.stdout.strip() == "[]"
 
