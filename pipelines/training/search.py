@@ -122,7 +122,7 @@ def next_trial(space: Space, records: Sequence[Record], objective: Objective) ->
 
     number = len(records)
     study = _study(space, records)
-    trial, settings = _first(study, space.declared) if number == 0 else _next(study, space.declared)
+    trial, settings = _declared(study, space.declared) if number == 0 else _drawn(study, space.declared)
     reported: dict[int, float] = {}
 
     def report(step: int, loss: float) -> None:
@@ -184,7 +184,7 @@ def _study(space: Space, records: Sequence[Record]) -> optuna.Study:
     return study
 
 
-def _first(study: optuna.Study, declared: FamilySettings) -> tuple[optuna.Trial, FamilySettings]:
+def _declared(study: optuna.Study, declared: FamilySettings) -> tuple[optuna.Trial, FamilySettings]:
     """A trial of the declared settings; those that lie in the search space count as drawn."""
     contained = _contained(declared)
     study.enqueue_trial(contained)
@@ -192,11 +192,6 @@ def _first(study: optuna.Study, declared: FamilySettings) -> tuple[optuna.Trial,
     for name in contained:
         _suggest(trial, name, declared.search[name])
     return trial, declared
-
-
-def _next(study: optuna.Study, declared: FamilySettings) -> tuple[optuna.Trial, FamilySettings]:
-    trial = study.ask()
-    return trial, _drawn(declared, trial)
 
 
 def _contained(declared: FamilySettings) -> dict[str, JsonValue]:
@@ -215,14 +210,16 @@ def _contained(declared: FamilySettings) -> dict[str, JsonValue]:
     return contained
 
 
-def _drawn(declared: FamilySettings, trial: optuna.Trial) -> FamilySettings:
+def _drawn(study: optuna.Study, declared: FamilySettings) -> tuple[optuna.Trial, FamilySettings]:
+    """A trial of settings that the sampler draws; what is not in the search space, or not now, is as declared."""
+    trial = study.ask()
     values: dict[str, JsonValue] = {}
     for name in drawing_order(declared.search):
         allowed = declared.search[name]
         if all(other in values and values[other] == wanted for other, wanted in allowed.when.items()):
             values[name] = _suggest(trial, name, allowed)
     try:
-        return type(declared).model_validate({**declared.model_dump(), **values})
+        return trial, type(declared).model_validate({**declared.model_dump(), **values})
     except ValidationError as error:
         raise InvalidInput(f"a draw from `search` cannot be used: {first_problem(error)}; narrow the range") from None
 
