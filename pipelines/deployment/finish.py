@@ -26,6 +26,7 @@ class Inputs(StepModel):
 
 
 class Outputs(StepModel):
+    rollout: str
     action: str = Field(description="how it ended: an earlier ending stands; none where it never began")
     reason: str
     champion: str | None = Field(description="version that the plan in force names")
@@ -38,14 +39,17 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     rollout = state.find(rollouts, inputs.rollout)
     if rollout is None:
         plan = rollouts.plan()
-        return Outputs(action="none", reason="it never began", champion=plan.champion if plan else None)
+        champion = plan.champion if plan else None
+        return Outputs(rollout=inputs.rollout, action="none", reason="it never began", champion=champion)
     if rollout.ended is None:
         rollouts.enter(_ending(inputs, rollout, context))
         rollout = state.require(rollouts, inputs.rollout)
     assert rollout.ended is not None
     _settle(rollout, context)
     plan = rollouts.plan()
-    return Outputs(action=rollout.ended.action, reason=rollout.ended.reason, champion=plan.champion if plan else None)
+    champion = plan.champion if plan else None
+    ending = rollout.ended
+    return Outputs(rollout=rollout.name, action=ending.action, reason=ending.reason, champion=champion)
 
 
 def _ending(inputs: Inputs, rollout: Rollout, context: Context) -> Entry:
