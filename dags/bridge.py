@@ -137,6 +137,8 @@ def run(name: str, inputs: Mapping[str, Any], params_file: str) -> dict[str, Any
         raise error from None
     if "verdict" in outputs:
         print(f"{outputs['verdict']}: {' '.join(outputs.get('reasons', ()))}")
+    if "action" in outputs:
+        print(f"{outputs['action']}: {outputs['reason']}")
     return outputs
 
 

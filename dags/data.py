@@ -10,11 +10,13 @@ import logging
 from datetime import timedelta
 from typing import Any
 
+import chained
 from airflow.sdk import DAG, Metadata, Param, chain, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 import bridge
 from data_docs import DataDocsLink
+from pipelines import chains
 from pipelines.context import Context
 from pipelines.errors import InvalidInput
 
@@ -73,26 +75,18 @@ def build(params_file: str, about: Context) -> DAG:
 
         # Days of a backfill may overtake one another; one that lacks the day before it tries again until that is there.
         patient = {"retries": 20, "retry_delay": timedelta(seconds=15)}
-        planned = plan()
-        window = {"start": planned["start"], "end": planned["end"]}
-        ingested = bridge.step("ingest", params_file)(**window)
-        snapshot = bridge.step("snapshot", params_file, pool="dvc")(**window, run=planned["run"])
-        # Days that changed since they were used are validated again, and features that rest on them are built again.
-        validate = bridge.step("validate", params_file)(**window, since=ingested["validate_since"])
-        stale = {"start": ingested["build_since"], "end": ingested["build_until"]}
-        validate.operator.operator_extra_links = (DataDocsLink(),)
-        parity = bridge.step("check_parity", params_file, pool="feast")(as_of=planned["as_of"])
-        chain(
-            ingested,
-            snapshot,
-            validate,
-            bridge.step("build_features", params_file, **patient)(**stale),
-            bridge.step("check_features", params_file)(**stale),
-            bridge.step("apply_features", params_file, pool="feast")(),
-            bridge.step("materialize", params_file, pool="feast", **patient)(as_of=planned["as_of"]),
-            parity,
-            announce_features(planned, snapshot, parity),
-        )
+        options = {
+            "snapshot": {"pool": "dvc"},
+            "build_features": patient,
+            "apply_features": {"pool": "feast"},
+            "materialize": {"pool": "feast", **patient},
+            "check_parity": {"pool": "feast"},
+        }
+        planned, tasks = plan(), chained.Tasks(params_file, options)
+        chains.data(tasks, {key: planned[key] for key in ("start", "end", "as_of", "run")})
+        outputs = tasks.outputs
+        outputs["validate"].operator.operator_extra_links = (DataDocsLink(),)
+        chain(*outputs.values(), announce_features(planned, outputs["snapshot"], outputs["check_parity"]))
     return dag
 
 

@@ -11,16 +11,25 @@ other aliases that people have changed, too; a `challenger` among them is told t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
+import chained
 from airflow.sdk import DAG, Asset, AssetWatcher, Metadata, Param, TaskGroup, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 import bridge
+from pipelines import chains
 from pipelines.context import Context
+from pipelines.params.rollout import Rollout
 from rollout import AliasTrigger, JudgeOperator
 
-ENDINGS = {"PROMOTE": "promote", "ROLLBACK": "rollback", "KEEP_CHAMPION": "keep", "ABORT": "abort"}
+OPTIONS: dict[str, dict[str, Any]] = {  # of tasks, by step
+    "preflight": {"retries": 3},
+    "finish_rollout": {"task_id": "finish", "trigger_rule": "none_failed"},
+    "reconcile_aliases": {"retries": 3},
+}
+SKIPPED = {"set_stage": "the answer before is that no stage follows", "finish_rollout": "nothing had begun"}
 
 
 def watched(params_file: str, about: Context, alias: str) -> Asset:
@@ -44,77 +53,18 @@ def build(params_file: str, about: Context) -> DAG:
     schedule = bridge.asset(usecase.name, "challenger") | watched(params_file, about, "challenger")
     with bridge.dag(about, "deployment", "Roll out a challenger of", schedule, form, __doc__) as dag:
 
-        @task
+        @task(doc_md=bridge.about_step("choose_challenger"))
         def plan(triggering_asset_events: Any = None, **context: Any) -> dict[str, Any]:
-            """Which version, for which change of the alias: the form's, else the newest asset event's."""
+            """The version that the form or the news of the alias name, and a name for its rollout."""
             run = context["dag_run"]
             bridge.refuse_unknown(run.conf, list(form))
-            events = bridge.events(triggering_asset_events or {})
-            told = [(event.get("payload", event), "alias" if "payload" in event else "training") for event in events]
-            changes = [one for one in told if one[0].get("change") is not None]
-            if told and not changes:
-                raise AirflowSkipException(f"no change of the alias came with {told[-1][0]}: nothing to roll out")
-            if changes:  # several may have waited while a rollout was under way: the last change is the one that holds
-                news, actor = max(changes, key=lambda one: one[0]["change"])
-                version, change = news["version"], news["change"]
-            else:
-                change = None
-                version, actor = context["params"]["version"], "form"
-                version = version or bridge.run("resolve_model", {"alias": "challenger"}, params_file)["version"]
-            if version is None:
-                raise AirflowFailException("no version has the alias challenger; give a version in the form")
-            name = f"v{version}-{hashlib.sha256(run.run_id.encode()).hexdigest()[:8]}"
-            return {"version": version, "change": change, "actor": actor, "run": name}
-
-        @task.short_circuit
-        def go_on(started: dict[str, Any]) -> bool:
-            """Whether there is anything to roll out; this alias change may have had its rollout."""
-            print(started["why"])
-            return bool(started["proceed"])
-
-        planned = plan()
-        started = bridge.step("start_rollout", params_file)(
-            **{key: planned[key] for key in ("version", "change", "actor", "run")}
-        )
-        checked = bridge.step("preflight", params_file, retries=3)(
-            rollout=started["rollout"], version=started["challenger"]
-        )
-        go_on(started) >> checked
-        judges: list[JudgeOperator] = []
-        for stage in settings.stages:
-            with TaskGroup(f"stage_{stage.name}", tooltip=f"{stage.share:.0%} of the traffic"):
-                entered = enter(params_file, stage.name, judges[-1].task_id if judges else None)()
-                judge = JudgeOperator(
-                    task_id="judge",
-                    rollout="{{ ti.xcom_pull(task_ids='plan')['run'] }}",
-                    stage=stage.name,
-                    params_file=params_file,
-                    poll_seconds=settings.poll_seconds,
-                    deadline_hours=settings.deadline_hours,
-                    retries=3,
-                    doc_md=bridge.about_step("judge_rollout"),
-                )
-                (judges[-1] if judges else checked) >> entered >> judge
-            judges.append(judge)
-
-        @task(trigger_rule="none_failed", retries=3, doc_md=bridge.about_step("finish_rollout"))
-        def finish(ti: Any = None) -> dict[str, Any]:
-            """End it as the last judge said. The first model is promoted once it has passed preflight."""
-            started = ti.xcom_pull(task_ids="start_rollout")
-            if not started:
-                raise AirflowSkipException("nothing had begun")
-            answers = [ti.xcom_pull(task_ids=judge.task_id) for judge in judges]
-            answer = next((answer for answer in reversed(answers) if answer), None)
-            if answer is None and not started["direct"]:
-                raise AirflowFailException("no judge has answered; nothing is promoted")
-            action = ENDINGS[answer["action"]] if answer else "promote"
-            reason = answer["reason"] if answer else "the first model: it passed preflight, and there is no champion"
-            ending = {"rollout": started["rollout"], "action": action, "reason": reason}
-            if answer and answer["decision_id"]:
-                ending["decision_id"] = answer["decision_id"]
-            done = bridge.run("finish_rollout", ending, params_file)
-            print(f"{done['action']}: {done['reason']}; version {done['champion']} has the traffic")
-            return {**done, "rollout": started["rollout"]}
+            news = [change(extra) for extra in bridge.events(triggering_asset_events or {})]
+            inputs = {"changes": news, "version": context["params"]["version"]}
+            chosen = bridge.run("choose_challenger", inputs, params_file)
+            if chosen["version"] is None:
+                raise AirflowSkipException(chosen["why"])
+            name = f"v{chosen['version']}-{hashlib.sha256(run.run_id.encode()).hexdigest()[:8]}"
+            return {**{key: chosen[key] for key in ("version", "change", "actor")}, "run": name}
 
         @task(outlets=[champion])
         def announce_champion(done: dict[str, Any]) -> Any:
@@ -136,33 +86,91 @@ def build(params_file: str, about: Context) -> DAG:
                 raise AirflowSkipException(f"nothing to roll back: {done['action']} ({done['reason']})")
             return done
 
+        planned, tasks = plan(), Ramp(params_file, settings)
+        given = {key: planned[key] for key in ("version", "change", "actor", "run")}
+        chains.deployment(tasks, {**given, "stages": settings.names})
+        finished = tasks.outputs["finish_rollout"]
         # A failure anywhere reaches `finish` as upstream_failed. A teardown runs also when a person ends the run.
-        finished = finish()
-        judges[-1] >> finished >> roll_back().as_teardown(on_failure_fail_dagrun=True)
+        finished >> roll_back().as_teardown(on_failure_fail_dagrun=True)
         announce_champion(finished)
     return dag
 
 
-def enter(params_file: str, stage: str, judge_before: str | None) -> Any:
-    """The task that puts a stage in force, unless the judge of the one before has said otherwise."""
+def change(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """A change of the alias, from the asset event of the training DAG or of the watcher."""
+    payload = extra.get("payload", extra)
+    actor = "alias" if "payload" in extra else "training"
+    return {"version": payload.get("version"), "change": payload.get("change"), "actor": actor}
 
-    @task(task_id="set_stage", doc_md=bridge.about_step("set_stage"), retries=3)
-    def set_stage(ti: Any = None) -> dict[str, Any]:
-        started = ti.xcom_pull(task_ids="start_rollout")
-        before = ti.xcom_pull(task_ids=judge_before) if judge_before else None
-        if started["direct"]:
-            raise AirflowSkipException("the first model goes straight to all traffic")
-        if before and before["action"] != "ADVANCE":
-            raise AirflowSkipException(f"the judge said {before['action']}")
-        return bridge.run("set_stage", {"rollout": started["rollout"], "stage": stage}, params_file)
 
-    return set_stage
+@task.short_circuit
+def go_on(started: dict[str, Any]) -> bool:
+    """Whether there is anything to roll out; this alias change may have had its rollout."""
+    print(started["why"])
+    return bool(started["proceed"])
+
+
+class Ramp(chained.Tasks):
+    """The deployment chain as one line of tasks. Those that may be skipped pull what they take: no other edge shows."""
+
+    def __init__(self, params_file: str, settings: Rollout) -> None:
+        super().__init__(params_file, OPTIONS)
+        self.settings = settings
+        self.shares = {stage.name: stage.share for stage in settings.stages}
+        self.stage: Any = None  # the group of the tasks of a stage
+        self.end: Any = None  # of the line so far
+
+    def when(self, condition: Any, name: str, **inputs: Any) -> Any:
+        if name == "preflight":
+            output = self(name, **inputs)
+            go_on(self.outputs["start_rollout"]) >> output
+        elif name == "set_stage":
+            self.stage = TaskGroup(
+                f"stage_{inputs['stage']}", tooltip=f"{self.shares[inputs['stage']]:.0%} of the traffic"
+            )
+            with self.stage:
+                output = self._pulling(condition, name, inputs)
+        elif name == "judge_rollout":  # it is skipped with its stage
+            with self.stage:
+                output = self._judge(**inputs)
+        else:
+            output = self._pulling(condition, name, inputs)
+        if self.end is not None:
+            self.end >> output
+        self.outputs[name] = self.end = output
+        return output
+
+    def _pulling(self, condition: Any, name: str, inputs: Mapping[str, Any]) -> Any:
+        options = {"task_id": name, "retries": 3, "doc_md": bridge.about_step(name), **OPTIONS.get(name, {})}
+
+        @task(**options)
+        def run_step(ti: Any = None) -> dict[str, Any]:
+            given = chained.pull(ti, {**inputs, "condition": condition})
+            if not given.pop("condition"):
+                raise AirflowSkipException(SKIPPED[name])
+            if "action" in given and given["action"] is None:  # a person has marked a judge's task
+                raise AirflowFailException("no judge has answered; nothing is promoted")
+            return bridge.run(name, given, self.params_file)
+
+        return run_step()
+
+    def _judge(self, rollout: Any, stage: str) -> Any:
+        return JudgeOperator(
+            task_id="judge",
+            rollout=f"{{{{ ti.xcom_pull(task_ids='{rollout.operator.task_id}')['{rollout.key}'] }}}}",
+            stage=stage,
+            params_file=self.params_file,
+            poll_seconds=self.settings.poll_seconds,
+            deadline_hours=self.settings.deadline_hours,
+            retries=3,
+            doc_md=bridge.about_step("judge_rollout"),
+        ).output
 
 
 def build_override(params_file: str, about: Context) -> DAG:
     schedule = watched(params_file, about, "champion")
     with bridge.dag(about, "override", "Honour a champion set by hand for", schedule, {}, __doc__) as dag:
-        bridge.step("reconcile_aliases", params_file, retries=3)()
+        chains.override(chained.Tasks(params_file, OPTIONS), {})
     return dag
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
+import chained
 from airflow.sdk import DAG, Metadata, Param, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 import bridge
+from pipelines import chains
 from pipelines.context import Context
 
 
@@ -72,15 +74,6 @@ def build(params_file: str, about: Context) -> DAG:
                 "model_version": params["model_version"],
             }
 
-        @task
-        def find_model(plan: dict[str, Any]) -> dict[str, Any]:
-            """The version to watch. Without one there is nothing to vouch for, so the run fails."""
-            asked = {"version": plan["model_version"]} if plan["model_version"] else {"alias": "champion"}
-            model = bridge.run("resolve_model", asked, params_file)
-            if model["version"] is None:
-                raise AirflowFailException("there is no champion; train and register a model first")
-            return model
-
         @task(outlets=[retrain])
         def request_retraining(decision: dict[str, Any], plan: dict[str, Any], **context: Any) -> Any:
             """Ask the training DAG for a new model, if the decision says so and the run may ask."""
@@ -91,25 +84,10 @@ def build(params_file: str, about: Context) -> DAG:
                 raise AirflowSkipException(f"the decision is RETRAIN, and request_retraining is {asked}")
             yield Metadata(retrain, {"as_of": plan["as_of"], "decision_id": decision["decision_id"]})
 
-        planned = plan()
-        window = {key: planned[key] for key in ("start", "end", "as_of")}
-        model = find_model(planned)
-        named = {"run": planned["run"], "model_version": model["version"], "model_sha256": model["sha256"]}
-        scored = bridge.step("score", params_file)(**window, **named, model_uri=model["model_uri"])
-        joined = bridge.step("join_outcomes", params_file)(
-            **window, run=planned["run"], predictions_uri=scored["predictions_uri"]
-        )
-        reported = bridge.step("report_drift", params_file)(
-            **named,
-            outcomes_uri=joined["outcomes_uri"],
-            evaluation_uri=model["evaluation_uri"],
-            as_of=planned["as_of"],
-            track=True,
-        )
-        decided = bridge.step("decide_retraining", params_file)(
-            **window, summary_uri=reported["summary_uri"], model_version=model["version"]
-        )
-        request_retraining(decided, planned)
+        planned, tasks = plan(), chained.Tasks(params_file, {"resolve_model": {"task_id": "find_model"}})
+        given = {key: planned[key] for key in ("start", "end", "as_of", "run", "model_version")}
+        chains.monitoring(tasks, {**given, "track": True})
+        request_retraining(tasks.outputs["decide_retraining"], planned)
     return dag
 
 

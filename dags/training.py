@@ -10,10 +10,12 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
+import chained
 from airflow.sdk import DAG, AssetOrTimeSchedule, Metadata, Param, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 import bridge
+from pipelines import chains
 from pipelines.context import Context
 from pipelines.params.training import FAMILIES
 from pipelines.usecase import inputs_of
@@ -95,40 +97,16 @@ def build(params_file: str, about: Context) -> DAG:
             told = {key: registered[key] for key in ("version", "change")}
             yield Metadata(challenger, {**told, "as_of": plan["as_of"]})
 
-        planned = plan()
-        snapshot = bridge.step("snapshot", params_file, pool="dvc")(run=planned["run"])
-        training_set = bridge.step("build_training_set", params_file)(
-            as_of=planned["as_of"],
-            data_version=snapshot["data_version"],
-            run=planned["run"],
-            feature_service=planned["feature_service"],
-        )
-        shared = {"training_set_uri": training_set["training_set_uri"], "run": planned["run"]}
-        # One family at a time: each takes every core.
-        train = bridge.step("train", params_file, max_active_tis_per_dagrun=1, map_index_template="{{ family }}")
-        trained = train.partial(**shared, trials=planned["trials"], seed=planned["seed"]).expand(
-            family=families(planned)
-        )
-        evaluated = (
-            bridge.step("evaluate", params_file)
-            .partial(**shared)
-            .expand(model_uri=trained.map(lambda output: output["model_uri"]))
-        )
-        candidates = evaluated.map(lambda output: output["evaluation_uri"])
-        logged = bridge.step("log_candidates", params_file)(evaluation_uris=candidates)
-        champion = bridge.step("resolve_model", params_file, task_id="find_champion")(alias="champion")
-        gated = bridge.step("gate", params_file)(
-            evaluation_uris=candidates,
-            champion_uri=champion["model_uri"],
-            champion_sha256=champion["sha256"],
-            as_of=planned["as_of"],
-            run=planned["run"],
-        )
-        chosen = {key: gated[key] for key in ("verdict", "decision_id", "model_uri", "evaluation_uri")}
-        registered = bridge.step("register", params_file)(
-            **chosen, training_set_uri=training_set["training_set_uri"], runs=logged["runs"]
-        )
-        announce_challenger(registered, planned)
+        options = {
+            "snapshot": {"pool": "dvc"},
+            # One family at a time: each takes every core.
+            "train": {"max_active_tis_per_dagrun": 1, "map_index_template": "{{ family }}"},
+            "resolve_model": {"task_id": "find_champion"},
+        }
+        planned, tasks = plan(), chained.Tasks(params_file, options)
+        given = {key: planned[key] for key in ("as_of", "run", "feature_service", "trials", "seed")}
+        chains.training(tasks, {**given, "families": families(planned)})
+        announce_challenger(tasks.outputs["register"], planned)
     return dag
 
 

@@ -116,6 +116,7 @@ STEPS: Mapping[str, Step] = {
         Step("join_outcomes", "pipelines.monitoring.join_outcomes"),
         Step("report_drift", "pipelines.monitoring.report_drift"),
         Step("decide_retraining", "pipelines.monitoring.decide"),
+        Step("choose_challenger", "pipelines.deployment.choose", desk=False),
         Step("start_rollout", "pipelines.deployment.start", desk=False),
         Step("preflight", "pipelines.deployment.preflight", desk=False),
         Step("set_stage", "pipelines.deployment.stage", desk=False),

@@ -7,13 +7,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines import chains
 from pipelines.context import Context, build_context
 from pipelines.steps import execute
+from pipelines.walk import walk
 from pipelines.windows import midnight
 from tests.postgres_fixtures import postgres_server, postgres_uri, records_uri  # noqa: F401
 
@@ -56,21 +59,10 @@ def flights(tmp_path: Path) -> Context:
 
 
 def run_data(context: Context, start: date, end: date) -> dict[str, dict[str, Any]]:
-    """The data chain, step by step, as the data DAG runs it."""
+    """The data chain; outputs by step."""
     window = {"start": start.isoformat(), "end": end.isoformat()}
     as_of = midnight(end, context.usecase.timezone).isoformat()
-    outputs: dict[str, dict[str, Any]] = {}
-    outputs["ingest"] = execute("ingest", window, context)
-    outputs["snapshot"] = execute("snapshot", window, context)
-    overdue = outputs["ingest"]
-    outputs["validate"] = execute("validate", {**window, "since": overdue["validate_since"]}, context)
-    stale = {"start": overdue["build_since"], "end": overdue["build_until"]}
-    outputs["build_features"] = execute("build_features", stale, context)
-    outputs["check_features"] = execute("check_features", stale, context)
-    outputs["apply_features"] = execute("apply_features", {}, context)
-    outputs["materialize"] = execute("materialize", {"as_of": as_of}, context)
-    outputs["check_parity"] = execute("check_parity", {"as_of": outputs["materialize"]["as_of"]}, context)
-    return outputs
+    return walk(chains.data, {**window, "as_of": as_of, "run": None}, partial(execute, context=context))
 
 
 def put_back(place: Path, kept: Path) -> Path:
@@ -79,41 +71,28 @@ def put_back(place: Path, kept: Path) -> Path:
     return Path(shutil.copytree(kept, place))
 
 
-def run_training(context: Context, as_of: date, run: str, data_version: str, **train: Any) -> dict[str, Any]:
-    """The training chain, as the training DAG runs it; outputs by step, lists for mapped ones."""
-    instant = midnight(as_of, context.usecase.timezone).isoformat()
-    families = train.pop("families", context.params.training.families)
-    made = execute("build_training_set", {"as_of": instant, "data_version": data_version, "run": run}, context)
-    shared = {"training_set_uri": made["training_set_uri"], "run": run}
-    budget = {"trials": 1, "seed": 1, **train}
-    trained = [execute("train", {**shared, **budget, "family": family}, context) for family in families]
-    evaluated = [execute("evaluate", {**shared, "model_uri": model["model_uri"]}, context) for model in trained]
-    uris = [evaluation["evaluation_uri"] for evaluation in evaluated]
-    logged = execute("log_candidates", {"evaluation_uris": uris}, context)
-    champion = execute("resolve_model", {"alias": "champion"}, context)
-    against = {"champion_uri": champion["model_uri"], "champion_sha256": champion["sha256"]}
-    gate = {"evaluation_uris": uris, **against, "as_of": instant, "run": run}
-    gated = execute("gate", gate, context)
-    chosen = {key: gated[key] for key in ("verdict", "decision_id", "model_uri", "evaluation_uri")}
-    origin = {"training_set_uri": made["training_set_uri"], "runs": logged["runs"]}
-    registered = execute("register", {**chosen, **origin}, context)
-    models = {"training_set": made, "train": trained, "evaluate": evaluated, "log_candidates": logged}
-    return {**models, "gate": gated, "register": registered}
+def run_training(context: Context, as_of: date, run: str, data_version: str, **choices: Any) -> dict[str, Any]:
+    """The training chain on a data version that is there; outputs by step, lists for mapped ones."""
+    budget = {"families": context.params.training.families, "feature_service": None, "trials": 1, "seed": 1}
+    given = {"as_of": midnight(as_of, context.usecase.timezone).isoformat(), "run": run, **budget, **choices}
+    known = {"snapshot": {"data_version": data_version}}
+    return walk(chains.training, given, partial(execute, context=context), known=known)
+
+
+def run_candidates(context: Context, training_set_uri: str, run: str, *families: str) -> dict[str, Any]:
+    """The training chain from a training set that is there to candidates in MLflow; outputs by step."""
+    given = {"run": run, "families": families, "trials": None, "seed": None}
+    known = {"build_training_set": {"training_set_uri": training_set_uri}}
+    steps = ("train", "evaluate", "log_candidates")
+    return walk(chains.training, given, partial(execute, context=context), only=steps, known=known)
 
 
 def run_monitoring(context: Context, start: date, end: date, as_of: date, run: str) -> dict[str, dict[str, Any]]:
-    """The monitoring chain, as the monitoring DAG runs it."""
+    """The monitoring chain of the champion; outputs by step."""
     instant = midnight(as_of, context.usecase.timezone).isoformat()
-    window = {"start": start.isoformat(), "end": end.isoformat(), "as_of": instant}
-    model = execute("resolve_model", {"alias": "champion"}, context)
-    named = {"run": run, "model_version": model["version"], "model_sha256": model["sha256"]}
-    scored = execute("score", {**window, **named, "model_uri": model["model_uri"]}, context)
-    joined = execute("join_outcomes", {**window, "run": run, "predictions_uri": scored["predictions_uri"]}, context)
-    report = {"outcomes_uri": joined["outcomes_uri"], "evaluation_uri": model["evaluation_uri"], "as_of": instant}
-    reported = execute("report_drift", {**named, **report}, context)
-    decide = {"summary_uri": reported["summary_uri"], "model_version": model["version"]}
-    decided = execute("decide_retraining", {**window, **decide}, context)
-    return {"score": scored, "join_outcomes": joined, "report_drift": reported, "decide_retraining": decided}
+    given = {"start": start.isoformat(), "end": end.isoformat(), "as_of": instant, "run": run}
+    choices = {"model_version": None, "track": False}
+    return walk(chains.monitoring, {**given, **choices}, partial(execute, context=context))
 
 
 @pytest.fixture(scope="session")

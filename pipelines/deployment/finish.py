@@ -23,6 +23,7 @@ class Inputs(StepModel):
 
 
 class Outputs(StepModel):
+    rollout: str
     action: str = Field(description="how it ended: an earlier ending stands; none where it never began")
     reason: str
     champion: str | None = Field(description="version that the plan in force names")
@@ -32,14 +33,17 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     rollout = context.rollouts.get(inputs.rollout)
     if rollout is None:
         plan = context.plans.current()
-        return Outputs(action="none", reason="it never began", champion=plan.champion if plan else None)
+        champion = plan.champion if plan else None
+        return Outputs(rollout=inputs.rollout, action="none", reason="it never began", champion=champion)
     if rollout.ended is None:
         context.rollouts.end(rollout, *_ending(inputs, rollout, context))
         rollout = context.rollouts.require(inputs.rollout)
     assert rollout.ended is not None
     _settle(rollout, context)
     plan = context.plans.current()
-    return Outputs(action=rollout.ended.action, reason=rollout.ended.reason, champion=plan.champion if plan else None)
+    champion = plan.champion if plan else None
+    ending = rollout.ended
+    return Outputs(rollout=rollout.name, action=ending.action, reason=ending.reason, champion=champion)
 
 
 def _ending(inputs: Inputs, rollout: Rollout, context: Context) -> tuple[Ending, dict[str, object]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from pipelines.deployment.continuation import Continuation, Ending
 from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pipelines.records import Plan, Rollout
 
 ABORT, KEEP, ROLLBACK, HOLD, ADVANCE = "ABORT", "KEEP_CHAMPION", "ROLLBACK", "HOLD", "ADVANCE"
+ENDINGS: dict[str, Ending] = {"PROMOTE": "promote", ROLLBACK: "rollback", KEEP: "keep", ABORT: "abort"}
 
 
 class Inputs(StepModel):
@@ -23,16 +25,14 @@ class Inputs(StepModel):
     out_of_time: bool = Field(False, description="the wall clock ran out: whatever is not proven worse ends here")
 
 
-class Outputs(StepModel):
+class Outputs(Continuation):
     action: str
     rule: str
     observed: float | None
     bound: float | None
     blocks: int
     rows: int
-    reason: str
     next_step: str
-    decision_id: str | None = Field(description="none where the rollout may not go on and nothing was judged")
     pulse: str = Field(description="what was there to see; another look is due once it has changed")
 
 
@@ -91,6 +91,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         )
     )
     return Outputs(
+        next_stage=action == ADVANCE,
+        ending=ENDINGS.get(action),
         action=action,
         rule=rule,
         observed=judgement.observed,
@@ -106,6 +108,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 def _aborted(why: str, pulse: str) -> Outputs:
     return Outputs(
+        next_stage=False,
+        ending="abort",
         action=ABORT,
         rule="obstacle",
         observed=None,

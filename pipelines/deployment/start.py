@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from pipelines.deployment.continuation import Continuation
 from pipelines.errors import CheckFailed
 from pipelines.steps import RunName, StepModel
 
 if TYPE_CHECKING:
     from pipelines.context import Context
     from pipelines.records import Rollout
+
+FIRST = "the first model: it passed preflight, and there is no champion"  # why it is promoted, once it has passed
 
 
 class Inputs(StepModel):
@@ -23,7 +26,7 @@ class Inputs(StepModel):
     run: RunName = Field(description="the caller's name for this rollout, which it then has")
 
 
-class Outputs(StepModel):
+class Outputs(Continuation):
     rollout: str
     proceed: bool
     why: str
@@ -38,13 +41,18 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.records import CHALLENGER, CHAMPION, Rollout
 
     def answer(proceed: bool, why: str, champion: str | None = None) -> Outputs:
+        direct = proceed and champion is None
         return Outputs(
+            next_stage=proceed and not direct,
+            ending="promote" if direct else None,
+            reason=FIRST if direct else why,
+            decision_id=None,
             rollout=inputs.run,
             proceed=proceed,
             why=why,
             champion=champion,
             challenger=inputs.version,
-            direct=proceed and champion is None,
+            direct=direct,
         )
 
     if begun := context.rollouts.get(inputs.run):

@@ -17,10 +17,12 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
+from pipelines import chains
 from pipelines.artifacts.card import ModelCard
 from pipelines.artifacts.provenance import Machine
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
 from pipelines.usecase import UseCase
+from pipelines.walk import walk
 
 Restore = Callable[[str, Path], None]  # brings a data version into a folder that is not there
 
@@ -144,15 +146,15 @@ def rebuild(recipe: Recipe, bench: Bench, usecase: UseCase, raw: Path, run: str)
     if not days:
         raise MissingData(f"data version {recipe.data_version} has no day before {end}")
     window = {"start": min(days).isoformat(), "end": (max(days) + timedelta(1)).isoformat()}
-    bench.run("validate", **window)
-    bench.run("build_features", **window)
-    bench.run("apply_features")
-    made = bench.run("build_training_set", as_of=as_of.isoformat(), data_version=recipe.data_version, run=run)
-    model = bench.train(
-        recipe.machine.processes,
-        run,
-        family=recipe.card.family,
-        training_set_uri=str(made["training_set_uri"]),
-        seed=str(recipe.card.seed),
-    )
-    return made, str(model["model_uri"])
+
+    def execute(step: str, inputs: Mapping[str, str]) -> dict[str, Any]:
+        return bench.train(recipe.machine.processes, **inputs) if step == "train" else bench.run(step, **inputs)
+
+    given: dict[str, Any] = {**window, "as_of": as_of.isoformat(), "run": run}
+    given |= {"families": [recipe.card.family], "seed": str(recipe.card.seed)}
+    given |= {"feature_service": None, "trials": None}  # those of the recipe's params
+    ingested = {"validate_since": None, "build_since": window["start"], "build_until": window["end"]}
+    walk(chains.data, given, execute, only=chains.FEATURES, known={"ingest": ingested})
+    snapshot = {"data_version": recipe.data_version}
+    outputs = walk(chains.training, given, execute, only=("build_training_set", "train"), known={"snapshot": snapshot})
+    return outputs["build_training_set"], str(outputs["train"][0]["model_uri"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from pipelines.errors import MissingData
+from pipelines.errors import CheckFailed, MissingData
 from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Inputs(StepModel):
     alias: str = Field("champion", min_length=1, description="alias of the version; not read where a version is given")
     version: str | None = Field(None, description="number of the version")
+    required: bool = Field(False, description="fail where no version has the alias")
 
 
 class Outputs(StepModel):
@@ -35,6 +36,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         raise MissingData(
             f"alias {inputs.alias} names version {named}, which the chain did not register; set it to one that it did"
         )
+    if found is None and inputs.required:
+        raise CheckFailed(f"there is no {inputs.alias}; train and register a model first")
     if found is None:
         return Outputs(version=None, model_uri=None, evaluation_uri=None, training_set_uri=None, sha256=None)
     require_intact(context.data.store, context.tracker, found)

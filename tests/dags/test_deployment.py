@@ -173,6 +173,23 @@ def test_where_nothing_began_nothing_is_ended(load: Callable[..., Any]) -> None:
             dag.get_task(task).python_callable(ti=nothing)
 
 
+def test_where_no_judge_has_answered_nothing_is_promoted(load: Callable[..., Any]) -> None:
+    """As when a person marks their tasks."""
+    from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+    dag = load(TOY).dags["pumps_deployment"]
+    goes_on = {"next_stage": True, "ending": None, "reason": "r", "decision_id": None}
+    outputs: dict[str, Any] = {"start_rollout": {"rollout": "a", "proceed": True, **goes_on}}
+    ti = SimpleNamespace(xcom_pull=lambda task_ids: outputs.get(task_ids))
+    for advanced in ({}, {"stage_shadow.judge": goes_on}):
+        outputs |= advanced
+        with pytest.raises(AirflowFailException, match="no judge has answered; nothing is promoted"):
+            dag.get_task("finish").python_callable(ti=ti)
+    outputs["stage_25.judge"] = {**goes_on, "next_stage": False, "ending": "keep"}
+    with pytest.raises(AirflowSkipException, match="no stage follows"):
+        dag.get_task("stage_100.set_stage").python_callable(ti=ti)
+
+
 def test_one_edge_a_stage_is_all_there_is_to_see(load: Callable[..., Any]) -> None:
     """The graph is read by people: a failure anywhere reaches the rollback through `finish` alone."""
     dag = load(TOY).dags["pumps_deployment"]

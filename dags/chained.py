@@ -1,0 +1,79 @@
+"""A chain as Airflow tasks: its steps are tasks, and what they hand over are XComs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from airflow.sdk import XComArg
+
+import bridge
+
+
+class Tasks:
+    """The steps of a chain as Airflow tasks: what the chain hands on are references to XComs.
+
+    Args:
+        options: of the tasks, by step.
+
+    Attributes:
+        outputs: what the tasks give, by step, in the order of the chain.
+    """
+
+    def __init__(self, params_file: str, options: Mapping[str, Mapping[str, Any]]) -> None:
+        self.params_file, self.options = params_file, options
+        self.outputs: dict[str, Any] = {}
+
+    def __call__(self, name: str, **inputs: Any) -> Any:
+        self.outputs[name] = self._task(name)(**inputs)
+        return self.outputs[name]
+
+    def each(self, name: str, over: Mapping[str, Any], **inputs: Any) -> Any:
+        self.outputs[name] = self._task(name).partial(**inputs).expand(**over)
+        return Mapped(self.outputs[name])
+
+    def when(self, condition: Any, name: str, **inputs: Any) -> Any:
+        raise NotImplementedError(f"{name} does not always run: say in the DAG file how its task is skipped")
+
+    def last(self, *outputs: Any) -> Any:
+        return Last(outputs)
+
+    def _task(self, name: str) -> Any:
+        return bridge.step(name, self.params_file, **self.options.get(name, {}))
+
+
+class Mapped:
+    """The outputs of a mapped task, by name those of all its runs."""
+
+    def __init__(self, outputs: Any) -> None:
+        self.outputs = outputs
+
+    def __getitem__(self, name: str) -> Any:
+        return self.outputs.map(lambda output: output[name])
+
+
+class Last:
+    """The outputs of the last of several tasks that has given any, for a task that pulls them."""
+
+    def __init__(self, outputs: Sequence[Any], name: str = "") -> None:
+        self.outputs, self.name = outputs, name
+
+    def __getitem__(self, name: str) -> Last:
+        return Last(self.outputs, name)
+
+
+def pull(ti: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What references stand for, for a task that takes them without an edge in the graph; None where nothing is."""
+
+    @cache
+    def outputs_of(task_id: str) -> dict[str, Any]:
+        return ti.xcom_pull(task_ids=task_id) or {}
+
+    def pulled(value: Any) -> Any:
+        if isinstance(value, Last):
+            given = (outputs_of(one.operator.task_id) for one in reversed(value.outputs))
+            return next(filter(None, given), {}).get(value.name)
+        return outputs_of(value.operator.task_id).get(value.key) if isinstance(value, XComArg) else value
+
+    return {name: pulled(value) for name, value in values.items()}

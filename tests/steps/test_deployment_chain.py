@@ -1,0 +1,101 @@
+"""The deployment chain outside of Airflow, over real models and records; and which change of the alias it rolls out."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import chains
+from pipelines.clock import ReplayClock
+from pipelines.context import Context, build_context
+from pipelines.errors import CheckFailed, MissingData
+from pipelines.steps import execute
+from pipelines.walk import walk
+from tests.conftest import TOY
+from tests.rollouts import Score, home_with_versions, inverted, same, set_alias, traffic
+
+START = datetime(2024, 4, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return home_with_versions(tmp_path_factory.mktemp("deployment") / "home")
+
+
+@pytest.fixture
+def desk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    """A copy of the records and of MLflow's database; the models' files stay where they are."""
+    monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
+    shutil.copytree(template, tmp_path / "home", ignore=shutil.ignore_patterns("data"))
+    context = build_context(TOY, tmp_path / "home")
+    ReplayClock(context.records.engine, "pumps").start(START)
+    return context
+
+
+def roll_out(context: Context, version: str, run: str, change: int | None, ours: Score = same) -> dict[str, Any]:
+    """The chain's outputs; a day of traffic passes whenever the judge holds."""
+    clock = ReplayClock(context.records.engine, "pumps")
+
+    def run_step(step: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        while (outputs := execute(step, inputs, context)).get("action") == "HOLD":
+            traffic(context, clock.advance, 1, ours)
+        return outputs
+
+    given = {"version": version, "change": change, "actor": "test", "run": run}
+    return walk(chains.deployment, {**given, "stages": context.params.rollout.names}, run_step)
+
+
+def test_the_first_model_is_promoted_an_equal_one_too_and_a_worse_one_rolled_back(desk: Context) -> None:
+    change = set_alias(desk, "challenger", "1")
+    set_alias(desk, "champion", "1")
+    first = roll_out(desk, "1", "first", change)
+    assert list(first) == ["start_rollout", "preflight", "finish_rollout"]
+    assert first["finish_rollout"]["reason"].startswith("the first model: it passed preflight")
+    again = roll_out(desk, "1", "again", change)
+    assert list(again) == ["start_rollout"], "this change of the alias has had its rollout"
+
+    equal = roll_out(desk, "2", "equal", None)
+    assert equal["judge_rollout"]["action"] == "PROMOTE" and equal["set_stage"]["in_force"]
+    assert equal["finish_rollout"]["action"] == "promote" and desk.models.aliases()["champion"] == "2"
+
+    worse = roll_out(desk, "3", "worse", None, inverted)
+    ended = worse["finish_rollout"]
+    assert (ended["rollout"], ended["action"], ended["champion"]) == ("worse", "rollback", "2")
+    last = desk.ledger.entries()[-1]
+    assert (last.action, last.evidence["decision_id"]) == ("rollback", worse["judge_rollout"]["decision_id"])
+
+
+def test_of_several_changes_of_the_alias_the_newest_is_rolled_out(desk: Context) -> None:
+    training = {"version": "2", "change": 3, "actor": "training"}
+    watcher = {"version": "1", "change": 4, "actor": "alias"}
+    unset = {"version": "3", "change": None, "actor": "training"}
+    chosen = execute("choose_challenger", {"changes": [watcher, training, unset]}, desk)
+    assert {key: chosen[key] for key in watcher} == watcher
+    nothing = execute("choose_challenger", {"changes": [unset]}, desk)
+    assert nothing["version"] is None and nothing["why"].startswith("no change of the alias came with version 3")
+
+
+def test_without_news_a_given_version_is_rolled_out_or_the_one_that_has_the_alias(desk: Context) -> None:
+    with pytest.raises(CheckFailed, match="no version has the alias challenger; give a version"):
+        execute("choose_challenger", {}, desk)
+    set_alias(desk, "challenger", "2")
+    by_alias, given = (execute("choose_challenger", inputs, desk) for inputs in ({}, {"version": "3"}))
+    assert (by_alias["version"], by_alias["change"], by_alias["actor"]) == ("2", None, "form")
+    assert given["version"] == "3"
+
+
+def test_an_alias_on_a_version_that_is_none_of_the_chain_is_refused(desk: Context) -> None:
+    strange = desk.tracker.client.create_model_version("pumps", "file:///nowhere")
+    desk.models.set_alias("challenger", strange.version)
+    with pytest.raises(MissingData, match=f"no version {strange.version} of the chain"):
+        execute("choose_challenger", {}, desk)
+
+
+def test_a_model_that_is_required_and_not_there_stops_the_chain(desk: Context) -> None:
+    assert execute("resolve_model", {"alias": "champion"}, desk)["version"] is None
+    with pytest.raises(CheckFailed, match="there is no champion; train and register a model first"):
+        execute("resolve_model", {"alias": "champion", "required": True}, desk)
