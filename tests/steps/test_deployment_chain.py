@@ -32,13 +32,13 @@ def desk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Con
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
     shutil.copytree(template, tmp_path / "home", ignore=shutil.ignore_patterns("data"))
     context = build_context(TOY, tmp_path / "home")
-    ReplayClock(context.records.engine, "pumps").start(START)
+    ReplayClock(context.records.simulated_time("pumps")).start(START)
     return context
 
 
 def roll_out(context: Context, version: str, run: str, change: int | None, ours: Score = same) -> dict[str, Any]:
     """The chain's outputs; a day of traffic passes whenever the judge holds."""
-    clock = ReplayClock(context.records.engine, "pumps")
+    clock = ReplayClock(context.records.simulated_time("pumps"))
 
     def run_step(step: str, inputs: dict[str, Any]) -> dict[str, Any]:
         while (outputs := execute(step, inputs, context)).get("action") == "HOLD":
