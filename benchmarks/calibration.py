@@ -14,14 +14,14 @@ import platform
 import sys
 from pathlib import Path
 
+from pipelines.artifacts.manifest import Manifest
 from pipelines.context import build_context
-from pipelines.artifacts.manifest import read_manifest
 from pipelines.metrics.costs import best_threshold, measure_cost
 from pipelines.metrics.scores import Sample, intervals
 from pipelines.training.calibration import fit_calibration
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.families import load_family
-from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
+from pipelines.training.frames import numeric_inputs, read_frame
 from pipelines.training.tuning import Frames, Task
 from pipelines.usecase import DAY, LABEL
 
@@ -35,8 +35,8 @@ HEAD = (
 def rows_of(family: str, uri: str) -> list[str]:
     context = build_context()
     params, store = context.params, context.data.store
-    manifest = read_manifest(store, uri)
-    inputs = model_inputs(manifest)
+    manifest = Manifest.read(store, uri)
+    inputs = manifest.model_inputs.inputs
     train, validation, test = (read_frame(store, uri, name, manifest) for name in ("train", "validation", "test"))
     cleaning = fit_cleaning(numeric_inputs(train, inputs), inputs.numeric, family, params.cleaning)
     seed, costs = params.training.seed, params.costs
@@ -73,7 +73,7 @@ def main() -> None:
     rows = [row for family in families for row in rows_of(family, uri)]
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     told = (__doc__ or "").strip().split("\n")[0]
-    windows = read_manifest(build_context().data.store, uri)["windows"]
+    windows = Manifest.read(build_context().data.store, uri).windows
     about = ", ".join(f"{name} {start} to {end}" for name, (start, end) in windows.items())
     RESULT.write_text(
         f"# Calibration and threshold\n\n{told}\n{about}. {machine}.\n\n{HEAD}\n" + "\n".join(rows) + "\n"

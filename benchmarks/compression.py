@@ -26,17 +26,17 @@ import onnx
 import pyarrow as pa
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.scorer import Scorer, model_arrays
 from pipelines.context import build_context
-from pipelines.artifacts.manifest import read_manifest
 from pipelines.metrics.scores import measure
 from pipelines.params.compression import NONE, Compression
-from pipelines.artifacts.scorer import Model, Scorer, model_arrays
 from pipelines.training.calibration import fit_calibration
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.compression import compressed
 from pipelines.training.distillation import Lesson
 from pipelines.training.families import Fitted, load_family
-from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
+from pipelines.training.frames import numeric_inputs, read_frame
 from pipelines.training.onnx_graph import to_onnx
 from pipelines.training.tuning import Frames, Task
 from pipelines.usecase import DAY, LABEL
@@ -65,7 +65,7 @@ class Row:
     alone: list[float] = field(default_factory=list)
 
     def line(self) -> str:
-        graph = self.scorer.model.graph
+        graph = self.scorer.graph
         zstd = pa.Codec("zstd", compression_level=19).compress(graph)
         quality = " | ".join(said([m[name] for m in self.measures]) for name in ("roc_auc", "log_loss"))
         p50, p95 = np.quantile(self.one, [0.5, 0.95])
@@ -88,8 +88,8 @@ class Desk:
     def __init__(self, uri: str) -> None:
         context = build_context()
         self.params, self.uri, store = context.params, uri, context.data.store
-        self.manifest = read_manifest(store, uri)
-        self.inputs = model_inputs(self.manifest)
+        self.manifest = Manifest.read(store, uri)
+        self.inputs = self.manifest.model_inputs.inputs
         train, self.validation, self.test = (
             read_frame(store, uri, name, self.manifest) for name in ("train", "validation", "test")
         )
@@ -110,8 +110,7 @@ class Desk:
     def row(self, name: str, fitted: Fitted, reference: Row | None = None, peer: bool = False) -> Row:
         odds, labels, days = fitted.log_odds(self.validation), self.validation[LABEL], self.validation[DAY]
         graph = to_onnx(fitted, fit_calibration(self.params.training.calibration, odds, labels, days)[0])
-        card = {"inputs": {"numeric": list(self.inputs.numeric), "categorical": list(self.inputs.categorical)}}
-        scorer = Scorer(Model(name, card, by_onnxruntime(graph) if peer else graph), threads=1)
+        scorer = Scorer(by_onnxruntime(graph) if peer else graph, self.inputs, threads=1, uri=name)
         scores = scorer.score(self.test)
         return Row(name, scorer, scores, [measure(self.test[LABEL], scores)], reference and reference.scores)
 
@@ -146,7 +145,7 @@ def by_onnxruntime(graph: bytes) -> bytes:
 
 
 def take_times(desk: Desk, rows: list[Row]) -> None:
-    numeric, categorical = model_arrays(desk.test, desk.inputs.numeric, desk.inputs.categorical)
+    numeric, categorical = model_arrays(desk.test, desk.inputs)
     for number in range(ROUNDS + WARM):
         for row in rows:
             began = time.perf_counter()
@@ -167,7 +166,7 @@ def main() -> None:
     parts = sys.argv[2:] or ["mlp", "dcn_v2"]
     rows = [row for part in parts for row in (desk.taught() if part == "taught" else desk.of_family(part))]
     take_times(desk, rows)
-    windows = ", ".join(f"{name} {start} to {end}" for name, (start, end) in desk.manifest["windows"].items())
+    windows = ", ".join(f"{name} {start} to {end}" for name, (start, end) in desk.manifest.windows.items())
     machine = f"{os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}"
     libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "torch"))
     text = [

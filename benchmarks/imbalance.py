@@ -22,14 +22,14 @@ import pandas as pd
 
 from benchmarks.judge import machine
 from benchmarks.quality import prepare
+from pipelines.artifacts.manifest import Manifest
 from pipelines.context import Context, build_context
-from pipelines.artifacts.manifest import read_manifest
 from pipelines.metrics.scores import measure
 from pipelines.steps import execute
 from pipelines.training.calibration import Uncalibrated, fit_calibration
 from pipelines.training.cleaning import Cleaning, fit_cleaning
 from pipelines.training.families import load_family
-from pipelines.training.frames import model_inputs, numeric_inputs, read_frame
+from pipelines.training.frames import numeric_inputs, read_frame
 from pipelines.training.tuning import Frames, Task
 from pipelines.usecase import DAY, LABEL, ModelInputs
 
@@ -120,8 +120,8 @@ def row(task: Task, treatment: Treatment, declared: Any, test: pd.DataFrame) -> 
 
 def rows_of(context: Context, family: str, uri: str, rows: int | None) -> list[str]:
     params, store = context.params, context.data.store
-    manifest = read_manifest(store, uri)
-    inputs, seed = model_inputs(manifest), params.training.seed
+    manifest = Manifest.read(store, uri)
+    inputs, seed = manifest.model_inputs.inputs, params.training.seed
     train, validation, test = (read_frame(store, uri, name, manifest) for name in ("train", "validation", "test"))
     if rows:
         train = train.sample(rows, random_state=seed).sort_index().reset_index(drop=True)

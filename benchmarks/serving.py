@@ -25,10 +25,11 @@ from typing import Any
 
 import httpx
 
+from pipelines.artifacts.card import ModelCard
+from pipelines.artifacts.model import ModelRef, read_model
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
 from pipelines.records import Plan
-from pipelines.artifacts.scorer import read_model
 from pipelines.steps import execute
 from pipelines.windows import midnight
 
@@ -42,7 +43,7 @@ def prepare(context: Context) -> dict[str, str]:
     folders = {
         str(n): context.data.uri("models", "bench", f) for n, f in enumerate(context.params.training.families, 1)
     }
-    if all(context.data.store.exists(f"{folder}/model.json") for folder in folders.values()):
+    if all(context.data.store.exists(ModelCard.place(folder)) for folder in folders.values()):
         return folders
     window = {"start": START.isoformat(), "end": END.isoformat()}
     as_of = midnight(END, context.usecase.timezone).isoformat()
@@ -112,7 +113,7 @@ def main() -> None:
         models = prepare(context)
         now = midnight(END, context.usecase.timezone) - timedelta(minutes=30)
         ReplayClock(context.records.engine, context.usecase.name).start(now)
-        one, two = ((uri, read_model(context.data.store, uri).sha256) for uri in (models["1"], models["2"]))
+        one, two = ((uri, read_model(context.data.store, ModelRef(uri)).sha256) for uri in (models["1"], models["2"]))
         plan = Plan(1, "bench", "50", "1", *one, "2", *two, 0.5, now)
         assert context.records.rollouts(context.usecase.name).replace_plan(plan)
         rows = requests(context)

@@ -29,7 +29,7 @@ def home_with_versions(home: Path) -> Path:
         measured = execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context)
         logged = execute("log_candidates", {"evaluation_uris": [measured["evaluation_uri"]]}, context)
         evaluated = read_evaluated(context.data.store, measured["evaluation_uri"])
-        context.models.register(logged["runs"]["mlp"], data_tags(measured["evaluation_uri"], evaluation, model))
+        context.models.register(logged["runs"]["mlp"], data_tags(evaluated.uri, evaluated.evaluation, evaluated.model))
     return home
 
 

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from pipelines.context import Context, build_context
+from pipelines.derivation.staleness import require_current
 from pipelines.errors import InvalidInput
 from pipelines.params.source import Files
-from pipelines.derivation.staleness import require_current
 from pipelines.steps import execute
 from pipelines.windows import Window
 from tests.conftest import TOY, put_back, tree_hashes

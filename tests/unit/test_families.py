@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.artifacts.scorer import Scorer
 from pipelines.errors import InvalidInput
 from pipelines.metrics.scores import measure
 from pipelines.params.cleaning import Cleaning as Rules
-from pipelines.artifacts.scorer import Model, Scorer
 from pipelines.training.calibration import Uncalibrated
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.families import MODULES, Extras, load_family
@@ -72,8 +72,7 @@ def odd(family: str, named: str) -> Any:
 
 
 def scorer(graph: bytes, inputs: ModelInputs = INPUTS) -> Scorer:
-    card = {"inputs": {"numeric": list(inputs.numeric), "categorical": list(inputs.categorical)}}
-    return Scorer(Model("memory", card, graph), threads=1)
+    return Scorer(graph, inputs, threads=1)
 
 
 def hard(rows: int, seed: int, thresholds: np.ndarray[Any, Any], inputs: ModelInputs = INPUTS) -> pd.DataFrame:

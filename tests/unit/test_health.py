@@ -17,11 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipelines.artifacts.feature_report import overlapping, read_feature_report
 from pipelines.errors import CorruptData
 from pipelines.features.health import View, engine, judge, measure
-from pipelines.monitoring.health import overlapping, require_report, summarize_health, told
+from pipelines.monitoring.health import health_sentence, summarize_health
 from pipelines.params.features import Bar, Health
+from pipelines.store import Store
 from pipelines.verdict import Verdict
+from tests.artifacts import feature_report
 
 END = datetime(2024, 3, 5, tzinfo=UTC)
 VIEW = View("heat", ("pump",), ("warm", "kind"), "known_at", timedelta(days=2), dated=True)
@@ -193,30 +196,27 @@ def test_monitoring_tells_of_the_reports_that_overlap_its_window() -> None:
     names = ["2024-03-01_2024-03-02.json", "2024-03-02_2024-03-05.json", "2024-03-09_2024-03-10.json", "notes.txt"]
     assert overlapping(names, date(2024, 3, 2), date(2024, 3, 9)) == names[1:2]
     assert overlapping(names, date(2024, 3, 1), date(2024, 3, 10)) == names[:3]
-    assert summarize_health([]) is None and "not checked" in told(None)
-    good = {
-        "window": ["2024-03-01", "2024-03-02"],
-        "verdict": "PASS",
-        "reasons": ["fine"],
-        "views": {"heat": {"verdict": "PASS"}},
-    }
-    bad = {**good, "verdict": "HOLD", "reasons": ["heat: too cold"], "views": {"heat": {"verdict": "HOLD"}}}
-    assert told(summarize_health([good])) == "The features of these days were healthy (1 checks)."
-    found = summarize_health([good, bad])
-    assert found == {
+    assert summarize_health([]) is None and "not checked" in health_sentence(None)
+    day = ["2024-03-01", "2024-03-02"]
+    good = feature_report(window=day, views={"heat": {"verdict": "PASS"}})
+    bad = feature_report(window=day, verdict="HOLD", reasons=["heat: too cold"], views={"heat": {"verdict": "HOLD"}})
+    assert health_sentence(summarize_health([good])) == "The features of these days were healthy (1 checks)."
+    health = summarize_health([good, bad])
+    assert health is not None and health.as_json() == {
         "windows": 2,
         "held": 1,
         "held_by_view": {"heat": 1},
         "reasons": ["2024-03-01: heat: too cold"],
     }
-    assert "held 1 of 2 windows (heat 1 times)" in told(found)
+    assert "held 1 of 2 windows (heat 1 times)" in health_sentence(health)
 
 
-def test_a_report_that_is_none_is_refused_and_a_name_that_is_no_day_stops_nothing() -> None:
+def test_a_report_that_is_none_is_refused_and_a_name_that_is_no_day_stops_nothing(tmp_path: Path) -> None:
     assert overlapping(["2024-13-45_2024-99-99.json"], date(2024, 3, 2), date(2024, 3, 9)) == []
     for wrong in ([], {}, {"window": []}, {"window": ["a"], "verdict": "PASS", "reasons": [], "views": {"heat": {}}}):
-        with pytest.raises(CorruptData, match="no report of check_features"):
-            require_report(wrong)
+        (tmp_path / "report.json").write_text(json.dumps(wrong))
+        with pytest.raises(CorruptData, match=r"no report of check_features .*; check the features of its days again"):
+            read_feature_report(Store(str(tmp_path)), str(tmp_path / "report.json"))
 
 
 @pytest.mark.parametrize("stamp", [-(2**63) + 2, -62_135_596_800_000_000, 253_402_300_799_999_999, 2**63 - 2])

@@ -25,7 +25,9 @@ def test_modules_stay_short() -> None:
     assert {str(file): n for file in files if (n := len(file.read_text().splitlines())) > 300} == {}
 
 
-@pytest.mark.parametrize("module", ["pipelines.artifacts.scorer", "pipelines.online", "pipelines.records", "pipelines.store"])
+@pytest.mark.parametrize(
+    "module", ["pipelines.artifacts.scorer", "pipelines.online", "pipelines.records", "pipelines.store"]
+)
 def test_what_serving_will_import_brings_no_training_library(module: str) -> None:
     script = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from pipelines.params import Importance
 from pipelines.training.importance import permutation_importance
 
 NAMES = ("strong", "weak", "noise", "kind")
@@ -26,7 +27,7 @@ def truth(numeric: Any, kind: Any) -> Any:
 def importance(rows: int = 4000, cap: int = 3000, repeats: int = 2, seed: int = 1) -> pd.DataFrame:
     numeric, kind, labels = sample(rows)
     before = numeric.copy(), kind.copy()
-    found = permutation_importance(numeric, kind, NAMES, labels, truth, cap, repeats, seed)
+    found = permutation_importance((numeric, kind), NAMES, labels, truth, Importance(rows=cap, repeats=repeats), seed)
     assert (numeric == before[0]).all() and (kind == before[1]).all()
     return found
 
@@ -49,11 +50,11 @@ def test_it_is_seeded_and_reads_no_more_rows_than_allowed() -> None:
         seen.append(len(n))
         return truth(n, k)
 
-    permutation_importance(numeric, kind, NAMES, labels, score, 200, 3, 1)
+    permutation_importance((numeric, kind), NAMES, labels, score, Importance(rows=200, repeats=3), 1)
     assert seen == [200] * (1 + 4 * 3)
 
 
 def test_one_class_leaves_the_drop_undefined() -> None:
     numeric, kind, labels = sample(200)
-    found = permutation_importance(numeric, kind, NAMES, labels * 0, truth, 100, 1, 1)
+    found = permutation_importance((numeric, kind), NAMES, labels * 0, truth, Importance(rows=100, repeats=1), 1)
     assert found["roc_auc_drop"].isna().all() and found["log_loss_rise"].notna().all()

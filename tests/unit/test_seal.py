@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.errors import CorruptData, MissingData
 from pipelines.artifacts.seal import DIGESTS, read_sealed, sealed, write_sealed
+from pipelines.errors import CorruptData, MissingData
 from pipelines.store import Store
 from tests.editing import edit, rewrite
 
