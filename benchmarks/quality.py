@@ -28,6 +28,7 @@ import pandas as pd
 from benchmarks import year
 from benchmarks.ground import FLIGHTS, SPLIT, Ground
 from benchmarks.report import RESULTS, machine, save
+from pipelines.artifacts.manifest import Manifest
 from pipelines.context import Context, build_context
 from pipelines.params import Importance
 from pipelines.params.training import FAMILIES
@@ -94,9 +95,9 @@ def require_known_before(context: Context, uri: str, month: date) -> None:
 
 
 def measured(context: Context, family: str, month: date, uri: str, run: str) -> Run:
-    store, params, manifest = context.data.store, context.params, context.data.store.read_json(f"{uri}/manifest.json")
+    store, params, manifest = context.data.store, context.params, Manifest.read(context.data.store, uri)
     decides = [
-        manifest["sha256"],
+        manifest.files,
         params.training.model_dump(include={family, "trials", "calibration", "refit", "seed"}),
     ]
     key = hashlib.sha256(json.dumps([*decides, params.cleaning.model_dump()], default=str).encode()).hexdigest()
@@ -108,7 +109,7 @@ def measured(context: Context, family: str, month: date, uri: str, run: str) -> 
     seconds = time.process_time() - began
     asked = {"model_uri": model["model_uri"], "training_set_uri": uri, "run": run}
     metrics = execute("evaluate", asked, context)["metrics"]
-    count = manifest["rows"]["train"] + (manifest["rows"]["validation"] if params.training.refit else 0)
+    count = manifest.rows["train"] + (manifest.rows["validation"] if params.training.refit else 0)
     found = Run(family, month, count, {name: float(metrics[name]) for name in METRICS}, seconds)
     values = {"rows": found.rows, "metrics": dict(found.metrics), "seconds": found.seconds}
     store.write_json(kept, {"key": key, "run": values})

@@ -26,6 +26,7 @@ import httpx
 
 from benchmarks.ground import FLIGHTS, ROOT, SPLIT, Ground
 from benchmarks.report import RESULTS, machine, save
+from pipelines.artifacts.card import ModelCard
 from pipelines.artifacts.model import ModelRef, read_model
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
@@ -43,7 +44,7 @@ def prepare(context: Context) -> dict[str, str]:
     folders = {
         str(n): context.data.uri("models", "bench", f) for n, f in enumerate(context.params.training.families, 1)
     }
-    if all(context.data.store.exists(f"{folder}/model.json") for folder in folders.values()):
+    if all(context.data.store.exists(ModelCard.place(folder)) for folder in folders.values()):
         return folders
     window = {"start": START.isoformat(), "end": END.isoformat()}
     as_of = midnight(END, context.usecase.timezone).isoformat()

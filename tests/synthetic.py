@@ -16,6 +16,7 @@ from pipelines.params import Params, load_params
 from pipelines.params.behaviour import Behaviours
 from pipelines.settings import Settings
 from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, ModelInputs
+from tests.artifacts import manifest
 
 BEHAVIOUR = [
     {"name": "noise", "kind": "invariance", "change": {"y": {"add": 0.01}}, "tolerance": 0.1, "max_share": 0.02},
@@ -104,21 +105,7 @@ def write_training_set(context: Context, run: str, seed: int = 1, rows: int = 30
         )
         for name, made in frames.items()
     }
-    manifest = {
-        "as_of": AS_OF.isoformat(),
-        "data_version": "d1",
-        "feature_service": "pumps_v1",
-        "registry_hash": "r1",
-        "windows": {
-            "train": ["2023-12-01", "2024-01-30"],
-            "validation": ["2024-02-01", "2024-02-28"],
-            "test": ["2024-03-01", "2024-04-01"],
-        },
-        "rows": {name: len(made) for name, made in frames.items()},
-        "auxiliary": [AUXILIARY],
-        "model_inputs": {"numeric": list(INPUTS.numeric), "categorical": list(INPUTS.categorical)},
-        "sha256": hashes,
-        **changes,
-    }
-    context.data.store.write_json(f"{folder}/manifest.json", manifest)
+    rows = {name: len(made) for name, made in frames.items()}
+    whole = {"as_of": AS_OF.isoformat(), "rows": rows, "auxiliary": [AUXILIARY], "sha256": hashes, **changes}
+    manifest(INPUTS, **whole).write(context.data.store, folder)
     return folder

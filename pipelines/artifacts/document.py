@@ -90,7 +90,7 @@ def _complaint(error: ValidationError) -> str:
         return f"lacks {', '.join(lacking)}"
     first = problems[0]
     at = _path(first["loc"])
-    return f"has {first['input']!r:.60} {f'as {at}' if at else ''}({first['msg']})"
+    return f"has {first['input']!r:.60} {f'as {at} ' if at else ''}({first['msg']})"
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -112,7 +112,7 @@ def show(number: str, card: bool, page: str | None, context: Context) -> Answer:
     if page and facts is not None:
         Path(page).write_text(rendering.page(facts))
     if card and facts is not None:
-        return facts, lambda: print(rendering.markdown(facts))
+        return facts.as_json(), lambda: print(rendering.markdown(facts))
     told = {"version": number, "aliases": list(found.aliases), "run_id": found.run_id, "tags": dict(found.tags)}
 
     def shown() -> None:

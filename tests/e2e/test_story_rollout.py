@@ -23,6 +23,7 @@ from infra.airflow_client import AirflowClient, Run
 from infra.deck import REPO, Deck, environment
 from infra.processes import Session, members
 from infra.supervisor import read_state
+from pipelines.artifacts.manifest import Manifest
 from pipelines.context import Context
 from pipelines.records import DecisionKind
 from pipelines.registration.evaluation import read_evaluated
@@ -39,20 +40,20 @@ TASK = re.compile(r"^airflow worker -- [0-9a-f-]{36}$")
 def shuffled_version(context: Context, training_set_uri: str) -> str:
     """A version that learnt from permuted labels, registered past the gate, which sets the alias as a person would."""
     store, uri = context.data.store, context.data.uri("training_sets", "shuffled")
-    manifest, draw = store.read_json(f"{training_set_uri}/manifest.json"), np.random.default_rng(7)
+    manifest, draw, hashes = Manifest.read(store, training_set_uri), np.random.default_rng(7), {}
     for name in ("train", "validation", "test"):
         frame = store.read_table(f"{training_set_uri}/{name}.parquet").to_pandas()
         if name != "test":
             frame[LABEL] = draw.permutation(frame[LABEL])
         table = pa.Table.from_pandas(frame, preserve_index=False)
-        manifest["sha256"][name] = store.write_table(f"{uri}/{name}.parquet", table)
-    store.write_json(f"{uri}/manifest.json", manifest)
+        hashes[name] = store.write_table(f"{uri}/{name}.parquet", table)
+    manifest.model_copy(update={"sha256": {**manifest.files, **hashes}}).write(store, uri)
     shared = {"training_set_uri": uri, "run": "shuffled"}
     made = execute("train", {**shared, "family": "hist_gradient_boosting"}, context)
     measured = execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context)
     logged = execute("log_candidates", {"evaluation_uris": [measured["evaluation_uri"]]}, context)
     evaluated = read_evaluated(store, measured["evaluation_uri"])
-    tags = data_tags(measured["evaluation_uri"], evaluated.evaluation, evaluated.model)
+    tags = data_tags(evaluated.uri, evaluated.evaluation, evaluated.model)
     made = context.models.register(logged["runs"]["hist_gradient_boosting"], tags)
     return context.models.nominate(made.version).version
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
+from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.context import Context, build_context
 from pipelines.steps import execute
@@ -66,7 +67,7 @@ def validation_auc(context: Context) -> float:
     shared = {"training_set_uri": made["training_set_uri"], "run": "leak", "trials": 1, "seed": 1}
     model = execute("train", {**shared, "family": "hist_gradient_boosting"}, context)
     frame = context.data.store.read_table(f"{made['training_set_uri']}/validation.parquet").to_pandas()
-    scorer = load_scorer(context.data.store, model["model_uri"])
+    scorer = load_scorer(context.data.store, ModelRef(model["model_uri"]))
     return float(roc_auc_score(frame[LABEL], scorer.score(frame)))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.artifacts.seal import sealed
 from pipelines.judge import serves_challenger
@@ -30,9 +31,10 @@ def test_online_and_offline_say_the_same(deck: Deck) -> None:
     rows = [logged[answer["id"]] for answer in answers]
     assert len(rows) == len(examples) > 50
     for version, uri in deck.made.models.items():
-        offline = load_scorer(deck.context.data.store, uri).score(examples)
+        scorer = load_scorer(deck.context.data.store, ModelRef(uri))
+        offline = scorer.score(examples)
         np.testing.assert_allclose([row.scores[version] for row in rows], offline, atol=1e-5)
-        again = load_scorer(deck.context.data.store, uri).score(pd.DataFrame([dict(row.features) for row in rows]))
+        again = scorer.score(pd.DataFrame([dict(row.features) for row in rows]))
         np.testing.assert_allclose([row.scores[version] for row in rows], again, atol=1e-7)
     for row, answer, example in zip(rows, answers, examples.itertuples(), strict=True):
         assert answer == {"id": row.prediction_id, "score": row.scores[row.served], "version": row.served, "plan": 1}
@@ -263,10 +265,11 @@ def test_a_database_that_does_not_answer_is_503_and_nothing_is_half_logged(
 
 def rescored(deck: Deck, models: dict[str, str], rows: list[Prediction]) -> dict[str, np.ndarray]:
     """What each version says of the features as they were logged, under whatever names."""
-    scorers = {version: load_scorer(deck.context.data.store, uri) for version, uri in models.items()}
+    scorers = {version: load_scorer(deck.context.data.store, ModelRef(uri)) for version, uri in models.items()}
+    services = {version: scorer.model.card.training_set.feature_service for version, scorer in scorers.items()}
     needs = [
-        needs_of(deck.context.feast, scorer.service, scorer.numeric, scorer.categorical, deck.context.usecase)
-        for scorer in scorers.values()
+        needs_of(deck.context.feast, services[version], scorer.inputs, deck.context.usecase)
+        for version, scorer in scorers.items()
     ]
     return {
         version: scorer.score(pd.DataFrame([{name: row.features[of] for name, of in names.items()} for row in rows]))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.context import build_context
 from pipelines.serving.app import create_app
@@ -100,5 +101,5 @@ def test_what_was_trained_over_and_registered_anew_is_served_as_the_new_version(
     examples = own.made.examples
     answers = own.ask(*(reading(row) for row in examples.itertuples()))
     assert {answer["version"] for answer in answers} == {"3"}
-    scores = load_scorer(own.context.data.store, folder(own), sha256=sha256).score(examples)
+    scores = load_scorer(own.context.data.store, ModelRef(folder(own), sha256)).score(examples)
     np.testing.assert_allclose([answer["score"] for answer in answers], scores, atol=1e-5)

@@ -9,6 +9,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.context import Context
 from pipelines.errors import InvalidInput
@@ -35,13 +37,13 @@ def test_models_of_two_services_are_served_side_by_side(serve: Callable[..., Dec
     uris = {"1": deck.made.models["1"], "2": execute("train", {**given, "trials": 1, "seed": 1}, context)["model_uri"]}
     deck.plan(challenger_uri=uris["2"])
 
-    scorers = {version: load_scorer(context.data.store, uri) for version, uri in uris.items()}
+    scorers = {version: load_scorer(context.data.store, ModelRef(uri)) for version, uri in uris.items()}
     services = {"1": "pump_service_v1", "2": "pump_service_v2"}
     for version, service in services.items():
-        assert scorers[version].service == service
+        assert scorers[version].model.card.training_set.feature_service == service
         assert scorers[version].inputs == inputs_of(context.usecase, service), "a model's own record says what it reads"
-    manifest = context.data.store.read_json(f"{made['training_set_uri']}/manifest.json")
-    assert "heat_1d" in manifest["model_inputs"]["numeric"] and "heat_1d" not in scorers["1"].numeric
+    manifest = Manifest.read(context.data.store, made["training_set_uri"])
+    assert "heat_1d" in manifest.model_inputs.numeric and "heat_1d" not in scorers["1"].inputs.numeric
 
     examples = load_examples(context, context.window(END - timedelta(1), END))
     answers = deck.ask(*(reading(row) for row in deck.made.examples.itertuples()))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines.artifacts.manifest import read_manifest
+from pipelines.artifacts.manifest import Manifest
 from pipelines.context import Context
 from pipelines.steps import execute
 from pipelines.training.frames import read_auxiliary, read_frame
@@ -47,7 +47,7 @@ def test_rows_without_the_label_teach_its_second_task_alone(toy_home: Path, copy
     made = execute("build_training_set", {**AS_OF, "run": "worn"}, worn)
     store, uri = plain.data.store, made["training_set_uri"]
     assert set(bare["rows"]) == {"train", "validation", "test"} and made["windows"] == bare["windows"]
-    manifest = read_manifest(store, uri)
+    manifest = Manifest.read(store, uri)
     train, others = read_frame(store, uri, "train", manifest), read_auxiliary(store, uri, manifest)
     assert made["rows"]["train_auxiliary"] == len(others) and len(train) + len(others) == bare["rows"]["train"]
     assert others[LABEL].isna().all() and others["worn"].notna().all() and set(others["worn"]) == {0.0, 1.0}

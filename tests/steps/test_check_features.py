@@ -11,11 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipelines.artifacts.evaluation import CLEANING
+from pipelines.artifacts.trials import Trials
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.params.features import Bar, Health
 from pipelines.steps import execute
 from pipelines.usecase import FeatureTable
+from tests.artifacts import DOCUMENTS, require_as_written
 from tests.conftest import tree_hashes
 
 START = date(2024, 3, 1)
@@ -143,3 +146,5 @@ def test_monitoring_carries_what_was_said_of_its_days(toy_home: Path, copy_of: C
     assert any(why.startswith("2024-04-23: pump_heat: rows_ratio") for why in summary["reasons"])
     page = context.data.store.read_bytes(found["report_drift"]["report_uri"]).decode()
     assert "Health checks of the features held 2 of 3 windows (pump_heat 2 times)" in page
+    files = require_as_written(context)
+    assert {*DOCUMENTS, Trials.FILE, CLEANING, "2024-04-21_2024-04-22.json"} <= files

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, InvalidInput
@@ -57,7 +58,7 @@ def test_the_card_tells_what_was_done_and_the_model_is_evaluated_like_any(desk: 
     require_on_the_model_card(said)
     graph = onnx.load_model_from_string((Path(made["model_uri"]) / "model.onnx").read_bytes())
     assert "MatMulInteger" in {node.op_type for node in graph.graph.node}
-    scores = [load_scorer(desk.data.store, m["model_uri"]).score(frame(500, 9)) for m in (plain, made)]
+    scores = [load_scorer(desk.data.store, ModelRef(m["model_uri"])).score(frame(500, 9)) for m in (plain, made)]
     assert 0 < np.abs(scores[0] - scores[1]).mean() < 0.1
     assert evaluate(context, uri, made["model_uri"])["metrics"]["roc_auc"] > 0.7
     again = train(context, uri, NET, "r2")

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipelines.artifacts.manifest import Manifest
 from pipelines.context import Context
 from pipelines.errors import FlightdeckError, InvalidInput, MissingData
 from pipelines.ingestion import repository
@@ -22,6 +23,7 @@ from pipelines.ingestion.versions import version_of
 from pipelines.records import Decision
 from pipelines.steps import execute
 from pipelines.store import alone, at_work
+from tests.artifacts import manifest
 from tests.conftest import ROOT, TOY, tree_hashes
 from tests.data_versions import (
     cache,
@@ -350,9 +352,7 @@ def register(context: Context, number: str, data_version: str, decision_id: str 
 
 
 def training_set(context: Context, run: str, data_version: str) -> None:
-    context.data.store.write_json(
-        context.data.uri("training_sets", run, "manifest.json"), {"data_version": data_version}
-    )
+    manifest(data_version=data_version).write(context.data.store, context.data.uri("training_sets", run))
 
 
 def gate(context: Context, run: str, data_version: str, verdict: str) -> str:
@@ -572,10 +572,10 @@ def test_what_cannot_be_told_apart_stays(many: Many, capsys: Capsys) -> None:
     assert done["kept"][many.versions[0]] == ["another use case"] and not done["removed"]
     assert version in [one["version"] for one in told(many.home, capsys, "versions")]
 
-    manifest = many.context.data.uri("training_sets", "broken", "manifest.json")
-    many.context.data.store.write_json(manifest, {})
-    assert "names no data_version" in refused(many.home, capsys, "data", "gc", "--keep", "1")
-    many.context.data.store.delete(manifest)
+    store, place = many.context.data.store, Manifest.place(many.context.data.uri("training_sets", "broken"))
+    store.write_json(place, {})
+    assert "manifest.json lacks as_of, data_version," in refused(many.home, capsys, "data", "gc", "--keep", "1")
+    store.delete(place)
     assert "--keep 0" in refused(many.home, capsys, "data", "gc", "--keep", "0")
     for place in (cache(many.home), many.home / "dvc-remote"):
         (tree,) = place.glob(f"files/md5/{version[:2]}/{version[2:]}")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.registration.evaluation import CURVES, FILES, PICTURES, SCORED
+from pipelines.artifacts.evaluation import CURVES, FILES, PICTURES, SCORED
 from pipelines.steps import execute
 from tests.conftest import ROOT
 from tests.synthetic import context_over, write_training_set

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.context import build_context
 from pipelines.steps import execute
@@ -53,7 +54,7 @@ def test_two_processes_reach_the_validation_loss_of_one(tmp_path: Path, params: 
     losses = [made["trials"][0]["validation_log_loss"] for made in (one, two)]
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
     held = frame(500, 9)
-    scores = [load_scorer(context.data.store, made["model_uri"]).score(held) for made in (one, two)]
+    scores = [load_scorer(context.data.store, ModelRef(made["model_uri"])).score(held) for made in (one, two)]
     assert scores[1] == pytest.approx(scores[0], abs=1e-3)
     assert not list((tmp_path / "home" / "work").rglob("*.pt"))
 

@@ -13,7 +13,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.artifacts.manifest import CARRIED
+from pipelines.artifacts.card import ModelCard
+from pipelines.artifacts.evaluation import Evaluation
+from pipelines.artifacts.manifest import Manifest, Origin
 from pipelines.artifacts.scorer import Scorer
 from pipelines.context import Context
 from pipelines.errors import CorruptData, MissingData
@@ -79,7 +81,11 @@ def only(context: Context, metric: str, where: str) -> Context:
 
 
 def metrics_of(context: Context) -> str:
-    return f"{evaluation_uri(context)}/metrics.json"
+    return Evaluation.place(evaluation_uri(context))
+
+
+def manifest_of(context: Context) -> str:
+    return Manifest.place(context.data.uri("training_sets", "new"))
 
 
 def edit_scored(context: Context, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
@@ -231,18 +237,24 @@ def test_an_evaluation_that_was_edited_is_refused(made: Context, files: Any, cha
         gate(made)
 
 
-@pytest.mark.parametrize("window", [None, [], ["2024-03-01"], ["2024-03-01", "never"], ["2024-04-01", "2024-04-01"],
-                                    ["2024-02-01", "2024-03-01"], ["2024-03-02", "2024-04-01"],
-                                    ["2024-03-01", "2024-04-02"]], ids=str)  # fmt: skip
+@pytest.mark.parametrize("window", [None, ["2024-04-01", "2024-04-01"], ["2024-02-01", "2024-03-01"],
+                                    ["2024-03-02", "2024-04-01"], ["2024-03-01", "2024-04-02"]], ids=str)  # fmt: skip
 def test_another_window_never_passes(made: Context, files: Any, window: Any) -> None:
     rewrite(metrics_of(made), lambda e: e.update(window=window))
     refused(gate(made), "window")
 
 
+@pytest.mark.parametrize("window", [[], ["2024-03-01"], ["2024-03-01", "never"]], ids=str)
+def test_a_window_that_is_no_pair_of_days_stops_the_gate(made: Context, files: Any, window: Any) -> None:
+    rewrite(metrics_of(made), lambda e: e.update(window=window))
+    with pytest.raises(CorruptData, match=r"metrics\.json .*window.*; evaluate the model again"):
+        gate(made)
+
+
 def with_windows(context: Context, **windows: list[str]) -> None:
     """The candidate as if its training set had had other windows."""
-    edit(f"{context.data.uri('training_sets', 'new')}/manifest.json", lambda m: m["windows"].update(windows))
-    card = f"{context.data.uri('models', 'new', 'hist_gradient_boosting')}/model.json"
+    rewrite(manifest_of(context), lambda m: m["windows"].update(windows))
+    card = ModelCard.place(context.data.uri("models", "new", "hist_gradient_boosting"))
     rewrite(card, lambda c: c["training_set"]["windows"].update(windows))
 
 
@@ -257,13 +269,36 @@ def test_a_window_that_is_not_the_training_sets_never_passes(made: Context, file
     refused(gate(made), "but it was trained for")
 
 
-@pytest.mark.parametrize("name", CARRIED)
-def test_a_training_set_that_is_not_the_models_never_passes(made: Context, files: Any, name: str) -> None:
-    def other(manifest: Values) -> None:
-        manifest[name] = {**manifest[name], "test": "other"} if isinstance(manifest[name], dict) else "other"
+OTHER = {"as_of": "2024-04-02T00:00:00+00:00", "windows": ["2024-03-02", "2024-04-01"]}  # "other" is of their kind
 
-    edit(f"{made.data.uri('training_sets', 'new')}/manifest.json", other)
+
+def put_other(name: str, value: Any, manifest: Values) -> None:
+    manifest[name] = {**manifest[name], "test": value} if isinstance(manifest[name], dict) else value
+
+
+@pytest.mark.parametrize("name", Origin.model_fields)
+def test_a_training_set_that_is_not_the_models_never_passes(made: Context, files: Any, name: str) -> None:
+    rewrite(manifest_of(made), lambda manifest: put_other(name, OTHER.get(name, "other"), manifest))
     refused(gate(made), f"its training set is not as it was when it was trained ({name} changed)")
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_training_set_without_instant_or_windows_stops_the_gate(made: Context, files: Any, name: str) -> None:
+    rewrite(manifest_of(made), lambda manifest: put_other(name, "other", manifest))
+    with pytest.raises(CorruptData, match=rf"manifest\.json has 'other' as {name}.*; build the training set again"):
+        gate(made)
+
+
+def test_a_training_set_whose_manifest_was_edited_stops_the_gate(made: Context, files: Any) -> None:
+    edit(manifest_of(made), lambda manifest: manifest.update(data_version="other"))
+    altered = r"manifest\.json was altered.* restore it, or build the training set again"
+    with pytest.raises(CorruptData, match=altered):
+        gate(made)
+
+
+def test_a_manifest_from_before_there_were_seals_is_read(made: Context, files: Any) -> None:
+    edit(manifest_of(made), lambda manifest: manifest["sha256"].pop(Manifest.FILE))
+    assert gate(made)["verdict"] == "PASS"
 
 
 def test_an_evaluation_that_names_another_training_set_never_passes(made: Context, files: Any) -> None:
@@ -272,8 +307,8 @@ def test_an_evaluation_that_names_another_training_set_never_passes(made: Contex
 
 
 def test_a_training_set_that_is_gone_or_lacks_something_stops_the_gate(made: Context, files: Any) -> None:
-    manifest = Path(made.data.uri("training_sets", "new", "manifest.json"))
-    edit(manifest, lambda m: m.pop("windows"))
+    manifest = Path(manifest_of(made))
+    rewrite(manifest, lambda m: m.pop("windows"))
     with pytest.raises(CorruptData, match=r"manifest\.json lacks windows; build the training set again"):
         gate(made)
     manifest.unlink()

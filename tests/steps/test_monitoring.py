@@ -17,13 +17,17 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 
+from pipelines.artifacts.card import GRAPH, ModelCard
+from pipelines.artifacts.evaluation import SCORED, Evaluation, scored_uri
 from pipelines.artifacts.seal import write_sealed
+from pipelines.artifacts.summary import Summary
 from pipelines.context import Context
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.monitoring import decide, join_outcomes, report_drift, score
 from pipelines.params import load_params
 from pipelines.settings import Settings
 from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, ModelInputs
+from tests.artifacts import TRAINED, evaluation, model_card
 from tests.editing import edit, rewrite
 
 START, END = date(2020, 1, 1), date(2020, 1, 3)
@@ -57,7 +61,7 @@ def as_table(frame: pd.DataFrame) -> pa.Table:
     return pa.table({c: pa.array(frame[c], known.get(c), from_pandas=True) for c in frame})
 
 
-def write_model(context: Context, column: int = 0, **changes: Any) -> str:
+def write_model(context: Context, column: int = 0) -> str:
     """A model whose score is sigmoid(x), or of the numeric input in another column."""
     nodes = [
         helper.make_node("Gather", ["numeric", "first"], ["x"], axis=1),
@@ -76,14 +80,10 @@ def write_model(context: Context, column: int = 0, **changes: Any) -> str:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     content = model.SerializeToString()
     uri = context.data.uri("models", "r", "tiny")
-    card = {
-        "inputs": {"numeric": list(INPUTS.numeric), "categorical": list(INPUTS.categorical)},
-        "sha256": {"model.onnx": hashlib.sha256(content).hexdigest()},
-        "training_set": {"feature_service": "tiny_v1"},
-        **changes,
-    }
-    context.data.store.write_bytes(f"{uri}/model.onnx", content)
-    write_sealed(context.data.store, f"{uri}/model.json", card)
+    trained = {**TRAINED, "feature_service": "tiny_v1"}
+    card = model_card(INPUTS, sha256={GRAPH: hashlib.sha256(content).hexdigest()}, training_set=trained)
+    context.data.store.write_bytes(f"{uri}/{GRAPH}", content)
+    card.write(context.data.store, uri)
     return uri
 
 
@@ -100,17 +100,21 @@ class Desk:
 
     def put_reference(self, frame: pd.DataFrame) -> None:
         scored = frame.assign(score=1 / (1 + np.exp(-frame["x"].astype(float))))
-        self.context.data.store.write_table(f"{self.evaluation_uri}/scored.parquet", as_table(scored))
-        self.put_evaluation({"model_uri": self.model_uri, "model_sha256": self.sha256})
+        self.context.data.store.write_table(scored_uri(self.evaluation_uri), as_table(scored))
+        self.put_evaluation()
 
     @property
     def sha256(self) -> str:
         """Of the graph that lies in the model's folder."""
-        content = self.context.data.store.read_bytes(f"{self.model_uri}/model.onnx")
+        content = self.context.data.store.read_bytes(f"{self.model_uri}/{GRAPH}")
         return hashlib.sha256(content).hexdigest()
 
-    def put_evaluation(self, content: Any) -> None:
-        write_sealed(self.context.data.store, f"{self.evaluation_uri}/metrics.json", content)
+    def put_evaluation(self) -> None:
+        """The evaluation of the model that lies in its folder, with the rows that lie beside."""
+        store = self.context.data.store
+        digest = store.sha256(store.read_bytes(scored_uri(self.evaluation_uri)))
+        about = {"model_uri": self.model_uri, "model_sha256": self.sha256}
+        evaluation(**about, sha256={SCORED: digest}).write(store, self.evaluation_uri)
 
     def score(self, **changes: Any) -> score.Outputs:
         given = {"start": START, "end": END, "as_of": AS_OF, "model_uri": self.model_uri, "model_version": "3"}
@@ -181,8 +185,9 @@ def test_a_window_without_examples_is_missing_data(desk: Desk) -> None:
 def test_a_model_that_is_not_there_or_names_no_features_is_told(desk: Desk) -> None:
     with pytest.raises(MissingData, match=r"nowhere/model\.json does not exist"):
         desk.score(model_uri="nowhere")
-    write_model(desk.context, training_set={})
-    with pytest.raises(CorruptData, match="feature_service"):
+    rewrite(ModelCard.place(desk.model_uri), lambda card: card["training_set"].pop("feature_service"))
+    lacking = r"model\.json lacks training_set\.feature_service; train the model again"
+    with pytest.raises(CorruptData, match=lacking):
         desk.score()
 
 
@@ -200,11 +205,11 @@ def test_another_model_in_the_folder_of_the_registered_one_is_not_monitored(desk
     for asked in (known, None):  # the evaluation knows which model it is about
         with pytest.raises(CorruptData, match=refused):
             desk.report(outcomes_uri=outcomes, model_sha256=asked)
-    desk.put_evaluation({"model_uri": desk.model_uri, "model_sha256": other})  # and evaluated again
+    desk.put_evaluation()  # and evaluated again
     with pytest.raises(CorruptData, match=f"about a model of sha256 {other[:12]}, registered is {known[:12]}"):
         desk.report(outcomes_uri=outcomes, model_sha256=known)
-    desk.put_evaluation({"model_uri": desk.model_uri})
-    with pytest.raises(CorruptData, match="names no model_uri and model_sha256"):
+    rewrite(Evaluation.place(desk.evaluation_uri), lambda e: e.pop("model_sha256"))
+    with pytest.raises(CorruptData, match=r"metrics\.json lacks model_sha256; evaluate the model again"):
         desk.report(outcomes_uri=outcomes)
 
 
@@ -333,7 +338,7 @@ def test_a_tracked_report_reaches_the_tracker_with_finite_metrics_only(desk: Des
     assert desk.report(track=True).run_id == "run-1"
     assert (logged["run"], logged["model_version"]) == ("m1", "3")
     assert "roc_auc" not in logged["metrics"] and logged["metrics"]["n_labelled"] == ROWS
-    assert set(logged["files"]) == {"drift.html", "summary.json"}
+    assert set(logged["files"]) == {"drift.html", Summary.FILE}
 
 
 def test_reports_refuse_what_they_cannot_compare(desk: Desk) -> None:
@@ -341,17 +346,21 @@ def test_reports_refuse_what_they_cannot_compare(desk: Desk) -> None:
         desk.report(model_version="4")
     with pytest.raises(MissingData, match=r"gone/metrics\.json does not exist"):
         desk.report(evaluation_uri="gone")
-    desk.context.data.store.write_table(f"{desk.evaluation_uri}/scored.parquet", pa.table({"score": [0.1]}))
+    desk.context.data.store.write_table(scored_uri(desk.evaluation_uri), pa.table({"score": [0.1]}))
+    named = r"scored\.parquet is not the file that metrics\.json names; evaluate the model again"
+    with pytest.raises(CorruptData, match=named):
+        desk.report()
+    desk.put_evaluation()
     with pytest.raises(InvalidInput, match="lacks the columns x, y, kind"):
         desk.report()
     desk.put_reference(examples(rows=1).iloc[:0].astype({DAY: "datetime64[ns]"}))
     with pytest.raises(MissingData, match="has no rows"):
         desk.report()
-    edit(f"{desk.evaluation_uri}/metrics.json", lambda e: e.update(model_uri="another"))
+    edit(Evaluation.place(desk.evaluation_uri), lambda e: e.update(model_uri="another"))
     with pytest.raises(CorruptData, match=r"metrics\.json was altered"):
         desk.report()
-    rewrite(f"{desk.evaluation_uri}/metrics.json", lambda e: e.pop("model_uri"))
-    with pytest.raises(CorruptData, match="names no model_uri and model_sha256; evaluate the model again"):
+    rewrite(Evaluation.place(desk.evaluation_uri), lambda e: e.pop("model_uri"))
+    with pytest.raises(CorruptData, match=r"metrics\.json lacks model_uri; evaluate the model again"):
         desk.report()
 
 
@@ -365,9 +374,20 @@ def test_a_stale_summary_decides_nothing(desk: Desk, changes: dict[str, Any]) ->
 
 
 def test_a_file_that_is_no_summary_is_corrupt(desk: Desk) -> None:
-    uri = desk.context.data.uri("monitoring", "m1", "summary.json")
+    uri = desk.context.data.uri("monitoring", "m1", Summary.FILE)
     desk.context.data.store.write_json(uri, {"model_version": "3"})
-    with pytest.raises(CorruptData, match="no summary of report_drift"):
+    with pytest.raises(CorruptData, match=r"summary\.json carries no digest of its own; run report_drift again"):
+        desk.decide(uri)
+    write_sealed(desk.context.data.store, uri, {"model_version": "3"})
+    with pytest.raises(CorruptData, match=r"summary\.json lacks as_of, columns, .* window; run report_drift again"):
+        desk.decide(uri)
+
+
+def test_a_summary_that_was_edited_decides_nothing(desk: Desk) -> None:
+    uri = desk.report().summary_uri
+    edit(uri, lambda summary: summary.update(roc_auc_drop=0.0))
+    altered = r"summary\.json was altered.* restore it, or run report_drift again"
+    with pytest.raises(CorruptData, match=altered):
         desk.decide(uri)
 
 

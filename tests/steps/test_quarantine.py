@@ -17,6 +17,7 @@ from pipelines.context import Context
 from pipelines.records import Release
 from pipelines.steps import execute
 from pipelines.validation.releases import digests
+from tests.artifacts import manifest
 from tests.conftest import TOY, tree_hashes
 
 START = date(2024, 3, 1)
@@ -32,8 +33,8 @@ def home(toy_home: Path, copy_of: Callable[[Path], Context]) -> Context:
     load(context, {0: -9.0, 1: -8.0})
     execute("validate", {"start": str(DAY), "end": str(NEXT)}, context)
     for name, end in (("late", DAY + timedelta(1)), ("early", DAY)):
-        manifest = {"windows": {"train": [str(START), str(START + timedelta(3))], "test": [str(START), str(end)]}}
-        context.data.store.write_json(context.data.uri("training_sets", name, "manifest.json"), manifest)
+        windows = {"train": [START, START + timedelta(3)], "test": [START, end]}
+        manifest(windows=windows).write(context.data.store, context.data.uri("training_sets", name))
     context.data.store.write_bytes(context.data.uri("training_sets", "unfinished", "train.parquet"), b"")
     return context
 

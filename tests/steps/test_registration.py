@@ -16,7 +16,7 @@ from pipelines.context import Context
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.records import DecisionKind
 from pipelines.steps import execute
-from tests.editing import edit, rewrite
+from tests.editing import rewrite
 from tests.synthetic import AS_OF, context_over, frame, write_training_set
 
 TREES, NET = "hist_gradient_boosting", "mlp"
@@ -316,9 +316,9 @@ def test_the_logged_model_scores_as_ours(desk: Context) -> None:
 
     desk.tracker.client  # noqa: B018  (points MLflow at this home)
     logged = mlflow.pyfunc.load_model(f"models:/pumps/{made['version']}")
-    ours = load_scorer(desk.data.store, desk.models.versions()[0].model_uri)
+    ours = load_scorer(desk.data.store, desk.models.versions()[0].model)
     rows = frame(50, 3)
-    numeric, categorical = model_arrays(rows, ours.numeric, ours.categorical)
+    numeric, categorical = model_arrays(rows, ours.inputs)
     found = logged.predict({"numeric": numeric, "categorical": categorical})["score"]
     np.testing.assert_allclose(found, ours.score(rows), atol=1e-6)
 
@@ -383,7 +383,7 @@ def test_a_candidates_run_holds_the_data_docs_of_its_data(desk: Context) -> None
     windows = ["2024-01-01_2024-02-01", "2024-01-20_2024-03-01", "2024-02-01_2024-02-02"]
     for window in windows:
         desk.data.store.write_bytes(desk.data.uri("reports", "validation", window, "index.html"), window.encode())
-    edit(f"{desk.data.uri('training_sets', 'r1')}/manifest.json", lambda m: m.update(validations=windows))
+    rewrite(f"{desk.data.uri('training_sets', 'r1')}/manifest.json", lambda m: m.update(validations=windows))
     runs = log(desk)
     client = desk.tracker.client
     for run_id in runs.values():

@@ -77,7 +77,7 @@ def require_finished(context: Context, given: dict[str, Any]) -> None:
         assert (made["version"], made["aliases"]) == ("1", ["challenger", "champion"])
     (version,) = context.models.versions()
     card = read_card(version, context)
-    assert card is not None and card["version"] == "1"
+    assert card is not None and card.version == "1"
     assert [entry.title for entry in ledger(context)] == ["register", "alias challenger", "alias champion"]
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.artifacts.seal import write_sealed
 from pipelines.context import Context
@@ -22,6 +23,8 @@ from pipelines.metrics.names import EVALUATED
 from pipelines.params.training import Training
 from pipelines.steps import execute
 from pipelines.training.families import MODULES
+from pipelines.usecase import ModelInputs
+from tests.artifacts import model_card
 from tests.conftest import tree_hashes
 from tests.synthetic import context_over, frame, write_training_set
 
@@ -283,7 +286,7 @@ def test_an_altered_or_missing_model_is_not_scored(desk: Context) -> None:
     card = json.loads(Path(f"{model_uri}/model.json").read_text())
     Path(f"{model_uri}/model.json").write_text(json.dumps({**card, "inputs": None}))
     with pytest.raises(CorruptData, match=r"model\.json"):
-        load_scorer(desk.data.store, model_uri)
+        load_scorer(desk.data.store, ModelRef(model_uri))
 
 
 def spelt(rows: int, seed: int, kinds: dict[str, Any]) -> pd.DataFrame:
@@ -311,15 +314,15 @@ def test_a_model_that_learnt_categories_as_they_were_once_spelt_is_refused(desk:
         desk, "s", **{name: spelt(1000, n, kinds) for n, name in enumerate(("train", "validation", "test"))}
     )
     model_uri, store = train(desk, uri)["model_uri"], desk.data.store
-    load_scorer(store, model_uri)
+    load_scorer(store, ModelRef(model_uri))
     card = json.loads(Path(f"{model_uri}/model.json").read_text())
     assert card["inputs"].pop("spelling") == 1
     write_sealed(store, f"{model_uri}/model.json", {name: card[name] for name in card if name != "digest"})
-    load_scorer(store, model_uri)  # as text these are right
+    load_scorer(store, ModelRef(model_uri))  # as text these are right
     numbers = spelt(1000, 0, {name: n + 1.0 for n, name in enumerate("abcd")})
     store.write_table(f"{uri}/train.parquet", pa.Table.from_pandas(numbers, preserve_index=False))
     with pytest.raises(InvalidInput, match=r"learnt the category '.*' of kind, .* train the model again"):
-        load_scorer(store, model_uri)
+        load_scorer(store, ModelRef(model_uri))
 
 
 def test_bytes_that_are_no_graph_are_corrupt_though_their_hash_is_right(desk: Context) -> None:
@@ -327,13 +330,10 @@ def test_bytes_that_are_no_graph_are_corrupt_though_their_hash_is_right(desk: Co
 
     folder = desk.data.uri("models", "x", "y")
     desk.data.store.write_bytes(f"{folder}/model.onnx", b"junk")
-    card = {
-        "inputs": {"numeric": ["x"], "categorical": []},
-        "sha256": {"model.onnx": hashlib.sha256(b"junk").hexdigest()},
-    }
-    write_sealed(desk.data.store, f"{folder}/model.json", card)
+    card = model_card(ModelInputs(("x",), ()), sha256={"model.onnx": hashlib.sha256(b"junk").hexdigest()})
+    card.write(desk.data.store, folder)
     with pytest.raises(CorruptData, match="cannot be loaded"):
-        load_scorer(desk.data.store, folder).score(frame(3, 1))
+        load_scorer(desk.data.store, ModelRef(folder)).score(frame(3, 1))
 
 
 def test_a_model_is_not_evaluated_on_another_training_set(desk: Context) -> None:
@@ -343,8 +343,10 @@ def test_a_model_is_not_evaluated_on_another_training_set(desk: Context) -> None
 
 
 def test_scoring_imports_no_training_library() -> None:
-    heavy = ("torch", "sklearn", "mlflow", "onnx")
-    code = f"import sys, pipelines.artifacts.scorer; print([m for m in {heavy} if m in sys.modules])"
+    code = (
+        "import sys, pipelines.artifacts.scorer\n"
+        "print([m for m in ('torch', 'sklearn', 'mlflow', 'onnx') if m in sys.modules])"
+    )
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert asked.stdout.strip() == "[]"
 

@@ -202,7 +202,7 @@ def test_the_threshold_of_the_card_decides_the_cost_that_is_evaluated(desk: Cont
     assert found["threshold"]["alarms"] == pytest.approx((scored["score"] >= threshold["value"]).mean())
 
     rewrite(f"{made['model_uri']}/model.json", lambda card: card.update(threshold=None))
-    with pytest.raises(CorruptData, match="tells no threshold"):
+    with pytest.raises(CorruptData, match=r"model\.json has None as threshold .*; train the model again"):
         evaluate(desk, uri, made["model_uri"])
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from pipelines.__main__ import main
 from pipelines.artifacts import provenance
+from pipelines.artifacts.provenance import Machine
 from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
 from pipelines.params import Params, load_params
@@ -21,6 +22,7 @@ from pipelines.registration.rebuild import Bench, Recipe
 from pipelines.registration.verify import recipe_of
 from pipelines.steps import execute
 from pipelines.training import distributed
+from tests.artifacts import TRAINED, model_card
 from tests.conftest import ROOT, TOY, run_training
 
 CODE = ("pipelines", "tests/__init__.py", "tests/toy", "requirements.txt")
@@ -151,8 +153,9 @@ def test_code_that_makes_another_model_is_found_out(
 def test_what_was_chosen_stands_in_place_of_the_search_that_chose_it() -> None:
     params = load_params(ROOT / "params.yaml").model_dump(mode="json")
     params["training"]["tuning"] = {"pruning": False, "folds": 3, "minutes": 1.0, "latency": {"budget_ms": 0.001}}
-    card = {"family": "mlp", "seed": 5, "params": {"dropout": 0.3}, "training_set": {"feature_service": "older"}}
-    told = Params.model_validate(Recipe("c", "d", params, card, {}).science())
+    card = model_card(seed=5, params={"dropout": 0.3}, training_set={**TRAINED, "feature_service": "older"})
+    machine = Machine(device="cpu", processes=1, threads=1)
+    told = Params.model_validate(Recipe("c", "d", params, card, machine).science())
     assert told.training.tuning == Tuning() and (told.training.trials, told.training.seed) == (1, 5)
     assert told.training.mlp.dropout == 0.3 and told.features.service == "older"
 

@@ -16,9 +16,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from pipelines.artifacts import provenance
-from pipelines.artifacts.manifest import read_manifest
+from pipelines import console
+from pipelines.artifacts.card import ModelCard
+from pipelines.artifacts.evaluation import FILES, PICTURES, Evaluation
+from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.provenance import Provenance, environment
+from pipelines.artifacts.run_files import ENVIRONMENT, PARAMS
 from pipelines.artifacts.scorer import load_scorer
+from pipelines.artifacts.version_card import Declared, VersionCard
 from pipelines.clock import require_driven
 from pipelines.console import models
 from pipelines.context import Context
@@ -28,7 +33,7 @@ from pipelines.errors import CheckFailed, CorruptData, FlightdeckError, MissingD
 from pipelines.records import Entry, Plan
 from pipelines.records.database import guards
 from pipelines.registration import lineage
-from pipelines.registration.evaluation import FILES, PICTURES
+from pipelines.registration.keeping import read_card
 from pipelines.registration.rendering import markdown, page
 from pipelines.steps import execute
 from pipelines.tracking import ModelVersion
@@ -96,8 +101,8 @@ def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
     assert len(digests["training_set"]) == 5
     client, store = desk.tracker.client, desk.data.store
     run = client.get_run(made["run_id"])
-    pins = desk.tracker.attached(made["run_id"], "", "environment.txt")
-    assert pins is not None and pins.decode().splitlines() == list(provenance.environment())
+    pins = desk.tracker.attached(made["run_id"], "", ENVIRONMENT)
+    assert pins is not None and pins.decode().splitlines() == list(environment())
     assert version.tags["environment_hash"] == hashlib.sha256(pins).hexdigest()
     files = {file.path for file in client.list_artifacts(made["run_id"])}
     assert {*FILES} <= files and {*PICTURES} == {name for name in files if name.endswith(".png")}
@@ -125,7 +130,7 @@ def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
     ],
 )
 def test_whatever_decides_a_model_is_in_the_hash_of_its_parameters(desk: Context, changed: dict[str, Any]) -> None:
-    card = desk.data.store.read_json(f"{desk.data.uri('models', 'r1', FAMILY)}/model.json")
+    card = ModelCard.read(desk.data.store, desk.data.uri("models", "r1", FAMILY))
     params = desk.params.model_dump(mode="json")
     other = {**params, **{section: {**params[section], **values} for section, values in changed.items()}}
     unread = {**params, "monitoring": {}, "training": {**params["training"], "mlp": {}}}
@@ -134,7 +139,7 @@ def test_whatever_decides_a_model_is_in_the_hash_of_its_parameters(desk: Context
 
 
 def test_what_teaches_a_network_is_in_the_hash_of_its_parameters(desk: Context) -> None:
-    card = desk.data.store.read_json(f"{desk.data.uri('models', 'r1', FAMILY)}/model.json")
+    card = ModelCard.read(desk.data.store, desk.data.uri("models", "r1", FAMILY))
     params = desk.params.model_dump(mode="json")
 
     def told(teacher: dict[str, Any], compression: dict[str, Any]) -> str:
@@ -154,7 +159,7 @@ def test_a_version_tells_of_its_training_not_of_its_logging(desk: Context, monke
     assert since.params.costs != desk.params.costs
     made = register(since)
     version = since.models.resolve(version=made["version"])
-    kept = since.tracker.attached(made["run_id"], "", lineage.PARAMS)
+    kept = since.tracker.attached(made["run_id"], "", PARAMS)
     assert version is not None and version.tags["git_commit"] == "c0ffee"
     assert kept is not None and json.loads(kept) == raw
 
@@ -169,7 +174,7 @@ def test_the_same_model_trained_again_leaves_its_version_as_it_is(
     execute("train", asked, desk)
     execute("resolve_model", {"version": version.version}, desk)
     execute("train", {**asked, "seed": 99}, desk)  # another model, by the card's seed
-    assert provenance.read_provenance(desk.data.store, version.model_uri)["code"] == {"git_commit": "deployed-since"}
+    assert Provenance.read(desk.data.store, version.model_uri).code == {"git_commit": "deployed-since"}
     with pytest.raises(CorruptData, match="registered is"):
         execute("resolve_model", {"version": version.version}, desk)
 
@@ -200,10 +205,10 @@ def test_one_flipped_byte_in_any_artifact_is_refused(desk: Context) -> None:
                     execute("resolve_model", {"version": version.version}, desk)
             if file in ("model.onnx", "model.json"):
                 with pytest.raises(CorruptData):
-                    load_scorer(desk.data.store, version.model_uri)
+                    load_scorer(desk.data.store, version.model)
             elif file.endswith(".parquet") and folder == "training_set":
                 with pytest.raises(CorruptData):
-                    manifest = read_manifest(desk.data.store, version.training_set_uri)
+                    manifest = Manifest.read(desk.data.store, version.training_set_uri)
                     read_frame(desk.data.store, version.training_set_uri, path.stem, manifest)
             path.write_bytes(content)
     assert execute("resolve_model", {"version": version.version}, desk)["version"] == "1"
@@ -529,27 +534,39 @@ def test_the_card_tells_what_the_version_is(desk: Context, capsys: pytest.Captur
     assert facts["lineage"]["git_commit"] == "c0ffee" and facts["gate"]["decision_id"]
     names = {file.path for file in desk.tracker.client.list_artifacts(made["run_id"], "model_card")}
     assert names == {f"model_card/model_card.{end}" for end in ("md", "html", "json")}
-    assert "<table>" in page(facts)
+    assert facts == card_of(desk).as_json() and "<table>" in page(card_of(desk))
+
+
+def test_the_card_is_json_for_a_program(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    register(desk)
+    capsys.readouterr()
+    asked = {"step": "models", "verb": "show", "version": "1", "card": True, "html": None, "json": True}
+    console.answer(asked, desk)
+    assert VersionCard.model_validate_json(capsys.readouterr().out) == card_of(desk)
+
+
+def card_of(desk: Context, number: str = "1") -> VersionCard:
+    card = read_card(desk.models.require(number), desk)
+    assert card is not None
+    return card
 
 
 def test_the_card_shows_what_decided_the_model_and_what_was_found(desk: Context) -> None:
     register(desk)
-    facts = models.answer({"verb": "show", "version": "1", "card": True, "html": None}, desk)[0]
-    version, store = desk.models.resolve(version="1"), desk.data.store
-    assert version is not None
-    model = store.read_json(f"{version.model_uri}/model.json")
-    tested = store.read_json(f"{version.evaluation_uri}/metrics.json")["behaviour"]
-    decision = desk.decisions.get(facts["gate"]["decision_id"])
-    assert decision is not None and model["refit"] and len(tested) == 3
+    facts, version, store = card_of(desk), desk.models.require("1"), desk.data.store
+    model = ModelCard.read(store, version.model_uri)
+    tested = Evaluation.read(store, version.evaluation_uri).behaviour
+    decision = desk.decisions.get(facts.gate.decision_id)
+    assert decision is not None and model.refit and len(tested) == 3
     latency = decision["evidence"]["measured"][FAMILY]["latency_p95_ms"]
     files = registered(version, desk.tracker)
     wanted = [
-        f"Method: {model['calibration']['method']}, chosen by auto",
-        *(f"{name} | {loss:.6g}" for name, loss in model["calibration"]["held_out_log_loss"].items()),
-        f"A score of {model['threshold']['value']:.6g} or more is an alarm",
-        *(f"{what.replace('_', ' ')} | {cost:.6g}" for what, cost in model["threshold"]["costs"].items()),
+        f"Method: {model.calibration.method}, chosen by auto",
+        *(f"{name} | {loss:.6g}" for name, loss in model.calibration.held_out_log_loss.items()),
+        f"A score of {model.threshold.value:.6g} or more is an alarm",
+        *(f"{what.replace('_', ' ')} | {cost:.6g}" for what, cost in model.threshold.costs.items()),
         "Refitted on training and validation rows",
-        *(f"{one['name']} | {one['kind']} | passed | {one['rows']} | {one['reason']}" for one in tested),
+        *(f"{one.name} | {one.kind} | passed | {one.rows} | {one.reason}" for one in tested),
         f"latency_p95_ms | {latency:.6g}",
         *(f"{folder}/{file} | {sha}" for folder in files for file, sha in files[folder].items()),
     ]
@@ -560,9 +577,9 @@ def test_the_card_shows_what_decided_the_model_and_what_was_found(desk: Context)
 
 def test_what_people_write_on_a_card_is_no_markup(desk: Context) -> None:
     register(desk)
-    facts = models.answer({"verb": "show", "version": "1", "card": True, "html": None}, desk)[0]
     evil = "<script>x</script> [a](javascript:x) | # b\n\n# c `d` &lt; **e**"
-    made = page({**facts, "name": evil, "declared": dict.fromkeys(facts["declared"], evil)})
-    made_too = markdown({**facts, "declared": dict.fromkeys(facts["declared"], evil)})
+    declared = Declared(**dict.fromkeys(Declared.model_fields, evil))
+    card = card_of(desk).model_copy(update={"declared": declared})
+    made, made_too = page(card.model_copy(update={"name": evil})), markdown(card)
     assert "<script>" not in made and "<a " not in made and "<strong>" not in made and "&amp;lt;" in made
     assert made.count("<h1>") == 1 and "\n# c" not in made_too

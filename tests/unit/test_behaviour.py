@@ -10,8 +10,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from scipy.special import expit
 
+from pipelines.artifacts.evaluation import BehaviourResult
 from pipelines.params.behaviour import Behaviours
-from pipelines.training.behaviour import Result, check_behaviour, failures
+from pipelines.training.behaviour import check_behaviour, failures
 from pipelines.usecase import LABEL
 from tests.synthetic import INPUTS, frame
 
@@ -23,7 +24,7 @@ def score(rows: pd.DataFrame) -> Any:
     return expit(1.1 * rows["x"].to_numpy() + (rows["kind"] == "d").to_numpy() - 0.5)
 
 
-def check(rows: pd.DataFrame = FRAME, scorer: Any = score, **declared: Any) -> Result:
+def check(rows: pd.DataFrame = FRAME, scorer: Any = score, **declared: Any) -> BehaviourResult:
     tests = TypeAdapter(Behaviours).validate_python([{"name": "one", **declared}])
     (found,) = check_behaviour(tests, rows, INPUTS, scorer, 1)
     return found

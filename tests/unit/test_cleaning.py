@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pipelines.artifacts.card import ColumnCleaning
 from pipelines.errors import CorruptData, InvalidInput
 from pipelines.params.cleaning import Cleaning as Rules
 from pipelines.training.cleaning import Cleaning, fit_cleaning, from_card, from_facts, totals
+from pipelines.usecase import ModelInputs
+from tests.artifacts import model_card
 
 QUANTILE = {"method": "quantile", "low": 0.1, "high": 0.9, "flag": True}
 IQR = {"method": "iqr", "factor": 1.5, "flag": True}
@@ -41,7 +44,7 @@ def fit(numeric: Any, declared: Rules, family: str = NET) -> Cleaning:
 
 
 def same(one: Cleaning, other: Cleaning) -> bool:
-    return json.dumps(one.facts()) == json.dumps(other.facts())
+    return one.facts() == other.facts()
 
 
 @given(numbers, numbers, outliers, missing)
@@ -66,8 +69,9 @@ def test_what_was_cleaned_stays_as_it_is(
 def test_the_facts_are_the_whole_of_it(train: Any, capping: dict[str, Any], filling: dict[str, Any]) -> None:
     every = {TREES: {"missing": filling}}
     cleaning = fit(train, rules(capping, MEAN, families=every), TREES)
-    written = json.loads(json.dumps(cleaning.facts(), allow_nan=False))
-    again = from_facts(written, cleaning.columns)
+    written = json.dumps({name: fact.as_json() for name, fact in cleaning.facts().items()}, allow_nan=False)
+    read = {name: ColumnCleaning.model_validate(fact) for name, fact in json.loads(written).items()}
+    again = from_facts(read, cleaning.columns)
     np.testing.assert_array_equal(again.apply(train), cleaning.apply(train))
     assert again.count(train) == cleaning.count(train)
 
@@ -88,7 +92,7 @@ def test_quantiles_cap_and_the_capped_mean_fills() -> None:
     rows = np.array([[-np.inf, 6, 5], [np.inf, 7, np.nan], [np.nan, 9, 0], [9, 7, 0]], dtype=np.float32)
     assert cleaning.apply(rows).tolist() == [[1, 7, 0, 1, 0], [9, 7, 0, 1, 0], [5, 7, 0, 0, 1], [9, 7, 0, 0, 0]]
     counted = cleaning.count(rows)
-    assert counted == {
+    assert counted.as_json() == {
         "rows": 4,
         "columns": {
             "c0": {"capped": 2, "missing": 1, "imputed": 1},
@@ -122,7 +126,7 @@ def test_the_narrowest_rule_holds_and_parts_are_replaced_one_by_one() -> None:
     assert net.high.tolist() == trees.high.tolist() == [9, 9, np.inf]
     assert trees.fill[0] == -9 and np.isnan(trees.fill[1:]).all() and trees.indicators == ()
     assert np.isnan(trees.values(np.array(train, dtype=np.float32))[-1, 1:]).all(), "kept"
-    assert trees.count(np.array(train, dtype=np.float32))["columns"]["c1"] == {"capped": 2, "missing": 1, "imputed": 0}
+    assert trees.count(np.array(train, dtype=np.float32)).columns["c1"] == {"capped": 2, "missing": 1, "imputed": 0}
 
 
 def test_a_rule_for_a_column_that_no_model_reads_is_refused() -> None:
@@ -133,8 +137,7 @@ def test_a_rule_for_a_column_that_no_model_reads_is_refused() -> None:
 
 def test_a_card_that_does_not_tell_is_corrupt() -> None:
     facts = fit([[1.0], [2.0]], rules(QUANTILE, MEAN)).facts()
-    card = {"inputs": {"numeric": ["c0"]}, "cleaning": {"columns": facts, "counts": {}}}
-    assert from_card(card)[0].facts() == facts
-    for broken in ({}, {**card, "cleaning": {}}, {**card, "inputs": {"numeric": ["c1"]}}):
-        with pytest.raises(CorruptData, match="how the inputs are cleaned"):
-            from_card(broken)
+    cleaning = {"columns": facts, "counts": {}}
+    assert from_card(model_card(ModelInputs(("c0",), ()), cleaning=cleaning)).facts() == facts
+    with pytest.raises(CorruptData, match=r"model\.json does not tell how 'c1' is cleaned; train the model again"):
+        from_card(model_card(ModelInputs(("c1",), ()), cleaning=cleaning))

@@ -19,7 +19,7 @@ from pipelines.monitoring.drift import Drift, measure_drift, sample
 from pipelines.monitoring.pages import MOST_CATEGORIES, drawn_labels, headed, quality_html
 from pipelines.monitoring.predictions import SCORE
 from pipelines.monitoring.retraining import Retraining, decide
-from pipelines.monitoring.summary import about, summarize, tracked_metrics
+from pipelines.monitoring.summary import Compared, about, summarize
 from pipelines.usecase import DAY, LABEL, ModelInputs
 from pipelines.verdict import Gate, Verdict
 
@@ -127,12 +127,11 @@ def test_a_column_without_a_value_on_either_side_is_named_and_no_part_of_the_sha
 
 def test_a_score_that_cannot_be_measured_holds_a_gate_on_it() -> None:
     none = frame(x=normal(), **{SCORE: np.nan})
-    summary = summarize(
-        none, none, measure_drift(none, none, ModelInputs(("x",), ())), ModelInputs(("x",), ()), AS_OF, "3"
-    )
-    assert summary["score_drift"] is None and SCORE in summary["unmeasured"]
+    inputs = ModelInputs(("x",), ())
+    summary = summarize(Compared(none, none, measure_drift(none, none, inputs), inputs), AS_OF, "3")
+    assert summary.score_drift is None and SCORE in summary.unmeasured
     gate = Gate(metric="score_drift", direction="at_most", threshold=0.1)
-    assert gate.check(tracked_metrics(summary)).verdict is Verdict.HOLD
+    assert gate.check(summary.tracked).verdict is Verdict.HOLD
     assert decide(summary, GATES, 1)[0] is Retraining.HOLD
     assert any(SCORE in line and "Not measured" in line for line in about(summary))
 
@@ -166,9 +165,9 @@ def test_a_page_that_cannot_be_drawn_is_left_out_and_named(monkeypatch: pytest.M
     assert by_name(drift) == expected and drift.undrawn == {"x": "no picture", SCORE: "no picture"}
     quality = quality_html(usual, usual)
     assert (quality.html, quality.why) == (None, "no picture")
-    summary = summarize(
-        usual, usual, drift, ModelInputs(("x",), ()), AS_OF, "3", left_out={"quality.html": quality.why or ""}
-    )
+    left_out = {"quality.html": quality.why or ""}
+    compared = Compared(usual, usual, drift, ModelInputs(("x",), ()), left_out=left_out)
+    summary = summarize(compared, AS_OF, "3")
     page = headed(drift.html, "Drift", about(summary)).decode()
     assert "picture of x (no picture)" in page and "quality.html (no picture)" in page
     assert decide(summary, GATES, 1)[0] is Retraining.KEEP
@@ -213,10 +212,11 @@ def test_whatever_the_columns_hold_a_summary_is_written_and_decided_on(
     drift = measure_drift(sample(current, ROWS), sample(reference, ROWS), inputs)
     quality = quality_html(current, reference)
     assert (quality.html is None) == (quality.why is not None)
-    summary = summarize(current, reference, drift, inputs, AS_OF, "3", None, {} if quality.html else {"q": "none"})
-    json.dumps(summary, allow_nan=False)
+    left_out = {} if quality.html else {"q": "none"}
+    summary = summarize(Compared(current, reference, drift, inputs, left_out=left_out), AS_OF, "3")
+    json.dumps(summary.as_json(), allow_nan=False)
     assert MARKUP.encode() not in headed(drift.html, "Drift", about(summary))
     verdict, reasons = decide(summary, GATES, 1)
     assert verdict in set(Retraining) and reasons
     for column in drift.columns:
-        assert column.measured or column.column in summary["unmeasured"]
+        assert column.measured or column.column in summary.unmeasured

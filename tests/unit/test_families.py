@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.artifacts.scorer import Model, Scorer
+from pipelines.artifacts.scorer import Scorer
 from pipelines.errors import InvalidInput
 from pipelines.metrics.scores import measure
 from pipelines.params.cleaning import Cleaning as Rules
@@ -73,8 +73,7 @@ def odd(family: str, named: str) -> Any:
 
 
 def scorer(graph: bytes, inputs: ModelInputs = INPUTS) -> Scorer:
-    card = {"inputs": {"numeric": list(inputs.numeric), "categorical": list(inputs.categorical)}}
-    return Scorer(Model("memory", card, graph), threads=1)
+    return Scorer(graph, inputs, threads=1)
 
 
 def hard(rows: int, seed: int, thresholds: np.ndarray[Any, Any], inputs: ModelInputs = INPUTS) -> pd.DataFrame:

@@ -110,12 +110,14 @@ def test_training_spells_as_the_server_does(stored: pa.DataType, values: Any, de
     @given(st.lists(st.none() | values, min_size=1, max_size=8))
     def same(cells: list[Any]) -> None:
         column = pa.chunked_array([pa.array(cells, stored)])
-        trained = model_arrays(to_frame(pa.table({"x": column})), (), ("x",))[1][:, 0]
+        inputs = ModelInputs((), ("x",))
+        trained = model_arrays(to_frame(pa.table({"x": column})), inputs)[1][:, 0]
         encoded, _ = encode_column(column, ValueType[declared])
         served = string_column([decode_value(value) for value in encoded], "x")
         assert trained.tolist() == served.tolist()
         batches = [to_frame(pa.table({"x": column.slice(n, 1)})) for n in range(len(column))]
-        assert trained.tolist() == [model_arrays(one, (), ("x",))[1][0, 0] for one in batches], "alone as in a batch"
+        alone = [model_arrays(one, inputs)[1][0, 0] for one in batches]
+        assert trained.tolist() == alone, "alone as in a batch"
 
     same()
 

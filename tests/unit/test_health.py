@@ -17,11 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipelines.artifacts.feature_report import overlapping, read_feature_report
 from pipelines.errors import CorruptData
 from pipelines.features.health import View, engine, judge, measure
-from pipelines.monitoring.health import overlapping, require_report, summarize_health, told
+from pipelines.monitoring.health import health_sentence, summarize_health
 from pipelines.params.features import Bar, Health
+from pipelines.store import Store
 from pipelines.verdict import Verdict
+from tests.artifacts import feature_report
 
 END = datetime(2024, 3, 5, tzinfo=UTC)
 VIEW = View("heat", ("pump",), ("warm", "kind"), "known_at", timedelta(days=2), dated=True)
@@ -77,40 +80,40 @@ def test_every_figure_is_what_a_reckoning_by_hand_gives(
     json.dumps(found, allow_nan=False)
     now, then = frame(window, END), frame(reference, start)
     both = pd.concat([now, then])
-    assert found["rows"] == len(now) and found["reference_rows"] == len(then)
+    assert found.rows == len(now) and found.reference_rows == len(then)
     newest = both.groupby("pump", dropna=False).known_at.max()
-    assert found["entities"] == len(newest)
+    assert found.entities == len(newest)
     if len(both):
-        assert same(found["stale_share"], float((newest < END - timedelta(days=2)).mean()))
-        assert same(found["newest_age_hours"], (END - both.known_at.max()).total_seconds() / 3600)
+        assert same(found.stale_share, float((newest < END - timedelta(days=2)).mean()))
+        assert same(found.newest_age_hours, (END - both.known_at.max()).total_seconds() / 3600)
     else:
-        assert found["stale_share"] is found["newest_age_hours"] is None
+        assert found.stale_share is found.newest_age_hours is None
 
     def warm(side: pd.DataFrame) -> Any:
         there = side.warm.astype(float).dropna().to_numpy()
         return there, there[np.isfinite(there)]
 
     (there, finite), (_, before) = warm(now), warm(then)
-    own = found["features"]["warm"]
+    own = found.features["warm"]
     assert same(own["null_rate"], 1 - len(there) / len(now) if len(now) else None)
     assert same(own["infinite_share"], (len(there) - len(finite)) / len(now) if len(now) else None)
     assert (own["min"], own["max"]) == ((finite.min(), finite.max()) if len(finite) else (None, None))
     if len(then):
         low, high = (before.min(), before.max()) if len(before) else (np.inf, -np.inf)
         share = float(((there < low) | (there > high)).mean()) if len(there) else 0.0
-        assert same(found["metrics"]["out_of_range_share"], share)
+        assert same(found.metrics["out_of_range_share"], share)
 
         def per_day(side: pd.DataFrame, days: int) -> tuple[float, float]:
             return len(side) / days, len(side.drop_duplicates(["day", "pump"])) / days
 
         (rows_now, entities_now), (rows_then, entities_then) = per_day(now, len(window)), per_day(then, len(reference))
-        assert same(found["metrics"]["rows_ratio"], rows_now / rows_then)
-        assert same(found["metrics"]["entities_ratio"], entities_now / entities_then)
+        assert same(found.metrics["rows_ratio"], rows_now / rows_then)
+        assert same(found.metrics["entities_ratio"], entities_now / entities_then)
         rises = [now[name].isna().mean() - then[name].isna().mean() for name in ("warm", "kind")] if len(now) else []
-        assert same(found["metrics"]["null_rate_rise"], max(rises, default=None))
+        assert same(found.metrics["null_rate_rise"], max(rises, default=None))
     else:
         unknown = ("out_of_range_share", "rows_ratio", "entities_ratio", "null_rate_rise")
-        assert {found["metrics"][name] for name in unknown} == {None}
+        assert {found.metrics[name] for name in unknown} == {None}
 
 
 HEALTHY = [[["1", 10, 1.0, "a"], ["2", 20, 2.0, "a"]]] * 2
@@ -156,8 +159,8 @@ def test_a_view_without_days_is_not_held_against_any_and_one_without_bars_is_hel
     view = View("maker", ("pump",), ("warm",), "known_at", timedelta(0), dated=False)
     with engine() as connection:
         found = measure(connection, view, write(tmp_path, HEALTHY, END - timedelta(days=90))[:1], [], END)
-    assert set(found["metrics"]) == {"null_rate", "infinite_share", "stale_share"}
-    assert found["stale_share"] == 0, "without a ttl nothing is stale"
+    assert set(found.metrics) == {"null_rate", "infinite_share", "stale_share"}
+    assert found.stale_share == 0, "without a ttl nothing is stale"
     assert judge(found, BARS)[0] is Verdict.PASS
     assert judge(found, BARS[3:])[0] is Verdict.HOLD
 
@@ -179,7 +182,7 @@ def test_a_store_that_is_not_local_is_read_through_its_file_system(tmp_path: Pat
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/health/day.parquet", Path(file).read_bytes())
     with engine(memory) as connection:
-        assert measure(connection, VIEW, ["memory:///health/day.parquet"], [], END)["rows"] == 2
+        assert measure(connection, VIEW, ["memory:///health/day.parquet"], [], END).rows == 2
 
 
 def test_bars_of_a_view_replace_those_of_the_same_metric() -> None:
@@ -193,30 +196,27 @@ def test_monitoring_tells_of_the_reports_that_overlap_its_window() -> None:
     names = ["2024-03-01_2024-03-02.json", "2024-03-02_2024-03-05.json", "2024-03-09_2024-03-10.json", "notes.txt"]
     assert overlapping(names, date(2024, 3, 2), date(2024, 3, 9)) == names[1:2]
     assert overlapping(names, date(2024, 3, 1), date(2024, 3, 10)) == names[:3]
-    assert summarize_health([]) is None and "not checked" in told(None)
-    good = {
-        "window": ["2024-03-01", "2024-03-02"],
-        "verdict": "PASS",
-        "reasons": ["fine"],
-        "views": {"heat": {"verdict": "PASS"}},
-    }
-    bad = {**good, "verdict": "HOLD", "reasons": ["heat: too cold"], "views": {"heat": {"verdict": "HOLD"}}}
-    assert told(summarize_health([good])) == "The features of these days were healthy (1 checks)."
-    found = summarize_health([good, bad])
-    assert found == {
+    assert summarize_health([]) is None and "not checked" in health_sentence(None)
+    day = ["2024-03-01", "2024-03-02"]
+    good = feature_report(window=day, views={"heat": {"verdict": "PASS"}})
+    bad = feature_report(window=day, verdict="HOLD", reasons=["heat: too cold"], views={"heat": {"verdict": "HOLD"}})
+    assert health_sentence(summarize_health([good])) == "The features of these days were healthy (1 checks)."
+    health = summarize_health([good, bad])
+    assert health is not None and health.as_json() == {
         "windows": 2,
         "held": 1,
         "held_by_view": {"heat": 1},
         "reasons": ["2024-03-01: heat: too cold"],
     }
-    assert "held 1 of 2 windows (heat 1 times)" in told(found)
+    assert "held 1 of 2 windows (heat 1 times)" in health_sentence(health)
 
 
-def test_a_report_that_is_none_is_refused_and_a_name_that_is_no_day_stops_nothing() -> None:
+def test_a_report_that_is_none_is_refused_and_a_name_that_is_no_day_stops_nothing(tmp_path: Path) -> None:
     assert overlapping(["2024-13-45_2024-99-99.json"], date(2024, 3, 2), date(2024, 3, 9)) == []
     for wrong in ([], {}, {"window": []}, {"window": ["a"], "verdict": "PASS", "reasons": [], "views": {"heat": {}}}):
-        with pytest.raises(CorruptData, match="no report of check_features"):
-            require_report(wrong)
+        (tmp_path / "report.json").write_text(json.dumps(wrong))
+        with pytest.raises(CorruptData, match=r"no report of check_features .*; check the features of its days again"):
+            read_feature_report(Store(str(tmp_path)), str(tmp_path / "report.json"))
 
 
 @pytest.mark.parametrize("stamp", [-(2**63) + 2, -62_135_596_800_000_000, 253_402_300_799_999_999, 2**63 - 2])
@@ -229,5 +229,5 @@ def test_any_instant_and_any_number_can_be_told(tmp_path: Path, stamp: int) -> N
     with engine() as connection:
         found = measure(connection, VIEW, [uri], [uri], END)
     json.dumps(found, allow_nan=False)
-    assert (found["rows"], found["features"]["warm"]["max"], found["metrics"]["infinite_share"]) == (3, largest, 1 / 3)
-    assert isinstance(found["newest"], str)
+    assert (found.rows, found.features["warm"].max, found.metrics["infinite_share"]) == (3, largest, 1 / 3)
+    assert isinstance(found.newest, str)

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.artifacts.scorer import Model
+from pipelines.artifacts.model import Model
 from pipelines.metrics.names import AGAINST, EVALUATED, FLOORS, LATENCY, MONITORED, RETRAINING, SCORES, SIZE
 from pipelines.metrics.scores import Sample, differences
 from pipelines.monitoring.performance import performance
-from pipelines.monitoring.summary import tracked_metrics
 from pipelines.params import load_params
 from pipelines.registration.facts import graph_facts, slice_facts
 from pipelines.usecase import LABEL
 from pipelines.verdict import TIMED
+from tests.artifacts import evaluation, model_card, summary
 from tests.conftest import ROOT
 
 LABELS = np.tile([0.0, 1.0], 20)
@@ -29,14 +29,14 @@ def test_a_forecast_is_measured_and_compared_by_these_names() -> None:
 
 def test_the_gate_reads_an_evaluation_its_slices_and_its_graph_by_these_names() -> None:
     empty: Any = pd.DataFrame()
-    given = {**slice_facts({}, (), 1), **graph_facts(Model("m", {}, b"graph"), empty, {LATENCY})}
+    given = {**slice_facts(evaluation(), (), 1), **graph_facts(Model("m", model_card(), b"graph"), empty, {LATENCY})}
     assert {*EVALUATED, *given} == set(FLOORS) and {LATENCY, SIZE} <= set(given) and LATENCY in TIMED
 
 
 def test_a_monitored_window_is_judged_by_these_names_and_not_by_drift() -> None:
     frame = pd.DataFrame({LABEL: LABELS, "score": 0.5})
     said = {"roc_auc_drop": 0.0, "score_drift": 0.0, "drift_share": 0.0, "n_labelled": 40}
-    told = set(tracked_metrics({"metrics": performance(frame), **said}))
+    told = set(summary(metrics=performance(frame), **said).tracked)
     assert set(performance(frame)) == set(performance(frame.iloc[:0])) > set(MONITORED)
     assert told - set(RETRAINING) == {"score_drift", "drift_share", "n_labelled"} and set(RETRAINING) < told
 

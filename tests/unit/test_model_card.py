@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from pipelines.registration.model_card import build
+from pipelines.artifacts.version_card import Declared, VersionCard
+from pipelines.registration.model_card import Sources, build
 from pipelines.registration.rendering import markdown, page
+from pipelines.usecase import ModelInputs
+from tests.artifacts import evaluation, manifest, model_card
 
 SHA = {name: name[0] * 64 for name in ("graph", "json", "frame")}
 CARD: dict[str, Any] = {
     "family": "mlp",
-    "inputs": {"numeric": ["visib"], "categorical": ["origin"]},
     "params": {"hidden": [16], "dropout": 0.125},
     "seed": 7,
     "refit": True,
@@ -43,11 +45,12 @@ EVALUATION: dict[str, Any] = {
         {"name": "ranks", "kind": "minimum", "status": "could_not_run", "rows": 0, "reason": "no row"},
     ],
 }  # fmt: skip
-MANIFEST: dict[str, Any] = {
-    **{key: f"the {key}" for key in ("data_version", "feature_service", "registry_hash", "as_of")},
-    "rows": {"train": 3000},
-    "windows": {"train": ["2024-01-01", "2024-02-01"]},
-}
+MANIFEST = manifest(
+    **{key: f"the {key}" for key in ("data_version", "feature_service", "registry_hash")},
+    as_of="2024-04-02T00:00:00+00:00",
+    rows={"train": 3000},
+    windows={"train": ["2024-01-01", "2024-02-01"]},
+)
 DECISION: dict[str, Any] = {
     "id": "d3c1d3",
     "evidence": {
@@ -61,16 +64,17 @@ FILES = {
     "model": {"model.onnx": SHA["graph"], "model.json": SHA["json"]},
     "evaluation": {"scored.parquet": SHA["frame"]},
 }
-DECLARED = {"purpose": "why", "limits": "where not", "ethics": "who", "owner": "us"}
+DECLARED = Declared(purpose="why", limits="where not", ethics="who", owner="us")
 
 
-def facts(card: dict[str, Any] | None = None, **evaluation: Any) -> dict[str, Any]:
+def facts(card: dict[str, Any] | None = None, **changes: Any) -> VersionCard:
     points = [{"mean_score": 0.11, "observed_rate": 0.13, "rows": 150.0}]
-    told = {**EVALUATION, **evaluation}
-    return build("pumps", "3", TAGS, FILES, DECLARED, {**CARD, **(card or {})}, told, MANIFEST, points, DECISION)
+    model = model_card(ModelInputs(("visib",), ("origin",)), **{**CARD, **(card or {})})
+    sources = Sources(model, evaluation(**{**EVALUATION, **changes}), MANIFEST, points, DECISION)
+    return build("pumps", "3", TAGS, FILES, DECLARED, sources)
 
 
-def section(made: dict[str, Any], heading: str) -> list[str]:
+def section(made: VersionCard, heading: str) -> list[str]:
     """What stands under a heading: of the Markdown without its escapes, and of the page without its markup."""
     plain = re.sub(r"\\(.)", r"\1", markdown(made))
     bare = html.unescape(re.sub(r"<[^>]*>", " ", page(made).replace("<h2>", "\n## ")))
@@ -80,7 +84,7 @@ def section(made: dict[str, Any], heading: str) -> list[str]:
 @pytest.mark.parametrize(
     ("heading", "values"),
     [
-        ("Data", ["the data_version", "2024-01-01", "3000", "visib, origin"]),
+        ("Data", ["the data_version", "2024-04-02T00:00:00+00:00", "2024-01-01", "3000", "visib, origin"]),
         ("Training", ["Refitted on training and validation rows together", "dropout", "0.125", "seed", "7"]),
         ("Compression", ["None."]),
         ("Metrics", ["roc_auc", "0.71234", "0.70123", "0.72345", "cost", "0.5151", "31 days"]),
@@ -130,6 +134,6 @@ def test_a_card_without_behavioural_tests_says_so() -> None:
 
 
 def test_the_facts_are_json_and_come_back() -> None:
-    made = json.loads(json.dumps(facts()))
+    made = VersionCard.model_validate_json(json.dumps(facts().as_json()))
     assert made == facts() and markdown(made) == markdown(facts())
-    assert made["sha256"]["model"]["model.onnx"] == SHA["graph"]
+    assert made.sha256["model"]["model.onnx"] == SHA["graph"]

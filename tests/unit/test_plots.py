@@ -12,33 +12,34 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
+from pipelines.artifacts.evaluation import Evaluation, Slice
 from pipelines.metrics.costs import thin_cost_curve
 from pipelines.metrics.curves import calibration_curve, precision_recall_curve, roc_curve
 from pipelines.metrics.scores import measure
 from pipelines.metrics.slices import slice_metrics, worst_slice
 from pipelines.params.costs import Costs
 from pipelines.training import plots
+from tests.artifacts import evaluation
 
 NAMES = ("curves.png", "cost.png", "importance.png", "slices.png")
 COSTS = Costs(false_alarm=1, miss=3, true_alarm=0.5)
 ODD = "$\\nope$ <b>"  # what matplotlib would take for a formula that it cannot set
 
 
-def made(rows: int = 3000) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+def made(rows: int = 3000) -> tuple[Evaluation, dict[str, pd.DataFrame]]:
     draw = np.random.default_rng(0)
     scores = draw.beta(1.5, 5, rows)
     labels = (draw.random(rows) < scores).astype(float)
     kinds = np.where(np.arange(rows) < 20, ODD, draw.choice(["a", "b", "c"], rows))
     frame = pd.DataFrame({"kind": kinds, "hour": draw.integers(5, 24, rows)})
     slices = slice_metrics(frame, ["kind", "hour"], labels, scores, 500)
-    evaluation = {
-        "family": "mlp",
-        "window": ["2024-03-01", "2024-04-01"],
-        "slices": slices,
-        "worst_slice": worst_slice(slices),
-        "metrics": {"roc_auc": measure(labels, scores)["roc_auc"], "cost": 0.5},
-        "threshold": {"value": 0.25},
-    }
+    whole = evaluation(
+        window=["2024-03-01", "2024-04-01"],
+        slices=slices,
+        worst_slice=worst_slice(slices),
+        metrics={"roc_auc": measure(labels, scores)["roc_auc"], "cost": 0.5},
+        threshold={"value": 0.25, "costs": COSTS.model_dump(), "alarms": 0.3},
+    )
     inputs = pd.DataFrame({"input": [f"{ODD}{n}" for n in range(40)], "log_loss_rise": np.linspace(0.2, -0.01, 40)})
     tables = {
         "roc": roc_curve(labels, scores),
@@ -47,7 +48,7 @@ def made(rows: int = 3000) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         "cost": thin_cost_curve(labels, scores, COSTS),
         "importance": inputs,
     }
-    return evaluation, tables
+    return whole, tables
 
 
 @pytest.fixture
@@ -79,24 +80,24 @@ def test_a_picture_says_what_it_shows(figures: dict[str, Figure], name: str) -> 
 
 
 def test_slices_stand_with_their_rows_and_the_worst_is_marked(figures: dict[str, Figure]) -> None:
-    figure, (evaluation, _) = figures["slices.png"], made()
-    kinds = evaluation["slices"]["kind"]
-    assert ticks(figure) == [f"{e['value']} (n = {e['rows']:,})" for e in kinds] and ticks(figure)[-1].startswith(ODD)
+    figure, (whole, _) = figures["slices.png"], made()
+    kinds, worst = whole.slices["kind"], whole.worst_slice
+    assert kinds is not None and worst is not None
+    assert ticks(figure) == [f"{e.value} (n = {e.rows:,})" for e in kinds] and ticks(figure)[-1].startswith(ODD)
     assert [name.split()[0] for name in ticks(figure, 1)] == [str(hour) for hour in range(5, 24)]
-    worst = evaluation["worst_slice"]
-    at = [e["value"] for e in kinds].index(worst["value"])
+    at = [e.value for e in kinds].index(worst.value)
     found = {
         c.get_label(): (c.get_offsets().tolist(), to_hex(c.get_facecolor()[0])) for c in figure.axes[0].collections
     }
-    assert found[plots.WORST] == ([[worst["roc_auc"], at]], plots.RED)
+    assert found[plots.WORST] == ([[worst.metric("roc_auc"), at]], plots.RED)
     assert [y for _, y in found[plots.UNRANKED][0]] == [3] and len(found[plots.RANKED][0]) == 2
     assert not len(figure.axes[1].collections[-1].get_offsets()), "no hour is ranked, so none is the worst"
-    assert figure.axes[0].lines[0].get_xdata()[0] == evaluation["metrics"]["roc_auc"]
+    assert figure.axes[0].lines[0].get_xdata()[0] == whole.metrics["roc_auc"]
 
 
 def test_the_worst_slice_is_drawn_however_small_it_is() -> None:
-    entries = [{"value": f"v{n}", "rows": 900 - n, "ranked": True, "roc_auc": 0.9 - n / 100} for n in range(30)]
-    shown = [entry["value"] for entry in plots._drawn(entries)]
+    entries = [Slice(value=f"v{n}", rows=900 - n, ranked=True, roc_auc=0.9 - n / 100) for n in range(30)]
+    shown = [entry.value for entry in plots._drawn(entries)]
     assert shown == [*(f"v{n}" for n in range(plots.SLICES - 1)), "v29"]
 
 
@@ -115,8 +116,7 @@ def test_the_threshold_stands_on_the_curve_of_costs(figures: dict[str, Figure]) 
 
 @pytest.mark.parametrize("slices", [{}, {"kind": [{"value": "a", "rows": 3, "ranked": False, "roc_auc": None}]}])
 def test_an_evaluation_in_which_nothing_is_defined_is_drawn_too(slices: dict[str, Any]) -> None:
-    evaluation, tables = made()
+    whole, tables = made()
     nothing = {"slices": slices, "worst_slice": None, "metrics": {"roc_auc": None, "cost": None}}
-    assert set(plots.pictures({**evaluation, **nothing}, {n: table.iloc[:0] for n, table in tables.items()})) == {
-        *NAMES
-    }
+    bare = evaluation(**{**whole.as_json(), **nothing})
+    assert set(plots.pictures(bare, {n: table.iloc[:0] for n, table in tables.items()})) == {*NAMES}

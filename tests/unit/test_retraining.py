@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipelines.artifacts.scorer import Model, Scorer
+from pipelines.artifacts.summary import Summary
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput
 from pipelines.monitoring.outcomes import join_labels, maturity_counts
 from pipelines.monitoring.performance import difference, performance
@@ -19,6 +19,7 @@ from pipelines.monitoring.predictions import prediction_table
 from pipelines.monitoring.retraining import Retraining, decide
 from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, ModelInputs
 from pipelines.verdict import Gate
+from tests import artifacts
 
 GATES = (
     Gate(metric="roc_auc_drop", direction="at_most", threshold=0.03),
@@ -28,17 +29,9 @@ NOON = datetime(2020, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def summary(n_labelled: Any = 1000, drop: Any = 0.0, gap: Any = 0.01, **changes: Any) -> dict[str, Any]:
-    return {
-        "model_version": "3",
-        "n_labelled": n_labelled,
-        "metrics": {"roc_auc": 0.7, "calibration_gap": gap},
-        "roc_auc_drop": drop,
-        "score_drift": 0.01,
-        "drift_share": 0.0,
-        "drifted_columns": [],
-        **changes,
-    }
+def summary(n_labelled: int = 1000, drop: float | None = 0.0, gap: float | None = 0.01, **changes: Any) -> Summary:
+    metrics = {"roc_auc": 0.7, "calibration_gap": gap}
+    return artifacts.summary(n_labelled=n_labelled, roc_auc_drop=drop, metrics=metrics, **changes)
 
 
 @pytest.mark.parametrize(
@@ -51,18 +44,22 @@ def summary(n_labelled: Any = 1000, drop: Any = 0.0, gap: Any = 0.01, **changes:
         (summary(drop=-0.2), Retraining.KEEP),
         (summary(n_labelled=999, drop=0.5), Retraining.HOLD),
         (summary(n_labelled=0, drop=None, gap=None), Retraining.HOLD),
-        (summary(n_labelled=None), Retraining.HOLD),
-        (summary(n_labelled=math.nan), Retraining.HOLD),
         (summary(drop=None), Retraining.HOLD),
         (summary(drop=math.nan), Retraining.HOLD),
         (summary(drop=math.nan, gap=0.5), Retraining.RETRAIN),
         (summary(drift_share=1.0, drifted_columns=list("abcdefg"), score_drift=9.0), Retraining.KEEP),
     ],
 )
-def test_verdict(given: dict[str, Any], verdict: Retraining) -> None:
+def test_verdict(given: Summary, verdict: Retraining) -> None:
     found, reasons = decide(given, GATES, min_labelled=1000)
     assert found is verdict
     assert len(reasons) >= 2 and all(reason.endswith(".") for reason in reasons)
+
+
+@pytest.mark.parametrize("n_labelled", [None, math.nan, "many"])
+def test_a_summary_without_a_count_of_labels_is_none(n_labelled: Any) -> None:
+    with pytest.raises(CorruptData, match=r"summary\.json has .* as n_labelled .*run report_drift again"):
+        artifacts.summary(n_labelled=n_labelled)
 
 
 def test_a_missing_metric_is_told_beside_the_failure_that_retrains() -> None:
@@ -177,9 +174,3 @@ def test_predictions_hold_no_label_and_an_order_of_their_own() -> None:
 def test_scores_that_are_none_are_refused(ids: list[str], scores: list[float], message: str) -> None:
     with pytest.raises(CheckFailed, match=message):
         prediction_table(predicted(["a", "b"]), feature_rows(ids), scores, ModelInputs(("x",), ("kind",)), "3")
-
-
-@pytest.mark.parametrize("card", [{}, {"training_set": None}, [], None])
-def test_a_model_that_names_no_features_is_corrupt(card: Any) -> None:
-    with pytest.raises(CorruptData, match=r"feature_service; train the model again"):
-        str(Scorer(Model("models/m", card, b"")).service)

@@ -122,11 +122,11 @@ def test_small_slices_are_listed_but_not_ranked() -> None:
     labels = np.tile([0.0, 1.0], 52)[:103]
     scores = np.where(frame.kind == "a", labels * 0.5 + 0.2, 0.5)
     slices = slice_metrics(frame, ["kind"], labels, scores, min_slice=30)
-    assert [(s["value"], s["rows"], s["ranked"]) for s in slices["kind"]] == [
+    assert [(s.value, s.rows, s.ranked) for s in slices["kind"]] == [
         ("a", 60, True),
         ("b", 40, True),
         ("(missing)", 3, False),
     ]
     worst = worst_slice(slices)
-    assert worst is not None and (worst["column"], worst["value"], worst["roc_auc"]) == ("kind", "b", 0.5)
+    assert worst is not None and (worst.column, worst.value, worst.metric("roc_auc")) == ("kind", "b", 0.5)
     assert worst_slice(slice_metrics(frame, ["kind"], labels, scores, min_slice=1000)) is None
