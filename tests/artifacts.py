@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.artifacts.card import GRAPH, CardCleaning, CardInputs, ModelCard
+from pipelines.artifacts.card import GRAPH, CardInputs, CleaningFacts, ModelCard
 from pipelines.artifacts.document import Document, Part
 from pipelines.artifacts.evaluation import CLEANING, SCORED, Evaluation
 from pipelines.artifacts.feature_report import FeatureReport, read_feature_report
@@ -114,7 +114,7 @@ def require_as_written(context: Context) -> set[str]:
         elif file.name == Trials.FILE:
             read = Trials.read(store, place)
         elif file.name == CLEANING:
-            read = CardCleaning.model_validate(store.read_json(str(file)))
+            read = CleaningFacts.model_validate(store.read_json(str(file)))
         elif file.parent.parts[-2:] == ("reports", "features"):
             read = read_feature_report(store, str(file))
         else:

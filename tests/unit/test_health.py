@@ -77,7 +77,7 @@ def test_every_figure_is_what_a_reckoning_by_hand_gives(
     with engine() as connection:
         files = write(tmp_path, window, END), write(tmp_path, reference, start)
         found = measure(connection, VIEW, *files, END)
-    json.dumps(found, allow_nan=False)
+    json.dumps(found.as_json(), allow_nan=False)
     now, then = frame(window, END), frame(reference, start)
     both = pd.concat([now, then])
     assert found.rows == len(now) and found.reference_rows == len(then)
@@ -95,9 +95,9 @@ def test_every_figure_is_what_a_reckoning_by_hand_gives(
 
     (there, finite), (_, before) = warm(now), warm(then)
     own = found.features["warm"]
-    assert same(own["null_rate"], 1 - len(there) / len(now) if len(now) else None)
-    assert same(own["infinite_share"], (len(there) - len(finite)) / len(now) if len(now) else None)
-    assert (own["min"], own["max"]) == ((finite.min(), finite.max()) if len(finite) else (None, None))
+    assert same(own.null_rate, 1 - len(there) / len(now) if len(now) else None)
+    assert same(own.infinite_share, (len(there) - len(finite)) / len(now) if len(now) else None)
+    assert (own.min, own.max) == ((finite.min(), finite.max()) if len(finite) else (None, None))
     if len(then):
         low, high = (before.min(), before.max()) if len(before) else (np.inf, -np.inf)
         share = float(((there < low) | (there > high)).mean()) if len(there) else 0.0
@@ -228,6 +228,6 @@ def test_any_instant_and_any_number_can_be_told(tmp_path: Path, stamp: int) -> N
     pq.write_table(pa.table(columns, schema=SCHEMA), uri)
     with engine() as connection:
         found = measure(connection, VIEW, [uri], [uri], END)
-    json.dumps(found, allow_nan=False)
+    json.dumps(found.as_json(), allow_nan=False)
     assert (found.rows, found.features["warm"].max, found.metrics["infinite_share"]) == (3, largest, 1 / 3)
     assert isinstance(found.newest, str)
