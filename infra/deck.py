@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipelines.environment import ACCESS, made, notice, overridden
 from pipelines.errors import FlightdeckError
-from pipelines.sqlite import uri_of
+from pipelines.sqlite import mlflow_uri_of, uri_of
 
 REPO = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
@@ -149,6 +149,7 @@ def environment(deck: Deck, environ: Mapping[str, str] | None = None) -> dict[st
         "FLIGHTDECK_PARAMS": deck.params,
         "FLIGHTDECK_MLFLOW_URI": deck.mlflow_url,
         "MLFLOW_TRACKING_URI": deck.mlflow_url,
+        "MLFLOW_BACKEND_STORE_URI": mlflow_uri_of(deck.home / "mlflow" / "mlflow.db"),  # for its server
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight idle processes for features that we do not use
         "TQDM_DISABLE": "1",
         **_airflow(deck),

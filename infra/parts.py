@@ -14,7 +14,6 @@ from datetime import datetime
 from pathlib import Path
 
 from infra.deck import HOST, PORTS, BadSetting, Deck
-from pipelines.sqlite import mlflow_uri_of
 
 GATE = "FLIGHTDECK_GATE"  # names the file that infra/airflow/airflow_local_settings.py waits for
 BIN = Path(sys.prefix) / "bin"
@@ -55,7 +54,6 @@ def parts(deck: Deck) -> list[Part]:
                 "--workers",
                 "1",
             ),
-            *("--backend-store-uri", mlflow_uri_of(store / "mlflow.db")),
             *("--serve-artifacts", "--artifacts-destination", (store / "artifacts").as_uri()),
         ),
         lambda _: _answers(f"{deck.mlflow_url}/health"),

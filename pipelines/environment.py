@@ -49,7 +49,10 @@ KNOWN = frozenset(
 KNOWN_PREFIXES = ("GIT_CONFIG_", "GIT_SSL_", "GIT_SSH", "GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_PYTHON_")
 # Set by who runs us (`mlflow run`, `dvc repro`, git's hooks) for itself: dropped without a word.
 UNTOLD = frozenset(
-    {"MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "DVC_ROOT", "DVC_STAGE", "GIT_EDITOR", "GIT_PAGER"}
+    {
+        *("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "DVC_ROOT", "DVC_STAGE", "GIT_EDITOR", "GIT_PAGER"),
+        "MLFLOW_BACKEND_STORE_URI",  # of the deck's MLflow server
+    }
 )
 OVERRIDES = {"FLIGHTDECK_AIRFLOW__": "AIRFLOW__", "FLIGHTDECK_MLFLOW__": "MLFLOW_"}  # settings meant for our own
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

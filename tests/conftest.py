@@ -18,7 +18,7 @@ from pipelines.context import Context, build_context
 from pipelines.steps import execute
 from pipelines.walk import walk
 from pipelines.windows import midnight
-from tests.postgres_fixtures import postgres_server, postgres_uri, records_uri  # noqa: F401
+from tests.postgres_fixtures import postgres_server, postgres_uri, records_place, records_uri  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 TOY = ROOT / "tests" / "toy" / "params.yaml"

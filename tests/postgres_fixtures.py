@@ -20,9 +20,12 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.sqlite import uri_of
-from tests.services import missing
+from tests.services import REQUIRED, missing
 
 USER, PASSWORD = "flight deck", "se=cr3t:@/%"  # what has to be quoted in a URI
+KINDS = ("sqlite", "postgresql")
+# Tests of whole rollouts and registrations, with models and MLflow, take minutes: by hand they run on SQLite alone.
+on_both = pytest.mark.parametrize("records_place", KINDS if REQUIRED else KINDS[:1], indirect=True)
 ATTEMPTS, PAUSE = 600, 0.1  # for the server to begin to answer
 
 
@@ -43,10 +46,18 @@ def postgres_uri(postgres_server: sa.URL) -> Iterator[str]:
         yield uri
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=KINDS)
 def records_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URI of an empty records database, of either kind."""
     if request.param == "sqlite":
+        return uri_of(tmp_path / "records.db")
+    return str(request.getfixturevalue("postgres_uri"))
+
+
+@pytest.fixture
+def records_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """As `records_uri`, in SQLite unless the test says `on_both`."""
+    if getattr(request, "param", "sqlite") == "sqlite":
         return uri_of(tmp_path / "records.db")
     return str(request.getfixturevalue("postgres_uri"))
 

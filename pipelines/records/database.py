@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -34,6 +36,23 @@ class Instant(sa.types.TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
         return None if value is None else EPOCH + value * MICROSECOND
+
+
+class Numbers(sa.types.TypeDecorator[dict[str, float | None]]):
+    """Numbers by name, as JSON; NaN and infinities, which are no JSON and PostgreSQL refuses, as their names."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Mapping[str, float | None] | None, dialect: sa.Dialect) -> Any:
+        if value is None:
+            return None
+        return {name: n if n is None or math.isfinite(n) else str(n) for name, n in value.items()}
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> dict[str, float | None] | None:
+        if value is None:
+            return None
+        return {name: float(n) if isinstance(n, str) else n for name, n in value.items()}
 
 
 def text_of(values: type[StrEnum], length: int) -> sa.Enum:

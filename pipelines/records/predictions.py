@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from pipelines.records.database import METADATA, Instant, Repository, insert, inserted
+from pipelines.records.database import METADATA, Instant, Numbers, Repository, insert, inserted
 
 PREDICTIONS = sa.Table(
     "predictions",
@@ -27,7 +27,7 @@ PREDICTIONS = sa.Table(
     sa.Column("share", sa.Float, nullable=False),
     sa.Column("served", sa.String(16), nullable=False),
     sa.Column("score", sa.Float),
-    sa.Column("scores", sa.JSON, nullable=False),
+    sa.Column("scores", Numbers, nullable=False),
     sa.Column("milliseconds", sa.JSON, nullable=False),
     sa.Column("errors", sa.JSON, nullable=False),
     sa.Column("failed", sa.Boolean, nullable=False),  # whether there are errors, for the index below

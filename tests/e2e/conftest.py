@@ -16,6 +16,8 @@ import yaml
 from infra.airflow_client import AirflowClient
 from infra.deck import REPO, Deck, environment, load_deck
 from pipelines.context import Context, build_context
+from tests.postgres_fixtures import database
+from tests.services import REQUIRED
 
 
 def free_port() -> int:
@@ -43,13 +45,30 @@ def reduced(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def databases(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Records, Airflow's metadata and MLflow's backend on PostgreSQL where the run promises one, else as embedded."""
+    if not REQUIRED:
+        yield {}
+        return
+    server = request.getfixturevalue("postgres_server")
+    with database(server) as records, database(server) as airflow, database(server) as mlflow:
+        theirs = [uri.replace("postgresql:", "postgresql+psycopg:", 1) for uri in (airflow, mlflow)]
+        yield {
+            "FLIGHTDECK_RECORDS_URI": records,
+            "FLIGHTDECK_AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": theirs[0],
+            "FLIGHTDECK_AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": theirs[0],
+            "FLIGHTDECK_MLFLOW__BACKEND_STORE_URI": theirs[1],
+        }
+
+
+@pytest.fixture(scope="session")
+def env(tmp_path_factory: pytest.TempPathFactory, databases: dict[str, str]) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("story")
     mine = {name: value for name, value in os.environ.items() if not name.startswith("FLIGHTDECK_")}
     ports = ("FLIGHTDECK_AIRFLOW_PORT", "FLIGHTDECK_AIRFLOW_EXECUTION_PORT", "FLIGHTDECK_MLFLOW_PORT")
     ports += ("FLIGHTDECK_SERVING_PORT",)
     places = {"FLIGHTDECK_HOME": str(folder / "home"), "FLIGHTDECK_PARAMS": str(reduced(folder)), "COLUMNS": "160"}
-    return {**mine, **places, **{port: str(free_port()) for port in ports}}
+    return {**mine, **places, **databases, **{port: str(free_port()) for port in ports}}
 
 
 def module(name: str, *arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

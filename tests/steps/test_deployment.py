@@ -27,11 +27,13 @@ from pipelines.settings import Settings
 from pipelines.steps import execute
 from tests.conftest import TOY
 from tests.editing import edit
+from tests.postgres_fixtures import on_both
 from tests.predictions import labels, read_log
 from tests.rollouts import Score, home_with_versions, inverted, same, set_alias, shuffled
 from tests.rollouts import traffic as simulated
 from tests.synthetic import INPUTS, small_params
 
+pytestmark = on_both
 START = datetime(2024, 4, 1, tzinfo=UTC)
 STAGES = ("shadow", "25", "100")
 MATURITY = timedelta(days=1)
@@ -48,12 +50,12 @@ class Clock:
         self.at += timedelta(**by)
 
 
-def open_context(home: Path, mlflow: str | None = None) -> Context:
+def open_context(home: Path, **places: str) -> Context:
     params = small_params().model_copy(update={"rollout": load_params(TOY).rollout})
     usecase: Any = SimpleNamespace(
         name="pumps", slices=("kind",), timezone="UTC", model_inputs=INPUTS, maturity=MATURITY
     )
-    context = Context(Settings(home=home, **({"mlflow_uri": mlflow} if mlflow else {})), params, usecase)
+    context = Context(Settings(home=home, **places), params, usecase)
     return context.replaced(clock=Clock(START))
 
 
@@ -63,8 +65,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
-    """The template's home, put back as it was; nothing of the chain sets an alias beside the test."""
+def desk(template: Path, tmp_path: Path, records_place: str, monkeypatch: pytest.MonkeyPatch) -> Context:
+    """The template's home, put back as it was, with empty records; nothing else sets an alias meanwhile."""
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
     kept = template.with_name("kept")
     if not kept.exists():
@@ -72,7 +74,7 @@ def desk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Con
     shutil.rmtree(template)
     shutil.copytree(kept, template)
     database = shutil.copy(template / "mlflow" / "mlflow.db", tmp_path)
-    return open_context(template, f"sqlite:///{database}")
+    return open_context(template, mlflow_uri=f"sqlite:///{database}", records_uri=records_place)
 
 
 def clock(context: Context) -> Clock:
@@ -456,10 +458,10 @@ def test_a_first_model_that_fails_preflight_is_no_champion(desk: Context) -> Non
 def test_a_rollout_starts_once_for_a_change_whichever_way_the_news_arrives(desk: Context) -> None:
     champion_first(desk)
     change = set_alias(desk, "challenger", "2")
-    uris = desk.settings.home, desk.settings.mlflow
+    places = {"mlflow_uri": desk.settings.mlflow, "records_uri": desk.settings.records}
 
     def begin(run: str) -> dict[str, Any]:
-        return start(open_context(*uris), run=run, change=change)
+        return start(open_context(desk.settings.home, **places), run=run, change=change)
 
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(begin, ["training", "watcher"]))

@@ -36,5 +36,5 @@ def test_a_client_that_is_given_stands_for_the_one_that_would_be_built(toy: Cont
 
 
 def test_a_client_that_a_context_does_not_have_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"no client watch; it has .*clock.*rollouts"):
+    with pytest.raises(TypeError, match=r"no client watch; it has .*rollouts.*clock"):
         build_context(TOY, tmp_path).replaced(watch=Stopped())
