@@ -124,7 +124,7 @@ def test_what_is_wrong_is_put_right_on_other_rows(method: str) -> None:
     log_odds, labels, _ = sample(seed=1)
     before, after = measure(labels, expit(log_odds)), measure(labels, calibration.apply(log_odds))
     assert before["calibration_error"] > 0.1 and after["calibration_error"] < 0.03
-    assert facts["asked"] == method and facts["method"] != "none"
+    assert facts.asked == method and facts.method != "none"
 
 
 def test_auto_leaves_alone_what_is_right() -> None:
@@ -134,7 +134,7 @@ def test_auto_leaves_alone_what_is_right() -> None:
     calibration, facts = fit_calibration("auto", logit(truth), labels, np.arange(20_000) // 1000)
     after = measure(labels, calibration.apply(logit(truth)))
     assert after["calibration_error"] < 0.015
-    assert facts["held_out_log_loss"][facts["method"]] == min(facts["held_out_log_loss"].values())
+    assert facts.held_out_log_loss[facts.method] == min(facts.held_out_log_loss.values())
 
 
 def test_auto_judges_on_days_that_it_did_not_fit_on() -> None:
@@ -144,7 +144,7 @@ def test_auto_judges_on_days_that_it_did_not_fit_on() -> None:
     late = days >= 4
     labels = (draw.random(8000) < expit(log_odds + np.where(late, 0.0, 2.5))).astype(float)
     calibration, facts = fit_calibration("auto", log_odds, labels, days)
-    assert isinstance(calibration, Uncalibrated) and facts["method"] == "none"
+    assert isinstance(calibration, Uncalibrated) and facts.method == "none"
     flipped = labels.copy()
     flipped[~late] = 1 - flipped[~late]
     assert set(held_out_losses(log_odds, flipped, days)) == {"none", "isotonic"}  # the early line falls
@@ -160,7 +160,7 @@ def test_auto_judges_on_days_that_it_did_not_fit_on() -> None:
 )
 def test_auto_calibrates_nothing_where_it_cannot_tell(harm: Any) -> None:
     calibration, facts = fit_calibration("auto", *harm(*sample()))
-    assert isinstance(calibration, Uncalibrated) and facts["held_out_log_loss"] == {}
+    assert isinstance(calibration, Uncalibrated) and facts.held_out_log_loss == {}
 
 
 def test_what_was_asked_for_and_cannot_be_fitted_is_refused() -> None:
