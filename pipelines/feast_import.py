@@ -7,12 +7,11 @@ parses and compiles a whole file again for every method: half of the import. `de
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -20,13 +19,14 @@ TENSORS = "feast.torch_wrapper"  # Feast's module that imports torch
 
 
 class _Finder(MetaPathFinder):
-    """Finds Feast as usual, once, and has it loaded within `_quick`."""
+    """Finds Feast where it is installed, and has it loaded within `_quick`."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if fullname != "feast":
             return None
-        sys.meta_path.remove(self)
-        spec: ModuleSpec | None = importlib.util.find_spec(fullname)
+        spec = PathFinder.find_spec(fullname, path)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
@@ -55,6 +55,6 @@ def _quick() -> Iterator[None]:
 
 
 def quicken() -> None:
-    """From now on, the first import of Feast in this process is a quick one."""
+    """From now on, an import of Feast in this process is a quick one."""
     if "feast" not in sys.modules:
         sys.meta_path.insert(0, _Finder())
