@@ -9,7 +9,9 @@ FIND_PYTHON = python=$$(sh infra/find_python.sh) || exit 1; "$$python"
 PYTEST_ARGS ?=
 BENCHMARKS ?= data_plane point_in_time streaming_windows materialize
 
-.PHONY: help setup up demo stop clean status test lint e2e bench figures lock
+TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: help setup up demo stop clean status test soak lint e2e bench figures lock
 
 help: ## this list
 	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -35,7 +37,11 @@ clean: ## stop everything and remove what runs wrote (var, or FLIGHTDECK_HOME)
 	@$(FIND_PYTHON) -m infra.supervisor clean
 
 test: $(INSTALLED) ## the tests that need no running Airflow and MLflow
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e" $(PYTEST_ARGS) tests
+	@$(TESTS) $(PYTEST_ARGS) tests
+
+soak: $(INSTALLED) ## the random tests for hours: many examples, kills and days; writes docs/soak.txt, to be committed
+	@$(TESTS) -m "soak or hypothesis" --hypothesis-profile soak --disable-warnings --durations 20 $(PYTEST_ARGS) tests \
+		> docs/soak.txt; status=$$?; cat docs/soak.txt; exit $$status
 
 lint: $(INSTALLED) ## ruff, mypy --strict, the import contracts, and no stale figure quoted as today's
 	@$(BIN)/ruff check .

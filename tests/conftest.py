@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from pipelines import chains
 from pipelines.context import Context, build_context
 from pipelines.steps import execute
 from pipelines.walk import walk
 from pipelines.windows import midnight
+from tests import examples
 from tests.postgres_fixtures import postgres_server, postgres_uri, records_place, records_uri  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +27,8 @@ TOY = ROOT / "tests" / "toy" / "params.yaml"
 
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores, and waiting threads cost more
+
+settings.load_profile(examples.QUICK)  # --hypothesis-profile chooses another
 
 
 def tree_hashes(folder: Path) -> dict[str, str]:

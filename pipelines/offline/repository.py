@@ -122,7 +122,7 @@ def declarations(folder: Path) -> list[Any]:
     """Everything that the .py files of a feature repository declare.
 
     Raises:
-        InvalidInput: if there is nothing, or a file does not run.
+        InvalidInput: if there is nothing, a file does not run, or an argument has another type than Feast's.
     """
     found: dict[tuple[str, str], Any] = {}
     for file in sorted(folder.glob("*.py")):
@@ -135,6 +135,12 @@ def declarations(folder: Path) -> list[Any]:
                 found[type(value).__name__, value.name] = value
     if not found:
         raise InvalidInput(f"{folder} declares no entity, view or service; correct the use case's feature_repo")
+    for (kind, name), one in found.items():
+        try:
+            one.to_proto()
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise InvalidInput(f"{folder}: {kind} {name!r} ({problem}); correct the types of its arguments") from error
     return list(found.values())
 
 

@@ -24,7 +24,6 @@ from pipelines.failure import one_line, trace
 from pipelines.records import Arrival
 from pipelines.serving.document import answers, body, describe
 from pipelines.serving.failures import reason
-from pipelines.serving.imports import torch_left_out
 from pipelines.serving.metrics import Metrics
 from pipelines.serving.predict import Predictor
 from pipelines.serving.routing import Router
@@ -54,8 +53,7 @@ class Server:
         self.metrics = Metrics()
         self.requests = prediction_envelope(context.usecase, settings.serving_max_batch)
         self.outcomes = outcome_envelope(settings.serving_max_batch)
-        with torch_left_out():
-            self.feast = context.feast
+        self.feast = context.feast
         self.router = Router(context)
         self.predictor = Predictor(context, self.router, self.metrics)
         self.log = context.predictions

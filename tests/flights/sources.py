@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -32,13 +33,17 @@ def write_source(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame], e
     for name in (table.name for table in USECASE.tables):
         if name != "flights":
             (folder / f"{name}.csv").write_bytes((bundled() / f"{name}.csv").read_bytes())
-    flights = pd.read_csv(bundled() / "flights.csv.zip", dtype={"arr_delay": "Int64", "dep_delay": "Int64"} | OPTIONAL)
+    flights = every_flight()
     day = pd.to_datetime(flights[["year", "month", "day"]])
     change(flights[day < end].copy()).to_csv(folder / "flights.csv", index=False)
     return folder
 
 
-OPTIONAL = dict.fromkeys(("dep_time", "arr_time", "air_time"), "Int64")
+@functools.cache
+def every_flight() -> pd.DataFrame:
+    """The flights of the year as they were delivered. Read only."""
+    optional = dict.fromkeys(("dep_time", "arr_time", "air_time", "arr_delay", "dep_delay"), "Int64")
+    return pd.read_csv(bundled() / "flights.csv.zip", dtype=optional)
 
 
 def files(folder: Path) -> dict[str, Any]:

@@ -10,18 +10,24 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.usecase import KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, FeatureTable
+from pipelines.usecase import DAY, KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, FeatureTable
 from pipelines.usecases.flights.departures import query
 from pipelines.windows import Window, midnight
+from tests.examples import costly
 from tests.flights.sources import USECASE, tables
 
 START, END = date(2013, 1, 1), date(2013, 1, 21)
-RAW = tables(START, END)
 WINDOW = Window(START, END, USECASE.timezone)
 DAILY = [feature_table for feature_table in USECASE.feature_tables if feature_table.daily]
+
+
+@functools.cache
+def raw() -> dict[str, pa.Table]:
+    """The raw tables of WINDOW, by name."""
+    return tables(START, END)
 
 
 def altered_after(cut: datetime, seed: int) -> dict[str, pa.Table]:
@@ -31,7 +37,7 @@ def altered_after(cut: datetime, seed: int) -> dict[str, pa.Table]:
     landed may have done so later); of a flight of a later day it is the whole record, and whether there is one.
     """
     draw = np.random.default_rng(seed)
-    flights = query("select * from departures order by all", RAW, {}).to_pandas()
+    flights = query("select * from departures order by all", raw(), {}).to_pandas()
     leaves, lands = ~(flights.dep_at <= cut), ~(flights.arr_at <= cut)
     for column, due, later in (("dep", flights.sched_dep_at, leaves), ("arr", flights.sched_arr_at, lands)):
         still = np.maximum(0, (pd.Timestamp(cut) - due).dt.total_seconds() // 60 + 1)
@@ -52,15 +58,15 @@ def altered_after(cut: datetime, seed: int) -> dict[str, pa.Table]:
         flights[column] = flights[column].mask(unknown, values)
     gone, copied = unknown & (draw.random(len(flights)) < 0.2), unknown & (draw.random(len(flights)) < 0.2)
     flights = pd.concat([flights[~gone], flights[copied].assign(flight=9999)])
-    weather = RAW["weather"].to_pandas()
+    weather = raw()["weather"].to_pandas()
     unseen = weather.time_hour + pd.Timedelta(hours=1) > cut
     for column in ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"):
         weather.loc[unseen, column] = np.where(
             draw.random(unseen.sum()) < 0.2, np.nan, draw.uniform(0, 9, unseen.sum())
         )
     altered = {"flights": flights, "weather": weather}
-    return RAW | {
-        name: pa.Table.from_pandas(frame[RAW[name].column_names], schema=RAW[name].schema, preserve_index=False)
+    return raw() | {
+        name: pa.Table.from_pandas(frame[raw()[name].column_names], schema=raw()[name].schema, preserve_index=False)
         for name, frame in altered.items()
     }
 
@@ -74,12 +80,20 @@ def build(feature_table: FeatureTable, source: dict[str, pa.Table], window: Wind
     return USECASE.build(feature_table, {name: source[name] for name in feature_table.sources}, window)
 
 
+def of_days(rows: pa.Table, window: Window) -> pa.Table:
+    """The rows of a window; of a table without days, all."""
+    if DAY not in rows.column_names:
+        return rows
+    within = pc.and_(pc.greater_equal(rows[DAY], window.start), pc.less(rows[DAY], window.end))
+    return rows.filter(within)
+
+
 @functools.cache
 def built(name: str) -> pa.Table:
-    return build(table(name), RAW)
+    return build(table(name), raw())
 
 
-@settings(max_examples=12, deadline=None)
+@costly()
 @given(minutes=st.integers(0, 12 * 24 * 60), to_midnight=st.booleans(), seed=st.integers(0, 2**32))
 def test_nothing_known_by_a_cut_moves_when_what_is_known_later_does(minutes: int, to_midnight: bool, seed: int) -> None:
     """Cuts at any minute of twelve days, and half of them at one at which a local day begins."""
@@ -104,7 +118,7 @@ def test_what_is_known_later_shows_in_later_rows(name: str) -> None:
         assert not both[column].equals(both[f"{column}_altered"].rename(column)), column
 
 
-@settings(max_examples=6, deadline=None)
+@costly()
 @given(minutes=st.integers(1, 36 * 60), seed=st.integers(0, 2**32))
 def test_the_day_that_is_under_way_gives_the_rows_of_a_backfill(minutes: int, seed: int) -> None:
     """What a push builds at an instant: nothing that happens later is in its records, and no later day is."""
@@ -121,16 +135,18 @@ def test_the_day_that_is_under_way_gives_the_rows_of_a_backfill(minutes: int, se
 
 def so_far(until: datetime) -> dict[str, pa.Table]:
     """The raw tables as they stood at an instant: schedules up to that day, and what had happened."""
-    flights = query("select * from departures where day_began_at <= $until", RAW, {"until": until}).to_pandas()
+    flights = query("select * from departures where day_began_at <= $until", raw(), {"until": until}).to_pandas()
     for columns, at in (
         (["dep_time", "dep_delay"], flights.dep_at),
         (["arr_time", "arr_delay", "air_time"], flights.arr_at),
     ):
         for column in columns:
             flights[column] = flights[column].astype("Int32").mask(~(at <= until))
-    weather = RAW["weather"].filter(pc.less_equal(RAW["weather"]["time_hour"], pa.scalar(until - timedelta(hours=1))))
-    schema = RAW["flights"].schema
-    return RAW | {
+    weather = raw()["weather"].filter(
+        pc.less_equal(raw()["weather"]["time_hour"], pa.scalar(until - timedelta(hours=1)))
+    )
+    schema = raw()["flights"].schema
+    return raw() | {
         "weather": weather,
         "flights": pa.Table.from_pandas(flights[schema.names], schema=schema, preserve_index=False),
     }
@@ -142,12 +158,11 @@ def known_by(rows: pa.Table, cut: datetime) -> pa.ChunkedArray:
 
 @pytest.mark.parametrize("feature_table", DAILY, ids=lambda feature_table: feature_table.name)
 def test_a_day_is_the_same_alone_and_in_a_longer_window(feature_table) -> None:  # type: ignore[no-untyped-def]
-    whole = USECASE.build(feature_table, {name: RAW[name] for name in feature_table.sources}, WINDOW)
+    whole = built(feature_table.name)
     for day in (START, date(2013, 1, 9), date(2013, 1, 20)):
         window = Window(day, day + timedelta(1), USECASE.timezone)
         reach = window.widened(feature_table.lookback_days, START)
-        sources = {name: tables(reach.start, reach.end)[name] for name in feature_table.sources}
-        alone = USECASE.build(feature_table, sources, window)
+        alone = build(feature_table, {name: of_days(raw()[name], reach) for name in raw()}, window)
         known = whole[KNOWN_AT].to_pandas()
         assert alone.equals(whole.filter(pa.array((known >= window.start_at) & (known < window.end_at))))
 
@@ -155,7 +170,7 @@ def test_a_day_is_the_same_alone_and_in_a_longer_window(feature_table) -> None: 
 @pytest.mark.parametrize("key", ["origin", "carrier"])
 def test_trailing_windows_equal_a_plain_computation(key: str) -> None:
     """The differences of running sums against a loop over flights, at a few instants."""
-    flights = query("select * from departures", RAW, {}).to_pandas()
+    flights = query("select * from departures", raw(), {}).to_pandas()
     for _, row in built(f"{key}_state").to_pandas().sample(60, random_state=1).iterrows():
         at, here = row[KNOWN_AT], flights[flights[key] == row[key]]
         for hours in (1, 2, 4):
@@ -173,7 +188,7 @@ def test_trailing_windows_equal_a_plain_computation(key: str) -> None:
     ("name", "keys"), [("origin_day", ["origin"]), ("dest_state", ["dest"]), ("hub_state", ["origin", "carrier"])]
 )
 def test_windows_of_arrivals_and_of_several_keys_equal_a_plain_computation(name: str, keys: list[str]) -> None:
-    flights, prefix = query("select * from departures", RAW, {}).to_pandas(), name.partition("_")[0]
+    flights, prefix = query("select * from departures", raw(), {}).to_pandas(), name.partition("_")[0]
     seen = 0
     for _, row in built(name).to_pandas().sample(40, random_state=2).iterrows():
         at, here = row[KNOWN_AT], flights[(flights[keys] == row[keys]).all(axis=1)]
@@ -194,7 +209,7 @@ def test_windows_of_arrivals_and_of_several_keys_equal_a_plain_computation(name:
 
 def test_an_aircraft_is_away_for_two_legs_and_two_turns() -> None:
     """Against a loop over departures, and at every instant of the grid at which it is on its way, and only there."""
-    flights = query("select * from departures where tailnum is not null and dep_at is not null", RAW, {}).to_pandas()
+    flights = query("select * from departures where tailnum is not null and dep_at is not null", raw(), {}).to_pandas()
     rows = built("aircraft_rotation").to_pandas()
     assert not rows[["tailnum", KNOWN_AT]].duplicated().any()
     for _, row in rows.sample(200, random_state=3).iterrows():
@@ -226,7 +241,7 @@ def test_an_entity_has_a_state_on_the_days_on_which_it_is_scheduled_and_the_day_
     rows = built("carrier_state").to_pandas()
     days = rows[KNOWN_AT].dt.tz_convert(USECASE.timezone).dt.date.groupby(rows.carrier).value_counts()
     assert (days == 96).all()
-    flies = RAW["flights"].to_pandas().groupby("carrier").local_day.apply(set)
+    flies = raw()["flights"].to_pandas().groupby("carrier").local_day.apply(set)
     rarest = min(flies.index, key=lambda carrier: len(flies[carrier]))
     for carrier in ("UA", rarest):
         expected = {day + timedelta(n) for day in flies[carrier] for n in (0, 1)} - {END}
@@ -240,7 +255,7 @@ def test_an_entity_has_a_state_on_the_days_on_which_it_is_scheduled_and_the_day_
     ids=lambda x: str(x),
 )
 def test_trailing_rates_equal_a_plain_computation(name: str, keys: list[str]) -> None:
-    flights = query("select * from departures where arr_delay is not null", RAW, {}).to_pandas()
+    flights = query("select * from departures where arr_delay is not null", raw(), {}).to_pandas()
     for _, row in built(f"{name}_stats").to_pandas().sample(40, random_state=1).iterrows():
         landed = flights[(flights[keys] == row[keys]).all(axis=1) & (flights.arr_at < row[KNOWN_AT])]
         for days in (7, 28):
@@ -251,7 +266,7 @@ def test_trailing_rates_equal_a_plain_computation(name: str, keys: list[str]) ->
 
 
 def test_congestion_is_the_schedule_of_the_day() -> None:
-    flights = RAW["flights"].to_pandas().assign(sched_hour=lambda rows: rows.sched_dep_time // 100)
+    flights = raw()["flights"].to_pandas().assign(sched_hour=lambda rows: rows.sched_dep_time // 100)
     for _, row in built("congestion").to_pandas().sample(40, random_state=1).iterrows():
         day = flights[flights.local_day == row[KNOWN_AT].tz_convert(USECASE.timezone).date()]
         at, hour = day[day.origin == row.origin], int(row.sched_hour)
@@ -267,33 +282,33 @@ def table(name: str):  # type: ignore[no-untyped-def]
 
 
 def test_labels_mature_on_landing_and_within_the_declared_time() -> None:
-    frame = USECASE.examples({name: RAW[name] for name in ("flights", "airports")}, WINDOW).to_pandas()
-    assert frame.example_id.is_unique and len(frame) == RAW["flights"].num_rows
+    frame = USECASE.examples({name: raw()[name] for name in ("flights", "airports")}, WINDOW).to_pandas()
+    assert frame.example_id.is_unique and len(frame) == raw()["flights"].num_rows
     assert (frame[LABEL].isna() == frame[LABEL_KNOWN_AT].isna()).all()
     waited = frame[LABEL_KNOWN_AT] - frame[PREDICTED_AT]
     assert waited.min() > pd.Timedelta(minutes=60) and waited.max() <= USECASE.maturity
-    assert frame[LABEL].mean() == pytest.approx((RAW["flights"].to_pandas().arr_delay.dropna() >= 15).mean())
+    assert frame[LABEL].mean() == pytest.approx((raw()["flights"].to_pandas().arr_delay.dropna() >= 15).mean())
 
 
 def test_arrival_times_are_the_destinations() -> None:
     """JFK to LAX takes about six hours, to San Juan about four, whatever the clocks there say."""
-    frame = USECASE.examples({name: RAW[name] for name in ("flights", "airports")}, WINDOW).to_pandas()
+    frame = USECASE.examples({name: raw()[name] for name in ("flights", "airports")}, WINDOW).to_pandas()
     by_dest = frame.groupby("dest").scheduled_minutes.median()
     assert 340 < by_dest["LAX"] < 400 and 200 < by_dest["SJU"] < 260
     assert frame.scheduled_minutes.between(30, 720).all()
 
 
 def test_scheduled_minutes_are_those_between_the_instants() -> None:
-    frame = query("select * from departures order by carrier, flight, sched_dep_at", RAW, {}).to_pandas()
+    frame = query("select * from departures order by carrier, flight, sched_dep_at", raw(), {}).to_pandas()
     minutes = ((frame.sched_arr_at - frame.sched_dep_at).dt.total_seconds() / 60).astype("float32")
-    told = USECASE.examples({name: RAW[name] for name in ("flights", "airports")}, WINDOW).to_pandas()
+    told = USECASE.examples({name: raw()[name] for name in ("flights", "airports")}, WINDOW).to_pandas()
     told = told.sort_values(["carrier", "flight", "sched_dep_at"])
     assert told.scheduled_minutes.dtype == "float32" and list(told.flight) == list(frame.flight)
     np.testing.assert_array_equal(told.scheduled_minutes, minutes)
 
 
 def test_request_features_work_row_by_row() -> None:
-    frame = USECASE.examples({name: RAW[name] for name in ("flights", "airports")}, WINDOW).to_pandas().head(500)
+    frame = USECASE.examples({name: raw()[name] for name in ("flights", "airports")}, WINDOW).to_pandas().head(500)
     whole = USECASE.request_features(frame)
     parts = pd.concat([USECASE.request_features(frame.iloc[[n]]) for n in range(0, 500, 50)])
     pd.testing.assert_frame_equal(whole.iloc[::50], parts)
@@ -302,24 +317,24 @@ def test_request_features_work_row_by_row() -> None:
 
 def test_a_flight_to_a_place_whose_zone_is_unknown_lands_at_no_known_instant() -> None:
     """Else its arrival would count as known when its day begins, hours before it leaves."""
-    airports = RAW["airports"]
+    airports = raw()["airports"]
     unzoned = airports.set_column(
         airports.column_names.index("tzone"),
         "tzone",
         pc.if_else(pc.equal(airports["faa"], "LAX"), None, airports["tzone"]),
     )
     sql = "select arr_at, sched_arr_at from departures where dest = 'LAX' and arr_delay is not null"
-    known = query(sql, RAW, {})
+    known = query(sql, raw(), {})
     assert known.num_rows > 100 and known["arr_at"].null_count == 0
-    lost = query(sql, {**RAW, "airports": unzoned}, {})
+    lost = query(sql, {**raw(), "airports": unzoned}, {})
     assert lost.num_rows == known.num_rows == lost["arr_at"].null_count == lost["sched_arr_at"].null_count
 
 
 def test_a_cancellation_is_known_at_the_scheduled_departure_and_its_absence_once_it_has_left() -> None:
-    tables = {name: RAW[name] for name in ("flights", "airports")}
+    tables = {name: raw()[name] for name in ("flights", "airports")}
     frame = USECASE.examples(tables, WINDOW).to_pandas()
     gone = frame.cancelled == 1
-    assert gone.sum() == RAW["flights"].to_pandas().dep_time.isna().sum() > 0 and (frame.cancelled[~gone] == 0).all()
+    assert gone.sum() == raw()["flights"].to_pandas().dep_time.isna().sum() > 0 and (frame.cancelled[~gone] == 0).all()
     assert (frame.cancelled_known_at[gone] == frame.sched_dep_at[gone]).all()
     assert frame[LABEL][gone].isna().all()
     left = query("select sched_dep_at, dep_at from departures where dep_at is not null", tables, {}).to_pandas()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -20,7 +21,32 @@ from pipelines.windows import midnight
 from tests.conftest import ROOT
 from tests.flights.sources import files, write_source
 
-START, END = date(2013, 1, 1), date(2013, 4, 20)
+START = date(2013, 1, 1)
+
+
+@dataclass(frozen=True)
+class Period:
+    """Days since START, and how they are split after the first ones.
+
+    Attributes:
+        chance: bar for the distance of a ROC AUC to 0.5, five times its standard deviation by chance.
+    """
+
+    days: int
+    train: int
+    validation: int
+    test: int
+    chance: float
+
+    @property
+    def end(self) -> date:
+        return START + timedelta(self.days)
+
+
+PERIODS = [  # of the validation rows, 24 % are late
+    pytest.param(Period(51, 24, 12, 4, chance=0.033), id="51 days"),  # of 10,000 rows
+    pytest.param(Period(109, 60, 31, 7, chance=0.02), id="109 days", marks=pytest.mark.soak),  # of 28,000 rows
+]
 
 
 def permuted(flights: pd.DataFrame, seed: int = 1) -> pd.DataFrame:
@@ -47,22 +73,23 @@ def clock(planned: pd.Series, delay: pd.Series) -> pd.Series:
     return minutes // 60 * 100 + minutes % 60
 
 
-def context_over(tmp_path: Path, source: Path | None) -> Context:
+def context_over(tmp_path: Path, source: Path | None, period: Period) -> Context:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["source"] = files(source) if source else {"kind": "bundled"}
-    params["splits"] |= {"train_days": 60, "validation_days": 31, "test_days": 7}
+    lengths = {"train_days": period.train, "validation_days": period.validation, "test_days": period.test}
+    params["splits"] |= lengths
     params["training"]["hist_gradient_boosting"] |= {"max_iter": 60}
     params["training"]["refit"] = False  # the model is scored on its validation window
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     return build_context(tmp_path / "params.yaml", tmp_path / "home")
 
 
-def validation_auc(context: Context) -> float:
-    window = {"start": str(START), "end": str(END)}
+def validation_auc(context: Context, period: Period) -> float:
+    window = {"start": str(START), "end": str(period.end)}
     for step in ("ingest", "validate", "build_features"):
         execute(step, window, context)
     execute("apply_features", {}, context)
-    as_of = midnight(END - timedelta(1), context.usecase.timezone).isoformat()
+    as_of = midnight(period.end - timedelta(1), context.usecase.timezone).isoformat()
     made = execute("build_training_set", {"as_of": as_of, "data_version": "permuted", "run": "leak"}, context)
     shared = {"training_set_uri": made["training_set_uri"], "run": "leak", "trials": 1, "seed": 1}
     model = execute("train", {**shared, "family": "hist_gradient_boosting"}, context)
@@ -71,12 +98,14 @@ def validation_auc(context: Context) -> float:
     return float(roc_auc_score(frame[LABEL], scorer.score(frame)))
 
 
-def test_permuted_outcomes_leave_chance(tmp_path: Path) -> None:
-    """With 28,000 rows, 24 % of them late, chance itself varies by 0.004: the bar is five times that."""
-    source = write_source(tmp_path / "source", permuted, str(END))
-    assert validation_auc(context_over(tmp_path, source)) == pytest.approx(0.5, abs=0.02)
+@pytest.mark.parametrize("period", PERIODS)
+def test_permuted_outcomes_leave_chance(tmp_path: Path, period: Period) -> None:
+    source = write_source(tmp_path / "source", permuted, str(period.end))
+    auc = validation_auc(context_over(tmp_path, source, period), period)
+    assert auc == pytest.approx(0.5, abs=period.chance)
 
 
-def test_true_outcomes_leave_much_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize("period", PERIODS)
+def test_true_outcomes_leave_much_more(tmp_path: Path, period: Period) -> None:
     """The same chain on the same days, so that the test above has something to lose."""
-    assert validation_auc(context_over(tmp_path, None)) > 0.65
+    assert validation_auc(context_over(tmp_path, None, period), period) > 0.65

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.usecases.flights.trailing import Entities, Slots, feature_rows, running_sums, trailing
@@ -16,7 +16,6 @@ WINDOW = Window(date(2013, 3, 10), date(2013, 3, 12), "America/New_York")  # the
 EVENTS = st.tuples(st.sampled_from("abc"), st.integers(-3000, 3000), st.integers(-200, 200))
 
 
-@settings(max_examples=60, deadline=None)
 @given(events=st.lists(EVENTS, min_size=1, max_size=30), span=st.integers(1, 8), inclusive=st.booleans())
 def test_a_window_holds_the_events_since_its_beginning(
     events: list[tuple[str, int, int]], span: int, inclusive: bool

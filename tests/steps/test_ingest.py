@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.console.data import COMMAND
@@ -27,6 +27,7 @@ from pipelines.steps import execute
 from pipelines.store import Store
 from pipelines.usecase import DAY
 from tests.conftest import tree_hashes
+from tests.examples import costly, seeds
 from tests.sources import FIRST, TABLE, Api, as_json, context_over, rows, versions, write_csv
 
 WINDOW = {"start": str(FIRST), "end": str(FIRST + timedelta(4))}
@@ -135,7 +136,7 @@ def test_an_api_gives_the_same_partitions(reference: Context, tmp_path: Path, cu
     assert len(api.asked) == (9 if cursors else 10), "numbered pages end with an empty one"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@costly()
 @given(
     order=st.permutations(range(60)),
     twice=st.lists(st.integers(0, 59), max_size=20),
@@ -155,7 +156,7 @@ def test_order_repetition_and_overlapping_windows_do_not_show(
     assert counts["repeated"] == len(twice) and counts["restated"] == []
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@costly()
 @given(
     changes=st.lists(
         st.tuples(st.integers(0, 59), st.integers(1, 70), st.sampled_from([-26, 0, 0, 26, 50])), max_size=12
@@ -239,7 +240,7 @@ def day_end(number: int) -> datetime:
     return datetime.combine(FIRST + timedelta(number + 1), time.min, ZoneInfo("Europe/Berlin"))
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(2, 50))
 def test_changes_by_watermark_end_where_one_whole_read_does(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.context import Context
@@ -24,6 +24,7 @@ from pipelines.params.source import fill
 from pipelines.sources.addresses import shown
 from pipelines.sources.client import LONGEST_PAUSE, _retry_after
 from pipelines.steps import execute
+from tests.examples import costly
 from tests.sources import FIRST, TABLE, Api, as_json, context_over, rows, server
 
 WINDOW = {"start": str(FIRST), "end": str(FIRST + timedelta(4))}
@@ -51,7 +52,7 @@ def staged(context: Context) -> list[Path]:
 # --- repetition
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@costly()
 @given(length=st.integers(1, 5), into=st.integers(0, 4), empty=st.booleans(), seed=st.integers(0, 99))
 def test_pages_that_go_round_are_an_error_and_leave_no_staging(
     tmp_path_factory: pytest.TempPathFactory, length: int, into: int, empty: bool, seed: int

@@ -13,13 +13,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import CorruptData, InvalidInput
 from pipelines.steps import execute
 from pipelines.usecase import RawTable
 from tests.conftest import tree_hashes
+from tests.examples import costly
 from tests.sources import FIRST, TABLE, Api, as_json, context_over, rows, write_csv
 
 WINDOW = {"start": str(FIRST), "end": str(FIRST + timedelta(4))}
@@ -149,7 +150,7 @@ def test_a_new_name_that_differs_in_case_from_one_of_a_partition_is_refused(tmp_
 # --- a column that only some days have
 
 
-@settings(max_examples=12, deadline=None)
+@costly()
 @given(
     extras=st.lists(st.sampled_from([None, "mood", "note"]), min_size=60, max_size=60),
     lone=st.integers(0, 59),

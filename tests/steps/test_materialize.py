@@ -54,11 +54,13 @@ def built(context: Context, first: int, last: int) -> None:
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the features of LAST days, and no online store. Read only."""
+    """A home with the features of LAST days, declared to Feast, and an empty online store. Read only."""
     from pipelines.context import build_context
 
     home = tmp_path_factory.mktemp("features")
-    built(build_context(TOY, home), 0, LAST)
+    context = build_context(TOY, home)
+    built(context, 0, LAST)
+    execute("apply_features", {}, context)
     return home
 
 
@@ -81,7 +83,6 @@ def toys(request: pytest.FixtureRequest, features: Path, tmp_path: Path) -> Call
             place = f"{request.getfixturevalue('redis_server')}/{made}"
             context = replace(context, settings=context.settings.model_copy(update={"feast_online": place}))
             open_rows(context.feast)._redis.flushdb()  # type: ignore[attr-defined]
-        execute("apply_features", {}, context)
         return context
 
     return copy

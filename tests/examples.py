@@ -1,0 +1,33 @@
+"""How much a random test tries: a few examples in `make test`, many in `make soak`, and no test decides for itself.
+
+Tests of Hypothesis follow its profile; those that draw for themselves are parametrized by `seeds`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+QUICK, SOAK = "quick", "soak"
+EXAMPLES = {QUICK: 60, SOAK: 1000}
+COSTLY = 12  # so many times fewer, where an example takes a tenth of a second or more
+
+for name, examples in EXAMPLES.items():
+    settings.register_profile(
+        name,
+        max_examples=examples,
+        deadline=None,  # machines are busy
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+def costly() -> settings:
+    """Settings of a test whose every example takes long, for the profile in force."""
+    return settings(max_examples=settings.default.max_examples // COSTLY)
+
+
+def seeds(quick: int, soak: int) -> list[Any]:
+    """Seeds to parametrize a test with: the first few are always tried, the rest are marked `soak`."""
+    return [*range(quick), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(quick, soak))]
