@@ -19,9 +19,9 @@ import pandas as pd
 
 from benchmarks.judge import machine
 from pipelines.context import Context, build_context
+from pipelines.instants import midnight
 from pipelines.steps import execute
 from pipelines.usecase import EXAMPLE_ID
-from pipelines.windows import midnight
 from tests.predictions import read_log
 
 RESULTS = Path(__file__).parent / "results" / "live_parity.md"

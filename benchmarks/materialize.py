@@ -28,13 +28,12 @@ from typing import Any
 from benchmarks import point_in_time
 from benchmarks.children import ROOT, child, machine
 from pipelines.context import Context, build_context
+from pipelines.instants import MICROSECOND, midnight
 from pipelines.online import OnlineReader
 from pipelines.steps import execute
-from pipelines.windows import midnight
 from tests.redis_fixtures import running_redis
 
 RESULTS = ROOT / "benchmarks" / "results" / "materialize.md"
-JUST_BEFORE = timedelta(microseconds=1)
 WAYS = {
     "step": "our step",
     "day": "our step, one more day",
@@ -86,7 +85,7 @@ def run_child(home: Path, way: str, online: str, repetitions: int) -> dict[str, 
             else:
                 start = midnight(context.usecase.start, context.usecase.timezone)
                 with contextlib.redirect_stdout(io.StringIO()):
-                    feast.materialize(start_date=start, end_date=end - JUST_BEFORE)
+                    feast.materialize(start_date=start, end_date=end - MICROSECOND)
             taken.append((time.perf_counter() - began[0], time.process_time() - began[1]))
         digest, values = read_back(context, feast)
         reads = one_row(context, end) if way == "step" else {}

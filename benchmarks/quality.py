@@ -28,11 +28,11 @@ import pandas as pd
 
 from benchmarks.judge import machine
 from pipelines.context import Context, build_context
+from pipelines.instants import midnight
 from pipelines.params import Importance
 from pipelines.params.training import FAMILIES
 from pipelines.steps import execute
 from pipelines.usecase import LABEL_KNOWN_AT, PREDICTED_AT
-from pipelines.windows import midnight
 
 RESULTS = Path(__file__).parent / "results" / "quality.md"
 METRICS = ("roc_auc", "log_loss", "calibration_error")

@@ -27,10 +27,10 @@ import httpx
 
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
+from pipelines.instants import midnight
 from pipelines.records import Plan
 from pipelines.scorer import read_model
 from pipelines.steps import execute
-from pipelines.windows import midnight
 
 ROOT = Path(__file__).parent.parent
 START, END = date(2013, 1, 1), date(2013, 4, 1)

@@ -23,9 +23,9 @@ import yaml
 
 from benchmarks.judge import machine
 from pipelines.context import Context, build_context
+from pipelines.instants import midnight
 from pipelines.params.training import FAMILIES
 from pipelines.steps import execute
-from pipelines.windows import midnight
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results" / "verify.md"

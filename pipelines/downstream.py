@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pipelines.windows import midnight
+from pipelines.instants import midnight
 
 if TYPE_CHECKING:
     from pipelines.context import Context

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pipelines.context import Context, build_context
+from pipelines.instants import midnight
 from pipelines.steps import execute
-from pipelines.windows import midnight
 
 ROOT = Path(__file__).parent.parent
 TOY = ROOT / "tests" / "toy" / "params.yaml"

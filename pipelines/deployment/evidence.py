@@ -15,10 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.deployment.baseline import pace
+from pipelines.instants import midnight
 from pipelines.judge import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured, serves_challenger
 from pipelines.params.rollout import Watch
 from pipelines.records.rollouts import Plan
-from pipelines.windows import midnight
 
 NO_SCORE = "no probability"  # in the server's words for an output that is no number, or outside [0, 1]
 

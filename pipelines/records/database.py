@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pipelines.engines import open_engine
+from pipelines.instants import from_micros, micros
 from pipelines.sqlite import tune
 
 METADATA = sa.MetaData()
 APPEND_ONLY = "append_only"  # in a table's `info`: its rows are neither changed nor deleted, and triggers see to it
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 VARIABLE = "FLIGHTDECK_RECORDS_URI"
 
 
@@ -27,10 +26,10 @@ class Instant(sa.types.TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
         if value is not None and value.tzinfo is None:
             raise ValueError(f"{value} has no time zone; give an aware datetime")
-        return None if value is None else (value - EPOCH) // MICROSECOND
+        return None if value is None else micros(value)
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
-        return None if value is None else EPOCH + value * MICROSECOND
+        return None if value is None else from_micros(value)
 
 
 def open_records(uri: str) -> sa.Engine:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pandas as pd
 
 from pipelines.errors import FlightdeckError
+from pipelines.instants import local_day
 from pipelines.manifest import CARRIED
 from pipelines.metrics.names import LATENCY, SIZE, WORST
 from pipelines.scorer import Model, Scorer
@@ -72,7 +72,7 @@ def window_problem(
         start, end = (date.fromisoformat(day) for day in said or ())
     except (TypeError, ValueError):
         return f"its evaluation's window is {said}; evaluate the model again"
-    today = as_of.astimezone(ZoneInfo(timezone)).date()
+    today = local_day(as_of, timezone)
     if not start < end:
         return f"its evaluation's window {start} to {end} is empty"
     if end != today:

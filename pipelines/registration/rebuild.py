@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import yaml
 
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
+from pipelines.instants import local_day
 from pipelines.usecase import UseCase
 
 Restore = Callable[[str, Path], None]  # brings a data version into a folder that is not there
@@ -136,7 +136,7 @@ def rebuild(recipe: Recipe, bench: Bench, usecase: UseCase, raw: Path, run: str)
     """
     training = recipe.card["training_set"]
     as_of = datetime.fromisoformat(str(training["as_of"]))
-    end = as_of.astimezone(ZoneInfo(usecase.timezone)).date()
+    end = local_day(as_of, usecase.timezone)
     daily = [table.name for table in usecase.tables if table.daily]
     days = [date.fromisoformat(f.stem) for name in daily for f in (raw / name).glob("????-??-??.parquet")]
     days = [day for day in days if day < end]

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.instants import midnight
 from pipelines.usecase import KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, FeatureTable
 from pipelines.usecases.flights.departures import query
-from pipelines.windows import Window, midnight
+from pipelines.windows import Window
 from tests.flights.sources import USECASE, tables
 
 START, END = date(2013, 1, 1), date(2013, 1, 21)

@@ -12,10 +12,10 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from pipelines.context import Context, build_context
+from pipelines.instants import midnight
 from pipelines.scorer import load_scorer
 from pipelines.steps import execute
 from pipelines.usecase import LABEL
-from pipelines.windows import midnight
 from tests.conftest import ROOT
 from tests.flights.sources import files, write_source
 

@@ -11,11 +11,11 @@ import pytest
 
 from pipelines.context import Context
 from pipelines.errors import InvalidInput
+from pipelines.instants import midnight
 from pipelines.offline.frames import feature_frame, load_examples
 from pipelines.scorer import load_scorer
 from pipelines.steps import execute
 from pipelines.usecase import inputs_of
-from pipelines.windows import midnight
 from tests.serving.conftest import END, Deck, reading
 
 
