@@ -67,7 +67,7 @@ def prepare(context: Context) -> dict[str, str]:
 
 def requests(context: Context) -> list[dict[str, Any]]:
     """The last day's requests."""
-    from pipelines.offline.frames import load_examples
+    from pipelines.point_in_time import load_examples
 
     examples = load_examples(context, context.window(END - timedelta(1), END)).to_pylist()
     rows = [{name: row[name] for name in context.usecase.request_columns} for row in examples]

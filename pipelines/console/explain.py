@@ -54,7 +54,7 @@ def answer(arguments: Mapping[str, Any], context: Context) -> Answer:
 
 def _assigned(made: Prediction, context: Context) -> str | None:
     """The version that the plan of the prediction assigned its entity to; None where there is no such plan."""
-    from pipelines.judge.split import serves_challenger
+    from pipelines.traffic import serves_challenger
 
     plan = context.records.rollouts(context.usecase.name).plan_of(made.plan)
     if plan is None:

@@ -14,7 +14,7 @@ from pipelines.seal import read_sealed
 
 if TYPE_CHECKING:
     from pipelines.context import Context
-    from pipelines.tracking.registry import ModelVersion
+    from pipelines.tracking.version import ModelVersion
 
 PERCENTILE = 0.95
 LATELY = timedelta(days=30)

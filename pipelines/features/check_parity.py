@@ -80,7 +80,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 def _behind(as_of: datetime, context: Context) -> str | None:
     """Why the features cannot be compared with an online store that stands at an instant; None where they can."""
     from pipelines.errors import MissingData
-    from pipelines.offline.frames import require_no_gap
+    from pipelines.point_in_time import require_no_gap
 
     try:
         require_no_gap(context.data, context.usecase, as_of)

@@ -39,9 +39,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         MissingData: if the features of a day before `as_of` are not built.
     """
     from pipelines.features.deltas import Given
-    from pipelines.offline.frames import require_no_gap
     from pipelines.offline.repository import note_online_stands_at, online_stands_at
-    from pipelines.online.rows import open_rows
+    from pipelines.online.opening import open_rows
+    from pipelines.point_in_time import require_no_gap
 
     rows = open_rows(context.feast)
     views = [view for view in context.feast.list_feature_views() if view.online]

@@ -12,9 +12,10 @@ from feast import FeatureStore
 
 from pipelines.features.partitions import earliest_day
 from pipelines.instants import MICROSECOND, local_day, midnight
-from pipelines.offline.frames import read_tables
 from pipelines.offline.sources import source_of
-from pipelines.online.rows import OnlineView, Rows, open_rows
+from pipelines.online.opening import open_rows
+from pipelines.online.rows import OnlineView, Rows
+from pipelines.point_in_time import read_tables
 from pipelines.store import Layout
 from pipelines.usecase import KNOWN_AT, FeatureTable, UseCase
 from pipelines.windows import Window

@@ -38,8 +38,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     import pyarrow as pa
 
     from pipelines.features.splits import keep_auxiliary, keep_labelled, known_auxiliary, split_windows
-    from pipelines.offline.frames import feature_frame, load_examples
     from pipelines.offline.repository import registry_hash
+    from pipelines.point_in_time import feature_frame, load_examples
     from pipelines.staleness import require_current
     from pipelines.usecase import auxiliary_of, inputs_of
 

@@ -40,7 +40,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         CheckFailed: if a score is missing, not a number, or no probability.
     """
     from pipelines.monitoring.predictions import made_by, prediction_table
-    from pipelines.offline.frames import feature_frame, load_examples
+    from pipelines.point_in_time import feature_frame, load_examples
     from pipelines.scorer import load_scorer
 
     window = context.window(inputs.start, inputs.end)

@@ -12,7 +12,7 @@ import pandas as pd
 from pipelines.errors import FlightdeckError
 from pipelines.instants import local_day
 from pipelines.manifest import CARRIED
-from pipelines.metrics.names import LATENCY, SIZE, WORST
+from pipelines.metric_names import LATENCY, SIZE, WORST
 from pipelines.scorer import Model, Scorer
 
 CALLS = 200  # single requests that are timed

@@ -11,8 +11,8 @@ from pipelines.errors import CorruptData, MissingData
 
 if TYPE_CHECKING:
     from pipelines.store import Store
-    from pipelines.tracking.registry import ModelVersion
     from pipelines.tracking.runs import Tracker
+    from pipelines.tracking.version import ModelVersion
 
 Digests = Mapping[str, Mapping[str, str]]  # {FOLDER: {FILE: sha256}}
 FOLDER, FILE = "registration", "artifacts.json"  # of a version's run: its digests

@@ -28,7 +28,7 @@ from great_expectations.expectations.metrics.table_metric_provider import TableM
 
 from pipelines.instants import sql_midnight
 from pipelines.quoting import literal, quoted
-from pipelines.validation.suite import mostly_good
+from pipelines.validation.masks import mostly_good
 
 ANSWER = "flightdeck.answer"
 KNOWN = "known_tables"  # the schema of reference tables: one called `rows` takes the place of no view of ours

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.judge import serves_challenger
 from pipelines.records import Prediction
 from pipelines.scorer import load_scorer
 from pipelines.seal import sealed
 from pipelines.serving.features import logged_names, needs_of
+from pipelines.traffic import serves_challenger
 from tests.predictions import read_log
 from tests.serving.conftest import Deck, reading
 

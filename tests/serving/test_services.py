@@ -12,7 +12,7 @@ import pytest
 from pipelines.context import Context
 from pipelines.errors import InvalidInput
 from pipelines.instants import midnight
-from pipelines.offline.frames import feature_frame, load_examples
+from pipelines.point_in_time import feature_frame, load_examples
 from pipelines.scorer import load_scorer
 from pipelines.steps import execute
 from pipelines.usecase import inputs_of

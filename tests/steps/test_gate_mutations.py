@@ -16,7 +16,7 @@ import pytest
 from pipelines.context import Context
 from pipelines.errors import CorruptData, MissingData
 from pipelines.manifest import CARRIED
-from pipelines.metrics.names import LATENCY, SIZE, WORST
+from pipelines.metric_names import LATENCY, SIZE, WORST
 from pipelines.metrics.scores import differences
 from pipelines.params import load_params
 from pipelines.records import Plan

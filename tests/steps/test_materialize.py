@@ -22,7 +22,8 @@ from pipelines.features.stream import OnlineStore
 from pipelines.instants import midnight
 from pipelines.offline.repository import note_online_stands_at, online_stands_at
 from pipelines.online import read_online
-from pipelines.online.rows import Span, open_rows
+from pipelines.online.opening import open_rows
+from pipelines.online.rows import Span
 from pipelines.steps import execute
 from tests.conftest import ROOT, TOY
 from tests.redis_fixtures import redis_server  # noqa: F401

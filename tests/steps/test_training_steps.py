@@ -16,7 +16,7 @@ import pytest
 
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
-from pipelines.metrics.names import EVALUATED
+from pipelines.metric_names import EVALUATED
 from pipelines.params.training import Training
 from pipelines.scorer import load_scorer
 from pipelines.seal import write_sealed

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.metrics.names import AGAINST, EVALUATED, FLOORS, LATENCY, MONITORED, RETRAINING, SCORES, SIZE
+from pipelines.metric_names import AGAINST, EVALUATED, FLOORS, LATENCY, MONITORED, RETRAINING, SCORES, SIZE
 from pipelines.metrics.scores import Sample, differences
 from pipelines.monitoring.performance import performance
 from pipelines.monitoring.summary import tracked_metrics
