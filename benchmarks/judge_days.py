@@ -23,9 +23,9 @@ from scipy.special import expit, logsumexp
 from benchmarks.judge_rows import ALPHA, DELTA, RISK, Array, Claim, ever, first
 from benchmarks.judge_rules import DAYS
 from pipelines.context import Context, build_context
+from pipelines.instants import midnight
 from pipelines.judge.eprocess import BETS
 from pipelines.steps import execute
-from pipelines.windows import midnight
 
 TRAINED, EARLIER = date(2013, 6, 1), date(2013, 5, 1)
 START, END = date(2013, 6, 3), date(2014, 1, 1)

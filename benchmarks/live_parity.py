@@ -21,9 +21,9 @@ from benchmarks.ground import FLIGHTS, SPLIT, Ground
 from benchmarks.report import RESULTS, machine, save
 from benchmarks.year import prepare
 from pipelines.context import Context, build_context
+from pipelines.instants import midnight
 from pipelines.steps import execute
 from pipelines.usecase import EXAMPLE_ID
-from pipelines.windows import midnight
 
 PARAMS = (*SPLIT, "cleaning", "training", "costs", "evaluation", "behaviour", "gate", "monitoring", "rollout")
 LIVE = ("pipelines.serving.app", "pipelines.replay.__main__", "pipelines.training.train", "pipelines.features.push")

@@ -31,12 +31,11 @@ from benchmarks.ground import BUILT, FLIGHTS, ROOT, Ground
 from benchmarks.redis_server import running_redis
 from benchmarks.report import RESULTS, machine, save
 from pipelines.context import Context, build_context
+from pipelines.instants import MICROSECOND, midnight
 from pipelines.online import OnlineReader
 from pipelines.steps import execute
-from pipelines.windows import midnight
 
 PACKAGES = ("feast", "duckdb", "pandas", "pyarrow", "dask", "redis")
-JUST_BEFORE = timedelta(microseconds=1)
 WAYS = {
     "step": "our step",
     "day": "our step, one more day",
@@ -88,7 +87,7 @@ def run_child(home: Path, way: str, online: str, repetitions: int) -> dict[str, 
             else:
                 start = midnight(context.usecase.start, context.usecase.timezone)
                 with contextlib.redirect_stdout(io.StringIO()):
-                    feast.materialize(start_date=start, end_date=end - JUST_BEFORE)
+                    feast.materialize(start_date=start, end_date=end - MICROSECOND)
             taken.append((time.perf_counter() - began[0], time.process_time() - began[1]))
         digest, values = read_back(context, feast)
         reads = one_row(context, end) if way == "step" else {}

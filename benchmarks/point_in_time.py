@@ -46,7 +46,7 @@ def prepare(context: Context) -> None:
     year.prepare(context)
     examples = Path(context.data.uri("examples.parquet"))
     if not examples.exists():
-        from pipelines.offline.frames import load_examples
+        from pipelines.point_in_time import load_examples
 
         frame = load_examples(context, context.window(usecase.start, usecase.end)).to_pandas()
         frame[list(usecase.request_keys)] = usecase.request_features(frame)[list(usecase.request_keys)]

@@ -30,11 +30,11 @@ from benchmarks.ground import FLIGHTS, SPLIT, Ground
 from benchmarks.report import RESULTS, machine, save
 from pipelines.artifacts.manifest import Manifest
 from pipelines.context import Context, build_context
+from pipelines.instants import midnight
 from pipelines.params import Importance
 from pipelines.params.training import FAMILIES
 from pipelines.steps import execute
 from pipelines.usecase import LABEL_KNOWN_AT, PREDICTED_AT
-from pipelines.windows import midnight
 
 METRICS = ("roc_auc", "log_loss", "calibration_error")
 FLOOR = {"roc_auc": 0.735, "log_loss": 0.426}

@@ -30,9 +30,9 @@ from pipelines.artifacts.card import ModelCard
 from pipelines.artifacts.model import ModelRef, read_model
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
+from pipelines.instants import midnight
 from pipelines.records import Plan
 from pipelines.steps import execute
-from pipelines.windows import midnight
 
 PARAMS = (*SPLIT, "cleaning", "training", "costs")
 START, END = date(2013, 1, 1), date(2013, 4, 1)
@@ -69,7 +69,7 @@ def prepare(context: Context) -> dict[str, str]:
 
 def requests(context: Context) -> list[dict[str, Any]]:
     """The last day's requests."""
-    from pipelines.offline.frames import load_examples
+    from pipelines.point_in_time import load_examples
 
     examples = load_examples(context, context.window(END - timedelta(1), END)).to_pylist()
     rows = [{name: row[name] for name in context.usecase.request_columns} for row in examples]

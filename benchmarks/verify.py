@@ -24,9 +24,9 @@ import yaml
 from benchmarks.ground import FLIGHTS, ROOT, SPLIT, Ground
 from benchmarks.report import RESULTS, machine, save
 from pipelines.context import Context, build_context
+from pipelines.instants import midnight
 from pipelines.params.training import FAMILIES
 from pipelines.steps import execute
-from pipelines.windows import midnight
 
 PARAMS = (*SPLIT, "cleaning", "training", "costs", "evaluation", "behaviour", "gate")
 TOGETHER = "mlp"  # the family that two processes fit too

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain, product
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from airflow.exceptions import AirflowTimetableInvalid
 from airflow.sdk import DAG, Asset, Param, get_current_context, task
@@ -18,10 +17,11 @@ from bounded import BoundedCronTimetable
 from pipelines import failure
 from pipelines.context import Context, build_context
 from pipelines.errors import CheckFailed, FlightdeckError, InvalidInput, MissingData
+from pipelines.instants import local, local_day, midnight
 from pipelines.roster import read_roster
 from pipelines.steps import STEPS, execute
 from pipelines.usecase import UseCase, in_one_line
-from pipelines.windows import Window, midnight
+from pipelines.windows import Window
 
 DAY_PARAM: dict[str, Any] = {"type": ["null", "string"], "format": "date"}
 Build = Callable[[str, Context], DAG]  # one of a use case's DAGs, from its params file and its context
@@ -63,7 +63,7 @@ def dag(about: Context, part: str, what: str, schedule: Any, form: Mapping[str, 
         dag_id=f"{usecase.name}_{part}",
         description=f"{what} {usecase.name}.",
         schedule=schedule,
-        start_date=midnight(usecase.start, usecase.timezone).astimezone(ZoneInfo(usecase.timezone)),
+        start_date=local(midnight(usecase.start, usecase.timezone), usecase.timezone),
         catchup=False,
         max_active_runs=1,
         params=dict(form),
@@ -161,10 +161,6 @@ def run_name(as_of: datetime, run_id: str) -> str:
 
 def as_of_day(day: date, timezone: str) -> str:
     return midnight(day, timezone).isoformat()
-
-
-def local_day(instant: datetime, timezone: str) -> date:
-    return instant.astimezone(ZoneInfo(timezone)).date()
 
 
 def chosen_window(context: Mapping[str, Any], timezone: str) -> Window:

@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 import bridge
 from pipelines import chains
 from pipelines.context import Context
+from pipelines.instants import local_day
 from pipelines.params.training import FAMILIES
 from pipelines.usecase import inputs_of
 
@@ -77,7 +78,7 @@ def build(params_file: str, about: Context) -> DAG:
             elif event:
                 as_of = event["as_of"]
             elif run.data_interval_end is not None and run.data_interval_start != run.data_interval_end:
-                as_of = bridge.as_of_day(bridge.local_day(run.data_interval_end, zone), zone)
+                as_of = bridge.as_of_day(local_day(run.data_interval_end, zone), zone)
             else:
                 raise AirflowFailException("this run has no data interval; give as_of in the form")
             name = bridge.run_name(bridge.instant(as_of), run.run_id)

@@ -25,8 +25,8 @@ from pydantic import (
 
 from pipelines import failure
 from pipelines.errors import InvalidInput
+from pipelines.instants import midnight
 from pipelines.params import first_problem
-from pipelines.windows import midnight
 
 if TYPE_CHECKING:
     from pipelines.context import Context

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.metrics.names import LATENCY
+from pipelines.metric_names import LATENCY
 
 TIMED = frozenset({LATENCY})  # what a stopwatch gives is another number each time: no reason names it
 

@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date, datetime, timedelta
 
 from pipelines.errors import InvalidInput
-
-JUST_BEFORE = timedelta(microseconds=1)  # ends are exclusive; subtracted where one is taken as included, as Feast does
-
-
-def midnight(day: date, timezone: str) -> datetime:
-    """The instant (UTC) at which `day` begins in `timezone`.
-
-    Raises:
-        InvalidInput: if it is before the year 1 or after 9999.
-    """
-    try:
-        return datetime.combine(day, time.min, ZoneInfo(timezone)).astimezone(UTC)
-    except OverflowError:
-        raise InvalidInput(f"{day} in {timezone} begins outside of the years 1 to 9999 of UTC; correct it") from None
+from pipelines.instants import midnight
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from hypothesis import settings
 
 from pipelines import chains
 from pipelines.context import Context, build_context
+from pipelines.instants import midnight
 from pipelines.steps import execute
 from pipelines.walk import walk
-from pipelines.windows import midnight
 from tests import examples
 from tests.postgres_fixtures import postgres_server, postgres_uri, records_place, records_uri  # noqa: F401
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from pipelines.context import Context
-from pipelines.judge import serves_challenger
 from pipelines.records import Prediction
 from pipelines.registration.evaluation import read_evaluated
 from pipelines.registration.lineage import data_tags
 from pipelines.steps import execute
+from pipelines.traffic import serves_challenger
 from tests.synthetic import context_over, write_training_set
 
 

@@ -24,7 +24,7 @@ def answer(arguments: Arguments, context: Context) -> Answer:
     from datetime import datetime
 
     from pipelines.clock import require_driven
-    from pipelines.windows import midnight
+    from pipelines.instants import midnight
 
     at = arguments["at"]
     if at is not None:

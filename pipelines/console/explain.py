@@ -53,7 +53,7 @@ def answer(arguments: Arguments, context: Context) -> Answer:
 
 def _assigned(made: Prediction, context: Context) -> str | None:
     """The version that the plan of the prediction assigned its entity to; None where there is no such plan."""
-    from pipelines.judge.split import serves_challenger
+    from pipelines.traffic import serves_challenger
 
     plan = context.plans.get(made.plan)
     if plan is None:

@@ -156,7 +156,7 @@ def ledger(version: str | None, context: Context) -> Answer:
 
 def served_at(text: str, context: Context) -> Answer:
     """Which version answered at an instant, by the plan that was in force."""
-    from pipelines.windows import midnight
+    from pipelines.instants import midnight
 
     try:
         at = datetime.fromisoformat(text)

@@ -16,7 +16,7 @@ from pipelines.records import Baseline
 
 if TYPE_CHECKING:
     from pipelines.context import Context
-    from pipelines.tracking.registry import ModelVersion
+    from pipelines.tracking.version import ModelVersion
 
 PERCENTILE = 0.95
 LATELY = timedelta(days=30)

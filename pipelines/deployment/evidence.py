@@ -15,10 +15,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.deployment.baseline import pace
-from pipelines.judge import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured, serves_challenger
+from pipelines.instants import midnight
+from pipelines.judge import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured
 from pipelines.params.rollout import Watch
 from pipelines.records import Plan
-from pipelines.windows import midnight
+from pipelines.traffic import serves_challenger
 
 NO_SCORE = "no probability"  # in the server's words for an output that is no number, or outside [0, 1]
 

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pipelines.artifacts.manifest import Manifest
-from pipelines.windows import midnight
+from pipelines.instants import midnight
 
 if TYPE_CHECKING:
     from pipelines.context import Context

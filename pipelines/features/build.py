@@ -31,7 +31,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """
     from pipelines.derivation.staleness import digests
     from pipelines.features.partitions import pieces, split_by_knowledge
-    from pipelines.offline.frames import read_tables
+    from pipelines.point_in_time import read_tables
 
     usecase, data = context.usecase, context.data
     window = context.window(inputs.start, inputs.end)

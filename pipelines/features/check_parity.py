@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import AwareDatetime, Field
 
 from pipelines.context import Context
+from pipelines.instants import MICROSECOND
 from pipelines.steps import Instant, StepModel
 
 
@@ -34,7 +35,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """
     from pipelines.errors import CheckFailed
     from pipelines.features.parity import compare, offline_values, online_values, sample_entities, unmoved
-    from pipelines.offline.repository import JUST_BEFORE, online_stands_at
+    from pipelines.offline.repository import online_stands_at
     from pipelines.records import Decision, DecisionKind
     from pipelines.verdict import Verdict
 
@@ -42,7 +43,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if as_of is None or as_of < inputs.as_of:
         raise CheckFailed(f"parity: the online store stands at {as_of}, before {inputs.as_of}; materialize first")
     ahead = _behind(as_of, context) if as_of > inputs.as_of else None
-    at, compared, differences = (inputs.as_of if ahead else as_of) - JUST_BEFORE, 0, []
+    at, compared, differences = (inputs.as_of if ahead else as_of) - MICROSECOND, 0, []
     for view in context.feast.list_feature_views():
         entities = sample_entities(context.feast, view, at, context.params.features.parity_sample)
         if ahead:
@@ -79,7 +80,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 def _behind(as_of: datetime, context: Context) -> str | None:
     """Why the features cannot be compared with an online store that stands at an instant; None where they can."""
     from pipelines.errors import MissingData
-    from pipelines.offline.frames import require_no_gap
+    from pipelines.point_in_time import require_no_gap
 
     try:
         require_no_gap(context.data, context.usecase, as_of)

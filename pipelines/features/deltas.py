@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from pipelines.instants import MICROSECOND, midnight
 from pipelines.online.rows import Span
 from pipelines.store import Layout
-from pipelines.windows import Window, midnight
-
-MICROSECOND = timedelta(microseconds=1)
+from pipelines.windows import Window
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, get_args
 
 import duckdb
 
 from pipelines.artifacts.feature_report import FeatureProfile, Freshness, ViewHealth
 from pipelines.errors import CorruptData
+from pipelines.instants import MICROSECOND, SECOND, from_micros, micros, sql_micros
 from pipelines.params.features import Bar, Compared
 from pipelines.quoting import literal, parquet, quoted
 from pipelines.verdict import Verdict
@@ -203,9 +204,9 @@ def _profile(
 def _freshness(connection: duckdb.DuckDBPyConnection, view: View, files: Sequence[str], end: datetime) -> Freshness:
     """How old the newest row is at `end`, and how many of the entities seen have none that is not stale by then."""
     keys = ", ".join(map(quoted, view.keys))
-    at = int(end.timestamp() * 1_000_000)
-    oldest = at - view.ttl // timedelta(microseconds=1)
-    latest = f"select max(epoch_us({quoted(view.stamp)}::timestamptz)) as newest from {_rows(files)} group by {keys}"
+    at = micros(end)
+    oldest = at - view.ttl // MICROSECOND
+    latest = f"select max({sql_micros(quoted(view.stamp))}) as newest from {_rows(files)} group by {keys}"
     ((entities, stale, newest),) = _query(
         connection,
         f"select count(*), count(*) filter (where newest is null or newest < {oldest}), max(newest) from ({latest})",
@@ -217,14 +218,14 @@ def _freshness(connection: duckdb.DuckDBPyConnection, view: View, files: Sequenc
         stale_share=stale / entities if entities else None,
         ttl_hours=view.ttl.total_seconds() / HOUR if view.ttl else None,
         newest=_written(newest) if newest is not None else None,
-        newest_age_hours=(at - newest) / 1_000_000 / HOUR if newest is not None else None,
+        newest_age_hours=(at - newest) / SECOND / HOUR if newest is not None else None,
     )
 
 
 def _written(microseconds: int) -> str:
     """An instant since 1970 as ISO 8601; DuckDB knows later years than Python."""
     try:
-        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)).isoformat()
+        return from_micros(microseconds).isoformat()
     except OverflowError:
         return f"{microseconds} microseconds after 1970"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import AwareDatetime, Field
 
 from pipelines.context import Context
+from pipelines.instants import MICROSECOND
 from pipelines.steps import Instant, StepModel
 
 if TYPE_CHECKING:
@@ -38,16 +39,16 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         MissingData: if the features of a day before `as_of` are not built.
     """
     from pipelines.features.deltas import Given
-    from pipelines.offline.frames import require_no_gap
-    from pipelines.offline.repository import JUST_BEFORE, note_online_stands_at, online_stands_at
-    from pipelines.online.rows import open_rows
+    from pipelines.offline.repository import note_online_stands_at, online_stands_at
+    from pipelines.online.opening import open_rows
+    from pipelines.point_in_time import require_no_gap
 
     rows = open_rows(context.feast)
     views = [view for view in context.feast.list_feature_views() if view.online]
     given = {view.name: Given.parse(rows.given(view.name)) for view in views}
     stands_at = online_stands_at(context.feast)
     reached = [known.upto for known in given.values() if known]  # further than it stands, if a run was killed
-    reached += [last_at + JUST_BEFORE for view in views if (last_at := rows.begun(view.name))]
+    reached += [last_at + MICROSECOND for view in views if (last_at := rows.begun(view.name))]
     as_of = max([inputs.as_of, *reached, *([stands_at] if stands_at else [])])
     moved = stands_at is None or as_of > stands_at
     if moved:

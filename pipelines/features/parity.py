@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from pipelines.errors import InvalidInput
 from pipelines.graph_inputs import number_column, spelling, string_column
+from pipelines.instants import MICROSECOND, micros
 from pipelines.offline.reading import AT, latest_rows
-from pipelines.offline.sources import keys_of, micros, source_of
+from pipelines.offline.sources import keys_of, source_of
 from pipelines.online import read_online
 from pipelines.usecase import ModelInputs
 
 KNOWN_AT = AT  # in samples: microseconds since 1970 at which the entity's latest row was known
-MICROSECOND = timedelta(microseconds=1)
 TRUTH, NUMBER, SEQUENCE = bool | np.bool_, numbers.Real | Decimal, list | np.ndarray
 KINDS = (TRUTH, NUMBER, str, date, SEQUENCE)  # of values that may be the same; truth values are no numbers
 

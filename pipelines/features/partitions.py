@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.errors import CorruptData
+from pipelines.instants import micros, midnight
+from pipelines.instants.arrow import INSTANT
 from pipelines.store import Layout
 from pipelines.usecase import KNOWN_AT, FeatureTable, UseCase
-from pipelines.windows import Window, midnight
-
-INSTANT = pa.timestamp("us", "UTC")
+from pipelines.windows import Window
 
 
 def earliest_day(data: Layout, usecase: UseCase, names: set[str], window: Window) -> date:
@@ -41,7 +41,7 @@ def split_by_knowledge(
     if rows[KNOWN_AT].null_count:
         raise CorruptData(f"feature table {feature_table.name} has rows whose {KNOWN_AT} is null")
     known = np.asarray(rows[KNOWN_AT].cast(INSTANT, safe=False).cast(pa.int64()))
-    begins = np.array([_microseconds(day, window) for day in (*window.days, window.end)])
+    begins = np.array([micros(midnight(day, window.timezone)) for day in (*window.days, window.end)])
     day = np.searchsorted(begins, known, side="right") - 1
     if len(day) and not 0 <= day.min() <= day.max() < len(window.days):
         raise CorruptData(f"feature table {feature_table.name} has rows whose {KNOWN_AT} is outside {window}")
@@ -51,10 +51,6 @@ def split_by_knowledge(
     bounds = np.searchsorted(day, np.arange(len(begins)))
     for n, found in enumerate(window.days):
         yield found, rows.slice(bounds[n], bounds[n + 1] - bounds[n])
-
-
-def _microseconds(day: date, window: Window) -> int:
-    return int(midnight(day, window.timezone).timestamp()) * 1_000_000
 
 
 def pieces(

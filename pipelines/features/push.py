@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import AwareDatetime, Field
 
 from pipelines.context import Context
+from pipelines.instants import MICROSECOND
 from pipelines.steps import Instant, StepModel
 
 
@@ -29,16 +30,16 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """
     from pipelines.errors import MissingData
     from pipelines.features.stream import OnlineStore, rows_to_push
-    from pipelines.offline.repository import JUST_BEFORE, note_online_stands_at, online_stands_at
+    from pipelines.offline.repository import note_online_stands_at, online_stands_at
 
     stands_at = online_stands_at(context.feast)
     if stands_at is None:
         raise MissingData(f"the online store of {context.usecase.name} holds nothing yet; materialize it first")
-    since, until = stands_at - JUST_BEFORE, inputs.until
+    since, until = stands_at - MICROSECOND, inputs.until
     if until <= since:
         return Outputs(since=since, until=since, rows={})
     found = list(rows_to_push(context.data, context.usecase, since, until))
     online = OnlineStore(context.feast)
     pushed = {table.name: online.push(table.name, table.keys, rows) for table, rows in found}
-    note_online_stands_at(context.feast, until + JUST_BEFORE)
+    note_online_stands_at(context.feast, until + MICROSECOND)
     return Outputs(since=since, until=until, rows=pushed)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import InvalidInput
+from pipelines.instants import local_day
 from pipelines.params import Splits
 from pipelines.usecase import LABEL, LABEL_KNOWN_AT, UseCase, known_at_of
 from pipelines.windows import Window
@@ -26,7 +26,7 @@ def split_windows(as_of: datetime, usecase: UseCase, splits: Splits) -> dict[str
             f"splits.embargo_days is {splits.embargo_days}, shorter than the label's maturity of {usecase.maturity}; "
             f"set it to at least {-(-usecase.maturity // timedelta(1))}"
         )
-    end = as_of.astimezone(ZoneInfo(usecase.timezone)).date()
+    end = local_day(as_of, usecase.timezone)
     embargo = timedelta(splits.embargo_days)
     test_start = end - timedelta(splits.test_days)
     validation_end = test_start - embargo

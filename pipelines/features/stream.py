@@ -5,26 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from feast import FeatureStore
 
 from pipelines.features.partitions import earliest_day
-from pipelines.offline.frames import read_tables
+from pipelines.instants import MICROSECOND, local_day, midnight
 from pipelines.offline.sources import source_of
-from pipelines.online.rows import OnlineView, Rows, open_rows
+from pipelines.online.opening import open_rows
+from pipelines.online.rows import OnlineView, Rows
+from pipelines.point_in_time import read_tables
 from pipelines.store import Layout
 from pipelines.usecase import KNOWN_AT, FeatureTable, UseCase
-from pipelines.windows import Window, midnight
-
-MOMENT = timedelta(microseconds=1)
+from pipelines.windows import Window
 
 
 def days_between(since: datetime, until: datetime, timezone: str) -> Window:
     """The local days of the instants in (since, until]."""
-    first, last = ((at).astimezone(ZoneInfo(timezone)).date() for at in (since + MOMENT, until))
+    first, last = (local_day(at, timezone) for at in (since + MICROSECOND, until))
     return Window(first, last + timedelta(1), timezone)
 
 

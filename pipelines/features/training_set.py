@@ -40,8 +40,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.artifacts.manifest import Columns, Manifest
     from pipelines.derivation.staleness import require_current
     from pipelines.features.splits import keep_auxiliary, keep_labelled, known_auxiliary, split_windows
-    from pipelines.offline.frames import feature_frame, load_examples
     from pipelines.offline.repository import registry_hash
+    from pipelines.point_in_time import feature_frame, load_examples
     from pipelines.usecase import auxiliary_of, inputs_of
 
     windows = split_windows(inputs.as_of, context.usecase, context.params.splits)

@@ -13,7 +13,7 @@ from pipelines.records import DecisionKind
 if TYPE_CHECKING:
     from pipelines.context import Context
     from pipelines.records import Snapshot
-    from pipelines.tracking.registry import ModelVersion
+    from pipelines.tracking.version import ModelVersion
 
 
 def registered(context: Context) -> list[ModelVersion]:

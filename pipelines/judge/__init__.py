@@ -1,7 +1,6 @@
 """The judge of a rollout: pure functions over matured evidence. A leaf: no step, no clock, no input or output."""
 
 from pipelines.judge.evidence import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured
-from pipelines.judge.split import serves_challenger
 from pipelines.judge.verdict import Action, Judgement, Rules, judge
 
 __all__ = [
@@ -16,5 +15,4 @@ __all__ = [
     "SplitCount",
     "judge",
     "matured",
-    "serves_challenger",
 ]

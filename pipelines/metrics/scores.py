@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipelines.metrics.names import SCORES
+from pipelines.metric_names import SCORES
 
 Array = NDArray[np.float64]
 

@@ -37,7 +37,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         CorruptData: if an example appears twice.
     """
     from pipelines.monitoring.outcomes import join_labels, maturity_counts
-    from pipelines.offline.frames import load_examples
+    from pipelines.point_in_time import load_examples
 
     predictions = context.data.store.read_table(inputs.predictions_uri)
     examples = load_examples(context, context.window(inputs.start, inputs.end))

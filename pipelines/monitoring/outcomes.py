@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 
 from pipelines.errors import CorruptData, InvalidInput
+from pipelines.instants.arrow import INSTANT
 from pipelines.usecase import EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
 
 STATUSES = ("matured", "unmatured", "without_label")
-INSTANT = pa.timestamp("us", "UTC")
 
 
 def join_labels(predictions: pa.Table, examples: pa.Table, as_of: datetime, maturity: timedelta) -> pa.Table:

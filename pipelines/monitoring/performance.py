@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from pipelines.metrics.names import MONITORED
+from pipelines.metric_names import MONITORED
 from pipelines.metrics.scores import measure
 from pipelines.monitoring.predictions import SCORE
 from pipelines.usecase import LABEL

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import CheckFailed
+from pipelines.instants.arrow import INSTANT
 from pipelines.usecase import DAY, EXAMPLE_ID, PREDICTED_AT, ModelInputs
 
 SCORE = "score"
 MODEL_VERSION = "model_version"
-INSTANT = pa.timestamp("us", "UTC")
 
 
 def made_by(examples: pa.Table, as_of: datetime) -> pa.Table:

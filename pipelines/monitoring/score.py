@@ -42,7 +42,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.artifacts.model import ModelRef
     from pipelines.artifacts.scorer import load_scorer
     from pipelines.monitoring.predictions import made_by, prediction_table
-    from pipelines.offline.frames import feature_frame, load_examples
+    from pipelines.point_in_time import feature_frame, load_examples
 
     window = context.window(inputs.start, inputs.end)
     store = context.data.store

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.instants import MICROSECOND, from_micros
 from pipelines.offline.entity_codes import entity_codes
 from pipelines.offline.reading import AT, CREATED, connect, explained, read_rows
-from pipelines.offline.sources import EPOCH, MICROSECOND, Source, files_between, keys_of, layout_of, source_of
+from pipelines.offline.sources import Source, files_between, keys_of, layout_of, source_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -175,7 +176,7 @@ def _reach(asked: pa.Array) -> tuple[datetime, datetime] | None:
     if asked.null_count == len(asked):
         return None
     ends: Any = pc.min_max(asked).as_py()
-    return EPOCH + ends["min"] * MICROSECOND, EPOCH + ends["max"] * MICROSECOND
+    return from_micros(ends["min"]), from_micros(ends["max"])
 
 
 def _columns(view: ViewJoin) -> dict[str, str]:

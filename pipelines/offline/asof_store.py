@@ -19,10 +19,12 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from pipelines.errors import InvalidInput
+from pipelines.instants import micros
+from pipelines.instants.arrow import INSTANT
 from pipelines.offline.asof_join import ViewJoin, join
 from pipelines.offline.columns import to_frame
 from pipelines.offline.reading import AT, CREATED, connect, explained, latest_rows
-from pipelines.offline.sources import Source, files_between, layout_of, micros
+from pipelines.offline.sources import Source, files_between, layout_of
 from pipelines.quoting import parquet, quoted
 
 
@@ -171,7 +173,7 @@ class AsofOfflineStore(OfflineStore):
             rows = latest_rows(config, source, join_key_columns, feature_name_columns, start_date, end_date)
             times = {timestamp_field: AT} | ({created_timestamp_column: CREATED} if created_timestamp_column else {})
             for name, column in times.items():
-                rows = rows.append_column(name, rows[column].cast(pa.timestamp("us", "UTC")))
+                rows = rows.append_column(name, rows[column].cast(INSTANT))
             if not join_key_columns:
                 rows = rows.append_column(DUMMY_ENTITY_ID, pa.array([DUMMY_ENTITY_VAL] * len(rows), pa.string()))
             return rows.drop_columns([AT, CREATED])

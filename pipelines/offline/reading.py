@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pipelines.errors import CorruptData, InvalidInput
-from pipelines.offline.sources import Source, files_between, layout_of, micros
+from pipelines.instants import micros
+from pipelines.offline.sources import Source, files_between, layout_of
 from pipelines.quoting import parquet, quoted
 
 if TYPE_CHECKING:

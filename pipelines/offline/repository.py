@@ -16,9 +16,9 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView, OnDemandFea
 
 from pipelines.engines import explain, open_engine
 from pipelines.errors import InvalidInput
+from pipelines.instants import MICROSECOND
 from pipelines.online.places import online_store
 from pipelines.settings import Settings
-from pipelines.windows import JUST_BEFORE as JUST_BEFORE  # also for who imports it from here
 
 VARIABLE = "FLIGHTDECK_FEAST_REGISTRY"
 WITH_FUNCTIONS = ("on_demand_feature_views", "stream_feature_views", "validation_references")  # tables of a registry
@@ -169,15 +169,15 @@ def registry_hash(store: FeatureStore) -> str:
 def online_stands_at(store: FeatureStore) -> datetime | None:
     """The instant before which every view's knowledge is in the online store; None before the first materialization."""
     ends = [view.most_recent_end_time for view in store.list_feature_views()]
-    return min(end.astimezone(UTC) for end in ends if end) + JUST_BEFORE if ends and all(ends) else None
+    return min(end.astimezone(UTC) for end in ends if end) + MICROSECOND if ends and all(ends) else None
 
 
 def note_online_stands_at(store: FeatureStore, at: datetime) -> None:
     """Say that everything known before an instant has been pushed: no materialization goes back before it."""
     for view in store.list_feature_views():
         since = view.most_recent_end_time
-        if since is None or since.astimezone(UTC) < at - JUST_BEFORE:
-            store.registry.apply_materialization(view, store.project, since or at - JUST_BEFORE, at - JUST_BEFORE)
+        if since is None or since.astimezone(UTC) < at - MICROSECOND:
+            store.registry.apply_materialization(view, store.project, since or at - MICROSECOND, at - MICROSECOND)
 
 
 def _place(source: Any) -> list[str]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import InvalidInput, MissingData
+from pipelines.instants import EPOCH, sql_micros, utc
 from pipelines.quoting import VIRTUAL, quoted, twins
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from pipelines.store import Layout
 
 ZONE_SLACK = timedelta(days=1)  # a partition's local day may begin up to a day apart from UTC's
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 LATER_IN_STORE = "file_index desc, file_row_number desc"  # of equals, the row that stands last
 
 
@@ -53,11 +52,11 @@ class Source:
 
     def at(self) -> str:
         """SQL of when a row was known. What is finer than a microsecond counts as known at the next."""
-        return _instant(self.column(self.timestamp))
+        return sql_micros(self.column(self.timestamp))
 
     def created_at(self) -> str:
         """SQL of when a row was written, null where that is not declared."""
-        return _instant(self.column(self.created)) if self.created else "null::bigint"
+        return sql_micros(self.column(self.created)) if self.created else "null::bigint"
 
     def newest_first(self) -> str:
         """SQL order in which the first row of a key is its latest.
@@ -131,17 +130,3 @@ def _require_no_hole(name: str, days: Sequence[date]) -> None:
     lacking = next((a + timedelta(1) for a, b in itertools.pairwise(days) if b - a > timedelta(1)), None)
     if lacking:
         raise MissingData(f"{name} lacks {lacking} among the days to be read; build the features of that day")
-
-
-def micros(instant: datetime) -> int:
-    """Microseconds since 1970; an instant without a zone is in UTC."""
-    return (utc(instant) - EPOCH) // MICROSECOND
-
-
-def utc(instant: datetime) -> datetime:
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-
-
-def _instant(column: str) -> str:
-    nanos = f"(epoch_ns({column}) // 1000 + (epoch_ns({column}) % 1000 > 0)::bigint)"
-    return f"case when typeof({column}) like '%_NS' then {nanos} else epoch_us({column}::timestamptz) end"

@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 
 from pipelines.errors import InvalidInput
 from pipelines.online.codec import decode_value
-from pipelines.online.rows import Held, OnlineView, open_rows
+from pipelines.online.opening import open_rows
+from pipelines.online.rows import Held, OnlineView
 
 if TYPE_CHECKING:
     from feast import FeatureStore

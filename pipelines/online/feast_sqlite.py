@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 from feast.infra.key_encoding_utils import serialize_entity_key
@@ -19,27 +19,17 @@ from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStor
 from feast.repo_config import RepoConfig
 
 from pipelines.errors import InvalidInput
+from pipelines.instants import from_micros, micros
 from pipelines.quoting import quoted
 
 CONVENTION = "utc_microseconds"  # declared type of the columns with instants
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 INSERT = """insert into {} (entity_key, feature_name, value, value_text, event_ts, created_ts) values (?, ?, ?, ?, ?, ?)
     on conflict (entity_key, feature_name) do update set value = excluded.value, value_text = excluded.value_text,
     event_ts = excluded.event_ts, created_ts = excluded.created_ts"""
 Row = tuple[Any, dict[str, Any], datetime, datetime | None]  # entity key and values as protobuf, known at, created at
 
 
-def instant(microseconds: int) -> datetime:
-    return EPOCH + timedelta(microseconds=microseconds)
-
-
-def micros(at: datetime) -> int:
-    """Microseconds since 1970; an instant without a zone is in UTC, as Feast has them."""
-    return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - EPOCH) // MICROSECOND
-
-
-sqlite3.register_converter(CONVENTION, lambda value: instant(int(value)))  # by it Feast's own queries read instants
+sqlite3.register_converter(CONVENTION, lambda value: from_micros(int(value)))  # by it Feast's own queries read instants
 
 
 class UtcSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):

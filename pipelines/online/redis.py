@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipelines.instants import SECOND, from_micros, micros
 from pipelines.online.rows import Held, OnlineView, Rows, Span
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
 MOST = 5_000  # commands in one round trip
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 T = TypeVar("T")
 
 
@@ -43,7 +42,7 @@ class RedisRows:
 
     def put(self, view: OnlineView, rows: Rows, span: Span, given: str) -> None:
         fields = [(_field(view.name, name), rows.values[name]) for name in view.features]
-        known, last = _known_field(view.name), (span.last_at - EPOCH) // MICROSECOND
+        known, last = _known_field(view.name), micros(span.last_at)
         self._redis.set(self._note("begun", view.name), span.last_at.isoformat())
         if span.anew:
             self._remove(view, set(rows.keys), span)
@@ -71,8 +70,8 @@ class RedisRows:
     def _remove(self, view: OnlineView, keep: set[bytes], span: Span) -> None:
         """Remove what the entities that are not kept have of a view from within a span."""
         known = _known_field(view.name)
-        first = (span.first_at - EPOCH) // MICROSECOND if span.first_at else -(2**62)
-        last = (span.last_at - EPOCH) // MICROSECOND
+        first = micros(span.first_at) if span.first_at else -(2**62)
+        last = micros(span.last_at)
         pattern = _escaped(view.keys.prefix) + b"*" + _escaped(self._project)
         for some in _pieces(self._redis.scan_iter(pattern, count=MOST), MOST):
             gone = [key for key in some if self._is_of(view, key) and key.removesuffix(self._project) not in keep]
@@ -99,7 +98,7 @@ class RedisRows:
             for key in keys:
                 at, *values = next(answers)
                 if at is not None:
-                    instant = EPOCH + timedelta(microseconds=_microseconds(at))
+                    instant = from_micros(_microseconds(at))
                     held[key] = (instant, dict(zip(view.features, values, strict=True)))
             found.append(held)
         return found
@@ -135,7 +134,7 @@ def _known_field(view: str) -> bytes:
 def _timestamp(microseconds: int) -> bytes:
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    seconds, rest = divmod(microseconds, 1_000_000)
+    seconds, rest = divmod(microseconds, SECOND)
     return bytes(Timestamp(seconds=seconds, nanos=rest * 1000).SerializeToString())
 
 
@@ -143,7 +142,7 @@ def _microseconds(timestamp: bytes) -> int:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     read = Timestamp.FromString(timestamp)
-    return int(read.seconds) * 1_000_000 + int(read.nanos) // 1000
+    return int(read.seconds) * SECOND + int(read.nanos) // 1000
 
 
 def _escaped(pattern: bytes) -> bytes:

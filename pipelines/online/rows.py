@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pipelines.errors import InvalidInput
 from pipelines.online.codec import EntityKeys, encode_column
-from pipelines.online.places import UTC_SQLITE
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from feast import FeatureStore, FeatureView
+    from feast import FeatureView
 
 Held = tuple[datetime, Mapping[str, bytes | None]]  # when a row was known, and its values by feature
 
@@ -107,22 +105,3 @@ class OnlineRows(Protocol):
 
     def get(self, asked: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, Held]]:
         """For each (view, keys) what is held, by key; keys that are not held are left out."""
-
-
-def open_rows(store: FeatureStore) -> OnlineRows:
-    """The rows behind a feature store.
-
-    Raises:
-        InvalidInput: if its online store is neither our SQLite store nor Redis.
-    """
-    config: Any = store.config
-    kind = str(config.online_store.type)
-    if kind == UTC_SQLITE:
-        from pipelines.online.sqlite import SqliteRows
-
-        return SqliteRows(store)
-    if kind == "redis":
-        from pipelines.online.redis import RedisRows
-
-        return RedisRows(store)
-    raise InvalidInput(f"the online store {kind} is not supported; choose {UTC_SQLITE} or redis")

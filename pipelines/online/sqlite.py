@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pipelines.online.feast_sqlite import INSERT, create, holds_instants, instant, micros
+from pipelines.instants import from_micros, micros
+from pipelines.online.feast_sqlite import INSERT, create, holds_instants
 from pipelines.online.rows import Held, OnlineView, Rows, Span
 from pipelines.quoting import quoted
 from pipelines.sqlite import tune
@@ -86,7 +87,7 @@ class SqliteRows:
                 )
                 for key, cells_of_key in itertools.groupby(cells, key=lambda cell: cell[0]):
                     of_key = [*cells_of_key]
-                    held[key] = (instant(of_key[0][3]), {name: value for _, name, value, _ in of_key})
+                    held[key] = (from_micros(of_key[0][3]), {name: value for _, name, value, _ in of_key})
             found.append(held)
         return found
 

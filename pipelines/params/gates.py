@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from pipelines.metrics.names import AGAINST, FLOORS, RETRAINING, SCORES
+from pipelines.metric_names import AGAINST, FLOORS, RETRAINING, SCORES
 from pipelines.params.section import Section
 from pipelines.verdict import Gate
 

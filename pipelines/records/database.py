@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -13,13 +13,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pipelines.engines import open_engine
 from pipelines.errors import InvalidInput
+from pipelines.instants import from_micros, micros
 from pipelines.records.migrations import bring_to_head
 from pipelines.sqlite import tune
 
 METADATA = sa.MetaData()
 APPEND_ONLY = "append_only"  # in a table's `info`: migrations protect its rows by triggers from change and deletion
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 VARIABLE = "FLIGHTDECK_RECORDS_URI"
 
 
@@ -32,10 +31,10 @@ class Instant(sa.types.TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
         if value is not None and value.tzinfo is None:
             raise ValueError(f"{value} has no time zone; give an aware datetime")
-        return None if value is None else (value - EPOCH) // MICROSECOND
+        return None if value is None else micros(value)
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
-        return None if value is None else EPOCH + value * MICROSECOND
+        return None if value is None else from_micros(value)
 
 
 class Numbers(sa.types.TypeDecorator[dict[str, float | None]]):

@@ -14,7 +14,7 @@ from pipelines.artifacts.manifest import Manifest, Origin, Windows
 from pipelines.artifacts.model import Model
 from pipelines.artifacts.scorer import ModelScorer
 from pipelines.errors import FlightdeckError
-from pipelines.metrics.names import LATENCY, SIZE, WORST
+from pipelines.metric_names import LATENCY, SIZE, WORST
 
 CALLS = 200  # single requests that are timed
 WORSE: Mapping[str, Callable[[Iterable[float]], float]] = {

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import yaml
 
@@ -21,6 +20,7 @@ from pipelines import chains
 from pipelines.artifacts.card import ModelCard
 from pipelines.artifacts.provenance import Machine
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
+from pipelines.instants import local_day
 from pipelines.usecase import UseCase
 from pipelines.walk import walk
 
@@ -139,7 +139,7 @@ def rebuild(recipe: Recipe, bench: Bench, usecase: UseCase, raw: Path, run: str)
         run: name of the training run.
     """
     as_of = recipe.card.training_set.as_of
-    end = as_of.astimezone(ZoneInfo(usecase.timezone)).date()
+    end = local_day(as_of, usecase.timezone)
     daily = [table.name for table in usecase.tables if table.daily]
     days = [date.fromisoformat(f.stem) for name in daily for f in (raw / name).glob("????-??-??.parquet")]
     days = [day for day in days if day < end]

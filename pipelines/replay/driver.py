@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import httpx
 
 from pipelines.errors import FlightdeckError, InvalidInput
 from pipelines.features.stream import OnlineStore
+from pipelines.instants import local_day
 from pipelines.json_text import JsonObject
 from pipelines.offline.repository import note_online_stands_at
 from pipelines.replay.world import Tick, World
@@ -72,7 +72,7 @@ class Replay:
         self.clock.advance(max(stands, window.start_at))
         day = None
         for tick in self.world.ticks(every, since=stands - every):
-            today = tick.at.astimezone(ZoneInfo(window.timezone)).date()
+            today = local_day(tick.at, window.timezone)
             self._tell(tick)
             if day is not None and today != day:
                 # what is pushed later in the day is ahead of this, and materializing the whole day overtakes it

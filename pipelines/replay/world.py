@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from pipelines.context import Context
 from pipelines.features.stream import known_between
+from pipelines.instants import MICROSECOND
 from pipelines.json_text import JsonObject
 from pipelines.sources import read_window
 from pipelines.usecase import EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
-from pipelines.windows import JUST_BEFORE, Window
+from pipelines.windows import Window
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class World:
 
         A feature known between two ticks is told at the later one, so what a request sees is never more than was known.
         """
-        at, last = self.window.start_at, self.window.end_at - JUST_BEFORE
+        at, last = self.window.start_at, self.window.end_at - MICROSECOND
         while at <= last:
             if since is None or at >= since:
                 yield self._tick(at - every, at, at + every)

@@ -13,11 +13,11 @@ from pipelines.artifacts.scorer import ModelScorer, load_scorer
 from pipelines.context import Context
 from pipelines.errors import FlightdeckError
 from pipelines.failure import trace
-from pipelines.judge.split import serves_challenger
 from pipelines.records import Plan
 from pipelines.serving.failures import reason
 from pipelines.serving.features import Needs, needs_of
 from pipelines.serving.schemas import Refused
+from pipelines.traffic import serves_challenger
 
 log = logging.getLogger(__name__)
 AGAIN_AFTER = 5.0  # seconds until a model that could not be loaded is tried again

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.sources import instants
+from pipelines.instants import arrow as instants
 from pipelines.sources.arrow_values import UNFIT, plain, shown, without_nan
 
 WHOLE = r"^[+-]?\d+(?:\.0*)?$"

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import CorruptData
+from pipelines.instants import arrow as instants
 from pipelines.quoting import VIRTUAL, twins
-from pipelines.sources import instants
 from pipelines.sources.arrow_values import UNFIT, text
 from pipelines.sources.casting import Unfit, cast
 from pipelines.sources.source import Piece

@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import sqlalchemy as sa
 
 from pipelines.engines import OUTSIDE
 from pipelines.errors import CorruptData, InvalidInput, MissingData, Unavailable
+from pipelines.instants import local
 from pipelines.params.source import Sql, fill
 from pipelines.sources.conform import require_columns
 from pipelines.sources.source import Delivery, Piece
@@ -104,7 +104,7 @@ class SqlSource:
         return query  # days in a type that the database cannot compare: all rows come, and are told apart here
 
     def _bound(self, column: Any, at: datetime) -> datetime:
-        return at if column.type.timezone else at.astimezone(ZoneInfo(self.timezone)).replace(tzinfo=None)
+        return at if column.type.timezone else local(at, self.timezone).replace(tzinfo=None)
 
 
 def _without(message: str, url: sa.URL) -> str:

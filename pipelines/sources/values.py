@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import CorruptData
+from pipelines.instants.arrow import INSTANT
 from pipelines.sources.arrow_values import UNFIT
 from pipelines.sources.casting import Unfit, cast
 from pipelines.sources.types import arrow_type
@@ -111,7 +112,7 @@ def _alike(values: Sequence[Any], kinds: set[type], wanted: pa.DataType, typed: 
             raise pa.ArrowTypeError("some have an offset from UTC and some have none")
         if zoned == {True}:
             values = [None if value is None else value.astimezone(UTC) for value in values]
-            return pa.array(values, pa.timestamp("us", "UTC"))
+            return pa.array(values, INSTANT)
     if kinds & {memoryview, bytearray}:
         values = [None if value is None else bytes(value) for value in values]
     elif pa.types.is_string(wanted) and kinds and not issubclass(next(iter(kinds)), OTHERS):

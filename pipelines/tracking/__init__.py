@@ -1,6 +1,7 @@
 """MLflow in one place: runs and registered versions of one use case. A leaf: imports no step."""
 
-from pipelines.tracking.registry import ModelRegistry, ModelVersion
+from pipelines.tracking.registry import ModelRegistry
 from pipelines.tracking.runs import Tracker
+from pipelines.tracking.version import ModelVersion
 
 __all__ = ["ModelRegistry", "ModelVersion", "Tracker"]

@@ -12,8 +12,8 @@ from pipelines.errors import CorruptData, MissingData
 
 if TYPE_CHECKING:
     from pipelines.store import Store
-    from pipelines.tracking.registry import ModelVersion
     from pipelines.tracking.runs import Tracker
+    from pipelines.tracking.version import ModelVersion
 
 Digests = Mapping[str, Mapping[str, str]]  # {folder: {file: sha256}}
 SEAL = "artifacts_sha256"  # the version's tag: sha256 of DIGESTS

@@ -3,49 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.run_files import DIGESTS, REGISTRATION
 from pipelines.errors import InvalidInput, MissingData
 from pipelines.records import CHALLENGER, CHAMPION
 from pipelines.tracking import description, integrity
 from pipelines.tracking.library import open_mlflow
 from pipelines.tracking.runs import Tracker
+from pipelines.tracking.version import ModelVersion
 
 ALIASED = "flightdeck.aliased"  # on a version whose aliases were set: a late retry must not move them again
-
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """A registered version. Its tags name the data, code and decision behind it."""
-
-    version: str
-    run_id: str
-    tags: Mapping[str, str]
-    aliases: tuple[str, ...]
-
-    @property
-    def model_uri(self) -> str:
-        return self.tags["model_uri"]
-
-    @property
-    def model(self) -> ModelRef:
-        """Its model's folder, and the graph that was registered."""
-        return ModelRef(self.model_uri, self.sha256)
-
-    @property
-    def evaluation_uri(self) -> str:
-        return self.tags["evaluation_uri"]
-
-    @property
-    def training_set_uri(self) -> str:
-        return self.tags["training_set_uri"]
-
-    @property
-    def sha256(self) -> str:
-        return self.tags["sha256"]
 
 
 class ModelRegistry:

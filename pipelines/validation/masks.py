@@ -38,6 +38,11 @@ def bad_rows(frame: pd.DataFrame, expectation: Expectation) -> Mask:
     return MASKS[expectation.configuration.type](frame, expectation.configuration.kwargs)
 
 
+def mostly_good(counted: int, bad: int, mostly: float | None) -> bool:
+    """Whether enough of the counted rows are good, computed as Great Expectations does; of no rows they are."""
+    return not counted or (counted - bad) / counted >= (1.0 if mostly is None else mostly)
+
+
 def require_translation(expectation: Expectation) -> None:
     """Raises InvalidInput where the bad rows of an expectation cannot be told one by one."""
     kind, kwargs = expectation.configuration.type, expectation.configuration.kwargs

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.validation.suite import Result, mostly_good
+from pipelines.validation.masks import mostly_good
+from pipelines.validation.suite import Result
 
 COUNTS = ("element_count", "missing_count", "unexpected_count")
 SAMPLE = 20

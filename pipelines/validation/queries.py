@@ -26,8 +26,9 @@ from great_expectations.expectations.expectation import BatchExpectation
 from great_expectations.expectations.metrics.metric_provider import metric_value
 from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
 
+from pipelines.instants import sql_midnight
 from pipelines.quoting import literal, quoted
-from pipelines.validation.suite import mostly_good
+from pipelines.validation.masks import mostly_good
 
 Observed = Mapping[str, Any]  # what Great Expectations reports as the observed value, by name
 ANSWER = "flightdeck.answer"
@@ -236,7 +237,7 @@ class ExpectDaysToReachTheirEnd(Query):
     timezone: str
 
     def sql(self) -> str:
-        end = f"timezone({literal(self.timezone)}, (_partition + 1)::timestamp)"
+        end = sql_midnight("_partition + 1", self.timezone)
         return f"""
             select _partition as day, date_diff('second', max({quoted(self.column)}), {end}) / 3600 as lag
             from rows group by _partition order by _partition

@@ -131,11 +131,6 @@ def _check(table: str, expectation: Expectation, daily: bool) -> Check:
     return Check(expectation, configuration.type, dict(configuration.kwargs), Severity(severity), reason)
 
 
-def mostly_good(counted: int, bad: int, mostly: float | None) -> bool:
-    """Whether enough of the counted rows are good, computed as Great Expectations does; of no rows they are."""
-    return not counted or (counted - bad) / counted >= (1.0 if mostly is None else mostly)
-
-
 def batch_frame(table: pa.Table) -> pd.DataFrame:
     """A table as Great Expectations handles it fast: 64-bit numbers and nanosecond timestamps are vectorised by it,
     everything else is judged value by value. What pandas once wrote beside the columns is not heeded.

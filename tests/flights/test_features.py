@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.instants import midnight
 from pipelines.usecase import DAY, KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, FeatureTable
 from pipelines.usecases.flights.departures import query
-from pipelines.windows import Window, midnight
+from pipelines.windows import Window
 from tests.examples import costly
 from tests.flights.sources import USECASE, tables
 

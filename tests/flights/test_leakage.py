@@ -15,9 +15,9 @@ from sklearn.metrics import roc_auc_score
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.context import Context, build_context
+from pipelines.instants import midnight
 from pipelines.steps import execute
 from pipelines.usecase import LABEL
-from pipelines.windows import midnight
 from tests.conftest import ROOT
 from tests.flights.sources import files, write_source
 

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 from pipelines.context import Context
 from pipelines.features.parity import compare, offline_values, online_values, sample_entities
+from pipelines.instants import midnight
 from pipelines.offline.repository import online_stands_at
 from pipelines.steps import execute
 from pipelines.usecases.flights.departures import query
-from pipelines.windows import midnight
 
 START, TODAY, TOMORROW = date(2013, 1, 2), date(2013, 1, 8), date(2013, 1, 9)
 HAPPENS = {"dep_at": ("dep_time", "dep_delay"), "arr_at": ("arr_time", "arr_delay", "air_time")}

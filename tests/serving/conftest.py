@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
-from pipelines.offline.frames import feature_frame, load_examples
+from pipelines.point_in_time import feature_frame, load_examples
 from pipelines.records import Plan, Plans, PredictionLog
 from pipelines.serving.app import create_app
 from pipelines.usecase import inputs_of

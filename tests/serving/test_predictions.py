@@ -17,9 +17,9 @@ import pytest
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.artifacts.seal import sealed
-from pipelines.judge import serves_challenger
 from pipelines.records import Prediction
 from pipelines.serving.features import logged_names, needs_of
+from pipelines.traffic import serves_challenger
 from tests.predictions import read_log
 from tests.serving.conftest import Deck, reading
 

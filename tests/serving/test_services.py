@@ -14,10 +14,10 @@ from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.context import Context
 from pipelines.errors import InvalidInput
-from pipelines.offline.frames import feature_frame, load_examples
+from pipelines.instants import midnight
+from pipelines.point_in_time import feature_frame, load_examples
 from pipelines.steps import execute
 from pipelines.usecase import inputs_of
-from pipelines.windows import midnight
 from tests.serving.conftest import END, Deck, reading
 
 

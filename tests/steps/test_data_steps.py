@@ -13,9 +13,9 @@ import pytest
 
 from pipelines.context import Context, build_context
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
+from pipelines.instants import midnight
 from pipelines.records import DecisionKind
 from pipelines.steps import execute
-from pipelines.windows import midnight
 from tests.conftest import TOY, run_data, tree_hashes
 
 START, DAYS = date(2024, 3, 1), 70

@@ -19,7 +19,7 @@ from pipelines.artifacts.manifest import Manifest, Origin
 from pipelines.artifacts.scorer import Scorer
 from pipelines.context import Context
 from pipelines.errors import CorruptData, MissingData
-from pipelines.metrics.names import LATENCY, SIZE, WORST
+from pipelines.metric_names import LATENCY, SIZE, WORST
 from pipelines.metrics.scores import differences
 from pipelines.params import load_params
 from pipelines.records import Plan

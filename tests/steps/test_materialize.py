@@ -19,11 +19,12 @@ from pipelines.context import Context
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
 from pipelines.features.deltas import Given, delta
 from pipelines.features.stream import OnlineStore
+from pipelines.instants import midnight
 from pipelines.offline.repository import note_online_stands_at, online_stands_at
 from pipelines.online import read_online
-from pipelines.online.rows import Span, open_rows
+from pipelines.online.opening import open_rows
+from pipelines.online.rows import Span
 from pipelines.steps import execute
-from pipelines.windows import midnight
 from tests.conftest import ROOT, TOY
 from tests.redis_fixtures import redis_server  # noqa: F401
 

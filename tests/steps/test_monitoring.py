@@ -141,7 +141,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    from pipelines.offline import frames
+    from pipelines import point_in_time
 
     params = load_params(Path(__file__).parents[2] / "params.yaml")
     rules = params.monitoring.model_copy(update={"min_labelled": 100})
@@ -153,8 +153,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
         made.services.append(service)
         return made.frame[made.frame[EXAMPLE_ID].isin(rows[EXAMPLE_ID].to_pylist())].iloc[::-1]
 
-    monkeypatch.setattr(frames, "load_examples", lambda context, window: as_table(made.frame))
-    monkeypatch.setattr(frames, "feature_frame", features)
+    monkeypatch.setattr(point_in_time, "load_examples", lambda context, window: as_table(made.frame))
+    monkeypatch.setattr(point_in_time, "feature_frame", features)
     return made
 
 

@@ -12,11 +12,11 @@ import pytest
 from pipelines.context import Context, build_context
 from pipelines.errors import MissingData
 from pipelines.features.stream import OnlineStore
+from pipelines.instants import midnight
 from pipelines.offline.repository import online_stands_at
 from pipelines.online import read_online
 from pipelines.steps import execute
 from pipelines.usecase import KNOWN_AT
-from pipelines.windows import midnight
 from tests.conftest import TOY, put_back, run_data
 
 START = date(2024, 3, 1)

@@ -31,7 +31,7 @@ DESK = [name for name, step in STEPS.items() if step.desk]
         ("decide_retraining", "pipelines.monitoring.retraining"),
         ("evaluate", "pipelines.artifacts.scorer"),
         ("evaluate", "pipelines.graph_inputs"),
-        ("score", "pipelines.offline.frames"),
+        ("score", "pipelines.point_in_time"),
         *((step, "pipelines.derivation.staleness") for step in ("ingest", "build_features", "build_training_set")),
         ("train", "pipelines.training.families.mlp"),
         ("apply_features", "pipelines.online.feast_sqlite"),

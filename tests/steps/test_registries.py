@@ -15,8 +15,8 @@ import pytest
 
 from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
-from pipelines.offline.frames import load_examples
 from pipelines.offline.repository import open_declared
+from pipelines.point_in_time import load_examples
 from pipelines.steps import execute
 from tests.conftest import ROOT, TOY
 

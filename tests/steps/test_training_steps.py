@@ -19,7 +19,7 @@ from pipelines.artifacts.scorer import load_scorer
 from pipelines.artifacts.seal import write_sealed
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
-from pipelines.metrics.names import EVALUATED
+from pipelines.metric_names import EVALUATED
 from pipelines.params.training import Training
 from pipelines.steps import execute
 from pipelines.training.families import MODULES

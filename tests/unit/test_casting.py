@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import CorruptData, InvalidInput
-from pipelines.sources import instants
+from pipelines.instants import arrow as instants
 from pipelines.sources.arrow_values import text
 from pipelines.sources.casting import Unfit, cast
 from pipelines.sources.types import arrow_type, declared_types

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from benchmarks.judge_rules import rules
 from pipelines.deployment.evidence import Look, evidence, paired
-from pipelines.judge import Evidence, Judgement, judge, serves_challenger
+from pipelines.judge import Evidence, Judgement, judge
 from pipelines.params import load_params
 from pipelines.records import Plan
+from pipelines.traffic import serves_challenger
 from tests.conftest import TOY
 
 BEGAN = datetime(2024, 4, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.artifacts.model import Model
-from pipelines.metrics.names import AGAINST, EVALUATED, FLOORS, LATENCY, MONITORED, RETRAINING, SCORES, SIZE
+from pipelines.metric_names import AGAINST, EVALUATED, FLOORS, LATENCY, MONITORED, RETRAINING, SCORES, SIZE
 from pipelines.metrics.scores import Sample, differences
 from pipelines.monitoring.performance import performance
 from pipelines.params import load_params

@@ -30,8 +30,9 @@ from pipelines.features.materialize import _write
 from pipelines.offline.repository import open_store
 from pipelines.online import OnlineReader
 from pipelines.online.codec import EntityKeys, decode_value, encode_column
+from pipelines.online.opening import open_rows
 from pipelines.online.places import UTC_SQLITE, online_store
-from pipelines.online.rows import OnlineView, Rows, Span, open_rows
+from pipelines.online.rows import OnlineView, Rows, Span
 from pipelines.settings import Settings
 from pipelines.store import Layout, Store
 from tests.redis_fixtures import redis_server  # noqa: F401

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from pipelines.metric_names import SCORES
 from pipelines.metrics.curves import calibration_curve, precision_recall_curve, roc_curve
-from pipelines.metrics.names import SCORES
 from pipelines.metrics.scores import Sample, differences, intervals, jsonable, measure
 from pipelines.metrics.slices import slice_metrics, worst_slice
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pipelines.context import Context
 from pipelines.errors import InvalidInput
 from pipelines.features.splits import split_windows
+from pipelines.instants import midnight
 from pipelines.params import Splits
 from pipelines.steps import execute
-from pipelines.windows import midnight
 
 ZONE = "America/New_York"
 

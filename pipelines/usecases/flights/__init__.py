@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.usecase import FeatureTable, ModelInputs, RawTable, Request, Tables
-from pipelines.usecases.flights.columns import AIRPORTS, FLIGHTS, PLANES, WEATHER
+from pipelines.usecases.flights.columns import AIRPORTS, FLIGHTS, PLANES, WEATHER, ZONE
 from pipelines.usecases.flights.inputs import MODEL_INPUTS
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ REQUEST_COLUMNS = (
 @dataclass(frozen=True)
 class Flights:
     name: str = "flights"
-    timezone: str = "America/New_York"
+    timezone: str = ZONE
     start: date = date(2013, 1, 1)
     end: date = date(2014, 1, 1)
     maturity: timedelta = timedelta(hours=36)  # longest seen: 34 h from prediction to landing

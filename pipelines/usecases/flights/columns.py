@@ -1,5 +1,6 @@
-"""The columns of the flights' tables and their types."""
+"""The columns of the flights' tables, their types and their zone."""
 
+ZONE = "America/New_York"  # of local days and hours
 INSTANT = "timestamp[us, UTC]"
 
 FLIGHTS = {

@@ -7,19 +7,23 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from pipelines.instants import sql_midnight
+from pipelines.instants.arrow import INSTANT
+from pipelines.quoting import literal
 from pipelines.usecase import Tables
+from pipelines.usecases.flights.columns import ZONE
 
 # Four destinations are not in the airports table.
 ZONES = {"BQN": "America/Puerto_Rico", "PSE": "America/Puerto_Rico", "SJU": "America/Puerto_Rico"} | {
     "STT": "America/St_Thomas"
 }
 
-DEPARTURES = """
+DEPARTURES = f"""
 create temp view departures as
 with scheduled as (
     select f.*,
         time_hour + to_minutes(minute) as sched_dep_at,
-        timezone('America/New_York', local_day::timestamp) as day_began_at,
+        {sql_midnight("local_day", ZONE)} as day_began_at,
         timezone(
             coalesce(a.tzone, z.tzone),
             local_day::timestamp + to_minutes(sched_arr_time // 100 * 60 + sched_arr_time % 100)
@@ -45,7 +49,7 @@ from timed
 def connect(tables: Tables) -> duckdb.DuckDBPyConnection:
     """A connection that sees the tables, in New York time, with the view `departures` where there are flights."""
     connection = duckdb.connect()
-    connection.execute("set timezone = 'America/New_York'")
+    connection.execute(f"set timezone = {literal(ZONE)}")
     for name, table in tables.items():
         connection.register(name, table)
     if "flights" in tables:
@@ -60,8 +64,5 @@ def query(sql: str, tables: Tables, parameters: dict[str, Any]) -> pa.Table:
     used = {name: value for name, value in parameters.items() if f"${name}" in sql}
     with connect(tables) as connection:
         result = connection.sql(sql, params=used).to_arrow_table()
-    fields = [
-        field.with_type(pa.timestamp("us", "UTC")) if pa.types.is_timestamp(field.type) else field
-        for field in result.schema
-    ]
+    fields = [field.with_type(INSTANT) if pa.types.is_timestamp(field.type) else field for field in result.schema]
     return result.cast(pa.schema(fields))

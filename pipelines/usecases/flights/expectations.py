@@ -7,6 +7,7 @@ from typing import Any
 import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 
+from pipelines.usecases.flights.columns import ZONE
 from pipelines.usecases.flights.rules import ExpectClockTimes, ExpectClockTimesToFitDelays
 from pipelines.validation.distribution import ExpectDistributionToBeStable
 from pipelines.validation.expectations import (
@@ -29,7 +30,6 @@ AIRPORT = r"^[A-Z0-9]{3}\Z"
 TAIL = r"^[A-Z0-9]{2,6}\Z"
 ORIGINS = ["EWR", "JFK", "LGA"]
 UNLISTED = ("BQN", "PSE", "SJU", "STT")  # in the Caribbean; the airports of the source do not have them
-ZONE = "America/New_York"
 CALENDAR = {"timezone": ZONE, "parts": ["year", "month", "day", "hour"]}
 INTEGER, DOUBLE, TEXT, INSTANT = "INTEGER", "DOUBLE", "VARCHAR", "TIMESTAMP WITH TIME ZONE"
 

@@ -8,7 +8,9 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
+from pipelines.instants import sql_midnight
 from pipelines.usecase import Tables
+from pipelines.usecases.flights.columns import ZONE
 from pipelines.usecases.flights.departures import query
 from pipelines.usecases.flights.rotation import rotation
 from pipelines.usecases.flights.streaming import state
@@ -18,8 +20,8 @@ from pipelines.windows import Window
 LATE = 15  # minutes, of an arrival
 WEEK, MONTH = 7, 28  # days
 
-AIRCRAFT = """
-select tailnum, timezone('America/New_York', timestamp '2013-01-01') as known_at,
+AIRCRAFT = f"""
+select tailnum, {sql_midnight("date '2013-01-01'", ZONE)} as known_at,
     year::float as aircraft_year, seats::float as aircraft_seats, engines::float as aircraft_engines
 from planes order by tailnum
 """

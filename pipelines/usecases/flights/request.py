@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo
 
 import pandas as pd
 from pydantic import BaseModel, Field
 
 from pipelines.fields import WHOLE, Instant
+from pipelines.instants import local_day
 from pipelines.usecase import Request
+from pipelines.usecases.flights.columns import ZONE
 
-ZONE = "America/New_York"
 DAY = 24 * 60  # minutes
 
 
@@ -44,7 +44,7 @@ def split_key(request: Request) -> str:
 def block(request: Request) -> date:
     """The local day of departure."""
     departs: datetime = request["sched_dep_at"]
-    return departs.astimezone(ZoneInfo(ZONE)).date()
+    return local_day(departs, ZONE)
 
 
 def request_features(frame: pd.DataFrame) -> pd.DataFrame:

@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.instants import SECOND, micros, midnight
+from pipelines.instants.arrow import INSTANT
 from pipelines.usecase import KNOWN_AT
-from pipelines.windows import Window, midnight
+from pipelines.windows import Window
 
 Whole = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Values = Whole | tuple[Whole, Whole]  # counts, or totals and counts whose ratio is meant
-INSTANT = pa.timestamp("us", "UTC")
-SECOND = 1_000_000  # microseconds
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Slots:
 
 
 def _instant(day: date, timezone: str) -> int:
-    return int(midnight(day, timezone).timestamp()) * SECOND
+    return micros(midnight(day, timezone))
 
 
 def _microseconds(instants: pa.ChunkedArray) -> Whole:

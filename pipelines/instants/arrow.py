@@ -1,4 +1,4 @@
-"""Instants: from text, between zones, and their local days, by the zone's rules in any year.
+"""Columns of instants: from text, between zones, and their local days, by the zone's rules in any year.
 
 All arithmetic is on whole numbers and rounds down, towards the past: Arrow's own casts round towards zero, and its
 zones know no summer time after 2037.
@@ -13,6 +13,9 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.instants import EPOCH, local
+
+INSTANT = pa.timestamp("us", "UTC")  # of the chain's own columns
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 OFFSET = r"[+-](?:[01]\d|2[0-3])(?::?[0-5]\d(?::?[0-5]\d)?)?"
 TEXT = (
@@ -21,7 +24,6 @@ TEXT = (
     r"(?P<zone>[Zz]|(?i:UTC|GMT)|" + OFFSET + r")?)?$"
 )
 DAY = 86_400
-EPOCH = datetime(1970, 1, 1)
 YEAR_1, YEAR_10000 = -62_135_596_800, 253_402_300_800  # seconds
 BY_RULE = 2_114_380_800  # seconds: 2037, from when on Python tells the offset
 FAR = 221_845_392_000  # seconds: the year 9000
@@ -127,8 +129,7 @@ def _to_local(ticks: pa.ChunkedArray, unit: str, zone: str) -> pa.ChunkedArray:
         return pc.local_timestamp(early.cast(pa.timestamp(unit, zone))).cast(pa.int64())
 
     def offset(seconds: int) -> int:
-        at = (EPOCH + timedelta(seconds=_in_reach(seconds))).replace(tzinfo=UTC).astimezone(ZoneInfo(zone))
-        return _seconds(at)
+        return _seconds(local(EPOCH + timedelta(seconds=_in_reach(seconds)), zone))
 
     return _shifted(ticks, unit, known, offset)
 
@@ -138,12 +139,12 @@ def _to_utc(ticks: pa.ChunkedArray, unit: str, zone: str) -> pa.ChunkedArray:
         return pc.assume_timezone(early.cast(pa.timestamp(unit)), zone).cast(pa.int64())
 
     def offset(seconds: int) -> int:
-        local = EPOCH + timedelta(seconds=_in_reach(seconds))
-        first = local.replace(tzinfo=ZoneInfo(zone))
+        clock = (EPOCH + timedelta(seconds=_in_reach(seconds))).replace(tzinfo=None)
+        first = clock.replace(tzinfo=ZoneInfo(zone))
         if _seconds(first) != _seconds(first.replace(fold=1)):
-            exists = first.astimezone(UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None, fold=0) == local
+            exists = first.astimezone(UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None, fold=0) == clock
             what = "is ambiguous" if exists else "doesn't exist"
-            raise pa.ArrowInvalid(f"Timestamp {what} in timezone '{zone}': '{local}'")
+            raise pa.ArrowInvalid(f"Timestamp {what} in timezone '{zone}': '{clock}'")
         return -_seconds(first)
 
     return _shifted(ticks, unit, known, offset)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.judge.split import PLACES, place, serves_challenger
+from pipelines.traffic import PLACES, place, serves_challenger
 
 GOLDEN = [
     ("rollout-1", "entity-1", 2009416713897018885),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 from pipelines.context import Context
 from pipelines.errors import InvalidInput, MissingData
 from pipelines.graph_inputs import number_column, string_column
+from pipelines.instants import MICROSECOND, local_day
 from pipelines.offline.columns import to_frame
 from pipelines.usecase import PREDICTED_AT, ModelInputs, Tables, UseCase
 from pipelines.windows import Window
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipelines.store import Layout
-
-MICROSECOND = timedelta(microseconds=1)
 
 
 def read_tables(data: Layout, usecase: UseCase, names: set[str], window: Window) -> Tables:
@@ -48,7 +46,7 @@ def require_no_gap(data: Layout, usecase: UseCase, as_of: datetime) -> None:
     Raises:
         MissingData: naming the table and the first day that it lacks.
     """
-    last = (as_of - MICROSECOND).astimezone(ZoneInfo(usecase.timezone)).date()
+    last = local_day(as_of - MICROSECOND, usecase.timezone)
     for name in [table.name for table in usecase.feature_tables if table.daily]:
         built = data.days("features", name)
         lacking = set(Window(min(built, default=last), last + timedelta(1), usecase.timezone).days) - set(built)
