@@ -32,8 +32,7 @@ class Estimator:
     """What one model computes.
 
     Attributes:
-        fitted: on training rows, or with `refit` on validation rows too.
-        refit: of calibration and threshold never, which are of the first fit.
+        refit: whether `fitted` has learnt from validation rows too; calibration and threshold are of the first fit.
         threshold: the score from which an alarm costs least on validation, by `costs`.
     """
 

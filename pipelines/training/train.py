@@ -49,9 +49,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 
 def resolve_lesson(inputs: Inputs, context: Context) -> Lesson | None:
-    """That of the teacher which is declared for a family. A teacher that is a family is trained here, in one trial.
+    """The lesson of the teacher that a family declares; a teacher that is a family is trained here, in one trial.
 
-    It is not fitted again on the validation window, by which its pupil is stopped, calibrated and chosen.
+    The teacher is not fitted again on the validation window, by which its pupil is stopped, calibrated and chosen.
 
     Raises:
         InvalidInput: if the teacher has learnt from what judges its pupil, or reads other inputs.
