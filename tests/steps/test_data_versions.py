@@ -20,7 +20,7 @@ from pipelines.context import Context
 from pipelines.errors import FlightdeckError, InvalidInput, MissingData
 from pipelines.ingestion import repository
 from pipelines.ingestion.versions import version_of
-from pipelines.records import Decision
+from pipelines.records import Decision, DecisionKind
 from pipelines.steps import execute
 from pipelines.store import alone, at_work
 from tests.artifacts import manifest
@@ -357,7 +357,7 @@ def training_set(context: Context, run: str, data_version: str) -> None:
 
 def gate(context: Context, run: str, data_version: str, verdict: str) -> str:
     subject, evidence = {"run": run}, {"data_versions": [data_version]}
-    decision = Decision("pumps", "gate", datetime(2024, 4, 1, tzinfo=UTC), verdict, (), subject, evidence)
+    decision = Decision("pumps", DecisionKind.GATE, datetime(2024, 4, 1, tzinfo=UTC), verdict, (), subject, evidence)
     return context.decisions.record(decision)
 
 
