@@ -449,7 +449,8 @@ def test_a_first_model_that_fails_preflight_is_no_champion(desk: Context) -> Non
     change = set_alias(desk, "challenger", "1")
     set_alias(desk, "champion", "1")
     assert start(desk, "1", "first", change=change)["direct"]
-    assert finish(desk, "rollback", "first") == {"action": "rollback", "reason": "because", "champion": None}
+    ended = {"rollout": "first", "action": "rollback", "reason": "because", "champion": None}
+    assert finish(desk, "rollback", "first") == ended
     assert desk.models.aliases() == {} and desk.plans.current() is None
     change = set_alias(desk, "challenger", "2")
     assert start(desk, "2", "second", change=change)["direct"]
