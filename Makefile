@@ -37,7 +37,7 @@ clean: ## stop everything and remove what runs wrote (var, or FLIGHTDECK_HOME)
 test: $(INSTALLED) ## the tests that need no running Airflow and MLflow
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e" $(PYTEST_ARGS) tests
 
-lint: $(INSTALLED) ## ruff, mypy --strict, and the import contracts
+lint: $(INSTALLED) ## ruff, mypy --strict, and the import contracts, over the whole tree; .pre-commit-config.yaml does the same
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict
