@@ -9,7 +9,7 @@ FIND_PYTHON = python=$$(sh infra/find_python.sh) || exit 1; "$$python"
 PYTEST_ARGS ?=
 BENCHMARKS ?= data_plane point_in_time streaming_windows materialize
 
-.PHONY: help setup up demo stop clean status test lint e2e bench lock
+.PHONY: help setup up demo stop clean status test lint coverage e2e bench lock
 
 help: ## this list
 	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -42,6 +42,12 @@ lint: $(INSTALLED) ## ruff, mypy --strict, and the import contracts, over the wh
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict
 	@$(BIN)/lint-imports
+
+coverage: $(INSTALLED) ## `make test` once more, slower, telling what share of the lines ran and which did not
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e" $(PYTEST_ARGS) tests
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 e2e: $(INSTALLED) ## the tests that start real servers
 	@$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS) tests
