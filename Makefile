@@ -11,7 +11,7 @@ BENCHMARKS ?= data_plane point_in_time streaming_windows materialize
 
 TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup up demo stop clean status test soak lint e2e bench figures lock
+.PHONY: help setup up demo stop clean status test soak lint coverage e2e bench figures lock
 
 help: ## this list
 	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -43,12 +43,18 @@ soak: $(INSTALLED) ## the random tests for hours: many examples, kills and days;
 	@$(TESTS) -m "soak or hypothesis" --hypothesis-profile soak --disable-warnings --durations 20 $(PYTEST_ARGS) tests \
 		> docs/soak.txt; status=$$?; cat docs/soak.txt; exit $$status
 
-lint: $(INSTALLED) ## ruff, mypy --strict, the import contracts, and no stale figure quoted as today's
+lint: $(INSTALLED) ## ruff, mypy --strict, import contracts and figures, over the whole tree; .pre-commit-config.yaml does the same
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy --strict pipelines
+	@$(BIN)/mypy --strict
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m benchmarks.figures --check
+
+coverage: $(INSTALLED) ## `make test` once more, slower, telling what share of the lines ran and which did not
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e" $(PYTEST_ARGS) tests
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 e2e: $(INSTALLED) ## the tests that start real servers
 	@$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS) tests

@@ -101,7 +101,8 @@ def main() -> None:
     parser.add_argument("--measure", default=None, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.measure:
-        return measure(Path(asked.measure), asked.years, asked.tables)
+        measure(Path(asked.measure), asked.years, asked.tables)
+        return
     lines = []
     with tempfile.TemporaryDirectory(dir=asked.work) as temporary:
         for years in sorted({1, asked.years}):

@@ -112,7 +112,7 @@ def step(name: str, params_file: str, task_id: str | None = None, **options: Any
     run_step.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None) for field in fields]
     )
-    return task(run_step, task_id=task_id or name, doc_md=about_step(name), **options)
+    return task(task_id=task_id or name, doc_md=about_step(name), **options)(run_step)
 
 
 def about_step(name: str) -> str:

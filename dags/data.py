@@ -74,7 +74,7 @@ def build(params_file: str, about: Context) -> DAG:
             yield Metadata(features, {**plan, "data_version": snapshot["data_version"]})
 
         # Days of a backfill may overtake one another; one that lacks the day before it tries again until that is there.
-        patient = {"retries": 20, "retry_delay": timedelta(seconds=15)}
+        patient: dict[str, Any] = {"retries": 20, "retry_delay": timedelta(seconds=15)}
         options = {
             "snapshot": {"pool": "dvc"},
             "build_features": patient,

@@ -189,8 +189,8 @@ class Shown:
         self.last = Text.from_markup(f"[bold]{title}[/] [dim]{seconds:.0f} s[/]\n{body}")
         self.live.update(self.last)
 
-    def __exit__(self, *exit: Any) -> None:
-        self.live.__exit__(*exit)
+    def __exit__(self, *raised: Any) -> None:
+        self.live.__exit__(*raised)
         if not self.console.is_terminal:
             self.console.print(self.last)
 

@@ -228,7 +228,7 @@ def execute(deck: Deck, argv: list[str]) -> int:
     env = environment(deck)
     env["PATH"] = os.pathsep.join([str(Path(sys.prefix) / "bin"), env.get("PATH", os.defpath)])
     try:
-        os.execvpe(argv[0], argv, env)
+        os.execvpe(argv[0], argv, env)  # noqa: S606 - what a person typed, without a shell
     except OSError as error:
         raise BadSetting(f"cannot run {argv[0]!r}: {error.strerror}") from None
 

@@ -81,10 +81,11 @@ def _modules(names: Iterable[str], roots: Collection[str]) -> Iterator[str]:
     for name in names:
         if name.partition(".")[0] not in roots:
             continue
-        while name and not source(name):
-            name = name.rpartition(".")[0]
-        if name:
-            yield name
+        module = name
+        while module and not source(module):
+            module = module.rpartition(".")[0]
+        if module:
+            yield module
 
 
 @cache
@@ -140,7 +141,7 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
         self._function = outer
 
-    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
+    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]  # noqa: N815 - named by ast
 
     def visit_Import(self, node: ast.Import) -> None:
         self._add(alias.name for alias in node.names)

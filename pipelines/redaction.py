@@ -18,7 +18,7 @@ SECRET_NAME = re.compile(  # but for names of files and of other variables
     r"^(?!.*_(FILE|PATH|DIR|ENV)$).*(PASSW|SECRET|TOKEN|CREDENTIAL|_PWD$|(API|ACCESS|PRIVATE|FERNET|ACCOUNT)_?KEY)"
 )
 SECRET_PART = re.compile(
-    r"passw|secret|token|pwd|(^|[_.-])(key|sig|signature)$|(api|access|account|private)key", re.I
+    r"passw|secret|token|pwd|(^|[_.-])(key|sig|signature)$|(api|access|account|private)key", re.IGNORECASE
 )  # of a URI's query
 USERINFO = re.compile(r"(://)[^\s'\"\[]*@")  # up to the last @: a password that was not quoted may hold one
 SHORTEST = 5  # characters; what is shorter stands in too many words

@@ -15,7 +15,7 @@ TIMED = frozenset({LATENCY})  # what a stopwatch gives is another number each ti
 
 
 class Verdict(StrEnum):
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105
     HOLD = "HOLD"
     REJECT = "REJECT"
 

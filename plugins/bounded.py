@@ -27,18 +27,21 @@ class BoundedCronTimetable(CronDataIntervalTimetable):
         info = super().next_dagrun_info(
             last_automated_data_interval=last_automated_data_interval, restriction=restriction
         )
-        return None if info and self.until and info.data_interval.end > self.until else info
+        over = bool(info and info.data_interval and self.until and info.data_interval.end > self.until)
+        return None if over else info
 
     def serialize(self) -> dict[str, Any]:
         return {**super().serialize(), "until": self.until.isoformat() if self.until else None}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> Self:
-        plain = CronDataIntervalTimetable.deserialize({key: value for key, value in data.items() if key != "until"})
+        plain: Any = CronDataIntervalTimetable.deserialize(
+            {key: value for key, value in data.items() if key != "until"}
+        )
         until = datetime.fromisoformat(data["until"]) if data["until"] else None
         return cls(plain._expression, plain._timezone, until)
 
 
 class BoundedTimetablePlugin(AirflowPlugin):
     name = "bounded_timetable"
-    timetables = (BoundedCronTimetable,)
+    timetables = [BoundedCronTimetable]  # noqa: RUF012 - Airflow's own type

@@ -25,7 +25,7 @@ HARMLESS = {
 }
 
 
-class DataDocsLink(BaseOperatorLink):  # type: ignore[misc]
+class DataDocsLink(BaseOperatorLink):
     """Leads from a validate task to the pages of the window that it was given, whatever became of it."""
 
     name = "Data Docs"

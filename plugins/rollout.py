@@ -64,12 +64,12 @@ class JudgeOperator(BaseOperator):
         for reason in answer["reason"].split("; "):
             print(f"  {reason}")
         print(f"Next: {answer['next_step']}")
-        if answer["action"] != "HOLD":
-            return answer
-        began = context["dag_run"].start_date or datetime.now(UTC)
-        deadline = began + timedelta(hours=self.deadline_hours)
-        trigger = PulseTrigger(self.params_file, self.rollout, answer["pulse"], self.poll_seconds, deadline.isoformat())
-        self.defer(trigger=trigger, method_name="resume")
+        if answer["action"] == "HOLD":
+            began = context["dag_run"].start_date or datetime.now(UTC)
+            deadline = (began + timedelta(hours=self.deadline_hours)).isoformat()
+            trigger = PulseTrigger(self.params_file, self.rollout, answer["pulse"], self.poll_seconds, deadline)
+            self.defer(trigger=trigger, method_name="resume")  # ends the task here, by an exception
+        return answer
 
 
 class PulseTrigger(BaseTrigger):
@@ -85,11 +85,13 @@ class PulseTrigger(BaseTrigger):
         return "rollout.PulseTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        about, seen_at = None, time.monotonic()
+        about: Context | None = None
+        seen_at = time.monotonic()
         while True:
             late = datetime.now(UTC) >= datetime.fromisoformat(self.deadline)
             try:
-                about = about or await asyncio.to_thread(_context, self.params_file)
+                if about is None:
+                    about = await asyncio.to_thread(_context, self.params_file)
                 changed = await asyncio.to_thread(_pulse, self.rollout, about) != self.seen
                 seen_at = time.monotonic()
             except Exception as error:  # a database that is away comes back; the rollout must not end for it
@@ -113,11 +115,13 @@ class AliasTrigger(BaseEventTrigger):
         return "rollout.AliasTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        about, started, seen, since = None, False, None, 0.0
+        about: Context | None = None
+        started, seen, since = False, None, 0.0
         while True:
             news = None
             try:
-                about = about or await asyncio.to_thread(_context, self.params_file)
+                if about is None:
+                    about = await asyncio.to_thread(_context, self.params_file)
                 found = await asyncio.to_thread(_unnoted, self.alias, about)
                 if found != seen:
                     seen, since = found, time.monotonic()

@@ -135,7 +135,7 @@ def released(
     except CheckFailed as error:
         raise CheckFailed(f"the release is recorded, but the validation of {start} did not pass: {error}") from None
     changed = store.read_bytes(uri) != before or (day is not None and day in stale_features(context))
-    left = {one: n for one, n in Counter(_codes(table, day, context)).items()}
+    left = dict(Counter(_codes(table, day, context)))
     stale = downstream(table.name, day, context) if changed else None
     told = {
         "table": table.name,

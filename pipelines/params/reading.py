@@ -39,7 +39,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
         _require_shallow(text)
-        raw: Any = yaml.load(text, _Loader)
+        raw: Any = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader, see below
     except FileNotFoundError:
         raise InvalidInput(f"{file} does not exist; name the params file with --params or FLIGHTDECK_PARAMS") from None
     except OSError as error:

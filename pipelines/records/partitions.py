@@ -75,7 +75,7 @@ class PartitionHistory(Repository):
         )
         with self.engine.connect() as connection:
             found = connection.execute(sa.select(HISTORY.c.day, HISTORY.c.sha256).where(HISTORY.c.number.in_(last)))
-            return {day: sha256 for day, sha256 in found}
+            return {day: sha256 for day, sha256 in found}  # noqa: C416 - dict() reads a result by its keys
 
     def note(self, written: Sequence[Written]) -> None:
         if written:

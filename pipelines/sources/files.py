@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import fsspec
 import pyarrow as pa
-import pyarrow.csv as csv
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
+from pyarrow import csv
 
 from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, MissingData, Unavailable
 from pipelines.params.source import Files, fill

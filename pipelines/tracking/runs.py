@@ -114,10 +114,10 @@ class Tracker:
             location = None if self._served else (self.artifacts / self.name).as_uri()
             try:
                 return str(self.client.create_experiment(self.name, location, tags=EXPERIMENT_TAGS))
-            except MlflowException as error:  # another process was first
+            except MlflowException:  # another process was first
                 found = self.client.get_experiment_by_name(self.name)
                 if found is None:
-                    raise error
+                    raise
         if found.lifecycle_stage != "active":
             raise InvalidInput(
                 f"the experiment {self.name} of MLflow at {self.uri} was deleted, and nothing can be logged to it; "

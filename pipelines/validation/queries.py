@@ -47,7 +47,7 @@ class Answer(TableMetricProvider):
     metric_name = ANSWER
 
     @metric_value(engine=PandasExecutionEngine)
-    def _pandas(cls, execution_engine: Any, metric_domain_kwargs: Any, **_: Any) -> Any:
+    def _pandas(cls, execution_engine: Any, metric_domain_kwargs: Any, **_: Any) -> Any:  # noqa: N805 - see its decorator
         return execution_engine.get_compute_domain(metric_domain_kwargs, MetricDomainTypes.TABLE)[0]
 
 

@@ -180,7 +180,7 @@ def test_where_no_judge_has_answered_nothing_is_promoted(load: Callable[..., Any
     dag = load(TOY).dags["pumps_deployment"]
     goes_on = {"next_stage": True, "ending": None, "reason": "r", "decision_id": None}
     outputs: dict[str, Any] = {"start_rollout": {"rollout": "a", "proceed": True, **goes_on}}
-    ti = SimpleNamespace(xcom_pull=lambda task_ids: outputs.get(task_ids))
+    ti = SimpleNamespace(xcom_pull=lambda task_ids: outputs.get(task_ids))  # noqa: PLW0108  # it is called by name
     for advanced in ({}, {"stage_shadow.judge": goes_on}):
         outputs |= advanced
         with pytest.raises(AirflowFailException, match="no judge has answered; nothing is promoted"):
@@ -217,7 +217,7 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
             name, arguments = trigger.serialize()
             assert name == "rollout.AliasTrigger" and AliasTrigger(**arguments).serialize() == trigger.serialize()
             async for event in trigger.run():
-                fired.append(event.payload)
+                fired.append(event.payload)  # noqa: PERF401 - each as it comes
 
         async def main() -> None:
             tasks = [asyncio.create_task(follow()) for _ in range(triggers)]

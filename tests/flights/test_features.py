@@ -253,7 +253,7 @@ def test_an_entity_has_a_state_on_the_days_on_which_it_is_scheduled_and_the_day_
 @pytest.mark.parametrize(
     ("name", "keys"),
     [("carrier", ["carrier"]), ("route", ["origin", "dest"]), ("dest", ["dest"])],
-    ids=lambda x: str(x),
+    ids=str,
 )
 def test_trailing_rates_equal_a_plain_computation(name: str, keys: list[str]) -> None:
     flights = query("select * from departures where arr_delay is not null", raw(), {}).to_pandas()

@@ -28,7 +28,7 @@ def test_a_failure_tells_no_secret(
     deck: Deck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     def failing(*_: Any) -> Any:
-        raise RAISED[name]()
+        raise RAISED[name]
 
     monkeypatch.setattr(Rollouts, "plan", failing)
     monkeypatch.setattr(type(deck.log), "record_outcomes", failing)

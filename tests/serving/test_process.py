@@ -108,8 +108,8 @@ def test_two_servers_share_a_database(made: Made, context: Context) -> None:
 
     def same(url: str) -> None:
         with client(url) as http:
-            for n in range(30):
-                contended.append(http.post("/v1/predictions", json=reading(id=f"same-{n}")).json())
+            sent = (http.post("/v1/predictions", json=reading(id=f"same-{n}")) for n in range(30))
+            contended.extend(answer.json() for answer in sent)
 
     with ExitStack() as stack:
         urls = [stack.enter_context(server(made.home))[1] for _ in range(2)]

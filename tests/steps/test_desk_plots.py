@@ -50,7 +50,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for args in (["init", "-q"], ["config", "user.name", "t"], ["config", "user.email", "t@t"]):
         subprocess.run(["git", *args], cwd=place, check=True)
     dvc(place, "init", "-q")
-    for needed in stage()["deps"]:
+    for dependency in stage()["deps"]:
+        needed = dependency
         for name, value in (
             ("item", FAMILY),
             ("data", "var/dvc/data/flights"),

@@ -207,7 +207,7 @@ def test_killed_between_or_within_views_a_later_run_goes_on(
 
 
 def test_killed_before_it_is_registered_a_run_is_repeated(toy: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pipelines.offline.repository as repository
+    from pipelines.offline import repository
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt

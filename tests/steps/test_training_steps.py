@@ -301,7 +301,7 @@ def test_categories_that_are_no_text_are_not_trained_on(desk: Context) -> None:
         InvalidInput, match=r"train\.parquet has the category kind as double.*build the training set anew"
     ):
         train(desk, uri)
-    uri = write_training_set(desk, "s", test=spelt(300, 1, {name: True for name in numbers}))
+    uri = write_training_set(desk, "s", test=spelt(300, 1, dict.fromkeys(numbers, True)))
     model_uri = train(desk, uri)["model_uri"]
     with pytest.raises(InvalidInput, match=r"test\.parquet has the category kind as bool"):
         evaluate(desk, uri, model_uri)

@@ -88,7 +88,7 @@ def put(context: Context, table: pa.Table, day: date) -> None:
 
 def read(context: Context, zone: str, day: date | None, table: str = "readings") -> dict[str, list[Any]]:
     rows = context.data.store.read_table(context.data.partition(zone, table, day)).to_pydict()
-    return {name: values for name, values in rows.items()}
+    return dict(rows.items())
 
 
 def report(context: Context) -> Any:

@@ -161,7 +161,7 @@ def test_a_pruned_fit_has_the_declared_share_of_zeros_in_every_matrix(family: st
     again = fit(family, Compression(prune=0.5, fine_tune_epochs=epochs), epochs=2)
     assert weights(again) == weights(fitted)
     whole = fit(family, epochs=2)
-    kept = [w for w in layers[0][layers[0] != 0].tolist()]
+    kept = list(layers[0][layers[0] != 0].tolist())
     first = next(m.weight for m in whole.network.modules() if isinstance(m, nn.Linear)).detach().flatten().tolist()
     assert set(kept).issubset(first) == (epochs == 0)  # fine-tuning moves what is left
 

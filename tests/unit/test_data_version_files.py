@@ -109,7 +109,7 @@ def test_only_a_verdict_on_the_same_data_settles_a_training_set() -> None:
     def gate(identity: str, run: str, verdict: str, *versions: str) -> dict[str, Any]:
         return {"id": identity, "verdict": verdict, "evidence": {"subject": {"run": run}, "data_versions": [*versions]}}
 
-    sets = {name: "v1" for name in ("none", "rejected", "held", "passed", "registered", "other data", "old record")}
+    sets = dict.fromkeys(("none", "rejected", "held", "passed", "registered", "other data", "old record"), "v1")
     gates = [
         gate("1", "rejected", "REJECT", "v1"),
         gate("2", "held", "HOLD", "v0", "v1"),

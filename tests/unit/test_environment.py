@@ -104,10 +104,10 @@ def test_a_process_is_told_once_what_does_not_count(
 def test_kept_variables_are_what_they_were_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONE", "1")
     monkeypatch.delenv("TWO", raising=False)
-    with pytest.raises(ValueError), kept("ONE", TWO="2"):
+    with pytest.raises(ValueError, match="stop"), kept("ONE", TWO="2"):
         assert os.environ["TWO"] == "2"
         os.environ["ONE"] = "changed"
-        raise ValueError
+        raise ValueError("stop")
     assert os.environ["ONE"] == "1" and "TWO" not in os.environ
 
 

