@@ -12,15 +12,18 @@ from __future__ import annotations
 import argparse
 import tempfile
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmarks.judge import machine
+from pipelines import chains
 from pipelines.context import Context, build_context
 from pipelines.steps import execute
 from pipelines.usecase import EXAMPLE_ID
+from pipelines.walk import walk
 from pipelines.windows import midnight
 from tests.predictions import read_log
 
@@ -34,9 +37,7 @@ def prepare(context: Context) -> None:
     if context.data.days("features", next(table.name for table in usecase.feature_tables if table.daily)):
         return
     window = {"start": usecase.start.isoformat(), "end": usecase.end.isoformat()}
-    for step in ("ingest", "validate", "build_features"):
-        execute(step, window, context)
-    execute("apply_features", {}, context)
+    walk(chains.data, window, partial(execute, context=context), only=chains.FEATURES)
 
 
 def live(deck: Context) -> pd.DataFrame:

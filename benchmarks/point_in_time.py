@@ -16,15 +16,18 @@ import os
 import runpy
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmarks.children import ROOT, child, machine, measure
+from pipelines import chains
 from pipelines.context import Context, build_context
 from pipelines.steps import execute
 from pipelines.usecase import EXAMPLE_ID, PREDICTED_AT
+from pipelines.walk import walk
 
 RESULTS = ROOT / "benchmarks" / "results" / "point_in_time.md"
 BATCH = {"aircraft_profile", "carrier_stats", "route_stats", "dest_stats", "weather_observed", "congestion"}
@@ -42,10 +45,8 @@ def prepare(context: Context) -> None:
     """The year's features and examples."""
     usecase = context.usecase
     window = {"start": usecase.start.isoformat(), "end": usecase.end.isoformat()}
-    if not context.data.days("features", "carrier_stats"):
-        for step in ("ingest", "validate", "build_features"):
-            execute(step, window, context)
-    execute("apply_features", {}, context)
+    steps = ("apply_features",) if context.data.days("features", "carrier_stats") else chains.FEATURES
+    walk(chains.data, window, partial(execute, context=context), only=steps)
     examples = Path(context.data.uri("examples.parquet"))
     if not examples.exists():
         from pipelines.offline.frames import load_examples

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from datetime import time as clock
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -27,11 +28,13 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from benchmarks.judge import machine
+from pipelines import chains
 from pipelines.context import Context, build_context
 from pipelines.params import Importance
 from pipelines.params.training import FAMILIES
 from pipelines.steps import execute
 from pipelines.usecase import LABEL_KNOWN_AT, PREDICTED_AT
+from pipelines.walk import walk
 from pipelines.windows import midnight
 
 RESULTS = Path(__file__).parent / "results" / "quality.md"
@@ -57,10 +60,9 @@ def prepare(context: Context) -> None:
     window = {"start": str(usecase.start), "end": str(usecase.end)}
     last = usecase.end - timedelta(days=1)
     tables = [table.name for table in usecase.feature_tables if table.daily]
-    if not all(last in context.data.days("features", name) for name in tables):
-        for step in ("ingest", "validate", "build_features"):
-            execute(step, window, context)
-    execute("apply_features", {}, context)
+    made = all(last in context.data.days("features", name) for name in tables)
+    steps = ("apply_features",) if made else chains.FEATURES
+    walk(chains.data, window, partial(execute, context=context), only=steps)
 
 
 def over(context: Context, month: date, train_days: int | None = None) -> Context:
