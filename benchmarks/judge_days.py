@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from scipy.special import expit, logsumexp
 
 from benchmarks.judge_rows import ALPHA, DELTA, RISK, Array, Claim, ever, first
 from benchmarks.judge_rules import DAYS
+from pipelines import chains
 from pipelines.context import Context, build_context
 from pipelines.instants import midnight
 from pipelines.judge.eprocess import BETS
 from pipelines.steps import execute
+from pipelines.walk import walk
 
 TRAINED, EARLIER = date(2013, 6, 1), date(2013, 5, 1)
 START, END = date(2013, 6, 3), date(2014, 1, 1)
@@ -45,11 +48,9 @@ def prepare(home: Path) -> Path:
         return out
     context = build_context(Path(__file__).parent.parent / "params.yaml", home)
     window = {"start": context.usecase.start.isoformat(), "end": context.usecase.end.isoformat()}
-    execute("ingest", window, context)
-    version = execute("snapshot", {}, context)["data_version"]
-    for step in ("validate", "build_features"):
-        execute(step, window, context)
-    execute("apply_features", {}, context)
+    steps = (*chains.FEATURES, "snapshot")
+    outputs = walk(chains.data, {**window, "run": None}, partial(execute, context=context), only=steps)
+    version = outputs["snapshot"]["data_version"]
     sets = {as_of: _training_set(context, as_of, version) for as_of in (TRAINED, EARLIER)}
     columns: dict[str, Any] = {}
     for name, (as_of, family, seed) in MODELS.items():
@@ -74,9 +75,10 @@ def _scored(context: Context, name: str, model_uri: str) -> dict[str, np.ndarray
         end = min(start + timedelta(days=31), END)
         as_of = midnight(END + timedelta(days=7), context.usecase.timezone).isoformat()
         inputs = {"start": start.isoformat(), "end": end.isoformat(), "as_of": as_of, "run": f"{name}_{start}"}
-        scored = execute("score", {**inputs, "model_uri": model_uri, "model_version": "1"}, context)
-        joined = execute("join_outcomes", {**inputs, "predictions_uri": scored["predictions_uri"]}, context)
-        parts.append(context.data.store.read_table(joined["outcomes_uri"]).to_pandas())
+        known = {"resolve_model": {"version": "1", "model_uri": model_uri, "sha256": None}}
+        run, steps = partial(execute, context=context), ("score", "join_outcomes")
+        outputs = walk(chains.monitoring, inputs, run, only=steps, known=known)
+        parts.append(context.data.store.read_table(outputs["join_outcomes"]["outcomes_uri"]).to_pandas())
         start = end
     import pandas as pd
 

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import httpx
 
 from benchmarks.ground import FLIGHTS, ROOT, SPLIT, Ground
 from benchmarks.report import RESULTS, machine, save
+from pipelines import chains
 from pipelines.artifacts.card import ModelCard
 from pipelines.artifacts.model import ModelRef, read_model
 from pipelines.clock import ReplayClock
@@ -33,6 +35,7 @@ from pipelines.context import Context, build_context
 from pipelines.instants import midnight
 from pipelines.records import Plan
 from pipelines.steps import execute
+from pipelines.walk import walk
 
 PARAMS = (*SPLIT, "cleaning", "training", "costs")
 START, END = date(2013, 1, 1), date(2013, 4, 1)
@@ -46,24 +49,13 @@ def prepare(context: Context) -> dict[str, str]:
     }
     if all(context.data.store.exists(ModelCard.place(folder)) for folder in folders.values()):
         return folders
-    window = {"start": START.isoformat(), "end": END.isoformat()}
-    as_of = midnight(END, context.usecase.timezone).isoformat()
-    execute("ingest", window, context)
-    version = execute("snapshot", {}, context)["data_version"]
-    for step in ("validate", "build_features"):
-        execute(step, window, context)
-    execute("apply_features", {}, context)
-    execute("materialize", {"as_of": as_of}, context)
-    made = execute("build_training_set", {"as_of": as_of, "data_version": version, "run": "bench"}, context)
-    for family in context.params.training.families:
-        inputs = {
-            "training_set_uri": made["training_set_uri"],
-            "run": "bench",
-            "family": family,
-            "trials": 1,
-            "seed": 1,
-        }
-        execute("train", inputs, context)
+    run = partial(execute, context=context)
+    given = {"start": START.isoformat(), "end": END.isoformat(), "run": "bench"}
+    given |= {"as_of": midnight(END, context.usecase.timezone).isoformat()}
+    outputs = walk(chains.data, given, run, only=(*chains.FEATURES, "snapshot", "materialize"))
+    choices = {"families": context.params.training.families, "feature_service": None, "trials": 1, "seed": 1}
+    known = {"snapshot": outputs["snapshot"]}
+    walk(chains.training, {**given, **choices}, run, only=("build_training_set", "train"), known=known)
     return folders
 
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ import yaml
 
 from benchmarks.ground import FLIGHTS, ROOT, SPLIT, Ground
 from benchmarks.report import RESULTS, machine, save
+from pipelines import chains
 from pipelines.context import Context, build_context
 from pipelines.instants import midnight
 from pipelines.params.training import FAMILIES
 from pipelines.steps import execute
+from pipelines.walk import walk
 
 PARAMS = (*SPLIT, "cleaning", "training", "costs", "evaluation", "behaviour", "gate")
 TOGETHER = "mlp"  # the family that two processes fit too
@@ -47,23 +50,21 @@ def params_file(home: Path) -> Path:
 def registered(context: Context, file: Path, family: str, processes: int, data_version: str) -> str:
     """The version of a family that one process has fitted, or several. There is no champion, so the floors decide."""
     as_of, run = midnight(AS_OF, context.usecase.timezone).isoformat(), f"{family}-{processes}"
-    made = execute("build_training_set", {"as_of": as_of, "data_version": data_version, "run": run}, context)
-    shared = {"training_set_uri": made["training_set_uri"], "run": run}
-    if processes == 1:
-        model = execute("train", {**shared, "family": family}, context)
-    else:
+
+    def run_step(step: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        if step != "train" or processes == 1:
+            return execute(step, inputs, context)
         out = file.with_name("trained.json")
         launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         module = ["-m", "pipelines.training.distributed", "--params", str(file), "--home", str(file.parent)]
-        asked = ["--family", family, "--training-set-uri", made["training_set_uri"], "--run-name", run]
+        asked = ["--family", family, "--training-set-uri", inputs["training_set_uri"], "--run-name", run]
         subprocess.run([*launched, *module, *asked, "--out", str(out)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        model = json.loads(out.read_text())
-    evaluation = execute("evaluate", {**shared, "model_uri": model["model_uri"]}, context)["evaluation_uri"]
-    runs = execute("log_candidates", {"evaluation_uris": [evaluation]}, context)["runs"]
-    asked_of_gate = {"evaluation_uris": [evaluation], "champion_uri": None, "as_of": as_of, "run": run}
-    gated = execute("gate", asked_of_gate, context)
-    chosen = {key: gated[key] for key in ("verdict", "decision_id", "model_uri", "evaluation_uri", "training_set_uri")}
-    return str(execute("register", {**chosen, "runs": runs}, context)["version"])
+        trained: dict[str, Any] = json.loads(out.read_text())
+        return trained
+
+    given = {"as_of": as_of, "run": run, "families": [family], "feature_service": None, "trials": None, "seed": None}
+    known = {"snapshot": {"data_version": data_version}, "resolve_model": {"model_uri": None, "sha256": None}}
+    return str(walk(chains.training, given, run_step, known=known)["register"]["version"])
 
 
 def main() -> None:
@@ -76,11 +77,8 @@ def main() -> None:
     file = params_file(home)
     context = build_context(file, home)
     window = {"start": str(context.usecase.start), "end": str(AS_OF)}
-    execute("ingest", window, context)
-    snapshot = execute("snapshot", {}, context)
-    for step in ("validate", "build_features"):
-        execute(step, window, context)
-    execute("apply_features", {}, context)
+    steps = (*chains.FEATURES, "snapshot")
+    snapshot = walk(chains.data, {**window, "run": None}, partial(execute, context=context), only=steps)["snapshot"]
 
     lines = []
     for family, processes in [*((family, 1) for family in asked.families), (TOGETHER, 2)]:

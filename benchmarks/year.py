@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
+from pipelines import chains
 from pipelines.context import Context
 from pipelines.steps import execute
+from pipelines.walk import walk
 
 
 def prepare(context: Context) -> None:
@@ -15,10 +18,9 @@ def prepare(context: Context) -> None:
     window = {"start": str(usecase.start), "end": str(usecase.end)}
     last = usecase.end - timedelta(days=1)
     tables = [table.name for table in usecase.feature_tables if table.daily]
-    if not all(last in context.data.days("features", name) for name in tables):
-        for step in ("ingest", "validate", "build_features"):
-            execute(step, window, context)
-    execute("apply_features", {}, context)
+    built = all(last in context.data.days("features", name) for name in tables)
+    only = ("apply_features",) if built else chains.FEATURES
+    walk(chains.data, window, partial(execute, context=context), only=only)
 
 
 def training_set(context: Context, as_of: str, run: str, service: str | None = None) -> str:

@@ -25,22 +25,22 @@ class Tasks:
         self.params_file, self.options = params_file, options
         self.outputs: dict[str, Any] = {}
 
-    def __call__(self, name: str, **inputs: Any) -> Any:
-        self.outputs[name] = self._task(name)(**inputs)
-        return self.outputs[name]
+    def __call__(self, step: str, **inputs: Any) -> Any:
+        self.outputs[step] = self._task(step)(**inputs)
+        return self.outputs[step]
 
-    def each(self, name: str, over: Mapping[str, Any], **inputs: Any) -> Any:
-        self.outputs[name] = self._task(name).partial(**inputs).expand(**over)
-        return Mapped(self.outputs[name])
+    def each(self, step: str, over: Mapping[str, Any], **inputs: Any) -> Any:
+        self.outputs[step] = self._task(step).partial(**inputs).expand(**over)
+        return Mapped(self.outputs[step])
 
-    def when(self, condition: Any, name: str, **inputs: Any) -> Any:
-        raise NotImplementedError(f"{name} does not always run: say in the DAG file how its task is skipped")
+    def when(self, condition: Any, step: str, **inputs: Any) -> Any:
+        raise NotImplementedError(f"{step} does not always run: say in the DAG file how its task is skipped")
 
     def last(self, *outputs: Any) -> Any:
         return Last(outputs)
 
-    def _task(self, name: str) -> Any:
-        return bridge.step(name, self.params_file, **self.options.get(name, {}))
+    def _task(self, step: str) -> Any:
+        return bridge.step(step, self.params_file, **self.options.get(step, {}))
 
 
 class Mapped:

@@ -120,24 +120,24 @@ class Ramp(chained.Tasks):
         self.stage: Any = None  # the group of the tasks of a stage
         self.end: Any = None  # of the line so far
 
-    def when(self, condition: Any, name: str, **inputs: Any) -> Any:
-        if name == "preflight":
-            output = self(name, **inputs)
+    def when(self, condition: Any, step: str, **inputs: Any) -> Any:
+        if step == "preflight":
+            output = self(step, **inputs)
             go_on(self.outputs["start_rollout"]) >> output
-        elif name == "set_stage":
+        elif step == "set_stage":
             self.stage = TaskGroup(
                 f"stage_{inputs['stage']}", tooltip=f"{self.shares[inputs['stage']]:.0%} of the traffic"
             )
             with self.stage:
-                output = self._pulling(condition, name, inputs)
-        elif name == "judge_rollout":  # it is skipped with its stage
+                output = self._pulling(condition, step, inputs)
+        elif step == "judge_rollout":  # it is skipped with its stage
             with self.stage:
                 output = self._judge(**inputs)
         else:
-            output = self._pulling(condition, name, inputs)
+            output = self._pulling(condition, step, inputs)
         if self.end is not None:
             self.end >> output
-        self.outputs[name] = self.end = output
+        self.outputs[step] = self.end = output
         return output
 
     def _pulling(self, condition: Any, name: str, inputs: Mapping[str, Any]) -> Any:

@@ -98,7 +98,7 @@ def build(params_file: str, about: Context) -> DAG:
             told = {key: registered[key] for key in ("version", "change")}
             yield Metadata(challenger, {**told, "as_of": plan["as_of"]})
 
-        options = {
+        options: dict[str, dict[str, Any]] = {
             "snapshot": {"pool": "dvc"},
             # One family at a time: each takes every core.
             "train": {"max_active_tis_per_dagrun": 1, "map_index_template": "{{ family }}"},

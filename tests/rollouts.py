@@ -14,8 +14,8 @@ from pipelines.context import Context
 from pipelines.records import Prediction
 from pipelines.registration.evaluation import read_evaluated
 from pipelines.registration.lineage import data_tags
-from pipelines.steps import execute
 from pipelines.traffic import serves_challenger
+from tests.conftest import run_candidates
 from tests.synthetic import context_over, write_training_set
 
 
@@ -24,12 +24,11 @@ def home_with_versions(home: Path) -> Path:
     context = context_over(home)
     for number, seed in (("r1", 1), ("r2", 7), ("r3", 9)):
         uri = write_training_set(context, number, seed, rows=1500)
-        shared = {"training_set_uri": uri, "run": number}
-        made = execute("train", {**shared, "family": "mlp"}, context)
-        measured = execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context)
-        logged = execute("log_candidates", {"evaluation_uris": [measured["evaluation_uri"]]}, context)
-        evaluated = read_evaluated(context.data.store, measured["evaluation_uri"])
-        context.models.register(logged["runs"]["mlp"], data_tags(evaluated.uri, evaluated.evaluation, evaluated.model))
+        outputs = run_candidates(context, uri, number, "mlp")
+        evaluation_uri = outputs["evaluate"][0]["evaluation_uri"]
+        evaluated = read_evaluated(context.data.store, evaluation_uri)
+        runs = outputs["log_candidates"]["runs"]
+        context.models.register(runs["mlp"], data_tags(evaluation_uri, evaluated.evaluation, evaluated.model))
     return home
 
 
