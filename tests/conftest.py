@@ -101,10 +101,11 @@ def run_monitoring(context: Context, start: date, end: date, as_of: date, run: s
 
 @pytest.fixture(scope="session")
 def toy_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which the toy's data chain has run over all its days. Read only."""
+    """A home in which the toy's data chain has run over all its days; MLflow has no run in it. Read only."""
     home = tmp_path_factory.mktemp("toy")
     context = build_context(TOY, home)
     run_data(context, context.usecase.start, context.usecase.end)
+    assert not context.models.versions()  # MLflow takes seconds to make a database
     return home
 
 

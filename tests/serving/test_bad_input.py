@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.serving.app import _read
@@ -168,7 +168,6 @@ BODIES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(["/v1/predictions", "/v1/outcomes"]), body=BODIES)
 def test_nothing_that_is_sent_is_the_servers_failure(deck: Deck, path: str, body: bytes) -> None:
     answer = deck.http.post(path, content=body)

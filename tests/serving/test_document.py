@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.serving.features import request_frame
@@ -24,7 +24,6 @@ from tests.toy import USECASE as PUMPS
 
 JSON_LIKE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 JSON_LIKE |= st.text(max_size=5) | st.sampled_from(["", "EWR\n", 0, 1.0, 24 * 60, [], {}, "2013-02-29T00:00Z", -0.0])
-BRIEF = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # texts of long patterns take a while
 RUN = "from schemathesis.cli import schemathesis; schemathesis()"
 STATUSES = {
     "/v1/predictions": {"200", "400", "409", "413", "422", "503"},
@@ -80,7 +79,6 @@ def parses(envelope: Envelope[Any], body: Any) -> bool:
 def test_a_request_that_fits_the_schema_is_understood_down_to_its_features(usecase: UseCase) -> None:
     envelope = prediction_envelope(usecase, 3)
 
-    @BRIEF
     @given(st.lists(items(envelope), min_size=1, max_size=3))
     def understood(requests: list[dict[str, Any]]) -> None:
         body = {"requests": requests}
@@ -106,7 +104,6 @@ def test_a_body_is_accepted_if_and_only_if_it_fits_the_schema(name: str) -> None
     envelope = ENVELOPES[name]
     keys = [*envelope.item.model_fields, envelope.key, "x"]
 
-    @BRIEF
     @given(items(envelope), st.sampled_from(keys), JSON_LIKE, st.sampled_from(["set", "drop", "many", "beside"]))
     def same(item: dict[str, Any], key: str, value: Any, how: str) -> None:
         changed = {**item, key: value} if how != "drop" else {k: v for k, v in item.items() if k != key}

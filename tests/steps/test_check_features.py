@@ -134,7 +134,7 @@ def test_monitoring_carries_what_was_said_of_its_days(toy_home: Path, copy_of: C
     from tests.conftest import run_monitoring, run_training
 
     context = copy_of(toy_home)
-    run_training(context, START + timedelta(50), "r1", "d1")
+    run_training(context, START + timedelta(50), "r1", "d1", families=["hist_gradient_boosting"])
     rewrite(context, 53, lambda rows: rows.slice(0, 20))
     for day in (51, 53):
         execute("check_features", days(day, day + 1), context)

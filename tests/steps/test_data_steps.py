@@ -31,7 +31,7 @@ def written(context: Context, *zones: str) -> dict[str, str]:
     return {path: digest for path, digest in tree_hashes(root).items() if path.split("/")[0] in zones}
 
 
-@pytest.mark.parametrize("cuts", [[0, 3, 12], [0, 1, 2, 3, 12], [0, 7, 5, 12]])
+@pytest.mark.parametrize("cuts", [[0, 1, 3, 12], [0, 7, 5, 12]])
 def test_windows_cut_otherwise_give_the_same_bytes(toy: Context, tmp_path: Path, cuts: list[int]) -> None:
     """Longer and shorter windows, overlapping ones, the same one twice."""
     other = build_context(TOY, tmp_path / "other")

@@ -18,6 +18,7 @@ from pipelines.ingestion.versions import version_of
 from pipelines.steps import execute
 from tests.conftest import ROOT, TOY, tree_hashes
 from tests.data_versions import cache, drop_cache, objects, raw, restored, sound, toy_at, write
+from tests.examples import seeds
 
 DAYS = 40
 SNAPSHOTS = """
@@ -65,7 +66,7 @@ def test_processes_that_snapshot_at_once_while_partitions_are_replaced_keep_ever
 
 
 @pytest.mark.parametrize("place", ["cache", "remote"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", seeds(1, 10))
 def test_a_killed_snapshot_run_again_gives_the_same_version(tmp_path: Path, place: str, seed: int) -> None:
     """Killed once cache or remote hold so many files, whole or not; twice, then run to its end."""
     home, draw = tmp_path / "home", random.Random(f"{place}{seed}")

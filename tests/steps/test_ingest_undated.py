@@ -19,6 +19,7 @@ from pipelines.context import Context, build_context
 from pipelines.errors import CorruptData
 from pipelines.steps import execute
 from tests.conftest import TOY, tree_hashes
+from tests.examples import seeds
 from tests.sources import FIRST, TABLE, as_json, context_over, rows, versions, write_csv
 
 WINDOW = {"start": str(FIRST), "end": str(FIRST + timedelta(4))}
@@ -103,7 +104,7 @@ def test_a_row_that_is_given_its_day_leaves(tmp_path: Path, source: dict[str, An
     assert not list(Path(context.data.uri("quarantine")).rglob("*.parquet"))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(1, 40))
 def test_a_record_that_loses_or_gains_its_day_is_in_one_place(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

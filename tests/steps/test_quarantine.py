@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.__main__ import main
-from pipelines.context import Context
+from pipelines.context import Context, build_context
 from pipelines.records import Release
 from pipelines.steps import execute
 from pipelines.validation.releases import digests
@@ -26,17 +27,24 @@ NEXT = DAY + timedelta(1)
 WHY = ["--why", "the meter was right", "--actor", "ann"]
 
 
-@pytest.fixture
-def home(toy_home: Path, copy_of: Callable[[Path], Context]) -> Context:
+@pytest.fixture(scope="module")
+def template(toy_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy after its data chain, with two bad readings of one day set apart since, and a training set."""
-    context = copy_of(toy_home)
+    place = tmp_path_factory.mktemp("quarantine") / "home"
+    context = build_context(TOY, shutil.copytree(toy_home, place))
     load(context, {0: -9.0, 1: -8.0})
     execute("validate", {"start": str(DAY), "end": str(NEXT)}, context)
     for name, end in (("late", DAY + timedelta(1)), ("early", DAY)):
         windows = {"train": [START, START + timedelta(3)], "test": [START, end]}
         manifest(windows=windows).write(context.data.store, context.data.uri("training_sets", name))
     context.data.store.write_bytes(context.data.uri("training_sets", "unfinished", "train.parquet"), b"")
-    return context
+    return place
+
+
+@pytest.fixture
+def home(template: Path, copy_of: Callable[[Path], Context]) -> Context:
+    """A private copy of the template."""
+    return copy_of(template)
 
 
 def load(context: Context, values: dict[int, float]) -> None:

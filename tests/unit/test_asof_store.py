@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from feast import FeatureStore
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks.point_in_time_cases import (
@@ -40,7 +40,6 @@ from pipelines.store import Layout, Store
 from tests.conftest import ROOT
 
 A = Line("a", "b", 1, 12 * HOUR)
-RANDOM = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +72,6 @@ def value(store: FeatureStore, entities: pd.DataFrame | str, ref: str = "short:v
 
 @pytest.mark.parametrize("most_places", [0, asof_join.MOST_PLACES], ids=["joined", "filled"])
 @pytest.mark.parametrize("only_written", [False, True])
-@RANDOM
 @given(case=cases())
 @example(case=([Row("a", 1, 6 * HOUR, None, 1.0), Row("a", 1, 6 * HOUR, 2 * HOUR, 2.0)], [A]))
 @example(case=([Row("a", 1, 6 * HOUR, HOUR, 1.0), Row("a", 1, 6 * HOUR, HOUR, None)], [A]))
@@ -93,7 +91,6 @@ def test_joins_equal_the_reference(
         assert list(got[name]) == [answer(in_store, line, question, only_written) for line in lines], name
 
 
-@RANDOM
 @given(case=cases())
 def test_the_latest_rows_equal_the_reference(cases_store: Any, case: tuple[list[Row], list[Line]]) -> None:
     store, write = cases_store
@@ -315,7 +312,6 @@ def test_keys_that_cannot_be_compared_are_refused() -> None:
         entity_codes([("k", *columns)], 1, 1)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(*[st.sampled_from([1, 2, 3, None])] * 4), min_size=1), st.data())
 def test_composite_keys_have_equal_codes_where_all_parts_are_equal(rows: list[Any], data: Any) -> None:
     lines = data.draw(st.lists(st.tuples(*[st.sampled_from([1, 2, 3, 4, None])] * 4), min_size=1))

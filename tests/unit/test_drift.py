@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.monitoring import pages
@@ -22,6 +22,7 @@ from pipelines.monitoring.retraining import Retraining, decide
 from pipelines.monitoring.summary import Compared, about, summarize
 from pipelines.usecase import DAY, LABEL, ModelInputs
 from pipelines.verdict import Gate, Verdict
+from tests.examples import costly
 
 FLOAT32 = float(np.finfo(np.float32).max)
 FILL = float(np.float32(9.96921e36))  # what NetCDF writes where there is no value
@@ -203,7 +204,7 @@ sides = st.builds(
 )
 
 
-@settings(max_examples=5, deadline=None)
+@costly()
 @given(sides, sides)
 def test_whatever_the_columns_hold_a_summary_is_written_and_decided_on(
     current: pd.DataFrame, reference: pd.DataFrame

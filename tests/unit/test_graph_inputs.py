@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from feast import ValueType
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.artifacts.scorer import model_arrays
@@ -106,7 +106,6 @@ STORED: list[tuple[pa.DataType, st.SearchStrategy[Any], str]] = [
     ("stored", "values", "declared"), STORED, ids=[f"{stored}-{kind}" for stored, _, kind in STORED]
 )
 def test_training_spells_as_the_server_does(stored: pa.DataType, values: Any, declared: str) -> None:
-    @settings(max_examples=25, deadline=None)
     @given(st.lists(st.none() | values, min_size=1, max_size=8))
     def same(cells: list[Any]) -> None:
         column = pa.chunked_array([pa.array(cells, stored)])

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.artifacts.feature_report import overlapping, read_feature_report
@@ -68,7 +68,6 @@ def same(one: float | None, other: float | None) -> bool:
     return one is other if one is None or other is None else math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(rows, min_size=1, max_size=2), st.lists(rows, max_size=3))
 def test_every_figure_is_what_a_reckoning_by_hand_gives(
     tmp_path: Path, window: list[list[Any]], reference: list[list[Any]]

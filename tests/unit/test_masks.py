@@ -8,7 +8,7 @@ from typing import Any
 import great_expectations.expectations as gxe
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import InvalidInput
@@ -63,7 +63,6 @@ def test_every_mask_is_tried_against_great_expectations() -> None:
     assert {expectation.configuration.type for expectation in every_kind()} == set(MASKS)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows)
 def test_masks_find_as_many_bad_rows_as_great_expectations(values: list[tuple[Any, ...]]) -> None:
     frame = frame_of(values)

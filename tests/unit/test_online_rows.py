@@ -21,7 +21,7 @@ from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.types import Bool, Bytes, Float32, Float64, Int32, Int64, String
 from feast.utils import _columns_to_proto_values
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import InvalidInput
@@ -310,7 +310,6 @@ KEY_TYPES = {"STRING": st.text(), "INT64": st.integers(-(2**63), 2**63 - 1), "IN
 FIELD = {"STRING": "string_val", "INT64": "int64_val", "INT32": "int32_val", "BYTES": "bytes_val"}
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.dictionaries(st.text(min_size=1, max_size=5), st.sampled_from([*KEY_TYPES]), min_size=1, max_size=4).flatmap(
         lambda types: st.tuples(st.just(types), st.tuples(*(KEY_TYPES[kind] for kind in types.values())))
@@ -327,7 +326,6 @@ def test_keys_are_feasts(case: tuple[dict[str, str], tuple[Any, ...]]) -> None:
     assert keys.holds(expected) and not keys.holds(expected + b"x") and not keys.holds(expected[:-1])
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.none() | st.floats(width=32), min_size=1, max_size=20), st.sampled_from([Float32, Float64]))
 def test_numbers_are_feasts(numbers: list[float | None], dtype: Any) -> None:
     for kind in {pa.float64(), pa.float32() if dtype == Float32 else pa.float64()}:

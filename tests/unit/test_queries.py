@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.store import Layout, Store
@@ -70,7 +70,6 @@ keys = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(keys, st.integers(0, 3), st.integers(1, 3))
 def test_a_key_is_found_in_its_own_and_in_earlier_days(
     tmp_path: Path, days: list[list[tuple[Any, Any]]], start: int, within: int

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -16,6 +16,7 @@ from pipelines.params import load_params
 from pipelines.params.search import Choices, Range, drawing_order
 from pipelines.params.training import HistGradientBoosting, Mlp, Tuning
 from pipelines.training.search import Pruned, Record, Space, best_trial, next_trial, pareto_front
+from tests.examples import costly
 
 TRAINING = load_params("params.yaml").training
 WHOLE = Tuning(pruning=False)
@@ -65,7 +66,7 @@ def test_the_first_trial_takes_the_declared_values(family: str) -> None:
 
 
 @given(st.integers(0, 2**40))
-@settings(max_examples=10, deadline=None)
+@costly()
 def test_draws_lie_in_the_space_and_depend_on_the_seed_alone(seed: int) -> None:
     seen: list[Any] = []
     records = run(SEARCHED, 14, lambda made, _: (seen.append(made), bowl(made))[1], seed=seed)

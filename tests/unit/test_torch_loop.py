@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -31,6 +31,7 @@ from pipelines.training.processes import Processes
 from pipelines.training.tasks import Frames, Task
 from pipelines.training.torch_loop import Columns, Loop, log_odds, losses, rate
 from pipelines.usecase import LABEL
+from tests.examples import costly
 from tests.synthetic import AUXILIARY, INPUTS, frame, small_params
 
 NETWORKS = ("mlp", "dcn_v2", "ft_transformer", "mmoe")
@@ -170,7 +171,6 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatc
     assert checkpoints.read() == written and checkpoints.parse(written) == {"epoch": 1, "fingerprint": "f"}
 
 
-@settings(deadline=None)
 @given(st.floats(-20, 20), st.sampled_from([0.0, 1.0]), st.floats(0.1, 10), st.floats(0, 5))
 def test_the_focal_loss_is_the_papers(log_odds: float, label: float, weight: float, gamma: float) -> None:
     right = 1 / (1 + math.exp(-log_odds if label else log_odds))
@@ -191,7 +191,6 @@ def test_an_unknown_label_loses_nothing_and_teaches_nothing() -> None:
         assert odds.grad is not None and (odds.grad == 0).tolist() == [[False, True], [True, False]]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 500), st.floats(0, 0.9))
 def test_the_rate_rises_to_its_highest_and_falls_towards_zero(steps: int, share: float) -> None:
     warmup = int(share * steps)
@@ -270,7 +269,6 @@ def test_weights_and_focal_loss_change_what_is_learnt() -> None:
     assert np.abs(focal).mean() < np.abs(plain).mean()  # a focal loss is content earlier
 
 
-@settings(deadline=None)
 @given(st.integers(0, 50), st.integers(1, 7))
 def test_the_shares_of_a_batch_are_the_batch(rows: int, count: int) -> None:
     batch = torch.arange(rows)
@@ -279,7 +277,7 @@ def test_the_shares_of_a_batch_are_the_batch(rows: int, count: int) -> None:
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-@settings(max_examples=10, deadline=None)
+@costly()
 @given(st.integers(0, 2**31))
 def test_the_generator_of_the_caller_is_left_alone(seed: int) -> None:
     torch.manual_seed(seed)
