@@ -21,7 +21,7 @@ from pipelines.deployment.evidence import closing
 from pipelines.deployment.pulse import goes_on, pulse
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
 from pipelines.params import load_params
-from pipelines.records import Plan
+from pipelines.records import Action, Plan
 from pipelines.records.predictions import OUTCOMES
 from pipelines.settings import Settings
 from pipelines.steps import execute
@@ -50,7 +50,7 @@ class Clock:
         self.at += timedelta(**by)
 
 
-def open_context(home: Path, **places: str) -> Context:
+def open_context(home: Path, **places: Any) -> Context:
     params = small_params().model_copy(update={"rollout": load_params(TOY).rollout})
     usecase: Any = SimpleNamespace(
         name="pumps", slices=("kind",), timezone="UTC", model_inputs=INPUTS, maturity=MATURITY
@@ -363,7 +363,7 @@ def test_an_altered_champion_set_by_hand_is_refused_and_the_plan_stays(desk: Con
         with pytest.raises(CheckFailed, match=r"version 3 cannot serve: .* version 1 stays"):
             execute("reconcile_aliases", {}, desk)
     assert in_force(desk).champion == "1"
-    assert [e.action for e in desk.ledger.entries()].count("refused") == 1
+    assert [e.action for e in desk.ledger.entries()].count(Action.REFUSED) == 1
     desk.models.set_alias("champion", "1")
     assert not execute("reconcile_aliases", {}, desk)["changed"]
     set_alias(desk, "challenger", "2")

@@ -19,6 +19,7 @@ from pipelines.__main__ import main
 from pipelines.console import models
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, Unavailable
+from pipelines.records import Action
 from pipelines.registration.keeping import read_card
 from pipelines.steps import execute
 from tests.conftest import TOY
@@ -197,5 +198,5 @@ def test_a_card_that_could_not_be_written_is_written_by_the_next_run(
         patch.setattr("pipelines.registration.keeping.page", lambda *_: (_ for _ in ()).throw(CheckFailed("killed")))
         with pytest.raises(CheckFailed):
             register(desk)
-    assert register(desk)["version"] == "1" and [e.action for e in ledger(desk)].count("register") == 1
+    assert register(desk)["version"] == "1" and [e.action for e in ledger(desk)].count(Action.REGISTER) == 1
     assert models.answer({"verb": "show", "version": "1", "card": True, "html": None}, desk)[0]["version"] == "1"
