@@ -25,7 +25,9 @@ for name, examples in EXAMPLES.items():
 
 def costly() -> settings:
     """Settings of a test whose every example takes long, for the profile in force."""
-    return settings(max_examples=settings.default.max_examples // COSTLY)
+    profile = settings.default
+    assert profile is not None
+    return settings(max_examples=profile.max_examples // COSTLY)
 
 
 def seeds(quick: int, soak: int) -> list[Any]:

@@ -53,7 +53,7 @@ def frame(rows: int, seed: int, first_day: str = "2024-01-01", rows_a_day: int =
             "x": x,
             "y": y,
             "gappy": np.where(gap, np.nan, draw.normal(size=rows)).astype(np.float32),
-            "kind": np.where(draw.random(rows) < 0.03, None, kind),
+            "kind": np.where(draw.random(rows) < 0.03, np.array(None, dtype=object), kind),
             "site": site,
             AUXILIARY: (draw.random(rows) < 1 / (1 + np.exp(-(1.2 * y - 1.0)))).astype(np.float64),
         }
@@ -83,7 +83,7 @@ def small_params() -> Params:
     return params.model_copy(update={"training": training, "evaluation": evaluation, "behaviour": behaviour})
 
 
-def context_over(home: Any, name: str = "pumps", **settings: str) -> Context:
+def context_over(home: Any, name: str = "pumps", **settings: Any) -> Context:
     usecase: Any = SimpleNamespace(name=name, slices=("kind",), timezone="UTC")
     return Context(Settings(home=home, **settings), small_params(), usecase)
 
@@ -96,8 +96,8 @@ def write_training_set(context: Context, run: str, seed: int = 1, rows: int = 30
         "validation": frame(rows // 3, seed + 100, "2024-02-01"),
         "test": frame(rows // 2, seed + 200, "2024-03-01"),
     }
-    unlabelled = frame(rows // 10, seed + 300, "2024-01-01").assign(**{LABEL: np.nan, LABEL_KNOWN_AT: pd.NaT})
-    frames["train_auxiliary"] = unlabelled
+    unlabelled: dict[str, Any] = {LABEL: np.nan, LABEL_KNOWN_AT: pd.NaT}
+    frames["train_auxiliary"] = frame(rows // 10, seed + 300, "2024-01-01").assign(**unlabelled)
     frames.update({name: changes.pop(name) for name in list(changes) if name in frames})
     hashes = {
         name: context.data.store.write_table(
@@ -105,7 +105,7 @@ def write_training_set(context: Context, run: str, seed: int = 1, rows: int = 30
         )
         for name, made in frames.items()
     }
-    rows = {name: len(made) for name, made in frames.items()}
-    whole = {"as_of": AS_OF.isoformat(), "rows": rows, "auxiliary": [AUXILIARY], "sha256": hashes, **changes}
+    lengths = {name: len(made) for name, made in frames.items()}
+    whole = {"as_of": AS_OF.isoformat(), "rows": lengths, "auxiliary": [AUXILIARY], "sha256": hashes, **changes}
     manifest(INPUTS, **whole).write(context.data.store, folder)
     return folder

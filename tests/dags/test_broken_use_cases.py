@@ -119,7 +119,7 @@ def broken(write: Callable[..., Path], tmp_path: Path) -> dict[Path, str]:
     return found
 
 
-def stored(bag: Any) -> tuple[set[str], set[str]]:
+def stored(bag: Any) -> tuple[set[str | None], set[str]]:
     """Files with import errors and DAGs that are set aside, once Airflow has kept what it parsed."""
     from airflow.dag_processing.dagbag import sync_bag_to_db
     from airflow.models.dag import DagModel

@@ -44,7 +44,8 @@ def test_it_survives_serialization(load: Callable[..., Any]) -> None:
     dags = load(ROOT / "params.yaml").dags
     for dag in (dags[f"flights_{part}"] for part in ("data", "training", "monitoring")):
         again = decode_timetable(encode_timetable(dag.schedule))
-        inner, restored = getattr(dag.schedule, "timetable", dag.schedule), getattr(again, "timetable", again)
+        inner: Any = getattr(dag.schedule, "timetable", dag.schedule)
+        restored: Any = getattr(again, "timetable", again)
         assert (restored.until, restored.summary) == (inner.until, inner.summary)
 
 

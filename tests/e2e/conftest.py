@@ -65,8 +65,12 @@ def databases(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
 def env(tmp_path_factory: pytest.TempPathFactory, databases: dict[str, str]) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("story")
     mine = {name: value for name, value in os.environ.items() if not name.startswith("FLIGHTDECK_")}
-    ports = ("FLIGHTDECK_AIRFLOW_PORT", "FLIGHTDECK_AIRFLOW_EXECUTION_PORT", "FLIGHTDECK_MLFLOW_PORT")
-    ports += ("FLIGHTDECK_SERVING_PORT",)
+    ports = (
+        "FLIGHTDECK_AIRFLOW_PORT",
+        "FLIGHTDECK_AIRFLOW_EXECUTION_PORT",
+        "FLIGHTDECK_MLFLOW_PORT",
+        "FLIGHTDECK_SERVING_PORT",
+    )
     places = {"FLIGHTDECK_HOME": str(folder / "home"), "FLIGHTDECK_PARAMS": str(reduced(folder)), "COLUMNS": "160"}
     return {**mine, **places, **databases, **{port: str(free_port()) for port in ports}}
 

@@ -45,6 +45,7 @@ def test_the_story_leaves_a_rollout_that_was_judged_to_its_end(told: str, contex
     assert context.models.aliases() == {"champion": "2", "previous": "1"}
     stages = [one.stage for one in context.plans.of(rollout.name) if one.stage]
     assert stages == ["shadow", "5", "25", "50", "100"]
+    assert rollout.ended.decision_id is not None
     decision = context.decisions.get(rollout.ended.decision_id)
     assert decision is not None and decision["verdict"] == "PROMOTE"
     judgement = decision["evidence"]["judgement"]

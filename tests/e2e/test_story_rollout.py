@@ -54,8 +54,8 @@ def shuffled_version(context: Context, training_set_uri: str) -> str:
     logged = execute("log_candidates", {"evaluation_uris": [measured["evaluation_uri"]]}, context)
     evaluated = read_evaluated(store, measured["evaluation_uri"])
     tags = data_tags(evaluated.uri, evaluated.evaluation, evaluated.model)
-    made = context.models.register(logged["runs"]["hist_gradient_boosting"], tags)
-    return context.models.nominate(made.version).version
+    registered = context.models.register(logged["runs"]["hist_gradient_boosting"], tags)
+    return context.models.nominate(registered.version).version
 
 
 def until(what: str, found: Callable[[], Any], seconds: float = 300) -> Any:

@@ -35,7 +35,7 @@ def write_source(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame], e
             (folder / f"{name}.csv").write_bytes((bundled() / f"{name}.csv").read_bytes())
     flights = every_flight()
     day = pd.to_datetime(flights[["year", "month", "day"]])
-    change(flights[day < end].copy()).to_csv(folder / "flights.csv", index=False)
+    change(flights[day < pd.Timestamp(end)].copy()).to_csv(folder / "flights.csv", index=False)
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,7 @@ def altered_after(cut: datetime, seed: int) -> dict[str, pa.Table]:
     for column in ("carrier", "flight", "tailnum", "origin", "dest", "distance"):
         flights.loc[unknown, column] = draw.permutation(flights.loc[unknown, column])
     hour, minute = draw.integers(0, 24, len(flights)), draw.integers(0, 60, len(flights))
-    scheduled = {"hour": hour, "minute": minute, "sched_dep_time": hour * 100 + minute}
+    scheduled: dict[str, Any] = {"hour": hour, "minute": minute, "sched_dep_time": hour * 100 + minute}
     scheduled["time_hour"] = flights.day_began_at + pd.to_timedelta(hour, unit="h")
     scheduled["sched_arr_time"] = clock(draw, len(flights))
     for column, values in scheduled.items():

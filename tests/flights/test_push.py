@@ -61,8 +61,8 @@ def test_pushed_values_are_the_backfilled_ones(flights: Context) -> None:
         assert ("aircraft_profile" in pushed["rows"]) == (hours in (0, 24.25)), "whenever a day begins"
         for view in flights.feast.list_feature_views():
             entities = sample_entities(flights.feast, view, until, 60)
-            values = [of(flights.feast, view, entities, until) for of in (online_values, offline_values)]
-            assert not compare(view.name, entities, *values)
-            assert values[0].notna().any(axis=None), view.name
-            compared += values[0].size
+            online, offline = (of(flights.feast, view, entities, until) for of in (online_values, offline_values))
+            assert not compare(view.name, entities, online, offline)
+            assert online.notna().any(axis=None), view.name
+            compared += online.size
     assert compared > 5000

@@ -19,9 +19,9 @@ import pytest
 
 from infra.airflow_client import AirflowClient, AirflowError
 from infra.deck import REPO, USERS, BadSetting, Deck, environment, load_deck
-from infra.parts import Part
+from infra.parts import Part, require_free
 from infra.processes import Session, members, session_of, stop
-from infra.supervisor import clean, main, read_state, require_free, running
+from infra.supervisor import clean, main, read_state, running
 from infra.watch import GIVE_UP, Watch
 from pipelines.environment import processors
 
@@ -204,7 +204,7 @@ def test_stop_finds_what_a_dead_leader_left_behind(start: Any) -> None:
 
 
 @pytest.mark.parametrize("other", [{"started": "another start"}, {"boot": "another boot"}])
-def test_a_pid_that_now_belongs_to_somebody_else_is_left_alone(start: Any, other: dict[str, str]) -> None:
+def test_a_pid_that_now_belongs_to_somebody_else_is_left_alone(start: Any, other: dict[str, Any]) -> None:
     process = start("exec sleep 600")
     stop([replace(session_of(process.pid), **other)], grace=0)
     assert process.poll() is None
@@ -217,11 +217,21 @@ def shell(name: str, command: str, healthy: bool = True, **more: Any) -> Part:
     return Part(name, name, ("sh", "-c", command), lambda _: healthy, **more)
 
 
+def becomes(watch: Watch, status: str) -> Callable[[], bool]:
+    """Whether one more tick gives a watch this status."""
+
+    def ticked() -> bool:
+        watch.tick({})
+        return watch.status == status
+
+    return ticked
+
+
 def test_parts_start_in_order_and_end_together(deck: Deck) -> None:
     watch = Watch(deck, [shell("first", "true", once=True), shell("second", "exec sleep 600", needs=("first",))])
     watch.tick({})
     assert [life.state for life in watch.lives.values()] == ["starting", "waiting"]
-    eventually(lambda: watch.tick({}) or watch.status == "up")
+    eventually(becomes(watch, "up"))
     sessions = [life.session for life in watch.lives.values() if life.session]
     assert len(members(sessions)) == 1
     watch.end()
@@ -232,7 +242,7 @@ def test_parts_start_in_order_and_end_together(deck: Deck) -> None:
 def test_a_part_that_dies_is_started_again_and_then_given_up(deck: Deck, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.watch.PAUSE", 0.01)
     watch = Watch(deck, [shell("weak", "exit 7", healthy=False), shell("strong", "exec sleep 600")])
-    eventually(lambda: watch.tick({}) or watch.status == "failed")
+    eventually(becomes(watch, "failed"))
     assert watch.lives["weak"].restarts == GIVE_UP - 1
     assert watch.reason == f"weak ended with status 7 {GIVE_UP} times in a row; see {deck.logs / 'weak.log'}"
     watch.end()
@@ -241,7 +251,7 @@ def test_a_part_that_dies_is_started_again_and_then_given_up(deck: Deck, monkeyp
 
 def test_a_failed_migration_fails_the_start_at_once(deck: Deck) -> None:
     watch = Watch(deck, [shell("database", "exit 1", once=True), shell("api", "exec sleep 600", needs=("database",))])
-    eventually(lambda: watch.tick({}) or watch.status == "failed")
+    eventually(becomes(watch, "failed"))
     assert watch.lives["api"].state == "waiting"
     watch.end()
 

@@ -7,7 +7,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
 from pipelines.point_in_time import feature_frame, load_examples
-from pipelines.records import Plan, Plans, PredictionLog
+from pipelines.records import Plan, Plans, Prediction, PredictionLog
 from pipelines.serving.app import create_app
 from pipelines.usecase import inputs_of
 from tests.conftest import TOY, run_data, run_training
@@ -54,6 +54,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     examples = load_examples(context, context.window(END - timedelta(1), END))
     service = context.params.features.service
     return Made(home, models, feature_frame(context, examples, service, inputs_of(context.usecase, service)))
+
+
+def scores_of(rows: Iterable[Prediction], version: str) -> list[float]:
+    """What a version says of each row; none lacks its score."""
+    scores = [row.scores[version] for row in rows]
+    known = [score for score in scores if score is not None]
+    assert len(known) == len(scores)
+    return known
 
 
 def registered(uri: str) -> tuple[str, str]:

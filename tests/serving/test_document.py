@@ -22,7 +22,9 @@ from pipelines.usecases.flights import USECASE as FLIGHTS
 from tests.serving.conftest import Deck, listening
 from tests.toy import USECASE as PUMPS
 
-JSON_LIKE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+JSON_LIKE: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+)
 JSON_LIKE |= st.text(max_size=5) | st.sampled_from(["", "EWR\n", 0, 1.0, 24 * 60, [], {}, "2013-02-29T00:00Z", -0.0])
 RUN = "from schemathesis.cli import schemathesis; schemathesis()"
 STATUSES = {

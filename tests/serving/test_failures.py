@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.errors import Unavailable
-from pipelines.records import Rollouts
+from pipelines.records import Plans
 from pipelines.redaction import redact
 from tests.serving.conftest import Deck, reading
 
@@ -28,9 +28,9 @@ def test_a_failure_tells_no_secret(
     deck: Deck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     def failing(*_: Any) -> Any:
-        raise RAISED[name]
+        raise RAISED[name]()
 
-    monkeypatch.setattr(Rollouts, "plan", failing)
+    monkeypatch.setattr(Plans, "current", failing)
     monkeypatch.setattr(type(deck.log), "record_outcomes", failing)
     with caplog.at_level(logging.DEBUG):
         answers = [

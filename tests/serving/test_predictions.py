@@ -21,7 +21,7 @@ from pipelines.records import Prediction
 from pipelines.serving.features import logged_names, needs_of
 from pipelines.traffic import serves_challenger
 from tests.predictions import read_log
-from tests.serving.conftest import Deck, reading
+from tests.serving.conftest import Deck, reading, scores_of
 
 
 def test_online_and_offline_say_the_same(deck: Deck) -> None:
@@ -33,9 +33,9 @@ def test_online_and_offline_say_the_same(deck: Deck) -> None:
     for version, uri in deck.made.models.items():
         scorer = load_scorer(deck.context.data.store, ModelRef(uri))
         offline = scorer.score(examples)
-        np.testing.assert_allclose([row.scores[version] for row in rows], offline, atol=1e-5)
+        np.testing.assert_allclose(scores_of(rows, version), offline, atol=1e-5)
         again = scorer.score(pd.DataFrame([dict(row.features) for row in rows]))
-        np.testing.assert_allclose([row.scores[version] for row in rows], again, atol=1e-7)
+        np.testing.assert_allclose(scores_of(rows, version), again, atol=1e-7)
     for row, answer, example in zip(rows, answers, examples.itertuples(), strict=True):
         assert answer == {"id": row.prediction_id, "score": row.scores[row.served], "version": row.served, "plan": 1}
         assert row.served == ("2" if serves_challenger("r", str(example.pump), 0.5) else "1")
@@ -298,7 +298,7 @@ def test_the_log_holds_what_its_scores_rest_on_also_where_values_were_missing(de
     absent = {tuple(name for name, value in row.features.items() if value is None) for row in rows}
     assert absent == {(), ("load",), ("heat_3d", "age"), ("load", "heat_3d"), ("load", "heat_3d", "age")}
     for version, scores in rescored(deck, deck.made.models, rows).items():
-        np.testing.assert_allclose([row.scores[version] for row in rows], scores, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(scores_of(rows, version), scores, rtol=0, atol=1e-5)
 
 
 def test_the_log_holds_what_each_version_read_where_they_read_one_name_from_two_views(
@@ -310,7 +310,7 @@ def test_the_log_holds_what_each_version_read_where_they_read_one_name_from_two_
     deck.clock.advance(deck.made.at + timedelta(days=3))
     rows = logged(deck, *(reading(row) for row in deck.made.examples.itertuples()))
     for version, scores in rescored(deck, models, rows).items():
-        np.testing.assert_allclose([row.scores[version] for row in rows], scores, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(scores_of(rows, version), scores, rtol=0, atol=1e-5)
     swapped = [replace(row, features={**row.features, "pump_heat_2:heat_3d": None}) for row in rows]
     told = np.array([row.scores["2"] for row in rows])
     assert (np.abs(rescored(deck, models, swapped)["2"] - told) > 1e-3).any(), "it matters which view was read"

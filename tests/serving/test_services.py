@@ -18,7 +18,7 @@ from pipelines.instants import midnight
 from pipelines.point_in_time import feature_frame, load_examples
 from pipelines.steps import execute
 from pipelines.usecase import inputs_of
-from tests.serving.conftest import END, Deck, reading
+from tests.serving.conftest import END, Deck, reading, scores_of
 
 
 def on_service(context: Context, service: str) -> Context:
@@ -55,7 +55,7 @@ def test_models_of_two_services_are_served_side_by_side(serve: Callable[..., Dec
         frame = feature_frame(context, examples, service, scorers[version].inputs)
         assert list(frame.example_id) == list(deck.made.examples.example_id)
         offline = scorers[version].score(frame)
-        np.testing.assert_allclose([row.scores[version] for row in rows], offline, atol=1e-5)
+        np.testing.assert_allclose(scores_of(rows, version), offline, atol=1e-5)
     apart = np.array([[row.scores[version] for version in "12"] for row in rows])
     assert np.abs(apart[:, 0] - apart[:, 1]).max() > 1e-3
 

@@ -97,10 +97,16 @@ def test_what_did_not_change_is_neither_hashed_nor_sent_again(home: Path, monkey
     from dvc_data.hashfile import build
 
     three(home)
-    context, sent, hashed = toy_at(home), set(objects(home / "dvc-remote")), []
+    context, sent = toy_at(home), set(objects(home / "dvc-remote"))
+    hashed: list[str] = []
     times = {path: path.stat().st_mtime_ns for path in sent}
     hash_file = build.hash_file
-    monkeypatch.setattr(build, "hash_file", lambda path, *a, **k: (hashed.append(path), hash_file(path, *a, **k))[1])
+
+    def noted(path: str, *arguments: Any, **options: Any) -> Any:
+        hashed.append(path)
+        return hash_file(path, *arguments, **options)
+
+    monkeypatch.setattr(build, "hash_file", noted)
     write(context, "readings", "2024-03-02", 77)
     version = snapshot(context)
     assert hashed == [str(raw(context) / "readings" / "2024-03-02.parquet")]
@@ -114,7 +120,9 @@ def test_a_partition_that_is_replaced_while_it_is_read_does_not_spoil_the_cache(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between hash and copy: the version is of what was copied, and the cache holds nothing under a wrong name."""
-    context, build, numbers = toy_at(home), repository.build, itertools.count(100)
+    from dvc_data.hashfile.build import build
+
+    context, numbers = toy_at(home), itertools.count(100)
     write(context, "makers", "all", 0)
     write(context, "readings", "2024-03-01", 1)
 
@@ -237,7 +245,7 @@ def test_two_versions_are_compared(home: Path, capsys: Capsys) -> None:
     drop_cache(home)
     found = told(home, capsys, "diff", first[:8], third)
     assert found["versions"] == [first, third]
-    same = {"added": {}, "removed": {}, "retyped": {}}
+    same: dict[str, Any] = {"added": {}, "removed": {}, "retyped": {}}
     assert found["tables"] == {
         "makers": {"added": [], "removed": [], "changed": [], "rows": [3, 3], "columns": same},
         "readings": {
@@ -577,8 +585,8 @@ def test_what_cannot_be_told_apart_stays(many: Many, capsys: Capsys) -> None:
     assert "manifest.json lacks as_of, data_version," in refused(many.home, capsys, "data", "gc", "--keep", "1")
     store.delete(place)
     assert "--keep 0" in refused(many.home, capsys, "data", "gc", "--keep", "0")
-    for place in (cache(many.home), many.home / "dvc-remote"):
-        (tree,) = place.glob(f"files/md5/{version[:2]}/{version[2:]}")
+    for folder in (cache(many.home), many.home / "dvc-remote"):
+        (tree,) = folder.glob(f"files/md5/{version[:2]}/{version[2:]}")
         tree.unlink()
     assert "neither in the cache" in refused(many.home, capsys, "data", "gc", "--keep", "1")
     assert len(many.left()) == 6

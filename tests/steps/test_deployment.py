@@ -50,7 +50,7 @@ class Clock:
         self.at += timedelta(**by)
 
 
-def open_context(home: Path, **places: str) -> Context:
+def open_context(home: Path, **places: Any) -> Context:
     params = small_params().model_copy(update={"rollout": load_params(TOY).rollout})
     usecase: Any = SimpleNamespace(
         name="pumps", slices=("kind",), timezone="UTC", model_inputs=INPUTS, maturity=MATURITY

@@ -33,7 +33,7 @@ from tests.synthetic import AS_OF, context_over, write_training_set
 RULES = {name: load_params(path).gate for name, path in (("flights", ROOT / "params.yaml"), ("toy", TOY))}
 FLOORS = sorted({gate.metric for rules in RULES.values() for gate in rules.floors})
 AGAINST = sorted({gate.metric for rules in RULES.values() for gate in rules.against_champion})
-SLICED = slices_of(SimpleNamespace(slices=("kind",)))  # type: ignore[arg-type]  # as context_over declares
+SLICED = slices_of(SimpleNamespace(slices=("kind",)))  # as context_over declares
 VALUES = ["absent", None, math.nan, math.inf, -math.inf]
 Values = dict[str, Any]
 
@@ -128,7 +128,12 @@ def test_a_floor_without_its_number_never_passes(
     """Where the number comes from is taken away: the slices, the stopwatch, the size, or the metric itself."""
     uri = metrics_of(made)
     if metric.startswith(WORST):
-        rewrite(uri, lambda e: [put(metric.removeprefix(WORST), value, entry) for entry in e["slices"]["kind"]])
+
+        def change(evaluation: Values) -> None:
+            for entry in evaluation["slices"]["kind"]:
+                put(metric.removeprefix(WORST), value, entry)
+
+        rewrite(uri, change)
     elif metric in (LATENCY, SIZE):
         given = {} if value == "absent" else {metric: value}
         monkeypatch.setattr("pipelines.registration.facts.graph_facts", lambda *_: given)

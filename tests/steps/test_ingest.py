@@ -41,7 +41,8 @@ def raw(context: Context) -> dict[str, str]:
 
 def read(context: Context, *columns: str) -> pd.DataFrame:
     table = context.data.read("raw", "visits", *(date.fromisoformat(WINDOW[end]) for end in ("start", "end")))
-    return table.to_pandas().sort_values("id")[list(columns)].reset_index(drop=True)
+    frame: pd.DataFrame = table.to_pandas()
+    return frame.sort_values("id")[list(columns)].reset_index(drop=True)
 
 
 def into_sqlite(file: Path, records: list[Record], zone: str = "UTC") -> str:
@@ -49,7 +50,7 @@ def into_sqlite(file: Path, records: list[Record], zone: str = "UTC") -> str:
     file.unlink(missing_ok=True)
     engine = sa.create_engine(f"sqlite:///{file}")
     kinds = (sa.Integer, sa.String, sa.Float, sa.DateTime, sa.DateTime)
-    columns = [sa.Column(name, kind) for name, kind in zip(TABLE.columns, kinds, strict=True)]
+    columns: list[sa.Column[Any]] = [sa.Column(name, kind) for name, kind in zip(TABLE.columns, kinds, strict=True)]
     table = sa.Table("visits", sa.MetaData(), *columns)
     table.create(engine)
     local = [

@@ -33,7 +33,7 @@ def day(number: int) -> dict[str, str]:
 
 
 def kept(context: Context) -> int:
-    return context.data.read("raw", "visits", FIRST, FIRST + timedelta(4)).num_rows
+    return len(context.data.read("raw", "visits", FIRST, FIRST + timedelta(4)))
 
 
 def by_day() -> dict[date, list[dict[str, Any]]]:

@@ -21,7 +21,7 @@ from tests.sources import FIRST, TABLE, Api, as_json, context_over, rows, server
 WINDOW = {"start": str(FIRST), "end": str(FIRST + timedelta(4))}
 PLAIN = replace(TABLE, known=None)
 BUSY = (503, {"Retry-After": "0"})
-CURSORS = {"records": "data.items", "next": "meta.next"}
+CURSORS: dict[str, Any] = {"records": "data.items", "next": "meta.next"}
 
 
 def http(api: Api, **changes: Any) -> dict[str, Any]:

@@ -21,7 +21,8 @@ WINDOW = {"start": str(FIRST), "end": str(FIRST + timedelta(4))}
 def ingested(home: Path, source: dict[str, Any], table: Any = TABLE) -> pd.DataFrame:
     context = context_over(home, source, table)
     execute("ingest", WINDOW, context)
-    return context.data.read("raw", "visits", FIRST, FIRST + timedelta(4)).to_pandas().sort_values("id")
+    frame: pd.DataFrame = context.data.read("raw", "visits", FIRST, FIRST + timedelta(4)).to_pandas()
+    return frame.sort_values("id")
 
 
 def http(api: Api) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def test_a_column_with_a_name_of_ours_is_refused(tmp_path: Path, name: str) -> N
     with pytest.raises(CorruptData, match=f"a column {name} of its own; rename the source's at the source, or in a vi"):
         ingested(tmp_path / "home", source)
     with pytest.raises(CorruptData, match=f"a column {name} of its own"):
-        ingested(tmp_path / "home", source, replace(TABLE, columns=TABLE.columns | {name: "string"}))
+        ingested(tmp_path / "home", source, replace(TABLE, columns={**TABLE.columns, name: "string"}))
 
 
 def test_partitions_read_back_bring_the_day_that_they_are_of(tmp_path: Path) -> None:

@@ -159,7 +159,8 @@ def test_an_entity_that_a_restated_day_no_longer_has_falls_back(toy: Context) ->
     restate(toy, LAST - 1, lambda rows: rows[rows.pump != "7"])
     materialize(toy, LAST)
     (row,) = read_online(toy.feast, REFS, [{"pump": "7"}], at(LAST))
-    assert timedelta(days=1) < row.ages["heat_3d"] < timedelta(days=2) and row.values["heat_3d"] is not None
+    age = row.ages["heat_3d"]
+    assert age is not None and timedelta(days=1) < age < timedelta(days=2) and row.values["heat_3d"] is not None
     restate(toy, LAST - 2, lambda rows: rows[rows.pump != "7"])
     materialize(toy, LAST)
     (row,) = read_online(toy.feast, REFS, [{"pump": "7"}], at(LAST))

@@ -58,7 +58,7 @@ def examples(rows: int = ROWS, seed: int = 0, shift: float = 0.0) -> pd.DataFram
 def as_table(frame: pd.DataFrame) -> pa.Table:
     instant = pa.timestamp("us", "UTC")
     known = {PREDICTED_AT: instant, LABEL_KNOWN_AT: instant, DAY: pa.date32(), LABEL: pa.float64()}
-    return pa.table({c: pa.array(frame[c], known.get(c), from_pandas=True) for c in frame})
+    return pa.table({c: pa.array(frame[c], known.get(c), from_pandas=True) for c in frame.columns})
 
 
 def write_model(context: Context, column: int = 0) -> str:
@@ -215,7 +215,8 @@ def test_another_model_in_the_folder_of_the_registered_one_is_not_monitored(desk
 
 def test_outcomes_keep_every_prediction_and_only_known_labels(desk: Desk) -> None:
     never, later = desk.frame.index < 10, (desk.frame.index >= 10) & (desk.frame.index < 30)
-    desk.frame.loc[never, [LABEL, LABEL_KNOWN_AT]] = [np.nan, pd.NaT]
+    desk.frame.loc[never, LABEL] = np.nan
+    desk.frame.loc[never, LABEL_KNOWN_AT] = pd.NaT
     desk.frame.loc[later, LABEL_KNOWN_AT] = pd.Timestamp("2020-02-01", tz="UTC")
     outputs = desk.join()
     assert (outputs.matured, outputs.unmatured, outputs.without_label) == (ROWS - 30, 20, 10)
@@ -289,7 +290,8 @@ def one_class(desk: Desk) -> None:
 
 
 def no_labels(desk: Desk) -> None:
-    desk.frame[[LABEL, LABEL_KNOWN_AT]] = [np.nan, pd.NaT]
+    desk.frame.loc[:, LABEL] = np.nan
+    desk.frame.loc[:, LABEL_KNOWN_AT] = pd.NaT
 
 
 @pytest.mark.parametrize(("spoil", "labelled"), [(one_class, ROWS), (no_labels, 0)])

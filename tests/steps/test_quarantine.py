@@ -68,7 +68,7 @@ def ask(context: Context, capsys: pytest.CaptureFixture[str], *words: str, code:
 
 
 def rows(context: Context, zone: str) -> int:
-    return context.data.store.read_table(context.data.partition(zone, "readings", DAY)).num_rows
+    return len(context.data.store.read_table(context.data.partition(zone, "readings", DAY)))
 
 
 def validated(context: Context) -> dict[str, str]:

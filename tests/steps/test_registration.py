@@ -78,7 +78,7 @@ def register(context: Context, gated: dict[str, Any], run: str = "r1", **changes
 
 def with_rules(context: Context, **rules: Any) -> Context:
     """The same context with other gates."""
-    from pipelines.params import GateRules
+    from pipelines.params.gates import GateRules
 
     made = GateRules.model_validate({**context.params.gate.model_dump(), **rules})
     return Context(context.settings, context.params.model_copy(update={"gate": made}), context.usecase)

@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import dill
+import dill  # type: ignore[import-untyped]  # it has no annotations
 import pandas as pd
 import pytest
 

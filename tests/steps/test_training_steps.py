@@ -84,7 +84,7 @@ def test_what_cleaning_changed_is_counted_in_every_window(desk: Context, family:
     def dirty(made: pd.DataFrame) -> pd.DataFrame:
         return made.assign(x=made["x"].where(made.index >= 3, np.float32(1e9)), y=made["y"].where(made.index >= 2))
 
-    changed = {"validation": dirty(frame(1000, 101)), "test": dirty(frame(1500, 201))}
+    changed: dict[str, Any] = {"validation": dirty(frame(1000, 101)), "test": dirty(frame(1500, 201))}
     uri = write_training_set(desk, "s", **changed)
     made = train(desk, uri, family=family)
     found = evaluate(desk, uri, made["model_uri"])
@@ -114,7 +114,8 @@ def test_no_value_outside_the_training_window_moves_the_rules(desk: Context, win
     desk = with_training(desk, calibration="none", refit=False)  # both read validation, on purpose
     honest = train(desk, write_training_set(desk, "s"), family="logistic_regression", run="a")
     altered = frame(900, 31).assign(x=np.float32(np.inf), y=np.float32(-1e20), gappy=np.float32(np.nan))
-    other = train(desk, write_training_set(desk, "t", **{window: altered}), family="logistic_regression", run="b")
+    changes: dict[str, Any] = {window: altered}
+    other = train(desk, write_training_set(desk, "t", **changes), family="logistic_regression", run="b")
     cards = [desk.data.store.read_json(f"{made['model_uri']}/model.json")["cleaning"] for made in (honest, other)]
     assert cards[0]["columns"] == cards[1]["columns"]
     assert honest["sha256"] == other["sha256"]
@@ -142,8 +143,9 @@ def test_a_refit_is_of_both_windows_and_of_the_epochs_that_were_best(
     desk: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipelines.training import networks
+    from pipelines.training.torch_loop import descend as honest
 
-    fits, honest = [], networks.descend
+    fits = []
 
     def noted(network: Any, data: Any, settings: Any, task: Any) -> int:
         epochs = honest(network, data, settings, task)
@@ -237,7 +239,7 @@ def test_a_truncated_manifest_is_refused(desk: Context) -> None:
     ],
 )
 def test_a_training_set_that_cannot_teach_is_refused_and_nothing_is_written(
-    desk: Context, changes: dict[str, pd.DataFrame], message: str
+    desk: Context, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message):
         train(desk, write_training_set(desk, "s", **changes))
@@ -310,9 +312,8 @@ def test_categories_that_are_no_text_are_not_trained_on(desk: Context) -> None:
 @pytest.mark.parametrize("old", ["{}.0", "{}.50", "2024-03-0{} 00:00:00"])
 def test_a_model_that_learnt_categories_as_they_were_once_spelt_is_refused(desk: Context, old: str) -> None:
     kinds = {name: old.format(n + 1) for n, name in enumerate("abcd")}
-    uri = write_training_set(
-        desk, "s", **{name: spelt(1000, n, kinds) for n, name in enumerate(("train", "validation", "test"))}
-    )
+    frames: dict[str, Any] = {name: spelt(1000, n, kinds) for n, name in enumerate(("train", "validation", "test"))}
+    uri = write_training_set(desk, "s", **frames)
     model_uri, store = train(desk, uri)["model_uri"], desk.data.store
     load_scorer(store, ModelRef(model_uri))
     card = json.loads(Path(f"{model_uri}/model.json").read_text())

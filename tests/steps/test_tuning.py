@@ -63,7 +63,8 @@ def test_training_that_was_killed_goes_on_with_its_trials_to_the_same_result(
     desk, uri = with_training(desk, refit=False), write_training_set(desk, "s", rows=1200)
     whole = train(desk, uri, family, "whole", trials=4)
     module = trees if family == TREES else mlp
-    honest, fits = module.fit, []
+    honest = module.fit
+    fits: list[int] = []
 
     def counted(*given: Any, **named: Any) -> Any:
         if len(fits) == killed_at:
@@ -77,7 +78,12 @@ def test_training_that_was_killed_goes_on_with_its_trials_to_the_same_result(
     journal = Path(desk.data.uri("tuning", "killed", f"{family}.json"))
     assert len(json.loads(journal.read_text())["records"]) == killed_at
     fits.clear()
-    monkeypatch.setattr(module, "fit", lambda *given, **named: (fits.append(1), honest(*given, **named))[1])
+
+    def to_the_end(*given: Any, **named: Any) -> Any:
+        fits.append(1)
+        return honest(*given, **named)
+
+    monkeypatch.setattr(module, "fit", to_the_end)
     again = train(desk, uri, family, "killed", trials=4)
     assert {**again, "model_uri": whole["model_uri"]} == whole
     assert 4 - killed_at <= len(fits) <= 4 - killed_at + 1  # the best may have to be fitted once more
@@ -88,7 +94,8 @@ def test_training_that_was_killed_goes_on_with_its_trials_to_the_same_result(
 def test_records_of_another_search_are_not_taken_up(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.training.families import logistic_regression as line
 
-    honest, fits = line.fit, []
+    honest = line.fit
+    fits: list[int] = []
 
     def once(*given: Any, **named: Any) -> Any:
         if len(fits) == 1:
@@ -221,7 +228,9 @@ def test_an_evaluation_holds_importance_months_and_behaviour(desk: Context) -> N
 
 
 def test_a_model_that_misbehaves_is_counted(desk: Context) -> None:
-    turned = {**{name: frame(3000, 1).assign(label=lambda f: 1 - f["label"]) for name in ("train", "validation")}}
+    turned: dict[str, Any] = {
+        **{name: frame(3000, 1).assign(label=lambda f: 1 - f["label"]) for name in ("train", "validation")}
+    }
     uri = write_training_set(desk, "s", **turned)
     found = evaluate(desk, uri, train(desk, uri)["model_uri"])
     assert {one["name"] for one in found["behaviour"] if one["status"] == "failed"} == {"larger", "ranks"}

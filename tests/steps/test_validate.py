@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ METERS = RawTable("readings", ("meter",), {"meter": "string", "load": "float32"}
 SITES = RawTable("sites", ("site",), {"site": "string"})
 
 
-def readings(day: date, values: list[float | None], meters: list[str] | None = None) -> pa.Table:
+def readings(day: date, values: Sequence[float | None], meters: Sequence[str | None] | None = None) -> pa.Table:
     meters = meters or [f"m{n}" for n in range(len(values))]
     return pa.table(
         {

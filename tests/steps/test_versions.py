@@ -420,9 +420,9 @@ def test_several_aliases_changed_at_once_are_noted_together_also_where_the_champ
     changes = {"challenger": "1", "champion": "2", "ours": "2"}
     for alias, version in changes.items():
         by_hand(running, alias, version)
-    version = running.models.resolve(version="2")
-    assert version is not None
-    Path(version.model_uri, "model.onnx").unlink()
+    resolved = running.models.resolve(version="2")
+    assert resolved is not None
+    Path(resolved.model_uri, "model.onnx").unlink()
     for _ in range(2):
         with pytest.raises(CheckFailed, match="version 1 stays in force"):
             reconcile(running)
@@ -504,7 +504,8 @@ def test_who_served_is_told_for_any_instant(desk: Context) -> None:
     plans.replace(Plan.alone(3, "b", "2", "u2", "s2", days[2]))
 
     def served(text: str) -> dict[str, float]:
-        return models.served_at(text, desk)[0]["versions"]
+        shares: dict[str, float] = models.served_at(text, desk)[0]["versions"]
+        return shares
 
     assert served("2024-04-30T23:59:59+00:00") == {}
     assert served("2024-05-01") == {"1": 1.0}

@@ -61,7 +61,8 @@ def write(cases_store: Any) -> Any:
 
 def ask(store: FeatureStore, lines: list[Line], **options: Any) -> pd.DataFrame:
     service = store.get_feature_service("all")
-    frame = store.get_historical_features(entity_rows(lines), service, full_feature_names=True, **options).to_df()
+    job = store.get_historical_features(entity_rows(lines), service, full_feature_names=True, **options)
+    frame: pd.DataFrame = job.to_df()
     return frame.astype(object).where(frame.notna(), None)
 
 
@@ -128,7 +129,7 @@ def test_without_keys_the_latest_row_is_that_of_feasts_placeholder(feast: Featur
 @pytest.mark.parametrize("zone", [None, "UTC", "America/New_York", "Asia/Kathmandu"])
 def test_instants_are_read_in_their_zone(feast: FeatureStore, write: Any, zone: str | None) -> None:
     write([Row("a", 1, 10 * HOUR, 0, 1.0)])
-    instants = pd.to_datetime([at(10 * HOUR - 1), at(10 * HOUR)], utc=True)
+    instants = pd.to_datetime(pd.Index([at(10 * HOUR - 1), at(10 * HOUR)]), utc=True)
     local = instants.tz_localize(None) if zone is None else instants.tz_convert(zone)
     for stamps in (pd.Series(local), pd.Series(local).astype(object), pd.Series(local).dt.as_unit("ns")):
         assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": stamps})) == [None, 1.0]

@@ -65,7 +65,8 @@ def taken(values: Any, wanted: str, nulls: tuple[str, ...] | None = None, zone: 
     column = values if isinstance(values, pa.Array) else pa.array(values)
     made = cast(pa.chunked_array([column]), arrow_type(wanted), zone, nulls)
     assert not pa.types.is_floating(made.type) or not pc.any(pc.is_nan(made)).as_py(), "NaN is missing"
-    return text(made).to_pylist()
+    values_as_text: list[str | None] = text(made).to_pylist()
+    return values_as_text
 
 
 def test_the_documentation_has_every_type_and_every_kind_of_value() -> None:
@@ -96,7 +97,8 @@ def test_values_of_json_and_databases_are_cast_alike(row: Row) -> None:
 
     def conformed() -> list[str | None]:
         column = column_of("x", [MADE[found](value)], table, "here")
-        return text(cast(pa.chunked_array([column]), arrow_type(wanted), BERLIN)).to_pylist()
+        made: list[str | None] = text(cast(pa.chunked_array([column]), arrow_type(wanted), BERLIN)).to_pylist()
+        return made
 
     if becomes is None:
         with pytest.raises((Unfit, CorruptData)):
@@ -145,7 +147,7 @@ def test_numbers_of_several_types_are_cast_each_by_itself(numbers: list[Any], wa
     def made(values: list[Any]) -> list[Any] | None:
         try:
             column = column_of("x", values, table, "here")
-            return cast(pa.chunked_array([column]), arrow_type(wanted), BERLIN).to_pylist()
+            return list(cast(pa.chunked_array([column]), arrow_type(wanted), BERLIN).to_pylist())
         except (Unfit, CorruptData):
             return None
 

@@ -201,7 +201,7 @@ def test_from_a_perfect_teacher_it_learns_what_labels_do_not_tell(temperature: f
     made = frame(4000, 1)
     coins = made.assign(**{LABEL: np.random.default_rng(5).integers(0, 2, len(made)).astype(np.float64)})
     read, held = frame(3000, 9), frame(1000, 2)
-    changes = {"train": coins, "held": held, "epochs": 12, "patience": 12}
+    changes: dict[str, Any] = {"train": coins, "held": held, "epochs": 12, "patience": 12}
     taught = fit("mlp", lesson=Lesson(teacher(truth), temperature, 1.0), **changes).log_odds(read)
     assert np.abs(Uncalibrated().apply(taught) - truth(read)).mean() < 0.05
     alone = fit("mlp", **changes).log_odds(read)
@@ -216,10 +216,10 @@ def test_the_loss_is_the_papers(odds: float, score: float, temperature: float, a
     assert target == pytest.approx(1 / (1 + ((1 - score) / score) ** (1 / temperature)), rel=1e-5)
     p = 1 / (1 + math.exp(-odds / temperature))
     soft = -target * math.log(p) - (1 - target) * math.log1p(-p)
-    given_ = [torch.tensor(v, dtype=torch.float64) for v in ([[hard, 2.0]], [[odds, 1.0]], [target])]
-    known = lesson.losses(*given_, torch.tensor([True]))
+    first, log_odds, targets = (torch.tensor(v, dtype=torch.float64) for v in ([[hard, 2.0]], [[odds, 1.0]], [target]))
+    known = lesson.losses(first, log_odds, targets, torch.tensor([True]))
     assert known.tolist()[0] == pytest.approx([alpha * temperature**2 * soft + (1 - alpha) * hard, 2.0], rel=1e-6)
-    unknown = lesson.losses(torch.tensor([[0.0, 2.0]]), *given_[1:], torch.tensor([False]))
+    unknown = lesson.losses(torch.tensor([[0.0, 2.0]]), log_odds, targets, torch.tensor([False]))
     assert unknown.tolist() == [[0.0, 2.0]]
 
 

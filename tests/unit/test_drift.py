@@ -58,13 +58,18 @@ STUCK = {
 }
 
 
+def stuck(side: int) -> dict[str, Any]:
+    """The columns of one side, by name; one without a value is drawn."""
+    return {name: normal(side) if pair[side] is None else np.full(ROWS, pair[side]) for name, pair in STUCK.items()}
+
+
 def test_a_stuck_sensor_is_measured_and_keeps_no_other_column_from_it() -> None:
     """All at once: what Evidently cannot bin is measured without it, and the rest is as if it were not there."""
     inputs = ModelInputs((*STUCK, "usual"), ("kind",))
     current, reference = (
         frame(
             side,
-            **{name: normal(side) if pair[side] is None else np.full(ROWS, pair[side]) for name, pair in STUCK.items()},
+            **stuck(side),
             usual=normal(side) + side,
             kind=["a", "b"] * (ROWS // 2),
         )
@@ -87,7 +92,8 @@ def test_distances_are_those_of_evidently(scale: float) -> None:
     inputs = ModelInputs(("x",), ("kind",))
     kinds = np.random.default_rng(3).choice(["a", "b", "c"], (2, ROWS))
     sides = [frame(side, x=(normal(side) + side) * scale, kind=kinds[side]) for side in (0, 1)]
-    page = pages.draw_drift(*[side[["x", SCORE, "kind"]] for side in sides], inputs.categorical)
+    current, reference = (side[["x", SCORE, "kind"]] for side in sides)
+    page = pages.draw_drift(current, reference, inputs.categorical)
     assert page.undrawn == {} and set(page.distances) == {"x", SCORE, "kind"}
     for name in ("x", SCORE):
         assert numeric_distance(sides[0][name], sides[1][name]) == pytest.approx(page.distances[name], rel=1e-9)
@@ -127,7 +133,7 @@ def test_a_column_without_a_value_on_either_side_is_named_and_no_part_of_the_sha
 
 
 def test_a_score_that_cannot_be_measured_holds_a_gate_on_it() -> None:
-    none = frame(x=normal(), **{SCORE: np.nan})
+    none = frame(x=normal()).assign(**{SCORE: np.nan})
     inputs = ModelInputs(("x",), ())
     summary = summarize(Compared(none, none, measure_drift(none, none, inputs), inputs), AS_OF, "3")
     assert summary.score_drift is None and SCORE in summary.unmeasured

@@ -138,8 +138,8 @@ def test_numbers_are_numbers_and_text_is_none() -> None:
 def parity(online: list[Any], offline: list[Any], **inputs: tuple[str, ...]) -> list[str]:
     models = [ModelInputs(inputs.get("numeric", ()), inputs.get("categorical", ()))]
     entities = pd.DataFrame({"pump": [str(n) for n in range(len(online))]})
-    frames = (pd.DataFrame({"x": pd.Series(values, dtype=object)}) for values in (online, offline))
-    return compare("heat", entities, *frames, models)
+    read, built = (pd.DataFrame({"x": pd.Series(values, dtype=object)}) for values in (online, offline))
+    return compare("heat", entities, read, built, models)
 
 
 def test_parity_compares_what_a_graph_is_fed() -> None:

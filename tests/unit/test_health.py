@@ -212,7 +212,9 @@ def test_monitoring_tells_of_the_reports_that_overlap_its_window() -> None:
 
 def test_a_report_that_is_none_is_refused_and_a_name_that_is_no_day_stops_nothing(tmp_path: Path) -> None:
     assert overlapping(["2024-13-45_2024-99-99.json"], date(2024, 3, 2), date(2024, 3, 9)) == []
-    for wrong in ([], {}, {"window": []}, {"window": ["a"], "verdict": "PASS", "reasons": [], "views": {"heat": {}}}):
+    odd: dict[str, Any] = {"window": ["a"], "verdict": "PASS", "reasons": [], "views": {"heat": {}}}
+    documents: list[Any] = [[], {}, {"window": []}, odd]
+    for wrong in documents:
         (tmp_path / "report.json").write_text(json.dumps(wrong))
         with pytest.raises(CorruptData, match=r"no report of check_features .*; check the features of its days again"):
             read_feature_report(Store(str(tmp_path)), str(tmp_path / "report.json"))

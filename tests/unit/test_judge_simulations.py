@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,15 @@ from benchmarks.judge_rows import (
 )
 from benchmarks.judge_rules import DAYS
 
-REPS = {identical: 300, at_delta: 300, speed: 200, ramp: 300, label_delay: 60, end_to_end: 20, sample_ratio: 300}
+REPS: dict[Callable[[int, int], list[Claim]], int] = {
+    identical: 300,
+    at_delta: 300,
+    speed: 200,
+    ramp: 300,
+    label_delay: 60,
+    end_to_end: 20,
+    sample_ratio: 300,
+}
 
 
 @pytest.mark.parametrize("simulation", REPS, ids=lambda simulation: simulation.__name__)
@@ -38,7 +47,7 @@ def test_days_are_safe_where_rows_that_share_a_storm_are_not(setting: dict[str, 
     day = np.repeat(np.arange(days), per_day)
     d = storm[day] + rng.normal(0, 0.04, days * per_day)
     file = f"{tmp_path}/losses.npz"
-    scores = dict.fromkeys(("mlp_1", "mlp_2", "trees", "trees_old"), np.full(len(d), 0.2))
+    scores: dict[str, Any] = dict.fromkeys(("mlp_1", "mlp_2", "trees", "trees_old"), np.full(len(d), 0.2))
     np.savez(file, label=np.zeros(len(d)), day=day, known_at=day, **scores)
     drawn = Flights(file, 300, 1, 60)  # type: ignore[arg-type]
     d = d - drawn.means(d).mean()

@@ -61,7 +61,7 @@ BAD_LOOKS = {
     "errors": {"errors": events(80, 20)},
     "slow": {"slow": events(400, 200)},
 }
-HOLDS = {
+HOLDS: dict[str, dict[str, Any]] = {
     "sample_ratio": {"split": (SplitCount(0.5, 4_000, 5_000),)},
     "misrouted": {"flags": Flags(misrouted=True)},
     "missing_data": {"flags": Flags(missing_data=True)},

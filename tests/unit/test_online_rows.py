@@ -73,7 +73,10 @@ def make(home: Path, place: str, project: str = "shops") -> FeatureStore:
 
 def rows(number: int = 4) -> pa.Table:
     """Rows of several entities, with empty values, and one without a key."""
-    some = [{"f": 0.1, "d": 0.1, "i": -3, "j": 2**40, "s": "ü", "b": True}, {"f": float("nan"), "d": float("inf")}]
+    some: list[dict[str, object]] = [
+        {"f": 0.1, "d": 0.1, "i": -3, "j": 2**40, "s": "ü", "b": True},
+        {"f": float("nan"), "d": float("inf")},
+    ]
     lines = [
         {"key": f"k{n % 3}", "shop": n, "at": AT - timedelta(minutes=n), "created": AT, **some[n % 2]}
         for n in range(number)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from pipelines.artifacts.evaluation import Evaluation, Slice
@@ -55,7 +56,12 @@ def made(rows: int = 3000) -> tuple[Evaluation, dict[str, pd.DataFrame]]:
 def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     """By file name, what is drawn of `made`."""
     drawn: list[Figure] = []
-    monkeypatch.setattr(plots, "_png", lambda figure: drawn.append(figure) or b"")
+
+    def keep(figure: Figure) -> bytes:
+        drawn.append(figure)
+        return b""
+
+    monkeypatch.setattr(plots, "_png", keep)
     return dict(zip(plots.pictures(*made()), drawn, strict=True))
 
 
@@ -87,12 +93,13 @@ def test_slices_stand_with_their_rows_and_the_worst_is_marked(figures: dict[str,
     assert [name.split()[0] for name in ticks(figure, 1)] == [str(hour) for hour in range(5, 24)]
     at = [e.value for e in kinds].index(worst.value)
     found = {
-        c.get_label(): (c.get_offsets().tolist(), to_hex(c.get_facecolor()[0])) for c in figure.axes[0].collections
+        c.get_label(): (np.asarray(c.get_offsets()).tolist(), to_hex(c.get_facecolor()[0]))
+        for c in figure.axes[0].collections
     }
     assert found[plots.WORST] == ([[worst.metric("roc_auc"), at]], plots.RED)
     assert [y for _, y in found[plots.UNRANKED][0]] == [3] and len(found[plots.RANKED][0]) == 2
-    assert not len(figure.axes[1].collections[-1].get_offsets()), "no hour is ranked, so none is the worst"
-    assert figure.axes[0].lines[0].get_xdata()[0] == whole.metrics["roc_auc"]
+    assert not len(np.asarray(figure.axes[1].collections[-1].get_offsets())), "no hour is ranked, so none is the worst"
+    assert np.asarray(figure.axes[0].lines[0].get_xdata())[0] == whole.metrics["roc_auc"]
 
 
 def test_the_worst_slice_is_drawn_however_small_it_is() -> None:
@@ -104,13 +111,15 @@ def test_the_worst_slice_is_drawn_however_small_it_is() -> None:
 def test_the_inputs_that_matter_most_stand_on_top(figures: dict[str, Figure]) -> None:
     figure = figures["importance.png"]
     assert ticks(figure) == [f"{ODD}{n}" for n in reversed(range(15))]
-    assert [bar.get_width() for bar in figure.axes[0].patches][-1] == 0.2
-    assert figure.axes[0].get_legend().get_texts()[0].get_text() == "15 of 40 inputs"
+    assert [bar.get_width() for bar in figure.axes[0].patches if isinstance(bar, Rectangle)][-1] == 0.2
+    legend = figure.axes[0].get_legend()
+    assert legend is not None and legend.get_texts()[0].get_text() == "15 of 40 inputs"
 
 
 def test_the_threshold_stands_on_the_curve_of_costs(figures: dict[str, Figure]) -> None:
     curve, threshold = figures["cost.png"].axes[0].lines
-    assert list(curve.get_ydata()) == list(made()[1]["cost"]["cost"]) and threshold.get_xdata()[0] == 0.25
+    assert list(np.asarray(curve.get_ydata())) == list(made()[1]["cost"]["cost"])
+    assert np.asarray(threshold.get_xdata())[0] == 0.25
     assert "0.250: cost 0.5" in str(threshold.get_label())
 
 

@@ -100,7 +100,7 @@ def test_a_key_is_found_in_its_own_and_in_earlier_days(
 
 def test_within_one_day_keys_are_judged_as_great_expectations_does(data: Layout) -> None:
     draw = np.random.default_rng(1)
-    columns = {"k": draw.choice(["a", "b", "c", None], 60), "n": draw.integers(0, 9, 60)}
+    columns = {"k": draw.choice(np.array(["a", "b", "c", None], dtype=object), 60), "n": draw.integers(0, 9, 60)}
     put(data, 0, columns)
     frame = pd.DataFrame(columns)
     (theirs,) = evaluate(frame, declared("t", [gxe.ExpectCompoundColumnsToBeUnique(column_list=["k", "n"])]))

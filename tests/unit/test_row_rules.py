@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -35,7 +35,7 @@ instants = st.one_of(
 )
 rows = st.lists(st.tuples(numbers, numbers, numbers, instants, st.integers(0, 3)), min_size=1, max_size=12)
 
-Row = dict[str, Any]
+Row = dict[Hashable, Any]
 
 
 def missing(value: Any) -> bool:
@@ -49,7 +49,7 @@ def implies(row: Row) -> bool:
 def quotient(row: Row) -> bool:
     if missing(row["a"]) or missing(row["b"]):
         return True
-    return row["b"] != 0 and 1 <= 2 * row["a"] / row["b"] <= 3
+    return bool(row["b"] != 0 and 1 <= 2 * row["a"] / row["b"] <= 3)
 
 
 def weighted(row: Row) -> bool:
@@ -82,7 +82,7 @@ RULES: list[tuple[RowExpectation, Callable[[Row], bool]]] = [
 
 
 def test_every_rule_is_tried() -> None:
-    def below(kind: type) -> set[type]:
+    def below(kind: type[Any]) -> set[type[Any]]:
         return {kind}.union(*(below(one) for one in kind.__subclasses__()))
 
     assert below(RowExpectation) - {RowExpectation} == {type(rule) for rule, _ in RULES}

@@ -60,7 +60,12 @@ def curve(made: Any, progress: Any) -> tuple[float, None]:
 def test_the_first_trial_takes_the_declared_values(family: str) -> None:
     declared = getattr(TRAINING, family)
     seen = []
-    (record,) = run(declared, 1, lambda made, _: (seen.append(made), (0.5, None))[1])
+
+    def objective(made: Any, _: Any) -> tuple[float, None]:
+        seen.append(made)
+        return 0.5, None
+
+    (record,) = run(declared, 1, objective)
     assert seen == [declared] and record.params == declared.model_dump(mode="json", exclude={"search"})
     assert set(record.drawn) == set(declared.search)
 
@@ -69,7 +74,12 @@ def test_the_first_trial_takes_the_declared_values(family: str) -> None:
 @costly()
 def test_draws_lie_in_the_space_and_depend_on_the_seed_alone(seed: int) -> None:
     seen: list[Any] = []
-    records = run(SEARCHED, 14, lambda made, _: (seen.append(made), bowl(made))[1], seed=seed)
+
+    def objective(made: Any, _: Any) -> Any:
+        seen.append(made)
+        return bowl(made)
+
+    records = run(SEARCHED, 14, objective, seed=seed)
     for made, record in zip(seen[1:], records[1:], strict=True):
         assert 0.001 <= made.learning_rate <= 0.1 and 0 <= made.dropout <= 0.5
         assert made.hidden in {(64,), (128, 64)} and isinstance(made.embedding_dim, int)
@@ -203,7 +213,7 @@ def test_a_space_that_cannot_be_searched_is_refused(space: dict[str, Any], messa
 
 
 def test_what_a_condition_is_about_is_drawn_first() -> None:
-    space = {
+    space: dict[str, Range | Choices] = {
         "a": Range(low=0, high=1, when={"b": 1}),
         "b": Choices(choices=(1, 2), when={"c": "x"}),
         "c": Choices(choices=("x", "y")),

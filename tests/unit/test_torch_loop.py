@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,13 @@ from torch import Tensor
 
 from pipelines.errors import InvalidInput
 from pipelines.metrics.scores import measure
-from pipelines.training.checkpoints import NAME, Checkpoints
+from pipelines.training.checkpoints import NAME, Checkpoints, State
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.families import load_family
 from pipelines.training.frames import numeric_inputs
 from pipelines.training.networks import tensors
 from pipelines.training.processes import Processes
+from pipelines.training.search import Report
 from pipelines.training.tasks import Frames, Task
 from pipelines.training.torch_loop import Columns, Loop, log_odds, losses, rate
 from pipelines.usecase import LABEL
@@ -45,7 +45,7 @@ class Killed(Exception):
 def fit(
     family: str = "mlp",
     checkpoints: Path | None = None,
-    report: Callable[[int, float], None] | None = None,
+    report: Report | None = None,
     train: pd.DataFrame = TRAIN,
     held: pd.DataFrame = HELD,
     seed: int = 7,
@@ -63,9 +63,9 @@ def weights(fitted: Any) -> list[bytes]:
     return [value.numpy().tobytes() for value in fitted.network.state_dict().values()]
 
 
-def kill_after(epoch: int) -> Callable[[int, float], None]:
-    def report(done: int, loss: float) -> None:
-        if done == epoch:
+def kill_after(epoch: int) -> Report:
+    def report(step: int, loss: float) -> None:
+        if step == epoch:
             raise Killed
 
     return report
@@ -151,15 +151,20 @@ class Attack:
         return (os.mkdir, (str(self.target),))
 
 
+def state(epoch: int) -> State:
+    return {"epoch": epoch, "since": 0, "best": 0.5, "kept": {}, "network": {}, "optimizer": {}}
+
+
 def test_a_checkpoint_executes_nothing(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, "f")
-    checkpoints.save({"epoch": Attack(tmp_path / "owned")})
+    attack: Any = Attack(tmp_path / "owned")
+    checkpoints.save({**state(1), "epoch": attack})
     assert checkpoints.parse(checkpoints.read()) is None and not (tmp_path / "owned").exists()
 
 
 def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = Checkpoints(tmp_path, "f")
-    checkpoints.save({"epoch": 1})
+    checkpoints.save(state(1))
     written = checkpoints.read()
 
     def full(*_: Any) -> None:
@@ -167,16 +172,16 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        checkpoints.save({"epoch": 2})
-    assert checkpoints.read() == written and checkpoints.parse(written) == {"epoch": 1, "fingerprint": "f"}
+        checkpoints.save(state(2))
+    assert checkpoints.read() == written and checkpoints.parse(written) == {**state(1), "fingerprint": "f"}
 
 
 @given(st.floats(-20, 20), st.sampled_from([0.0, 1.0]), st.floats(0.1, 10), st.floats(0, 5))
 def test_the_focal_loss_is_the_papers(log_odds: float, label: float, weight: float, gamma: float) -> None:
     right = 1 / (1 + math.exp(-log_odds if label else log_odds))
     by_hand = -(weight if label else 1.0) * (1 - right) ** gamma * math.log(right)
-    values = torch.tensor([[[log_odds]], [[label]]], dtype=torch.float64)
-    found = losses(*values, torch.tensor([weight], dtype=torch.float64), gamma)
+    odds, labels = torch.tensor([[[log_odds]], [[label]]], dtype=torch.float64)
+    found = losses(odds, labels, torch.tensor([weight], dtype=torch.float64), gamma)
     assert float(found) == pytest.approx(by_hand, rel=1e-5, abs=1e-7)
 
 

@@ -22,7 +22,7 @@ pump_maker = FeatureView(
 )
 
 
-@on_demand_feature_view(
+@on_demand_feature_view(  # type: ignore[untyped-decorator]  # Feast has no annotations
     sources=[RequestSource(name="reading", schema=[Field(name="read_at", dtype=UnixTimestamp)])],
     schema=[Field(name="hour", dtype=Float32)],
 )
