@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import CorruptData, MissingData
@@ -39,7 +39,6 @@ def test_what_was_written_is_read_with_the_digests_of_other_files(file: Path) ->
 
 
 @given(values)
-@settings(max_examples=40, deadline=None)
 def test_sealed_again_it_is_the_same_and_the_order_of_keys_is_no_matter(value: dict[str, Any]) -> None:
     value.pop(DIGESTS, None)
     once = sealed(value, "a.json")
