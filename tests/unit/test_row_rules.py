@@ -23,6 +23,7 @@ from pipelines.validation.expectations import (
 )
 from pipelines.validation.masks import bad_rows
 from pipelines.validation.suite import declared, evaluate
+from tests.examples import costly
 
 META = {"severity": "quarantine", "reason": "bad"}
 ZONE = "America/New_York"
@@ -88,6 +89,7 @@ def test_every_rule_is_tried() -> None:
     assert below(RowExpectation) - {RowExpectation} == {type(rule) for rule, _ in RULES}
 
 
+@costly()
 @given(rows)
 def test_mask_count_and_plain_python_agree(values: list[tuple[Any, ...]]) -> None:
     frame = pd.DataFrame(values, columns=["a", "b", "c", "at", "hour"])
