@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Annotated
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -17,7 +17,6 @@ WHOLES: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(strict=True, ge=1, l
 OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.from_regex(INSTANT, fullmatch=True))
 def test_every_text_that_fits_the_pattern_is_an_instant(text: str) -> None:
     read = ADAPTER.validate_python(text)

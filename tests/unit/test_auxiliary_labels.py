@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import InvalidInput
@@ -32,7 +32,6 @@ def table(rows: list[tuple[float | None, datetime | None, float | None, datetime
     )
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(labels, instants, labels, instants), min_size=1, max_size=30))
 def test_every_row_goes_where_what_is_known_of_it_belongs(
     rows: list[tuple[float | None, datetime | None, float | None, datetime | None]],

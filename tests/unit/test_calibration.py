@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from scipy.special import expit, logit
@@ -64,7 +64,6 @@ odds = st.lists(st.floats(-30, 30, width=32), max_size=30)
 
 
 @given(calibrations, odds)
-@settings(max_examples=150, deadline=None)
 def test_the_graph_gives_what_numpy_gives_and_both_rise(calibration: Calibration, drawn: list[float]) -> None:
     knots = np.array(getattr(calibration, "knots", (0.0,)))
     beside = np.concatenate([np.nextafter(np.float32(knots), np.float32(end)) for end in (-100, 100)])

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipelines.errors import CorruptData, InvalidInput
@@ -156,7 +156,6 @@ def test_numbers_of_several_types_are_cast_each_by_itself(numbers: list[Any], wa
     assert together == (None if None in alone else [one[0] for one in alone if one is not None])
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 30)), min_size=1, max_size=20),
     st.sampled_from(["America/New_York", "Australia/Lord_Howe", BERLIN, "Asia/Kathmandu", "Africa/Casablanca"]),

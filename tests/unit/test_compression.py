@@ -12,7 +12,7 @@ import onnx
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -105,7 +105,6 @@ def evaluate(graph: Graph, x: np.ndarray[Any, Any]) -> Any:
     return ReferenceEvaluator(model).run(None, {"x": x})[0]
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 2**31), st.floats(1e-6, 1e6), st.booleans())
 def test_a_quantized_product_is_within_half_a_step_of_each_side(seed: int, size: float, bias: bool) -> None:
     draw = np.random.default_rng(seed)
@@ -138,7 +137,6 @@ def test_products_of_another_form_are_left_alone(changes: dict[str, Any]) -> Non
     assert quantize_products(single) == 0
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.floats(0, 0.99), st.integers(1, 30), st.integers(1, 30), st.booleans())
 def test_masks_take_exactly_the_share_and_the_smallest(share: float, outs: int, ins: int, ties: bool) -> None:
     layer = nn.Linear(ins, outs)
@@ -208,7 +206,6 @@ def test_from_a_perfect_teacher_it_learns_what_labels_do_not_tell(temperature: f
     assert np.abs(Uncalibrated().apply(alone) - truth(read)).mean() > 0.1
 
 
-@settings(deadline=None)
 @given(st.floats(-8, 8), st.floats(0.001, 0.999), st.floats(0.5, 10), st.floats(0, 1), st.floats(0, 3))
 def test_the_loss_is_the_papers(odds: float, score: float, temperature: float, alpha: float, hard: float) -> None:
     lesson = Lesson(teacher(lambda rows: np.array([score])), temperature, alpha)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import CorruptData, InvalidInput
@@ -58,7 +58,6 @@ class Cache:
         return {value: self.folder / value for value in objects}
 
 
-@settings(max_examples=60, deadline=None)
 @given(TREES, TREES)
 def test_rows_are_counted_from_the_files_that_differ(before: dict[str, Any], after: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +69,6 @@ def test_rows_are_counted_from_the_files_that_differ(before: dict[str, Any], aft
             assert not cache.fetched
 
 
-@settings(max_examples=60, deadline=None)
 @given(TREES, TREES)
 def test_a_comparison_is_what_two_listings_show(before: dict[str, Any], after: dict[str, Any]) -> None:
     def of(content: dict[str, Any], table: str) -> dict[str, Any]:

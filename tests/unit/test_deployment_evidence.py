@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.judge_rules import rules
@@ -178,7 +178,6 @@ def test_only_requests_that_were_assigned_to_the_challenger_and_answered_by_it_a
     assert (rows.served == "2").sum() > len(mine)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.sampled_from(NAMES), st.integers(1, 2**32), st.floats(0, 1), st.floats(0, 1))
 def test_failures_change_neither_the_split_nor_are_they_routing_faults(
     stage: str, seed: int, theirs: float, ours: float

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipelines.errors import InvalidInput
@@ -25,7 +25,6 @@ def span(days: int) -> list[date]:
     st.integers(1, 15),
     st.integers(0, 5),
 )
-@settings(deadline=None)
 def test_nothing_is_validated_at_or_before_what_was_trained_on_and_its_embargo(
     days: list[date], folds: int, fold_days: int, embargo: int
 ) -> None:

@@ -22,6 +22,7 @@ from pipelines.graph_inputs import WHOLE, number_column, spelling, string_column
 from pipelines.offline.columns import to_frame
 from pipelines.online.codec import decode_value, encode_column
 from pipelines.usecase import ModelInputs
+from tests.examples import costly
 
 BERLIN = ZoneInfo("Europe/Berlin")
 DAY = date(2024, 3, 1)
@@ -106,6 +107,7 @@ STORED: list[tuple[pa.DataType, st.SearchStrategy[Any], str]] = [
     ("stored", "values", "declared"), STORED, ids=[f"{stored}-{kind}" for stored, _, kind in STORED]
 )
 def test_training_spells_as_the_server_does(stored: pa.DataType, values: Any, declared: str) -> None:
+    @costly()
     @given(st.lists(st.none() | values, min_size=1, max_size=8))
     def same(cells: list[Any]) -> None:
         column = pa.chunked_array([pa.array(cells, stored)])

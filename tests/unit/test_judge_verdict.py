@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -147,7 +147,6 @@ def test_without_a_margin_that_can_be_tested_nothing_is_promoted(loss: float) ->
     st.integers(0, 4),
     st.floats(0, 100 * DAY),
 )
-@settings(max_examples=60, deadline=None)
 def test_a_promotion_has_everything_and_a_rerun_gives_the_same_bytes(
     d: list[float], new: int, old: int, flags: dict[str, bool], stage: int, elapsed: float
 ) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pipelines.errors import InvalidInput
 from pipelines.validation.masks import MASKS, bad_rows
 from pipelines.validation.suite import batch_frame, declared, evaluate
+from tests.examples import costly
 
 QUARANTINE = {"severity": "quarantine", "reason": "bad"}
 numbers = st.one_of(st.sampled_from([0.0, 1.0, 2.0, 2.5, math.nan]), st.floats(-3, 3))
@@ -63,6 +64,7 @@ def test_every_mask_is_tried_against_great_expectations() -> None:
     assert {expectation.configuration.type for expectation in every_kind()} == set(MASKS)
 
 
+@costly()
 @given(rows)
 def test_masks_find_as_many_bad_rows_as_great_expectations(values: list[tuple[Any, ...]]) -> None:
     frame = frame_of(values)

@@ -31,6 +31,7 @@ from pipelines.validation.queries import (
     ExpectValuesToBeKnown,
 )
 from pipelines.validation.suite import declared, evaluate
+from tests.examples import costly
 
 FIRST = date(2020, 1, 1)
 READINGS = RawTable("readings", ("key",), {"key": "string"}, day=DAY)
@@ -70,6 +71,7 @@ keys = st.lists(
 )
 
 
+@costly()
 @given(keys, st.integers(0, 3), st.integers(1, 3))
 def test_a_key_is_found_in_its_own_and_in_earlier_days(
     tmp_path: Path, days: list[list[tuple[Any, Any]]], start: int, within: int

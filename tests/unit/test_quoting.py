@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import InvalidInput
@@ -23,7 +23,6 @@ NAMES = st.one_of(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(folder=NAMES, name=NAMES, other=NAMES)
 def test_only_the_file_that_is_named_is_read(tmp_path: Path, folder: str, name: str, other: str) -> None:
     places = {f"{tmp_path}/{folder}/{one}.parquet": one for one in (name, other, "x1", "a", "ab")}

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.usecases.flights.rules import ExpectClockTimes, ExpectClockTimesToFitDelays
@@ -23,6 +23,7 @@ from pipelines.validation.expectations import (
 )
 from pipelines.validation.masks import bad_rows
 from pipelines.validation.suite import declared, evaluate
+from tests.examples import costly
 
 META = {"severity": "quarantine", "reason": "bad"}
 ZONE = "America/New_York"
@@ -88,7 +89,7 @@ def test_every_rule_is_tried() -> None:
     assert below(RowExpectation) - {RowExpectation} == {type(rule) for rule, _ in RULES}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@costly()
 @given(rows)
 def test_mask_count_and_plain_python_agree(values: list[tuple[Any, ...]]) -> None:
     frame = pd.DataFrame(values, columns=["a", "b", "c", "at", "hour"])

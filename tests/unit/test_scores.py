@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -31,7 +31,6 @@ def test_metrics_agree_with_scikit_learn_also_among_ties(drawn: list[tuple[int, 
 
 
 @given(rows, st.data())
-@settings(max_examples=40)
 def test_weighting_a_block_is_repeating_its_rows(drawn: list[tuple[int, float]], data: st.DataObject) -> None:
     labels, scores = np.array([d[0] for d in drawn]), np.array([d[1] for d in drawn])
     blocks = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(drawn), max_size=len(drawn))))

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.artifacts.seal import DIGESTS, read_sealed, sealed, write_sealed
 from pipelines.errors import CorruptData, MissingData
 from pipelines.store import Store
 from tests.editing import edit, rewrite
+from tests.examples import costly
 
 VALUE = {"metrics": {"roc_auc": 0.7}, "window": ("2024-03-01", "2024-04-01"), DIGESTS: {"scored.parquet": "s"}}
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -38,8 +39,8 @@ def test_what_was_written_is_read_with_the_digests_of_other_files(file: Path) ->
     assert set(found[DIGESTS]) == {"scored.parquet", "a.json"} and found[DIGESTS]["scored.parquet"] == "s"
 
 
+@costly()
 @given(values)
-@settings(max_examples=40, deadline=None)
 def test_sealed_again_it_is_the_same_and_the_order_of_keys_is_no_matter(value: dict[str, Any]) -> None:
     value.pop(DIGESTS, None)
     once = sealed(value, "a.json")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipelines.context import Context
@@ -34,7 +34,6 @@ def splits(embargo: int, train: int = 365, validation: int = 31, test: int = 31)
     st.tuples(st.integers(1, 400), st.integers(1, 60), st.integers(1, 60)),
     st.integers(0, 120),
 )
-@settings(deadline=None)
 def test_each_window_begins_an_embargo_after_the_one_before(
     day: date, embargo: int, days: tuple[int, int, int], hours: int
 ) -> None:
