@@ -28,7 +28,8 @@ def test_a_failure_tells_no_secret(
     deck: Deck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     def failing(*_: Any) -> Any:
-        raise RAISED[name]()
+        failure = RAISED[name]()
+        raise failure
 
     monkeypatch.setattr(Plans, "current", failing)
     monkeypatch.setattr(type(deck.log), "record_outcomes", failing)

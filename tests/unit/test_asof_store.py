@@ -38,6 +38,7 @@ from pipelines.offline.asof_store import AsofOfflineStore
 from pipelines.offline.entity_codes import entity_codes
 from pipelines.store import Layout, Store
 from tests.conftest import ROOT
+from tests.examples import costly
 
 A = Line("a", "b", 1, 12 * HOUR)
 
@@ -73,6 +74,7 @@ def value(store: FeatureStore, entities: pd.DataFrame | str, ref: str = "short:v
 
 @pytest.mark.parametrize("most_places", [0, asof_join.MOST_PLACES], ids=["joined", "filled"])
 @pytest.mark.parametrize("only_written", [False, True])
+@costly()
 @given(case=cases())
 @example(case=([Row("a", 1, 6 * HOUR, None, 1.0), Row("a", 1, 6 * HOUR, 2 * HOUR, 2.0)], [A]))
 @example(case=([Row("a", 1, 6 * HOUR, HOUR, 1.0), Row("a", 1, 6 * HOUR, HOUR, None)], [A]))
@@ -92,6 +94,7 @@ def test_joins_equal_the_reference(
         assert list(got[name]) == [answer(in_store, line, question, only_written) for line in lines], name
 
 
+@costly()
 @given(case=cases())
 def test_the_latest_rows_equal_the_reference(cases_store: Any, case: tuple[list[Row], list[Line]]) -> None:
     store, write = cases_store
@@ -327,7 +330,7 @@ def test_composite_keys_have_equal_codes_where_all_parts_are_equal(rows: list[An
 
 
 def test_feast_imports_the_store_without_a_database() -> None:
-    script = "import feast.feature_store, sys; import pipelines.offline.asof_store; print('duckdb' in sys.modules)"
+    script = "import pipelines, feast, sys; import pipelines.offline.asof_store; print('duckdb' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
