@@ -23,10 +23,9 @@ from pipelines.records import Action
 from pipelines.registration.keeping import read_card
 from pipelines.steps import execute
 from tests.conftest import TOY
-from tests.steps.test_versions import FAMILY, desk, ledger, passed, register, template
+from tests.steps.registration.versions import FAMILY, ledger, passed, register
 from tests.synthetic import context_over
 
-__all__ = ["desk", "template"]
 DISK_OF_NO_ROOM = Path("/dev/full")  # of Linux: every write to it fails for want of space
 
 

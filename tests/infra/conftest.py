@@ -1,0 +1,34 @@
+"""A deck that is not up, and processes that end with the test."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.deck import Deck, load_deck
+from infra.processes import Session, session_of, stop
+
+
+@pytest.fixture
+def deck(tmp_path: Path) -> Deck:
+    made = load_deck({"FLIGHTDECK_HOME": str(tmp_path / "home")})
+    made.run.mkdir(parents=True)
+    made.logs.mkdir()
+    return made
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Starts a shell command as the leader of a session of its own; all of it is ended with the test."""
+    started: list[Session] = []
+
+    def run(command: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(["sh", "-c", command], start_new_session=True)
+        started.append(session_of(process.pid))
+        return process
+
+    yield run
+    stop(started, grace=0)

@@ -1,0 +1,38 @@
+"""A desk over a store of its own."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from pipelines.context import Context
+from pipelines.params import load_params
+from pipelines.settings import Settings
+from pipelines.usecase import EXAMPLE_ID, ModelInputs
+from tests.conftest import ROOT
+from tests.steps.monitoring.desk import END, INPUTS, START, Desk, as_table
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    from pipelines import point_in_time
+
+    params = load_params(ROOT / "params.yaml")
+    rules = params.monitoring.model_copy(update={"min_labelled": 100})
+    usecase: Any = SimpleNamespace(name="meters", timezone="UTC", start=START, end=END, maturity=timedelta(hours=6))
+    made = Desk(Context(Settings(home=tmp_path), params.model_copy(update={"monitoring": rules}), usecase))
+
+    def features(context: Context, rows: pa.Table, service: str, inputs: ModelInputs) -> pd.DataFrame:
+        assert inputs == INPUTS
+        made.services.append(service)
+        return made.frame[made.frame[EXAMPLE_ID].isin(rows[EXAMPLE_ID].to_pylist())].iloc[::-1]
+
+    monkeypatch.setattr(point_in_time, "load_examples", lambda context, window: as_table(made.frame))
+    monkeypatch.setattr(point_in_time, "feature_frame", features)
+    return made

@@ -1,0 +1,64 @@
+"""What decides nothing, and what holds the decision."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from pipelines.artifacts.seal import write_sealed
+from pipelines.artifacts.summary import Summary
+from pipelines.errors import CorruptData, InvalidInput
+from pipelines.usecase import LABEL
+from tests.editing import edit
+from tests.steps.monitoring.desk import AS_OF, Desk, examples
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"model_version": "4"}, {"as_of": AS_OF + timedelta(1)}, {"end": date(2020, 1, 2)}],
+)
+def test_a_stale_summary_decides_nothing(desk: Desk, changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="give the summary of the window"):
+        desk.decide(desk.report().summary_uri, **changes)
+
+
+def test_a_file_that_is_no_summary_is_corrupt(desk: Desk) -> None:
+    uri = desk.context.data.uri("monitoring", "m1", Summary.FILE)
+    desk.context.data.store.write_json(uri, {"model_version": "3"})
+    with pytest.raises(CorruptData, match=r"summary\.json carries no digest of its own; run report_drift again"):
+        desk.decide(uri)
+    write_sealed(desk.context.data.store, uri, {"model_version": "3"})
+    with pytest.raises(CorruptData, match=r"summary\.json lacks as_of, columns, .* window; run report_drift again"):
+        desk.decide(uri)
+
+
+def test_a_summary_that_was_edited_decides_nothing(desk: Desk) -> None:
+    uri = desk.report().summary_uri
+    edit(uri, lambda summary: summary.update(roc_auc_drop=0.0))
+    altered = r"summary\.json was altered.* restore it, or run report_drift again"
+    with pytest.raises(CorruptData, match=altered):
+        desk.decide(uri)
+
+
+def test_too_few_labels_hold_whatever_the_metrics_say(desk: Desk) -> None:
+    desk.frame = examples(60)
+    desk.frame[LABEL] = 1 - desk.frame[LABEL]
+    decided = desk.decide(desk.report().summary_uri)
+    assert decided.verdict == "HOLD"
+    assert "only 60 matured labels" in decided.reasons[0]
+
+
+def test_a_damaged_report_of_health_is_named_and_the_others_are_told(desk: Desk) -> None:
+    folder = desk.context.data.uri("reports", "features")
+    good = {"window": ["2020-01-02", "2020-01-03"], "verdict": "PASS", "reasons": [], "views": {}}
+    desk.context.data.store.write_json(f"{folder}/2020-01-02_2020-01-03.json", good)
+    desk.context.data.store.write_json(f"{folder}/2020-01-01_2020-01-02.json", {"verdict": "PASS"})
+    desk.context.data.store.write_bytes(f"{folder}/2020-01-01_2020-01-03.json", b"{")
+    summary = desk.summary(desk.report())
+    assert summary["feature_health"]["windows"] == 1
+    assert {name for name in summary["left_out"] if name.startswith("reports/")} == {
+        "reports/features/2020-01-01_2020-01-02.json",
+        "reports/features/2020-01-01_2020-01-03.json",
+    }

@@ -1,0 +1,89 @@
+"""Scores and outcomes of a window, with ONNX itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.artifacts.card import ModelCard
+from pipelines.artifacts.evaluation import Evaluation
+from pipelines.errors import CorruptData, MissingData
+from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
+from tests.editing import rewrite
+from tests.steps.monitoring.desk import ROWS, Desk, write_model
+
+
+def test_scores_are_saved_with_inputs_and_without_labels(desk: Desk) -> None:
+    outputs = desk.score()
+    table = desk.context.data.store.read_table(outputs.predictions_uri)
+    assert outputs.rows == table.num_rows == ROWS
+    assert table.column_names == [EXAMPLE_ID, PREDICTED_AT, DAY, "x", "y", "kind", "score", "model_version"]
+    assert np.allclose(table["score"], 1 / (1 + np.exp(-table["x"].to_numpy())), atol=1e-6)
+    assert desk.services == ["tiny_v1"]
+    first = desk.context.data.store.read_bytes(outputs.predictions_uri)
+    assert desk.context.data.store.read_bytes(desk.score().predictions_uri) == first
+
+
+def test_what_is_predicted_after_as_of_is_left_out(desk: Desk) -> None:
+    outputs = desk.score(as_of=datetime(2020, 1, 2, tzinfo=UTC))
+    assert outputs.rows == (desk.frame[PREDICTED_AT] <= pd.Timestamp("2020-01-02", tz="UTC")).sum() < ROWS
+    with pytest.raises(MissingData, match="no example"):
+        desk.score(as_of=datetime(2019, 12, 1, tzinfo=UTC))
+
+
+def test_a_window_without_examples_is_missing_data(desk: Desk) -> None:
+    desk.frame = desk.frame.iloc[:0]
+    with pytest.raises(MissingData, match="no example from 2020-01-01 to 2020-01-03"):
+        desk.score()
+
+
+def test_a_model_that_is_not_there_or_names_no_features_is_told(desk: Desk) -> None:
+    with pytest.raises(MissingData, match=r"nowhere/model\.json does not exist"):
+        desk.score(model_uri="nowhere")
+    rewrite(ModelCard.place(desk.model_uri), lambda card: card["training_set"].pop("feature_service"))
+    lacking = r"model\.json lacks training_set\.feature_service; train the model again"
+    with pytest.raises(CorruptData, match=lacking):
+        desk.score()
+
+
+def test_another_model_in_the_folder_of_the_registered_one_is_not_monitored(desk: Desk) -> None:
+    known = desk.sha256
+    assert desk.score(model_sha256=known).rows == ROWS
+    outcomes = desk.join().outcomes_uri
+    assert desk.report(outcomes_uri=outcomes, model_sha256=known).metrics["n_labelled"] == ROWS
+    write_model(desk.context, column=1)  # trained again under the same run: whole, and another
+    other = desk.sha256
+    assert other != known and desk.score(model_sha256=other).rows == desk.score().rows == ROWS
+    refused = f"another model .* sha256 {other[:12]}, registered is {known[:12]}"
+    with pytest.raises(CorruptData, match=refused):
+        desk.score(model_sha256=known)
+    for asked in (known, None):  # the evaluation knows which model it is about
+        with pytest.raises(CorruptData, match=refused):
+            desk.report(outcomes_uri=outcomes, model_sha256=asked)
+    desk.put_evaluation()  # and evaluated again
+    with pytest.raises(CorruptData, match=f"about a model of sha256 {other[:12]}, registered is {known[:12]}"):
+        desk.report(outcomes_uri=outcomes, model_sha256=known)
+    rewrite(Evaluation.place(desk.evaluation_uri), lambda e: e.pop("model_sha256"))
+    with pytest.raises(CorruptData, match=r"metrics\.json lacks model_sha256; evaluate the model again"):
+        desk.report(outcomes_uri=outcomes)
+
+
+def test_outcomes_keep_every_prediction_and_only_known_labels(desk: Desk) -> None:
+    never, later = desk.frame.index < 10, (desk.frame.index >= 10) & (desk.frame.index < 30)
+    desk.frame.loc[never, LABEL] = np.nan
+    desk.frame.loc[never, LABEL_KNOWN_AT] = pd.NaT
+    desk.frame.loc[later, LABEL_KNOWN_AT] = pd.Timestamp("2020-02-01", tz="UTC")
+    outputs = desk.join()
+    assert (outputs.matured, outputs.unmatured, outputs.without_label) == (ROWS - 30, 20, 10)
+    table = desk.context.data.store.read_table(outputs.outcomes_uri)
+    assert table.num_rows == ROWS
+    assert table[LABEL].null_count == table[LABEL_KNOWN_AT].null_count == 30
+    assert "status" not in table.column_names
+
+
+def test_missing_predictions_are_told(desk: Desk) -> None:
+    with pytest.raises(MissingData, match="does not exist"):
+        desk.join(predictions_uri=desk.context.data.uri("predictions", "other", "predictions.parquet"))
