@@ -78,9 +78,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 def _asked(table: RawTable, window: Window, context: Context) -> str:
     """What is asked of which source: a read goes on only where the very same one stopped."""
-    from pipelines.sources.opening import chosen
+    from pipelines.sources.opening import settings_of
 
-    return f"{window} {_since(table, window, context)} {chosen(context.params, table).model_dump_json()}"
+    return f"{window} {_since(table, window, context)} {settings_of(context.params, table).model_dump_json()}"
 
 
 def _stage(table: RawTable, window: Window, staging: Staging, context: Context) -> set[date]:
@@ -123,9 +123,9 @@ def _stage(table: RawTable, window: Window, staging: Staging, context: Context) 
 
 
 def _most_rows(table: RawTable, context: Context) -> float:
-    from pipelines.sources.opening import chosen
+    from pipelines.sources.opening import settings_of
 
-    return float(getattr(chosen(context.params, table), "max_rows", "inf"))
+    return float(getattr(settings_of(context.params, table), "max_rows", "inf"))
 
 
 def _require_day(rows: pa.Table, day: date, origin: str) -> None:

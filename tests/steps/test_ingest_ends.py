@@ -21,7 +21,7 @@ from pipelines.context import Context
 from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, Unavailable
 from pipelines.params import load_params
 from pipelines.params.source import fill
-from pipelines.sources.addresses import shown
+from pipelines.sources.addresses import scrub
 from pipelines.sources.client import LONGEST_PAUSE, _retry_after
 from pipelines.steps import execute
 from tests.examples import costly
@@ -284,9 +284,9 @@ def test_a_secret_shows_in_no_message_and_no_log(
 
 
 def test_what_is_shown_of_an_address_is_origin_and_path() -> None:
-    assert shown("https://u:p@h:8/a?k=s#f") == "https://...@h:8/a"
-    assert shown("cannot reach 'http://h/x?sig=s' (twice)") == "cannot reach 'http://h/x' (twice)"
-    assert shown("file:///in/what?.csv") == "file:///in/what?.csv"
+    assert scrub("https://u:p@h:8/a?k=s#f") == "https://...@h:8/a"
+    assert scrub("cannot reach 'http://h/x?sig=s' (twice)") == "cannot reach 'http://h/x' (twice)"
+    assert scrub("file:///in/what?.csv") == "file:///in/what?.csv"
 
 
 # --- params
