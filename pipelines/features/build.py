@@ -30,7 +30,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     However the window is cut, the partitions are the same.
     """
     from pipelines.derivation.staleness import digests
-    from pipelines.features.partitions import pieces, split_by_knowledge
+    from pipelines.features.splitting import pieces, split_by_knowledge
     from pipelines.point_in_time import read_tables
 
     usecase, data = context.usecase, context.data

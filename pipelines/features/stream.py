@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from feast import FeatureStore
 
-from pipelines.features.partitions import earliest_day
+from pipelines.features.splitting import earliest_day
 from pipelines.instants import MICROSECOND, local_day, midnight
 from pipelines.offline.sources import source_of
 from pipelines.online.opening import open_rows
