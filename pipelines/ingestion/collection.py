@@ -14,7 +14,7 @@ from pipelines.ingestion.versions import is_version
 
 if TYPE_CHECKING:
     from pipelines.context import Context
-    from pipelines.ingestion.repository import Repository
+    from pipelines.ingestion.repository import DataRepository
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Cleanup:
     freed: dict[str, dict[str, int]]
 
 
-def collect(context: Context, repository: Repository, keep: int, remote: bool, dry_run: bool) -> Cleanup:
+def collect(context: Context, repository: DataRepository, keep: int, remote: bool, dry_run: bool) -> Cleanup:
     """Remove this use case's versions that nothing needs: their pointers, then the objects that no other version has.
 
     The caller holds the store alone. A run after one that was killed completes it. A version that is not in the
@@ -77,11 +77,11 @@ def collect(context: Context, repository: Repository, keep: int, remote: bool, d
     return Cleanup(remaining, unneeded, freed)
 
 
-def _all_objects(repository: Repository, versions: Iterable[str]) -> set[str]:
+def _all_objects(repository: DataRepository, versions: Iterable[str]) -> set[str]:
     return set().union(*(_objects(repository, version) for version in versions))
 
 
-def _objects(repository: Repository, version: str) -> set[str]:
+def _objects(repository: DataRepository, version: str) -> set[str]:
     """The hashes of a version's tree and files; none where the tree is gone."""
     with suppress(MissingData):
         return {version, *repository.tree(version).values()}

@@ -49,7 +49,7 @@ HEAD = "# Written by Flightdeck. Settings of your own, such as credentials of th
 
 
 @contextmanager
-def open_repository(context: Context) -> Iterator[Repository]:
+def open_repository(context: Context) -> Iterator[DataRepository]:
     """The repository of a context's store, created if need be. It is locked: DVC allows one process at a time.
 
     Raises:
@@ -61,7 +61,7 @@ def open_repository(context: Context) -> Iterator[Repository]:
         _configure(root, context.settings.versions_remote)
         try:
             with _alone(root), Repo(str(root)) as repo, repo.lock:
-                yield Repository(root, repo)
+                yield DataRepository(root, repo)
         except ConfigError as error:
             raise InvalidInput(f"FLIGHTDECK_DVC_REMOTE is no remote that DVC knows ({error}); correct it") from None
         except LockError:
@@ -124,7 +124,7 @@ def _replace_text(path: Path, text: str) -> None:
     os.replace(beside, path)
 
 
-class Repository:
+class DataRepository:
     """An open repository. Hashes are md5; a version is the hash of a tree, which ends in `.dir`.
 
     Attributes:

@@ -13,7 +13,7 @@ from pipelines.errors import InvalidInput, MissingData
 from pipelines.steps import RunName, StepModel
 
 if TYPE_CHECKING:
-    from pipelines.ingestion.repository import Repository
+    from pipelines.ingestion.repository import DataRepository
     from pipelines.records import Snapshot
 
 
@@ -62,7 +62,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     return Outputs(data_version=version, files=files, kept=True)
 
 
-def _rows(version: str, repository: Repository, last: Snapshot | None) -> int:
+def _rows(version: str, repository: DataRepository, last: Snapshot | None) -> int:
     """The rows of a version, counted by the difference from the last snapshot where that still exists."""
     from pipelines.ingestion.versions import count_rows
 

@@ -31,7 +31,7 @@ Positions = Mapping[date | None, npt.NDArray[np.int64]]  # rows by partition
 
 
 @dataclass(frozen=True)
-class Outcome:
+class QueryOutcome:
     """The outcome of a query: its result and, of a failed one that quarantines rows, the bad rows."""
 
     result: Result
@@ -45,7 +45,7 @@ def ask(
     usecase: UseCase,
     data: Layout,
     apart: Mapping[str, npt.NDArray[np.int64]],
-) -> list[Outcome]:
+) -> list[QueryOutcome]:
     """Evaluate the checks in SQL, in their order. The outcome of one that fails to run holds its error.
 
     Args:
@@ -60,7 +60,7 @@ def ask(
 
 def _answer(
     check: Check, table: RawTable, days: Sequence[date | None], database: duckdb.DuckDBPyConnection, data: Layout
-) -> Outcome:
+) -> QueryOutcome:
     query = check.expectation
     assert isinstance(query, Query)
     try:
@@ -70,12 +70,12 @@ def _answer(
         answer = database.execute(query.sql()).df()
         sample = _sample(database) if isinstance(query, RowQuery) else ()
     except duckdb.Error as error:
-        return Outcome(Result(check, False, str(error), {}))
+        return QueryOutcome(Result(check, False, str(error), {}))
     (result,) = evaluate(answer, [check])
     result = replace(result, sample=sample)
     if result.success or result.error is not None or check.severity is not Severity.QUARANTINE:
-        return Outcome(result)
-    return Outcome(result, _positions(database))
+        return QueryOutcome(result)
+    return QueryOutcome(result, _positions(database))
 
 
 def _create_views(

@@ -20,7 +20,7 @@ from pipelines.params import load_params
 from pipelines.records import DecisionKind, Decisions
 from pipelines.settings import Settings
 from pipelines.usecase import DAY, RawTable
-from pipelines.validation import partitions
+from pipelines.validation import chunks
 from pipelines.validation.expectations import ExpectPresenceToImply
 from pipelines.validation.masks import MASKS
 from pipelines.validation.queries import ExpectKeysToBeUnique, ExpectValuesToBeKnown, Query
@@ -263,7 +263,7 @@ def test_a_reference_row_that_is_set_apart_vouches_for_nothing(make: Callable[..
 def test_chunks_of_any_size_give_the_same_bytes(
     make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: int
 ) -> None:
-    monkeypatch.setattr(partitions, "CHUNK_ROWS", rows)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", rows)
     context = make(declared=twice_across)
     put(context, readings(START, [1.0, -2.0, 3.0, 4.0], [*"abcd"]), START)
     put(context, readings(MIDDLE, [1.0, 2.0, 3.0, 4.0, None], [*"efgba"]), MIDDLE)
@@ -303,7 +303,7 @@ def test_counts_are_added_before_mostly_is_judged(
     make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One day of three is half bad: over both days it is little."""
-    monkeypatch.setattr(partitions, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 1)
     check = gxe.ExpectColumnValuesToBeBetween(
         column="load", min_value=0, mostly=0.6, meta={**APART, "reason": "negative"}
     )

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from pipelines.store import Layout, Store
 from pipelines.usecase import DAY, RawTable
-from pipelines.validation.asking import Outcome, ask
+from pipelines.validation.asking import QueryOutcome, ask
 from pipelines.validation.distribution import ExpectDistributionToBeStable, stability_index
 from pipelines.validation.queries import (
     ExpectColumnTypes,
@@ -53,13 +53,13 @@ def at(day: int) -> date:
     return FIRST + timedelta(day)
 
 
-def asked(data: Layout, check: Any, days: list[int], table: RawTable = READINGS) -> Outcome:
+def asked(data: Layout, check: Any, days: list[int], table: RawTable = READINGS) -> QueryOutcome:
     usecase: Any = SimpleNamespace(tables=(READINGS, SITES))
     (answer,) = ask(table, [at(day) for day in days], checks_of("readings", [check]), usecase, data, {})
     return answer
 
 
-def bad(answer: Outcome) -> set[tuple[int, int]]:
+def bad(answer: QueryOutcome) -> set[tuple[int, int]]:
     return {((day - FIRST).days, int(row)) for day, rows in answer.bad.items() if day for row in rows}
 
 

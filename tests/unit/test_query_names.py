@@ -13,7 +13,7 @@ import pytest
 from pipelines.errors import InvalidInput
 from pipelines.store import Layout, Store
 from pipelines.usecase import DAY, RawTable
-from pipelines.validation.asking import Outcome, ask
+from pipelines.validation.asking import QueryOutcome, ask
 from pipelines.validation.distribution import ExpectDistributionToBeStable
 from pipelines.validation.queries import ExpectColumnTypes, ExpectKeysToBeUnique, ExpectValuesToBeKnown, reference_table
 from pipelines.validation.suite import checks_of
@@ -39,7 +39,7 @@ def layout(folder: Path, column: str, table: str, values: list[str]) -> Layout:
     return data
 
 
-def asked(data: Layout, column: str, table: str, *checks: Any) -> list[Outcome]:
+def asked(data: Layout, column: str, table: str, *checks: Any) -> list[QueryOutcome]:
     readings = RawTable("readings", (column,), {column: "string"}, day=DAY)
     usecase: Any = SimpleNamespace(tables=(readings, RawTable(table, (column,), {column: "string"})))
     return ask(readings, [TODAY], checks_of("readings", checks), usecase, data, {})
