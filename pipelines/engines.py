@@ -36,10 +36,10 @@ def open_engine(uri: str, variable: str, what: str) -> sa.Engine:
                 Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(url, hide_parameters=True, **options)
     except (sa.exc.ArgumentError, ValueError):  # ValueError: of a port
-        raise InvalidInput(f"{variable} is no database URI (it may hold a password: not shown); correct it") from None
+        raise InvalidInput(f"{variable} is not a database URI (not shown: may hold a password); correct it") from None
     except ImportError as error:
         raise InvalidInput(
-            f"{variable} is of a database whose driver is not installed ({error}); pip install it"
+            f"{variable} names a database whose driver is not installed ({error}); pip install it"
         ) from None
 
     explain(engine, variable, what)

@@ -143,6 +143,6 @@ def _unexpected(error: BaseException) -> Unexpected:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
     return Unexpected(
-        f"{type(error).__name__}{where}: {one_line(error)}; this was not foreseen: run it again with {TRACEBACK}=1 to "
+        f"{type(error).__name__}{where}: {one_line(error)}; this is unexpected: run it again with {TRACEBACK}=1 to "
         "see where it came from, and correct the use case, or report it"
     )

@@ -52,7 +52,7 @@ def require_no_gap(data: Layout, usecase: UseCase, as_of: datetime) -> None:
         lacking = set(Window(min(days, default=last), last + timedelta(1), usecase.timezone).days) - set(days)
         if lacking:
             raise MissingData(
-                f"features/{name} lacks {min(lacking)}, which is before {as_of}; build the features of it"
+                f"features/{name} lacks {min(lacking)}, which is before {as_of}; build the features of that day"
             )
 
 

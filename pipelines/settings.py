@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     @classmethod
     def _literal(cls, home: Path) -> Path:
         if not _is_text(str(home)):
-            raise ValueError("its name is no text in UTF-8, and URIs and records could not hold it; choose another")
+            raise ValueError("its name is not valid UTF-8, so URIs and records cannot hold it; choose another")
         if os.path.expandvars(home) != str(home):
             raise ValueError("libraries would put a variable's value in place of its `$`; choose a folder without it")
         return home
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
             return place  # it is not used
         if "://" in place and not place.startswith("databricks") and not is_whole(place):
             raise ValueError(
-                "no URI; write what is special in a user or password as %40 (@), %3A (:), %5B ([) and so on"
+                "not a URI; write special characters of a user or password as %40 (@), %3A (:), %5B ([) and so on"
             )
         return place
 

@@ -47,7 +47,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     window, rules, store = context.window(inputs.start, inputs.end), context.params.features.health, context.data.store
     if strangers := sorted(set(rules.views) - {table.name for table in context.usecase.feature_tables}):
-        raise InvalidInput(f"features.health.views names {', '.join(strangers)}, no feature table; correct it")
+        raise InvalidInput(f"features.health.views names {', '.join(strangers)}, not a feature table; correct it")
     views: dict[str, ViewReport] = {}
     with engine(None if store.local else store.fs) as connection:
         for view in declared_views(context):

@@ -65,7 +65,9 @@ def mask_auxiliary(examples: pa.Table, as_of: datetime, auxiliary: Sequence[str]
     """
     for name in auxiliary:
         if lacking := {name, known_at_of(name)} - set(examples.column_names):
-            raise InvalidInput(f"the examples lack {', '.join(sorted(lacking))}, of an auxiliary label; add what lacks")
+            raise InvalidInput(
+                f"the examples lack {', '.join(sorted(lacking))}, needed by an auxiliary label; add them"
+            )
         is_known = _is_known(examples, name, known_at_of(name), as_of)
         values = pc.if_else(is_known, examples[name], pa.scalar(None, examples.schema.field(name).type))
         examples = examples.drop_columns([known_at_of(name)])

@@ -71,7 +71,7 @@ class Minimum(Behaviour):
 def _require_distinct_names(behaviours: tuple[Behaviour, ...]) -> tuple[Behaviour, ...]:
     twice = sorted(name for name, n in Counter(one.name for one in behaviours).items() if n > 1)
     if twice:
-        raise ValueError(f"{', '.join(twice)} stands twice; give each behaviour a name of its own")
+        raise ValueError(f"{', '.join(twice)} occurs twice; give each behaviour a name of its own")
     return behaviours
 
 

@@ -30,7 +30,7 @@ def _rising(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     if any(later <= earlier for earlier, later in pairwise(shares)):
         raise ValueError(f"shares of the stages are {shares}; each must be larger than the one before")
     if not shares[-1]:
-        raise ValueError("a ramp of shadow alone would promote what never served; add a stage with a share")
+        raise ValueError("a ramp of shadow alone promotes a challenger that never served; add a stage with a share")
     return stages
 
 

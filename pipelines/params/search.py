@@ -66,12 +66,12 @@ def drawing_order(search: Mapping[str, Range | Choices]) -> list[str]:
             if not isinstance(condition, Choices):
                 raise ValueError(f"search.{name}.when names {other!r}, which is not searched by `choices`")
             if value not in condition.choices:
-                raise ValueError(f"search.{name}.when wants {other} to be {value!r}, which is none of its choices")
+                raise ValueError(f"search.{name}.when wants {other} to be {value!r}, which is not one of its choices")
     sorter = TopologicalSorter({name: sorted(search[name].when) for name in sorted(search)})
     try:
         return list(sorter.static_order())
     except CycleError as error:
-        raise ValueError(f"search: conditions go round in a ring: {' -> '.join(error.args[1])}") from None
+        raise ValueError(f"search: conditions form a cycle: {' -> '.join(error.args[1])}") from None
 
 
 def require_drawable(settings: BaseModel, search: Mapping[str, Range | Choices]) -> None:

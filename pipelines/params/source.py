@@ -21,7 +21,7 @@ def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ValueError, KeyError, OSError):
-        raise ValueError(f"{name!r} is no IANA zone; write one such as UTC or Europe/Berlin") from None
+        raise ValueError(f"{name!r} is not an IANA zone; write one such as UTC or Europe/Berlin") from None
     return name
 
 
@@ -37,11 +37,11 @@ def _open(address: Any) -> Any:
 
 def _url(address: Any) -> Any:
     if not isinstance(address, str) or not re.match(r"https?://[^/?#]", address):
-        raise ValueError("is no URL that begins with http:// or https://; correct it")
+        raise ValueError("is not a URL that begins with http:// or https://; correct it")
     try:
         urlsplit(address).port  # noqa: B018
     except ValueError:
-        raise ValueError("is no URL (not shown): its host or port cannot be read; correct it") from None
+        raise ValueError("is not a valid URL (not shown): its host or port cannot be read; correct it") from None
     return address
 
 
@@ -58,7 +58,7 @@ def placeholders(*names: str) -> AfterValidator:
             for word in PLACEHOLDER.findall(str(text)):
                 if word not in names:
                     choices = ", ".join(f"{{{name}}}" for name in names)
-                    raise ValueError(f"{{{word}}} is no placeholder; choose from {choices}, or take the braces away")
+                    raise ValueError(f"{{{word}}} is not a placeholder; choose from {choices}, or take the braces away")
         return value
 
     return AfterValidator(check)

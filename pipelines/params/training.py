@@ -119,7 +119,7 @@ class FtTransformer(Network):
     @model_validator(mode="after")
     def _divisible(self) -> Self:
         if self.embedding_dim % self.heads:
-            raise ValueError(f"embedding_dim {self.embedding_dim} is no multiple of heads {self.heads}")
+            raise ValueError(f"embedding_dim {self.embedding_dim} is not a multiple of heads {self.heads}")
         return self
 
 

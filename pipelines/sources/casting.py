@@ -124,14 +124,14 @@ def _dates(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_string(column.type):
         seconds, nanos, offsets = instants.parse(column)
         if offsets is not None:
-            raise pa.ArrowInvalid("an instant, which has a date only in some zone")
+            raise pa.ArrowInvalid("an instant, whose date depends on the zone")
         if nanos is not None and pc.any(pc.greater(nanos, 0)).as_py():
             raise pa.ArrowInvalid("a time of day, which a date does not have")
         column = seconds.cast(pa.timestamp("s"))
     if not pa.types.is_timestamp(column.type):
         raise pa.ArrowTypeError("")
     if column.type.tz is not None:
-        raise pa.ArrowInvalid("an instant, which has a date only in some zone")
+        raise pa.ArrowInvalid("an instant, whose date depends on the zone")
     days = instants.local_day(column, "UTC")
     midnight = pc.multiply(days.cast(pa.int32()).cast(pa.int64()), instants.DAY * instants.PER_SECOND[column.type.unit])
     if pc.any(pc.not_equal(midnight, column.cast(pa.int64()))).as_py():
@@ -152,7 +152,7 @@ def _whole(column: pa.ChunkedArray | None, target: pa.DataType) -> pa.ChunkedArr
             pc.and_(pc.greater_equal(column, low), pc.less(column, high)), pc.equal(pc.floor(column), column)
         )
         if pc.all(fits).as_py() is False:
-            raise pa.ArrowInvalid("no whole number, or none of the type's range")
+            raise pa.ArrowInvalid("not a whole number, or out of the type's range")
         column = column.cast(widest, safe=False)
     elif pa.types.is_string(column.type):
         column = _digits(column).cast(widest)
@@ -175,12 +175,12 @@ def _digits(text: pa.ChunkedArray) -> pa.ChunkedArray:
 def _digits_of(text: str) -> str:
     number = Decimal(text) if pc.match_substring_regex(pa.array([text]), NUMBER)[0].as_py() else Decimal("NaN")
     if not number.is_finite():
-        raise pa.ArrowInvalid("no whole number")
+        raise pa.ArrowInvalid("not a whole number")
     if number and number.adjusted() > DIGITS:
         raise pa.ArrowInvalid("out of the type's range")
     if number.adjusted() < -DIGITS or number != number.to_integral_value():
         if number:
-            raise pa.ArrowInvalid("no whole number")
+            raise pa.ArrowInvalid("not a whole number")
         return "0"
     return str(int(number))
 
@@ -195,7 +195,7 @@ def _floats(column: pa.ChunkedArray | None, target: pa.DataType) -> pa.ChunkedAr
     if pa.types.is_string(column.type):
         finite = pc.match_substring_regex(column, NUMBER)
         if pc.all(pc.or_(finite, pc.match_substring_regex(column, NOT_FINITE))).as_py() is False:
-            raise pa.ArrowInvalid("no number")
+            raise pa.ArrowInvalid("not a number")
         words, column = column, column.cast(pa.float64())
         if pc.any(pc.and_(finite, pc.is_inf(column))).as_py():
             raise pa.ArrowInvalid("out of the type's range")

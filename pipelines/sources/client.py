@@ -121,7 +121,7 @@ class Client:
         if not token:
             raise InvalidInput(f"{name} is not set; it holds the token of {scrub(self.url)}")
         if not token.isascii() or not token.isprintable() or " " in token:
-            raise InvalidInput(f"{name} holds a character that no token has (not shown); correct it")
+            raise InvalidInput(f"{name} holds a character that tokens cannot have (not shown); correct it")
         return token
 
     def _authorize(self, request: httpx.Request) -> None:

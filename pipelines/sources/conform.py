@@ -107,7 +107,7 @@ def _require_free(names: list[str], table: RawTable) -> None:
 
 def _reserved(name: str, table: RawTable) -> CorruptData:
     return CorruptData(
-        f"table {table.name}: the chain has a column {name} of its own; rename the source's at the source, or in a view"
+        f"table {table.name}: the name {name} is reserved for the chain; rename the column at the source, or in a view"
     )
 
 

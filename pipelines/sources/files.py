@@ -193,7 +193,7 @@ def _unzipped(uri: str, file: Any) -> Iterator[Any]:
         members = [member.filename for member in archive.infolist() if not member.is_dir()]
         if len(members) != 1:
             raise CorruptData(
-                f"the archive holds {len(members)} files ({', '.join(members)[:200]}), and one is read; "
+                f"the archive holds {len(members)} files ({', '.join(members)[:200]}), but only one is read; "
                 "give each an archive of its own, and name them all with * in the uri"
             )
         with archive.open(members[0]) as member:
@@ -213,7 +213,7 @@ def _require_file(place: Place) -> None:
     ):
         if os.path.exists(path) and not os.path.isfile(path):
             kind = "a folder; name its files, as in /*.csv" if os.path.isdir(path) else "a pipe or a device"
-            raise InvalidInput(f"{place.uri} is no file but {kind}; correct the uri of the source in params.yaml")
+            raise InvalidInput(f"{place.uri} is not a file but {kind}; correct the uri of the source in params.yaml")
 
 
 def _require_absent(fs: Any, path: str, pattern: str) -> None:

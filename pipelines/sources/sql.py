@@ -68,7 +68,7 @@ class SqlSource:
             return sa.create_engine(url, hide_parameters=True)
         except Exception:  # the URL, its options or the driver's import
             raise InvalidInput(
-                f"{self.settings.url_env} is no URL of a database, or its driver is not installed (not shown: it may "
+                f"{self.settings.url_env} is not a database URL, or its driver is not installed (not shown: it may "
                 "hold a password); correct it"
             ) from None
 

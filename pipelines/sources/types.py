@@ -28,7 +28,7 @@ def arrow_type(name: str) -> pa.DataType:
             return kind
     except (ValueError, TypeError, KeyError, OSError):  # ZoneInfo has several
         pass
-    raise InvalidInput(f"{name!r} is no type of a column; write int32, float64, string or timestamp[us, UTC]")
+    raise InvalidInput(f"{name!r} is not a column type; write int32, float64, string or timestamp[us, UTC]")
 
 
 def declared_types(table: RawTable) -> dict[str, pa.DataType]:

@@ -32,7 +32,7 @@ def table_of(names: Sequence[str], columns: Sequence[Sequence[Any]], table: RawT
     """
     for name in names:
         if not _is_text(name):
-            raise CorruptData(f"{source}: a column has the name {name!a:.80}, which is no text; correct the source")
+            raise CorruptData(f"{source}: a column has the name {name!a:.80}, which is not text; correct the source")
     arrays = [column_of(name, values, table, source) for name, values in zip(names, columns, strict=True)]
     return pa.table(arrays, names=list(names))
 

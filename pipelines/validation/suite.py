@@ -111,7 +111,7 @@ def _check(table: str, expectation: Expectation, daily: bool) -> Check:
     configuration = expectation.configuration
     if daily and configuration.type in BY_DAY and DAY not in configuration.kwargs.get("column_list", ()):
         raise InvalidInput(
-            f"{table}: {configuration.type} sees a part of a daily table; use {BY_DAY[configuration.type]} of "
+            f"{table}: {configuration.type} sees only a part of a daily table; use {BY_DAY[configuration.type]} of "
             "pipelines.validation.queries"
         )
     meta = expectation.meta or {}
@@ -127,7 +127,7 @@ def _check(table: str, expectation: Expectation, daily: bool) -> Check:
             raise InvalidInput(f"{table}: {error}") from None
     reason = str(meta.get("reason") or configuration.type.removeprefix("expect_"))
     if "," in reason:
-        raise InvalidInput(f"{table}: reason {reason!r} of {configuration.type} has a comma; use a short code without")
+        raise InvalidInput(f"{table}: reason {reason!r} of {configuration.type} has a comma; use a code without one")
     return Check(expectation, configuration.type, dict(configuration.kwargs), Severity(severity), reason)
 
 
