@@ -26,7 +26,7 @@ from pipelines.sources import read_window
 from pipelines.usecases.flights import USECASE
 from pipelines.usecases.flights.departures import connect
 from pipelines.usecases.flights.features import BUILDERS
-from pipelines.usecases.flights.streaming import DEPARTED, GIVEN_UP, HOURS, LANDED, LATE, MINUTES, state
+from pipelines.usecases.flights.streaming import DEPARTED, HOURS, LANDED, LATE, LONGEST_WAIT, MINUTES, state
 from pipelines.windows import Window
 
 GROUND = Ground("benchmarks.streaming_windows", ("source", "sources"), FLIGHTS)
@@ -81,7 +81,7 @@ def query(
             named = {"part": part, "prefix": prefix, "count": count, "mean": mean, "share": share}
             columns += [COLUMNS.format(h=h, **named) for h in hours]
     if awaited:
-        parts.append(("waiting", WAITING.format(keys=by, late=LATE, given_up=GIVEN_UP)))
+        parts.append(("waiting", WAITING.format(keys=by, late=LATE, given_up=LONGEST_WAIT)))
         columns.append(f"coalesce(waiting.n, 0)::float as {prefix}_waiting")
     joined = " ".join(f"left join {part} using ({by}, known_at)" for part, _ in parts)
     with_parts = ",".join([GRID.format(keys=by, minutes=minutes), *(sql for _, sql in parts)])

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.environment import ACCESS, made, notice, overridden
+from pipelines.environment import ACCESS, build_environment, notice, overridden
 from pipelines.errors import FlightdeckError
 from pipelines.sqlite import mlflow_uri_of, uri_of
 
@@ -84,7 +84,7 @@ def load_deck(environ: Mapping[str, str] | None = None) -> Deck:
     Raises:
         BadSetting: naming the variable, if a port is not a number from 1 to 65535, or is given twice.
     """
-    env = made(os.environ if environ is None else environ)
+    env = build_environment(os.environ if environ is None else environ)
     ports = {name: _port(env, variable, default) for name, (variable, default) in PORTS.items()}
     if len(set(ports.values())) < len(ports):
         shown = ", ".join(f"{PORTS[name][0]}={port}" for name, port in ports.items())
@@ -138,7 +138,7 @@ def environment(deck: Deck, environ: Mapping[str, str] | None = None) -> dict[st
     """
     env = os.environ if environ is None else environ
     dropped = {*(ACCESS if not deck.mlflow_elsewhere else ()), "PYTHONDONTWRITEBYTECODE"}
-    inherited = {k: v for k, v in made(env).items() if not k.startswith(FORBIDDEN) and k not in dropped}
+    inherited = {k: v for k, v in build_environment(env).items() if not k.startswith(FORBIDDEN) and k not in dropped}
     path = [str(REPO / "infra" / "airflow"), *filter(None, [env.get("PYTHONPATH")])]
     return {
         **inherited,

@@ -126,7 +126,7 @@ def run(arguments: Mapping[str, Any]) -> None:
         try:
             console.answer(arguments, context)
         except Exception as error:
-            raise failure.explained(error, context.settings.mlflow) from error
+            raise failure.translate(error, context.settings.mlflow) from error
         return
     raw = {k.removeprefix("input_"): v for k, v in arguments.items() if k.startswith("input_") and v is not None}
     out = None if arguments["out"] is None else require_file(arguments["out"])  # before hours of work are lost

@@ -1,4 +1,4 @@
-"""How every SQL database of ours is opened, and what is told when one cannot be used. A leaf: imports no step."""
+"""Opening of our SQL databases, and the errors for one that cannot be used. A leaf: imports no step."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import sqlalchemy as sa
 
 from pipelines.errors import FlightdeckError, InvalidInput, Unavailable
 
-# What the database or the way to it raises; errors of a statement, such as a refused change, are for whoever made it.
+# Errors of the database or of the connection; the caller handles errors of a statement, such as a refused change.
 OUTSIDE = (sa.exc.OperationalError, sa.exc.InterfaceError)
 DAMAGED = ("not a database", "malformed")
 
 
 def open_engine(uri: str, variable: str, what: str) -> sa.Engine:
-    """An engine whose errors from outside are told as `Unavailable`.
+    """An engine that raises errors from outside as `Unavailable`.
 
     Args:
-        uri: of SQLAlchemy's kind.
-        variable: that sets it.
-        what: it holds, in words.
+        uri: a SQLAlchemy URL.
+        variable: the variable that sets the URI.
+        what: the content of the database, for messages.
 
     Raises:
-        InvalidInput: if it is no URI, or its driver is not installed.
+        InvalidInput: if the URI is malformed, or its driver is not installed.
     """
     try:
         url = sa.make_url(uri)
@@ -36,10 +36,10 @@ def open_engine(uri: str, variable: str, what: str) -> sa.Engine:
                 Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(url, hide_parameters=True, **options)
     except (sa.exc.ArgumentError, ValueError):  # ValueError: of a port
-        raise InvalidInput(f"{variable} is no database URI (it may hold a password: not shown); correct it") from None
+        raise InvalidInput(f"{variable} is not a database URI (not shown: may hold a password); correct it") from None
     except ImportError as error:
         raise InvalidInput(
-            f"{variable} is of a database whose driver is not installed ({error}); pip install it"
+            f"{variable} names a database whose driver is not installed ({error}); pip install it"
         ) from None
 
     explain(engine, variable, what)
@@ -47,7 +47,7 @@ def open_engine(uri: str, variable: str, what: str) -> sa.Engine:
 
 
 def explain(engine: sa.Engine, variable: str, what: str) -> None:
-    """From now on, errors of an engine that come from outside are raised as `Unavailable`."""
+    """Make an engine raise errors from outside as `Unavailable`."""
 
     def outside(context: sa.engine.ExceptionContext) -> FlightdeckError | None:
         error = context.sqlalchemy_exception or context.original_exception
@@ -58,11 +58,11 @@ def explain(engine: sa.Engine, variable: str, what: str) -> None:
 
 
 def unusable(error: BaseException, variable: str, what: str) -> Unavailable:
-    """What is told of a database that cannot be used, in one line."""
-    told = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+    """The error for a database that cannot be used, in one line."""
+    message = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
     remedy = "see that it is up and has room, then run this again: it goes on where it stopped"
-    if any(mark in told for mark in DAMAGED):
+    if any(mark in message for mark in DAMAGED):
         remedy = "restore it from a backup, or move it away to begin a new one"
-    if "readonly" in told or "read-only" in told:
+    if "readonly" in message or "read-only" in message:
         remedy = "make it and its folder writable for this user"
-    return Unavailable(f"{what} ({variable}) is unavailable ({told}); {remedy}")
+    return Unavailable(f"{what} ({variable}) is unavailable ({message}); {remedy}")

@@ -1,8 +1,8 @@
 """The environment of our processes: which of the caller's variables reach the libraries. Standard library only.
 
-The libraries read hundreds of variables of their own. One that the caller set for something else would send the
-registry into another database, make the server two, or give git another repository. So their families are closed: what
-is KNOWN passes, the rest is dropped, and a word is said of it.
+The libraries read hundreds of variables of their own. One that the caller set for another purpose could send the
+registry to another database, start a second server worker, or point git at another repository. So of these families
+only KNOWN variables pass; the others are dropped, with a warning in the log.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ACCESS = tuple(  # to the MLflow that the caller names
     for name in ("TRACKING_USERNAME", "TRACKING_PASSWORD", "TRACKING_TOKEN", "TRACKING_AUTH", "TRACKING_AWS_SIGV4",
                  "TRACKING_INSECURE_TLS", "TRACKING_SERVER_CERT_PATH", "TRACKING_CLIENT_CERT_PATH")
 )  # fmt: skip
-DEFAULTS = {  # against libraries that phone home, that wait for ever, or whose chatter shows as errors in task logs
+DEFAULTS = {  # against telemetry, endless waits, and log messages that Airflow shows as errors
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GX_ANALYTICS_ENABLED": "false",
@@ -35,7 +35,7 @@ DEFAULTS = {  # against libraries that phone home, that wait for ever, or whose 
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds; its own are 120, seven times over
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    # Read when OpenMP is loaded: its threads would spin while they wait, for whole time slices beside other work.
+    # Read when OpenMP is loaded: waiting threads would otherwise spin, and take whole time slices from other work.
     "OMP_WAIT_POLICY": "passive",
 }
 KNOWN = frozenset(
@@ -47,7 +47,7 @@ KNOWN = frozenset(
     }
 )
 KNOWN_PREFIXES = ("GIT_CONFIG_", "GIT_SSL_", "GIT_SSH", "GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_PYTHON_")
-# Set by who runs us (`mlflow run`, `dvc repro`, git's hooks) for itself: dropped without a word.
+# Set by the programs that run us (`mlflow run`, `dvc repro`, git's hooks) for themselves: dropped without a warning.
 UNTOLD = frozenset(
     {
         *("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "DVC_ROOT", "DVC_STAGE", "GIT_EDITOR", "GIT_PAGER"),
@@ -69,46 +69,46 @@ def overridden(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def foreign(environ: Mapping[str, str]) -> list[str]:
-    """The caller's variables that are not to reach a library of ours, in order of name."""
-    passed = {name for name, value in overridden(environ).items() if environ.get(name) == value}
+    """The caller's variables that must not reach our libraries, in order of name."""
+    overrides = {name for name, value in overridden(environ).items() if environ.get(name) == value}
     return sorted(
         name
         for name in environ
         if (name in SINGLE or name.startswith(FAMILIES))
-        and name not in KNOWN | passed
+        and name not in KNOWN | overrides
         and not name.startswith(KNOWN_PREFIXES)
     )
 
 
-def made(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a process of ours: the caller's without the foreign ones, and with ours.
+def build_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of one of our processes: the caller's without the foreign ones, and our defaults.
 
-    Proxies are passed by for addresses of this machine, user and password of an MLflow server's address become MLflow's
-    own variables, and a parallel computation takes as many threads as it may have. Made again, it stays the same.
+    Addresses of this machine bypass proxies, the user and password in an MLflow server's address move to MLflow's own
+    variables, and OpenMP gets as many threads as this process may use. The function is idempotent.
     """
-    dropped = set(foreign(environ))
-    ours = DEFAULTS | {name: value for name, value in environ.items() if name not in dropped}
+    unwanted = set(foreign(environ))
+    ours = DEFAULTS | {name: value for name, value in environ.items() if name not in unwanted}
     ours.setdefault("OMP_NUM_THREADS", str(processors()))
     local = [place for place in (ours.get("no_proxy") or ours.get("NO_PROXY") or "").split(",") if place]
     ours["no_proxy"] = ours["NO_PROXY"] = ",".join([*local, *(place for place in LOOPBACK if place not in local)])
-    named = "FLIGHTDECK_MLFLOW_URI" if ours.get("FLIGHTDECK_MLFLOW_URI") else "MLFLOW_TRACKING_URI"
+    tracking_variable = "FLIGHTDECK_MLFLOW_URI" if ours.get("FLIGHTDECK_MLFLOW_URI") else "MLFLOW_TRACKING_URI"
     for variable in ("FLIGHTDECK_MLFLOW_URI", "MLFLOW_TRACKING_URI"):
-        ours |= _without_access(ours, variable, used=variable == named)
+        ours |= _without_access(ours, variable, in_use=variable == tracking_variable)
     return ours
 
 
 def take_over() -> None:
-    """Make this process's environment ours, and say in its log which variables do not count."""
-    if told := [name for name in foreign(os.environ) if name not in UNTOLD and not name.startswith("_")]:
-        log.warning("%s", notice(told))
-    wanted = made(os.environ)
-    for name in set(os.environ) - set(wanted):
+    """Make this process's environment ours, and log which variables are ignored."""
+    if dropped := [name for name in foreign(os.environ) if name not in UNTOLD and not name.startswith("_")]:
+        log.warning("%s", notice(dropped))
+    environment = build_environment(os.environ)
+    for name in set(os.environ) - set(environment):
         del os.environ[name]
-    os.environ.update(wanted)
+    os.environ.update(environment)
 
 
 def notice(names: list[str]) -> str:
-    """What is said of variables that were dropped."""
+    """The warning about variables that are ignored."""
     which = "does" if len(names) == 1 else "do"
     return (
         f"flightdeck: {', '.join(names)} of the environment {which} not count here; settings are FLIGHTDECK_ variables "
@@ -117,8 +117,8 @@ def notice(names: list[str]) -> str:
 
 
 @contextmanager
-def kept(*names: str, **values: str) -> Iterator[None]:
-    """Whatever happens inside, these variables are afterwards what they were; `values` are set meanwhile."""
+def restoring(*names: str, **values: str) -> Iterator[None]:
+    """Set `values` inside the context, and restore these variables at its end, whatever happens inside."""
     before = {name: os.environ.get(name) for name in (*names, *values)}
     os.environ.update(values)
     try:
@@ -132,24 +132,24 @@ def kept(*names: str, **values: str) -> Iterator[None]:
 
 
 def processors() -> int:
-    """How many this process may use: those it is bound to, and no more than its control group's share of time."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The number of processors that this process may use, by its affinity and its control group's quota."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with suppress(OSError, ValueError):  # no control groups, or no limit
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(bound, math.ceil(int(quota) / int(period))))
-    return bound
+        return max(1, min(available, math.ceil(int(quota) / int(period))))
+    return available
 
 
-def _without_access(environ: Mapping[str, str], variable: str, used: bool) -> dict[str, str]:
-    """An MLflow server's address without user and password, and these by MLflow's names if they are `used`.
+def _without_access(environ: Mapping[str, str], variable: str, in_use: bool) -> dict[str, str]:
+    """An MLflow server's address without user and password, and these by MLflow's names if the address is `in_use`.
 
     So no message, page or file that names the address can show them.
     """
-    with suppress(ValueError):  # no address; who reads it says so
+    with suppress(ValueError):  # not an address; whoever reads it reports that
         parts = urlsplit(environ.get(variable, ""))
         userinfo, at, place = parts.netloc.rpartition("@")
         if at and parts.scheme in ("http", "https"):
             user, _, password = userinfo.partition(":")
             access = {"MLFLOW_TRACKING_USERNAME": unquote(user), "MLFLOW_TRACKING_PASSWORD": unquote(password)}
-            return {variable: urlunsplit(parts._replace(netloc=place)), **(access if used else {})}
+            return {variable: urlunsplit(parts._replace(netloc=place)), **(access if in_use else {})}
     return {}

@@ -1,4 +1,4 @@
-"""Frames that models read: examples with their features as known at the instant of prediction."""
+"""The frames that models read: examples with their features as known at the instant of prediction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def read_tables(data: Layout, usecase: UseCase, names: set[str], window: Window) -> Tables:
-    """Validated tables by name: the window's days of the daily ones, reference tables whole."""
+    """Validated tables by name: the window's days of daily tables, and whole reference tables."""
     return {
         table.name: data.read("validated", table.name, window.start, window.end)
         if table.daily
@@ -48,11 +48,11 @@ def require_no_gap(data: Layout, usecase: UseCase, as_of: datetime) -> None:
     """
     last = local_day(as_of - MICROSECOND, usecase.timezone)
     for name in [table.name for table in usecase.feature_tables if table.daily]:
-        built = data.days("features", name)
-        lacking = set(Window(min(built, default=last), last + timedelta(1), usecase.timezone).days) - set(built)
+        days = data.days("features", name)
+        lacking = set(Window(min(days, default=last), last + timedelta(1), usecase.timezone).days) - set(days)
         if lacking:
             raise MissingData(
-                f"features/{name} lacks {min(lacking)}, which is before {as_of}; build the features of it"
+                f"features/{name} lacks {min(lacking)}, which is before {as_of}; build the features of that day"
             )
 
 
@@ -60,12 +60,12 @@ def feature_frame(context: Context, examples: pa.Table, service: str, inputs: Mo
     """The examples with every input of a model, point-in-time correct.
 
     Request features are computed by the use case; stored ones are read through Feast as of each row's PREDICTED_AT.
-    Numeric inputs come as float32 with NaN for missing, categorical ones as spelt for a graph with None.
+    Numeric inputs are float32 with NaN for missing values, categorical ones have their graph's spelling, with None.
 
     Raises:
-        InvalidInput: if the feature service is not registered, or a model input comes from nowhere, is no number or
-            has no spelling.
-        MissingData: if features lack a day up to the last prediction: older values would stand in for it.
+        InvalidInput: if the feature service is not registered, or a model input has no source, is not a number or has
+            no spelling.
+        MissingData: if features lack a day up to the last prediction: older values would replace it.
     """
     from feast.errors import FeatureServiceNotFoundException  # here: Feast takes seconds and 400 MB to import
 
@@ -78,10 +78,10 @@ def feature_frame(context: Context, examples: pa.Table, service: str, inputs: Mo
     rows = context.usecase.request_features(to_frame(examples))
     provided = {feature.name for view in features.feature_view_projections for feature in view.features}
     entities = rows.drop(columns=[column for column in rows.columns if column in provided])
-    joined = context.feast.get_historical_features(
+    features_frame = context.feast.get_historical_features(
         entity_df=entities.rename(columns={PREDICTED_AT: "event_timestamp"}), features=features
     ).to_df()
-    frame: pd.DataFrame = joined.rename(columns={"event_timestamp": PREDICTED_AT})
+    frame: pd.DataFrame = features_frame.rename(columns={"event_timestamp": PREDICTED_AT})
     missing = [name for name in inputs.names if name not in frame.columns]
     if missing:
         raise InvalidInput(f"model inputs {missing} come neither from {service} nor from the request; declare them")

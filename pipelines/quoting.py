@@ -1,6 +1,6 @@
-"""Names, texts and files in DuckDB's SQL, taken literally whatever characters they have. A leaf.
+"""Names, texts and files in DuckDB's SQL, quoted so that any character is literal. A leaf.
 
-DuckDB takes `*`, `?` and `[` of a path for patterns and `a=b` for a column; of names it tells no `a` from `A`.
+DuckDB reads `*`, `?` and `[` in a path as a pattern and `a=b` as a partition column; names are case-insensitive.
 """
 
 from __future__ import annotations
@@ -14,46 +14,46 @@ _PATTERN = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
 
 
 def quoted(name: str) -> str:
-    """A name of a column, table or view."""
+    """The name of a column, table or view, as SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """A text."""
+    """A text, as SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def pattern(file: str) -> str:
-    """A text that DuckDB takes for a pattern of files, and that is met by this one.
+    """A file pattern, as SQL, that matches exactly this file.
 
     Raises:
-        InvalidInput: if there is none: within a pattern DuckDB takes a backslash for the end of a folder's name.
+        InvalidInput: if there is none: in a pattern DuckDB reads a backslash as a path separator.
     """
-    made = file.translate(_PATTERN)
-    if made != file and "\\" in file:
+    text = file.translate(_PATTERN)
+    if text != file and "\\" in file:
         raise InvalidInput(
             f"{file} has a backslash and one of * ? [ in it, which DuckDB cannot read; rename the folder"
         )
-    return literal(made)
+    return literal(text)
 
 
 def parquet(files: Sequence[str], unite: bool = True, **options: str) -> str:
-    """The rows of several files.
+    """The rows of several Parquet files, as SQL.
 
     Args:
-        unite: a column has the widest of its types, and is null where a file lacks it; else all files are as the first.
-        options: more of `read_parquet`, as SQL.
+        unite: a column has the widest of its types, and is null where a file lacks it; else all have the first schema.
+        options: further options of `read_parquet`, as SQL.
     """
-    listed = ", ".join(map(pattern, files))
+    patterns = ", ".join(map(pattern, files))
     more = "".join(f", {name} = {value}" for name, value in options.items())
-    return f"read_parquet([{listed}], union_by_name = {str(unite).lower()}, hive_partitioning = false{more})"
+    return f"read_parquet([{patterns}], union_by_name = {str(unite).lower()}, hive_partitioning = false{more})"
 
 
 def twins(names: Iterable[str]) -> tuple[str, str] | None:
-    """The first two names that differ in the case of letters only; None where all can be told apart."""
-    seen: dict[str, str] = {}
+    """The first two names that differ only in the case of letters; None where there are none."""
+    by_lower_case: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(name.lower(), name)
+        other = by_lower_case.setdefault(name.lower(), name)
         if other != name:
             return other, name
     return None

@@ -1,7 +1,7 @@
-"""The code that a step can reach, read from its source: what `dvc repro` takes for the code of a stage.
+"""The code that a step can reach, from its source: `dvc repro` treats it as the code of a stage.
 
-Nothing of that code is imported. What is reached is never too little, and may be too much: an import inside a function
-counts as soon as reached code uses a name that the function has, whatever that name stands for there.
+None of that code is imported. The result is never too small, and may be too large: an import inside a function counts
+as soon as reached code uses the function's name, whatever the name refers to there.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-STEPS = "pipelines.steps"  # names every step's module, and a step runs no other
+STEPS = "pipelines.steps"  # names every step's module, though a step runs only its own
 
 
 @dataclass(frozen=True)
 class Module:
-    """What the source of a module says.
+    """The facts about a module's source.
 
     Attributes:
-        sha256: of its source.
-        imports: what may be a module: dotted names of its imports, and words that look like one.
-        deferred: the same of imports inside functions, by the function's name; of a function in another, the outer's.
+        sha256: the digest of its source.
+        imports: possible names of modules: dotted names of its imports, and texts that look like one.
+        deferred: the same for imports inside functions, by the name of the outermost function.
         names: the identifiers that it uses.
     """
 
@@ -40,12 +40,12 @@ def reach(starts: Iterable[str], without: Collection[str] = ()) -> dict[str, str
 
     Args:
         starts: names of modules.
-        without: modules that are left out, with what is reached through them alone.
+        without: modules that are left out, with what is reached only through them.
 
     Raises:
-        ModuleNotFoundError: if a start is no module.
+        ModuleNotFoundError: if a start is not a module.
     """
-    found: dict[str, Module] = {}
+    modules: dict[str, Module] = {}
     waiting, roots = list(starts), {start.partition(".")[0] for start in starts}
     for start in waiting:
         if not source(start):
@@ -54,30 +54,30 @@ def reach(starts: Iterable[str], without: Collection[str] = ()) -> dict[str, str
         while waiting:
             name = waiting.pop()
             file = source(name)
-            if name in found or name in without or file is None:
+            if name in modules or name in without or file is None:
                 continue
-            found[name] = _read(file, name)
-            waiting += [*_parents(name), *_modules(found[name].imports, roots)]
-        names = {one for module in found.values() for one in module.names}
+            modules[name] = _parse(file, name)
+            waiting += [*_parents(name), *_modules(modules[name].imports, roots)]
+        names = {one for module in modules.values() for one in module.names}
         waiting = [
             name
-            for module in found.values()
+            for module in modules.values()
             for function, imports in module.deferred.items()
             if function in names or function.startswith("__")
             for name in _modules(imports, roots)
-            if name not in found and name not in without
+            if name not in modules and name not in without
         ]
-    return {name: found[name].sha256 for name in sorted(found)}
+    return {name: modules[name].sha256 for name in sorted(modules)}
 
 
 def _parents(name: str) -> list[str]:
-    """The packages that are run before a module is."""
+    """The packages that Python imports before a module."""
     parts = name.split(".")
     return [".".join(parts[:length]) for length in range(1, len(parts))]
 
 
 def _modules(names: Iterable[str], roots: Collection[str]) -> Iterator[str]:
-    """The modules of these packages among the names, or that hold what is named: of `a.b.C`, `a.b`."""
+    """The modules of these packages that the names refer to: for `a.b.C`, `a.b`."""
     for name in names:
         if name.partition(".")[0] not in roots:
             continue
@@ -90,7 +90,7 @@ def _modules(names: Iterable[str], roots: Collection[str]) -> Iterator[str]:
 
 @cache
 def source(module: str) -> Path | None:
-    """The source of a module; None if there is none, or it is a namespace."""
+    """The source file of a module; None if there is none, or it is a namespace package."""
     top, *rest = module.split(".")
     if not all(part.isidentifier() for part in (top, *rest)):
         return None
@@ -104,24 +104,24 @@ def source(module: str) -> Path | None:
 
 
 @cache
-def _read(file: Path, name: str) -> Module:
+def _parse(file: Path, name: str) -> Module:
     content = file.read_bytes()
     is_package = file.name == "__init__.py"
     reader = _Reader(name if is_package else name.rpartition(".")[0], texts=name != STEPS)
     reader.visit(ast.parse(content))
     imports = set(reader.imports[None])
-    if is_package and "import_module" in reader.names:  # by names that are made while it runs
+    if is_package and "import_module" in reader.names:  # by names that it computes
         imports |= {f"{name}.{child.stem}" for child in file.parent.iterdir()}
     return Module(
         hashlib.sha256(content).hexdigest(),
         frozenset(imports),
-        {function: frozenset(named) for function, named in reader.imports.items() if function is not None},
+        {function: frozenset(words) for function, words in reader.imports.items() if function is not None},
         frozenset(reader.names),
     )
 
 
 class _Reader(ast.NodeVisitor):
-    """Gathers what `Module` holds. What stands under `if TYPE_CHECKING` never runs."""
+    """Collects the facts of `Module`. Code under `if TYPE_CHECKING` is skipped, since it never runs."""
 
     def __init__(self, package: str, texts: bool) -> None:
         self.package, self.texts = package, texts

@@ -1,4 +1,4 @@
-"""Places and secrets, from the environment. Science is in params.yaml; nothing has a home in both."""
+"""Places and secrets, from the environment. Everything else is in params.yaml; nothing is set in both."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ PLACES = (
     "feast_declared",
     "feast_online",
 )
-AMBIGUOUS = re.compile(r"^(?!https?:)[^:]+://[^/?#@]*:[^/?#@]*[/?#][^@]*@")  # a password, or a port and a path
+AMBIGUOUS = re.compile(r"^(?!https?:)[^:]+://[^/?#@]*:[^/?#@]*[/?#][^@]*@")  # either a password, or a port and a path
 
 
 class Settings(BaseSettings):
-    """Where things lie. Every default is embedded: local files and SQLite under `home`.
+    """The places of all stores. The defaults need no server: local files and SQLite under `home`.
 
     Attributes:
         feast_online: a path (SQLite) or redis://[[USER:]PASSWORD@]HOST[:PORT][/DB]; rediss:// with TLS.
         mlflow_tracking_uri: MLflow's own variable MLFLOW_TRACKING_URI, read where FLIGHTDECK_MLFLOW_URI is unset.
         mlflow_run_id: MLFLOW_RUN_ID, which `mlflow run` sets in the commands of an MLproject.
-        serving_max_batch: rows of one call, predictions or outcomes.
-        serving_max_bytes: of the body of one call.
+        serving_max_batch: most rows of one call, predictions or outcomes.
+        serving_max_bytes: most bytes of the body of one call.
     """
 
     model_config = SettingsConfigDict(env_prefix="FLIGHTDECK_", frozen=True, extra="ignore", env_ignore_empty=True)
@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     @classmethod
     def _literal(cls, home: Path) -> Path:
         if not _is_text(str(home)):
-            raise ValueError("its name is no text in UTF-8, and URIs and records could not hold it; choose another")
+            raise ValueError("its name is not valid UTF-8, so URIs and records cannot hold it; choose another")
         if os.path.expandvars(home) != str(home):
             raise ValueError("libraries would put a variable's value in place of its `$`; choose a folder without it")
         return home
@@ -67,19 +67,19 @@ class Settings(BaseSettings):
     @field_validator(*PLACES)
     @classmethod
     def _whole(cls, place: str, info: ValidationInfo) -> str:
-        """Libraries differ in what they make of others, and some then quote a part of a password."""
+        """Refuse URIs that libraries parse differently: some would quote a part of a password."""
         if info.field_name == "mlflow_tracking_uri" and info.data.get("mlflow_uri"):
-            return place  # it does not count
+            return place  # it is not used
         if "://" in place and not place.startswith("databricks") and not is_whole(place):
             raise ValueError(
-                "no URI; write what is special in a user or password as %40 (@), %3A (:), %5B ([) and so on"
+                "not a URI; write special characters of a user or password as %40 (@), %3A (:), %5B ([) and so on"
             )
         return place
 
     @field_validator("store_uri", "dvc_remote")
     @classmethod
     def _without_password(cls, uri: str) -> str:
-        """Every file that lies there is named by its URI, in records and on pages; DVC keeps it in a file."""
+        """Refuse a password: these URIs stand in records, on pages and in the configuration file of DVC."""
         parts = urlsplit(uri if "[" not in uri else "")
         if parts.password or secret_parameters(parts.query):
             raise ValueError("it holds a password, which would stand in every record; give it by the store's own means")
@@ -103,7 +103,7 @@ class Settings(BaseSettings):
 
     @property
     def mlflow_parent(self) -> str | None:
-        """The run of `mlflow run` that this process belongs to; None where it is not where we log."""
+        """The run of `mlflow run` that this process belongs to; None if it belongs to another tracking server."""
         return (self.mlflow_run_id or None) if self.mlflow == self.mlflow_tracking_uri else None
 
     @property
@@ -114,7 +114,7 @@ class Settings(BaseSettings):
         return self.feast_registry or uri_of(self.root / "feast" / usecase / "registry.db")
 
     def declared_registry(self, usecase: str) -> str:
-        """Of everything that is declared to Feast, functions included; nothing of the chain reads it."""
+        """The registry of everything that is declared to Feast, functions included; the chain does not read it."""
         return self.feast_declared or uri_of(self.root / "feast" / usecase / "declared.db")
 
     def online_path(self, usecase: str) -> str:
@@ -139,11 +139,11 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def is_whole(uri: str) -> bool:
-    """Whether every reader of a URI finds the same user, password, host and port in it."""
+    """Whether all libraries parse the same user, password, host and port from a URI."""
     try:
         parts = urlsplit(uri)
         return parts.netloc.count("@") <= 1 and (parts.port or 0) >= 0 and not AMBIGUOUS.match(uri)
-    except ValueError:  # of a port, or of brackets
+    except ValueError:  # a malformed port, or brackets
         return False
 
 

@@ -160,5 +160,5 @@ def execute(name: str, raw: Mapping[str, Any], context: Context) -> dict[str, An
         with at_work(context.data.store):
             outputs = step.load().run(inputs, context)
     except Exception as error:
-        raise failure.explained(error, context.settings.mlflow) from error
+        raise failure.translate(error, context.settings.mlflow) from error
     return outputs.model_dump(mode="json")

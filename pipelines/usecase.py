@@ -1,7 +1,7 @@
-"""What a team declares to put its own table into the chain: the `UseCase` protocol and the small values it speaks in.
+"""What a team declares to run the chain on its own table: the `UseCase` protocol and its value types.
 
-This module and every use case's package stay light to import: the DAG files read them at parse time. Whatever needs a
-data library is imported inside the methods.
+This module and every use case's package are light to import, since the DAG files import them at parse time. Data
+libraries are imported inside the methods.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Tables = Mapping[str, "pa.Table"]
 Request = Mapping[str, Any]  # column -> value, as JSON has it
 
 # Columns that the chain itself adds or reads. A use case's own columns may have any other names.
-KNOWN_AT = "known_at"  # in feature tables: the instant (UTC) from which the row could have been known
+KNOWN_AT = "known_at"  # in feature tables: the row's knowledge time, an instant in UTC
 EXAMPLE_ID = "example_id"  # in examples: unique, stable
 PREDICTED_AT = "predicted_at"  # in examples: the instant (UTC) for which features are read
 DAY = "local_day"  # in examples and daily raw tables: the local day (date32); losses within one are dependent
-LABEL = "label"  # in examples: 0.0, 1.0, or null where there never is one
+LABEL = "label"  # in examples: 0.0, 1.0, or null for examples that never get one
 LABEL_KNOWN_AT = "label_known_at"  # in examples: the instant (UTC) at which the label matures, null as above
 MONTH = "month"  # in evaluations: the month of DAY
 
@@ -47,8 +47,8 @@ class RawTable:
         columns: declared columns and their types, such as int32, float64, string or timestamp[us, UTC].
         day: the column, an instant or a date, whose local day is the row's partition; None for a reference table, which
             is a single partition and changes rarely.
-        known: the column, an instant, from which a record is known as it stands: of two with one key the newer counts.
-        required: whether a window without a single row stops the chain, or is only reported.
+        known: the column with a record's knowledge time, an instant: of two records of a key the newer counts.
+        required: whether a partition without rows stops the chain, or is only reported.
     """
 
     name: str
@@ -60,7 +60,7 @@ class RawTable:
 
     @property
     def daily(self) -> bool:
-        """Whether it has one partition a local day."""
+        """Whether it has one partition for each local day."""
         return self.day is not None
 
 
@@ -70,9 +70,9 @@ class FeatureTable:
 
     Attributes:
         keys: entity columns.
-        sources: raw tables it is built from.
-        lookback_days: days before a window whose rows can still bear on features known within it.
-        daily: one partition for each local day of `KNOWN_AT`, or (False) a single one, built anew with every window.
+        sources: the raw tables it is built from.
+        lookback_days: days before a window whose rows can affect features known within it.
+        daily: one partition for each local day of `KNOWN_AT`, or (False) a single one, rebuilt with every window.
     """
 
     name: str
@@ -95,16 +95,16 @@ class ModelInputs:
 
 
 class UseCase(Protocol):
-    """One table's worth of knowledge. Everything else in `pipelines` is written against this.
+    """All that the chain needs to know about one problem. Everything else in `pipelines` uses this protocol.
 
     A use case may also have `auxiliary`, a tuple of columns of its examples: further labels for families that learn
-    several tasks, each 0.0, 1.0 or null, with the instant at which it is known in `known_at_of(NAME)`. They may be
-    known of examples that never get a LABEL.
+    several tasks, each 0.0, 1.0 or null, with the instant at which it is known in the column `known_at_of(NAME)`.
+    Examples that never get a LABEL may have them.
     """
 
     @property
     def name(self) -> str:
-        """Lower-case identifier; carried by DAG ids, the registered model, the Feast project and every table."""
+        """Lower-case identifier, part of DAG ids, the registered model, the Feast project and every table."""
 
     @property
     def timezone(self) -> str:
@@ -120,7 +120,7 @@ class UseCase(Protocol):
 
     @property
     def maturity(self) -> timedelta:
-        """After this long, a label that exists is known (the embargo between windows is at least this)."""
+        """The delay after which every label is known; the embargo between windows is at least as long."""
 
     @property
     def feature_repo(self) -> Path:
@@ -134,20 +134,20 @@ class UseCase(Protocol):
 
     @property
     def model_inputs(self) -> Mapping[str, ModelInputs]:
-        """By the name of the feature service that a model is trained on.
+        """The inputs of a model, by the feature service that it is trained on.
 
-        Models record their service and their inputs. So a service that models were trained on stays as it is, and what
-        is new comes with a new one.
+        Models record their service and their inputs. So a service that models were trained on must not change; new
+        inputs need a new service.
         """
 
     @property
     def slices(self) -> Sequence[str]:
-        """Columns of the examples by which evaluation is broken down; `slices_of` adds to them."""
+        """Columns of the examples that define the slices of an evaluation; `slices_of` adds to them."""
 
     def read(self, table: RawTable, window: Window) -> Iterable[pa.Table]:
-        """Rows that come with the use case (`source: {kind: bundled}`), in pieces; other days may be among them.
+        """Rows that ship with the use case (`source: {kind: bundled}`), in pieces, which may contain other days.
 
-        Raises MissingData or CorruptData; also where nothing comes with it.
+        Raises MissingData or CorruptData, also if the use case has no data of its own.
         """
 
     def expectations(self, table: RawTable) -> Sequence[Expectation]:
@@ -156,59 +156,59 @@ class UseCase(Protocol):
     def build(self, feature_table: FeatureTable, tables: Tables, window: Window) -> pa.Table:
         """Feature rows with `KNOWN_AT` in the window.
 
-        A row's value may rest only on records known at `KNOWN_AT` that belong to its own or an earlier local day, so
-        that it is the same whether its day is built alone or in a longer window.
+        A row may depend only on records known at `KNOWN_AT` that belong to its own or an earlier local day, so that it
+        is the same in any window.
         """
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
-        """What is to be predicted: EXAMPLE_ID, PREDICTED_AT, DAY, keys, request columns, LABEL, LABEL_KNOWN_AT."""
+        """The examples to predict: EXAMPLE_ID, PREDICTED_AT, DAY, keys, request columns, LABEL, LABEL_KNOWN_AT."""
 
     def request_features(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Features computed from the request alone: one function for training and serving. Adds columns, row by row.
+        """Add features computed from the request alone, row by row: one function for training and serving.
 
-        Among them are the `request_keys`, which are read before stored features are.
+        Among them are the `request_keys`, which are needed to read stored features.
         """
 
     @property
     def request_keys(self) -> Sequence[str]:
-        """Entity keys that `request_features` works out, such as an hour of the day; none is ever missing."""
+        """Entity keys that `request_features` computes, such as an hour of the day; they are never missing."""
 
     @property
     def request_columns(self) -> Sequence[str]:
-        """The columns of the examples that a client sends: entity keys and whatever `request_features` reads."""
+        """The columns of the examples that a client sends: entity keys and the inputs of `request_features`."""
 
     def request_model(self) -> type[BaseModel]:
         """The model of one request, with the fields of `request_columns`.
 
-        What it accepts, `request_features` must be able to work on: bound strings, numbers and instants. The server
-        makes it strict and refuses unknown keys, NaN and infinity; it keeps the names `id` and `requests` for itself.
-        A category of which no prediction can be made is refused here, in words that name what is known.
+        `request_features` must handle every value that it accepts: bound strings, numbers and instants. The server
+        makes it strict and refuses unknown keys, NaN and infinity; the names `id` and `requests` are reserved. A
+        category without predictions is refused here, with a message that lists the known ones.
         """
 
     def split_key(self, request: Request) -> str:
-        """What the traffic split is sticky on, 1 to 128 characters; `request` holds the values of a `request_model`."""
+        """The key of the sticky traffic split, 1 to 128 characters; `request` holds the values of a `request_model`."""
 
     def block(self, request: Request) -> date:
-        """The dependence block, in which losses are not independent: the DAY of the example that is asked about."""
+        """The dependence block, within which losses are not independent: the DAY of the request's example."""
 
 
 def inputs_of(usecase: UseCase, service: str) -> ModelInputs:
-    """What a model trained on a feature service reads.
+    """The inputs of a model trained on a feature service.
 
     Raises:
-        InvalidInput: if the use case declares nothing for it.
+        InvalidInput: if the use case declares no inputs for it.
     """
     try:
         return usecase.model_inputs[service]
     except KeyError:
-        known = ", ".join(usecase.model_inputs)
+        services = ", ".join(usecase.model_inputs)
         raise InvalidInput(
-            f"{usecase.name} declares no model_inputs for the feature service {service!r}; choose from {known}"
+            f"{usecase.name} declares no model_inputs for the feature service {service!r}; choose from {services}"
         ) from None
 
 
 def slices_of(usecase: UseCase) -> tuple[str, ...]:
-    """The columns by which every evaluation is broken down: those that the use case declares, and MONTH."""
+    """The columns that define the slices of every evaluation: those that the use case declares, and MONTH."""
     return tuple(dict.fromkeys((*usecase.slices, MONTH)))
 
 
@@ -226,11 +226,11 @@ def load_usecase(path: str) -> UseCase:
     """The use case that the module `path` exports as `USECASE`.
 
     Raises:
-        InvalidInput: if there is no such module or export, or whatever the module raises when it is imported.
+        InvalidInput: if there is no such module or export, or the module fails to import.
     """
     try:
         usecase: Any = importlib.import_module(path).USECASE
-    except (Exception, SystemExit) as error:  # it is a person's code: an exit of its own must not be ours
+    except (Exception, SystemExit) as error:  # a team's code: its exit must not end this process
         raise InvalidInput(
             f"usecase: {path!r} cannot be loaded ({in_one_line(error)}); correct it, or name another "
             "module that exports USECASE"
@@ -239,11 +239,11 @@ def load_usecase(path: str) -> UseCase:
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error in one line: its kind, what it says, and the line that raised it, of libraries the line that called."""
-    said = " ".join(str(error).split())[:500]
+    """An error in one line: its type, its message and the line that raised it, or that called the library."""
+    message = " ".join(str(error).split())[:500]
     if isinstance(error, FlightdeckError):
-        return said
+        return message
     libraries = (*map(sysconfig.get_path, ("stdlib", "purelib")), "<", __file__)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(libraries)]
     where = "".join(f" at {frame.filename}:{frame.lineno}" for frame in frames[-1:])
-    return f"{type(error).__name__}{f': {said}' if said else ''}{where}"
+    return f"{type(error).__name__}{f': {message}' if message else ''}{where}"

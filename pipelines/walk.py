@@ -1,45 +1,47 @@
-"""A chain run step by step in this process, whole or in part."""
+"""Running a chain step by step in this process, whole or in part."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from pipelines.chains import Chain, Given
+from pipelines.chains import Chain, RunInputs
 from pipelines.errors import InvalidInput
 
-Execute = Callable[[str, dict[str, Any]], Any]  # runs a step on its inputs and gives its outputs
+Execute = Callable[[str, dict[str, Any]], Any]  # runs a step on its inputs and returns its outputs
 
 
 def walk(
     chain: Chain,
-    given: Given,
+    inputs: RunInputs,
     execute: Execute,
     only: Collection[str] | None = None,
-    known: Mapping[str, Any] | None = None,
+    previous: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run the steps of a chain, one after the other.
 
     Args:
-        only: the steps to run; by default all of which the outputs are not known.
-        known: outputs by step, lists for mapped ones, of steps that are not to be run.
+        inputs: the inputs of the run, by name.
+        execute: runs a step.
+        only: the steps to run; by default all without `previous` outputs.
+        previous: outputs of steps that do not run again, by step; lists for mapped steps.
 
     Returns:
-        outputs by step, in order, without the steps that did not run. Of a mapped step it is a list, of one that runs
-        several times what it gave last.
+        The outputs by step, in order, without steps that did not run: a list for a mapped step, the last outputs for a
+        step that runs several times.
 
     Raises:
-        InvalidInput: if a step needs what nothing gives, or `only` or `known` name a step that the chain has not.
+        InvalidInput: if a step needs a value that is missing, or `only` or `previous` name a step that the chain lacks.
     """
-    walker = _Walker(chain.__name__, execute, only, known or {})
-    chain(walker, _Outputs(given, f"chain {chain.__name__} was not given"))
-    if strange := ({*(only or ()), *(known or ())} - walker.passed):
+    walker = _Walker(chain.__name__, execute, only, previous or {})
+    chain(walker, _Outputs(inputs, f"chain {chain.__name__} was not given"))
+    if strange := ({*(only or ()), *(previous or ())} - walker.passed):
         raise InvalidInput(f"chain {chain.__name__} has no step {sorted(strange)}; choose from {sorted(walker.passed)}")
     return walker.outputs
 
 
 class _Missing:
-    """What nothing gives. It may be handed on, and not be used."""
+    """A missing value. A chain may pass it on, but no step may use it."""
 
     def __init__(self, why: str) -> None:
         self.why = why
@@ -49,7 +51,7 @@ class _Missing:
 
 
 class _Outputs(dict[str, Any]):
-    """Values by name, and in the place of those that are missing the reason why."""
+    """Values by name; a missing one is replaced by its reason."""
 
     def __init__(self, values: Mapping[str, Any], lack: str, ran: bool = True) -> None:
         super().__init__(values)
@@ -60,7 +62,7 @@ class _Outputs(dict[str, Any]):
 
 
 class _Gathered:
-    """The outputs of a mapped step, by name those of all its runs."""
+    """The outputs of a mapped step; each name holds the list of values of all runs."""
 
     def __init__(self, outputs: list[_Outputs]) -> None:
         self.outputs = outputs
@@ -71,56 +73,56 @@ class _Gathered:
 
 
 class _Walker:
-    """Runs steps as a chain comes to them."""
+    """Runs each step when the chain calls it."""
 
-    def __init__(self, chain: str, execute: Execute, only: Collection[str] | None, known: Mapping[str, Any]) -> None:
-        self.chain, self.execute, self.only, self.known = chain, execute, only, known
+    def __init__(self, chain: str, execute: Execute, only: Collection[str] | None, previous: Mapping[str, Any]) -> None:
+        self.chain, self.execute, self.only, self.previous = chain, execute, only, previous
         self.passed: set[str] = set()
         self.outputs: dict[str, Any] = {}
 
     def __call__(self, step: str, **inputs: Any) -> Any:
-        if not self._runs(step):
-            return self._known(step)
-        self.outputs[step] = self._run(step, inputs)
-        return self._handed(step, self.outputs[step])
+        if not self._is_due(step):
+            return self._previous(step)
+        self.outputs[step] = self._execute(step, inputs)
+        return self._hand_over(step, self.outputs[step])
 
     def each(self, step: str, over: Mapping[str, Any], **inputs: Any) -> Any:
-        if not self._runs(step):
-            return self._known(step)
-        ((name, values),) = self._usable(step, over).items()
-        self.outputs[step] = [self._run(step, {**inputs, name: value}) for value in values]
-        return self._handed(step, self.outputs[step])
+        if not self._is_due(step):
+            return self._previous(step)
+        ((name, values),) = self._require_values(step, over).items()
+        self.outputs[step] = [self._execute(step, {**inputs, name: value}) for value in values]
+        return self._hand_over(step, self.outputs[step])
 
     def when(self, condition: Any, step: str, **inputs: Any) -> Any:
-        if self._runs(step) and not self._usable(step, {"condition": condition})["condition"]:
+        if self._is_due(step) and not self._require_values(step, {"condition": condition})["condition"]:
             return self._idle(step)
         return self(step, **inputs)
 
     def last(self, *outputs: Any) -> Any:
         return next((one for one in reversed(outputs) if one.ran), outputs[-1])
 
-    def _runs(self, step: str) -> bool:
+    def _is_due(self, step: str) -> bool:
         self.passed.add(step)
-        return step not in self.known and (self.only is None or step in self.only)
+        return step not in self.previous and (self.only is None or step in self.only)
 
-    def _known(self, step: str) -> Any:
-        return self._handed(step, self.known[step]) if step in self.known else self._idle(step)
+    def _previous(self, step: str) -> Any:
+        return self._hand_over(step, self.previous[step]) if step in self.previous else self._idle(step)
 
     def _idle(self, step: str) -> _Outputs:
         return _Outputs({}, f"step {step} was not run, and its outputs are not known", ran=False)
 
-    def _handed(self, step: str, outputs: Any) -> Any:
+    def _hand_over(self, step: str, outputs: Any) -> Any:
         lack = f"step {step} gave no output"
         if isinstance(outputs, Mapping):
             return _Outputs(outputs, lack)
         return _Gathered([_Outputs(one, lack) for one in outputs])
 
-    def _run(self, step: str, inputs: Mapping[str, Any]) -> Any:
+    def _execute(self, step: str, inputs: Mapping[str, Any]) -> Any:
         return self.execute(
-            step, {key: value for key, value in self._usable(step, inputs).items() if value is not None}
+            step, {key: value for key, value in self._require_values(step, inputs).items() if value is not None}
         )
 
-    def _usable(self, step: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _require_values(self, step: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         for name, value in inputs.items():
             if isinstance(value, _Missing):
                 raise InvalidInput(f"chain {self.chain}: step {step} needs {name}, but {value.why}")

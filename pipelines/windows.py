@@ -1,4 +1,4 @@
-"""Windows of whole local days, the unit in which the chain works."""
+"""Windows of whole local days, the unit of the chain's work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Window:
     """Local days from `start` up to, not including, `end`.
 
     Raises:
-        InvalidInput: if the window is empty or runs backwards.
+        InvalidInput: if the window is empty or its end lies before its start.
     """
 
     start: date

@@ -138,9 +138,9 @@ class AliasTrigger(BaseEventTrigger):
 
 
 def _told(error: Exception, about: Context | None) -> str:
-    from pipelines.failure import explained, one_line
+    from pipelines.failure import one_line, translate
 
-    return one_line(explained(error, about.settings.mlflow if about else ""))
+    return one_line(translate(error, about.settings.mlflow if about else ""))
 
 
 def _context(params_file: str) -> Context:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.artifacts.card import GRAPH, CardInputs, CleaningFacts, ModelCard
-from pipelines.artifacts.document import Document, Part
+from pipelines.artifacts.document import Document, Frozen
 from pipelines.artifacts.evaluation import CLEANING, SCORED, Evaluation
 from pipelines.artifacts.feature_report import FeatureReport, read_feature_report
 from pipelines.artifacts.manifest import Manifest
@@ -110,7 +110,7 @@ def require_as_written(context: Context) -> set[str]:
     for file in Path(context.data.uri()).rglob("*.json"):
         place = str(file.parent)
         if file.name in DOCUMENTS:
-            read: Part = DOCUMENTS[file.name].read(store, place)
+            read: Frozen = DOCUMENTS[file.name].read(store, place)
         elif file.name == Trials.FILE:
             read = Trials.read(store, place)
         elif file.name == CLEANING:

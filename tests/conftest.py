@@ -80,7 +80,7 @@ def run_training(context: Context, as_of: date, run: str, data_version: str, **c
     budget = {"families": context.params.training.families, "feature_service": None, "trials": 1, "seed": 1}
     given = {"as_of": midnight(as_of, context.usecase.timezone).isoformat(), "run": run, **budget, **choices}
     known = {"snapshot": {"data_version": data_version}}
-    return walk(chains.training, given, partial(execute, context=context), known=known)
+    return walk(chains.training, given, partial(execute, context=context), previous=known)
 
 
 def run_candidates(context: Context, training_set_uri: str, run: str, *families: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def run_candidates(context: Context, training_set_uri: str, run: str, *families:
     given = {"run": run, "families": families, "trials": None, "seed": None}
     known = {"build_training_set": {"training_set_uri": training_set_uri}}
     steps = ("train", "evaluate", "log_candidates")
-    return walk(chains.training, given, partial(execute, context=context), only=steps, known=known)
+    return walk(chains.training, given, partial(execute, context=context), only=steps, previous=known)
 
 
 def run_monitoring(context: Context, start: date, end: date, as_of: date, run: str) -> dict[str, dict[str, Any]]:

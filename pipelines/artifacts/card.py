@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from pipelines.artifacts.document import Document, Number, Part
-from pipelines.artifacts.manifest import Columns, Origin
+from pipelines.artifacts.document import Document, Frozen, Number
+from pipelines.artifacts.manifest import InputColumns, Origin
 from pipelines.graph_inputs import SPELLING
 from pipelines.json_text import JsonObject
 from pipelines.usecase import ModelInputs
@@ -18,7 +18,7 @@ from pipelines.usecase import ModelInputs
 GRAPH = "model.onnx"
 
 
-class CardInputs(Columns):
+class CardInputs(InputColumns):
     """The columns that the graph reads, and in which spelling it learnt categories (None: before there was one)."""
 
     spelling: int | None = None
@@ -28,7 +28,7 @@ class CardInputs(Columns):
         return cls(numeric=inputs.numeric, categorical=inputs.categorical, spelling=SPELLING)
 
 
-class ColumnCleaning(Part):
+class ColumnCleaning(Frozen):
     """Of one numeric input: its caps and fill, None where there is none, and whether it has a flag and an indicator."""
 
     low: Number | None
@@ -38,21 +38,21 @@ class ColumnCleaning(Part):
     indicator: bool
 
 
-class Counts(Part):
+class CleaningCounts(Frozen):
     """Rows of a frame, and by numeric input how many values were capped, missing and imputed."""
 
     rows: int
     columns: dict[str, dict[str, int]]
 
 
-class CleaningFacts(Part):
+class CleaningFacts(Frozen):
     """What cleaning learnt, by input, and what it changed in the frames of training."""
 
     columns: dict[str, ColumnCleaning]
-    counts: dict[str, Counts]
+    counts: dict[str, CleaningCounts]
 
 
-class CalibrationFacts(Part):
+class CalibrationFacts(Frozen):
     """What was asked for, the method that was taken with its parameters, and the losses that chose it."""
 
     asked: str
@@ -64,7 +64,7 @@ class CalibrationFacts(Part):
     values: tuple[Number, ...] | None = None
 
 
-class PruneFacts(Part):
+class PruneFacts(Frozen):
     """Declared share and epochs, and the share of zeros among the weights of the linear layers."""
 
     share: Number
@@ -72,7 +72,7 @@ class PruneFacts(Part):
     zero_share: Number
 
 
-class QuantizeFacts(Part):
+class QuantizeFacts(Frozen):
     """The products that are of integers, and what that changes in calibrated scores of the validation window."""
 
     max_difference: Number
@@ -81,7 +81,7 @@ class QuantizeFacts(Part):
     mean_difference: Number
 
 
-class DistilFacts(Part):
+class DistilFacts(Frozen):
     """What was declared, and which model taught."""
 
     teacher: str
@@ -91,7 +91,7 @@ class DistilFacts(Part):
     teacher_sha256: str
 
 
-class CompressionFacts(Part):
+class CompressionFacts(Frozen):
     """What was done to a network so that it serves more cheaply, and what that cost; nothing set where nothing was."""
 
     prune: PruneFacts | None = None
@@ -99,7 +99,7 @@ class CompressionFacts(Part):
     distil: DistilFacts | None = None
 
 
-class Threshold(Part):
+class Threshold(Frozen):
     """The score from which an alarm costs least on validation, and the costs behind it."""
 
     value: Number

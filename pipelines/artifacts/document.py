@@ -17,7 +17,7 @@ Digests = dict[str, str]  # file or frame -> sha256
 Instant = Annotated[datetime, PlainSerializer(datetime.isoformat, when_used="json")]
 
 
-class Part(BaseModel):
+class Frozen(BaseModel):
     """A value within an artifact. Keys that are not declared are of another version of the code, and left alone."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
@@ -27,7 +27,7 @@ class Part(BaseModel):
         return self.model_dump(mode="json", exclude_unset=True)
 
 
-class Document(Part):
+class Document(Frozen):
     """One JSON file of an artifact's folder.
 
     Attributes:

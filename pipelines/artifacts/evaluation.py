@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from pipelines.artifacts.document import Document, Number, Part
+from pipelines.artifacts.document import Document, Frozen, Number
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.seal import read_named
 
@@ -23,7 +23,7 @@ CURVES = ("roc.csv", "precision_recall.csv", "calibration.csv", "cost.csv", "imp
 PICTURES = ("curves.png", "cost.png", "importance.png", "slices.png")
 
 
-class Slice(Part):
+class Slice(Frozen):
     """The metrics of the rows that have one value in a column; a metric is None, or absent, where it is undefined.
 
     Attributes:
@@ -45,7 +45,7 @@ class WorstSlice(Slice):
     column: str
 
 
-class AlarmThreshold(Part):
+class AlarmThreshold(Frozen):
     """The score from which a model alarms, the costs behind it, and the share of the test rows that are alarms."""
 
     value: Number
@@ -53,7 +53,7 @@ class AlarmThreshold(Part):
     alarms: Number
 
 
-class BehaviourResult(Part):
+class BehaviourResult(Frozen):
     """What one behavioural test saw.
 
     Attributes:

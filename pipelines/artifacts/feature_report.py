@@ -8,7 +8,7 @@ from datetime import date
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from pipelines.artifacts.document import Number, Part
+from pipelines.artifacts.document import Frozen, Number
 from pipelines.errors import CorruptData
 from pipelines.store import Store
 from pipelines.verdict import Verdict
@@ -16,7 +16,7 @@ from pipelines.verdict import Verdict
 NAME = re.compile(r"(\d{4}-\d{2}-\d{2})_(\d{4}-\d{2}-\d{2})\.json")
 
 
-class FeatureProfile(Part):
+class FeatureProfile(Frozen):
     """One feature in a window of days: its rates and its finite range; None where there is no row, or no number.
 
     Attributes:
@@ -32,7 +32,7 @@ class FeatureProfile(Part):
     reference: FeatureProfile | None = None
 
 
-class Freshness(Part):
+class Freshness(Frozen):
     """How old the newest row is at the end of a window, and how many of the entities seen have none but stale rows."""
 
     entities: int
@@ -60,7 +60,7 @@ class ViewHealth(Freshness):
     worst: dict[str, str]
 
 
-class ViewReport(Part):
+class ViewReport(Frozen):
     """The verdict on one view, with what was measured of it beside; nothing of one that could not be measured."""
 
     model_config = ConfigDict(extra="allow")
@@ -74,7 +74,7 @@ class ViewReport(Part):
         return cls(**{**health.as_json(), "verdict": verdict, "reasons": tuple(reasons)})
 
 
-class FeatureReport(Part):
+class FeatureReport(Frozen):
     """The verdict on a window of days.
 
     Attributes:

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from pipelines.artifacts.document import Digests, Document, Instant, Part
+from pipelines.artifacts.document import Digests, Document, Frozen, Instant
 from pipelines.usecase import ModelInputs
 
 Windows = dict[str, tuple[date, date]]  # train, validation, test: first day, and the day after the last
 
 
-class Columns(Part):
+class InputColumns(Frozen):
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
 
@@ -22,7 +22,7 @@ class Columns(Part):
         return ModelInputs(self.numeric, self.categorical)
 
 
-class Origin(Part):
+class Origin(Frozen):
     """What a training set was made from and holds; model.json says the same of the one that its model was trained on.
 
     Attributes:
@@ -57,7 +57,7 @@ class Manifest(Document):
     registry_hash: str
     as_of: Instant
     windows: Windows
-    model_inputs: Columns
+    model_inputs: InputColumns
     rows: dict[str, int] = Field(default_factory=dict)
     releases: str | None = None
     validations: tuple[str, ...] = ()

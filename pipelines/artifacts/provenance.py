@@ -16,13 +16,13 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pipelines.artifacts.document import Document, Part
+from pipelines.artifacts.document import Document, Frozen
 from pipelines.json_text import JsonObject
 
 CODE = Path(__file__).parents[2]  # the checkout, where there is one
 
 
-class Machine(Part):
+class Machine(Frozen):
     """What a fit may depend on besides code and data: threads, and of a network device and processes."""
 
     device: str

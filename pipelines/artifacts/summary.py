@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import ClassVar
 
-from pipelines.artifacts.document import Document, Instant, Number, Part
+from pipelines.artifacts.document import Document, Frozen, Instant, Number
 from pipelines.artifacts.seal import DIGESTS, read_sealed
 from pipelines.json_text import JsonObject
 from pipelines.store import Store
@@ -13,7 +13,7 @@ from pipelines.store import Store
 Metrics = dict[str, Number | None]  # None where undefined
 
 
-class ColumnSummary(Part):
+class ColumnSummary(Frozen):
     """Drift of one column.
 
     Attributes:
@@ -27,7 +27,7 @@ class ColumnSummary(Part):
     why: str | None = None
 
 
-class FeatureHealth(Part):
+class FeatureHealth(Frozen):
     """How many windows were checked and held, how often each view was, and why."""
 
     windows: int

@@ -6,13 +6,13 @@ from typing import ClassVar, Literal
 
 from pydantic import ValidationError
 
-from pipelines.artifacts.document import Part
+from pipelines.artifacts.document import Frozen
 from pipelines.errors import CorruptData
 from pipelines.json_text import JsonObject
 from pipelines.store import Store
 
 
-class Trial(Part):
+class Trial(Frozen):
     """One setting that was tried.
 
     Attributes:
@@ -26,7 +26,7 @@ class Trial(Part):
     latency_ms: float | None = None
 
 
-class Trials(Part):
+class Trials(Frozen):
     """All of a search, in order.
 
     Attributes:

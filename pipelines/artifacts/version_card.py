@@ -8,14 +8,14 @@ from typing import ClassVar
 from pydantic import Field
 
 from pipelines.artifacts.card import CardInputs, CompressionFacts
-from pipelines.artifacts.document import Digests, Instant, Number, Part
+from pipelines.artifacts.document import Digests, Frozen, Instant, Number
 from pipelines.artifacts.evaluation import AlarmThreshold, BehaviourResult, Slice
 from pipelines.artifacts.manifest import Windows
 from pipelines.json_text import JsonObject
 from pipelines.verdict import Verdict
 
 
-class Declared(Part):
+class Declared(Frozen):
     """In a person's words."""
 
     purpose: str
@@ -24,7 +24,7 @@ class Declared(Part):
     owner: str
 
 
-class CardData(Part):
+class CardData(Frozen):
     """The training set."""
 
     data_version: str
@@ -35,7 +35,7 @@ class CardData(Part):
     windows: Windows
 
 
-class CardCalibration(Part):
+class CardCalibration(Frozen):
     """The method, what chose it, and the reliability curve: mean_score, observed_rate and rows of each bin."""
 
     asked: str
@@ -44,7 +44,7 @@ class CardCalibration(Part):
     reliability: tuple[dict[str, Number], ...]
 
 
-class GateFacts(Part):
+class GateFacts(Frozen):
     """The recorded decision: metric, verdict and reason of each gate; differences to the champion; what was timed."""
 
     decision_id: str
@@ -53,7 +53,7 @@ class GateFacts(Part):
     measured: dict[str, Number | None]
 
 
-class Verification(Part):
+class Verification(Frozen):
     """What a rebuild of a version said.
 
     Attributes:
@@ -79,7 +79,7 @@ class Verification(Part):
     at: Instant | None = None
 
 
-class VersionCard(Part):
+class VersionCard(Frozen):
     """The facts of a card.
 
     Attributes:

@@ -57,11 +57,11 @@ def _source(context: Context) -> JsonObject:
     """
     from pipelines.params.source import Files
     from pipelines.sources.files import FileSource
-    from pipelines.sources.opening import chosen
+    from pipelines.sources.opening import settings_of
 
     desk = context.params.desk
     window = context.window(desk.start, desk.end)
-    sections = {table: chosen(context.params, table) for table in context.usecase.tables}
+    sections = {table: settings_of(context.params, table) for table in context.usecase.tables}
     return {
         table.name: FileSource(section).versions(table, window)
         for table, section in sections.items()

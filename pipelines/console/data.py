@@ -52,12 +52,12 @@ def answer(arguments: Arguments, context: Context) -> Answer:
 def versions(context: Context) -> Answer:
     """Every version that is kept, in the order of the snapshots; those that are not in the records come first."""
     from pipelines.ingestion.repository import local_root, versions_in
-    from pipelines.ingestion.retention import registered, training_sets
+    from pipelines.ingestion.retention import registered_models, training_sets
     from pipelines.ingestion.versions import short
 
     files = versions_in(local_root(context))
     taken = context.snapshots.taken()
-    models, sets = registered(context), training_sets(context)
+    models, sets = registered_models(context), training_sets(context)
     found: list[JsonObject] = []
     for version in _known(context):
         of = [snapshot for snapshot in taken if snapshot.version == version]
@@ -113,12 +113,12 @@ def diff(versions: Sequence[str], context: Context) -> Answer:
     """What differs between two versions, from their trees and the footers of their files."""
     from pipelines.ingestion.comparison import compare
     from pipelines.ingestion.repository import open_repository
-    from pipelines.ingestion.versions import named, short
+    from pipelines.ingestion.versions import resolve, short
     from pipelines.store import at_work
 
     with at_work(context.data.store):
         with open_repository(context) as repository:
-            names = [named(text, _known(context)) for text in versions]
+            names = [resolve(text, _known(context)) for text in versions]
             before, after = (repository.tree(name) for name in names)
             where = repository.fetch({*before.values(), *after.values()})
         tables = compare(before, after, where)
@@ -143,14 +143,14 @@ def restore(version: str | None, model: str | None, to: str, context: Context) -
     """Bring a version back into a folder."""
     from pipelines.ingestion import restoring
     from pipelines.ingestion.repository import open_repository
-    from pipelines.ingestion.versions import named
+    from pipelines.ingestion.versions import resolve
     from pipelines.store import at_work
 
     if (version is None) == (model is None):
         raise InvalidInput("give a VERSION or --model N, one of the two")
     with at_work(context.data.store):
         with open_repository(context) as repository:
-            found = _rests_on(model, context) if model else named(version or "", _known(context))
+            found = _rests_on(model, context) if model else resolve(version or "", _known(context))
             tree = repository.tree(found)
             where = repository.fetch(set(tree.values()))
         restoring.restore(found, tree, where, Path(to))
@@ -170,8 +170,8 @@ def gc(keep: int, remote: bool, dry_run: bool, context: Context) -> Answer:
     would = "would be " if dry_run else ""
 
     def show() -> None:
-        rows = [(short(version), f"{would}removed", "") for version in done.removed]
-        rows += [(short(version), "kept", ", ".join(why)) for version, why in done.kept.items()]
+        rows = [(short(version), f"{would}removed", "") for version in done.unneeded]
+        rows += [(short(version), "kept", ", ".join(why)) for version, why in done.remaining.items()]
         table.show(("version", "", "needed by"), rows, f"data versions of {context.usecase.name}")
         for place, freed in done.freed.items():
             print(f"{place}: {freed['files']} files {would}removed, {freed['bytes']:,} bytes")
@@ -191,10 +191,10 @@ def _known(context: Context) -> list[str]:
 
 def _rests_on(model: str, context: Context) -> str:
     """The data version in the lineage of a registered model's version."""
-    from pipelines.ingestion.retention import registered
+    from pipelines.ingestion.retention import registered_models
     from pipelines.ingestion.versions import is_version
 
-    models = {one.version: one.tags.get("data_version", "") for one in registered(context)}
+    models = {one.version: one.tags.get("data_version", "") for one in registered_models(context)}
     if model not in models:
         raise InvalidInput(f"--model {model}: registered are {', '.join(models) or 'none'}; name one of them")
     if not is_version(models[model]):

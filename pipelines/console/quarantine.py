@@ -108,10 +108,10 @@ def released(
     from pipelines.derivation.staleness import stale_features
     from pipelines.records import Release
     from pipelines.steps import execute
-    from pipelines.validation.releases import chosen, digests
+    from pipelines.validation.releases import digests, pick_rows
 
     rows, codes = _read(table, day, context)
-    numbers = chosen(rows, table.key, reason, row, codes)
+    numbers = pick_rows(rows, table.key, reason, row, codes)
     if not numbers:
         asked = f"reason {reason!r}" if reason else f"row {row!r}"
         have = sorted({code for joined in codes for code in joined.split(",")})

@@ -1,1 +1,1 @@
-"""What rests on what: days that are out of date, and what a change of a day puts out of date."""
+"""Derivation of data: days that are out of date, and what a change of a day makes out of date."""

@@ -1,4 +1,4 @@
-"""What rests on a partition of validated data, and is out of date once that partition changes."""
+"""What depends on a partition of validated data, and is out of date once that partition changes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Downstream:
     """What is out of date.
 
     Attributes:
-        features: days (first, last) of each feature table whose partitions rest on it; None for one without days.
-        training_sets: names of the training sets that read it, themselves or through features.
-        online: the instant that the online store has reached, if that lies past the beginning of those days.
+        features: first and last dependent day of each feature table; None for a table without days.
+        training_sets: names of the training sets that read the partition, directly or through features.
+        online: the online store's instant, if it lies after the beginning of those days.
     """
 
     features: dict[str, tuple[date, date] | None]
@@ -29,15 +29,15 @@ class Downstream:
 
 
 def downstream(table: str, day: date | None, context: Context) -> Downstream:
-    """What rests on one partition of a table (`day` None: of a reference table)."""
+    """What depends on one partition of a table (`day` None: of a reference table)."""
     resting = [one for one in context.usecase.feature_tables if table in one.sources]
     features: dict[str, tuple[date, date] | None] = {}
     for one in resting:
-        built = context.data.days("features", one.name)
+        available = context.data.days("features", one.name)
         if not one.daily:
             if context.data.store.exists(context.data.partition("features", one.name, None)):
                 features[one.name] = None
-        elif days := [d for d in built if day is None or day <= d <= day + timedelta(one.lookback_days)]:
+        elif days := [d for d in available if day is None or day <= d <= day + timedelta(one.lookback_days)]:
             features[one.name] = (min(days), max(days))
     reach = timedelta(max((one.lookback_days for one in resting), default=0))
     return Downstream(features, _training_sets(day, reach, context), _online(features, context))
@@ -61,5 +61,5 @@ def _online(features: dict[str, tuple[date, date] | None], context: Context) -> 
     if not features:
         return None
     stands_at = online_stands_at(context.feast)
-    begins = [midnight(days[0], context.usecase.timezone) for days in features.values() if days]
-    return stands_at if stands_at and (not begins or stands_at > min(begins)) else None
+    starts = [midnight(days[0], context.usecase.timezone) for days in features.values() if days]
+    return stands_at if stands_at and (not starts or stands_at > min(starts)) else None

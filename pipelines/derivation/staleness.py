@@ -1,4 +1,4 @@
-"""Which days of validated data and features are not what the raw data and the feature tables now say."""
+"""Days whose validated data or features are out of date with the raw data or the declared feature tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ONE = timedelta(1)
 
 @dataclass(frozen=True)
 class Overdue:
-    """What a run has to do again beside its own window.
+    """The days that a run has to validate and build, beside its own window.
 
     Attributes:
         validate_since: first day to validate.
@@ -33,32 +33,37 @@ class Overdue:
 
 
 def reach(context: Context) -> timedelta:
-    """How long after its day a record is still read by features."""
+    """The longest lookback of the feature tables: so long after its day a record still bears on features."""
     return timedelta(max((table.lookback_days for table in context.usecase.feature_tables if table.daily), default=0))
 
 
 def digests(days: Iterable[date], context: Context) -> dict[date, str]:
-    """By day of the features, one digest of the feature tables that are declared and of what they may rest on now."""
-    notes = context.derivations
-    validated = [(table.name, notes.validated(table.name)) for table in context.usecase.tables if table.daily]
-    back, found = reach(context), {}
+    """By day of the features, a digest of the declared feature tables and of the validated data that they may read."""
+    derivations = context.derivations
+    validated = [(table.name, derivations.validated(table.name)) for table in context.usecase.tables if table.daily]
+    back, digests_by_day = reach(context), {}
     for day in days:
         sources = [(day - timedelta(n)).isoformat() for n in range(back.days + 1)]
-        told = [(name, source, made[source][1]) for name, made in validated for source in sources if source in made]
-        found[day] = hashlib.sha256(repr((context.usecase.feature_tables, told)).encode()).hexdigest()
-    return found
+        sources_now = [
+            (name, source, notes_of_table[source][1])
+            for name, notes_of_table in validated
+            for source in sources
+            if source in notes_of_table
+        ]
+        digests_by_day[day] = hashlib.sha256(repr((context.usecase.feature_tables, sources_now)).encode()).hexdigest()
+    return digests_by_day
 
 
 def stale_features(context: Context) -> list[date]:
-    """Days whose features were built from other validated data or feature tables than there are now, in order."""
-    built = context.derivations.built()
-    return sorted(day for day, digest in digests(built, context).items() if digest != built[day])
+    """Days whose features were built from validated data or feature tables that have changed since, in order."""
+    digests_at_build = context.derivations.built()
+    return sorted(day for day, digest in digests(digests_at_build, context).items() if digest != digests_at_build[day])
 
 
 def unvalidated(context: Context) -> list[Unvalidated]:
-    """Days that were ingested and not validated as they are. Data that another tool put back (DVC) are looked at."""
-    found = context.derivations.unvalidated()
-    return [one for one in found if one.seen is None or _digest(one, context) != one.seen]
+    """Ingested days that are not validated in their present state, even if another tool (DVC) replaced the data."""
+    candidates = context.derivations.unvalidated()
+    return [one for one in candidates if one.seen is None or _digest(one, context) != one.seen]
 
 
 def _digest(one: Unvalidated, context: Context) -> str | None:
@@ -66,36 +71,36 @@ def _digest(one: Unvalidated, context: Context) -> str | None:
 
 
 def overdue(window: Window, context: Context) -> Overdue:
-    """What is to be done again after the window was ingested: told by notes alone, so that a retry tells the same.
+    """What to validate and build after the window was ingested, from the records alone, so that a retry agrees.
 
-    A day that another run ingests as its own is that run's to bring on, the first time.
+    A day that is part of another run's window is left to that run, the first time.
     """
     notes, back = context.derivations, reach(context)
-    known = [one for one in unvalidated(context) if context.usecase.start <= one.day < window.end]
-    owed = [one.day for one in known if one.seen or not one.expected]
-    built = notes.built()
-    moved = {one.day + timedelta(n) for one in known if one.seen for n in range(back.days + 1)}
-    stale = [*stale_features(context), *sorted(moved & set(built))]
+    changes = [one for one in unvalidated(context) if context.usecase.start <= one.day < window.end]
+    days = [one.day for one in changes if one.seen or not one.expected]
+    days_built = notes.built()
+    affected = {one.day + timedelta(n) for one in changes if one.seen for n in range(back.days + 1)}
+    stale = [*stale_features(context), *sorted(affected & set(days_built))]
     until = max([window.end, *(day + ONE for day in stale)])
     return Overdue(
-        validate_since=min([window.start, *owed]),
-        build_since=min([window.start, *owed, *stale]),
-        build_until=_without_a_gap(window.end, until, set(built)),
+        validate_since=min([window.start, *days]),
+        build_since=min([window.start, *days, *stale]),
+        build_until=_without_a_gap(window.end, until, set(days_built)),
     )
 
 
-def _without_a_gap(end: date, until: date, built: set[date]) -> date:
-    """How far, up to `until`, there are features from `end` on: what was never built is for another run."""
-    while end < until and end in built:
+def _without_a_gap(end: date, until: date, available: set[date]) -> date:
+    """The end of the days from `end` on, up to `until`, that have features: days never built are left to other runs."""
+    while end < until and end in available:
         end += ONE
     return end
 
 
 def require_current(start: date, end: date, context: Context) -> None:
-    """Refuse to learn from days of [start, end) that are not, or not as they are now, in validated data and features.
+    """Check that validated data and features of [start, end) are up to date.
 
     Raises:
-        InvalidInput: naming the first such day.
+        InvalidInput: naming the first day that is not.
     """
     first = start - reach(context)
     for one in unvalidated(context):

@@ -1,4 +1,4 @@
-"""Register the use case's Feast declarations: everything, and, for what serves, everything that holds no function."""
+"""Register the use case's Feast declarations: all in one registry, and those without functions in the served one."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ class Inputs(StepModel):
     end: date = Field(description="day after the last, exclusive")
 
 
-MOST_ROWS = 500_000  # of the source tables, held at once; a single day and what it rests on may be more
+MOST_ROWS = 500_000  # of the source tables, in memory at once; a single day with its lookback may be more
 
 
 class Outputs(StepModel):
@@ -25,12 +25,12 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """One feature table at a time, in pieces of whole days: read what a piece rests on, build, write a partition a day.
+    """Build one feature table after another, in pieces of whole days, and write a partition for each day.
 
-    However the window is cut, the partitions are the same.
+    The partitions do not depend on how the window is split.
     """
     from pipelines.derivation.staleness import digests
-    from pipelines.features.partitions import pieces, split_by_knowledge
+    from pipelines.features.splitting import pieces, split_by_knowledge
     from pipelines.point_in_time import read_tables
 
     usecase, data = context.usecase, context.data

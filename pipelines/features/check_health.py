@@ -1,4 +1,4 @@
-"""Measure the health of every feature view in a window and hold it against the days before."""
+"""Measure the health of every feature view in a window and compare it with the days before."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Outputs(StepModel):
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Measure, judge by the bars of params.yaml, write a report for monitoring and record the verdict.
 
-    A view that misses a bar, or that cannot be measured, is held; the chain goes on unless `features.health.stop`.
+    A view that misses a bar, or that cannot be measured, gets HOLD; the chain continues unless `features.health.stop`.
 
     Raises:
-        CheckFailed: where a view is held and that shall stop the chain.
-        InvalidInput: if a bar is set for a view that there is not.
+        CheckFailed: if a view gets HOLD and `features.health.stop` is set.
+        InvalidInput: if a bar is set for a view that does not exist.
     """
     from pipelines.artifacts.feature_report import FeatureReport
     from pipelines.errors import CheckFailed, InvalidInput
@@ -47,17 +47,17 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     window, rules, store = context.window(inputs.start, inputs.end), context.params.features.health, context.data.store
     if strangers := sorted(set(rules.views) - {table.name for table in context.usecase.feature_tables}):
-        raise InvalidInput(f"features.health.views names {', '.join(strangers)}, no feature table; correct it")
+        raise InvalidInput(f"features.health.views names {', '.join(strangers)}, not a feature table; correct it")
     views: dict[str, ViewReport] = {}
     with engine(None if store.local else store.fs) as connection:
         for view in declared_views(context):
             views[view.name] = check_view(view, window, context, connection)
     reasons = [f"{name}: {why}" for name, view in views.items() for why in view.reasons]
     verdict = Verdict.HOLD if reasons or not views else Verdict.PASS
-    told = reasons or [f"{len(views)} views are as healthy as in the days before" if views else "there is no view"]
+    summary = reasons or [f"{len(views)} views are as healthy as in the days before" if views else "there is no view"]
 
     days = [inputs.start.isoformat(), inputs.end.isoformat()]
-    report = FeatureReport(window=(inputs.start, inputs.end), verdict=verdict, reasons=tuple(told), views=views)
+    report = FeatureReport(window=(inputs.start, inputs.end), verdict=verdict, reasons=tuple(summary), views=views)
     report_uri = context.data.uri("reports", "features", report.name)
     store.write_json(report_uri, report.as_json())
     evidence = {name: {"verdict": view.verdict, "metrics": view.metrics} for name, view in views.items()}
@@ -67,29 +67,29 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             kind=DecisionKind.FEATURES,
             as_of=window.end_at,
             verdict=verdict,
-            reasons=tuple(told),
+            reasons=tuple(summary),
             subject={"window": days},
             evidence={"views": evidence, "bars": rules.model_dump(mode="json"), "report_uri": report_uri},
         )
     )
     if verdict is Verdict.HOLD and rules.stop:
-        raise CheckFailed(f"features: {'; '.join(told)} (report: {report_uri})")
-    return Outputs(verdict=verdict, reasons=told, decision_id=decision_id, report_uri=report_uri)
+        raise CheckFailed(f"features: {'; '.join(summary)} (report: {report_uri})")
+    return Outputs(verdict=verdict, reasons=summary, decision_id=decision_id, report_uri=report_uri)
 
 
 def declared_views(context: Context) -> list[View]:
-    """The feature tables as they are declared to Feast; one that is not declared has no feature and never expires."""
+    """The feature tables as declared to Feast; one that is not declared has no features and never expires."""
     from feast import FeatureView
 
     from pipelines.features.health import View
     from pipelines.offline.repository import declarations
     from pipelines.usecase import KNOWN_AT
 
-    found = declarations(context.usecase.feature_repo)
-    declared = {view.name: view for view in found if isinstance(view, FeatureView)}
+    objects = declarations(context.usecase.feature_repo)
+    by_name = {view.name: view for view in objects if isinstance(view, FeatureView)}
     views = []
     for table in context.usecase.feature_tables:
-        view = declared.get(table.name)
+        view = by_name.get(table.name)
         names = tuple(field.name for field in view.features) if view else ()
         ttl = view.ttl if view and view.ttl else timedelta(0)
         views.append(View(table.name, table.keys, names, KNOWN_AT, ttl, table.daily))
@@ -97,7 +97,7 @@ def declared_views(context: Context) -> list[View]:
 
 
 def check_view(view: View, window: Window, context: Context, connection: duckdb.DuckDBPyConnection) -> ViewReport:
-    """What is known of a view, with its verdict and reasons; whatever keeps it from being measured is one."""
+    """The report on a view, with its verdict and reasons; a failure to measure it is a reason for HOLD."""
     import duckdb
 
     from pipelines.artifacts.feature_report import ViewReport
@@ -106,18 +106,18 @@ def check_view(view: View, window: Window, context: Context, connection: duckdb.
 
     rules = context.params.features.health
     if not view.features:
-        return _held("it is not declared to Feast under this name; declare it")
+        return _hold("it is not declared to Feast under this name; declare it")
     try:
         now, before = partitions(view, window, context)
         health = measure(connection, view, now, before, window.end_at)
     except MissingData as error:
-        return _held(str(error))
+        return _hold(str(error))
     except (FlightdeckError, duckdb.Error) as error:
-        return _held(f"it could not be measured: {' '.join(str(error).split())}")
+        return _hold(f"it could not be measured: {' '.join(str(error).split())}")
     return ViewReport.of(health, *judge(health, rules.bars_of(view.name)))
 
 
-def _held(why: str) -> ViewReport:
+def _hold(why: str) -> ViewReport:
     """The report on a view that could not be measured."""
     from pipelines.artifacts.feature_report import ViewReport
 
@@ -128,7 +128,7 @@ def partitions(view: View, window: Window, context: Context) -> tuple[list[str],
     """The view's partitions in the window, and in the days before it.
 
     Raises:
-        MissingData: if one of the window is not there.
+        MissingData: if a day of the window has no partition.
     """
     from pipelines.errors import MissingData
 
@@ -138,10 +138,10 @@ def partitions(view: View, window: Window, context: Context) -> tuple[list[str],
         if not data.store.exists(single):
             raise MissingData("it is not built; build the features")
         return [single], []
-    built = data.days("features", view.name)
-    if lacking := sorted(set(window.days) - set(built)):
+    available = data.days("features", view.name)
+    if lacking := sorted(set(window.days) - set(available)):
         raise MissingData(f"it lacks {len(lacking)} of the window's days (first: {lacking[0]}); build the features")
     first = window.start - timedelta(context.params.features.health.reference_days)
-    before = [day for day in built if first <= day < window.start]
+    before = [day for day in available if first <= day < window.start]
     now, then = ([data.partition("features", view.name, day) for day in days] for days in (window.days, before))
     return now, then

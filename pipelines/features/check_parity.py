@@ -24,17 +24,17 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Sample entities of every view, read them both ways as of where the online store stands, record the verdict.
+    """Sample entities of every view, read them online and offline as of the online store's instant, record the verdict.
 
-    A run about days that the online store has passed (a backfill, or a store that is pushed to) has moved nothing in
-    it. Where features are not built as far as the store stands, what was not pushed since the run's own instant is
-    compared as of that, and the rest cannot be yet: the verdict is HOLD at best, and the run goes on.
+    The online store may be ahead of the run (a backfill, or a store that is pushed to). Where features are not built
+    up to the store's instant, only entities that were not pushed since the run's instant are compared, as of that
+    instant; the others cannot be compared yet, so the verdict is HOLD at best, and the run continues.
 
     Raises:
-        CheckFailed: naming view, entity, feature and both values of the first difference; also where nothing compared.
+        CheckFailed: naming view, entity, feature and both values of the first difference; or if nothing was compared.
     """
     from pipelines.errors import CheckFailed
-    from pipelines.features.parity import compare, offline_values, online_values, sample_entities, unmoved
+    from pipelines.features.parity import compare, keep_unmoved, offline_values, online_values, sample_entities
     from pipelines.offline.repository import online_stands_at
     from pipelines.records import Decision, DecisionKind
     from pipelines.verdict import Verdict
@@ -47,7 +47,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     for view in context.feast.list_feature_views():
         entities = sample_entities(context.feast, view, at, context.params.features.parity_sample)
         if ahead:
-            entities = unmoved(context.feast, view, entities, at)
+            entities = keep_unmoved(context.feast, view, entities, at)
         if not len(entities):
             continue
         online = online_values(context.feast, view, entities, at)
@@ -78,7 +78,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 
 def _behind(as_of: datetime, context: Context) -> str | None:
-    """Why the features cannot be compared with an online store that stands at an instant; None where they can."""
+    """Why the features cannot be compared with an online store at this instant; None where they can."""
     from pipelines.errors import MissingData
     from pipelines.point_in_time import require_no_gap
 

@@ -1,7 +1,6 @@
 """Health of a feature view in a window of days: missing values, range, volume and freshness, against the days before.
 
-Every figure is an aggregate that DuckDB computes over the partitions within `MEMORY`; groups that do not fit it go to
-disk.
+Every figure is an aggregate that DuckDB computes over the partitions within `MEMORY`; larger groups spill to disk.
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ import duckdb
 from pipelines.artifacts.feature_report import FeatureProfile, Freshness, ViewHealth
 from pipelines.errors import CorruptData
 from pipelines.instants import MICROSECOND, SECOND, from_micros, micros, sql_micros
-from pipelines.params.features import Bar, Compared
+from pipelines.params.features import Bar, ComparedMetric
 from pipelines.quoting import literal, parquet, quoted
 from pipelines.verdict import Verdict
 
 MEMORY, THREADS = "384MB", 4
 NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*")
-COMPARED = get_args(Compared)  # mean nothing for a view without days
+COMPARED = get_args(ComparedMetric)  # metrics without meaning for a view without days
 HOUR = 3600
-FILE = "__file"  # the column that tells partitions apart
+FILE = "__file"  # the column with the name of a row's partition
 
 
 @dataclass(frozen=True)
 class View:
-    """A view as its partitions hold it.
+    """A view and the layout of its partitions.
 
     Attributes:
-        stamp: column of the instant from which a row was known.
-        ttl: after this long a row is stale; 0 for never.
-        dated: one partition a day, or a single one.
+        stamp: the column with the knowledge time of a row.
+        ttl: the age after which a row is stale; 0 for never.
+        dated: whether there is one partition for each day, or a single one.
     """
 
     name: str
@@ -50,7 +49,7 @@ class View:
 
 @dataclass(frozen=True)
 class Profile:
-    """Volume and features of some partitions of a view; entities are counted by the day."""
+    """Volume and features of some partitions of a view; entities are counted for each day."""
 
     rows: int
     rows_a_day: float
@@ -60,12 +59,12 @@ class Profile:
 
 @contextmanager
 def engine(files: Any = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB that keeps within bounds; `files` is the fsspec file system of a store that is not local."""
+    """A DuckDB connection with bounded memory; `files` is the fsspec file system of a store that is not local."""
     with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
         for setting, value in (("memory_limit", MEMORY), ("threads", THREADS), ("temp_directory", spill)):
             connection.execute(f"set {setting} = {literal(str(value))}")
         connection.execute("set preserve_insertion_order = false; set timezone = 'UTC'")
-        # Parquet's statistics leave NaN out; DuckDB 2.0 concludes from them that `isnan` is false.
+        # Parquet's statistics omit NaN; DuckDB 2.0 concludes from them that `isnan` is false.
         connection.execute("set disabled_optimizers = 'statistics_propagation'")
         if files is not None:
             connection.register_filesystem(files)
@@ -79,10 +78,12 @@ def measure(
     reference: Sequence[str],
     end: datetime,
 ) -> ViewHealth:
-    """Everything that is known of a view at the end of a window; what cannot be said is None.
+    """The health of a view at the end of a window; figures that cannot be computed are None.
 
     Args:
-        window: its partitions, at least one. reference: those of the days before it, perhaps none.
+        window: the window's partitions, at least one.
+        reference: the partitions of the days before it; may be empty.
+        end: the end of the window.
 
     Raises:
         CorruptData: if the partitions lack a column.
@@ -92,21 +93,21 @@ def measure(
     before = earlier if earlier and earlier.rows else None
     ranges = before.features if before else {}
     now = _profile(connection, view, numeric, window, ranges)
-    fresh = _freshness(connection, view, [*window, *reference], end)
-    metrics: dict[str, float | None] = {"stale_share": fresh.stale_share}
+    freshness = _freshness(connection, view, [*window, *reference], end)
+    metrics: dict[str, float | None] = {"stale_share": freshness.stale_share}
     worst: dict[str, str | None] = {}
     for metric in ("null_rate", "infinite_share", "null_rate_rise", "out_of_range_share"):
         rates = {name: _rate(metric, own, ranges.get(name)) for name, own in now.features.items()}
-        known = {name: rate for name, rate in rates.items() if rate is not None}
-        metrics[metric] = max(known.values(), default=None)
-        worst[metric] = max(known, key=known.__getitem__, default=None)
-    metrics["newest_age_hours"] = fresh.newest_age_hours
+        shares = {name: rate for name, rate in rates.items() if rate is not None}
+        metrics[metric] = max(shares.values(), default=None)
+        worst[metric] = max(shares, key=shares.__getitem__, default=None)
+    metrics["newest_age_hours"] = freshness.newest_age_hours
     metrics["rows_ratio"] = _ratio(now.rows_a_day, before.rows_a_day if before else None)
     metrics["entities_ratio"] = _ratio(now.entities_a_day, before.entities_a_day if before else None)
     if not view.dated:
         metrics = {name: value for name, value in metrics.items() if name not in COMPARED}
     return ViewHealth(
-        **dict(fresh),
+        **dict(freshness),
         rows=now.rows,
         rows_a_day=now.rows_a_day,
         entities_a_day=now.entities_a_day,
@@ -121,7 +122,7 @@ def measure(
 
 
 def judge(health: ViewHealth, bars: Sequence[Bar]) -> tuple[Verdict, list[str]]:
-    """PASS where every bar that applies is met, else HOLD; also where there is no row or no bar."""
+    """PASS if every bar that applies is met; HOLD otherwise, and if there is no row or no bar."""
     metrics = health.metrics
     if not health.rows:
         return Verdict.HOLD, ["it has no row in the window"]
@@ -138,7 +139,7 @@ def judge(health: ViewHealth, bars: Sequence[Bar]) -> tuple[Verdict, list[str]]:
 
 
 def _rate(metric: str, own: FeatureProfile, reference: FeatureProfile | None) -> float | None:
-    """A feature's share of its values by which it is judged."""
+    """The value of a metric for one feature."""
     if metric == "null_rate_rise":
         before = reference.null_rate if reference else None
         return own.null_rate - before if own.null_rate is not None and before is not None else None
@@ -151,7 +152,7 @@ def _ratio(now: float | None, before: float | None) -> float | None:
 
 
 def _numeric(connection: duckdb.DuckDBPyConnection, view: View, files: Sequence[str]) -> set[str]:
-    """The features that are numbers; NaN counts as missing in these."""
+    """The numeric features; NaN counts as missing in these."""
     schema = _query(connection, f"describe select * from {_rows(files)}")
     types = {row[0]: str(row[1]) for row in schema}
     lacking = [name for name in (*view.keys, view.stamp, *view.features) if name not in types]
@@ -167,17 +168,17 @@ def _profile(
     files: Sequence[str],
     ranges: Mapping[str, FeatureProfile],
 ) -> Profile:
-    """Rows, entities of a day, and by feature: null rate, infinite share, finite range, share outside another range."""
+    """Rows, entities a day, and by feature: null rate, infinite share, finite range, and share outside `ranges`."""
     aggregates = ["count(*)"]
     for name in view.features:
-        column, known = quoted(name), ranges.get(name)
+        column, bounds = quoted(name), ranges.get(name)
         if name not in numeric:
             aggregates += [f"count({column})", "0", "null", "null", "0"]
             continue
         value = f"{column}::double"
         there = f"{column} is not null and not isnan({value})"
-        ranged = known is not None and known.min is not None
-        outside = f"{value} not between {known.min!r} and {known.max!r}" if known and ranged else "true"
+        ranged = bounds is not None and bounds.min is not None
+        outside = f"{value} not between {bounds.min!r} and {bounds.max!r}" if bounds and ranged else "true"
         aggregates += [
             f"count(*) filter (where {there})",
             f"count(*) filter (where isinf({value}))",
@@ -196,13 +197,13 @@ def _profile(
             numbers["out_of_range_share"] = outside / present if present else 0.0
         features[name] = FeatureProfile(null_rate=1 - present / rows if rows else None, min=low, max=high, **numbers)
     keys = ", ".join(map(quoted, view.keys))
-    seen = f"select 1 from {_rows(files)} group by {FILE}, {keys}"
-    ((entities,),) = _query(connection, f"select count(*) from ({seen})")
+    groups = f"select 1 from {_rows(files)} group by {FILE}, {keys}"
+    ((entities,),) = _query(connection, f"select count(*) from ({groups})")
     return Profile(rows, rows / len(files), entities / len(files), features)
 
 
 def _freshness(connection: duckdb.DuckDBPyConnection, view: View, files: Sequence[str], end: datetime) -> Freshness:
-    """How old the newest row is at `end`, and how many of the entities seen have none that is not stale by then."""
+    """The age of the newest row at `end`, and the number of entities that have only stale rows by then."""
     keys = ", ".join(map(quoted, view.keys))
     at = micros(end)
     oldest = at - view.ttl // MICROSECOND
@@ -217,13 +218,13 @@ def _freshness(connection: duckdb.DuckDBPyConnection, view: View, files: Sequenc
         stale_entities=stale,
         stale_share=stale / entities if entities else None,
         ttl_hours=view.ttl.total_seconds() / HOUR if view.ttl else None,
-        newest=_written(newest) if newest is not None else None,
+        newest=_isoformat(newest) if newest is not None else None,
         newest_age_hours=(at - newest) / SECOND / HOUR if newest is not None else None,
     )
 
 
-def _written(microseconds: int) -> str:
-    """An instant since 1970 as ISO 8601; DuckDB knows later years than Python."""
+def _isoformat(microseconds: int) -> str:
+    """Microseconds since 1970 as ISO 8601; as a number for years that DuckDB can hold and Python cannot."""
     try:
         return from_micros(microseconds).isoformat()
     except OverflowError:

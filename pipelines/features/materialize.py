@@ -1,4 +1,4 @@
-"""Bring the online store to what was known at an instant."""
+"""Bring the online store up to the knowledge of an instant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.steps import Instant, StepModel
 if TYPE_CHECKING:
     from feast import FeatureView
 
-    from pipelines.features.deltas import Given
+    from pipelines.features.deltas import OnlineState
     from pipelines.online.rows import OnlineRows, Span
 
 
@@ -29,69 +29,71 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Write what the online store lacks of everything known before `as_of`. (A row known then is of the next day.)
+    """Write what the online store lacks of everything known before `as_of`. (A row known at `as_of` is the next day's.)
 
-    The online store only moves forward: a run about days that it has passed brings what was restated of them, and the
-    outputs say at which instant it stands. Each view changes at once, together with a note of what it was given; the
-    registry says where the store stands when all have. Killed in between, any later run goes on from the notes.
+    The online store only moves forward: a run about days that it has passed writes only restated rows of them, and the
+    outputs hold the store's instant. Each view is written together with a note of its state; the registry
+    holds the store's instant, once all views have reached it. After a kill, any later run continues from the notes.
 
     Raises:
         MissingData: if the features of a day before `as_of` are not built.
     """
-    from pipelines.features.deltas import Given
+    from pipelines.features.deltas import OnlineState
     from pipelines.offline.repository import note_online_stands_at, online_stands_at
     from pipelines.online.opening import open_rows
     from pipelines.point_in_time import require_no_gap
 
     rows = open_rows(context.feast)
     views = [view for view in context.feast.list_feature_views() if view.online]
-    given = {view.name: Given.parse(rows.given(view.name)) for view in views}
+    states = {view.name: OnlineState.parse(rows.read_note(view.name)) for view in views}
     stands_at = online_stands_at(context.feast)
-    reached = [known.upto for known in given.values() if known]  # further than it stands, if a run was killed
-    reached += [last_at + MICROSECOND for view in views if (last_at := rows.begun(view.name))]
+    reached = [state.upto for state in states.values() if state]  # further than the registry says, if a run was killed
+    reached += [last_at + MICROSECOND for view in views if (last_at := rows.interrupted_at(view.name))]
     as_of = max([inputs.as_of, *reached, *([stands_at] if stands_at else [])])
     moved = stands_at is None or as_of > stands_at
     if moved:
         require_no_gap(context.data, context.usecase, as_of)
     written = {}
     for view in views:
-        if (count := _bring(context, rows, view, given[view.name], as_of)) is not None:
+        if (count := _bring(context, rows, view, states[view.name], as_of)) is not None:
             written[view.name] = count
     if moved:
         note_online_stands_at(context.feast, as_of)
     return Outputs(as_of=as_of, moved=moved, written=written)
 
 
-def _bring(context: Context, rows: OnlineRows, view: FeatureView, given: Given | None, as_of: datetime) -> int | None:
-    """Write what the online store lacks of a view; the number of entities, or None if it lacks nothing."""
-    from pipelines.features.deltas import Given, built_until, delta, versions
+def _bring(
+    context: Context, rows: OnlineRows, view: FeatureView, state: OnlineState | None, as_of: datetime
+) -> int | None:
+    """Write what the online store lacks of a view; returns the number of entities, or None if it lacks nothing."""
+    from pipelines.features.deltas import OnlineState, built_until, delta, versions
     from pipelines.offline.sources import source_of
     from pipelines.store.layout import REFERENCE
 
     zone, _, table = source_of(view).name.partition("/")
     files, upto = versions(context.data, zone, table), as_of
     if files.keys() != {REFERENCE}:
-        built = built_until(files, context.usecase.timezone)
-        if built is None:  # only where the store has been pushed ahead: else the gap has been found before
+        end = built_until(files, context.usecase.timezone)
+        if end is None:  # only where the store was pushed ahead; otherwise `require_no_gap` has raised
             return None
-        upto = min(as_of, built)
+        upto = min(as_of, end)
     recent = view.most_recent_end_time
-    pushed = bool(given and recent and recent.astimezone(UTC) >= given.upto)
-    span = delta(given, files, view.ttl or None, upto, context.usecase.timezone, pushed)
+    pushed = bool(state and recent and recent.astimezone(UTC) >= state.upto)
+    span = delta(state, files, view.ttl or None, upto, context.usecase.timezone, pushed)
     if span is None:
         return None
-    return _write(context, rows, view, span, Given(upto, files))
+    return _write(context, rows, view, span, OnlineState(upto, files))
 
 
-def _write(context: Context, rows: OnlineRows, view: FeatureView, span: Span, given: Given) -> int:
+def _write(context: Context, rows: OnlineRows, view: FeatureView, span: Span, state: OnlineState) -> int:
     from pipelines.offline.reading import AT, CREATED, latest_rows
     from pipelines.offline.sources import source_of
-    from pipelines.online.rows import OnlineView, Rows
+    from pipelines.online.rows import EncodedRows, OnlineView
 
     online = OnlineView.of(view)
     table = latest_rows(
         context.feast.config, source_of(view), online.keys.names, online.features, span.first_at, span.last_at
     )
-    latest = Rows.of(view, table, table[AT].to_pylist(), table[CREATED].to_pylist())
-    rows.put(online, latest, span, str(given))
+    latest = EncodedRows.of(view, table, table[AT].to_pylist(), table[CREATED].to_pylist())
+    rows.put(online, latest, span, str(state))
     return len(latest.keys)

@@ -1,4 +1,4 @@
-"""Online against offline values of the same entities at the same instant."""
+"""Comparison of online and offline values of the same entities at the same instant."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from pipelines.offline.sources import keys_of, source_of
 from pipelines.online import read_online
 from pipelines.usecase import ModelInputs
 
-KNOWN_AT = AT  # in samples: microseconds since 1970 at which the entity's latest row was known
+KNOWN_AT = AT  # in samples: the knowledge time of the entity's latest row, in microseconds since 1970
 TRUTH, NUMBER, SEQUENCE = bool | np.bool_, numbers.Real | Decimal, list | np.ndarray
-KINDS = (TRUTH, NUMBER, str, date, SEQUENCE)  # of values that may be the same; truth values are no numbers
+KINDS = (TRUTH, NUMBER, str, date, SEQUENCE)  # of values that can be equal; truth values are not numbers
 
 
 def sample_entities(store: FeatureStore, view: FeatureView, as_of: datetime, size: int) -> pd.DataFrame:
-    """Entities of a view known before or at `as_of`: their keys, in order, and KNOWN_AT.
+    """A sample of the entities of a view known before or at `as_of`: their keys, in order, and KNOWN_AT.
 
-    Up to `size` of those whose values have not expired, evenly spread over their order, and a quarter as many of those
-    whose values have; of both the one nearest to the edge. The same rows give the same sample.
+    Up to `size` entities with fresh values, evenly spread over their order, and a quarter as many with expired values;
+    the one nearest to expiry of each kind is included. The same rows give the same sample.
     """
     keys = keys_of(view)
     latest = latest_rows(store.config, source_of(view), keys, [], None, as_of)
     rows: pd.DataFrame = latest.select([*keys, KNOWN_AT]).to_pandas()
     expired = rows[KNOWN_AT] < micros(as_of) - view.ttl // MICROSECOND if view.ttl else pd.Series(False, rows.index)
     fresh, stale = rows[~expired], rows[expired]
-    chosen = {*_spread(fresh, size), *_spread(stale, size // 4)}
-    chosen |= {side[KNOWN_AT].agg(edge) for side, edge in ((fresh, "idxmin"), (stale, "idxmax")) if len(side)}
-    sample: pd.DataFrame = rows.loc[sorted(chosen)].reset_index(drop=True)
+    picks = {*_spread(fresh, size), *_spread(stale, size // 4)}
+    picks |= {side[KNOWN_AT].agg(edge) for side, edge in ((fresh, "idxmin"), (stale, "idxmax")) if len(side)}
+    sample: pd.DataFrame = rows.loc[sorted(picks)].reset_index(drop=True)
     return sample
 
 
@@ -48,17 +48,17 @@ def _spread(rows: pd.DataFrame, size: int) -> list[int]:
     return [int(row) for row in rows.index[places]]
 
 
-def unmoved(store: FeatureStore, view: FeatureView, entities: pd.DataFrame, at: datetime) -> pd.DataFrame:
-    """Those of the entities whose row online was known by an instant; one that was pushed later says nothing of it."""
+def keep_unmoved(store: FeatureStore, view: FeatureView, entities: pd.DataFrame, at: datetime) -> pd.DataFrame:
+    """The entities whose online row was known by an instant: a row pushed later cannot be compared as of it."""
     refs = [f"{view.name}:{field.name}" for field in view.features]
     ages = [list(row.ages.values()) for row in read_online(store, refs, _records(entities), at)]
     stood = [any(ages) and all(age is None or age >= timedelta(0) for age in ages) for ages in ages]
-    kept: pd.DataFrame = entities[stood].reset_index(drop=True)
-    return kept
+    older: pd.DataFrame = entities[stood].reset_index(drop=True)
+    return older
 
 
 def online_values(store: FeatureStore, view: FeatureView, entities: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
-    """Values as the online client serves them; a row an entity."""
+    """Values as the online client serves them; one row for each entity."""
     refs = [f"{view.name}:{field.name}" for field in view.features]
     rows = read_online(store, refs, _records(entities), as_of)
     names = [field.name for field in view.features]
@@ -66,7 +66,7 @@ def online_values(store: FeatureStore, view: FeatureView, entities: pd.DataFrame
 
 
 def offline_values(store: FeatureStore, view: FeatureView, entities: pd.DataFrame, as_of: datetime) -> pd.DataFrame:
-    """Values as the point-in-time join gives them; a row an entity."""
+    """Values as the point-in-time join returns them; one row for each entity."""
     names = [field.name for field in view.features]
     frame: pd.DataFrame = store.get_historical_features(
         entity_df=entities.drop(columns=KNOWN_AT).assign(event_timestamp=pd.Timestamp(as_of)),
@@ -79,15 +79,15 @@ def offline_values(store: FeatureStore, view: FeatureView, entities: pd.DataFram
 def compare(
     view: str, entities: pd.DataFrame, online: pd.DataFrame, offline: pd.DataFrame, models: Collection[ModelInputs] = ()
 ) -> list[str]:
-    """One sentence for each difference in what a graph would be fed. Missing equals missing and nothing else.
+    """One sentence for each difference in the values that a graph would get. Missing equals only missing.
 
     Args:
-        models: what models read. What one reads as a category is compared as it is spelt for its graph, what one reads
-            as a number as float32 with its rounding. What none reads is the same only if it is of the same kind: 1 is
-            neither "1" nor true.
+        models: the inputs of the models. A feature that a model reads as a category is compared in the spelling of its
+            graph, one that a model reads as a number as float32 with its rounding. Values of other features are equal
+            only if they have the same kind: 1 is neither "1" nor true.
 
     Raises:
-        InvalidInput: if what a model reads as a category has no spelling.
+        InvalidInput: if a categorical input has a value without a spelling.
     """
     differences = []
     keys = [{name: key for name, key in row.items() if name != KNOWN_AT} for row in _records(entities)]
@@ -103,7 +103,7 @@ def compare(
         for row in np.flatnonzero(~same):
             values = left.iloc[row], right.iloc[row]
             differences.append(
-                f"{view} of {keys[row]}: {name} is {_shown(*values)} online, {_shown(*values[::-1])} offline"
+                f"{view} of {keys[row]}: {name} is {_describe(*values)} online, {_describe(*values[::-1])} offline"
             )
     return differences
 
@@ -111,7 +111,7 @@ def compare(
 def _same_numbers(online: pd.Series[Any], offline: pd.Series[Any], name: str) -> NDArray[np.bool_]:
     try:
         fed = number_column(online, name), number_column(offline, name)
-    except InvalidInput:  # text, of which a model is not fed
+    except InvalidInput:  # text, which no model reads as a number
         return np.array([_same(a, b) for a, b in zip(online, offline, strict=True)], dtype=bool)
     return np.isclose(*fed, rtol=1e-6, atol=1e-9, equal_nan=True)
 
@@ -129,8 +129,8 @@ def _same(online: Any, offline: Any) -> bool:
     return bool(online == offline)
 
 
-def _shown(value: Any, other: Any) -> str:
-    """A value, with its type where the other looks the same."""
+def _describe(value: Any, other: Any) -> str:
+    """A value as text, quoted where the other value has the same text."""
     return repr(value) if str(value) == str(other) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Push what became known to the online store, while its day is still under way."""
+"""Push rows that became known to the online store before their day is over."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Push the rows known since the online store was last moved, and note how far it stands.
+    """Push the rows known since the online store's instant, and advance it to `until`.
 
-    The store only moves forward and leaves nothing out, so a push may be repeated, late or far apart. It needs every
-    day up to that of `until` validated, the last one with what is known of it so far.
+    The store only moves forward and skips nothing, so pushes may be repeated, late or far apart. Every day up to that
+    of `until` must be validated, the last one with the rows known so far.
 
     Raises:
         MissingData: if the online store was never materialized, or a day is not validated.
@@ -38,8 +38,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     since, until = stands_at - MICROSECOND, inputs.until
     if until <= since:
         return Outputs(since=since, until=since, rows={})
-    found = list(rows_to_push(context.data, context.usecase, since, until))
+    batches = list(rows_to_push(context.data, context.usecase, since, until))
     online = OnlineStore(context.feast)
-    pushed = {table.name: online.push(table.name, table.keys, rows) for table, rows in found}
+    counts = {table.name: online.push(table.name, table.keys, rows) for table, rows in batches}
     note_online_stands_at(context.feast, until + MICROSECOND)
-    return Outputs(since=since, until=until, rows=pushed)
+    return Outputs(since=since, until=until, rows=counts)

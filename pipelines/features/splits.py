@@ -1,4 +1,4 @@
-"""Windows by time, and the labels that may be used in them."""
+"""Training, validation and test windows, and the labels that may be used in them."""
 
 from __future__ import annotations
 
@@ -51,41 +51,47 @@ def keep_labelled(examples: pa.Table, as_of: datetime, name: str) -> pa.Table:
     Raises:
         InvalidInput: if there is none.
     """
-    kept = examples.filter(_known(examples, LABEL, LABEL_KNOWN_AT, as_of))
-    if not kept.num_rows:
+    labelled = examples.filter(_is_known(examples, LABEL, LABEL_KNOWN_AT, as_of))
+    if not labelled.num_rows:
         raise InvalidInput(f"the {name} window holds no label known at {as_of.isoformat()}; choose a later as_of")
-    return kept
+    return labelled
 
 
-def known_auxiliary(examples: pa.Table, as_of: datetime, auxiliary: Sequence[str]) -> pa.Table:
-    """The examples with their auxiliary labels as known at `as_of`, null where they were not yet.
+def mask_auxiliary(examples: pa.Table, as_of: datetime, auxiliary: Sequence[str]) -> pa.Table:
+    """The examples with their auxiliary labels as known at `as_of`: null where a label was not known yet.
 
     Raises:
-        InvalidInput: if the examples lack one that the use case declares.
+        InvalidInput: if the examples lack an auxiliary label that the use case declares.
     """
     for name in auxiliary:
         if lacking := {name, known_at_of(name)} - set(examples.column_names):
-            raise InvalidInput(f"the examples lack {', '.join(sorted(lacking))}, of an auxiliary label; add what lacks")
-        known = _known(examples, name, known_at_of(name), as_of)
-        seen = pc.if_else(known, examples[name], pa.scalar(None, examples.schema.field(name).type))
+            raise InvalidInput(
+                f"the examples lack {', '.join(sorted(lacking))}, needed by an auxiliary label; add them"
+            )
+        is_known = _is_known(examples, name, known_at_of(name), as_of)
+        values = pc.if_else(is_known, examples[name], pa.scalar(None, examples.schema.field(name).type))
         examples = examples.drop_columns([known_at_of(name)])
-        examples = examples.set_column(examples.column_names.index(name), name, seen)
+        examples = examples.set_column(examples.column_names.index(name), name, values)
     return examples
 
 
 def keep_auxiliary(examples: pa.Table, as_of: datetime, auxiliary: Sequence[str]) -> pa.Table:
-    """The examples, of `known_auxiliary`, that `keep_labelled` drops and that have some auxiliary label; LABEL null."""
+    """The examples that `keep_labelled` drops and that have some auxiliary label, with LABEL null.
+
+    Args:
+        examples: as `mask_auxiliary` returns them.
+    """
     some = pa.scalar(False)
     for name in auxiliary:
         some = pc.or_(some, pc.is_valid(examples[name]))
-    kept = examples.filter(pc.and_(pc.invert(_known(examples, LABEL, LABEL_KNOWN_AT, as_of)), some))
+    others = examples.filter(pc.and_(pc.invert(_is_known(examples, LABEL, LABEL_KNOWN_AT, as_of)), some))
     for name in (LABEL, LABEL_KNOWN_AT):
-        field = kept.schema.field(name)
-        kept = kept.set_column(kept.column_names.index(name), field, pa.nulls(kept.num_rows, field.type))
-    return kept
+        field = others.schema.field(name)
+        others = others.set_column(others.column_names.index(name), field, pa.nulls(others.num_rows, field.type))
+    return others
 
 
-def _known(examples: pa.Table, label: str, known_at: str, as_of: datetime) -> pa.Array:
-    """Whether a label is there and was known."""
+def _is_known(examples: pa.Table, label: str, known_at: str, as_of: datetime) -> pa.Array:
+    """Whether each example has a label that was known at `as_of`."""
     in_time = pc.fill_null(pc.less_equal(examples[known_at], pa.scalar(as_of.astimezone(UTC))), False)
     return pc.and_(in_time, pc.is_valid(examples[label]))

@@ -1,4 +1,4 @@
-"""Feature rows on their way to the online store as they become known, before their day is over."""
+"""Feature rows that are pushed to the online store as they become known, before their day is over."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from feast import FeatureStore
 
-from pipelines.features.partitions import earliest_day
+from pipelines.features.splitting import earliest_day
 from pipelines.instants import MICROSECOND, local_day, midnight
 from pipelines.offline.sources import source_of
 from pipelines.online.opening import open_rows
-from pipelines.online.rows import OnlineView, Rows
+from pipelines.online.rows import EncodedRows, OnlineView
 from pipelines.point_in_time import read_tables
 from pipelines.store import Layout
 from pipelines.usecase import KNOWN_AT, FeatureTable, UseCase
@@ -29,16 +29,16 @@ def days_between(since: datetime, until: datetime, timezone: str) -> Window:
 
 def known_between(rows: pa.Table, since: datetime, until: datetime) -> pa.Table:
     """The rows known in (since, until]."""
-    known = rows[KNOWN_AT]
-    return rows.filter(pc.and_(pc.greater(known, pa.scalar(since)), pc.less_equal(known, pa.scalar(until))))
+    instants = rows[KNOWN_AT]
+    return rows.filter(pc.and_(pc.greater(instants, pa.scalar(since)), pc.less_equal(instants, pa.scalar(until))))
 
 
 def rows_to_push(
     data: Layout, usecase: UseCase, since: datetime, until: datetime
 ) -> Iterator[tuple[FeatureTable, pa.Table]]:
-    """For each feature table what became known in (since, until], from validated tables.
+    """For each feature table the rows that became known in (since, until], from validated tables.
 
-    Rows are built by the function that fills in past days. A table without days comes whole whenever a day begins.
+    Rows are built by the function that builds past days. A table without days is pushed whole whenever a day begins.
     """
     window = days_between(since, until, usecase.timezone)
     day_begins = since < midnight(window.days[-1], window.timezone) <= until
@@ -52,16 +52,16 @@ def rows_to_push(
 
 
 class OnlineStore:
-    """The online store of a project, while rows are pushed to it."""
+    """The online store of a project, for pushes."""
 
     def __init__(self, store: FeatureStore) -> None:
         self.rows, self.views = open_rows(store), {view.name: view for view in store.list_feature_views()}
 
     def push(self, feature_table: str, keys: tuple[str, ...], rows: pa.Table) -> int:
-        """Write the newest of these rows of each entity; gives how many those are.
+        """Write the newest of these rows of each entity; returns the number of entities.
 
-        The rows must be known later than what is there, which is replaced whatever it is, also by missing values. They
-        have the names of the files. A row without a key belongs to no entity.
+        The rows must be known later than the online ones, which they replace, missing values included. Columns are
+        named as in the files. A row without a key belongs to no entity.
         """
         view = self.views[feature_table]
         source = source_of(view)
@@ -70,18 +70,18 @@ class OnlineStore:
         order = rows.select([*keys, KNOWN_AT]).to_pandas().sort_values(KNOWN_AT, kind="stable")
         newest = rows.take(order.drop_duplicates(list(keys), keep="last").index.to_numpy())
         if len(newest):
-            declared = {stored: name for name, stored in source.stored.items()}
-            named = newest.rename_columns([declared.get(name, name) for name in newest.column_names])
-            known = _micros(named[source.timestamp])
-            written = _micros(named[source.created]) if source.created in named.column_names else [None] * len(named)
-            self.rows.push(OnlineView.of(view), Rows.of(view, named, known, written))
+            names = {column: name for name, column in source.stored.items()}
+            table = newest.rename_columns([names.get(name, name) for name in newest.column_names])
+            known_at = _micros(table[source.timestamp])
+            created_at = _micros(table[source.created]) if source.created in table.column_names else [None] * len(table)
+            self.rows.push(OnlineView.of(view), EncodedRows.of(view, table, known_at, created_at))
         return len(newest)
 
 
 def _micros(instants: pa.ChunkedArray) -> list[Any]:
-    """Microseconds since 1970 in UTC, None where there is none. What is finer counts as the next, as offline."""
+    """Microseconds since 1970 in UTC, None for null. Finer instants are rounded up, as offline."""
     plain = instants.cast(pa.timestamp(instants.type.unit))  # without its zone, in UTC
     if instants.type.unit == "ns":
         plain = pc.ceil_temporal(plain, unit="microsecond")
-    found: list[Any] = plain.cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
-    return found
+    micros: list[Any] = plain.cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
+    return micros

@@ -27,19 +27,19 @@ class Outputs(StepModel):
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Split by time with an embargo, read features as of each prediction, keep labels known at `as_of`.
 
-    Where the use case declares auxiliary labels, a further frame, `train_auxiliary`, holds the rows of the training
-    window of which only such labels are known.
+    Where the use case declares auxiliary labels, another frame, `train_auxiliary`, holds the rows of the training
+    window that have only such labels.
 
     Raises:
         InvalidInput: if the data do not reach back far enough, a frame would be empty, or the service is unknown; also
-            if what was ingested is not, or not as it is now, in validated data and features.
+            if validated data or features are out of date.
         MissingData: if features lack a day.
     """
     import pyarrow as pa
 
-    from pipelines.artifacts.manifest import Columns, Manifest
+    from pipelines.artifacts.manifest import InputColumns, Manifest
     from pipelines.derivation.staleness import require_current
-    from pipelines.features.splits import keep_auxiliary, keep_labelled, known_auxiliary, split_windows
+    from pipelines.features.splits import keep_auxiliary, keep_labelled, mask_auxiliary, split_windows
     from pipelines.offline.repository import registry_hash
     from pipelines.point_in_time import feature_frame, load_examples
     from pipelines.usecase import auxiliary_of, inputs_of
@@ -53,7 +53,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     auxiliary = auxiliary_of(context.usecase)
     frames = {}
     for name, window in windows.items():
-        examples = known_auxiliary(load_examples(context, window), inputs.as_of, auxiliary)
+        examples = mask_auxiliary(load_examples(context, window), inputs.as_of, auxiliary)
         frames[name] = keep_labelled(examples, inputs.as_of, name)
         if auxiliary and name == "train":
             frames["train_auxiliary"] = keep_auxiliary(examples, inputs.as_of, auxiliary)
@@ -74,7 +74,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         releases=context.releases.fingerprint(),
         validations=tuple(validated_windows(context, first, end)),
         auxiliary=tuple(auxiliary),
-        model_inputs=Columns(numeric=model_inputs.numeric, categorical=model_inputs.categorical),
+        model_inputs=InputColumns(numeric=model_inputs.numeric, categorical=model_inputs.categorical),
         sha256=hashes,
     )
     manifest.write(context.data.store, uri)
@@ -83,9 +83,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 
 def validated_windows(context: Context, start: date, end: date) -> list[str]:
-    """The windows, as START_END, whose validation passed and let in rows of the days from `start` up to `end`."""
+    """The windows, as START_END, that passed validation and overlap the days from `start` up to `end`."""
     from pipelines.records import DecisionKind
 
-    passed = [d for d in context.decisions.all(DecisionKind.VALIDATE) if d["verdict"] == Verdict.PASS]
-    windows = {tuple(decision["evidence"]["subject"]["window"]) for decision in passed}
+    decisions = [d for d in context.decisions.all(DecisionKind.VALIDATE) if d["verdict"] == Verdict.PASS]
+    windows = {tuple(decision["evidence"]["subject"]["window"]) for decision in decisions}
     return sorted(f"{first}_{last}" for first, last in windows if first < end.isoformat() and last > start.isoformat())

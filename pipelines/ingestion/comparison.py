@@ -1,4 +1,4 @@
-"""What differs between two versions: partitions, rows and columns of each table."""
+"""The differences between two data versions: partitions, rows and columns of each table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Footers = Mapping[str, tuple[int, pa.Schema]]  # by hash
 def compare(before: Mapping[str, str], after: Mapping[str, str], where: Mapping[str, Path]) -> JsonObject:
     """By table: partitions added, removed and changed; rows of each side; columns added, removed and retyped.
 
-    Only footers are read, each distinct file's once. A column has every type that a partition of that side gives it.
+    Only footers are read, once per distinct file. A column has every type that it has in some partition of that side.
 
     Args:
         before: relative path -> hash of every file of a version; `after` likewise.
@@ -26,8 +26,8 @@ def compare(before: Mapping[str, str], after: Mapping[str, str], where: Mapping[
     """
     names = {value: path for path, value in [*before.items(), *after.items()]}
     footers = {value: footer(where[value], name) for value, name in names.items()}
-    left, right = _tables(before), _tables(after)
-    return {table: _compare(left[table], right[table], footers) for table in sorted({*left, *right})}
+    old, new = _tables(before), _tables(after)
+    return {table: _compare(old[table], new[table], footers) for table in sorted({*old, *new})}
 
 
 def _compare(before: Partitions, after: Partitions, footers: Footers) -> JsonObject:
@@ -59,4 +59,4 @@ def _columns(values: Iterable[str], footers: Footers) -> dict[str, str]:
     for value in values:
         for field in footers[value][1]:
             types[field.name].add(str(field.type))
-    return {name: " or ".join(sorted(found)) for name, found in types.items()}
+    return {name: " or ".join(sorted(kinds)) for name, kinds in types.items()}

@@ -1,4 +1,4 @@
-"""Bring a window of the source into raw partitions, one a local day."""
+"""Read a window of the source into raw partitions, one for each local day."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pipelines.steps import StepModel
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pipelines.ingestion.partitions import Tally
-    from pipelines.ingestion.staging import Rows, Staging
+    from pipelines.ingestion.staging import StagedRows, Staging
+    from pipelines.ingestion.writing import Tally
     from pipelines.usecase import RawTable
     from pipelines.windows import Window
 
@@ -25,8 +25,8 @@ class Inputs(StepModel):
     end: date = Field(description="day after the last, exclusive")
 
 
-class Counts(BaseModel):
-    """Of one table: rows in the partitions that were looked at, and what happened on the way."""
+class TableCounts(BaseModel):
+    """Of one table: the rows in the partitions of this run, and what happened to the delivered rows."""
 
     rows: int
     delivered: int
@@ -42,7 +42,7 @@ class Counts(BaseModel):
 class Outputs(StepModel):
     start: date
     end: date
-    tables: dict[str, Counts]
+    tables: dict[str, TableCounts]
     validate_since: date = Field(description="first day to validate: the window's, or one that changed since it was")
     build_since: date = Field(description="first day whose features to build")
     build_until: date = Field(description="day after the last whose features to build: later ones may rest on a change")
@@ -67,27 +67,29 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     home = context.settings.root / "staging" / context.usecase.name
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / ".lock"):  # two that merge into one partition would lose what the other brings
-        staged = {table: Staging(home, table.name, _asked(table, window, context)) for table in context.usecase.tables}
-        absent = {table.name: _stage(table, window, staging, context) for table, staging in staged.items()}
+        stagings = {
+            table: Staging(home, table.name, _read_identity(table, window, context)) for table in context.usecase.tables
+        }
+        absent = {table.name: _stage(table, window, staging, context) for table, staging in stagings.items()}
         counts = {}
-        for table, staging in staged.items():
+        for table, staging in stagings.items():
             with staging:
                 counts[table.name] = _write(table, window, staging, absent[table.name], context)
     return Outputs(start=window.start, end=window.end, tables=counts, **vars(overdue(window, context)))
 
 
-def _asked(table: RawTable, window: Window, context: Context) -> str:
-    """What is asked of which source: a read goes on only where the very same one stopped."""
-    from pipelines.sources.opening import chosen
+def _read_identity(table: RawTable, window: Window, context: Context) -> str:
+    """The identity of a read: a later read resumes only one of the same window, watermark and source."""
+    from pipelines.sources.opening import settings_of
 
-    return f"{window} {_since(table, window, context)} {chosen(context.params, table).model_dump_json()}"
+    return f"{window} {_since(table, window, context)} {settings_of(context.params, table).model_dump_json()}"
 
 
 def _stage(table: RawTable, window: Window, staging: Staging, context: Context) -> set[date]:
-    """Bring what the source delivers to local disk; gives the days for which it has nothing to read.
+    """Write what the source delivers to local disk, and return the days for which it has nothing to read.
 
-    What came of a source that is corrupt is dropped, so that the next run begins anew; of one that gave no answer it
-    stays, for the next to go on from.
+    Rows of a corrupt source are dropped, so that the next run starts over; if the source stops answering, they stay,
+    and the next run goes on from them.
 
     Raises:
         CorruptData: if a source of one day brings rows of another, or pieces name their columns in two ways.
@@ -97,7 +99,7 @@ def _stage(table: RawTable, window: Window, staging: Staging, context: Context) 
 
     source, since = open_source(context.params, context.usecase, table), _since(table, window, context)
     absent: set[date] = set()
-    rows_left = _most_rows(table, context) - staging.rows
+    remaining = _most_rows(table, context) - staging.rows
     try:
         for piece in source.read(Delivery(table, window, since, staging.bookmark)):
             rows = conform(piece, table, window.timezone, source.timezone)
@@ -106,8 +108,8 @@ def _stage(table: RawTable, window: Window, staging: Staging, context: Context) 
             if piece.absent:
                 absent |= set(window.days if piece.day is None else [piece.day])
             staging.add(rows, piece.bookmark)
-            rows_left -= rows.num_rows
-            if rows_left < 0:
+            remaining -= rows.num_rows
+            if remaining < 0:
                 raise CorruptData(
                     f"the source of {table.name} brings more than max_rows {_most_rows(table, context):.0f} rows, and "
                     "may never end; correct it, or raise max_rows"
@@ -123,9 +125,9 @@ def _stage(table: RawTable, window: Window, staging: Staging, context: Context) 
 
 
 def _most_rows(table: RawTable, context: Context) -> float:
-    from pipelines.sources.opening import chosen
+    from pipelines.sources.opening import settings_of
 
-    return float(getattr(chosen(context.params, table), "max_rows", "inf"))
+    return float(getattr(settings_of(context.params, table), "max_rows", "inf"))
 
 
 def _require_day(rows: pa.Table, day: date, origin: str) -> None:
@@ -143,17 +145,17 @@ def _require_day(rows: pa.Table, day: date, origin: str) -> None:
 
 
 def _since(table: RawTable, window: Window, context: Context) -> datetime | None:
-    """From where changes are read: the watermark, or the window's beginning where that is earlier."""
+    """The instant from which to read changes: the watermark less the overlap, or the window's start if earlier."""
     from pipelines.sources import overlap
 
     watermark = context.partitions.watermark(table.name)
     return None if watermark is None else min(watermark - overlap(context.params, table), window.start_at)
 
 
-def _write(table: RawTable, window: Window, staging: Staging, absent: set[date], context: Context) -> Counts:
-    from pipelines.ingestion.partitions import columns_of, cut, write
-    from pipelines.ingestion.staging import Rows
+def _write(table: RawTable, window: Window, staging: Staging, absent: set[date], context: Context) -> TableCounts:
+    from pipelines.ingestion.staging import StagedRows
     from pipelines.ingestion.undated import set_apart, standing, within
+    from pipelines.ingestion.writing import columns_of, split_by_day, write
     from pipelines.sources import is_incremental
     from pipelines.sources.conform import require_distinct
     from pipelines.usecase import DAY
@@ -161,58 +163,58 @@ def _write(table: RawTable, window: Window, staging: Staging, absent: set[date],
     history = context.partitions
     delivered, scratch = staging.rows, context.settings.root / "staging"
     merges, undated = is_incremental(context.params, table), 0
-    kept = set() if merges else _not_to_be_emptied(table, absent, context)
-    apart = standing(table, context.data)
-    with Rows(table, staging.files, scratch, context.data.store, apart) as rows:
-        days = [day for day in _days(rows, table, window, merges, context) if day not in kept]
+    protected_days = set() if merges else _protected_days(table, absent, context)
+    earlier_undated = standing(table, context.data)
+    with StagedRows(table, staging.files, scratch, context.data.store, earlier_undated) as rows:
+        days = [day for day in _days(rows, table, window, merges, context) if day not in protected_days]
         have = set(context.data.days("raw", table.name)) if merges else set()
         existing = [context.data.partition("raw", table.name, day) for day in days if day in have]
-        if table.daily:  # names that were taken before count as well
+        if table.daily:  # names in existing partitions count as well
             require_distinct(
-                sorted(staging.columns | columns_of(existing, context.data) | {*apart.column_names}), table
+                sorted(staging.columns | columns_of(existing, context.data) | {*earlier_undated.column_names}), table
             )
         where, bounds = ("local_day is not null", {}) if merges else within(window) if table.daily else ("true", {})
         if table.daily:
-            merged = existing if merges else None
-            undated = set_apart(rows, table, window, merged, context.params.validation, context.data)
-        looked_at, newest = rows.count(existing, where, bounds), rows.newest_known()
-        parts = cut(rows.by_day(existing, where, bounds, apart=merges), table, days)
+            targets = existing if merges else None
+            undated = set_apart(rows, table, window, targets, context.params.validation, context.data)
+        examined, newest = rows.count(existing, where, bounds), rows.newest_known()
+        parts = split_by_day(rows.by_day(existing, where, bounds, with_undated=merges), table, days)
         tally = write(parts, table, context.data, history, window)
-    if merges and newest is not None:  # not to the window's end: it may not have come yet
+    if merges and newest is not None:  # not to the window's end, which may lie in the future
         history.move_watermark(table.name, min(window.end_at, newest))
     extra = sorted(staging.columns - {*table.columns, DAY})
-    return _counts(tally, delivered, looked_at, undated, extra, kept)
+    return _counts(tally, delivered, examined, undated, extra, protected_days)
 
 
-def _not_to_be_emptied(table: RawTable, absent: set[date], context: Context) -> set[date | None]:
-    """Days whose rows were ingested and whose file is gone since: that is no word on their rows."""
+def _protected_days(table: RawTable, absent: set[date], context: Context) -> set[date | None]:
+    """Days with ingested rows whose file is gone now: a missing file does not say that the rows are gone."""
     have = absent.intersection(context.data.days("raw", table.name)) if table.daily else ()
     return {day for day in have if context.data.store.count_rows(context.data.partition("raw", table.name, day))}
 
 
-def _days(rows: Rows, table: RawTable, window: Window, merges: bool, context: Context) -> list[date | None]:
-    """The partitions that the delivered rows bear on, in order, and every day of the window."""
+def _days(rows: StagedRows, table: RawTable, window: Window, merges: bool, context: Context) -> list[date | None]:
+    """The partitions that the delivered rows may change, in order, and every day of the window."""
     if not table.daily:
         return [None]
     if not merges:
         return [*window.days]
     have = context.data.days("raw", table.name)
-    left = rows.days_left([context.data.partition("raw", table.name, day) for day in have])
+    other_days = rows.days_with_same_keys([context.data.partition("raw", table.name, day) for day in have])
     lacking = set(window.days) - set(have)
-    return sorted({*rows.days(), *left, *lacking})
+    return sorted({*rows.days(), *other_days, *lacking})
 
 
 def _counts(
-    tally: Tally, delivered: int, looked_at: int, undated: int, extra: list[str], kept: set[date | None]
-) -> Counts:
-    return Counts(
+    tally: Tally, delivered: int, examined: int, undated: int, extra: list[str], protected_days: set[date | None]
+) -> TableCounts:
+    return TableCounts(
         rows=tally.rows,
         delivered=delivered,
         repeated=tally.repeated,
-        superseded=looked_at - tally.rows - tally.repeated,
+        superseded=examined - tally.rows - tally.repeated,
         undated=undated,
-        partitions=tally.written,
+        partitions=tally.partitions,
         restated=tally.restated,
-        kept=sorted(day for day in kept if day is not None),
+        kept=sorted(day for day in protected_days if day is not None),
         new_columns=extra,
     )

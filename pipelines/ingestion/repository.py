@@ -1,7 +1,7 @@
 """The DVC repository around a local store: one cache, one remote, one pointer file for each version. No git.
 
 A version's pointer lies in `versions/<md5>/raw.dvc`: `dvc pull` there restores exactly that version, and `dvc gc -w`
-keeps it. A pointer is written last, when cache and remote hold all that it stands for.
+keeps it. A pointer is written last, when cache and remote hold every object of its version.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dvc_data.hashfile.build import build
 from dvc_objects.fs.local import LocalFileSystem
 from filelock import FileLock
 
-from pipelines.environment import kept
+from pipelines.environment import restoring
 from pipelines.errors import FlightdeckError, InvalidInput, MissingData
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ HEAD = "# Written by Flightdeck. Settings of your own, such as credentials of th
 
 
 @contextmanager
-def open_repository(context: Context) -> Iterator[Repository]:
-    """The repository of a context's store, made if need be. Others wait meanwhile: DVC allows one at a time.
+def open_repository(context: Context) -> Iterator[DataRepository]:
+    """The repository of a context's store, created if need be. It is locked: DVC allows one process at a time.
 
     Raises:
         InvalidInput: if the store is no local folder.
@@ -61,9 +61,9 @@ def open_repository(context: Context) -> Iterator[Repository]:
         _configure(root, context.settings.versions_remote)
         try:
             with _alone(root), Repo(str(root)) as repo, repo.lock:
-                yield Repository(root, repo)
+                yield DataRepository(root, repo)
         except ConfigError as error:
-            raise InvalidInput(f"FLIGHTDECK_DVC_REMOTE is no place that DVC knows ({error}); correct it") from None
+            raise InvalidInput(f"FLIGHTDECK_DVC_REMOTE is no remote that DVC knows ({error}); correct it") from None
         except LockError:
             raise FlightdeckError(f"another DVC command is at work in {root}; try again when it has ended") from None
 
@@ -84,22 +84,22 @@ def local_root(context: Context) -> Path:
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Inside, DVC reads this repository's settings and no others: a cache of the user's or machine's is not ours.
+    """Inside, DVC reads this repository's settings and no others: the user's or machine's may name another cache.
 
-    What it makes of hashes known lies in the repository too, so that it moves and goes with it.
+    Its cache of known hashes lies in the repository too, so that it moves and disappears with it.
     """
     nowhere, site = str(root / ".dvc" / "no-settings"), str(root / ".dvc" / "site")
-    with kept(DVC_GLOBAL_CONFIG_DIR=nowhere, DVC_SYSTEM_CONFIG_DIR=nowhere, DVC_SITE_CACHE_DIR=site):
+    with restoring(DVC_GLOBAL_CONFIG_DIR=nowhere, DVC_SYSTEM_CONFIG_DIR=nowhere, DVC_SITE_CACHE_DIR=site):
         yield
 
 
 def _configure(root: Path, remote: str) -> None:
-    """Write DVC's settings; a remote on this machine by its way from here, so that the home may be moved."""
+    """Write DVC's settings; a remote on this machine is a relative path, so that the home can be moved."""
     config = root / ".dvc" / "config"
     url = remote if "://" in remote else os.path.relpath(remote, config.parent)
-    wanted = ConfigObj({**CONFIG, 'remote "versions"': {"url": url}}, interpolation=False, indent_type="    ")
-    wanted.initial_comment = [HEAD]
-    text = "\n".join(wanted.write()) + "\n"
+    settings = ConfigObj({**CONFIG, 'remote "versions"': {"url": url}}, interpolation=False, indent_type="    ")
+    settings.initial_comment = [HEAD]
+    text = "\n".join(settings.write()) + "\n"
     if config.exists() and config.read_text() == text:
         return
     config.parent.mkdir(exist_ok=True)
@@ -124,7 +124,7 @@ def _replace_text(path: Path, text: str) -> None:
     os.replace(beside, path)
 
 
-class Repository:
+class DataRepository:
     """An open repository. Hashes are md5; a version is the hash of a tree, which ends in `.dir`.
 
     Attributes:
@@ -144,13 +144,13 @@ class Repository:
     # ---- in
 
     def keep(self, folder: Path, before: str | None = None) -> tuple[str, int]:
-        """Add a folder to the cache, push it, leave its pointer; its version and the number of its files.
+        """Add a folder to the cache, push it, and write its pointer; returns its version and the number of its files.
 
-        Only files that changed are hashed: DVC's state knows the others by inode, time and size. Killed and called
-        again, it gives the same.
+        Only files that changed are hashed: DVC's state knows the others by inode, time and size. A call after one that
+        was killed has the same result.
 
         Args:
-            before: a version kept earlier. Of its objects the remote is not asked again, if it has the version.
+            before: an earlier version. If the remote has it, its objects are not looked up there again.
 
         Raises:
             MissingData: if there is no such folder.
@@ -161,28 +161,30 @@ class Repository:
         pointer = pointer_of(version, self.root)
         there = self._at_remote({version, before or version})
         if version not in there:
-            known = set(self.tree(before).values()) if before and before in there else set()
-            self._push(objects - known)
-            self._push({version})  # last: at the remote a tree stands for all its files
+            pushed = set(self.tree(before).values()) if before and before in there else set()
+            self._push(objects - pushed)
+            self._push({version})  # last: a tree at the remote implies that its files are there
         out = {"md5": version, "size": meta.size, "nfiles": len(tree), "hash": "md5", "path": folder.name}
         pointer.parent.mkdir(parents=True, exist_ok=True)
         _replace_text(pointer, yaml.safe_dump({"outs": [out]}, sort_keys=False))
         return version, len(tree)
 
     def _add(self, folder: Path) -> tuple[Meta, Tree]:
-        """The tree of a folder, every file of which is in the cache as its hash says.
+        """Add a folder's files to the cache and return its tree; every cached file matches its hash.
 
-        A file may be replaced after it was hashed and before it is copied, and DVC would keep the new content under the
-        old hash. So every copy is hashed too (`verify`); one that differs is dropped, and the folder is read again.
+        A file may be replaced between hashing and copying, and DVC would keep the new content under the old hash. So
+        every copy is hashed too (`verify`); if one differs, it is dropped and the folder is read again.
         """
         here = LocalFileSystem()
         for _ in range(ATTEMPTS):
             try:
                 _, meta, tree = build(self.cache, os.path.abspath(folder), here, "md5")
                 lacking = self._lacking(_hashes(tree))
-                new = {str(found.value): os.path.join(folder, *key) for key, _, found in tree if found.value in lacking}
+                new = {
+                    str(digest.value): os.path.join(folder, *key) for key, _, digest in tree if digest.value in lacking
+                }
                 self.cache.add([*new.values()], here, [*new], verify=True)
-            except FileNotFoundError:  # one that went while we looked
+            except FileNotFoundError:  # a file that disappeared meanwhile
                 if folder.is_dir():
                     continue
                 raise MissingData(f"{folder} does not exist; ingest a window first") from None
@@ -210,10 +212,10 @@ class Repository:
         return {entry["relpath"]: entry["md5"] for entry in json.loads(where.read_bytes())}
 
     def fetch(self, objects: Collection[str]) -> dict[str, Path]:
-        """Where these objects lie in the cache; those that it lacks are pulled from the remote first.
+        """The paths of these objects in the cache; those that it lacks are pulled from the remote first.
 
         Raises:
-            MissingData: if the remote lacks one too, or has it altered.
+            MissingData: if the remote lacks one too, or its copy is altered.
         """
         if lacking := self._lacking(objects):
             there = sorted(self._at_remote(lacking))
@@ -227,9 +229,9 @@ class Repository:
         return {value: Path(self.cache.oid_to_path(value)) for value in objects}
 
     def _lacking(self, objects: Collection[str]) -> set[str]:
-        """What the cache lacks. A whole object is read-only; one that is not is hashed, and dropped if it differs."""
-        wanted = set(objects)
-        return wanted.difference(self.cache.oids_exist(wanted))
+        """The objects that the cache lacks. One that is not read-only is hashed, and dropped if it differs."""
+        hashes = set(objects)
+        return hashes.difference(self.cache.oids_exist(hashes))
 
     def _at_remote(self, objects: Collection[str]) -> set[str]:
         if not objects:
@@ -240,11 +242,11 @@ class Repository:
     # ---- away
 
     def present(self, versions: Collection[str], remote: bool) -> set[str]:
-        """Those of these versions whose trees the cache has, or the remote if it is asked too."""
+        """Those of these versions whose trees are in the cache or, if `remote`, at the remote."""
         return (set(versions) - self._lacking(versions)) | (self._at_remote(versions) if remote else set())
 
     def require_own_cache(self) -> None:
-        """Raises InvalidInput where the cache lies outside of the store: nobody can tell who else keeps data there."""
+        """Raises InvalidInput where the cache lies outside the store: it may hold data of others."""
         place = Path(self.cache.path).resolve()
         if not place.is_relative_to(self.root.resolve()):
             raise InvalidInput(
@@ -253,10 +255,13 @@ class Repository:
             )
 
     def remove(self, objects: Collection[str], remote: bool, dry_run: bool) -> dict[str, int]:
-        """Remove objects from the remote, or from the cache with what killed processes left; files and bytes freed.
+        """Remove objects from the remote, or from the cache together with leftovers of killed processes.
 
-        At the remote trees go first, since one that is there stands for all its files; in the cache they go last, so
-        that a removal that was killed can be taken up again.
+        At the remote trees go first, since a tree there implies that its files are there; in the cache they go last, so
+        that a removal that was killed can be completed.
+
+        Returns:
+            The number of files and of bytes freed.
         """
         place = self.remote if remote else self.cache
         there = self._at_remote(objects) if remote else set(objects) - self._lacking(objects)
@@ -269,17 +274,17 @@ class Repository:
         return {"files": len(paths), "bytes": sum(sizes)}
 
     def _leftovers(self) -> list[str]:
-        """Copies that were begun: DVC gives them the names of no object until they are whole."""
+        """Incomplete copies: until a copy is complete, DVC gives it a name that no object has."""
         return [str(path) for path in Path(self.cache.path).glob("??/*") if not OBJECT.fullmatch(path.name)]
 
 
 def _hashes(tree: Tree) -> list[str]:
-    return [str(found.value) for _, _, found in tree]
+    return [str(digest.value) for _, _, digest in tree]
 
 
 @contextmanager
 def _using_remote() -> Iterator[None]:
-    """Each kind of remote raises errors of its own. The URI is not shown: it may hold a password."""
+    """Turn the errors of any kind of remote into ours. The URI is not shown: it may hold a password."""
     try:
         yield
     except Exception as error:

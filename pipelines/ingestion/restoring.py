@@ -1,4 +1,4 @@
-"""Bringing a version back into a folder, bit for bit."""
+"""Restoring a version into a folder, bit for bit."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from pipelines.ingestion.versions import version_of
 
 
 def restore(version: str, tree: Mapping[str, str], where: Mapping[str, Path], to: Path) -> None:
-    """Copy the files of a version to `to`, which appears whole or not at all.
+    """Copy the files of a version to the folder `to`, atomically.
 
     Args:
-        tree: relative path -> hash of every file; `where` says where the objects of these hashes lie.
-        to: a folder that is empty or not there.
+        tree: relative path -> hash of every file.
+        where: hash -> path of the object.
+        to: a folder that is empty or does not exist.
 
     Raises:
-        InvalidInput: if there is something at `to`, or another process restores to it.
-        CorruptData: if what was copied is not the version, naming the object that was altered.
+        InvalidInput: if `to` is not empty, or another process restores to it.
+        CorruptData: if the copy is not the version, naming the altered object.
     """
     to = to.expanduser().resolve()
     if to.exists() and not (to.is_dir() and not any(to.iterdir())):
@@ -42,7 +43,7 @@ def restore(version: str, tree: Mapping[str, str], where: Mapping[str, Path], to
 
 @contextmanager
 def _beside(to: Path) -> Iterator[Path]:
-    """An empty folder beside `to`, ours alone; what a killed process left in it goes first."""
+    """An empty, locked folder beside `to`; what a killed process left in it is removed first."""
     beside = to.with_name(f".{to.name}.partial")
     beside.mkdir(exist_ok=True)
     descriptor = os.open(beside, os.O_RDONLY | os.O_DIRECTORY)

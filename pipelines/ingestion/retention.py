@@ -1,4 +1,4 @@
-"""Which versions are needed, and by whom."""
+"""Which data versions are needed, and by whom."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
     from pipelines.tracking.version import ModelVersion
 
 
-def registered(context: Context) -> list[ModelVersion]:
+def registered_models(context: Context) -> list[ModelVersion]:
     """Every registered model version, oldest first.
 
     Raises:
         FlightdeckError: if the registry does not answer, or has none though the records know of one.
     """
     try:
-        found = context.models.versions()
-    except Exception as error:  # of whatever kind: a registry that says nothing has not said that nothing is needed
+        models = context.models.versions()
+    except Exception as error:  # any error: without the registry's answer, every version may be needed
         raise FlightdeckError(
             f"the model registry does not answer ({error!r}); correct FLIGHTDECK_MLFLOW_URI, or try again"
         ) from error
-    noted = context.aliases.last("challenger")
-    if noted and not found:
+    challenger = context.aliases.last("challenger")
+    if challenger and not models:
         raise FlightdeckError(
-            f"the model registry has no version of {context.usecase.name}, but version {noted[1]} was registered; "
+            f"the model registry has no version of {context.usecase.name}, but version {challenger[1]} was registered; "
             "correct FLIGHTDECK_MLFLOW_URI"
         )
-    return found
+    return models
 
 
 def training_sets(context: Context) -> dict[str, str]:
     """Run -> data version of every training set in the store.
 
     Raises:
-        CorruptData: if a manifest was altered, or does not say which.
+        CorruptData: if a manifest is altered, or names no data version.
     """
     store, sets = context.data.store, {}
     for run in store.names(context.data.uri("training_sets")):
@@ -52,42 +52,42 @@ def training_sets(context: Context) -> dict[str, str]:
     return sets
 
 
-def undecided(
+def undecided_training_sets(
     sets: Mapping[str, str], gates: Iterable[Mapping[str, Any]], registered_by: Collection[str]
 ) -> dict[str, str]:
     """The training sets whose models may still be registered.
 
-    Those are the ones that no gate has decided on, and those that passed one and are not registered yet.
+    No gate has decided on these, or they passed one and are not registered yet.
 
     Args:
         sets: run -> data version; the result likewise.
         gates: recorded decisions of the gate.
         registered_by: ids of the decisions by which models were registered.
     """
-    done = {
+    decided = {
         (gate["evidence"]["subject"]["run"], version)
         for gate in gates
         if gate["verdict"] != "PASS" or gate["id"] in registered_by
         for version in gate["evidence"].get("data_versions", ())
     }
-    return {run: version for run, version in sets.items() if (run, version) not in done}
+    return {run: version for run, version in sets.items() if (run, version) not in decided}
 
 
-def needed(context: Context, taken: Sequence[Snapshot], keep: int) -> dict[str, list[str]]:
+def needs_by_version(context: Context, snapshots: Sequence[Snapshot], keep: int) -> dict[str, list[str]]:
     """Version -> who needs it: registered models, the last `keep` snapshots, training sets, other use cases.
 
     Raises:
         FlightdeckError: if one of them cannot be asked.
     """
-    models = registered(context)
+    models = registered_models(context)
     needs: defaultdict[str, list[str]] = defaultdict(list)
     for model in models:
         needs[model.tags.get("data_version", "")].append(f"model {model.version}")
-    for version in dict.fromkeys(snapshot.version for snapshot in reversed(taken[-keep:])):
+    for version in dict.fromkeys(snapshot.version for snapshot in reversed(snapshots[-keep:])):
         needs[version].append("recent snapshot")
     gates = context.decisions.all(DecisionKind.GATE)
     registered_by = {model.tags.get("decision_id", "") for model in models}
-    for run, version in undecided(training_sets(context), gates, registered_by).items():
+    for run, version in undecided_training_sets(training_sets(context), gates, registered_by).items():
         needs[version].append(f"training set {run}")
     for version in context.snapshots.of_others():
         needs[version].append("another use case")

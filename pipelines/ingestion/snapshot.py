@@ -13,7 +13,7 @@ from pipelines.errors import InvalidInput, MissingData
 from pipelines.steps import RunName, StepModel
 
 if TYPE_CHECKING:
-    from pipelines.ingestion.repository import Repository
+    from pipelines.ingestion.repository import DataRepository
     from pipelines.records import Snapshot
 
 
@@ -33,7 +33,7 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """The version is the hash of the raw folder: the same data have the same version wherever they lie.
+    """Keep the raw folder under a version, which is its hash: the same data have the same version everywhere.
 
     Raises:
         MissingData: if nothing was ingested.
@@ -54,16 +54,16 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         return Outputs(data_version=version, files=files, kept=False)
     snapshots = context.snapshots
     with open_repository(context) as repository:
-        taken = snapshots.taken()
-        last = taken[-1] if taken else None
+        earlier = snapshots.taken()
+        last = earlier[-1] if earlier else None
         version, files = repository.keep(raw, before=last.version if last else None)
         rows = _rows(version, repository, last)
         snapshots.append(Snapshot(version, files, rows, inputs.start, inputs.end, inputs.run))
     return Outputs(data_version=version, files=files, kept=True)
 
 
-def _rows(version: str, repository: Repository, last: Snapshot | None) -> int:
-    """Rows of a version, counted from the last snapshot where that is still there."""
+def _rows(version: str, repository: DataRepository, last: Snapshot | None) -> int:
+    """The rows of a version, counted by the difference from the last snapshot where that still exists."""
     from pipelines.ingestion.versions import count_rows
 
     tree = repository.tree(version)

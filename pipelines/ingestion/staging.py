@@ -1,4 +1,4 @@
-"""Rows on their way from a source to partitions: files on local disk, so that no table has to fit in memory."""
+"""Staging between a source and its partitions: files on local disk, so that no table has to fit in memory."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ MEMORY = "1GB"  # of a sort; what does not fit goes to disk
 
 
 class Staging:
-    """The pieces of one table, numbered, each with the bookmark of the source after it.
+    """The pieces of one read of a table, numbered, each with the source's bookmark after it.
 
-    A read that was cut short goes on after its last whole piece, where the source can; else it begins anew. When one
-    has been written to its end, what earlier ones of the table left is removed: nobody may ever ask for them again.
+    An interrupted read resumes after its last whole piece, where the source can; else it starts over. When a read has
+    been written completely, what earlier reads of the table left is removed, since they may never be resumed.
 
     Args:
-        home: the folder that holds those of all reads.
-        asked: what is read, from where: the same has the same folder.
+        home: the folder that holds the pieces of all reads.
+        identity: what is read, and from where; the same identity has the same folder.
     """
 
-    def __init__(self, home: Path, table: str, asked: str) -> None:
+    def __init__(self, home: Path, table: str, identity: str) -> None:
         self.home, self.table = home, table
-        self.folder = home / f"{table}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+        self.folder = home / f"{table}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.bookmark is None:
             self.clear()
@@ -60,7 +60,7 @@ class Staging:
         return {name for file in self.files for name in pq.read_schema(file).names}
 
     def add(self, rows: pa.Table, bookmark: str | None) -> None:
-        """Keep a piece, whole or not at all."""
+        """Write a piece, atomically."""
         metadata = {} if bookmark is None else {BOOKMARK: bookmark.encode()}
         beside = self.folder / ".piece"
         pq.write_table(rows.replace_schema_metadata(metadata), beside)
@@ -76,36 +76,38 @@ class Staging:
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
         if kind is not None:
             return
-        for left in self.home.iterdir():
-            if re.fullmatch(rf"{re.escape(self.table)}-[0-9a-f]{{12}}", left.name):
-                shutil.rmtree(left, ignore_errors=True)
+        for folder in self.home.iterdir():
+            if re.fullmatch(rf"{re.escape(self.table)}-[0-9a-f]{{12}}", folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _bookmark(file: str) -> str | None:
-    found = (pq.read_schema(file).metadata or {}).get(BOOKMARK)
-    return None if found is None else found.decode()
+    bookmark = (pq.read_schema(file).metadata or {}).get(BOOKMARK)
+    return None if bookmark is None else bookmark.decode()
 
 
-class Rows:
-    """Delivered rows and those of partitions that they bear on, seen through SQL.
+class StagedRows:
+    """Delivered rows and the rows of the partitions that they may change, in SQL.
 
-    Of rows with one key the newest by `table.known` count; rows that are as new as one another all do, and so do rows
-    with a null in their key: validation sees them. Nothing is decided by the order of delivery.
+    Of rows with one key the newest by `table.known` counts; of several equally new rows all count, and so do rows with
+    a null in their key, so that validation sees them. The order of delivery decides nothing.
 
     Args:
-        apart: undated rows of earlier runs, once each.
+        earlier_undated: undated rows of earlier runs, once each.
     """
 
-    def __init__(self, table: RawTable, delivered: list[str], scratch: Path, store: Store, apart: pa.Table) -> None:
-        self.table, self.delivered, self.apart = table, delivered, apart
+    def __init__(
+        self, table: RawTable, delivered: list[str], scratch: Path, store: Store, earlier_undated: pa.Table
+    ) -> None:
+        self.table, self.delivered, self.earlier_undated = table, delivered, earlier_undated
         self.connection = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(scratch / "spill")})
         self.connection.execute("set timezone = 'UTC'")
         self.connection.execute("set preserve_insertion_order = false")
-        self.connection.register("apart", apart)
+        self.connection.register("apart", earlier_undated)
         if not store.local:
             self.connection.register_filesystem(store.fs)
 
-    def __enter__(self) -> Rows:
+    def __enter__(self) -> StagedRows:
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -113,21 +115,21 @@ class Rows:
 
     def days(self) -> list[Any]:
         """Days that have delivered rows."""
-        found = self.connection.sql(
+        result = self.connection.sql(
             f"select distinct {DAY} from {parquet(self.delivered)} where {DAY} is not null order by 1"
         )
-        return [day for (day,) in found.fetchall()]
+        return [day for (day,) in result.fetchall()]
 
-    def days_left(self, partitions: list[str]) -> list[Any]:
-        """Days of partitions that hold a record with the key of a delivered one: it may have moved to another day."""
+    def days_with_same_keys(self, partitions: list[str]) -> list[Any]:
+        """Days of partitions that hold a record with the key of a delivered one, which may be on another day now."""
         if not partitions or DAY in self.table.key:
             return []
         keys = ", ".join(map(quoted, self.table.key))
-        found = self.connection.sql(
+        result = self.connection.sql(
             f"select distinct {DAY} from {parquet(partitions)} "
             f"semi join (select {keys} from {parquet(self.delivered)}) using ({keys}) order by 1"
         )
-        return [day for (day,) in found.fetchall()]
+        return [day for (day,) in result.fetchall()]
 
     def distinct_undated(self) -> int:
         """The undated rows that were delivered, each once, superseded ones included."""
@@ -135,12 +137,13 @@ class Rows:
         return int(self.connection.sql(f"select count(*) from ({undated})").fetchall()[0][0])
 
     def undated(self, partitions: Sequence[str] | None) -> pa.Table:
-        """Undated rows that count, with those of earlier runs that still do.
+        """Undated rows that count, including those of earlier runs.
 
-        One of an earlier run is past when its key was delivered with a day and is not older. Where rows are merged into
-        `partitions` (else None), the newest record of a key counts besides, dated or not.
+        A row of an earlier run no longer counts once its key is delivered with a day in a record that is not older.
+        Where rows are merged into `partitions` (else None), only the newest record of a key counts, dated or not.
         """
-        sql = f"select * from ({self._counting(partitions or (), apart=partitions is not None)}) where {DAY} is null"
+        counting = self._counting(partitions or (), with_undated=partitions is not None)
+        sql = f"select * from ({counting}) where {DAY} is null"
         if partitions is None:
             sql += f" union all by name {self._standing()}"
         return self.connection.sql(sql).to_arrow_table()
@@ -148,8 +151,8 @@ class Rows:
     def _standing(self) -> str:
         same = [f"dated.{quoted(key)} = apart.{quoted(key)}" for key in self.table.key]
         if self.table.known is not None:
-            known = quoted(self.table.known)
-            same.append(f"(dated.{known} >= apart.{known}) is not false")
+            known_at = quoted(self.table.known)
+            same.append(f"(dated.{known_at} >= apart.{known_at}) is not false")
         dated = (
             f"select 1 from {parquet(self.delivered)} dated where {' and '.join([f'dated.{DAY} is not null', *same])}"
         )
@@ -160,31 +163,31 @@ class Rows:
         return int(self.connection.sql(sql, params=parameters).fetchall()[0][0])
 
     def by_day(
-        self, partitions: Sequence[str], where: str, parameters: Parameters, apart: bool = False
+        self, partitions: Sequence[str], where: str, parameters: Parameters, with_undated: bool = False
     ) -> Iterator[pa.Table]:
-        """Batches of those of the rows that count which are wanted, days in order; a reference table has no order.
+        """Batches of the rows that count and meet `where`, days in order; a reference table has no order.
 
         Args:
-            apart: whether an undated row of an earlier run counts if it is the newest of its key.
+            with_undated: whether an undated row of an earlier run counts if it is the newest of its key.
         """
-        sql = f"select * from ({self._counting(partitions, apart)}) where {where}"
+        sql = f"select * from ({self._counting(partitions, with_undated)}) where {where}"
         if self.table.daily:
             sql += f" order by {DAY}"
         for batch in self.connection.sql(sql, params=parameters).to_arrow_reader(BATCH):
             yield pa.Table.from_batches([batch])
 
     def newest_known(self) -> datetime | None:
-        """The latest instant from which a delivered record is known."""
+        """The latest knowledge time of a delivered record."""
         if self.table.known is None:
             return None
         sql = f"select max({quoted(self.table.known)})::timestamptz as newest from {parquet(self.delivered)}"
         newest: datetime | None = self.connection.sql(sql).to_arrow_table()["newest"][0].as_py()
         return newest
 
-    def _counting(self, partitions: Sequence[str], apart: bool = False) -> str:
-        """All rows that count: of whichever day, so that one of another day gives way to a newer one of its key."""
+    def _counting(self, partitions: Sequence[str], with_undated: bool = False) -> str:
+        """All rows that count, of any day: a newer row supersedes one of the same key on another day."""
         sql = f"select * from {parquet([*self.delivered, *partitions])}"
-        if apart:
+        if with_undated:
             sql = f"select * from ({sql} union all by name {self._standing()})"
         if self.table.known is None:
             return sql

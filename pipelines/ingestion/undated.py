@@ -1,4 +1,4 @@
-"""Rows without a local day: they have no partition, and wait in quarantine for their source to give them one."""
+"""Rows without a local day: they have no partition, and stay in quarantine until their source gives them a day."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipelines.errors import CorruptData, MissingData
-from pipelines.ingestion.partitions import settled
+from pipelines.ingestion.writing import canonical
 from pipelines.sources.types import declared_types
 from pipelines.store.layout import UNDATED
 from pipelines.usecase import DAY
@@ -15,7 +15,7 @@ from pipelines.usecase import DAY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pipelines.ingestion.staging import Rows
+    from pipelines.ingestion.staging import StagedRows
     from pipelines.params import Validation
     from pipelines.store import Layout
     from pipelines.usecase import RawTable
@@ -28,7 +28,7 @@ def standing(table: RawTable, data: Layout) -> pa.Table:
     """The undated rows that earlier runs set apart, in the declared types.
 
     Raises:
-        CorruptData: if they were written under a declaration whose types they do not fit.
+        CorruptData: if they do not fit the types that are declared now.
     """
     place, types = data.partition("quarantine", table.name, UNDATED), {**declared_types(table), DAY: pa.date32()}
     try:
@@ -46,22 +46,22 @@ def standing(table: RawTable, data: Layout) -> pa.Table:
 
 
 def set_apart(
-    rows: Rows, table: RawTable, window: Window, partitions: Sequence[str] | None, rules: Validation, data: Layout
+    rows: StagedRows, table: RawTable, window: Window, partitions: Sequence[str] | None, rules: Validation, data: Layout
 ) -> int:
-    """Put undated rows into the table's one partition of them, each once; gives how many stand there now.
+    """Write undated rows to their one partition of the table, each once, and return how many it holds now.
 
-    Rows that came with their key and a day since, and are not older, leave.
+    A row leaves it once its key is delivered with a day in a record that is not older.
 
     Args:
-        partitions: those that the delivered rows are merged into; None where these replace.
+        partitions: the partitions that the delivered rows are merged into; None where they replace partitions.
 
     Raises:
-        CorruptData: if too many are new, of as many as the window has rows.
+        CorruptData: if too large a share of the window's rows is newly undated.
     """
-    before, inside = rows.apart, rows.count([], *within(window))
+    before, inside = rows.earlier_undated, rows.count([], *within(window))
     _require_few(rows.distinct_undated() - before.num_rows, inside, table, rules)  # before they are held in memory
-    after = settled(rows.undated(partitions), table)
-    new = settled(pa.concat_tables([before, after], promote_options="permissive"), table).num_rows - before.num_rows
+    after = canonical(rows.undated(partitions), table)
+    new = canonical(pa.concat_tables([before, after], promote_options="permissive"), table).num_rows - before.num_rows
     _require_few(new, inside, table, rules)
     place = data.partition("quarantine", table.name, UNDATED)
     if after.num_rows:
@@ -72,7 +72,7 @@ def set_apart(
 
 
 def within(window: Window) -> tuple[str, dict[str, object]]:
-    """A condition on rows, and its parameters."""
+    """The SQL condition that a row lies in a window, and its parameters."""
     return f"{DAY} >= $start and {DAY} < $end", {"start": window.start, "end": window.end}
 
 

@@ -1,4 +1,4 @@
-"""Data versions: DVC's hash of the raw folder (`<md5>.dir`), how a person names one, and how many rows it has."""
+"""Data versions: DVC's hash of the raw folder (`<md5>.dir`), their short names, and the number of their rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dvc_objects.fs.local import LocalFileSystem
 
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 
-SHOWN = 12  # characters of a version in tables and messages
+SHORT = 12  # characters of a version in tables and messages
 
 
 def version_of(folder: Path) -> tuple[str, int]:
@@ -32,21 +32,21 @@ def version_of(folder: Path) -> tuple[str, int]:
     return str(tree.hash_info.value), len(tree)
 
 
-def named(text: str, known: Collection[str]) -> str:
-    """The version that `text` names: in full, or by a beginning that no other has.
+def resolve(text: str, versions: Collection[str]) -> str:
+    """The version that `text` names, in full or by a unique prefix.
 
     Raises:
-        InvalidInput: if there is none, or more than one, naming those that there are.
+        InvalidInput: if there is none, or more than one, listing the versions.
     """
-    wanted = text.strip().removesuffix(".dir").lower()
-    found = [version for version in known if wanted and version.startswith(wanted)]
-    if len(found) == 1:
-        return found[0]
-    among = found or list(known)
-    told = ", ".join(short(version) for version in among[-10:]) or "none; run the snapshot step first"
+    prefix = text.strip().removesuffix(".dir").lower()
+    matches = [version for version in versions if prefix and version.startswith(prefix)]
+    if len(matches) == 1:
+        return matches[0]
+    among = matches or list(versions)
+    listing = ", ".join(short(version) for version in among[-10:]) or "none; run the snapshot step first"
     count = f"{len(among)} versions" if len(among) > 10 else "versions"
-    problem = "is the beginning of several" if found else "is no version"
-    raise InvalidInput(f"{text!r} {problem}; {count} that there are: {told}")
+    problem = "is the beginning of several" if matches else "is no version"
+    raise InvalidInput(f"{text!r} {problem}; {count} that there are: {listing}")
 
 
 def is_version(text: str) -> bool:
@@ -54,14 +54,17 @@ def is_version(text: str) -> bool:
 
 
 def short(version: str) -> str:
-    return version[:SHOWN]
+    return version[:SHORT]
 
 
 def footer(path: Path, name: str) -> tuple[int, pa.Schema]:
-    """Rows and columns of a Parquet file, from its footer.
+    """The number of rows and the schema of a Parquet file, from its footer.
+
+    Args:
+        name: the file's name in messages.
 
     Raises:
-        CorruptData: if it has none, calling the file `name`.
+        CorruptData: if it has no footer.
     """
     try:
         metadata = pq.read_metadata(path)
@@ -76,19 +79,21 @@ def count_rows(
     before: Mapping[str, str],
     rows_before: int,
 ) -> int:
-    """Rows of a version, counted from those of another so that only files in which they differ are opened.
+    """The rows of a version, counted by its difference from another, so that only files that differ are opened.
 
     Args:
-        tree: path -> hash of every file; `before` likewise, with `rows_before` rows in all.
-        fetch: where objects lie, by hash.
+        tree: path -> hash of every file.
+        fetch: returns the paths of objects, by hash.
+        before: path -> hash of every file of the other version.
+        rows_before: the rows of the other version.
     """
-    added, removed = Counter(tree.values()), Counter(before.values())
-    added, removed = added - removed, removed - added
+    gain, loss = Counter(tree.values()), Counter(before.values())
+    gain, loss = gain - loss, loss - gain
     names = {value: path for path, value in [*before.items(), *tree.items()]}
-    where = fetch([*added, *removed])
+    where = fetch([*gain, *loss])
     rows = {value: footer(where[value], names[value])[0] for value in where}
     return (
         rows_before
-        + sum(n * rows[value] for value, n in added.items())
-        - sum(n * rows[value] for value, n in removed.items())
+        + sum(n * rows[value] for value, n in gain.items())
+        - sum(n * rows[value] for value, n in loss.items())
     )

@@ -1,1 +1,1 @@
-"""Offline features: our Feast offline store, the Feast project, point-in-time frames. A leaf: imports no step."""
+"""Offline features: our Feast offline store and the Feast project. A leaf: imports no step."""

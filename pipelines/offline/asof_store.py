@@ -1,6 +1,6 @@
-"""A Feast offline store on DuckDB's `ASOF JOIN`. Feast finds it by its path in `offline_store.type`.
+"""A Feast offline store on point-in-time joins in DuckDB. Feast finds it by its path in `offline_store.type`.
 
-Feast imports this module for online reads too, so it loads nothing that Feast has not loaded itself.
+Feast imports this module for online reads too, so it imports only what Feast itself has imported.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from pipelines.instants import micros
 from pipelines.instants.arrow import INSTANT
 from pipelines.offline.asof_join import ViewJoin, join
 from pipelines.offline.columns import to_frame
-from pipelines.offline.reading import AT, CREATED, connect, explained, latest_rows
-from pipelines.offline.sources import Source, files_between, layout_of
+from pipelines.offline.reading import AT, CREATED, connect, explain_errors, latest_rows
+from pipelines.offline.sources import FeatureSource, files_between, layout_of
 from pipelines.quoting import parquet, quoted
 
 
 class AsofOfflineStoreConfig(FeastConfigBaseModel):
-    """Settings in feature_store.yaml: where the store lies."""
+    """Settings in feature_store.yaml: the root of the store."""
 
     type: Literal["pipelines.offline.asof_store.AsofOfflineStore"] = "pipelines.offline.asof_store.AsofOfflineStore"
     root: str
 
 
 class AsofRetrievalJob(RetrievalJob):
-    """A query that runs when its result is asked for.
+    """A query that runs when its result is needed.
 
     Args:
-        query: gives the columns of the result, or those beside `entities`, a row an entity row.
-        entities: the entity rows, which the result begins with.
+        query: returns the columns of the result, without those of `entities`; one row for each entity row.
+        entities: the entity rows, whose columns come first in the result.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class AsofRetrievalJob(RetrievalJob):
         self._metadata = metadata
 
     def to_df(self, validation_reference: Any = None, timeout: int | None = None) -> pd.DataFrame:
-        """The result as pandas; the entity rows' own columns as they were given, where nothing is derived from them."""
+        """The result as pandas; the entity rows' columns are unchanged unless on-demand features derive from them."""
         if self._entities is None or self._on_demand or validation_reference:
             frame: pd.DataFrame = super().to_df(validation_reference, timeout)
             return frame
@@ -101,7 +101,7 @@ class AsofRetrievalJob(RetrievalJob):
 
 
 class AsofOfflineStore(OfflineStore):
-    """Point-in-time joins by `ASOF JOIN`; both these and the latest rows read the days that can matter only."""
+    """Point-in-time joins and latest rows; both read only the days that can matter."""
 
     supports_filter_by_created_timestamp = True
 
@@ -117,19 +117,19 @@ class AsofOfflineStore(OfflineStore):
         filter_by_created_timestamp: bool = False,
         **kwargs: Any,
     ) -> RetrievalJob:
-        """For every entity row, in their order, the latest values known at its timestamp, none older than the ttl.
+        """For every entity row, in order, the latest values known at its timestamp and not older than the ttl.
 
         Args:
-            entity_df: a frame, or DuckDB SQL, which may read any Parquet that this machine reaches. Its instant is the
-                column `event_timestamp` or else the only timestamp; one without a zone is in UTC.
+            entity_df: a frame, or DuckDB SQL, which may read any Parquet file in reach. The instant is the column
+                `event_timestamp`, or else the only timestamp; timestamps without a zone are in UTC.
 
         Raises:
-            InvalidInput: if a key is not among its columns, or a feature would have the name of one of them.
+            InvalidInput: if a key is not among its columns, or a feature has the name of one of them.
             MissingData: if the features of the days that matter are not built.
         """
         if entity_df is None:
-            raise InvalidInput("entity_df is missing: this store answers for entity rows only")
-        rows = _selected(config, entity_df) if isinstance(entity_df, str) else entity_df
+            raise InvalidInput("entity_df is missing: this store needs entity rows; give a frame or SQL")
+        rows = _run_query(config, entity_df) if isinstance(entity_df, str) else entity_df
         stamp = infer_event_timestamp_from_entity_df(dict(rows.dtypes))
         entities = rows.copy(deep=False)
         entities.index = pd.RangeIndex(len(rows))
@@ -139,12 +139,12 @@ class AsofOfflineStore(OfflineStore):
 
         def query() -> pa.Table:
             keys = {column for view in views for _, column in view.keys}
-            asked = pa.array(instants if instants.dt.unit == "us" else instants.dt.floor("us").dt.as_unit("us"))
+            as_of = pa.array(instants if instants.dt.unit == "us" else instants.dt.floor("us").dt.as_unit("us"))
 
             def lines() -> pa.Table:
-                return pa.table({key: _encoded(pa.array(entities[key], from_pandas=True)) for key in sorted(keys)})
+                return pa.table({key: _encode(pa.array(entities[key], from_pandas=True)) for key in sorted(keys)})
 
-            return pa.table(join(config, views, lines, asked.cast(pa.int64()), filter_by_created_timestamp))
+            return pa.table(join(config, views, lines, as_of.cast(pa.int64()), filter_by_created_timestamp))
 
         metadata = RetrievalMetadata(
             features=feature_refs,
@@ -166,8 +166,8 @@ class AsofOfflineStore(OfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """The latest row of every entity between two instants, both included. Names are those in the files."""
-        source = Source(str(data_source.path), {}, timestamp_field, created_timestamp_column or None)
+        """The latest row of every entity between two instants, both included. Names are the columns of the files."""
+        source = FeatureSource(str(data_source.path), {}, timestamp_field, created_timestamp_column or None)
 
         def query() -> pa.Table:
             rows = latest_rows(config, source, join_key_columns, feature_name_columns, start_date, end_date)
@@ -191,8 +191,8 @@ class AsofOfflineStore(OfflineStore):
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> RetrievalJob:
-        """Every row between two instants, both included, in the order of the store. Names are those in the files."""
-        source = Source(str(data_source.path), {}, timestamp_field, created_timestamp_column or None)
+        """All rows between two instants, both included, in the order of the store. Names are those in the files."""
+        source = FeatureSource(str(data_source.path), {}, timestamp_field, created_timestamp_column or None)
         columns = [*join_key_columns, *feature_name_columns, timestamp_field]
         columns += [created_timestamp_column] if created_timestamp_column else []
         bounds = [f"{source.at()} >= {micros(start_date)}"] if start_date else []
@@ -203,22 +203,22 @@ class AsofOfflineStore(OfflineStore):
             rows = parquet(files_between(data, source, start_date, end_date))
             dummy = "" if join_key_columns else f", '{DUMMY_ENTITY_VAL}' as {quoted(DUMMY_ENTITY_ID)}"
             names = ", ".join(map(quoted, dict.fromkeys(columns)))
-            with explained(source), connect(data) as connection:
+            with explain_errors(source), connect(data) as connection:
                 sql = f"select {names}{dummy} from {rows} where {' and '.join(bounds) or 'true'}"
                 return connection.sql(sql).to_arrow_table()
 
         return AsofRetrievalJob(query)
 
     def validate_data_source(self, config: RepoConfig, data_source: Any) -> None:
-        """Declarations name sources relative to the store; whether files are there shows when they are read."""
+        """Do nothing: declarations name sources relative to the store, and missing files are reported when read."""
 
 
-def _encoded(values: pa.Array) -> pa.Array:
-    """Texts as a dictionary: several views look the same ones up."""
+def _encode(values: pa.Array) -> pa.Array:
+    """Texts as a dictionary, since several views look up the same ones."""
     return values.dictionary_encode() if pa.types.is_string(values.type) else values
 
 
-def _selected(config: RepoConfig, sql: str) -> pd.DataFrame:
+def _run_query(config: RepoConfig, sql: str) -> pd.DataFrame:
     """The rows of a query.
 
     Raises:

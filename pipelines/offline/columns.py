@@ -1,4 +1,4 @@
-"""Tables as pandas, with no digit lost."""
+"""Conversion of tables to pandas without loss of digits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WHOLE = 2**53  # up to here a float holds every whole number
 
 
 def to_frame(table: pa.Table, **options: Any) -> pd.DataFrame:
-    """A table as pandas has it, where whole numbers with gaps are floats; objects where floats would lose digits."""
+    """A table as pandas: integers with nulls become floats, or objects where floats would lose digits."""
     frame: pd.DataFrame = table.to_pandas(**options)
     for position, column in enumerate(table.columns):
         if pa.types.is_integer(column.type) and column.null_count and _is_large(column):

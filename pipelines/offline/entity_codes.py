@@ -1,4 +1,4 @@
-"""Entities as small integers, which join faster than their keys: equal keys have equal codes, an empty key has none."""
+"""Entities as integer codes, which join faster than keys: equal keys have equal codes, and an empty key has none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Codes = NDArray[np.int64]
-FEW = 1 << 20  # codes of all pairs of keys, whether there are such entities or not
+FEW = 1 << 20  # combinations of keys up to which each has a code, whether such an entity exists or not
 NONE = -1  # code of an entity with an empty key, or with keys that no feature row has
 
 
@@ -24,52 +24,53 @@ def entity_codes(
     """Codes of the entities of feature rows and of entity rows.
 
     Args:
-        keys: (name, values in the feature rows, values in the entity rows) of each join key; without any, all are one.
+        keys: (name, values in the feature rows, values in the entity rows) of each join key; if empty, all rows have
+            the same entity.
 
     Raises:
-        InvalidInput: if a key is of types that cannot be compared.
+        InvalidInput: if the types of a key cannot be compared.
     """
     codes: tuple[Codes, Codes] = np.zeros(rows, np.int64), np.zeros(lines, np.int64)
     total = 1
-    for name, known, asked in keys:
-        of_key, size = _codes_of_key(name, known, asked)
-        codes, total = _combined(codes, of_key, size, total * size)
+    for name, of_rows, of_lines in keys:
+        of_key, size = _codes_of_key(name, of_rows, of_lines)
+        codes, total = _combine(codes, of_key, size, total * size)
     return codes
 
 
-def _codes_of_key(name: str, known: pa.ChunkedArray, asked: pa.ChunkedArray) -> tuple[tuple[Codes, Codes], int]:
+def _codes_of_key(name: str, of_rows: pa.ChunkedArray, of_lines: pa.ChunkedArray) -> tuple[tuple[Codes, Codes], int]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    chosen = None
-    if pa.types.is_dictionary(asked.type):  # each of its values is looked up once
-        whole = asked.unify_dictionaries().combine_chunks()
-        chosen, asked = whole.indices, pa.chunked_array([whole.dictionary])
+    indices = None
+    if pa.types.is_dictionary(of_lines.type):  # each of its values is looked up once
+        whole = of_lines.unify_dictionaries().combine_chunks()
+        indices, of_lines = whole.indices, pa.chunked_array([whole.dictionary])
     try:
-        asked, known = _of_one_type(asked, known)
+        of_lines, of_rows = _of_one_type(of_lines, of_rows)
     except (pa.ArrowException, TypeError):
         raise InvalidInput(
-            f"key {name}: {asked.type} in the entity rows, {known.type} in the features; give it one type"
+            f"key {name}: {of_lines.type} in the entity rows, {of_rows.type} in the features; give it one type"
         ) from None
-    values = pc.unique(known).drop_null()
-    codes = [pc.fill_null(pc.index_in(column, value_set=values), NONE) for column in (known, asked)]
-    left, right = (column.to_numpy().astype(np.int64) for column in codes)
-    if chosen is not None:
-        right = np.append(right, NONE)[pc.fill_null(chosen, len(right)).to_numpy().astype(np.int64)]
-    return (left, right), len(values)
+    values = pc.unique(of_rows).drop_null()
+    codes = [pc.fill_null(pc.index_in(column, value_set=values), NONE) for column in (of_rows, of_lines)]
+    row_codes, line_codes = (column.to_numpy().astype(np.int64) for column in codes)
+    if indices is not None:
+        line_codes = np.append(line_codes, NONE)[pc.fill_null(indices, len(line_codes)).to_numpy().astype(np.int64)]
+    return (row_codes, line_codes), len(values)
 
 
-def _of_one_type(asked: pa.ChunkedArray, known: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+def _of_one_type(left: pa.ChunkedArray, right: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     import pyarrow as pa
 
-    kinds = asked.type, known.type
+    kinds = left.type, right.type
     if all(map(pa.types.is_integer, kinds)):
-        return asked.cast(pa.int64()), known.cast(pa.int64())
+        return left.cast(pa.int64()), right.cast(pa.int64())
     if all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds):
-        return asked.cast(pa.float64()), known.cast(pa.float64())
-    if asked.type != known.type and not _texts(*kinds) and not pa.types.is_null(asked.type):
+        return left.cast(pa.float64()), right.cast(pa.float64())
+    if left.type != right.type and not _texts(*kinds) and not pa.types.is_null(left.type):
         raise TypeError
-    return asked.cast(known.type), known
+    return left.cast(right.type), right
 
 
 def _texts(*kinds: pa.DataType) -> bool:
@@ -78,12 +79,12 @@ def _texts(*kinds: pa.DataType) -> bool:
     return all(pa.types.is_string(kind) or pa.types.is_large_string(kind) for kind in kinds)
 
 
-def _combined(
+def _combine(
     left: tuple[Codes, Codes], right: tuple[Codes, Codes], size: int, total: int
 ) -> tuple[tuple[Codes, Codes], int]:
-    """Codes of pairs of codes, and how many there may be.
+    """Codes of pairs of codes, and the number of possible pairs.
 
-    Where these are many, they become no more than there are feature rows: no product then outgrows 64 bits.
+    A large number is reduced to the pairs that feature rows have, so that no product exceeds 64 bits.
     """
     rows, lines = (np.where((a < 0) | (b < 0), NONE, a * size + b) for a, b in zip(left, right, strict=True))
     if total <= FEW:

@@ -1,4 +1,4 @@
-"""Feature rows out of Parquet in the store, by DuckDB: only the files and columns that are asked for."""
+"""Reading feature rows from Parquet in the store by DuckDB: only the files and columns that are needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.errors import CorruptData, InvalidInput
 from pipelines.instants import micros
-from pipelines.offline.sources import Source, files_between, layout_of
+from pipelines.offline.sources import FeatureSource, files_between, layout_of
 from pipelines.quoting import parquet, quoted
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from pipelines.store import Layout
 
-AT, CREATED = "__at", "__created"  # when a row was known and when it was written
-WIDEST = {"VARCHAR", "DOUBLE", "TIMESTAMP WITH TIME ZONE"}  # what a column of several types would be read as anyway
+AT, CREATED = "__at", "__created"  # a row's knowledge time and time of writing
+WIDEST = {"VARCHAR", "DOUBLE", "TIMESTAMP WITH TIME ZONE"}  # types that no other file's type can widen
 
 
 @contextmanager
 def connect(data: Layout, threads: int | None = None) -> Iterator[DuckDBPyConnection]:
-    """A DuckDB in UTC that keeps the order of rows and reaches the store, whatever file system it lies on."""
+    """A DuckDB connection in UTC that keeps the order of rows and can read the store on any file system."""
     import duckdb
 
     with duckdb.connect(config={"threads": threads} if threads else {}) as connection:
@@ -38,12 +38,12 @@ def connect(data: Layout, threads: int | None = None) -> Iterator[DuckDBPyConnec
 
 
 @contextmanager
-def explained(source: Source) -> Iterator[None]:
-    """Say of which source DuckDB complains.
+def explain_errors(source: FeatureSource) -> Iterator[None]:
+    """Translate DuckDB's errors about a source.
 
     Raises:
-        InvalidInput: if a declared column is not there, or not of a type that can be compared.
-        CorruptData: if a file is not whole.
+        InvalidInput: if a declared column is missing, or its type cannot be compared.
+        CorruptData: if a file is incomplete.
     """
     import duckdb
 
@@ -57,47 +57,51 @@ def explained(source: Source) -> Iterator[None]:
 
 def latest_rows(
     config: RepoConfig,
-    source: Source,
+    source: FeatureSource,
     keys: Sequence[str],
     columns: Sequence[str],
     first_at: datetime | None,
     last_at: datetime,
 ) -> pa.Table:
-    """The latest row of every entity that was known between two instants, both included: keys, columns, AT, CREATED.
+    """The latest row of every entity known between two instants, both included: keys, columns, AT, CREATED.
 
-    Rows with an empty key belong to no entity. Without keys there is one row at most. Names are the declared ones.
+    Rows with an empty key belong to no entity. Without keys there is at most one row. Names are the declared ones.
     """
     data = layout_of(config)
-    known = [f"{source.column(key)} is not null" for key in keys]
+    conditions = [f"{source.column(key)} is not null" for key in keys]
     bounds = [f"{source.at()} >= {micros(first_at)}"] if first_at else []
     partition = f"partition by {', '.join(map(source.column, keys))}" if keys else ""
     files = files_between(data, source, first_at, last_at)
-    with explained(source), connect(data) as connection:
+    with explain_errors(source), connect(data) as connection:
         return read_rows(
             connection,
             source,
             files,
             {name: name for name in (*keys, *columns)},
-            f"""where {" and ".join([*known, *bounds, f"{source.at()} <= {micros(last_at)}"])}
+            f"""where {" and ".join([*conditions, *bounds, f"{source.at()} <= {micros(last_at)}"])}
             qualify row_number() over ({partition} order by {source.newest_first()}) = 1
             order by {", ".join(map(quoted, keys)) or "1"}""",
         )
 
 
 def read_rows(
-    connection: DuckDBPyConnection, source: Source, files: Sequence[str], columns: Mapping[str, str], rest: str = ""
+    connection: DuckDBPyConnection,
+    source: FeatureSource,
+    files: Sequence[str],
+    columns: Mapping[str, str],
+    rest: str = "",
 ) -> pa.Table:
     """Columns of several files, and AT and CREATED, in the order of the files.
 
     Args:
-        columns: declared names by names in the result.
-        rest: SQL that follows `from`.
+        columns: declared names, by name in the result.
+        rest: SQL that follows the `from` clause.
     """
     import duckdb
 
-    chosen = [f"{source.column(declared)} as {quoted(name)}" for name, declared in columns.items()]
-    chosen += [f"{source.at()} as {AT}", f"{source.created_at()} as {CREATED}"]
-    select = f"select {', '.join(chosen)} from"
+    expressions = [f"{source.column(declared)} as {quoted(name)}" for name, declared in columns.items()]
+    expressions += [f"{source.at()} as {AT}", f"{source.created_at()} as {CREATED}"]
+    select = f"select {', '.join(expressions)} from"
     if _first_is_widest(connection, source, files, columns.values()):
         with suppress(duckdb.Error):
             return connection.sql(f"{select} {parquet(files, unite=False)} {rest}").to_arrow_table()
@@ -105,18 +109,18 @@ def read_rows(
 
 
 def _first_is_widest(
-    connection: DuckDBPyConnection, source: Source, files: Sequence[str], columns: Iterable[str]
+    connection: DuckDBPyConnection, source: FeatureSource, files: Sequence[str], columns: Iterable[str]
 ) -> bool:
-    """Whether reading all files with the types of the first loses nothing.
+    """Whether the types of the first file can hold the values of all files.
 
-    DuckDB then need not look into every file twice. Where a later file lacks a column it says so.
+    DuckDB then need not open every file twice. It raises an error where a later file lacks a column.
     """
     import duckdb
 
     names = [*columns, source.timestamp, *([source.created] if source.created else [])]
-    stored = ", ".join(quoted(source.stored.get(name, name)) for name in names)
+    columns = ", ".join(quoted(source.stored.get(name, name)) for name in names)
     try:
-        kinds = connection.sql(f"select {stored} from {parquet(files[:1], unite=False)} limit 0").types
+        kinds = connection.sql(f"select {columns} from {parquet(files[:1], unite=False)} limit 0").types
     except duckdb.Error:
         return False
     return all(

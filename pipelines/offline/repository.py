@@ -1,4 +1,4 @@
-"""The Feast project of a use case: its configuration, its declarations, and the hash of what is registered."""
+"""The Feast project of a use case: its configuration, its declarations, and the hash of its registry."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ def open_store(settings: Settings, project: str) -> FeatureStore:
     """The feature store, with our offline store, a registry in SQL and an online store in SQLite or Redis.
 
     Training, materialization, pushes and serving all read this registry. It holds no on-demand view: Feast executes the
-    functions of a registry that it opens, and what serves executes data, not code.
+    functions of a registry that it opens, and serving must not execute code from a database.
 
     Raises:
-        InvalidInput: if the registry holds a function all the same (none of it is executed then), or the online store's
-            place is neither.
+        InvalidInput: if the registry holds a function (nothing is executed then), or the online store's place is
+            neither SQLite nor Redis.
     """
     registry = settings.registry(project)
-    if found := functions_in(registry):
+    if kinds := functions_in(registry):
         raise InvalidInput(
-            f"the registry {sa.make_url(registry)!r} holds functions, which Feast would execute ({', '.join(found)}); "
+            f"the registry {sa.make_url(registry)!r} holds functions, which Feast would execute ({', '.join(kinds)}); "
             "set FLIGHTDECK_FEAST_REGISTRY to another database and run apply_features"
         )
-    return _opened(settings, project, registry)
+    return _open(settings, project, registry)
 
 
 def open_declared(settings: Settings, project: str) -> FeatureStore:
-    """The same store by the registry of everything that is declared, on-demand views with their functions included.
+    """The same store with the registry of all declarations, including on-demand views with their functions.
 
-    For work with Feast by hand (notebooks, its command line, its feature server). Nothing of the chain reads it, and it
-    knows of no materialization.
+    It is for manual work with Feast (notebooks, its command line, its feature server). The chain does not read it, and
+    it does not record materializations.
     """
     registry = settings.declared_registry(project)
     open_engine(registry, "FLIGHTDECK_FEAST_DECLARED", "Feast's registry of declarations").dispose()
-    return _opened(settings, project, registry)
+    return _open(settings, project, registry)
 
 
-def _opened(settings: Settings, project: str, registry: str) -> FeatureStore:
+def _open(settings: Settings, project: str, registry: str) -> FeatureStore:
     online = settings.online_path(project)
     if "://" not in online:
         Path(online).parent.mkdir(parents=True, exist_ok=True)
@@ -72,17 +72,17 @@ def _config(settings: Settings, project: str, registry: str) -> RepoConfig:
         registry={
             "registry_type": "sql",
             "path": registry,
-            "serve_features_while_materializing": True,  # or else training fails whenever features are materialized
+            "serve_features_while_materializing": True,  # otherwise training fails while features are materialized
         },
         offline_store={"type": "pipelines.offline.asof_store.AsofOfflineStore", "root": settings.store},
         online_store=online_store(settings.online_path(project)),
         entity_key_serialization_version=3,
-        coerce_tz_aware=False,  # the offline store reads instants without a zone in UTC itself, without a copy
+        coerce_tz_aware=False,  # the offline store itself reads instants without a zone as UTC, without a copy
     )
 
 
 def functions_in(registry: str) -> list[str]:
-    """The kinds of objects with functions that a registry holds, found without Feast, which would run them."""
+    """The kinds of objects with functions in a registry, read without Feast, which would execute the functions."""
     engine = open_engine(registry, VARIABLE, "Feast's registry")
     try:
         there = set(sa.inspect(engine).get_table_names())
@@ -96,25 +96,25 @@ def functions_in(registry: str) -> list[str]:
         engine.dispose()
 
 
-def apply(settings: Settings, store: FeatureStore, declared: Sequence[Any]) -> None:
-    """Register everything in the registry of declarations, and all but on-demand views in the one that is served."""
+def apply(settings: Settings, store: FeatureStore, objects: Sequence[Any]) -> None:
+    """Register everything in the registry of declarations, and all but on-demand views in the served registry."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "On demand feature view is an experimental", RuntimeWarning)
-        open_declared(settings, store.project).apply(list(declared))
-    store.apply([_served(one) for one in declared if not isinstance(one, OnDemandFeatureView)])
+        open_declared(settings, store.project).apply(list(objects))
+    store.apply([_served_declaration(one) for one in objects if not isinstance(one, OnDemandFeatureView)])
 
 
-def _served(declared: Any) -> Any:
-    """A declaration; of a service, its stored features."""
-    if not isinstance(declared, FeatureService):
-        return declared
-    stored = [view for view in declared._features if not isinstance(view, OnDemandFeatureView)]
+def _served_declaration(declaration: Any) -> Any:
+    """A declaration as the served registry has it: a service without its on-demand features."""
+    if not isinstance(declaration, FeatureService):
+        return declaration
+    features = [view for view in declaration._features if not isinstance(view, OnDemandFeatureView)]
     return FeatureService(
-        name=declared.name,
-        features=stored,
-        tags=declared.tags,
-        description=declared.description,
-        owner=declared.owner,
+        name=declaration.name,
+        features=features,
+        tags=declaration.tags,
+        description=declaration.description,
+        owner=declaration.owner,
     )
 
 
@@ -122,9 +122,9 @@ def declarations(folder: Path) -> list[Any]:
     """Everything that the .py files of a feature repository declare.
 
     Raises:
-        InvalidInput: if there is nothing, a file does not run, or an argument has another type than Feast's.
+        InvalidInput: if there are no declarations, a file fails to run, or an argument has the wrong type for Feast.
     """
-    found: dict[tuple[str, str], Any] = {}
+    objects: dict[tuple[str, str], Any] = {}
     for file in sorted(folder.glob("*.py")):
         try:
             namespace = runpy.run_path(str(file))
@@ -132,20 +132,20 @@ def declarations(folder: Path) -> list[Any]:
             raise InvalidInput(f"{file}: {type(error).__name__}: {error}; correct the declarations") from error
         for value in namespace.values():
             if isinstance(value, Entity | FeatureView | OnDemandFeatureView | FeatureService):
-                found[type(value).__name__, value.name] = value
-    if not found:
+                objects[type(value).__name__, value.name] = value
+    if not objects:
         raise InvalidInput(f"{folder} declares no entity, view or service; correct the use case's feature_repo")
-    for (kind, name), one in found.items():
+    for (kind, name), one in objects.items():
         try:
             one.to_proto()
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             raise InvalidInput(f"{folder}: {kind} {name!r} ({problem}); correct the types of its arguments") from error
-    return list(found.values())
+    return list(objects.values())
 
 
 def registry_hash(store: FeatureStore) -> str:
-    """sha256 over what is registered: names, keys, types and ttls, without the times of registration."""
+    """sha256 over the registered names, keys, types and ttls, without the times of registration."""
     views = [
         {
             "view": view.name,
@@ -167,13 +167,13 @@ def registry_hash(store: FeatureStore) -> str:
 
 
 def online_stands_at(store: FeatureStore) -> datetime | None:
-    """The instant before which every view's knowledge is in the online store; None before the first materialization."""
+    """The online store's instant: it holds every view's rows known before it. None before the first materialization."""
     ends = [view.most_recent_end_time for view in store.list_feature_views()]
     return min(end.astimezone(UTC) for end in ends if end) + MICROSECOND if ends and all(ends) else None
 
 
 def note_online_stands_at(store: FeatureStore, at: datetime) -> None:
-    """Say that everything known before an instant has been pushed: no materialization goes back before it."""
+    """Register that everything known before an instant is online; no later materialization starts before it."""
     for view in store.list_feature_views():
         since = view.most_recent_end_time
         if since is None or since.astimezone(UTC) < at - MICROSECOND:

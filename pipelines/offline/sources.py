@@ -1,6 +1,6 @@
-"""Where the rows of a Feast source lie, and what its columns are called there.
+"""The files of a Feast source, and the names of its columns there.
 
-A source named by a relative path lies in the store of the project: ROOT/PROJECT/PATH, one Parquet file a day of its
+A source with a relative path lies in the project's store at ROOT/PROJECT/PATH: one Parquet file for each day of its
 timestamp, or a single `all.parquet`. Instants are whole microseconds since 1970, in UTC.
 """
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
     from pipelines.store import Layout
 
-ZONE_SLACK = timedelta(days=1)  # a partition's local day may begin up to a day apart from UTC's
-LATER_IN_STORE = "file_index desc, file_row_number desc"  # of equals, the row that stands last
+ZONE_SLACK = timedelta(days=1)  # a partition's local day may start up to a day before or after UTC's
+LATER_IN_STORE = "file_index desc, file_row_number desc"  # the last of equal rows comes first
 
 
 @dataclass(frozen=True)
-class Source:
-    """What Feast declares of a source, in the names that its files have.
+class FeatureSource:
+    """A Feast source and the names of its columns in the files.
 
     Attributes:
         name: ZONE/TABLE.
         stored: name in the files by declared name, where they differ.
-        timestamp: declared name of the column that says when a row was known.
-        created: declared name of the one that says when it was written, if any.
-        floats: declared names of the features that are float32, and are read as such whatever the files have.
+        timestamp: declared name of the column with the knowledge time.
+        created: declared name of the column with the time of writing, if any.
+        floats: declared names of the float32 features, which are read as such whatever type the files have.
     """
 
     name: str
@@ -51,28 +51,28 @@ class Source:
         return quoted(self.stored.get(declared, declared)) + ("::float" if declared in self.floats else "")
 
     def at(self) -> str:
-        """SQL of when a row was known. What is finer than a microsecond counts as known at the next."""
+        """SQL of a row's knowledge time, rounded up to a microsecond."""
         return sql_micros(self.column(self.timestamp))
 
     def created_at(self) -> str:
-        """SQL of when a row was written, null where that is not declared."""
+        """SQL of a row's time of writing, null where that is not declared."""
         return sql_micros(self.column(self.created)) if self.created else "null::bigint"
 
     def newest_first(self) -> str:
         """SQL order in which the first row of a key is its latest.
 
-        Of rows known at the same instant the one written last counts, before any whose writing is unknown; of those
-        the one that stands last in the store: the later partition, then the later row.
+        Of rows known at the same instant the one written last comes first, and rows without a time of writing come
+        last; of equal rows the last in the store comes first: the later partition, then the later row.
         """
         return f"{self.at()} desc, {self.created_at()} desc nulls last, {LATER_IN_STORE}"
 
 
-def source_of(view: FeatureView) -> Source:
+def source_of(view: FeatureView) -> FeatureSource:
     from feast.types import Float32
 
     source: Any = view.batch_source
     _require_distinct(view)
-    return Source(
+    return FeatureSource(
         name=str(source.path),
         stored={declared: stored for stored, declared in (source.field_mapping or {}).items()},
         timestamp=source.timestamp_field,
@@ -82,7 +82,7 @@ def source_of(view: FeatureView) -> Source:
 
 
 def _require_distinct(view: FeatureView) -> None:
-    """Refuse names that DuckDB would take for another's.
+    """Refuse names that DuckDB cannot distinguish.
 
     Raises:
         InvalidInput: naming them.
@@ -90,12 +90,12 @@ def _require_distinct(view: FeatureView) -> None:
     names = [*keys_of(view), *(field.name for field in view.features)]
     if alike := twins(names):
         raise InvalidInput(f"{view.name}: {alike[0]} and {alike[1]} differ in the case of letters only; rename one")
-    if taken := [name for name in names if name.lower() in VIRTUAL or name.startswith("__")]:
-        raise InvalidInput(f"{view.name}: the offline store has a column {taken[0]} of its own; rename the feature")
+    if reserved := [name for name in names if name.lower() in VIRTUAL or name.startswith("__")]:
+        raise InvalidInput(f"{view.name}: the offline store has a column {reserved[0]} of its own; rename the feature")
 
 
 def keys_of(view: FeatureView) -> list[str]:
-    """The join keys of a view, in order of name; none where it has no entities and Feast puts a placeholder."""
+    """The join keys of a view, in order of name; empty for a view without entities, where Feast has a placeholder."""
     from feast.feature_view import DUMMY_ENTITY_ID
 
     return sorted(key for key in view.join_keys if key != DUMMY_ENTITY_ID)
@@ -107,11 +107,13 @@ def layout_of(config: RepoConfig) -> Layout:
     return Layout(Store(config.offline_store.root), config.project)
 
 
-def files_between(data: Layout, source: Source, first_at: datetime | None, last_at: datetime | None) -> list[str]:
+def files_between(
+    data: Layout, source: FeatureSource, first_at: datetime | None, last_at: datetime | None
+) -> list[str]:
     """The files that can hold a row known between two instants, both included; None for no bound.
 
     Raises:
-        MissingData: if there is none, or a day between them has no partition.
+        MissingData: if there are none, or a day between them has no partition.
     """
     zone, _, table = source.name.partition("/")
     first = (utc(first_at) - ZONE_SLACK).date() if first_at and utc(first_at) > EPOCH else None

@@ -1,4 +1,4 @@
-"""The online store: what is read from it, judged by freshness, and what is written to it. A leaf: imports no step."""
+"""The online store: reads with enforced freshness, and writes. A leaf: imports no step."""
 
 from pipelines.online.client import OnlineFeatures, OnlineReader, read_online
 

@@ -1,4 +1,4 @@
-"""Online features with freshness enforced: Feast serves expired values as if they were fresh (feast-dev/feast#6821)."""
+"""Online features with enforced freshness: Feast serves expired values as if they were fresh (feast-dev/feast#6821)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from pipelines.errors import InvalidInput
 from pipelines.online.codec import decode_value
 from pipelines.online.opening import open_rows
-from pipelines.online.rows import Held, OnlineView
+from pipelines.online.rows import OnlineView, StoredRow
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -26,8 +26,8 @@ class OnlineFeatures:
     """Features of one entity row.
 
     Attributes:
-        values: by feature name; None where there is no value or it is not fresh.
-        ages: by feature name, counted from `as_of`; None where there is no value at all.
+        values: by feature name; None where the value is missing or not fresh.
+        ages: by feature name, at `as_of`; None where the value is missing.
     """
 
     values: Values
@@ -35,9 +35,9 @@ class OnlineFeatures:
 
 
 class OnlineReader:
-    """Reads some features again and again, straight from the rows of the online store.
+    """Reads features repeatedly, directly from the rows of the online store.
 
-    Declarations are looked up once: a reader knows nothing of what is registered after it was made.
+    Declarations are looked up once, when the reader is created; later registrations have no effect on it.
 
     Args:
         features: as `view:feature`, no two of the same feature name.
@@ -48,37 +48,37 @@ class OnlineReader:
     """
 
     def __init__(self, store: FeatureStore, features: Sequence[str], ttls: Ttls | None = None) -> None:
-        wanted: dict[str, list[str]] = {}
+        names_by_view: dict[str, list[str]] = {}
         for ref in features:
             view, _, name = ref.partition(":")
-            wanted.setdefault(view, []).append(name)
-        found = {name: store.get_feature_view(name) for name in wanted}
-        for name, view in found.items():
-            if unknown := set(wanted[name]) - {field.name for field in view.features}:
+            names_by_view.setdefault(view, []).append(name)
+        views = {name: store.get_feature_view(name) for name in names_by_view}
+        for name, view in views.items():
+            if unknown := set(names_by_view[name]) - {field.name for field in view.features}:
                 raise InvalidInput(f"{name} has no features {sorted(unknown)}; apply_features, or correct the names")
-        self._views = [OnlineView.of(view, wanted[name]) for name, view in found.items()]
-        self._lives = [(ttls or {}).get(name, view.ttl) or None for name, view in found.items()]
+        self._views = [OnlineView.of(view, names_by_view[name]) for name, view in views.items()]
+        self._lives = [(ttls or {}).get(name, view.ttl) or None for name, view in views.items()]
         self._rows = open_rows(store)
 
     def read(self, rows: Sequence[Values], as_of: datetime) -> list[OnlineFeatures]:
-        """The features of each entity row, as they stand online, judged at `as_of`.
+        """The features of each entity row in the online store, with freshness judged at `as_of`.
 
-        A value known after `as_of` or older than its view's ttl comes back as missing, with its age. A row with an
+        A value known after `as_of` or older than its view's ttl is returned as missing, with its age. A row with an
         empty key belongs to no entity.
 
         Raises:
-            InvalidInput: if a key is absent or not of its type.
+            InvalidInput: if a key is absent or has the wrong type.
         """
         values: list[dict[str, Any]] = [{} for _ in rows]
         ages: list[dict[str, timedelta | None]] = [{} for _ in rows]
         keys = [[_key(view, row) for row in rows] for view in self._views]
-        asked = [[*dict.fromkeys(key for key in of_view if key is not None)] for of_view in keys]
-        held = self._rows.get([*zip(self._views, asked, strict=True)])
-        for view, ttl, of_view, found in zip(self._views, self._lives, keys, held, strict=True):
-            judged = {key: _judged(view, row, ttl, as_of) for key, row in found.items()}
+        lookups = [[*dict.fromkeys(key for key in of_view if key is not None)] for of_view in keys]
+        stored = self._rows.get([*zip(self._views, lookups, strict=True)])
+        for view, ttl, of_view, stored_rows in zip(self._views, self._lives, keys, stored, strict=True):
+            by_key = {key: _judge(view, row, ttl, as_of) for key, row in stored_rows.items()}
             absent = dict.fromkeys(view.features)
             for number, key in enumerate(of_view):
-                of_row = (judged.get(key) if key is not None else None) or (absent, absent)
+                of_row = (by_key.get(key) if key is not None else None) or (absent, absent)
                 values[number].update(of_row[0])
                 ages[number].update(of_row[1])
         return [OnlineFeatures(*pair) for pair in zip(values, ages, strict=True)]
@@ -91,11 +91,11 @@ def read_online(
     as_of: datetime,
     ttls: Ttls | None = None,
 ) -> list[OnlineFeatures]:
-    """Features (as `view:feature`) of each entity row, as `OnlineReader.read` gives them.
+    """Features (as `view:feature`) of each entity row, as `OnlineReader.read` returns them.
 
     Args:
-        ttls: by view, for a caller that reads often: the declarations are then looked up once per store and features.
-            By default they are looked up anew, which costs more than the read.
+        ttls: by view, for frequent reads: declarations are then looked up once per store and features. By default each
+            call looks them up, which costs more than the read.
     """
     if not rows:
         return []
@@ -118,12 +118,12 @@ def _key(view: OnlineView, row: Values) -> bytes | None:
         raise InvalidInput(f"entity rows lack the key {error} of {view.name}; add it") from None
 
 
-def _judged(
-    view: OnlineView, row: Held, ttl: timedelta | None, as_of: datetime
+def _judge(
+    view: OnlineView, row: StoredRow, ttl: timedelta | None, as_of: datetime
 ) -> tuple[dict[str, Any], dict[str, timedelta | None]]:
-    known_at, held = row
+    known_at, cells = row
     age = as_of - known_at
-    fresh = age >= NOTHING and (ttl is None or age <= ttl)
-    values = {name: decode_value(held.get(name)) for name in view.features}
+    is_fresh = age >= NOTHING and (ttl is None or age <= ttl)
+    values = {name: decode_value(cells.get(name)) for name in view.features}
     ages = {name: None if value is None else age for name, value in values.items()}
-    return (values if fresh else dict.fromkeys(values)), ages
+    return (values if is_fresh else dict.fromkeys(values)), ages

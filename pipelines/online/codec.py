@@ -1,6 +1,6 @@
-"""Entity keys and values as Feast's online stores hold them, many at a time.
+"""Entity keys and values in the encoding of Feast's online stores, many at a time.
 
-The formats are Feast's: `feast.infra.key_encoding_utils` for keys, the protobuf message `Value` for values.
+Keys are encoded as in `feast.infra.key_encoding_utils`, values as the protobuf message `Value`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from feast.value_type import ValueType
     from numpy.typing import NDArray
 
-KINDS: Mapping[str, Callable[[Any], bytes]] = {  # of the types that may be keys
+KINDS: Mapping[str, Callable[[Any], bytes]] = {  # the encoders of the types that keys may have
     "STRING": str.encode,
     "BYTES": bytes,
     "INT32": struct.Struct("<i").pack,
@@ -33,7 +33,7 @@ class EntityKeys:
     """Entity keys of one view.
 
     Args:
-        types: of each join key, by name; none for a view without entities.
+        types: the type of each join key, by name; empty for a view without entities.
     """
 
     def __init__(self, types: Mapping[str, ValueType]) -> None:
@@ -49,15 +49,15 @@ class EntityKeys:
         self.prefix = serialize_entity_key_prefix(list(ordered))
 
     def encode(self, values: Sequence[Any]) -> bytes | None:
-        """The key of an entity, its values in the order of `names`; None where one is empty: no entity has such a key.
+        """The key of an entity, from values in the order of `names`; None where one is empty, since no entity has it.
 
         Raises:
-            InvalidInput: if a value is not of its key's type.
+            InvalidInput: if a value does not have its key's type.
         """
         parts = [self.prefix]
-        given = self._constant or values
+        key_values = self._constant or values
         for (name, kind), place in zip(self._kinds, self._places, strict=True):
-            value = given[place]
+            value = key_values[place]
             if value is None:
                 return None
             try:
@@ -70,7 +70,7 @@ class EntityKeys:
         return b"".join(parts)
 
     def holds(self, key: bytes) -> bool:
-        """Whether bytes are a whole key of this view, with nothing after it."""
+        """Whether bytes are exactly one key of this view."""
         place = len(self.prefix)
         if not key.startswith(self.prefix):
             return False
@@ -82,7 +82,7 @@ class EntityKeys:
 
 
 def encode_column(column: pa.ChunkedArray, kind: ValueType) -> tuple[list[bytes], list[str | None]]:
-    """A column's values as protobuf and as Feast's SQL stores hold their text; empty where there is none or NaN."""
+    """A column's values as protobuf, and as the text in Feast's SQL stores; missing and NaN values are empty."""
     if kind.name in FLOATS and _numeric(column):
         tag, dtype, size = FLOATS[kind.name]
         numbers = column.to_numpy().astype(dtype)
@@ -101,7 +101,7 @@ def encode_column(column: pa.ChunkedArray, kind: ValueType) -> tuple[list[bytes]
 
 
 def _values(column: pa.ChunkedArray, kind: ValueType) -> NDArray[Any]:
-    """A column's values as Feast takes them. As floats, whole numbers with gaps would lose digits."""
+    """A column's values as Feast accepts them. Integers with nulls become objects: as floats they would lose digits."""
     import numpy as np
     import pyarrow as pa
 
@@ -121,7 +121,7 @@ def _numeric(column: pa.ChunkedArray) -> bool:
 
 
 def decode_value(value: bytes | None) -> Any:
-    """A value as Python has it; None where there is none."""
+    """A value in Python's type; None where it is missing."""
     if not value:
         return None
     if unpack := UNPACK.get((value[0], len(value))):

@@ -1,9 +1,9 @@
 """Feast's SQLite online store with instants in UTC. Feast finds it by its path in `online_store.type`.
 
-Feast's own hands instants of UTC to an adapter that takes them for local time, in whole seconds: processes in two time
-zones do not understand each other, and an hour that clocks skip or repeat is read as another. Here an instant is a
-whole number of microseconds since 1970 in UTC. Its column's declared type says so, table by table, and a table of the
-old convention is refused: nothing tells in which zone it was written.
+Feast's own store writes instants of UTC through an adapter that treats them as local time, in whole seconds: processes
+in two time zones read different instants, and so does a process in an hour that clocks skip or repeat. Here an instant
+is a whole number of microseconds since 1970 in UTC. The declared type of the column marks this convention in each
+table, and a table of the old one is refused, since the time zone of its writer is unknown.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ sqlite3.register_converter(CONVENTION, lambda value: from_micros(int(value)))  #
 
 
 class UtcSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
-    """Settings in feature_store.yaml: where the file lies. There is no search by text."""
+    """Settings in feature_store.yaml: the path of the file. Text search is not supported."""
 
     type: Literal["pipelines.online.feast_sqlite.UtcSqliteOnlineStore"] = (
         "pipelines.online.feast_sqlite.UtcSqliteOnlineStore"
@@ -43,7 +43,7 @@ class UtcSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
 
 
 class UtcSqliteOnlineStore(SqliteOnlineStore):
-    """A table a view and a row a feature, as Feast's, read and written by whatever goes through Feast."""
+    """Feast's layout, a table for each view and a row for each feature; for all reads and writes through Feast."""
 
     def __init__(self) -> None:
         self._checked: set[str] = set()
@@ -60,7 +60,7 @@ class UtcSqliteOnlineStore(SqliteOnlineStore):
         with self._get_conn(config) as connection:
             for view in tables_to_keep:
                 name = _name(config, view)
-                if holds_old_rows(connection, name):  # until a materialization replaces them; reads refuse them
+                if holds_old_rows(connection, name):  # a materialization replaces them; until then reads are refused
                     continue
                 create(connection, name)
             for view in tables_to_delete:
@@ -85,10 +85,10 @@ class UtcSqliteOnlineStore(SqliteOnlineStore):
         self, config: RepoConfig, table: Any, entity_keys: list[Any], requested_features: list[str] | None = None
     ) -> list[tuple[datetime | None, dict[str, Any] | None]]:
         self.require_utc(config, _name(config, table))
-        found: list[tuple[datetime | None, dict[str, Any] | None]] = super().online_read(
+        rows: list[tuple[datetime | None, dict[str, Any] | None]] = super().online_read(
             config, table, entity_keys, requested_features
         )
-        return found
+        return rows
 
     def require_utc(self, config: RepoConfig, table: str) -> None:
         """Check that a table's instants are in UTC, once for each table that holds some.
@@ -114,21 +114,21 @@ def _name(config: RepoConfig, view: Any) -> str:
 
 
 def holds_instants(connection: sqlite3.Connection, table: str) -> bool:
-    """Whether a table is there and of our convention."""
-    return _declared(connection, table) == CONVENTION
+    """Whether a table exists and has our convention."""
+    return _declared_type(connection, table) == CONVENTION
 
 
 def holds_old_rows(connection: sqlite3.Connection, table: str) -> bool:
     """Whether a table has rows of another convention."""
-    declared = _declared(connection, table)
-    if declared in {None, CONVENTION}:
+    kind = _declared_type(connection, table)
+    if kind in {None, CONVENTION}:
         return False
     return connection.execute(f"select 1 from {quoted(table)} limit 1").fetchone() is not None
 
 
 def create(connection: sqlite3.Connection, table: str) -> None:
-    """Make a table of our convention; one of another convention goes, with all that it holds."""
-    if _declared(connection, table) not in {None, CONVENTION}:
+    """Create a table of our convention; one of another convention is dropped with its rows."""
+    if _declared_type(connection, table) not in {None, CONVENTION}:
         connection.execute(f"drop table {quoted(table)}")
     connection.execute(
         f"""create table if not exists {quoted(table)} (entity_key blob, feature_name text, value blob, value_text text,
@@ -136,14 +136,14 @@ def create(connection: sqlite3.Connection, table: str) -> None:
     )
 
 
-def _declared(connection: sqlite3.Connection, table: str) -> str | None:
-    found = connection.execute("select type from pragma_table_info(?) where name = 'event_ts'", (table,)).fetchone()
-    return found and str(found[0])
+def _declared_type(connection: sqlite3.Connection, table: str) -> str | None:
+    row = connection.execute("select type from pragma_table_info(?) where name = 'event_ts'", (table,)).fetchone()
+    return row and str(row[0])
 
 
 def _cells(data: Sequence[Row], version: int) -> Iterator[tuple[Any, ...]]:
-    for key, values, known, created in data:
-        encoded, at = serialize_entity_key(key, version), micros(known)
-        written = None if created is None or created != created else micros(created)  # NaT is no time
+    for key, values, known_at, created_at in data:
+        encoded, at = serialize_entity_key(key, version), micros(known_at)
+        created = None if created_at is None or created_at != created_at else micros(created_at)  # NaT
         for name, value in values.items():
-            yield encoded, name, value.SerializeToString(), extract_text_and_num(value, False)[0], at, written
+            yield encoded, name, value.SerializeToString(), extract_text_and_num(value, False)[0], at, created

@@ -1,4 +1,4 @@
-"""Where the online store is, in Feast's words."""
+"""The place of the online store, as Feast's configuration."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def online_store(place: str) -> dict[str, str]:
     """Feast's configuration of the online store at a path (SQLite) or a `redis://` or `rediss://` URI.
 
     Raises:
-        InvalidInput: if it is neither. The message does not show the place, which may hold a password.
+        InvalidInput: if it is neither. The message does not show the place, since it may hold a password.
     """
     if "://" not in place:
         return {"type": UTC_SQLITE, "path": place}
-    refused = InvalidInput(f"{VARIABLE} is neither a path nor an address of Redis; write {FORM}")
+    error = InvalidInput(f"{VARIABLE} is neither a path nor an address of Redis; write {FORM}")
     try:
         parts = urlsplit(place)
         host, port, database = parts.hostname, parts.port or 6379, int(parts.path.strip("/") or 0)
     except ValueError:
-        raise refused from None
+        raise error from None
     if parts.scheme not in {"redis", "rediss"} or not host or parts.query or parts.fragment:
-        raise refused
+        raise error
     options: dict[str, str | int | bool] = {"db": database}
     options |= {"ssl": True} if parts.scheme == "rediss" else {}
     secrets = {"username": parts.username, "password": parts.password}
@@ -36,5 +36,5 @@ def online_store(place: str) -> dict[str, str]:
         raise InvalidInput(
             f"{VARIABLE} has a comma in its user or password, which Feast takes for a separator; change it"
         )
-    told = ",".join(f"{name}={json.dumps(value)}" for name, value in options.items())
-    return {"type": "redis", "connection_string": f"{host}:{port},{told}"}
+    text = ",".join(f"{name}={json.dumps(value)}" for name, value in options.items())
+    return {"type": "redis", "connection_string": f"{host}:{port},{text}"}

@@ -1,4 +1,4 @@
-"""Online rows in Redis, as Feast's `RedisOnlineStore` lays them out: a hash an entity, shared by its views."""
+"""Online rows in Redis in the layout of Feast's `RedisOnlineStore`: a hash for each entity, shared by its views."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelines.instants import SECOND, from_micros, micros
-from pipelines.online.rows import Held, OnlineView, Rows, Span
+from pipelines.online.rows import EncodedRows, OnlineView, Span, StoredRow
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class RedisRows:
-    """The hashes of a Feast project in Redis. What an entity has of a view changes in one command."""
+    """The hashes of a Feast project in Redis. An entity's row of a view changes in one command."""
 
     def __init__(self, store: FeatureStore) -> None:
         self._config, self._online = store.config, store._get_provider().online_store
@@ -29,82 +29,84 @@ class RedisRows:
     def _redis(self) -> Any:
         return self._online._get_client(self._config.online_store)
 
-    def given(self, view: str) -> str | None:
-        noted = self._redis.get(self._note("given", view))
-        return noted and str(noted.decode())
+    def read_note(self, view: str) -> str | None:
+        note = self._redis.get(self._note("given", view))
+        return note and str(note.decode())
 
-    def begun(self, view: str) -> datetime | None:
-        noted = self._redis.get(self._note("begun", view))
-        return noted and datetime.fromisoformat(noted.decode())
+    def interrupted_at(self, view: str) -> datetime | None:
+        note = self._redis.get(self._note("begun", view))
+        return note and datetime.fromisoformat(note.decode())
 
     def _note(self, kind: str, view: str) -> str:
         return f"flightdeck_{kind}:{self._config.project}:{view}"
 
-    def put(self, view: OnlineView, rows: Rows, span: Span, given: str) -> None:
+    def put(self, view: OnlineView, rows: EncodedRows, span: Span, note: str) -> None:
         fields = [(_field(view.name, name), rows.values[name]) for name in view.features]
-        known, last = _known_field(view.name), micros(span.last_at)
+        known_at, last = _known_at_field(view.name), micros(span.last_at)
         self._redis.set(self._note("begun", view.name), span.last_at.isoformat())
         if span.anew:
             self._remove(view, set(rows.keys), span)
         for some in _pieces(range(len(rows.keys)), MOST):
             keys = [rows.keys[n] + self._project for n in some]
-            held = self._each([("HGET", key, known) for key in keys])
+            instants = self._each([("HGET", key, known_at) for key in keys])
             commands = []
-            for n, key, at in zip(some, keys, held, strict=True):
+            for n, key, at in zip(some, keys, instants, strict=True):
                 if at is None or _microseconds(at) <= last:
                     pairs = [part for field, values in fields for part in (field, values[n])]
-                    commands.append(("HSET", key, known, _timestamp(rows.known[n]), *pairs))
+                    commands.append(("HSET", key, known_at, _timestamp(rows.known_at[n]), *pairs))
             self._each(commands)
-        self._redis.set(self._note("given", view.name), given)
+        self._redis.set(self._note("given", view.name), note)
         self._redis.delete(self._note("begun", view.name))
 
-    def push(self, view: OnlineView, rows: Rows) -> None:
+    def push(self, view: OnlineView, rows: EncodedRows) -> None:
         fields = [(_field(view.name, name), rows.values[name]) for name in view.features]
-        known = _known_field(view.name)
+        known_at = _known_at_field(view.name)
         commands = []
         for n, key in enumerate(rows.keys):
             pairs = [part for field, values in fields for part in (field, values[n])]
-            commands.append(("HSET", key + self._project, known, _timestamp(rows.known[n]), *pairs))
+            commands.append(("HSET", key + self._project, known_at, _timestamp(rows.known_at[n]), *pairs))
         self._each(commands)
 
     def _remove(self, view: OnlineView, keep: set[bytes], span: Span) -> None:
-        """Remove what the entities that are not kept have of a view from within a span."""
-        known = _known_field(view.name)
+        """Remove the rows of a view within a span, except those of the entities in `keep`."""
+        known_at = _known_at_field(view.name)
         first = micros(span.first_at) if span.first_at else -(2**62)
         last = micros(span.last_at)
         pattern = _escaped(view.keys.prefix) + b"*" + _escaped(self._project)
         for some in _pieces(self._redis.scan_iter(pattern, count=MOST), MOST):
-            gone = [key for key in some if self._is_of(view, key) and key.removesuffix(self._project) not in keep]
-            held = self._each([("HGET", key, known) for key in gone])
+            others = [key for key in some if self._is_of(view, key) and key.removesuffix(self._project) not in keep]
+            instants = self._each([("HGET", key, known_at) for key in others])
             inside = [
-                k for k, at in zip(gone, held, strict=True) if at is not None and first <= _microseconds(at) <= last
+                k
+                for k, at in zip(others, instants, strict=True)
+                if at is not None and first <= _microseconds(at) <= last
             ]
-            fields = [known, *(_field(view.name, name) for name in view.features)]
+            fields = [known_at, *(_field(view.name, name) for name in view.features)]
             self._each([("HDEL", key, *fields) for key in inside])
 
     def _is_of(self, view: OnlineView, key: bytes) -> bool:
-        """Whether a key is of this project: that of one whose name ends in ours matches the pattern, too."""
+        """Whether a key belongs to this project; the pattern also matches projects whose names end in ours."""
         return key.endswith(self._project) and view.keys.holds(key.removesuffix(self._project))
 
-    def get(self, asked: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, Held]]:
+    def get(self, lookups: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, StoredRow]]:
         commands: list[tuple[Any, ...]] = []
-        for view, keys in asked:
-            fields = [_known_field(view.name), *(_field(view.name, name) for name in view.features)]
+        for view, keys in lookups:
+            fields = [_known_at_field(view.name), *(_field(view.name, name) for name in view.features)]
             commands += [("HMGET", key + self._project, *fields) for key in keys]
         answers = iter(self._each(commands))
-        found: list[dict[bytes, Held]] = []
-        for view, keys in asked:
-            held: dict[bytes, Held] = {}
+        results: list[dict[bytes, StoredRow]] = []
+        for view, keys in lookups:
+            stored: dict[bytes, StoredRow] = {}
             for key in keys:
                 at, *values = next(answers)
                 if at is not None:
                     instant = from_micros(_microseconds(at))
-                    held[key] = (instant, dict(zip(view.features, values, strict=True)))
-            found.append(held)
-        return found
+                    stored[key] = (instant, dict(zip(view.features, values, strict=True)))
+            results.append(stored)
+        return results
 
     def _each(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """The answers to several commands, in as many round trips as there are MOST of them."""
+        """The answers to several commands, MOST commands in each round trip."""
         answers: list[Any] = []
         for some in _pieces(commands, MOST):
             with self._redis.pipeline(transaction=False) as pipe:
@@ -127,7 +129,7 @@ def _field(view: str, feature: str) -> bytes:
     return bytes(_mmh3(f"{view}:{feature}"))
 
 
-def _known_field(view: str) -> bytes:
+def _known_at_field(view: str) -> bytes:
     return f"_ts:{view}".encode()
 
 
@@ -141,8 +143,8 @@ def _timestamp(microseconds: int) -> bytes:
 def _microseconds(timestamp: bytes) -> int:
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    read = Timestamp.FromString(timestamp)
-    return int(read.seconds) * SECOND + int(read.nanos) // 1000
+    stamp = Timestamp.FromString(timestamp)
+    return int(stamp.seconds) * SECOND + int(stamp.nanos) // 1000
 
 
 def _escaped(pattern: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What an online store holds of a view, and the interface of those that we write and read ourselves."""
+"""The rows of a view in an online store, and the interface of the stores that we read and write directly."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from feast import FeatureView
 
-Held = tuple[datetime, Mapping[str, bytes | None]]  # when a row was known, and its values by feature
+StoredRow = tuple[datetime, Mapping[str, bytes | None]]  # when a row was known, and its values by feature
 
 
 @dataclass(frozen=True)
 class OnlineView:
-    """One view as an online store holds it."""
+    """A view with the features to read or write, and the encoding of its keys."""
 
     name: str
     features: tuple[str, ...]
@@ -35,29 +35,31 @@ class OnlineView:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The latest rows of a view's entities, a position an entity.
+class EncodedRows:
+    """The latest rows of a view's entities, encoded; a position in each sequence is an entity.
 
     Attributes:
-        keys: encoded.
-        values: encoded, by feature.
-        texts: the same as Feast's SQL stores show them.
-        known: microseconds since 1970.
-        created: the same, None where it is not known.
+        keys: encoded entity keys.
+        values: encoded values, by feature.
+        texts: values as text, as Feast's SQL stores hold them.
+        known_at: knowledge times, in microseconds since 1970.
+        created_at: times of writing, likewise; None where unknown.
     """
 
     keys: Sequence[bytes]
     values: Mapping[str, Sequence[bytes]]
     texts: Mapping[str, Sequence[str | None]]
-    known: Sequence[int]
-    created: Sequence[int | None]
+    known_at: Sequence[int]
+    created_at: Sequence[int | None]
 
     @classmethod
-    def of(cls, view: FeatureView, table: pa.Table, known: Sequence[int], created: Sequence[int | None]) -> Rows:
-        """The rows of a table that has the keys, none of them empty, and the features of a view, a row an entity.
+    def of(
+        cls, view: FeatureView, table: pa.Table, known_at: Sequence[int], created_at: Sequence[int | None]
+    ) -> EncodedRows:
+        """The rows of a table with a view's keys, none of them empty, and features, one row for each entity.
 
         Raises:
-            InvalidInput: if a key or a value is not of its type.
+            InvalidInput: if a key or a value has the wrong type.
         """
         online = OnlineView.of(view)
         columns = {field.name: encode_column(table[field.name], field.dtype.to_value_type()) for field in view.features}
@@ -67,8 +69,8 @@ class Rows:
             keys=[key for values in entities if (key := online.keys.encode(values)) is not None],
             values={name: values for name, (values, _) in columns.items()},
             texts={name: texts for name, (_, texts) in columns.items()},
-            known=known,
-            created=created,
+            known_at=known_at,
+            created_at=created_at,
         )
 
 
@@ -77,7 +79,7 @@ class Span:
     """Instants from `first_at` (None: from the beginning) up to `last_at`, both included.
 
     Attributes:
-        anew: whether rows of this span may be online already; those of entities that have none now are then removed.
+        anew: whether rows of this span may be online already; rows of entities that have none now are then removed.
     """
 
     first_at: datetime | None
@@ -88,20 +90,20 @@ class Span:
 class OnlineRows(Protocol):
     """An online store in Feast's own format, so that Feast reads what we write and we read what Feast writes."""
 
-    def given(self, view: str) -> str | None:
-        """What was noted with the last `put` of a view; None if the store has none or lost it."""
+    def read_note(self, view: str) -> str | None:
+        """The note of the last `put` of a view; None if the store has none or lost it."""
 
-    def begun(self, view: str) -> datetime | None:
-        """The last instant of a `put` that was killed on the way and of which something may be online."""
+    def interrupted_at(self, view: str) -> datetime | None:
+        """The last instant of the span of a `put` that was killed, of which some rows may be online; else None."""
 
-    def put(self, view: OnlineView, rows: Rows, span: Span, given: str) -> None:
-        """Bring a view to `rows`, the latest of a span; what is online from after the span stays. Then note `given`.
+    def put(self, view: OnlineView, rows: EncodedRows, span: Span, note: str) -> None:
+        """Write `rows`, the latest of a span, over those of a view, then `note`. Online rows after the span stay.
 
-        Done again after it was killed at any point, it leaves the same.
+        A call after one that was killed at any point has the same result.
         """
 
-    def push(self, view: OnlineView, rows: Rows) -> None:
-        """Write rows over whatever is online of their entities."""
+    def push(self, view: OnlineView, rows: EncodedRows) -> None:
+        """Write rows over the online rows of their entities, whatever their age."""
 
-    def get(self, asked: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, Held]]:
-        """For each (view, keys) what is held, by key; keys that are not held are left out."""
+    def get(self, lookups: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, StoredRow]]:
+        """For each (view, keys) the stored rows, by key; keys without a row are left out."""

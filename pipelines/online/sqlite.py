@@ -1,4 +1,4 @@
-"""Online rows in SQLite, as `UtcSqliteOnlineStore` lays them out: a row a feature, instants in microseconds of UTC."""
+"""Online rows in SQLite in the layout of `UtcSqliteOnlineStore`: a row for each feature, instants in microseconds."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.instants import from_micros, micros
 from pipelines.online.feast_sqlite import INSERT, create, holds_instants
-from pipelines.online.rows import Held, OnlineView, Rows, Span
+from pipelines.online.rows import EncodedRows, OnlineView, Span, StoredRow
 from pipelines.quoting import quoted
 from pipelines.sqlite import tune
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-GIVEN = "flightdeck_given"
+NOTES = "flightdeck_given"
 MOST = 500  # keys in one query
 
 
 class SqliteRows:
     """The tables of a Feast project in an SQLite file. A `put` is one transaction.
 
-    Feast's own connection, tuned: it waits for no disk, and others read while it writes.
+    The connection is Feast's own, tuned: writes do not wait for the disk, and others can read meanwhile.
     """
 
     def __init__(self, store: FeatureStore) -> None:
@@ -39,31 +39,31 @@ class SqliteRows:
     def _table(self, view: str) -> str:
         return f"{self._config.project}_{view}"
 
-    def given(self, view: str) -> str | None:
+    def read_note(self, view: str) -> str | None:
         connection = self._connection
-        if not holds_instants(connection, self._table(view)):  # what was noted of an old table counts for nothing
+        if not holds_instants(connection, self._table(view)):  # the note of a table of the old convention is void
             return None
-        if not connection.execute("select 1 from sqlite_master where name = ?", (GIVEN,)).fetchone():
+        if not connection.execute("select 1 from sqlite_master where name = ?", (NOTES,)).fetchone():
             return None
-        row = connection.execute(f"select given from {GIVEN} where feature_view = ?", (view,)).fetchone()
+        row = connection.execute(f"select given from {NOTES} where feature_view = ?", (view,)).fetchone()
         return row and str(row[0])
 
-    def begun(self, view: str) -> datetime | None:
+    def interrupted_at(self, view: str) -> datetime | None:
         return None
 
-    def put(self, view: OnlineView, rows: Rows, span: Span, given: str) -> None:
+    def put(self, view: OnlineView, rows: EncodedRows, span: Span, note: str) -> None:
         name, last = self._table(view.name), micros(span.last_at)
         with self._connection as connection:
             connection.execute("begin immediate")
-            connection.execute(f"create table if not exists {GIVEN} (feature_view text primary key, given text)")
+            connection.execute(f"create table if not exists {NOTES} (feature_view text primary key, given text)")
             create(connection, name)
             if span.anew:
                 first = micros(span.first_at) if span.first_at else -(2**62)
                 connection.execute(f"delete from {quoted(name)} where event_ts between ? and ?", (first, last))
             connection.executemany(f"{INSERT.format(quoted(name))} where event_ts <= {last}", _cells(view, rows))
-            connection.execute(f"insert or replace into {GIVEN} values (?, ?)", (view.name, given))
+            connection.execute(f"insert or replace into {NOTES} values (?, ?)", (view.name, note))
 
-    def push(self, view: OnlineView, rows: Rows) -> None:
+    def push(self, view: OnlineView, rows: EncodedRows) -> None:
         name = self._table(view.name)
         self._online.require_utc(self._config, name)
         with self._connection as connection:
@@ -72,12 +72,12 @@ class SqliteRows:
                 create(connection, name)
             connection.executemany(INSERT.format(quoted(name)), _cells(view, rows))
 
-    def get(self, asked: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, Held]]:
-        connection, found = self._connection, []
-        for view, keys in asked:
+    def get(self, lookups: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, StoredRow]]:
+        connection, results = self._connection, []
+        for view, keys in lookups:
             name = self._table(view.name)
             self._online.require_utc(self._config, name)
-            held: dict[bytes, Held] = {}
+            stored: dict[bytes, StoredRow] = {}
             for first in range(0, len(keys), MOST):
                 some = keys[first : first + MOST]
                 cells = connection.execute(
@@ -87,12 +87,14 @@ class SqliteRows:
                 )
                 for key, cells_of_key in itertools.groupby(cells, key=lambda cell: cell[0]):
                     of_key = [*cells_of_key]
-                    held[key] = (from_micros(of_key[0][3]), {name: value for _, name, value, _ in of_key})
-            found.append(held)
-        return found
+                    stored[key] = (from_micros(of_key[0][3]), {name: value for _, name, value, _ in of_key})
+            results.append(stored)
+        return results
 
 
-def _cells(view: OnlineView, rows: Rows) -> Iterator[tuple[Any, ...]]:
+def _cells(view: OnlineView, rows: EncodedRows) -> Iterator[tuple[Any, ...]]:
     for name in view.features:
         names = itertools.repeat(name)
-        yield from zip(rows.keys, names, rows.values[name], rows.texts[name], rows.known, rows.created, strict=False)
+        yield from zip(
+            rows.keys, names, rows.values[name], rows.texts[name], rows.known_at, rows.created_at, strict=False
+        )

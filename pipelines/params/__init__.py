@@ -1,4 +1,4 @@
-"""Typed, frozen view of params.yaml. An unknown key, a wrong type or a missing file is an `InvalidInput`."""
+"""The typed, frozen content of params.yaml. An unknown key, a wrong type or a missing file is an `InvalidInput`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pydantic import Field, ValidationError, model_validator
 
 from pipelines.errors import InvalidInput
 from pipelines.params.behaviour import Behaviours
-from pipelines.params.cleaning import Cleaning
+from pipelines.params.cleaning import CleaningRules
 from pipelines.params.costs import Costs
 from pipelines.params.features import Features
 from pipelines.params.gates import GateRules, Retraining
 from pipelines.params.reading import read_yaml
-from pipelines.params.rollout import Rollout
+from pipelines.params.rollout import RolloutRules
 from pipelines.params.section import Count, Natural, Section, Share
 from pipelines.params.source import Bundled, Source
 from pipelines.params.training import Training
@@ -25,8 +25,8 @@ from pipelines.redaction import SECRET_NAME
 
 Clock = Literal["wall", "replay"]
 Text = Annotated[str, Field(min_length=1)]
-PASSWORD = re.compile(r"://\S*@")  # perhaps, in an address
-RESAMPLES = 40  # fewer leave no resample beyond an end of a 95 % interval
+PASSWORD = re.compile(r"://\S*@")  # a possible password in an address
+RESAMPLES = 40  # with fewer, no resample lies beyond an end of a 95 % interval
 
 
 class Desk(Section):
@@ -69,7 +69,7 @@ class Splits(Section):
 
 
 class Importance(Section):
-    """Of permutation importance: rows that are drawn from the test window, and shuffles of each input."""
+    """Permutation importance: the number of rows sampled from the test window, and of shuffles of each input."""
 
     rows: Count = 5000
     repeats: Count = 3
@@ -83,7 +83,7 @@ class EvaluationRules(Section):
 
 
 class ModelCardText(Section):
-    """What no figure says: plain text for the card of every registered version."""
+    """Plain text for the card of every registered version."""
 
     purpose: Text
     limits: Text
@@ -109,7 +109,7 @@ class Params(Section):
     validation: Validation
     features: Features
     splits: Splits
-    cleaning: Cleaning
+    cleaning: CleaningRules
     training: Training
     costs: Costs = Costs()
     evaluation: EvaluationRules
@@ -117,7 +117,7 @@ class Params(Section):
     gate: GateRules
     model_card: ModelCardText
     monitoring: Monitoring
-    rollout: Rollout
+    rollout: RolloutRules
 
     @model_validator(mode="after")
     def _in_time(self) -> Self:
@@ -128,10 +128,10 @@ class Params(Section):
 
 
 def load_params(path: str | Path) -> Params:
-    """Read and check one params file.
+    """Read and validate one params file.
 
     Raises:
-        InvalidInput: one line naming file, key, value and remedy.
+        InvalidInput: one line with file, key, value and remedy.
     """
     raw = read_yaml(path)
     try:
@@ -141,21 +141,21 @@ def load_params(path: str | Path) -> Params:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing wrong, as `key: what (got value)`, and how many more there are."""
-    found = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a misspelt key explains the rest
-    first = found[0]
+    """The first problem, as `key: what (got value)`, and the number of further ones."""
+    problems = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # likely the cause
+    first = problems[0]
     where = ".".join(str(part) for part in first["loc"]) or "(top)"
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         what = "unknown key; remove it or correct its spelling"
     value = PASSWORD.sub("://...@", repr(first["input"])) if not SECRET_NAME.search(where.upper()) else "not shown"
-    got = "" if first["type"] in ("missing", "value_error") else f" (got {value})"
-    more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
-    return f"{where}: {what}{got}{more}"
+    suffix = "" if first["type"] in ("missing", "value_error") else f" (got {value})"
+    more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return f"{where}: {what}{suffix}{more}"
 
 
 def params_files(setting: str) -> list[Path]:
-    """The params files named by FLIGHTDECK_PARAMS, one per use case.
+    """The params files that FLIGHTDECK_PARAMS names, one per use case.
 
     Raises:
         InvalidInput: if it names none.

@@ -1,4 +1,4 @@
-"""`behaviour` of params.yaml: what a candidate must do besides scoring well (Ribeiro et al. 2020), declared as data."""
+"""`behaviour` of params.yaml: behavioural tests of a candidate (Ribeiro et al. 2020), declared as data."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Value = str | float
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=60)]
 
 
-class Change(Section):
-    """What is done to an input in every row: exactly one of these. A missing number stays missing but for `set`."""
+class InputChange(Section):
+    """A change of an input in every row: exactly one of these. Except for `set`, a missing number stays missing."""
 
     add: float | None = None
     scale: float | None = None
@@ -30,18 +30,22 @@ class Change(Section):
 
 
 class Behaviour(Section):
-    """Attributes: where: rows that count, by column and its value; all rows where it is empty."""
+    """A behavioural test.
+
+    Attributes:
+        where: the rows to test, by column and its value; all rows if empty.
+    """
 
     name: Name
     where: dict[str, Value] = Field(default_factory=dict)
 
 
 class Changing(Behaviour):
-    change: Annotated[dict[str, Change], Field(min_length=1)]
+    change: Annotated[dict[str, InputChange], Field(min_length=1)]
 
 
 class Invariance(Changing):
-    """The change moves no score by more than `tolerance`, but for `max_share` of the rows."""
+    """The change moves no score by more than `tolerance`, except in `max_share` of the rows."""
 
     kind: Literal["invariance"]
     tolerance: Share
@@ -49,7 +53,7 @@ class Invariance(Changing):
 
 
 class Direction(Changing):
-    """The change moves the mean score up (or down), or at most `tolerance` the other way."""
+    """The change moves the mean score up (or down), or by at most `tolerance` in the other direction."""
 
     kind: Literal["direction"]
     moves: Literal["up", "down"]
@@ -57,19 +61,19 @@ class Direction(Changing):
 
 
 class Minimum(Behaviour):
-    """A metric on the rows reaches a bar."""
+    """A metric on the rows meets a bar."""
 
     kind: Literal["minimum"]
     bar: Score
     min_rows: Natural = 1
 
 
-def _named_once(declared: tuple[Behaviour, ...]) -> tuple[Behaviour, ...]:
-    twice = sorted(name for name, n in Counter(one.name for one in declared).items() if n > 1)
+def _require_distinct_names(behaviours: tuple[Behaviour, ...]) -> tuple[Behaviour, ...]:
+    twice = sorted(name for name, n in Counter(one.name for one in behaviours).items() if n > 1)
     if twice:
-        raise ValueError(f"{', '.join(twice)} stands twice; give each behaviour a name of its own")
-    return declared
+        raise ValueError(f"{', '.join(twice)} occurs twice; give each behaviour a name of its own")
+    return behaviours
 
 
-Declared = Annotated[Invariance | Direction | Minimum, Field(discriminator="kind")]
-Behaviours = Annotated[tuple[Declared, ...], AfterValidator(_named_once)]
+AnyBehaviour = Annotated[Invariance | Direction | Minimum, Field(discriminator="kind")]
+Behaviours = Annotated[tuple[AnyBehaviour, ...], AfterValidator(_require_distinct_names)]

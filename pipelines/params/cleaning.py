@@ -30,7 +30,7 @@ class Quantiles(Section):
 
 
 class Fences(Section):
-    """Caps `factor` interquartile ranges outside the quartiles (Tukey 1977); none where that range is 0."""
+    """Caps `factor` interquartile ranges outside the quartiles (Tukey 1977); no caps where that range is 0."""
 
     method: Literal["iqr"]
     factor: Positive
@@ -60,35 +60,35 @@ Missing = Annotated[Unfilled | Statistic | Constant, Field(discriminator="strate
 
 
 class Rule(Section):
-    """What holds for one input. With `flag` and `indicators`, a further input says where it was capped or missing."""
+    """The rule for one input. `flag` and `indicators` add inputs that mark capped and missing values."""
 
     outliers: Outliers
     missing: Missing
 
 
-class Change(Section):
-    """A part of a rule, which replaces that part as a whole."""
+class RuleChange(Section):
+    """Parts of a rule; each replaces that part as a whole."""
 
     outliers: Outliers | None = None
     missing: Missing | None = None
 
 
-class FamilyChange(Change):
-    columns: dict[str, Change] = Field(default_factory=dict)
+class FamilyRuleChange(RuleChange):
+    columns: dict[str, RuleChange] = Field(default_factory=dict)
 
 
-class Cleaning(Rule):
-    """The rule of every numeric input, and what differs by input, by family, and by input of a family."""
+class CleaningRules(Rule):
+    """The rule of every numeric input, and changes by input, by family, and by input of a family."""
 
-    columns: dict[str, Change] = Field(default_factory=dict)
-    families: dict[str, FamilyChange] = Field(default_factory=dict)
+    columns: dict[str, RuleChange] = Field(default_factory=dict)
+    families: dict[str, FamilyRuleChange] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if unknown := sorted(set(self.families) - set(FAMILIES)):
             raise ValueError(f"families names {unknown}; choose from {', '.join(FAMILIES)}")
         for family in set(FAMILIES) - READS_MISSING:
-            for column in ("", *sorted(self.named)):  # "" for every other
+            for column in ("", *sorted(self.columns_with_changes)):  # "" for every other
                 if self.rule(family, column).missing.strategy == "none":
                     where = f"column {column}" if column else "its inputs"
                     raise ValueError(
@@ -97,16 +97,16 @@ class Cleaning(Rule):
         return self
 
     @property
-    def named(self) -> set[str]:
+    def columns_with_changes(self) -> set[str]:
         """Columns that have a change of their own."""
         return set(self.columns).union(*(change.columns for change in self.families.values()))
 
     def rule(self, family: str, column: str) -> Rule:
-        """What holds for an input of a family: the narrowest that is said of each part."""
-        own = self.families.get(family, FamilyChange())
+        """The rule for an input of a family: each part comes from the most specific change that has it."""
+        own = self.families.get(family, FamilyRuleChange())
         changes = (own.columns.get(column), own, self.columns.get(column), self)
-        said = [change for change in changes if change is not None]
+        parts = [change for change in changes if change is not None]
         return Rule(
-            outliers=next(change.outliers for change in said if change.outliers),
-            missing=next(change.missing for change in said if change.missing),
+            outliers=next(change.outliers for change in parts if change.outliers),
+            missing=next(change.missing for change in parts if change.missing),
         )

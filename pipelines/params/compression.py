@@ -1,4 +1,4 @@
-"""`training.compression` of params.yaml: what is done to a network so that it serves more cheaply, by family."""
+"""`training.compression` of params.yaml: how networks are compressed for cheaper serving, by family."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pipelines.params.section import Level, Natural, Positive, Section, Share
 
 
 class Distil(Section):
-    """Distillation (Hinton et al. 2015): the network learns from a teacher's scores too.
+    """Distillation (Hinton et al. 2015): the network also learns from a teacher's scores.
 
     Attributes:
         teacher: a family, which the same run trains first with its declared settings; or the folder of a trained model.
-        temperature: divides the log-odds of both; 1 leaves the probabilities as they are.
-        alpha: share of the teacher's part in the loss; the rest is that of the labels.
+        temperature: divides the log-odds of both; 1 leaves the probabilities unchanged.
+        alpha: weight of the teacher in the loss; that of the labels is 1 - alpha.
     """
 
     teacher: Annotated[str, Field(min_length=1)]
@@ -24,13 +24,13 @@ class Distil(Section):
 
 
 class Compression(Section):
-    """What is done to one family, all of it off by default.
+    """The compression of one family; everything is off by default.
 
     Attributes:
-        prune: share of the smallest weights of each linear layer that become zero after the fit.
-        fine_tune_epochs: epochs after pruning in which the other weights go on learning.
-        quantize: whether matrix products are of 8-bit integers.
-        max_difference: largest difference that quantizing may make to a score of the validation window.
+        prune: share of the weights of each linear layer, the smallest, that become zero after the fit.
+        fine_tune_epochs: epochs after pruning in which the remaining weights are trained further.
+        quantize: whether matrix products use 8-bit integers.
+        max_difference: largest change of a score of the validation window that quantization may cause.
     """
 
     prune: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -1,4 +1,4 @@
-"""`costs` of params.yaml: what an alarm, or none, costs. Any unit; only the ratios decide the threshold."""
+"""`costs` of params.yaml: the costs of alarms and misses, in any unit; only their ratios decide the threshold."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Cost = Annotated[float, Field(ge=0)]
 
 
 class Costs(Section):
-    """By outcome; no alarm where there was nothing costs nothing.
+    """The cost of each outcome; no alarm for label 0 costs nothing.
 
     Attributes:
-        false_alarm: an alarm, and label 0.
-        miss: no alarm, and label 1.
-        true_alarm: an alarm, and label 1: what acting on it costs.
+        false_alarm: an alarm for label 0.
+        miss: no alarm for label 1.
+        true_alarm: an alarm for label 1: the cost of acting on it.
     """
 
     false_alarm: Cost = 1.0

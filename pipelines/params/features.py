@@ -9,23 +9,24 @@ from pydantic import Field
 from pipelines.params.section import Count, Section
 from pipelines.verdict import Gate
 
-Compared = Literal["null_rate_rise", "out_of_range_share", "rows_ratio", "entities_ratio", "newest_age_hours"]
-HealthMetric = Literal["null_rate", "infinite_share", "stale_share", Compared]
+ComparedMetric = Literal["null_rate_rise", "out_of_range_share", "rows_ratio", "entities_ratio", "newest_age_hours"]
+HealthMetric = Literal["null_rate", "infinite_share", "stale_share", ComparedMetric]
 
 
 class Bar(Gate):
-    """One requirement of a view's health; `pipelines.features.health` says what the metrics are."""
+    """One requirement of a view's health; `pipelines.features.health` defines the metrics."""
 
     metric: HealthMetric
 
 
 class Health(Section):
-    """What a view must look like.
+    """The rules for the health of views.
 
     Attributes:
-        reference_days: days before a window against which it is held.
+        reference_days: days before a window with which it is compared.
+        bars: the bars of all views.
         views: bars of single views; they replace all bars of the same metrics.
-        stop: whether a view that is held stops the chain.
+        stop: whether a view with HOLD stops the chain.
     """
 
     reference_days: Count

@@ -1,4 +1,4 @@
-"""Gates of params.yaml: a bar on a metric that nothing computes is refused when the file is read."""
+"""Gates of params.yaml: a gate on a metric that is not computed is refused when the file is read."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pipelines.verdict import Gate
 
 
 def _among(names: Sequence[str]) -> AfterValidator:
-    def known(gate: Gate) -> Gate:
+    def require_computed(gate: Gate) -> Gate:
         if gate.metric not in names:
             close = get_close_matches(gate.metric, names, n=2)
             remedy = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(names)}"
             raise ValueError(f"no metric {gate.metric!r} is computed for it; {remedy}")
         return gate
 
-    return AfterValidator(known)
+    return AfterValidator(require_computed)
 
 
 Score = Annotated[Gate, _among(SCORES)]  # of rows that are scored

@@ -1,4 +1,4 @@
-"""Reading a params file: YAML in which each key stands once."""
+"""Reading a params file: YAML with unique keys."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import yaml
 from pipelines.errors import InvalidInput
 
 DEEPEST = 100  # of mappings and lists in one another
-FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where it is there
+FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where it is available
 
 
 class _Loader(FAST):  # type: ignore[misc, valid-type]
-    """YAML's own rule, which PyYAML does not keep and DVC does: keys of a mapping are unique."""
+    """A loader that enforces unique keys in a mapping, as YAML and DVC require and PyYAML does not."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: dict[Any, yaml.Node] = {}
+        nodes: dict[Any, yaml.Node] = {}
         for key_node, _ in node.value:
             merges = key_node.tag == "tag:yaml.org,2002:merge"
             key = "<<" if merges else self.construct_object(key_node, deep=True)
-            if key in seen:
-                first, again = seen[key].start_mark.line + 1, key_node.start_mark.line + 1
+            if key in nodes:
+                first, again = nodes[key].start_mark.line + 1, key_node.start_mark.line + 1
                 raise yaml.YAMLError(f"the key {key!r} of line {first} stands again in line {again}; keep one of them")
-            seen[key] = key_node
-        made: dict[Any, Any] = super().construct_mapping(node, deep)
-        return made
+            nodes[key] = key_node
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The keys and values of a params file.
 
     Raises:
-        InvalidInput: if it cannot be read, is no YAML, holds a key twice, or is no mapping.
+        InvalidInput: if it cannot be read, is not YAML, holds a key twice, or is not a mapping.
     """
     file = Path(path)
     try:
@@ -54,7 +54,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def _require_shallow(text: str) -> None:
-    """Reading goes down by recursion, at the expense of the process's stack."""
+    """Refuse deep nesting: the parser recurses, and would exhaust the process's stack."""
     depth = 0
     for event in yaml.parse(text, FAST):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

@@ -1,4 +1,4 @@
-"""`rollout` of params.yaml: the ramp, what holds a look, and the judge's rules."""
+"""`rollout` of params.yaml: the ramp, the conditions under which a look holds, and the judge's rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.params.section import Count, Level, Natural, Positive, Section, S
 
 
 class Stage(Section):
-    """One step of the ramp, and what it must have seen before the next. Share 0 is shadow."""
+    """One step of the ramp, and what it needs before the next. Share 0 is shadow."""
 
     share: Share
     min_hours: Annotated[float, Field(ge=0)]
@@ -30,7 +30,7 @@ def _rising(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     if any(later <= earlier for earlier, later in pairwise(shares)):
         raise ValueError(f"shares of the stages are {shares}; each must be larger than the one before")
     if not shares[-1]:
-        raise ValueError("a ramp of shadow alone would promote what never served; add a stage with a share")
+        raise ValueError("a ramp of shadow alone promotes a challenger that never served; add a stage with a share")
     return stages
 
 
@@ -45,7 +45,7 @@ class Preflight(Section):
 
 
 class Watch(Section):
-    """What makes a look hold, or go back, without statistics."""
+    """Limits that make a look hold, or roll back, without statistics."""
 
     constant_after: Annotated[int, Field(ge=2)]
     max_unscored_share: Share
@@ -56,7 +56,7 @@ class Watch(Section):
 
 
 class Weights(Section):
-    """How alpha is split over the parts of the evidence for a rollback."""
+    """The split of alpha over the parts of the evidence for a rollback."""
 
     quality: Level
     catastrophe: Level
@@ -75,23 +75,23 @@ class JudgeRules(Section):
 
     alpha: Level
     weights: Weights
-    clip_range: Positive  # of a block's mean difference, 1 where rows are the unit; narrow, bad blocks count too little
-    rollback_range: Positive | None = None  # the same for the evidence for a rollback, where it is another
-    bets: Bets | None = None  # on blocks, in place of the judge's own; the fewer are awaited, the larger
-    promotion_bets: Bets | None = None  # for the gate, where they are others
-    margin_share: Level  # delta: the loss that may be given up, as a share of the champion's
+    clip_range: Positive  # of a block's mean difference, 1 where rows are blocks; too narrow a range hides bad blocks
+    rollback_range: Positive | None = None  # the same for the evidence for a rollback; by default clip_range
+    bets: Bets | None = None  # on blocks, in place of the judge's own; the fewer blocks are expected, the larger
+    promotion_bets: Bets | None = None  # for the evidence for a promotion; by default `bets`
+    margin_share: Level  # delta: the loss that a challenger may add, as a share of the champion's
     catastrophe_margin: Level  # M: mean difference of rows that no healthy pair shows
     error_objective: Level
-    slow_margin: Annotated[float, Field(gt=1)]  # ratio of slow requests that may not be reached
+    slow_margin: Annotated[float, Field(gt=1)]  # ratio of slow requests that must not be reached
     split_alpha: Level
     split_strength: Positive
     min_pairs: Count
     min_positives: Count
-    min_blocks: Natural  # 0 where rows are the unit
+    min_blocks: Natural  # 0 where rows are blocks
     max_days: Positive  # after which the champion is kept
 
 
-class Rollout(Section):
+class RolloutRules(Section):
     stages: Ramp
     preflight: Preflight
     watch: Watch

@@ -1,4 +1,4 @@
-"""Search spaces of `training` in params.yaml: what a trial may draw for a setting, and when."""
+"""Search spaces of `training` in params.yaml: the values that a trial may draw for a setting, and its conditions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.params.section import Section
 
 
 class Conditional(Section):
-    """Drawn only in trials in which every named choice has the given value; else the declared value holds."""
+    """A setting that is drawn only if every choice in `when` has its value; otherwise the declared value holds."""
 
     when: dict[str, Any] = Field(default_factory=dict)
 
@@ -36,67 +36,68 @@ class Range(Conditional):
 
 
 class Choices(Conditional):
-    """One of some values, of any type that the setting takes."""
+    """A choice from several values, of any type that the setting accepts."""
 
     choices: Annotated[tuple[Any, ...], Field(min_length=2)]
 
 
 def _kind(value: Any) -> str:
-    listed = "choices" in value if isinstance(value, Mapping) else isinstance(value, Choices)
-    return "choices" if listed else "range"
+    has_choices = "choices" in value if isinstance(value, Mapping) else isinstance(value, Choices)
+    return "choices" if has_choices else "range"
 
 
-Allowed = Annotated[
+SearchSpace = Annotated[
     Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")],
     Discriminator(_kind),
 ]
-Search = dict[str, Allowed]
+Search = dict[str, SearchSpace]
 
 
 def drawing_order(search: Mapping[str, Range | Choices]) -> list[str]:
-    """The names, each after those that its condition is about, otherwise sorted.
+    """The names in order, each after the names in its condition.
 
     Raises:
-        ValueError: if a condition names what is not searched by `choices`, a value it never takes, or itself in a ring.
+        ValueError: if a condition names a setting that is not searched by `choices` or a value that it never has, or if
+            conditions form a cycle.
     """
-    for name, allowed in search.items():
-        for other, value in allowed.when.items():
-            said = search.get(other)
-            if not isinstance(said, Choices):
+    for name, space in search.items():
+        for other, value in space.when.items():
+            condition = search.get(other)
+            if not isinstance(condition, Choices):
                 raise ValueError(f"search.{name}.when names {other!r}, which is not searched by `choices`")
-            if value not in said.choices:
-                raise ValueError(f"search.{name}.when wants {other} to be {value!r}, which is none of its choices")
+            if value not in condition.choices:
+                raise ValueError(f"search.{name}.when wants {other} to be {value!r}, which is not one of its choices")
     sorter = TopologicalSorter({name: sorted(search[name].when) for name in sorted(search)})
     try:
         return list(sorter.static_order())
     except CycleError as error:
-        raise ValueError(f"search: conditions go round in a ring: {' -> '.join(error.args[1])}") from None
+        raise ValueError(f"search: conditions form a cycle: {' -> '.join(error.args[1])}") from None
 
 
 def require_drawable(settings: BaseModel, search: Mapping[str, Range | Choices]) -> None:
-    """Hold both ends of every range, and every choice, against what the setting takes.
+    """Check that settings accept both ends of every range, and every choice.
 
-    What settings must be together is only known of a draw.
+    Constraints between settings can only be checked on a draw.
 
     Raises:
-        ValueError: naming the setting, the value and why it cannot be.
+        ValueError: naming the setting, the value and the reason.
     """
-    declared = settings.model_dump(exclude={"search"})
-    for name, allowed in search.items():
-        for value in _samples(allowed):
+    values = settings.model_dump(exclude={"search"})
+    for name, space in search.items():
+        for value in _samples(space):
             try:
-                type(settings).model_validate({**declared, name: value})
+                type(settings).model_validate({**values, name: value})
             except ValidationError as error:
                 own = [one for one in error.errors() if one["loc"][:1] == (name,)]
-                if own and isinstance(allowed, Range) and own[0]["type"] == "int_from_float":
+                if own and isinstance(space, Range) and own[0]["type"] == "int_from_float":
                     raise ValueError(f"search.{name} takes whole numbers; add integer: true") from None
                 if own:
                     raise ValueError(f"search.{name} cannot be {value!r}: {own[0]['msg']}") from None
 
 
-def _samples(allowed: Range | Choices) -> tuple[Any, ...]:
-    if isinstance(allowed, Choices):
-        return allowed.choices
-    if allowed.integer:
-        return int(allowed.low), int(allowed.high)
-    return allowed.low, allowed.high, math.nextafter(allowed.low, allowed.high)  # the last is no whole number
+def _samples(space: Range | Choices) -> tuple[Any, ...]:
+    if isinstance(space, Choices):
+        return space.choices
+    if space.integer:
+        return int(space.low), int(space.high)
+    return space.low, space.high, math.nextafter(space.low, space.high)  # the last is not a whole number

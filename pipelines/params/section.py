@@ -1,4 +1,4 @@
-"""What all sections share: frozen, no unknown keys, only finite numbers, and the types of their values."""
+"""The base of all sections: frozen, no unknown keys, only finite numbers; and the types of their values."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipelines.params.section import Count, Positive, Section
 
-PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")  # one bare word; other braces are text
+PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")  # a single word in braces; other braces are text
 PASSWORD = re.compile(r"://[^/?#@\s]*:[^/?#@\s]*@|(?<=http)s?://[^/?#\s]*@", re.IGNORECASE)
 
 MOST_ROWS = 100_000_000  # a view or a stream may never end
@@ -21,12 +21,12 @@ def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ValueError, KeyError, OSError):
-        raise ValueError(f"{name!r} is no IANA zone; write one such as UTC or Europe/Berlin") from None
+        raise ValueError(f"{name!r} is not an IANA zone; write one such as UTC or Europe/Berlin") from None
     return name
 
 
 def _open(address: Any) -> Any:
-    """Refuses a password, in words that do not show it."""
+    """Refuse a password, without showing it."""
     if isinstance(address, str) and PASSWORD.search(address):
         raise ValueError(
             "holds a user name or password (not shown); take it out, and give it by the environment (token_env for an "
@@ -37,28 +37,28 @@ def _open(address: Any) -> Any:
 
 def _url(address: Any) -> Any:
     if not isinstance(address, str) or not re.match(r"https?://[^/?#]", address):
-        raise ValueError("is no URL that begins with http:// or https://; correct it")
+        raise ValueError("is not a URL that begins with http:// or https://; correct it")
     try:
         urlsplit(address).port  # noqa: B018
     except ValueError:
-        raise ValueError("is no URL (not shown): its host or port cannot be read; correct it") from None
+        raise ValueError("is not a valid URL (not shown): its host or port cannot be read; correct it") from None
     return address
 
 
 def fill(text: str, values: dict[str, str]) -> str:
     """The text with its placeholders replaced, all at once; every other brace is literal."""
-    return PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
+    return PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text)
 
 
-def placeholders(*known: str) -> AfterValidator:
-    """A check of a text, or of a mapping's texts, that braces around a bare word are one of the known placeholders."""
+def placeholders(*names: str) -> AfterValidator:
+    """A validator of a text, or of a mapping's texts: each placeholder must have one of these names."""
 
     def check(value: Any) -> Any:
         for text in value.values() if isinstance(value, dict) else [value]:
             for word in PLACEHOLDER.findall(str(text)):
-                if word not in known:
-                    choices = ", ".join(f"{{{name}}}" for name in known)
-                    raise ValueError(f"{{{word}}} is no placeholder; choose from {choices}, or take the braces away")
+                if word not in names:
+                    choices = ", ".join(f"{{{name}}}" for name in names)
+                    raise ValueError(f"{{{word}}} is not a placeholder; choose from {choices}, or take the braces away")
         return value
 
     return AfterValidator(check)
@@ -70,7 +70,7 @@ Zone = Annotated[
 
 
 class Bundled(Section):
-    """The data that come with the use case."""
+    """The data that ship with the use case."""
 
     kind: Literal["bundled"] = "bundled"
 
@@ -79,10 +79,10 @@ class Files(Section):
     """CSV or Parquet, plain or compressed, at a path or any fsspec URI.
 
     Attributes:
-        uri: with `{table}`, and `{day}` where there is a file a day; `*` matches any name, all else is literal.
-        null_values: words of a CSV that stand for a missing value, in any column; none in Parquet, which has its own.
-        incremental: each day's file holds what changed that day, of whatever day; needs `{day}`.
-        max_rows: of one read of a table at most.
+        uri: with `{table}`, and `{day}` where each day has a file; `*` is a wildcard, everything else is literal.
+        null_values: words of a CSV that stand for a missing value, in any column; not used for Parquet.
+        incremental: whether each day's file holds the rows that changed that day, of any day; needs `{day}`.
+        max_rows: most rows of one read of a table.
     """
 
     kind: Literal["files"]
@@ -107,10 +107,10 @@ class Sql(Section):
 
     Attributes:
         url_env: the environment variable that holds its URL (the URL may hold a password).
-        table: its table or view, with `{table}` for ours.
-        incremental: read what changed since the watermark, by the column that the use case names as `known`.
-        overlap_hours: of time before the watermark that are read again, for changes that were committed late.
-        max_rows: of one read of a table at most.
+        table: the database's table or view; `{table}` stands for the use case's name.
+        incremental: read changes since the watermark, by the column that the use case names as `known`.
+        overlap_hours: hours before the watermark that are read again, for changes that were committed late.
+        max_rows: most rows of one read of a table.
     """
 
     kind: Literal["sql"]
@@ -131,20 +131,21 @@ class Http(Section):
         url: with `{table}`.
         query: parameters of the first page, with `{start}`, `{end}` (local days), `{since}` and `{until}` (instants);
             all other braces are literal.
-        records: key of the list of records, dotted where it is nested; "" where the answer is the list.
+        records: key of the list of records, dotted where it is nested; "" if the answer is the list.
         next: key of the next page, a URL or a cursor; None where pages are numbered.
         next_is: which of the two it is; None: a URL if it begins with http:// or https://. Relative URLs need "url".
-        stable_pages: whether a numbered page holds the same records whatever is added or removed meanwhile, so that a
-            read that was cut short may go on from it. One by `next` always does.
-        page: parameter that takes the page number or the cursor.
+        stable_pages: whether a numbered page keeps its records when others are added or removed, so that an interrupted
+            read can resume there. With `next` a read can always resume.
+        page: name of the parameter for the page number or the cursor.
         token_env: the environment variable that holds a bearer token.
-        per_second: requests at most.
-        attempts: of one page, the pauses between them doubling from half a second (or as Retry-After says).
-        timeout_seconds: for which the server may be silent.
-        answer_seconds: within which a whole answer has to come, redirects included.
-        answer_megabytes: of one answer at most, unpacked.
-        max_pages, max_rows: of one read of a table at most.
-        max_empty_pages: in a row without a record; after more than these no further is waited for.
+        per_second: most requests per second.
+        attempts: attempts for one page; the pauses double from half a second, or follow Retry-After.
+        timeout_seconds: longest silence of the server.
+        answer_seconds: longest time for a whole answer, redirects included.
+        answer_megabytes: largest answer, decompressed.
+        max_pages: most pages of one read of a table.
+        max_rows: most rows of one read of a table.
+        max_empty_pages: most pages without a record in a row; more end the read with an error.
     """
 
     kind: Literal["http"]

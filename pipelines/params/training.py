@@ -15,7 +15,7 @@ PositiveWeight = Positive | Literal["balanced"]
 
 
 class LogisticRegression(Section):
-    """`positive_weight`: what label 1 counts where label 0 counts 1; `balanced` gives both the same sum."""
+    """`positive_weight` is the weight of label 1, that of label 0 being 1; `balanced` gives both the same sum."""
 
     l2_regularization: Positive
     max_iter: Count
@@ -24,7 +24,7 @@ class LogisticRegression(Section):
 
 
 class HistGradientBoosting(Section):
-    """`max_features`: the share of inputs that each split is chosen from; `positive_weight` as above."""
+    """`max_features` is the share of inputs that each split considers; `positive_weight` as above."""
 
     learning_rate: Annotated[float, Field(gt=0)]
     max_iter: Count
@@ -37,14 +37,14 @@ class HistGradientBoosting(Section):
 
 
 class Network(Section):
-    """What every network of `pipelines.training.torch_loop` has.
+    """The settings of every network of `pipelines.training.torch_loop`.
 
     Attributes:
-        epochs: at most; the learning rate falls to zero along a cosine over all of them.
+        epochs: most epochs; the learning rate falls to zero along a cosine over all of them.
         warmup_share: share of all steps over which the learning rate rises to `learning_rate`.
         patience: epochs without a lower loss on the validation window after which the fit stops.
         clip_norm: largest norm of a step's gradient.
-        positive_weight: of label 1 in the loss, where label 0 counts 1; `balanced` gives both the same sum.
+        positive_weight: weight of label 1 in the loss, that of label 0 being 1; `balanced` gives both the same sum.
         focal_gamma: exponent of the focal loss (Lin et al. 2017); 0 is the log loss.
     """
 
@@ -73,14 +73,14 @@ class Latency(Section):
 
 
 class Tuning(Section):
-    """How the settings of further trials are drawn and judged; `training.trials` says how many.
+    """How settings of further trials are drawn and evaluated; `training.trials` is their number.
 
     Attributes:
-        minutes: of wall time, after which no trial starts. What it cuts depends on the machine.
-        pruning: whether trials that fall behind are ended early (Hyperband).
-        folds: more than one judges by rolling-origin cross-validation; one by the validation window.
-        fold_days: days that each fold is judged on.
-        latency: with it, the choice is the least loss among trials within the budget.
+        minutes: wall time after which no trial starts; the number of trials then depends on the machine.
+        pruning: whether trials that fall behind are stopped early (Hyperband).
+        folds: if more than 1, trials are evaluated by rolling-origin cross-validation; else on the validation window.
+        fold_days: days on which each fold is evaluated.
+        latency: if set, the trial with the least loss within the latency budget is chosen.
     """
 
     minutes: Positive | None = None
@@ -101,7 +101,7 @@ class Mlp(Network):
 
 
 class DcnV2(Network):
-    """`rank` 0 keeps the cross layers' matrices whole; `structure` says where the deep tower stands."""
+    """`rank` 0 keeps the cross layers' matrices at full rank; `structure` places the deep tower beside or after."""
 
     cross_layers: Count
     rank: Natural
@@ -110,7 +110,7 @@ class DcnV2(Network):
 
 
 class FtTransformer(Network):
-    """`embedding_dim` is the width of every token, `feedforward` that of the layer between two blocks' tokens."""
+    """`embedding_dim` is the width of every token, `feedforward` the hidden width of a block's feed-forward network."""
 
     layers: Count
     heads: Count
@@ -119,12 +119,12 @@ class FtTransformer(Network):
     @model_validator(mode="after")
     def _divisible(self) -> Self:
         if self.embedding_dim % self.heads:
-            raise ValueError(f"embedding_dim {self.embedding_dim} is no multiple of heads {self.heads}")
+            raise ValueError(f"embedding_dim {self.embedding_dim} is not a multiple of heads {self.heads}")
         return self
 
 
 class Mmoe(Network):
-    """`auxiliary_weight` is that of the second task's loss, where the label's counts 1."""
+    """`auxiliary_weight` is the weight of the second task's loss, that of the label's being 1."""
 
     experts: Annotated[int, Field(ge=2)]
     expert_hidden: Annotated[tuple[Count, ...], Field(min_length=1)]
@@ -133,7 +133,7 @@ class Mmoe(Network):
 
 
 class Training(Section):
-    """`refit`: whether the chosen settings are fitted once more, on training and validation rows together."""
+    """`refit`: whether the chosen settings are fitted again on training and validation rows together."""
 
     families: Annotated[tuple[str, ...], Field(min_length=1)]
     trials: Count
@@ -150,7 +150,7 @@ class Training(Section):
     mmoe: Mmoe
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
+    def _require_known(self) -> Self:
         for family in self.families:
             if self.families.count(self.check_family(family)) > 1:
                 raise ValueError(f"families names {family} more than once; a run has one candidate of a family")
@@ -168,17 +168,17 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _compressible(self) -> Self:
-        for family, asked in self.compression.items():
+        for family, compression in self.compression.items():
             if not isinstance(getattr(self, self.check_family(family)), Network):
                 raise ValueError(f"compression.{family}: only networks can be compressed; leave it out")
-            if asked.distil is None:
+            if compression.distil is None:
                 continue
-            teacher, place = asked.distil.teacher, f"compression.{family}.distil"
+            teacher, place = compression.distil.teacher, f"compression.{family}.distil"
             if "/" not in teacher:
                 self.check_family(teacher)
             if teacher == family or self.compression_of(teacher).distil:
                 raise ValueError(
-                    f"{place}: {teacher} would be taught itself; name another teacher, or a model's folder"
+                    f"{place}: {teacher} would need a teacher itself; name another teacher, or a model's folder"
                 )
             if self.tuning.folds > 1:
                 raise ValueError(f"{place}: the teacher has seen the days that folds judge by; set tuning.folds to 1")
@@ -202,4 +202,4 @@ FAMILIES = (  # the simplest first: the demo begins with it
     *("logistic_regression", "hist_gradient_boosting"),
     *("mlp", "dcn_v2", "ft_transformer", "mmoe"),
 )
-READS_MISSING = {"hist_gradient_boosting"}  # families that make something of NaN
+READS_MISSING = {"hist_gradient_boosting"}  # families that accept NaN

@@ -154,7 +154,9 @@ def rebuild(recipe: Recipe, bench: Bench, usecase: UseCase, raw: Path, run: str)
     given |= {"families": [recipe.card.family], "seed": str(recipe.card.seed)}
     given |= {"feature_service": None, "trials": None}  # those of the recipe's params
     ingested = {"validate_since": None, "build_since": window["start"], "build_until": window["end"]}
-    walk(chains.data, given, execute, only=chains.FEATURES, known={"ingest": ingested})
+    walk(chains.data, given, execute, only=chains.FEATURES, previous={"ingest": ingested})
     snapshot = {"data_version": recipe.data_version}
-    outputs = walk(chains.training, given, execute, only=("build_training_set", "train"), known={"snapshot": snapshot})
+    outputs = walk(
+        chains.training, given, execute, only=("build_training_set", "train"), previous={"snapshot": snapshot}
+    )
     return outputs["build_training_set"], str(outputs["train"][0]["model_uri"])

@@ -1,4 +1,4 @@
-"""Addresses as messages may show them, and the origin that credentials belong to."""
+"""Addresses without their secrets, for messages, and the origin that credentials belong to."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>[^\s'\"<>()]*)
 PORTS = {"http": 80, "https": 443}
 
 
-def shown(text: str) -> str:
-    """A URL, or a message with URLs in it, without their passwords, queries and fragments, which may hold secrets."""
-    return URL.sub(lambda found: f"{found['scheme']}://{_public(found['scheme'], found['rest'])}", text)
+def scrub(text: str) -> str:
+    """A URL, or a message with URLs in it, without passwords, queries and fragments, which may hold secrets."""
+    return URL.sub(lambda url: f"{url['scheme']}://{_public(url['scheme'], url['rest'])}", text)
 
 
 def _public(scheme: str, rest: str) -> str:
@@ -18,7 +18,7 @@ def _public(scheme: str, rest: str) -> str:
     if "@" in host:
         host = "...@" + host.rpartition("@")[2]
     if not scheme.lower().startswith("http"):
-        return host + slash + path  # of a file, any character may be part of its name
+        return host + slash + path  # a file's name may have any character, "?" and "#" too
     return re.split(r"[?#]", host + slash + path, maxsplit=1)[0]
 
 

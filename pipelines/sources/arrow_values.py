@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeError)
-NOT_PYTHONS = (ValueError, OverflowError, KeyError)  # of nanoseconds, dates and zones that Python does not know
+NOT_PYTHONS = (ValueError, OverflowError, KeyError)  # raised for nanoseconds, dates and zones that Python lacks
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -41,7 +41,7 @@ def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of any type as text; a record's does not depend on its neighbours."""
+    """A column of any type as text; the text of a value does not depend on the other values."""
     column = plain(column)
     if pa.types.is_floating(column.type):
         column = without_nan(column)
@@ -49,13 +49,13 @@ def text(column: pa.ChunkedArray) -> pa.ChunkedArray:
         try:
             return column.cast(pa.string())
         except UNFIT:
-            if pa.types.is_timestamp(column.type) and column.type.tz != "UTC":  # of a zone that nobody knows
+            if pa.types.is_timestamp(column.type) and column.type.tz != "UTC":  # an unknown zone
                 return text(column.cast(pa.int64()).cast(pa.timestamp(column.type.unit, "UTC")))
     return pa.chunked_array([pa.array([_word(value) for chunk in column.chunks for value in chunk], pa.string())])
 
 
 def without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """NaN is missing."""
+    """The column with null in place of NaN."""
     if pa.types.is_float16(column.type):
         return without_nan(column.cast(pa.float32())).cast(pa.float16(), safe=False)
     return pc.if_else(pc.is_nan(column), None, column)
@@ -67,7 +67,7 @@ def _word(scalar: pa.Scalar) -> str | None:
 
 
 def _value(scalar: pa.Scalar) -> Any:
-    """What JSON holds in place of a value."""
+    """A value as JSON can hold it."""
     if not scalar.is_valid:
         return None
     if isinstance(scalar, pa.UnionScalar | pa.RunEndEncodedScalar | pa.DictionaryScalar):
@@ -90,8 +90,8 @@ def _value(scalar: pa.Scalar) -> Any:
         return str(getattr(scalar, "value", scalar))
 
 
-def shown(scalar: pa.Scalar) -> str:
-    """A value as a message has it."""
+def excerpt(scalar: pa.Scalar) -> str:
+    """A value as messages show it, cut to 60 characters."""
     try:
         return repr(scalar.as_py())[:60]
     except NOT_PYTHONS:

@@ -1,4 +1,4 @@
-"""The one cast from what a source brings to what is declared, as the table in docs/sources.md has it."""
+"""The one cast from a source's types to the declared types; docs/sources.md has the table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.instants import arrow as instants
-from pipelines.sources.arrow_values import UNFIT, plain, shown, without_nan
+from pipelines.sources.arrow_values import UNFIT, excerpt, plain, without_nan
 
 WHOLE = r"^[+-]?\d+(?:\.0*)?$"
 NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
@@ -22,80 +22,80 @@ DIGITS = 40  # of a whole number written with an exponent: more than any type ho
 
 
 class Unfit(ValueError):
-    """A value that is not taken for the declared type.
+    """A value that does not fit the declared type.
 
-    Attributes:
-        found: the type it came in, and the first such value.
-        why: what is wrong with it, where the two do not say.
+    Args:
+        value: the type it has in the source, and the first such value.
+        why: what is wrong with it, where the type and the value do not show it.
     """
 
-    def __init__(self, found: str, why: str = "") -> None:
-        super().__init__(f"found {found}" + (f": {why}" if why else ""))
+    def __init__(self, value: str, why: str = "") -> None:
+        super().__init__(f"found {value}" + (f": {why}" if why else ""))
 
 
 def cast(
-    column: pa.ChunkedArray, wanted: pa.DataType, zone: str, nulls: tuple[str, ...] | None = None
+    column: pa.ChunkedArray, target: pa.DataType, zone: str, nulls: tuple[str, ...] | None = None
 ) -> pa.ChunkedArray:
-    """A column in the declared type, every value exactly as it is or, where docs/sources.md says so, rounded.
+    """A column in the declared type; values are exact, or rounded where docs/sources.md says so.
 
     Args:
         zone: of instants without an offset.
         nulls: words for missing, of cells of a CSV, whose text may stand for numbers and booleans; None: text is text.
 
     Raises:
-        Unfit: naming the first value that is not taken.
+        Unfit: naming the first value that does not fit.
     """
     column = plain(column)
     try:
-        return _cast(column, wanted, zone, nulls)
+        return _cast(column, target, zone, nulls)
     except instants.Mixed as error:
         raise Unfit(str(column.type), str(error)) from None
     except UNFIT as error:
-        value = _first(column, lambda part: _cast(part, wanted, zone, nulls))
-        raise Unfit(f"{column.type} (such as {shown(value)})", " ".join(str(error).split())[:200]) from None
+        value = _first(column, lambda part: _cast(part, target, zone, nulls))
+        raise Unfit(f"{column.type} (such as {excerpt(value)})", " ".join(str(error).split())[:200]) from None
 
 
-def _cast(column: pa.ChunkedArray, wanted: pa.DataType, zone: str, nulls: tuple[str, ...] | None) -> pa.ChunkedArray:
+def _cast(column: pa.ChunkedArray, target: pa.DataType, zone: str, nulls: tuple[str, ...] | None) -> pa.ChunkedArray:
     if column.null_count == len(column):
-        return pa.chunked_array([pa.nulls(len(column), wanted)])
+        return pa.chunked_array([pa.nulls(len(column), target)])
     is_text = pa.types.is_string(column.type)
-    if pa.types.is_string(wanted) or pa.types.is_large_string(wanted):
-        return _text(column).cast(wanted)
+    if pa.types.is_string(target) or pa.types.is_large_string(target):
+        return _text(column).cast(target)
     if is_text:
-        is_number = pa.types.is_integer(wanted) or pa.types.is_floating(wanted)
-        if nulls is not None and is_number and (fast := _fast(column, wanted)) is not None:
+        is_number = pa.types.is_integer(target) or pa.types.is_floating(target)
+        if nulls is not None and is_number and (fast := _fast(column, target)) is not None:
             return fast
         column = pc.utf8_trim_whitespace(column)
         if nulls is not None:
             column = pc.if_else(pc.is_in(column, pa.array(["", *nulls])), None, column)
     numeric = column if not is_text or nulls is not None else None
-    if pa.types.is_timestamp(wanted):
-        return _instants(column, wanted, zone)
-    if pa.types.is_date(wanted):
-        return _dates(column).cast(wanted)
-    if pa.types.is_integer(wanted):
-        return _whole(numeric, wanted)
-    if pa.types.is_floating(wanted):
-        return _floats(numeric, wanted)
-    if pa.types.is_boolean(wanted):
+    if pa.types.is_timestamp(target):
+        return _instants(column, target, zone)
+    if pa.types.is_date(target):
+        return _dates(column).cast(target)
+    if pa.types.is_integer(target):
+        return _whole(numeric, target)
+    if pa.types.is_floating(target):
+        return _floats(numeric, target)
+    if pa.types.is_boolean(target):
         return _booleans(numeric)
-    if column.type.id == wanted.id or (is_text and pa.types.is_time(wanted)):
-        return column.cast(wanted)
-    if pa.types.is_decimal(wanted) and numeric is not None and not pa.types.is_boolean(column.type):
-        return column.cast(wanted)
+    if column.type.id == target.id or (is_text and pa.types.is_time(target)):
+        return column.cast(target)
+    if pa.types.is_decimal(target) and numeric is not None and not pa.types.is_boolean(column.type):
+        return column.cast(target)
     raise pa.ArrowTypeError("")
 
 
-def _fast(text: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray | None:
-    """The usual cells, by Arrow alone; None where it refuses one, or may take one that we do not (0x1F, 1e400)."""
+def _fast(text: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray | None:
+    """The usual cells, by Arrow alone; None where Arrow refuses one, or may accept one that we refuse (0x1F, 1e400)."""
     try:
-        made = text.cast(wanted)
+        cells = text.cast(target)
     except pa.ArrowInvalid:
         return None
-    if pa.types.is_integer(wanted):
-        return None if pc.any(pc.match_substring(text, "x", ignore_case=True)).as_py() else made
-    if pa.types.is_float64(wanted):
-        return made if pc.all(pc.less(pc.abs(made), float(EXACT))).as_py() is not False else None  # NaN is not less
+    if pa.types.is_integer(target):
+        return None if pc.any(pc.match_substring(text, "x", ignore_case=True)).as_py() else cells
+    if pa.types.is_float64(target):
+        return cells if pc.all(pc.less(pc.abs(cells), float(EXACT))).as_py() is not False else None  # NaN is not less
     return None
 
 
@@ -107,14 +107,14 @@ def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     raise pa.ArrowTypeError("")
 
 
-def _instants(column: pa.ChunkedArray, wanted: pa.TimestampType, zone: str) -> pa.ChunkedArray:
+def _instants(column: pa.ChunkedArray, target: pa.TimestampType, zone: str) -> pa.ChunkedArray:
     if pa.types.is_string(column.type):
-        return instants.read(column, wanted, zone)
+        return instants.read(column, target, zone)
     if pa.types.is_date(column.type):
         days = instants.local_day(column, zone).cast(pa.int32()).cast(pa.int64())
         column = pc.multiply(days, instants.DAY).cast(pa.timestamp("s"))
     if pa.types.is_timestamp(column.type):
-        return instants.convert(column, wanted, zone)
+        return instants.convert(column, target, zone)
     raise pa.ArrowTypeError("")
 
 
@@ -124,25 +124,25 @@ def _dates(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_string(column.type):
         seconds, nanos, offsets = instants.parse(column)
         if offsets is not None:
-            raise pa.ArrowInvalid("an instant, which has a date only in some zone")
+            raise pa.ArrowInvalid("an instant, whose date depends on the zone")
         if nanos is not None and pc.any(pc.greater(nanos, 0)).as_py():
-            raise pa.ArrowInvalid("a time of day, which a date has none of")
+            raise pa.ArrowInvalid("a time of day, which a date does not have")
         column = seconds.cast(pa.timestamp("s"))
     if not pa.types.is_timestamp(column.type):
         raise pa.ArrowTypeError("")
     if column.type.tz is not None:
-        raise pa.ArrowInvalid("an instant, which has a date only in some zone")
+        raise pa.ArrowInvalid("an instant, whose date depends on the zone")
     days = instants.local_day(column, "UTC")
     midnight = pc.multiply(days.cast(pa.int32()).cast(pa.int64()), instants.DAY * instants.PER_SECOND[column.type.unit])
     if pc.any(pc.not_equal(midnight, column.cast(pa.int64()))).as_py():
-        raise pa.ArrowInvalid("a time of day, which a date has none of")
+        raise pa.ArrowInvalid("a time of day, which a date does not have")
     return days
 
 
-def _whole(column: pa.ChunkedArray | None, wanted: pa.DataType) -> pa.ChunkedArray:
+def _whole(column: pa.ChunkedArray | None, target: pa.DataType) -> pa.ChunkedArray:
     if column is None or pa.types.is_boolean(column.type):
         raise pa.ArrowTypeError("")
-    widest = pa.uint64() if pa.types.is_unsigned_integer(wanted) else pa.int64()
+    widest = pa.uint64() if pa.types.is_unsigned_integer(target) else pa.int64()
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.string())
     if pa.types.is_floating(column.type):
@@ -152,13 +152,13 @@ def _whole(column: pa.ChunkedArray | None, wanted: pa.DataType) -> pa.ChunkedArr
             pc.and_(pc.greater_equal(column, low), pc.less(column, high)), pc.equal(pc.floor(column), column)
         )
         if pc.all(fits).as_py() is False:
-            raise pa.ArrowInvalid("no whole number, or none of the type's range")
+            raise pa.ArrowInvalid("not a whole number, or out of the type's range")
         column = column.cast(widest, safe=False)
     elif pa.types.is_string(column.type):
         column = _digits(column).cast(widest)
     elif not pa.types.is_integer(column.type):
         raise pa.ArrowTypeError("")
-    return column.cast(wanted)
+    return column.cast(target)
 
 
 def _digits(text: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -175,18 +175,18 @@ def _digits(text: pa.ChunkedArray) -> pa.ChunkedArray:
 def _digits_of(text: str) -> str:
     number = Decimal(text) if pc.match_substring_regex(pa.array([text]), NUMBER)[0].as_py() else Decimal("NaN")
     if not number.is_finite():
-        raise pa.ArrowInvalid("no whole number")
+        raise pa.ArrowInvalid("not a whole number")
     if number and number.adjusted() > DIGITS:
         raise pa.ArrowInvalid("out of the type's range")
     if number.adjusted() < -DIGITS or number != number.to_integral_value():
         if number:
-            raise pa.ArrowInvalid("no whole number")
+            raise pa.ArrowInvalid("not a whole number")
         return "0"
     return str(int(number))
 
 
-def _floats(column: pa.ChunkedArray | None, wanted: pa.DataType) -> pa.ChunkedArray:
-    """By way of float64, which has to hold a whole number exactly and other numbers to its last digit."""
+def _floats(column: pa.ChunkedArray | None, target: pa.DataType) -> pa.ChunkedArray:
+    """Cast by way of float64, which must hold whole numbers exactly and other numbers to its last digit."""
     if column is None:
         raise pa.ArrowTypeError("")
     is_text = pa.types.is_string(column.type)
@@ -195,7 +195,7 @@ def _floats(column: pa.ChunkedArray | None, wanted: pa.DataType) -> pa.ChunkedAr
     if pa.types.is_string(column.type):
         finite = pc.match_substring_regex(column, NUMBER)
         if pc.all(pc.or_(finite, pc.match_substring_regex(column, NOT_FINITE))).as_py() is False:
-            raise pa.ArrowInvalid("no number")
+            raise pa.ArrowInvalid("not a number")
         words, column = column, column.cast(pa.float64())
         if pc.any(pc.and_(finite, pc.is_inf(column))).as_py():
             raise pa.ArrowInvalid("out of the type's range")
@@ -205,25 +205,27 @@ def _floats(column: pa.ChunkedArray | None, wanted: pa.DataType) -> pa.ChunkedAr
         column = _exact(column)
     elif not pa.types.is_floating(column.type):
         raise pa.ArrowTypeError("")
-    made = column.cast(wanted, safe=False)
-    if wanted.bit_width < column.type.bit_width and (pc.all(pc.equal(_is_inf(made), _is_inf(column))).as_py() is False):
+    values = column.cast(target, safe=False)
+    if target.bit_width < column.type.bit_width and (
+        pc.all(pc.equal(_is_inf(values), _is_inf(column))).as_py() is False
+    ):
         raise pa.ArrowInvalid("out of the type's range")
-    return without_nan(made)
+    return without_nan(values)
 
 
 def _exact(whole: pa.ChunkedArray) -> pa.ChunkedArray:
-    made = whole.cast(pa.float64(), safe=False)
-    if pc.any(pc.greater_equal(pc.abs(made), float(EXACT))).as_py():
-        held = pc.less(made, 2.0**64 if pa.types.is_unsigned_integer(whole.type) else 2.0**63)
-        back = pc.if_else(held, made, 0.0).cast(whole.type, safe=False)
-        if pc.all(pc.and_(held, pc.equal(back, whole))).as_py() is False:
+    floats = whole.cast(pa.float64(), safe=False)
+    if pc.any(pc.greater_equal(pc.abs(floats), float(EXACT))).as_py():
+        in_range = pc.less(floats, 2.0**64 if pa.types.is_unsigned_integer(whole.type) else 2.0**63)
+        back = pc.if_else(in_range, floats, 0.0).cast(whole.type, safe=False)
+        if pc.all(pc.and_(in_range, pc.equal(back, whole))).as_py() is False:
             raise pa.ArrowInvalid(INEXACT)
-    return made
+    return floats
 
 
-def _require_exact(words: pa.ChunkedArray, made: pa.ChunkedArray) -> None:
-    """Whole numbers that are written as such keep every digit, unless a float was written so, with zeros at its end."""
-    large = pc.and_(pc.greater_equal(pc.abs(made), float(EXACT)), pc.match_substring_regex(words, DIGITS_ALONE))
+def _require_exact(words: pa.ChunkedArray, floats: pa.ChunkedArray) -> None:
+    """Refuse whole numbers that lose digits, unless the text is how a float is printed, with zeros at its end."""
+    large = pc.and_(pc.greater_equal(pc.abs(floats), float(EXACT)), pc.match_substring_regex(words, DIGITS_ALONE))
     for word in pc.unique(pc.filter(words, large)).to_pylist() if pc.any(large).as_py() else ():
         number = float(word)
         if Decimal(word) not in (Decimal(number), Decimal(repr(number))):
@@ -250,7 +252,7 @@ def _booleans(column: pa.ChunkedArray | None) -> pa.ChunkedArray:
 
 
 def _first(column: pa.ChunkedArray, attempt: Callable[[pa.ChunkedArray], Any]) -> pa.Scalar:
-    """The first value that does not pass, by halves."""
+    """The first value that does not pass, by bisection."""
     while len(column) > 1:
         half = column.slice(0, len(column) // 2)
         try:

@@ -1,4 +1,4 @@
-"""Requests to an API: bounded in time and size, repeated while the server is busy, the token kept to its origin."""
+"""Requests to an API: bounded in time and size, retried while the server is busy, the token sent to its origin only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from pipelines.errors import CorruptData, InvalidInput, MissingData, Unavailable
 from pipelines.params.source import Http
 from pipelines.redaction import hide
-from pipelines.sources.addresses import origin, shown
+from pipelines.sources.addresses import origin, scrub
 
 log = logging.getLogger(__name__)
 LONGEST_PAUSE = 60.0  # seconds
@@ -31,25 +31,25 @@ DOUBLINGS = 16  # of the pause, at most
 
 
 class Busy(Exception):
-    """An answer that may be another next time: 429, 5xx, or none at all."""
+    """A temporary failure, worth a retry: status 429 or 5xx, or no answer at all."""
 
     def __init__(self, why: str, pause: float | None = None) -> None:
         super().__init__(why)
         self.pause = pause
 
 
-class Refused(MissingData):
-    """An answer that will be the same next time."""
+class RequestRefused(MissingData):
+    """A permanent failure: a retry would get the same answer."""
 
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """Read once: they take longer than many an answer."""
+    """Read once: loading them takes longer than most requests."""
     return httpx.create_ssl_context()
 
 
 class Client:
-    """Asks the API of `settings`; to be used as a context manager.
+    """A client of the API of `settings`, used as a context manager.
 
     The bearer token goes with requests to the configured origin (scheme, host and port) and with no other.
     """
@@ -84,16 +84,16 @@ class Client:
         """The body of the answer.
 
         Raises:
-            Refused: if the server has no such page.
-            Unavailable: if it gives no answer, however often it is asked.
+            RequestRefused: if the server has no such page.
+            Unavailable: if it gives no answer in all attempts.
             InvalidInput: if it refuses the token.
-            CorruptData: if the answer is larger than is allowed.
+            CorruptData: if the answer is larger than allowed.
         """
         attempts = Retrying(
             retry=retry_if_exception_type(Busy),
             stop=stop_after_attempt(self.settings.attempts),
             wait=_pause,
-            before_sleep=lambda state: log.warning("%s: %s; asking again", shown(self.url), _why(state)),
+            before_sleep=lambda state: log.warning("%s: %s; asking again", scrub(self.url), _why(state)),
         )
         try:
             return attempts(self._get, url)
@@ -102,7 +102,7 @@ class Client:
             if cause is None:
                 raise
             raise Unavailable(
-                f"{shown(self.url)} gave no answer in {self.settings.attempts} attempts ({cause.exception()}); see "
+                f"{scrub(self.url)} gave no answer in {self.settings.attempts} attempts ({cause.exception()}); see "
                 "that it is up, and run the step again"
             ) from None
 
@@ -119,9 +119,9 @@ class Client:
         token = os.environ.get(name, "").strip()
         hide(token)
         if not token:
-            raise InvalidInput(f"{name} is not set; it holds the token of {shown(self.url)}")
+            raise InvalidInput(f"{name} is not set; it holds the token of {scrub(self.url)}")
         if not token.isascii() or not token.isprintable() or " " in token:
-            raise InvalidInput(f"{name} holds a character that no token has (not shown); correct it")
+            raise InvalidInput(f"{name} holds a character that tokens cannot have (not shown); correct it")
         return token
 
     def _authorize(self, request: httpx.Request) -> None:
@@ -155,7 +155,7 @@ class Client:
         return self._accepted(answer, body)
 
     def _no_answer(self, error: Exception) -> MissingData:
-        return MissingData(f"{shown(self.url)} gives no answer ({self._clean(str(error))}); correct source.url")
+        return MissingData(f"{scrub(self.url)} gives no answer ({self._clean(str(error))}); correct source.url")
 
     def _accepted(self, answer: httpx.Response, body: bytes) -> bytes:
         status = answer.status_code
@@ -163,10 +163,10 @@ class Client:
             raise Busy(f"status {status}", _retry_after(answer.headers))
         if status in (401, 403):
             raise InvalidInput(
-                f"{shown(self.url)} refuses us ({status}); correct {self.settings.token_env or 'token_env'}"
+                f"{scrub(self.url)} refuses us ({status}); correct {self.settings.token_env or 'token_env'}"
             )
         if status != 200:
-            raise Refused(f"{shown(self.url)} answers {status}; correct source.url and source.query")
+            raise RequestRefused(f"{scrub(self.url)} answers {status}; correct source.url and source.query")
         return body
 
     def _body(self, answer: httpx.Response) -> bytes:
@@ -175,7 +175,7 @@ class Client:
             body += part
             if len(body) > most:
                 raise CorruptData(
-                    f"{shown(self.url)} answers with more than {self.settings.answer_megabytes:g} MB; ask for smaller "
+                    f"{scrub(self.url)} answers with more than {self.settings.answer_megabytes:g} MB; ask for smaller "
                     "pages by source.query, or raise answer_megabytes"
                 )
         return bytes(body)
@@ -188,19 +188,20 @@ class Client:
 
     @contextmanager
     def _in_time(self) -> Iterator[list[bool]]:
-        """Cuts the connections when the whole answer is late: a server may send a byte now and then, and never end.
+        """Cut the connections when the answer is late: a server may send a byte now and then, and never end.
 
-        Gives a list that is no longer empty when that has happened.
+        Yields:
+            A list that is empty until the connections are cut.
         """
         late: list[bool] = []
 
-        def cut() -> None:
+        def cut_connections() -> None:
             late.append(True)
             for connection in self._sockets:
                 with suppress(OSError):  # closed already
                     connection.shutdown(socket.SHUT_RDWR)
 
-        timer = threading.Timer(self.settings.answer_seconds, cut)
+        timer = threading.Timer(self.settings.answer_seconds, cut_connections)
         timer.daemon = True
         timer.start()
         try:
@@ -209,12 +210,12 @@ class Client:
             timer.cancel()
 
     def _clean(self, message: str) -> str:
-        message = shown(message)
+        message = scrub(message)
         return (message if self._token is None else message.replace(self._token, "..."))[:300]
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:
-    """Seconds, from a number of them or a date; None where neither is given."""
+    """The seconds that the header names, as a number or a date; None where it names neither."""
     text = headers.get("retry-after", "").strip()
     try:
         seconds = float(text)
@@ -229,10 +230,10 @@ def _retry_after(headers: httpx.Headers) -> float | None:
 
 
 def _pause(state: RetryCallState) -> float:
-    """Seconds: as the server asks, else half a second, doubled at every attempt."""
+    """Seconds to wait: as the server asks, else half a second, doubled at every attempt."""
     error = state.outcome.exception() if state.outcome else None
-    asked = error.pause if isinstance(error, Busy) else None
-    return min(LONGEST_PAUSE, asked if asked is not None else 0.5 * 2.0 ** min(DOUBLINGS, state.attempt_number - 1))
+    pause = error.pause if isinstance(error, Busy) else None
+    return min(LONGEST_PAUSE, pause if pause is not None else 0.5 * 2.0 ** min(DOUBLINGS, state.attempt_number - 1))
 
 
 def _why(state: RetryCallState) -> str:

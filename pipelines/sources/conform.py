@@ -1,8 +1,8 @@
-"""Delivered rows in the declared types, and what is done when a source changes its schema.
+"""Delivered rows in the declared types, and what happens when a source changes its schema.
 
 A declared column that is missing, or comes as another kind of value, is an error. A column that is not declared is
-carried as text: it is kept for whoever declares it, and no later change of its type can hurt. Names are taken
-literally; two that differ only in the case of letters are refused, since SQL cannot tell them apart.
+carried as text, so that it can be declared later and no change of its type matters until then. Names are literal; two
+that differ only in the case of letters are refused, since SQL cannot tell them apart.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ DAYS = (-719_162, 2_932_896)  # since 1970: the first and the last that a date c
 def conform(piece: Piece, table: RawTable, zone: str, naive: str) -> pa.Table:
     """The declared columns in order and in their types, then the others as text, then DAY for a daily table.
 
-    NaN becomes null: there is one word for missing.
+    NaN becomes null: missing values have one representation.
 
     Args:
-        zone: whose local days are the partitions.
-        naive: zone of instants that come without an offset.
+        zone: the zone whose local days are the partitions.
+        naive: the zone of instants that come without an offset.
 
     Raises:
-        CorruptData: naming what was read, column, expected and found.
+        CorruptData: naming the source, the column, and the expected and the actual type.
     """
     try:
-        return _conformed(piece, table, zone, naive)
+        return _conform_columns(piece, table, zone, naive)
     except CorruptData as error:
         raise CorruptData(f"{piece.origin}: {error}" if piece.origin else str(error)) from None
 
 
-def _conformed(piece: Piece, table: RawTable, zone: str, naive: str) -> pa.Table:
+def _conform_columns(piece: Piece, table: RawTable, zone: str, naive: str) -> pa.Table:
     rows, types = piece.rows, declared_types(table)
     names = rows.column_names
     if len(set(names)) < len(names):
@@ -63,15 +63,15 @@ def _conformed(piece: Piece, table: RawTable, zone: str, naive: str) -> pa.Table
 
 
 def _typed(
-    column: pa.ChunkedArray, wanted: pa.DataType, name: str, table: RawTable, piece: Piece, naive: str
+    column: pa.ChunkedArray, target: pa.DataType, name: str, table: RawTable, piece: Piece, naive: str
 ) -> pa.ChunkedArray:
     try:
-        return cast(column, wanted, naive, piece.nulls)
+        return cast(column, target, naive, piece.nulls)
     except Unfit as error:
         remedy = "correct the source or the declaration"
         if piece.nulls is not None:
             remedy += "; if the value stands for a missing one, add it to null_values of the source"
-        raise CorruptData(f"table {table.name}, column {name}: expected {wanted}, {error}; {remedy}") from None
+        raise CorruptData(f"table {table.name}, column {name}: expected {target}, {error}; {remedy}") from None
 
 
 def require_columns(names: Sequence[str], table: RawTable) -> None:
@@ -99,7 +99,7 @@ def require_distinct(names: Iterable[str], table: RawTable) -> None:
 
 
 def _require_free(names: list[str], table: RawTable) -> None:
-    """Raises CorruptData where a column has a name that the chain gives to one of its own; DAY is for later."""
+    """Raises CorruptData where a column has the name of one of the chain's own; DAY is checked when it is computed."""
     for name in (*names, *table.columns):
         if name.lower() in RESERVED and (name != DAY or DAY in table.columns):
             raise _reserved(name, table)
@@ -107,7 +107,7 @@ def _require_free(names: list[str], table: RawTable) -> None:
 
 def _reserved(name: str, table: RawTable) -> CorruptData:
     return CorruptData(
-        f"table {table.name}: the chain has a column {name} of its own; rename the source's at the source, or in a view"
+        f"table {table.name}: the name {name} is reserved for the chain; rename the column at the source, or in a view"
     )
 
 

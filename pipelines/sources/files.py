@@ -1,4 +1,4 @@
-"""CSV and Parquet files by fsspec: a path, s3://, http:// and the like; .gz, .bz2, .xz and .zip are unpacked."""
+"""CSV and Parquet files by fsspec: a path, s3://, http:// and the like; .gz, .bz2, .xz and .zip are decompressed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pyarrow import csv
 
 from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, MissingData, Unavailable
 from pipelines.params.source import Files, fill
-from pipelines.sources.addresses import shown
+from pipelines.sources.addresses import scrub
 from pipelines.sources.conform import require_columns
 from pipelines.sources.source import Delivery, Piece
 from pipelines.sources.types import declared_types
@@ -29,10 +29,10 @@ from pipelines.windows import Window
 
 BLOCK = 16 << 20  # bytes of CSV read at once; no row may be longer
 ROWS = 100_000
-STAR = "\ue000"  # no character of a name
-VERSION = ("size", "mtime", "etag", "ETag", "LastModified", "last_modified", "updated")  # as stores name it
+STAR = "\ue000"  # a private-use character, which no name has
+VERSION = ("size", "mtime", "etag", "ETag", "LastModified", "last_modified", "updated")  # the stores' names for it
 LOCAL = ("file://", "local://")
-CLIENTS = ("aiohttp", "botocore", "asyncio")  # whose errors come from the way to a store
+CLIENTS = ("aiohttp", "botocore", "asyncio")  # packages whose errors mean that a store cannot be reached
 COLUMN = re.compile(r"CSV column #(\d+)")
 
 
@@ -49,15 +49,15 @@ class Place:
 
     @property
     def compression(self) -> str | None:
-        """How it is packed, by its name."""
-        found: str | None = fsspec.utils.infer_compression(self.path)
-        return found
+        """The compression that the file's name stands for."""
+        compression: str | None = fsspec.utils.infer_compression(self.path)
+        return compression
 
 
 class FileSource:
     """Files named by a pattern. A reference table has no days, so its pattern may only name the table.
 
-    A file of a day holds that day's rows and no others, unless it tells what changed (`incremental`).
+    A file of a day holds that day's rows only, unless the source is `incremental`: then it holds the day's changes.
     """
 
     def __init__(self, settings: Files) -> None:
@@ -67,7 +67,7 @@ class FileSource:
     def read(self, delivery: Delivery) -> Iterator[Piece]:
         empty = pa.table({name: pa.array([], kind) for name, kind in declared_types(delivery.table).items()})
         for day, values in self._files(delivery):
-            places = self._found(values, delivery.table)
+            places = self._places(values, delivery.table)
             if not places:
                 yield Piece(empty, day=day, absent=True)
             for place in places:
@@ -76,15 +76,15 @@ class FileSource:
                     yield Piece(rows, day=own, origin=place.uri, nulls=self.settings.null_values if is_csv else None)
 
     def versions(self, table: RawTable, window: Window) -> dict[str, list[str]]:
-        """Of each file of these days, by its URI: its size and when it was changed, as far as its store tells."""
-        found = [place for _, values in self._files(Delivery(table, window)) for place in self._found(values, table)]
-        told = {place.uri: place.fs.info(place.path) for place in found}
+        """By URI, the size and the time of change of each file of these days, as far as its store knows them."""
+        places = [place for _, values in self._files(Delivery(table, window)) for place in self._places(values, table)]
+        infos = {place.uri: place.fs.info(place.path) for place in places}
         return {
-            uri: [f"{key}: {info[key]}" for key in VERSION if info.get(key) is not None] for uri, info in told.items()
+            uri: [f"{key}: {info[key]}" for key in VERSION if info.get(key) is not None] for uri, info in infos.items()
         }
 
     def _files(self, delivery: Delivery) -> list[tuple[date | None, dict[str, str]]]:
-        """What takes the place of the placeholders, by day."""
+        """The values of the placeholders, by day."""
         name = {"table": delivery.table.name}
         if "{day}" not in self.settings.uri:
             return [(None, name)]
@@ -95,33 +95,33 @@ class FileSource:
             )
         return [(day, name | {"day": day.isoformat()}) for day in delivery.window.days]
 
-    def _found(self, values: dict[str, str], table: RawTable) -> list[Place]:
-        pattern = shown(fill(self.settings.uri, values))
+    def _places(self, values: dict[str, str], table: RawTable) -> list[Place]:
+        pattern = scrub(fill(self.settings.uri, values))
         try:
-            fs, path = self._resolved(values)
+            fs, path = self._resolve(values)
             has_star = STAR in path
-            found = sorted(fs.glob(_pattern(path))) if has_star else [path] if fs.exists(path) else []
+            paths = sorted(fs.glob(_pattern(path))) if has_star else [path] if fs.exists(path) else []
         except (ImportError, ValueError) as error:
             raise InvalidInput(
-                f"source.uri {pattern}: {shown(str(error))}; install what it needs, or correct it"
+                f"source.uri {pattern}: {scrub(str(error))}; install what it needs, or correct it"
             ) from None
         except OSError as error:
             raise _unusable(pattern, error) from None
         except Exception as error:  # every kind of store has errors of its own
             raise _unreachable(pattern, error) from None
-        if not found and not has_star:
+        if not paths and not has_star:
             _require_absent(fs, path, pattern)
-        if not found and (table.required or not table.daily):
+        if not paths and (table.required or not table.daily):
             raise MissingData(f"{pattern} does not exist; correct the uri of the source in params.yaml")
-        places = [Place(fs, path, shown(fs.unstrip_protocol(path))) for path in found]
+        places = [Place(fs, path, scrub(fs.unstrip_protocol(path))) for path in paths]
         for place in places:
             _require_file(place)
         return places
 
-    def _resolved(self, values: dict[str, str]) -> tuple[Any, str]:
-        """The store and the path in it, in which STAR stands for each `*` of the params: any other is a name's."""
+    def _resolve(self, values: dict[str, str]) -> tuple[Any, str]:
+        """The store and the path in it, in which STAR stands for each `*` of the params; other `*` belong to names."""
         uri = self.settings.uri.replace("*", STAR)
-        if "://" not in uri and "::" not in uri:  # a path: nothing in a table's name can make it anything else
+        if "://" not in uri and "::" not in uri:  # a path, whatever characters a table's name has
             return LocalFileSystem(), LocalFileSystem._strip_protocol(fill(uri, values))
         if uri.startswith(("http://", "https://")):
             values = {name: quote(value, safe="") for name, value in values.items()}
@@ -132,14 +132,14 @@ class FileSource:
         return self.settings.format == "parquet" or (self.settings.format is None and ".parquet" in place.path)
 
     def _rows(self, place: Place, table: RawTable) -> Iterator[pa.Table]:
-        """A file's rows, by batches; the cells of a CSV as text."""
+        """A file's rows, in batches; the cells of a CSV as text."""
         uri, names = place.uri, []
         try:
             if self._is_parquet(place):
                 with place.open() as file:
-                    read = pq.ParquetFile(file)
-                    yield read.schema_arrow.empty_table()
-                    for batch in read.iter_batches(ROWS):
+                    parquet_file = pq.ParquetFile(file)
+                    yield parquet_file.schema_arrow.empty_table()
+                    for batch in parquet_file.iter_batches(ROWS):
                         yield pa.Table.from_batches([batch])
                 return
             with self._csv(place, []) as reader:
@@ -157,17 +157,17 @@ class FileSource:
             raise type(error)(f"{uri}: {error}") from None
         except FileNotFoundError:
             raise MissingData(f"{uri} does not exist; correct the uri of the source in params.yaml") from None
-        # A store that went away; a file cut short, packed otherwise, not what it says it is.
+        # The store is away; or the file is cut short, compressed otherwise, or of another format than its name says.
         except Exception as error:
             if isinstance(error, ConnectionError | TimeoutError) or type(error).__module__.startswith(CLIENTS):
                 raise _unreachable(uri, error) from None
-            raise CorruptData(f"{uri} cannot be read ({_told(error, names)}); fetch it again, or correct it") from None
+            raise CorruptData(f"{uri} cannot be read ({_line(error, names)}); fetch it again, or correct it") from None
 
     @contextmanager
     def _csv(self, place: Place, names: list[str]) -> Iterator[Any]:
         """A reader of a CSV, block by block, in which the columns of `names` are text.
 
-        Bytes that are no text in the declared encoding are an error.
+        Bytes that are not text in the declared encoding are an error.
         """
         is_zip = place.compression == "zip"
         with (
@@ -193,7 +193,7 @@ def _unzipped(uri: str, file: Any) -> Iterator[Any]:
         members = [member.filename for member in archive.infolist() if not member.is_dir()]
         if len(members) != 1:
             raise CorruptData(
-                f"the archive holds {len(members)} files ({', '.join(members)[:200]}), and one is read; "
+                f"the archive holds {len(members)} files ({', '.join(members)[:200]}), but only one is read; "
                 "give each an archive of its own, and name them all with * in the uri"
             )
         with archive.open(members[0]) as member:
@@ -201,23 +201,23 @@ def _unzipped(uri: str, file: Any) -> Iterator[Any]:
 
 
 def _pattern(path: str) -> str:
-    """A pattern of the stores', in which only STAR matches any name."""
+    """A glob pattern in which only STAR is a wildcard."""
     return re.sub(r"[\[?*]", r"[\g<0>]", path).replace(STAR, "*")
 
 
 def _require_file(place: Place) -> None:
-    """A pipe or a device may never end."""
+    """Refuse what is not a regular file: reading a pipe or a device may never end."""
     local = [place.path] if isinstance(place.fs, LocalFileSystem) else place.uri.split("::")
     for path in (
         LocalFileSystem._strip_protocol(part) for part in local if "://" not in part or part.startswith(LOCAL)
     ):
         if os.path.exists(path) and not os.path.isfile(path):
             kind = "a folder; name its files, as in /*.csv" if os.path.isdir(path) else "a pipe or a device"
-            raise InvalidInput(f"{place.uri} is no file but {kind}; correct the uri of the source in params.yaml")
+            raise InvalidInput(f"{place.uri} is not a file but {kind}; correct the uri of the source in params.yaml")
 
 
 def _require_absent(fs: Any, path: str, pattern: str) -> None:
-    """Some stores say of a file that they cannot reach that it does not exist: a day without rows must be one."""
+    """Check that a file is absent: some stores call a file missing that they cannot reach, and its day has rows."""
     try:
         fs.cat_file(path, start=0, end=1)
     except FileNotFoundError:
@@ -227,20 +227,20 @@ def _require_absent(fs: Any, path: str, pattern: str) -> None:
 
 
 def _unusable(pattern: str, error: OSError) -> FlightdeckError:
-    """What is told of a place on a disk; of one behind a network, that it is away."""
+    """The error for a place on a disk; one behind a network counts as unreachable."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return MissingData(f"{pattern} does not exist; correct the uri of the source in params.yaml")
     if isinstance(error, PermissionError):
-        return InvalidInput(f"{pattern} cannot be read ({_told(error, [])}); give this user the right to read it")
+        return InvalidInput(f"{pattern} cannot be read ({_line(error, [])}); give this user the right to read it")
     return _unreachable(pattern, error)
 
 
 def _unreachable(pattern: str, error: Exception) -> Unavailable:
-    return Unavailable(f"{pattern} cannot be reached ({_told(error, [])}); see that it is up, and run the step again")
+    return Unavailable(f"{pattern} cannot be reached ({_line(error, [])}); see that it is up, and run the step again")
 
 
-def _told(error: BaseException, names: list[str]) -> str:
+def _line(error: BaseException, names: list[str]) -> str:
     """The error in one line, with the column's name for its number."""
-    text = shown(" ".join((str(error) or type(error).__name__).split()))[:300]
-    found = COLUMN.search(text)
-    return text.replace(found[0], f"column {names[int(found[1])]}") if found and int(found[1]) < len(names) else text
+    text = scrub(" ".join((str(error) or type(error).__name__).split()))[:300]
+    match = COLUMN.search(text)
+    return text.replace(match[0], f"column {names[int(match[1])]}") if match and int(match[1]) < len(names) else text

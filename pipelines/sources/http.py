@@ -1,4 +1,4 @@
-"""A paginated HTTP API that answers JSON."""
+"""A paginated HTTP API that answers with JSON."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pyarrow as pa
 from pipelines.errors import CorruptData
 from pipelines.json_text import read_json
 from pipelines.params.source import Http, fill
-from pipelines.sources.addresses import shown
-from pipelines.sources.client import Client, Refused
+from pipelines.sources.addresses import scrub
+from pipelines.sources.client import Client, RequestRefused
 from pipelines.sources.source import Delivery, Piece, StaleBookmark
 from pipelines.sources.values import table_of
 from pipelines.usecase import RawTable
@@ -24,13 +24,13 @@ Record = dict[str, Any]  # one of an answer, as JSON has it
 
 
 class HttpSource:
-    """Page after page, each asked for again when the server is busy or away.
+    """Reads page after page; a request is retried when the server is busy or away.
 
-    A bookmark is the page that comes next, by its cursor. A page's number is none, unless the source says that pages
-    stay as they are: with a record more or less before it, every later page holds others.
+    A bookmark is the cursor of the next page. The number of a page is a bookmark only where the source declares
+    `stable_pages`: otherwise a record added or removed before it shifts the records of every later page.
 
-    A read ends: with the last page, or with an error when a page or a cursor comes a second time, after `max_pages`, or
-    after `max_empty_pages` in a row.
+    A read always ends: with the last page, or with an error when a page or a cursor comes a second time, after
+    `max_pages`, or after `max_empty_pages` in a row.
     """
 
     def __init__(self, settings: Http) -> None:
@@ -43,31 +43,31 @@ class HttpSource:
             self.settings.first_page if self.settings.next is None else None
         )
         can_resume = self.settings.next is not None or self.settings.stable_pages
-        going_on, seen = delivery.bookmark is not None, _Seen(url, self.settings)
+        going_on, guard = delivery.bookmark is not None, _PageGuard(url, self.settings)
         query = self._query(delivery)
         with Client(self.settings, url) as client:
             while page is not None:
-                seen.page(page)
+                guard.page(page)
                 try:
-                    answer = _parsed(client.ask(self._request(client, query, json.loads(page))), url)
-                except Refused as error:
+                    answer = _parse(client.ask(self._request(client, query, json.loads(page))), url)
+                except RequestRefused as error:
                     raise (StaleBookmark(str(error)) if going_on else error) from None
                 going_on = False
                 records = self._records(answer, url)
-                seen.records(records)
+                guard.records(records)
                 page = self._next(answer, records, json.loads(page))
-                # The last page has no next one; a read that goes on from there would find nothing, and begins anew.
-                yield Piece(_table(records, delivery.table, shown(url)), page if can_resume else None)
+                # The last page has no next one, so it has no bookmark: a read after it starts over.
+                yield Piece(_table(records, delivery.table, scrub(url)), page if can_resume else None)
 
     def _query(self, delivery: Delivery) -> dict[str, str | int]:
         window = delivery.window
-        known = {
+        instants = {
             "start": window.start,
             "end": window.end,
             "until": window.end_at,
             "since": delivery.since or window.start_at,
         }
-        values = {name: value.isoformat() for name, value in known.items()}
+        values = {name: value.isoformat() for name, value in instants.items()}
         return {
             name: fill(value, values) if isinstance(value, str) else value
             for name, value in self.settings.query.items()
@@ -82,11 +82,11 @@ class HttpSource:
             target = url.join(page)
         except (httpx.InvalidURL, ValueError):
             raise CorruptData(
-                f"{shown(client.url)} sends us on to {shown(page)!r:.80}, no URL; correct source.next"
+                f"{scrub(client.url)} sends us on to {scrub(page)!r:.80}, no URL; correct source.next"
             ) from None
         if not client.is_ours(target):
             raise CorruptData(
-                f"{shown(client.url)} sends us on to {shown(str(target))}, another host, port or scheme; its next page "
+                f"{scrub(client.url)} sends us on to {scrub(str(target))}, another host, port or scheme; its next page "
                 "is not followed there, since the token is for the first alone; correct source.url or source.next"
             )
         return target
@@ -101,12 +101,12 @@ class HttpSource:
         )
 
     def _records(self, answer: Any, url: str) -> list[Record]:
-        found = _at(answer, self.settings.records)
-        if not isinstance(found, list) or not all(isinstance(record, dict) for record in found):
+        records = _at(answer, self.settings.records)
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise CorruptData(
-                f"{shown(url)} holds no list of records at {self.settings.records!r}; correct source.records"
+                f"{scrub(url)} holds no list of records at {self.settings.records!r}; correct source.records"
             )
-        return found
+        return records
 
     def _next(self, answer: Any, records: list[Any], page: Any) -> str | None:
         if self.settings.next is None:
@@ -116,44 +116,44 @@ class HttpSource:
             return None
         if not isinstance(following, str | int) or isinstance(following, bool):
             raise CorruptData(
-                f"{shown(self.settings.url)} holds no cursor or URL at {self.settings.next!r} but "
+                f"{scrub(self.settings.url)} holds no cursor or URL at {self.settings.next!r} but "
                 f"{type(following).__name__}; correct source.next"
             )
         return json.dumps(following)
 
 
-class _Seen:
-    """The pages of one read, so that none comes twice."""
+class _PageGuard:
+    """Notes the pages of one read, and refuses one that comes twice or never ends the read."""
 
     def __init__(self, url: str, settings: Http) -> None:
-        self.url, self.settings = shown(url), settings
+        self.url, self.settings = scrub(url), settings
         self.now: Any = None
         self._pages: set[str] = set()
         self._contents: dict[bytes, Any] = {}
         self._empty = 0  # pages in a row
 
     def page(self, page: str) -> None:
-        """Raises CorruptData if a page is asked for again, or is one too many."""
+        """Raises CorruptData if a page is requested again, or exceeds `max_pages`."""
         again, self.now = page in self._pages, json.loads(page)
         if again:
             raise CorruptData(
-                f"{self.url} names page {self._shown(self.now)} as next for a second time; it would never end: correct "
+                f"{self.url} names page {self._label(self.now)} as next for a second time; it would never end: correct "
                 "source.next"
             )
         self._pages.add(page)
         if len(self._pages) > self.settings.max_pages:
             raise CorruptData(
                 f"{self.url} has more than max_pages {self.settings.max_pages} pages, the next being "
-                f"{self._shown(self.now)}; correct source.next and source.page, or raise max_pages"
+                f"{self._label(self.now)}; correct source.next and source.page, or raise max_pages"
             )
 
     def records(self, records: list[Record]) -> None:
-        """Raises CorruptData if records are those of an earlier page, in whatever order, or none came for long."""
+        """Raises CorruptData if the records repeat an earlier page, in any order, or too many pages were empty."""
         self._empty = 0 if records else self._empty + 1
         if self._empty > self.settings.max_empty_pages:
             raise CorruptData(
                 f"{self.url} answers more than max_empty_pages {self.settings.max_empty_pages} pages in a row without "
-                f"a record, the last being {self._shown(self.now)}; it may never end: correct source.records and "
+                f"a record, the last being {self._label(self.now)}; it may never end: correct source.records and "
                 "source.next, or raise max_empty_pages"
             )
         if not records:
@@ -165,26 +165,26 @@ class _Seen:
         before = self._contents.setdefault(hashlib.sha256("\n".join(lines).encode()).digest(), self.now)
         if before != self.now:
             raise CorruptData(
-                f"{self.url} answers page {self._shown(self.now)} with the records of page {self._shown(before)}; it "
+                f"{self.url} answers page {self._label(self.now)} with the records of page {self._label(before)}; it "
                 "would never end: correct source.page, source.first_page and source.next, or have the API end with an "
                 "empty page"
             )
 
-    def _shown(self, page: Any) -> str:
+    def _label(self, page: Any) -> str:
         if page is None:
             return "1 (the first)"
         words = str(page)
         if self.settings.next_is == "url" and "://" not in words:
             words = words.partition("?")[0]
-        return repr(shown(words))[:80]
+        return repr(scrub(words))[:80]
 
 
-def _parsed(body: bytes, url: str) -> Any:
+def _parse(body: bytes, url: str) -> Any:
     try:
         return read_json(body)
     except ValueError as error:
         what = " ".join(ascii(str(error))[1:-1].split())[:200]
-        raise CorruptData(f"{shown(url)} does not answer JSON ({what}); correct source.url, or the API") from None
+        raise CorruptData(f"{scrub(url)} does not answer JSON ({what}); correct source.url, or the API") from None
 
 
 def _at(answer: Any, key: str) -> Any:

@@ -18,7 +18,7 @@ from pipelines.windows import Window
 
 
 class BundledSource:
-    """What comes with the use case."""
+    """The data that come with the use case."""
 
     timezone = "UTC"
 
@@ -30,37 +30,37 @@ class BundledSource:
             yield Piece(rows)
 
 
-def chosen(params: Params, table: RawTable) -> Bundled | Files | Sql | Http:
+def settings_of(params: Params, table: RawTable) -> Bundled | Files | Sql | Http:
     """The table's own section under `sources`, else `source`."""
     return params.sources.get(table.name, params.source)
 
 
 def is_incremental(params: Params, table: RawTable) -> bool:
-    """Whether the source tells what changed, which is merged, rather than all rows of the days, which replace.
+    """Whether the source delivers changes, which are merged, rather than all rows of the days, which replace.
 
     Raises:
-        InvalidInput: if it does, and nothing says which of two records of a key is newer.
+        InvalidInput: if it does, and no column says which of two records of a key is newer.
     """
-    settings = chosen(params, table)
+    settings = settings_of(params, table)
     if isinstance(settings, Bundled) or not settings.incremental or not table.daily:
         return False
     if table.known is None:
         raise InvalidInput(
-            f"the source of {table.name} is incremental, and the use case names no column `known` by which the newer "
-            "of two records is told; declare it, or set incremental to false"
+            f"the source of {table.name} is incremental, and the use case names no column `known` that says which of "
+            "two records is newer; declare it, or set incremental to false"
         )
     return True
 
 
 def overlap(params: Params, table: RawTable) -> timedelta:
-    """How far before its watermark an incremental source is read again."""
-    settings = chosen(params, table)
+    """How far before its watermark the read of an incremental source starts."""
+    settings = settings_of(params, table)
     return timedelta(hours=settings.overlap_hours) if isinstance(settings, Sql | Http) else timedelta(0)
 
 
 def open_source(params: Params, usecase: UseCase, table: RawTable) -> Source:
     """The source of a table."""
-    settings = chosen(params, table)
+    settings = settings_of(params, table)
     if isinstance(settings, Files):
         from pipelines.sources.files import FileSource
 
@@ -77,7 +77,7 @@ def open_source(params: Params, usecase: UseCase, table: RawTable) -> Source:
 
 
 def read_window(params: Params, usecase: UseCase, table: RawTable, window: Window) -> pa.Table:
-    """All rows of a window in memory (of a reference table, all there are), in the declared types, with their DAY."""
+    """All rows of a window (of a reference table, all rows) in memory, in the declared types, with their DAY."""
     source = open_source(params, usecase, table)
     rows = pa.concat_tables(
         [

@@ -15,18 +15,18 @@ from pipelines.windows import Window
 
 
 class StaleBookmark(MissingData):
-    """The source does not know the bookmark any more: the read has to begin anew."""
+    """The source no longer knows the bookmark: the read has to start over."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What is asked of a source.
+    """What to read from a source.
 
     Attributes:
-        window: days whose rows are wanted; of a reference table all rows are.
-        since: where changes are read: those known from this instant on and before the window's end. None: from the
-            beginning. A source that is not incremental does not read it.
-        bookmark: where an earlier read of the same stood, so that this one goes on from there.
+        window: the days to read; a reference table is read whole.
+        since: for an incremental source, read the changes known from this instant on and before the window's end; None:
+            from the beginning. Other sources ignore it.
+        bookmark: where an earlier read of the same delivery stopped, so that this one goes on from there.
     """
 
     table: RawTable
@@ -37,15 +37,15 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Piece:
-    """Some rows as they were delivered, in the source's own types.
+    """Some rows as the source delivers them, in the source's own types.
 
     Attributes:
-        bookmark: from where a later read can go on after this piece; None where it can only begin anew.
-        day: the only local day that its rows are said to be of; None: they may be of any.
-        origin: what was read, for messages.
-        absent: there was nothing to read, for `day` or at all, which is not the same as no rows.
-        nulls: of a CSV, the words that stand for a missing value: its cells are text, whatever they mean. None: the
-            values have the types that the source gave them.
+        bookmark: where a later read can go on after this piece; None where it can only start over.
+        day: the local day that all its rows must have; None: they may have any.
+        origin: the name of what was read, for messages.
+        absent: whether there is nothing to read, for `day` or at all, which differs from an empty file.
+        nulls: for a CSV, the words that stand for a missing value; all its cells are text. None: the values have the
+            source's types.
     """
 
     rows: pa.Table
@@ -57,17 +57,17 @@ class Piece:
 
 
 class Source(Protocol):
-    """Reading has no effect on the source and gives the same for the same delivery, unless the data changed."""
+    """Reading does not change the source, and the same delivery gives the same rows unless the data changed."""
 
     @property
     def timezone(self) -> str:
         """IANA zone of instants without an offset."""
 
     def read(self, delivery: Delivery) -> Iterator[Piece]:
-        """At least one piece, of no rows where there are none; rows of other days may be among them.
+        """The rows in pieces, at least one, which may be empty; rows of other days may be among them.
 
         Raises:
             StaleBookmark: before the first piece, if it cannot go on from the delivery's bookmark.
             MissingData: if there is no such file, table or address.
-            CorruptData: if what comes is cut short or is not what it says it is.
+            CorruptData: if the data are cut short, or are not in the format that they claim.
         """

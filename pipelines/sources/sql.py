@@ -24,7 +24,7 @@ SECRET = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)  # in the name 
 
 
 class SqlSource:
-    """Reads the rows of the window's days or, if incremental, what changed since the watermark. Never writes."""
+    """Reads the rows of the window's days or, if incremental, the changes since the watermark. Never writes."""
 
     def __init__(self, settings: Sql) -> None:
         self.settings = settings
@@ -43,16 +43,16 @@ class SqlSource:
                 yield Piece(_table(names, [], delivery.table, table.name))
                 for rows in result.partitions():
                     yield Piece(_table(names, rows, delivery.table, table.name))
-        except (ValueError, TypeError) as error:  # of a type's conversion: SQLite keeps any text in any column
+        except (ValueError, TypeError) as error:  # a value of another type: SQLite keeps any text in any column
             raise CorruptData(
                 f"table {delivery.table.name}: a value is not of its column's type in the database "
                 f"({' '.join(str(error).split())[:200]}); correct the source"
             ) from None
         except sa.exc.SQLAlchemyError as error:
-            told = _without(str(getattr(error, "orig", None) or type(error).__name__), engine.url)
+            message = _without(str(getattr(error, "orig", None) or type(error).__name__), engine.url)
             words = (
                 f"the database of {self.settings.url_env} cannot be read for {delivery.table.name} "
-                f"({' '.join(told.split())[:200]})"
+                f"({' '.join(message.split())[:200]})"
             )
             if isinstance(error, OUTSIDE):
                 raise Unavailable(f"{words}; see that it is up, and run the step again") from None
@@ -66,9 +66,9 @@ class SqlSource:
             raise InvalidInput(f"{self.settings.url_env} is not set; it holds the URL of the source's database")
         try:
             return sa.create_engine(url, hide_parameters=True)
-        except Exception:  # of the URL, of its options, of the driver's import
+        except Exception:  # the URL, its options or the driver's import
             raise InvalidInput(
-                f"{self.settings.url_env} is no URL of a database, or its driver is not installed (not shown: it may "
+                f"{self.settings.url_env} is not a database URL, or its driver is not installed (not shown: it may "
                 "hold a password); correct it"
             ) from None
 
@@ -86,22 +86,22 @@ class SqlSource:
     def _query(self, table: sa.Table, delivery: Delivery) -> Any:
         window, query = delivery.window, sa.select(table)
         if self.settings.incremental and delivery.table.known:
-            known = table.c[delivery.table.known]
-            if not isinstance(known.type, sa.DateTime):
+            column = table.c[delivery.table.known]
+            if not isinstance(column.type, sa.DateTime):
                 raise CorruptData(
-                    f"column {known.name} of {table.name} is {known.type}; an incremental source needs instants there"
+                    f"column {column.name} of {table.name} is {column.type}; an incremental source needs instants there"
                 )
-            changed = known < self._bound(known, window.end_at)
+            condition = column < self._bound(column, window.end_at)
             if delivery.since is not None:
-                changed = sa.and_(changed, known >= self._bound(known, delivery.since))
-            return query.where(sa.or_(known.is_(None), changed))  # of a row without, nothing says that it was read
+                condition = sa.and_(condition, column >= self._bound(column, delivery.since))
+            return query.where(sa.or_(column.is_(None), condition))  # a null does not say that it was read
         day = None if delivery.table.day is None else table.c[delivery.table.day]
         if day is not None and isinstance(day.type, sa.Date):
             return query.where(sa.or_(day.is_(None), sa.and_(day >= window.start, day < window.end)))
         if day is not None and isinstance(day.type, sa.DateTime):
             first, last = (self._bound(day, at) for at in (window.start_at, window.end_at))
             return query.where(sa.or_(day.is_(None), sa.and_(day >= first, day < last)))
-        return query  # days in a type that the database cannot compare: all rows come, and are told apart here
+        return query  # days of a type that the database cannot compare: read all rows, and select later
 
     def _bound(self, column: Any, at: datetime) -> datetime:
         return at if column.type.timezone else local(at, self.timezone).replace(tzinfo=None)

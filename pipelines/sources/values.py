@@ -1,4 +1,4 @@
-"""Columns of Python's values, as JSON and databases bring them."""
+"""Arrow columns from Python values, as JSON and databases deliver them."""
 
 from __future__ import annotations
 
@@ -32,38 +32,37 @@ def table_of(names: Sequence[str], columns: Sequence[Sequence[Any]], table: RawT
     """
     for name in names:
         if not _is_text(name):
-            raise CorruptData(f"{source}: a column has the name {name!a:.80}, which is no text; correct the source")
+            raise CorruptData(f"{source}: a column has the name {name!a:.80}, which is not text; correct the source")
     arrays = [column_of(name, values, table, source) for name, values in zip(names, columns, strict=True)]
     return pa.table(arrays, names=list(names))
 
 
 def column_of(name: str, values: Sequence[Any], table: RawTable, source: str) -> pa.Array:
-    """A column of values. One that is not declared may hold any: unlike ones are told as text.
+    """A column of values. A column that is not declared may mix types; its values then become text.
 
-    Numbers of several types in a declared column are cast each by itself, so that none passes through a type that is
-    not its own.
+    Numbers of several types in a declared column are cast separately, so that none passes through another's type.
 
     Raises:
-        CorruptData: if a declared column's values have no type in common, or one is not taken for the declared type.
+        CorruptData: if a declared column's values have no type in common, or one does not fit the declared type.
     """
     kinds = {type(value) for value in values if value is not None}
     if name not in table.columns:
-        # Each by itself where Arrow would find a type for all: a record's text must not depend on its neighbours.
+        # Each value separately: Arrow would choose one type for all, and a value's text must not depend on the others.
         if len(kinds) == 1 and kinds <= {*FLAT}:
             try:
                 return pa.array(values)
             except UNFIT:
                 pass
         return pa.array([_word(value) for value in values], pa.string())
-    wanted = arrow_type(table.columns[name])
-    found = {_number(value) for value in values if value is not None}
+    target = arrow_type(table.columns[name])
+    number_types = {_number(value) for value in values if value is not None}
     try:
-        if None not in found and (len(kinds) > 1 or Decimal in found):
-            return _each(values, wanted)
-        return _alike(values, kinds, wanted)
+        if None not in number_types and (len(kinds) > 1 or Decimal in number_types):
+            return _each(values, target)
+        return _alike(values, kinds, target)
     except Unfit as error:
         raise CorruptData(
-            f"{source}: table {table.name}, column {name}: expected {wanted}, {error}; correct the source or the "
+            f"{source}: table {table.name}, column {name}: expected {target}, {error}; correct the source or the "
             "declaration"
         ) from None
     except UNFIT as error:
@@ -77,26 +76,26 @@ def _number(value: Any) -> type | None:
     return next((kind for kind in NUMBERS if isinstance(value, kind)), None)
 
 
-def _each(values: Sequence[Any], wanted: pa.DataType) -> pa.Array:
-    """Numbers of several types, each cast as the type that it has."""
+def _each(values: Sequence[Any], target: pa.DataType) -> pa.Array:
+    """Numbers of several types, each cast from its own type."""
     parts = []
     for kind in NUMBERS:
         own = [value if value is not None and _number(value) is kind else None for value in values]
         if any(value is not None for value in own):
-            parts.append(_decimals(own, wanted) if kind is Decimal else _alike(own, {kind}, wanted, typed=True))
+            parts.append(_decimals(own, target) if kind is Decimal else _alike(own, {kind}, target, typed=True))
     return pc.coalesce(*parts) if len(parts) > 1 else parts[0]
 
 
-def _decimals(values: Sequence[Decimal | None], wanted: pa.DataType) -> pa.Array:
-    if not (pa.types.is_integer(wanted) or pa.types.is_floating(wanted) or pa.types.is_boolean(wanted)):
+def _decimals(values: Sequence[Decimal | None], target: pa.DataType) -> pa.Array:
+    if not (pa.types.is_integer(target) or pa.types.is_floating(target) or pa.types.is_boolean(target)):
         example = next(value for value in values if value is not None)
-        if not pa.types.is_decimal(wanted):
+        if not pa.types.is_decimal(target):
             raise Unfit(f"decimal (such as {example})")
     words = pa.array([None if value is None else str(value) for value in values], pa.string())
-    return cast(pa.chunked_array([words]), wanted, "UTC", nulls=()).combine_chunks()
+    return cast(pa.chunked_array([words]), target, "UTC", nulls=()).combine_chunks()
 
 
-def _alike(values: Sequence[Any], kinds: set[type], wanted: pa.DataType, typed: bool = False) -> pa.Array:
+def _alike(values: Sequence[Any], kinds: set[type], target: pa.DataType, typed: bool = False) -> pa.Array:
     """Values of one type, in Arrow's type for it or, if `typed`, in the declared one."""
     if len(kinds) > 1:
         names = ", ".join(sorted(kind.__name__ for kind in kinds))
@@ -105,7 +104,7 @@ def _alike(values: Sequence[Any], kinds: set[type], wanted: pa.DataType, typed: 
     if kinds == {int}:
         outside = [value for value in values if value is not None and not -(2**63) <= value < 2**63]
         if outside:
-            return _large(values, outside[0], wanted)
+            return _large(values, outside[0], target)
     if kinds == {datetime}:
         zoned = {value.tzinfo is not None for value in values if value is not None}
         if len(zoned) > 1:
@@ -115,17 +114,17 @@ def _alike(values: Sequence[Any], kinds: set[type], wanted: pa.DataType, typed: 
             return pa.array(values, INSTANT)
     if kinds & {memoryview, bytearray}:
         values = [None if value is None else bytes(value) for value in values]
-    elif pa.types.is_string(wanted) and kinds and not issubclass(next(iter(kinds)), OTHERS):
+    elif pa.types.is_string(target) and kinds and not issubclass(next(iter(kinds)), OTHERS):
         values = [None if value is None else str(value) for value in values]  # a UUID, an address, an enumeration
-    made = pa.array(values)
-    return cast(pa.chunked_array([made]), wanted, "UTC").combine_chunks() if typed else made
+    array = pa.array(values)
+    return cast(pa.chunked_array([array]), target, "UTC").combine_chunks() if typed else array
 
 
-def _large(values: Sequence[int | None], outside: int, wanted: pa.DataType) -> pa.Array:
-    """Whole numbers of which some are beyond int64."""
-    if pa.types.is_unsigned_integer(wanted) and all(value is None or 0 <= value < 2**64 for value in values):
+def _large(values: Sequence[int | None], outside: int, target: pa.DataType) -> pa.Array:
+    """Whole numbers, some of them beyond int64."""
+    if pa.types.is_unsigned_integer(target) and all(value is None or 0 <= value < 2**64 for value in values):
         return pa.array(values, pa.uint64())
-    if pa.types.is_floating(wanted):
+    if pa.types.is_floating(target):
         try:
             odd = next((value for value in values if value is not None and int(float(value)) != value), None)
         except OverflowError:
@@ -162,5 +161,5 @@ def _word(value: Any) -> str | None:
             return str(value)
     try:
         return json.dumps(value, default=str)
-    except (ValueError, TypeError, RecursionError):  # keys that are no text, as a database's arrays may hold
+    except (ValueError, TypeError, RecursionError):  # keys that are not text, as a database's arrays may hold
         return str(value)

@@ -22,12 +22,12 @@ SMALL = 4_000_000  # bytes of a Parquet file up to which handing it to other thr
 class Store:
     """A tree of files under `root`.
 
-    A file appears whole or not at all: it is written beside the tree (in `.tmp/`) and renamed into place, or, on an
-    object store, put in one piece. The same content always gives the same bytes.
+    Writes are atomic: a file is written beside the tree (in `.tmp/`) and renamed into place or, on an object store, put
+    in one request. The same content always gives the same bytes.
     """
 
     def __init__(self, root: str) -> None:
-        try:  # a path is taken literally: to fsspec `::` would chain file systems
+        try:  # a path is literal: fsspec would read `::` as a chain of file systems
             self.fs, path = fsspec.core.url_to_fs(root) if "://" in root else (LocalFileSystem(), root)
         except (ImportError, ValueError) as error:
             raise InvalidInput(f"FLIGHTDECK_STORE_URI={root}: {error}; install what it needs, or correct it") from None
@@ -56,7 +56,7 @@ class Store:
             self.fs.rm(uri, recursive=True)
 
     def write_bytes(self, uri: str, content: bytes) -> str:
-        """Write `content` atomically and give its sha256."""
+        """Write `content` atomically and return its sha256."""
         if self.local:
             path = self.fs._strip_protocol(uri)
             beside = f"{self.root}/.tmp/{hashlib.sha256(path.encode()).hexdigest()[:16]}.{os.getpid()}"
@@ -106,7 +106,7 @@ class Store:
         return sink.getvalue()
 
     def write_table(self, uri: str, table: pa.Table) -> str:
-        """Write one Parquet file and give its sha256."""
+        """Write one Parquet file and return its sha256."""
         return self.write_bytes(uri, self.encode(table))
 
     def read_table(self, uri: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -114,13 +114,13 @@ class Store:
 
         Raises:
             MissingData: if there is no such file.
-            CorruptData: if it is no whole Parquet file.
+            CorruptData: if it is not a whole Parquet file.
         """
         return self.parse_table(uri, self.read_bytes(uri), columns)
 
     @staticmethod
     def parse_table(uri: str, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-        """What `read_table` gives, from the bytes of the file."""
+        """The table in the bytes of a Parquet file; errors as `read_table`."""
         try:
             if columns is None and len(content) < SMALL:
                 return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
@@ -131,7 +131,7 @@ class Store:
             ) from None
 
     def count_rows(self, uri: str) -> int:
-        """The rows of one Parquet file, from its footer; raises as `read_table`."""
+        """The number of rows of one Parquet file, from its footer; errors as `read_table`."""
         try:
             with self.fs.open(uri, "rb") as file:
                 return int(pq.read_metadata(file).num_rows)
@@ -143,5 +143,5 @@ class Store:
             ) from None
 
     def read_tables(self, uris: Iterable[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """Several files of one schema, one after the other."""
+        """The tables of several files of one schema, concatenated."""
         return pa.concat_tables([self.read_table(uri, columns) for uri in uris], promote_options="permissive")

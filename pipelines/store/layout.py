@@ -1,4 +1,4 @@
-"""Where a use case's data lies in the store."""
+"""The layout of a use case's data in the store."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pyarrow as pa
 from pipelines.errors import MissingData
 from pipelines.store.files import Store
 
-REFERENCE = "all"  # the one partition of a table that has no days
-UNDATED = "undated"  # in quarantine: rows of a daily table that have no day
+REFERENCE = "all"  # the single partition of a table without days
+UNDATED = "undated"  # in quarantine: the partition for rows of a daily table without a day
 DAY = re.compile(r"(\d{4}-\d{2}-\d{2})\.parquet")
 
 
@@ -33,7 +33,7 @@ class Layout:
     def days(self, zone: str, table: str) -> list[date]:
         """Days that have a partition, in order."""
         names = self.store.names(self.uri(zone, table))
-        return [date.fromisoformat(found[1]) for name in names if (found := DAY.fullmatch(name))]
+        return [date.fromisoformat(match[1]) for name in names if (match := DAY.fullmatch(name))]
 
     def read(self, zone: str, table: str, start: date, end: date) -> pa.Table:
         """The rows of the days from `start` up to `end`; errors as `require_days`."""
@@ -47,16 +47,16 @@ class Layout:
             MissingData: if a day between them has no partition, naming the first.
         """
         have = self.days(zone, table)
-        wanted = [day for day in have if start <= day < end]
-        missing = (end - start).days - len(wanted)
+        days = [day for day in have if start <= day < end]
+        missing = (end - start).days - len(days)
         if missing:
             first = next(
-                d for n in range((end - start).days) if (d := date.fromordinal(start.toordinal() + n)) not in wanted
+                d for n in range((end - start).days) if (d := date.fromordinal(start.toordinal() + n)) not in days
             )
             raise MissingData(
                 f"{zone}/{table} lacks {missing} of the days {start} to {end} (first: {first}); ingest, then validate"
             )
-        return wanted
+        return days
 
     def read_reference(self, zone: str, table: str) -> pa.Table:
         return self.store.read_table(self.partition(zone, table, None))

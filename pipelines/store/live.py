@@ -1,7 +1,7 @@
-"""Who is at work on a store: any number of steps at once, or one that removes things, alone.
+"""Locks on a store: shared for any number of steps, or exclusive for one that removes data.
 
-Locks of the kernel on a file in the store (`flock`) end with the process that holds them, however it ends. There is
-none on an object store, from which nothing is removed, nor where the first step has still to make the store's folder.
+The locks are the kernel's (`flock`), on a file in the store, and end with their process, however it ends. There is none
+on an object store, from which nothing is removed, nor before the first step has created the store's folder.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from pipelines.store.files import Store
 
 @contextmanager
 def at_work(store: Store) -> Iterator[None]:
-    """Hold a share of the store; waits while someone works alone."""
-    with _held(store, fcntl.LOCK_SH):
+    """Hold the shared lock; waits while another process has the exclusive one."""
+    with _lock(store, fcntl.LOCK_SH):
         yield
 
 
 @contextmanager
 def alone(store: Store) -> Iterator[None]:
-    """Hold the whole store; who comes meanwhile waits.
+    """Hold the exclusive lock; other processes wait meanwhile.
 
     Raises:
-        InvalidInput: if someone is at work.
+        InvalidInput: if a step is running.
     """
-    with _held(store, fcntl.LOCK_EX | fcntl.LOCK_NB):
+    with _lock(store, fcntl.LOCK_EX | fcntl.LOCK_NB):
         yield
 
 
 @contextmanager
-def _held(store: Store, kind: int) -> Iterator[None]:
+def _lock(store: Store, kind: int) -> Iterator[None]:
     if not (store.local and os.path.isdir(store.root)):
         yield
         return

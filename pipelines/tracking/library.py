@@ -23,7 +23,7 @@ def open_mlflow(uri: str) -> Any:
     MLflow writes the place to the environment as well, where later settings would read it as the user's: put back.
     """
     mlflow = _quiet_mlflow()
-    with environment.kept("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+    with environment.restoring("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
     return mlflow

@@ -208,7 +208,7 @@ class Tracker:
         above = parent or self.parent
         labels = {**tags, KEY: identity, CONTENT: content, **({PARENT: above} if above else {})}
         mlflow = open_mlflow(self.uri)
-        with environment.kept("MLFLOW_RUN_ID"):
+        with environment.restoring("MLFLOW_RUN_ID"):
             os.environ.pop("MLFLOW_RUN_ID", None)  # MLflow would go on with that run instead of making one
             started = mlflow.start_run(experiment_id=experiment, run_name=name, tags=labels)
             with files_kept(self.uri), started as active:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.artifacts.evaluation import BehaviourResult
 from pipelines.metrics.scores import measure
-from pipelines.params.behaviour import Behaviour, Change, Declared, Direction, Invariance, Minimum
+from pipelines.params.behaviour import AnyBehaviour, Behaviour, Direction, InputChange, Invariance, Minimum
 from pipelines.usecase import LABEL, ModelInputs
 from pipelines.verdict import Verdict
 
@@ -26,7 +26,7 @@ class CannotRun(Exception):
 
 
 def check_behaviour(
-    declared: Sequence[Declared], frame: pd.DataFrame, inputs: ModelInputs, score: Score, seed: int
+    declared: Sequence[AnyBehaviour], frame: pd.DataFrame, inputs: ModelInputs, score: Score, seed: int
 ) -> tuple[BehaviourResult, ...]:
     """Every declared test on a labelled frame, which is left as it is.
 
@@ -43,7 +43,7 @@ def failures(results: Sequence[BehaviourResult]) -> float | None:
     return float(sum(one.status != "passed" for one in results)) if results else None
 
 
-def _check(test: Declared, frame: pd.DataFrame, inputs: ModelInputs, score: Score, seed: int) -> BehaviourResult:
+def _check(test: AnyBehaviour, frame: pd.DataFrame, inputs: ModelInputs, score: Score, seed: int) -> BehaviourResult:
     rows = frame.iloc[:0]
     try:
         rows = _segment(test, frame)
@@ -100,7 +100,7 @@ def _segment(test: Behaviour, frame: pd.DataFrame) -> pd.DataFrame:
     return frame[kept]
 
 
-def _changed(rows: pd.DataFrame, changes: Mapping[str, Change], inputs: ModelInputs, seed: int) -> pd.DataFrame:
+def _changed(rows: pd.DataFrame, changes: Mapping[str, InputChange], inputs: ModelInputs, seed: int) -> pd.DataFrame:
     """A copy with the changes; every column must be an input, or the score could not depend on it."""
     columns: dict[str, Any] = {}
     for number, (name, change) in enumerate(changes.items()):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.artifacts.card import ColumnCleaning, Counts, ModelCard
+from pipelines.artifacts.card import CleaningCounts, ColumnCleaning, ModelCard
 from pipelines.errors import CorruptData, InvalidInput
-from pipelines.params.cleaning import Cleaning as Rules
+from pipelines.params.cleaning import CleaningRules as Rules
 from pipelines.params.cleaning import Constant, Fences, Outliers, Quantiles, Rule, Unfilled
 
 Floats = NDArray[np.float32]
@@ -62,13 +62,13 @@ class Cleaning:
         """(N, n) to (N, width): the values, then the marks."""
         return np.concatenate([self.values(numeric), self.marks(numeric)], axis=1)
 
-    def count(self, numeric: Floats) -> Counts:
+    def count(self, numeric: Floats) -> CleaningCounts:
         """What it changes in (N, n)."""
         capped, missing = self.outside(numeric).sum(axis=0), np.isnan(numeric).sum(axis=0)
         filled = np.where(np.isnan(self.fill), 0, missing)
         each = zip(self.columns, capped, missing, filled, strict=True)
         columns = {name: {"capped": int(c), "missing": int(m), "imputed": int(f)} for name, c, m, f in each}
-        return Counts(rows=len(numeric), columns=columns)
+        return CleaningCounts(rows=len(numeric), columns=columns)
 
     def facts(self) -> dict[str, ColumnCleaning]:
         """What was fitted, by input."""
@@ -118,7 +118,7 @@ def fit_cleaning(numeric: Floats, columns: Sequence[str], family: str, rules: Ru
     Raises:
         InvalidInput: if the rules name a column that is no numeric input.
     """
-    if strangers := sorted(rules.named - set(columns)):
+    if strangers := sorted(rules.columns_with_changes - set(columns)):
         raise InvalidInput(f"cleaning names {', '.join(strangers)}, no numeric model input; remove or correct it")
     each = [rules.rule(family, name) for name in columns]
     fitted = np.array([_fit(column, rule) for column, rule in zip(numeric.T, each, strict=True)], dtype=np.float32)
@@ -136,7 +136,7 @@ def fit_cleaning(numeric: Floats, columns: Sequence[str], family: str, rules: Ru
     )
 
 
-def totals(counts: Counts) -> dict[str, float]:
+def totals(counts: CleaningCounts) -> dict[str, float]:
     """Rows, and the share of all values that was capped, missing and filled."""
     columns = counts.columns.values()
     values = max(counts.rows * len(columns), 1)

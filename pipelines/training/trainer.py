@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.artifacts.card import CleaningFacts
 from pipelines.metrics.scores import measure
-from pipelines.params.cleaning import Cleaning as Rules
+from pipelines.params.cleaning import CleaningRules as Rules
 from pipelines.params.training import FamilySettings
 from pipelines.training.calibration import Uncalibrated
 from pipelines.training.cleaning import fit_cleaning

@@ -1,4 +1,4 @@
-"""Asking DuckDB about all partitions of a table, out of core, and Great Expectations about the answer."""
+"""Expectations in SQL: DuckDB runs them over all partitions, out of core, and Great Expectations judges the results."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import numpy.typing as npt
 from pipelines.errors import InvalidInput
 from pipelines.quoting import literal, parquet, pattern, quoted, twins
 from pipelines.usecase import RawTable, UseCase
-from pipelines.validation.queries import BAD, KNOWN, Query, RowQuery, reference_table
+from pipelines.validation.queries import BAD, REFERENCE_SCHEMA, Query, RowQuery, reference_table
 from pipelines.validation.suite import Check, Result, Severity, evaluate
 
 if TYPE_CHECKING:
     from pipelines.store import Layout
 
-MEMORY = "512MB"  # DuckDB's; what does not fit is spilled beside the system's temporary files
+MEMORY = "512MB"  # DuckDB's limit; what exceeds it is spilled to the system's temporary folder
 SAMPLE = 20
 
 OURS = ("rows", "types", "earlier", "reference", BAD)  # views that every query may read
@@ -31,8 +31,8 @@ Positions = Mapping[date | None, npt.NDArray[np.int64]]  # rows by partition
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a query says: a result and, of a failed one that sets rows apart, the bad rows."""
+class QueryOutcome:
+    """The outcome of a query: its result and, of a failed one that quarantines rows, the bad rows."""
 
     result: Result
     bad: Positions = field(default_factory=dict)
@@ -45,40 +45,40 @@ def ask(
     usecase: UseCase,
     data: Layout,
     apart: Mapping[str, npt.NDArray[np.int64]],
-) -> list[Answer]:
-    """Judge the checks that are made in SQL, in their order. One that cannot be asked comes back with its error.
+) -> list[QueryOutcome]:
+    """Evaluate the checks in SQL, in their order. The outcome of one that fails to run holds its error.
 
     Args:
-        apart: row numbers of reference tables that are bad, and not to be seen.
+        apart: numbers of bad rows by reference table; queries do not see these rows.
     """
     if not checks:
         return []
     with _database(data) as database:
-        _show(table, days, database, usecase, data, apart)
+        _create_views(table, days, database, usecase, data, apart)
         return [_answer(check, table, days, database, data) for check in checks]
 
 
 def _answer(
     check: Check, table: RawTable, days: Sequence[date | None], database: duckdb.DuckDBPyConnection, data: Layout
-) -> Answer:
+) -> QueryOutcome:
     query = check.expectation
     assert isinstance(query, Query)
     try:
-        _show_past(query, table, days, database, data)
+        _create_past_views(query, table, days, database, data)
         if isinstance(query, RowQuery):
             database.execute(f"create or replace table {BAD} as {query.bad()}")
         answer = database.execute(query.sql()).df()
         sample = _sample(database) if isinstance(query, RowQuery) else ()
     except duckdb.Error as error:
-        return Answer(Result(check, False, str(error), {}))
+        return QueryOutcome(Result(check, False, str(error), {}))
     (result,) = evaluate(answer, [check])
     result = replace(result, sample=sample)
     if result.success or result.error is not None or check.severity is not Severity.QUARANTINE:
-        return Answer(result)
-    return Answer(result, _positions(database))
+        return QueryOutcome(result)
+    return QueryOutcome(result, _positions(database))
 
 
-def _show(
+def _create_views(
     table: RawTable,
     days: Sequence[date | None],
     database: duckdb.DuckDBPyConnection,
@@ -86,14 +86,14 @@ def _show(
     data: Layout,
     apart: Mapping[str, npt.NDArray[np.int64]],
 ) -> None:
-    """Make the views that every query may read."""
+    """Create the views that every query may read."""
     ours = [data.partition("raw", table.name, day) for day in days]
     _view("rows", ours, database)
     database.execute(
         f"create view types as select {_day('file_name')} as _partition, name, duckdb_type as type "
-        f"from parquet_schema({_listed(ours)}) where column_id > 0"
+        f"from parquet_schema({_sql_list(ours)}) where column_id > 0"
     )
-    database.execute(f"create schema {KNOWN}")
+    database.execute(f"create schema {REFERENCE_SCHEMA}")
     if alike := twins(other.name for other in usecase.tables):
         raise InvalidInput(f"tables {alike[0]} and {alike[1]} differ in the case of letters only; rename one")
     for other in usecase.tables:
@@ -104,10 +104,10 @@ def _show(
                 database.execute(f"create view {quoted(other.name)} as from {reference_table(other.name)}")
 
 
-def _show_past(
+def _create_past_views(
     query: Query, table: RawTable, days: Sequence[date | None], database: duckdb.DuckDBPyConnection, data: Layout
 ) -> None:
-    """Make the views `earlier` and `reference`, of as many days as a query asks for."""
+    """Create the views `earlier` and `reference`, of as many days as a query needs."""
     first = days[0]
     for view, zone, back in (
         ("earlier", "raw", query.earlier_days()),
@@ -127,13 +127,13 @@ def _show_past(
 def _view(
     name: str, uris: Sequence[str], database: duckdb.DuckDBPyConnection, without: Sequence[int] | npt.NDArray[Any] = ()
 ) -> None:
-    """A view of partitions, but for the rows of these numbers."""
+    """Create a view of partitions without the rows of these numbers."""
     numbers = ", ".join(map(str, without))
-    kept = f" where file_row_number not in ({numbers})" if numbers else ""
+    condition = f" where file_row_number not in ({numbers})" if numbers else ""
     rows = parquet(uris, filename="'_file'", file_row_number="true")
     database.execute(
         f"create or replace view {name} as select * exclude (_file, file_row_number), {_day('_file')} as _partition, "
-        f"file_row_number as _position from {rows}{kept}"
+        f"file_row_number as _position from {rows}{condition}"
     )
 
 
@@ -141,20 +141,20 @@ def _day(file: str) -> str:
     return f"try_cast(parse_filename({file}, true) as date)"
 
 
-def _listed(uris: Sequence[str]) -> str:
+def _sql_list(uris: Sequence[str]) -> str:
     return f"[{', '.join(map(pattern, uris))}]"
 
 
 def _sample(database: duckdb.DuckDBPyConnection) -> tuple[dict[str, Any], ...]:
-    shown = database.execute(f"select * from {BAD} order by all limit {SAMPLE}").df()
-    return tuple(shown.drop(columns=["_position"]).astype(str).to_dict("records"))
+    rows = database.execute(f"select * from {BAD} order by all limit {SAMPLE}").df()
+    return tuple(rows.drop(columns=["_position"]).astype(str).to_dict("records"))
 
 
 def _positions(database: duckdb.DuckDBPyConnection) -> Positions:
-    found = database.execute(
+    rows = database.execute(
         f"select _partition, list(distinct _position order by _position) from {BAD} group by _partition"
     ).fetchall()
-    return {day: np.asarray(positions, dtype=np.int64) for day, positions in found}
+    return {day: np.asarray(positions, dtype=np.int64) for day, positions in rows}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a table's results mean: which rows to set apart, and whether the chain may go on."""
+"""The assessment of a table's results: which rows to quarantine, and whether the chain may continue."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from pipelines.json_text import JsonObject
-from pipelines.validation.partitions import Partition
+from pipelines.validation.chunks import Partition
 from pipelines.validation.quarantine import Quarantine
 from pipelines.validation.suite import Result, Severity
 
 if TYPE_CHECKING:
     from pipelines.params import Validation
 
-NAMED = 3  # days or reasons that a message names
+MOST_NAMED = 3  # days or reasons that a message names
 LONG = 200  # characters of a value in a message or report
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """The judgement on one table.
+    """The assessment of one table.
 
     Attributes:
-        partitions: what was looked at.
-        quarantine: the rows to set apart.
-        released: bad rows that were released, and so are not.
-        rejections: why the chain must stop; empty where it may go on.
-        warnings: failures that stop nothing.
+        partitions: the partitions that were read.
+        quarantine: the rows to quarantine.
+        rejections: reasons why the chain must stop; empty where it may continue.
+        warnings: failures that do not stop the chain.
+        released: the number of bad rows that were released from quarantine.
     """
 
     table: str
@@ -79,34 +79,35 @@ def assess(
     results: Sequence[Result],
     quarantine: Quarantine,
     params: Validation,
-    declared: int,
+    expectations: int,
     required: bool = True,
     disagreements: Sequence[str] = (),
     released: int = 0,
 ) -> Assessment:
-    """Judge one table.
+    """Assess one table.
 
     Args:
         results: one for each expectation that had rows to judge.
-        quarantine: the rows that they find bad.
-        declared: how many expectations it has; a table without any is rejected.
-        required: whether a partition without rows is a source that was cut short, and rejected, or only told.
-        disagreements: masks that do not find what Great Expectations counts.
+        quarantine: the rows that fail a quarantine expectation.
+        expectations: the number of the table's expectations; a table without any is rejected.
+        required: whether a partition without rows is rejected, as a sign of an incomplete source, or only warned of.
+        disagreements: masks that do not select as many rows as Great Expectations counts.
+        released: the number of bad rows that were released from quarantine.
     """
-    rejections, warned = list(disagreements), list[str]()
-    if not declared:
+    rejections, warnings = list(disagreements), list[str]()
+    if not expectations:
         rejections.append(f"{table} has no expectations; declare them")
     gap = gaps(table, partitions)
-    (rejections if required else warned).extend(gap)
+    (rejections if required else warnings).extend(gap)
     rejections += [f"{table}: {failure(r)}" for r in results if stops(r)]
     rejections += breaker(table, partitions, quarantine, params, required)
-    warned += [f"{table}: {failure(r)}" for r in results if not r.success and not stops(r) and is_warning(r)]
-    told = (tuple(rejections), tuple(warned))
-    return Assessment(table, tuple(partitions), tuple(results), quarantine, *told, released=released)
+    warnings += [f"{table}: {failure(r)}" for r in results if not r.success and not stops(r) and is_warning(r)]
+    outcome = (tuple(rejections), tuple(warnings))
+    return Assessment(table, tuple(partitions), tuple(results), quarantine, *outcome, released=released)
 
 
 def gaps(table: str, partitions: Sequence[Partition]) -> list[str]:
-    """What to say of partitions without rows."""
+    """The message about partitions without rows, if there are any."""
     empty = [partition.day for partition in partitions if not partition.rows]
     if not empty:
         return []
@@ -118,10 +119,10 @@ def gaps(table: str, partitions: Sequence[Partition]) -> list[str]:
 def breaker(
     table: str, partitions: Sequence[Partition], quarantine: Quarantine, params: Validation, required: bool
 ) -> list[str]:
-    """What to say of partitions of which too much is bad to be chance.
+    """The message about partitions with too many bad rows, if there are any.
 
-    One trips when it loses more than `quarantine_floor_rows` rows and more than `max_quarantine_share` of them, or all
-    of its rows where the table is required.
+    A partition trips the breaker when it loses more than `quarantine_floor_rows` rows and more than
+    `max_quarantine_share` of its rows, or all of its rows where the table is required.
     """
     tripped = []
     for partition in partitions:
@@ -131,15 +132,15 @@ def breaker(
         if over or (required and bad and bad == partition.rows):
             tripped.append((share, partition.day, bad, partition.rows))
     tripped.sort(key=lambda one: (-one[0], str(one[1])))
-    said = [
+    descriptions = [
         f"{table}{_on(day)}: {share:.2%} of {rows} rows would be quarantined ({_reasons(quarantine, day)})"
-        for share, day, _, rows in tripped[:NAMED]
+        for share, day, _, rows in tripped[:MOST_NAMED]
     ]
-    if not said:
+    if not descriptions:
         return []
-    more = f"; and {len(tripped) - NAMED} more days" if len(tripped) > NAMED else ""
+    more = f"; and {len(tripped) - MOST_NAMED} more days" if len(tripped) > MOST_NAMED else ""
     return [
-        f"{'; '.join(said)}{more}; more than max_quarantine_share {params.max_quarantine_share:.2%} "
+        f"{'; '.join(descriptions)}{more}; more than max_quarantine_share {params.max_quarantine_share:.2%} "
         f"(up to {params.quarantine_floor_rows} rows a partition may be lost); look at the source"
     ]
 
@@ -149,7 +150,7 @@ def _on(day: date | None) -> str:
 
 
 def _reasons(quarantine: Quarantine, day: date | None) -> str:
-    return ", ".join(f"{reason} {n}" for reason, n in list(quarantine.reasons(day).items())[:NAMED])
+    return ", ".join(f"{reason} {n}" for reason, n in list(quarantine.reasons(day).items())[:MOST_NAMED])
 
 
 def stops(result: Result) -> bool:
@@ -162,20 +163,20 @@ def is_warning(result: Result) -> bool:
 
 
 def failure(result: Result) -> str:
-    """One failed expectation: what was asked and what was seen."""
+    """The message about a failed expectation: its arguments and what was observed."""
     title = shortened(result.check.title)
     if result.error is not None:
         return f"{title} could not be evaluated: {shortened(' '.join(result.error.split()))}"
-    seen = {
+    observed = {
         n: shortened(v)
         for n, v in result.observed.items()
         if n in ("observed_value", "unexpected_count", "element_count")
     }
-    return f"{title} failed ({result.check.reason}); observed {seen or 'nothing'}"
+    return f"{title} failed ({result.check.reason}); observed {observed or 'nothing'}"
 
 
 def shortened(value: Any) -> Any:
-    """A value with long text cut, so that one bad cell cannot swell a message or a page."""
+    """A value with long text shortened, so that one bad cell cannot bloat a message or a page."""
     if isinstance(value, str):
         return value if len(value) <= LONG else f"{value[:LONG]}... ({len(value)} characters)"
     if isinstance(value, Mapping):
@@ -186,7 +187,7 @@ def shortened(value: Any) -> Any:
 
 
 def finite(value: Any) -> Any:
-    """A value that JSON can hold: NaN and infinities become None, unknown types text, long text is cut."""
+    """A value that JSON can hold: NaN and infinities become None, unknown types text, and long text is shortened."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

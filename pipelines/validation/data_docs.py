@@ -1,7 +1,7 @@
-"""Data Docs: what was expected of a table and what was seen, as HTML by Great Expectations' own renderers.
+"""Data Docs: a table's expectations and their results, as HTML by Great Expectations' own renderers.
 
-Its page template is replaced, as it allows: ours loads no script or style from elsewhere, so a page can be read without
-a network and shown under another site's address, and the same results give the same bytes.
+The page template is ours: it loads no script or style from elsewhere, so that a page can be read without a network and
+shown under another site's address, and the same results give the same bytes.
 """
 
 from __future__ import annotations
@@ -60,40 +60,40 @@ INDEX = """<!DOCTYPE html>
 """
 
 
-def pages(found: Mapping[str, Assessment], run: str, at: datetime) -> dict[str, str]:
-    """The page of each table; of one that cannot be drawn, a page that says why.
+def pages(assessments: Mapping[str, Assessment], run: str, at: datetime) -> dict[str, str]:
+    """The page of each table; for a page that cannot be rendered, one that says why.
 
     Args:
-        run: what the run is called, such as its window.
-        at: the instant it stands for.
+        run: the name of the run, such as its window.
+        at: the instant of the run.
     """
     view = DefaultJinjaPageView()
     view.env.loader = ChoiceLoader([DictLoader({"page.j2": PAGE, "style.css": STYLE}), view.env.loader])
     numbers = itertools.count(1)
     view.env.filters["generate_html_element_uuid"] = lambda prefix=None: f"{prefix or ''}{next(numbers)}"
-    return {name: _page(view, assessment, run, at) for name, assessment in found.items()}
+    return {name: _page(view, assessment, run, at) for name, assessment in assessments.items()}
 
 
 def _page(view: DefaultJinjaPageView, assessment: Assessment, run: str, at: datetime) -> str:
     try:
         return str(view.render(_document(assessment, run, at)))
-    except Exception as error:  # a picture of the results must not keep them from being told and decided on
+    except Exception as error:  # a failure to render a page must not keep the results from being reported
         why = html.escape(f"{type(error).__name__}: {shortened(str(error))}")
         return UNDRAWN.format(title=html.escape(assessment.table), style=STYLE, why=why)
 
 
 def _document(assessment: Assessment, run: str, at: datetime) -> Any:
-    met = sum(result.success for result in assessment.results)
+    successes = sum(result.success for result in assessment.results)
     count = len(assessment.results)
     suite = ExpectationSuiteValidationResult(
         success=not assessment.rejections,
-        results=[_rendered(result) for result in assessment.results],
+        results=[_render(result) for result in assessment.results],
         suite_name=assessment.table,
         statistics={
             "evaluated_expectations": count,
-            "successful_expectations": met,
-            "unsuccessful_expectations": count - met,
-            "success_percent": 100 * met / count if count else None,
+            "successful_expectations": successes,
+            "unsuccessful_expectations": count - successes,
+            "success_percent": 100 * successes / count if count else None,
         },
         meta={
             "run_id": {"run_name": run, "run_time": at.isoformat()},
@@ -101,26 +101,26 @@ def _document(assessment: Assessment, run: str, at: datetime) -> Any:
         },
     )
     document = ValidationResultsPageRenderer(run_info_at_end=True).render(suite)
-    del document.sections[0].content_blocks[0]  # leads to pages of suites, which are not built
+    del document.sections[0].content_blocks[0]  # links to pages of suites, which are not built
     return document
 
 
-def index(title: str, found: Mapping[str, Assessment], reasons: Sequence[str]) -> str:
-    """The page that leads to the tables' pages, which lie beside it."""
+def index(title: str, assessments: Mapping[str, Assessment], reasons: Sequence[str]) -> str:
+    """The page that links to the tables' pages, which lie beside it."""
     rows = "".join(
         f'<tr><td><a href="{quote(name, safe="")}.html">{html.escape(name)}</a></td><td>{one.rows:,}</td>'
         f"<td>{html.escape(', '.join(f'{reason} {n:,}' for reason, n in one.quarantined.items()) or 'none')}</td>"
         f"<td>{sum(result.success for result in one.results)} of {len(one.results)}</td></tr>"
-        for name, one in found.items()
+        for name, one in assessments.items()
     )
-    told = "".join(f"<p>{html.escape(str(shortened(reason)))}</p>" for reason in reasons)
-    return INDEX.format(title=html.escape(title), style=STYLE, rows=rows, reasons=told)
+    paragraphs = "".join(f"<p>{html.escape(str(shortened(reason)))}</p>" for reason in reasons)
+    return INDEX.format(title=html.escape(title), style=STYLE, rows=rows, reasons=paragraphs)
 
 
-def _rendered(result: Result) -> Any:
+def _render(result: Result) -> Any:
     sample = [value for value in result.sample if value is not None]
     configuration = result.check.expectation.configuration
-    configuration.description = described(result.check)
+    configuration.description = describe(result.check)
     return ExpectationValidationResult(
         success=result.success,
         expectation_config=configuration,
@@ -133,8 +133,8 @@ def _rendered(result: Result) -> Any:
     )
 
 
-def described(check: Check) -> str:
-    """An expectation in words, with its severity; ours in the first ones of its docstring."""
+def describe(check: Check) -> str:
+    """An expectation in words, with its severity; one of ours by the first paragraph of its docstring."""
     words = check.title
     if check.in_sql or isinstance(check.expectation, OwnMask):
         about = (inspect.getdoc(type(check.expectation)) or check.type).split("\n\n")[0].replace("\n", " ")

@@ -1,4 +1,4 @@
-"""The distribution of a column against the days before: an expectation in SQL, see `pipelines.validation.queries`."""
+"""The stability of a column's distribution: an expectation in SQL, see `pipelines.validation.queries`."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class ExpectDistributionToBeStable(Query):
     def judge(self, answer: pd.DataFrame) -> tuple[bool, Observed]:
         current, reference = int(answer["current"].sum()), int(answer["reference"].sum())
         if min(current, reference) < self.min_rows:
-            told = f"nothing to compare with: {current} rows against {reference} of the {self.days_before} days before"
-            return False, {"observed_value": f"{told} (at least {self.min_rows} each)"}
+            text = f"nothing to compare with: {current} rows against {reference} of the {self.days_before} days before"
+            return False, {"observed_value": f"{text} (at least {self.min_rows} each)"}
         psi = stability_index(answer["current"], answer["reference"])
         return psi <= self.max_psi, {"observed_value": round(psi, 4)}
 

@@ -1,7 +1,7 @@
-"""Rules over several columns of a row, as Great Expectations of our own that any use case may declare.
+"""Rules over several columns of a row, as custom Great Expectations that any use case may declare.
 
 A rule is written once, as `meets`: the metric that Great Expectations evaluates and the quarantine mask both call it. A
-use case's own rule is a subclass of `RowExpectation` under `@row_rule`.
+use case defines a rule of its own as a subclass of `RowExpectation` with `@row_rule`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from great_expectations.expectations.metrics.map_metric_provider.multicolumn_con
     multicolumn_condition_partial,
 )
 
-from pipelines.validation.masks import Mask, counted_rows, spread
+from pipelines.validation.masks import Mask, judged_rows, spread
 
 Rule = TypeVar("Rule", bound="type[RowExpectation]")
 Skipped = Literal["all_values_are_missing", "any_value_is_missing", "never"]
 
 
 class RowExpectation(MulticolumnMapExpectation):
-    """A rule that each row meets or not, whatever the other rows are.
+    """A rule that each row meets or fails by itself.
 
-    Rows with a missing value are passed over unless a subclass sets `ignore_row_if` otherwise.
+    Rows with a missing value are ignored unless a subclass sets `ignore_row_if` otherwise.
 
     Attributes:
         column_list: the columns that the rule reads, in the order that it documents.
-        arguments: names of the fields that `meets` takes besides the columns.
+        arguments: names of the fields that are arguments of `meets`.
     """
 
     ignore_row_if: Skipped = "any_value_is_missing"
@@ -40,17 +40,17 @@ class RowExpectation(MulticolumnMapExpectation):
     @staticmethod
     @abstractmethod
     def meets(columns: pd.DataFrame, **arguments: Any) -> pd.Series:
-        """Which rows meet the rule; `columns` holds `column_list` in order, without the rows passed over."""
+        """Which rows meet the rule; `columns` holds `column_list` in order, without the rows to ignore."""
 
     def bad_rows(self, frame: pd.DataFrame) -> Mask:
         columns = frame[self.column_list]
-        counted = counted_rows(columns, self.ignore_row_if)
-        given = {name: getattr(self, name) for name in self.arguments}
-        return spread(counted, ~self.meets(columns[counted], **given).astype(bool))
+        selection = judged_rows(columns, self.ignore_row_if)
+        arguments = {name: getattr(self, name) for name in self.arguments}
+        return spread(selection, ~self.meets(columns[selection], **arguments).astype(bool))
 
 
 def row_rule(rule: Rule) -> Rule:
-    """Give a rule the metric of the name `map_metric` by which Great Expectations evaluates it."""
+    """Register the metric `map_metric`, by which Great Expectations evaluates a rule."""
 
     def _pandas(_: Any, column_list: pd.DataFrame, **kwargs: Any) -> pd.Series:
         return rule.meets(column_list, **{name: kwargs[name] for name in rule.arguments})
@@ -76,9 +76,9 @@ class ExpectPresenceToImply(RowExpectation):
 
     @staticmethod
     def meets(columns: pd.DataFrame, **arguments: Any) -> pd.Series:
-        given, implied = columns.iloc[:, 0], columns.iloc[:, 1:]
-        met: pd.Series = given.isna() | implied.notna().all(axis=1)
-        return met
+        condition, implied = columns.iloc[:, 0], columns.iloc[:, 1:]
+        good: pd.Series = condition.isna() | implied.notna().all(axis=1)
+        return good
 
 
 @row_rule
@@ -97,8 +97,8 @@ class ExpectQuotientsToBeBetween(RowExpectation):
         over, under = (columns.iloc[:, n].astype("float64") for n in (0, 1))
         with np.errstate(divide="ignore", invalid="ignore"):
             quotient = arguments["scale"] * over / under
-        met: pd.Series = quotient.between(arguments["min_value"], arguments["max_value"])
-        return met
+        good: pd.Series = quotient.between(arguments["min_value"], arguments["max_value"])
+        return good
 
 
 @row_rule
@@ -113,8 +113,8 @@ class ExpectWeightedSumsToEqual(RowExpectation):
     @staticmethod
     def meets(columns: pd.DataFrame, **arguments: Any) -> pd.Series:
         total, parts = columns.iloc[:, 0], columns.iloc[:, 1:]
-        met: pd.Series = (parts * arguments["weights"]).sum(axis=1) == total
-        return met
+        good: pd.Series = (parts * arguments["weights"]).sum(axis=1) == total
+        return good
 
 
 @row_rule
@@ -136,7 +136,7 @@ class ExpectInstantsToFitLocalTime(RowExpectation):
     @staticmethod
     def meets(columns: pd.DataFrame, **arguments: Any) -> pd.Series:
         local = columns.iloc[:, 0].dt.tz_convert(arguments["timezone"])
-        told = columns.iloc[:, 1:]
-        fits = [getattr(local.dt, part) == told.iloc[:, n] for n, part in enumerate(arguments["parts"])]
-        met: pd.Series = pd.concat(fits, axis=1).all(axis=1)
-        return met
+        calendar = columns.iloc[:, 1:]
+        fits = [getattr(local.dt, part) == calendar.iloc[:, n] for n, part in enumerate(arguments["parts"])]
+        good: pd.Series = pd.concat(fits, axis=1).all(axis=1)
+        return good

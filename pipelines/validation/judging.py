@@ -1,4 +1,4 @@
-"""Judge one table of a window, whatever its size: in chunks by Great Expectations, and in SQL over all partitions."""
+"""Judgement of one table of a window of any size: in chunks by Great Expectations, and in SQL over all partitions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy.typing as npt
 from pipelines.usecase import RawTable
 from pipelines.validation.asking import ask
 from pipelines.validation.assessment import Assessment, assess
+from pipelines.validation.chunks import Chunk, Partition, chunks
 from pipelines.validation.masks import bad_rows
-from pipelines.validation.merging import merged
-from pipelines.validation.partitions import Chunk, Partition, chunks
+from pipelines.validation.merging import merge
 from pipelines.validation.quarantine import Quarantine
 from pipelines.validation.releases import let_go
 from pipelines.validation.suite import Check, Result, Severity, batch_frame, evaluate
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pipelines.context import Context
 
-FEW_ROWS = 10_000  # a frame of so few may wait for the collection that comes by itself
+FEW_ROWS = 10_000  # a frame of at most so many rows can wait for the next automatic garbage collection
 
 
 def judge(
@@ -35,18 +35,18 @@ def judge(
     context: Context,
     judged: Mapping[str, Assessment],
 ) -> Assessment:
-    """Read every partition once, a chunk at a time, and then ask the rest in SQL.
+    """Read every partition once, a chunk at a time, and then evaluate the remaining checks in SQL.
 
     Args:
-        judged: reference tables that were judged before; their bad rows vouch for nothing.
+        judged: assessments of the reference tables; queries do not see their bad rows.
 
     Raises:
         MissingData, CorruptData: as `read_partition`.
     """
     in_chunks = [n for n, check in enumerate(checks) if not check.in_sql]
     in_sql = [n for n, check in enumerate(checks) if check.in_sql]
-    seen: dict[int, list[Result]] = {n: [] for n in in_chunks}
-    found: dict[int, Quarantine] = {n: Quarantine() for n in range(len(checks))}
+    parts_by_check: dict[int, list[Result]] = {n: [] for n in in_chunks}
+    quarantines: dict[int, Quarantine] = {n: Quarantine() for n in range(len(checks))}
     disagreements: list[str] = []
     partitions: list[Partition] = []
     for chunk in chunks(table, days, context.data):
@@ -55,20 +55,20 @@ def judge(
             continue
         frame = batch_frame(chunk.table)
         for n, result in zip(in_chunks, evaluate(frame, [checks[n] for n in in_chunks]), strict=True):
-            seen[n].append(result)
-            disagreements += _set_apart(table.name, result, frame, chunk, found[n])
+            parts_by_check[n].append(result)
+            disagreements += _set_apart(table.name, result, frame, chunk, quarantines[n])
         del frame
         if chunk.table.num_rows > FEW_ROWS:
             gc.collect()  # Great Expectations leaves the frame in a cycle of references
-    results = {n: merged(parts) for n, parts in seen.items() if parts}
+    results = {n: merge(parts) for n, parts in parts_by_check.items() if parts}
     if any(partition.rows for partition in partitions):
         apart = {name: one.quarantine.rows(None) for name, one in judged.items()}
         answers = ask(table, days, [checks[n] for n in in_sql], context.usecase, context.data, apart)
         for n, answer in zip(in_sql, answers, strict=True):
             results[n] = answer.result
             for day, rows in answer.bad.items():
-                found[n].add(day, checks[n].reason, rows)
-    quarantine = _together(checks, found, results)
+                quarantines[n].add(day, checks[n].reason, rows)
+    quarantine = _together(checks, quarantines, results)
     released = let_go(quarantine, table, context.releases.of(table.name), context.data)
     return assess(
         table.name,
@@ -83,31 +83,31 @@ def judge(
     )
 
 
-def _set_apart(table: str, result: Result, frame: pd.DataFrame, chunk: Chunk, found: Quarantine) -> list[str]:
-    """Note the bad rows of a chunk, or give what is wrong with the mask that finds them."""
-    expected = result.observed.get("unexpected_count")
+def _set_apart(table: str, result: Result, frame: pd.DataFrame, chunk: Chunk, quarantine: Quarantine) -> list[str]:
+    """Add the bad rows of a chunk to the quarantine; returns a message if the mask is wrong."""
+    count = result.observed.get("unexpected_count")
     if result.check.severity is not Severity.QUARANTINE or result.error is not None:
         return []
     bad = bad_rows(frame, result.check.expectation)
-    if int(bad.sum()) != expected:
+    if int(bad.sum()) != count:
         return [
             f"{table}: {result.check.title}: the quarantine mask finds {int(bad.sum())} bad rows and "
-            f"Great Expectations {expected}; they must agree, so correct the mask"
+            f"Great Expectations {count}; they must agree, so correct the mask"
         ]
-    for partition, part in zip(chunk.partitions, _cut(bad, chunk.partitions), strict=True):
-        found.add(partition.day, result.check.reason, np.flatnonzero(part))
+    for partition, part in zip(chunk.partitions, _split(bad, chunk.partitions), strict=True):
+        quarantine.add(partition.day, result.check.reason, np.flatnonzero(part))
     return []
 
 
-def _cut(mask: npt.NDArray[np.bool_], partitions: Sequence[Partition]) -> list[npt.NDArray[np.bool_]]:
-    """A mask over a chunk as one over each of its partitions."""
+def _split(mask: npt.NDArray[np.bool_], partitions: Sequence[Partition]) -> list[npt.NDArray[np.bool_]]:
+    """A mask over a chunk, split into one for each of its partitions."""
     return np.split(mask, np.cumsum([partition.rows for partition in partitions])[:-1])
 
 
-def _together(checks: Sequence[Check], found: dict[int, Quarantine], results: dict[int, Result]) -> Quarantine:
+def _together(checks: Sequence[Check], quarantines: dict[int, Quarantine], results: dict[int, Result]) -> Quarantine:
     """The bad rows of the expectations that failed, in the order in which they are declared."""
     together = Quarantine()
-    for n, quarantine in found.items():
+    for n, quarantine in quarantines.items():
         if n in results and not results[n].success and results[n].error is None:
             for day in quarantine.days:
                 together.add(day, checks[n].reason, quarantine.rows(day))

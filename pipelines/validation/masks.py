@@ -1,8 +1,8 @@
 """Every bad row of a row-level expectation, as a boolean mask.
 
-Great Expectations counts the unexpected rows of a batch but lists only a part of them. These masks restate its pandas
+Great Expectations counts the unexpected rows of a batch but lists only some of them. These masks reproduce its pandas
 semantics in full: nulls are ignored (except by not-null), both sides of a duplicate are bad, and a pair with one value
-missing is bad. The count of each mask is held against the count that Great Expectations gives.
+missing is bad. The count of each mask is checked against the count that Great Expectations reports.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def bad_rows(frame: pd.DataFrame, expectation: Expectation) -> Mask:
     """The rows of `frame` that do not meet an expectation.
 
     Args:
-        frame: the batch, one row a record.
+        frame: the batch, one row for each record.
 
     Raises:
-        InvalidInput: if its type, or an argument such as `row_condition`, has no translation.
+        InvalidInput: if the expectation's type, or an argument such as `row_condition`, has no mask.
     """
     require_translation(expectation)
     if isinstance(expectation, OwnMask):
@@ -38,13 +38,13 @@ def bad_rows(frame: pd.DataFrame, expectation: Expectation) -> Mask:
     return MASKS[expectation.configuration.type](frame, expectation.configuration.kwargs)
 
 
-def mostly_good(counted: int, bad: int, mostly: float | None) -> bool:
-    """Whether enough of the counted rows are good, computed as Great Expectations does; of no rows they are."""
-    return not counted or (counted - bad) / counted >= (1.0 if mostly is None else mostly)
+def mostly_good(rows: int, bad: int, mostly: float | None) -> bool:
+    """Whether enough of the judged rows are good, computed as Great Expectations does; true where there are none."""
+    return not rows or (rows - bad) / rows >= (1.0 if mostly is None else mostly)
 
 
 def require_translation(expectation: Expectation) -> None:
-    """Raises InvalidInput where the bad rows of an expectation cannot be told one by one."""
+    """Raises InvalidInput where the bad rows of an expectation cannot be identified."""
     kind, kwargs = expectation.configuration.type, expectation.configuration.kwargs
     if kind not in MASKS and not isinstance(expectation, OwnMask | OwnRows):
         raise InvalidInput(
@@ -124,15 +124,15 @@ def duplicate(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
 
 def compound_duplicate(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
     columns = frame[list(kwargs["column_list"])]
-    counted = counted_rows(columns, kwargs.get("ignore_row_if") or "all_values_are_missing")
-    return spread(counted, columns[counted].duplicated(keep=False))
+    selection = judged_rows(columns, kwargs.get("ignore_row_if") or "all_values_are_missing")
+    return spread(selection, columns[selection].duplicated(keep=False))
 
 
 def not_greater(frame: pd.DataFrame, kwargs: Kwargs) -> Mask:
     pair = frame[[kwargs["column_A"], kwargs["column_B"]]]
-    counted = counted_rows(pair, kwargs.get("ignore_row_if") or "both_values_are_missing")
-    a, b = (pair.loc[counted, kwargs[side]] for side in ("column_A", "column_B"))
-    return spread(counted, ~((a >= b) if kwargs.get("or_equal") else (a > b)))
+    selection = judged_rows(pair, kwargs.get("ignore_row_if") or "both_values_are_missing")
+    a, b = (pair.loc[selection, kwargs[side]] for side in ("column_A", "column_B"))
+    return spread(selection, ~((a >= b) if kwargs.get("or_equal") else (a > b)))
 
 
 MASKS: Mapping[str, Callable[[pd.DataFrame, Kwargs], Mask]] = {
@@ -153,12 +153,12 @@ def _column(frame: pd.DataFrame, kwargs: Kwargs) -> pd.Series:
 
 
 def _bound(values: pd.Series, bound: Any) -> Any:
-    """A bound of the type of the values: dates may be written as text."""
+    """A bound in the type of the values: dates may be written as text."""
     return pd.Timestamp(bound) if isinstance(bound, str) and pd.api.types.is_datetime64_any_dtype(values) else bound
 
 
-def counted_rows(columns: pd.DataFrame, ignore_row_if: str) -> pd.Series:
-    """Which rows an expectation over several columns looks at."""
+def judged_rows(columns: pd.DataFrame, ignore_row_if: str) -> pd.Series:
+    """Which rows an expectation over several columns judges."""
     missing = columns.isna()
     if ignore_row_if in ("all_values_are_missing", "both_values_are_missing"):
         return ~missing.all(axis=1)
@@ -167,8 +167,8 @@ def counted_rows(columns: pd.DataFrame, ignore_row_if: str) -> pd.Series:
     return pd.Series(True, index=columns.index)
 
 
-def spread(counted: pd.Series, bad: pd.Series) -> Mask:
-    """A mask over all rows from one over the counted rows; rows not counted are not bad."""
-    mask = np.zeros(len(counted), dtype=bool)
-    mask[counted.to_numpy(dtype=bool)] = bad.to_numpy(dtype=bool)
+def spread(selection: pd.Series, bad: pd.Series) -> Mask:
+    """A mask over all rows from one over the selected rows; the other rows are not bad."""
+    mask = np.zeros(len(selection), dtype=bool)
+    mask[selection.to_numpy(dtype=bool)] = bad.to_numpy(dtype=bool)
     return mask

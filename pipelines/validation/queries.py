@@ -1,12 +1,12 @@
-"""Expectations that no part of a table can judge: they ask DuckDB about all partitions at once.
+"""Expectations that need all partitions of a table at once: they are queries that DuckDB runs.
 
-A `Query` says in SQL what to ask; Great Expectations gets the answer as its batch, and judges that. It may read
+Great Expectations judges the result of a `Query`'s SQL as its batch. The SQL may read
 
-- `rows`: the window's raw partitions, with `_partition` (the day, null in a reference table) and `_position` (of the
-  row in its partition, from 0) added;
-- `earlier`: the raw partitions of the `earlier_days` days before the window, likewise;
+- `rows`: the window's raw partitions, with the columns `_partition` (the day, null in a reference table) and
+  `_position` (of the row in its partition, from 0);
+- `earlier`: the raw partitions of the `earlier_days` days before the window, with the same columns;
 - `reference`: the validated partitions of the `reference_days` days before the window;
-- `types`: what the partitions say of themselves: `_partition`, `name` and `type` (DuckDB's) of each column;
+- `types`: the schemas of the partitions: `_partition`, `name` and `type` (DuckDB's) of each column;
 - any reference table of the use case, as `reference_table` names it (or by its name, unless that is one of these).
 
 A `RowQuery` finds bad rows one by one, so it may quarantine them.
@@ -32,17 +32,17 @@ from pipelines.validation.masks import mostly_good
 
 Observed = Mapping[str, Any]  # what Great Expectations reports as the observed value, by name
 ANSWER = "flightdeck.answer"
-KNOWN = "known_tables"  # the schema of reference tables: one called `rows` takes the place of no view of ours
+REFERENCE_SCHEMA = "known_tables"  # the schema of reference tables, so that one called `rows` hides no view of ours
 BAD = "bad"  # the table that holds the bad rows of a RowQuery while it is judged
 
 
 def reference_table(name: str) -> str:
     """SQL of a reference table, whatever it is called."""
-    return f"{KNOWN}.{quoted(name)}"
+    return f"{REFERENCE_SCHEMA}.{quoted(name)}"
 
 
-class Answer(TableMetricProvider):
-    """The batch itself: what the query gave."""
+class AnswerMetric(TableMetricProvider):
+    """The batch itself: the result of the query."""
 
     metric_name = ANSWER
 
@@ -52,7 +52,7 @@ class Answer(TableMetricProvider):
 
 
 class Query(BatchExpectation):
-    """Judged on the answer to `sql`, a small frame."""
+    """An expectation that is judged on the result of `sql`, a small frame."""
 
     metric_dependencies = (ANSWER,)
 
@@ -67,7 +67,7 @@ class Query(BatchExpectation):
 
     @abstractmethod
     def judge(self, answer: pd.DataFrame) -> tuple[bool, Observed]:
-        """Whether it is met, and the figures to report."""
+        """Whether the expectation is met, and the figures to report."""
 
     def _validate(
         self, metrics: Mapping[str, Any], runtime_configuration: Any = None, execution_engine: Any = None
@@ -77,10 +77,10 @@ class Query(BatchExpectation):
 
 
 class RowQuery(Query):
-    """Judged on how many rows `bad` finds.
+    """An expectation that is judged on the number of rows that `bad` returns.
 
     Attributes:
-        mostly: the share of the counted rows that must be good.
+        mostly: the share of the rows that meet `counted` that must be good.
     """
 
     mostly: float = 1.0
@@ -90,7 +90,7 @@ class RowQuery(Query):
         """SQL of the bad rows: `_partition`, `_position`, and the values to show."""
 
     def counted(self) -> str:
-        """SQL condition of the rows that are looked at."""
+        """SQL condition of the rows that are judged."""
         return "true"
 
     def sql(self) -> str:
@@ -100,10 +100,10 @@ class RowQuery(Query):
         )
 
     def judge(self, answer: pd.DataFrame) -> tuple[bool, Observed]:
-        seen = {str(name): int(value) for name, value in answer.iloc[0].items()}
-        counted, bad = seen["element_count"] - seen["missing_count"], seen["unexpected_count"]
-        percent = 100 * bad / counted if counted else 0.0
-        return mostly_good(counted, bad, self.mostly), {**seen, "unexpected_percent": percent}
+        counts = {str(name): int(value) for name, value in answer.iloc[0].items()}
+        rows, bad = counts["element_count"] - counts["missing_count"], counts["unexpected_count"]
+        percent = 100 * bad / rows if rows else 0.0
+        return mostly_good(rows, bad, self.mostly), {**counts, "unexpected_percent": percent}
 
 
 class ExpectKeysToBeUnique(RowQuery):
@@ -123,10 +123,10 @@ class ExpectKeysToBeUnique(RowQuery):
         return self.within_days
 
     def bad(self) -> str:
-        names = [f"_key{n}" for n in range(len(self.column_list))]  # whatever they are called, no other column is
+        names = [f"_key{n}" for n in range(len(self.column_list))]  # aliases that collide with no other column
         columns, keys = [quoted(column) for column in self.column_list], ", ".join(names)
         renamed = ", ".join(f"{column} as {name}" for column, name in zip(columns, names, strict=True))
-        told = ", ".join(f"{name} as {column}" for column, name in zip(columns, names, strict=True))
+        restored = ", ".join(f"{name} as {column}" for column, name in zip(columns, names, strict=True))
         same = " and ".join(f"a.{name} is not distinct from b.{name}" for name in names)
         some = " or ".join(f"{column} is not null" for column in columns)
         reach = f"range between interval {self.within_days} days preceding and interval 1 day preceding"
@@ -143,7 +143,7 @@ class ExpectKeysToBeUnique(RowQuery):
                     count(*) over (partition by {keys} order by _partition {reach}) > 0 as again
                 from suspects
             )
-            select _partition, _position, {told} from known where ours and (twice or again)
+            select _partition, _position, {restored} from known where ours and (twice or again)
         """
 
 
@@ -156,12 +156,12 @@ class ExpectValuesToBeKnown(RowQuery):
     allowed: tuple[str, ...] = ()
 
     def bad(self) -> str:
-        column, known, allowed = quoted(self.column), quoted(self.known_in), ", ".join(map(literal, self.allowed))
+        column, key, allowed = quoted(self.column), quoted(self.known_in), ", ".join(map(literal, self.allowed))
         return f"""
             select _partition, _position, {column} from rows
             where {column} is not null {f"and {column} not in ({allowed})" if allowed else ""}
                 and {column} not in (
-                    select known.{known} from {reference_table(self.table)} known where known.{known} is not null
+                    select known.{key} from {reference_table(self.table)} known where known.{key} is not null
                 )
         """
 
@@ -192,9 +192,9 @@ class ExpectColumnTypes(Query):
     types: dict[str, str]
 
     def sql(self) -> str:
-        wanted = ", ".join(f"({literal(name)}, {literal(kind)})" for name, kind in self.types.items())
+        types = ", ".join(f"({literal(name)}, {literal(kind)})" for name, kind in self.types.items())
         return f"""
-            with wanted(name, type) as (values {wanted}),
+            with wanted(name, type) as (values {types}),
             partitions as (select distinct _partition from types)
             select p._partition, w.name, w.type as expected, t.type as found
             from wanted w cross join partitions p
@@ -204,10 +204,10 @@ class ExpectColumnTypes(Query):
         """
 
     def judge(self, answer: pd.DataFrame) -> tuple[bool, Observed]:
-        told = answer[["name", "expected", "found"]].drop_duplicates().itertuples(index=False, name=None)
-        wrong = [f"{name}: {found or 'missing'}, not {expected}" for name, expected, found in told]
+        mismatches = answer[["name", "expected", "found"]].drop_duplicates().itertuples(index=False, name=None)
+        messages = [f"{name}: {found or 'missing'}, not {expected}" for name, expected, found in mismatches]
         first = f" (first in {answer['_partition'].iloc[0]})" if answer["_partition"].notna().any() else ""
-        return answer.empty, {"observed_value": f"{'; '.join(wrong)}{first}" if wrong else "as declared"}
+        return answer.empty, {"observed_value": f"{'; '.join(messages)}{first}" if messages else "as declared"}
 
 
 class ExpectDayRowCountsToBeBetween(Query):
@@ -229,7 +229,7 @@ class ExpectDayRowCountsToBeBetween(Query):
 class ExpectDaysToReachTheirEnd(Query):
     """The newest `column` (an instant) of every day lies within `hours` of the day's end in `timezone`.
 
-    Asked of each day, it holds for the end of any window, and needs no clock.
+    It is judged for each day, so it holds for the end of any window, and needs no clock.
     """
 
     column: str
@@ -249,8 +249,8 @@ class ExpectDaysToReachTheirEnd(Query):
 
 
 def worst(answer: pd.DataFrame, outside: pd.DataFrame, column: str, unit: str) -> str:
-    """The range of a figure over the days, and the first days on which it is outside what is allowed."""
-    told = f"{answer[column].min():g} to {answer[column].max():g} {unit}" if len(answer) else "no rows"
+    """The range of a figure over the days, and the first days on which it is outside its bounds."""
+    text = f"{answer[column].min():g} to {answer[column].max():g} {unit}" if len(answer) else "no rows"
     first = outside.head(3)
     days = [f"{pd.Timestamp(day).date()}: {value:g}" for day, value in zip(first["day"], first[column], strict=True)]
-    return told + (f"; outside on {len(outside)} days ({', '.join(days)})" if days else "")
+    return text + (f"; outside on {len(outside)} days ({', '.join(days)})" if days else "")

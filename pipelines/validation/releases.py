@@ -1,4 +1,4 @@
-"""Rows that were released from quarantine: known again by their content."""
+"""Rows that were released from quarantine, identified by their content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipelines.store.layout import REFERENCE
-from pipelines.validation.partitions import read_partition
+from pipelines.validation.chunks import read_partition
 from pipelines.validation.quarantine import Quarantine
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ Released = Mapping[str, Mapping[str, frozenset[str]]]  # reasons by partition an
 
 
 def digests(rows: pa.Table) -> list[str]:
-    """sha256 of each row's content: names and values, without the missing ones, in any order of the columns."""
+    """sha256 of each row's content: names and values without missing ones, whatever the order of the columns."""
     return [_digest(row) for row in rows.to_pylist()]
 
 
 def _digest(row: Mapping[str, Any]) -> str:
-    told = {name: value for name, value in row.items() if value is not None}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=_plain).encode()).hexdigest()
+    values = {name: value for name, value in row.items() if value is not None}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=_plain).encode()).hexdigest()
 
 
 def _plain(value: Any) -> str:
@@ -35,34 +35,36 @@ def _plain(value: Any) -> str:
 
 
 def let_go(quarantine: Quarantine, table: RawTable, released: Released, data: Layout) -> int:
-    """Take released rows out of the quarantine, for the reasons of their release; gives how many are wholly out."""
+    """Remove released rows from the quarantine, for the reasons of their release; returns how many left it entirely."""
     out = 0
     for day in quarantine.days:
-        known = released.get(day.isoformat() if day else REFERENCE)
-        if not known:
+        reasons_by_digest = released.get(day.isoformat() if day else REFERENCE)
+        if not reasons_by_digest:
             continue
         numbers = quarantine.rows(day)
         _, rows = read_partition(table, day, data)
         for number, digest in zip(numbers.tolist(), digests(rows.take(numbers)), strict=True):
-            for reason in known.get(digest, ()):
+            for reason in reasons_by_digest.get(digest, ()):
                 quarantine.drop(day, reason, [number])
         out += len(numbers) - len(quarantine.rows(day))
     return out
 
 
-def chosen(rows: pa.Table, key: Sequence[str], reason: str | None, row: str | None, codes: Sequence[str]) -> list[int]:
-    """Numbers of the quarantined rows that a person means.
+def pick_rows(
+    rows: pa.Table, key: Sequence[str], reason: str | None, row: str | None, codes: Sequence[str]
+) -> list[int]:
+    """Numbers of the quarantined rows that a person selects; all rows without `reason` and `row`.
 
     Args:
-        reason: those with this code.
-        row: the one whose digest begins so (6 characters or more), or whose key is so, values joined by commas.
+        reason: selects rows with this code.
+        row: selects the row with this digest prefix (6 characters or more) or this key, values joined by commas.
         codes: the reasons of each row, joined by commas.
     """
-    found = range(rows.num_rows)
+    numbers = range(rows.num_rows)
     if reason is not None:
-        return [n for n in found if reason in codes[n].split(",")]
+        return [n for n in numbers if reason in codes[n].split(",")]
     if row is None:
-        return list(found)
+        return list(numbers)
     keys = [",".join(str(value[name]) for name in key) for value in rows.select(list(key)).to_pylist()]
     marks = digests(rows)
-    return [n for n in found if keys[n] == row or (len(row) >= 6 and marks[n].startswith(row))]
+    return [n for n in numbers if keys[n] == row or (len(row) >= 6 and marks[n].startswith(row))]

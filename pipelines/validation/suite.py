@@ -1,9 +1,9 @@
-"""A table's expectations, and what Great Expectations says of them on one batch.
+"""A table's expectations, and their results on one batch.
 
-Severity is ours and stands in an expectation's `meta`, beside a short reason code:
+An expectation's `meta` holds its severity, which is ours, and a short reason code:
 
 - critical: a failure stops the chain (the default);
-- quarantine: a failure sets the bad rows apart; only expectations that judge row by row;
+- quarantine: a failure quarantines the bad rows; only for expectations that judge row by row;
 - warning: a failure is reported.
 
 An expectation with `mostly` fails, and so quarantines, only when fewer rows than that share meet it.
@@ -31,8 +31,8 @@ from pipelines.validation.masks import require_translation
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
 
-POSITION = "position"  # Great Expectations returns results in an order of its own
-BY_DAY = {  # what a chunk of several days cannot tell, and what can
+POSITION = "position"  # identifies results, which Great Expectations returns in another order
+BY_DAY = {  # expectations that depend on how days are chunked, and their replacements
     "expect_table_row_count_to_be_between": "ExpectDayRowCountsToBeBetween",
     "expect_table_row_count_to_equal": "ExpectDayRowCountsToBeBetween",
     "expect_column_values_to_be_unique": "ExpectKeysToBeUnique",
@@ -76,13 +76,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """What Great Expectations saw.
+    """The result of a check.
 
     Attributes:
         success: whether the expectation was met; never true where it could not be evaluated.
         error: why it could not be evaluated, else None.
-        observed: its figures: element_count, unexpected_count, observed_value and the like.
-        sample: some of the values that do not meet it.
+        observed: Great Expectations' figures: element_count, unexpected_count, observed_value and the like.
+        sample: some of the values that do not meet the expectation.
     """
 
     check: Check
@@ -93,16 +93,16 @@ class Result:
 
 
 def quiet() -> None:
-    """Keep Great Expectations from logging hundreds of lines, from its import on."""
+    """Keep Great Expectations from logging hundreds of lines; to be called before it is imported."""
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
 
 
-def declared(table: str, expectations: Iterable[Expectation], daily: bool = False) -> list[Check]:
+def checks_of(table: str, expectations: Iterable[Expectation], daily: bool = False) -> list[Check]:
     """The checks of a table.
 
     Raises:
         InvalidInput: if a severity is unknown, a quarantine expectation does not judge row by row, or an expectation
-            about the rows of a daily table would depend on how its days are cut into chunks.
+            about the rows of a daily table would depend on how its days are chunked.
     """
     return [_check(table, expectation, daily) for expectation in expectations]
 
@@ -111,7 +111,7 @@ def _check(table: str, expectation: Expectation, daily: bool) -> Check:
     configuration = expectation.configuration
     if daily and configuration.type in BY_DAY and DAY not in configuration.kwargs.get("column_list", ()):
         raise InvalidInput(
-            f"{table}: {configuration.type} sees a part of a daily table; use {BY_DAY[configuration.type]} of "
+            f"{table}: {configuration.type} sees only a part of a daily table; use {BY_DAY[configuration.type]} of "
             "pipelines.validation.queries"
         )
     meta = expectation.meta or {}
@@ -127,15 +127,15 @@ def _check(table: str, expectation: Expectation, daily: bool) -> Check:
             raise InvalidInput(f"{table}: {error}") from None
     reason = str(meta.get("reason") or configuration.type.removeprefix("expect_"))
     if "," in reason:
-        raise InvalidInput(f"{table}: reason {reason!r} of {configuration.type} has a comma; use a short code without")
+        raise InvalidInput(f"{table}: reason {reason!r} of {configuration.type} has a comma; use a code without one")
     return Check(expectation, configuration.type, dict(configuration.kwargs), Severity(severity), reason)
 
 
 def batch_frame(table: pa.Table) -> pd.DataFrame:
-    """A table as Great Expectations handles it fast: 64-bit numbers and nanosecond timestamps are vectorised by it,
-    everything else is judged value by value. What pandas once wrote beside the columns is not heeded.
+    """A table in the types that Great Expectations handles fast: 64-bit numbers and nanosecond timestamps.
 
-    A column with an instant that nanoseconds do not reach (before 1677 or after 2262) stays in its own unit.
+    It judges other types value by value. A column with an instant that nanoseconds cannot hold (before 1677 or after
+    2262) stays in its own unit. Pandas metadata in the file is ignored.
     """
     frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     timed = [str(name) for name, dtype in frame.dtypes.items() if dtype.kind in "mM"]
@@ -161,8 +161,8 @@ def _in_nanoseconds(column: pd.Series) -> pd.Series:
 def evaluate(frame: pd.DataFrame, checks: Sequence[Check]) -> list[Result]:
     """Run the checks on one batch, in the order of `checks`; a check without a result counts as an error.
 
-    Great Expectations keeps what a check raises, but not what its handling of the results does: then each check is run
-    alone, and a value that stops one stops no other.
+    Great Expectations catches what a check raises, but not errors in its own handling of results. After such an error
+    each check runs alone, so that a value that breaks one check breaks no other.
     """
     try:
         return _evaluate(frame, checks)
@@ -177,8 +177,8 @@ def _evaluate(frame: pd.DataFrame, checks: Sequence[Check]) -> list[Result]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = _validate(frame, numbered)
-    found = {result["expectation_config"]["meta"][POSITION]: result for result in results}
-    return [_result(check, found.get(n)) for n, check in enumerate(checks)]
+    by_position = {result["expectation_config"]["meta"][POSITION]: result for result in results}
+    return [_result(check, by_position.get(n)) for n, check in enumerate(checks)]
 
 
 def _validate(frame: pd.DataFrame, expectations: list[Expectation]) -> list[dict[str, Any]]:
@@ -194,13 +194,13 @@ def _validate(frame: pd.DataFrame, expectations: list[Expectation]) -> list[dict
     return list(validated.to_json_dict()["results"])
 
 
-def _result(check: Check, found: Mapping[str, Any] | None) -> Result:
-    if found is None:
+def _result(check: Check, answer: Mapping[str, Any] | None) -> Result:
+    if answer is None:
         return Result(check, False, "Great Expectations gave no result for it", {})
-    info = found["exception_info"]
-    # Where a metric raised, the information is keyed by metric.
-    raised = [i for i in (info, *info.values()) if isinstance(i, dict) and i.get("raised_exception")]
-    observed = {name: value for name, value in found["result"].items() if not name.startswith("partial_")}
-    sample = found["result"].get("partial_unexpected_list") or ()
-    error = str(raised[0].get("exception_message") or "it raised an exception") if raised else None
-    return Result(check, found["success"] is True and error is None, error, observed, tuple(sample))
+    info = answer["exception_info"]
+    # If a metric raises, the information is keyed by metric.
+    errors = [i for i in (info, *info.values()) if isinstance(i, dict) and i.get("raised_exception")]
+    observed = {name: value for name, value in answer["result"].items() if not name.startswith("partial_")}
+    sample = answer["result"].get("partial_unexpected_list") or ()
+    error = str(errors[0].get("exception_message") or "it raised an exception") if errors else None
+    return Result(check, answer["success"] is True and error is None, error, observed, tuple(sample))

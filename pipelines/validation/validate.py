@@ -1,4 +1,4 @@
-"""Check raw tables against their expectations, set bad rows apart, and let the clean ones on."""
+"""Check raw tables against their expectations, and split their rows into validated and quarantined ones."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Validate every table of the window, then write `validated/` and `quarantine/`; all or nothing.
+    """Validate every table of the window, then write `validated/` and `quarantine/`, unless the window is rejected.
 
     Raises:
         InvalidInput: if an expectation is declared with a severity it cannot have.
@@ -50,30 +50,30 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         CheckFailed: if the verdict is REJECT; report and decision are written, `validated/` is not.
     """
     from pipelines.records import Decision, DecisionKind
+    from pipelines.validation.chunks import days_of
     from pipelines.validation.judging import judge
-    from pipelines.validation.partitions import days_of
-    from pipelines.validation.suite import declared, quiet
+    from pipelines.validation.suite import checks_of, quiet
 
     quiet()
     window = context.window(min(inputs.since or inputs.start, inputs.start), inputs.end)
-    tables = sorted(context.usecase.tables, key=lambda one: one.daily)  # daily ones are held against reference tables
-    checks = {one.name: declared(one.name, context.usecase.expectations(one), one.daily) for one in tables}
+    tables = sorted(context.usecase.tables, key=lambda one: one.daily)  # reference tables first
+    checks = {one.name: checks_of(one.name, context.usecase.expectations(one), one.daily) for one in tables}
     days_by_table = {one.name: days_of(one, window, inputs.start, context.data) for one in tables}
-    found: dict[str, Assessment] = {}
+    assessments: dict[str, Assessment] = {}
     for one in tables:
-        found[one.name] = judge(one, days_by_table[one.name], checks[one.name], context, found)
+        assessments[one.name] = judge(one, days_by_table[one.name], checks[one.name], context, assessments)
 
-    rejections = [reason for assessment in found.values() for reason in assessment.rejections]
-    warned = [reason for assessment in found.values() for reason in assessment.warnings]
-    verdict = Verdict.REJECT if rejections or not found else Verdict.PASS
-    reasons = rejections + warned or [summary({name: len(checks[name]) for name in found})]
-    warned += [note for one in tables if not one.daily for note in outdated(one, found[one.name], context)]
+    rejections = [reason for assessment in assessments.values() for reason in assessment.rejections]
+    warnings = [reason for assessment in assessments.values() for reason in assessment.warnings]
+    verdict = Verdict.REJECT if rejections or not assessments else Verdict.PASS
+    reasons = rejections + warnings or [summary({name: len(checks[name]) for name in assessments})]
+    warnings += [note for one in tables if not one.daily for note in outdated(one, assessments[one.name], context)]
     days = [window.start.isoformat(), window.end.isoformat()]
     report_uri = context.data.uri("reports", "validation", f"{days[0]}_{days[1]}.json")
-    data_docs_uri = write_data_docs(window, found, verdict, reasons, context)
-    quarantined = {name: assessment.quarantined for name, assessment in found.items()}
+    data_docs_uri = write_data_docs(window, assessments, verdict, reasons, context)
+    quarantined = {name: assessment.quarantined for name, assessment in assessments.items()}
     report: JsonObject = {"window": days, "verdict": verdict, "reasons": reasons}
-    report["tables"] = {name: assessment.as_json() for name, assessment in found.items()}
+    report["tables"] = {name: assessment.as_json() for name, assessment in assessments.items()}
     context.data.store.write_json(report_uri, report)
     decision_id = context.decisions.record(
         Decision(
@@ -84,7 +84,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             reasons=tuple(reasons),
             subject={"window": days},
             evidence={
-                "rows": {name: assessment.rows for name, assessment in found.items()},
+                "rows": {name: assessment.rows for name, assessment in assessments.items()},
                 "quarantined": quarantined,
                 "report_uri": report_uri,
                 "data_docs_uri": data_docs_uri,
@@ -94,7 +94,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if verdict is Verdict.REJECT:
         raise CheckFailed(f"{'; '.join(rejections) or reasons[0]} (report: {report_uri})")
 
-    rows = {one.name: write_parts(one, found[one.name], context) for one in tables}
+    rows = {one.name: write_parts(one, assessments[one.name], context) for one in tables}
     return Outputs(
         verdict=verdict,
         reasons=reasons,
@@ -107,33 +107,33 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 
 def write_data_docs(
-    window: Window, found: Mapping[str, Assessment], verdict: Verdict, reasons: Sequence[str], context: Context
+    window: Window, assessments: Mapping[str, Assessment], verdict: Verdict, reasons: Sequence[str], context: Context
 ) -> str:
-    """Write a page for each table and one that leads to them, and give the URI of that one."""
+    """Write a page for each table and an index page, and return the URI of the index."""
     from pipelines.validation.data_docs import index, pages
 
     title = f"{context.usecase.name}, {window.start} to {window.end}"
     folder = context.data.uri("reports", "validation", f"{window.start}_{window.end}")
-    for name, text in pages(found, title, window.end_at).items():
+    for name, text in pages(assessments, title, window.end_at).items():
         context.data.store.write_bytes(f"{folder}/{name}.html", text.encode())
     uri = f"{folder}/index.html"
-    context.data.store.write_bytes(uri, index(f"{title}: {verdict}", found, reasons).encode())
+    context.data.store.write_bytes(uri, index(f"{title}: {verdict}", assessments, reasons).encode())
     return uri
 
 
 def write_parts(table: RawTable, assessment: Assessment, context: Context) -> int:
-    """Write clean and bad rows, a partition at a time, and give the number of clean ones.
+    """Write clean and bad rows, a partition at a time, and return the number of clean ones.
 
     Raises:
-        CorruptData: if a partition is no longer the one that was judged; run again, nothing is lost by it.
+        CorruptData: if a partition has changed since it was judged; a new run loses nothing.
     """
     import numpy as np
     import pyarrow as pa
 
     from pipelines.store.layout import REFERENCE
-    from pipelines.validation.partitions import read_partition
+    from pipelines.validation.chunks import read_partition
 
-    store, clean_rows, made = context.data.store, 0, {}
+    store, clean_rows, digests = context.data.store, 0, {}
     for judged in assessment.partitions:
         partition, rows = read_partition(table, judged.day, context.data)
         if partition != judged:
@@ -149,19 +149,19 @@ def write_parts(table: RawTable, assessment: Assessment, context: Context) -> in
             store.delete(quarantine)
         validated = context.data.partition("validated", table.name, judged.day)
         sha256 = store.write_table(validated, rows.filter(pa.array(clean)))
-        made[judged.day.isoformat() if judged.day else REFERENCE] = (judged.sha256, sha256)
+        digests[judged.day.isoformat() if judged.day else REFERENCE] = (judged.sha256, sha256)
         clean_rows += int(clean.sum())
-    context.derivations.note_validated(table.name, made)
+    context.derivations.note_validated(table.name, digests)
     return clean_rows
 
 
 def outdated(table: RawTable, assessment: Assessment, context: Context) -> list[str]:
-    """What to say where a reference table is another than the one behind the features of earlier days."""
+    """The message that a reference table has changed since the features of earlier days were built, if it has."""
     from pipelines.derivation.downstream import downstream
     from pipelines.store.layout import REFERENCE
 
-    known = context.derivations.validated(table.name).get(REFERENCE)
-    if known is None or known[0] == assessment.partitions[0].sha256:
+    previous = context.derivations.validated(table.name).get(REFERENCE)
+    if previous is None or previous[0] == assessment.partitions[0].sha256:
         return []
     spans = [span for span in downstream(table.name, None, context).features.values() if span]
     if not spans:

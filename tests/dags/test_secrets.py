@@ -64,9 +64,9 @@ RECORDS = {"FLIGHTDECK_RECORDS_URI": f"oracle+nosuch://ann:{CANARY}@{AWAY}/recor
     ("script", "away", "told"),
     [
         (TASK, MLFLOW, "MLflow at http://127.0.0.1:1 "),
-        (JUDGE, RECORDS, "FLIGHTDECK_RECORDS_URI is no database URI"),
+        (JUDGE, RECORDS, "FLIGHTDECK_RECORDS_URI is not a database URI"),
         (TRIGGERS, MLFLOW, "MLflow at http://127.0.0.1:1 "),
-        (TRIGGERS, RECORDS, "FLIGHTDECK_RECORDS_URI is no database URI"),
+        (TRIGGERS, RECORDS, "FLIGHTDECK_RECORDS_URI is not a database URI"),
     ],
 )
 def test_a_service_that_cannot_be_used_is_named_without_its_secrets(

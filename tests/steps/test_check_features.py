@@ -117,7 +117,7 @@ def test_features_that_are_missing_or_broken_are_held(toy_home: Path, copy_of: C
 
 def test_bars_of_views_that_there_are_not_are_refused(toy_home: Path, copy_of: Copy) -> None:
     bar = Bar(metric="null_rate", direction="at_most", threshold=1)
-    with pytest.raises(InvalidInput, match=r"features\.health\.views names pump_cold, no feature table"):
+    with pytest.raises(InvalidInput, match=r"features\.health\.views names pump_cold, not a feature table"):
         execute("check_features", days(36, 37), with_health(copy_of(toy_home), views={"pump_cold": [bar]}))
 
 

@@ -284,7 +284,7 @@ def test_params_that_nest_without_end_or_are_not_named_are_refused(
 
 def test_a_home_without_a_name_is_the_usual_one_and_one_that_no_text_names_is_refused() -> None:
     assert build_context(TOY, "").settings.home == Path("var")
-    with pytest.raises(InvalidInput, match="no text in UTF-8"):
+    with pytest.raises(InvalidInput, match="not valid UTF-8"):
         build_context(TOY, os.fsdecode(b"/tmp/no\xfftext"))
 
 

@@ -21,7 +21,7 @@ from pipelines.context import Context
 from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, Unavailable
 from pipelines.params import load_params
 from pipelines.params.source import fill
-from pipelines.sources.addresses import shown
+from pipelines.sources.addresses import scrub
 from pipelines.sources.client import LONGEST_PAUSE, _retry_after
 from pipelines.steps import execute
 from tests.examples import costly
@@ -170,7 +170,7 @@ def test_a_server_that_drips_is_left(tmp_path: Path, headers: bool) -> None:
         (b"[" + b" " * 2_000_000 + b"]", "more than 1 MB; .* raise answer_megabytes"),
         (b"[" * 100_000, "does not answer JSON"),
         (b'[{"id": ' + b"1" * 10_000 + b"}]", "does not answer JSON"),
-        (b'[{"\\ud800": 1}]', "a column has the name .*, which is no text"),
+        (b'[{"\\ud800": 1}]', "a column has the name .*, which is not text"),
         (b"\xff", "does not answer JSON"),
     ],
     ids=["large", "deep", "digits", "a half of a character", "no text"],
@@ -284,9 +284,9 @@ def test_a_secret_shows_in_no_message_and_no_log(
 
 
 def test_what_is_shown_of_an_address_is_origin_and_path() -> None:
-    assert shown("https://u:p@h:8/a?k=s#f") == "https://...@h:8/a"
-    assert shown("cannot reach 'http://h/x?sig=s' (twice)") == "cannot reach 'http://h/x' (twice)"
-    assert shown("file:///in/what?.csv") == "file:///in/what?.csv"
+    assert scrub("https://u:p@h:8/a?k=s#f") == "https://...@h:8/a"
+    assert scrub("cannot reach 'http://h/x?sig=s' (twice)") == "cannot reach 'http://h/x' (twice)"
+    assert scrub("file:///in/what?.csv") == "file:///in/what?.csv"
 
 
 # --- params
@@ -297,14 +297,14 @@ SECTIONS: list[tuple[dict[str, Any], str]] = [
     ({"kind": "htp", "url": "http://ada:sesame@h/{table}"}, "does not match any of the expected tags"),
     ({"kind": "files", "uri": "s3://ada:sesame@b/{table}"}, "holds a user name or password"),
     ({"kind": "files", "uri": "simplecache::ftp://ada:sesame@h/x"}, "holds a user name or password"),
-    ({"kind": "http", "url": "http://h/{tabel}"}, r"\{tabel\} is no placeholder; choose from \{table\}"),
-    ({"kind": "files", "uri": "/in/{date}.csv"}, r"\{date\} is no placeholder; choose from \{table\}, \{day\}"),
-    ({"kind": "sql", "url_env": "X", "table": "{tables}"}, r"\{tables\} is no placeholder; choose from \{table\}"),
+    ({"kind": "http", "url": "http://h/{tabel}"}, r"\{tabel\} is not a placeholder; choose from \{table\}"),
+    ({"kind": "files", "uri": "/in/{date}.csv"}, r"\{date\} is not a placeholder; choose from \{table\}, \{day\}"),
+    ({"kind": "sql", "url_env": "X", "table": "{tables}"}, r"\{tables\} is not a placeholder; choose from \{table\}"),
     (
         {"kind": "http", "url": "http://h/", "query": {"to": "{untill}"}},
-        r"\{untill\} is no placeholder; choose from \{start\}, \{end\}, \{since\}, \{until\}",
+        r"\{untill\} is not a placeholder; choose from \{start\}, \{end\}, \{since\}, \{until\}",
     ),
-    ({"kind": "files", "uri": "/in", "timezone": "Mars/Base"}, "'Mars/Base' is no IANA zone"),
+    ({"kind": "files", "uri": "/in", "timezone": "Mars/Base"}, "'Mars/Base' is not an IANA zone"),
 ]
 
 

@@ -219,5 +219,5 @@ def place(kind: str, folder: Path) -> Path:
 def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path, kind: str, uri: str) -> None:
     file = place(kind, tmp_path / "in")
     source = {"kind": "files", "uri": uri.replace("{file}", str(file)).replace("{folder}", str(file.parent))}
-    with pytest.raises(InvalidInput, match=f"is no file but a ({kind}|pipe or a device)"):
+    with pytest.raises(InvalidInput, match=f"is not a file but a ({kind}|pipe or a device)"):
         execute("ingest", WINDOW, context_over(tmp_path / "home", source))

@@ -103,9 +103,11 @@ def test_so_may_one_of_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_column_with_a_name_of_ours_is_refused(tmp_path: Path, name: str) -> None:
     write_csv(tmp_path / "visits.csv", [one | {name: "x"} for one in rows(10)])
     source = {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"}
-    with pytest.raises(CorruptData, match=f"a column {name} of its own; rename the source's at the source, or in a vi"):
+    with pytest.raises(
+        CorruptData, match=f"the name {name} is reserved for the chain; rename the column at the source, or in a vi"
+    ):
         ingested(tmp_path / "home", source)
-    with pytest.raises(CorruptData, match=f"a column {name} of its own"):
+    with pytest.raises(CorruptData, match=f"the name {name} is reserved for the chain"):
         ingested(tmp_path / "home", source, replace(TABLE, columns={**TABLE.columns, name: "string"}))
 
 
@@ -119,5 +121,5 @@ def test_partitions_read_back_bring_the_day_that_they_are_of(tmp_path: Path) -> 
     for file in folder.glob("*.parquet"):
         part = pd.read_parquet(file)
         part.assign(local_day=part.local_day + timedelta(1)).to_parquet(file)
-    with pytest.raises(CorruptData, match="a column local_day of its own"):
+    with pytest.raises(CorruptData, match="the name local_day is reserved for the chain"):
         ingested(tmp_path / "other", {"kind": "files", "uri": f"{folder}/{{day}}.parquet"})

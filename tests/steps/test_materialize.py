@@ -17,7 +17,7 @@ import pytest
 
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
-from pipelines.features.deltas import Given, delta
+from pipelines.features.deltas import OnlineState, delta
 from pipelines.features.stream import OnlineStore
 from pipelines.instants import midnight
 from pipelines.offline.repository import note_online_stands_at, online_stands_at
@@ -126,8 +126,8 @@ def test_day_by_day_gives_what_one_run_gives(toys: Callable[[], Context]) -> Non
 
 def test_a_new_day_is_read_alone(toy: Context) -> None:
     materialize(toy, LAST - 1)
-    given = Given.parse(open_rows(toy.feast).given("pump_heat"))
-    assert given and given.upto == at(LAST - 1)
+    state = OnlineState.parse(open_rows(toy.feast).read_note("pump_heat"))
+    assert state and state.upto == at(LAST - 1)
     for day in range(LAST - 3):  # no time of the files tells that they are broken
         place = Path(partition(toy, day))
         times = place.stat()
@@ -201,7 +201,7 @@ def test_killed_between_or_within_views_a_later_run_goes_on(
             materialize(toy, LAST)
     assert online_stands_at(toy.feast) == at(LAST - 2)
     outputs = materialize(toy, LAST - 1)  # an earlier day: what the killed run began is finished
-    reached = Given.parse(open_rows(toy.feast).given("pump_heat"))
+    reached = OnlineState.parse(open_rows(toy.feast).read_note("pump_heat"))
     assert reached and online_stands_at(toy.feast) == reached.upto
     assert outputs["as_of"] == reached.upto.isoformat().replace("+00:00", "Z")
     assert execute("check_parity", {"as_of": outputs["as_of"]}, toy)["verdict"] == "PASS"
@@ -346,7 +346,7 @@ def test_parity_sees_an_entity_that_was_known_long_ago(toy: Context) -> None:
 
 
 FILES = {f"2024-03-{day:02}": "1" for day in range(1, 15)}
-GIVEN = Given(at(14), FILES)
+GIVEN = OnlineState(at(14), FILES)
 HOUR = timedelta(hours=1)
 
 
@@ -364,12 +364,12 @@ HOUR = timedelta(hours=1)
         (GIVEN, {**FILES, "2024-03-02": "2"}, None, 14, False, (None, True)),
         (GIVEN, {name: one for name, one in FILES.items() if name != "2024-03-14"}, None, 14, False, (None, True)),
         (GIVEN, {**FILES, "2024-02-29": "1"}, None, 14, False, (None, True)),
-        (Given(at(14), {"all": "1"}), {"all": "1"}, None, 14, False, None),
-        (Given(at(14), {"all": "1"}), {"all": "2"}, None, 14, False, (None, True)),
+        (OnlineState(at(14), {"all": "1"}), {"all": "1"}, None, 14, False, None),
+        (OnlineState(at(14), {"all": "1"}), {"all": "2"}, None, 14, False, (None, True)),
     ],
 )
 def test_what_is_lacking(given: Any, files: Any, ttl: Any, upto: int, pushed: bool, expected: Any) -> None:
     span = delta(given, files, ttl, at(upto), BERLIN, pushed)
     last = at(upto) - timedelta(microseconds=1)
     assert span == (None if expected is None else Span(expected[0], last, expected[1]))
-    assert Given.parse(str(GIVEN)) == GIVEN and GIVEN.upto.tzinfo == UTC
+    assert OnlineState.parse(str(GIVEN)) == GIVEN and GIVEN.upto.tzinfo == UTC

@@ -178,9 +178,9 @@ def test_an_input_without_any_value_in_training_still_trains(desk: Context) -> N
 
 
 def test_rules_for_a_column_that_is_no_input_are_refused(desk: Context) -> None:
-    from pipelines.params.cleaning import Change
+    from pipelines.params.cleaning import RuleChange
 
-    rules = desk.params.cleaning.model_copy(update={"columns": {"colour": Change()}})
+    rules = desk.params.cleaning.model_copy(update={"columns": {"colour": RuleChange()}})
     other = Context(desk.settings, desk.params.model_copy(update={"cleaning": rules}), desk.usecase)
     with pytest.raises(InvalidInput, match="cleaning names colour"):
         train(other, write_training_set(other, "s"))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import InvalidInput
-from pipelines.features.splits import keep_auxiliary, keep_labelled, known_auxiliary
+from pipelines.features.splits import keep_auxiliary, keep_labelled, mask_auxiliary
 from pipelines.usecase import EXAMPLE_ID, LABEL, LABEL_KNOWN_AT
 
 AS_OF = datetime(2024, 4, 1, tzinfo=UTC)
@@ -39,7 +39,7 @@ def test_every_row_goes_where_what_is_known_of_it_belongs(
     def seen(value: float | None, known: datetime | None) -> float | None:
         return value if known is not None and known <= AS_OF else None
 
-    examples = known_auxiliary(table(rows), AS_OF, ("worn",))
+    examples = mask_auxiliary(table(rows), AS_OF, ("worn",))
     others = keep_auxiliary(examples, AS_OF, ("worn",)).to_pylist()
     main = {str(n): row for n, row in enumerate(rows) if seen(*row[:2]) is not None}
     spare = {str(n): row for n, row in enumerate(rows) if str(n) not in main and seen(*row[2:]) is not None}
@@ -53,9 +53,9 @@ def test_every_row_goes_where_what_is_known_of_it_belongs(
 
 def test_examples_without_the_declared_label_are_named() -> None:
     with pytest.raises(InvalidInput, match="torn, torn_known_at"):
-        known_auxiliary(table([(1.0, AS_OF, 1.0, AS_OF)]), AS_OF, ("torn",))
+        mask_auxiliary(table([(1.0, AS_OF, 1.0, AS_OF)]), AS_OF, ("torn",))
 
 
 def test_without_auxiliary_labels_nothing_changes() -> None:
     examples = table([(1.0, AS_OF, None, None)])
-    assert known_auxiliary(examples, AS_OF, ()).equals(examples)
+    assert mask_auxiliary(examples, AS_OF, ()).equals(examples)

@@ -120,5 +120,5 @@ def test_shuffles_are_seeded() -> None:
 def test_what_is_declared_wrongly_is_refused(declared: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Behaviours).validate_python([{"name": "one", **declared}])
-    with pytest.raises(ValidationError, match="stands twice"):
+    with pytest.raises(ValidationError, match="occurs twice"):
         TypeAdapter(Behaviours).validate_python([{"name": "one", **RANKS}] * 2)

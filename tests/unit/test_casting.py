@@ -276,5 +276,5 @@ def test_nan_is_missing_where_a_column_is_carried_as_text(kind: pa.DataType) -> 
 
 @pytest.mark.parametrize("name", ["int", "varchar", "timestamp[us, Mars/Base]", "null", "", None, 5, pa.int32()])
 def test_a_type_that_does_not_exist_is_refused_with_table_and_column(name: Any) -> None:
-    with pytest.raises(InvalidInput, match=r"table visits, column x: .* is no type of a column; write int32"):
+    with pytest.raises(InvalidInput, match=r"table visits, column x: .* is not a column type; write int32"):
         declared_types(RawTable("visits", ("x",), {"x": name}))

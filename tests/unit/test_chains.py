@@ -104,7 +104,7 @@ def test_a_part_of_a_chain_takes_the_rest_from_what_is_known(
     calls: Calls, execute: Callable[..., dict[str, Any]]
 ) -> None:
     known = {"snapshot": {"data_version": "d"}, "train": [{"model_uri": "a"}, {"model_uri": "b"}]}
-    walk(chains.training, TRAINING, execute, only=("build_training_set", "evaluate"), known=known)
+    walk(chains.training, TRAINING, execute, only=("build_training_set", "evaluate"), previous=known)
     assert [(step, given.get("data_version"), given.get("model_uri")) for step, given in calls] == [
         ("build_training_set", "d", None),
         ("evaluate", None, "a"),
@@ -131,7 +131,7 @@ def test_what_nothing_gives_is_named(
 ) -> None:
     given = {name: value for name, value in {**TRAINING, **changes}.items() if value is not ...}
     with pytest.raises(InvalidInput, match=message):
-        walk(chains.training, given, execute, known=known)
+        walk(chains.training, given, execute, previous=known)
 
 
 def test_an_output_of_a_step_that_was_left_out_is_named(execute: Callable[..., dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from pipelines.artifacts.card import ColumnCleaning
 from pipelines.errors import CorruptData, InvalidInput
-from pipelines.params.cleaning import Cleaning as Rules
+from pipelines.params.cleaning import CleaningRules as Rules
 from pipelines.training.cleaning import Cleaning, fit_cleaning, from_card, from_facts, totals
 from pipelines.usecase import ModelInputs
 from tests.artifacts import model_card

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from pipelines.errors import CorruptData, InvalidInput
 from pipelines.ingestion.comparison import compare
-from pipelines.ingestion.retention import undecided
-from pipelines.ingestion.versions import count_rows, footer, is_version, named
+from pipelines.ingestion.retention import undecided_training_sets
+from pipelines.ingestion.versions import count_rows, footer, is_version, resolve
 
 PATHS = st.sampled_from([f"{table}/{day}.parquet" for table in ("a", "b") for day in ("1", "2", "3")])
 KINDS = {"x": (pa.int32(), pa.int64()), "y": (pa.string(), pa.float32())}
@@ -27,15 +27,15 @@ TREES = st.dictionaries(PATHS, FILES)
 def test_a_beginning_names_a_version() -> None:
     known = ["ab" + "0" * 30 + ".dir", "ac" + "0" * 30 + ".dir"]
     for text in ("ab", known[0], known[0].removesuffix(".dir"), "AB0", " ab "):
-        assert named(text, known) == known[0]
+        assert resolve(text, known) == known[0]
     for text in ("a", "", "b", ".dir", "ab1"):
         with pytest.raises(InvalidInput, match=r"ab0000000000, ac0000000000"):
-            named(text, known)
+            resolve(text, known)
     with pytest.raises(InvalidInput, match="none; run the snapshot step first"):
-        named("ab", [])
+        resolve("ab", [])
     many = [f"{number:032x}.dir" for number in range(30)]
     with pytest.raises(InvalidInput, match="30 versions that there are"):
-        named("f", many)
+        resolve("f", many)
     assert is_version(known[0]) and not any(map(is_version, ("d1", "", known[0][:-4], known[0].upper())))
 
 
@@ -116,4 +116,4 @@ def test_only_a_verdict_on_the_same_data_settles_a_training_set() -> None:
         gate("5", "other data", "REJECT", "v2"),
         {"id": "6", "verdict": "REJECT", "evidence": {"subject": {"run": "old record"}}},
     ]
-    assert set(undecided(sets, gates, {"4"})) == {"none", "passed", "other data", "old record"}
+    assert set(undecided_training_sets(sets, gates, {"4"})) == {"none", "passed", "other data", "old record"}

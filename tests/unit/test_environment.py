@@ -15,11 +15,11 @@ from pipelines.environment import (
     DEFAULTS,
     FAMILIES,
     SINGLE,
+    build_environment,
     foreign,
-    kept,
-    made,
     overridden,
     processors,
+    restoring,
     take_over,
 )
 
@@ -55,7 +55,7 @@ ENVIRONMENTS = st.dictionaries(NAMES | st.sampled_from(["FLIGHTDECK_MLFLOW_URI",
 
 
 def test_variables_of_libraries_that_nobody_named_are_dropped_and_the_others_pass() -> None:
-    ours = made({**STRANGERS, **ACCESS, "PATH": "/bin", "EXAMPLE_TOKEN": "x"})
+    ours = build_environment({**STRANGERS, **ACCESS, "PATH": "/bin", "EXAMPLE_TOKEN": "x"})
     assert foreign({**STRANGERS, **ACCESS}) == sorted(STRANGERS)
     assert not STRANGERS.keys() & ours.keys()
     assert {**ACCESS, "PATH": "/bin", "EXAMPLE_TOKEN": "x"}.items() <= ours.items()
@@ -63,8 +63,8 @@ def test_variables_of_libraries_that_nobody_named_are_dropped_and_the_others_pas
 
 @given(ENVIRONMENTS)
 def test_an_environment_made_again_is_the_same_and_holds_nothing_foreign(environ: dict[str, str]) -> None:
-    ours = made(environ)
-    assert made(ours) == ours
+    ours = build_environment(environ)
+    assert build_environment(ours) == ours
     assert foreign(ours) == []
     assert {"127.0.0.1", "localhost", "::1"} <= set(ours["no_proxy"].split(","))
     for variable in ("FLIGHTDECK_MLFLOW_URI", "MLFLOW_TRACKING_URI"):
@@ -74,14 +74,14 @@ def test_an_environment_made_again_is_the_same_and_holds_nothing_foreign(environ
 def test_what_is_meant_for_our_mlflow_reaches_it() -> None:
     asked = {"FLIGHTDECK_MLFLOW__SERVER_ALLOWED_HOSTS": "deck.example", "MLFLOW_SERVER_ALLOWED_HOSTS": "other.example"}
     assert overridden(asked) == {"MLFLOW_SERVER_ALLOWED_HOSTS": "deck.example"}
-    assert made({**asked, **overridden(asked)})["MLFLOW_SERVER_ALLOWED_HOSTS"] == "deck.example"
+    assert build_environment({**asked, **overridden(asked)})["MLFLOW_SERVER_ALLOWED_HOSTS"] == "deck.example"
 
 
 def test_user_and_password_of_a_server_go_with_the_address_that_is_used() -> None:
     both = {"FLIGHTDECK_MLFLOW_URI": "https://deck.example", "MLFLOW_TRACKING_URI": "http://ann:word@other.example"}
-    assert made(both)["MLFLOW_TRACKING_URI"] == "http://other.example"
-    assert "MLFLOW_TRACKING_PASSWORD" not in made(both)
-    ours = made({"FLIGHTDECK_MLFLOW_URI": "http://ann:w%3Ard@deck.example:5000/x"})
+    assert build_environment(both)["MLFLOW_TRACKING_URI"] == "http://other.example"
+    assert "MLFLOW_TRACKING_PASSWORD" not in build_environment(both)
+    ours = build_environment({"FLIGHTDECK_MLFLOW_URI": "http://ann:w%3Ard@deck.example:5000/x"})
     assert ours["FLIGHTDECK_MLFLOW_URI"] == "http://deck.example:5000/x"
     assert (ours["MLFLOW_TRACKING_USERNAME"], ours["MLFLOW_TRACKING_PASSWORD"]) == ("ann", "w:rd")
 
@@ -104,7 +104,7 @@ def test_a_process_is_told_once_what_does_not_count(
 def test_kept_variables_are_what_they_were_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONE", "1")
     monkeypatch.delenv("TWO", raising=False)
-    with pytest.raises(ValueError, match="stop"), kept("ONE", TWO="2"):
+    with pytest.raises(ValueError, match="stop"), restoring("ONE", TWO="2"):
         assert os.environ["TWO"] == "2"
         os.environ["ONE"] = "changed"
         raise ValueError("stop")
@@ -112,9 +112,11 @@ def test_kept_variables_are_what_they_were_whatever_happens(monkeypatch: pytest.
 
 
 def test_threads_wait_passively_and_are_as_many_as_may_run_unless_the_caller_says_otherwise() -> None:
-    assert made({})["OMP_WAIT_POLICY"] == "passive" and made({})["OMP_NUM_THREADS"] == str(processors())
+    assert build_environment({})["OMP_WAIT_POLICY"] == "passive" and build_environment({})["OMP_NUM_THREADS"] == str(
+        processors()
+    )
     asked = {"OMP_WAIT_POLICY": "active", "OMP_NUM_THREADS": "7"}
-    assert asked.items() <= made(asked).items()
+    assert asked.items() <= build_environment(asked).items()
 
 
 def test_openmp_heeds_what_a_context_has_set() -> None:
@@ -131,4 +133,4 @@ def test_openmp_heeds_what_a_context_has_set() -> None:
 
 @pytest.mark.parametrize("name", sorted(SINGLE))
 def test_single_variables_of_servers_are_dropped(name: str) -> None:
-    assert name not in made({name: "2"})
+    assert name not in build_environment({name: "2"})

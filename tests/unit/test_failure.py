@@ -76,5 +76,5 @@ def test_a_reader_that_has_gone_is_no_news(capfd: pytest.CaptureFixture[str]) ->
 
 def test_an_error_of_ours_is_told_as_it_is() -> None:
     error = InvalidInput("a very long word " * 100)
-    assert failure.explained(error) is error and failure.one_line(error) == " ".join(str(error).split())
-    assert isinstance(failure.explained(ValueError()), FlightdeckError)
+    assert failure.translate(error) is error and failure.one_line(error) == " ".join(str(error).split())
+    assert isinstance(failure.translate(ValueError()), FlightdeckError)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipelines.artifacts.scorer import Scorer
 from pipelines.errors import InvalidInput
 from pipelines.metrics.scores import measure
-from pipelines.params.cleaning import Cleaning as Rules
+from pipelines.params.cleaning import CleaningRules as Rules
 from pipelines.training.calibration import Uncalibrated
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.families import MODULES, load_family

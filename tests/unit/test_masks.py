@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import InvalidInput
 from pipelines.validation.masks import MASKS, bad_rows
-from pipelines.validation.suite import batch_frame, declared, evaluate
+from pipelines.validation.suite import batch_frame, checks_of, evaluate
 from tests.examples import costly
 
 QUARANTINE = {"severity": "quarantine", "reason": "bad"}
@@ -68,7 +68,7 @@ def test_every_mask_is_tried_against_great_expectations() -> None:
 @given(rows)
 def test_masks_find_as_many_bad_rows_as_great_expectations(values: list[tuple[Any, ...]]) -> None:
     frame = frame_of(values)
-    for result in evaluate(frame, declared("table", every_kind())):
+    for result in evaluate(frame, checks_of("table", every_kind())):
         assert result.error is None, (result.check.title, result.error)
         mask = bad_rows(frame, result.check.expectation)
         assert mask.sum() == result.observed["unexpected_count"], result.check.title
@@ -93,14 +93,14 @@ def test_one_missing_side_of_a_pair_is_bad_and_two_are_not() -> None:
 )
 def test_an_unusable_declaration_is_refused(expectation: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        declared("table", [expectation])
+        checks_of("table", [expectation])
 
 
 def test_a_row_condition_has_no_mask() -> None:
     check = gxe.ExpectColumnValuesToNotBeNull(column="x", meta=QUARANTINE)
     object.__setattr__(check, "row_condition", "y > 1")
     with pytest.raises(InvalidInput, match="row_condition"):
-        declared("table", [check])
+        checks_of("table", [check])
 
 
 def test_the_batch_has_types_that_great_expectations_vectorises() -> None:

@@ -25,14 +25,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import InvalidInput
-from pipelines.features.deltas import Given
+from pipelines.features.deltas import OnlineState
 from pipelines.features.materialize import _write
 from pipelines.offline.repository import open_store
 from pipelines.online import OnlineReader
 from pipelines.online.codec import EntityKeys, decode_value, encode_column
 from pipelines.online.opening import open_rows
 from pipelines.online.places import UTC_SQLITE, online_store
-from pipelines.online.rows import OnlineView, Rows, Span
+from pipelines.online.rows import EncodedRows, OnlineView, Span
 from pipelines.settings import Settings
 from pipelines.store import Layout, Store
 from tests.redis_fixtures import redis_server  # noqa: F401
@@ -109,7 +109,7 @@ def write(store: FeatureStore, span: Span | None = None) -> None:
         feast = store
 
     for view in store.list_feature_views():
-        _write(Ours(), open_rows(store), view, span or Span(None, END, True), Given(END, {}))  # type: ignore[arg-type]
+        _write(Ours(), open_rows(store), view, span or Span(None, END, True), OnlineState(END, {}))  # type: ignore[arg-type]
 
 
 def dump(store: FeatureStore) -> Any:
@@ -236,12 +236,12 @@ def test_a_file_of_feasts_convention_is_refused_until_it_is_materialized(tmp_pat
         lambda: OnlineReader(store, ["typed:d"]).read(asked, AT),
         lambda: store.get_online_features(["typed:d"], asked),
         lambda: store.write_to_online_store("typed", df=rows(1).slice(0, 1).to_pandas()),
-        lambda: open_rows(store).push(OnlineView.of(view), Rows.of(view, rows(1).slice(0, 1), [0], [None])),
+        lambda: open_rows(store).push(OnlineView.of(view), EncodedRows.of(view, rows(1).slice(0, 1), [0], [None])),
     ]
     for attempt in attempts:
         with pytest.raises(InvalidInput, match=r"online\.db: shops_typed .* run `flightdeck materialize`"):
             attempt()
-    assert open_rows(store).given("typed") is None
+    assert open_rows(store).read_note("typed") is None
     write(store)
     assert dump(store) == expected
 

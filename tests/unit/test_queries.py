@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from pipelines.store import Layout, Store
 from pipelines.usecase import DAY, RawTable
-from pipelines.validation.asking import Answer, ask
+from pipelines.validation.asking import QueryOutcome, ask
 from pipelines.validation.distribution import ExpectDistributionToBeStable, stability_index
 from pipelines.validation.queries import (
     ExpectColumnTypes,
@@ -30,7 +30,7 @@ from pipelines.validation.queries import (
     ExpectNumbersToBeFinite,
     ExpectValuesToBeKnown,
 )
-from pipelines.validation.suite import declared, evaluate
+from pipelines.validation.suite import checks_of, evaluate
 from tests.examples import costly
 
 FIRST = date(2020, 1, 1)
@@ -54,13 +54,13 @@ def at(day: int) -> date:
     return FIRST + timedelta(day)
 
 
-def asked(data: Layout, check: Any, days: list[int], table: RawTable = READINGS) -> Answer:
+def asked(data: Layout, check: Any, days: list[int], table: RawTable = READINGS) -> QueryOutcome:
     usecase: Any = SimpleNamespace(tables=(READINGS, SITES))
-    (answer,) = ask(table, [at(day) for day in days], declared("readings", [check]), usecase, data, {})
+    (answer,) = ask(table, [at(day) for day in days], checks_of("readings", [check]), usecase, data, {})
     return answer
 
 
-def bad(answer: Answer) -> set[tuple[int, int]]:
+def bad(answer: QueryOutcome) -> set[tuple[int, int]]:
     return {((day - FIRST).days, int(row)) for day, rows in answer.bad.items() if day for row in rows}
 
 
@@ -105,7 +105,7 @@ def test_within_one_day_keys_are_judged_as_great_expectations_does(data: Layout)
     columns = {"k": draw.choice(np.array(["a", "b", "c", None], dtype=object), 60), "n": draw.integers(0, 9, 60)}
     put(data, 0, columns)
     frame = pd.DataFrame(columns)
-    (theirs,) = evaluate(frame, declared("t", [gxe.ExpectCompoundColumnsToBeUnique(column_list=["k", "n"])]))
+    (theirs,) = evaluate(frame, checks_of("t", [gxe.ExpectCompoundColumnsToBeUnique(column_list=["k", "n"])]))
     ours = asked(data, ExpectKeysToBeUnique(column_list=["k", "n"], meta=APART), [0])
     assert ours.result.observed["unexpected_count"] == theirs.observed["unexpected_count"] > 0
 

@@ -13,10 +13,10 @@ import pytest
 from pipelines.errors import InvalidInput
 from pipelines.store import Layout, Store
 from pipelines.usecase import DAY, RawTable
-from pipelines.validation.asking import Answer, ask
+from pipelines.validation.asking import QueryOutcome, ask
 from pipelines.validation.distribution import ExpectDistributionToBeStable
 from pipelines.validation.queries import ExpectColumnTypes, ExpectKeysToBeUnique, ExpectValuesToBeKnown, reference_table
-from pipelines.validation.suite import declared
+from pipelines.validation.suite import checks_of
 
 TODAY, BEFORE = date(2020, 1, 2), date(2020, 1, 1)
 APART = {"severity": "quarantine", "reason": "bad"}
@@ -39,10 +39,10 @@ def layout(folder: Path, column: str, table: str, values: list[str]) -> Layout:
     return data
 
 
-def asked(data: Layout, column: str, table: str, *checks: Any) -> list[Answer]:
+def asked(data: Layout, column: str, table: str, *checks: Any) -> list[QueryOutcome]:
     readings = RawTable("readings", (column,), {column: "string"}, day=DAY)
     usecase: Any = SimpleNamespace(tables=(readings, RawTable(table, (column,), {column: "string"})))
-    return ask(readings, [TODAY], declared("readings", checks), usecase, data, {})
+    return ask(readings, [TODAY], checks_of("readings", checks), usecase, data, {})
 
 
 @pytest.mark.parametrize("name", NAMES)

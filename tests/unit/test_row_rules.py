@@ -22,7 +22,7 @@ from pipelines.validation.expectations import (
     RowExpectation,
 )
 from pipelines.validation.masks import bad_rows
-from pipelines.validation.suite import declared, evaluate
+from pipelines.validation.suite import checks_of, evaluate
 from tests.examples import costly
 
 META = {"severity": "quarantine", "reason": "bad"}
@@ -96,7 +96,7 @@ def test_mask_count_and_plain_python_agree(values: list[tuple[Any, ...]]) -> Non
     frame = frame.astype({"a": "float64", "b": "float64", "c": "float64"})
     frame["at"] = pd.to_datetime(frame["at"], utc=True)
     for (rule, good), result in zip(
-        RULES, evaluate(frame, declared("table", [rule for rule, _ in RULES])), strict=True
+        RULES, evaluate(frame, checks_of("table", [rule for rule, _ in RULES])), strict=True
     ):
         assert result.error is None, (result.check.title, result.error)
         expected = [not good(row) for row in frame.to_dict("records")]

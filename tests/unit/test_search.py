@@ -191,7 +191,7 @@ def test_within_a_latency_budget_the_least_loss_wins_and_nothing_else_does() -> 
         ({"dropout": {"low": 0, "high": 1, "when": {"batch_size": 64}}}, "names 'batch_size', which is not searched"),
         (
             {"dropout": {"low": 0, "high": 0.5, "when": {"hidden": [9]}}, "hidden": SPACE["hidden"]},
-            "none of its choices",
+            "not one of its choices",
         ),
         (
             {

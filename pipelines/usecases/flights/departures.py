@@ -1,4 +1,4 @@
-"""Flights with their instants: when each departs and lands by schedule and in fact, in UTC."""
+"""Flights with their scheduled and actual instants of departure and arrival, in UTC."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.quoting import literal
 from pipelines.usecase import Tables
 from pipelines.usecases.flights.columns import ZONE
 
-# Four destinations are not in the airports table.
+# The airports table lacks four destinations.
 ZONES = {"BQN": "America/Puerto_Rico", "PSE": "America/Puerto_Rico", "SJU": "America/Puerto_Rico"} | {
     "STT": "America/St_Thomas"
 }
@@ -36,9 +36,9 @@ timed as (
     from scheduled
 )
 select *,
-    -- A record belongs to its local day: nothing of it counts before that day begins, however early it left.
-    -- (greatest() passes over nulls, and a flight without a delay has not left; one to a place whose zone is unknown
-    -- lands at no instant that we know.)
+    -- A record belongs to its local day: none of its instants lies before that day, however early the flight left.
+    -- (greatest() ignores nulls, so the cases come first: a flight without a delay has not left, and the landing in an
+    -- unknown zone has no known instant.)
     case when dep_delay is not null then greatest(sched_dep_at + to_minutes(dep_delay), day_began_at) end as dep_at,
     case when arr_delay is not null and sched_arr_at is not null
         then greatest(sched_arr_at + to_minutes(arr_delay), day_began_at) end as arr_at
@@ -47,7 +47,7 @@ from timed
 
 
 def connect(tables: Tables) -> duckdb.DuckDBPyConnection:
-    """A connection that sees the tables, in New York time, with the view `departures` where there are flights."""
+    """A connection with the tables, in New York time, and with the view `departures` if there are flights."""
     connection = duckdb.connect()
     connection.execute(f"set timezone = {literal(ZONE)}")
     for name, table in tables.items():
@@ -60,9 +60,9 @@ def connect(tables: Tables) -> duckdb.DuckDBPyConnection:
 
 
 def query(sql: str, tables: Tables, parameters: dict[str, Any]) -> pa.Table:
-    """Run one query over the tables. Local days and hours are New York's; instants come back in UTC."""
-    used = {name: value for name, value in parameters.items() if f"${name}" in sql}
+    """Run one query over the tables. Local days and hours are New York's; instants in the result are in UTC."""
+    bindings = {name: value for name, value in parameters.items() if f"${name}" in sql}
     with connect(tables) as connection:
-        result = connection.sql(sql, params=used).to_arrow_table()
+        result = connection.sql(sql, params=bindings).to_arrow_table()
     fields = [field.with_type(INSTANT) if pa.types.is_timestamp(field.type) else field for field in result.schema]
     return result.cast(pa.schema(fields))

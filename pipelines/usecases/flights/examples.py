@@ -1,4 +1,4 @@
-"""What is predicted, when, and what came of it."""
+"""The examples: flights with their instant of prediction and their labels."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ order by predicted_at, example_id
 
 
 def examples(tables: Tables, window: Window) -> pa.Table:
-    """Every flight of the window; the label is null for cancelled and diverted ones, which never get one.
+    """All flights of the window; the label of cancelled and diverted flights is always null.
 
-    That a flight is not cancelled is known once it has left; that it is, at its scheduled departure, since the source
-    tells no instant of a cancellation.
+    That a flight is not cancelled is known at its departure; that it is cancelled, at its scheduled departure, since
+    the source has no instant of cancellation.
     """
     return query(EXAMPLES, tables, {"start": window.start, "end": window.end})

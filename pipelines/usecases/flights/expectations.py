@@ -1,4 +1,4 @@
-"""What the raw tables must look like: critical stops the run, quarantine takes the rows out, warning reports."""
+"""Expectations of the raw tables: critical ones stop the run, others quarantine rows or warn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feature tables, one function each. Sums are over whole minutes, so no order of summation can change a value."""
+"""Feature tables, one function each. Sums are over whole minutes, so values do not depend on the order of summation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ select tailnum, {sql_midnight("date '2013-01-01'", ZONE)} as known_at,
 from planes order by tailnum
 """
 
-# An observation is labelled by the hour in which it was made; it is surely known when that hour is over.
+# An observation has the hour in which it was made; it is known by the end of that hour.
 WEATHER = """
 select origin, time_hour + interval 1 hour as known_at,
     temp::float as temp, dewp::float as dewp, humid::float as humid, wind_dir::float as wind_dir,
@@ -37,7 +37,7 @@ where time_hour + interval 1 hour >= $from_at and time_hour + interval 1 hour < 
 order by known_at, origin
 """
 
-# What is scheduled on a day is known when it begins, whatever becomes of it. The hour is the local one of departure.
+# A day's schedule is known when the day begins, cancellations included. The hour is the local hour of departure.
 CONGESTION = """
 with scheduled as (
     select origin, carrier, day_began_at as known_at, strftime(sched_dep_at, '%H') as sched_hour, count(*) as n
@@ -69,17 +69,17 @@ where arr_delay is not null and local_day >= $start::date - {reach} and local_da
 
 def build(sql: str, tables: Tables, window: Window) -> pa.Table:
     """Run one query, with the window as $start, $end (days) and $from_at, $to_at (instants)."""
-    known = {"start": window.start, "end": window.end, "from_at": window.start_at, "to_at": window.end_at}
-    return query(sql, tables, known)
+    parameters = {"start": window.start, "end": window.end, "from_at": window.start_at, "to_at": window.end_at}
+    return query(sql, tables, parameters)
 
 
 def arrivals(keys: Sequence[str], prefix: str, tables: Tables, window: Window) -> pa.Table:
     """By `keys`, as each day begins: flights that landed in the 7 and 28 days before, their late share and mean delay.
 
-    An entity has a row where there is one in the 28 days.
+    An entity has a row if it has such a flight in the 28 days.
     """
-    known = " and ".join(f"{key} is not null" for key in keys)
-    sql = LANDED.format(keys=", ".join(keys), reach=MONTH + 3, known=known)
+    condition = " and ".join(f"{key} is not null" for key in keys)
+    sql = LANDED.format(keys=", ".join(keys), reach=MONTH + 3, known=condition)
     landed = build(sql, tables, window)
     entities, slots = Entities.of(landed, keys), Slots.of_days(window, MONTH)
     at, delay = slots.after(landed["arr_at"]), np.asarray(landed["arr_delay"], dtype=np.int64)

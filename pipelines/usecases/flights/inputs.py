@@ -1,4 +1,4 @@
-"""What a model reads, by the feature service that it is trained on. A service that models record does not change."""
+"""The inputs of a model, by the feature service that it is trained on. A service that models record does not change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The request: what a client may send, and the features that rest on it alone, the same in training and serving."""
+"""The request: its model, and the features that derive from it alone, the same in training and serving."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ DAY = 24 * 60  # minutes
 
 
 class FlightRequest(BaseModel):
-    """One scheduled flight. A carrier, aircraft or destination that nothing is known of is no error: it is unknown.
+    """One scheduled flight. A carrier, aircraft or destination without history is accepted, as an unknown one.
 
-    No rule joins two fields, since JSON Schema could not state it.
+    No rule involves two fields, since JSON Schema could not express it.
     """
 
     carrier: str = Field(pattern=r"^[A-Z0-9]{2,3}$", description="airline code", examples=["B6"])
@@ -35,7 +35,7 @@ class FlightRequest(BaseModel):
 
 
 def split_key(request: Request) -> str:
-    """The flight by its number, else the aircraft, else the carrier on its route."""
+    """The flight number, or else the aircraft, or else the carrier on its route."""
     if request.get("flight") is not None:
         return f"{request['carrier']}{request['flight']}"
     return request.get("tailnum") or f"{request['carrier']}:{request['origin']}-{request['dest']}"
@@ -50,9 +50,9 @@ def block(request: Request) -> date:
 def request_features(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with dep_minute, dep_hour and dep_weekday (local, at origin), and sched_hour.
 
-    The last is the key of the schedule's hours: dep_hour as two digits.
+    `sched_hour` is the key of the schedule's hours: dep_hour as two digits.
 
-    Needs `sched_dep_at` (UTC). Works row by row: no row bears on another.
+    Needs `sched_dep_at` (UTC). Rows are independent of each other.
     """
     local = frame["sched_dep_at"].dt.tz_convert(ZONE)
     return frame.assign(

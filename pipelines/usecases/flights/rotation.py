@@ -1,8 +1,8 @@
-"""Where each aircraft is: the delay of its last departure, and how soon it can be back for another.
+"""The rotation of each aircraft: the delay of its last departure, and the time until it can depart again.
 
-Only departures from New York are on record. An aircraft that left is away for the flight there, a turn, the flight back
-and another turn; so a flight that it is scheduled for before that will be late. On a grid of half an hour, from the
-departure on until the aircraft has surely been back, or leaves again.
+Only departures from New York are on record. An aircraft that left is away for the outbound flight, a turn, the flight
+back and another turn; a flight that it is scheduled for before that will be late. Rows lie on a grid of half an hour,
+from the departure until the aircraft has been back for some time, or leaves again.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pipelines.windows import Window
 
 MINUTES = 30  # of a slot
 TURN = 45  # minutes on the ground, at either end
-IDLE = 120  # minutes after which an aircraft that is back is of no more interest
+IDLE = 120  # minutes for which an aircraft that is back still has rows
 
-# An arrival counts once it is known. Until then the aircraft lands as late as it left, and not before now.
+# An arrival counts once it is known. Until then the expected landing is as late as the departure, and not in the past.
 ROTATIONS = """
 with departed as (
     select tailnum, dep_at, dep_delay, arr_delay, arr_at, sched_arr_at,
@@ -50,6 +50,6 @@ order by known_at, tailnum
 
 
 def rotation(tables: Tables, window: Window) -> pa.Table:
-    """By aircraft on its way: delays of its last departure, minutes until it can leave again (below 0: it is back)."""
-    known = {"start": window.start, "end": window.end, "from_at": window.start_at, "to_at": window.end_at}
-    return query(ROTATIONS, tables, {**known, "minutes": MINUTES, "turn": TURN, "idle": IDLE})
+    """By aircraft: delays of its last flight, and minutes until it can leave again (negative: it is back)."""
+    parameters = {"start": window.start, "end": window.end, "from_at": window.start_at, "to_at": window.end_at}
+    return query(ROTATIONS, tables, {**parameters, "minutes": MINUTES, "turn": TURN, "idle": IDLE})

@@ -22,9 +22,9 @@ class ExpectClockTimesToFitDelays(RowExpectation):
 
     @staticmethod
     def meets(columns: pd.DataFrame, **arguments: Any) -> pd.Series:
-        planned, actual, delay = (columns.iloc[:, n] for n in range(3))
-        met: pd.Series = (minutes(planned) + delay - minutes(actual)) % DAY == 0
-        return met
+        scheduled, actual, delay = (columns.iloc[:, n] for n in range(3))
+        good: pd.Series = (minutes(scheduled) + delay - minutes(actual)) % DAY == 0
+        return good
 
 
 @row_rule
@@ -37,8 +37,8 @@ class ExpectClockTimes(RowExpectation):
     @staticmethod
     def meets(columns: pd.DataFrame, **arguments: Any) -> pd.Series:
         fits = (columns >= 0) & (columns <= 2400) & (columns % 100 < 60)
-        met: pd.Series = (fits | columns.isna()).all(axis=1)
-        return met
+        good: pd.Series = (fits | columns.isna()).all(axis=1)
+        return good
 
 
 def minutes(clock: pd.Series) -> pd.Series:

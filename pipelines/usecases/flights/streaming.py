@@ -1,7 +1,7 @@
 """The state of an airport and of a carrier in the last hours, on a grid of minutes.
 
-Built by one function, for a window of days (backfill) and for the day that is under way (pushes): a row rests on what
-was known at its instant, so flights that are still to leave make no difference to it.
+One function builds them for a window of days (backfill) and for the current day (pushes): a row depends only on what
+was known at its instant, so it is the same in both.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from pipelines.windows import Window
 
 MINUTES = 15  # of a slot
 HOURS = (1, 2, 4)  # the trailing windows
-LATE = 15  # minutes, of a departure, of one that is awaited, and of an arrival
-GIVEN_UP = 240  # minutes after which a flight is awaited no longer
+LATE = 15  # minutes, for a departure, a waiting flight and an arrival
+LONGEST_WAIT = 240  # minutes after which a flight no longer counts as waiting
 
-# Flights of two days before the window too: one may leave a day late and count for hours more.
+# Flights of two days before the window too: a flight may leave a day late and count for hours more.
 SCHEDULED = """
 select {keys}, day_began_at, dep_delay, dep_at, arr_delay, arr_at,
     greatest(sched_dep_at + to_minutes($late), day_began_at) as awaited_from,
@@ -51,17 +51,19 @@ def state(
     awaited: bool = True,
     minutes: int = MINUTES,
 ) -> pa.Table:
-    """By `keys`: departures, their mean delay and the share of late ones in the last hours, and how many are awaited.
+    """By `keys`: departures in the last hours, their mean delay and late share, and the number of waiting flights.
 
-    An entity has rows on the days on which flights of it are scheduled, and on the day after.
+    An entity has rows on the days with scheduled flights of it, and on the day after each.
 
     Args:
-        departed, landed: hours of the trailing windows, of departures and of the same about arrivals.
-        minutes: of a slot.
+        departed: hours of the trailing windows of departures.
+        landed: hours of the trailing windows of arrivals.
+        awaited: whether to include the number of waiting flights.
+        minutes: length of a slot.
     """
-    known = {"start": window.start, "end": window.end, "late": LATE, "given_up": GIVEN_UP}
-    there = " and ".join(f"{key} is not null" for key in keys)
-    flights = query(SCHEDULED.format(keys=", ".join(keys), known=there), tables, known)
+    parameters = {"start": window.start, "end": window.end, "late": LATE, "given_up": LONGEST_WAIT}
+    condition = " and ".join(f"{key} is not null" for key in keys)
+    flights = query(SCHEDULED.format(keys=", ".join(keys), known=condition), tables, parameters)
     entities = Entities.of(flights, keys)
     slots = Slots.of_minutes(window, minutes, max(*departed, *landed, 0) * 60 // minutes)
     shape = (len(entities.keys), len(slots))
@@ -84,14 +86,14 @@ def state(
 
 
 def waiting(flights: pa.Table, entities: Entities, slots: Slots) -> Whole:
-    """(entities, slots of the window) flights that are due and have not left; never more than four hours' worth."""
+    """(entities, slots of the window) flights that are due and have not left, for at most LONGEST_WAIT minutes."""
     shape = (len(entities.keys), len(slots))
     since, until = slots.of(flights["awaited_from"]), slots.after(flights["awaited_until"])
-    left = np.asarray(flights["dep_at"].is_valid())
-    until[left] = np.minimum(until[left], slots.of(flights["dep_at"].drop_null()))
+    has_departed = np.asarray(flights["dep_at"].is_valid())
+    until[has_departed] = np.minimum(until[has_departed], slots.of(flights["dep_at"].drop_null()))
     waits = since < until
-    begun, ended = (running_sums(entities.codes[waits], ends[waits], None, shape) for ends in (since, until))
-    return (begun - ended)[:, slots.before :]
+    starts, stops = (running_sums(entities.codes[waits], ends[waits], None, shape) for ends in (since, until))
+    return (starts - stops)[:, slots.before :]
 
 
 def has_flights(flights: pa.Table, entities: Entities, slots: Slots, window: Window) -> Mask:

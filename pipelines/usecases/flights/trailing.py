@@ -1,8 +1,8 @@
-"""Sums over trailing windows by running sums: no event is ever paired with the windows that it falls into.
+"""Sums over trailing windows by running sums, without joining events to windows.
 
-Time is cut into slots, and an event counts from the slot on in which it is known. A trailing window that ends with a
-slot is the difference of two running sums; a level, such as how many are waiting, is one. Everything summed is a whole
-number: no order of summation can change a value, so a day is the same alone and in a longer window.
+Time is divided into slots, and an event counts from the slot in which it becomes known. The sum over a trailing window
+is the difference of two running sums; a level, such as the number of waiting flights, is one running sum. All summands
+are whole numbers, so values do not depend on the order of summation, and a day is the same in any window.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pipelines.windows import Window
 
 Whole = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-Values = Whole | tuple[Whole, Whole]  # counts, or totals and counts whose ratio is meant
+Values = Whole | tuple[Whole, Whole]  # counts, or the numerator and denominator of a ratio
 
 
 @dataclass(frozen=True)
 class Slots:
-    """The slots of a window, and before it as many as the longest trailing window has.
+    """The slots of a window, preceded by as many as the longest trailing window has.
 
     Attributes:
-        known_at: (slots,) the instants at which they end, in microseconds since 1970, rising.
-        before: how many of them lie before the window.
+        known_at: (slots,) the ends of the slots, in microseconds since 1970, increasing.
+        before: the number of slots before the window.
     """
 
     known_at: Whole
@@ -39,7 +39,7 @@ class Slots:
 
     @classmethod
     def of_days(cls, window: Window, longest: int) -> Slots:
-        """One slot a local day, which ends as that day begins; `longest` in days."""
+        """One slot for each local day, which ends when that day begins; `longest` in days."""
         days = [window.start + timedelta(n) for n in range(-longest, len(window.days))]
         return cls(np.array([_instant(day, window.timezone) for day in days], dtype=np.int64), longest)
 
@@ -55,13 +55,13 @@ class Slots:
     def of(self, instants: pa.ChunkedArray) -> Whole:
         """The first slot that ends at or after each instant (no nulls).
 
-        What lies before all slots counts from the first one on, which no window of the result holds; what lies after
-        them gets the number that would be next.
+        It is the first slot, which lies before the window, for instants before all slots, and the number of slots for
+        instants after them.
         """
         return np.searchsorted(self.known_at, _microseconds(instants), side="left").astype(np.int64)
 
     def after(self, instants: pa.ChunkedArray) -> Whole:
-        """The first slot that ends after each instant, as above."""
+        """The first slot that ends after each instant, otherwise as `of`."""
         return np.searchsorted(self.known_at, _microseconds(instants), side="right").astype(np.int64)
 
 
@@ -78,8 +78,8 @@ class Entities:
     """The distinct keys of a table, none of them null.
 
     Attributes:
-        keys: one row an entity, in order.
-        codes: (rows of the table,) the entity that each row is of.
+        keys: one row for each entity, in order.
+        codes: (rows of the table,) the entity of each row.
     """
 
     keys: pa.Table
@@ -94,7 +94,7 @@ class Entities:
 
 
 def running_sums(codes: Whole, slots: Whole, values: Whole | None, shape: tuple[int, int]) -> Whole:
-    """(entities, slots) sums of the events up to and with each slot; their number where there are no values."""
+    """(entities, slots) sums of the events up to and including each slot; without values, their number."""
     inside = slots < shape[1]
     places, weights = codes[inside] * shape[1] + slots[inside], None if values is None else values[inside]
     sums = np.bincount(places, weights, minlength=shape[0] * shape[1])  # in float64: exact up to 2^53
@@ -107,7 +107,7 @@ def trailing(running: Whole, span: int, before: int) -> Whole:
 
 
 def ratio(total: Whole, count: Whole) -> pa.Array:
-    """total / count as float32, null where there is nothing to count."""
+    """total / count as float32, null where count is 0."""
     return pa.array((total / np.maximum(count, 1)).astype(np.float32), mask=count == 0)
 
 
@@ -116,7 +116,7 @@ def feature_rows(entities: Entities, slots: Slots, present: Mask, features: Iter
 
     Args:
         present: (entities, slots of the window).
-        features: names and values, each of (entities, slots of the window); taken one by one, to bound memory.
+        features: names and values, each of (entities, slots of the window); consumed one by one, to bound memory.
     """
     slot, entity = np.nonzero(present.T)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {

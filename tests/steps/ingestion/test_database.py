@@ -25,8 +25,8 @@ def test_a_database_that_is_not_there_is_named_without_its_password(
     context = context_over(tmp_path / "home", {"kind": "sql", "url_env": "VISITS_URL"})
     for url, message in (
         (None, "VISITS_URL is not set"),
-        ("postgres", "VISITS_URL is no URL"),
-        ("nosuch://ada:sesame@db/x", "is no URL of a database, or its driver is not installed"),
+        ("postgres", "VISITS_URL is not a database URL"),
+        ("nosuch://ada:sesame@db/x", "is not a database URL, or its driver is not installed"),
         (f"sqlite:///{tmp_path}/nowhere/sesame/x.db", "cannot be read for visits"),
         (f"sqlite:///{tmp_path}/empty.db", "has no table visits"),
     ):

@@ -13,7 +13,7 @@ import pytest
 from pipelines.context import Context
 from pipelines.errors import CheckFailed
 from pipelines.usecase import RawTable
-from pipelines.validation import partitions
+from pipelines.validation import chunks
 from pipelines.validation.queries import ExpectValuesToBeKnown
 from pipelines.validation.validate import Inputs, run
 from tests.conftest import tree_hashes
@@ -58,7 +58,7 @@ def test_a_reference_row_that_is_set_apart_vouches_for_nothing(make: Callable[..
 def test_chunks_of_any_size_give_the_same_bytes(
     make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: int
 ) -> None:
-    monkeypatch.setattr(partitions, "CHUNK_ROWS", rows)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", rows)
     context = make(declared=twice_across)
     put(context, readings(START, [1.0, -2.0, 3.0, 4.0], [*"abcd"]), START)
     put(context, readings(MIDDLE, [1.0, 2.0, 3.0, 4.0, None], [*"efgba"]), MIDDLE)
@@ -98,7 +98,7 @@ def test_counts_are_added_before_mostly_is_judged(
     make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One day of three is half bad: over both days it is little."""
-    monkeypatch.setattr(partitions, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 1)
     check = gxe.ExpectColumnValuesToBeBetween(
         column="load", min_value=0, mostly=0.6, meta={**APART, "reason": "negative"}
     )

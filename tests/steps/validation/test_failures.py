@@ -85,7 +85,7 @@ def test_a_mask_that_disagrees_is_a_rejection(make: Callable[..., Context], monk
 
 def test_what_a_chunk_cannot_tell_is_refused(make: Callable[..., Context]) -> None:
     for check in (gxe.ExpectTableRowCountToBeBetween(min_value=1), gxe.ExpectColumnValuesToBeUnique(column="meter")):
-        with pytest.raises(InvalidInput, match="sees a part of a daily table; use Expect"):
+        with pytest.raises(InvalidInput, match="sees only a part of a daily table; use Expect"):
             run(WINDOW, make(declared=lambda table, check=check: [check]))
 
 

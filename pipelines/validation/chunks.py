@@ -1,4 +1,4 @@
-"""A table's raw partitions: read a few whole days at a time, so that a window may be larger than memory."""
+"""A table's raw partitions, read in chunks of whole days, so that a window may be larger than memory."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pipelines.store import Layout
 from pipelines.usecase import DAY, RawTable
 from pipelines.windows import Window
 
-CHUNK_ROWS = 200_000  # Great Expectations has a fixed cost a call, and some 1 kB a row at its peak
+CHUNK_ROWS = 200_000  # Great Expectations has a fixed cost for each call, and needs some 1 kB a row at its peak
 
 
 @dataclass(frozen=True)
 class Partition:
-    """One partition as it was read.
+    """One partition as read.
 
     Attributes:
-        day: None for a reference table.
-        sha256: of the file's bytes.
+        day: the local day; None for a reference table.
+        sha256: the digest of the file's bytes.
     """
 
     day: date | None
@@ -34,17 +34,20 @@ class Partition:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Whole partitions, one after the other in one table."""
+    """Whole partitions, concatenated in one table."""
 
     partitions: tuple[Partition, ...]
     table: pa.Table
 
 
 def days_of(table: RawTable, window: Window, required: date, data: Layout) -> list[date | None]:
-    """The partitions of a window: its days, of those before `required` what was ingested; [None] for a reference table.
+    """The partitions of a window; [None] for a reference table.
+
+    Args:
+        required: every day of the window from this one on must be there; of earlier days, those that were ingested.
 
     Raises:
-        MissingData: if a day from `required` on was not ingested.
+        MissingData: if a required day was not ingested.
     """
     if not table.daily:
         return [None]
@@ -57,7 +60,7 @@ def read_partition(table: RawTable, day: date | None, data: Layout) -> tuple[Par
 
     Raises:
         MissingData: if it was not ingested.
-        CorruptData: if it is no whole Parquet file, or a row of it is of another day.
+        CorruptData: if it is not a whole Parquet file, or one of its rows has another day.
     """
     uri = data.partition("raw", table.name, day)
     content = data.store.read_bytes(uri)

@@ -1,4 +1,4 @@
-"""Raw partitions: cutting ordered rows into days, and writing those that changed, each with a line in the history."""
+"""Raw partitions: splitting ordered rows by day, and writing changed partitions, each with a line in the history."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ AT_ONCE = 256  # partitions whose lines are written in one transaction
 
 @dataclass
 class Tally:
-    """What was written of a table.
+    """Counts of what was written for a table.
 
     Attributes:
-        repeated: rows that came more than once, all columns equal, of which one was kept.
-        written: partitions that are new or changed.
+        repeated: rows that duplicate another, all columns equal, and were dropped.
+        partitions: number of partitions that are new or changed.
         restated: days among them that had a partition before.
     """
 
     rows: int = 0
     repeated: int = 0
-    written: int = 0
+    partitions: int = 0
     restated: list[date] = field(default_factory=list)
 
 
-def cut(
+def split_by_day(
     rows: Iterable[pa.Table], table: RawTable, days: Iterable[date | None]
 ) -> Iterator[tuple[date | None, pa.Table]]:
     """One (day, rows) for each of `days`, in order, empty ones included. `rows` are batches ordered by day."""
@@ -51,44 +51,44 @@ def cut(
         yield None, pa.concat_tables(batches) if batches else empty
         return
     parts = _runs(rows)
-    found = next(parts, None)
+    part = next(parts, None)
     for day in days:
-        if found is None or found[0] != day:
+        if part is None or part[0] != day:
             yield day, empty
         else:
-            yield found
-            found = next(parts, None)
+            yield part
+            part = next(parts, None)
 
 
 def _runs(batches: Iterable[pa.Table]) -> Iterator[tuple[date | None, pa.Table]]:
-    """(day, its rows); a day's rows may be spread over several batches."""
-    held: list[pa.Table] = []
+    """(day, its rows); the rows of a day may span several batches."""
+    pending: list[pa.Table] = []
     today: date | None = None
     for batch in batches:
         days = batch[DAY].combine_chunks()
         ends = pc.run_end_encode(days).run_ends.to_pylist()
         for first, end in zip([0, *ends[:-1]], ends, strict=True):
-            if (day := days[first].as_py()) != today and held:
-                yield today, pa.concat_tables(held)
-                held = []
+            if (day := days[first].as_py()) != today and pending:
+                yield today, pa.concat_tables(pending)
+                pending = []
             today = day
-            held.append(batch.slice(first, end - first))
-    if held:
-        yield today, pa.concat_tables(held)
+            pending.append(batch.slice(first, end - first))
+    if pending:
+        yield today, pa.concat_tables(pending)
 
 
-def settled(part: pa.Table, table: RawTable) -> pa.Table:
-    """The rows once each, declared columns first, ordered by key and then by all else: no order of delivery shows.
+def canonical(part: pa.Table, table: RawTable) -> pa.Table:
+    """The rows once each, declared columns first, ordered by key and then by all other columns.
 
-    A column that is not declared stands only if a row has a value there, so a day is the same whichever others came
-    with it.
+    So the result does not depend on the order of delivery. A column that is not declared stays only if a row has a
+    value there, so that a day's partition does not depend on the days that were delivered with it.
     """
-    declared = declared_types(table) | ({DAY: pa.date32()} if table.daily else {})
-    others = sorted({name for name in part.column_names if part[name].null_count < part.num_rows} - set(declared))
-    names = [*declared, *others]
-    kinds = [declared.get(name, part.schema.field(name).type) for name in names]
+    types = declared_types(table) | ({DAY: pa.date32()} if table.daily else {})
+    others = sorted({name for name in part.column_names if part[name].null_count < part.num_rows} - set(types))
+    names = [*types, *others]
+    kinds = [types.get(name, part.schema.field(name).type) for name in names]
     part = part.select(names).cast(pa.schema(list(zip(names, kinds, strict=True))))
-    numbers = [str(number) for number in range(len(names))]  # Arrow reads ".x" as a path into x, wherever it may
+    numbers = [str(number) for number in range(len(names))]  # in a name, Arrow reads ".x" as a path into x
     once = part.rename_columns(numbers)
     if part.num_rows:
         once = once.group_by(numbers, use_threads=False).aggregate([]).select(numbers)
@@ -103,30 +103,30 @@ def write(
     history: PartitionHistory,
     window: Window,
 ) -> Tally:
-    """Write the partitions that are not yet as they should be, each after its line in the history.
+    """Write the partitions that differ from what is stored, each after its line in the history.
 
-    A run that is killed and run again leaves the same files and the same lines.
+    A run after one that was killed leaves the same files and the same lines.
     """
     tally, newest, remaining = Tally(), history.newest(table.name), iter(parts)
-    asked = (window.end_at, window.start.isoformat(), window.end.isoformat())
+    window_fields = (window.end_at, window.start.isoformat(), window.end.isoformat())
     while group := list(islice(remaining, AT_ONCE)):
         lines: list[Written] = []
         contents: list[tuple[str, bytes]] = []
         for day, part in group:
-            rows = settled(part, table)
+            rows = canonical(part, table)
             tally.rows += rows.num_rows
             tally.repeated += part.num_rows - rows.num_rows
             content, name = data.store.encode(rows), REFERENCE if day is None else day.isoformat()
             uri, sha256 = data.partition("raw", table.name, day), data.store.sha256(content)
-            stands = data.store.digest(uri)
-            if stands != sha256:
+            current = data.store.digest(uri)
+            if current != sha256:
                 contents.append((uri, content))
-                tally.written += 1
-                if stands is not None and day is not None:
+                tally.partitions += 1
+                if current is not None and day is not None:
                     tally.restated.append(day)
             if newest.get(name) != sha256:
-                added, removed = (None, None) if stands is None else compare(data, uri, rows)
-                lines.append(Written(table.name, name, sha256, rows.num_rows, added, removed, *asked))
+                gain, loss = (None, None) if current is None else compare(data, uri, rows)
+                lines.append(Written(table.name, name, sha256, rows.num_rows, gain, loss, *window_fields))
         history.note(lines)
         for uri, content in contents:
             data.store.write_bytes(uri, content)
@@ -146,17 +146,17 @@ def columns_of(uris: Iterable[str], data: Layout) -> set[str]:
 
 
 def compare(data: Layout, uri: str, rows: pa.Table) -> tuple[int, int]:
-    """Rows that a partition gains and loses when `rows` take its place."""
+    """The numbers of rows that a partition gains and loses when `rows` replace it."""
     try:
         before = data.store.read_table(uri)
     except MissingData:
         return rows.num_rows, 0
     names = sorted({*before.column_names, *rows.column_names})
-    old, new = _counted(before, names), _counted(rows, names)
+    old, new = _row_counts(before, names), _row_counts(rows, names)
     return (new - old).total(), (old - new).total()
 
 
-def _counted(rows: pa.Table, names: list[str]) -> Counter[Any]:
-    """How often each row comes; a column that is not there is missing."""
+def _row_counts(rows: pa.Table, names: list[str]) -> Counter[Any]:
+    """How often each row occurs; a column that is absent counts as missing values."""
     missing, have = [None] * rows.num_rows, set(rows.column_names)
     return Counter(zip(*(rows[name].to_pylist() if name in have else missing for name in names), strict=True))
