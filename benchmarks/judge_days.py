@@ -77,7 +77,7 @@ def _scored(context: Context, name: str, model_uri: str) -> dict[str, np.ndarray
         inputs = {"start": start.isoformat(), "end": end.isoformat(), "as_of": as_of, "run": f"{name}_{start}"}
         known = {"resolve_model": {"version": "1", "model_uri": model_uri, "sha256": None}}
         run, steps = partial(execute, context=context), ("score", "join_outcomes")
-        outputs = walk(chains.monitoring, inputs, run, only=steps, known=known)
+        outputs = walk(chains.monitoring, inputs, run, only=steps, previous=known)
         parts.append(context.data.store.read_table(outputs["join_outcomes"]["outcomes_uri"]).to_pandas())
         start = end
     import pandas as pd

@@ -55,7 +55,7 @@ def prepare(context: Context) -> dict[str, str]:
     outputs = walk(chains.data, given, run, only=(*chains.FEATURES, "snapshot", "materialize"))
     choices = {"families": context.params.training.families, "feature_service": None, "trials": 1, "seed": 1}
     known = {"snapshot": outputs["snapshot"]}
-    walk(chains.training, {**given, **choices}, run, only=("build_training_set", "train"), known=known)
+    walk(chains.training, {**given, **choices}, run, only=("build_training_set", "train"), previous=known)
     return folders
 
 

@@ -64,7 +64,7 @@ def registered(context: Context, file: Path, family: str, processes: int, data_v
 
     given = {"as_of": as_of, "run": run, "families": [family], "feature_service": None, "trials": None, "seed": None}
     known = {"snapshot": {"data_version": data_version}, "resolve_model": {"model_uri": None, "sha256": None}}
-    return str(walk(chains.training, given, run_step, known=known)["register"]["version"])
+    return str(walk(chains.training, given, run_step, previous=known)["register"]["version"])
 
 
 def main() -> None:
