@@ -21,7 +21,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 import bridge
 from pipelines import chains
 from pipelines.context import Context
-from pipelines.params.rollout import Rollout
+from pipelines.params.rollout import RolloutRules
 from rollout import AliasTrigger, JudgeOperator
 
 OPTIONS: dict[str, dict[str, Any]] = {  # of tasks, by step
@@ -113,7 +113,7 @@ def go_on(started: dict[str, Any]) -> bool:
 class Ramp(chained.Tasks):
     """The deployment chain as one line of tasks. Those that may be skipped pull what they take: no other edge shows."""
 
-    def __init__(self, params_file: str, settings: Rollout) -> None:
+    def __init__(self, params_file: str, settings: RolloutRules) -> None:
         super().__init__(params_file, OPTIONS)
         self.settings = settings
         self.shares = {stage.name: stage.share for stage in settings.stages}

@@ -123,7 +123,7 @@ class Story:
 
     def replay(self, start: date, end: date, title: str, until: Callable[[], bool] = lambda: False) -> None:
         """Real traffic of these days against the model server, from where the clock stands, shown day by day."""
-        from pipelines.replay.driver import Counts, Replay
+        from pipelines.replay.driver import Replay, ReplayCounts
         from pipelines.replay.world import read_world
 
         window, clock = self.context.window(start, end), require_driven(self.context.clock)
@@ -131,7 +131,7 @@ class Story:
             return
         with Shown(self.console) as show:
 
-            def tell(at: datetime, counts: Counts) -> None:
+            def tell(at: datetime, counts: ReplayCounts) -> None:
                 traffic = f"{counts.requests:,} requests, {counts.outcomes:,} outcomes"
                 show(f"{title}, {at:%Y-%m-%d}", f"  {traffic}{self._rollout_now()}")
 

@@ -164,12 +164,12 @@ def _news(alias: str, about: Context) -> dict[str, Any] | None:
 
 
 def _unnoted(alias: str, about: Context) -> str | None:
-    from pipelines.deployment.aliases import unnoted
+    from pipelines.deployment.aliases import unrecorded_change
 
-    return unnoted(alias, about)
+    return unrecorded_change(alias, about)
 
 
 def _untold(alias: str, about: Context, again: bool) -> dict[str, Any] | None:
-    from pipelines.deployment.aliases import untold_news
+    from pipelines.deployment.aliases import pending_news
 
-    return untold_news(alias, about, again)
+    return pending_news(alias, about, again)

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.context import Context
 from pipelines.records import Prediction
-from pipelines.registration.evaluation import read_evaluated
+from pipelines.registration.evaluation import read_evaluated_model
 from pipelines.registration.lineage import data_tags
 from pipelines.steps import execute
 from pipelines.traffic import serves_challenger
@@ -28,7 +28,7 @@ def home_with_versions(home: Path) -> Path:
         made = execute("train", {**shared, "family": "mlp"}, context)
         measured = execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context)
         logged = execute("log_candidates", {"evaluation_uris": [measured["evaluation_uri"]]}, context)
-        evaluated = read_evaluated(context.data.store, measured["evaluation_uri"])
+        evaluated = read_evaluated_model(context.data.store, measured["evaluation_uri"])
         context.models.register(logged["runs"]["mlp"], data_tags(evaluated.uri, evaluated.evaluation, evaluated.model))
     return home
 

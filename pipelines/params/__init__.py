@@ -17,7 +17,7 @@ from pipelines.params.costs import Costs
 from pipelines.params.features import Features
 from pipelines.params.gates import GateRules, Retraining
 from pipelines.params.reading import read_yaml
-from pipelines.params.rollout import Rollout
+from pipelines.params.rollout import RolloutRules
 from pipelines.params.section import Count, Natural, Section, Share
 from pipelines.params.source import Bundled, Source
 from pipelines.params.training import Training
@@ -117,7 +117,7 @@ class Params(Section):
     gate: GateRules
     model_card: ModelCardText
     monitoring: Monitoring
-    rollout: Rollout
+    rollout: RolloutRules
 
     @model_validator(mode="after")
     def _in_time(self) -> Self:

@@ -44,7 +44,7 @@ class Preflight(Section):
     max_p95_ms: Positive
 
 
-class Watch(Section):
+class WatchRules(Section):
     """What makes a look hold, or go back, without statistics."""
 
     constant_after: Annotated[int, Field(ge=2)]
@@ -91,10 +91,10 @@ class JudgeRules(Section):
     max_days: Positive  # after which the champion is kept
 
 
-class Rollout(Section):
+class RolloutRules(Section):
     stages: Ramp
     preflight: Preflight
-    watch: Watch
+    watch: WatchRules
     judge: JudgeRules
     poll_seconds: Positive
     look_every: Count

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.context import Context
-from pipelines.deployment.aliases import alias_news, untold_news
+from pipelines.deployment.aliases import alias_news, pending_news
 from pipelines.deployment.evidence import closing
 from pipelines.deployment.pulse import goes_on, pulse
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
@@ -259,7 +259,7 @@ def test_an_answer_that_the_plan_did_not_assign_holds_and_is_explained(
     answered = {p.prediction_id: p for p in read_log(desk.predictions)}
     stood_in = next(p for p in answered.values() if p.served == "2")
     shown = console(desk, capsys, "explain", stood_in.prediction_id)
-    assert "version 1, by the plan; it failed and version 2 stood in" in shown
+    assert "version 1, by the plan; it failed, so version 2 answered" in shown
     traffic(desk, 1, served=lambda n, p: "2" if n == 7 else p.served)
     answer = look(desk, "shadow")
     assert (answer["action"], answer["rule"]) == ("HOLD", "misrouted")
@@ -313,11 +313,11 @@ def test_a_champion_set_by_hand_is_honoured_at_once(desk: Context) -> None:
     desk.models.set_alias("champion", "3")
     assert alias_news("champion", desk) == {"alias": "champion", "version": "3", "change": 2}
     assert alias_news("champion", desk) is None
-    assert untold_news("champion", desk, again=True) is not None
+    assert pending_news("champion", desk, again=True) is not None
     done = execute("reconcile_aliases", {}, desk)
     assert done["changed"] and done["champion"] == "3"
     assert not execute("reconcile_aliases", {}, desk)["changed"]
-    assert untold_news("champion", desk, again=True) is None, "it was honoured"
+    assert pending_news("champion", desk, again=True) is None, "it was honoured"
     ledger = desk.ledger.entries()
     assert [(e.actor, e.action, e.version) for e in ledger[-2:]] == [
         ("out-of-band", "abort", "2"),
@@ -517,7 +517,7 @@ def test_what_cannot_be_rolled_out_is_said(desk: Context) -> None:
     assert not again["proceed"] and "is the champion already" in again["why"]
     desk.models.set_alias("challenger", "2")
     start(desk)
-    with pytest.raises(InvalidInput, match="stage '7' is none of shadow, 25, 100"):
+    with pytest.raises(InvalidInput, match="stage '7' is not one of shadow, 25, 100"):
         stage(desk, "7")
     with pytest.raises(CheckFailed, match="stage 100 is not next"):
         stage(desk, "100")

@@ -32,11 +32,11 @@ from pipelines.deployment.override import require_loads
 from pipelines.errors import CheckFailed, CorruptData, FlightdeckError, MissingData
 from pipelines.records import Entry, Plan
 from pipelines.registration import lineage
-from pipelines.registration.keeping import read_card
 from pipelines.registration.rendering import markdown, page
+from pipelines.registration.version_cards import read_card
 from pipelines.steps import execute
 from pipelines.tracking import ModelVersion
-from pipelines.tracking.integrity import registered
+from pipelines.tracking.integrity import registered_digests
 from pipelines.training.frames import read_frame
 from tests.conftest import put_back
 from tests.postgres_fixtures import on_both
@@ -95,13 +95,13 @@ def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
     wanted = {"data_version", "feature_service", "registry_hash", "git_commit", "params_hash", "environment_hash",
               "python", "decision_id", "sha256", "artifacts_sha256"}  # fmt: skip
     assert wanted <= set(version.tags)
-    digests = registered(version, desk.tracker)
+    digests = registered_digests(version, desk.tracker)
     assert max(map(len, version.tags.values())) < 200, "what is long has a file of its own"
     assert set(digests["model"]) == {"model.onnx", "model.json", "trials.json", "provenance.json"}
     assert len(digests["training_set"]) == 5
     client, store = desk.tracker.client, desk.data.store
     run = client.get_run(made["run_id"])
-    pins = desk.tracker.attached(made["run_id"], "", ENVIRONMENT)
+    pins = desk.tracker.read_attachment(made["run_id"], "", ENVIRONMENT)
     assert pins is not None and pins.decode().splitlines() == list(environment())
     assert version.tags["environment_hash"] == hashlib.sha256(pins).hexdigest()
     files = {file.path for file in client.list_artifacts(made["run_id"])}
@@ -159,7 +159,7 @@ def test_a_version_tells_of_its_training_not_of_its_logging(desk: Context, monke
     assert since.params.costs != desk.params.costs
     made = register(since)
     version = since.models.resolve(version=made["version"])
-    kept = since.tracker.attached(made["run_id"], "", PARAMS)
+    kept = since.tracker.read_attachment(made["run_id"], "", PARAMS)
     assert version is not None and version.tags["git_commit"] == "c0ffee"
     assert kept is not None and json.loads(kept) == raw
 
@@ -194,7 +194,7 @@ def test_one_flipped_byte_in_any_artifact_is_refused(desk: Context) -> None:
     version = desk.models.resolve(version=register(desk)["version"])
     assert version is not None
     folders = {"model": version.model_uri, "evaluation": version.evaluation_uri}
-    for folder, files in registered(version, desk.tracker).items():
+    for folder, files in registered_digests(version, desk.tracker).items():
         for file in files:
             path = Path(folders.get(folder, version.training_set_uri)) / file
             content = path.read_bytes()
@@ -274,12 +274,12 @@ def test_registering_once_more_leaves_the_digests_as_they_are(desk: Context) -> 
 def test_a_version_that_was_registered_with_its_digests_in_a_tag_is_held_against_them(desk: Context) -> None:
     """As the versions were that were registered before the digests had a file."""
     version = desk.models.require(register(desk)["version"])
-    client, digests = desk.tracker.client, registered(version, desk.tracker)
+    client, digests = desk.tracker.client, registered_digests(version, desk.tracker)
     client.set_model_version_tag("pumps", "1", "artifacts", json.dumps(digests))
     client.delete_model_version_tag("pumps", "1", "artifacts_sha256")
     digests_of(version, desk).unlink()
     assert execute("resolve_model", {"version": "1"}, desk)["version"] == "1"
-    assert registered(desk.models.require("1"), desk.tracker) == digests
+    assert registered_digests(desk.models.require("1"), desk.tracker) == digests
     Path(version.model_uri, "trials.json").write_text("[]")
     with pytest.raises(CorruptData, match=r"trials\.json has sha256"):
         execute("resolve_model", {"version": "1"}, desk)
@@ -328,7 +328,7 @@ def test_an_alias_of_a_version_that_is_not_the_chains_is_no_missing_champion(des
     client = desk.tracker.client
     foreign = client.create_model_version("pumps", source=desk.data.uri("models", "r1", FAMILY))
     desk.models.set_alias("champion", foreign.version)
-    with pytest.raises(MissingData, match="which the chain did not register"):
+    with pytest.raises(MissingData, match="which is not of the chain"):
         execute("resolve_model", {"alias": "champion"}, desk)
 
 
@@ -438,7 +438,11 @@ def test_an_alias_set_by_hand_before_anything_is_in_force_is_noted(desk: Context
     require_driven(desk.clock).start(AS_OF)
     by_hand(desk, "champion", "2")
     done = reconcile(desk)
-    assert done["noted"] == {"champion": "2"} and "version 2 challenges too" in done["why"] and differing(desk) == {}
+    assert (
+        done["noted"] == {"champion": "2"}
+        and "version 2 is the challenger too" in done["why"]
+        and differing(desk) == {}
+    )
 
 
 @on_both
@@ -562,7 +566,7 @@ def test_the_card_shows_what_decided_the_model_and_what_was_found(desk: Context)
     decision = desk.decisions.get(facts.gate.decision_id)
     assert decision is not None and model.refit and len(tested) == 3
     latency = decision["evidence"]["measured"][FAMILY]["latency_p95_ms"]
-    files = registered(version, desk.tracker)
+    files = registered_digests(version, desk.tracker)
     wanted = [
         f"Method: {model.calibration.method}, chosen by auto",
         *(f"{name} | {loss:.6g}" for name, loss in model.calibration.held_out_log_loss.items()),
