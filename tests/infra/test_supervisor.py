@@ -264,7 +264,7 @@ def test_a_supervisor_is_running_as_long_as_it_holds_its_lock(deck: Deck) -> Non
 
 
 def test_clean_removes_only_what_up_made(deck: Deck, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(BadSetting, match="was there before Flightdeck"):
+    with pytest.raises(BadSetting, match="existed before Flightdeck"):
         clean(deck)
     assert deck.home.exists()
     (deck.home / ".flightdeck").touch()
