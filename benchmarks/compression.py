@@ -35,9 +35,9 @@ from pipelines.metrics.scores import measure
 from pipelines.params.compression import NONE, Compression
 from pipelines.training.calibration import fit_calibration
 from pipelines.training.cleaning import fit_cleaning
-from pipelines.training.compression import compressed
+from pipelines.training.compression import compress
 from pipelines.training.distillation import Lesson
-from pipelines.training.families import Fitted, load_family
+from pipelines.training.families import FittedModel, load_family
 from pipelines.training.frames import numeric_inputs, read_frame
 from pipelines.training.onnx_graph import to_onnx
 from pipelines.training.tasks import Frames, Task
@@ -100,16 +100,16 @@ class Desk:
 
     def fit(
         self, family: str, compression: Compression = NONE, lesson: Lesson | None = None, seed: int = 0, **changes: Any
-    ) -> Fitted:
+    ) -> FittedModel:
         rules = self.params.cleaning
         cleaning = fit_cleaning(self.numbers, self.inputs.numeric, family, rules)
         seed = seed or self.params.training.seed
         task = Task(self.frames, self.inputs, cleaning, seed, compression, lesson)
         settings = getattr(self.params.training, family).model_copy(update=changes)
         print(f"fits {family} {compression} {changes}", flush=True)
-        return compressed(load_family(family).fit(task, settings), compression)
+        return compress(load_family(family).fit(task, settings), compression)
 
-    def row(self, name: str, fitted: Fitted, reference: Row | None = None, peer: bool = False) -> Row:
+    def row(self, name: str, fitted: FittedModel, reference: Row | None = None, peer: bool = False) -> Row:
         odds, labels, days = fitted.log_odds(self.validation), self.validation[LABEL], self.validation[DAY]
         graph = to_onnx(fitted, fit_calibration(self.params.training.calibration, odds, labels, days)[0])
         scorer = Scorer(by_onnxruntime(graph) if peer else graph, self.inputs, threads=1)
@@ -119,13 +119,13 @@ class Desk:
     def of_family(self, family: str) -> Iterator[Row]:
         plain = self.fit(family)
         yield (first := self.row(family, plain))
-        yield self.row(f"{family}, int8", compressed(plain, Compression(quantize=True)), first)
+        yield self.row(f"{family}, int8", compress(plain, Compression(quantize=True)), first)
         yield self.row(f"{family}, int8 by onnxruntime", plain, first, peer=True)
         for name, share, epochs in PRUNED:
             pruned = self.fit(family, Compression(prune=share, fine_tune_epochs=epochs))
             yield self.row(f"{family}, {name}", pruned, first)
             if epochs:
-                yield self.row(f"{family}, {name}, int8", compressed(pruned, Compression(quantize=True)), first)
+                yield self.row(f"{family}, {name}, int8", compress(pruned, Compression(quantize=True)), first)
 
     def taught(self) -> Iterator[Row]:
         taught: dict[str, Lesson | None] = {"nobody": None}

@@ -18,7 +18,7 @@ from scipy.special import betaln, expit, logsumexp
 from scipy.stats import norm
 
 from benchmarks.judge_rules import rules
-from pipelines.judge import Blocks, Events, Evidence, Exposure, SplitCount, judge, matured
+from pipelines.judge import Blocks, Events, Evidence, Exposure, SplitCount, judge_evidence, matured
 from pipelines.judge.eprocess import BETS, RATIOS
 
 CENTRE, SPREAD, SHARED, OWN = -1.5, 1.0, 0.3, 0.28
@@ -288,7 +288,7 @@ def _rollout(rng: np.random.Generator, rise: float, n: int, every: int) -> tuple
             failures=int(failed[0, :end].sum()),
             split=(*splits, here),
         )
-        answer = judge(evidence, ramp_rules)
+        answer = judge_evidence(evidence, ramp_rules)
         if answer.action == "ADVANCE":
             stage, since = stage + 1, end
             splits.append(here)

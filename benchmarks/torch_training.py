@@ -26,7 +26,7 @@ from pipelines.training.families.mlp import Perceptron
 from pipelines.training.families.mmoe import Mixture
 from pipelines.training.networks import Shape
 from pipelines.training.processes import Processes
-from pipelines.training.torch_loop import Columns, Loop
+from pipelines.training.torch_loop import Loop, TensorColumns
 
 GROUND = Ground("benchmarks.torch_training", ("training",))
 NUMBERS, MARKS, TABLE = 60, 86, (18, 5, 98)  # of the reference use case: inputs, marks, strings by column
@@ -60,7 +60,7 @@ class Run:
         )
 
 
-def drawn(rows: int, tasks: int) -> tuple[Columns, Shape]:
+def drawn(rows: int, tasks: int) -> tuple[TensorColumns, Shape]:
     draw = torch.Generator().manual_seed(1)
     numbers = torch.randn(rows, NUMBERS, generator=draw)
     marks = (torch.rand(rows, MARKS, generator=draw) < 0.02).float()
@@ -68,7 +68,7 @@ def drawn(rows: int, tasks: int) -> tuple[Columns, Shape]:
     strings = (torch.rand(rows, len(TABLE), generator=draw) * torch.tensor(TABLE)).long() + starts
     labels = (torch.rand(rows, tasks, generator=draw) < torch.sigmoid(numbers[:, :1] - 1)).float()
     shape = Shape(NUMBERS, tuple(n % NUMBERS for n in range(MARKS)), len(TABLE), sum(TABLE))
-    return Columns(torch.cat([numbers, marks], dim=1), strings, labels), shape
+    return TensorColumns(torch.cat([numbers, marks], dim=1), strings, labels), shape
 
 
 def start(family: str, threads: int, rows: int) -> Run:

@@ -1,4 +1,4 @@
-"""From Airflow to the steps: tasks that run one, and plans that turn a run into windows. Imports no data library."""
+"""From Airflow to the steps: tasks that run a step, and the window and name of a run. Imports no data library."""
 
 from __future__ import annotations
 
@@ -27,38 +27,38 @@ DAY_PARAM: dict[str, Any] = {"type": ["null", "string"], "format": "date"}
 Build = Callable[[str, Context], DAG]  # one of a use case's DAGs, from its params file and its context
 
 
-def declared(*builds: Build) -> dict[str, DAG]:
-    """The DAGs that `builds` make of every use case, by id. Those that cannot be made are left out: see `problems`."""
-    return _attempted(builds)[0]
+def build_dags(*builds: Build) -> dict[str, DAG]:
+    """The DAGs of every use case, by id. Those that cannot be built are left out; `problems` names them."""
+    return _build_all(builds)[0]
 
 
 def problems(*builds: Build) -> dict[str, str]:
-    """Params file -> why it gets no DAGs, or not all of them, in one line."""
-    return _attempted(builds)[1]
+    """Params file -> why it has no DAGs, or not all of them, in one line."""
+    return _build_all(builds)[1]
 
 
-def _attempted(builds: Sequence[Build]) -> tuple[dict[str, DAG], dict[str, str]]:
-    """What `declared` and `problems` give. An error of a DAG file would take the DAGs of all use cases from Airflow."""
+def _build_all(builds: Sequence[Build]) -> tuple[dict[str, DAG], dict[str, str]]:
+    """The DAGs and the problems. No error is raised, since it would remove the DAGs of all use cases from Airflow."""
     roster = read_roster()
-    made: dict[str, DAG] = {}
+    dags: dict[str, DAG] = {}
     wrong = {file: [why] for file, why in roster.refused.items()}
-    for (file, about), build in product(roster.usable.items(), builds):
+    for (file, context), build in product(roster.usable.items(), builds):
         try:
-            dag = build(file, about)
+            dag = build(file, context)
             dag.validate()
-            made[dag.dag_id] = dag
+            dags[dag.dag_id] = dag
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             why = in_one_line(error)
             if why not in wrong.setdefault(file, []):
                 wrong[file].append(why)
-    return made, {file: "; ".join(why) for file, why in wrong.items()}
+    return dags, {file: "; ".join(why) for file, why in wrong.items()}
 
 
-def dag(about: Context, part: str, what: str, schedule: Any, form: Mapping[str, Param], doc: str | None) -> DAG:
-    """One of a use case's DAGs, empty: it carries its name and zone, starts with its source and does not catch up."""
-    usecase = about.usecase
+def dag(context: Context, part: str, what: str, schedule: Any, form: Mapping[str, Param], doc: str | None) -> DAG:
+    """An empty DAG of a use case, with its name and zone, which starts with its source and does not catch up."""
+    usecase = context.usecase
     return DAG(
         dag_id=f"{usecase.name}_{part}",
         description=f"{what} {usecase.name}.",
@@ -70,7 +70,7 @@ def dag(about: Context, part: str, what: str, schedule: Any, form: Mapping[str, 
         tags=[usecase.name],
         doc_md=doc,
         default_args={"owner": "flightdeck", "retries": 1, "retry_delay": timedelta(seconds=10)},
-        auto_register=False,  # a DAG file has what it assigns: one that failed halfway is none of them
+        auto_register=False,  # a DAG file has the DAGs that it assigns, so none that failed halfway
     )
 
 
@@ -78,15 +78,17 @@ def timetable(usecase: UseCase, cron: str) -> BoundedCronTimetable:
     """Data intervals by cron in the use case's zone, until its source ends.
 
     Raises:
-        InvalidInput: if it is no cron.
+        InvalidInput: if `cron` is not valid.
     """
     until = None if usecase.end == date.max else midnight(usecase.end, usecase.timezone)
     try:
-        made = BoundedCronTimetable(cron, usecase.timezone, until)
-        made.validate()  # or Airflow would show the DAG without a schedule
+        result = BoundedCronTimetable(cron, usecase.timezone, until)
+        result.validate()  # or Airflow would show the DAG without a schedule
     except AirflowTimetableInvalid as error:
-        raise InvalidInput(f"schedules: {cron!r} is no cron ({error}); give five fields, such as '0 6 * * 1'") from None
-    return made
+        raise InvalidInput(
+            f"schedules: {cron!r} is not a cron expression ({error}); give five fields, such as '0 6 * * 1'"
+        ) from None
+    return result
 
 
 def asset(usecase: str, what: str, **options: Any) -> Asset:
@@ -107,27 +109,27 @@ def step(name: str, params_file: str, task_id: str | None = None, **options: Any
     def run_step(**inputs: Any) -> dict[str, Any]:
         return run(name, inputs, params_file)
 
-    # Airflow reads the signature: a wrong input fails when the DAG is parsed, and nothing else is handed over.
+    # Airflow reads the signature, so that an unknown input fails when the DAG is parsed, and nothing else is passed.
     fields = STEPS[name].load().Inputs.model_fields
     run_step.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None) for field in fields]
     )
-    return task(task_id=task_id or name, doc_md=about_step(name), **options)(run_step)
+    return task(task_id=task_id or name, doc_md=describe_step(name), **options)(run_step)
 
 
-def about_step(name: str) -> str:
-    """What a step's task says of itself on its page."""
+def describe_step(name: str) -> str:
+    """The documentation of a step's task on its page."""
     return f"Step `{name}` (`{STEPS[name].module}`). {STEPS[name].summary}"
 
 
 def run(name: str, inputs: Mapping[str, Any], params_file: str) -> dict[str, Any]:
-    """Run a step; what no retry can mend fails at once. In a backfill missing days may still come.
+    """Run a step. An error that no retry can resolve fails at once; in a backfill missing days may still arrive.
 
-    What failed is told in one line; the errors behind it, whose words may hold a secret, are not handed to Airflow.
+    Airflow gets the error in one line, without the errors behind it, whose messages may contain a secret.
     """
-    given = {key: _plain(value) for key, value in inputs.items() if value is not None}
+    values = {key: _plain(value) for key, value in inputs.items() if value is not None}
     try:
-        outputs = execute(name, given, build_context(params_file))
+        outputs = execute(name, values, build_context(params_file))
     except FlightdeckError as error:
         if isinstance(error, failure.Unexpected):
             print(failure.trace(error))
@@ -147,15 +149,15 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
-def refuse_unknown(conf: Mapping[str, Any] | None, known: Sequence[str]) -> None:
+def refuse_unknown(conf: Mapping[str, Any] | None, allowed: Sequence[str]) -> None:
     """Airflow accepts any key in a run's configuration; we do not."""
-    unknown = sorted(set(conf or {}) - set(known))
+    unknown = sorted(set(conf or {}) - set(allowed))
     if unknown:
-        raise AirflowFailException(f"unknown keys in the run's configuration: {unknown}; known are {sorted(known)}")
+        raise AirflowFailException(f"unknown keys in the run's configuration: {unknown}; known are {sorted(allowed)}")
 
 
 def run_name(as_of: datetime, run_id: str) -> str:
-    """A name for what this run writes: the same for every retry, another for every run."""
+    """A name for the files of this run: the same for every retry, another for every run."""
     return f"{as_of:%Y%m%d}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
 
 
@@ -163,7 +165,7 @@ def as_of_day(day: date, timezone: str) -> str:
     return midnight(day, timezone).isoformat()
 
 
-def chosen_window(context: Mapping[str, Any], timezone: str) -> Window:
+def window_of_run(context: Mapping[str, Any], timezone: str) -> Window:
     """The window of a run: the form's, else its data interval.
 
     Raises:
@@ -194,10 +196,10 @@ def events(triggering: Mapping[Any, Sequence[Any]]) -> list[dict[str, Any]]:
 
 def newest_event(triggering: Mapping[Any, Sequence[Any]]) -> dict[str, Any] | None:
     """The `extra` of the newest asset event that started a run, None where none did. The log names the others."""
-    found = _oldest_first(triggering)
-    for event in found[:-1]:
+    ordered = _oldest_first(triggering)
+    for event in ordered[:-1]:
         print(f"passed over for a newer event: {event.asset.name} of {event.timestamp}, {event.extra}")
-    return dict(found[-1].extra) if found else None
+    return dict(ordered[-1].extra) if ordered else None
 
 
 def _oldest_first(triggering: Mapping[Any, Sequence[Any]]) -> list[Any]:

@@ -1,6 +1,6 @@
-"""No DAG: an import error that names every use case whose DAGs are missing, and why. Those of the others run.
+"""An import error, and no DAG: it names every use case whose DAGs are missing, and why. The others' DAGs run.
 
-Airflow keeps one import error a file, and sets all DAGs of that file aside. So the error has a file of its own.
+Airflow keeps one import error for each file, and drops all DAGs of that file. So the error has a file of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A chain as Airflow tasks: its steps are tasks, and what they hand over are XComs."""
+"""A chain as Airflow tasks: its steps are tasks, and their outputs are XComs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import bridge
 
 
 class Tasks:
-    """The steps of a chain as Airflow tasks: what the chain hands on are references to XComs.
+    """The steps of a chain as Airflow tasks; their outputs are references to XComs.
 
     Args:
         options: of the tasks, by step.
 
     Attributes:
-        outputs: what the tasks give, by step, in the order of the chain.
+        outputs: of the tasks, by step, in the order of the chain.
     """
 
     def __init__(self, params_file: str, options: Mapping[str, Mapping[str, Any]]) -> None:
@@ -44,7 +44,7 @@ class Tasks:
 
 
 class Mapped:
-    """The outputs of a mapped task, by name those of all its runs."""
+    """The outputs of a mapped task; an item is one output of all its runs."""
 
     def __init__(self, outputs: Any) -> None:
         self.outputs = outputs
@@ -54,7 +54,7 @@ class Mapped:
 
 
 class Last:
-    """The outputs of the last of several tasks that has given any, for a task that pulls them."""
+    """The outputs of the last of several tasks that has any, for a task that pulls them."""
 
     def __init__(self, outputs: Sequence[Any], name: str = "") -> None:
         self.outputs, self.name = outputs, name
@@ -64,16 +64,16 @@ class Last:
 
 
 def pull(ti: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What references stand for, for a task that takes them without an edge in the graph; None where nothing is."""
+    """The values of references, for a task that takes them without an edge in the graph; None where there is none."""
 
     @cache
     def outputs_of(task_id: str) -> dict[str, Any]:
         return ti.xcom_pull(task_ids=task_id) or {}
 
-    def pulled(value: Any) -> Any:
+    def resolve(value: Any) -> Any:
         if isinstance(value, Last):
-            given = (outputs_of(one.operator.task_id) for one in reversed(value.outputs))
-            return next(filter(None, given), {}).get(value.name)
+            outputs = (outputs_of(one.operator.task_id) for one in reversed(value.outputs))
+            return next(filter(None, outputs), {}).get(value.name)
         return outputs_of(value.operator.task_id).get(value.key) if isinstance(value, XComArg) else value
 
-    return {name: pulled(value) for name, value in values.items()}
+    return {name: resolve(value) for name, value in values.items()}

@@ -1,7 +1,7 @@
 """The data DAG: from the source to features that are versioned, validated, materialized and checked.
 
 It starts on its schedule, from its form (a window of days), or by a backfill. A run takes the days of its form, else
-those of its data interval. Unless `start_training` is on, nobody is told: filling in the past starts no training.
+those of its data interval. It starts a training only if `start_training` is on, so that a backfill starts none.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pipelines.errors import InvalidInput
 log = logging.getLogger(__name__)
 
 
-def build(params_file: str, about: Context) -> DAG:
-    usecase, zone = about.usecase, about.usecase.timezone
+def build(params_file: str, usecase_context: Context) -> DAG:
+    usecase, zone = usecase_context.usecase, usecase_context.usecase.timezone
     if not usecase.feature_repo.is_dir():
         raise InvalidInput(
             f"feature_repo of {usecase.name} is {usecase.feature_repo}; name the folder of its declarations"
@@ -41,20 +41,20 @@ def build(params_file: str, about: Context) -> DAG:
     }
 
     with bridge.dag(
-        about,
+        usecase_context,
         "data",
         "Ingest, snapshot, validate, build and materialize",
-        bridge.timetable(usecase, about.params.schedules.data),
+        bridge.timetable(usecase, usecase_context.params.schedules.data),
         form,
         __doc__,
     ) as dag:
 
         @task
         def plan(**context: Any) -> dict[str, Any]:
-            """The window: the form's, or the data interval's; and a name for what this run records."""
+            """The window, from the form or the data interval, and a name for the records of this run."""
             run = context["dag_run"]
             bridge.refuse_unknown(run.conf, list(form))
-            window = bridge.chosen_window(context, zone)
+            window = bridge.window_of_run(context, zone)
             return {
                 "start": window.start.isoformat(),
                 "end": window.end.isoformat(),
@@ -66,14 +66,14 @@ def build(params_file: str, about: Context) -> DAG:
         def announce_features(
             plan: dict[str, Any], snapshot: dict[str, Any], parity: dict[str, Any], **context: Any
         ) -> Any:
-            """Tell the training DAG, if the run was asked to and online and offline features are known to agree."""
+            """Announce the features to the training DAG, if the run is set to and online and offline features agree."""
             if parity["verdict"] != "PASS":
                 raise AirflowSkipException(f"parity is {parity['verdict']}: {parity['reasons'][0]}")
             if not context["params"]["start_training"]:
-                raise AirflowSkipException("start_training is off: features are ready, nobody is told")
+                raise AirflowSkipException("start_training is off: features are ready and not announced")
             yield Metadata(features, {**plan, "data_version": snapshot["data_version"]})
 
-        # Days of a backfill may overtake one another; one that lacks the day before it tries again until that is there.
+        # Days of a backfill may overtake one another; a day whose previous day is missing is retried until it is there.
         patient: dict[str, Any] = {"retries": 20, "retry_delay": timedelta(seconds=15)}
         options = {
             "snapshot": {"pool": "dvc"},
@@ -82,12 +82,12 @@ def build(params_file: str, about: Context) -> DAG:
             "materialize": {"pool": "feast", **patient},
             "check_parity": {"pool": "feast"},
         }
-        planned, tasks = plan(), chained.Tasks(params_file, options)
-        chains.data(tasks, {key: planned[key] for key in ("start", "end", "as_of", "run")})
+        window, tasks = plan(), chained.Tasks(params_file, options)
+        chains.data(tasks, {key: window[key] for key in ("start", "end", "as_of", "run")})
         outputs = tasks.outputs
         outputs["validate"].operator.operator_extra_links = (DataDocsLink(),)
-        chain(*outputs.values(), announce_features(planned, outputs["snapshot"], outputs["check_parity"]))
+        chain(*outputs.values(), announce_features(window, outputs["snapshot"], outputs["check_parity"]))
     return dag
 
 
-globals().update(bridge.declared(build))
+globals().update(bridge.build_dags(build))

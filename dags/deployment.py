@@ -1,11 +1,11 @@
-"""The deployment DAG: from a challenger to a promotion or back, one stage of the ramp after the other.
+"""The deployment DAG: from a challenger to a promotion or a rollback, one stage of the ramp after the other.
 
 It starts when training registers a challenger, when a person sets the alias `challenger` in MLflow, or from its form.
 Every stage waits, deferred, until the judge answers. PROMOTE ends the last stage; ROLLBACK ends any. A failed task
 sends all traffic back to the champion and fails the run. The first model ever takes all traffic after preflight.
 
-The override DAG honours an alias `champion` that a person sets: at once, beside a rollout, which it aborts. It notes
-other aliases that people have changed, too; a `challenger` among them is told to its watcher all the same.
+The override DAG puts a version in force at once when a person sets the alias `champion`, and aborts a running rollout.
+It also records other aliases that people have changed; a changed `challenger` still reaches its watcher.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ OPTIONS: dict[str, dict[str, Any]] = {  # of tasks, by step
     "finish_rollout": {"task_id": "finish", "trigger_rule": "none_failed"},
     "reconcile_aliases": {"retries": 3},
 }
-SKIPPED = {"set_stage": "the answer before is that no stage follows", "finish_rollout": "nothing had begun"}
+SKIPPED = {"set_stage": "by the previous answer no stage follows", "finish_rollout": "nothing had begun"}
 
 
-def watched(params_file: str, about: Context, alias: str) -> Asset:
+def alias_asset(params_file: str, usecase_context: Context, alias: str) -> Asset:
     """The asset of an alias set by hand."""
-    trigger = AliasTrigger(params_file, alias, about.params.rollout.poll_seconds)
-    watcher = AssetWatcher(name=f"{about.usecase.name}_{alias}_watcher", trigger=trigger)
-    return bridge.asset(about.usecase.name, f"{alias}_alias", watchers=[watcher])
+    trigger = AliasTrigger(params_file, alias, usecase_context.params.rollout.poll_seconds)
+    watcher = AssetWatcher(name=f"{usecase_context.usecase.name}_{alias}_watcher", trigger=trigger)
+    return bridge.asset(usecase_context.usecase.name, f"{alias}_alias", watchers=[watcher])
 
 
-def build(params_file: str, about: Context) -> DAG:
-    usecase, settings = about.usecase, about.params.rollout
+def build(params_file: str, usecase_context: Context) -> DAG:
+    usecase, settings = usecase_context.usecase, usecase_context.params.rollout
     champion = bridge.asset(usecase.name, "champion")
     form = {
         "version": Param(
@@ -50,49 +50,49 @@ def build(params_file: str, about: Context) -> DAG:
             description="A registered version to roll out. Empty: the one that alias challenger names.",
         ),
     }
-    schedule = bridge.asset(usecase.name, "challenger") | watched(params_file, about, "challenger")
-    with bridge.dag(about, "deployment", "Roll out a challenger of", schedule, form, __doc__) as dag:
+    schedule = bridge.asset(usecase.name, "challenger") | alias_asset(params_file, usecase_context, "challenger")
+    with bridge.dag(usecase_context, "deployment", "Roll out a challenger of", schedule, form, __doc__) as dag:
 
-        @task(doc_md=bridge.about_step("choose_challenger"))
+        @task(doc_md=bridge.describe_step("choose_challenger"))
         def plan(triggering_asset_events: Any = None, **context: Any) -> dict[str, Any]:
-            """The version that the form or the news of the alias name, and a name for its rollout."""
+            """The version named by the form or by the change of the alias, and a name for its rollout."""
             run = context["dag_run"]
             bridge.refuse_unknown(run.conf, list(form))
             news = [change(extra) for extra in bridge.events(triggering_asset_events or {})]
             inputs = {"changes": news, "version": context["params"]["version"]}
-            chosen = bridge.run("choose_challenger", inputs, params_file)
-            if chosen["version"] is None:
-                raise AirflowSkipException(chosen["why"])
-            name = f"v{chosen['version']}-{hashlib.sha256(run.run_id.encode()).hexdigest()[:8]}"
-            return {**{key: chosen[key] for key in ("version", "change", "actor")}, "run": name}
+            choice = bridge.run("choose_challenger", inputs, params_file)
+            if choice["version"] is None:
+                raise AirflowSkipException(choice["why"])
+            name = f"v{choice['version']}-{hashlib.sha256(run.run_id.encode()).hexdigest()[:8]}"
+            return {**{key: choice[key] for key in ("version", "change", "actor")}, "run": name}
 
         @task(outlets=[champion])
-        def announce_champion(done: dict[str, Any]) -> Any:
-            """Tell the world of a new champion."""
-            if done["action"] != "promote":
-                raise AirflowSkipException(f"the rollout ended with {done['action']}: the champion stays")
-            yield Metadata(champion, {"version": done["champion"], "rollout": done["rollout"]})
+        def announce_champion(outputs: dict[str, Any]) -> Any:
+            """Announce a new champion."""
+            if outputs["action"] != "promote":
+                raise AirflowSkipException(f"the rollout ended with {outputs['action']}: the champion stays")
+            yield Metadata(champion, {"version": outputs["champion"], "rollout": outputs["rollout"]})
 
         @task(retries=5)
         def roll_back(ti: Any = None, dag_run: Any = None) -> dict[str, Any]:
-            """However the run came to its end: a rollout that has not ended by now goes back to the champion."""
-            planned = ti.xcom_pull(task_ids="plan")
-            if not planned:
+            """Roll back a rollout that has not ended by now, however the run ended."""
+            plan = ti.xcom_pull(task_ids="plan")
+            if not plan:
                 raise AirflowSkipException("nothing had begun")
             reason = f"the deployment run {dag_run.run_id} failed or was ended; the red task's log says more"
-            ending = {"rollout": planned["run"], "action": "rollback", "reason": reason}
-            done = bridge.run("finish_rollout", ending, params_file)
-            if done["reason"] != reason:
-                raise AirflowSkipException(f"nothing to roll back: {done['action']} ({done['reason']})")
-            return done
+            ending = {"rollout": plan["run"], "action": "rollback", "reason": reason}
+            outputs = bridge.run("finish_rollout", ending, params_file)
+            if outputs["reason"] != reason:
+                raise AirflowSkipException(f"nothing to roll back: {outputs['action']} ({outputs['reason']})")
+            return outputs
 
-        planned, tasks = plan(), Ramp(params_file, settings)
-        given = {key: planned[key] for key in ("version", "change", "actor", "run")}
-        chains.deployment(tasks, {**given, "stages": settings.names})
-        finished = tasks.outputs["finish_rollout"]
+        rollout, tasks = plan(), Ramp(params_file, settings)
+        inputs = {key: rollout[key] for key in ("version", "change", "actor", "run")}
+        chains.deployment(tasks, {**inputs, "stages": settings.names})
+        finish = tasks.outputs["finish_rollout"]
         # A failure anywhere reaches `finish` as upstream_failed. A teardown runs also when a person ends the run.
-        finished >> roll_back().as_teardown(on_failure_fail_dagrun=True)
-        announce_champion(finished)
+        finish >> roll_back().as_teardown(on_failure_fail_dagrun=True)
+        announce_champion(finish)
     return dag
 
 
@@ -104,14 +104,14 @@ def change(extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @task.short_circuit
-def go_on(started: dict[str, Any]) -> bool:
-    """Whether there is anything to roll out; this alias change may have had its rollout."""
-    print(started["why"])
-    return bool(started["proceed"])
+def go_on(rollout: dict[str, Any]) -> bool:
+    """Whether there is a version to roll out; this change of the alias may have had its rollout already."""
+    print(rollout["why"])
+    return bool(rollout["proceed"])
 
 
 class Ramp(chained.Tasks):
-    """The deployment chain as one line of tasks. Those that may be skipped pull what they take: no other edge shows."""
+    """The deployment chain as one line of tasks. Tasks that may be skipped pull their inputs, without further edges."""
 
     def __init__(self, params_file: str, settings: RolloutRules) -> None:
         super().__init__(params_file, OPTIONS)
@@ -141,16 +141,16 @@ class Ramp(chained.Tasks):
         return output
 
     def _pulling(self, condition: Any, name: str, inputs: Mapping[str, Any]) -> Any:
-        options = {"task_id": name, "retries": 3, "doc_md": bridge.about_step(name), **OPTIONS.get(name, {})}
+        options = {"task_id": name, "retries": 3, "doc_md": bridge.describe_step(name), **OPTIONS.get(name, {})}
 
         @task(**options)
         def run_step(ti: Any = None) -> dict[str, Any]:
-            given = chained.pull(ti, {**inputs, "condition": condition})
-            if not given.pop("condition"):
+            values = chained.pull(ti, {**inputs, "condition": condition})
+            if not values.pop("condition"):
                 raise AirflowSkipException(SKIPPED[name])
-            if "action" in given and given["action"] is None:  # a person has marked a judge's task
+            if "action" in values and values["action"] is None:  # a person has marked a judge's task as done
                 raise AirflowFailException("no judge has answered; nothing is promoted")
-            return bridge.run(name, given, self.params_file)
+            return bridge.run(name, values, self.params_file)
 
         return run_step()
 
@@ -163,15 +163,15 @@ class Ramp(chained.Tasks):
             poll_seconds=self.settings.poll_seconds,
             deadline_hours=self.settings.deadline_hours,
             retries=3,
-            doc_md=bridge.about_step("judge_rollout"),
+            doc_md=bridge.describe_step("judge_rollout"),
         ).output
 
 
-def build_override(params_file: str, about: Context) -> DAG:
-    schedule = watched(params_file, about, "champion")
-    with bridge.dag(about, "override", "Honour a champion set by hand for", schedule, {}, __doc__) as dag:
+def build_override(params_file: str, usecase_context: Context) -> DAG:
+    schedule = alias_asset(params_file, usecase_context, "champion")
+    with bridge.dag(usecase_context, "override", "Honour a champion set by hand for", schedule, {}, __doc__) as dag:
         chains.override(chained.Tasks(params_file, OPTIONS), {})
     return dag
 
 
-globals().update(bridge.declared(build, build_override))
+globals().update(bridge.build_dags(build, build_override))

@@ -1,8 +1,8 @@
 """The monitoring DAG: score a window, join the labels that matured, report drift, decide whether to retrain.
 
-It starts on its schedule, from its form (a window of days, a model version), or by a backfill. Scores are computed as
-they would have been then, from features as of each prediction; labels count once they were known by `as_of`. If the
-decision is RETRAIN, the training DAG is asked for a new model.
+It starts on its schedule, from its form (a window of days, a model version), or by a backfill. Scores are computed from
+the features that were known at each prediction; labels count if they were known by `as_of`. If the decision is RETRAIN,
+a new model is requested from the training DAG.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pipelines import chains
 from pipelines.context import Context
 
 
-def build(params_file: str, about: Context) -> DAG:
-    usecase, zone = about.usecase, about.usecase.timezone
+def build(params_file: str, usecase_context: Context) -> DAG:
+    usecase, zone = usecase_context.usecase, usecase_context.usecase.timezone
     retrain = bridge.asset(usecase.name, "retrain")
     form = {
         **bridge.window_params(usecase),
@@ -46,20 +46,20 @@ def build(params_file: str, about: Context) -> DAG:
     }
 
     with bridge.dag(
-        about,
+        usecase_context,
         "monitoring",
         "Watch performance and drift, and decide whether to retrain, the model of",
-        bridge.timetable(usecase, about.params.schedules.monitoring),
+        bridge.timetable(usecase, usecase_context.params.schedules.monitoring),
         form,
         __doc__,
     ) as dag:
 
         @task
         def plan(**context: Any) -> dict[str, Any]:
-            """The window and what was known of it."""
+            """The window, and the instant by which its labels must be known."""
             run, params = context["dag_run"], context["params"]
             bridge.refuse_unknown(run.conf, list(form))
-            window = bridge.chosen_window(context, zone)
+            window = bridge.window_of_run(context, zone)
             as_of = date.fromisoformat(params["as_of"]) if params["as_of"] else window.end
             if as_of < window.end:
                 raise AirflowFailException(
@@ -76,19 +76,19 @@ def build(params_file: str, about: Context) -> DAG:
 
         @task(outlets=[retrain])
         def request_retraining(decision: dict[str, Any], plan: dict[str, Any], **context: Any) -> Any:
-            """Ask the training DAG for a new model, if the decision says so and the run may ask."""
+            """Request a new model from the training DAG, if the decision says so and the run is allowed to."""
             if decision["verdict"] != "RETRAIN":
                 raise AirflowSkipException(f"the decision is {decision['verdict']}")
-            asked = context["params"]["request_retraining"]
-            if asked == "no" or (asked == "auto" and context["dag_run"].run_type == "backfill"):
-                raise AirflowSkipException(f"the decision is RETRAIN, and request_retraining is {asked}")
+            requested = context["params"]["request_retraining"]
+            if requested == "no" or (requested == "auto" and context["dag_run"].run_type == "backfill"):
+                raise AirflowSkipException(f"the decision is RETRAIN, and request_retraining is {requested}")
             yield Metadata(retrain, {"as_of": plan["as_of"], "decision_id": decision["decision_id"]})
 
-        planned, tasks = plan(), chained.Tasks(params_file, {"resolve_model": {"task_id": "find_model"}})
-        given = {key: planned[key] for key in ("start", "end", "as_of", "run", "model_version")}
-        chains.monitoring(tasks, {**given, "track": True})
-        request_retraining(tasks.outputs["decide_retraining"], planned)
+        window, tasks = plan(), chained.Tasks(params_file, {"resolve_model": {"task_id": "find_model"}})
+        inputs = {key: window[key] for key in ("start", "end", "as_of", "run", "model_version")}
+        chains.monitoring(tasks, {**inputs, "track": True})
+        request_retraining(tasks.outputs["decide_retraining"], window)
     return dag
 
 
-globals().update(bridge.declared(build))
+globals().update(bridge.build_dags(build))

@@ -1,8 +1,8 @@
-"""The training DAG: a point-in-time training set, one model per family, a gate, and a registered version.
+"""The training DAG: a point-in-time training set, one model for each family, a gate, and a registered version.
 
-It starts weekly, when features are announced, when the monitoring DAG asks for a new model, or from its form (a day,
-families, what they read, a tuning budget). It trains on what was known when that day began. The best candidate that
-passes the gate is registered as `challenger`; the first one ever becomes `champion` too.
+It starts on its schedule, when features are announced, when the monitoring DAG requests a new model, or from its form
+(a day, families, a feature service, a tuning budget). It trains on the data that were known when that day began. The
+best candidate that passes the gate is registered as `challenger`; the first one ever also becomes `champion`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from pipelines.params.training import FAMILIES
 from pipelines.usecase import inputs_of
 
 
-def build(params_file: str, about: Context) -> DAG:
-    usecase, zone, science = about.usecase, about.usecase.timezone, about.params.training
-    inputs_of(usecase, about.params.features.service)  # or the form would have a default that it does not offer
+def build(params_file: str, usecase_context: Context) -> DAG:
+    usecase, zone, science = usecase_context.usecase, usecase_context.usecase.timezone, usecase_context.params.training
+    # checked here, or the default of the form might not be among its options
+    inputs_of(usecase, usecase_context.params.features.service)
     challenger = bridge.asset(usecase.name, "challenger")
     form = {
         "as_of": Param(
@@ -44,7 +45,7 @@ def build(params_file: str, about: Context) -> DAG:
             description="Model families to train; the best that passes the gate is registered.",
         ),
         "feature_service": Param(
-            about.params.features.service,
+            usecase_context.params.features.service,
             type="string",
             enum=list(usecase.model_inputs),
             title="Feature service",
@@ -62,10 +63,12 @@ def build(params_file: str, about: Context) -> DAG:
     }
 
     schedule = AssetOrTimeSchedule(
-        timetable=bridge.timetable(usecase, about.params.schedules.training),
+        timetable=bridge.timetable(usecase, usecase_context.params.schedules.training),
         assets=bridge.asset(usecase.name, "features") | bridge.asset(usecase.name, "retrain"),
     )
-    with bridge.dag(about, "training", "Train, evaluate, gate and register a model of", schedule, form, __doc__) as dag:
+    with bridge.dag(
+        usecase_context, "training", "Train, evaluate, gate and register a model of", schedule, form, __doc__
+    ) as dag:
 
         @task
         def plan(triggering_asset_events: Any = None, **context: Any) -> dict[str, Any]:
@@ -82,21 +85,21 @@ def build(params_file: str, about: Context) -> DAG:
             else:
                 raise AirflowFailException("this run has no data interval; give as_of in the form")
             name = bridge.run_name(bridge.instant(as_of), run.run_id)
-            asked = {key: params[key] for key in ("families", "feature_service", "trials", "seed")}
-            return {"as_of": as_of, "run": name, **asked, "because": event or run.run_type}
+            form_values = {key: params[key] for key in ("families", "feature_service", "trials", "seed")}
+            return {"as_of": as_of, "run": name, **form_values, "because": event or run.run_type}
 
         @task
         def families(plan: dict[str, Any]) -> list[str]:
-            """Airflow maps over the result of a task, not over a part of one."""
+            """The families, since Airflow maps over the result of a task, not over a part of it."""
             return list(plan["families"])
 
         @task(outlets=[challenger])
-        def announce_challenger(registered: dict[str, Any], plan: dict[str, Any]) -> Any:
-            """Tell the world of a new challenger; a rejected one is no news."""
-            if not registered["registered"]:
-                raise AirflowSkipException("the gate let no candidate pass: nothing was registered")
-            told = {key: registered[key] for key in ("version", "change")}
-            yield Metadata(challenger, {**told, "as_of": plan["as_of"]})
+        def announce_challenger(registration: dict[str, Any], plan: dict[str, Any]) -> Any:
+            """Announce a new challenger, if the gate passed one."""
+            if not registration["registered"]:
+                raise AirflowSkipException("the gate passed no candidate: nothing was registered")
+            version = {key: registration[key] for key in ("version", "change")}
+            yield Metadata(challenger, {**version, "as_of": plan["as_of"]})
 
         options: dict[str, dict[str, Any]] = {
             "snapshot": {"pool": "dvc"},
@@ -104,11 +107,11 @@ def build(params_file: str, about: Context) -> DAG:
             "train": {"max_active_tis_per_dagrun": 1, "map_index_template": "{{ family }}"},
             "resolve_model": {"task_id": "find_champion"},
         }
-        planned, tasks = plan(), chained.Tasks(params_file, options)
-        given = {key: planned[key] for key in ("as_of", "run", "feature_service", "trials", "seed")}
-        chains.training(tasks, {**given, "families": families(planned)})
-        announce_challenger(tasks.outputs["register"], planned)
+        run_plan, tasks = plan(), chained.Tasks(params_file, options)
+        inputs = {key: run_plan[key] for key in ("as_of", "run", "feature_service", "trials", "seed")}
+        chains.training(tasks, {**inputs, "families": families(run_plan)})
+        announce_challenger(tasks.outputs["register"], run_plan)
     return dag
 
 
-globals().update(bridge.declared(build))
+globals().update(bridge.build_dags(build))

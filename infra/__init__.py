@@ -1,1 +1,1 @@
-"""What runs Flightdeck on one machine: installation, the supervisor, and a client for Airflow's API."""
+"""Flightdeck on one machine: installation, the supervisor, and a client for Airflow's API."""

@@ -1,4 +1,4 @@
-"""A small client for Airflow's REST API (v2): start runs, follow them, and find what they led to."""
+"""A small client for Airflow's REST API (v2): start runs, follow them, and read their results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import httpx
 from infra.deck import Deck, DeckError
 
 FINISHED = frozenset({"success", "failed"})
-ATTEMPTS = 8  # of a request that the server could not take just now (SQLite answers 500 while it is locked)
+ATTEMPTS = 8  # of a request that the server cannot handle now (it answers 500 while SQLite is locked)
 POLL = 1.0  # seconds
 
 States = Mapping[str, str]  # task id -> state ("none" before it is scheduled); mapped tasks as "task[0]"
@@ -27,7 +27,7 @@ class AirflowError(DeckError):
 
 @dataclass(frozen=True)
 class Run:
-    """One DAG run as it ended, or as it is."""
+    """One DAG run in its present or final state."""
 
     dag_id: str
     run_id: str
@@ -43,7 +43,7 @@ class Run:
 
 
 class AirflowClient:
-    """Requests as one user. Any server error is tried again, so a run is always posted with an id of its own."""
+    """Requests as one user. A request is repeated after a server error, so every new run is posted with its own id."""
 
     def __init__(self, url: str, user: str, password: str) -> None:
         self.user, self.password = user, password
@@ -71,10 +71,10 @@ class AirflowClient:
         self.http.close()
 
     def request(self, method: str, path: str, *, json: Any = None, params: Mapping[str, Any] | None = None) -> Any:
-        """The JSON of the answer; None where it has none.
+        """The JSON of the answer; None if its body is empty.
 
         Raises:
-            AirflowError: with Airflow's reason, on 4xx; or if the server stays away.
+            AirflowError: with Airflow's reason, on 4xx; or if the server does not answer.
         """
         reason = ""
         for attempt in range(ATTEMPTS):
@@ -114,15 +114,15 @@ class AirflowClient:
         return {e["filename"]: e["stack_trace"] for e in self._pages("/importErrors", "import_errors")}
 
     def wait_for_dags(self, dag_ids: Sequence[str], timeout: float = 120) -> None:
-        """Until the DAG processor has read all of these. Import errors may be of others, or of a file as it was before.
+        """Wait until the DAG processor has read all of these. Import errors may be of others, or of an earlier file.
 
         Raises:
-            AirflowError: naming those that did not come in time, and the import errors there are by then.
+            AirflowError: naming the DAGs that were not read in time, and the present import errors.
         """
         deadline = time.monotonic() + timeout
         while missing := sorted(set(dag_ids) - set(self.dags())):
             if time.monotonic() > deadline:
-                errors = "".join(f"; {file}: {_said(trace)}" for file, trace in self.import_errors().items())
+                errors = "".join(f"; {file}: {_error_message(trace)}" for file, trace in self.import_errors().items())
                 raise AirflowError(
                     f"DAGs {missing} were not read within {timeout:.0f} s{errors}; see dag-processor.log"
                 )
@@ -132,7 +132,7 @@ class AirflowClient:
         self.request("PATCH", f"/dags/{dag_id}", json={"is_paused": paused}, params={"update_mask": "is_paused"})
 
     def pool(self, name: str, slots: int, description: str = "") -> None:
-        """Makes the pool if there is none; an existing one stays as it is."""
+        """Create the pool if there is none; an existing one stays as it is."""
         if name not in {pool["name"] for pool in self._pages("/pools", "pools")}:
             body = {"name": name, "slots": slots, "description": description, "include_deferred": False}
             self.request("POST", "/pools", json=body)
@@ -142,20 +142,20 @@ class AirflowClient:
     def trigger(
         self, dag_id: str, conf: Mapping[str, Any] | None = None, run_id: str | None = None, **fields: Any
     ) -> str:
-        """Starts a run and returns its id; a run that is there already with this id is left as it is.
+        """Start a run and return its id; an existing run with this id is left as it is.
 
         Args:
-            fields: more of the request, such as `logical_date` or `partition_key`.
+            fields: further fields of the request, such as `logical_date` or `partition_key`.
 
         Raises:
-            AirflowError: with the reason, if the DAG is not known or a parameter is not accepted.
+            AirflowError: with the reason, if the DAG is unknown or a parameter is not accepted.
         """
         run_id = run_id or f"manual__{uuid.uuid4().hex[:12]}"
         body = {"logical_date": None, **fields, "conf": dict(conf or {}), "dag_run_id": run_id}
         try:
             self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)
         except AirflowError as error:
-            if ": 409 " not in str(error):  # our own first attempt may have been taken before it was answered with 500
+            if ": 409 " not in str(error):  # our first attempt may have succeeded although it was answered with 500
                 raise
         return run_id
 
@@ -164,13 +164,13 @@ class AirflowClient:
 
     def runs(self, dag_id: str, run_type: str | None = None) -> list[Run]:
         """Runs of a DAG, oldest first, without their tasks. `run_type`: manual, scheduled, asset_triggered, ..."""
-        found = self._pages(f"/dags/{dag_id}/dagRuns", "dag_runs", {"order_by": "id"})
-        return [self._run(raw, tasks={}) for raw in found if run_type in (None, raw["run_type"])]
+        pages = self._pages(f"/dags/{dag_id}/dagRuns", "dag_runs", {"order_by": "id"})
+        return [self._run(raw, tasks={}) for raw in pages if run_type in (None, raw["run_type"])]
 
     def wait(
         self, dag_id: str, run_id: str, on_progress: Callable[[States], None] | None = None, timeout: float = 1800
     ) -> Run:
-        """Until the run has ended, well or not.
+        """Wait until the run has ended, successfully or not.
 
         Args:
             on_progress: called with every task's state whenever one of them changes.
@@ -179,20 +179,20 @@ class AirflowClient:
             AirflowError: if it has not ended in time.
         """
         deadline = time.monotonic() + timeout
-        seen: States = {}
+        reported: States = {}
         while True:
             run = self.run(dag_id, run_id)
-            if on_progress and run.tasks != seen:
+            if on_progress and run.tasks != reported:
                 on_progress(run.tasks)
-            seen = run.tasks
+            reported = run.tasks
             if run.state in FINISHED:
                 return run
             if time.monotonic() > deadline:
-                raise AirflowError(f"{dag_id} {run_id} is still {run.state} after {timeout:.0f} s: {dict(seen)}")
+                raise AirflowError(f"{dag_id} {run_id} is still {run.state} after {timeout:.0f} s: {dict(reported)}")
             time.sleep(POLL)
 
     def retry(self, run: Run) -> None:
-        """Clears the failed tasks of a run, so that it goes on from them with the DAG as it is now."""
+        """Clear the failed tasks of a run, so that it continues from them with the present DAG."""
         body = {"dry_run": False, "only_failed": True, "run_on_latest_version": True}
         self.request("POST", f"/dags/{run.dag_id}/dagRuns/{run.run_id}/clear", json=body)
 
@@ -216,12 +216,12 @@ class AirflowClient:
             time.sleep(POLL)
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
-        """What a task handed on."""
+        """An XCom of a task."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.request("GET", path, params={"deserialize": False, "stringify": False})["value"]
 
     def log_tail(self, dag_id: str, run_id: str, task_id: str, lines: int = 20) -> str:
-        """The last lines of the task's latest try, for people."""
+        """The last lines of the log of the task's latest try."""
         task = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
         attempt = self.request("GET", task)["try_number"] or 1
         content = self.request("GET", f"{task}/logs/{attempt}", params={"full_content": True})["content"]
@@ -229,8 +229,8 @@ class AirflowClient:
 
     def failures(self, run: Run, lines: int = 20) -> dict[str, str]:
         """Failed task -> tail of its log."""
-        failed = [task for task, state in run.tasks.items() if state == "failed"]
-        return {task: self.log_tail(run.dag_id, run.run_id, task.partition("[")[0], lines) for task in failed}
+        tasks = [task for task, state in run.tasks.items() if state == "failed"]
+        return {task: self.log_tail(run.dag_id, run.run_id, task.partition("[")[0], lines) for task in tasks}
 
     def _run(self, raw: Mapping[str, Any], tasks: States | None = None) -> Run:
         dag_id, run_id = raw["dag_id"], raw["dag_run_id"]
@@ -262,13 +262,15 @@ def _reason(answer: httpx.Response) -> str:
     return detail if isinstance(detail, str) else json.dumps(detail)[:500]
 
 
-def _said(trace: str) -> str:
-    """What an error says, in one line: what follows the frames of its traceback."""
+def _error_message(trace: str) -> str:
+    """The message of an error in one line: the text after the frames of its traceback."""
     lines = trace.rstrip().splitlines()
     frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
     after = lines[frames[-1] + 1 :] if frames else lines
-    said = list(dropwhile(lambda line: line.startswith("    "), after))  # the frame's line of code, and its marks
-    return " ".join(" ".join(said).split())
+    message = list(
+        dropwhile(lambda line: line.startswith("    "), after)
+    )  # skips the frame's line of code and its markers
+    return " ".join(" ".join(message).split())
 
 
 def _log_lines(entry: Any) -> list[str]:

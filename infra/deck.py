@@ -1,4 +1,7 @@
-"""Where one deck lives, its ports, and the environment that all of its processes share. Standard library only."""
+"""A deck, one installation of Flightdeck: its home, its ports, and the environment that its processes share.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ FORBIDDEN = ("AIRFLOW_", "_AIRFLOW_")  # another Airflow's
 
 
 class DeckError(FlightdeckError):
-    """Something outside must change first. The message is one line that says what."""
+    """Something outside the deck must change first; the message says what, in one line."""
 
 
 class BadSetting(DeckError):
@@ -39,7 +42,7 @@ class BadSetting(DeckError):
 
 @dataclass(frozen=True)
 class Deck:
-    """One deck: its home and its ports. Two decks with different homes and ports live side by side."""
+    """One deck: its home and its ports. Decks with different homes and ports can run side by side."""
 
     home: Path
     params: str
@@ -47,7 +50,7 @@ class Deck:
     execution_port: int
     mlflow_port: int
     serving_port: int  # of the first use case's model server; the next one's is one more
-    mlflow_elsewhere: str = ""  # a tracking server that somebody else runs
+    mlflow_elsewhere: str = ""  # a tracking server that is not ours
 
     @property
     def airflow_url(self) -> str:
@@ -87,9 +90,9 @@ def load_deck(environ: Mapping[str, str] | None = None) -> Deck:
     env = build_environment(os.environ if environ is None else environ)
     ports = {name: _port(env, variable, default) for name, (variable, default) in PORTS.items()}
     if len(set(ports.values())) < len(ports):
-        shown = ", ".join(f"{PORTS[name][0]}={port}" for name, port in ports.items())
-        raise BadSetting(f"two parts cannot share a port: {shown}")
-    elsewhere = env.get("FLIGHTDECK_MLFLOW_URI", "").rstrip("/")
+        settings = ", ".join(f"{PORTS[name][0]}={port}" for name, port in ports.items())
+        raise BadSetting(f"two parts cannot share a port: {settings}")
+    mlflow_uri = env.get("FLIGHTDECK_MLFLOW_URI", "").rstrip("/")
     ours = {f"http://{host}:{ports['mlflow']}" for host in (HOST, "localhost")}
     params = env.get("FLIGHTDECK_PARAMS") or "params.yaml"
     return Deck(
@@ -99,7 +102,7 @@ def load_deck(environ: Mapping[str, str] | None = None) -> Deck:
         execution_port=ports["execution"],
         mlflow_port=ports["mlflow"],
         serving_port=ports["serving"],
-        mlflow_elsewhere="" if elsewhere in ours else elsewhere,
+        mlflow_elsewhere="" if mlflow_uri in ours else mlflow_uri,
     )
 
 
@@ -130,15 +133,15 @@ def _port(env: Mapping[str, str], variable: str, default: int) -> int:
 
 
 def environment(deck: Deck, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of every part, and of anything that wants to act as one. It holds secrets: never print it.
+    """The environment of every part, and of commands that act as one. It contains secrets: never print it.
 
-    The caller's variables as `pipelines.environment` lets them through, without those of another Airflow;
-    FLIGHTDECK_AIRFLOW__* and FLIGHTDECK_MLFLOW__* change ours. The first call makes the secrets, in files of mode 0600
-    under the deck's home.
+    It has the caller's variables that `pipelines.environment` passes, without those of another Airflow;
+    FLIGHTDECK_AIRFLOW__* and FLIGHTDECK_MLFLOW__* override ours. The first call creates the secrets, in files of mode
+    0600 in the deck's home.
     """
     env = os.environ if environ is None else environ
-    dropped = {*(ACCESS if not deck.mlflow_elsewhere else ()), "PYTHONDONTWRITEBYTECODE"}
-    inherited = {k: v for k, v in build_environment(env).items() if not k.startswith(FORBIDDEN) and k not in dropped}
+    excluded = {*(ACCESS if not deck.mlflow_elsewhere else ()), "PYTHONDONTWRITEBYTECODE"}
+    inherited = {k: v for k, v in build_environment(env).items() if not k.startswith(FORBIDDEN) and k not in excluded}
     path = [str(REPO / "infra" / "airflow"), *filter(None, [env.get("PYTHONPATH")])]
     return {
         **inherited,
@@ -157,13 +160,13 @@ def environment(deck: Deck, environ: Mapping[str, str] | None = None) -> dict[st
     }
 
 
-def unheeded(environ: Mapping[str, str]) -> str:
-    """What to say of the caller's variables for another Airflow; nothing where there are none.
+def notice_ignored(environ: Mapping[str, str]) -> str:
+    """A notice about the caller's variables for another Airflow, which are ignored; empty where there are none.
 
-    Of the other families `pipelines.environment` tells, wherever a context is built.
+    Notices about other variables come from `pipelines.environment`, wherever a context is built.
     """
-    told = sorted(name for name in environ if name.startswith(FORBIDDEN) and name != "AIRFLOW_HOME")
-    return f"{notice(told)}; Airflow's are FLIGHTDECK_AIRFLOW__SECTION__KEY" if told else ""
+    names = sorted(name for name in environ if name.startswith(FORBIDDEN) and name != "AIRFLOW_HOME")
+    return f"{notice(names)}; Airflow's are FLIGHTDECK_AIRFLOW__SECTION__KEY" if names else ""
 
 
 def _airflow(deck: Deck) -> dict[str, str]:
@@ -172,7 +175,7 @@ def _airflow(deck: Deck) -> dict[str, str]:
         "CORE__DAGS_FOLDER": REPO / "dags",
         "CORE__PLUGINS_FOLDER": REPO / "plugins",
         "CORE__LOAD_EXAMPLES": False,
-        "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,  # whoever starts a deck wants its DAGs to run
+        "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,  # a deck that is started should run its DAGs
         "CORE__PARALLELISM": 4,  # also the number of processes that the scheduler forks up front
         "CORE__EXECUTION_API_SERVER_URL": deck.execution_url,
         "CORE__FERNET_KEY": _secret(deck, "fernet_key", lambda: base64.urlsafe_b64encode(os.urandom(32)).decode()),
@@ -196,13 +199,13 @@ def _airflow(deck: Deck) -> dict[str, str]:
 
 
 def _passwords(deck: Deck) -> Path:
-    """The users' passwords, written before Airflow starts, since it prints the ones that it makes itself."""
+    """The file of the users' passwords, written before Airflow starts, which would print passwords that it creates."""
     _secret(deck, deck.passwords_file.name, lambda: json.dumps({name: secrets.token_urlsafe(18) for name in USERS}))
     return deck.passwords_file
 
 
 def _secret(deck: Deck, name: str, make: Callable[[], str]) -> str:
-    """A secret of this deck, made once."""
+    """A secret of this deck, created once."""
     folder = deck.home / "secrets"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = folder / name
@@ -210,7 +213,7 @@ def _secret(deck: Deck, name: str, make: Callable[[], str]) -> str:
     if not file.exists():
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
             out.write(make())
-        with suppress(FileExistsError):  # another process was first: its secret is the one
+        with suppress(FileExistsError):  # another process was first: its secret counts
             os.link(fresh, file)
         fresh.unlink()
     return file.read_text()

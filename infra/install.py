@@ -1,9 +1,9 @@
-"""Makes .venv and installs the pinned requirements with uv; `lock` compiles those pins. Standard library only.
+"""Creates .venv and installs the pinned requirements with uv; `lock` compiles those pins. Standard library only.
 
     python infra/install.py          install, unless nothing has changed since the last time
     python infra/install.py lock     pyproject.toml -> requirements.txt (LOCK_ARGS="--upgrade" renews the pins)
 
-uv does not read pip's configuration, so what pip is told about places to install from is handed over to it.
+uv does not read pip's configuration, so pip's settings of package indexes are passed on to it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ STAMP = VENV / ".installed"
 SOURCES = ("requirements.txt", "pyproject.toml")
 UV = "uv>=0.9,<1"
 VERBOSE = "FLIGHTDECK_VERBOSE"  # set it to see what is installed
-ALIVE = 20.0  # seconds between two signs of life
+ALIVE = 20.0  # seconds between two messages of progress
 OLDEST, NEWEST = (3, 11), (3, 13)
-# torch from PyPI names CUDA's libraries as dependencies on Linux only; a CPU build has none, so no pin may ask for them
+# torch from PyPI depends on CUDA's libraries on Linux only; a CPU build does not, so no pin may require them
 ACCELERATOR = re.compile(r"^(nvidia-|cuda-|triton\b)")
 
 
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
 
 
 def install() -> None:
-    """Brings .venv in line with SOURCES; does nothing if it is already."""
+    """Bring .venv in line with SOURCES; do nothing if it is."""
     digest = hashlib.sha256(b"".join((REPO / name).read_bytes() for name in SOURCES) + sys.version.encode()).hexdigest()
     if STAMP.exists() and STAMP.read_text() == digest:
         STAMP.touch()  # make compares times
@@ -71,20 +71,20 @@ def install() -> None:
 
 
 def lock() -> None:
-    """Writes requirements.txt for every platform and Python from 3.11 on, with nothing of this machine in it."""
+    """Write requirements.txt for every platform and Python from 3.11 on, without anything of this machine."""
     environ = prepare()
     target = REPO / "requirements.txt"
     with tempfile.TemporaryDirectory() as folder:
-        compiled = Path(folder) / "requirements.txt"
+        output = Path(folder) / "requirements.txt"
         if target.exists():
-            compiled.write_text(target.read_text())  # uv keeps the pins that it finds in its output file
-        wanted = ["--extra", "dev", "--universal", "--python-version", "3.11", "--no-annotate", "--no-header"]
-        private = ["--no-emit-index-url", "--no-emit-find-links", "--quiet", "-o", str(compiled)]
+            output.write_text(target.read_text())  # uv keeps the pins that it finds in its output file
+        options = ["--extra", "dev", "--universal", "--python-version", "3.11", "--no-annotate", "--no-header"]
+        private = ["--no-emit-index-url", "--no-emit-find-links", "--quiet", "-o", str(output)]
         uv(
-            ["pip", "compile", "pyproject.toml", *wanted, *private, *shlex.split(os.environ.get("LOCK_ARGS", ""))],
+            ["pip", "compile", "pyproject.toml", *options, *private, *shlex.split(os.environ.get("LOCK_ARGS", ""))],
             environ,
         )
-        target.write_text(portable(compiled.read_text()))
+        target.write_text(portable(output.read_text()))
 
 
 def portable(compiled: str) -> str:
@@ -94,22 +94,22 @@ def portable(compiled: str) -> str:
 
 
 def prepare() -> dict[str, str]:
-    """Makes .venv with uv in it; returns the environment to run uv in."""
+    """Create .venv with uv in it; returns the environment to run uv in."""
     python = VENV / "bin" / "python"
     if _version(python) != sys.version_info[:2]:
         print(f"Making .venv with Python {sys.version.split()[0]}.", flush=True)
-        made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)])
-        if made.returncode:
+        creation = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)])
+        if creation.returncode:
             print("flightdeck: this Python lacks venv; on Debian and Ubuntu: apt install python3-venv", file=sys.stderr)
-            made.check_returncode()
+            creation.check_returncode()
     if not (VENV / "bin" / "uv").exists():
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV], check=True)
-    listed = subprocess.run([str(python), "-m", "pip", "config", "list"], capture_output=True, text=True)
-    return {**os.environ, "VIRTUAL_ENV": str(VENV), **handed_over(listed.stdout, os.environ)}
+    pip_config = subprocess.run([str(python), "-m", "pip", "config", "list"], capture_output=True, text=True)
+    return {**os.environ, "VIRTUAL_ENV": str(VENV), **uv_variables(pip_config.stdout, os.environ)}
 
 
 def uv(arguments: list[str], environ: Mapping[str, str]) -> None:
-    """Run uv, which by itself writes a line a package: only its errors are shown, and that it is still at work."""
+    """Run uv quietly, which else writes a line for each package: show its errors, and that it is still running."""
     quiet = [] if environ.get(VERBOSE) else ["--quiet"]
     command, began = [str(VENV / "bin" / "uv"), *quiet, *arguments], time.monotonic()
     with subprocess.Popen(command, cwd=REPO, env=environ) as process:
@@ -118,13 +118,13 @@ def uv(arguments: list[str], environ: Mapping[str, str]) -> None:
                 code = process.wait(ALIVE)
                 break
             except subprocess.TimeoutExpired:
-                print(f"  still at it after {time.monotonic() - began:.0f} s", flush=True)
+                print(f"  still running after {time.monotonic() - began:.0f} s", flush=True)
     if code:
         raise subprocess.CalledProcessError(code, command)
 
 
 def _version(python: Path) -> tuple[int, ...] | None:
-    """None if there is no such interpreter, or if it does not run (any more)."""
+    """The version of an interpreter; None if it is missing or does not run."""
     code = "import sys; print(*sys.version_info[:2])"
     try:
         answer = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
@@ -133,18 +133,18 @@ def _version(python: Path) -> tuple[int, ...] | None:
     return tuple(map(int, answer.stdout.split()))
 
 
-def handed_over(pip_config: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """uv's variables for what pip is configured with.
+def uv_variables(pip_config: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """uv's variables for pip's configuration.
 
     Args:
-        pip_config: what `pip config list` prints: pip's files and PIP_* variables, as `level.key='value'`.
-        environ: uv's own variables that are set here are left alone.
+        pip_config: the output of `pip config list`: pip's files and PIP_* variables, as `level.key='value'`.
+        environ: variables of uv that are set here stay as they are.
     """
     pip = _settings(pip_config)
     links = [place for text in pip.get("find-links", "").split() if (place := _local(text))]
     default = [place for text in pip.get("index-url", "").split() if (place := _index(text))]
     extra = [place for text in pip.get("extra-index-url", "").split() if (place := _index(text))]
-    wanted = {
+    variables = {
         "UV_FIND_LINKS": ",".join(links),
         "UV_DEFAULT_INDEX": " ".join(default[:1]),
         "UV_INDEX": " ".join(extra),
@@ -153,18 +153,18 @@ def handed_over(pip_config: str, environ: Mapping[str, str]) -> dict[str, str]:
         "UV_HTTP_TIMEOUT": pip.get("timeout", pip.get("default-timeout", "")),
         "SSL_CERT_FILE": pip.get("cert", ""),
     }
-    return {name: value for name, value in wanted.items() if value and not environ.get(name)}
+    return {name: value for name, value in variables.items() if value and not environ.get(name)}
 
 
 def _settings(pip_config: str) -> dict[str, str]:
-    """Key -> value; a variable outranks the [install] section of a file, and that one outranks [global], as in pip."""
-    found: dict[str, str] = {}
+    """Key -> value; as in pip, a variable outranks the [install] section of a file, which outranks [global]."""
+    settings: dict[str, str] = {}
     for level in ("global.", "install.", ":env:."):
         for line in pip_config.splitlines():
             name, separator, value = line.partition("=")
             if separator and name.startswith(level):
-                found[name.removeprefix(level)] = str(ast.literal_eval(value))
-    return found
+                settings[name.removeprefix(level)] = str(ast.literal_eval(value))
+    return settings
 
 
 def _local(place: str) -> str | None:

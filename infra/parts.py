@@ -1,4 +1,4 @@
-"""The parts of a deck: what each one runs, what must be healthy before it, and how to see that it is healthy itself."""
+"""The parts of a deck: their commands, the parts that they need, and their health checks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BIN = Path(sys.prefix) / "bin"
 
 @dataclass(frozen=True)
 class Part:
-    """One process group. `healthy` gets the moment (epoch seconds) at which it was started."""
+    """One process group. `healthy` gets the time (epoch seconds) at which it was started."""
 
     name: str
     label: str
@@ -29,7 +29,7 @@ class Part:
     healthy: Callable[[float], bool]
     needs: tuple[str, ...] = ()
     gated: tuple[str, ...] = ()  # may be started before these are healthy, and waits for GATE to appear
-    once: bool = False  # runs to its end; healthy when that was 0
+    once: bool = False  # runs to its end; healthy if its exit status is 0
     port: tuple[str, int] | None = None  # variable, number
     url: str = ""
 
@@ -109,7 +109,7 @@ def parts(deck: Deck) -> list[Part]:
 
 
 def _model_server(deck: Deck, number: int, params: str) -> Part:
-    """Healthy is not ready: it answers requests once a model is deployed."""
+    """A model server. It is healthy before it is ready: it answers requests once a model is deployed."""
     port = deck.serving_port + number
     return Part(
         f"serving-{number + 1}" if number else "serving",
@@ -122,27 +122,28 @@ def _model_server(deck: Deck, number: int, params: str) -> Part:
 
 
 def require_free(variable: str, port: int) -> None:
-    """
+    """Check that a port of this machine is free.
+
     Raises:
-        BadSetting: if anything listens on that port of this machine.
+        BadSetting: if a process listens on it, or it needs privileges.
     """
     with socket.socket() as probe, socket.socket() as listener:
         probe.settimeout(1)
-        taken = probe.connect_ex((HOST, port)) == 0
+        is_taken = probe.connect_ex((HOST, port)) == 0
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reason = "is in use"
         try:
             listener.bind((HOST, port))
         except PermissionError:
-            taken, reason = True, "needs privileges"
+            is_taken, reason = True, "needs privileges"
         except OSError:
-            taken = True
-    if taken:
+            is_taken = True
+    if is_taken:
         raise BadSetting(f"port {port} {reason}; set {variable} to a free one. Nothing was started.")
 
 
 def _get(url: str) -> bytes | None:
-    """The body of a 200 answer within two seconds. No proxy: these are addresses of this machine."""
+    """The body of a 200 answer within two seconds, else None. No proxy: these are addresses of this machine."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=2) as answer:
@@ -156,7 +157,7 @@ def _answers(url: str) -> bool:
 
 
 def _beats(deck: Deck, component: str, since: float) -> bool:
-    """Whether Airflow has seen a heartbeat since that moment: an earlier run's may still look fresh."""
+    """Whether Airflow has had a heartbeat since that time; one of an earlier run may still look fresh."""
     health = json.loads(_get(f"{deck.airflow_url}/api/v2/monitor/health") or "{}").get(component) or {}
     beat = health.get(f"latest_{component}_heartbeat")
     return health.get("status") == "healthy" and beat is not None and datetime.fromisoformat(beat).timestamp() >= since

@@ -1,7 +1,7 @@
-"""Processes by session: who belongs to one, and how to end all of it. Standard library and `ps` only (Linux, macOS).
+"""Processes by session: its members, and how to end them all. Standard library and `ps` only (Linux, macOS).
 
-A part runs in a session of its own. Airflow gives every task a process group of its own, so a group would miss running
-tasks; the session holds them all, however deep. A session's number stays taken while any member lives.
+A part runs in a session of its own. Airflow gives every task a process group of its own, so that a group would miss
+running tasks; the session has them all, however deep. A session's number stays in use while any member lives.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Session:
-    """A session that we started: its leader's pid, when the leader started (as `ps` says it), on which boot."""
+    """A session that we started: its leader's pid, the leader's start time (by `start_time`), and the boot."""
 
     leader: int
     started: str
@@ -27,7 +27,7 @@ class Session:
 
 
 def boot_id() -> str:
-    """Names this boot of this machine: pids mean nothing across boots."""
+    """An id of this boot of this machine, since pids mean nothing across boots."""
     linux = Path("/proc/sys/kernel/random/boot_id")
     if linux.exists():
         return linux.read_text().strip()
@@ -35,8 +35,8 @@ def boot_id() -> str:
 
 
 def start_time(pid: int) -> str:
-    """When the process started, in whatever way this system says it exactly; empty if there is none."""
-    if Path("/proc/self/stat").exists():  # ticks since boot: unlike a date, steady when the clock is set
+    """When the process started, in the most exact form that this system has; empty if there is no such process."""
+    if Path("/proc/self/stat").exists():  # ticks since boot, which do not change when the clock is set
         try:
             return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
         except (FileNotFoundError, ProcessLookupError):
@@ -50,7 +50,7 @@ def session_of(pid: int) -> Session:
 
 
 def members(sessions: Sequence[Session]) -> list[int]:
-    """Living processes of these sessions, but for a session whose number now belongs to somebody else."""
+    """Living processes of these sessions, except a session whose number now belongs to another one."""
     boot = boot_id()
     ours = {s.leader for s in sessions if s.boot == boot and start_time(s.leader) in ("", s.started)}
     living = []
@@ -63,35 +63,35 @@ def members(sessions: Sequence[Session]) -> list[int]:
 
 
 def stop(sessions: Sequence[Session], grace: float, reap: Callable[[], object] = lambda: None) -> list[int]:
-    """Ends every process of these sessions: TERM, then KILL after `grace` seconds.
+    """End every process of these sessions: TERM, then KILL after `grace` seconds.
 
-    TERM goes to each leader, which ends its own workers, and to what is outside the leader's group: running tasks.
+    TERM goes to each leader, which ends its own workers, and to processes outside the leader's group: running tasks.
 
     Args:
         reap: called while waiting, to collect children of this process.
 
     Returns:
-        Processes that are still there 10 s after KILL (none, unless the kernel holds one).
+        Processes that still live 10 s after KILL (none, unless the kernel blocks one).
     """
     for pid in members(sessions):
         if not _is_worker(pid):
             _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + grace
-    while (left := members(sessions)) and time.monotonic() < deadline:
+    while (remaining := members(sessions)) and time.monotonic() < deadline:
         reap()
         time.sleep(0.1)
     deadline = time.monotonic() + 10
-    while left and time.monotonic() < deadline:
-        for pid in left:
+    while remaining and time.monotonic() < deadline:
+        for pid in remaining:
             _signal(pid, signal.SIGKILL)
         reap()
         time.sleep(0.1)
-        left = members(sessions)
-    return left
+        remaining = members(sessions)
+    return remaining
 
 
 def _is_worker(pid: int) -> bool:
-    """Whether it is in the group of a leader that lives, and not that leader."""
+    """Whether a process is in the group of a living leader, and is not that leader."""
     with suppress(ProcessLookupError):
         leader = os.getsid(pid)
         return pid != leader and os.getpgid(pid) == leader and start_time(leader) != ""

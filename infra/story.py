@@ -1,7 +1,7 @@
-"""The demo: the whole chain on real data, through the real scheduler and a real model server, told in the terminal.
+"""The demo: the whole chain on real data, through the real scheduler and a real model server, shown in the terminal.
 
-It asks Airflow to run DAGs and replays real traffic against the model server. Every figure of the last table is read
-back from MLflow or from the records, by id. Run again, it finds what was done and goes on from there.
+It starts DAGs in Airflow and replays real traffic against the model server. Every figure of the last table is read
+back from MLflow or from the records, by id. A second run continues from the results of the first.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from pipelines.params.training import FAMILIES
 
 MARKS = {"success": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]-[/]", "running": "[yellow]▸[/]"}
 TICK = timedelta(minutes=15)  # of simulated time
-SPARE = timedelta(days=3)  # of traffic after a rollout's last day, so that the judge sees that the time is up
-BEGIN_TIMEOUT = 300  # seconds, in which a rollout has to begin
+SPARE = timedelta(days=3)  # of traffic after a rollout's last day, so that the judge reaches its time limit
+BEGIN_TIMEOUT = 300  # seconds until a rollout must have begun
 
 
 class Story:
@@ -42,19 +42,19 @@ class Story:
         self.name = context.usecase.name
 
     def tell(self) -> dict[str, Run]:
-        """Run the story over the days of params.yaml's desk, and give its runs; what was not needed is left out.
+        """Run the demo over the days of `desk` in params.yaml, and give the runs that were needed.
 
         Raises:
-            AirflowError: when one of them fails, after showing its log's tail.
+            AirflowError: if one of them fails, after showing the end of its log.
         """
         desk, runs = self.context.params.desk, {}
         self.client.wait_for_dags([self.dag(part) for part in ("data", "training", "deployment", "monitoring")])
         clock = require_driven(self.context.clock)
         if not clock.started:
             clock.start(self.context.window(desk.as_of, desk.monitor_end).start_at)
-        known = min(desk.monitor_end + timedelta(days=2), self.context.usecase.end)  # then the labels are in
+        end = min(desk.monitor_end + timedelta(days=2), self.context.usecase.end)  # by then the labels are known
         first = {"start": str(desk.start), "end": str(desk.as_of)}
-        second = {"start": str(desk.as_of), "end": str(known)}
+        second = {"start": str(desk.as_of), "end": str(end)}
         runs["data"] = self.run("data", first, f"Data, {desk.start} to {desk.as_of}")
         oldest = next(iter(self.context.usecase.model_inputs))
         simple = {"as_of": str(desk.as_of), "families": [FAMILIES[0]], "feature_service": oldest}
@@ -64,16 +64,18 @@ class Story:
         if not self.output(runs["training"], "register")["registered"]:
             return runs
         runs["deployment"] = self.follow(self.deployment(runs["training"]), "Deployment of the first model")
-        self.replay(desk.as_of, known, "Live")
-        runs["watched"] = self.run("data", second, f"Data, {desk.as_of} to {known}")
-        watch = {"start": str(desk.as_of), "end": str(desk.monitor_end), "as_of": str(known)}
+        self.replay(desk.as_of, end, "Live")
+        runs["watched"] = self.run("data", second, f"Data, {desk.as_of} to {end}")
+        watch = {"start": str(desk.as_of), "end": str(desk.monitor_end), "as_of": str(end)}
         runs["monitoring"] = self.run("monitoring", watch, f"Monitoring, {desk.as_of} to {desk.monitor_end}")
         if self.output(runs["monitoring"], "decide_retraining")["verdict"] != "RETRAIN":
             return runs
-        asked = self.client.triggered_by(runs["monitoring"], self.dag("training"))
-        runs["retraining"] = self.follow(asked, f"Training of {' and '.join(self.families)}, as monitoring asked")
+        training_run = self.client.triggered_by(runs["monitoring"], self.dag("training"))
+        runs["retraining"] = self.follow(
+            training_run, f"Training of {' and '.join(self.families)}, requested by monitoring"
+        )
         if self.output(runs["retraining"], "register")["registered"]:
-            runs["rollout"] = self.roll_out(self.deployment(runs["retraining"]), known)
+            runs["rollout"] = self.roll_out(self.deployment(runs["retraining"]), end)
         return runs
 
     @property
@@ -84,13 +86,13 @@ class Story:
         return f"{self.name}_{part}"
 
     def deployment(self, training: Run) -> Run:
-        """The run that has begun the rollout of what this training run registered, however the news reached it."""
+        """The deployment run that has begun the rollout of this training run's version, however it was started."""
         version, deadline = self.output(training, "register")["version"], time.monotonic() + BEGIN_TIMEOUT
         while time.monotonic() < deadline:
             for run in self.client.runs(self.dag("deployment")):
                 with suppress(AirflowError):  # its plan may still be to come, or be skipped
-                    planned = self.output(run, "plan")
-                    if planned["version"] == version and self.context.rollouts.get(planned["run"]):
+                    plan = self.output(run, "plan")
+                    if plan["version"] == version and self.context.rollouts.get(plan["run"]):
                         return self.client.run(run.dag_id, run.run_id)
             time.sleep(1)
         raise AirflowError(
@@ -98,40 +100,40 @@ class Story:
         )
 
     def run(self, part: str, conf: Mapping[str, Any], title: str) -> Run:
-        """The run with this configuration and these params: the one that is there already, else a new one."""
+        """The run with this configuration and these params: an existing one, else a new one."""
         identity = json.dumps([conf, self.context.params.model_dump(mode="json")], sort_keys=True)
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         run_id = self.client.trigger(self.dag(part), conf, run_id=f"demo_{'_'.join(_words(conf))}_{digest}")
         return self.follow(self.client.run(self.dag(part), run_id), title)
 
     def follow(self, run: Run, title: str) -> Run:
-        """Show a run's tasks until it has ended. One that failed earlier goes on from its failed tasks."""
+        """Show a run's tasks until it has ended. A run that failed earlier continues from its failed tasks."""
         if run.state == "failed":
             self.client.retry(run)
-        with Shown(self.console) as show:
-            ended = self.client.wait(
+        with LiveLine(self.console) as show:
+            final = self.client.wait(
                 run.dag_id, run.run_id, lambda tasks: show(title, marks(tasks, self.console.width))
             )
-            show(title, marks(ended.tasks, self.console.width), ended.seconds)
-        if ended.ok:
-            return ended
-        for task, tail in self.client.failures(ended).items():
-            self.console.print(f"[red]{ended.dag_id}.{task} failed:[/]\n{tail}", highlight=False)
+            show(title, marks(final.tasks, self.console.width), final.seconds)
+        if final.ok:
+            return final
+        for task, tail in self.client.failures(final).items():
+            self.console.print(f"[red]{final.dag_id}.{task} failed:[/]\n{tail}", highlight=False)
         raise AirflowError(
-            f"{ended.dag_id} {ended.run_id}: {ended.state}; look at {self.deck.airflow_url}, then run the demo again"
+            f"{final.dag_id} {final.run_id}: {final.state}; look at {self.deck.airflow_url}, then run the demo again"
         )
 
     def replay(self, start: date, end: date, title: str, until: Callable[[], bool] = lambda: False) -> None:
-        """Real traffic of these days against the model server, from where the clock stands, shown day by day."""
-        from pipelines.replay.driver import Counts, Replay
+        """Replay the traffic of these days against the model server from the time of the clock, and show it by day."""
+        from pipelines.replay.driver import Replay, ReplayCounts
         from pipelines.replay.world import read_world
 
         window, clock = self.context.window(start, end), require_driven(self.context.clock)
         if clock.now() >= window.end_at:
             return
-        with Shown(self.console) as show:
+        with LiveLine(self.console) as show:
 
-            def tell(at: datetime, counts: Counts) -> None:
+            def tell(at: datetime, counts: ReplayCounts) -> None:
                 traffic = f"{counts.requests:,} requests, {counts.outcomes:,} outcomes"
                 show(f"{title}, {at:%Y-%m-%d}", f"  {traffic}{self._rollout_now()}")
 
@@ -141,10 +143,10 @@ class Story:
             tell(clock.now(), counts)
 
     def roll_out(self, run: Run, start: date) -> Run:
-        """Traffic of the days from `start` on until the rollout has ended: promoted, rolled back, or out of time."""
+        """Replay the days from `start` on until the rollout has ended: promoted, rolled back, or out of time."""
         days = timedelta(days=self.context.params.rollout.judge.max_days) + SPARE
         name = None
-        while run.state not in FINISHED and name is None:  # it starts, or finds that there is nothing to do
+        while run.state not in FINISHED and name is None:  # until it has begun, or found that there is nothing to do
             plan = self.context.plans.current()
             name = plan.rollout if plan and plan.challenger else None
             time.sleep(1)
@@ -155,7 +157,7 @@ class Story:
             self.replay(start, last, "Rollout", lambda: not goes_on(self.context))
             if goes_on(self.context):
                 raise InvalidInput(
-                    f"rollout {name} is under way and the days to replay are over; it waits for more, or ends with "
+                    f"rollout {name} is under way and all days are replayed; replay more days, or end it with "
                     "`flightdeck rollout abort`"
                 )
         return self.follow(run, "Deployment of the challenger")
@@ -164,18 +166,18 @@ class Story:
         return dict(self.client.xcom(run.dag_id, run.run_id, task_id))
 
     def _rollout_now(self) -> str:
-        """The stage in force and the judge's last word."""
+        """The stage in force and the judge's last decision."""
         plan = self.context.plans.current()
         if plan is None or plan.challenger is None:
             return ""
         stage = "shadow" if not plan.share else f"{plan.share:.0%} to version {plan.challenger}"
         newest = self.context.decisions.newest_on(plan.rollout)
-        said = [one["reasons"][0] for one in newest if one["evidence"]["plan"] == plan.version]
-        return f", {stage}" + "".join(f"\n  judge: {reason}" for reason in said[:1])
+        reasons = [one["reasons"][0] for one in newest if one["evidence"]["plan"] == plan.version]
+        return f", {stage}" + "".join(f"\n  judge: {reason}" for reason in reasons[:1])
 
 
-class Shown:
-    """A live line on a terminal that stays as it was last; elsewhere only the last."""
+class LiveLine:
+    """A line that is updated on a terminal; elsewhere only its last state is printed."""
 
     def __init__(self, console: Console) -> None:
         self.console, self.started, self.last = console, time.monotonic(), Text()
@@ -196,15 +198,15 @@ class Shown:
 
 
 def marks(tasks: States, width: int) -> str:
-    """The tasks with their marks, as many on a line as fit its width: none is broken."""
-    lines, used = [], width
+    """The tasks with their marks, as many on a line as fit the width, without breaking one."""
+    lines, length = [], width
     for task, state in _in_order(tasks):
-        told, size = f"{MARKS.get(state, '[dim]·[/]')} {task}", len(task) + 4  # mark, space, two spaces before
-        if used + size > width:
+        text, size = f"{MARKS.get(state, '[dim]·[/]')} {task}", len(task) + 4  # mark, space, two spaces before
+        if length + size > width:
             lines.append("")
-            used = 0
-        lines[-1] += f"  {told}"
-        used += size
+            length = 0
+        lines[-1] += f"  {text}"
+        length += size
     return "\n".join(lines)
 
 

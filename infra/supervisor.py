@@ -1,9 +1,9 @@
-"""Starts, watches and stops a deck: MLflow and the parts of Airflow, on this machine's own address only.
+"""Starts, watches and stops a deck: MLflow, model servers and the parts of Airflow, on this machine's address only.
 
     python -m infra.supervisor up [--foreground] | down | status | clean | exec COMMAND...
 
-`up` leaves a detached process that restarts a part that dies. Everything it knows is in `run/supervisor.json` under the
-deck's home. Standard library only, so that `down` and `clean` work where nothing is installed.
+`up` leaves a detached process that restarts a part that dies. Its state is in `run/supervisor.json` in the deck's home.
+Standard library only, so that `down` and `clean` work where nothing is installed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from infra.deck import REPO, BadSetting, Deck, DeckError, check_params, environment, load_deck, unheeded
+from infra.deck import REPO, BadSetting, Deck, DeckError, check_params, environment, load_deck, notice_ignored
 from infra.parts import parts, require_free
 from infra.processes import Session, members, stop
 from infra.watch import Watch
@@ -68,20 +68,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def up(deck: Deck, foreground: bool = False) -> int:
-    """Starts the deck, or says that it is up.
+    """Start the deck, or report that it is up.
 
     Raises:
         BadSetting: if a port is taken; nothing was started.
         DeckError: if a part keeps dying or is not healthy in time; everything is stopped again.
     """
-    if told := unheeded(os.environ):
-        print(told, file=sys.stderr)
+    if notice := notice_ignored(os.environ):
+        print(notice, file=sys.stderr)
     check_params(deck)
     _prepare(deck)
-    with _lock(deck.run / "up.lock"):  # a second `up` waits here, and then finds the first one's work
-        given_up = [p["label"] for p in read_state(deck).get("parts", {}).values() if p["state"] == "failed"]
-        if running(deck) and given_up:
-            _say(f"{', '.join(given_up)} was given up; everything is started again.")
+    with _lock(deck.run / "up.lock"):  # a second `up` waits here, and then finds the deck of the first
+        failed_parts = [p["label"] for p in read_state(deck).get("parts", {}).values() if p["state"] == "failed"]
+        if running(deck) and failed_parts:
+            _say(f"{', '.join(failed_parts)} was given up; everything is started again.")
             down(deck, quiet=True)
         if running(deck):
             if foreground:
@@ -112,7 +112,7 @@ def _prepare(deck: Deck) -> None:
         for folder in (deck.run, deck.logs, deck.home / "mlflow", deck.home / "airflow"):
             folder.mkdir(parents=True, exist_ok=True)
         config = deck.home / "airflow" / "airflow.cfg"
-        if not config.exists():  # or Airflow writes one of its own, from several processes at once
+        if not config.exists():  # else Airflow writes its own, from several processes at once
             config.write_text("# Every setting is a variable: see environment() in infra/deck.py.\n")
         if ours:
             (deck.home / MARKER).write_text("Flightdeck made this folder; `make clean` removes it.\n")
@@ -123,17 +123,17 @@ def _prepare(deck: Deck) -> None:
 
 
 def _follow(deck: Deck, watch: subprocess.Popen[bytes] | None = None) -> int:
-    """Shows how the watch gets on, until everything is healthy."""
-    begin = spoke = time.monotonic()
-    shown: set[str] = set()
+    """Show the progress of the watch until everything is healthy."""
+    begin = last_line = time.monotonic()
+    reported: set[str] = set()
     while True:
         state = read_state(deck)
         current = state if watch is None or state.get("supervisor") == watch.pid else {}
         for name, part in current.get("parts", {}).items():
-            if part["state"] == "healthy" and name not in shown:
-                shown.add(name)
-                spoke = time.monotonic()
-                _say(f"[{spoke - begin:3.0f} s] {part['label']:22} {part['url'] or 'ready'}")
+            if part["state"] == "healthy" and name not in reported:
+                reported.add(name)
+                last_line = time.monotonic()
+                _say(f"[{last_line - begin:3.0f} s] {part['label']:22} {part['url'] or 'ready'}")
         if current.get("status") == "up":
             _say(f"Flightdeck is up after {time.monotonic() - begin:.0f} s.\n{_where(deck)}")
             return 0
@@ -148,18 +148,18 @@ def _follow(deck: Deck, watch: subprocess.Popen[bytes] | None = None) -> int:
             )
             down(deck, quiet=True)
             raise DeckError(f"{reason}. Everything was stopped again.")
-        if time.monotonic() - spoke > 10:
-            spoke = time.monotonic()
-            waiting = [p["label"] for n, p in current.get("parts", {}).items() if n not in shown]
-            _say(f"[{spoke - begin:3.0f} s] waiting for {', '.join(waiting) or 'the supervisor'}")
+        if time.monotonic() - last_line > 10:
+            last_line = time.monotonic()
+            waiting = [p["label"] for n, p in current.get("parts", {}).items() if n not in reported]
+            _say(f"[{last_line - begin:3.0f} s] waiting for {', '.join(waiting) or 'the supervisor'}")
         time.sleep(0.2)
 
 
 def down(deck: Deck, quiet: bool = False) -> int:
-    """Stops everything that `up` started, also what a killed supervisor left behind."""
+    """Stop everything that `up` started, including processes of a killed supervisor."""
     state = read_state(deck)
-    busy = running(deck)
-    if busy and state:
+    was_running = running(deck)
+    if was_running and state:
         with suppress(ProcessLookupError):
             os.kill(state["supervisor"], signal.SIGTERM)
         deadline = time.monotonic() + 40
@@ -167,30 +167,30 @@ def down(deck: Deck, quiet: bool = False) -> int:
             time.sleep(0.1)
         if running(deck):
             os.kill(state["supervisor"], signal.SIGKILL)
-    left = _stop_leftovers(deck)
+    leftovers = _stop_leftovers(deck)
     if not quiet:
-        print("Flightdeck is stopped." if busy or left else "Flightdeck was not running.")
+        print("Flightdeck is stopped." if was_running or leftovers else "Flightdeck was not running.")
     return 0
 
 
 def _stop_leftovers(deck: Deck) -> int:
-    """Ends what a supervisor that is gone has left, and removes its state. Returns how many processes there were."""
+    """End the processes of a supervisor that is gone, and remove its state. Returns how many processes there were."""
     sessions = [Session(**part["session"]) for part in read_state(deck).get("parts", {}).values() if part["session"]]
-    found = members(sessions)
-    if survivors := stop(sessions, grace=5) if found else []:
+    processes = members(sessions)
+    if survivors := stop(sessions, grace=5) if processes else []:
         raise DeckError(f"processes {survivors} do not end, not even on KILL; see {_state_file(deck)}")
     _state_file(deck).unlink(missing_ok=True)
-    return len(found)
+    return len(processes)
 
 
 def status(deck: Deck) -> int:
     state = read_state(deck)
     if not running(deck):
         sessions = [Session(**part["session"]) for part in state.get("parts", {}).values() if part["session"]]
-        left = len(members(sessions))
+        leftovers = len(members(sessions))
         print(
             "Flightdeck is not running"
-            + (f", but {left} of its processes are; `make stop` ends them." if left else ".")
+            + (f", but {leftovers} of its processes are; `make stop` ends them." if leftovers else ".")
         )
         return 3
     print(f"Flightdeck is {state.get('status', 'starting')} (supervisor {state.get('supervisor')}).")
@@ -202,7 +202,7 @@ def status(deck: Deck) -> int:
 
 
 def clean(deck: Deck) -> int:
-    """Stops, and removes the deck's home: the repository's `var`, or a folder that `up` found empty and marked.
+    """Stop the deck, and remove its home: the repository's `var`, or a folder that was empty at the first `up`.
 
     Raises:
         BadSetting: if the home is neither.
@@ -210,10 +210,10 @@ def clean(deck: Deck) -> int:
     home = deck.home.resolve()
     if home.exists() and home != (REPO / "var").resolve() and not (home / MARKER).exists():
         raise BadSetting(
-            f"{home} was there before Flightdeck used it, so it is not removed; remove by hand what is not needed"
+            f"{home} existed before Flightdeck used it, so it is not removed; remove by hand what is not needed"
         )
     if home == REPO or home in REPO.parents:
-        raise BadSetting(f"{home} holds this repository; set FLIGHTDECK_HOME to the folder that is to be removed")
+        raise BadSetting(f"{home} holds this repository; set FLIGHTDECK_HOME to the folder to remove")
     if home.exists():
         down(deck)
         shutil.rmtree(home)
@@ -222,7 +222,7 @@ def clean(deck: Deck) -> int:
 
 
 def execute(deck: Deck, argv: list[str]) -> int:
-    """Replaces this process by the command, in the parts' environment; the deck's programs come first on its path."""
+    """Replace this process by the command, in the parts' environment; the deck's programs come first in its PATH."""
     if not argv:
         raise BadSetting("exec needs a command, such as: exec airflow dags list")
     env = environment(deck)
@@ -234,7 +234,7 @@ def execute(deck: Deck, argv: list[str]) -> int:
 
 
 def running(deck: Deck) -> bool:
-    """Whether a supervisor lives: it holds the lock as long as it does, so no pid can deceive."""
+    """Whether a supervisor lives: it holds a lock while it lives, which is safer than its pid."""
     try:
         with open(deck.run / "supervisor.lock", "a") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

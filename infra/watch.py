@@ -1,4 +1,4 @@
-"""The loop behind `up`: starts parts when what they need is healthy, restarts the dead, and ends them all."""
+"""The loop behind `up`: starts parts once those that they need are healthy, restarts dead ones, and ends them all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ POOLS = {
 
 @dataclass
 class Life:
-    """One part as it is now. `state`: waiting, starting, healthy, dead (to be started again) or failed (given up)."""
+    """The state of one part: waiting, starting, healthy, dead (to be started again) or failed (given up)."""
 
     part: Part
     log: Path
@@ -42,7 +42,7 @@ class Life:
     quick_deaths: int = 0
     restarts: int = 0
 
-    def shown(self) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         return {
             "label": self.part.label,
             "state": self.state,
@@ -55,7 +55,7 @@ class Life:
 
 
 class Watch:
-    """Runs the parts of one deck until it is told to stop (TERM, Ctrl-C), or until one of them cannot be started."""
+    """Runs the parts of one deck until it is stopped (TERM, Ctrl-C), or until one of them cannot be started."""
 
     def __init__(self, deck: Deck, parts: list[Part], say: Callable[[str], None] = lambda _: None) -> None:
         self.deck = deck
@@ -86,11 +86,11 @@ class Watch:
         self.stopping = True
 
     def tick(self, env: Mapping[str, str]) -> None:
-        """One look at every part."""
+        """Check every part once."""
         now = time.time()
         for life in self.lives.values():
             if life.process and life.process.poll() is not None:
-                self._ended(life, life.process.returncode, now)
+                self._handle_end(life, life.process.returncode, now)
             if life.state == "waiting" and self._are_healthy(life.part.needs):
                 self._start(life, env)
             elif life.state == "dead" and now >= life.again_at:
@@ -128,14 +128,14 @@ class Watch:
             )
         life.session = session_of(life.process.pid)
         life.since, life.state = time.time(), "starting"
-        self.write()  # at once: whoever stops us must know this session
+        self.write()  # at once, so that whoever stops the deck knows this session
 
     def _healthy(self, life: Life) -> None:
         life.state = "healthy"
         self.say(f"{life.part.label:22} {life.part.url or 'ready'}")
 
-    def _ended(self, life: Life, code: int, now: float) -> None:
-        """What it left behind is ended too (its workers hold the port); then it starts again, or is given up."""
+    def _handle_end(self, life: Life, code: int, now: float) -> None:
+        """End what is left of its session (workers hold the port); then start the part again, or give it up."""
         if life.session and members([life.session]):
             stop([life.session], grace=2)
         life.process = life.session = None
@@ -155,7 +155,7 @@ class Watch:
             self.say(f"{life.part.label} ended with status {code}; it is started again")
 
     def end(self) -> None:
-        """Ends every part: first those that start work, so that they can still report, then the servers."""
+        """End every part: first those that start work, so that they can still report, then the servers."""
         servers = ("mlflow", "airflow-api", "airflow-execution-api")
         for first in (True, False):
             group = [x.session for n, x in self.lives.items() if x.session and (n not in servers) == first]
@@ -179,13 +179,13 @@ class Watch:
         return self.deck.run / "supervisor.json"
 
     def write(self) -> None:
-        degraded = self.status == "up" and any(life.state != "healthy" for life in self.lives.values())
+        is_degraded = self.status == "up" and any(life.state != "healthy" for life in self.lives.values())
         state = {
             "supervisor": os.getpid(),
-            "status": "degraded" if degraded else self.status,
+            "status": "degraded" if is_degraded else self.status,
             "reason": self.reason,
             "params": self.deck.params,
-            "parts": {name: life.shown() for name, life in self.lives.items()},
+            "parts": {name: life.report() for name, life in self.lives.items()},
         }
         text = json.dumps(state, indent=2)
         if text != self.written:
@@ -196,7 +196,7 @@ class Watch:
 
 
 def make_pools(deck: Deck) -> bool:
-    """Makes our pools where they are missing, before any task can ask for one; false if the API did not take it yet."""
+    """Create missing pools before any task needs one; false if the API does not answer yet."""
     from infra.airflow_client import AirflowClient, AirflowError
 
     with suppress(AirflowError), AirflowClient.of(deck) as airflow:

@@ -1,4 +1,4 @@
-"""Command line: `flightdeck STEP --input value ...`, one subcommand a step, outputs as JSON; and a console."""
+"""Command line: `flightdeck STEP --input value ...`, one subcommand for each step, outputs as JSON; and a console."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from pipelines.json_text import read_json
 from pipelines.params import Params
 from pipelines.steps import STEPS, execute
 
-SERVE = "serve"  # the one subcommand that is no step
+SERVE = "serve"  # a subcommand that is neither a step nor a command of the console
 
 
 def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="flightdeck",
-        description="Run one step of the chain (the same inputs as in dvc.yaml and in Airflow), or ask and order.",
+        description="Run one step of the chain (with the inputs of dvc.yaml and Airflow), or a command of the console.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="steps and their inputs:\n" + "\n".join(map(_listing, STEPS)),
     )
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--home", metavar="DIR", help="where runs write (default: FLIGHTDECK_HOME or var)")
         command.add_argument("--out", metavar="FILE", help="also write the outputs to this JSON file")
         for name, field in step.load().Inputs.model_fields.items():
-            default = "required" if field.is_required() else f"default: {_shown(field.default)}"
+            default = "required" if field.is_required() else f"default: {_format_default(field.default)}"
             command.add_argument(
                 f"--{name.replace('_', '-')}",
                 dest=f"input_{name}",
@@ -58,26 +58,26 @@ def _listing(name: str) -> str:
     return f"  {name:20} {flags}"
 
 
-def _shown(default: Any) -> str:
+def _format_default(default: Any) -> str:
     return "none" if default in (None, PydanticUndefined) else str(default)
 
 
 def read_value(text: str, params: Params) -> Any:
     """A flag's value: `@FILE.json:KEY` is an output of an earlier step; else JSON where it is an array or an object.
 
-    A list of params in braces makes a list of values: `@evaluate-{training.families}.json:evaluation_uri`. An array may
-    hold outputs too: `["@evaluate-mlp.json:evaluation_uri"]`.
+    A list of params in braces becomes a list of values: `@evaluate-{training.families}.json:evaluation_uri`. An array
+    may hold outputs too: `["@evaluate-mlp.json:evaluation_uri"]`.
 
     Raises:
-        InvalidInput: if the file, the key or the list of params is not there.
+        InvalidInput: if the file, the key or the list of params is missing.
     """
-    if found := re.search(r"\{([a-z_]+(?:\.[a-z_]+)+)\}", text):
+    if placeholder := re.search(r"\{([a-z_]+(?:\.[a-z_]+)+)\}", text):
         values: Any = params
-        for name in found[1].split("."):
+        for name in placeholder[1].split("."):
             values = getattr(values, name, None)
         if not isinstance(values, tuple):
-            raise InvalidInput(f"{text}: {found[1]} is no list in the params file")
-        return [read_value(text.replace(found[0], str(value)), params) for value in values]
+            raise InvalidInput(f"{text}: {placeholder[1]} is not a list in the params file; name one that is")
+        return [read_value(text.replace(placeholder[0], str(value)), params) for value in values]
     if text.startswith("@"):
         return _earlier_output(text)
     if text.startswith(("[", "{")):
@@ -102,15 +102,15 @@ def _earlier_output(reference: str) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    given = list(sys.argv[1:] if argv is None else argv)
-    if given[:1] == [SERVE]:
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == [SERVE]:
         from pipelines.serving.__main__ import main as serve
 
-        return serve(given[1:])
-    arguments = vars(parser().parse_args(given))
+        return serve(words[1:])
+    arguments = vars(parser().parse_args(words))
     try:
         run(arguments)
-        sys.stdout.flush()  # here, where a reader that has gone is still told apart
+        sys.stdout.flush()  # here, so that a broken pipe is reported as such
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: Mapping[str, Any]) -> None:
-    """Run a step, or answer a command, and print what it gives."""
+    """Run a step and print its outputs, or run a command of the console."""
     require_reachable(arguments["home"], os.environ)
     context = build_context(arguments["params"], arguments["home"])
     if arguments["step"] not in STEPS:
@@ -129,7 +129,9 @@ def run(arguments: Mapping[str, Any]) -> None:
             raise failure.translate(error, context.settings.mlflow) from error
         return
     raw = {k.removeprefix("input_"): v for k, v in arguments.items() if k.startswith("input_") and v is not None}
-    out = None if arguments["out"] is None else require_file(arguments["out"])  # before hours of work are lost
+    out = (
+        None if arguments["out"] is None else require_file(arguments["out"])
+    )  # before a long run, whose outputs would be lost
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the outputs; libraries print there too
         outputs = execute(arguments["step"], {k: read_value(v, context.params) for k, v in raw.items()}, context)
     text = json.dumps(outputs, indent=2)
@@ -139,28 +141,28 @@ def run(arguments: Mapping[str, Any]) -> None:
 
 
 def require_reachable(home: str | None, environ: Mapping[str, str]) -> None:
-    """Before a stage of `dvc repro` works for nothing: DVC keeps no outputs that lie outside of its repository.
+    """Refuse a home outside the repository of `dvc repro`, where DVC cannot keep the outputs of a stage.
 
     Raises:
-        InvalidInput: if the home is a link to such a place, or lies behind one.
+        InvalidInput: if the home is a link to such a place, or lies below one.
     """
     root = environ.get("DVC_ROOT")  # set by DVC for the commands of its stages
     if root and home and not Path(home).resolve().is_relative_to(Path(root).resolve()):
         raise InvalidInput(
-            f"{home} is, or lies behind, a link to {Path(home).resolve()}, and DVC keeps no outputs outside of {root}; "
-            "make it a folder (or mount the other disk there), and set FLIGHTDECK_HOME where only the deck shall move"
+            f"{home} is, or lies below, a link to {Path(home).resolve()}, and DVC keeps no outputs outside {root}; "
+            "make it a folder (or mount the other disk there), or set FLIGHTDECK_HOME to move the servers only"
         )
 
 
 def require_file(out: str) -> Path:
-    """A path that a file can be written to; its folder is made.
+    """The path of a file to write; its folder is created.
 
     Raises:
         InvalidInput: if it names a folder.
     """
     path = Path(out)
     if "\0" in out:
-        raise InvalidInput(f"--out {out!r} is no path; correct it")
+        raise InvalidInput(f"--out {out!r} is not a path; correct it")
     if path.is_dir() or out.endswith(("/", os.sep)):
         raise InvalidInput(f"--out {out} is a folder; name a file in it, such as {path / 'outputs.json'}")
     (path.resolve() if path.is_symlink() else path).parent.mkdir(parents=True, exist_ok=True)
@@ -168,12 +170,12 @@ def require_file(out: str) -> Path:
 
 
 def write_file(path: Path, text: str) -> None:
-    """All of the text or nothing, at the end of a link too; a pipe or a device that stands there is written to."""
+    """Write a file atomically, also through a link; a pipe or a device is written to directly."""
     if path.exists() and not path.is_file():
         try:
             path.write_text(text)
         except BrokenPipeError:
-            raise Unavailable(f"--out {path}: whoever read it has gone; run this again") from None
+            raise Unavailable(f"--out {path}: its reader has closed the pipe; run this again") from None
         return
     path = path.resolve()
     beside = path.with_name(f".{path.name}.{os.getpid()}")

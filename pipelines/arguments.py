@@ -1,4 +1,4 @@
-"""Command lines that complain in one line. A leaf: imports no step."""
+"""A parser of command lines that reports an error in one line. A leaf: imports no step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipelines.failure import line
 
 
 class Parser(argparse.ArgumentParser):
-    """As the library's, but for what is told of a wrong command line."""
+    """The standard parser with errors in the form of this project."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(InvalidInput.exit_code, f"{line(InvalidInput(f'{message}; see {self.prog} --help'))}\n")

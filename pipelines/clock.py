@@ -1,4 +1,4 @@
-"""The clock of the server and the judge: the wall's, or one that a replay drives. Steps have none. A leaf."""
+"""The clock of the server and the judge: wall time, or simulated time that a replay drives. Steps have none. A leaf."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ class WallClock:
 
 
 class ReplayClock:
-    """The simulated time of a use case, kept in the records; every process reads the same."""
+    """The simulated time of a use case, stored in the records, so that every process reads the same."""
 
     def __init__(self, time: SimulatedTime) -> None:
         self._time = time
 
     def now(self) -> datetime:
-        """The instant at which the replay stands.
+        """The simulated time.
 
         Raises:
-            InvalidInput: if none has been started.
+            InvalidInput: if no replay has been started.
         """
         now = self._time.read()
         if now is None:
             raise InvalidInput(
-                f"the clock of {self._time.usecase} stands nowhere; start a replay, or set it with "
-                "`flightdeck clock --at`"
+                f"the clock of {self._time.usecase} is not set; start a replay, or set it with `flightdeck clock --at`"
             )
         return now
 
@@ -48,14 +47,14 @@ class ReplayClock:
         return self._time.read() is not None
 
     def start(self, at: datetime) -> None:
-        """Begin a new replay, wherever an earlier one stands."""
+        """Begin a new replay, whatever the time of an earlier one."""
         self._time.set(at)
 
     def advance(self, to: datetime) -> None:
-        """Move on to an instant; to stay is allowed.
+        """Advance to an instant, which may be the present one.
 
         Raises:
-            InvalidInput: if that lies in the past, or no replay has been started.
+            InvalidInput: if it is in the past, or no replay has been started.
         """
         if not self._time.advance(to):
             raise InvalidInput(f"the clock of {self._time.usecase} stands at {self.now()} and cannot go back to {to}")
@@ -67,13 +66,13 @@ def instant_of(clock: Clock, otherwise: datetime) -> datetime:
 
 
 def require_driven(clock: Clock) -> ReplayClock:
-    """This clock, if a replay drives it.
+    """The clock, if a replay can drive it.
 
     Raises:
-        InvalidInput: if it is the wall's: server and judge would not read what is driven.
+        InvalidInput: if it is wall time, which the server and the judge then read too.
     """
     if not isinstance(clock, ReplayClock):
         raise InvalidInput(
-            "`clock` in params is `wall`, the default, which nobody drives; to replay the past, set `clock: replay`"
+            "`clock` in params is `wall`, the default, which cannot be driven; to replay the past, set `clock: replay`"
         )
     return clock

@@ -1,4 +1,4 @@
-"""The composition root: the only place where clients are built. Nothing here asks for the time."""
+"""The composition root: the only place where clients are built. Nothing here reads the time."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """What a step may reach besides its inputs. Clients are built when first used.
+    """Everything that a step may use besides its inputs. Clients are built on first use.
 
     Attributes:
-        replacements: clients, by name, to use instead of those that would be built (`Context.replaced`).
+        replacements: clients by name that replace the built ones (see `replaced`).
     """
 
     settings: Settings
@@ -54,10 +54,10 @@ class Context:
     def __post_init__(self) -> None:
         if unknown := self.replacements.keys() - CLIENTS:
             raise TypeError(f"a context has no client {', '.join(sorted(unknown))}; it has {', '.join(CLIENTS)}")
-        vars(self).update(self.replacements)  # where `cached_property` keeps what it has built
+        vars(self).update(self.replacements)  # where `cached_property` caches its values
 
     def replaced(self, **clients: object) -> Context:
-        """A context of the same settings, params and use case in which these clients stand for its own."""
+        """A context of the same settings, params and use case with these clients in place of its own."""
         return replace(self, replacements={**self.replacements, **clients})
 
     @cached_property
@@ -114,7 +114,7 @@ class Context:
 
     @cached_property
     def clock(self) -> Clock:
-        """The time of the model server and the judge, as params.yaml names it. Other steps take time from inputs."""
+        """The clock of the model server and the judge, chosen by params.yaml. Other steps take time from inputs."""
         from pipelines.clock import ReplayClock, WallClock
 
         replay = self.params.clock == "replay"
@@ -148,7 +148,7 @@ CLIENTS = tuple(name for name, value in vars(Context).items() if isinstance(valu
 
 
 def build_context(params_file: str | Path | None = None, home: str | Path | None = None) -> Context:
-    """The context of this process, for one use case. With it the environment becomes ours, and logs hold no secret.
+    """Build the context of this process for one use case, set its environment, and redact secrets from its logs.
 
     Args:
         params_file: by default the first file that FLIGHTDECK_PARAMS names.

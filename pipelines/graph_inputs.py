@@ -1,6 +1,6 @@
-"""What a model's graph is fed: numbers as float32, categories in one spelling whatever type they are stored in.
+"""The inputs of a model's graph: numbers as float32, categories in one spelling whatever type they are stored in.
 
-Training, monitoring, the model server and the parity gate all feed by these functions. A leaf: imports no step.
+Training, monitoring, the model server and the parity gate all use these functions. A leaf: imports no step.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ if TYPE_CHECKING:
     Column = pd.Series[Any] | Sequence[Any]
 
 SPELLING = 1  # of this module; model.json carries it
-WHOLE = 2**53  # from here on floats leave out whole numbers, so that digits may have been lost
+WHOLE = 2**53  # from here on float64 does not hold every whole number, so that digits may have been lost
 
 
 def number_column(values: Column, name: str) -> NDArray[np.float32]:
-    """(N,) float32; NaN for what is missing or not finite. True is 1 and False is 0.
+    """(N,) float32; NaN where a value is missing or not finite. True is 1 and False is 0.
 
     Raises:
-        InvalidInput: if a value is no real number; text is none, whatever it says.
+        InvalidInput: if a value is not a real number; text never is.
     """
     array = _plain(values) if isinstance(values, pd.Series) else None
     if array is None:
         array = np.array([_number(value, name) for value in values], dtype=np.float64)
-    with np.errstate(over="ignore"):  # by way of float64, so that a batch with gaps rounds as one without
-        found = array.astype(np.float32 if array.dtype == np.float32 else np.float64).astype(np.float32)
-    found[~np.isfinite(found)] = np.nan
-    return found
+    with np.errstate(over="ignore"):  # through float64, so that a batch with missing values rounds like one without
+        numbers_found = array.astype(np.float32 if array.dtype == np.float32 else np.float64).astype(np.float32)
+    numbers_found[~np.isfinite(numbers_found)] = np.nan
+    return numbers_found
 
 
 def number_columns(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float32]:
-    """(N, n) of several columns, each as `number_column` has it."""
+    """(N, n) of several columns, each as by `number_column`."""
     columns = frame[list(names)]
     if not (columns.dtypes == np.float32).all():
-        found = np.empty(columns.shape, dtype=np.float32)
+        matrix = np.empty(columns.shape, dtype=np.float32)
         for position, name in enumerate(names):
-            found[:, position] = number_column(frame[name], name)
-        return found
-    found = np.ascontiguousarray(columns.to_numpy(dtype=np.float32))
-    infinite = np.isinf(found)
-    return np.where(infinite, np.float32(np.nan), found) if infinite.any() else found
+            matrix[:, position] = number_column(frame[name], name)
+        return matrix
+    matrix = np.ascontiguousarray(columns.to_numpy(dtype=np.float32))
+    infinite = np.isinf(matrix)
+    return np.where(infinite, np.float32(np.nan), matrix) if infinite.any() else matrix
 
 
 def string_column(values: Column, name: str, missing: str | None = "") -> NDArray[np.object_]:
@@ -61,23 +61,23 @@ def string_column(values: Column, name: str, missing: str | None = "") -> NDArra
     """
     if isinstance(values, pd.Series) and values.dtype != object:
         codes, distinct = pd.factorize(values)
-        spelt = [spelling(value, name) for value in distinct]
-        return np.array([*(missing if text is None else text for text in spelt), missing], dtype=object)[codes]
+        spellings = [spelling(value, name) for value in distinct]
+        return np.array([*(missing if text is None else text for text in spellings), missing], dtype=object)[codes]
     if isinstance(values, pd.Series) and pd.api.types.infer_dtype(values, skipna=True) in {"string", "empty"}:
         return values.where(values.notna(), missing).to_numpy()
-    found = np.empty(len(values), dtype=object)
+    texts = np.empty(len(values), dtype=object)
     for position, value in enumerate(values):
         text = spelling(value, name)
-        found[position] = missing if text is None else text
-    return found
+        texts[position] = missing if text is None else text
+    return texts
 
 
 def spelling(value: Any, name: str = "a category") -> str | None:
     """A category as text; None where it is missing.
 
-    Text is itself. Whole numbers of any type are their digits ("2", never "2.0"), other numbers what Python writes of
-    their float64, truth values "True" and "False". Instants are ISO 8601 in UTC and whole seconds, midnight the date
-    alone, as a date is. NaN and infinity are missing.
+    Text stays as it is. Whole numbers of any type become their digits ("2", never "2.0"), other numbers the `repr` of
+    their float64, truth values "True" and "False". Instants become ISO 8601 in UTC with whole seconds; dates, and
+    instants at midnight, the date alone. NaN and infinity are missing.
 
     Raises:
         InvalidInput: if a whole number may have lost digits as a float, or the type has no spelling.
@@ -101,7 +101,7 @@ def spelling(value: Any, name: str = "a category") -> str | None:
         return value.isoformat()
     if isinstance(value, UUID):
         return str(value)
-    raise InvalidInput(f"{name}: {value!r} ({type(value).__name__}) is no category; declare the column as text")
+    raise InvalidInput(f"{name}: {value!r} ({type(value).__name__}) is not a category; declare the column as text")
 
 
 def _spelt_number(value: Any, name: str) -> str | None:
@@ -134,7 +134,7 @@ def _number(value: Any, name: str) -> float:
 
 
 def _plain(values: pd.Series[Any]) -> NDArray[Any] | None:
-    """Values as numpy has numbers; None where their type does not say that all are."""
-    if not pd.api.types.is_numeric_dtype(values.dtype):  # truth values and pandas' own types with gaps are numeric
+    """Values as a numeric numpy array; None where the type of the column is not numeric."""
+    if not pd.api.types.is_numeric_dtype(values.dtype):  # truth values and pandas' nullable types are numeric
         return None
     return values.to_numpy() if isinstance(values.dtype, np.dtype) else values.to_numpy(np.float64, na_value=np.nan)

@@ -14,10 +14,10 @@ from pipelines.usecase import in_one_line
 
 @dataclass(frozen=True)
 class Roster:
-    """What became of every params file, by its absolute path.
+    """The result of reading every params file, by its absolute path.
 
     Attributes:
-        usable: contexts; no two use cases have one name.
+        usable: contexts; no two use cases have the same name.
         refused: why the file, or the use case that it names, cannot be used; one line each.
     """
 
@@ -26,26 +26,26 @@ class Roster:
 
 
 def read_roster() -> Roster:
-    """Read every params file and import its use case. Whatever is wrong with one, the others are there.
+    """Read every params file and import its use case; an error in one does not affect the others.
 
     Raises:
-        InvalidInput: if a setting of the environment is wrong, which concerns them all.
+        InvalidInput: if a setting of the environment is wrong, which affects all.
     """
     usable: dict[str, Context] = {}
-    refused: dict[str, str] = {}
+    refusals: dict[str, str] = {}
     files: dict[str, str] = {}  # by the name of the use case
     for file in dict.fromkeys(str(file.absolute()) for file in params_files(load_settings().params)):
         try:
-            about = build_context(file)
-            name = about.usecase.name
+            context = build_context(file)
+            name = context.usecase.name
             if (first := files.setdefault(name, file)) != file:
                 raise InvalidInput(
-                    f"{first} has a use case named {name!r} too, and the DAGs are of that one; give {file} a use case "
-                    "with a name of its own, or leave one of the two out of FLIGHTDECK_PARAMS"
+                    f"{first} has a use case named {name!r} too, which has the DAGs; give {file} a use case "
+                    "with a name of its own, or remove one of the two from FLIGHTDECK_PARAMS"
                 )
-            usable[file] = about
+            usable[file] = context
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # whatever a use case raises, or the time limit that cuts its import short
-            refused[file] = in_one_line(error)
-    return Roster(usable, refused)
+        except BaseException as error:  # any error of a use case, or the time limit of its import
+            refusals[file] = in_one_line(error)
+    return Roster(usable, refusals)

@@ -39,7 +39,7 @@ class StepModel(BaseModel):
 
 
 def _day_begins(value: Any, info: ValidationInfo) -> Any:
-    """A local day stands for the instant at which it begins in the use case's zone."""
+    """Turn a local day into the instant at which it begins in the use case's zone."""
     zone = (info.context or {}).get("timezone")
     if zone is None or isinstance(value, datetime):
         return value
@@ -53,7 +53,7 @@ def _in_utc(at: datetime) -> datetime:
     try:
         return at.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{at.isoformat()} is outside of the years 1 to 9999 of UTC; correct it") from None
+        raise ValueError(f"{at.isoformat()} is outside the years 1 to 9999 of UTC; correct it") from None
 
 
 RunName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]  # part of paths
@@ -74,9 +74,9 @@ class Step:
 
     Attributes:
         name: as used on the command line, in dvc.yaml and for Airflow tasks.
-        module: where it lives.
-        desk: whether it has a stage in dvc.yaml; the others change shared places (online store, registry).
-        dag: whether a DAG of ours runs it; the others wait for a feed of a team's own.
+        module: name of its module.
+        desk: whether it has a stage in dvc.yaml; the others change shared state (online store, registry).
+        dag: whether one of our DAGs runs it; the others wait for a team's own feed.
     """
 
     name: str
@@ -135,7 +135,7 @@ def find(name: str) -> Step:
 
 
 def parse_inputs(step: Step, raw: Mapping[str, Any], timezone: str) -> StepModel:
-    """Check raw values against the step's `Inputs`; a day given for an `Instant` begins in `timezone`.
+    """Check raw values against the step's `Inputs`; a day in place of an `Instant` begins in `timezone`.
 
     Raises:
         InvalidInput: naming the first value that does not fit.
@@ -147,10 +147,10 @@ def parse_inputs(step: Step, raw: Mapping[str, Any], timezone: str) -> StepModel
 
 
 def execute(name: str, raw: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Run a step on JSON-able inputs and give its JSON-able outputs. Meanwhile nothing is removed from the store.
+    """Run a step on JSON-able inputs and give its JSON-able outputs. Meanwhile no process removes files of the store.
 
     Raises:
-        FlightdeckError: whatever it ran into.
+        FlightdeckError: the error of the step, explained.
     """
     from pipelines.store import at_work
 

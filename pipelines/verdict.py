@@ -1,4 +1,4 @@
-"""Gates are data, verdicts are values with evidence."""
+"""Gates as data, and verdicts as values with evidence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.metric_names import LATENCY
 
-TIMED = frozenset({LATENCY})  # what a stopwatch gives is another number each time: no reason names it
+TIMED = frozenset({LATENCY})  # measured times differ from run to run, so that reasons do not quote them
 
 
 class Verdict(StrEnum):
@@ -37,13 +37,13 @@ class Gate(BaseModel):
             reason = f"{self.metric} is {'missing' if observed is None else observed}; it must be {bound}"
             return Finding(gate=self, observed=None, verdict=Verdict.HOLD, reason=reason)
         met = observed >= self.threshold if self.direction == "at_least" else observed <= self.threshold
-        seen = "" if self.metric in TIMED else f" {observed:.4f},"
-        reason = f"{self.metric} is{seen} {'as required' if met else 'but must be' if seen else 'not'} {bound}"
+        measured = "" if self.metric in TIMED else f" {observed:.4f},"
+        reason = f"{self.metric} is{measured} {'as required' if met else 'but must be' if measured else 'not'} {bound}"
         return Finding(gate=self, observed=observed, verdict=Verdict.PASS if met else Verdict.REJECT, reason=reason)
 
 
 class Finding(BaseModel):
-    """What one gate saw."""
+    """The result of one gate."""
 
     model_config = ConfigDict(frozen=True)
 

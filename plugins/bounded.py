@@ -15,7 +15,7 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 
 
 class BoundedCronTimetable(CronDataIntervalTimetable):
-    """As CronDataIntervalTimetable, with no interval that ends after `until` (an aware datetime; None: no bound)."""
+    """CronDataIntervalTimetable without intervals that end after `until` (an aware datetime; None: no bound)."""
 
     def __init__(self, cron: str, timezone: Any, until: datetime | None = None) -> None:
         super().__init__(cron, timezone=timezone)

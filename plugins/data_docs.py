@@ -1,7 +1,7 @@
 """The Data Docs of a validation: a button on its task, and the pages behind it.
 
-The pages lie in the store, which a browser does not reach, so the API server hands them out to those who may read the
-DAG. It tells the browser to run nothing and to load nothing for them: they quote the data.
+The pages are in the store, which a browser cannot reach, so the API server serves them to users who may read the DAG.
+Since the pages quote the data, the browser is told to run no script and to load nothing for them.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ HARMLESS = {
 
 
 class DataDocsLink(BaseOperatorLink):
-    """Leads from a validate task to the pages of the window that it was given, whatever became of it."""
+    """A link from a validate task to the pages of its window, whatever its outcome."""
 
     name = "Data Docs"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """Airflow asks in the task's process when the task is over, and keeps the answer."""
+        """The link; Airflow calls this in the task's process when the task ends, and stores the result."""
         from urllib.parse import urlsplit
 
         from airflow.sdk.configuration import conf
 
-        given = operator.op_kwargs
-        window = f"{min(given.get('since') or given['start'], given['start'])}_{given['end']}"
+        inputs = operator.op_kwargs
+        window = f"{min(inputs.get('since') or inputs['start'], inputs['start'])}_{inputs['end']}"
         root = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
         return f"{root}{PREFIX}/{ti_key.dag_id}/{window}/index.html"
 
 
 def build_app() -> FastAPI:
-    """The application that hands out the pages."""
+    """The application that serves the pages."""
     from airflow.api_fastapi.core_api.security import requires_access_dag
     from fastapi import Depends, FastAPI, HTTPException
     from fastapi.responses import HTMLResponse
@@ -67,10 +67,10 @@ def read_page(dag_id: str, window: str, name: str) -> bytes | None:
     from pipelines.errors import MissingData
     from pipelines.roster import read_roster
 
-    for about in read_roster().usable.values():
-        if dag_id == f"{about.usecase.name}_data":
+    for context in read_roster().usable.values():
+        if dag_id == f"{context.usecase.name}_data":
             try:
-                return about.data.store.read_bytes(about.data.uri("reports", "validation", window, name))
+                return context.data.store.read_bytes(context.data.uri("reports", "validation", window, name))
             except MissingData:
                 return None
     return None
@@ -81,5 +81,5 @@ class DataDocsPlugin(AirflowPlugin):
 
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Made when asked for, which only the API server does: FastAPI is not light."""
+        """Built on access, which only the API server needs, since importing FastAPI is slow."""
         return [{"app": build_app(), "url_prefix": PREFIX, "name": "Data Docs"}]

@@ -1,6 +1,6 @@
-"""Waiting for the judge, and watching aliases: what the triggerer runs for the deployment DAG.
+"""The triggers of the deployment DAG, which wait for the judge and watch aliases.
 
-The triggers import nothing of the steps until they run, and then in a thread: they poll SQL and MLflow.
+They import no module of the steps until they run, and then in a thread: they poll SQL and MLflow.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class JudgeOperator(BaseOperator):
 
     Args:
         rollout: name of the rollout (a template field).
-        deadline_hours: of wall time since the DAG run began; then the judge is asked one last time.
+        deadline_hours: of wall time since the DAG run began; then the judge looks one last time.
     """
 
     template_fields = ("rollout",)
@@ -51,13 +51,13 @@ class JudgeOperator(BaseOperator):
         from pipelines.errors import FlightdeckError, InvalidInput, MissingData
         from pipelines.steps import execute
 
-        given = {"rollout": self.rollout, "stage": self.stage, "out_of_time": out_of_time}
+        inputs = {"rollout": self.rollout, "stage": self.stage, "out_of_time": out_of_time}
         try:
-            answer = execute("judge_rollout", given, build_context(self.params_file))
+            answer = execute("judge_rollout", inputs, build_context(self.params_file))
         except FlightdeckError as error:
             if isinstance(error, InvalidInput) and not isinstance(error, MissingData):
                 raise AirflowFailException(str(error)) from None
-            raise error from None  # what is behind it may hold a secret
+            raise error from None  # the errors behind it may contain a secret
         print(f"{answer['action']} at stage {self.stage}: {answer['rule']}", end="")
         print(f", observed {answer['observed']}, bound {answer['bound']}" if answer["bound"] is not None else "")
         print(f"{answer['blocks']} blocks, {answer['rows']} rows")
@@ -85,26 +85,26 @@ class PulseTrigger(BaseTrigger):
         return "rollout.PulseTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        about: Context | None = None
+        context: Context | None = None
         seen_at = time.monotonic()
         while True:
             late = datetime.now(UTC) >= datetime.fromisoformat(self.deadline)
             try:
-                if about is None:
-                    about = await asyncio.to_thread(_context, self.params_file)
-                changed = await asyncio.to_thread(_pulse, self.rollout, about) != self.seen
+                if context is None:
+                    context = await asyncio.to_thread(_context, self.params_file)
+                has_changed = await asyncio.to_thread(_pulse, self.rollout, context) != self.seen
                 seen_at = time.monotonic()
-            except Exception as error:  # a database that is away comes back; the rollout must not end for it
-                log.warning("cannot look at rollout %s: %s", self.rollout, _told(error, about))
-                changed = time.monotonic() - seen_at > BLIND
-            if changed or late:
+            except Exception as error:  # a database that is down comes back; the rollout must not end because of it
+                log.warning("cannot look at rollout %s: %s", self.rollout, _error_line(error, context))
+                has_changed = time.monotonic() - seen_at > BLIND
+            if has_changed or late:
                 yield TriggerEvent({"out_of_time": late})
                 return
             await asyncio.sleep(self.poll_seconds)
 
 
 class AliasTrigger(BaseEventTrigger):
-    """Fires when a person sets an alias in MLflow: once a change, whoever notes it and whenever it was made."""
+    """Fires when a person sets an alias in MLflow: once for each change, whoever records it, whenever it was made."""
 
     def __init__(self, params_file: str, alias: str, poll_seconds: float) -> None:
         super().__init__()
@@ -115,32 +115,32 @@ class AliasTrigger(BaseEventTrigger):
         return "rollout.AliasTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        about: Context | None = None
+        context: Context | None = None
         started, seen, since = False, None, 0.0
         while True:
             news = None
             try:
-                if about is None:
-                    about = await asyncio.to_thread(_context, self.params_file)
-                found = await asyncio.to_thread(_unnoted, self.alias, about)
-                if found != seen:
-                    seen, since = found, time.monotonic()
-                if seen is None:  # noted, but perhaps told to nobody; nor heard, where a triggerer died before this one
-                    news = await asyncio.to_thread(_untold, self.alias, about, not started)
+                if context is None:
+                    context = await asyncio.to_thread(_context, self.params_file)
+                change = await asyncio.to_thread(_unrecorded_change, self.alias, context)
+                if change != seen:
+                    seen, since = change, time.monotonic()
+                if seen is None:  # on record, but perhaps not reported, or reported to a triggerer that died
+                    news = await asyncio.to_thread(_pending_news, self.alias, context, not started)
                 elif time.monotonic() - since >= _grace():
-                    news = await asyncio.to_thread(_news, self.alias, about)
+                    news = await asyncio.to_thread(_news, self.alias, context)
                 started = started or seen is None or news is not None
             except Exception as error:  # MLflow may be away for a while
-                log.warning("cannot look at alias %s: %s", self.alias, _told(error, about))
+                log.warning("cannot look at alias %s: %s", self.alias, _error_line(error, context))
             if news is not None:
                 yield TriggerEvent(news)
             await asyncio.sleep(self.poll_seconds)
 
 
-def _told(error: Exception, about: Context | None) -> str:
+def _error_line(error: Exception, context: Context | None) -> str:
     from pipelines.failure import one_line, translate
 
-    return one_line(translate(error, about.settings.mlflow if about else ""))
+    return one_line(translate(error, context.settings.mlflow if context else ""))
 
 
 def _context(params_file: str) -> Context:
@@ -149,10 +149,10 @@ def _context(params_file: str) -> Context:
     return build_context(params_file)
 
 
-def _pulse(rollout: str, about: Context) -> str:
+def _pulse(rollout: str, context: Context) -> str:
     from pipelines.deployment.pulse import pulse
 
-    return pulse(rollout, about)
+    return pulse(rollout, context)
 
 
 def _grace() -> float:
@@ -161,19 +161,19 @@ def _grace() -> float:
     return GRACE
 
 
-def _news(alias: str, about: Context) -> dict[str, Any] | None:
+def _news(alias: str, context: Context) -> dict[str, Any] | None:
     from pipelines.deployment.aliases import alias_news
 
-    return alias_news(alias, about)
+    return alias_news(alias, context)
 
 
-def _unnoted(alias: str, about: Context) -> str | None:
-    from pipelines.deployment.aliases import unnoted
+def _unrecorded_change(alias: str, context: Context) -> str | None:
+    from pipelines.deployment.aliases import unrecorded_change
 
-    return unnoted(alias, about)
+    return unrecorded_change(alias, context)
 
 
-def _untold(alias: str, about: Context, again: bool) -> dict[str, Any] | None:
-    from pipelines.deployment.aliases import untold_news
+def _pending_news(alias: str, context: Context, again: bool) -> dict[str, Any] | None:
+    from pipelines.deployment.aliases import pending_news
 
-    return untold_news(alias, about, again)
+    return pending_news(alias, context, again)

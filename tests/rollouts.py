@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.context import Context
 from pipelines.records import Prediction
-from pipelines.registration.evaluation import read_evaluated
+from pipelines.registration.evaluation import read_evaluated_model
 from pipelines.registration.lineage import data_tags
 from pipelines.traffic import serves_challenger
 from tests.conftest import run_candidates
@@ -26,7 +26,7 @@ def home_with_versions(home: Path) -> Path:
         uri = write_training_set(context, number, seed, rows=1500)
         outputs = run_candidates(context, uri, number, "mlp")
         evaluation_uri = outputs["evaluate"][0]["evaluation_uri"]
-        evaluated = read_evaluated(context.data.store, evaluation_uri)
+        evaluated = read_evaluated_model(context.data.store, evaluation_uri)
         runs = outputs["log_candidates"]["runs"]
         context.models.register(runs["mlp"], data_tags(evaluation_uri, evaluated.evaluation, evaluated.model))
     return home

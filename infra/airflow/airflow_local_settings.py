@@ -1,4 +1,4 @@
-"""Read by every Airflow process as it starts (this folder is on the parts' PYTHONPATH)."""
+"""Airflow imports this in every process at its start (this folder is on the parts' PYTHONPATH)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 __all__: list[str] = []  # Airflow copies every name listed here into its own settings
 
-# Tasks are forked from the scheduler, so what it has imported costs them nothing. Imports only: a parent that has run a
-# parallel region (OpenMP, torch) before the fork leaves its children waiting for threads that are gone.
+# Tasks are forked from the scheduler, so that its imports cost them nothing. Imports only: if the parent has run a
+# parallel region (OpenMP, torch) before the fork, its children wait for threads that they do not have.
 PRELOADED = (
     "pandas",
     "pyarrow.parquet",
@@ -35,12 +35,12 @@ def preload() -> None:
     for name in PRELOADED:
         try:
             importlib.import_module(name)
-        except Exception:  # the task that needs it will say what is wrong with it
+        except Exception:  # the task that needs it reports the error
             logging.getLogger(__name__).warning("cannot preload %s", name, exc_info=True)
 
 
 def wait_for_gate() -> None:
-    """Until the supervisor says that the servers are there. Imports are done by then, and they take the longest."""
+    """Wait until the supervisor reports that the servers are up; by then the imports, which take longest, are done."""
     gate, parent = os.environ.get("FLIGHTDECK_GATE"), os.getppid()
     while gate and not os.path.exists(gate):
         if os.getppid() != parent:
@@ -49,7 +49,7 @@ def wait_for_gate() -> None:
 
 
 def begin_immediate() -> None:
-    """On SQLite, take the write lock when a transaction begins: waiting works there, upgrading a read lock does not."""
+    """On SQLite, take the write lock when a transaction begins, where it can wait; upgrading a read lock cannot."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
@@ -64,7 +64,7 @@ def begin_immediate() -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-# Hundreds of "Skipping registering function" lines otherwise; Airflow's own setting of levels does not reach it.
+# Otherwise it logs hundreds of "Skipping registering function" lines; Airflow's setting of levels does not apply to it.
 logging.getLogger("great_expectations").setLevel(logging.WARNING)
 
 if sys.argv[1:2] == ["scheduler"]:

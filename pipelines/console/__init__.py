@@ -1,4 +1,4 @@
-"""What a person asks and orders besides the steps: one module a subject, each with its `COMMAND`."""
+"""The commands besides the steps: one module for each subject, with its `COMMAND`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def add_commands(commands: Any) -> None:
 
 
 def answer(arguments: Arguments, context: Context) -> None:
-    """Do what was asked, and print it.
+    """Run a command, and print its answer.
 
     Raises:
-        InvalidInput: if it cannot be done, naming what there is instead.
+        InvalidInput: if it cannot be run, naming what is possible.
     """
-    told, show = COMMANDS[arguments["step"]].answer(arguments, context)
+    report, show = COMMANDS[arguments["step"]].answer(arguments, context)
     if arguments["json"]:
-        print(json.dumps(told, indent=2, default=str))
+        print(json.dumps(report, indent=2, default=str))
     else:
         show()

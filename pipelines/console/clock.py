@@ -28,12 +28,14 @@ def answer(arguments: Arguments, context: Context) -> Answer:
 
     at = arguments["at"]
     if at is not None:
-        driven = require_driven(context.clock)
+        clock = require_driven(context.clock)
         try:
             instant = datetime.fromisoformat(at)
         except ValueError:
-            raise InvalidInput(f"{at!r} is no instant; give one such as 2013-09-01 or 2013-09-01T12:00-04:00") from None
-        driven.start(instant if instant.tzinfo else midnight(instant.date(), context.usecase.timezone))
+            raise InvalidInput(
+                f"{at!r} is not an instant; give one such as 2013-09-01 or 2013-09-01T12:00-04:00"
+            ) from None
+        clock.start(instant if instant.tzinfo else midnight(instant.date(), context.usecase.timezone))
     now = context.clock.now().isoformat()
     return {"now": now, "clock": context.params.clock}, lambda: print(f"{now} ({context.params.clock})")
 

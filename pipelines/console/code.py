@@ -1,4 +1,4 @@
-"""What the stages of dvc.yaml depend on besides data and params: code, declarations and the source's files."""
+"""The dependencies of the stages of dvc.yaml besides data and params: code, declarations and the source's files."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ DECLARED = "pipelines.offline.repository"  # reads the Feast declarations
 
 def add(parser: argparse.ArgumentParser) -> None:
     options(parser)
-    parser.add_argument("--out", metavar="DIR", required=True, help="a file for each step goes there")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the files, one for each step")
 
 
 def answer(arguments: Arguments, context: Context) -> Answer:
-    """One JSON file for each step of the desk, which changes when anything changes that its step can reach."""
+    """Write one JSON file for each step of the desk, which changes when anything changes that the step can reach."""
     from pipelines.steps import STEPS
 
     out = Path(arguments["out"])
@@ -37,23 +37,23 @@ def answer(arguments: Arguments, context: Context) -> Answer:
 
 
 def grounds(step: str, context: Context) -> JsonObject:
-    """What a step rests on: sha256 of modules and declarations by name; of `ingest`, also the files of its source."""
+    """What a step depends on: sha256 of modules and declarations by name; for `ingest`, also the source's files."""
     from pipelines.reach import reach
     from pipelines.steps import STEPS
 
-    found: JsonObject = {"code": reach([STEPS[step].module, "pipelines.context", context.params.usecase])}
-    if DECLARED in found["code"]:
+    digests: JsonObject = {"code": reach([STEPS[step].module, "pipelines.context", context.params.usecase])}
+    if DECLARED in digests["code"]:
         files = sorted(context.usecase.feature_repo.glob("*.py"))
-        found["declarations"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        digests["declarations"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     if step == "ingest":
-        found["source"] = _source(context)
-    return found
+        digests["source"] = _source(context)
+    return digests
 
 
 def _source(context: Context) -> JsonObject:
-    """Of each table that comes as files: every one in the desk's days, with its size and when it was changed.
+    """By table that comes as files: each file of the desk's days, with its size and time of change.
 
-    Of a database or an API nothing tells beforehand whether it has changed.
+    A database or an API is left out, since a change there cannot be detected before reading.
     """
     from pipelines.params.source import Files
     from pipelines.sources.files import FileSource
@@ -69,4 +69,4 @@ def _source(context: Context) -> JsonObject:
     }
 
 
-COMMAND = Command("code", "Write down what the stages of dvc.yaml rest on: one file for each step.", add, answer)
+COMMAND = Command("code", "Write the dependencies of the stages of dvc.yaml: one file for each step.", add, answer)

@@ -1,4 +1,4 @@
-"""What a command of the console is."""
+"""The type of the console's commands, and their common options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pipelines.context import Context
 
 Arguments = Mapping[str, Any]  # of a command line, by name
-Answer = tuple[Any, Callable[[], None]]  # JSON-able, and what prints it for a person
+Answer = tuple[Any, Callable[[], None]]  # the answer (JSON-able), and a function that prints it for a person
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Command:
 
     Attributes:
         add: declares its arguments; each parser that ends a command line takes `options` too.
-        answer: does what the parsed arguments ask. Heavy imports stay inside it.
+        answer: runs the command with its parsed arguments. Heavy imports stay inside it.
     """
 
     name: str
@@ -30,13 +30,13 @@ class Command:
 
 
 def verbs(parser: argparse.ArgumentParser) -> Callable[[str, str], argparse.ArgumentParser]:
-    """Adds a verb by name and summary, with a parser of its own; a command line names one."""
-    added = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    """A function that adds a verb by name and summary, and gives its parser; a command line names one verb."""
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
     def verb(name: str, summary: str) -> argparse.ArgumentParser:
-        made = added.add_parser(name, help=summary, description=summary)
-        options(made)
-        return made
+        command = subparsers.add_parser(name, help=summary, description=summary)
+        options(command)
+        return command
 
     return verb
 

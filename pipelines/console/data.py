@@ -1,4 +1,4 @@
-"""Versions of the raw data: which there are, what differs, and bringing one back or removing those not needed."""
+"""Versions of the raw data: list and compare them, restore one, or remove those that are not needed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ KEEP = 10
 
 def add(parser: argparse.ArgumentParser) -> None:
     verb = verbs(parser)
-    verb("versions", "List the versions, newest last, and who needs them.")
+    verb("versions", "List the versions, newest last, and the models and runs that need them.")
     history = verb("history", "List what ingestion wrote, partition by partition, oldest first.")
     history.add_argument("--table", metavar="TABLE")
     history.add_argument("--day", metavar="DAY", help="a local day, or `all` for a reference table")
     history.add_argument("--restated", action="store_true", help="only partitions that were there before")
     diff = verb("diff", "Compare two versions: partitions, rows, columns.")
     diff.add_argument("versions", metavar="VERSION", nargs=2, help="in full, or a beginning that no other has")
-    restore = verb("restore", "Bring a version back, bit for bit.")
+    restore = verb("restore", "Restore a version, bit for bit.")
     restore.add_argument("version", metavar="VERSION", nargs="?", help="in full, or a beginning that no other has")
-    restore.add_argument("--model", metavar="N", help="the version that this version of the registered model rests on")
+    restore.add_argument("--model", metavar="N", help="the data version of this version of the registered model")
     restore.add_argument("--to", metavar="DIR", required=True, help="a folder that is empty or not there")
     gc = verb("gc", "Remove the versions that no model, no recent snapshot and no undecided training set needs.")
     gc.add_argument("--keep", metavar="N", type=int, default=KEEP, help=f"newest snapshots to keep (default: {KEEP})")
@@ -50,24 +50,24 @@ def answer(arguments: Arguments, context: Context) -> Answer:
 
 
 def versions(context: Context) -> Answer:
-    """Every version that is kept, in the order of the snapshots; those that are not in the records come first."""
+    """Every stored version, in the order of the snapshots; those that are not in the records come first."""
     from pipelines.ingestion.repository import local_root, versions_in
     from pipelines.ingestion.retention import registered_models, training_sets
     from pipelines.ingestion.versions import short
 
     files = versions_in(local_root(context))
-    taken = context.snapshots.taken()
+    snapshots = context.snapshots.taken()
     models, sets = registered_models(context), training_sets(context)
-    found: list[JsonObject] = []
-    for version in _known(context):
-        of = [snapshot for snapshot in taken if snapshot.version == version]
-        ingested = next((snapshot for snapshot in of if snapshot.start), None)
+    rows_found: list[JsonObject] = []
+    for version in _selectable_versions(context):
+        of = [snapshot for snapshot in snapshots if snapshot.version == version]
+        ingestion = next((snapshot for snapshot in of if snapshot.start), None)
         runs = [snapshot.run for snapshot in of if snapshot.run] + [run for run in sets if sets[run] == version]
-        found.append(
+        rows_found.append(
             {
                 "version": version,
-                "start": ingested and ingested.start,
-                "end": ingested and ingested.end,
+                "start": ingestion and ingestion.start,
+                "end": ingestion and ingestion.end,
                 "files": files[version],
                 "rows": of[0].rows if of else None,
                 "models": [model.version for model in models if model.tags.get("data_version") == version],
@@ -79,20 +79,20 @@ def versions(context: Context) -> Answer:
         heads = ("version", "from", "to", "files", "rows", "models", "runs")
         rows = [
             (short(one["version"]), *(_cell(one[key]) for key in ("start", "end", "files", "rows", "models", "runs")))
-            for one in found
+            for one in rows_found
         ]
         table.show(heads, rows, f"data versions of {context.usecase.name}")
 
-    return found, show
+    return rows_found, show
 
 
 def history(name: str | None, day: str | None, restated: bool, context: Context) -> Answer:
-    """What ingestion wrote: which partition, how many rows it has, and how many came and went."""
+    """The partitions that ingestion wrote: rows, and how many were added and removed."""
     names = [raw.name for raw in context.usecase.tables]
     if name is not None and name not in names:
         raise InvalidInput(f"there is no table {name!r}; choose from {', '.join(names)}")
     lines = context.partitions.lines(name, day, restated)
-    found = [{**vars(line), "as_of": line.as_of.isoformat()} for line in lines]
+    rows_found = [{**vars(line), "as_of": line.as_of.isoformat()} for line in lines]
 
     def show() -> None:
         heads = ("table", "day", "rows", "added", "removed", "sha256", "ingested up to")
@@ -102,15 +102,15 @@ def history(name: str | None, day: str | None, restated: bool, context: Context)
                 one["sha256"][:12],
                 one["as_of"],
             )
-            for one in found
+            for one in rows_found
         ]
         table.show(heads, rows, f"raw partitions of {context.usecase.name}")
 
-    return found, show
+    return rows_found, show
 
 
 def diff(versions: Sequence[str], context: Context) -> Answer:
-    """What differs between two versions, from their trees and the footers of their files."""
+    """The differences of two versions, from their trees and the footers of their files."""
     from pipelines.ingestion.comparison import compare
     from pipelines.ingestion.repository import open_repository
     from pipelines.ingestion.versions import resolve, short
@@ -118,7 +118,7 @@ def diff(versions: Sequence[str], context: Context) -> Answer:
 
     with at_work(context.data.store):
         with open_repository(context) as repository:
-            names = [resolve(text, _known(context)) for text in versions]
+            names = [resolve(text, _selectable_versions(context)) for text in versions]
             before, after = (repository.tree(name) for name in names)
             where = repository.fetch({*before.values(), *after.values()})
         tables = compare(before, after, where)
@@ -140,7 +140,7 @@ def diff(versions: Sequence[str], context: Context) -> Answer:
 
 
 def restore(version: str | None, model: str | None, to: str, context: Context) -> Answer:
-    """Bring a version back into a folder."""
+    """Restore a version into a folder."""
     from pipelines.ingestion import restoring
     from pipelines.ingestion.repository import open_repository
     from pipelines.ingestion.versions import resolve
@@ -150,37 +150,37 @@ def restore(version: str | None, model: str | None, to: str, context: Context) -
         raise InvalidInput("give a VERSION or --model N, one of the two")
     with at_work(context.data.store):
         with open_repository(context) as repository:
-            found = _rests_on(model, context) if model else resolve(version or "", _known(context))
-            tree = repository.tree(found)
+            number = _rests_on(model, context) if model else resolve(version or "", _selectable_versions(context))
+            tree = repository.tree(number)
             where = repository.fetch(set(tree.values()))
-        restoring.restore(found, tree, where, Path(to))
-    told = {"version": found, "to": to, "files": len(tree)}
-    return told, lambda: print(f"{found}: {len(tree)} files in {to}")
+        restoring.restore(number, tree, where, Path(to))
+    report = {"version": number, "to": to, "files": len(tree)}
+    return report, lambda: print(f"{number}: {len(tree)} files in {to}")
 
 
 def gc(keep: int, remote: bool, dry_run: bool, context: Context) -> Answer:
-    """Remove the versions that nobody needs; nothing else may run meanwhile."""
+    """Remove the versions that nothing needs; nothing else may run meanwhile."""
     from pipelines.ingestion.collection import collect
     from pipelines.ingestion.repository import open_repository
     from pipelines.ingestion.versions import short
     from pipelines.store import alone
 
     with alone(context.data.store), open_repository(context) as repository:
-        done = collect(context, repository, keep, remote, dry_run)
+        collection = collect(context, repository, keep, remote, dry_run)
     would = "would be " if dry_run else ""
 
     def show() -> None:
-        rows = [(short(version), f"{would}removed", "") for version in done.unneeded]
-        rows += [(short(version), "kept", ", ".join(why)) for version, why in done.remaining.items()]
+        rows = [(short(version), f"{would}removed", "") for version in collection.unneeded]
+        rows += [(short(version), "kept", ", ".join(why)) for version, why in collection.remaining.items()]
         table.show(("version", "", "needed by"), rows, f"data versions of {context.usecase.name}")
-        for place, freed in done.freed.items():
-            print(f"{place}: {freed['files']} files {would}removed, {freed['bytes']:,} bytes")
+        for place, removal in collection.freed.items():
+            print(f"{place}: {removal['files']} files {would}removed, {removal['bytes']:,} bytes")
 
-    return {**vars(done), "dry_run": dry_run}, show
+    return {**vars(collection), "dry_run": dry_run}, show
 
 
-def _known(context: Context) -> list[str]:
-    """The versions that a person may name: those of this use case, and those that no use case recorded."""
+def _selectable_versions(context: Context) -> list[str]:
+    """The versions that a command may name: those of this use case, and those that no use case has recorded."""
     from pipelines.ingestion.repository import local_root, versions_in
 
     snapshots = context.snapshots
@@ -198,7 +198,9 @@ def _rests_on(model: str, context: Context) -> str:
     if model not in models:
         raise InvalidInput(f"--model {model}: registered are {', '.join(models) or 'none'}; name one of them")
     if not is_version(models[model]):
-        raise InvalidInput(f"--model {model}: its tag data_version is {models[model]!r}, which is no version of DVC's")
+        raise InvalidInput(
+            f"--model {model}: its tag data_version is {models[model]!r}, which is not a version of DVC's; correct it"
+        )
     return models[model]
 
 
@@ -207,7 +209,7 @@ def _cell(value: Any) -> str:
 
 
 def _days(days: Sequence[str]) -> str:
-    """A few by name, more by their number and ends."""
+    """One or two days by name, more by number, first and last day."""
     return ", ".join(days) if len(days) < 3 else f"{len(days)}: {days[0]} … {days[-1]}"
 
 

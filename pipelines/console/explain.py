@@ -1,4 +1,4 @@
-"""Why a prediction was what it was."""
+"""Explain a prediction: its score, and the values and versions behind it."""
 
 from __future__ import annotations
 
@@ -20,63 +20,66 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def answer(arguments: Arguments, context: Context) -> Answer:
-    """What one prediction rests on."""
+    """The versions, scores and values of one prediction."""
     prediction_id = arguments["prediction_id"]
     log = context.predictions
-    found = log.get([prediction_id])
-    if not found:
+    predictions = log.get([prediction_id])
+    if not predictions:
         raise MissingData(f"no prediction has the id {prediction_id!r}; ids are in the answers of the model server")
-    made = found[0]
-    assigned = _assigned(made, context)
+    prediction = predictions[0]
+    assigned_version = _assigned_version(prediction, context)
 
     def show() -> None:
         rows = [
-            ("score", _told(made.score)),
+            ("score", _format(prediction.score)),
             (
                 "answered by",
-                f"version {made.served}, of {', '.join(f'{v}: {_told(s)}' for v, s in made.scores.items())}",
+                f"version {prediction.served}, of "
+                + ", ".join(f"{version}: {_format(score)}" for version, score in prediction.scores.items()),
             ),
-            ("assigned to", _answered(made, assigned)),
-            ("at", made.predicted_at.isoformat()),
-            ("plan", f"{made.plan}, {made.share:.0%} of the traffic to the challenger"),
-            ("split by", made.entity),
-            ("block", made.block.isoformat()),
-            *((f"failed: {version}", what) for version, what in made.errors.items()),
-            *((f"sent: {name}", _told(value)) for name, value in made.request.items()),
+            ("assigned to", _describe_assignment(prediction, assigned_version)),
+            ("at", prediction.predicted_at.isoformat()),
+            ("plan", f"{prediction.plan}, {prediction.share:.0%} of the traffic to the challenger"),
+            ("split by", prediction.entity),
+            ("block", prediction.block.isoformat()),
+            *((f"failed: {version}", what) for version, what in prediction.errors.items()),
+            *((f"sent: {name}", _format(value)) for name, value in prediction.request.items()),
         ]
         table.show(("", ""), rows, f"prediction {prediction_id}")
-        values = [(name, _told(value), _age(made.ages.get(name))) for name, value in made.features.items()]
+        values = [
+            (name, _format(value), _age(prediction.ages.get(name))) for name, value in prediction.features.items()
+        ]
         table.show(("feature", "value", "known for"), values, "what the versions read")
 
-    return {**vars(made), "assigned": assigned}, show
+    return {**vars(prediction), "assigned": assigned_version}, show
 
 
-def _assigned(made: Prediction, context: Context) -> str | None:
+def _assigned_version(prediction: Prediction, context: Context) -> str | None:
     """The version that the plan of the prediction assigned its entity to; None where there is no such plan."""
     from pipelines.traffic import serves_challenger
 
-    plan = context.plans.get(made.plan)
+    plan = context.plans.get(prediction.plan)
     if plan is None:
         return None
     return (
         plan.challenger
-        if plan.challenger and serves_challenger(plan.rollout, made.entity, plan.share)
+        if plan.challenger and serves_challenger(plan.rollout, prediction.entity, plan.share)
         else plan.champion
     )
 
 
-def _answered(made: Prediction, assigned: str | None) -> str:
-    """Who was to answer, and why another version did."""
-    if assigned is None:
-        return f"unknown: there is no plan {made.plan}"
-    if assigned == made.served:
-        return f"version {assigned}, by the plan"
-    if assigned in made.errors or made.scores.get(assigned) is None:
-        return f"version {assigned}, by the plan; it failed and version {made.served} stood in"
-    return f"version {assigned}, by the plan; it did not fail, so version {made.served} should not have answered"
+def _describe_assignment(prediction: Prediction, version: str | None) -> str:
+    """The assigned version, and why another one answered if one did."""
+    if version is None:
+        return f"unknown: there is no plan {prediction.plan}"
+    if version == prediction.served:
+        return f"version {version}, by the plan"
+    if version in prediction.errors or prediction.scores.get(version) is None:
+        return f"version {version}, by the plan; it failed, so version {prediction.served} answered"
+    return f"version {version}, by the plan; it did not fail, so version {prediction.served} should not have answered"
 
 
-def _told(value: Any) -> str:
+def _format(value: Any) -> str:
     return "missing" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
@@ -86,4 +89,4 @@ def _age(seconds: float | None) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
-COMMAND = Command("explain", "Show what a prediction rests on: values, their ages, versions, scores.", add, answer)
+COMMAND = Command("explain", "Explain a prediction: values, their ages, versions, scores.", add, answer)

@@ -1,4 +1,4 @@
-"""The registered versions: list, show, compare, rebuild; the promotion ledger; and who served when."""
+"""The registered versions: list, show, compare, rebuild; the promotion ledger; and which version served when."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIELDS = ("family", "as_of", "sha256", "rollout.verdict", "verify.verdict")
 def add(parser: argparse.ArgumentParser) -> None:
     verb = verbs(parser)
     verb("list", "List the versions, their aliases, and aliases that were set by hand.")
-    show = verb("show", "Show what a version rests on.")
+    show = verb("show", "Show a version: aliases, run and tags.")
     show.add_argument("version", metavar="N")
     show.add_argument("--card", action="store_true", help="its model card, as Markdown")
     show.add_argument("--html", metavar="FILE", help="write its model card there, as a page")
@@ -31,9 +31,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     compare.add_argument("versions", metavar="N", nargs=2)
     ledger = verb("ledger", "Show who did what to which version, when and why.")
     ledger.add_argument("--version", metavar="N", help="only what concerns this version")
-    served = verb("served-at", "Tell which version answered at an instant, and for which share of the traffic.")
-    served.add_argument("time", metavar="TIME", help="ISO 8601 with a zone, or a local day, which then begins")
-    verify = verb("verify", "Build a version again from what it recorded, and compare the scores.")
+    served_at = verb("served-at", "Tell which version answered at an instant, and for which share of the traffic.")
+    served_at.add_argument("time", metavar="TIME", help="ISO 8601 with a zone, or a local day, which then begins")
+    verify = verb("verify", "Rebuild a version from its records, and compare the scores.")
     verify.add_argument("version", metavar="N")
     verify.add_argument("--allow-dirty", action="store_true", help="also where files differed from the commit")
     verify.add_argument("--tolerance", metavar="X", type=float, default=1e-5, help="of a score (default: %(default)s)")
@@ -65,12 +65,12 @@ def versions(context: Context) -> Answer:
     from pipelines.records import CHAMPION, share_of
 
     plan = context.plans.current()
-    moved, named = differing(context), context.models.aliases().get(CHAMPION)
-    found: list[JsonObject] = [
+    by_hand, champion = differing(context), context.models.aliases().get(CHAMPION)
+    rows_found: list[JsonObject] = [
         {
             "version": one.version,
             "aliases": list(one.aliases),
-            "by_hand": [alias for alias in one.aliases if alias in moved],
+            "by_hand": [alias for alias in one.aliases if alias in by_hand],
             "traffic": share_of(plan, one.version),
             **{field: one.tags.get(field, "") for field in FIELDS},
         }
@@ -78,7 +78,7 @@ def versions(context: Context) -> Answer:
     ]
     heads = ("version", "aliases", "traffic", "family", "as of", "sha256", "rollout", "rebuilt")
 
-    def told() -> None:
+    def print_table() -> None:
         rows = [
             [
                 one["version"],
@@ -86,43 +86,43 @@ def versions(context: Context) -> Answer:
                 f"{one['traffic']:.0%}" if one["traffic"] else "",
                 *(str(one[field])[: SHOWN.get(field)] for field in FIELDS),
             ]
-            for one in found
+            for one in rows_found
         ]
         table.show(heads, rows, f"versions of {context.usecase.name}")
-        for alias, version in moved.items():
+        for alias, version in by_hand.items():
             where = f"names version {version}" if version else "was removed"
             print(f"alias {alias} {where} by hand; `flightdeck reconcile_aliases` puts that into the ledger")
-        if plan is not None and named != plan.champion:
-            what = f"names version {named}" if named else "is gone: set it again"
+        if plan is not None and champion != plan.champion:
+            what = f"names version {champion}" if champion else "is gone: set it again"
             print(f"version {plan.champion} is in force, and alias {CHAMPION} {what}")
 
-    return found, told
+    return rows_found, print_table
 
 
 def show(number: str, card: bool, page: str | None, context: Context) -> Answer:
-    """What a version rests on, or its card."""
+    """The aliases, run and tags of a version, or its card."""
     from pipelines.registration import rendering
-    from pipelines.registration.keeping import read_card
+    from pipelines.registration.version_cards import read_card
     from pipelines.tracking.integrity import OLD
 
-    found = context.models.require(number)
-    facts = read_card(found, context)
-    if (card or page) and facts is None:
+    version = context.models.require(number)
+    content = read_card(version, context)
+    if (card or page) and content is None:
         raise MissingData(f"version {number} has no model card; only those that the chain registered have one")
-    if page and facts is not None:
-        Path(page).write_text(rendering.page(facts))
-    if card and facts is not None:
-        return facts.as_json(), lambda: print(rendering.markdown(facts))
-    told = {"version": number, "aliases": list(found.aliases), "run_id": found.run_id, "tags": dict(found.tags)}
+    if page and content is not None:
+        Path(page).write_text(rendering.page(content))
+    if card and content is not None:
+        return content.as_json(), lambda: print(rendering.markdown(content))
+    report = {"version": number, "aliases": list(version.aliases), "run_id": version.run_id, "tags": dict(version.tags)}
 
-    def shown() -> None:
-        rows = [("aliases", ", ".join(found.aliases) or "none"), ("run", found.run_id)]
-        rows += sorted((name, value) for name, value in found.tags.items() if name != OLD)
+    def print_table() -> None:
+        rows = [("aliases", ", ".join(version.aliases) or "none"), ("run", version.run_id)]
+        rows += sorted((name, value) for name, value in version.tags.items() if name != OLD)
         table.show(("", ""), rows, f"version {number} of {context.usecase.name}")
         if page:
             print(f"its model card is in {page}")
 
-    return told, shown
+    return report, print_table
 
 
 def ledger(version: str | None, context: Context) -> Answer:
@@ -133,7 +133,7 @@ def ledger(version: str | None, context: Context) -> Answer:
     if version is not None:
         entries = [entry for entry in entries if version in (entry.version, entry.previous)]
 
-    def told() -> None:
+    def print_table() -> None:
         rows = [
             (
                 f"{e.at:%Y-%m-%d %H:%M}",
@@ -149,19 +149,19 @@ def ledger(version: str | None, context: Context) -> Answer:
         heads = ("at", "who", "action", "versions", "share", "decision", "why")
         table.show(heads, rows, f"ledger of {context.usecase.name}")
         for alias, now in differing(context).items():
-            print(f"alias {alias} is {now or 'gone'} in MLflow, by hand, and has no line here yet")
+            print(f"alias {alias} is {now or 'gone'} in MLflow, by hand, and has no entry here yet")
 
-    return [vars(entry) for entry in entries], told
+    return [vars(entry) for entry in entries], print_table
 
 
 def served_at(text: str, context: Context) -> Answer:
-    """Which version answered at an instant, by the plan that was in force."""
+    """The versions that answered at an instant, by the plan that was in force."""
     from pipelines.instants import midnight
 
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidInput(f"{text!r} is no instant; give ISO 8601, such as 2013-09-01T12:00:00+00:00") from None
+        raise InvalidInput(f"{text!r} is not an instant; give ISO 8601, such as 2013-09-01T12:00:00+00:00") from None
     if at.tzinfo is None:
         if len(text) > len("2013-09-01"):
             raise InvalidInput(f"{text!r} has no zone; add one, such as +00:00")
@@ -171,9 +171,9 @@ def served_at(text: str, context: Context) -> Answer:
     if plan is not None:
         share = plan.share if plan.challenger else 0.0
         shares = {plan.champion: 1.0 - share, **({plan.challenger: share} if plan.challenger and share else {})}
-    told = {"at": at.isoformat(), "versions": shares, "plan": vars(plan) if plan else None}
+    report = {"at": at.isoformat(), "versions": shares, "plan": vars(plan) if plan else None}
 
-    def shown() -> None:
+    def print_table() -> None:
         if plan is None:
             print(f"nothing served at {at.isoformat()}")
             return
@@ -183,11 +183,11 @@ def served_at(text: str, context: Context) -> Answer:
         rows.append(("plan", f"{plan.version}, of rollout {plan.rollout}, since {plan.since.isoformat()}"))
         table.show(("", ""), rows, f"{context.usecase.name} at {at.isoformat()}")
 
-    return told, shown
+    return report, print_table
 
 
 def verify(number: str, repository: Path | None, allow_dirty: bool, tolerance: float, context: Context) -> Answer:
-    """Build a version again; CheckFailed, once that is recorded, where it is not the same."""
+    """Rebuild a version and record the result; CheckFailed if it is not the same."""
     from pipelines.console import data
     from pipelines.registration.verify import Rebuilding
     from pipelines.registration.verify import verify as rebuild_and_compare

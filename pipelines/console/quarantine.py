@@ -1,4 +1,4 @@
-"""`flightdeck quarantine`: what was set apart and why, and letting rows go that are good after all."""
+"""`flightdeck quarantine`: list quarantined rows with their reasons, and release those that are good after all."""
 
 from __future__ import annotations
 
@@ -45,37 +45,39 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def answer(arguments: Arguments, context: Context) -> Answer:
-    """Do what was asked.
+    """Run the command.
 
     Raises:
         InvalidInput: if there is no such table, day, reason or row.
-        CheckFailed: if the day does not pass with the released rows; the release is recorded all the same.
+        CheckFailed: if the day does not pass with the released rows; the release is recorded nevertheless.
     """
     if arguments["verb"] == "list":
-        return listed(arguments["table"], arguments["day"], context)
+        return list_rows(arguments["table"], arguments["day"], context)
     table, day = _table_of(arguments["table"], context), _day_of(arguments["day"])
     if arguments["verb"] == "show":
-        return shown(table, day, context)
+        return show_rows(table, day, context)
     if isinstance(day, str):
-        raise InvalidInput(f"an undated row of {table.name} has no day to go to; give it one at the source, and ingest")
+        raise InvalidInput(f"an undated row of {table.name} has no day; give it one at the source, and ingest again")
     if not arguments["why"].strip():
-        raise InvalidInput("--why is empty; say why the rows are good, it is recorded with them")
+        raise InvalidInput("--why is empty; say why the rows are good, for the record")
     actor = arguments["actor"] or getpass.getuser()
-    return released(table, day, arguments["reason"], arguments["row"], arguments["why"], actor, context)
+    return release_rows(table, day, arguments["reason"], arguments["row"], arguments["why"], actor, context)
 
 
-def listed(table: str | None, day: str | None, context: Context) -> Answer:
+def list_rows(table: str | None, day: str | None, context: Context) -> Answer:
     """Quarantined rows by table, day and reason."""
     tables = [_table_of(table, context)] if table else list(context.usecase.tables)
-    wanted = None if day is None else _day_of(day)
+    selected = None if day is None else _day_of(day)
     counts: list[JsonObject] = []
     for one in tables:
-        for found in _partitions(one, context):
-            if day is None or found == wanted:
-                uri = context.data.partition(NAME, one.name, found)
+        for partition_day in _partitions(one, context):
+            if day is None or partition_day == selected:
+                uri = context.data.partition(NAME, one.name, partition_day)
                 codes = context.data.store.read_table(uri, ["reason"])["reason"].to_pylist()
                 reasons = Counter(code for joined in codes for code in joined.split(","))
-                counts.append({"table": one.name, "day": _told(found), "rows": len(codes), "reasons": dict(reasons)})
+                counts.append(
+                    {"table": one.name, "day": _day_name(partition_day), "rows": len(codes), "reasons": dict(reasons)}
+                )
     rows = [
         (one["table"], one["day"], str(one["rows"]), ", ".join(f"{code} {n}" for code, n in one["reasons"].items()))
         for one in counts
@@ -84,23 +86,23 @@ def listed(table: str | None, day: str | None, context: Context) -> Answer:
     return counts, lambda: show(heads, rows, f"quarantine of {context.usecase.name}")
 
 
-def shown(table: RawTable, day: date | str | None, context: Context) -> Answer:
+def show_rows(table: RawTable, day: date | str | None, context: Context) -> Answer:
     """A partition's quarantined rows, with their reasons and marks."""
     from pipelines.validation.releases import digests
 
-    rows, codes = _read(table, day, context)
-    told = [
+    rows, codes = _read_rows(table, day, context)
+    entries = [
         {"row": mark[:MARK], "reason": code, **row}
         for mark, code, row in zip(digests(rows), codes, rows.to_pylist(), strict=True)
     ]
     cells = [
         (one["row"], one["reason"], ", ".join(f"{n}={_short(v)}" for n, v in list(one.items())[2:] if v is not None))
-        for one in told
+        for one in entries
     ]
-    return told, lambda: show(("row", "reason", "values"), cells, f"quarantine of {table.name}, {_told(day)}")
+    return entries, lambda: show(("row", "reason", "values"), cells, f"quarantine of {table.name}, {_day_name(day)}")
 
 
-def released(
+def release_rows(
     table: RawTable, day: date | None, reason: str | None, row: str | None, why: str, actor: str, context: Context
 ) -> Answer:
     """Record the release, validate the day again, and say what is out of date."""
@@ -110,18 +112,18 @@ def released(
     from pipelines.steps import execute
     from pipelines.validation.releases import digests, pick_rows
 
-    rows, codes = _read(table, day, context)
+    rows, codes = _read_rows(table, day, context)
     numbers = pick_rows(rows, table.key, reason, row, codes)
     if not numbers:
-        asked = f"reason {reason!r}" if reason else f"row {row!r}"
+        selection = f"reason {reason!r}" if reason else f"row {row!r}"
         have = sorted({code for joined in codes for code in joined.split(",")})
         raise InvalidInput(
-            f"{table.name} of {_told(day)}: no quarantined row has the {asked}; reasons are {', '.join(have)}, "
-            f"rows are in `flightdeck quarantine show {table.name} {_told(day)}`"
+            f"{table.name} of {_day_name(day)}: no quarantined row has the {selection}; reasons are {', '.join(have)}, "
+            f"rows are in `flightdeck quarantine show {table.name} {_day_name(day)}`"
         )
     at = datetime.now(UTC)
     releases = [
-        Release(table.name, _told(day), mark, code, actor, why, at)
+        Release(table.name, _day_name(day), mark, code, actor, why, at)
         for n, mark in zip(numbers, digests(rows.take(numbers)), strict=True)
         for code in codes[n].split(",")
         if reason is None or code == reason
@@ -134,26 +136,28 @@ def released(
         execute("validate", {"start": start, "end": start + timedelta(1)}, context)
     except CheckFailed as error:
         raise CheckFailed(f"the release is recorded, but the validation of {start} did not pass: {error}") from None
-    changed = store.read_bytes(uri) != before or (day is not None and day in stale_features(context))
-    left = dict(Counter(_codes(table, day, context)))
-    stale = downstream(table.name, day, context) if changed else None
-    told = {
+    is_changed = store.read_bytes(uri) != before or (day is not None and day in stale_features(context))
+    remaining = dict(Counter(_codes(table, day, context)))
+    stale = downstream(table.name, day, context) if is_changed else None
+    report = {
         "table": table.name,
-        "day": _told(day),
+        "day": _day_name(day),
         "released": len(numbers),
-        "still_quarantined": left,
-        "validated_changed": changed,
+        "still_quarantined": remaining,
+        "validated_changed": is_changed,
         "out_of_date": vars(stale) if stale else None,
     }
-    return told, lambda: print("\n".join(_said(told, stale)))
+    return report, lambda: print("\n".join(_describe_release(report, stale)))
 
 
-def _said(told: Mapping[str, Any], stale: Downstream | None) -> list[str]:
-    lines = [f"{told['released']} rows of {told['table']} of {told['day']} are released"]
-    if told["still_quarantined"]:
-        lines.append(f"still quarantined there: {', '.join(f'{n} {c}' for c, n in told['still_quarantined'].items())}")
+def _describe_release(report: Mapping[str, Any], stale: Downstream | None) -> list[str]:
+    lines = [f"{report['released']} rows of {report['table']} of {report['day']} are released"]
+    if report["still_quarantined"]:
+        lines.append(
+            f"still quarantined there: {', '.join(f'{n} {c}' for c, n in report['still_quarantined'].items())}"
+        )
     if stale is None:
-        return [*lines, "validated data are as they were: nothing is out of date"]
+        return [*lines, "validated data have not changed: nothing is out of date"]
     for name, days in stale.features.items():
         if days is None:
             lines.append(f"out of date: features/{name}; build the features of any day")
@@ -165,7 +169,7 @@ def _said(told: Mapping[str, Any], stale: Downstream | None) -> list[str]:
     if stale.online:
         lines.append("out of date: the online store; when the features are built again")
         lines.append(f"  flightdeck materialize --as-of {stale.online.isoformat()}")
-    return lines if len(lines) > 1 else [*lines, "nothing rests on them yet"]
+    return lines if len(lines) > 1 else [*lines, "nothing depends on them yet"]
 
 
 def _table_of(name: str, context: Context) -> RawTable:
@@ -183,11 +187,11 @@ def _day_of(text: str) -> date | str | None:
         return date.fromisoformat(text)
     except ValueError:
         raise InvalidInput(
-            f"{text!r} is no day; give one such as 2013-09-01, `{UNDATED}`, or `all` for a reference table"
+            f"{text!r} is not a day; give one such as 2013-09-01, `{UNDATED}`, or `all` for a reference table"
         ) from None
 
 
-def _told(day: date | str | None) -> str:
+def _day_name(day: date | str | None) -> str:
     return str(day or "all")
 
 
@@ -197,24 +201,24 @@ def _partitions(table: RawTable, context: Context) -> list[date | str | None]:
     return [*context.data.days(NAME, table.name), *there]
 
 
-def _read(table: RawTable, day: date | str | None, context: Context) -> tuple[pa.Table, list[str]]:
-    """The quarantined rows of a partition as they came, and their reasons.
+def _read_rows(table: RawTable, day: date | str | None, context: Context) -> tuple[pa.Table, list[str]]:
+    """The quarantined rows of a partition as ingested, and their reasons.
 
     Raises:
         InvalidInput: if it has none.
     """
     if day not in _partitions(table, context):
-        raise InvalidInput(f"{table.name} has no quarantined row on {_told(day)}; see `flightdeck quarantine list`")
+        raise InvalidInput(f"{table.name} has no quarantined row on {_day_name(day)}; see `flightdeck quarantine list`")
     rows = context.data.store.read_table(context.data.partition(NAME, table.name, day))
     return rows.drop_columns(["reason"]), rows["reason"].to_pylist()
 
 
 def _codes(table: RawTable, day: date | None, context: Context) -> list[str]:
-    return _read(table, day, context)[1] if day in _partitions(table, context) else []
+    return _read_rows(table, day, context)[1] if day in _partitions(table, context) else []
 
 
 def _some_day(context: Context) -> date:
-    """A day with which a reference table can be validated: it is, with every window."""
+    """A day to validate a reference table with, since every window validates it."""
     for table in context.usecase.tables:
         if table.daily and (days := context.data.days("validated", table.name)):
             return days[-1]
@@ -226,4 +230,4 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONG else f"{text[:LONG]}... ({len(text)} characters)"
 
 
-COMMAND = Command(NAME, "Show the rows that validation has set apart, or release those that are good.", add, answer)
+COMMAND = Command(NAME, "Show the rows that validation has quarantined, or release those that are good.", add, answer)

@@ -1,4 +1,4 @@
-"""The rollout under way: what it is at, and its end by hand."""
+"""The rollout under way: its state, and how to end it by hand."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def answer(arguments: Arguments, context: Context) -> Answer:
 
 
 def status(context: Context) -> Answer:
-    """The plan in force, the rollout under way, and the judge's last word on it."""
+    """The plan in force, the rollout under way, and the judge's last decision on it."""
     plan, rollout = context.plans.current(), context.rollouts.under_way()
-    about = context.decisions.newest_on(rollout.name) if rollout else []
-    about.sort(key=lambda look: int(look["evidence"]["plan"]))
-    told = {
+    decisions = context.decisions.newest_on(rollout.name) if rollout else []
+    decisions.sort(key=lambda look: int(look["evidence"]["plan"]))
+    report = {
         "plan": vars(plan) if plan else None,
         "rollout": {"name": rollout.name, "version": rollout.version, "began": rollout.began_at} if rollout else None,
-        "judged": {key: about[-1][key] for key in ("id", "as_of", "verdict", "reasons")} if about else None,
+        "judged": {key: decisions[-1][key] for key in ("id", "as_of", "verdict", "reasons")} if decisions else None,
     }
 
     def show() -> None:
@@ -50,12 +50,12 @@ def status(context: Context) -> Answer:
         rows += [
             ("rollout", f"{rollout.name}, since {rollout.began_at.isoformat()}" if rollout else "none is under way")
         ]
-        if about:
-            rows += [("judged", f"{about[-1]['verdict']} at {about[-1]['as_of']}")]
-            rows += [("", reason) for reason in about[-1]["reasons"]]
+        if decisions:
+            rows += [("judged", f"{decisions[-1]['verdict']} at {decisions[-1]['as_of']}")]
+            rows += [("", reason) for reason in decisions[-1]["reasons"]]
         table.show(("", ""), rows, context.usecase.name)
 
-    return told, show
+    return report, show
 
 
 def end(action: str, reason: str, actor: str, context: Context) -> Answer:
@@ -65,11 +65,12 @@ def end(action: str, reason: str, actor: str, context: Context) -> Answer:
     rollout = context.rollouts.under_way()
     if rollout is None:
         raise InvalidInput(f"no rollout of {context.usecase.name} is under way; see `flightdeck models ledger`")
-    asked = {"rollout": rollout.name, "action": action, "reason": reason, "actor": actor}
-    done = execute("finish_rollout", asked, context)
-    told = {"rollout": rollout.name, **done}
-    text = f"rollout {rollout.name}: {done['action']} ({done['reason']}); version {done['champion']} has the traffic"
-    return told, lambda: print(text)
+    inputs = {"rollout": rollout.name, "action": action, "reason": reason, "actor": actor}
+    outputs = execute("finish_rollout", inputs, context)
+    report = {"rollout": rollout.name, **outputs}
+    action, why, champion = (outputs[key] for key in ("action", "reason", "champion"))
+    text = f"rollout {rollout.name}: {action} ({why}); version {champion} has the traffic"
+    return report, lambda: print(text)
 
 
 COMMAND = Command("rollout", "Show the rollout, or end it by hand.", add, answer)

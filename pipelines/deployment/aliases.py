@@ -1,4 +1,4 @@
-"""Aliases that people set, move or remove in MLflow: noted once, and told once to whoever watches."""
+"""Aliases that people set, move or remove in MLflow: each change is recorded once and reported to one watcher."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ from pipelines.records import BY_HAND
 if TYPE_CHECKING:
     from pipelines.context import Context
 
-GRACE = 3.0  # seconds for the chain to note an alias that it has set itself; then it was a person
+GRACE = 3.0  # seconds in which the chain records an alias that it sets itself; after that a person has set it
 
 
 def differing(context: Context) -> dict[str, str]:
-    """Aliases of which MLflow and the records disagree, and the version ("" for none) that each names in MLflow.
+    """Aliases on which MLflow and the records disagree, and the version ("" for none) that each names in MLflow.
 
-    Whoever changed them did not tell the chain, or not yet.
+    A person changed them, or the chain has not recorded its own change yet.
     """
-    noted, there = context.aliases.all(), context.models.aliases()
-    return {a: there.get(a, "") for a in sorted({*noted, *there}) if there.get(a, "") != noted.get(a, "")}
+    recorded, current = context.aliases.all(), context.models.aliases()
+    return {a: current.get(a, "") for a in sorted({*recorded, *current}) if current.get(a, "") != recorded.get(a, "")}
 
 
-def unnoted(alias: str, context: Context) -> str | None:
-    """As `differing` of one alias, None where there is no difference; cheap enough to ask every second."""
+def unrecorded_change(alias: str, context: Context) -> str | None:
+    """The version as in `differing` for one alias; None if there is no difference. Cheap enough for every second."""
     version, last = context.models.aliases().get(alias, ""), context.aliases.last(alias)
     return version if version != (last[1] if last else "") else None
 
 
 def note_by_hand(context: Context) -> dict[str, str]:
-    """Note every alias that a person has set, moved or removed; what was noted now, as `differing` tells it."""
-    seen = differing(context)
-    if not seen:
+    """Record every alias that a person has set, moved or removed, and give the new records as `differing` does."""
+    changes = differing(context)
+    if not changes:
         return {}
     sleep(GRACE)
-    stays = {alias: version for alias, version in differing(context).items() if seen.get(alias) == version}
+    stays = {alias: version for alias, version in differing(context).items() if changes.get(alias) == version}
     return {a: version for a, version in stays.items() if state.note(context, a, version, BY_HAND) is not None}
 
 
 def alias_news(alias: str, context: Context) -> dict[str, object] | None:
-    """Note the change of an alias that a person made, unless somebody has, and tell it as `untold_news` does."""
+    """Record the change that a person made to an alias, unless it is on record, and give what `pending_news` gives."""
     version = context.models.aliases().get(alias, "")
     if version or context.aliases.last(alias) is not None:
         state.note(context, alias, version, BY_HAND)
-    return untold_news(alias, context)
+    return pending_news(alias, context)
 
 
-def untold_news(alias: str, context: Context, again: bool = False) -> dict[str, object] | None:
-    """The last change of an alias, where a person made it and nothing has begun for it; told to one of all who ask.
+def pending_news(alias: str, context: Context, again: bool = False) -> dict[str, object] | None:
+    """The last change of an alias, if a person made it and no rollout has begun for it; of several callers one gets it.
 
-    A removal is no news: the same version set again afterwards is.
+    A removal is not news; setting the same version again afterwards is.
 
     Args:
-        again: also what was told before: whoever heard it may have died before anything came of it.
+        again: give it even if another caller got it before, which may have died before it acted.
     """
-    told = context.aliases.tell(alias, BY_HAND, again)
-    return {"alias": alias, "version": told[1], "change": told[0]} if told else None
+    news = context.aliases.tell(alias, BY_HAND, again)
+    return {"alias": alias, "version": news[1], "change": news[0]} if news else None

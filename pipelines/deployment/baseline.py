@@ -1,4 +1,4 @@
-"""What is frozen before a rollout begins: the champion's loss and pace, and where both models lie."""
+"""The baseline that is frozen before a rollout begins: the champion's loss and latency, and the URIs of both models."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ LATELY = timedelta(days=30)
 
 
 def freeze(context: Context, champion: str | None, challenger: ModelVersion) -> Baseline:
-    """What a rollout is judged against.
+    """Measure the baseline that a rollout is judged against.
 
-    champion_loss is the Brier score of its last 30 days in production where enough labels have matured, else that of
-    its evaluation. slow_ms is its p95 then; None where it answered too little, and the rollout's first rows serve.
+    champion_loss is the Brier score of the champion's last 30 days in production if enough labels have matured, else
+    that of its evaluation. slow_ms is its p95 in those days; None if it answered too few requests: then the p95 comes
+    from the first rows of the rollout.
 
     Raises:
-        MissingData: if the champion is no version of the chain.
+        MissingData: if the champion is not a version of the chain.
     """
     ours = Baseline(challenger.model_uri, challenger.sha256, challenger.evaluation_uri)
     if champion is None:
         return ours
     model = context.models.resolve(version=champion)
     if model is None:
-        raise MissingData(f"champion {champion} is no version of the chain; set alias champion to one that is")
+        raise MissingData(f"champion {champion} is not a version of the chain; set the alias to one that is")
     loss, slow = production(context, champion)
     source = "production"
     if loss is None:
@@ -53,20 +54,20 @@ def freeze(context: Context, champion: str | None, challenger: ModelVersion) -> 
 
 
 def production(context: Context, champion: str) -> tuple[float | None, float | None]:
-    """(Brier score, p95 in milliseconds) of the champion under the plan in force, each None where too few rows say."""
+    """(Brier score, p95 in milliseconds) of the champion under the plan in force; None where there are too few rows."""
     usecase, now = context.usecase, context.clock.now()
     plan = context.plans.current()
     if plan is None:
         return None, None
     rows = read_rows(context.predictions, [plan.version], now, now - LATELY)
-    needed = context.params.rollout.judge.min_pairs
-    ripe = rows[(rows.predicted_at + usecase.maturity <= now) & rows.label.notna()]
-    score = pd.to_numeric(ripe.scores.map(lambda scores: scores.get(champion)), errors="coerce")
-    loss = ((score - ripe.label.astype(float)) ** 2).dropna()
-    return (float(loss.mean()) if len(loss) >= needed else None), pace(rows, champion, needed)
+    min_rows = context.params.rollout.judge.min_pairs
+    matured = rows[(rows.predicted_at + usecase.maturity <= now) & rows.label.notna()]
+    score = pd.to_numeric(matured.scores.map(lambda scores: scores.get(champion)), errors="coerce")
+    loss = ((score - matured.label.astype(float)) ** 2).dropna()
+    return (float(loss.mean()) if len(loss) >= min_rows else None), pace(rows, champion, min_rows)
 
 
-def pace(rows: pd.DataFrame, version: str, needed: int) -> float | None:
-    """p95 of a version's first `needed` times in milliseconds; None where there are fewer."""
+def pace(rows: pd.DataFrame, version: str, min_rows: int) -> float | None:
+    """p95 in milliseconds of a version's first `min_rows` requests; None where there are fewer."""
     times = pd.to_numeric(rows.milliseconds.map(lambda times: times.get(version)), errors="coerce").dropna()
-    return float(np.quantile(times[:needed], PERCENTILE)) if len(times) >= needed else None
+    return float(np.quantile(times[:min_rows], PERCENTILE)) if len(times) >= min_rows else None

@@ -1,4 +1,4 @@
-"""Choose the version to roll out: the newest change of the alias `challenger`, a given version, or the alias itself."""
+"""Choose the version to roll out: by the newest change of alias `challenger`, by number, or by the alias as it is."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pipelines.context import Context
 
 
-class Change(StepModel):
-    """News of the alias, as registration or a watcher gives it."""
+class AliasChange(StepModel):
+    """A change of the alias, as registration or a watcher reports it."""
 
     version: str | None = Field(description="version that the alias names")
     change: int | None = Field(description="number of the alias change; none where the alias was not set")
@@ -22,14 +22,14 @@ class Change(StepModel):
 
 
 class Inputs(StepModel):
-    changes: list[Change] = Field([], description="news that started the caller; empty where none did")
-    version: str | None = Field(None, description="version to roll out where no news came; by default the alias's")
-    actor: str = Field("form", min_length=1, max_length=64, description="who or what asks where no news came")
+    changes: list[AliasChange] = Field([], description="changes that started the caller; empty where none did")
+    version: str | None = Field(None, description="version to roll out where no change came; by default the alias's")
+    actor: str = Field("form", min_length=1, max_length=64, description="who or what asks where no change came")
 
 
 class Outputs(StepModel):
-    version: str | None = Field(description="none where the news is no change of the alias")
-    change: int | None = Field(description="number of the alias change; none where no news came")
+    version: str | None = Field(description="none where the alias was not changed")
+    change: int | None = Field(description="number of the alias change; none where no change came")
     actor: str
     why: str
 
@@ -42,7 +42,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 
 def _challenger(context: Context) -> str:
-    """The version that has the alias, once its files are known to be those that were registered."""
+    """The version that has the alias, after a check that its files are those that were registered."""
     from pipelines.records import CHALLENGER
     from pipelines.tracking.integrity import require_intact
 
@@ -54,8 +54,8 @@ def _challenger(context: Context) -> str:
     return version.version
 
 
-def _newest(news: list[Change]) -> Outputs:
-    """Several may have waited while a rollout was under way: the last change is the one that holds."""
+def _newest(news: list[AliasChange]) -> Outputs:
+    """The last change counts: several may have waited while a rollout was under way."""
     changes = [(one.change, one) for one in news if one.change is not None]
     if not changes:
         last = news[-1]

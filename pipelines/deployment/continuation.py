@@ -1,4 +1,4 @@
-"""What a step of a rollout says of how the rollout goes on."""
+"""The part of a step's outputs that says how a rollout continues."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Ending = Literal["promote", "rollback", "abort", "keep"]
 
 
 class Continuation(StepModel):
-    """How a rollout goes on. The first that no stage follows says how it ends."""
+    """How a rollout continues. The first step after which no stage follows says how the rollout ends."""
 
     next_stage: bool = Field(description="whether the next stage of the ramp follows")
-    ending: Ending | None = Field(description="how the rollout ends; none where it does not, or not yet")
+    ending: Ending | None = Field(description="how the rollout ends; none where it does not end here")
     reason: str
     decision_id: str | None = Field(description="the judge's recorded decision; none where nothing was judged")

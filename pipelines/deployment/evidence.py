@@ -1,7 +1,7 @@
 """From rows of the prediction log to the judge's evidence: pure functions over frames.
 
-Three things about a row are told apart: the version that its entity was assigned to (by the plan alone), the versions
-that failed (`errors`), and the one that answered (`served`), which is another than the assigned one where that failed.
+A row has the version that its entity was assigned to (by the plan alone), the versions that failed (`errors`), and the
+version that answered (`served`), which differs from the assigned one where that one failed.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 from pipelines.deployment.baseline import pace
 from pipelines.instants import midnight
 from pipelines.judge import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured
-from pipelines.params.rollout import Watch
+from pipelines.params.rollout import WatchRules
 from pipelines.records import Plan
 from pipelines.traffic import serves_challenger
 
-NO_SCORE = "no probability"  # in the server's words for an output that is no number, or outside [0, 1]
+NO_SCORE = "no probability"  # in the server's message for an output that is not a number, or outside [0, 1]
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look at a rollout is about.
+    """The facts that one look at a rollout rests on, besides the rows.
 
     Attributes:
         plans: of the rollout, oldest first; the last is the one in force.
         names: of all stages, in order.
-        champion_loss, slow_ms: frozen when the rollout began; slow_ms None where there was too little traffic.
-        needed: rows from which a p95 is taken, where slow_ms is None.
+        champion_loss, slow_ms: frozen when the rollout began; slow_ms is None if there was too little traffic then.
+        needed: rows from which the p95 is taken where slow_ms is None.
     """
 
     now: datetime
@@ -69,10 +69,10 @@ def last_closed(now: datetime, timezone: str, maturity: timedelta) -> date:
 
 
 def paired(rows: pd.DataFrame, look: Look) -> pd.DataFrame:
-    """The rows with what follows from them and the plans.
+    """The rows with the columns that follow from them and the plans.
 
-    Columns: assigned (the version, by the plan), ours, theirs (scores), difference (of Brier scores; NaN where not both
-    scored), due, closes, failed, champion_failed.
+    Columns: assigned (the version, by the plan), ours, theirs (scores), difference (of Brier scores; NaN unless both
+    versions scored), due, closes, failed, champion_failed.
     """
     ours, theirs = (_of(rows.scores, version) for version in (look.challenger, look.champion))
     label = rows.label.astype(float)
@@ -91,7 +91,7 @@ def paired(rows: pd.DataFrame, look: Look) -> pd.DataFrame:
 
 
 def _assigned(rows: pd.DataFrame, look: Look) -> list[str]:
-    """The version that each row's plan assigns its entity to, whoever answered."""
+    """The version that each row's plan assigns its entity to, whichever version answered."""
     plans = {plan.version: plan for plan in look.plans}
     return [
         look.challenger if serves_challenger(plans[plan].rollout, entity, plans[plan].share) else look.champion
@@ -99,20 +99,20 @@ def _assigned(rows: pd.DataFrame, look: Look) -> list[str]:
     ]
 
 
-def evidence(rows: pd.DataFrame, look: Look, watch: Watch) -> Evidence:
-    """Everything that the judge needs of the rows that a rollout's plans answered (see `paired`)."""
+def evidence(rows: pd.DataFrame, look: Look, watch: WatchRules) -> Evidence:
+    """The evidence for the judge from the rows under a rollout's plans (see `paired`)."""
     if rows.empty:
         return Evidence(look.champion_loss, _exposure(rows, rows, look), flags=_flags(rows, look, watch))
     both = rows.scores.map(lambda scores: {look.champion, look.challenger} <= set(scores)).astype(bool)
     comparable = rows[both & ~rows.failed & ~rows.champion_failed]
     closed = comparable[_counts(comparable, "closes", look.now)]
-    ripe = comparable[_counts(comparable, "due", look.now)].sort_values(["due", "entity"], kind="stable")
+    matured_rows = comparable[_counts(comparable, "due", look.now)].sort_values(["due", "entity"], kind="stable")
     trials = rows[rows.ours.notna() | rows.failed]
     return Evidence(
         champion_loss=look.champion_loss,
         exposure=_exposure(rows, closed, look),
         blocks=Blocks.of(closed.block.map(date.isoformat).to_numpy(dtype=str), closed.difference, closed.label),
-        differences=ripe.difference.to_numpy(dtype=np.float64, copy=True),
+        differences=matured_rows.difference.to_numpy(dtype=np.float64, copy=True),
         errors=_events(rows, rows.failed, rows.champion_failed),
         slow=_slow(rows, look, watch),
         trials=int(trials.entity.nunique()),
@@ -123,7 +123,7 @@ def evidence(rows: pd.DataFrame, look: Look, watch: Watch) -> Evidence:
 
 
 def _seconds(instants: pd.Series) -> NDArray[np.float64]:
-    """Epoch seconds, NaN where there is none."""
+    """Epoch seconds, NaN for a missing instant."""
     return np.asarray((instants - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1), dtype=np.float64)
 
 
@@ -134,17 +134,17 @@ def _counts(rows: pd.DataFrame, due: str, now: datetime) -> NDArray[np.bool_]:
 def _exposure(rows: pd.DataFrame, closed: pd.DataFrame, look: Look) -> Exposure:
     """How far the stage in force has come.
 
-    In shadow the challenger answers nobody: there the requests that it scored count. Later those count that were
-    assigned to it and that it answered: where it stood in for a champion that failed, the champion's failures chose the
-    request, and its share of the traffic would have been borne in name only.
+    In shadow the challenger answers no request, so the requests that it scored count. Later the requests count that
+    were assigned to it and that it answered. Those that it answered for a champion that failed do not count: they are
+    no part of its share of the traffic.
     """
     plan = look.in_force
     here = rows[rows.plan == plan.version]
     ours = look.challenger
-    answered = (here.assigned == ours) & (here.served == ours) if plan.share else here.ours.notna()
+    requests = (here.assigned == ours) & (here.served == ours) if plan.share else here.ours.notna()
     return Exposure(
         stage=list(look.names).index(plan.stage),
-        requests=int(answered.sum()),
+        requests=int(requests.sum()),
         seconds=max(0.0, (look.now - plan.since).total_seconds()),
         blocks=int(closed.block[closed.closes > plan.since].nunique()),
         elapsed=max(0.0, (look.now - look.began).total_seconds()),
@@ -152,10 +152,10 @@ def _exposure(rows: pd.DataFrame, closed: pd.DataFrame, look: Look) -> Exposure:
 
 
 def _events(rows: pd.DataFrame, ours: pd.Series, theirs: pd.Series) -> Events:
-    """First event of each entity. Both versions meet every request, so each has half of the exposure."""
+    """First event of each entity. Both versions score every request, so each has half of the exposure."""
     parts = [rows[hit].assign(challenger=challenger) for hit, challenger in ((theirs, False), (ours, True))]
     events = pd.concat(parts).sort_index(kind="stable")
-    # A request on which both failed tells nothing about which is worse.
+    # A request on which both failed does not show which version is worse.
     events = events[~events.index.duplicated(keep=False)]
     at = np.arange(len(events))
     return Events.first(
@@ -163,8 +163,8 @@ def _events(rows: pd.DataFrame, ours: pd.Series, theirs: pd.Series) -> Events:
     )
 
 
-def _slow(rows: pd.DataFrame, look: Look, watch: Watch) -> Events:
-    """Requests slower than the champion's frozen p95; the challenger's only beyond a tolerance."""
+def _slow(rows: pd.DataFrame, look: Look, watch: WatchRules) -> Events:
+    """Requests slower than the champion's frozen p95; for the challenger, slower by more than a tolerance."""
     bound = look.slow_ms if look.slow_ms is not None else pace(rows, look.champion, look.needed)
     if bound is None:
         return Events()
@@ -173,54 +173,56 @@ def _slow(rows: pd.DataFrame, look: Look, watch: Watch) -> Events:
 
 
 def _of(values: pd.Series, version: str) -> pd.Series:
-    """One version's numbers, NaN where it has none."""
+    """The numbers of one version, NaN where it has none."""
     return pd.to_numeric(values.map(lambda by_version: by_version.get(version)), errors="coerce").astype(float)
 
 
 def _split(rows: pd.DataFrame, look: Look) -> tuple[SplitCount, ...]:
-    """Entities of the log, by the stage in which they were first drawn and the arm that they were assigned to.
+    """Entities of the log, by the stage in which they first appeared and the arm that they were assigned to.
 
-    Where all or none go to the challenger there is no draw. A version that fails moves nobody to the other arm: what a
-    ratio that does not fit then says is that entities of one arm are missing from the log.
+    Stages that send all or no entities to the challenger do not count, since they draw no arm. A version that fails
+    moves no entity to the other arm, so an implausible ratio means that entities of one arm are missing from the log.
     """
     draws = {plan.version: plan.share for plan in look.plans if 0 < plan.share < 1}
-    drawn = rows[rows.plan.isin(draws)].drop_duplicates("entity")
+    first_rows = rows[rows.plan.isin(draws)].drop_duplicates("entity")
     counts = []
     for version, share in draws.items():
-        ours = drawn.assigned[drawn.plan == version] == look.challenger
+        ours = first_rows.assigned[first_rows.plan == version] == look.challenger
         counts.append(SplitCount(share, int(ours.sum()), int((~ours).sum())))
     return tuple(counts)
 
 
-def _misrouted(rows: pd.DataFrame, look: Look) -> pd.Series:
-    """Rows that another version answered than the assigned one, though that did not fail."""
-    scored = rows.theirs.notna() & ~rows.champion_failed
-    scored = scored.where(rows.assigned == look.champion, rows.ours.notna() & ~rows.failed)
-    return (rows.served != rows.assigned) & (scored | ~rows.served.isin([look.champion, look.challenger]))
+def _find_misrouted(rows: pd.DataFrame, look: Look) -> pd.Series:
+    """Rows that were answered by a version other than the assigned one, although that one did not fail."""
+    available = rows.theirs.notna() & ~rows.champion_failed
+    available = available.where(rows.assigned == look.champion, rows.ours.notna() & ~rows.failed)
+    return (rows.served != rows.assigned) & (available | ~rows.served.isin([look.champion, look.challenger]))
 
 
-def _flags(rows: pd.DataFrame, look: Look, watch: Watch) -> Flags:
-    given = rows[rows.scores.map(lambda scores: look.challenger in scores).astype(bool) & ~rows.failed]
-    numbers = given.ours[np.isfinite(given.ours)]
+def _flags(rows: pd.DataFrame, look: Look, watch: WatchRules) -> Flags:
+    scored = rows[rows.scores.map(lambda scores: look.challenger in scores).astype(bool) & ~rows.failed]
+    numbers = scored.ours[np.isfinite(scored.ours)]
     due = rows[rows.closes <= look.now]
     newest = rows.known_at.max()
     stale = len(due) > 0 and (pd.isna(newest) or look.now - newest > timedelta(hours=watch.max_label_age_hours))
-    unscored = len(rows) - len(given) - int(rows.failed.sum())
-    refused = [told for told in rows.errors.map(lambda errors: errors.get(look.challenger, "")) if NO_SCORE in told]
-    outside = [told for told in refused if "nan" not in told and "inf" not in told]
+    missing_scores = len(rows) - len(scored) - int(rows.failed.sum())
+    refusals = [
+        message for message in rows.errors.map(lambda errors: errors.get(look.challenger, "")) if NO_SCORE in message
+    ]
+    outside = [message for message in refusals if "nan" not in message and "inf" not in message]
     return Flags(
-        nan_output=len(numbers) < len(given) or len(outside) < len(refused),
+        nan_output=len(numbers) < len(scored) or len(outside) < len(refusals),
         out_of_range_output=bool(((numbers < 0) | (numbers > 1)).any()) or bool(outside),
         constant_output=len(numbers) >= watch.constant_after and numbers.nunique() == 1,
-        missing_data=unscored > watch.max_unscored_share * len(rows)
+        missing_data=missing_scores > watch.max_unscored_share * len(rows)
         or (len(due) > 0 and bool(due.label.notna().mean() < watch.min_labelled_share)),
         stale_labels=bool(stale),
         stale_decision=look.in_force.stage != look.stage,
-        misrouted=bool(_misrouted(rows, look).any()),
+        misrouted=bool(_find_misrouted(rows, look).any()),
         prediction_shift=bool((rows.ours - rows.theirs).abs().mean() > watch.max_mean_shift),
     )
 
 
 def block_means(rows: Evidence) -> Mapping[str, float]:
-    """The increments, for the record."""
+    """The mean difference of each block, for the recorded decision."""
     return {str(name): float(value) for name, value in zip(rows.blocks.ids, rows.blocks.difference, strict=True)}

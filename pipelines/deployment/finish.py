@@ -1,4 +1,4 @@
-"""End a rollout: promote, roll back, abort or keep the champion. The first ending stands; a retry completes it."""
+"""End a rollout: promote, roll back, abort or keep the champion. The first ending is final; a retry completes it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Inputs(StepModel):
 
 class Outputs(StepModel):
     rollout: str
-    action: str = Field(description="how it ended: an earlier ending stands; none where it never began")
+    action: str = Field(description="how it ended, where an earlier ending is final; none where it never began")
     reason: str
     champion: str | None = Field(description="version that the plan in force names")
 
@@ -35,24 +35,25 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         plan = context.plans.current()
         champion = plan.champion if plan else None
         return Outputs(rollout=inputs.rollout, action="none", reason="it never began", champion=champion)
-    if rollout.ended is None:
+    if rollout.ending is None:
         context.rollouts.end(rollout, *_ending(inputs, rollout, context))
         rollout = context.rollouts.require(inputs.rollout)
-    assert rollout.ended is not None
+    assert rollout.ending is not None
     _settle(rollout, context)
     plan = context.plans.current()
     champion = plan.champion if plan else None
-    ending = rollout.ended
+    ending = rollout.ending
     return Outputs(rollout=rollout.name, action=ending.action, reason=ending.reason, champion=champion)
 
 
 def _ending(inputs: Inputs, rollout: Rollout, context: Context) -> tuple[Ending, dict[str, object]]:
     """How the rollout ends, and the evidence for it.
 
-    A promotion becomes an abort where the champion is no longer the one judged against.
+    A promotion becomes an abort if the champion has changed since the judgement.
 
     Raises:
-        CheckFailed: if the decision is none that promotes this rollout, or the version's artifact is gone or altered.
+        CheckFailed: if the decision is not of this rollout or does not promote it, or the version's artifact is gone
+            or altered.
     """
     from pipelines.deployment import state
     from pipelines.deployment.override import require_loads
@@ -64,7 +65,7 @@ def _ending(inputs: Inputs, rollout: Rollout, context: Context) -> tuple[Ending,
         decision = context.decisions.get(inputs.decision_id)
         subject = (decision or {}).get("evidence", {}).get("subject", {})
         if decision is None or decision["kind"] != DecisionKind.ROLLOUT or subject.get("rollout") != rollout.name:
-            raise CheckFailed(f"decision {inputs.decision_id!r} is none about rollout {rollout.name}; judge it first")
+            raise CheckFailed(f"decision {inputs.decision_id!r} does not judge rollout {rollout.name}; judge it first")
         if action is Action.PROMOTE and decision["verdict"] != "PROMOTE":
             raise CheckFailed(
                 f"decision {inputs.decision_id} is {decision['verdict']}, not PROMOTE; nothing is promoted"
@@ -78,55 +79,57 @@ def _ending(inputs: Inputs, rollout: Rollout, context: Context) -> tuple[Ending,
 
 
 def _settle(rollout: Rollout, context: Context) -> None:
-    """Make plan, aliases and the version's page say what the records say. Whatever came after is left alone."""
+    """Bring plan, aliases and the version's page in line with the recorded ending; later changes stay."""
     from pipelines.deployment import state
     from pipelines.deployment.override import retire
     from pipelines.records import CHAMPION, Action
 
-    assert rollout.ended is not None
-    promoted = rollout.ended.action is Action.PROMOTE
-    _settle_plan(rollout, context, promoted)
+    assert rollout.ending is not None
+    is_promotion = rollout.ending.action is Action.PROMOTE
+    _settle_plan(rollout, context, is_promotion)
     plan = context.plans.current()
-    if promoted and plan is not None and (plan.rollout, plan.champion) == (rollout.name, rollout.version):
+    if is_promotion and plan is not None and (plan.rollout, plan.champion) == (rollout.name, rollout.version):
         _move_aliases(rollout, context)
-    if rollout.direct and not promoted and plan is None:  # it never served, so it cannot be compared with
+    if rollout.direct and not is_promotion and plan is None:  # it never served, so it cannot be a champion
         context.models.drop_alias(CHAMPION, rollout.version)
         if CHAMPION not in context.models.aliases():
             state.note(context, CHAMPION, "", "deployment", f"rollout {rollout.name} was its first")
     retire(context, rollout)
     verdict = {
-        "rollout.verdict": rollout.ended.action,
-        "rollout.reason": rollout.ended.reason,
+        "rollout.verdict": rollout.ending.action,
+        "rollout.reason": rollout.ending.reason,
         "rollout.name": rollout.name,
-        "rollout.at": rollout.ended.at.isoformat(),
-        "rollout.decision_id": rollout.ended.decision_id or "",
+        "rollout.at": rollout.ending.at.isoformat(),
+        "rollout.decision_id": rollout.ending.decision_id or "",
     }
     context.models.annotate(rollout.version, verdict)
 
 
-def _settle_plan(rollout: Rollout, context: Context, promoted: bool) -> None:
-    """One version at share 0: the challenger where it was promoted, else the champion. Later plans stay."""
+def _settle_plan(rollout: Rollout, context: Context, is_promotion: bool) -> None:
+    """Put a plan of one version in force: the challenger if it was promoted, else the champion. Later plans stay."""
     from pipelines.deployment import state
     from pipelines.records import Plan
 
     baseline = rollout.baseline
     while True:
         plan = context.plans.current()
-        settled = any(not mine.stage for mine in context.plans.of(rollout.name))
+        is_settled = any(not mine.stage for mine in context.plans.of(rollout.name))
         running = plan is not None and plan.rollout == rollout.name
-        unstaged = plan is None or (plan.champion == rollout.champion and plan.challenger is None)
-        if settled or not (running or (promoted and unstaged)):
+        is_unstaged = plan is None or (plan.champion == rollout.champion and plan.challenger is None)
+        if is_settled or not (running or (is_promotion and is_unstaged)):
             return
         version, uri, sha256 = rollout.version, baseline.challenger_uri, baseline.challenger_sha256
-        if not promoted:
+        if not is_promotion:
             version, uri, sha256 = map(str, (rollout.champion, baseline.champion_uri, baseline.champion_sha256))
-        seen = plan.version if plan else 0
-        if state.put_in_force(context, Plan.alone(seen, rollout.name, version, uri, sha256, context.clock.now())):
+        last_version = plan.version if plan else 0
+        if state.put_in_force(
+            context, Plan.alone(last_version, rollout.name, version, uri, sha256, context.clock.now())
+        ):
             return
 
 
 def _move_aliases(rollout: Rollout, context: Context) -> None:
-    """champion to the version and previous to the one before, unless a person has set champion since."""
+    """Set `champion` to the version and `previous` to its predecessor, unless a person has set `champion` since."""
     from pipelines.deployment.state import keep_previous, note
     from pipelines.records import CHAMPION
 

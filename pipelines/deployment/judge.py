@@ -1,4 +1,4 @@
-"""Judge a rollout on what has matured: ADVANCE, HOLD, PROMOTE, ROLLBACK, KEEP_CHAMPION or ABORT, with the reasons."""
+"""Judge a rollout on matured evidence: ADVANCE, HOLD, PROMOTE, ROLLBACK, KEEP_CHAMPION or ABORT, with the reasons."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENDINGS: dict[str, Ending] = {"PROMOTE": "promote", ROLLBACK: "rollback", KEEP: 
 class Inputs(StepModel):
     rollout: str = Field(min_length=1, description="name of the rollout")
     stage: str = Field(min_length=1, description="the stage that is judged")
-    out_of_time: bool = Field(False, description="the wall clock ran out: whatever is not proven worse ends here")
+    out_of_time: bool = Field(False, description="the wall clock ran out: end the rollout and keep the champion")
 
 
 class Outputs(Continuation):
@@ -33,7 +33,7 @@ class Outputs(Continuation):
     blocks: int
     rows: int
     next_step: str
-    pulse: str = Field(description="what was there to see; another look is due once it has changed")
+    pulse: str = Field(description="state of the evidence; another look is due once it has changed")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
@@ -41,21 +41,23 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.deployment.evidence import block_means, evidence, paired
     from pipelines.deployment.pulse import pulse
     from pipelines.deployment.rows import read_rows
-    from pipelines.judge import Rules, judge
+    from pipelines.judge import Rules, judge_evidence
     from pipelines.records import Decision, DecisionKind
 
     settings = context.params.rollout
     rollout = context.rollouts.require(inputs.rollout)
-    seen_pulse = pulse(rollout.name, context)  # before anything is read: what comes in between makes another
+    pulse_before = pulse(
+        rollout.name, context
+    )  # taken before anything is read, so that rows that arrive meanwhile change it
     if (why := state.obstacle(rollout, context)) is not None:
-        return _aborted(why, seen_pulse)
+        return _abort(why, pulse_before)
     plans = [plan for plan in context.plans.of(rollout.name) if plan.stage]
     if not plans:
-        return _aborted(f"rollout {rollout.name} has no stage in force; set one first", seen_pulse)
+        return _abort(f"rollout {rollout.name} has no stage in force; set one first", pulse_before)
     look = _look(inputs, context, rollout, plans)
     rows = read_rows(context.predictions, [plan.version for plan in plans], look.now)
-    seen = evidence(paired(rows, look), look, settings.watch)
-    judgement = judge(seen, Rules(**settings.judge.model_dump(), stages=settings.stages))
+    look_evidence = evidence(paired(rows, look), look, settings.watch)
+    judgement = judge_evidence(look_evidence, Rules(**settings.judge.model_dump(), stages=settings.stages))
     action, rule = str(judgement.action), judgement.rule
     reasons, next_step = list(judgement.explanation), judgement.next_step
     if inputs.out_of_time and action not in (ROLLBACK, KEEP):
@@ -77,16 +79,16 @@ def run(inputs: Inputs, context: Context) -> Outputs:
                 "version": rollout.version,
                 "champion": rollout.champion,
                 "plan": look.in_force.version,
-                "pulse": seen_pulse,
+                "pulse": pulse_before,
                 "judgement": judgement.model_dump(mode="json"),
-                "increments": block_means(seen),
+                "increments": block_means(look_evidence),
                 "requests": len(rows),
                 "labelled": int(rows.label.notna().sum()),
-                "exposure": vars(seen.exposure),
-                "flags": vars(seen.flags),
+                "exposure": vars(look_evidence.exposure),
+                "flags": vars(look_evidence.flags),
                 "champion_loss": look.champion_loss,
-                "split": [vars(count) for count in seen.split],
-                "entities": {"challenger": seen.trials, "with_errors": seen.failures},
+                "split": [vars(count) for count in look_evidence.split],
+                "entities": {"challenger": look_evidence.trials, "with_errors": look_evidence.failures},
             },
         )
     )
@@ -102,11 +104,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         reason="; ".join(reasons[:3]),
         next_step=next_step,
         decision_id=decision_id,
-        pulse=seen_pulse,
+        pulse=pulse_before,
     )
 
 
-def _aborted(why: str, pulse: str) -> Outputs:
+def _abort(why: str, pulse: str) -> Outputs:
     return Outputs(
         next_stage=False,
         ending="abort",

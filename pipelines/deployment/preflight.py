@@ -1,4 +1,4 @@
-"""Before a challenger meets a request: load it in a fresh process, score recorded requests, and time them."""
+"""Before a challenger scores requests: load it in a fresh process, score recorded requests, and time them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pipelines.steps import StepModel
 if TYPE_CHECKING:
     from pipelines.context import Context
 
-SECONDS = 300  # in which the probe must answer
+SECONDS = 300  # time limit of the probe
 
 
 class Inputs(StepModel):
     rollout: str = Field(min_length=1, description="name of the rollout")
-    version: str = Field(min_length=1, description="registered version that is looked at")
+    version: str = Field(min_length=1, description="registered version to check")
 
 
 class Outputs(StepModel):
@@ -36,56 +36,60 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.tracking.integrity import require_intact
 
     settings = context.params.rollout.preflight
-    found = context.models.require(inputs.version)
+    model_version = context.models.require(inputs.version)
     try:
-        require_intact(context.data.store, context.tracker, found)
-        Evaluation.read(context.data.store, found.evaluation_uri)
+        require_intact(context.data.store, context.tracker, model_version)
+        Evaluation.read(context.data.store, model_version.evaluation_uri)
     except CorruptData as error:
         raise CheckFailed(f"version {inputs.version} may not serve: {error}; the champion stays") from error
-    asked = {
+    question = {
         "store": context.settings.store,
-        "model_uri": found.model_uri,
-        "sha256": found.sha256,
-        "evaluation_uri": found.evaluation_uri,
+        "model_uri": model_version.model_uri,
+        "sha256": model_version.sha256,
+        "evaluation_uri": model_version.evaluation_uri,
         "sample": settings.sample,
         "seed": context.params.training.seed,
     }
-    seen = _probe(asked, inputs.version)
+    answer = _probe(question, inputs.version)
     problems = [
         problem
         for wrong, problem in (
-            (seen["rows"] == 0, "its evaluation holds no request to score"),
-            (not seen["finite"], "a score is no number"),
-            (not seen["in_range"], "a score lies outside [0, 1]"),
-            (seen["rows"] > 1 and seen["distinct"] == 1, "every score is the same"),
+            (answer["rows"] == 0, "its evaluation holds no request to score"),
+            (not answer["finite"], "a score is no number"),
+            (not answer["in_range"], "a score lies outside [0, 1]"),
+            (answer["rows"] > 1 and answer["distinct"] == 1, "every score is the same"),
             (
-                not seen["max_difference"] <= settings.tolerance,
-                f"a score is {seen['max_difference']:.2g} from the recorded one (at most {settings.tolerance:g})",
+                not answer["max_difference"] <= settings.tolerance,
+                f"a score is {answer['max_difference']:.2g} from the recorded one (at most {settings.tolerance:g})",
             ),
             (
-                not seen["p95_ms"] <= settings.max_p95_ms,
-                f"95 % of single requests take up to {seen['p95_ms']:.1f} ms (at most {settings.max_p95_ms:g})",
+                not answer["p95_ms"] <= settings.max_p95_ms,
+                f"95 % of single requests take up to {answer['p95_ms']:.1f} ms (at most {settings.max_p95_ms:g})",
             ),
         )
         if wrong
     ]
     if problems:
         raise CheckFailed(f"version {inputs.version} may not serve: {'; '.join(problems)}; the champion stays")
-    wanted = {name: seen[name] for name in Outputs.model_fields}
-    return Outputs(**wanted)
+    outputs = {name: answer[name] for name in Outputs.model_fields}
+    return Outputs(**outputs)
 
 
-def _probe(asked: dict[str, Any], version: str) -> dict[str, Any]:
-    """What a fresh process that has only the scorer says; CheckFailed with its last line where it fails."""
+def _probe(question: dict[str, Any], version: str) -> dict[str, Any]:
+    """The answer of a fresh process that imports only the scorer.
+
+    Raises:
+        CheckFailed: if it fails, with its last line.
+    """
     command = [sys.executable, "-m", "pipelines.deployment.preflight_probe"]
     try:
-        done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=SECONDS)
+        process = subprocess.run(command, input=json.dumps(question), capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
         raise CheckFailed(
             f"version {version} may not serve: no answer within {SECONDS} s; the champion stays"
         ) from None
-    lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-    if done.returncode != 0:
+    lines = process.stderr.strip().splitlines() or [f"exit status {process.returncode}"]
+    if process.returncode != 0:
         raise CheckFailed(f"version {version} may not serve: {lines[-1]}; the champion stays")
-    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    answer: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
     return answer

@@ -1,4 +1,4 @@
-"""The process that preflight starts: it reads a question on stdin and answers on stdout. Imports only what serves."""
+"""The process that preflight starts: it reads a question on stdin and answers on stdout. Imports only the scorer."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pipelines.store import Store
 WARM = 5  # single requests that are not timed
 
 
-def answer(asked: dict[str, Any]) -> dict[str, Any]:
+def answer(question: dict[str, Any]) -> dict[str, Any]:
     """Score a seeded sample of recorded requests, together and one by one."""
-    store = Store(asked["store"])
-    recorded = read_scored(store, asked["evaluation_uri"], Evaluation.read(store, asked["evaluation_uri"]))
-    drawn = np.random.default_rng(asked["seed"]).permutation(len(recorded))[: asked["sample"]]
-    rows = recorded.iloc[np.sort(drawn)].reset_index(drop=True)
-    started = time.perf_counter()
-    scorer = load_scorer(store, ModelRef(asked["model_uri"], asked["sha256"]), threads=1)
+    store = Store(question["store"])
+    scored = read_scored(store, question["evaluation_uri"], Evaluation.read(store, question["evaluation_uri"]))
+    sample = np.random.default_rng(question["seed"]).permutation(len(scored))[: question["sample"]]
+    rows = scored.iloc[np.sort(sample)].reset_index(drop=True)
+    load_began = time.perf_counter()
+    scorer = load_scorer(store, ModelRef(question["model_uri"], question["sha256"]), threads=1)
     scores = scorer.score(rows)
-    loaded = time.perf_counter() - started
+    load_seconds = time.perf_counter() - load_began
     times = []
     for at in [*range(min(WARM, len(rows))), *range(len(rows))]:
         row = rows.iloc[[at]]
@@ -44,7 +44,7 @@ def answer(asked: dict[str, Any]) -> dict[str, Any]:
         "distinct": len(np.unique(scores)),
         "max_difference": float(differences.max()) if finite and len(rows) else 0.0,
         "p95_ms": float(np.quantile(times[WARM:] or [0.0], 0.95)),
-        "load_seconds": round(loaded, 3),
+        "load_seconds": round(load_seconds, 3),
     }
 
 

@@ -1,4 +1,4 @@
-"""Whether a waiting stage should be judged again: cheap enough to ask every second."""
+"""Whether a waiting stage should be judged again; cheap enough for every second."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def pulse(rollout: str, context: Context) -> str:
     """A text that changes when the judge may answer differently.
 
-    That is when the plan changes, a block closes, a minimum or maximum of time passes, an error is logged, or
-    requests have become `look_every`, twice, four times as many.
+    It changes when the plan changes, a block closes, a minimum or maximum of time passes, an error is logged, or the
+    number of requests passes `look_every`, twice, four times, eight times that number.
     """
     usecase, settings, now = context.usecase, context.params.rollout, context.clock.now()
     plan = context.plans.current()
@@ -27,14 +27,16 @@ def pulse(rollout: str, context: Context) -> str:
     stage = settings.stages[settings.names.index(plan.stage)]
     versions = [one.version for one in context.plans.of(rollout)]
     closed = last_closed(now, usecase.timezone, usecase.maturity)
-    rows, failed, blocks = context.predictions.progress(versions, now, closed)
+    rows, failures, blocks = context.predictions.progress(versions, now, closed)
     long_enough = now >= plan.since + timedelta(hours=stage.min_hours)
     out_of_time = now > began + timedelta(days=settings.judge.max_days)
-    return f"{plan.version} {blocks} {long_enough} {out_of_time} {failed} {(rows // settings.look_every).bit_length()}"
+    return (
+        f"{plan.version} {blocks} {long_enough} {out_of_time} {failures} {(rows // settings.look_every).bit_length()}"
+    )
 
 
 def goes_on(context: Context, patience: float = 300) -> bool:
-    """Whether a rollout is in force, told once the judge has held on all there is to see; for whoever drives the clock.
+    """Whether a rollout is in force. Waits until the judge has held on the present evidence; for drivers of the clock.
 
     Raises:
         CheckFailed: if the judge does not look for `patience` seconds.

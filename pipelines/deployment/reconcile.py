@@ -1,4 +1,4 @@
-"""Note aliases that were changed by hand, and honour `champion`: the plan follows it, a rollout is aborted."""
+"""Record aliases that were changed by hand, and put the new champion in force, which aborts a rollout."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Outputs(StepModel):
     changed: bool
     why: str
     champion: str | None = Field(description="version that the plan in force names")
-    noted: dict[str, str] = Field(description="aliases that it put into the ledger, and their versions (empty: none)")
+    noted: dict[str, str] = Field(description="aliases entered into the ledger, and their versions (empty: none)")
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.deployment.aliases import note_by_hand
     from pipelines.deployment.override import honour
 
-    noted = note_by_hand(context)
+    changes = note_by_hand(context)
     changed, why = honour(context)
-    if noted:
-        why = f"{why}; set or removed by hand: {', '.join(noted)}"
+    if changes:
+        why = f"{why}; set or removed by hand: {', '.join(changes)}"
     plan = context.plans.current()
-    return Outputs(changed=changed, why=why, champion=plan.champion if plan else None, noted=noted)
+    return Outputs(changed=changed, why=why, champion=plan.champion if plan else None, noted=changes)

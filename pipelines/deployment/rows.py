@@ -1,4 +1,4 @@
-"""The part of the prediction log that judging needs, as a frame: no requests, no features."""
+"""The part of the prediction log that the judge needs, as a frame: no requests, no features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.records import Observation, PredictionLog
 def read_rows(
     log: PredictionLog, plans: Sequence[int], known_by: datetime, since: datetime | None = None
 ) -> pd.DataFrame:
-    """What `PredictionLog.observations` gives, one row each (NaN and NaT where there is no label)."""
+    """The result of `PredictionLog.observations`, one row each (NaN and NaT where there is no label)."""
     frame = pd.DataFrame(log.observations(plans, known_by, since), columns=list(Observation._fields))
     for name in ("predicted_at", "known_at"):
         frame[name] = pd.to_datetime(frame[name], utc=True)

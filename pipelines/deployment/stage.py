@@ -1,4 +1,4 @@
-"""Put the next stage of a rollout in force, unless the champion is no longer the one that it is judged against."""
+"""Put the next stage of a rollout in force, unless the champion has changed since the rollout began."""
 
 from __future__ import annotations
 
@@ -35,23 +35,27 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     rollout = context.rollouts.require(inputs.rollout)
     baseline = rollout.baseline
     if inputs.stage not in names:
-        raise InvalidInput(f"stage {inputs.stage!r} is none of {', '.join(names)}; see rollout.stages in params.yaml")
+        raise InvalidInput(
+            f"stage {inputs.stage!r} is not one of {', '.join(names)}; see rollout.stages in params.yaml"
+        )
     if rollout.champion is None:
         raise InvalidInput(f"rollout {rollout.name} has no champion to compare with; it goes straight to promotion")
     stage = context.params.rollout.stages[names.index(inputs.stage)]
     while True:
         if (why := state.obstacle(rollout, context)) is not None:
             return Outputs(in_force=False, why=why, plan=None, share=None)
-        plan, done = context.plans.current(), {plan.stage: plan for plan in context.plans.of(rollout.name)}
-        if before := done.get(inputs.stage):  # a retry; the one before may have been killed before the ledger
+        plan, plans = context.plans.current(), {plan.stage: plan for plan in context.plans.of(rollout.name)}
+        if before := plans.get(
+            inputs.stage
+        ):  # a retry; the first attempt may have been killed before it wrote to the ledger
             assert plan is not None
             context.ledger.enter(_advance(rollout, before))
             return Outputs(in_force=True, why=f"stage {plan.stage} is in force", plan=plan.version, share=plan.share)
-        if list(names[: names.index(inputs.stage)]) != list(done):
+        if list(names[: names.index(inputs.stage)]) != list(plans):
             raise CheckFailed(
-                f"stage {inputs.stage} is not next: {rollout.name} has been through {', '.join(done) or 'none'}"
+                f"stage {inputs.stage} is not next: {rollout.name} has been through {', '.join(plans) or 'none'}"
             )
-        made = Plan(
+        new = Plan(
             version=plan.version if plan else 0,
             rollout=rollout.name,
             stage=stage.name,
@@ -64,11 +68,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             share=stage.share,
             since=context.clock.now(),
         )
-        if state.put_in_force(context, made):
+        if state.put_in_force(context, new):
             break
-    made = replace(made, version=made.version + 1)
-    context.ledger.enter(_advance(rollout, made))
-    return Outputs(in_force=True, why=f"stage {stage.name} is in force", plan=made.version, share=stage.share)
+    new = replace(new, version=new.version + 1)
+    context.ledger.enter(_advance(rollout, new))
+    return Outputs(in_force=True, why=f"stage {stage.name} is in force", plan=new.version, share=stage.share)
 
 
 def _advance(rollout: Rollout, plan: Plan) -> Entry:

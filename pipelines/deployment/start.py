@@ -1,4 +1,4 @@
-"""Begin a rollout for a version: once for each change of the alias, whichever way the news arrives."""
+"""Begin a rollout for a version, once for each change of the alias, whichever way the change is reported."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FIRST = "the first model: it passed preflight, and there is no champion"  # why 
 class Inputs(StepModel):
     version: str = Field(min_length=1, description="registered version that challenges")
     change: int | None = Field(
-        None, description="number of the alias change that brought it; none: set the alias as a person would"
+        None, description="number of the alias change that named it; none: set the alias as a person would"
     )
     actor: str = Field(min_length=1, max_length=64, description="who or what asks for it")
-    run: RunName = Field(description="the caller's name for this rollout, which it then has")
+    run: RunName = Field(description="name of the rollout")
 
 
 class Outputs(Continuation):
@@ -55,8 +55,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             direct=direct,
         )
 
-    if begun := context.rollouts.get(inputs.run):
-        return _again(begun, answer(begun.ended is None, "", begun.champion))
+    if earlier := context.rollouts.get(inputs.run):
+        return _again(earlier, answer(earlier.ending is None, "", earlier.champion))
     challenger = context.models.require(inputs.version)
     honour(context)
     change = inputs.change if inputs.change is not None else _set_alias(inputs, context)
@@ -70,8 +70,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             "`flightdeck rollout abort`, and run this again"
         )
     plan = context.plans.current()
-    named = context.models.aliases().get(CHAMPION)
-    champion = plan.champion if plan else (named if named != inputs.version else None)
+    alias_version = context.models.aliases().get(CHAMPION)
+    champion = plan.champion if plan else (alias_version if alias_version != inputs.version else None)
     if champion == inputs.version:
         return answer(False, f"version {inputs.version} is the champion already")
     rollout = Rollout(
@@ -83,26 +83,26 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         baseline=freeze(context, champion, challenger),
     )
     if not context.rollouts.begin(rollout, inputs.actor):
-        return answer(False, f"change {change} of alias {CHALLENGER} has had its rollout, or never was")
-    if (noted := context.aliases.last(CHAMPION)) and noted[1] == champion:
-        context.aliases.claim(CHAMPION, noted[0], inputs.run)
+        return answer(False, f"change {change} of alias {CHALLENGER} has had its rollout, or does not exist")
+    if (last_change := context.aliases.last(CHAMPION)) and last_change[1] == champion:
+        context.aliases.claim(CHAMPION, last_change[0], inputs.run)
     why = f"version {inputs.version} against champion {champion}" if champion else "the first model: no champion yet"
     return answer(True, why, champion)
 
 
-def _again(begun: Rollout, outputs: Outputs) -> Outputs:
-    """What a retry is told."""
-    why = f"the rollout has ended: {begun.ended.action}" if begun.ended else "the rollout has begun already"
+def _again(earlier: Rollout, outputs: Outputs) -> Outputs:
+    """The outputs of a retry."""
+    why = f"the rollout has ended: {earlier.ending.action}" if earlier.ending else "the rollout has begun already"
     return outputs.model_copy(update={"why": why})
 
 
 def _set_alias(inputs: Inputs, context: Context) -> int:
-    """Set the alias to the version, unless it is, and give the number of the change."""
+    """Set the alias to the version, unless it names it already, and give the number of the change."""
     from pipelines.deployment.state import note
     from pipelines.records import CHALLENGER
 
     if context.models.aliases().get(CHALLENGER) != inputs.version:
         context.models.set_alias(CHALLENGER, inputs.version)
-    note(context, CHALLENGER, inputs.version, inputs.actor, f"rollout {inputs.run} was asked for")
+    note(context, CHALLENGER, inputs.version, inputs.actor, f"rollout {inputs.run} was requested")
     last = context.aliases.last(CHALLENGER)
     return last[0] if last and last[1] == inputs.version else 0

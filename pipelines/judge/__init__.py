@@ -1,18 +1,18 @@
-"""The judge of a rollout: pure functions over matured evidence. A leaf: no step, no clock, no input or output."""
+"""The judge of a rollout: pure functions over matured evidence. A leaf: no step, no clock, no files."""
 
 from pipelines.judge.evidence import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured
-from pipelines.judge.verdict import Action, Judgement, Rules, judge
+from pipelines.judge.verdict import JudgeAction, Judgement, Rules, judge_evidence
 
 __all__ = [
-    "Action",
     "Blocks",
     "Events",
     "Evidence",
     "Exposure",
     "Flags",
+    "JudgeAction",
     "Judgement",
     "Rules",
     "SplitCount",
-    "judge",
+    "judge_evidence",
     "matured",
 ]

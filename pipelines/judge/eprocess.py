@@ -1,7 +1,7 @@
-"""Always-valid evidence: e-processes that may be looked at after every observation without raising their error rate.
+"""Always-valid evidence: e-processes that may be inspected after every observation without a higher error rate.
 
 An e-process has expectation at most 1 at any stopping time while its hypothesis H0 holds, so it exceeds 1/alpha at any
-time whatsoever with probability at most alpha (Ville's inequality; Howard, Ramdas, McAuliffe and Sekhon 2021).
+time with probability at most alpha (Ville's inequality; Howard, Ramdas, McAuliffe and Sekhon 2021).
 All values here are products over observations with constant bets, hence independent of their order and of batching:
 sums of batches add. Everything is in logarithms.
 
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 BETS: Array = np.array([2.0**-k for k in range(7, 0, -1)] + [0.7, 0.9])
 RATIOS: Array = np.geomspace(1.1, 8.0, 16)  # alternatives of a rate ratio, in units of the one under H0
-TINY = 1e-12  # the smallest mean that a bound tells from 0
+TINY = 1e-12  # the smallest mean that a bound distinguishes from 0
 
 
 def bet_sums(z: ArrayLike, m: float, counts: ArrayLike | None = None, bets: ArrayLike = BETS) -> Array:
@@ -97,13 +97,13 @@ def rate_upper_bound(failures: int, trials: int, alpha: float) -> float:
 def log_e_ratio(share: ArrayLike, challenger: ArrayLike, limit: float = 1.0) -> float:
     """log E against H0 "the challenger's event rate is at most `limit` times the champion's".
 
-    At an event, given the past, the challenger is the one it happened to with probability q(t) = p t / (1 - p + p t),
-    where p is its share of the exposure then and t the ratio of the rates. So a baseline rate is neither needed nor
-    assumed constant. The likelihood ratio of t to `limit` is averaged over RATIOS * limit.
+    Given the past, an event is the challenger's with probability q(t) = p t / (1 - p + p t), where p is the
+    challenger's share of the exposure at that time and t the ratio of the rates. So no baseline rate is needed, and it
+    need not be constant. The likelihood ratio of t to `limit` is averaged over RATIOS * limit.
 
     Args:
-        share: (N,) the challenger's share of the exposure at each event. At 0 and 1 an event tells nothing.
-        challenger: (N,) whether it happened to the challenger. Of each entity only the first event may be given.
+        share: (N,) the challenger's share of the exposure at each event. Events at 0 and 1 carry no information.
+        challenger: (N,) whether the event is the challenger's. Only the first event of each entity may be included.
         limit: above 0.
     """
     p, x = np.asarray(share, dtype=np.float64), np.asarray(challenger, dtype=np.float64)
@@ -124,10 +124,10 @@ def log_e_split(groups: Iterable[tuple[float, int, int]], strength: float) -> fl
     """log E against H0 "every entity joined the challenger with its stage's share".
 
     One beta-binomial likelihood ratio with prior Beta(strength * share, strength * (1 - share)) a stage, multiplied
-    over stages. An entity counts once, in the stage in which it was first seen: later its arm is no new draw.
+    over stages. An entity counts once, in the stage in which it first appeared: its arm is drawn only once.
 
     Args:
-        groups: (share, challenger entities, champion entities) of each stage; shares of 0 and 1 tell nothing.
+        groups: (share, challenger entities, champion entities) of each stage; shares of 0 and 1 carry no information.
         strength: weight of the prior, in entities.
     """
     total = 0.0

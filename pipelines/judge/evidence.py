@@ -1,8 +1,8 @@
-"""What the judge looks at: typed, frozen values that a caller has gathered, with every selection rule in one place.
+"""The evidence of the judge: typed, frozen values that a caller has gathered, with every selection rule in one place.
 
-Selection is the part that goes wrong in practice. Labels used as they arrive favour whichever class arrives first, so a
-row counts only once its whole maturity window has passed, and a label that came later than that never counts: what was
-seen at an earlier look cannot change afterwards.
+Selection is the part that goes wrong in practice. Labels used as they arrive favour the class that arrives first. So a
+row counts only after its whole maturity window, and a label that comes later than that never counts: the evidence of an
+earlier look cannot change afterwards.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ def matured(due: ArrayLike, known_at: ArrayLike, as_of: float) -> NDArray[np.boo
     """Which rows count at `as_of`: (N,).
 
     Args:
-        due: (N,) instant by which the row's label is to have matured, the same whatever the label says. For block
-            means: the end of the row's block plus the maturity window; then only closed blocks count.
-        known_at: (N,) instant at which the label became known, NaN where it did not. It must lie before `due`: one that
-            comes at that very instant may come after a look that is made then.
+        due: (N,) instant at which the row's label has matured, whatever the label is. For block means: the end of the
+            row's block plus the maturity window, so that only closed blocks count.
+        known_at: (N,) instant at which the label became known, NaN where it did not. It must lie before `due`, since a
+            label of that instant may arrive after a look at that instant.
         as_of: the instant of the look.
     """
     until = np.asarray(due, dtype=np.float64)
-    known: NDArray[np.bool_] = np.asarray(known_at, dtype=np.float64) < until
-    return known & (until <= as_of)
+    in_time: NDArray[np.bool_] = np.asarray(known_at, dtype=np.float64) < until
+    return in_time & (until <= as_of)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Blocks:
     Attributes:
         ids: unique, ascending.
         difference: (B,) mean of the block's paired differences.
-        rows, positives: (B,) pairs behind each mean, and those with a positive label.
+        rows, positives: (B,) number of pairs behind each mean, and of those with a positive label.
     """
 
     ids: tuple[Any, ...] = ()
@@ -59,7 +59,7 @@ class Blocks:
 
     @classmethod
     def of(cls, block: ArrayLike, difference: ArrayLike, label: ArrayLike) -> Blocks:
-        """The blocks of rows that count (see `matured`): block (N,) sortable, difference (N,), label (N,) 0 or 1."""
+        """Blocks from the rows that count (see `matured`): block (N,) sortable, difference (N,), label (N,) 0 or 1."""
         names, code = np.unique(np.asarray(block), return_inverse=True)
         rows = np.bincount(code, minlength=len(names)).astype(np.int64)
         sums = np.bincount(code, np.asarray(difference, dtype=np.float64), len(names))
@@ -71,11 +71,11 @@ class Blocks:
 class Events:
     """Events of one kind (errors, slow requests), the first of each entity only.
 
-    They tell something only while both versions are exposed: at a share of 1 without shadow, nothing more is learned.
+    They carry information only while both versions are exposed: none at a share of 1 without shadow.
 
     Attributes:
-        share: (N,) the challenger's share of the exposure in force at each; one half where both answer every request.
-        challenger: (N,) whether it happened to the challenger.
+        share: (N,) the challenger's share of the exposure at each event; one half where both score every request.
+        challenger: (N,) whether the event is the challenger's.
     """
 
     share: Array = field(default_factory=lambda: np.zeros(0))
@@ -90,17 +90,17 @@ class Events:
 
     @classmethod
     def first(cls, entity: ArrayLike, at: ArrayLike, share: ArrayLike, challenger: ArrayLike) -> Events:
-        """The first event of each entity, by `at`: later ones of the same entity are no news."""
+        """The first event of each entity, by `at`; later ones of the same entity are not independent."""
         order = np.argsort(np.asarray(at), kind="stable")
-        kept = order[np.sort(np.unique(np.asarray(entity)[order], return_index=True)[1])]
-        return cls(np.asarray(share, dtype=np.float64)[kept], np.asarray(challenger, dtype=np.bool_)[kept])
+        positions = order[np.sort(np.unique(np.asarray(entity)[order], return_index=True)[1])]
+        return cls(np.asarray(share, dtype=np.float64)[positions], np.asarray(challenger, dtype=np.bool_)[positions])
 
 
 @dataclass(frozen=True)
 class SplitCount:
-    """Entities first seen in one stage, by the arm that they were assigned to; the challenger was to get `share`.
+    """Entities that first appeared in one stage, by the arm that they were assigned to; `share` is the challenger's.
 
-    Who answered them is another matter: where the assigned version failed, the other one did.
+    The arm is the assigned version, also where that failed and the other one answered.
     """
 
     share: float
@@ -110,15 +110,15 @@ class SplitCount:
 
 @dataclass(frozen=True)
 class Flags:
-    """What was seen without statistics.
+    """Observations that need no statistics.
 
     Attributes:
         nan_output, out_of_range_output, constant_output: of the challenger's scores; each rolls back at once.
-        missing_data: predictions or labels that should be there are not.
-        stale_labels: the newest matured label is older than it may be.
-        stale_decision: what the judge is asked to decide on is no longer what is served.
-        prediction_shift: the scores moved further from the champion's than agreed.
-        misrouted: a version answered that the plan did not assign, though the assigned one did not fail.
+        missing_data: expected predictions or labels are missing.
+        stale_labels: the newest matured label is too old.
+        stale_decision: the stage to judge is no longer in force.
+        prediction_shift: the scores differ more from the champion's than allowed.
+        misrouted: a version answered that the plan did not assign, although the assigned one did not fail.
     """
 
     nan_output: bool = False
@@ -133,13 +133,13 @@ class Flags:
 
 @dataclass(frozen=True)
 class Exposure:
-    """How far the rollout has come.
+    """The exposure of the challenger so far.
 
     Attributes:
         stage: index of the stage in force.
-        requests: assigned to the challenger, and answered by it, in this stage; in shadow those that it scored.
+        requests: those of this stage that were assigned to the challenger and answered by it; in shadow all it scored.
         seconds: event time since the stage began.
-        blocks: closed in this stage.
+        blocks: number of blocks that closed in this stage.
         elapsed: seconds since the rollout began, on the clock of its deadline.
     """
 
@@ -151,21 +151,21 @@ class Exposure:
 
     def __post_init__(self) -> None:
         if not all(0 <= value < float("inf") for value in vars(self).values()):
-            raise InvalidInput(f"{self} has a value that is negative or no number")
+            raise InvalidInput(f"{self} has a value that is negative or not a finite number")
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Everything that one look rests on.
+    """All evidence of one look.
 
     Attributes:
         champion_loss: the champion's mean loss, frozen before the rollout.
         blocks: where the use case declares its rows independent, each row is a block.
-        differences: (N,) paired differences of all matured rows, also those of blocks still open.
+        differences: (N,) paired differences of all matured rows, including those of blocks still open.
         errors, slow: events with the share in force.
-        trials, failures: the challenger's requests and errors, in independent units (entities, where one's requests
-            are dependent), whichever arm they were assigned to: it scores every request.
-        split: one count a stage.
+        trials, failures: the challenger's requests and errors in independent units (entities, if the requests of an
+            entity are dependent), of both arms, since the challenger scores every request.
+        split: one count for each stage.
     """
 
     champion_loss: float
@@ -186,7 +186,7 @@ class Evidence:
 
     @property
     def unknown(self) -> int:
-        """Differences that are no numbers: never evidence, and a reason to hold."""
+        """The number of differences that are not finite: they are no evidence, and a reason to hold."""
         return int((~np.isfinite(self.blocks.difference)).sum() + (~np.isfinite(self.differences)).sum())
 
 

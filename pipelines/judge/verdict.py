@@ -1,7 +1,7 @@
 """The verdict of one look at a rollout.
 
-The order of the rules is fixed and the first that applies decides: what is broken or proven worse goes back at once, no
-matter what is missing; nothing is promoted or advanced on evidence that is missing, stale or out of time.
+The order of the rules is fixed and the first that applies decides: a challenger that is broken or proven worse is
+rolled back at once, whatever is missing; none is promoted or advanced on evidence that is missing, stale or too late.
 All thresholds come from `Rules`; the same evidence and rules give the same bytes.
 """
 
@@ -25,7 +25,7 @@ from pipelines.params.rollout import JudgeRules, Ramp
 HOUR, DAY = 3600, 86400  # seconds
 
 
-class Action(StrEnum):
+class JudgeAction(StrEnum):
     ROLLBACK = "ROLLBACK"
     HOLD = "HOLD"
     ADVANCE = "ADVANCE"
@@ -40,18 +40,18 @@ class Rules(JudgeRules):
 
 
 class Judgement(BaseModel):
-    """What the judge answers, with the evidence that decided.
+    """The judge's answer, with the evidence that decided.
 
     Attributes:
-        explanation: the rule that decided, what was seen, and every rule that would have applied else, in order.
+        explanation: the rule that decided, the evidence, and every further rule that applies, in order.
         rule: the rule that decided; `observed` and `bound` are its two sides (log E where the rule is a test).
-        log_e: log E of every part at this look.
+        log_e: log E of every part of the evidence at this look.
         bounds: anytime bounds of the mean difference of blocks (clipped to clip_range), each at level 1 - alpha.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    action: Action
+    action: JudgeAction
     rule: str
     observed: float | None
     bound: float | None
@@ -66,30 +66,30 @@ class Judgement(BaseModel):
 
 @dataclass(frozen=True)
 class Ruling:
-    action: Action
+    action: JudgeAction
     rule: str
     next_step: str
     observed: float | None = None
     bound: float | None = None
 
 
-def judge(evidence: Evidence, rules: Rules) -> Judgement:
-    """Answer ROLLBACK, HOLD, ADVANCE, PROMOTE or KEEP_CHAMPION; may be asked at any moment, as often as one likes."""
+def judge_evidence(evidence: Evidence, rules: Rules) -> Judgement:
+    """Judge the evidence: ROLLBACK, HOLD, ADVANCE, PROMOTE or KEEP_CHAMPION; valid at any moment, however often."""
     if evidence.exposure.stage >= len(rules.stages):
         raise InvalidInput(f"stage {evidence.exposure.stage} is not one of the {len(rules.stages)} declared")
     log_e = log_evidence(evidence, rules)
     rulings = list(_rulings(evidence, rules, log_e))
     first = rulings[0]
     blocks = evidence.blocks
-    known = blocks.difference[np.isfinite(blocks.difference)]
+    finite = blocks.difference[np.isfinite(blocks.difference)]
     reach = rules.clip_range
-    bounds = eprocess.difference_bounds(known, rules.alpha, reach, rules.bets or eprocess.BETS)
-    mean = f"{np.clip(known, -reach, reach).mean():+.5f}" if len(known) else "unknown"
+    bounds = eprocess.difference_bounds(finite, rules.alpha, reach, rules.bets or eprocess.BETS)
+    mean = f"{np.clip(finite, -reach, reach).mean():+.5f}" if len(finite) else "unknown"
     delta = rules.margin_share * evidence.champion_loss
     parts = ", ".join(f"{name} {value:+.2f}" for name, value in log_e.items())
     explanation = (
         f"{first.action} by {first.rule}{_sides(first)}: {first.next_step}",
-        f"mean difference of losses {mean} over {len(known)} blocks of {int(blocks.rows.sum())} rows, surely between "
+        f"mean difference of losses {mean} over {len(finite)} blocks of {int(blocks.rows.sum())} rows, surely between "
         f"{bounds[0]:+.5f} and {bounds[1]:+.5f}; up to {delta:+.5f} may be given up",
         f"log E: {parts}",
         *(f"else {ruling.action} by {ruling.rule}: {ruling.next_step}" for ruling in rulings[1:]),
@@ -112,7 +112,7 @@ def judge(evidence: Evidence, rules: Rules) -> Judgement:
 def log_evidence(evidence: Evidence, rules: Rules) -> dict[str, float]:
     """log E of every part: those against the challenger (H0 "no worse"), and those for it (H0 "not good enough").
 
-    A gate that cannot be tested has log E = 0, which never passes.
+    A gate that cannot be tested has log E = 0, with which it never passes.
     """
     difference = evidence.blocks.difference[np.isfinite(evidence.blocks.difference)]
     rows = evidence.differences[np.isfinite(evidence.differences)]
@@ -124,11 +124,11 @@ def log_evidence(evidence: Evidence, rules: Rules) -> dict[str, float]:
         "slow": eprocess.log_e_ratio(evidence.slow.share, evidence.slow.challenger),
     }
     weights = rules.weights.model_dump()
-    combined = logsumexp([against[part] for part in against], b=[weights[part] for part in against])
+    combination = logsumexp([against[part] for part in against], b=[weights[part] for part in against])
     delta = rules.margin_share * evidence.champion_loss
     return {
         **against,
-        "combined": float(combined),
+        "combined": float(combination),
         "split": eprocess.log_e_split(
             ((stage.share, stage.challenger, stage.champion) for stage in evidence.split), rules.split_strength
         ),
@@ -146,15 +146,15 @@ def _not_inferior(difference: NDArray[np.float64], delta: float, rules: Rules) -
 
 
 def _rulings(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterator[Ruling]:
-    """Every rule that applies, in order of precedence; the last always does."""
+    """Every rule that applies, in order of precedence; there is always one."""
     exposure, last = evidence.exposure, len(rules.stages) - 1
     yield from _rollback(evidence, rules, log_e)
     limit = rules.max_days * DAY
-    if exposure.elapsed > limit:  # before all that follows: time alone, or late evidence, never promotes
+    if exposure.elapsed > limit:  # before all further rules: neither time alone nor late evidence ever promotes
         yield Ruling(
-            Action.KEEP_CHAMPION,
+            JudgeAction.KEEP_CHAMPION,
             "time_limit",
-            "The time is up: keep the champion, end the rollout, and read below what was still missing.",
+            "The time is up: keep the champion and end the rollout; the rules below say what was missing.",
             exposure.elapsed,
             limit,
         )
@@ -164,48 +164,52 @@ def _rulings(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Itera
     if exposure.stage < last:
         if not missing:
             share = rules.stages[exposure.stage + 1].share
-            yield Ruling(Action.ADVANCE, "exposure", f"Give the challenger {share:.0%} of the traffic.")
+            yield Ruling(JudgeAction.ADVANCE, "exposure", f"Give the challenger {share:.0%} of the traffic.")
         return
     failing = list(_gates(evidence, rules, log_e))
     yield from failing
     if not missing and not failing:
-        next_step = "Every gate passes: promote, if the champion is still the one judged against."
-        yield Ruling(Action.PROMOTE, "gates", next_step, log_e["not_inferior"], -math.log(rules.alpha))
+        next_step = "Every gate passes: promote, unless the champion has changed."
+        yield Ruling(JudgeAction.PROMOTE, "gates", next_step, log_e["not_inferior"], -math.log(rules.alpha))
 
 
 def _rollback(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterator[Ruling]:
     for rule in ("nan_output", "out_of_range_output", "constant_output"):
         if getattr(evidence.flags, rule):
-            yield Ruling(Action.ROLLBACK, rule, "Send all traffic to the champion and look at the challenger's graph.")
+            yield Ruling(
+                JudgeAction.ROLLBACK, rule, "Send all traffic to the champion and look at the challenger's graph."
+            )
     if log_e["combined"] >= (bound := -math.log(rules.alpha)):
-        weighted = {part: math.log(weight) + log_e[part] for part, weight in rules.weights.model_dump().items()}
-        worst = max(weighted, key=lambda part: weighted[part])
+        weighted_evidence = {
+            part: math.log(weight) + log_e[part] for part, weight in rules.weights.model_dump().items()
+        }
+        worst = max(weighted_evidence, key=lambda part: weighted_evidence[part])
         next_step = f"Send all traffic to the champion; most of the evidence is {worst}."
-        yield Ruling(Action.ROLLBACK, "combined_evidence", next_step, log_e["combined"], bound)
+        yield Ruling(JudgeAction.ROLLBACK, "combined_evidence", next_step, log_e["combined"], bound)
 
 
 def _holds(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterator[Ruling]:
     if log_e["split"] >= (bound := -math.log(rules.split_alpha)):
-        next_step = "Find out where entities are lost between the split and the log; the comparison cannot be trusted."
-        yield Ruling(Action.HOLD, "sample_ratio", next_step, log_e["split"], bound)
+        next_step = "Find where entities are lost between the split and the log; the comparison cannot be trusted."
+        yield Ruling(JudgeAction.HOLD, "sample_ratio", next_step, log_e["split"], bound)
     if evidence.flags.misrouted:
         next_step = (
-            "Find the server that answered by a version that the plan did not assign and that had not failed (of a "
-            "prediction, `flightdeck explain` tells both); the log keeps those rows, so end this rollout, mend the "
-            "server, and start another."
+            "Find the server that answered with another version than the assigned one, which had not failed "
+            "(`flightdeck explain` shows both for a prediction); the log keeps those rows, so end this rollout, fix "
+            "the server, and start another."
         )
-        yield Ruling(Action.HOLD, "misrouted", next_step)
+        yield Ruling(JudgeAction.HOLD, "misrouted", next_step)
     if evidence.unknown:
-        next_step = f"{evidence.unknown} paired differences are no numbers: find the scores or labels that are missing."
-        yield Ruling(Action.HOLD, "unknown_differences", next_step, float(evidence.unknown), 0.0)
+        next_step = f"{evidence.unknown} paired differences are not numbers: find the missing scores or labels."
+        yield Ruling(JudgeAction.HOLD, "unknown_differences", next_step, float(evidence.unknown), 0.0)
     for rule, next_step in (
-        ("missing_data", "Fill in the predictions or labels that are missing, and judge again."),
+        ("missing_data", "Fill in the missing predictions or labels, and judge again."),
         ("stale_labels", "Find out why no labels arrive, and judge again."),
-        ("stale_decision", "Bring the routing plan and the decision together, and judge again."),
-        ("prediction_shift", "Let a person look at how the scores moved before going on."),
+        ("stale_decision", "Another stage is in force: judge that one."),
+        ("prediction_shift", "Let a person check how the scores differ before the rollout continues."),
     ):
         if getattr(evidence.flags, rule):
-            yield Ruling(Action.HOLD, rule, next_step)
+            yield Ruling(JudgeAction.HOLD, rule, next_step)
 
 
 def _exposure_missing(evidence: Evidence, rules: Rules) -> Iterator[Ruling]:
@@ -222,7 +226,7 @@ def _exposure_missing(evidence: Evidence, rules: Rules) -> Iterator[Ruling]:
 
 
 def _gates(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterator[Ruling]:
-    """What still stands between the challenger and a promotion, each at alpha on its own."""
+    """The conditions for a promotion that are not met yet, each tested at alpha on its own."""
     blocks = evidence.blocks
     for rule, observed, bound in (
         ("min_pairs", int(blocks.rows.sum()), rules.min_pairs),
@@ -242,4 +246,4 @@ def _sides(ruling: Ruling) -> str:
 
 def _wait(rule: str, observed: float, bound: float) -> Ruling:
     next_step = f"Wait for more evidence: {rule} is {observed:g} and must be at least {bound:g}."
-    return Ruling(Action.HOLD, rule, next_step, float(observed), float(bound))
+    return Ruling(JudgeAction.HOLD, rule, next_step, float(observed), float(bound))

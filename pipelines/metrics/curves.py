@@ -1,4 +1,4 @@
-"""Curves of a binary probability forecast, thin enough to draw."""
+"""Curves of a binary probability forecast, with few enough points to draw."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def roc_curve(labels: ArrayLike, scores: ArrayLike, points: int = POINTS) -> pd.
     Returns:
         Columns false_positive_rate, true_positive_rate, threshold.
     """
-    hits, misses, thresholds = _cumulated(labels, scores)
+    hits, misses, thresholds = _cumulate(labels, scores)
     if not len(hits) or not hits[-1] or not misses[-1]:
         return pd.DataFrame({"false_positive_rate": [], "true_positive_rate": [], "threshold": []}, dtype=np.float64)
     curve = pd.DataFrame(
@@ -27,16 +27,16 @@ def roc_curve(labels: ArrayLike, scores: ArrayLike, points: int = POINTS) -> pd.
             "threshold": np.append(1.0, thresholds),
         }
     )
-    return curve.iloc[thinned(len(curve), points)].reset_index(drop=True)
+    return curve.iloc[thin(len(curve), points)].reset_index(drop=True)
 
 
 def precision_recall_curve(labels: ArrayLike, scores: ArrayLike, points: int = POINTS) -> pd.DataFrame:
     """Columns recall, precision, threshold, by rising recall, at most `points` rows; empty without a positive."""
-    hits, misses, thresholds = _cumulated(labels, scores)
+    hits, misses, thresholds = _cumulate(labels, scores)
     if not len(hits) or not hits[-1]:
         return pd.DataFrame({"recall": [], "precision": [], "threshold": []}, dtype=np.float64)
     curve = pd.DataFrame({"recall": hits / hits[-1], "precision": hits / (hits + misses), "threshold": thresholds})
-    return curve.iloc[thinned(len(curve), points)].reset_index(drop=True)
+    return curve.iloc[thin(len(curve), points)].reset_index(drop=True)
 
 
 def calibration_curve(labels: ArrayLike, scores: ArrayLike, bins: int = 10) -> pd.DataFrame:
@@ -52,12 +52,12 @@ def calibration_curve(labels: ArrayLike, scores: ArrayLike, bins: int = 10) -> p
     ).reset_index(drop=True)
 
 
-def thinned(length: int, points: int) -> NDArray[np.int64]:
+def thin(length: int, points: int) -> NDArray[np.int64]:
     """At most `points` evenly spread positions in range(length), with both ends."""
     return np.unique(np.linspace(0, length - 1, min(points, length)).round().astype(np.int64))
 
 
-def _cumulated(
+def _cumulate(
     labels: ArrayLike, scores: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """True and false positives at each distinct score, from the highest down."""

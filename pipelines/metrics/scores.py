@@ -18,12 +18,12 @@ from pipelines.metric_names import SCORES
 
 Array = NDArray[np.float64]
 
-CLIP = 1e-7  # log loss of a forecast nearer to 0 or 1 than float32 can tell
+CLIP = 1e-7  # forecasts are kept this far from 0 and 1 in the log loss, about float32's resolution
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Labels and scores, prepared for many weightings.
+    """Labels and scores, prepared for metrics under many weightings of the blocks.
 
     Attributes:
         order: rows by falling score.
@@ -49,7 +49,7 @@ class Sample:
 
     @classmethod
     def of(cls, labels: ArrayLike, scores: ArrayLike, blocks: ArrayLike | None = None, bins: int = 10) -> Sample:
-        """The sample of labels (N,) of 0 and 1, scores (N,) in [0, 1] and blocks (N,) of sortable values (or one)."""
+        """The sample of labels (N,) of 0 and 1, scores (N,) in [0, 1] and blocks (N,), sortable; one by default."""
         y, s = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
         names = np.zeros(len(y), dtype=np.int64) if blocks is None else np.asarray(blocks)
         code = np.unique(names, return_inverse=True)[1].astype(np.int64)
@@ -72,7 +72,7 @@ class Sample:
         )
 
     def measure(self, weights: Array | None = None) -> dict[str, float]:
-        """Every metric, with each block counted `weights` times ((blocks,), default once)."""
+        """Every metric, with each block counted `weights` times ((blocks,), by default once)."""
         weight = np.ones(self.blocks) if weights is None else weights
         rows, positives, score, loss, error = weight @ self.sums if self.blocks else np.zeros(5)
         if not self.finite or rows == 0:
@@ -95,20 +95,20 @@ class Sample:
         """Areas under the ROC curve (trapezoids) and under the precision-recall curve (steps)."""
         weight = weights[self.block]
         hits = np.cumsum(weight * self.positive)[self.ties]
-        seen = np.cumsum(weight)[self.ties]
-        misses = seen - hits
-        gained = np.diff(hits, prepend=0.0)
-        area = float((np.diff(misses, prepend=0.0) * (hits - gained / 2)).sum())
-        precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
-        return area / float(hits[-1] * misses[-1]), float((gained * precision).sum() / hits[-1])
+        counts = np.cumsum(weight)[self.ties]
+        misses = counts - hits
+        gains = np.diff(hits, prepend=0.0)
+        area = float((np.diff(misses, prepend=0.0) * (hits - gains / 2)).sum())
+        precision = np.divide(hits, counts, out=np.zeros_like(hits), where=counts > 0)
+        return area / float(hits[-1] * misses[-1]), float((gains * precision).sum() / hits[-1])
 
     def resample(self, resamples: int, seed: int) -> dict[str, Array]:
         """Metrics of `resamples` draws of as many blocks with replacement: name -> (resamples,).
 
         The draws depend on the number of blocks and the seed alone, so two samples of the same rows are paired.
         """
-        measured = [self.measure(draw) for draw in block_draws(self.blocks, resamples, seed)]
-        return {name: np.array([one[name] for one in measured]) for name in SCORES}
+        results = [self.measure(draw) for draw in block_draws(self.blocks, resamples, seed)]
+        return {name: np.array([one[name] for one in results]) for name in SCORES}
 
 
 def block_draws(blocks: int, resamples: int, seed: int) -> Array:
@@ -141,10 +141,10 @@ def intervals(resampled: Mapping[str, Array], blocks: int, level: float = 0.95) 
 
 
 def _interval(values: Array, tail: float, blocks: int) -> tuple[float, float]:
-    defined = values[np.isfinite(values)]
-    if blocks < 2 or len(defined) < max(1, 0.9 * len(values)):
+    finite = values[np.isfinite(values)]
+    if blocks < 2 or len(finite) < max(1, 0.9 * len(values)):
         return float("nan"), float("nan")
-    low, high = np.quantile(defined, [tail, 1 - tail])
+    low, high = np.quantile(finite, [tail, 1 - tail])
     return float(low), float(high)
 
 
@@ -155,13 +155,13 @@ def differences(candidate: Sample, champion: Sample, resamples: int, seed: int) 
         `METRIC_delta`, and `METRIC_delta_low`, `METRIC_delta_high`: its 95 % interval over paired resamples of blocks.
     """
     ours, theirs = candidate.measure(), champion.measure()
-    drawn, drawn_theirs = candidate.resample(resamples, seed), champion.resample(resamples, seed)
-    spread = intervals({name: drawn[name] - drawn_theirs[name] for name in SCORES}, candidate.blocks)
-    found: dict[str, float] = {}
+    our_draws, their_draws = candidate.resample(resamples, seed), champion.resample(resamples, seed)
+    spread = intervals({name: our_draws[name] - their_draws[name] for name in SCORES}, candidate.blocks)
+    result: dict[str, float] = {}
     for name in SCORES:
-        found[f"{name}_delta"] = ours[name] - theirs[name]
-        found[f"{name}_delta_low"], found[f"{name}_delta_high"] = spread[name]
-    return found
+        result[f"{name}_delta"] = ours[name] - theirs[name]
+        result[f"{name}_delta_low"], result[f"{name}_delta_high"] = spread[name]
+    return result
 
 
 def jsonable(values: Mapping[str, Any]) -> dict[str, Any]:

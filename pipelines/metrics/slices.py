@@ -1,4 +1,4 @@
-"""The same metrics on each slice of the rows, to find those that an average hides."""
+"""The metrics of each slice of the rows, to find bad slices that an average hides."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Hold the summary against the gates of params.yaml and record the decision.
+    """Check the summary against the gates of params.yaml and record the decision.
 
     Raises:
         InvalidInput: if the summary is of another model version, window or instant.
@@ -61,10 +61,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 
 def require_same(inputs: Inputs, summary: Summary) -> Summary:
-    """The summary, if it is of the model, the window and the instant that are decided on.
+    """The summary, if it is of the model, window and instant of the inputs.
 
     Raises:
-        InvalidInput: naming both.
+        InvalidInput: if it is not, naming both.
     """
     first, last = summary.window
     same = summary.model_version == inputs.model_version and summary.as_of == inputs.as_of

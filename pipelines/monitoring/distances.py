@@ -1,7 +1,7 @@
 """Distances between two samples of one column, for any finite numbers and any categories.
 
-They are those that Evidently computes and shows, whose definitions these are. It is not asked where it cannot answer:
-it bins every column for its pictures, and its standard deviations overflow from about 1e154 on.
+They follow Evidently's definitions, and stand in for Evidently where it fails: it bins every column for its plots, and
+its standard deviations overflow from about 1e154 on.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
-LEAST_SPREAD = 0.001  # Evidently's: a reference that hardly varies makes no distance infinite
-SQUARES_FIT = 1e150  # magnitudes from which on squares no longer fit a float64
+LEAST_SPREAD = 0.001  # Evidently's, so that a reference that hardly varies gives no infinite distance
+SQUARES_FIT = 1e150  # magnitude below which squares surely fit a float64
 
 
 def squares_fit(*samples: ArrayLike) -> bool:
-    """Whether a standard deviation of each sample can be computed as it stands."""
+    """Whether the standard deviation of each sample can be computed without scaling."""
     return all(_largest(np.asarray(sample, dtype=np.float64)) < SQUARES_FIT for sample in samples)
 
 
 def numeric_distance(current: ArrayLike, reference: ArrayLike) -> float:
-    """The Wasserstein distance in standard deviations of the reference, or in 0.001 where those are less.
+    """The Wasserstein distance in standard deviations of the reference, of at least 0.001.
 
     Args:
         current, reference: finite, not empty.
 
     Returns:
-        A finite number; the largest there is where the distance is larger.
+        A finite number; the largest float64 where the distance exceeds it.
     """
     ours, theirs = (np.asarray(sample, dtype=np.float64) for sample in (current, reference))
     scale, own = max(_scale(ours), _scale(theirs)), _scale(theirs)
@@ -48,7 +48,7 @@ def categorical_distance(current: pd.Series[str], reference: pd.Series[str]) -> 
 
 
 def _scale(values: NDArray[np.float64]) -> float:
-    """What to divide by for the squares to fit; 1 where they do."""
+    """The divisor with which squares fit a float64; 1 where they fit without."""
     return 1.0 if squares_fit(values) else _largest(values)
 
 

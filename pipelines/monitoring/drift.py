@@ -2,7 +2,7 @@
 
 The distances do not depend on the sample's size, as p-values would: the Wasserstein distance in standard deviations of
 the reference for numbers, the Jensen-Shannon distance for categories. A column has drifted from 0.1 on, the default of
-Evidently for both. Evidently draws the page and its distances are told; a column that it cannot draw is measured
+Evidently for both. Evidently draws the page, and its distances are reported; a column that it cannot draw is measured
 without it (see `distances`), and one that cannot be measured is named with the reason.
 """
 
@@ -50,8 +50,8 @@ class ColumnDrift:
     why: str | None = None
 
     @property
-    def measured(self) -> bool:
-        """Whether it is known if the column drifted: a column that fell silent has no distance, and has drifted."""
+    def is_measured(self) -> bool:
+        """Whether it is known if the column drifted; one that has values on one side only has drifted."""
         return self.distance is not None or self.drifted
 
     @property
@@ -67,8 +67,8 @@ class Drift:
     """All columns, and a page about those that can be drawn.
 
     Attributes:
-        undrawn: columns that are not on the page, though they were measured, and why.
-        grouped: columns of which the page shows the most frequent categories only.
+        undrawn: columns that were measured but are not on the page, and why.
+        grouped: columns whose rare categories are grouped into one on the page.
     """
 
     columns: tuple[ColumnDrift, ...]
@@ -82,38 +82,38 @@ class Drift:
 
     @property
     def unmeasured(self) -> dict[str, str]:
-        """Columns of which it is not known whether they drifted, and why."""
-        return {column.column: column.why or "" for column in self.columns if not column.measured}
+        """Columns for which it is unknown whether they drifted, and why."""
+        return {column.column: column.why or "" for column in self.columns if not column.is_measured}
 
     @property
     def left_out(self) -> dict[str, str]:
-        """What the page does not show, and why."""
-        few = f"it has more than {MOST_CATEGORIES}, and is measured with all"
+        """The parts that the page does not show, and why."""
+        few = f"it has more than {MOST_CATEGORIES} categories; all of them are measured"
         return {
             **{f"picture of {name}": why for name, why in self.undrawn.items()},
             **{f"rarer categories of {name}": few for name in self.grouped},
         }
 
     def share(self, among: Sequence[str]) -> float | None:
-        """Share of those of the columns `among` that were measured that drifted; None where none was."""
-        measured = set(among) - set(self.unmeasured)
-        return len(set(self.drifted) & measured) / len(measured) if measured else None
+        """Share of drifted columns among the measured ones of `among`; None if none was measured."""
+        comparable_columns = set(among) - set(self.unmeasured)
+        return len(set(self.drifted) & comparable_columns) / len(comparable_columns) if comparable_columns else None
 
 
 def sample(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
-    """At most so many rows, in their order, drawn with a fixed seed."""
+    """At most `rows` rows, in their order, drawn with a fixed seed."""
     return frame if len(frame) <= rows else frame.sample(rows, random_state=SEED).sort_index()
 
 
 def comparable(frame: pd.DataFrame, inputs: ModelInputs) -> pd.DataFrame:
-    """The columns that are compared: numbers as float64, categories as text; what is not finite counts as missing."""
+    """The compared columns: numbers as float64, categories as text; a number that is not finite counts as missing."""
     numeric = frame[[*inputs.numeric, SCORE]].astype("float64")
     texts = {name: frame[name].astype("object").map(str, na_action="ignore") for name in inputs.categorical}
     return numeric.where(np.isfinite(numeric)).assign(**texts)
 
 
 def measure_drift(current: pd.DataFrame, reference: pd.DataFrame, inputs: ModelInputs) -> Drift:
-    """Compare every model input and the score, column by column. No value of one column keeps another from it.
+    """Compare every model input and the score, each column independently of the others.
 
     Args:
         current: rows of the monitored window.
@@ -121,14 +121,14 @@ def measure_drift(current: pd.DataFrame, reference: pd.DataFrame, inputs: ModelI
     """
     ours, theirs = (comparable(frame, inputs) for frame in (current, reference))
     names = list(map(str, ours.columns))
-    filled = [name for name in names if ours[name].notna().any() and theirs[name].notna().any()]
-    page = draw_drift(ours[filled], theirs[filled], inputs.categorical)
+    with_values = [name for name in names if ours[name].notna().any() and theirs[name].notna().any()]
+    page = draw_drift(ours[with_values], theirs[with_values], inputs.categorical)
     columns = []
     for name in names:
         categorical = name in inputs.categorical
         method = CATEGORICAL_METHOD if categorical else NUMERIC_METHOD
         here, there = ours[name].dropna(), theirs[name].dropna()
-        if name not in filled:
+        if name not in with_values:
             columns.append(ColumnDrift(name, method, None, here.empty != there.empty, _silence(here, there)))
             continue
         distance = None if name in page.grouped else page.distances.get(name)

@@ -1,4 +1,4 @@
-"""What the health checks of the features said about the days of a monitored window."""
+"""The health of the features on the days of a monitored window, from the reports of check_features."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ SHOWN = 20  # reasons
 
 
 def summarize_health(reports: Sequence[FeatureReport]) -> FeatureHealth | None:
-    """How many windows were checked and held, how often each view was, and why; None where none was checked."""
+    """The number of windows checked and held, how often each view was held, and why; None if none was checked."""
     if not reports:
         return None
-    held = [report for report in reports if report.verdict is not Verdict.PASS]
+    held_reports = [report for report in reports if report.verdict is not Verdict.PASS]
     views = sorted({name for report in reports for name in report.views})
     return FeatureHealth(
         windows=len(reports),
-        held=len(held),
-        held_by_view={name: sum(_holds(report, name) for report in held) for name in views},
-        reasons=tuple(f"{report.window[0]}: {why}" for report in held for why in report.reasons)[:SHOWN],
+        held=len(held_reports),
+        held_by_view={name: sum(_holds(report, name) for report in held_reports) for name in views},
+        reasons=tuple(f"{report.window[0]}: {why}" for report in held_reports for why in report.reasons)[:SHOWN],
     )
 
 

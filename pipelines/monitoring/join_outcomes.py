@@ -1,4 +1,4 @@
-"""Join the labels that have matured to the predictions of a window."""
+"""Join matured labels to the predictions of a window."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Save predictions with the labels known at `as_of`, and count those that are not, yet or ever.
+    """Save the predictions with the labels known at `as_of`, and count matured, unmatured and missing labels.
 
     Raises:
-        MissingData: if the predictions or the window's data are not there.
-        InvalidInput: if a prediction is of no example of the window.
+        MissingData: if the predictions or the window's data are missing.
+        InvalidInput: if a prediction has no example in the window.
         CorruptData: if an example appears twice.
     """
     from pipelines.monitoring.outcomes import join_labels, maturity_counts

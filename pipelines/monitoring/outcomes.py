@@ -1,4 +1,4 @@
-"""Predictions and the labels that were known at an instant."""
+"""Predictions joined with the labels that were known at an instant."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ STATUSES = ("matured", "unmatured", "without_label")
 def join_labels(predictions: pa.Table, examples: pa.Table, as_of: datetime, maturity: timedelta) -> pa.Table:
     """The predictions with LABEL, LABEL_KNOWN_AT (both null unless matured at `as_of`) and `status`.
 
-    matured: the label exists and was known at `as_of`. without_label: no label, and so long after the prediction that
-    one would be known. unmatured: everything else, so also a label that does not exist but could still have come.
+    matured: the label exists and was known at `as_of`. without_label: there is no label, although `maturity` has passed
+    since the prediction. unmatured: everything else; the label may still come.
 
     Raises:
-        InvalidInput: if a prediction is of no example.
+        InvalidInput: if a prediction has no example.
         CorruptData: if an example or a prediction appears twice.
     """
     ids = pd.Index(examples[EXAMPLE_ID].to_pylist())
-    predicted = pd.Index(predictions[EXAMPLE_ID].to_pylist())
-    for what, index in (("examples", ids), ("predictions", predicted)):
+    prediction_ids = pd.Index(predictions[EXAMPLE_ID].to_pylist())
+    for what, index in (("examples", ids), ("predictions", prediction_ids)):
         if not index.is_unique:
             twice = index[index.duplicated()]
             raise CorruptData(
                 f"{len(twice)} {what} appear more than once (first: {twice[0]}); validate and score the window again"
             )
-    at = ids.get_indexer(predicted)
-    unknown = predicted[at < 0]
+    at = ids.get_indexer(prediction_ids)
+    unknown = prediction_ids[at < 0]
     if len(unknown):
         raise InvalidInput(
-            f"{len(unknown)} predictions are of no example of the window (first: {unknown[0]}); "
+            f"{len(unknown)} predictions have no example in the window (first: {unknown[0]}); "
             "give the window that was scored"
         )
     label = examples[LABEL].to_pandas().to_numpy(dtype=np.float64)[at]
@@ -46,16 +46,16 @@ def join_labels(predictions: pa.Table, examples: pa.Table, as_of: datetime, matu
     cutoff = pd.Timestamp(as_of).tz_convert("UTC")
     exists = ~np.isnan(label) & known_at.notna().to_numpy()
     matured = exists & (known_at <= cutoff).to_numpy()
-    never = ~exists & (due <= cutoff).to_numpy()
-    status = np.select([matured, never], ["matured", "without_label"], "unmatured")
-    joined = predictions.drop_columns([c for c in (LABEL, LABEL_KNOWN_AT) if c in predictions.column_names])
-    joined = joined.append_column(LABEL, pa.array(label, pa.float64(), mask=~matured))
+    without_label = ~exists & (due <= cutoff).to_numpy()
+    status = np.select([matured, without_label], ["matured", "without_label"], "unmatured")
+    outcomes = predictions.drop_columns([c for c in (LABEL, LABEL_KNOWN_AT) if c in predictions.column_names])
+    outcomes = outcomes.append_column(LABEL, pa.array(label, pa.float64(), mask=~matured))
     instants = pa.array(known_at.where(matured), from_pandas=True).cast(INSTANT)
-    return joined.append_column(LABEL_KNOWN_AT, instants).append_column("status", pa.array(status, pa.string()))
+    return outcomes.append_column(LABEL_KNOWN_AT, instants).append_column("status", pa.array(status, pa.string()))
 
 
 def maturity_counts(outcomes: pa.Table) -> dict[str, int]:
-    """Rows by status; they add up to all of them."""
+    """The number of rows by status; together they are all rows."""
     statuses = outcomes["status"].to_pylist()
     return {status: statuses.count(status) for status in STATUSES}
 

@@ -1,4 +1,4 @@
-"""Evidently's pages. One that cannot be drawn, or a column of it, is left out with the reason, and stops nothing."""
+"""Evidently's pages. A page or a column that cannot be drawn is left out with the reason, and the rest is drawn."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from pipelines.monitoring.predictions import SCORE
 from pipelines.usecase import LABEL
 
 NUMERIC_METHOD, CATEGORICAL_METHOD, THRESHOLD = "wasserstein", "jensenshannon", 0.1
-MOST_CATEGORIES = 200  # drawn of one column; Evidently's time grows with their square
+MOST_CATEGORIES = 200  # drawn for one column; Evidently's time grows with the square of their number
 LONGEST_LABEL = 80
 BLANK = b"<!DOCTYPE html><html><head><meta charset='utf-8'></head><body></body></html>"
 
 
 @dataclass(frozen=True)
 class DriftPage:
-    """The picture of every column that can be drawn.
+    """The page with every column that can be drawn.
 
     Attributes:
         distances: finite, as the page shows them.
         undrawn: columns that are not on the page, and why.
-        grouped: columns of which the page shows the most frequent categories only, so another distance.
+        grouped: columns with rare categories grouped into one, so that the page shows another distance.
     """
 
     html: bytes
@@ -47,10 +47,10 @@ class Page:
 
 
 def draw_drift(current: pd.DataFrame, reference: pd.DataFrame, categorical: Sequence[str]) -> DriftPage:
-    """Draw every column, all at once; only where that fails each alone, to leave out those that fail.
+    """Draw all columns at once; if that fails, try each column alone and leave out those that fail.
 
     Args:
-        current, reference: the same columns, in each of which both have a value; numbers finite or missing.
+        current, reference: the same columns, each with at least one value in both; numbers finite or missing.
         categorical: the columns that are categories.
     """
     columns = list(map(str, current.columns))
@@ -66,7 +66,7 @@ def draw_drift(current: pd.DataFrame, reference: pd.DataFrame, categorical: Sequ
     names = [name for name in columns if name not in undrawn]
     try:
         return DriftPage(*_drift_report(sides, names, texts, page=True), undrawn, grouped)
-    except Exception:  # whatever Evidently raises about one column must not take the others with it
+    except Exception:  # an error of Evidently about one column must not prevent the others
         undrawn |= {name: why for name in names if (why := _why_not(sides, name, texts)) is not None}
     names = [name for name in names if name not in undrawn]
     try:
@@ -76,7 +76,7 @@ def draw_drift(current: pd.DataFrame, reference: pd.DataFrame, categorical: Sequ
 
 
 def drawn_labels(counts: pd.Series[int]) -> dict[str, str]:
-    """What each category is called on a page: without markup, cut where it is long; the rare ones under one name.
+    """The label of each category on a page: escaped, shortened where it is long; rare ones share one label.
 
     Args:
         counts: by category, the most frequent first.
@@ -84,14 +84,14 @@ def drawn_labels(counts: pd.Series[int]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for value in counts.index[:MOST_CATEGORIES]:
         label = html.escape(value, quote=False) if len(value) <= LONGEST_LABEL else ""
-        cut = html.escape(f"{value[: LONGEST_LABEL // 2]}...", quote=False)
-        labels[value] = label or f"{cut} ({len(value)} characters, number {len(labels) + 1})"
+        beginning = html.escape(f"{value[: LONGEST_LABEL // 2]}...", quote=False)
+        labels[value] = label or f"{beginning} ({len(value)} characters, number {len(labels) + 1})"
     rare = f"({len(counts) - len(labels)} rarer categories)"
     return {**labels, **dict.fromkeys(counts.index[MOST_CATEGORIES:], rare)}
 
 
 def _counts(current: pd.DataFrame, reference: pd.DataFrame, name: str) -> pd.Series[int]:
-    """How often each category occurs on either side, the most frequent first, equals by name."""
+    """How often each category occurs in both samples together, the most frequent first, ties by name."""
     counts: pd.Series[int] = pd.concat([side[name].dropna() for side in (current, reference)]).value_counts()
     return counts.sort_index().sort_values(ascending=False, kind="stable")
 
@@ -148,7 +148,7 @@ def quality_html(current: pd.DataFrame, reference: pd.DataFrame) -> Page:
         return Page(None, "it needs labels of both classes, and every score, in the window and in the reference")
     try:
         return Page(_quality_report(current, reference))
-    except Exception as error:  # a picture that fails must not keep the figures from being told
+    except Exception as error:  # a page that fails must not prevent the figures
         return Page(None, one_line(error))
 
 
@@ -175,7 +175,7 @@ def _quality_report(current: pd.DataFrame, reference: pd.DataFrame) -> bytes:
 
 
 def headed(page: bytes, heading: str, lines: Sequence[str]) -> bytes:
-    """An Evidently page that says at its top what it is about."""
+    """An Evidently page with a heading and lines at its top."""
     text = "".join(f"<p style='margin:4px 0'>{html.escape(line)}</p>" for line in lines)
     block = f"<div style='font-family:sans-serif;padding:16px 24px'><h2>{html.escape(heading)}</h2>{text}</div>"
     body = page.index(b">", page.index(b"<body")) + 1
@@ -183,5 +183,5 @@ def headed(page: bytes, heading: str, lines: Sequence[str]) -> bytes:
 
 
 def one_line(error: Exception, length: int = 200) -> str:
-    """What an error says, short enough for a reason."""
+    """The message of an error in one short line."""
     return (" ".join(str(error).split()) or type(error).__name__)[:length]

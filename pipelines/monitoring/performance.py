@@ -1,4 +1,4 @@
-"""How good the scores of a window were, against those of the model's test window."""
+"""The performance of a model's scores on a window."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def has_both_classes(frame: pd.DataFrame) -> bool:
 
 
 def performance(frame: pd.DataFrame) -> Metrics:
-    """Metrics over the labelled rows; None where one is not defined (no rows, one class only).
+    """Metrics over the labelled rows; None where one is undefined (no rows, one class only).
 
-    `mean_score` is also over the labelled rows, so that it can be held against `base_rate`.
+    `mean_score` is also over the labelled rows, so that it can be compared with `base_rate`.
     """
     rows = labelled(frame)
     label, score = rows[LABEL].to_numpy(np.float64), rows[SCORE].to_numpy(np.float64)
     if not len(rows):
         return dict.fromkeys((*MONITORED, "mean_score", "base_rate"))
-    measured = measure(label, score)
-    metrics = {name: defined(measured[name]) for name in MONITORED}
+    scores = measure(label, score)
+    metrics = {name: defined(scores[name]) for name in MONITORED}
     return {**metrics, "mean_score": defined(score.mean()), "base_rate": defined(label.mean())}
 
 
 def difference(minuend: float | None, subtrahend: float | None) -> float | None:
-    """None where either is not known."""
+    """The difference; None where either value is None."""
     return None if minuend is None or subtrahend is None else minuend - subtrahend
 
 

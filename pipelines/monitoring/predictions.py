@@ -1,4 +1,4 @@
-"""Predictions as a table: what a model read and what it said, without any label."""
+"""Predictions as a table: the model's inputs and its scores, without labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCORE = "score"
 MODEL_VERSION = "model_version"
 
 
-def made_by(examples: pa.Table, as_of: datetime) -> pa.Table:
+def due_by(examples: pa.Table, as_of: datetime) -> pa.Table:
     """The examples whose prediction was due by `as_of`."""
     return examples.filter(pc.less_equal(examples[PREDICTED_AT].cast(INSTANT), pa.scalar(as_of, INSTANT)))
 
@@ -27,15 +27,15 @@ def made_by(examples: pa.Table, as_of: datetime) -> pa.Table:
 def prediction_table(
     examples: pa.Table, frame: pd.DataFrame, scores: npt.ArrayLike, inputs: ModelInputs, model_version: str
 ) -> pa.Table:
-    """One row an example, in order of PREDICTED_AT and EXAMPLE_ID.
+    """One row for each example, in order of PREDICTED_AT and EXAMPLE_ID.
 
     Args:
-        examples: what was to be scored.
-        frame: the features that were scored, one row an example, in any order.
-        scores: one probability a row of `frame`.
+        examples: the examples of the window.
+        frame: the features of each example, in any order.
+        scores: (N,) probabilities of the rows of `frame`.
 
     Raises:
-        CheckFailed: if examples were lost or doubled on the way, or a score is not in [0, 1].
+        CheckFailed: if an example is missing in `frame` or there twice, or a score is not in [0, 1].
     """
     if sorted(examples[EXAMPLE_ID].to_pylist()) != sorted(frame[EXAMPLE_ID].tolist()):
         raise CheckFailed(

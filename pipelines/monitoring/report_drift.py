@@ -26,7 +26,7 @@ class Inputs(StepModel):
     as_of: Instant = Field(description="instant whose knowledge the outcomes hold")
     model_version: str = Field(description="registered version of the monitored model")
     model_sha256: str | None = Field(
-        None, description="sha256 of the graph that was registered; none where nothing was, as at the desk"
+        None, description="sha256 of the registered graph; none for a model that is not registered, as at the desk"
     )
     run: RunName = Field(description="name of this monitoring run, part of the paths it writes")
     track: bool = Field(default=False, description="also log the report to MLflow")
@@ -43,19 +43,19 @@ class Outputs(StepModel):
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Measure, then save the Evidently reports (HTML, self-contained) and a summary (JSON).
 
-    A column, page or report of feature health that cannot be told is named in the summary and keeps nothing from being
-    reported: the decision rests on the figures, not on the pictures.
+    A column, page or report of feature health that cannot be computed or read is named in the summary, and the rest is
+    reported: the decision rests on the figures, not on the pages.
 
     Raises:
-        MissingData: if outcomes or reference are not there, or empty.
-        CorruptData: if the evaluation, or the model that it names, is not whole, or is about another model.
+        MissingData: if outcomes or reference are missing or empty.
+        CorruptData: if the evaluation, or the model that it names, is damaged or of another model.
         InvalidInput: if the outcomes are of another model version or lack a column.
     """
     from pipelines.artifacts.evaluation import Evaluation, read_scored, scored_uri
     from pipelines.monitoring.drift import measure_drift, sample
     from pipelines.monitoring.pages import headed, quality_html
     from pipelines.monitoring.predictions import MODEL_VERSION, SCORE
-    from pipelines.monitoring.summary import Compared, about, summarize
+    from pipelines.monitoring.summary import SummarySources, introduce, summarize
 
     store = context.data.store
     evaluation = Evaluation.read(store, inputs.evaluation_uri)
@@ -78,11 +78,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     quality = quality_html(*sides)
     health, unread = read_health(current[DAY], context)
     left_out = unread if quality.why is None else {**unread, "quality.html": quality.why}
-    compared = Compared(current, reference, drift, model_inputs, health, left_out)
-    summary = summarize(compared, inputs.as_of, inputs.model_version)
+    sources = SummarySources(current, reference, drift, model_inputs, health, left_out)
+    summary = summarize(sources, inputs.as_of, inputs.model_version)
     heading = f"{context.usecase.name}, version {inputs.model_version}"
-    drift_page = headed(drift.html, f"Drift of {heading}", about(summary))
-    quality_page = headed(quality.html, f"Quality of {heading}", about(summary)) if quality.html else None
+    drift_page = headed(drift.html, f"Drift of {heading}", introduce(summary))
+    quality_page = headed(quality.html, f"Quality of {heading}", introduce(summary)) if quality.html else None
 
     folder = context.data.uri("monitoring", inputs.run)
     uris = {name: f"{folder}/{name}" for name in ("drift.html", "quality.html", summary.FILE)}
@@ -112,24 +112,24 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 
 def read_inputs(evaluation: Evaluation, inputs: Inputs, context: Context) -> ModelInputs:
-    """What the evaluated model reads, by its own record.
+    """The inputs of the evaluated model, by its model.json.
 
     Raises:
-        CorruptData: if the evaluation is about another model than the registered one.
+        CorruptData: if the evaluation is of another model than the registered one.
     """
     from pipelines.artifacts.scorer import load_scorer
 
-    evaluated, registered = evaluation.model_sha256, inputs.model_sha256
-    if registered is not None and registered != evaluated:
+    evaluated_sha256, registered_sha256 = evaluation.model_sha256, inputs.model_sha256
+    if registered_sha256 is not None and registered_sha256 != evaluated_sha256:
         raise CorruptData(
-            f"{evaluation.place(inputs.evaluation_uri)} is about a model of sha256 {evaluated[:12]}, registered is "
-            f"{registered[:12]}; restore the evaluation, or take another version"
+            f"{evaluation.place(inputs.evaluation_uri)} is of a model with sha256 {evaluated_sha256[:12]}, but "
+            f"{registered_sha256[:12]} is registered; restore the evaluation, or choose another version"
         )
     return load_scorer(context.data.store, evaluation.model).inputs
 
 
 def read_health(days: Any, context: Context) -> tuple[FeatureHealth | None, dict[str, str]]:
-    """What check_features reported about the days, and by name the reports that cannot be read, with the reason."""
+    """The health that check_features reported for the days, and by name the reports that cannot be read, and why."""
     from pipelines.artifacts.feature_report import overlapping, read_feature_report
     from pipelines.monitoring.health import summarize_health
 
@@ -144,7 +144,7 @@ def read_health(days: Any, context: Context) -> tuple[FeatureHealth | None, dict
 
 
 def require_columns(frame: pd.DataFrame, columns: list[str], uri: str) -> pd.DataFrame:
-    """The columns of a table that is never empty."""
+    """The columns of a table; InvalidInput where one is missing, MissingData where the table is empty."""
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise InvalidInput(f"{uri} lacks the columns {', '.join(missing)}; run the step that writes it again")

@@ -1,4 +1,4 @@
-"""Whether a monitored model should be retrained. Drift alone never retrains: season is not incident."""
+"""Whether a monitored model should be retrained. Drift alone is no reason: it also comes with the seasons."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def decide(summary: Summary, gates: Sequence[Gate], min_labelled: int) -> tuple[
             drift_context(summary),
         ]
     findings = [gate.check(summary.tracked) for gate in gates]
-    rejected = [finding for finding in findings if finding.verdict is Verdict.REJECT]
-    held = [finding for finding in findings if finding.verdict is Verdict.HOLD]
-    if rejected:
+    rejections = [finding for finding in findings if finding.verdict is Verdict.REJECT]
+    holds = [finding for finding in findings if finding.verdict is Verdict.HOLD]
+    if rejections:
         verdict = Retraining.RETRAIN
-        reasons = [f"Version {version} should be retrained: {f.reason}, over {n_labelled} labels." for f in rejected]
-    elif held or not findings:
+        reasons = [f"Version {version} should be retrained: {f.reason}, over {n_labelled} labels." for f in rejections]
+    elif holds or not findings:
         verdict = Retraining.HOLD
         reasons = []
     else:
         verdict = Retraining.KEEP
         reasons = [f"Version {version} can stay: {f.reason}, over {n_labelled} labels." for f in findings]
-    reasons += [unknown(finding) for finding in held]
+    reasons += [unknown(finding) for finding in holds]
     if not findings:
         reasons.append("No gate is given; name at least one in monitoring.retrain_when_failing.")
     return verdict, [*reasons, drift_context(summary)]
@@ -51,13 +51,14 @@ def unknown(finding: Finding) -> str:
 
 
 def drift_context(summary: Summary) -> str:
-    """What drifted, for the reader; it bears on no verdict."""
-    share, columns, unmeasured = summary.drift_share, summary.drifted_columns, list(summary.unmeasured)
+    """A sentence about drift for the reader; drift has no influence on the verdict."""
+    share, columns, unmeasured_columns = summary.drift_share, summary.drifted_columns, list(summary.unmeasured)
     if share is None:
-        return "Drift was not measured; it bears on no verdict."
-    named = f" ({_first(columns)})" if columns else ""
-    missing = f" ({_first(unmeasured)} could not be measured)" if unmeasured else ""
-    return f"{share:.0%} of the model inputs drifted{named}{missing}; drift alone never retrains."
+        return "Drift was not measured; it has no influence on the verdict."
+    drifted_names = f" ({_first(columns)})" if columns else ""
+    unmeasured_names = f" ({_first(unmeasured_columns)} could not be measured)" if unmeasured_columns else ""
+    text = f"{share:.0%} of the model inputs drifted{drifted_names}{unmeasured_names}"
+    return f"{text}; drift alone never triggers retraining."
 
 
 def _first(columns: Sequence[str]) -> str:

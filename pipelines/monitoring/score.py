@@ -1,4 +1,4 @@
-"""Score the examples of a window as a model would have scored them then."""
+"""Score the examples of a window with the features that were known when each was to be predicted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Inputs(StepModel):
     model_uri: str = Field(description="folder of the model, with model.onnx and model.json")
     model_version: str = Field(description="registered version of the model, written beside each score")
     model_sha256: str | None = Field(
-        None, description="sha256 of the graph that was registered; none where nothing was, as at the desk"
+        None, description="sha256 of the registered graph; none for a model that is not registered, as at the desk"
     )
     run: RunName = Field(description="name of this monitoring run, part of the paths it writes")
 
@@ -32,22 +32,22 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Read point-in-time features, score them, save predictions without any label.
+    """Read point-in-time features, score them, save predictions without labels.
 
     Raises:
-        MissingData: if the window has no example by `as_of`, or the model is not there.
-        CorruptData: if the model is not whole, or another than was registered.
-        CheckFailed: if a score is missing, not a number, or no probability.
+        MissingData: if the window has no example by `as_of`, or the model is missing.
+        CorruptData: if the model is damaged, or not the one that was registered.
+        CheckFailed: if a score is missing or not in [0, 1].
     """
     from pipelines.artifacts.model import ModelRef
     from pipelines.artifacts.scorer import load_scorer
-    from pipelines.monitoring.predictions import made_by, prediction_table
+    from pipelines.monitoring.predictions import due_by, prediction_table
     from pipelines.point_in_time import feature_frame, load_examples
 
     window = context.window(inputs.start, inputs.end)
     store = context.data.store
     scorer = load_scorer(store, ModelRef(inputs.model_uri, inputs.model_sha256))
-    examples = made_by(load_examples(context, window), inputs.as_of)
+    examples = due_by(load_examples(context, window), inputs.as_of)
     if examples.num_rows == 0:
         raise MissingData(
             f"no example from {inputs.start} to {inputs.end} was to be predicted by {inputs.as_of.isoformat()}; "

@@ -19,13 +19,14 @@ SHOWN = 10  # names with reasons, on a page
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What a summary is made from.
+class SummarySources:
+    """The data that a summary is computed from.
 
     Attributes:
-        current: outcomes of the window, with DAY. `reference`: the scored test window.
-        feature_health: what the checks of the features said about these days.
-        left_out: pages and reports that could not be made or read, and why.
+        current: outcomes of the window, with DAY.
+        reference: the scored test window.
+        feature_health: results of the feature checks on these days.
+        left_out: pages that could not be drawn and reports that could not be read, and why.
     """
 
     current: pd.DataFrame
@@ -36,9 +37,9 @@ class Compared:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-def summarize(compared: Compared, as_of: datetime, model_version: str) -> Summary:
-    """Figures over all rows (drift alone rests on the samples). A metric that is not defined is None."""
-    current, reference, drift, inputs = compared.current, compared.reference, compared.drift, compared.inputs
+def summarize(sources: SummarySources, as_of: datetime, model_version: str) -> Summary:
+    """Compute the summary over all rows; only drift rests on samples. An undefined metric is None."""
+    current, reference, drift, inputs = sources.current, sources.reference, sources.drift, sources.inputs
     metrics, reference_metrics = performance(current), performance(reference)
     columns = {column.column: column for column in drift.columns}
     return Summary(
@@ -56,14 +57,14 @@ def summarize(compared: Compared, as_of: datetime, model_version: str) -> Summar
         reference_metrics=reference_metrics,
         roc_auc_drop=difference(reference_metrics["roc_auc"], metrics["roc_auc"]),
         score_drift=columns[SCORE].distance,
-        feature_health=compared.feature_health,
-        left_out={**drift.left_out, **compared.left_out},
+        feature_health=sources.feature_health,
+        left_out={**drift.left_out, **sources.left_out},
         sha256={},
     )
 
 
-def about(summary: Summary) -> list[str]:
-    """What a reader of a report must know first."""
+def introduce(summary: Summary) -> list[str]:
+    """The lines at the top of a report: windows, rows, what is missing, and what drift means."""
     start, end = summary.window
     return [
         f"Current: the days {start} to {end} (end exclusive), {summary.n_scored} rows, {summary.n_labelled} "
@@ -71,22 +72,24 @@ def about(summary: Summary) -> list[str]:
         f"Reference: the model's test window, {summary.n_reference} rows. The plots rest on samples of both.",
         *_gaps(summary),
         health_sentence(summary.feature_health),
-        "Drift says that the world has changed, as seasons do; whether the model still serves is decided by its "
-        "performance. Drift alone never asks for retraining.",
+        "Drift shows that the data have changed, as they do with the seasons; whether the model is still good enough "
+        "is decided by its performance. Drift alone never triggers retraining.",
     ]
 
 
 def _gaps(summary: Summary) -> list[str]:
-    """What is not on the pages, and why."""
+    """The lines about what is missing on the pages, and why."""
     lines = []
     if summary.unmeasured:
-        lines.append(f"Not measured, so nothing is said about their drift: {_named(summary.unmeasured)}.")
+        lines.append(f"Not measured, so their drift is unknown: {_list_reasons(summary.unmeasured)}.")
     if summary.left_out:
-        lines.append(f"Left out: {_named(summary.left_out)}. What was measured all the same is in the summary.")
+        lines.append(
+            f"Left out: {_list_reasons(summary.left_out)}. Their measurements, where there are any, are in the summary."
+        )
     return lines
 
 
-def _named(reasons: Mapping[str, str]) -> str:
-    """The first of them with their reasons, and how many more there are."""
-    named = "; ".join(f"{name} ({why})" for name, why in list(reasons.items())[:SHOWN])
-    return named if len(reasons) <= SHOWN else f"{named}; and {len(reasons) - SHOWN} more, which the summary names"
+def _list_reasons(reasons: Mapping[str, str]) -> str:
+    """The first names with their reasons, and how many more there are."""
+    listing = "; ".join(f"{name} ({why})" for name, why in list(reasons.items())[:SHOWN])
+    return listing if len(reasons) <= SHOWN else f"{listing}; and {len(reasons) - SHOWN} more, which the summary names"

@@ -44,7 +44,7 @@ class Preflight(Section):
     max_p95_ms: Positive
 
 
-class Watch(Section):
+class WatchRules(Section):
     """Limits that make a look hold, or roll back, without statistics."""
 
     constant_after: Annotated[int, Field(ge=2)]
@@ -94,7 +94,7 @@ class JudgeRules(Section):
 class RolloutRules(Section):
     stages: Ramp
     preflight: Preflight
-    watch: Watch
+    watch: WatchRules
     judge: JudgeRules
     poll_seconds: Positive
     look_every: Count

@@ -1,4 +1,4 @@
-"""What was kept, decided, predicted, routed and promoted, in SQL. A leaf: imports no step."""
+"""The records in SQL: partitions, decisions, predictions, routing plans, rollouts, ledger. A leaf: imports no step."""
 
 from pipelines.records.aliases import BY_HAND, CHALLENGER, CHAMPION, PREVIOUS, Aliases
 from pipelines.records.clocks import SimulatedTime

@@ -1,4 +1,4 @@
-"""What alias pointed where: every change has a number, so that a version may challenge again."""
+"""The changes of aliases: each has a number, so that a version may challenge again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipelines.records.ledger import Action, Entry, Ledger
 from pipelines.records.plans import Plans, share_of
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"  # the aliases that the chain sets itself
-BY_HAND = "out-of-band"  # the actor where a person has changed an alias and told nobody
+BY_HAND = "out-of-band"  # the actor where a person has changed an alias in MLflow
 
 CHANGES = sa.Table(
     "alias_changes",
@@ -27,10 +27,10 @@ CHANGES = sa.Table(
 
 
 class Aliases(Repository):
-    """The changes of aliases that are known of one use case."""
+    """The recorded changes of the aliases of one use case."""
 
     def last(self, alias: str) -> tuple[int, str] | None:
-        """The number of the alias's last change that we know of, and the version that it pointed to."""
+        """The number of the alias's last recorded change, and the version that it points to since."""
         query = (
             sa.select(CHANGES.c.change, CHANGES.c.version)
             .where(CHANGES.c.usecase == self.usecase, CHANGES.c.alias == alias)
@@ -42,15 +42,15 @@ class Aliases(Repository):
         return (int(row[0]), str(row[1])) if row else None
 
     def all(self) -> dict[str, str]:
-        """Every alias that was ever noted, and the version ("" for none) that it pointed to last."""
+        """Every recorded alias, and the version ("" for none) that it points to by its last change."""
         query = sa.select(CHANGES.c.alias, CHANGES.c.version).where(CHANGES.c.usecase == self.usecase)
         with self.engine.connect() as connection:
             return {str(alias): str(version) for alias, version in connection.execute(query.order_by(CHANGES.c.change))}
 
     def note(self, alias: str, version: str, actor: str, at: datetime, why: str = "") -> int | None:
-        """Note that an alias points to a version: the number of the change, or None if that was known already.
+        """Record that an alias points to a version; the number of the change, or None if it was on record already.
 
-        Of several that see the same change at once, one is given its number. The ledger has a line of it.
+        Of several callers that record the same change at once, one gets its number. The ledger gets an entry.
         """
         last = self.last(alias)
         if last and last[1] == version:
@@ -77,7 +77,7 @@ class Aliases(Repository):
         return change if is_new else None
 
     def claim(self, alias: str, change: int, rollout: str) -> bool:
-        """Begin a rollout for a change of an alias: true for one caller, and for the same rollout asking again."""
+        """Claim a change of an alias for a rollout; true for one rollout only, which may claim it again."""
         here = (CHANGES.c.usecase == self.usecase, CHANGES.c.alias == alias, CHANGES.c.change == change)
         with self.engine.begin() as connection:
             connection.execute(sa.update(CHANGES).where(*here, CHANGES.c.rollout.is_(None)).values(rollout=rollout))
@@ -85,9 +85,9 @@ class Aliases(Repository):
         return bool(holder == rollout)
 
     def tell(self, alias: str, actor: str, again: bool = False) -> tuple[int, str] | None:
-        """The alias's last change and its version, where `actor` set it and no rollout has begun for it.
+        """The alias's last change and its version, if `actor` made it and no rollout has begun for it.
 
-        Of several that ask, one is told; with `again`, also what somebody was told before.
+        Of several callers, one gets it; with `again`, also a caller after it.
         """
         here = (CHANGES.c.usecase == self.usecase, CHANGES.c.alias == alias)
         with self.engine.connect() as connection:

@@ -25,14 +25,14 @@ class SimulatedTime(Repository):
             return connection.scalar(sa.select(CLOCKS.c.now).where(CLOCKS.c.usecase == self.usecase))
 
     def set(self, at: datetime) -> None:
-        """Move to an instant, wherever it stands."""
+        """Set the time to an instant, earlier or later than the present one."""
         statement = insert(self.engine, CLOCKS).values(usecase=self.usecase, now=at)
-        moved = statement.on_conflict_do_update(index_elements=["usecase"], set_={"now": statement.excluded.now})
+        upsert = statement.on_conflict_do_update(index_elements=["usecase"], set_={"now": statement.excluded.now})
         with self.engine.begin() as connection:
-            connection.execute(moved)
+            connection.execute(upsert)
 
     def advance(self, to: datetime) -> bool:
-        """Move on to an instant; false, and nothing moves, where that lies in the past or there is no replay."""
+        """Advance the time to an instant; false, without a change, if that is in the past or there is no replay."""
         forward = sa.update(CLOCKS).where(CLOCKS.c.usecase == self.usecase, CLOCKS.c.now <= to).values(now=to)
         with self.engine.begin() as connection:
             return bool(connection.execute(forward).rowcount)

@@ -1,4 +1,4 @@
-"""How the records database is opened, and what its tables share."""
+"""The records database: how it is opened, its column types, and the base of its repositories."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VARIABLE = "FLIGHTDECK_RECORDS_URI"
 
 
 class Instant(sa.types.TypeDecorator[datetime]):
-    """An aware datetime, kept as microseconds since 1970 in UTC: the same in every database, and ordered."""
+    """An aware datetime, stored as microseconds since 1970 in UTC: the same in every database, and sortable."""
 
     impl = sa.BigInteger
     cache_ok = True
@@ -38,7 +38,7 @@ class Instant(sa.types.TypeDecorator[datetime]):
 
 
 class Numbers(sa.types.TypeDecorator[dict[str, float | None]]):
-    """Numbers by name, as JSON; NaN and infinities, which are no JSON and PostgreSQL refuses, as their names."""
+    """Numbers by name, as JSON; NaN and infinities as text, since JSON has none and PostgreSQL refuses them."""
 
     impl = sa.JSON
     cache_ok = True
@@ -66,7 +66,7 @@ def text_of(values: type[StrEnum], length: int) -> sa.Enum:
 
 
 def open_records(uri: str) -> sa.Engine:
-    """The engine of the records database, which has the tables of this version; errors as `open_engine`.
+    """Open the records database and bring it to the tables of this version; further errors as `open_engine`.
 
     On SQLite readers do not wait, and writers wait for one another.
 
@@ -83,14 +83,14 @@ def open_records(uri: str) -> sa.Engine:
 
 
 class Repository:
-    """What one use case has in the records."""
+    """The part of the records that belongs to one use case."""
 
     def __init__(self, engine: sa.Engine, usecase: str) -> None:
         self.engine, self.usecase = engine, usecase
 
 
 def inserted(connection: sa.Connection, statement: Any) -> int:
-    """Run an insert, and give the number of rows that it inserted: 0 where they were there already."""
+    """Run an insert, and give the number of rows that it inserted; 0 if they were there already."""
     return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount
 
 

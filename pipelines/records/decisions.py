@@ -1,4 +1,4 @@
-"""Decisions: every verdict of a gate, with the reasons and the evidence it rests on."""
+"""Decisions: every verdict of a gate, with its reasons and its evidence."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Decision:
 
     Attributes:
         as_of: the instant whose knowledge it rests on.
-        subject: what it was about (JSON-able). The id is a hash of everything: the same decision taken twice is
-            recorded once, and another verdict or other evidence make another decision.
-        measured: evidence that differs each time it is taken, such as a latency: recorded, and no part of the id.
+        subject: what it is about (JSON-able). The id is a hash of everything but `timings`: the same decision taken
+            twice is recorded once; another verdict or other evidence makes another decision.
+        timings: evidence that differs at each measurement, such as a latency: recorded, but no part of the id.
     """
 
     usecase: str
@@ -56,12 +56,12 @@ class Decision:
     reasons: tuple[str, ...]
     subject: dict[str, Any]
     evidence: dict[str, Any]
-    measured: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
-        said = [self.verdict, list(self.reasons), self.subject, self.evidence]
-        identity = json.dumps([self.usecase, self.kind, self.as_of.isoformat(), *said], sort_keys=True, default=str)
+        content = [self.verdict, list(self.reasons), self.subject, self.evidence]
+        identity = json.dumps([self.usecase, self.kind, self.as_of.isoformat(), *content], sort_keys=True, default=str)
         return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
@@ -77,7 +77,7 @@ class Decisions(Repository):
             "as_of": decision.as_of.isoformat(),
             "verdict": decision.verdict,
             "reasons": list(decision.reasons),
-            "evidence": {"subject": decision.subject, **decision.evidence, **decision.measured},
+            "evidence": {"subject": decision.subject, **decision.evidence, **decision.timings},
         }
         statement = insert(self.engine, DECISIONS).values(row)
         with self.engine.begin() as connection:
@@ -102,5 +102,5 @@ class Decisions(Repository):
     def _select(self, *where: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
         query = sa.select(DECISIONS).where(DECISIONS.c.usecase == self.usecase, *where)
         with self.engine.connect() as connection:
-            ordered = connection.execute(query.order_by(DECISIONS.c.as_of, DECISIONS.c.id))
-            return [dict(row) for row in ordered.mappings()]
+            rows = connection.execute(query.order_by(DECISIONS.c.as_of, DECISIONS.c.id))
+            return [dict(row) for row in rows.mappings()]

@@ -1,4 +1,4 @@
-"""What validated partitions and features were made from, so that what is out of date can be told at any time."""
+"""The inputs from which validated partitions and features were derived, so that outdated ones can be detected."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ BUILT = sa.Table(
 
 @dataclass(frozen=True)
 class Unvalidated:
-    """A day of a raw table that was not validated as it is now.
+    """A day of a raw table whose present partition has not been validated.
 
     Attributes:
-        seen: sha256 of the state of it that was, None where none was.
-        expected: whether the run that wrote it last has it in its window, and so validates it.
+        seen: sha256 of the partition that was validated last; None if none was.
+        expected: whether the day is in the window of the run that wrote it last, which then validates it.
     """
 
     table: str
@@ -45,26 +45,26 @@ class Unvalidated:
 
 
 class Derivations(Repository):
-    """Notes of one use case. Each is written after the files that it tells of, so that it never promises too much."""
+    """The derivations of one use case. Each is recorded after its files are written, never before."""
 
-    def note_validated(self, table: str, made: Mapping[str, tuple[str, str]]) -> None:
+    def note_validated(self, table: str, digests: Mapping[str, tuple[str, str]]) -> None:
         """Day ("all" for a reference table) -> sha256 of the raw partition and of the validated one."""
-        rows = [{"table": table, "day": day, "raw_sha256": raw, "sha256": sha} for day, (raw, sha) in made.items()]
+        rows = [{"table": table, "day": day, "raw_sha256": raw, "sha256": sha} for day, (raw, sha) in digests.items()]
         self._note(VALIDATED, rows)
 
-    def note_built(self, made: Mapping[date, str]) -> None:
-        """Day of all feature tables -> digest of these and of the validated partitions that they were built from."""
-        self._note(BUILT, [{"day": day.isoformat(), "sha256": digest} for day, digest in made.items()])
+    def note_built(self, digests: Mapping[date, str]) -> None:
+        """Day of all feature tables -> digest of them and of the validated partitions that they were built from."""
+        self._note(BUILT, [{"day": day.isoformat(), "sha256": digest} for day, digest in digests.items()])
 
     def validated(self, table: str) -> dict[str, tuple[str, str]]:
-        """What `note_validated` was last told, by day."""
+        """The last record of `note_validated`, by day."""
         query = sa.select(VALIDATED.c.day, VALIDATED.c.raw_sha256, VALIDATED.c.sha256)
         query = query.where(VALIDATED.c.usecase == self.usecase, VALIDATED.c.table == table)
         with self.engine.connect() as connection:
             return {day: (raw, sha256) for day, raw, sha256 in connection.execute(query)}
 
     def built(self) -> dict[date, str]:
-        """What `note_built` was last told, by day."""
+        """The last record of `note_built`, by day."""
         query = sa.select(BUILT.c.day, BUILT.c.sha256).where(BUILT.c.usecase == self.usecase)
         with self.engine.connect() as connection:
             return {date.fromisoformat(day): sha256 for day, sha256 in connection.execute(query)}
@@ -83,16 +83,16 @@ class Derivations(Repository):
         )
         with self.engine.connect() as connection:
             return [
-                Unvalidated(table, date.fromisoformat(day), seen, start <= day < end)
-                for table, day, seen, start, end in connection.execute(query)
+                Unvalidated(table, date.fromisoformat(day), validated_sha256, start <= day < end)
+                for table, day, validated_sha256, start, end in connection.execute(query)
             ]
 
-    def _note(self, noted: sa.Table, rows: list[dict[str, str]]) -> None:
+    def _note(self, table: sa.Table, rows: list[dict[str, str]]) -> None:
         if not rows:
             return
-        statement = insert(self.engine, noted)
-        keys = [column.name for column in noted.primary_key.columns]
-        told = {column.name: statement.excluded[column.name] for column in noted.columns if column.name not in keys}
-        upsert = statement.on_conflict_do_update(index_elements=keys, set_=told)
+        statement = insert(self.engine, table)
+        keys = [column.name for column in table.primary_key.columns]
+        updates = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
+        upsert = statement.on_conflict_do_update(index_elements=keys, set_=updates)
         with self.engine.begin() as connection:
             connection.execute(upsert, [{"usecase": self.usecase, **row} for row in rows])

@@ -1,4 +1,4 @@
-"""The promotion ledger: who or what did what to a version, when, why and on what evidence. Triggers keep it so."""
+"""The promotion ledger: who did what to a version, when, why and on what evidence. Triggers make it append-only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Action(StrEnum):
     """What was done to a version."""
 
     REGISTER = "register"
-    ALIAS = "alias"  # `Entry.alias` was set to it, moved or removed
+    ALIAS = "alias"  # `Entry.alias` was set to the version, moved or removed
     START = "start"
     ADVANCE = "advance"
     PROMOTE = "promote"
@@ -56,10 +56,10 @@ class Entry:
     """One line of the ledger.
 
     Attributes:
-        key: what makes the entry one: written twice, it stands once.
+        key: unique; an entry that is written twice is kept once.
         actor: who or what acted (a DAG, a person, out-of-band).
         previous: the version that had the traffic before.
-        alias: that was changed; None for other actions.
+        alias: the alias that was changed; None for other actions.
     """
 
     key: str
@@ -75,7 +75,7 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """The action, and the alias where it was about one."""
+        """The action, with the alias if it changed one."""
         return f"{self.action} {self.alias}" if self.alias else str(self.action)
 
 
@@ -86,18 +86,18 @@ class Ledger(Repository):
     """The ledger of one use case. Entries are never changed."""
 
     def enter(self, entry: Entry) -> bool:
-        """Append an entry; false if one of its key stands there."""
+        """Append an entry; false if there is one with its key."""
         with self.engine.begin() as connection:
             return self.enter_within(connection, entry)
 
     def enter_within(self, connection: sa.Connection, entry: Entry) -> bool:
-        """As `enter`, as a part of the caller's transaction."""
+        """As `enter`, within the caller's transaction."""
         statement = insert(self.engine, LEDGER).values({"usecase": self.usecase, **asdict(entry)})
         once = statement.on_conflict_do_nothing(index_elements=["usecase", "key"])
         return bool(inserted(connection, once))
 
     def entries(self, aliases: bool = False) -> list[Entry]:
-        """Every entry, oldest first; the changes of aliases only if asked for."""
+        """Every entry, oldest first; with the changes of aliases if `aliases`."""
         query = sa.select(*COLUMNS).where(LEDGER.c.usecase == self.usecase).order_by(LEDGER.c.number)
         if not aliases:
             query = query.where(LEDGER.c.action != Action.ALIAS)
@@ -105,7 +105,7 @@ class Ledger(Repository):
             return [Entry(**row) for row in connection.execute(query).mappings()]
 
     def has(self, key: str) -> bool:
-        """Whether an entry of this key stands there."""
+        """Whether there is an entry with this key."""
         query = sa.select(LEDGER.c.number).where(LEDGER.c.usecase == self.usecase, LEDGER.c.key == key)
         with self.engine.connect() as connection:
             return connection.scalar(query) is not None

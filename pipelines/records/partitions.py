@@ -1,4 +1,4 @@
-"""What ingestion wrote, partition by partition, and how far it has read each source."""
+"""The history of raw partitions, and the watermark up to which each source has been read."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Written:
     Attributes:
         day: its local day in ISO form, "all" for a reference table.
         sha256: of its file.
-        added: rows that were not in the partition before (a corrected row is one added and one removed); None where
-            there was no partition.
+        added: rows that were not in the partition before (a corrected row counts as one added and one removed); None
+            if there was no partition.
         as_of: end of the window that the run ingested.
-        start, end: its days in ISO form, the latter exclusive.
+        start, end: days of that window in ISO form, `end` exclusive.
     """
 
     table: str
@@ -64,7 +64,7 @@ class Written:
 
 
 class PartitionHistory(Repository):
-    """Append-only. A partition that is written again as it was leaves no line."""
+    """Append-only. A partition that is written again without a change adds no line."""
 
     def newest(self, table: str) -> Mapping[str, str]:
         """sha256 of the partition last written, by day."""
@@ -74,8 +74,8 @@ class PartitionHistory(Repository):
             .group_by(HISTORY.c.day)
         )
         with self.engine.connect() as connection:
-            found = connection.execute(sa.select(HISTORY.c.day, HISTORY.c.sha256).where(HISTORY.c.number.in_(last)))
-            return {day: sha256 for day, sha256 in found}  # noqa: C416 - dict() reads a result by its keys
+            rows = connection.execute(sa.select(HISTORY.c.day, HISTORY.c.sha256).where(HISTORY.c.number.in_(last)))
+            return {day: sha256 for day, sha256 in rows}  # noqa: C416 - dict() reads a result by its keys
 
     def note(self, written: Sequence[Written]) -> None:
         if written:
@@ -83,14 +83,14 @@ class PartitionHistory(Repository):
                 connection.execute(sa.insert(HISTORY), [{"usecase": self.usecase, **asdict(one)} for one in written])
 
     def lines(self, table: str | None = None, day: str | None = None, restated: bool = False) -> list[Written]:
-        """What was written, oldest first; only `restated` lines if asked."""
-        asked: Iterable[sa.ColumnElement[bool]] = (
+        """The partitions written, oldest first; only restatements if `restated`."""
+        conditions: Iterable[sa.ColumnElement[bool]] = (
             *([HISTORY.c.table == table] if table else []),
             *([HISTORY.c.day == day] if day else []),
             *([HISTORY.c.added.is_not(None)] if restated else []),
         )
         names = [HISTORY.c[field.name] for field in fields(Written)]
-        query = sa.select(*names).where(HISTORY.c.usecase == self.usecase, *asked).order_by(HISTORY.c.number)
+        query = sa.select(*names).where(HISTORY.c.usecase == self.usecase, *conditions).order_by(HISTORY.c.number)
         with self.engine.connect() as connection:
             return [Written(**row) for row in connection.execute(query).mappings()]
 
@@ -101,7 +101,7 @@ class PartitionHistory(Repository):
             return connection.scalar(query)
 
     def move_watermark(self, table: str, at: datetime) -> None:
-        """Move it on; it never goes back."""
+        """Advance the watermark; it never goes back."""
         statement = insert(self.engine, WATERMARKS).values(usecase=self.usecase, table=table, at=at)
         later = statement.on_conflict_do_update(
             index_elements=["usecase", "table"],

@@ -1,4 +1,4 @@
-"""Routing plans: who answers which share of the requests, and since when."""
+"""Routing plans: which version answers which share of the requests, and since when."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLANS = sa.Table(
 
 @dataclass(frozen=True)
 class Plan:
-    """Who answers. Each plan has the next version; the highest is in force.
+    """A routing plan. Each plan has the next version number; the highest is in force.
 
     Attributes:
         stage: shadow, a share such as "25", or "" outside a rollout.

@@ -1,4 +1,4 @@
-"""The prediction log and its outcomes: what was asked, what was known, what was answered, what came of it."""
+"""The prediction log and its outcomes: requests, features, scores and, later, labels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PREDICTIONS = sa.Table(
     sa.Column("milliseconds", sa.JSON, nullable=False),
     sa.Column("errors", sa.JSON, nullable=False),
     sa.Column("failed", sa.Boolean, nullable=False),  # whether there are errors, for the index below
-    # holds all that a waiting rollout asks every second, so that no row is read for it
+    # covers the query that a waiting rollout runs every second, so that it reads no rows
     sa.Index("ix_predictions_progress", "usecase", "plan", "predicted_at", "block", "failed"),
 )
 OUTCOMES = sa.Table(
@@ -49,20 +49,20 @@ class Prediction:
     """One answered request.
 
     Attributes:
-        entity: what the split is sticky on.
+        entity: the key of the sticky split.
         block: the dependence block, the use case's local day.
         predicted_at: by the injected clock.
         request: the fields of the request.
-        features: every value that a version in the plan reads, after freshness; None where it was missing.
-        ages: seconds since a stored feature was known; None where there was none.
+        features: every value that a version in the plan reads, stale ones excluded; None where it was missing.
+        ages: seconds since a stored feature was known; None where there was no value.
         plan: version of the routing plan in force.
         share: the challenger's share in force.
-        served: the registered version that answered: the one that the plan assigns the entity to, or where that failed
-            the other one. Plan and entity tell who was assigned, `errors` who failed.
-        score: what was answered; None if it could not be.
-        scores: by registered version, every one of the plan; None where it failed.
+        served: the registered version that answered: the one that the plan assigns the entity to, or, if that failed,
+            the other one. Plan and entity determine which was assigned; `errors` names those that failed.
+        score: the answer; None if every version failed.
+        scores: of every version in the plan, by registered version; None where it failed.
         milliseconds: by registered version.
-        errors: by registered version, what went wrong; empty where nothing did.
+        errors: messages by registered version; empty where none failed.
     """
 
     prediction_id: str
@@ -85,7 +85,7 @@ COLUMNS = [PREDICTIONS.c[field.name] for field in fields(Prediction)]
 
 
 class Observation(NamedTuple):
-    """What judging needs of one prediction: no request and no features, but what came of it.
+    """The part of a prediction that the judge needs: no request and no features, but the outcome.
 
     Attributes:
         label, known_at: of the outcome; None where there is none.
@@ -108,7 +108,7 @@ OBSERVED = [(OUTCOMES if name in ("label", "known_at") else PREDICTIONS).c[name]
 
 
 class Progress(NamedTuple):
-    """How far some plans have come.
+    """Counts of the predictions under some plans.
 
     Attributes:
         failed: predictions of which a version failed.
@@ -121,7 +121,7 @@ class Progress(NamedTuple):
 
 
 class Arrival(StrEnum):
-    """What became of an outcome that was sent."""
+    """How a reported outcome was handled."""
 
     RECORDED = "recorded"
     REPEATED = "repeated"
@@ -133,14 +133,14 @@ class PredictionLog(Repository):
     """Predictions and outcomes of one use case."""
 
     def append(self, predictions: Sequence[Prediction]) -> list[Prediction]:
-        """Write predictions, all or none, and give what the log then holds for their ids.
+        """Write predictions, all or none, and give the logged predictions of their ids.
 
-        An id that is there already keeps its first answer: a client that asks again is told the same.
+        An id that is in the log keeps its first answer: a client that repeats a request gets the same answer.
         """
         if not predictions:
             return []
-        once = {made.prediction_id: made for made in reversed(predictions)}  # the first of an id
-        # in one order for every caller, so that two that write the same ids wait for each other and never both
+        once = {prediction.prediction_id: prediction for prediction in reversed(predictions)}  # the first of each id
+        # in one order for every caller, so that two that write the same ids cannot deadlock
         rows = [
             {"usecase": self.usecase, **asdict(once[identity]), "failed": bool(once[identity].errors)}
             for identity in sorted(once)
@@ -149,16 +149,16 @@ class PredictionLog(Repository):
         ids = [prediction.prediction_id for prediction in predictions]
         with self.engine.begin() as connection:
             connection.execute(statement, rows)
-            kept = {found.prediction_id: found for found in self._select(connection, ids)}
-        return [kept[identity] for identity in ids]
+            held = {row.prediction_id: row for row in self._select(connection, ids)}
+        return [held[identity] for identity in ids]
 
     def get(self, prediction_ids: Sequence[str]) -> list[Prediction]:
-        """Those of the predictions that are in the log."""
+        """The predictions with these ids that are in the log."""
         with self.engine.connect() as connection:
             return self._select(connection, prediction_ids)
 
     def all(self) -> list[Prediction]:
-        """Every prediction, in the order in which they were asked for."""
+        """Every prediction, in order of `predicted_at` and id."""
         query = sa.select(*COLUMNS).where(PREDICTIONS.c.usecase == self.usecase)
         with self.engine.connect() as connection:
             rows = connection.execute(query.order_by(PREDICTIONS.c.predicted_at, PREDICTIONS.c.prediction_id))
@@ -173,52 +173,54 @@ class PredictionLog(Repository):
     ) -> list[Observation]:
         """Predictions under these plans with their outcomes, in order of `predicted_at` and id.
 
-        Only what was there before an instant: what comes at that very instant may come after the look.
+        Only predictions and outcomes from before `known_by` count: others of that instant may arrive after the look.
         """
-        made, outcome = PREDICTIONS.c, OUTCOMES.c
-        same = (outcome.usecase == made.usecase, outcome.prediction_id == made.prediction_id)
+        prediction, outcome = PREDICTIONS.c, OUTCOMES.c
+        same = (outcome.usecase == prediction.usecase, outcome.prediction_id == prediction.prediction_id)
         query = (
             sa.select(*OBSERVED)
             .select_from(PREDICTIONS.outerjoin(OUTCOMES, sa.and_(*same, outcome.known_at < known_by)))
-            .where(made.usecase == self.usecase, made.plan.in_(plans), made.predicted_at < known_by)
-            .order_by(made.predicted_at, made.prediction_id)
+            .where(prediction.usecase == self.usecase, prediction.plan.in_(plans), prediction.predicted_at < known_by)
+            .order_by(prediction.predicted_at, prediction.prediction_id)
         )
         if since is not None:
-            query = query.where(made.predicted_at >= since)
+            query = query.where(prediction.predicted_at >= since)
         with self.engine.connect() as connection:
             return [Observation(*row) for row in connection.execute(query)]
 
     def progress(self, plans: Sequence[int], now: datetime, closed: date) -> Progress:
-        """How far these plans have come; no row is read, an index alone.
+        """Count the predictions under these plans, from an index alone.
 
         Args:
-            now: what comes later does not count.
+            now: predictions from then on do not count.
             closed: the newest closed block.
         """
-        made = PREDICTIONS.c
-        failed = sa.func.coalesce(sa.func.sum(sa.cast(made.failed, sa.Integer)), 0)
-        blocks = sa.func.count(sa.distinct(sa.case((made.block <= closed, made.block))))
-        here = (made.usecase == self.usecase, made.plan.in_(plans), made.predicted_at < now)
+        prediction = PREDICTIONS.c
+        failed = sa.func.coalesce(sa.func.sum(sa.cast(prediction.failed, sa.Integer)), 0)
+        blocks = sa.func.count(sa.distinct(sa.case((prediction.block <= closed, prediction.block))))
+        here = (prediction.usecase == self.usecase, prediction.plan.in_(plans), prediction.predicted_at < now)
         with self.engine.connect() as connection:
             counts = connection.execute(sa.select(sa.func.count(), failed, blocks).where(*here)).one()
         return Progress(*map(int, counts))
 
     def record_outcomes(self, outcomes: Iterable[tuple[str, float, datetime]]) -> list[Arrival]:
-        """Record (prediction id, label, instant from which it is known), and say what became of each.
+        """Record outcomes (prediction id, label, instant from which it is known), and say how each was handled.
 
-        The first label of a prediction stands: a later one that differs is refused, and nothing is overwritten.
+        The first label of a prediction is final: a later one that differs is refused, and nothing is overwritten.
         """
-        sent = list(outcomes)
-        made = sa.select(PREDICTIONS.c.prediction_id).where(
+        arriving = list(outcomes)
+        logged_ids = sa.select(PREDICTIONS.c.prediction_id).where(
             PREDICTIONS.c.usecase == self.usecase,
-            PREDICTIONS.c.prediction_id.in_([identity for identity, _, _ in sent]),
+            PREDICTIONS.c.prediction_id.in_([identity for identity, _, _ in arriving]),
         )
-        arrivals = [Arrival.UNKNOWN] * len(sent)
+        arrivals = [Arrival.UNKNOWN] * len(arriving)
         with self.engine.begin() as connection:
-            known = set(connection.scalars(made))
-            for n in sorted(range(len(sent)), key=lambda n: sent[n][0]):  # in one order for every caller, as `append`
-                identity, label, known_at = sent[n]
-                if identity not in known:
+            logged = set(connection.scalars(logged_ids))
+            for n in sorted(
+                range(len(arriving)), key=lambda n: arriving[n][0]
+            ):  # in one order for every caller, as `append`
+                identity, label, known_at = arriving[n]
+                if identity not in logged:
                     continue
                 row = {"usecase": self.usecase, "prediction_id": identity, "label": label, "known_at": known_at}
                 is_new = inserted(connection, insert(self.engine, OUTCOMES).values(row).on_conflict_do_nothing())

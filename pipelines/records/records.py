@@ -1,4 +1,4 @@
-"""The records database as one thing, and the repositories that it holds."""
+"""The records database and its repositories, by use case."""
 
 from __future__ import annotations
 

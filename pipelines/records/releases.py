@@ -1,4 +1,4 @@
-"""Rows that a person has declared good although an expectation finds them bad. Append-only."""
+"""Quarantined rows that a person has released although an expectation rejects them. Append-only."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Release:
 
     Attributes:
         partition: the day (ISO), or `all` for a reference table.
-        digest: sha256 of the row's content: a row that changes at its source is another one, and judged anew.
-        reason: code of the expectations that shall no longer hold it back.
+        digest: sha256 of the row's content: a row that changes at its source is another row and validated again.
+        reason: code of the expectations that no longer hold the row back.
         at: wall time.
     """
 
@@ -52,7 +52,7 @@ class Releases(Repository):
     """The releases of one use case."""
 
     def add(self, releases: Sequence[Release]) -> int:
-        """Write releases, all or none, and give how many are new; the first of a row and reason stands."""
+        """Write releases, all or none, and give how many are new; the first one for a row and reason is kept."""
         if not releases:
             return 0
         statement = insert(self.engine, RELEASES).on_conflict_do_nothing()
@@ -69,14 +69,14 @@ class Releases(Repository):
 
     def of(self, table: str) -> Mapping[str, Mapping[str, frozenset[str]]]:
         """The reasons for which rows of a table are released, by partition and digest."""
-        found: dict[str, dict[str, frozenset[str]]] = {}
+        released: dict[str, dict[str, frozenset[str]]] = {}
         for release in self.all():
             if release.table == table:
-                rows = found.setdefault(release.partition, {})
+                rows = released.setdefault(release.partition, {})
                 rows[release.digest] = rows.get(release.digest, frozenset()) | {release.reason}
-        return found
+        return released
 
     def fingerprint(self) -> str | None:
-        """A hash of what is released, which with the data version says what validated data are; None if nothing is."""
+        """A hash of all releases, which together with the data version determines validated data; None without any."""
         rows = sorted((one.table, one.partition, one.digest, one.reason) for one in self.all())
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest() if rows else None

@@ -1,4 +1,4 @@
-"""Rollouts: which one began for which change of an alias, what was frozen then, and how it ended."""
+"""Rollouts: the change of the alias that started each, its frozen baseline, and how it ended."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ ROLLOUTS = sa.Table(
 
 @dataclass(frozen=True)
 class Baseline:
-    """What is frozen before a rollout begins.
+    """The values that are frozen before a rollout begins.
 
     Attributes:
-        challenger_uri, challenger_sha256: the folder of its model and the sha256 of the graph; the champion's likewise,
-            None for the first model of all.
+        challenger_uri, challenger_sha256: the folder of the challenger's model and the sha256 of its graph; likewise
+            for the champion, None for the first model of all.
         evaluation_uri: of the challenger.
-        champion_loss: a Brier score, over production or from its evaluation, as `champion_loss_from` says.
-        slow_ms: the champion's p95; None where it answered too little.
+        champion_loss: a Brier score, from production or from its evaluation, as `champion_loss_from` says.
+        slow_ms: the champion's p95; None if it answered too few requests.
     """
 
     challenger_uri: str
@@ -84,9 +84,10 @@ class Rollout:
     """A rollout that began.
 
     Attributes:
-        version: the challenger. `champion` is None for the first model of all.
+        version: the challenger.
+        champion: None for the first model of all.
         change: number of the change of alias `challenger` that it began for.
-        ended: None while it is under way.
+        ending: None while it is under way.
     """
 
     name: str
@@ -95,7 +96,7 @@ class Rollout:
     change: int
     began_at: datetime
     baseline: Baseline
-    ended: Ending | None = None
+    ending: Ending | None = None
 
     @property
     def direct(self) -> bool:
@@ -113,21 +114,21 @@ class Rollouts(Repository):
         return next(iter(self._select(ROLLOUTS.c.name == name)), None)
 
     def require(self, name: str) -> Rollout:
-        """Raises InvalidInput where there is no such rollout."""
+        """The rollout; raises InvalidInput if there is none of that name."""
         rollout = self.get(name)
         if rollout is None:
-            known = ", ".join(one.name for one in self.all()) or "none"
-            raise InvalidInput(f"there is no rollout {name!r}; there are: {known}")
+            names = ", ".join(one.name for one in self.all()) or "none"
+            raise InvalidInput(f"there is no rollout {name!r}; there are: {names}")
         return rollout
 
     def under_way(self) -> Rollout | None:
-        """The rollout that began last of those that have not ended."""
+        """The last rollout that has not ended; None if all have."""
         return next(reversed(self._select(ROLLOUTS.c.ending.is_(None))), None)
 
     def begin(self, rollout: Rollout, actor: str) -> bool:
-        """Claim the change of alias `challenger`, keep the rollout and enter it into the ledger, all or nothing.
+        """Claim the change of alias `challenger`, store the rollout and enter it into the ledger, all or nothing.
 
-        False, and nothing is written, if another rollout has the change or there is no such change.
+        False, without writing, if another rollout has claimed the change or there is no such change.
         """
         change = (CHANGES.c.usecase == self.usecase, CHANGES.c.alias == CHALLENGER, CHANGES.c.change == rollout.change)
         free = sa.or_(CHANGES.c.rollout.is_(None), CHANGES.c.rollout == rollout.name)
@@ -159,9 +160,9 @@ class Rollouts(Repository):
         return True
 
     def end(self, rollout: Rollout, ending: Ending, evidence: Mapping[str, Any] | None = None) -> bool:
-        """Keep how a rollout ended and enter it into the ledger, both or neither; false if it has ended already."""
+        """Store how a rollout ended and enter it into the ledger, both or neither; false if it has ended already."""
         running = (ROLLOUTS.c.usecase == self.usecase, ROLLOUTS.c.name == rollout.name, ROLLOUTS.c.ending.is_(None))
-        ended = sa.update(ROLLOUTS).where(*running).values(_columns_of(ending))
+        update = sa.update(ROLLOUTS).where(*running).values(_columns_of(ending))
         entry = Entry(
             key=f"{rollout.name}:end",
             at=ending.at,
@@ -174,7 +175,7 @@ class Rollouts(Repository):
             evidence=evidence or {},
         )
         with self.engine.begin() as connection:
-            if not connection.execute(ended).rowcount:
+            if not connection.execute(update).rowcount:
                 return False
             Ledger(self.engine, self.usecase).enter_within(connection, entry)
         return True
@@ -197,7 +198,7 @@ def _columns_of(ending: Ending) -> dict[str, Any]:
 
 def _rollout(row: sa.RowMapping) -> Rollout:
     baseline = Baseline(**{field.name: row[field.name] for field in fields(Baseline)})
-    ended = None
+    ending = None
     if row["ending"] is not None:
-        ended = Ending(row["ending"], row["ended_at"], row["ended_by"], row["ended_because"], row["decision_id"])
-    return Rollout(row["name"], row["version"], row["champion"], row["change"], row["began_at"], baseline, ended)
+        ending = Ending(row["ending"], row["ended_at"], row["ended_by"], row["ended_because"], row["decision_id"])
+    return Rollout(row["name"], row["version"], row["champion"], row["change"], row["began_at"], baseline, ending)

@@ -1,4 +1,4 @@
-"""Snapshots: which version the data of a run have, in the order in which they were taken."""
+"""Snapshots: the versions of the raw data, in the order in which they were taken."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SNAPSHOTS = sa.Table(
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A version of the raw data that was kept.
+    """A stored version of the raw data.
 
     Attributes:
-        files: of the version; `rows` likewise, over all tables.
-        start: first day of the window that the run ingested, `end` the day after its last; None if it ingested none.
-        run: the caller's name for the run, if it gave one.
+        files, rows: of the version, over all tables.
+        start, end: the days of the window that the run ingested, `end` exclusive; None if it ingested none.
+        run: the caller's name for the run, if any.
     """
 
     version: str
@@ -51,7 +51,7 @@ class Snapshots(Repository):
     """The snapshots of one use case."""
 
     def append(self, snapshot: Snapshot) -> None:
-        """Write a snapshot last. One that was taken before (a retry, data that came back) moves to the end."""
+        """Append a snapshot. One that is on record (from a retry, or because data returned) moves to the end."""
         row = {"usecase": self.usecase, "key": snapshot.key, **vars(snapshot)}
         same = (SNAPSHOTS.c.usecase == self.usecase, SNAPSHOTS.c.key == snapshot.key)
         with self.engine.begin() as connection:
@@ -66,7 +66,7 @@ class Snapshots(Repository):
             return [Snapshot(**row) for row in connection.execute(query).mappings()]
 
     def of_others(self) -> set[str]:
-        """Versions that other use cases recorded."""
+        """Versions recorded by other use cases."""
         query = sa.select(SNAPSHOTS.c.version).where(SNAPSHOTS.c.usecase != self.usecase).distinct()
         with self.engine.connect() as connection:
             return {str(version) for version in connection.scalars(query)}

@@ -1,4 +1,4 @@
-"""Candidates of a gate and the choice among them: pure functions over metrics and findings."""
+"""The candidates of the gate and the choice among them: pure functions over metrics and findings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Candidate:
 
     Attributes:
         metrics: of the evaluation; None or absent where undefined.
-        problems: why its evaluation may not count at all: an empty or foreign window, or a training set that is not
+        problems: why the evaluation does not count: its window is empty or another one, or its training set is not
             the model's.
     """
 
@@ -42,25 +42,25 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A candidate with what every gate saw."""
+class Assessment:
+    """A candidate with the finding of every gate."""
 
     candidate: Candidate
     findings: tuple[Finding, ...]
 
     @property
     def verdict(self) -> Verdict:
-        """Over the findings; a candidate that cannot be ranked, or whose evaluation does not count, never passes."""
+        """The verdict of all findings; a candidate that cannot be ranked or has problems never passes."""
         verdict, sound = overall(self.findings), self.candidate.ranked and not self.candidate.problems
         return Verdict.HOLD if verdict is Verdict.PASS and not sound else verdict
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it does not pass, or everything that it passed."""
-        failed = [*self.candidate.problems, *(f.reason for f in self.findings if f.verdict is not Verdict.PASS)]
+        """Why the candidate does not pass; where it passes, the reason of every finding."""
+        shortfalls = [*self.candidate.problems, *(f.reason for f in self.findings if f.verdict is not Verdict.PASS)]
         if not self.candidate.ranked:
-            failed.append(f"{RANKED_BY} is missing or not finite, so it cannot be compared with others")
-        return tuple(f"{self.candidate.family}: {why}" for why in failed or [f.reason for f in self.findings])
+            shortfalls.append(f"{RANKED_BY} is missing or not finite, so it cannot be compared with others")
+        return tuple(f"{self.candidate.family}: {why}" for why in shortfalls or [f.reason for f in self.findings])
 
     def evidence(self) -> JsonObject:
         return {
@@ -71,57 +71,57 @@ class Judged:
             "metrics": dict(self.candidate.metrics),
             "problems": list(self.candidate.problems),
             "verdict": self.verdict.value,
-            "findings": [finding.model_dump(mode="json", exclude=_untold(finding)) for finding in self.findings],
+            "findings": [finding.model_dump(mode="json", exclude=_timing_fields(finding)) for finding in self.findings],
         }
 
     @property
-    def measured(self) -> dict[str, float | None]:
-        """What a stopwatch gave; no part of the evidence."""
+    def timings(self) -> dict[str, float | None]:
+        """Measured times, which differ from run to run and so are no part of the evidence."""
         return {f.gate.metric: f.observed for f in self.findings if f.gate.metric in TIMED}
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What the gate concludes over all candidates.
+class Conclusion:
+    """The gate's conclusion over all candidates.
 
     Attributes:
-        chosen: the best that passes the floors, with the findings against the champion; None where none passes.
-        comparison: with the champion; None where there is none to compare with.
+        choice: the best candidate that passes the floors, with the findings against the champion; None if none passes.
+        comparison: with the champion; None where there is no champion.
     """
 
     verdict: Verdict
     reasons: tuple[str, ...]
-    judged: tuple[Judged, ...]
-    chosen: Judged | None
+    assessments: tuple[Assessment, ...]
+    choice: Assessment | None
     comparison: Comparison | None
 
     def evidence(self, champion_uri: str | None) -> JsonObject:
         return {
-            "candidates": [one.evidence() for one in self.judged],
-            "chosen": self.chosen.evidence() if self.chosen else None,
+            "candidates": [one.evidence() for one in self.assessments],
+            "chosen": self.choice.evidence() if self.choice else None,
             "champion": {"uri": champion_uri, **vars(self.comparison)} if self.comparison else None,
         }
 
     @property
-    def measured(self) -> dict[str, dict[str, float | None]]:
-        """By family, what a stopwatch gave."""
-        return {one.candidate.family: one.measured for one in self.judged if one.measured}
+    def timings(self) -> dict[str, dict[str, float | None]]:
+        """Measured times by family."""
+        return {one.candidate.family: one.timings for one in self.assessments if one.timings}
 
 
-def _untold(finding: Finding) -> set[str]:
+def _timing_fields(finding: Finding) -> set[str]:
     return {"observed"} if finding.gate.metric in TIMED else set()
 
 
-def check(candidate: Candidate, gates: Sequence[Gate], metrics: Mapping[str, float | None]) -> Judged:
-    return Judged(candidate, tuple(gate.check(metrics) for gate in gates))
+def check(candidate: Candidate, gates: Sequence[Gate], metrics: Mapping[str, float | None]) -> Assessment:
+    return Assessment(candidate, tuple(gate.check(metrics) for gate in gates))
 
 
-def best(judged: Sequence[Judged]) -> Judged | None:
-    """Among those that pass, the one with the lowest log loss; None where none passes."""
-    passing = [j for j in judged if j.verdict is Verdict.PASS]
+def best(assessments: Sequence[Assessment]) -> Assessment | None:
+    """The passing candidate with the lowest log loss; None where none passes."""
+    passing = [j for j in assessments if j.verdict is Verdict.PASS]
     return min(passing, key=lambda j: (j.candidate.metrics[RANKED_BY], j.candidate.family), default=None)
 
 
-def none_passes(judged: Sequence[Judged]) -> Verdict:
-    """REJECT if every candidate is rejected; HOLD if one merely lacks evidence, since it might be good."""
-    return Verdict.REJECT if all(j.verdict is Verdict.REJECT for j in judged) else Verdict.HOLD
+def none_passes(assessments: Sequence[Assessment]) -> Verdict:
+    """The verdict where no candidate passes: REJECT if all are rejected, HOLD if one merely lacks evidence."""
+    return Verdict.REJECT if all(j.verdict is Verdict.REJECT for j in assessments) else Verdict.HOLD

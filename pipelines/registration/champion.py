@@ -17,7 +17,7 @@ from pipelines.usecase import DAY, LABEL
 
 @dataclass(frozen=True)
 class Comparison:
-    """Metrics of the champion and, as `METRIC_delta`, candidate minus champion; or why there are none."""
+    """Metrics of the champion and the differences `METRIC_delta`, candidate minus champion; or why there are none."""
 
     sha256: str | None
     metrics: dict[str, float | None]
@@ -28,18 +28,18 @@ class Comparison:
 def compare(scored: pd.DataFrame, champion: ModelRef, store: Store, settings: EvaluationRules, seed: int) -> Comparison:
     """Score the champion on the rows that the candidate scored.
 
-    A champion that cannot be read, or reads other columns, gives a comparison without numbers: its gates then hold.
+    If the champion cannot be read, or reads other columns, the comparison has no numbers, and the gates on it hold.
 
     Args:
         scored: the candidate's test frame with its `score`.
     """
     try:
         scorer = load_scorer(store, champion)
-        theirs = scorer.score(scored)
+        champion_scores = scorer.score(scored)
     except InvalidInput as error:
         return Comparison(None, {}, {}, f"the champion cannot be scored on these rows: {error}")
     days = scored[DAY].astype(str)
-    ours = Sample.of(scored[LABEL], scored["score"], days, settings.calibration_bins)
-    other = Sample.of(scored[LABEL], theirs, days, settings.calibration_bins)
-    deltas = differences(ours, other, settings.bootstrap, seed)
-    return Comparison(scorer.model.sha256, jsonable(other.measure()), jsonable(deltas))
+    candidate_sample = Sample.of(scored[LABEL], scored["score"], days, settings.calibration_bins)
+    champion_sample = Sample.of(scored[LABEL], champion_scores, days, settings.calibration_bins)
+    deltas = differences(candidate_sample, champion_sample, settings.bootstrap, seed)
+    return Comparison(scorer.model.sha256, jsonable(champion_sample.measure()), jsonable(deltas))

@@ -1,4 +1,4 @@
-"""An evaluation and its model, read back and held against each other."""
+"""An evaluation and its model, read together and checked against each other."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pipelines.store import Store
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """An evaluation and the model that it is about."""
+class EvaluatedModel:
+    """An evaluation and the model that it evaluates."""
 
     uri: str
     evaluation: Evaluation
@@ -32,8 +32,8 @@ class Evaluated:
         )
 
 
-def read_evaluated(store: Store, evaluation_uri: str) -> Evaluated:
-    """An evaluation, and the model it is about.
+def read_evaluated_model(store: Store, evaluation_uri: str) -> EvaluatedModel:
+    """Read an evaluation and the model that it evaluates.
 
     Raises:
         MissingData, CorruptData: if a file is absent or altered, or the model is no longer the one that was evaluated.
@@ -42,8 +42,8 @@ def read_evaluated(store: Store, evaluation_uri: str) -> Evaluated:
     model = read_model(store, ModelRef(evaluation.model_uri))
     if model.sha256 != evaluation.model_sha256:
         place = evaluation.place(evaluation_uri)
-        raise CorruptData(f"{place} is not about the model now in {model.uri}; {evaluation.REMEDY}")
-    return Evaluated(evaluation_uri, evaluation, model)
+        raise CorruptData(f"{place} is of another model than the one now in {model.uri}; {evaluation.REMEDY}")
+    return EvaluatedModel(evaluation_uri, evaluation, model)
 
 
 def require_current(model: Model, as_of: datetime) -> None:
@@ -52,8 +52,8 @@ def require_current(model: Model, as_of: datetime) -> None:
     Raises:
         InvalidInput: naming both instants.
     """
-    trained = model.card.training_set.as_of
-    if trained != as_of:
+    trained_as_of = model.card.training_set.as_of
+    if trained_as_of != as_of:
         raise InvalidInput(
-            f"{model.uri} was trained as of {trained.isoformat()}, but as_of is {as_of.isoformat()}; give its own"
+            f"{model.uri} was trained as of {trained_as_of.isoformat()}, but as_of is {as_of.isoformat()}; give that"
         )

@@ -1,4 +1,4 @@
-"""What a run or a version says about its origins."""
+"""The lineage of a run or a version: parameters, metrics and tags, and the checks that they fit together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.errors import InvalidInput
 from pipelines.records import DecisionKind
 
 LOGGED = ("git_commit", "git_dirty", "environment_hash", "python", "params_hash")  # tags of a run that its version has
-NEEDED = ("numpy", "onnxruntime", "pandas")  # by whoever loads a logged model
+NEEDED = ("numpy", "onnxruntime", "pandas")  # to load a logged model
 
 
 def run_params(card: ModelCard) -> dict[str, Any]:
@@ -27,20 +27,20 @@ def run_params(card: ModelCard) -> dict[str, Any]:
 def run_metrics(evaluation: Evaluation) -> dict[str, float | None]:
     """Metrics of a candidate's run, with the ends of their intervals as METRIC_low and METRIC_high.
 
-    What cleaning changed stands beside them, as WHAT_share_WINDOW.
+    The shares of values that cleaning changed are added as WHAT_share_WINDOW.
     """
     ends = {
         f"{name}_{end}": value
         for name, interval in evaluation.intervals.items()
         for end, value in zip(("low", "high"), interval, strict=True)
     }
-    cleaned = {
+    cleaning = {
         f"{what}_{window}": share
         for window, shares in evaluation.cleaning.items()
         for what, share in shares.items()
         if what != "rows"
     }
-    return {**evaluation.metrics, **ends, **cleaned}
+    return {**evaluation.metrics, **ends, **cleaning}
 
 
 def data_tags(evaluation_uri: str, evaluation: Evaluation, model: Model) -> dict[str, str]:
@@ -70,14 +70,14 @@ def origin_tags(provenance: Provenance, card: ModelCard) -> dict[str, str]:
 
 
 def science(params: Mapping[str, Any], card: ModelCard) -> dict[str, Any]:
-    """What decides what a model becomes: settings of its family and of training, cleaning, splits, feature service."""
+    """Everything in params and card that determines a model: settings, training, cleaning, splits, feature service."""
     training, family = params["training"], card.family
     compression = training["compression"].get(family)
     teacher = ((compression or {}).get("distil") or {}).get("teacher")
-    taught = None  # by a model's folder, or not at all; a family teaches with its declared settings
+    lesson = None  # where the teacher is a model's folder or there is none; a family teaches with declared settings
     if teacher in training:
-        declared = {name: value for name, value in training[teacher].items() if name != "search"}
-        taught = {"settings": declared, "compression": training["compression"].get(teacher)}
+        settings = {name: value for name, value in training[teacher].items() if name != "search"}
+        lesson = {"settings": settings, "compression": training["compression"].get(teacher)}
     return {
         "family": family,
         "settings": card.params,
@@ -85,7 +85,7 @@ def science(params: Mapping[str, Any], card: ModelCard) -> dict[str, Any]:
         "calibration": training["calibration"],
         "refit": training["refit"],
         "compression": compression,
-        "teacher": taught,
+        "teacher": lesson,
         "costs": params["costs"],
         "cleaning": params["cleaning"],
         "splits": params["splits"],
@@ -100,31 +100,31 @@ def digest(value: Any) -> str:
 
 
 def require_together(evaluation: Evaluation, model: Model, model_uri: str | None, training_set_uri: str) -> None:
-    """Refuse an evaluation that is of another model, or of a model from another training set.
+    """Refuse an evaluation of another model, or of a model from another training set.
 
     Raises:
-        InvalidInput: naming what it is about instead.
+        InvalidInput: naming the evaluation's own.
     """
-    for what, given, named in (
+    for what, argument, recorded in (
         ("model", model_uri, model.uri),
         ("training set", training_set_uri, evaluation.training_set_uri),
     ):
-        if (given or "").rstrip("/") != named.rstrip("/"):
-            raise InvalidInput(f"the evaluation is about the {what} {named}, not {given}; give the gate's")
+        if (argument or "").rstrip("/") != recorded.rstrip("/"):
+            raise InvalidInput(f"the evaluation is of the {what} {recorded}, not {argument}; give the gate's")
 
 
 def require_authority(decision: Mapping[str, Any] | None, decision_id: str, model: Model) -> None:
-    """Refuse to register without a recorded gate that passed this very model.
+    """Refuse to register a model without a recorded gate decision that passed exactly this model.
 
     Raises:
-        InvalidInput: naming what the decision is about instead.
+        InvalidInput: naming what the decision says instead.
     """
     if decision is None or decision["kind"] != DecisionKind.GATE:
-        raise InvalidInput(f"decision {decision_id!r} is no recorded gate; run the gate first")
+        raise InvalidInput(f"decision {decision_id!r} is not a recorded gate decision; run the gate first")
     if decision["verdict"] != "PASS":
         raise InvalidInput(
             f"decision {decision_id} is {decision['verdict']}, not PASS; nothing may be registered on it"
         )
-    chosen = decision["evidence"].get("chosen") or {}
-    if (chosen.get("model_uri"), chosen.get("sha256")) != (model.uri, model.sha256):
-        raise InvalidInput(f"decision {decision_id} passed {chosen.get('model_uri')}, not {model.uri} as it is now")
+    choice = decision["evidence"].get("chosen") or {}
+    if (choice.get("model_uri"), choice.get("sha256")) != (model.uri, model.sha256):
+        raise InvalidInput(f"decision {decision_id} passed {choice.get('model_uri')}, not {model.uri} as it is now")

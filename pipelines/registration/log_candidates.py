@@ -30,14 +30,14 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.artifacts.run_files import ENVIRONMENT, PARAMS
     from pipelines.artifacts.trials import Trials
     from pipelines.registration import lineage
-    from pipelines.registration.evaluation import read_evaluated
+    from pipelines.registration.evaluation import read_evaluated_model
     from pipelines.tracking.runs import CandidateRun
 
     store = context.data.store
-    candidates = [read_evaluated(store, uri) for uri in inputs.evaluation_uris]
+    candidates = [read_evaluated_model(store, uri) for uri in inputs.evaluation_uris]
     families = sorted(one.evaluation.family for one in candidates)
     if len(families) > len(set(families)):
-        raise InvalidInput(f"the candidates' families are {', '.join(families)}; give one evaluation a family")
+        raise InvalidInput(f"the candidates' families are {', '.join(families)}; give one evaluation for each family")
 
     runs = {}
     for one in candidates:
@@ -49,21 +49,21 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             **lineage.origin_tags(provenance, model.card),
             **({"data_docs_uri": docs_uri} if docs_uri else {}),
         }
-        attached = {
+        attachments = {
             **docs,
             PARAMS: (json.dumps(provenance.params, indent=2, sort_keys=True) + "\n").encode(),
             ENVIRONMENT: "".join(f"{pin}\n" for pin in provenance.environment).encode(),
         }
-        logged = CandidateRun(
+        candidate_run = CandidateRun(
             params=lineage.run_params(model.card),
             metrics=lineage.run_metrics(evaluation),
             tags=tags,
             files={name: store.read_bytes(f"{one.uri.rstrip('/')}/{name}") for name in FILES},
-            attached=attached,
+            attachments=attachments,
             row=read_scored(store, one.uri, evaluation).iloc[:1],
-            pinned=[pin for pin in provenance.environment if pin.partition("==")[0] in lineage.NEEDED],
+            requirements=[pin for pin in provenance.environment if pin.partition("==")[0] in lineage.NEEDED],
         )
-        run_id = context.tracker.log_candidate(model, logged)
+        run_id = context.tracker.log_candidate(model, candidate_run)
         for number, trial in enumerate(trials.tried):
             metrics = {"validation_log_loss": trial.validation_log_loss, "latency_ms": trial.latency_ms}
             context.tracker.log_trial(run_id, number, trial.params, metrics, trial.state)
@@ -72,7 +72,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 
 def data_docs(manifest: Manifest, context: Context) -> tuple[str | None, dict[str, bytes]]:
-    """How the data of a training set were validated: where the newest window's pages lie, and the files for its run."""
+    """The URI of the data docs of a training set's newest validated window, and the files to log; None without any."""
     from pipelines.artifacts.run_files import DATA_DOCS, WINDOWS
 
     windows = manifest.validations

@@ -1,4 +1,4 @@
-"""The model card of a version, built from what it rests on."""
+"""The model card of a version, built from its artifacts and the gate's decision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.tracking.integrity import OLD, Digests
 
 @dataclass(frozen=True)
 class Sources:
-    """What a card tells of.
+    """The sources of a card.
 
     Attributes:
         reliability: points of the reliability curve, with mean_score, observed_rate and rows.
@@ -34,20 +34,22 @@ def build(
     version: str,
     tags: Mapping[str, str],
     files: Digests,
-    declared: Declared,
+    statements: Declared,
     sources: Sources,
 ) -> VersionCard:
-    """The facts of a card.
+    """Build a card.
 
     Args:
-        tags: of the registered version. `files` are the digests of what it rests on.
+        tags: of the registered version.
+        files: digests of the version's files.
+        declared: the statements about the model in params.yaml.
     """
     card, evaluation, manifest = sources.card, sources.evaluation, sources.manifest
     return VersionCard(
         name=name,
         version=version,
         family=card.family,
-        declared=declared,
+        declared=statements,
         data=CardData(
             data_version=manifest.data_version,
             feature_service=manifest.feature_service,
@@ -85,10 +87,10 @@ def build(
 
 
 def _gate(decision: Mapping[str, Any], family: str) -> GateFacts:
-    chosen, champion, measured = (decision["evidence"].get(key) or {} for key in ("chosen", "champion", "measured"))
+    choice, champion, measurements = (decision["evidence"].get(key) or {} for key in ("chosen", "champion", "measured"))
     return GateFacts(
         decision_id=decision["id"],
-        findings=tuple((f["gate"]["metric"], f["verdict"], f["reason"]) for f in chosen.get("findings", [])),
+        findings=tuple((f["gate"]["metric"], f["verdict"], f["reason"]) for f in choice.get("findings", [])),
         against=champion.get("deltas") or {},
-        measured=measured.get(family) or {},
+        measured=measurements.get(family) or {},
     )

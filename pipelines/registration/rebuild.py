@@ -1,4 +1,4 @@
-"""A version built again from what it recorded: its data, its code in a git worktree, its parameters."""
+"""Rebuild a version from its records: its data, its code in a git worktree, its parameters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Restore = Callable[[str, Path], None]  # brings a data version into a folder tha
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a version recorded of its making.
+    """What is recorded about the training of a version.
 
     Attributes:
         params: params.yaml as it was.
@@ -43,7 +43,7 @@ class Recipe:
     machine: Machine
 
     def science(self) -> dict[str, Any]:
-        """The params with the settings that were chosen in place of a search, which did nothing else."""
+        """The recorded params, with the settings that the search chose in place of the search."""
         training = dict(self.params["training"])
         family = self.card.family
         training[family] = {**training[family], **self.card.params}
@@ -54,17 +54,17 @@ class Recipe:
 
 @contextmanager
 def worktree(repository: Path, commit: str, place: Path) -> Iterator[Path]:
-    """The code of a commit in a folder, which goes again; what a killed call left there goes first.
+    """The code of a commit, checked out in a folder for the time of the context; leftovers of a kill are removed first.
 
     Raises:
         MissingData: if the repository does not have the commit.
     """
     _remove(repository, place)
     place.parent.mkdir(parents=True, exist_ok=True)
-    made = _git(repository, "worktree", "add", "--detach", str(place), commit)
-    if made.returncode != 0:
+    checkout = _git(repository, "worktree", "add", "--detach", str(place), commit)
+    if checkout.returncode != 0:
         raise MissingData(
-            f"commit {commit} cannot be checked out of {repository} ({made.stderr.strip().splitlines()[-1:]}); "
+            f"commit {commit} cannot be checked out of {repository} ({checkout.stderr.strip().splitlines()[-1:]}); "
             "fetch it, or name a clone that has it with --repository"
         )
     try:
@@ -75,21 +75,21 @@ def worktree(repository: Path, commit: str, place: Path) -> Iterator[Path]:
 
 def _remove(repository: Path, place: Path) -> None:
     _git(repository, "worktree", "remove", "--force", str(place))
-    shutil.rmtree(place, ignore_errors=True)  # what a killed call left without telling git
+    shutil.rmtree(place, ignore_errors=True)  # leftovers of a killed call, of which git does not know
 
 
-def _git(repository: Path, *asked: str) -> subprocess.CompletedProcess[str]:
+def _git(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(["git", "-C", str(repository), *asked], capture_output=True, text=True)
+        return subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, text=True)
     except OSError as error:
         raise InvalidInput(f"git cannot be run ({error}); install it to rebuild a version") from None
 
 
 class Bench:
-    """A scratch home, and the steps of another commit run in it, each in a process of its own or in several.
+    """A scratch home in which the steps of another commit run, each in one or more processes of its own.
 
     Args:
-        threads: that libraries take.
+        threads: of the libraries.
     """
 
     def __init__(self, code: Path, home: Path, params: Mapping[str, Any], threads: int) -> None:
@@ -98,41 +98,41 @@ class Bench:
         self.params.write_text(yaml.safe_dump(dict(params), sort_keys=False))
 
     def run(self, step: str, **inputs: str) -> dict[str, Any]:
-        """The outputs of a step.
+        """Run a step, and give its outputs.
 
         Raises:
-            CheckFailed: with its last line where it fails.
+            CheckFailed: if the step fails, with its last line.
         """
         return self._run(step, ["-m", "pipelines", step], inputs)
 
     def train(self, processes: int, run: str, **inputs: str) -> dict[str, Any]:
-        """The outputs of `train` in one trial, by as many processes."""
+        """Run `train` for one trial in so many processes, and give its outputs."""
         if processes == 1:
             return self.run("train", **inputs, run=run, trials="1")
-        launched = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        return self._run("train", [*launched, "-m", "pipelines.training.distributed"], {**inputs, "run_name": run})
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        return self._run("train", [*launcher, "-m", "pipelines.training.distributed"], {**inputs, "run_name": run})
 
     def _run(self, step: str, command: Sequence[str], inputs: Mapping[str, str]) -> dict[str, Any]:
         out = self.home / f"{step}.json"
-        named = {"params": str(self.params), "home": str(self.home), "out": str(out), **inputs}
-        given = [part for name, value in named.items() for part in (f"--{name.replace('_', '-')}", value)]
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("FLIGHTDECK_", "MLFLOW_"))}
-        done = subprocess.run(
-            [sys.executable, *command, *given],
+        values = {"params": str(self.params), "home": str(self.home), "out": str(out), **inputs}
+        options = [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", value)]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("FLIGHTDECK_", "MLFLOW_"))}
+        process = subprocess.run(
+            [sys.executable, *command, *options],
             cwd=self.code,
-            env={**kept, "PYTHONPATH": str(self.code), "OMP_NUM_THREADS": str(self.threads)},
+            env={**environment, "PYTHONPATH": str(self.code), "OMP_NUM_THREADS": str(self.threads)},
             capture_output=True,
             text=True,
         )
-        if done.returncode != 0:
-            lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        if process.returncode != 0:
+            lines = process.stderr.strip().splitlines() or [f"exit status {process.returncode}"]
             raise CheckFailed(f"step {step} of the recorded commit failed: {lines[-1]}")
         answer: dict[str, Any] = json.loads(out.read_text())
         return answer
 
 
 def rebuild(recipe: Recipe, bench: Bench, usecase: UseCase, raw: Path, run: str) -> tuple[dict[str, Any], str]:
-    """Run the chain from the raw data to the model: the new manifest's folder and the new model's.
+    """Run the chain from the raw data to the model: the outputs of `build_training_set`, and the model's folder.
 
     Args:
         raw: the restored raw data, in the bench's home.
@@ -150,13 +150,13 @@ def rebuild(recipe: Recipe, bench: Bench, usecase: UseCase, raw: Path, run: str)
     def execute(step: str, inputs: Mapping[str, str]) -> dict[str, Any]:
         return bench.train(recipe.machine.processes, **inputs) if step == "train" else bench.run(step, **inputs)
 
-    given: dict[str, Any] = {**window, "as_of": as_of.isoformat(), "run": run}
-    given |= {"families": [recipe.card.family], "seed": str(recipe.card.seed)}
-    given |= {"feature_service": None, "trials": None}  # those of the recipe's params
-    ingested = {"validate_since": None, "build_since": window["start"], "build_until": window["end"]}
-    walk(chains.data, given, execute, only=chains.FEATURES, previous={"ingest": ingested})
+    chain_inputs: dict[str, Any] = {**window, "as_of": as_of.isoformat(), "run": run}
+    chain_inputs |= {"families": [recipe.card.family], "seed": str(recipe.card.seed)}
+    chain_inputs |= {"feature_service": None, "trials": None}  # those of the recipe's params
+    ingestion = {"validate_since": None, "build_since": window["start"], "build_until": window["end"]}
+    walk(chains.data, chain_inputs, execute, only=chains.FEATURES, previous={"ingest": ingestion})
     snapshot = {"data_version": recipe.data_version}
     outputs = walk(
-        chains.training, given, execute, only=("build_training_set", "train"), previous={"snapshot": snapshot}
+        chains.training, chain_inputs, execute, only=("build_training_set", "train"), previous={"snapshot": snapshot}
     )
     return outputs["build_training_set"], str(outputs["train"][0]["model_uri"])

@@ -1,4 +1,4 @@
-"""A model card for its readers: Markdown, and the same as a page. Pure functions over its facts."""
+"""A model card as Markdown, and the same as HTML: pure functions of the card."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pipelines.artifacts.version_card import CardCalibration, GateFacts, Verific
 from pipelines.json_text import JsonObject
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~])")
-ORIGIN = ("data_version", "feature_service", "registry_hash", "as_of")  # of the data, as shown
-SLICES = 8  # of each column that are shown, largest first
+ORIGIN = ("data_version", "feature_service", "registry_hash", "as_of")  # rows of the table of data
+SLICES = 8  # shown for each column, largest first
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1c2330 }}
@@ -23,10 +23,10 @@ th {{ background: #f3f5f9; text-align: left }} td {{ overflow-wrap: anywhere }} 
 </style></head><body>
 {body}</body></html>
 """
-COMPRESSED = {  # what `training.compression` did, and what of it is told: by key of model.json, in words
+COMPRESSED = {  # the figures of `training.compression` that are shown: keys of model.json, and their labels
     "prune": {
-        "share": "weights asked to be zero, as a share",
-        "zero_share": "weights that are zero, as a share",
+        "share": "share of weights to set to zero",
+        "zero_share": "share of weights that are zero",
         "fine_tune_epochs": "epochs after pruning",
     },
     "quantize": {
@@ -45,8 +45,8 @@ COMPRESSED = {  # what `training.compression` did, and what of it is told: by ke
 
 
 def markdown(card: VersionCard) -> str:
-    """The card for a reader; what people wrote is escaped."""
-    declared, data, inputs = card.declared, card.data, card.inputs
+    """The card as Markdown; text that people wrote is escaped."""
+    statements, data, inputs = card.declared, card.data, card.inputs
     windows = [
         (name, *data.windows[name], data.rows.get(name, ""))
         for name in ("train", "validation", "test")
@@ -56,13 +56,13 @@ def markdown(card: VersionCard) -> str:
     files = [(f"{folder}/{file}", sha) for folder, digests in card.sha256.items() for file, sha in digests.items()]
     parts = [
         f"# {_text(card.name)}, version {_text(card.version)}",
-        f"{_text(card.family)}. Owner: {_text(declared.owner)}.",
+        f"{_text(card.family)}. Owner: {_text(statements.owner)}.",
         "## Purpose",
-        _text(declared.purpose),
+        _text(statements.purpose),
         "## Limits",
-        _text(declared.limits),
+        _text(statements.limits),
         "## Ethics",
-        _text(declared.ethics),
+        _text(statements.ethics),
         "## Data",
         _table(("", ""), [(key, getattr(data, key)) for key in ORIGIN]),
         _table(("window", "from", "to (exclusive)", "rows"), windows),
@@ -98,7 +98,7 @@ def markdown(card: VersionCard) -> str:
 
 
 def page(card: VersionCard) -> str:
-    """The same as HTML; markup in what people wrote stays text."""
+    """The card as HTML; markup in text that people wrote stays text."""
     from markdown_it import MarkdownIt
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown(card))
@@ -113,21 +113,25 @@ def _refit(refit: bool) -> str:
     return _text("Fitted on the training window alone.")
 
 
-def compression(done: Mapping[str, JsonObject]) -> list[str]:
-    """What was done to a network so that it serves more cheaply, and what that cost; `done` is of model.json."""
+def compression(facts: Mapping[str, JsonObject]) -> list[str]:
+    """How a network was compressed and what that cost; `facts` is `compression` of model.json."""
     rows = [
-        (how, words, done[how][key]) for how, shown in COMPRESSED.items() if how in done for key, words in shown.items()
+        (how, words, facts[how][key])
+        for how, labels in COMPRESSED.items()
+        if how in facts
+        for key, words in labels.items()
     ]
     return [_table(("how", "what", "value"), rows) or _text("None.")]
 
 
 def _slices(column: str, entries: Sequence[Slice]) -> list[str]:
-    ranked = sorted((e for e in entries if e.ranked), key=_by_area)
-    shown = [*entries[:SLICES], *(entry for entry in ranked[:1] if entry not in entries[:SLICES])]
+    ranking = sorted((e for e in entries if e.ranked), key=_by_area)
+    entries_shown = [*entries[:SLICES], *(entry for entry in ranking[:1] if entry not in entries[:SLICES])]
     rows = [
-        (e.value, e.rows, *(e.metric(name) for name in ("roc_auc", "log_loss", "calibration_error"))) for e in shown
+        (e.value, e.rows, *(e.metric(name) for name in ("roc_auc", "log_loss", "calibration_error")))
+        for e in entries_shown
     ]
-    worst = f", worst {ranked[0].value}" if ranked else ", none large enough to be ranked"
+    worst = f", worst {ranking[0].value}" if ranking else ", none large enough to be ranked"
     return [
         f"By {_text(column)}: {len(entries)} slices{_text(worst)}",
         _table((column, "rows", "ROC AUC", "log loss", "calibration error"), rows),
@@ -142,17 +146,17 @@ def _by_area(entry: Slice) -> tuple[bool, float]:
 def _calibration(calibration: CardCalibration) -> list[str]:
     losses = calibration.held_out_log_loss
     if calibration.asked != "auto":
-        why = "asked for by training.calibration"
+        why = "set by training.calibration"
     elif losses:
-        why = "chosen by auto: fitted on the first half of the validation days, it lost least on the second half"
+        why = "chosen by auto: fitted on the first half of the validation days, it has the least loss on the second"
     else:
-        why = "chosen by auto, which had nothing to compare: validation has one day, or one class in a half of its days"
+        why = "chosen by auto without a comparison: validation has one day, or a half of its days has one class"
     points = [(p["mean_score"], p["observed_rate"], int(p["rows"])) for p in calibration.reliability]
-    ranked = sorted(losses.items(), key=lambda item: math.inf if item[1] is None else item[1])
+    ranking = sorted(losses.items(), key=lambda item: math.inf if item[1] is None else item[1])
     return [
         _text(f"Method: {calibration.method}, {why}."),
-        _table(("method", "log loss on the second half"), ranked),
-        _text("On the test window, in bins of equally many rows:"),
+        _table(("method", "log loss on the second half"), ranking),
+        _text("On the test window, in bins of equal size:"),
         _table(("mean score", "observed rate", "rows"), points),
     ]
 
@@ -162,8 +166,8 @@ def _threshold(threshold: AlarmThreshold | None) -> list[str]:
         return [_text("The evaluation does not say.")]
     return [
         _text(
-            f"A score of {_shown(threshold.value)} or more is an alarm: on validation that cost least. On the test "
-            f"window {threshold.alarms:.1%} of the rows are alarms, and a row costs what the metric cost says."
+            f"A score of {_format_value(threshold.value)} or more is an alarm; that costs least on validation. "
+            f"On the test window {threshold.alarms:.1%} of the rows are alarms; the metric cost is the mean of a row."
         ),
         _table(
             ("outcome of a row", "costs"), [(what.replace("_", " "), cost) for what, cost in threshold.costs.items()]
@@ -180,15 +184,15 @@ def _gate(gate: GateFacts) -> list[str]:
     names = [name for name in gate.against if name.endswith("_delta")]
     ends = ("", "_low", "_high")
     deltas = [(n.removesuffix("_delta"), *(gate.against.get(f"{n}{end}") for end in ends)) for n in names]
-    measured = list(gate.measured.items())
+    measurements = list(gate.measured.items())
     return [
         _text(f"Decision {gate.decision_id}."),
         _table(("metric", "verdict", "why"), gate.findings),
-        _text("Measured by the gate (another number each time, so no part of the decision's name):")
-        if measured
+        _text("Measured by the gate (differs from run to run, so it is no part of the decision's id):")
+        if measurements
         else "",
-        _table(("metric", "measured"), measured),
-        _text("Minus the champion on the same rows:") if deltas else "",
+        _table(("metric", "measured"), measurements),
+        _text("Difference to the champion on the same rows:") if deltas else "",
         _table(("metric", "difference", "low", "high"), deltas),
     ]
 
@@ -200,14 +204,14 @@ def _verification(report: Verification | None) -> list[str]:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [[_text(_shown(cell)) for cell in row] for row in rows]
+    lines = [[_text(_format_value(cell)) for cell in row] for row in rows]
     if not lines:
         return ""
     above = [[_text(head) or " " for head in heads], ["---"] * len(heads)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (*above, *lines))
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Find the registered version that has an alias or a number, and where its files lie."""
+"""Find the registered version with an alias or a number, and the URIs of its files."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.tracking.integrity import require_intact
 
     models = context.models
-    found = models.resolve(alias=inputs.alias) if inputs.version is None else models.require(inputs.version)
-    if found is None and (named := models.aliases().get(inputs.alias)) is not None:
+    version = models.resolve(alias=inputs.alias) if inputs.version is None else models.require(inputs.version)
+    if version is None and (number := models.aliases().get(inputs.alias)) is not None:
         raise MissingData(
-            f"alias {inputs.alias} names version {named}, which the chain did not register; set it to one that it did"
+            f"alias {inputs.alias} names version {number}, which is not of the chain; set it to one that is"
         )
-    if found is None and inputs.required:
+    if version is None and inputs.required:
         raise CheckFailed(f"there is no {inputs.alias}; train and register a model first")
-    if found is None:
+    if version is None:
         return Outputs(version=None, model_uri=None, evaluation_uri=None, training_set_uri=None, sha256=None)
-    require_intact(context.data.store, context.tracker, found)
+    require_intact(context.data.store, context.tracker, version)
     return Outputs(
-        version=found.version,
-        model_uri=found.model_uri,
-        evaluation_uri=found.evaluation_uri,
-        training_set_uri=found.training_set_uri,
-        sha256=found.sha256,
+        version=version.version,
+        model_uri=version.model_uri,
+        evaluation_uri=version.evaluation_uri,
+        training_set_uri=version.training_set_uri,
+        sha256=version.sha256,
     )

@@ -1,4 +1,4 @@
-"""Whether a registered version can be made again: rebuilt from its records, it must score the same rows alike."""
+"""Verify that a registered version can be reproduced: rebuilt from its records, it must give the same scores."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pipelines.clock import instant_of
 from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.records import Action, Entry, Records
 from pipelines.registration import lineage
-from pipelines.registration.evaluation import read_evaluated
-from pipelines.registration.keeping import read_card, write_card
+from pipelines.registration.evaluation import read_evaluated_model
 from pipelines.registration.rebuild import Bench, Recipe, Restore, rebuild, worktree
+from pipelines.registration.version_cards import read_card, write_card
 from pipelines.store import Layout, Store
 from pipelines.tracking.integrity import folders_of, require_intact
 from pipelines.verdict import Verdict
@@ -38,12 +38,13 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Rebuilding:
-    """How a version is built again.
+    """How to rebuild a version.
 
     Attributes:
         restore: brings a data version into a folder.
-        repository: a clone that has the recorded commit; by default the one that this code is in.
-        allow_dirty: also where files differed from the commit, which is then only close to what was run.
+        repository: a clone that has the recorded commit; by default the one that holds this code.
+        allow_dirty: rebuild from the commit even if files differed from it, so that its code is only close to the
+            code that was run.
         tolerance: largest difference of a score.
     """
 
@@ -54,12 +55,12 @@ class Rebuilding:
 
 
 def verify(number: str, context: Context, rebuilding: Rebuilding, actor: str) -> Verification:
-    """Rebuild a version and compare; the result is on its page, on its card and in the ledger.
+    """Rebuild a version and compare its scores; the result is kept on its page, on its card and in the ledger.
 
     Raises:
         MissingData: if there is no such version.
         CorruptData: if its files were altered.
-        InvalidInput: if it was trained from a dirty tree, or recorded too little.
+        InvalidInput: if it was trained from a dirty tree, or its records do not suffice.
     """
     version = context.models.require(number)
     require_intact(context.data.store, context.tracker, version, tuple(folders_of(version)))
@@ -71,7 +72,7 @@ def verify(number: str, context: Context, rebuilding: Rebuilding, actor: str) ->
             bench = Bench(code, place / "home", recipe.science(), recipe.machine.threads)
             outcome = _compare(version, recipe, bench, context, rebuilding)
     except CheckFailed as error:
-        outcome = Verification(verdict=Verdict.HOLD, why=f"it could not be built again: {error}")
+        outcome = Verification(verdict=Verdict.HOLD, why=f"it could not be rebuilt: {error}")
     finally:
         shutil.rmtree(place, ignore_errors=True)
     commit = recipe.commit
@@ -82,25 +83,27 @@ def verify(number: str, context: Context, rebuilding: Rebuilding, actor: str) ->
     return outcome
 
 
-def recipe_of(found: ModelVersion, context: Context, allow_dirty: bool) -> Recipe:
-    """What a version recorded of its making.
+def recipe_of(version: ModelVersion, context: Context, allow_dirty: bool) -> Recipe:
+    """What is recorded about the training of a version.
 
     Raises:
-        InvalidInput: if it is too little, contradicts itself, or the tree was dirty.
+        InvalidInput: if the records do not suffice or contradict each other, or the tree was dirty.
     """
-    name = f"version {found.version}"
-    if "git_commit" not in found.tags:
+    name = f"version {version.version}"
+    if "git_commit" not in version.tags:
         raise InvalidInput(f"{name} names no git commit; register models from a git checkout, or set FLIGHTDECK_COMMIT")
-    if found.tags.get("git_dirty") == "true" and not allow_dirty:
+    if version.tags.get("git_dirty") == "true" and not allow_dirty:
         raise InvalidInput(
-            f"{name} was trained from commit {found.tags['git_commit'][:12]} with files that differ from it, so its "
-            "code is not recorded; give --allow-dirty to compare with the commit all the same"
+            f"{name} was trained from commit {version.tags['git_commit'][:12]} with files that differ from it, so its "
+            "code is not recorded; give --allow-dirty to compare with the commit anyway"
         )
-    provenance = Provenance.read(context.data.store, found.model_uri)
-    card = read_evaluated(context.data.store, found.evaluation_uri).model.card
-    if lineage.digest(lineage.science(provenance.params, card)) != found.tags.get("params_hash"):
-        raise InvalidInput(f"{name}: the parameters in {found.model_uri} are not what its params_hash says")
-    return Recipe(found.tags["git_commit"], found.tags["data_version"], provenance.params, card, provenance.machine)
+    provenance = Provenance.read(context.data.store, version.model_uri)
+    card = read_evaluated_model(context.data.store, version.evaluation_uri).model.card
+    if lineage.digest(lineage.science(provenance.params, card)) != version.tags.get("params_hash"):
+        raise InvalidInput(
+            f"{name}: the parameters in {version.model_uri} do not match its params_hash; restore its files"
+        )
+    return Recipe(version.tags["git_commit"], version.tags["data_version"], provenance.params, card, provenance.machine)
 
 
 def _compare(
@@ -111,22 +114,24 @@ def _compare(
     raw = Path(scratch.uri("raw"))
     rebuilding.restore(recipe.data_version, raw)
     manifest = Manifest.read(store, version.training_set_uri)
-    if manifest.releases:  # rows that people had let through
-        released = context.releases.all()
-        Records(f"sqlite:///{bench.home / 'records.db'}").releases(usecase.name).add(released)
-    made, model_uri = rebuild(recipe, bench, usecase, raw, version.training_set_uri.rstrip("/").rsplit("/", 1)[-1])
-    again = Manifest.read(scratch.store, made["training_set_uri"])
+    if manifest.releases:  # rows released from quarantine
+        releases = context.releases.all()
+        Records(f"sqlite:///{bench.home / 'records.db'}").releases(usecase.name).add(releases)
+    training_set, model_uri = rebuild(
+        recipe, bench, usecase, raw, version.training_set_uri.rstrip("/").rsplit("/", 1)[-1]
+    )
+    again = Manifest.read(scratch.store, training_set["training_set_uri"])
 
-    evaluated = read_evaluated(store, version.evaluation_uri)
+    evaluated = read_evaluated_model(store, version.evaluation_uri)
     scored = read_scored(store, version.evaluation_uri, evaluated.evaluation)
     rebuilt = load_scorer(scratch.store, ModelRef(model_uri))
-    apart = np.abs(rebuilt.score(scored) - scored["score"].to_numpy(dtype=np.float64))
-    largest, tolerance = float(apart.max()) if len(apart) else float("nan"), rebuilding.tolerance
+    differences = np.abs(rebuilt.score(scored) - scored["score"].to_numpy(dtype=np.float64))
+    largest, tolerance = float(differences.max()) if len(differences) else float("nan"), rebuilding.tolerance
     here = Provenance.read(scratch.store, model_uri)
     devices = (recipe.machine.device, here.machine.device)
     return Verification(
         verdict=Verdict.PASS if largest <= tolerance else Verdict.REJECT,  # NaN is no agreement
-        why=f"of {len(scored)} scores the largest difference is {largest:.3g}, allowed is {tolerance:g}",
+        why=f"the largest difference of {len(scored)} scores is {largest:.3g}, allowed is {tolerance:g}",
         max_difference=largest if np.isfinite(largest) else None,
         rows=len(scored),
         identical_graph=rebuilt.model.sha256 == evaluated.model.sha256,
@@ -137,17 +142,17 @@ def _compare(
     )
 
 
-def _differing(trained: Mapping[str, str]) -> dict[str, str]:
-    """Libraries that have another version now than when the model was trained."""
-    seen = {}
-    for name, known in trained.items():
+def _differing(environment: Mapping[str, str]) -> dict[str, str]:
+    """Libraries whose version has changed since the model was trained."""
+    differences = {}
+    for name, recorded in environment.items():
         try:
             now = version(name)
         except PackageNotFoundError:
-            continue  # python, which is no package
-        if now != known:
-            seen[name] = f"{known}, now {now}"
-    return seen
+            continue  # python, which is not a package
+        if now != recorded:
+            differences[name] = f"{recorded}, now {now}"
+    return differences
 
 
 def _keep(version: ModelVersion, outcome: Verification, actor: str, context: Context) -> None:

@@ -1,1 +1,1 @@
-"""A replay: the world of a past window, driven through simulated time against a running model server."""
+"""A replay: the events of a past window, in simulated time, against a running model server."""

@@ -14,7 +14,7 @@ from pipelines.arguments import Parser
 from pipelines.clock import require_driven
 from pipelines.context import build_context
 from pipelines.deployment.pulse import goes_on
-from pipelines.replay.driver import Counts, Replay
+from pipelines.replay.driver import Replay, ReplayCounts
 from pipelines.replay.world import read_world
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--end", type=date.fromisoformat, required=True, help="day after the last, exclusive")
     parser.add_argument("--server", required=True, metavar="URL", help="address of the model server")
     parser.add_argument("--every", type=int, default=15, metavar="MINUTES", help="simulated time between ticks")
-    parser.add_argument("--anew", action="store_true", help="set the clock to the start; else go on where it stands")
+    parser.add_argument("--anew", action="store_true", help="set the clock to the start; else continue from its time")
     parser.add_argument(
         "--while-rollout",
         action="store_true",
@@ -44,23 +44,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.anew or not clock.started:
             clock.start(window.start_at)
 
-        def ended() -> bool:
+        def stop() -> bool:
             return arguments.while_rollout and not goes_on(context)
 
-        def tell(at: datetime, counts: Counts) -> None:
+        def tell(at: datetime, counts: ReplayCounts) -> None:
             log.info(
                 "%s: %d requests, %d outcomes, %d rows pushed", at, counts.requests, counts.outcomes, counts.pushed
             )
 
         replay = Replay(read_world(context, window), clock, context.feast, arguments.server)
-        counts = replay.run(timedelta(minutes=arguments.every), ended, tell)
+        counts = replay.run(timedelta(minutes=arguments.every), stop, tell)
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         return failure.report(error)
-    told = {"requests": counts.requests, "outcomes": counts.outcomes, "pushed": counts.pushed}
+    totals = {"requests": counts.requests, "outcomes": counts.outcomes, "pushed": counts.pushed}
     latency = {"median_ms": round(statistics.median(counts.milliseconds), 2)} if counts.milliseconds else {}
-    print(json.dumps({**told, **latency, "clock": clock.now().isoformat()}))
+    print(json.dumps({**totals, **latency, "clock": clock.now().isoformat()}))
     return 0
 
 

@@ -27,8 +27,8 @@ REFUSED = {400, 404, 409, 413, 422}
 
 
 @dataclass
-class Counts:
-    """What a replay did so far. Milliseconds are of whole HTTP calls, one a tick."""
+class ReplayCounts:
+    """Totals of a replay so far. Milliseconds are of whole HTTP calls, one for each tick."""
 
     requests: int = 0
     outcomes: int = 0
@@ -37,45 +37,45 @@ class Counts:
 
 
 class Replay:
-    """A replay that may be stopped at any moment and started again: it goes on where its clock stands.
+    """A replay that may be stopped at any moment and started again: it continues from the time of its clock.
 
-    Requests carry ids, so one that was answered before is answered the same; outcomes sent twice count once.
+    Requests carry ids, so that a repeated one gets the same answer; outcomes sent twice count once.
     """
 
     def __init__(self, world: World, clock: ReplayClock, feast: FeatureStore, server: str) -> None:
         self.world, self.clock, self.feast, self.online = world, clock, feast, OnlineStore(feast)
         self.http = httpx.Client(base_url=server, timeout=30, trust_env=False)
-        self.counts = Counts()
+        self.counts = ReplayCounts()
 
     def run(
         self,
         every: timedelta,
         until: Callable[[], bool] = lambda: False,
-        progress: Callable[[datetime, Counts], None] = lambda at, counts: None,
-    ) -> Counts:
-        """Play the window, or as much of it as happens before `until()` is true.
+        progress: Callable[[datetime, ReplayCounts], None] = lambda at, counts: None,
+    ) -> ReplayCounts:
+        """Replay the window until its end, or until `until()` is true.
 
-        `until` is asked at every tick: the clock and what is known stand there, and the tick's requests are still to
-        come. It may take its time, such as until the judge has looked. `progress` is called as a local day begins.
+        `until` is called at every tick, after the clock, features and outcomes of the tick and before its requests. It
+        may wait, for instance until the judge has looked. `progress` is called as a local day begins.
 
         Raises:
-            InvalidInput: if the clock stands after the window.
-            FlightdeckError: if the server refuses what it is sent, or stays away.
+            InvalidInput: if the clock is past the window.
+            FlightdeckError: if the server refuses a call, or does not answer.
         """
         window = self.world.window
-        stands = self.clock.now()
-        if stands >= window.end_at:
+        now = self.clock.now()
+        if now >= window.end_at:
             raise InvalidInput(
-                f"the replay's clock stands at {stands}, and the window is over at {window.end_at}; "
-                "give a later one, or --anew"
+                f"the replay's clock stands at {now}, after the end of the window, {window.end_at}; "
+                "give a later window, or --anew"
             )
-        self.clock.advance(max(stands, window.start_at))
+        self.clock.advance(max(now, window.start_at))
         day = None
-        for tick in self.world.ticks(every, since=stands - every):
+        for tick in self.world.ticks(every, since=now - every):
             today = local_day(tick.at, window.timezone)
             self._tell(tick)
             if day is not None and today != day:
-                # what is pushed later in the day is ahead of this, and materializing the whole day overtakes it
+                # later pushes of the day are ahead of this instant; materializing the whole day overtakes it
                 note_online_stands_at(self.feast, tick.at)
                 progress(tick.at, self.counts)
             day = today
@@ -95,21 +95,23 @@ class Replay:
 
     def _ask(self, tick: Tick) -> None:
         if tick.requests:
-            started = time.perf_counter()
+            began = time.perf_counter()
             self._post("/v1/predictions", {"requests": tick.requests})
-            self.counts.milliseconds.append((time.perf_counter() - started) * 1000)
+            self.counts.milliseconds.append((time.perf_counter() - began) * 1000)
             self.counts.requests += len(tick.requests)
 
     def _outcomes(self, tick: Tick) -> None:
-        """Outcomes of predictions made before the replay began are unknown to the server, and that is no error."""
+        """Send outcomes. Those of predictions from before the replay are unknown to the server; that is no error."""
         body = {"outcomes": [{"id": identity, "label": int(label)} for identity, label in tick.outcomes]}
         answer = self._post("/v1/outcomes", body, accept={404})
         if "outcomes" not in answer:
-            raise FlightdeckError(f"{self.http.base_url} is no model server: {str(answer)[:200]}; correct the address")
+            raise FlightdeckError(
+                f"{self.http.base_url} is not a model server: {str(answer)[:200]}; correct the address"
+            )
         self.counts.outcomes += sum(item["status"] == "recorded" for item in answer["outcomes"])
 
     def _post(self, path: str, body: JsonObject, accept: set[int] | None = None) -> JsonObject:
-        """Post until it is answered. A server that is away or busy is asked again for half a minute."""
+        """Post until there is an answer; a server that is down or busy is tried again for half a minute."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -125,6 +127,6 @@ class Replay:
             if time.monotonic() > deadline:
                 raise FlightdeckError(
                     f"{self.http.base_url.join(path)}: no answer for {PATIENCE:.0f} s ({reason}); start the model "
-                    "server, then the replay again: it goes on where it was"
+                    "server, then the replay again: it continues from there"
                 )
             time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""What happens in a window, in the order in which it becomes known: feature rows, requests, outcomes."""
+"""The events of a window in the order in which they become known: feature rows, requests, outcomes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from pipelines.windows import Window
 
 @dataclass(frozen=True)
 class Tick:
-    """What a replay does at one instant.
+    """The events of one instant of a replay.
 
     Attributes:
-        at: the instant; the clock stands here when the rest happens.
-        features: by feature table, rows known since the tick before, up to and including `at`.
-        outcomes: (prediction id, label) that became known since the tick before.
-        requests: bodies of the predictions asked for from now until the next tick, each with its id.
+        at: the instant, to which the clock is set first.
+        features: by feature table, rows that became known after the previous tick, up to and including `at`.
+        outcomes: (prediction id, label) that became known after the previous tick.
+        requests: bodies of the requests from `at` until the next tick, each with its id.
     """
 
     at: datetime
@@ -39,12 +39,12 @@ class Tick:
 
 @dataclass(frozen=True)
 class World:
-    """A window of the source, read once. Nothing of it is told before it was known.
+    """A window of the source, read once. No tick contains anything before it was known.
 
     Attributes:
         features: rows by feature table.
         keys: entity columns by feature table.
-        examples: those predicted in the window, and those before it whose outcomes may become known in it.
+        examples: those of the window, and those before it whose outcomes may become known in it.
     """
 
     window: Window
@@ -54,9 +54,9 @@ class World:
     request_columns: tuple[str, ...]
 
     def ticks(self, every: timedelta, since: datetime | None = None) -> Iterator[Tick]:
-        """The ticks of the window from `since` on, and a last one at its end that asks for nothing.
+        """The ticks of the window from `since` on, and a last one at its end without requests.
 
-        A feature known between two ticks is told at the later one, so what a request sees is never more than was known.
+        A feature that becomes known between two ticks is in the later one, so that no request sees it too early.
         """
         at, last = self.window.start_at, self.window.end_at - MICROSECOND
         while at <= last:
@@ -66,24 +66,24 @@ class World:
         yield self._tick(at - every, last, last)
 
     def _tick(self, before: datetime, at: datetime, after: datetime) -> Tick:
-        known = self.examples[_between(self.examples[LABEL_KNOWN_AT], before, at)]
+        outcomes = self.examples[_between(self.examples[LABEL_KNOWN_AT], before, at)]
         first = max(at, self.window.start_at)
-        asked = self.examples[(self.examples[PREDICTED_AT] >= first) & (self.examples[PREDICTED_AT] < after)]
-        told = {name: known_between(rows, before, at) for name, rows in self.features.items()}
+        requests = self.examples[(self.examples[PREDICTED_AT] >= first) & (self.examples[PREDICTED_AT] < after)]
+        features = {name: known_between(rows, before, at) for name, rows in self.features.items()}
         columns = [*self.request_columns]
         return Tick(
             at=at,
-            features={name: rows for name, rows in told.items() if len(rows)},
-            outcomes=list(zip(known[EXAMPLE_ID], known[LABEL], strict=True)),
+            features={name: rows for name, rows in features.items() if len(rows)},
+            outcomes=list(zip(outcomes[EXAMPLE_ID], outcomes[LABEL], strict=True)),
             requests=[
                 {"id": identity, **{name: _jsonable(value) for name, value in zip(columns, values, strict=True)}}
-                for identity, *values in asked[[EXAMPLE_ID, *columns]].itertuples(index=False)
+                for identity, *values in requests[[EXAMPLE_ID, *columns]].itertuples(index=False)
             ],
         )
 
 
 def read_world(context: Context, window: Window) -> World:
-    """Read the window, and as much before it as its features rest on, from the use case's source."""
+    """Read the window, and the days before it that its features need, from the use case's source."""
     usecase = context.usecase
     reach = window.widened(max((table.lookback_days for table in usecase.feature_tables), default=0), usecase.start)
     tables = {table.name: read_window(context.params, usecase, table, reach) for table in usecase.tables}
@@ -92,7 +92,7 @@ def read_world(context: Context, window: Window) -> World:
         for table in usecase.feature_tables
         if table.daily
     }
-    before = math.ceil(usecase.maturity / timedelta(days=1))  # what was asked then is known only now
+    before = math.ceil(usecase.maturity / timedelta(days=1))  # their outcomes become known in the window
     examples = usecase.examples(tables, window.widened(before, usecase.start)).to_pandas()
     keys = {table.name: table.keys for table in usecase.feature_tables}
     return World(window, features, keys, examples, tuple(usecase.request_columns))

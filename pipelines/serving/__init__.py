@@ -1,1 +1,1 @@
-"""The model server: features, route, scores, log, answer. It needs no training library."""
+"""The model server: it reads features, routes, scores, logs and answers. It needs no training library."""

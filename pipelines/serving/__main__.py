@@ -35,18 +35,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         return failure.report(error)
     try:
-        # What uvicorn would read from the environment is given: WEB_CONCURRENCY, FORWARDED_ALLOW_IPS.
+        # Explicit values, or uvicorn would read WEB_CONCURRENCY and FORWARDED_ALLOW_IPS from the environment.
         uvicorn.run(app, host=host, port=port, access_log=False, workers=1, forwarded_allow_ips="127.0.0.1,::1")
-    except SystemExit:  # it has logged why; its own exit codes mean other things here
+    except SystemExit:  # uvicorn has logged why; its exit codes have another meaning here
         return Unavailable.exit_code
     return 0
 
 
 def _require_free(host: str, port: int) -> None:
-    """Check that this process may listen there.
+    """Check that this process can listen at a host and port.
 
     Raises:
-        Unavailable: if the port is taken or not allowed, or the host is none of this machine.
+        Unavailable: if the port is in use or not allowed, or the host is not an address of this machine.
     """
     try:
         for family, kind, protocol, _, address in set(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)):
@@ -55,8 +55,8 @@ def _require_free(host: str, port: int) -> None:
                 probe.bind(address)
     except OSError as error:
         raise Unavailable(
-            f"cannot listen at {host}:{port} ({error.strerror or error}); stop what has the port, or choose another "
-            "with --port or FLIGHTDECK_SERVING_PORT"
+            f"cannot listen at {host}:{port} ({error.strerror or error}); stop the process that has the "
+            "port, or choose another with --port or FLIGHTDECK_SERVING_PORT"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The HTTP side of the model server: bodies in, answers out, and nothing above 499 but 503."""
+"""The HTTP side of the model server; the only status above 499 is 503."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from pipelines.serving.schemas import (
     Ready,
     Receipts,
     Received,
-    Refused,
-    Rollout,
+    Refusal,
+    RolloutState,
     Unready,
     outcome_envelope,
     prediction_envelope,
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class Server:
-    """What the endpoints do, without HTTP."""
+    """The work of the endpoints, without HTTP."""
 
     def __init__(self, context: Context) -> None:
         settings = context.settings
@@ -59,37 +59,37 @@ class Server:
         self.log = context.predictions
 
     def predict(self, body: bytes) -> Response:
-        kept = self.predictor.answer(self.requests.parse(body))
+        predictions = self.predictor.answer(self.requests.parse(body))
         answers = [
             Answer(id=p.prediction_id, score=p.score, version=p.served, plan=p.plan)
-            for p in kept
+            for p in predictions
             if p.score is not None
         ]
         return _json(200, Answers(predictions=answers).model_dump())
 
     def record(self, body: bytes) -> Response:
-        """200 where every outcome is, or was, recorded, else 409 or 404; the good ones are recorded all the same."""
-        sent = self.outcomes.parse(body)
+        """200 if every outcome is recorded now or before, else 409 or 404; valid outcomes are recorded in any case."""
+        outcomes = self.outcomes.parse(body)
         now = self.context.clock.now()
-        arrivals = self.log.record_outcomes([(outcome.id, outcome.label, now) for outcome in sent])
+        arrivals = self.log.record_outcomes([(outcome.id, outcome.label, now) for outcome in outcomes])
         self.metrics.note_outcomes(arrivals)
-        received = [Received(id=o.id, status=arrival.value) for o, arrival in zip(sent, arrivals, strict=True)]
+        receipts = [Received(id=o.id, status=arrival.value) for o, arrival in zip(outcomes, arrivals, strict=True)]
         status, error = 200, None
         if Arrival.CONTRADICTS in arrivals:
-            first = sent[arrivals.index(Arrival.CONTRADICTS)]
-            status, error = 409, f"prediction {first.id!r} has another label, and the first one stands"
+            first = outcomes[arrivals.index(Arrival.CONTRADICTS)]
+            status, error = 409, f"prediction {first.id!r} has another label, and the first one is final"
         elif Arrival.UNKNOWN in arrivals:
-            first = sent[arrivals.index(Arrival.UNKNOWN)]
-            status, error = 404, f"no prediction has the id {first.id!r}; send the id that the prediction was given"
-        return _json(status, Receipts(outcomes=received, error=error).model_dump(exclude_none=True))
+            first = outcomes[arrivals.index(Arrival.UNKNOWN)]
+            status, error = 404, f"no prediction has the id {first.id!r}; send the id from the prediction's answer"
+        return _json(status, Receipts(outcomes=receipts, error=error).model_dump(exclude_none=True))
 
     def rollout(self) -> Response:
         plan = self.router.plan()
-        told = None if plan is None else {**asdict(plan), "since": plan.since.isoformat()}
-        return _json(200, {"plan": told})
+        content = None if plan is None else {**asdict(plan), "since": plan.since.isoformat()}
+        return _json(200, {"plan": content})
 
     def ready(self) -> Response:
-        """503 until everything that a prediction needs answers; problems of a challenger do not make it unready."""
+        """503 until everything that a prediction needs is available; problems of a challenger do not matter."""
         try:
             route = self.router.route()
             self.context.clock.now()
@@ -103,7 +103,7 @@ class Server:
 
 
 def create_app(context: Context) -> FastAPI:
-    """The model server of the context's use case.
+    """Build the model server of the context's use case.
 
     Raises:
         InvalidInput: if the use case's request model does not fit its request columns.
@@ -111,32 +111,32 @@ def create_app(context: Context) -> FastAPI:
     server = Server(context)
 
     @asynccontextmanager
-    async def warmed(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(server.ready)  # loads the models before the first request
         yield
 
-    about = "Bodies are JSON, whatever content type they claim. An error says in `error` what to do."
+    description = "Bodies are JSON, whatever their content type. `error` of a failure says what to do."
     # Swagger UI comes from a package and not from a CDN; there is no second page beside it
     app = FastAPIOffline(
-        redoc_url=None, title=f"{context.usecase.name}: model server", description=about, lifespan=warmed
+        redoc_url=None, title=f"{context.usecase.name}: model server", description=description, lifespan=lifespan
     )
     app.state.server = server
 
-    async def answered(endpoint: str, work: Callable[..., Response], request: Request | None = None) -> Response:
+    async def respond(endpoint: str, work: Callable[..., Response], request: Request | None = None) -> Response:
         began = time.perf_counter()
         try:
-            sent = [] if request is None else [await _read(request, context.settings.serving_max_bytes)]
-            response = await run_in_threadpool(work, *sent)
+            arguments = [] if request is None else [await _read(request, context.settings.serving_max_bytes)]
+            response = await run_in_threadpool(work, *arguments)
         except Exception as error:
             response = _failure(error)
         server.metrics.note_call(endpoint, response.status_code, time.perf_counter() - began)
         return response
 
     @app.exception_handler(HTTPException)
-    async def elsewhere(request: Request, error: HTTPException) -> Response:
-        """A path that there is not, or a method that a path does not have."""
-        said = f"{request.method} {request.url.path[:200]}: {error.detail.lower()}; /docs lists what there is"
-        return JSONResponse({"error": said}, error.status_code, error.headers)
+    async def not_found(request: Request, error: HTTPException) -> Response:
+        """The answer for an unknown path, or a method that a path does not have."""
+        message = f"{request.method} {request.url.path[:200]}: {error.detail.lower()}; /docs lists the endpoints"
+        return JSONResponse({"error": message}, error.status_code, error.headers)
 
     @app.post(
         "/v1/predictions",
@@ -145,8 +145,8 @@ def create_app(context: Context) -> FastAPI:
         openapi_extra=body(server.requests),
     )
     async def predictions(request: Request) -> Response:
-        """Score one request, or {"requests": [...]}. An `id` of the client's makes the call repeatable."""
-        return await answered("predictions", server.predict, request)
+        """Score one request, or {"requests": [...]}. A request with an `id` can be repeated safely."""
+        return await respond("predictions", server.predict, request)
 
     @app.post(
         "/v1/outcomes",
@@ -155,13 +155,13 @@ def create_app(context: Context) -> FastAPI:
         openapi_extra=body(server.outcomes),
     )
     async def outcomes(request: Request) -> Response:
-        """Tell what came of a prediction, or {"outcomes": [...]}; the first label of a prediction stands."""
-        return await answered("outcomes", server.record, request)
+        """Report the outcome of a prediction, or {"outcomes": [...]}; the first label of a prediction is final."""
+        return await respond("outcomes", server.record, request)
 
-    @app.get("/v1/rollout", response_model=Rollout, responses=answers(503))
+    @app.get("/v1/rollout", response_model=RolloutState, responses=answers(503))
     async def rollout() -> Response:
         """The routing plan in force; null before the first."""
-        return await answered("rollout", server.rollout)
+        return await respond("rollout", server.rollout)
 
     @app.get("/healthz", response_model=Alive)
     async def healthy() -> Response:
@@ -170,12 +170,12 @@ def create_app(context: Context) -> FastAPI:
 
     @app.get("/readyz", response_model=Ready, responses=answers(status_503=Unready))
     async def ready() -> Response:
-        """Whether a prediction could be made now, and what is wrong."""
-        return await answered("readyz", server.ready)
+        """Whether predictions can be made now, and what prevents them."""
+        return await respond("readyz", server.ready)
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """For Prometheus."""
+        """Metrics for Prometheus."""
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     describe(app, (server.requests, server.outcomes))
@@ -183,23 +183,23 @@ def create_app(context: Context) -> FastAPI:
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    """The body, read no further than the limit."""
+    """Read the body, up to the limit."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
-            raise Refused(413, f"the body is longer than {limit} bytes; send it in several calls")
+            raise Refusal(413, f"the body is longer than {limit} bytes; send it in several calls")
     return bytes(body)
 
 
 def _failure(error: Exception) -> Response:
-    """Our refusals as they are; anything else is 503, since the same call may pass later."""
+    """The answer for an error: refusals have their status; any other error is 503, since a later call may succeed."""
     match error:
-        case Refused():
-            told = {"error": str(error), "problems": error.problems} if error.problems else {"error": str(error)}
-            return _json(error.status, told)
+        case Refusal():
+            content = {"error": str(error), "problems": error.problems} if error.problems else {"error": str(error)}
+            return _json(error.status, content)
         case ClientDisconnect():
-            return _json(400, {"error": "the body ended before it was whole; send it again"})
+            return _json(400, {"error": "the body ended early; send it again"})
         case FlightdeckError():
             return _json(503, {"error": reason(error)})
         case SQLAlchemyError() | sqlite3.Error():

@@ -1,4 +1,4 @@
-"""The OpenAPI document: every answer that an operation can give, and what the bodies of requests must look like."""
+"""The OpenAPI document: every answer of each operation, and the schemas of request bodies."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pipelines.serving.schemas import Envelope, Failure
 Schema = dict[str, Any]  # of OpenAPI
 MEANINGS = {
     400: "The body is not JSON, has a key twice, or ended early.",
-    413: "The body is longer than this server takes.",
-    422: "A value does not fit; which, and what to do.",
-    503: "Not now; the same call may pass later.",
+    413: "The body is longer than this server accepts.",
+    422: "A value is invalid; `error` names it and says what to do.",
+    503: "Unavailable now; the same call may succeed later.",
 }
 RETRY = {"description": "seconds", "required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}}
 
 
 def answers(*statuses: int, **others: type[BaseModel]) -> dict[int | str, Schema]:
-    """The responses of an operation beside its 200, as FastAPI takes them.
+    """The responses of an operation besides 200, in FastAPI's form.
 
     Args:
-        statuses: those of `MEANINGS`, answered with a `Failure`.
-        others: answers of another model, by `status_NNN`.
+        statuses: those of `MEANINGS` that have a `Failure` as body.
+        others: models of other answers, by `status_NNN`.
     """
     models: dict[int, type[BaseModel]] = dict.fromkeys(statuses, Failure)
     models |= {int(name.removeprefix("status_")): model for name, model in others.items()}
@@ -39,12 +39,12 @@ def answers(*statuses: int, **others: type[BaseModel]) -> dict[int | str, Schema
 
 
 def body(envelope: Envelope[Any]) -> Schema:
-    """What `openapi_extra` says of an operation that reads this envelope."""
+    """The `openapi_extra` of an operation that reads this envelope."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": envelope.schema()[0]}}}}
 
 
 def describe(app: FastAPI, envelopes: Iterable[Envelope[Any]]) -> None:
-    """Put the envelopes' schemas into the app's document, where `body` refers to them."""
+    """Add the envelopes' schemas, to which `body` refers, to the app's document."""
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     for envelope in envelopes:
         document["components"]["schemas"] |= envelope.schema()[1]

@@ -1,4 +1,4 @@
-"""What an answer says of an error. A driver's own words stay out of answers: they may quote a URL."""
+"""The text about an error in an answer. Messages of drivers stay out of answers, since they may quote a URL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pipelines.failure import one_line
 
 
 def reason(error: Exception) -> str:
-    """The message of one of ours, in one line, else the name of its class."""
+    """The message of one of our errors in one line; for other errors the name of the class."""
     return (
         one_line(error) if isinstance(error, FlightdeckError) else f"{type(error).__name__}; the server's log says more"
     )

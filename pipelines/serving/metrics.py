@@ -1,7 +1,7 @@
-"""What Prometheus is told.
+"""The metrics for Prometheus.
 
-The values are kept here and not in prometheus_client's own counters: Feast, where it is imported first, switches those
-to files that every registry of the process shares, so that a server would begin with the counts of another.
+The values are held here and not in prometheus_client's counters: Feast, if it is imported first, switches those to
+files that every registry of the process shares, so that a server would begin with the counts of another.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Metrics(Collector):
             self._observe("http_request_seconds", (endpoint,), seconds)
 
     def note_predictions(self, predictions: Iterable[Prediction]) -> None:
-        """Count freshly made predictions, not repeated ones."""
+        """Count new predictions, not repeated ones."""
         with self._lock:
             for prediction in predictions:
                 self._counts["predictions"][(prediction.served,)] += 1
@@ -84,7 +84,7 @@ class Metrics(Collector):
                 self._counts["outcomes"][(arrival.value,)] += 1
 
     def note_models(self, plan: int, loaded: Mapping[str, bool]) -> None:
-        """The plan that is served, and its versions; those of earlier plans are gone."""
+        """Set the plan that is served, and its versions; those of earlier plans are removed."""
         with self._lock:
             self._gauges["routing_plan"] = {(): plan}
             self._gauges["model_loaded"] = {(version,): float(is_loaded) for version, is_loaded in loaded.items()}
@@ -94,24 +94,24 @@ class Metrics(Collector):
         self._sums[name][labels] += seconds
 
     def collect(self) -> Iterator[Metric]:
-        """As prometheus_client's registry asks for it."""
+        """The metrics, for prometheus_client's registry."""
         with self._lock:
             families = [*self._families()]
         yield from families
 
     def _families(self) -> Iterator[Metric]:
-        for name, (about, labels) in COUNTERS.items():
-            counter = CounterMetricFamily(PREFIX + name, about, labels=labels)
+        for name, (help_text, labels) in COUNTERS.items():
+            counter = CounterMetricFamily(PREFIX + name, help_text, labels=labels)
             for key, value in self._counts[name].items():
                 counter.add_metric(key, value)
             yield counter
-        for name, (about, labels) in GAUGES.items():
-            gauge = GaugeMetricFamily(PREFIX + name, about, labels=labels)
+        for name, (help_text, labels) in GAUGES.items():
+            gauge = GaugeMetricFamily(PREFIX + name, help_text, labels=labels)
             for key, value in self._gauges[name].items():
                 gauge.add_metric(key, value)
             yield gauge
-        for name, (about, labels) in HISTOGRAMS.items():
-            histogram = HistogramMetricFamily(PREFIX + name, about, labels=labels)
+        for name, (help_text, labels) in HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(PREFIX + name, help_text, labels=labels)
             for key, counts in self._buckets[name].items():
                 bounds = [*map(str, BOUNDS), "+Inf"]
                 histogram.add_metric(key, [*zip(bounds, accumulate(counts), strict=True)], self._sums[name][key])

@@ -16,7 +16,7 @@ from pipelines.failure import trace
 from pipelines.records import Plan
 from pipelines.serving.failures import reason
 from pipelines.serving.features import Needs, needs_of
-from pipelines.serving.schemas import Refused
+from pipelines.serving.schemas import Refusal
 from pipelines.traffic import serves_challenger
 
 log = logging.getLogger(__name__)
@@ -24,8 +24,8 @@ AGAIN_AFTER = 5.0  # seconds until a model that could not be loaded is tried aga
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A model folder, in memory. `problem` says why it is not."""
+class LoadedModel:
+    """A model in memory; `problem` says why it could not be loaded."""
 
     uri: str
     scorer: ModelScorer | None = None
@@ -39,21 +39,21 @@ class Route:
 
     Attributes:
         challenger: None outside a rollout.
-        problems: what keeps a version, or a newer plan, from serving.
+        problems: why a version, or a newer plan, cannot serve.
     """
 
     plan: Plan
-    champion: Loaded
-    challenger: Loaded | None
+    champion: LoadedModel
+    challenger: LoadedModel | None
     problems: tuple[str, ...] = ()
 
     @property
-    def versions(self) -> dict[str, Loaded]:
+    def versions(self) -> dict[str, LoadedModel]:
         """By registered version, champion first."""
-        found = {self.plan.champion: self.champion}
+        models = {self.plan.champion: self.champion}
         if self.challenger and self.plan.challenger:
-            found.setdefault(self.plan.challenger, self.challenger)
-        return found
+            models.setdefault(self.plan.challenger, self.challenger)
+        return models
 
     @property
     def loaded(self) -> dict[str, bool]:
@@ -61,7 +61,7 @@ class Route:
         return {version: not loaded.problem for version, loaded in self.versions.items()}
 
     def assigned(self, entity: str) -> str:
-        """The version that answers this entity."""
+        """The version that the plan assigns this entity to."""
         plan = self.plan
         if plan.challenger and serves_challenger(plan.rollout, entity, plan.share):
             return plan.challenger
@@ -69,33 +69,33 @@ class Route:
 
 
 class Router:
-    """Routes by the plan in force. A plan whose champion cannot be loaded leaves the one before it serving."""
+    """Routes by the plan in force. If the champion of a new plan cannot be loaded, the previous plan keeps serving."""
 
     def __init__(self, context: Context, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._context, self._monotonic = context, monotonic
         self._plans = context.plans
         self._lock = threading.Lock()
-        self._cache: dict[ModelRef, tuple[Loaded, float]] = {}
+        self._cache: dict[ModelRef, tuple[LoadedModel, float]] = {}
         self._good: Route | None = None
 
     def plan(self) -> Plan | None:
-        """The plan that is stored as in force."""
+        """The plan in force in the records."""
         return self._plans.current()
 
     def route(self) -> Route:
         """The route to serve by.
 
         Raises:
-            Refused: 503 while there is no plan, or no plan's champion could be loaded.
+            Refusal: 503 while there is no plan, or no plan's champion could be loaded.
         """
         plan = self.plan()
         if plan is None:
-            raise Refused(503, "there is no routing plan yet; promote a first model, then ask again")
+            raise Refusal(503, "there is no routing plan yet; promote a first model, then send it again")
         champion = self._load(ModelRef(plan.champion_uri, plan.champion_sha256))
         if champion.problem:
             problem = f"plan {plan.version}: champion {plan.champion}: {champion.problem}"
             if self._good is None:
-                raise Refused(503, problem)
+                raise Refusal(503, problem)
             return Route(self._good.plan, self._good.champion, self._good.challenger, (problem,))
         challenger = None
         if plan.challenger and plan.challenger_uri:
@@ -107,38 +107,38 @@ class Router:
             self._good = Route(plan, champion, challenger)
         return route
 
-    def _load(self, model: ModelRef) -> Loaded:
-        cached = self._cache.get(model)
-        if cached and (not cached[0].problem or self._monotonic() < cached[1]):
-            return cached[0]
+    def _load(self, model: ModelRef) -> LoadedModel:
+        entry = self._cache.get(model)
+        if entry and (not entry[0].problem or self._monotonic() < entry[1]):
+            return entry[0]
         with self._lock:
-            cached = self._cache.get(model)
-            if cached and (not cached[0].problem or self._monotonic() < cached[1]):
-                return cached[0]
+            entry = self._cache.get(model)
+            if entry and (not entry[0].problem or self._monotonic() < entry[1]):
+                return entry[0]
             loaded = self._read(model)
             if loaded.problem:
                 log.error("model %s cannot serve: %s", loaded.uri, loaded.problem)
             self._cache = {**self._cache, model: (loaded, self._monotonic() + AGAIN_AFTER)}
         return loaded
 
-    def _read(self, model: ModelRef) -> Loaded:
+    def _read(self, model: ModelRef) -> LoadedModel:
         try:
             scorer = load_scorer(self._context.data.store, model, threads=1)
-            _ = scorer.session  # now, not at the first request
+            _ = scorer.session  # loads it now, not at the first request
             service = scorer.model.card.training_set.feature_service
             needs = needs_of(self._context.feast, service, scorer.inputs, self._context.usecase)
         except FlightdeckError as error:
-            return Loaded(model.uri, problem=reason(error))
-        except Exception as error:  # whatever a store or registry raises, the champion must go on
+            return LoadedModel(model.uri, problem=reason(error))
+        except Exception as error:  # the champion must keep serving, whatever error a store or registry raises
             log.error("model %s: %s", model.uri, trace(error))
-            return Loaded(model.uri, problem=reason(error))
-        return Loaded(model.uri, scorer, needs)
+            return LoadedModel(model.uri, problem=reason(error))
+        return LoadedModel(model.uri, scorer, needs)
 
     def _keep(self, route: Route) -> None:
-        """Forget the models of plans that have passed."""
+        """Drop the models of earlier plans from the cache."""
         plan = route.plan
-        kept = {ModelRef(plan.champion_uri, plan.champion_sha256)}
+        needed = {ModelRef(plan.champion_uri, plan.champion_sha256)}
         if plan.challenger_uri:
-            kept.add(ModelRef(plan.challenger_uri, plan.challenger_sha256 or ""))
+            needed.add(ModelRef(plan.challenger_uri, plan.challenger_sha256 or ""))
         with self._lock:
-            self._cache = {model: cached for model, cached in self._cache.items() if model in kept}
+            self._cache = {model: entry for model, entry in self._cache.items() if model in needed}

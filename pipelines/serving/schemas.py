@@ -1,4 +1,4 @@
-"""What clients send and get: envelopes, limits, and one way of saying what is wrong."""
+"""The schemas of requests and answers: envelopes, limits, and the form of refusals."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ from pipelines.usecase import UseCase
 Item = TypeVar("Item", bound=BaseModel)
 Identity = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
 RESERVED = ("id", "requests")
-SAID = ("missing", "extra_forbidden", "value_error", "too_short", "too_long")  # messages that need no value
+SELF_EXPLANATORY = ("missing", "extra_forbidden", "value_error", "too_short", "too_long")  # messages that need no value
 SHOWN = 20  # problems listed in one refusal
 KEYS = re.compile(rb'"[ \t\r\n]*:')  # matches each key of a JSON text once, and perhaps parts of its strings
 REFERENCE = "#/components/schemas/{model}"  # where an OpenAPI document keeps its schemas
 
 
 class Strict(BaseModel):
-    """JSON as it is written: no text for a number, no unknown keys, no NaN or infinity."""
+    """Strict JSON: no text for a number, no unknown keys, no NaN or infinity."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
 def _zero_or_one(label: float) -> float:
     if label not in (0.0, 1.0):
-        raise ValueError("a label is 0 or 1; send nothing while it is not known")
+        raise ValueError("a label is 0 or 1; send it once it is known")
     return label
 
 
 class Outcome(Strict):
-    """What came of a prediction."""
+    """The outcome of a prediction."""
 
     id: Identity
     label: Annotated[float, AfterValidator(_zero_or_one), WithJsonSchema({"enum": [0, 1]})]
 
 
 class Answer(BaseModel):
-    """The answer to one request: by which version, under which routing plan."""
+    """The answer to one request, with the version and the routing plan."""
 
     id: str
     score: float
@@ -66,21 +66,21 @@ class Answers(BaseModel):
 
 
 class Received(BaseModel):
-    """What became of one outcome."""
+    """How one outcome was handled."""
 
     id: str
     status: Literal["recorded", "repeated", "contradicts", "unknown"]
 
 
 class Receipts(BaseModel):
-    """What became of the outcomes of a call; `error` tells of the first that could not be recorded."""
+    """How the outcomes of a call were handled; `error` is about the first one that could not be recorded."""
 
     outcomes: list[Received]
     error: str | None = None
 
 
 class Problem(BaseModel):
-    """What is wrong with one field. `item` is null in a body of one; `field` is empty where it is the whole item."""
+    """A problem of one field. `item` is null in a body of one item; `field` is empty where it is the whole item."""
 
     item: int | None
     field: str
@@ -94,7 +94,7 @@ class Failure(BaseModel):
     problems: list[Problem] | None = None
 
 
-class Rollout(BaseModel):
+class RolloutState(BaseModel):
     plan: Plan | None
 
 
@@ -103,7 +103,7 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """The plan that is served, by version whether it is loaded, and what keeps one, or a newer plan, from serving."""
+    """The plan that is served, whether each version is loaded, and why a version, or a newer plan, cannot serve."""
 
     ready: Literal[True]
     plan: int
@@ -116,8 +116,8 @@ class Unready(BaseModel):
     problems: list[str]
 
 
-class Refused(FlightdeckError):
-    """A call that cannot be served as it is. Nothing was written.
+class Refusal(FlightdeckError):
+    """A call that cannot be served. Nothing was written.
 
     Attributes:
         status: of the HTTP response, 4xx or 503.
@@ -151,37 +151,36 @@ class Envelope(Generic[Item]):
         """The items of a body.
 
         Raises:
-            Refused: 400 where it is not JSON or a key stands twice, 422 where a value does not fit, naming item and
-                field.
+            Refusal: 400 if it is not JSON or has a key twice, 422 if a value is invalid, naming item and field.
         """
         try:
-            found = self._adapter.validate_json(body)
+            content = self._adapter.validate_json(body)
         except ValidationError as error:
             raise self._refusal(error) from None
-        alone = isinstance(found, self.item)
-        items = [found] if alone else list(getattr(found, self.key))
+        alone = isinstance(content, self.item)
+        items = [content] if alone else list(getattr(content, self.key))
         keys = sum(len(item.model_fields_set) for item in items) + (not alone)
-        if len(KEYS.findall(body)) != keys:  # only then may a key stand twice; of two, pydantic takes the last
+        if len(KEYS.findall(body)) != keys:  # only then may a key occur twice; of two, pydantic takes the last
             _require_unique_keys(body)
         return items
 
-    def _refusal(self, error: ValidationError) -> Refused:
+    def _refusal(self, error: ValidationError) -> Refusal:
         faults = error.errors(include_url=False)
         if faults[0]["type"] == "json_invalid":
-            return Refused(400, f"the body is not JSON: {faults[0]['msg'].removeprefix('Invalid JSON: ')}; correct it")
+            return Refusal(400, f"the body is not JSON: {faults[0]['msg'].removeprefix('Invalid JSON: ')}; correct it")
         problems = [self._problem(fault) for fault in faults[:SHOWN]]
         first, more = problems[0], len(faults) - 1
         where = f"{self.key}[{first['item']}]: " if first["item"] is not None else ""
         where += f"{first['field']}: " if first["field"] else ""
-        return Refused(422, f"{where}{first['problem']}" + (f"; and {more} more" if more else ""), problems)
+        return Refusal(422, f"{where}{first['problem']}" + (f"; and {more} more" if more else ""), problems)
 
     def _problem(self, fault: Any) -> dict[str, Any]:
-        """Item (None in a body of one), field, and what to do."""
+        """Item (None in a body of one), field, and problem."""
         place, item = list(fault["loc"])[1:], None
         if fault["loc"][:2] == ("many", self.key) and len(place) > 1:
             item, place = place[1], place[2:]
-        got = "" if fault["type"] in SAID else f" (got {_shown(fault)})"
-        return {"item": item, "field": ".".join(str(part) for part in place), "problem": self._what(fault) + got}
+        value_text = "" if fault["type"] in SELF_EXPLANATORY else f" (got {_format_input(fault)})"
+        return {"item": item, "field": ".".join(str(part) for part in place), "problem": self._what(fault) + value_text}
 
     def _what(self, fault: Any) -> str:
         match fault["type"]:
@@ -189,8 +188,8 @@ class Envelope(Generic[Item]):
                 return f'the body must be one object, or {{"{self.key}": [...]}}'
             case "extra_forbidden":
                 beside = fault["loc"][0] == "many" and len(fault["loc"]) == 2
-                known = self.key if beside else ", ".join(self.item.model_fields)
-                return f"unknown key; remove it or correct its spelling ({known})"
+                allowed = self.key if beside else ", ".join(self.item.model_fields)
+                return f"unknown key; remove it or correct its spelling ({allowed})"
             case "missing":
                 return "is missing; send it"
             case "too_short" if fault["loc"][-1] == self.key:
@@ -202,25 +201,25 @@ class Envelope(Generic[Item]):
     def schema(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """JSON schema of the body, and by name the schemas that it refers to."""
         schema = self._adapter.json_schema(ref_template=REFERENCE)
-        named: dict[str, Any] = schema.pop("$defs")
-        return schema, named
+        definitions: dict[str, Any] = schema.pop("$defs")
+        return schema, definitions
 
 
 def _require_unique_keys(body: bytes) -> None:
     def unique(pairs: list[tuple[str, Any]]) -> None:
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, _ in pairs:
-            if key in seen:
-                raise Refused(400, f"the key {ascii(key)[:60]} stands twice in one object; send it once")
-            seen.add(key)
+            if key in keys:
+                raise Refusal(400, f"the key {ascii(key)[:60]} stands twice in one object; send it once")
+            keys.add(key)
 
     json.loads(body, object_pairs_hook=unique, parse_int=len, parse_float=len)  # int() refuses 4,300 digits
 
 
-def _shown(fault: Any) -> str:
+def _format_input(fault: Any) -> str:
     try:
         text = ascii(fault["input"])
-    except ValueError:  # Python writes no integer of more than 4,300 digits
+    except ValueError:  # Python does not print integers of more than 4,300 digits
         text = "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -1,4 +1,4 @@
-"""MLflow in one place: runs and registered versions of one use case. A leaf: imports no step."""
+"""All use of MLflow: runs and registered versions of one use case. A leaf: imports no step."""
 
 from pipelines.tracking.registry import ModelRegistry
 from pipelines.tracking.runs import Tracker

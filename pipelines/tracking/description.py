@@ -1,4 +1,4 @@
-"""A version's description in MLflow: a block of Markdown made of its tags and metrics, amid people's text."""
+"""A version's description in MLflow: a block of Markdown from its tags and metrics, within text that people wrote."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping
 
 BEGIN, END = "<!-- flightdeck: made from tags and metrics, and written again -->", "<!-- end of flightdeck -->"
 SPAN = "`[^`\\n]*`"
-HEAD = f"{SPAN}(?:, on what was known by {SPAN})? {re.escape(BEGIN)}"  # BEGIN is not first: lists show how it begins
+HEAD = f"{SPAN}(?:, on what was known by {SPAN})? {re.escape(BEGIN)}"  # BEGIN is not first: lists show the beginning
 BLOCK = re.compile(f"{HEAD}(?:(?!{re.escape(BEGIN)}).)*?{re.escape(END)}", re.DOTALL)
 METRICS = ("roc_auc", "log_loss", "brier")
-LONGEST = 80  # characters of one value; tags hold it whole
+LONGEST = 80  # characters of one value; the tag has all of it
 LIMIT = 5000  # characters that MLflow's database holds
 
 
 def block(tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
     """One line that ends with BEGIN, a short list, and END; long reasons stay in the tags."""
-    known = f", on what was known by {_code(tags['as_of'])}" if "as_of" in tags else ""
-    measured = ", ".join(f"{_code(name)} {metrics[name]:.4f}" for name in METRICS if name in metrics)
-    facts = {"Test window": measured or "not measured"}
+    knowledge = f", on what was known by {_code(tags['as_of'])}" if "as_of" in tags else ""
+    values = ", ".join(f"{_code(name)} {metrics[name]:.4f}" for name in METRICS if name in metrics)
+    facts = {"Test window": values or "not measured"}
     if "decision_id" in tags:
         facts["Gate"] = f"passed by decision {_code(tags['decision_id'])}"
     if "parent_version" in tags:
@@ -28,18 +28,24 @@ def block(tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
         facts["Rollout"] += "; see the tag `rollout.reason`"
     if "verify.verdict" in tags:
         facts["Built again"] = f"{_code(tags['verify.verdict'])}; see the tag `verify.why`"
-    line = f"{_code(tags.get('family', 'model'))}{known} {BEGIN}"
+    line = f"{_code(tags.get('family', 'model'))}{knowledge} {BEGIN}"
     return "\n".join((line, "", *(f"- {name}: {value}" for name, value in facts.items()), "", END))
 
 
-def placed(text: str, made: str) -> str:
-    """A description with its block as `made` is, and after people's text where it has none yet.
+def insert_block(text: str, block_text: str) -> str:
+    """A description with its block replaced by `block_text`, or with the block after the text if it has none yet.
 
-    All that is outside the block stays, so doing it again changes nothing. Where MLflow could not hold both, the text
-    stays as it is: the tags tell the rest.
+    Text outside the block stays; idempotent. If the result is too long for MLflow, the description stays as it is, and
+    only the tags have the news.
     """
-    after = BLOCK.sub(lambda _: made, text) if BLOCK.search(text) else f"{text}\n\n{made}" if text else made
-    return after if len(after) <= LIMIT else text
+    result = (
+        BLOCK.sub(lambda _: block_text, text)
+        if BLOCK.search(text)
+        else f"{text}\n\n{block_text}"
+        if text
+        else block_text
+    )
+    return result if len(result) <= LIMIT else text
 
 
 def _code(value: str) -> str:

@@ -1,4 +1,4 @@
-"""The files that a registered version rests on, and whether they are still what they were."""
+"""The digests of a registered version's files, and the check that the files have not changed."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ SERVED = ("model", "evaluation")  # the folders that are read after registration
 
 
 def digests(store: Store, folders: dict[str, str]) -> dict[str, dict[str, str]]:
-    """sha256 of every file in folders, given and told by name: model, evaluation, training_set."""
+    """sha256 of every file in folders, by the names of the folders: model, evaluation, training_set."""
     return {
         name: {file: store.sha256(store.read_bytes(f"{uri.rstrip('/')}/{file}")) for file in store.names(uri)}
         for name, uri in folders.items()
     }
 
 
-def sealed(files: Digests) -> tuple[bytes, str]:
-    """The content of DIGESTS, and of the tag SEAL."""
+def seal_digests(files: Digests) -> tuple[bytes, str]:
+    """The content of the file DIGESTS, and of the tag SEAL."""
     content = (json.dumps(files, indent=2, sort_keys=True) + "\n").encode()
     return content, hashlib.sha256(content).hexdigest()
 
 
-def registered(version: ModelVersion, tracker: Tracker) -> Digests:
-    """The digests that a version was registered with; none where it was registered before there were any.
+def registered_digests(version: ModelVersion, tracker: Tracker) -> Digests:
+    """The digests that a version was registered with; none if it was registered before digests were recorded.
 
     Raises:
-        CorruptData: if they are gone or altered.
+        CorruptData: if they are missing or altered.
     """
     if OLD in version.tags and SEAL not in version.tags:
         try:
@@ -48,8 +48,8 @@ def registered(version: ModelVersion, tracker: Tracker) -> Digests:
             raise CorruptData(f"version {version.version}: its tag {OLD} was altered; restore it") from None
     place = f"version {version.version}: {REGISTRATION}/{DIGESTS} of its MLflow run {version.run_id}"
     try:
-        tracker.run_tags(version.run_id)  # tells a run that is gone from a registry that is down
-        content = tracker.attached(version.run_id, REGISTRATION, DIGESTS)
+        tracker.run_tags(version.run_id)  # distinguishes a missing run from a registry that is down
+        content = tracker.read_attachment(version.run_id, REGISTRATION, DIGESTS)
     except MissingData:
         content = None
     if SEAL not in version.tags:
@@ -76,23 +76,23 @@ def folders_of(version: ModelVersion) -> dict[str, str]:
 
 
 def require_intact(store: Store, tracker: Tracker, version: ModelVersion, folders: Sequence[str] = SERVED) -> None:
-    """Check files against the digests that were registered; those that came later do not count.
+    """Check files against the registered digests; files that were added later are ignored.
 
     Raises:
-        CorruptData: naming the first file that is gone or altered. A version that was registered without digests is
-            held against the sha256 of its graph alone, when that is read.
+        CorruptData: naming the first file that is missing or altered. For a version registered without digests, only
+            the sha256 of its graph is checked, when the graph is read.
     """
-    wanted_by = registered(version, tracker)
+    recorded = registered_digests(version, tracker)
     places = folders_of(version)
     for folder in folders:
-        for file, wanted in sorted(wanted_by.get(folder, {}).items()):
+        for file, expected in sorted(recorded.get(folder, {}).items()):
             uri = f"{places[folder].rstrip('/')}/{file}"
             try:
                 actual = store.sha256(store.read_bytes(uri))
             except MissingData:
                 raise CorruptData(f"version {version.version}: {uri} is gone; restore it") from None
-            if actual != wanted:
+            if actual != expected:
                 raise CorruptData(
-                    f"version {version.version}: {uri} has sha256 {actual[:12]}, registered is {wanted[:12]}; "
+                    f"version {version.version}: {uri} has sha256 {actual[:12]}, registered is {expected[:12]}; "
                     "restore it, or set the alias to another version"
                 )

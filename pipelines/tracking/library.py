@@ -1,4 +1,4 @@
-"""The MLflow library: loaded quietly, pointed at one place, and kept out of this process's environment."""
+"""The MLflow library: loaded quietly, connected to one place, and without traces in this process's environment."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 from pipelines import environment
 from pipelines.errors import FlightdeckError, InvalidInput, Unavailable
 
-PASSING = (409, 429, 499)  # another time it may be done
+PASSING = (409, 429, 499)  # a later attempt may succeed
 
 
 def open_mlflow(uri: str) -> Any:
     """MLflow with `uri` as this process's tracking and registry place.
 
-    MLflow writes the place to the environment as well, where later settings would read it as the user's: put back.
+    MLflow also writes the place to the environment, where later settings would take it for the user's; that is undone.
     """
     mlflow = _quiet_mlflow()
     with environment.restoring("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
@@ -30,9 +30,9 @@ def open_mlflow(uri: str) -> Any:
 
 
 def unavailable(error: BaseException, uri: str) -> FlightdeckError | None:
-    """What to tell of an error that MLflow or the way to it raised: that it is away, or that it refuses.
+    """An error of MLflow or of the connection to it as ours: MLflow is unavailable, or it refuses the request.
 
-    None for what came from elsewhere; an error of ours says it itself.
+    An error of ours stays as it is; None for any other.
     """
     if isinstance(error, FlightdeckError):
         return error
@@ -44,17 +44,17 @@ def unavailable(error: BaseException, uri: str) -> FlightdeckError | None:
     status = error.get_http_status_code() if isinstance(error, MlflowException) else 500
     if not 400 <= status < 500 or status in PASSING:
         return _away(error, uri)
-    remedy = "correct that in MLflow or in what was asked, and run this again"
+    remedy = "correct that in MLflow or in the request, and run this again"
     if status in (401, 403):
         remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-    return InvalidInput(f"{_place(uri)} refuses it ({_said(error)}); {remedy}")
+    return InvalidInput(f"{_place(uri)} refuses it ({_message(error)}); {remedy}")
 
 
 def _away(error: BaseException, uri: str) -> Unavailable:
-    """An error of MLflow, of its disk, or of the way to it, in one line."""
+    """An error of MLflow, of its disk, or of the connection to it, in one line."""
     return Unavailable(
-        f"{_place(uri)} cannot be used ({_said(error)}); see that it runs and that its disk has room, then run the "
-        "step again: it goes on where it stopped"
+        f"{_place(uri)} cannot be used ({_message(error)}); check that it runs and has room on its disk, then run the "
+        "step again: it continues where it stopped"
     )
 
 
@@ -62,14 +62,14 @@ def _place(uri: str) -> str:
     return f"MLflow at {uri}" if uri else "MLflow (FLIGHTDECK_MLFLOW_URI)"
 
 
-def _said(error: BaseException) -> str:
-    told = re.split(r"\[SQL: |\(Background on this error", str(error))[0]  # SQLAlchemy's statement, values, link
-    return f"{type(error).__name__}: {' '.join(told.split())[:300]}"
+def _message(error: BaseException) -> str:
+    message = re.split(r"\[SQL: |\(Background on this error", str(error))[0]  # SQLAlchemy's statement, values, link
+    return f"{type(error).__name__}: {' '.join(message.split())[:300]}"
 
 
 @contextmanager
-def files_kept(uri: str) -> Iterator[None]:
-    """Files are written to MLflow inside: a disk that is full or shut is told as such."""
+def writing_files(uri: str) -> Iterator[None]:
+    """A context for writing files to MLflow: a disk that is full or read-only is reported as such."""
     try:
         yield
     except OSError as error:
@@ -77,7 +77,7 @@ def files_kept(uri: str) -> Iterator[None]:
 
 
 def _quiet_mlflow() -> Any:
-    """MLflow without chatter, telemetry, or the import of Feast.
+    """MLflow without messages, telemetry, or the import of Feast.
 
     Feast registers a provider of request headers with MLflow, and MLflow loads it (with all of Feast, and torch) before
     its first request. We do not use it; hiding its module while MLflow collects providers leaves Feast itself intact.
@@ -97,5 +97,7 @@ def _quiet_mlflow() -> Any:
             del sys.modules[provider]
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it prints the trace of what it then raises
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.CRITICAL
+    )  # it prints the traceback of the error that it raises
     return mlflow

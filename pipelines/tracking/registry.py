@@ -1,4 +1,4 @@
-"""The model registry: one registered model a use case, its versions and their aliases."""
+"""The model registry: one registered model for each use case, its versions and their aliases."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ ALIASED = "flightdeck.aliased"  # on a version whose aliases were set: a late re
 
 
 class ModelRegistry:
-    """Versions of one use case's registered model, kept where `tracker` keeps its runs."""
+    """Versions of one use case's registered model, in the same MLflow as the runs of `tracker`."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
         self.name = tracker.name
 
     def register(self, run_id: str, tags: Mapping[str, str], files: integrity.Digests | None = None) -> ModelVersion:
-        """The version for the model of a candidate's run; the same `sha256` and `model_uri` never become two.
+        """Register the model of a candidate's run; a model with the same `sha256` and `model_uri` is registered once.
 
-        It is given no alias: `nominate` does that, once all that belongs to the version is there.
+        The version gets no alias: `nominate` sets it, once everything that belongs to the version is written.
 
         Args:
             tags: at least model_uri, evaluation_uri, training_set_uri and sha256.
-            files: sha256 of all files that it rests on. They are kept in its run, and a tag seals them.
+            files: sha256 of all files of the version. They are stored in its run, and a tag seals them.
 
         Raises:
-            MissingData: if there is no such run, or it holds no model.
-            InvalidInput: if the run is another model's.
+            MissingData: if there is no such run, or it has no model.
+            InvalidInput: if the run is of another model.
         """
-        wanted = (tags["sha256"], tags["model_uri"])
+        identity = (tags["sha256"], tags["model_uri"])
         with self.tracker.alone():
-            same = [v for v in self.versions() if (v.sha256, v.model_uri) == wanted]
+            same = [v for v in self.versions() if (v.sha256, v.model_uri) == identity]
             return same[0] if same else self.require(self._create(run_id, tags, files))
 
     def nominate(self, version: str) -> ModelVersion:
-        """Give a version the alias `challenger`, and `champion` where there is none.
+        """Give a version the alias `challenger`, and also `champion` if no version has that.
 
-        Once: a late retry moves no alias, nor does a version that has a newer one.
+        Done once: neither a late retry nor a version older than another moves an alias.
         """
         with self.tracker.alone():
             newer = any(int(v.version) > int(version) for v in self.versions())
@@ -58,28 +58,28 @@ class ModelRegistry:
     def _create(self, run_id: str, tags: Mapping[str, str], files: integrity.Digests | None) -> str:
         from mlflow.exceptions import MlflowException
 
-        logged = self._logged_model(run_id, tags)
+        model_id = self._logged_model(run_id, tags)
         client = self.tracker.client
         try:
             client.create_registered_model(self.name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        open_mlflow(self.tracker.uri)  # MLflow looks the logged model up at this process's place, not at the client's
+        open_mlflow(self.tracker.uri)  # MLflow looks up the logged model at this process's place, not at the client's
         parent = self.aliases().get(CHAMPION)
         lineage = {**tags, **({"parent_version": parent} if parent else {})}
-        if files is not None:  # before the version, which is never without them
-            content, lineage[integrity.SEAL] = integrity.sealed(files)
+        if files is not None:  # before the version, so that it always has them
+            content, lineage[integrity.SEAL] = integrity.seal_digests(files)
             self.tracker.attach(run_id, REGISTRATION, {DIGESTS: content})
-        made = client.create_model_version(
+        version = client.create_model_version(
             self.name,
-            source=f"models:/{logged}",
+            source=f"models:/{model_id}",
             run_id=run_id,
             tags=lineage,
             description=description.block(lineage, self.tracker.run_metrics(run_id)),
-            model_id=logged,
+            model_id=model_id,
         )
-        return str(made.version)
+        return str(version.version)
 
     def _logged_model(self, run_id: str, tags: Mapping[str, str]) -> str:
         """Id of the model that a candidate's run holds."""
@@ -94,27 +94,27 @@ class ModelRegistry:
 
     def versions(self) -> list[ModelVersion]:
         """Every version that the chain registered, oldest first."""
-        found = self.tracker.client.search_model_versions(f"name = '{self.name}'")
+        results = self.tracker.client.search_model_versions(f"name = '{self.name}'")
         aliases = self.aliases()
-        ours = [_version(v, aliases) for v in found if {"sha256", "model_uri"} <= set(v.tags)]
-        return sorted(ours, key=lambda v: int(v.version))
+        versions = [_version(v, aliases) for v in results if {"sha256", "model_uri"} <= set(v.tags)]
+        return sorted(versions, key=lambda v: int(v.version))
 
     def resolve(self, alias: str | None = None, version: str | None = None) -> ModelVersion | None:
         """The version that has the alias, or the number; None where there is none."""
-        wanted = version if version is not None else self.aliases().get(alias or CHAMPION)
-        return next((v for v in self.versions() if v.version == wanted), None)
+        number = version if version is not None else self.aliases().get(alias or CHAMPION)
+        return next((v for v in self.versions() if v.version == number), None)
 
     def require(self, version: str) -> ModelVersion:
-        """The version that has the number.
+        """The version with this number.
 
         Raises:
-            MissingData: naming those that there are.
+            MissingData: if there is none, naming the existing ones.
         """
-        found = self.resolve(version=version)
-        if found is None:
-            known = ", ".join(one.version for one in self.versions()) or "none"
-            raise MissingData(f"{self.name} has no version {version} of the chain; there are: {known}")
-        return found
+        model_version = self.resolve(version=version)
+        if model_version is None:
+            numbers = ", ".join(one.version for one in self.versions()) or "none"
+            raise MissingData(f"{self.name} has no version {version} of the chain; there are: {numbers}")
+        return model_version
 
     def aliases(self) -> dict[str, str]:
         """alias -> version."""
@@ -132,23 +132,23 @@ class ModelRegistry:
         self.tracker.client.set_registered_model_alias(self.name, alias, version)
 
     def drop_alias(self, alias: str, version: str) -> None:
-        """Take an alias from a version; one that points elsewhere stays."""
+        """Remove an alias from a version; an alias that points to another version stays."""
         if self.aliases().get(alias) == version:
             self.tracker.client.delete_registered_model_alias(self.name, alias)
 
     def annotate(self, version: str, tags: Mapping[str, str]) -> None:
-        """Set tags on a version, and write our block of its description again; what people wrote around it stays."""
+        """Set tags on a version, and update our block of its description; text around the block stays."""
         client = self.tracker.client
         for key, value in tags.items():
             client.set_model_version_tag(self.name, version, key, value[:5000])
-        held = client.get_model_version(self.name, version)
-        before = held.description or ""
-        after = description.placed(before, description.block(held.tags, self._metrics(str(held.run_id))))
+        current = client.get_model_version(self.name, version)
+        before = current.description or ""
+        after = description.insert_block(before, description.block(current.tags, self._metrics(str(current.run_id))))
         if after != before:
             client.update_model_version(self.name, version, after)
 
     def _metrics(self, run_id: str) -> dict[str, float]:
-        """Of a run; empty where it was deleted for good."""
+        """The metrics of a run; empty if it was deleted for good."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -159,6 +159,6 @@ class ModelRegistry:
             return {}
 
 
-def _version(found: Any, aliases: Mapping[str, str]) -> ModelVersion:
-    held = tuple(sorted(alias for alias, number in aliases.items() if number == str(found.version)))
-    return ModelVersion(str(found.version), str(found.run_id), dict(found.tags), held)
+def _version(result: Any, aliases: Mapping[str, str]) -> ModelVersion:
+    names = tuple(sorted(alias for alias, number in aliases.items() if number == str(result.version)))
+    return ModelVersion(str(result.version), str(result.run_id), dict(result.tags), names)

@@ -1,7 +1,7 @@
-"""Runs: one experiment a use case, one run a candidate or a monitoring report.
+"""Runs: one experiment for each use case, one run for each candidate, trial and monitoring report.
 
-Everything is safe to repeat. A run carries the tag KEY (what it stands for) and CONTENT (a hash of what it holds); a
-second call finds it, and one that was killed halfway is deleted and written again.
+Everything is safe to repeat. A run has the tags KEY (its identity) and CONTENT (a hash of its content), by which a
+second call finds it; a run that was killed halfway is deleted and written again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from filelock import FileLock
 from pipelines import environment
 from pipelines.errors import InvalidInput, MissingData
 from pipelines.settings import Settings
-from pipelines.tracking.library import files_kept, open_mlflow
+from pipelines.tracking.library import open_mlflow, writing_files
 from pipelines.tracking.signature import example, signature
 
 if TYPE_CHECKING:
@@ -42,21 +42,21 @@ REMEDY = "set FLIGHTDECK_MLFLOW_URI or MLFLOW_TRACKING_URI to"
 
 @dataclass(frozen=True)
 class CandidateRun:
-    """What is logged of a candidate.
+    """The content of a candidate's run.
 
     Attributes:
-        attached: files that only explain: one that has changed makes no other run.
-        row: one that the model has scored: the logged model's input example.
-        pinned: what the logged model needs installed, as NAME==VERSION.
+        attachments: further files; a change in them makes no new run.
+        row: a row that the model has scored, as the logged model's input example.
+        requirements: packages that the logged model needs, as NAME==VERSION.
     """
 
     params: Mapping[str, Any]
     metrics: Mapping[str, float | None]
     tags: Mapping[str, str]
     files: Mapping[str, bytes]
-    attached: Mapping[str, bytes]
+    attachments: Mapping[str, bytes]
     row: pd.DataFrame
-    pinned: Sequence[str]
+    requirements: Sequence[str]
 
 
 class Tracker:
@@ -94,7 +94,7 @@ class Tracker:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Of the processes of this home, one at a time is inside."""
+        """A lock: of the processes of this home, one at a time is inside."""
         place = self.artifacts.parent
         place.mkdir(parents=True, exist_ok=True)
         with FileLock(place / f"{self.name}.lock"):
@@ -109,22 +109,22 @@ class Tracker:
         """
         from mlflow.exceptions import MlflowException
 
-        found = self.client.get_experiment_by_name(self.name)
-        if found is None:
+        experiment = self.client.get_experiment_by_name(self.name)
+        if experiment is None:
             location = None if self._served else (self.artifacts / self.name).as_uri()
             try:
                 return str(self.client.create_experiment(self.name, location, tags=EXPERIMENT_TAGS))
             except MlflowException:  # another process was first
-                found = self.client.get_experiment_by_name(self.name)
-                if found is None:
+                experiment = self.client.get_experiment_by_name(self.name)
+                if experiment is None:
                     raise
-        if found.lifecycle_stage != "active":
+        if experiment.lifecycle_stage != "active":
             raise InvalidInput(
                 f"the experiment {self.name} of MLflow at {self.uri} was deleted, and nothing can be logged to it; "
-                f"restore it there: mlflow experiments restore --experiment-id {found.experiment_id}"
+                f"restore it there: mlflow experiments restore --experiment-id {experiment.experiment_id}"
             )
-        self._require_files(str(found.artifact_location))
-        return str(found.experiment_id)
+        self._require_files(str(experiment.artifact_location))
+        return str(experiment.experiment_id)
 
     def _require_files(self, location: str) -> None:
         if not self._served and location.startswith("mlflow-artifacts:"):
@@ -134,13 +134,13 @@ class Tracker:
             )
 
     def log_candidate(self, model: Model, candidate: CandidateRun) -> str:
-        """One run for one candidate, with its model, and its id. Metrics that are None are left out."""
+        """Log a candidate with its model as one run, and give the run's id. Metrics that are None are left out."""
         key, family, tags = f"candidate {model.uri} {model.sha256}", model.card.family, candidate.tags
-        named = {**tags, KIND: "candidate", "family": family, "sha256": model.sha256}
+        all_tags = {**tags, KIND: "candidate", "family": family, "sha256": model.sha256}
         title = f"{family} {tags['as_of'][:10]}" if "as_of" in tags else family
         card = json.dumps(model.card.as_json(), indent=2, sort_keys=True).encode()
         files = {**candidate.files, model.card.FILE: card}
-        run = self._run(key, title, candidate.params, candidate.metrics, files, named, candidate.attached)
+        run = self._run(key, title, candidate.params, candidate.metrics, files, all_tags, candidate.attachments)
         with run as (run_id, new):
             if new:
                 import mlflow.onnx
@@ -151,7 +151,7 @@ class Tracker:
                     name=family,
                     signature=signature(model),
                     input_example=example(model, candidate.row),
-                    pip_requirements=list(candidate.pinned),
+                    pip_requirements=list(candidate.requirements),
                     onnx_execution_providers=["CPUExecutionProvider"],
                     save_as_external_data=False,
                 )
@@ -160,7 +160,7 @@ class Tracker:
     def log_trial(
         self, candidate: str, number: int, params: Mapping[str, Any], metrics: Mapping[str, float | None], state: str
     ) -> str:
-        """One run for one trial, a child of its candidate's run, and its id."""
+        """Log a trial as a child of its candidate's run, and give the run's id."""
         tags = {KIND: "trial", "state": state}
         key, title = f"trial {number} of {candidate}", f"trial {number}"
         with self._run(key, title, params, metrics, {}, tags, {}, parent=candidate) as (run_id, _):
@@ -169,7 +169,7 @@ class Tracker:
     def log_report(
         self, run: str, model_version: str, metrics: Mapping[str, float | None], files: Mapping[str, bytes]
     ) -> str:
-        """One run for one monitoring report, and its id; another content under the same name replaces it."""
+        """Log a monitoring report as one run, and give its id; other content under the same name replaces it."""
         tags = {KIND: "report", "run": run, "model_version": model_version}
         with self._run(f"report {run} {model_version}", f"report {run}", {}, metrics, files, tags, {}) as (run_id, _):
             return run_id
@@ -183,19 +183,19 @@ class Tracker:
         metrics: Mapping[str, float | None],
         files: Mapping[str, bytes],
         tags: Mapping[str, str],
-        attached: Mapping[str, bytes],
+        attachments: Mapping[str, bytes],
         parent: str | None = None,
     ) -> Iterator[tuple[str, bool]]:
-        """The id of the run that holds all this, and whether it is new; a new one is finished on leaving.
+        """The id of the run with this content, and whether it is new; a new one is finished at the end of the context.
 
-        It is a child of `parent`, by default of the run of `mlflow run`. Where it takes another's place, the children
-        of that one go too.
+        It is a child of `parent`, by default of the run of `mlflow run`. A run that it replaces is deleted with its
+        children.
         """
         client, experiment = self.client, self.experiment_id
         finite = {k: float(v) for k, v in metrics.items() if v is not None}
-        hashed = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         identity = _digest(f"{key} of {self.parent}" if self.parent else key)  # every parent has children of its own
-        content = _digest([dict(params), finite, hashed])
+        content = _digest([dict(params), finite, digests])
         same = client.search_runs([experiment], f"tags.`{KEY}` = '{identity}'")
         for run in same:
             if run.info.status == "FINISHED" and run.data.tags.get(CONTENT) == content:
@@ -209,42 +209,42 @@ class Tracker:
         labels = {**tags, KEY: identity, CONTENT: content, **({PARENT: above} if above else {})}
         mlflow = open_mlflow(self.uri)
         with environment.restoring("MLFLOW_RUN_ID"):
-            os.environ.pop("MLFLOW_RUN_ID", None)  # MLflow would go on with that run instead of making one
-            started = mlflow.start_run(experiment_id=experiment, run_name=name, tags=labels)
-            with files_kept(self.uri), started as active:
+            os.environ.pop("MLFLOW_RUN_ID", None)  # MLflow would continue that run instead of creating one
+            new_run = mlflow.start_run(experiment_id=experiment, run_name=name, tags=labels)
+            with writing_files(self.uri), new_run as active:
                 mlflow.log_params(dict(params))
                 mlflow.log_metrics(finite)
-                if attached or files:
+                if attachments or files:
                     with tempfile.TemporaryDirectory() as folder:
-                        for file, body in {**attached, **files}.items():
+                        for file, body in {**attachments, **files}.items():
                             (Path(folder) / file).parent.mkdir(parents=True, exist_ok=True)
                             (Path(folder) / file).write_bytes(body)
                         mlflow.log_artifacts(folder)
                 yield active.info.run_id, True
 
     def attach(self, run_id: str, folder: str, files: Mapping[str, bytes]) -> None:
-        """Put files into a folder of a run, in place of those of the same names.
+        """Write files to a folder of a run, replacing those of the same names.
 
         Raises:
             InvalidInput: if the run's files are reached through a server, but the database is opened without one.
         """
         self._require_files(str(self.client.get_run(run_id).info.artifact_uri))
-        with tempfile.TemporaryDirectory() as place, files_kept(self.uri):
+        with tempfile.TemporaryDirectory() as place, writing_files(self.uri):
             for name, content in files.items():
                 (Path(place) / name).write_bytes(content)
             self.client.log_artifacts(run_id, place, folder)
 
-    def attached(self, run_id: str, folder: str, name: str) -> bytes | None:
-        """A file in a folder of a run ("" for its top); None where it has none of this name. Raises as `attach`."""
+    def read_attachment(self, run_id: str, folder: str, name: str) -> bytes | None:
+        """Read a file in a folder of a run ("" for the top); None if there is none of this name. Raises as `attach`."""
         self._require_files(str(self.client.get_run(run_id).info.artifact_uri))
         path = f"{folder}/{name}" if folder else name
         if path not in {file.path for file in self.client.list_artifacts(run_id, folder or None)}:
             return None
-        with tempfile.TemporaryDirectory() as place, files_kept(self.uri):
+        with tempfile.TemporaryDirectory() as place, writing_files(self.uri):
             return Path(self.client.download_artifacts(run_id, path, place)).read_bytes()
 
     def run_tags(self, run_id: str) -> dict[str, str]:
-        """Raises MissingData where there is no such run."""
+        """The tags of a run; raises MissingData if there is no such run."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -259,7 +259,7 @@ class Tracker:
 
     def runs(self, kind: str) -> list[dict[str, Any]]:
         """Runs of a kind (candidate, trial, report), oldest first: run_id, name, tags, metrics."""
-        found = self.client.search_runs(
+        results = self.client.search_runs(
             [self.experiment_id], f"tags.`{KIND}` = '{kind}'", order_by=["attributes.start_time ASC"]
         )
         return [
@@ -269,7 +269,7 @@ class Tracker:
                 "tags": dict(r.data.tags),
                 "metrics": dict(r.data.metrics),
             }
-            for r in found
+            for r in results
         ]
 
 

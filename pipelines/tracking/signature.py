@@ -1,4 +1,4 @@
-"""What MLflow says of a model's inputs and output."""
+"""The MLflow signature and input example of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A registered version of a model, as the registry tells of it."""
+"""A registered version of a model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ModelVersion:
 
     @property
     def model(self) -> ModelRef:
-        """Its model's folder, and the graph that was registered."""
+        """The folder of the model, with the sha256 of the registered graph."""
         return ModelRef(self.model_uri, self.sha256)
 
     @property

@@ -1,6 +1,6 @@
 """Behavioural tests of a candidate (Ribeiro et al. 2020): invariance, direction and minimum function, on test rows.
 
-A test that cannot be run (no such input, no row, an undefined metric) has failed: it shows nothing.
+A test that cannot be run (no such input, no row, an undefined metric) does not count as passed.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ Score = Callable[[pd.DataFrame], NDArray[np.float64]]
 
 
 class CannotRun(Exception):
-    """Why a test says nothing."""
+    """A test cannot be run; the message says why."""
 
 
 def check_behaviour(
-    declared: Sequence[AnyBehaviour], frame: pd.DataFrame, inputs: ModelInputs, score: Score, seed: int
+    tests: Sequence[AnyBehaviour], frame: pd.DataFrame, inputs: ModelInputs, score: Score, seed: int
 ) -> tuple[BehaviourResult, ...]:
-    """Every declared test on a labelled frame, which is left as it is.
+    """Run every declared test on a labelled frame, which is not changed.
 
     Args:
         inputs: what the model reads; only these may be changed.
         score: probabilities (N,) of a frame.
         seed: of shuffles.
     """
-    return tuple(_check(test, frame, inputs, score, seed) for test in declared)
+    return tuple(_check(test, frame, inputs, score, seed) for test in tests)
 
 
 def failures(results: Sequence[BehaviourResult]) -> float | None:
@@ -50,9 +50,9 @@ def _check(test: AnyBehaviour, frame: pd.DataFrame, inputs: ModelInputs, score: 
         if isinstance(test, Minimum):
             status, observed, reason = _minimum(test, rows, score)
         else:
-            shift = score(_changed(rows, test.change, inputs, seed)) - score(rows)
+            shift = score(_apply_changes(rows, test.change, inputs, seed)) - score(rows)
             if not np.isfinite(shift).all():
-                raise CannotRun("a score is no finite number")
+                raise CannotRun("a score is not a finite number")
             status, observed, reason = (
                 _invariance(test, shift) if isinstance(test, Invariance) else _direction(test, shift)
             )
@@ -67,9 +67,9 @@ Outcome = tuple[Literal["passed", "failed", "could_not_run"], float | None, str]
 
 
 def _invariance(test: Invariance, shift: NDArray[np.float64]) -> Outcome:
-    moved = float((np.abs(shift) > test.tolerance).mean())
-    reason = f"{moved:.2%} of the scores move by more than {test.tolerance:g}, at most {test.max_share:.2%} may"
-    return ("passed" if moved <= test.max_share else "failed"), moved, reason
+    share = float((np.abs(shift) > test.tolerance).mean())
+    reason = f"{share:.2%} of the scores move by more than {test.tolerance:g}, at most {test.max_share:.2%} may"
+    return ("passed" if share <= test.max_share else "failed"), share, reason
 
 
 def _direction(test: Direction, shift: NDArray[np.float64]) -> Outcome:
@@ -89,23 +89,25 @@ def _minimum(test: Minimum, rows: pd.DataFrame, score: Score) -> Outcome:
 
 
 def _segment(test: Behaviour, frame: pd.DataFrame) -> pd.DataFrame:
-    kept = np.ones(len(frame), dtype=bool)
+    mask = np.ones(len(frame), dtype=bool)
     for column, value in test.where.items():
         if column not in frame.columns:
             raise CannotRun(f"`where` names {column!r}, which the test frame does not have")
-        kept &= np.asarray(frame[column].isin([value]), dtype=bool)
-    if not kept.any():
-        wanted = " and ".join(f"{column} = {value}" for column, value in test.where.items()) or "the test frame"
-        raise CannotRun(f"no row has {wanted}" if test.where else "the test frame is empty")
-    return frame[kept]
+        mask &= np.asarray(frame[column].isin([value]), dtype=bool)
+    if not mask.any():
+        condition = " and ".join(f"{column} = {value}" for column, value in test.where.items()) or "the test frame"
+        raise CannotRun(f"no row has {condition}" if test.where else "the test frame is empty")
+    return frame[mask]
 
 
-def _changed(rows: pd.DataFrame, changes: Mapping[str, InputChange], inputs: ModelInputs, seed: int) -> pd.DataFrame:
-    """A copy with the changes; every column must be an input, or the score could not depend on it."""
+def _apply_changes(
+    rows: pd.DataFrame, changes: Mapping[str, InputChange], inputs: ModelInputs, seed: int
+) -> pd.DataFrame:
+    """A copy with the changes; every changed column must be an input of the model."""
     columns: dict[str, Any] = {}
     for number, (name, change) in enumerate(changes.items()):
         if name not in inputs.names:
-            raise CannotRun(f"{name!r} is no input of the model, so changing it shows nothing")
+            raise CannotRun(f"{name!r} is not an input of the model, so that a change of it has no effect")
         values = rows[name]
         number_like = name in inputs.numeric
         if change.shuffle:
@@ -120,9 +122,9 @@ def _changed(rows: pd.DataFrame, changes: Mapping[str, InputChange], inputs: Mod
         elif not number_like:
             raise CannotRun(f"{name!r} is a string, to which nothing can be added and which cannot be scaled")
         else:
-            scaled = values.astype("float32") * np.float32(1.0 if change.scale is None else change.scale)
-            columns[name] = scaled + np.float32(change.add or 0.0)
-    changed = rows.assign(**columns)
-    if all(changed[name].equals(rows[name]) for name in changes):
+            numbers = values.astype("float32") * np.float32(1.0 if change.scale is None else change.scale)
+            columns[name] = numbers + np.float32(change.add or 0.0)
+    result = rows.assign(**columns)
+    if all(result[name].equals(rows[name]) for name in changes):
         raise CannotRun("the change leaves every row as it was")
-    return changed
+    return result

@@ -1,8 +1,8 @@
 """From log-odds to probabilities, the same in numpy and in the graph, fitted on the validation window.
 
-Platt's is a line on log-odds (Platt 1999), isotonic regression any rising function of them (Zadrozny & Elkan 2002).
-That window has also chosen the settings and may have stopped the fit, so what calibration brings there is flattering;
-the test window tells.
+Platt's method is a line on log-odds (Platt 1999), isotonic regression any rising function of them (Zadrozny & Elkan
+2002). The validation window has also selected the settings and may have stopped the fit, so the gain from calibration
+is biased there; the test window gives an unbiased one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Calibration(Link, Protocol):
     def apply(self, log_odds: Array) -> Array:
         """Probabilities (N,) of log-odds (N,)."""
 
-    def facts(self, asked: str) -> CalibrationFacts:
+    def facts(self, setting: str) -> CalibrationFacts:
         """The method and its parameters; `asked` is the method of params.yaml."""
 
 
@@ -44,8 +44,8 @@ class Uncalibrated:
     def add(self, graph: Graph, log_odds: str) -> str:
         return graph.add("Sigmoid", log_odds)
 
-    def facts(self, asked: str) -> CalibrationFacts:
-        return CalibrationFacts(asked=asked, method="none")
+    def facts(self, setting: str) -> CalibrationFacts:
+        return CalibrationFacts(asked=setting, method="none")
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Platt:
         intercept = graph.constant(np.array([self.intercept], dtype=np.float32), "intercept")
         return graph.add("Sigmoid", graph.add("Gemm", log_odds, slope, intercept))
 
-    def facts(self, asked: str) -> CalibrationFacts:
-        return CalibrationFacts(asked=asked, method="platt", slope=self.slope, intercept=self.intercept)
+    def facts(self, setting: str) -> CalibrationFacts:
+        return CalibrationFacts(asked=setting, method="platt", slope=self.slope, intercept=self.intercept)
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,12 @@ class Isotonic:
         rise = graph.add("MatMul", share, graph.constant(rises[:, None].astype(np.float32), "rises"))
         return graph.add("Add", rise, graph.constant(np.array([self.values[0]], dtype=np.float32), "lowest"))
 
-    def facts(self, asked: str) -> CalibrationFacts:
-        return CalibrationFacts(asked=asked, method="isotonic", knots=self.knots, values=self.values)
+    def facts(self, setting: str) -> CalibrationFacts:
+        return CalibrationFacts(asked=setting, method="isotonic", knots=self.knots, values=self.values)
 
 
 def fit_platt(log_odds: Array, labels: Array) -> Platt:
-    """Maximum likelihood by Newton's method, of targets held off 0 and 1 as by Platt (1999), so that it is finite.
+    """Maximum likelihood by Newton's method, with targets kept off 0 and 1 (Platt 1999), so that it is finite.
 
     Raises:
         CheckFailed: if the slope is not positive, or the log-odds are all the same.
@@ -131,13 +131,17 @@ def _loss(log_odds: Array, target: Array) -> float:
 
 
 def fit_isotonic(log_odds: Array, labels: Array) -> Isotonic:
-    """Isotonic regression on log-odds rounded to the grid, with values held off 0 and 1 as one row more would."""
+    """Isotonic regression on log-odds rounded to the grid, with values kept off 0 and 1 as by one further row."""
     cells, position = np.unique(np.round(log_odds * GRID) / GRID, return_inverse=True)
     rows = np.bincount(position).astype(np.float64)
     rates = np.bincount(position, labels) / rows
     off = 1 / (len(labels) + 2)
-    fitted = IsotonicRegression(y_min=off, y_max=1 - off, out_of_bounds="clip").fit(cells, rates, sample_weight=rows)
-    knots, values = (np.asarray(ends, dtype=np.float64) for ends in (fitted.X_thresholds_, fitted.y_thresholds_))
+    regression = IsotonicRegression(y_min=off, y_max=1 - off, out_of_bounds="clip").fit(
+        cells, rates, sample_weight=rows
+    )
+    knots, values = (
+        np.asarray(ends, dtype=np.float64) for ends in (regression.X_thresholds_, regression.y_thresholds_)
+    )
     return Isotonic(tuple(knots.tolist()), tuple(values.tolist()))
 
 
@@ -151,16 +155,16 @@ FITS: Mapping[str, Callable[[Array, Array], Calibration]] = {
 def fit_calibration(
     method: str, log_odds: ArrayLike, labels: ArrayLike, days: ArrayLike
 ) -> tuple[Calibration, CalibrationFacts]:
-    """The calibration of a method, or with `auto` of the best one, and its facts.
+    """Fit the calibration of a method, or with `auto` of the best one, and give it with its facts.
 
-    `auto` fits each on the first half of the days and takes the one with the least log loss on the second half; the
-    winner is then fitted on all of them. Where that cannot be told (one day, one class in a half), there is none.
+    `auto` fits each method on the first half of the days and takes the one with the least log loss on the second half;
+    that one is then fitted on all days. Where they cannot be compared (one day, one class in a half), it takes none.
 
     Args:
         log_odds, labels, days: (N,) of the validation window; days sort by time.
 
     Raises:
-        CheckFailed: if a named method cannot be fitted. With `auto` such a method is passed over.
+        CheckFailed: if a named method cannot be fitted. `auto` skips such a method.
     """
     odds, y = np.asarray(log_odds, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     if method != "auto":
@@ -178,7 +182,7 @@ def fit_calibration(
 
 
 def held_out_losses(log_odds: Array, labels: Array, days: NDArray[Any]) -> dict[str, float]:
-    """Log loss on the later half of the days, by method fitted on the earlier half; empty where it cannot be told."""
+    """Log loss on the later half of the days, by method fitted on the earlier half; empty where there is none."""
     distinct = np.unique(days)
     early = days < distinct[len(distinct) // 2] if len(distinct) > 1 else np.zeros(len(days), dtype=bool)
     if any(len(np.unique(labels[half])) < 2 for half in (early, ~early)):
@@ -186,8 +190,8 @@ def held_out_losses(log_odds: Array, labels: Array, days: NDArray[Any]) -> dict[
     losses = {}
     for method, fit in FITS.items():
         try:
-            fitted = fit(log_odds[early], labels[early])
+            calibration = fit(log_odds[early], labels[early])
         except CheckFailed:
             continue
-        losses[method] = measure(labels[~early], fitted.apply(log_odds[~early]))["log_loss"]
+        losses[method] = measure(labels[~early], calibration.apply(log_odds[~early]))["log_loss"]
     return losses

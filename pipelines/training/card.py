@@ -36,10 +36,10 @@ class Trained:
 
 
 def describe(trained: Trained) -> ModelCard:
-    """What model.json says.
+    """The content of model.json.
 
     Raises:
-        CheckFailed: if compression cost more than it may.
+        CheckFailed: if compression changes scores more than allowed.
     """
     trainer, task, estimator = trained.trainer, trained.trainer.task, trained.estimator
     compression = compression_facts(estimator.fitted, task, estimator.calibration)

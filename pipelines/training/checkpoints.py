@@ -28,7 +28,7 @@ class State(TypedDict):
         epoch: epochs done.
         since: epochs since the best one.
         best: validation loss of the best epoch, whose weights are `kept`.
-        network, optimizer: as they are after the last epoch.
+        network, optimizer: states after the last epoch.
     """
 
     epoch: int
@@ -44,15 +44,15 @@ class Checkpoints:
     """The newest state of one fit.
 
     Attributes:
-        folder: on a local disk; None keeps nothing.
-        fingerprint: of all that decides the fit. A state that another fit left is passed over.
+        folder: on a local disk; None for no checkpoints.
+        fingerprint: of everything that determines the fit. A state of another fit is ignored.
     """
 
     folder: Path | None
     fingerprint: str
 
     def save(self, state: State) -> None:
-        """Replace the state by this one, whole or not at all."""
+        """Replace the state by this one, atomically."""
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -67,23 +67,23 @@ class Checkpoints:
         os.replace(beside, self.folder / NAME)
 
     def read(self) -> bytes | None:
-        """The file as it is; None where there is none."""
+        """The content of the file; None if there is none."""
         try:
             return None if self.folder is None else (self.folder / NAME).read_bytes()
         except FileNotFoundError:
             return None
 
     def parse(self, content: bytes | None) -> State | None:
-        """The state of this fit in a file; None where it is damaged or of another one, and the fit begins anew."""
+        """The state of this fit in a file; None if it is damaged or of another fit, so that this one starts anew."""
         if content is None:
             return None
-        digest, saved = content[:DIGEST], content[DIGEST:]
+        digest, body = content[:DIGEST], content[DIGEST:]
         try:
-            if hashlib.sha256(saved).digest() != digest:  # torch checks no sum of its own
+            if hashlib.sha256(body).digest() != digest:  # torch has no checksum
                 raise ValueError("it is not what was written")
-            state = torch.load(io.BytesIO(saved), weights_only=True, map_location="cpu")
+            state = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
             if state["fingerprint"] == self.fingerprint:
                 return cast(State, state)
         except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError) as error:
-            log.warning("the checkpoint in %s cannot be read (%s); the fit begins anew", self.folder, error)
+            log.warning("the checkpoint in %s cannot be read (%s); the fit begins from the start", self.folder, error)
         return None

@@ -1,4 +1,4 @@
-"""Caps for outliers, values for missing ones, and the marks of both: fitted on a training frame, applied to any."""
+"""Cleaning: caps for outliers, fills for missing values, and marks of both; fitted on a training frame."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What is done to each of n numeric inputs. Everything is float32, as in the graph, so that both do the same.
+    """The cleaning of each of n numeric inputs, in float32 as in the graph, so that both give the same values.
 
     Attributes:
         columns: names of the inputs.
@@ -38,7 +38,7 @@ class Cleaning:
 
     @property
     def width(self) -> int:
-        """Columns of what `apply` gives."""
+        """Number of columns of the result of `apply`."""
         return len(self.columns) + len(self.flags) + len(self.indicators)
 
     def outside(self, numeric: Floats) -> NDArray[np.bool_]:
@@ -63,15 +63,15 @@ class Cleaning:
         return np.concatenate([self.values(numeric), self.marks(numeric)], axis=1)
 
     def count(self, numeric: Floats) -> CleaningCounts:
-        """What it changes in (N, n)."""
-        capped, missing = self.outside(numeric).sum(axis=0), np.isnan(numeric).sum(axis=0)
-        filled = np.where(np.isnan(self.fill), 0, missing)
-        each = zip(self.columns, capped, missing, filled, strict=True)
+        """The number of values that it changes in (N, n), by input."""
+        caps, missing = self.outside(numeric).sum(axis=0), np.isnan(numeric).sum(axis=0)
+        fills = np.where(np.isnan(self.fill), 0, missing)
+        each = zip(self.columns, caps, missing, fills, strict=True)
         columns = {name: {"capped": int(c), "missing": int(m), "imputed": int(f)} for name, c, m, f in each}
         return CleaningCounts(rows=len(numeric), columns=columns)
 
     def facts(self) -> dict[str, ColumnCleaning]:
-        """What was fitted, by input."""
+        """The fitted values, by input."""
         return {
             name: ColumnCleaning(
                 low=_finite(self.low[n]),
@@ -101,7 +101,7 @@ def from_card(card: ModelCard) -> Cleaning:
     """The cleaning of a model.
 
     Raises:
-        CorruptData: if model.json does not tell of every numeric input.
+        CorruptData: if model.json lacks the cleaning of a numeric input.
     """
     try:
         return from_facts(card.cleaning.columns, card.inputs.numeric)
@@ -112,27 +112,29 @@ def from_card(card: ModelCard) -> Cleaning:
 def fit_cleaning(numeric: Floats, columns: Sequence[str], family: str, rules: Rules) -> Cleaning:
     """Fit the rules of a family on the training frame's (N, n), and on nothing else.
 
-    An input without a finite value in training is held at 0, or its constant, whatever the rule: nothing was learnt
-    about it. A mark that would be the same in every row of training is left out for the same reason.
+    An input without a finite value in training becomes 0, or its constant, whatever the rule, since nothing is known
+    about it. A mark that is the same in every row of training is left out.
 
     Raises:
-        InvalidInput: if the rules name a column that is no numeric input.
+        InvalidInput: if the rules name a column that is not a numeric input.
     """
     if strangers := sorted(rules.columns_with_changes - set(columns)):
         raise InvalidInput(f"cleaning names {', '.join(strangers)}, no numeric model input; remove or correct it")
     each = [rules.rule(family, name) for name in columns]
-    fitted = np.array([_fit(column, rule) for column, rule in zip(numeric.T, each, strict=True)], dtype=np.float32)
-    low, high, fill = fitted.reshape(-1, 3).T
+    caps_and_fills = np.array(
+        [_fit(column, rule) for column, rule in zip(numeric.T, each, strict=True)], dtype=np.float32
+    )
+    low, high, fill = caps_and_fills.reshape(-1, 3).T
     bare = Cleaning(tuple(columns), low, high, fill, (), ())
-    flagged = [rule.outliers.method != "none" and rule.outliers.flag for rule in each]
-    indicated = [rule.missing.indicators for rule in each]
+    with_flag = [rule.outliers.method != "none" and rule.outliers.flag for rule in each]
+    with_indicator = [rule.missing.indicators for rule in each]
     return Cleaning(
         tuple(columns),
         low,
         high,
         fill,
-        _varying(bare.outside(numeric), flagged),
-        _varying(np.isnan(numeric), indicated),
+        _varying(bare.outside(numeric), with_flag),
+        _varying(np.isnan(numeric), with_indicator),
     )
 
 
@@ -175,10 +177,10 @@ def _caps(finite: NDArray[np.float64], rule: Outliers) -> tuple[np.float32, np.f
         return np.float32(low), np.float32(high)
 
 
-def _varying(marked: NDArray[np.bool_], wanted: Sequence[bool]) -> tuple[int, ...]:
-    """Positions of the wanted columns that hold both."""
+def _varying(marks: NDArray[np.bool_], selection: Sequence[bool]) -> tuple[int, ...]:
+    """Positions of the selected columns that have both true and false values."""
     return tuple(
-        int(n) for n in np.flatnonzero(marked.any(axis=0) & ~marked.all(axis=0) & np.array(wanted, dtype=bool))
+        int(n) for n in np.flatnonzero(marks.any(axis=0) & ~marks.all(axis=0) & np.array(selection, dtype=bool))
     )
 
 

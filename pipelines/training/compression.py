@@ -1,4 +1,4 @@
-"""What `training.compression` does to a family: to its fit, to the fitted network, and what model.json says of it."""
+"""The effects of `training.compression`: on the fit, on the fitted network, and in model.json."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pipelines.artifacts.scorer import ModelScorer
 from pipelines.errors import CheckFailed
 from pipelines.params.compression import Compression, Distil
 from pipelines.training.calibration import Calibration
-from pipelines.training.families import Fitted
+from pipelines.training.families import FittedModel
 from pipelines.training.onnx_graph import Graph
 from pipelines.training.tasks import Task
 
 
-def compressed(fitted: Fitted, compression: Compression) -> Fitted:
-    """The estimator as it will be served: what it scores, is judged by and calibrated on, is the compressed network."""
+def compress(fitted: FittedModel, compression: Compression) -> FittedModel:
+    """The estimator as it will be served: it is scored, measured and calibrated in its compressed form."""
     if not compression.quantize:
         return fitted
     from pipelines.training.quantization import Quantized
@@ -26,11 +26,11 @@ def compressed(fitted: Fitted, compression: Compression) -> Fitted:
     return Quantized(fitted)
 
 
-def compression_facts(fitted: Fitted, task: Task, calibration: Calibration) -> CompressionFacts:
-    """What was done and what it cost, for model.json; empty where nothing was.
+def compression_facts(fitted: FittedModel, task: Task, calibration: Calibration) -> CompressionFacts:
+    """The compression and its cost for model.json; empty without compression.
 
     Raises:
-        CheckFailed: if quantizing moved a calibrated score of the validation window by more than `max_difference`.
+        CheckFailed: if quantizing changes a calibrated score of the validation window by more than `max_difference`.
     """
     compression = task.compression
     prune = quantize = distil = None
@@ -40,7 +40,7 @@ def compression_facts(fitted: Fitted, task: Task, calibration: Calibration) -> C
         quantize = _quantize_facts(fitted, compression, calibration, task.validation)
         if not quantize.difference <= compression.max_difference:
             raise CheckFailed(
-                f"quantizing moves a validation score by {quantize.difference:.3g}, more than "
+                f"quantizing changes a validation score by {quantize.difference:.3g}, more than "
                 f"max_difference ({compression.max_difference:g}); allow more, or do not quantize"
             )
     if task.lesson and compression.distil and isinstance(task.lesson.teacher, ModelScorer):

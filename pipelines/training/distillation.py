@@ -1,8 +1,8 @@
-"""Distillation (Hinton et al. 2015): a network learns what a trained model thinks of each training row.
+"""Distillation (Hinton et al. 2015): a network learns the scores that a trained model gives each training row.
 
 The loss of a row is `alpha * T^2 * L(z / T, sigmoid(t / T)) + (1 - alpha) * L(z, label)`, where z and t are the
 log-odds of network and teacher, T is the temperature and L the log loss; T^2 keeps the gradient's size when T changes.
-Class weights and the focal exponent belong to the labels' part.
+Class weights and the focal exponent apply to the labels' part only.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pipelines.errors import InvalidInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-CERTAIN = 1e-6  # scores are held this far off 0 and 1, whose log-odds are infinite
+CERTAIN = 1e-6  # scores are kept this far from 0 and 1, whose log-odds are infinite
 SCORED = 8192  # rows that a teacher scores at once: a transformer's attention over all of them fills gigabytes
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """A teacher, and how much it says."""
+    """A teacher with its temperature and its weight in the loss."""
 
     teacher: Scorer
     temperature: float
@@ -40,8 +40,8 @@ class Lesson:
         odds = np.log(scores / (1 - scores)) / self.temperature
         return (1 / (1 + np.exp(-odds))).astype(np.float32)
 
-    def losses(self, hard: Tensor, log_odds: Tensor, targets: Tensor, known: Tensor) -> Tensor:
-        """Loss (N, T) of each task with the teacher's part in the first one's; that of unknown labels stays 0.
+    def losses(self, hard: Tensor, log_odds: Tensor, targets: Tensor, is_labelled: Tensor) -> Tensor:
+        """Loss (N, T) of each task, with the teacher's part in the first task's; it stays 0 where the label is unknown.
 
         Args:
             hard: (N, T), of the labels.
@@ -52,26 +52,26 @@ class Lesson:
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         soft = binary_cross_entropy_with_logits(log_odds[:, 0] / self.temperature, targets, reduction="none")
-        taught = torch.where(known, self.temperature**2 * soft, torch.zeros_like(soft))
-        first = (1 - self.alpha) * hard[:, 0] + self.alpha * taught
+        teacher_loss = torch.where(is_labelled, self.temperature**2 * soft, torch.zeros_like(soft))
+        first = (1 - self.alpha) * hard[:, 0] + self.alpha * teacher_loss
         return torch.cat([first.unsqueeze(1), hard[:, 1:]], dim=1)
 
 
 def require_fellow(teacher: ModelScorer, manifest: Manifest) -> None:
-    """Refuse a teacher that has, or may have, seen the windows that judge its pupil, or that reads other inputs.
+    """Check that a teacher has not seen the pupil's validation and test windows, and that it reads the same inputs.
 
     Args:
         manifest: of the pupil's training set.
 
     Raises:
-        InvalidInput: saying which.
+        InvalidInput: if it may have seen them, or reads other inputs.
     """
     uri = teacher.model.uri
     if teacher.model.card.training_set.sha256 != manifest.files:
         raise InvalidInput(f"the teacher {uri} was trained on another training set; train it on this one")
     if teacher.model.card.refit:
         raise InvalidInput(
-            f"the teacher {uri} was fitted again on the validation window, which judges its pupil; train it with "
+            f"the teacher {uri} was fitted again on the validation window, which is for its pupil; train it with "
             "training.refit: false"
         )
     if teacher.inputs != manifest.model_inputs.inputs:

@@ -1,4 +1,4 @@
-"""Train one network family with several processes, each on its share of every batch; the first one writes.
+"""Train one network family in several processes, each on its share of every batch; the first one writes.
 
 `python -m torch.distributed.run --nproc-per-node 2 -m pipelines.training.distributed --family NAME
 --training-set-uri URI --run-name NAME`. Every process runs the train step on the same inputs, so that all of them have
@@ -24,16 +24,16 @@ from pipelines.training.families import load_family
 from pipelines.training.processes import Processes
 
 
-class Unwritten(Store):
-    """A store that reads, and drops what is written: the leading process writes the same."""
+class ReadOnlyStore(Store):
+    """A store that reads but does not write, since the leading process writes the same."""
 
     def write_bytes(self, uri: str, content: bytes) -> str:
         return self.sha256(content)
 
 
-def following(context: Context) -> Context:
-    """The context of a process that does not lead."""
-    return context.replaced(data=Layout(Unwritten(context.settings.store), context.usecase.name))
+def follower_context(context: Context) -> Context:
+    """The context of a process other than the leading one."""
+    return context.replaced(data=Layout(ReadOnlyStore(context.settings.store), context.usecase.name))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +62,7 @@ def fit(options: Namespace) -> None:
     dist.init_process_group("gloo")
     try:
         leads = Processes.joined().leads
-        outputs = execute("train", {**inputs, "trials": 1}, context if leads else following(context))
+        outputs = execute("train", {**inputs, "trials": 1}, context if leads else follower_context(context))
         dist.barrier()
     finally:
         dist.destroy_process_group()

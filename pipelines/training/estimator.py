@@ -1,4 +1,4 @@
-"""A fitted family with what makes its log-odds a probability and a probability an alarm."""
+"""An estimator: a fitted family with the calibration of its log-odds and the threshold of alarms."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from pipelines.training.trainer import Trainer
 from pipelines.usecase import DAY, LABEL
 
 if TYPE_CHECKING:
-    from pipelines.training.families import Fitted
+    from pipelines.training.families import FittedModel
 
 AGREEMENT = 1e-5  # largest difference allowed between the library's score and the graph's
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """What one model computes.
+    """A fitted, calibrated family with its threshold.
 
     Attributes:
-        refit: whether `fitted` has learnt from validation rows too; calibration and threshold are of the first fit.
-        threshold: the score from which an alarm costs least on validation, by `costs`.
+        refit: whether `fitted` has also learnt from validation rows; calibration and threshold are of the first fit.
+        threshold: the score from which rows are alarms; it costs least on validation, by `costs`.
     """
 
-    fitted: Fitted
+    fitted: FittedModel
     refit: bool
     calibration: Calibration
     calibration_facts: CalibrationFacts
@@ -48,26 +48,26 @@ class Estimator:
         return self.calibration.apply(self.fitted.log_odds(frame))
 
 
-def finish(trainer: Trainer, settings: FamilySettings, fitted: Fitted, params: Params) -> Estimator:
-    """Calibrate a fit on the validation window, choose its threshold, and fit once more if params say so."""
-    held, training = trainer.task.validation, params.training
-    log_odds, labels = fitted.log_odds(held), held[LABEL].to_numpy()
-    calibration, facts = fit_calibration(training.calibration, log_odds, labels, held[DAY].to_numpy())
+def finish(trainer: Trainer, settings: FamilySettings, fitted: FittedModel, params: Params) -> Estimator:
+    """Calibrate a fit on the validation window, choose its threshold, and refit if params say so."""
+    validation, training = trainer.task.validation, params.training
+    log_odds, labels = fitted.log_odds(validation), validation[LABEL].to_numpy()
+    calibration, facts = fit_calibration(training.calibration, log_odds, labels, validation[DAY].to_numpy())
     threshold = best_threshold(labels, calibration.apply(log_odds), params.costs)
-    if training.refit:  # calibration and threshold stay: to the refitted model no row here is out of sample
+    if training.refit:  # with the same calibration and threshold: every row here is in the refitted model's sample
         fitted = trainer.refit(settings, fitted)
     return Estimator(fitted, training.refit, calibration, facts, threshold, params.costs)
 
 
 def require_agreement(model: Model, estimator: Estimator, frame: pd.DataFrame) -> None:
-    """Refuse a graph that scores a frame otherwise than the library that fitted it.
+    """Check that a graph scores a frame as the library that fitted it does.
 
     Raises:
-        CheckFailed: if a score is further than AGREEMENT away, or not a number.
+        CheckFailed: if a score differs by more than AGREEMENT, or is not a number.
     """
     difference = np.abs(ModelScorer.of(model).score(frame) - estimator.score(frame)).max()
     if not difference <= AGREEMENT:
         raise CheckFailed(
-            f"{model.card.family}: the ONNX graph is {difference:.2g} away from the fitted model "
-            f"(at most {AGREEMENT:g})"
+            f"{model.card.family}: a score of the ONNX graph differs by {difference:.2g} from the fitted model's "
+            f"(at most {AGREEMENT:g}); report the family and its settings"
         )

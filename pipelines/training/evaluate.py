@@ -11,7 +11,7 @@ from pipelines.steps import RunName, StepModel
 
 if TYPE_CHECKING:
     from pipelines.context import Context
-    from pipelines.training.evaluation import Measured, Subject
+    from pipelines.training.evaluation import Measurements, Subject
 
 
 class Inputs(StepModel):
@@ -32,22 +32,22 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.training.evaluation import measure
 
     subject = read(inputs, context)
-    measured = measure(subject, context.usecase, context.params)
-    uri = write(subject, measured, inputs, context)
+    measurements = measure(subject, context.usecase, context.params)
+    uri = write(subject, measurements, inputs, context)
     return Outputs(
         evaluation_uri=uri,
         family=subject.scorer.model.card.family,
-        metrics=measured.metrics,
-        behaviour={result.name: result.status for result in measured.behaviour},
-        cleaning=measured.cleaning,
+        metrics=measurements.metrics,
+        behaviour={result.name: result.status for result in measurements.behaviour},
+        cleaning=measurements.cleaning,
     )
 
 
 def read(inputs: Inputs, context: Context) -> Subject:
-    """The model, and the test frame with its scores.
+    """Read the model and the test frame, and score the frame.
 
     Raises:
-        MissingData, CorruptData: if a file is not there or altered.
+        MissingData, CorruptData: if a file is missing or altered.
         InvalidInput: if the model was trained on another training set.
     """
     from pipelines.artifacts.manifest import Manifest
@@ -61,14 +61,14 @@ def read(inputs: Inputs, context: Context) -> Subject:
     scorer = load_scorer(store, ModelRef(inputs.model_uri))
     if scorer.model.card.training_set.sha256 != manifest.files:
         raise InvalidInput(
-            f"{inputs.model_uri} was trained on another set than {inputs.training_set_uri}; give its own"
+            f"{inputs.model_uri} was trained on another set than {inputs.training_set_uri}; give that set"
         )
     test = read_frame(store, inputs.training_set_uri, "test", manifest)
     return Subject(scorer, manifest, test, scorer.score(test))
 
 
-def write(subject: Subject, measured: Measured, inputs: Inputs, context: Context) -> str:
-    """The folder of the evaluation: scored rows, curves, pictures, and metrics.json last."""
+def write(subject: Subject, measurements: Measurements, inputs: Inputs, context: Context) -> str:
+    """Write the evaluation (scored rows, curves, plots, and metrics.json last), and give its folder."""
     import pyarrow as pa
 
     from pipelines.artifacts.evaluation import CLEANING, SCORED, Evaluation
@@ -78,9 +78,9 @@ def write(subject: Subject, measured: Measured, inputs: Inputs, context: Context
     uri = context.data.uri("evaluations", inputs.run, model.card.family)
     table = pa.Table.from_pandas(subject.scored, preserve_index=False).replace_schema_metadata(None)
     digest = store.write_table(f"{uri}/{SCORED}", table)
-    for name, rows in measured.curves.items():
+    for name, rows in measurements.curves.items():
         store.write_bytes(f"{uri}/{name}.csv", rows.to_csv(index=False, float_format="%.6g").encode())
-    store.write_json(f"{uri}/{CLEANING}", measured.cleaned.as_json())
+    store.write_json(f"{uri}/{CLEANING}", measurements.cleaned.as_json())
     evaluation = Evaluation(
         family=model.card.family,
         model_uri=model.uri,
@@ -88,17 +88,17 @@ def write(subject: Subject, measured: Measured, inputs: Inputs, context: Context
         training_set_uri=inputs.training_set_uri,
         window=subject.manifest.windows["test"],
         rows=len(subject.test),
-        days=measured.days,
-        metrics=measured.metrics,
-        intervals=measured.intervals,
-        slices=measured.slices,
-        worst_slice=measured.worst_slice,
-        threshold=measured.threshold,
-        behaviour=measured.behaviour,
-        cleaning=measured.cleaning,
+        days=measurements.days,
+        metrics=measurements.metrics,
+        intervals=measurements.intervals,
+        slices=measurements.slices,
+        worst_slice=measurements.worst_slice,
+        threshold=measurements.threshold,
+        behaviour=measurements.behaviour,
+        cleaning=measurements.cleaning,
         sha256={SCORED: digest},
     )
-    for picture, content in pictures(evaluation, measured.curves).items():
+    for picture, content in pictures(evaluation, measurements.curves).items():
         store.write_bytes(f"{uri}/{picture}", content)
     evaluation.write(store, uri)
     return uri

@@ -1,4 +1,4 @@
-"""Everything that is measured of a model on its test frame."""
+"""The measurements of a model on its test frame."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipelines.usecase import DAY, LABEL, MONTH, UseCase, slices_of
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: a model on the test frame of its training set.
+    """The subject of an evaluation: a model on the test frame of its training set.
 
     Attributes:
         scores: (N,) in [0, 1].
@@ -44,13 +44,13 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurements:
     """The figures of an evaluation.
 
     Attributes:
-        days: blocks that were resampled.
+        days: number of blocks that were resampled.
         curves: tables by name: roc, precision_recall, calibration, cost, importance.
-        cleaned: what cleaning learnt, and what it changed in each window. `cleaning` are the shares of that.
+        cleaned: the fitted cleaning, and the values that it changes in each window; `cleaning` has their shares.
     """
 
     days: int
@@ -65,10 +65,10 @@ class Measured:
 
     @property
     def cleaning(self) -> dict[str, dict[str, float]]:
-        return {name: totals(counted) for name, counted in self.cleaned.counts.items()}
+        return {name: totals(counts) for name, counts in self.cleaned.counts.items()}
 
 
-def measure(subject: Subject, usecase: UseCase, params: Params) -> Measured:
+def measure(subject: Subject, usecase: UseCase, params: Params) -> Measurements:
     """Measure a model; every draw is seeded by `training.seed`."""
     settings, costs, seed, scorer = params.evaluation, params.costs, params.training.seed, subject.scorer
     labels, scores, days = subject.test[LABEL], subject.scored["score"], subject.test[DAY].astype(str)
@@ -76,9 +76,9 @@ def measure(subject: Subject, usecase: UseCase, params: Params) -> Measured:
     threshold = scorer.model.card.threshold.value
     cost, cost_range = measure_cost(labels, scores, days, threshold, costs, settings.bootstrap, seed)
     behaviour = check_behaviour(params.behaviour, subject.test, scorer.inputs, scorer.score, seed)
-    drawn = intervals(sample.resample(settings.bootstrap, seed), sample.blocks)
-    sliced = subject.test.assign(**({} if MONTH in subject.test else {MONTH: days.str[:7]}))
-    slices = slice_metrics(sliced, slices_of(usecase), labels, scores, settings.min_slice)
+    resampled_intervals = intervals(sample.resample(settings.bootstrap, seed), sample.blocks)
+    with_month = subject.test.assign(**({} if MONTH in subject.test else {MONTH: days.str[:7]}))
+    slices = slice_metrics(with_month, slices_of(usecase), labels, scores, settings.min_slice)
     curves = {
         "roc": roc_curve(labels, scores),
         "precision_recall": precision_recall_curve(labels, scores),
@@ -93,10 +93,10 @@ def measure(subject: Subject, usecase: UseCase, params: Params) -> Measured:
             seed,
         ),
     }
-    return Measured(
+    return Measurements(
         days=sample.blocks,
         metrics=jsonable({**sample.measure(), "cost": cost, "behaviour_failures": failures(behaviour)}),
-        intervals=jsonable({**drawn, "cost": cost_range}),
+        intervals=jsonable({**resampled_intervals, "cost": cost_range}),
         slices=slices,
         worst_slice=worst_slice(slices),
         threshold=AlarmThreshold(value=threshold, costs=costs.model_dump(), alarms=float((scores >= threshold).mean())),
@@ -107,7 +107,7 @@ def measure(subject: Subject, usecase: UseCase, params: Params) -> Measured:
 
 
 def cleaned_by(subject: Subject) -> CleaningFacts:
-    """What the model's cleaning learnt, and what it changed in the frames of training and of the test."""
+    """The model's fitted cleaning, and the values that it changes in the frames of training and test."""
     card = subject.scorer.model.card
     test = from_card(card).count(numeric_inputs(subject.test, subject.manifest.model_inputs.inputs))
     return CleaningFacts(columns=card.cleaning.columns, counts={**card.cleaning.counts, "test": test})

@@ -1,4 +1,4 @@
-"""Rolling-origin cross-validation: train on all that was known, validate on what came next, move on (Tashman 2000)."""
+"""Rolling-origin cross-validation: train on all earlier days, validate on the next ones, and advance (Tashman 2000)."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def rolling_origin(days: Collection[date], folds: int, fold_days: int, embargo_d
     """Folds with an expanding training window, the earliest first; the last one validates on the last days.
 
     Args:
-        days: that have rows. They need not be consecutive, and count as calendar days.
-        fold_days: calendar days that a fold validates on, less those without rows.
-        embargo_days: whole days between training and validation, as many as labels take to be known.
+        days: days with rows, not necessarily consecutive.
+        fold_days: calendar days of a fold's validation window, which may include days without rows.
+        embargo_days: whole days between training and validation, in which labels become known.
 
     Raises:
         InvalidInput: if a fold would have no day to train or to validate on.
     """
-    known = sorted(set(days))
+    distinct = sorted(set(days))
     origins = []
     for number in reversed(range(folds)):
-        end = (known[-1] if known else date.min) + timedelta(1 - number * fold_days if known else 0)
-        start = end - timedelta(fold_days) if known else end
-        held = tuple(day for day in known if start <= day < end)
-        train = tuple(day for day in known if day < start - timedelta(embargo_days))
-        if not (train and held):
+        end = (distinct[-1] if distinct else date.min) + timedelta(1 - number * fold_days if distinct else 0)
+        start = end - timedelta(fold_days) if distinct else end
+        validation = tuple(day for day in distinct if start <= day < end)
+        train = tuple(day for day in distinct if day < start - timedelta(embargo_days))
+        if not (train and validation):
             raise InvalidInput(
-                f"{len(known)} days are too few for {folds} folds of {fold_days} days after an embargo of "
+                f"{len(distinct)} days are too few for {folds} folds of {fold_days} days after an embargo of "
                 f"{embargo_days}; lower training.tuning.folds or fold_days, or widen splits.train_days"
             )
-        origins.append(Fold(train, held))
+        origins.append(Fold(train, validation))
     return origins

@@ -1,4 +1,4 @@
-"""Frames of a training set, read back as they were written."""
+"""Reading the frames of a training set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipelines.usecase import LABEL, ModelInputs
 
 
 def numeric_inputs(frame: pd.DataFrame, inputs: ModelInputs) -> NDArray[np.float32]:
-    """(N, n), NaN for missing; raises InvalidInput as `model_arrays`."""
+    """The numeric inputs of a frame: (N, n), NaN for missing; raises InvalidInput as `model_arrays`."""
     return model_arrays(frame, ModelInputs(inputs.numeric, ()))[0]
 
 
@@ -29,8 +29,8 @@ def read_frame(store: Store, training_set_uri: str, name: str, manifest: Manifes
 
     Raises:
         CorruptData: if the file is not the one that the manifest names.
-        InvalidInput: if it has no row, labels other than 0 and 1, or a category that is no text: it is of a version
-            that did not settle how categories are spelt.
+        InvalidInput: if it has no row, labels other than 0 and 1, or a category that is not text, as in training sets
+            from before the spelling of categories was defined.
     """
     frame = _read(store, training_set_uri, name, manifest)
     uri = f"{training_set_uri.rstrip('/')}/{name}.parquet"
@@ -44,10 +44,10 @@ def read_frame(store: Store, training_set_uri: str, name: str, manifest: Manifes
 
 
 def read_frames(store: Store, training_set_uri: str, manifest: Manifest, auxiliary: bool) -> Frames:
-    """What a family is fitted on and judged by.
+    """The frames for fitting and validating a family.
 
     Args:
-        auxiliary: whether the family reads auxiliary labels, and rows of which only these are known.
+        auxiliary: whether the family reads auxiliary labels, and rows that have only these.
 
     Raises:
         CorruptData, InvalidInput: as `read_frame`.
@@ -61,7 +61,7 @@ def read_frames(store: Store, training_set_uri: str, manifest: Manifest, auxilia
 
 
 def read_auxiliary(store: Store, training_set_uri: str, manifest: Manifest) -> pd.DataFrame:
-    """The rows of the training window of which only auxiliary labels are known; LABEL is NaN. There may be none.
+    """The rows of the training window that have only auxiliary labels, perhaps none; LABEL is NaN.
 
     Raises:
         CorruptData, InvalidInput: as `read_frame`.
@@ -87,6 +87,6 @@ def _read(store: Store, training_set_uri: str, frame_name: str, manifest: Manife
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    """Whether a column is text; one without any value may be of no type."""
+    """Whether a column is text; one without any value may have the null type."""
     values = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(values) or pa.types.is_large_string(values) or pa.types.is_null(values))

@@ -1,4 +1,4 @@
-"""Permutation importance: what a model loses when one input is shuffled among the rows (Breiman 2001)."""
+"""Permutation importance: the rise of a model's loss when one input is shuffled among the rows (Breiman 2001)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def permutation_importance(
 ) -> pd.DataFrame:
     """Means over `settings.repeats` shuffles on at most `settings.rows` rows, drawn without replacement.
 
-    Inputs that say the same, such as a delay over one hour and over two, share their importance: each shows little.
+    Redundant inputs, such as a delay over one hour and over two, share their importance, so that each has little.
 
     Args:
         names: of the n + m inputs.
@@ -30,15 +30,15 @@ def permutation_importance(
         Columns input, log_loss_rise, roc_auc_drop (NaN with one class), by falling rise.
     """
     generator = np.random.default_rng(seed)
-    kept = np.sort(generator.permutation(len(labels))[: settings.rows])
-    numeric, categorical, labels = arrays[0][kept], arrays[1][kept], labels[kept]
+    sample = np.sort(generator.permutation(len(labels))[: settings.rows])
+    numeric, categorical, labels = arrays[0][sample], arrays[1][sample], labels[sample]
     base = measure(labels, score(numeric, categorical))
     losses = []
     for position, name in enumerate(names):
         runs = []
         for _ in range(settings.repeats):
-            shuffled = _shuffled((numeric, categorical), position, generator.permutation(len(labels)))
-            runs.append(measure(labels, score(*shuffled)))
+            arrays_shuffled = _shuffle((numeric, categorical), position, generator.permutation(len(labels)))
+            runs.append(measure(labels, score(*arrays_shuffled)))
         rise = np.mean([run["log_loss"] for run in runs]) - base["log_loss"]
         drop = base["roc_auc"] - np.mean([run["roc_auc"] for run in runs])
         losses.append({"input": name, "log_loss_rise": float(rise), "roc_auc_drop": float(drop)})
@@ -46,7 +46,7 @@ def permutation_importance(
     return frame.sort_values(["log_loss_rise", "input"], ascending=[False, True]).reset_index(drop=True)
 
 
-def _shuffled(arrays: Arrays, position: int, order: NDArray[np.int64]) -> Arrays:
+def _shuffle(arrays: Arrays, position: int, order: NDArray[np.int64]) -> Arrays:
     """The arrays with one input, by its position among all, in another order of rows."""
     numeric, categorical = arrays
     if position < numeric.shape[1]:

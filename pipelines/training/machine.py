@@ -1,4 +1,4 @@
-"""What a fit may depend on besides its inputs and the libraries."""
+"""The code and the machine, on which a fit may depend besides its inputs and the libraries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @cache
 def code_digest() -> str:
-    """sha256 of the code of training: no fit or search continues what other code left half done."""
+    """sha256 of the code of training, so that no fit or search continues what other code began."""
     code = hashlib.sha256()
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         code.update(file.read_bytes())
@@ -25,13 +25,14 @@ def code_digest() -> str:
 
 
 def machine_of(family: Family) -> Machine:
-    """What this process fits a family on.
+    """The threads, device and processes on which this process fits a family.
 
-    Sums over rows are split among threads and processes and then rounded otherwise; each process draws its own dropout.
+    They change the result: sums over rows are split among them, which changes rounding, and each process draws its own
+    dropout.
     """
     threads = max((int(pool["num_threads"]) for pool in threadpool_info()), default=1)
     if "torch" not in family.LIBRARIES:
         return Machine(threads=threads, device="cpu", processes=1)
-    from pipelines.training.processes import Processes, chosen_device
+    from pipelines.training.processes import Processes, choose_device
 
-    return Machine(threads=threads, device=chosen_device().type, processes=Processes.joined().count)
+    return Machine(threads=threads, device=choose_device().type, processes=Processes.joined().count)

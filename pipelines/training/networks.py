@@ -1,4 +1,4 @@
-"""What the torch families share: columns in tensors, the parts that networks are made of, the fit, the export."""
+"""The common code of the torch families: columns as tensors, layers, the fit, the export."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pipelines.training.preprocessing import Scale, Vocabulary, arrays, fit_voca
 from pipelines.training.pruning import magnitude_masks
 from pipelines.training.tasks import Task
 from pipelines.training.torch_export import add_module
-from pipelines.training.torch_loop import Columns, Data, descend, log_odds
+from pipelines.training.torch_loop import Data, TensorColumns, descend, log_odds
 from pipelines.usecase import LABEL, ModelInputs
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network reads: n numbers, standardised, followed by their marks, and m rows of the vocabulary's table.
+    """The inputs of a network: n standardised numbers with their marks, and m rows of the vocabulary's table.
 
     Attributes:
         numbers: n.
@@ -57,7 +57,7 @@ class Stem(nn.Module):
 
 
 def tower(width: int, hidden: Sequence[int], dropout: float) -> tuple[nn.Sequential, int]:
-    """Linear layers, each with ReLU and dropout, and the width of what they give."""
+    """Linear layers, each with ReLU and dropout, and the width of their output."""
     widths = (width, *hidden)
     layers = [
         layer
@@ -68,20 +68,20 @@ def tower(width: int, hidden: Sequence[int], dropout: float) -> tuple[nn.Sequent
 
 
 def head(width: int, log_odds: float) -> nn.Linear:
-    """The last layer of a task, which begins at the log-odds of its label in training."""
+    """The last layer of a task, whose bias begins at the log-odds of the task's label in training."""
     last = nn.Linear(width, 1)
     nn.init.constant_(last.bias, log_odds)
     return last
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedNetwork:
     inputs: ModelInputs
     cleaning: Cleaning
     vocabulary: Vocabulary
     scale: Scale
     network: nn.Module
-    epochs: int  # that it was fitted for
+    epochs: int  # of the fit
 
     def log_odds(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         numbers, rows = tensors(frame, self.inputs, self.cleaning, self.vocabulary, self.scale)
@@ -116,16 +116,16 @@ class Auxiliary:
 
 def fit_network(
     build: Callable[[Shape, list[float]], nn.Module], task: Task, settings: Network, auxiliary: Auxiliary = Auxiliary()
-) -> Fitted:
-    """Fit the network that `build` makes of a shape and the log-odds of every task's label in training."""
+) -> FittedNetwork:
+    """Build a network from its shape and the log-odds of each task's label in training, and fit it."""
     train, inputs, cleaning = task.train, task.inputs, task.cleaning
     labelled = train if train[LABEL].notna().all() else train[train[LABEL].notna()]
     vocabulary = fit_vocabulary(labelled, inputs)
     scale = Scale.fit(cleaning.capped(arrays(labelled, inputs, vocabulary).numeric))
 
-    def columns(frame: pd.DataFrame, labels: list[str], targets: Tensor | None = None) -> Columns:
+    def columns(frame: pd.DataFrame, labels: list[str], targets: Tensor | None = None) -> TensorColumns:
         values = torch.from_numpy(frame[labels].to_numpy(dtype=np.float32))
-        return Columns(*tensors(frame, inputs, cleaning, vocabulary, scale), values, targets)
+        return TensorColumns(*tensors(frame, inputs, cleaning, vocabulary, scale), values, targets)
 
     targets = torch.from_numpy(task.lesson.targets(train)) if task.lesson else None
     data = Data(
@@ -142,21 +142,21 @@ def fit_network(
     epochs = descend(network, data, settings, task)
     if task.compression.prune:
         prune(network, data, settings, task)
-    return Fitted(inputs, cleaning, vocabulary, scale, network, epochs)
+    return FittedNetwork(inputs, cleaning, vocabulary, scale, network, epochs)
 
 
 def prune(network: nn.Module, data: Data, settings: Network, task: Task) -> None:
-    """Make the smallest weights zero and let the others go on learning, without checkpoints or reports."""
+    """Set the smallest weights to zero and train the others further, without checkpoints or reports."""
     epochs = task.compression.fine_tune_epochs
     masks = magnitude_masks(network, task.compression.prune)
     again = replace(task, epochs=epochs if task.epochs else None, checkpoints=None, report=None)
     descend(network, data, settings.model_copy(update={"epochs": epochs}), again, masks)
 
 
-def single_task(network: Callable[[Shape, Any, float], nn.Module]) -> Callable[[Task, Network], Fitted]:
-    """`fit` of a family whose network is made of a shape, settings, and the label's log-odds in training."""
+def single_task(network: Callable[[Shape, Any, float], nn.Module]) -> Callable[[Task, Network], FittedNetwork]:
+    """The `fit` of a family whose network is built from a shape, settings, and the label's log-odds in training."""
 
-    def fit(task: Task, settings: Network) -> Fitted:
+    def fit(task: Task, settings: Network) -> FittedNetwork:
         def build(shape: Shape, log_odds: list[float]) -> nn.Module:
             return network(shape, settings, log_odds[0])
 

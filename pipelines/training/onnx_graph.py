@@ -1,8 +1,8 @@
 """The ONNX graph around every family: the same two inputs, the same cleaning and encoding, the same output.
 
 Inputs are `numeric` float32 (N, n), NaN for missing, and `categorical` string (N, m), "" for missing; the output is
-`score` float32 (N,). A family adds the nodes between the cleaned numbers with `rows` (int64 (N, m), rows of the
-vocabulary's table) and its log-odds, (N, 1); its calibration makes a probability of them.
+`score` float32 (N,). A family adds the nodes from the cleaned numbers and `rows` (int64 (N, m), rows of the
+vocabulary's table) to its log-odds, (N, 1); its calibration turns them into a probability.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Graph:
 
 
 class Body(Protocol):
-    """What a fitted family adds to a graph."""
+    """The part of a graph that a fitted family adds."""
 
     @property
     def inputs(self) -> ModelInputs: ...
@@ -52,7 +52,7 @@ class Body(Protocol):
 
 
 class Link(Protocol):
-    """What a calibration adds to a graph."""
+    """The part of a graph that a calibration adds."""
 
     def add(self, graph: Graph, log_odds: str) -> str:
         """Add the nodes from log-odds to a probability; both are (N, 1)."""
@@ -62,15 +62,15 @@ def encode_strings(graph: Graph, vocabulary: Vocabulary) -> str:
     """Add the nodes from `categorical` to `rows`: one lookup for all columns, each string marked with its column."""
     marks = [f"{column}=" for column in range(len(vocabulary.values))]
     graph.constant(np.array(marks, dtype=object), "marks")
-    known = [(mark + value, n + 1) for mark, column in zip(marks, vocabulary.values, strict=True)
+    rows_by_key = [(mark + value, n + 1) for mark, column in zip(marks, vocabulary.values, strict=True)
              for n, value in enumerate(("", *column))]  # fmt: skip
-    marked = graph.add("StringConcat", "marks", "categorical")
+    keys = graph.add("StringConcat", "marks", "categorical")
     within = graph.add(
         "LabelEncoder",
-        marked,
+        keys,
         domain=ML,
-        keys_strings=[key for key, _ in known],
-        values_int64s=[row for _, row in known],
+        keys_strings=[key for key, _ in rows_by_key],
+        values_int64s=[row for _, row in rows_by_key],
         default_int64=0,
     )
     offsets = graph.constant(np.array(vocabulary.offsets, dtype=np.int64), "offsets")
@@ -78,18 +78,18 @@ def encode_strings(graph: Graph, vocabulary: Vocabulary) -> str:
 
 
 def clean(graph: Graph, cleaning: Cleaning) -> tuple[str, str]:
-    """Add the nodes from `numeric` to what `Cleaning.values` and `Cleaning.marks` give.
+    """Add the nodes from `numeric` to the results of `Cleaning.values` and `Cleaning.marks`.
 
     Comparisons with NaN are false, so that missing values pass the caps.
     """
     low, high = graph.constant(cleaning.low, "low"), graph.constant(cleaning.high, "high")
     under, over = graph.add("Less", "numeric", low), graph.add("Greater", "numeric", high)
     missing = graph.add("IsNaN", "numeric")
-    capped = graph.add("Where", over, high, graph.add("Where", under, low, "numeric"))
-    values = graph.add("Where", missing, graph.constant(cleaning.fill, "fill"), capped)
+    within_caps = graph.add("Where", over, high, graph.add("Where", under, low, "numeric"))
+    values = graph.add("Where", missing, graph.constant(cleaning.fill, "fill"), within_caps)
     marks = [
-        graph.add("Gather", marked, graph.constant(np.array(positions, dtype=np.int64), name), axis=1)
-        for marked, positions, name in (
+        graph.add("Gather", mask, graph.constant(np.array(positions, dtype=np.int64), name), axis=1)
+        for mask, positions, name in (
             (graph.add("Or", under, over), cleaning.flags, "flags"),
             (missing, cleaning.indicators, "indicators"),
         )
@@ -99,12 +99,12 @@ def clean(graph: Graph, cleaning: Cleaning) -> tuple[str, str]:
 
 def standardise(graph: Graph, scale: Scale, values: str, marks: str) -> str:
     """Add the nodes of `Scale.apply`, after those of `clean`."""
-    centred = graph.add("Sub", values, graph.constant(scale.mean, "mean"))
-    scaled = graph.add("Div", centred, graph.constant(scale.deviation, "deviation"))
+    difference = graph.add("Sub", values, graph.constant(scale.mean, "mean"))
+    quotient = graph.add("Div", difference, graph.constant(scale.deviation, "deviation"))
     ends = (
         graph.constant(np.array(end, dtype=np.float32), name) for end, name in ((-SPREAD, "least"), (SPREAD, "most"))
     )
-    return graph.add("Concat", graph.add("Clip", scaled, *ends), marks, axis=1)
+    return graph.add("Concat", graph.add("Clip", quotient, *ends), marks, axis=1)
 
 
 def to_onnx(fitted: Body, calibration: Link) -> bytes:

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation, as PNG; the same evaluation gives the same bytes."""
+"""The plots of an evaluation, as PNG; the same evaluation gives the same bytes."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def pictures(evaluation: Evaluation, tables: Mapping[str, pd.DataFrame]) -> dict
         tables: roc, precision_recall, calibration, cost and importance, with the columns of their CSV files.
     """
     window, threshold = evaluation.window or ("?", "?"), evaluation.threshold
-    about = f"{evaluation.family}, test window {window[0]} to {window[1]}"
+    subject = f"{evaluation.family}, test window {window[0]} to {window[1]}"
     slices = {column: entries or () for column, entries in evaluation.slices.items()}
     at = threshold.value if threshold else float("nan")
     return {
-        "curves.png": curves_png(about, tables["roc"], tables["precision_recall"], tables["calibration"]),
-        "cost.png": cost_png(about, tables["cost"], at, evaluation.metrics["cost"]),
-        "importance.png": importance_png(about, tables["importance"]),
-        "slices.png": slices_png(about, slices, evaluation.worst_slice, evaluation.metrics["roc_auc"]),
+        "curves.png": curves_png(subject, tables["roc"], tables["precision_recall"], tables["calibration"]),
+        "cost.png": cost_png(subject, tables["cost"], at, evaluation.metrics["cost"]),
+        "importance.png": importance_png(subject, tables["importance"]),
+        "slices.png": slices_png(subject, slices, evaluation.worst_slice, evaluation.metrics["roc_auc"]),
     }
 
 
-def curves_png(about: str, roc: pd.DataFrame, precision_recall: pd.DataFrame, calibration: pd.DataFrame) -> bytes:
-    """ROC, precision over recall, and reliability, each with what it would be without a model or without an error."""
-    figure = _figure(f"Ranking and calibration: {about}", 13, 4.4)
+def curves_png(subject: str, roc: pd.DataFrame, precision_recall: pd.DataFrame, calibration: pd.DataFrame) -> bytes:
+    """ROC, precision over recall, and reliability, each with the line of no skill or of no error."""
+    figure = _figure(f"Ranking and calibration: {subject}", 13, 4.4)
     first, second, third = figure.subplots(1, 3)
     first.plot(roc["false_positive_rate"], roc["true_positive_rate"], color=BLUE, label="model")
     first.plot([0, 1], [0, 1], linestyle=":", color=GREY, label="chance")
@@ -63,9 +63,9 @@ def curves_png(about: str, roc: pd.DataFrame, precision_recall: pd.DataFrame, ca
     return _png(figure)
 
 
-def cost_png(about: str, curve: pd.DataFrame, threshold: float, cost: float | None) -> bytes:
-    """What each threshold would have cost, and where the model's own stands."""
-    figure = _figure(f"Cost by threshold: {about}", 8, 4.5)
+def cost_png(subject: str, curve: pd.DataFrame, threshold: float, cost: float | None) -> bytes:
+    """The cost of each threshold, and the model's own threshold."""
+    figure = _figure(f"Cost by threshold: {subject}", 8, 4.5)
     axes = figure.subplots()
     axes.plot(curve["threshold"], curve["cost"], color=BLUE, label="mean cost of a row")
     at_threshold = "undefined" if cost is None else f"{cost:.4g}"
@@ -80,36 +80,36 @@ def cost_png(about: str, curve: pd.DataFrame, threshold: float, cost: float | No
     return _png(figure)
 
 
-def importance_png(about: str, importance: pd.DataFrame) -> bytes:
-    """The inputs of which a shuffle costs most, the largest on top."""
-    shown = importance.head(INPUTS).iloc[::-1]
-    figure = _figure(f"Permutation importance: {about}", 8, 1.6 + 0.28 * len(shown))
+def importance_png(subject: str, importance: pd.DataFrame) -> bytes:
+    """The most important inputs, the largest on top."""
+    top = importance.head(INPUTS).iloc[::-1]
+    figure = _figure(f"Permutation importance: {subject}", 8, 1.6 + 0.28 * len(top))
     axes = figure.subplots()
-    axes.barh(range(len(shown)), shown["log_loss_rise"], color=BLUE, label=f"{len(shown)} of {len(importance)} inputs")
+    axes.barh(range(len(top)), top["log_loss_rise"], color=BLUE, label=f"{len(top)} of {len(importance)} inputs")
     axes.axvline(0, color=GREY, linewidth=1)
-    _name(axes, [_short(name) for name in shown["input"]])
+    _name(axes, [_short(name) for name in top["input"]])
     axes.set(xlabel="rise of log loss when the input is shuffled (nats)", ylabel="input")
     _finish(axes, "lower right")
     return _png(figure)
 
 
 def slices_png(
-    about: str,
+    subject: str,
     slices: Mapping[str, Sequence[Slice]],
     worst: WorstSlice | None,
     overall: float | None,
 ) -> bytes:
-    """ROC AUC of the largest slices of every column with their rows; of each column also its worst, and that of all.
+    """ROC AUC and rows of the largest slices of every column, with the column's worst slice and the overall ROC AUC.
 
     Args:
         slices, worst: as `pipelines.metrics.slices` gives them.
         overall: ROC AUC of all rows.
     """
-    drawn = {column: _drawn(entries) for column, entries in slices.items()}
-    tallest = max((len(entries) for entries in drawn.values()), default=1)
-    figure = _figure(f"ROC AUC by slice: {about}", max(3.6 * len(drawn), 7.5), 2.1 + 0.27 * tallest)
-    panels = figure.subplots(1, max(len(drawn), 1), squeeze=False, sharex=True)[0]
-    for axes, (column, entries) in zip(panels, drawn.items(), strict=False):
+    selection = {column: _select_slices(entries) for column, entries in slices.items()}
+    tallest = max((len(entries) for entries in selection.values()), default=1)
+    figure = _figure(f"ROC AUC by slice: {subject}", max(3.6 * len(selection), 7.5), 2.1 + 0.27 * tallest)
+    panels = figure.subplots(1, max(len(selection), 1), squeeze=False, sharex=True)[0]
+    for axes, (column, entries) in zip(panels, selection.items(), strict=False):
         if overall is not None:
             axes.axvline(overall, linestyle=":", color=GREY, label="all rows")
         kinds = [_kind(entry, column, worst) for entry in entries]
@@ -122,7 +122,7 @@ def slices_png(
             axes.scatter(
                 [x for x, _ in points], [y for _, y in points], marker=marker, color=color, label=kind, zorder=3
             )
-        _name(axes, [f"{_short(e.value)} (n = {e.rows:,}{_undefined(e)})" for e in entries])
+        _name(axes, [f"{_short(e.value)} (n = {e.rows:,}{_note_undefined(e)})" for e in entries])
         count = len(slices[column])
         title = f"{_short(column)}: {len(entries)} of {count}" if count > len(entries) else _short(column)
         axes.set_title(title, parse_math=False)
@@ -140,19 +140,19 @@ def _kind(entry: Slice, column: str, worst: WorstSlice | None) -> str:
     return WORST if worst and (worst.column, worst.value) == (column, entry.value) else RANKED
 
 
-def _drawn(entries: Sequence[Slice]) -> list[Slice]:
-    """The largest slices of a column, and its worst, wherever that stands; numbers, such as hours, in their order."""
-    ranked = [(area, n) for n, e in enumerate(entries) if e.ranked and (area := e.metric("roc_auc")) is not None]
-    worst = entries[min(ranked, key=lambda pair: pair[0])[1]] if ranked else None
+def _select_slices(entries: Sequence[Slice]) -> list[Slice]:
+    """The largest slices of a column, and its worst one; numbers, such as hours, in their order."""
+    areas = [(area, n) for n, e in enumerate(entries) if e.ranked and (area := e.metric("roc_auc")) is not None]
+    worst = entries[min(areas, key=lambda pair: pair[0])[1]] if areas else None
     largest = list(entries[:SLICES])
-    shown = largest if worst is None or worst in largest else [*largest[:-1], worst]
+    selection = largest if worst is None or worst in largest else [*largest[:-1], worst]
     try:
-        return sorted(shown, key=lambda e: float(e.value))
+        return sorted(selection, key=lambda e: float(e.value))
     except ValueError:
-        return shown
+        return selection
 
 
-def _undefined(entry: Slice) -> str:
+def _note_undefined(entry: Slice) -> str:
     return ", one class" if entry.metric("roc_auc") is None else ""
 
 
@@ -164,7 +164,7 @@ def _figure(title: str, width: float, height: float) -> Figure:
 
 
 def _name(axes: Axes, names: Sequence[str]) -> None:
-    """Rows by name. Names come from the data: a dollar sign in them begins no formula."""
+    """Label the rows. Names come from the data, so a dollar sign in them must not begin a formula."""
     axes.set_yticks(range(len(names)), names, parse_math=False, fontsize=8)
 
 

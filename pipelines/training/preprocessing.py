@@ -1,4 +1,4 @@
-"""What is learnt about the inputs before a model is fitted: the vocabulary of strings, the scale of numbers."""
+"""Preprocessing that is fitted before a model: the vocabulary of strings, the scale of numbers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pipelines.artifacts.scorer import model_arrays
 from pipelines.usecase import ModelInputs
 
-RARE = 10  # a string seen less often is treated as unseen, so that models learn what unseen means
-SPREAD = 8.0  # standardised numbers are held within this many standard deviations
+RARE = 10  # a string that occurs less often counts as unseen, so that models learn from unseen strings
+SPREAD = 8.0  # standardised numbers are clipped at this many standard deviations
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Vocabulary:
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """Row of the table where each column begins, which is its row for unseen strings; the next is for missing."""
+        """First row of each column in the table, which is for unseen strings; the next row is for missing ones."""
         sizes = [len(column) + 2 for column in self.values]
         return tuple(int(n) for n in np.cumsum([0, *sizes[:-1]])) if sizes else ()
 
@@ -53,8 +53,8 @@ class Vocabulary:
         """(N, m) strings to (N, m) rows of the table."""
         rows = np.empty(categorical.shape, dtype=np.int64)
         for column, (values, offset) in enumerate(zip(self.values, self.offsets, strict=True)):
-            known = pd.Index(["", *values], dtype=object)
-            rows[:, column] = known.get_indexer(pd.Index(categorical[:, column], dtype=object)) + 1 + offset
+            index = pd.Index(["", *values], dtype=object)
+            rows[:, column] = index.get_indexer(pd.Index(categorical[:, column], dtype=object)) + 1 + offset
         return rows
 
 
@@ -70,10 +70,10 @@ def fit_vocabulary(frame: pd.DataFrame, inputs: ModelInputs) -> Vocabulary:
 def ordered_codes(
     rows: NDArray[np.int64], labels: NDArray[np.float64], vocabulary: Vocabulary, prior: float
 ) -> NDArray[np.float32]:
-    """A number for each row of the vocabulary's table, so that a tree can split strings by how often they end in 1.
+    """A number for each row of the vocabulary's table, so that trees can split strings by their mean label.
 
-    Codes count up, per column, by the mean label in training, smoothed by `prior` rows of the overall mean. A row that
-    training never met (unseen strings, often also missing ones) is NaN, which trees send the way of missing numbers.
+    In each column codes rise with the mean label in training, smoothed by `prior` rows of the overall mean. A row that
+    does not occur in training (unseen strings, often also missing ones) is NaN, which trees treat as missing.
 
     Args:
         rows: (N, m), of the training frame. labels: (N,).
@@ -84,12 +84,12 @@ def ordered_codes(
     codes = np.full(vocabulary.size, np.nan, dtype=np.float32)
     for column, (values, offset) in enumerate(zip(vocabulary.values, vocabulary.offsets, strict=True)):
         size = len(values) + 2
-        seen = np.bincount(rows[:, column] - offset, minlength=size)
+        counts = np.bincount(rows[:, column] - offset, minlength=size)
         positive = np.bincount(rows[:, column] - offset, labels, minlength=size)
-        mean = (positive + prior * labels.mean()) / (seen + prior)
-        known = np.flatnonzero(seen[1:]) + 1  # row 0, unseen strings, stays NaN also where rare strings fell on it
-        ranked = known[np.argsort(mean[known], kind="stable")]
-        codes[offset + ranked] = np.arange(len(ranked), dtype=np.float32)
+        mean = (positive + prior * labels.mean()) / (counts + prior)
+        present = np.flatnonzero(counts[1:]) + 1  # row 0, unseen strings, stays NaN also where rare strings fell on it
+        order = present[np.argsort(mean[present], kind="stable")]
+        codes[offset + order] = np.arange(len(order), dtype=np.float32)
     return codes
 
 
@@ -119,8 +119,8 @@ class Scale:
         return cls(mean.astype(np.float32), np.where(deviation > 1e-12, deviation, 1.0).astype(np.float32))
 
     def apply(self, cleaned: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What `Cleaning.apply` gives, with its n values standardised and held within `SPREAD`."""
+        """The result of `Cleaning.apply` with its n values standardised and clipped at `SPREAD`."""
         values, marks = np.split(cleaned, [len(self.mean)], axis=1)
         with np.errstate(over="ignore"):
-            scaled = (values - self.mean) / self.deviation
-        return np.concatenate([np.clip(scaled, -SPREAD, SPREAD), marks], axis=1)
+            standardised = (values - self.mean) / self.deviation
+        return np.concatenate([np.clip(standardised, -SPREAD, SPREAD), marks], axis=1)

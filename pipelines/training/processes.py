@@ -1,4 +1,4 @@
-"""The processes that fit one network together (`torchrun`), or the one that does it alone, and their device."""
+"""The processes that fit one network together (`torchrun`), or the single process, and their device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
-def chosen_device() -> torch.device:
+def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -23,14 +23,14 @@ class Processes:
 
     @classmethod
     def joined(cls) -> Processes:
-        """Those of the process group that this process has joined; itself where there is none."""
+        """The processes of the group that this process has joined; this process alone if there is none."""
         if dist.is_available() and dist.is_initialized():
             return cls(dist.get_rank(), dist.get_world_size())
         return cls()
 
     @property
     def leads(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this process is the leading one, which writes."""
         return self.rank == 0
 
     def share(self, batch: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Processes:
             parameter.grad = part.view_as(parameter)
 
     def hear(self, content: bytes | None) -> bytes | None:
-        """What the leading process has read."""
+        """The content that the leading process has read."""
         if self.count == 1:
             return content
         size = self.sum(torch.tensor([len(content) if content is not None and self.leads else 0]))

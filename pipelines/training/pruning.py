@@ -1,6 +1,6 @@
-"""Magnitude pruning (Han et al. 2015): the smallest weights of every linear layer become zero, and stay so.
+"""Magnitude pruning (Han et al. 2015): the smallest weights of every linear layer become zero and stay zero.
 
-Biases, norms and embeddings are left alone.
+Biases, norms and embeddings are not pruned.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 def magnitude_masks(network: nn.Module, share: float) -> dict[str, Tensor]:
     """Which weights stay, by name of the parameter: all but the `floor(share * size)` smallest of each matrix.
 
-    Among equals the first ones go.
+    Of equal weights, the first ones are pruned.
     """
     masks = {}
     for name, layer in network.named_modules():
@@ -34,8 +34,8 @@ def apply_masks(network: nn.Module, masks: Mapping[str, Tensor]) -> None:
         weight.masked_fill_(~mask.to(weight.device), 0.0)
 
 
-def keeping(network: nn.Module, masks: Mapping[str, Tensor]) -> Callable[..., None]:
-    """A hook after an optimizer's step, which momentum and decay may have used to move what was pruned."""
+def mask_hook(network: nn.Module, masks: Mapping[str, Tensor]) -> Callable[..., None]:
+    """A hook after an optimizer's step that prunes again, since momentum and decay may move pruned weights."""
 
     def after_step(*_: Any) -> None:
         apply_masks(network, masks)

@@ -1,10 +1,11 @@
 """Dynamic int8 quantization of a graph's matrix products, row by row.
 
-A product of a float matrix with constant weights becomes one of 8-bit integers: weights have one scale for each output,
-fixed; a row of activations has one scale, from its own largest value (Dettmers et al. 2022). onnxruntime's own dynamic
-quantization takes one scale for the whole batch, so that a score depends on the rows that are scored with it; ours does
-not. Both sides are unsigned with zero point 128, since the kernels of other types saturate on CPUs without VNNI: sums
-are exact everywhere. Products with a single output stay float: they hold few weights and lie next to the score.
+A product of a float matrix with constant weights becomes one of 8-bit integers: weights have one fixed scale for each
+output; a row of activations has one scale, from its own largest value (Dettmers et al. 2022). onnxruntime's dynamic
+quantization takes one scale for the whole batch, so that a score depends on the other rows of the batch; here it does
+not. Both sides are unsigned with zero point 128, since the kernels of other types saturate on CPUs without VNNI, and
+sums are exact everywhere. Products with a single output stay float: they have few weights and directly precede the
+score.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pipelines.artifacts.scorer import Scorer
-from pipelines.training.families import Fitted
+from pipelines.training.families import FittedModel
 from pipelines.training.onnx_graph import Graph, to_onnx
 from pipelines.usecase import ModelInputs
 
 ZERO, LARGEST = 128, 127
-TINY = 1e-30  # least scale of a row, which may be all zeros
+TINY = 1e-30  # least scale of a row, for rows of zeros
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class LogOdds:
 class Quantized:
     """A fitted estimator whose graph has 8-bit products. Its log-odds are those of that graph."""
 
-    fitted: Fitted
+    fitted: FittedModel
 
     @property
     def inputs(self) -> ModelInputs:
@@ -66,7 +67,7 @@ class Quantized:
 
 
 def quantize_products(graph: Graph) -> int:
-    """Replace, in place, every product of a matrix with constant weights of several outputs; gives their number."""
+    """Replace, in place, every product of a matrix with constant weights of several outputs, and give their number."""
     rewriting = _Rewriting(graph, {c.name: c for c in graph.constants})
     count = 0
     for node in graph.nodes:
@@ -77,8 +78,8 @@ def quantize_products(graph: Graph) -> int:
             rewriting.replace(node, weights, count)
             count += 1
     graph.nodes[:] = rewriting.nodes
-    used = {name for node in graph.nodes for name in node.input}
-    graph.constants[:] = [c for c in graph.constants if c.name in used or c.name not in rewriting.replaced]
+    inputs_in_use = {name for node in graph.nodes for name in node.input}
+    graph.constants[:] = [c for c in graph.constants if c.name in inputs_in_use or c.name not in rewriting.replaced]
     return count
 
 
@@ -91,7 +92,7 @@ class _Rewriting:
     rows: dict[str, tuple[str, str]] = field(default_factory=dict)  # of an activation: 8-bit values, scales
 
     def weights(self, node: NodeProto) -> NDArray[np.float32] | None:
-        """(inputs, outputs) of a product that can be replaced."""
+        """The weights (inputs, outputs) of a product that can be replaced; None for other nodes."""
         constant = self.constants.get(node.input[1]) if node.op_type in ("MatMul", "Gemm") else None
         if constant is None or len(constant.dims) != 2 or constant.data_type != TensorProto.FLOAT:
             return None
@@ -107,36 +108,36 @@ class _Rewriting:
         whole = (np.round(weights / scale) + ZERO).astype(np.uint8)
         integers, row_scale = self.activation(node.input[0])
         sums = self.add("MatMulInteger", integers, self.constant(whole, f"integers_{number}"), *[self.zero()] * 2)
-        scaled = self.add("Mul", self.add("Cast", sums, to=TensorProto.FLOAT), row_scale)
+        product = self.add("Mul", self.add("Cast", sums, to=TensorProto.FLOAT), row_scale)
         scales = self.constant(scale.astype(np.float32), f"scales_{number}")
-        biased = len(node.input) > 2
-        last = self.add("Mul", scaled, scales, output="" if biased else node.output[0])
-        if biased:
+        has_bias = len(node.input) > 2
+        last = self.add("Mul", product, scales, output="" if has_bias else node.output[0])
+        if has_bias:
             self.add("Add", last, node.input[2], output=node.output[0])
         self.replaced.add(node.input[1])
 
     def activation(self, name: str) -> tuple[str, str]:
-        """Names of the 8-bit values of a tensor and of the scales of its rows; made once, however often it is read."""
+        """Names of the 8-bit values of a tensor and of the scales of its rows; added once for each tensor."""
         if name not in self.rows:
             axis = self.constant(np.array([-1], dtype=np.int64), "last_axis")
             largest = self.add("ReduceMax", self.add("Abs", name), axis, keepdims=1)
             least = self.constant(np.array(TINY, dtype=np.float32), "least_scale")
             ends = self.constant(np.array(LARGEST, dtype=np.float32), "largest_integer")
             scale = self.add("Div", self.add("Max", largest, least), ends)
-            rounded = self.add("Round", self.add("Div", name, scale))
-            shifted = self.add("Add", rounded, self.constant(np.array(ZERO, dtype=np.float32), "shift"))
-            self.rows[name] = self.add("Cast", shifted, to=TensorProto.UINT8), scale
+            rounding = self.add("Round", self.add("Div", name, scale))
+            integers = self.add("Add", rounding, self.constant(np.array(ZERO, dtype=np.float32), "shift"))
+            self.rows[name] = self.add("Cast", integers, to=TensorProto.UINT8), scale
         return self.rows[name]
 
     def zero(self) -> str:
         return self.constant(np.array(ZERO, dtype=np.uint8), "zero_point")
 
     def constant(self, value: NDArray[Any], name: str) -> str:
-        named = f"quantized_{name}"
-        if named not in self.constants:
-            self.graph.constant(value, named)
-            self.constants[named] = self.graph.constants[-1]
-        return named
+        full_name = f"quantized_{name}"
+        if full_name not in self.constants:
+            self.graph.constant(value, full_name)
+            self.constants[full_name] = self.graph.constants[-1]
+        return full_name
 
     def add(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         name = output or f"quantized_{operator.lower()}_{len(self.nodes)}"

@@ -1,8 +1,8 @@
-"""Tuning: which settings a trial takes, and which trial wins.
+"""Tuning: the settings of each trial, and the choice of the best one.
 
-Settings are drawn by a tree-structured Parzen estimator (Bergstra et al. 2011), and trials that fall behind are ended
-by Hyperband (Li et al. 2018), both Optuna's. A trial depends on the seed, its number and the records of those before
-it, and on nothing else: a search that was killed goes on from its records to the same result.
+Settings are drawn by a tree-structured Parzen estimator (Bergstra et al. 2011), and trials that fall behind are pruned
+by Hyperband (Li et al. 2018), both from Optuna. A trial depends only on the seed, its number and the records of earlier
+trials, so that a killed search continues from its records to the same result.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from pipelines.params.training import FamilySettings, Tuning
 if TYPE_CHECKING:
     import optuna
 
-RESOURCES = ("epochs", "max_iter")  # settings that say how many steps a fit reports at most
+RESOURCES = ("epochs", "max_iter")  # settings that limit the number of steps that a fit reports
 REDUCTION = 3  # Hyperband lets about a third of the trials pass a rung
 RUNGS = 2  # at most, before the last step
 
 
 class Report(Protocol):
-    """What a fit calls after a step (an epoch), counted from 1, with the validation log loss so far.
+    """A function that a fit calls after a step (an epoch), counted from 1, with the validation log loss so far.
 
-    Only where the loss after few steps says something about the loss after all of them.
+    Only for fits in which the loss after few steps predicts the final loss.
     """
 
     def __call__(self, step: int, loss: float) -> None:
-        """May raise `Pruned`, which the fit lets pass."""
+        """May raise `Pruned`, which the fit must not catch."""
 
 
 class Pruned(Exception):
-    """The trial fell behind the others and is ended."""
+    """The trial has fallen behind the others and ends."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """What decides the draws of a search.
+    """Everything that determines the draws of a search.
 
     Attributes:
-        name: of the search; with the number of a trial it decides Hyperband's bracket.
+        name: of the search; together with a trial's number it determines the bracket of Hyperband.
         declared: the settings of the first trial, and the ranges from which those of further trials are drawn.
     """
 
@@ -65,10 +65,10 @@ class Space:
         values = self.declared.model_dump()
         for name in RESOURCES:
             if name in values:
-                allowed = self.declared.search.get(name)
-                if isinstance(allowed, Choices):
-                    return int(max(values[name], *allowed.choices))
-                return int(max(values[name], allowed.high if allowed else 0))
+                choices_or_range = self.declared.search.get(name)
+                if isinstance(choices_or_range, Choices):
+                    return int(max(values[name], *choices_or_range.choices))
+                return int(max(values[name], choices_or_range.high if choices_or_range else 0))
         return 1
 
     def settings(self, record: Record) -> FamilySettings:
@@ -77,12 +77,12 @@ class Space:
 
 
 class Record(BaseModel):
-    """All that is known of a finished trial, JSON-able.
+    """The record of a finished trial, JSON-able.
 
     Attributes:
-        params: the settings, in full.
-        drawn: those in the search space, as the sampler writes them.
-        loss: log loss of validation; of a pruned trial the last one reported. None where it is not finite.
+        params: all settings.
+        drawn: the settings in the search space, in the sampler's form.
+        loss: log loss on validation; for a pruned trial the last one reported. None where it is not finite.
         steps: losses that were reported, by step.
         rungs: losses at Hyperband's rungs.
         seconds: of wall time.
@@ -101,7 +101,7 @@ class Record(BaseModel):
 
     @property
     def finished(self) -> tuple[float, ...]:
-        """What the sampler learns from."""
+        """The values that the sampler learns from."""
         values = (self.loss, self.latency_ms)
         return tuple(value for value in values if value is not None) if self.state != "failed" else ()
 
@@ -110,25 +110,25 @@ Objective = Callable[[FamilySettings, Report | None], tuple[float, float | None]
 
 
 def next_trial(space: Space, records: Sequence[Record], objective: Objective) -> Record:
-    """Run the trial after those on record. The first takes the declared settings and is never pruned.
+    """Run the next trial. The first one takes the declared settings and is never pruned.
 
     Args:
-        objective: is given None to report to where nothing is pruned.
+        objective: gets None in place of a report function where pruning is off.
 
     Raises:
-        InvalidInput: if a draw is not one that the settings take.
+        InvalidInput: if the settings do not accept a draw.
     """
     import optuna
 
     number = len(records)
     study = _study(space, records)
-    trial, settings = _declared(study, space.declared) if number == 0 else _drawn(study, space.declared)
-    reported: dict[int, float] = {}
+    trial, settings = _first_trial(study, space.declared) if number == 0 else _draw_trial(study, space.declared)
+    reports: dict[int, float] = {}
 
     def report(step: int, loss: float) -> None:
-        reported[step] = loss if math.isfinite(loss) else math.inf
-        trial.report(reported[step], step)
-        if trial.should_prune() and number and step < space.most_steps:  # after the last step nothing is left to save
+        reports[step] = loss if math.isfinite(loss) else math.inf
+        trial.report(reports[step], step)
+        if trial.should_prune() and number and step < space.most_steps:  # after the last step pruning saves nothing
             raise Pruned
 
     latency: float | None = None
@@ -137,9 +137,11 @@ def next_trial(space: Space, records: Sequence[Record], objective: Objective) ->
         loss, latency = objective(settings, report if space.tuning.pruning else None)
         state = "complete" if math.isfinite(loss) else "failed"
     except Pruned:
-        loss = reported[max(reported)]
+        loss = reports[max(reports)]
         state = "pruned" if math.isfinite(loss) else "failed"
-    frozen = study.tell(trial, state=optuna.trial.TrialState.FAIL)  # the study ends here; what counts is the record
+    frozen = study.tell(
+        trial, state=optuna.trial.TrialState.FAIL
+    )  # the state in the study does not matter: the study is dropped, the record stays
     rungs = {key: value for key, value in frozen.system_attrs.items() if key.startswith("completed_rung_")}
     return Record(
         params=settings.model_dump(mode="json", exclude={"search"}),
@@ -147,18 +149,18 @@ def next_trial(space: Space, records: Sequence[Record], objective: Objective) ->
         state=state,
         loss=loss if math.isfinite(loss) else None,
         latency_ms=latency,
-        steps={step: value for step, value in reported.items() if math.isfinite(value)},
+        steps={step: value for step, value in reports.items() if math.isfinite(value)},
         rungs={key: value for key, value in rungs.items() if math.isfinite(value)},
     )
 
 
 def _study(space: Space, records: Sequence[Record]) -> optuna.Study:
-    """A study that has seen the records, with the sampler of the next trial."""
+    """A study with the records as its trials, and the sampler of the next trial."""
     import optuna
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    derived = int(np.random.SeedSequence([space.seed, len(records)]).generate_state(1)[0])
+    seed = int(np.random.SeedSequence([space.seed, len(records)]).generate_state(1)[0])
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if space.tuning.pruning:
         most = space.most_steps
@@ -166,7 +168,7 @@ def _study(space: Space, records: Sequence[Record]) -> optuna.Study:
     study = optuna.create_study(
         study_name=space.name,
         directions=["minimize", "minimize"] if space.tuning.latency else ["minimize"],
-        sampler=optuna.samplers.TPESampler(seed=derived),
+        sampler=optuna.samplers.TPESampler(seed=seed),
         pruner=pruner,
     )
     states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -184,39 +186,39 @@ def _study(space: Space, records: Sequence[Record]) -> optuna.Study:
     return study
 
 
-def _declared(study: optuna.Study, declared: FamilySettings) -> tuple[optuna.Trial, FamilySettings]:
+def _first_trial(study: optuna.Study, declared: FamilySettings) -> tuple[optuna.Trial, FamilySettings]:
     """A trial of the declared settings; those that lie in the search space count as drawn."""
-    contained = _contained(declared)
-    study.enqueue_trial(contained)
+    values_in_space = _values_in_space(declared)
+    study.enqueue_trial(values_in_space)
     trial = study.ask()
-    for name in contained:
+    for name in values_in_space:
         _suggest(trial, name, declared.search[name])
     return trial, declared
 
 
-def _contained(declared: FamilySettings) -> dict[str, JsonValue]:
+def _values_in_space(declared: FamilySettings) -> dict[str, JsonValue]:
     """The declared values that lie in the search space and whose conditions hold, as the sampler writes them."""
     values = declared.model_dump(mode="json")
-    contained: dict[str, JsonValue] = {}
+    values_in_space: dict[str, JsonValue] = {}
     for name, allowed in declared.search.items():
         value = values[name]
-        if not all(values[other] == wanted for other, wanted in allowed.when.items()):
+        if not all(values[other] == required for other, required in allowed.when.items()):
             continue
         if isinstance(allowed, Choices):
             if _text(value) in map(_text, allowed.choices):
-                contained[name] = _text(value)
+                values_in_space[name] = _text(value)
         elif allowed.low <= value <= allowed.high:
-            contained[name] = value
-    return contained
+            values_in_space[name] = value
+    return values_in_space
 
 
-def _drawn(study: optuna.Study, declared: FamilySettings) -> tuple[optuna.Trial, FamilySettings]:
-    """A trial of settings that the sampler draws; what is not in the search space, or not now, is as declared."""
+def _draw_trial(study: optuna.Study, declared: FamilySettings) -> tuple[optuna.Trial, FamilySettings]:
+    """A trial with drawn settings; those outside the search space, or whose conditions do not hold, are as declared."""
     trial = study.ask()
     values: dict[str, JsonValue] = {}
     for name in drawing_order(declared.search):
         allowed = declared.search[name]
-        if all(other in values and values[other] == wanted for other, wanted in allowed.when.items()):
+        if all(other in values and values[other] == required for other, required in allowed.when.items()):
             values[name] = _suggest(trial, name, allowed)
     try:
         return trial, type(declared).model_validate({**declared.model_dump(), **values})
@@ -244,7 +246,7 @@ def _distribution(allowed: Range | Choices) -> optuna.distributions.BaseDistribu
 
 
 def _text(choice: Any) -> str:
-    """Optuna's categories are scalars; ours may be lists."""
+    """A choice as text, since Optuna's categories are scalars and ours may be lists."""
     return json.dumps(choice)
 
 
@@ -270,7 +272,7 @@ def best_trial(records: Sequence[Record], latency_budget: float | None = None) -
 
 
 def pareto_front(records: Sequence[Record]) -> list[int]:
-    """Completed trials than which none is better in loss and latency at once."""
+    """Completed trials that no other trial dominates in loss and latency."""
     points = {n: r.finished for n, r in enumerate(records) if r.state == "complete"}
     return [
         n

@@ -1,4 +1,4 @@
-"""What a fit learns from, besides its settings."""
+"""The task of a fit: its data and everything else that it depends on besides settings."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Frames:
-    """What is fitted on and what it is judged by.
+    """The rows to fit on, and the rows to validate on.
 
     Attributes:
         auxiliary: columns of `train` and `further` with further labels: 0, 1, or NaN where unknown.
-        further: rows of the training days of which only such labels are known, for families that read them.
+        further: rows of the training days that have such labels only, for families that read them.
     """
 
     train: pd.DataFrame
@@ -39,24 +39,26 @@ class Frames:
         return pd.concat([self.train, self.validation], ignore_index=True)
 
     def split(self, train_days: Collection[date], validation_days: Collection[date]) -> Frames:
-        """The rows of some days to fit on, and of some to judge by."""
+        """The frames with the rows of some days to fit on, and of others to validate on."""
         rows = self.whole
-        train, held = (rows[rows[DAY].isin(days)].reset_index(drop=True) for days in (train_days, validation_days))
+        train, validation = (
+            rows[rows[DAY].isin(days)].reset_index(drop=True) for days in (train_days, validation_days)
+        )
         further = None if self.further is None else self.further[self.further[DAY].isin(train_days)]
-        return Frames(train, held, self.auxiliary, further)
+        return Frames(train, validation, self.auxiliary, further)
 
 
 @dataclass(frozen=True)
 class Task:
-    """Everything that a fit depends on but its settings; `checkpoints` and `report` do not change what it gives.
+    """Everything that a fit depends on besides its settings; `checkpoints` and `report` do not change the result.
 
     Attributes:
         cleaning: of the numeric inputs, fitted on `frames.train`; a part of the model.
         compression: how a network is pruned at the end of its fit.
-        lesson: of a teacher, which a network learns besides the labels.
-        epochs: a network ends after so many, whatever the validation frame says; None lets that frame decide.
-        checkpoints: a local folder of this fit alone, from which a fit that was killed goes on.
-        report: called with the number of epochs done and the validation loss; what it raises ends the fit.
+        lesson: of a teacher, from which a network learns besides the labels.
+        epochs: number of epochs of a network; None lets the validation loss decide.
+        checkpoints: a local folder of this fit alone, from which a killed fit continues.
+        report: called with the number of epochs done and the validation loss; an exception from it ends the fit.
     """
 
     frames: Frames
@@ -77,5 +79,5 @@ class Task:
 
     @property
     def validation(self) -> pd.DataFrame:
-        """Rows that may decide when a fit stops, and nothing else of it."""
+        """Rows that may decide when a fit stops, and nothing else."""
         return self.frames.validation

@@ -15,7 +15,7 @@ from pipelines.training.onnx_graph import OPSET, Graph
 
 
 class _Label(nn.Module):
-    """The first task's log-odds alone, so that nothing of the others is exported."""
+    """The log-odds of the first task alone, so that no part of the other tasks is exported."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -37,12 +37,12 @@ def add_module(graph: Graph, network: nn.Module, numbers: str, rows: str, column
     Returns:
         The name of the output, (N, 1).
     """
-    exported = _export(network, columns)
+    export = _export(network, columns)
     names = {"numbers": numbers, "rows": rows}
-    for weight in exported.initializer:
+    for weight in export.initializer:
         names[weight.name] = weight.name = f"network_{len(names)}"
         graph.constants.append(weight)
-    for node in exported.node:
+    for node in export.node:
         if any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute):
             raise CheckFailed(f"the network's export holds {node.op_type}: its forward pass must not branch on values")
         node.input[:] = [names.get(name, name) for name in node.input]  # an input that is left out is ""
@@ -52,14 +52,14 @@ def add_module(graph: Graph, network: nn.Module, numbers: str, rows: str, column
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
         graph.nodes.append(node)
-    return names[exported.output[0].name]
+    return names[export.output[0].name]
 
 
 def _export(network: nn.Module, columns: tuple[int, int]) -> onnx.GraphProto:
     example = torch.zeros(2, columns[0]), torch.zeros(2, columns[1], dtype=torch.int64)
     sink = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the TorchScript exporter is the faster one, and says that it is the older one
+        warnings.simplefilter("ignore")  # the TorchScript exporter is faster, and warns that it is the older one
         torch.onnx.export(
             _Label(network).eval(),
             example,

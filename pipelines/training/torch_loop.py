@@ -1,8 +1,8 @@
 """Fitting a network: AdamW (Loshchilov & Hutter 2019) over permutations of whole columns, in one process or several.
 
-The result depends on the data, the settings and the seed alone, given the number of threads on CPU: permutations,
-dropout and the learning rate are functions of the seed and the epoch, so that a fit which was killed goes on from its
-checkpoint to the same bits. Where a GPU is present, the forward pass runs in bfloat16, which needs no loss scaling.
+On CPU, with a given number of threads, the result depends on data, settings and seed alone: permutations, dropout and
+the learning rate are functions of the seed and the epoch, so that a killed fit continues from its checkpoint to the
+same bits. On a GPU, the forward pass runs in bfloat16, which needs no loss scaling.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pipelines.params.training import Network
 from pipelines.training.checkpoints import Checkpoints, State
 from pipelines.training.distillation import Lesson
 from pipelines.training.machine import code_digest
-from pipelines.training.processes import Processes, chosen_device
-from pipelines.training.pruning import apply_masks, keeping
+from pipelines.training.processes import Processes, choose_device
+from pipelines.training.pruning import apply_masks, mask_hook
 from pipelines.training.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ PREDICTED = 4096  # rows predicted at once
 
 
 @dataclass(frozen=True)
-class Columns:
+class TensorColumns:
     """Whole columns: numbers (N, n), rows (N, m), labels (N, T), NaN where unknown, and a teacher's targets (N,)."""
 
     numbers: Tensor
@@ -49,21 +49,21 @@ class Columns:
     def inputs(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         return self.numbers.index_select(0, positions), self.rows.index_select(0, positions)
 
-    def to(self, device: torch.device) -> Columns:
+    def to(self, device: torch.device) -> TensorColumns:
         targets = None if self.targets is None else self.targets.to(device)
-        return Columns(self.numbers.to(device), self.rows.to(device), self.labels.to(device), targets)
+        return TensorColumns(self.numbers.to(device), self.rows.to(device), self.labels.to(device), targets)
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a network is fitted on and stopped by.
+    """The data that a network is fitted and validated on.
 
     Attributes:
         task_weight: (T,), of each task's mean loss.
     """
 
-    train: Columns
-    validation: Columns
+    train: TensorColumns
+    validation: TensorColumns
     task_weight: Tensor
 
     def to(self, device: torch.device) -> Data:
@@ -78,17 +78,19 @@ def rate(step: int, steps: int, warmup: int) -> float:
 
 
 def losses(log_odds: Tensor, labels: Tensor, positive_weight: Tensor, gamma: float) -> Tensor:
-    """Loss (N, T) of each label: (1 - p)^gamma times the log loss, p the probability given to what happened.
+    """Focal loss (N, T) of each label (Lin et al. 2017): (1 - p)^gamma times the log loss, p the label's probability.
 
-    That is the focal loss (Lin et al. 2017). Unknown labels lose nothing.
+    The loss of an unknown label is 0.
 
     Args:
-        positive_weight: (T,), what label 1 counts where label 0 counts 1.
+        positive_weight: (T,), weight of label 1, where label 0 has weight 1.
     """
-    known = torch.nan_to_num(labels)
-    loss = functional.binary_cross_entropy_with_logits(log_odds, known, reduction="none", pos_weight=positive_weight)
+    labels_or_zero = torch.nan_to_num(labels)
+    loss = functional.binary_cross_entropy_with_logits(
+        log_odds, labels_or_zero, reduction="none", pos_weight=positive_weight
+    )
     if gamma:
-        plain = functional.binary_cross_entropy_with_logits(log_odds, known, reduction="none")
+        plain = functional.binary_cross_entropy_with_logits(log_odds, labels_or_zero, reduction="none")
         loss = loss * (-torch.expm1(-plain)).clamp_min(1e-7) ** gamma
     return torch.where(torch.isnan(labels), torch.zeros_like(loss), loss)
 
@@ -99,11 +101,11 @@ class Loop:
 
     Attributes:
         task_weight: (T,), of each task's mean loss.
-        lesson: of the teacher whose targets `train` has.
+        lesson: of the teacher whose targets are in `train`.
     """
 
     network: nn.Module
-    train: Columns
+    train: TensorColumns
     settings: Network
     seed: int
     task_weight: Tensor
@@ -116,7 +118,7 @@ class Loop:
         return -(-len(self.train) // self.settings.batch_size)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """Biases, norms and other vectors do not decay."""
+        """AdamW, without weight decay of biases, norms and other vectors."""
         parameters = list(self.network.parameters())
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.settings.weight_decay},
@@ -125,7 +127,7 @@ class Loop:
         return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.settings.learning_rate, fused=True)
 
     def positive_weight(self) -> Tensor:
-        """(T,): the setting is about the label; other tasks count both sides alike."""
+        """(T,): the setting applies to the label; in other tasks both classes have weight 1."""
         weight = torch.ones_like(self.task_weight)
         label_weight = self.settings.positive_weight
         if label_weight == "balanced":
@@ -146,28 +148,30 @@ class Loop:
         for step, batch in enumerate(torch.split(order.to(device), settings.batch_size)):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * rate(number * self.steps + step, total, warmup)
-            known = (~self.train.labels[batch].isnan()).sum(dim=0).clamp_min(1)
+            labelled = (~self.train.labels[batch].isnan()).sum(dim=0).clamp_min(1)
             mine = self.processes.share(batch)
             with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
                 log_odds = network(*self.train.inputs(mine), len(weight))
-            lost = losses(log_odds.float(), self.train.labels[mine], weight, settings.focal_gamma)
+            row_losses = losses(log_odds.float(), self.train.labels[mine], weight, settings.focal_gamma)
             if self.lesson and self.train.targets is not None:
                 unknown = self.train.labels[mine, 0].isnan()
-                lost = self.lesson.losses(lost, log_odds.float(), self.train.targets[mine], ~unknown)
+                row_losses = self.lesson.losses(row_losses, log_odds.float(), self.train.targets[mine], ~unknown)
             optimizer.zero_grad()
-            (lost.sum(dim=0) / known * self.task_weight).sum().backward()  # type: ignore[no-untyped-call]
+            (row_losses.sum(dim=0) / labelled * self.task_weight).sum().backward()  # type: ignore[no-untyped-call]
             self.processes.sum_gradients(parameters)
             nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
             optimizer.step()
             progress.advance(bar)
         progress.remove_task(bar)
 
-    def validation_loss(self, held: Columns) -> float:
-        """Mean loss of the label, the one that is trained on: the log loss where classes weigh alike and gamma is 0."""
-        mine = self.processes.share(torch.arange(len(held), device=held.labels.device))
-        odds = log_odds(self.network, *held.inputs(mine)).double()
-        lost = losses(odds, held.labels[mine, :1].double(), self.positive_weight()[:1], self.settings.focal_gamma)
-        return float(self.processes.sum(lost.sum())) / max(len(held), 1)
+    def validation_loss(self, columns: TensorColumns) -> float:
+        """Mean training loss of the label: the log loss if classes have equal weights and gamma is 0."""
+        mine = self.processes.share(torch.arange(len(columns), device=columns.labels.device))
+        odds = log_odds(self.network, *columns.inputs(mine)).double()
+        row_losses = losses(
+            odds, columns.labels[mine, :1].double(), self.positive_weight()[:1], self.settings.focal_gamma
+        )
+        return float(self.processes.sum(row_losses.sum())) / max(len(columns), 1)
 
     def _seed(self, *parts: int) -> int:
         """A seed of its own for each use of each epoch."""
@@ -185,17 +189,17 @@ def log_odds(network: nn.Module, numbers: Tensor, rows: Tensor, tasks: int = 1) 
 def descend(
     network: nn.Module, data: Data, settings: Network, task: Task, masks: Mapping[str, Tensor] | None = None
 ) -> int:
-    """Fit a network in place, from its newest checkpoint if there is one, and give the epochs that it was fitted for.
+    """Fit a network in place, from its newest checkpoint if there is one, and give the number of epochs.
 
-    Keeps the epoch with the lowest validation loss, and stops when `patience` epochs brought no better; where
-    `task.epochs` is given, it keeps the last of them. The learning rate falls as if all `settings.epochs` were run.
-    Leaves the network on the CPU.
+    Keeps the weights of the epoch with the lowest validation loss, and stops after `patience` epochs without a lower
+    one. With `task.epochs`, it runs that many and keeps the last. The learning rate schedule is that of
+    `settings.epochs` in any case. Leaves the network on the CPU.
 
     Args:
-        task: of which the seed, the lesson, `epochs`, `checkpoints` and `report` are read.
-        masks: by parameter, which of its weights may be other than zero.
+        task: its seed, `lesson`, `epochs`, `checkpoints` and `report` are used.
+        masks: by parameter, the weights that may differ from zero.
     """
-    processes, device, masks = Processes.joined(), chosen_device(), masks or {}
+    processes, device, masks = Processes.joined(), choose_device(), masks or {}
     epochs = settings.epochs if task.epochs is None else task.epochs
     apply_masks(network, masks)
     checkpoints = Checkpoints(task.checkpoints, fingerprint(network, data, settings, task, processes))
@@ -203,13 +207,13 @@ def descend(
     data = data.to(device)
     loop = Loop(network, data.train, settings, task.seed, data.task_weight, processes, task.lesson)
     optimizer = loop.optimizer()
-    optimizer.register_step_post_hook(keeping(network, masks))
-    epoch, since, best, kept = 0, 0, math.inf, weights(network)
+    optimizer.register_step_post_hook(mask_hook(network, masks))
+    epoch, since, best, best_weights = 0, 0, math.inf, weights(network)
     if state := checkpoints.parse(processes.hear(checkpoints.read() if processes.leads else None)):
-        epoch, since, best, kept = state["epoch"], state["since"], state["best"], state["kept"]
+        epoch, since, best, best_weights = state["epoch"], state["since"], state["best"], state["kept"]
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-        log.info("goes on after epoch %d of %d", epoch, settings.epochs)
+        log.info("continuing after epoch %d of %d", epoch, settings.epochs)
     quiet = not (sys.stderr.isatty() and processes.leads)
     with (
         Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress,
@@ -220,16 +224,16 @@ def descend(
             epoch, loss = epoch + 1, loop.validation_loss(data.validation)
             since = 0 if task.epochs or loss < best else since + 1
             if not since:
-                best, kept = loss, weights(network)
+                best, best_weights = loss, weights(network)
             log.info("epoch %d of %d: validation loss %.5f", epoch, settings.epochs, loss)
             if processes.leads:
                 current, moments = network.state_dict(), optimizer.state_dict()
                 checkpoints.save(
-                    State(epoch=epoch, since=since, best=best, kept=kept, network=current, optimizer=moments)
+                    State(epoch=epoch, since=since, best=best, kept=best_weights, network=current, optimizer=moments)
                 )
             if task.report:
                 task.report(epoch, loss)
-    network.load_state_dict(kept)
+    network.load_state_dict(best_weights)
     network.cpu()
     return epoch - since
 
@@ -239,11 +243,11 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def fingerprint(network: nn.Module, data: Data, settings: Network, task: Task, processes: Processes) -> str:
-    """Of all that decides the fit: initial weights, data, settings, seed, device, processes, threads, library, code."""
+    """A hash of everything that determines the fit: initial weights, data, settings, seed, machine, library, code."""
     lesson = (task.lesson.temperature, task.lesson.alpha) if task.lesson else None
-    machine = (chosen_device().type, processes.count, torch.get_num_threads(), torch.__version__, code_digest())
-    facts = (settings.model_dump_json(exclude={"search"}), task.seed, task.epochs, lesson, machine)
-    digest = hashlib.sha256(repr(facts).encode())
+    machine = (choose_device().type, processes.count, torch.get_num_threads(), torch.__version__, code_digest())
+    determinants = (settings.model_dump_json(exclude={"search"}), task.seed, task.epochs, lesson, machine)
+    digest = hashlib.sha256(repr(determinants).encode())
     for columns in (data.train, data.validation):
         for column in (columns.numbers, columns.rows, columns.labels, columns.targets):
             if column is not None:

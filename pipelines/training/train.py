@@ -43,18 +43,18 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """The teacher first, where the family learns from one; then the family."""
-    origin = origin_of(inputs, context)  # before any fit: this code, not a later one
+    """Train the teacher first if the family learns from another family, then the family."""
+    origin = origin_of(inputs, context)  # before any fit, so that it is about the code that runs
     return train_family(inputs, context, origin, resolve_lesson(inputs, context))[0]
 
 
 def resolve_lesson(inputs: Inputs, context: Context) -> Lesson | None:
-    """The lesson of the teacher that a family declares; a teacher that is a family is trained here, in one trial.
+    """The lesson of a family's declared teacher; a teacher that is a family is trained here, in one trial.
 
-    The teacher is not fitted again on the validation window, by which its pupil is stopped, calibrated and chosen.
+    The teacher is not refitted on the validation window, on which its pupil is stopped, calibrated and selected.
 
     Raises:
-        InvalidInput: if the teacher has learnt from what judges its pupil, or reads other inputs.
+        InvalidInput: if the teacher has learnt from the pupil's validation or test window, or reads other inputs.
     """
     from pipelines.artifacts.manifest import Manifest
     from pipelines.artifacts.model import ModelRef, read_model
@@ -84,7 +84,7 @@ def train_family(
     """Search, finish and write one family.
 
     Args:
-        origin: what `origin_of` gave before the fit.
+        origin: the result of `origin_of` before the fit.
     """
     import shutil
 
@@ -109,7 +109,7 @@ def train_family(
     best = best_trial(records, training.tuning.latency.budget_ms if training.tuning.latency else None)
     settings = space.settings(records[best])
 
-    estimator = finish(trainer, settings, objective.fitted(settings), params)
+    estimator = finish(trainer, settings, objective.fit(settings), params)
     graph = to_onnx(estimator.fitted, estimator.calibration)
     trained = Trained(trainer, records[best].params, estimator, graph, inputs.training_set_uri, manifest)
     model = Model(context.data.uri("models", inputs.run, name), describe(trained), graph)
@@ -125,7 +125,7 @@ def train_family(
 
 
 def origin_of(inputs: Inputs, context: Context) -> Provenance:
-    """How a family is trained now: from which code, with which params, on what machine."""
+    """The provenance of a family that is trained now: code, params and machine."""
     from pipelines.artifacts.provenance import Provenance
     from pipelines.training.families import load_family
     from pipelines.training.machine import machine_of
@@ -134,7 +134,7 @@ def origin_of(inputs: Inputs, context: Context) -> Provenance:
 
 
 def work_folder(inputs: Inputs, context: Context) -> Path:
-    """Where checkpoints lie until the model is written."""
+    """The folder of checkpoints until the model is written."""
     return context.settings.root / "work" / "training" / context.usecase.name / inputs.run / inputs.family
 
 
@@ -142,7 +142,7 @@ def read_trainer(inputs: Inputs, context: Context, manifest: Manifest, lesson: L
     """The trainer of a family on a training set.
 
     Raises:
-        InvalidInput: if every training label is the same, or `cleaning` names what is no input.
+        InvalidInput: if every training label is the same, or `cleaning` names a column that is not an input.
     """
     from pipelines.training.cleaning import fit_cleaning
     from pipelines.training.families import load_family, reads_auxiliary
@@ -172,9 +172,9 @@ def trial_of(record: Record) -> Trial:
 
 
 def write_model(store: Store, model: Model, origin: Provenance) -> None:
-    """Write a model and how it was trained; model.json last, since a folder without one is no model.
+    """Write a model and its provenance; model.json last, since a folder without it is not a model.
 
-    The same model trained again, by other code perhaps, keeps the provenance it has: it may be registered.
+    If the same model is there, it keeps its provenance, even if other code trained it now: it may be registered.
     """
     from pipelines.artifacts.card import GRAPH
 

@@ -1,4 +1,4 @@
-"""The trials of one family: what they are judged on, when to stop, and records from which a killed search goes on."""
+"""The trials of one family: their objective, their budget, and the records from which a killed search continues."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ from pipelines.usecase import DAY
 
 if TYPE_CHECKING:
     from pipelines.params import Params
-    from pipelines.training.families import Fitted
+    from pipelines.training.families import FittedModel
 
 log = logging.getLogger(__name__)
 
 
 class TrialObjective:
-    """Loss and latency of settings. Keeps the best fit so far, where it is one of the whole window."""
+    """Loss and latency of settings. Keeps the best fit so far, unless fits are of folds."""
 
     def __init__(self, trainer: Trainer, params: Params) -> None:
         self.trainer, self.tuning, self.embargo_days = trainer, params.training.tuning, params.splits.embargo_days
-        self.kept: tuple[float, FamilySettings, Fitted] | None = None
+        self.best: tuple[float, FamilySettings, FittedModel] | None = None
 
     def __call__(self, settings: FamilySettings, report: Report | None) -> tuple[float, float | None]:
         if self.tuning.folds > 1:
-            loss, fitted = self._folded(settings, report)
+            loss, fitted = self._fit_folds(settings, report)
         else:
             fitted = self.trainer.fit(settings, report)
             loss = self.trainer.loss(fitted)
-            if self.kept is None or loss < self.kept[0]:
-                self.kept = (loss, settings, fitted)
+            if self.best is None or loss < self.best[0]:
+                self.best = (loss, settings, fitted)
         latency = self.tuning.latency
         return loss, one_row_ms(fitted, self.trainer.task.validation, latency) if latency else None
 
-    def fitted(self, settings: FamilySettings) -> Fitted:
-        """The fit of settings on the whole training window: the one that was kept, or the same again."""
-        return self.kept[2] if self.kept and self.kept[1] == settings else self.trainer.fit(settings)
+    def fit(self, settings: FamilySettings) -> FittedModel:
+        """The fit of settings on the whole training window: the best fit if it has them, else a new one."""
+        return self.best[2] if self.best and self.best[1] == settings else self.trainer.fit(settings)
 
-    def _folded(self, settings: FamilySettings, report: Report | None) -> tuple[float, Fitted]:
-        """Mean loss over the folds, and the fit of the last one; reports the mean after each."""
+    def _fit_folds(self, settings: FamilySettings, report: Report | None) -> tuple[float, FittedModel]:
+        """Mean loss over the folds, and the fit of the last fold; reports the mean so far after each fold."""
         frames = self.trainer.task.frames
         days = {*frames.train[DAY], *frames.validation[DAY]}
         losses: list[float] = []
@@ -68,20 +68,20 @@ class TrialObjective:
         return float(np.mean(losses)), fitted
 
 
-def one_row_ms(fitted: Fitted, frame: pd.DataFrame, latency: Latency) -> float:
-    """95th percentile of the time that the ONNX graph takes for one row, in one thread."""
+def one_row_ms(fitted: FittedModel, frame: pd.DataFrame, latency: Latency) -> float:
+    """95th percentile of the milliseconds that the ONNX graph takes for one row, in one thread."""
     graph = to_onnx(fitted, Uncalibrated())
     return Scorer(graph, fitted.inputs, threads=1).row_latency_ms(frame, latency.calls)
 
 
 class Journal:
-    """Records of a search, in one file that is replaced after every trial, so that a kill loses at most a trial.
+    """Records of a search, in one file that is replaced after every trial, so that a kill loses at most one trial.
 
-    Optuna's own storages leave the trial that was killed among the running ones, where it turns later draws and shifts
-    the numbers of later trials; ours hold finished trials alone.
+    Optuna's storages keep a killed trial as a running one, which changes later draws and the numbers of later trials;
+    the journal has finished trials only.
 
     Args:
-        key: of all that decides the records; those of another key are not taken up.
+        key: hash of everything that determines the records; records with another key are ignored.
     """
 
     def __init__(self, store: Store, uri: str, key: str) -> None:
@@ -96,15 +96,15 @@ class Journal:
         return [Record.model_validate(record) for record in journal["records"]]
 
     def write(self, records: Sequence[Record]) -> None:
-        listed = [record.model_dump(mode="json") for record in records]
-        self.store.write_json(self.uri, {"key": self.key, "records": listed})
+        documents = [record.model_dump(mode="json") for record in records]
+        self.store.write_json(self.uri, {"key": self.key, "records": documents})
 
     def close(self) -> None:
         self.store.delete(self.uri)
 
 
 def search_key(trainer: Trainer, space: Space, frames: Mapping[str, str]) -> str:
-    """A hash of what decides a search but for its budget: settings, data, seed, libraries, and the code of training.
+    """A hash of everything that determines a search, except its budget: settings, data, seed, libraries, training code.
 
     Args:
         frames: sha256 of each frame of the training set.
@@ -132,13 +132,13 @@ def search(
     journal: Journal,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Record]:
-    """Records of up to `budget` trials; those in the journal are taken as they are.
+    """Run up to `budget` trials, beginning with the records in the journal, and give all records.
 
-    No trial starts when `tuning.minutes` have passed, those of trials on record among them; one always runs.
+    No trial starts after `tuning.minutes`, which include the time of recorded trials; one trial always runs.
     """
     name, minutes, records = space.name, space.tuning.minutes, journal.read()[:budget]
     if records:
-        log.info("%s: goes on after %d recorded trials", name, len(records))
+        log.info("%s: continuing after %d recorded trials", name, len(records))
     while len(records) < budget:
         if records and minutes and sum(record.seconds for record in records) >= 60 * minutes:
             log.info("%s: %g minutes have passed after %d of %d trials", name, minutes, len(records), budget)

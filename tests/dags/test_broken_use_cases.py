@@ -113,7 +113,9 @@ def broken(write: Callable[..., Path], tmp_path: Path) -> dict[Path, str]:
         tmp_path / "bytes.yaml": "cannot be read",
         write("key", edit=lambda p: p.update(trails=3)): "trails: unknown key",
         write("relative", edit=lambda p: p.update(usecase=".toy")): "usecase: '.toy' cannot be loaded",
-        write("late_cron", edit=lambda p: p["schedules"].update(monitoring="61 * * * *")): "'61 * * * *' is no cron",
+        write(
+            "late_cron", edit=lambda p: p["schedules"].update(monitoring="61 * * * *")
+        ): "'61 * * * *' is not a cron expression",
         write("service", edit=lambda p: p["features"].update(service="gone_v9")): "feature service 'gone_v9'",
     }
     return found

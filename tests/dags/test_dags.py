@@ -131,18 +131,18 @@ def test_windows_come_from_the_form_or_the_data_interval() -> None:
     zone = "America/New_York"
     interval = (datetime(2013, 3, 10, 5, tzinfo=UTC), datetime(2013, 3, 11, 4, tzinfo=UTC))
     form = {"start": "2013-01-01", "end": "2013-02-01"}
-    assert str(bridge.chosen_window(run_with({}, interval), zone).start) == "2013-03-10"
-    assert bridge.chosen_window(run_with({}, interval), zone).end_at == interval[1]
-    assert str(bridge.chosen_window(run_with(form, interval), zone).end) == "2013-02-01"
+    assert str(bridge.window_of_run(run_with({}, interval), zone).start) == "2013-03-10"
+    assert bridge.window_of_run(run_with({}, interval), zone).end_at == interval[1]
+    assert str(bridge.window_of_run(run_with(form, interval), zone).end) == "2013-02-01"
     for params, message in (
         ({}, "no data interval; give start and end"),
         ({"start": "2013-01-01"}, "give both, or neither"),
         ({"start": "2013-02-01", "end": "2013-01-01"}, "holds no day"),
     ):
         with pytest.raises(AirflowFailException, match=message):
-            bridge.chosen_window(run_with(params), zone)
+            bridge.window_of_run(run_with(params), zone)
     with pytest.raises(AirflowFailException, match="no data interval"):  # a manual run's is an instant
-        bridge.chosen_window(run_with({}, (interval[0], interval[0])), zone)
+        bridge.window_of_run(run_with({}, (interval[0], interval[0])), zone)
 
 
 def test_of_several_asset_events_the_newest_counts() -> None:

@@ -39,14 +39,14 @@ def test_the_story_leaves_a_rollout_that_was_judged_to_its_end(told: str, contex
     """The better of two families challenges the simplest one, and a margin of a tenth is soon shown to hold."""
     direct, rollout = context.rollouts.all()
     assert direct.direct and (rollout.champion, rollout.version) == (direct.version, "2")
-    assert rollout.ended is not None and (rollout.ended.action, rollout.ended.actor) == ("promote", "deployment")
+    assert rollout.ending is not None and (rollout.ending.action, rollout.ending.actor) == ("promote", "deployment")
     plan = context.plans.current()
     assert plan is not None and (plan.champion, plan.challenger) == ("2", None)
     assert context.models.aliases() == {"champion": "2", "previous": "1"}
     stages = [one.stage for one in context.plans.of(rollout.name) if one.stage]
     assert stages == ["shadow", "5", "25", "50", "100"]
-    assert rollout.ended.decision_id is not None
-    decision = context.decisions.get(rollout.ended.decision_id)
+    assert rollout.ending.decision_id is not None
+    decision = context.decisions.get(rollout.ending.decision_id)
     assert decision is not None and decision["verdict"] == "PROMOTE"
     judgement = decision["evidence"]["judgement"]
     assert judgement["blocks"] >= 4 and judgement["log_e"]["not_inferior"] >= math.log(20)

@@ -26,7 +26,7 @@ from infra.supervisor import read_state
 from pipelines.artifacts.manifest import Manifest
 from pipelines.context import Context
 from pipelines.records import DecisionKind
-from pipelines.registration.evaluation import read_evaluated
+from pipelines.registration.evaluation import read_evaluated_model
 from pipelines.registration.lineage import data_tags
 from pipelines.steps import execute
 from pipelines.usecase import LABEL
@@ -52,7 +52,7 @@ def shuffled_version(context: Context, training_set_uri: str) -> str:
     made = execute("train", {**shared, "family": "hist_gradient_boosting"}, context)
     measured = execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context)
     logged = execute("log_candidates", {"evaluation_uris": [measured["evaluation_uri"]]}, context)
-    evaluated = read_evaluated(store, measured["evaluation_uri"])
+    evaluated = read_evaluated_model(store, measured["evaluation_uri"])
     tags = data_tags(evaluated.uri, evaluated.evaluation, evaluated.model)
     registered = context.models.register(logged["runs"]["hist_gradient_boosting"], tags)
     return context.models.nominate(registered.version).version
@@ -137,7 +137,7 @@ def test_a_label_shuffled_challenger_is_rolled_back_whatever_is_killed(
     before = context.plans.current()
     assert before is not None and before.challenger is None
     (newest,) = [version for version in context.models.versions() if version.version == before.champion]
-    training_set = read_evaluated(context.data.store, newest.evaluation_uri).evaluation.training_set_uri
+    training_set = read_evaluated_model(context.data.store, newest.evaluation_uri).evaluation.training_set_uri
     version = shuffled_version(context, training_set)
     name, began = in_force(context, version), context.clock.now()
 
@@ -156,7 +156,7 @@ def test_a_label_shuffled_challenger_is_rolled_back_whatever_is_killed(
 
     run, (rollout,) = ended(airflow), [one for one in context.rollouts.all() if one.name == name]
     assert run.ok, airflow.failures(run)
-    assert rollout.ended is not None and rollout.ended.action == "rollback", rollout.ended
+    assert rollout.ending is not None and rollout.ending.action == "rollback", rollout.ending
     after = context.plans.current()
     assert after is not None and (after.champion, after.challenger) == (before.champion, None)
     assert context.models.aliases()["champion"] == before.champion
@@ -168,7 +168,7 @@ def test_a_label_shuffled_challenger_is_rolled_back_whatever_is_killed(
     for look in looks:
         told_at.setdefault((look["as_of"], look["evidence"]["pulse"]), set()).add(look["verdict"])
     assert all(len(verdicts) == 1 for verdicts in told_at.values()), "a look that was killed says the same again"
-    assert looks[-1]["verdict"] == "ROLLBACK" and looks[-1]["id"] == rollout.ended.decision_id
+    assert looks[-1]["verdict"] == "ROLLBACK" and looks[-1]["id"] == rollout.ending.decision_id
 
     plans = [plan.version for plan in context.plans.of(name)]
     log = read_log(context.predictions)

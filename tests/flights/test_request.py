@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.serving.schemas import Refused, prediction_envelope
+from pipelines.serving.schemas import Refusal, prediction_envelope
 from pipelines.usecases.flights import USECASE
 from pipelines.windows import Window
 from tests.flights.sources import tables as source_tables
@@ -76,6 +76,6 @@ def test_an_instant_is_understood_in_any_zone() -> None:
     ],
 )
 def test_what_cannot_be_predicted_is_refused(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Refusal) as refused:
         parse(**changes)
     assert refused.value.status == 422 and said in str(refused.value)

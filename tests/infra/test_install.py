@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from infra import install
-from infra.install import REPO, handed_over, portable
+from infra.install import REPO, portable, uv_variables
 
 
 @pytest.mark.parametrize("level", ["global", "install", ":env:"])
 def test_find_links_of_every_level_reach_uv(tmp_path: Path, level: str) -> None:
-    assert handed_over(f"{level}.find-links='{tmp_path}'\n", {}) == {"UV_FIND_LINKS": str(tmp_path)}
+    assert uv_variables(f"{level}.find-links='{tmp_path}'\n", {}) == {"UV_FIND_LINKS": str(tmp_path)}
 
 
 def test_a_variable_outranks_the_install_section_and_that_outranks_global(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_a_variable_outranks_the_install_section_and_that_outranks_global(tmp_pa
         f"install.find-links='{tmp_path}/b'",
         f"global.find-links='{tmp_path}/a'",
     ]
-    found = [handed_over("\n".join(lines[start:]), {})["UV_FIND_LINKS"] for start in range(3)]
+    found = [uv_variables("\n".join(lines[start:]), {})["UV_FIND_LINKS"] for start in range(3)]
     assert found == [f"{tmp_path}/c", f"{tmp_path}/b", f"{tmp_path}/a"]
 
 
@@ -34,19 +34,19 @@ def test_several_places_are_handed_over_in_the_form_that_uv_reads(tmp_path: Path
     other = tmp_path / "other wheels"
     other.mkdir()
     config = f"global.find-links='\\n{tmp_path}\\n{other.as_uri()}\\nhttps://example.org/links.html'"
-    assert handed_over(config, {})["UV_FIND_LINKS"] == f"{tmp_path},{other},https://example.org/links.html"
+    assert uv_variables(config, {})["UV_FIND_LINKS"] == f"{tmp_path},{other},https://example.org/links.html"
 
 
 def test_places_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     config = f"global.find-links='{gone}'\nglobal.extra-index-url='{gone.as_uri()}'\nglobal.index-url='{gone}'"
-    assert handed_over(config, {}) == {}
+    assert uv_variables(config, {}) == {}
 
 
 def test_indexes_keep_the_meaning_that_they_have_in_pip(tmp_path: Path) -> None:
     extra = f"https://b.example/simple {tmp_path.as_uri()}"
     config = f"global.index-url='https://a.example/simple'\nglobal.extra-index-url='{extra}'"
-    assert handed_over(config, {}) == {
+    assert uv_variables(config, {}) == {
         "UV_DEFAULT_INDEX": "https://a.example/simple",
         "UV_INDEX": extra,
         "UV_INDEX_STRATEGY": "unsafe-best-match",
@@ -54,11 +54,11 @@ def test_indexes_keep_the_meaning_that_they_have_in_pip(tmp_path: Path) -> None:
 
 
 def test_what_is_set_for_uv_itself_stays(tmp_path: Path) -> None:
-    assert handed_over(f"global.find-links='{tmp_path}'", {"UV_FIND_LINKS": "/mine"}) == {}
+    assert uv_variables(f"global.find-links='{tmp_path}'", {"UV_FIND_LINKS": "/mine"}) == {}
 
 
 def test_nothing_configured_hands_nothing_over() -> None:
-    assert handed_over("", {}) == {}
+    assert uv_variables("", {}) == {}
 
 
 def test_pins_name_no_accelerator_library_and_no_local_version() -> None:
@@ -87,7 +87,7 @@ def test_an_install_is_quiet_unless_asked_and_shows_that_it_goes_on(
     monkeypatch.setattr(install, "ALIVE", 0.1)
     install.uv(["pip", "install"], {"PATH": os.defpath})
     out = capfd.readouterr().out
-    assert "package" not in out and "still at it" in out
+    assert "package" not in out and "still running" in out
     install.uv(["pip", "install"], {"PATH": os.defpath, install.VERBOSE: "1"})
     assert "+ package==1" in capfd.readouterr().out
     with pytest.raises(subprocess.CalledProcessError):

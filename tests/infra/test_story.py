@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from infra.story import Shown, marks
+from infra.story import LiveLine, marks
 
 TASKS = st.dictionaries(
     st.from_regex(r"[a-z_]{1,30}(\[[0-9]\])?", fullmatch=True),
@@ -22,7 +22,7 @@ TASKS = st.dictionaries(
 def test_no_task_is_broken_whatever_the_width(tasks: dict[str, str], width: int) -> None:
     out = io.StringIO()
     console = Console(file=out, width=width, highlight=False)
-    with Shown(console) as show:
+    with LiveLine(console) as show:
         show("Data, 2013-01-01 to 2013-09-01", marks(tasks, console.width), 12.0)
     lines = out.getvalue().splitlines()[1:]
     words = [word for line in lines for word in line.split()]

@@ -34,7 +34,7 @@ def test_a_command_of_the_supervisor_that_fails_ends_in_one_line(
 
 
 def test_clean_removes_only_what_up_made(deck: Deck, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(BadSetting, match="was there before Flightdeck"):
+    with pytest.raises(BadSetting, match="existed before Flightdeck"):
         clean(deck)
     assert deck.home.exists()
     (deck.home / ".flightdeck").touch()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.serving.app import _read
-from pipelines.serving.schemas import Refused
+from pipelines.serving.schemas import Refusal
 from tests.predictions import labels, read_log
 from tests.serving.conftest import Deck, reading
 
@@ -94,7 +94,7 @@ def test_no_more_of_a_body_is_read_than_the_limit() -> None:
             while True:
                 yield b" " * 500
 
-    with pytest.raises(Refused, match="longer than 2000 bytes"):
+    with pytest.raises(Refusal, match="longer than 2000 bytes"):
         asyncio.run(_read(Endless(), 2000))  # type: ignore[arg-type]
 
 

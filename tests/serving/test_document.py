@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.serving.features import request_frame
-from pipelines.serving.schemas import Envelope, Refused, outcome_envelope, prediction_envelope
+from pipelines.serving.schemas import Envelope, Refusal, outcome_envelope, prediction_envelope
 from pipelines.usecase import UseCase
 from pipelines.usecases.flights import USECASE as FLIGHTS
 from tests.serving.conftest import Deck, listening
@@ -72,7 +72,7 @@ def fits(envelope: Envelope[Any], body: Any) -> bool:
 def parses(envelope: Envelope[Any], body: Any) -> bool:
     try:
         return bool(envelope.parse(json.dumps(body).encode()))
-    except Refused as refused:
+    except Refusal as refused:
         assert refused.status == 422
         return False
 

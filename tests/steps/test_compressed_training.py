@@ -115,5 +115,5 @@ def test_no_teacher_has_learnt_from_the_rows_that_judge_its_pupil(desk: Context)
     made = train(asking(again, distil={"teacher": TREES}), uri, NET)
     assert card(desk, made)["refit"] and card(desk, made)["compression"]["distil"]["teacher_sha256"] == honest["sha256"]
     refitted = train(again, uri, TREES, "refitted")
-    with pytest.raises(InvalidInput, match="was fitted again on the validation window, which judges its pupil"):
+    with pytest.raises(InvalidInput, match="was fitted again on the validation window, which is for its pupil"):
         train(asking(again, distil={"teacher": refitted["model_uri"]}), uri, NET, "r2")

@@ -15,7 +15,7 @@ from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.context import build_context
 from pipelines.steps import execute
-from pipelines.training.distributed import following, main
+from pipelines.training.distributed import follower_context, main
 from tests.conftest import ROOT, tree_hashes
 from tests.synthetic import frame, write_training_set
 
@@ -63,7 +63,7 @@ def test_a_process_that_does_not_lead_writes_nothing(tmp_path: Path, params: Pat
     context = build_context(params, tmp_path / "home")
     asked = {"family": "dcn_v2", "training_set_uri": write_training_set(context, "s"), "run": "r", "trials": 1}
     before = tree_hashes(tmp_path / "home" / "data" / "flights")
-    followed = execute("train", asked, following(context))
+    followed = execute("train", asked, follower_context(context))
     assert tree_hashes(tmp_path / "home" / "data" / "flights") == before
     assert execute("train", asked, context) == followed
 

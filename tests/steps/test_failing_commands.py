@@ -165,7 +165,7 @@ FAILURES = [
     (nothing, ("log_candidates", "--evaluation-uris", "[" * 5000), 2, "nests too deeply"),
     (nothing, (*INGEST, "--out", str(ROOT)), 2, "is a folder"),
     (nothing, (*INGEST, "--out", "new/"), 2, "is a folder"),
-    (nothing, ("clock", "--at", "noon"), 2, "'noon' is no instant"),
+    (nothing, ("clock", "--at", "noon"), 2, "'noon' is not an instant"),
     (nothing, ("build_training_set", "--as-of", "2024-04-30", "--data-version", "v", "--run", "r"), 2, "ingest"),
     (nothing, ("log_candidates", "--evaluation-uris", '{"a": 1, "a": 2}'), 2, "twice"),
 ]

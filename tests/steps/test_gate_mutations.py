@@ -136,7 +136,7 @@ def test_a_floor_without_its_number_never_passes(
         rewrite(uri, change)
     elif metric in (LATENCY, SIZE):
         given = {} if value == "absent" else {metric: value}
-        monkeypatch.setattr("pipelines.registration.facts.graph_facts", lambda *_: given)
+        monkeypatch.setattr("pipelines.registration.checks.graph_metrics", lambda *_: given)
     else:
         rewrite(uri, lambda e: put(metric, value, e["metrics"]))
     refused(gate(only(made, metric, "floors")), metric)
@@ -284,7 +284,7 @@ def put_other(name: str, value: Any, manifest: Values) -> None:
 @pytest.mark.parametrize("name", Origin.model_fields)
 def test_a_training_set_that_is_not_the_models_never_passes(made: Context, files: Any, name: str) -> None:
     rewrite(manifest_of(made), lambda manifest: put_other(name, OTHER.get(name, "other"), manifest))
-    refused(gate(made), f"its training set is not as it was when it was trained ({name} changed)")
+    refused(gate(made), f"its training set has changed since training ({name})")
 
 
 @pytest.mark.parametrize("name", OTHER)
@@ -308,7 +308,7 @@ def test_a_manifest_from_before_there_were_seals_is_read(made: Context, files: A
 
 def test_an_evaluation_that_names_another_training_set_never_passes(made: Context, files: Any) -> None:
     rewrite(metrics_of(made), lambda e: e.update(training_set_uri=made.data.uri("training_sets", "old")))
-    refused(gate(made), "its training set is not as it was when it was trained (sha256 changed)")
+    refused(gate(made), "its training set has changed since training (sha256)")
 
 
 def test_a_training_set_that_is_gone_or_lacks_something_stops_the_gate(made: Context, files: Any) -> None:
@@ -359,7 +359,7 @@ def test_a_champion_in_force_that_is_not_named_holds(made: Context) -> None:
     assert gate(made, champion_uri=None)["verdict"] == "PASS"
     made.plans.replace(Plan.alone(1, "r", "1", "somewhere", "0" * 64, AS_OF))
     try:
-        refused(gate(made, champion_uri=None), "version 1 is in force, so there is one")
+        refused(gate(made, champion_uri=None), "version 1 is in force but has no alias")
     finally:
         with made.records.engine.begin() as connection:
             connection.exec_driver_sql("delete from routing_plans")
@@ -379,7 +379,7 @@ def test_the_stopwatch_decides_and_leaves_no_trace_in_the_decisions_name(
     context = only(made, LATENCY, "floors")
     found = []
     for latency in (0.25, 0.75, 1e9):
-        monkeypatch.setattr("pipelines.registration.facts.latency_p95_ms", lambda *_, ms=latency: ms)
+        monkeypatch.setattr("pipelines.registration.checks.latency_p95_ms", lambda *_, ms=latency: ms)
         found.append(gate(context))
     assert found[0] == found[1] and [one["verdict"] for one in found] == ["PASS", "PASS", "REJECT"]
     decision = made.decisions.get(found[2]["decision_id"])

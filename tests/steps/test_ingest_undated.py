@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.__main__ import main
-from pipelines.console.quarantine import listed
+from pipelines.console.quarantine import list_rows
 from pipelines.context import Context, build_context
 from pipelines.errors import CorruptData
 from pipelines.steps import execute
@@ -71,7 +71,7 @@ def test_one_partition_holds_them_once_whichever_windows_bring_them(tmp_path: Pa
     assert apart(whole) == [5, 9, 50]
     hashes = [tree_hashes(Path(context.data.uri("quarantine"))) for context in (whole, pieces)]
     assert hashes[0] == hashes[1] and len(hashes[0]) == 1
-    told, _ = listed(None, "undated", pieces)
+    told, _ = list_rows(None, "undated", pieces)
     assert told == [{"table": "visits", "day": "undated", "rows": 3, "reasons": {"no_day": 3}}]
 
 

@@ -162,7 +162,7 @@ def test_a_row_released_for_one_reason_is_still_held_back_for_another(
     ("words", "message"),
     [
         (["show", "pipes", str(DAY)], "no table 'pipes'; choose from readings, makers"),
-        (["show", "readings", "tuesday"], "'tuesday' is no day"),
+        (["show", "readings", "tuesday"], "'tuesday' is not a day"),
         (["show", "readings", "2024-03-01"], "no quarantined row on 2024-03-01"),
         (["show", "makers", "all"], "makers has no quarantined row on all"),
         (["release", "readings", str(DAY), "--reason", "worn", *WHY], "no quarantined row has the reason 'worn'"),

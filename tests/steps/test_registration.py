@@ -177,7 +177,7 @@ def test_an_altered_model_or_evaluation_stops_the_gate(desk: Context) -> None:
     with pytest.raises(CorruptData, match=r"model\.onnx has sha256"):
         gate(desk)
     shutil.copy(f"{desk.data.uri('models', 'r2', TREES)}/model.json", f"{trees}/model.json")
-    with pytest.raises(CorruptData, match="not about the model now in"):
+    with pytest.raises(CorruptData, match="of another model than the one now in"):
         gate(desk)
 
 
@@ -228,7 +228,7 @@ def test_candidates_are_logged_once_with_their_lineage_and_whatever_the_gate_say
 
 def test_two_candidates_of_one_family_are_refused(desk: Context) -> None:
     twice = [desk.data.uri("evaluations", run, NET) for run in ("r1", "r2")]
-    with pytest.raises(InvalidInput, match="give one evaluation a family"):
+    with pytest.raises(InvalidInput, match="give one evaluation for each family"):
         execute("log_candidates", {"evaluation_uris": twice}, desk)
 
 
@@ -263,7 +263,7 @@ def test_a_place_that_is_none_and_files_behind_a_server_are_named(desk: Context)
     run_id = served.tracker.client.create_run(experiment).info.run_id
     for ask in (
         lambda: served.tracker.runs("candidate"),
-        lambda: served.tracker.attached(run_id, "", "params.json"),
+        lambda: served.tracker.read_attachment(run_id, "", "params.json"),
         lambda: served.tracker.attach(run_id, "", {"a": b""}),
     ):
         with pytest.raises(InvalidInput, match="an MLflow server keeps the files of experiment served"):
@@ -326,7 +326,7 @@ def test_the_logged_model_scores_as_ours(desk: Context) -> None:
 def test_nothing_is_registered_without_a_decision_that_passed_this_model(desk: Context) -> None:
     gated = gate(desk)
     rejected = gate(with_rules(desk, floors=[{"metric": "roc_auc", "direction": "at_least", "threshold": 0.999}]), "r2")
-    with pytest.raises(InvalidInput, match="is no recorded gate"):
+    with pytest.raises(InvalidInput, match="is not a recorded gate decision"):
         register(desk, {**gated, "decision_id": "invented"})
     with pytest.raises(InvalidInput, match="is REJECT, not PASS"):
         register(desk, {**gated, "decision_id": rejected["decision_id"]})
@@ -348,7 +348,7 @@ def test_nothing_is_registered_without_a_decision_that_passed_this_model(desk: C
 def test_nothing_is_registered_from_a_run_that_is_not_the_models(desk: Context) -> None:
     gated, runs = gate(desk), log(desk)
     family = gated["family"]
-    with pytest.raises(InvalidInput, match=f"runs has none of {family}"):
+    with pytest.raises(InvalidInput, match=f"runs names no run of {family}"):
         register(desk, gated, runs={})
     with pytest.raises(InvalidInput, match="is another model's"):
         register(desk, gated, runs={family: runs[NET if family == TREES else TREES]})

@@ -256,7 +256,7 @@ def test_a_graph_that_disagrees_with_the_library_is_never_saved(desk: Context, m
         return {**attributes, "base_values": [attributes["base_values"][0] + 1e-3]}
 
     monkeypatch.setattr(family, "ensemble", shifted)
-    with pytest.raises(CheckFailed, match="away from the fitted model"):
+    with pytest.raises(CheckFailed, match="from the fitted model"):
         train(desk, write_training_set(desk, "s"))
     assert not desk.data.store.exists(desk.data.uri("models"))
 

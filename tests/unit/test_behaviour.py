@@ -66,8 +66,8 @@ def test_what_a_model_does_decides(declared: dict[str, Any], status: str) -> Non
 @pytest.mark.parametrize(
     ("declared", "reason"),
     [
-        ({**INVARIANT, "change": {"colour": {"shuffle": True}}}, "'colour' is no input of the model"),
-        ({**INVARIANT, "change": {LABEL: {"add": 1}}}, "'label' is no input of the model"),
+        ({**INVARIANT, "change": {"colour": {"shuffle": True}}}, "'colour' is not an input of the model"),
+        ({**INVARIANT, "change": {LABEL: {"add": 1}}}, "'label' is not an input of the model"),
         ({**RISES, "change": {"kind": {"add": 1}}}, "'kind' is a string"),
         ({**RISES, "change": {"x": {"set": "high"}}}, "'x' cannot be set to 'high': it is a number"),
         ({**RISES, "change": {"kind": {"set": 3}}}, "it is a string"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.judge_rules import rules
 from pipelines.deployment.evidence import Look, evidence, paired
-from pipelines.judge import Evidence, Judgement, judge
+from pipelines.judge import Evidence, Judgement, judge_evidence
 from pipelines.params import load_params
 from pipelines.records import Plan
 from pipelines.traffic import serves_challenger
@@ -74,7 +74,7 @@ def seen(plans: Sequence[Plan], *parts: pd.DataFrame) -> Evidence:
 
 
 def judged(found: Evidence) -> Judgement:
-    return judge(found, RULES)
+    return judge_evidence(found, RULES)
 
 
 def rules_of(judgement: Judgement) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.tracking.description import BEGIN, BLOCK, END, block, placed
+from pipelines.tracking.description import BEGIN, BLOCK, END, block, insert_block
 
 LETTERS = "aé1 `<>*_[]()#|!-\\\n\r\t\x1c\x85\u2028"  # of all kinds that markup or lines are made of
 VALUES = st.one_of(
@@ -34,13 +34,13 @@ def test_whatever_the_tags_hold_it_is_one_line_and_a_list_of_short_items(
 @given(TEXT, TAGS, TAGS)
 def test_writing_it_again_changes_the_block_alone(text: str, one: dict[str, str], two: dict[str, str]) -> None:
     first, second = block(one, {}), block(two, {"brier": 0.1})
-    once = placed(text, first)
-    assert placed(once, first) == once and first in once
-    again = placed(once, second)
-    assert again == placed(text, second) and placed(again, first) == once
+    once = insert_block(text, first)
+    assert insert_block(once, first) == once and first in once
+    again = insert_block(once, second)
+    assert again == insert_block(text, second) and insert_block(again, first) == once
     assert BLOCK.sub("", again).strip() == BLOCK.sub("", text).strip(), "people's text is kept"
 
 
 def test_a_text_that_leaves_no_room_stays_as_it_is() -> None:
-    assert placed("x" * 4990, block({}, {})) == "x" * 4990
-    assert len(placed("x" * 4000, block({}, {}))) <= 5000
+    assert insert_block("x" * 4990, block({}, {})) == "x" * 4990
+    assert len(insert_block("x" * 4000, block({}, {}))) <= 5000

@@ -19,7 +19,7 @@ from pipelines.monitoring.drift import Drift, measure_drift, sample
 from pipelines.monitoring.pages import MOST_CATEGORIES, drawn_labels, headed, quality_html
 from pipelines.monitoring.predictions import SCORE
 from pipelines.monitoring.retraining import Retraining, decide
-from pipelines.monitoring.summary import Compared, about, summarize
+from pipelines.monitoring.summary import SummarySources, introduce, summarize
 from pipelines.usecase import DAY, LABEL, ModelInputs
 from pipelines.verdict import Gate, Verdict
 from tests.examples import costly
@@ -135,12 +135,12 @@ def test_a_column_without_a_value_on_either_side_is_named_and_no_part_of_the_sha
 def test_a_score_that_cannot_be_measured_holds_a_gate_on_it() -> None:
     none = frame(x=normal()).assign(**{SCORE: np.nan})
     inputs = ModelInputs(("x",), ())
-    summary = summarize(Compared(none, none, measure_drift(none, none, inputs), inputs), AS_OF, "3")
+    summary = summarize(SummarySources(none, none, measure_drift(none, none, inputs), inputs), AS_OF, "3")
     assert summary.score_drift is None and SCORE in summary.unmeasured
     gate = Gate(metric="score_drift", direction="at_most", threshold=0.1)
     assert gate.check(summary.tracked).verdict is Verdict.HOLD
     assert decide(summary, GATES, 1)[0] is Retraining.HOLD
-    assert any(SCORE in line and "Not measured" in line for line in about(summary))
+    assert any(SCORE in line and "Not measured" in line for line in introduce(summary))
 
 
 def test_rare_categories_are_drawn_together_and_measured_apart() -> None:
@@ -173,9 +173,9 @@ def test_a_page_that_cannot_be_drawn_is_left_out_and_named(monkeypatch: pytest.M
     quality = quality_html(usual, usual)
     assert (quality.html, quality.why) == (None, "no picture")
     left_out = {"quality.html": quality.why or ""}
-    compared = Compared(usual, usual, drift, ModelInputs(("x",), ()), left_out=left_out)
-    summary = summarize(compared, AS_OF, "3")
-    page = headed(drift.html, "Drift", about(summary)).decode()
+    sources = SummarySources(usual, usual, drift, ModelInputs(("x",), ()), left_out=left_out)
+    summary = summarize(sources, AS_OF, "3")
+    page = headed(drift.html, "Drift", introduce(summary)).decode()
     assert "picture of x (no picture)" in page and "quality.html (no picture)" in page
     assert decide(summary, GATES, 1)[0] is Retraining.KEEP
 
@@ -220,10 +220,10 @@ def test_whatever_the_columns_hold_a_summary_is_written_and_decided_on(
     quality = quality_html(current, reference)
     assert (quality.html is None) == (quality.why is not None)
     left_out = {} if quality.html else {"q": "none"}
-    summary = summarize(Compared(current, reference, drift, inputs, left_out=left_out), AS_OF, "3")
+    summary = summarize(SummarySources(current, reference, drift, inputs, left_out=left_out), AS_OF, "3")
     json.dumps(summary.as_json(), allow_nan=False)
-    assert MARKUP.encode() not in headed(drift.html, "Drift", about(summary))
+    assert MARKUP.encode() not in headed(drift.html, "Drift", introduce(summary))
     verdict, reasons = decide(summary, GATES, 1)
     assert verdict in set(Retraining) and reasons
     for column in drift.columns:
-        assert column.measured or column.column in summary.unmeasured
+        assert column.is_measured or column.column in summary.unmeasured

@@ -59,7 +59,7 @@ def test_whole_floats_that_may_have_lost_digits_are_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [b"x", [1], {"a": 1}, object()])
 def test_what_has_no_spelling_is_refused(value: Any) -> None:
-    with pytest.raises(InvalidInput, match=r"model_no: .* is no category"):
+    with pytest.raises(InvalidInput, match=r"model_no: .* is not a category"):
         string_column([value], "model_no")
 
 

@@ -15,7 +15,17 @@ from pydantic import ValidationError
 
 from benchmarks.judge_rules import DAYS, ROWS, rules
 from pipelines.errors import InvalidInput
-from pipelines.judge import Action, Blocks, Events, Evidence, Exposure, Flags, Judgement, SplitCount, judge
+from pipelines.judge import (
+    Blocks,
+    Events,
+    Evidence,
+    Exposure,
+    Flags,
+    JudgeAction,
+    Judgement,
+    SplitCount,
+    judge_evidence,
+)
 
 DAY = 86400.0
 LAST = Exposure(stage=4, requests=5_000, seconds=10 * DAY, blocks=10, elapsed=30 * DAY)
@@ -48,7 +58,7 @@ def good(**changes: Any) -> Evidence:
 
 
 def decided(evidence: Evidence, base: dict[str, Any] = DAYS, **changes: Any) -> tuple[str, str]:
-    answer = judge(evidence, rules(base, **changes))
+    answer = judge_evidence(evidence, rules(base, **changes))
     return answer.action.value, answer.rule
 
 
@@ -108,16 +118,16 @@ def test_what_cannot_be_trusted_holds_before_it_advances_or_promotes(
 
 @pytest.mark.parametrize(("rule", "short"), SHORT.items(), ids=SHORT)
 def test_a_gate_short_of_evidence_waits_and_says_for_what(rule: str, short: dict[str, Any]) -> None:
-    answer = judge(good(**short), RULES)
-    assert (answer.action, answer.rule) == (Action.HOLD, rule)
+    answer = judge_evidence(good(**short), RULES)
+    assert (answer.action, answer.rule) == (JudgeAction.HOLD, rule)
     assert answer.observed is not None and answer.bound is not None and answer.observed < answer.bound
     assert rule in answer.next_step
 
 
 @pytest.mark.parametrize("stage", range(4))
 def test_a_stage_that_has_seen_enough_advances_and_never_skips_to_a_promotion(stage: int) -> None:
-    answer = judge(good(exposure=replace(LAST, stage=stage)), RULES)
-    assert answer.action is Action.ADVANCE and f"{RULES.stages[stage + 1].share:.0%}" in answer.next_step
+    answer = judge_evidence(good(exposure=replace(LAST, stage=stage)), RULES)
+    assert answer.action is JudgeAction.ADVANCE and f"{RULES.stages[stage + 1].share:.0%}" in answer.next_step
 
 
 @pytest.mark.parametrize("what", [{}, *HOLDS.values(), *SHORT.values()])
@@ -129,8 +139,8 @@ def test_out_of_time_keeps_the_champion(what: dict[str, Any], stage: int) -> Non
 
 def test_no_evidence_at_all_holds() -> None:
     nothing = Evidence(0.155, LAST)
-    answer = judge(nothing, RULES)
-    assert answer.action is Action.HOLD and answer.blocks == answer.rows == 0
+    answer = judge_evidence(nothing, RULES)
+    assert answer.action is JudgeAction.HOLD and answer.blocks == answer.rows == 0
     assert list(answer.log_e.values()) == pytest.approx([0.0] * len(answer.log_e), abs=1e-12)
 
 
@@ -153,17 +163,17 @@ def test_a_promotion_has_everything_and_a_rerun_gives_the_same_bytes(
     many = Blocks(tuple(range(len(d))), np.array(d, dtype=float), np.full(len(d), 100), np.full(len(d), 10))
     exposure = replace(LAST, stage=stage, elapsed=elapsed)
     evidence = good(blocks=many, errors=events(new, old), flags=Flags(**flags), exposure=exposure)
-    answer, again = judge(evidence, RULES), judge(evidence, RULES)
+    answer, again = judge_evidence(evidence, RULES), judge_evidence(evidence, RULES)
     assert answer.model_dump_json() == again.model_dump_json()
     assert Judgement.model_validate_json(answer.model_dump_json()) == answer
-    if answer.action is Action.PROMOTE:
+    if answer.action is JudgeAction.PROMOTE:
         assert stage == 4 and elapsed <= RULES.max_days * DAY and not any(flags.values()) and not np.isnan(d).any()
         assert all(answer.log_e[gate] >= math.log(20) for gate in ("not_inferior", "error_objective", "slow_margin"))
 
 
 def test_rows_in_another_order_give_the_same_bytes() -> None:
     d = np.random.default_rng(3).normal(0, 0.1, 500)
-    one, other = (judge(good(differences=rows.copy()), RULES).model_dump_json() for rows in (d, d[::-1]))
+    one, other = (judge_evidence(good(differences=rows.copy()), RULES).model_dump_json() for rows in (d, d[::-1]))
     assert one == other
 
 
@@ -173,7 +183,7 @@ def test_worse_in_mean_goes_back_though_it_is_worse_only_half_of_the_time() -> N
 
 
 def test_each_part_alone_needs_its_share_of_alpha() -> None:
-    answer = judge(good(errors=events(80, 20), blocks=Blocks(), slow=Events(), differences=np.zeros(0)), RULES)
+    answer = judge_evidence(good(errors=events(80, 20), blocks=Blocks(), slow=Events(), differences=np.zeros(0)), RULES)
     log_e = answer.log_e
     assert log_e["combined"] == pytest.approx(np.log(0.8 + 0.2 * math.exp(log_e["errors"])))
     assert answer.bound == pytest.approx(math.log(20)) and "errors" in answer.next_step
@@ -186,7 +196,7 @@ def test_where_rows_are_the_unit_no_blocks_are_asked_for() -> None:
 
 
 def test_a_judgement_is_json_and_explains_itself() -> None:
-    found = json.loads(judge(good(**HOLDS["sample_ratio"]), RULES).model_dump_json())
+    found = json.loads(judge_evidence(good(**HOLDS["sample_ratio"]), RULES).model_dump_json())
     assert found["action"] == "HOLD" and found["rule"] == "sample_ratio" and found["observed"] > found["bound"]
     assert (
         len(found["explanation"]) >= 4
@@ -214,7 +224,7 @@ def test_rules_that_cannot_be_meant_are_refused(change: dict[str, Any], message:
 
 def test_a_stage_that_is_not_declared_is_refused() -> None:
     with pytest.raises(InvalidInput, match="stage 5"):
-        judge(good(exposure=replace(LAST, stage=5)), RULES)
+        judge_evidence(good(exposure=replace(LAST, stage=5)), RULES)
 
 
 def test_the_minimum_of_pairs_holds_for_a_promotion_whatever_the_stages_ask() -> None:
@@ -224,13 +234,13 @@ def test_the_minimum_of_pairs_holds_for_a_promotion_whatever_the_stages_ask() ->
 def test_a_range_of_its_own_for_rollbacks_and_larger_bets_only_change_how_fast_evidence_grows() -> None:
     worse = good(blocks=blocks(0.007, count=14))
     plain = {name: value for name, value in DAYS.items() if name not in ("rollback_range", "bets", "promotion_bets")}
-    slow, fast = judge(worse, rules({**plain, "clip_range": 0.02})), judge(worse, RULES)
+    slow, fast = judge_evidence(worse, rules({**plain, "clip_range": 0.02})), judge_evidence(worse, RULES)
     assert 0 < slow.log_e["quality"] < fast.log_e["quality"]
-    assert (slow.action, fast.action) == (Action.HOLD, Action.ROLLBACK)
+    assert (slow.action, fast.action) == (JudgeAction.HOLD, JudgeAction.ROLLBACK)
 
 
 def test_bets_of_their_own_for_a_promotion_change_that_evidence_alone() -> None:
     seen = good(blocks=blocks(-0.001, count=20))
-    alike, apart = judge(seen, rules(DAYS, promotion_bets=None)), judge(seen, RULES)
+    alike, apart = judge_evidence(seen, rules(DAYS, promotion_bets=None)), judge_evidence(seen, RULES)
     assert 0 < alike.log_e["not_inferior"] < apart.log_e["not_inferior"]
     assert {**alike.log_e, "not_inferior": 0} == {**apart.log_e, "not_inferior": 0}

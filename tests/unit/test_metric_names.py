@@ -12,7 +12,7 @@ from pipelines.metric_names import AGAINST, EVALUATED, FLOORS, LATENCY, MONITORE
 from pipelines.metrics.scores import Sample, differences
 from pipelines.monitoring.performance import performance
 from pipelines.params import load_params
-from pipelines.registration.facts import graph_facts, slice_facts
+from pipelines.registration.checks import graph_metrics, worst_slice_metrics
 from pipelines.usecase import LABEL
 from pipelines.verdict import TIMED
 from tests.artifacts import evaluation, model_card, summary
@@ -29,7 +29,10 @@ def test_a_forecast_is_measured_and_compared_by_these_names() -> None:
 
 def test_the_gate_reads_an_evaluation_its_slices_and_its_graph_by_these_names() -> None:
     empty: Any = pd.DataFrame()
-    given = {**slice_facts(evaluation(), (), 1), **graph_facts(Model("m", model_card(), b"graph"), empty, {LATENCY})}
+    given = {
+        **worst_slice_metrics(evaluation(), (), 1),
+        **graph_metrics(Model("m", model_card(), b"graph"), empty, {LATENCY}),
+    }
     assert {*EVALUATED, *given} == set(FLOORS) and {LATENCY, SIZE} <= set(given) and LATENCY in TIMED
 
 

@@ -155,10 +155,10 @@ def test_rollouts_of_the_version_before_are_known_and_one_under_way_goes_on(befo
     first, second, third = rollouts.all()
     assert (first.name, first.direct, first.change) == ("first", True, 1)
     assert first.baseline == Baseline("models/1", "a" * 64, "evaluations/1")
-    assert first.ended == Ending(Action.PROMOTE, START + timedelta(hours=1), "deployment", "the first model")
+    assert first.ending == Ending(Action.PROMOTE, START + timedelta(hours=1), "deployment", "the first model")
     decision = records.decisions("pumps").all()[0]["id"]
     ended = Ending(Action.ROLLBACK, START + timedelta(hours=3), "deployment", "worse", decision)
-    assert (second.name, second.champion, second.ended) == ("by:start:hand", "1", ended)
+    assert (second.name, second.champion, second.ending) == ("by:start:hand", "1", ended)
     frozen = ("models/1", "a" * 64, 0.125, "production", None)
     assert third.baseline == Baseline("models/3", "c" * 64, "evaluations/3", *frozen)
     assert third == rollouts.under_way() == rollouts.require("under way")

@@ -110,10 +110,10 @@ def test_the_latency_of_another_candidate_is_not_the_versions() -> None:
 @pytest.mark.parametrize(
     ("calibration", "said"),
     [
-        ({"asked": "isotonic", "method": "isotonic"}, "isotonic, asked for by training.calibration"),
+        ({"asked": "isotonic", "method": "isotonic"}, "isotonic, set by training.calibration"),
         (
             {"asked": "auto", "method": "none", "held_out_log_loss": {}},
-            "none, chosen by auto, which had nothing to compare",
+            "none, chosen by auto without a comparison",
         ),
     ],
 )

@@ -71,7 +71,7 @@ def test_of_rollouts_that_claim_a_change_one_begins_and_of_its_endings_one_stand
 
         begun = race(lambda own, n, one=rollout: own.rollouts("pumps").begin(one(n), "test"))  # type: ignore[misc]
         assert begun.count(True) == 1
-        (under_way,) = [one for one in records.rollouts("pumps").all() if one.ended is None]
+        (under_way,) = [one for one in records.rollouts("pumps").all() if one.ending is None]
         assert under_way == rollout(begun.index(True))
         claims = race(lambda own, n, c=change: own.aliases("pumps").claim("challenger", c, f"{c} by {n}"))  # type: ignore[misc]
         assert claims == begun
@@ -81,7 +81,7 @@ def test_of_rollouts_that_claim_a_change_one_begins_and_of_its_endings_one_stand
 
         ended = race(end)
         assert ended.count(True) == 1
-        stands = records.rollouts("pumps").require(under_way.name).ended
+        stands = records.rollouts("pumps").require(under_way.name).ending
         assert stands is not None and stands.actor == str(ended.index(True))
     actions = [entry.action for entry in records.ledger("pumps").entries()]
     assert actions == [Action.START, Action.KEEP] * ROUNDS

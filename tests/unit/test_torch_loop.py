@@ -29,7 +29,7 @@ from pipelines.training.networks import tensors
 from pipelines.training.processes import Processes
 from pipelines.training.search import Report
 from pipelines.training.tasks import Frames, Task
-from pipelines.training.torch_loop import Columns, Loop, log_odds, losses, rate
+from pipelines.training.torch_loop import Loop, TensorColumns, log_odds, losses, rate
 from pipelines.usecase import LABEL
 from tests.examples import costly
 from tests.synthetic import AUXILIARY, INPUTS, frame, small_params
@@ -248,7 +248,9 @@ def test_no_step_follows_a_longer_gradient_than_the_clip(clip: float) -> None:
     from rich.progress import Progress
 
     draw = torch.Generator().manual_seed(1)
-    data = Columns(10 * torch.randn(500, 3, generator=draw), torch.zeros(500, 0, dtype=torch.int64), torch.ones(500, 1))
+    data = TensorColumns(
+        10 * torch.randn(500, 3, generator=draw), torch.zeros(500, 0, dtype=torch.int64), torch.ones(500, 1)
+    )
     chosen = small_params().training.mlp.model_copy(update={"clip_norm": clip})
     torch.manual_seed(0)
     loop = Loop(Line(), data, chosen, 3, torch.ones(1), Processes())

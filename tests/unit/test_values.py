@@ -33,5 +33,5 @@ def test_a_list_of_params_makes_a_list_of_values(tmp_path: Path) -> None:
     for family in PARAMS.training.families:
         (tmp_path / f"{family}.json").write_text(json.dumps({"uri": family}))
     assert read_value(f"@{tmp_path}/{{training.families}}.json:uri", PARAMS) == list(PARAMS.training.families)
-    with pytest.raises(InvalidInput, match=r"training\.seed is no list"):
+    with pytest.raises(InvalidInput, match=r"training\.seed is not a list"):
         read_value("@{training.seed}.json:uri", PARAMS)

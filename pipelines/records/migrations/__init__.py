@@ -1,8 +1,8 @@
-"""How a records database of any earlier version, or an empty one, gets the tables of this version.
+"""Migrations, which bring a records database of any earlier version, or an empty one, to the tables of this version.
 
 Revisions are numbered and stay as they are once released. `alembic revision --autogenerate --rev-id 0003 -m "..."`
 writes the next one from the difference between the tables in `pipelines.records` and the database at head; a test
-refuses such a difference. There is no way back but a backup.
+refuses such a difference. There are no downgrades; restore a backup instead.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import sqlalchemy as sa
 
 from pipelines.errors import InvalidInput
 
-HEAD = "0002"  # known here so that a database that is up to date does not cost the import of Alembic
+HEAD = "0002"  # stated here so that a database that is up to date does not need the import of Alembic
 FOLDER = Path(__file__).parent
 VERSION = sa.table("alembic_version", sa.column("version_num", sa.String))
-ALEMBIC = threading.Lock()  # it keeps what it works on in the process, not in the thread
+ALEMBIC = threading.Lock()  # Alembic keeps its state in the process, not in the thread
 LOCK = 7301  # of PostgreSQL; any number that nothing else in the database uses
 
 
 def bring_to_head(engine: sa.Engine) -> None:
-    """Bring a database to the newest revision, unless it is there; of several processes that try, one does it.
+    """Bring a database to the newest revision unless it is at it; of several processes at once, one does it.
 
     It is one transaction: a process that is killed leaves the database as it was.
 
@@ -59,7 +59,9 @@ def locked(engine: sa.Engine) -> Iterator[sa.Connection]:
     with engine.connect() as connection:
         lock = f"select pg_advisory_xact_lock({LOCK})"
         if engine.dialect.name == "sqlite":
-            connection.execution_options(isolation_level="AUTOCOMMIT")  # else Python begins it later, and not for DDL
+            connection.execution_options(
+                isolation_level="AUTOCOMMIT"
+            )  # else Python begins the transaction later, and not for DDL
             lock = "begin immediate"
         with connection.begin():
             connection.exec_driver_sql(lock)

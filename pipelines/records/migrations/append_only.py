@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 
 def protect(connection: sa.Connection, table: str) -> None:
-    """From now on rows of the table are neither changed nor deleted; once more changes nothing."""
+    """Make a table append-only; idempotent."""
     present = set(names(connection, table))
     for name, statements in triggers(connection.dialect.name, table).items():
         for statement in statements if name not in present else ():
@@ -16,7 +16,7 @@ def protect(connection: sa.Connection, table: str) -> None:
 
 
 def unprotect(connection: sa.Connection, table: str) -> None:
-    """Take the triggers away, for a revision that moves what rows say and then protects them again."""
+    """Drop the triggers, for a revision that changes rows and then protects them again."""
     on = f" on {table}" if connection.dialect.name == "postgresql" else ""
     for name in triggers(connection.dialect.name, table):
         connection.exec_driver_sql(f"drop trigger {name}{on}")
@@ -31,7 +31,7 @@ def names(connection: sa.Connection, table: str) -> Iterator[str]:
 
 
 def triggers(dialect: str, table: str) -> Mapping[str, tuple[str, ...]]:
-    """By the name of a trigger, the statements that make it."""
+    """The statements that create each trigger, by its name."""
     refusal = f"{table} is append-only: write another entry instead"
     if dialect == "sqlite":
         return {

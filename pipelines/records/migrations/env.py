@@ -1,4 +1,4 @@
-"""Run by Alembic: over the connection of `upgrade`, or from its command line over the records of the settings."""
+"""Alembic runs this on the connection of `upgrade`, or, from its command line, on the records of the settings."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pipelines.records.database import METADATA, VARIABLE
 
 
 def run(connection: sa.Connection) -> None:
-    # SQLite's schema changes are transactional too where a transaction is open, as `locked` sees to
+    # SQLite's schema changes are transactional too if a transaction is open, which `locked` ensures
     context.configure(connection=connection, target_metadata=METADATA, transactional_ddl=True)
     with context.begin_transaction():
         context.run_migrations()
 
 
-if (given := context.config.attributes.get("connection")) is not None:
-    run(given)
+if (connection := context.config.attributes.get("connection")) is not None:
+    run(connection)
 else:
     from pipelines.engines import open_engine
     from pipelines.settings import load_settings

@@ -1,7 +1,7 @@
-"""Model families, one a file, loaded when one is wanted.
+"""Model families, one in each file, loaded on demand.
 
-A family's module has `fit(task, settings) -> Fitted` and `LIBRARIES`, the distributions whose versions decide what a
-fit gives. The same task and settings give the same bytes.
+A family's module has `fit(task, settings) -> FittedModel` and `LIBRARIES`, the distributions whose versions determine
+the result of a fit. The same task and settings give the same bytes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MODULES = {name: f"{__name__}.{name}" for name in FAMILIES}
 
 
-class Fitted(Body, Protocol):
-    """A fitted estimator, whose graph is the same function. A network's also has `epochs`, for which it was fitted."""
+class FittedModel(Body, Protocol):
+    """A fitted estimator and its graph, which compute the same function. Networks also have `epochs`, their number."""
 
     def log_odds(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Log-odds of label 1, (N,), not yet calibrated, from the library that fitted the model."""
@@ -33,7 +33,7 @@ class Fitted(Body, Protocol):
 class Family(Protocol):
     LIBRARIES: tuple[str, ...]
 
-    def fit(self, task: Task, settings: Any) -> Fitted:
+    def fit(self, task: Task, settings: Any) -> FittedModel:
         """Fit on `task.train`; only networks read `epochs`, `compression`, `lesson`, `checkpoints` and `report`.
 
         Args:
@@ -42,7 +42,7 @@ class Family(Protocol):
 
 
 def reads_auxiliary(family: Family) -> bool:
-    """Whether the family learns from auxiliary labels too, which its module says by `AUXILIARY = True`."""
+    """Whether the family also learns from auxiliary labels; its module then has `AUXILIARY = True`."""
     return bool(getattr(family, "AUXILIARY", False))
 
 
@@ -50,7 +50,7 @@ def load_family(name: str) -> Family:
     """The module of a family.
 
     Raises:
-        InvalidInput: naming the families there are.
+        InvalidInput: if it is unknown, naming the families.
     """
     if name not in MODULES:
         raise InvalidInput(f"family {name!r} is unknown; choose from {', '.join(MODULES)}")

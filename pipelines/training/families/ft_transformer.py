@@ -15,7 +15,7 @@ LIBRARIES = ("torch",)
 
 
 def uniform(*shape: int) -> nn.Parameter:
-    """The paper's initial values of tokens, by the width of a token."""
+    """Initial values of tokens as in the paper, by the width of a token."""
     return nn.Parameter(torch.empty(shape).uniform_(-1, 1) / math.sqrt(shape[-1]))
 
 

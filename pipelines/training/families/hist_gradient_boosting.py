@@ -27,7 +27,7 @@ PRIOR = 50.0  # rows of the overall mean that smooth a string's mean label
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedEnsemble:
     inputs: ModelInputs
     cleaning: Cleaning
     vocabulary: Vocabulary
@@ -49,9 +49,12 @@ class Fitted:
         return graph.add("TreeEnsembleRegressor", matrix, domain=ML, n_targets=1, **ensemble(self.estimator))
 
 
-def fit(task: Task, settings: HistGradientBoosting) -> Fitted:
-    """The validation frame is not read: the number of trees is a setting. Nothing is reported: the loss after few trees
-    says how fast a fit learns, not how well, and trials with a small learning rate would be ended."""
+def fit(task: Task, settings: HistGradientBoosting) -> FittedEnsemble:
+    """Fit on `task.train`; the validation frame is not read, since the number of trees is a setting.
+
+    Nothing is reported: the loss after few trees depends on the learning rate, so that trials with a small one would be
+    pruned.
+    """
     train, inputs, cleaning = task.train, task.inputs, task.cleaning
     vocabulary = fit_vocabulary(train, inputs)
     labels = train[LABEL].to_numpy(dtype=np.float64)
@@ -64,7 +67,7 @@ def fit(task: Task, settings: HistGradientBoosting) -> Fitted:
         categorical_features=None,
         random_state=task.seed,
     )
-    return Fitted(inputs, cleaning, vocabulary, codes, estimator.fit(_matrix(columns, cleaning, codes), labels))
+    return FittedEnsemble(inputs, cleaning, vocabulary, codes, estimator.fit(_matrix(columns, cleaning, codes), labels))
 
 
 def _matrix(columns: Arrays, cleaning: Cleaning, codes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ NARROW = 2_000  # columns up to which Newton's method, which needs their square 
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedRegression:
     inputs: ModelInputs
     cleaning: Cleaning
     vocabulary: Vocabulary
@@ -49,8 +49,8 @@ class Fitted:
         return raw
 
 
-def fit(task: Task, settings: LogisticRegression) -> Fitted:
-    """Neither the validation frame nor the seed is read: the optimum is unique."""
+def fit(task: Task, settings: LogisticRegression) -> FittedRegression:
+    """Fit on `task.train`. Neither the validation frame nor the seed is read, since the optimum is unique."""
     train, inputs, cleaning = task.train, task.inputs, task.cleaning
     vocabulary = fit_vocabulary(train, inputs)
     columns = arrays(train, inputs, vocabulary)
@@ -62,7 +62,7 @@ def fit(task: Task, settings: LogisticRegression) -> Fitted:
     estimator = Estimator(
         C=1 / settings.l2_regularization, max_iter=settings.max_iter, class_weight=weight, solver=solver
     )
-    return Fitted(inputs, cleaning, vocabulary, scale, estimator.fit(matrix, labels))
+    return FittedRegression(inputs, cleaning, vocabulary, scale, estimator.fit(matrix, labels))
 
 
 def _matrix(columns: Arrays, cleaning: Cleaning, scale: Scale, vocabulary: Vocabulary) -> sparse.csr_array:

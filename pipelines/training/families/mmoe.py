@@ -1,6 +1,6 @@
 """MMoE, multi-gate mixture-of-experts (Ma et al. 2018): two tasks share experts, each with a gate and a tower.
 
-The label is the first task, and the only one that is served; the use case's first auxiliary label is the second.
+The label is the first task, the only one that is served; the use case's first auxiliary label is the second task.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipelines.errors import InvalidInput
 from pipelines.params.training import Mmoe
-from pipelines.training.networks import Auxiliary, Fitted, Shape, Stem, fit_network, head, tower
+from pipelines.training.networks import Auxiliary, FittedNetwork, Shape, Stem, fit_network, head, tower
 from pipelines.training.tasks import Task
 
 LIBRARIES = ("torch",)
@@ -48,7 +48,7 @@ class Mixture(nn.Module):
         return torch.cat([task(x, experts) for task in self.tasks[:tasks]], dim=1)
 
 
-def fit(task: Task, settings: Mmoe) -> Fitted:
+def fit(task: Task, settings: Mmoe) -> FittedNetwork:
     """Raises InvalidInput where the training set carries no auxiliary label, or one that is always the same."""
     if not task.frames.auxiliary:
         raise InvalidInput(

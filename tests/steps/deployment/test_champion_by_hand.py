@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipelines.context import Context
-from pipelines.deployment.aliases import alias_news, untold_news
+from pipelines.deployment.aliases import alias_news, pending_news
 from pipelines.errors import CheckFailed
 from pipelines.records import Action
 from pipelines.steps import execute
@@ -42,11 +42,11 @@ def test_a_champion_set_by_hand_is_honoured_at_once(desk: Context) -> None:
     desk.models.set_alias("champion", "3")
     assert alias_news("champion", desk) == {"alias": "champion", "version": "3", "change": 2}
     assert alias_news("champion", desk) is None
-    assert untold_news("champion", desk, again=True) is not None
+    assert pending_news("champion", desk, again=True) is not None
     done = execute("reconcile_aliases", {}, desk)
     assert done["changed"] and done["champion"] == "3"
     assert not execute("reconcile_aliases", {}, desk)["changed"]
-    assert untold_news("champion", desk, again=True) is None, "it was honoured"
+    assert pending_news("champion", desk, again=True) is None, "it was honoured"
     ledger = desk.ledger.entries()
     assert [(e.actor, e.action, e.version) for e in ledger[-2:]] == [
         ("out-of-band", "abort", "2"),

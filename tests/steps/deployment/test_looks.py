@@ -46,7 +46,7 @@ def test_an_answer_that_the_plan_did_not_assign_holds_and_is_explained(
     answered = {p.prediction_id: p for p in read_log(desk.predictions)}
     stood_in = next(p for p in answered.values() if p.served == "2")
     shown = console(desk, capsys, "explain", stood_in.prediction_id)
-    assert "version 1, by the plan; it failed and version 2 stood in" in shown
+    assert "version 1, by the plan; it failed, so version 2 answered" in shown
     traffic(desk, 1, served=lambda n, p: "2" if n == 7 else p.served)
     answer = look(desk, "shadow")
     assert (answer["action"], answer["rule"]) == ("HOLD", "misrouted")

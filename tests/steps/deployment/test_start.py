@@ -79,7 +79,7 @@ def test_what_cannot_be_rolled_out_is_said(desk: Context) -> None:
     assert not again["proceed"] and "is the champion already" in again["why"]
     desk.models.set_alias("challenger", "2")
     start(desk)
-    with pytest.raises(InvalidInput, match="stage '7' is none of shadow, 25, 100"):
+    with pytest.raises(InvalidInput, match="stage '7' is not one of shadow, 25, 100"):
         stage(desk, "7")
     with pytest.raises(CheckFailed, match="stage 100 is not next"):
         stage(desk, "100")

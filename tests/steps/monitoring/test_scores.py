@@ -64,7 +64,7 @@ def test_another_model_in_the_folder_of_the_registered_one_is_not_monitored(desk
         with pytest.raises(CorruptData, match=refused):
             desk.report(outcomes_uri=outcomes, model_sha256=asked)
     desk.put_evaluation()  # and evaluated again
-    with pytest.raises(CorruptData, match=f"about a model of sha256 {other[:12]}, registered is {known[:12]}"):
+    with pytest.raises(CorruptData, match=f"of a model with sha256 {other[:12]}, but {known[:12]} is registered"):
         desk.report(outcomes_uri=outcomes, model_sha256=known)
     rewrite(Evaluation.place(desk.evaluation_uri), lambda e: e.pop("model_sha256"))
     with pytest.raises(CorruptData, match=r"metrics\.json lacks model_sha256; evaluate the model again"):

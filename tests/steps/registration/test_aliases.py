@@ -24,7 +24,7 @@ def test_an_alias_of_a_version_that_is_not_the_chains_is_no_missing_champion(des
     client = desk.tracker.client
     foreign = client.create_model_version("pumps", source=desk.data.uri("models", "r1", FAMILY))
     desk.models.set_alias("champion", foreign.version)
-    with pytest.raises(MissingData, match="which the chain did not register"):
+    with pytest.raises(MissingData, match="which is not of the chain"):
         execute("resolve_model", {"alias": "champion"}, desk)
 
 
@@ -134,7 +134,11 @@ def test_an_alias_set_by_hand_before_anything_is_in_force_is_noted(desk: Context
     require_driven(desk.clock).start(AS_OF)
     by_hand(desk, "champion", "2")
     done = reconcile(desk)
-    assert done["noted"] == {"champion": "2"} and "version 2 challenges too" in done["why"] and differing(desk) == {}
+    assert (
+        done["noted"] == {"champion": "2"}
+        and "version 2 is the challenger too" in done["why"]
+        and differing(desk) == {}
+    )
 
 
 @on_both

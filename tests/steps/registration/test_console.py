@@ -16,9 +16,9 @@ from pipelines.console import models
 from pipelines.context import Context
 from pipelines.errors import FlightdeckError
 from pipelines.records import Plan
-from pipelines.registration.keeping import read_card
 from pipelines.registration.rendering import markdown, page
-from pipelines.tracking.integrity import registered
+from pipelines.registration.version_cards import read_card
+from pipelines.tracking.integrity import registered_digests
 from tests.postgres_fixtures import on_both
 from tests.steps.registration.versions import FAMILY, register
 
@@ -91,7 +91,7 @@ def test_the_card_shows_what_decided_the_model_and_what_was_found(desk: Context)
     decision = desk.decisions.get(facts.gate.decision_id)
     assert decision is not None and model.refit and len(tested) == 3
     latency = decision["evidence"]["measured"][FAMILY]["latency_p95_ms"]
-    files = registered(version, desk.tracker)
+    files = registered_digests(version, desk.tracker)
     wanted = [
         f"Method: {model.calibration.method}, chosen by auto",
         *(f"{name} | {loss:.6g}" for name, loss in model.calibration.held_out_log_loss.items()),

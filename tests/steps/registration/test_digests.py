@@ -15,7 +15,7 @@ from pipelines.deployment.override import require_loads
 from pipelines.errors import CheckFailed, CorruptData
 from pipelines.steps import execute
 from pipelines.tracking import ModelVersion
-from pipelines.tracking.integrity import registered
+from pipelines.tracking.integrity import registered_digests
 from pipelines.training.frames import read_frame
 from tests.steps.registration.versions import passed, register
 
@@ -24,7 +24,7 @@ def test_one_flipped_byte_in_any_artifact_is_refused(desk: Context) -> None:
     version = desk.models.resolve(version=register(desk)["version"])
     assert version is not None
     folders = {"model": version.model_uri, "evaluation": version.evaluation_uri}
-    for folder, files in registered(version, desk.tracker).items():
+    for folder, files in registered_digests(version, desk.tracker).items():
         for file in files:
             path = Path(folders.get(folder, version.training_set_uri)) / file
             content = path.read_bytes()
@@ -104,12 +104,12 @@ def test_registering_once_more_leaves_the_digests_as_they_are(desk: Context) -> 
 def test_a_version_that_was_registered_with_its_digests_in_a_tag_is_held_against_them(desk: Context) -> None:
     """As the versions were that were registered before the digests had a file."""
     version = desk.models.require(register(desk)["version"])
-    client, digests = desk.tracker.client, registered(version, desk.tracker)
+    client, digests = desk.tracker.client, registered_digests(version, desk.tracker)
     client.set_model_version_tag("pumps", "1", "artifacts", json.dumps(digests))
     client.delete_model_version_tag("pumps", "1", "artifacts_sha256")
     digests_of(version, desk).unlink()
     assert execute("resolve_model", {"version": "1"}, desk)["version"] == "1"
-    assert registered(desk.models.require("1"), desk.tracker) == digests
+    assert registered_digests(desk.models.require("1"), desk.tracker) == digests
     Path(version.model_uri, "trials.json").write_text("[]")
     with pytest.raises(CorruptData, match=r"trials\.json has sha256"):
         execute("resolve_model", {"version": "1"}, desk)

@@ -20,7 +20,7 @@ from pipelines.console import models
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, Unavailable
 from pipelines.records import Action
-from pipelines.registration.keeping import read_card
+from pipelines.registration.version_cards import read_card
 from pipelines.steps import execute
 from tests.conftest import TOY
 from tests.steps.registration.versions import FAMILY, ledger, passed, register
@@ -194,7 +194,9 @@ def test_a_card_that_could_not_be_written_is_written_by_the_next_run(
     desk: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.registration.keeping.page", lambda *_: (_ for _ in ()).throw(CheckFailed("killed")))
+        patch.setattr(
+            "pipelines.registration.version_cards.page", lambda *_: (_ for _ in ()).throw(CheckFailed("killed"))
+        )
         with pytest.raises(CheckFailed):
             register(desk)
     assert register(desk)["version"] == "1" and [e.action for e in ledger(desk)].count(Action.REGISTER) == 1

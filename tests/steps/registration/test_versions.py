@@ -18,7 +18,7 @@ from pipelines.context import Context
 from pipelines.errors import CorruptData, MissingData
 from pipelines.registration import lineage
 from pipelines.steps import execute
-from pipelines.tracking.integrity import registered
+from pipelines.tracking.integrity import registered_digests
 from tests.steps.registration.versions import FAMILY, TAUGHT, register
 
 
@@ -29,13 +29,13 @@ def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
     wanted = {"data_version", "feature_service", "registry_hash", "git_commit", "params_hash", "environment_hash",
               "python", "decision_id", "sha256", "artifacts_sha256"}  # fmt: skip
     assert wanted <= set(version.tags)
-    digests = registered(version, desk.tracker)
+    digests = registered_digests(version, desk.tracker)
     assert max(map(len, version.tags.values())) < 200, "what is long has a file of its own"
     assert set(digests["model"]) == {"model.onnx", "model.json", "trials.json", "provenance.json"}
     assert len(digests["training_set"]) == 5
     client, store = desk.tracker.client, desk.data.store
     run = client.get_run(made["run_id"])
-    pins = desk.tracker.attached(made["run_id"], "", ENVIRONMENT)
+    pins = desk.tracker.read_attachment(made["run_id"], "", ENVIRONMENT)
     assert pins is not None and pins.decode().splitlines() == list(environment())
     assert version.tags["environment_hash"] == hashlib.sha256(pins).hexdigest()
     files = {file.path for file in client.list_artifacts(made["run_id"])}
@@ -93,7 +93,7 @@ def test_a_version_tells_of_its_training_not_of_its_logging(desk: Context, monke
     assert since.params.costs != desk.params.costs
     made = register(since)
     version = since.models.resolve(version=made["version"])
-    kept = since.tracker.attached(made["run_id"], "", PARAMS)
+    kept = since.tracker.read_attachment(made["run_id"], "", PARAMS)
     assert version is not None and version.tags["git_commit"] == "c0ffee"
     assert kept is not None and json.loads(kept) == raw
 

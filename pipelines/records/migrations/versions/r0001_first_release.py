@@ -1,4 +1,4 @@
-"""The tables of the first release. A database that has them, or some of them, without a revision gets the others."""
+"""The tables of the first release; a database without a revision that has some of them gets the others."""
 
 from __future__ import annotations
 

@@ -58,21 +58,21 @@ def upgrade() -> None:
     unprotect(connection, "promotion_ledger")
     for entry in entries:
         if entry["action"].startswith("alias "):
-            told = {"action": "alias", "alias": entry["evidence"]["alias"]}
-            connection.execute(ledger.update().where(ledger.c.number == entry["number"]).values(told))
+            values = {"action": "alias", "alias": entry["evidence"]["alias"]}
+            connection.execute(ledger.update().where(ledger.c.number == entry["number"]).values(values))
     protect(connection, "promotion_ledger")
 
 
 def _row(name: str, start: Mapping[str, Any], end: Mapping[str, Any] | None) -> dict[str, Any]:
-    facts = start["evidence"]
+    evidence = start["evidence"]
     return {
         "usecase": start["usecase"],
         "name": name,
         "version": start["version"],
         "champion": start["previous"],
-        "change": facts["change"],
+        "change": evidence["change"],
         "began_at": start["at"],
-        **{field: facts.get(field) for field in BASELINE},
+        **{field: evidence.get(field) for field in BASELINE},
         "ending": end and end["action"],
         "ended_at": end and end["at"],
         "ended_by": end and end["actor"],

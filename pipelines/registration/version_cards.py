@@ -1,4 +1,4 @@
-"""The model card kept with a version: three files in a folder of its run."""
+"""The model card of a registered version: three files in a folder of its MLflow run."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.version_card import Declared, VersionCard
 from pipelines.registration.model_card import Sources, build
 from pipelines.registration.rendering import markdown, page
-from pipelines.tracking.integrity import registered
+from pipelines.tracking.integrity import registered_digests
 
 if TYPE_CHECKING:
     from pipelines.context import Context
-    from pipelines.registration.evaluation import Evaluated
+    from pipelines.registration.evaluation import EvaluatedModel
     from pipelines.tracking import ModelVersion
 
-FOLDER, FACTS = VersionCard.FOLDER, VersionCard.FILE
+FOLDER, CARD = VersionCard.FOLDER, VersionCard.FILE
 
 
-def keep_card(
-    version: ModelVersion, decision: Mapping[str, Any] | None, evaluated: Evaluated, context: Context
+def add_card(
+    version: ModelVersion, decision: Mapping[str, Any] | None, evaluated: EvaluatedModel, context: Context
 ) -> None:
-    """Write the card of a version that has none; its facts last, so that a killed call is made good by the next."""
-    if decision is None or context.tracker.attached(version.run_id, FOLDER, FACTS) is not None:
+    """Write the card of a version that has none; its JSON comes last, so that a call after a kill completes it."""
+    if decision is None or context.tracker.read_attachment(version.run_id, FOLDER, CARD) is not None:
         return
     store = context.data.store
     curve = store.read_bytes(f"{version.evaluation_uri.rstrip('/')}/calibration.csv").decode()
@@ -35,22 +35,22 @@ def keep_card(
     ]
     manifest = Manifest.read(store, version.training_set_uri)
     sources = Sources(evaluated.model.card, evaluated.evaluation, manifest, reliability, decision)
-    declared = Declared(**context.params.model_card.model_dump())
-    files = registered(version, context.tracker)
-    write_card(version, build(context.usecase.name, version.version, version.tags, files, declared, sources), context)
+    statements = Declared(**context.params.model_card.model_dump())
+    files = registered_digests(version, context.tracker)
+    write_card(version, build(context.usecase.name, version.version, version.tags, files, statements, sources), context)
 
 
 def write_card(version: ModelVersion, card: VersionCard, context: Context) -> None:
-    tracker, facts = context.tracker, json.dumps(card.as_json(), indent=2, sort_keys=True, default=str) + "\n"
+    tracker, content = context.tracker, json.dumps(card.as_json(), indent=2, sort_keys=True, default=str) + "\n"
     tracker.attach(
         version.run_id,
         FOLDER,
         dict(zip(card.READABLE, (markdown(card).encode(), page(card).encode()), strict=True)),
     )
-    tracker.attach(version.run_id, FOLDER, {FACTS: facts.encode()})
+    tracker.attach(version.run_id, FOLDER, {CARD: content.encode()})
 
 
 def read_card(version: ModelVersion, context: Context) -> VersionCard | None:
-    """The facts of a version's card; None where it has none."""
-    content = context.tracker.attached(version.run_id, FOLDER, FACTS)
+    """A version's card; None where it has none."""
+    content = context.tracker.read_attachment(version.run_id, FOLDER, CARD)
     return None if content is None else VersionCard.model_validate_json(content)
