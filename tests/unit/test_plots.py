@@ -97,7 +97,7 @@ def test_slices_stand_with_their_rows_and_the_worst_is_marked(figures: dict[str,
 
 def test_the_worst_slice_is_drawn_however_small_it_is() -> None:
     entries = [Slice(value=f"v{n}", rows=900 - n, ranked=True, roc_auc=0.9 - n / 100) for n in range(30)]
-    shown = [entry.value for entry in plots._drawn(entries)]
+    shown = [entry.value for entry in plots._select_slices(entries)]
     assert shown == [*(f"v{n}" for n in range(plots.SLICES - 1)), "v29"]
 
 
