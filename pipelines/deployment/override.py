@@ -46,8 +46,8 @@ def honour(context: Context) -> tuple[bool, str]:
     if other := context.rollouts.under_way():
         context.rollouts.end(other, Ending(Action.ABORT, context.clock.now(), BY_HAND, reason))
     while plan is None or plan.champion != number:
-        seen, now = plan.version if plan else 0, context.clock.now()
-        state.put_in_force(context, Plan.alone(seen, rollout, number, version.model_uri, version.sha256, now))
+        current, now = plan.version if plan else 0, context.clock.now()
+        state.put_in_force(context, Plan.alone(current, rollout, number, version.model_uri, version.sha256, now))
         plan = context.plans.current()
     state.keep_previous(context, previous, reason)
     for one in context.rollouts.all():  # including one that an earlier attempt has ended

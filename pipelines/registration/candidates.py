@@ -42,7 +42,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Assessment:
+class CandidateAssessment:
     """A candidate with the finding of every gate."""
 
     candidate: Candidate
@@ -91,8 +91,8 @@ class Conclusion:
 
     verdict: Verdict
     reasons: tuple[str, ...]
-    assessments: tuple[Assessment, ...]
-    choice: Assessment | None
+    assessments: tuple[CandidateAssessment, ...]
+    choice: CandidateAssessment | None
     comparison: Comparison | None
 
     def evidence(self, champion_uri: str | None) -> JsonObject:
@@ -112,16 +112,16 @@ def _timing_fields(finding: Finding) -> set[str]:
     return {"observed"} if finding.gate.metric in TIMED else set()
 
 
-def check(candidate: Candidate, gates: Sequence[Gate], metrics: Mapping[str, float | None]) -> Assessment:
-    return Assessment(candidate, tuple(gate.check(metrics) for gate in gates))
+def check(candidate: Candidate, gates: Sequence[Gate], metrics: Mapping[str, float | None]) -> CandidateAssessment:
+    return CandidateAssessment(candidate, tuple(gate.check(metrics) for gate in gates))
 
 
-def best(assessments: Sequence[Assessment]) -> Assessment | None:
+def best(assessments: Sequence[CandidateAssessment]) -> CandidateAssessment | None:
     """The passing candidate with the lowest log loss; None where none passes."""
     passing = [j for j in assessments if j.verdict is Verdict.PASS]
     return min(passing, key=lambda j: (j.candidate.metrics[RANKED_BY], j.candidate.family), default=None)
 
 
-def none_passes(assessments: Sequence[Assessment]) -> Verdict:
+def none_passes(assessments: Sequence[CandidateAssessment]) -> Verdict:
     """The verdict where no candidate passes: REJECT if all are rejected, HOLD if one merely lacks evidence."""
     return Verdict.REJECT if all(j.verdict is Verdict.REJECT for j in assessments) else Verdict.HOLD

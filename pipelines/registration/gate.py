@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pipelines.artifacts.model import ModelRef
     from pipelines.context import Context
-    from pipelines.registration.candidates import Assessment, Conclusion
+    from pipelines.registration.candidates import CandidateAssessment, Conclusion
     from pipelines.registration.champion import Comparison
     from pipelines.registration.evaluation import EvaluatedModel
 
@@ -100,7 +100,7 @@ def require_one_training_set(candidates: Sequence[tuple[EvaluatedModel, pd.DataF
     return sets[0]
 
 
-def check_floors(evaluated: EvaluatedModel, scored: pd.DataFrame, context: Context) -> Assessment:
+def check_floors(evaluated: EvaluatedModel, scored: pd.DataFrame, context: Context) -> CandidateAssessment:
     """Check a candidate against the floors of params.yaml."""
     from datetime import timedelta
     from zoneinfo import ZoneInfo
@@ -130,21 +130,21 @@ def check_floors(evaluated: EvaluatedModel, scored: pd.DataFrame, context: Conte
 
 
 def check_against_champion(
-    champion: ModelRef, choice: Assessment, scored: pd.DataFrame, context: Context
-) -> tuple[Assessment, Comparison]:
+    champion: ModelRef, choice: CandidateAssessment, scored: pd.DataFrame, context: Context
+) -> tuple[CandidateAssessment, Comparison]:
     """Check the choice against the champion; the assessment with all findings, and the comparison behind them."""
-    from pipelines.registration.candidates import Assessment, check
+    from pipelines.registration.candidates import CandidateAssessment, check
     from pipelines.registration.champion import compare
 
     params = context.params
     comparison = compare(scored, champion, context.data.store, params.evaluation, params.training.seed)
     against = check(choice.candidate, params.gate.against_champion, comparison.deltas)
-    return Assessment(choice.candidate, choice.findings + against.findings), comparison
+    return CandidateAssessment(choice.candidate, choice.findings + against.findings), comparison
 
 
 def conclude(
-    assessments: Sequence[Assessment],
-    choice: Assessment | None,
+    assessments: Sequence[CandidateAssessment],
+    choice: CandidateAssessment | None,
     comparison: Comparison | None,
     inputs: Inputs,
     context: Context,
