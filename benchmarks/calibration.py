@@ -19,7 +19,7 @@ from benchmarks.ground import FLIGHTS, SPLIT, Ground
 from benchmarks.report import RESULTS, machine, save
 from pipelines.artifacts.manifest import Manifest
 from pipelines.context import Context, build_context
-from pipelines.metrics.costs import best_threshold, measure_cost
+from pipelines.metrics.costs import best_threshold, mean_cost, row_costs
 from pipelines.metrics.scores import Sample, intervals
 from pipelines.training.calibration import fit_calibration
 from pipelines.training.cleaning import fit_cleaning
@@ -57,7 +57,7 @@ def rows_of(context: Context, family: str, uri: str) -> list[str]:
         ends = intervals(sample.resample(params.evaluation.bootstrap, seed), sample.blocks)["log_loss"]
         chosen = best_threshold(validation[LABEL], calibration.apply(held), costs)
         paid = [
-            measure_cost(test[LABEL], scores, days, at, costs, params.evaluation.bootstrap, seed)[0]
+            mean_cost(row_costs(test[LABEL], scores, at, costs), days, params.evaluation.bootstrap, seed)[0]
             for at in (0.5, right, chosen)
         ]
         named = asked if asked != "auto" else f"auto: {facts.method}"

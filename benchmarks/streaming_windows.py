@@ -26,7 +26,7 @@ from pipelines.sources import read_window
 from pipelines.usecases.flights import USECASE
 from pipelines.usecases.flights.departures import connect
 from pipelines.usecases.flights.features import BUILDERS
-from pipelines.usecases.flights.streaming import DEPARTED, HOURS, LANDED, LATE, LONGEST_WAIT, MINUTES, state
+from pipelines.usecases.flights.streaming import DEPARTED, LANDED, LATE, LONGEST_WAIT, STATE, Trailing, state
 from pipelines.windows import Window
 
 GROUND = Ground("benchmarks.streaming_windows", ("source", "sources"), FLIGHTS)
@@ -67,24 +67,24 @@ waiting as (
 def query(
     keys: Sequence[str],
     prefix: str,
-    departed: Sequence[int] = HOURS,
-    landed: Sequence[int] = (),
-    awaited: bool = True,
-    minutes: int = MINUTES,
+    spec: Trailing = STATE,
 ) -> str:
     """The self-join that gives what `state` gives of the same arguments."""
     by, parts, columns = ", ".join(keys), [], []
-    for part, hours, (at, delay, count, mean, share) in (("dep", departed, DEPARTED), ("arr", landed, LANDED)):
+    for part, hours, (at, delay, count, mean, share) in (
+        ("dep", spec.departed, DEPARTED),
+        ("arr", spec.landed, LANDED),
+    ):
         if hours:
             counts = ", ".join(COUNTS.format(at=at, delay=delay, h=h, late=LATE) for h in hours)
             parts.append((part, WINDOWS.format(part=part, keys=by, counts=counts, at=at, longest=max(hours))))
             named = {"part": part, "prefix": prefix, "count": count, "mean": mean, "share": share}
             columns += [COLUMNS.format(h=h, **named) for h in hours]
-    if awaited:
+    if spec.awaited:
         parts.append(("waiting", WAITING.format(keys=by, late=LATE, given_up=LONGEST_WAIT)))
         columns.append(f"coalesce(waiting.n, 0)::float as {prefix}_waiting")
     joined = " ".join(f"left join {part} using ({by}, known_at)" for part, _ in parts)
-    with_parts = ",".join([GRID.format(keys=by, minutes=minutes), *(sql for _, sql in parts)])
+    with_parts = ",".join([GRID.format(keys=by, minutes=spec.minutes), *(sql for _, sql in parts)])
     return f"{with_parts} select {by}, known_at, {', '.join(columns)} from grid {joined} order by known_at, {by}"
 
 

@@ -6,6 +6,7 @@ import argparse
 import getpass
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ def answer(arguments: Arguments, context: Context) -> Answer:
     if not arguments["why"].strip():
         raise InvalidInput("--why is empty; say why the rows are good, for the record")
     actor = arguments["actor"] or getpass.getuser()
-    return release_rows(table, day, arguments["reason"], arguments["row"], arguments["why"], actor, context)
+    return release_rows(table, day, Selection(arguments["reason"], arguments["row"]), arguments["why"], actor, context)
 
 
 def list_rows(table: str | None, day: str | None, context: Context) -> Answer:
@@ -102,8 +103,16 @@ def show_rows(table: RawTable, day: date | str | None, context: Context) -> Answ
     return entries, lambda: show(("row", "reason", "values"), cells, f"quarantine of {table.name}, {_day_name(day)}")
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which rows of a partition are meant: those with a reason, or one row by its mark."""
+
+    reason: str | None
+    row: str | None
+
+
 def release_rows(
-    table: RawTable, day: date | None, reason: str | None, row: str | None, why: str, actor: str, context: Context
+    table: RawTable, day: date | None, selection: Selection, why: str, actor: str, context: Context
 ) -> Answer:
     """Record the release, validate the day again, and say what is out of date."""
     from pipelines.derivation.downstream import downstream
@@ -113,12 +122,13 @@ def release_rows(
     from pipelines.validation.releases import digests, pick_rows
 
     rows, codes = _read_rows(table, day, context)
-    numbers = pick_rows(rows, table.key, reason, row, codes)
+    reason = selection.reason
+    numbers = pick_rows(rows, table.key, reason, selection.row, codes)
     if not numbers:
-        selection = f"reason {reason!r}" if reason else f"row {row!r}"
+        wanted = f"reason {reason!r}" if reason else f"row {selection.row!r}"
         have = sorted({code for joined in codes for code in joined.split(",")})
         raise InvalidInput(
-            f"{table.name} of {_day_name(day)}: no quarantined row has the {selection}; reasons are {', '.join(have)}, "
+            f"{table.name} of {_day_name(day)}: no quarantined row has the {wanted}; reasons are {', '.join(have)}, "
             f"rows are in `flightdeck quarantine show {table.name} {_day_name(day)}`"
         )
     at = datetime.now(UTC)

@@ -48,17 +48,10 @@ def best_threshold(labels: ArrayLike, scores: ArrayLike, costs: Costs) -> float:
     return float(curve["threshold"][curve["cost"] == curve["cost"].min()].iloc[-1])
 
 
-def measure_cost(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    blocks: ArrayLike,
-    threshold: float,
-    costs: Costs,
-    resamples: int,
-    seed: int,
+def mean_cost(
+    cost: NDArray[np.float64], blocks: ArrayLike, resamples: int, seed: int
 ) -> tuple[float, tuple[float, float]]:
-    """Mean cost per row at a threshold, and its 95 % interval over the same resampled blocks as in `Sample`."""
-    cost = row_costs(labels, scores, threshold, costs)
+    """The mean of `row_costs`, and its 95 % interval over the same resampled blocks as in `Sample`."""
     code: NDArray[np.int64] = np.unique(np.asarray(blocks), return_inverse=True)[1]
     count = int(code.max()) + 1 if len(code) else 0
     if not count:

@@ -83,7 +83,7 @@ def join(
         files = files_between(data, view.source, oldest, reach[1] if reach else None)
         with explain_errors(view.source), connection.cursor() as cursor:
             rows = read_rows(cursor, view.source, files if reach else files[:1], _columns(view))
-            return _join_view(cursor, view, rows.combine_chunks(), lines(), instants, there, only_written)
+            return _join_view(cursor, view, rows.combine_chunks(), EntityRows(lines(), instants, there), only_written)
 
     cache: list[pa.Table] = []
     one_by_one = Lock()
@@ -100,20 +100,33 @@ def join(
         return {name: column for view in views for name, column in futures[id(view)].result().items()}
 
 
+@dataclass(frozen=True)
+class EntityRows:
+    """The rows that features are looked up for.
+
+    Attributes:
+        keys: their key columns.
+        instants: microseconds since 1970; 0 where `there` says that it is unknown.
+    """
+
+    keys: pa.Table
+    instants: Integers
+    there: NDArray[np.bool_]
+
+
 def _join_view(
     connection: DuckDBPyConnection,
     view: ViewJoin,
     rows: pa.Table,
-    entities: pa.Table,
-    instants: Integers,
-    there: NDArray[np.bool_],
+    entities: EntityRows,
     only_written: bool,
 ) -> dict[str, pa.ChunkedArray]:
     import pyarrow as pa
 
-    keys = [(column, rows[name], entities[column]) for name, (_, column) in _aliased_keys(view)]
+    keys = [(column, rows[name], entities.keys[column]) for name, (_, column) in _aliased_keys(view)]
+    instants = entities.instants
     of_rows, of_lines = entity_codes(keys, len(rows), len(instants))
-    position, line = np.flatnonzero(of_rows >= 0), np.flatnonzero((of_lines >= 0) & there)
+    position, line = np.flatnonzero(of_rows >= 0), np.flatnonzero((of_lines >= 0) & entities.there)
     at = rows[AT].to_numpy()
     answers: Integers = np.full(len(instants), -1)
     moments, moment = np.unique(at[position], return_inverse=True)
@@ -123,9 +136,16 @@ def _join_view(
         rows_of[of_rows[position], moment + 1] = position  # in the order of the store, so that the later row wins a tie
         answers[line] = _fill_forward(rows_of, of_lines[line], np.searchsorted(moments, instants[line], side="right"))
     else:
-        answers[line] = _join_in_sql(
-            connection, view, rows, of_rows, position, of_lines[line], instants[line], only_written
-        )
+        known = {
+            "entity": of_rows[position].astype(np.int32),
+            "instant": rows[AT].take(position),
+            "created": rows[CREATED].take(position),
+            "position": position.astype(np.int32),
+        }
+        number = np.arange(len(line), dtype=np.int32)
+        asked = {"entity": of_lines[line].astype(np.int32), "instant": instants[line], "line": number}
+        sql = _matches(bool(view.source.created), only_written)
+        answers[line] = _join_in_sql(connection, pa.table(known), pa.table(asked), sql)
     if view.ttl and len(rows):
         answers[instants - at[answers] > view.ttl // MICROSECOND] = -1
     indices = pa.array(answers, mask=answers < 0)
@@ -144,29 +164,17 @@ def _fill_forward(rows_of: NDArray[np.int32], entity: Integers, moments: NDArray
     return rows_of[entity, latest[entity, moments]].astype(np.int64)
 
 
-def _join_in_sql(
-    connection: DuckDBPyConnection,
-    view: ViewJoin,
-    rows: pa.Table,
-    of_rows: Integers,
-    position: Integers,
-    entity: Integers,
-    instant: Integers,
-    only_written: bool,
-) -> Integers:
-    """The same by DuckDB's ASOF JOIN, for any size, and for rows with a time of writing."""
-    import pyarrow as pa
+def _join_in_sql(connection: DuckDBPyConnection, known: pa.Table, asked: pa.Table, sql: str) -> Integers:
+    """The matching row of each entity row by DuckDB's ASOF JOIN, for any size, and for rows with a time of writing.
 
-    columns = {
-        "entity": of_rows[position].astype(np.int32),
-        "instant": rows[AT].take(position),
-        "created": rows[CREATED].take(position),
-    }
-    line = np.arange(len(entity), dtype=np.int32)
-    connection.register("known", pa.table(columns | {"position": position.astype(np.int32)}))
-    connection.register("asked", pa.table({"entity": entity.astype(np.int32), "instant": instant, "line": line}))
-    pairs = connection.sql(_matches(bool(view.source.created), only_written)).to_arrow_table()
-    answers: Integers = np.full(len(entity), -1)
+    Args:
+        known: entity, instant, created and position of each row of the view.
+        asked: entity, instant and line of each entity row.
+    """
+    connection.register("known", known)
+    connection.register("asked", asked)
+    pairs = connection.sql(sql).to_arrow_table()
+    answers: Integers = np.full(len(asked), -1)
     answers[pairs["line"].to_numpy()] = pairs["position"].to_numpy()
     return answers
 

@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +57,17 @@ class CandidateRun:
     attachments: Mapping[str, bytes]
     row: pd.DataFrame
     requirements: Sequence[str]
+
+
+@dataclass(frozen=True)
+class RunContent:
+    """What a run holds; one with other params, metrics or files is another run. `attachments` only explain."""
+
+    tags: Mapping[str, str]
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float | None]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    attachments: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Tracker:
@@ -140,8 +151,8 @@ class Tracker:
         title = f"{family} {tags['as_of'][:10]}" if "as_of" in tags else family
         card = json.dumps(model.card.as_json(), indent=2, sort_keys=True).encode()
         files = {**candidate.files, model.card.FILE: card}
-        run = self._run(key, title, candidate.params, candidate.metrics, files, all_tags, candidate.attachments)
-        with run as (run_id, new):
+        content = RunContent(all_tags, candidate.params, candidate.metrics, files, candidate.attachments)
+        with self._run(key, title, content) as (run_id, new):
             if new:
                 import mlflow.onnx
                 import onnx
@@ -163,7 +174,7 @@ class Tracker:
         """Log a trial as a child of its candidate's run, and give the run's id."""
         tags = {KIND: "trial", "state": state}
         key, title = f"trial {number} of {candidate}", f"trial {number}"
-        with self._run(key, title, params, metrics, {}, tags, {}, parent=candidate) as (run_id, _):
+        with self._run(key, title, RunContent(tags, params, metrics), parent=candidate) as (run_id, _):
             return run_id
 
     def log_report(
@@ -171,7 +182,8 @@ class Tracker:
     ) -> str:
         """Log a monitoring report as one run, and give its id; other content under the same name replaces it."""
         tags = {KIND: "report", "run": run, "model_version": model_version}
-        with self._run(f"report {run} {model_version}", f"report {run}", {}, metrics, files, tags, {}) as (run_id, _):
+        content = RunContent(tags, {}, metrics, files)
+        with self._run(f"report {run} {model_version}", f"report {run}", content) as (run_id, _):
             return run_id
 
     @contextmanager
@@ -179,11 +191,7 @@ class Tracker:
         self,
         key: str,
         name: str,
-        params: Mapping[str, Any],
-        metrics: Mapping[str, float | None],
-        files: Mapping[str, bytes],
-        tags: Mapping[str, str],
-        attachments: Mapping[str, bytes],
+        held: RunContent,
         parent: str | None = None,
     ) -> Iterator[tuple[str, bool]]:
         """The id of the run with this content, and whether it is new; a new one is finished at the end of the context.
@@ -192,10 +200,10 @@ class Tracker:
         children.
         """
         client, experiment = self.client, self.experiment_id
-        finite = {k: float(v) for k, v in metrics.items() if v is not None}
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        finite = {k: float(v) for k, v in held.metrics.items() if v is not None}
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in held.files.items()}
         identity = _digest(f"{key} of {self.parent}" if self.parent else key)  # every parent has children of its own
-        content = _digest([dict(params), finite, digests])
+        content = _digest([dict(held.params), finite, digests])
         same = client.search_runs([experiment], f"tags.`{KEY}` = '{identity}'")
         for run in same:
             if run.info.status == "FINISHED" and run.data.tags.get(CONTENT) == content:
@@ -206,17 +214,17 @@ class Tracker:
                 client.delete_run(child.info.run_id)
             client.delete_run(run.info.run_id)
         above = parent or self.parent
-        labels = {**tags, KEY: identity, CONTENT: content, **({PARENT: above} if above else {})}
+        labels = {**held.tags, KEY: identity, CONTENT: content, **({PARENT: above} if above else {})}
         mlflow = open_mlflow(self.uri)
         with environment.restoring("MLFLOW_RUN_ID"):
             os.environ.pop("MLFLOW_RUN_ID", None)  # MLflow would continue that run instead of creating one
             new_run = mlflow.start_run(experiment_id=experiment, run_name=name, tags=labels)
             with writing_files(self.uri), new_run as active:
-                mlflow.log_params(dict(params))
+                mlflow.log_params(dict(held.params))
                 mlflow.log_metrics(finite)
-                if attachments or files:
+                if held.attachments or held.files:
                     with tempfile.TemporaryDirectory() as folder:
-                        for file, body in {**attachments, **files}.items():
+                        for file, body in {**held.attachments, **held.files}.items():
                             (Path(folder) / file).parent.mkdir(parents=True, exist_ok=True)
                             (Path(folder) / file).write_bytes(body)
                         mlflow.log_artifacts(folder)

@@ -13,7 +13,7 @@ from pipelines.artifacts.card import CleaningFacts
 from pipelines.artifacts.evaluation import AlarmThreshold, BehaviourResult, Slice, WorstSlice
 from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.scorer import ModelScorer, model_arrays
-from pipelines.metrics.costs import measure_cost, thin_cost_curve
+from pipelines.metrics.costs import mean_cost, row_costs, thin_cost_curve
 from pipelines.metrics.curves import calibration_curve, precision_recall_curve, roc_curve
 from pipelines.metrics.scores import Sample, intervals, jsonable
 from pipelines.metrics.slices import slice_metrics, worst_slice
@@ -74,7 +74,8 @@ def measure(subject: Subject, usecase: UseCase, params: Params) -> Measurements:
     labels, scores, days = subject.test[LABEL], subject.scored["score"], subject.test[DAY].astype(str)
     sample = Sample.of(labels, scores, days, settings.calibration_bins)
     threshold = scorer.model.card.threshold.value
-    cost, cost_range = measure_cost(labels, scores, days, threshold, costs, settings.bootstrap, seed)
+    cost = row_costs(labels, scores, threshold, costs)
+    cost_mean, cost_range = mean_cost(cost, days, settings.bootstrap, seed)
     behaviour = check_behaviour(params.behaviour, subject.test, scorer.inputs, scorer.score, seed)
     resampled_intervals = intervals(sample.resample(settings.bootstrap, seed), sample.blocks)
     with_month = subject.test.assign(**({} if MONTH in subject.test else {MONTH: days.str[:7]}))
@@ -95,7 +96,7 @@ def measure(subject: Subject, usecase: UseCase, params: Params) -> Measurements:
     }
     return Measurements(
         days=sample.blocks,
-        metrics=jsonable({**sample.measure(), "cost": cost, "behaviour_failures": failures(behaviour)}),
+        metrics=jsonable({**sample.measure(), "cost": cost_mean, "behaviour_failures": failures(behaviour)}),
         intervals=jsonable({**resampled_intervals, "cost": cost_range}),
         slices=slices,
         worst_slice=worst_slice(slices),

@@ -9,6 +9,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from pipelines.json_text import JsonObject
+from pipelines.usecase import RawTable
 from pipelines.validation.chunks import Partition
 from pipelines.validation.quarantine import Quarantine
 from pipelines.validation.suite import Result, Severity
@@ -73,37 +74,46 @@ class Assessment:
         }
 
 
-def assess(
-    table: str,
-    partitions: Sequence[Partition],
-    results: Sequence[Result],
-    quarantine: Quarantine,
-    params: Validation,
-    expectations: int,
-    required: bool = True,
-    disagreements: Sequence[str] = (),
-    released: int = 0,
-) -> Assessment:
-    """Assess one table.
+@dataclass(frozen=True)
+class Findings:
+    """What was seen of one table.
 
-    Args:
+    Attributes:
         results: one for each expectation that had rows to judge.
         quarantine: the rows that fail a quarantine expectation.
         expectations: the number of the table's expectations; a table without any is rejected.
-        required: whether a partition without rows is rejected, as a sign of an incomplete source, or only warned of.
         disagreements: masks that do not select as many rows as Great Expectations counts.
         released: the number of bad rows that were released from quarantine.
     """
-    rejections, warnings = list(disagreements), list[str]()
-    if not expectations:
-        rejections.append(f"{table} has no expectations; declare them")
-    gap = gaps(table, partitions)
-    (rejections if required else warnings).extend(gap)
-    rejections += [f"{table}: {failure(r)}" for r in results if stops(r)]
-    rejections += breaker(table, partitions, quarantine, params, required)
-    warnings += [f"{table}: {failure(r)}" for r in results if not r.success and not stops(r) and is_warning(r)]
-    outcome = (tuple(rejections), tuple(warnings))
-    return Assessment(table, tuple(partitions), tuple(results), quarantine, *outcome, released=released)
+
+    partitions: Sequence[Partition]
+    results: Sequence[Result]
+    quarantine: Quarantine
+    expectations: int
+    disagreements: Sequence[str] = ()
+    released: int = 0
+
+
+def assess(table: RawTable, findings: Findings, params: Validation) -> Assessment:
+    """Assess one table. A partition without rows is rejected where the table is required, else warned of."""
+    rejections, warnings = list(findings.disagreements), list[str]()
+    if not findings.expectations:
+        rejections.append(f"{table.name} has no expectations; declare them")
+    gap = gaps(table.name, findings.partitions)
+    (rejections if table.required else warnings).extend(gap)
+    failures = [result for result in findings.results if not result.success]
+    rejections += [f"{table.name}: {failure(r)}" for r in findings.results if stops(r)]
+    rejections += breaker(table.name, findings.partitions, findings.quarantine, params, table.required)
+    warnings += [f"{table.name}: {failure(r)}" for r in failures if not stops(r) and is_warning(r)]
+    return Assessment(
+        table.name,
+        tuple(findings.partitions),
+        tuple(findings.results),
+        findings.quarantine,
+        tuple(rejections),
+        tuple(warnings),
+        released=findings.released,
+    )
 
 
 def gaps(table: str, partitions: Sequence[Partition]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipelines.usecase import RawTable
 from pipelines.validation.asking import ask
-from pipelines.validation.assessment import Assessment, assess
+from pipelines.validation.assessment import Assessment, Findings, assess
 from pipelines.validation.chunks import Chunk, Partition, chunks
 from pipelines.validation.masks import bad_rows
 from pipelines.validation.merging import merge
@@ -70,17 +70,10 @@ def judge(
                 quarantines[n].add(day, checks[n].reason, rows)
     quarantine = _together(checks, quarantines, results)
     released = let_go(quarantine, table, context.releases.of(table.name), context.data)
-    return assess(
-        table.name,
-        partitions,
-        [results[n] for n in sorted(results)],
-        quarantine,
-        context.params.validation,
-        len(checks),
-        table.required,
-        disagreements,
-        released,
+    findings = Findings(
+        partitions, [results[n] for n in sorted(results)], quarantine, len(checks), disagreements, released
     )
+    return assess(table, findings, context.params.validation)
 
 
 def _set_apart(table: str, result: Result, frame: pd.DataFrame, chunk: Chunk, quarantine: Quarantine) -> list[str]:

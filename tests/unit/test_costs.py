@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.special import expit
 
-from pipelines.metrics.costs import best_threshold, cost_curve, measure_cost, row_costs, thin_cost_curve
+from pipelines.metrics.costs import best_threshold, cost_curve, mean_cost, row_costs, thin_cost_curve
 from pipelines.params.costs import Costs
 
 rows = st.lists(
@@ -51,16 +51,16 @@ def test_days_that_move_together_give_a_wider_interval_and_one_day_gives_none() 
     draw = np.random.default_rng(1)
     labels = (np.repeat(draw.random(30) < 0.5, 100) & (draw.random(3000) < 0.9)).astype(float)
     scores, days = np.full(3000, 0.2), np.repeat(np.arange(30), 100)
-    cost, (low, high) = measure_cost(labels, scores, days, 0.5, Costs(), 200, 1)
-    _, (row_low, row_high) = measure_cost(labels, scores, np.arange(3000), 0.5, Costs(), 200, 1)
+    cost, (low, high) = mean_cost(row_costs(labels, scores, 0.5, Costs()), days, 200, 1)
+    _, (row_low, row_high) = mean_cost(row_costs(labels, scores, 0.5, Costs()), np.arange(3000), 200, 1)
     assert low < cost < high and high - low > 3 * (row_high - row_low)
-    assert measure_cost(labels, scores, days, 0.5, Costs(), 200, 1)[1] == (low, high)
-    assert all(math.isnan(end) for end in measure_cost(labels, scores, days * 0, 0.5, Costs(), 50, 1)[1])
+    assert mean_cost(row_costs(labels, scores, 0.5, Costs()), days, 200, 1)[1] == (low, high)
+    assert all(math.isnan(end) for end in mean_cost(row_costs(labels, scores, 0.5, Costs()), days * 0, 50, 1)[1])
 
 
 def test_a_score_that_is_no_number_has_no_cost() -> None:
-    cost, _ = measure_cost([0, 1, 1], [0.1, np.nan, 0.9], [0, 1, 2], 0.5, Costs(), 50, 1)
-    assert math.isnan(cost) and math.isnan(measure_cost([], [], [], 0.5, Costs(), 50, 1)[0])
+    cost, _ = mean_cost(row_costs([0, 1, 1], [0.1, np.nan, 0.9], 0.5, Costs()), [0, 1, 2], 50, 1)
+    assert math.isnan(cost) and math.isnan(mean_cost(row_costs([], [], 0.5, Costs()), [], 50, 1)[0])
 
 
 def test_a_thin_curve_keeps_both_ends() -> None:

@@ -87,7 +87,7 @@ def test_one_missing_side_of_a_pair_is_bad_and_two_are_not() -> None:
         (gxe.ExpectColumnValuesToNotBeNull(column="x", meta={"severity": "fatal"}), "severity 'fatal'"),
         (
             gxe.ExpectColumnValuesToNotBeNull(column="x", meta={**QUARANTINE, "reason": "a,b"}),
-            "short code without",
+            "code without one",
         ),
     ],
 )

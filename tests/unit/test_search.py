@@ -198,7 +198,7 @@ def test_within_a_latency_budget_the_least_loss_wins_and_nothing_else_does() -> 
                 "hidden": {"choices": [[1], [2]], "when": {"epochs": 1}},
                 "epochs": {"choices": [1, 2], "when": {"hidden": [1]}},
             },
-            "in a ring",
+            "form a cycle",
         ),
         ({"epochs": {"low": 1.5, "high": 4, "integer": True}}, "whole numbers"),
         ({"epochs": {"low": 0, "high": 4, "integer": True, "log": True}}, "low > 0"),

@@ -13,7 +13,7 @@ from pipelines.usecase import Tables
 from pipelines.usecases.flights.columns import ZONE
 from pipelines.usecases.flights.departures import query
 from pipelines.usecases.flights.rotation import rotation
-from pipelines.usecases.flights.streaming import state
+from pipelines.usecases.flights.streaming import Trailing, state
 from pipelines.usecases.flights.trailing import Entities, Slots, Values, feature_rows, running_sums, trailing
 from pipelines.windows import Window
 
@@ -105,9 +105,13 @@ BUILDERS: dict[str, Callable[[Tables, Window], pa.Table]] = {
     "congestion": partial(build, CONGESTION),
     "origin_state": partial(state, ("origin",), "origin"),
     "carrier_state": partial(state, ("carrier",), "carrier"),
-    "origin_day": partial(state, ("origin",), "origin", departed=(12,), landed=(2, 4, 12), awaited=False),
-    "carrier_day": partial(state, ("carrier",), "carrier", departed=(12,), landed=(4, 12), awaited=False),
-    "hub_state": partial(state, ("origin", "carrier"), "hub", departed=(2, 4, 12)),
-    "dest_state": partial(state, ("dest",), "dest", departed=(4, 12), landed=(4,), awaited=False, minutes=30),
+    "origin_day": partial(
+        state, ("origin",), "origin", spec=Trailing(departed=(12,), landed=(2, 4, 12), awaited=False)
+    ),
+    "carrier_day": partial(
+        state, ("carrier",), "carrier", spec=Trailing(departed=(12,), landed=(4, 12), awaited=False)
+    ),
+    "hub_state": partial(state, ("origin", "carrier"), "hub", spec=Trailing(departed=(2, 4, 12))),
+    "dest_state": partial(state, ("dest",), "dest", spec=Trailing((4, 12), (4,), awaited=False, minutes=30)),
     "aircraft_rotation": rotation,
 }

@@ -7,6 +7,7 @@ was known at its instant, so it is the same in both.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -41,35 +42,41 @@ DEPARTED = ("dep_at", "dep_delay", "departures", "dep_delay", "late_share")
 LANDED = ("arr_at", "arr_delay", "arrivals", "arr_delay", "late_arrivals")
 
 
-def state(
-    keys: Sequence[str],
-    prefix: str,
-    tables: Tables,
-    window: Window,
-    departed: Sequence[int] = HOURS,
-    landed: Sequence[int] = (),
-    awaited: bool = True,
-    minutes: int = MINUTES,
-) -> pa.Table:
-    """By `keys`: departures in the last hours, their mean delay and late share, and the number of waiting flights.
+@dataclass(frozen=True)
+class Trailing:
+    """What is counted in which trailing windows.
 
-    An entity has rows on the days with scheduled flights of it, and on the day after each.
-
-    Args:
+    Attributes:
         departed: hours of the trailing windows of departures.
         landed: hours of the trailing windows of arrivals.
         awaited: whether to include the number of waiting flights.
         minutes: length of a slot.
     """
+
+    departed: Sequence[int] = HOURS
+    landed: Sequence[int] = ()
+    awaited: bool = True
+    minutes: int = MINUTES
+
+
+STATE = Trailing()
+
+
+def state(keys: Sequence[str], prefix: str, tables: Tables, window: Window, spec: Trailing = STATE) -> pa.Table:
+    """By `keys`: departures in the last hours, their mean delay and late share, and the number of waiting flights.
+
+    An entity has rows on the days with scheduled flights of it, and on the day after each.
+    """
+    minutes = spec.minutes
     parameters = {"start": window.start, "end": window.end, "late": LATE, "given_up": LONGEST_WAIT}
     condition = " and ".join(f"{key} is not null" for key in keys)
     flights = query(SCHEDULED.format(keys=", ".join(keys), known=condition), tables, parameters)
     entities = Entities.of(flights, keys)
-    slots = Slots.of_minutes(window, minutes, max(*departed, *landed, 0) * 60 // minutes)
+    slots = Slots.of_minutes(window, minutes, max(*spec.departed, *spec.landed, 0) * 60 // minutes)
     shape = (len(entities.keys), len(slots))
 
     def features() -> Iterator[tuple[str, Values]]:
-        for hours_, (at, delay, count_, mean_, share_) in ((departed, DEPARTED), (landed, LANDED)):
+        for hours_, (at, delay, count_, mean_, share_) in ((spec.departed, DEPARTED), (spec.landed, LANDED)):
             happened = flights[at].is_valid()
             codes, slot = entities.codes[np.asarray(happened)], slots.of(flights[at].filter(happened))
             by = np.asarray(flights[delay].filter(happened), dtype=np.int64)
@@ -79,7 +86,7 @@ def state(
                 yield f"{prefix}_{count_}_{hours}h", count
                 yield f"{prefix}_{mean_}_{hours}h", (total, count)
                 yield f"{prefix}_{share_}_{hours}h", (late, count)
-        if awaited:
+        if spec.awaited:
             yield f"{prefix}_waiting", waiting(flights, entities, slots)
 
     return feature_rows(entities, slots, has_flights(flights, entities, slots, window), features())
