@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 
 from pipelines.artifacts.seal import is_sealed, read_sealed, sealed, unaltered, write_sealed
 from pipelines.errors import CorruptData
 from pipelines.json_text import JsonObject
-from pipelines.store import Store
+
+if TYPE_CHECKING:
+    from pipelines.store import Store
 
 Number = int | float  # as it was written: 1 stays 1, and 1.0 stays 1.0
 Digests = dict[str, str]  # file or frame -> sha256

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from pipelines.artifacts.document import Frozen, Number
 from pipelines.errors import CorruptData
-from pipelines.store import Store
 from pipelines.verdict import Verdict
+
+if TYPE_CHECKING:
+    from pipelines.store import Store
 
 NAME = re.compile(r"(\d{4}-\d{2}-\d{2})_(\d{4}-\d{2}-\d{2})\.json")
 

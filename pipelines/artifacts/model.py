@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipelines.artifacts.card import GRAPH, ModelCard
 from pipelines.errors import CorruptData
-from pipelines.store import Store
+
+if TYPE_CHECKING:
+    from pipelines.store import Store
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import CorruptData
 from pipelines.json_text import JsonObject
-from pipelines.store import Store
+
+if TYPE_CHECKING:
+    from pipelines.store import Store
 
 DIGESTS = "sha256"  # the key: of the files that a file names, and of itself
 

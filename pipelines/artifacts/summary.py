@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pipelines.artifacts.document import Document, Frozen, Instant, Number
 from pipelines.artifacts.seal import DIGESTS, read_sealed
 from pipelines.json_text import JsonObject
-from pipelines.store import Store
+
+if TYPE_CHECKING:
+    from pipelines.store import Store
 
 Metrics = dict[str, Number | None]  # None where undefined
 

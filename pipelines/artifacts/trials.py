@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import ValidationError
 
 from pipelines.artifacts.document import Frozen
 from pipelines.errors import CorruptData
 from pipelines.json_text import JsonObject
-from pipelines.store import Store
+
+if TYPE_CHECKING:
+    from pipelines.store import Store
 
 
 class Trial(Frozen):

@@ -69,7 +69,13 @@ def test_a_result_says_what_it_rests_on(place: Path) -> None:
     record = ground.read((place / "results" / "speed.md").read_text())
     assert record is not None and record.measured == TODAY
     assert record.ground == Ground("toybench.speed", ("splits",), (), ("first",))
-    assert set(record.digests["code"]) == {"pipelines", "toybench", "toybench/speed", "toybench/sums"}
+    assert set(record.digests["code"]) == {
+        "pipelines",
+        "pipelines/feast_import",
+        "toybench",
+        "toybench/speed",
+        "toybench/sums",
+    }
     assert changes(place) == {}
 
 

@@ -334,11 +334,11 @@ def test_nothing_is_registered_without_a_decision_that_passed_this_model(desk: C
     swapped = {"evaluation_uri": other, "model_uri": other.replace("/evaluations/", "/models/")}
     with pytest.raises(InvalidInput, match=r"not .* as it is now"):
         register(desk, {**gated, **swapped})
-    with pytest.raises(InvalidInput, match=r"about the model .*, not None"):
+    with pytest.raises(InvalidInput, match=r"of the model .*, not None"):
         register(desk, {**gated, "model_uri": None})
-    with pytest.raises(InvalidInput, match="about the model"):
+    with pytest.raises(InvalidInput, match="of the model"):
         register(desk, {**gated, "evaluation_uri": other})
-    with pytest.raises(InvalidInput, match="about the training set"):
+    with pytest.raises(InvalidInput, match="of the training set"):
         register(desk, {**gated, "training_set_uri": desk.data.uri("training_sets", "r2")})
     with pytest.raises(InvalidInput, match="evaluation_uri is missing"):
         register(desk, {**gated, "evaluation_uri": None})

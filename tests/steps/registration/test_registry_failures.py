@@ -102,7 +102,7 @@ def test_a_registry_that_goes_away_before_registration_fails_it_with_one_line(
     said = capsys.readouterr()
     assert code == Unavailable.exit_code and said.out == "" and len(said.err.splitlines()) == 1
     assert said.err.startswith(f"flightdeck: MLflow at {away} cannot be used (")
-    assert said.err.endswith("then run the step again: it goes on where it stopped\n")
+    assert said.err.endswith("then run the step again: it continues where it stopped\n")
     assert ledger(desk) == [] and desk.models.versions() == []
     require_finished(desk, given)
 
