@@ -41,7 +41,7 @@ def test_a_commit_is_checked_by_what_make_lint_runs() -> None:
     recipe = (ROOT / "Makefile").read_text().partition("\nlint:")[2].partition("\n\n")[0]
     linted = re.findall(r"^\t@\$\(BIN\)/(.*)$", recipe, re.MULTILINE)
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
-    assert len(linted) == 4 and linted == [hook["entry"].removeprefix(".venv/bin/") for hook in repository["hooks"]]
+    assert len(linted) == 5 and linted == [hook["entry"].removeprefix(".venv/bin/") for hook in repository["hooks"]]
 
 
 def test_the_mlflow_folder_does_not_shadow_the_library() -> None:
