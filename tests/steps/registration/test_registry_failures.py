@@ -96,11 +96,12 @@ def test_a_registry_that_goes_away_before_registration_fails_it_with_one_line(
 ) -> None:
     given = passed(desk)
     monkeypatch.setenv("FLIGHTDECK_MLFLOW_URI", away)
+    monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", desk.settings.records)
     flags = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", json_or_text(value))]
     capsys.readouterr()
     code = main(["register", "--params", str(TOY), "--home", str(desk.settings.home), *flags])
     said = capsys.readouterr()
-    assert code == Unavailable.exit_code and said.out == "" and len(said.err.splitlines()) == 1
+    assert code == Unavailable.exit_code and said.out == "" and len(said.err.splitlines()) == 1, said.err
     assert said.err.startswith(f"flightdeck: MLflow at {away} cannot be used (")
     assert said.err.endswith("then run the step again: it continues where it stopped\n")
     assert ledger(desk) == [] and desk.models.versions() == []
