@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-RunInputs = Mapping[str, Any]  # the inputs of a run, by name: days, instants, the run's name, choices of a form
+Values = Mapping[str, Any]  # inputs or outputs of a step, by name
+RunInputs = Values  # the inputs of a run, by name: days, instants, the run's name, choices of a form
 
 
 class Steps(Protocol):
@@ -19,7 +20,7 @@ class Steps(Protocol):
     def __call__(self, step: str, **inputs: Any) -> Any:
         """The outputs of a step, by name."""
 
-    def each(self, step: str, over: Mapping[str, Any], **inputs: Any) -> Any:
+    def each(self, step: str, over: Values, **inputs: Any) -> Any:
         """One run of a step for each value of the list in `over`, by input; each output is the list over all runs."""
 
     def when(self, condition: Any, step: str, **inputs: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from pipelines.chains import Chain, RunInputs
+from pipelines.chains import Chain, RunInputs, Values
 from pipelines.errors import InvalidInput
 
 Execute = Callable[[str, dict[str, Any]], Any]  # runs a step on its inputs and returns its outputs
@@ -16,7 +16,7 @@ def walk(
     inputs: RunInputs,
     execute: Execute,
     only: Collection[str] | None = None,
-    previous: Mapping[str, Any] | None = None,
+    previous: Values | None = None,
 ) -> dict[str, Any]:
     """Run the steps of a chain, one after the other.
 
@@ -53,7 +53,7 @@ class _Missing:
 class _Outputs(dict[str, Any]):
     """Values by name; a missing one is replaced by its reason."""
 
-    def __init__(self, values: Mapping[str, Any], lack: str, ran: bool = True) -> None:
+    def __init__(self, values: Values, lack: str, ran: bool = True) -> None:
         super().__init__(values)
         self.lack, self.ran = lack, ran
 
@@ -75,7 +75,7 @@ class _Gathered:
 class _Walker:
     """Runs each step when the chain calls it."""
 
-    def __init__(self, chain: str, execute: Execute, only: Collection[str] | None, previous: Mapping[str, Any]) -> None:
+    def __init__(self, chain: str, execute: Execute, only: Collection[str] | None, previous: Values) -> None:
         self.chain, self.execute, self.only, self.previous = chain, execute, only, previous
         self.passed: set[str] = set()
         self.outputs: dict[str, Any] = {}
@@ -86,7 +86,7 @@ class _Walker:
         self.outputs[step] = self._execute(step, inputs)
         return self._hand_over(step, self.outputs[step])
 
-    def each(self, step: str, over: Mapping[str, Any], **inputs: Any) -> Any:
+    def each(self, step: str, over: Values, **inputs: Any) -> Any:
         if not self._is_due(step):
             return self._previous(step)
         ((name, values),) = self._require_values(step, over).items()
@@ -117,12 +117,12 @@ class _Walker:
             return _Outputs(outputs, lack)
         return _Gathered([_Outputs(one, lack) for one in outputs])
 
-    def _execute(self, step: str, inputs: Mapping[str, Any]) -> Any:
+    def _execute(self, step: str, inputs: Values) -> Any:
         return self.execute(
             step, {key: value for key, value in self._require_values(step, inputs).items() if value is not None}
         )
 
-    def _require_values(self, step: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _require_values(self, step: str, inputs: Values) -> Values:
         for name, value in inputs.items():
             if isinstance(value, _Missing):
                 raise InvalidInput(f"chain {self.chain}: step {step} needs {name}, but {value.why}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pipelines.errors import CheckFailed, CorruptData
+from pipelines.json_text import JsonObject
 from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     return Outputs(**outputs)
 
 
-def _probe(question: dict[str, Any], version: str) -> dict[str, Any]:
+def _probe(question: JsonObject, version: str) -> JsonObject:
     """The answer of a fresh process that imports only the scorer.
 
     Raises:
@@ -91,5 +92,5 @@ def _probe(question: dict[str, Any], version: str) -> dict[str, Any]:
     lines = process.stderr.strip().splitlines() or [f"exit status {process.returncode}"]
     if process.returncode != 0:
         raise CheckFailed(f"version {version} may not serve: {lines[-1]}; the champion stays")
-    answer: dict[str, Any] = json.loads(process.stdout.strip().splitlines()[-1])
+    answer: JsonObject = json.loads(process.stdout.strip().splitlines()[-1])
     return answer

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Any
 
 import numpy as np
 
@@ -13,12 +12,13 @@ from pipelines.artifacts.evaluation import Evaluation, read_scored
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.errors import FlightdeckError
+from pipelines.json_text import JsonObject
 from pipelines.store import Store
 
 WARM = 5  # single requests that are not timed
 
 
-def answer(question: dict[str, Any]) -> dict[str, Any]:
+def answer(question: JsonObject) -> JsonObject:
     """Score a seeded sample of recorded requests, together and one by one."""
     store = Store(question["store"])
     scored = read_scored(store, question["evaluation_uri"], Evaluation.read(store, question["evaluation_uri"]))

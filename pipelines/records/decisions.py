@@ -7,10 +7,10 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 import sqlalchemy as sa
 
+from pipelines.json_text import JsonObject
 from pipelines.records.database import METADATA, Repository, insert, text_of
 
 
@@ -54,9 +54,9 @@ class Decision:
     as_of: datetime
     verdict: str
     reasons: tuple[str, ...]
-    subject: dict[str, Any]
-    evidence: dict[str, Any]
-    timings: dict[str, Any] = field(default_factory=dict)
+    subject: JsonObject
+    evidence: JsonObject
+    timings: JsonObject = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -84,22 +84,22 @@ class Decisions(Repository):
             connection.execute(statement.on_conflict_do_nothing())
         return decision.id
 
-    def get(self, decision_id: str) -> dict[str, Any] | None:
+    def get(self, decision_id: str) -> JsonObject | None:
         """The decision with this id, whatever its kind."""
         return next(iter(self._select(DECISIONS.c.id == decision_id)), None)
 
-    def all(self, kind: DecisionKind | None = None) -> list[dict[str, Any]]:
+    def all(self, kind: DecisionKind | None = None) -> list[JsonObject]:
         """Decisions, of one kind or all, in order of `as_of`."""
         return self._select(*([DECISIONS.c.kind == kind] if kind else []))
 
-    def newest_on(self, rollout: str) -> list[dict[str, Any]]:
+    def newest_on(self, rollout: str) -> list[JsonObject]:
         """The judge's decisions on a rollout with the latest `as_of`: several where the clock stood between them."""
         subject = DECISIONS.c.evidence["subject"]["rollout"].as_string()
         ours = (DECISIONS.c.kind == DecisionKind.ROLLOUT, subject == rollout)
         newest = sa.select(sa.func.max(DECISIONS.c.as_of)).where(DECISIONS.c.usecase == self.usecase, *ours)
         return self._select(*ours, DECISIONS.c.as_of == newest.scalar_subquery())
 
-    def _select(self, *where: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
+    def _select(self, *where: sa.ColumnElement[bool]) -> list[JsonObject]:
         query = sa.select(DECISIONS).where(DECISIONS.c.usecase == self.usecase, *where)
         with self.engine.connect() as connection:
             rows = connection.execute(query.order_by(DECISIONS.c.as_of, DECISIONS.c.id))

@@ -21,6 +21,7 @@ from pipelines.artifacts.card import ModelCard
 from pipelines.artifacts.provenance import Machine
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
 from pipelines.instants import local_day
+from pipelines.json_text import JsonObject
 from pipelines.usecase import UseCase
 from pipelines.walk import walk
 
@@ -42,7 +43,7 @@ class Recipe:
     card: ModelCard
     machine: Machine
 
-    def science(self) -> dict[str, Any]:
+    def science(self) -> JsonObject:
         """The recorded params, with the settings that the search chose in place of the search."""
         training = dict(self.params["training"])
         family = self.card.family
@@ -97,7 +98,7 @@ class Bench:
         home.mkdir(parents=True, exist_ok=True)
         self.params.write_text(yaml.safe_dump(dict(params), sort_keys=False))
 
-    def run(self, step: str, **inputs: str) -> dict[str, Any]:
+    def run(self, step: str, **inputs: str) -> JsonObject:
         """Run a step, and give its outputs.
 
         Raises:
@@ -105,14 +106,14 @@ class Bench:
         """
         return self._run(step, ["-m", "pipelines", step], inputs)
 
-    def train(self, processes: int, run: str, **inputs: str) -> dict[str, Any]:
+    def train(self, processes: int, run: str, **inputs: str) -> JsonObject:
         """Run `train` for one trial in so many processes, and give its outputs."""
         if processes == 1:
             return self.run("train", **inputs, run=run, trials="1")
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         return self._run("train", [*launcher, "-m", "pipelines.training.distributed"], {**inputs, "run_name": run})
 
-    def _run(self, step: str, command: Sequence[str], inputs: Mapping[str, str]) -> dict[str, Any]:
+    def _run(self, step: str, command: Sequence[str], inputs: Mapping[str, str]) -> JsonObject:
         out = self.home / f"{step}.json"
         values = {"params": str(self.params), "home": str(self.home), "out": str(out), **inputs}
         options = [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", value)]
@@ -127,11 +128,11 @@ class Bench:
         if process.returncode != 0:
             lines = process.stderr.strip().splitlines() or [f"exit status {process.returncode}"]
             raise CheckFailed(f"step {step} of the recorded commit failed: {lines[-1]}")
-        answer: dict[str, Any] = json.loads(out.read_text())
+        answer: JsonObject = json.loads(out.read_text())
         return answer
 
 
-def rebuild(recipe: Recipe, bench: Bench, usecase: UseCase, raw: Path, run: str) -> tuple[dict[str, Any], str]:
+def rebuild(recipe: Recipe, bench: Bench, usecase: UseCase, raw: Path, run: str) -> tuple[JsonObject, str]:
     """Run the chain from the raw data to the model: the outputs of `build_training_set`, and the model's folder.
 
     Args:
@@ -147,10 +148,10 @@ def rebuild(recipe: Recipe, bench: Bench, usecase: UseCase, raw: Path, run: str)
         raise MissingData(f"data version {recipe.data_version} has no day before {end}")
     window = {"start": min(days).isoformat(), "end": (max(days) + timedelta(1)).isoformat()}
 
-    def execute(step: str, inputs: Mapping[str, str]) -> dict[str, Any]:
+    def execute(step: str, inputs: Mapping[str, str]) -> JsonObject:
         return bench.train(recipe.machine.processes, **inputs) if step == "train" else bench.run(step, **inputs)
 
-    chain_inputs: dict[str, Any] = {**window, "as_of": as_of.isoformat(), "run": run}
+    chain_inputs: JsonObject = {**window, "as_of": as_of.isoformat(), "run": run}
     chain_inputs |= {"families": [recipe.card.family], "seed": str(recipe.card.seed)}
     chain_inputs |= {"feature_service": None, "trials": None}  # those of the recipe's params
     ingestion = {"validate_since": None, "build_since": window["start"], "build_until": window["end"]}
