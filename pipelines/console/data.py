@@ -176,7 +176,8 @@ def gc(keep: int, remote: bool, dry_run: bool, context: Context) -> Answer:
         for place, removal in collection.freed.items():
             print(f"{place}: {removal['files']} files {would}removed, {removal['bytes']:,} bytes")
 
-    return {**vars(collection), "dry_run": dry_run}, show
+    outcome = {"kept": collection.remaining, "removed": collection.unneeded, "freed": collection.freed}
+    return {**outcome, "dry_run": dry_run}, show
 
 
 def _selectable_versions(context: Context) -> list[str]:
