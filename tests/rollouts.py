@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.context import Context
+from pipelines.clock import ReplayClock
+from pipelines.context import Context, build_context
 from pipelines.records import Prediction
 from pipelines.registration.evaluation import read_evaluated_model
 from pipelines.registration.lineage import data_tags
 from pipelines.traffic import serves_challenger
-from tests.conftest import run_candidates
+from tests.conftest import TOY, run_candidates
 from tests.synthetic import context_over, write_training_set
 
 
@@ -30,6 +32,14 @@ def home_with_versions(home: Path) -> Path:
         runs = outputs["log_candidates"]["runs"]
         context.models.register(runs["mlp"], data_tags(evaluation_uri, evaluated.evaluation, evaluated.model))
     return home
+
+
+def started_over(template: Path, home: Path, at: datetime) -> Context:
+    """A copy of a home's records and of MLflow's database, its clock set; the models' files stay where they are."""
+    shutil.copytree(template, home, ignore=shutil.ignore_patterns("data"))
+    context = build_context(TOY, home)
+    ReplayClock(context.records.simulated_time(context.usecase.name)).start(at)
+    return context
 
 
 NOTED = datetime(2024, 1, 1, tzinfo=UTC)  # when aliases are said to be set: nothing reads it but the ledger

@@ -118,13 +118,9 @@ def _settle_plan(rollout: Rollout, context: Context, is_promotion: bool) -> None
         is_unstaged = plan is None or (plan.champion == rollout.champion and plan.challenger is None)
         if is_settled or not (running or (is_promotion and is_unstaged)):
             return
-        version, uri, sha256 = rollout.version, baseline.challenger_uri, baseline.challenger_sha256
-        if not is_promotion:
-            version, uri, sha256 = map(str, (rollout.champion, baseline.champion_uri, baseline.champion_sha256))
+        version, model = rollout.version if is_promotion else str(rollout.champion), baseline.model_of(is_promotion)
         last_version = plan.version if plan else 0
-        if state.put_in_force(
-            context, Plan.alone(last_version, rollout.name, version, uri, sha256, context.clock.now())
-        ):
+        if state.put_in_force(context, Plan.alone(last_version, rollout.name, version, model, context.clock.now())):
             return
 
 

@@ -47,7 +47,7 @@ def honour(context: Context) -> tuple[bool, str]:
         context.rollouts.end(other, Ending(Action.ABORT, context.clock.now(), BY_HAND, reason))
     while plan is None or plan.champion != number:
         current, now = plan.version if plan else 0, context.clock.now()
-        state.put_in_force(context, Plan.alone(current, rollout, number, version.model_uri, version.sha256, now))
+        state.put_in_force(context, Plan.alone(current, rollout, number, version.model, now))
         plan = context.plans.current()
     state.keep_previous(context, previous, reason)
     for one in context.rollouts.all():  # including one that an earlier attempt has ended

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from pipelines.artifacts.model import ModelRef
 from pipelines.records.database import METADATA, Instant, Repository, insert, inserted
 
 PLANS = sa.Table(
@@ -52,10 +53,19 @@ class Plan:
     share: float
     since: datetime
 
+    @property
+    def champion_model(self) -> ModelRef:
+        return ModelRef(self.champion_uri, self.champion_sha256)
+
+    @property
+    def challenger_model(self) -> ModelRef | None:
+        """None outside a rollout. A plan without its digest names no model that exists."""
+        return ModelRef(self.challenger_uri, self.challenger_sha256 or "") if self.challenger_uri else None
+
     @classmethod
-    def alone(cls, version: int, rollout: str, champion: str, uri: str, sha256: str, since: datetime) -> Plan:
+    def alone(cls, version: int, rollout: str, champion: str, model: ModelRef, since: datetime) -> Plan:
         """A plan by which one registered version answers everything."""
-        return cls(version, rollout, "", champion, uri, sha256, None, None, None, 0.0, since)
+        return cls(version, rollout, "", champion, model.uri, model.sha256 or "", None, None, None, 0.0, since)
 
 
 COLUMNS = [PLANS.c[field.name] for field in fields(Plan)]

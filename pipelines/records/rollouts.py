@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from pipelines.artifacts.model import ModelRef
 from pipelines.errors import InvalidInput
 from pipelines.records.aliases import CHALLENGER, CHANGES
 from pipelines.records.database import METADATA, Instant, Repository, insert, text_of
@@ -61,6 +62,12 @@ class Baseline:
     champion_loss: float | None = None
     champion_loss_from: str | None = None
     slow_ms: float | None = None
+
+    def model_of(self, promoted: bool) -> ModelRef:
+        """The challenger's model where it was promoted, else the champion's."""
+        if promoted:
+            return ModelRef(self.challenger_uri, self.challenger_sha256)
+        return ModelRef(str(self.champion_uri), self.champion_sha256)
 
 
 @dataclass(frozen=True)

@@ -91,15 +91,15 @@ class Router:
         plan = self.plan()
         if plan is None:
             raise Refusal(503, "there is no routing plan yet; promote a first model, then send it again")
-        champion = self._load(ModelRef(plan.champion_uri, plan.champion_sha256))
+        champion = self._load(plan.champion_model)
         if champion.problem:
             problem = f"plan {plan.version}: champion {plan.champion}: {champion.problem}"
             if self._good is None:
                 raise Refusal(503, problem)
             return Route(self._good.plan, self._good.champion, self._good.challenger, (problem,))
         challenger = None
-        if plan.challenger and plan.challenger_uri:
-            challenger = self._load(ModelRef(plan.challenger_uri, plan.challenger_sha256 or ""))  # "" is no model's
+        if plan.challenger and plan.challenger_model:
+            challenger = self._load(plan.challenger_model)
         problems = (f"challenger {plan.challenger}: {challenger.problem}",) if challenger and challenger.problem else ()
         route = Route(plan, champion, challenger, problems)
         if self._good is None or self._good.plan.version < plan.version:
@@ -137,8 +137,6 @@ class Router:
     def _keep(self, route: Route) -> None:
         """Drop the models of earlier plans from the cache."""
         plan = route.plan
-        needed = {ModelRef(plan.champion_uri, plan.champion_sha256)}
-        if plan.challenger_uri:
-            needed.add(ModelRef(plan.challenger_uri, plan.challenger_sha256 or ""))
+        needed = {plan.champion_model, plan.challenger_model}
         with self._lock:
             self._cache = {model: entry for model, entry in self._cache.items() if model in needed}

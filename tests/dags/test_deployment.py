@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
 from pipelines.steps import execute
 from tests.conftest import TOY
-from tests.rollouts import Score, home_with_versions, inverted, same, set_alias, traffic
+from tests.rollouts import Score, home_with_versions, inverted, same, set_alias, started_over, traffic
 
 START = datetime(2024, 4, 1, tzinfo=UTC)
 
@@ -31,12 +30,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def desk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
-    """A copy of the records and of MLflow's database; the models' files stay where they are."""
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
-    shutil.copytree(template, tmp_path / "home", ignore=shutil.ignore_patterns("data"))
-    context = build_context(TOY, tmp_path / "home")
-    clock(context).start(START)
-    return context
+    return started_over(template, tmp_path / "home", START)
 
 
 def clock(context: Context) -> ReplayClock:

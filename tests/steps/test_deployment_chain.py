@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,11 @@ import pytest
 
 from pipelines import chains
 from pipelines.clock import ReplayClock
-from pipelines.context import Context, build_context
+from pipelines.context import Context
 from pipelines.errors import CheckFailed, MissingData
 from pipelines.steps import execute
 from pipelines.walk import walk
-from tests.conftest import TOY
-from tests.rollouts import Score, home_with_versions, inverted, same, set_alias, traffic
+from tests.rollouts import Score, home_with_versions, inverted, same, set_alias, started_over, traffic
 
 START = datetime(2024, 4, 1, tzinfo=UTC)
 
@@ -28,12 +26,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def desk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
-    """A copy of the records and of MLflow's database; the models' files stay where they are."""
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
-    shutil.copytree(template, tmp_path / "home", ignore=shutil.ignore_patterns("data"))
-    context = build_context(TOY, tmp_path / "home")
-    ReplayClock(context.records.simulated_time("pumps")).start(START)
-    return context
+    return started_over(template, tmp_path / "home", START)
 
 
 def roll_out(context: Context, version: str, run: str, change: int | None, ours: Score = same) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pytest
 from pipelines.artifacts.card import ModelCard
 from pipelines.artifacts.evaluation import Evaluation
 from pipelines.artifacts.manifest import Manifest, Origin
+from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import Scorer
 from pipelines.context import Context
 from pipelines.errors import CorruptData, MissingData
@@ -357,7 +358,7 @@ def test_one_day_is_no_evidence_against_a_champion(made: Context, files: Any) ->
 
 def test_a_champion_in_force_that_is_not_named_holds(made: Context) -> None:
     assert gate(made, champion_uri=None)["verdict"] == "PASS"
-    made.plans.replace(Plan.alone(1, "r", "1", "somewhere", "0" * 64, AS_OF))
+    made.plans.replace(Plan.alone(1, "r", "1", ModelRef("somewhere", "0" * 64), AS_OF))
     try:
         refused(gate(made, champion_uri=None), "version 1 is in force but has no alias")
     finally:

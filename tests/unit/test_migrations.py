@@ -18,6 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from pipelines.artifacts.model import ModelRef
 from pipelines.engines import open_engine
 from pipelines.errors import InvalidInput
 from pipelines.records import Action, Baseline, Ending, Plan, Records, Rollout
@@ -166,7 +167,7 @@ def test_rollouts_of_the_version_before_are_known_and_one_under_way_goes_on(befo
     at = START + timedelta(hours=9)
     assert rollouts.begin(third, "deployment"), "a retry goes on"
     assert not rollouts.begin(Rollout("late", "3", "1", 4, at, third.baseline), "deployment")
-    assert records.plans("pumps").replace(Plan.alone(5, "under way", "3", "models/3", "c" * 64, at))
+    assert records.plans("pumps").replace(Plan.alone(5, "under way", "3", ModelRef("models/3", "c" * 64), at))
     assert rollouts.end(third, Ending(Action.PROMOTE, at, "deployment", "gates", "0" * 16), {"blocks": 20})
     assert not rollouts.end(third, Ending(Action.ABORT, at, "ada", "late"))
     assert rollouts.under_way() is None and records.ledger("pumps").entries()[-1].evidence == {"blocks": 20}

@@ -11,6 +11,7 @@ import pytest
 from pipelines import console
 from pipelines.artifacts.card import ModelCard
 from pipelines.artifacts.evaluation import Evaluation
+from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.version_card import Declared, VersionCard
 from pipelines.console import models
 from pipelines.context import Context
@@ -27,9 +28,9 @@ from tests.steps.registration.versions import FAMILY, register
 def test_who_served_is_told_for_any_instant(desk: Context) -> None:
     plans = desk.plans
     days = [datetime(2024, 5, day, tzinfo=UTC) for day in (1, 2, 3)]
-    plans.replace(Plan.alone(1, "a", "1", "u1", "s1", days[0]))
+    plans.replace(Plan.alone(1, "a", "1", ModelRef("u1", "s1"), days[0]))
     plans.replace(Plan(2, "b", "25", "1", "u1", "s1", "2", "u2", "s2", 0.25, days[1]))
-    plans.replace(Plan.alone(3, "b", "2", "u2", "s2", days[2]))
+    plans.replace(Plan.alone(3, "b", "2", ModelRef("u2", "s2"), days[2]))
 
     def served(text: str) -> dict[str, float]:
         shares: dict[str, float] = models.served_at(text, desk)[0]["versions"]
