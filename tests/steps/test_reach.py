@@ -63,7 +63,9 @@ def execute(name, inputs, context):
         return steps.execute(name, inputs, context)
     finally:
         here = {{m for m in sys.modules if m.startswith(("pipelines.", "tests.toy"))}}
-        loaded[name] = sorted(here - {{"pipelines.chains", "pipelines.walk"}})  # what runs steps is no part of them
+        # What runs steps is no part of them, and migrations bring tables to date without deciding any result.
+        here -= {{"pipelines.chains", "pipelines.walk", "pipelines.records.migrations.append_only"}}
+        loaded[name] = sorted(here)
 conftest.execute = execute
 context = build_context({str(TOY)!r}, {str(tmp_path)!r})
 conftest.run_data(context, context.usecase.start, context.usecase.start + timedelta(20))
