@@ -77,7 +77,7 @@ def env(tmp_path_factory: pytest.TempPathFactory, databases: dict[str, str]) -> 
 
 def module(name: str, *arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", name, *arguments], cwd=REPO, env=env, capture_output=True, text=True, timeout=1500
+        [sys.executable, "-m", name, *arguments], cwd=REPO, env=env, capture_output=True, text=True, timeout=2700
     )
 
 
