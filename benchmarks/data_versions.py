@@ -17,7 +17,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from pipelines.steps import execute
 GROUND = Ground("benchmarks.data_versions")
 TABLES = ("departures", "weather", "schedules")
 ROWS = 20
+Times = dict[str, list[tuple[float, float]]]  # seconds of the wall and of the processor, by kind of snapshot
 
 
 def write(raw: Path, table: str, number: int, value: float) -> None:
@@ -102,19 +103,7 @@ def measure(home: Path, files: int, days: int) -> str:
     }
     for folder in folders.values():
         fill(folder, files)
-    seen: dict[str, dict[str, list[tuple[float, float]]]] = {
-        way: {"first": [], "changed": [], "same": []} for way in ways
-    }
-    for what, times in (("first", 1), ("changed", days), ("same", 1)):
-        for day in range(times):
-            versions = set()
-            for way, snapshot in ways.items():
-                for table in TABLES if what == "changed" else ():
-                    write(folders[way], table, day, 1.5)
-                *seconds, version = timed(snapshot)
-                seen[way][what].append((seconds[0], seconds[1]))
-                versions.add(version)
-            assert len(versions) == 1, f"the two ways disagree: {versions}"
+    snapshots = take_in_turn(ways, folders, days)
     known = [one.version for one in context.snapshots.taken()]
     compared, *_ = timed(lambda: data.diff([known[0], known[-1]], context))
     restored, *_ = timed(lambda: data.restore(known[0], None, str(home / "back"), context))
@@ -127,6 +116,34 @@ def measure(home: Path, files: int, days: int) -> str:
         f"Machine: {machine('dvc')}. {files} partitions of {ROWS} rows in {len(TABLES)} tables; a local folder as DVC",
         f"remote. Load average at the end: {os.getloadavg()[1]:.1f}. Both ways in turn; seconds, median.",
         "",
+        *table(snapshots, days),
+        "",
+        f"Both ways gave the same versions. Comparing the first and the last: {compared:.1f} s. Restoring the first",
+        f"from the cache, hashed again: {restored:.1f} s.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def take_in_turn(ways: Mapping[str, Callable[[], object]], folders: Mapping[str, Path], days: int) -> dict[str, Times]:
+    """Take every snapshot in each way, and time it: the first, one after each changed day, one without a change."""
+    seconds: dict[str, Times] = {way: {"first": [], "changed": [], "same": []} for way in ways}
+    for what, times in (("first", 1), ("changed", days), ("same", 1)):
+        for day in range(times):
+            versions = set()
+            for way, snapshot in ways.items():
+                for name in TABLES if what == "changed" else ():
+                    write(folders[way], name, day, 1.5)
+                wall, processor, version = timed(snapshot)
+                seconds[way][what].append((wall, processor))
+                versions.add(version)
+            assert len(versions) == 1, f"the two ways disagree: {versions}"
+    return seconds
+
+
+def table(snapshots: Mapping[str, Times], days: int) -> list[str]:
+    """The medians of each kind of snapshot in both ways, the plain one first."""
+    lines = [
         "| snapshot | plain DVC, wall | ours, wall | times | plain DVC, processor | ours, processor | times |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -134,16 +151,10 @@ def measure(home: Path, files: int, days: int) -> str:
     for what, name in names.items():
         cells = []
         for kind in (0, 1):
-            old, new = (statistics.median(one[kind] for one in seen[way][what]) for way in ways)
+            old, new = (statistics.median(one[kind] for one in times[what]) for times in snapshots.values())
             cells += [f"{old:.1f}", f"{new:.1f}", f"{old / new:.1f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        f"Both ways gave the same versions. Comparing the first and the last: {compared:.1f} s. Restoring the first",
-        f"from the cache, hashed again: {restored:.1f} s.",
-        "",
-    ]
-    return "\n".join(lines)
+    return lines
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 from benchmarks.ground import FLIGHTS, SPLIT, Ground
-from benchmarks.judge_rows import SIMULATIONS, Claim
+from benchmarks.judge_claims import Claim
+from benchmarks.judge_rows import SIMULATIONS
 from benchmarks.report import RESULTS, machine, save
 from pipelines.params import load_params
 

@@ -21,8 +21,9 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
 
-from benchmarks.judge_rows import ALPHA, DELTA, RISK, Array, Claim, ever, first
+from benchmarks.judge_claims import ALPHA, DELTA, RISK, Claim, ever, first
 from benchmarks.judge_rules import DAYS
+from benchmarks.judge_scores import Array
 from pipelines import chains
 from pipelines.context import Context, build_context
 from pipelines.instants import midnight

@@ -1,126 +1,21 @@
-"""What the judge does on independent rows: simulations with known truth, each a list of claims.
-
-The world: logit of the true probability is normal; both models see it through noise, part of it shared, so that equal
-models differ by 0.06 (root mean square) as two training runs do, and a worse one has just the rise of Brier asked for.
-"""
+"""What the judge does on independent rows: simulations with known truth, each a list of claims."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import betaln, expit, logsumexp
 from scipy.stats import norm
 
+from benchmarks.judge_claims import ALPHA, DELTA, RISK, Claim, chunks, ever, first, paths, ratio_paths, share_claim
 from benchmarks.judge_rules import rules
+from benchmarks.judge_scores import Array, brier, champion_brier, draw, log_loss
 from pipelines.judge import Blocks, Events, Evidence, Exposure, SplitCount, judge_evidence, matured
-from pipelines.judge.eprocess import BETS, RATIOS
 
-CENTRE, SPREAD, SHARED, OWN = -1.5, 1.0, 0.3, 0.28
-ALPHA, DELTA = 0.05, 0.02
-RISK = math.log(1 / ALPHA)
 QUALITY = math.log(1 / ALPHA / 0.4)
 RATE, SLOW = 0.005, 0.05
-LOSS_CLIP = 0.01
-Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Claim:
-    claim: str
-    bar: str
-    seen: str
-    met: bool | None  # None: told for comparison
-    reps: int | None = None  # where they are not as many as asked for
-
-
-@lru_cache
-def excess(variance: float) -> float:
-    """Brier lost to noise of this variance on the logit, by quadrature."""
-    x, w = np.polynomial.hermite_e.hermegauss(80)
-    w = w / w.sum()
-    logit = CENTRE + SPREAD * x[:, None]
-    return float(w @ ((expit(logit + math.sqrt(variance) * x) - expit(logit)) ** 2) @ w)
-
-
-@lru_cache
-def champion_brier() -> float:
-    x, w = np.polynomial.hermite_e.hermegauss(80)
-    p = expit(CENTRE + SPREAD * x)
-    return float((w / w.sum()) @ (p * (1 - p))) + excess(SHARED**2 + OWN**2)
-
-
-@lru_cache
-def own_noise(rise: float) -> float:
-    """The challenger's own noise that makes its Brier higher by `rise` of the champion's."""
-    target = excess(SHARED**2 + OWN**2) + rise * champion_brier()
-    return math.sqrt(brentq(lambda v: excess(SHARED**2 + v) - target, 1e-6, 9.0))
-
-
-def draw(rng: np.random.Generator, shape: tuple[int, int], rise: float) -> tuple[Array, Array, Array]:
-    """Labels, champion's and challenger's scores."""
-    logit = rng.normal(CENTRE, SPREAD, shape)
-    label = (rng.random(shape) < expit(logit)).astype(float)
-    seen = logit + SHARED * rng.normal(size=shape)
-    scores = [expit(seen + noise * rng.normal(size=shape)) for noise in (OWN, own_noise(rise))]
-    return label, scores[0], scores[1]
-
-
-def brier(label: Array, score: Array) -> Array:
-    return (score - label) ** 2
-
-
-def log_loss(label: Array, score: Array) -> Array:
-    """Log loss of scores clipped to [LOSS_CLIP, 1 - LOSS_CLIP], rescaled to [0, 1]."""
-    p = np.clip(score, LOSS_CLIP, 1 - LOSS_CLIP)
-    loss = -np.where(label > 0, np.log(p), np.log1p(-p))
-    low, high = -math.log1p(-LOSS_CLIP), -math.log(LOSS_CLIP)
-    scaled: Array = (loss - low) / (high - low)
-    return scaled
-
-
-def paths(d: Array, limit: float, looks: Array, reach: float = 1.0, bets: Array = BETS) -> Array:
-    """log E against "mean d <= limit" at each look, as `eprocess.log_e_above` of every prefix: (R, N) -> (R, T)."""
-    gains = (1 + np.clip(d / reach, -1, 1)) / (1 + limit / reach) - 1
-    sums = np.stack([np.cumsum(np.log1p(bet * gains), axis=1)[:, looks - 1] for bet in bets])
-    log_e: Array = logsumexp(sums, axis=0) - math.log(len(bets))
-    return log_e
-
-
-def ratio_paths(event: Array, challenger: Array, share: Array, looks: Array) -> Array:
-    """`eprocess.log_e_ratio` of every prefix; event and challenger (R, N), share (N,) of few values."""
-    hits = np.cumsum(event & challenger, axis=1)[:, looks - 1]
-    total: Array = np.zeros(())
-    for p in np.unique(share):
-        seen = np.cumsum(event & (share == p), axis=1)[:, looks - 1]
-        total = total - np.log1p(p * (RATIOS[:, None, None] - 1)) * seen
-    log_e: Array = logsumexp(total + np.log(RATIOS)[:, None, None] * hits, axis=0) - math.log(len(RATIOS))
-    return log_e
-
-
-def ever(values: Array, bound: float) -> Array:
-    return np.asarray((values >= bound).any(axis=1))
-
-
-def first(values: Array, bound: float, looks: Array) -> Array:
-    """The look at which the bound is reached, infinite where it is not."""
-    hit = values >= bound
-    return np.where(hit.any(axis=1), looks[hit.argmax(axis=1)].astype(float), np.inf)
-
-
-def chunks(reps: int, size: int) -> Iterator[int]:
-    yield from [size] * (reps // size) + ([reps % size] if reps % size else [])
-
-
-def share_claim(claim: str, hits: Array, bar: float, above: bool = False) -> Claim:
-    seen = float(np.mean(hits))
-    sign = ">=" if above else "<="
-    return Claim(claim, f"{sign} {bar:g}", f"{seen:.4f}", seen >= bar if above else seen <= bar, len(hits))
 
 
 def identical(reps: int, seed: int, n: int = 10_000) -> list[Claim]:

@@ -19,18 +19,22 @@ from data_docs import DataDocsLink
 from pipelines import chains
 from pipelines.context import Context
 from pipelines.errors import InvalidInput
+from pipelines.usecase import UseCase
 
 log = logging.getLogger(__name__)
+# Days of a backfill may overtake one another; a day whose previous day is missing is retried until it is there.
+PATIENT: dict[str, Any] = {"retries": 20, "retry_delay": timedelta(seconds=15)}
+OPTIONS = {  # of tasks, by step
+    "snapshot": {"pool": "dvc"},
+    "build_features": PATIENT,
+    "apply_features": {"pool": "feast"},
+    "materialize": {"pool": "feast", **PATIENT},
+    "check_parity": {"pool": "feast"},
+}
 
 
-def build(params_file: str, usecase_context: Context) -> DAG:
-    usecase, zone = usecase_context.usecase, usecase_context.usecase.timezone
-    if not usecase.feature_repo.is_dir():
-        raise InvalidInput(
-            f"feature_repo of {usecase.name} is {usecase.feature_repo}; name the folder of its declarations"
-        )
-    features = bridge.asset(usecase.name, "features")
-    form = {
+def form_params(usecase: UseCase) -> dict[str, Param]:
+    return {
         **bridge.window_params(usecase),
         "start_training": Param(
             False,
@@ -40,6 +44,15 @@ def build(params_file: str, usecase_context: Context) -> DAG:
         ),
     }
 
+
+def build(params_file: str, usecase_context: Context) -> DAG:
+    usecase, zone = usecase_context.usecase, usecase_context.usecase.timezone
+    if not usecase.feature_repo.is_dir():
+        raise InvalidInput(
+            f"feature_repo of {usecase.name} is {usecase.feature_repo}; name the folder of its declarations"
+        )
+    features = bridge.asset(usecase.name, "features")
+    form = form_params(usecase)
     with bridge.dag(
         usecase_context,
         "data",
@@ -73,16 +86,7 @@ def build(params_file: str, usecase_context: Context) -> DAG:
                 raise AirflowSkipException("start_training is off: features are ready and not announced")
             yield Metadata(features, {**plan, "data_version": snapshot["data_version"]})
 
-        # Days of a backfill may overtake one another; a day whose previous day is missing is retried until it is there.
-        patient: dict[str, Any] = {"retries": 20, "retry_delay": timedelta(seconds=15)}
-        options = {
-            "snapshot": {"pool": "dvc"},
-            "build_features": patient,
-            "apply_features": {"pool": "feast"},
-            "materialize": {"pool": "feast", **patient},
-            "check_parity": {"pool": "feast"},
-        }
-        window, tasks = plan(), chained.Tasks(params_file, options)
+        window, tasks = plan(), chained.Tasks(params_file, OPTIONS)
         chains.data(tasks, {key: window[key] for key in ("start", "end", "as_of", "run")})
         outputs = tasks.outputs
         outputs["validate"].operator.operator_extra_links = (DataDocsLink(),)

@@ -32,6 +32,17 @@ OPTIONS: dict[str, dict[str, Any]] = {  # of tasks, by step
 SKIPPED = {"set_stage": "by the previous answer no stage follows", "finish_rollout": "nothing had begun"}
 
 
+def form_params() -> dict[str, Param]:
+    return {
+        "version": Param(
+            None,
+            type=["null", "string"],
+            title="Version",
+            description="A registered version to roll out. Empty: the one that alias challenger names.",
+        ),
+    }
+
+
 def alias_asset(params_file: str, usecase_context: Context, alias: str) -> Asset:
     """The asset of an alias set by hand."""
     trigger = AliasTrigger(params_file, alias, usecase_context.params.rollout.poll_seconds)
@@ -41,15 +52,7 @@ def alias_asset(params_file: str, usecase_context: Context, alias: str) -> Asset
 
 def build(params_file: str, usecase_context: Context) -> DAG:
     usecase, settings = usecase_context.usecase, usecase_context.params.rollout
-    champion = bridge.asset(usecase.name, "champion")
-    form = {
-        "version": Param(
-            None,
-            type=["null", "string"],
-            title="Version",
-            description="A registered version to roll out. Empty: the one that alias challenger names.",
-        ),
-    }
+    champion, form = bridge.asset(usecase.name, "champion"), form_params()
     schedule = bridge.asset(usecase.name, "challenger") | alias_asset(params_file, usecase_context, "challenger")
     with bridge.dag(usecase_context, "deployment", "Roll out a challenger of", schedule, form, __doc__) as dag:
 

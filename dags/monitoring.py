@@ -17,12 +17,11 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 import bridge
 from pipelines import chains
 from pipelines.context import Context
+from pipelines.usecase import UseCase
 
 
-def build(params_file: str, usecase_context: Context) -> DAG:
-    usecase, zone = usecase_context.usecase, usecase_context.usecase.timezone
-    retrain = bridge.asset(usecase.name, "retrain")
-    form = {
+def form_params(usecase: UseCase) -> dict[str, Param]:
+    return {
         **bridge.window_params(usecase),
         "as_of": Param(
             None,
@@ -45,6 +44,11 @@ def build(params_file: str, usecase_context: Context) -> DAG:
         ),
     }
 
+
+def build(params_file: str, usecase_context: Context) -> DAG:
+    usecase, zone = usecase_context.usecase, usecase_context.usecase.timezone
+    retrain = bridge.asset(usecase.name, "retrain")
+    form = form_params(usecase)
     with bridge.dag(
         usecase_context,
         "monitoring",

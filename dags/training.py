@@ -7,6 +7,7 @@ best candidate that passes the gate is registered as `challenger`; the first one
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -18,16 +19,22 @@ import bridge
 from pipelines import chains
 from pipelines.context import Context
 from pipelines.instants import local_day
+from pipelines.params import Params
 from pipelines.params.training import FAMILIES
-from pipelines.usecase import inputs_of
+from pipelines.usecase import UseCase, inputs_of
+
+OPTIONS: dict[str, dict[str, Any]] = {  # of tasks, by step
+    "snapshot": {"pool": "dvc"},
+    # one family at a time: each takes every core
+    "train": {"max_active_tis_per_dagrun": 1, "map_index_template": "{{ family }}"},
+    "resolve_model": {"task_id": "find_champion"},
+}
 
 
-def build(params_file: str, usecase_context: Context) -> DAG:
-    usecase, zone, science = usecase_context.usecase, usecase_context.usecase.timezone, usecase_context.params.training
-    # checked here, or the default of the form might not be among its options
-    inputs_of(usecase, usecase_context.params.features.service)
-    challenger = bridge.asset(usecase.name, "challenger")
-    form = {
+def form_params(usecase: UseCase, params: Params) -> dict[str, Param]:
+    science, service = params.training, params.features.service
+    inputs_of(usecase, service)  # refused here, or the default of the form might not be among its options
+    return {
         "as_of": Param(
             None,
             **bridge.DAY_PARAM,
@@ -45,7 +52,7 @@ def build(params_file: str, usecase_context: Context) -> DAG:
             description="Model families to train; the best that passes the gate is registered.",
         ),
         "feature_service": Param(
-            usecase_context.params.features.service,
+            service,
             type="string",
             enum=list(usecase.model_inputs),
             title="Feature service",
@@ -62,6 +69,11 @@ def build(params_file: str, usecase_context: Context) -> DAG:
         "seed": Param(science.seed, type="integer", minimum=0, title="Seed", description="Seed of every random draw."),
     }
 
+
+def build(params_file: str, usecase_context: Context) -> DAG:
+    usecase, zone = usecase_context.usecase, usecase_context.usecase.timezone
+    challenger = bridge.asset(usecase.name, "challenger")
+    form = form_params(usecase, usecase_context.params)
     schedule = AssetOrTimeSchedule(
         timetable=bridge.timetable(usecase, usecase_context.params.schedules.training),
         assets=bridge.asset(usecase.name, "features") | bridge.asset(usecase.name, "retrain"),
@@ -76,14 +88,7 @@ def build(params_file: str, usecase_context: Context) -> DAG:
             run, params = context["dag_run"], context["params"]
             bridge.refuse_unknown(run.conf, list(form))
             event = bridge.newest_event(triggering_asset_events or {})
-            if params["as_of"]:
-                as_of = bridge.as_of_day(date.fromisoformat(params["as_of"]), zone)
-            elif event:
-                as_of = event["as_of"]
-            elif run.data_interval_end is not None and run.data_interval_start != run.data_interval_end:
-                as_of = bridge.as_of_day(local_day(run.data_interval_end, zone), zone)
-            else:
-                raise AirflowFailException("this run has no data interval; give as_of in the form")
+            as_of = instant_of_run(params["as_of"], event, run, zone)
             name = bridge.run_name(bridge.instant(as_of), run.run_id)
             form_values = {key: params[key] for key in ("families", "feature_service", "trials", "seed")}
             return {"as_of": as_of, "run": name, **form_values, "because": event or run.run_type}
@@ -101,17 +106,27 @@ def build(params_file: str, usecase_context: Context) -> DAG:
             version = {key: registration[key] for key in ("version", "change")}
             yield Metadata(challenger, {**version, "as_of": plan["as_of"]})
 
-        options: dict[str, dict[str, Any]] = {
-            "snapshot": {"pool": "dvc"},
-            # One family at a time: each takes every core.
-            "train": {"max_active_tis_per_dagrun": 1, "map_index_template": "{{ family }}"},
-            "resolve_model": {"task_id": "find_champion"},
-        }
-        run_plan, tasks = plan(), chained.Tasks(params_file, options)
+        run_plan, tasks = plan(), chained.Tasks(params_file, OPTIONS)
         inputs = {key: run_plan[key] for key in ("as_of", "run", "feature_service", "trials", "seed")}
         chains.training(tasks, {**inputs, "families": families(run_plan)})
         announce_challenger(tasks.outputs["register"], run_plan)
     return dag
+
+
+def instant_of_run(form_day: str | None, event: Mapping[str, Any] | None, run: Any, zone: str) -> str:
+    """As of when a run trains: the form's day, else the asset event's instant, else the end of the data interval.
+
+    Raises:
+        AirflowFailException: if the run has none of them.
+    """
+    if form_day:
+        return bridge.as_of_day(date.fromisoformat(form_day), zone)
+    if event:
+        announced: str = event["as_of"]
+        return announced
+    if run.data_interval_end is not None and run.data_interval_start != run.data_interval_end:
+        return bridge.as_of_day(local_day(run.data_interval_end, zone), zone)
+    raise AirflowFailException("this run has no data interval; give as_of in the form")
 
 
 globals().update(bridge.build_dags(build))

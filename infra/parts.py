@@ -17,6 +17,7 @@ from infra.deck import HOST, PORTS, BadSetting, Deck
 
 GATE = "FLIGHTDECK_GATE"  # names the file that infra/airflow/airflow_local_settings.py waits for
 BIN = Path(sys.prefix) / "bin"
+AIRFLOW = str(BIN / "airflow")
 
 
 @dataclass(frozen=True)
@@ -36,36 +37,34 @@ class Part:
 
 def parts(deck: Deck) -> list[Part]:
     """The parts, in the order in which they are started."""
-    airflow = str(BIN / "airflow")
-    store = deck.home / "mlflow"
-    mlflow = Part(
+    database = Part("database", "Airflow database", (AIRFLOW, "db", "migrate"), lambda _: True, once=True)
+    servers = [_model_server(deck, number, file) for number, file in enumerate(deck.params.split(os.pathsep))]
+    return [
+        database,
+        *([] if deck.mlflow_elsewhere else [_mlflow(deck)]),
+        *servers,
+        *_airflow_servers(deck),
+        *_airflow_workers(deck),
+    ]
+
+
+def _mlflow(deck: Deck) -> Part:
+    command = (sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(deck.mlflow_port))
+    artifacts = (deck.home / "mlflow" / "artifacts").as_uri()
+    return Part(
         "mlflow",
         "MLflow",
-        (
-            *(
-                sys.executable,
-                "-m",
-                "mlflow",
-                "server",
-                "--host",
-                HOST,
-                "--port",
-                str(deck.mlflow_port),
-                "--workers",
-                "1",
-            ),
-            *("--serve-artifacts", "--artifacts-destination", (store / "artifacts").as_uri()),
-        ),
+        (*command, "--workers", "1", "--serve-artifacts", "--artifacts-destination", artifacts),
         lambda _: _answers(f"{deck.mlflow_url}/health"),
         port=(PORTS["mlflow"][0], deck.mlflow_port),
         url=deck.mlflow_url,
     )
-    servers = [_model_server(deck, number, file) for number, file in enumerate(deck.params.split(os.pathsep))]
-    server = (airflow, "api-server", "--host", HOST, "--workers", "1", "--apps")
+
+
+def _airflow_servers(deck: Deck) -> list[Part]:
+    """What answers over HTTP: people and programs on one port, tasks on the other."""
+    server = (AIRFLOW, "api-server", "--host", HOST, "--workers", "1", "--apps")
     return [
-        Part("database", "Airflow database", (airflow, "db", "migrate"), lambda _: True, once=True),
-        *([] if deck.mlflow_elsewhere else [mlflow]),
-        *servers,
         Part(
             "airflow-api",
             "Airflow API and UI",
@@ -84,24 +83,30 @@ def parts(deck: Deck) -> list[Part]:
             port=(PORTS["execution"][0], deck.execution_port),
             url=deck.execution_url,
         ),
+    ]
+
+
+def _airflow_workers(deck: Deck) -> list[Part]:
+    """What runs in the background: it has no port, and its heartbeats are read from the API."""
+    return [
         Part(
             "dag-processor",
             "DAG processor",
-            (airflow, "dag-processor"),
+            (AIRFLOW, "dag-processor"),
             lambda since: _beats(deck, "dag_processor", since),
             needs=("database",),
         ),
         Part(
             "scheduler",
             "Scheduler",
-            (airflow, "scheduler", "--skip-serve-logs"),
+            (AIRFLOW, "scheduler", "--skip-serve-logs"),
             lambda since: _beats(deck, "scheduler", since),
             gated=("airflow-api", "airflow-execution-api"),  # meanwhile it imports what tasks need
         ),
         Part(
             "triggerer",
             "Triggerer",
-            (airflow, "triggerer", "--skip-serve-logs"),
+            (AIRFLOW, "triggerer", "--skip-serve-logs"),
             lambda since: _beats(deck, "triggerer", since),
             needs=("database",),
         ),

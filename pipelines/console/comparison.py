@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console import table
@@ -19,75 +20,128 @@ ORIGINS = ("family", "data_version", "feature_service", "registry_hash", "as_of"
            "environment_hash", "sha256")  # fmt: skip
 
 
+Numbers = Mapping[str, float | None]  # metrics, by name
+Differing = dict[str, list[Any]]  # what is not the same: the value of each version, by name
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The newer version minus the older, on the test rows of the newer, which neither has seen.
+
+    Attributes:
+        window: of the rows.
+        deltas: differences `METRIC_delta`, and the ends of their intervals.
+        problem: why there are none.
+    """
+
+    newer: str
+    older: str
+    window: Any
+    rows: int
+    deltas: Numbers
+    problem: str | None
+
+    def as_json(self) -> JsonObject:
+        return {
+            "rows_of": self.newer,
+            "window": self.window,
+            "rows": self.rows,
+            "minus": self.older,
+            "differences": self.deltas,
+            "problem": self.problem,
+        }
+
+    def show(self, metrics: Sequence[str]) -> None:
+        rows = [
+            (name, *(_format(self.deltas.get(f"{name}_delta{end}")) for end in ("", "_low", "_high")))
+            for name in metrics
+            if f"{name}_delta" in self.deltas
+        ]
+        title = f"version {self.newer} minus {self.older} on the {self.rows} rows of version {self.newer}"
+        table.show(("metric", "difference", "low", "high"), rows, self.problem or title)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is told about two versions.
+
+    Attributes:
+        versions: their numbers.
+        metrics: of each version on its own test window.
+        differing: origins.
+        slices: those that are ranked in both evaluations, with the ROC AUC of each.
+    """
+
+    versions: tuple[str, str]
+    metrics: Mapping[str, Numbers]
+    paired: Paired
+    differing: Differing
+    parameters: Differing
+    slices: Sequence[JsonObject]
+
+    def as_json(self) -> JsonObject:
+        return {
+            "versions": list(self.versions),
+            "metrics": self.metrics,
+            "paired": self.paired.as_json(),
+            "differing": self.differing,
+            "parameters": self.parameters,
+            "slices": self.slices,
+        }
+
+    def show(self) -> None:
+        """Print a table each of metrics, of differences on the same rows, of origins and parameters, and of slices."""
+        one, two = (self.metrics[number] for number in self.versions)
+        heads = tuple(f"version {number}" for number in self.versions)
+        names = [name for name in one if name in two]
+        rows: list[tuple[str, ...]] = [(name, _format(one[name]), _format(two[name])) for name in names]
+        table.show(("metric", *heads), rows, "each on its own test window")
+        self.paired.show(names)
+        rows = [(name, *map(_format, values)) for name, values in {**self.differing, **self.parameters}.items()]
+        table.show(("what differs", *heads), rows, "origins")
+        rows = [(f"{each['column']} {each['value']}", *map(_format, each["roc_auc"])) for each in self.slices]
+        table.show(("slice", *heads), rows[:20], "ROC AUC of the slices that differ most, each on its own window")
+
+
 def compare(one: ModelVersion, two: ModelVersion, context: Context) -> Answer:
     """Metrics of each version on its own window, and of both on the test rows of the newer, which neither has seen."""
-    from pipelines.artifacts.evaluation import read_scored
-    from pipelines.artifacts.model import ModelRef
-    from pipelines.registration.champion import compare as on_the_same_rows
     from pipelines.registration.evaluation import read_evaluated_model
     from pipelines.tracking.integrity import require_intact
 
-    store, settings = context.data.store, context.params.evaluation
+    store = context.data.store
     pair = {version.version: version for version in (one, two)}
     for version in pair.values():
         require_intact(store, context.tracker, version)
     evaluated = {number: read_evaluated_model(store, version.evaluation_uri) for number, version in pair.items()}
     evaluations = {number: one.evaluation for number, one in evaluated.items()}
-    metrics = {number: dict(evaluation.metrics) for number, evaluation in evaluations.items()}
     newer, older = (two, one) if two.tags.get("as_of", "") >= one.tags.get("as_of", "") else (one, two)
-    rows_scored = read_scored(store, newer.evaluation_uri, evaluations[newer.version])
-    seed = context.params.training.seed
-    champion = ModelRef(older.model_uri, older.sha256)
-    comparison = on_the_same_rows(rows_scored, champion, store, settings, seed)
-    origins = {name: [v.tags.get(name, "") for v in (one, two)] for name in ORIGINS}
-    params = [_params(v, evaluated[v.version].model.card, context) for v in (one, two)]
-    differing = {name: values for name, values in origins.items() if values[0] != values[1]}
-    parameters = {
-        key: [p.get(key) for p in params]
-        for key in sorted({*params[0], *params[1]})
-        if params[0].get(key) != params[1].get(key)
-    }
-    slices = _slices(evaluations[one.version], evaluations[two.version])
-    report = {
-        "versions": [one.version, two.version],
-        "metrics": metrics,
-        "paired": {
-            "rows_of": newer.version,
-            "window": evaluations[newer.version].as_json().get("window"),
-            "rows": len(rows_scored),
-            "minus": older.version,
-            "differences": comparison.deltas,
-            "problem": comparison.problem,
-        },
-        "differing": differing,
-        "parameters": parameters,
-        "slices": slices,
-    }
+    paired = _pair(newer, evaluations[newer.version], older, context)
+    params = [_params(version, evaluated[version.version].model.card, context) for version in (one, two)]
+    report = Report(
+        versions=(one.version, two.version),
+        metrics={number: dict(evaluation.metrics) for number, evaluation in evaluations.items()},
+        paired=paired,
+        differing=_differing(ORIGINS, *({name: v.tags.get(name, "") for name in ORIGINS} for v in (one, two))),
+        parameters=_differing(sorted({*params[0], *params[1]}), *params),
+        slices=_slices(evaluations[one.version], evaluations[two.version]),
+    )
+    return report.as_json(), report.show
 
-    def show() -> None:
-        names = [name for name in metrics[one.version] if name in metrics[two.version]]
-        rows = [
-            (name, *(_format(metrics[number].get(name)) for number in (one.version, two.version))) for name in names
-        ]
-        heads = ("metric", f"version {one.version}", f"version {two.version}")
-        table.show(heads, rows, "each on its own test window")
-        rows = [
-            (name, *(_format(comparison.deltas.get(f"{name}_delta{end}")) for end in ("", "_low", "_high")))
-            for name in names
-            if f"{name}_delta" in comparison.deltas
-        ]
-        title = (
-            f"version {newer.version} minus {older.version} on the {len(rows_scored)} rows of version {newer.version}"
-        )
-        table.show(("metric", "difference", "low", "high"), rows, comparison.problem or title)
-        differences: dict[str, list[Any]] = {**differing, **parameters}
-        table.show(
-            ("what differs", *heads[1:]), [(k, *(_format(x) for x in v)) for k, v in differences.items()], "origins"
-        )
-        rows = [(f"{each['column']} {each['value']}", *(_format(x) for x in each["roc_auc"])) for each in slices]
-        table.show(("slice", *heads[1:]), rows[:20], "ROC AUC of the slices that differ most, each on its own window")
 
-    return report, show
+def _pair(newer: ModelVersion, evaluation: Evaluation, older: ModelVersion, context: Context) -> Paired:
+    """Score the older version on the rows that the evaluation of the newer scored."""
+    from pipelines.artifacts.evaluation import read_scored
+    from pipelines.registration.champion import compare as on_the_same_rows
+
+    store, seed = context.data.store, context.params.training.seed
+    scored = read_scored(store, newer.evaluation_uri, evaluation)
+    comparison = on_the_same_rows(scored, older.model, store, context.params.evaluation, seed)
+    window = evaluation.as_json().get("window")
+    return Paired(newer.version, older.version, window, len(scored), comparison.deltas, comparison.problem)
+
+
+def _differing(names: Iterable[str], one: JsonObject, two: JsonObject) -> Differing:
+    return {name: [one.get(name), two.get(name)] for name in names if one.get(name) != two.get(name)}
 
 
 def _params(version: ModelVersion, card: ModelCard, context: Context) -> JsonObject:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import AwareDatetime, Field
@@ -9,6 +10,9 @@ from pydantic import AwareDatetime, Field
 from pipelines.context import Context
 from pipelines.instants import MICROSECOND
 from pipelines.steps import Instant, StepModel
+from pipelines.verdict import Verdict
+
+SHOWN = 20  # differences that a decision quotes
 
 
 class Inputs(StepModel):
@@ -23,6 +27,35 @@ class Outputs(StepModel):
     decision_id: str
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Values of online and offline features side by side.
+
+    Attributes:
+        compared: number of values.
+        differences: one sentence for each value that differs.
+        ahead: why only entities that were not pushed since the run's instant were compared; None where all were.
+    """
+
+    compared: int
+    differences: tuple[str, ...]
+    ahead: str | None
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.differences or not (self.compared or self.ahead):
+            return Verdict.REJECT
+        return Verdict.HOLD if self.ahead else Verdict.PASS
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The first differences, else how many values agree."""
+        if not (self.compared or self.ahead):
+            return ("no entity could be compared; build and materialize features first",)
+        agreed = f"{self.compared} values agree online and offline"
+        return self.differences[:SHOWN] or (f"{agreed}; {self.ahead}" if self.ahead else agreed,)
+
+
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Sample entities of every view, read them online and offline as of the online store's instant, record the verdict.
 
@@ -34,16 +67,37 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         CheckFailed: naming view, entity, feature and both values of the first difference; or if nothing was compared.
     """
     from pipelines.errors import CheckFailed
-    from pipelines.features.parity import compare, keep_unmoved, offline_values, online_values, sample_entities
     from pipelines.offline.repository import online_stands_at
     from pipelines.records import Decision, DecisionKind
-    from pipelines.verdict import Verdict
 
     as_of = online_stands_at(context.feast)
     if as_of is None or as_of < inputs.as_of:
         raise CheckFailed(f"parity: the online store stands at {as_of}, before {inputs.as_of}; materialize first")
     ahead = _behind(as_of, context) if as_of > inputs.as_of else None
-    at, compared, differences = (inputs.as_of if ahead else as_of) - MICROSECOND, 0, []
+    comparison = compare_views((inputs.as_of if ahead else as_of) - MICROSECOND, ahead, context)
+    compared, differences = comparison.compared, len(comparison.differences)
+    verdict, reasons = comparison.verdict, comparison.reasons
+    decision_id = context.decisions.record(
+        Decision(
+            usecase=context.usecase.name,
+            kind=DecisionKind.PARITY,
+            as_of=as_of,
+            verdict=verdict,
+            reasons=reasons,
+            subject={"views": sorted(view.name for view in context.feast.list_feature_views())},
+            evidence={"compared": compared, "differences": differences},
+        )
+    )
+    if verdict is Verdict.REJECT:
+        raise CheckFailed(f"parity: {reasons[0]}; {differences} of {compared} values differ")
+    return Outputs(as_of=as_of, compared=compared, verdict=verdict, reasons=list(reasons), decision_id=decision_id)
+
+
+def compare_views(at: datetime, ahead: str | None, context: Context) -> Comparison:
+    """Compare a sample of every view as of an instant; where the store is ahead, of entities that have not moved."""
+    from pipelines.features.parity import compare, keep_unmoved, offline_values, online_values, sample_entities
+
+    compared, differences = 0, list[str]()
     for view in context.feast.list_feature_views():
         entities = sample_entities(context.feast, view, at, context.params.features.parity_sample)
         if ahead:
@@ -54,27 +108,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         offline = offline_values(context.feast, view, entities, at)
         compared += online.size
         differences += compare(view.name, entities, online, offline, context.usecase.model_inputs.values())
-    bad = differences or not (compared or ahead)
-    verdict = Verdict.REJECT if bad else Verdict.HOLD if ahead else Verdict.PASS
-    agreed = f"{compared} values agree online and offline"
-    reasons = tuple(differences[:20]) or ((f"{agreed}; {ahead}",) if ahead else (agreed,))
-    decision = Decision(
-        usecase=context.usecase.name,
-        kind=DecisionKind.PARITY,
-        as_of=as_of,
-        verdict=verdict,
-        reasons=reasons
-        if compared or ahead
-        else ("no entity could be compared; build and materialize features first",),
-        subject={"views": sorted(view.name for view in context.feast.list_feature_views())},
-        evidence={"compared": compared, "differences": len(differences)},
-    )
-    decision_id = context.decisions.record(decision)
-    if verdict is Verdict.REJECT:
-        raise CheckFailed(f"parity: {decision.reasons[0]}; {len(differences)} of {compared} values differ")
-    return Outputs(
-        as_of=as_of, compared=compared, verdict=verdict, reasons=list(decision.reasons), decision_id=decision_id
-    )
+    return Comparison(compared, tuple(differences), ahead)
 
 
 def _behind(as_of: datetime, context: Context) -> str | None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pipelines.context import Context
 from pipelines.steps import Instant, RunName, StepModel
 from pipelines.verdict import Verdict
+from pipelines.windows import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Inputs(StepModel):
@@ -39,9 +45,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     from pipelines.artifacts.manifest import InputColumns, Manifest
     from pipelines.derivation.staleness import require_current
-    from pipelines.features.splits import keep_auxiliary, keep_labelled, mask_auxiliary, split_windows
+    from pipelines.features.splits import split_windows
     from pipelines.offline.repository import registry_hash
-    from pipelines.point_in_time import feature_frame, load_examples
+    from pipelines.point_in_time import feature_frame
     from pipelines.usecase import auxiliary_of, inputs_of
 
     windows = split_windows(inputs.as_of, context.usecase, context.params.splits)
@@ -51,14 +57,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     model_inputs = inputs_of(context.usecase, service)
     uri = context.data.uri("training_sets", inputs.run)
     auxiliary = auxiliary_of(context.usecase)
-    frames = {}
-    for name, window in windows.items():
-        examples = mask_auxiliary(load_examples(context, window), inputs.as_of, auxiliary)
-        frames[name] = keep_labelled(examples, inputs.as_of, name)
-        if auxiliary and name == "train":
-            frames["train_auxiliary"] = keep_auxiliary(examples, inputs.as_of, auxiliary)
     rows, hashes = {}, {}
-    for name, examples in frames.items():
+    for name, examples in split_examples(windows, inputs.as_of, auxiliary, context).items():
         frame = feature_frame(context, examples, service, model_inputs)
         hashes[name] = context.data.store.write_table(
             f"{uri}/{name}.parquet", pa.Table.from_pandas(frame, preserve_index=False)
@@ -80,6 +80,26 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     manifest.write(context.data.store, uri)
     spans = {name: (start.isoformat(), end.isoformat()) for name, (start, end) in manifest.windows.items()}
     return Outputs(training_set_uri=uri, rows=rows, windows=spans)
+
+
+def split_examples(
+    windows: Mapping[str, Window], as_of: datetime, auxiliary: Sequence[str], context: Context
+) -> dict[str, pa.Table]:
+    """The examples of each frame, by the labels that are known at `as_of`.
+
+    Raises:
+        InvalidInput: if a window holds no known label.
+    """
+    from pipelines.features.splits import keep_auxiliary, keep_labelled, mask_auxiliary
+    from pipelines.point_in_time import load_examples
+
+    frames = {}
+    for name, window in windows.items():
+        examples = mask_auxiliary(load_examples(context, window), as_of, auxiliary)
+        frames[name] = keep_labelled(examples, as_of, name)
+        if auxiliary and name == "train":
+            frames["train_auxiliary"] = keep_auxiliary(examples, as_of, auxiliary)
+    return frames
 
 
 def validated_windows(context: Context, start: date, end: date) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipelines.artifacts.evaluation import Evaluation
-    from pipelines.artifacts.summary import FeatureHealth
+    from pipelines.artifacts.summary import FeatureHealth, Summary
     from pipelines.context import Context
+    from pipelines.store import Store
     from pipelines.usecase import ModelInputs
+
+DRIFT, QUALITY = "drift.html", "quality.html"  # pages of a report
 
 
 class Inputs(StepModel):
@@ -40,6 +44,14 @@ class Outputs(StepModel):
     run_id: str | None
 
 
+@dataclass(frozen=True)
+class Pages:
+    """The pages of a report; none of quality where it could not be drawn."""
+
+    drift: bytes
+    quality: bytes | None
+
+
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Measure, then save the Evidently reports (HTML, self-contained) and a summary (JSON).
 
@@ -51,63 +63,38 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         CorruptData: if the evaluation, or the model that it names, is damaged or of another model.
         InvalidInput: if the outcomes are of another model version or lack a column.
     """
-    from pipelines.artifacts.evaluation import Evaluation, read_scored, scored_uri
+    from pipelines.artifacts.evaluation import Evaluation
     from pipelines.monitoring.drift import measure_drift, sample
     from pipelines.monitoring.pages import headed, quality_html
-    from pipelines.monitoring.predictions import MODEL_VERSION, SCORE
     from pipelines.monitoring.summary import SummarySources, introduce, summarize
 
     store = context.data.store
     evaluation = Evaluation.read(store, inputs.evaluation_uri)
     model_inputs = read_inputs(evaluation, inputs, context)
-    columns = [*model_inputs.names, LABEL, SCORE]
-    outcomes = store.read_table(inputs.outcomes_uri).to_pandas()
-    current = require_columns(outcomes, [*columns, DAY, MODEL_VERSION], inputs.outcomes_uri)
-    scored = read_scored(store, inputs.evaluation_uri, evaluation)
-    reference = require_columns(scored, columns, scored_uri(inputs.evaluation_uri))
-    others = sorted(set(current[MODEL_VERSION]) - {inputs.model_version})
-    if others:
-        raise InvalidInput(
-            f"{inputs.outcomes_uri} holds scores of version {', '.join(map(str, others))}, not {inputs.model_version}; "
-            "score the window with the version that is monitored"
-        )
+    current, reference = read_rows(evaluation, model_inputs, inputs, store)
 
     rows = context.params.monitoring.drift_sample
     sides = sample(current, rows), sample(reference, rows)
     drift = measure_drift(*sides, model_inputs)
     quality = quality_html(*sides)
     health, unread = read_health(current[DAY], context)
-    left_out = unread if quality.why is None else {**unread, "quality.html": quality.why}
+    left_out = unread if quality.why is None else {**unread, QUALITY: quality.why}
     sources = SummarySources(current, reference, drift, model_inputs, health, left_out)
     summary = summarize(sources, inputs.as_of, inputs.model_version)
-    heading = f"{context.usecase.name}, version {inputs.model_version}"
-    drift_page = headed(drift.html, f"Drift of {heading}", introduce(summary))
-    quality_page = headed(quality.html, f"Quality of {heading}", introduce(summary)) if quality.html else None
+    heading, lines = f"{context.usecase.name}, version {inputs.model_version}", introduce(summary)
+    pages = Pages(
+        drift=headed(drift.html, f"Drift of {heading}", lines),
+        quality=headed(quality.html, f"Quality of {heading}", lines) if quality.html else None,
+    )
 
     folder = context.data.uri("monitoring", inputs.run)
-    uris = {name: f"{folder}/{name}" for name in ("drift.html", "quality.html", summary.FILE)}
-    store.write_bytes(uris["drift.html"], drift_page)
-    summary.write(store, folder)
-    if quality_page is None:
-        store.delete(uris["quality.html"])
-    else:
-        store.write_bytes(uris["quality.html"], quality_page)
-    metrics = summary.tracked
-    run_id = None
-    if inputs.track:
-        files = {"drift.html": drift_page, summary.FILE: store.read_bytes(uris[summary.FILE])}
-        run_id = context.tracker.log_report(
-            run=inputs.run,
-            model_version=inputs.model_version,
-            metrics={name: value for name, value in metrics.items() if value is not None},
-            files=files if quality_page is None else {**files, "quality.html": quality_page},
-        )
+    write_report(folder, summary, pages, store)
     return Outputs(
-        report_uri=uris["drift.html"],
-        quality_uri=None if quality_page is None else uris["quality.html"],
-        summary_uri=uris[summary.FILE],
-        metrics=metrics,
-        run_id=run_id,
+        report_uri=f"{folder}/{DRIFT}",
+        quality_uri=None if pages.quality is None else f"{folder}/{QUALITY}",
+        summary_uri=summary.place(folder),
+        metrics=summary.tracked,
+        run_id=track_report(folder, summary, pages, inputs, context) if inputs.track else None,
     )
 
 
@@ -128,6 +115,32 @@ def read_inputs(evaluation: Evaluation, inputs: Inputs, context: Context) -> Mod
     return load_scorer(context.data.store, evaluation.model).inputs
 
 
+def read_rows(
+    evaluation: Evaluation, model_inputs: ModelInputs, inputs: Inputs, store: Store
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The outcomes of the window, and the scored rows of the model's test window.
+
+    Raises:
+        InvalidInput: if a column is missing, or the outcomes are of another model version.
+        MissingData: if a table is missing or empty.
+    """
+    from pipelines.artifacts.evaluation import read_scored, scored_uri
+    from pipelines.monitoring.predictions import MODEL_VERSION, SCORE
+
+    columns = [*model_inputs.names, LABEL, SCORE]
+    outcomes = store.read_table(inputs.outcomes_uri).to_pandas()
+    current = require_columns(outcomes, [*columns, DAY, MODEL_VERSION], inputs.outcomes_uri)
+    scored = read_scored(store, inputs.evaluation_uri, evaluation)
+    reference = require_columns(scored, columns, scored_uri(inputs.evaluation_uri))
+    others = sorted(set(current[MODEL_VERSION]) - {inputs.model_version})
+    if others:
+        raise InvalidInput(
+            f"{inputs.outcomes_uri} holds scores of version {', '.join(map(str, others))}, not {inputs.model_version}; "
+            "score the window with the version that is monitored"
+        )
+    return current, reference
+
+
 def read_health(days: Any, context: Context) -> tuple[FeatureHealth | None, dict[str, str]]:
     """The health that check_features reported for the days, and by name the reports that cannot be read, and why."""
     from pipelines.artifacts.feature_report import overlapping, read_feature_report
@@ -141,6 +154,27 @@ def read_health(days: Any, context: Context) -> tuple[FeatureHealth | None, dict
         except (CorruptData, MissingData) as error:
             unread[f"reports/features/{name}"] = str(error)
     return summarize_health(reports), unread
+
+
+def write_report(folder: str, summary: Summary, pages: Pages, store: Store) -> None:
+    """Write pages and summary; a page of quality that an earlier try has left is removed where there is none now."""
+    store.write_bytes(f"{folder}/{DRIFT}", pages.drift)
+    summary.write(store, folder)
+    if pages.quality is None:
+        store.delete(f"{folder}/{QUALITY}")
+    else:
+        store.write_bytes(f"{folder}/{QUALITY}", pages.quality)
+
+
+def track_report(folder: str, summary: Summary, pages: Pages, inputs: Inputs, context: Context) -> str:
+    """Log a written report to MLflow, and return the id of its run."""
+    files = {DRIFT: pages.drift, summary.FILE: context.data.store.read_bytes(summary.place(folder))}
+    return context.tracker.log_report(
+        run=inputs.run,
+        model_version=inputs.model_version,
+        metrics={name: value for name, value in summary.tracked.items() if value is not None},
+        files=files if pages.quality is None else {**files, QUALITY: pages.quality},
+    )
 
 
 def require_columns(frame: pd.DataFrame, columns: list[str], uri: str) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from pipelines.artifacts.evaluation import Evaluation
 from pipelines.artifacts.model import Model
 from pipelines.artifacts.provenance import Provenance
 from pipelines.errors import InvalidInput
+from pipelines.json_text import JsonObject
 from pipelines.records import DecisionKind
 
 LOGGED = ("git_commit", "git_dirty", "environment_hash", "python", "params_hash")  # tags of a run that its version has
@@ -113,8 +114,8 @@ def require_together(evaluation: Evaluation, model: Model, model_uri: str | None
             raise InvalidInput(f"the evaluation is of the {what} {recorded}, not {argument}; give the gate's")
 
 
-def require_authority(decision: Mapping[str, Any] | None, decision_id: str, model: Model) -> None:
-    """Refuse to register a model without a recorded gate decision that passed exactly this model.
+def require_authority(decision: JsonObject | None, decision_id: str, model: Model) -> JsonObject:
+    """The recorded gate decision, if it passed exactly this model; without one no model is registered.
 
     Raises:
         InvalidInput: naming what the decision says instead.
@@ -128,3 +129,4 @@ def require_authority(decision: Mapping[str, Any] | None, decision_id: str, mode
     choice = decision["evidence"].get("chosen") or {}
     if (choice.get("model_uri"), choice.get("sha256")) != (model.uri, model.sha256):
         raise InvalidInput(f"decision {decision_id} passed {choice.get('model_uri')}, not {model.uri} as it is now")
+    return decision

@@ -44,20 +44,13 @@ def build(
         files: digests of the version's files.
         declared: the statements about the model in params.yaml.
     """
-    card, evaluation, manifest = sources.card, sources.evaluation, sources.manifest
+    card, evaluation = sources.card, sources.evaluation
     return VersionCard(
         name=name,
         version=version,
         family=card.family,
         declared=statements,
-        data=CardData(
-            data_version=manifest.data_version,
-            feature_service=manifest.feature_service,
-            registry_hash=manifest.registry_hash,
-            as_of=manifest.as_of.isoformat(),
-            rows=manifest.rows,
-            windows=manifest.windows,
-        ),
+        data=_data(sources.manifest),
         inputs=card.inputs,
         parameters={**card.params, "seed": card.seed},
         refit=card.refit,
@@ -70,12 +63,7 @@ def build(
         days=evaluation.days,
         window=evaluation.window,
         slices={column: entries or () for column, entries in evaluation.slices.items()},
-        calibration=CardCalibration(
-            asked=card.calibration.asked,
-            method=card.calibration.method,
-            held_out_log_loss=card.calibration.held_out_log_loss,
-            reliability=tuple(dict(point) for point in sources.reliability),
-        ),
+        calibration=_calibration(card, sources.reliability),
         threshold=evaluation.threshold,
         behaviour=evaluation.behaviour,
         gate=_gate(sources.decision, card.family),
@@ -83,6 +71,26 @@ def build(
         environment=card.environment,
         sha256={folder: dict(digests) for folder, digests in files.items()},
         verification=None,
+    )
+
+
+def _data(manifest: Manifest) -> CardData:
+    return CardData(
+        data_version=manifest.data_version,
+        feature_service=manifest.feature_service,
+        registry_hash=manifest.registry_hash,
+        as_of=manifest.as_of.isoformat(),
+        rows=manifest.rows,
+        windows=manifest.windows,
+    )
+
+
+def _calibration(card: ModelCard, reliability: Sequence[Mapping[str, float]]) -> CardCalibration:
+    return CardCalibration(
+        asked=card.calibration.asked,
+        method=card.calibration.method,
+        held_out_log_loss=card.calibration.held_out_log_loss,
+        reliability=tuple(dict(point) for point in reliability),
     )
 
 

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pipelines.artifacts.card import CardInputs
 from pipelines.artifacts.evaluation import AlarmThreshold, BehaviourResult, Slice
-from pipelines.artifacts.version_card import CardCalibration, GateFacts, Verification, VersionCard
+from pipelines.artifacts.version_card import CardCalibration, CardData, GateFacts, Verification, VersionCard
 from pipelines.json_text import JsonObject
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>&~])")
@@ -46,12 +47,7 @@ COMPRESSED = {  # the figures of `training.compression` that are shown: keys of 
 
 def markdown(card: VersionCard) -> str:
     """The card as Markdown; text that people wrote is escaped."""
-    statements, data, inputs = card.declared, card.data, card.inputs
-    windows = [
-        (name, *data.windows[name], data.rows.get(name, ""))
-        for name in ("train", "validation", "test")
-        if name in data.windows
-    ]
+    statements = card.declared
     window = " to ".join(map(str, card.window)) if card.window else "an unknown window"
     files = [(f"{folder}/{file}", sha) for folder, digests in card.sha256.items() for file, sha in digests.items()]
     parts = [
@@ -64,10 +60,7 @@ def markdown(card: VersionCard) -> str:
         "## Ethics",
         _text(statements.ethics),
         "## Data",
-        _table(("", ""), [(key, getattr(data, key)) for key in ORIGIN]),
-        _table(("window", "from", "to (exclusive)", "rows"), windows),
-        f"Inputs: {len(inputs.numeric)} numeric, {len(inputs.categorical)} categorical.",
-        _text(", ".join((*inputs.numeric, *inputs.categorical))),
+        *_data(card.data, card.inputs),
         "## Training",
         _refit(card.refit),
         _table(("setting", "value"), list(card.parameters.items())),
@@ -103,6 +96,20 @@ def page(card: VersionCard) -> str:
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown(card))
     return PAGE.format(title=html.escape(f"{card.name} {card.version}"), body=body)
+
+
+def _data(data: CardData, inputs: CardInputs) -> list[str]:
+    windows = [
+        (name, *data.windows[name], data.rows.get(name, ""))
+        for name in ("train", "validation", "test")
+        if name in data.windows
+    ]
+    return [
+        _table(("", ""), [(key, getattr(data, key)) for key in ORIGIN]),
+        _table(("window", "from", "to (exclusive)", "rows"), windows),
+        f"Inputs: {len(inputs.numeric)} numeric, {len(inputs.categorical)} categorical.",
+        _text(", ".join((*inputs.numeric, *inputs.categorical))),
+    ]
 
 
 def _refit(refit: bool) -> str:

@@ -121,22 +121,15 @@ def create_app(context: Context) -> FastAPI:
         redoc_url=None, title=f"{context.usecase.name}: model server", description=description, lifespan=lifespan
     )
     app.state.server = server
+    app.exception_handler(HTTPException)(_not_found)
+    _add_model_endpoints(app, server)
+    _add_process_endpoints(app, server)
+    describe(app, (server.requests, server.outcomes))
+    return app
 
-    async def respond(endpoint: str, work: Callable[..., Response], request: Request | None = None) -> Response:
-        began = time.perf_counter()
-        try:
-            arguments = [] if request is None else [await _read(request, context.settings.serving_max_bytes)]
-            response = await run_in_threadpool(work, *arguments)
-        except Exception as error:
-            response = _failure(error)
-        server.metrics.note_call(endpoint, response.status_code, time.perf_counter() - began)
-        return response
 
-    @app.exception_handler(HTTPException)
-    async def not_found(request: Request, error: HTTPException) -> Response:
-        """The answer for an unknown path, or a method that a path does not have."""
-        message = f"{request.method} {request.url.path[:200]}: {error.detail.lower()}; /docs lists the endpoints"
-        return JSONResponse({"error": message}, error.status_code, error.headers)
+def _add_model_endpoints(app: FastAPI, server: Server) -> None:
+    """Predictions, their outcomes, and the routing plan that they follow."""
 
     @app.post(
         "/v1/predictions",
@@ -146,7 +139,7 @@ def create_app(context: Context) -> FastAPI:
     )
     async def predictions(request: Request) -> Response:
         """Score one request, or {"requests": [...]}. A request with an `id` can be repeated safely."""
-        return await respond("predictions", server.predict, request)
+        return await _respond(server, "predictions", server.predict, request)
 
     @app.post(
         "/v1/outcomes",
@@ -156,12 +149,16 @@ def create_app(context: Context) -> FastAPI:
     )
     async def outcomes(request: Request) -> Response:
         """Report the outcome of a prediction, or {"outcomes": [...]}; the first label of a prediction is final."""
-        return await respond("outcomes", server.record, request)
+        return await _respond(server, "outcomes", server.record, request)
 
     @app.get("/v1/rollout", response_model=RolloutState, responses=answers(503))
     async def rollout() -> Response:
         """The routing plan in force; null before the first."""
-        return await respond("rollout", server.rollout)
+        return await _respond(server, "rollout", server.rollout)
+
+
+def _add_process_endpoints(app: FastAPI, server: Server) -> None:
+    """What supervisors and Prometheus ask of the process."""
 
     @app.get("/healthz", response_model=Alive)
     async def healthy() -> Response:
@@ -171,15 +168,32 @@ def create_app(context: Context) -> FastAPI:
     @app.get("/readyz", response_model=Ready, responses=answers(status_503=Unready))
     async def ready() -> Response:
         """Whether predictions can be made now, and what prevents them."""
-        return await respond("readyz", server.ready)
+        return await _respond(server, "readyz", server.ready)
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Metrics for Prometheus."""
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    describe(app, (server.requests, server.outcomes))
-    return app
+
+async def _respond(
+    server: Server, endpoint: str, work: Callable[..., Response], request: Request | None = None
+) -> Response:
+    """Answer a call by work off the event loop, on the request's body if it has one; count and time the call."""
+    began = time.perf_counter()
+    try:
+        arguments = [] if request is None else [await _read(request, server.context.settings.serving_max_bytes)]
+        response = await run_in_threadpool(work, *arguments)
+    except Exception as error:
+        response = _failure(error)
+    server.metrics.note_call(endpoint, response.status_code, time.perf_counter() - began)
+    return response
+
+
+async def _not_found(request: Request, error: HTTPException) -> Response:
+    """The answer for an unknown path, or a method that a path does not have."""
+    message = f"{request.method} {request.url.path[:200]}: {error.detail.lower()}; /docs lists the endpoints"
+    return JSONResponse({"error": message}, error.status_code, error.headers)
 
 
 async def _read(request: Request, limit: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from pipelines.steps import StepModel
 from pipelines.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from pipelines.context import Context
     from pipelines.usecase import RawTable
@@ -41,6 +42,38 @@ class Outputs(StepModel):
     data_docs_uri: str = Field(description="page that leads to the Data Docs of each table")
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """The verdict on a window.
+
+    Attributes:
+        assessments: of its tables, by name.
+    """
+
+    window: Window
+    assessments: Mapping[str, Assessment]
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+    @property
+    def days(self) -> list[str]:
+        """First day and end of the window."""
+        return [self.window.start.isoformat(), self.window.end.isoformat()]
+
+    @property
+    def quarantined(self) -> dict[str, dict[str, int]]:
+        """Rows by reason, for each table."""
+        return {name: assessment.quarantined for name, assessment in self.assessments.items()}
+
+    def as_json(self) -> JsonObject:
+        return {
+            "window": self.days,
+            "verdict": self.verdict,
+            "reasons": list(self.reasons),
+            "tables": {name: assessment.as_json() for name, assessment in self.assessments.items()},
+        }
+
+
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Validate every table of the window, then write `validated/` and `quarantine/`, unless the window is rejected.
 
@@ -49,7 +82,6 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         MissingData: if a day was not ingested.
         CheckFailed: if the verdict is REJECT; report and decision are written, `validated/` is not.
     """
-    from pipelines.records import Decision, DecisionKind
     from pipelines.validation.chunks import days_of
     from pipelines.validation.judging import judge
     from pipelines.validation.suite import checks_of, quiet
@@ -68,29 +100,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     verdict = Verdict.REJECT if rejections or not assessments else Verdict.PASS
     reasons = rejections + warnings or [summary({name: len(checks[name]) for name in assessments})]
     warnings += [note for one in tables if not one.daily for note in outdated(one, assessments[one.name], context)]
-    days = [window.start.isoformat(), window.end.isoformat()]
-    report_uri = context.data.uri("reports", "validation", f"{days[0]}_{days[1]}.json")
-    data_docs_uri = write_data_docs(window, assessments, verdict, reasons, context)
-    quarantined = {name: assessment.quarantined for name, assessment in assessments.items()}
-    report: JsonObject = {"window": days, "verdict": verdict, "reasons": reasons}
-    report["tables"] = {name: assessment.as_json() for name, assessment in assessments.items()}
-    context.data.store.write_json(report_uri, report)
-    decision_id = context.decisions.record(
-        Decision(
-            usecase=context.usecase.name,
-            kind=DecisionKind.VALIDATE,
-            as_of=window.end_at,
-            verdict=verdict,
-            reasons=tuple(reasons),
-            subject={"window": days},
-            evidence={
-                "rows": {name: assessment.rows for name, assessment in assessments.items()},
-                "quarantined": quarantined,
-                "report_uri": report_uri,
-                "data_docs_uri": data_docs_uri,
-            },
-        )
-    )
+    outcome = Outcome(window, assessments, verdict, tuple(reasons))
+    data_docs_uri = write_data_docs(outcome, context)
+    report_uri = write_report(outcome, context)
+    decision_id = record_decision(outcome, report_uri, data_docs_uri, context)
     if verdict is Verdict.REJECT:
         raise CheckFailed(f"{'; '.join(rejections) or reasons[0]} (report: {report_uri})")
 
@@ -100,25 +113,55 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         reasons=reasons,
         decision_id=decision_id,
         rows=rows,
-        quarantined=quarantined,
+        quarantined=outcome.quarantined,
         report_uri=report_uri,
         data_docs_uri=data_docs_uri,
     )
 
 
-def write_data_docs(
-    window: Window, assessments: Mapping[str, Assessment], verdict: Verdict, reasons: Sequence[str], context: Context
-) -> str:
+def write_data_docs(outcome: Outcome, context: Context) -> str:
     """Write a page for each table and an index page, and return the URI of the index."""
     from pipelines.validation.data_docs import index, pages
 
+    window, assessments = outcome.window, outcome.assessments
     title = f"{context.usecase.name}, {window.start} to {window.end}"
     folder = context.data.uri("reports", "validation", f"{window.start}_{window.end}")
     for name, text in pages(assessments, title, window.end_at).items():
         context.data.store.write_bytes(f"{folder}/{name}.html", text.encode())
     uri = f"{folder}/index.html"
-    context.data.store.write_bytes(uri, index(f"{title}: {verdict}", assessments, reasons).encode())
+    page = index(f"{title}: {outcome.verdict}", assessments, outcome.reasons)
+    context.data.store.write_bytes(uri, page.encode())
     return uri
+
+
+def write_report(outcome: Outcome, context: Context) -> str:
+    """Write the outcome as JSON, and return its URI."""
+    window = outcome.window
+    uri = context.data.uri("reports", "validation", f"{window.start}_{window.end}.json")
+    context.data.store.write_json(uri, outcome.as_json())
+    return uri
+
+
+def record_decision(outcome: Outcome, report_uri: str, data_docs_uri: str, context: Context) -> str:
+    """Record the verdict, and return the decision's id."""
+    from pipelines.records import Decision, DecisionKind
+
+    return context.decisions.record(
+        Decision(
+            usecase=context.usecase.name,
+            kind=DecisionKind.VALIDATE,
+            as_of=outcome.window.end_at,
+            verdict=outcome.verdict,
+            reasons=outcome.reasons,
+            subject={"window": outcome.days},
+            evidence={
+                "rows": {name: assessment.rows for name, assessment in outcome.assessments.items()},
+                "quarantined": outcome.quarantined,
+                "report_uri": report_uri,
+                "data_docs_uri": data_docs_uri,
+            },
+        )
+    )
 
 
 def write_parts(table: RawTable, assessment: Assessment, context: Context) -> int:

