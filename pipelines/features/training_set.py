@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import date
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pipelines.context import Context
+from pipelines.periods import name_of
 from pipelines.steps import Instant, RunName, StepModel
 from pipelines.verdict import Verdict
+
+if TYPE_CHECKING:
+    from pipelines.windows import Window
 
 
 class Inputs(StepModel):
@@ -45,15 +49,16 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.usecase import auxiliary_of, inputs_of
 
     windows = split_windows(inputs.as_of, context.usecase, context.params.splits)
-    first, end = min(window.start for window in windows.values()), windows["test"].end
-    require_current(first, end, context)
+    whole = windows["test"].between(min(window.start for window in windows.values()), windows["test"].end)
+    require_current(whole.in_periods(context.calendar.length), context)
     service = inputs.feature_service or context.params.features.service
     model_inputs = inputs_of(context.usecase, service)
     uri = context.data.uri("training_sets", inputs.run)
     auxiliary = auxiliary_of(context.usecase)
     frames = {}
     for name, window in windows.items():
-        examples = mask_auxiliary(load_examples(context, window), inputs.as_of, auxiliary)
+        examples = load_examples(context, window.in_periods(context.calendar.length))
+        examples = mask_auxiliary(examples, inputs.as_of, auxiliary)
         frames[name] = keep_labelled(examples, inputs.as_of, name)
         if auxiliary and name == "train":
             frames["train_auxiliary"] = keep_auxiliary(examples, inputs.as_of, auxiliary)
@@ -72,7 +77,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         windows={name: (window.start, window.end) for name, window in windows.items()},
         rows=rows,
         releases=context.releases.fingerprint(),
-        validations=tuple(validated_windows(context, first, end)),
+        validations=tuple(validated_windows(context, whole)),
         auxiliary=tuple(auxiliary),
         model_inputs=InputColumns(numeric=model_inputs.numeric, categorical=model_inputs.categorical),
         sha256=hashes,
@@ -82,10 +87,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     return Outputs(training_set_uri=uri, rows=rows, windows=spans)
 
 
-def validated_windows(context: Context, start: date, end: date) -> list[str]:
-    """The windows, as START_END, that passed validation and overlap the days from `start` up to `end`."""
+def validated_windows(context: Context, whole: Window) -> list[str]:
+    """The windows, as START_END, that passed validation and overlap `whole`."""
     from pipelines.records import DecisionKind
 
     decisions = [d for d in context.decisions.all(DecisionKind.VALIDATE) if d["verdict"] == Verdict.PASS]
     windows = {tuple(decision["evidence"]["subject"]["window"]) for decision in decisions}
-    return sorted(f"{first}_{last}" for first, last in windows if first < end.isoformat() and last > start.isoformat())
+    first, end = name_of(whole.start), name_of(whole.end)
+    return sorted(f"{start}_{after}" for start, after in windows if start < end and after > first)

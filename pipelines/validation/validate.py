@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pipelines.errors import CheckFailed, CorruptData
 from pipelines.json_text import JsonObject
+from pipelines.periods import PeriodField, name_of
 from pipelines.steps import StepModel
 from pipelines.verdict import Verdict
 
@@ -24,10 +24,10 @@ REASON = "reason"  # column of quarantined rows: reason codes joined by commas
 
 
 class Inputs(StepModel):
-    start: date = Field(description="first local day to validate")
-    end: date = Field(description="day after the last one")
-    since: date | None = Field(
-        None, description="earlier day from which all that was ingested is validated again; `start` by default"
+    start: PeriodField = Field(description="first local day or period to validate")
+    end: PeriodField = Field(description="the one after the last")
+    since: PeriodField | None = Field(
+        None, description="earlier one from which all that was ingested is validated again; `start` by default"
     )
 
 
@@ -46,11 +46,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     Raises:
         InvalidInput: if an expectation is declared with a severity it cannot have.
-        MissingData: if a day was not ingested.
+        MissingData: if a period was not ingested.
         CheckFailed: if the verdict is REJECT; report and decision are written, `validated/` is not.
     """
     from pipelines.records import Decision, DecisionKind
-    from pipelines.validation.chunks import days_of
+    from pipelines.validation.chunks import periods_of
     from pipelines.validation.judging import judge
     from pipelines.validation.suite import checks_of, quiet
 
@@ -58,21 +58,21 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     window = context.window(min(inputs.since or inputs.start, inputs.start), inputs.end)
     tables = sorted(context.usecase.tables, key=lambda one: one.daily)  # reference tables first
     checks = {one.name: checks_of(one.name, context.usecase.expectations(one), one.daily) for one in tables}
-    days_by_table = {one.name: days_of(one, window, inputs.start, context.data) for one in tables}
+    periods_by_table = {one.name: periods_of(one, window, inputs.start, context.data) for one in tables}
     assessments: dict[str, Assessment] = {}
     for one in tables:
-        assessments[one.name] = judge(one, days_by_table[one.name], checks[one.name], context, assessments)
+        assessments[one.name] = judge(one, periods_by_table[one.name], checks[one.name], context, assessments)
 
     rejections = [reason for assessment in assessments.values() for reason in assessment.rejections]
     warnings = [reason for assessment in assessments.values() for reason in assessment.warnings]
     verdict = Verdict.REJECT if rejections or not assessments else Verdict.PASS
     reasons = rejections + warnings or [summary({name: len(checks[name]) for name in assessments})]
     warnings += [note for one in tables if not one.daily for note in outdated(one, assessments[one.name], context)]
-    days = [window.start.isoformat(), window.end.isoformat()]
-    report_uri = context.data.uri("reports", "validation", f"{days[0]}_{days[1]}.json")
+    span = [name_of(window.start), name_of(window.end)]
+    report_uri = context.data.uri("reports", "validation", f"{'_'.join(span)}.json")
     data_docs_uri = write_data_docs(window, assessments, verdict, reasons, context)
     quarantined = {name: assessment.quarantined for name, assessment in assessments.items()}
-    report: JsonObject = {"window": days, "verdict": verdict, "reasons": reasons}
+    report: JsonObject = {"window": span, "verdict": verdict, "reasons": reasons}
     report["tables"] = {name: assessment.as_json() for name, assessment in assessments.items()}
     context.data.store.write_json(report_uri, report)
     decision_id = context.decisions.record(
@@ -82,7 +82,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             as_of=window.end_at,
             verdict=verdict,
             reasons=tuple(reasons),
-            subject={"window": days},
+            subject={"window": span},
             evidence={
                 "rows": {name: assessment.rows for name, assessment in assessments.items()},
                 "quarantined": quarantined,
@@ -112,8 +112,8 @@ def write_data_docs(
     """Write a page for each table and an index page, and return the URI of the index."""
     from pipelines.validation.data_docs import index, pages
 
-    title = f"{context.usecase.name}, {window.start} to {window.end}"
-    folder = context.data.uri("reports", "validation", f"{window.start}_{window.end}")
+    title = f"{context.usecase.name}, {window}"
+    folder = context.data.uri("reports", "validation", f"{name_of(window.start)}_{name_of(window.end)}")
     for name, text in pages(assessments, title, window.end_at).items():
         context.data.store.write_bytes(f"{folder}/{name}.html", text.encode())
     uri = f"{folder}/index.html"
@@ -130,34 +130,37 @@ def write_parts(table: RawTable, assessment: Assessment, context: Context) -> in
     import numpy as np
     import pyarrow as pa
 
-    from pipelines.store.layout import REFERENCE
+    from pipelines.store.layout import partition_name
     from pipelines.validation.chunks import read_partition
 
     store, clean_rows, digests = context.data.store, 0, {}
     for judged in assessment.partitions:
-        partition, rows = read_partition(table, judged.day, context.data)
+        partition, rows = read_partition(table, judged.period, context.data)
         if partition != judged:
-            raise CorruptData(f"raw/{table.name} of {judged.day or 'all'} changed while it was validated; run again")
-        codes = assessment.quarantine.codes(judged.day)
+            raise CorruptData(
+                f"raw/{table.name} of {partition_name(judged.period)} changed while it was validated; run again"
+            )
+        codes = assessment.quarantine.codes(judged.period)
         clean = np.ones(rows.num_rows, dtype=bool)
         clean[list(codes)] = False
-        quarantine = context.data.partition("quarantine", table.name, judged.day)
+        quarantine = context.data.partition("quarantine", table.name, judged.period)
         if codes:
             reasons = pa.array(list(codes.values()), pa.string())
             store.write_table(quarantine, rows.take(list(codes)).append_column(REASON, reasons))
         else:
             store.delete(quarantine)
-        validated = context.data.partition("validated", table.name, judged.day)
+        validated = context.data.partition("validated", table.name, judged.period)
         sha256 = store.write_table(validated, rows.filter(pa.array(clean)))
-        digests[judged.day.isoformat() if judged.day else REFERENCE] = (judged.sha256, sha256)
+        digests[partition_name(judged.period)] = (judged.sha256, sha256)
         clean_rows += int(clean.sum())
     context.derivations.note_validated(table.name, digests)
     return clean_rows
 
 
 def outdated(table: RawTable, assessment: Assessment, context: Context) -> list[str]:
-    """The message that a reference table has changed since the features of earlier days were built, if it has."""
+    """The message that a reference table has changed since the features of earlier periods were built, if it has."""
     from pipelines.derivation.downstream import downstream
+    from pipelines.derivation.staleness import span_flags
     from pipelines.store.layout import REFERENCE
 
     previous = context.derivations.validated(table.name).get(REFERENCE)
@@ -169,7 +172,7 @@ def outdated(table: RawTable, assessment: Assessment, context: Context) -> list[
     first, last = min(span[0] for span in spans), max(span[1] for span in spans)
     return [
         f"{table.name} has changed, and features from {first} to {last} rest on what it was: to bring them up to date, "
-        f"validate and build_features --start {first} --end {last + timedelta(1)}"
+        f"validate and build_features {span_flags(first, last, context.calendar)}"
     ]
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from pipelines.params import load_params
 from pipelines.params.training import FAMILIES
+from pipelines.periods import Calendar
 from tests.conftest import ROOT, TOY
 
 FLIGHTS = ROOT / "params.yaml"
@@ -128,21 +129,21 @@ def test_windows_come_from_the_form_or_the_data_interval() -> None:
 
     import bridge
 
-    zone = "America/New_York"
+    calendar = Calendar("America/New_York")
     interval = (datetime(2013, 3, 10, 5, tzinfo=UTC), datetime(2013, 3, 11, 4, tzinfo=UTC))
     form = {"start": "2013-01-01", "end": "2013-02-01"}
-    assert str(bridge.window_of_run(run_with({}, interval), zone).start) == "2013-03-10"
-    assert bridge.window_of_run(run_with({}, interval), zone).end_at == interval[1]
-    assert str(bridge.window_of_run(run_with(form, interval), zone).end) == "2013-02-01"
+    assert str(bridge.window_of_run(run_with({}, interval), calendar).start) == "2013-03-10"
+    assert bridge.window_of_run(run_with({}, interval), calendar).end_at == interval[1]
+    assert str(bridge.window_of_run(run_with(form, interval), calendar).end) == "2013-02-01"
     for params, message in (
         ({}, "no data interval; give start and end"),
         ({"start": "2013-01-01"}, "give both, or neither"),
         ({"start": "2013-02-01", "end": "2013-01-01"}, "holds no day"),
     ):
         with pytest.raises(AirflowFailException, match=message):
-            bridge.window_of_run(run_with(params), zone)
+            bridge.window_of_run(run_with(params), calendar)
     with pytest.raises(AirflowFailException, match="no data interval"):  # a manual run's is an instant
-        bridge.window_of_run(run_with({}, (interval[0], interval[0])), zone)
+        bridge.window_of_run(run_with({}, (interval[0], interval[0])), calendar)
 
 
 def test_of_several_asset_events_the_newest_counts() -> None:

@@ -97,7 +97,7 @@ def test_a_row_that_is_given_its_day_leaves(tmp_path: Path, source: dict[str, An
     put(records, tmp_path)
     counts = execute("ingest", WINDOW, context)["tables"]["visits"]
     assert counts["undated"] == 1 and apart(context) == [9]
-    assert 5 in context.data.read("raw", "visits", FIRST, FIRST + timedelta(4))["id"].to_pylist()
+    assert 5 in context.data.read("raw", "visits", context.window(FIRST, FIRST + timedelta(4)))["id"].to_pylist()
     put(without_day(), tmp_path)
     execute("ingest", WINDOW, context)
     assert apart(context) == [], "although nothing says that it changed"

@@ -103,7 +103,7 @@ def test_a_released_row_goes_on_and_what_rests_on_it_is_named(
 
     told = ask(home, capsys, "release", "readings", str(DAY), "--reason", "bad_load", *WHY)
     assert (told["released"], told["still_quarantined"]) == (1, {})
-    assert rows(home, "validated") == 60 and DAY not in home.data.days("quarantine", "readings")
+    assert rows(home, "validated") == 60 and DAY not in home.data.periods("quarantine", "readings")
     assert "has no quarantined row" in ask(home, capsys, "release", "readings", str(DAY), *WHY, code=2)
 
 
