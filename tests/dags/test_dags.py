@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -142,6 +142,14 @@ def test_windows_come_from_the_form_or_the_data_interval() -> None:
     ):
         with pytest.raises(AirflowFailException, match=message):
             bridge.window_of_run(run_with(params), calendar)
+    hours = Calendar("America/New_York", timedelta(hours=1))
+    form = {"start": "2013-03-10", "end": "2013-03-10T04:00:00-04:00"}
+    spring = bridge.window_of_run(run_with(form), hours)
+    assert (spring.start_at, len(spring.periods)) == (interval[0], 3), "of the four hours one did not exist"
+    hour = (datetime(2013, 11, 3, 5, tzinfo=UTC), datetime(2013, 11, 3, 6, tzinfo=UTC))
+    assert bridge.window_of_run(run_with({}, hour), hours).periods == [hour[0]]
+    with pytest.raises(AirflowFailException, match="no period begins at 2013-03-10T02:00"):
+        bridge.window_of_run(run_with({**form, "end": "2013-03-10T02:00"}), hours)
     with pytest.raises(AirflowFailException, match="no data interval"):  # a manual run's is an instant
         bridge.window_of_run(run_with({}, (interval[0], interval[0])), calendar)
 

@@ -77,7 +77,7 @@ def validated(context: Context) -> dict[str, str]:
 
 def test_what_is_set_apart_is_listed_and_shown(home: Context, capsys: pytest.CaptureFixture[str]) -> None:
     listed = ask(home, capsys, "list", "--day", str(DAY))
-    assert listed == [{"table": "readings", "day": str(DAY), "rows": 2, "reasons": {"bad_load": 2}}]
+    assert listed == [{"table": "readings", "period": str(DAY), "rows": 2, "reasons": {"bad_load": 2}}]
     assert listed[0] in ask(home, capsys, "list", "--table", "readings")
     assert ask(home, capsys, "list", "--table", "makers") == []
     shown = ask(home, capsys, "show", "readings", str(DAY))

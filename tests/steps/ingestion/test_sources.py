@@ -163,12 +163,12 @@ def test_a_restatement_shows_in_the_history_the_version_and_the_days_to_do_again
     (line,) = context.partitions.lines(restated=True)
     assert (line.table, line.period, line.added, line.removed) == ("visits", "2024-03-30", 1, 0)
     assert execute("snapshot", {}, context)["data_version"] != before
-    told, show = COMMAND.answer({"verb": "history", "table": "visits", "day": None, "restated": True}, context)
+    told, show = COMMAND.answer({"verb": "history", "table": "visits", "period": None, "restated": True}, context)
     show()
-    assert [(one["day"], one["rows"], one["added"]) for one in told] == [("2024-03-30", line.rows, 1)]
+    assert [(one["period"], one["rows"], one["added"]) for one in told] == [("2024-03-30", line.rows, 1)]
     assert "2024-03-30" in capsys.readouterr().out
     with pytest.raises(InvalidInput, match="no table 'visit'; choose from visits"):
-        COMMAND.answer({"verb": "history", "table": "visit", "day": None, "restated": False}, context)
+        COMMAND.answer({"verb": "history", "table": "visit", "period": None, "restated": False}, context)
     lines = len(context.partitions.lines())
     execute("ingest", WINDOW, context)
     assert len(context.partitions.lines()) == lines == 5, "the same again leaves no line"
