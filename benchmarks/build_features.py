@@ -55,7 +55,7 @@ def prepare(context: Context, years: int) -> int:
     for step in ("ingest", "validate"):
         execute(step, window, context)
     for name in [table.name for table in context.usecase.tables if table.daily]:
-        for day in context.data.days("validated", name):
+        for day in context.data.periods("validated", name):
             table = context.data.store.read_table(context.data.partition("validated", name, day))
             rows += table.num_rows * years * (name == "flights")
             for copy in range(1, years):

@@ -18,7 +18,7 @@ def prepare(context: Context) -> None:
     window = {"start": str(usecase.start), "end": str(usecase.end)}
     last = usecase.end - timedelta(days=1)
     tables = [table.name for table in usecase.feature_tables if table.daily]
-    built = all(last in context.data.days("features", name) for name in tables)
+    built = all(last in context.data.periods("features", name) for name in tables)
     only = ("apply_features",) if built else chains.FEATURES
     walk(chains.data, window, partial(execute, context=context), only=only)
 

@@ -17,13 +17,15 @@ from bounded import BoundedCronTimetable
 from pipelines import failure
 from pipelines.context import Context, build_context
 from pipelines.errors import CheckFailed, FlightdeckError, InvalidInput, MissingData
-from pipelines.instants import local, local_day, midnight
+from pipelines.instants import local, midnight
+from pipelines.periods import Calendar, Period
 from pipelines.roster import read_roster
 from pipelines.steps import STEPS, execute
-from pipelines.usecase import UseCase, in_one_line
+from pipelines.usecase import UseCase, calendar_of, in_one_line
 from pipelines.windows import Window
 
 DAY_PARAM: dict[str, Any] = {"type": ["null", "string"], "format": "date"}
+INSTANT_PARAM: dict[str, Any] = {"type": ["null", "string"], "format": "date-time"}
 Build = Callable[[str, Context], DAG]  # one of a use case's DAGs, from its params file and its context
 
 
@@ -97,9 +99,13 @@ def asset(usecase: str, what: str, **options: Any) -> Asset:
 
 def window_params(usecase: UseCase) -> dict[str, Param]:
     covers = f"The data cover {usecase.start} to {usecase.end} (exclusive), days in {usecase.timezone}."
+    calendar = calendar_of(usecase)
+    kind, noun = (DAY_PARAM if calendar.daily else INSTANT_PARAM), calendar.noun
     return {
-        "start": Param(None, **DAY_PARAM, title="First day", description=f"{covers} Empty: the run's data interval."),
-        "end": Param(None, **DAY_PARAM, title="End day", description="The day after the last. Give both or neither."),
+        "start": Param(None, **kind, title=f"First {noun}", description=f"{covers} Empty: the run's data interval."),
+        "end": Param(
+            None, **kind, title=f"End {noun}", description=f"The {noun} after the last. Give both or neither."
+        ),
     }
 
 
@@ -165,8 +171,8 @@ def as_of_day(day: date, timezone: str) -> str:
     return midnight(day, timezone).isoformat()
 
 
-def window_of_run(context: Mapping[str, Any], timezone: str) -> Window:
-    """The window of a run: the form's, else its data interval.
+def window_of_run(context: Mapping[str, Any], calendar: Calendar) -> Window:
+    """The window of a run: the form's, else the periods that its data interval begins and ends in.
 
     Raises:
         AirflowFailException: if the form is half-filled, or a run has neither.
@@ -175,17 +181,18 @@ def window_of_run(context: Mapping[str, Any], timezone: str) -> Window:
     if any(form.values()):
         if not all(form.values()):
             raise AirflowFailException(f"start is {form['start']}, end is {form['end']}; give both, or neither")
-        return _window(date.fromisoformat(form["start"]), date.fromisoformat(form["end"]), timezone)
+        return _window(form["start"], form["end"], calendar)
     run = context["dag_run"]
     if run.data_interval_start is None or run.data_interval_start == run.data_interval_end:
         raise AirflowFailException("this run has no data interval; give start and end in the form")
-    return _window(local_day(run.data_interval_start, timezone), local_day(run.data_interval_end, timezone), timezone)
+    start, end = (calendar.containing(at) for at in (run.data_interval_start, run.data_interval_end))
+    return _window(start, end, calendar)
 
 
-def _window(start: date, end: date, timezone: str) -> Window:
+def _window(start: Period | str, end: Period | str, calendar: Calendar) -> Window:
     try:
-        return Window(start, end, timezone)
-    except InvalidInput as error:
+        return Window(calendar.require(start), calendar.require(end), calendar.timezone, calendar.length)
+    except (InvalidInput, ValueError) as error:
         raise AirflowFailException(str(error)) from error
 
 

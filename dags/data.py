@@ -46,7 +46,7 @@ def form_params(usecase: UseCase) -> dict[str, Param]:
 
 
 def build(params_file: str, usecase_context: Context) -> DAG:
-    usecase, zone = usecase_context.usecase, usecase_context.usecase.timezone
+    usecase, calendar = usecase_context.usecase, usecase_context.calendar
     if not usecase.feature_repo.is_dir():
         raise InvalidInput(
             f"feature_repo of {usecase.name} is {usecase.feature_repo}; name the folder of its declarations"
@@ -67,7 +67,7 @@ def build(params_file: str, usecase_context: Context) -> DAG:
             """The window, from the form or the data interval, and a name for the records of this run."""
             run = context["dag_run"]
             bridge.refuse_unknown(run.conf, list(form))
-            window = bridge.window_of_run(context, zone)
+            window = bridge.window_of_run(context, calendar)
             return {
                 "start": window.start.isoformat(),
                 "end": window.end.isoformat(),

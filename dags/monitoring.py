@@ -46,7 +46,7 @@ def form_params(usecase: UseCase) -> dict[str, Param]:
 
 
 def build(params_file: str, usecase_context: Context) -> DAG:
-    usecase, zone = usecase_context.usecase, usecase_context.usecase.timezone
+    usecase, calendar = usecase_context.usecase, usecase_context.calendar
     retrain = bridge.asset(usecase.name, "retrain")
     form = form_params(usecase)
     with bridge.dag(
@@ -63,13 +63,13 @@ def build(params_file: str, usecase_context: Context) -> DAG:
             """The window, and the instant by which its labels must be known."""
             run, params = context["dag_run"], context["params"]
             bridge.refuse_unknown(run.conf, list(form))
-            window = bridge.window_of_run(context, zone)
-            as_of = date.fromisoformat(params["as_of"]) if params["as_of"] else window.end
+            window = bridge.window_of_run(context, calendar)
+            as_of = calendar.first_of(date.fromisoformat(params["as_of"])) if params["as_of"] else window.end
             if as_of < window.end:
                 raise AirflowFailException(
                     f"as_of {as_of} lies before the window's end {window.end}; choose a later day"
                 )
-            instant = bridge.as_of_day(as_of, zone)
+            instant = calendar.start_at(as_of).isoformat()
             return {
                 "start": window.start.isoformat(),
                 "end": window.end.isoformat(),

@@ -12,15 +12,14 @@ from pipelines import environment
 from pipelines.params import Params, load_params, params_files
 from pipelines.redaction import redact_logs
 from pipelines.settings import Settings, load_settings
-from pipelines.usecase import UseCase, load_usecase
+from pipelines.usecase import UseCase, calendar_of, load_usecase
 from pipelines.windows import Window
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from feast import FeatureStore
 
     from pipelines.clock import Clock
+    from pipelines.periods import Calendar, Period
     from pipelines.records import (
         Aliases,
         Decisions,
@@ -64,7 +63,7 @@ class Context:
     def data(self) -> Layout:
         from pipelines.store import Layout, Store
 
-        return Layout(Store(self.settings.store), self.usecase.name)
+        return Layout(Store(self.settings.store), self.usecase.name, self.calendar.length)
 
     @cached_property
     def records(self) -> Records:
@@ -124,7 +123,7 @@ class Context:
     def feast(self) -> FeatureStore:
         from pipelines.offline.repository import open_store
 
-        return open_store(self.settings, self.usecase.name)
+        return open_store(self.settings, self.usecase.name, self.calendar.length)
 
     @cached_property
     def tracker(self) -> Tracker:
@@ -138,9 +137,14 @@ class Context:
 
         return ModelRegistry(self.tracker)
 
-    def window(self, start: date, end: date) -> Window:
+    @property
+    def calendar(self) -> Calendar:
+        return calendar_of(self.usecase)
+
+    def window(self, start: Period, end: Period) -> Window:
         """A window within the days of the use case's source."""
-        window = Window(start, end, self.usecase.timezone)
+        calendar = self.calendar
+        window = Window(start, end, calendar.timezone, calendar.length)
         return window.require_within(self.usecase.start, self.usecase.end, f"the data of {self.usecase.name}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from pipelines.context import Context
 from pipelines.errors import InvalidInput, MissingData
 from pipelines.graph_inputs import number_column, string_column
-from pipelines.instants import MICROSECOND, local_day
+from pipelines.instants import MICROSECOND
 from pipelines.offline.columns import to_frame
-from pipelines.usecase import PREDICTED_AT, ModelInputs, Tables, UseCase
+from pipelines.usecase import PREDICTED_AT, ModelInputs, Tables, UseCase, calendar_of
 from pipelines.windows import Window
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def read_tables(data: Layout, usecase: UseCase, names: set[str], window: Window) -> Tables:
-    """Validated tables by name: the window's days of daily tables, and whole reference tables."""
+    """Validated tables by name: the window's periods of daily tables, and whole reference tables."""
     return {
-        table.name: data.read("validated", table.name, window.start, window.end)
+        table.name: data.read("validated", table.name, window)
         if table.daily
         else data.read_reference("validated", table.name)
         for table in usecase.tables
@@ -41,18 +41,20 @@ def load_examples(context: Context, window: Window) -> pa.Table:
 
 
 def require_no_gap(data: Layout, usecase: UseCase, as_of: datetime) -> None:
-    """Check that every daily feature table has each day from its first up to `as_of`.
+    """Check that every daily feature table has each period from its first up to `as_of`.
 
     Raises:
-        MissingData: naming the table and the first day that it lacks.
+        MissingData: naming the table and the first period that it lacks.
     """
-    last = local_day(as_of - MICROSECOND, usecase.timezone)
+    calendar = calendar_of(usecase)
+    last = calendar.containing(as_of - MICROSECOND)
     for name in [table.name for table in usecase.feature_tables if table.daily]:
-        days = data.days("features", name)
-        lacking = set(Window(min(days, default=last), last + timedelta(1), usecase.timezone).days) - set(days)
+        periods = data.periods("features", name)
+        lacking = set(calendar.between(min([last, *periods]), calendar.after(last))) - set(periods)
         if lacking:
             raise MissingData(
-                f"features/{name} lacks {min(lacking)}, which is before {as_of}; build the features of that day"
+                f"features/{name} lacks {min(lacking)}, which is before {as_of}; build the features of that "
+                f"{calendar.noun}"
             )
 
 

@@ -30,6 +30,7 @@ from pipelines.params import first_problem
 
 if TYPE_CHECKING:
     from pipelines.context import Context
+    from pipelines.periods import Calendar
 
 
 class StepModel(BaseModel):
@@ -40,11 +41,11 @@ class StepModel(BaseModel):
 
 def _day_begins(value: Any, info: ValidationInfo) -> Any:
     """Turn a local day into the instant at which it begins in the use case's zone."""
-    zone = (info.context or {}).get("timezone")
-    if zone is None or isinstance(value, datetime):
+    calendar: Calendar | None = (info.context or {}).get("calendar")
+    if calendar is None or isinstance(value, datetime):
         return value
     try:
-        return midnight(value if isinstance(value, date) else date.fromisoformat(value), zone)
+        return midnight(value if isinstance(value, date) else date.fromisoformat(value), calendar.timezone)
     except (TypeError, ValueError):
         return value
 
@@ -134,14 +135,14 @@ def find(name: str) -> Step:
         raise InvalidInput(f"step {name!r} is unknown; choose from {', '.join(STEPS)}") from None
 
 
-def parse_inputs(step: Step, raw: Mapping[str, Any], timezone: str) -> StepModel:
-    """Check raw values against the step's `Inputs`; a day in place of an `Instant` begins in `timezone`.
+def parse_inputs(step: Step, raw: Mapping[str, Any], calendar: Calendar) -> StepModel:
+    """Check raw values against the step's `Inputs`; a day in place of an `Instant` begins in the calendar's zone.
 
     Raises:
         InvalidInput: naming the first value that does not fit.
     """
     try:
-        return step.load().Inputs.model_validate(dict(raw), context={"timezone": timezone})
+        return step.load().Inputs.model_validate(dict(raw), context={"calendar": calendar})
     except ValidationError as error:
         raise InvalidInput(f"{step.name}: {first_problem(error)}") from None
 
@@ -155,7 +156,7 @@ def execute(name: str, raw: Mapping[str, Any], context: Context) -> dict[str, An
     from pipelines.store import at_work
 
     step = find(name)
-    inputs = parse_inputs(step, raw, context.usecase.timezone)
+    inputs = parse_inputs(step, raw, context.calendar)
     try:
         with at_work(context.data.store):
             outputs = step.load().run(inputs, context)

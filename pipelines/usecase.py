@@ -7,6 +7,7 @@ libraries are imported inside the methods.
 from __future__ import annotations
 
 import importlib
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.errors import FlightdeckError, InvalidInput
+from pipelines.periods import A_DAY, Calendar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,11 +30,14 @@ if TYPE_CHECKING:
 Tables = Mapping[str, "pa.Table"]
 Request = Mapping[str, Any]  # column -> value, as JSON has it
 
+INSTANT = re.compile(r"timestamp\[(s|ms|us|ns), ?([^\]]+)\]")  # a column type, with its unit and its zone
+
 # Columns that the chain itself adds or reads. A use case's own columns may have any other names.
 KNOWN_AT = "known_at"  # in feature tables: the row's knowledge time, an instant in UTC
 EXAMPLE_ID = "example_id"  # in examples: unique, stable
 PREDICTED_AT = "predicted_at"  # in examples: the instant (UTC) for which features are read
 DAY = "local_day"  # in examples and daily raw tables: the local day (date32); losses within one are dependent
+PERIOD = "period"  # in raw tables whose periods are no days, in place of DAY: the instant (UTC) at which it begins
 LABEL = "label"  # in examples: 0.0, 1.0, or null for examples that never get one
 LABEL_KNOWN_AT = "label_known_at"  # in examples: the instant (UTC) at which the label matures, null as above
 MONTH = "month"  # in evaluations: the month of DAY
@@ -45,8 +50,8 @@ class RawTable:
     Attributes:
         key: columns that identify a row; DAY may be one of them.
         columns: declared columns and their types, such as int32, float64, string or timestamp[us, UTC].
-        day: the column, an instant or a date, whose local day is the row's partition; None for a reference table, which
-            is a single partition and changes rarely.
+        day: the column, an instant or a date, whose local day (or shorter period) is the row's partition; None for a
+            reference table, which is a single partition and changes rarely.
         known: the column with a record's knowledge time, an instant: of two records of a key the newer counts.
         required: whether a partition without rows stops the chain, or is only reported.
     """
@@ -60,7 +65,7 @@ class RawTable:
 
     @property
     def daily(self) -> bool:
-        """Whether it has one partition for each local day."""
+        """Whether it has one partition for each period, a local day by default."""
         return self.day is not None
 
 
@@ -72,7 +77,8 @@ class FeatureTable:
         keys: entity columns.
         sources: the raw tables it is built from.
         lookback_days: days before a window whose rows can affect features known within it.
-        daily: one partition for each local day of `KNOWN_AT`, or (False) a single one, rebuilt with every window.
+        daily: one partition for each period of `KNOWN_AT`, a local day by default, or (False) a single one, rebuilt
+            with every window.
     """
 
     name: str
@@ -100,6 +106,9 @@ class UseCase(Protocol):
     A use case may also have `auxiliary`, a tuple of columns of its examples: further labels for families that learn
     several tasks, each 0.0, 1.0 or null, with the instant at which it is known in the column `known_at_of(NAME)`.
     Examples that never get a LABEL may have them.
+
+    It may have `period`, a timedelta that divides a day into whole minutes: the length of the windows and partitions,
+    a local day by default. `start` and `end` stay local days.
     """
 
     @property
@@ -108,7 +117,7 @@ class UseCase(Protocol):
 
     @property
     def timezone(self) -> str:
-        """IANA zone whose days are the partitions."""
+        """IANA zone whose days, or their periods, are the partitions."""
 
     @property
     def start(self) -> date:
@@ -154,10 +163,10 @@ class UseCase(Protocol):
         """Great Expectations of a table; see `pipelines.validation` for the severities."""
 
     def build(self, feature_table: FeatureTable, tables: Tables, window: Window) -> pa.Table:
-        """Feature rows with `KNOWN_AT` in the window.
+        """Feature rows with `KNOWN_AT` in the window, whose `start` and `end` are dates where periods are days.
 
-        A row may depend only on records known at `KNOWN_AT` that belong to its own or an earlier local day, so that it
-        is the same in any window.
+        A row may depend only on records known at `KNOWN_AT` that belong to its own or an earlier period, so that it is
+        the same in any window.
         """
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
@@ -215,6 +224,29 @@ def slices_of(usecase: UseCase) -> tuple[str, ...]:
 def auxiliary_of(usecase: UseCase) -> tuple[str, ...]:
     """The auxiliary labels that a use case declares; none by default."""
     return tuple(getattr(usecase, "auxiliary", ()))
+
+
+def calendar_of(usecase: UseCase) -> Calendar:
+    """The periods by which a use case's data are partitioned; local days by default.
+
+    Raises:
+        InvalidInput: if the length does not divide a day, or a table's column cannot tell the period of a row.
+    """
+    calendar = Calendar(usecase.timezone, getattr(usecase, "period", A_DAY))
+    if not calendar.daily:
+        for table in usecase.tables:
+            kind = table.columns.get(table.day, "") if table.day else None
+            if kind is not None and not INSTANT.fullmatch(kind):
+                raise InvalidInput(
+                    f"table {table.name}: its column {table.day} is declared as {kind}, which does not tell the period "
+                    f"of {calendar.length} in which a row lies; declare an instant, timestamp[us, UTC]"
+                )
+    return calendar
+
+
+def partition_column(calendar: Calendar) -> str:
+    """The column that holds the partition of a row in tables that have several."""
+    return DAY if calendar.daily else PERIOD
 
 
 def known_at_of(auxiliary: str) -> str:

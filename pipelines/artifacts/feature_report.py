@@ -1,22 +1,23 @@
-"""reports/features/START_END.json: what check_features measured in a window of days, and its verdict."""
+"""reports/features/START_END.json: what check_features measured in a window, and its verdict."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import date
 from typing import TYPE_CHECKING
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from pipelines.artifacts.document import Frozen, Number
 from pipelines.errors import CorruptData
+from pipelines.periods import NAME as PERIOD
+from pipelines.periods import Period, PeriodField, name_of
 from pipelines.verdict import Verdict
 
 if TYPE_CHECKING:
     from pipelines.store import Store
 
-NAME = re.compile(r"(\d{4}-\d{2}-\d{2})_(\d{4}-\d{2}-\d{2})\.json")
+NAME = re.compile(rf"({PERIOD.pattern})_({PERIOD.pattern})\.json")
 
 
 class FeatureProfile(Frozen):
@@ -81,17 +82,17 @@ class FeatureReport(Frozen):
     """The verdict on a window of days.
 
     Attributes:
-        window: first day, and the day after the last.
+        window: first period, and the one after the last.
     """
 
-    window: tuple[date, date]
+    window: tuple[PeriodField, PeriodField]
     verdict: Verdict
     reasons: tuple[str, ...]
     views: dict[str, ViewReport]
 
     @property
     def name(self) -> str:
-        return f"{self.window[0]}_{self.window[1]}.json"
+        return f"{name_of(self.window[0])}_{name_of(self.window[1])}.json"
 
 
 def read_feature_report(store: Store, uri: str) -> FeatureReport:
@@ -110,8 +111,8 @@ def read_feature_report(store: Store, uri: str) -> FeatureReport:
         ) from None
 
 
-def overlapping(names: Iterable[str], start: date, end: date) -> list[str]:
-    """The reports, by file name, whose window shares a day with [start, end)."""
+def overlapping(names: Iterable[str], start: Period, end: Period) -> list[str]:
+    """The reports, by file name, whose window shares a period with [start, end)."""
     windows = {name: match.groups() for name in names if (match := NAME.fullmatch(name))}
-    first, last = start.isoformat(), end.isoformat()  # days of this form sort as text, also what is no day at all
+    first, last = name_of(start), name_of(end)  # names sort as text, also those of what is no period at all
     return sorted(name for name, (begins, ends) in windows.items() if begins < last and ends > first)

@@ -23,7 +23,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     verb("versions", "List the versions, newest last, and the models and runs that need them.")
     history = verb("history", "List what ingestion wrote, partition by partition, oldest first.")
     history.add_argument("--table", metavar="TABLE")
-    history.add_argument("--day", metavar="DAY", help="a local day, or `all` for a reference table")
+    history.add_argument(
+        *("--period", "--day"), metavar="PERIOD", help="a partition by its name: a local day or period, or `all`"
+    )
     history.add_argument("--restated", action="store_true", help="only partitions that were there before")
     diff = verb("diff", "Compare two versions: partitions, rows, columns.")
     diff.add_argument("versions", metavar="VERSION", nargs=2, help="in full, or a beginning that no other has")
@@ -41,7 +43,7 @@ def answer(arguments: Arguments, context: Context) -> Answer:
     if arguments["verb"] == "versions":
         return versions(context)
     if arguments["verb"] == "history":
-        return history(arguments["table"], arguments["day"], arguments["restated"], context)
+        return history(arguments["table"], arguments["period"], arguments["restated"], context)
     if arguments["verb"] == "diff":
         return diff(arguments["versions"], context)
     if arguments["verb"] == "restore":
@@ -86,19 +88,19 @@ def versions(context: Context) -> Answer:
     return rows_found, show
 
 
-def history(name: str | None, day: str | None, restated: bool, context: Context) -> Answer:
+def history(name: str | None, period: str | None, restated: bool, context: Context) -> Answer:
     """The partitions that ingestion wrote: rows, and how many were added and removed."""
     names = [raw.name for raw in context.usecase.tables]
     if name is not None and name not in names:
         raise InvalidInput(f"there is no table {name!r}; choose from {', '.join(names)}")
-    lines = context.partitions.lines(name, day, restated)
+    lines = context.partitions.lines(name, period, restated)
     rows_found = [{**vars(line), "as_of": line.as_of.isoformat()} for line in lines]
 
     def show() -> None:
-        heads = ("table", "day", "rows", "added", "removed", "sha256", "ingested up to")
+        heads = ("table", "period", "rows", "added", "removed", "sha256", "ingested up to")
         rows = [
             (
-                *(_cell(one[key]) for key in ("table", "day", "rows", "added", "removed")),
+                *(_cell(one[key]) for key in ("table", "period", "rows", "added", "removed")),
                 one["sha256"][:12],
                 one["as_of"],
             )

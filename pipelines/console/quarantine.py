@@ -7,20 +7,23 @@ import getpass
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipelines.console.command import Answer, Arguments, Command, verbs
 from pipelines.console.table import show
 from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.json_text import JsonObject
-from pipelines.store.layout import UNDATED
+from pipelines.periods import NAME as NAME_OF_PERIOD
+from pipelines.periods import Period, parse_name
+from pipelines.store.layout import REFERENCE, UNDATED, partition_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipelines.context import Context
     from pipelines.derivation.downstream import Downstream
+    from pipelines.periods import Calendar
     from pipelines.usecase import RawTable
 
 NAME = "quarantine"
@@ -30,14 +33,22 @@ MARK = 12  # characters of a row's digest that are shown
 
 def add(parser: argparse.ArgumentParser) -> None:
     verb = verbs(parser)
-    listing = verb("list", "Count quarantined rows by table, day and reason.")
+    listing = verb("list", "Count quarantined rows by table, period and reason.")
     listing.add_argument("--table", metavar="TABLE", help="only this table")
-    listing.add_argument("--day", metavar="DAY", help="only this day, `undated`, or `all` for reference tables")
-    showing = verb("show", "Show a day's quarantined rows.")
+    listing.add_argument(
+        *("--period", "--day"),
+        metavar="PERIOD",
+        help="only this day or period, `undated`, or `all` of reference tables",
+    )
+    showing = verb("show", "Show a period's quarantined rows.")
     releasing = verb("release", "Declare quarantined rows good.")
     for one in (showing, releasing):
         one.add_argument("table", metavar="TABLE")
-        one.add_argument("day", metavar="DAY", help="an ISO day, `undated`, or `all` for a reference table")
+        one.add_argument(
+            "period",
+            metavar="PERIOD",
+            help="a day or another period, `undated`, or `all` of a reference table",
+        )
     which = releasing.add_mutually_exclusive_group()
     which.add_argument("--reason", metavar="CODE", help="the rows with this reason, for this reason alone")
     which.add_argument("--row", metavar="ROW", help="a row, by its mark in `show` or its key, values joined by commas")
@@ -49,49 +60,49 @@ def answer(arguments: Arguments, context: Context) -> Answer:
     """Run the command.
 
     Raises:
-        InvalidInput: if there is no such table, day, reason or row.
-        CheckFailed: if the day does not pass with the released rows; the release is recorded nevertheless.
+        InvalidInput: if there is no such table, period, reason or row.
+        CheckFailed: if the period does not pass with the released rows; the release is recorded nevertheless.
     """
     if arguments["verb"] == "list":
-        return list_rows(arguments["table"], arguments["day"], context)
-    table, day = _table_of(arguments["table"], context), _day_of(arguments["day"])
+        return list_rows(arguments["table"], arguments["period"], context)
+    table, period = _table_of(arguments["table"], context), _period_of(arguments["period"], context)
     if arguments["verb"] == "show":
-        return show_rows(table, day, context)
-    if isinstance(day, str):
+        return show_rows(table, period, context)
+    if isinstance(period, str):
         raise InvalidInput(f"an undated row of {table.name} has no day; give it one at the source, and ingest again")
     if not arguments["why"].strip():
         raise InvalidInput("--why is empty; say why the rows are good, for the record")
     actor = arguments["actor"] or getpass.getuser()
-    return release_rows(table, day, Selection(arguments["reason"], arguments["row"]), arguments["why"], actor, context)
+    which = Selection(arguments["reason"], arguments["row"])
+    return release_rows(table, period, which, arguments["why"], actor, context)
 
 
-def list_rows(table: str | None, day: str | None, context: Context) -> Answer:
-    """Quarantined rows by table, day and reason."""
+def list_rows(table: str | None, period: str | None, context: Context) -> Answer:
+    """Quarantined rows by table, period and reason."""
     tables = [_table_of(table, context)] if table else list(context.usecase.tables)
-    selected = None if day is None else _day_of(day)
+    selected = None if period is None else _period_of(period, context)
     counts: list[JsonObject] = []
     for one in tables:
-        for partition_day in _partitions(one, context):
-            if day is None or partition_day == selected:
-                uri = context.data.partition(NAME, one.name, partition_day)
+        for of in _partitions(one, context):
+            if period is None or of == selected:
+                uri = context.data.partition(NAME, one.name, of)
                 codes = context.data.store.read_table(uri, ["reason"])["reason"].to_pylist()
                 reasons = Counter(code for joined in codes for code in joined.split(","))
-                counts.append(
-                    {"table": one.name, "day": _day_name(partition_day), "rows": len(codes), "reasons": dict(reasons)}
-                )
+                name = partition_name(of)
+                counts.append({"table": one.name, "period": name, "rows": len(codes), "reasons": dict(reasons)})
     rows = [
-        (one["table"], one["day"], str(one["rows"]), ", ".join(f"{code} {n}" for code, n in one["reasons"].items()))
+        (one["table"], one["period"], str(one["rows"]), ", ".join(f"{code} {n}" for code, n in one["reasons"].items()))
         for one in counts
     ]
-    heads = ("table", "day", "rows", "reasons")
+    heads = ("table", "period", "rows", "reasons")
     return counts, lambda: show(heads, rows, f"quarantine of {context.usecase.name}")
 
 
-def show_rows(table: RawTable, day: date | str | None, context: Context) -> Answer:
+def show_rows(table: RawTable, period: Period | str | None, context: Context) -> Answer:
     """A partition's quarantined rows, with their reasons and marks."""
     from pipelines.validation.releases import digests
 
-    rows, codes = _read_rows(table, day, context)
+    rows, codes = _read_rows(table, period, context)
     entries = [
         {"row": mark[:MARK], "reason": code, **row}
         for mark, code, row in zip(digests(rows), codes, rows.to_pylist(), strict=True)
@@ -100,7 +111,9 @@ def show_rows(table: RawTable, day: date | str | None, context: Context) -> Answ
         (one["row"], one["reason"], ", ".join(f"{n}={_short(v)}" for n, v in list(one.items())[2:] if v is not None))
         for one in entries
     ]
-    return entries, lambda: show(("row", "reason", "values"), cells, f"quarantine of {table.name}, {_day_name(day)}")
+    return entries, lambda: show(
+        ("row", "reason", "values"), cells, f"quarantine of {table.name}, {partition_name(period)}"
+    )
 
 
 @dataclass(frozen=True)
@@ -112,69 +125,71 @@ class Selection:
 
 
 def release_rows(
-    table: RawTable, day: date | None, selection: Selection, why: str, actor: str, context: Context
+    table: RawTable, period: Period | None, selection: Selection, why: str, actor: str, context: Context
 ) -> Answer:
-    """Record the release, validate the day again, and say what is out of date."""
+    """Record the release, validate the period again, and say what is out of date."""
     from pipelines.derivation.downstream import downstream
     from pipelines.derivation.staleness import stale_features
     from pipelines.records import Release
     from pipelines.steps import execute
     from pipelines.validation.releases import digests, pick_rows
 
-    rows, codes = _read_rows(table, day, context)
+    rows, codes = _read_rows(table, period, context)
     reason = selection.reason
     numbers = pick_rows(rows, table.key, reason, selection.row, codes)
     if not numbers:
+        name = partition_name(period)
         wanted = f"reason {reason!r}" if reason else f"row {selection.row!r}"
         have = sorted({code for joined in codes for code in joined.split(",")})
         raise InvalidInput(
-            f"{table.name} of {_day_name(day)}: no quarantined row has the {wanted}; reasons are {', '.join(have)}, "
-            f"rows are in `flightdeck quarantine show {table.name} {_day_name(day)}`"
+            f"{table.name} of {name}: no quarantined row has the {wanted}; reasons are {', '.join(have)}, rows are in "
+            f"`flightdeck quarantine show {table.name} {name}`"
         )
     at = datetime.now(UTC)
     releases = [
-        Release(table.name, _day_name(day), mark, code, actor, why, at)
+        Release(table.name, partition_name(period), mark, code, actor, why, at)
         for n, mark in zip(numbers, digests(rows.take(numbers)), strict=True)
         for code in codes[n].split(",")
         if reason is None or code == reason
     ]
     context.releases.add(releases)
-    uri, store = context.data.partition("validated", table.name, day), context.data.store
+    uri, store = context.data.partition("validated", table.name, period), context.data.store
     before = store.read_bytes(uri) if store.exists(uri) else None
-    start = day or _some_day(context)
+    start = period or _some_period(context)
     try:
-        execute("validate", {"start": start, "end": start + timedelta(1)}, context)
+        execute("validate", {"start": start, "end": context.calendar.after(start)}, context)
     except CheckFailed as error:
         raise CheckFailed(f"the release is recorded, but the validation of {start} did not pass: {error}") from None
-    is_changed = store.read_bytes(uri) != before or (day is not None and day in stale_features(context))
-    remaining = dict(Counter(_codes(table, day, context)))
-    stale = downstream(table.name, day, context) if is_changed else None
+    is_changed = store.read_bytes(uri) != before or (period is not None and period in stale_features(context))
+    remaining = dict(Counter(_codes(table, period, context)))
+    stale = downstream(table.name, period, context) if is_changed else None
     report = {
         "table": table.name,
-        "day": _day_name(day),
+        "period": partition_name(period),
         "released": len(numbers),
         "still_quarantined": remaining,
         "validated_changed": is_changed,
         "out_of_date": vars(stale) if stale else None,
     }
-    return report, lambda: print("\n".join(_describe_release(report, stale)))
+    return report, lambda: print("\n".join(_describe_release(report, stale, context.calendar)))
 
 
-def _describe_release(report: Mapping[str, Any], stale: Downstream | None) -> list[str]:
-    lines = [f"{report['released']} rows of {report['table']} of {report['day']} are released"]
+def _describe_release(report: Mapping[str, Any], stale: Downstream | None, calendar: Calendar) -> list[str]:
+    from pipelines.derivation.staleness import span_flags
+
+    lines = [f"{report['released']} rows of {report['table']} of {report['period']} are released"]
     if report["still_quarantined"]:
         lines.append(
             f"still quarantined there: {', '.join(f'{n} {c}' for c, n in report['still_quarantined'].items())}"
         )
     if stale is None:
         return [*lines, "validated data have not changed: nothing is out of date"]
-    for name, days in stale.features.items():
-        if days is None:
-            lines.append(f"out of date: features/{name}; build the features of any day")
+    for name, span in stale.features.items():
+        if span is None:
+            lines.append(f"out of date: features/{name}; build the features of any {calendar.noun}")
             continue
-        first, end = days[0], days[1] + timedelta(1)
-        lines.append(f"out of date: features/{name} from {first} to {days[1]}")
-        lines.append(f"  flightdeck build_features --start {first} --end {end}")
+        lines.append(f"out of date: features/{name} from {span[0]} to {span[1]}")
+        lines.append(f"  flightdeck build_features {span_flags(*span, calendar)}")
     lines += [f"out of date: training set {name}, and the models trained on it" for name in stale.training_sets]
     if stale.online:
         lines.append("out of date: the online store; when the features are built again")
@@ -189,49 +204,45 @@ def _table_of(name: str, context: Context) -> RawTable:
     return tables[name]
 
 
-def _day_of(text: str) -> date | str | None:
-    """A day, UNDATED, or None for a reference table."""
-    if text in ("all", UNDATED):
-        return None if text == "all" else UNDATED
+def _period_of(text: str, context: Context) -> Period | str | None:
+    """A period, UNDATED, or None for a reference table."""
+    if text in (REFERENCE, UNDATED):
+        return None if text == REFERENCE else UNDATED
     try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput(
-            f"{text!r} is not a day; give one such as 2013-09-01, `{UNDATED}`, or `all` for a reference table"
-        ) from None
+        return parse_name(text) if NAME_OF_PERIOD.fullmatch(text) else context.calendar.require(text)
+    except ValueError as error:
+        raise InvalidInput(f"{error}, `{UNDATED}`, or `{REFERENCE}` for a reference table") from None
 
 
-def _day_name(day: date | str | None) -> str:
-    return str(day or "all")
-
-
-def _partitions(table: RawTable, context: Context) -> list[date | str | None]:
+def _partitions(table: RawTable, context: Context) -> list[Period | str | None]:
     last = UNDATED if table.daily else None
     there = [last] if context.data.store.exists(context.data.partition(NAME, table.name, last)) else []
-    return [*context.data.days(NAME, table.name), *there]
+    return [*context.data.periods(NAME, table.name), *there]
 
 
-def _read_rows(table: RawTable, day: date | str | None, context: Context) -> tuple[pa.Table, list[str]]:
+def _read_rows(table: RawTable, period: Period | str | None, context: Context) -> tuple[pa.Table, list[str]]:
     """The quarantined rows of a partition as ingested, and their reasons.
 
     Raises:
         InvalidInput: if it has none.
     """
-    if day not in _partitions(table, context):
-        raise InvalidInput(f"{table.name} has no quarantined row on {_day_name(day)}; see `flightdeck quarantine list`")
-    rows = context.data.store.read_table(context.data.partition(NAME, table.name, day))
+    if period not in _partitions(table, context):
+        raise InvalidInput(
+            f"{table.name} has no quarantined row on {partition_name(period)}; see `flightdeck quarantine list`"
+        )
+    rows = context.data.store.read_table(context.data.partition(NAME, table.name, period))
     return rows.drop_columns(["reason"]), rows["reason"].to_pylist()
 
 
-def _codes(table: RawTable, day: date | None, context: Context) -> list[str]:
-    return _read_rows(table, day, context)[1] if day in _partitions(table, context) else []
+def _codes(table: RawTable, period: Period | None, context: Context) -> list[str]:
+    return _read_rows(table, period, context)[1] if period in _partitions(table, context) else []
 
 
-def _some_day(context: Context) -> date:
-    """A day to validate a reference table with, since every window validates it."""
+def _some_period(context: Context) -> Period:
+    """A period to validate a reference table with, since every window validates it."""
     for table in context.usecase.tables:
-        if table.daily and (days := context.data.days("validated", table.name)):
-            return days[-1]
+        if table.daily and (periods := context.data.periods("validated", table.name)):
+            return periods[-1]
     raise InvalidInput("no day is validated yet; validate a window first")
 
 

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import date
-
 from pydantic import Field
 
 from pipelines.context import Context
+from pipelines.periods import PeriodField
 from pipelines.steps import StepModel
 
 
 class Inputs(StepModel):
-    start: date = Field(description="first local day on which the features were known")
-    end: date = Field(description="day after the last, exclusive")
+    start: PeriodField = Field(description="first local day or period in which the features were known")
+    end: PeriodField = Field(description="the one after the last, exclusive")
 
 
-MOST_ROWS = 500_000  # of the source tables, in memory at once; a single day with its lookback may be more
+MOST_ROWS = 500_000  # of the source tables, in memory at once; a single period with its lookback may be more
 
 
 class Outputs(StepModel):
-    start: date
-    end: date
+    start: PeriodField
+    end: PeriodField
     rows: dict[str, int]
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Build one feature table after another, in pieces of whole days, and write a partition for each day.
+    """Build one feature table after another, in pieces of whole periods, and write a partition for each period.
 
     The partitions do not depend on how the window is split.
     """
@@ -35,15 +34,15 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     usecase, data = context.usecase, context.data
     window = context.window(inputs.start, inputs.end)
-    rests_on = digests(window.days, context)
+    rests_on = digests(window.periods, context)
     counts = {feature_table.name: 0 for feature_table in usecase.feature_tables}
     for feature_table in usecase.feature_tables:
         for piece, reach in pieces(data, usecase, feature_table, window, MOST_ROWS):
             tables = read_tables(data, usecase, set(feature_table.sources), reach)
             rows = usecase.build(feature_table, tables, piece)
             del tables
-            for day, part in split_by_knowledge(feature_table, rows, piece):
-                data.store.write_table(data.partition("features", feature_table.name, day), part)
+            for period, part in split_by_knowledge(feature_table, rows, piece):
+                data.store.write_table(data.partition("features", feature_table.name, period), part)
             counts[feature_table.name] += rows.num_rows
     context.derivations.note_built(rests_on)
     return Outputs(start=inputs.start, end=inputs.end, rows=counts)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from pipelines.periods import PeriodField, name_of
 from pipelines.steps import StepModel
 from pipelines.verdict import Verdict
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 
 class Inputs(StepModel):
-    start: date = Field(description="first local day on which the features were known")
-    end: date = Field(description="day after the last, exclusive")
+    start: PeriodField = Field(description="first local day or period in which the features were known")
+    end: PeriodField = Field(description="the one after the last, exclusive")
 
 
 class Outputs(StepModel):
@@ -56,7 +57,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     verdict = Verdict.HOLD if reasons or not views else Verdict.PASS
     summary = reasons or [f"{len(views)} views are as healthy as in the days before" if views else "there is no view"]
 
-    days = [inputs.start.isoformat(), inputs.end.isoformat()]
+    span = [name_of(inputs.start), name_of(inputs.end)]
     report = FeatureReport(window=(inputs.start, inputs.end), verdict=verdict, reasons=tuple(summary), views=views)
     report_uri = context.data.uri("reports", "features", report.name)
     store.write_json(report_uri, report.as_json())
@@ -68,7 +69,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             as_of=window.end_at,
             verdict=verdict,
             reasons=tuple(summary),
-            subject={"window": days},
+            subject={"window": span},
             evidence={"views": evidence, "bars": rules.model_dump(mode="json"), "report_uri": report_uri},
         )
     )
@@ -125,10 +126,10 @@ def _hold(why: str) -> ViewReport:
 
 
 def partitions(view: View, window: Window, context: Context) -> tuple[list[str], list[str]]:
-    """The view's partitions in the window, and in the days before it.
+    """The view's partitions in the window, and in the reference days before it.
 
     Raises:
-        MissingData: if a day of the window has no partition.
+        MissingData: if a period of the window has no partition.
     """
     from pipelines.errors import MissingData
 
@@ -138,10 +139,11 @@ def partitions(view: View, window: Window, context: Context) -> tuple[list[str],
         if not data.store.exists(single):
             raise MissingData("it is not built; build the features")
         return [single], []
-    available = data.days("features", view.name)
-    if lacking := sorted(set(window.days) - set(available)):
-        raise MissingData(f"it lacks {len(lacking)} of the window's days (first: {lacking[0]}); build the features")
-    first = window.start - timedelta(context.params.features.health.reference_days)
-    before = [day for day in available if first <= day < window.start]
-    now, then = ([data.partition("features", view.name, day) for day in days] for days in (window.days, before))
+    available = data.periods("features", view.name)
+    if lacking := sorted(set(window.periods) - set(available)):
+        noun = window.calendar.noun
+        raise MissingData(f"it lacks {len(lacking)} of the window's {noun}s (first: {lacking[0]}); build the features")
+    first = window.calendar.back(window.start, context.params.features.health.reference_days)
+    before = [period for period in available if first <= period < window.start]
+    now, then = ([data.partition("features", view.name, one) for one in some] for some in (window.periods, before))
     return now, then

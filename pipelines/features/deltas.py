@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from pipelines.instants import MICROSECOND, midnight
+from pipelines.instants import MICROSECOND
 from pipelines.online.rows import Span
+from pipelines.periods import Calendar
 from pipelines.store import Layout
-from pipelines.windows import Window
+from pipelines.store.layout import periods_of
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,12 @@ def versions(data: Layout, zone: str, table: str) -> dict[str, str]:
     }
 
 
-def built_until(names: Iterable[str], timezone: str) -> datetime | None:
-    """The end of a table's last daily partition; None if a day among them is missing, or there are no daily ones."""
-    days = sorted(map(date.fromisoformat, names))
-    if not days or len(days) != (days[-1] - days[0]).days + 1:
+def built_until(names: Iterable[str], calendar: Calendar) -> datetime | None:
+    """The end of a table's last partition; None if a period among them is missing, or there are none."""
+    periods = periods_of(sorted(names))
+    if not periods or calendar.between(periods[0], calendar.after(periods[-1])) != periods:
         return None
-    return midnight(days[-1] + timedelta(1), timezone)
+    return calendar.end_at(periods[-1])
 
 
 def delta(
@@ -66,22 +67,22 @@ def delta(
     files: Mapping[str, str],
     ttl: timedelta | None,
     upto: datetime,
-    timezone: str,
+    calendar: Calendar,
     pushed: bool,
 ) -> Span | None:
     """The span whose latest rows must be written so that the online store holds everything known before `upto`.
 
-    None if it holds that already. If there are only new days, the span covers these alone. If a day was restated, or
+    None if it holds that already. If there are only new periods, the span covers these alone. If one was restated, or
     rows were pushed that the files may contradict, an entity may fall back on an older row; so the span then covers all
     rows that can still be fresh: those within the ttl, or all rows where values do not expire. Older rows of a restated
-    day are stale in either version.
+    period are stale in either version.
     """
     last_at = upto - MICROSECOND
     if state is None:
         return Span(None, last_at, anew=True)
     oldest = upto - ttl if ttl else None
     restated = [name for name in {*files, *state.files} if files.get(name) != state.files.get(name)]
-    ends = [end for name in restated if (end := _bounds(name, timezone)) is None or end[0] < state.upto]
+    ends = [end for name in restated if (end := _bounds(name, calendar)) is None or end[0] < state.upto]
     if any(end is None or oldest is None or end[1] > oldest for end in ends):
         return Span(oldest, last_at, anew=True)
     if upto <= state.upto:
@@ -89,10 +90,6 @@ def delta(
     return Span(oldest, last_at, anew=True) if pushed else Span(state.upto, last_at, anew=False)
 
 
-def _bounds(name: str, timezone: str) -> tuple[datetime, datetime] | None:
-    """The instants at which a partition's day begins and ends; None for a table without days."""
-    try:
-        window = Window((day := date.fromisoformat(name)), day + timedelta(1), timezone)
-    except ValueError:
-        return None
-    return window.start_at, window.end_at
+def _bounds(name: str, calendar: Calendar) -> tuple[datetime, datetime] | None:
+    """The instants at which a partition's period begins and ends; None for a table without periods."""
+    return next(((calendar.start_at(one), calendar.end_at(one)) for one in periods_of([name])), None)

@@ -73,13 +73,13 @@ def _bring(
     zone, _, table = source_of(view).name.partition("/")
     files, upto = versions(context.data, zone, table), as_of
     if files.keys() != {REFERENCE}:
-        end = built_until(files, context.usecase.timezone)
+        end = built_until(files, context.calendar)
         if end is None:  # only where the store was pushed ahead; otherwise `require_no_gap` has raised
             return None
         upto = min(as_of, end)
     recent = view.most_recent_end_time
     pushed = bool(state and recent and recent.astimezone(UTC) >= state.upto)
-    span = delta(state, files, view.ttl or None, upto, context.usecase.timezone, pushed)
+    span = delta(state, files, view.ttl or None, upto, context.calendar, pushed)
     if span is None:
         return None
     return _write(context, rows, view, span, OnlineState(upto, files))

@@ -16,7 +16,7 @@ from pipelines.windows import Window
 
 
 def split_windows(as_of: datetime, usecase: UseCase, splits: Splits) -> dict[str, Window]:
-    """Train, validation and test windows, counted back from the local day of `as_of`, an embargo between them.
+    """Train, validation and test windows of whole days, counted back from the local day of `as_of`, an embargo between.
 
     Raises:
         InvalidInput: if the embargo is shorter than the label's maturity, or no day is left for training.

@@ -1,36 +1,37 @@
-"""Splitting of feature rows by the local day on which they were known, and of windows into pieces."""
+"""Splitting of feature rows by the period in which they were known, and of windows into pieces."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
-from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines.errors import CorruptData
-from pipelines.instants import micros, midnight
+from pipelines.instants import micros
 from pipelines.instants.arrow import INSTANT
+from pipelines.periods import Period
 from pipelines.store import Layout
 from pipelines.usecase import KNOWN_AT, FeatureTable, UseCase
 from pipelines.windows import Window
 
 
-def earliest_day(data: Layout, usecase: UseCase, names: set[str], window: Window) -> date:
-    """The latest of the first days of the daily tables, or the start of the window if that is earlier.
+def earliest_period(data: Layout, usecase: UseCase, names: set[str], window: Window) -> Period:
+    """The latest of the first periods of the daily tables, or the start of the window if that is earlier.
 
-    History begins there: a trailing feature near that day rests on fewer days. A gap inside history is not hidden:
+    History begins there: a trailing feature near it rests on fewer periods. A gap inside history is not hidden:
     reading across it fails.
     """
     daily = [table.name for table in usecase.tables if table.daily and table.name in names]
-    firsts = [days[0] for name in daily if (days := data.days("validated", name))]
-    return min(max(firsts, default=usecase.start), window.start)
+    firsts = [periods[0] for name in daily if (periods := data.periods("validated", name))]
+    return min(max(firsts, default=window.calendar.first_of(usecase.start)), window.start)
 
 
 def split_by_knowledge(
     feature_table: FeatureTable, rows: pa.Table, window: Window
-) -> Iterator[tuple[date | None, pa.Table]]:
-    """(day, rows) for each day of the window by `KNOWN_AT`, or (None, rows) for a table without days.
+) -> Iterator[tuple[Period | None, pa.Table]]:
+    """(period, rows) for each period of the window by `KNOWN_AT`, or (None, rows) for a table without periods.
 
     Raises:
         CorruptData: if a row's knowledge time is null or outside the window, which violates the use case's contract.
@@ -41,46 +42,48 @@ def split_by_knowledge(
     if rows[KNOWN_AT].null_count:
         raise CorruptData(f"feature table {feature_table.name} has rows whose {KNOWN_AT} is null")
     instants = np.asarray(rows[KNOWN_AT].cast(INSTANT, safe=False).cast(pa.int64()))
-    starts = np.array([micros(midnight(day, window.timezone)) for day in (*window.days, window.end)])
-    day = np.searchsorted(starts, instants, side="right") - 1
-    if len(day) and not 0 <= day.min() <= day.max() < len(window.days):
+    periods, calendar = window.periods, window.calendar
+    starts = np.array([micros(calendar.start_at(period)) for period in (*periods, window.end)])
+    number = np.searchsorted(starts, instants, side="right") - 1
+    if len(number) and not 0 <= number.min() <= number.max() < len(periods):
         raise CorruptData(f"feature table {feature_table.name} has rows whose {KNOWN_AT} is outside {window}")
-    if (np.diff(day) < 0).any():
-        order = np.argsort(day, kind="stable")
-        rows, day = rows.take(pa.array(order)), day[order]
-    bounds = np.searchsorted(day, np.arange(len(starts)))
-    for n, local_day in enumerate(window.days):
-        yield local_day, rows.slice(bounds[n], bounds[n + 1] - bounds[n])
+    if (np.diff(number) < 0).any():
+        order = np.argsort(number, kind="stable")
+        rows, number = rows.take(pa.array(order)), number[order]
+    bounds = np.searchsorted(number, np.arange(len(starts)))
+    for n, period in enumerate(periods):
+        yield period, rows.slice(bounds[n], bounds[n + 1] - bounds[n])
 
 
 def pieces(
     data: Layout, usecase: UseCase, feature_table: FeatureTable, window: Window, most_rows: int
 ) -> Iterator[tuple[Window, Window]]:
-    """The window in pieces of whole days, in order, each with the longer window of its sources.
+    """The window in pieces of whole periods, in order, each with the longer window of its sources.
 
-    A piece has as many days as its sources hold at most `most_rows` rows, but at least one. A table without days has
-    one piece.
+    A piece has as many periods as its sources hold at most `most_rows` rows, but at least one. A table without periods
+    has one piece.
     """
     names = set(feature_table.sources)
-    not_before = earliest_day(data, usecase, names, window)
+    not_before = earliest_period(data, usecase, names, window)
     reach = window.widened(feature_table.lookback_days, not_before)
     if not feature_table.daily:
         yield window, reach
         return
-    before = np.cumsum([0, *_rows(data, usecase, names, reach)])  # by days since the reach begins
+    periods = [*reach.periods, window.end]
+    before = np.cumsum([0, *_rows(data, usecase, names, reach)])  # by periods since the reach begins
     start = window.start
     while start < window.end:
-        first = Window(start, window.end, window.timezone).widened(feature_table.lookback_days, not_before).start
-        fits = int(np.searchsorted(before, before[(first - reach.start).days] + most_rows, side="right")) - 1
-        end = min(max(reach.start + timedelta(fits), start + timedelta(1)), window.end)
-        yield Window(start, end, window.timezone), Window(first, end, window.timezone)
+        first = window.between(start, window.end).widened(feature_table.lookback_days, not_before).start
+        fits = int(np.searchsorted(before, before[bisect_left(periods, first)] + most_rows, side="right")) - 1
+        end = min(max(periods[fits], window.calendar.after(start)), window.end)
+        yield window.between(start, end), window.between(first, end)
         start = end
 
 
 def _rows(data: Layout, usecase: UseCase, names: set[str], reach: Window) -> list[int]:
-    """Rows of the daily sources for each day; a missing day counts 0, and reading it fails later."""
-    totals = dict.fromkeys(reach.days, 0)
+    """Rows of the daily sources for each period; a missing one counts 0, and reading it fails later."""
+    totals = dict.fromkeys(reach.periods, 0)
     for table in [table.name for table in usecase.tables if table.daily and table.name in names]:
-        for day in totals.keys() & set(data.days("validated", table)):
-            totals[day] += data.store.count_rows(data.partition("validated", table, day))
+        for period in totals.keys() & set(data.periods("validated", table)):
+            totals[period] += data.store.count_rows(data.partition("validated", table, period))
     return list(totals.values())

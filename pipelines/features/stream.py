@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from feast import FeatureStore
 
-from pipelines.features.splitting import earliest_day
+from pipelines.features.splitting import earliest_period
 from pipelines.instants import MICROSECOND, local_day, midnight
 from pipelines.offline.sources import source_of
 from pipelines.online.opening import open_rows
 from pipelines.online.rows import EncodedRows, OnlineView
+from pipelines.periods import Calendar
 from pipelines.point_in_time import read_tables
 from pipelines.store import Layout
-from pipelines.usecase import KNOWN_AT, FeatureTable, UseCase
+from pipelines.usecase import KNOWN_AT, FeatureTable, UseCase, calendar_of
 from pipelines.windows import Window
 
 
-def days_between(since: datetime, until: datetime, timezone: str) -> Window:
-    """The local days of the instants in (since, until]."""
-    first, last = (local_day(at, timezone) for at in (since + MICROSECOND, until))
-    return Window(first, last + timedelta(1), timezone)
+def window_between(since: datetime, until: datetime, calendar: Calendar) -> Window:
+    """The periods of the instants in (since, until]."""
+    first, last = (calendar.containing(at) for at in (since + MICROSECOND, until))
+    return Window(first, calendar.after(last), calendar.timezone, calendar.length)
 
 
 def known_between(rows: pa.Table, since: datetime, until: datetime) -> pa.Table:
@@ -38,15 +39,15 @@ def rows_to_push(
 ) -> Iterator[tuple[FeatureTable, pa.Table]]:
     """For each feature table the rows that became known in (since, until], from validated tables.
 
-    Rows are built by the function that builds past days. A table without days is pushed whole whenever a day begins.
+    Rows are built by the function that builds past days. A table without periods is pushed whole whenever a day begins.
     """
-    window = days_between(since, until, usecase.timezone)
-    day_begins = since < midnight(window.days[-1], window.timezone) <= until
+    window = window_between(since, until, calendar_of(usecase))
+    day_begins = since < midnight(local_day(until, window.timezone), window.timezone) <= until
     for feature_table in usecase.feature_tables:
         if not feature_table.daily and not day_begins:
             continue
         names = set(feature_table.sources)
-        reach = window.widened(feature_table.lookback_days, earliest_day(data, usecase, names, window))
+        reach = window.widened(feature_table.lookback_days, earliest_period(data, usecase, names, window))
         rows = usecase.build(feature_table, read_tables(data, usecase, names, reach), window)
         yield feature_table, known_between(rows, since, until) if feature_table.daily else rows
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pipelines.context import Context
+from pipelines.periods import name_of
 from pipelines.steps import Instant, RunName, StepModel
 from pipelines.verdict import Verdict
 from pipelines.windows import Window
@@ -51,8 +52,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.usecase import auxiliary_of, inputs_of
 
     windows = split_windows(inputs.as_of, context.usecase, context.params.splits)
-    first, end = min(window.start for window in windows.values()), windows["test"].end
-    require_current(first, end, context)
+    whole = windows["test"].between(min(window.start for window in windows.values()), windows["test"].end)
+    require_current(whole.in_periods(context.calendar.length), context)
     service = inputs.feature_service or context.params.features.service
     model_inputs = inputs_of(context.usecase, service)
     uri = context.data.uri("training_sets", inputs.run)
@@ -72,7 +73,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         windows={name: (window.start, window.end) for name, window in windows.items()},
         rows=rows,
         releases=context.releases.fingerprint(),
-        validations=tuple(validated_windows(context, first, end)),
+        validations=tuple(validated_windows(context, whole)),
         auxiliary=tuple(auxiliary),
         model_inputs=InputColumns(numeric=model_inputs.numeric, categorical=model_inputs.categorical),
         sha256=hashes,
@@ -95,17 +96,20 @@ def split_examples(
 
     frames = {}
     for name, window in windows.items():
-        examples = mask_auxiliary(load_examples(context, window), as_of, auxiliary)
+        examples = load_examples(context, window.in_periods(context.calendar.length))
+        examples = mask_auxiliary(examples, as_of, auxiliary)
         frames[name] = keep_labelled(examples, as_of, name)
         if auxiliary and name == "train":
             frames["train_auxiliary"] = keep_auxiliary(examples, as_of, auxiliary)
     return frames
 
 
-def validated_windows(context: Context, start: date, end: date) -> list[str]:
-    """The windows, as START_END, that passed validation and overlap the days from `start` up to `end`."""
+def validated_windows(context: Context, whole: Window) -> list[str]:
+    """The windows, as START_END, that passed validation and overlap the days of `whole`."""
     from pipelines.records import DecisionKind
 
     decisions = [d for d in context.decisions.all(DecisionKind.VALIDATE) if d["verdict"] == Verdict.PASS]
     windows = {tuple(decision["evidence"]["subject"]["window"]) for decision in decisions}
-    return sorted(f"{first}_{last}" for first, last in windows if first < end.isoformat() and last > start.isoformat())
+    span = whole.in_periods(context.calendar.length)
+    first, end = name_of(span.start), name_of(span.end)
+    return sorted(f"{start}_{after}" for start, after in windows if start < end and after > first)

@@ -1,14 +1,15 @@
-"""Read a window of the source into raw partitions, one for each local day."""
+"""Read a window of the source into raw partitions, one for each local day or shorter period."""
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
 from pipelines.context import Context
 from pipelines.errors import CorruptData
+from pipelines.periods import Calendar, Period, PeriodField
 from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 
 class Inputs(StepModel):
-    start: date = Field(description="first local day")
-    end: date = Field(description="day after the last, exclusive")
+    start: PeriodField = Field(description="first local day, or period")
+    end: PeriodField = Field(description="the one after the last, exclusive")
 
 
 class TableCounts(BaseModel):
@@ -32,20 +33,24 @@ class TableCounts(BaseModel):
     delivered: int
     repeated: int = Field(description="came more than once, all columns equal")
     superseded: int = Field(description="gave way to a newer record of their key")
-    undated: int = Field(description="have no local day; in quarantine, with those of earlier runs")
+    undated: int = Field(description="lie in no period; in quarantine, with those of earlier runs")
     partitions: int = Field(description="new or changed")
-    restated: list[date] = Field(description="days whose partition was there before and is another now")
-    kept: list[date] = Field(description="days left as they are, since their file is gone")
+    restated: list[PeriodField] = Field(description="periods whose partition was there before and is another now")
+    kept: list[PeriodField] = Field(description="periods left as they are, since their file is gone")
     new_columns: list[str] = Field(description="not declared; carried as text")
 
 
 class Outputs(StepModel):
-    start: date
-    end: date
+    start: PeriodField
+    end: PeriodField
     tables: dict[str, TableCounts]
-    validate_since: date = Field(description="first day to validate: the window's, or one that changed since it was")
-    build_since: date = Field(description="first day whose features to build")
-    build_until: date = Field(description="day after the last whose features to build: later ones may rest on a change")
+    validate_since: PeriodField = Field(
+        description="first period to validate: the window's, or one that changed since it was"
+    )
+    build_since: PeriodField = Field(description="first period whose features to build")
+    build_until: PeriodField = Field(
+        description="the one after the last whose features to build: later ones may rest on a change"
+    )
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
@@ -56,7 +61,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     Raises:
         MissingData: if a source is not there.
         Unavailable: if it gives no answer.
-        CorruptData: if it is cut short, changed its schema, or too many of its rows have no day.
+        CorruptData: if it is cut short, changed its schema, or too many of its rows lie in no period.
     """
     from filelock import FileLock
 
@@ -85,28 +90,28 @@ def _read_identity(table: RawTable, window: Window, context: Context) -> str:
     return f"{window} {_since(table, window, context)} {settings_of(context.params, table).model_dump_json()}"
 
 
-def _stage(table: RawTable, window: Window, staging: Staging, context: Context) -> set[date]:
-    """Write what the source delivers to local disk, and return the days for which it has nothing to read.
+def _stage(table: RawTable, window: Window, staging: Staging, context: Context) -> set[Period]:
+    """Write what the source delivers to local disk, and return the periods for which it has nothing to read.
 
     Rows of a corrupt source are dropped, so that the next run starts over; if the source stops answering, they stay,
     and the next run goes on from them.
 
     Raises:
-        CorruptData: if a source of one day brings rows of another, or pieces name their columns in two ways.
+        CorruptData: if a source of one period brings rows of another, or pieces name their columns in two ways.
     """
     from pipelines.sources import Delivery, StaleBookmark, conform, open_source
     from pipelines.sources.conform import require_distinct
 
     source, since = open_source(context.params, context.usecase, table), _since(table, window, context)
-    absent: set[date] = set()
+    absent: set[Period] = set()
     remaining = _most_rows(table, context) - staging.rows
     try:
         for piece in source.read(Delivery(table, window, since, staging.bookmark)):
-            rows = conform(piece, table, window.timezone, source.timezone)
-            if piece.day is not None:
-                _require_day(rows, piece.day, piece.origin)
+            rows = conform(piece, table, window.calendar, source.timezone)
+            if piece.period is not None:
+                _require_period(rows, piece.period, window.calendar, piece.origin)
             if piece.absent:
-                absent |= set(window.days if piece.day is None else [piece.day])
+                absent |= set(window.periods if piece.period is None else [piece.period])
             staging.add(rows, piece.bookmark)
             remaining -= rows.num_rows
             if remaining < 0:
@@ -130,17 +135,14 @@ def _most_rows(table: RawTable, context: Context) -> float:
     return float(getattr(settings_of(context.params, table), "max_rows", "inf"))
 
 
-def _require_day(rows: pa.Table, day: date, origin: str) -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def _require_period(rows: pa.Table, period: Period, calendar: Calendar, origin: str) -> None:
+    from pipelines.sources.partitioning import count_others
 
-    from pipelines.usecase import DAY
-
-    others = pc.sum(pc.not_equal(rows[DAY], pa.scalar(day, pa.date32()))).as_py() or 0
+    noun, others = calendar.noun, count_others(rows, period, calendar.daily)
     if others:
         raise CorruptData(
-            f"{origin} is the file of {day} and holds {others} rows of other days, which belong in their own files; "
-            "put them there or, if a file holds what changed that day, set incremental for the source"
+            f"{origin} is the file of {period} and holds {others} rows of other {noun}s, which belong in their own "
+            f"files; put them there or, if a file holds what changed that {noun}, set incremental for the source"
         )
 
 
@@ -152,60 +154,61 @@ def _since(table: RawTable, window: Window, context: Context) -> datetime | None
     return None if watermark is None else min(watermark - overlap(context.params, table), window.start_at)
 
 
-def _write(table: RawTable, window: Window, staging: Staging, absent: set[date], context: Context) -> TableCounts:
+def _write(table: RawTable, window: Window, staging: Staging, absent: set[Period], context: Context) -> TableCounts:
     from pipelines.ingestion.staging import StagedRows
     from pipelines.ingestion.undated import set_apart, standing, within
-    from pipelines.ingestion.writing import columns_of, split_by_day, write
+    from pipelines.ingestion.writing import columns_of, split_by_period, write
     from pipelines.sources import is_incremental
     from pipelines.sources.conform import require_distinct
-    from pipelines.usecase import DAY
+    from pipelines.usecase import partition_column
 
-    history = context.partitions
+    history, calendar = context.partitions, window.calendar
+    own = partition_column(calendar)
     delivered, scratch = staging.rows, context.settings.root / "staging"
     merges, undated = is_incremental(context.params, table), 0
-    protected_days = set() if merges else _protected_days(table, absent, context)
-    earlier_undated = standing(table, context.data)
-    with StagedRows(table, staging.files, scratch, context.data.store, earlier_undated) as rows:
-        days = [day for day in _days(rows, table, window, merges, context) if day not in protected_days]
-        have = set(context.data.days("raw", table.name)) if merges else set()
-        existing = [context.data.partition("raw", table.name, day) for day in days if day in have]
+    protected = set() if merges else _protected(table, absent, context)
+    earlier_undated = standing(table, context.data, calendar)
+    with StagedRows(table, own, staging.files, scratch, context.data.store, earlier_undated) as rows:
+        periods = [one for one in _periods(rows, table, window, merges, context) if one not in protected]
+        have = set(context.data.periods("raw", table.name)) if merges else set()
+        existing = [context.data.partition("raw", table.name, one) for one in periods if one in have]
         if table.daily:  # names in existing partitions count as well
             require_distinct(
                 sorted(staging.columns | columns_of(existing, context.data) | {*earlier_undated.column_names}), table
             )
-        where, bounds = ("local_day is not null", {}) if merges else within(window) if table.daily else ("true", {})
+        where, bounds = (f"{own} is not null", {}) if merges else within(window) if table.daily else ("true", {})
         if table.daily:
             targets = existing if merges else None
             undated = set_apart(rows, table, window, targets, context.params.validation, context.data)
         examined, newest = rows.count(existing, where, bounds), rows.newest_known()
-        parts = split_by_day(rows.by_day(existing, where, bounds, with_undated=merges), table, days)
+        parts = split_by_period(rows.by_period(existing, where, bounds, merges), table, periods, calendar)
         tally = write(parts, table, context.data, history, window)
     if merges and newest is not None:  # not to the window's end, which may lie in the future
         history.move_watermark(table.name, min(window.end_at, newest))
-    extra = sorted(staging.columns - {*table.columns, DAY})
-    return _counts(tally, delivered, examined, undated, extra, protected_days)
+    extra = sorted(staging.columns - {*table.columns, own})
+    return _counts(tally, delivered, examined, undated, extra, protected)
 
 
-def _protected_days(table: RawTable, absent: set[date], context: Context) -> set[date | None]:
-    """Days with ingested rows whose file is gone now: a missing file does not say that the rows are gone."""
-    have = absent.intersection(context.data.days("raw", table.name)) if table.daily else ()
-    return {day for day in have if context.data.store.count_rows(context.data.partition("raw", table.name, day))}
+def _protected(table: RawTable, absent: set[Period], context: Context) -> set[Period | None]:
+    """Periods with ingested rows whose file is gone now: a missing file does not say that the rows are gone."""
+    have = absent.intersection(context.data.periods("raw", table.name)) if table.daily else ()
+    return {one for one in have if context.data.store.count_rows(context.data.partition("raw", table.name, one))}
 
 
-def _days(rows: StagedRows, table: RawTable, window: Window, merges: bool, context: Context) -> list[date | None]:
-    """The partitions that the delivered rows may change, in order, and every day of the window."""
+def _periods(rows: StagedRows, table: RawTable, window: Window, merges: bool, context: Context) -> list[Period | None]:
+    """The partitions that the delivered rows may change, in order, and every period of the window."""
     if not table.daily:
         return [None]
     if not merges:
-        return [*window.days]
-    have = context.data.days("raw", table.name)
-    other_days = rows.days_with_same_keys([context.data.partition("raw", table.name, day) for day in have])
-    lacking = set(window.days) - set(have)
-    return sorted({*rows.days(), *other_days, *lacking})
+        return [*window.periods]
+    have = context.data.periods("raw", table.name)
+    others = rows.periods_with_same_keys([context.data.partition("raw", table.name, one) for one in have])
+    lacking = set(window.periods) - set(have)
+    return [*sorted({*rows.periods(), *others, *lacking})]
 
 
 def _counts(
-    tally: Tally, delivered: int, examined: int, undated: int, extra: list[str], protected_days: set[date | None]
+    tally: Tally, delivered: int, examined: int, undated: int, extra: list[str], protected: set[Period | None]
 ) -> TableCounts:
     return TableCounts(
         rows=tally.rows,
@@ -215,6 +218,6 @@ def _counts(
         undated=undated,
         partitions=tally.partitions,
         restated=tally.restated,
-        kept=sorted(day for day in protected_days if day is not None),
+        kept=sorted(one for one in protected if one is not None),
         new_columns=extra,
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import date
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pipelines.context import Context
 from pipelines.errors import InvalidInput, MissingData
+from pipelines.periods import PeriodField
 from pipelines.steps import RunName, StepModel
 
 if TYPE_CHECKING:
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 
 class Inputs(StepModel):
-    start: date | None = Field(None, description="first local day that this run ingested, for the records")
-    end: date | None = Field(None, description="day after the last, exclusive")
+    start: PeriodField | None = Field(
+        None, description="first local day or period that this run ingested, for the records"
+    )
+    end: PeriodField | None = Field(None, description="the one after the last, exclusive")
     run: RunName | None = Field(None, description="the caller's name for this run, for the records")
     keep: bool = Field(
         default=True, description="false: only compute the version (at the desk DVC itself keeps the data)"

@@ -15,9 +15,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.periods import Period
 from pipelines.quoting import parquet, quoted
 from pipelines.store import Store
-from pipelines.usecase import DAY, RawTable
+from pipelines.usecase import RawTable
 
 Parameters = dict[str, Any]  # of a query, by name
 BOOKMARK = b"bookmark"
@@ -93,13 +94,20 @@ class StagedRows:
     a null in their key, so that validation sees them. The order of delivery decides nothing.
 
     Args:
+        column: the one with the period of a row.
         earlier_undated: undated rows of earlier runs, once each.
     """
 
     def __init__(
-        self, table: RawTable, delivered: list[str], scratch: Path, store: Store, earlier_undated: pa.Table
+        self,
+        table: RawTable,
+        column: str,
+        delivered: list[str],
+        scratch: Path,
+        store: Store,
+        earlier_undated: pa.Table,
     ) -> None:
-        self.table, self.delivered, self.earlier_undated = table, delivered, earlier_undated
+        self.table, self.column, self.delivered, self.earlier_undated = table, column, delivered, earlier_undated
         self.connection = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(scratch / "spill")})
         self.connection.execute("set timezone = 'UTC'")
         self.connection.execute("set preserve_insertion_order = false")
@@ -113,27 +121,26 @@ class StagedRows:
     def __exit__(self, *_: Any) -> None:
         self.connection.close()
 
-    def days(self) -> list[Any]:
-        """Days that have delivered rows."""
-        result = self.connection.sql(
-            f"select distinct {DAY} from {parquet(self.delivered)} where {DAY} is not null order by 1"
-        )
-        return [day for (day,) in result.fetchall()]
+    def periods(self) -> list[Period]:
+        """Periods that have delivered rows."""
+        return self._periods(f"{parquet(self.delivered)} where {self.column} is not null")
 
-    def days_with_same_keys(self, partitions: list[str]) -> list[Any]:
-        """Days of partitions that hold a record with the key of a delivered one, which may be on another day now."""
-        if not partitions or DAY in self.table.key:
+    def periods_with_same_keys(self, partitions: list[str]) -> list[Period]:
+        """Periods whose partitions hold a record with the key of a delivered one, which may lie in another now."""
+        if not partitions or self.column in self.table.key:
             return []
         keys = ", ".join(map(quoted, self.table.key))
-        result = self.connection.sql(
-            f"select distinct {DAY} from {parquet(partitions)} "
-            f"semi join (select {keys} from {parquet(self.delivered)}) using ({keys}) order by 1"
-        )
-        return [day for (day,) in result.fetchall()]
+        delivered = f"select {keys} from {parquet(self.delivered)}"
+        return self._periods(f"{parquet(partitions)} semi join ({delivered}) using ({keys})")
+
+    def _periods(self, rows: str) -> list[Period]:
+        result = self.connection.sql(f"select distinct {self.column} from {rows} order by 1").to_arrow_table()
+        periods: list[Period] = result[self.column].to_pylist()
+        return periods
 
     def distinct_undated(self) -> int:
         """The undated rows that were delivered, each once, superseded ones included."""
-        undated = f"select distinct * from {parquet(self.delivered)} where {DAY} is null"
+        undated = f"select distinct * from {parquet(self.delivered)} where {self.column} is null"
         return int(self.connection.sql(f"select count(*) from ({undated})").fetchall()[0][0])
 
     def undated(self, partitions: Sequence[str] | None) -> pa.Table:
@@ -143,36 +150,35 @@ class StagedRows:
         Where rows are merged into `partitions` (else None), only the newest record of a key counts, dated or not.
         """
         counting = self._counting(partitions or (), with_undated=partitions is not None)
-        sql = f"select * from ({counting}) where {DAY} is null"
+        sql = f"select * from ({counting}) where {self.column} is null"
         if partitions is None:
             sql += f" union all by name {self._standing()}"
         return self.connection.sql(sql).to_arrow_table()
 
     def _standing(self) -> str:
-        same = [f"dated.{quoted(key)} = apart.{quoted(key)}" for key in self.table.key]
+        same = [f"dated.{self.column} is not null"]
+        same += [f"dated.{quoted(key)} = apart.{quoted(key)}" for key in self.table.key]
         if self.table.known is not None:
             known_at = quoted(self.table.known)
             same.append(f"(dated.{known_at} >= apart.{known_at}) is not false")
-        dated = (
-            f"select 1 from {parquet(self.delivered)} dated where {' and '.join([f'dated.{DAY} is not null', *same])}"
-        )
+        dated = f"select 1 from {parquet(self.delivered)} dated where {' and '.join(same)}"
         return f"select * from apart where not exists ({dated})"
 
     def count(self, partitions: Sequence[str], where: str, parameters: Parameters) -> int:
         sql = f"select count(*) from {parquet([*self.delivered, *partitions])} where {where}"
         return int(self.connection.sql(sql, params=parameters).fetchall()[0][0])
 
-    def by_day(
+    def by_period(
         self, partitions: Sequence[str], where: str, parameters: Parameters, with_undated: bool = False
     ) -> Iterator[pa.Table]:
-        """Batches of the rows that count and meet `where`, days in order; a reference table has no order.
+        """Batches of the rows that count and meet `where`, periods in order; a reference table has no order.
 
         Args:
             with_undated: whether an undated row of an earlier run counts if it is the newest of its key.
         """
         sql = f"select * from ({self._counting(partitions, with_undated)}) where {where}"
         if self.table.daily:
-            sql += f" order by {DAY}"
+            sql += f" order by {self.column}"
         for batch in self.connection.sql(sql, params=parameters).to_arrow_reader(BATCH):
             yield pa.Table.from_batches([batch])
 
@@ -185,7 +191,7 @@ class StagedRows:
         return newest
 
     def _counting(self, partitions: Sequence[str], with_undated: bool = False) -> str:
-        """All rows that count, of any day: a newer row supersedes one of the same key on another day."""
+        """All rows that count, of any period: a newer row supersedes one of the same key in another."""
         sql = f"select * from {parquet([*self.delivered, *partitions])}"
         if with_undated:
             sql = f"select * from ({sql} union all by name {self._standing()})"

@@ -1,4 +1,4 @@
-"""Rows without a local day: they have no partition, and stay in quarantine until their source gives them a day."""
+"""Rows that lie in no period: they have no partition, and stay in quarantine until their source gives them a time."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import pyarrow as pa
 
 from pipelines.errors import CorruptData, MissingData
 from pipelines.ingestion.writing import canonical
+from pipelines.sources.partitioning import partition_field
 from pipelines.sources.types import declared_types
 from pipelines.store.layout import UNDATED
-from pipelines.usecase import DAY
+from pipelines.usecase import partition_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pipelines.ingestion.staging import StagedRows
     from pipelines.params import Validation
+    from pipelines.periods import Calendar
     from pipelines.store import Layout
     from pipelines.usecase import RawTable
     from pipelines.windows import Window
@@ -24,13 +26,14 @@ if TYPE_CHECKING:
 REASON = "no_day"
 
 
-def standing(table: RawTable, data: Layout) -> pa.Table:
+def standing(table: RawTable, data: Layout, calendar: Calendar) -> pa.Table:
     """The undated rows that earlier runs set apart, in the declared types.
 
     Raises:
         CorruptData: if they do not fit the types that are declared now.
     """
-    place, types = data.partition("quarantine", table.name, UNDATED), {**declared_types(table), DAY: pa.date32()}
+    place = data.partition("quarantine", table.name, UNDATED)
+    types = declared_types(table) | dict([partition_field(calendar.daily)])
     try:
         rows = data.store.read_table(place).drop_columns(["reason"])
     except MissingData:
@@ -60,8 +63,9 @@ def set_apart(
     """
     before, inside = rows.earlier_undated, rows.count([], *within(window))
     _require_few(rows.distinct_undated() - before.num_rows, inside, table, rules)  # before they are held in memory
-    after = canonical(rows.undated(partitions), table)
-    new = canonical(pa.concat_tables([before, after], promote_options="permissive"), table).num_rows - before.num_rows
+    after = canonical(rows.undated(partitions), table, window.calendar)
+    both = pa.concat_tables([before, after], promote_options="permissive")
+    new = canonical(both, table, window.calendar).num_rows - before.num_rows
     _require_few(new, inside, table, rules)
     place = data.partition("quarantine", table.name, UNDATED)
     if after.num_rows:
@@ -73,14 +77,15 @@ def set_apart(
 
 def within(window: Window) -> tuple[str, dict[str, object]]:
     """The SQL condition that a row lies in a window, and its parameters."""
-    return f"{DAY} >= $start and {DAY} < $end", {"start": window.start, "end": window.end}
+    column = partition_column(window.calendar)
+    return f"{column} >= $start and {column} < $end", {"start": window.start, "end": window.end}
 
 
 def _require_few(new: int, inside: int, table: RawTable, rules: Validation) -> None:
     most = rules.max_quarantine_share
     if new > rules.quarantine_floor_rows and new > most * (inside + new):
         raise CorruptData(
-            f"table {table.name}: {new} new rows have no {table.day} and so no day, beside {inside} of the window: "
-            f"more than max_quarantine_share {most:.2%} and than quarantine_floor_rows {rules.quarantine_floor_rows}; "
-            "correct the source"
+            f"table {table.name}: {new} new rows have no {table.day} and so no partition, beside {inside} of the "
+            f"window: more than max_quarantine_share {most:.2%} and than quarantine_floor_rows "
+            f"{rules.quarantine_floor_rows}; correct the source"
         )

@@ -1,11 +1,10 @@
-"""Raw partitions: splitting ordered rows by day, and writing changed partitions, each with a line in the history."""
+"""Raw partitions: splitting ordered rows by period, and writing changed partitions, each with a line in the history."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import date
 from itertools import islice
 from typing import Any
 
@@ -14,11 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.errors import CorruptData, MissingData
+from pipelines.periods import Calendar, Period, name_of
 from pipelines.records.partitions import PartitionHistory, Written
-from pipelines.sources.types import declared_types
+from pipelines.sources.partitioning import stored_types
 from pipelines.store import Layout
-from pipelines.store.layout import REFERENCE
-from pipelines.usecase import DAY, RawTable
+from pipelines.store.layout import partition_name
+from pipelines.usecase import RawTable, partition_column
 from pipelines.windows import Window
 
 AT_ONCE = 256  # partitions whose lines are written in one transaction
@@ -31,59 +31,59 @@ class Tally:
     Attributes:
         repeated: rows that duplicate another, all columns equal, and were dropped.
         partitions: number of partitions that are new or changed.
-        restated: days among them that had a partition before.
+        restated: periods among them that had a partition before.
     """
 
     rows: int = 0
     repeated: int = 0
     partitions: int = 0
-    restated: list[date] = field(default_factory=list)
+    restated: list[Period] = field(default_factory=list)
 
 
-def split_by_day(
-    rows: Iterable[pa.Table], table: RawTable, days: Iterable[date | None]
-) -> Iterator[tuple[date | None, pa.Table]]:
-    """One (day, rows) for each of `days`, in order, empty ones included. `rows` are batches ordered by day."""
-    types = declared_types(table) | ({DAY: pa.date32()} if table.daily else {})
+def split_by_period(
+    rows: Iterable[pa.Table], table: RawTable, periods: Iterable[Period | None], calendar: Calendar
+) -> Iterator[tuple[Period | None, pa.Table]]:
+    """One (period, rows) for each of `periods`, in order, empty ones included. `rows` are batches in that order."""
+    types = stored_types(table, calendar)
     empty = pa.table({name: pa.array([], kind) for name, kind in types.items()})
     if not table.daily:
         batches = [*rows]
         yield None, pa.concat_tables(batches) if batches else empty
         return
-    parts = _runs(rows)
+    parts = _runs(rows, partition_column(calendar))
     part = next(parts, None)
-    for day in days:
-        if part is None or part[0] != day:
-            yield day, empty
+    for period in periods:
+        if part is None or part[0] != period:
+            yield period, empty
         else:
             yield part
             part = next(parts, None)
 
 
-def _runs(batches: Iterable[pa.Table]) -> Iterator[tuple[date | None, pa.Table]]:
-    """(day, its rows); the rows of a day may span several batches."""
+def _runs(batches: Iterable[pa.Table], column: str) -> Iterator[tuple[Period | None, pa.Table]]:
+    """(period, its rows); the rows of a period may span several batches."""
     pending: list[pa.Table] = []
-    today: date | None = None
+    current: Period | None = None
     for batch in batches:
-        days = batch[DAY].combine_chunks()
-        ends = pc.run_end_encode(days).run_ends.to_pylist()
+        periods = batch[column].combine_chunks()
+        ends = pc.run_end_encode(periods).run_ends.to_pylist()
         for first, end in zip([0, *ends[:-1]], ends, strict=True):
-            if (day := days[first].as_py()) != today and pending:
-                yield today, pa.concat_tables(pending)
+            if (period := periods[first].as_py()) != current and pending:
+                yield current, pa.concat_tables(pending)
                 pending = []
-            today = day
+            current = period
             pending.append(batch.slice(first, end - first))
     if pending:
-        yield today, pa.concat_tables(pending)
+        yield current, pa.concat_tables(pending)
 
 
-def canonical(part: pa.Table, table: RawTable) -> pa.Table:
+def canonical(part: pa.Table, table: RawTable, calendar: Calendar) -> pa.Table:
     """The rows once each, declared columns first, ordered by key and then by all other columns.
 
     So the result does not depend on the order of delivery. A column that is not declared stays only if a row has a
-    value there, so that a day's partition does not depend on the days that were delivered with it.
+    value there, so that a partition does not depend on those that were delivered with it.
     """
-    types = declared_types(table) | ({DAY: pa.date32()} if table.daily else {})
+    types = stored_types(table, calendar)
     others = sorted({name for name in part.column_names if part[name].null_count < part.num_rows} - set(types))
     names = [*types, *others]
     kinds = [types.get(name, part.schema.field(name).type) for name in names]
@@ -97,7 +97,7 @@ def canonical(part: pa.Table, table: RawTable) -> pa.Table:
 
 
 def write(
-    parts: Iterable[tuple[date | None, pa.Table]],
+    parts: Iterable[tuple[Period | None, pa.Table]],
     table: RawTable,
     data: Layout,
     history: PartitionHistory,
@@ -108,22 +108,22 @@ def write(
     A run after one that was killed leaves the same files and the same lines.
     """
     tally, newest, remaining = Tally(), history.newest(table.name), iter(parts)
-    window_fields = (window.end_at, window.start.isoformat(), window.end.isoformat())
+    window_fields = (window.end_at, name_of(window.start), name_of(window.end))
     while group := list(islice(remaining, AT_ONCE)):
         lines: list[Written] = []
         contents: list[tuple[str, bytes]] = []
-        for day, part in group:
-            rows = canonical(part, table)
+        for period, part in group:
+            rows = canonical(part, table, window.calendar)
             tally.rows += rows.num_rows
             tally.repeated += part.num_rows - rows.num_rows
-            content, name = data.store.encode(rows), REFERENCE if day is None else day.isoformat()
-            uri, sha256 = data.partition("raw", table.name, day), data.store.sha256(content)
+            content, name = data.store.encode(rows), partition_name(period)
+            uri, sha256 = data.partition("raw", table.name, period), data.store.sha256(content)
             current = data.store.digest(uri)
             if current != sha256:
                 contents.append((uri, content))
                 tally.partitions += 1
-                if current is not None and day is not None:
-                    tally.restated.append(day)
+                if current is not None and period is not None:
+                    tally.restated.append(period)
             if newest.get(name) != sha256:
                 gain, loss = (None, None) if current is None else compare(data, uri, rows)
                 lines.append(Written(table.name, name, sha256, rows.num_rows, gain, loss, *window_fields))

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from pipelines.errors import InvalidInput
+from pipelines.periods import PeriodField, name_of
 from pipelines.steps import Instant, StepModel
 
 if TYPE_CHECKING:
     from pipelines.artifacts.summary import Summary
     from pipelines.context import Context
+    from pipelines.windows import Window
 
 
 class Inputs(StepModel):
     summary_uri: str = Field(description="summary of the window, as written by report_drift")
     as_of: Instant = Field(description="instant whose knowledge the summary holds")
-    start: date = Field(description="first local day of the monitored window")
-    end: date = Field(description="day after the last one")
+    start: PeriodField = Field(description="first local day or period of the monitored window")
+    end: PeriodField = Field(description="the one after the last")
     model_version: str = Field(description="registered version of the monitored model")
 
 
@@ -39,8 +40,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.monitoring.retraining import decide
     from pipelines.records import Decision, DecisionKind
 
-    context.window(inputs.start, inputs.end)
-    summary = require_same(inputs, read_summary(context.data.store, inputs.summary_uri))
+    window = context.window(inputs.start, inputs.end)
+    summary = require_same(inputs, window, read_summary(context.data.store, inputs.summary_uri))
     rules = context.params.monitoring
     verdict, reasons = decide(summary, rules.retrain_when_failing, rules.min_labelled)
     decision_id = context.decisions.record(
@@ -51,7 +52,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             verdict=verdict,
             reasons=tuple(reasons),
             subject={
-                "window": [inputs.start.isoformat(), inputs.end.isoformat()],
+                "window": [name_of(inputs.start), name_of(inputs.end)],
                 "model_version": inputs.model_version,
             },
             evidence={"summary": summary.figures, "gates": [gate.model_dump() for gate in rules.retrain_when_failing]},
@@ -60,18 +61,18 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     return Outputs(verdict=verdict.value, reasons=reasons, decision_id=decision_id)
 
 
-def require_same(inputs: Inputs, summary: Summary) -> Summary:
+def require_same(inputs: Inputs, window: Window, summary: Summary) -> Summary:
     """The summary, if it is of the model, window and instant of the inputs.
 
     Raises:
         InvalidInput: if it is not, naming both.
     """
-    first, last = summary.window
+    (first, last), (start, end) = summary.window, window.local_days
     same = summary.model_version == inputs.model_version and summary.as_of == inputs.as_of
-    if not same or first < inputs.start or last > inputs.end:
+    if not same or first < start or last > end:
         raise InvalidInput(
             f"{inputs.summary_uri} is of version {summary.model_version} as of {summary.as_of}, {first} to {last}, not "
-            f"of version {inputs.model_version} as of {inputs.as_of.isoformat()}, {inputs.start} to {inputs.end}; "
+            f"of version {inputs.model_version} as of {inputs.as_of.isoformat()}, {window}; "
             "give the summary of the window that is decided on"
         )
     return summary

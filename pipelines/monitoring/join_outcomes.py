@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from pipelines.periods import PeriodField
 from pipelines.steps import Instant, RunName, StepModel
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 class Inputs(StepModel):
     predictions_uri: str = Field(description="predictions of the window, as written by score")
-    start: date = Field(description="first local day of the window")
-    end: date = Field(description="day after the last one")
+    start: PeriodField = Field(description="first local day or period of the window")
+    end: PeriodField = Field(description="the one after the last")
     as_of: Instant = Field(description="instant by which a label must be known to count")
     run: RunName = Field(description="name of this monitoring run, part of the paths it writes")
 

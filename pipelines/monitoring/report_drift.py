@@ -148,7 +148,8 @@ def read_health(days: Any, context: Context) -> tuple[FeatureHealth | None, dict
 
     folder = context.data.uri("reports", "features")
     reports, unread = [], {}
-    for name in overlapping(context.data.store.names(folder), min(days), max(days) + timedelta(1)):
+    first, end = (context.calendar.first_of(day) for day in (min(days), max(days) + timedelta(1)))
+    for name in overlapping(context.data.store.names(folder), first, end):
         try:
             reports.append(read_feature_report(context.data.store, f"{folder}/{name}"))
         except (CorruptData, MissingData) as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pipelines.errors import MissingData
+from pipelines.periods import PeriodField
 from pipelines.steps import Instant, RunName, StepModel
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 class Inputs(StepModel):
-    start: date = Field(description="first local day to score")
-    end: date = Field(description="day after the last one")
+    start: PeriodField = Field(description="first local day or period to score")
+    end: PeriodField = Field(description="the one after the last")
     as_of: Instant = Field(description="instant whose knowledge is used; later predictions are left out")
     model_uri: str = Field(description="folder of the model, with model.onnx and model.json")
     model_version: str = Field(description="registered version of the model, written beside each score")

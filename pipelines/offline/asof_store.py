@@ -29,10 +29,11 @@ from pipelines.quoting import parquet, quoted
 
 
 class AsofOfflineStoreConfig(FeastConfigBaseModel):
-    """Settings in feature_store.yaml: the root of the store."""
+    """Settings in feature_store.yaml: the root of the store, and the length of its periods in minutes."""
 
     type: Literal["pipelines.offline.asof_store.AsofOfflineStore"] = "pipelines.offline.asof_store.AsofOfflineStore"
     root: str
+    period: int = 24 * 60
 
 
 class AsofRetrievalJob(RetrievalJob):

@@ -7,7 +7,7 @@ import json
 import runpy
 import warnings
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,23 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView, OnDemandFea
 from pipelines.engines import explain, open_engine
 from pipelines.errors import InvalidInput
 from pipelines.instants import MICROSECOND
+from pipelines.offline.sources import period_of
 from pipelines.online.places import online_store
+from pipelines.periods import A_DAY, A_MINUTE
 from pipelines.settings import Settings
 
 VARIABLE = "FLIGHTDECK_FEAST_REGISTRY"
 WITH_FUNCTIONS = ("on_demand_feature_views", "stream_feature_views", "validation_references")  # tables of a registry
 
 
-def open_store(settings: Settings, project: str) -> FeatureStore:
+def open_store(settings: Settings, project: str, period: timedelta = A_DAY) -> FeatureStore:
     """The feature store, with our offline store, a registry in SQL and an online store in SQLite or Redis.
 
     Training, materialization, pushes and serving all read this registry. It holds no on-demand view: Feast executes the
     functions of a registry that it opens, and serving must not execute code from a database.
+
+    Args:
+        period: the length of the periods that features have partitions for.
 
     Raises:
         InvalidInput: if the registry holds a function (nothing is executed then), or the online store's place is
@@ -40,10 +45,10 @@ def open_store(settings: Settings, project: str) -> FeatureStore:
             f"the registry {sa.make_url(registry)!r} holds functions, which Feast would execute ({', '.join(kinds)}); "
             "set FLIGHTDECK_FEAST_REGISTRY to another database and run apply_features"
         )
-    return _open(settings, project, registry)
+    return _open(settings, project, registry, period)
 
 
-def open_declared(settings: Settings, project: str) -> FeatureStore:
+def open_declared(settings: Settings, project: str, period: timedelta = A_DAY) -> FeatureStore:
     """The same store with the registry of all declarations, including on-demand views with their functions.
 
     It is for manual work with Feast (notebooks, its command line, its feature server). The chain does not read it, and
@@ -51,21 +56,21 @@ def open_declared(settings: Settings, project: str) -> FeatureStore:
     """
     registry = settings.declared_registry(project)
     open_engine(registry, "FLIGHTDECK_FEAST_DECLARED", "Feast's registry of declarations").dispose()
-    return _open(settings, project, registry)
+    return _open(settings, project, registry, period)
 
 
-def _open(settings: Settings, project: str, registry: str) -> FeatureStore:
+def _open(settings: Settings, project: str, registry: str, period: timedelta) -> FeatureStore:
     online = settings.online_path(project)
     if "://" not in online:
         Path(online).parent.mkdir(parents=True, exist_ok=True)
-    store = FeatureStore(config=_config(settings, project, registry))
+    store = FeatureStore(config=_config(settings, project, registry, period))
     engines: Any = store.registry
     for engine in {engines.read_engine, engines.write_engine}:
         explain(engine, VARIABLE, "Feast's registry")
     return store
 
 
-def _config(settings: Settings, project: str, registry: str) -> RepoConfig:
+def _config(settings: Settings, project: str, registry: str, period: timedelta) -> RepoConfig:
     return RepoConfig(
         project=project,
         provider="local",
@@ -74,7 +79,11 @@ def _config(settings: Settings, project: str, registry: str) -> RepoConfig:
             "path": registry,
             "serve_features_while_materializing": True,  # otherwise training fails while features are materialized
         },
-        offline_store={"type": "pipelines.offline.asof_store.AsofOfflineStore", "root": settings.store},
+        offline_store={
+            "type": "pipelines.offline.asof_store.AsofOfflineStore",
+            "root": settings.store,
+            "period": period // A_MINUTE,
+        },
         online_store=online_store(settings.online_path(project)),
         entity_key_serialization_version=3,
         coerce_tz_aware=False,  # the offline store itself reads instants without a zone as UTC, without a copy
@@ -100,7 +109,7 @@ def apply(settings: Settings, store: FeatureStore, objects: Sequence[Any]) -> No
     """Register everything in the registry of declarations, and all but on-demand views in the served registry."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "On demand feature view is an experimental", RuntimeWarning)
-        open_declared(settings, store.project).apply(list(objects))
+        open_declared(settings, store.project, period_of(store.config)).apply(list(objects))
     store.apply([_served_declaration(one) for one in objects if not isinstance(one, OnDemandFeatureView)])
 
 

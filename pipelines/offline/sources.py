@@ -1,30 +1,29 @@
 """The files of a Feast source, and the names of its columns there.
 
-A source with a relative path lies in the project's store at ROOT/PROJECT/PATH: one Parquet file for each day of its
+A source with a relative path lies in the project's store at ROOT/PROJECT/PATH: one Parquet file for each period of its
 timestamp, or a single `all.parquet`. Instants are whole microseconds since 1970, in UTC.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import InvalidInput, MissingData
 from pipelines.instants import EPOCH, sql_micros, utc
+from pipelines.periods import A_DAY
 from pipelines.quoting import VIRTUAL, quoted, twins
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from feast import FeatureView
     from feast.repo_config import RepoConfig
 
+    from pipelines.periods import Period
     from pipelines.store import Layout
 
-ZONE_SLACK = timedelta(days=1)  # a partition's local day may start up to a day before or after UTC's
+ZONE_SLACK = timedelta(days=1)  # a local day may begin up to a day before or after UTC's
 LATER_IN_STORE = "file_index desc, file_row_number desc"  # the last of equal rows comes first
 
 
@@ -104,7 +103,12 @@ def keys_of(view: FeatureView) -> list[str]:
 def layout_of(config: RepoConfig) -> Layout:
     from pipelines.store import Layout, Store
 
-    return Layout(Store(config.offline_store.root), config.project)
+    return Layout(Store(config.offline_store.root), config.project, period_of(config))
+
+
+def period_of(config: RepoConfig) -> timedelta:
+    """The length of the periods that the store's features have partitions for."""
+    return timedelta(minutes=config.offline_store.period)
 
 
 def files_between(
@@ -113,22 +117,22 @@ def files_between(
     """The files that can hold a row known between two instants, both included; None for no bound.
 
     Raises:
-        MissingData: if there are none, or a day between them has no partition.
+        MissingData: if there are none, or a period between them has no partition.
     """
     zone, _, table = source.name.partition("/")
-    first = (utc(first_at) - ZONE_SLACK).date() if first_at and utc(first_at) > EPOCH else None
-    last = (utc(last_at) + ZONE_SLACK).date() if last_at and last_at.year < 9999 else None
-    days = [day for day in data.days(zone, table) if (not first or day >= first) and (not last or day <= last)]
+    first = _beside(utc(first_at) - ZONE_SLACK, data) if first_at and utc(first_at) > EPOCH else None
+    last = _beside(utc(last_at) + ZONE_SLACK, data) if last_at and last_at.year < 9999 else None
+    periods = [one for one in data.periods(zone, table) if (not first or one >= first) and (not last or one <= last)]
     single = data.partition(zone, table, None)
-    if days:
-        _require_no_hole(source.name, days)
-        return [data.partition(zone, table, day) for day in days]
+    if periods:
+        if (lacking := data.first_gap(periods)) is not None:
+            raise MissingData(f"{source.name} lacks {lacking} among what is to be read; build its features")
+        return [data.partition(zone, table, one) for one in periods]
     if data.store.exists(single):
         return [single]
     raise MissingData(f"{source.name} holds nothing between {first} and {last}; build the features of those days")
 
 
-def _require_no_hole(name: str, days: Sequence[date]) -> None:
-    lacking = next((a + timedelta(1) for a, b in itertools.pairwise(days) if b - a > timedelta(1)), None)
-    if lacking:
-        raise MissingData(f"{name} lacks {lacking} among the days to be read; build the features of that day")
+def _beside(instant: datetime, data: Layout) -> Period:
+    """An instant that periods can be compared with."""
+    return instant.date() if data.length == A_DAY else instant

@@ -79,14 +79,16 @@ class Files(Section):
     """CSV or Parquet, plain or compressed, at a path or any fsspec URI.
 
     Attributes:
-        uri: with `{table}`, and `{day}` where each day has a file; `*` is a wildcard, everything else is literal.
+        uri: with `{table}`, and `{day}` or `{period}` where each has a file; `*` is a wildcard, everything else is
+            literal.
         null_values: words of a CSV that stand for a missing value, in any column; not used for Parquet.
-        incremental: whether each day's file holds the rows that changed that day, of any day; needs `{day}`.
+        incremental: whether each file holds the rows that changed in its day or period, whenever they are from; needs
+            `{day}` or `{period}`.
         max_rows: most rows of one read of a table.
     """
 
     kind: Literal["files"]
-    uri: Annotated[str, BeforeValidator(_open), Field(min_length=1), placeholders("table", "day")]
+    uri: Annotated[str, BeforeValidator(_open), Field(min_length=1), placeholders("table", "day", "period")]
     format: Literal["csv", "parquet"] | None = None  # None: by the name
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8"
@@ -97,8 +99,8 @@ class Files(Section):
 
     @model_validator(mode="after")
     def _daily(self) -> Self:
-        if self.incremental and "{day}" not in self.uri:
-            raise ValueError(f"incremental needs one file a day; put {{day}} into uri {self.uri!r}")
+        if self.incremental and not ("{day}" in self.uri or "{period}" in self.uri):
+            raise ValueError(f"incremental needs one file a day or period; put {{day}} into uri {self.uri!r}")
         return self
 
 
@@ -129,8 +131,8 @@ class Http(Section):
 
     Attributes:
         url: with `{table}`.
-        query: parameters of the first page, with `{start}`, `{end}` (local days), `{since}` and `{until}` (instants);
-            all other braces are literal.
+        query: parameters of the first page, with `{start}`, `{end}` (local days, or beginnings of shorter periods),
+            `{since}` and `{until}` (instants); all other braces are literal.
         records: key of the list of records, dotted where it is nested; "" if the answer is the list.
         next: key of the next page, a URL or a cursor; None where pages are numbered.
         next_is: which of the two it is; None: a URL if it begins with http:// or https://. Relative URLs need "url".

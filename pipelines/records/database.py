@@ -14,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from pipelines.engines import open_engine
 from pipelines.errors import InvalidInput
 from pipelines.instants import from_micros, micros
+from pipelines.periods import Period, name_of, parse_name
 from pipelines.records.migrations import bring_to_head
 from pipelines.sqlite import tune
 
@@ -35,6 +36,19 @@ class Instant(sa.types.TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
         return None if value is None else from_micros(value)
+
+
+class PeriodName(sa.types.TypeDecorator[Period]):
+    """A period, stored by its name, which sorts."""
+
+    impl = sa.String(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: Period | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else name_of(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Period | None:
+        return None if value is None else parse_name(value)
 
 
 class Numbers(sa.types.TypeDecorator[dict[str, float | None]]):

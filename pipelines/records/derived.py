@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 
 import sqlalchemy as sa
 
+from pipelines.periods import Period, name_of, parse_name
 from pipelines.records.database import METADATA, Repository, insert
 from pipelines.records.partitions import HISTORY
 
@@ -16,7 +16,7 @@ VALIDATED = sa.Table(
     METADATA,
     sa.Column("usecase", sa.String(64), primary_key=True),
     sa.Column("table", sa.String(64), primary_key=True),
-    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("period", sa.String(20), primary_key=True),
     sa.Column("raw_sha256", sa.String(64), nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
 )
@@ -24,22 +24,22 @@ BUILT = sa.Table(
     "built_features",
     METADATA,
     sa.Column("usecase", sa.String(64), primary_key=True),
-    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("period", sa.String(20), primary_key=True),
     sa.Column("sha256", sa.String(64), nullable=False),
 )
 
 
 @dataclass(frozen=True)
 class Unvalidated:
-    """A day of a raw table whose present partition has not been validated.
+    """A period of a raw table whose present partition has not been validated.
 
     Attributes:
         seen: sha256 of the partition that was validated last; None if none was.
-        expected: whether the day is in the window of the run that wrote it last, which then validates it.
+        expected: whether it is in the window of the run that wrote it last, which then validates it.
     """
 
     table: str
-    day: date
+    period: Period
     seen: str | None
     expected: bool
 
@@ -48,43 +48,43 @@ class Derivations(Repository):
     """The derivations of one use case. Each is recorded after its files are written, never before."""
 
     def note_validated(self, table: str, digests: Mapping[str, tuple[str, str]]) -> None:
-        """Day ("all" for a reference table) -> sha256 of the raw partition and of the validated one."""
-        rows = [{"table": table, "day": day, "raw_sha256": raw, "sha256": sha} for day, (raw, sha) in digests.items()]
+        """Period ("all" for a reference table) -> sha256 of the raw partition and of the validated one."""
+        rows = [{"table": table, "period": of, "raw_sha256": raw, "sha256": sha} for of, (raw, sha) in digests.items()]
         self._note(VALIDATED, rows)
 
-    def note_built(self, digests: Mapping[date, str]) -> None:
-        """Day of all feature tables -> digest of them and of the validated partitions that they were built from."""
-        self._note(BUILT, [{"day": day.isoformat(), "sha256": digest} for day, digest in digests.items()])
+    def note_built(self, digests: Mapping[Period, str]) -> None:
+        """Period of all feature tables -> digest of them and of the validated partitions that they were built from."""
+        self._note(BUILT, [{"period": name_of(period), "sha256": digest} for period, digest in digests.items()])
 
     def validated(self, table: str) -> dict[str, tuple[str, str]]:
-        """The last record of `note_validated`, by day."""
-        query = sa.select(VALIDATED.c.day, VALIDATED.c.raw_sha256, VALIDATED.c.sha256)
+        """The last record of `note_validated`, by the name of the period."""
+        query = sa.select(VALIDATED.c.period, VALIDATED.c.raw_sha256, VALIDATED.c.sha256)
         query = query.where(VALIDATED.c.usecase == self.usecase, VALIDATED.c.table == table)
         with self.engine.connect() as connection:
-            return {day: (raw, sha256) for day, raw, sha256 in connection.execute(query)}
+            return {period: (raw, sha256) for period, raw, sha256 in connection.execute(query)}
 
-    def built(self) -> dict[date, str]:
-        """The last record of `note_built`, by day."""
-        query = sa.select(BUILT.c.day, BUILT.c.sha256).where(BUILT.c.usecase == self.usecase)
+    def built(self) -> dict[Period, str]:
+        """The last record of `note_built`, by period."""
+        query = sa.select(BUILT.c.period, BUILT.c.sha256).where(BUILT.c.usecase == self.usecase)
         with self.engine.connect() as connection:
-            return {date.fromisoformat(day): sha256 for day, sha256 in connection.execute(query)}
+            return {parse_name(name): sha256 for name, sha256 in connection.execute(query)}
 
     def unvalidated(self) -> list[Unvalidated]:
-        """Days whose newest raw partition is not the one that was validated last, oldest first."""
-        ours = (HISTORY.c.usecase == self.usecase, HISTORY.c.day != "all")
-        last = sa.select(sa.func.max(HISTORY.c.number)).where(*ours).group_by(HISTORY.c.table, HISTORY.c.day)
-        same = (VALIDATED.c[name] == HISTORY.c[name] for name in ("usecase", "table", "day"))
+        """Periods whose newest raw partition is not the one that was validated last, oldest first."""
+        ours = (HISTORY.c.usecase == self.usecase, HISTORY.c.period != "all")
+        last = sa.select(sa.func.max(HISTORY.c.number)).where(*ours).group_by(HISTORY.c.table, HISTORY.c.period)
+        same = (VALIDATED.c[name] == HISTORY.c[name] for name in ("usecase", "table", "period"))
         query = (
-            sa.select(HISTORY.c.table, HISTORY.c.day, VALIDATED.c.raw_sha256, HISTORY.c.start, HISTORY.c.end)
+            sa.select(HISTORY.c.table, HISTORY.c.period, VALIDATED.c.raw_sha256, HISTORY.c.start, HISTORY.c.end)
             .select_from(HISTORY.outerjoin(VALIDATED, sa.and_(*same)))
             .where(HISTORY.c.number.in_(last))
             .where(sa.or_(VALIDATED.c.raw_sha256.is_(None), VALIDATED.c.raw_sha256 != HISTORY.c.sha256))
-            .order_by(HISTORY.c.day, HISTORY.c.table)
+            .order_by(HISTORY.c.period, HISTORY.c.table)
         )
         with self.engine.connect() as connection:
             return [
-                Unvalidated(table, date.fromisoformat(day), validated_sha256, start <= day < end)
-                for table, day, validated_sha256, start, end in connection.execute(query)
+                Unvalidated(table, parse_name(name), validated_sha256, start <= name < end)
+                for table, name, validated_sha256, start, end in connection.execute(query)
             ]
 
     def _note(self, table: sa.Table, rows: list[dict[str, str]]) -> None:

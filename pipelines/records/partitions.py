@@ -16,15 +16,15 @@ HISTORY = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("usecase", sa.String(64), nullable=False),
     sa.Column("table", sa.String(64), nullable=False),
-    sa.Column("day", sa.String(10), nullable=False),
+    sa.Column("period", sa.String(20), nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("added", sa.Integer),
     sa.Column("removed", sa.Integer),
     sa.Column("as_of", Instant, nullable=False),
-    sa.Column("start", sa.String(10), nullable=False),
-    sa.Column("end", sa.String(10), nullable=False),
-    sa.Index("ix_partition_history", "usecase", "table", "day"),
+    sa.Column("start", sa.String(20), nullable=False),
+    sa.Column("end", sa.String(20), nullable=False),
+    sa.Index("ix_partition_history", "usecase", "table", "period"),
 )
 WATERMARKS = sa.Table(
     "watermarks",
@@ -40,16 +40,16 @@ class Written:
     """A raw partition as one run wrote it.
 
     Attributes:
-        day: its local day in ISO form, "all" for a reference table.
+        period: its name (see `pipelines.periods`), "all" for a reference table.
         sha256: of its file.
         added: rows that were not in the partition before (a corrected row counts as one added and one removed); None
             if there was no partition.
         as_of: end of the window that the run ingested.
-        start, end: days of that window in ISO form, `end` exclusive.
+        start, end: names of that window's first period and of the one after its last.
     """
 
     table: str
-    day: str
+    period: str
     sha256: str
     rows: int
     added: int | None
@@ -67,26 +67,26 @@ class PartitionHistory(Repository):
     """Append-only. A partition that is written again without a change adds no line."""
 
     def newest(self, table: str) -> Mapping[str, str]:
-        """sha256 of the partition last written, by day."""
+        """sha256 of the partition last written, by period."""
         last = (
             sa.select(sa.func.max(HISTORY.c.number))
             .where(HISTORY.c.usecase == self.usecase, HISTORY.c.table == table)
-            .group_by(HISTORY.c.day)
+            .group_by(HISTORY.c.period)
         )
         with self.engine.connect() as connection:
-            rows = connection.execute(sa.select(HISTORY.c.day, HISTORY.c.sha256).where(HISTORY.c.number.in_(last)))
-            return {day: sha256 for day, sha256 in rows}  # noqa: C416 - dict() reads a result by its keys
+            rows = connection.execute(sa.select(HISTORY.c.period, HISTORY.c.sha256).where(HISTORY.c.number.in_(last)))
+            return {period: sha256 for period, sha256 in rows}  # noqa: C416 - dict() reads a result by its keys
 
     def note(self, written: Sequence[Written]) -> None:
         if written:
             with self.engine.begin() as connection:
                 connection.execute(sa.insert(HISTORY), [{"usecase": self.usecase, **asdict(one)} for one in written])
 
-    def lines(self, table: str | None = None, day: str | None = None, restated: bool = False) -> list[Written]:
+    def lines(self, table: str | None = None, period: str | None = None, restated: bool = False) -> list[Written]:
         """The partitions written, oldest first; only restatements if `restated`."""
         conditions: Iterable[sa.ColumnElement[bool]] = (
             *([HISTORY.c.table == table] if table else []),
-            *([HISTORY.c.day == day] if day else []),
+            *([HISTORY.c.period == period] if period else []),
             *([HISTORY.c.added.is_not(None)] if restated else []),
         )
         names = [HISTORY.c[field.name] for field in fields(Written)]

@@ -18,7 +18,7 @@ RELEASES = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("usecase", sa.String(64), nullable=False),
     sa.Column("table", sa.String(128), nullable=False),
-    sa.Column("partition", sa.String(16), nullable=False),
+    sa.Column("partition", sa.String(20), nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("reason", sa.String(128), nullable=False),
     sa.Column("actor", sa.String(64), nullable=False),
@@ -33,7 +33,7 @@ class Release:
     """One row, released for one reason.
 
     Attributes:
-        partition: the day (ISO), or `all` for a reference table.
+        partition: the name of the period, or `all` for a reference table.
         digest: sha256 of the row's content: a row that changes at its source is another row and validated again.
         reason: code of the expectations that no longer hold the row back.
         at: wall time.

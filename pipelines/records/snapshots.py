@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 
 import sqlalchemy as sa
 
-from pipelines.records.database import METADATA, Repository, insert
+from pipelines.periods import Period
+from pipelines.records.database import METADATA, PeriodName, Repository, insert
 
 SNAPSHOTS = sa.Table(
     "data_snapshots",
@@ -18,8 +18,8 @@ SNAPSHOTS = sa.Table(
     sa.Column("version", sa.String(40), nullable=False, index=True),
     sa.Column("files", sa.Integer, nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
-    sa.Column("start", sa.Date),
-    sa.Column("end", sa.Date),
+    sa.Column("start", PeriodName),
+    sa.Column("end", PeriodName),
     sa.Column("run", sa.String(100)),
     sa.UniqueConstraint("usecase", "key"),
 )
@@ -31,15 +31,15 @@ class Snapshot:
 
     Attributes:
         files, rows: of the version, over all tables.
-        start, end: the days of the window that the run ingested, `end` exclusive; None if it ingested none.
+        start, end: the window that the run ingested, `end` exclusive; None if it ingested none.
         run: the caller's name for the run, if any.
     """
 
     version: str
     files: int
     rows: int
-    start: date | None = None
-    end: date | None = None
+    start: Period | None = None
+    end: Period | None = None
     run: str | None = None
 
     @property

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from pipelines.artifacts.provenance import Machine
 from pipelines.errors import CheckFailed, InvalidInput, MissingData
 from pipelines.instants import local_day
 from pipelines.json_text import JsonObject
-from pipelines.usecase import UseCase
+from pipelines.store.layout import periods_of
+from pipelines.usecase import UseCase, calendar_of
 from pipelines.walk import walk
 
 Restore = Callable[[str, Path], None]  # brings a data version into a folder that is not there
@@ -140,13 +140,13 @@ def rebuild(recipe: Recipe, bench: Bench, usecase: UseCase, raw: Path, run: str)
         run: name of the training run.
     """
     as_of = recipe.card.training_set.as_of
-    end = local_day(as_of, usecase.timezone)
-    daily = [table.name for table in usecase.tables if table.daily]
-    days = [date.fromisoformat(f.stem) for name in daily for f in (raw / name).glob("????-??-??.parquet")]
-    days = [day for day in days if day < end]
-    if not days:
-        raise MissingData(f"data version {recipe.data_version} has no day before {end}")
-    window = {"start": min(days).isoformat(), "end": (max(days) + timedelta(1)).isoformat()}
+    calendar = calendar_of(usecase)
+    end = calendar.first_of(local_day(as_of, usecase.timezone))
+    names = {file.stem for table in usecase.tables if table.daily for file in (raw / table.name).glob("*.parquet")}
+    periods = [period for period in periods_of(sorted(names)) if period < end]
+    if not periods:
+        raise MissingData(f"data version {recipe.data_version} has no {calendar.noun} before {end}")
+    window = {"start": periods[0].isoformat(), "end": calendar.after(periods[-1]).isoformat()}
 
     def execute(step: str, inputs: Mapping[str, str]) -> JsonObject:
         return bench.train(recipe.machine.processes, **inputs) if step == "train" else bench.run(step, **inputs)

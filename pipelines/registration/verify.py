@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,7 +25,7 @@ from pipelines.registration import lineage
 from pipelines.registration.evaluation import read_evaluated_model
 from pipelines.registration.rebuild import Bench, Recipe, Restore, rebuild, worktree
 from pipelines.registration.version_cards import read_card, write_card
-from pipelines.store import Layout, Store
+from pipelines.store import Store
 from pipelines.tracking.integrity import folders_of, require_intact
 from pipelines.verdict import Verdict
 
@@ -110,7 +110,7 @@ def _compare(
     version: ModelVersion, recipe: Recipe, bench: Bench, context: Context, rebuilding: Rebuilding
 ) -> Verification:
     store, usecase = context.data.store, context.usecase
-    scratch = Layout(Store(str(bench.home / "data")), usecase.name)
+    scratch = replace(context.data, store=Store(str(bench.home / "data")))
     raw = Path(scratch.uri("raw"))
     rebuilding.restore(recipe.data_version, raw)
     manifest = Manifest.read(store, version.training_set_uri)

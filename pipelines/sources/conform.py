@@ -10,55 +10,54 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.errors import CorruptData
-from pipelines.instants import arrow as instants
+from pipelines.periods import Calendar
 from pipelines.quoting import VIRTUAL, twins
-from pipelines.sources.arrow_values import UNFIT, text
+from pipelines.sources.arrow_values import text
 from pipelines.sources.casting import Unfit, cast
+from pipelines.sources.partitioning import partition_of
 from pipelines.sources.source import Piece
 from pipelines.sources.types import declared_types
-from pipelines.usecase import DAY, RawTable
+from pipelines.usecase import DAY, PERIOD, RawTable, partition_column
 
 # Names that the chain's own columns have, in partitions, in quarantine and while they are validated.
-RESERVED = (DAY, "reason", "_file", "_partition", "_position", "_instant", *VIRTUAL)
-DAYS = (-719_162, 2_932_896)  # since 1970: the first and the last that a date can be
+RESERVED = (DAY, PERIOD, "reason", "_file", "_partition", "_position", "_instant", *VIRTUAL)
 
 
-def conform(piece: Piece, table: RawTable, zone: str, naive: str) -> pa.Table:
-    """The declared columns in order and in their types, then the others as text, then DAY for a daily table.
+def conform(piece: Piece, table: RawTable, calendar: Calendar, naive: str) -> pa.Table:
+    """The declared columns in order and in their types, then the others as text, then the partition of a daily table.
 
     NaN becomes null: missing values have one representation.
 
     Args:
-        zone: the zone whose local days are the partitions.
+        calendar: of the periods that are the partitions.
         naive: the zone of instants that come without an offset.
 
     Raises:
         CorruptData: naming the source, the column, and the expected and the actual type.
     """
     try:
-        return _conform_columns(piece, table, zone, naive)
+        return _conform_columns(piece, table, calendar, naive)
     except CorruptData as error:
         raise CorruptData(f"{piece.origin}: {error}" if piece.origin else str(error)) from None
 
 
-def _conform_columns(piece: Piece, table: RawTable, zone: str, naive: str) -> pa.Table:
-    rows, types = piece.rows, declared_types(table)
+def _conform_columns(piece: Piece, table: RawTable, calendar: Calendar, naive: str) -> pa.Table:
+    rows, types, own = piece.rows, declared_types(table), partition_column(calendar)
     names = rows.column_names
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise CorruptData(f"table {table.name}: columns {twice} come twice; correct the source")
     require_columns(names, table)
     require_distinct([*names, *table.columns], table)
-    _require_free(names, table)
+    _require_free(names, table, own)
     columns = {name: _typed(rows[name], kind, name, table, piece, naive) for name, kind in types.items()}
-    columns |= {name: text(rows[name]) for name in names if name not in types and name != DAY}
+    columns |= {name: text(rows[name]) for name in names if name not in types and name != own}
     if table.day is not None:
-        columns[DAY] = _local_day(columns[table.day], table, zone)
-    if DAY in names and not (DAY in columns and rows[DAY].equals(columns[DAY])):  # equal: a partition, read back
-        raise _reserved(DAY, table)
+        columns[own] = partition_of(columns[table.day], table, calendar)
+    if own in names and not (own in columns and rows[own].equals(columns[own])):  # equal: a partition, read back
+        raise _reserved(own, table)
     return pa.table(columns)
 
 
@@ -98,10 +97,14 @@ def require_distinct(names: Iterable[str], table: RawTable) -> None:
         )
 
 
-def _require_free(names: list[str], table: RawTable) -> None:
-    """Raises CorruptData where a column has the name of one of the chain's own; DAY is checked when it is computed."""
+def _require_free(names: list[str], table: RawTable, own: str) -> None:
+    """Raises CorruptData where a column has the name of one of the chain's own.
+
+    Args:
+        own: the column of the partition, which is checked when it is computed.
+    """
     for name in (*names, *table.columns):
-        if name.lower() in RESERVED and (name != DAY or DAY in table.columns):
+        if name.lower() in RESERVED and (name != own or own in table.columns):
             raise _reserved(name, table)
 
 
@@ -109,14 +112,3 @@ def _reserved(name: str, table: RawTable) -> CorruptData:
     return CorruptData(
         f"table {table.name}: the name {name} is reserved for the chain; rename the column at the source, or in a view"
     )
-
-
-def _local_day(column: pa.ChunkedArray, table: RawTable, zone: str) -> pa.ChunkedArray:
-    try:
-        days = instants.local_day(column, zone)
-    except UNFIT as error:
-        raise CorruptData(f"table {table.name}, column {table.day}: no day in {zone} ({error})") from None
-    first, last = (pc.min_max(days.cast(pa.int32()))[end].as_py() for end in ("min", "max"))
-    if first is not None and not DAYS[0] <= first <= last <= DAYS[1]:
-        raise CorruptData(f"table {table.name}, column {table.day}: a day in {zone} is not in the years 1 to 9999")
-    return days

@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +19,7 @@ from pyarrow import csv
 
 from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, MissingData, Unavailable
 from pipelines.params.source import Files, fill
+from pipelines.periods import Period, name_of
 from pipelines.sources.addresses import scrub
 from pipelines.sources.conform import require_columns
 from pipelines.sources.source import Delivery, Piece
@@ -55,9 +55,10 @@ class Place:
 
 
 class FileSource:
-    """Files named by a pattern. A reference table has no days, so its pattern may only name the table.
+    """Files named by a pattern. A reference table has no periods, so its pattern may only name the table.
 
-    A file of a day holds that day's rows only, unless the source is `incremental`: then it holds the day's changes.
+    A file of a period holds that period's rows only, unless the source is `incremental`: then it holds the changes that
+    it brought.
     """
 
     def __init__(self, settings: Files) -> None:
@@ -66,34 +67,38 @@ class FileSource:
 
     def read(self, delivery: Delivery) -> Iterator[Piece]:
         empty = pa.table({name: pa.array([], kind) for name, kind in declared_types(delivery.table).items()})
-        for day, values in self._files(delivery):
+        for period, values in self._files(delivery):
             places = self._places(values, delivery.table)
             if not places:
-                yield Piece(empty, day=day, absent=True)
+                yield Piece(empty, period=period, absent=True)
             for place in places:
-                is_csv, own = not self._is_parquet(place), None if self.settings.incremental else day
+                is_csv, own = not self._is_parquet(place), None if self.settings.incremental else period
                 for rows in self._rows(place, delivery.table):
-                    yield Piece(rows, day=own, origin=place.uri, nulls=self.settings.null_values if is_csv else None)
+                    yield Piece(rows, period=own, origin=place.uri, nulls=self.settings.null_values if is_csv else None)
 
     def versions(self, table: RawTable, window: Window) -> dict[str, list[str]]:
-        """By URI, the size and the time of change of each file of these days, as far as its store knows them."""
+        """By URI, the size and the time of change of each file of these periods, as far as its store knows them."""
         places = [place for _, values in self._files(Delivery(table, window)) for place in self._places(values, table)]
         infos = {place.uri: place.fs.info(place.path) for place in places}
         return {
             uri: [f"{key}: {info[key]}" for key in VERSION if info.get(key) is not None] for uri, info in infos.items()
         }
 
-    def _files(self, delivery: Delivery) -> list[tuple[date | None, dict[str, str]]]:
-        """The values of the placeholders, by day."""
-        name = {"table": delivery.table.name}
-        if "{day}" not in self.settings.uri:
+    def _files(self, delivery: Delivery) -> list[tuple[Period | None, dict[str, str]]]:
+        """The values of the placeholders, by period; several may name one file."""
+        name, table, window = {"table": delivery.table.name}, delivery.table, delivery.window
+        by = next((by for by in ("day", "period") if f"{{{by}}}" in self.settings.uri), None)
+        if by is None:
             return [(None, name)]
-        if not delivery.table.daily:
+        if not table.daily:
             raise InvalidInput(
-                f"source.uri {self.settings.uri} names a file a day, and {delivery.table.name} has no days; "
-                f"give it a uri of its own under sources.{delivery.table.name}"
+                f"source.uri {self.settings.uri} names a file a {by}, and {table.name} has no {by}s; "
+                f"give it a uri of its own under sources.{table.name}"
             )
-        return [(day, name | {"day": day.isoformat()}) for day in delivery.window.days]
+        if by == "period" or window.calendar.daily:
+            return [(period, name | {by: name_of(period)}) for period in window.periods]
+        days = dict.fromkeys(map(window.calendar.day_of, window.periods))
+        return [(None, name | {"day": day.isoformat()}) for day in days]
 
     def _places(self, values: dict[str, str], table: RawTable) -> list[Place]:
         pattern = scrub(fill(self.settings.uri, values))

@@ -13,7 +13,7 @@ from pipelines.params import Params
 from pipelines.params.source import Bundled, Files, Http, Sql
 from pipelines.sources.conform import conform
 from pipelines.sources.source import Delivery, Piece, Source
-from pipelines.usecase import DAY, RawTable, UseCase
+from pipelines.usecase import RawTable, UseCase, partition_column
 from pipelines.windows import Window
 
 
@@ -36,7 +36,7 @@ def settings_of(params: Params, table: RawTable) -> Bundled | Files | Sql | Http
 
 
 def is_incremental(params: Params, table: RawTable) -> bool:
-    """Whether the source delivers changes, which are merged, rather than all rows of the days, which replace.
+    """Whether the source delivers changes, which are merged, rather than all rows of the periods, which replace.
 
     Raises:
         InvalidInput: if it does, and no column says which of two records of a key is newer.
@@ -77,16 +77,17 @@ def open_source(params: Params, usecase: UseCase, table: RawTable) -> Source:
 
 
 def read_window(params: Params, usecase: UseCase, table: RawTable, window: Window) -> pa.Table:
-    """All rows of a window (of a reference table, all rows) in memory, in the declared types, with their DAY."""
+    """All rows of a window (of a reference table, all rows) in memory, in the declared types, with their partition."""
     source = open_source(params, usecase, table)
     rows = pa.concat_tables(
         [
-            conform(piece, table, usecase.timezone, source.timezone)
+            conform(piece, table, window.calendar, source.timezone)
             for piece in source.read(Delivery(table, window, window.start_at))
         ],
         promote_options="permissive",
     )
     if not table.daily:
         return rows
-    first, end = pa.scalar(window.start, pa.date32()), pa.scalar(window.end, pa.date32())
-    return rows.filter(pc.and_(pc.greater_equal(rows[DAY], first), pc.less(rows[DAY], end)))
+    periods = rows[partition_column(window.calendar)]
+    first, end = (pa.scalar(period, periods.type) for period in (window.start, window.end))
+    return rows.filter(pc.and_(pc.greater_equal(periods, first), pc.less(periods, end)))

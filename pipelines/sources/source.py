@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Protocol
 
 import pyarrow as pa
 
 from pipelines.errors import MissingData
+from pipelines.periods import Period
 from pipelines.usecase import RawTable
 from pipelines.windows import Window
 
@@ -23,7 +24,7 @@ class Delivery:
     """What to read from a source.
 
     Attributes:
-        window: the days to read; a reference table is read whole.
+        window: the periods to read; a reference table is read whole.
         since: for an incremental source, read the changes known from this instant on and before the window's end; None:
             from the beginning. Other sources ignore it.
         bookmark: where an earlier read of the same delivery stopped, so that this one goes on from there.
@@ -41,16 +42,16 @@ class Piece:
 
     Attributes:
         bookmark: where a later read can go on after this piece; None where it can only start over.
-        day: the local day that all its rows must have; None: they may have any.
+        period: the one in which all its rows must lie; None: they may lie in any.
         origin: the name of what was read, for messages.
-        absent: whether there is nothing to read, for `day` or at all, which differs from an empty file.
+        absent: whether there is nothing to read, for `period` or at all, which differs from an empty file.
         nulls: for a CSV, the words that stand for a missing value; all its cells are text. None: the values have the
             source's types.
     """
 
     rows: pa.Table
     bookmark: str | None = None
-    day: date | None = None
+    period: Period | None = None
     origin: str = ""
     absent: bool = False
     nulls: tuple[str, ...] | None = None
@@ -64,7 +65,7 @@ class Source(Protocol):
         """IANA zone of instants without an offset."""
 
     def read(self, delivery: Delivery) -> Iterator[Piece]:
-        """The rows in pieces, at least one, which may be empty; rows of other days may be among them.
+        """The rows in pieces, at least one, which may be empty; rows of other periods may be among them.
 
         Raises:
             StaleBookmark: before the first piece, if it cannot go on from the delivery's bookmark.

@@ -24,7 +24,7 @@ SECRET = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)  # in the name 
 
 
 class SqlSource:
-    """Reads the rows of the window's days or, if incremental, the changes since the watermark. Never writes."""
+    """Reads the rows of the window's periods or, if incremental, the changes since the watermark. Never writes."""
 
     def __init__(self, settings: Sql) -> None:
         self.settings = settings
@@ -95,13 +95,13 @@ class SqlSource:
             if delivery.since is not None:
                 condition = sa.and_(condition, column >= self._bound(column, delivery.since))
             return query.where(sa.or_(column.is_(None), condition))  # a null does not say that it was read
-        day = None if delivery.table.day is None else table.c[delivery.table.day]
-        if day is not None and isinstance(day.type, sa.Date):
-            return query.where(sa.or_(day.is_(None), sa.and_(day >= window.start, day < window.end)))
-        if day is not None and isinstance(day.type, sa.DateTime):
-            first, last = (self._bound(day, at) for at in (window.start_at, window.end_at))
-            return query.where(sa.or_(day.is_(None), sa.and_(day >= first, day < last)))
-        return query  # days of a type that the database cannot compare: read all rows, and select later
+        at = None if delivery.table.day is None else table.c[delivery.table.day]
+        if at is not None and isinstance(at.type, sa.Date) and window.calendar.daily:
+            return query.where(sa.or_(at.is_(None), sa.and_(at >= window.start, at < window.end)))
+        if at is not None and isinstance(at.type, sa.DateTime):
+            first, last = (self._bound(at, instant) for instant in (window.start_at, window.end_at))
+            return query.where(sa.or_(at.is_(None), sa.and_(at >= first, at < last)))
+        return query  # of a type that the database cannot compare: read all rows, and select later
 
     def _bound(self, column: Any, at: datetime) -> datetime:
         return at if column.type.timezone else local(at, self.timezone).replace(tzinfo=None)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from pipelines.errors import InvalidInput
-from pipelines.usecase import RawTable
-
-INSTANT = re.compile(r"timestamp\[(s|ms|us|ns), ?([^\]]+)\]")
+from pipelines.usecase import INSTANT, RawTable
 
 
 def arrow_type(name: str) -> pa.DataType:

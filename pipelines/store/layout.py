@@ -2,61 +2,80 @@
 
 from __future__ import annotations
 
-import re
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import timedelta
 
 import pyarrow as pa
 
 from pipelines.errors import MissingData
+from pipelines.periods import A_DAY, NAME, Period, name_of, parse_name
 from pipelines.store.files import Store
+from pipelines.windows import Window
 
-REFERENCE = "all"  # the single partition of a table without days
-UNDATED = "undated"  # in quarantine: the partition for rows of a daily table without a day
-DAY = re.compile(r"(\d{4}-\d{2}-\d{2})\.parquet")
+REFERENCE = "all"  # the single partition of a table without periods
+UNDATED = "undated"  # in quarantine: the partition for rows of a table with periods that lie in none
+SUFFIX = ".parquet"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths and partitions of one use case: ZONE/TABLE/DAY.parquet, with zones raw, validated, quarantine, features."""
+    """Paths and partitions of one use case: ZONE/TABLE/PERIOD.parquet in raw, validated, quarantine and features.
+
+    Attributes:
+        length: of a period.
+    """
 
     store: Store
     usecase: str
+    length: timedelta = A_DAY
 
     def uri(self, *parts: str) -> str:
         return self.store.uri(self.usecase, *parts)
 
-    def partition(self, zone: str, table: str, day: date | str | None) -> str:
-        """The file of a day, of UNDATED, or (None) of a reference table."""
-        return self.uri(zone, table, f"{REFERENCE if day is None else day}.parquet")
+    def partition(self, zone: str, table: str, period: Period | str | None) -> str:
+        """The file of a period, of UNDATED, or (None) of a reference table."""
+        return self.uri(zone, table, f"{partition_name(period)}{SUFFIX}")
 
-    def days(self, zone: str, table: str) -> list[date]:
-        """Days that have a partition, in order."""
+    def periods(self, zone: str, table: str) -> list[Period]:
+        """Periods that have a partition, in order."""
         names = self.store.names(self.uri(zone, table))
-        return [date.fromisoformat(match[1]) for name in names if (match := DAY.fullmatch(name))]
+        return periods_of(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
 
-    def read(self, zone: str, table: str, start: date, end: date) -> pa.Table:
-        """The rows of the days from `start` up to `end`; errors as `require_days`."""
-        days = self.require_days(zone, table, start, end)
-        return self.store.read_tables(self.partition(zone, table, day) for day in days)
+    def read(self, zone: str, table: str, window: Window) -> pa.Table:
+        """The rows of a window; errors as `require`."""
+        periods = self.require(zone, table, window)
+        return self.store.read_tables(self.partition(zone, table, one) for one in periods)
 
-    def require_days(self, zone: str, table: str, start: date, end: date) -> list[date]:
-        """The days from `start` up to `end`.
+    def require(self, zone: str, table: str, window: Window) -> list[Period]:
+        """The periods of a window.
 
         Raises:
-            MissingData: if a day between them has no partition, naming the first.
+            MissingData: if one of them has no partition, naming the first.
         """
-        have = self.days(zone, table)
-        days = [day for day in have if start <= day < end]
-        missing = (end - start).days - len(days)
-        if missing:
-            first = next(
-                d for n in range((end - start).days) if (d := date.fromordinal(start.toordinal() + n)) not in days
-            )
+        have, periods = set(self.periods(zone, table)), window.periods
+        lacking = [one for one in periods if one not in have]
+        if lacking:
             raise MissingData(
-                f"{zone}/{table} lacks {missing} of the days {start} to {end} (first: {first}); ingest, then validate"
+                f"{zone}/{table} lacks {len(lacking)} of the {window.calendar.noun}s {window} (first: {lacking[0]}); "
+                "ingest, then validate"
             )
-        return days
+        return periods
+
+    def first_gap(self, periods: Sequence[Period]) -> Period | None:
+        """The first period that is missing between some that are given in order."""
+        return next((a + self.length for a, b in itertools.pairwise(periods) if b - a > self.length), None)
 
     def read_reference(self, zone: str, table: str) -> pa.Table:
         return self.store.read_table(self.partition(zone, table, None))
+
+
+def partition_name(period: Period | str | None) -> str:
+    """The name of a partition: of its period, UNDATED, or REFERENCE for None."""
+    return REFERENCE if period is None else period if isinstance(period, str) else name_of(period)
+
+
+def periods_of(names: Iterable[str]) -> list[Period]:
+    """The periods among the names of partitions, in their order."""
+    return [parse_name(name) for name in names if NAME.fullmatch(name)]

@@ -11,6 +11,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch.distributed as dist
 
@@ -19,7 +20,7 @@ from pipelines.arguments import Parser
 from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
 from pipelines.steps import execute
-from pipelines.store import Layout, Store
+from pipelines.store import Store
 from pipelines.training.families import load_family
 from pipelines.training.processes import Processes
 
@@ -33,7 +34,7 @@ class ReadOnlyStore(Store):
 
 def follower_context(context: Context) -> Context:
     """The context of a process other than the leading one."""
-    return context.replaced(data=Layout(ReadOnlyStore(context.settings.store), context.usecase.name))
+    return context.replaced(data=replace(context.data, store=ReadOnlyStore(context.settings.store)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.errors import InvalidInput
+from pipelines.instants import sql_midnight
+from pipelines.periods import A_MINUTE, Calendar, Period
 from pipelines.quoting import literal, parquet, pattern, quoted, twins
-from pipelines.usecase import RawTable, UseCase
-from pipelines.validation.queries import BAD, REFERENCE_SCHEMA, Query, RowQuery, reference_table
+from pipelines.usecase import RawTable, UseCase, calendar_of
+from pipelines.validation.queries import BAD, ENDS_AT, REFERENCE_SCHEMA, Query, RowQuery, reference_table
 from pipelines.validation.suite import Check, Result, Severity, evaluate
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ MEMORY = "512MB"  # DuckDB's limit; what exceeds it is spilled to the system's t
 SAMPLE = 20
 
 OURS = ("rows", "types", "earlier", "reference", BAD)  # views that every query may read
-Positions = Mapping[date | None, npt.NDArray[np.int64]]  # rows by partition
+Positions = Mapping[Period | None, npt.NDArray[np.int64]]  # rows by partition
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class QueryOutcome:
 
 def ask(
     table: RawTable,
-    days: Sequence[date | None],
+    periods: Sequence[Period | None],
     checks: Sequence[Check],
     usecase: UseCase,
     data: Layout,
@@ -54,17 +56,16 @@ def ask(
     if not checks:
         return []
     with _database(data) as database:
-        _create_views(table, days, database, usecase, data, apart)
-        return [_answer(check, table, days, database, data) for check in checks]
+        _create_views(table, periods, database, usecase, data, apart)
+        past = _Past(table, periods[0], calendar_of(usecase), data)
+        return [_answer(check, past, database) for check in checks]
 
 
-def _answer(
-    check: Check, table: RawTable, days: Sequence[date | None], database: duckdb.DuckDBPyConnection, data: Layout
-) -> QueryOutcome:
+def _answer(check: Check, past: _Past, database: duckdb.DuckDBPyConnection) -> QueryOutcome:
     query = check.expectation
     assert isinstance(query, Query)
     try:
-        _create_past_views(query, table, days, database, data)
+        past.create_views(query, database)
         if isinstance(query, RowQuery):
             database.execute(f"create or replace table {BAD} as {query.bad()}")
         answer = database.execute(query.sql()).df()
@@ -80,17 +81,20 @@ def _answer(
 
 def _create_views(
     table: RawTable,
-    days: Sequence[date | None],
+    periods: Sequence[Period | None],
     database: duckdb.DuckDBPyConnection,
     usecase: UseCase,
     data: Layout,
     apart: Mapping[str, npt.NDArray[np.int64]],
 ) -> None:
     """Create the views that every query may read."""
-    ours = [data.partition("raw", table.name, day) for day in days]
+    calendar = calendar_of(usecase)
+    ours = [data.partition("raw", table.name, period) for period in periods]
+    database.execute(f"create macro partition_of(file) as {_sql_partition('parse_filename(file, true)', calendar)}")
+    database.execute(f"create macro {ENDS_AT}(period) as {_sql_end('period', calendar)}")
     _view("rows", ours, database)
     database.execute(
-        f"create view types as select {_day('file_name')} as _partition, name, duckdb_type as type "
+        "create view types as select partition_of(file_name) as _partition, name, duckdb_type as type "
         f"from parquet_schema({_sql_list(ours)}) where column_id > 0"
     )
     database.execute(f"create schema {REFERENCE_SCHEMA}")
@@ -104,24 +108,32 @@ def _create_views(
                 database.execute(f"create view {quoted(other.name)} as from {reference_table(other.name)}")
 
 
-def _create_past_views(
-    query: Query, table: RawTable, days: Sequence[date | None], database: duckdb.DuckDBPyConnection, data: Layout
-) -> None:
-    """Create the views `earlier` and `reference`, of as many days as a query needs."""
-    first = days[0]
-    for view, zone, back in (
-        ("earlier", "raw", query.earlier_days()),
-        ("reference", "validated", query.reference_days()),
-    ):
-        past = [
-            data.partition(zone, table.name, day)
-            for day in (data.days(zone, table.name) if first is not None and back else ())
-            if first is not None and first - timedelta(back) <= day < first
-        ]
-        if past:
-            _view(view, past, database)
-        else:
-            database.execute(f"create or replace view {view} as select * from rows where false")
+@dataclass(frozen=True)
+class _Past:
+    """The partitions of a table before those that are judged, which begin with `first`; none of a reference table."""
+
+    table: RawTable
+    first: Period | None
+    calendar: Calendar
+    data: Layout
+
+    def create_views(self, query: Query, database: duckdb.DuckDBPyConnection) -> None:
+        """Create the views `earlier` and `reference`, of as many days as a query needs."""
+        for view, zone, back in (
+            ("earlier", "raw", query.earlier_days()),
+            ("reference", "validated", query.reference_days()),
+        ):
+            if past := self._partitions(zone, back):
+                _view(view, past, database)
+            else:
+                database.execute(f"create or replace view {view} as select * from rows where false")
+
+    def _partitions(self, zone: str, back: int) -> list[str]:
+        """The partitions of the `back` days before the first one."""
+        if self.first is None or not back:
+            return []
+        since, periods = self.calendar.back(self.first, back), self.data.periods(zone, self.table.name)
+        return [self.data.partition(zone, self.table.name, one) for one in periods if since <= one < self.first]
 
 
 def _view(
@@ -132,13 +144,24 @@ def _view(
     condition = f" where file_row_number not in ({numbers})" if numbers else ""
     rows = parquet(uris, filename="'_file'", file_row_number="true")
     database.execute(
-        f"create or replace view {name} as select * exclude (_file, file_row_number), {_day('_file')} as _partition, "
+        f"create or replace view {name} as select * exclude (_file, file_row_number), "
+        f"partition_of(_file) as _partition, "
         f"file_row_number as _position from {rows}{condition}"
     )
 
 
-def _day(file: str) -> str:
-    return f"try_cast(parse_filename({file}, true) as date)"
+def _sql_partition(name: str, calendar: Calendar) -> str:
+    """SQL of the period that a partition's name names: a date, or a timestamp in UTC; null in a reference table."""
+    return f"try_cast({name} as date)" if calendar.daily else f"try_strptime({name}, '%Y-%m-%dT%H%M%SZ')"
+
+
+def _sql_end(period: str, calendar: Calendar) -> str:
+    """SQL of the instant at which a period ends."""
+    if calendar.daily:
+        return sql_midnight(f"{period} + 1", calendar.timezone)
+    begins, zone = f"timezone('UTC', {period})", literal(calendar.timezone)
+    next_day = sql_midnight(f"timezone({zone}, {begins})::date + 1", calendar.timezone)
+    return f"least({begins} + interval {calendar.length // A_MINUTE} minutes, {next_day})"
 
 
 def _sql_list(uris: Sequence[str]) -> str:
@@ -154,7 +177,11 @@ def _positions(database: duckdb.DuckDBPyConnection) -> Positions:
     rows = database.execute(
         f"select _partition, list(distinct _position order by _position) from {BAD} group by _partition"
     ).fetchall()
-    return {day: np.asarray(positions, dtype=np.int64) for day, positions in rows}
+    return {_utc(period): np.asarray(positions, dtype=np.int64) for period, positions in rows}
+
+
+def _utc(period: Period | None) -> Period | None:
+    return period.replace(tzinfo=UTC) if isinstance(period, datetime) else period
 
 
 @contextmanager

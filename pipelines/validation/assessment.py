@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pipelines.json_text import JsonObject
+from pipelines.periods import Period
+from pipelines.store.layout import partition_name
 from pipelines.usecase import RawTable
 from pipelines.validation.chunks import Partition
 from pipelines.validation.quarantine import Quarantine
@@ -17,7 +19,7 @@ from pipelines.validation.suite import Result, Severity
 if TYPE_CHECKING:
     from pipelines.params import Validation
 
-MOST_NAMED = 3  # days or reasons that a message names
+MOST_NAMED = 3  # partitions or reasons that a message names
 LONG = 200  # characters of a value in a message or report
 
 
@@ -56,7 +58,7 @@ class Assessment:
             "quarantined_rows": self.quarantine.total,
             "quarantined": self.quarantined,
             "released_rows": self.released,
-            "days": {(day.isoformat() if day else "all"): self.quarantine.reasons(day) for day in self.quarantine.days},
+            "days": {partition_name(one): self.quarantine.reasons(one) for one in self.quarantine.periods},
             "rejections": list(self.rejections),
             "warnings": list(self.warnings),
             "expectations": [
@@ -118,11 +120,11 @@ def assess(table: RawTable, findings: Findings, params: Validation) -> Assessmen
 
 def gaps(table: str, partitions: Sequence[Partition]) -> list[str]:
     """The message about partitions without rows, if there are any."""
-    empty = [partition.day for partition in partitions if not partition.rows]
+    empty = [partition.period for partition in partitions if not partition.rows]
     if not empty:
         return []
-    days = [day for day in empty if day is not None]
-    where = f" on {len(days)} days, the first {min(days)}" if days else ""
+    periods = [period for period in empty if period is not None]
+    where = f" on {len(periods)} {_noun(periods)}, the first {min(periods)}" if periods else ""
     return [f"{table} has no rows{where}; look at its source and ingest them again"]
 
 
@@ -136,31 +138,35 @@ def breaker(
     """
     tripped = []
     for partition in partitions:
-        bad = len(quarantine.rows(partition.day))
+        bad = len(quarantine.rows(partition.period))
         share = bad / partition.rows if partition.rows else 0.0
         over = bad > params.quarantine_floor_rows and share > params.max_quarantine_share
         if over or (required and bad and bad == partition.rows):
-            tripped.append((share, partition.day, bad, partition.rows))
+            tripped.append((share, partition.period, bad, partition.rows))
     tripped.sort(key=lambda one: (-one[0], str(one[1])))
     descriptions = [
-        f"{table}{_on(day)}: {share:.2%} of {rows} rows would be quarantined ({_reasons(quarantine, day)})"
-        for share, day, _, rows in tripped[:MOST_NAMED]
+        f"{table}{_on(period)}: {share:.2%} of {rows} rows would be quarantined ({_reasons(quarantine, period)})"
+        for share, period, _, rows in tripped[:MOST_NAMED]
     ]
     if not descriptions:
         return []
-    more = f"; and {len(tripped) - MOST_NAMED} more days" if len(tripped) > MOST_NAMED else ""
+    more = f"; and {len(tripped) - MOST_NAMED} more partitions" if len(tripped) > MOST_NAMED else ""
     return [
         f"{'; '.join(descriptions)}{more}; more than max_quarantine_share {params.max_quarantine_share:.2%} "
         f"(up to {params.quarantine_floor_rows} rows a partition may be lost); look at the source"
     ]
 
 
-def _on(day: date | None) -> str:
-    return f" on {day}" if day else ""
+def _noun(periods: Sequence[Period]) -> str:
+    return "periods" if isinstance(periods[0], datetime) else "days"
 
 
-def _reasons(quarantine: Quarantine, day: date | None) -> str:
-    return ", ".join(f"{reason} {n}" for reason, n in list(quarantine.reasons(day).items())[:MOST_NAMED])
+def _on(period: Period | None) -> str:
+    return f" on {period}" if period else ""
+
+
+def _reasons(quarantine: Quarantine, period: Period | None) -> str:
+    return ", ".join(f"{reason} {n}" for reason, n in list(quarantine.reasons(period).items())[:MOST_NAMED])
 
 
 def stops(result: Result) -> bool:

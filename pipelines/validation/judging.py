@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.periods import Period
 from pipelines.usecase import RawTable
 from pipelines.validation.asking import ask
 from pipelines.validation.assessment import Assessment, Findings, assess
@@ -30,7 +30,7 @@ FEW_ROWS = 10_000  # a frame of at most so many rows can wait for the next autom
 
 def judge(
     table: RawTable,
-    days: Sequence[date | None],
+    periods: Sequence[Period | None],
     checks: Sequence[Check],
     context: Context,
     judged: Mapping[str, Assessment],
@@ -49,7 +49,7 @@ def judge(
     quarantines: dict[int, Quarantine] = {n: Quarantine() for n in range(len(checks))}
     disagreements: list[str] = []
     partitions: list[Partition] = []
-    for chunk in chunks(table, days, context.data):
+    for chunk in chunks(table, periods, context.data):
         partitions += chunk.partitions
         if not chunk.table.num_rows:
             continue
@@ -63,11 +63,11 @@ def judge(
     results = {n: merge(parts) for n, parts in parts_by_check.items() if parts}
     if any(partition.rows for partition in partitions):
         apart = {name: one.quarantine.rows(None) for name, one in judged.items()}
-        answers = ask(table, days, [checks[n] for n in in_sql], context.usecase, context.data, apart)
+        answers = ask(table, periods, [checks[n] for n in in_sql], context.usecase, context.data, apart)
         for n, answer in zip(in_sql, answers, strict=True):
             results[n] = answer.result
-            for day, rows in answer.bad.items():
-                quarantines[n].add(day, checks[n].reason, rows)
+            for period, rows in answer.bad.items():
+                quarantines[n].add(period, checks[n].reason, rows)
     quarantine = _together(checks, quarantines, results)
     released = let_go(quarantine, table, context.releases.of(table.name), context.data)
     findings = Findings(
@@ -88,7 +88,7 @@ def _set_apart(table: str, result: Result, frame: pd.DataFrame, chunk: Chunk, qu
             f"Great Expectations {count}; they must agree, so correct the mask"
         ]
     for partition, part in zip(chunk.partitions, _split(bad, chunk.partitions), strict=True):
-        quarantine.add(partition.day, result.check.reason, np.flatnonzero(part))
+        quarantine.add(partition.period, result.check.reason, np.flatnonzero(part))
     return []
 
 
@@ -102,6 +102,6 @@ def _together(checks: Sequence[Check], quarantines: dict[int, Quarantine], resul
     together = Quarantine()
     for n, quarantine in quarantines.items():
         if n in results and not results[n].success and results[n].error is None:
-            for day in quarantine.days:
-                together.add(day, checks[n].reason, quarantine.rows(day))
+            for period in quarantine.periods:
+                together.add(period, checks[n].reason, quarantine.rows(period))
     return together

@@ -2,11 +2,13 @@
 
 Great Expectations judges the result of a `Query`'s SQL as its batch. The SQL may read
 
-- `rows`: the window's raw partitions, with the columns `_partition` (the day, null in a reference table) and
+- `rows`: the window's raw partitions, with the columns `_partition` (the day, or the timestamp in UTC at
+  which the period begins; null in a reference table) and
   `_position` (of the row in its partition, from 0);
 - `earlier`: the raw partitions of the `earlier_days` days before the window, with the same columns;
 - `reference`: the validated partitions of the `reference_days` days before the window;
 - `types`: the schemas of the partitions: `_partition`, `name` and `type` (DuckDB's) of each column;
+- `ends_at(_partition)`, the instant at which a partition's period ends;
 - any reference table of the use case, as `reference_table` names it (or by its name, unless that is one of these).
 
 A `RowQuery` finds bad rows one by one, so it may quarantine them.
@@ -26,13 +28,13 @@ from great_expectations.expectations.expectation import BatchExpectation
 from great_expectations.expectations.metrics.metric_provider import metric_value
 from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
 
-from pipelines.instants import sql_midnight
 from pipelines.quoting import literal, quoted
 from pipelines.validation.masks import mostly_good
 
 Observed = Mapping[str, Any]  # what Great Expectations reports as the observed value, by name
 ANSWER = "flightdeck.answer"
 REFERENCE_SCHEMA = "known_tables"  # the schema of reference tables, so that one called `rows` hides no view of ours
+ENDS_AT = "ends_at"  # the macro that says when a partition's period ends
 BAD = "bad"  # the table that holds the bad rows of a RowQuery while it is judged
 
 
@@ -107,10 +109,10 @@ class RowQuery(Query):
 
 
 class ExpectKeysToBeUnique(RowQuery):
-    """No two rows of a day have the same values in `column_list`, and none has those of an earlier day's row.
+    """No two rows of a period have the same values in `column_list`, and none has those of an earlier period's row.
 
     Of two rows in one partition both are bad, since nobody can tell which is right; of rows in two partitions the later
-    one is. So what is bad on a day never depends on what came after it.
+    one is. So what is bad in a period never depends on what came after it.
 
     Attributes:
         within_days: how far back the same key is looked for, and how long before a key may be used again.
@@ -129,7 +131,7 @@ class ExpectKeysToBeUnique(RowQuery):
         restored = ", ".join(f"{name} as {column}" for column, name in zip(columns, names, strict=True))
         same = " and ".join(f"a.{name} is not distinct from b.{name}" for name in names)
         some = " or ".join(f"{column} is not null" for column in columns)
-        reach = f"range between interval {self.within_days} days preceding and interval 1 day preceding"
+        reach = f"range between interval {self.within_days} days preceding and interval 1 second preceding"
         return f"""
             with every as (
                 select {renamed}, _partition, _position, true as ours from rows where {some}
@@ -210,14 +212,14 @@ class ExpectColumnTypes(Query):
         return answer.empty, {"observed_value": f"{'; '.join(messages)}{first}" if messages else "as declared"}
 
 
-class ExpectDayRowCountsToBeBetween(Query):
-    """Every day that has rows has so many. (A day without any is reported for itself.)"""
+class ExpectPeriodRowCountsToBeBetween(Query):
+    """Every period (a day by default) that has rows has so many. (One without any is reported for itself.)"""
 
     min_value: int | None = None
     max_value: int | None = None
 
     def sql(self) -> str:
-        return "select _partition as day, count(*) as n from rows group by all order by all"
+        return "select _partition as period, count(*) as n from rows group by all order by all"
 
     def judge(self, answer: pd.DataFrame) -> tuple[bool, Observed]:
         low = -math.inf if self.min_value is None else self.min_value
@@ -226,31 +228,33 @@ class ExpectDayRowCountsToBeBetween(Query):
         return outside.empty, {"observed_value": worst(answer, outside, "n", "rows")}
 
 
-class ExpectDaysToReachTheirEnd(Query):
-    """The newest `column` (an instant) of every day lies within `hours` of the day's end in `timezone`.
+class ExpectPeriodsToReachTheirEnd(Query):
+    """The newest `column` (an instant) of every period (a day by default) lies within `hours` of its end.
 
-    It is judged for each day, so it holds for the end of any window, and needs no clock.
+    It is judged for each period, so it holds for the end of any window, and needs no clock.
     """
 
     column: str
     hours: float
-    timezone: str
 
     def sql(self) -> str:
-        end = sql_midnight("_partition + 1", self.timezone)
+        lag = f"date_diff('second', max({quoted(self.column)}), {ENDS_AT}(_partition)) / 3600"
         return f"""
-            select _partition as day, date_diff('second', max({quoted(self.column)}), {end}) / 3600 as lag
+            select _partition as period, {lag} as lag
             from rows group by _partition order by _partition
         """
 
     def judge(self, answer: pd.DataFrame) -> tuple[bool, Observed]:
-        outside = answer[~(answer["lag"] <= self.hours)]  # a day with no instant at all has no lag
-        return outside.empty, {"observed_value": worst(answer, outside, "lag", "h before the day's end")}
+        outside = answer[~(answer["lag"] <= self.hours)]  # a period with no instant at all has no lag
+        return outside.empty, {"observed_value": worst(answer, outside, "lag", "h before its end")}
 
 
 def worst(answer: pd.DataFrame, outside: pd.DataFrame, column: str, unit: str) -> str:
-    """The range of a figure over the days, and the first days on which it is outside its bounds."""
+    """The range of a figure over the periods, and the first of those in which it is outside its bounds."""
     text = f"{answer[column].min():g} to {answer[column].max():g} {unit}" if len(answer) else "no rows"
     first = outside.head(3)
-    days = [f"{pd.Timestamp(day).date()}: {value:g}" for day, value in zip(first["day"], first[column], strict=True)]
-    return text + (f"; outside on {len(outside)} days ({', '.join(days)})" if days else "")
+    at = answer["period"].map(pd.Timestamp)
+    daily = bool((at == at.dt.normalize()).all()) if len(at) else True
+    named = zip(at[first.index], first[column], strict=True)
+    shown = ", ".join(f"{one.date() if daily else one}: {value:g}" for one, value in named)
+    return text + (f"; outside on {len(outside)} {'days' if daily else 'periods'} ({shown})" if shown else "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipelines.store.layout import REFERENCE
+from pipelines.store.layout import partition_name
 from pipelines.validation.chunks import read_partition
 from pipelines.validation.quarantine import Quarantine
 
@@ -37,16 +37,16 @@ def _plain(value: Any) -> str:
 def let_go(quarantine: Quarantine, table: RawTable, released: Released, data: Layout) -> int:
     """Remove released rows from the quarantine, for the reasons of their release; returns how many left it entirely."""
     out = 0
-    for day in quarantine.days:
-        reasons_by_digest = released.get(day.isoformat() if day else REFERENCE)
+    for period in quarantine.periods:
+        reasons_by_digest = released.get(partition_name(period))
         if not reasons_by_digest:
             continue
-        numbers = quarantine.rows(day)
-        _, rows = read_partition(table, day, data)
+        numbers = quarantine.rows(period)
+        _, rows = read_partition(table, period, data)
         for number, digest in zip(numbers.tolist(), digests(rows.take(numbers)), strict=True):
             for reason in reasons_by_digest.get(digest, ()):
-                quarantine.drop(day, reason, [number])
-        out += len(numbers) - len(quarantine.rows(day))
+                quarantine.drop(period, reason, [number])
+        out += len(numbers) - len(quarantine.rows(period))
     return out
 
 

@@ -25,16 +25,16 @@ import pandas as pd
 import pyarrow as pa
 
 from pipelines.errors import InvalidInput
-from pipelines.usecase import DAY
+from pipelines.usecase import DAY, PERIOD
 from pipelines.validation.masks import require_translation
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
 
 POSITION = "position"  # identifies results, which Great Expectations returns in another order
-BY_DAY = {  # expectations that depend on how days are chunked, and their replacements
-    "expect_table_row_count_to_be_between": "ExpectDayRowCountsToBeBetween",
-    "expect_table_row_count_to_equal": "ExpectDayRowCountsToBeBetween",
+CHUNKED = {  # expectations that depend on how partitions are chunked, and their replacements
+    "expect_table_row_count_to_be_between": "ExpectPeriodRowCountsToBeBetween",
+    "expect_table_row_count_to_equal": "ExpectPeriodRowCountsToBeBetween",
     "expect_column_values_to_be_unique": "ExpectKeysToBeUnique",
     "expect_compound_columns_to_be_unique": "ExpectKeysToBeUnique",
 }
@@ -102,16 +102,17 @@ def checks_of(table: str, expectations: Iterable[Expectation], daily: bool = Fal
 
     Raises:
         InvalidInput: if a severity is unknown, a quarantine expectation does not judge row by row, or an expectation
-            about the rows of a daily table would depend on how its days are chunked.
+            about the rows of a daily table would depend on how its partitions are chunked.
     """
     return [_check(table, expectation, daily) for expectation in expectations]
 
 
 def _check(table: str, expectation: Expectation, daily: bool) -> Check:
     configuration = expectation.configuration
-    if daily and configuration.type in BY_DAY and DAY not in configuration.kwargs.get("column_list", ()):
+    by_partition = {DAY, PERIOD} & set(configuration.kwargs.get("column_list", ()))
+    if daily and configuration.type in CHUNKED and not by_partition:
         raise InvalidInput(
-            f"{table}: {configuration.type} sees only a part of a daily table; use {BY_DAY[configuration.type]} of "
+            f"{table}: {configuration.type} sees only a part of a daily table; use {CHUNKED[configuration.type]} of "
             "pipelines.validation.queries"
         )
     meta = expectation.meta or {}

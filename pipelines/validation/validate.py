@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pipelines.errors import CheckFailed, CorruptData
 from pipelines.json_text import JsonObject
+from pipelines.periods import PeriodField, name_of
 from pipelines.steps import StepModel
 from pipelines.verdict import Verdict
 
@@ -25,10 +25,10 @@ REASON = "reason"  # column of quarantined rows: reason codes joined by commas
 
 
 class Inputs(StepModel):
-    start: date = Field(description="first local day to validate")
-    end: date = Field(description="day after the last one")
-    since: date | None = Field(
-        None, description="earlier day from which all that was ingested is validated again; `start` by default"
+    start: PeriodField = Field(description="first local day or period to validate")
+    end: PeriodField = Field(description="the one after the last")
+    since: PeriodField | None = Field(
+        None, description="earlier one from which all that was ingested is validated again; `start` by default"
     )
 
 
@@ -56,9 +56,9 @@ class Outcome:
     reasons: tuple[str, ...]
 
     @property
-    def days(self) -> list[str]:
-        """First day and end of the window."""
-        return [self.window.start.isoformat(), self.window.end.isoformat()]
+    def span(self) -> list[str]:
+        """The names of the window's first period and of the one after its last."""
+        return [name_of(self.window.start), name_of(self.window.end)]
 
     @property
     def quarantined(self) -> dict[str, dict[str, int]]:
@@ -67,7 +67,7 @@ class Outcome:
 
     def as_json(self) -> JsonObject:
         return {
-            "window": self.days,
+            "window": self.span,
             "verdict": self.verdict,
             "reasons": list(self.reasons),
             "tables": {name: assessment.as_json() for name, assessment in self.assessments.items()},
@@ -79,10 +79,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     Raises:
         InvalidInput: if an expectation is declared with a severity it cannot have.
-        MissingData: if a day was not ingested.
+        MissingData: if a period was not ingested.
         CheckFailed: if the verdict is REJECT; report and decision are written, `validated/` is not.
     """
-    from pipelines.validation.chunks import days_of
+    from pipelines.validation.chunks import periods_of
     from pipelines.validation.judging import judge
     from pipelines.validation.suite import checks_of, quiet
 
@@ -90,16 +90,16 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     window = context.window(min(inputs.since or inputs.start, inputs.start), inputs.end)
     tables = sorted(context.usecase.tables, key=lambda one: one.daily)  # reference tables first
     checks = {one.name: checks_of(one.name, context.usecase.expectations(one), one.daily) for one in tables}
-    days_by_table = {one.name: days_of(one, window, inputs.start, context.data) for one in tables}
+    periods_by_table = {one.name: periods_of(one, window, inputs.start, context.data) for one in tables}
     assessments: dict[str, Assessment] = {}
     for one in tables:
-        assessments[one.name] = judge(one, days_by_table[one.name], checks[one.name], context, assessments)
+        assessments[one.name] = judge(one, periods_by_table[one.name], checks[one.name], context, assessments)
 
     rejections = [reason for assessment in assessments.values() for reason in assessment.rejections]
     warnings = [reason for assessment in assessments.values() for reason in assessment.warnings]
     verdict = Verdict.REJECT if rejections or not assessments else Verdict.PASS
-    reasons = rejections + warnings or [summary({name: len(checks[name]) for name in assessments})]
     warnings += [note for one in tables if not one.daily for note in outdated(one, assessments[one.name], context)]
+    reasons = rejections + warnings or [summary({name: len(checks[name]) for name in assessments})]
     outcome = Outcome(window, assessments, verdict, tuple(reasons))
     data_docs_uri = write_data_docs(outcome, context)
     report_uri = write_report(outcome, context)
@@ -124,8 +124,8 @@ def write_data_docs(outcome: Outcome, context: Context) -> str:
     from pipelines.validation.data_docs import index, pages
 
     window, assessments = outcome.window, outcome.assessments
-    title = f"{context.usecase.name}, {window.start} to {window.end}"
-    folder = context.data.uri("reports", "validation", f"{window.start}_{window.end}")
+    title = f"{context.usecase.name}, {window}"
+    folder = context.data.uri("reports", "validation", "_".join(outcome.span))
     for name, text in pages(assessments, title, window.end_at).items():
         context.data.store.write_bytes(f"{folder}/{name}.html", text.encode())
     uri = f"{folder}/index.html"
@@ -136,8 +136,7 @@ def write_data_docs(outcome: Outcome, context: Context) -> str:
 
 def write_report(outcome: Outcome, context: Context) -> str:
     """Write the outcome as JSON, and return its URI."""
-    window = outcome.window
-    uri = context.data.uri("reports", "validation", f"{window.start}_{window.end}.json")
+    uri = context.data.uri("reports", "validation", f"{'_'.join(outcome.span)}.json")
     context.data.store.write_json(uri, outcome.as_json())
     return uri
 
@@ -153,7 +152,7 @@ def record_decision(outcome: Outcome, report_uri: str, data_docs_uri: str, conte
             as_of=outcome.window.end_at,
             verdict=outcome.verdict,
             reasons=outcome.reasons,
-            subject={"window": outcome.days},
+            subject={"window": outcome.span},
             evidence={
                 "rows": {name: assessment.rows for name, assessment in outcome.assessments.items()},
                 "quarantined": outcome.quarantined,
@@ -173,34 +172,37 @@ def write_parts(table: RawTable, assessment: Assessment, context: Context) -> in
     import numpy as np
     import pyarrow as pa
 
-    from pipelines.store.layout import REFERENCE
+    from pipelines.store.layout import partition_name
     from pipelines.validation.chunks import read_partition
 
     store, clean_rows, digests = context.data.store, 0, {}
     for judged in assessment.partitions:
-        partition, rows = read_partition(table, judged.day, context.data)
+        partition, rows = read_partition(table, judged.period, context.data)
         if partition != judged:
-            raise CorruptData(f"raw/{table.name} of {judged.day or 'all'} changed while it was validated; run again")
-        codes = assessment.quarantine.codes(judged.day)
+            raise CorruptData(
+                f"raw/{table.name} of {partition_name(judged.period)} changed while it was validated; run again"
+            )
+        codes = assessment.quarantine.codes(judged.period)
         clean = np.ones(rows.num_rows, dtype=bool)
         clean[list(codes)] = False
-        quarantine = context.data.partition("quarantine", table.name, judged.day)
+        quarantine = context.data.partition("quarantine", table.name, judged.period)
         if codes:
             reasons = pa.array(list(codes.values()), pa.string())
             store.write_table(quarantine, rows.take(list(codes)).append_column(REASON, reasons))
         else:
             store.delete(quarantine)
-        validated = context.data.partition("validated", table.name, judged.day)
+        validated = context.data.partition("validated", table.name, judged.period)
         sha256 = store.write_table(validated, rows.filter(pa.array(clean)))
-        digests[judged.day.isoformat() if judged.day else REFERENCE] = (judged.sha256, sha256)
+        digests[partition_name(judged.period)] = (judged.sha256, sha256)
         clean_rows += int(clean.sum())
     context.derivations.note_validated(table.name, digests)
     return clean_rows
 
 
 def outdated(table: RawTable, assessment: Assessment, context: Context) -> list[str]:
-    """The message that a reference table has changed since the features of earlier days were built, if it has."""
+    """The message that a reference table has changed since the features of earlier periods were built, if it has."""
     from pipelines.derivation.downstream import downstream
+    from pipelines.derivation.staleness import span_flags
     from pipelines.store.layout import REFERENCE
 
     previous = context.derivations.validated(table.name).get(REFERENCE)
@@ -212,7 +214,7 @@ def outdated(table: RawTable, assessment: Assessment, context: Context) -> list[
     first, last = min(span[0] for span in spans), max(span[1] for span in spans)
     return [
         f"{table.name} has changed, and features from {first} to {last} rest on what it was: to bring them up to date, "
-        f"validate and build_features --start {first} --end {last + timedelta(1)}"
+        f"validate and build_features {span_flags(first, last, context.calendar)}"
     ]
 
 

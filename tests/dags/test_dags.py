@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 
 from pipelines.params import load_params
 from pipelines.params.training import FAMILIES
+from pipelines.periods import Calendar
 from tests.conftest import ROOT, TOY
 
 FLIGHTS = ROOT / "params.yaml"
@@ -128,21 +129,29 @@ def test_windows_come_from_the_form_or_the_data_interval() -> None:
 
     import bridge
 
-    zone = "America/New_York"
+    calendar = Calendar("America/New_York")
     interval = (datetime(2013, 3, 10, 5, tzinfo=UTC), datetime(2013, 3, 11, 4, tzinfo=UTC))
     form = {"start": "2013-01-01", "end": "2013-02-01"}
-    assert str(bridge.window_of_run(run_with({}, interval), zone).start) == "2013-03-10"
-    assert bridge.window_of_run(run_with({}, interval), zone).end_at == interval[1]
-    assert str(bridge.window_of_run(run_with(form, interval), zone).end) == "2013-02-01"
+    assert str(bridge.window_of_run(run_with({}, interval), calendar).start) == "2013-03-10"
+    assert bridge.window_of_run(run_with({}, interval), calendar).end_at == interval[1]
+    assert str(bridge.window_of_run(run_with(form, interval), calendar).end) == "2013-02-01"
     for params, message in (
         ({}, "no data interval; give start and end"),
         ({"start": "2013-01-01"}, "give both, or neither"),
         ({"start": "2013-02-01", "end": "2013-01-01"}, "holds no day"),
     ):
         with pytest.raises(AirflowFailException, match=message):
-            bridge.window_of_run(run_with(params), zone)
+            bridge.window_of_run(run_with(params), calendar)
+    hours = Calendar("America/New_York", timedelta(hours=1))
+    form = {"start": "2013-03-10", "end": "2013-03-10T04:00:00-04:00"}
+    spring = bridge.window_of_run(run_with(form), hours)
+    assert (spring.start_at, len(spring.periods)) == (interval[0], 3), "of the four hours one did not exist"
+    hour = (datetime(2013, 11, 3, 5, tzinfo=UTC), datetime(2013, 11, 3, 6, tzinfo=UTC))
+    assert bridge.window_of_run(run_with({}, hour), hours).periods == [hour[0]]
+    with pytest.raises(AirflowFailException, match="no period begins at 2013-03-10T02:00"):
+        bridge.window_of_run(run_with({**form, "end": "2013-03-10T02:00"}), hours)
     with pytest.raises(AirflowFailException, match="no data interval"):  # a manual run's is an instant
-        bridge.window_of_run(run_with({}, (interval[0], interval[0])), zone)
+        bridge.window_of_run(run_with({}, (interval[0], interval[0])), calendar)
 
 
 def test_of_several_asset_events_the_newest_counts() -> None:

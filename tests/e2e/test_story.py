@@ -129,6 +129,6 @@ def test_a_backfill_does_each_days_work_and_starts_no_training(
         ended = airflow.wait("flights_data", run.run_id, timeout=900)
         assert ended.ok, airflow.failures(ended)
         assert ended.tasks["announce_features"] == "skipped"
-    days = [str(day) for day in context.data.days("features", "origin_state")]
+    days = [str(day) for day in context.data.periods("features", "origin_state")]
     assert days[-3:] == ["2013-05-01", "2013-05-02", "2013-05-03"]
     assert len(airflow.runs("flights_training")) == trainings

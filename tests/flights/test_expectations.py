@@ -196,7 +196,7 @@ def few(frame: pd.DataFrame) -> pd.DataFrame:
     [
         (nothing, "flights has no rows on 1 days, the first 2013-03-10"),
         (elsewhere, "flights on 2013-03-10: 100.00% of .* would be quarantined .*wrong_zone"),
-        (few, "expect_day_row_counts_to_be_between.*outside on 1 days .2013-03-10: 100."),
+        (few, "expect_period_row_counts_to_be_between.*outside on 1 days .2013-03-10: 100."),
     ],
     ids=["no rows", "a whole day in another zone", "a day cut short"],
 )
@@ -228,7 +228,7 @@ def test_every_table_has_a_suite_of_every_kind_that_it_needs() -> None:
     for name, types in kinds.items():
         assert "expect_column_types" in types and "expect_column_values_to_not_be_null" in types, name
         assert types & {"expect_keys_to_be_unique", "expect_column_values_to_be_unique"}, name
-        assert types & {"expect_day_row_counts_to_be_between", "expect_table_row_count_to_be_between"}, name
+        assert types & {"expect_period_row_counts_to_be_between", "expect_table_row_count_to_be_between"}, name
     for name in ("flights", "weather"):
-        assert {"expect_days_to_reach_their_end", "expect_values_to_be_known"} <= kinds[name]
+        assert {"expect_periods_to_reach_their_end", "expect_values_to_be_known"} <= kinds[name]
     assert "expect_distribution_to_be_stable" in kinds["flights"]

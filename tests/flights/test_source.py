@@ -38,7 +38,7 @@ def test_days_that_a_source_lost_stop_validation(over: Callable[[Path], Context]
     execute("ingest", WINDOW, context)
     with pytest.raises(CheckFailed, match="flights has no rows on 2 days, the first 2013-01-06"):
         execute("validate", WINDOW, context)
-    assert not context.data.days("validated", "flights")
+    assert not context.data.periods("validated", "flights")
 
 
 def test_a_table_that_is_not_required_may_lack_days(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def day(number: int) -> dict[str, str]:
 
 
 def kept(context: Context) -> int:
-    return len(context.data.read("raw", "visits", FIRST, FIRST + timedelta(4)))
+    return len(context.data.read("raw", "visits", context.window(FIRST, FIRST + timedelta(4))))
 
 
 def by_day() -> dict[date, list[dict[str, Any]]]:
@@ -152,7 +152,7 @@ def test_a_change_that_does_not_say_when_is_read_at_every_run(tmp_path: Path, mo
     with sqlite3.connect(tmp_path / "v.db") as connection:
         connection.execute("update visits set value = 9, changed_at = '2024-04-01 12:00:00' where id = 4")
     execute("ingest", day(3), pieces)
-    frame = pieces.data.read("raw", "visits", FIRST, FIRST + timedelta(4)).to_pandas()
+    frame = pieces.data.read("raw", "visits", pieces.window(FIRST, FIRST + timedelta(4))).to_pandas()
     assert frame[frame.id == 4].value.tolist() == [9.0], "one that says when is newer than one that does not"
 
 

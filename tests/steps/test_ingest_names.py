@@ -174,7 +174,7 @@ def test_a_day_has_the_same_columns_in_whichever_window_it_comes(
     assert [tree_hashes(Path(whole.data.uri(zone))) for zone in ("raw", "quarantine")] == [
         tree_hashes(Path(pieces.data.uri(zone))) for zone in ("raw", "quarantine")
     ]
-    for day in whole.data.days("raw", "visits"):
+    for day in whole.data.periods("raw", "visits"):
         part = whole.data.store.read_table(whole.data.partition("raw", "visits", day))
         others = part.column_names[len(TABLE.columns) + 1 :]
         assert others == sorted(others) and all(part[name].null_count < part.num_rows for name in others)

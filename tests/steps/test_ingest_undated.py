@@ -72,7 +72,7 @@ def test_one_partition_holds_them_once_whichever_windows_bring_them(tmp_path: Pa
     hashes = [tree_hashes(Path(context.data.uri("quarantine"))) for context in (whole, pieces)]
     assert hashes[0] == hashes[1] and len(hashes[0]) == 1
     told, _ = list_rows(None, "undated", pieces)
-    assert told == [{"table": "visits", "day": "undated", "rows": 3, "reasons": {"no_day": 3}}]
+    assert told == [{"table": "visits", "period": "undated", "rows": 3, "reasons": {"no_day": 3}}]
 
 
 def test_few_never_stop_a_day_and_many_new_ones_do(tmp_path: Path, source: dict[str, Any]) -> None:
@@ -80,7 +80,7 @@ def test_few_never_stop_a_day_and_many_new_ones_do(tmp_path: Path, source: dict[
     context = context_over(tmp_path / "home", source, PLAIN if not source.get("incremental") else TABLE)
     execute("ingest", day(0), context)  # 2 of some 17 are far more than 2 %
     put(without_day(*range(20, 26)), tmp_path)
-    with pytest.raises(CorruptData, match=r"6 new rows have no at and so no day, beside \d+ of the window"):
+    with pytest.raises(CorruptData, match=r"6 new rows have no at and so no partition, beside \d+ of the window"):
         execute("ingest", day(1), context)
     put(without_day(*range(20, 25)), tmp_path)
     for number in range(4):
@@ -97,7 +97,7 @@ def test_a_row_that_is_given_its_day_leaves(tmp_path: Path, source: dict[str, An
     put(records, tmp_path)
     counts = execute("ingest", WINDOW, context)["tables"]["visits"]
     assert counts["undated"] == 1 and apart(context) == [9]
-    assert 5 in context.data.read("raw", "visits", FIRST, FIRST + timedelta(4))["id"].to_pylist()
+    assert 5 in context.data.read("raw", "visits", context.window(FIRST, FIRST + timedelta(4)))["id"].to_pylist()
     put(without_day(), tmp_path)
     execute("ingest", WINDOW, context)
     assert apart(context) == [], "although nothing says that it changed"
@@ -148,7 +148,7 @@ def test_the_console_shows_them_and_releases_none(tmp_path: Path, capsys: pytest
     context.data.store.write_table(context.data.uri("quarantine", "readings", "undated.parquet"), undated)
     words = ["--params", str(TOY), "--home", str(home)]
     assert main(["quarantine", "list", "--day", "undated", *words, "--json"]) == 0
-    assert [(one["day"], one["rows"]) for one in json.loads(capsys.readouterr().out)] == [("undated", 2)]
+    assert [(one["period"], one["rows"]) for one in json.loads(capsys.readouterr().out)] == [("undated", 2)]
     assert main(["quarantine", "show", "readings", "undated", *words]) == 0
     assert "no_day" in capsys.readouterr().out
     assert main(["quarantine", "release", "readings", "undated", "--why", "x", *words]) == 2

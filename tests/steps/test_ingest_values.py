@@ -21,7 +21,7 @@ WINDOW = {"start": str(FIRST), "end": str(FIRST + timedelta(4))}
 def ingested(home: Path, source: dict[str, Any], table: Any = TABLE) -> pd.DataFrame:
     context = context_over(home, source, table)
     execute("ingest", WINDOW, context)
-    frame: pd.DataFrame = context.data.read("raw", "visits", FIRST, FIRST + timedelta(4)).to_pandas()
+    frame: pd.DataFrame = context.data.read("raw", "visits", context.window(FIRST, FIRST + timedelta(4))).to_pandas()
     return frame.sort_values("id")
 
 

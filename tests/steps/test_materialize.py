@@ -24,6 +24,7 @@ from pipelines.offline.repository import note_online_stands_at, online_stands_at
 from pipelines.online import read_online
 from pipelines.online.opening import open_rows
 from pipelines.online.rows import Span
+from pipelines.periods import Calendar
 from pipelines.steps import execute
 from tests.conftest import ROOT, TOY
 from tests.redis_fixtures import redis_server  # noqa: F401
@@ -369,7 +370,7 @@ HOUR = timedelta(hours=1)
     ],
 )
 def test_what_is_lacking(given: Any, files: Any, ttl: Any, upto: int, pushed: bool, expected: Any) -> None:
-    span = delta(given, files, ttl, at(upto), BERLIN, pushed)
+    span = delta(given, files, ttl, at(upto), Calendar(BERLIN), pushed)
     last = at(upto) - timedelta(microseconds=1)
     assert span == (None if expected is None else Span(expected[0], last, expected[1]))
     assert OnlineState.parse(str(GIVEN)) == GIVEN and GIVEN.upto.tzinfo == UTC

@@ -77,7 +77,7 @@ def validated(context: Context) -> dict[str, str]:
 
 def test_what_is_set_apart_is_listed_and_shown(home: Context, capsys: pytest.CaptureFixture[str]) -> None:
     listed = ask(home, capsys, "list", "--day", str(DAY))
-    assert listed == [{"table": "readings", "day": str(DAY), "rows": 2, "reasons": {"bad_load": 2}}]
+    assert listed == [{"table": "readings", "period": str(DAY), "rows": 2, "reasons": {"bad_load": 2}}]
     assert listed[0] in ask(home, capsys, "list", "--table", "readings")
     assert ask(home, capsys, "list", "--table", "makers") == []
     shown = ask(home, capsys, "show", "readings", str(DAY))
@@ -103,7 +103,7 @@ def test_a_released_row_goes_on_and_what_rests_on_it_is_named(
 
     told = ask(home, capsys, "release", "readings", str(DAY), "--reason", "bad_load", *WHY)
     assert (told["released"], told["still_quarantined"]) == (1, {})
-    assert rows(home, "validated") == 60 and DAY not in home.data.days("quarantine", "readings")
+    assert rows(home, "validated") == 60 and DAY not in home.data.periods("quarantine", "readings")
     assert "has no quarantined row" in ask(home, capsys, "release", "readings", str(DAY), *WHY, code=2)
 
 
@@ -162,7 +162,7 @@ def test_a_row_released_for_one_reason_is_still_held_back_for_another(
     ("words", "message"),
     [
         (["show", "pipes", str(DAY)], "no table 'pipes'; choose from readings, makers"),
-        (["show", "readings", "tuesday"], "'tuesday' is not a day"),
+        (["show", "readings", "tuesday"], "'tuesday' is no day"),
         (["show", "readings", "2024-03-01"], "no quarantined row on 2024-03-01"),
         (["show", "makers", "all"], "makers has no quarantined row on all"),
         (["release", "readings", str(DAY), "--reason", "worn", *WHY], "no quarantined row has the reason 'worn'"),

@@ -130,12 +130,12 @@ def test_a_new_feature_table_is_built_for_all_days_before_anything_is_learnt(pla
     old.chain(0, 8)
     with_it = replace(old.context, usecase=plant.context.usecase)
     with pytest.raises(InvalidInput, match=f"features of {day(0)} \\(8 days in all\\) rest on data or declarations"):
-        require_current(START, START + timedelta(8), with_it)
+        require_current(with_it.window(START, START + timedelta(8)), with_it)
     old.context = with_it
     told = old.chain(8, 9)
     assert (told["validate_since"], told["build_since"], told["build_until"]) == (day(8), day(0), day(9))
     assert old.made == afresh(plant, tmp_path, 9)
-    require_current(START, START + timedelta(9), with_it)
+    require_current(with_it.window(START, START + timedelta(9)), with_it)
 
 
 @pytest.mark.parametrize("done", ["ingest", "validate"])
@@ -210,4 +210,4 @@ def test_data_that_were_put_back_are_told_from_data_that_changed(plant: Plant) -
     plant.context.data.store.write_bytes(plant.context.data.partition("raw", "readings", START + timedelta(9)), before)
     execute("validate", days(9, 10), plant.context)
     execute("build_features", days(9, 10), plant.context)
-    require_current(START, START + timedelta(10), plant.context)
+    require_current(plant.context.window(START, START + timedelta(10)), plant.context)

@@ -24,10 +24,10 @@ from pipelines.validation.asking import QueryOutcome, ask
 from pipelines.validation.distribution import ExpectDistributionToBeStable, stability_index
 from pipelines.validation.queries import (
     ExpectColumnTypes,
-    ExpectDayRowCountsToBeBetween,
-    ExpectDaysToReachTheirEnd,
     ExpectKeysToBeUnique,
     ExpectNumbersToBeFinite,
+    ExpectPeriodRowCountsToBeBetween,
+    ExpectPeriodsToReachTheirEnd,
     ExpectValuesToBeKnown,
 )
 from pipelines.validation.suite import checks_of, evaluate
@@ -54,8 +54,10 @@ def at(day: int) -> date:
     return FIRST + timedelta(day)
 
 
-def asked(data: Layout, check: Any, days: list[int], table: RawTable = READINGS) -> QueryOutcome:
-    usecase: Any = SimpleNamespace(tables=(READINGS, SITES))
+def asked(
+    data: Layout, check: Any, days: list[int], table: RawTable = READINGS, timezone: str = "Europe/Berlin"
+) -> QueryOutcome:
+    usecase: Any = SimpleNamespace(tables=(READINGS, SITES), timezone=timezone)
     (answer,) = ask(table, [at(day) for day in days], checks_of("readings", [check]), usecase, data, {})
     return answer
 
@@ -159,10 +161,10 @@ def test_types_are_held_in_every_partition(data: Layout) -> None:
 def test_volume_is_judged_by_day(data: Layout) -> None:
     for day, rows in enumerate((2, 9, 4)):
         put(data, day, {"a": list(range(rows))})
-    found = asked(data, ExpectDayRowCountsToBeBetween(min_value=3, max_value=8), [0, 1, 2]).result
+    found = asked(data, ExpectPeriodRowCountsToBeBetween(min_value=3, max_value=8), [0, 1, 2]).result
     assert found.observed["observed_value"] == "2 to 9 rows; outside on 2 days (2020-01-01: 2, 2020-01-02: 9)"
-    assert asked(data, ExpectDayRowCountsToBeBetween(min_value=2, max_value=9), [0, 1, 2]).result.success
-    assert not asked(data, ExpectDayRowCountsToBeBetween(min_value=5), [0, 1, 2]).result.success
+    assert asked(data, ExpectPeriodRowCountsToBeBetween(min_value=2, max_value=9), [0, 1, 2]).result.success
+    assert not asked(data, ExpectPeriodRowCountsToBeBetween(min_value=5), [0, 1, 2]).result.success
 
 
 def test_each_day_must_reach_its_local_end(data: Layout) -> None:
@@ -171,11 +173,12 @@ def test_each_day_must_reach_its_local_end(data: Layout) -> None:
 
     put(data, 0, instants(6, 20, 27))  # local days of Berlin end at 23:00 UTC
     put(data, 1, instants(25, 44))
-    assert asked(data, ExpectDaysToReachTheirEnd(column="at", hours=3, timezone="Europe/Berlin"), [0, 1]).result.success
-    late = asked(data, ExpectDaysToReachTheirEnd(column="at", hours=2, timezone="Europe/Berlin"), [0, 1]).result
-    assert late.observed["observed_value"] == "-4 to 3 h before the day's end; outside on 1 days (2020-01-02: 3)"
+    assert asked(data, ExpectPeriodsToReachTheirEnd(column="at", hours=3), [0, 1]).result.success
+    late = asked(data, ExpectPeriodsToReachTheirEnd(column="at", hours=2), [0, 1]).result
+    assert late.observed["observed_value"] == "-4 to 3 h before its end; outside on 1 days (2020-01-02: 3)"
     put(data, 1, {"at": pa.array([None], pa.timestamp("us", tz="UTC"))})
-    assert not asked(data, ExpectDaysToReachTheirEnd(column="at", hours=99, timezone="UTC"), [0, 1]).result.success
+    check = ExpectPeriodsToReachTheirEnd(column="at", hours=99)
+    assert not asked(data, check, [0, 1], timezone="UTC").result.success
 
 
 def test_without_days_before_there_is_nothing_to_compare_with(data: Layout) -> None:

@@ -41,7 +41,7 @@ def layout(folder: Path, column: str, table: str, values: list[str]) -> Layout:
 
 def asked(data: Layout, column: str, table: str, *checks: Any) -> list[QueryOutcome]:
     readings = RawTable("readings", (column,), {column: "string"}, day=DAY)
-    usecase: Any = SimpleNamespace(tables=(readings, RawTable(table, (column,), {column: "string"})))
+    usecase: Any = SimpleNamespace(timezone="UTC", tables=(readings, RawTable(table, (column,), {column: "string"})))
     return ask(readings, [TODAY], checks_of("readings", checks), usecase, data, {})
 
 

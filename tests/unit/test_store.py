@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import CorruptData, MissingData
 from pipelines.store import Layout, Store
+from pipelines.windows import Window
 
 TABLE = pa.table({"a": [1, 2, 3], "b": ["x", None, "z"]})
 
@@ -72,7 +73,7 @@ def test_days_without_a_partition_are_named(store: Store) -> None:
     data = Layout(store, "toy")
     for day in (date(2024, 1, 1), date(2024, 1, 3)):
         store.write_table(data.partition("raw", "t", day), TABLE)
-    assert data.days("raw", "t") == [date(2024, 1, 1), date(2024, 1, 3)]
-    assert data.read("raw", "t", date(2024, 1, 3), date(2024, 1, 4)).num_rows == 3
+    assert data.periods("raw", "t") == [date(2024, 1, 1), date(2024, 1, 3)]
+    assert data.read("raw", "t", Window(date(2024, 1, 3), date(2024, 1, 4), "UTC")).num_rows == 3
     with pytest.raises(MissingData, match=r"raw/t lacks 1 of the days .*first: 2024-01-02"):
-        data.read("raw", "t", date(2024, 1, 1), date(2024, 1, 4))
+        data.read("raw", "t", Window(date(2024, 1, 1), date(2024, 1, 4), "UTC"))

@@ -14,9 +14,9 @@ ZONES = ["America/New_York", "Europe/Berlin", "Asia/Kolkata", "UTC"]
 @given(st.dates(date(2000, 1, 1), date(2040, 1, 1)), st.integers(1, 400), st.sampled_from(ZONES))
 def test_days_tile_the_window_and_bounds_are_their_midnights(start: date, days: int, zone: str) -> None:
     window = Window(start, start + timedelta(days), zone)
-    assert len(window.days) == days
-    assert window.start_at == midnight(window.days[0], zone)
-    assert window.end_at == midnight(window.days[-1] + timedelta(1), zone)
+    assert len(window.periods) == days
+    assert window.start_at == midnight(window.periods[0], zone)
+    assert window.end_at == midnight(window.periods[-1] + timedelta(1), zone)
 
 
 @pytest.mark.parametrize("end", [date(2013, 1, 1), date(2012, 12, 31)])

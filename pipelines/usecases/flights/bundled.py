@@ -29,4 +29,4 @@ def read(table: RawTable, window: Window) -> Iterator[pa.Table]:
     # Without validation: the folder's path may have any braces.
     source = FileSource(Files.model_construct(kind="files", uri=f"{folder()}/{{table}}.csv*", null_values=("", "NA")))
     pieces = source.read(Delivery(table, window))
-    return (conform(piece, table, window.timezone, source.timezone) for piece in pieces)
+    return (conform(piece, table, window.calendar, source.timezone) for piece in pieces)

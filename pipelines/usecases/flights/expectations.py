@@ -18,10 +18,10 @@ from pipelines.validation.expectations import (
 )
 from pipelines.validation.queries import (
     ExpectColumnTypes,
-    ExpectDayRowCountsToBeBetween,
-    ExpectDaysToReachTheirEnd,
     ExpectKeysToBeUnique,
     ExpectNumbersToBeFinite,
+    ExpectPeriodRowCountsToBeBetween,
+    ExpectPeriodsToReachTheirEnd,
     ExpectValuesToBeKnown,
 )
 
@@ -71,9 +71,9 @@ FLIGHTS: list[Expectation] = [
         },
         meta=CRITICAL,
     ),
-    ExpectDayRowCountsToBeBetween(min_value=300, meta=CRITICAL),  # the quietest day has 634
-    ExpectDayRowCountsToBeBetween(max_value=1500, meta=warning("volume")),  # the busiest has 1,014
-    ExpectDaysToReachTheirEnd(column="time_hour", hours=4, timezone=ZONE, meta=warning("stale")),
+    ExpectPeriodRowCountsToBeBetween(min_value=300, meta=CRITICAL),  # the quietest day has 634
+    ExpectPeriodRowCountsToBeBetween(max_value=1500, meta=warning("volume")),  # the busiest has 1,014
+    ExpectPeriodsToReachTheirEnd(column="time_hour", hours=4, meta=warning("stale")),
     ExpectKeysToBeUnique(
         column_list=["time_hour", "minute", "carrier", "flight", "origin", "dest"], meta=quarantine("duplicate")
     ),
@@ -139,8 +139,8 @@ WEATHER: list[Expectation] = [
         },
         meta=CRITICAL,
     ),
-    ExpectDayRowCountsToBeBetween(min_value=48, max_value=75, meta=warning("volume")),  # three places, 24 or 25 hours
-    ExpectDaysToReachTheirEnd(column="time_hour", hours=8, timezone=ZONE, meta=warning("stale")),
+    ExpectPeriodRowCountsToBeBetween(min_value=48, max_value=75, meta=warning("volume")),  # 3 places, 24 or 25 hours
+    ExpectPeriodsToReachTheirEnd(column="time_hour", hours=8, meta=warning("stale")),
     ExpectKeysToBeUnique(column_list=["origin", "time_hour"], meta=quarantine("duplicate")),
     *present("time_hour", "year", "month", "day", "hour", reason="no_time"),
     *present("origin", reason="unknown_origin"),

@@ -40,7 +40,7 @@ class Slots:
     @classmethod
     def of_days(cls, window: Window, longest: int) -> Slots:
         """One slot for each local day, which ends when that day begins; `longest` in days."""
-        days = [window.start + timedelta(n) for n in range(-longest, len(window.days))]
+        days = [window.start + timedelta(n) for n in range(-longest, (window.end - window.start).days)]
         return cls(np.array([_instant(day, window.timezone) for day in days], dtype=np.int64), longest)
 
     @classmethod

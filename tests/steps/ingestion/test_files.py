@@ -94,7 +94,7 @@ def test_a_header_alone_gives_empty_partitions(tmp_path: Path) -> None:
     (tmp_path / "visits.csv").write_text(",".join(TABLE.columns) + "\n")
     context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"})
     assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 0
-    table = context.data.read("raw", "visits", FIRST, FIRST + timedelta(4))
+    table = context.data.read("raw", "visits", context.window(FIRST, FIRST + timedelta(4)))
     assert table.num_rows == 0 and table.column_names == [*TABLE.columns, DAY]
 
 
@@ -106,6 +106,6 @@ def test_a_very_long_string_and_odd_numbers_pass_on_to_validation(tmp_path: Path
     write_csv(tmp_path / "visits.csv", records)
     context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"})
     execute("ingest", WINDOW, context)
-    table = context.data.read("raw", "visits", FIRST, FIRST + timedelta(4)).sort_by("id")
+    table = context.data.read("raw", "visits", context.window(FIRST, FIRST + timedelta(4))).sort_by("id")
     assert len(table["site"][2].as_py()) == 1_000_000
     assert table["value"].to_pylist()[3:6] == [None, float("inf"), float("-inf")], "NaN is missing, infinity is not"

@@ -48,7 +48,10 @@ def test_changes_by_watermark_end_where_one_whole_read_does(
     order += draw.sample(order, 2)
     for number in order:
         execute("ingest", day(number), step_by_step)
-    frames = [context.data.read("raw", "visits", FIRST, FIRST + timedelta(6)) for context in (whole, step_by_step)]
+    frames = [
+        context.data.read("raw", "visits", context.window(FIRST, FIRST + timedelta(6)))
+        for context in (whole, step_by_step)
+    ]
     assert frames[0].equals(frames[1]) and len(set(frames[0]["id"].to_pylist())) == frames[0].num_rows
     assert raw(whole) == raw(step_by_step)
 
@@ -60,9 +63,9 @@ def test_a_gap_in_the_runs_is_read_from_the_watermark_on(tmp_path: Path, monkeyp
     newest = [max(one["changed_at"] for one in rows() if one["changed_at"] < day_end(number)) for number in (0, 3)]
     assert context.partitions.watermark("visits") == newest[0]
     outputs = execute("ingest", day(3), context)
-    assert {str(day) for day in context.data.days("raw", "visits")} == {str(FIRST + timedelta(n)) for n in range(4)}, (
-        "the days between were never asked for, and lost nothing"
-    )
+    assert {str(day) for day in context.data.periods("raw", "visits")} == {
+        str(FIRST + timedelta(n)) for n in range(4)
+    }, "the days between were never asked for, and lost nothing"
     assert outputs["tables"]["visits"]["delivered"] > 16
     assert outputs["validate_since"] == outputs["build_since"] == "2024-03-30", "nobody else validates them"
     execute("ingest", day(1), context)
@@ -80,7 +83,7 @@ def test_a_day_that_was_read_before_its_end_loses_nothing(
     execute("ingest", day(0), context)
     incremental(tmp_path, rows(), "unused")
     execute("ingest", day(1), context)
-    assert context.data.read("raw", "visits", FIRST, FIRST + timedelta(2)).num_rows == 32
+    assert context.data.read("raw", "visits", context.window(FIRST, FIRST + timedelta(2))).num_rows == 32
 
 
 def test_a_quiet_source_is_read_from_its_last_change_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,7 @@ def test_nor_do_they_where_records_were_corrected_and_moved_to_another_day(
     for first, last in (*(cut for cut in cuts if cut[0] < cut[1]), *((n, n + 1) for n in range(4))):
         execute("ingest", {"start": str(FIRST + timedelta(first)), "end": str(FIRST + timedelta(last))}, pieces)
     assert raw(pieces) == raw(whole)
-    ids = whole.data.read("raw", "visits", FIRST, FIRST + timedelta(4))["id"].to_pylist()
+    ids = whole.data.read("raw", "visits", whole.window(FIRST, FIRST + timedelta(4)))["id"].to_pylist()
     assert len(ids) == len(set(ids)), "a record that moved is where it is now"
 
 
@@ -161,14 +161,14 @@ def test_a_restatement_shows_in_the_history_the_version_and_the_days_to_do_again
     outputs = execute("ingest", WINDOW, context)
     assert outputs["tables"]["visits"]["restated"] == ["2024-03-30"] and outputs["tables"]["visits"]["partitions"] == 1
     (line,) = context.partitions.lines(restated=True)
-    assert (line.table, line.day, line.added, line.removed) == ("visits", "2024-03-30", 1, 0)
+    assert (line.table, line.period, line.added, line.removed) == ("visits", "2024-03-30", 1, 0)
     assert execute("snapshot", {}, context)["data_version"] != before
-    told, show = COMMAND.answer({"verb": "history", "table": "visits", "day": None, "restated": True}, context)
+    told, show = COMMAND.answer({"verb": "history", "table": "visits", "period": None, "restated": True}, context)
     show()
-    assert [(one["day"], one["rows"], one["added"]) for one in told] == [("2024-03-30", line.rows, 1)]
+    assert [(one["period"], one["rows"], one["added"]) for one in told] == [("2024-03-30", line.rows, 1)]
     assert "2024-03-30" in capsys.readouterr().out
     with pytest.raises(InvalidInput, match="no table 'visit'; choose from visits"):
-        COMMAND.answer({"verb": "history", "table": "visit", "day": None, "restated": False}, context)
+        COMMAND.answer({"verb": "history", "table": "visit", "period": None, "restated": False}, context)
     lines = len(context.partitions.lines())
     execute("ingest", WINDOW, context)
     assert len(context.partitions.lines()) == lines == 5, "the same again leaves no line"

@@ -25,7 +25,8 @@ def raw(context: Context) -> dict[str, str]:
 
 
 def read(context: Context, *columns: str) -> pd.DataFrame:
-    table = context.data.read("raw", "visits", *(date.fromisoformat(WINDOW[end]) for end in ("start", "end")))
+    window = context.window(*(date.fromisoformat(WINDOW[end]) for end in ("start", "end")))
+    table = context.data.read("raw", "visits", window)
     frame: pd.DataFrame = table.to_pandas()
     return frame.sort_values("id")[list(columns)].reset_index(drop=True)
 

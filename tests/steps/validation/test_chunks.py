@@ -91,7 +91,7 @@ def test_the_breaker_looks_at_each_day(
         return
     with pytest.raises(CheckFailed, match=rf"readings on 2020-01-02: {bad * 10}.00% of 10 rows.*negative {bad}"):
         run(WINDOW, context)
-    assert context.data.days("validated", "readings") == []
+    assert context.data.periods("validated", "readings") == []
 
 
 def test_counts_are_added_before_mostly_is_judged(

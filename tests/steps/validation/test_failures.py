@@ -50,7 +50,7 @@ def test_what_could_not_be_judged_is_a_failure(
     )
     with pytest.raises(CheckFailed, match=f"could not be evaluated.*{message}"):
         run(WINDOW, context)
-    assert context.data.days("validated", "readings") == []
+    assert context.data.periods("validated", "readings") == []
 
 
 def test_a_lost_reference_table_is_a_failure(make: Callable[..., Context]) -> None:

@@ -31,7 +31,7 @@ def test_bad_rows_are_set_apart_with_every_reason_and_clean_rows_go_on(make: Cal
         ("d", -6.0): "negative,twice",
         ("d", 7.0): "twice",
     }
-    assert context.data.days("quarantine", "readings") == [MIDDLE]
+    assert context.data.periods("quarantine", "readings") == [MIDDLE]
     assert read(context, "validated", None, "sites") == {"site": ["a", "b"]}
     decision = context.decisions.get(outputs.decision_id)
     assert decision and decision["verdict"] == "PASS" and decision["kind"] == "validate"
@@ -41,12 +41,12 @@ def test_a_rerun_on_mended_data_leaves_no_old_quarantine_and_the_same_bytes(make
     context = make()
     put(context, readings(MIDDLE, [-1.0, 1.0, 2.0]), MIDDLE)
     run(WINDOW, context)
-    assert context.data.days("quarantine", "readings") == [MIDDLE]
+    assert context.data.periods("quarantine", "readings") == [MIDDLE]
     put(context, readings(MIDDLE, [1.0, 1.0, 2.0]), MIDDLE)
     first = run(WINDOW, context)
     uri = context.data.partition("validated", "readings", MIDDLE)
     before = context.data.store.read_bytes(uri)
-    assert context.data.days("quarantine", "readings") == []
+    assert context.data.periods("quarantine", "readings") == []
     assert run(WINDOW, context) == first
     assert context.data.store.read_bytes(uri) == before
     assert len(context.decisions.all(DecisionKind.VALIDATE)) == 2  # what was decided on the bad data stays known
@@ -106,7 +106,7 @@ def test_what_cannot_be_trusted_is_rejected_and_not_written(
     break_it(context)
     with pytest.raises(CheckFailed, match=message):
         run(WINDOW, context)
-    assert context.data.days("validated", "readings") == []
+    assert context.data.periods("validated", "readings") == []
     assert not context.data.store.exists(context.data.partition("validated", "sites", None))
     assert [d["verdict"] for d in context.decisions.all(DecisionKind.VALIDATE)] == ["REJECT"]
     assert report(context)["verdict"] == "REJECT"
