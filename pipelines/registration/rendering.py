@@ -74,7 +74,7 @@ def markdown(card: VersionCard) -> str:
         "## Compression",
         *compression(card.compression.as_json()),
         "## Metrics",
-        _text(f"On {card.rows} rows of {card.days} days, {window}.") + " Intervals of 95 % are from resampled days\\.",
+        _text(f"On {card.rows} rows of {card.days} days, {window}. Intervals of 95 % are from {_resampled(card)}."),
         _table(("metric", "value", "low", "high"), [(name, *values) for name, values in card.metrics.items()]),
         "## Slices",
         *[part for column, entries in card.slices.items() for part in _slices(column, entries)],
@@ -103,6 +103,10 @@ def page(card: VersionCard) -> str:
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown(card))
     return PAGE.format(title=html.escape(f"{card.name} {card.version}"), body=body)
+
+
+def _resampled(card: VersionCard) -> str:
+    return "resampled days" if card.blocks is None else f"{card.blocks} resampled blocks"
 
 
 def _refit(refit: bool) -> str:

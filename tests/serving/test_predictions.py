@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ def test_online_and_offline_say_the_same(deck: Deck) -> None:
     for row, answer, example in zip(rows, answers, examples.itertuples(), strict=True):
         assert answer == {"id": row.prediction_id, "score": row.scores[row.served], "version": row.served, "plan": 1}
         assert row.served == ("2" if serves_challenger("r", str(example.pump), 0.5) else "1")
-        assert (row.entity, row.block, row.predicted_at) == (example.pump, date(2024, 4, 19), deck.made.at)
+        assert (row.entity, row.block, row.predicted_at) == (example.pump, "2024-04-19", deck.made.at)
+        assert row.closes_at == datetime(2024, 4, 19, 22, tzinfo=UTC), "midnight in Berlin"
         assert set(row.features) == {"load", "hour", "heat_3d", "age", "plant"} and row.ages["heat_3d"] == 300
         assert set(row.milliseconds) == {"1", "2"} and not row.errors and row.share == 0.5
     assert {row.served for row in rows} == {"1", "2"}

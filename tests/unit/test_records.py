@@ -25,7 +25,8 @@ def prediction(identity: str, **changes: Any) -> Prediction:
     made = Prediction(
         prediction_id=identity,
         entity="pump 1",
-        block=date(2024, 3, 1),
+        block="2024-03-01",
+        closes_at=NOW + timedelta(hours=12),
         predicted_at=NOW,
         request={"pump": "1"},
         features={"heat": 1.5, "age": None},
