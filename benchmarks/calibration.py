@@ -26,7 +26,7 @@ from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.families import load_family
 from pipelines.training.frames import numeric_inputs, read_frame
 from pipelines.training.tasks import Frames, Task
-from pipelines.usecase import DAY, LABEL
+from pipelines.usecase import DAY, LABEL, blocks_of
 
 AS_OF = "2013-09-01T04:00:00Z"
 PARAMS = (*SPLIT, "cleaning", "training", "costs", "evaluation")
@@ -51,13 +51,13 @@ def rows_of(context: Context, family: str, uri: str) -> list[str]:
     for asked in ("none", "platt", "isotonic", "auto"):
         calibration, facts = fit_calibration(asked, held, validation[LABEL], validation[DAY])
         scores = calibration.apply(tested)
-        days = test[DAY].astype(str)
-        sample = Sample.of(test[LABEL], scores, days, params.evaluation.calibration_bins)
+        blocks = blocks_of(test)
+        sample = Sample.of(test[LABEL], scores, blocks, params.evaluation.calibration_bins)
         found = sample.measure()
         ends = intervals(sample.resample(params.evaluation.bootstrap, seed), sample.blocks)["log_loss"]
         chosen = best_threshold(validation[LABEL], calibration.apply(held), costs)
         paid = [
-            mean_cost(row_costs(test[LABEL], scores, at, costs), days, params.evaluation.bootstrap, seed)[0]
+            mean_cost(row_costs(test[LABEL], scores, at, costs), blocks, params.evaluation.bootstrap, seed)[0]
             for at in (0.5, right, chosen)
         ]
         named = asked if asked != "auto" else f"auto: {facts.method}"

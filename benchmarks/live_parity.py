@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ DAYS = timedelta(days=31)
 def live(deck: Context) -> pd.DataFrame:
     """Every score in the log: prediction_id, day, version, score."""
     rows = [
-        (one.prediction_id, one.block, version, score)
+        (one.prediction_id, date.fromisoformat(one.block), version, score)  # the flights' blocks are their days
         for one in deck.predictions.all()
         for version, score in one.scores.items()
     ]

@@ -21,7 +21,8 @@ from pipelines.instants import local, midnight
 from pipelines.periods import Calendar, Period
 from pipelines.roster import read_roster
 from pipelines.steps import STEPS, execute
-from pipelines.usecase import UseCase, calendar_of, in_one_line
+from pipelines.usecase import UseCase, calendar_of
+from pipelines.usecase_import import in_one_line
 from pipelines.windows import Window
 
 DAY_PARAM: dict[str, Any] = {"type": ["null", "string"], "format": "date"}

@@ -12,7 +12,8 @@ from pipelines import environment
 from pipelines.params import Params, load_params, params_files
 from pipelines.redaction import redact_logs
 from pipelines.settings import Settings, load_settings
-from pipelines.usecase import UseCase, calendar_of, load_usecase
+from pipelines.usecase import UseCase, calendar_of
+from pipelines.usecase_import import load_usecase
 from pipelines.windows import Window
 
 if TYPE_CHECKING:

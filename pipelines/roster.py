@@ -9,7 +9,7 @@ from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
 from pipelines.params import params_files
 from pipelines.settings import load_settings
-from pipelines.usecase import in_one_line
+from pipelines.usecase_import import in_one_line
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,15 @@ libraries are imported inside the methods.
 
 from __future__ import annotations
 
-import importlib
 import re
-import sysconfig
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from pipelines.errors import FlightdeckError, InvalidInput
+from pipelines.errors import InvalidInput
+from pipelines.instants import local_day, midnight
 from pipelines.periods import A_DAY, Calendar
 
 if TYPE_CHECKING:
@@ -36,11 +34,30 @@ INSTANT = re.compile(r"timestamp\[(s|ms|us|ns), ?([^\]]+)\]")  # a column type, 
 KNOWN_AT = "known_at"  # in feature tables: the row's knowledge time, an instant in UTC
 EXAMPLE_ID = "example_id"  # in examples: unique, stable
 PREDICTED_AT = "predicted_at"  # in examples: the instant (UTC) for which features are read
-DAY = "local_day"  # in examples and daily raw tables: the local day (date32); losses within one are dependent
 PERIOD = "period"  # in raw tables whose periods are no days, in place of DAY: the instant (UTC) at which it begins
+DAY = "local_day"  # in examples and daily raw tables: the local day (date32)
+BLOCK = "block"  # in examples, optional: the name of the dependence block, or null for a row that depends on no other
 LABEL = "label"  # in examples: 0.0, 1.0, or null for examples that never get one
 LABEL_KNOWN_AT = "label_known_at"  # in examples: the instant (UTC) at which the label matures, null as above
 MONTH = "month"  # in evaluations: the month of DAY
+
+
+class Block(NamedTuple):
+    """A dependence block: requests whose losses are not independent of each other, such as those of one local day.
+
+    Attributes:
+        name: 1 to 128 printable characters.
+        closes_at: the instant (UTC) from which no further request belongs to it, the same for each of its requests.
+    """
+
+    name: str
+    closes_at: datetime
+
+
+def day_block(instant: datetime, timezone: str) -> Block:
+    """The block of the local day of an instant: its name is the ISO date, and it closes at the next local midnight."""
+    day = local_day(instant, timezone)
+    return Block(day.isoformat(), midnight(day + timedelta(days=1), timezone))
 
 
 @dataclass(frozen=True)
@@ -170,7 +187,10 @@ class UseCase(Protocol):
         """
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
-        """The examples to predict: EXAMPLE_ID, PREDICTED_AT, DAY, keys, request columns, LABEL, LABEL_KNOWN_AT."""
+        """The examples to predict: EXAMPLE_ID, PREDICTED_AT, DAY, keys, request columns, LABEL, LABEL_KNOWN_AT.
+
+        Where the blocks of `block` are not the days, BLOCK has their names, null where `block` gives None.
+        """
 
     def request_features(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Add features computed from the request alone, row by row: one function for training and serving.
@@ -197,8 +217,23 @@ class UseCase(Protocol):
     def split_key(self, request: Request) -> str:
         """The key of the sticky traffic split, 1 to 128 characters; `request` holds the values of a `request_model`."""
 
-    def block(self, request: Request) -> date:
-        """The dependence block, within which losses are not independent: the DAY of the request's example."""
+    def block(self, request: Request, at: datetime) -> Block | None:
+        """The dependence block of a request that is predicted at `at`; None: it is independent of every other one.
+
+        Its name is the BLOCK of the request's example, or the ISO date of its DAY where the examples have no BLOCK. A
+        block may have closed before `at`: such a late request is answered, and is no evidence of its block.
+        """
+
+
+def blocks_of(examples: pd.DataFrame) -> pd.Series[str]:
+    """The dependence block of each example, in their order: whatever resamples or groups by dependence uses these.
+
+    Args:
+        examples: with BLOCK and EXAMPLE_ID (where BLOCK is null, the row is a block of its own), or with DAY.
+    """
+    if BLOCK not in examples:
+        return examples[DAY].astype(str)
+    return examples[BLOCK].where(examples[BLOCK].notna(), examples[EXAMPLE_ID]).astype(str)
 
 
 def inputs_of(usecase: UseCase, service: str) -> ModelInputs:
@@ -252,30 +287,3 @@ def partition_column(calendar: Calendar) -> str:
 def known_at_of(auxiliary: str) -> str:
     """The column of the examples with the instant (UTC) at which an auxiliary label is known."""
     return f"{auxiliary}_known_at"
-
-
-def load_usecase(path: str) -> UseCase:
-    """The use case that the module `path` exports as `USECASE`.
-
-    Raises:
-        InvalidInput: if there is no such module or export, or the module fails to import.
-    """
-    try:
-        usecase: Any = importlib.import_module(path).USECASE
-    except (Exception, SystemExit) as error:  # a team's code: its exit must not end this process
-        raise InvalidInput(
-            f"usecase: {path!r} cannot be loaded ({in_one_line(error)}); correct it, or name another "
-            "module that exports USECASE"
-        ) from error
-    return usecase  # type: ignore[no-any-return]
-
-
-def in_one_line(error: BaseException) -> str:
-    """An error in one line: its type, its message and the line that raised it, or that called the library."""
-    message = " ".join(str(error).split())[:500]
-    if isinstance(error, FlightdeckError):
-        return message
-    libraries = (*map(sysconfig.get_path, ("stdlib", "purelib")), "<", __file__)
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(libraries)]
-    where = "".join(f" at {frame.filename}:{frame.lineno}" for frame in frames[-1:])
-    return f"{type(error).__name__}{f': {message}' if message else ''}{where}"

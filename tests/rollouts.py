@@ -17,6 +17,7 @@ from pipelines.records import Prediction
 from pipelines.registration.evaluation import read_evaluated_model
 from pipelines.registration.lineage import data_tags
 from pipelines.traffic import serves_challenger
+from pipelines.usecase import day_block
 from tests.conftest import TOY, run_candidates
 from tests.synthetic import context_over, write_training_set
 
@@ -107,7 +108,7 @@ def traffic(
             prediction = Prediction(
                 f"{at.isoformat()}",
                 entity,
-                at.date(),
+                *day_block(at, context.usecase.timezone),
                 at,
                 {},
                 {},

@@ -74,7 +74,8 @@ class Evaluation(Document):
     Attributes:
         window: first day, and the day after the last.
         days: that have rows.
-        metrics: None where undefined. `intervals` are of 95 %, from resampled days.
+        blocks: that were resampled; None where they are the days.
+        metrics: None where undefined. `intervals` are of 95 %, from resampled blocks.
         slices: by column, the largest first.
         cleaning: by window, its rows and the shares of values that cleaning changed.
     """
@@ -89,6 +90,7 @@ class Evaluation(Document):
     window: tuple[date, date] | None = None
     rows: int | None = None
     days: int | None = None
+    blocks: int | None = None
     metrics: dict[str, Number | None]
     intervals: dict[str, tuple[Number | None, Number | None]] = Field(default_factory=dict)
     slices: dict[str, tuple[Slice, ...] | None] = Field(default_factory=dict)

@@ -105,6 +105,7 @@ class VersionCard(Frozen):
     metrics: dict[str, tuple[Number | None, Number | None, Number | None]]
     rows: int | None
     days: int | None
+    blocks: int | None = None
     window: tuple[date, date] | None
     slices: dict[str, tuple[Slice, ...]]
     calibration: CardCalibration

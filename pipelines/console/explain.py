@@ -41,7 +41,7 @@ def answer(arguments: Arguments, context: Context) -> Answer:
             ("at", prediction.predicted_at.isoformat()),
             ("plan", f"{prediction.plan}, {prediction.share:.0%} of the traffic to the challenger"),
             ("split by", prediction.entity),
-            ("block", prediction.block.isoformat()),
+            ("block", f"{prediction.block}, closes at {prediction.closes_at.isoformat()}"),
             *((f"failed: {version}", what) for version, what in prediction.errors.items()),
             *((f"sent: {name}", _format(value)) for name, value in prediction.request.items()),
         ]

@@ -6,16 +6,15 @@ version that answered (`served`), which differs from the assigned one where that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.deployment.baseline import pace
-from pipelines.instants import midnight
 from pipelines.judge import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured
 from pipelines.params.rollout import WatchRules
 from pipelines.records import Plan
@@ -43,7 +42,6 @@ class Look:
     stage: str
     names: Sequence[str]
     maturity: timedelta
-    timezone: str
     champion_loss: float
     slow_ms: float | None
     needed: int
@@ -53,30 +51,18 @@ class Look:
         return self.plans[-1]
 
 
-def closing(day: date, timezone: str, maturity: timedelta) -> datetime:
-    """The instant at which a block's labels have matured."""
-    return midnight(date.fromordinal(day.toordinal() + 1), timezone) + maturity
-
-
-def last_closed(now: datetime, timezone: str, maturity: timedelta) -> date:
-    """The newest block that is closed."""
-    day = (now - maturity).date()
-    while closing(day, timezone, maturity) <= now:
-        day = date.fromordinal(day.toordinal() + 1)
-    while closing(day, timezone, maturity) > now:
-        day = date.fromordinal(day.toordinal() - 1)
-    return day
-
-
 def paired(rows: pd.DataFrame, look: Look) -> pd.DataFrame:
     """The rows with the columns that follow from them and the plans.
 
     Columns: assigned (the version, by the plan), ours, theirs (scores), difference (of Brier scores; NaN unless both
-    versions scored), due, closes, failed, champion_failed.
+    versions scored), due and closes (the instants at which the labels of the row and of its block have matured; closes
+    is NaT for a late row), failed, champion_failed.
+
+    Args:
+        rows: in order of `predicted_at`.
     """
     ours, theirs = (_of(rows.scores, version) for version in (look.challenger, look.champion))
     label = rows.label.astype(float)
-    closes = {day: closing(day, look.timezone, look.maturity) for day in set(rows.block)}
     return rows.assign(
         assigned=_assigned(rows, look),
         ours=ours,
@@ -84,10 +70,19 @@ def paired(rows: pd.DataFrame, look: Look) -> pd.DataFrame:
         label=label,
         difference=(ours - label) ** 2 - (theirs - label) ** 2,
         due=rows.predicted_at + look.maturity,
-        closes=pd.to_datetime(rows.block.map(closes), utc=True),
+        closes=_closing(rows) + look.maturity,
         failed=rows.errors.map(lambda errors: look.challenger in errors).astype(bool),
         champion_failed=rows.errors.map(lambda errors: look.champion in errors).astype(bool),
     )
+
+
+def _closing(rows: pd.DataFrame) -> pd.Series:
+    """The instant at which each row's block closed; NaT for a late row, which came after that.
+
+    It is the one that the block's first row names: whatever later rows say, a block that has closed stays as it is.
+    """
+    closing: pd.Series = rows.groupby("block", sort=False).closes_at.transform("first")
+    return closing.where(rows.predicted_at <= closing)
 
 
 def _assigned(rows: pd.DataFrame, look: Look) -> list[str]:
@@ -111,7 +106,7 @@ def evidence(rows: pd.DataFrame, look: Look, watch: WatchRules) -> Evidence:
     return Evidence(
         champion_loss=look.champion_loss,
         exposure=_exposure(rows, closed, look),
-        blocks=Blocks.of(closed.block.map(date.isoformat).to_numpy(dtype=str), closed.difference, closed.label),
+        blocks=Blocks.of(closed.block.to_numpy(dtype=str), closed.difference, closed.label),
         differences=matured_rows.difference.to_numpy(dtype=np.float64, copy=True),
         errors=_events(rows, rows.failed, rows.champion_failed),
         slow=_slow(rows, look, watch),
@@ -202,7 +197,7 @@ def _find_misrouted(rows: pd.DataFrame, look: Look) -> pd.Series:
 def _flags(rows: pd.DataFrame, look: Look, watch: WatchRules) -> Flags:
     scored = rows[rows.scores.map(lambda scores: look.challenger in scores).astype(bool) & ~rows.failed]
     numbers = scored.ours[np.isfinite(scored.ours)]
-    due = rows[rows.closes <= look.now]
+    due = rows[rows.closes.fillna(rows.due) <= look.now]
     newest = rows.known_at.max()
     stale = len(due) > 0 and (pd.isna(newest) or look.now - newest > timedelta(hours=watch.max_label_age_hours))
     missing_scores = len(rows) - len(scored) - int(rows.failed.sum())
@@ -221,8 +216,3 @@ def _flags(rows: pd.DataFrame, look: Look, watch: WatchRules) -> Flags:
         misrouted=bool(_find_misrouted(rows, look).any()),
         prediction_shift=bool((rows.ours - rows.theirs).abs().mean() > watch.max_mean_shift),
     )
-
-
-def block_means(rows: Evidence) -> Mapping[str, float]:
-    """The mean difference of each block, for the recorded decision."""
-    return {str(name): float(value) for name, value in zip(rows.blocks.ids, rows.blocks.difference, strict=True)}

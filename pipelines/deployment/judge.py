@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field
 
 from pipelines.deployment.continuation import Continuation, Ending
+from pipelines.json_text import JsonObject
 from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from pipelines.context import Context
     from pipelines.deployment.evidence import Look
+    from pipelines.judge import Evidence, Judgement
     from pipelines.records import Plan, Rollout
 
 ABORT, KEEP, ROLLBACK, HOLD, ADVANCE = "ABORT", "KEEP_CHAMPION", "ROLLBACK", "HOLD", "ADVANCE"
@@ -36,75 +40,104 @@ class Outputs(Continuation):
     pulse: str = Field(description="state of the evidence; another look is due once it has changed")
 
 
+class Conclusion(NamedTuple):
+    action: str
+    rule: str
+    next_step: str
+    reasons: tuple[str, ...]
+
+
 def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.deployment import state
-    from pipelines.deployment.evidence import block_means, evidence, paired
+    from pipelines.deployment.evidence import evidence, paired
     from pipelines.deployment.pulse import pulse
     from pipelines.deployment.rows import read_rows
     from pipelines.judge import Rules, judge_evidence
-    from pipelines.records import Decision, DecisionKind
 
     settings = context.params.rollout
     rollout = context.rollouts.require(inputs.rollout)
-    pulse_before = pulse(
-        rollout.name, context
-    )  # taken before anything is read, so that rows that arrive meanwhile change it
+    pulse_before = pulse(rollout.name, context)  # before anything is read, so that rows that arrive meanwhile change it
     if (why := state.obstacle(rollout, context)) is not None:
         return _abort(why, pulse_before)
     plans = [plan for plan in context.plans.of(rollout.name) if plan.stage]
     if not plans:
         return _abort(f"rollout {rollout.name} has no stage in force; set one first", pulse_before)
-    look = _look(inputs, context, rollout, plans)
-    rows = read_rows(context.predictions, [plan.version for plan in plans], look.now)
-    look_evidence = evidence(paired(rows, look), look, settings.watch)
-    judgement = judge_evidence(look_evidence, Rules(**settings.judge.model_dump(), stages=settings.stages))
-    action, rule = str(judgement.action), judgement.rule
-    reasons, next_step = list(judgement.explanation), judgement.next_step
-    if inputs.out_of_time and action not in (ROLLBACK, KEEP):
-        action, rule, next_step = KEEP, "wall_clock", "The wall clock ran out: keep the champion and end the rollout."
-        reasons = [f"{action}: {rule}", *reasons[1:]]
-    names = settings.names
-    if action == HOLD and names.index(look.in_force.stage) > names.index(inputs.stage):
-        action, rule, next_step = ADVANCE, "stage_passed", f"Go on: stage {look.in_force.stage} is in force."
-        reasons = [f"{action} by {rule}: {next_step}", *reasons[1:]]
-    decision_id = context.decisions.record(
-        Decision(
-            usecase=context.usecase.name,
-            kind=DecisionKind.ROLLOUT,
-            as_of=look.now,
-            verdict=action,
-            reasons=tuple(reasons),
-            subject={"rollout": rollout.name, "stage": inputs.stage, "out_of_time": inputs.out_of_time},
-            evidence={
-                "version": rollout.version,
-                "champion": rollout.champion,
-                "plan": look.in_force.version,
-                "pulse": pulse_before,
-                "judgement": judgement.model_dump(mode="json"),
-                "increments": block_means(look_evidence),
-                "requests": len(rows),
-                "labelled": int(rows.label.notna().sum()),
-                "exposure": vars(look_evidence.exposure),
-                "flags": vars(look_evidence.flags),
-                "champion_loss": look.champion_loss,
-                "split": [vars(count) for count in look_evidence.split],
-                "entities": {"challenger": look_evidence.trials, "with_errors": look_evidence.failures},
-            },
-        )
-    )
+    look = _look(context, rollout, plans, inputs.stage)
+    rows = paired(read_rows(context.predictions, [plan.version for plan in plans], look.now), look)
+    seen = evidence(rows, look, settings.watch)
+    judgement = judge_evidence(seen, Rules(**settings.judge.model_dump(), stages=settings.stages))
+    conclusion = _conclude(judgement, inputs, look)
+    facts = {
+        "version": rollout.version,
+        "champion": rollout.champion,
+        "plan": look.in_force.version,
+        "pulse": pulse_before,
+        "judgement": judgement.model_dump(mode="json"),
+        **_facts(rows, seen),
+    }
     return Outputs(
-        next_stage=action == ADVANCE,
-        ending=ENDINGS.get(action),
-        action=action,
-        rule=rule,
+        next_stage=conclusion.action == ADVANCE,
+        ending=ENDINGS.get(conclusion.action),
+        action=conclusion.action,
+        rule=conclusion.rule,
         observed=judgement.observed,
         bound=judgement.bound,
         blocks=judgement.blocks,
         rows=judgement.rows,
-        reason="; ".join(reasons[:3]),
-        next_step=next_step,
-        decision_id=decision_id,
+        reason="; ".join(conclusion.reasons[:3]),
+        next_step=conclusion.next_step,
+        decision_id=_record(conclusion, facts, inputs, look, context),
         pulse=pulse_before,
+    )
+
+
+def _conclude(judgement: Judgement, inputs: Inputs, look: Look) -> Conclusion:
+    """The judge's answer, but for a stage whose wall clock ran out, or that another one has replaced."""
+    action, reasons = str(judgement.action), judgement.explanation
+    conclusion = Conclusion(action, judgement.rule, judgement.next_step, reasons)
+    if inputs.out_of_time and action not in (ROLLBACK, KEEP):
+        next_step = "The wall clock ran out: keep the champion and end the rollout."
+        conclusion = Conclusion(KEEP, "wall_clock", next_step, (f"{KEEP}: wall_clock", *reasons[1:]))
+    if conclusion.action == HOLD and look.names.index(look.in_force.stage) > look.names.index(inputs.stage):
+        next_step = f"Go on: stage {look.in_force.stage} is in force."
+        conclusion = Conclusion(
+            ADVANCE, "stage_passed", next_step, (f"{ADVANCE} by stage_passed: {next_step}", *reasons[1:])
+        )
+    return conclusion
+
+
+def _facts(rows: DataFrame, seen: Evidence) -> JsonObject:
+    """The evidence of a look as it is recorded."""
+    from pipelines.deployment.increments import recorded_increments
+
+    late = int(rows.closes.isna().sum())
+    return {
+        **recorded_increments(seen.blocks),
+        "requests": len(rows),
+        **({"late": late} if late else {}),  # they came after their block had closed, so they count in no block
+        "labelled": int(rows.label.notna().sum()),
+        "exposure": vars(seen.exposure),
+        "flags": vars(seen.flags),
+        "champion_loss": seen.champion_loss,
+        "split": [vars(count) for count in seen.split],
+        "entities": {"challenger": seen.trials, "with_errors": seen.failures},
+    }
+
+
+def _record(conclusion: Conclusion, facts: JsonObject, inputs: Inputs, look: Look, context: Context) -> str:
+    """Record the decision, and give its id."""
+    from pipelines.records import Decision, DecisionKind
+
+    return context.decisions.record(
+        Decision(
+            usecase=context.usecase.name,
+            kind=DecisionKind.ROLLOUT,
+            as_of=look.now,
+            verdict=conclusion.action,
+            reasons=conclusion.reasons,
+            subject={"rollout": inputs.rollout, "stage": inputs.stage, "out_of_time": inputs.out_of_time},
+            evidence=facts,
+        )
     )
 
 
@@ -125,7 +158,7 @@ def _abort(why: str, pulse: str) -> Outputs:
     )
 
 
-def _look(inputs: Inputs, context: Context, rollout: Rollout, plans: Sequence[Plan]) -> Look:
+def _look(context: Context, rollout: Rollout, plans: Sequence[Plan], stage: str) -> Look:
     from pipelines.deployment.evidence import Look
 
     settings = context.params.rollout
@@ -137,10 +170,9 @@ def _look(inputs: Inputs, context: Context, rollout: Rollout, plans: Sequence[Pl
         champion=rollout.champion,
         challenger=rollout.version,
         plans=plans,
-        stage=inputs.stage,
+        stage=stage,
         names=settings.names,
         maturity=context.usecase.maturity,
-        timezone=context.usecase.timezone,
         champion_loss=baseline.champion_loss,
         slow_ms=baseline.slow_ms,
         needed=settings.judge.min_pairs,

@@ -6,7 +6,6 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pipelines.deployment.evidence import last_closed
 from pipelines.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -16,8 +15,10 @@ if TYPE_CHECKING:
 def pulse(rollout: str, context: Context) -> str:
     """A text that changes when the judge may answer differently.
 
-    It changes when the plan changes, a block closes, a minimum or maximum of time passes, an error is logged, or the
-    number of requests passes `look_every`, twice, four times, eight times that number.
+    It changes when the plan changes, the labels of a block have matured, a minimum or maximum of time passes, an error
+    is logged, or the number of requests passes `look_every`, twice, four times, eight times that number. Blocks of
+    single requests would change it at every second, so they are counted in steps of `look_every`, each at least a
+    sixteenth of what there is: evidence that is enough waits for an eighth more at most.
     """
     usecase, settings, now = context.usecase, context.params.rollout, context.clock.now()
     plan = context.plans.current()
@@ -26,13 +27,19 @@ def pulse(rollout: str, context: Context) -> str:
     began = context.rollouts.require(rollout).began_at
     stage = settings.stages[settings.names.index(plan.stage)]
     versions = [one.version for one in context.plans.of(rollout)]
-    closed = last_closed(now, usecase.timezone, usecase.maturity)
-    rows, failures, blocks = context.predictions.progress(versions, now, closed)
+    seen = context.predictions.progress(versions, now, now - usecase.maturity)
     long_enough = now >= plan.since + timedelta(hours=stage.min_hours)
     out_of_time = now > began + timedelta(days=settings.judge.max_days)
-    return (
-        f"{plan.version} {blocks} {long_enough} {out_of_time} {failures} {(rows // settings.look_every).bit_length()}"
-    )
+    doublings = (seen.predictions // settings.look_every).bit_length()
+    text = f"{plan.version} {seen.blocks} {long_enough} {out_of_time} {seen.failed} {doublings}"
+    steps = coarse(seen.alone // settings.look_every)
+    return f"{text} {steps}" if steps else text
+
+
+def coarse(count: int, digits: int = 4) -> int:
+    """A count rounded down to its leading binary digits: exact below 2**digits, then in steps of 2, 4, 8."""
+    shift = max(0, count.bit_length() - digits)
+    return count >> shift << shift
 
 
 def goes_on(context: Context, patience: float = 300) -> bool:

@@ -15,6 +15,6 @@ def read_rows(
 ) -> pd.DataFrame:
     """The result of `PredictionLog.observations`, one row each (NaN and NaT where there is no label)."""
     frame = pd.DataFrame(log.observations(plans, known_by, since), columns=list(Observation._fields))
-    for name in ("predicted_at", "known_at"):
+    for name in ("closes_at", "predicted_at", "known_at"):
         frame[name] = pd.to_datetime(frame[name], utc=True)
     return frame

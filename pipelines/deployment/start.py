@@ -13,6 +13,7 @@ from pipelines.steps import RunName, StepModel
 if TYPE_CHECKING:
     from pipelines.context import Context
     from pipelines.records import Rollout
+    from pipelines.tracking.version import ModelVersion
 
 FIRST = "the first model: it passed preflight, and there is no champion"  # why it is promoted, once it has passed
 
@@ -36,35 +37,19 @@ class Outputs(Continuation):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    from pipelines.deployment.baseline import freeze
     from pipelines.deployment.override import honour
-    from pipelines.records import CHALLENGER, CHAMPION, Rollout
-
-    def answer(proceed: bool, why: str, champion: str | None = None) -> Outputs:
-        direct = proceed and champion is None
-        return Outputs(
-            next_stage=proceed and not direct,
-            ending="promote" if direct else None,
-            reason=FIRST if direct else why,
-            decision_id=None,
-            rollout=inputs.run,
-            proceed=proceed,
-            why=why,
-            champion=champion,
-            challenger=inputs.version,
-            direct=direct,
-        )
+    from pipelines.records import CHALLENGER, CHAMPION
 
     if earlier := context.rollouts.get(inputs.run):
-        return _again(earlier, answer(earlier.ending is None, "", earlier.champion))
+        return _again(earlier, _outputs(inputs, earlier.ending is None, "", earlier.champion))
     challenger = context.models.require(inputs.version)
     honour(context)
     change = inputs.change if inputs.change is not None else _set_alias(inputs, context)
     if (last := context.aliases.last(CHALLENGER)) and last[0] != change:
-        return answer(False, f"alias {CHALLENGER} has moved on to version {last[1] or 'none'} since")
+        return _outputs(inputs, False, f"alias {CHALLENGER} has moved on to version {last[1] or 'none'} since")
     if other := context.rollouts.under_way():
         if other.change == change:
-            return answer(False, f"rollout {other.name} has begun for this change of the alias")
+            return _outputs(inputs, False, f"rollout {other.name} has begun for this change of the alias")
         raise CheckFailed(
             f"rollout {other.name} of version {other.version} is under way; let it end, or end it with "
             "`flightdeck rollout abort`, and run this again"
@@ -73,7 +58,35 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     alias_version = context.models.aliases().get(CHAMPION)
     champion = plan.champion if plan else (alias_version if alias_version != inputs.version else None)
     if champion == inputs.version:
-        return answer(False, f"version {inputs.version} is the champion already")
+        return _outputs(inputs, False, f"version {inputs.version} is the champion already")
+    if not _begin(inputs, context, change, champion, challenger):
+        why = f"change {change} of alias {CHALLENGER} has had its rollout, or does not exist"
+        return _outputs(inputs, False, why)
+    why = f"version {inputs.version} against champion {champion}" if champion else "the first model: no champion yet"
+    return _outputs(inputs, True, why, champion)
+
+
+def _outputs(inputs: Inputs, proceed: bool, why: str, champion: str | None = None) -> Outputs:
+    direct = proceed and champion is None
+    return Outputs(
+        next_stage=proceed and not direct,
+        ending="promote" if direct else None,
+        reason=FIRST if direct else why,
+        decision_id=None,
+        rollout=inputs.run,
+        proceed=proceed,
+        why=why,
+        champion=champion,
+        challenger=inputs.version,
+        direct=direct,
+    )
+
+
+def _begin(inputs: Inputs, context: Context, change: int, champion: str | None, challenger: ModelVersion) -> bool:
+    """Record that the rollout begins and claim the champion's alias for it; False if the change cannot be claimed."""
+    from pipelines.deployment.baseline import freeze
+    from pipelines.records import CHAMPION, Rollout
+
     rollout = Rollout(
         name=inputs.run,
         version=inputs.version,
@@ -83,11 +96,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         baseline=freeze(context, champion, challenger),
     )
     if not context.rollouts.begin(rollout, inputs.actor):
-        return answer(False, f"change {change} of alias {CHALLENGER} has had its rollout, or does not exist")
+        return False
     if (last_change := context.aliases.last(CHAMPION)) and last_change[1] == champion:
         context.aliases.claim(CHAMPION, last_change[0], inputs.run)
-    why = f"version {inputs.version} against champion {champion}" if champion else "the first model: no champion yet"
-    return answer(True, why, champion)
+    return True
 
 
 def _again(earlier: Rollout, outputs: Outputs) -> Outputs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import date, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -18,7 +18,8 @@ PREDICTIONS = sa.Table(
     sa.Column("usecase", sa.String(64), primary_key=True),
     sa.Column("prediction_id", sa.String(128), primary_key=True),
     sa.Column("entity", sa.String(128), nullable=False),
-    sa.Column("block", sa.Date, nullable=False),
+    sa.Column("block", sa.String(128), nullable=False),
+    sa.Column("closes_at", Instant, nullable=False),
     sa.Column("predicted_at", Instant, nullable=False, index=True),
     sa.Column("request", sa.JSON, nullable=False),
     sa.Column("features", sa.JSON, nullable=False),
@@ -32,7 +33,7 @@ PREDICTIONS = sa.Table(
     sa.Column("errors", sa.JSON, nullable=False),
     sa.Column("failed", sa.Boolean, nullable=False),  # whether there are errors, for the index below
     # covers the query that a waiting rollout runs every second, so that it reads no rows
-    sa.Index("ix_predictions_progress", "usecase", "plan", "predicted_at", "block", "failed"),
+    sa.Index("ix_predictions_progress", "usecase", "plan", "predicted_at", "closes_at", "block", "failed"),
 )
 OUTCOMES = sa.Table(
     "outcomes",
@@ -50,7 +51,10 @@ class Prediction:
 
     Attributes:
         entity: the key of the sticky split.
-        block: the dependence block, the use case's local day.
+        block: name of the dependence block. A request that is independent of every other one is its own: the block has
+            the name `prediction_id` and closes at `predicted_at`.
+        closes_at: the instant from which no further request belongs to the block; it is before `predicted_at` where
+            this one came late.
         predicted_at: by the injected clock.
         request: the fields of the request.
         features: every value that a version in the plan reads, stale ones excluded; None where it was missing.
@@ -67,7 +71,8 @@ class Prediction:
 
     prediction_id: str
     entity: str
-    block: date
+    block: str
+    closes_at: datetime
     predicted_at: datetime
     request: Mapping[str, Any]
     features: Mapping[str, Any]
@@ -92,7 +97,8 @@ class Observation(NamedTuple):
     """
 
     entity: str
-    block: date
+    block: str
+    closes_at: datetime
     predicted_at: datetime
     plan: int
     share: float
@@ -112,12 +118,14 @@ class Progress(NamedTuple):
 
     Attributes:
         failed: predictions of which a version failed.
-        blocks: closed blocks with predictions.
+        blocks: closed blocks with predictions, besides those of single requests.
+        alone: requests that are blocks of their own, closed as well.
     """
 
     predictions: int
     failed: int
     blocks: int
+    alone: int
 
 
 class Arrival(StrEnum):
@@ -188,20 +196,26 @@ class PredictionLog(Repository):
         with self.engine.connect() as connection:
             return [Observation(*row) for row in connection.execute(query)]
 
-    def progress(self, plans: Sequence[int], now: datetime, closed: date) -> Progress:
+    def progress(self, plans: Sequence[int], now: datetime, closed_by: datetime) -> Progress:
         """Count the predictions under these plans, from an index alone.
 
         Args:
             now: predictions from then on do not count.
-            closed: the newest closed block.
+            closed_by: blocks that closed by then are counted. One whose requests name several instants is counted once
+                for each, so that the count changes at every one of them.
         """
         prediction = PREDICTIONS.c
-        failed = sa.func.coalesce(sa.func.sum(sa.cast(prediction.failed, sa.Integer)), 0)
-        blocks = sa.func.count(sa.distinct(sa.case((prediction.block <= closed, prediction.block))))
         here = (prediction.usecase == self.usecase, prediction.plan.in_(plans), prediction.predicted_at < now)
+        is_closed, is_alone = prediction.closes_at <= closed_by, prediction.closes_at == prediction.predicted_at
+        block = prediction.block + " " + sa.cast(sa.type_coerce(prediction.closes_at, sa.BigInteger), sa.String)
+        query = sa.select(
+            sa.func.count(),
+            _number_of(prediction.failed),
+            sa.func.count(sa.distinct(sa.case((is_closed & ~is_alone, block)))),
+            _number_of(is_closed & is_alone),
+        ).where(*here)
         with self.engine.connect() as connection:
-            counts = connection.execute(sa.select(sa.func.count(), failed, blocks).where(*here)).one()
-        return Progress(*map(int, counts))
+            return Progress(*map(int, connection.execute(query).one()))
 
     def record_outcomes(self, outcomes: Iterable[tuple[str, float, datetime]]) -> list[Arrival]:
         """Record outcomes (prediction id, label, instant from which it is known), and say how each was handled.
@@ -232,3 +246,8 @@ class PredictionLog(Repository):
             OUTCOMES.c.usecase == self.usecase, OUTCOMES.c.prediction_id == identity
         )
         return Arrival.REPEATED if connection.scalar(query) == label else Arrival.CONTRADICTS
+
+
+def _number_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    """The number of rows of which a condition holds."""
+    return sa.func.coalesce(sa.func.sum(sa.cast(condition, sa.Integer)), 0)

@@ -12,7 +12,7 @@ from pipelines.errors import InvalidInput
 from pipelines.metrics.scores import Sample, differences, jsonable
 from pipelines.params import EvaluationRules
 from pipelines.store import Store
-from pipelines.usecase import DAY, LABEL
+from pipelines.usecase import LABEL, blocks_of
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ def compare(scored: pd.DataFrame, champion: ModelRef, store: Store, settings: Ev
         champion_scores = scorer.score(scored)
     except InvalidInput as error:
         return Comparison(None, {}, {}, f"the champion cannot be scored on these rows: {error}")
-    days = scored[DAY].astype(str)
-    candidate_sample = Sample.of(scored[LABEL], scored["score"], days, settings.calibration_bins)
-    champion_sample = Sample.of(scored[LABEL], champion_scores, days, settings.calibration_bins)
+    blocks = blocks_of(scored)
+    candidate_sample = Sample.of(scored[LABEL], scored["score"], blocks, settings.calibration_bins)
+    champion_sample = Sample.of(scored[LABEL], champion_scores, blocks, settings.calibration_bins)
     deltas = differences(candidate_sample, champion_sample, settings.bootstrap, seed)
     return Comparison(scorer.model.sha256, jsonable(champion_sample.measure()), jsonable(deltas))

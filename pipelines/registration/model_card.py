@@ -45,7 +45,7 @@ def build(
         declared: the statements about the model in params.yaml.
     """
     card, evaluation = sources.card, sources.evaluation
-    return VersionCard(
+    version_card = VersionCard(
         name=name,
         version=version,
         family=card.family,
@@ -72,6 +72,7 @@ def build(
         sha256={folder: dict(digests) for folder, digests in files.items()},
         verification=None,
     )
+    return version_card if evaluation.blocks is None else version_card.model_copy(update={"blocks": evaluation.blocks})
 
 
 def _data(manifest: Manifest) -> CardData:

@@ -67,7 +67,7 @@ def markdown(card: VersionCard) -> str:
         "## Compression",
         *compression(card.compression.as_json()),
         "## Metrics",
-        _text(f"On {card.rows} rows of {card.days} days, {window}.") + " Intervals of 95 % are from resampled days\\.",
+        _text(f"On {card.rows} rows of {card.days} days, {window}. Intervals of 95 % are from {_resampled(card)}."),
         _table(("metric", "value", "low", "high"), [(name, *values) for name, values in card.metrics.items()]),
         "## Slices",
         *[part for column, entries in card.slices.items() for part in _slices(column, entries)],
@@ -110,6 +110,10 @@ def _data(data: CardData, inputs: CardInputs) -> list[str]:
         f"Inputs: {len(inputs.numeric)} numeric, {len(inputs.categorical)} categorical.",
         _text(", ".join((*inputs.numeric, *inputs.categorical))),
     ]
+
+
+def _resampled(card: VersionCard) -> str:
+    return "resampled days" if card.blocks is None else f"{card.blocks} resampled blocks"
 
 
 def _refit(refit: bool) -> str:

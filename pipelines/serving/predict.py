@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -32,10 +33,11 @@ from pipelines.serving.features import (
 from pipelines.serving.metrics import Metrics
 from pipelines.serving.routing import LoadedModel, Route, Router
 from pipelines.serving.schemas import Refusal
-from pipelines.usecase import Request
+from pipelines.usecase import Block, Request
 
 log = logging.getLogger(__name__)
-LONGEST_ENTITY = 128
+LONGEST = 128  # characters of what the log keeps as a key
+YEARS = range(1970, 2200)  # in which blocks close: the judge counts nanoseconds since 1970
 
 
 @dataclass
@@ -97,6 +99,8 @@ class Predictor:
         entities = [self._entity(n, request) for n, request in enumerate(requests)]
         route = self._router.route()
         at = self._context.clock.now()
+        identities = [identity or uuid.uuid4().hex for identity in ids]
+        blocks = [self._block(n, request, at) or Block(identities[n], at) for n, request in enumerate(requests)]
         self._metrics.note_models(route.plan.version, route.loaded)
         needs = {version: loaded.needs for version, loaded in route.versions.items() if loaded.needs}
         own = request_frame(usecase, requests, at)
@@ -109,9 +113,10 @@ class Predictor:
         answers = [_choose(route, entity, scores_by_version, n) for n, entity in enumerate(entities)]
         predictions = [
             Prediction(
-                prediction_id=ids[n] or uuid.uuid4().hex,
+                prediction_id=identity,
                 entity=entities[n],
-                block=usecase.block(request),
+                block=blocks[n].name,
+                closes_at=blocks[n].closes_at,
                 predicted_at=at,
                 request=bodies[n],
                 features=features[n],
@@ -124,16 +129,44 @@ class Predictor:
                 milliseconds={v: of.milliseconds for v, of in scores_by_version.items() if of.milliseconds is not None},
                 errors={version: of.errors[n] for version, of in scores_by_version.items() if of.errors[n]},
             )
-            for n, request in enumerate(requests)
+            for n, identity in enumerate(identities)
         ]
         self._metrics.note_predictions(predictions)
         return predictions
 
     def _entity(self, n: int, request: Request) -> str:
         entity = self._context.usecase.split_key(request)
-        if not 0 < len(entity) <= LONGEST_ENTITY or not entity.isprintable():
+        if not _is_key(entity):
             raise Refusal(422, f"request {n}: {entity[:40]!r}, by which traffic is split, must be 1 to 128 characters")
         return entity
+
+    def _block(self, n: int, request: Request, at: datetime) -> Block | None:
+        """The block that the use case gives to a request, or None where it is a block of its own.
+
+        Raises:
+            Refusal: 422 if it is none that can be logged.
+        """
+        usecase = self._context.usecase
+        match usecase.block(request, at):
+            case None:
+                return None
+            case (str(name), datetime() as closes_at) if _is_key(name) and _is_instant(closes_at):
+                return Block(name, closes_at)
+            case other:
+                raise Refusal(
+                    422,
+                    f"request {n}: `block` of the use case {usecase.name} gives {repr(other)[:120]}; it must give "
+                    "None, or a Block with a name of 1 to 128 printable characters and an instant of the years "
+                    f"{YEARS.start} to {YEARS.stop - 1} with a time zone",
+                )
+
+
+def _is_key(text: str) -> bool:
+    return 0 < len(text) <= LONGEST and text.isprintable()
+
+
+def _is_instant(instant: datetime) -> bool:
+    return instant.utcoffset() is not None and instant.year in YEARS
 
 
 def _features_for_log(

@@ -161,7 +161,7 @@ def fit_calibration(
     that one is then fitted on all days. Where they cannot be compared (one day, one class in a half), it takes none.
 
     Args:
-        log_odds, labels, days: (N,) of the validation window; days sort by time.
+        log_odds, labels, days: (N,) of the validation window; days sort by time, and are days whatever the blocks are.
 
     Raises:
         CheckFailed: if a named method cannot be fitted. `auto` skips such a method.

@@ -98,6 +98,8 @@ def write(subject: Subject, measurements: Measurements, inputs: Inputs, context:
         cleaning=measurements.cleaning,
         sha256={SCORED: digest},
     )
+    if measurements.blocks is not None:
+        evaluation = evaluation.model_copy(update={"blocks": measurements.blocks})
     for picture, content in pictures(evaluation, measurements.curves).items():
         store.write_bytes(f"{uri}/{picture}", content)
     evaluation.write(store, uri)

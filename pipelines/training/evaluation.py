@@ -22,7 +22,7 @@ from pipelines.training.behaviour import check_behaviour, failures
 from pipelines.training.cleaning import from_card, totals
 from pipelines.training.frames import numeric_inputs
 from pipelines.training.importance import permutation_importance
-from pipelines.usecase import DAY, LABEL, MONTH, UseCase, slices_of
+from pipelines.usecase import BLOCK, DAY, LABEL, MONTH, UseCase, blocks_of, slices_of
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,14 @@ class Measurements:
     """The figures of an evaluation.
 
     Attributes:
-        days: number of blocks that were resampled.
+        days: number of days that have rows.
+        blocks: number of blocks that were resampled; None where they are the days.
         curves: tables by name: roc, precision_recall, calibration, cost, importance.
         cleaned: the fitted cleaning, and the values that it changes in each window; `cleaning` has their shares.
     """
 
     days: int
+    blocks: int | None
     metrics: dict[str, float | None]
     intervals: dict[str, tuple[float | None, float | None]]
     slices: dict[str, tuple[Slice, ...]]
@@ -72,10 +74,11 @@ def measure(subject: Subject, usecase: UseCase, params: Params) -> Measurements:
     """Measure a model; every draw is seeded by `training.seed`."""
     settings, costs, seed, scorer = params.evaluation, params.costs, params.training.seed, subject.scorer
     labels, scores, days = subject.test[LABEL], subject.scored["score"], subject.test[DAY].astype(str)
-    sample = Sample.of(labels, scores, days, settings.calibration_bins)
+    blocks = blocks_of(subject.test)
+    sample = Sample.of(labels, scores, blocks, settings.calibration_bins)
     threshold = scorer.model.card.threshold.value
     cost = row_costs(labels, scores, threshold, costs)
-    cost_mean, cost_range = mean_cost(cost, days, settings.bootstrap, seed)
+    cost_mean, cost_range = mean_cost(cost, blocks, settings.bootstrap, seed)
     behaviour = check_behaviour(params.behaviour, subject.test, scorer.inputs, scorer.score, seed)
     resampled_intervals = intervals(sample.resample(settings.bootstrap, seed), sample.blocks)
     with_month = subject.test.assign(**({} if MONTH in subject.test else {MONTH: days.str[:7]}))
@@ -95,7 +98,8 @@ def measure(subject: Subject, usecase: UseCase, params: Params) -> Measurements:
         ),
     }
     return Measurements(
-        days=sample.blocks,
+        days=days.nunique(),
+        blocks=sample.blocks if BLOCK in subject.test else None,
         metrics=jsonable({**sample.measure(), "cost": cost_mean, "behaviour_failures": failures(behaviour)}),
         intervals=jsonable({**resampled_intervals, "cost": cost_range}),
         slices=slices,

@@ -14,7 +14,7 @@ import yaml
 
 from pipelines.errors import InvalidInput
 from pipelines.roster import read_roster
-from pipelines.usecase import load_usecase
+from pipelines.usecase_import import load_usecase
 from tests.conftest import ROOT, TOY
 from tests.dags.test_dags import FLIGHTS, PARTS
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from pipelines.params import load_params
 from pipelines.sources import read_window
-from pipelines.usecase import UseCase, load_usecase
+from pipelines.usecase import UseCase
+from pipelines.usecase_import import load_usecase
 from pipelines.usecases.flights.bundled import folder as bundled
 from pipelines.windows import Window
 from tests.conftest import ROOT

@@ -89,7 +89,7 @@ def test_a_request_that_fits_the_schema_is_understood_down_to_its_features(useca
         assert len(request_frame(usecase, parsed, datetime(2013, 1, 1, tzinfo=UTC))) == len(requests)
         for request in parsed:
             assert 0 < len(usecase.split_key(request)) <= 128 and usecase.split_key(request).isprintable()
-            assert usecase.block(request)
+            assert usecase.block(request, datetime(2013, 1, 1, tzinfo=UTC))
 
     understood()
 

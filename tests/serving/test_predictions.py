@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,12 @@ from pipelines.artifacts.seal import sealed
 from pipelines.records import Prediction
 from pipelines.serving.features import logged_names, needs_of
 from pipelines.traffic import serves_challenger
+from pipelines.usecase import Block
 from tests.predictions import read_log
 from tests.serving.conftest import Deck, reading, scores_of
+from tests.toy import Pumps
+
+NOON = datetime(2024, 4, 19, 12, tzinfo=UTC)
 
 
 def test_online_and_offline_say_the_same(deck: Deck) -> None:
@@ -39,7 +43,8 @@ def test_online_and_offline_say_the_same(deck: Deck) -> None:
     for row, answer, example in zip(rows, answers, examples.itertuples(), strict=True):
         assert answer == {"id": row.prediction_id, "score": row.scores[row.served], "version": row.served, "plan": 1}
         assert row.served == ("2" if serves_challenger("r", str(example.pump), 0.5) else "1")
-        assert (row.entity, row.block, row.predicted_at) == (example.pump, date(2024, 4, 19), deck.made.at)
+        assert (row.entity, row.block, row.predicted_at) == (example.pump, "2024-04-19", deck.made.at)
+        assert row.closes_at == datetime(2024, 4, 19, 22, tzinfo=UTC), "midnight in Berlin"
         assert set(row.features) == {"load", "hour", "heat_3d", "age", "plant"} and row.ages["heat_3d"] == 300
         assert set(row.milliseconds) == {"1", "2"} and not row.errors and row.share == 0.5
     assert {row.served for row in rows} == {"1", "2"}
@@ -100,6 +105,50 @@ def test_asked_again_with_its_id_a_request_gets_its_first_answer(deck: Deck) -> 
     again = deck.ask(reading(id="b", pump="2"), reading(id="c"), reading(id="a"))
     assert [again[2], again[0]] == first and again[1]["plan"] == 2
     assert len(read_log(deck.log)) == 3
+
+
+def test_a_request_that_is_independent_of_every_other_one_is_a_block_of_its_own(
+    deck: Deck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pumps, "block", lambda *_: None)
+    named, unnamed = deck.ask(reading(id="mine"), reading())
+    for row in deck.log.get(["mine", unnamed["id"]]):
+        assert row.block == row.prediction_id and row.closes_at == row.predicted_at == deck.made.at
+    assert named["id"] == "mine" and deck.ask(reading(id="mine")) == [named]
+
+
+def test_a_block_may_be_any_text_and_a_request_that_comes_late_is_answered(
+    deck: Deck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = deck.made.at - timedelta(hours=1)
+    monkeypatch.setattr(Pumps, "block", lambda _, request, at: Block(f"{request['plant']}/{at:%H}", closed))
+    (answer,) = deck.ask(reading())
+    (row,) = deck.log.get([answer["id"]])
+    assert (row.block, row.closes_at) == (f"south/{deck.made.at:%H}", closed)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        date(2024, 4, 19),
+        "2024-04-19",
+        Block("", NOON),
+        Block("x" * 129, NOON),
+        Block("a\nb", NOON),
+        Block("naive", NOON.replace(tzinfo=None)),
+        Block("for ever", datetime.max.replace(tzinfo=UTC)),
+        ("a day", NOON.date()),
+    ],
+    ids=repr,
+)
+def test_a_block_that_cannot_be_logged_is_refused_by_name_and_nothing_logged(
+    deck: Deck, monkeypatch: pytest.MonkeyPatch, block: Any
+) -> None:
+    monkeypatch.setattr(Pumps, "block", lambda *_: block)
+    answer = deck.http.post("/v1/predictions", json=reading())
+    assert answer.status_code == 422
+    assert "`block` of the use case pumps gives" in answer.json()["error"] and "time zone" in answer.json()["error"]
+    assert read_log(deck.log) == []
 
 
 def test_an_id_of_another_request_is_refused_and_nothing_logged(deck: Deck) -> None:

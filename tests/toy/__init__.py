@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ import pyarrow as pa
 from pydantic import BaseModel, Field
 
 from pipelines.fields import Instant
-from pipelines.usecase import FeatureTable, ModelInputs, RawTable, Tables
+from pipelines.usecase import Block, FeatureTable, ModelInputs, RawTable, Tables, day_block
 from pipelines.windows import Window
 
 if TYPE_CHECKING:
@@ -122,9 +121,8 @@ class Pumps:
     def split_key(self, request: Mapping[str, Any]) -> str:
         return str(request["pump"])
 
-    def block(self, request: Mapping[str, Any]) -> date:
-        read_at: datetime = request["read_at"]
-        return read_at.astimezone(ZoneInfo(self.timezone)).date()
+    def block(self, request: Mapping[str, Any], at: datetime) -> Block | None:
+        return day_block(request["read_at"], self.timezone)
 
 
 USECASE = Pumps()

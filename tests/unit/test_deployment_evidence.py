@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.judge_rules import rules
 from pipelines.deployment.evidence import Look, evidence, paired
+from pipelines.instants import midnight
 from pipelines.judge import Evidence, Judgement, judge_evidence
 from pipelines.params import load_params
 from pipelines.records import Plan
@@ -50,7 +51,8 @@ def requests(
         rows.append(
             {
                 "entity": entity,
-                "block": at.date(),
+                "block": at.date().isoformat(),
+                "closes_at": midnight(at.date() + timedelta(days=1), "UTC"),
                 "predicted_at": at,
                 "plan": of.version,
                 "share": of.share,
@@ -67,9 +69,9 @@ def requests(
 
 def seen(plans: Sequence[Plan], *parts: pd.DataFrame) -> Evidence:
     rows = pd.concat(parts, ignore_index=True)
-    rows = rows.assign(**{at: pd.to_datetime(rows[at], utc=True) for at in ("predicted_at", "known_at")})
+    rows = rows.assign(**{at: pd.to_datetime(rows[at], utc=True) for at in ("closes_at", "predicted_at", "known_at")})
     now = BEGAN + timedelta(days=9)
-    look = Look(now, BEGAN, "1", "2", plans, plans[-1].stage, NAMES, MATURITY, "UTC", 0.16, 5.0, 100)
+    look = Look(now, BEGAN, "1", "2", plans, plans[-1].stage, NAMES, MATURITY, 0.16, 5.0, 100)
     return evidence(paired(rows, look), look, WATCH)
 
 

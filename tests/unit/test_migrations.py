@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
+from zoneinfo import available_timezones
 
 import pytest
 import sqlalchemy as sa
@@ -21,6 +23,7 @@ from alembic.script import ScriptDirectory
 from pipelines.artifacts.model import ModelRef
 from pipelines.engines import open_engine
 from pipelines.errors import InvalidInput
+from pipelines.instants import midnight
 from pipelines.records import Action, Baseline, Ending, Plan, Records, Rollout
 from pipelines.records.database import APPEND_ONLY, METADATA
 from pipelines.records.migrations import FOLDER, HEAD, VERSION, append_only, locked, revision_of, upgrade
@@ -140,6 +143,7 @@ def test_a_database_of_the_version_before_keeps_all_it_has(before: str) -> None:
     made = log.get(["p1", "p2"])
     assert [(one.served, one.score, one.errors) for one in made] == [("3", 0.25, {}), ("1", 0.5, {"3": "no output"})]
     assert log.observations([4], START + timedelta(days=2))[0].label == 1.0
+    assert {(one.block, one.closes_at) for one in made} == {("2024-04-01", START + timedelta(hours=36))}
     assert [plan.version for plan in records.plans("pumps").of("under way")] == [4]
     assert records.aliases("pumps").last("challenger") == (4, "3")
     assert records.partitions("pumps").watermark("readings") == START
@@ -192,29 +196,62 @@ def test_a_database_of_any_revision_comes_to_the_newest(records_uri: str) -> Non
         assert revision_of(connection) == HEAD and differences(connection) == []
 
 
+@pytest.mark.parametrize("earlier", ["0001", "0002"])
+def test_the_log_of_an_earlier_revision_keeps_its_rows_and_no_block_closes_too_early(before: str, earlier: str) -> None:
+    with opened(before) as engine, locked(engine) as connection:
+        upgrade(connection, earlier)
+        rows = connection.execute(sa.text("select prediction_id, block, features from predictions")).all()
+    log = Records(before).predictions("pumps")
+    kept = log.all()
+    assert [one.prediction_id for one in kept] == sorted(row[0] for row in rows)
+    assert [one.features for one in kept] == [{"heat": 1.5, "age": None}] * len(rows)
+    for one in kept:
+        day = date.fromisoformat(one.block) + timedelta(days=1)
+        ends = [midnight(day, zone) for zone in available_timezones()]
+        assert max(ends) == one.closes_at, "the latest instant at which the day ends anywhere"
+    assert log.progress([4], START + timedelta(days=9), START + timedelta(hours=36)).blocks == 1
+    with log.engine.connect() as connection:
+        (index,) = (one for one in sa.inspect(connection).get_indexes("predictions") if "progress" in str(one["name"]))
+    assert set(index["column_names"]) >= {"plan", "predicted_at", "closes_at", "block", "failed"}, (
+        "it covers `progress`"
+    )
+
+
 def test_of_several_that_open_a_database_of_the_version_before_none_fails(before: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         every = list(pool.map(lambda _: len(Records(before).rollouts("pumps").all()), range(4)))
     assert every == [3] * 4
 
 
-def killed_on_the_way(uri: str) -> None:
-    append_only.unprotect = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+def killed_on_the_way(uri: str, module: str, function: str) -> None:
+    setattr(import_module(module), function, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     Records(uri)
 
 
-def test_a_kill_in_the_middle_leaves_the_database_as_it_was(before: str) -> None:
-    with opened(before) as engine, engine.connect() as connection:
-        was = schema(connection)
-    process = multiprocessing.get_context("spawn").Process(target=killed_on_the_way, args=(before,))
+@pytest.mark.parametrize(
+    ("earlier", "module", "function"),
+    [(None, "pipelines.records.migrations.append_only", "unprotect"), ("0002", "alembic.op", "create_index")],
+    ids=["0002", "0003"],
+)
+def test_a_kill_in_the_middle_leaves_the_database_as_it_was(
+    before: str, earlier: str | None, module: str, function: str
+) -> None:
+    with opened(before) as engine:
+        if earlier:
+            with locked(engine) as connection:
+                upgrade(connection, earlier)
+        with engine.connect() as connection:
+            was, predictions = schema(connection), connection.scalar(sa.text("select count(*) from predictions"))
+            titles = set(connection.scalars(sa.text(f"select action from {LEDGER}")))
+    process = multiprocessing.get_context("spawn").Process(target=killed_on_the_way, args=(before, module, function))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
     with opened(before) as engine, engine.connect() as connection:
-        assert schema(connection) == was and revision_of(connection) is None
-        titles = set(connection.scalars(sa.text(f"select action from {LEDGER}")))
-    assert "alias challenger" in titles
-    assert len(Records(before).rollouts("pumps").all()) == 3
+        assert schema(connection) == was and revision_of(connection) == earlier
+        assert set(connection.scalars(sa.text(f"select action from {LEDGER}"))) == titles
+    records = Records(before)
+    assert len(records.rollouts("pumps").all()) == 3 and len(records.predictions("pumps").all()) == predictions
 
 
 def test_a_database_of_a_newer_version_is_refused(records_uri: str) -> None:

@@ -103,6 +103,14 @@ def test_every_value_stands_under_its_heading(heading: str, values: list[str]) -
         assert [value for value in values if value not in text] == []
 
 
+def test_the_card_tells_what_was_resampled() -> None:
+    for text in section(facts(), "Metrics"):
+        assert "On 1500 rows of 31 days" in text and "Intervals of 95 % are from resampled days." in text
+    for text in section(facts(blocks=744), "Metrics"):
+        assert "of 31 days" in text and "from 744 resampled blocks." in text
+    assert "blocks" not in facts().as_json()
+
+
 def test_the_latency_of_another_candidate_is_not_the_versions() -> None:
     assert "9.8765" not in markdown(facts()).replace("\\", "")
 

@@ -25,7 +25,8 @@ def prediction(identity: str, **changes: Any) -> Prediction:
     made = Prediction(
         prediction_id=identity,
         entity="pump 1",
-        block=date(2024, 3, 1),
+        block="2024-03-01",
+        closes_at=NOW + timedelta(hours=12),
         predicted_at=NOW,
         request={"pump": "1"},
         features={"heat": 1.5, "age": None},
@@ -53,6 +54,27 @@ def test_a_prediction_is_read_as_it_was_written(records: Records) -> None:
     (kept,) = log.append([prediction("c", scores={"1": float("nan"), "2": 0.5})])
     assert repr(kept.scores) == "{'1': nan, '2': 0.5}"
     assert records.predictions("others").get(["a"]) == []
+
+
+def test_progress_counts_closed_blocks_and_apart_from_them_requests_that_are_blocks_of_their_own(
+    records: Records,
+) -> None:
+    log, later = records.predictions("pumps"), NOW + timedelta(hours=1)
+    log.append(
+        [
+            *(prediction(f"noon {n}", block="noon", closes_at=later) for n in range(3)),
+            prediction("other", block="noon", closes_at=later + timedelta(minutes=1), errors={"1": "no output"}),
+            prediction("late", block="morning", closes_at=NOW - timedelta(hours=1)),
+            *(prediction(f"own {n}", block=f"own {n}", closes_at=NOW) for n in range(4)),
+            prediction("of another plan", plan=2, block="another", closes_at=later),
+        ]
+    )
+    end = NOW + timedelta(days=1)
+    assert log.progress([1], end, NOW - timedelta(seconds=1)) == (9, 1, 1, 0)
+    assert log.progress([1], end, NOW) == (9, 1, 1, 4)
+    assert log.progress([1], end, later) == (9, 1, 2, 4)
+    assert log.progress([1, 2], end, end) == (10, 1, 4, 4), "a block that names two instants changes it at each"
+    assert log.progress([1], NOW, end) == (0, 0, 0, 0), "nothing from `now` on"
 
 
 def test_asked_again_the_first_answer_stands(records: Records) -> None:

@@ -1,6 +1,6 @@
 """Migrations, which bring a records database of any earlier version, or an empty one, to the tables of this version.
 
-Revisions are numbered and stay as they are once released. `alembic revision --autogenerate --rev-id 0003 -m "..."`
+Revisions are numbered and stay as they are once released. `alembic revision --autogenerate --rev-id 0004 -m "..."`
 writes the next one from the difference between the tables in `pipelines.records` and the database at head; a test
 refuses such a difference. There are no downgrades; restore a backup instead.
 """
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from pipelines.errors import InvalidInput
 
-HEAD = "0003"  # stated here so that a database that is up to date does not need the import of Alembic
+HEAD = "0004"  # stated here so that a database that is up to date does not need the import of Alembic
 FOLDER = Path(__file__).parent
 VERSION = sa.table("alembic_version", sa.column("version_num", sa.String))
 ALEMBIC = threading.Lock()  # Alembic keeps its state in the process, not in the thread

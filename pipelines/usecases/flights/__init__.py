@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.usecase import FeatureTable, ModelInputs, RawTable, Request, Tables
+from pipelines.usecase import Block, FeatureTable, ModelInputs, RawTable, Request, Tables
 from pipelines.usecases.flights.columns import AIRPORTS, FLIGHTS, PLANES, WEATHER, ZONE
 from pipelines.usecases.flights.inputs import MODEL_INPUTS
 
@@ -111,7 +111,7 @@ class Flights:
 
         return split_key(request)
 
-    def block(self, request: Request) -> date:
+    def block(self, request: Request, at: datetime) -> Block:
         from pipelines.usecases.flights.request import block
 
         return block(request)

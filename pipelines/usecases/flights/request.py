@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Literal
 
 import pandas as pd
 from pydantic import BaseModel, Field
 
 from pipelines.fields import WHOLE, Instant
-from pipelines.instants import local_day
-from pipelines.usecase import Request
+from pipelines.usecase import Block, Request, day_block
 from pipelines.usecases.flights.columns import ZONE
 
 DAY = 24 * 60  # minutes
@@ -41,10 +40,10 @@ def split_key(request: Request) -> str:
     return request.get("tailnum") or f"{request['carrier']}:{request['origin']}-{request['dest']}"
 
 
-def block(request: Request) -> date:
+def block(request: Request) -> Block:
     """The local day of departure."""
     departs: datetime = request["sched_dep_at"]
-    return local_day(departs, ZONE)
+    return day_block(departs, ZONE)
 
 
 def request_features(frame: pd.DataFrame) -> pd.DataFrame:
