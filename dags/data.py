@@ -1,6 +1,6 @@
 """The data DAG: from the source to features that are versioned, validated, materialized and checked.
 
-It starts on its schedule, from its form (a window of days), or by a backfill. A run takes the days of its form, else
+It starts on its schedule, from its form (a window), or by a backfill. A run takes the days of its form, else
 those of its data interval. It starts a training only if `start_training` is on, so that a backfill starts none.
 """
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines import environment
+from pipelines.errors import InvalidInput
 from pipelines.params import Params, load_params, params_files
 from pipelines.redaction import redact_logs
 from pipelines.settings import Settings, load_settings
@@ -142,10 +143,14 @@ class Context:
     def calendar(self) -> Calendar:
         return calendar_of(self.usecase)
 
-    def window(self, start: Period, end: Period) -> Window:
-        """A window within the days of the use case's source."""
+    def window(self, start: Period | str, end: Period | str) -> Window:
+        """A window within the days of the use case's source, its bounds as `Calendar.require` takes them."""
         calendar = self.calendar
-        window = Window(start, end, calendar.timezone, calendar.length)
+        try:
+            first, after = calendar.require(start), calendar.require(end)
+        except ValueError as error:
+            raise InvalidInput(str(error)) from None
+        window = Window(first, after, calendar.timezone, calendar.length)
         return window.require_within(self.usecase.start, self.usecase.end, f"the data of {self.usecase.name}")
 
 

@@ -33,13 +33,25 @@ def parse_name(name: str) -> Period:
     """The period of a name.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if the name is of another form.
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r} names no period")
     if "T" in name:
         return datetime.fromisoformat(name).astimezone(UTC)
     return date.fromisoformat(name)
+
+
+def period_of(text: str) -> Period:
+    """The period of its ISO form, as steps take and give it.
+
+    Raises:
+        ValueError: if it is neither a date nor an instant with its offset from UTC.
+    """
+    given = _parsed(text)
+    if isinstance(given, datetime) and given.tzinfo is not None:
+        return given.astimezone(UTC)
+    return date.fromisoformat(text)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipelines.windows import Window
 
 Tables = Mapping[str, "pa.Table"]
-Request = Mapping[str, Any]  # column -> value, as JSON has it
+Request = Mapping[str, Any]  # column -> value
 
 INSTANT = re.compile(r"timestamp\[(s|ms|us|ns), ?([^\]]+)\]")  # a column type, with its unit and its zone
 

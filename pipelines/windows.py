@@ -33,7 +33,7 @@ class Window:
         except ValueError as error:
             raise InvalidInput(f"the window {self}: {error}") from None
         if not exact:
-            raise InvalidInput(f"the window {self} is told in days, and its periods are {self.length} long")
+            raise InvalidInput(f"the window {self} is given in days, but its periods are {self.length} long")
         if self.end <= self.start:
             raise InvalidInput(
                 f"the window {self} holds no {calendar.noun}; `end` is exclusive and must lie after `start`"

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PREFIX = "/flightdeck/data-docs"
-WINDOW = re.compile(r"\d{4}-\d{2}-\d{2}_\d{4}-\d{2}-\d{2}")
+PERIOD = r"\d{4}-\d{2}-\d{2}(?:T\d{6}Z)?"  # as `pipelines.periods.NAME`, which is not imported while DAGs are parsed
+WINDOW = re.compile(f"{PERIOD}_{PERIOD}")
 PAGE = re.compile(r"[^/\\\x00-\x1f\x7f]+\.html")  # named after a table; never a path
 HARMLESS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox allow-top-navigation",
@@ -36,8 +37,11 @@ class DataDocsLink(BaseOperatorLink):
 
         from airflow.sdk.configuration import conf
 
+        from pipelines.periods import name_of, period_of
+
         inputs = operator.op_kwargs
-        window = f"{min(inputs.get('since') or inputs['start'], inputs['start'])}_{inputs['end']}"
+        start, end, since = (period_of(inputs.get(name) or inputs["start"]) for name in ("start", "end", "since"))
+        window = f"{name_of(min(since, start))}_{name_of(end)}"
         root = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
         return f"{root}{PREFIX}/{ti_key.dag_id}/{window}/index.html"
 

@@ -63,7 +63,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class Report:
-    """What is told about two versions.
+    """What the comparison of two versions says.
 
     Attributes:
         versions: their numbers.

@@ -11,6 +11,8 @@ from pipelines.console import table
 from pipelines.console.command import Answer, Arguments, Command, verbs
 from pipelines.errors import InvalidInput
 from pipelines.json_text import JsonObject
+from pipelines.periods import name_of
+from pipelines.store.layout import REFERENCE
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -24,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     history = verb("history", "List what ingestion wrote, partition by partition, oldest first.")
     history.add_argument("--table", metavar="TABLE")
     history.add_argument(
-        *("--period", "--day"), metavar="PERIOD", help="a partition by its name: a local day or period, or `all`"
+        *("--period", "--day"), metavar="PERIOD", help="a local day or period, or `all` of a reference table"
     )
     history.add_argument("--restated", action="store_true", help="only partitions that were there before")
     diff = verb("diff", "Compare two versions: partitions, rows, columns.")
@@ -93,7 +95,11 @@ def history(name: str | None, period: str | None, restated: bool, context: Conte
     names = [raw.name for raw in context.usecase.tables]
     if name is not None and name not in names:
         raise InvalidInput(f"there is no table {name!r}; choose from {', '.join(names)}")
-    lines = context.partitions.lines(name, period, restated)
+    try:
+        of = period if period in (None, REFERENCE) else name_of(context.calendar.require(period))
+    except ValueError as error:
+        raise InvalidInput(f"{error}, or `{REFERENCE}` for a reference table") from None
+    lines = context.partitions.lines(name, of, restated)
     rows_found = [{**vars(line), "as_of": line.as_of.isoformat()} for line in lines]
 
     def show() -> None:

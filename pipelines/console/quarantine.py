@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,7 @@ from pipelines.console.command import Answer, Arguments, Command, verbs
 from pipelines.console.table import show
 from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.json_text import JsonObject
-from pipelines.periods import NAME as NAME_OF_PERIOD
-from pipelines.periods import Period, parse_name
+from pipelines.periods import Period
 from pipelines.store.layout import REFERENCE, UNDATED, partition_name
 
 if TYPE_CHECKING:
@@ -80,11 +79,11 @@ def answer(arguments: Arguments, context: Context) -> Answer:
 def list_rows(table: str | None, period: str | None, context: Context) -> Answer:
     """Quarantined rows by table, period and reason."""
     tables = [_table_of(table, context)] if table else list(context.usecase.tables)
-    selected = None if period is None else _period_of(period, context)
+    selected = None if period is None else _selected(period, context)
     counts: list[JsonObject] = []
     for one in tables:
         for of in _partitions(one, context):
-            if period is None or of == selected:
+            if selected is None or of in selected:
                 uri = context.data.partition(NAME, one.name, of)
                 codes = context.data.store.read_table(uri, ["reason"])["reason"].to_pylist()
                 reasons = Counter(code for joined in codes for code in joined.split(","))
@@ -209,9 +208,17 @@ def _period_of(text: str, context: Context) -> Period | str | None:
     if text in (REFERENCE, UNDATED):
         return None if text == REFERENCE else UNDATED
     try:
-        return parse_name(text) if NAME_OF_PERIOD.fullmatch(text) else context.calendar.require(text)
+        return context.calendar.require(text)
     except ValueError as error:
         raise InvalidInput(f"{error}, `{UNDATED}`, or `{REFERENCE}` for a reference table") from None
+
+
+def _selected(text: str, context: Context) -> Set[Period | str | None]:
+    """As `_period_of`, but a day stands for all of its periods."""
+    period = _period_of(text, context)
+    if not isinstance(period, datetime) or "T" in text:
+        return {period}
+    return {*context.calendar.of_day(context.calendar.day_of(period))}
 
 
 def _partitions(table: RawTable, context: Context) -> list[Period | str | None]:

@@ -69,6 +69,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.ingestion.staging import Staging
 
     window = context.window(inputs.start, inputs.end)
+    for table in context.usecase.tables:
+        context.data.periods("raw", table.name)  # refuses those of another length
     home = context.settings.root / "staging" / context.usecase.name
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / ".lock"):  # two that merge into one partition would lose what the other brings

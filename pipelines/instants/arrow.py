@@ -44,7 +44,7 @@ def read(text: pa.ChunkedArray, wanted: pa.TimestampType, zone: str) -> pa.Chunk
 
     Raises:
         Mixed: if some have an offset and some have none.
-        pa.ArrowInvalid: if one is no ISO text, is none or two in the zone, or lies out of the type's range.
+        pa.ArrowInvalid: if one is no ISO text, names no instant or two of the zone, or is out of the type's range.
     """
     seconds, nanos, offsets = parse(text)
     if offsets is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -77,7 +77,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     sides = sample(current, rows), sample(reference, rows)
     drift = measure_drift(*sides, model_inputs)
     quality = quality_html(*sides)
-    health, unread = read_health(current[DAY], context)
+    health, unread = read_health(current[DAY], inputs.as_of, context)
     left_out = unread if quality.why is None else {**unread, QUALITY: quality.why}
     sources = SummarySources(current, reference, drift, model_inputs, health, left_out)
     summary = summarize(sources, inputs.as_of, inputs.model_version)
@@ -141,14 +141,18 @@ def read_rows(
     return current, reference
 
 
-def read_health(days: Any, context: Context) -> tuple[FeatureHealth | None, dict[str, str]]:
-    """The health that check_features reported for the days, and by name the reports that cannot be read, and why."""
+def read_health(days: Any, as_of: datetime, context: Context) -> tuple[FeatureHealth | None, dict[str, str]]:
+    """The health that check_features reported for the days, and by name the reports that cannot be read, and why.
+
+    Reports on what was known from `as_of` on do not count.
+    """
     from pipelines.artifacts.feature_report import overlapping, read_feature_report
     from pipelines.monitoring.health import summarize_health
 
     folder = context.data.uri("reports", "features")
     reports, unread = [], {}
     first, end = (context.calendar.first_of(day) for day in (min(days), max(days) + timedelta(1)))
+    end = min(end, context.calendar.containing(as_of))
     for name in overlapping(context.data.store.names(folder), first, end):
         try:
             reports.append(read_feature_report(context.data.store, f"{folder}/{name}"))

@@ -103,9 +103,9 @@ def require_one_training_set(candidates: Sequence[tuple[EvaluatedModel, pd.DataF
 def check_floors(evaluated: EvaluatedModel, scored: pd.DataFrame, context: Context) -> CandidateAssessment:
     """Check a candidate against the floors of params.yaml."""
     from datetime import timedelta
-    from zoneinfo import ZoneInfo
 
     from pipelines.artifacts.manifest import Manifest
+    from pipelines.instants import local_day
     from pipelines.registration.candidates import check
     from pipelines.registration.checks import graph_metrics, training_set_problem, window_problem, worst_slice_metrics
     from pipelines.usecase import DAY, slices_of
@@ -117,7 +117,7 @@ def check_floors(evaluated: EvaluatedModel, scored: pd.DataFrame, context: Conte
         evaluation,
         training_set.windows,
         scored[DAY],
-        training_set.as_of.astimezone(ZoneInfo(context.usecase.timezone)).date(),
+        local_day(training_set.as_of, context.usecase.timezone),
         timedelta(context.params.splits.embargo_days),
     )
     metrics = {rule.metric for rule in (*rules.floors, *rules.against_champion)}

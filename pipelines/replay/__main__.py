@@ -7,7 +7,7 @@ import logging
 import statistics
 import sys
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from pipelines import failure
 from pipelines.arguments import Parser
@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m pipelines.replay", description=__doc__)
     parser.add_argument("--params", metavar="FILE")
     parser.add_argument("--home", metavar="DIR")
-    parser.add_argument("--start", type=date.fromisoformat, required=True, help="first local day")
-    parser.add_argument("--end", type=date.fromisoformat, required=True, help="day after the last, exclusive")
+    parser.add_argument("--start", required=True, help="first local day or period")
+    parser.add_argument("--end", required=True, help="the one after the last, exclusive")
     parser.add_argument("--server", required=True, metavar="URL", help="address of the model server")
     parser.add_argument("--every", type=int, default=15, metavar="MINUTES", help="simulated time between ticks")
     parser.add_argument("--anew", action="store_true", help="set the clock to the start; else continue from its time")

@@ -85,7 +85,8 @@ class World:
 def read_world(context: Context, window: Window) -> World:
     """Read the window, and the days before it that its features need, from the use case's source."""
     usecase = context.usecase
-    reach = window.widened(max((table.lookback_days for table in usecase.feature_tables), default=0), usecase.start)
+    first = window.calendar.first_of(usecase.start)
+    reach = window.widened(max((table.lookback_days for table in usecase.feature_tables), default=0), first)
     tables = {table.name: read_window(context.params, usecase, table, reach) for table in usecase.tables}
     features = {
         table.name: usecase.build(table, {name: tables[name] for name in table.sources}, window)
@@ -93,7 +94,7 @@ def read_world(context: Context, window: Window) -> World:
         if table.daily
     }
     before = math.ceil(usecase.maturity / timedelta(days=1))  # their outcomes become known in the window
-    examples = usecase.examples(tables, window.widened(before, usecase.start)).to_pandas()
+    examples = usecase.examples(tables, window.widened(before, first)).to_pandas()
     keys = {table.name: table.keys for table in usecase.feature_tables}
     return World(window, features, keys, examples, tuple(usecase.request_columns))
 

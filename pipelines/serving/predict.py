@@ -144,7 +144,7 @@ class Predictor:
         """The block that the use case gives to a request, or None where it is a block of its own.
 
         Raises:
-            Refusal: 422 if it is none that can be logged.
+            Refusal: 422 if it cannot be logged.
         """
         usecase = self._context.usecase
         match usecase.block(request, at):

@@ -19,10 +19,10 @@ from pipelines.sources.casting import Unfit, cast
 from pipelines.sources.partitioning import partition_of
 from pipelines.sources.source import Piece
 from pipelines.sources.types import declared_types
-from pipelines.usecase import DAY, PERIOD, RawTable, partition_column
+from pipelines.usecase import DAY, RawTable, partition_column
 
 # Names that the chain's own columns have, in partitions, in quarantine and while they are validated.
-RESERVED = (DAY, PERIOD, "reason", "_file", "_partition", "_position", "_instant", *VIRTUAL)
+RESERVED = (DAY, "reason", "_file", "_partition", "_position", "_instant", *VIRTUAL)
 
 
 def conform(piece: Piece, table: RawTable, calendar: Calendar, naive: str) -> pa.Table:
@@ -104,7 +104,7 @@ def _require_free(names: list[str], table: RawTable, own: str) -> None:
         own: the column of the partition, which is checked when it is computed.
     """
     for name in (*names, *table.columns):
-        if name.lower() in RESERVED and (name != own or own in table.columns):
+        if name.lower() in (*RESERVED, own) and (name != own or own in table.columns):
             raise _reserved(name, table)
 
 

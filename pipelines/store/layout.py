@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 
-from pipelines.errors import MissingData
+from pipelines.errors import InvalidInput, MissingData
 from pipelines.periods import A_DAY, NAME, Period, name_of, parse_name
 from pipelines.store.files import Store
 from pipelines.windows import Window
@@ -39,9 +39,20 @@ class Layout:
         return self.uri(zone, table, f"{partition_name(period)}{SUFFIX}")
 
     def periods(self, zone: str, table: str) -> list[Period]:
-        """Periods that have a partition, in order."""
+        """Periods that have a partition, in order.
+
+        Raises:
+            InvalidInput: if one is of another length: no use case may change its own.
+        """
         names = self.store.names(self.uri(zone, table))
-        return periods_of(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+        periods = periods_of(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX))
+        for period in periods:
+            if isinstance(period, datetime) == (self.length == A_DAY):
+                raise InvalidInput(
+                    f"{self.partition(zone, table, period)} is no partition of {self.length}, the period of "
+                    f"{self.usecase}; give the use case another name or home, or remove what it has built so far"
+                )
+        return periods
 
     def read(self, zone: str, table: str, window: Window) -> pa.Table:
         """The rows of a window; errors as `require`."""

@@ -78,7 +78,7 @@ class Assessment:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was seen of one table.
+    """The findings about one table.
 
     Attributes:
         results: one for each expectation that had rows to judge.

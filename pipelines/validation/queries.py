@@ -172,7 +172,7 @@ class ExpectValuesToBeKnown(RowQuery):
 
 
 class ExpectNumbersToBeFinite(RowQuery):
-    """No NaN and no infinity in `column_list`; null, which says that a value is missing, is none of them."""
+    """No NaN and no infinity in `column_list`; null stands for a missing value and is allowed."""
 
     column_list: list[str]
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from data_docs import PAGE
+from data_docs import PAGE, WINDOW, DataDocsLink
 from pipelines.context import build_context
 from pipelines.steps import execute
 from pipelines.validation.data_docs import index
@@ -123,3 +123,11 @@ def test_pages_are_for_those_who_may_read_the_dag(client: Callable[[str | None],
         URL.replace("2024-03-01_2024-03-04", "..") + "index.html",
     ):
         assert client("viewer").get(other).status_code == 404, other
+
+
+def test_the_link_to_a_window_of_hours_is_an_address_that_is_served() -> None:
+    inputs = {"start": "2024-03-30T23:00:00+00:00", "end": "2024-03-31T01:00:00+00:00", "since": None}
+    operator, key = SimpleNamespace(op_kwargs=inputs), SimpleNamespace(dag_id="pumps_hours_data")
+    window = "2024-03-30T230000Z_2024-03-31T010000Z"
+    assert DataDocsLink().get_link(operator, ti_key=key).endswith(f"/pumps_hours_data/{window}/index.html")
+    assert WINDOW.fullmatch(window) and not WINDOW.fullmatch("2024-03-30T23_2024-03-31")

@@ -12,44 +12,60 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from pipelines import console
 from pipelines.artifacts.manifest import Manifest
 from pipelines.context import Context, build_context
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.params.source import Files
-from pipelines.periods import Period, name_of
+from pipelines.periods import Calendar, Period, name_of
 from pipelines.point_in_time import require_no_gap
+from pipelines.replay.world import read_world
 from pipelines.steps import execute
-from pipelines.usecase import DAY, PERIOD
-from tests.conftest import ROOT, run_data, run_monitoring, run_training, tree_hashes
+from pipelines.usecase import DAY, PERIOD, RawTable
+from tests.conftest import TOY, run_data, run_monitoring, run_training, tree_hashes
+from tests.toy_hours import USECASE
 
-PARAMS = ROOT / "tests" / "toy_hours" / "params.yaml"
+DESK = {"start": "2024-03-26", "end": "2024-04-08", "as_of": "2024-04-06"}
+DESK |= {"monitor_start": "2024-04-06", "monitor_end": "2024-04-07"}
 FORWARD = date(2024, 3, 31)  # clocks are set forward: 23 hours
 FIRST = datetime(2024, 3, 29, 23, tzinfo=UTC)  # as 30 March begins in Berlin
 HOUR = timedelta(hours=1)
 ZONES = ("raw", "validated", "features")
 
 
+@pytest.fixture(scope="module")
+def params(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy's params over the shorter history of the hours."""
+    values = yaml.safe_load(TOY.read_text()) | {"usecase": "tests.toy_hours", "desk": DESK}
+    values["schedules"]["data"] = "0 * * * *"
+    values["splits"] |= {"validation_days": 2, "test_days": 2, "embargo_days": 1}
+    values["features"]["health"]["reference_days"] = 2
+    file = tmp_path_factory.mktemp("params") / "params.yaml"
+    file.write_text(yaml.safe_dump(values))
+    return file
+
+
 @pytest.fixture
-def hours(tmp_path: Path) -> Context:
-    return build_context(PARAMS, tmp_path / "home")
+def hours(params: Path, tmp_path: Path) -> Context:
+    return build_context(params, tmp_path / "home")
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(params: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which the data chain has run over all hours. Read only."""
     home = tmp_path_factory.mktemp("hours")
-    context = build_context(PARAMS, home)
+    context = build_context(params, home)
     run_data(context, context.usecase.start, context.usecase.end)
     return home
 
 
 @pytest.fixture
-def home(built: Path, tmp_path: Path) -> Context:
+def home(params: Path, built: Path, tmp_path: Path) -> Context:
     """A context over a private copy of it."""
     shutil.copytree(built, tmp_path / "copy")
-    return build_context(PARAMS, tmp_path / "copy")
+    return build_context(params, tmp_path / "copy")
 
 
 def run(context: Context, start: Period, end: Period, *steps: str) -> None:
@@ -90,8 +106,10 @@ def write_hour(folder: Path, table: str, period: Period, rows: pa.Table) -> None
 
 
 @pytest.mark.parametrize("cuts", [(1, 2, 26), (24, 25, 40)])
-def test_any_cut_of_a_window_leaves_the_same_bytes(hours: Context, tmp_path: Path, cuts: tuple[int, ...]) -> None:
-    whole = build_context(PARAMS, tmp_path / "whole")
+def test_any_cut_of_a_window_leaves_the_same_bytes(
+    hours: Context, params: Path, tmp_path: Path, cuts: tuple[int, ...]
+) -> None:
+    whole = build_context(params, tmp_path / "whole")
     window = whole.window(FIRST, FIRST + 48 * HOUR)
     run(whole, window.start, window.end)
     bounds = [window.start, *(window.periods[n] for n in cuts), window.end]
@@ -104,7 +122,7 @@ def test_any_cut_of_a_window_leaves_the_same_bytes(hours: Context, tmp_path: Pat
     assert local == {date(2024, 3, 30), FORWARD, date(2024, 4, 1)}
 
 
-def test_a_file_for_each_hour_and_an_hour_that_changes_later(hours: Context, tmp_path: Path) -> None:
+def test_a_file_for_each_hour_and_an_hour_that_changes_later(hours: Context, params: Path, tmp_path: Path) -> None:
     """What rests on a changed hour is built again: the same bytes as if it had been so from the beginning."""
     end, changed = FIRST + 30 * HOUR, FIRST + 3 * HOUR
     context = in_files(hours, tmp_path / "files", FIRST, end)
@@ -118,7 +136,7 @@ def test_a_file_for_each_hour_and_an_hour_that_changes_later(hours: Context, tmp
     run(context, changed, changed + HOUR, "validate")
     execute("build_features", {"start": ingestion["build_since"], "end": ingestion["build_until"]}, context)
 
-    anew = replace(build_context(PARAMS, tmp_path / "anew"), params=context.params)
+    anew = replace(build_context(params, tmp_path / "anew"), params=context.params)
     run(anew, FIRST, end)
     assert trees(context) == trees(anew)
     lines = context.partitions.lines("readings", restated=True)
@@ -211,11 +229,44 @@ def test_the_health_of_a_night_is_held_against_the_days_before(home: Context) ->
 def test_rows_of_an_hour_are_released_from_quarantine(home: Context, capsys: pytest.CaptureFixture[str]) -> None:
     (period, *_) = home.data.periods("quarantine", "readings")
     answer: Callable[..., None] = console.answer
-    command = {"step": "quarantine", "json": False, "verb": "list", "table": None, "period": period.isoformat()}
-    answer(command, home)
-    assert name_of(period) in capsys.readouterr().out
+    command = {"step": "quarantine", "json": False, "verb": "list", "table": None}
+    for of in (period.isoformat(), name_of(period), str(home.calendar.day_of(period))):  # a day: all of its hours
+        answer({**command, "period": of}, home)
+        assert name_of(period) in capsys.readouterr().out
     choice = {"verb": "release", "table": "readings", "period": name_of(period), "reason": "bad_load", "row": None}
     answer({**command, **choice, "why": "a heavy load", "actor": "ada"}, home)
     out = capsys.readouterr().out
     assert f"of {name_of(period)} are released" in out and "flightdeck build_features --start" in out
     assert period not in home.data.periods("quarantine", "readings")
+
+
+def test_the_hours_of_a_night_are_replayed(home: Context) -> None:
+    world = read_world(home, home.window("2024-04-04T22:00", "2024-04-05T02:00"))
+    ticks = list(world.ticks(timedelta(minutes=30)))
+    requests = [request["id"] for tick in ticks for request in tick.requests]
+    assert len(set(requests)) == len(requests) == 4 * 12
+    assert sum(len(rows) for tick in ticks for rows in tick.features.values()) == 4 * 12
+
+
+def test_a_use_case_keeps_its_period(home: Context) -> None:
+    daily = replace(home, usecase=replace(USECASE, period=timedelta(days=1)))
+    with pytest.raises(
+        InvalidInput, match=r"is no partition of 1 day, .*, the period of pumps_hours; give the use case another name"
+    ):
+        run(daily, date(2024, 3, 30), date(2024, 3, 31), "ingest")
+
+
+def test_a_column_called_period_is_reserved_where_periods_have_it() -> None:
+    from pipelines.sources.conform import conform
+    from pipelines.sources.source import Piece
+
+    table = RawTable("t", ("id",), {"id": "string", "at": "timestamp[us, UTC]"}, day="at")
+    piece = Piece(pa.table({"id": ["a"], "at": pa.array([FIRST], pa.timestamp("us", "UTC")), "period": ["weekly"]}))
+    assert conform(piece, table, Calendar("UTC"), "UTC")["period"].to_pylist() == ["weekly"]
+    with pytest.raises(CorruptData, match="the name period is reserved"):
+        conform(piece, table, Calendar("UTC", HOUR), "UTC")
+
+
+def test_stages_at_the_desk_know_what_they_rest_on(home: Context, tmp_path: Path) -> None:
+    console.answer({"step": "code", "json": False, "out": str(tmp_path / "code")}, home)
+    assert (tmp_path / "code" / "ingest.json").exists()

@@ -18,8 +18,6 @@ WORDS = re.compile(
 SOURCES = ("pipelines", "dags", "plugins", "infra")
 LONG = {  # functions of more than 50 lines, and why
     "pipelines/records/migrations/versions/r0001_first_release.py data": "it lists the columns of tables",
-    "pipelines/deployment/judge.py run": "it is being taken apart",
-    "pipelines/deployment/start.py run": "it is being taken apart",
 }
 TRAINING = {"torch", "sklearn", "mlflow", "great_expectations", "evidently", "airflow", "skl2onnx"}
 

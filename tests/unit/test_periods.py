@@ -129,7 +129,7 @@ def test_a_length_that_does_not_divide_a_day_is_refused(length: timedelta) -> No
 
 
 def test_a_window_is_told_in_the_periods_of_its_calendar() -> None:
-    with pytest.raises(InvalidInput, match="is told in days, and its periods are 1:00:00 long"):
+    with pytest.raises(InvalidInput, match="is given in days, but its periods are 1:00:00 long"):
         Window(date(2024, 3, 1), date(2024, 3, 2), "UTC", timedelta(hours=1))
     with pytest.raises(InvalidInput, match="no day begins at"):
         Window(datetime(2024, 3, 1, 5, tzinfo=UTC), date(2024, 3, 2), "UTC")
