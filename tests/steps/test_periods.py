@@ -21,6 +21,7 @@ from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.params.source import Files
 from pipelines.periods import Calendar, Period, name_of
 from pipelines.point_in_time import require_no_gap
+from pipelines.records import DecisionKind
 from pipelines.replay.world import read_world
 from pipelines.steps import execute
 from pipelines.usecase import DAY, PERIOD, RawTable
@@ -202,7 +203,10 @@ def test_from_training_to_the_decision_about_retraining(home: Context) -> None:
     morning, noon = datetime(2024, 4, 6, 8, tzinfo=UTC), datetime(2024, 4, 7, 10, tzinfo=UTC)
     monitoring = run_monitoring(home, morning, noon, date(2024, 4, 8), "m1")
     assert monitoring["score"]["rows"] == 26 * 12 and monitoring["decide_retraining"]["verdict"] in ("KEEP", "RETRAIN")
-    assert home.decisions.all()[-1]["evidence"]["subject"]["window"] == ["2024-04-06T080000Z", "2024-04-07T100000Z"]
+    assert home.decisions.all(DecisionKind.RETRAIN)[-1]["evidence"]["subject"]["window"] == [
+        "2024-04-06T080000Z",
+        "2024-04-07T100000Z",
+    ]
 
 
 def test_the_online_store_follows_hour_by_hour(hours: Context) -> None:
