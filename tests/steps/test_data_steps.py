@@ -61,7 +61,7 @@ def test_features_built_in_pieces_are_the_same_bytes(toy: Context, monkeypatch: 
     toy.data.store.delete(toy.data.uri("features"))
     rows = execute("build_features", days(0, 12), toy)["rows"]
     assert written(toy, "features") == whole and rows == {"pump_heat": 719, "pump_maker": 60}
-    heat = [(read, len(window.days)) for name, read, window in seen if name == "pump_heat"]
+    heat = [(read, len(window.periods)) for name, read, window in seen if name == "pump_heat"]
     assert max(read for read, _ in heat) <= 300 and [length for _, length in heat] == [5, 2, 2, 2, 1]
     assert [name for name, _, _ in seen].count("pump_maker") == 1
     monkeypatch.setattr(build, "MOST_ROWS", 1)
