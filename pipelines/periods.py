@@ -158,6 +158,10 @@ class Calendar:
             raise ValueError(f"{value!r} is no {self.noun}; give {self.example}")
         return self.first_of(given)
 
+    def flags(self, first: Period, last: Period) -> str:
+        """The inputs of a step for the periods from the first to the last, as a person types them."""
+        return f"--start {first.isoformat()} --end {self.after(last).isoformat()}"
+
     @property
     def example(self) -> str:
         """What a message asks for."""

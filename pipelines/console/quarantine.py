@@ -174,8 +174,6 @@ def release_rows(
 
 
 def _describe_release(report: Mapping[str, Any], stale: Downstream | None, calendar: Calendar) -> list[str]:
-    from pipelines.derivation.staleness import span_flags
-
     lines = [f"{report['released']} rows of {report['table']} of {report['period']} are released"]
     if report["still_quarantined"]:
         lines.append(
@@ -188,7 +186,7 @@ def _describe_release(report: Mapping[str, Any], stale: Downstream | None, calen
             lines.append(f"out of date: features/{name}; build the features of any {calendar.noun}")
             continue
         lines.append(f"out of date: features/{name} from {span[0]} to {span[1]}")
-        lines.append(f"  flightdeck build_features {span_flags(*span, calendar)}")
+        lines.append(f"  flightdeck build_features {calendar.flags(*span)}")
     lines += [f"out of date: training set {name}, and the models trained on it" for name in stale.training_sets]
     if stale.online:
         lines.append("out of date: the online store; when the features are built again")

@@ -116,10 +116,5 @@ def require_current(window: Window, context: Context) -> None:
     if stale:
         raise InvalidInput(
             f"the features of {stale[0]} ({len(stale)} {calendar.noun}s in all) rest on data or declarations that have "
-            f"changed; run build_features {span_flags(stale[0], stale[-1], calendar)}"
+            f"changed; run build_features {calendar.flags(stale[0], stale[-1])}"
         )
-
-
-def span_flags(first: Period, last: Period, calendar: Calendar) -> str:
-    """The inputs of a step for the periods from the first to the last, as a person types them."""
-    return f"--start {first.isoformat()} --end {calendar.after(last).isoformat()}"

@@ -202,7 +202,6 @@ def write_parts(table: RawTable, assessment: Assessment, context: Context) -> in
 def outdated(table: RawTable, assessment: Assessment, context: Context) -> list[str]:
     """The message that a reference table has changed since the features of earlier periods were built, if it has."""
     from pipelines.derivation.downstream import downstream
-    from pipelines.derivation.staleness import span_flags
     from pipelines.store.layout import REFERENCE
 
     previous = context.derivations.validated(table.name).get(REFERENCE)
@@ -214,7 +213,7 @@ def outdated(table: RawTable, assessment: Assessment, context: Context) -> list[
     first, last = min(span[0] for span in spans), max(span[1] for span in spans)
     return [
         f"{table.name} has changed, and features from {first} to {last} rest on what it was: to bring them up to date, "
-        f"validate and build_features {span_flags(first, last, context.calendar)}"
+        f"validate and build_features {context.calendar.flags(first, last)}"
     ]
 
 
