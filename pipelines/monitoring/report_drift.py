@@ -144,7 +144,7 @@ def read_rows(
 def read_health(days: Any, as_of: datetime, context: Context) -> tuple[FeatureHealth | None, dict[str, str]]:
     """The health that check_features reported for the days, and by name the reports that cannot be read, and why.
 
-    Reports on what was known from `as_of` on do not count.
+    Reports whose window begins at `as_of` or later do not count.
     """
     from pipelines.artifacts.feature_report import overlapping, read_feature_report
     from pipelines.monitoring.health import summarize_health

@@ -90,8 +90,8 @@ def _create_views(
     """Create the views that every query may read."""
     calendar = calendar_of(usecase)
     ours = [data.partition("raw", table.name, period) for period in periods]
-    database.execute(f"create macro partition_of(file) as {_sql_partition('parse_filename(file, true)', calendar)}")
-    database.execute(f"create macro {ENDS_AT}(period) as {_sql_end('period', calendar)}")
+    database.execute(f"create macro partition_of(file) as {sql_partition('parse_filename(file, true)', calendar)}")
+    database.execute(f"create macro {ENDS_AT}(period) as {sql_end('period', calendar)}")
     _view("rows", ours, database)
     database.execute(
         "create view types as select partition_of(file_name) as _partition, name, duckdb_type as type "
@@ -150,12 +150,12 @@ def _view(
     )
 
 
-def _sql_partition(name: str, calendar: Calendar) -> str:
+def sql_partition(name: str, calendar: Calendar) -> str:
     """SQL of the period that a partition's name names: a date, or a timestamp in UTC; null in a reference table."""
     return f"try_cast({name} as date)" if calendar.daily else f"try_strptime({name}, '%Y-%m-%dT%H%M%SZ')"
 
 
-def _sql_end(period: str, calendar: Calendar) -> str:
+def sql_end(period: str, calendar: Calendar) -> str:
     """SQL of the instant at which a period ends."""
     if calendar.daily:
         return sql_midnight(f"{period} + 1", calendar.timezone)

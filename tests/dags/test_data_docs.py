@@ -14,8 +14,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from data_docs import PAGE, WINDOW, DataDocsLink
+from data_docs import PAGE, PERIOD, WINDOW, DataDocsLink
 from pipelines.context import build_context
+from pipelines.periods import NAME
 from pipelines.steps import execute
 from pipelines.validation.data_docs import index
 from tests.conftest import TOY
@@ -130,4 +131,5 @@ def test_the_link_to_a_window_of_hours_is_an_address_that_is_served() -> None:
     operator, key = SimpleNamespace(op_kwargs=inputs), SimpleNamespace(dag_id="pumps_hours_data")
     window = "2024-03-30T230000Z_2024-03-31T010000Z"
     assert DataDocsLink().get_link(operator, ti_key=key).endswith(f"/pumps_hours_data/{window}/index.html")
+    assert NAME.pattern == PERIOD
     assert WINDOW.fullmatch(window) and not WINDOW.fullmatch("2024-03-30T23_2024-03-31")

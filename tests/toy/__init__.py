@@ -42,6 +42,17 @@ class Reading(BaseModel):
     read_at: Instant
 
 
+def readings(at: pd.DatetimeIndex, pumps: int, draw: np.random.Generator) -> pa.Table:
+    """A reading of each pump at each instant."""
+    grid = pd.MultiIndex.from_product([at, np.arange(pumps).astype(str)], names=["read_at", "pump"])
+    frame = pd.DataFrame(index=grid).reset_index()
+    frame["load"], frame["heat"] = draw.normal(size=(2, len(frame))).astype("float32")
+    frame["plant"] = np.where(frame.pump.astype(int) % 3 == 0, "north", "south")
+    risk = 1 / (1 + np.exp(2.0 - 1.5 * frame["load"] - (frame.plant == "north")))
+    frame["serviced"] = draw.random(len(frame)) < risk
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
 @dataclass(frozen=True)
 class Pumps:
     name: str = "pumps"
@@ -70,13 +81,7 @@ class Pumps:
             yield pa.table({"pump": np.arange(PUMPS).astype(str), "age": ages})
             return
         at = pd.date_range("2024-03-01 07:30", periods=DAYS, freq="D", tz=self.timezone).tz_convert("UTC")
-        grid = pd.MultiIndex.from_product([at, np.arange(PUMPS).astype(str)], names=["read_at", "pump"])
-        frame = pd.DataFrame(index=grid).reset_index()
-        frame["load"], frame["heat"] = draw.normal(size=(2, len(frame))).astype("float32")
-        frame["plant"] = np.where(frame.pump.astype(int) % 3 == 0, "north", "south")
-        risk = 1 / (1 + np.exp(2.0 - 1.5 * frame["load"] - (frame.plant == "north")))
-        frame["serviced"] = draw.random(len(frame)) < risk
-        yield pa.Table.from_pandas(frame, preserve_index=False)
+        yield readings(at, PUMPS, draw)
 
     def expectations(self, table: RawTable) -> list[Expectation]:
         import great_expectations.expectations as gxe

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipelines.instants import midnight
 from pipelines.usecase import RawTable, Tables
 from pipelines.windows import Window
-from tests.toy import Pumps
+from tests.toy import Pumps, readings
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
@@ -33,16 +33,9 @@ class Hours(Pumps):
         if table.name == "makers":
             yield pa.table({"pump": np.arange(PUMPS).astype(str), "age": np.arange(PUMPS, dtype="float32")})
             return
-        draw = np.random.default_rng(7)
         first, end = midnight(self.start, self.timezone), midnight(self.end, self.timezone)
         at = pd.date_range(first + timedelta(minutes=20), end, freq="h", inclusive="left")
-        grid = pd.MultiIndex.from_product([at, np.arange(PUMPS).astype(str)], names=["read_at", "pump"])
-        frame = pd.DataFrame(index=grid).reset_index()
-        frame["load"], frame["heat"] = draw.normal(size=(2, len(frame))).astype("float32")
-        frame["plant"] = np.where(frame.pump.astype(int) % 3 == 0, "north", "south")
-        risk = 1 / (1 + np.exp(2.0 - 1.5 * frame["load"] - (frame.plant == "north")))
-        frame["serviced"] = draw.random(len(frame)) < risk
-        yield pa.Table.from_pandas(frame, preserve_index=False)
+        yield readings(at, PUMPS, np.random.default_rng(7))
 
     def expectations(self, table: RawTable) -> list[Expectation]:
         from pipelines.validation.queries import (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from pipelines.instants import from_micros, micros, midnight
 from pipelines.periods import A_DAY, Calendar, name_of, parse_name
 from pipelines.sources.partitioning import partition_of
 from pipelines.usecase import RawTable, calendar_of
+from pipelines.validation.asking import sql_end, sql_partition
 from pipelines.windows import Window
 from tests.toy import USECASE
 
@@ -153,3 +155,15 @@ def test_years_at_the_ends_of_the_calendar() -> None:
     for name in ("2024-3-1", "2024-03-01T06", "2024-03-01T060000", "all", ""):
         with pytest.raises(ValueError, match="names no period"):
             parse_name(name)
+
+
+@given(calendars, days, st.integers(0, 1439))
+def test_sql_knows_the_period_of_a_name_and_when_it_ends(calendar: Calendar, day: date, number: int) -> None:
+    periods = calendar.of_day(day)
+    period = periods[number % len(periods)]
+    of = sql_partition(f"'{name_of(period)}'", calendar)
+    with duckdb.connect() as database:
+        database.execute("set timezone = 'UTC'")
+        (row,) = database.sql(f"select epoch_us({of}), epoch_us({sql_end(of, calendar)})").fetchall()
+    begins = period.replace(tzinfo=UTC) if isinstance(period, datetime) else datetime.combine(period, time(), UTC)
+    assert row == (micros(begins), micros(calendar.end_at(period)))

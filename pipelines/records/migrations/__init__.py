@@ -1,6 +1,6 @@
 """Migrations, which bring a records database of any earlier version, or an empty one, to the tables of this version.
 
-Revisions are numbered and stay as they are once released. `alembic revision --autogenerate --rev-id 0004 -m "..."`
+Revisions are numbered and stay as they are once released. `alembic revision --autogenerate --rev-id NNNN -m "..."`
 writes the next one from the difference between the tables in `pipelines.records` and the database at head; a test
 refuses such a difference. There are no downgrades; restore a backup instead.
 """
