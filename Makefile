@@ -9,7 +9,10 @@ FIND_PYTHON = python=$$(sh infra/find_python.sh) || exit 1; "$$python"
 PYTEST_ARGS ?=
 BENCHMARKS ?= data_plane point_in_time streaming_windows materialize
 
-TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+COVERED ?= tests
+
+PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder
+TESTS := $(BIN)/python -m $(PYTEST)
 
 .PHONY: help setup up demo stop clean status test soak lint coverage e2e bench figures lock
 
@@ -50,9 +53,9 @@ lint: $(INSTALLED) ## ruff, mypy --strict, import contracts and figures, over th
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m benchmarks.figures --check
 
-coverage: $(INSTALLED) ## `make test` once more, slower, telling what share of the lines ran and which did not
+coverage: $(INSTALLED) ## `make test` a third slower, telling what share of the lines ran and which did not
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e" $(PYTEST_ARGS) tests
+	@$(BIN)/coverage run -m $(PYTEST) $(PYTEST_ARGS) $(COVERED)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

@@ -160,6 +160,7 @@ class Watch:
         for first in (True, False):
             group = [x.session for n, x in self.lives.items() if x.session and (n not in servers) == first]
             stop(group, grace=8 if first else 5, reap=self._reap)
+        self._reap()  # those that ended at once
         if self.status == "failed":
             self.write()  # `up` reads why
         else:

@@ -24,6 +24,7 @@ os.environ.update(
     AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "dags"),
     AIRFLOW__CORE__PLUGINS_FOLDER=str(ROOT / "plugins"),
     AIRFLOW__CORE__UNIT_TEST_MODE="False",
+    AIRFLOW__API_AUTH__JWT_SECRET="a key of the length that SHA-512 asks for" * 2,
 )
 sys.path[:0] = [str(ROOT / "dags"), str(ROOT / "plugins")]
 

@@ -21,6 +21,7 @@ from pipelines.steps import execute
 from pipelines.walk import walk
 from tests import examples
 from tests.postgres_fixtures import postgres_server, postgres_uri, records_place, records_uri  # noqa: F401
+from tests.shortcuts import _shortcuts  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 TOY = ROOT / "tests" / "toy" / "params.yaml"
@@ -107,6 +108,14 @@ def toy_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_data(context, context.usecase.start, context.usecase.end)
     assert not context.models.versions()  # MLflow takes seconds to make a database
     return home
+
+
+@pytest.fixture(scope="session")
+def versions_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with three versions and no alias. Read only, or put back: paths inside it are absolute."""
+    from tests.rollouts import home_with_versions
+
+    return home_with_versions(tmp_path_factory.mktemp("versions") / "home")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 QUICK, SOAK = "quick", "soak"
-EXAMPLES = {QUICK: 60, SOAK: 1000}
+EXAMPLES = {QUICK: 40, SOAK: 1000}
 COSTLY = 12  # so many times fewer, where an example takes a tenth of a second or more
 
 for name, examples in EXAMPLES.items():

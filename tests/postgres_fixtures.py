@@ -64,7 +64,14 @@ def records_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @contextmanager
 def database(server: sa.URL) -> Iterator[str]:
-    """Within, an empty database."""
+    """Within, an empty database; what pools of engines hold of it is closed with it."""
+    opened: list[Any] = []
+
+    def note(connection: Any, _: object) -> None:
+        if type(connection).__module__.startswith("psycopg"):
+            opened.append(connection)
+
+    sa.event.listen(sa.Pool, "connect", note)
     name = f"test_{uuid.uuid4().hex}"
     engine = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as connection:
@@ -72,6 +79,9 @@ def database(server: sa.URL) -> Iterator[str]:
     try:
         yield server.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
     finally:
+        sa.event.remove(sa.Pool, "connect", note)
+        for each in opened:
+            each.close()
         with engine.connect() as connection:
             connection.exec_driver_sql(f"drop database {name} with (force)")
 

@@ -50,7 +50,9 @@ class Sample:
     @classmethod
     def of(cls, labels: ArrayLike, scores: ArrayLike, blocks: ArrayLike | None = None, bins: int = 10) -> Sample:
         """The sample of labels (N,) of 0 and 1, scores (N,) in [0, 1] and blocks (N,), sortable; one by default."""
-        y, s = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+        given = [np.asarray(values, dtype=np.float64) for values in (labels, scores)]
+        known = [np.isfinite(values) for values in given]
+        y, s = (np.where(ok, values, 0.0) for ok, values in zip(known, given, strict=True))
         names = np.zeros(len(y), dtype=np.int64) if blocks is None else np.asarray(blocks)
         code = np.unique(names, return_inverse=True)[1].astype(np.int64)
         count = int(code.max()) + 1 if len(code) else 0
@@ -59,7 +61,7 @@ class Sample:
         clipped = np.clip(s, CLIP, 1 - CLIP)
         loss = -(y * np.log(clipped) + (1 - y) * np.log1p(-clipped))
         per_row = (np.ones_like(y), y, s, loss, (s - y) ** 2)
-        cell = code * bins + mass_bins(np.where(np.isfinite(s), s, 0.0), bins)
+        cell = code * bins + mass_bins(s, bins)
         cells = [np.bincount(cell, v, count * bins) for v in per_row[:3]]
         return cls(
             order=order,
@@ -68,7 +70,7 @@ class Sample:
             block=code[order],
             sums=np.stack([np.bincount(code, v, count) for v in per_row], axis=1),
             bins=np.stack(cells, axis=1).astype(np.float64).reshape(count, bins, 3),
-            finite=bool(np.isfinite(y).all() and np.isfinite(s).all()),
+            finite=all(ok.all() for ok in known),  # where not, nothing is measured, and zeros stand in
         )
 
     def measure(self, weights: Array | None = None) -> dict[str, float]:

@@ -70,20 +70,21 @@ class Replay:
                 "give a later window, or --anew"
             )
         self.clock.advance(max(now, window.start_at))
-        day = None
-        for tick in self.world.ticks(every, since=now - every):
-            today = local_day(tick.at, window.timezone)
-            self._tell(tick)
-            if day is not None and today != day:
-                # later pushes of the day are ahead of this instant; materializing the whole day overtakes it
-                note_online_stands_at(self.feast, tick.at)
-                progress(tick.at, self.counts)
-            day = today
-            if until():
-                return self.counts
-            self._ask(tick)
-        note_online_stands_at(self.feast, window.end_at)
-        self.clock.advance(window.end_at)
+        with self.http:
+            day = None
+            for tick in self.world.ticks(every, since=now - every):
+                today = local_day(tick.at, window.timezone)
+                self._tell(tick)
+                if day is not None and today != day:
+                    # later pushes of the day are ahead of this instant; materializing the whole day overtakes it
+                    note_online_stands_at(self.feast, tick.at)
+                    progress(tick.at, self.counts)
+                day = today
+                if until():
+                    return self.counts
+                self._ask(tick)
+            note_online_stands_at(self.feast, window.end_at)
+            self.clock.advance(window.end_at)
         return self.counts
 
     def _tell(self, tick: Tick) -> None:

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from data_docs import PAGE, PERIOD, WINDOW, DataDocsLink
 from pipelines.context import build_context
 from pipelines.periods import NAME
 from pipelines.steps import execute
@@ -25,17 +24,23 @@ CONF = {"start": "2024-03-01", "end": "2024-03-04"}
 URL = "/flightdeck/data-docs/pumps_data/2024-03-01_2024-03-04/"
 
 
-@pytest.fixture
-def client(airflow: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str | None], Any]:
-    """The API server's pages, as seen by a user of a role, or by nobody."""
+@pytest.fixture(scope="module")
+def app(airflow: None) -> Any:
+    """The API server, which takes seconds to make; our plugin reads the settings with every request."""
     from airflow.api_fastapi.app import create_app, purge_cached_app
+
+    purge_cached_app()
+    return create_app(apps="core")
+
+
+@pytest.fixture
+def client(app: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str | None], Any]:
+    """Its pages, as seen by a user of a role, or by nobody."""
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from fastapi.testclient import TestClient
 
     monkeypatch.setenv("FLIGHTDECK_PARAMS", str(TOY))
     monkeypatch.setenv("FLIGHTDECK_HOME", str(tmp_path / "home"))
-    purge_cached_app()
-    app = create_app(apps="core")
 
     def as_role(role: str | None) -> Any:
         made = TestClient(app, base_url="http://testserver")
@@ -94,12 +99,16 @@ def test_the_index_links_a_table_of_any_name_to_its_page(name: str) -> None:
     link = re.search(r'href="([^"]*)"', index("title", {name: assessment}, []))  # type: ignore[dict-item]
     assert link is not None
     target = urlsplit(urljoin("http://host/flightdeck/data-docs/x_data/w/index.html", html.unescape(link[1])))
+    from data_docs import PAGE  # imports Airflow
+
     assert unquote(target.path) == f"/flightdeck/data-docs/x_data/w/{name}.html" and target.netloc == "host"
     assert not (target.query or target.fragment) and PAGE.fullmatch(f"{name}.html")
 
 
 @pytest.mark.parametrize("name", ["../x.html", "a/b.html", "a\\b.html", ".html", "a.htm", "a.html\n", "a\0.html", "x"])
 def test_a_path_is_no_page(name: str) -> None:
+    from data_docs import PAGE
+
     assert not PAGE.fullmatch(name)
 
 
@@ -127,6 +136,8 @@ def test_pages_are_for_those_who_may_read_the_dag(client: Callable[[str | None],
 
 
 def test_the_link_to_a_window_of_hours_is_an_address_that_is_served() -> None:
+    from data_docs import PERIOD, WINDOW, DataDocsLink
+
     inputs = {"start": "2024-03-30T23:00:00+00:00", "end": "2024-03-31T01:00:00+00:00", "since": None}
     operator, key = SimpleNamespace(op_kwargs=inputs), SimpleNamespace(dag_id="pumps_hours_data")
     window = "2024-03-30T230000Z_2024-03-31T010000Z"

@@ -18,20 +18,15 @@ from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
 from pipelines.steps import execute
 from tests.conftest import TOY
-from tests.rollouts import Score, home_with_versions, inverted, same, set_alias, started_over, traffic
+from tests.rollouts import Score, inverted, same, set_alias, started_over, traffic
 
 START = datetime(2024, 4, 1, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return home_with_versions(tmp_path_factory.mktemp("deployment") / "home")
-
-
 @pytest.fixture
-def desk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+def desk(versions_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
-    return started_over(template, tmp_path / "home", START)
+    return started_over(versions_home, tmp_path / "home", START)
 
 
 def clock(context: Context) -> ReplayClock:
@@ -196,16 +191,34 @@ def test_one_edge_a_stage_is_all_there_is_to_see(load: Callable[..., Any]) -> No
     assert dag.get_task("finish").upstream_task_ids == {judges[-1]}
 
 
+LOOKS = 4
+
+
 @pytest.fixture
 def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
-    """What triggers fire in the seconds that they run, while something is done to the aliases."""
+    """What triggers fire while something is done to the aliases: each looks some times before it, and after."""
+    import rollout
     from rollout import AliasTrigger
 
     monkeypatch.setenv("FLIGHTDECK_HOME", str(desk.settings.home))
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.2)
 
-    def run(seconds: float, triggers: int = 1, do: Any = None, alias: str = "challenger") -> list[Any]:
+    looks: list[str] = []
+    look = rollout._unrecorded_change
+
+    def counted(alias: str, context: Context) -> str | None:
+        looks.append(alias)
+        return look(alias, context)
+
+    monkeypatch.setattr(rollout, "_unrecorded_change", counted)
+
+    def run(triggers: int = 1, do: Any = None, alias: str = "challenger", seconds: float = 0.5) -> list[Any]:
         fired: list[Any] = []
+
+        def pass_time() -> None:
+            enough, until = len(looks) + LOOKS * triggers, time.monotonic() + seconds
+            while len(looks) < enough or time.monotonic() < until:
+                time.sleep(0.02)
 
         async def follow() -> None:
             trigger = AliasTrigger(str(TOY), alias, 0.05)
@@ -216,10 +229,10 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
 
         async def main() -> None:
             tasks = [asyncio.create_task(follow()) for _ in range(triggers)]
-            await asyncio.sleep(seconds / 2)
+            await asyncio.to_thread(pass_time)
             if do is not None:
                 await asyncio.to_thread(do)
-            await asyncio.sleep(seconds / 2)
+                await asyncio.to_thread(pass_time)
             for task in tasks:
                 assert not task.done(), "nothing that happens ends a watcher"
                 task.cancel()
@@ -233,31 +246,31 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
 
 def test_the_watcher_tells_each_change_once(desk: Context, watch: Callable[..., list[Any]]) -> None:
     set_alias(desk, "challenger", "1")
-    assert watch(2) == [], "what training set is no news"
-    told = watch(4, triggers=3, do=lambda: desk.models.set_alias("challenger", "2"))
+    assert watch() == [], "what training set is no news"
+    told = watch(triggers=3, do=lambda: desk.models.set_alias("challenger", "2"))
     assert told == [{"alias": "challenger", "version": "2", "change": 2}]
-    assert watch(2) == told, "after a restart it is told again, until a rollout has it"
+    assert watch() == told, "after a restart it is told again, until a rollout has it"
     desk.aliases.claim("challenger", 2, "a")
-    assert watch(2) == []
+    assert watch() == []
     desk.models.set_alias("challenger", "1")  # while Airflow is down
-    assert watch(2) == [{"alias": "challenger", "version": "1", "change": 3}], "an earlier version again"
+    assert watch() == [{"alias": "challenger", "version": "1", "change": 3}], "an earlier version again"
     desk.models.drop_alias("challenger", "1")
-    assert watch(2) == []
+    assert watch() == []
     desk.models.set_alias("challenger", "1")
-    assert watch(2) == [{"alias": "challenger", "version": "1", "change": 5}]
+    assert watch() == [{"alias": "challenger", "version": "1", "change": 5}]
 
 
 def test_an_alias_that_the_chain_sets_and_then_notes_is_no_news(
     desk: Context, watch: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 1.5)
+    monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 1.0)
 
     def register() -> None:
         desk.models.set_alias("challenger", "2")
-        time.sleep(0.5)  # the watcher looks in between
+        time.sleep(0.4)  # the watcher looks in between
         desk.aliases.note("challenger", "2", "training", datetime.now(UTC))
 
-    assert watch(5, do=register) == []
+    assert watch(do=register, seconds=1.2) == []
 
 
 @pytest.fixture
@@ -280,15 +293,15 @@ def test_a_challenger_that_the_step_has_noted_is_told_to_one_watcher(
                 desk.models.drop_alias("challenger", "2")
             assert execute("reconcile_aliases", {}, desk)["noted"] == {"challenger": version}
 
-    told = watch(4, triggers=3, do=lambda: by_hand("2"))
+    told = watch(triggers=3, do=lambda: by_hand("2"))
     assert told == [{"alias": "challenger", "version": "2", "change": 3}]  # 1: version 1, 2: its removal
-    assert watch(4, do=lambda: by_hand("")) == told, "after a restart it is told again; its removal is no news"
-    assert watch(2) == []
+    assert watch(do=lambda: by_hand("")) == told, "after a restart it is told again; its removal is no news"
+    assert watch() == []
     by_hand("2")  # while Airflow is down
-    (news,) = watch(2)
+    (news,) = watch()
     assert news["change"] == 5
     started = {"version": news["version"], "change": news["change"], "actor": "alias", "run": "a"}
-    assert execute("start_rollout", started, desk)["proceed"] and watch(2) == []
+    assert execute("start_rollout", started, desk)["proceed"] and watch() == []
     lines = [(e.version, e.actor) for e in desk.ledger.entries(aliases=True) if e.title == "alias challenger"]
     assert lines[2:] == [("2", "out-of-band"), ("", "out-of-band"), ("2", "out-of-band")], "one line a change"
 
@@ -303,7 +316,7 @@ def test_a_champion_that_the_step_has_honoured_is_no_news_and_one_that_it_only_n
         execute("reconcile_aliases", {}, desk)
 
     force("3")
-    assert watch(2, alias="champion") == []
+    assert watch(alias="champion") == []
     plan = desk.plans.current()
     assert plan is not None and plan.champion == "3"
 
@@ -315,7 +328,7 @@ def test_a_champion_that_the_step_has_honoured_is_no_news_and_one_that_it_only_n
             patch.setattr("pipelines.deployment.override.honour", killed)
             force("2")
 
-    assert watch(3, alias="champion", do=half) == [{"alias": "champion", "version": "2", "change": 3}]
+    assert watch(alias="champion", do=half) == [{"alias": "champion", "version": "2", "change": 3}]
 
 
 def test_a_waiting_stage_wakes_when_something_happened_or_time_is_up(

@@ -44,7 +44,8 @@ class Period:
 
 
 PERIODS = [  # of the validation rows, 24 % are late
-    pytest.param(Period(51, 24, 12, 4, chance=0.033), id="51 days"),  # of 10,000 rows
+    pytest.param(Period(26, 9, 4, 2, chance=0.059), id="26 days"),  # of 3,300 rows
+    pytest.param(Period(51, 24, 12, 4, chance=0.033), id="51 days", marks=pytest.mark.soak),  # of 10,000 rows
     pytest.param(Period(109, 60, 31, 7, chance=0.02), id="109 days", marks=pytest.mark.soak),  # of 28,000 rows
 ]
 

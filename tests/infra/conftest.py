@@ -24,11 +24,15 @@ def deck(tmp_path: Path) -> Deck:
 def start() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
     """Starts a shell command as the leader of a session of its own; all of it is ended with the test."""
     started: list[Session] = []
+    processes: list[subprocess.Popen[bytes]] = []
 
     def run(command: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(["sh", "-c", command], start_new_session=True)
         started.append(session_of(process.pid))
+        processes.append(process)
         return process
 
     yield run
     stop(started, grace=0)
+    for process in processes:
+        process.wait()

@@ -77,6 +77,7 @@ def parses(envelope: Envelope[Any], body: Any) -> bool:
         return False
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("usecase", [PUMPS, FLIGHTS], ids=lambda usecase: usecase.name)
 def test_a_request_that_fits_the_schema_is_understood_down_to_its_features(usecase: UseCase) -> None:
     envelope = prediction_envelope(usecase, 3)
@@ -101,6 +102,7 @@ ENVELOPES = {
 }
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("name", ENVELOPES)
 def test_a_body_is_accepted_if_and_only_if_it_fits_the_schema(name: str) -> None:
     envelope = ENVELOPES[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -11,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pytest
 
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
+from tests.commands import Command, fork
 from tests.conftest import ROOT, TOY
 from tests.predictions import read_log
 from tests.serving.conftest import Made, half_each, reading
@@ -41,19 +42,28 @@ def client(url: str) -> httpx.Client:
     return httpx.Client(base_url=url, trust_env=False, verify=False, timeout=30)
 
 
+def serve(home: Path) -> int:
+    from pipelines.serving.__main__ import main
+
+    return main(["--params", str(TOY), "--home", str(home)])
+
+
+def started(home: Path, port: int | str) -> Command:
+    return fork(partial(serve, home), {"FLIGHTDECK_SERVING_PORT": str(port)})
+
+
 @contextmanager
-def server(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def server(home: Path) -> Iterator[tuple[Command, str]]:
     """A server on a free port, ready; killed in the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "pipelines.serving", "--params", str(TOY), "--home", str(home)]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "FLIGHTDECK_SERVING_PORT": str(port)})
+    process = started(home, port)
     url = f"http://127.0.0.1:{port}"
     try:
         with client(url) as http:
             for _ in range(600):
-                assert process.poll() is None, "the server has ended"
+                assert not process.ended(), "the server has ended"
                 try:
                     if http.get("/readyz").status_code == 200:
                         break
@@ -62,7 +72,6 @@ def server(home: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         yield process, url
     finally:
         process.kill()
-        process.wait()
 
 
 def ask_on(url: str, name: str, acknowledged: list[str], until: Callable[[], bool], size: int = 3) -> None:
@@ -89,7 +98,7 @@ def test_a_killed_server_has_logged_whatever_it_acknowledged(made: Made, context
             thread.start()
         while len(acknowledged) < 200:
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+        assert process.kill() == -signal.SIGKILL
         for thread in threads:
             thread.join(timeout=60)
     rows = read_log(context.predictions)

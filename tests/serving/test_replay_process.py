@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import random
 import shutil
 import signal
@@ -16,9 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import takewhile
-from multiprocessing import forkserver
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +32,14 @@ from pipelines.replay.__main__ import main
 from pipelines.replay.world import read_world
 from pipelines.sources import read_window
 from pipelines.windows import Window
+from tests.commands import Command, fork
 from tests.conftest import ROOT, TOY
 from tests.serving.conftest import END, Made, half_each
-from tests.serving.test_process import server
+from tests.serving.test_process import server, started
 
 EVERY = timedelta(minutes=15)
 WINDOW = Window(END, END + timedelta(days=4), "Europe/Berlin")  # the days after those of which features are stored
 LAST_DAY = WINDOW.end_at - timedelta(days=1)
-FORKS = multiprocessing.get_context("forkserver")  # starts processes that have imported what takes seconds
-FORKS.set_forkserver_preload([__name__, "feast"])
 
 State = tuple[datetime, int]  # the clock, and how many predictions and outcomes are logged
 
@@ -80,26 +76,24 @@ def arguments(context: Context, url: str) -> list[str]:
     return ["--params", str(TOY), "--home", str(context.settings.home), *days, "--server", url]
 
 
-def play(argv: list[str]) -> None:
+def play(argv: list[str]) -> int:
     driver.PATIENCE = 300  # a server takes long to start where the machine is busy
-    sys.exit(main(argv))
+    return main(argv)
 
 
 @contextmanager
-def player(context: Context, url: str) -> Iterator[BaseProcess]:
+def player(context: Context, url: str) -> Iterator[Command]:
     """A replayer under way."""
-    process = FORKS.Process(target=play, args=(arguments(context, url),))
-    process.start()
+    process = fork(partial(play, arguments(context, url)))
     try:
         yield process
     finally:
         process.kill()
-        process.join()
 
 
-def wait_for(moment: State, context: Context, process: BaseProcess) -> None:
+def wait_for(moment: State, context: Context, process: Command) -> None:
     while state(context) < moment:
-        assert process.is_alive(), f"the replay has ended with {process.exitcode}"
+        assert not process.ended(), f"the replay has ended: {process.wait()}"
         time.sleep(0.0005)
 
 
@@ -124,7 +118,6 @@ def left(context: Context) -> Left:
 
 @pytest.fixture(scope="module")
 def whole(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    forkserver.ensure_running()  # its imports take as long as the rest of this
     context = staged(made, tmp_path_factory.mktemp("whole"))
     with server(context.settings.home) as (_, url):
         command = [sys.executable, "-m", "pipelines.replay", *arguments(context, url)]
@@ -204,13 +197,10 @@ def test_a_replay_that_is_killed_again_and_again_leaves_what_an_uninterrupted_on
             with player(context, url) as process:
                 wait_for(moment, context, process)
                 time.sleep(draw.uniform(0, 0.01))
-                process.kill()
-                process.join()
-                assert process.exitcode == -signal.SIGKILL and context.clock.now() < WINDOW.end_at
+                assert process.kill() == -signal.SIGKILL and context.clock.now() < WINDOW.end_at
                 kills += 1
         with player(context, url) as process:
-            process.join()
-            assert process.exitcode == 0
+            assert process.wait().returncode == 0
     assert kills >= 2
     assert left(context) == whole.left and context.clock.now() == WINDOW.end_at
 
@@ -221,16 +211,13 @@ def test_a_replay_goes_on_with_a_server_that_was_killed_and_started_again(
     context = staged(made, tmp_path)
     with server(context.settings.home) as (killed, url), player(context, url) as process:
         wait_for((WINDOW.start_at + timedelta(days=1, hours=6), 0), context, process)
-        killed.kill()
-        killed.wait()
+        assert killed.kill() == -signal.SIGKILL
         assert context.clock.now() < WINDOW.end_at
-        environment = {**os.environ, "FLIGHTDECK_SERVING_PORT": url.rpartition(":")[2]}
-        with subprocess.Popen(killed.args, cwd=ROOT, env=environment) as again:
-            try:
-                process.join()
-            finally:
-                again.kill()
-        assert process.exitcode == 0
+        again = started(context.settings.home, url.rpartition(":")[2])
+        try:
+            assert process.wait().returncode == 0
+        finally:
+            again.kill()
     assert left(context) == whole.left
 
 

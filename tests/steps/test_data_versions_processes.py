@@ -5,9 +5,8 @@ from __future__ import annotations
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,24 +15,18 @@ import pytest
 from pipelines.ingestion.repository import open_repository, versions_in
 from pipelines.ingestion.versions import version_of
 from pipelines.steps import execute
-from tests.conftest import ROOT, TOY, tree_hashes
+from tests import commands
+from tests.conftest import TOY, tree_hashes
 from tests.data_versions import cache, drop_cache, objects, raw, restored, sound, toy_at, write
 from tests.examples import seeds
 
 DAYS = 40
-SNAPSHOTS = """
-import sys
-from tests.data_versions import toy_at
-from pipelines.steps import execute
-for number in range(4):
-    print(execute("snapshot", {"run": f"{sys.argv[2]}-{number}"}, toy_at(sys.argv[1]))["data_version"], flush=True)
-"""
 
 
-def start(*words: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def snapshots(home: Path, name: str) -> int:
+    for number in range(4):
+        print(execute("snapshot", {"run": f"{name}-{number}"}, toy_at(home))["data_version"], flush=True)
+    return 0
 
 
 def test_processes_that_snapshot_at_once_while_partitions_are_replaced_keep_every_version(tmp_path: Path) -> None:
@@ -41,15 +34,15 @@ def test_processes_that_snapshot_at_once_while_partitions_are_replaced_keep_ever
     context = toy_at(home)
     for day in range(DAYS):
         write(context, "readings", f"{day:02}", day)
-    processes = [start("-c", SNAPSHOTS, home, name) for name in ("a", "b", "c")]
+    processes = [commands.fork(partial(snapshots, home, name)) for name in ("a", "b", "c")]
     number = DAYS
-    while any(process.poll() is None for process in processes):
+    while not all(process.ended() for process in processes):
         write(context, "readings", f"{draw.randrange(DAYS):02}", number, rows=1 + number % 7)
         number += 1
         time.sleep(0.005)
-    told = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], told
-    versions = {line for out, _ in told for line in out.split()}
+    told = [process.wait() for process in processes]
+    assert [one.returncode for one in told] == [0, 0, 0], told
+    versions = {line for one in told for line in one.stdout.split()}
     assert len(versions) > 3 and versions == set(versions_in(home / "data"))
     assert {one.version for one in context.snapshots.taken()} == versions
     assert sound(home)
@@ -75,12 +68,10 @@ def test_a_killed_snapshot_run_again_gives_the_same_version(tmp_path: Path, plac
         write(context, "readings", f"{day:02}", day, rows=2000)
     folder = {"cache": cache(home), "remote": home / "dvc-remote"}[place]
     for files in sorted(draw.sample(range(1, DAYS), 2)):
-        process = start("-m", "pipelines", "snapshot", "--params", TOY, "--home", home, "--run", "r")
-        while process.poll() is None and len(objects(folder)) < files:
+        process = commands.start(["snapshot", "--params", TOY, "--home", home, "--run", "r"])
+        while not process.ended() and len(objects(folder)) < files:
             time.sleep(0.001)
-        process.kill()
-        assert process.wait() in (-signal.SIGKILL, 0)
-        process.communicate()
+        assert process.kill() in (-signal.SIGKILL, 0)
     made = execute("snapshot", {"run": "r"}, context)
     assert (made["data_version"], made["files"]) == version_of(raw(context)) and sound(home)
     (taken,) = context.snapshots.taken()
@@ -98,14 +89,13 @@ def test_a_killed_restore_leaves_nothing_half_written(tmp_path: Path) -> None:
     for day in range(DAYS):
         write(context, "readings", f"{day:02}", day, rows=2000)
     version = execute("snapshot", {}, context)["data_version"]
-    command = ["-m", "pipelines", "data", "restore", version, "--to", to, "--params", TOY, "--home", home]
+    command = ["data", "restore", version, "--to", to, "--params", TOY, "--home", home]
     whole = tree_hashes(raw(context))
     for files in (1, DAYS // 2, DAYS + 1):  # the last: when it is there
-        process = start(*command)
-        while process.poll() is None and not to.exists() and len(list(tmp_path.glob(".back.partial/*/*"))) < files:
+        process = commands.start(command)
+        while not process.ended() and not to.exists() and len(list(tmp_path.glob(".back.partial/*/*"))) < files:
             time.sleep(0.0005)
         process.kill()
-        process.communicate()
         if to.exists():
             assert tree_hashes(to) == whole
             shutil.rmtree(to)

@@ -14,20 +14,15 @@ from pipelines.context import Context
 from pipelines.errors import CheckFailed, MissingData
 from pipelines.steps import execute
 from pipelines.walk import walk
-from tests.rollouts import Score, home_with_versions, inverted, same, set_alias, started_over, traffic
+from tests.rollouts import Score, inverted, same, set_alias, started_over, traffic
 
 START = datetime(2024, 4, 1, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return home_with_versions(tmp_path_factory.mktemp("deployment") / "home")
-
-
 @pytest.fixture
-def desk(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+def desk(versions_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
-    return started_over(template, tmp_path / "home", START)
+    return started_over(versions_home, tmp_path / "home", START)
 
 
 def roll_out(context: Context, version: str, run: str, change: int | None, ours: Score = same) -> dict[str, Any]:

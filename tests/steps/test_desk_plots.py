@@ -15,6 +15,7 @@ import yaml
 
 from pipelines.artifacts.evaluation import CURVES, FILES, PICTURES, SCORED
 from pipelines.steps import execute
+from tests.commands import dvc
 from tests.conftest import ROOT
 from tests.synthetic import context_over, write_training_set
 
@@ -70,12 +71,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def stage() -> dict[str, Any]:
     return dict(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["evaluate"]["do"])
-
-
-def dvc(place: Path, *args: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "dvc", *args], cwd=place, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_the_stage_keeps_every_file_that_evaluate_writes() -> None:

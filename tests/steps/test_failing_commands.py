@@ -14,6 +14,7 @@ import pytest
 from pipelines.__main__ import main
 from pipelines.context import build_context
 from pipelines.errors import InvalidInput
+from tests import commands
 from tests.conftest import ROOT, TOY, tree_hashes
 
 CANARY = "notforlogs"
@@ -29,9 +30,11 @@ def flightdeck(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command; no file may grow beyond `room` bytes, as on a disk that is full."""
     given = [*command, "--params", str(TOY), "--home", str(home)]
+    if room is None:
+        return commands.flightdeck(given, variables)
+    limits = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))"
+    code = f"{limits}\nimport sys; from pipelines.__main__ import main; sys.exit(main({given!r}))"
     environ = {**os.environ, **variables, "PYTHONPATH": str(ROOT)}
-    limits = "" if room is None else f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n"
-    code = f"{limits}import sys; from pipelines.__main__ import main; sys.exit(main({given!r}))"
     return subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
 
 

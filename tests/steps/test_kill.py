@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 
 from pipelines.context import build_context
 from pipelines.steps import execute
+from tests.commands import start
 from tests.conftest import ROOT, tree_hashes
 from tests.examples import seeds
 
@@ -24,7 +23,7 @@ SOURCES = {"validate": "raw", "build_features": "validated"}
 
 def command(step: str, home: Path) -> list[str]:
     window = [word for name, value in WINDOW.items() for word in (f"--{name}", value)]
-    return [sys.executable, "-m", "pipelines", step, "--params", "params.yaml", "--home", str(home), *window]
+    return [step, "--params", "params.yaml", "--home", str(home), *window]
 
 
 def run(step: str, home: Path) -> None:
@@ -34,11 +33,10 @@ def run(step: str, home: Path) -> None:
 def run_and_kill(step: str, home: Path, after_files: int) -> int:
     """Start a step, kill it once it has written so many files, and give the number it left."""
     zone = home / "data" / "flights" / ZONES[step]
-    process = subprocess.Popen(command(step, home), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and len(list(zone.rglob("*.parquet"))) < after_files:
+    process = start(command(step, home))
+    while not process.ended() and len(list(zone.rglob("*.parquet"))) < after_files:
         time.sleep(0.002)
-    process.kill()
-    assert process.wait() in (-signal.SIGKILL, 0)
+    assert process.kill() in (-signal.SIGKILL, 0)
     return len(list(zone.rglob("*.parquet")))
 
 

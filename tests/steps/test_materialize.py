@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -26,7 +23,8 @@ from pipelines.online.opening import open_rows
 from pipelines.online.rows import Span
 from pipelines.periods import Calendar
 from pipelines.steps import execute
-from tests.conftest import ROOT, TOY
+from tests.commands import flightdeck
+from tests.conftest import TOY
 from tests.redis_fixtures import redis_server  # noqa: F401
 
 START, LAST = date(2024, 3, 1), 14
@@ -279,8 +277,7 @@ def in_zone(context: Context, zone: str, *words: str) -> int:
     own = {"TZ": zone, "FLIGHTDECK_HOME": str(context.settings.home)}
     if context.settings.feast_online:
         own["FLIGHTDECK_FEAST_ONLINE"] = str(context.settings.feast_online)
-    command = [sys.executable, "-m", "pipelines", *words, "--params", str(TOY)]
-    return subprocess.run(command, env={**os.environ, **own}, capture_output=True, cwd=ROOT).returncode
+    return flightdeck([*words, "--params", TOY], own).returncode
 
 
 def test_processes_in_several_time_zones_share_an_online_store(toys: Callable[[], Context]) -> None:

@@ -18,6 +18,7 @@ from pipelines.sources.files import FileSource
 from pipelines.steps import STEPS
 from pipelines.usecase import RawTable
 from pipelines.windows import Window
+from tests.commands import dvc
 from tests.conftest import ROOT, TOY
 
 FLIGHTS = "pipelines.usecases.flights"
@@ -104,12 +105,6 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "dvc.yaml").write_text(yaml.safe_dump(project))
     dvc(place, "init", "-q", "--no-scm")
     return place
-
-
-def dvc(place: Path, *args: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "dvc", *args], cwd=place, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def ran(place: Path) -> set[str]:

@@ -69,7 +69,13 @@ def run_here(bench: Bench, step: str, **inputs: str) -> dict[str, Any]:
     return execute(step, inputs, build_context(bench.params, bench.home))
 
 
-@pytest.mark.parametrize("family", ["logistic_regression", "mlp"])
+EVERY = ("validate", "build_features", "apply_features", "build_training_set", "train", "evaluate")
+
+
+@pytest.mark.parametrize(
+    ("family", "apart"),
+    [("mlp", ("train",)), pytest.param("logistic_regression", EVERY, marks=pytest.mark.soak)],  # in own processes
+)
 def test_a_version_is_made_again_bit_for_bit(
     toy_home: Path,
     copy_of: Callable[[Path], Context],
@@ -77,14 +83,14 @@ def test_a_version_is_made_again_bit_for_bit(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     family: str,
+    apart: tuple[str, ...],
 ) -> None:
     context = copy_of(toy_home)
     number = registered(context, monkeypatch, clone, family)
-    if family == "mlp":  # the steps before the training are the same for both
-        apart = Bench.run
-        monkeypatch.setattr(
-            Bench, "run", lambda bench, step, **inputs: (apart if step == "train" else run_here)(bench, step, **inputs)
-        )
+    run = Bench.run
+    monkeypatch.setattr(
+        Bench, "run", lambda bench, step, **inputs: (run if step in apart else run_here)(bench, step, **inputs)
+    )
     capsys.readouterr()
     assert verify(context, clone, number) == 0
     report = json.loads(capsys.readouterr().out)

@@ -51,7 +51,8 @@ def in_graph(calibration: Calibration, log_odds: np.ndarray[Any, Any]) -> np.nda
 @st.composite
 def isotonics(draw: st.DrawFn) -> Isotonic:
     knots = sorted(draw(st.sets(st.integers(-12 * GRID, 12 * GRID), min_size=1, max_size=150)))
-    values = sorted(draw(st.lists(st.floats(0, 1), min_size=len(knots), max_size=len(knots))))
+    shares = st.floats(0, 1, allow_subnormal=False)  # means of labels, and between numbers so small numpy does not rise
+    values = sorted(draw(st.lists(shares, min_size=len(knots), max_size=len(knots))))
     return Isotonic(tuple(k / GRID for k in knots), tuple(values))
 
 

@@ -69,7 +69,7 @@ def with_odd_columns(made: pd.DataFrame) -> pd.DataFrame:
 
 @cache
 def odd(family: str, named: str) -> Any:
-    return fit(family, with_odd_columns(frame(4000, 1)), with_odd_columns(frame(1000, 2)), ODD, **RULES[named])
+    return fit(family, with_odd_columns(frame(1500, 1)), with_odd_columns(frame(400, 2)), ODD, **RULES[named])
 
 
 def scorer(graph: bytes, inputs: ModelInputs = INPUTS) -> Scorer:

@@ -103,6 +103,7 @@ STORED: list[tuple[pa.DataType, st.SearchStrategy[Any], str]] = [
 ]
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize(
     ("stored", "values", "declared"), STORED, ids=[f"{stored}-{kind}" for stored, _, kind in STORED]
 )

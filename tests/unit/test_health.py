@@ -61,7 +61,9 @@ def frame(days: list[list[Any]], last: datetime) -> pd.DataFrame:
         for n, day in enumerate(days)
         for row in day
     ]
-    return pd.DataFrame(made, columns=["pump", "known_at", "warm", "kind", "day"])
+    rows = pd.DataFrame(made, columns=["pump", "known_at", "warm", "kind", "day"])
+    typed = rows.astype({"pump": object, "warm": float, "kind": object, "day": int})  # whatever there is of them
+    return typed.assign(known_at=pd.to_datetime(typed.known_at, utc=True))
 
 
 def same(one: float | None, other: float | None) -> bool:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.__main__ import main
 from pipelines.artifacts.manifest import Manifest
 from pipelines.context import Context
 from pipelines.errors import InvalidInput
@@ -19,6 +23,7 @@ from pipelines.records import Decision, DecisionKind
 from pipelines.steps import execute
 from pipelines.store import alone, at_work
 from tests.artifacts import manifest
+from tests.commands import fork
 from tests.conftest import ROOT, TOY, tree_hashes
 from tests.data_versions import cache, drop_cache, objects, raw, refused, restored, told, toy_at, write
 from tests.steps.data_versions.versions import Capsys, register, snapshot
@@ -118,28 +123,28 @@ def test_the_cache_alone_is_emptied_unless_the_remote_is_asked_too(many: Many, t
     assert restored(many.home, many.versions[3], tmp_path / "sent again") == many.content[many.versions[3]]
 
 
+def die_before(left: int, words: list[str]) -> int:
+    """A command that is killed before it removes a file, once it has removed so many."""
+    from dvc_objects.fs.local import LocalFileSystem
+
+    removals, remove = iter(range(left)), LocalFileSystem.remove
+
+    def remove_or_die(files: Any, path: Any) -> None:
+        if next(removals, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        remove(files, path)
+
+    LocalFileSystem.remove = remove_or_die
+    return main(words)
+
+
 @pytest.mark.parametrize("place", ["cache", "remote"])
 def test_a_removal_that_was_killed_is_taken_up_again(many: Many, tmp_path: Path, capsys: Capsys, place: str) -> None:
     """Killed before its n-th file: the data may come back, or the removal is run again."""
-    script = """
-import os, signal, sys
-from pipelines.__main__ import main
-from dvc_objects.fs.local import LocalFileSystem
-left, remove = int(sys.argv[1]), LocalFileSystem.remove
-def remove_and_die(self, path):
-    global left
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left -= 1
-    remove(self, path)
-LocalFileSystem.remove = remove_and_die
-main(sys.argv[2:])
-"""
     asked = ["--keep", "5", *(["--remote"] if place == "remote" else [])]
     words = ["data", "gc", "--params", str(TOY), "--home", str(many.home), *asked]
     for files, comes_back in ((0, True), (1, False)) if place == "cache" else ((1, True), (2, False)):
-        died = subprocess.run([sys.executable, "-c", script, str(files), *words], cwd=ROOT, capture_output=True)
-        assert died.returncode == -9
+        assert fork(partial(die_before, files, words)).wait().returncode == -signal.SIGKILL
         assert many.left() == [1, 2, 3, 4, 5]
         if comes_back:
             write(many.context, "readings", "2024-03-01", 0)
@@ -186,11 +191,10 @@ with at_work(Store({str(many.home / "data")!r})):
     print("at work", flush=True)
     time.sleep(600)
 """
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout and process.stdout.readline() == "at work\n"
-    assert "a step is running" in refused(many.home, capsys, "data", "gc", "--keep", "1")
-    process.kill()
-    process.wait()
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "at work\n"
+        assert "a step is running" in refused(many.home, capsys, "data", "gc", "--keep", "1")
+        process.kill()
     told(many.home, capsys, "gc", "--keep", "1")
     assert many.left() == [5]
 

@@ -119,7 +119,7 @@ def test_broken_output_is_rolled_back_without_labels(desk: Context, scores: Any,
 
 def test_a_challenger_that_never_scores_is_not_promoted(desk: Context) -> None:
     champion_first(desk)
-    answer = ramp(desk, scores=lambda n, p: {"1": p.scores["1"]}, days=45)
+    answer = ramp(desk, scores=lambda n, p: {"1": p.scores["1"]}, days=45, a_day=30)
     assert answer["action"] == "KEEP_CHAMPION"
 
 

@@ -43,7 +43,8 @@ def into_sqlite(file: Path, records: list[Record], zone: str = "UTC") -> str:
         one | {name: one[name].astimezone(ZoneInfo(zone)).replace(tzinfo=None) for name in ("at", "changed_at")}
         for one in records
     ]
-    with engine.begin() as connection:
-        connection.execute(sa.insert(table), local)
+    if local:
+        with engine.begin() as connection:
+            connection.execute(sa.insert(table), local)
     engine.dispose()
     return f"sqlite:///{file}"
