@@ -11,10 +11,11 @@ BENCHMARKS ?= data_plane point_in_time streaming_windows materialize
 
 COVERED ?= tests
 
-PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder
-TESTS := $(BIN)/python -m $(PYTEST)
+WORKERS ?= $(shell echo $$(($$(nproc) + 1))) # of tests: one more than cores, since some wait for servers and for Airflow
+PYTEST = pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+TESTS = $(BIN)/python -m $(PYTEST)
 
-.PHONY: help setup up demo stop clean status test soak lint coverage e2e bench figures lock
+.PHONY: help setup up demo stop clean status test thorough soak lint coverage e2e bench figures lock
 
 help: ## this list
 	@grep -E '^[a-z0-9]+:.*##' Makefile | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -41,6 +42,9 @@ clean: ## stop everything and remove what runs wrote (var, or FLIGHTDECK_HOME)
 
 test: $(INSTALLED) ## the tests that need no running Airflow and MLflow
 	@$(TESTS) $(PYTEST_ARGS) tests
+
+thorough: $(INSTALLED) ## what takes longer: PostgreSQL, Redis, killed processes, whole chains
+	@$(TESTS) -m "thorough and not soak" $(PYTEST_ARGS) tests
 
 soak: $(INSTALLED) ## the random tests for hours: many examples, kills and days; writes docs/soak.txt, to be committed
 	@$(TESTS) -m "soak or hypothesis" --hypothesis-profile soak --disable-warnings --durations 20 $(PYTEST_ARGS) tests \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import shutil
@@ -28,6 +29,7 @@ TOY = ROOT / "tests" / "toy" / "params.yaml"
 
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores, and waiting threads cost more
+gc.set_threshold(200_000, 20, 50)  # to look through a million objects of imported libraries costs a twelfth
 
 settings.load_profile(examples.QUICK)  # --hypothesis-profile chooses another
 
@@ -36,6 +38,14 @@ def tree_hashes(folder: Path) -> dict[str, str]:
     """sha256 of every file under a folder, by relative path."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.hookimpl(tryfirst=True)  # before marks select
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest family of models is for `make thorough`."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "ft_transformer" in item.name:
+            item.add_marker(pytest.mark.thorough)
 
 
 @pytest.fixture(autouse=True)

@@ -20,12 +20,11 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.sqlite import uri_of
-from tests.services import REQUIRED, missing
+from tests.services import missing, thorough
 
 USER, PASSWORD = "flight deck", "se=cr3t:@/%"  # what has to be quoted in a URI
-KINDS = ("sqlite", "postgresql")
-# Tests of whole rollouts and registrations, with models and MLflow, take minutes: by hand they run on SQLite alone.
-on_both = pytest.mark.parametrize("records_place", KINDS if REQUIRED else KINDS[:1], indirect=True)
+KINDS = ("sqlite", pytest.param("postgresql", marks=thorough))
+on_both = pytest.mark.parametrize("records_place", KINDS, indirect=True)
 ATTEMPTS, PAUSE = 600, 0.1  # for the server to begin to answer
 
 

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import pytest
 
+thorough = pytest.mark.thorough  # `make test` leaves it to `make thorough`; `.ci/run` runs both
 REQUIRED = os.environ.get("FLIGHTDECK_TEST_SERVICES") == "required"  # read before fixtures clear the environment
 
 

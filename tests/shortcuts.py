@@ -1,7 +1,8 @@
-"""What costs seconds each time and is the same each time: MLflow's empty database, and the pictures of an evaluation.
+"""What costs time again and again and is always the same: empty databases, and the pictures of an evaluation.
 
-Within this process, MLflow makes a database once, and other homes get a copy of it; the steps draw no pictures but tell
-which there would be. `tests/unit/test_plots.py`, and the commands and servers that tests start, do both for real.
+Within this process, MLflow's database and the records on SQLite are made once, and other homes get a copy; the steps
+draw no pictures but tell which there would be. `tests/unit/test_migrations.py`, `tests/unit/test_plots.py`, and the
+commands and servers that tests start, do it all for real.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,39 +25,48 @@ import sqlalchemy as sa
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pipelines.tracking.runs import Tracker
-
 
 @pytest.fixture(scope="session", autouse=True)
 def _shortcuts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    from pipelines.records.database import open_records
     from pipelines.tracking.runs import Tracker
     from pipelines.training import evaluate
 
-    template = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    folder = tmp_path_factory.mktemp("empty")
     with pytest.MonkeyPatch.context() as patched:
-        copying = cached_property(_copying(vars(Tracker)["client"].func, template))
+        records = _copying(open_records, str, folder / "records.db")
+        patched.setattr("pipelines.records.records.open_records", records)
+        copying = cached_property(_copying(vars(Tracker)["client"].func, attrgetter("uri"), folder / "mlflow.db"))
         copying.__set_name__(Tracker, "client")
         patched.setattr(Tracker, "client", copying)
         patched.setattr(evaluate, "write", _undrawn(evaluate.write))
         yield
 
 
-def _copying(opened: Any, template: Path) -> Any:
-    """The client of a tracker as `opened` gives it, over a copy of the template where there is no database yet."""
+def _copying(opened: Callable[[Any], Any], uri_of: Callable[[Any], str], template: Path) -> Callable[[Any], Any]:
+    """What `opened` gives of its argument, over a copy of the template where there is no database yet."""
 
-    def client(tracker: Tracker) -> Any:
-        database = _missing_database(tracker.uri)
+    def copied_or_opened(given: Any) -> Any:
+        database = _missing_database(uri_of(given))
         if database and template.exists():
             database.parent.mkdir(parents=True, exist_ok=True)
-            with template.open("rb") as empty, tempfile.NamedTemporaryFile(dir=database.parent, delete=False) as copied:
-                shutil.copyfileobj(empty, copied)
-            os.replace(copied.name, database)
-        made = opened(tracker)
+            with template.open("rb") as empty, tempfile.NamedTemporaryFile(dir=database.parent, delete=False) as part:
+                shutil.copyfileobj(empty, part)
+            os.replace(part.name, database)
+        made = opened(given)
         if database and not template.exists():
-            shutil.copy(database, template)
+            _copy(database, template)
         return made
 
-    return client
+    return copied_or_opened
+
+
+def _copy(database: Path, template: Path) -> None:
+    """A copy of a database that is open: its last changes may be in a file beside it."""
+    part = template.with_suffix(".part")
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(part)) as target:
+        source.backup(target)
+    part.rename(template)
 
 
 def _missing_database(uri: str) -> Path | None:

@@ -19,6 +19,7 @@ from pipelines.context import Context, build_context
 from pipelines.steps import execute
 from tests.conftest import TOY
 from tests.rollouts import Score, inverted, same, set_alias, started_over, traffic
+from tests.services import thorough
 
 START = datetime(2024, 4, 1, tzinfo=UTC)
 
@@ -89,6 +90,7 @@ def test_the_first_model_goes_straight_to_all_traffic(load: Callable[..., Any], 
     assert plan is not None and (plan.champion, plan.challenger) == ("1", None)
 
 
+@thorough
 def test_an_equal_challenger_climbs_the_ramp_and_is_promoted(load: Callable[..., Any], desk: Context) -> None:
     champion_first(desk)
     with replayed(desk, same):
@@ -100,6 +102,7 @@ def test_an_equal_challenger_climbs_the_ramp_and_is_promoted(load: Callable[...,
     assert again == "success" and tasks["finish"] == "skipped" and tasks["go_on"] == "success"
 
 
+@thorough
 def test_an_inverted_challenger_is_rolled_back_and_the_run_succeeds(load: Callable[..., Any], desk: Context) -> None:
     champion_first(desk)
     with replayed(desk, inverted):
@@ -207,8 +210,10 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
     look = rollout._unrecorded_change
 
     def counted(alias: str, context: Context) -> str | None:
-        looks.append(alias)
-        return look(alias, context)
+        try:
+            return look(alias, context)
+        finally:
+            looks.append(alias)
 
     monkeypatch.setattr(rollout, "_unrecorded_change", counted)
 

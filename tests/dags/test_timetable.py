@@ -9,6 +9,7 @@ import pendulum
 import pytest
 
 from tests.conftest import ROOT
+from tests.services import thorough
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,7 @@ def test_it_survives_serialization(load: Callable[..., Any]) -> None:
         assert (restored.until, restored.summary) == (inner.until, inner.summary)
 
 
+@thorough
 def test_a_manual_run_of_today_runs_its_tasks(load: Callable[..., Any]) -> None:
     """As the trigger form posts it: a logical date of now, long after the source has ended."""
     from datetime import UTC, datetime

@@ -20,6 +20,7 @@ from pipelines.usecases.flights.departures import query
 from pipelines.windows import Window
 from tests.examples import costly
 from tests.flights.sources import USECASE, tables
+from tests.services import thorough
 
 START, END = date(2013, 1, 1), date(2013, 1, 21)
 WINDOW = Window(START, END, USECASE.timezone)
@@ -95,6 +96,7 @@ def built(name: str) -> pa.Table:
     return build(table(name), raw())
 
 
+@thorough
 @costly()
 @given(minutes=st.integers(0, 12 * 24 * 60), to_midnight=st.booleans(), seed=st.integers(0, 2**32))
 def test_nothing_known_by_a_cut_moves_when_what_is_known_later_does(minutes: int, to_midnight: bool, seed: int) -> None:

@@ -20,6 +20,7 @@ from pipelines.steps import execute
 from pipelines.usecase import LABEL
 from tests.conftest import ROOT
 from tests.flights.sources import files, write_source
+from tests.services import thorough
 
 START = date(2013, 1, 1)
 
@@ -99,6 +100,7 @@ def validation_auc(context: Context, period: Period) -> float:
     return float(roc_auc_score(frame[LABEL], scorer.score(frame)))
 
 
+@thorough
 @pytest.mark.parametrize("period", PERIODS)
 def test_permuted_outcomes_leave_chance(tmp_path: Path, period: Period) -> None:
     source = write_source(tmp_path / "source", permuted, str(period.end))
@@ -106,6 +108,7 @@ def test_permuted_outcomes_leave_chance(tmp_path: Path, period: Period) -> None:
     assert auc == pytest.approx(0.5, abs=period.chance)
 
 
+@thorough
 @pytest.mark.parametrize("period", PERIODS)
 def test_true_outcomes_leave_much_more(tmp_path: Path, period: Period) -> None:
     """The same chain on the same days, so that the test above has something to lose."""

@@ -8,10 +8,12 @@ from pipelines.context import Context
 from pipelines.features import build
 from pipelines.steps import execute
 from tests.conftest import tree_hashes
+from tests.services import thorough
 
 WINDOW = {"start": "2013-03-09", "end": "2013-04-08"}  # the clocks change, and 28 days fit in before the end
 
 
+@thorough
 def test_pieces_give_the_same_bytes(flights: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in ("ingest", "validate", "build_features"):
         execute(step, WINDOW, flights)

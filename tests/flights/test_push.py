@@ -13,6 +13,7 @@ from pipelines.instants import midnight
 from pipelines.offline.repository import online_stands_at
 from pipelines.steps import execute
 from pipelines.usecases.flights.departures import query
+from tests.services import thorough
 
 START, TODAY, TOMORROW = date(2013, 1, 2), date(2013, 1, 8), date(2013, 1, 9)
 HAPPENS = {"dep_at": ("dep_time", "dep_delay"), "arr_at": ("arr_time", "arr_delay", "air_time")}
@@ -38,6 +39,7 @@ def put_back(context: Context, whole: dict[str, dict[date, pa.Table]], until: da
         context.data.store.write_table(context.data.partition("validated", "weather", day), seen)
 
 
+@thorough
 def test_pushed_values_are_the_backfilled_ones(flights: Context) -> None:
     for step in ("ingest", "validate", "build_features"):
         execute(step, WINDOW, flights)

@@ -14,6 +14,7 @@ import pytest
 from pipelines.__main__ import main
 from pipelines.context import build_context
 from tests.conftest import TOY, tree_hashes
+from tests.services import thorough
 
 START, END = date(2024, 3, 1), date(2024, 4, 20)
 AS_OF = "2024-04-19T22:00:00+00:00"  # midnight of the 20th at Berlin
@@ -52,6 +53,7 @@ def cli(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return call
 
 
+@thorough
 def test_airflow_and_the_command_line_write_the_same_bytes(
     load: Callable[..., Any],
     cli: Callable[..., dict[str, Any]],

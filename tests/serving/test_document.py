@@ -19,6 +19,7 @@ from pipelines.serving.features import request_frame
 from pipelines.serving.schemas import Envelope, Refusal, outcome_envelope, prediction_envelope
 from pipelines.usecase import UseCase
 from pipelines.usecases.flights import USECASE as FLIGHTS
+from tests.services import thorough
 from tests.serving.conftest import Deck, listening
 from tests.toy import USECASE as PUMPS
 
@@ -133,6 +134,7 @@ def test_every_answer_of_every_operation_is_declared(deck: Deck) -> None:
     assert named["Request"]["properties"]["plant"]["enum"] == ["north", "south"]
 
 
+@thorough
 def test_schemathesis_finds_nothing(deck: Deck, tmp_path: Path) -> None:
     options = ["--checks", "all", "--seed", "1", "--max-examples", "10", "--no-color", "--warnings", "off"]
     options += ["--suppress-health-check", "too_slow", "--request-timeout", "60"]  # a busy machine is no finding

@@ -7,19 +7,20 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
+from tests.services import missing, thorough
 from tests.serving.conftest import Deck, listening
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ALONE = ["--headless=new", "--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
+@thorough
 def test_the_page_shows_the_operations_without_any_other_host(deck: Deck, tmp_path: Path) -> None:
+    if not CHROMIUM:
+        missing("Chromium", "chromium")
     with listening(deck) as url:
         own = ["--virtual-time-budget=20000", f"--user-data-dir={tmp_path}", "--dump-dom", f"{url}/docs"]
-        page = subprocess.run([str(CHROMIUM), *ALONE, *own], capture_output=True, text=True, check=True).stdout
+        page = subprocess.run([CHROMIUM, *ALONE, *own], capture_output=True, text=True, check=True).stdout
     shown = set(re.findall(r'data-path="([^"]+)"', page))
     assert shown == {"/v1/predictions", "/v1/outcomes", "/v1/rollout", "/healthz", "/readyz", "/metrics"}
 

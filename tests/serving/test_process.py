@@ -22,6 +22,7 @@ from pipelines.context import Context, build_context
 from tests.commands import Command, fork
 from tests.conftest import ROOT, TOY
 from tests.predictions import read_log
+from tests.services import thorough
 from tests.serving.conftest import Made, half_each, reading
 
 TRAINING = {"torch", "sklearn", "mlflow", "great_expectations", "evidently", "airflow", "skl2onnx", "onnx"}
@@ -90,6 +91,7 @@ def ask_on(url: str, name: str, acknowledged: list[str], until: Callable[[], boo
             acknowledged += ids
 
 
+@thorough
 def test_a_killed_server_has_logged_whatever_it_acknowledged(made: Made, context: Context) -> None:
     acknowledged: list[str] = []
     with server(made.home) as (process, url):
@@ -110,6 +112,7 @@ def test_a_killed_server_has_logged_whatever_it_acknowledged(made: Made, context
         assert again["predictions"][0]["score"] == row.score
 
 
+@thorough
 def test_two_servers_share_a_database(made: Made, context: Context) -> None:
     acknowledged: list[str] = []
     contended: list[dict[str, Any]] = []

@@ -34,6 +34,7 @@ from pipelines.sources import read_window
 from pipelines.windows import Window
 from tests.commands import Command, fork
 from tests.conftest import ROOT, TOY
+from tests.services import thorough
 from tests.serving.conftest import END, Made, half_each
 from tests.serving.test_process import server, started
 
@@ -186,6 +187,7 @@ def moments(context: Context, draw: random.Random) -> list[State]:
     return sorted(draw.sample(found, 8))
 
 
+@thorough
 def test_a_replay_that_is_killed_again_and_again_leaves_what_an_uninterrupted_one_leaves(
     made: Made, whole: Whole, tmp_path: Path
 ) -> None:
@@ -205,6 +207,7 @@ def test_a_replay_that_is_killed_again_and_again_leaves_what_an_uninterrupted_on
     assert left(context) == whole.left and context.clock.now() == WINDOW.end_at
 
 
+@thorough
 def test_a_replay_goes_on_with_a_server_that_was_killed_and_started_again(
     made: Made, whole: Whole, tmp_path: Path
 ) -> None:
@@ -235,6 +238,7 @@ def test_a_server_that_stays_away_ends_the_replay_with_what_to_do(
     assert state(context) == (datetime(2024, 4, 20, 5, 30, tzinfo=UTC), 0), "it would go on with what was not answered"
 
 
+@thorough
 def test_a_window_that_is_over_is_refused_and_played_anew_leaves_the_same(
     whole: Whole, capsys: pytest.CaptureFixture[str]
 ) -> None:

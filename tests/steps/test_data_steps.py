@@ -17,6 +17,7 @@ from pipelines.instants import midnight
 from pipelines.records import DecisionKind
 from pipelines.steps import execute
 from tests.conftest import TOY, run_data, tree_hashes
+from tests.services import thorough
 
 START, DAYS = date(2024, 3, 1), 70
 Copy = Callable[[Path], Context]
@@ -31,6 +32,7 @@ def written(context: Context, *zones: str) -> dict[str, str]:
     return {path: digest for path, digest in tree_hashes(root).items() if path.split("/")[0] in zones}
 
 
+@thorough
 @pytest.mark.parametrize("cuts", [[0, 1, 3, 12], [0, 7, 5, 12]])
 def test_windows_cut_otherwise_give_the_same_bytes(toy: Context, tmp_path: Path, cuts: list[int]) -> None:
     """Longer and shorter windows, overlapping ones, the same one twice."""

@@ -19,6 +19,9 @@ from tests import commands
 from tests.conftest import TOY, tree_hashes
 from tests.data_versions import cache, drop_cache, objects, raw, restored, sound, toy_at, write
 from tests.examples import seeds
+from tests.services import thorough
+
+pytestmark = thorough
 
 DAYS = 40
 

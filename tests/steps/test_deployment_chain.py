@@ -15,6 +15,7 @@ from pipelines.errors import CheckFailed, MissingData
 from pipelines.steps import execute
 from pipelines.walk import walk
 from tests.rollouts import Score, inverted, same, set_alias, started_over, traffic
+from tests.services import thorough
 
 START = datetime(2024, 4, 1, tzinfo=UTC)
 
@@ -38,6 +39,7 @@ def roll_out(context: Context, version: str, run: str, change: int | None, ours:
     return walk(chains.deployment, {**given, "stages": context.params.rollout.names}, run_step)
 
 
+@thorough
 def test_the_first_model_is_promoted_an_equal_one_too_and_a_worse_one_rolled_back(desk: Context) -> None:
     change = set_alias(desk, "challenger", "1")
     set_alias(desk, "champion", "1")

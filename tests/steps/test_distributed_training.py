@@ -17,6 +17,7 @@ from pipelines.context import build_context
 from pipelines.steps import execute
 from pipelines.training.distributed import follower_context, main
 from tests.conftest import ROOT, tree_hashes
+from tests.services import thorough
 from tests.synthetic import frame, write_training_set
 
 SMALL = {"epochs": 3, "batch_size": 256, "learning_rate": 0.01, "dropout": 0.0, "hidden": [16], "rank": 4}
@@ -32,6 +33,7 @@ def params(tmp_path: Path) -> Path:
     return file
 
 
+@thorough
 def test_two_processes_reach_the_validation_loss_of_one(tmp_path: Path, params: Path) -> None:
     context = build_context(params, tmp_path / "home")
     uri = write_training_set(context, "s", train=frame(2049, 1))  # the last batch of an epoch is a single row

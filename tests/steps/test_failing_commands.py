@@ -16,6 +16,7 @@ from pipelines.context import build_context
 from pipelines.errors import InvalidInput
 from tests import commands
 from tests.conftest import ROOT, TOY, tree_hashes
+from tests.services import thorough
 
 CANARY = "notforlogs"
 WINDOW = ("--start", "2024-03-01", "--end", "2024-03-03")
@@ -191,6 +192,7 @@ def test_a_command_that_fails_says_so_in_one_line_and_keeps_every_secret(
     assert not [path for path in written if CANARY.encode() in path.read_bytes()]
 
 
+@thorough
 def test_an_online_store_that_is_away_fails_what_needs_it(
     toy_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,6 +220,7 @@ def failing(
     return lines[0]
 
 
+@thorough
 def test_a_disk_without_room_fails_and_another_run_completes_it(tmp_path: Path) -> None:
     home = tmp_path / "home"
     for room in (0, 5_000, 100_000):

@@ -15,6 +15,7 @@ from pipelines.steps import execute
 from tests.commands import start
 from tests.conftest import ROOT, tree_hashes
 from tests.examples import seeds
+from tests.services import thorough
 
 WINDOW = {"start": "2013-01-01", "end": "2013-01-09"}
 ZONES = {"ingest": "raw", "validate": "validated", "build_features": "features"}
@@ -49,6 +50,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@thorough
 @pytest.mark.parametrize("step", ZONES)
 @pytest.mark.parametrize("seed", seeds(1, 20))
 def test_a_killed_step_run_again_leaves_the_same_bytes(clean: Path, tmp_path: Path, step: str, seed: int) -> None:

@@ -26,6 +26,7 @@ from pipelines.steps import execute
 from tests.commands import flightdeck
 from tests.conftest import TOY
 from tests.redis_fixtures import redis_server  # noqa: F401
+from tests.services import thorough
 
 START, LAST = date(2024, 3, 1), 14
 BERLIN = "Europe/Berlin"
@@ -64,7 +65,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=thorough)])
 def toys(request: pytest.FixtureRequest, features: Path, tmp_path: Path) -> Callable[[], Context]:
     """Contexts over private copies of the features, each with an empty online store."""
     import shutil

@@ -26,6 +26,7 @@ from pipelines.replay.world import read_world
 from pipelines.steps import execute
 from pipelines.usecase import DAY, PERIOD, RawTable
 from tests.conftest import TOY, run_data, run_monitoring, run_training, tree_hashes
+from tests.services import thorough
 from tests.toy_hours import USECASE
 
 DESK = {"start": "2024-03-26", "end": "2024-04-08", "as_of": "2024-04-06"}
@@ -106,6 +107,7 @@ def write_hour(folder: Path, table: str, period: Period, rows: pa.Table) -> None
     pq.write_table(rows, folder / table / f"{name_of(period)}.parquet")
 
 
+@thorough
 @pytest.mark.parametrize("cuts", [(1, 2, 26), (24, 25, 40)])
 def test_any_cut_of_a_window_leaves_the_same_bytes(
     hours: Context, params: Path, tmp_path: Path, cuts: tuple[int, ...]
@@ -190,6 +192,7 @@ def test_a_missing_hour_is_named(home: Context) -> None:
         run(home, FIRST, FIRST + 8 * HOUR, "validate")
 
 
+@thorough
 def test_from_training_to_the_decision_about_retraining(home: Context) -> None:
     version = execute("snapshot", {}, home)["data_version"]
     as_of = date(2024, 4, 6)

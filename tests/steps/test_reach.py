@@ -20,6 +20,7 @@ from pipelines.usecase import RawTable
 from pipelines.windows import Window
 from tests.commands import dvc
 from tests.conftest import ROOT, TOY
+from tests.services import thorough
 
 FLIGHTS = "pipelines.usecases.flights"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -49,6 +50,7 @@ def test_no_step_reaches_another() -> None:
         assert modules & reach([step.module, "pipelines.context", FLIGHTS]).keys() == {step.module}
 
 
+@thorough
 def test_whatever_a_chain_imports_is_reached_by_its_steps(tmp_path: Path) -> None:
     """The toy's data chain in a process of its own, and what it has loaded after each step."""
     script = f"""
@@ -113,6 +115,7 @@ def ran(place: Path) -> set[str]:
     return {name for name in ("ingest", "validate") if f"Running stage '{name}'" in told}
 
 
+@thorough
 def test_a_change_of_code_runs_the_stages_that_can_reach_it(desk: Path) -> None:
     assert ran(desk) == {"ingest", "validate"}
     for file, stages in (("pipelines/training/train.py", set()), ("pipelines/derivation/staleness.py", {"ingest"})):

@@ -19,6 +19,7 @@ from pipelines.offline.repository import open_declared
 from pipelines.point_in_time import load_examples
 from pipelines.steps import execute
 from tests.conftest import ROOT, TOY
+from tests.services import thorough
 
 CODE = (b"request_features", b"reading_hour", b"calendar", b"def ", b"import ", b"dill", b"user_defined_function")
 
@@ -87,6 +88,7 @@ def test_a_registry_with_functions_is_not_opened_to_serve(tmp_path: Path, monkey
         _ = build_context(TOY, tmp_path).feast
 
 
+@thorough
 def test_feast_computes_on_demand_what_the_chain_computes_itself(flights: Context) -> None:
     window = {"start": "2013-03-08", "end": "2013-03-12"}  # the clocks change
     for step in ("ingest", "validate", "build_features"):

@@ -26,6 +26,7 @@ from pipelines.training.families import MODULES
 from pipelines.usecase import ModelInputs
 from tests.artifacts import model_card
 from tests.conftest import tree_hashes
+from tests.services import thorough
 from tests.synthetic import context_over, frame, write_training_set
 
 FAMILY = "hist_gradient_boosting"
@@ -167,6 +168,7 @@ def test_no_threshold_or_calibration_is_fitted_on_scores_of_rows_that_were_learn
     assert card["calibration"]["slope"] < 0.8
 
 
+@thorough
 def test_an_input_without_any_value_in_training_still_trains(desk: Context) -> None:
     for family in sorted(MODULES):
         made = frame(1500, 1).assign(gappy=np.float32(np.nan))

@@ -22,6 +22,7 @@ from pipelines.training.families import mlp
 from pipelines.training.tasks import Task
 from tests.conftest import tree_hashes
 from tests.editing import rewrite
+from tests.services import thorough
 from tests.synthetic import context_over, frame, write_training_set
 from tests.unit.test_families import fit, graph_of
 
@@ -55,6 +56,7 @@ def card(context: Context, made: dict[str, Any]) -> dict[str, Any]:
     return dict(context.data.store.read_json(f"{made['model_uri']}/model.json"))
 
 
+@thorough
 @pytest.mark.parametrize("family", [TREES, NET])
 @pytest.mark.parametrize("killed_at", [1, 3])
 def test_training_that_was_killed_goes_on_with_its_trials_to_the_same_result(

@@ -24,6 +24,7 @@ from pipelines.steps import execute
 from pipelines.training import distributed
 from tests.artifacts import TRAINED, model_card
 from tests.conftest import ROOT, TOY, run_training
+from tests.services import thorough
 
 CODE = ("pipelines", "tests/__init__.py", "tests/toy", "requirements.txt")
 
@@ -72,6 +73,7 @@ def run_here(bench: Bench, step: str, **inputs: str) -> dict[str, Any]:
 EVERY = ("validate", "build_features", "apply_features", "build_training_set", "train", "evaluate")
 
 
+@thorough
 @pytest.mark.parametrize(
     ("family", "apart"),
     [("mlp", ("train",)), pytest.param("logistic_regression", EVERY, marks=pytest.mark.soak)],  # in own processes
@@ -108,6 +110,7 @@ def test_a_version_is_made_again_bit_for_bit(
     assert git(clone, "worktree", "list").count("\n") == 0
 
 
+@thorough
 def test_code_that_makes_another_model_is_found_out(
     toy_home: Path,
     copy_of: Callable[[Path], Context],

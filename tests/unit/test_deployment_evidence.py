@@ -19,6 +19,7 @@ from pipelines.params import load_params
 from pipelines.records import Plan
 from pipelines.traffic import serves_challenger
 from tests.conftest import TOY
+from tests.services import thorough
 
 BEGAN = datetime(2024, 4, 1, tzinfo=UTC)
 MATURITY = timedelta(days=1)
@@ -126,6 +127,7 @@ def test_versions_that_fail_alike_are_no_evidence_against_each_other() -> None:
     assert "sample_ratio" not in rules_of(judged(both))
 
 
+@thorough
 def test_a_loss_of_4_percent_of_the_challengers_entities_is_found() -> None:
     one, count = plan(4, "50"), 120_000
     kept = [n for n in names(count) if not (serves_challenger("r", n, 0.5) and int(n.split()[1]) % 25 == 0)]

@@ -27,6 +27,7 @@ from pipelines.instants import midnight
 from pipelines.records import Action, Baseline, Ending, Plan, Records, Rollout
 from pipelines.records.database import APPEND_ONLY, METADATA
 from pipelines.records.migrations import FOLDER, HEAD, VERSION, append_only, locked, revision_of, upgrade
+from tests.services import thorough
 
 DUMP = Path(__file__).parent / "records_before_revisions.sql"  # written by the version before
 START = datetime(2024, 4, 1, tzinfo=UTC)
@@ -228,6 +229,7 @@ def killed_on_the_way(uri: str, module: str, function: str) -> None:
     Records(uri)
 
 
+@thorough
 @pytest.mark.parametrize(
     ("earlier", "module", "function"),
     [(None, "pipelines.records.migrations.append_only", "unprotect"), ("0002", "alembic.op", "create_index")],

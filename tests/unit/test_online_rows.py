@@ -36,6 +36,7 @@ from pipelines.online.rows import EncodedRows, OnlineView, Span
 from pipelines.settings import Settings
 from pipelines.store import Layout, Store
 from tests.redis_fixtures import redis_server  # noqa: F401
+from tests.services import thorough
 
 DAY = date(2024, 3, 10)
 AT = datetime(2024, 3, 10, 2, 30, 0, 250_000, tzinfo=UTC)  # New York's clocks skip 02:30 of this day
@@ -45,7 +46,7 @@ FEATURES = ["f", "d", "i", "j", "s", "b"]
 Makes = Callable[..., FeatureStore]
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=thorough)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return str(tmp_path / "online.db")

@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.records import BY_HAND, Action, Arrival, Entry, Plan, Prediction, Records, Snapshot
 from tests.predictions import labels
+from tests.services import thorough
 
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
@@ -162,6 +163,7 @@ def race(uri: str, number: int, results: Any) -> None:
     results.put((noted, claimed, planned))
 
 
+@thorough
 def test_of_many_processes_one_wins(records: Records, records_uri: str) -> None:
     spawn = multiprocessing.get_context("spawn")
     results = spawn.Queue()

@@ -6,6 +6,7 @@ import multiprocessing
 from typing import Any
 
 from pipelines.records import Records
+from tests.services import thorough
 
 
 def start(uri: str, together: Any, results: Any) -> None:
@@ -16,6 +17,7 @@ def start(uri: str, together: Any, results: Any) -> None:
         results.put(repr(error))
 
 
+@thorough
 def test_of_processes_that_start_together_none_fails(records_uri: str) -> None:
     spawn = multiprocessing.get_context("spawn")
     results, together = spawn.Queue(), spawn.Barrier(4)

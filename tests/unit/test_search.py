@@ -17,6 +17,7 @@ from pipelines.params.search import Choices, Range, drawing_order
 from pipelines.params.training import HistGradientBoosting, Mlp, Tuning
 from pipelines.training.search import Pruned, Record, Space, best_trial, next_trial, pareto_front
 from tests.examples import costly
+from tests.services import thorough
 
 TRAINING = load_params("params.yaml").training
 WHOLE = Tuning(pruning=False)
@@ -92,6 +93,7 @@ def test_draws_lie_in_the_space_and_depend_on_the_seed_alone(seed: int) -> None:
     assert len({record.params["learning_rate"] for record in records}) == 14
 
 
+@thorough
 @pytest.mark.parametrize(
     ("tuning", "objective"),
     [

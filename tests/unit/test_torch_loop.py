@@ -32,6 +32,7 @@ from pipelines.training.tasks import Frames, Task
 from pipelines.training.torch_loop import Loop, TensorColumns, log_odds, losses, rate
 from pipelines.usecase import LABEL
 from tests.examples import costly
+from tests.services import thorough
 from tests.synthetic import AUXILIARY, INPUTS, frame, small_params
 
 NETWORKS = ("mlp", "dcn_v2", "ft_transformer", "mmoe")
@@ -71,6 +72,7 @@ def kill_after(epoch: int) -> Report:
     return report
 
 
+@thorough
 @pytest.mark.parametrize("family", NETWORKS)
 @pytest.mark.parametrize("epoch", [1, 3, 5])
 def test_a_fit_killed_after_any_epoch_goes_on_to_the_same_bits(tmp_path: Path, family: str, epoch: int) -> None:
@@ -89,6 +91,7 @@ def test_a_fit_killed_again_and_again_goes_on_to_the_same_bits(tmp_path: Path) -
     assert weights(fit("dcn_v2", tmp_path)) == weights(fit("dcn_v2"))
 
 
+@thorough
 def test_a_process_killed_within_an_epoch_leaves_what_a_new_one_ends(tmp_path: Path) -> None:
     """SIGKILL in the middle of the third epoch, of 5 batches each."""
     script = f"""

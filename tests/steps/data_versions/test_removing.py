@@ -26,6 +26,7 @@ from tests.artifacts import manifest
 from tests.commands import fork
 from tests.conftest import ROOT, TOY, tree_hashes
 from tests.data_versions import cache, drop_cache, objects, raw, refused, restored, told, toy_at, write
+from tests.services import thorough
 from tests.steps.data_versions.versions import Capsys, register, snapshot
 
 
@@ -138,6 +139,7 @@ def die_before(left: int, words: list[str]) -> int:
     return main(words)
 
 
+@thorough
 @pytest.mark.parametrize("place", ["cache", "remote"])
 def test_a_removal_that_was_killed_is_taken_up_again(many: Many, tmp_path: Path, capsys: Capsys, place: str) -> None:
     """Killed before its n-th file: the data may come back, or the removal is run again."""

@@ -12,6 +12,7 @@ from pipelines.context import Context
 from pipelines.deployment.aliases import alias_news
 from tests.postgres_fixtures import on_both
 from tests.rollouts import Score, inverted, set_alias, shuffled
+from tests.services import thorough
 from tests.steps.deployment.rollout import (
     START,
     champion_first,
@@ -117,12 +118,14 @@ def test_broken_output_is_rolled_back_without_labels(desk: Context, scores: Any,
     assert answer["rows"] == 0
 
 
+@thorough
 def test_a_challenger_that_never_scores_is_not_promoted(desk: Context) -> None:
     champion_first(desk)
     answer = ramp(desk, scores=lambda n, p: {"1": p.scores["1"]}, days=45, a_day=30)
     assert answer["action"] == "KEEP_CHAMPION"
 
 
+@thorough
 def test_a_champion_that_fails_does_not_stop_its_successor(desk: Context) -> None:
     champion_first(desk)
     answer = ramp(desk, failing={"1": 0.1})

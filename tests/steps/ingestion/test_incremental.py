@@ -15,6 +15,7 @@ from pipelines.errors import InvalidInput
 from pipelines.steps import execute
 from pipelines.store import Store
 from tests.examples import seeds
+from tests.services import thorough
 from tests.sources import FIRST, context_over, rows, versions
 from tests.steps.ingestion.visits import PLAIN, WINDOW, Record, into_sqlite, raw
 
@@ -113,6 +114,7 @@ class Killed(BaseException):
     """What no handler catches."""
 
 
+@thorough
 @pytest.mark.parametrize("write", range(4))
 def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
     tmp_path: Path, write: int, monkeypatch: pytest.MonkeyPatch

@@ -23,6 +23,7 @@ from pipelines.records import Action
 from pipelines.registration.version_cards import read_card
 from pipelines.steps import execute
 from tests.conftest import TOY
+from tests.services import thorough
 from tests.steps.registration.versions import FAMILY, ledger, passed, register
 from tests.synthetic import context_over
 
@@ -138,6 +139,7 @@ def asked(database: Path, *statements: str) -> int:
     return int(found[0])
 
 
+@thorough
 def test_a_registry_whose_database_is_full_goes_on_as_it_gets_room(
     desk: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:
