@@ -65,6 +65,8 @@ def dvc(place: Path, *words: str) -> str:
 def fork(act: Callable[[], int], variables: Mapping[str, str] | None = None) -> Command:
     """Begin a function of a module in a process of its own, which ends with the status that it gives."""
     said = Path(tempfile.mkdtemp(dir=_folder()))
+    for name in ("out", "err"):
+        (said / name).touch()  # one that is killed at once has said nothing
     process = FORKS.Process(target=_run, args=(act, {**os.environ, **(variables or {})}, said), daemon=True)
     process.start()
     return Command(process, said)
@@ -80,7 +82,7 @@ def _folder() -> Path:
 
 def _run(act: Callable[[], int], environ: dict[str, str], said: Path) -> None:
     for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT), number)
+        os.dup2(os.open(said / name, os.O_WRONLY), number)
     os.environ.clear()
     os.environ.update(environ)
     time.tzset()

@@ -21,13 +21,16 @@ def row_costs(labels: ArrayLike, scores: ArrayLike, threshold: float, costs: Cos
 def cost_curve(labels: ArrayLike, scores: ArrayLike, costs: Costs) -> pd.DataFrame:
     """Columns threshold, cost (mean per row), alarms (share of rows), for all thresholds that matter, rising.
 
-    Thresholds are 0 (always an alarm), the midpoints of distinct scores, and 1 (an alarm only at a score of 1).
+    Thresholds are 0 (always an alarm), the midpoints of distinct scores, and 1 (an alarm only at a score of 1). Of two
+    scores with no number between them the higher one is the threshold.
     """
     y, s = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     order = np.argsort(s, kind="stable")
     s, y = s[order], y[order]
     distinct = np.unique(s)
-    thresholds = np.unique(np.concatenate([[0.0], (distinct[1:] + distinct[:-1]) / 2, [1.0]]))
+    lower, upper = distinct[:-1], distinct[1:]
+    middle = (lower + upper) / 2
+    thresholds = np.unique(np.concatenate([[0.0], np.where(middle > lower, middle, upper), [1.0]]))
     below = np.searchsorted(s, thresholds, side="left")
     misses = np.concatenate([[0.0], np.cumsum(y)])[below]
     hits, alarms = y.sum() - misses, len(s) - below

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.special import expit
@@ -19,6 +19,7 @@ prices = st.builds(Costs, false_alarm=st.floats(0.1, 9), miss=st.floats(1, 9), t
 
 
 @given(rows, prices)
+@example([(0, 0.0), (1, 5e-324)], Costs(false_alarm=1.0, miss=1.0, true_alarm=0.0))  # nothing is between them
 def test_the_curve_says_what_each_threshold_costs_and_the_choice_is_the_cheapest(
     drawn: list[tuple[int, float]], costs: Costs
 ) -> None:
