@@ -11,7 +11,8 @@ BENCHMARKS ?= data_plane point_in_time streaming_windows materialize
 
 COVERED ?= tests
 
-WORKERS ?= $(shell echo $$(($$(nproc) + 1))) # of tests: one more than cores, since some wait for servers and for Airflow
+# of tests: one more than cores, since some wait for servers and for Airflow
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PYTEST = pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 TESTS = $(BIN)/python -m $(PYTEST)
 
@@ -40,10 +41,10 @@ stop: ## stop everything
 clean: ## stop everything and remove what runs wrote (var, or FLIGHTDECK_HOME)
 	@$(FIND_PYTHON) -m infra.supervisor clean
 
-test: $(INSTALLED) ## the tests that need no running Airflow and MLflow
+test: $(INSTALLED) ## the quick tests, on embedded databases
 	@$(TESTS) $(PYTEST_ARGS) tests
 
-thorough: $(INSTALLED) ## what takes longer: PostgreSQL, Redis, killed processes, whole chains
+thorough: $(INSTALLED) ## the tests that take longer: PostgreSQL, Redis, killed processes, whole chains
 	@$(TESTS) -m "thorough and not soak" $(PYTEST_ARGS) tests
 
 soak: $(INSTALLED) ## the random tests for hours: many examples, kills and days; writes docs/soak.txt, to be committed
