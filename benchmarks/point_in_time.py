@@ -26,6 +26,7 @@ from benchmarks.children import child, measure
 from benchmarks.ground import BUILT, FLIGHTS, ROOT, Ground
 from benchmarks.report import RESULTS, machine, save
 from pipelines.context import Context, build_context
+from pipelines.request_columns import with_features
 from pipelines.usecase import EXAMPLE_ID, PREDICTED_AT
 
 PACKAGES = ("feast", "duckdb", "pandas", "pyarrow", "dask")
@@ -49,7 +50,7 @@ def prepare(context: Context) -> None:
         from pipelines.point_in_time import load_examples
 
         frame = load_examples(context, context.window(usecase.start, usecase.end)).to_pandas()
-        frame[list(usecase.request_keys)] = usecase.request_features(frame)[list(usecase.request_keys)]
+        frame[list(usecase.request_keys)] = with_features(usecase, frame)[list(usecase.request_keys)]
         frame.to_parquet(examples)
 
 

@@ -97,9 +97,10 @@ scheduled = RequestSource(
 )
 def calendar(request: pd.DataFrame) -> pd.DataFrame:
     """The request's own features. The chain calls the same function itself; serving never loads this view."""
-    from pipelines.usecases.flights.request import request_features
+    from pipelines.request_columns import with_features
+    from pipelines.usecases.flights import USECASE
 
-    return request_features(request)[["dep_minute", "dep_hour", "dep_weekday"]]
+    return with_features(USECASE, request)[["dep_minute", "dep_hour", "dep_weekday"]]
 
 
 flight_delay_v1 = FeatureService(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipelines.errors import InvalidInput
 
 if TYPE_CHECKING:
-    Column = pd.Series[Any] | Sequence[Any]
+    Column = pd.Series[Any] | NDArray[Any] | Sequence[Any]
 
 SPELLING = 1  # of this module; model.json carries it
 WHOLE = 2**53  # from here on float64 does not hold every whole number, so that digits may have been lost
@@ -31,7 +31,7 @@ def number_column(values: Column, name: str) -> NDArray[np.float32]:
     Raises:
         InvalidInput: if a value is not a real number; text never is.
     """
-    array = _plain(values) if isinstance(values, pd.Series) else None
+    array = _plain(values)
     if array is None:
         array = np.array([_number(value, name) for value in values], dtype=np.float64)
     with np.errstate(over="ignore"):  # through float64, so that a batch with missing values rounds like one without
@@ -133,8 +133,12 @@ def _number(value: Any, name: str) -> float:
         return np.nan
 
 
-def _plain(values: pd.Series[Any]) -> NDArray[Any] | None:
+def _plain(values: Column) -> NDArray[Any] | None:
     """Values as a numeric numpy array; None where the type of the column is not numeric."""
+    if isinstance(values, np.ndarray):
+        return values if values.dtype.kind in "fiub" else None
+    if not isinstance(values, pd.Series):
+        return None
     if not pd.api.types.is_numeric_dtype(values.dtype):  # truth values and pandas' nullable types are numeric
         return None
     return values.to_numpy() if isinstance(values.dtype, np.dtype) else values.to_numpy(np.float64, na_value=np.nan)

@@ -14,6 +14,7 @@ from pipelines.errors import InvalidInput, MissingData
 from pipelines.graph_inputs import number_column, string_column
 from pipelines.instants import MICROSECOND
 from pipelines.offline.columns import to_frame
+from pipelines.request_columns import with_features
 from pipelines.usecase import PREDICTED_AT, ModelInputs, Tables, UseCase, calendar_of
 from pipelines.windows import Window
 
@@ -77,7 +78,7 @@ def feature_frame(context: Context, examples: pa.Table, service: str, inputs: Mo
         raise InvalidInput(f"feature service {service!r} is not registered; run apply_features first") from None
     if examples.num_rows:
         require_no_gap(context.data, context.usecase, pc.max(examples[PREDICTED_AT]).as_py() + MICROSECOND)
-    rows = context.usecase.request_features(to_frame(examples))
+    rows = with_features(context.usecase, to_frame(examples))
     provided = {feature.name for view in features.feature_view_projections for feature in view.features}
     entities = rows.drop(columns=[column for column in rows.columns if column in provided])
     features_frame = context.feast.get_historical_features(

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from great_expectations.expectations.expectation import Expectation
+    from numpy.typing import NDArray
     from pydantic import BaseModel
 
     from pipelines.windows import Window
 
 Tables = Mapping[str, "pa.Table"]
 Request = Mapping[str, Any]  # column -> value
+Columns = Mapping[str, "NDArray[Any]"]  # name -> (N,), a value for each request
 
 INSTANT = re.compile(r"timestamp\[(s|ms|us|ns), ?([^\]]+)\]")  # a column type, with its unit and its zone
 
@@ -192,10 +194,17 @@ class UseCase(Protocol):
         Where the blocks of `block` are not the days, BLOCK has their names, null where `block` gives None.
         """
 
-    def request_features(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Add features computed from the request alone, row by row: one function for training and serving.
+    def request_features(self, columns: Columns) -> Columns:
+        """The features computed from the request alone, row by row: one function for training and serving.
 
-        Among them are the `request_keys`, which are needed to read stored features.
+        Args:
+            columns: PREDICTED_AT and the `request_columns`, (N,) each, of the types that `request_model` declares:
+                instants as datetime64[us] in UTC, int and float as float64, all else as objects; missing values are
+                NaT, NaN and None.
+
+        Returns:
+            By name, (N,) each: numbers, or text as objects. Among them are the `request_keys`, as the online store has
+            them, which are needed to read stored features.
         """
 
     @property

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipelines.instants import EPOCH, local
 
@@ -28,6 +30,7 @@ YEAR_1, YEAR_10000 = -62_135_596_800, 253_402_300_800  # seconds
 BY_RULE = 2_114_380_800  # seconds: 2037, from when on Python tells the offset
 FAR = 221_845_392_000  # seconds: the year 9000
 CYCLE = 12_622_780_800  # seconds of 400 years, after which the calendar and its weeks repeat
+NAT = np.iinfo(np.int64).min  # numpy's missing instant
 QUARTER = 900  # seconds: clocks change at whole quarters of an hour
 
 
@@ -115,6 +118,13 @@ def local_day(column: pa.ChunkedArray, zone: str) -> pa.ChunkedArray:
     if column.type.tz is not None:
         ticks = _to_local(ticks, unit, zone)
     return floor(ticks, DAY * PER_SECOND[unit]).cast(pa.int32()).cast(pa.date32())
+
+
+def local_times(at: NDArray[np.datetime64], zone: str) -> NDArray[np.datetime64]:
+    """The time that clocks in a zone show: (N,) datetime64[us] of as many instants in UTC; NaT stays."""
+    ticks = pa.chunked_array([pa.array(at.astype("datetime64[us]").view(np.int64), mask=np.isnat(at))])
+    clocks = pc.fill_null(_to_local(ticks, "us", zone), NAT)
+    return clocks.to_numpy().view("datetime64[us]")  # type: ignore[no-any-return]
 
 
 def floor(values: pa.ChunkedArray, by: int) -> pa.ChunkedArray:

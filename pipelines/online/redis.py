@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 MOST = 5_000  # commands in one round trip
+UNTOLD = 5.0  # seconds after which also the rows are read anew that others wrote, or a process that was killed
 T = TypeVar("T")
 
 
@@ -24,6 +26,7 @@ class RedisRows:
     def __init__(self, store: FeatureStore) -> None:
         self._config, self._online = store.config, store._get_provider().online_store
         self._project = str(store.config.project).encode()
+        self._changes = f"flightdeck_changes:{store.config.project}"
 
     @property
     def _redis(self) -> Any:
@@ -57,6 +60,7 @@ class RedisRows:
             self._each(commands)
         self._redis.set(self._note("given", view.name), note)
         self._redis.delete(self._note("begun", view.name))
+        self._redis.incr(self._changes)
 
     def push(self, view: OnlineView, rows: EncodedRows) -> None:
         fields = [(_field(view.name, name), rows.values[name]) for name in view.features]
@@ -65,7 +69,7 @@ class RedisRows:
         for n, key in enumerate(rows.keys):
             pairs = [part for field, values in fields for part in (field, values[n])]
             commands.append(("HSET", key + self._project, known_at, _timestamp(rows.known_at[n]), *pairs))
-        self._each(commands)
+        self._each([*commands, ("INCR", self._changes)])
 
     def _remove(self, view: OnlineView, keep: set[bytes], span: Span) -> None:
         """Remove the rows of a view within a span, except those of the entities in `keep`."""
@@ -87,6 +91,9 @@ class RedisRows:
     def _is_of(self, view: OnlineView, key: bytes) -> bool:
         """Whether a key belongs to this project; the pattern also matches projects whose names end in ours."""
         return key.endswith(self._project) and view.keys.holds(key.removesuffix(self._project))
+
+    def generation(self) -> object:
+        return self._redis.get(self._changes), int(time.monotonic() // UNTOLD)
 
     def get(self, lookups: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, StoredRow]]:
         commands: list[tuple[Any, ...]] = []

@@ -105,5 +105,8 @@ class OnlineRows(Protocol):
     def push(self, view: OnlineView, rows: EncodedRows) -> None:
         """Write rows over the online rows of their entities, whatever their age."""
 
+    def generation(self) -> object:
+        """Another one whenever somebody has written since: a cache of rows holds for as long as it stays the same."""
+
     def get(self, lookups: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, StoredRow]]:
         """For each (view, keys) the stored rows, by key; keys without a row are left out."""

@@ -72,6 +72,11 @@ class SqliteRows:
                 create(connection, name)
             connection.executemany(INSERT.format(quoted(name)), _cells(view, rows))
 
+    def generation(self) -> object:
+        connection = self._connection
+        (others,) = connection.execute("pragma data_version").fetchone()  # commits of all other connections
+        return others, connection.total_changes
+
     def get(self, lookups: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, StoredRow]]:
         connection, results = self._connection, []
         for view, keys in lookups:

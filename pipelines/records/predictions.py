@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from pipelines.records.database import METADATA, Instant, Numbers, Repository, insert, inserted
+from pipelines.records.database import (
+    METADATA,
+    Instant,
+    Numbers,
+    Repository,
+    insert,
+    inserted,
+    inserted_rows,
+    to_json,
+    to_micros,
+)
 
 PREDICTIONS = sa.Table(
     "predictions",
@@ -149,16 +160,34 @@ class PredictionLog(Repository):
             return []
         once = {prediction.prediction_id: prediction for prediction in reversed(predictions)}  # the first of each id
         # in one order for every caller, so that two that write the same ids cannot deadlock
-        rows = [
-            {"usecase": self.usecase, **asdict(once[identity]), "failed": bool(once[identity].errors)}
-            for identity in sorted(once)
-        ]
-        statement = insert(self.engine, PREDICTIONS).on_conflict_do_nothing()
-        ids = [prediction.prediction_id for prediction in predictions]
+        rows = [self._row(once[identity]) for identity in sorted(once)]
         with self.engine.begin() as connection:
-            connection.execute(statement, rows)
-            held = {row.prediction_id: row for row in self._select(connection, ids)}
-        return [held[identity] for identity in ids]
+            if inserted_rows(connection, PREDICTIONS, rows) < len(rows):  # an earlier call has used an id
+                once = {row.prediction_id: row for row in self._select(connection, list(once))}
+        return [once[prediction.prediction_id] for prediction in predictions]
+
+    def _row(self, prediction: Prediction) -> dict[str, Any]:
+        """A row as the driver takes it."""
+        scores = {name: n if n is None or math.isfinite(n) else str(n) for name, n in prediction.scores.items()}
+        return {
+            "usecase": self.usecase,
+            "prediction_id": prediction.prediction_id,
+            "entity": prediction.entity,
+            "block": prediction.block,
+            "closes_at": to_micros(prediction.closes_at),
+            "predicted_at": to_micros(prediction.predicted_at),
+            "request": to_json(prediction.request),
+            "features": to_json(prediction.features),
+            "ages": to_json(prediction.ages),
+            "plan": prediction.plan,
+            "share": prediction.share,
+            "served": prediction.served,
+            "score": prediction.score,
+            "scores": to_json(scores),
+            "milliseconds": to_json(prediction.milliseconds),
+            "errors": to_json(prediction.errors),
+            "failed": bool(prediction.errors),
+        }
 
     def get(self, prediction_ids: Sequence[str]) -> list[Prediction]:
         """The predictions with these ids that are in the log."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
@@ -22,8 +22,10 @@ from pipelines.context import Context
 from pipelines.errors import FlightdeckError
 from pipelines.failure import one_line, trace
 from pipelines.records import Arrival
+from pipelines.serving.calls import Call
 from pipelines.serving.document import answers, body, describe
 from pipelines.serving.failures import reason
+from pipelines.serving.gathering import Gatherer
 from pipelines.serving.metrics import Metrics
 from pipelines.serving.predict import Predictor
 from pipelines.serving.routing import Router
@@ -56,10 +58,11 @@ class Server:
         self.feast = context.feast
         self.router = Router(context)
         self.predictor = Predictor(context, self.router, self.metrics)
+        self.gatherer = Gatherer(self.predictor.answer, lambda call: len(call.items), settings.serving_max_batch)
         self.log = context.predictions
 
-    def predict(self, body: bytes) -> Response:
-        predictions = self.predictor.answer(self.requests.parse(body))
+    async def predict(self, body: bytes) -> Response:
+        predictions = await self.gatherer.submit(Call(self.requests.parse(body)))
         answers = [
             Answer(id=p.prediction_id, score=p.score, version=p.served, plan=p.plan)
             for p in predictions
@@ -114,6 +117,7 @@ def create_app(context: Context) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(server.ready)  # loads the models before the first request
         yield
+        await run_in_threadpool(server.gatherer.close)
 
     description = "Bodies are JSON, whatever their content type. `error` of a failure says what to do."
     # Swagger UI comes from a package and not from a CDN; there is no second page beside it
@@ -149,12 +153,12 @@ def _add_model_endpoints(app: FastAPI, server: Server) -> None:
     )
     async def outcomes(request: Request) -> Response:
         """Report the outcome of a prediction, or {"outcomes": [...]}; the first label of a prediction is final."""
-        return await _respond(server, "outcomes", server.record, request)
+        return await _respond(server, "outcomes", _in_thread(server.record), request)
 
     @app.get("/v1/rollout", response_model=RolloutState, responses=answers(503))
     async def rollout() -> Response:
         """The routing plan in force; null before the first."""
-        return await _respond(server, "rollout", server.rollout)
+        return await _respond(server, "rollout", _in_thread(server.rollout))
 
 
 def _add_process_endpoints(app: FastAPI, server: Server) -> None:
@@ -168,7 +172,7 @@ def _add_process_endpoints(app: FastAPI, server: Server) -> None:
     @app.get("/readyz", response_model=Ready, responses=answers(status_503=Unready))
     async def ready() -> Response:
         """Whether predictions can be made now, and what prevents them."""
-        return await _respond(server, "readyz", server.ready)
+        return await _respond(server, "readyz", _in_thread(server.ready))
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
@@ -177,17 +181,26 @@ def _add_process_endpoints(app: FastAPI, server: Server) -> None:
 
 
 async def _respond(
-    server: Server, endpoint: str, work: Callable[..., Response], request: Request | None = None
+    server: Server, endpoint: str, work: Callable[..., Awaitable[Response]], request: Request | None = None
 ) -> Response:
-    """Answer a call by work off the event loop, on the request's body if it has one; count and time the call."""
+    """Answer a call by work on the request's body, if it has one; count and time the call."""
     began = time.perf_counter()
     try:
         arguments = [] if request is None else [await _read(request, server.context.settings.serving_max_bytes)]
-        response = await run_in_threadpool(work, *arguments)
+        response: Response = await work(*arguments)
     except Exception as error:
         response = _failure(error)
     server.metrics.note_call(endpoint, response.status_code, time.perf_counter() - began)
     return response
+
+
+def _in_thread(work: Callable[..., Response]) -> Callable[..., Awaitable[Response]]:
+    """Work that waits for a database, off the event loop."""
+
+    async def call(*arguments: Any) -> Response:
+        return await run_in_threadpool(work, *arguments)
+
+    return call
 
 
 async def _not_found(request: Request, error: HTTPException) -> Response:

@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.errors import InvalidInput
 from pipelines.graph_inputs import number_column, string_column
-from pipelines.online import read_online
-from pipelines.usecase import PREDICTED_AT, ModelInputs, Request, UseCase
+from pipelines.instants import micros
+from pipelines.online.columns import CachedView, ColumnReader, ViewColumns
+from pipelines.request_columns import computed, from_requests, kinds_of
+from pipelines.usecase import Columns, ModelInputs, Request, UseCase
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -40,14 +41,6 @@ class Needs:
     refs: Mapping[str, str]
     ttls: Mapping[str, timedelta | None]
     keys: Mapping[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class StoredValue:
-    """One stored value of one row; None if it was missing or stale. `age` is None if it was missing."""
-
-    value: Any
-    age: timedelta | None
 
 
 def needs_of(store: FeatureStore, service: str, inputs: ModelInputs, usecase: UseCase) -> Needs:
@@ -80,81 +73,153 @@ def needs_of(store: FeatureStore, service: str, inputs: ModelInputs, usecase: Us
     )
 
 
-def read_stored(
-    store: FeatureStore, needs: Sequence[Needs], requests: Sequence[Request], at: datetime
-) -> list[dict[str, StoredValue]]:
-    """For each request, the stored values of all models by `view:feature`, with freshness as of `at`.
+class Layout:
+    """Where the inputs of the models of one routing plan are found: one online read serves them all.
 
-    One online read, or more if models read features of the same name from different views.
+    Args:
+        needs: by registered version; at least one.
     """
-    ttls = {view: ttl for need in needs for view, ttl in need.ttls.items()}
-    keys = {view: of_view for need in needs for view, of_view in need.keys.items()}
-    entities = _entities(sorted({key for of_view in keys.values() for key in of_view}), requests)
-    readable = {view for view, of_view in keys.items() if all(key in entities[0] for key in of_view)}
-    nothing = StoredValue(None, None)
-    rows = [{ref: nothing for need in needs for ref in need.refs.values()} for _ in requests]
-    for refs in _reads(needs, readable):
-        for row, request, answer in zip(rows, requests, read_online(store, refs, entities, at, ttls), strict=True):
-            for ref in refs:
-                view, name = ref.split(":")
-                if all(request[key] is not None for key in keys[view]):
-                    row[ref] = StoredValue(answer.values[name], answer.ages[name])
-    return rows
+
+    def __init__(self, store: FeatureStore, usecase: UseCase, needs: Mapping[str, Needs]) -> None:
+        self._usecase, self._kinds = usecase, kinds_of(usecase)
+        self.needs = dict(needs)
+        views: dict[str, tuple[dict[str, None], dict[str, None]]] = {}  # numbers and categories, each once, in order
+        for need in needs.values():
+            for names, of in ((need.numeric, 0), (need.categorical, 1)):
+                for name in names:
+                    if name in need.refs:
+                        view, _, feature = need.refs[name].partition(":")
+                        views.setdefault(view, ({}, {}))[of][feature] = None
+        ttls = {view: ttl for need in needs.values() for view, ttl in need.ttls.items()}
+        cached = [CachedView(store, view, [*of[0]], [*of[1]], ttls[view]) for view, of in sorted(views.items())]
+        self._reader = ColumnReader(store, cached)
+        self._views = {view.view.name: number for number, view in enumerate(cached)}
+        self._sources = {version: _Sources.of(need, cached, self._views) for version, need in needs.items()}
+        self.labels = dict(zip(needs, logged_names(list(needs.values())), strict=True))
+
+    def read(self, requests: Sequence[Request], at: datetime) -> Features:
+        """The features of validated requests, with freshness as of `at`.
+
+        Raises:
+            InvalidInput: if `request_features`, or a stored value, is not what is declared.
+        """
+        columns = from_requests(self._kinds, requests, at)
+        own = {**columns, **computed(self._usecase, columns, len(requests))}
+        keys: dict[str, list[Any]] = {name: own[name].tolist() for name in self._usecase.request_keys}
+        keys = {name: [request[name] for request in requests] for name in self._usecase.request_columns} | keys
+        return Features(len(requests), own, self._reader.read(keys, len(requests), micros(at)))
+
+    def arrays(self, version: str, features: Features) -> Arrays:
+        """The inputs of one model: (N, n) float32 with NaN for missing, (N, m) strings with "" for missing.
+
+        Raises:
+            InvalidInput: if an input is neither stored nor computed from the request, or is not a number or not a
+                category where it must be.
+        """
+        sources = self._sources[version]
+        numeric = np.empty((features.rows, sources.numeric), dtype=np.float32)
+        categorical = np.empty((features.rows, sources.categorical), dtype=object)
+        for place, name in sources.own_numbers:
+            numeric[:, place] = number_column(_own(features, name), name)
+        for place, name in sources.own_texts:
+            categorical[:, place] = string_column(_own(features, name), name)
+        for view, places, columns in sources.numbers:
+            numeric[:, places] = features.stored[view].numbers[:, columns]
+        for view, places, columns in sources.texts:
+            categorical[:, places] = features.stored[view].texts[:, columns]
+        return numeric, categorical
+
+    def logged(self, version: str, arrays: Arrays) -> list[dict[str, Any]]:
+        """The inputs of one model, one dict for each row, by their names in the log; None where missing."""
+        labels = [*self.labels[version].values()]
+        rows = zip(_or_none(arrays[0]).tolist(), arrays[1].tolist(), strict=True)
+        return [dict(zip(labels, [*of, *(text or None for text in texts)], strict=True)) for of, texts in rows]
+
+    def ages(self, features: Features) -> list[dict[str, float | None]]:
+        """The age in seconds of each stored input, one dict for each row, by names in the log; None where missing."""
+        labels: list[str] = []
+        parts: list[NDArray[np.object_]] = []
+        for version, need in self.needs.items():
+            for name, ref in need.refs.items():
+                view, _, feature = ref.partition(":")
+                cached = self._reader.views[self._views[view]]
+                seconds = features.stored[self._views[view]].seconds[:, (*cached.numbers, *cached.texts).index(feature)]
+                labels.append(self.labels[version][name])
+                parts.append(_or_none(seconds))
+        rows = zip(*(part.tolist() for part in parts), strict=True) if parts else [()] * features.rows
+        return [dict(zip(labels, row, strict=True)) for row in rows]
+
+    def absences(self, features: Features) -> dict[tuple[str, str], int]:
+        """The number of missing and of stale values by (view, MISSING or STALE), where there are any."""
+        counts: dict[tuple[str, str], int] = {}
+        for view, stored in zip(self._reader.views, features.stored, strict=True):
+            missing = np.isnan(stored.seconds)
+            counts[view.view.name, MISSING] = int(missing.sum())
+            counts[view.view.name, STALE] = int((~missing[stored.stale]).sum())
+        return {kind: count for kind, count in counts.items() if count}
 
 
-def _entities(keys: Sequence[str], requests: Sequence[Request]) -> list[dict[str, Any]]:
-    """The entity rows. Feast accepts no empty key, so an empty one is replaced by another row's, if there is one."""
-    anyone = {key: next((r[key] for r in requests if r[key] is not None), None) for key in keys}
-    available = [key for key in keys if anyone[key] is not None]
-    return [{key: anyone[key] if request[key] is None else request[key] for key in available} for request in requests]
+@dataclass(frozen=True)
+class Features:
+    """The features of N requests: the request's own by name, and the stored ones by view."""
+
+    rows: int
+    own: Columns
+    stored: Sequence[ViewColumns]
 
 
-def _reads(needs: Sequence[Needs], views: set[str]) -> list[list[str]]:
-    """The references to these views in as few reads as possible; in one read every feature name is unique."""
-    reads: list[dict[str, str]] = []
-    every = {(name, ref) for need in needs for name, ref in need.refs.items() if ref.split(":")[0] in views}
-    for name, ref in sorted(every):
-        room = next((read for read in reads if name not in read), None)
-        if room is None:
-            reads.append(room := {})
-        room[name] = ref
-    return [list(read.values()) for read in reads]
+@dataclass(frozen=True)
+class _Sources:
+    """Where each input of one model is found, by its place among them.
 
-
-def with_keys(usecase: UseCase, requests: Sequence[Request], own: pd.DataFrame) -> list[Request]:
-    """The requests with the entity keys that `request_frame` computed."""
-    keys = {name: own[name].tolist() for name in usecase.request_keys}
-    return [{**request, **{name: of[n] for name, of in keys.items()}} for n, request in enumerate(requests)]
-
-
-def request_frame(usecase: UseCase, requests: Sequence[Request], at: datetime) -> pd.DataFrame:
-    """The requests as a frame like the examples of training, with the features that depend on the request alone."""
-    frame = pd.DataFrame({name: [request[name] for request in requests] for name in usecase.request_columns})
-    return usecase.request_features(frame.assign(**{PREDICTED_AT: pd.Timestamp(at)}))
-
-
-def model_arrays(needs: Needs, own: pd.DataFrame, stored: Sequence[Mapping[str, StoredValue]]) -> Arrays:
-    """The inputs of one model: (N, n) float32 with NaN for missing, (N, m) strings with "" for missing.
-
-    Raises:
-        InvalidInput: if an input is neither stored nor computed from the request, or is not a number or not a category
-            where it must be.
+    Attributes:
+        numeric, categorical: how many there are.
+        own_numbers, own_texts: (place, name) of the request's own.
+        numbers, texts: (view, places, columns of the view) of the stored ones.
     """
-    numeric = np.empty((len(own), len(needs.numeric)), dtype=np.float32)
-    for position, name in enumerate(needs.numeric):
-        numeric[:, position] = number_column(_values(needs, name, own, stored), name)
-    categorical = np.empty((len(own), len(needs.categorical)), dtype=object)
-    for position, name in enumerate(needs.categorical):
-        categorical[:, position] = string_column(_values(needs, name, own, stored), name)
-    return numeric, categorical
+
+    numeric: int
+    categorical: int
+    own_numbers: Sequence[tuple[int, str]]
+    own_texts: Sequence[tuple[int, str]]
+    numbers: Sequence[tuple[int, list[int], list[int]]]
+    texts: Sequence[tuple[int, list[int], list[int]]]
+
+    @classmethod
+    def of(cls, need: Needs, views: Sequence[CachedView], numbers: Mapping[str, int]) -> _Sources:
+        own: dict[str, list[tuple[int, str]]] = {"numeric": [], "categorical": []}
+        stored: dict[str, dict[int, tuple[list[int], list[int]]]] = {"numeric": {}, "categorical": {}}
+        for kind, names in (("numeric", need.numeric), ("categorical", need.categorical)):
+            for place, name in enumerate(names):
+                if name not in need.refs:
+                    own[kind].append((place, name))
+                    continue
+                view, _, feature = need.refs[name].partition(":")
+                has = views[numbers[view]].numbers if kind == "numeric" else views[numbers[view]].texts
+                places, columns = stored[kind].setdefault(numbers[view], ([], []))
+                places.append(place)
+                columns.append(has.index(feature))
+        flat = {kind: [(view, *lists) for view, lists in of.items()] for kind, of in stored.items()}
+        return cls(
+            len(need.numeric),
+            len(need.categorical),
+            own["numeric"],
+            own["categorical"],
+            flat["numeric"],
+            flat["categorical"],
+        )
 
 
-def _values(needs: Needs, name: str, own: pd.DataFrame, stored: Sequence[Mapping[str, StoredValue]]) -> Sequence[Any]:
-    if name in needs.refs:
-        return [row[needs.refs[name]].value for row in stored]
-    if name not in own.columns:
+def _or_none(numbers: NDArray[np.floating[Any]]) -> NDArray[np.object_]:
+    objects = numbers.astype(object)
+    objects[np.isnan(numbers)] = None
+    return objects
+
+
+def _own(features: Features, name: str) -> NDArray[Any]:
+    if name not in features.own:
         raise InvalidInput(f"input {name} is neither stored nor a feature of the request; declare it")
-    return own[name].tolist()
+    return features.own[name]
 
 
 def logged_names(needs: Sequence[Needs]) -> list[dict[str, str]]:
@@ -173,24 +238,3 @@ def logged_names(needs: Sequence[Needs]) -> list[dict[str, str]]:
         }
         for need in needs
     ]
-
-
-def logged_values(names: Mapping[str, str], needs: Needs, arrays: Arrays) -> list[dict[str, Any]]:
-    """The inputs of a model, one dict for each row, by their names in the log; None where missing."""
-    labels = [names[name] for name in (*needs.numeric, *needs.categorical)]
-    rows = zip(arrays[0].tolist(), arrays[1].tolist(), strict=True)
-    return [
-        dict(zip(labels, [*(None if v != v else v for v in numbers), *(v or None for v in strings)], strict=True))
-        for numbers, strings in rows
-    ]
-
-
-def absences(stored: Sequence[Mapping[str, StoredValue]]) -> dict[tuple[str, str], int]:
-    """The number of missing and of stale values by (view, MISSING or STALE)."""
-    counts: dict[tuple[str, str], int] = {}
-    for row in stored:
-        for ref, value in row.items():
-            if value.value is None:
-                kind = (ref.split(":")[0], MISSING if value.age is None else STALE)
-                counts[kind] = counts.get(kind, 0) + 1
-    return counts

@@ -31,7 +31,7 @@ COUNTERS = {
 }
 HISTOGRAMS = {
     "http_request_seconds": ("Duration of a call", ("endpoint",)),
-    "scoring_seconds": ("Duration of scoring one request, by version", ("version",)),
+    "scoring_seconds": ("Duration of the run that scores one or more requests, by version", ("version",)),
 }
 GAUGES = {
     "routing_plan": ("Version of the routing plan that is served", ()),

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import ModelScorer, load_scorer
@@ -15,7 +15,7 @@ from pipelines.errors import FlightdeckError
 from pipelines.failure import trace
 from pipelines.records import Plan
 from pipelines.serving.failures import reason
-from pipelines.serving.features import Needs, needs_of
+from pipelines.serving.features import Layout, Needs, needs_of
 from pipelines.serving.schemas import Refusal
 from pipelines.traffic import serves_challenger
 
@@ -39,12 +39,14 @@ class Route:
 
     Attributes:
         challenger: None outside a rollout.
+        layout: of the features that the versions read.
         problems: why a version, or a newer plan, cannot serve.
     """
 
     plan: Plan
     champion: LoadedModel
     challenger: LoadedModel | None
+    layout: Layout
     problems: tuple[str, ...] = ()
 
     @property
@@ -76,6 +78,7 @@ class Router:
         self._plans = context.plans
         self._lock = threading.Lock()
         self._cache: dict[ModelRef, tuple[LoadedModel, float]] = {}
+        self._layouts: dict[tuple[tuple[str, str], ...], Layout] = {}
         self._good: Route | None = None
 
     def plan(self) -> Plan | None:
@@ -96,16 +99,26 @@ class Router:
             problem = f"plan {plan.version}: champion {plan.champion}: {champion.problem}"
             if self._good is None:
                 raise Refusal(503, problem)
-            return Route(self._good.plan, self._good.champion, self._good.challenger, (problem,))
+            return replace(self._good, problems=(problem,))
         challenger = None
         if plan.challenger and plan.challenger_model:
             challenger = self._load(plan.challenger_model)
         problems = (f"challenger {plan.challenger}: {challenger.problem}",) if challenger and challenger.problem else ()
-        route = Route(plan, champion, challenger, problems)
+        route = Route(plan, champion, challenger, self._layout(plan, champion, challenger), problems)
         if self._good is None or self._good.plan.version < plan.version:
             self._keep(route)
-            self._good = Route(plan, champion, challenger)
+            self._good = replace(route, problems=())
         return route
+
+    def _layout(self, plan: Plan, champion: LoadedModel, challenger: LoadedModel | None) -> Layout:
+        models = {plan.champion: champion}
+        if challenger and plan.challenger:
+            models.setdefault(plan.challenger, challenger)
+        needs = {version: loaded.needs for version, loaded in models.items() if loaded.needs}
+        identity = tuple((version, models[version].uri) for version in needs)
+        if identity not in self._layouts:
+            self._layouts = {identity: Layout(self._context.feast, self._context.usecase, needs)}
+        return self._layouts[identity]
 
     def _load(self, model: ModelRef) -> LoadedModel:
         entry = self._cache.get(model)

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.instants import midnight
+from pipelines.request_columns import with_features
 from pipelines.usecase import DAY, KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, FeatureTable
 from pipelines.usecases.flights.departures import query
 from pipelines.windows import Window
@@ -313,10 +314,12 @@ def test_scheduled_minutes_are_those_between_the_instants() -> None:
 
 def test_request_features_work_row_by_row() -> None:
     frame = USECASE.examples({name: raw()[name] for name in ("flights", "airports")}, WINDOW).to_pandas().head(500)
-    whole = USECASE.request_features(frame)
-    parts = pd.concat([USECASE.request_features(frame.iloc[[n]]) for n in range(0, 500, 50)])
+    whole = with_features(USECASE, frame)
+    parts = pd.concat([with_features(USECASE, frame.iloc[[n]]) for n in range(0, 500, 50)])
     pd.testing.assert_frame_equal(whole.iloc[::50], parts)
-    assert "dep_minute" not in frame.columns
+    local = frame.sched_dep_at.dt.tz_convert("America/New_York").dt
+    assert (whole.dep_minute == local.hour * 60 + local.minute).all() and whole.dep_minute.dtype == "float32"
+    assert (whole.dep_weekday == local.weekday).all() and (whole.sched_hour == local.strftime("%H")).all()
 
 
 def test_a_flight_to_a_place_whose_zone_is_unknown_lands_at_no_known_instant() -> None:

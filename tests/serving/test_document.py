@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.serving.features import request_frame
+from pipelines.request_columns import computed, from_requests, kinds_of
 from pipelines.serving.schemas import Envelope, Refusal, outcome_envelope, prediction_envelope
 from pipelines.usecase import UseCase
 from pipelines.usecases.flights import USECASE as FLIGHTS
@@ -88,7 +88,8 @@ def test_a_request_that_fits_the_schema_is_understood_down_to_its_features(useca
         body = {"requests": requests}
         assert fits(envelope, body)
         parsed = [item.model_dump(exclude={"id"}) for item in envelope.parse(json.dumps(body).encode())]
-        assert len(request_frame(usecase, parsed, datetime(2013, 1, 1, tzinfo=UTC))) == len(requests)
+        columns = from_requests(kinds_of(usecase), parsed, datetime(2013, 1, 1, tzinfo=UTC))
+        assert computed(usecase, columns, len(requests))
         for request in parsed:
             assert 0 < len(usecase.split_key(request)) <= 128 and usecase.split_key(request).isprintable()
             assert usecase.block(request, datetime(2013, 1, 1, tzinfo=UTC))

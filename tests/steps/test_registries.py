@@ -17,6 +17,7 @@ from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
 from pipelines.offline.repository import open_declared
 from pipelines.point_in_time import load_examples
+from pipelines.request_columns import with_features
 from pipelines.steps import execute
 from tests.conftest import ROOT, TOY
 from tests.services import thorough
@@ -95,7 +96,7 @@ def test_feast_computes_on_demand_what_the_chain_computes_itself(flights: Contex
         execute(step, window, flights)
     execute("apply_features", {}, flights)
     examples = load_examples(flights, flights.window(date(2013, 3, 8), date(2013, 3, 12))).to_pandas()
-    asked = flights.usecase.request_features(examples).sample(400, random_state=1).reset_index(drop=True)
+    asked = with_features(flights.usecase, examples).sample(400, random_state=1).reset_index(drop=True)
     store = open_declared(flights.settings, "flights")
     service = store.get_feature_service("flight_delay_v2")
     columns = ["dep_minute", "dep_hour", "dep_weekday"]

@@ -17,7 +17,8 @@ import pyarrow as pa
 from pydantic import BaseModel, Field
 
 from pipelines.fields import Instant
-from pipelines.usecase import Block, FeatureTable, ModelInputs, RawTable, Tables, day_block
+from pipelines.instants.arrow import local_times
+from pipelines.usecase import Block, Columns, FeatureTable, ModelInputs, RawTable, Tables, day_block
 from pipelines.windows import Window
 
 if TYPE_CHECKING:
@@ -117,8 +118,9 @@ class Pumps:
         )
         return pa.Table.from_pandas(made.sort_values(["predicted_at", "example_id"]), preserve_index=False)
 
-    def request_features(self, frame: pd.DataFrame) -> pd.DataFrame:
-        return frame.assign(hour=frame.read_at.dt.tz_convert(self.timezone).dt.hour.astype("float32"))
+    def request_features(self, columns: Columns) -> Columns:
+        local = local_times(columns["read_at"], self.timezone)
+        return {"hour": ((local - local.astype("datetime64[D]")) // np.timedelta64(1, "h")).astype(np.float32)}
 
     def request_model(self) -> type[BaseModel]:
         return Reading

@@ -11,14 +11,13 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.usecase import Block, FeatureTable, ModelInputs, RawTable, Request, Tables
+from pipelines.usecase import Block, Columns, FeatureTable, ModelInputs, RawTable, Request, Tables
 from pipelines.usecases.flights.columns import AIRPORTS, FLIGHTS, PLANES, WEATHER, ZONE
 from pipelines.usecases.flights.inputs import MODEL_INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import pandas as pd
     import pyarrow as pa
     from great_expectations.expectations.expectation import Expectation
     from pydantic import BaseModel
@@ -96,10 +95,10 @@ class Flights:
 
         return examples(tables, window)
 
-    def request_features(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def request_features(self, columns: Columns) -> Columns:
         from pipelines.usecases.flights.request import request_features
 
-        return request_features(frame)
+        return request_features(columns)
 
     def request_model(self) -> type[BaseModel]:
         from pipelines.usecases.flights.request import FlightRequest

@@ -5,14 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-import pandas as pd
+import numpy as np
 from pydantic import BaseModel, Field
 
 from pipelines.fields import WHOLE, Instant
-from pipelines.usecase import Block, Request, day_block
+from pipelines.instants.arrow import local_times
+from pipelines.usecase import Block, Columns, Request, day_block
 from pipelines.usecases.flights.columns import ZONE
 
 DAY = 24 * 60  # minutes
+HOURS = np.array([f"{hour:02}" for hour in range(24)], dtype=object)
+THURSDAY = 3  # the weekday of 1970-01-01
 
 
 class FlightRequest(BaseModel):
@@ -46,17 +49,17 @@ def block(request: Request) -> Block:
     return day_block(departs, ZONE)
 
 
-def request_features(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with dep_minute, dep_hour and dep_weekday (local, at origin), and sched_hour.
+def request_features(columns: Columns) -> Columns:
+    """dep_minute, dep_hour and dep_weekday (local, at origin) from `sched_dep_at`, float32, and sched_hour.
 
     `sched_hour` is the key of the schedule's hours: dep_hour as two digits.
-
-    Needs `sched_dep_at` (UTC). Rows are independent of each other.
     """
-    local = frame["sched_dep_at"].dt.tz_convert(ZONE)
-    return frame.assign(
-        dep_minute=(local.dt.hour * 60 + local.dt.minute).astype("float32"),
-        dep_hour=local.dt.hour.astype("float32"),
-        sched_hour=local.dt.strftime("%H"),
-        dep_weekday=local.dt.weekday.astype("float32"),
-    )
+    local = local_times(columns["sched_dep_at"], ZONE)
+    day = local.astype("datetime64[D]")
+    minute = (local - day) // np.timedelta64(1, "m")
+    return {
+        "dep_minute": minute.astype(np.float32),
+        "dep_hour": (minute // 60).astype(np.float32),
+        "sched_hour": HOURS[minute // 60],
+        "dep_weekday": ((day.astype(np.int64) + THURSDAY) % 7).astype(np.float32),
+    }

@@ -27,9 +27,10 @@ pump_maker = FeatureView(
     schema=[Field(name="hour", dtype=Float32)],
 )
 def reading_hour(request: pd.DataFrame) -> pd.DataFrame:
+    from pipelines.request_columns import with_features
     from tests.toy import USECASE
 
-    return USECASE.request_features(request)[["hour"]]
+    return with_features(USECASE, request)[["hour"]]
 
 
 pump_service_v1 = FeatureService(name="pump_service_v1", features=[pump_heat[["heat_3d"]], pump_maker])
