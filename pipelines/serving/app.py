@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -25,13 +26,13 @@ from pipelines.records import Arrival
 from pipelines.serving.calls import Call
 from pipelines.serving.document import answers, body, describe
 from pipelines.serving.failures import reason
+from pipelines.serving.front import Front
 from pipelines.serving.gathering import Gatherer
 from pipelines.serving.metrics import Metrics
 from pipelines.serving.predict import Predictor
 from pipelines.serving.routing import Router
 from pipelines.serving.schemas import (
     Alive,
-    Answer,
     Answers,
     Ready,
     Receipts,
@@ -44,6 +45,7 @@ from pipelines.serving.schemas import (
 )
 
 log = logging.getLogger(__name__)
+PREDICTIONS = "/v1/predictions"
 
 
 class Server:
@@ -64,11 +66,10 @@ class Server:
     async def predict(self, body: bytes) -> Response:
         predictions = await self.gatherer.submit(Call(self.requests.parse(body)))
         answers = [
-            Answer(id=p.prediction_id, score=p.score, version=p.served, plan=p.plan)
-            for p in predictions
-            if p.score is not None
+            {"id": one.prediction_id, "score": one.score, "version": one.served, "plan": one.plan}
+            for one in predictions
         ]
-        return _json(200, Answers(predictions=answers).model_dump())
+        return _json(200, {"predictions": answers})
 
     def record(self, body: bytes) -> Response:
         """200 if every outcome is recorded now or before, else 409 or 404; valid outcomes are recorded in any case."""
@@ -136,7 +137,7 @@ def _add_model_endpoints(app: FastAPI, server: Server) -> None:
     """Predictions, their outcomes, and the routing plan that they follow."""
 
     @app.post(
-        "/v1/predictions",
+        PREDICTIONS,
         response_model=Answers,
         responses=answers(400, 409, 413, 422, 503),
         openapi_extra=body(server.requests),
@@ -144,6 +145,8 @@ def _add_model_endpoints(app: FastAPI, server: Server) -> None:
     async def predictions(request: Request) -> Response:
         """Score one request, or {"requests": [...]}. A request with an `id` can be repeated safely."""
         return await _respond(server, "predictions", server.predict, request)
+
+    app.add_middleware(Front, endpoints={PREDICTIONS: predictions})
 
     @app.post(
         "/v1/outcomes",
@@ -237,4 +240,5 @@ def _failure(error: Exception) -> Response:
 
 
 def _json(status: int, content: Any) -> Response:
-    return JSONResponse(content, status, {"retry-after": "1"} if status == 503 else None)
+    headers = {"retry-after": "1"} if status == 503 else None
+    return Response(msgspec.json.encode(content), status, headers, "application/json")

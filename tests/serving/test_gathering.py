@@ -1,0 +1,100 @@
+"""Calls that come while a run goes on are answered by the next one, each with its own result."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.serving.gathering import Gatherer
+
+MOST = 6
+
+
+class Doubling:
+    """Work that gives twice a number, and an error for an odd one; it notes its runs, and may be held."""
+
+    def __init__(self) -> None:
+        self.runs: list[list[int]] = []
+        self.begun, self.free = threading.Semaphore(0), threading.Event()
+        self.free.set()
+
+    def __call__(self, numbers: Sequence[int]) -> list[int | Exception]:
+        self.runs.append([*numbers])
+        self.begun.release()
+        assert self.free.wait(10)
+        return [ValueError(number) if number % 2 else 2 * number for number in numbers]
+
+
+def gatherer(work: Doubling) -> Gatherer[int, int]:
+    return Gatherer(work, lambda number: max(1, number % MOST), MOST)
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=8), max_size=5))
+def test_each_call_gets_its_own_result_once_and_no_run_is_too_large(waves: list[list[int]]) -> None:
+    work = Doubling()
+
+    async def main() -> list[list[int | BaseException]]:
+        calls = gatherer(work)
+        return [await asyncio.gather(*map(calls.submit, wave), return_exceptions=True) for wave in waves]
+
+    for wave, results in zip(waves, asyncio.run(main()), strict=True):
+        assert [str(one) if isinstance(one, ValueError) else one for one in results] == [
+            str(number) if number % 2 else 2 * number for number in wave
+        ]
+    assert [number for run in work.runs for number in run] == [number for wave in waves for number in wave]
+    assert all(len(run) == 1 or sum(max(1, number % MOST) for number in run) <= MOST for run in work.runs)
+
+
+def test_what_comes_during_a_run_is_one_run_and_what_comes_alone_does_not_wait() -> None:
+    work = Doubling()
+
+    async def main() -> None:
+        calls = gatherer(work)
+        assert await calls.submit(2) == 4
+        await asyncio.to_thread(work.begun.acquire)
+        work.free.clear()
+        first = asyncio.create_task(calls.submit(4))
+        await asyncio.to_thread(work.begun.acquire)
+        others = [asyncio.create_task(calls.submit(0)) for _ in range(3)]
+        await asyncio.sleep(0)
+        work.free.set()
+        assert await asyncio.gather(first, *others) == [8, 0, 0, 0]
+
+    asyncio.run(main())
+    assert work.runs == [[2], [4], [0, 0, 0]]
+
+
+def test_a_call_whose_client_has_gone_disturbs_no_other() -> None:
+    work = Doubling()
+    work.free.clear()
+
+    async def main() -> None:
+        calls = gatherer(work)
+        tasks = [asyncio.create_task(calls.submit(number)) for number in (2, 4, 6)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        await asyncio.sleep(0)
+        work.free.set()
+        assert await tasks[0] == 4 and await tasks[2] == 12
+
+    asyncio.run(main())
+
+
+def test_work_that_breaks_fails_the_calls_of_its_run_and_no_later_one() -> None:
+    def work(numbers: Sequence[int]) -> list[int | Exception]:
+        if 1 in numbers:
+            raise RuntimeError("broken")
+        return list(numbers)
+
+    async def main() -> None:
+        calls: Gatherer[int, int] = Gatherer(work, lambda _: 1, MOST)
+        with pytest.raises(RuntimeError):
+            await calls.submit(1)
+        assert await calls.submit(2) == 2
+
+    asyncio.run(main())

@@ -1,0 +1,137 @@
+"""Columns of stored features are the rows of the online store, and a kept row never outlives a change of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from feast import FeatureStore
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.errors import InvalidInput
+from pipelines.instants import micros
+from pipelines.online import OnlineReader
+from pipelines.online.columns import CachedView, ColumnReader
+from pipelines.online.opening import open_rows
+from pipelines.online.rows import EncodedRows, OnlineView, Span
+from tests.examples import costly
+from tests.redis_fixtures import redis_server  # noqa: F401
+from tests.unit.test_online_rows import AT, END, make, place, put_rows, rows, write  # noqa: F401
+
+NUMBERS, TEXTS = ("f", "d", "i"), ("s", "j")
+LIFE = timedelta(hours=6)
+
+
+def reader(store: FeatureStore, ttl: timedelta | None = LIFE) -> ColumnReader:
+    return ColumnReader(
+        store, [CachedView(store, "typed", NUMBERS, TEXTS, ttl), CachedView(store, "alone", ("f",), (), None)]
+    )
+
+
+def columns(entities: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [entity[name] for entity in entities] for name in ("key", "shop")}
+
+
+def push(store: FeatureStore, key: str, shop: int, value: float, at: datetime) -> None:
+    """As another process does."""
+    other = make(Path(store.config.offline_store.root), _place(store))
+    table = rows(1).slice(0, 1).to_pylist()[0] | {"key": key, "shop": shop, "f": value, "at": at}
+    view = other.get_feature_view("typed")
+    encoded = EncodedRows.of(view, pa.Table.from_pylist([table], schema=rows(1).schema), [micros(at)], [None])
+    open_rows(other).push(OnlineView.of(view), encoded)
+
+
+def _place(store: FeatureStore) -> str:
+    online: Any = store.config.online_store
+    if online.type != "redis":
+        return str(online.path)
+    return str(store.__dict__["_tests_place"])
+
+
+@pytest.fixture
+def store(tmp_path: Path, place: str) -> FeatureStore:  # noqa: F811
+    made = make(tmp_path, place)
+    made.__dict__["_tests_place"] = place
+    put_rows(made, rows(6))
+    write(made)
+    return made
+
+
+def test_columns_are_what_rows_are(store: FeatureStore) -> None:
+    entities = [{"key": f"k{n % 3}", "shop": n} for n in range(6)]
+    entities += [{"key": "k9", "shop": 0}, {"key": None, "shop": 0}, entities[0]]
+    at = AT + timedelta(hours=5, minutes=57)  # of some the ttl has passed
+    told = OnlineReader(store, [f"typed:{name}" for name in (*NUMBERS, *TEXTS)], {"typed": LIFE}).read(entities, at)
+    typed, _ = reader(store).read(columns(entities), len(entities), micros(at))
+    for n, row in enumerate(told):
+        numbers = [row.values[name] for name in NUMBERS]
+        finite = [np.nan if value is None or not np.isfinite(value) else value for value in numbers]
+        np.testing.assert_array_equal(typed.numbers[n], np.array(finite, dtype=np.float32))
+        assert typed.texts[n].tolist() == ["" if row.values[name] is None else str(row.values[name]) for name in TEXTS]
+        ages = [row.ages[name] for name in (*NUMBERS, *TEXTS)]
+        seconds = [np.nan if age is None else age.total_seconds() for age in ages]
+        np.testing.assert_array_equal(typed.seconds[n], seconds)
+        assert typed.stale[n] == (
+            any(age is not None for age in ages) and not any(v is not None for v in row.values.values())
+        )
+    assert typed.stale.any() and not typed.stale.all()
+
+
+def test_a_kept_row_does_not_outlive_a_push_or_a_materialization_of_another_process(store: FeatureStore) -> None:
+    held, one = reader(store), columns([{"key": "k0", "shop": 0}])
+    at = micros(AT + timedelta(hours=1))
+
+    def number() -> float:
+        return float(held.read(one, 1, at)[0].numbers[0, 0])
+
+    assert number() == number() == np.float32(0.1)
+    for value in (2.0, 3.0):
+        push(store, "k0", 0, value, AT)
+        assert number() == value
+    write(store, Span(None, END, True))
+    assert number() == np.float32(0.1)
+
+
+def test_rows_are_read_once_until_something_changes(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, asked = reader(store), []
+    get = held._rows.get
+
+    def noted(lookups: Any) -> Any:
+        asked.append(lookups)
+        return get(lookups)
+
+    monkeypatch.setattr(held._rows, "get", noted)
+    monkeypatch.setattr("pipelines.online.redis.UNTOLD", 1e9)
+    for entities in ([0, 1], [1, 0], [0, 1, 2]):
+        held.read(columns([{"key": f"k{n}", "shop": n} for n in entities]), len(entities), micros(AT))
+    assert [[len(keys) for _, keys in lookups] for lookups in asked] == [[2, 1], [1]]
+
+
+@costly()
+@given(
+    st.lists(st.tuples(st.sampled_from(["push", "read"]), st.integers(0, 2), st.floats(0, 9, width=32)), max_size=12)
+)
+def test_a_read_after_any_pushes_gives_the_last_one(store: FeatureStore, todo: list[tuple[str, int, float]]) -> None:
+    held, last = reader(store), dict.fromkeys(range(3), 0.0)
+    for shop in last:
+        push(store, "k7", shop, 0.0, AT)
+    for what, shop, value in todo:
+        if what == "push":
+            push(store, "k7", shop, value, AT)
+            last[shop] = value
+        else:
+            (typed, _) = held.read(columns([{"key": "k7", "shop": shop}]), 1, micros(AT))
+            assert typed.numbers[0, 0] == np.float32(last[shop])
+
+
+def test_a_key_that_is_absent_or_of_another_type_is_refused(store: FeatureStore) -> None:
+    with pytest.raises(InvalidInput, match="requests lack the key 'shop'"):
+        reader(store).read({"key": ["k0"]}, 1, 0)
+    with pytest.raises(InvalidInput, match="key shop: 'x' is no INT64"):
+        reader(store).read({"key": ["k0"], "shop": ["x"]}, 1, 0)

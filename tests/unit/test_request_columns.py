@@ -1,0 +1,101 @@
+"""The columns of requests are the same from what clients send and from the examples of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field
+
+from pipelines.errors import InvalidInput
+from pipelines.fields import Instant
+from pipelines.instants.arrow import local_times
+from pipelines.request_columns import Kind, computed, from_frame, from_requests, kinds_of, with_features
+from pipelines.usecase import PREDICTED_AT
+from pipelines.usecases.flights import USECASE as FLIGHTS
+from tests.toy import USECASE as PUMPS
+
+AT = datetime(2024, 3, 1, 12, 30, 0, 250_000, tzinfo=UTC)
+INSTANTS = st.datetimes(datetime(1970, 1, 1), datetime(2199, 12, 31), timezones=st.just(UTC))
+KINDS = {"at": Kind.INSTANT, "number": Kind.NUMBER, "text": Kind.OTHER, "flag": Kind.OTHER, PREDICTED_AT: Kind.INSTANT}
+REQUESTS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "at": INSTANTS | st.none(),
+            "number": st.none() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False),
+            "text": st.none() | st.text(max_size=5),
+            "flag": st.none() | st.booleans(),
+        }
+    ),
+    max_size=8,
+)
+
+
+def test_the_request_model_declares_the_types() -> None:
+    kinds = kinds_of(FLIGHTS)
+    assert {name for name, kind in kinds.items() if kind is Kind.INSTANT} == {"sched_dep_at", PREDICTED_AT}
+    assert {name for name, kind in kinds.items() if kind is Kind.NUMBER} == {"flight", "scheduled_minutes", "distance"}
+
+    class Other(BaseModel):
+        a: Literal[1, 2] | None = None
+        b: Literal["x", 1]
+        c: bool
+        d: int | str
+        e: Instant | None = Field(None)
+
+    class Typed:
+        request_columns = ("a", "b", "c", "d", "e")
+
+        def request_model(self) -> type[BaseModel]:
+            return Other
+
+    told = [kind.name for kind in kinds_of(Typed()).values()]  # type: ignore[arg-type]
+    assert told == ["NUMBER", "OTHER", "OTHER", "OTHER", "INSTANT", "INSTANT"]
+
+
+@given(REQUESTS)
+def test_requests_and_a_frame_give_the_same_columns(requests: list[dict[str, Any]]) -> None:
+    sent = from_requests(KINDS, requests, AT)
+    frame = pd.DataFrame({name: pd.Series([one[name] for one in requests], dtype=object) for name in ("text", "flag")})
+    frame["at"] = pd.Series(pd.to_datetime([one["at"] for one in requests], utc=True), dtype="datetime64[us, UTC]")
+    frame["number"] = pd.Series([one["number"] for one in requests], dtype="float64")
+    frame[PREDICTED_AT] = pd.Series([AT] * len(requests), dtype="datetime64[us, UTC]")
+    read = from_frame(KINDS, frame)
+    assert sent.keys() == read.keys()
+    for name in sent:
+        assert sent[name].dtype == read[name].dtype, name
+        np.testing.assert_array_equal(sent[name], read[name])
+
+
+@given(st.lists(INSTANTS | st.none(), max_size=8), st.sampled_from(["America/New_York", "Asia/Kathmandu", "UTC"]))
+def test_local_times_are_those_of_the_zone(instants: list[datetime | None], zone: str) -> None:
+    columns = from_requests({"at": Kind.INSTANT}, [{"at": one} for one in instants], AT)
+    clocks = [one and one.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for one in instants]
+    np.testing.assert_array_equal(local_times(columns["at"], zone), np.array(clocks, dtype="datetime64[us]"))
+
+
+def test_what_request_features_must_give_is_checked() -> None:
+    class Short:
+        name, request_keys = "short", ()
+
+        def request_features(self, columns: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {"a": np.zeros(1)}
+
+    with pytest.raises(InvalidInput, match=r"short gives a in the shape \(1,\).*each of the 2 requests"):
+        computed(Short(), {}, 2)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=r"lacks the request_keys \['place'\]"):
+        computed(replace(PUMPS, request_keys=("place",)), from_requests(kinds_of(PUMPS), [], AT), 0)
+
+
+def test_a_frame_keeps_its_columns() -> None:
+    frame = pd.DataFrame({"pump": ["1"], "read_at": [pd.Timestamp("2024-03-31T01:30:00Z")], "more": [1]})
+    made = with_features(PUMPS, frame)
+    assert made.hour.tolist() == [3] and set(made) == {*frame, "hour"}, "summer time has begun in Berlin"
