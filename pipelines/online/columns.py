@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,39 +21,32 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 Key = tuple[Any, ...]  # of an entity, in the order of its view's keys
-MOST = 500_000  # rows kept; beyond that all are read anew
+MOST = 500_000  # rows kept of a view; beyond that all are read anew
 EVER = np.iinfo(np.int64).max  # microseconds; a view without a ttl
 
 
 @dataclass(frozen=True)
-class ViewColumns:
-    """What one view has for N requests.
+class StoredColumns:
+    """What the views have for N requests; the columns of each view follow those of the one before.
 
     Attributes:
         numbers: (N, n) float32; NaN where missing, or not fresh.
         texts: (N, m) spellings; "" where missing, or not fresh.
-        seconds: (N, n + m) ages of numbers and texts, fresh or not; NaN where there is no value.
-        stale: (N,) whether the row is not fresh; false where there is none.
+        number_seconds, text_seconds: (N, n) and (N, m) ages, fresh or not; NaN where there is no value.
+        stale: (N, views) whether a view's row is not fresh; false where there is none.
     """
 
     numbers: NDArray[np.float32]
     texts: NDArray[np.object_]
-    seconds: NDArray[np.float64]
+    number_seconds: NDArray[np.float64]
+    text_seconds: NDArray[np.float64]
     stale: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """The row of one entity: when it was known, in microseconds, its values, and which of them are there."""
-
-    known_at: int
-    numbers: NDArray[np.float32]
-    texts: NDArray[np.object_]
-    present: NDArray[np.bool_]
 
 
 class CachedView:
     """One view with the features that models read, as numbers and as categories, and its rows.
+
+    Rows are kept in columns that grow; the first is that of an entity without a row.
 
     Args:
         ttl: for which its values are fresh; None or nothing: for ever.
@@ -66,44 +59,54 @@ class CachedView:
         self.keys = self.view.keys.names
         self.numbers, self.texts = tuple(numbers), tuple(texts)
         self.life = ttl // MICROSECOND if ttl else EVER
-        self.rows: dict[Key | None, _Entry] = {}
-        none = np.zeros(len(self.numbers) + len(self.texts), dtype=bool)
-        missing = np.full(len(self.numbers), np.nan, dtype=np.float32)
-        self.absent = _Entry(0, missing, np.full(len(self.texts), "", dtype=object), none)
+        self.clear()
 
-    def entry(self, stored: StoredRow | None) -> _Entry:
-        """A row as it is kept.
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.places: dict[Key | None, int] = {None: 0}
+        self._size = 1
+        self._known_at = np.zeros(64, dtype=np.int64)
+        self._numbers = np.full((64, len(self.numbers)), np.nan, dtype=np.float32)
+        self._texts = np.full((64, len(self.texts)), "", dtype=object)
+        self._present = np.zeros((64, len(self.numbers) + len(self.texts)), dtype=bool)
+
+    def keep(self, key: Key | None, stored: StoredRow | None) -> None:
+        """Keep the row of an entity; None: it has none.
 
         Raises:
             InvalidInput: if a value is no number, or has no spelling, where it must.
         """
         if stored is None:
-            return self.absent
-        known_at, cells = stored
-        values = {name: decode_value(cells.get(name)) for name in self.view.features}
+            self.places[key] = 0
+            return
+        values = {name: decode_value(stored[1].get(name)) for name in self.view.features}
         numbers = [number_column([values[name]], name)[0] for name in self.numbers]
         texts = [string_column([values[name]], name)[0] for name in self.texts]
-        present = [values[name] is not None for name in (*self.numbers, *self.texts)]
-        return _Entry(
-            micros(known_at),
-            np.array(numbers, dtype=np.float32),
-            np.array(texts, dtype=object),
-            np.array(present, dtype=bool),
-        )
+        if self._size == len(self._known_at):
+            self._grow()
+        place = self._size
+        self._known_at[place] = micros(stored[0])
+        self._numbers[place], self._texts[place] = numbers, texts
+        self._present[place] = [values[name] is not None for name in (*self.numbers, *self.texts)]
+        self._size, self.places[key] = place + 1, place
 
-    def columns(self, keys: Sequence[Key | None], at: int) -> ViewColumns:
+    def _grow(self) -> None:
+        for name in ("_known_at", "_numbers", "_texts", "_present"):
+            column = getattr(self, name)
+            setattr(self, name, np.concatenate([column, np.empty_like(column)]))
+
+    def columns(self, keys: Sequence[Key | None], at: int) -> StoredColumns:
         """What is kept of the entities of N requests (None: of no entity), with freshness at an instant."""
-        entries = [self.rows[key] for key in keys]
-        known_at = np.array([entry.known_at for entry in entries], dtype=np.int64)
-        present = np.array([entry.present for entry in entries], dtype=bool).reshape(len(keys), -1)
-        age = at - known_at
+        places = np.array([self.places[key] for key in keys], dtype=np.intp)
+        present = self._present[places]
+        age = at - self._known_at[places]
         old = (age < 0) | (age > self.life)
-        numbers = np.array([entry.numbers for entry in entries], dtype=np.float32).reshape(len(keys), -1)
-        texts = np.array([entry.texts for entry in entries], dtype=object).reshape(len(keys), -1)
+        numbers, texts = self._numbers[places], self._texts[places]
         if old.any():
             numbers[old], texts[old] = np.nan, ""
         seconds = np.where(present, (age / SECOND)[:, None], np.nan)
-        return ViewColumns(numbers, texts, seconds, old & present.any(axis=1))
+        count, stale = len(self.numbers), (old & present.any(axis=1))[:, None]
+        return StoredColumns(numbers, texts, seconds[:, :count], seconds[:, count:], stale)
 
 
 class ColumnReader:
@@ -112,7 +115,7 @@ class ColumnReader:
     Whoever reads after a push or a materialization has ended, in whichever process, reads what it wrote.
 
     Args:
-        views: those to read.
+        views: those to read; perhaps none.
     """
 
     def __init__(self, store: FeatureStore, views: Sequence[CachedView]) -> None:
@@ -120,8 +123,8 @@ class ColumnReader:
         self._rows = open_rows(store)
         self._generation: object = None
 
-    def read(self, columns: Mapping[str, NDArray[Any] | Sequence[Any]], rows: int, at: int) -> list[ViewColumns]:
-        """The columns of each view for so many requests, with freshness at an instant (microseconds since 1970).
+    def read(self, columns: Mapping[str, NDArray[Any] | Sequence[Any]], rows: int, at: int) -> StoredColumns:
+        """The columns of the views for so many requests, with freshness at an instant (microseconds since 1970).
 
         A value known after it, or older than its view's ttl, is missing. A request with an empty key has no entity.
 
@@ -132,13 +135,18 @@ class ColumnReader:
             InvalidInput: if a key has the wrong type, or a value is no number, or has no spelling, where it must.
         """
         generation = self._rows.generation()  # before the rows: what is written after it makes another one
-        if generation != self._generation or sum(len(view.rows) for view in self.views) > MOST:
+        if generation != self._generation or any(len(view.places) > MOST for view in self.views):
             for view in self.views:
-                view.rows = {None: view.absent}
+                view.clear()
             self._generation = generation
         keys = [_keys(view.keys, columns, rows) for view in self.views]
-        self._fetch([{*of_view} - view.rows.keys() for view, of_view in zip(self.views, keys, strict=True)])
-        return [view.columns(of_view, at) for view, of_view in zip(self.views, keys, strict=True)]
+        self._fetch([{*of_view} - view.places.keys() for view, of_view in zip(self.views, keys, strict=True)])
+        parts = [view.columns(of_view, at) for view, of_view in zip(self.views, keys, strict=True)]
+        if not parts:
+            nothing = np.empty((rows, 0))
+            return StoredColumns(nothing.astype(np.float32), nothing.astype(object), nothing, nothing, nothing > 0)
+        joined = {field.name: [getattr(part, field.name) for part in parts] for field in fields(StoredColumns)}
+        return StoredColumns(**{name: np.concatenate(of_views, axis=1) for name, of_views in joined.items()})
 
     def _fetch(self, lacking: Sequence[set[Key | None]]) -> None:
         wanted = [
@@ -150,7 +158,8 @@ class ColumnReader:
             return
         lookups = [(view.view, [encoded for encoded in keys.values() if encoded is not None]) for view, keys in wanted]
         for (view, keys), stored in zip(wanted, self._rows.get(lookups), strict=True):
-            view.rows.update({key: view.entry(stored.get(encoded or b"")) for key, encoded in keys.items()})
+            for key, encoded in keys.items():
+                view.keep(key, stored.get(encoded or b""))
 
 
 def _keys(names: Sequence[str], columns: Mapping[str, Any], rows: int) -> list[Key | None]:

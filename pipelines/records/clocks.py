@@ -14,6 +14,7 @@ CLOCKS = sa.Table(
     sa.Column("usecase", sa.String(64), primary_key=True),
     sa.Column("now", Instant, nullable=False),
 )
+NOW = sa.select(CLOCKS.c.now).where(CLOCKS.c.usecase == sa.bindparam("of"))  # built once, asked often
 
 
 class SimulatedTime(Repository):
@@ -22,7 +23,7 @@ class SimulatedTime(Repository):
     def read(self) -> datetime | None:
         """The instant; None before the first replay."""
         with self.engine.connect() as connection:
-            return connection.scalar(sa.select(CLOCKS.c.now).where(CLOCKS.c.usecase == self.usecase))
+            return connection.scalar(NOW, {"of": self.usecase})
 
     def set(self, at: datetime) -> None:
         """Set the time to an instant, earlier or later than the present one."""

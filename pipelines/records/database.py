@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -129,11 +130,23 @@ def inserted_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Map
     Args:
         rows: of all columns, as the driver takes them: it is many times faster than SQLAlchemy's conversion of each.
     """
-    compiled = insert(connection.engine, table).on_conflict_do_nothing().compile(dialect=connection.dialect)
-    given = [tuple(row[name] for name in compiled.positiontup) for row in rows] if compiled.positiontup else list(rows)
-    return connection.exec_driver_sql(str(compiled), given, {"preserve_rowcount": True}).rowcount
+    statement, names = _insert_of(table, f"{connection.dialect.name}+{connection.dialect.driver}")
+    given = [tuple(row[name] for name in names) for row in rows] if names else list(rows)
+    return connection.exec_driver_sql(statement, given, {"preserve_rowcount": True}).rowcount
+
+
+@lru_cache
+def _insert_of(table: sa.Table, driver: str) -> tuple[str, Sequence[str] | None]:
+    """The statement, and the order of its parameters; None where they have names."""
+    dialect = sa.make_url(f"{driver}://").get_dialect()()
+    compiled = _inserts(dialect).insert(table).on_conflict_do_nothing().compile(dialect=dialect)
+    return str(compiled), compiled.positiontup
 
 
 def insert(engine: sa.Engine, table: sa.Table) -> Any:
     """An insert that knows `on_conflict_do_...` of the engine's database."""
-    return (postgresql if engine.dialect.name == "postgresql" else sqlite).insert(table)
+    return _inserts(engine.dialect).insert(table)
+
+
+def _inserts(dialect: sa.Dialect) -> Any:
+    return postgresql if dialect.name == "postgresql" else sqlite

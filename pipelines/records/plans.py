@@ -69,6 +69,9 @@ class Plan:
 
 
 COLUMNS = [PLANS.c[field.name] for field in fields(Plan)]
+IN_FORCE = (  # built once: the model server asks it with every run
+    sa.select(*COLUMNS).where(PLANS.c.usecase == sa.bindparam("of")).order_by(PLANS.c.version.desc()).limit(1)
+)
 
 
 class Plans(Repository):
@@ -76,7 +79,9 @@ class Plans(Repository):
 
     def current(self) -> Plan | None:
         """The plan in force; None before the first."""
-        return self._newest()
+        with self.engine.connect() as connection:
+            row = connection.execute(IN_FORCE, {"of": self.usecase}).mappings().first()
+        return Plan(**row) if row else None
 
     def at(self, instant: datetime) -> Plan | None:
         """The plan that was in force at an instant; None before the first."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipelines.errors import InvalidInput
 from pipelines.graph_inputs import number_column, string_column
 from pipelines.instants import micros
-from pipelines.online.columns import CachedView, ColumnReader, ViewColumns
+from pipelines.online.columns import CachedView, ColumnReader, StoredColumns
 from pipelines.request_columns import computed, from_requests, kinds_of
 from pipelines.usecase import Columns, ModelInputs, Request, UseCase
 
@@ -82,20 +82,25 @@ class Layout:
 
     def __init__(self, store: FeatureStore, usecase: UseCase, needs: Mapping[str, Needs]) -> None:
         self._usecase, self._kinds = usecase, kinds_of(usecase)
-        self.needs = dict(needs)
         views: dict[str, tuple[dict[str, None], dict[str, None]]] = {}  # numbers and categories, each once, in order
         for need in needs.values():
             for names, of in ((need.numeric, 0), (need.categorical, 1)):
-                for name in names:
-                    if name in need.refs:
-                        view, _, feature = need.refs[name].partition(":")
-                        views.setdefault(view, ({}, {}))[of][feature] = None
+                for ref in (need.refs[name] for name in names if name in need.refs):
+                    view, _, feature = ref.partition(":")
+                    views.setdefault(view, ({}, {}))[of][feature] = None
         ttls = {view: ttl for need in needs.values() for view, ttl in need.ttls.items()}
         cached = [CachedView(store, view, [*of[0]], [*of[1]], ttls[view]) for view, of in sorted(views.items())]
         self._reader = ColumnReader(store, cached)
-        self._views = {view.view.name: number for number, view in enumerate(cached)}
-        self._sources = {version: _Sources.of(need, cached, self._views) for version, need in needs.items()}
-        self.labels = dict(zip(needs, logged_names(list(needs.values())), strict=True))
+        numbers = {f"{view.view.name}:{name}": None for view in cached for name in view.numbers}
+        texts = {f"{view.view.name}:{name}": None for view in cached for name in view.texts}
+        self._labels = dict(zip(needs, logged_names(list(needs.values())), strict=True))
+        self._numeric = {version: _Source.of(need.numeric, need.refs, [*numbers]) for version, need in needs.items()}
+        self._categorical = {
+            version: _Source.of(need.categorical, need.refs, [*texts]) for version, need in needs.items()
+        }
+        aged = {self._labels[version][name]: ref for version, need in needs.items() for name, ref in need.refs.items()}
+        self._aged = [*aged], [[*numbers, *texts].index(ref) for ref in aged.values()]
+        self._view_of = [[ref.partition(":")[0] for ref in refs] for refs in (numbers, texts)]
 
     def read(self, requests: Sequence[Request], at: datetime) -> Features:
         """The features of validated requests, with freshness as of `at`.
@@ -105,8 +110,8 @@ class Layout:
         """
         columns = from_requests(self._kinds, requests, at)
         own = {**columns, **computed(self._usecase, columns, len(requests))}
-        keys: dict[str, list[Any]] = {name: own[name].tolist() for name in self._usecase.request_keys}
-        keys = {name: [request[name] for request in requests] for name in self._usecase.request_columns} | keys
+        keys: dict[str, list[Any]] = {name: [request[name] for request in requests] for name in requests[0]}
+        keys |= {name: own[name].tolist() for name in self._usecase.request_keys}
         return Features(len(requests), own, self._reader.read(keys, len(requests), micros(at)))
 
     def arrays(self, version: str, features: Features) -> Arrays:
@@ -116,98 +121,73 @@ class Layout:
             InvalidInput: if an input is neither stored nor computed from the request, or is not a number or not a
                 category where it must be.
         """
-        sources = self._sources[version]
-        numeric = np.empty((features.rows, sources.numeric), dtype=np.float32)
-        categorical = np.empty((features.rows, sources.categorical), dtype=object)
-        for place, name in sources.own_numbers:
+        source = self._numeric[version]
+        numeric = np.empty((features.rows, source.width), dtype=np.float32)
+        numeric[:, source.places] = features.stored.numbers[:, source.columns]
+        for place, name in source.own:
             numeric[:, place] = number_column(_own(features, name), name)
-        for place, name in sources.own_texts:
+        source = self._categorical[version]
+        categorical = np.empty((features.rows, source.width), dtype=object)
+        categorical[:, source.places] = features.stored.texts[:, source.columns]
+        for place, name in source.own:
             categorical[:, place] = string_column(_own(features, name), name)
-        for view, places, columns in sources.numbers:
-            numeric[:, places] = features.stored[view].numbers[:, columns]
-        for view, places, columns in sources.texts:
-            categorical[:, places] = features.stored[view].texts[:, columns]
         return numeric, categorical
 
     def logged(self, version: str, arrays: Arrays) -> list[dict[str, Any]]:
         """The inputs of one model, one dict for each row, by their names in the log; None where missing."""
-        labels = [*self.labels[version].values()]
+        labels = [*self._labels[version].values()]
         rows = zip(_or_none(arrays[0]).tolist(), arrays[1].tolist(), strict=True)
         return [dict(zip(labels, [*of, *(text or None for text in texts)], strict=True)) for of, texts in rows]
 
     def ages(self, features: Features) -> list[dict[str, float | None]]:
         """The age in seconds of each stored input, one dict for each row, by names in the log; None where missing."""
-        labels: list[str] = []
-        parts: list[NDArray[np.object_]] = []
-        for version, need in self.needs.items():
-            for name, ref in need.refs.items():
-                view, _, feature = ref.partition(":")
-                cached = self._reader.views[self._views[view]]
-                seconds = features.stored[self._views[view]].seconds[:, (*cached.numbers, *cached.texts).index(feature)]
-                labels.append(self.labels[version][name])
-                parts.append(_or_none(seconds))
-        rows = zip(*(part.tolist() for part in parts), strict=True) if parts else [()] * features.rows
-        return [dict(zip(labels, row, strict=True)) for row in rows]
+        labels, columns = self._aged
+        stored = features.stored
+        seconds = np.concatenate([stored.number_seconds, stored.text_seconds], axis=1)[:, columns]
+        return [dict(zip(labels, row, strict=True)) for row in _or_none(seconds).tolist()]
 
     def absences(self, features: Features) -> dict[tuple[str, str], int]:
         """The number of missing and of stale values by (view, MISSING or STALE), where there are any."""
-        counts: dict[tuple[str, str], int] = {}
-        for view, stored in zip(self._reader.views, features.stored, strict=True):
-            missing = np.isnan(stored.seconds)
-            counts[view.view.name, MISSING] = int(missing.sum())
-            counts[view.view.name, STALE] = int((~missing[stored.stale]).sum())
-        return {kind: count for kind, count in counts.items() if count}
+        stored, counts = features.stored, dict[tuple[str, str], int]()
+        names = [view.view.name for view in self._reader.views]
+        for of_columns, seconds in zip(self._view_of, (stored.number_seconds, stored.text_seconds), strict=True):
+            missing = np.isnan(seconds)
+            stale = ~missing & stored.stale[:, [names.index(view) for view in of_columns]]
+            for kind, hits in ((MISSING, missing.sum(axis=0)), (STALE, stale.sum(axis=0))):
+                for place in np.flatnonzero(hits).tolist():
+                    counts[of_columns[place], kind] = counts.get((of_columns[place], kind), 0) + int(hits[place])
+        return counts
 
 
 @dataclass(frozen=True)
 class Features:
-    """The features of N requests: the request's own by name, and the stored ones by view."""
+    """The features of N requests: the request's own by name, and the stored ones."""
 
     rows: int
     own: Columns
-    stored: Sequence[ViewColumns]
+    stored: StoredColumns
 
 
 @dataclass(frozen=True)
-class _Sources:
-    """Where each input of one model is found, by its place among them.
+class _Source:
+    """Where the numeric or the categorical inputs of one model are found.
 
     Attributes:
-        numeric, categorical: how many there are.
-        own_numbers, own_texts: (place, name) of the request's own.
-        numbers, texts: (view, places, columns of the view) of the stored ones.
+        width: how many there are.
+        own: (place among them, name) of the request's own.
+        places, columns: of the stored ones: place among them, and column of what is stored.
     """
 
-    numeric: int
-    categorical: int
-    own_numbers: Sequence[tuple[int, str]]
-    own_texts: Sequence[tuple[int, str]]
-    numbers: Sequence[tuple[int, list[int], list[int]]]
-    texts: Sequence[tuple[int, list[int], list[int]]]
+    width: int
+    own: Sequence[tuple[int, str]]
+    places: Sequence[int]
+    columns: Sequence[int]
 
     @classmethod
-    def of(cls, need: Needs, views: Sequence[CachedView], numbers: Mapping[str, int]) -> _Sources:
-        own: dict[str, list[tuple[int, str]]] = {"numeric": [], "categorical": []}
-        stored: dict[str, dict[int, tuple[list[int], list[int]]]] = {"numeric": {}, "categorical": {}}
-        for kind, names in (("numeric", need.numeric), ("categorical", need.categorical)):
-            for place, name in enumerate(names):
-                if name not in need.refs:
-                    own[kind].append((place, name))
-                    continue
-                view, _, feature = need.refs[name].partition(":")
-                has = views[numbers[view]].numbers if kind == "numeric" else views[numbers[view]].texts
-                places, columns = stored[kind].setdefault(numbers[view], ([], []))
-                places.append(place)
-                columns.append(has.index(feature))
-        flat = {kind: [(view, *lists) for view, lists in of.items()] for kind, of in stored.items()}
-        return cls(
-            len(need.numeric),
-            len(need.categorical),
-            own["numeric"],
-            own["categorical"],
-            flat["numeric"],
-            flat["categorical"],
-        )
+    def of(cls, names: Sequence[str], refs: Mapping[str, str], stored: Sequence[str]) -> _Source:
+        own = [(place, name) for place, name in enumerate(names) if name not in refs]
+        places = [place for place, name in enumerate(names) if name in refs]
+        return cls(len(names), own, places, [stored.index(refs[names[place]]) for place in places])
 
 
 def _or_none(numbers: NDArray[np.floating[Any]]) -> NDArray[np.object_]:

@@ -68,19 +68,19 @@ def test_columns_are_what_rows_are(store: FeatureStore) -> None:
     entities += [{"key": "k9", "shop": 0}, {"key": None, "shop": 0}, entities[0]]
     at = AT + timedelta(hours=5, minutes=57)  # of some the ttl has passed
     told = OnlineReader(store, [f"typed:{name}" for name in (*NUMBERS, *TEXTS)], {"typed": LIFE}).read(entities, at)
-    typed, _ = reader(store).read(columns(entities), len(entities), micros(at))
+    typed = reader(store).read(columns(entities), len(entities), micros(at))
     for n, row in enumerate(told):
         numbers = [row.values[name] for name in NUMBERS]
         finite = [np.nan if value is None or not np.isfinite(value) else value for value in numbers]
-        np.testing.assert_array_equal(typed.numbers[n], np.array(finite, dtype=np.float32))
+        np.testing.assert_array_equal(typed.numbers[n, : len(NUMBERS)], np.array(finite, dtype=np.float32))
         assert typed.texts[n].tolist() == ["" if row.values[name] is None else str(row.values[name]) for name in TEXTS]
         ages = [row.ages[name] for name in (*NUMBERS, *TEXTS)]
         seconds = [np.nan if age is None else age.total_seconds() for age in ages]
-        np.testing.assert_array_equal(typed.seconds[n], seconds)
-        assert typed.stale[n] == (
+        np.testing.assert_array_equal([*typed.number_seconds[n, : len(NUMBERS)], *typed.text_seconds[n]], seconds)
+        assert typed.stale[n, 0] == (
             any(age is not None for age in ages) and not any(v is not None for v in row.values.values())
         )
-    assert typed.stale.any() and not typed.stale.all()
+    assert typed.stale[:, 0].any() and not typed.stale[:, 0].all()
 
 
 def test_a_kept_row_does_not_outlive_a_push_or_a_materialization_of_another_process(store: FeatureStore) -> None:
@@ -88,7 +88,7 @@ def test_a_kept_row_does_not_outlive_a_push_or_a_materialization_of_another_proc
     at = micros(AT + timedelta(hours=1))
 
     def number() -> float:
-        return float(held.read(one, 1, at)[0].numbers[0, 0])
+        return float(held.read(one, 1, at).numbers[0, 0])
 
     assert number() == number() == np.float32(0.1)
     for value in (2.0, 3.0):
@@ -126,7 +126,7 @@ def test_a_read_after_any_pushes_gives_the_last_one(store: FeatureStore, todo: l
             push(store, "k7", shop, value, AT)
             last[shop] = value
         else:
-            (typed, _) = held.read(columns([{"key": "k7", "shop": shop}]), 1, micros(AT))
+            typed = held.read(columns([{"key": "k7", "shop": shop}]), 1, micros(AT))
             assert typed.numbers[0, 0] == np.float32(last[shop])
 
 
