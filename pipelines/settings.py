@@ -35,6 +35,8 @@ class Settings(BaseSettings):
         mlflow_run_id: MLFLOW_RUN_ID, which `mlflow run` sets in the commands of an MLproject.
         serving_max_batch: most rows of one call, predictions or outcomes.
         serving_max_bytes: most bytes of the body of one call.
+        serving_max_waiting: most rows that wait for their answer; what comes beyond them is refused.
+        serving_patience: seconds that a call may wait for its answer to begin.
     """
 
     model_config = SettingsConfigDict(env_prefix="FLIGHTDECK_", frozen=True, extra="ignore", env_ignore_empty=True)
@@ -54,6 +56,8 @@ class Settings(BaseSettings):
     serving_port: Annotated[int, Field(ge=1, le=65535)] = 8090
     serving_max_batch: Annotated[int, Field(ge=1)] = 1000
     serving_max_bytes: Annotated[int, Field(ge=1)] = 4_000_000
+    serving_max_waiting: Annotated[int, Field(ge=1)] = 20_000
+    serving_patience: Annotated[float, Field(gt=0)] = 10.0
 
     @field_validator("home")
     @classmethod

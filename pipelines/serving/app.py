@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
+from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
@@ -22,9 +24,9 @@ from starlette.requests import ClientDisconnect
 from pipelines.context import Context
 from pipelines.errors import FlightdeckError
 from pipelines.failure import one_line, trace
-from pipelines.records import Arrival
+from pipelines.records import Arrival, Prediction
 from pipelines.serving.calls import Call
-from pipelines.serving.document import answers, body, describe
+from pipelines.serving.document import PROBLEM, RETRIED, answers, body, describe
 from pipelines.serving.failures import reason
 from pipelines.serving.front import Front
 from pipelines.serving.gathering import Gatherer
@@ -33,11 +35,12 @@ from pipelines.serving.predict import Predictor
 from pipelines.serving.routing import Router
 from pipelines.serving.schemas import (
     Alive,
+    Answer,
     Answers,
     Ready,
     Receipts,
-    Received,
     Refusal,
+    RefusedReceipts,
     RolloutState,
     Unready,
     outcome_envelope,
@@ -60,32 +63,43 @@ class Server:
         self.feast = context.feast
         self.router = Router(context)
         self.predictor = Predictor(context, self.router, self.metrics)
-        self.gatherer = Gatherer(self.predictor.answer, lambda call: len(call.items), settings.serving_max_batch)
+        self.gatherer = Gatherer(
+            self.predictor.answer,
+            lambda call: len(call.items),
+            most=settings.serving_max_batch,
+            limit=settings.serving_max_waiting,
+            patience=settings.serving_patience,
+        )
         self.log = context.predictions
 
     async def predict(self, body: bytes) -> Response:
         predictions = await self.gatherer.submit(Call(self.requests.parse(body)))
-        answers = [
-            {"id": one.prediction_id, "score": one.score, "version": one.served, "plan": one.plan}
-            for one in predictions
-        ]
-        return _json(200, {"predictions": answers})
+        return _json(200, {"predictions": [_answer(one) for one in predictions]})
+
+    def look_up(self, identity: str) -> Response:
+        """The answer that a request got."""
+        for one in self.log.get([identity]):
+            return _json(200, _answer(one))
+        raise _unknown(identity)
 
     def record(self, body: bytes) -> Response:
-        """200 if every outcome is recorded now or before, else 409 or 404; valid outcomes are recorded in any case."""
+        """Record outcomes; those that can be are recorded in any case.
+
+        Raises:
+            Refusal: 409 or 404 unless every outcome is recorded now or was before.
+        """
         outcomes = self.outcomes.parse(body)
         now = self.context.clock.now()
         arrivals = self.log.record_outcomes([(outcome.id, outcome.label, now) for outcome in outcomes])
         self.metrics.note_outcomes(arrivals)
-        receipts = [Received(id=o.id, status=arrival.value) for o, arrival in zip(outcomes, arrivals, strict=True)]
-        status, error = 200, None
+        receipts = [{"id": o.id, "status": arrival.value} for o, arrival in zip(outcomes, arrivals, strict=True)]
         if Arrival.CONTRADICTS in arrivals:
             first = outcomes[arrivals.index(Arrival.CONTRADICTS)]
-            status, error = 409, f"prediction {first.id!r} has another label, and the first one is final"
-        elif Arrival.UNKNOWN in arrivals:
-            first = outcomes[arrivals.index(Arrival.UNKNOWN)]
-            status, error = 404, f"no prediction has the id {first.id!r}; send the id from the prediction's answer"
-        return _json(status, Receipts(outcomes=receipts, error=error).model_dump(exclude_none=True))
+            error = f"prediction {first.id!r} has another label, and the first one is final"
+            raise Refusal(409, error, outcomes=receipts)
+        if Arrival.UNKNOWN in arrivals:
+            raise _unknown(outcomes[arrivals.index(Arrival.UNKNOWN)].id, outcomes=receipts)
+        return _json(200, {"outcomes": receipts})
 
     def rollout(self) -> Response:
         plan = self.router.plan()
@@ -99,7 +113,7 @@ class Server:
             self.context.clock.now()
             self.feast.registry.list_feature_services(self.context.usecase.name, allow_cache=False)
         except Exception as error:
-            return _json(503, {"ready": False, "problems": [reason(error)]})
+            raise Refusal(503, reason(error), ready=False) from error
         self.metrics.note_models(route.plan.version, route.loaded)
         return _json(
             200, {"ready": True, "plan": route.plan.version, "loaded": route.loaded, "problems": list(route.problems)}
@@ -116,7 +130,8 @@ def create_app(context: Context) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(server.ready)  # loads the models before the first request
+        with suppress(Refusal):  # it may get ready later
+            await run_in_threadpool(server.ready)  # loads the models before the first request
         yield
         await run_in_threadpool(server.gatherer.close)
 
@@ -139,19 +154,24 @@ def _add_model_endpoints(app: FastAPI, server: Server) -> None:
     @app.post(
         PREDICTIONS,
         response_model=Answers,
-        responses=answers(400, 409, 413, 422, 503),
+        responses=answers(400, 409, 413, 422, 429, 503),
         openapi_extra=body(server.requests),
     )
     async def predictions(request: Request) -> Response:
         """Score one request, or {"requests": [...]}. A request with an `id` can be repeated safely."""
         return await _respond(server, "predictions", server.predict, request)
 
+    @app.get(PREDICTIONS + "/{identity:path}", response_model=Answer, responses=answers(404, 503))
+    async def prediction(identity: str) -> Response:
+        """The answer that the request with this id got."""
+        return await _respond(server, "prediction", partial(run_in_threadpool, server.look_up, identity))
+
     app.add_middleware(Front, endpoints={PREDICTIONS: predictions})
 
     @app.post(
         "/v1/outcomes",
         response_model=Receipts,
-        responses=answers(400, 413, 422, 503, status_404=Receipts, status_409=Receipts),
+        responses=answers(400, 413, 422, 503, status_404=RefusedReceipts, status_409=RefusedReceipts),
         openapi_extra=body(server.outcomes),
     )
     async def outcomes(request: Request) -> Response:
@@ -209,7 +229,20 @@ def _in_thread(work: Callable[..., Response]) -> Callable[..., Awaitable[Respons
 async def _not_found(request: Request, error: HTTPException) -> Response:
     """The answer for an unknown path, or a method that a path does not have."""
     message = f"{request.method} {request.url.path[:200]}: {error.detail.lower()}; /docs lists the endpoints"
-    return JSONResponse({"error": message}, error.status_code, error.headers)
+    return _problem(error.status_code, message, error.headers)
+
+
+def _unknown(identity: str, **more: Any) -> Refusal:
+    return Refusal(404, f"no prediction has the id {identity!r}; send the id from the prediction's answer", **more)
+
+
+def _answer(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "id": prediction.prediction_id,
+        "score": prediction.score,
+        "version": prediction.served,
+        "plan": prediction.plan,
+    }
 
 
 async def _read(request: Request, limit: int) -> bytes:
@@ -226,19 +259,24 @@ def _failure(error: Exception) -> Response:
     """The answer for an error: refusals have their status; any other error is 503, since a later call may succeed."""
     match error:
         case Refusal():
-            content = {"error": str(error), "problems": error.problems} if error.problems else {"error": str(error)}
-            return _json(error.status, content)
+            return _problem(error.status, str(error), **error.more)
         case ClientDisconnect():
-            return _json(400, {"error": "the body ended early; send it again"})
+            return _problem(400, "the body ended early; send it again")
         case FlightdeckError():
-            return _json(503, {"error": reason(error)})
+            return _problem(503, reason(error))
         case SQLAlchemyError() | sqlite3.Error():
             log.error("database: %s", one_line(error))
-            return _json(503, {"error": f"a database is unavailable ({reason(error)}); nothing was logged"})
+            return _problem(503, f"a database is unavailable ({reason(error)}); nothing was logged")
     log.error("unexpected: %s", trace(error))
-    return _json(503, {"error": f"{reason(error)}; nothing was answered"})
+    return _problem(503, f"{reason(error)}; nothing was answered")
+
+
+def _problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
+    """A failure, in the form of RFC 9457; where the same call may succeed later it says when to try."""
+    content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
+    again = {"retry-after": "1"} if status in RETRIED else {}
+    return Response(msgspec.json.encode(content), status, {**(headers or {}), **again}, PROBLEM)
 
 
 def _json(status: int, content: Any) -> Response:
-    headers = {"retry-after": "1"} if status == 503 else None
-    return Response(msgspec.json.encode(content), status, headers, "application/json")
+    return Response(msgspec.json.encode(content), status, media_type="application/json")

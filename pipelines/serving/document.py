@@ -14,10 +14,14 @@ from pipelines.serving.schemas import Envelope, Failure
 Schema = dict[str, Any]  # of OpenAPI
 MEANINGS = {
     400: "The body is not JSON, has a key twice, or ended early.",
+    404: "There is no such prediction.",
     413: "The body is longer than this server accepts.",
     422: "A value is invalid; `error` names it and says what to do.",
+    429: "Too many calls wait for their answer; the same call may succeed later.",
     503: "Unavailable now; the same call may succeed later.",
 }
+PROBLEM = "application/problem+json"  # RFC 9457
+RETRIED = (429, 503)  # with a header that says after how many seconds
 RETRY = {"description": "seconds", "required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}}
 
 
@@ -33,8 +37,8 @@ def answers(*statuses: int, **others: type[BaseModel]) -> dict[int | str, Schema
     responses: dict[int | str, Schema] = {status: {"model": model} for status, model in models.items()}
     for status, response in responses.items():
         response["description"] = MEANINGS.get(int(status), "")
-    if 503 in responses:
-        responses[503]["headers"] = {"retry-after": RETRY}
+    for status in responses.keys() & set(RETRIED):
+        responses[status]["headers"] = {"retry-after": RETRY}
     return responses
 
 
@@ -48,4 +52,12 @@ def describe(app: FastAPI, envelopes: Iterable[Envelope[Any]]) -> None:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     for envelope in envelopes:
         document["components"]["schemas"] |= envelope.schema()[1]
+    for operation in (operation for path in document["paths"].values() for operation in path.values()):
+        if "requestBody" not in operation:
+            operation["responses"].pop("422", None)  # FastAPI's, of text in a path, which may be any
+        for status, response in operation["responses"].items():
+            if int(status) >= 400:
+                response["content"] = {PROBLEM: response["content"]["application/json"]}
+    for unused in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(unused, None)
     app.openapi_schema = document

@@ -6,10 +6,30 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from pipelines.serving.schemas import Refusal
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class _Waiting(Generic[Given, Result]):
+    """A call, where its result goes, and until when it may wait, by the event loop's time."""
+
+    given: Given
+    future: asyncio.Future[Result]
+    until: float
+
+    def settle(self, result: Result | Exception) -> None:
+        if self.future.done():  # its client has gone
+            return
+        if isinstance(result, Exception):
+            self.future.set_exception(result)
+        else:
+            self.future.set_result(result)
 
 
 class Gatherer(Generic[Given, Result]):
@@ -21,20 +41,37 @@ class Gatherer(Generic[Given, Result]):
         work: gives a result, or the error, for each of those that it is given.
         size: of one call, such as its rows.
         most: of one run, in the same unit; a larger call has a run of its own.
+        limit: of all that wait, likewise.
+        patience: seconds for which a call may wait for its run to begin.
     """
 
     def __init__(
-        self, work: Callable[[Sequence[Given]], Sequence[Result | Exception]], size: Callable[[Given], int], most: int
+        self,
+        work: Callable[[Sequence[Given]], Sequence[Result | Exception]],
+        size: Callable[[Given], int],
+        most: int,
+        limit: int,
+        patience: float,
     ) -> None:
-        self._work, self._size, self._most = work, size, most
+        self._work, self._size, self._most, self._limit, self._patience = work, size, most, limit, patience
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gathered")
-        self._waiting: deque[tuple[Given, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[_Waiting[Given, Result]] = deque()
+        self._rows = 0  # that wait
         self._running: asyncio.Task[None] | None = None
 
     async def submit(self, given: Given) -> Result:
-        """The result for one call; what is raised is what the work gave for it."""
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((given, future))
+        """The result for one call.
+
+        Raises:
+            Refusal: 429 if too many wait, 503 if its run does not begin in time; nothing was done then.
+            Exception: what the work gave for it.
+        """
+        if self._waiting and self._rows + self._size(given) > self._limit:
+            raise Refusal(429, f"more than {self._limit} rows wait for their answer; send it again later")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append(_Waiting(given, future, loop.time() + self._patience))
+        self._rows += self._size(given)
         if self._running is None:
             self._running = asyncio.create_task(self._run())
         return await future
@@ -43,28 +80,32 @@ class Gatherer(Generic[Given, Result]):
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                calls = self._next()
+                calls = self._next(loop.time())
+                if not calls:
+                    continue
                 try:
-                    results = await loop.run_in_executor(self._thread, self._work, [given for given, _ in calls])
+                    results = await loop.run_in_executor(self._thread, self._work, [call.given for call in calls])
                 except Exception as error:
                     results = [error] * len(calls)
-                for (_, future), result in zip(calls, results, strict=True):
-                    if future.done():  # its client has gone
-                        continue
-                    if isinstance(result, Exception):
-                        future.set_exception(result)
-                    else:
-                        future.set_result(result)
+                for call, result in zip(calls, results, strict=True):
+                    call.settle(result)
         finally:
             self._running = None
 
-    def _next(self) -> list[tuple[Given, asyncio.Future[Result]]]:
-        """The calls of the next run, in the order in which they came."""
-        calls, total = [self._waiting.popleft()], 0
-        total = self._size(calls[0][0])
-        while self._waiting and total + self._size(self._waiting[0][0]) <= self._most:
-            calls.append(self._waiting.popleft())
-            total += self._size(calls[-1][0])
+    def _next(self, now: float) -> list[_Waiting[Given, Result]]:
+        """The calls of the next run, in the order in which they came; those that have waited too long are refused."""
+        calls: list[_Waiting[Given, Result]] = []
+        total = 0
+        while self._waiting and (not calls or total + self._size(self._waiting[0].given) <= self._most):
+            call = self._waiting.popleft()
+            self._rows -= self._size(call.given)
+            if call.future.done():  # its client has gone
+                continue
+            if call.until < now:
+                call.settle(Refusal(503, f"it has waited for more than {self._patience:g} s; send it again later"))
+                continue
+            calls.append(call)
+            total += self._size(call.given)
         return calls
 
     def close(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import (
@@ -73,10 +72,9 @@ class Received(BaseModel):
 
 
 class Receipts(BaseModel):
-    """How the outcomes of a call were handled; `error` is about the first one that could not be recorded."""
+    """How the outcomes of a call were handled."""
 
     outcomes: list[Received]
-    error: str | None = None
 
 
 class Problem(BaseModel):
@@ -88,10 +86,19 @@ class Problem(BaseModel):
 
 
 class Failure(BaseModel):
-    """Why a call was not served, with the remedy. Nothing was written."""
+    """Why a call was not served (RFC 9457); `detail` says what to do. Nothing was written."""
 
-    error: str
+    type: Literal["about:blank"]
+    title: str
+    status: int
+    detail: str
     problems: list[Problem] | None = None
+
+
+class RefusedReceipts(Failure):
+    """How the outcomes of a call were handled; `detail` is about the first one that could not be recorded."""
+
+    outcomes: list[Received]
 
 
 class RolloutState(BaseModel):
@@ -111,9 +118,8 @@ class Ready(BaseModel):
     problems: list[str]
 
 
-class Unready(BaseModel):
+class Unready(Failure):
     ready: Literal[False]
-    problems: list[str]
 
 
 class Refusal(FlightdeckError):
@@ -121,12 +127,12 @@ class Refusal(FlightdeckError):
 
     Attributes:
         status: of the HTTP response, 4xx or 503.
-        problems: of single items: item, field, problem.
+        more: members of the answer besides those of every failure, such as `problems` of single items.
     """
 
-    def __init__(self, status: int, error: str, problems: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, status: int, error: str, **more: Any) -> None:
         super().__init__(error)
-        self.status, self.problems = status, list(problems)
+        self.status, self.more = status, more
 
 
 class Envelope(Generic[Item]):
@@ -172,7 +178,7 @@ class Envelope(Generic[Item]):
         first, more = problems[0], len(faults) - 1
         where = f"{self.key}[{first['item']}]: " if first["item"] is not None else ""
         where += f"{first['field']}: " if first["field"] else ""
-        return Refusal(422, f"{where}{first['problem']}" + (f"; and {more} more" if more else ""), problems)
+        return Refusal(422, f"{where}{first['problem']}" + (f"; and {more} more" if more else ""), problems=problems)
 
     def _problem(self, fault: Any) -> dict[str, Any]:
         """Item (None in a body of one), field, and problem."""

@@ -63,7 +63,7 @@ BAD = {
 def test_bad_requests_are_refused_with_item_field_and_remedy(deck: Deck, name: str) -> None:
     body, status, said = BAD[name]
     answer = deck.http.post("/v1/predictions", content=body)
-    assert answer.status_code == status and said in answer.json()["error"], answer.text
+    assert answer.status_code == status and said in answer.json()["detail"], answer.text
     assert read_log(deck.log) == []
 
 
@@ -73,7 +73,7 @@ def test_one_bad_item_of_many_is_named_and_none_is_scored(deck: Deck) -> None:
     assert answer.status_code == 422
     (problem,) = answer.json()["problems"]
     assert problem == {"item": 2, "field": "plant", "problem": "should be 'north' or 'south' (got 'east')"}
-    assert answer.json()["error"].startswith("requests[2]: plant: should be") and deck.log.get(["a", "b"]) == []
+    assert answer.json()["detail"].startswith("requests[2]: plant: should be") and deck.log.get(["a", "b"]) == []
 
 
 def test_a_call_has_limits(serve: Callable[..., Deck], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,9 +83,9 @@ def test_a_call_has_limits(serve: Callable[..., Deck], monkeypatch: pytest.Monke
     deck.plan()
     assert len(deck.ask(*[reading()] * 3)) == 3
     many = deck.http.post("/v1/predictions", json={"requests": [reading()] * 4})
-    assert many.status_code == 422 and "holds more than 3" in many.json()["error"]
+    assert many.status_code == 422 and "holds more than 3" in many.json()["detail"]
     long = deck.http.post("/v1/predictions", content=GOOD + " " * 2000)
-    assert long.status_code == 413 and "longer than 2000 bytes" in long.json()["error"]
+    assert long.status_code == 413 and "longer than 2000 bytes" in long.json()["detail"]
 
 
 def test_no_more_of_a_body_is_read_than_the_limit() -> None:
@@ -100,10 +100,10 @@ def test_no_more_of_a_body_is_read_than_the_limit() -> None:
 
 def test_other_paths_and_methods_are_the_clients_mistake(deck: Deck) -> None:
     nowhere = deck.http.get("/v2/predictions")
-    assert nowhere.status_code == 404 and nowhere.json()["error"].startswith("GET /v2/predictions: not found")
+    assert nowhere.status_code == 404 and nowhere.json()["detail"].startswith("GET /v2/predictions: not found")
     for method in ("GET", "PUT", "DELETE", "PATCH", "TRACE", "OPTIONS"):
         other = deck.http.request(method, "/v1/predictions")
-        assert other.status_code == 405 and other.headers["allow"] == "POST" and "not allowed" in other.json()["error"]
+        assert other.status_code == 405 and other.headers["allow"] == "POST" and "not allowed" in other.json()["detail"]
 
 
 def test_what_looks_like_a_key_within_a_string_is_none(deck: Deck) -> None:
@@ -123,7 +123,7 @@ def test_an_outcome_is_recorded_repeated_contradicting_or_unknown(deck: Deck) ->
     def tell(*outcomes: tuple[str, Any]) -> tuple[int, list[str]]:
         sent = [{"id": identity, "label": label} for identity, label in outcomes]
         answer = deck.http.post("/v1/outcomes", json={"outcomes": sent} if len(sent) > 1 else sent[0])
-        assert (answer.status_code == 200) == ("error" not in answer.json())
+        assert (answer.status_code == 200) == ("detail" not in answer.json())
         return answer.status_code, [item["status"] for item in answer.json()["outcomes"]]
 
     assert tell(("a", 1)) == (200, ["recorded"])
@@ -141,7 +141,7 @@ def test_a_label_is_0_or_1(deck: Deck, label: str) -> None:
     deck.ask(reading(id="a"))
     body = f'{{"outcomes": [{{"id": "a", "label": 1}}, {{"id": "a", "label": {label}}}]}}'
     answer = deck.http.post("/v1/outcomes", content=body)
-    assert answer.status_code == 422 and answer.json()["error"].startswith("outcomes[1]: label: ")
+    assert answer.status_code == 422 and answer.json()["detail"].startswith("outcomes[1]: label: ")
     assert labels(deck.log) == {}
 
 
@@ -172,7 +172,7 @@ BODIES = st.one_of(
 def test_nothing_that_is_sent_is_the_servers_failure(deck: Deck, path: str, body: bytes) -> None:
     answer = deck.http.post(path, content=body)
     assert answer.status_code in (200, 400, 404, 409, 422), answer.text
-    assert answer.status_code == 200 or answer.json()["error"] or path == "/v1/outcomes"
+    assert answer.status_code == 200 or answer.json()["detail"] or path == "/v1/outcomes"
     if answer.status_code == 200 and path == "/v1/predictions":
         ids = [item["id"] for item in answer.json()["predictions"]]
         assert len(deck.log.get(ids)) == len(ids) > 0

@@ -29,7 +29,8 @@ JSON_LIKE: st.SearchStrategy[Any] = (
 JSON_LIKE |= st.text(max_size=5) | st.sampled_from(["", "EWR\n", 0, 1.0, 24 * 60, [], {}, "2013-02-29T00:00Z", -0.0])
 RUN = "from schemathesis.cli import schemathesis; schemathesis()"
 STATUSES = {
-    "/v1/predictions": {"200", "400", "409", "413", "422", "503"},
+    "/v1/predictions": {"200", "400", "409", "413", "422", "429", "503"},
+    "/v1/predictions/{identity}": {"200", "404", "503"},
     "/v1/outcomes": {"200", "400", "404", "409", "413", "422", "503"},
     "/v1/rollout": {"200", "503"},
     "/healthz": {"200"},
@@ -127,6 +128,8 @@ def test_every_answer_of_every_operation_is_declared(deck: Deck) -> None:
     for operation in operations.values():
         for response in operation["responses"].values():
             assert all(declared["schema"] for declared in response["content"].values())
+        failures = [of["content"] for status, of in operation["responses"].items() if int(status) >= 400]
+        assert all(content.keys() == {"application/problem+json"} for content in failures)
     assert operations["/metrics"]["responses"]["200"]["content"].keys() == {"text/plain"}
     assert "retry-after" in operations["/readyz"]["responses"]["503"]["headers"]
     text = json.dumps(document)
@@ -147,4 +150,4 @@ def test_schemathesis_finds_nothing(deck: Deck, tmp_path: Path) -> None:
             capture_output=True,
             text=True,
         )
-    assert done.returncode == 0 and "Selected: 6/6" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "Selected: 7/7" in done.stdout, done.stdout + done.stderr

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.serving.gathering import Gatherer
+from pipelines.serving.schemas import Refusal
 
 MOST = 6
 
@@ -30,8 +31,8 @@ class Doubling:
         return [ValueError(number) if number % 2 else 2 * number for number in numbers]
 
 
-def gatherer(work: Doubling) -> Gatherer[int, int]:
-    return Gatherer(work, lambda number: max(1, number % MOST), MOST)
+def gatherer(work: Doubling, limit: int = 1000, patience: float = 60) -> Gatherer[int, int]:
+    return Gatherer(work, lambda number: max(1, number % MOST), MOST, limit, patience)
 
 
 @given(st.lists(st.lists(st.integers(0, 30), max_size=8), max_size=5))
@@ -92,9 +93,32 @@ def test_work_that_breaks_fails_the_calls_of_its_run_and_no_later_one() -> None:
         return list(numbers)
 
     async def main() -> None:
-        calls: Gatherer[int, int] = Gatherer(work, lambda _: 1, MOST)
+        calls: Gatherer[int, int] = Gatherer(work, lambda _: 1, MOST, 1000, 60)
         with pytest.raises(RuntimeError):
             await calls.submit(1)
         assert await calls.submit(2) == 2
 
     asyncio.run(main())
+
+
+def test_what_is_too_much_is_refused_at_once_and_what_waits_too_long_when_its_turn_comes() -> None:
+    work = Doubling()
+    work.free.clear()
+
+    async def main() -> None:
+        calls = gatherer(work, limit=3, patience=0.2)
+        first = asyncio.create_task(calls.submit(2))
+        await asyncio.to_thread(work.begun.acquire)
+        waiting = [asyncio.create_task(calls.submit(number)) for number in (0, 2)]  # of 1 and 2
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal, match="more than 3 rows wait") as busy:
+            await calls.submit(0)
+        await asyncio.sleep(0.3)
+        work.free.set()
+        assert await first == 4 and busy.value.status == 429
+        for late in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(late, Refusal) and late.status == 503 and "waited for more than 0.2 s" in str(late)
+        assert await calls.submit(4) == 8, "what was refused takes no room"
+
+    asyncio.run(main())
+    assert work.runs == [[2], [4]]

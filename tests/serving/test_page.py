@@ -22,7 +22,15 @@ def test_the_page_shows_the_operations_without_any_other_host(deck: Deck, tmp_pa
         own = ["--virtual-time-budget=20000", f"--user-data-dir={tmp_path}", "--dump-dom", f"{url}/docs"]
         page = subprocess.run([CHROMIUM, *ALONE, *own], capture_output=True, text=True, check=True).stdout
     shown = set(re.findall(r'data-path="([^"]+)"', page))
-    assert shown == {"/v1/predictions", "/v1/outcomes", "/v1/rollout", "/healthz", "/readyz", "/metrics"}
+    assert shown == {
+        "/v1/predictions",
+        "/v1/predictions/{identity}",
+        "/v1/outcomes",
+        "/v1/rollout",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    }
 
 
 def test_all_that_the_page_loads_comes_from_the_server(deck: Deck) -> None:

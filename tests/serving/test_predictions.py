@@ -147,16 +147,16 @@ def test_a_block_that_cannot_be_logged_is_refused_by_name_and_nothing_logged(
     monkeypatch.setattr(Pumps, "block", lambda *_: block)
     answer = deck.http.post("/v1/predictions", json=reading())
     assert answer.status_code == 422
-    assert "`block` of the use case pumps gives" in answer.json()["error"] and "time zone" in answer.json()["error"]
+    assert "`block` of the use case pumps gives" in answer.json()["detail"] and "time zone" in answer.json()["detail"]
     assert read_log(deck.log) == []
 
 
 def test_an_id_of_another_request_is_refused_and_nothing_logged(deck: Deck) -> None:
     deck.ask(reading(id="a"))
     other = deck.http.post("/v1/predictions", json={"requests": [reading(id="new"), reading(id="a", load=9.0)]})
-    assert other.status_code == 409 and "'a' was used for another request" in other.json()["error"]
+    assert other.status_code == 409 and "'a' was used for another request" in other.json()["detail"]
     apart = deck.http.post("/v1/predictions", json={"requests": [reading(id="new"), reading(id="new", load=9.0)]})
-    assert apart.status_code == 409 and "request 1: the id 'new' was used" in apart.json()["error"]
+    assert apart.status_code == 409 and "request 1: the id 'new' was used" in apart.json()["detail"]
     assert deck.log.get(["new"]) == []
 
 
@@ -194,7 +194,7 @@ def test_where_the_assigned_version_fails_the_other_answers(deck: Deck, tmp_path
     assert "pressure" in row.errors["2"] and deck.metric("version_errors_total", version="2") == 1
     deck.plan(champion_uri=broken(deck, tmp_path, "both", wants_more), challenger=None)
     nobody = deck.http.post("/v1/predictions", json=reading(id="x"))
-    assert nobody.status_code == 503 and "could not be scored" in nobody.json()["error"]
+    assert nobody.status_code == 503 and "could not be scored" in nobody.json()["detail"]
     assert deck.log.get(["x"]) == []
 
 
@@ -299,7 +299,7 @@ def test_a_database_that_does_not_answer_is_503_and_nothing_is_half_logged(
             found.write_bytes(b"no database" * max(1000, found.stat().st_size // 11))
     if place != "registry":  # predictions go on with the registry that Feast has in memory
         answer = deck.http.post("/v1/predictions", json={"requests": [reading(id="a"), reading(id="b")]})
-        assert answer.status_code == 503 and "unavailable" in answer.json()["error"], answer.text
+        assert answer.status_code == 503 and "unavailable" in answer.json()["detail"], answer.text
         assert answer.headers["retry-after"] == "1"
     if place == "records":
         outcome = deck.http.post("/v1/outcomes", json={"id": "before", "label": 1})
@@ -363,3 +363,17 @@ def test_the_log_holds_what_each_version_read_where_they_read_one_name_from_two_
     swapped = [replace(row, features={**row.features, "pump_heat_2:heat_3d": None}) for row in rows]
     told = np.array([row.scores["2"] for row in rows])
     assert (np.abs(rescored(deck, models, swapped)["2"] - told) > 1e-3).any(), "it matters which view was read"
+
+
+def test_an_answer_can_be_looked_up(deck: Deck) -> None:
+    (answer,) = deck.ask(reading(id="a / b"))
+    again = deck.http.get("/v1/predictions/a%20%2F%20b")
+    assert again.status_code == 200 and again.json() == answer
+    nobody = deck.http.get("/v1/predictions/nobody")
+    assert nobody.status_code == 404 and nobody.headers["content-type"] == "application/problem+json"
+    assert nobody.json() == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "no prediction has the id 'nobody'; send the id from the prediction's answer",
+    }

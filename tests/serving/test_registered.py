@@ -61,9 +61,10 @@ def test_a_champion_that_was_trained_over_is_not_served_after_a_restart(
         assert why in caplog.text
         assert again.http.get("/healthz").status_code == 200
         ready = again.http.get("/readyz")
-        assert ready.status_code == 503 and why in ready.json()["problems"][0]
+        assert ready.status_code == 503 and why in ready.json()["detail"]
         refused = again.http.post("/v1/predictions", json=reading(id="x"))
-        assert refused.status_code == 503 and why in refused.json()["error"] and "champion 1" in refused.json()["error"]
+        told = refused.json()["detail"]
+        assert refused.status_code == 503 and why in told and "champion 1" in told
         assert again.log.get(["x"]) == []
         again.plan(champion="2", champion_uri=again.made.models["1"])
         assert again.ask(reading())[0]["version"] == "2", "another version that is put in force answers"
