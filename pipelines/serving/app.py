@@ -135,7 +135,7 @@ def create_app(context: Context) -> FastAPI:
         yield
         await run_in_threadpool(server.gatherer.close)
 
-    description = "Bodies are JSON, whatever their content type. `error` of a failure says what to do."
+    description = "Bodies are JSON, whatever their content type. `detail` of a failure says what to do."
     # Swagger UI comes from a package and not from a CDN; there is no second page beside it
     app = FastAPIOffline(
         redoc_url=None, title=f"{context.usecase.name}: model server", description=description, lifespan=lifespan

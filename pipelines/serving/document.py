@@ -16,7 +16,7 @@ MEANINGS = {
     400: "The body is not JSON, has a key twice, or ended early.",
     404: "There is no such prediction.",
     413: "The body is longer than this server accepts.",
-    422: "A value is invalid; `error` names it and says what to do.",
+    422: "A value is invalid; `detail` names it and says what to do.",
     429: "Too many calls wait for their answer; the same call may succeed later.",
     503: "Unavailable now; the same call may succeed later.",
 }
