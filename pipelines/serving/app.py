@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from pipelines.clock import ReplayClock
 from pipelines.context import Context
 from pipelines.errors import FlightdeckError
 from pipelines.failure import one_line, trace
@@ -110,6 +111,7 @@ class Server:
         """503 until everything that a prediction needs is available; problems of a challenger do not matter."""
         try:
             route = self.router.route()
+            self.router.plan()  # a route that is followed outlives the records, which the log needs
             self.context.clock.now()
             self.feast.registry.list_feature_services(self.context.usecase.name, allow_cache=False)
         except Exception as error:
@@ -132,8 +134,11 @@ def create_app(context: Context) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with suppress(Refusal):  # it may get ready later
             await run_in_threadpool(server.ready)  # loads the models before the first request
+        if not isinstance(context.clock, ReplayClock):
+            await run_in_threadpool(server.router.follow)
         yield
         await run_in_threadpool(server.gatherer.close)
+        await run_in_threadpool(server.router.close)
 
     description = "Bodies are JSON, whatever their content type. `detail` of a failure says what to do."
     # Swagger UI comes from a package and not from a CDN; there is no second page beside it

@@ -6,7 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import ModelScorer, load_scorer
@@ -20,6 +23,7 @@ from pipelines.serving.schemas import Refusal
 from pipelines.traffic import serves_challenger
 
 log = logging.getLogger(__name__)
+FOLLOWED = 0.5  # seconds between two looks at the plan
 AGAIN_AFTER = 5.0  # seconds until a model that could not be loaded is tried again
 
 
@@ -71,13 +75,20 @@ class Route:
 
 
 class Router:
-    """Routes by the plan in force. If the champion of a new plan cannot be loaded, the previous plan keeps serving."""
+    """Routes by the plan in force. If the champion of a new plan cannot be loaded, the previous plan keeps serving.
+
+    It reads the plan with every call of `route`, which a replay needs, whose hours pass in seconds; once it follows, a
+    thread does so, and loads models while the previous route serves.
+    """
 
     def __init__(self, context: Context, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._context, self._monotonic = context, monotonic
         self._plans = context.plans
         self._lock = threading.Lock()
         self._cache: dict[ModelRef, tuple[LoadedModel, float]] = {}
+        self._followed: Route | Exception | None = None
+        self._ended = threading.Event()
+        self._follower: threading.Thread | None = None
         self._layouts: dict[tuple[tuple[str, str], ...], Layout] = {}
         self._good: Route | None = None
 
@@ -91,6 +102,39 @@ class Router:
         Raises:
             Refusal: 503 while there is no plan, or no plan's champion could be loaded.
         """
+        if self._followed is None:
+            return self._read_route()
+        if isinstance(self._followed, Exception):
+            raise self._followed
+        return self._followed
+
+    def follow(self, every: float = FOLLOWED) -> None:
+        """Read the plan in a thread from now on, so that a change of it is served after so many seconds."""
+        self._look()
+        self._follower = threading.Thread(target=self._keep_looking, args=(every,), name="router", daemon=True)
+        self._follower.start()
+
+    def close(self) -> None:
+        """End following; the last route stays."""
+        self._ended.set()
+        if self._follower:
+            self._follower.join()
+
+    def _keep_looking(self, every: float) -> None:
+        while not self._ended.wait(every):
+            self._look()
+
+    def _look(self) -> None:
+        """Take over the route of the plan in force; one that cannot be read leaves the route that there is."""
+        try:
+            self._followed = self._read_route()
+        except Exception as error:
+            if not isinstance(error, Refusal):
+                log.error("the routing plan: %s", trace(error))
+            if not isinstance(self._followed, Route):
+                self._followed = error
+
+    def _read_route(self) -> Route:
         plan = self.plan()
         if plan is None:
             raise Refusal(503, "there is no routing plan yet; promote a first model, then send it again")
@@ -137,7 +181,7 @@ class Router:
     def _read(self, model: ModelRef) -> LoadedModel:
         try:
             scorer = load_scorer(self._context.data.store, model, threads=1)
-            _ = scorer.session  # loads it now, not at the first request
+            _warm(scorer)
             service = scorer.model.card.training_set.feature_service
             needs = needs_of(self._context.feast, service, scorer.inputs, self._context.usecase)
         except FlightdeckError as error:
@@ -153,3 +197,12 @@ class Router:
         needed = {plan.champion_model, plan.challenger_model}
         with self._lock:
             self._cache = {model: entry for model, entry in self._cache.items() if model in needed}
+
+
+def _warm(scorer: ModelScorer) -> None:
+    """Load a model and score a row of missing values, so that no request waits for that."""
+    _ = scorer.session
+    inputs = scorer.inputs
+    numbers = np.full((1, len(inputs.numeric)), np.nan, dtype=np.float32)
+    with suppress(Exception):  # a request that it cannot score says so
+        scorer.score_arrays(numbers, np.full((1, len(inputs.categorical)), "", dtype=object))
