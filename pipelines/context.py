@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Decisions,
         Derivations,
         Ledger,
+        LogWriters,
         PartitionHistory,
         Plans,
         PredictionLog,
@@ -112,6 +113,10 @@ class Context:
     @cached_property
     def snapshots(self) -> Snapshots:
         return self.records.snapshots(self.usecase.name)
+
+    @cached_property
+    def writers(self) -> LogWriters:
+        return self.records.writers(self.usecase.name)
 
     @cached_property
     def clock(self) -> Clock:

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
         feast_online: a path (SQLite) or redis://[[USER:]PASSWORD@]HOST[:PORT][/DB]; rediss:// with TLS.
         mlflow_tracking_uri: MLflow's own variable MLFLOW_TRACKING_URI, read where FLIGHTDECK_MLFLOW_URI is unset.
         mlflow_run_id: MLFLOW_RUN_ID, which `mlflow run` sets in the commands of an MLproject.
+        serving_workers: processes of one model server, behind one port.
         serving_max_batch: most rows of one call, predictions or outcomes.
         serving_max_bytes: most bytes of the body of one call.
         serving_max_waiting: most rows that wait for their answer; what comes beyond them is refused.
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     dvc_remote: str = ""
     serving_host: str = "127.0.0.1"
     serving_port: Annotated[int, Field(ge=1, le=65535)] = 8090
+    serving_workers: Annotated[int, Field(ge=1, le=64)] = 1
     serving_max_batch: Annotated[int, Field(ge=1)] = 1000
     serving_max_bytes: Annotated[int, Field(ge=1)] = 4_000_000
     serving_max_waiting: Annotated[int, Field(ge=1)] = 20_000

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pipelines.records import Prediction
 
 
+LACKS = {"store": "all stored features: the store did not answer", "stale": "stored features that were too old"}
+
+
 def add(parser: argparse.ArgumentParser) -> None:
     options(parser)
     parser.add_argument("prediction_id", metavar="PREDICTION_ID")
@@ -32,6 +35,8 @@ def answer(arguments: Arguments, context: Context) -> Answer:
     def show() -> None:
         rows = [
             ("score", _format(prediction.score)),
+            ("decision", {True: "alarm", False: "no alarm", None: "not kept"}[prediction.decision]),
+            *((("went without", LACKS[prediction.lacks]),) if prediction.lacks else ()),
             (
                 "answered by",
                 f"version {prediction.served}, of "

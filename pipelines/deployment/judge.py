@@ -12,6 +12,8 @@ from pipelines.json_text import JsonObject
 from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pandas import DataFrame
 
     from pipelines.context import Context
@@ -49,6 +51,7 @@ class Conclusion(NamedTuple):
 
 def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.deployment import state
+    from pipelines.deployment.completeness import completeness
     from pipelines.deployment.evidence import evidence, paired
     from pipelines.deployment.pulse import pulse
     from pipelines.deployment.rows import read_rows
@@ -62,11 +65,13 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     plans = [plan for plan in context.plans.of(rollout.name) if plan.stage]
     if not plans:
         return _abort(f"rollout {rollout.name} has no stage in force; set one first", pulse_before)
-    look = _look(context, rollout, plans, inputs.stage)
+    complete = completeness(context)
+    look = _look(context, rollout, plans, inputs.stage, complete.until)
     rows = paired(read_rows(context.predictions, [plan.version for plan in plans], look.now), look)
     seen = evidence(rows, look, settings.watch)
     judgement = judge_evidence(seen, Rules(**settings.judge.model_dump(), stages=settings.stages))
     conclusion = _conclude(judgement, inputs, look)
+    recorded = conclusion._replace(reasons=(*conclusion.reasons, *complete.waits))
     facts = {
         "version": rollout.version,
         "champion": rollout.champion,
@@ -84,9 +89,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         bound=judgement.bound,
         blocks=judgement.blocks,
         rows=judgement.rows,
-        reason="; ".join(conclusion.reasons[:3]),
+        reason="; ".join((*conclusion.reasons[:3], *complete.waits)),
         next_step=conclusion.next_step,
-        decision_id=_record(conclusion, facts, inputs, look, context),
+        decision_id=_record(recorded, facts, inputs, look, context),
         pulse=pulse_before,
     )
 
@@ -158,14 +163,14 @@ def _abort(why: str, pulse: str) -> Outputs:
     )
 
 
-def _look(context: Context, rollout: Rollout, plans: Sequence[Plan], stage: str) -> Look:
+def _look(context: Context, rollout: Rollout, plans: Sequence[Plan], stage: str, now: datetime) -> Look:
     from pipelines.deployment.evidence import Look
 
     settings = context.params.rollout
     baseline = rollout.baseline
     assert rollout.champion is not None and baseline.champion_loss is not None  # it has had a stage
     return Look(
-        now=context.clock.now(),
+        now=now,
         began=rollout.began_at,
         champion=rollout.champion,
         challenger=rollout.version,

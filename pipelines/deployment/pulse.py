@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from pipelines.deployment.completeness import completeness
 from pipelines.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def pulse(rollout: str, context: Context) -> str:
     single requests would change it at every second, so they are counted in steps of `look_every`, each at least a
     sixteenth of what there is: evidence that is enough waits for an eighth more at most.
     """
-    usecase, settings, now = context.usecase, context.params.rollout, context.clock.now()
+    usecase, settings, now = context.usecase, context.params.rollout, completeness(context).until
     plan = context.plans.current()
     if plan is None or plan.rollout != rollout or not plan.stage:
         return f"plan {plan.version if plan else 0}"

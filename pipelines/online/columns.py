@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, Unavailable
 from pipelines.graph_inputs import number_column, string_column
 from pipelines.instants import MICROSECOND, SECOND, micros
 from pipelines.online.codec import decode_value
@@ -116,11 +116,12 @@ class ColumnReader:
 
     Args:
         views: those to read; perhaps none.
+        patience: seconds that a read waits for the online store.
     """
 
-    def __init__(self, store: FeatureStore, views: Sequence[CachedView]) -> None:
+    def __init__(self, store: FeatureStore, views: Sequence[CachedView], patience: float | None = None) -> None:
         self.views = tuple(views)
-        self._rows = open_rows(store)
+        self._rows = open_rows(store, patience)
         self._generation: object = None
 
     def read(self, columns: Mapping[str, NDArray[Any] | Sequence[Any]], rows: int, at: int) -> StoredColumns:
@@ -133,20 +134,38 @@ class ColumnReader:
 
         Raises:
             InvalidInput: if a key has the wrong type, or a value is no number, or has no spelling, where it must.
+            Unavailable: if the online store does not answer.
         """
+        if not self.views:
+            return self.nothing(rows)
+        keys = [_keys(view.keys, columns, rows) for view in self.views]
+        try:
+            self._refresh(keys)
+        except self._rows.failures as error:
+            raise Unavailable(f"the online store does not answer ({error or type(error).__name__})") from error
+        parts = [view.columns(of_view, at) for view, of_view in zip(self.views, keys, strict=True)]
+        joined = {field.name: [getattr(part, field.name) for part in parts] for field in fields(StoredColumns)}
+        return StoredColumns(**{name: np.concatenate(of_views, axis=1) for name, of_views in joined.items()})
+
+    def nothing(self, rows: int) -> StoredColumns:
+        """What is known of so many requests without the online store: nothing."""
+        numbers, texts = (sum(len(getattr(view, of)) for view in self.views) for of in ("numbers", "texts"))
+        return StoredColumns(
+            np.full((rows, numbers), np.nan, dtype=np.float32),
+            np.full((rows, texts), "", dtype=object),
+            np.full((rows, numbers), np.nan),
+            np.full((rows, texts), np.nan),
+            np.zeros((rows, len(self.views)), dtype=bool),
+        )
+
+    def _refresh(self, keys: Sequence[Sequence[Key | None]]) -> None:
+        """Fetch the rows that are not kept, or no longer as they are."""
         generation = self._rows.generation()  # before the rows: what is written after it makes another one
         if generation != self._generation or any(len(view.places) > MOST for view in self.views):
             for view in self.views:
                 view.clear()
             self._generation = generation
-        keys = [_keys(view.keys, columns, rows) for view in self.views]
         self._fetch([{*of_view} - view.places.keys() for view, of_view in zip(self.views, keys, strict=True)])
-        parts = [view.columns(of_view, at) for view, of_view in zip(self.views, keys, strict=True)]
-        if not parts:
-            nothing = np.empty((rows, 0))
-            return StoredColumns(nothing.astype(np.float32), nothing.astype(object), nothing, nothing, nothing > 0)
-        joined = {field.name: [getattr(part, field.name) for part in parts] for field in fields(StoredColumns)}
-        return StoredColumns(**{name: np.concatenate(of_views, axis=1) for name, of_views in joined.items()})
 
     def _fetch(self, lacking: Sequence[set[Key | None]]) -> None:
         wanted = [

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 
-def open_rows(store: FeatureStore) -> OnlineRows:
+def open_rows(store: FeatureStore, patience: float | None = None) -> OnlineRows:
     """The rows behind a feature store.
+
+    Args:
+        patience: seconds that a call waits for the store; by default as the store's own client does.
 
     Raises:
         InvalidInput: if its online store is neither our SQLite store nor Redis.
@@ -23,9 +26,9 @@ def open_rows(store: FeatureStore) -> OnlineRows:
     if kind == UTC_SQLITE:
         from pipelines.online.sqlite import SqliteRows
 
-        return SqliteRows(store)
+        return SqliteRows(store, patience)
     if kind == "redis":
         from pipelines.online.redis import RedisRows
 
-        return RedisRows(store)
+        return RedisRows(store, patience)
     raise InvalidInput(f"the online store {kind} is not supported; choose {UTC_SQLITE} or redis")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from redis import ConnectionPool, Redis
+from redis.exceptions import RedisError
 
 from pipelines.instants import SECOND, from_micros, micros
 from pipelines.online.rows import EncodedRows, OnlineView, Span, StoredRow
@@ -23,14 +26,23 @@ T = TypeVar("T")
 class RedisRows:
     """The hashes of a Feast project in Redis. An entity's row of a view changes in one command."""
 
-    def __init__(self, store: FeatureStore) -> None:
+    failures: tuple[type[Exception], ...] = (RedisError,)
+
+    def __init__(self, store: FeatureStore, patience: float | None = None) -> None:
+        self._patience = patience
         self._config, self._online = store.config, store._get_provider().online_store
         self._project = str(store.config.project).encode()
         self._changes = f"flightdeck_changes:{store.config.project}"
 
-    @property
+    @cached_property
     def _redis(self) -> Any:
-        return self._online._get_client(self._config.online_store)
+        """Feast's client, or one of the same place with the patience that was asked for."""
+        client = self._online._get_client(self._config.online_store)
+        if self._patience is None:
+            return client
+        pool = client.connection_pool
+        timeouts = {"socket_timeout": self._patience, "socket_connect_timeout": self._patience}
+        return Redis(connection_pool=ConnectionPool(pool.connection_class, **{**pool.connection_kwargs, **timeouts}))
 
     def read_note(self, view: str) -> str | None:
         note = self._redis.get(self._note("given", view))

@@ -88,7 +88,13 @@ class Span:
 
 
 class OnlineRows(Protocol):
-    """An online store in Feast's own format, so that Feast reads what we write and we read what Feast writes."""
+    """An online store in Feast's own format, so that Feast reads what we write and we read what Feast writes.
+
+    Attributes:
+        failures: what its methods raise where the store does not answer.
+    """
+
+    failures: tuple[type[Exception], ...]
 
     def read_note(self, view: str) -> str | None:
         """The note of the last `put` of a view; None if the store has none or lost it."""

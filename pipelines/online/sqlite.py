@@ -27,9 +27,13 @@ class SqliteRows:
     The connection is Feast's own, tuned: writes do not wait for the disk, and others can read meanwhile.
     """
 
-    def __init__(self, store: FeatureStore) -> None:
+    failures: tuple[type[Exception], ...] = (sqlite3.Error,)
+
+    def __init__(self, store: FeatureStore, patience: float | None = None) -> None:
         self._config, self._online = store.config, store._get_provider().online_store
         tune(self._connection)
+        if patience is not None:
+            self._connection.execute(f"pragma busy_timeout = {int(patience * 1000)}")
 
     @property
     def _connection(self) -> sqlite3.Connection:

@@ -19,6 +19,7 @@ from pipelines.params.gates import GateRules, Retraining
 from pipelines.params.reading import read_yaml
 from pipelines.params.rollout import RolloutRules
 from pipelines.params.section import Count, Natural, Section, Share
+from pipelines.params.serving import Serving
 from pipelines.params.source import Bundled, Source
 from pipelines.params.training import Training
 from pipelines.redaction import SECRET_NAME
@@ -118,6 +119,7 @@ class Params(Section):
     model_card: ModelCardText
     monitoring: Monitoring
     rollout: RolloutRules
+    serving: Serving = Serving()
 
     @model_validator(mode="after")
     def _in_time(self) -> Self:

@@ -7,11 +7,12 @@ from pipelines.records.derived import Derivations, Unvalidated
 from pipelines.records.ledger import Action, Entry, Ledger
 from pipelines.records.partitions import PartitionHistory, Written
 from pipelines.records.plans import Plan, Plans, share_of
-from pipelines.records.predictions import Arrival, Observation, Prediction, PredictionLog, Progress
+from pipelines.records.predictions import Arrival, Lack, Observation, Prediction, PredictionLog, Progress
 from pipelines.records.records import Records
 from pipelines.records.releases import Release, Releases
 from pipelines.records.rollouts import Baseline, Ending, Rollout, Rollouts
 from pipelines.records.snapshots import Snapshot, Snapshots
+from pipelines.records.writers import LogWriters, Writer
 
 __all__ = [
     "BY_HAND",
@@ -28,7 +29,9 @@ __all__ = [
     "Derivations",
     "Ending",
     "Entry",
+    "Lack",
     "Ledger",
+    "LogWriters",
     "Observation",
     "PartitionHistory",
     "Plan",
@@ -45,6 +48,7 @@ __all__ = [
     "Snapshot",
     "Snapshots",
     "Unvalidated",
+    "Writer",
     "Written",
     "share_of",
 ]

@@ -19,9 +19,18 @@ from pipelines.records.database import (
     insert,
     inserted,
     inserted_rows,
+    text_of,
     to_json,
     to_micros,
 )
+
+
+class Lack(StrEnum):
+    """Why stored features of a prediction were left out."""
+
+    STORE = "store"  # it did not answer
+    STALE = "stale"  # a row was older than its view's ttl, or of the future
+
 
 PREDICTIONS = sa.Table(
     "predictions",
@@ -43,6 +52,8 @@ PREDICTIONS = sa.Table(
     sa.Column("milliseconds", sa.JSON, nullable=False),
     sa.Column("errors", sa.JSON, nullable=False),
     sa.Column("failed", sa.Boolean, nullable=False),  # whether there are errors, for the index below
+    sa.Column("decision", sa.Boolean),
+    sa.Column("lacks", text_of(Lack, 8)),
     # covers the query that a waiting rollout runs every second, so that it reads no rows
     sa.Index("ix_predictions_progress", "usecase", "plan", "predicted_at", "closes_at", "block", "failed"),
 )
@@ -78,6 +89,9 @@ class Prediction:
         scores: of every version in the plan, by registered version; None where it failed.
         milliseconds: by registered version.
         errors: messages by registered version; empty where none failed.
+        decision: whether the score reaches the threshold of the version that answered, at which alarms cost least;
+            None where nothing answered, or before decisions were kept.
+        lacks: why stored features were left out, if some were.
     """
 
     prediction_id: str
@@ -95,6 +109,8 @@ class Prediction:
     scores: Mapping[str, float | None]
     milliseconds: Mapping[str, float]
     errors: Mapping[str, str]
+    decision: bool | None = None
+    lacks: Lack | None = None
 
 
 COLUMNS = [PREDICTIONS.c[field.name] for field in fields(Prediction)]
@@ -187,6 +203,8 @@ class PredictionLog(Repository):
             "milliseconds": to_json(prediction.milliseconds),
             "errors": to_json(prediction.errors),
             "failed": bool(prediction.errors),
+            "decision": prediction.decision,
+            "lacks": prediction.lacks,
         }
 
     def get(self, prediction_ids: Sequence[str]) -> list[Prediction]:

@@ -14,6 +14,7 @@ from pipelines.records.predictions import PredictionLog
 from pipelines.records.releases import Releases
 from pipelines.records.rollouts import Rollouts
 from pipelines.records.snapshots import Snapshots
+from pipelines.records.writers import LogWriters
 
 
 class Records:
@@ -54,3 +55,6 @@ class Records:
 
     def snapshots(self, usecase: str) -> Snapshots:
         return Snapshots(self.engine, usecase)
+
+    def writers(self, usecase: str) -> LogWriters:
+        return LogWriters(self.engine, usecase)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import uvicorn
 
@@ -13,6 +17,7 @@ from pipelines.arguments import Parser
 from pipelines.context import build_context
 from pipelines.errors import InvalidInput, Unavailable
 from pipelines.serving.app import create_app
+from pipelines.serving.workers import METRICS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,15 +36,33 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InvalidInput(f"--port {port}: choose one of 1 to 65535")
         host = context.settings.serving_host
         _require_free(host, port)
-        app = create_app(context)
+        app = create_app(context)  # also where each worker makes its own: what is wrong is said here, once
     except Exception as error:
         return failure.report(error)
     try:
         # Explicit values, or uvicorn would read WEB_CONCURRENCY and FORWARDED_ALLOW_IPS from the environment.
-        uvicorn.run(app, host=host, port=port, access_log=False, workers=1, forwarded_allow_ips="127.0.0.1,::1")
+        options: dict[str, Any] = {
+            "host": host,
+            "port": port,
+            "access_log": False,
+            "forwarded_allow_ips": "127.0.0.1,::1",
+        }
+        if context.settings.serving_workers == 1:
+            uvicorn.run(app, workers=1, **options)
+        else:
+            _run_workers(context.settings.serving_workers, arguments, options)
     except SystemExit:  # uvicorn has logged why; its exit codes have another meaning here
         return Unavailable.exit_code
     return 0
+
+
+def _run_workers(workers: int, arguments: argparse.Namespace, options: dict[str, Any]) -> None:
+    """Serve by several processes, which find their params and home in the environment."""
+    given = {"FLIGHTDECK_PARAMS": arguments.params, "FLIGHTDECK_HOME": arguments.home}
+    os.environ.update({name: value for name, value in given.items() if value is not None})
+    with tempfile.TemporaryDirectory(prefix="flightdeck-metrics-") as counts:
+        os.environ[METRICS] = counts
+        uvicorn.run("pipelines.serving.workers:served", factory=True, workers=workers, **options)
 
 
 def _require_free(host: str, port: int) -> None:

@@ -47,6 +47,7 @@ from pipelines.serving.schemas import (
     outcome_envelope,
     prediction_envelope,
 )
+from pipelines.serving.writer import LogWriter
 
 log = logging.getLogger(__name__)
 PREDICTIONS = "/v1/predictions"
@@ -55,15 +56,16 @@ PREDICTIONS = "/v1/predictions"
 class Server:
     """The work of the endpoints, without HTTP."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, metrics: Metrics) -> None:
         settings = context.settings
         self.context = context
-        self.metrics = Metrics()
+        self.metrics = metrics
         self.requests = prediction_envelope(context.usecase, settings.serving_max_batch)
         self.outcomes = outcome_envelope(settings.serving_max_batch)
         self.feast = context.feast
         self.router = Router(context)
-        self.predictor = Predictor(context, self.router, self.metrics)
+        self.writer = LogWriter(context)
+        self.predictor = Predictor(context, self.router, self.metrics, self.writer)
         self.gatherer = Gatherer(
             self.predictor.answer,
             lambda call: len(call.items),
@@ -90,8 +92,8 @@ class Server:
             Refusal: 409 or 404 unless every outcome is recorded now or was before.
         """
         outcomes = self.outcomes.parse(body)
-        now = self.context.clock.now()
-        arrivals = self.log.record_outcomes([(outcome.id, outcome.label, now) for outcome in outcomes])
+        with self.writer.writing() as now:
+            arrivals = self.log.record_outcomes([(outcome.id, outcome.label, now) for outcome in outcomes])
         self.metrics.note_outcomes(arrivals)
         receipts = [{"id": o.id, "status": arrival.value} for o, arrival in zip(outcomes, arrivals, strict=True)]
         if Arrival.CONTRADICTS in arrivals:
@@ -122,16 +124,20 @@ class Server:
         )
 
 
-def create_app(context: Context) -> FastAPI:
+def create_app(context: Context, metrics: Metrics | None = None) -> FastAPI:
     """Build the model server of the context's use case.
+
+    Args:
+        metrics: those of a process among several.
 
     Raises:
         InvalidInput: if the use case's request model does not fit its request columns.
     """
-    server = Server(context)
+    server = Server(context, metrics or Metrics())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(server.writer.begin)
         with suppress(Refusal):  # it may get ready later
             await run_in_threadpool(server.ready)  # loads the models before the first request
         if not isinstance(context.clock, ReplayClock):
@@ -139,6 +145,8 @@ def create_app(context: Context) -> FastAPI:
         yield
         await run_in_threadpool(server.gatherer.close)
         await run_in_threadpool(server.router.close)
+        await run_in_threadpool(server.writer.end)
+        server.metrics.leave()
 
     description = "Bodies are JSON, whatever their content type. `detail` of a failure says what to do."
     # Swagger UI comes from a package and not from a CDN; there is no second page beside it
@@ -245,6 +253,8 @@ def _answer(prediction: Prediction) -> dict[str, Any]:
     return {
         "id": prediction.prediction_id,
         "score": prediction.score,
+        "decision": prediction.decision,
+        "lacks": prediction.lacks,
         "version": prediction.served,
         "plan": prediction.plan,
     }

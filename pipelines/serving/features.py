@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,18 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, Unavailable
 from pipelines.graph_inputs import number_column, string_column
 from pipelines.instants import micros
 from pipelines.online.columns import CachedView, ColumnReader, StoredColumns
+from pipelines.params.serving import Serving
+from pipelines.records import Lack
 from pipelines.request_columns import computed, from_requests, kinds_of
 from pipelines.usecase import Columns, ModelInputs, Request, UseCase
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
+log = logging.getLogger(__name__)
 Arrays = tuple[NDArray[np.float32], NDArray[np.object_]]  # numeric and categorical inputs of a model
 MISSING, STALE = "missing", "stale"
+AGAIN_AFTER = 1.0  # seconds until a store that failed is tried again
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,12 @@ class Layout:
 
     Args:
         needs: by registered version; at least one.
+        rules: what happens where the online store does not answer.
     """
 
-    def __init__(self, store: FeatureStore, usecase: UseCase, needs: Mapping[str, Needs]) -> None:
-        self._usecase, self._kinds = usecase, kinds_of(usecase)
+    def __init__(self, store: FeatureStore, usecase: UseCase, needs: Mapping[str, Needs], rules: Serving) -> None:
+        self._usecase, self._kinds, self._rules = usecase, kinds_of(usecase), rules
+        self._failed: tuple[Unavailable, float] | None = None  # and when, by monotonic time
         views: dict[str, tuple[dict[str, None], dict[str, None]]] = {}  # numbers and categories, each once, in order
         for need in needs.values():
             for names, of in ((need.numeric, 0), (need.categorical, 1)):
@@ -90,7 +98,7 @@ class Layout:
                     views.setdefault(view, ({}, {}))[of][feature] = None
         ttls = {view: ttl for need in needs.values() for view, ttl in need.ttls.items()}
         cached = [CachedView(store, view, [*of[0]], [*of[1]], ttls[view]) for view, of in sorted(views.items())]
-        self._reader = ColumnReader(store, cached)
+        self._reader = ColumnReader(store, cached, rules.store_wait_ms / 1000)
         numbers = {f"{view.view.name}:{name}": None for view in cached for name in view.numbers}
         texts = {f"{view.view.name}:{name}": None for view in cached for name in view.texts}
         self._labels = dict(zip(needs, logged_names(list(needs.values())), strict=True))
@@ -107,12 +115,31 @@ class Layout:
 
         Raises:
             InvalidInput: if `request_features`, or a stored value, is not what is declared.
+            Unavailable: if the online store does not answer, and the rules do not say to go on without it.
         """
         columns = from_requests(self._kinds, requests, at)
         own = {**columns, **computed(self._usecase, columns, len(requests))}
         keys: dict[str, list[Any]] = {name: [request[name] for request in requests] for name in requests[0]}
         keys |= {name: own[name].tolist() for name in self._usecase.request_keys}
-        return Features(len(requests), own, self._reader.read(keys, len(requests), micros(at)))
+        try:
+            return Features(len(requests), own, self._read_stored(keys, len(requests), micros(at)))
+        except Unavailable as error:
+            if self._rules.when_store_fails == "refuse":
+                raise
+            log.error("%s; scores are on missing values", error)
+            return Features(len(requests), own, self._reader.nothing(len(requests)), has_stored=False)
+
+    def _read_stored(self, keys: Mapping[str, Sequence[Any]], rows: int, at: int) -> StoredColumns:
+        """Read the store, but not again just after it failed, so that its calls do not wait one after the other."""
+        if self._failed and time.monotonic() - self._failed[1] < AGAIN_AFTER:
+            raise self._failed[0]
+        try:
+            stored = self._reader.read(keys, rows, at)
+        except Unavailable as error:
+            self._failed = error, time.monotonic()
+            raise
+        self._failed = None
+        return stored
 
     def arrays(self, version: str, features: Features) -> Arrays:
         """The inputs of one model: (N, n) float32 with NaN for missing, (N, m) strings with "" for missing.
@@ -161,11 +188,19 @@ class Layout:
 
 @dataclass(frozen=True)
 class Features:
-    """The features of N requests: the request's own by name, and the stored ones."""
+    """The features of N requests: the request's own by name, and the stored ones, if the store answered."""
 
     rows: int
     own: Columns
     stored: StoredColumns
+    has_stored: bool = True
+
+    @property
+    def lacks(self) -> list[Lack | None]:
+        """For each request why stored values were left out, if any were."""
+        if not self.has_stored:
+            return [Lack.STORE] * self.rows
+        return [Lack.STALE if any(views) else None for views in self.stored.stale.tolist()]
 
 
 @dataclass(frozen=True)

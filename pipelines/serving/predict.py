@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipelines.context import Context
-from pipelines.records import Prediction
+from pipelines.errors import Unavailable
+from pipelines.records import Lack, Prediction
+from pipelines.serving.beside import Beside
 from pipelines.serving.calls import Call, NewRequest
 from pipelines.serving.features import Features
 from pipelines.serving.metrics import Metrics
 from pipelines.serving.routing import Route, Router
 from pipelines.serving.schemas import Refusal
 from pipelines.serving.scoring import VersionScores, score
+from pipelines.serving.writer import LogWriter
 
 Answered = list[Prediction] | Exception
 
@@ -23,9 +28,10 @@ Answered = list[Prediction] | Exception
 class Predictor:
     """Answers the requests of one use case, and logs before it answers."""
 
-    def __init__(self, context: Context, router: Router, metrics: Metrics) -> None:
-        self._context, self._router, self._metrics = context, router, metrics
-        self._log = context.predictions
+    def __init__(self, context: Context, router: Router, metrics: Metrics, writer: LogWriter) -> None:
+        self._context, self._router, self._metrics, self._writer = context, router, metrics, writer
+        self._log, self._rules = context.predictions, context.params.serving
+        self._beside = Beside("challenger")
 
     def answer(self, calls: Sequence[Call]) -> list[Answered]:
         """The logged predictions of each call in the order of its requests, or the error for it.
@@ -35,14 +41,15 @@ class Predictor:
         that no call fails by what another one sent.
         """
         try:
-            return self._answer(calls)
-        except SQLAlchemyError as error:  # of all, and it takes its time
+            with self._writer.writing() as at:
+                return self._answer(calls, at)
+        except (SQLAlchemyError, Unavailable, Refusal) as error:  # of all, and it takes its time
             return [error] * len(calls)
         except Exception as error:
             return [error] if len(calls) == 1 else [self.answer([call])[0] for call in calls]
 
-    def _answer(self, calls: Sequence[Call]) -> list[Answered]:
-        answered: dict[int, Answered] = {**self._prepare(calls)}
+    def _answer(self, calls: Sequence[Call], at: datetime) -> list[Answered]:
+        answered: dict[int, Answered] = {**self._prepare(calls, at)}
         waiting = {number: call for number, call in enumerate(calls) if number not in answered}
         made = iter(self._predict([request for call in waiting.values() for request in call.new]))
         scored: dict[int, list[Prediction]] = {}
@@ -60,11 +67,10 @@ class Predictor:
             answered[number] = _settle(calls[number], [*islice(logged, len(predictions))])
         return [answered[number] for number in range(len(calls))]
 
-    def _prepare(self, calls: Sequence[Call]) -> dict[int, Refusal]:
+    def _prepare(self, calls: Sequence[Call], at: datetime) -> dict[int, Refusal]:
         """Find the new requests of each call, and give the refusals by the call's position."""
         ids = [identity for call in calls for identity in call.ids if identity is not None]
         earlier = {prediction.prediction_id: prediction for prediction in self._log.get(ids)} if ids else {}
-        at = self._context.clock.now()
         refusals = {}
         for number, call in enumerate(calls):
             try:
@@ -79,27 +85,54 @@ class Predictor:
         route = self._router.route()
         self._metrics.note_models(route.plan.version, route.loaded)
         features = route.layout.read([request.values for request in requests], requests[0].at)
-        by_version = {
-            version: score(version, loaded, route.layout, features) for version, loaded in route.versions.items()
-        }
+        assigned = [route.assigned(request.entity) for request in requests]
+        by_version = self._score(route, features, assigned)
         self._metrics.note_absences(route.layout.absences(features))
         self._metrics.note_errors({version: sum(map(bool, of.errors)) for version, of in by_version.items()})
-        return self._predictions(requests, route, features, by_version)
+        return self._predictions(requests, assigned, route, features, by_version)
+
+    def _score(self, route: Route, features: Features, assigned: Sequence[str]) -> dict[str, VersionScores]:
+        """The scores of each version; none of a challenger that is too late and is not to answer."""
+        champion, challenger = route.plan.champion, route.plan.challenger
+        works = {
+            version: partial(score, version, loaded, route.layout, features)
+            for version, loaded in route.versions.items()
+        }
+        if challenger is None or challenger not in works or challenger == champion:
+            return {champion: works[champion]()}
+        future = self._beside.begin(works[challenger])
+        scores = {champion: works[champion]()}
+        answers = challenger in assigned
+        wait = self._rules.challenger_wait_ms if answers else self._rules.shadow_wait_ms
+        try:
+            if future is None:
+                raise TimeoutError
+            scores[challenger] = future.result(wait / 1000)
+        except TimeoutError:
+            self._metrics.note_late(challenger, features.rows)
+            if answers:
+                late = f"no score within {wait:g} ms"
+                scores[challenger] = VersionScores([None] * features.rows, [late] * features.rows)
+        return scores
 
     def _predictions(
         self,
         requests: Sequence[NewRequest],
+        assigned: Sequence[str],
         route: Route,
         features: Features,
         by_version: Mapping[str, VersionScores],
     ) -> list[Prediction | Refusal]:
         inputs = _inputs_for_log(route, by_version, len(requests))
-        ages = route.layout.ages(features)
+        ages, lacks = route.layout.ages(features), features.lacks
+        versions = route.versions
         times = {version: of.milliseconds for version, of in by_version.items() if of.milliseconds is not None}
         made: list[Prediction | Refusal] = []
         for n, request in enumerate(requests):
             try:
-                served, number = _choose(route, request, by_version, n)
+                if lacks[n] is Lack.STALE and self._rules.when_stale == "refuse":
+                    raise Refusal(503, f"request {request.number}: stored features are stale; send it again later")
+                served, number = _choose(assigned[n], request, by_version, n)
             except Refusal as refusal:
                 made.append(refusal)
                 continue
@@ -120,6 +153,8 @@ class Predictor:
                     scores={version: of.scores[n] for version, of in by_version.items()},
                     milliseconds=times if not any(isinstance(one, Prediction) for one in made) else {},
                     errors={version: of.errors[n] for version, of in by_version.items() if of.errors[n]},
+                    decision=versions[served].decides(number),
+                    lacks=lacks[n],
                 )
             )
         return made
@@ -142,14 +177,13 @@ def _inputs_for_log(route: Route, by_version: Mapping[str, VersionScores], rows:
     return inputs
 
 
-def _choose(route: Route, request: NewRequest, by_version: Mapping[str, VersionScores], n: int) -> tuple[str, float]:
+def _choose(assigned: str, request: NewRequest, by_version: Mapping[str, VersionScores], n: int) -> tuple[str, float]:
     """The version that answers a request, and its score: the assigned version, or the other one if that failed.
 
     Raises:
         Refusal: 503 if all failed.
     """
-    assigned_version = route.assigned(request.entity)
-    for version in (assigned_version, *(other for other in by_version if other != assigned_version)):
+    for version in (assigned, *(other for other in by_version if other != assigned)):
         number = by_version[version].scores[n]
         if number is not None:
             return version, number

@@ -36,6 +36,10 @@ class LoadedModel:
     needs: Needs | None = None
     problem: str = ""
 
+    def decides(self, score: float) -> bool | None:
+        """Whether its model card makes an alarm of a score; None if it is not loaded."""
+        return score >= self.scorer.model.card.threshold.value if self.scorer else None
+
 
 @dataclass(frozen=True)
 class Route:
@@ -159,9 +163,10 @@ class Router:
         if challenger and plan.challenger:
             models.setdefault(plan.challenger, challenger)
         needs = {version: loaded.needs for version, loaded in models.items() if loaded.needs}
+        context = self._context
         identity = tuple((version, models[version].uri) for version in needs)
         if identity not in self._layouts:
-            self._layouts = {identity: Layout(self._context.feast, self._context.usecase, needs)}
+            self._layouts = {identity: Layout(context.feast, context.usecase, needs, context.params.serving)}
         return self._layouts[identity]
 
     def _load(self, model: ModelRef) -> LoadedModel:

@@ -52,10 +52,17 @@ class Outcome(Strict):
 
 
 class Answer(BaseModel):
-    """The answer to one request, with the version and the routing plan."""
+    """The answer to one request, with the version that gave it and the routing plan.
+
+    `decision` says whether the score reaches the threshold at which alarms of this version cost least; it is null of
+    predictions that were made before decisions were kept. `lacks` says why stored features were left out, if some were:
+    the online store did not answer, or a row of it was older than its view allows.
+    """
 
     id: str
     score: float
+    decision: bool | None
+    lacks: Literal["store", "stale"] | None
     version: str
     plan: int
 

@@ -21,6 +21,7 @@ from starlette.testclient import TestClient
 
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
+from pipelines.params.serving import Serving
 from pipelines.point_in_time import feature_frame, load_examples
 from pipelines.records import Plan, Plans, Prediction, PredictionLog
 from pipelines.serving.app import create_app
@@ -127,9 +128,11 @@ def serve(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
     with ExitStack() as stack:
 
-        def start(own_home: bool = False) -> Deck:
+        def start(own_home: bool = False, **rules: Any) -> Deck:
+            """`rules` are of `serving` in params."""
             home = shutil.copytree(made.home, tmp_path / "home") if own_home else made.home
             context = build_context(TOY, home)
+            context = replace(context, params=context.params.model_copy(update={"serving": Serving(**rules)}))
             clock = ReplayClock(context.records.simulated_time("pumps"))
             clock.start(made.at)
             http = stack.enter_context(TestClient(create_app(context), raise_server_exceptions=True))

@@ -34,14 +34,19 @@ def test_online_and_offline_say_the_same(deck: Deck) -> None:
     logged = {row.prediction_id: row for row in deck.log.get([answer["id"] for answer in answers])}
     rows = [logged[answer["id"]] for answer in answers]
     assert len(rows) == len(examples) > 50
+    cards = {}
     for version, uri in deck.made.models.items():
         scorer = load_scorer(deck.context.data.store, ModelRef(uri))
         offline = scorer.score(examples)
         np.testing.assert_allclose(scores_of(rows, version), offline, atol=1e-5)
         again = scorer.score(pd.DataFrame([dict(row.features) for row in rows]))
         np.testing.assert_allclose(scores_of(rows, version), again, atol=1e-7)
+        cards[version] = scorer.model.card
+    assert len({answer["decision"] for answer in answers}) == 2
     for row, answer, example in zip(rows, answers, examples.itertuples(), strict=True):
-        assert answer == {"id": row.prediction_id, "score": row.scores[row.served], "version": row.served, "plan": 1}
+        score, card = row.scores[row.served], cards[row.served]
+        expected = {"id": row.prediction_id, "score": score, "version": row.served, "plan": 1}
+        assert answer == {**expected, "decision": score is not None and score >= card.threshold.value}
         assert row.served == ("2" if serves_challenger("r", str(example.pump), 0.5) else "1")
         assert (row.entity, row.block, row.predicted_at) == (example.pump, "2024-04-19", deck.made.at)
         assert row.closes_at == datetime(2024, 4, 19, 22, tzinfo=UTC), "midnight in Berlin"

@@ -1,0 +1,58 @@
+"""Those who write the prediction log, and how far each has come."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from pipelines.records.database import METADATA, Instant, Repository, insert
+
+WRITERS = sa.Table(
+    "log_writers",
+    METADATA,
+    sa.Column("usecase", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("watermark", Instant, nullable=False),
+    sa.Column("ended_at", Instant),
+)
+
+
+class Writer(NamedTuple):
+    """A process that writes predictions and outcomes.
+
+    Attributes:
+        watermark: all that it logs of instants before this one is in the log, and it will log nothing more of them.
+        ended_at: None while it writes; of one that died, None until somebody ends it.
+    """
+
+    name: str
+    watermark: datetime
+    ended_at: datetime | None
+
+
+class LogWriters(Repository):
+    """The writers of one use case."""
+
+    def advance(self, name: str, watermark: datetime) -> None:
+        """Say how far a writer has come; one that is new, or had ended, writes from now on."""
+        statement = insert(self.engine, WRITERS).values(usecase=self.usecase, name=name, watermark=watermark)
+        new = {"watermark": statement.excluded.watermark, "ended_at": None}
+        with self.engine.begin() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["usecase", "name"], set_=new))
+
+    def end(self, name: str, at: datetime) -> bool:
+        """Note that a writer will write no more; false if none of that name writes."""
+        writer = WRITERS.c
+        active = (writer.usecase == self.usecase, writer.name == name, writer.ended_at.is_(None))
+        with self.engine.begin() as connection:
+            return bool(connection.execute(sa.update(WRITERS).where(*active).values(ended_at=at)).rowcount)
+
+    def active(self) -> list[Writer]:
+        """Those that have not ended, the one that has come least far first."""
+        writer = WRITERS.c
+        query = sa.select(writer.name, writer.watermark, writer.ended_at)
+        query = query.where(writer.usecase == self.usecase, writer.ended_at.is_(None))
+        with self.engine.connect() as connection:
+            return [Writer(*row) for row in connection.execute(query.order_by(writer.watermark, writer.name))]

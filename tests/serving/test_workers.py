@@ -1,0 +1,153 @@
+"""Several processes behind one port: one log, one count, and none that outlives the others' parent."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pipelines.clock import ReplayClock
+from pipelines.context import Context, build_context
+from pipelines.serving.metrics import Metrics
+from tests.conftest import ROOT, TOY
+from tests.predictions import read_log
+from tests.services import thorough
+from tests.serving.conftest import Made, half_each, reading
+from tests.serving.test_command import free_port
+
+
+@pytest.fixture
+def context(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    """A plan and a clock, in records of their own."""
+    monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
+    context = build_context(TOY, made.home)
+    ReplayClock(context.records.simulated_time("pumps")).start(made.at)
+    context.plans.replace(half_each(made))
+    return context
+
+
+@contextmanager
+def server(home: Path, workers: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    port = free_port()
+    command = [sys.executable, "-m", "pipelines.serving", "--params", str(TOY), "--home", str(home)]
+    places = {"FLIGHTDECK_SERVING_PORT": str(port), "FLIGHTDECK_SERVING_WORKERS": str(workers)}
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **places}, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(lambda: len(children(process.pid)) >= workers and answers(url))
+        yield process, url
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come true"
+        time.sleep(0.05)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", trust_env=False, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def children(pid: int) -> list[int]:
+    """The workers of a server: its processes but that which keeps track of semaphores."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(one) for one in listed if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
+def ask_on(url: str, name: str, acknowledged: list[str], done: threading.Event) -> None:
+    """Send requests over connections of their own, so that every worker gets some; a cut connection is opened again."""
+    number = 0
+    while not done.is_set():
+        number += 1
+        try:
+            sent = reading(id=f"{name}-{number}")
+            answer = httpx.post(f"{url}/v1/predictions", json=sent, trust_env=False, timeout=30)
+        except httpx.TransportError:
+            continue
+        assert answer.status_code == 200, answer.text
+        acknowledged.append(answer.json()["predictions"][0]["id"])
+
+
+@thorough
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers by Linux's /proc")
+def test_a_worker_that_is_killed_loses_nothing_and_is_started_again(made: Made, context: Context) -> None:
+    acknowledged: list[str] = []
+    done = threading.Event()
+    with server(made.home, 2) as (process, url):
+        first = children(process.pid)
+        threads = [threading.Thread(target=ask_on, args=(url, f"t{n}", acknowledged, done)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: len(acknowledged) > 100)
+        os.kill(first[0], signal.SIGKILL)
+        wait_for(lambda: len(set(children(process.pid)) - set(first)) == 1)
+        at = len(acknowledged)
+        wait_for(lambda: len(acknowledged) > at + 100)
+        done.set()
+        for thread in threads:
+            thread.join(60)
+        time.sleep(1.5)  # each leaves its counts once a second
+        text = httpx.get(f"{url}/metrics", trust_env=False).text
+        lines = re.findall(r"^flightdeck_predictions_total\{.*\} (\S+)$", text, re.MULTILINE)
+        told = sum(map(float, lines))
+        logged = Counter(row.prediction_id for row in read_log(context.predictions))
+        assert set(acknowledged) <= set(logged) and set(logged.values()) == {1}
+        assert 100 <= told <= len(logged), "the killed one had not left all that it had counted"
+
+
+@thorough
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers by Linux's /proc")
+def test_workers_end_with_their_parent(made: Made, context: Context) -> None:
+    with server(made.home, 2) as (process, url):
+        workers = children(process.pid)
+        assert len(workers) == 2
+        process.kill()
+        process.wait()
+        wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), 30)
+        assert not answers(url)
+
+
+def test_processes_tell_the_sum_of_what_they_counted_also_of_one_that_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (processes_metrics(tmp_path, monkeypatch, pid) for pid in (11, 12))
+    one.note_call("predictions", 200, 0.003)
+    one.note_call("predictions", 503, 0.3)
+    two.note_call("predictions", 200, 0.004)
+    two.note_errors({"1": 3})
+    one.leave()
+    del one
+
+    def value(name: str, **labels: str) -> float | None:
+        return two.registry.get_sample_value(f"flightdeck_{name}", labels)
+
+    assert value("http_requests_total", endpoint="predictions", status="200") == 2
+    assert value("http_requests_total", endpoint="predictions", status="503") == 1
+    assert value("version_errors_total", version="1") == 3
+    assert value("http_request_seconds_count", endpoint="predictions") == 3
+    assert value("http_request_seconds_bucket", endpoint="predictions", le="0.005") == 2
+    assert value("http_request_seconds_sum", endpoint="predictions") == pytest.approx(0.307)
+
+
+def processes_metrics(folder: Path, monkeypatch: pytest.MonkeyPatch, pid: int) -> Metrics:
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getpid", lambda: pid)
+        return Metrics(folder)

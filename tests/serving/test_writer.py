@@ -1,0 +1,150 @@
+"""What a process says of how far it has logged is never said too early, in whatever order its work ends."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipelines.context import Context, build_context
+from pipelines.records import Records
+from pipelines.serving.writer import LogWriter, Place
+from tests.commands import fork
+from tests.conftest import TOY
+from tests.services import thorough
+from tests.serving.conftest import Deck, reading
+
+START = datetime(2024, 4, 1, tzinfo=UTC)
+
+
+@dataclass
+class Restless:
+    """A clock that goes on with every look, and now and then steps back."""
+
+    random: random.Random
+    at: datetime = START
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def now(self) -> datetime:
+        with self.lock:
+            self.at += timedelta(
+                milliseconds=self.random.choice((5, 1, 3, -20) if self.random.random() < 0.2 else (1,))
+            )
+            return self.at
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
+    return build_context(TOY, tmp_path / "home")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_is_logged_behind_a_watermark_and_every_watermark_catches_up(context: Context, seed: int) -> None:
+    writer = LogWriter(context.replaced(clock=Restless(random.Random(seed))), every=0.001)
+    log: list[datetime] = []
+    looks: list[tuple[datetime, int]] = []
+    writing = True
+
+    def write(draw: random.Random) -> None:
+        for _ in range(60):
+            with writer.writing() as at:
+                time.sleep(draw.random() / 300)
+                log.append(at)
+
+    def read() -> None:
+        while writing:
+            (one,) = context.writers.active()
+            looks.append((one.watermark, len(log)))
+
+    writer.begin()
+    reader = threading.Thread(target=read)
+    threads = [threading.Thread(target=write, args=(random.Random(seed * 10 + n),)) for n in range(4)]
+    for thread in (reader, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writing = False
+    reader.join()
+    assert len(log) == 240 and len({watermark for watermark, _ in looks}) > 5
+    marks = [watermark for watermark, _ in looks]
+    assert marks == sorted(marks)
+    for watermark, rows in looks:
+        assert all(at >= watermark for at in log[rows:])
+    writer.end()
+    assert context.writers.active() == []
+
+
+def test_a_call_that_is_under_way_holds_the_watermark_at_its_instant(context: Context) -> None:
+    clock = Restless(random.Random(1))
+    writer = LogWriter(context.replaced(clock=clock), every=0.001)
+    writer.begin()
+    with writer.writing() as at:
+        clock.at += timedelta(days=1)
+        time.sleep(0.1)
+        assert watermark(context) <= at
+        with writer.writing() as later:
+            assert later - at >= timedelta(hours=23)
+        time.sleep(0.1)
+        assert watermark(context) <= at
+    wait_for(lambda: watermark(context) > at + timedelta(hours=23))
+    writer.end()
+
+
+def watermark(context: Context) -> datetime:
+    (one,) = context.writers.active()
+    return one.watermark
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it does not come true")
+
+
+def test_processes_of_a_host_have_names_of_their_own_and_leave_them(tmp_path: Path) -> None:
+    one, two, other = Place(f"{tmp_path} a"), Place(f"{tmp_path} a"), Place(f"{tmp_path} b")
+    names = [one.take(), two.take(), other.take()]
+    assert [name.rsplit("/", 1)[1] for name in names] == ["1", "2", "1"]
+    one.leave()
+    three = Place(f"{tmp_path} a")
+    assert three.take() == names[0]
+    for place in (two, three, other):
+        place.leave()
+
+
+def writes(home: Path) -> int:
+    context = build_context(TOY, home).replaced(clock=Restless(random.Random(3)))
+    LogWriter(context, every=0.01).begin()
+    time.sleep(60)
+    return 1
+
+
+@thorough
+def test_the_next_process_goes_on_as_the_writer_that_was_killed(context: Context, tmp_path: Path) -> None:
+    uri = context.settings.records
+    process = fork(partial(writes, tmp_path / "home"), {"FLIGHTDECK_RECORDS_URI": uri})
+    wait_for(lambda: len(context.writers.active()) == 1)
+    process.kill()
+    (dead,) = context.writers.active()
+    assert Records(uri).writers("pumps").active() == [dead], "it holds the log where it was"
+    clock = Restless(random.Random(1), at=dead.watermark + timedelta(days=1))
+    writer = LogWriter(context.replaced(clock=clock))
+    writer.begin()
+    (alive,) = context.writers.active()
+    assert alive.name == dead.name and alive.watermark > dead.watermark
+    writer.end()
+
+
+def test_a_server_in_a_replay_leaves_no_writer_behind(deck: Deck) -> None:
+    deck.ask(reading())
+    assert deck.context.writers.active() == []

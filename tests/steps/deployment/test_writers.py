@@ -1,0 +1,57 @@
+"""No block closes before all who write the log have passed its end; one that died holds it, and that is said."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from pipelines.context import Context
+from pipelines.deployment.pulse import pulse
+from pipelines.errors import InvalidInput
+from tests.postgres_fixtures import on_both
+from tests.steps.deployment.rollout import START, champion_first, clock, console, look, stage, start, traffic
+
+pytestmark = on_both
+
+
+def test_a_writer_that_is_behind_holds_the_blocks_that_it_may_still_write_to(
+    desk: Context, capsys: pytest.CaptureFixture[str]
+) -> None:
+    champion_first(desk)
+    start(desk)
+    stage(desk, "shadow")
+    traffic(desk, 6)
+    assert look(desk, "shadow")["blocks"] == 5, "the last day's labels have not matured"
+    before = pulse("a", desk)
+    desk.writers.advance("one/1", clock(desk).at)
+    assert pulse("a", desk) == before and look(desk, "shadow")["blocks"] == 5
+    desk.writers.advance("two/1", START + timedelta(days=3, hours=1))
+    held = look(desk, "shadow")
+    assert held["blocks"] == 2 and pulse("a", desk) != before
+    assert "waits for its writer two/1" in held["reason"] and "one/1" not in held["reason"]
+    decision = desk.decisions.get(held["decision_id"])
+    assert decision is not None and "flightdeck writers end two/1" in decision["reasons"][-1]
+    seen = [row for row in desk.predictions.all() if row.predicted_at < START + timedelta(days=3, hours=1)]
+    assert decision["evidence"]["requests"] == len(seen) > 300
+    shown = json.loads(console(desk, capsys, "writers", "list", "--json"))
+    assert [one["name"] for one in shown] == ["two/1", "one/1"]
+    with pytest.raises(InvalidInput, match="name one of these: two/1, one/1"):
+        console(desk, capsys, "writers", "end", "three/1")
+    assert "writes no more" in console(desk, capsys, "writers", "end", "two/1")
+    assert pulse("a", desk) == before
+    again = look(desk, "shadow")
+    assert again["blocks"] == 5 and "waits" not in again["reason"]
+    desk.writers.advance("two/1", START)
+    assert look(desk, "shadow")["blocks"] == 0, "one that was ended by mistake holds again"
+
+
+def test_a_writer_that_is_ahead_of_the_judge_makes_it_see_no_future(desk: Context) -> None:
+    champion_first(desk)
+    start(desk)
+    stage(desk, "shadow")
+    traffic(desk, 3)
+    seen = look(desk, "shadow")
+    desk.writers.advance("fast/1", clock(desk).at + timedelta(days=9))
+    assert look(desk, "shadow") == seen
