@@ -14,13 +14,14 @@ OUTSIDE = (sa.exc.OperationalError, sa.exc.InterfaceError)
 DAMAGED = ("not a database", "malformed")
 
 
-def open_engine(uri: str, variable: str, what: str) -> sa.Engine:
+def open_engine(uri: str, variable: str, what: str, patience: float = 30) -> sa.Engine:
     """An engine that raises errors from outside as `Unavailable`.
 
     Args:
         uri: a SQLAlchemy URL.
         variable: the variable that sets the URI.
         what: the content of the database, for messages.
+        patience: seconds that a statement waits for another process's lock on an SQLite file.
 
     Raises:
         InvalidInput: if the URI is malformed, or its driver is not installed.
@@ -31,7 +32,7 @@ def open_engine(uri: str, variable: str, what: str) -> sa.Engine:
             url = url.set(drivername="postgresql+psycopg")  # whatever SQLAlchemy's default is
         options: dict[str, Any] = {"pool_pre_ping": True}
         if url.get_backend_name() == "sqlite":
-            options = {"connect_args": {"timeout": 30}}
+            options = {"connect_args": {"timeout": patience}}
             if url.database and url.database != ":memory:":
                 Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(url, hide_parameters=True, **options)

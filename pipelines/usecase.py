@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -58,7 +59,11 @@ class Block(NamedTuple):
 
 def day_block(instant: datetime, timezone: str) -> Block:
     """The block of the local day of an instant: its name is the ISO date, and it closes at the next local midnight."""
-    day = local_day(instant, timezone)
+    return _block_of(local_day(instant, timezone), timezone)
+
+
+@lru_cache(maxsize=4096)
+def _block_of(day: date, timezone: str) -> Block:
     return Block(day.isoformat(), midnight(day + timedelta(days=1), timezone))
 
 

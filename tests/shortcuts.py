@@ -43,17 +43,17 @@ def _shortcuts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def _copying(opened: Callable[[Any], Any], uri_of: Callable[[Any], str], template: Path) -> Callable[[Any], Any]:
-    """What `opened` gives of its argument, over a copy of the template where there is no database yet."""
+def _copying(opened: Callable[..., Any], uri_of: Callable[[Any], str], template: Path) -> Callable[..., Any]:
+    """What `opened` gives of its arguments, over a copy of the template where there is no database yet."""
 
-    def copied_or_opened(given: Any) -> Any:
+    def copied_or_opened(given: Any, *more: Any) -> Any:
         database = _missing_database(uri_of(given))
         if database and template.exists():
             database.parent.mkdir(parents=True, exist_ok=True)
             with template.open("rb") as empty, tempfile.NamedTemporaryFile(dir=database.parent, delete=False) as part:
                 shutil.copyfileobj(empty, part)
             os.replace(part.name, database)
-        made = opened(given)
+        made = opened(given, *more)
         if database and not template.exists():
             _copy(database, template)
         return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,93 +20,109 @@ from pipelines.online.rows import OnlineView, StoredRow
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-Key = tuple[Any, ...]  # of an entity, in the order of its view's keys
-MOST = 500_000  # rows kept of a view; beyond that all are read anew
+Key = tuple[Any, ...]  # of an entity, in the order of its views' keys
+Places = NDArray[np.intp]
+MOST = 500_000  # entities that are kept; beyond that all are read anew
 EVER = np.iinfo(np.int64).max  # microseconds; a view without a ttl
+NEVER = -(2**61)  # in place of the instant of a row that is not there
+LARGEST = float(np.finfo(np.float32).max)
+NOWHERE = 0  # the place of an entity without rows
 
 
 @dataclass(frozen=True)
 class StoredColumns:
-    """What the views have for N requests; the columns of each view follow those of the one before.
+    """What the views have for N requests; columns are in the order of `ColumnReader.numbers`, `texts` and `views`.
 
     Attributes:
         numbers: (N, n) float32; NaN where missing, or not fresh.
         texts: (N, m) spellings; "" where missing, or not fresh.
-        number_seconds, text_seconds: (N, n) and (N, m) ages, fresh or not; NaN where there is no value.
-        stale: (N, views) whether a view's row is not fresh; false where there is none.
+        seconds: (N, views) age of the view's row, fresh or not; NaN where there is none.
+        stale: (N, views) whether the view's row is not fresh; false where there is none.
     """
 
     numbers: NDArray[np.float32]
     texts: NDArray[np.object_]
-    number_seconds: NDArray[np.float64]
-    text_seconds: NDArray[np.float64]
+    seconds: NDArray[np.float64]
     stale: NDArray[np.bool_]
 
 
-class CachedView:
-    """One view with the features that models read, as numbers and as categories, and its rows.
+@dataclass(frozen=True)
+class Wanted:
+    """The features of one view that models read, as numbers and as categories.
 
-    Rows are kept in columns that grow; the first is that of an entity without a row.
-
-    Args:
+    Attributes:
         ttl: for which its values are fresh; None or nothing: for ever.
     """
 
-    def __init__(
-        self, store: FeatureStore, view: str, numbers: Sequence[str], texts: Sequence[str], ttl: timedelta | None
-    ) -> None:
-        self.view = OnlineView.of(store.get_feature_view(view), [*dict.fromkeys((*numbers, *texts))])
-        self.keys = self.view.keys.names
-        self.numbers, self.texts = tuple(numbers), tuple(texts)
-        self.life = ttl // MICROSECOND if ttl else EVER
-        self.clear()
+    view: str
+    numbers: tuple[str, ...]
+    texts: tuple[str, ...]
+    ttl: timedelta | None
 
-    def clear(self) -> None:
-        """Forget all rows."""
-        self.places: dict[Key | None, int] = {None: 0}
-        self._size = 1
-        self._known_at = np.zeros(64, dtype=np.int64)
-        self._numbers = np.full((64, len(self.numbers)), np.nan, dtype=np.float32)
-        self._texts = np.full((64, len(self.texts)), "", dtype=object)
-        self._present = np.zeros((64, len(self.numbers) + len(self.texts)), dtype=bool)
 
-    def keep(self, key: Key | None, stored: StoredRow | None) -> None:
-        """Keep the row of an entity; None: it has none.
+class _Pool:
+    """Values that only grow in number, in one array; the first `width` are those of an entity without rows."""
+
+    def __init__(self, dtype: Any, absent: Any, width: int) -> None:
+        self.values = np.full(max(width, 64), absent, dtype=dtype)
+        self._size = width
+
+    def add(self, values: Sequence[Any]) -> int:
+        """Keep some more, and give the position of the first."""
+        first, self._size = self._size, self._size + len(values)
+        while self._size > len(self.values):
+            self.values = np.concatenate([self.values, np.empty_like(self.values)])
+        self.values[first : self._size] = values
+        return first
+
+
+class _Gather:
+    """Finds the values of entities in a pool: those of each group of views lie together.
+
+    Args:
+        widths: of the groups, in order.
+    """
+
+    def __init__(self, dtype: Any, absent: Any, widths: Sequence[int]) -> None:
+        self._pool = _Pool(dtype, absent, max(widths, default=0))
+        self._first = _Pool(np.intp, 0, 1)
+        self._group = np.repeat(np.arange(len(widths)), widths)
+        self._within = np.concatenate([np.arange(width) for width in widths] or [np.arange(0)])
+
+    def add(self, values: Sequence[Any]) -> int:
+        """The place of one more entity of a group."""
+        return self._first.add([self._pool.add(values)])
+
+    def get(self, places: Places) -> NDArray[Any]:
+        """(N, all widths), of the (N, groups) places of entities."""
+        values: NDArray[Any] = self._pool.values[self._first.values[places][:, self._group] + self._within]
+        return values
+
+
+class _Group:
+    """Views of one kind of entity, whose rows are kept together."""
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.keys = keys
+        self.wanted: list[Wanted] = []
+        self.views: list[OnlineView] = []
+        self.places: dict[Key, int] = {}
+
+    def values(self, rows: Sequence[StoredRow | None]) -> tuple[list[float], list[str], list[int]]:
+        """Numbers, categories and instants of an entity's row in each view.
 
         Raises:
             InvalidInput: if a value is no number, or has no spelling, where it must.
         """
-        if stored is None:
-            self.places[key] = 0
-            return
-        values = {name: decode_value(stored[1].get(name)) for name in self.view.features}
-        numbers = [number_column([values[name]], name)[0] for name in self.numbers]
-        texts = [string_column([values[name]], name)[0] for name in self.texts]
-        if self._size == len(self._known_at):
-            self._grow()
-        place = self._size
-        self._known_at[place] = micros(stored[0])
-        self._numbers[place], self._texts[place] = numbers, texts
-        self._present[place] = [values[name] is not None for name in (*self.numbers, *self.texts)]
-        self._size, self.places[key] = place + 1, place
-
-    def _grow(self) -> None:
-        for name in ("_known_at", "_numbers", "_texts", "_present"):
-            column = getattr(self, name)
-            setattr(self, name, np.concatenate([column, np.empty_like(column)]))
-
-    def columns(self, keys: Sequence[Key | None], at: int) -> StoredColumns:
-        """What is kept of the entities of N requests (None: of no entity), with freshness at an instant."""
-        places = np.array([self.places[key] for key in keys], dtype=np.intp)
-        present = self._present[places]
-        age = at - self._known_at[places]
-        old = (age < 0) | (age > self.life)
-        numbers, texts = self._numbers[places], self._texts[places]
-        if old.any():
-            numbers[old], texts[old] = np.nan, ""
-        seconds = np.where(present, (age / SECOND)[:, None], np.nan)
-        count, stale = len(self.numbers), (old & present.any(axis=1))[:, None]
-        return StoredColumns(numbers, texts, seconds[:, :count], seconds[:, count:], stale)
+        numbers: list[float] = []
+        texts: list[str] = []
+        instants: list[int] = []
+        for one, row in zip(self.wanted, rows, strict=True):
+            at, cells = row or (None, {})
+            instants.append(NEVER if at is None else micros(at))
+            numbers += (_number(decode_value(cells.get(name)), name) for name in one.numbers)
+            texts += (str(string_column([decode_value(cells.get(name))], name)[0]) for name in one.texts)
+        return numbers, texts, instants
 
 
 class ColumnReader:
@@ -115,16 +131,47 @@ class ColumnReader:
     Whoever reads after a push or a materialization has ended, in whichever process, reads what it wrote.
 
     Args:
-        views: those to read; perhaps none.
+        wanted: of which views; perhaps none.
         patience: seconds that a read waits for the online store.
+
+    Attributes:
+        numbers, texts: what the columns of a read are, as `view:feature`.
+        views: likewise of its ages.
+        number_view, text_view: (n,) and (m,) the position of each column's view.
+        keys: names of the columns that a read needs.
     """
 
-    def __init__(self, store: FeatureStore, views: Sequence[CachedView], patience: float | None = None) -> None:
-        self.views = tuple(views)
+    def __init__(self, store: FeatureStore, wanted: Sequence[Wanted], patience: float | None = None) -> None:
+        groups: dict[tuple[str, ...], _Group] = {}
+        for one in wanted:
+            view = OnlineView.of(store.get_feature_view(one.view), [*dict.fromkeys((*one.numbers, *one.texts))])
+            group = groups.setdefault(view.keys.names, _Group(view.keys.names))
+            group.wanted.append(one)
+            group.views.append(view)
+        self._groups = [*groups.values()]
+        ordered = [one for group in self._groups for one in group.wanted]
+        self.keys = tuple(dict.fromkeys(name for keys in groups for name in keys))
+        self.views = tuple(one.view for one in ordered)
+        self.numbers = tuple(f"{one.view}:{name}" for one in ordered for name in one.numbers)
+        self.texts = tuple(f"{one.view}:{name}" for one in ordered for name in one.texts)
+        self.number_view = np.repeat(np.arange(len(ordered)), [len(one.numbers) for one in ordered])
+        self.text_view = np.repeat(np.arange(len(ordered)), [len(one.texts) for one in ordered])
+        self._lives = np.array([one.ttl // MICROSECOND if one.ttl else EVER for one in ordered], dtype=np.int64)
         self._rows = open_rows(store, patience)
         self._generation: object = None
+        self._clear()
 
-    def read(self, columns: Mapping[str, NDArray[Any] | Sequence[Any]], rows: int, at: int) -> StoredColumns:
+    def _clear(self) -> None:
+        groups = [group.wanted for group in self._groups]
+        self._stored = (
+            _Gather(np.float32, np.nan, [sum(len(one.numbers) for one in wanted) for wanted in groups]),
+            _Gather(np.object_, "", [sum(len(one.texts) for one in wanted) for wanted in groups]),
+            _Gather(np.int64, NEVER, [len(wanted) for wanted in groups]),
+        )
+        for group in self._groups:
+            group.places.clear()
+
+    def read(self, columns: Mapping[str, Sequence[Any]], rows: int, at: int) -> StoredColumns:
         """The columns of the views for so many requests, with freshness at an instant (microseconds since 1970).
 
         A value known after it, or older than its view's ttl, is missing. A request with an empty key has no entity.
@@ -136,57 +183,74 @@ class ColumnReader:
             InvalidInput: if a key has the wrong type, or a value is no number, or has no spelling, where it must.
             Unavailable: if the online store does not answer.
         """
-        if not self.views:
+        if not self._groups:
             return self.nothing(rows)
-        keys = [_keys(view.keys, columns, rows) for view in self.views]
+        keys = [_keys(group.keys, columns, rows) for group in self._groups]
         try:
-            self._refresh(keys)
+            places = self._places(keys)
         except self._rows.failures as error:
-            raise Unavailable(f"the online store does not answer ({error or type(error).__name__})") from error
-        parts = [view.columns(of_view, at) for view, of_view in zip(self.views, keys, strict=True)]
-        joined = {field.name: [getattr(part, field.name) for part in parts] for field in fields(StoredColumns)}
-        return StoredColumns(**{name: np.concatenate(of_views, axis=1) for name, of_views in joined.items()})
+            raise Unavailable(f"the online store is unavailable ({str(error) or type(error).__name__})") from error
+        return self._columns(places, at)
 
     def nothing(self, rows: int) -> StoredColumns:
         """What is known of so many requests without the online store: nothing."""
-        numbers, texts = (sum(len(getattr(view, of)) for view in self.views) for of in ("numbers", "texts"))
-        return StoredColumns(
-            np.full((rows, numbers), np.nan, dtype=np.float32),
-            np.full((rows, texts), "", dtype=object),
-            np.full((rows, numbers), np.nan),
-            np.full((rows, texts), np.nan),
-            np.zeros((rows, len(self.views)), dtype=bool),
-        )
+        return self._columns(np.full((rows, len(self._groups)), NOWHERE, dtype=np.intp), 0)
 
-    def _refresh(self, keys: Sequence[Sequence[Key | None]]) -> None:
-        """Fetch the rows that are not kept, or no longer as they are."""
+    def _columns(self, places: Places, at: int) -> StoredColumns:
+        numbers, texts, known_at = (gather.get(places) for gather in self._stored)
+        is_there, age = known_at != NEVER, at - known_at
+        stale = is_there & ((age < 0) | (age > self._lives))
+        if stale.any():
+            numbers[stale[:, self.number_view]] = np.nan
+            texts[stale[:, self.text_view]] = ""
+        return StoredColumns(numbers, texts, np.where(is_there, age / SECOND, np.nan), stale)
+
+    def _places(self, keys: Sequence[Sequence[Key]]) -> Places:
+        """(N, groups) where the entities of requests are kept; those that are not, or not as they are, are fetched."""
         generation = self._rows.generation()  # before the rows: what is written after it makes another one
-        if generation != self._generation or any(len(view.places) > MOST for view in self.views):
-            for view in self.views:
-                view.clear()
+        if generation != self._generation or sum(len(group.places) for group in self._groups) > MOST:
+            self._clear()
             self._generation = generation
-        self._fetch([{*of_view} - view.places.keys() for view, of_view in zip(self.views, keys, strict=True)])
+        found = [[*map(group.places.get, of_group)] for group, of_group in zip(self._groups, keys, strict=True)]
+        if any(None in of_group for of_group in found):
+            lacking = [
+                {key for key, place in zip(of_group, places, strict=True) if place is None}
+                for of_group, places in zip(keys, found, strict=True)
+            ]
+            self._fetch(lacking)
+            found = [[*map(group.places.get, of_group)] for group, of_group in zip(self._groups, keys, strict=True)]
+        return np.array(found, dtype=np.intp).T
 
-    def _fetch(self, lacking: Sequence[set[Key | None]]) -> None:
-        wanted = [
-            (view, {key: view.view.keys.encode(key) for key in keys if key is not None})
-            for view, keys in zip(self.views, lacking, strict=True)
-            if keys
+    def _fetch(self, lacking: Sequence[set[Key]]) -> None:
+        lookups = [
+            (view, {key: encoded for key in keys if (encoded := view.keys.encode(key)) is not None})
+            for group, keys in zip(self._groups, lacking, strict=True)
+            for view in group.views
         ]
-        if not wanted:
-            return
-        lookups = [(view.view, [encoded for encoded in keys.values() if encoded is not None]) for view, keys in wanted]
-        for (view, keys), stored in zip(wanted, self._rows.get(lookups), strict=True):
-            for key, encoded in keys.items():
-                view.keep(key, stored.get(encoded or b""))
+        answers = iter(self._rows.get([(view, [*encoded.values()]) for view, encoded in lookups if encoded]))
+        stored = iter([(encoded, next(answers) if encoded else {}) for _, encoded in lookups])
+        for group, keys in zip(self._groups, lacking, strict=True):
+            of_views = [next(stored) for _ in group.views]
+            for key in keys:
+                rows = [rows.get(encoded.get(key, b"")) for encoded, rows in of_views]
+                group.places[key] = self._keep(group.values(rows)) if any(rows) else NOWHERE
+
+    def _keep(self, values: Sequence[Sequence[Any]]) -> int:
+        (place,) = {gather.add(some) for gather, some in zip(self._stored, values, strict=True)}
+        return place
 
 
-def _keys(names: Sequence[str], columns: Mapping[str, Any], rows: int) -> list[Key | None]:
-    """The entity of each request; None where one of its keys is empty."""
+def _number(value: Any, name: str) -> float:
+    """As `number_column` has it: beside others of its kind, which says the same, it would cost many times more."""
+    return value if type(value) is float and abs(value) <= LARGEST else float(number_column([value], name)[0])
+
+
+def _keys(names: Sequence[str], columns: Mapping[str, Any], rows: int) -> list[Key]:
+    """The entity of each request."""
     if not names:
         return [()] * rows
     try:
         parts = [columns[name] for name in names]
     except KeyError as error:
         raise InvalidInput(f"requests lack the key {error}; add it to request_columns or request_keys") from None
-    return [None if None in key else key for key in zip(*parts, strict=True)]
+    return [*zip(*parts, strict=True)]

@@ -1,13 +1,16 @@
 """The records in SQL: partitions, decisions, predictions, routing plans, rollouts, ledger. A leaf: imports no step."""
 
 from pipelines.records.aliases import BY_HAND, CHALLENGER, CHAMPION, PREVIOUS, Aliases
+from pipelines.records.checkpoints import Checkpoints
 from pipelines.records.clocks import SimulatedTime
 from pipelines.records.decisions import Decision, DecisionKind, Decisions
 from pipelines.records.derived import Derivations, Unvalidated
+from pipelines.records.inputs import InputLayout, InputLayouts
 from pipelines.records.ledger import Action, Entry, Ledger
 from pipelines.records.partitions import PartitionHistory, Written
 from pipelines.records.plans import Plan, Plans, share_of
-from pipelines.records.predictions import Arrival, Lack, Observation, Prediction, PredictionLog, Progress
+from pipelines.records.prediction_log import PredictionLog
+from pipelines.records.predictions import Arrival, Batch, Lack, Observation, Prediction, Progress
 from pipelines.records.records import Records
 from pipelines.records.releases import Release, Releases
 from pipelines.records.rollouts import Baseline, Ending, Rollout, Rollouts
@@ -23,12 +26,16 @@ __all__ = [
     "Aliases",
     "Arrival",
     "Baseline",
+    "Batch",
+    "Checkpoints",
     "Decision",
     "DecisionKind",
     "Decisions",
     "Derivations",
     "Ending",
     "Entry",
+    "InputLayout",
+    "InputLayouts",
     "Lack",
     "Ledger",
     "LogWriters",

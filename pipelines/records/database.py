@@ -90,7 +90,7 @@ def text_of(values: type[StrEnum], length: int) -> sa.Enum:
     )
 
 
-def open_records(uri: str) -> sa.Engine:
+def open_records(uri: str, patience: float = 30) -> sa.Engine:
     """Open the records database and bring it to the tables of this version; further errors as `open_engine`.
 
     On SQLite readers do not wait, and writers wait for one another.
@@ -98,7 +98,7 @@ def open_records(uri: str) -> sa.Engine:
     Raises:
         InvalidInput: if it is neither SQLite nor PostgreSQL, or of a newer version.
     """
-    engine = open_engine(uri, VARIABLE, "the records database")
+    engine = open_engine(uri, VARIABLE, "the records database", patience)
     if engine.dialect.name not in ("sqlite", "postgresql"):
         raise InvalidInput(f"{VARIABLE} is of {engine.dialect.name}; records are kept in SQLite or PostgreSQL")
     if engine.dialect.name == "sqlite":
@@ -124,14 +124,20 @@ def to_json(values: Mapping[str, Any]) -> str:
     return msgspec.json.encode(values).decode()
 
 
-def inserted_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
+def inserted_columns(connection: sa.Connection, table: sa.Table, columns: Mapping[str, Sequence[Any]], key: str) -> int:
     """Insert rows of a table that has none of their keys, and give how many those are.
 
     Args:
-        rows: of all columns, as the driver takes them: it is many times faster than SQLAlchemy's conversion of each.
+        columns: all of the table, with values as the driver takes them: it is many times faster than SQLAlchemy's
+            conversion of each.
+        key: the column by which rows are in order for every caller, so that two that write the same ones cannot
+            deadlock.
     """
     statement, names = _insert_of(table, f"{connection.dialect.name}+{connection.dialect.driver}")
-    given = [tuple(row[name] for name in names) for row in rows] if names else list(rows)
+    ordered = names or [*columns]
+    place = ordered.index(key)
+    rows = sorted(zip(*(columns[name] for name in ordered), strict=True), key=lambda row: row[place])
+    given = rows if names else [dict(zip(ordered, row, strict=True)) for row in rows]
     return connection.exec_driver_sql(statement, given, {"preserve_rowcount": True}).rowcount
 
 

@@ -1,9 +1,8 @@
-"""The prediction log and its outcomes: requests, features, scores and, later, labels."""
+"""What the prediction log holds: requests, features, scores and, later, labels."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
@@ -11,18 +10,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from pipelines.records.database import (
-    METADATA,
-    Instant,
-    Numbers,
-    Repository,
-    insert,
-    inserted,
-    inserted_rows,
-    text_of,
-    to_json,
-    to_micros,
-)
+from pipelines.records.database import METADATA, Instant, Numbers, text_of
 
 
 class Lack(StrEnum):
@@ -54,6 +42,8 @@ PREDICTIONS = sa.Table(
     sa.Column("failed", sa.Boolean, nullable=False),  # whether there are errors, for the index below
     sa.Column("decision", sa.Boolean),
     sa.Column("lacks", text_of(Lack, 8)),
+    sa.Column("layout", sa.String(16)),  # of `inputs`; without one, `features` and `ages` have what they say
+    sa.Column("inputs", sa.LargeBinary),
     # covers the query that a waiting rollout runs every second, so that it reads no rows
     sa.Index("ix_predictions_progress", "usecase", "plan", "predicted_at", "closes_at", "block", "failed"),
 )
@@ -80,7 +70,7 @@ class Prediction:
         predicted_at: by the injected clock.
         request: the fields of the request.
         features: every value that a version in the plan reads, stale ones excluded; None where it was missing.
-        ages: seconds since a stored feature was known; None where there was no value.
+        ages: seconds since the row of a stored feature was known; None where there was no row.
         plan: version of the routing plan in force.
         share: the challenger's share in force.
         served: the registered version that answered: the one that the plan assigns the entity to, or, if that failed,
@@ -111,6 +101,38 @@ class Prediction:
     errors: Mapping[str, str]
     decision: bool | None = None
     lacks: Lack | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Predictions of one run as columns, each with a value for each of N requests; as `Prediction` where not said.
+
+    Attributes:
+        closes_at: microseconds since 1970.
+        requests: JSON texts.
+        layout: names that of `inputs`, which `InputLayouts` has; None where no inputs are known.
+        scores: by version, of all that scored.
+        milliseconds: of the run; its first prediction carries them.
+        errors: of those requests that have any, by position.
+    """
+
+    plan: int
+    share: float
+    at: datetime
+    ids: list[str]
+    entities: list[str]
+    blocks: list[str]
+    closes_at: list[int]
+    requests: list[str]
+    layout: str | None
+    inputs: Sequence[bytes | None]
+    served: list[str]
+    score: list[float]
+    scores: Mapping[str, Sequence[float | None]]
+    milliseconds: Mapping[str, float]
+    errors: Mapping[int, Mapping[str, str]]
+    decisions: list[bool | None]
+    lacks: list[Lack | None]
 
 
 COLUMNS = [PREDICTIONS.c[field.name] for field in fields(Prediction)]
@@ -162,139 +184,3 @@ class Arrival(StrEnum):
     REPEATED = "repeated"
     CONTRADICTS = "contradicts"
     UNKNOWN = "unknown"
-
-
-class PredictionLog(Repository):
-    """Predictions and outcomes of one use case."""
-
-    def append(self, predictions: Sequence[Prediction]) -> list[Prediction]:
-        """Write predictions, all or none, and give the logged predictions of their ids.
-
-        An id that is in the log keeps its first answer: a client that repeats a request gets the same answer.
-        """
-        if not predictions:
-            return []
-        once = {prediction.prediction_id: prediction for prediction in reversed(predictions)}  # the first of each id
-        # in one order for every caller, so that two that write the same ids cannot deadlock
-        rows = [self._row(once[identity]) for identity in sorted(once)]
-        with self.engine.begin() as connection:
-            if inserted_rows(connection, PREDICTIONS, rows) < len(rows):  # an earlier call has used an id
-                once = {row.prediction_id: row for row in self._select(connection, list(once))}
-        return [once[prediction.prediction_id] for prediction in predictions]
-
-    def _row(self, prediction: Prediction) -> dict[str, Any]:
-        """A row as the driver takes it."""
-        scores = {name: n if n is None or math.isfinite(n) else str(n) for name, n in prediction.scores.items()}
-        return {
-            "usecase": self.usecase,
-            "prediction_id": prediction.prediction_id,
-            "entity": prediction.entity,
-            "block": prediction.block,
-            "closes_at": to_micros(prediction.closes_at),
-            "predicted_at": to_micros(prediction.predicted_at),
-            "request": to_json(prediction.request),
-            "features": to_json(prediction.features),
-            "ages": to_json(prediction.ages),
-            "plan": prediction.plan,
-            "share": prediction.share,
-            "served": prediction.served,
-            "score": prediction.score,
-            "scores": to_json(scores),
-            "milliseconds": to_json(prediction.milliseconds),
-            "errors": to_json(prediction.errors),
-            "failed": bool(prediction.errors),
-            "decision": prediction.decision,
-            "lacks": prediction.lacks,
-        }
-
-    def get(self, prediction_ids: Sequence[str]) -> list[Prediction]:
-        """The predictions with these ids that are in the log."""
-        with self.engine.connect() as connection:
-            return self._select(connection, prediction_ids)
-
-    def all(self) -> list[Prediction]:
-        """Every prediction, in order of `predicted_at` and id."""
-        query = sa.select(*COLUMNS).where(PREDICTIONS.c.usecase == self.usecase)
-        with self.engine.connect() as connection:
-            rows = connection.execute(query.order_by(PREDICTIONS.c.predicted_at, PREDICTIONS.c.prediction_id))
-            return [Prediction(**row) for row in rows.mappings()]
-
-    def _select(self, connection: sa.Connection, ids: Sequence[str]) -> list[Prediction]:
-        query = sa.select(*COLUMNS).where(PREDICTIONS.c.usecase == self.usecase, PREDICTIONS.c.prediction_id.in_(ids))
-        return [Prediction(**row) for row in connection.execute(query).mappings()]
-
-    def observations(
-        self, plans: Sequence[int], known_by: datetime, since: datetime | None = None
-    ) -> list[Observation]:
-        """Predictions under these plans with their outcomes, in order of `predicted_at` and id.
-
-        Only predictions and outcomes from before `known_by` count: others of that instant may arrive after the look.
-        """
-        prediction, outcome = PREDICTIONS.c, OUTCOMES.c
-        same = (outcome.usecase == prediction.usecase, outcome.prediction_id == prediction.prediction_id)
-        query = (
-            sa.select(*OBSERVED)
-            .select_from(PREDICTIONS.outerjoin(OUTCOMES, sa.and_(*same, outcome.known_at < known_by)))
-            .where(prediction.usecase == self.usecase, prediction.plan.in_(plans), prediction.predicted_at < known_by)
-            .order_by(prediction.predicted_at, prediction.prediction_id)
-        )
-        if since is not None:
-            query = query.where(prediction.predicted_at >= since)
-        with self.engine.connect() as connection:
-            return [Observation(*row) for row in connection.execute(query)]
-
-    def progress(self, plans: Sequence[int], now: datetime, closed_by: datetime) -> Progress:
-        """Count the predictions under these plans, from an index alone.
-
-        Args:
-            now: predictions from then on do not count.
-            closed_by: blocks that closed by then are counted. One whose requests name several instants is counted once
-                for each, so that the count changes at every one of them.
-        """
-        prediction = PREDICTIONS.c
-        here = (prediction.usecase == self.usecase, prediction.plan.in_(plans), prediction.predicted_at < now)
-        is_closed, is_alone = prediction.closes_at <= closed_by, prediction.closes_at == prediction.predicted_at
-        block = prediction.block + " " + sa.cast(sa.type_coerce(prediction.closes_at, sa.BigInteger), sa.String)
-        query = sa.select(
-            sa.func.count(),
-            _number_of(prediction.failed),
-            sa.func.count(sa.distinct(sa.case((is_closed & ~is_alone, block)))),
-            _number_of(is_closed & is_alone),
-        ).where(*here)
-        with self.engine.connect() as connection:
-            return Progress(*map(int, connection.execute(query).one()))
-
-    def record_outcomes(self, outcomes: Iterable[tuple[str, float, datetime]]) -> list[Arrival]:
-        """Record outcomes (prediction id, label, instant from which it is known), and say how each was handled.
-
-        The first label of a prediction is final: a later one that differs is refused, and nothing is overwritten.
-        """
-        arriving = list(outcomes)
-        logged_ids = sa.select(PREDICTIONS.c.prediction_id).where(
-            PREDICTIONS.c.usecase == self.usecase,
-            PREDICTIONS.c.prediction_id.in_([identity for identity, _, _ in arriving]),
-        )
-        arrivals = [Arrival.UNKNOWN] * len(arriving)
-        with self.engine.begin() as connection:
-            logged = set(connection.scalars(logged_ids))
-            for n in sorted(
-                range(len(arriving)), key=lambda n: arriving[n][0]
-            ):  # in one order for every caller, as `append`
-                identity, label, known_at = arriving[n]
-                if identity not in logged:
-                    continue
-                row = {"usecase": self.usecase, "prediction_id": identity, "label": label, "known_at": known_at}
-                is_new = inserted(connection, insert(self.engine, OUTCOMES).values(row).on_conflict_do_nothing())
-                arrivals[n] = Arrival.RECORDED if is_new else self._against(connection, identity, label)
-        return arrivals
-
-    def _against(self, connection: sa.Connection, identity: str, label: float) -> Arrival:
-        query = sa.select(OUTCOMES.c.label).where(
-            OUTCOMES.c.usecase == self.usecase, OUTCOMES.c.prediction_id == identity
-        )
-        return Arrival.REPEATED if connection.scalar(query) == label else Arrival.CONTRADICTS
-
-
-def _number_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-    """The number of rows of which a condition holds."""
-    return sa.func.coalesce(sa.func.sum(sa.cast(condition, sa.Integer)), 0)

@@ -2,38 +2,60 @@
 
 from __future__ import annotations
 
-import uuid
+import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
+import msgspec
+from pydantic import BaseModel
+
+from pipelines.instants import micros
 from pipelines.records import Prediction
 from pipelines.serving.schemas import Refusal
-from pipelines.usecase import Block, Request, UseCase
+from pipelines.usecase import Request, UseCase
 
 LONGEST = 128  # characters of what the log keeps as a key
 YEARS = range(1970, 2200)  # in which blocks close: the judge counts nanoseconds since 1970
 
 
-@dataclass(frozen=True)
-class NewRequest:
+class Answered(msgspec.Struct):
+    """The answer to a request, as `Answer` of the schemas."""
+
+    id: str
+    score: float | None
+    decision: bool | None
+    lacks: str | None
+    version: str
+    plan: int
+
+    @classmethod
+    def of(cls, logged: Prediction) -> Answered:
+        return cls(logged.prediction_id, logged.score, logged.decision, logged.lacks, logged.served, logged.plan)
+
+
+class NewRequest(NamedTuple):
     """A request that is to be scored.
 
     Attributes:
         number: its position in the call.
         values: as the request model has them.
-        body: as JSON has them.
-        at: the instant for which it is predicted.
+        body: JSON.
+        entity: by which traffic is split.
+        block: the name of its dependence block.
+        closes_at: of the block, microseconds since 1970.
     """
 
     number: int
     identity: str
     values: Request
-    body: Request
+    body: str
     entity: str
-    block: Block
-    at: datetime
+    block: str
+    closes_at: int
 
 
 @dataclass
@@ -49,9 +71,9 @@ class Call:
 
     def __post_init__(self) -> None:
         self.ids: list[str | None] = [item.id for item in self.items]
-        self.bodies: list[Request] = [item.model_dump(mode="json", exclude={"id"}) for item in self.items]
-        self._repetitions = _find_repetitions(self.ids, self.bodies)
-        self._earlier: dict[str, Prediction] = {}
+        self.named = [identity for identity in self.ids if identity is not None]
+        self._repetitions = _find_repetitions(self.ids, self.items) if len(self.named) > 1 else {}
+        self._earlier: dict[int, Prediction] = {}
 
     def prepare(self, usecase: UseCase, earlier: Mapping[str, Prediction], at: datetime) -> None:
         """Find the new requests, given the logged predictions by id.
@@ -59,36 +81,47 @@ class Call:
         Raises:
             Refusal: 409 if an id was used for another request, 422 if one cannot be logged.
         """
-        self._earlier = {identity: earlier[identity] for identity in self.ids if identity and identity in earlier}
-        for n, identity in enumerate(self.ids):
-            if identity in self._earlier:
-                _require_same(n, self._earlier[identity], self.bodies[n])
+        self._earlier = {n: earlier[one] for n, one in enumerate(self.ids) if one and one in earlier}
+        for n, prediction in self._earlier.items():
+            _require_same(n, prediction, _body(self.items[n]))
+        time = f"{micros(at):014x}"
         self.new = [
-            self._new(usecase, n, at)
-            for n, identity in enumerate(self.ids)
-            if identity not in self._earlier and n not in self._repetitions
+            _new(usecase, n, item, at, time)
+            for n, item in enumerate(self.items)
+            if n not in self._earlier and n not in self._repetitions
         ]
 
-    def _new(self, usecase: UseCase, n: int, at: datetime) -> NewRequest:
-        item = self.items[n]
-        values = {name: getattr(item, name) for name in usecase.request_columns}
-        identity = self.ids[n] or uuid.uuid4().hex
-        block = _block(usecase, n, values, at) or Block(identity, at)
-        return NewRequest(n, identity, values, self.bodies[n], _entity(usecase, n, values), block, at)
-
-    def answers(self, logged: Sequence[Prediction]) -> list[Prediction]:
-        """The predictions of all requests in their order, given those of the new ones.
+    def require_same(self, logged: Sequence[Prediction]) -> None:
+        """Check that the predictions of the new requests are of these requests.
 
         Raises:
             Refusal: 409 if another call has used an id for another request meanwhile.
         """
         for request, prediction in zip(self.new, logged, strict=True):
             _require_same(request.number, prediction, request.body)
-        fresh = {request.number: prediction for request, prediction in zip(self.new, logged, strict=True)}
+
+    def answers(self, new: Sequence[Answered]) -> list[Answered]:
+        """The answers to all requests in their order, given those to the new ones."""
+        if len(new) == len(self.items):
+            return [*new]
+        fresh = {request.number: answer for request, answer in zip(self.new, new, strict=True)}
         return [
-            self._earlier[identity] if identity in self._earlier else fresh[self._repetitions.get(n, n)]
-            for n, identity in enumerate(self.ids)
+            Answered.of(self._earlier[n]) if n in self._earlier else fresh[self._repetitions.get(n, n)]
+            for n in range(len(self.items))
         ]
+
+
+def _body(item: BaseModel) -> str:
+    """The request as JSON, without the id."""
+    return item.__pydantic_serializer__.to_json(item, exclude={"id"}).decode()
+
+
+def _new(usecase: UseCase, n: int, item: Any, at: datetime, time: str) -> NewRequest:
+    values = item.__dict__
+    # in order of time, so that a database writes neighbours to one page, and not to be guessed
+    identity = item.id or time + os.urandom(9).hex()
+    name, closes_at = _block(usecase, n, values, at) or (identity, _micros(at))
+    return NewRequest(n, identity, values, _body(item), _entity(usecase, n, values), name, closes_at)
 
 
 def _entity(usecase: UseCase, n: int, values: Request) -> str:
@@ -98,44 +131,49 @@ def _entity(usecase: UseCase, n: int, values: Request) -> str:
     return entity
 
 
-def _block(usecase: UseCase, n: int, values: Request, at: datetime) -> Block | None:
+def _block(usecase: UseCase, n: int, values: Request, at: datetime) -> tuple[str, int] | None:
     """The block that the use case gives to a request, or None where it is a block of its own."""
-    match usecase.block(values, at):
-        case None:
-            return None
-        case (str(name), datetime() as closes_at) if _is_key(name) and _is_instant(closes_at):
-            return Block(name, closes_at)
-        case other:
-            raise Refusal(
-                422,
-                f"request {n}: `block` of the use case {usecase.name} gives {repr(other)[:120]}; it must give "
-                "None, or a Block with a name of 1 to 128 printable characters and an instant of the years "
-                f"{YEARS.start} to {YEARS.stop - 1} with a time zone",
-            )
+    block = usecase.block(values, at)
+    if block is None:
+        return None
+    match block:
+        case (name, closes_at) if isinstance(name, str) and isinstance(closes_at, datetime):
+            if _is_valid(name, closes_at):
+                return name, _micros(closes_at)
+    raise Refusal(
+        422,
+        f"request {n}: `block` of the use case {usecase.name} gives {repr(block)[:120]}; it must give "
+        "None, or a Block with a name of 1 to 128 printable characters and an instant of the years "
+        f"{YEARS.start} to {YEARS.stop - 1} with a time zone",
+    )
 
 
 def _is_key(text: str) -> bool:
     return 0 < len(text) <= LONGEST and text.isprintable()
 
 
-def _is_instant(instant: datetime) -> bool:
-    return instant.utcoffset() is not None and instant.year in YEARS
+@lru_cache(maxsize=4096)  # many requests are of one block
+def _is_valid(name: str, closes_at: datetime) -> bool:
+    return _is_key(name) and closes_at.utcoffset() is not None and closes_at.year in YEARS
 
 
-def _find_repetitions(ids: Sequence[str | None], bodies: Sequence[Request]) -> dict[int, int]:
+_micros = lru_cache(maxsize=4096)(micros)
+
+
+def _find_repetitions(ids: Sequence[str | None], items: Sequence[BaseModel]) -> dict[int, int]:
     """For each request whose id occurs earlier in the same call: its position, and that of the first occurrence."""
     first: dict[str, int] = {}
     repetitions = {}
     for n, identity in enumerate(ids):
         if identity is not None and (position := first.setdefault(identity, n)) != n:
-            if bodies[position] != bodies[n]:
+            if _body(items[position]) != _body(items[n]):
                 raise _id_in_use(n, identity)
             repetitions[n] = position
     return repetitions
 
 
-def _require_same(n: int, logged: Prediction, body: Request) -> None:
-    if dict(logged.request) != dict(body):
+def _require_same(n: int, logged: Prediction, body: str) -> None:
+    if dict(logged.request) != json.loads(body):
         raise _id_in_use(n, logged.prediction_id)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from pipelines.errors import InvalidInput, Unavailable
 from pipelines.graph_inputs import number_column, string_column
 from pipelines.instants import micros
-from pipelines.online.columns import CachedView, ColumnReader, StoredColumns
+from pipelines.online.columns import ColumnReader, StoredColumns, Wanted
 from pipelines.params.serving import Serving
-from pipelines.records import Lack
+from pipelines.records import InputLayout, Lack
 from pipelines.request_columns import computed, from_requests, kinds_of
 from pipelines.usecase import Columns, ModelInputs, Request, UseCase
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 log = logging.getLogger(__name__)
+Convert = Callable[[Any, str], NDArray[Any]]  # of a column, by its name in errors
 Arrays = tuple[NDArray[np.float32], NDArray[np.object_]]  # numeric and categorical inputs of a model
 MISSING, STALE = "missing", "stale"
 AGAIN_AFTER = 1.0  # seconds until a store that failed is tried again
@@ -97,18 +99,29 @@ class Layout:
                     view, _, feature = ref.partition(":")
                     views.setdefault(view, ({}, {}))[of][feature] = None
         ttls = {view: ttl for need in needs.values() for view, ttl in need.ttls.items()}
-        cached = [CachedView(store, view, [*of[0]], [*of[1]], ttls[view]) for view, of in sorted(views.items())]
-        self._reader = ColumnReader(store, cached, rules.store_wait_ms / 1000)
-        numbers = {f"{view.view.name}:{name}": None for view in cached for name in view.numbers}
-        texts = {f"{view.view.name}:{name}": None for view in cached for name in view.texts}
-        self._labels = dict(zip(needs, logged_names(list(needs.values())), strict=True))
-        self._numeric = {version: _Source.of(need.numeric, need.refs, [*numbers]) for version, need in needs.items()}
-        self._categorical = {
-            version: _Source.of(need.categorical, need.refs, [*texts]) for version, need in needs.items()
+        wanted = [Wanted(view, (*of[0],), (*of[1],), ttls[view]) for view, of in sorted(views.items())]
+        self._reader = ColumnReader(store, wanted, rules.store_wait_ms / 1000)
+        refs = (self._reader.numbers, self._reader.texts)
+        self._sources = {
+            version: (_Source.of(need.numeric, need.refs, refs[0]), _Source.of(need.categorical, need.refs, refs[1]))
+            for version, need in needs.items()
         }
-        aged = {self._labels[version][name]: ref for version, need in needs.items() for name, ref in need.refs.items()}
-        self._aged = [*aged], [[*numbers, *texts].index(ref) for ref in aged.values()]
-        self._view_of = [[ref.partition(":")[0] for ref in refs] for refs in (numbers, texts)]
+        self.logged, self._logged = self._log_layout(list(needs.values()))
+
+    def _log_layout(self, needs: Sequence[Needs]) -> tuple[InputLayout, tuple[_Source, _Source]]:
+        """The layout of what is logged, every input of every version once, and where its values are found."""
+        labels = logged_names(needs)
+        stored: dict[str, str] = {}
+        names: tuple[dict[str, str], dict[str, str]] = ({}, {})  # of numbers and categories, by label
+        for need, of_model in zip(needs, labels, strict=True):
+            for inputs, of in ((need.numeric, 0), (need.categorical, 1)):
+                names[of].update({of_model[name]: name for name in inputs})
+            stored |= {of_model[name]: ref for name, ref in need.refs.items()}
+        aged = {label: self._reader.views.index(ref.partition(":")[0]) for label, ref in stored.items()}
+        layout = InputLayout((*names[0],), (*names[1],), len(self._reader.views), aged)
+        refs = (self._reader.numbers, self._reader.texts)
+        numbers, texts = (_Source.of([*of], stored, ref, of) for of, ref in zip(names, refs, strict=True))
+        return layout, (numbers, texts)
 
     def read(self, requests: Sequence[Request], at: datetime) -> Features:
         """The features of validated requests, with freshness as of `at`.
@@ -117,17 +130,20 @@ class Layout:
             InvalidInput: if `request_features`, or a stored value, is not what is declared.
             Unavailable: if the online store does not answer, and the rules do not say to go on without it.
         """
+        rows = len(requests)
         columns = from_requests(self._kinds, requests, at)
-        own = {**columns, **computed(self._usecase, columns, len(requests))}
-        keys: dict[str, list[Any]] = {name: [request[name] for request in requests] for name in requests[0]}
-        keys |= {name: own[name].tolist() for name in self._usecase.request_keys}
+        own = {**columns, **computed(self._usecase, columns, rows)}
+        keys = {
+            name: own[name].tolist() if name in self._usecase.request_keys else [request[name] for request in requests]
+            for name in self._reader.keys
+        }
         try:
-            return Features(len(requests), own, self._read_stored(keys, len(requests), micros(at)))
+            return Features(rows, own, self._read_stored(keys, rows, micros(at)))
         except Unavailable as error:
             if self._rules.when_store_fails == "refuse":
                 raise
             log.error("%s; scores are on missing values", error)
-            return Features(len(requests), own, self._reader.nothing(len(requests)), has_stored=False)
+            return Features(rows, own, self._reader.nothing(rows), has_stored=False)
 
     def _read_stored(self, keys: Mapping[str, Sequence[Any]], rows: int, at: int) -> StoredColumns:
         """Read the store, but not again just after it failed, so that its calls do not wait one after the other."""
@@ -148,42 +164,34 @@ class Layout:
             InvalidInput: if an input is neither stored nor computed from the request, or is not a number or not a
                 category where it must be.
         """
-        source = self._numeric[version]
-        numeric = np.empty((features.rows, source.width), dtype=np.float32)
-        numeric[:, source.places] = features.stored.numbers[:, source.columns]
-        for place, name in source.own:
-            numeric[:, place] = number_column(_own(features, name), name)
-        source = self._categorical[version]
-        categorical = np.empty((features.rows, source.width), dtype=object)
-        categorical[:, source.places] = features.stored.texts[:, source.columns]
-        for place, name in source.own:
-            categorical[:, place] = string_column(_own(features, name), name)
-        return numeric, categorical
+        numbers, texts = self._sources[version]
+        return numbers.numbers(features), texts.texts(features)
 
-    def logged(self, version: str, arrays: Arrays) -> list[dict[str, Any]]:
-        """The inputs of one model, one dict for each row, by their names in the log; None where missing."""
-        labels = [*self._labels[version].values()]
-        rows = zip(_or_none(arrays[0]).tolist(), arrays[1].tolist(), strict=True)
-        return [dict(zip(labels, [*of, *(text or None for text in texts)], strict=True)) for of, texts in rows]
+    def encode(self, features: Features) -> list[bytes]:
+        """What is logged of each request, in the layout `logged`.
 
-    def ages(self, features: Features) -> list[dict[str, float | None]]:
-        """The age in seconds of each stored input, one dict for each row, by names in the log; None where missing."""
-        labels, columns = self._aged
-        stored = features.stored
-        seconds = np.concatenate([stored.number_seconds, stored.text_seconds], axis=1)[:, columns]
-        return [dict(zip(labels, row, strict=True)) for row in _or_none(seconds).tolist()]
+        Raises:
+            InvalidInput: as `arrays`.
+        """
+        numbers, texts = self._logged
+        return self.logged.encode(numbers.numbers(features), texts.texts(features), features.stored.seconds)
 
     def absences(self, features: Features) -> dict[tuple[str, str], int]:
         """The number of missing and of stale values by (view, MISSING or STALE), where there are any."""
-        stored, counts = features.stored, dict[tuple[str, str], int]()
-        names = [view.view.name for view in self._reader.views]
-        for of_columns, seconds in zip(self._view_of, (stored.number_seconds, stored.text_seconds), strict=True):
-            missing = np.isnan(seconds)
-            stale = ~missing & stored.stale[:, [names.index(view) for view in of_columns]]
-            for kind, hits in ((MISSING, missing.sum(axis=0)), (STALE, stale.sum(axis=0))):
-                for place in np.flatnonzero(hits).tolist():
-                    counts[of_columns[place], kind] = counts.get((of_columns[place], kind), 0) + int(hits[place])
-        return counts
+        stored, reader = features.stored, self._reader
+        views = len(reader.views)
+        counts = {MISSING: np.zeros(views), STALE: np.zeros(views)}
+        is_stale, some = stored.stale, stored.stale.any()
+        for values, of in ((np.isnan(stored.numbers), reader.number_view), (stored.texts == "", reader.text_view)):
+            missing = (values & ~is_stale[:, of] if some else values).sum(axis=0)
+            counts[MISSING] += np.bincount(of, missing, views)
+            counts[STALE] += is_stale.sum(axis=0) * np.bincount(of, minlength=views)
+        return {
+            (view, kind): int(count)
+            for kind, of_views in counts.items()
+            for view, count in zip(reader.views, of_views.tolist(), strict=True)
+            if count
+        }
 
 
 @dataclass(frozen=True)
@@ -194,6 +202,20 @@ class Features:
     own: Columns
     stored: StoredColumns
     has_stored: bool = True
+    taken: dict[tuple[_Source, Convert], NDArray[Any]] = field(default_factory=dict)
+    _converted: dict[tuple[str, Convert], NDArray[Any]] = field(default_factory=dict)
+
+    def own_column(self, name: str, convert: Convert) -> NDArray[Any]:
+        """A feature of the request as a model's input.
+
+        Raises:
+            InvalidInput: if there is none, or it cannot be converted.
+        """
+        if (name, convert) not in self._converted:
+            if name not in self.own:
+                raise InvalidInput(f"input {name} is neither stored nor a feature of the request; declare it")
+            self._converted[name, convert] = convert(self.own[name], name)
+        return self._converted[name, convert]
 
     @property
     def lacks(self) -> list[Lack | None]:
@@ -208,33 +230,46 @@ class _Source:
     """Where the numeric or the categorical inputs of one model are found.
 
     Attributes:
-        width: how many there are.
         own: (place among them, name) of the request's own.
-        places, columns: of the stored ones: place among them, and column of what is stored.
+        columns: of what is stored, one for each; any for the request's own.
     """
 
-    width: int
-    own: Sequence[tuple[int, str]]
-    places: Sequence[int]
-    columns: Sequence[int]
+    own: tuple[tuple[int, str], ...]
+    columns: tuple[int, ...]
 
     @classmethod
-    def of(cls, names: Sequence[str], refs: Mapping[str, str], stored: Sequence[str]) -> _Source:
-        own = [(place, name) for place, name in enumerate(names) if name not in refs]
-        places = [place for place, name in enumerate(names) if name in refs]
-        return cls(len(names), own, places, [stored.index(refs[names[place]]) for place in places])
+    def of(
+        cls,
+        labels: Sequence[str],
+        refs: Mapping[str, str],
+        stored: Sequence[str],
+        names: Mapping[str, str] | None = None,
+    ) -> _Source:
+        """The source of inputs with these labels; `names` are those of the request's own, where they differ."""
+        own = tuple((place, (names or {}).get(name, name)) for place, name in enumerate(labels) if name not in refs)
+        return cls(own, tuple(stored.index(refs[name]) if name in refs else -1 for name in labels))
 
+    @cached_property
+    def _columns(self) -> NDArray[np.intp]:
+        return np.array(self.columns, dtype=np.intp)
 
-def _or_none(numbers: NDArray[np.floating[Any]]) -> NDArray[np.object_]:
-    objects = numbers.astype(object)
-    objects[np.isnan(numbers)] = None
-    return objects
+    def numbers(self, features: Features) -> NDArray[np.float32]:
+        return self._take(features, features.stored.numbers, number_column)
 
+    def texts(self, features: Features) -> NDArray[np.object_]:
+        return self._take(features, features.stored.texts, string_column)
 
-def _own(features: Features, name: str) -> NDArray[Any]:
-    if name not in features.own:
-        raise InvalidInput(f"input {name} is neither stored nor a feature of the request; declare it")
-    return features.own[name]
+    def _take(self, features: Features, stored: NDArray[Any], convert: Convert) -> NDArray[Any]:
+        if (self, convert) in features.taken:  # by another version, or for the log
+            return features.taken[self, convert]
+        if stored.shape[1]:
+            values = stored.take(self._columns, axis=1)
+        else:
+            values = np.empty((features.rows, len(self.columns)), dtype=stored.dtype)
+        for place, name in self.own:
+            values[:, place] = features.own_column(name, convert)
+        features.taken[self, convert] = values
+        return values
 
 
 def logged_names(needs: Sequence[Needs]) -> list[dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from fastapi import Request, Response
+from fastapi import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
@@ -12,10 +12,10 @@ class Front:
     """Answers POST of some paths itself, as the app behind it would, and leaves every other call to the app.
 
     Args:
-        endpoints: by path; they raise nothing.
+        endpoints: by path; they read the body, and raise nothing.
     """
 
-    def __init__(self, app: ASGIApp, endpoints: Mapping[str, Callable[[Request], Awaitable[Response]]]) -> None:
+    def __init__(self, app: ASGIApp, endpoints: Mapping[str, Callable[[Receive], Awaitable[Response]]]) -> None:
         self._app, self._endpoints = app, endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -23,5 +23,5 @@ class Front:
         if endpoint is None:
             await self._app(scope, receive, send)
             return
-        response = await endpoint(Request(scope, receive))
+        response = await endpoint(receive)
         await response(scope, receive, send)

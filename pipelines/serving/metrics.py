@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipelines.records import Arrival, Prediction
+from pipelines.records import Arrival
 from pipelines.serving.features import MISSING
 
 LEFT = 1.0  # seconds between two writes of what a process has counted
@@ -104,13 +104,13 @@ class Metrics(Collector):
             self._counts.count("http_requests", (endpoint, str(status)), 1)
             self._counts.observe("http_request_seconds", (endpoint,), seconds)
 
-    def note_predictions(self, predictions: Iterable[Prediction]) -> None:
-        """Count new predictions, not repeated ones."""
+    def note_predictions(self, served: Sequence[str], milliseconds: Mapping[str, float]) -> None:
+        """Count the new predictions of a run by the versions that answered, and the run's time for each version."""
         with self._lock:
-            for prediction in predictions:
-                self._counts.count("predictions", (prediction.served,), 1)
-                for version, milliseconds in prediction.milliseconds.items():
-                    self._counts.observe("scoring_seconds", (version,), milliseconds / 1000)
+            for version in set(served):
+                self._counts.count("predictions", (version,), served.count(version))
+            for version, taken in milliseconds.items():
+                self._counts.observe("scoring_seconds", (version,), taken / 1000)
 
     def note_errors(self, failed: Mapping[str, int]) -> None:
         """Count, by version, the requests that it failed to score."""

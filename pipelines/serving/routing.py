@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -70,12 +70,15 @@ class Route:
         """By registered version, whether it can score."""
         return {version: not loaded.problem for version, loaded in self.versions.items()}
 
-    def assigned(self, entity: str) -> str:
-        """The version that the plan assigns this entity to."""
+    def assigned(self, entities: Sequence[str]) -> list[str]:
+        """The version that the plan assigns each entity to."""
         plan = self.plan
-        if plan.challenger and serves_challenger(plan.rollout, entity, plan.share):
-            return plan.challenger
-        return plan.champion
+        if not plan.challenger or not plan.share:
+            return [plan.champion] * len(entities)
+        return [
+            plan.challenger if serves_challenger(plan.rollout, entity, plan.share) else plan.champion
+            for entity in entities
+        ]
 
 
 class Router:
@@ -152,7 +155,8 @@ class Router:
         if plan.challenger and plan.challenger_model:
             challenger = self._load(plan.challenger_model)
         problems = (f"challenger {plan.challenger}: {challenger.problem}",) if challenger and challenger.problem else ()
-        route = Route(plan, champion, challenger, self._layout(plan, champion, challenger), problems)
+        layout = self._layout(plan, champion, challenger)
+        route = Route(plan, champion, challenger, layout, problems)
         if self._good is None or self._good.plan.version < plan.version:
             self._keep(route)
             self._good = replace(route, problems=())
@@ -166,7 +170,9 @@ class Router:
         context = self._context
         identity = tuple((version, models[version].uri) for version in needs)
         if identity not in self._layouts:
-            self._layouts = {identity: Layout(context.feast, context.usecase, needs, context.params.serving)}
+            layout = Layout(context.feast, context.usecase, needs, context.params.serving)
+            context.predictions.keep_layout(layout.logged)
+            self._layouts = {identity: layout}
         return self._layouts[identity]
 
     def _load(self, model: ModelRef) -> LoadedModel:

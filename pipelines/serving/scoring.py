@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.artifacts.scorer import Scorer
@@ -23,22 +23,25 @@ class VersionScores:
 
     Attributes:
         scores: None where it failed.
-        errors: empty where it did not fail.
+        errors: by position, where it failed.
         milliseconds: of the run that scored them all; None where there was none.
-        arrays: its inputs; None where there were none.
     """
 
     scores: Sequence[float | None]
-    errors: Sequence[str]
+    errors: Mapping[int, str]
     milliseconds: float | None = None
-    arrays: Arrays | None = None
+
+    @classmethod
+    def none(cls, rows: int, error: str) -> VersionScores:
+        """Of a version that failed on all of so many requests."""
+        return cls([None] * rows, dict.fromkeys(range(rows), error))
 
 
 def score(version: str, loaded: LoadedModel, layout: Layout, features: Features) -> VersionScores:
     """Score with one version. If a batch fails, its requests are scored one by one."""
     rows = features.rows
     if loaded.scorer is None or loaded.needs is None:
-        return VersionScores([None] * rows, [f"not loaded: {loaded.problem}"] * rows)
+        return VersionScores.none(rows, f"not loaded: {loaded.problem}")
     arrays: Arrays | None = None
     began = time.perf_counter()
     try:
@@ -49,16 +52,19 @@ def score(version: str, loaded: LoadedModel, layout: Layout, features: Features)
         alone = arrays is None or rows == 1
         scores = [_error_text(error)] * rows if alone or arrays is None else _one_by_one(loaded.scorer, arrays)
     milliseconds = (time.perf_counter() - began) * 1000
-    numbers = [score if isinstance(score, float) else None for score in scores]
-    errors = ["" if isinstance(score, float) else score for score in scores]
-    return VersionScores(numbers, errors, milliseconds, arrays)
+    errors = {n: score for n, score in enumerate(scores) if isinstance(score, str)}
+    numbers = [score if isinstance(score, float) else None for score in scores] if errors else scores
+    return VersionScores(numbers, errors, milliseconds)  # type: ignore[arg-type]  # all are numbers without errors
 
 
-def _check_scores(scorer: Scorer, arrays: Arrays) -> list[float | str]:
+def _check_scores(scorer: Scorer, arrays: Arrays) -> Sequence[float | str]:
     """A probability for each row, or a message about what is wrong."""
+    scores = scorer.score_arrays(*arrays).reshape(len(arrays[0]))
+    if ((scores >= 0) & (scores <= 1)).all():
+        return list[float | str](scores.tolist())
     return [
         score if math.isfinite(score) and 0 <= score <= 1 else f"its score is {score}, no probability"
-        for score in scorer.score_arrays(*arrays).reshape(len(arrays[0])).tolist()
+        for score in scores.tolist()
     ]
 
 

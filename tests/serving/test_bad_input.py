@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Message
 
 from pipelines.serving.app import _read
 from pipelines.serving.schemas import Refusal
@@ -89,13 +90,27 @@ def test_a_call_has_limits(serve: Callable[..., Deck], monkeypatch: pytest.Monke
 
 
 def test_no_more_of_a_body_is_read_than_the_limit() -> None:
-    class Endless:
-        async def stream(self) -> AsyncIterator[bytes]:
-            while True:
-                yield b" " * 500
+    read = 0
+
+    async def receive() -> Message:
+        nonlocal read
+        read += 500
+        return {"type": "http.request", "body": b" " * 500, "more_body": True}
 
     with pytest.raises(Refusal, match="longer than 2000 bytes"):
-        asyncio.run(_read(Endless(), 2000))  # type: ignore[arg-type]
+        asyncio.run(_read(receive, 2000))
+    assert read == 2500
+
+
+def test_a_body_whose_sender_has_gone_is_refused() -> None:
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> Message:
+        return next(messages)
+
+    with pytest.raises(Refusal, match="ended early") as gone:
+        asyncio.run(_read(receive, 2000))
+    assert gone.value.status == 400
 
 
 def test_other_paths_and_methods_are_the_clients_mistake(deck: Deck) -> None:

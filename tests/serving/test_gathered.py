@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.records import Prediction
-from pipelines.serving.calls import Call
+from pipelines.serving.calls import Answered, Call
 from pipelines.serving.schemas import Refusal
 from tests.serving.conftest import Deck, reading
 
@@ -29,12 +28,16 @@ def test_calls_of_one_run_get_what_each_would_get_alone(serve: Any) -> None:
     alone = [answers(deck, call(deck, *requests))[0] for requests in sent]
     together = answers(deck, *(call(deck, *requests) for requests in sent))
 
-    def told(predictions: list[Prediction]) -> list[Any]:
-        return [(one.entity, one.served, one.scores, one.features, one.ages, one.request) for one in predictions]
+    def told(predictions: list[Answered]) -> list[Any]:
+        logged = {one.prediction_id: one for one in deck.log.get([answer.id for answer in predictions])}
+        rows = [logged[answer.id] for answer in predictions]
+        assert [Answered.of(row) for row in rows] == predictions
+        return [(row.entity, row.served, row.scores, row.features, row.ages, row.request) for row in rows]
 
     assert [told(of) for of in together] == [told(of) for of in alone]
-    assert len({one.prediction_id for of in together for one in of}) == 18
-    assert [bool(one.milliseconds) for of in together for one in of] == [True] + [False] * 17, "of the run"
+    ids = [answer.id for of in together for answer in of]
+    assert len(set(ids)) == 18
+    assert sorted(map(bool, (one.milliseconds for one in deck.log.get(ids)))) == [False] * 17 + [True], "of the run"
 
 
 def test_a_call_that_is_refused_leaves_the_others_and_nothing_in_the_log(serve: Any) -> None:
@@ -48,7 +51,7 @@ def test_a_call_that_is_refused_leaves_the_others_and_nothing_in_the_log(serve: 
         call(deck, reading(id="used", load=0.1), reading(id="b")),
         call(deck, reading(id="used")),
     )
-    assert fine[0].prediction_id == "a" and again[0].prediction_id == "used"
+    assert fine[0].id == "a" and again[0].id == "used"
     assert isinstance(taken, Refusal) and taken.status == 409 and not deck.log.get(["b"])
     assert len(deck.log.all()) == before + 2
 

@@ -115,7 +115,7 @@ def test_without_the_online_store_calls_are_refused_and_nothing_is_logged(serve:
     broken.append(True)
     refused = deck.http.post("/v1/predictions", json=reading(id="a"))
     assert refused.status_code == 503 and refused.headers["retry-after"] == "1"
-    assert refused.json()["detail"] == "the online store does not answer (disk I/O error)"
+    assert refused.json()["detail"] == "the online store is unavailable (disk I/O error)"
     assert deck.log.get(["a"]) == []
     broken.clear()
     assert deck.ask(reading(id="a"))[0]["lacks"] is None

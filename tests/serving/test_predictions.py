@@ -45,7 +45,7 @@ def test_online_and_offline_say_the_same(deck: Deck) -> None:
     assert len({answer["decision"] for answer in answers}) == 2
     for row, answer, example in zip(rows, answers, examples.itertuples(), strict=True):
         score, card = row.scores[row.served], cards[row.served]
-        expected = {"id": row.prediction_id, "score": score, "version": row.served, "plan": 1}
+        expected = {"id": row.prediction_id, "score": score, "version": row.served, "plan": 1, "lacks": None}
         assert answer == {**expected, "decision": score is not None and score >= card.threshold.value}
         assert row.served == ("2" if serves_challenger("r", str(example.pump), 0.5) else "1")
         assert (row.entity, row.block, row.predicted_at) == (example.pump, "2024-04-19", deck.made.at)

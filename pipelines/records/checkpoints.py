@@ -1,0 +1,53 @@
+"""Checkpoints of SQLite's log beside the commits, which otherwise wait for them, and for the disk, now and then."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+log = logging.getLogger(__name__)
+EVERY = 1.0  # seconds
+
+
+class Checkpoints:
+    """Takes over the checkpoints of all connections of some engines of one database; only of SQLite there are any."""
+
+    def __init__(self, engines: Sequence[sa.Engine], every: float = EVERY) -> None:
+        self._engines, self._every = engines, every
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        if self._engines[0].dialect.name == "sqlite":
+            for engine in self._engines:
+                sa.event.listen(engine, "connect", _leave)
+                engine.dispose()  # connections that would make their own
+            self._thread = threading.Thread(target=self._keep_making, name="checkpoints", daemon=True)
+            self._thread.start()
+
+    def end(self) -> None:
+        """Make the last one."""
+        self._ended.set()
+        if self._thread:
+            self._thread.join()
+            for engine in self._engines:
+                sa.event.remove(engine, "connect", _leave)
+            self._make()
+
+    def _keep_making(self) -> None:
+        while not self._ended.wait(self._every):
+            self._make()
+
+    def _make(self) -> None:
+        try:
+            with self._engines[0].connect() as connection:
+                connection.exec_driver_sql("pragma wal_checkpoint(passive)")
+        except sa.exc.SQLAlchemyError as error:
+            log.error("no checkpoint of the records (%s); they stay in the log until the next", error)
+
+
+def _leave(connection: object, _: object) -> None:
+    connection.execute("pragma wal_autocheckpoint = 0")  # type: ignore[attr-defined]

@@ -1,0 +1,216 @@
+"""The prediction log and its outcomes in SQL."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipelines.records.database import Repository, insert, inserted, inserted_columns, to_json, to_micros
+from pipelines.records.inputs import InputLayout, InputLayouts
+from pipelines.records.predictions import (
+    COLUMNS,
+    OBSERVED,
+    OUTCOMES,
+    PREDICTIONS,
+    Arrival,
+    Batch,
+    Observation,
+    Prediction,
+    Progress,
+)
+
+NOTHING = "{}"  # JSON
+PACKED = (PREDICTIONS.c.layout, PREDICTIONS.c.inputs)
+
+
+class PredictionLog(Repository):
+    """Predictions and outcomes of one use case."""
+
+    def __init__(self, engine: sa.Engine, usecase: str) -> None:
+        super().__init__(engine, usecase)
+        self._layouts = InputLayouts(engine, usecase)
+        self._known_layouts: dict[str, InputLayout] = {}
+
+    def keep_layout(self, layout: InputLayout) -> None:
+        """Keep a layout of inputs, before a batch that has it."""
+        self._layouts.keep(layout)
+
+    def append(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Write predictions, all or none, and give the logged predictions of their ids.
+
+        An id that is in the log keeps its first answer: a client that repeats a request gets the same answer.
+        """
+        if not predictions:
+            return []
+        rows = [self._row(prediction) for prediction in predictions]
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        once = {prediction.prediction_id: prediction for prediction in reversed(predictions)}  # the first of each id
+        return self._append(columns) or [once[prediction.prediction_id] for prediction in predictions]
+
+    def append_batch(self, batch: Batch) -> list[Prediction] | None:
+        """Write a batch, all or none. None if all of its ids were new; else the logged predictions, as `append`."""
+        count = len(batch.ids)
+        scored = [[*zip(batch.scores, of_row, strict=True)] for of_row in zip(*batch.scores.values(), strict=True)]
+        return self._append(
+            {
+                "usecase": [self.usecase] * count,
+                "prediction_id": batch.ids,
+                "entity": batch.entities,
+                "block": batch.blocks,
+                "closes_at": batch.closes_at,
+                "predicted_at": [to_micros(batch.at)] * count,
+                "request": batch.requests,
+                "features": [NOTHING] * count,
+                "ages": [NOTHING] * count,
+                "plan": [batch.plan] * count,
+                "share": [batch.share] * count,
+                "served": batch.served,
+                "score": batch.score,
+                "scores": [to_json(dict(of_row)) for of_row in scored],
+                "milliseconds": [to_json(batch.milliseconds), *[NOTHING] * (count - 1)],
+                "errors": [to_json(batch.errors[n]) if n in batch.errors else NOTHING for n in range(count)],
+                "failed": [n in batch.errors for n in range(count)],
+                "decision": batch.decisions,
+                "lacks": batch.lacks,
+                "layout": [batch.layout] * count,
+                "inputs": batch.inputs,
+            }
+        )
+
+    def _append(self, columns: Mapping[str, Sequence[Any]]) -> list[Prediction] | None:
+        ids = columns["prediction_id"]
+        with self.engine.begin() as connection:
+            if inserted_columns(connection, PREDICTIONS, columns, "prediction_id") == len(ids):
+                return None
+            logged = {row.prediction_id: row for row in self._select(connection, [*set(ids)])}
+        return [logged[identity] for identity in ids]
+
+    def _row(self, prediction: Prediction) -> dict[str, Any]:
+        """A row as the driver takes it."""
+        scores = {name: n if n is None or math.isfinite(n) else str(n) for name, n in prediction.scores.items()}
+        return {
+            **{column.name: getattr(prediction, column.name) for column in COLUMNS},
+            "usecase": self.usecase,
+            "closes_at": to_micros(prediction.closes_at),
+            "predicted_at": to_micros(prediction.predicted_at),
+            "request": to_json(prediction.request),
+            "features": to_json(prediction.features),
+            "ages": to_json(prediction.ages),
+            "scores": to_json(scores),
+            "milliseconds": to_json(prediction.milliseconds),
+            "errors": to_json(prediction.errors),
+            "failed": bool(prediction.errors),
+            "layout": None,
+            "inputs": None,
+        }
+
+    def get(self, prediction_ids: Sequence[str]) -> list[Prediction]:
+        """The predictions with these ids that are in the log."""
+        with self.engine.connect() as connection:
+            return self._select(connection, prediction_ids)
+
+    def all(self) -> list[Prediction]:
+        """Every prediction, in order of `predicted_at` and id."""
+        query = sa.select(*COLUMNS, *PACKED).where(PREDICTIONS.c.usecase == self.usecase)
+        with self.engine.connect() as connection:
+            rows = connection.execute(query.order_by(PREDICTIONS.c.predicted_at, PREDICTIONS.c.prediction_id))
+            return self._read(rows.all())
+
+    def _select(self, connection: sa.Connection, ids: Sequence[str]) -> list[Prediction]:
+        prediction = PREDICTIONS.c
+        query = sa.select(*COLUMNS, *PACKED)
+        query = query.where(prediction.usecase == self.usecase, prediction.prediction_id.in_(ids))
+        return self._read(connection.execute(query).all())
+
+    def _read(self, rows: Sequence[Any]) -> list[Prediction]:
+        if lacking := {row.layout for row in rows if row.layout} - self._known_layouts.keys():
+            self._known_layouts |= self._layouts.read(sorted(lacking))
+        return [self._prediction(*row[: len(COLUMNS)], layout=row.layout, inputs=row.inputs) for row in rows]
+
+    def _prediction(self, *values: Any, layout: str | None, inputs: bytes | None) -> Prediction:
+        prediction = Prediction(*values)
+        if layout is None or inputs is None:
+            return prediction
+        features, ages = self._known_layouts[layout].decode(inputs)
+        return replace(prediction, features=features, ages=ages)
+
+    def observations(
+        self, plans: Sequence[int], known_by: datetime, since: datetime | None = None
+    ) -> list[Observation]:
+        """Predictions under these plans with their outcomes, in order of `predicted_at` and id.
+
+        Only predictions and outcomes from before `known_by` count: others of that instant may arrive after the look.
+        """
+        prediction, outcome = PREDICTIONS.c, OUTCOMES.c
+        same = (outcome.usecase == prediction.usecase, outcome.prediction_id == prediction.prediction_id)
+        query = (
+            sa.select(*OBSERVED)
+            .select_from(PREDICTIONS.outerjoin(OUTCOMES, sa.and_(*same, outcome.known_at < known_by)))
+            .where(prediction.usecase == self.usecase, prediction.plan.in_(plans), prediction.predicted_at < known_by)
+            .order_by(prediction.predicted_at, prediction.prediction_id)
+        )
+        if since is not None:
+            query = query.where(prediction.predicted_at >= since)
+        with self.engine.connect() as connection:
+            return [Observation(*row) for row in connection.execute(query)]
+
+    def progress(self, plans: Sequence[int], now: datetime, closed_by: datetime) -> Progress:
+        """Count the predictions under these plans, from an index alone.
+
+        Args:
+            now: predictions from then on do not count.
+            closed_by: blocks that closed by then are counted. One whose requests name several instants is counted once
+                for each, so that the count changes at every one of them.
+        """
+        prediction = PREDICTIONS.c
+        here = (prediction.usecase == self.usecase, prediction.plan.in_(plans), prediction.predicted_at < now)
+        is_closed, is_alone = prediction.closes_at <= closed_by, prediction.closes_at == prediction.predicted_at
+        block = prediction.block + " " + sa.cast(sa.type_coerce(prediction.closes_at, sa.BigInteger), sa.String)
+        query = sa.select(
+            sa.func.count(),
+            _number_of(prediction.failed),
+            sa.func.count(sa.distinct(sa.case((is_closed & ~is_alone, block)))),
+            _number_of(is_closed & is_alone),
+        ).where(*here)
+        with self.engine.connect() as connection:
+            return Progress(*map(int, connection.execute(query).one()))
+
+    def record_outcomes(self, outcomes: Iterable[tuple[str, float, datetime]]) -> list[Arrival]:
+        """Record outcomes (prediction id, label, instant from which it is known), and say how each was handled.
+
+        The first label of a prediction is final: a later one that differs is refused, and nothing is overwritten.
+        """
+        arriving = list(outcomes)
+        logged_ids = sa.select(PREDICTIONS.c.prediction_id).where(
+            PREDICTIONS.c.usecase == self.usecase,
+            PREDICTIONS.c.prediction_id.in_([identity for identity, _, _ in arriving]),
+        )
+        arrivals = [Arrival.UNKNOWN] * len(arriving)
+        with self.engine.begin() as connection:
+            logged = set(connection.scalars(logged_ids))
+            for n in sorted(
+                range(len(arriving)), key=lambda n: arriving[n][0]
+            ):  # in one order for every caller, as `append`
+                identity, label, known_at = arriving[n]
+                if identity not in logged:
+                    continue
+                row = {"usecase": self.usecase, "prediction_id": identity, "label": label, "known_at": known_at}
+                is_new = inserted(connection, insert(self.engine, OUTCOMES).values(row).on_conflict_do_nothing())
+                arrivals[n] = Arrival.RECORDED if is_new else self._against(connection, identity, label)
+        return arrivals
+
+    def _against(self, connection: sa.Connection, identity: str, label: float) -> Arrival:
+        query = sa.select(OUTCOMES.c.label).where(
+            OUTCOMES.c.usecase == self.usecase, OUTCOMES.c.prediction_id == identity
+        )
+        return Arrival.REPEATED if connection.scalar(query) == label else Arrival.CONTRADICTS
+
+
+def _number_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    """The number of rows of which a condition holds."""
+    return sa.func.coalesce(sa.func.sum(sa.cast(condition, sa.Integer)), 0)
