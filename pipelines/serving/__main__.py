@@ -17,7 +17,7 @@ from pipelines.arguments import Parser
 from pipelines.context import build_context
 from pipelines.errors import InvalidInput, Unavailable
 from pipelines.serving.app import create_app
-from pipelines.serving.workers import METRICS
+from pipelines.serving.workers import METRICS, settle
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "forwarded_allow_ips": "127.0.0.1,::1",
         }
         if context.settings.serving_workers == 1:
+            settle()
             uvicorn.run(app, workers=1, **options)
         else:
             _run_workers(context.settings.serving_workers, arguments, options)

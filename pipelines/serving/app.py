@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sqlite3
 import time
@@ -149,8 +148,6 @@ def create_app(context: Context, metrics: Metrics | None = None) -> FastAPI:
             await run_in_threadpool(server.ready)  # loads the models before the first request
         if not isinstance(context.clock, ReplayClock):
             await run_in_threadpool(server.router.follow)
-        gc.collect()
-        gc.freeze()  # libraries and models are not looked through again, which takes a tenth of a second each time
         yield
         await run_in_threadpool(server.gatherer.close)
         await run_in_threadpool(server.router.close)

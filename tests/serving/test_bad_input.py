@@ -103,7 +103,8 @@ def test_no_more_of_a_body_is_read_than_the_limit() -> None:
 
 
 def test_a_body_whose_sender_has_gone_is_refused() -> None:
-    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    began: Message = {"type": "http.request", "body": b"{", "more_body": True}
+    messages = iter([began, {"type": "http.disconnect"}])
 
     async def receive() -> Message:
         return next(messages)
