@@ -13,6 +13,12 @@ from pipelines.serving import __main__ as command
 from tests.conftest import TOY
 
 
+@pytest.fixture(autouse=True)
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process goes on after a server has begun in it."""
+    monkeypatch.setattr(command, "settle", lambda: None)
+
+
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[uvicorn.Config]:
     """The configurations that would have been served."""
