@@ -1,9 +1,11 @@
-"""Latency and throughput of the model server, over real data, two versions a request, everything logged.
+"""The model server beside its peers, in one run: requests a second, latency, processor time.
 
-    python -m benchmarks.serving [--home DIR] [--seconds 10]
+    python -m benchmarks.serving [--home DIR] [--seconds 10] [--peers PYTHON]
 
-Makes features and two models of the first quarter in DIR (kept; a temporary folder by default), starts a server on a
-free port, sends requests over HTTP, and writes benchmarks/results/serving.md.
+Makes features and two models of the first quarter in DIR (kept; a temporary folder by default). Each server is started
+alone, on a free port, and gets its requests from wrk, on the same machine: a month's flights, each once. While ours
+answers, rows of features are pushed. `--peers` is the Python of an environment with benchmarks/peers/requirements.txt;
+without it BentoML and LitServe are left out. Writes benchmarks/results/serving.md.
 """
 
 from __future__ import annotations
@@ -12,157 +14,285 @@ import argparse
 import json
 import os
 import socket
-import statistics
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from functools import partial
+from itertools import cycle
 from pathlib import Path
-from typing import Any
-
-import httpx
 
 from benchmarks.ground import FLIGHTS, ROOT, SPLIT, Ground
+from benchmarks.load import Measured, Target, serving
 from benchmarks.report import RESULTS, machine, save
 from pipelines import chains
 from pipelines.artifacts.card import ModelCard
 from pipelines.artifacts.model import ModelRef, read_model
-from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
+from pipelines.features.stream import OnlineStore
+from pipelines.graph_inputs import number_columns, string_column
 from pipelines.instants import midnight
+from pipelines.point_in_time import feature_frame, load_examples
 from pipelines.records import Plan
+from pipelines.replay.world import read_world
 from pipelines.steps import execute
+from pipelines.usecase import inputs_of
 from pipelines.walk import walk
 
-PARAMS = (*SPLIT, "cleaning", "training", "costs")
+PARAMS = (*SPLIT, "cleaning", "training", "costs", "serving")
 START, END = date(2013, 1, 1), date(2013, 4, 1)
-PATTERNS = ((1, 1), (4, 1), (1, 100), (1, 1000))  # connections, rows a call
+DAYS = 28  # whose flights are sent
+FAMILIES = ("hist_gradient_boosting", "mlp")
+PUSHED = 0.5  # seconds between two pushes
+RUNS = ("benchmarks.serving_at", "benchmarks.peers.graph", "benchmarks.peers.fastapi_graph")
 
 
-def prepare(context: Context) -> dict[str, str]:
-    """Model folders by version; made once a home."""
-    folders = {
-        str(n): context.data.uri("models", "bench", f) for n, f in enumerate(context.params.training.families, 1)
+def prepare(context: Context) -> list[ModelRef]:
+    """Two models; made once a home."""
+    folders = [context.data.uri("models", "bench", family) for family in FAMILIES]
+    if not all(context.data.store.exists(ModelCard.place(folder)) for folder in folders):
+        run = partial(execute, context=context)
+        given = {"start": START.isoformat(), "end": END.isoformat(), "run": "bench"}
+        given |= {"as_of": midnight(END, context.usecase.timezone).isoformat()}
+        outputs = walk(chains.data, given, run, only=(*chains.FEATURES, "snapshot", "materialize"))
+        choices = {"families": list(FAMILIES), "feature_service": None, "trials": 1, "seed": 1}
+        known = {"snapshot": outputs["snapshot"]}
+        walk(chains.training, {**given, **choices}, run, only=("build_training_set", "train"), previous=known)
+    return [ModelRef(folder, read_model(context.data.store, ModelRef(folder)).sha256) for folder in folders]
+
+
+def write_bodies(context: Context, folder: Path) -> None:
+    """`ours`: a request a line; `many`: a thousand a line; `bare`: the inputs of one; `mlflow`: its way."""
+    examples = load_examples(context, context.window(END - timedelta(DAYS), END))
+    columns = context.usecase.request_columns
+    rows = [{name: row[name] for name in columns} for row in examples.to_pylist()]
+    texts = [json.dumps(row, default=lambda at: at.isoformat()) for row in rows]
+    thousands = [texts[n : n + 1000] for n in range(0, len(texts) - 999, 1000)]
+    service = context.params.features.service
+    inputs = inputs_of(context.usecase, service)
+    frame = feature_frame(context, examples, service, inputs)
+    numbers = [[None if n != n else n for n in row] for row in number_columns(frame, inputs.numeric).tolist()]
+    spelt = [string_column(frame[name], name).tolist() for name in inputs.categorical]
+    pairs = [*zip(numbers, map(list, zip(*spelt, strict=True)), strict=True)]
+    written = {
+        "ours": texts,
+        "many": [f'{{"requests": [{", ".join(some)}]}}' for some in thousands],
+        "bare": [json.dumps({"numeric": n, "categorical": c}) for n, c in pairs],
+        "mlflow": [json.dumps({"inputs": {"numeric": [n], "categorical": [c]}}) for n, c in pairs],
     }
-    if all(context.data.store.exists(ModelCard.place(folder)) for folder in folders.values()):
-        return folders
-    run = partial(execute, context=context)
-    given = {"start": START.isoformat(), "end": END.isoformat(), "run": "bench"}
-    given |= {"as_of": midnight(END, context.usecase.timezone).isoformat()}
-    outputs = walk(chains.data, given, run, only=(*chains.FEATURES, "snapshot", "materialize"))
-    choices = {"families": context.params.training.families, "feature_service": None, "trials": 1, "seed": 1}
-    known = {"snapshot": outputs["snapshot"]}
-    walk(chains.training, {**given, **choices}, run, only=("build_training_set", "train"), previous=known)
-    return folders
+    for name, lines in written.items():
+        (folder / name).write_text("\n".join(lines) + "\n")
 
 
-def requests(context: Context) -> list[dict[str, Any]]:
-    """The last day's requests."""
-    from pipelines.point_in_time import load_examples
-
-    examples = load_examples(context, context.window(END - timedelta(1), END)).to_pylist()
-    rows = [{name: row[name] for name in context.usecase.request_columns} for row in examples]
-    return list(json.loads(json.dumps(rows, default=lambda at: at.isoformat())))
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
-def measure(url: str, rows: list[dict[str, Any]], connections: int, batch: int, seconds: float) -> dict[str, float]:
-    """Milliseconds a call and rows a second."""
-    taken: list[float] = []
-    ends = time.perf_counter() + seconds
+class Bench:
+    """What the servers stand on, in a folder of this run's own."""
 
-    def send(first: int) -> None:
-        with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
-            at = first
-            while time.perf_counter() < ends:
-                body = {"requests": [rows[(at + n) % len(rows)] for n in range(batch)]}
-                at += batch
-                began = time.perf_counter()
-                http.post("/v1/predictions", json=body).raise_for_status()
-                taken.append((time.perf_counter() - began) * 1000)
+    def __init__(self, home: Path, folder: Path, seconds: float, peers: str | None) -> None:
+        self.folder, self.seconds, self.peers = folder, seconds, peers
+        os.environ["FLIGHTDECK_RECORDS_URI"] = f"sqlite:///{folder}/records.db"
+        self.home = home
+        self.context = build_context(ROOT / "params.yaml", home)
+        self.models = prepare(self.context)
+        self.at = midnight(END, self.context.usecase.timezone) - timedelta(minutes=30)
+        write_bodies(self.context, folder)
 
-    threads = [threading.Thread(target=send, args=(n * 100,)) for n in range(connections)]
-    began = time.perf_counter()
-    for thread in threads:
+    @contextmanager
+    def ours(self, challenger: int | None = None, share: float = 0.0, **variables: str) -> Iterator[Target]:
+        """Our server by a plan, while features are pushed."""
+        before = self.context.plans.current()
+        one, two = ((ref.uri, ref.sha256 or "") for ref in (self.models[0], self.models[challenger or 0]))
+        rival = (None, None, None) if challenger is None else ("2", *two)
+        version = before.version + 1 if before else 1
+        plan = Plan(version, "bench", "25", "1", *one, rival[0], rival[1], rival[2], share, self.at)
+        assert self.context.plans.replace(plan)
+        port = free_port()
+        places = {"FLIGHTDECK_PARAMS": str(ROOT / "params.yaml"), "FLIGHTDECK_HOME": str(self.home)}
+        command = [sys.executable, "-m", "benchmarks.serving_at", str(port)]
+        url = f"http://127.0.0.1:{port}"
+        with serving(command, url, "/readyz", {**places, "AT": self.at.isoformat(), **variables}) as process:
+            target = Target(url, "/v1/predictions", self.folder / "ours", process)
+            with self._pushing():
+                target.put(16, self.seconds)  # warm
+                yield target
+
+    @contextmanager
+    def _pushing(self) -> Iterator[None]:
+        """Push the last day's features, tick by tick."""
+        world = read_world(self.context, self.context.window(END - timedelta(1), END))
+        online, ended = OnlineStore(self.context.feast), threading.Event()
+        ticks = cycle([tick for tick in world.ticks(timedelta(minutes=15)) if tick.features])
+
+        def push() -> None:
+            while not ended.wait(PUSHED):
+                for name, rows in next(ticks).features.items():
+                    online.push(name, world.keys[name], rows)
+
+        thread = threading.Thread(target=push)
         thread.start()
-    for thread in threads:
-        thread.join()
-    total = time.perf_counter() - began
-    cuts = statistics.quantiles(taken, n=100)
-    return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "rows": len(taken) * batch / total}
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def bare(self, name: str) -> Measured | None:
+        """A peer's best second with 16 connections; None where it is not installed."""
+        port = free_port()
+        url, bodies, variables = f"http://127.0.0.1:{port}", "bare", {"BENCHMARK": self.models[0].uri}
+        command = self._peer(name, str(port))
+        if command is None:
+            return None
+        path = "/predict"
+        if name == "mlflow":
+            path, bodies = "/invocations", "mlflow"
+        with serving(command, url, "/", variables) as process:
+            target = Target(url, path, self.folder / bodies, process)
+            target.put(16, self.seconds / 2)  # warm
+            return target.put(16, self.seconds)
+
+    def _peer(self, name: str, port: str) -> list[str] | None:
+        """The command of a peer; None where it is not installed."""
+        if name in ("constant", "graph"):
+            app = ["--factory", f"benchmarks.peers.fastapi_graph:{name}"]
+            return [sys.executable, "-m", "uvicorn", "--port", port, "--no-access-log", *app]
+        if name == "mlflow":
+            program = str(Path(sys.executable).with_name("mlflow"))
+            where = ["--env-manager", "local", "-m", str(self._mlflow_model()), "-p", port, "-w", "1"]
+            return [program, "models", "serve", *where]
+        if self.peers is None:
+            return None
+        if name == "bentoml":
+            return [self.peers, "-m", "bentoml", "serve", "--port", port, "benchmarks.peers.bentoml_graph:Scores"]
+        return [self.peers, "-m", "benchmarks.peers.litserve_graph", port]
+
+    def _mlflow_model(self) -> Path:
+        import mlflow.onnx
+        import onnx
+        from mlflow.models import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        place = self.folder / "model"
+        if not place.exists():
+            import numpy as np
+
+            specs = [
+                TensorSpec(np.dtype(np.float32), (-1, -1), "numeric"),
+                TensorSpec(np.dtype(np.str_), (-1, -1), "categorical"),
+            ]
+            graph = onnx.load(str(Path(self.models[0].uri) / "model.onnx"))
+            mlflow.onnx.save_model(graph, str(place), signature=ModelSignature(Schema(specs)))
+        return place
+
+    def bytes_a_row(self) -> float:
+        """Of the log, as it lies in the records' file."""
+        with sqlite3.connect(self.folder / "records.db") as records:
+            records.execute("pragma wal_checkpoint(truncate)")
+            (rows,) = records.execute("select count(*) from predictions").fetchone()
+        return (self.folder / "records.db").stat().st_size / int(rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--home", default=None)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--peers", default=None, metavar="PYTHON")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        home = Path(arguments.home or temporary).absolute()
-        os.environ["FLIGHTDECK_RECORDS_URI"] = f"sqlite:///{temporary}/records.db"
-        context = build_context(ROOT / "params.yaml", home)
-        models = prepare(context)
-        now = midnight(END, context.usecase.timezone) - timedelta(minutes=30)
-        ReplayClock(context.records.simulated_time(context.usecase.name)).start(now)
-        one, two = ((uri, read_model(context.data.store, ModelRef(uri)).sha256) for uri in (models["1"], models["2"]))
-        plan = Plan(1, "bench", "50", "1", *one, "2", *two, 0.5, now)
-        assert context.plans.replace(plan)
-        rows = requests(context)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [
-            sys.executable,
-            "-m",
-            "pipelines.serving",
-            "--params",
-            str(ROOT / "params.yaml"),
-            "--home",
-            str(home),
-        ]
-        server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "FLIGHTDECK_SERVING_PORT": str(port)})
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait(url)
-            measure(url, rows, 1, 1, 2)  # warm
-            results = {pattern: measure(url, rows, *pattern, arguments.seconds) for pattern in PATTERNS}
-        finally:
-            server.kill()
-            server.wait()
-    ground = Ground("benchmarks.serving", PARAMS, FLIGHTS, (context.params.features.service,))
-    save(RESULTS / "serving.md", report(results, arguments.seconds), ground)
+        home = Path(arguments.home or f"{temporary}/home").absolute()
+        bench = Bench(home, Path(temporary), arguments.seconds, arguments.peers)
+        results = measure(bench)
+        text = report(results, bench)
+    ground = Ground("benchmarks.serving", PARAMS, FLIGHTS, (bench.context.params.features.service,), RUNS)
+    save(RESULTS / "serving.md", text, ground)
 
 
-def wait(url: str) -> None:
-    for _ in range(300):
-        try:
-            if httpx.get(f"{url}/readyz", trust_env=False).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise SystemExit("the server did not become ready")
+def measure(bench: Bench) -> dict[str, Measured]:
+    """By what was measured."""
+    results: dict[str, Measured] = {}
+
+    def note(name: str, measured: Measured | None) -> None:
+        if measured:
+            results[name] = measured
+            print(f"{name}: {measured}", file=sys.stderr)
+
+    for peer in ("constant", "graph", "mlflow", "bentoml", "litserve"):
+        note(peer, bench.bare(peer))
+    with bench.ours() as target:
+        note("ours", target.put(16, bench.seconds))
+        note("one connection", target.put(1, bench.seconds))
+        note("64 connections", target.put(64, bench.seconds))
+        pause = 2 * 16 / results["ours"].rate * 1000 - results["ours"].p50 / 2
+        note("half of the rate", target.put(16, bench.seconds, pause))
+        many = Target(target.url, target.path, bench.folder / "many", target.process)
+        note("1,000 rows a call", many.put(1, bench.seconds))
+    for name, challenger, share in (
+        ("the same model as a challenger at 25 %", 0, 0.25),
+        ("a network as a challenger at 25 %", 1, 0.25),
+        ("the same model in shadow", 0, 0.0),
+    ):
+        with bench.ours(challenger, share) as target:
+            note(name, target.put(16, bench.seconds))
+    with bench.ours(WORKERS="2") as target:
+        note("2 workers", target.put(16, bench.seconds))
+    note("constant, again", bench.bare("constant"))
+    return results
 
 
-def report(results: dict[tuple[int, int], dict[str, float]], seconds: float) -> str:
-    load = os.getloadavg()[0]
-    command = f"python -m benchmarks.serving --seconds {seconds:g}"
-    lines = [
-        "# The model server",
-        "",
-        "One process; SQLite records and online store; every request scored by two versions (gradient boosting and a",
-        "network), 33 inputs from 5 feature views, and logged before it is answered. Client and server on one machine.",
-        "",
-        "| connections | rows a call | p50 ms | p95 ms | p99 ms | rows/s |",
-        "|---|---|---|---|---|---|",
-    ]
-    for (connections, batch), seen in results.items():
-        numbers = " | ".join(f"{seen[name]:.1f}" for name in ("p50", "p95", "p99"))
-        lines.append(f"| {connections} | {batch} | {numbers} | {seen['rows']:.0f} |")
-    lines += ["", f"`{command}`, on {machine('onnxruntime', 'fastapi', load=load)} at the end."]
-    return "\n".join(lines)
+def report(results: dict[str, Measured], bench: Bench) -> str:
+    constant = (results["constant"].rate + results["constant, again"].rate) / 2
+    names = {
+        "constant": "FastAPI that answers a constant (uvicorn, uvloop, httptools)",
+        "constant, again": "the same, after all others",
+        "graph": "FastAPI with the graph and nothing else",
+        "mlflow": "`mlflow models serve`, the graph",
+        "bentoml": "BentoML, the graph",
+        "litserve": "LitServe, the graph",
+        "ours": "**ours: validation, features with freshness, routing, log**",
+        "half of the rate": "ours at half of that rate",
+        "1,000 rows a call": "ours, 1 connection, 1,000 rows a call",
+    }
+    rows = []
+    for name, of in results.items():
+        calls = f"{of.rate:,.0f}" if name != "1,000 rows a call" else f"{1000 * of.rate:,.0f} rows"
+        label = names.get(name, f"ours, {name}")
+        share = f"{of.rate / constant:.0%}" if name != "1,000 rows a call" else ""
+        rows.append(f"| {label} | {calls} | {share} | {of.p50:.2f} | {of.p99:.2f} | {of.cpu:,.0f} | {of.errors} |")
+    where = machine("uvicorn", "fastapi", "mlflow", "onnxruntime") + _versions(bench.peers)
+    return f"""# The model server and its peers
+
+One process each (but for 2 workers), 16 connections where not said otherwise, one row a call; the same gradient
+boosting graph. Ours reads stored features from SQLite, while rows are pushed every {PUSHED:g} s, and logs to SQLite
+before it answers; the others score inputs that they are sent.
+{DAYS} days of flights, each request once. Rates are of one run, on a machine whose speed is not constant: compare them
+with each other, and with the constant at the beginning and the end.
+
+| server | calls/s | of the constant | p50 ms | p99 ms | processor µs a call | errors |
+|---|---|---|---|---|---|---|
+{chr(10).join(rows)}
+
+The log takes {bench.bytes_a_row():,.0f} bytes a request. Nothing is kept outside of the records, so the log has no lag.
+
+`python -m benchmarks.serving --seconds {bench.seconds:g} --peers PYTHON`, on {where}.
+"""
+
+
+def _versions(python: str | None) -> str:
+    if python is None:
+        return ""
+    script = (
+        'from importlib.metadata import version as v; print(f\'; BentoML {v("bentoml")}, LitServe {v("litserve")}\')'
+    )
+    return subprocess.run([python, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Key = tuple[Any, ...]  # of an entity, in the order of its views' keys
 Places = NDArray[np.intp]
-MOST = 500_000  # entities that are kept; beyond that all are read anew
+MOST = 500_000  # states of entities that are kept; beyond that all are read anew
 EVER = np.iinfo(np.int64).max  # microseconds; a view without a ttl
 NEVER = -(2**61)  # in place of the instant of a row that is not there
 LARGEST = float(np.finfo(np.float32).max)
@@ -107,6 +107,15 @@ class _Group:
         self.wanted: list[Wanted] = []
         self.views: list[OnlineView] = []
         self.places: dict[Key, int] = {}
+        self.keys_of: dict[tuple[str, bytes], Key] = {}  # by view and encoded key
+
+    def forget(self, changed: Mapping[str, Set[bytes]]) -> None:
+        """Forget the entities of which a row has changed."""
+        for view in self.views:
+            for encoded in changed.get(view.name, ()):
+                key = self.keys_of.get((view.name, encoded))
+                if key is not None:
+                    self.places.pop(key, None)
 
     def values(self, rows: Sequence[StoredRow | None]) -> tuple[list[float], list[str], list[int]]:
         """Numbers, categories and instants of an entity's row in each view.
@@ -158,7 +167,7 @@ class ColumnReader:
         self.text_view = np.repeat(np.arange(len(ordered)), [len(one.texts) for one in ordered])
         self._lives = np.array([one.ttl // MICROSECOND if one.ttl else EVER for one in ordered], dtype=np.int64)
         self._rows = open_rows(store, patience)
-        self._generation: object = None
+        self._mark: object = None
         self._clear()
 
     def _clear(self) -> None:
@@ -168,8 +177,10 @@ class ColumnReader:
             _Gather(np.object_, "", [sum(len(one.texts) for one in wanted) for wanted in groups]),
             _Gather(np.int64, NEVER, [len(wanted) for wanted in groups]),
         )
+        self._kept = 0
         for group in self._groups:
             group.places.clear()
+            group.keys_of.clear()
 
     def read(self, columns: Mapping[str, Sequence[Any]], rows: int, at: int) -> StoredColumns:
         """The columns of the views for so many requests, with freshness at an instant (microseconds since 1970).
@@ -207,10 +218,12 @@ class ColumnReader:
 
     def _places(self, keys: Sequence[Sequence[Key]]) -> Places:
         """(N, groups) where the entities of requests are kept; those that are not, or not as they are, are fetched."""
-        generation = self._rows.generation()  # before the rows: what is written after it makes another one
-        if generation != self._generation or sum(len(group.places) for group in self._groups) > MOST:
+        self._mark, changed = self._rows.changed(self._mark)  # before the rows: what is written after it is told later
+        if changed is None or self._kept > MOST:
             self._clear()
-            self._generation = generation
+        elif changed:
+            for group in self._groups:
+                group.forget(changed)
         found = [[*map(group.places.get, of_group)] for group, of_group in zip(self._groups, keys, strict=True)]
         if any(None in of_group for of_group in found):
             lacking = [
@@ -233,9 +246,15 @@ class ColumnReader:
             of_views = [next(stored) for _ in group.views]
             for key in keys:
                 rows = [rows.get(encoded.get(key, b"")) for encoded, rows in of_views]
+                group.keys_of |= {
+                    (view.name, encoded[key]): key
+                    for view, (encoded, _) in zip(group.views, of_views, strict=True)
+                    if key in encoded
+                }
                 group.places[key] = self._keep(group.values(rows)) if any(rows) else NOWHERE
 
     def _keep(self, values: Sequence[Sequence[Any]]) -> int:
+        self._kept += 1
         (place,) = {gather.add(some) for gather, some in zip(self._stored, values, strict=True)}
         return place
 

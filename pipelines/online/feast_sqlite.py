@@ -20,6 +20,7 @@ from feast.repo_config import RepoConfig
 
 from pipelines.errors import InvalidInput
 from pipelines.instants import from_micros, micros
+from pipelines.online import changes
 from pipelines.quoting import quoted
 
 CONVENTION = "utc_microseconds"  # declared type of the columns with instants
@@ -65,6 +66,7 @@ class UtcSqliteOnlineStore(SqliteOnlineStore):
                 create(connection, name)
             for view in tables_to_delete:
                 connection.execute(f"drop table if exists {quoted(_name(config, view))}")
+                changes.note(connection, _name(config, view), None)
 
     def plan(self, config: RepoConfig, desired_registry_proto: Any) -> list[Any]:
         return []
@@ -77,7 +79,9 @@ class UtcSqliteOnlineStore(SqliteOnlineStore):
         with self._get_conn(config) as connection:
             if not holds_instants(connection, name):
                 create(connection, name)
-            connection.executemany(INSERT.format(quoted(name)), _cells(data, config.entity_key_serialization_version))
+            version = config.entity_key_serialization_version
+            connection.executemany(INSERT.format(quoted(name)), _cells(data, version))
+            changes.note(connection, name, (serialize_entity_key(row[0], version) for row in data))
         if progress:
             progress(len(data))
 

@@ -13,7 +13,7 @@ from redis import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from pipelines.instants import SECOND, from_micros, micros
-from pipelines.online.rows import EncodedRows, OnlineView, Span, StoredRow
+from pipelines.online.rows import Changed, EncodedRows, OnlineView, Span, StoredRow
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -104,8 +104,9 @@ class RedisRows:
         """Whether a key belongs to this project; the pattern also matches projects whose names end in ours."""
         return key.endswith(self._project) and view.keys.holds(key.removesuffix(self._project))
 
-    def generation(self) -> object:
-        return self._redis.get(self._changes), int(time.monotonic() // UNTOLD)
+    def changed(self, mark: object) -> tuple[object, Changed]:
+        now = self._redis.get(self._changes), int(time.monotonic() // UNTOLD)
+        return now, {} if now == mark else None
 
     def get(self, lookups: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, StoredRow]]:
         commands: list[tuple[Any, ...]] = []

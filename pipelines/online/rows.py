@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -87,6 +87,9 @@ class Span:
     anew: bool
 
 
+Changed = Mapping[str, Set[bytes]] | None  # keys by view; None where it is not known what, so it may be everything
+
+
 class OnlineRows(Protocol):
     """An online store in Feast's own format, so that Feast reads what we write and we read what Feast writes.
 
@@ -111,8 +114,11 @@ class OnlineRows(Protocol):
     def push(self, view: OnlineView, rows: EncodedRows) -> None:
         """Write rows over the online rows of their entities, whatever their age."""
 
-    def generation(self) -> object:
-        """Another one whenever somebody has written since: a cache of rows holds for as long as it stays the same."""
+    def changed(self, mark: object) -> tuple[object, Changed]:
+        """The mark of the store as it is now, and what has been written since an earlier mark; None for no earlier one.
+
+        What was written before the call is in it, whichever process wrote it.
+        """
 
     def get(self, lookups: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, StoredRow]]:
         """For each (view, keys) the stored rows, by key; keys without a row are left out."""

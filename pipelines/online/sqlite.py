@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pipelines.instants import from_micros, micros
+from pipelines.online import changes
 from pipelines.online.feast_sqlite import INSERT, create, holds_instants
-from pipelines.online.rows import EncodedRows, OnlineView, Span, StoredRow
+from pipelines.online.rows import Changed, EncodedRows, OnlineView, Span, StoredRow
 from pipelines.quoting import quoted
 from pipelines.sqlite import tune
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 NOTES = "flightdeck_given"
+MANY = 10_000  # entities that change at once; beyond that whoever keeps rows reads all anew
 MOST = 500  # keys in one query
 
 
@@ -65,6 +67,7 @@ class SqliteRows:
                 first = micros(span.first_at) if span.first_at else -(2**62)
                 connection.execute(f"delete from {quoted(name)} where event_ts between ? and ?", (first, last))
             connection.executemany(f"{INSERT.format(quoted(name))} where event_ts <= {last}", _cells(view, rows))
+            changes.note(connection, name, None if span.anew or len(rows.keys) > MANY else rows.keys)
             connection.execute(f"insert or replace into {NOTES} values (?, ?)", (view.name, note))
 
     def push(self, view: OnlineView, rows: EncodedRows) -> None:
@@ -75,11 +78,23 @@ class SqliteRows:
             if not holds_instants(connection, name):
                 create(connection, name)
             connection.executemany(INSERT.format(quoted(name)), _cells(view, rows))
+            changes.note(connection, name, rows.keys)
 
-    def generation(self) -> object:
+    def changed(self, mark: object) -> tuple[object, Changed]:
         connection = self._connection
         (others,) = connection.execute("pragma data_version").fetchone()  # commits of all other connections
-        return others, connection.total_changes
+        writes = (others, connection.total_changes)
+        before, number = mark if isinstance(mark, tuple) else (None, 0)
+        if writes == before:
+            return mark, {}
+        number, changed = changes.since(connection, number)
+        if not changed or before is None or any(entity is None for _, entity in changed):
+            return (writes, number), None  # by other means than ours, or too many
+        prefix, by_view = f"{self._config.project}_", dict[str, set[bytes]]()
+        for table, entity in changed:
+            if entity is not None:
+                by_view.setdefault(table.removeprefix(prefix), set()).add(entity)
+        return (writes, number), by_view
 
     def get(self, lookups: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, StoredRow]]:
         connection, results = self._connection, []

@@ -96,14 +96,14 @@ def test_work_beside_is_refused_while_an_earlier_one_runs_and_its_errors_are_its
 def broken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """The online store fails for as long as this is not empty."""
     is_broken: list[bool] = []
-    generation = SqliteRows.generation
+    changed = SqliteRows.changed
 
-    def failing(rows: SqliteRows) -> object:
+    def failing(rows: SqliteRows, mark: object) -> Any:
         if is_broken:
             raise sqlite3.OperationalError("disk I/O error")
-        return generation(rows)
+        return changed(rows, mark)
 
-    monkeypatch.setattr(SqliteRows, "generation", failing)
+    monkeypatch.setattr(SqliteRows, "changed", failing)
     monkeypatch.setattr(features, "AGAIN_AFTER", 0.0)
     return is_broken
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -107,6 +108,63 @@ def test_rows_are_read_once_until_something_changes(store: FeatureStore, monkeyp
     for entities in ([0, 1], [1, 0], [0, 1, 2]):
         held.read(columns([{"key": f"k{n}", "shop": n} for n in entities]), len(entities), micros(AT))
     assert [[len(keys) for _, keys in lookups] for lookups in asked] == [[2, 1], [1]]
+
+
+def asked(held: ColumnReader, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """How many rows of each view every later fetch asks for."""
+    fetched: list[list[int]] = []
+    get = held._rows.get
+
+    def noted(lookups: Any) -> Any:
+        fetched.append([len(keys) for _, keys in lookups])
+        return get(lookups)
+
+    monkeypatch.setattr(held._rows, "get", noted)
+    return fetched
+
+
+def test_a_push_forgets_its_own_entities_and_what_is_not_known_to_be_written_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "online.db")
+    store = make(tmp_path, path)
+    put_rows(store, rows(6))
+    write(store)
+    held = reader(store)
+    three = columns([{"key": f"k{n}", "shop": n} for n in range(3)])
+
+    def read() -> list[float]:
+        return held.read(three, 3, micros(AT)).numbers[:, 0].tolist()
+
+    before = read()
+    fetched = asked(held, monkeypatch)
+    push(store, "k1", 1, 7.0, AT)
+    assert read() == [before[0], 7.0, before[2]] and fetched == [[1]]
+    push(store, "k8", 8, 1.0, AT)
+    assert read() == [before[0], 7.0, before[2]] and fetched == [[1]], "of no entity that is kept"
+    monkeypatch.setattr("pipelines.online.changes.KEPT", 1)
+    for key in ("k0", "k2"):
+        push(store, key, int(key[1]), 9.0, AT)
+    assert read() == [9.0, 7.0, 9.0] and fetched == [[1], [3, 1]], "it has missed a change"
+    with sqlite3.connect(path) as other:
+        other.execute(f"delete from {store.config.project}_typed")
+    assert np.isnan(read()).all() and fetched == [[1], [3, 1], [3, 1]], "by other means"
+
+
+def test_a_view_without_entities_is_forgotten_as_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make(tmp_path, str(tmp_path / "online.db"))
+    held = reader(store)
+    view = store.get_feature_view("alone")
+
+    def push_alone(value: float) -> None:
+        row = {**rows(1).to_pylist()[0], "f": value}
+        encoded = EncodedRows.of(view, pa.Table.from_pylist([row], schema=rows(1).schema), [micros(AT)], [None])
+        open_rows(make(tmp_path, _place(store))).push(OnlineView.of(view), encoded)
+
+    for value in (1.0, 2.0):
+        push_alone(value)
+        read = held.read({"key": [], "shop": []} | columns([{"key": "k0", "shop": 0}]), 1, micros(AT))
+        assert read.numbers[0, held.numbers.index("alone:f")] == value
 
 
 @costly()
