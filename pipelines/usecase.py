@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -59,11 +58,7 @@ class Block(NamedTuple):
 
 def day_block(instant: datetime, timezone: str) -> Block:
     """The block of the local day of an instant: its name is the ISO date, and it closes at the next local midnight."""
-    return _block_of(local_day(instant, timezone), timezone)
-
-
-@lru_cache(maxsize=4096)
-def _block_of(day: date, timezone: str) -> Block:
+    day = local_day(instant, timezone)
     return Block(day.isoformat(), midnight(day + timedelta(days=1), timezone))
 
 

@@ -6,6 +6,7 @@ An instant is an aware datetime or, where many are compared, a whole number of m
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from pipelines.errors import InvalidInput
@@ -45,6 +46,7 @@ def local_day(instant: datetime, timezone: str) -> date:
     return local(instant, timezone).date()
 
 
+@lru_cache(maxsize=4096)  # asked for every request and period
 def midnight(day: date, timezone: str) -> datetime:
     """The instant (UTC) at which `day` begins in `timezone`.
 

@@ -54,9 +54,7 @@ def test_what_serves_holds_no_function(params: Path, tmp_path: Path) -> None:
     assert not served["on_demand_feature_views"] and declared["on_demand_feature_views"]
     found = {word for table in served.values() for value in table for word in CODE if word in value}
     assert not found
-    assert any(b"request_features" in value for value in declared["on_demand_feature_views"]), (
-        "where code is, it is seen"
-    )
+    assert any(b"with_features" in value for value in declared["on_demand_feature_views"]), "where code is, it is seen"
     assert set(outputs["services"]) == set(context.usecase.model_inputs)
 
 

@@ -134,7 +134,7 @@ def test_a_push_forgets_its_own_entities_and_what_is_not_known_to_be_written_all
     three = columns([{"key": f"k{n}", "shop": n} for n in range(3)])
 
     def read() -> list[float]:
-        return held.read(three, 3, micros(AT)).numbers[:, 0].tolist()
+        return [*map(float, held.read(three, 3, micros(AT)).numbers[:, 0])]
 
     before = read()
     fetched = asked(held, monkeypatch)
