@@ -91,18 +91,21 @@ def ask_on(url: str, name: str, acknowledged: list[str], until: Callable[[], boo
             acknowledged += ids
 
 
-@thorough
-def test_a_killed_server_has_logged_whatever_it_acknowledged(made: Made, context: Context) -> None:
+@pytest.mark.parametrize("kills", [pytest.param(1, marks=thorough), pytest.param(25, marks=pytest.mark.soak)])
+def test_a_killed_server_has_logged_whatever_it_acknowledged(made: Made, context: Context, kills: int) -> None:
     acknowledged: list[str] = []
-    with server(made.home) as (process, url):
-        threads = [threading.Thread(target=ask_on, args=(url, f"t{n}", acknowledged, lambda: False)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        while len(acknowledged) < 200:
-            time.sleep(0.01)
-        assert process.kill() == -signal.SIGKILL
-        for thread in threads:
-            thread.join(timeout=60)
+    for kill in range(kills):
+        at = len(acknowledged)
+        with server(made.home) as (process, url):
+            names = [f"k{kill}t{n}" for n in range(4)]
+            threads = [threading.Thread(target=ask_on, args=(url, name, acknowledged, lambda: False)) for name in names]
+            for thread in threads:
+                thread.start()
+            while len(acknowledged) < at + 200:
+                time.sleep(0.01)
+            assert process.kill() == -signal.SIGKILL
+            for thread in threads:
+                thread.join(timeout=60)
     rows = read_log(context.predictions)
     assert set(acknowledged) <= {row.prediction_id for row in rows} and len(rows) % 3 == 0
     assert all(set(row.scores) == {"1", "2"} for row in rows)

@@ -72,6 +72,19 @@ def children(pid: int) -> list[int]:
     return [int(one) for one in listed if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
 
 
+def wait_for_more(acknowledged: list[str]) -> None:
+    """Until a hundred more requests are answered."""
+    enough = len(acknowledged) + 100
+    wait_for(lambda: len(acknowledged) > enough)
+
+
+def kill_one(server: int, number: int) -> None:
+    """Kill one of two workers, and wait until another one is there."""
+    before = children(server)
+    os.kill(before[number % len(before)], signal.SIGKILL)
+    wait_for(lambda: len(children(server)) == 2 and children(server) != before)
+
+
 def ask_on(url: str, name: str, acknowledged: list[str], done: threading.Event) -> None:
     """Send requests over connections of their own, so that every worker gets some; a cut connection is opened again."""
     number = 0
@@ -86,21 +99,19 @@ def ask_on(url: str, name: str, acknowledged: list[str], done: threading.Event) 
         acknowledged.append(answer.json()["predictions"][0]["id"])
 
 
-@thorough
+@pytest.mark.parametrize("kills", [pytest.param(1, marks=thorough), pytest.param(25, marks=pytest.mark.soak)])
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers by Linux's /proc")
-def test_a_worker_that_is_killed_loses_nothing_and_is_started_again(made: Made, context: Context) -> None:
+def test_a_worker_that_is_killed_loses_nothing_and_is_started_again(made: Made, context: Context, kills: int) -> None:
     acknowledged: list[str] = []
     done = threading.Event()
     with server(made.home, 2) as (process, url):
-        first = children(process.pid)
         threads = [threading.Thread(target=ask_on, args=(url, f"t{n}", acknowledged, done)) for n in range(4)]
         for thread in threads:
             thread.start()
-        wait_for(lambda: len(acknowledged) > 100)
-        os.kill(first[0], signal.SIGKILL)
-        wait_for(lambda: len(set(children(process.pid)) - set(first)) == 1)
-        at = len(acknowledged)
-        wait_for(lambda: len(acknowledged) > at + 100)
+        for kill in range(kills):
+            wait_for_more(acknowledged)
+            kill_one(process.pid, kill)
+        wait_for_more(acknowledged)
         done.set()
         for thread in threads:
             thread.join(60)
