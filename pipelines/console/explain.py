@@ -31,6 +31,7 @@ def answer(arguments: Arguments, context: Context) -> Answer:
         raise MissingData(f"no prediction has the id {prediction_id!r}; ids are in the answers of the model server")
     prediction = predictions[0]
     assigned_version = _assigned_version(prediction, context)
+    complete_until = min((writer.watermark for writer in context.writers.active()), default=None)
 
     def show() -> None:
         rows = [
@@ -47,6 +48,7 @@ def answer(arguments: Arguments, context: Context) -> Answer:
             ("plan", f"{prediction.plan}, {prediction.share:.0%} of the traffic to the challenger"),
             ("split by", prediction.entity),
             ("block", f"{prediction.block}, closes at {prediction.closes_at.isoformat()}"),
+            *((("log", f"complete until {complete_until.isoformat()}"),) if complete_until else ()),
             *((f"failed: {version}", what) for version, what in prediction.errors.items()),
             *((f"sent: {name}", _format(value)) for name, value in prediction.request.items()),
         ]
@@ -56,7 +58,7 @@ def answer(arguments: Arguments, context: Context) -> Answer:
         ]
         table.show(("feature", "value", "known for"), values, "what the versions read")
 
-    return {**vars(prediction), "assigned": assigned_version}, show
+    return {**vars(prediction), "assigned": assigned_version, "log_complete_until": complete_until}, show
 
 
 def _assigned_version(prediction: Prediction, context: Context) -> str | None:

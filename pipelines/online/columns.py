@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Key = tuple[Any, ...]  # of an entity, in the order of its views' keys
 Places = NDArray[np.intp]
-MOST = 500_000  # states of entities that are kept; beyond that all are read anew
+MOST = 100_000  # states of entities that are kept; beyond that all are read anew
 EVER = np.iinfo(np.int64).max  # microseconds; a view without a ttl
 NEVER = -(2**61)  # in place of the instant of a row that is not there
 LARGEST = float(np.finfo(np.float32).max)

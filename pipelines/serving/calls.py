@@ -74,6 +74,7 @@ class Call:
         self.named = [identity for identity in self.ids if identity is not None]
         self._repetitions = _find_repetitions(self.ids, self.items) if len(self.named) > 1 else {}
         self._earlier: dict[int, Prediction] = {}
+        self._given: dict[int, str] = {}  # ids of ours, by position: a run that is made again has the same
 
     def prepare(self, usecase: UseCase, earlier: Mapping[str, Prediction], at: datetime) -> None:
         """Find the new requests, given the logged predictions by id.
@@ -84,9 +85,9 @@ class Call:
         self._earlier = {n: earlier[one] for n, one in enumerate(self.ids) if one and one in earlier}
         for n, prediction in self._earlier.items():
             _require_same(n, prediction, _body(self.items[n]))
-        time = f"{micros(at):014x}"
+        time = f"{micros(at):014x}"  # so that a database writes neighbours to one page; the rest is not to be guessed
         self.new = [
-            _new(usecase, n, item, at, time)
+            _new(usecase, n, item, at, item.id or self._given.setdefault(n, time + os.urandom(9).hex()))
             for n, item in enumerate(self.items)
             if n not in self._earlier and n not in self._repetitions
         ]
@@ -116,10 +117,8 @@ def _body(item: BaseModel) -> str:
     return item.__pydantic_serializer__.to_json(item, exclude={"id"}).decode()
 
 
-def _new(usecase: UseCase, n: int, item: Any, at: datetime, time: str) -> NewRequest:
+def _new(usecase: UseCase, n: int, item: Any, at: datetime, identity: str) -> NewRequest:
     values = item.__dict__
-    # in order of time, so that a database writes neighbours to one page, and not to be guessed
-    identity = item.id or time + os.urandom(9).hex()
     name, closes_at = _block(usecase, n, values, at) or (identity, _micros(at))
     return NewRequest(n, identity, values, _body(item), _entity(usecase, n, values), name, closes_at)
 

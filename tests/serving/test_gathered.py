@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.records import Batch
 from pipelines.serving.calls import Answered, Call
+from pipelines.serving.run import Run
 from pipelines.serving.schemas import Refusal
 from tests.serving.conftest import Deck, reading
 
@@ -80,3 +82,19 @@ def test_what_breaks_on_one_call_breaks_no_other(serve: Any, monkeypatch: pytest
     fine, broken, also = answers(deck, call(deck, reading()), call(deck, reading(load=9.0)), call(deck, reading()))
     assert isinstance(broken, ZeroDivisionError) and len(fine) == len(also) == 1
     assert len(deck.log.all()) == 2
+
+
+def test_a_run_that_is_made_again_after_its_commit_doubles_nothing(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    deck = serve()
+    deck.plan()
+    broken = [True]
+    given = Run.answers
+
+    def breaking(run: Run, batch: Batch) -> list[Answered]:
+        if broken.pop() if broken else False:
+            raise RuntimeError("after the commit")
+        return given(run, batch)
+
+    monkeypatch.setattr(Run, "answers", breaking)
+    (answer,) = deck.ask(reading())
+    assert not broken and [row.prediction_id for row in deck.log.all()] == [answer["id"]]

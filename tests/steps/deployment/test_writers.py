@@ -35,6 +35,10 @@ def test_a_writer_that_is_behind_holds_the_blocks_that_it_may_still_write_to(
     assert decision is not None and "flightdeck writers end two/1" in decision["reasons"][-1]
     seen = [row for row in desk.predictions.all() if row.predicted_at < START + timedelta(days=3, hours=1)]
     assert decision["evidence"]["requests"] == len(seen) > 300
+    some = desk.predictions.all()[0].prediction_id
+    explained = json.loads(console(desk, capsys, "explain", some, "--json"))
+    assert explained["log_complete_until"] == str(START + timedelta(days=3, hours=1))
+    assert "complete until 2024-04-04T01:00" in console(desk, capsys, "explain", some)
     shown = json.loads(console(desk, capsys, "writers", "list", "--json"))
     assert [one["name"] for one in shown] == ["two/1", "one/1"]
     with pytest.raises(InvalidInput, match="name one of these: two/1, one/1"):
