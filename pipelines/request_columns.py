@@ -68,10 +68,20 @@ def _column(kind: Kind, values: list[Any]) -> NDArray[Any]:
         ticks = [NAT if value is None else micros(value) for value in values]
         return np.array(ticks, dtype=np.int64).view("datetime64[us]")
     if kind is Kind.NUMBER:
-        return np.array(values, dtype=np.float64)  # None becomes NaN
+        try:
+            return np.array(values, dtype=np.float64)  # None becomes NaN
+        except OverflowError:  # whole numbers of hundreds of digits
+            return np.array([_float(value) for value in values])
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column
+
+
+def _float(value: Any) -> float:
+    try:
+        return np.nan if value is None else float(value)
+    except OverflowError:
+        return np.nan
 
 
 def from_frame(kinds: Mapping[str, Kind], frame: pd.DataFrame) -> Columns:

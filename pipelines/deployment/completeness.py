@@ -17,10 +17,15 @@ class Completeness(NamedTuple):
     Attributes:
         until: what was predicted or reported before is in the log; never later than the present.
         waits: why it is no later; empty where that is as usual.
+        known_by: the instant up to which rows are read: that one, or the present where a writer has been silent for
+            long. Its own rows may be lacking then, but harm that others logged meanwhile is seen.
+        late: the names of those that have been silent for long.
     """
 
     until: datetime
     waits: tuple[str, ...]
+    known_by: datetime
+    late: tuple[str, ...]
 
 
 def completeness(context: Context) -> Completeness:
@@ -32,4 +37,5 @@ def completeness(context: Context) -> Completeness:
         f"model server again there, or, where it has gone for good, run `flightdeck writers end {one.name}`"
         for one in late
     )
-    return Completeness(min((now, *(writer.watermark for writer in writers))), waits)
+    until = min((now, *(writer.watermark for writer in writers)))
+    return Completeness(until, waits, now if late else until, tuple(one.name for one in late))

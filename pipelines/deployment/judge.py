@@ -67,7 +67,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         return _abort(f"rollout {rollout.name} has no stage in force; set one first", pulse_before)
     complete = completeness(context)
     look = _look(context, rollout, plans, inputs.stage, complete.until)
-    rows = paired(read_rows(context.predictions, [plan.version for plan in plans], look.now), look)
+    rows = paired(read_rows(context.predictions, [plan.version for plan in plans], complete.known_by), look)
     seen = evidence(rows, look, settings.watch)
     judgement = judge_evidence(seen, Rules(**settings.judge.model_dump(), stages=settings.stages))
     conclusion = _conclude(judgement, inputs, look)

@@ -17,24 +17,26 @@ def pulse(rollout: str, context: Context) -> str:
     """A text that changes when the judge may answer differently.
 
     It changes when the plan changes, the labels of a block have matured, a minimum or maximum of time passes, an error
-    is logged, or the number of requests passes `look_every`, twice, four times, eight times that number. Blocks of
-    single requests would change it at every second, so they are counted in steps of `look_every`, each at least a
-    sixteenth of what there is: evidence that is enough waits for an eighth more at most.
+    is logged, a writer of the log has been silent for long, or the number of requests passes `look_every`, twice, four
+    times, eight times that number. Blocks of single requests would change it at every second, so they are counted in
+    steps of `look_every`, each at least a sixteenth of what there is: evidence that is enough waits for an eighth more
+    at most.
     """
-    usecase, settings, now = context.usecase, context.params.rollout, completeness(context).until
+    usecase, settings, complete = context.usecase, context.params.rollout, completeness(context)
+    now = complete.until
     plan = context.plans.current()
     if plan is None or plan.rollout != rollout or not plan.stage:
         return f"plan {plan.version if plan else 0}"
     began = context.rollouts.require(rollout).began_at
     stage = settings.stages[settings.names.index(plan.stage)]
     versions = [one.version for one in context.plans.of(rollout)]
-    seen = context.predictions.progress(versions, now, now - usecase.maturity)
+    seen = context.predictions.progress(versions, complete.known_by, now - usecase.maturity)
     long_enough = now >= plan.since + timedelta(hours=stage.min_hours)
     out_of_time = now > began + timedelta(days=settings.judge.max_days)
     doublings = (seen.predictions // settings.look_every).bit_length()
     text = f"{plan.version} {seen.blocks} {long_enough} {out_of_time} {seen.failed} {doublings}"
     steps = coarse(seen.alone // settings.look_every)
-    return f"{text} {steps}" if steps else text
+    return " ".join((text, *([str(steps)] if steps else []), *complete.late))
 
 
 def coarse(count: int, digits: int = 4) -> int:

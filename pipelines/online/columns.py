@@ -244,6 +244,7 @@ class ColumnReader:
         stored = iter([(encoded, next(answers) if encoded else {}) for _, encoded in lookups])
         for group, keys in zip(self._groups, lacking, strict=True):
             of_views = [next(stored) for _ in group.views]
+            self._kept += len(keys)
             for key in keys:
                 rows = [rows.get(encoded.get(key, b"")) for encoded, rows in of_views]
                 group.keys_of |= {
@@ -254,7 +255,6 @@ class ColumnReader:
                 group.places[key] = self._keep(group.values(rows)) if any(rows) else NOWHERE
 
     def _keep(self, values: Sequence[Sequence[Any]]) -> int:
-        self._kept += 1
         (place,) = {gather.add(some) for gather, some in zip(self._stored, values, strict=True)}
         return place
 

@@ -10,7 +10,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from pipelines.instants import SECOND, from_micros, micros
 from pipelines.online.rows import Changed, EncodedRows, OnlineView, Span, StoredRow
@@ -41,7 +43,11 @@ class RedisRows:
         if self._patience is None:
             return client
         pool = client.connection_pool
-        timeouts = {"socket_timeout": self._patience, "socket_connect_timeout": self._patience}
+        timeouts = {
+            "socket_timeout": self._patience,
+            "socket_connect_timeout": self._patience,
+            "retry": Retry(NoBackoff(), 0),
+        }
         return Redis(connection_pool=ConnectionPool(pool.connection_class, **{**pool.connection_kwargs, **timeouts}))
 
     def read_note(self, view: str) -> str | None:

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from pipelines.errors import FlightdeckError
+
 log = logging.getLogger(__name__)
 EVERY = 1.0  # seconds
+AT_MOST = 20_000  # pages, after which a commit makes one: beside commits that never pause the log would not begin anew
 
 
 class Checkpoints:
@@ -45,9 +48,9 @@ class Checkpoints:
         try:
             with self._engines[0].connect() as connection:
                 connection.exec_driver_sql("pragma wal_checkpoint(passive)")
-        except sa.exc.SQLAlchemyError as error:
+        except (sa.exc.SQLAlchemyError, FlightdeckError) as error:
             log.error("no checkpoint of the records (%s); they stay in the log until the next", error)
 
 
 def _leave(connection: object, _: object) -> None:
-    connection.execute("pragma wal_autocheckpoint = 0")  # type: ignore[attr-defined]
+    connection.execute(f"pragma wal_autocheckpoint = {AT_MOST}")  # type: ignore[attr-defined]

@@ -36,9 +36,10 @@ class LogWriters(Repository):
     """The writers of one use case."""
 
     def advance(self, name: str, watermark: datetime) -> None:
-        """Say how far a writer has come; one that is new, or had ended, writes from now on."""
+        """Say how far a writer has come, never back; one that is new, or had ended, writes from now on."""
         statement = insert(self.engine, WRITERS).values(usecase=self.usecase, name=name, watermark=watermark)
-        new = {"watermark": statement.excluded.watermark, "ended_at": None}
+        before, given = WRITERS.c.watermark, statement.excluded.watermark
+        new = {"watermark": sa.case((before > given, before), else_=given), "ended_at": None}
         with self.engine.begin() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["usecase", "name"], set_=new))
 
@@ -51,8 +52,11 @@ class LogWriters(Repository):
 
     def active(self) -> list[Writer]:
         """Those that have not ended, the one that has come least far first."""
+        return [writer for writer in self.all() if writer.ended_at is None]
+
+    def all(self) -> list[Writer]:
+        """Also those that have ended."""
         writer = WRITERS.c
-        query = sa.select(writer.name, writer.watermark, writer.ended_at)
-        query = query.where(writer.usecase == self.usecase, writer.ended_at.is_(None))
+        query = sa.select(writer.name, writer.watermark, writer.ended_at).where(writer.usecase == self.usecase)
         with self.engine.connect() as connection:
             return [Writer(*row) for row in connection.execute(query.order_by(writer.watermark, writer.name))]

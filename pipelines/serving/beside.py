@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
+QUICK = 0.005  # seconds
+
+
 class Beside:
-    """Does one piece of work at a time, in a thread that ends with the process."""
+    """Does one piece of work at a time, in a thread that ends with the process. For one caller at a time."""
 
     def __init__(self, name: str) -> None:
         self._queue: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
         self._last: Future[Any] | None = None
+        self._began = self._ended = 0.0
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
-    def begin(self, work: Callable[[], T]) -> Future[T] | None:
-        """Begin with the work; None, without beginning, while an earlier one is not done. From one thread at a time."""
+    @property
+    def is_slow(self) -> bool:
+        """Whether the last piece of work took long, or goes on."""
+        return self._last is not None and (not self._last.done() or self._ended - self._began > QUICK)
+
+    def begin(self, work: Callable[[], T], limit: float) -> Future[T] | None:
+        """Begin with the work; None, without beginning, if an earlier one is not done within its own limit.
+
+        Args:
+            limit: seconds since the earlier one began; 0: not to wait for it at all.
+        """
         if self._last is not None and not self._last.done():
-            return None
+            wait([self._last], max(0.0, limit - (time.monotonic() - self._began)))
+            if not self._last.done():
+                return None
         future: Future[T] = Future()
-        self._last = future
+        self._last, self._began = future, time.monotonic()
         self._queue.put((work, future))
         return future
 
@@ -32,6 +48,10 @@ class Beside:
         while True:
             work, future = self._queue.get()
             try:
-                future.set_result(work())
+                result = work()
             except BaseException as error:
+                self._ended = time.monotonic()
                 future.set_exception(error)
+            else:
+                self._ended = time.monotonic()
+                future.set_result(result)

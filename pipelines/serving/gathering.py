@@ -17,17 +17,19 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class _Waiting(Generic[Given, Result]):
-    """A call, where its result goes, and until when it may wait, by the event loop's time."""
+    """A call, where its result goes, and what refuses it when it has waited too long."""
 
     given: Given
     future: asyncio.Future[Result]
-    until: float
+    expiry: asyncio.TimerHandle
 
-    def settle(self, result: Result | Exception) -> None:
-        if self.future.done():  # its client has gone
+    def settle(self, result: Result | BaseException) -> None:
+        if self.future.done():  # its client has gone, or it has waited too long
             return
-        if isinstance(result, Exception):
+        if isinstance(result, Exception) and not isinstance(result, StopIteration):  # which no future takes
             self.future.set_exception(result)
+        elif isinstance(result, BaseException):
+            self.future.set_exception(RuntimeError(f"{type(result).__name__}: {result}"))
         else:
             self.future.set_result(result)
 
@@ -75,55 +77,63 @@ class Gatherer(Generic[Given, Result]):
             raise Refusal(429, f"more than {self._limit} rows wait for their answer; send it again later")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append(_Waiting(given, future, loop.time() + self._patience))
+        expiry = loop.call_later(self._patience, self._expire, future)
+        self._waiting.append(_Waiting(given, future, expiry))
         self._rows += self._size(given)
         if self._running is None:
             self._running = asyncio.create_task(self._run())
         return await future
 
+    def _expire(self, future: asyncio.Future[Result]) -> None:
+        if not future.done():
+            late = f"it has waited for more than {self._patience:g} s; send it again later"
+            future.set_exception(Refusal(503, late))
+
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._waiting:
                 await self._arrive()
-                calls = self._next(loop.time())
-                if not calls:
-                    continue
-                given = [call.given for call in calls]
-                results = self._at_once(given)
-                if results is None:
-                    try:
-                        results = await loop.run_in_executor(self._thread, self._work, given)
-                    except Exception as error:
-                        results = [error] * len(calls)
-                for call, result in zip(calls, results, strict=True):
-                    call.settle(result)
+                if calls := self._next():
+                    for call, result in zip(calls, await self._results([call.given for call in calls]), strict=True):
+                        call.settle(result)
         finally:
             self._running = None
 
+    async def _results(self, given: Sequence[Given]) -> Sequence[Result | BaseException]:
+        results = _try(self._at_once, given)
+        if results is None:
+            results = await asyncio.get_running_loop().run_in_executor(self._thread, _try, self._work, given)
+        return results or []
+
     async def _arrive(self) -> None:
         """Let the event loop hand out what has arrived, which makes runs larger, and so the time for each call less."""
-        before = 0
-        while before < len(self._waiting) and self._rows < self._most:
+        before = -1
+        while before < len(self._waiting) and (before < 0 or self._rows < self._most):
             before = len(self._waiting)
             await asyncio.sleep(0)
 
-    def _next(self, now: float) -> list[_Waiting[Given, Result]]:
-        """The calls of the next run, in the order in which they came; those that have waited too long are refused."""
+    def _next(self) -> list[_Waiting[Given, Result]]:
+        """The calls of the next run, in the order in which they came."""
         calls: list[_Waiting[Given, Result]] = []
         total = 0
         while self._waiting and (not calls or total + self._size(self._waiting[0].given) <= self._most):
             call = self._waiting.popleft()
             self._rows -= self._size(call.given)
-            if call.future.done():  # its client has gone
-                continue
-            if call.until < now:
-                call.settle(Refusal(503, f"it has waited for more than {self._patience:g} s; send it again later"))
-                continue
-            calls.append(call)
-            total += self._size(call.given)
+            call.expiry.cancel()
+            if not call.future.done():
+                calls.append(call)
+                total += self._size(call.given)
         return calls
 
     def close(self) -> None:
         """Wait for the run that is going on."""
         self._thread.shutdown()
+
+
+def _try(
+    work: Callable[[Sequence[Given]], Sequence[Result | Exception] | None], given: Sequence[Given]
+) -> Sequence[Result | BaseException] | None:
+    try:
+        return work(given)
+    except BaseException as error:  # also of libraries whose errors are no Exception: else the calls hang for ever
+        return [error] * len(given)

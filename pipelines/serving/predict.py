@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import wait
 from datetime import datetime
 from functools import partial
 from itertools import islice
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipelines.artifacts.model import ModelRef
 from pipelines.context import Context
-from pipelines.errors import Unavailable
+from pipelines.errors import InvalidInput, Unavailable
 from pipelines.online.places import UTC_SQLITE
 from pipelines.records import Prediction, PredictionLog
 from pipelines.serving.beside import Beside
@@ -34,7 +36,7 @@ class Predictor:
         self._log, self._rules = context.predictions, context.params.serving
         local = context.feast.config.online_store.type == UTC_SQLITE
         self._quick_log = context.records.quick_predictions(context.usecase.name) if local else None
-        self._beside = Beside("challenger")
+        self._beside: tuple[ModelRef, Beside] | None = None  # of the challenger of the plan that is served
 
     def answer(self, calls: Sequence[Call]) -> list[Outcome]:
         """The answers to each call in the order of its requests, or the error for it.
@@ -53,7 +55,7 @@ class Predictor:
 
     def answer_at_once(self, calls: Sequence[Call]) -> list[Outcome] | None:
         """As `answer` where it waits for nobody; None, without a trace, where it would, or fails."""
-        if self._quick_log is None:
+        if self._quick_log is None or (self._beside is not None and self._beside[1].is_slow):
             return None
         try:
             with self._writer.writing() as at:
@@ -70,6 +72,8 @@ class Predictor:
                 spans[number] = range(len(requests), len(requests) + len(call.new))
                 requests += call.new
         run = self._run(requests, at) if requests else None
+        if run and len(calls) > 1 and any(of.unread for of in run.scores.values()):
+            raise InvalidInput("a request of several calls is no input of a model")  # so each is tried alone
         if run and run.refusals:
             for number, span in [*spans.items()]:
                 if refused := run.refusals.keys() & span:
@@ -98,12 +102,9 @@ class Predictor:
     def _run(self, requests: Sequence[NewRequest], at: datetime) -> Run:
         """Score all requests with all versions, and choose the version that answers each."""
         route = self._router.route()
-        self._metrics.note_models(route.plan.version, route.loaded)
         features = route.layout.read([request.values for request in requests], at)
         assigned = route.assigned([request.entity for request in requests])
         scores = self._score(route, features, assigned)
-        self._metrics.note_absences(route.layout.absences(features))
-        self._metrics.note_errors({version: len(of.errors) for version, of in scores.items()})
         run = Run(requests, at, route, features, scores, assigned)
         run.choose(refuse_stale=self._rules.when_stale == "refuse")
         return run
@@ -116,29 +117,44 @@ class Predictor:
             for version, loaded in route.versions.items()
         }
         if challenger is None or challenger not in works or challenger == champion:
+            self._beside = None
             return {champion: works[champion]()}
-        future = self._beside.begin(works[challenger])
-        scores = {champion: works[champion]()}
         answers = challenger in assigned
-        wait = self._rules.challenger_wait_ms if answers else self._rules.shadow_wait_ms
-        try:
-            if future is None:
-                raise TimeoutError
-            scores[challenger] = future.result(wait / 1000)
-        except TimeoutError:
-            self._metrics.note_late(challenger, features.rows)
-            if answers:
-                scores[challenger] = VersionScores.none(features.rows, f"no score within {wait:g} ms")
+        limit = (self._rules.challenger_wait_ms if answers else self._rules.shadow_wait_ms) / 1000
+        future = self._beside_of(route).begin(works[challenger], limit if answers else 0)
+        scores = {champion: works[champion]()}
+        done = wait([future], limit).done if future else set()
+        if future in done and future:
+            scores[challenger] = future.result()
+        elif answers:
+            scores[challenger] = VersionScores.none(features.rows, f"no score within {1000 * limit:g} ms")
         return scores
+
+    def _beside_of(self, route: Route) -> Beside:
+        """The thread of the challenger: of an earlier one that hangs, no later one has to bear the consequences."""
+        model = route.plan.challenger_model
+        if model is not None and (self._beside is None or self._beside[0] != model):
+            self._beside = model, Beside("challenger")
+        assert self._beside is not None  # there is a challenger
+        return self._beside[1]
 
     def _log_run(self, run: Run, kept: Sequence[int], log: PredictionLog) -> tuple[list[Answered], list[Prediction]]:
         """Log some of a run's requests. Their answers, and the logged predictions if an id of them was there before."""
-        if not kept:
+        batch = run.batch(kept) if kept else None
+        logged = (log.append_batch(batch) or []) if batch else []
+        self._note(run)  # not before: a run may be made again
+        if batch is None:
             return [], []
-        batch = run.batch(kept)
-        logged = log.append_batch(batch) or []
         self._metrics.note_predictions(batch.served, batch.milliseconds)
         return [Answered.of(one) for one in logged] if logged else run.answers(batch), logged
+
+    def _note(self, run: Run) -> None:
+        route, challenger = run.route, run.route.plan.challenger
+        self._metrics.note_models(route.plan.version, route.loaded)
+        self._metrics.note_absences(route.layout.absences(run.features))
+        self._metrics.note_errors({version: len(of.errors) for version, of in run.scores.items()})
+        if challenger and challenger in route.versions and run.is_late(challenger):
+            self._metrics.note_late(challenger, len(run.requests))
 
 
 def _settle(call: Call, fresh: Sequence[Answered], logged: Sequence[Prediction]) -> Outcome:

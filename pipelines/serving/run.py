@@ -50,6 +50,10 @@ class Run:
                 again = f"request {number}: stored features are stale; send it again later"
                 self.refusals[n] = Refusal(503, again)
 
+    def is_late(self, version: str) -> bool:
+        """Whether a version has not scored in time: it has no scores, or no time of its own."""
+        return version not in self.scores or self.scores[version].milliseconds is None
+
     def batch(self, kept: Sequence[int]) -> Batch:
         """What is logged of some of the requests, by their positions."""
         requests = [self.requests[n] for n in kept]

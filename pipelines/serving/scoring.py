@@ -25,11 +25,13 @@ class VersionScores:
         scores: None where it failed.
         errors: by position, where it failed.
         milliseconds: of the run that scored them all; None where there was none.
+        unread: whether its inputs could not be made of these requests.
     """
 
     scores: Sequence[float | None]
     errors: Mapping[int, str]
     milliseconds: float | None = None
+    unread: bool = False
 
     @classmethod
     def none(cls, rows: int, error: str) -> VersionScores:
@@ -54,7 +56,7 @@ def score(version: str, loaded: LoadedModel, layout: Layout, features: Features)
     milliseconds = (time.perf_counter() - began) * 1000
     errors = {n: score for n, score in enumerate(scores) if isinstance(score, str)}
     numbers = [score if isinstance(score, float) else None for score in scores] if errors else scores
-    return VersionScores(numbers, errors, milliseconds)  # type: ignore[arg-type]  # all are numbers without errors
+    return VersionScores(numbers, errors, milliseconds, arrays is None)  # type: ignore[arg-type]  # all are numbers without errors
 
 
 def _check_scores(scorer: Scorer, arrays: Arrays) -> Sequence[float | str]:

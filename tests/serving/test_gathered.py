@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from pipelines.errors import InvalidInput
 from pipelines.records import Batch
 from pipelines.serving.calls import Answered, Call
+from pipelines.serving.features import Features, Layout
 from pipelines.serving.run import Run
 from pipelines.serving.schemas import Refusal
 from tests.serving.conftest import Deck, reading
@@ -82,6 +84,24 @@ def test_what_breaks_on_one_call_breaks_no_other(serve: Any, monkeypatch: pytest
     fine, broken, also = answers(deck, call(deck, reading()), call(deck, reading(load=9.0)), call(deck, reading()))
     assert isinstance(broken, ZeroDivisionError) and len(fine) == len(also) == 1
     assert len(deck.log.all()) == 2
+
+
+def test_a_request_that_is_no_input_of_a_model_fails_its_own_call_alone(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deck = serve()
+    deck.plan()
+    arrays = Layout.arrays
+
+    def refusing(layout: Layout, version: str, features: Features) -> Any:
+        if 9.0 in features.own["load"].tolist():
+            raise InvalidInput("load: 9.0 is no category")
+        return arrays(layout, version, features)
+
+    monkeypatch.setattr(Layout, "arrays", refusing)
+    fine, broken, also = answers(deck, call(deck, reading()), call(deck, reading(load=9.0)), call(deck, reading()))
+    assert isinstance(broken, Refusal) and broken.status == 503 and "no category" in str(broken)
+    assert len(fine) == len(also) == 1 and not any(row.errors for row in deck.log.all())
 
 
 def test_a_run_that_is_made_again_after_its_commit_doubles_nothing(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:

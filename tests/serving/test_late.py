@@ -80,16 +80,28 @@ def test_one_that_scores_in_time_is_in_the_log_whichever_answers(serve: Serve) -
 
 def test_work_beside_is_refused_while_an_earlier_one_runs_and_its_errors_are_its_own() -> None:
     beside, goes_on = Beside("test"), threading.Event()
-    first = beside.begin(lambda: goes_on.wait(60))
-    assert first is not None and beside.begin(lambda: 1) is None
-    goes_on.set()
-    assert first.result(60)
-    failing = beside.begin(lambda: 1 / 0)
+    assert not beside.is_slow
+    first = beside.begin(lambda: goes_on.wait(60), 0)
+    assert first is not None and beside.is_slow
+    assert beside.begin(lambda: 1, 0) is None and beside.begin(lambda: 1, 0.01) is None
+    threading.Timer(0.05, goes_on.set).start()
+    second = beside.begin(lambda: 2, 60)
+    assert first.result(60) and second is not None and second.result(60) == 2
+    failing = beside.begin(lambda: 1 / 0, 60)
     assert failing is not None
     with pytest.raises(ZeroDivisionError):
         failing.result(60)
-    after = beside.begin(lambda: 3)
+    after = beside.begin(lambda: 3, 60)
     assert after is not None and after.result(60) == 3
+
+
+def test_a_challenger_does_not_bear_what_an_earlier_one_did(serve: Serve, challenger: threading.Event) -> None:
+    deck = serve(challenger_wait_ms=20)
+    deck.plan(share=1.0, stage="100")
+    assert deck.log.get([deck.ask(reading())[0]["id"]])[0].errors
+    deck.plan(challenger="3", challenger_uri=deck.made.models["1"], rollout="next")
+    (row,) = deck.log.get([deck.ask(reading())[0]["id"]])
+    assert (row.served, row.errors) == ("3", {})
 
 
 @pytest.fixture

@@ -122,6 +122,22 @@ def test_processes_of_a_host_have_names_of_their_own_and_leave_them(tmp_path: Pa
         place.leave()
 
 
+def test_no_writer_begins_before_what_the_judge_may_have_passed_and_a_wrong_clock_is_no_matter(
+    context: Context,
+) -> None:
+    writers = context.writers
+    writers.advance("gone/1", START + timedelta(minutes=5))
+    writers.end("gone/1", START)
+    writers.advance("wrong/1", START + timedelta(days=365))
+    writer = LogWriter(context.replaced(clock=Restless(random.Random(1))))
+    writer.begin()
+    with writer.writing() as at:
+        assert at == START + timedelta(minutes=5)
+    writers.advance(writer.name, START)
+    assert [one.watermark for one in writers.active() if one.name == writer.name] == [at], "never back"
+    writer.end()
+
+
 def writes(home: Path) -> int:
     context = build_context(TOY, home).replaced(clock=Restless(random.Random(3)))
     LogWriter(context, every=0.01).begin()

@@ -151,6 +151,14 @@ def test_a_push_forgets_its_own_entities_and_what_is_not_known_to_be_written_all
     assert np.isnan(read()).all() and fetched == [[1], [3, 1], [3, 1]], "by other means"
 
 
+def test_entities_that_nobody_knows_are_not_kept_without_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.online.columns.MOST", 50)
+    held = reader(make(tmp_path, str(tmp_path / "online.db")))
+    for n in range(0, 1000, 10):
+        held.read(columns([{"key": f"unknown {k}", "shop": k} for k in range(n, n + 10)]), 10, micros(AT))
+        assert sum(len(group.places) + len(group.keys_of) for group in held._groups) < 200
+
+
 def test_a_view_without_entities_is_forgotten_as_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = make(tmp_path, str(tmp_path / "online.db"))
     held = reader(store)

@@ -82,6 +82,12 @@ def test_local_times_are_those_of_the_zone(instants: list[datetime | None], zone
     np.testing.assert_array_equal(local_times(columns["at"], zone), np.array(clocks, dtype="datetime64[us]"))
 
 
+def test_a_number_that_no_float_holds_is_missing() -> None:
+    kinds = {"n": Kind.NUMBER, PREDICTED_AT: Kind.INSTANT}
+    column = from_requests(kinds, [{"n": 10**400}, {"n": None}, {"n": 2}], datetime(2024, 3, 1, tzinfo=UTC))["n"]
+    np.testing.assert_array_equal(column, [np.nan, np.nan, 2.0])
+
+
 def test_what_request_features_must_give_is_checked() -> None:
     class Short:
         name, request_keys = "short", ()

@@ -34,7 +34,8 @@ def test_a_writer_that_is_behind_holds_the_blocks_that_it_may_still_write_to(
     decision = desk.decisions.get(held["decision_id"])
     assert decision is not None and "flightdeck writers end two/1" in decision["reasons"][-1]
     seen = [row for row in desk.predictions.all() if row.predicted_at < START + timedelta(days=3, hours=1)]
-    assert decision["evidence"]["requests"] == len(seen) > 300
+    assert decision["evidence"]["labelled"] >= len(seen) > 300
+    assert decision["evidence"]["requests"] == len(desk.predictions.all()), "harm is seen meanwhile"
     some = desk.predictions.all()[0].prediction_id
     explained = json.loads(console(desk, capsys, "explain", some, "--json"))
     assert explained["log_complete_until"] == str(START + timedelta(days=3, hours=1))
@@ -48,7 +49,25 @@ def test_a_writer_that_is_behind_holds_the_blocks_that_it_may_still_write_to(
     again = look(desk, "shadow")
     assert again["blocks"] == 5 and "waits" not in again["reason"]
     desk.writers.advance("two/1", START)
-    assert look(desk, "shadow")["blocks"] == 0, "one that was ended by mistake holds again"
+    assert look(desk, "shadow")["blocks"] == 2, "one that was ended by mistake holds again, where it was: never back"
+
+
+def test_a_writer_that_is_silent_for_long_asks_for_a_look_and_hides_no_harm(desk: Context) -> None:
+    champion_first(desk)
+    start(desk)
+    stage(desk, "shadow")
+    traffic(desk, 3)
+    desk.writers.advance("dead/1", clock(desk).at)
+    before = pulse("a", desk)
+    clock(desk).advance(seconds=20)
+    assert pulse("a", desk) == before
+    clock(desk).advance(seconds=20)
+    silent = pulse("a", desk)
+    assert silent != before and "dead/1" in silent
+    traffic(desk, 1, failing={"2": 1.0})
+    assert pulse("a", desk) != silent
+    answer = look(desk, "shadow")
+    assert answer["action"] == "ROLLBACK" and "dead/1" in answer["reason"]
 
 
 def test_a_writer_that_is_ahead_of_the_judge_makes_it_see_no_future(desk: Context) -> None:
