@@ -244,6 +244,8 @@ def measure(bench: Bench) -> dict[str, Measured]:
             note(name, target.put(16, bench.seconds))
     with bench.ours(WORKERS="2") as target:
         note("2 workers", target.put(16, bench.seconds))
+    with bench.ours(FLIGHTDECK_RECORDS_FSYNC="1") as target:
+        note("each commit waits for the disk", target.put(16, bench.seconds))
     note("constant, again", bench.bare("constant"))
     return results
 

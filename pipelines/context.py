@@ -72,7 +72,7 @@ class Context:
     def records(self) -> Records:
         from pipelines.records import Records
 
-        return Records(self.settings.records)
+        return Records(self.settings.records, self.settings.records_fsync)
 
     @cached_property
     def aliases(self) -> Aliases:

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
         feast_online: a path (SQLite) or redis://[[USER:]PASSWORD@]HOST[:PORT][/DB]; rediss:// with TLS.
         mlflow_tracking_uri: MLflow's own variable MLFLOW_TRACKING_URI, read where FLIGHTDECK_MLFLOW_URI is unset.
         mlflow_run_id: MLFLOW_RUN_ID, which `mlflow run` sets in the commands of an MLproject.
+        records_fsync: whether each commit to records in SQLite waits for the disk.
         serving_workers: processes of one model server, behind one port.
         serving_max_batch: most rows of one call, predictions or outcomes.
         serving_max_bytes: most bytes of the body of one call.
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     params: str = "params.yaml"  # one file per use case, separated by os.pathsep
     store_uri: str = ""
     records_uri: str = ""
+    records_fsync: bool = False
     mlflow_uri: str = ""
     mlflow_tracking_uri: str = Field("", validation_alias="MLFLOW_TRACKING_URI")
     mlflow_run_id: str = Field("", validation_alias="MLFLOW_RUN_ID")

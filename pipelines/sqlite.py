@@ -19,11 +19,11 @@ def mlflow_uri_of(path: Path) -> str:
     return plain if plain.endswith(str(path)) else plain.replace("sqlite", "sqlite+pysqlite", 1)
 
 
-def tune(connection: sqlite3.Connection) -> None:
-    """Let others read while one writes, and let a commit wait for no disk.
+def tune(connection: sqlite3.Connection, fsync: bool = False) -> None:
+    """Let others read while one writes, and let a commit wait for no disk, unless it is to.
 
-    What was committed outlives the process; if the machine dies, the newest commits may be missing.
+    What was committed outlives the process. Without `fsync`, the newest commits may be missing if the machine dies.
     """
     with contextlib.suppress(sqlite3.OperationalError):  # another process is setting it; it stays set in the file
         connection.execute("pragma journal_mode = wal")
-    connection.execute("pragma synchronous = normal")
+    connection.execute(f"pragma synchronous = {'full' if fsync else 'normal'}")

@@ -90,7 +90,7 @@ def text_of(values: type[StrEnum], length: int) -> sa.Enum:
     )
 
 
-def open_records(uri: str, patience: float = 30) -> sa.Engine:
+def open_records(uri: str, fsync: bool = False, patience: float = 30) -> sa.Engine:
     """Open the records database and bring it to the tables of this version; further errors as `open_engine`.
 
     On SQLite readers do not wait, and writers wait for one another.
@@ -102,7 +102,7 @@ def open_records(uri: str, patience: float = 30) -> sa.Engine:
     if engine.dialect.name not in ("sqlite", "postgresql"):
         raise InvalidInput(f"{VARIABLE} is of {engine.dialect.name}; records are kept in SQLite or PostgreSQL")
     if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", lambda connection, _: tune(connection))
+        sa.event.listen(engine, "connect", lambda connection, _: tune(connection, fsync))
     bring_to_head(engine)
     return engine
 

@@ -20,10 +20,14 @@ QUICK = 0.01  # seconds
 
 
 class Records:
-    """The records database: SQLite on a laptop, PostgreSQL in production, by URI. Every repository is a use case's."""
+    """The records database: SQLite on a laptop, PostgreSQL in production, by URI. Every repository is a use case's.
 
-    def __init__(self, uri: str) -> None:
-        self._uri, self.engine = uri, open_records(uri)
+    Args:
+        fsync: whether each commit to SQLite waits for the disk; PostgreSQL's own settings say so of its commits.
+    """
+
+    def __init__(self, uri: str, fsync: bool = False) -> None:
+        self._uri, self._fsync, self.engine = uri, fsync, open_records(uri, fsync)
         self.engines = [self.engine]
 
     def aliases(self, usecase: str) -> Aliases:
@@ -51,7 +55,7 @@ class Records:
         """The same, but its statements fail where they would wait for another process; None of a database server."""
         if self.engine.dialect.name != "sqlite":
             return None
-        self.engines.append(open_records(self._uri, QUICK))
+        self.engines.append(open_records(self._uri, self._fsync, QUICK))
         return PredictionLog(self.engines[-1], usecase)
 
     def releases(self, usecase: str) -> Releases:

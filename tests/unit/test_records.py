@@ -6,6 +6,7 @@ import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +56,15 @@ def test_a_prediction_is_read_as_it_was_written(records: Records) -> None:
     (kept,) = log.append([prediction("c", scores={"1": float("nan"), "2": 0.5})])
     assert repr(kept.scores) == "{'1': nan, '2': 0.5}"
     assert records.predictions("others").get(["a"]) == []
+
+
+@pytest.mark.parametrize(("fsync", "synchronous"), [(False, 1), (True, 2)])
+def test_commits_to_sqlite_wait_for_the_disk_where_they_are_to(tmp_path: Path, fsync: bool, synchronous: int) -> None:
+    records = Records(f"sqlite:///{tmp_path / 'records.db'}", fsync)
+    records.quick_predictions("pumps")
+    for engine in records.engines:
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("pragma synchronous").scalar_one() == synchronous
 
 
 def test_progress_counts_closed_blocks_and_apart_from_them_requests_that_are_blocks_of_their_own(
