@@ -47,7 +47,7 @@ class Target:
         if not shutil.which("wrk"):
             raise SystemExit("wrk is not installed (apt install wrk)")
         variables = {"BODIES": str(self.bodies), "PATH_": self.path, "DELAY": str(delay_ms)}
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(SCRIPT), self.url]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(SCRIPT), self.url]
         before = self._processor()
         done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=True)
         taken = self._processor() - before
