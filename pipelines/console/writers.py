@@ -28,20 +28,23 @@ def answer(arguments: Arguments, context: Context) -> Answer:
     """
     if arguments["verb"] == "end":
         return end(arguments["name"], context)
-    now, writers = context.clock.now(), context.writers.active()
-    report = [{"name": one.name, "watermark": one.watermark, "behind": now - one.watermark} for one in writers]
+    writers = context.writers.active()
+    now = context.clock.now() if writers else None  # a replay that has not begun has no time, and no writers
+    report = [{**one._asdict(), "behind": now - one.watermark} for one in writers if now]
 
     def show() -> None:
-        rows = [(one.name, one.watermark.isoformat(), f"{now - one.watermark}") for one in writers]
+        rows = [(one["name"], one["watermark"].isoformat(), str(one["behind"])) for one in report] or [("none", "", "")]
         table.show(("writer", "complete until", "behind by"), rows, f"writers of the log of {context.usecase.name}")
 
     return report, show
 
 
 def end(name: str, context: Context) -> Answer:
-    if not context.writers.end(name, context.clock.now()):
-        names = ", ".join(one.name for one in context.writers.active()) or "there is none"
-        raise InvalidInput(f"no active writer is named {name!r}; name one of these: {names}")
+    names = [one.name for one in context.writers.active()]
+    if name not in names:
+        named = ", ".join(names) or "there is none"
+        raise InvalidInput(f"no active writer is named {name!r}; name one of these: {named}")
+    context.writers.end(name, context.clock.now())
     return {"ended": name}, lambda: print(f"{name} writes no more; a server that still does becomes a writer again")
 
 
