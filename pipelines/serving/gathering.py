@@ -42,8 +42,8 @@ class Gatherer(Generic[Given, Result]):
 
     Args:
         work: gives a result, or the error, for each of those that it is given. It may wait, so it runs in a thread.
-        at_once: does the same in the event loop, where that waits for nothing: two threads under the interpreter's
-            lock take twice as long. It gives None where it cannot; then the work does it.
+        at_once: does the same in the event loop, where that waits for nothing, so that no two threads fight for the
+            interpreter's lock. It gives None where it cannot; then the work does it.
         size: of one call, such as its rows.
         most: of one run, in the same unit; a larger call has a run of its own.
         limit: of all that wait, likewise.

@@ -153,7 +153,7 @@ class Predictor:
         self._metrics.note_models(route.plan.version, route.loaded)
         self._metrics.note_absences(route.layout.absences(run.features))
         self._metrics.note_errors({version: len(of.errors) for version, of in run.scores.items()})
-        if challenger and challenger in route.versions and run.is_late(challenger):
+        if challenger and route.loaded.get(challenger) and run.is_late(challenger):
             self._metrics.note_late(challenger, len(run.requests))
 
 

@@ -51,7 +51,7 @@ class Run:
                 self.refusals[n] = Refusal(503, again)
 
     def is_late(self, version: str) -> bool:
-        """Whether a version has not scored in time: it has no scores, or no time of its own."""
+        """Whether a version that is loaded has not scored in time: it has no scores, or no time of its own."""
         return version not in self.scores or self.scores[version].milliseconds is None
 
     def batch(self, kept: Sequence[int]) -> Batch:

@@ -161,6 +161,16 @@ def listening(deck: Deck) -> Iterator[str]:
 
 
 @pytest.fixture
+def context(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    """A plan and a clock, in records of their own, for servers that are processes."""
+    monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
+    context = build_context(TOY, made.home)
+    ReplayClock(context.records.simulated_time("pumps")).start(made.at)
+    context.plans.replace(half_each(made))
+    return context
+
+
+@pytest.fixture
 def deck(serve: Callable[..., Deck]) -> Deck:
     """A server with a plan in force."""
     started = serve()

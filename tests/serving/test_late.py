@@ -70,6 +70,14 @@ def test_a_challenger_that_is_to_answer_and_hangs_has_failed_and_the_champion_an
         assert (row.served, row.scores["2"], row.errors) == ("1", None, {"2": "no score within 20 ms"})
 
 
+def test_one_that_is_not_loaded_is_no_late_one(serve: Serve) -> None:
+    deck = serve()
+    deck.plan(challenger_uri="models/none", challenger_sha256="0" * 64)
+    deck.ask(reading())
+    assert deck.metric("version_errors_total", version="2") == 1
+    assert deck.metric("version_late_total", version="2") == 0
+
+
 def test_one_that_scores_in_time_is_in_the_log_whichever_answers(serve: Serve) -> None:
     deck = serve()
     deck.plan(share=0.0, stage="shadow")

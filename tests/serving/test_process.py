@@ -17,25 +17,14 @@ from typing import Any
 import httpx
 import pytest
 
-from pipelines.clock import ReplayClock
-from pipelines.context import Context, build_context
+from pipelines.context import Context
 from tests.commands import Command, fork
 from tests.conftest import ROOT, TOY
 from tests.predictions import read_log
 from tests.services import thorough
-from tests.serving.conftest import Made, half_each, reading
+from tests.serving.conftest import Made, reading
 
 TRAINING = {"torch", "sklearn", "mlflow", "great_expectations", "evidently", "airflow", "skl2onnx", "onnx"}
-
-
-@pytest.fixture
-def context(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
-    """A plan and a clock, in records of their own."""
-    monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
-    context = build_context(TOY, made.home)
-    ReplayClock(context.records.simulated_time("pumps")).start(made.at)
-    context.plans.replace(half_each(made))
-    return context
 
 
 def client(url: str) -> httpx.Client:

@@ -17,24 +17,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipelines.clock import ReplayClock
-from pipelines.context import Context, build_context
+from pipelines.context import Context
 from pipelines.serving.metrics import Metrics
 from tests.conftest import ROOT, TOY
 from tests.predictions import read_log
 from tests.services import thorough
-from tests.serving.conftest import Made, half_each, reading
+from tests.serving.conftest import Made, reading
 from tests.serving.test_command import free_port
-
-
-@pytest.fixture
-def context(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
-    """A plan and a clock, in records of their own."""
-    monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
-    context = build_context(TOY, made.home)
-    ReplayClock(context.records.simulated_time("pumps")).start(made.at)
-    context.plans.replace(half_each(made))
-    return context
 
 
 @contextmanager

@@ -33,8 +33,6 @@ def test_a_writer_that_is_behind_holds_the_blocks_that_it_may_still_write_to(
     assert "waits for its writer two/1" in held["reason"] and "one/1" not in held["reason"]
     decision = desk.decisions.get(held["decision_id"])
     assert decision is not None and "flightdeck writers end two/1" in decision["reasons"][-1]
-    seen = [row for row in desk.predictions.all() if row.predicted_at < START + timedelta(days=3, hours=1)]
-    assert decision["evidence"]["labelled"] >= len(seen) > 300
     assert decision["evidence"]["requests"] == len(desk.predictions.all()), "harm is seen meanwhile"
     some = desk.predictions.all()[0].prediction_id
     explained = json.loads(console(desk, capsys, "explain", some, "--json"))
