@@ -34,6 +34,10 @@ class EntityKeys:
 
     Args:
         types: the type of each join key, by name; empty for a view without entities.
+
+    Attributes:
+        names: of the join keys.
+        kinds: names and types in the order of an encoded key; two views with the same have the same keys.
     """
 
     def __init__(self, types: Mapping[str, ValueType]) -> None:
@@ -45,7 +49,7 @@ class EntityKeys:
         self._constant = () if types else (DUMMY_ENTITY_VAL,)
         ordered = dict(sorted(types.items())) or {DUMMY_ENTITY_ID: ValueType.STRING}
         self._places = [self.names.index(name) for name in ordered] if types else [0]
-        self._kinds = list(ordered.items())
+        self.kinds = tuple(ordered.items())
         self.prefix = serialize_entity_key_prefix(list(ordered))
 
     def encode(self, values: Sequence[Any]) -> bytes | None:
@@ -56,7 +60,7 @@ class EntityKeys:
         """
         parts = [self.prefix]
         key_values = self._constant or values
-        for (name, kind), place in zip(self._kinds, self._places, strict=True):
+        for (name, kind), place in zip(self.kinds, self._places, strict=True):
             value = key_values[place]
             if value is None:
                 return None
@@ -74,7 +78,7 @@ class EntityKeys:
         place = len(self.prefix)
         if not key.startswith(self.prefix):
             return False
-        for _ in self._kinds:
+        for _ in self.kinds:
             if len(key) < place + 8:
                 return False
             place += 8 + int(struct.unpack_from("<I", key, place + 4)[0])

@@ -107,15 +107,24 @@ class _Group:
         self.wanted: list[Wanted] = []
         self.views: list[OnlineView] = []
         self.places: dict[Key, int] = {}
-        self.keys_of: dict[tuple[str, bytes], Key] = {}  # by view and encoded key
+        self.keys_of: dict[bytes, Key] = {}  # by their encoding
 
     def forget(self, changed: Mapping[str, Set[bytes]]) -> None:
         """Forget the entities of which a row has changed."""
         for view in self.views:
             for encoded in changed.get(view.name, ()):
-                key = self.keys_of.get((view.name, encoded))
+                key = self.keys_of.get(encoded)
                 if key is not None:
                     self.places.pop(key, None)
+
+    def encode(self, keys: Set[Key]) -> dict[Key, bytes]:
+        """The encodings, which the views share; none of a key with an empty part.
+
+        Raises:
+            InvalidInput: if a key has the wrong type.
+        """
+        encoded = ((key, self.views[0].keys.encode(key)) for key in keys)
+        return {key: raw for key, raw in encoded if raw is not None}
 
     def values(self, rows: Sequence[StoredRow | None]) -> tuple[list[float], list[str], list[int]]:
         """Numbers, categories and instants of an entity's row in each view.
@@ -151,15 +160,15 @@ class ColumnReader:
     """
 
     def __init__(self, store: FeatureStore, wanted: Sequence[Wanted], patience: float | None = None) -> None:
-        groups: dict[tuple[str, ...], _Group] = {}
+        groups: dict[tuple[Any, ...], _Group] = {}
         for one in wanted:
             view = OnlineView.of(store.get_feature_view(one.view), [*dict.fromkeys((*one.numbers, *one.texts))])
-            group = groups.setdefault(view.keys.names, _Group(view.keys.names))
+            group = groups.setdefault((view.keys.names, view.keys.kinds), _Group(view.keys.names))
             group.wanted.append(one)
             group.views.append(view)
         self._groups = [*groups.values()]
         ordered = [one for group in self._groups for one in group.wanted]
-        self.keys = tuple(dict.fromkeys(name for keys in groups for name in keys))
+        self.keys = tuple(dict.fromkeys(name for group in self._groups for name in group.keys))
         self.views = tuple(one.view for one in ordered)
         self.numbers = tuple(f"{one.view}:{name}" for one in ordered for name in one.numbers)
         self.texts = tuple(f"{one.view}:{name}" for one in ordered for name in one.texts)
@@ -235,23 +244,19 @@ class ColumnReader:
         return np.array(found, dtype=np.intp).T
 
     def _fetch(self, lacking: Sequence[set[Key]]) -> None:
+        encoded = [group.encode(keys) for group, keys in zip(self._groups, lacking, strict=True)]
         lookups = [
-            (view, {key: encoded for key in keys if (encoded := view.keys.encode(key)) is not None})
-            for group, keys in zip(self._groups, lacking, strict=True)
-            for view in group.views
+            (view, [*of_group.values()])
+            for group, of_group in zip(self._groups, encoded, strict=True)
+            for view in (group.views if of_group else ())
         ]
-        answers = iter(self._rows.get([(view, [*encoded.values()]) for view, encoded in lookups if encoded]))
-        stored = iter([(encoded, next(answers) if encoded else {}) for _, encoded in lookups])
-        for group, keys in zip(self._groups, lacking, strict=True):
-            of_views = [next(stored) for _ in group.views]
+        stored = iter(self._rows.get(lookups))
+        for group, keys, of_group in zip(self._groups, lacking, encoded, strict=True):
+            of_views = [next(stored) if of_group else {} for _ in group.views]
             self._kept += len(keys)
+            group.keys_of |= {raw: key for key, raw in of_group.items()}
             for key in keys:
-                rows = [rows.get(encoded.get(key, b"")) for encoded, rows in of_views]
-                group.keys_of |= {
-                    (view.name, encoded[key]): key
-                    for view, (encoded, _) in zip(group.views, of_views, strict=True)
-                    if key in encoded
-                }
+                rows = [rows.get(of_group.get(key, b"")) for rows in of_views]
                 group.places[key] = self._keep(group.values(rows)) if any(rows) else NOWHERE
 
     def _keep(self, values: Sequence[Sequence[Any]]) -> int:

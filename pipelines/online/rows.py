@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from feast import FeatureView
 
-StoredRow = tuple[datetime, Mapping[str, bytes | None]]  # when a row was known, and its values by feature
+StoredRow = tuple[datetime, dict[str, bytes | None]]  # when a row was known, and its values by feature
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import itertools
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pipelines.instants import from_micros, micros
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 NOTES = "flightdeck_given"
 MANY = 10_000  # entities that change at once; beyond that whoever keeps rows reads all anew
-MOST = 500  # keys in one query
+MOST = 512  # keys in one query
 
 
 class SqliteRows:
@@ -97,23 +98,39 @@ class SqliteRows:
         return (writes, number), by_view
 
     def get(self, lookups: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, StoredRow]]:
-        connection, results = self._connection, []
-        for view, keys in lookups:
-            name = self._table(view.name)
-            self._online.require_utc(self._config, name)
-            stored: dict[bytes, StoredRow] = {}
+        results: list[dict[bytes, StoredRow]] = [{} for _ in lookups]
+        for keys, numbered in itertools.groupby(enumerate(lookups), key=lambda of: of[1][1]):
+            group = [(results[n], view) for n, (view, _) in numbered]
             for first in range(0, len(keys), MOST):
-                some = keys[first : first + MOST]
-                cells = connection.execute(
-                    f"""select entity_key, feature_name, value, event_ts + 0 from {quoted(name)}
-                    where entity_key in ({",".join("?" * len(some))})""",
-                    some,
-                )
-                for key, cells_of_key in itertools.groupby(cells, key=lambda cell: cell[0]):
-                    of_key = [*cells_of_key]
-                    stored[key] = (from_micros(of_key[0][3]), {name: value for _, name, value, _ in of_key})
-            results.append(stored)
+                self._fill(group, keys[first : first + MOST])
         return results
+
+    def _fill(self, group: Sequence[tuple[dict[bytes, StoredRow], OnlineView]], keys: Sequence[bytes]) -> None:
+        """Read the same keys of some views."""
+        tables = [self._table(view.name) for _, view in group]
+        for table in tables:
+            self._online.require_utc(self._config, table)
+        given = [*keys, *[keys[-1]] * (_rounded(len(keys)) - len(keys))]
+        for n, key, name, value, at in self._connection.execute(_query(tuple(tables), len(given)), given):
+            rows = group[n][0]
+            if key not in rows:
+                rows[key] = (from_micros(at), {})
+            rows[key][1][name] = value
+
+
+def _rounded(count: int) -> int:
+    """The next power of two, so that there are few queries, which SQLite then need not parse again."""
+    return 1 << (count - 1).bit_length()
+
+
+@lru_cache(maxsize=256)
+def _query(tables: tuple[str, ...], keys: int) -> str:
+    """View by view, the cells of some keys."""
+    places = ",".join(f"?{n + 1}" for n in range(keys))
+    return " union all ".join(
+        f"select {n}, entity_key, feature_name, value, event_ts + 0 from {quoted(table)} where entity_key in ({places})"
+        for n, table in enumerate(tables)
+    )
 
 
 def _cells(view: OnlineView, rows: EncodedRows) -> Iterator[tuple[Any, ...]]:

@@ -133,7 +133,7 @@ def inserted_columns(connection: sa.Connection, table: sa.Table, columns: Mappin
         key: the column by which rows are in order for every caller, so that two that write the same ones cannot
             deadlock.
     """
-    statement, names = _insert_of(table, f"{connection.dialect.name}+{connection.dialect.driver}")
+    statement, names = insert_statement(table, f"{connection.dialect.name}+{connection.dialect.driver}")
     ordered = names or [*columns]
     place = ordered.index(key)
     rows = sorted(zip(*(columns[name] for name in ordered), strict=True), key=lambda row: row[place])
@@ -142,8 +142,12 @@ def inserted_columns(connection: sa.Connection, table: sa.Table, columns: Mappin
 
 
 @lru_cache
-def _insert_of(table: sa.Table, driver: str) -> tuple[str, Sequence[str] | None]:
-    """The statement, and the order of its parameters; None where they have names."""
+def insert_statement(table: sa.Table, driver: str) -> tuple[str, Sequence[str] | None]:
+    """An insert of rows whose keys are new, for a driver, and the order of its parameters; None where they have names.
+
+    Args:
+        driver: such as "sqlite+pysqlite".
+    """
     dialect = sa.make_url(f"{driver}://").get_dialect()()
     compiled = _inserts(dialect).insert(table).on_conflict_do_nothing().compile(dialect=dialect)
     return str(compiled), compiled.positiontup

@@ -6,11 +6,19 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 
-from pipelines.records.database import Repository, insert, inserted, inserted_columns, to_json, to_micros
+from pipelines.records.database import (
+    Repository,
+    insert,
+    insert_statement,
+    inserted_columns,
+    to_json,
+    to_micros,
+)
 from pipelines.records.inputs import InputLayout, InputLayouts
 from pipelines.records.predictions import (
     COLUMNS,
@@ -25,6 +33,7 @@ from pipelines.records.predictions import (
 )
 
 NOTHING = "{}"  # JSON
+AT_ONCE = 1000  # rows or ids in one statement, which databases limit
 PACKED = (PREDICTIONS.c.layout, PREDICTIONS.c.inputs)
 
 
@@ -186,29 +195,76 @@ class PredictionLog(Repository):
         The first label of a prediction is final: a later one that differs is refused, and nothing is overwritten.
         """
         arriving = list(outcomes)
-        logged_ids = sa.select(PREDICTIONS.c.prediction_id).where(
-            PREDICTIONS.c.usecase == self.usecase,
-            PREDICTIONS.c.prediction_id.in_([identity for identity, _, _ in arriving]),
-        )
-        arrivals = [Arrival.UNKNOWN] * len(arriving)
+        first = {identity: (label, known_at) for identity, label, known_at in reversed(arriving)}
+        ids = sorted(first)  # in one order for every caller, as `append`
         with self.engine.begin() as connection:
-            logged = set(connection.scalars(logged_ids))
-            for n in sorted(
-                range(len(arriving)), key=lambda n: arriving[n][0]
-            ):  # in one order for every caller, as `append`
-                identity, label, known_at = arriving[n]
-                if identity not in logged:
-                    continue
-                row = {"usecase": self.usecase, "prediction_id": identity, "label": label, "known_at": known_at}
-                is_new = inserted(connection, insert(self.engine, OUTCOMES).values(row).on_conflict_do_nothing())
-                arrivals[n] = Arrival.RECORDED if is_new else self._against(connection, identity, label)
+            logged = self._of_ids(connection, PREDICTIONS, ids)
+            rows = [
+                {"usecase": self.usecase, "prediction_id": one, "label": first[one][0], "known_at": first[one][1]}
+                for one in ids
+                if one in logged
+            ]
+            recorded = self._insert_outcomes(connection, rows)
+            labels = self._of_ids(connection, OUTCOMES, ids, OUTCOMES.c.label)
+        arrivals = []
+        for identity, label, _ in arriving:
+            if identity not in labels:
+                arrivals.append(Arrival.UNKNOWN)
+            elif identity in recorded:
+                recorded.remove(identity)
+                arrivals.append(Arrival.RECORDED)
+            else:
+                arrivals.append(Arrival.REPEATED if labels[identity] == label else Arrival.CONTRADICTS)
         return arrivals
 
-    def _against(self, connection: sa.Connection, identity: str, label: float) -> Arrival:
-        query = sa.select(OUTCOMES.c.label).where(
-            OUTCOMES.c.usecase == self.usecase, OUTCOMES.c.prediction_id == identity
-        )
-        return Arrival.REPEATED if connection.scalar(query) == label else Arrival.CONTRADICTS
+    def _insert_outcomes(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+        """Insert those of predictions that have none, and give their ids."""
+        statement = insert(self.engine, OUTCOMES).on_conflict_do_nothing().returning(OUTCOMES.c.prediction_id)
+        return {
+            identity
+            for n in range(0, len(rows), AT_ONCE)
+            for identity in connection.scalars(statement.values(rows[n : n + AT_ONCE]))
+        }
+
+    def _of_ids(
+        self, connection: sa.Connection, table: sa.Table, ids: Sequence[str], value: Any = sa.true()
+    ) -> dict[str, Any]:
+        """A value of each row of a table that has one of these ids, by id."""
+        query = sa.select(table.c.prediction_id, value).where(table.c.usecase == self.usecase)
+        return {
+            identity: found
+            for n in range(0, len(ids), AT_ONCE)
+            for identity, found in connection.execute(query.where(table.c.prediction_id.in_(ids[n : n + AT_ONCE])))
+        }
+
+
+class DirectLog(PredictionLog):
+    """The log in SQLite, appended by a connection of its own, and by the driver alone: SQLAlchemy takes longer than it.
+
+    Only one thread at a time may append.
+    """
+
+    def __init__(self, engine: sa.Engine, usecase: str) -> None:
+        super().__init__(engine, usecase)
+        self._statement, names = insert_statement(PREDICTIONS, f"{engine.dialect.name}+{engine.dialect.driver}")
+        assert names is not None  # SQLite's parameters have none
+        self._names = tuple(names)
+
+    @cached_property
+    def _connection(self) -> sa.PoolProxiedConnection:
+        """Opened by the first append, with what has been set for the connections of the engine until then."""
+        return self.engine.raw_connection()
+
+    def _append(self, columns: Mapping[str, Sequence[Any]]) -> list[Prediction] | None:
+        rows = [*zip(*(columns[name] for name in self._names), strict=True)]
+        driver = self._connection.driver_connection
+        assert driver is not None
+        with driver:  # commits, or rolls back
+            inserted_rows = driver.executemany(self._statement, rows).rowcount
+        if inserted_rows == len(rows):
+            return None
+        logged = {prediction.prediction_id: prediction for prediction in self.get([*set(columns["prediction_id"])])}
+        return [logged[identity] for identity in columns["prediction_id"]]
 
 
 def _number_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:

@@ -28,7 +28,7 @@ PREDICTIONS = sa.Table(
     sa.Column("entity", sa.String(128), nullable=False),
     sa.Column("block", sa.String(128), nullable=False),
     sa.Column("closes_at", Instant, nullable=False),
-    sa.Column("predicted_at", Instant, nullable=False, index=True),
+    sa.Column("predicted_at", Instant, nullable=False),
     sa.Column("request", sa.JSON, nullable=False),
     sa.Column("features", sa.JSON, nullable=False),
     sa.Column("ages", sa.JSON, nullable=False),

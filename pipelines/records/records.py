@@ -10,7 +10,7 @@ from pipelines.records.derived import Derivations
 from pipelines.records.ledger import Ledger
 from pipelines.records.partitions import PartitionHistory
 from pipelines.records.plans import Plans
-from pipelines.records.prediction_log import PredictionLog
+from pipelines.records.prediction_log import DirectLog, PredictionLog
 from pipelines.records.releases import Releases
 from pipelines.records.rollouts import Rollouts
 from pipelines.records.snapshots import Snapshots
@@ -56,7 +56,7 @@ class Records:
         if self.engine.dialect.name != "sqlite":
             return None
         self.engines.append(open_records(self._uri, self._fsync, QUICK))
-        return PredictionLog(self.engines[-1], usecase)
+        return DirectLog(self.engines[-1], usecase)
 
     def releases(self, usecase: str) -> Releases:
         return Releases(self.engine, usecase)

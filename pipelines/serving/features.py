@@ -178,20 +178,29 @@ class Layout:
 
     def absences(self, features: Features) -> dict[tuple[str, str], int]:
         """The number of missing and of stale values by (view, MISSING or STALE), where there are any."""
-        stored, reader = features.stored, self._reader
-        views = len(reader.views)
-        counts = {MISSING: np.zeros(views), STALE: np.zeros(views)}
-        is_stale, some = stored.stale, stored.stale.any()
-        for values, of in ((np.isnan(stored.numbers), reader.number_view), (stored.texts == "", reader.text_view)):
-            missing = (values & ~is_stale[:, of] if some else values).sum(axis=0)
-            counts[MISSING] += np.bincount(of, missing, views)
-            counts[STALE] += is_stale.sum(axis=0) * np.bincount(of, minlength=views)
+        stored, (numbers, texts) = features.stored, self._of_views
+        is_stale, some = stored.stale, bool(stored.stale.any())
+        no_number, no_text = np.isnan(stored.numbers), stored.texts == ""
+        if some:
+            no_number &= ~is_stale[:, self._reader.number_view]
+            no_text &= ~is_stale[:, self._reader.text_view]
+        counts = {MISSING: no_number.sum(axis=0) @ numbers + no_text.sum(axis=0) @ texts}
+        if some:
+            counts[STALE] = is_stale.sum(axis=0) * (numbers.sum(axis=0) + texts.sum(axis=0))
         return {
-            (view, kind): int(count)
+            (self._reader.views[view], kind): int(of_views[view])
             for kind, of_views in counts.items()
-            for view, count in zip(reader.views, of_views.tolist(), strict=True)
-            if count
+            for view in of_views.nonzero()[0].tolist()
         }
+
+    @cached_property
+    def _of_views(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """(n, views) and (m, views): which stored numbers, and which categories, are of each view."""
+        views = np.arange(len(self._reader.views))
+        return (
+            (self._reader.number_view[:, None] == views).astype(np.intp),
+            (self._reader.text_view[:, None] == views).astype(np.intp),
+        )
 
 
 @dataclass(frozen=True)

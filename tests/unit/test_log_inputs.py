@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.records import Batch, InputLayout, Lack, Records
+from pipelines.records import Batch, InputLayout, Lack, PredictionLog, Records
 
 AT = datetime(2024, 3, 1, 12, tzinfo=UTC)
 LAYOUT = InputLayout(("heat", "age", "load"), ("plant",), 2, {"heat": 0, "age": 1, "plant": 0})
@@ -83,8 +85,14 @@ def records(records_uri: str) -> Records:
     return Records(records_uri)
 
 
-def test_a_batch_is_read_as_single_predictions(records: Records) -> None:
-    log = records.predictions("pumps")
+@pytest.fixture(params=[False, True], ids=["", "direct"])
+def log(request: pytest.FixtureRequest, records: Records) -> PredictionLog:
+    """Also as the event loop appends to it, where that is another way."""
+    direct = records.quick_predictions("pumps") if request.param else None
+    return direct or records.predictions("pumps")
+
+
+def test_a_batch_is_read_as_single_predictions(records: Records, log: PredictionLog) -> None:
     log.keep_layout(LAYOUT)
     log.keep_layout(LAYOUT)
     assert log.append_batch(batch()) is None
@@ -105,8 +113,7 @@ def test_a_batch_is_read_as_single_predictions(records: Records) -> None:
     assert {row.prediction_id for row in log.all()} == {"a", "b", "c"}
 
 
-def test_an_id_that_is_there_keeps_its_first_answer_and_no_row_is_doubled(records: Records) -> None:
-    log = records.predictions("pumps")
+def test_an_id_that_is_there_keeps_its_first_answer_and_no_row_is_doubled(log: PredictionLog) -> None:
     log.keep_layout(LAYOUT)
     assert log.append_batch(batch()) is None
     logged = log.append_batch(batch(ids=["a", "new"], score=[0.1, 0.2]))
@@ -117,8 +124,14 @@ def test_an_id_that_is_there_keeps_its_first_answer_and_no_row_is_doubled(record
     assert len(log.all()) == 4
 
 
-def test_without_a_layout_nothing_is_known_of_the_inputs(records: Records) -> None:
-    log = records.predictions("pumps")
+def test_of_a_batch_that_fails_nothing_is_kept(log: PredictionLog) -> None:
+    with pytest.raises((sqlite3.Error, sa.exc.SQLAlchemyError)):
+        log.append_batch(batch(entities=["pump 1", None]))  # type: ignore[list-item]
+    assert log.all() == []
+    assert log.append_batch(batch(layout=None, inputs=[None, None])) is None
+
+
+def test_without_a_layout_nothing_is_known_of_the_inputs(log: PredictionLog) -> None:
     log.append_batch(batch(layout=None, inputs=[None, None]))
     assert all(row.features == row.ages == {} for row in log.all())
 
