@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from pipelines.records.database import (
     Repository,
-    insert,
     insert_statement,
     inserted_columns,
     to_json,
@@ -156,10 +155,9 @@ class PredictionLog(Repository):
         Only predictions and outcomes from before `known_by` count: others of that instant may arrive after the look.
         """
         prediction, outcome = PREDICTIONS.c, OUTCOMES.c
-        same = (outcome.usecase == prediction.usecase, outcome.prediction_id == prediction.prediction_id)
         query = (
             sa.select(*OBSERVED)
-            .select_from(PREDICTIONS.outerjoin(OUTCOMES, sa.and_(*same, outcome.known_at < known_by)))
+            .select_from(_with_outcomes(outcome.known_at < known_by))
             .where(prediction.usecase == self.usecase, prediction.plan.in_(plans), prediction.predicted_at < known_by)
             .order_by(prediction.predicted_at, prediction.prediction_id)
         )
@@ -196,46 +194,58 @@ class PredictionLog(Repository):
         """
         arriving = list(outcomes)
         first = {identity: (label, known_at) for identity, label, known_at in reversed(arriving)}
-        ids = sorted(first)  # in one order for every caller, as `append`
-        with self.engine.begin() as connection:
-            logged = self._of_ids(connection, PREDICTIONS, ids)
-            rows = [
-                {"usecase": self.usecase, "prediction_id": one, "label": first[one][0], "known_at": first[one][1]}
-                for one in ids
-                if one in logged
-            ]
-            recorded = self._insert_outcomes(connection, rows)
-            labels = self._of_ids(connection, OUTCOMES, ids, OUTCOMES.c.label)
+        while (labels := self._try_outcomes(first)) is None:
+            pass  # another process has recorded one of them meanwhile
         arrivals = []
         for identity, label, _ in arriving:
+            before = labels.get(identity, label)
             if identity not in labels:
                 arrivals.append(Arrival.UNKNOWN)
-            elif identity in recorded:
-                recorded.remove(identity)
+            elif before is None:
+                labels[identity] = label
                 arrivals.append(Arrival.RECORDED)
             else:
-                arrivals.append(Arrival.REPEATED if labels[identity] == label else Arrival.CONTRADICTS)
+                arrivals.append(Arrival.REPEATED if before == label else Arrival.CONTRADICTS)
         return arrivals
 
-    def _insert_outcomes(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> set[str]:
-        """Insert those of predictions that have none, and give their ids."""
-        statement = insert(self.engine, OUTCOMES).on_conflict_do_nothing().returning(OUTCOMES.c.prediction_id)
+    def _try_outcomes(self, first: Mapping[str, tuple[float, datetime]]) -> dict[str, float | None] | None:
+        """Record label and instant of each prediction that is logged and has none.
+
+        Returns:
+            By id of the logged ones the label that was there, None where there was none. None, and nothing is recorded,
+            if another process records one of them at the same time.
+        """
+        with self.engine.connect() as connection:  # what is not committed is undone
+            labels = self._labels(connection, [*first])
+            new = [identity for identity, label in labels.items() if label is None]
+            columns: dict[str, list[Any]] = {
+                "usecase": [self.usecase] * len(new),
+                "prediction_id": new,
+                "label": [first[identity][0] for identity in new],
+                "known_at": [to_micros(first[identity][1]) for identity in new],
+            }
+            if new and inserted_columns(connection, OUTCOMES, columns, "prediction_id") < len(new):
+                return None
+            connection.commit()
+        return labels
+
+    def _labels(self, connection: sa.Connection, ids: Sequence[str]) -> dict[str, float | None]:
+        """The labels of the logged ones of some predictions; None where there is none."""
+        prediction, outcome = PREDICTIONS.c, OUTCOMES.c
+        query = sa.select(prediction.prediction_id, outcome.label).select_from(_with_outcomes())
+        query = query.where(prediction.usecase == self.usecase)
         return {
-            identity
-            for n in range(0, len(rows), AT_ONCE)
-            for identity in connection.scalars(statement.values(rows[n : n + AT_ONCE]))
+            row[0]: row[1]
+            for n in range(0, len(ids), AT_ONCE)
+            for row in connection.execute(query.where(prediction.prediction_id.in_(ids[n : n + AT_ONCE])))
         }
 
-    def _of_ids(
-        self, connection: sa.Connection, table: sa.Table, ids: Sequence[str], value: Any = sa.true()
-    ) -> dict[str, Any]:
-        """A value of each row of a table that has one of these ids, by id."""
-        query = sa.select(table.c.prediction_id, value).where(table.c.usecase == self.usecase)
-        return {
-            identity: found
-            for n in range(0, len(ids), AT_ONCE)
-            for identity, found in connection.execute(query.where(table.c.prediction_id.in_(ids[n : n + AT_ONCE])))
-        }
+
+def _with_outcomes(*conditions: sa.ColumnElement[bool]) -> sa.FromClause:
+    """Predictions, each with its outcome if there is one that meets the conditions."""
+    prediction, outcome = PREDICTIONS.c, OUTCOMES.c
+    same = (outcome.usecase == prediction.usecase, outcome.prediction_id == prediction.prediction_id)
+    return PREDICTIONS.outerjoin(OUTCOMES, sa.and_(*same, *conditions))
 
 
 class DirectLog(PredictionLog):
