@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -20,8 +21,10 @@ from pipelines.online.rows import Changed, EncodedRows, OnlineView, Span, Stored
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-MOST = 5_000  # commands in one round trip
+MOST = 5_000  # commands in one round trip, and entities told of one write
+KEPT = 10_000  # writes that are told; who has seen none of these for so long reads everything anew
 UNTOLD = 5.0  # seconds after which also the rows are read anew that others wrote, or a process that was killed
+NONE = b"0-0"  # before the first one
 T = TypeVar("T")
 
 
@@ -34,7 +37,7 @@ class RedisRows:
         self._patience = patience
         self._config, self._online = store.config, store._get_provider().online_store
         self._project = str(store.config.project).encode()
-        self._changes = f"flightdeck_changes:{store.config.project}"
+        self._changes = f"flightdeck_changed:{store.config.project}"
 
     @cached_property
     def _redis(self) -> Any:
@@ -78,7 +81,7 @@ class RedisRows:
             self._each(commands)
         self._redis.set(self._note("given", view.name), note)
         self._redis.delete(self._note("begun", view.name))
-        self._redis.incr(self._changes)
+        self._redis.execute_command(*self._told(view, None if span.anew else rows.keys))
 
     def push(self, view: OnlineView, rows: EncodedRows) -> None:
         fields = [(_field(view.name, name), rows.values[name]) for name in view.features]
@@ -87,7 +90,15 @@ class RedisRows:
         for n, key in enumerate(rows.keys):
             pairs = [part for field, values in fields for part in (field, values[n])]
             commands.append(("HSET", key + self._project, known_at, _timestamp(rows.known_at[n]), *pairs))
-        self._each([*commands, ("INCR", self._changes)])
+        self._each([*commands, self._told(view, rows.keys)])
+
+    def _told(self, view: OnlineView, keys: Sequence[bytes] | None) -> tuple[Any, ...]:
+        """The command that tells which entities' rows of a view have been written; None: perhaps all.
+
+        They are told in a stream, of which the newest are kept.
+        """
+        told = None if keys is None or len(keys) > MOST else [*keys]
+        return ("XADD", self._changes, "MAXLEN", KEPT, "*", view.name, msgspec.msgpack.encode(told))
 
     def _remove(self, view: OnlineView, keep: set[bytes], span: Span) -> None:
         """Remove the rows of a view within a span, except those of the entities in `keep`."""
@@ -111,8 +122,25 @@ class RedisRows:
         return key.endswith(self._project) and view.keys.holds(key.removesuffix(self._project))
 
     def changed(self, mark: object) -> tuple[object, Changed]:
-        now = self._redis.get(self._changes), int(time.monotonic() // UNTOLD)
-        return now, {} if now == mark else None
+        before, turn_before = mark if isinstance(mark, tuple) else (None, None)
+        turn = int(time.monotonic() // UNTOLD)
+        if before is None or turn != turn_before:
+            newest = self._redis.xrevrange(self._changes, count=1)
+            return (newest[0][0] if newest else NONE, turn), None
+        entries = self._redis.xrange(self._changes, min=b"(" + before)
+        if not entries:
+            return mark, {}
+        now = (entries[-1][0], turn)
+        if not self._redis.xrange(self._changes, min=before, max=before):  # nor are those that came just after it
+            return now, None
+        by_view: dict[str, set[bytes]] = {}
+        for _, told in entries:
+            for view, content in told.items():
+                keys = msgspec.msgpack.decode(content, type=list[bytes] | None)
+                if keys is None:
+                    return now, None
+                by_view.setdefault(view.decode(), set()).update(keys)
+        return now, by_view
 
     def get(self, lookups: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, StoredRow]]:
         commands: list[tuple[Any, ...]] = []
