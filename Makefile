@@ -47,9 +47,10 @@ test: $(INSTALLED) ## the quick tests, on embedded databases
 thorough: $(INSTALLED) ## the tests that take longer: PostgreSQL, Redis, killed processes, whole chains
 	@$(TESTS) -m "thorough and not soak" $(PYTEST_ARGS) tests
 
-soak: $(INSTALLED) ## the random tests for hours: many examples, kills and days; writes docs/soak.txt, to be committed
+soak: $(INSTALLED) ## random tests with many examples, kills and days, then a steady load; writes docs/soak.txt, to be committed
 	@$(TESTS) -m "soak or hypothesis" --hypothesis-profile soak --disable-warnings --durations 20 $(PYTEST_ARGS) tests \
 		> docs/soak.txt; status=$$?; cat docs/soak.txt; exit $$status
+	@$(BIN)/python -m benchmarks.steady
 
 lint: $(INSTALLED) ## ruff, mypy --strict, import contracts and figures, over the whole tree; .pre-commit-config.yaml does the same
 	@$(BIN)/ruff check .

@@ -24,8 +24,9 @@ SCRIPT = ROOT / "benchmarks" / "load.lua"
 
 @dataclass(frozen=True)
 class Measured:
-    """Calls a second, their milliseconds, the server's microseconds of processor a call, and calls that failed."""
+    """Calls, and how many a second; their milliseconds; the server's microseconds of processor a call; failed calls."""
 
+    calls: int
     rate: float
     p50: float
     p99: float
@@ -54,7 +55,12 @@ class Target:
         (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
         told = json.loads(line.removeprefix("RESULT "))
         return Measured(
-            told["calls"] / told["seconds"], told["p50"], told["p99"], 1e6 * taken / told["calls"], told["errors"]
+            told["calls"],
+            told["calls"] / told["seconds"],
+            told["p50"],
+            told["p99"],
+            1e6 * taken / told["calls"],
+            told["errors"],
         )
 
     def _processor(self) -> float:

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date, timedelta
 from functools import partial
@@ -28,6 +29,7 @@ from pathlib import Path
 
 from benchmarks.ground import FLIGHTS, ROOT, SPLIT, Ground
 from benchmarks.load import Measured, Target, serving
+from benchmarks.redis_server import running_redis
 from benchmarks.report import RESULTS, machine, save
 from pipelines import chains
 from pipelines.artifacts.card import ModelCard
@@ -56,13 +58,22 @@ def prepare(context: Context) -> list[ModelRef]:
     folders = [context.data.uri("models", "bench", family) for family in FAMILIES]
     if not all(context.data.store.exists(ModelCard.place(folder)) for folder in folders):
         run = partial(execute, context=context)
-        given = {"start": START.isoformat(), "end": END.isoformat(), "run": "bench"}
-        given |= {"as_of": midnight(END, context.usecase.timezone).isoformat()}
-        outputs = walk(chains.data, given, run, only=(*chains.FEATURES, "snapshot", "materialize"))
+        outputs = walk(chains.data, _given(context), run, only=(*chains.FEATURES, "snapshot", "materialize"))
         choices = {"families": list(FAMILIES), "feature_service": None, "trials": 1, "seed": 1}
         known = {"snapshot": outputs["snapshot"]}
-        walk(chains.training, {**given, **choices}, run, only=("build_training_set", "train"), previous=known)
+        walk(chains.training, {**_given(context), **choices}, run, only=("build_training_set", "train"), previous=known)
     return [ModelRef(folder, read_model(context.data.store, ModelRef(folder)).sha256) for folder in folders]
+
+
+def _given(context: Context) -> dict[str, str]:
+    """The inputs of a run of the data."""
+    as_of = midnight(END, context.usecase.timezone).isoformat()
+    return {"start": START.isoformat(), "end": END.isoformat(), "run": "bench", "as_of": as_of}
+
+
+def fill_online(context: Context, *steps: str) -> None:
+    """Run those of the data's steps that write to the online store."""
+    walk(chains.data, _given(context), partial(execute, context=context), only=steps)
 
 
 def write_bodies(context: Context, folder: Path) -> None:
@@ -106,15 +117,19 @@ class Bench:
         self.at = midnight(END, self.context.usecase.timezone) - timedelta(minutes=30)
         write_bodies(self.context, folder)
 
-    @contextmanager
-    def ours(self, challenger: int | None = None, share: float = 0.0, **variables: str) -> Iterator[Target]:
-        """Our server by a plan, while features are pushed."""
+    def route(self, challenger: int | None = None, share: float = 0.0) -> None:
+        """Put a plan in force."""
         before = self.context.plans.current()
         one, two = ((ref.uri, ref.sha256 or "") for ref in (self.models[0], self.models[challenger or 0]))
         rival = (None, None, None) if challenger is None else ("2", *two)
         version = before.version + 1 if before else 1
         plan = Plan(version, "bench", "25", "1", *one, rival[0], rival[1], rival[2], share, self.at)
         assert self.context.plans.replace(plan)
+
+    @contextmanager
+    def ours(self, challenger: int | None = None, share: float = 0.0, **variables: str) -> Iterator[Target]:
+        """Our server by a plan, while features are pushed."""
+        self.route(challenger, share)
         port = free_port()
         places = {"FLIGHTDECK_PARAMS": str(ROOT / "params.yaml"), "FLIGHTDECK_HOME": str(self.home)}
         command = [sys.executable, "-m", "benchmarks.serving_at", str(port)]
@@ -124,6 +139,20 @@ class Bench:
             with self._pushing():
                 target.put(16, self.seconds)  # warm
                 yield target
+
+    @contextmanager
+    def in_redis(self) -> Iterator[None]:
+        """Within, the stored features are in a Redis of its own."""
+        before = self.context
+        with running_redis(self.folder) as port:
+            os.environ["FLIGHTDECK_FEAST_ONLINE"] = f"redis://127.0.0.1:{port}"
+            try:
+                self.context = build_context(ROOT / "params.yaml", self.home)
+                fill_online(self.context, "apply_features", "materialize")
+                yield
+            finally:
+                del os.environ["FLIGHTDECK_FEAST_ONLINE"]
+                self.context = before
 
     @contextmanager
     def _pushing(self) -> Iterator[None]:
@@ -137,13 +166,13 @@ class Bench:
                 for name, rows in next(ticks).features.items():
                     online.push(name, world.keys[name], rows)
 
-        thread = threading.Thread(target=push)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+        with ThreadPoolExecutor(1) as thread:
+            pushing = thread.submit(push)
+            try:
+                yield
+            finally:
+                ended.set()
+            pushing.result()
 
     def bare(self, name: str) -> Measured | None:
         """A peer's best second with 16 connections; None where it is not installed."""
@@ -193,12 +222,17 @@ class Bench:
             mlflow.onnx.save_model(graph, str(place), signature=ModelSignature(Schema(specs)))
         return place
 
+    def logged(self) -> int:
+        """Rows in the log."""
+        with sqlite3.connect(self.folder / "records.db") as records:
+            (rows,) = records.execute("select count(*) from predictions").fetchone()
+        return int(rows)
+
     def bytes_a_row(self) -> float:
         """Of the log, as it lies in the records' file."""
         with sqlite3.connect(self.folder / "records.db") as records:
             records.execute("pragma wal_checkpoint(truncate)")
-            (rows,) = records.execute("select count(*) from predictions").fetchone()
-        return (self.folder / "records.db").stat().st_size / int(rows)
+        return (self.folder / "records.db").stat().st_size / self.logged()
 
 
 def main() -> None:
@@ -246,6 +280,9 @@ def measure(bench: Bench) -> dict[str, Measured]:
         note("2 workers", target.put(16, bench.seconds))
     with bench.ours(FLIGHTDECK_RECORDS_FSYNC="1") as target:
         note("each commit waits for the disk", target.put(16, bench.seconds))
+    with bench.in_redis(), bench.ours() as target:
+        note("stored features in Redis", target.put(16, bench.seconds))
+        note("stored features in Redis, one connection", target.put(1, bench.seconds))
     note("constant, again", bench.bare("constant"))
     return results
 
