@@ -1,4 +1,4 @@
-"""The triggers of the deployment DAG, which wait for the judge and watch aliases.
+"""The triggers of the deployment DAG, which look at a rollout and watch aliases.
 
 They import no module of the steps until they run, and then in a thread: they poll SQL and MLflow.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ BLIND = 600.0  # seconds without a look after which the judge's task is woken, t
 
 
 class JudgeOperator(BaseOperator):
-    """Runs the step `judge_rollout`, and defers until its answer is something other than HOLD.
+    """Runs the step `judge_rollout`, and defers to a trigger that goes on looking until the answer is not HOLD.
 
     Args:
         rollout: name of the rollout (a template field).
@@ -44,61 +44,67 @@ class JudgeOperator(BaseOperator):
         return self._look(context, out_of_time=False)
 
     def resume(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
-        return self._look(context, event["out_of_time"])
+        answer: dict[str, Any] | None = event["answer"]
+        return answer or self._look(context, event["out_of_time"])
 
     def _look(self, context: Any, out_of_time: bool) -> dict[str, Any]:
-        from pipelines.context import build_context
-        from pipelines.errors import FlightdeckError, InvalidInput, MissingData
-        from pipelines.steps import execute
+        from pipelines.errors import FlightdeckError
 
-        inputs = {"rollout": self.rollout, "stage": self.stage, "out_of_time": out_of_time}
         try:
-            answer = execute("judge_rollout", inputs, build_context(self.params_file))
+            answer = _judge(_context(self.params_file), self.rollout, self.stage, out_of_time)
         except FlightdeckError as error:
-            if isinstance(error, InvalidInput) and not isinstance(error, MissingData):
+            if _is_final(error):
                 raise AirflowFailException(str(error)) from None
             raise error from None  # the errors behind it may contain a secret
-        print(f"{answer['action']} at stage {self.stage}: {answer['rule']}", end="")
-        print(f", observed {answer['observed']}, bound {answer['bound']}" if answer["bound"] is not None else "")
-        print(f"{answer['blocks']} blocks, {answer['rows']} rows")
-        for reason in answer["reason"].split("; "):
-            print(f"  {reason}")
-        print(f"Next: {answer['next_step']}")
+        print(*_lines(answer, self.stage), sep="\n")
         if answer["action"] == "HOLD":
             began = context["dag_run"].start_date or datetime.now(UTC)
             deadline = (began + timedelta(hours=self.deadline_hours)).isoformat()
-            trigger = PulseTrigger(self.params_file, self.rollout, answer["pulse"], self.poll_seconds, deadline)
+            rest = (answer["pulse"], self.poll_seconds, deadline)
+            trigger = JudgeTrigger(self.params_file, self.rollout, self.stage, *rest)
             self.defer(trigger=trigger, method_name="resume")  # ends the task here, by an exception
         return answer
 
 
-class PulseTrigger(BaseTrigger):
-    """Fires when the pulse of a rollout is no longer `seen`, or the deadline (ISO, wall time) has passed."""
+class JudgeTrigger(BaseTrigger):
+    """Looks at a rollout whenever its pulse is no longer the one `seen`, and last at the deadline (ISO, wall time).
 
-    def __init__(self, params_file: str, rollout: str, seen: str, poll_seconds: float, deadline: str) -> None:
+    A task for each look would take many times longer than the look. It fires with the answer that is not HOLD, or
+    with None where the task is to look itself, and to fail with the reason.
+    """
+
+    def __init__(
+        self, params_file: str, rollout: str, stage: str, seen: str, poll_seconds: float, deadline: str
+    ) -> None:
         super().__init__()
-        self.params_file, self.rollout, self.seen = params_file, rollout, seen
-        self.poll_seconds, self.deadline = poll_seconds, deadline
+        self.params_file, self.rollout, self.stage = params_file, rollout, stage
+        self.seen, self.poll_seconds, self.deadline = seen, poll_seconds, deadline
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        names = ("params_file", "rollout", "seen", "poll_seconds", "deadline")
-        return "rollout.PulseTrigger", {name: getattr(self, name) for name in names}
+        names = ("params_file", "rollout", "stage", "seen", "poll_seconds", "deadline")
+        return "rollout.JudgeTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         context: Context | None = None
-        seen_at = time.monotonic()
+        seen, seen_at = self.seen, time.monotonic()
         while True:
             late = datetime.now(UTC) >= datetime.fromisoformat(self.deadline)
+            answer, is_blind = None, False
             try:
                 if context is None:
                     context = await asyncio.to_thread(_context, self.params_file)
-                has_changed = await asyncio.to_thread(_pulse, self.rollout, context) != self.seen
+                if late or await asyncio.to_thread(_pulse, self.rollout, context) != seen:
+                    answer = await asyncio.to_thread(_judge, context, self.rollout, self.stage, late)
                 seen_at = time.monotonic()
             except Exception as error:  # a database that is down comes back; the rollout must not end because of it
                 log.warning("cannot look at rollout %s: %s", self.rollout, _error_line(error, context))
-                has_changed = time.monotonic() - seen_at > BLIND
-            if has_changed or late:
-                yield TriggerEvent({"out_of_time": late})
+                is_blind = _is_final(error) or late or time.monotonic() - seen_at > BLIND
+            if answer is not None:
+                seen = answer["pulse"]
+                for line in _lines(answer, self.stage):
+                    log.info("%s", line)
+            if is_blind or (answer is not None and answer["action"] != "HOLD"):
+                yield TriggerEvent({"answer": answer, "out_of_time": late})
                 return
             await asyncio.sleep(self.poll_seconds)
 
@@ -147,6 +153,30 @@ def _context(params_file: str) -> Context:
     from pipelines.context import build_context
 
     return build_context(params_file)
+
+
+def _judge(context: Context, rollout: str, stage: str, out_of_time: bool) -> dict[str, Any]:
+    from pipelines.steps import execute
+
+    return execute("judge_rollout", {"rollout": rollout, "stage": stage, "out_of_time": out_of_time}, context)
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether the step would fail again."""
+    from pipelines.errors import InvalidInput, MissingData
+
+    return isinstance(error, InvalidInput) and not isinstance(error, MissingData)
+
+
+def _lines(answer: Mapping[str, Any], stage: str) -> list[str]:
+    """What a look says, for the log of the task."""
+    bound = f", observed {answer['observed']}, bound {answer['bound']}" if answer["bound"] is not None else ""
+    return [
+        f"{answer['action']} at stage {stage}: {answer['rule']}{bound}",
+        f"{answer['blocks']} blocks, {answer['rows']} rows",
+        *(f"  {reason}" for reason in answer["reason"].split("; ")),
+        f"Next: {answer['next_step']}",
+    ]
 
 
 def _pulse(rollout: str, context: Context) -> str:

@@ -16,6 +16,8 @@ import pytest
 
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
+from pipelines.errors import InvalidInput, Unavailable
+from pipelines.records import DecisionKind
 from pipelines.steps import execute
 from tests.conftest import TOY
 from tests.rollouts import Score, inverted, same, set_alias, started_over, traffic
@@ -336,25 +338,87 @@ def test_a_champion_that_the_step_has_honoured_is_no_news_and_one_that_it_only_n
     assert watch(alias="champion", do=half) == [{"alias": "champion", "version": "2", "change": 3}]
 
 
-def test_a_waiting_stage_wakes_when_something_happened_or_time_is_up(
-    desk: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from pipelines.deployment.pulse import pulse
-    from rollout import PulseTrigger
-
+@pytest.fixture
+def in_shadow(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Context:
     monkeypatch.setenv("FLIGHTDECK_HOME", str(desk.settings.home))
     champion_first(desk)
     execute("start_rollout", {"version": "2", "actor": "test", "run": "a"}, desk)
     execute("set_stage", {"rollout": "a", "stage": "shadow"}, desk)
+    return desk
 
-    async def first(deadline: str, seen: str) -> Any:
-        trigger = PulseTrigger(str(TOY), "a", seen, 0.05, deadline)
-        again = PulseTrigger(**trigger.serialize()[1])
-        return (await asyncio.wait_for(anext(again.run()), 2)).payload
 
-    seen = pulse("a", desk)
+FAR = "2999-01-01T00:00:00+00:00"
+
+
+async def fired(seen: str, deadline: str = FAR, stage: str = "shadow", patience: float = 60) -> Any:
+    from rollout import JudgeTrigger
+
+    trigger = JudgeTrigger(str(TOY), "a", stage, seen, 0.05, deadline)
+    again = JudgeTrigger(**trigger.serialize()[1])
+    return (await asyncio.wait_for(anext(again.run()), patience)).payload
+
+
+def looks(context: Context) -> list[str]:
+    return [str(one["verdict"]) for one in context.decisions.all(DecisionKind.ROLLOUT)]
+
+
+def test_a_waiting_stage_is_looked_at_when_something_happened_until_the_judge_does_not_hold(
+    in_shadow: Context, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines.deployment.pulse import pulse
+
     with pytest.raises(TimeoutError):
-        asyncio.run(first("2999-01-01T00:00:00+00:00", seen))
-    assert asyncio.run(first("2020-01-01T00:00:00+00:00", seen)) == {"out_of_time": True}
-    traffic(desk, clock(desk).advance, 2, same)
-    assert asyncio.run(first("2999-01-01T00:00:00+00:00", seen)) == {"out_of_time": False}
+        asyncio.run(fired(pulse("a", in_shadow), patience=2))
+    assert looks(in_shadow) == [], "nothing happened"
+
+    def day() -> None:
+        while not looks(in_shadow):
+            time.sleep(0.02)
+        traffic(in_shadow, clock(in_shadow).advance, 1, same)
+
+    async def both() -> Any:
+        waiting = asyncio.create_task(fired("an earlier pulse"))
+        await asyncio.to_thread(day)
+        return await waiting
+
+    told = asyncio.run(both())
+    assert told["answer"]["action"] == "ADVANCE" and not told["out_of_time"]
+    assert looks(in_shadow) == ["HOLD", "ADVANCE"], "a HOLD ends nothing, and each pulse has one look"
+    log = capsys.readouterr().out
+    assert "HOLD at stage shadow: " in log and "ADVANCE at stage shadow: " in log
+
+
+def test_a_stage_whose_time_is_up_is_looked_at_one_last_time(in_shadow: Context) -> None:
+    from pipelines.deployment.pulse import pulse
+
+    told = asyncio.run(fired(pulse("a", in_shadow), "2020-01-01T00:00:00+00:00"))
+    assert (told["answer"]["action"], told["answer"]["rule"]) == ("KEEP_CHAMPION", "wall_clock") and told["out_of_time"]
+
+
+def test_what_cannot_be_judged_wakes_the_task_which_fails_with_the_reason(
+    in_shadow: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    import rollout
+    from rollout import JudgeOperator
+
+    tried, judge = [], rollout._judge
+
+    def failing(*arguments: Any) -> dict[str, Any]:
+        tried.append(arguments)
+        if len(tried) < 3:
+            raise Unavailable("the records are away")
+        raise InvalidInput("this rollout makes no sense")
+
+    monkeypatch.setattr(rollout, "_judge", failing)
+    told = asyncio.run(fired("an earlier pulse"))
+    assert told == {"answer": None, "out_of_time": False} and len(tried) == 3, "what is away may come back"
+    task = JudgeOperator(
+        task_id="judge", rollout="a", stage="shadow", params_file=str(TOY), poll_seconds=1, deadline_hours=1
+    )
+    with pytest.raises(AirflowFailException, match="makes no sense"):
+        task.resume({}, told)
+    monkeypatch.setattr(rollout, "_judge", judge)
+    answered = {"answer": {"action": "ADVANCE"}, "out_of_time": False}
+    assert task.resume({}, answered) == answered["answer"], "which needs no further look"

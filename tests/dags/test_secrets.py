@@ -40,7 +40,7 @@ else:
 TRIGGERS = """
 import asyncio, logging, sys
 from datetime import UTC, datetime, timedelta
-from rollout import AliasTrigger, PulseTrigger
+from rollout import AliasTrigger, JudgeTrigger
 logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
 late = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 
@@ -51,8 +51,8 @@ async def look(trigger):
         pass
 
 async def both():
-    pulse, alias = PulseTrigger({params!r}, "r", "seen", 60, late), AliasTrigger({params!r}, "challenger", 60)
-    await asyncio.gather(look(pulse), look(alias))
+    judge, alias = JudgeTrigger({params!r}, "r", "1", "seen", 60, late), AliasTrigger({params!r}, "challenger", 60)
+    await asyncio.gather(look(judge), look(alias))
 
 asyncio.run(both())
 """
