@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 import time
@@ -230,6 +231,8 @@ async def _respond(
     try:
         body = [] if receive is None else [await _read(receive, server.context.settings.serving_max_bytes)]
         response: Response = await work(*body)
+    except asyncio.CancelledError:  # uvicorn would answer 500
+        response = _problem(503, "the server ends, nothing was answered; send it again later, with the same id")
     except Exception as error:
         response = _failure(error)
     server.metrics.note_call(endpoint, response.status_code, time.perf_counter() - began)
