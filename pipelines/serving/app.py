@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 import time
@@ -86,7 +87,7 @@ class Server:
 
     def look_up(self, identity: str) -> Response:
         """The answer that a request got."""
-        for one in self.log.get([identity]):
+        for one in [] if "\0" in identity else self.log.get([identity]):  # PostgreSQL knows no such text
             return _json(200, Answered.of(one))
         raise _unknown(identity)
 
@@ -230,6 +231,8 @@ async def _respond(
     try:
         body = [] if receive is None else [await _read(receive, server.context.settings.serving_max_bytes)]
         response: Response = await work(*body)
+    except asyncio.CancelledError:  # uvicorn would answer 500
+        response = _problem(503, "the server ends, nothing was answered; send it again later, with the same id")
     except Exception as error:
         response = _failure(error)
     server.metrics.note_call(endpoint, response.status_code, time.perf_counter() - began)
@@ -252,7 +255,9 @@ async def _not_found(request: Request, error: HTTPException) -> Response:
 
 
 def _unknown(identity: str, **more: Any) -> Refusal:
-    return Refusal(404, f"no prediction has the id {identity!r}; send the id from the prediction's answer", **more)
+    return Refusal(
+        404, f"no prediction has the id {identity[:200]!r}; send the id from the prediction's answer", **more
+    )
 
 
 async def _read(receive: Receive, limit: int) -> bytes:

@@ -193,7 +193,8 @@ class Envelope(Generic[Item]):
         if fault["loc"][:2] == ("many", self.key) and len(place) > 1:
             item, place = place[1], place[2:]
         value_text = "" if fault["type"] in SELF_EXPLANATORY else f" (got {_format_input(fault)})"
-        return {"item": item, "field": ".".join(str(part) for part in place), "problem": self._what(fault) + value_text}
+        field = _shorten(".".join(str(part) for part in place))  # of an unknown key, which may be of any length
+        return {"item": item, "field": field, "problem": self._what(fault) + value_text}
 
     def _what(self, fault: Any) -> str:
         match fault["type"]:
@@ -241,6 +242,10 @@ def _format_input(fault: Any) -> str:
         text = ascii(fault["input"])
     except ValueError:  # Python does not print integers of more than 4,300 digits
         text = "a number of thousands of digits"
+    return _shorten(text)
+
+
+def _shorten(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
