@@ -163,8 +163,6 @@ class Ramp(chained.Tasks):
             rollout=f"{{{{ ti.xcom_pull(task_ids='{rollout.operator.task_id}')['{rollout.key}'] }}}}",
             stage=stage,
             params_file=self.params_file,
-            poll_seconds=self.settings.poll_seconds,
-            deadline_hours=self.settings.deadline_hours,
             retries=3,
             doc_md=bridge.describe_step("judge_rollout"),
         ).output

@@ -28,85 +28,106 @@ class JudgeOperator(BaseOperator):
 
     Args:
         rollout: name of the rollout (a template field).
-        deadline_hours: of wall time since the DAG run began; then the judge looks one last time.
     """
 
     template_fields = ("rollout",)
 
-    def __init__(
-        self, *, rollout: Any, stage: str, params_file: str, poll_seconds: float, deadline_hours: float, **options: Any
-    ) -> None:
+    def __init__(self, *, rollout: Any, stage: str, params_file: str, **options: Any) -> None:
         super().__init__(**options)
         self.rollout, self.stage, self.params_file = rollout, stage, params_file
-        self.poll_seconds, self.deadline_hours = poll_seconds, deadline_hours
 
     def execute(self, context: Any) -> dict[str, Any]:
         return self._look(context, out_of_time=False)
 
     def resume(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] | None = event["answer"]
-        return answer or self._look(context, event["out_of_time"])
+        answer: dict[str, Any] | None = event.get("answer")
+        if answer is None or _pulse(self.rollout, _context(self.params_file)) != answer["pulse"]:
+            return self._look(context, event["out_of_time"])  # something may have happened since the trigger fired
+        return answer
 
     def _look(self, context: Any, out_of_time: bool) -> dict[str, Any]:
-        from pipelines.errors import FlightdeckError
+        from pipelines.errors import FlightdeckError, InvalidInput, MissingData
 
         try:
             answer = _judge(_context(self.params_file), self.rollout, self.stage, out_of_time)
         except FlightdeckError as error:
-            if _is_final(error):
+            if isinstance(error, InvalidInput) and not isinstance(error, MissingData):
                 raise AirflowFailException(str(error)) from None
             raise error from None  # the errors behind it may contain a secret
         print(*_lines(answer, self.stage), sep="\n")
         if answer["action"] == "HOLD":
-            began = context["dag_run"].start_date or datetime.now(UTC)
-            deadline = (began + timedelta(hours=self.deadline_hours)).isoformat()
-            rest = (answer["pulse"], self.poll_seconds, deadline)
-            trigger = JudgeTrigger(self.params_file, self.rollout, self.stage, *rest)
+            began = (context["dag_run"].start_date or datetime.now(UTC)).isoformat()
+            trigger = JudgeTrigger(self.params_file, self.rollout, self.stage, answer["pulse"], began)
             self.defer(trigger=trigger, method_name="resume")  # ends the task here, by an exception
         return answer
 
 
 class JudgeTrigger(BaseTrigger):
-    """Looks at a rollout whenever its pulse is no longer the one `seen`, and last at the deadline (ISO, wall time).
+    """Looks at a rollout whenever its pulse is no longer the one `seen`, and last when its time is up.
 
     A task for each look would take many times longer than the look. It fires with the answer that is not HOLD, or
     with None where the task is to look itself, and to fail with the reason.
+
+    Every look has the params of its time: they hold for the looks that follow a change.
+
+    Args:
+        began: ISO, wall time; `deadline_hours` of the params later the judge looks one last time.
     """
 
-    def __init__(
-        self, params_file: str, rollout: str, stage: str, seen: str, poll_seconds: float, deadline: str
-    ) -> None:
+    def __init__(self, params_file: str, rollout: str, stage: str, seen: str, began: str) -> None:
         super().__init__()
-        self.params_file, self.rollout, self.stage = params_file, rollout, stage
-        self.seen, self.poll_seconds, self.deadline = seen, poll_seconds, deadline
+        self.params_file, self.rollout, self.stage, self.seen = params_file, rollout, stage, seen
+        self.began = began
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        names = ("params_file", "rollout", "stage", "seen", "poll_seconds", "deadline")
+        names = ("params_file", "rollout", "stage", "seen", "began")
         return "rollout.JudgeTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         context: Context | None = None
         seen, seen_at = self.seen, time.monotonic()
         while True:
-            late = datetime.now(UTC) >= datetime.fromisoformat(self.deadline)
-            answer, is_blind = None, False
+            answer, late, gives_back = None, False, False
             try:
                 if context is None:
                     context = await asyncio.to_thread(_context, self.params_file)
+                late = self._is_late(context)
                 if late or await asyncio.to_thread(_pulse, self.rollout, context) != seen:
-                    answer = await asyncio.to_thread(_judge, context, self.rollout, self.stage, late)
+                    context = await asyncio.to_thread(_context, self.params_file)
+                    late = self._is_late(context)
+                    answer, gives_back = await asyncio.to_thread(self._try, context, late)
                 seen_at = time.monotonic()
             except Exception as error:  # a database that is down comes back; the rollout must not end because of it
                 log.warning("cannot look at rollout %s: %s", self.rollout, _error_line(error, context))
-                is_blind = _is_final(error) or late or time.monotonic() - seen_at > BLIND
+                gives_back = time.monotonic() - seen_at > BLIND
             if answer is not None:
                 seen = answer["pulse"]
                 for line in _lines(answer, self.stage):
                     log.info("%s", line)
-            if is_blind or (answer is not None and answer["action"] != "HOLD"):
+            if gives_back or (answer is not None and answer["action"] != "HOLD"):
                 yield TriggerEvent({"answer": answer, "out_of_time": late})
                 return
-            await asyncio.sleep(self.poll_seconds)
+            await asyncio.sleep(context.params.rollout.poll_seconds if context else 1)
+
+    def _is_late(self, context: Context) -> bool:
+        hours = timedelta(hours=context.params.rollout.deadline_hours)
+        return datetime.now(UTC) >= datetime.fromisoformat(self.began) + hours
+
+    def _try(self, context: Context, late: bool) -> tuple[dict[str, Any] | None, bool]:
+        """The answer, or None and whether the task shall look: it does not help to try again.
+
+        Raises:
+            Unavailable, MissingData: it may help.
+        """
+        from pipelines.errors import MissingData, Unavailable
+
+        try:
+            return _judge(context, self.rollout, self.stage, late), False
+        except (MissingData, Unavailable):
+            raise
+        except Exception as error:
+            log.warning("the judge failed on rollout %s: %s", self.rollout, _error_line(error, context))
+            return None, True
 
 
 class AliasTrigger(BaseEventTrigger):
@@ -159,13 +180,6 @@ def _judge(context: Context, rollout: str, stage: str, out_of_time: bool) -> dic
     from pipelines.steps import execute
 
     return execute("judge_rollout", {"rollout": rollout, "stage": stage, "out_of_time": out_of_time}, context)
-
-
-def _is_final(error: Exception) -> bool:
-    """Whether the step would fail again."""
-    from pipelines.errors import InvalidInput, MissingData
-
-    return isinstance(error, InvalidInput) and not isinstance(error, MissingData)
 
 
 def _lines(answer: Mapping[str, Any], stage: str) -> list[str]:

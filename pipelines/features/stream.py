@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from feast import FeatureStore
+from numpy.typing import NDArray
 
 from pipelines.features.splitting import earliest_period
 from pipelines.instants import MICROSECOND, local_day, midnight
@@ -66,20 +68,30 @@ class OnlineStore:
         """
         view = self.views[feature_table]
         source = source_of(view)
-        for key in keys:
-            rows = rows.filter(rows[key].is_valid())
-        order = rows.select([*keys, KNOWN_AT]).to_pandas().sort_values(KNOWN_AT, kind="stable")
-        newest = rows.take(order.drop_duplicates(list(keys), keep="last").index.to_numpy())
+        newest = rows.take(_newest(rows, keys))
         if len(newest):
             names = {column: name for name, column in source.stored.items()}
             table = newest.rename_columns([names.get(name, name) for name in newest.column_names])
-            known_at = _micros(table[source.timestamp])
-            created_at = _micros(table[source.created]) if source.created in table.column_names else [None] * len(table)
+            known_at = known_micros(table[source.timestamp])
+            created_at = (
+                known_micros(table[source.created]) if source.created in table.column_names else [None] * len(table)
+            )
             self.rows.push(OnlineView.of(view), EncodedRows.of(view, table, known_at, created_at))
         return len(newest)
 
 
-def _micros(instants: pa.ChunkedArray) -> list[Any]:
+def _newest(rows: pa.Table, keys: tuple[str, ...]) -> NDArray[np.intp]:
+    """The position of each entity's row that was known last; of several at one instant the last one."""
+    known_at = known_micros(rows[KNOWN_AT])
+    entities = [*zip(*(rows[key].to_pylist() for key in keys), strict=True)] if keys else [()] * len(rows)
+    newest: dict[tuple[Any, ...], int] = {}
+    for n in sorted(range(len(rows)), key=known_at.__getitem__):
+        if None not in entities[n]:
+            newest[entities[n]] = n
+    return np.array(sorted(newest.values()), dtype=np.intp)
+
+
+def known_micros(instants: pa.ChunkedArray) -> list[Any]:
     """Microseconds since 1970 in UTC, None for null. Finer instants are rounded up, as offline."""
     plain = instants.cast(pa.timestamp(instants.type.unit))  # without its zone, in UTC
     if instants.type.unit == "ns":

@@ -6,17 +6,20 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipelines.context import Context
-from pipelines.features.stream import known_between
-from pipelines.instants import MICROSECOND
+from pipelines.features.stream import known_micros
+from pipelines.instants import MICROSECOND, micros
 from pipelines.json_text import JsonObject
 from pipelines.sources import read_window
-from pipelines.usecase import EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
+from pipelines.usecase import EXAMPLE_ID, KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
 from pipelines.windows import Window
 
 
@@ -66,10 +69,11 @@ class World:
         yield self._tick(at - every, last, last)
 
     def _tick(self, before: datetime, at: datetime, after: datetime) -> Tick:
-        outcomes = self.examples[_between(self.examples[LABEL_KNOWN_AT], before, at)]
+        labels, asked, known = self._timelines
+        outcomes = self.examples.iloc[labels.between(before, at)]
         first = max(at, self.window.start_at)
-        requests = self.examples[(self.examples[PREDICTED_AT] >= first) & (self.examples[PREDICTED_AT] < after)]
-        features = {name: known_between(rows, before, at) for name, rows in self.features.items()}
+        requests = self.examples.iloc[asked.between(first - MICROSECOND, after - MICROSECOND)]
+        features = {name: self.features[name].take(of.between(before, at)) for name, of in known.items()}
         columns = [*self.request_columns]
         return Tick(
             at=at,
@@ -80,6 +84,29 @@ class World:
                 for identity, *values in requests[[EXAMPLE_ID, *columns]].itertuples(index=False)
             ],
         )
+
+    @cached_property
+    def _timelines(self) -> tuple[_Timeline, _Timeline, dict[str, _Timeline]]:
+        """Of the outcomes, the requests and the rows of each feature table."""
+        labels, asked = (
+            _Timeline(self.examples[name].dt.tz_convert(None).to_numpy("datetime64[us]").view(np.int64))
+            for name in (LABEL_KNOWN_AT, PREDICTED_AT)
+        )
+        known = {name: np.array(known_micros(rows[KNOWN_AT]), np.int64) for name, rows in self.features.items()}
+        return labels, asked, {name: _Timeline(instants) for name, instants in known.items()}
+
+
+class _Timeline:
+    """Finds rows by an instant of each (microseconds since 1970; a missing one is before all)."""
+
+    def __init__(self, instants: NDArray[np.int64]) -> None:
+        self._order = np.argsort(instants, kind="stable")
+        self._instants = instants[self._order]
+
+    def between(self, after: datetime, until: datetime) -> NDArray[np.intp]:
+        """The positions of those in (after, until], in their own order."""
+        first, last = np.searchsorted(self._instants, [micros(after), micros(until)], side="right")
+        return np.sort(self._order[first:last])
 
 
 def read_world(context: Context, window: Window) -> World:
@@ -97,10 +124,6 @@ def read_world(context: Context, window: Window) -> World:
     examples = usecase.examples(tables, window.widened(before, first)).to_pandas()
     keys = {table.name: table.keys for table in usecase.feature_tables}
     return World(window, features, keys, examples, tuple(usecase.request_columns))
-
-
-def _between(instants: pd.Series[Any], after: datetime, until: datetime) -> pd.Series[bool]:
-    return (instants > after) & (instants <= until)
 
 
 def _jsonable(value: Any) -> Any:

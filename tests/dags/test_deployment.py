@@ -347,13 +347,13 @@ def in_shadow(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Context:
     return desk
 
 
-FAR = "2999-01-01T00:00:00+00:00"
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-async def fired(seen: str, deadline: str = FAR, stage: str = "shadow", patience: float = 60) -> Any:
+async def fired(seen: str, began: datetime | None = None, patience: float = 60) -> Any:
     from rollout import JudgeTrigger
 
-    trigger = JudgeTrigger(str(TOY), "a", stage, seen, 0.05, deadline)
+    trigger = JudgeTrigger(str(TOY), "a", "shadow", seen, (began or datetime.now(UTC)).isoformat())
     again = JudgeTrigger(**trigger.serialize()[1])
     return (await asyncio.wait_for(anext(again.run()), patience)).payload
 
@@ -362,17 +362,33 @@ def looks(context: Context) -> list[str]:
     return [str(one["verdict"]) for one in context.decisions.all(DecisionKind.ROLLOUT)]
 
 
-def test_a_waiting_stage_is_looked_at_when_something_happened_until_the_judge_does_not_hold(
-    in_shadow: Context, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from pipelines.deployment.pulse import pulse
+def judge_task() -> Any:
+    from rollout import JudgeOperator
 
+    return JudgeOperator(task_id="judge", rollout="a", stage="shadow", params_file=str(TOY))
+
+
+def test_a_waiting_stage_is_looked_at_when_something_happened_until_the_judge_does_not_hold(
+    in_shadow: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import rollout
+
+    lines = list[str]()
+    monkeypatch.setattr(rollout.log, "info", lambda text, *values: lines.append(text % values))
+    pulses, pulse = list[str](), rollout._pulse
+
+    def counted(name: str, context: Context) -> str:
+        pulses.append(pulse(name, context))
+        return pulses[-1]
+
+    monkeypatch.setattr(rollout, "_pulse", counted)
     with pytest.raises(TimeoutError):
-        asyncio.run(fired(pulse("a", in_shadow), patience=2))
-    assert looks(in_shadow) == [], "nothing happened"
+        asyncio.run(fired(pulse("a", in_shadow), patience=5))
+    assert looks(in_shadow) == [] and len(pulses) > 1, "nothing happened"
 
     def day() -> None:
-        while not looks(in_shadow):
+        until = time.monotonic() + 30
+        while not looks(in_shadow) and time.monotonic() < until:
             time.sleep(0.02)
         traffic(in_shadow, clock(in_shadow).advance, 1, same)
 
@@ -384,41 +400,63 @@ def test_a_waiting_stage_is_looked_at_when_something_happened_until_the_judge_do
     told = asyncio.run(both())
     assert told["answer"]["action"] == "ADVANCE" and not told["out_of_time"]
     assert looks(in_shadow) == ["HOLD", "ADVANCE"], "a HOLD ends nothing, and each pulse has one look"
-    log = capsys.readouterr().out
-    assert "HOLD at stage shadow: " in log and "ADVANCE at stage shadow: " in log
+    told_of = [line.partition(": ")[0] for line in lines if " at stage " in line]
+    assert told_of == ["HOLD at stage shadow", "ADVANCE at stage shadow"], "in the task's log"
+    assert judge_task().resume({}, told) == told["answer"] and len(looks(in_shadow)) == 2, "which needs no other look"
+    stale = {**told, "answer": {**told["answer"], "pulse": "an earlier pulse"}}
+    for event in (stale, {"out_of_time": False}):
+        assert judge_task().resume({}, event)["action"] == "ADVANCE"
+    assert looks(in_shadow)[1:] == ["ADVANCE"] * 3, "of what has happened since, the task looks itself"
 
 
 def test_a_stage_whose_time_is_up_is_looked_at_one_last_time(in_shadow: Context) -> None:
     from pipelines.deployment.pulse import pulse
 
-    told = asyncio.run(fired(pulse("a", in_shadow), "2020-01-01T00:00:00+00:00"))
+    told = asyncio.run(fired(pulse("a", in_shadow), LONG_AGO))
     assert (told["answer"]["action"], told["answer"]["rule"]) == ("KEEP_CHAMPION", "wall_clock") and told["out_of_time"]
 
 
+def test_each_look_of_a_trigger_has_the_params_of_its_time(
+    in_shadow: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import rollout
+
+    built = []
+
+    def counted(params_file: str) -> Context:
+        built.append(params_file)
+        return build_context(params_file)
+
+    monkeypatch.setattr(rollout, "_context", counted)
+    with pytest.raises(TimeoutError):
+        asyncio.run(fired("an earlier pulse", patience=5))
+    assert looks(in_shadow) == ["HOLD"] and len(built) == 2, "one for the pulse, one for the look"
+
+
 def test_what_cannot_be_judged_wakes_the_task_which_fails_with_the_reason(
-    in_shadow: Context, monkeypatch: pytest.MonkeyPatch
+    in_shadow: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     import rollout
-    from rollout import JudgeOperator
 
-    tried, judge = [], rollout._judge
+    tried = []
 
     def failing(*arguments: Any) -> dict[str, Any]:
         tried.append(arguments)
         if len(tried) < 3:
             raise Unavailable("the records are away")
-        raise InvalidInput("this rollout makes no sense")
+        raise InvalidInput("postgresql://ann:CANARY@db/records makes no sense")
 
     monkeypatch.setattr(rollout, "_judge", failing)
-    told = asyncio.run(fired("an earlier pulse"))
-    assert told == {"answer": None, "out_of_time": False} and len(tried) == 3, "what is away may come back"
-    task = JudgeOperator(
-        task_id="judge", rollout="a", stage="shadow", params_file=str(TOY), poll_seconds=1, deadline_hours=1
-    )
+    for began, late in ((None, False), (LONG_AGO, True)):
+        tried.clear()
+        told = asyncio.run(fired("an earlier pulse", began))
+        assert told == {"answer": None, "out_of_time": late} and len(tried) == 3, "what is away may come back"
+    log = caplog.text
+    assert "the records are away" in log and "makes no sense" in log and "CANARY" not in log
     with pytest.raises(AirflowFailException, match="makes no sense"):
-        task.resume({}, told)
-    monkeypatch.setattr(rollout, "_judge", judge)
-    answered = {"answer": {"action": "ADVANCE"}, "out_of_time": False}
-    assert task.resume({}, answered) == answered["answer"], "which needs no further look"
+        judge_task().resume({}, told)
+    monkeypatch.setattr(rollout, "BLIND", 0.3)
+    monkeypatch.setattr(rollout, "_pulse", lambda *_: 1 // 0)
+    assert asyncio.run(fired("an earlier pulse")) == {"answer": None, "out_of_time": False}, "nothing can be seen"

@@ -28,9 +28,7 @@ JUDGE = """
 import sys, traceback
 from rollout import JudgeOperator
 try:
-    operator = JudgeOperator(
-        task_id="judge", rollout="r", stage="1", params_file={params!r}, poll_seconds=1, deadline_hours=1
-    )
+    operator = JudgeOperator(task_id="judge", rollout="r", stage="1", params_file={params!r})
     operator.execute({{}})
 except BaseException:
     traceback.print_exc()
@@ -39,10 +37,9 @@ else:
 """
 TRIGGERS = """
 import asyncio, logging, sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from rollout import AliasTrigger, JudgeTrigger
 logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
-late = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 
 async def look(trigger):
     try:
@@ -51,7 +48,8 @@ async def look(trigger):
         pass
 
 async def both():
-    judge, alias = JudgeTrigger({params!r}, "r", "1", "seen", 60, late), AliasTrigger({params!r}, "challenger", 60)
+    judge = JudgeTrigger({params!r}, "r", "1", "seen", datetime.now(UTC).isoformat())
+    alias = AliasTrigger({params!r}, "challenger", 60)
     await asyncio.gather(look(judge), look(alias))
 
 asyncio.run(both())
