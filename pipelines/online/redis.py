@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 MOST = 5_000  # commands in one round trip, and entities told of one write
-KEPT = 10_000  # writes that are told; who has seen none of these for so long reads everything anew
+KEPT = 200  # writes that are told, of which nobody needs those from before UNTOLD
 UNTOLD = 5.0  # seconds after which also the rows are read anew that others wrote, or a process that was killed
 NONE = b"0-0"  # before the first one
 T = TypeVar("T")

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from pipelines.instants import from_micros, micros
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 NOTES = "flightdeck_given"
 MANY = 10_000  # entities that change at once; beyond that whoever keeps rows reads all anew
+CHECKPOINT = 10_000  # pages between two checkpoints, which wait for the disk
 MOST = 512  # keys in one query
 
 
@@ -35,6 +37,7 @@ class SqliteRows:
     def __init__(self, store: FeatureStore, patience: float | None = None) -> None:
         self._config, self._online = store.config, store._get_provider().online_store
         tune(self._connection)
+        self._connection.execute(f"pragma wal_autocheckpoint = {CHECKPOINT}")
         if patience is not None:
             self._connection.execute(f"pragma busy_timeout = {int(patience * 1000)}")
 
@@ -99,8 +102,9 @@ class SqliteRows:
 
     def get(self, lookups: Sequence[tuple[OnlineView, Sequence[bytes]]]) -> list[dict[bytes, StoredRow]]:
         results: list[dict[bytes, StoredRow]] = [{} for _ in lookups]
-        for keys, numbered in itertools.groupby(enumerate(lookups), key=lambda of: of[1][1]):
-            group = [(results[n], view) for n, (view, _) in numbered]
+        asked = [(result, view, keys) for result, (view, keys) in zip(results, lookups, strict=True)]
+        for keys, of_views in itertools.groupby(asked, key=itemgetter(2)):
+            group = [(result, view) for result, view, _ in of_views]
             for first in range(0, len(keys), MOST):
                 self._fill(group, keys[first : first + MOST])
         return results

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,7 +32,7 @@ from pipelines.records.predictions import (
 )
 
 NOTHING = "{}"  # JSON
-AT_ONCE = 1000  # rows or ids in one statement, which databases limit
+AT_ONCE = 1000  # ids in one query, which databases limit
 PACKED = (PREDICTIONS.c.layout, PREDICTIONS.c.inputs)
 
 
@@ -259,22 +259,31 @@ class DirectLog(PredictionLog):
         self._statement, names = insert_statement(PREDICTIONS, f"{engine.dialect.name}+{engine.dialect.driver}")
         assert names is not None  # SQLite's parameters have none
         self._names = tuple(names)
-
-    @cached_property
-    def _connection(self) -> sa.PoolProxiedConnection:
-        """Opened by the first append, with what has been set for the connections of the engine until then."""
-        return self.engine.raw_connection()
+        self._pool: sa.Pool | None = None
+        self._connection: sa.PoolProxiedConnection | None = None
 
     def _append(self, columns: Mapping[str, Sequence[Any]]) -> list[Prediction] | None:
+        """As `PredictionLog`, where no id is in the log.
+
+        Raises:
+            Repeated: if one is; then nothing is written.
+        """
         rows = [*zip(*(columns[name] for name in self._names), strict=True)]
-        driver = self._connection.driver_connection
-        assert driver is not None
-        with driver:  # commits, or rolls back
-            inserted_rows = driver.executemany(self._statement, rows).rowcount
-        if inserted_rows == len(rows):
-            return None
-        logged = {prediction.prediction_id: prediction for prediction in self.get([*set(columns["prediction_id"])])}
-        return [logged[identity] for identity in columns["prediction_id"]]
+        with self._driver() as driver:  # commits, or rolls back
+            if driver.executemany(self._statement, rows).rowcount < len(rows):
+                raise Repeated("an id is in the log; append to it by PredictionLog, which reads what is there")
+        return None
+
+    def _driver(self) -> sqlite3.Connection:
+        """A connection of the engine's present pool: what is set for its connections holds for this one."""
+        if self._pool is not self.engine.pool:
+            self._pool, self._connection = self.engine.pool, self.engine.raw_connection()
+        driver: sqlite3.Connection = self._connection.driver_connection  # type: ignore[assignment,union-attr]
+        return driver
+
+
+class Repeated(Exception):  # not an error of anybody
+    """An id is in the log already."""
 
 
 def _number_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:

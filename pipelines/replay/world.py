@@ -116,7 +116,7 @@ def read_world(context: Context, window: Window) -> World:
     reach = window.widened(max((table.lookback_days for table in usecase.feature_tables), default=0), first)
     tables = {table.name: read_window(context.params, usecase, table, reach) for table in usecase.tables}
     features = {
-        table.name: usecase.build(table, {name: tables[name] for name in table.sources}, window)
+        table.name: usecase.build(table, {name: tables[name] for name in table.sources}, window).combine_chunks()
         for table in usecase.feature_tables
         if table.daily
     }

@@ -19,7 +19,7 @@ from pipelines.errors import InvalidInput, Unavailable
 from pipelines.serving.app import create_app
 from pipelines.serving.workers import METRICS, settle
 
-LEAVE = 4  # seconds for calls under way once the server is to end: less than the supervisor gives it
+END_WITHIN = 4  # seconds for calls under way once the server is to end
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "port": port,
             "access_log": False,
             "forwarded_allow_ips": "127.0.0.1,::1",
-            "timeout_graceful_shutdown": LEAVE,  # or it would wait for ever for a client that sends half a body
+            "timeout_graceful_shutdown": END_WITHIN,  # or it would wait for ever for a client that sends half a body
         }
         if context.settings.serving_workers == 1:
             settle()

@@ -232,7 +232,7 @@ async def _respond(
         body = [] if receive is None else [await _read(receive, server.context.settings.serving_max_bytes)]
         response: Response = await work(*body)
     except asyncio.CancelledError:  # uvicorn would answer 500
-        response = _problem(503, "the server ends, nothing was answered; send it again later, with the same id")
+        response = _problem(503, "the server ends; send the call again later, a prediction with the same id")
     except Exception as error:
         response = _failure(error)
     server.metrics.note_call(endpoint, response.status_code, time.perf_counter() - began)

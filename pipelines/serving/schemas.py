@@ -93,7 +93,7 @@ class Problem(BaseModel):
 
 
 class Failure(BaseModel):
-    """Why a call was not served (RFC 9457); `detail` says what to do. Nothing was written."""
+    """Why a call was not served (RFC 9457); `detail` says what to do. Nothing was written, unless the server ends."""
 
     type: Literal["about:blank"]
     title: str

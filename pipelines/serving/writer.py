@@ -21,6 +21,7 @@ from pipelines.failure import one_line
 
 log = logging.getLogger(__name__)
 EVERY = 0.5  # seconds between two watermarks
+PATIENCE = 2.0  # seconds for what is being written when the process ends
 AHEAD = timedelta(hours=1)  # that the clock of another writer may be; one further ahead was wrong
 
 
@@ -39,6 +40,7 @@ class LogWriter:
         self._clock, self._writers, self._every = context.clock, context.writers, every
         self._keeps = not isinstance(context.clock, ReplayClock)
         self._lock = threading.Lock()
+        self._written = threading.Condition(self._lock)
         self._open: dict[object, datetime] = {}
         self._watermark: datetime | None = None
         self._ended = threading.Event()
@@ -72,16 +74,20 @@ class LogWriter:
         try:
             yield at
         finally:
-            with self._lock:
+            with self._written:
                 del self._open[key]
+                self._written.notify_all()
 
     def end(self) -> None:
-        """Write no more; all that was begun must be in the log."""
+        """Write no more. What is still being written after a while is left to the next process in this place."""
         self._ended.set()
         if self._thread:
             self._thread.join()
-            with suppress(Exception):  # it stays behind then, and the next process takes it over
-                self._writers.end(self.name, self._clock.now())
+            with self._written:
+                is_written = self._written.wait_for(lambda: not self._open, PATIENCE)
+            if is_written:
+                with suppress(Exception):  # as above
+                    self._writers.end(self.name, self._clock.now())
             self._place.leave()
 
     def _keep_advancing(self) -> None:

@@ -48,7 +48,7 @@ def test_no_variable_of_uvicorns_reaches_the_server(
     (config,) = started
     assert (config.workers, config.port, config.host) == (1, port, "127.0.0.1")
     assert config.forwarded_allow_ips == "127.0.0.1,::1"
-    assert config.timeout_graceful_shutdown == command.LEAVE, "no client keeps the server from its end"
+    assert config.timeout_graceful_shutdown == command.END_WITHIN, "no client keeps the server from its end"
 
 
 @pytest.mark.parametrize("port", ["0", "-1", "65536", "70000"])

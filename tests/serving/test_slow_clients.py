@@ -105,7 +105,7 @@ def test_a_client_that_sends_no_more_does_not_keep_the_server_from_its_end(made:
         one.process.process.terminate()
         answer = half.answer()
         assert answer.status == 503 and answer.headers["retry-after"] == "1" and half.is_over() and idle.is_over()
-        assert answer.content["detail"].startswith("the server ends, nothing was answered; send it again")
+        assert answer.content["detail"].startswith("the server ends; send the call again later")
         ended = one.process.wait()
         assert ended.returncode in (0, -signal.SIGTERM) and "Application shutdown complete" in ended.stderr
         assert one.logged("half") == []

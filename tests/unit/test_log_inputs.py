@@ -6,6 +6,7 @@ import math
 import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.records import Batch, InputLayout, Lack, PredictionLog, Records
+from pipelines.records.prediction_log import Repeated
 
 AT = datetime(2024, 3, 1, 12, tzinfo=UTC)
 LAYOUT = InputLayout(("heat", "age", "load"), ("plant",), 2, {"heat": 0, "age": 1, "plant": 0})
@@ -113,7 +115,8 @@ def test_a_batch_is_read_as_single_predictions(records: Records, log: Prediction
     assert {row.prediction_id for row in log.all()} == {"a", "b", "c"}
 
 
-def test_an_id_that_is_there_keeps_its_first_answer_and_no_row_is_doubled(log: PredictionLog) -> None:
+def test_an_id_that_is_there_keeps_its_first_answer_and_no_row_is_doubled(records: Records) -> None:
+    log = records.predictions("pumps")
     log.keep_layout(LAYOUT)
     assert log.append_batch(batch()) is None
     logged = log.append_batch(batch(ids=["a", "new"], score=[0.1, 0.2]))
@@ -124,9 +127,25 @@ def test_an_id_that_is_there_keeps_its_first_answer_and_no_row_is_doubled(log: P
     assert len(log.all()) == 4
 
 
+def test_where_an_id_is_there_the_direct_log_keeps_nothing_and_follows_its_engine(tmp_path: Path) -> None:
+    records = Records(f"sqlite:///{tmp_path / 'records.db'}")
+    log, direct = records.predictions("pumps"), records.quick_predictions("pumps")
+    log.keep_layout(LAYOUT)
+    assert direct is not None and direct.append_batch(batch()) is None
+    for ids in (["a", "new"], ["x", "x"]):
+        with pytest.raises(Repeated):
+            direct.append_batch(batch(ids=ids))
+    assert sorted(row.prediction_id for row in log.all()) == ["a", "b"]
+    for engine in records.engines:
+        sa.event.listen(engine, "connect", lambda connection, _: connection.execute("pragma query_only = on"))
+        engine.dispose()
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        direct.append_batch(batch(ids=["c", "d"]))
+
+
 def test_of_a_batch_that_fails_nothing_is_kept(log: PredictionLog) -> None:
     with pytest.raises((sqlite3.Error, sa.exc.SQLAlchemyError)):
-        log.append_batch(batch(entities=["pump 1", None]))  # type: ignore[list-item]
+        log.append_batch(batch(entities=["pump 1", None]))
     assert log.all() == []
     assert log.append_batch(batch(layout=None, inputs=[None, None])) is None
 
