@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -57,8 +57,12 @@ def answers(url: str) -> bool:
 
 def children(pid: int) -> list[int]:
     """The workers of a server: its processes but that which keeps track of semaphores."""
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(one) for one in listed if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    workers = []
+    for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(OSError):  # it has ended meanwhile
+            if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes():
+                workers.append(int(one))
+    return workers
 
 
 def wait_for_more(acknowledged: list[str]) -> None:
