@@ -41,9 +41,17 @@ class JudgeOperator(BaseOperator):
 
     def resume(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] | None = event.get("answer")
-        if answer is None or _pulse(self.rollout, _context(self.params_file)) != answer["pulse"]:
-            return self._look(context, event["out_of_time"])  # something may have happened since the trigger fired
-        return answer
+        if answer is not None and self._is_current(answer):
+            return answer
+        return self._look(context, event["out_of_time"])
+
+    def _is_current(self, answer: Mapping[str, Any]) -> bool:
+        """Whether nothing has happened since the trigger fired. Where that cannot be told, a look says why."""
+        try:
+            return bool(_pulse(self.rollout, _context(self.params_file)) == answer["pulse"])
+        except Exception as error:
+            log.warning("cannot look at rollout %s: %s", self.rollout, _error_line(error, None))
+            return False
 
     def _look(self, context: Any, out_of_time: bool) -> dict[str, Any]:
         from pipelines.errors import FlightdeckError, InvalidInput, MissingData

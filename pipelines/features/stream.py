@@ -64,7 +64,7 @@ class OnlineStore:
         """Write the newest of these rows of each entity; returns the number of entities.
 
         The rows must be known later than the online ones, which they replace, missing values included. Columns are
-        named as in the files. A row without a key belongs to no entity.
+        named as in the files. A row without a key belongs to no entity, and one without an instant is not known.
         """
         view = self.views[feature_table]
         source = source_of(view)
@@ -85,9 +85,9 @@ def _newest(rows: pa.Table, keys: tuple[str, ...]) -> NDArray[np.intp]:
     known_at = known_micros(rows[KNOWN_AT])
     entities = [*zip(*(rows[key].to_pylist() for key in keys), strict=True)] if keys else [()] * len(rows)
     newest: dict[tuple[Any, ...], int] = {}
-    for n in sorted(range(len(rows)), key=known_at.__getitem__):
-        if None not in entities[n]:
-            newest[entities[n]] = n
+    known = [n for n, at in enumerate(known_at) if at is not None and None not in entities[n]]
+    for n in sorted(known, key=known_at.__getitem__):
+        newest[entities[n]] = n
     return np.array(sorted(newest.values()), dtype=np.intp)
 
 

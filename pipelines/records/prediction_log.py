@@ -118,7 +118,8 @@ class PredictionLog(Repository):
         }
 
     def get(self, prediction_ids: Sequence[str]) -> list[Prediction]:
-        """The predictions with these ids that are in the log."""
+        """The predictions with these ids that are in the log; no id with a NUL is, which PostgreSQL would refuse."""
+        prediction_ids = [identity for identity in prediction_ids if "\0" not in identity]
         with self.engine.connect() as connection:
             return self._select(connection, prediction_ids)
 
@@ -282,7 +283,7 @@ class DirectLog(PredictionLog):
         return driver
 
 
-class Repeated(Exception):  # not an error of anybody
+class Repeated(Exception):
     """An id is in the log already."""
 
 

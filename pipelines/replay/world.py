@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipelines.context import Context
 from pipelines.features.stream import known_micros
 from pipelines.instants import MICROSECOND, micros
+from pipelines.instants.arrow import NAT
 from pipelines.json_text import JsonObject
 from pipelines.sources import read_window
 from pipelines.usecase import EXAMPLE_ID, KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
@@ -92,8 +93,11 @@ class World:
             _Timeline(self.examples[name].dt.tz_convert(None).to_numpy("datetime64[us]").view(np.int64))
             for name in (LABEL_KNOWN_AT, PREDICTED_AT)
         )
-        known = {name: np.array(known_micros(rows[KNOWN_AT]), np.int64) for name, rows in self.features.items()}
-        return labels, asked, {name: _Timeline(instants) for name, instants in known.items()}
+        known = {
+            name: _Timeline(np.array([NAT if at is None else at for at in known_micros(rows[KNOWN_AT])], np.int64))
+            for name, rows in self.features.items()
+        }
+        return labels, asked, known
 
 
 class _Timeline:

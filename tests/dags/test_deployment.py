@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -348,12 +349,13 @@ def in_shadow(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Context:
 
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+ANSWER = {"pulse": "none", "bound": None, "rule": "", "blocks": 0, "rows": 0, "reason": "", "next_step": ""}
 
 
-async def fired(seen: str, began: datetime | None = None, patience: float = 60) -> Any:
+async def fired(seen: str, began: datetime | None = None, patience: float = 60, params: Path = TOY) -> Any:
     from rollout import JudgeTrigger
 
-    trigger = JudgeTrigger(str(TOY), "a", "shadow", seen, (began or datetime.now(UTC)).isoformat())
+    trigger = JudgeTrigger(str(params), "a", "shadow", seen, (began or datetime.now(UTC)).isoformat())
     again = JudgeTrigger(**trigger.serialize()[1])
     return (await asyncio.wait_for(anext(again.run()), patience)).payload
 
@@ -428,16 +430,32 @@ def test_each_look_of_a_trigger_has_the_params_of_its_time(
 ) -> None:
     import rollout
 
-    built = []
+    params, limits = tmp_path / "params.yaml", list[float]()
+    params.write_text(TOY.read_text())
 
-    def counted(params_file: str) -> Context:
-        built.append(params_file)
-        return build_context(params_file)
+    def judge(context: Context, *_: Any) -> dict[str, Any]:
+        limits.append(context.params.rollout.judge.max_days)
+        params.write_text(re.sub(r"max_days: \d+", "max_days: 7", params.read_text()))
+        return {**ANSWER, "action": "HOLD" if len(limits) == 1 else "ADVANCE"}
 
-    monkeypatch.setattr(rollout, "_context", counted)
-    with pytest.raises(TimeoutError):
-        asyncio.run(fired("an earlier pulse", patience=5))
-    assert looks(in_shadow) == ["HOLD"] and len(built) == 2, "one for the pulse, one for the look"
+    monkeypatch.setattr(rollout, "_judge", judge)
+    told = asyncio.run(fired("an earlier pulse", params=params))
+    assert told["answer"]["action"] == "ADVANCE" and limits == [in_shadow.params.rollout.judge.max_days, 7] != [7, 7]
+
+
+def test_an_answer_whose_rollout_cannot_be_seen_any_more_is_looked_for_again(
+    in_shadow: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import rollout
+
+    def away(*_: Any) -> str:
+        raise ValueError("postgresql://ann:CANARY@db/records is away")
+
+    monkeypatch.setattr(rollout, "_pulse", away)
+    monkeypatch.setattr(rollout, "_judge", lambda *_: {**ANSWER, "action": "ROLLBACK"})
+    told = {"answer": {**ANSWER, "action": "PROMOTE"}, "out_of_time": False}
+    assert judge_task().resume({}, told)["action"] == "ROLLBACK"
+    assert "is away" in caplog.text and "CANARY" not in caplog.text
 
 
 def test_what_cannot_be_judged_wakes_the_task_which_fails_with_the_reason(

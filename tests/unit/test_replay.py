@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipelines.clock import ReplayClock
@@ -36,6 +38,16 @@ def test_everything_is_told_once_and_nothing_early(toy: Context, minutes: int) -
     assert sorted(told) == sorted(known[(known > world.window.start_at - every) & (known <= last)].index)
     assert set(told) - set(asked), "what was asked before the window and is known only now is told too"
     assert pushed == sum((rows[KNOWN_AT].to_pandas() <= last).sum() for rows in world.features.values())
+
+
+def test_a_row_that_never_became_known_is_told_in_no_tick(toy: Context) -> None:
+    world = read_world(toy, toy.window(date(2024, 3, 5), date(2024, 3, 7)))
+    name, rows = next((name, rows) for name, rows in world.features.items() if len(rows) > 1)
+    known_at = pa.chunked_array([[None, *rows[KNOWN_AT].to_pylist()[1:]]], rows[KNOWN_AT].type)
+    without = rows.set_column(rows.column_names.index(KNOWN_AT), KNOWN_AT, known_at)
+    ticks = replace(world, features={name: without}).ticks(timedelta(hours=1))
+    told = [at for tick in ticks if name in tick.features for at in tick.features[name][KNOWN_AT].to_pylist()]
+    assert sorted(told) == sorted(known_at.to_pylist()[1:])
 
 
 def test_a_replay_goes_on_where_it_was_stopped(toy: Context) -> None:
