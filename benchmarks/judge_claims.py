@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import logsumexp
+from scipy.stats import beta
 
 from benchmarks.judge_scores import Array
-from pipelines.judge.eprocess import BETS, RATIOS
+from pipelines.judge.betting import CASH, LEAST, NOTHING, ROUNDING, TOLERANCE, Scatter, bets, seen_scatter
+from pipelines.judge.eprocess import RATIOS
 
 ALPHA, DELTA = 0.05, 0.02
 RISK = math.log(1 / ALPHA)
@@ -25,12 +27,84 @@ class Claim:
     reps: int | None = None  # where they are not as many as asked for
 
 
-def paths(d: Array, limit: float, looks: Array, reach: float = 1.0, bets: Array = BETS) -> Array:
-    """log E against "mean d <= limit" at each look, as `eprocess.log_e_above` of every prefix: (R, N) -> (R, T)."""
-    gains = (1 + np.clip(d / reach, -1, 1)) / (1 + limit / reach) - 1
-    sums = np.stack([np.cumsum(np.log1p(bet * gains), axis=1)[:, looks - 1] for bet in bets])
-    log_e: Array = logsumexp(sums, axis=0) - math.log(len(bets))
-    return log_e
+def paths(
+    d: Array,
+    limit: float,
+    looks: Array,
+    foretold: Scatter | None,
+    horizon: float,
+    narrowest: float = 0.0,
+    widest: float = math.inf,
+    least: int = LEAST,
+) -> Array:
+    """`betting.log_e_above` of every prefix, with the bets of that prefix: (R, N) -> (R, T), arguments as there."""
+    asked = set(np.asarray(looks).tolist())
+    worlds = _Worlds(len(d), foretold, horizon, narrowest, widest, least)
+    out = []
+    for at in range(d.shape[1]):
+        worlds.see(d[:, at], limit)
+        if at + 1 in asked:
+            out.append(worlds.log_e())
+    return np.stack(out, axis=1)
+
+
+class _Worlds:
+    """The capital of many rollouts side by side; `see` takes the next block of each."""
+
+    def __init__(
+        self, many: int, foretold: Scatter | None, horizon: float, narrowest: float, widest: float, least: int
+    ) -> None:
+        self.horizon, self.narrowest, self.widest, self.least = horizon, narrowest, widest, max(least, LEAST)
+        self.count, self.total, self.squares = 0, np.zeros(many), np.zeros(many)
+        self.bound, self.reach = np.full(many, -1.0), np.ones(many)  # of the scatter, beyond which bets begin anew
+        self.sizes, self.log, self.sign = np.zeros((0, many)), np.zeros((0, many)), np.ones((0, many))
+        self.staked, self.cash, self.betting = np.full(many, 1 - CASH), np.full(many, CASH), np.zeros(many, bool)
+        self.seen: list[Array] = []
+        if foretold is not None:
+            self._place(np.ones(many, bool), [foretold] * many)
+
+    def _place(self, whose: Array, known: list[Scatter]) -> None:
+        """Begin anew, with bets by these scatters."""
+        left, again = np.maximum(self._left(), 0), whose & self.betting
+        self.cash = np.where(again, self.cash / 2, self.cash)
+        self.staked = np.where(again, np.minimum(left + self.cash, 1 - CASH), self.staked)
+        for at, scatter in zip(np.flatnonzero(whose), known, strict=True):
+            self.bound[at] = TOLERANCE * scatter.scale + ROUNDING
+            for epoch in bets((), scatter, self.horizon, self.narrowest, self.widest):
+                while len(self.sizes) < len(epoch.sizes):
+                    self.sizes, self.log = (np.vstack([one, np.zeros(len(whose))]) for one in (self.sizes, self.log))
+                    self.sign = np.vstack([self.sign, np.ones(len(whose))])
+                self.reach[at], self.betting[at] = epoch.reach, True
+                self.sizes[:, at] = 0
+                self.sizes[: len(epoch.sizes), at] = epoch.sizes
+                self.log[:, at], self.sign[:, at] = 0, 1
+
+    def see(self, d: Array, limit: float) -> None:
+        gains = 1 + self.sizes * (np.minimum(d - limit, self.reach) / self.reach)
+        alive = self.sign > 0
+        self.log = np.where(alive, self.log + np.log(np.maximum(np.abs(gains), 1e-300)), self.log)
+        self.sign = np.where(alive & (gains <= 0), -1, self.sign)
+        self.count, self.total, self.squares = self.count + 1, self.total + d, self.squares + d**2
+        self.seen.append(d)
+        if self.count < self.least:
+            return
+        spread = np.maximum(self.squares - self.total**2 / self.count, 0) / (self.count - 1)
+        wider = np.sqrt(spread) > self.bound
+        if wider.any():
+            past = np.stack(self.seen)[:, wider].T
+            self._place(wider, [seen_scatter(values) for values in past])
+
+    def _left(self) -> Array:
+        """What the bets have, of what was staked."""
+        placed = self.sizes > 0
+        weights = np.where(placed, self.sign, 0) / np.maximum(placed.sum(axis=0), 1)
+        left: Array = self.staked * (weights * np.exp(np.minimum(self.log, 600))).sum(axis=0)
+        return left
+
+    def log_e(self) -> Array:
+        total = self._left() + self.cash
+        log_e: Array = np.where(self.betting, np.log(np.maximum(total, math.exp(NOTHING))), 0.0)
+        return log_e
 
 
 def ratio_paths(event: Array, challenger: Array, share: Array, looks: Array) -> Array:
@@ -62,3 +136,15 @@ def share_claim(claim: str, hits: Array, bar: float, above: bool = False) -> Cla
     seen = float(np.mean(hits))
     sign = ">=" if above else "<="
     return Claim(claim, f"{sign} {bar:g}", f"{seen:.4f}", seen >= bar if above else seen <= bar, len(hits))
+
+
+def least_rate(rate: float, reps: int) -> float:
+    """The lower 95 % limit (Clopper and Pearson, one-sided) of a rate that was seen in so many repetitions."""
+    hits = round(rate * reps)
+    return float(beta.ppf(0.05, hits, reps - hits + 1)) if hits else 0.0
+
+
+def rates_claim(claim: str, rates: Sequence[float], bar: float, reps: int) -> Claim:
+    """Rates that are each to be at most `bar`; one fails where its lower 95 % limit is beyond it."""
+    met = all(least_rate(rate, reps) <= bar for rate in rates)
+    return Claim(claim, f"<= {bar:g}", ", ".join(f"{rate:.4f}" for rate in rates), met, reps)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
@@ -12,29 +14,55 @@ from scipy.stats import norm
 from benchmarks.judge_claims import ALPHA, DELTA, RISK, Claim, chunks, ever, first, paths, ratio_paths, share_claim
 from benchmarks.judge_rules import rules
 from benchmarks.judge_scores import Array, brier, champion_brier, draw, log_loss
-from pipelines.judge import Blocks, Events, Evidence, Exposure, SplitCount, judge_evidence, matured
+from pipelines.judge import Blocks, Events, Evidence, Exposure, Scatter, SplitCount, judge_evidence, matured
+from pipelines.judge.eprocess import BETS
+from pipelines.judge.quality import SINGLE_ROWS
 
-QUALITY = math.log(1 / ALPHA / 0.4)
+WEIGHTS = {"quality": 0.7, "catastrophe": 0.1, "errors": 0.1, "slow": 0.1}  # as params.yaml
+QUALITY = math.log(1 / ALPHA / WEIGHTS["quality"])
 RATE, SLOW = 0.005, 0.05
+HORIZON, EVALUATED = 10_000, 3_000  # rows within the time limit, and before the rollout
+
+
+@lru_cache
+def foretold(seed: int, rise: float = 0.0, loss: Callable[[Array, Array], Array] = brier) -> Scatter | None:
+    """The scatter of a pair on rows before the rollout."""
+    label, old, new = draw(np.random.default_rng([seed, 99]), (1, EVALUATED), rise)
+    return Scatter.of((loss(label, new) - loss(label, old))[0])
+
+
+def quality(d: Array, limit: float, looks: Array, scatter: Scatter | None) -> Array:
+    """The judge's evidence on independent rows; their losses lie in [0, 1]."""
+    margin = DELTA * champion_brier()
+    return paths(d, limit, looks, scatter, HORIZON, narrowest=margin, widest=1.0, least=SINGLE_ROWS)
+
+
+def catastrophe(d: Array, looks: Array) -> Array:
+    """The judge's catastrophe test, at a quarter of the champion's loss."""
+    limit = 0.25 * champion_brier()
+    gains = (d - limit) / (1 + limit)
+    sums = np.stack([np.cumsum(np.log1p(bet * gains), axis=1)[:, looks - 1] for bet in BETS])
+    log_e: Array = logsumexp(sums, axis=0) - math.log(len(BETS))
+    return log_e
 
 
 def identical(reps: int, seed: int, n: int = 10_000) -> list[Claim]:
     rng, looks = np.random.default_rng(seed), np.linspace(n // 200, n, 200).astype(int)
     found: dict[str, list[Array]] = {}
-    for size in chunks(reps, 25):
+    for size in chunks(reps, 100):
         label, old, new = draw(rng, (size, n), 0.0)
         d, d_log = brier(label, new) - brier(label, old), log_loss(label, new) - log_loss(label, old)
         arm = rng.random((size, n)) < 0.5
         half = np.full(n, 0.5)
         log_e = {
-            "Brier": paths(d, 0.0, looks),
-            "log loss": paths(d_log, 0.0, looks),
-            "catastrophe": paths(d, 0.03, looks),
+            "Brier": quality(d, 0.0, looks, foretold(seed)),
+            "log loss": quality(d_log, 0.0, looks, foretold(seed, loss=log_loss)),
+            "catastrophe": catastrophe(d, looks),
             "errors": ratio_paths(rng.random((size, n)) < RATE, arm, half, looks),
             "slow requests": ratio_paths(rng.random((size, n)) < SLOW, arm, half, looks),
         }
         parts = [log_e[name] for name in ("Brier", "catastrophe", "errors", "slow requests")]
-        log_e["combined"] = logsumexp(np.stack(parts), axis=0, b=np.array([0.4, 0.2, 0.2, 0.2])[:, None, None])
+        log_e["combined"] = logsumexp(np.stack(parts), axis=0, b=np.array([*WEIGHTS.values()])[:, None, None])
         for name, values in log_e.items():
             found.setdefault(name, []).append(ever(values, RISK))
         sums, squares = np.cumsum(d, axis=1)[:, looks - 1], np.cumsum(d**2, axis=1)[:, looks - 1]
@@ -51,9 +79,10 @@ def identical(reps: int, seed: int, n: int = 10_000) -> list[Claim]:
 def at_delta(reps: int, seed: int, n: int = 10_000) -> list[Claim]:
     rng, looks = np.random.default_rng(seed), np.linspace(n // 200, n, 200).astype(int)
     margin, hits = DELTA * champion_brier(), []
-    for size in chunks(reps, 50):
+    for size in chunks(reps, 100):
         label, old, new = draw(rng, (size, n), DELTA)
-        hits.append(ever(paths(brier(label, old) - brier(label, new), -margin, looks), RISK))
+        d = brier(label, old) - brier(label, new)
+        hits.append(ever(quality(d, -margin, looks, foretold(seed, DELTA)), RISK))
     return [share_claim("truth exactly at delta, 200 looks: false promotion", np.concatenate(hits), 0.05)]
 
 
@@ -61,14 +90,16 @@ def speed(reps: int, seed: int, n: int = 8_000, unpaired_n: int = 80_000) -> lis
     rng, looks = np.random.default_rng(seed), np.arange(10, n + 1, 10)
     late = np.arange(100, unpaired_n + 1, 100)
     paired, unpaired, base = [], [], champion_brier()
-    for size in chunks(reps, 50):
+    for size in chunks(reps, 100):
         label, old, new = draw(rng, (size, n), 0.05)
-        paired.append(first(paths(brier(label, new) - brier(label, old), 0.0, looks), QUALITY, looks))
-    for size in chunks(reps, 5):
+        d = brier(label, new) - brier(label, old)
+        paired.append(first(quality(d, 0.0, looks, foretold(seed, 0.05)), QUALITY, looks))
+    for size in chunks(reps, 50):
         label, old, new = draw(rng, (size, unpaired_n), 0.05)
         arm = rng.random(label.shape) < 0.5
         d = np.where(arm, 2.0, -2.0) * (brier(label, np.where(arm, new, old)) - base)
-        unpaired.append(first(paths(d, 0.0, late, reach=2.0), QUALITY, late))
+        scatter = Scatter.of(d[0, :EVALUATED])
+        unpaired.append(first(paths(d, 0.0, late, scatter, unpaired_n, widest=2.0, least=SINGLE_ROWS), QUALITY, late))
     with_pairs, without = np.concatenate(paired), np.concatenate(unpaired)
     median, p90 = np.quantile(with_pairs, [0.5, 0.9], method="higher")
     times = float(np.median(without) / median)
@@ -126,17 +157,19 @@ def label_delay(reps: int, seed: int, n: int = 6_000, window: float = 2_000.0) -
     logit = np.log(old / (1 - old))
     target = 1.05 * champion_brier()
     shift = brentq(lambda s: brier(label, expit(logit + s)).mean() - target, 0.0, 3.0)
-    promoted, naive = [], []
+    matured_rows = np.array([matured(at + window, at, as_of).sum() for as_of in looks])
+    series, arrivals = [], []
     for _ in range(reps):
         label, old, _ = draw(rng, (1, n), 0.0)
         d = (brier(label, old) - brier(label, expit(np.log(old / (1 - old)) + shift)))[0]
         known = at + np.where(label[0] > 0, 0.0, rng.uniform(0.5, 1.0, n) * window)
-        counts = np.array([matured(at + window, known, as_of).sum() for as_of in looks])
-        promoted.append(ever(paths(d[None], -margin, counts), RISK)[0])
-        arrived = np.searchsorted(np.sort(known), np.linspace(50, n, 200))
-        naive.append(ever(paths(d[np.argsort(known)][None], -margin, np.maximum(arrived, 1)), RISK)[0])
+        series.append(d)
+        arrivals.append(d[np.argsort(known)])
+    scatter, as_they_come = foretold(seed, 0.05), np.linspace(50, n, 200).astype(int)
+    promoted = ever(quality(np.stack(series), -margin, matured_rows, scatter), RISK)
+    naive = ever(quality(np.stack(arrivals), -margin, as_they_come, scatter), RISK)
     return [
-        share_claim("label delay that depends on the class: false promotions", np.array(promoted), 0.0),
+        share_claim("label delay that depends on the class: false promotions", promoted, 0.0),
         Claim("the same, labels used as they arrive", "for comparison", f"{np.mean(naive):.4f}", None),
     ]
 
@@ -176,7 +209,9 @@ def _rollout(rng: np.random.Generator, rise: float, n: int, every: int) -> tuple
             champion_brier(),
             Exposure(stage, served, float(end - since), end - since, float(end)),
             Blocks(tuple(range(end)), d[:end].copy(), np.ones(end, int), label[:end].astype(int)),
-            d[:end].copy(),
+            foretold=foretold(2013, rise),
+            horizon=HORIZON,
+            differences=d[:end].copy(),
             errors=_events(failed[:, :end]),
             slow=_events(slow[:, :end]),
             trials=end,

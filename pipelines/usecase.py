@@ -126,8 +126,9 @@ class UseCase(Protocol):
     several tasks, each 0.0, 1.0 or null, with the instant at which it is known in the column `known_at_of(NAME)`.
     Examples that never get a LABEL may have them.
 
-    It may have `period`, a timedelta that divides a day into whole minutes: the length of the windows and partitions,
-    a local day by default. `start` and `end` stay local days.
+    It may have `loss`, by which rollouts compare versions (of pipelines.losses; the Brier score by default);
+    `influences_labels`, true where predictions do, so that no rollout can; and `period`, a timedelta that divides a day
+    into whole minutes: the length of the windows and partitions, a local day by default (`start`, `end` stay days).
     """
 
     @property

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pipelines.steps import StepModel
 
-Ending = Literal["promote", "rollback", "abort", "keep"]
+Ending = Literal["promote", "rollback", "abort", "inconclusive"]
 
 
 class Continuation(StepModel):

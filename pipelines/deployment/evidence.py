@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.deployment.baseline import pace
-from pipelines.judge import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured
+from pipelines.deployment.foretold import Foretold
+from pipelines.judge import Blocks, Events, Evidence, Exposure, Flags, Segment, SplitCount, matured
+from pipelines.losses import LOSSES, Loss
 from pipelines.params.rollout import WatchRules
 from pipelines.records import Plan
 from pipelines.traffic import serves_challenger
 
+UNKNOWN = Foretold()
 NO_SCORE = "no probability"  # in the server's message for an output that is not a number, or outside [0, 1]
 
 
@@ -32,6 +36,11 @@ class Look:
         names: of all stages, in order.
         champion_loss, slow_ms: frozen when the rollout began; slow_ms is None if there was too little traffic then.
         needed: rows from which the p95 is taken where slow_ms is None.
+        loss: that the versions are compared by.
+        foretold: what is known of the pair from before the rollout.
+        days: the time limit.
+        slices: the columns of Observation.slices, in their order.
+        missing_inputs: see Flags.
     """
 
     now: datetime
@@ -45,6 +54,11 @@ class Look:
     champion_loss: float
     slow_ms: float | None
     needed: int
+    loss: Loss = LOSSES["brier"]
+    foretold: Foretold = UNKNOWN
+    days: float = 60
+    slices: tuple[str, ...] = ()
+    missing_inputs: tuple[str, ...] = ()
 
     @property
     def in_force(self) -> Plan:
@@ -54,7 +68,7 @@ class Look:
 def paired(rows: pd.DataFrame, look: Look) -> pd.DataFrame:
     """The rows with the columns that follow from them and the plans.
 
-    Columns: assigned (the version, by the plan), ours, theirs (scores), difference (of Brier scores; NaN unless both
+    Columns: assigned (the version, by the plan), ours, theirs (scores), difference (of losses; NaN unless both
     versions scored), due and closes (the instants at which the labels of the row and of its block have matured; closes
     is NaT for a late row), failed, champion_failed.
 
@@ -63,12 +77,13 @@ def paired(rows: pd.DataFrame, look: Look) -> pd.DataFrame:
     """
     ours, theirs = (_of(rows.scores, version) for version in (look.challenger, look.champion))
     label = rows.label.astype(float)
+    loss, known = look.loss.rows, label.to_numpy()
     return rows.assign(
         assigned=_assigned(rows, look),
         ours=ours,
         theirs=theirs,
         label=label,
-        difference=(ours - label) ** 2 - (theirs - label) ** 2,
+        difference=loss(ours.to_numpy(), known) - loss(theirs.to_numpy(), known),
         due=rows.predicted_at + look.maturity,
         closes=_closing(rows) + look.maturity,
         failed=rows.errors.map(lambda errors: look.challenger in errors).astype(bool),
@@ -106,7 +121,11 @@ def evidence(rows: pd.DataFrame, look: Look, watch: WatchRules) -> Evidence:
     return Evidence(
         champion_loss=look.champion_loss,
         exposure=_exposure(rows, closed, look),
-        blocks=Blocks.of(closed.block.to_numpy(dtype=str), closed.difference, closed.label),
+        blocks=_blocks(closed),
+        foretold=look.foretold.scatter,
+        horizon=max(1.0, look.foretold.blocks_per_day * look.days),
+        row_reach=look.foretold.row_reach,
+        segments=_segments(closed, look),
         differences=matured_rows.difference.to_numpy(dtype=np.float64, copy=True),
         errors=_events(rows, rows.failed, rows.champion_failed),
         slow=_slow(rows, look, watch),
@@ -114,6 +133,25 @@ def evidence(rows: pd.DataFrame, look: Look, watch: WatchRules) -> Evidence:
         failures=int(rows.entity[rows.failed].nunique()),
         split=_split(rows, look),
         flags=_flags(rows, look, watch),
+    )
+
+
+def _blocks(closed: pd.DataFrame) -> Blocks:
+    return Blocks.of(closed.block.to_numpy(dtype=str), closed.difference, closed.label)
+
+
+def _segments(closed: pd.DataFrame, look: Look) -> tuple[Segment, ...]:
+    """The closed blocks of each slice that was seen before the rollout, of the columns that the requests have."""
+    seen: dict[str, pd.Index[Any] | None] = {}
+    for at, column in enumerate(look.slices):
+        values = closed.slices.map(lambda told, at=at: told[at]).dropna()
+        if len(values):
+            rows_of = {f"{column}={value}": labels for value, labels in values.groupby(values).groups.items()}
+            names = (name for name in look.foretold.slices if name.startswith(f"{column}="))
+            seen |= {name: rows_of.get(name) for name in names}
+    return tuple(
+        Segment(name, Blocks() if labels is None else _blocks(closed.loc[labels]), look.foretold.slices[name])
+        for name, labels in sorted(seen.items())
     )
 
 
@@ -215,4 +253,5 @@ def _flags(rows: pd.DataFrame, look: Look, watch: WatchRules) -> Flags:
         stale_decision=look.in_force.stage != look.stage,
         misrouted=bool(_find_misrouted(rows, look).any()),
         prediction_shift=bool((rows.ours - rows.theirs).abs().mean() > watch.max_mean_shift),
+        missing_inputs=look.missing_inputs,
     )

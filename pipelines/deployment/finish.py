@@ -1,4 +1,4 @@
-"""End a rollout: promote, roll back, abort or keep the champion. The first ending is final; a retry completes it."""
+"""End a rollout: promote, roll back, abort, or inconclusive. The first ending is final; a retry completes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class Inputs(StepModel):
     rollout: str = Field(min_length=1, description="name of the rollout")
-    action: Literal["promote", "rollback", "abort", "keep"] = Field(description="how it ends")
+    action: Literal["promote", "rollback", "abort", "inconclusive"] = Field(description="how it ends")
     reason: str = Field(min_length=1, description="why, for the ledger")
     decision_id: str | None = Field(None, description="the judge's recorded decision, where there is one")
     actor: str = Field("deployment", min_length=1, max_length=64, description="who or what ends it")
@@ -101,8 +101,33 @@ def _settle(rollout: Rollout, context: Context) -> None:
         "rollout.name": rollout.name,
         "rollout.at": rollout.ending.at.isoformat(),
         "rollout.decision_id": rollout.ending.decision_id or "",
+        **_told(rollout, context),
     }
     context.models.annotate(rollout.version, verdict)
+
+
+def _told(rollout: Rollout, context: Context) -> dict[str, str]:
+    """The judge's last decision in three lines: rule, evidence, and what to do next; empty where nothing was judged."""
+    assert rollout.ending is not None
+    decision = context.decisions.get(rollout.ending.decision_id) if rollout.ending.decision_id else None
+    judgement = decision["evidence"].get("judgement") if decision else None
+    if judgement is None:
+        return dict.fromkeys(("rollout.rule", "rollout.evidence", "rollout.next"), "")
+
+    def number(value: float | None) -> str:
+        return "unknown" if value is None else f"{value:+.5f}"
+
+    sides = f", observed {judgement['observed']:.5g}, bound {judgement['bound']:.5g}" if judgement["observed"] else ""
+    low, high = judgement["bounds"]
+    return {
+        "rollout.rule": f"{judgement['rule'].replace('_', ' ')}{sides}",
+        "rollout.evidence": (
+            f"{judgement['blocks']} blocks of {judgement['rows']} labelled requests; the challenger's loss less the "
+            f"champion's is {number(judgement.get('mean'))}, surely between {number(low)} and {number(high)}; up to "
+            f"{number(judgement.get('margin'))} may be given up"
+        ),
+        "rollout.next": judgement["next_step"],
+    }
 
 
 def _settle_plan(rollout: Rollout, context: Context, is_promotion: bool) -> None:

@@ -1,4 +1,4 @@
-"""Judge a rollout on matured evidence: ADVANCE, HOLD, PROMOTE, ROLLBACK, KEEP_CHAMPION or ABORT, with the reasons."""
+"""Judge a rollout on matured evidence: ADVANCE, HOLD, PROMOTE, ROLLBACK, INCONCLUSIVE or ABORT, with the reasons."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from pipelines.json_text import JsonObject
 from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from pandas import DataFrame
 
     from pipelines.context import Context
+    from pipelines.deployment.completeness import Completeness
     from pipelines.deployment.evidence import Look
     from pipelines.judge import Evidence, Judgement
     from pipelines.records import Plan, Rollout
 
-ABORT, KEEP, ROLLBACK, HOLD, ADVANCE = "ABORT", "KEEP_CHAMPION", "ROLLBACK", "HOLD", "ADVANCE"
-ENDINGS: dict[str, Ending] = {"PROMOTE": "promote", ROLLBACK: "rollback", KEEP: "keep", ABORT: "abort"}
+ABORT, INCONCLUSIVE, ROLLBACK, HOLD, ADVANCE = "ABORT", "INCONCLUSIVE", "ROLLBACK", "HOLD", "ADVANCE"
+ENDINGS: dict[str, Ending] = {"PROMOTE": "promote", ROLLBACK: "rollback", INCONCLUSIVE: "inconclusive", ABORT: "abort"}
 
 
 class Inputs(StepModel):
@@ -66,8 +65,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     if not plans:
         return _abort(f"rollout {rollout.name} has no stage in force; set one first", pulse_before)
     complete = completeness(context)
-    look = _look(context, rollout, plans, inputs.stage, complete.until)
-    rows = paired(read_rows(context.predictions, [plan.version for plan in plans], complete.known_by), look)
+    look = _look(context, rollout, plans, inputs.stage, complete)
+    versions = [plan.version for plan in plans]
+    rows = paired(read_rows(context.predictions, versions, complete.known_by, slices=look.slices), look)
     seen = evidence(rows, look, settings.watch)
     judgement = judge_evidence(seen, Rules(**settings.judge.model_dump(), stages=settings.stages))
     conclusion = _conclude(judgement, inputs, look)
@@ -100,9 +100,9 @@ def _conclude(judgement: Judgement, inputs: Inputs, look: Look) -> Conclusion:
     """The judge's answer, but for a stage whose wall clock ran out, or that another one has replaced."""
     action, reasons = str(judgement.action), judgement.explanation
     conclusion = Conclusion(action, judgement.rule, judgement.next_step, reasons)
-    if inputs.out_of_time and action not in (ROLLBACK, KEEP):
+    if inputs.out_of_time and action not in (ROLLBACK, INCONCLUSIVE):
         next_step = "The wall clock ran out: keep the champion and end the rollout."
-        conclusion = Conclusion(KEEP, "wall_clock", next_step, (f"{KEEP}: wall_clock", *reasons[1:]))
+        conclusion = Conclusion(INCONCLUSIVE, "wall_clock", next_step, (f"{INCONCLUSIVE}: wall_clock", *reasons[1:]))
     if conclusion.action == HOLD and look.names.index(look.in_force.stage) > look.names.index(inputs.stage):
         next_step = f"Go on: stage {look.in_force.stage} is in force."
         conclusion = Conclusion(
@@ -163,14 +163,19 @@ def _abort(why: str, pulse: str) -> Outputs:
     )
 
 
-def _look(context: Context, rollout: Rollout, plans: Sequence[Plan], stage: str, now: datetime) -> Look:
+def _look(context: Context, rollout: Rollout, plans: Sequence[Plan], stage: str, complete: Completeness) -> Look:
     from pipelines.deployment.evidence import Look
+    from pipelines.deployment.foretold import Foretold
+    from pipelines.deployment.missing import SAMPLE, risen
+    from pipelines.losses import loss_of
 
     settings = context.params.rollout
     baseline = rollout.baseline
+    foretold = Foretold.model_validate(baseline.foretold or {})
+    newest = context.predictions.newest(plans[-1].version, complete.known_by, SAMPLE)
     assert rollout.champion is not None and baseline.champion_loss is not None  # it has had a stage
     return Look(
-        now=now,
+        now=complete.until,
         began=rollout.began_at,
         champion=rollout.champion,
         challenger=rollout.version,
@@ -181,4 +186,9 @@ def _look(context: Context, rollout: Rollout, plans: Sequence[Plan], stage: str,
         champion_loss=baseline.champion_loss,
         slow_ms=baseline.slow_ms,
         needed=settings.judge.min_pairs,
+        loss=loss_of(context.usecase),
+        foretold=foretold,
+        days=settings.judge.max_days,
+        slices=tuple(context.usecase.slices),
+        missing_inputs=risen(newest, foretold.missing, settings.watch.max_missing_rise),
     )

@@ -11,10 +11,15 @@ from pipelines.records import Observation, PredictionLog
 
 
 def read_rows(
-    log: PredictionLog, plans: Sequence[int], known_by: datetime, since: datetime | None = None
+    log: PredictionLog,
+    plans: Sequence[int],
+    known_by: datetime,
+    since: datetime | None = None,
+    slices: Sequence[str] = (),
 ) -> pd.DataFrame:
     """The result of `PredictionLog.observations`, one row each (NaN and NaT where there is no label)."""
-    frame = pd.DataFrame(log.observations(plans, known_by, since), columns=list(Observation._fields))
+    rows = log.observations(plans, known_by, since, slices)
+    frame = pd.DataFrame(rows, columns=list(Observation._fields))
     for name in ("closes_at", "predicted_at", "known_at"):
         frame[name] = pd.to_datetime(frame[name], utc=True)
     return frame

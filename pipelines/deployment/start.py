@@ -59,10 +59,17 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     champion = plan.champion if plan else (alias_version if alias_version != inputs.version else None)
     if champion == inputs.version:
         return _outputs(inputs, False, f"version {inputs.version} is the champion already")
-    if not _begin(inputs, context, change, champion, challenger):
+    if champion is not None and getattr(context.usecase, "influences_labels", False):
+        raise CheckFailed(
+            f"{context.usecase.name} declares that its predictions influence its labels (`influences_labels`): scoring "
+            "the same requests with both versions then compares nothing, and there is no comparison of separate "
+            f"requests yet. Compare them outside, and then set alias {CHAMPION} to version {inputs.version} by hand"
+        )
+    expected = _begin(inputs, context, change, champion, challenger)
+    if expected is None:
         why = f"change {change} of alias {CHALLENGER} has had its rollout, or does not exist"
         return _outputs(inputs, False, why)
-    why = f"version {inputs.version} against champion {champion}" if champion else "the first model: no champion yet"
+    why = f"version {inputs.version} against champion {champion}. {expected}" if champion else expected
     return _outputs(inputs, True, why, champion)
 
 
@@ -82,9 +89,14 @@ def _outputs(inputs: Inputs, proceed: bool, why: str, champion: str | None = Non
     )
 
 
-def _begin(inputs: Inputs, context: Context, change: int, champion: str | None, challenger: ModelVersion) -> bool:
-    """Record that the rollout begins and claim the champion's alias for it; False if the change cannot be claimed."""
+def _begin(inputs: Inputs, context: Context, change: int, champion: str | None, challenger: ModelVersion) -> str | None:
+    """Record that the rollout begins and claim the champion's alias for it.
+
+    Returns:
+        What is to be expected of it; None if the change cannot be claimed.
+    """
     from pipelines.deployment.baseline import freeze
+    from pipelines.deployment.expect import advice
     from pipelines.records import CHAMPION, Rollout
 
     rollout = Rollout(
@@ -95,11 +107,12 @@ def _begin(inputs: Inputs, context: Context, change: int, champion: str | None, 
         began_at=context.clock.now(),
         baseline=freeze(context, champion, challenger),
     )
-    if not context.rollouts.begin(rollout, inputs.actor):
-        return False
+    expected = advice(rollout.baseline, context.params.rollout) if champion else "the first model: no champion yet"
+    if not context.rollouts.begin(rollout, inputs.actor, expected):
+        return None
     if (last_change := context.aliases.last(CHAMPION)) and last_change[1] == champion:
         context.aliases.claim(CHAMPION, last_change[0], inputs.run)
-    return True
+    return expected
 
 
 def _again(earlier: Rollout, outputs: Outputs) -> Outputs:

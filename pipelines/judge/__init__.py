@@ -1,7 +1,9 @@
 """The judge of a rollout: pure functions over matured evidence. A leaf: no step, no clock, no files."""
 
-from pipelines.judge.evidence import Blocks, Events, Evidence, Exposure, Flags, SplitCount, matured
-from pipelines.judge.verdict import JudgeAction, Judgement, Rules, judge_evidence
+from pipelines.judge.betting import Scatter
+from pipelines.judge.evidence import Blocks, Events, Evidence, Exposure, Flags, Segment, SplitCount, matured
+from pipelines.judge.quality import Rules
+from pipelines.judge.verdict import JudgeAction, Judgement, judge_evidence
 
 __all__ = [
     "Blocks",
@@ -12,6 +14,8 @@ __all__ = [
     "JudgeAction",
     "Judgement",
     "Rules",
+    "Scatter",
+    "Segment",
     "SplitCount",
     "judge_evidence",
     "matured",

@@ -66,24 +66,6 @@ def lower_bound(z: ArrayLike, alpha: float, counts: ArrayLike | None = None, bet
     return float(brentq(excess, TINY, 1.0, xtol=1e-12)) if excess(TINY) > 0 else 0.0
 
 
-def log_e_above(d: ArrayLike, limit: float, reach: float = 1.0, bets: ArrayLike = BETS) -> float:
-    """log E against H0 "mean d <= limit", for differences d clipped to [-reach, reach]; |limit| < reach."""
-    return log_e_mean(_unit(d, reach), (1 + limit / reach) / 2, bets=bets)
-
-
-def log_e_below(d: ArrayLike, limit: float, reach: float = 1.0, bets: ArrayLike = BETS) -> float:
-    """log E against H0 "mean d >= limit", for differences d clipped to [-reach, reach]; |limit| < reach."""
-    return log_e_above(-np.asarray(d, dtype=np.float64), -limit, reach, bets)
-
-
-def difference_bounds(d: ArrayLike, alpha: float, reach: float = 1.0, bets: ArrayLike = BETS) -> tuple[float, float]:
-    """Anytime lower and upper bound of the mean of d clipped to [-reach, reach], each at level 1 - alpha."""
-    values = np.asarray(d, dtype=np.float64)
-    low = lower_bound(_unit(values, reach), alpha, bets=bets)
-    high = lower_bound(_unit(-values, reach), alpha, bets=bets)
-    return (2 * low - 1) * reach, (1 - 2 * high) * reach
-
-
 def log_e_rate_below(failures: int, trials: int, limit: float) -> float:
     """log E against H0 "rate of failures >= limit", of independent trials; limit in (0, 1)."""
     return log_e_mean([0.0, 1.0], 1 - limit, [failures, trials - failures])
@@ -137,8 +119,3 @@ def log_e_split(groups: Iterable[tuple[float, int, int]], strength: float) -> fl
             total += float(betaln(a + challenger, b + champion) - betaln(a, b))
             total -= challenger * math.log(share) + champion * math.log1p(-share)
     return total
-
-
-def _unit(d: ArrayLike, reach: float) -> Array:
-    """Differences clipped to [-reach, reach], mapped to [0, 1]."""
-    return (1 + np.clip(np.asarray(d, dtype=np.float64) / reach, -1, 1)) / 2

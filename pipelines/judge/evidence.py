@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipelines.errors import InvalidInput
+from pipelines.judge.betting import Scatter
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -119,6 +120,8 @@ class Flags:
         stale_decision: the stage to judge is no longer in force.
         prediction_shift: the scores differ more from the champion's than allowed.
         misrouted: a version answered that the plan did not assign, although the assigned one did not fail.
+        missing_inputs: the inputs that were missing or stale in more requests than training and its margin explain,
+            each with both shares.
     """
 
     nan_output: bool = False
@@ -129,6 +132,7 @@ class Flags:
     stale_decision: bool = False
     prediction_shift: bool = False
     misrouted: bool = False
+    missing_inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,19 @@ class Exposure:
             raise InvalidInput(f"{self} has a value that is negative or not a finite number")
 
 
+class Segment(NamedTuple):
+    """The blocks of one declared slice.
+
+    Attributes:
+        name: COLUMN=VALUE.
+        foretold: the scatter of this slice before the rollout; None where it had too few blocks.
+    """
+
+    name: str
+    blocks: Blocks
+    foretold: Scatter | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """All evidence of one look.
@@ -161,6 +178,10 @@ class Evidence:
     Attributes:
         champion_loss: the champion's mean loss, frozen before the rollout.
         blocks: where the use case declares its rows independent, each row is a block.
+        foretold: how the pair scattered from block to block before the rollout; None where that is not known.
+        horizon: the number of blocks to expect within the time limit.
+        row_reach: the largest difference of the two losses of one row that there can be.
+        segments: the same blocks by declared slice.
         differences: (N,) paired differences of all matured rows, including those of blocks still open.
         errors, slow: events with the share in force.
         trials, failures: the challenger's requests and errors in independent units (entities, if the requests of an
@@ -171,6 +192,10 @@ class Evidence:
     champion_loss: float
     exposure: Exposure
     blocks: Blocks = field(default_factory=Blocks)
+    foretold: Scatter | None = None
+    horizon: float = 60.0
+    row_reach: float = 1.0
+    segments: tuple[Segment, ...] = ()
     differences: Array = field(default_factory=lambda: np.zeros(0))
     errors: Events = field(default_factory=Events)
     slow: Events = field(default_factory=Events)

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from scipy.special import logsumexp
 
 from pipelines.errors import InvalidInput
-from pipelines.judge import eprocess
-from pipelines.judge.evidence import Evidence
-from pipelines.params.rollout import JudgeRules, Ramp
+from pipelines.judge import betting
+from pipelines.judge.evidence import Blocks, Evidence
+from pipelines.judge.quality import Rules, log_e_segment, log_evidence, margin, quality
 
 HOUR, DAY = 3600, 86400  # seconds
 
@@ -30,13 +28,7 @@ class JudgeAction(StrEnum):
     HOLD = "HOLD"
     ADVANCE = "ADVANCE"
     PROMOTE = "PROMOTE"
-    KEEP_CHAMPION = "KEEP_CHAMPION"
-
-
-class Rules(JudgeRules):
-    """`rollout.judge` of params.yaml, and the ramp."""
-
-    stages: Ramp
+    INCONCLUSIVE = "INCONCLUSIVE"
 
 
 class Judgement(BaseModel):
@@ -46,7 +38,11 @@ class Judgement(BaseModel):
         explanation: the rule that decided, the evidence, and every further rule that applies, in order.
         rule: the rule that decided; `observed` and `bound` are its two sides (log E where the rule is a test).
         log_e: log E of every part of the evidence at this look.
-        bounds: anytime bounds of the mean difference of blocks (clipped to clip_range), each at level 1 - alpha.
+        bounds: anytime bounds of the mean difference of blocks, each at level 1 - alpha; None while there is none.
+        mean: of the blocks' differences; None where there are none.
+        margin: delta, in units of the loss.
+        scale, since: the scatter that bets are sized by (0 while it is not known), and the number of blocks before
+            those bets.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -56,7 +52,11 @@ class Judgement(BaseModel):
     observed: float | None
     bound: float | None
     log_e: dict[str, float]
-    bounds: tuple[float, float]
+    bounds: tuple[float | None, float | None]
+    mean: float | None
+    margin: float | None
+    scale: float
+    since: int
     stage: int
     blocks: int
     rows: int
@@ -74,25 +74,25 @@ class Ruling:
 
 
 def judge_evidence(evidence: Evidence, rules: Rules) -> Judgement:
-    """Judge the evidence: ROLLBACK, HOLD, ADVANCE, PROMOTE or KEEP_CHAMPION; valid at any moment, however often."""
+    """Judge the evidence: ROLLBACK, HOLD, ADVANCE, PROMOTE or INCONCLUSIVE; valid at any moment, however often."""
     if evidence.exposure.stage >= len(rules.stages):
         raise InvalidInput(f"stage {evidence.exposure.stage} is not one of the {len(rules.stages)} declared")
+    difference, placed = quality(evidence.blocks, evidence.foretold, evidence, rules)
     log_e = log_evidence(evidence, rules)
     rulings = list(_rulings(evidence, rules, log_e))
     first = rulings[0]
-    blocks = evidence.blocks
-    finite = blocks.difference[np.isfinite(blocks.difference)]
-    reach = rules.clip_range
-    bounds = eprocess.difference_bounds(finite, rules.alpha, reach, rules.bets or eprocess.BETS)
-    mean = f"{np.clip(finite, -reach, reach).mean():+.5f}" if len(finite) else "unknown"
-    delta = rules.margin_share * evidence.champion_loss
-    parts = ", ".join(f"{name} {value:+.2f}" for name, value in log_e.items())
+    blocks, delta = evidence.blocks, margin(evidence, rules)
+    low, high = betting.bounds(difference, rules.alpha, placed)
+    mean = float(difference.mean()) if len(difference) else None
+    told = f"{len(difference)} blocks of {int(blocks.rows.sum())} rows"
+    since, scale = (placed[-1].since, placed[-1].scale) if placed else (len(difference), 0.0)
+    without = f", of which the first {since} tell little but how far the pair scatters" if since else ""
     explanation = (
         f"{first.action} by {first.rule}{_sides(first)}: {first.next_step}",
-        f"mean difference of losses {mean} over {len(finite)} blocks of {int(blocks.rows.sum())} rows, surely between "
-        f"{bounds[0]:+.5f} and {bounds[1]:+.5f}; up to {delta:+.5f} may be given up",
-        f"log E: {parts}",
-        *(f"else {ruling.action} by {ruling.rule}: {ruling.next_step}" for ruling in rulings[1:]),
+        f"mean difference of losses {_number(mean)} over {told}{without}, surely between {_number(low)} and "
+        f"{_number(high)}; up to {_number(delta)} may be given up",
+        f"log E: {', '.join(f'{name} {value:+.2f}' for name, value in log_e.items())}",
+        *(f"else {ruling.action} by {ruling.rule}{_sides(ruling)}: {ruling.next_step}" for ruling in rulings[1:]),
     )
     return Judgement(
         action=first.action,
@@ -100,7 +100,11 @@ def judge_evidence(evidence: Evidence, rules: Rules) -> Judgement:
         observed=first.observed,
         bound=first.bound,
         log_e=log_e,
-        bounds=bounds,
+        bounds=(low, high),
+        mean=mean,
+        margin=delta or None,
+        scale=scale,
+        since=since,
         stage=evidence.exposure.stage,
         blocks=len(blocks.ids),
         rows=int(blocks.rows.sum()),
@@ -109,55 +113,13 @@ def judge_evidence(evidence: Evidence, rules: Rules) -> Judgement:
     )
 
 
-def log_evidence(evidence: Evidence, rules: Rules) -> dict[str, float]:
-    """log E of every part: those against the challenger (H0 "no worse"), and those for it (H0 "not good enough").
-
-    A gate that cannot be tested has log E = 0, with which it never passes.
-    """
-    difference = evidence.blocks.difference[np.isfinite(evidence.blocks.difference)]
-    rows = evidence.differences[np.isfinite(evidence.differences)]
-    reach = rules.clip_range
-    against = {
-        "quality": eprocess.log_e_above(difference, 0.0, rules.rollback_range or reach, rules.bets or eprocess.BETS),
-        "catastrophe": eprocess.log_e_above(rows, rules.catastrophe_margin),
-        "errors": eprocess.log_e_ratio(evidence.errors.share, evidence.errors.challenger),
-        "slow": eprocess.log_e_ratio(evidence.slow.share, evidence.slow.challenger),
-    }
-    weights = rules.weights.model_dump()
-    combination = logsumexp([against[part] for part in against], b=[weights[part] for part in against])
-    delta = rules.margin_share * evidence.champion_loss
-    return {
-        **against,
-        "combined": float(combination),
-        "split": eprocess.log_e_split(
-            ((stage.share, stage.challenger, stage.champion) for stage in evidence.split), rules.split_strength
-        ),
-        "not_inferior": _not_inferior(difference, delta, rules),
-        "error_objective": eprocess.log_e_rate_below(evidence.failures, evidence.trials, rules.error_objective),
-        "slow_margin": eprocess.log_e_ratio_below(evidence.slow.share, evidence.slow.challenger, rules.slow_margin),
-    }
-
-
-def _not_inferior(difference: NDArray[np.float64], delta: float, rules: Rules) -> float:
-    if not 0 < delta < rules.clip_range:
-        return 0.0
-    bets = rules.promotion_bets or rules.bets or eprocess.BETS
-    return eprocess.log_e_below(difference, delta, rules.clip_range, bets)
-
-
 def _rulings(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterator[Ruling]:
     """Every rule that applies, in order of precedence; there is always one."""
     exposure, last = evidence.exposure, len(rules.stages) - 1
     yield from _rollback(evidence, rules, log_e)
     limit = rules.max_days * DAY
     if exposure.elapsed > limit:  # before all further rules: neither time alone nor late evidence ever promotes
-        yield Ruling(
-            JudgeAction.KEEP_CHAMPION,
-            "time_limit",
-            "The time is up: keep the champion and end the rollout; the rules below say what was missing.",
-            exposure.elapsed,
-            limit,
-        )
+        yield Ruling(JudgeAction.INCONCLUSIVE, "time_limit", _shortfall(evidence, rules), exposure.elapsed, limit)
     yield from _holds(evidence, rules, log_e)
     missing = list(_exposure_missing(evidence, rules))
     yield from missing
@@ -202,6 +164,13 @@ def _holds(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterato
     if evidence.unknown:
         next_step = f"{evidence.unknown} paired differences are not numbers: find the missing scores or labels."
         yield Ruling(JudgeAction.HOLD, "unknown_differences", next_step, float(evidence.unknown), 0.0)
+    yield from _worse_segments(evidence, rules)
+    if evidence.flags.missing_inputs:
+        next_step = (
+            f"Inputs are missing or stale more often than in training: {'; '.join(evidence.flags.missing_inputs)}."
+            " Fill their views again: two starved models look equal."
+        )
+        yield Ruling(JudgeAction.HOLD, "missing_inputs", next_step)
     for rule, next_step in (
         ("missing_data", "Fill in the missing predictions or labels, and judge again."),
         ("stale_labels", "Find out why no labels arrive, and judge again."),
@@ -210,6 +179,50 @@ def _holds(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterato
     ):
         if getattr(evidence.flags, rule):
             yield Ruling(JudgeAction.HOLD, rule, next_step)
+
+
+def _worse_segments(evidence: Evidence, rules: Rules) -> Iterator[Ruling]:
+    """A hold where slices are badly worse: each is tested at its share of segment_alpha, so that over all of them the
+    rate of false holds is at most that."""
+    bound = math.log(len(evidence.segments) / rules.segment_alpha) if evidence.segments else math.inf
+    told = [(log_e_segment(segment, evidence, rules), segment) for segment in evidence.segments]
+    worse = sorted(((log_e, segment) for log_e, segment in told if log_e >= bound), key=lambda one: -one[0])
+    if worse:
+        names = ", ".join(
+            f"{segment.name} ({_number(_mean(segment.blocks))} over {len(segment.blocks.ids)} blocks)"
+            for _, segment in worse[:5]
+        )
+        next_step = (
+            f"The challenger is worse by more than {rules.segment_share:.0%} of the champion's loss in {names}: look "
+            "at its inputs there, and train again, or end the rollout."
+        )
+        yield Ruling(JudgeAction.HOLD, "segment", next_step, worse[0][0], bound)
+
+
+def _mean(blocks: Blocks) -> float | None:
+    finite = blocks.difference[np.isfinite(blocks.difference)]
+    return float(finite.mean()) if len(finite) else None
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:+.5f}"
+
+
+def _shortfall(evidence: Evidence, rules: Rules) -> str:
+    """What a rollout that ends undecided lacked: the margin at which it would have passed, or blocks."""
+    difference, placed = quality(evidence.blocks, evidence.foretold, evidence, rules)
+    high = betting.bounds(difference, rules.alpha, placed)[1]
+    start = "The time is up: the champion stays, and nothing is shown either way."
+    if high is None or not margin(evidence, rules):
+        return f"{start} {len(difference)} blocks are too few to say more; see the rules below."
+    needed = high / evidence.champion_loss
+    if needed <= rules.margin_share:
+        return f"{start} The loss was within its margin; the rules below say what was missing."
+    return (
+        f"{start} So far it is sure only that the challenger adds no more than {needed:.1%} of the champion's loss, "
+        f"where {rules.margin_share:.1%} may be given up: allow more days, or a wider margin, and look at "
+        "`flightdeck rollout plan` first."
+    )
 
 
 def _exposure_missing(evidence: Evidence, rules: Rules) -> Iterator[Ruling]:

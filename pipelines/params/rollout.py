@@ -35,7 +35,6 @@ def _rising(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
 
 
 Ramp = Annotated[tuple[Stage, ...], Field(min_length=1), AfterValidator(_rising)]
-Bets = Annotated[tuple[Level, ...], Field(min_length=1)]
 
 
 class Preflight(Section):
@@ -52,6 +51,7 @@ class WatchRules(Section):
     min_labelled_share: Share
     max_label_age_hours: Positive
     max_mean_shift: Positive
+    max_missing_rise: Share  # of the share of requests that lack an input, over that of training
     slow_tolerance_ms: Annotated[float, Field(ge=0)]
 
 
@@ -75,12 +75,10 @@ class JudgeRules(Section):
 
     alpha: Level
     weights: Weights
-    clip_range: Positive  # of a block's mean difference, 1 where rows are blocks; too narrow a range hides bad blocks
-    rollback_range: Positive | None = None  # the same for the evidence for a rollback; by default clip_range
-    bets: Bets | None = None  # on blocks, in place of the judge's own; the fewer blocks are expected, the larger
-    promotion_bets: Bets | None = None  # for the evidence for a promotion; by default `bets`
     margin_share: Level  # delta: the loss that a challenger may add, as a share of the champion's
-    catastrophe_margin: Level  # M: mean difference of rows that no healthy pair shows
+    catastrophe_share: Positive  # of the champion's loss: what rows may add on average before it is a catastrophe
+    segment_share: Positive  # of the champion's loss: what a challenger may add in one declared slice
+    segment_alpha: Level  # over all slices
     error_objective: Level
     slow_margin: Annotated[float, Field(gt=1)]  # ratio of slow requests that must not be reached
     split_alpha: Level
@@ -88,7 +86,7 @@ class JudgeRules(Section):
     min_pairs: Count
     min_positives: Count
     min_blocks: Natural  # 0 where rows are blocks
-    max_days: Positive  # after which the champion is kept
+    max_days: Positive  # after which the rollout ends as inconclusive
 
 
 class RolloutRules(Section):

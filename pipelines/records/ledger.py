@@ -23,7 +23,7 @@ class Action(StrEnum):
     PROMOTE = "promote"
     ROLLBACK = "rollback"
     ABORT = "abort"
-    KEEP = "keep"
+    INCONCLUSIVE = "inconclusive"
     FORCED_PROMOTION = "forced_promotion"
     REFUSED = "refused"
     VERIFY = "verify"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -13,7 +12,6 @@ import sqlalchemy as sa
 
 from pipelines.records.database import (
     Repository,
-    insert_statement,
     inserted_columns,
     to_json,
     to_micros,
@@ -149,15 +147,23 @@ class PredictionLog(Repository):
         return replace(prediction, features=features, ages=ages)
 
     def observations(
-        self, plans: Sequence[int], known_by: datetime, since: datetime | None = None
+        self,
+        plans: Sequence[int],
+        known_by: datetime,
+        since: datetime | None = None,
+        slices: Sequence[str] = (),
     ) -> list[Observation]:
         """Predictions under these plans with their outcomes, in order of `predicted_at` and id.
 
         Only predictions and outcomes from before `known_by` count: others of that instant may arrive after the look.
+
+        Args:
+            slices: fields of the requests to tell.
         """
         prediction, outcome = PREDICTIONS.c, OUTCOMES.c
+        fields = [prediction.request[name].as_string() for name in slices]
         query = (
-            sa.select(*OBSERVED)
+            sa.select(*OBSERVED, *fields)
             .select_from(_with_outcomes(outcome.known_at < known_by))
             .where(prediction.usecase == self.usecase, prediction.plan.in_(plans), prediction.predicted_at < known_by)
             .order_by(prediction.predicted_at, prediction.prediction_id)
@@ -165,7 +171,18 @@ class PredictionLog(Repository):
         if since is not None:
             query = query.where(prediction.predicted_at >= since)
         with self.engine.connect() as connection:
-            return [Observation(*row) for row in connection.execute(query)]
+            known = len(OBSERVED)
+            return [Observation(*(*row[:known], tuple(row[known:]))) for row in connection.execute(query)]
+
+    def newest(self, plan: int, known_by: datetime, count: int) -> list[Prediction]:
+        """The last predictions under a plan from before `known_by`, at most `count`, newest first."""
+        prediction = PREDICTIONS.c
+        query = sa.select(*COLUMNS, *PACKED).where(
+            prediction.usecase == self.usecase, prediction.plan == plan, prediction.predicted_at < known_by
+        )
+        query = query.order_by(prediction.predicted_at.desc(), prediction.prediction_id.desc()).limit(count)
+        with self.engine.connect() as connection:
+            return self._read(connection.execute(query).all())
 
     def progress(self, plans: Sequence[int], now: datetime, closed_by: datetime) -> Progress:
         """Count the predictions under these plans, from an index alone.
@@ -247,44 +264,6 @@ def _with_outcomes(*conditions: sa.ColumnElement[bool]) -> sa.FromClause:
     prediction, outcome = PREDICTIONS.c, OUTCOMES.c
     same = (outcome.usecase == prediction.usecase, outcome.prediction_id == prediction.prediction_id)
     return PREDICTIONS.outerjoin(OUTCOMES, sa.and_(*same, *conditions))
-
-
-class DirectLog(PredictionLog):
-    """The log in SQLite, appended by a connection of its own, and by the driver alone: SQLAlchemy takes longer than it.
-
-    Only one thread at a time may append.
-    """
-
-    def __init__(self, engine: sa.Engine, usecase: str) -> None:
-        super().__init__(engine, usecase)
-        self._statement, names = insert_statement(PREDICTIONS, f"{engine.dialect.name}+{engine.dialect.driver}")
-        assert names is not None  # SQLite's parameters have none
-        self._names = tuple(names)
-        self._pool: sa.Pool | None = None
-        self._connection: sa.PoolProxiedConnection | None = None
-
-    def _append(self, columns: Mapping[str, Sequence[Any]]) -> list[Prediction] | None:
-        """As `PredictionLog`, where no id is in the log.
-
-        Raises:
-            Repeated: if one is; then nothing is written.
-        """
-        rows = [*zip(*(columns[name] for name in self._names), strict=True)]
-        with self._driver() as driver:  # commits, or rolls back
-            if driver.executemany(self._statement, rows).rowcount < len(rows):
-                raise Repeated("an id is in the log; append to it by PredictionLog, which reads what is there")
-        return None
-
-    def _driver(self) -> sqlite3.Connection:
-        """A connection of the engine's present pool: what is set for its connections holds for this one."""
-        if self._pool is not self.engine.pool:
-            self._pool, self._connection = self.engine.pool, self.engine.raw_connection()
-        driver: sqlite3.Connection = self._connection.driver_connection  # type: ignore[assignment,union-attr]
-        return driver
-
-
-class Repeated(Exception):
-    """An id is in the log already."""
 
 
 def _number_of(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:

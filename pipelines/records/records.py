@@ -7,10 +7,11 @@ from pipelines.records.clocks import SimulatedTime
 from pipelines.records.database import open_records
 from pipelines.records.decisions import Decisions
 from pipelines.records.derived import Derivations
+from pipelines.records.direct_log import DirectLog
 from pipelines.records.ledger import Ledger
 from pipelines.records.partitions import PartitionHistory
 from pipelines.records.plans import Plans
-from pipelines.records.prediction_log import DirectLog, PredictionLog
+from pipelines.records.prediction_log import PredictionLog
 from pipelines.records.releases import Releases
 from pipelines.records.rollouts import Rollouts
 from pipelines.records.snapshots import Snapshots

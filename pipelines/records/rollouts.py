@@ -33,6 +33,7 @@ ROLLOUTS = sa.Table(
     sa.Column("champion_loss", sa.Float),
     sa.Column("champion_loss_from", sa.String(16)),
     sa.Column("slow_ms", sa.Float),
+    sa.Column("foretold", sa.JSON),
     sa.Column("ending", text_of(Action, 32)),
     sa.Column("ended_at", Instant),
     sa.Column("ended_by", sa.String(64)),
@@ -50,8 +51,9 @@ class Baseline:
         challenger_uri, challenger_sha256: the folder of the challenger's model and the sha256 of its graph; likewise
             for the champion, None for the first model of all.
         evaluation_uri: of the challenger.
-        champion_loss: a Brier score, from production or from its evaluation, as `champion_loss_from` says.
+        champion_loss: a mean loss, from production or from an evaluation, as `champion_loss_from` says.
         slow_ms: the champion's p95; None if it answered too few requests.
+        foretold: how the pair differed before the rollout, as JSON; None of rollouts that began before this was kept.
     """
 
     challenger_uri: str
@@ -62,6 +64,7 @@ class Baseline:
     champion_loss: float | None = None
     champion_loss_from: str | None = None
     slow_ms: float | None = None
+    foretold: Mapping[str, Any] | None = None
 
     def model_of(self, promoted: bool) -> ModelRef:
         """The challenger's model where it was promoted, else the champion's."""
@@ -75,7 +78,7 @@ class Ending:
     """How a rollout ended.
 
     Attributes:
-        action: PROMOTE, ROLLBACK, ABORT or KEEP.
+        action: PROMOTE, ROLLBACK, ABORT or INCONCLUSIVE.
         decision_id: of the judge's recorded decision, where there is one.
     """
 
@@ -132,8 +135,10 @@ class Rollouts(Repository):
         """The last rollout that has not ended; None if all have."""
         return next(reversed(self._select(ROLLOUTS.c.ending.is_(None))), None)
 
-    def begin(self, rollout: Rollout, actor: str) -> bool:
+    def begin(self, rollout: Rollout, actor: str, expected: str = "") -> bool:
         """Claim the change of alias `challenger`, store the rollout and enter it into the ledger, all or nothing.
+
+        `expected` tells in the ledger how long it may take.
 
         False, without writing, if another rollout has claimed the change or there is no such change.
         """
@@ -157,7 +162,7 @@ class Rollouts(Repository):
             previous=rollout.champion,
             share=0.0,
             reason=f"alias {CHALLENGER}, change {rollout.change}",
-            evidence={"change": rollout.change, **asdict(rollout.baseline)},
+            evidence={"change": rollout.change, "expected": expected, **asdict(rollout.baseline)},
         )
         with self.engine.begin() as connection:
             if not connection.execute(sa.update(CHANGES).where(*change, free).values(rollout=rollout.name)).rowcount:

@@ -9,8 +9,13 @@ BEGIN, END = "<!-- flightdeck: made from tags and metrics, and written again -->
 SPAN = "`[^`\\n]*`"
 HEAD = f"{SPAN}(?:, on what was known by {SPAN})? {re.escape(BEGIN)}"  # BEGIN is not first: lists show the beginning
 BLOCK = re.compile(f"{HEAD}(?:(?!{re.escape(BEGIN)}).)*?{re.escape(END)}", re.DOTALL)
+ROLLOUT = {  # of the judge's last decision, by the line that shows it
+    "Rule": "rollout.rule",
+    "Evidence": "rollout.evidence",
+    "Next": "rollout.next",
+}
 METRICS = ("roc_auc", "log_loss", "brier")
-LONGEST = 80  # characters of one value; the tag has all of it
+LONGEST, LONGEST_TEXT = 80, 300  # characters of one value; the tag has all of it
 LIMIT = 5000  # characters that MLflow's database holds
 
 
@@ -26,6 +31,7 @@ def block(tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
     if "rollout.verdict" in tags:
         facts["Rollout"] = f"{_code(tags.get('rollout.name', ''))} ended with {_code(tags['rollout.verdict'])}"
         facts["Rollout"] += "; see the tag `rollout.reason`"
+        facts |= {head: _text(tags[tag]) for head, tag in ROLLOUT.items() if tags.get(tag)}
     if "verify.verdict" in tags:
         facts["Built again"] = f"{_code(tags['verify.verdict'])}; see the tag `verify.why`"
     line = f"{_code(tags.get('family', 'model'))}{knowledge} {BEGIN}"
@@ -46,6 +52,12 @@ def insert_block(text: str, block_text: str) -> str:
         else block_text
     )
     return result if len(result) <= LIMIT else text
+
+
+def _text(value: str) -> str:
+    """A value as text in which nothing is markup."""
+    plain = " ".join(re.sub(r"[`<>*_\[\]#|\\]", " ", value).split())
+    return plain if len(plain) <= LONGEST_TEXT else plain[: LONGEST_TEXT - 1] + "…"
 
 
 def _code(value: str) -> str:

@@ -181,7 +181,7 @@ def test_where_no_judge_has_answered_nothing_is_promoted(load: Callable[..., Any
         outputs |= advanced
         with pytest.raises(AirflowFailException, match="no judge has answered; nothing is promoted"):
             dag.get_task("finish").python_callable(ti=ti)
-    outputs["stage_25.judge"] = {**goes_on, "next_stage": False, "ending": "keep"}
+    outputs["stage_25.judge"] = {**goes_on, "next_stage": False, "ending": "inconclusive"}
     with pytest.raises(AirflowSkipException, match="no stage follows"):
         dag.get_task("stage_100.set_stage").python_callable(ti=ti)
 
@@ -423,7 +423,7 @@ def test_a_stage_whose_time_is_up_is_looked_at_one_last_time(in_shadow: Context)
     from pipelines.deployment.pulse import pulse
 
     told = asyncio.run(fired(pulse("a", in_shadow), LONG_AGO))
-    assert (told["answer"]["action"], told["answer"]["rule"]) == ("KEEP_CHAMPION", "wall_clock") and told["out_of_time"]
+    assert (told["answer"]["action"], told["answer"]["rule"]) == ("INCONCLUSIVE", "wall_clock") and told["out_of_time"]
 
 
 def test_each_look_of_a_trigger_has_the_params_of_its_time(

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.records import Batch, InputLayout, Lack, PredictionLog, Records
-from pipelines.records.prediction_log import Repeated
+from pipelines.records.direct_log import Repeated
 
 AT = datetime(2024, 3, 1, 12, tzinfo=UTC)
 LAYOUT = InputLayout(("heat", "age", "load"), ("plant",), 2, {"heat": 0, "age": 1, "plant": 0})

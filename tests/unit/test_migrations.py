@@ -218,6 +218,22 @@ def test_the_log_of_an_earlier_revision_keeps_its_rows_and_no_block_closes_too_e
     )
 
 
+def test_a_rollout_that_had_kept_its_champion_is_inconclusive(before: str) -> None:
+    with opened(before) as engine, locked(engine) as connection:
+        upgrade(connection, "0006")
+        connection.execute(sa.text("update rollouts set ending = 'keep' where name = 'by:start:hand'"))
+        append_only.unprotect(connection, LEDGER)
+        connection.execute(sa.text(f"update {LEDGER} set action = 'keep' where key = 'by:start:hand:end'"))
+        append_only.protect(connection, LEDGER)
+    records = Records(before)
+    ended = records.rollouts("pumps").require("by:start:hand")
+    assert ended.ending is not None and ended.ending.action is Action.INCONCLUSIVE and ended.baseline.foretold is None
+    entry = next(one for one in records.ledger("pumps").entries() if one.key == "by:start:hand:end")
+    assert entry.action is Action.INCONCLUSIVE
+    with pytest.raises(sa.exc.DatabaseError, match="append-only"), records.engine.begin() as connection:
+        connection.exec_driver_sql(f"update {LEDGER} set reason = 'x'")
+
+
 def test_of_several_that_open_a_database_of_the_version_before_none_fails(before: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         every = list(pool.map(lambda _: len(Records(before).rollouts("pumps").all()), range(4)))

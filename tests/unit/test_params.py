@@ -121,7 +121,7 @@ def test_the_files_of_the_project_load(file: Path) -> None:
         ({"features.health.bars": [{**BAR, "metric": "nulls"}]}, r"health\.bars\.0\.metric: .*'null_rate'"),
         ({"features.health.views": {"weather": [BAR]}}, r"health\.views\.weather\.0\.metric: .*'null_rate'"),
         ({"validation.max_quarantine_share": 2}, r"less than or equal to 1"),
-        ({"rollout.judge.weights.quality": 0.5}, r"judge\.weights: weights add up to 1\.1; at most 1"),
+        ({"rollout.judge.weights.quality": 0.8}, r"judge\.weights: weights add up to 1\.1; at most 1"),
         ({"rollout.judge.max_days": float("inf")}, r"judge\.max_days: .*finite"),
         ({"rollout.stages": [{**STAGE, "share": 0.5}, STAGE]}, r"rollout\.stages: .*larger than the one before"),
         ({"rollout.stages": [{**STAGE, "share": 0}]}, r"rollout\.stages: a ramp of shadow alone"),

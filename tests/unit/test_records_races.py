@@ -77,14 +77,14 @@ def test_of_rollouts_that_claim_a_change_one_begins_and_of_its_endings_one_stand
         assert claims == begun
 
         def end(own: Records, n: int, one: Rollout = under_way) -> bool:
-            return own.rollouts("pumps").end(one, Ending(Action.KEEP, NOW, f"{n}", "because"))
+            return own.rollouts("pumps").end(one, Ending(Action.INCONCLUSIVE, NOW, f"{n}", "because"))
 
         ended = race(end)
         assert ended.count(True) == 1
         stands = records.rollouts("pumps").require(under_way.name).ending
         assert stands is not None and stands.actor == str(ended.index(True))
     actions = [entry.action for entry in records.ledger("pumps").entries()]
-    assert actions == [Action.START, Action.KEEP] * ROUNDS
+    assert actions == [Action.START, Action.INCONCLUSIVE] * ROUNDS
 
 
 def test_of_answers_to_one_request_the_first_stands_for_all(race: Race[list[float | None]]) -> None:

@@ -100,7 +100,7 @@ def ramp(context: Context, ours: Score = same, days: int = 40, **changes: Any) -
 
 
 def end(context: Context, answer: dict[str, Any]) -> dict[str, Any]:
-    ending = {"PROMOTE": "promote", "ROLLBACK": "rollback", "KEEP_CHAMPION": "keep", "ABORT": "abort"}
+    ending = {"PROMOTE": "promote", "ROLLBACK": "rollback", "INCONCLUSIVE": "inconclusive", "ABORT": "abort"}
     return finish(context, ending[answer["action"]], decision_id=answer["decision_id"], reason=answer["reason"])
 
 

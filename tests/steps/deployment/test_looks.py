@@ -115,7 +115,7 @@ def test_the_wall_clock_running_out_keeps_the_champion(desk: Context) -> None:
     start(desk)
     stage(desk, "shadow")
     answer = look(desk, "shadow", out_of_time=True)
-    assert (answer["action"], answer["rule"]) == ("KEEP_CHAMPION", "wall_clock")
+    assert (answer["action"], answer["rule"]) == ("INCONCLUSIVE", "wall_clock")
 
 
 def test_the_pulse_changes_when_the_judge_may_answer_differently(desk: Context) -> None:

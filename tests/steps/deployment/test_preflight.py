@@ -21,8 +21,8 @@ pytestmark = on_both
 def test_a_loss_that_was_edited_is_no_baseline(desk: Context) -> None:
     champion_first(desk)
     set_alias(desk, "challenger", "2")
-    champion = desk.models.require("1")
-    edit(f"{champion.evaluation_uri}/metrics.json", lambda e: e["metrics"].update(brier=0.5))
+    challenger = desk.models.require("2")  # its test window tells the champion's loss, and how the pair scatters
+    edit(f"{challenger.evaluation_uri}/metrics.json", lambda e: e["metrics"].update(brier=0.5))
     with pytest.raises(CorruptData, match=r"metrics\.json was altered"):
         start(desk)
     assert in_force(desk).champion == "1" and in_force(desk).challenger is None

@@ -31,7 +31,7 @@ def test_a_rollout_starts_once_for_a_change_whichever_way_the_news_arrives(desk:
     winner = next(one["rollout"] for one in both if one["proceed"])
     assert start(desk, run=winner, change=change)["proceed"], "a retry goes on"
     assert not start(desk, run="late", change=change)["proceed"]
-    finish(desk, "keep", winner)
+    finish(desk, "inconclusive", winner)
     assert not start(desk, run="later", change=change)["proceed"]
     assert len([e for e in desk.ledger.entries() if e.action == "start"]) == 2
 
@@ -42,7 +42,7 @@ def test_the_same_version_may_challenge_again(desk: Context) -> None:
     news = alias_news("challenger", desk)
     assert news == {"alias": "challenger", "version": "2", "change": 3}  # 1: version 1, 2: its removal
     assert start(desk, change=3)["proceed"]
-    finish(desk, "keep")
+    finish(desk, "inconclusive")
     assert alias_news("challenger", desk) is None
     desk.models.set_alias("challenger", "2")
     assert alias_news("challenger", desk) == {"alias": "challenger", "version": "2", "change": 5}
@@ -66,7 +66,7 @@ def test_a_second_rollout_waits_for_the_first(desk: Context) -> None:
     change = set_alias(desk, "challenger", "3")
     with pytest.raises(CheckFailed, match="rollout a of version 2 is under way"):
         start(desk, "3", "b", change=change)
-    finish(desk, "keep")
+    finish(desk, "inconclusive")
     assert desk.models.aliases()["challenger"] == "3", "it was set anew, so it stays"
     assert start(desk, "3", "b", change=change)["proceed"]
 

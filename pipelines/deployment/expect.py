@@ -1,0 +1,44 @@
+"""What to expect of a rollout, from what its baseline foretells: days to a decision, and whether they are too many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelines.judge.plan import Plan
+    from pipelines.params.rollout import RolloutRules
+    from pipelines.records import Baseline
+
+
+def expectation(baseline: Baseline, settings: RolloutRules) -> Plan | None:
+    """The plan of a rollout; None where there is no champion, or its pair was too little seen to tell a scatter."""
+    from pipelines.deployment.foretold import Foretold
+    from pipelines.judge import Rules
+    from pipelines.judge.plan import plan
+
+    foretold = Foretold.model_validate(baseline.foretold or {})
+    if foretold.scatter is None or baseline.champion_loss is None:
+        return None
+    rules = Rules(**settings.judge.model_dump(), stages=settings.stages)
+    return plan(
+        foretold.scatter,
+        foretold.long_run,
+        baseline.champion_loss,
+        rules,
+        horizon=max(1.0, foretold.blocks_per_day * settings.judge.max_days),
+        widest=foretold.row_reach,
+        blocks_per_day=foretold.blocks_per_day,
+    )
+
+
+def advice(baseline: Baseline, settings: RolloutRules) -> str:
+    """One sentence for those who wait; why there is none where the pair is not known."""
+    from pipelines.deployment.foretold import Foretold
+
+    expected = expectation(baseline, settings)
+    if expected is not None:
+        return expected.advice()
+    why = Foretold.model_validate(baseline.foretold or {}).why or "there is no champion to compare with"
+    return (
+        f"How long the rollout takes cannot be told: {why}; its first blocks will only tell how far the pair scatters."
+    )

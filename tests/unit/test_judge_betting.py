@@ -1,0 +1,231 @@
+"""Evidence on the mean of block differences: valid however it is looked at, with bets of the pair's own scale."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.judge_claims import least_rate, paths
+from pipelines.judge.betting import (
+    CASH,
+    CONFIDENCE,
+    LARGEST,
+    LEAST,
+    NOTHING,
+    TOLERANCE,
+    Bets,
+    Epoch,
+    Scatter,
+    bets,
+    bounds,
+    log_e_above,
+    log_e_below,
+)
+
+FORETOLD = Scatter(31, 1.0, 2.5)
+series = st.lists(st.floats(-10, 10, allow_nan=False), max_size=60)
+scatters = st.none() | st.builds(Scatter, st.integers(LEAST, 60), st.floats(1e-3, 3), st.floats(1e-3, 10))
+RISK = math.log(20)
+
+
+def placed(reach: float = 3.0, sizes: tuple[float, ...] = (0.475, 0.95)) -> Bets:
+    return (Epoch(0, reach, sizes, 1.0),)
+
+
+def log_of(*capitals: float) -> float:
+    """log E of bets that have so much."""
+    return math.log((1 - CASH) * sum(capitals) / len(capitals) + CASH)
+
+
+def test_no_blocks_and_no_scale_are_no_evidence() -> None:
+    assert log_e_above([], 0.0, bets([], FORETOLD, 60)) == 0.0
+    assert log_e_above([1.0] * 4, 0.0, bets([1.0] * 4, None, 60)) == 0.0
+    assert bounds([], 0.05, bets([], FORETOLD, 60)) == (None, None)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-3.0, 0.5), (-3.0, 3.0), (-0.1, 2.9), (-2.0, 1.0)])
+@pytest.mark.parametrize("n", [1, 4, 8])
+def test_the_expectation_of_evidence_is_one_under_two_point_nulls_within_reach(low: float, high: float, n: int) -> None:
+    p = -low / (high - low)
+    mean = sum(
+        p ** sum(ups)
+        * (1 - p) ** (n - sum(ups))
+        * math.exp(log_e_above([high if up else low for up in ups], 0, placed()))
+        for ups in product((0, 1), repeat=n)
+    )
+    assert mean == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 30.0), (-3.0, 7.0)])
+def test_it_is_less_where_large_blocks_are_limited(low: float, high: float) -> None:
+    p = -low / (high - low)
+    mean = sum(
+        p ** sum(ups)
+        * (1 - p) ** (6 - sum(ups))
+        * math.exp(log_e_above([high if up else low for up in ups], 0, placed()))
+        for ups in product((0, 1), repeat=6)
+    )
+    assert mean < 1
+
+
+def test_a_debt_counts_against_the_other_bets() -> None:
+    d = [1.0, 1.0, -4.0]  # the larger bet loses more than it has
+    large = (1 + 0.95 * 1 / 3) ** 2 * (1 - 0.95 * 4 / 3)
+    small = (1 + 0.475 * 1 / 3) ** 2 * (1 - 0.475 * 4 / 3)
+    assert large < 0 < small + large
+    assert log_e_above(d, 0, placed()) == pytest.approx(log_of(small, large))
+    assert log_e_above([*d, 3.0], 0, placed()) == pytest.approx(log_of(small * 1.475, large)), "it has stopped"
+    assert log_e_above([2.0] * 6 + [-40.0] + [3.0] * 9, 0, placed()) == NOTHING
+
+
+@given(series, st.floats(-5, 5), scatters)
+def test_evidence_is_finite_and_bounds_bracket_the_mean_and_swap_with_the_sign(
+    d: list[float], limit: float, foretold: Scatter | None
+) -> None:
+    how = bets(d, foretold, 60)
+    assert math.isfinite(log_e_above(d, limit, how)) and math.isfinite(log_e_below(d, limit, how))
+    low, high = bounds(d, 0.05, how)
+    mirrored = bounds([-one for one in d], 0.05, how)
+    assert (None if mirrored[1] is None else -mirrored[1]) == low and (
+        None if mirrored[0] is None else -mirrored[0]
+    ) == high
+    if low is not None:
+        assert low <= max(d)
+    if high is not None:
+        assert high >= min(d)
+
+
+@given(st.lists(st.floats(-1, 1), max_size=60), st.floats(-1, 1), st.floats(0, 1))
+def test_within_reach_evidence_falls_as_the_limit_rises(d: list[float], limit: float, more: float) -> None:
+    assert log_e_above(d, limit + more, placed()) <= log_e_above(d, limit, placed()) + 1e-9
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=40), st.randoms(use_true_random=False), st.integers(0, 40))
+def test_within_reach_order_and_batches_change_nothing(d: list[float], random: object, cut: int) -> None:
+    shuffled = list(d)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert log_e_above(shuffled, 0.1, placed()) == log_e_above(d, 0.1, placed())
+    parts = [
+        math.prod(
+            (math.exp(log_e_above(part, 0.1, placed(sizes=(size,)))) - CASH) / (1 - CASH) for part in (d[:cut], d[cut:])
+        )
+        for size in (0.475, 0.95)
+    ]
+    assert log_of(*parts) == pytest.approx(log_e_above(d, 0.1, placed()), abs=1e-9)
+
+
+def test_a_bound_lies_where_the_evidence_reaches_one_over_alpha() -> None:
+    d = np.random.default_rng(1).normal(0.4, 1.0, 60)
+    how = bets(d, FORETOLD, 60)
+    low, high = bounds(d, 0.05, how)
+    assert low is not None and high is not None
+    assert log_e_above(d, low, how) == pytest.approx(RISK, abs=1e-6)
+    assert log_e_below(d, high, how) == pytest.approx(RISK, abs=1e-6)
+
+
+def test_worse_in_mean_is_found_where_it_is_worse_only_half_of_the_time() -> None:
+    d = np.tile([-1.0, 2.0], 60)
+    assert log_e_above(d, 0.0, bets(d, Scatter.of(d), 120)) > math.log(50)
+
+
+def test_a_scale_of_few_blocks_is_raised_and_a_bad_block_before_widens_the_reach() -> None:
+    few, many = Scatter(6, 1.0, 1.5), Scatter(600, 1.0, 1.5)
+    assert few.scale > 1.4 > 1.1 > many.scale > 1.0
+    assert Scatter(600, 1.0, 9.0).reach == 9.0 and many.reach == pytest.approx(3 * many.scale)
+    draws = np.random.default_rng(3).normal(0, 1, (4000, 6)).std(axis=1, ddof=1)
+    told = [Scatter(6, float(sd), 0.0).scale for sd in draws]
+    assert np.mean(np.array(told) >= 1) == pytest.approx(CONFIDENCE, abs=0.02)
+
+
+def test_blocks_that_scatter_more_than_foretold_begin_anew_with_what_is_left_at_most() -> None:
+    d = np.random.default_rng(4).normal(0, 4.0, 40)
+    how = bets(d, FORETOLD, 60)
+    first, last = how[0], how[-1]
+    assert first.scale == FORETOLD.scale and last.since >= LEAST and last.scale > TOLERANCE * FORETOLD.scale
+    assert [epoch.since for epoch in how] == sorted({epoch.since for epoch in how})
+    assert bets(d[: how[1].since - 1], FORETOLD, 60) == how[:1], "earlier looks stay as they were"
+    assert len(bets(d, Scatter(31, 4.0, 9.0), 60)) == 1
+    anew = log_e_above([0.0] * 5, 0, (Epoch(0, 3.0, (0.95,), 1.0), Epoch(5, 9.0, (0.95,), 3.0)))
+    assert anew == pytest.approx(math.log(1 - CASH / 2)), "nothing is won by beginning anew"
+    won = log_e_above([3.0] * 5, 0, (Epoch(0, 3.0, (0.95,), 1.0), Epoch(5, 9.0, (0.95,), 3.0)))
+    lost = log_e_above([-3.0] * 5, 0, (Epoch(0, 3.0, (0.95,), 1.0), Epoch(5, 9.0, (0.95,), 3.0)))
+    assert won <= 0 and lost == pytest.approx(math.log(CASH), abs=0.01)
+
+
+def test_without_a_scale_the_first_blocks_make_it() -> None:
+    d = np.random.default_rng(5).normal(0, 1.0, 30)
+    assert bets(d[: LEAST - 1], None, 60) == ()
+    how = bets(d, None, 60)
+    assert how[0].since == LEAST and how[0].reach > 0
+    assert log_e_above(np.full(30, 0.25), 0.0, bets(np.full(30, 0.25), None, 60)) > RISK, "a constant is evidence"
+    assert log_e_below(np.zeros(30), 0.01, bets(np.zeros(30), None, 60, narrowest=0.01)) > RISK
+
+
+@pytest.mark.parametrize("growth", ["constant", "growing", "steps", "wave"])
+def test_scatter_that_changes_all_the_time_costs_time_and_keeps_the_promise(growth: str) -> None:
+    reps, days = 800, 365
+    at = np.arange(days) / days
+    sd = {
+        "constant": np.ones(days),
+        "growing": 30**at,
+        "steps": np.repeat([0.2, 1.0, 5.0], 122)[:days],
+        "wave": np.exp(1.2 * np.sin(2 * np.pi * at)),
+    }[growth]
+    d = np.random.default_rng(8).normal(0, 1.0, (reps, days)) * sd
+    hits = (paths(d, 0.0, np.arange(1, days + 1), Scatter(31, float(sd[0]), 2.5 * float(sd[0])), 60) >= RISK).any(
+        axis=1
+    )
+    assert least_rate(float(hits.mean()), reps) <= 0.05
+
+
+def test_models_that_hardly_differ_can_be_promoted_and_equal_ones_too() -> None:
+    d = np.zeros(10)
+    assert log_e_below(d, 0.01, bets(d, Scatter(31, 0.0, 0.0), 60, narrowest=0.01)) > RISK
+    assert log_e_below(d, 0.01, bets(d, Scatter(31, 0.0, 0.0), 60)) == 0.0
+
+
+def test_the_more_blocks_the_limit_allows_the_smaller_bets_are_placed() -> None:
+    assert bets([], FORETOLD, 60)[0].sizes == (LARGEST / 2, LARGEST)
+    many = bets([], FORETOLD, 10_000)[0].sizes
+    assert len(many) > 4 and many == tuple(sorted(many)) and many[-1] == LARGEST
+
+
+def test_the_reach_need_not_exceed_the_largest_difference_there_can_be() -> None:
+    assert bets([], Scatter(31, 0.5, 0.9), 60, widest=1.0)[0].reach == 1.0
+
+
+@pytest.mark.parametrize("foretold", [FORETOLD, Scatter(31, 0.3, 0.6), None, Scatter(8, 0.0, 0.0)])
+@pytest.mark.parametrize("least", [LEAST, 20])
+def test_what_the_benchmark_measures_is_what_the_judge_computes(foretold: Scatter | None, least: int) -> None:
+    rng, looks = np.random.default_rng(2), np.array([1, 7, 25, 60])
+    d = rng.standard_t(3, (12, 60))
+    along = paths(d, 0.1, looks, foretold, 60, narrowest=0.2, widest=5.0, least=least)
+    for row, (at, look) in product(range(len(d)), enumerate(looks)):
+        seen = d[row, :look]
+        how = bets(seen, foretold, 60, narrowest=0.2, widest=5.0, least=least)
+        assert along[row, at] == pytest.approx(log_e_above(seen, 0.1, how), abs=1e-9)
+
+
+@pytest.mark.parametrize("understated", [1.0, 2.0, 4.0])
+def test_equal_models_are_rarely_told_worse_even_where_their_scale_was_understated(understated: float) -> None:
+    reps = 1500
+    d = np.random.default_rng(6).normal(0, 1.0, (reps, 60))
+    foretold = Scatter(31, 1 / understated, 2 / understated)
+    hits = (paths(d, 0.0, np.arange(1, 61), foretold, 60) >= RISK).any(axis=1)
+    assert least_rate(float(hits.mean()), reps) <= 0.05
+
+
+def test_blocks_that_hang_together_keep_the_promise_on_what_was_to_be_expected_of_them() -> None:
+    """Conditional means wander; on average over the blocks seen they are 0 or less."""
+    reps, rng = 1500, np.random.default_rng(7)
+    regime = np.repeat(rng.choice([-0.7, 0.7], (reps, 10)), 6, axis=1)
+    d = regime + rng.normal(0, 1.0, (reps, 60))
+    log_e, looks = paths(d, 0.0, np.arange(1, 61), Scatter(31, 1.2, 2.5), 60), np.arange(1, 61)
+    false = (log_e >= RISK) & (np.cumsum(regime, axis=1) / looks <= 0)
+    assert least_rate(float(false.any(axis=1).mean()), reps) <= 0.05
+    assert (log_e >= RISK).any(axis=1).mean() > 0.05, "by the whole period's mean it is told worse more often"

@@ -1,0 +1,182 @@
+"""What a rollout is to be expected to take: as simulations of the judge's evidence take, and told in plain words."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from benchmarks.judge_claims import first, paths
+from benchmarks.judge_rules import DAYS, rules
+from pipelines.judge.betting import Scatter, bets, log_e_above
+from pipelines.judge.plan import Plan, as_markdown, blocks_needed, long_run_ratio, oracle, plan
+
+EVIDENCE = math.log(20)
+LOSS = 0.155
+
+
+def pair(sd: float, blocks: int = 60) -> Scatter:
+    return Scatter(blocks, sd, 2.5 * sd)
+
+
+def planned(sd: float, long_run: float = 1.0, blocks_per_day: float = 1.0, **changes: float) -> Plan:
+    return plan(pair(sd), long_run, LOSS, rules(DAYS, **changes), 60 * blocks_per_day, 1.0, blocks_per_day)
+
+
+@pytest.mark.parametrize("evidence", [EVIDENCE, EVIDENCE - math.log(0.4)], ids=["promotion", "rollback"])
+@pytest.mark.parametrize(
+    ("gap", "before", "horizon"),
+    [(gap, 60, 400) for gap in (0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)]
+    + [(gap, 30, 60) for gap in (0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)],
+)
+def test_half_of_simulated_rollouts_end_about_when_planned(
+    gap: float, before: int, horizon: float, evidence: float
+) -> None:
+    scatter = pair(1.0, before)
+    expected = blocks_needed(gap, scatter, evidence, horizon, 0.0, math.inf)
+    looks = np.arange(1, math.ceil(1.5 * expected) + 10)
+    differences = np.random.default_rng(2013).normal(gap, 1.0, (400, len(looks)))
+    simulated = first(paths(differences, 0.0, looks, scatter, horizon), evidence, looks)
+    assert float(np.median(simulated)) == pytest.approx(expected, abs=0.3 * expected + 2)
+    assert (simulated <= expected).mean() > 0.45
+
+
+@pytest.mark.parametrize("sd", [0.0, 0.001, 0.01])
+def test_a_wider_gap_never_needs_more_blocks(sd: float) -> None:
+    needed = [blocks_needed(gap, pair(sd), EVIDENCE, 60, 0.003, 1.0) for gap in np.linspace(0.0005, 0.05, 100)]
+    assert all(later <= earlier for earlier, later in pairwise(needed))
+    assert needed[0] > needed[-1] and math.isfinite(needed[-1]) and needed[-1] % 1 == 0
+
+
+def test_stronger_evidence_and_a_wider_scatter_need_more_blocks() -> None:
+    base = blocks_needed(0.01, pair(0.01), EVIDENCE, 60, 0.0, 1.0)
+    assert blocks_needed(0.01, pair(0.01), EVIDENCE + 1, 60, 0.0, 1.0) > base
+    assert blocks_needed(0.01, pair(0.02), EVIDENCE, 60, 0.0, 1.0) > base
+
+
+@pytest.mark.parametrize("gap", [0.0, -0.01, 0.0001, math.nan])
+def test_where_no_bet_grows_no_end_is_to_be_expected(gap: float) -> None:
+    assert blocks_needed(gap, pair(0.01), EVIDENCE, 60, 0.003, 1.0) == math.inf
+
+
+def test_a_pair_that_does_not_scatter_needs_as_many_blocks_as_its_bets_do() -> None:
+    scatter, gap = pair(0.0), 0.02 * LOSS
+    assert blocks_needed(gap, scatter, EVIDENCE, 60, 0.0, 1.0) == math.inf  # nothing to size a bet by
+    needed = blocks_needed(gap, scatter, EVIDENCE, 60, gap, 1.0)
+    placed = bets((), scatter, 60, gap, 1.0)
+    evidence = [log_e_above(np.zeros(blocks), -gap, placed) for blocks in range(20)]
+    assert needed == next(blocks for blocks, log_e in enumerate(evidence) if log_e >= EVIDENCE)
+
+
+def test_a_loss_of_everything_counts_and_stays_finite() -> None:
+    wild = Scatter(60, 1.0, 1.0)
+    assert math.isfinite(blocks_needed(0.5, wild, EVIDENCE, 60, 0.0, 1.0))  # the reach is one standard deviation
+    assert blocks_needed(0.5, wild, EVIDENCE, 60, 0.0, 1.0) > blocks_needed(0.5, wild, EVIDENCE, 60, 0.0, 3.0)
+
+
+def test_the_oracle_knows_the_variance() -> None:
+    assert oracle(0.5, 1.0, 1.0) == 24
+    assert oracle(0.5, 1.0, 2.0) == oracle(0.25, 0.5, 2.0) == 48
+    assert oracle(0.0, 1.0, 1.0) == oracle(-0.5, 1.0, 1.0) == math.inf
+
+
+def test_the_long_run_ratio_tells_how_blocks_depend_on_each_other() -> None:
+    noise = np.random.default_rng(7).normal(size=20_001)
+    assert long_run_ratio(noise) == pytest.approx(1.0, abs=0.1)
+    assert long_run_ratio(noise[1:] + noise[:-1]) == pytest.approx(1 + 2 * 0.5 * 7 / 8, abs=0.1)
+    assert 0 < long_run_ratio(np.tile([1.0, -1.0], 50)) < 0.1
+    assert long_run_ratio([*noise[:50], math.nan]) == long_run_ratio(noise[:50]) != 1.0
+    assert long_run_ratio(noise[:13]) == long_run_ratio(np.full(50, 0.1)) == long_run_ratio([]) == 1.0
+
+
+def test_a_plan_has_the_rules_own_margin_and_minimum() -> None:
+    seen = planned(0.001, margin_share=0.03, min_blocks=7)
+    assert seen.margins == (0.01, 0.02, 0.03, 0.05, 0.10)
+    assert seen.equal == seen.rows[2].promotion[2] and seen.equal.blocks == 7 > seen.equal.oracle
+    assert all(wait.blocks >= 7 for row in seen.rows for wait in row.promotion)
+    assert seen.rows[-1].rollback.blocks < 7  # the minimum is for promotions
+
+
+def test_nothing_is_to_be_expected_against_the_truth() -> None:
+    for row in planned(0.001).rows:
+        for margin, wait in zip((0.01, 0.02, 0.05, 0.10), row.promotion, strict=True):
+            assert math.isinf(wait.blocks) == math.isinf(wait.oracle) == (row.rise >= margin)
+        assert math.isinf(row.rollback.blocks) == (row.rise <= 0)
+
+
+def test_a_champion_without_a_loss_leaves_nothing_to_give_up() -> None:
+    seen = plan(pair(0.01), 1.0, 0.0, rules(DAYS), 60, 1.0)
+    assert not seen.ends_within(1e9) and seen.tightest_margin is None and seen.shortest_limit is None
+    assert seen.advice() == (
+        "Equal models need more than 10 years at a margin of 2 %, more than the limit of 60 days: the rollout would "
+        "end inconclusive. No margin or limit would do."
+    )
+
+
+def test_the_advice_tells_when_equal_models_are_promoted() -> None:
+    seen = planned(0.0105, 1.3, margin_share=0.05)
+    assert seen.ends_within(60) and seen.ends_within(23) and not seen.ends_within(22)
+    assert seen.advice() == (
+        "Equal models are to be promoted after about 23 blocks at a margin of 5 % (an oracle that knows the variance "
+        "and looks once: 15); the limit is 60 days."
+    )
+
+
+def test_the_advice_tells_what_to_change() -> None:
+    seen = planned(0.0105)
+    assert not seen.ends_within(60)
+    assert seen.advice() == (
+        "Equal models need about 86 blocks at a margin of 2 %, more than the limit of 60 days: the rollout would end "
+        "inconclusive. A margin of 2.5 % or a limit of 86 days would do."
+    )
+
+
+def test_what_the_advice_names_would_do_and_less_would_not() -> None:
+    for margin, ends in ((0.025, True), (0.024, False)):
+        assert planned(0.0105, margin_share=margin).ends_within(60) is ends
+    for days, ends in ((86, True), (85, False)):
+        longer = plan(pair(0.0105), 1.0, LOSS, rules(DAYS, max_days=days), days, 1.0)
+        assert longer.ends_within(days) is ends
+
+
+def test_a_minimum_beyond_the_limit_leaves_only_a_longer_one() -> None:
+    advice = planned(0.001, min_blocks=90).advice()
+    assert advice.startswith("Equal models need about 90 blocks at") and advice.endswith(
+        ". A limit of 90 days would do."
+    )
+
+
+def test_days_follow_the_blocks_of_a_day() -> None:
+    seen = planned(0.05, blocks_per_day=24)
+    assert seen.advice() == (
+        "Equal models need about 2208 blocks (24 a day) at a margin of 2 %, more than the limit of 60 days: the "
+        "rollout would end inconclusive. A margin of 2.5 % or a limit of 92 days would do."
+    )
+    assert not seen.ends_within(seen.equal.blocks / 24 - 0.1) and seen.ends_within(seen.equal.blocks / 24)
+
+
+def test_the_table_tells_days_and_the_oracles() -> None:
+    assert as_markdown(planned(0.0105, 1.3)) == (
+        "| challenger | promotion at 1 % | promotion at 2 % | promotion at 5 % | promotion at 10 % | rollback |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
+        "| better by 5 % | 19 (10) | 16 (8) | 11 (4) | 8 (2) | - |\n"
+        "| better by 2 % | 43 (40) | 30 (23) | 16 (8) | 10 (3) | - |\n"
+        "| equal | 353 (358) | 86 (90) | 23 (15) | 11 (4) | - |\n"
+        "| worse by 2 % | - | - | 43 (40) | 14 (6) | 96 (90) |\n"
+        "| worse by 5 % | - | - | - | 23 (15) | 25 (15) |\n"
+        "| worse by 10 % | - | - | - | - | 12 (4) |\n"
+    )
+
+
+def test_the_table_shows_no_absurd_number() -> None:
+    slow = planned(0.0105, min_blocks=3651, blocks_per_day=1.0)
+    assert "| equal | > 10 years (276) | > 10 years (69) |" in as_markdown(slow)
+
+
+def test_a_plan_is_json_with_null_for_never() -> None:
+    document = json.loads(json.dumps(planned(0.0105).as_json(), allow_nan=False))
+    assert document["rows"][0]["rise"] == -0.05 and document["rows"][0]["rollback"] == {"blocks": None, "oracle": None}
+    assert document["margin"] == 0.02 and document["tightest_margin"] == 0.025 and document["equal"]["blocks"] == 86
