@@ -69,9 +69,9 @@ def main() -> None:
 NOTES = """Rows of flights give one figure for each healthy pair, champion and challenger: two seeds of the network and
 the same pair swapped, trees and network both ways, trees and trees trained a month earlier both ways, trees and trees
 trained on 60 days both ways. A rollout is 60 days of June to December 2013, or 240 where it is asked how long a
-decision takes. A rate fails where its lower 95 % limit passes the bar.
-"Equal" and "worse" models are made on scores: noise on
-the logits of the better one, so that the mean of daily differences is zero, or just that share of the champion's loss.
+decision takes. A rate fails where its lower 95 % limit passes the bar. "Equal" and "worse" models are made on scores:
+noise on the logits of the better one, so that the mean of daily differences is zero, or just that share of the
+champion's loss.
 
 Of times, the oracle knows variance and long-run variance and looks once: 6 sd^2 LRV / gap^2 days. The third figure is
 what the best bet of this reach would need that knew the gap and met it on every day: no method that lets a day be three

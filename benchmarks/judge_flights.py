@@ -221,7 +221,8 @@ def _times(name: str, flights: Flights, truths: dict[float, list[Series]], reps:
             gap = abs(float(one.days.mean()) - margin * one.loss)
             limits.append(math.ceil(bound / math.log1p(min(gap / one.scatter.reach, 1.0))))
             ratios.append(median / max(best, 1e-9))
-            cells.append(f"{median:.0f} ({best:.1f}; {limits[-1]})")
+            days = f"{median:.0f}" if math.isfinite(median) else f"> {LONG}"
+            cells.append(f"{days} ({best:.1f}; {limits[-1]})")
         whose = "equal models" if not rise else f"{abs(rise):.0%} {'worse' if rise > 0 else 'better'}"
         label = f"{name}: days to {what}, {whose}" + (f", margin {margin:.0%}" if margin else "")
         seen = ", ".join(cells)

@@ -86,6 +86,7 @@ def days(flights: Flights) -> Figure:
     scatter, ratio, loss = flights.scatter(PAIR), long_run_ratio(before), flights.loss(PAIR[0])
     truths = [series(flights, PAIR, rise) for rise in RISES]
     drawn = flights.drawn[STRETCH][:500]
+    print(f"sd of days: {scatter.sd:.4f} in May, {truths[RISES.index(0.0)].days.std():.4f} of equal models since")
     rises = np.linspace(-0.05, 0.1, 301)
     figure, axes = _figure()
     asked = [(f"promotion, margin {100 * margin:g} %", margin) for margin in MARGINS]

@@ -68,7 +68,7 @@ def status(context: Context) -> Answer:
             rows += [("judged", f"{decisions[-1]['verdict']} at {decisions[-1]['as_of']}")]
             rows += [("", reason) for reason in decisions[-1]["reasons"]]
         endings = ", ".join(f"{count} {action}" for action, count in year["endings"].items()) or "none has ended"
-        rows += [("a year", f"{year['rollouts']} rollouts began within 365 days: {endings}")]
+        rows += [("a year", f"{year['rollouts']} rollouts began in the 365 days up to the last one: {endings}")]
         if year["rollouts"]:
             rows += [
                 (

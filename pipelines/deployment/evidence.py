@@ -24,6 +24,7 @@ from pipelines.records import Plan
 from pipelines.traffic import serves_challenger
 
 UNKNOWN = Foretold()
+BOOLEANS = {"true": "1", "false": "0"}  # as PostgreSQL says them, and SQLite
 NO_SCORE = "no probability"  # in the server's message for an output that is not a number, or outside [0, 1]
 
 
@@ -123,7 +124,8 @@ def evidence(rows: pd.DataFrame, look: Look, watch: WatchRules) -> Evidence:
         exposure=_exposure(rows, closed, look),
         blocks=_blocks(closed),
         foretold=look.foretold.scatter,
-        horizon=max(1.0, look.foretold.blocks_per_day * look.days),
+        horizon=look.foretold.horizon or look.days,
+        narrowest=look.foretold.narrowest,
         row_reach=look.foretold.row_reach,
         segments=_segments(closed, look),
         differences=matured_rows.difference.to_numpy(dtype=np.float64, copy=True),
@@ -137,14 +139,15 @@ def evidence(rows: pd.DataFrame, look: Look, watch: WatchRules) -> Evidence:
 
 
 def _blocks(closed: pd.DataFrame) -> Blocks:
-    return Blocks.of(closed.block.to_numpy(dtype=str), closed.difference, closed.label)
+    closes = _seconds(closed.closes)
+    return Blocks.of(closed.block.to_numpy(dtype=str), closed.difference, closed.label, closes)
 
 
 def _segments(closed: pd.DataFrame, look: Look) -> tuple[Segment, ...]:
     """The closed blocks of each slice that was seen before the rollout, of the columns that the requests have."""
     seen: dict[str, pd.Index[Any] | None] = {}
     for at, column in enumerate(look.slices):
-        values = closed.slices.map(lambda told, at=at: told[at]).dropna()
+        values = closed.slices.map(lambda told, at=at: BOOLEANS.get(told[at], told[at])).dropna()
         if len(values):
             rows_of = {f"{column}={value}": labels for value, labels in values.groupby(values).groups.items()}
             names = (name for name in look.foretold.slices if name.startswith(f"{column}="))

@@ -117,7 +117,11 @@ def _told(rollout: Rollout, context: Context) -> dict[str, str]:
     def number(value: float | None) -> str:
         return "unknown" if value is None else f"{value:+.5f}"
 
-    sides = f", observed {judgement['observed']:.5g}, bound {judgement['bound']:.5g}" if judgement["observed"] else ""
+    sides = (
+        f", observed {judgement['observed']:.5g}, bound {judgement['bound']:.5g}"
+        if judgement["observed"] is not None
+        else ""
+    )
     low, high = judgement["bounds"]
     return {
         "rollout.rule": f"{judgement['rule'].replace('_', ' ')}{sides}",

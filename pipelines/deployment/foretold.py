@@ -1,7 +1,7 @@
 """What is known of a pair before its rollout, from the challenger's evaluation: how far the two differ, and what lacks.
 
-The champion scores the rows of the challenger's test window, which neither has been trained on. From day to day (block
-to block) the differences of their losses then scatter as they will in the rollout, in each declared slice as well.
+The champion scores the rows of the challenger's test window. Where neither was trained on them, the differences of
+their losses scatter from day to day (block to block) as they will in the rollout, in each declared slice as well.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.artifacts.document import Frozen
+from pipelines.json_text import JsonObject
 from pipelines.judge import Scatter
 
 if TYPE_CHECKING:
+    from datetime import date
+
     import pandas as pd
 
+    from pipelines.artifacts.card import ModelCard
     from pipelines.artifacts.model import ModelRef
     from pipelines.context import Context
-    from pipelines.losses import Loss
     from pipelines.tracking.version import ModelVersion
 
 FEW = 30  # rows of a slice below which nothing is told of it
@@ -35,7 +38,9 @@ class Foretold(Frozen):
         mean: of the blocks' differences; it decides nothing.
         champion_loss: the champion's mean loss over these rows.
         blocks_per_day: that have rows.
-        row_reach: the largest difference of the two losses of one row: the loss's own bound, or what was seen.
+        horizon, narrowest: what the judge's bets are sized by: the blocks within the time limit, and the margin in
+            units of the loss, as the rules were when the rollout began. None of rollouts from before this was kept.
+        row_reach: the largest difference of the two losses of one row: the loss's own bound.
         slices: scatter by COLUMN=VALUE.
         missing: by column of the challenger's test frame, the share of rows in which it was missing.
         why: why there is no scatter.
@@ -46,6 +51,8 @@ class Foretold(Frozen):
     mean: float | None = None
     champion_loss: float | None = None
     blocks_per_day: float = 1.0
+    horizon: float | None = None
+    narrowest: float | None = None
     row_reach: float = 1.0
     slices: dict[str, Scatter] = Field(default_factory=dict)
     missing: dict[str, float] = Field(default_factory=dict)
@@ -61,36 +68,61 @@ def foretell(context: Context, champion: ModelRef, challenger: ModelVersion) -> 
     from pipelines.artifacts.evaluation import Evaluation, read_scored
     from pipelines.artifacts.scorer import load_scorer
     from pipelines.errors import InvalidInput
-    from pipelines.losses import loss_of
-    from pipelines.usecase import LABEL, blocks_of
+    from pipelines.losses import BINARY, loss_of
+    from pipelines.usecase import DAY, LABEL, blocks_of
 
     store = context.data.store
     scored = read_scored(store, challenger.evaluation_uri, Evaluation.read(store, challenger.evaluation_uri))
     missing = {str(name): float(share) for name, share in scored.isna().mean().items()}
     loss = loss_of(context.usecase)
+    if loss.name not in BINARY:
+        raise InvalidInput(f"{context.usecase.name} declares the loss {loss.name!r}; rollouts compare {BINARY} as yet")
+    blocks, judge = blocks_of(scored), context.params.rollout.judge
+    per_day = blocks.nunique() / max(scored[DAY].nunique(), 1)
+    known = Foretold(
+        blocks_per_day=per_day,
+        horizon=max(1.0, per_day * judge.max_days),
+        row_reach=loss.largest_difference,
+        missing=missing,
+    )
     try:
-        theirs = load_scorer(store, champion).score(scored)
+        scorer = load_scorer(store, champion)
+        theirs = scorer.score(scored)
     except InvalidInput as error:
-        return Foretold(missing=missing, why=f"the champion cannot score the challenger's test rows: {error}")
+        return known.model_copy(update={"why": f"the champion cannot score the challenger's test rows: {error}"})
     label = scored[LABEL].to_numpy(np.float64)
     losses = loss.rows(theirs, label)
     difference = loss.rows(scored["score"].to_numpy(np.float64), label) - losses
-    told = _told(scored, difference, blocks_of(scored), loss, tuple(context.usecase.slices))
-    return told.model_copy(update={"missing": missing, "champion_loss": float(losses.mean())})
+    champion_loss = float(losses.mean())
+    scale = _scale(scored, difference, blocks, tuple(context.usecase.slices))
+    if (learnt := _learnt_until(scorer.model.card)) is not None and learnt > scored[DAY].min():
+        why = f"the champion has learnt from days until {learnt}, which lie in the challenger's test window"
+        scale = {"scatter": None, "slices": {}, "why": why}
+    update = {**scale, "champion_loss": champion_loss, "narrowest": judge.margin_share * champion_loss}
+    return known.model_copy(update=update)
 
 
-def _told(
-    scored: pd.DataFrame, difference: np.ndarray, blocks: pd.Series, loss: Loss, columns: tuple[str, ...]
-) -> Foretold:
+def _learnt_until(card: ModelCard) -> date | None:
+    """The day after the last one of the champion's training and validation windows; None if its card has none."""
+    windows = card.training_set.windows
+    ends = [windows[name][1] for name in ("train", "validation") if name in windows]
+    return max(ends, default=None)
+
+
+def _scale(scored: pd.DataFrame, difference: np.ndarray, blocks: pd.Series, columns: tuple[str, ...]) -> JsonObject:
+    """The fields that tell how far the pair scatters, in all and by slice."""
     import pandas as pd
 
     from pipelines.judge.betting import LEAST
     from pipelines.judge.plan import long_run_ratio
-    from pipelines.losses import BINARY
-    from pipelines.usecase import DAY, LABEL
+    from pipelines.usecase import LABEL
 
-    rows = pd.Series(difference, index=scored.index)
+    label, rows = scored[LABEL], pd.Series(difference, index=scored.index)
     means = rows.groupby(blocks.to_numpy(), sort=True).mean().to_numpy()
+    rare = int(min((label > 0).sum(), (label <= 0).sum()))
+    if rare < RARE or len(means) < LEAST:
+        few = f"{len(means)} blocks, and {LEAST}" if rare >= RARE else f"{rare} labels of the rarer class, and {RARE}"
+        return {"scatter": None, "why": f"the challenger's test window has {few} tell a scale"}
     slices: dict[str, Scatter] = {}
     for column in columns:
         known = scored[column].dropna().map(_text) if column in scored else pd.Series(dtype=object)
@@ -99,24 +131,15 @@ def _told(
                 each = part.groupby(blocks.loc[part.index].to_numpy()).mean()
                 if (scatter := Scatter.of(each.to_numpy())) is not None:
                     slices[f"{column}={value}"] = scatter
-    label = scored[LABEL]
-    rare = int(min((label > 0).sum(), (label <= 0).sum())) if loss.name in BINARY else RARE
-    scatter, why = Scatter.of(means), f"the challenger's test window has {len(means)} blocks, and {LEAST} tell a scale"
-    if rare < RARE:
-        scatter, slices = None, {}
-        why = f"the challenger's test window has {rare} labels of the rarer class, and {RARE} tell a scale"
-    assert len(means)  # an evaluation has rows
-    return Foretold(
-        scatter=scatter,
-        long_run=long_run_ratio(means),
-        mean=float(means.mean()),
-        blocks_per_day=len(means) / max(scored[DAY].nunique(), 1),
-        row_reach=loss.largest_difference if np.isfinite(loss.largest_difference) else float(np.abs(difference).max()),
-        slices=slices,
-        why=None if scatter else why,
-    )
+    return {
+        "scatter": Scatter.of(means),
+        "long_run": long_run_ratio(means),
+        "mean": float(means.mean()),
+        "slices": slices,
+    }
 
 
 def _text(value: object) -> str:
-    """A value of a slice as a request's JSON has it: whole numbers without a point."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    """A value of a slice as a query of a request's JSON tells it: whole numbers without a point, true as 1."""
+    whole = isinstance(value, bool | np.bool_) or (isinstance(value, float) and value.is_integer())
+    return str(int(value)) if whole else str(value)  # type: ignore[call-overload]

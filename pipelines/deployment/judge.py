@@ -77,6 +77,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "champion": rollout.champion,
         "plan": look.in_force.version,
         "pulse": pulse_before,
+        "rules": settings.judge.model_dump(),
         "judgement": judgement.model_dump(mode="json"),
         **_facts(rows, seen),
     }

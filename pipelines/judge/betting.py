@@ -2,17 +2,17 @@
 
 Bets share a capital of 1, but for some cash. Each gains `size * x / reach` of what it has at every block, where x is
 the block's difference beyond the tested limit. If what was to be expected of x, block by block given the past, is at
-most 0 on average over the blocks seen, the capital exceeds 1/alpha at any time with probability at most alpha: a
-constant bet satisfies E[1 + b x | past] <= exp(b E[x | past]), so blocks need not be independent, nor have one mean.
-The conditions:
+most 0 on average over the blocks since these bets began, the capital exceeds 1/alpha at any time with probability at
+most alpha: a constant bet satisfies E[1 + b x | past] <= exp(b E[x | past]), so blocks need not be independent, nor
+have one mean. The conditions:
 
 - x is limited to `reach` above, which can only lower its mean. It is never raised from below. A bet that loses more
   than it has (a block beyond -reach / size) stops, and its debt counts against the capital of the others. The bound of
   alpha is exact while no block lies so far out; without any such limit no test of a mean exists (Bahadur and Savage
   1956). A capital of nothing or less is no evidence.
 - The reach is known before the blocks that it applies to: from what the pair scattered before the rollout, or, where
-  the blocks seen scatter more than that foretold, from those. Bets then begin anew, with what they had left at most
-  and half of the cash.
+  the blocks seen scatter more than that foretold, from those. Bets then begin anew with what was left of their stake
+  (gains and debts are gone) and half of the cash.
 
 Sources: Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting"; Choe and Ramdas 2023,
 "Comparing sequential forecasters", for the mean of conditional expectations.

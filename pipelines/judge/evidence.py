@@ -8,7 +8,6 @@ earlier look cannot change afterwards.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +40,7 @@ class Blocks:
     """Mean paired differences (challenger's loss minus champion's) of closed blocks whose labels have matured.
 
     Attributes:
-        ids: unique, ascending.
+        ids: unique, in the order in which the blocks closed.
         difference: (B,) mean of the block's paired differences.
         rows, positives: (B,) number of pairs behind each mean, and of those with a positive label.
     """
@@ -54,18 +53,26 @@ class Blocks:
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.difference) == len(self.rows) == len(self.positives):
             raise InvalidInput("ids, difference, rows and positives must be of one length")
-        if any(later <= earlier for earlier, later in pairwise(self.ids)):
-            raise InvalidInput("ids of blocks must be unique and ascending; give each block once")
+        if len(set(self.ids)) < len(self.ids):
+            raise InvalidInput("ids of blocks must be unique; give each block once")
         _freeze(self.difference, self.rows, self.positives)
 
     @classmethod
-    def of(cls, block: ArrayLike, difference: ArrayLike, label: ArrayLike) -> Blocks:
-        """Blocks from the rows that count (see `matured`): block (N,) sortable, difference (N,), label (N,) 0 or 1."""
-        names, code = np.unique(np.asarray(block), return_inverse=True)
+    def of(cls, block: ArrayLike, difference: ArrayLike, label: ArrayLike, closes: ArrayLike | None = None) -> Blocks:
+        """Blocks from the rows that count (see `matured`), in the order in which they closed, then by name.
+
+        Args:
+            block, difference, label: (N,), names sortable; a label above 0 is positive.
+            closes: (N,) instant at which the row's block closed; by default blocks are in order of their names.
+        """
+        names, first, code = np.unique(np.asarray(block), return_index=True, return_inverse=True)
         rows = np.bincount(code, minlength=len(names)).astype(np.int64)
         sums = np.bincount(code, np.asarray(difference, dtype=np.float64), len(names))
-        positives = np.bincount(code, np.asarray(label, dtype=np.float64), len(names)).astype(np.int64)
-        return cls(tuple(names.tolist()), sums / np.maximum(rows, 1), rows, positives)
+        positives = np.bincount(code, np.asarray(label, dtype=np.float64) > 0, len(names)).astype(np.int64)
+        at = np.zeros(len(names)) if closes is None else np.asarray(closes, dtype=np.float64)[first]
+        order = np.argsort(at, kind="stable")
+        means = sums / np.maximum(rows, 1)
+        return cls(tuple(names[order].tolist()), means[order], rows[order], positives[order])
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +186,8 @@ class Evidence:
         champion_loss: the champion's mean loss, frozen before the rollout.
         blocks: where the use case declares its rows independent, each row is a block.
         foretold: how the pair scattered from block to block before the rollout; None where that is not known.
-        horizon: the number of blocks to expect within the time limit.
+        horizon: the number of blocks to expect within the time limit, frozen: bets are sized by it.
+        narrowest: the margin when the rollout began, in units of the loss: no reach is smaller; None: the present one.
         row_reach: the largest difference of the two losses of one row that there can be.
         segments: the same blocks by declared slice.
         differences: (N,) paired differences of all matured rows, including those of blocks still open.
@@ -194,6 +202,7 @@ class Evidence:
     blocks: Blocks = field(default_factory=Blocks)
     foretold: Scatter | None = None
     horizon: float = 60.0
+    narrowest: float | None = None
     row_reach: float = 1.0
     segments: tuple[Segment, ...] = ()
     differences: Array = field(default_factory=lambda: np.zeros(0))

@@ -51,8 +51,9 @@ def log_evidence(evidence: Evidence, rules: Rules) -> dict[str, float]:
 
 
 def _telling(evidence: Evidence, rules: Rules) -> bool:
-    """Whether there are positives enough: before the first few, differences hardly scatter, and no scale is right."""
-    return int(evidence.blocks.positives.sum()) >= rules.min_positives / 3
+    """Whether there are labels enough of the rarer class: before, differences hardly scatter, and no scale is right."""
+    positives = int(evidence.blocks.positives.sum())
+    return min(positives, int(evidence.blocks.rows.sum()) - positives) >= rules.min_positives / 3
 
 
 def margin(evidence: Evidence, rules: Rules) -> float:
@@ -70,7 +71,7 @@ def quality(
         difference,
         foretold,
         evidence.horizon,
-        narrowest=margin(evidence, rules),
+        narrowest=margin(evidence, rules) if evidence.narrowest is None else evidence.narrowest,
         widest=evidence.row_reach,
         least=betting.LEAST if rules.min_blocks else SINGLE_ROWS,
     )

@@ -38,6 +38,7 @@ class Judgement(BaseModel):
         explanation: the rule that decided, the evidence, and every further rule that applies, in order.
         rule: the rule that decided; `observed` and `bound` are its two sides (log E where the rule is a test).
         log_e: log E of every part of the evidence at this look.
+        segments: log E of every slice, against "not badly worse".
         bounds: anytime bounds of the mean difference of blocks, each at level 1 - alpha; None while there is none.
         mean: of the blocks' differences; None where there are none.
         margin: delta, in units of the loss.
@@ -52,6 +53,7 @@ class Judgement(BaseModel):
     observed: float | None
     bound: float | None
     log_e: dict[str, float]
+    segments: dict[str, float]
     bounds: tuple[float | None, float | None]
     mean: float | None
     margin: float | None
@@ -79,7 +81,8 @@ def judge_evidence(evidence: Evidence, rules: Rules) -> Judgement:
         raise InvalidInput(f"stage {evidence.exposure.stage} is not one of the {len(rules.stages)} declared")
     difference, placed = quality(evidence.blocks, evidence.foretold, evidence, rules)
     log_e = log_evidence(evidence, rules)
-    rulings = list(_rulings(evidence, rules, log_e))
+    segments = {segment.name: log_e_segment(segment, evidence, rules) for segment in evidence.segments}
+    rulings = list(_rulings(evidence, rules, log_e, segments))
     first = rulings[0]
     blocks, delta = evidence.blocks, margin(evidence, rules)
     low, high = betting.bounds(difference, rules.alpha, placed)
@@ -100,6 +103,7 @@ def judge_evidence(evidence: Evidence, rules: Rules) -> Judgement:
         observed=first.observed,
         bound=first.bound,
         log_e=log_e,
+        segments=segments,
         bounds=(low, high),
         mean=mean,
         margin=delta or None,
@@ -113,14 +117,14 @@ def judge_evidence(evidence: Evidence, rules: Rules) -> Judgement:
     )
 
 
-def _rulings(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterator[Ruling]:
+def _rulings(evidence: Evidence, rules: Rules, log_e: dict[str, float], segments: dict[str, float]) -> Iterator[Ruling]:
     """Every rule that applies, in order of precedence; there is always one."""
     exposure, last = evidence.exposure, len(rules.stages) - 1
     yield from _rollback(evidence, rules, log_e)
     limit = rules.max_days * DAY
     if exposure.elapsed > limit:  # before all further rules: neither time alone nor late evidence ever promotes
         yield Ruling(JudgeAction.INCONCLUSIVE, "time_limit", _shortfall(evidence, rules), exposure.elapsed, limit)
-    yield from _holds(evidence, rules, log_e)
+    yield from _holds(evidence, rules, log_e, segments)
     missing = list(_exposure_missing(evidence, rules))
     yield from missing
     if exposure.stage < last:
@@ -150,7 +154,7 @@ def _rollback(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iter
         yield Ruling(JudgeAction.ROLLBACK, "combined_evidence", next_step, log_e["combined"], bound)
 
 
-def _holds(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterator[Ruling]:
+def _holds(evidence: Evidence, rules: Rules, log_e: dict[str, float], segments: dict[str, float]) -> Iterator[Ruling]:
     if log_e["split"] >= (bound := -math.log(rules.split_alpha)):
         next_step = "Find where entities are lost between the split and the log; the comparison cannot be trusted."
         yield Ruling(JudgeAction.HOLD, "sample_ratio", next_step, log_e["split"], bound)
@@ -164,7 +168,7 @@ def _holds(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterato
     if evidence.unknown:
         next_step = f"{evidence.unknown} paired differences are not numbers: find the missing scores or labels."
         yield Ruling(JudgeAction.HOLD, "unknown_differences", next_step, float(evidence.unknown), 0.0)
-    yield from _worse_segments(evidence, rules)
+    yield from _worse_segments(evidence, rules, segments)
     if evidence.flags.missing_inputs:
         next_step = (
             f"Inputs are missing or stale more often than in training: {'; '.join(evidence.flags.missing_inputs)}."
@@ -181,11 +185,11 @@ def _holds(evidence: Evidence, rules: Rules, log_e: dict[str, float]) -> Iterato
             yield Ruling(JudgeAction.HOLD, rule, next_step)
 
 
-def _worse_segments(evidence: Evidence, rules: Rules) -> Iterator[Ruling]:
+def _worse_segments(evidence: Evidence, rules: Rules, segments: dict[str, float]) -> Iterator[Ruling]:
     """A hold where slices are badly worse: each is tested at its share of segment_alpha, so that over all of them the
     rate of false holds is at most that."""
     bound = math.log(len(evidence.segments) / rules.segment_alpha) if evidence.segments else math.inf
-    told = [(log_e_segment(segment, evidence, rules), segment) for segment in evidence.segments]
+    told = [(segments[segment.name], segment) for segment in evidence.segments]
     worse = sorted(((log_e, segment) for log_e, segment in told if log_e >= bound), key=lambda one: -one[0])
     if worse:
         names = ", ".join(

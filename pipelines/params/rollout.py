@@ -84,7 +84,7 @@ class JudgeRules(Section):
     split_alpha: Level
     split_strength: Positive
     min_pairs: Count
-    min_positives: Count
+    min_positives: Natural  # 0 where labels are no classes
     min_blocks: Natural  # 0 where rows are blocks
     max_days: Positive  # after which the rollout ends as inconclusive
 

@@ -47,6 +47,12 @@ def test_blocks_hold_means_and_counts() -> None:
     assert Blocks.of([], [], []).ids == ()
 
 
+def test_blocks_are_in_the_order_in_which_they_closed() -> None:
+    blocks = Blocks.of(["a", "b", "c", "a"], [1.0, 2.0, 3.0, 5.0], [0, 1, 1, 0], closes=[9.0, 2.0, 2.0, 9.0])
+    assert blocks.ids == ("b", "c", "a") and blocks.difference.tolist() == [2.0, 3.0, 3.0]
+    assert blocks.rows.tolist() == [1, 1, 2] and blocks.positives.tolist() == [1, 1, 0]
+
+
 def test_of_each_entity_only_the_first_event_counts() -> None:
     events = Events.first(["x", "y", "x"], [3, 2, 1], [0.5, 0.5, 0.05], [True, False, False])
     assert events.share.tolist() == [0.05, 0.5] and events.challenger.tolist() == [False, False]

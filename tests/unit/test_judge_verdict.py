@@ -239,11 +239,26 @@ def test_the_minimum_of_pairs_holds_for_a_promotion_whatever_the_stages_ask() ->
     assert decided(good(), min_pairs=20_001) == ("HOLD", "min_pairs")
 
 
+def test_before_the_first_labels_of_the_rarer_class_quality_is_no_evidence() -> None:
+    few, many = (good(blocks=blocks(0.02, positives=per_block)) for per_block in (0, 1))
+    assert judge_evidence(few, RULES).log_e["quality"] == 0.0 < judge_evidence(many, RULES).log_e["quality"]
+    all_positive = good(blocks=blocks(0.02, rows=50, positives=50))
+    assert judge_evidence(all_positive, RULES).log_e["quality"] == 0.0
+    assert judge_evidence(few, rules(DAYS, min_positives=0)).log_e["quality"] > 0, "where labels are no classes"
+
+
+def test_a_margin_that_is_changed_later_resizes_no_bet() -> None:
+    seen = good(blocks=blocks(0.0005, count=20), foretold=Scatter(31, 1e-4, 2e-4), narrowest=0.003)
+    one, other = (judge_evidence(seen, rules(DAYS, margin_share=share)) for share in (0.02, 0.2))
+    assert one.log_e["quality"] == other.log_e["quality"] and one.log_e["not_inferior"] != other.log_e["not_inferior"]
+
+
 def test_a_slice_that_is_badly_worse_is_named_and_its_neighbours_are_not() -> None:
     segments = [Segment(f"carrier={n}", blocks(0.0), SLICE) for n in range(9)]
     bad = Segment("carrier=OO", blocks(0.05), SLICE)
     answer = judge_evidence(good(segments=(*segments, bad)), RULES)
     assert (answer.action, answer.rule) == (JudgeAction.HOLD, "segment")
+    assert answer.segments["carrier=OO"] > answer.bound > max(answer.segments[f"carrier={n}"] for n in range(9))  # type: ignore[operator]
     assert "carrier=OO" in answer.next_step and "carrier=3" not in answer.next_step
     assert answer.bound == pytest.approx(math.log(10 / RULES.segment_alpha))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,6 +68,15 @@ def test_a_champion_that_cannot_score_those_rows_leaves_the_scale_to_the_first_b
     traffic(desk, 9)
     judgement = desk.decisions.get(look(desk, "shadow")["decision_id"])["evidence"]["judgement"]  # type: ignore[index]
     assert judgement["since"] == 5 and judgement["scale"] > 0
+
+
+def test_a_champion_that_has_learnt_from_those_days_tells_no_scale(
+    desk: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.deployment.foretold._learnt_until", lambda card: date(2024, 3, 3))
+    told = foretell(desk, desk.models.require("1").model, desk.models.require("2"))
+    assert told.scatter is None and told.slices == {} and "has learnt from days until 2024-03-03" in str(told.why)
+    assert told.champion_loss is not None and told.horizon == desk.params.rollout.judge.max_days
 
 
 def test_a_start_says_what_to_expect_and_the_console_plans(
@@ -153,6 +163,9 @@ def test_another_loss_is_what_versions_are_compared_by(desk: Context) -> None:
     told = foretell(replace(desk, usecase=usecase), desk.models.require("1").model, desk.models.require("2"))
     assert told.row_reach > 4 and told.champion_loss is not None and brier.champion_loss is not None
     assert told.champion_loss > 2 * brier.champion_loss
+    other: Any = SimpleNamespace(**{**vars(desk.usecase), "loss": "squared"})
+    with pytest.raises(InvalidInput, match="'squared'; rollouts compare"):
+        foretell(replace(desk, usecase=other), desk.models.require("1").model, desk.models.require("2"))
     odd: Any = SimpleNamespace(**{**vars(desk.usecase), "loss": "hinge"})
     with pytest.raises(InvalidInput, match="hinge"):
         foretell(replace(desk, usecase=odd), desk.models.require("1").model, desk.models.require("2"))
