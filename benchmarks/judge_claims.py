@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import beta
 
 from benchmarks.judge_scores import Array
-from pipelines.judge.betting import CASH, LEAST, NOTHING, ROUNDING, TOLERANCE, Scatter, bets, seen_scatter
+from pipelines.judge.betting import CASH, LEAST, NOTHING, ROUNDING, TOLERANCE, Scatter, bets
 from pipelines.judge.eprocess import RATIOS
 
 ALPHA, DELTA = 0.05, 0.02
@@ -92,7 +92,7 @@ class _Worlds:
         wider = np.sqrt(spread) > self.bound
         if wider.any():
             past = np.stack(self.seen)[:, wider].T
-            self._place(wider, [seen_scatter(values) for values in past])
+            self._place(wider, [told for values in past if (told := Scatter.of(values))])
 
     def _left(self) -> Array:
         """What the bets have, of what was staked."""

@@ -8,9 +8,12 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from pipelines.console import table
 from pipelines.console.command import Answer, Arguments, Command, options
 from pipelines.errors import InvalidInput
+from pipelines.params import first_problem
 from pipelines.params.rollout import JudgeRules
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def answer(arguments: Arguments, context: Context) -> Answer:
+    if arguments["verb"] != "plan" and any(arguments[name] is not None for name in ("version", "margin", "days")):
+        raise InvalidInput(f"`rollout {arguments['verb']}` takes no VERSION, --margin or --days; those are of `plan`")
     if arguments["verb"] == "status":
         return status(context)
     if arguments["verb"] == "plan":
@@ -114,9 +119,12 @@ def plan(version: str | None, margin: float | None, days: float | None, context:
 
     settings = context.params.rollout
     asked = {"margin_share": margin, "max_days": days}
-    judge = JudgeRules.model_validate(
-        {**settings.judge.model_dump(), **{name: value for name, value in asked.items() if value is not None}}
-    )
+    try:
+        judge = JudgeRules.model_validate(
+            {**settings.judge.model_dump(), **{name: value for name, value in asked.items() if value is not None}}
+        )
+    except ValidationError as error:
+        raise InvalidInput(f"--margin or --days: {first_problem(error)}") from None
     settings = settings.model_copy(update={"judge": judge})
     rollout, plan = context.rollouts.under_way(), context.plans.current()
     if rollout is not None and version in (None, rollout.version):

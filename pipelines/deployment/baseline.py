@@ -59,7 +59,7 @@ def freeze(context: Context, champion: str | None, challenger: ModelVersion) -> 
         champion_loss=loss,
         champion_loss_from=source,
         slow_ms=slow,
-        foretold=foretold.as_json(),
+        foretold=foretold.model_copy(update={"narrowest": context.params.rollout.judge.margin_share * loss}).as_json(),
     )
 
 

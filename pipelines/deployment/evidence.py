@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.deployment.baseline import pace
-from pipelines.deployment.foretold import Foretold
+from pipelines.deployment.foretold import Foretold, slice_value
 from pipelines.judge import Blocks, Events, Evidence, Exposure, Flags, Segment, SplitCount, matured
 from pipelines.losses import LOSSES, Loss
 from pipelines.params.rollout import WatchRules
@@ -24,7 +24,6 @@ from pipelines.records import Plan
 from pipelines.traffic import serves_challenger
 
 UNKNOWN = Foretold()
-BOOLEANS = {"true": "1", "false": "0"}  # as PostgreSQL says them, and SQLite
 NO_SCORE = "no probability"  # in the server's message for an output that is not a number, or outside [0, 1]
 
 
@@ -147,7 +146,7 @@ def _segments(closed: pd.DataFrame, look: Look) -> tuple[Segment, ...]:
     """The closed blocks of each slice that was seen before the rollout, of the columns that the requests have."""
     seen: dict[str, pd.Index[Any] | None] = {}
     for at, column in enumerate(look.slices):
-        values = closed.slices.map(lambda told, at=at: BOOLEANS.get(told[at], told[at])).dropna()
+        values = closed.slices.map(lambda told, at=at: told[at]).dropna().map(slice_value)
         if len(values):
             rows_of = {f"{column}={value}": labels for value, labels in values.groupby(values).groups.items()}
             names = (name for name in look.foretold.slices if name.startswith(f"{column}="))

@@ -36,9 +36,11 @@ def advice(baseline: Baseline, settings: RolloutRules) -> str:
     from pipelines.deployment.foretold import Foretold
 
     expected = expectation(baseline, settings)
+    ramp = sum(stage.min_hours for stage in settings.stages) / 24
     if expected is not None:
-        return expected.advice()
-    why = Foretold.model_validate(baseline.foretold or {}).why or "there is no champion to compare with"
-    return (
-        f"How long the rollout takes cannot be told: {why}; its first blocks will only tell how far the pair scatters."
-    )
+        least = f" Half of all rollouts take longer, and the ramp alone takes {ramp:g} days before labels mature."
+        never = f" But the ramp alone takes {ramp:g} days: none can end in time."
+        return expected.advice() + (least if ramp < settings.judge.max_days else never)
+    unknown = "it began before the scatter of its pair was kept" if baseline.champion_uri else "there is no champion"
+    why = Foretold.model_validate(baseline.foretold or {}).why or unknown
+    return f"How long the rollout takes cannot be told: {why}; its first blocks only tell how far the pair scatters."

@@ -108,29 +108,29 @@ def _settle(rollout: Rollout, context: Context) -> None:
 
 def _told(rollout: Rollout, context: Context) -> dict[str, str]:
     """The judge's last decision in three lines: rule, evidence, and what to do next; empty where nothing was judged."""
+    from pipelines.records import Action
+
     assert rollout.ending is not None
     decision = context.decisions.get(rollout.ending.decision_id) if rollout.ending.decision_id else None
     judgement = decision["evidence"].get("judgement") if decision else None
-    if judgement is None:
+    if decision is None or judgement is None:
         return dict.fromkeys(("rollout.rule", "rollout.evidence", "rollout.next"), "")
 
     def number(value: float | None) -> str:
         return "unknown" if value is None else f"{value:+.5f}"
 
-    sides = (
-        f", observed {judgement['observed']:.5g}, bound {judgement['bound']:.5g}"
-        if judgement["observed"] is not None
-        else ""
-    )
+    said = decision["evidence"].get("conclusion") or judgement
+    seen, bound = said["observed"], said["bound"]
+    sides = "" if seen is None else f", observed {seen:.5g}, bound {bound:.5g}"
     low, high = judgement["bounds"]
     return {
-        "rollout.rule": f"{judgement['rule'].replace('_', ' ')}{sides}",
+        "rollout.rule": f"{said['rule'].replace('_', ' ')}{sides}",
         "rollout.evidence": (
             f"{judgement['blocks']} blocks of {judgement['rows']} labelled requests; the challenger's loss less the "
             f"champion's is {number(judgement.get('mean'))}, surely between {number(low)} and {number(high)}; up to "
             f"{number(judgement.get('margin'))} may be given up"
         ),
-        "rollout.next": judgement["next_step"],
+        "rollout.next": rollout.ending.reason if rollout.ending.action is Action.ABORT else said["next_step"],
     }
 
 

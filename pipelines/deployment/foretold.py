@@ -6,7 +6,8 @@ their losses scatter from day to day (block to block) as they will in the rollou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
@@ -41,7 +42,7 @@ class Foretold(Frozen):
         horizon, narrowest: what the judge's bets are sized by: the blocks within the time limit, and the margin in
             units of the loss, as the rules were when the rollout began. None of rollouts from before this was kept.
         row_reach: the largest difference of the two losses of one row: the loss's own bound.
-        slices: scatter by COLUMN=VALUE.
+        slices: scatter by COLUMN=VALUE, of all values that have FEW rows; None where it is not known.
         missing: by column of the challenger's test frame, the share of rows in which it was missing.
         why: why there is no scatter.
     """
@@ -54,7 +55,7 @@ class Foretold(Frozen):
     horizon: float | None = None
     narrowest: float | None = None
     row_reach: float = 1.0
-    slices: dict[str, Scatter] = Field(default_factory=dict)
+    slices: dict[str, Scatter | None] = Field(default_factory=dict)
     missing: dict[str, float] = Field(default_factory=dict)
     why: str | None = None
 
@@ -79,10 +80,12 @@ def foretell(context: Context, champion: ModelRef, challenger: ModelVersion) -> 
         raise InvalidInput(f"{context.usecase.name} declares the loss {loss.name!r}; rollouts compare {BINARY} as yet")
     blocks, judge = blocks_of(scored), context.params.rollout.judge
     per_day = blocks.nunique() / max(scored[DAY].nunique(), 1)
+    slices = {name: None for name, _ in _slices(scored, tuple(context.usecase.slices))}
     known = Foretold(
         blocks_per_day=per_day,
         horizon=max(1.0, per_day * judge.max_days),
         row_reach=loss.largest_difference,
+        slices=slices,
         missing=missing,
     )
     try:
@@ -93,13 +96,13 @@ def foretell(context: Context, champion: ModelRef, challenger: ModelVersion) -> 
     label = scored[LABEL].to_numpy(np.float64)
     losses = loss.rows(theirs, label)
     difference = loss.rows(scored["score"].to_numpy(np.float64), label) - losses
-    champion_loss = float(losses.mean())
-    scale = _scale(scored, difference, blocks, tuple(context.usecase.slices))
+    if odd := int((~np.isfinite(difference)).sum()):
+        return known.model_copy(update={"why": f"{odd} of the challenger's test rows have no loss that is a number"})
+    known = known.model_copy(update={"champion_loss": float(losses.mean())})
     if (learnt := _learnt_until(scorer.model.card)) is not None and learnt > scored[DAY].min():
         why = f"the champion has learnt from days until {learnt}, which lie in the challenger's test window"
-        scale = {"scatter": None, "slices": {}, "why": why}
-    update = {**scale, "champion_loss": champion_loss, "narrowest": judge.margin_share * champion_loss}
-    return known.model_copy(update=update)
+        return known.model_copy(update={"why": why})
+    return known.model_copy(update=_scale(scored, difference, blocks, tuple(context.usecase.slices)))
 
 
 def _learnt_until(card: ModelCard) -> date | None:
@@ -115,31 +118,37 @@ def _scale(scored: pd.DataFrame, difference: np.ndarray, blocks: pd.Series, colu
 
     from pipelines.judge.betting import LEAST
     from pipelines.judge.plan import long_run_ratio
-    from pipelines.usecase import LABEL
+    from pipelines.usecase import LABEL, PREDICTED_AT
 
     label, rows = scored[LABEL], pd.Series(difference, index=scored.index)
-    means = rows.groupby(blocks.to_numpy(), sort=True).mean().to_numpy()
+    order = scored[PREDICTED_AT].groupby(blocks).max().sort_values(kind="stable").index
+    means = rows.groupby(blocks).mean().loc[order].to_numpy()
     rare = int(min((label > 0).sum(), (label <= 0).sum()))
     if rare < RARE or len(means) < LEAST:
         few = f"{len(means)} blocks, and {LEAST}" if rare >= RARE else f"{rare} labels of the rarer class, and {RARE}"
-        return {"scatter": None, "why": f"the challenger's test window has {few} tell a scale"}
-    slices: dict[str, Scatter] = {}
-    for column in columns:
-        known = scored[column].dropna().map(_text) if column in scored else pd.Series(dtype=object)
-        for value, part in rows.loc[known.index].groupby(known):
-            if len(part) >= FEW:
-                each = part.groupby(blocks.loc[part.index].to_numpy()).mean()
-                if (scatter := Scatter.of(each.to_numpy())) is not None:
-                    slices[f"{column}={value}"] = scatter
+        return {"why": f"the challenger's test window has {few} tell a scale"}
     return {
         "scatter": Scatter.of(means),
         "long_run": long_run_ratio(means),
         "mean": float(means.mean()),
-        "slices": slices,
+        "slices": {
+            name: Scatter.of(rows.loc[index].groupby(blocks.loc[index]).mean().to_numpy())
+            for name, index in _slices(scored, columns)
+        },
     }
 
 
-def _text(value: object) -> str:
-    """A value of a slice as a query of a request's JSON tells it: whole numbers without a point, true as 1."""
+def _slices(scored: pd.DataFrame, columns: tuple[str, ...]) -> Iterator[tuple[str, pd.Index[Any]]]:
+    """Name and rows of every slice that has FEW rows."""
+    for column in columns:
+        if column in scored:
+            known = scored[column].dropna().map(slice_value)
+            for value, index in known.groupby(known).groups.items():
+                if len(index) >= FEW:
+                    yield f"{column}={value}", index
+
+
+def slice_value(value: object) -> str:
+    """The value of a slice as text, the same of a frame's column and of a request's field."""
     whole = isinstance(value, bool | np.bool_) or (isinstance(value, float) and value.is_integer())
     return str(int(value)) if whole else str(value)  # type: ignore[call-overload]

@@ -46,6 +46,8 @@ class Conclusion(NamedTuple):
     rule: str
     next_step: str
     reasons: tuple[str, ...]
+    observed: float | None = None
+    bound: float | None = None
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
@@ -54,7 +56,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.deployment.evidence import evidence, paired
     from pipelines.deployment.pulse import pulse
     from pipelines.deployment.rows import read_rows
-    from pipelines.judge import Rules, judge_evidence
+    from pipelines.judge import Rules, judge_evidence, shortfall
 
     settings = context.params.rollout
     rollout = context.rollouts.require(inputs.rollout)
@@ -69,8 +71,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     versions = [plan.version for plan in plans]
     rows = paired(read_rows(context.predictions, versions, complete.known_by, slices=look.slices), look)
     seen = evidence(rows, look, settings.watch)
-    judgement = judge_evidence(seen, Rules(**settings.judge.model_dump(), stages=settings.stages))
-    conclusion = _conclude(judgement, inputs, look)
+    rules = Rules(**settings.judge.model_dump(), stages=settings.stages)
+    judgement = judge_evidence(seen, rules)
+    conclusion = _conclude(judgement, inputs, look, shortfall(seen, rules))
     recorded = conclusion._replace(reasons=(*conclusion.reasons, *complete.waits))
     facts = {
         "version": rollout.version,
@@ -79,6 +82,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "pulse": pulse_before,
         "rules": settings.judge.model_dump(),
         "judgement": judgement.model_dump(mode="json"),
+        "conclusion": conclusion._asdict() | {"reasons": None},
         **_facts(rows, seen),
     }
     return Outputs(
@@ -86,8 +90,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         ending=ENDINGS.get(conclusion.action),
         action=conclusion.action,
         rule=conclusion.rule,
-        observed=judgement.observed,
-        bound=judgement.bound,
+        observed=conclusion.observed,
+        bound=conclusion.bound,
         blocks=judgement.blocks,
         rows=judgement.rows,
         reason="; ".join((*conclusion.reasons[:3], *complete.waits)),
@@ -97,12 +101,13 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     )
 
 
-def _conclude(judgement: Judgement, inputs: Inputs, look: Look) -> Conclusion:
+def _conclude(judgement: Judgement, inputs: Inputs, look: Look, lacking: str) -> Conclusion:
     """The judge's answer, but for a stage whose wall clock ran out, or that another one has replaced."""
     action, reasons = str(judgement.action), judgement.explanation
-    conclusion = Conclusion(action, judgement.rule, judgement.next_step, reasons)
+    sides = (judgement.observed, judgement.bound)
+    conclusion = Conclusion(action, judgement.rule, judgement.next_step, reasons, *sides)
     if inputs.out_of_time and action not in (ROLLBACK, INCONCLUSIVE):
-        next_step = "The wall clock ran out: keep the champion and end the rollout."
+        next_step = f"The wall clock ran out. {lacking}"
         conclusion = Conclusion(INCONCLUSIVE, "wall_clock", next_step, (f"{INCONCLUSIVE}: wall_clock", *reasons[1:]))
     if conclusion.action == HOLD and look.names.index(look.in_force.stage) > look.names.index(inputs.stage):
         next_step = f"Go on: stage {look.in_force.stage} is in force."

@@ -27,10 +27,10 @@ def risen(newest: Sequence[Prediction], known: Mapping[str, float], rise: float)
         return ()
     found = []
     for name, share in known.items():
-        if name not in told[0]:
+        if not any(name in features for features in told):
             continue
         seen = sum(features.get(name) is None for features in told) / len(told)
         error = math.sqrt(max(seen * (1 - seen), 1 / len(told)) / len(told))
         if seen - SURE * error > share + rise:
-            found.append((seen - share, f"{name} in {seen:.0%} (training {share:.0%})"))
+            found.append((seen - share, f"{name} in {seen:.0%} (before {share:.0%})"))
     return tuple(text for _, text in sorted(found, key=lambda one: (-one[0], one[1])))

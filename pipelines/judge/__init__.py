@@ -3,7 +3,7 @@
 from pipelines.judge.betting import Scatter
 from pipelines.judge.evidence import Blocks, Events, Evidence, Exposure, Flags, Segment, SplitCount, matured
 from pipelines.judge.quality import Rules
-from pipelines.judge.verdict import JudgeAction, Judgement, judge_evidence
+from pipelines.judge.verdict import JudgeAction, Judgement, judge_evidence, shortfall
 
 __all__ = [
     "Blocks",
@@ -19,4 +19,5 @@ __all__ = [
     "SplitCount",
     "judge_evidence",
     "matured",
+    "shortfall",
 ]

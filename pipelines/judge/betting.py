@@ -124,14 +124,7 @@ def bets(
         if not len(wider):
             return tuple(epochs)
         since = int(wider[0]) + 1
-        known = seen_scatter(values[:since])
-
-
-def seen_scatter(differences: Array) -> Scatter:
-    """The scatter of at least LEAST blocks of a rollout, about 0 where that is wider: their mean is in doubt."""
-    scatter = Scatter.of(differences)
-    assert scatter is not None
-    return scatter._replace(sd=max(scatter.sd, float(np.sqrt(np.mean(differences**2)))))
+        known = Scatter.of(values[:since])
 
 
 def _sizes(reach: float, scale: float, horizon: float) -> tuple[float, ...]:

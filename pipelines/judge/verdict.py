@@ -123,7 +123,7 @@ def _rulings(evidence: Evidence, rules: Rules, log_e: dict[str, float], segments
     yield from _rollback(evidence, rules, log_e)
     limit = rules.max_days * DAY
     if exposure.elapsed > limit:  # before all further rules: neither time alone nor late evidence ever promotes
-        yield Ruling(JudgeAction.INCONCLUSIVE, "time_limit", _shortfall(evidence, rules), exposure.elapsed, limit)
+        yield Ruling(JudgeAction.INCONCLUSIVE, "time_limit", shortfall(evidence, rules), exposure.elapsed, limit)
     yield from _holds(evidence, rules, log_e, segments)
     missing = list(_exposure_missing(evidence, rules))
     yield from missing
@@ -171,8 +171,8 @@ def _holds(evidence: Evidence, rules: Rules, log_e: dict[str, float], segments: 
     yield from _worse_segments(evidence, rules, segments)
     if evidence.flags.missing_inputs:
         next_step = (
-            f"Inputs are missing or stale more often than in training: {'; '.join(evidence.flags.missing_inputs)}."
-            " Fill their views again: two starved models look equal."
+            f"Inputs are missing or stale more often than before: {'; '.join(evidence.flags.missing_inputs)}. "
+            "Fill their views again: two starved models look equal."
         )
         yield Ruling(JudgeAction.HOLD, "missing_inputs", next_step)
     for rule, next_step in (
@@ -212,7 +212,7 @@ def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:+.5f}"
 
 
-def _shortfall(evidence: Evidence, rules: Rules) -> str:
+def shortfall(evidence: Evidence, rules: Rules) -> str:
     """What a rollout that ends undecided lacked: the margin at which it would have passed, or blocks."""
     difference, placed = quality(evidence.blocks, evidence.foretold, evidence, rules)
     high = betting.bounds(difference, rules.alpha, placed)[1]

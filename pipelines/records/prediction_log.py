@@ -161,9 +161,9 @@ class PredictionLog(Repository):
             slices: fields of the requests to tell.
         """
         prediction, outcome = PREDICTIONS.c, OUTCOMES.c
-        fields = [prediction.request[name].as_string() for name in slices]
+        request = [prediction.request] if slices else []  # whole: PostgreSQL reads no field of one that has a NUL
         query = (
-            sa.select(*OBSERVED, *fields)
+            sa.select(*OBSERVED, *request)
             .select_from(_with_outcomes(outcome.known_at < known_by))
             .where(prediction.usecase == self.usecase, prediction.plan.in_(plans), prediction.predicted_at < known_by)
             .order_by(prediction.predicted_at, prediction.prediction_id)
@@ -171,8 +171,10 @@ class PredictionLog(Repository):
         if since is not None:
             query = query.where(prediction.predicted_at >= since)
         with self.engine.connect() as connection:
-            known = len(OBSERVED)
-            return [Observation(*(*row[:known], tuple(row[known:]))) for row in connection.execute(query)]
+            rows = connection.execute(query)
+            if not slices:
+                return [Observation(*row) for row in rows]
+            return [Observation(*(*row[:-1], tuple(row[-1].get(name) for name in slices))) for row in rows]
 
     def newest(self, plan: int, known_by: datetime, count: int) -> list[Prediction]:
         """The last predictions under a plan from before `known_by`, at most `count`, newest first."""

@@ -143,7 +143,7 @@ class Observation(NamedTuple):
 
     Attributes:
         label, known_at: of the outcome; None where there is none.
-        slices: the fields of the request that were asked for, as texts, in their order; None where it has none.
+        slices: the fields of the request that were asked for, in their order; None where it has none.
     """
 
     entity: str
@@ -158,7 +158,7 @@ class Observation(NamedTuple):
     errors: Mapping[str, str]
     label: float | None
     known_at: datetime | None
-    slices: tuple[str | None, ...] = ()
+    slices: tuple[Any, ...] = ()
 
 
 OBSERVED = [(OUTCOMES if name in ("label", "known_at") else PREDICTIONS).c[name] for name in Observation._fields[:-1]]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from pipelines.artifacts.evaluation import Evaluation, read_scored
-from pipelines.artifacts.scorer import load_scorer
+from pipelines.artifacts.scorer import Scorer, load_scorer
 from pipelines.context import Context
-from pipelines.deployment.foretold import Foretold, foretell
+from pipelines.deployment.foretold import Foretold, foretell, slice_value
 from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.records import Prediction
 from pipelines.usecase import DAY, LABEL
@@ -88,7 +88,7 @@ def test_a_start_says_what_to_expect_and_the_console_plans(
     assert before["champion"] == "1" and before["plan"]["rows"] and before["foretold"]["scatter"]
     set_alias(desk, "challenger", "2")
     why = start(desk)["why"]
-    assert before["advice"] in why and "Equal models" in why
+    assert before["advice"] in why and "Equal models" in why and "the ramp alone takes" in why
     entry = next(one for one in desk.ledger.entries() if one.action == "start" and one.version == "2")
     assert entry.evidence["expected"] == before["advice"]
     shown = console(desk, capsys, "rollout", "plan")
@@ -103,6 +103,39 @@ def test_a_start_says_what_to_expect_and_the_console_plans(
 def test_there_is_nothing_to_plan_without_a_champion(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InvalidInput, match="no champion"):
         console(desk, capsys, "rollout", "plan")
+
+
+def test_what_is_asked_wrongly_of_the_console_is_said(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    begun(desk)
+    with pytest.raises(InvalidInput, match=r"--margin or --days: margin_share"):
+        console(desk, capsys, "rollout", "plan", "--margin", "5")
+    with pytest.raises(InvalidInput, match="takes no VERSION"):
+        console(desk, capsys, "rollout", "abort", "7")
+    assert desk.rollouts.under_way() is not None
+
+
+def test_scores_that_are_no_numbers_tell_no_scale_and_no_loss(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    score = Scorer.score
+    monkeypatch.setattr(
+        Scorer, "score", lambda self, frame: np.where(np.arange(len(frame)) < 3, np.nan, score(self, frame))
+    )
+    told = foretell(desk, desk.models.require("1").model, desk.models.require("2"))
+    assert told.scatter is None and told.champion_loss is None and "3 of the challenger's test rows" in str(told.why)
+    assert set(told.slices) == {f"kind={one}" for one in "abcd"} and set(told.slices.values()) == {None}
+
+
+@pytest.mark.parametrize("odd", ["x\0y", "\ud800"])
+def test_a_request_with_odd_text_hides_no_slice_and_stops_no_look(desk: Context, odd: str) -> None:
+    begun(desk)
+    traffic(desk, 6, request=lambda n, p: {"kind": "abcd"[n % 4], "note": odd, "of": 1.0})
+    decision = desk.decisions.get(look(desk, "shadow")["decision_id"])
+    assert decision is not None and set(decision["evidence"]["judgement"]["segments"]) == {f"kind={k}" for k in "abcd"}
+
+
+def test_a_slice_is_the_same_text_in_a_frame_and_in_a_request() -> None:
+    assert [slice_value(one) for one in (7.0, 7, np.float64(7), True, np.bool_(True), "true", 7.5, "AA")] == [
+        *("7", "7", "7", "1", "1", "true", "7.5", "AA")
+    ]
 
 
 def of_kinds(n: int, prediction: Prediction) -> dict[str, Any]:

@@ -116,6 +116,11 @@ def test_the_wall_clock_running_out_keeps_the_champion(desk: Context) -> None:
     stage(desk, "shadow")
     answer = look(desk, "shadow", out_of_time=True)
     assert (answer["action"], answer["rule"]) == ("INCONCLUSIVE", "wall_clock")
+    assert "wall clock ran out" in answer["next_step"] and "too few" in answer["next_step"]
+    assert answer["observed"] is None
+    finish(desk, "inconclusive", decision_id=answer["decision_id"])
+    tags = desk.models.require("2").tags
+    assert tags["rollout.rule"] == "wall clock" and tags["rollout.next"] == answer["next_step"]
 
 
 def test_the_pulse_changes_when_the_judge_may_answer_differently(desk: Context) -> None:
