@@ -94,13 +94,14 @@ class Epoch(NamedTuple):
 Bets = tuple[Epoch, ...]  # of a series of blocks, in their order; none where nothing can be tested yet
 
 
-def bets(
+def bets(  # noqa: PLR0913 - of the series, of the pair, and limits that the rules set
     differences: ArrayLike,
     foretold: Scatter | None,
     horizon: float,
     narrowest: float = 0.0,
     widest: float = math.inf,
     least: int = LEAST,
+    tolerance: float = TOLERANCE,
 ) -> Bets:
     """The bets on blocks in their order (B,), by the scatter foretold and what was seen since.
 
@@ -110,6 +111,7 @@ def bets(
         narrowest, widest: limits of the reach. Models that hardly differ scatter by next to nothing, and no reach need
             be larger than the largest difference there can be.
         least: blocks that may show that the scale was too small; more for single rows, whose tails are long.
+        tolerance: blocks that scatter by more than so many scales make the scale anew.
     """
     values, least = np.asarray(differences, dtype=np.float64), max(least, LEAST)
     count = np.arange(1, len(values) + 1)
@@ -119,7 +121,7 @@ def bets(
     while True:
         if known is not None and (reach := min(max(known.reach, narrowest), widest)):
             epochs.append(Epoch(since, reach, _sizes(reach, known.scale, horizon), known.scale))
-        limit = -1.0 if known is None else TOLERANCE * known.scale + ROUNDING
+        limit = -1.0 if known is None else tolerance * known.scale + ROUNDING
         wider = np.flatnonzero((seen > limit) & (count >= least) & (count > since))
         if not len(wider):
             return tuple(epochs)

@@ -63,7 +63,11 @@ def margin(evidence: Evidence, rules: Rules) -> float:
 
 
 def quality(
-    blocks: Blocks, foretold: betting.Scatter | None, evidence: Evidence, rules: Rules
+    blocks: Blocks,
+    foretold: betting.Scatter | None,
+    evidence: Evidence,
+    rules: Rules,
+    tolerance: float = betting.TOLERANCE,
 ) -> tuple[NDArray[np.float64], betting.Bets]:
     """The differences of blocks that are numbers, and the bets on them."""
     difference = blocks.difference[np.isfinite(blocks.difference)]
@@ -74,6 +78,7 @@ def quality(
         narrowest=margin(evidence, rules) if evidence.narrowest is None else evidence.narrowest,
         widest=evidence.row_reach,
         least=betting.LEAST if rules.min_blocks else SINGLE_ROWS,
+        tolerance=tolerance,
     )
     return difference, placed
 
@@ -88,7 +93,11 @@ def _catastrophe(rows: NDArray[np.float64], scale: float, evidence: Evidence, ru
 
 
 def log_e_segment(segment: Segment, evidence: Evidence, rules: Rules) -> float:
-    """log E against "in this slice the challenger adds no more than segment_share of the champion's loss"."""
+    """log E against "in this slice the challenger adds no more than segment_share of the champion's loss".
+
+    Bets keep their first scale: a model that is broken in a slice scatters there more than foretold, and a false hold
+    costs less than a late one.
+    """
     limit = rules.segment_share * evidence.champion_loss
-    difference, placed = quality(segment.blocks, segment.foretold, evidence, rules)
+    difference, placed = quality(segment.blocks, segment.foretold, evidence, rules, math.inf)
     return betting.log_e_above(difference, limit, placed) if 0 < limit < math.inf else 0.0

@@ -263,6 +263,12 @@ def test_a_slice_that_is_badly_worse_is_named_and_its_neighbours_are_not() -> No
     assert answer.bound == pytest.approx(math.log(10 / RULES.segment_alpha))
 
 
+def test_a_slice_that_is_broken_scatters_and_holds_all_the_same() -> None:
+    d = np.random.default_rng(4).normal(0.11, 0.05, 25)  # five times as widely as foretold
+    many = Blocks(tuple(range(25)), d, np.full(25, 500), np.full(25, 50))
+    assert judge_evidence(good(segments=(Segment("carrier=UA", many, SLICE),)), RULES).rule == "segment"
+
+
 def test_slices_of_equal_models_hold_rarely_however_many_there_are() -> None:
     held, reps, slices, limit = 0, 120, 12, RULES.segment_share * 0.155
     for rep in range(reps):
