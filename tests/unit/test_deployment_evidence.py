@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.judge_rules import rules
 from pipelines.deployment.evidence import Look, evidence, paired
+from pipelines.deployment.foretold import slice_value
 from pipelines.instants import midnight
 from pipelines.judge import Evidence, Judgement, judge_evidence
 from pipelines.params import load_params
@@ -197,3 +198,9 @@ def test_failures_change_neither_the_split_nor_are_they_routing_faults(
     for count in found.split:
         mine = sum(serves_challenger("r", entity, one.share) for entity in rows.entity)
         assert (count.challenger, count.champion) == (mine, len(rows) - mine)
+
+
+def test_a_slice_is_the_same_text_in_a_frame_and_in_a_request() -> None:
+    assert [slice_value(one) for one in (7.0, 7, np.float64(7), True, np.bool_(True), "true", 7.5, "AA")] == [
+        *("7", "7", "7", "1", "1", "true", "7.5", "AA")
+    ]

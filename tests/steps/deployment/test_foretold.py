@@ -14,7 +14,7 @@ import pytest
 from pipelines.artifacts.evaluation import Evaluation, read_scored
 from pipelines.artifacts.scorer import Scorer, load_scorer
 from pipelines.context import Context
-from pipelines.deployment.foretold import Foretold, foretell, slice_value
+from pipelines.deployment.foretold import Foretold, foretell
 from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.records import Prediction
 from pipelines.usecase import DAY, LABEL
@@ -75,7 +75,11 @@ def test_a_champion_that_has_learnt_from_those_days_tells_no_scale(
 ) -> None:
     monkeypatch.setattr("pipelines.deployment.foretold._learnt_until", lambda card: date(2024, 3, 3))
     told = foretell(desk, desk.models.require("1").model, desk.models.require("2"))
-    assert told.scatter is None and told.slices == {} and "has learnt from days until 2024-03-03" in str(told.why)
+    assert (
+        told.scatter is None
+        and set(told.slices.values()) == {None}
+        and "has learnt from days until 2024-03-03" in str(told.why)
+    )
     assert told.champion_loss is not None and told.horizon == desk.params.rollout.judge.max_days
 
 
@@ -124,18 +128,12 @@ def test_scores_that_are_no_numbers_tell_no_scale_and_no_loss(desk: Context, mon
     assert set(told.slices) == {f"kind={one}" for one in "abcd"} and set(told.slices.values()) == {None}
 
 
-@pytest.mark.parametrize("odd", ["x\0y", "\ud800"])
+@pytest.mark.parametrize("odd", ["x\0y", "\\u0000"])
 def test_a_request_with_odd_text_hides_no_slice_and_stops_no_look(desk: Context, odd: str) -> None:
     begun(desk)
     traffic(desk, 6, request=lambda n, p: {"kind": "abcd"[n % 4], "note": odd, "of": 1.0})
     decision = desk.decisions.get(look(desk, "shadow")["decision_id"])
     assert decision is not None and set(decision["evidence"]["judgement"]["segments"]) == {f"kind={k}" for k in "abcd"}
-
-
-def test_a_slice_is_the_same_text_in_a_frame_and_in_a_request() -> None:
-    assert [slice_value(one) for one in (7.0, 7, np.float64(7), True, np.bool_(True), "true", 7.5, "AA")] == [
-        *("7", "7", "7", "1", "1", "true", "7.5", "AA")
-    ]
 
 
 def of_kinds(n: int, prediction: Prediction) -> dict[str, Any]:
