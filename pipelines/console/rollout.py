@@ -126,11 +126,11 @@ def plan(version: str | None, margin: float | None, days: float | None, context:
     except ValidationError as error:
         raise InvalidInput(f"--margin or --days: {first_problem(error)}") from None
     settings = settings.model_copy(update={"judge": judge})
-    rollout, plan = context.rollouts.under_way(), context.plans.current()
+    rollout, in_force = context.rollouts.under_way(), context.plans.current()
     if rollout is not None and version in (None, rollout.version):
         version, champion, baseline = rollout.version, rollout.champion, rollout.baseline
     else:
-        champion = plan.champion if plan else context.models.aliases().get(CHAMPION)
+        champion = in_force.champion if in_force else context.models.aliases().get(CHAMPION)
         versions = [one.version for one in context.models.versions() if one.version != champion]
         if champion is None or not (version or versions):
             raise InvalidInput("there is no champion and a second version to compare; register them first")

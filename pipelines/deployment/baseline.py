@@ -1,4 +1,4 @@
-"""The baseline that is frozen before a rollout begins: its loss, latency, the pair's scatter and models."""
+"""What is frozen before a rollout begins: the champion's loss and latency, the pair's scatter, both models."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     seen = evidence(rows, look, settings.watch)
     rules = Rules(**settings.judge.model_dump(), stages=settings.stages)
     judgement = judge_evidence(seen, rules)
-    conclusion = _conclude(judgement, inputs, look, shortfall(seen, rules))
+    conclusion = _conclude(judgement, inputs, look, shortfall(seen, rules) if inputs.out_of_time else "")
     recorded = conclusion._replace(reasons=(*conclusion.reasons, *complete.waits))
     facts = {
         "version": rollout.version,

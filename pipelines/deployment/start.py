@@ -44,6 +44,15 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         return _again(earlier, _outputs(inputs, earlier.ending is None, "", earlier.champion))
     challenger = context.models.require(inputs.version)
     honour(context)
+    plan = context.plans.current()
+    alias_version = context.models.aliases().get(CHAMPION)
+    champion = plan.champion if plan else (alias_version if alias_version != inputs.version else None)
+    if champion is not None and getattr(context.usecase, "influences_labels", False):
+        raise CheckFailed(
+            f"{context.usecase.name} declares that its predictions influence its labels (`influences_labels`): scoring "
+            "the same requests with both versions then compares nothing, and there is no comparison of separate "
+            f"requests yet. Compare them outside, and then set alias {CHAMPION} to version {inputs.version} by hand"
+        )
     change = inputs.change if inputs.change is not None else _set_alias(inputs, context)
     if (last := context.aliases.last(CHALLENGER)) and last[0] != change:
         return _outputs(inputs, False, f"alias {CHALLENGER} has moved on to version {last[1] or 'none'} since")
@@ -54,17 +63,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             f"rollout {other.name} of version {other.version} is under way; let it end, or end it with "
             "`flightdeck rollout abort`, and run this again"
         )
-    plan = context.plans.current()
-    alias_version = context.models.aliases().get(CHAMPION)
-    champion = plan.champion if plan else (alias_version if alias_version != inputs.version else None)
     if champion == inputs.version:
         return _outputs(inputs, False, f"version {inputs.version} is the champion already")
-    if champion is not None and getattr(context.usecase, "influences_labels", False):
-        raise CheckFailed(
-            f"{context.usecase.name} declares that its predictions influence its labels (`influences_labels`): scoring "
-            "the same requests with both versions then compares nothing, and there is no comparison of separate "
-            f"requests yet. Compare them outside, and then set alias {CHAMPION} to version {inputs.version} by hand"
-        )
     expected = _begin(inputs, context, change, champion, challenger)
     if expected is None:
         why = f"change {change} of alias {CHALLENGER} has had its rollout, or does not exist"
