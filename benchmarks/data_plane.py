@@ -29,6 +29,7 @@ import yaml
 from benchmarks.ground import FLIGHTS, ROOT, Ground
 from benchmarks.many_years import DAYS, USECASE, write_copies
 from benchmarks.report import RESULTS, machine, save
+from pipelines.configuration import load
 
 GROUND = Ground("benchmarks.data_plane", ("validation",), FLIGHTS)
 STEPS = ("ingest", "validate", "build_features")
@@ -57,7 +58,7 @@ def run(copies: int, work: Path) -> dict[str, dict[str, Any]]:
     # Elsewhere, since the peak of a step, as the system tells it, begins with that of its parent.
     with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
         elsewhere.submit(write_copies, source, copies).result()
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw = load(ROOT / "params.yaml").in_force()
     raw |= {"usecase": "benchmarks.many_years", "source": {"kind": "files", "uri": f"{source}/{{table}}-*.*"}}
     params = work / f"params-{copies}.yaml"
     params.write_text(yaml.safe_dump(raw))

@@ -133,9 +133,10 @@ def chunks(reps: int, size: int) -> Iterator[int]:
 
 
 def share_claim(claim: str, hits: Array, bar: float, above: bool = False) -> Claim:
-    seen = float(np.mean(hits))
-    sign = ">=" if above else "<="
-    return Claim(claim, f"{sign} {bar:g}", f"{seen:.4f}", seen >= bar if above else seen <= bar, len(hits))
+    """A rate that is to be at most, or at least, `bar`; it fails where its 95 % limit is beyond it."""
+    seen, reps = float(np.mean(hits)), len(hits)
+    met = least_rate(1 - seen, reps) <= 1 - bar if above else least_rate(seen, reps) <= bar
+    return Claim(claim, f"{'>=' if above else '<='} {bar:g}", f"{seen:.4f}", met, reps)
 
 
 def least_rate(rate: float, reps: int) -> float:

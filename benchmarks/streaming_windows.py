@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from benchmarks.ground import FLIGHTS, ROOT, Ground
 from benchmarks.report import RESULTS, machine, save
-from pipelines.params import load_params
+from pipelines.configuration import load_params
 from pipelines.sources import read_window
 from pipelines.usecases.flights import USECASE
 from pipelines.usecases.flights.departures import connect

@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from benchmarks.ground import Ground
 from benchmarks.report import RESULTS, machine, save
-from pipelines.params import load_params
+from pipelines.configuration import load_params
 from pipelines.training.families.dcn_v2 import DeepAndCross
 from pipelines.training.families.ft_transformer import Transformer
 from pipelines.training.families.mlp import Perceptron

@@ -47,7 +47,7 @@ class Story:
         Raises:
             AirflowError: if one of them fails, after showing the end of its log.
         """
-        desk, runs = self.context.params.desk, {}
+        desk, runs = self.context.params.require_desk(), {}
         self.client.wait_for_dags([self.dag(part) for part in ("data", "training", "deployment", "monitoring")])
         clock = require_driven(self.context.clock)
         if not clock.started:

@@ -121,7 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(arguments: Mapping[str, Any]) -> None:
     """Run a step and print its outputs, or run a command of the console."""
     require_reachable(arguments["home"], os.environ)
-    context = build_context(arguments["params"], arguments["home"])
+    checked = arguments["step"] != console.CHECK  # which shows what does not fit, in place of an error
+    context = build_context(arguments["params"], arguments["home"], checked=checked)
     if arguments["step"] not in STEPS:
         try:
             console.answer(arguments, context)

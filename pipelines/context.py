@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines import environment
+from pipelines.configuration import load, read
 from pipelines.errors import InvalidInput
-from pipelines.params import Params, load_params, params_files
+from pipelines.params import Params, params_files
 from pipelines.redaction import redact_logs
 from pipelines.settings import Settings, load_settings
 from pipelines.usecase import UseCase, calendar_of
-from pipelines.usecase_import import load_usecase
 from pipelines.windows import Window
 
 if TYPE_CHECKING:
@@ -162,15 +162,18 @@ class Context:
 CLIENTS = tuple(name for name, value in vars(Context).items() if isinstance(value, cached_property))
 
 
-def build_context(params_file: str | Path | None = None, home: str | Path | None = None) -> Context:
+def build_context(
+    params_file: str | Path | None = None, home: str | Path | None = None, *, checked: bool = True
+) -> Context:
     """Build the context of this process for one use case, set its environment, and redact secrets from its logs.
 
     Args:
         params_file: by default the first file that FLIGHTDECK_PARAMS names.
         home: in place of FLIGHTDECK_HOME.
+        checked: whether params and declarations must fit each other.
     """
     environment.take_over()
     redact_logs()
     settings = load_settings(home=home or None)
-    params = load_params(params_file or params_files(settings.params)[0])
-    return Context(settings, params, load_usecase(params.usecase))
+    configuration = (load if checked else read)(params_file or params_files(settings.params)[0])
+    return Context(settings, configuration.params, configuration.usecase)

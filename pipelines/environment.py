@@ -50,7 +50,8 @@ KNOWN_PREFIXES = ("GIT_CONFIG_", "GIT_SSL_", "GIT_SSH", "GIT_AUTHOR_", "GIT_COMM
 # Set by the programs that run us (`mlflow run`, `dvc repro`, git's hooks) for themselves: dropped without a warning.
 UNTOLD = frozenset(
     {
-        *("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "DVC_ROOT", "DVC_STAGE", "GIT_EDITOR", "GIT_PAGER"),
+        *("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "GIT_EDITOR", "GIT_PAGER"),
+        *("DVC_ROOT", "DVC_STAGE", "DVC_EXP_BASELINE_REV", "DVC_EXP_NAME"),
         "MLFLOW_BACKEND_STORE_URI",  # of the deck's MLflow server
     }
 )

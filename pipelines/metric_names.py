@@ -4,7 +4,8 @@ The code that computes the metrics uses these names (tests/unit/test_metric_name
 """
 
 SCORES = ("roc_auc", "pr_auc", "log_loss", "brier", "skill", "calibration_error", "calibration_gap")
-EVALUATED = (*SCORES, "cost", "behaviour_failures")  # of an evaluation
+BEHAVIOUR_FAILURES = "behaviour_failures"
+EVALUATED = (*SCORES, "cost", BEHAVIOUR_FAILURES)  # of an evaluation
 WORST, LATENCY, SIZE = "worst_slice_", "latency_p95_ms", "size_bytes"
 FLOORS = (*EVALUATED, *(f"{WORST}{name}" for name in SCORES), LATENCY, SIZE)  # of a candidate, as the gate reads them
 AGAINST = tuple(f"{name}_delta{end}" for name in SCORES for end in ("", "_low", "_high"))  # candidate minus champion

@@ -70,6 +70,31 @@ def reach(starts: Iterable[str], without: Collection[str] = ()) -> dict[str, str
     return {name: modules[name].sha256 for name in sorted(modules)}
 
 
+def attributes(modules: Iterable[str], name: str) -> set[tuple[str, ...]]:
+    """What modules read from a variable or attribute of a name: for `context.params.splits.test_days` and the name
+    params, (splits, test_days)."""
+    return {chain for module in modules if (file := source(module)) for chain in _chains(file, name)}
+
+
+@cache
+def _chains(file: Path, name: str) -> frozenset[tuple[str, ...]]:
+    found: set[tuple[str, ...]] = set()
+    inner: set[ast.AST] = set()  # of a longer chain
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if not isinstance(node, ast.Attribute) or node in inner:
+            continue
+        chain, base = [node.attr], node.value
+        while isinstance(base, ast.Attribute):
+            inner.add(base)
+            chain.append(base.attr)
+            base = base.value
+        chain += [base.id] if isinstance(base, ast.Name) else []
+        chain.reverse()
+        if name in chain[:-1]:
+            found.add(tuple(chain[chain.index(name) + 1 :]))
+    return frozenset(found)
+
+
 def _parents(name: str) -> list[str]:
     """The packages that Python imports before a module."""
     parts = name.split(".")

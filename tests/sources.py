@@ -17,8 +17,8 @@ from urllib.parse import parse_qs, urlparse
 import pandas as pd
 import yaml
 
+from pipelines.configuration import load_params
 from pipelines.context import Context
-from pipelines.params import load_params
 from pipelines.settings import Settings
 from pipelines.usecase import RawTable
 from tests.conftest import TOY

@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import TypeAdapter
 
+from pipelines.configuration import load_params
 from pipelines.context import Context
-from pipelines.params import Params, load_params
+from pipelines.params import Params
 from pipelines.params.behaviour import Behaviours
 from pipelines.settings import Settings
 from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, ModelInputs

@@ -6,15 +6,18 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipelines.console import clock, code, data, explain, models, quarantine, rollout, writers
+from pipelines.console import check, clock, code, data, explain, models, params, quarantine, rollout, writers
 from pipelines.console.command import Arguments, Command
 
 if TYPE_CHECKING:
     from pipelines.context import Context
 
 COMMANDS: Mapping[str, Command] = {
-    module.COMMAND.name: module.COMMAND for module in (rollout, models, data, quarantine, clock, explain, writers, code)
+    module.COMMAND.name: module.COMMAND
+    for module in (rollout, models, data, quarantine, clock, explain, writers, params, check, code)
 }
+
+CHECK = check.COMMAND.name
 
 
 def add_commands(commands: Any) -> None:

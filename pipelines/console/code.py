@@ -1,4 +1,4 @@
-"""The dependencies of the stages of dvc.yaml besides data and params: code, declarations and the source's files."""
+"""The dependencies of the stages of dvc.yaml besides data: params in force, code, declarations, the source's files."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from pipelines.json_text import JsonObject
 if TYPE_CHECKING:
     from pipelines.context import Context
 
+VALUES = "values.json"
 DECLARED = "pipelines.offline.repository"  # reads the Feast declarations
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     options(parser)
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the files, one for each step")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the files: values.json, and one a step")
 
 
 def answer(arguments: Arguments, context: Context) -> Answer:
-    """Write one JSON file for each step of the desk, which changes when anything changes that the step can reach."""
+    """Write the params in force, and one file for each step of the desk, which changes with anything it can reach."""
     from pipelines.steps import STEPS
 
     out = Path(arguments["out"])
     out.mkdir(parents=True, exist_ok=True)
+    (out / VALUES).write_text(json.dumps(context.params.model_dump(mode="json"), indent=2) + "\n")
     digests = {}
     for step in (one for one in STEPS.values() if one.desk):
         text = json.dumps(grounds(step.name, context), indent=2) + "\n"
@@ -59,7 +61,7 @@ def _source(context: Context) -> JsonObject:
     from pipelines.sources.files import FileSource
     from pipelines.sources.opening import settings_of
 
-    desk = context.params.desk
+    desk = context.params.require_desk()
     window = context.window(desk.start, desk.end)
     sections = {table: settings_of(context.params, table) for table in context.usecase.tables}
     return {
@@ -69,4 +71,4 @@ def _source(context: Context) -> JsonObject:
     }
 
 
-COMMAND = Command("code", "Write the dependencies of the stages of dvc.yaml: one file for each step.", add, answer)
+COMMAND = Command("code", "Write what the stages of dvc.yaml depend on besides data.", add, answer)

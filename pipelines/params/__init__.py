@@ -15,8 +15,7 @@ from pipelines.params.behaviour import Behaviours
 from pipelines.params.cleaning import CleaningRules
 from pipelines.params.costs import Costs
 from pipelines.params.features import Features
-from pipelines.params.gates import GateRules, Retraining
-from pipelines.params.reading import read_yaml
+from pipelines.params.gates import RETRAIN_WHEN, GateRules, Retraining
 from pipelines.params.rollout import RolloutRules
 from pipelines.params.section import Count, Natural, Section, Share
 from pipelines.params.serving import Serving
@@ -27,6 +26,7 @@ from pipelines.redaction import SECRET_NAME
 Clock = Literal["wall", "replay"]
 Text = Annotated[str, Field(min_length=1)]
 PASSWORD = re.compile(r"://\S*@")  # a possible password in an address
+NOT_STATED = "Not stated."
 RESAMPLES = 40  # with fewer, no resample lies beyond an end of a 95 % interval
 
 
@@ -52,18 +52,24 @@ class Desk(Section):
 
 
 class Schedules(Section):
+    """Cron expressions in the use case's time zone; a change reaches Airflow when it parses the DAGs again."""
+
     data: str
-    training: str
-    monitoring: str
+    training: str = "0 6 * * 1"
+    monitoring: str = "0 12 * * 1"
 
 
 class Validation(Section):
-    max_quarantine_share: Share
+    """More bad rows than `max_quarantine_share` of a partition stop a run, but never so few as the floor."""
+
+    max_quarantine_share: Share = 0.02
     quarantine_floor_rows: Annotated[int, Field(ge=0)] = 5
 
 
 class Splits(Section):
-    train_days: Count
+    """Windows in local days, counted back from `as_of`; the training window has `train_days` at most."""
+
+    train_days: Count = 365
     validation_days: Count
     test_days: Count
     embargo_days: Natural
@@ -77,25 +83,29 @@ class Importance(Section):
 
 
 class EvaluationRules(Section):
-    calibration_bins: Count
-    bootstrap: Annotated[int, Field(ge=RESAMPLES)]
-    min_slice: Count
+    """`bootstrap` is the number of resamples of whole blocks; slices of fewer rows than `min_slice` are not ranked."""
+
+    calibration_bins: Count = 10
+    bootstrap: Annotated[int, Field(ge=RESAMPLES)] = 200
+    min_slice: Count = 200
     importance: Importance = Importance()
 
 
 class ModelCardText(Section):
     """Plain text for the card of every registered version."""
 
-    purpose: Text
-    limits: Text
-    ethics: Text
-    owner: Text
+    purpose: Text = NOT_STATED
+    limits: Text = NOT_STATED
+    ethics: Text = NOT_STATED
+    owner: Text = NOT_STATED
 
 
 class Monitoring(Section):
-    min_labelled: Count
-    drift_sample: Count
-    retrain_when_failing: Annotated[tuple[Retraining, ...], Field(min_length=1)]
+    """`drift_sample` is the most rows a side of the drift report; any gate that fails asks for retraining."""
+
+    min_labelled: Count = 500
+    drift_sample: Count = 20_000
+    retrain_when_failing: Annotated[tuple[Retraining, ...], Field(min_length=1)] = RETRAIN_WHEN
 
 
 class Params(Section):
@@ -105,21 +115,31 @@ class Params(Section):
     clock: Clock = "wall"
     source: Source = Bundled()
     sources: dict[str, Source] = Field({})  # of single tables, in place of `source`
-    desk: Desk
+    desk: Desk | None = None
     schedules: Schedules
-    validation: Validation
+    validation: Validation = Validation()
     features: Features
     splits: Splits
-    cleaning: CleaningRules
-    training: Training
+    cleaning: CleaningRules = CleaningRules()
+    training: Training = Training()
     costs: Costs = Costs()
-    evaluation: EvaluationRules
+    evaluation: EvaluationRules = EvaluationRules()
     behaviour: Behaviours = ()
-    gate: GateRules
-    model_card: ModelCardText
-    monitoring: Monitoring
+    gate: GateRules = GateRules()
+    model_card: ModelCardText = ModelCardText()
+    monitoring: Monitoring = Monitoring()
     rollout: RolloutRules
     serving: Serving = Serving()
+
+    def require_desk(self) -> Desk:
+        """The windows of `dvc repro`.
+
+        Raises:
+            InvalidInput: if there are none.
+        """
+        if self.desk is None:
+            raise InvalidInput("desk: needed for `dvc repro`; give start, end, as_of, monitor_start and monitor_end")
+        return self.desk
 
     @model_validator(mode="after")
     def _in_time(self) -> Self:
@@ -127,19 +147,6 @@ class Params(Section):
         if self.clock == "wall" and hours < 24 * days:
             raise ValueError(f"rollout.deadline_hours is {hours:g}, which ends rollouts before their {days:g} max_days")
         return self
-
-
-def load_params(path: str | Path) -> Params:
-    """Read and validate one params file.
-
-    Raises:
-        InvalidInput: one line with file, key, value and remedy.
-    """
-    raw = read_yaml(path)
-    try:
-        return Params.model_validate(raw)
-    except ValidationError as error:
-        raise InvalidInput(f"{path}: {first_problem(error)}") from None
 
 
 def first_problem(error: ValidationError) -> str:

@@ -18,9 +18,9 @@ class Quantiles(Section):
     """Caps at two quantiles of the training values."""
 
     method: Literal["quantile"]
-    low: Share
-    high: Share
-    flag: bool
+    low: Share = 0.001
+    high: Share = 0.999
+    flag: bool = True
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -33,26 +33,26 @@ class Fences(Section):
     """Caps `factor` interquartile ranges outside the quartiles (Tukey 1977); no caps where that range is 0."""
 
     method: Literal["iqr"]
-    factor: Positive
-    flag: bool
+    factor: Positive = 3.0
+    flag: bool = True
 
 
 class Unfilled(Section):
     strategy: Literal["none"]
-    indicators: bool
+    indicators: bool = False
 
 
 class Statistic(Section):
     """The mean or median of the capped training values."""
 
     strategy: Literal["mean", "median"]
-    indicators: bool
+    indicators: bool = True
 
 
 class Constant(Section):
     strategy: Literal["constant"]
     value: Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
-    indicators: bool
+    indicators: bool = True
 
 
 Outliers = Annotated[Uncapped | Quantiles | Fences, Field(discriminator="method")]
@@ -62,8 +62,8 @@ Missing = Annotated[Unfilled | Statistic | Constant, Field(discriminator="strate
 class Rule(Section):
     """The rule for one input. `flag` and `indicators` add inputs that mark capped and missing values."""
 
-    outliers: Outliers
-    missing: Missing
+    outliers: Outliers = Quantiles(method="quantile")
+    missing: Missing = Statistic(strategy="mean")
 
 
 class RuleChange(Section):
@@ -77,8 +77,14 @@ class FamilyRuleChange(RuleChange):
     columns: dict[str, RuleChange] = Field(default_factory=dict)
 
 
+UNCHANGED, AS_THEY_ARE = FamilyRuleChange(), FamilyRuleChange(missing=Unfilled(strategy="none"))
+
+
 class CleaningRules(Rule):
-    """The rule of every numeric input, and changes by input, by family, and by input of a family."""
+    """The rule of every numeric input, and changes by input, by family, and by input of a family.
+
+    Families that read missing values as such have them as they are, unless they have a change of their own.
+    """
 
     columns: dict[str, RuleChange] = Field(default_factory=dict)
     families: dict[str, FamilyRuleChange] = Field(default_factory=dict)
@@ -103,7 +109,7 @@ class CleaningRules(Rule):
 
     def rule(self, family: str, column: str) -> Rule:
         """The rule for an input of a family: each part comes from the most specific change that has it."""
-        own = self.families.get(family, FamilyRuleChange())
+        own = self.families.get(family, AS_THEY_ARE if family in READS_MISSING else UNCHANGED)
         changes = (own.columns.get(column), own, self.columns.get(column), self)
         parts = [change for change in changes if change is not None]
         return Rule(

@@ -19,6 +19,22 @@ class Bar(Gate):
     metric: HealthMetric
 
 
+def _bars(*bars: tuple[HealthMetric, Literal["at_most", "at_least"], float]) -> tuple[Bar, ...]:
+    return tuple(Bar(metric=metric, direction=way, threshold=bar) for metric, way, bar in bars)
+
+
+BARS = _bars(
+    ("null_rate", "at_most", 0.99),
+    ("infinite_share", "at_most", 0.0),
+    ("null_rate_rise", "at_most", 0.25),
+    ("out_of_range_share", "at_most", 0.5),
+    ("stale_share", "at_most", 0.5),
+    ("rows_ratio", "at_least", 0.5),
+    ("rows_ratio", "at_most", 2.0),
+    ("entities_ratio", "at_least", 0.5),
+)
+
+
 class Health(Section):
     """The rules for the health of views.
 
@@ -29,8 +45,8 @@ class Health(Section):
         stop: whether a view with HOLD stops the chain.
     """
 
-    reference_days: Count
-    bars: Annotated[tuple[Bar, ...], Field(min_length=1)]
+    reference_days: Count = 28
+    bars: Annotated[tuple[Bar, ...], Field(min_length=1)] = BARS
     views: dict[str, tuple[Bar, ...]] = Field(default_factory=dict)
     stop: bool = False
 
@@ -41,6 +57,8 @@ class Health(Section):
 
 
 class Features(Section):
+    """`service` is the one that models are trained on; `parity_sample` the entities a view that parity compares."""
+
     service: str
-    parity_sample: Count
-    health: Health
+    parity_sample: Count = 200
+    health: Health = Health()

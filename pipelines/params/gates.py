@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from pipelines.metric_names import AGAINST, FLOORS, RETRAINING, SCORES
+from pipelines.metric_names import AGAINST, BEHAVIOUR_FAILURES, FLOORS, RETRAINING, SCORES
 from pipelines.params.section import Section
 from pipelines.verdict import Gate
 
@@ -30,6 +30,23 @@ Against = Annotated[Gate, _among(AGAINST)]  # of a candidate and the champion, o
 Retraining = Annotated[Gate, _among(RETRAINING)]  # of a monitored window
 
 
+def _at_most(metric: str, threshold: float) -> Gate:
+    return Gate(metric=metric, direction="at_most", threshold=threshold)
+
+
+FLOORS_OF_ALL = (
+    Gate(metric="roc_auc", direction="at_least", threshold=0.55),
+    Gate(metric="skill", direction="at_least", threshold=0.0),
+    _at_most("calibration_error", 0.15),
+    _at_most("latency_p95_ms", 50),
+    _at_most("size_bytes", 50_000_000),
+)
+NO_FAILURE = _at_most(BEHAVIOUR_FAILURES, 0)  # only where behaviours are declared: without, it never passes
+
+
 class GateRules(Section):
-    floors: Annotated[tuple[Floor, ...], Field(min_length=1)]
-    against_champion: Annotated[tuple[Against, ...], Field(min_length=1)]
+    floors: Annotated[tuple[Floor, ...], Field(min_length=1)] = FLOORS_OF_ALL
+    against_champion: Annotated[tuple[Against, ...], Field(min_length=1)] = (_at_most("log_loss_delta_high", 0.01),)
+
+
+RETRAIN_WHEN = (_at_most("roc_auc_drop", 0.03), _at_most("calibration_gap", 0.05))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,24 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
             f"{file} holds {type(raw).__name__}, not keys and values; see the params.yaml of the project"
         )
     return raw
+
+
+def key_lines(path: str | Path) -> dict[str, int]:
+    """The line of each key of a params file that `read_yaml` accepts, by dotted key."""
+    return dict(_lines(yaml.compose(Path(path).read_text(encoding="utf-8"), FAST), ""))
+
+
+def _lines(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, int]]:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    merges = [(key, value) for key, value in node.value if key.tag.endswith(":merge")]
+    for _, merged in merges:  # what stands in the mapping itself counts, and comes later
+        for one in merged.value if isinstance(merged, yaml.SequenceNode) else [merged]:
+            yield from _lines(one, prefix)
+    for key, value in node.value:
+        if not key.tag.endswith(":merge"):
+            yield f"{prefix}{key.value}", key.start_mark.line + 1
+            yield from _lines(value, f"{prefix}{key.value}.")
 
 
 def _require_shallow(text: str) -> None:

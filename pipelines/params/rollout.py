@@ -34,34 +34,39 @@ def _rising(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     return stages
 
 
+def _stage(share: float, hours: float, requests: int, blocks: int) -> Stage:
+    return Stage(share=share, min_hours=hours, min_requests=requests, min_blocks=blocks, min_pairs=1000)
+
+
+STAGES = (_stage(0, 72, 500, 3), _stage(0.05, 48, 50, 1), _stage(0.25, 48, 200, 1), _stage(0.5, 48, 500, 1))
 Ramp = Annotated[tuple[Stage, ...], Field(min_length=1), AfterValidator(_rising)]
 
 
 class Preflight(Section):
-    sample: Count
-    tolerance: Positive
-    max_p95_ms: Positive
+    sample: Count = 200
+    tolerance: Positive = 0.00001
+    max_p95_ms: Positive = 50
 
 
 class WatchRules(Section):
     """Limits that make a look hold, or roll back, without statistics."""
 
-    constant_after: Annotated[int, Field(ge=2)]
-    max_unscored_share: Share
-    min_labelled_share: Share
+    constant_after: Annotated[int, Field(ge=2)] = 100
+    max_unscored_share: Share = 0.01
+    min_labelled_share: Share = 0.5
     max_label_age_hours: Positive
-    max_mean_shift: Positive
-    max_missing_rise: Share  # of the share of requests that lack an input, over that of training
-    slow_tolerance_ms: Annotated[float, Field(ge=0)]
+    max_mean_shift: Positive = 0.2
+    max_missing_rise: Share = 0.2  # of the share of requests that lack an input, over that of training
+    slow_tolerance_ms: Annotated[float, Field(ge=0)] = 5
 
 
 class Weights(Section):
     """The split of alpha over the parts of the evidence for a rollback."""
 
-    quality: Level
-    catastrophe: Level
-    errors: Level
-    slow: Level
+    quality: Level = 0.7
+    catastrophe: Level = 0.1
+    errors: Level = 0.1
+    slow: Level = 0.1
 
     @model_validator(mode="after")
     def _split(self) -> Self:
@@ -73,29 +78,29 @@ class Weights(Section):
 class JudgeRules(Section):
     """The judge's thresholds; `pipelines.judge.Rules` adds the stages. DAGs read this, so it needs no numpy."""
 
-    alpha: Level
-    weights: Weights
-    margin_share: Level  # delta: the loss that a challenger may add, as a share of the champion's
-    catastrophe_share: Positive  # of the champion's loss: what rows may add on average before it is a catastrophe
-    segment_share: Positive  # of the champion's loss: what a challenger may add in one declared slice
-    segment_alpha: Level  # over all slices
-    error_objective: Level
-    slow_margin: Annotated[float, Field(gt=1)]  # ratio of slow requests that must not be reached
-    split_alpha: Level
-    split_strength: Positive
-    min_pairs: Count
-    min_positives: Natural  # 0 where labels are no classes
-    min_blocks: Natural  # 0 where rows are blocks
+    alpha: Level = 0.05
+    weights: Weights = Weights()
+    margin_share: Level = 0.05  # delta: the loss that a challenger may add, as a share of the champion's
+    catastrophe_share: Positive = 0.25  # of that loss: what rows may add on average before it is a catastrophe
+    segment_share: Positive = 0.15  # of the champion's loss: what a challenger may add in one declared slice
+    segment_alpha: Level = 0.05  # over all slices
+    error_objective: Level = 0.02
+    slow_margin: Annotated[float, Field(gt=1)] = 1.5  # ratio of slow requests that must not be reached
+    split_alpha: Level = 0.001
+    split_strength: Positive = 200
+    min_pairs: Count = 1000
+    min_positives: Natural = 30  # 0 where labels are no classes
+    min_blocks: Natural = 7  # 0 where rows are blocks
     max_days: Positive  # after which the rollout ends as inconclusive
 
 
 class RolloutRules(Section):
-    stages: Ramp
-    preflight: Preflight
+    stages: Ramp = (*STAGES, _stage(1, 24, 500, 1))
+    preflight: Preflight = Preflight()
     watch: WatchRules
     judge: JudgeRules
-    poll_seconds: Positive
-    look_every: Count
+    poll_seconds: Positive = 1
+    look_every: Count = 100
     deadline_hours: Positive
 
     @property

@@ -8,32 +8,45 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pipelines.params.compression import NONE, Compression
-from pipelines.params.search import Search, drawing_order, require_drawable
+from pipelines.params.search import Range, Search, drawing_order, require_drawable
 from pipelines.params.section import Count, Natural, Positive, Section
 
 PositiveWeight = Positive | Literal["balanced"]
+
+OF_NETWORKS: Search = {
+    "learning_rate": Range(low=0.0003, high=0.01, log=True),
+    "dropout": Range(low=0, high=0.4),
+    "weight_decay": Range(low=0.000001, high=0.01, log=True),
+}
 
 
 class LogisticRegression(Section):
     """`positive_weight` is the weight of label 1, that of label 0 being 1; `balanced` gives both the same sum."""
 
-    l2_regularization: Positive
-    max_iter: Count
+    l2_regularization: Positive = 1.0
+    max_iter: Count = 200
     positive_weight: PositiveWeight = 1.0
-    search: Search = Field(default_factory=dict)
+    search: Search = Field({"l2_regularization": Range(low=0.01, high=1000, log=True)})
 
 
 class HistGradientBoosting(Section):
     """`max_features` is the share of inputs that each split considers; `positive_weight` as above."""
 
-    learning_rate: Annotated[float, Field(gt=0)]
-    max_iter: Count
-    max_leaf_nodes: Annotated[int, Field(ge=2)]
-    min_samples_leaf: Count
-    l2_regularization: Annotated[float, Field(ge=0)]
+    learning_rate: Annotated[float, Field(gt=0)] = 0.08
+    max_iter: Count = 150
+    max_leaf_nodes: Annotated[int, Field(ge=2)] = 31
+    min_samples_leaf: Count = 50
+    l2_regularization: Annotated[float, Field(ge=0)] = 1.0
     max_features: Annotated[float, Field(gt=0, le=1)] = 1.0
     positive_weight: PositiveWeight = 1.0
-    search: Search = Field(default_factory=dict)
+    search: Search = Field(
+        {
+            "learning_rate": Range(low=0.02, high=0.2, log=True),
+            "max_leaf_nodes": Range(low=15, high=127, log=True, integer=True),
+            "min_samples_leaf": Range(low=10, high=1000, log=True, integer=True),
+            "l2_regularization": Range(low=0.01, high=100, log=True),
+        }
+    )
 
 
 class Network(Section):
@@ -48,18 +61,18 @@ class Network(Section):
         focal_gamma: exponent of the focal loss (Lin et al. 2017); 0 is the log loss.
     """
 
-    embedding_dim: Count
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    learning_rate: Positive
-    weight_decay: Annotated[float, Field(ge=0)]
-    batch_size: Count
-    epochs: Count
-    patience: Count
+    embedding_dim: Count = 8
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    learning_rate: Positive = 0.003
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0001
+    batch_size: Count = 512
+    epochs: Count = 8
+    patience: Count = 2
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
     clip_norm: Positive = 1.0
     positive_weight: PositiveWeight = 1.0
     focal_gamma: Annotated[float, Field(ge=0)] = 0.0
-    search: Search = Field(default_factory=dict)
+    search: Search = Field(OF_NETWORKS)
 
 
 FamilySettings = LogisticRegression | HistGradientBoosting | Network
@@ -97,24 +110,43 @@ class Tuning(Section):
 
 
 class Mlp(Network):
-    hidden: tuple[Count, ...]
+    learning_rate: Positive = 0.002
+    hidden: tuple[Count, ...] = (128, 64)
 
 
 class DcnV2(Network):
     """`rank` 0 keeps the cross layers' matrices at full rank; `structure` places the deep tower beside or after."""
 
-    cross_layers: Count
-    rank: Natural
-    structure: Literal["parallel", "stacked"]
-    hidden: tuple[Count, ...]
+    epochs: Count = 10
+    patience: Count = 3
+    cross_layers: Count = 2
+    rank: Natural = 16
+    structure: Literal["parallel", "stacked"] = "parallel"
+    hidden: tuple[Count, ...] = (64, 32)
+    search: Search = Field(
+        {
+            **OF_NETWORKS,
+            "cross_layers": Range(low=1, high=4, integer=True),
+            "rank": Range(low=8, high=64, log=True, integer=True),
+        }
+    )
 
 
 class FtTransformer(Network):
-    """`embedding_dim` is the width of every token, `feedforward` the hidden width of a block's feed-forward network."""
+    """`embedding_dim` is the width of every token, `feedforward` the hidden width of a block's feed-forward network.
 
-    layers: Count
-    heads: Count
-    feedforward: Count
+    Every input is a token, so that a row costs some 20 times one of `dcn_v2`.
+    """
+
+    embedding_dim: Count = 16
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    epochs: Count = 4
+    layers: Count = 2
+    heads: Count = 2
+    feedforward: Count = 16
+    search: Search = Field(
+        {**OF_NETWORKS, "dropout": Range(low=0, high=0.3), "layers": Range(low=1, high=3, integer=True)}
+    )
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -124,30 +156,40 @@ class FtTransformer(Network):
 
 
 class Mmoe(Network):
-    """`auxiliary_weight` is the weight of the second task's loss, that of the label's being 1."""
+    """`auxiliary_weight` is the weight of the second task's loss, that of the label's being 1.
 
-    experts: Annotated[int, Field(ge=2)]
-    expert_hidden: Annotated[tuple[Count, ...], Field(min_length=1)]
-    tower_hidden: tuple[Count, ...]
-    auxiliary_weight: Positive
+    It needs a use case that declares an auxiliary label.
+    """
+
+    experts: Annotated[int, Field(ge=2)] = 4
+    expert_hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 32)
+    tower_hidden: tuple[Count, ...] = (16,)
+    auxiliary_weight: Positive = 0.3
+    search: Search = Field(
+        {
+            **OF_NETWORKS,
+            "experts": Range(low=2, high=8, integer=True),
+            "auxiliary_weight": Range(low=0.03, high=1, log=True),
+        }
+    )
 
 
 class Training(Section):
     """`refit`: whether the chosen settings are fitted again on training and validation rows together."""
 
-    families: Annotated[tuple[str, ...], Field(min_length=1)]
-    trials: Count
+    families: Annotated[tuple[str, ...], Field(min_length=1)] = ("hist_gradient_boosting",)
+    trials: Count = 1
     tuning: Tuning = Tuning()
     calibration: Literal["none", "platt", "isotonic", "auto"] = "auto"
-    refit: bool = False
+    refit: bool = True
     compression: Mapping[str, Compression] = Field(default_factory=dict)
-    seed: Natural
-    logistic_regression: LogisticRegression
-    hist_gradient_boosting: HistGradientBoosting
-    mlp: Mlp
-    dcn_v2: DcnV2
-    ft_transformer: FtTransformer
-    mmoe: Mmoe
+    seed: Natural = 1
+    logistic_regression: LogisticRegression = LogisticRegression()
+    hist_gradient_boosting: HistGradientBoosting = HistGradientBoosting()
+    mlp: Mlp = Mlp()
+    dcn_v2: DcnV2 = DcnV2()
+    ft_transformer: FtTransformer = FtTransformer()
+    mmoe: Mmoe = Mmoe()
 
     @model_validator(mode="after")
     def _require_known(self) -> Self:

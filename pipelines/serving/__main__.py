@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, metavar="PORT", help="in place of FLIGHTDECK_SERVING_PORT")
     arguments = parser.parse_args(argv)
     try:
-        context = build_context(arguments.params, arguments.home)
+        context = build_context(arguments.params, arguments.home, checked=False)  # it answers, whatever rollouts lack
         port = context.settings.serving_port if arguments.port is None else arguments.port
         if not 1 <= port <= 65535:
             raise InvalidInput(f"--port {port}: choose one of 1 to 65535")

@@ -22,7 +22,7 @@ LOOKED = 1.0  # seconds between two looks at whether the parent lives
 def served() -> FastAPI:
     """The app of a worker, by the variables that its parent has set."""
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    app = create_app(build_context(), Metrics(Path(os.environ[METRICS])))
+    app = create_app(build_context(checked=False), Metrics(Path(os.environ[METRICS])))
     settle()
     return app
 

@@ -13,6 +13,7 @@ from pipelines.artifacts.card import CleaningFacts
 from pipelines.artifacts.evaluation import AlarmThreshold, BehaviourResult, Slice, WorstSlice
 from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.scorer import ModelScorer, model_arrays
+from pipelines.metric_names import BEHAVIOUR_FAILURES
 from pipelines.metrics.costs import mean_cost, row_costs, thin_cost_curve
 from pipelines.metrics.curves import calibration_curve, precision_recall_curve, roc_curve
 from pipelines.metrics.scores import Sample, intervals, jsonable
@@ -100,7 +101,7 @@ def measure(subject: Subject, usecase: UseCase, params: Params) -> Measurements:
     return Measurements(
         days=days.nunique(),
         blocks=sample.blocks if BLOCK in subject.test else None,
-        metrics=jsonable({**sample.measure(), "cost": cost_mean, "behaviour_failures": failures(behaviour)}),
+        metrics=jsonable({**sample.measure(), "cost": cost_mean, BEHAVIOUR_FAILURES: failures(behaviour)}),
         intervals=jsonable({**resampled_intervals, "cost": cost_range}),
         slices=slices,
         worst_slice=worst_slice(slices),

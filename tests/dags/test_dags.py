@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.params import load_params
+from pipelines.configuration import load_params
 from pipelines.params.training import FAMILIES
 from pipelines.periods import Calendar
 from tests.conftest import ROOT, TOY

@@ -389,6 +389,8 @@ def test_a_waiting_stage_is_looked_at_when_something_happened_until_the_judge_do
         asyncio.run(fired(pulse("a", in_shadow), patience=5))
     assert looks(in_shadow) == [] and len(pulses) > 1, "nothing happened"
 
+    traffic(in_shadow, clock(in_shadow).advance, 1, same)  # the last day before a block has its labels
+
     def day() -> None:
         until = time.monotonic() + 30
         while not looks(in_shadow) and time.monotonic() < until:

@@ -15,6 +15,7 @@ import yaml
 
 from infra.airflow_client import AirflowClient
 from infra.deck import REPO, Deck, environment, load_deck
+from pipelines.configuration import load
 from pipelines.context import Context, build_context
 from tests.postgres_fixtures import database
 from tests.services import REQUIRED
@@ -28,7 +29,7 @@ def free_port() -> int:
 
 def reduced(folder: Path) -> Path:
     """The project's params over four months, with short windows and little boosting."""
-    params = yaml.safe_load((REPO / "params.yaml").read_text())
+    params = load(REPO / "params.yaml").in_force()
     params["desk"] = {"start": "2013-01-01", "end": "2013-05-01", "as_of": "2013-04-15"}
     params["desk"] |= {"monitor_start": "2013-04-15", "monitor_end": "2013-05-01"}
     params["splits"] |= {"validation_days": 14, "test_days": 14}

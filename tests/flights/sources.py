@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from pipelines.params import load_params
+from pipelines.configuration import load_params
 from pipelines.sources import read_window
 from pipelines.usecase import UseCase
 from pipelines.usecase_import import load_usecase

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
+from pipelines.configuration import load
 from pipelines.context import Context, build_context
 from pipelines.instants import midnight
 from pipelines.steps import execute
@@ -76,7 +77,7 @@ def clock(planned: pd.Series, delay: pd.Series) -> pd.Series:
 
 
 def context_over(tmp_path: Path, source: Path | None, period: Period) -> Context:
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = load(ROOT / "params.yaml").in_force()
     params["source"] = files(source) if source else {"kind": "bundled"}
     lengths = {"train_days": period.train, "validation_days": period.validation, "test_days": period.test}
     params["splits"] |= lengths

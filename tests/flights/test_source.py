@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.configuration import load
 from pipelines.context import Context, build_context
 from pipelines.errors import CheckFailed, CorruptData, MissingData
 from pipelines.steps import execute
@@ -24,7 +25,7 @@ def over(tmp_path: Path) -> Callable[[Path], Context]:
     """A context whose source is a folder."""
 
     def make(source: Path) -> Context:
-        params = yaml.safe_load((ROOT / "params.yaml").read_text())
+        params = load(ROOT / "params.yaml").in_force()
         params["source"] = files(source)
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
         return build_context(tmp_path / "params.yaml", tmp_path / "home")

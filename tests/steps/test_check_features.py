@@ -80,11 +80,11 @@ def test_the_first_days_have_nothing_to_be_held_against(toy_home: Path, copy_of:
     [
         (
             replaced("heat_3d", lambda v: [None] * 30 + v[30:]),
-            r"null_rate_rise is 0\.5000, but must be at most 0\.1 \(heat_3d\)",
+            r"null_rate_rise is 0\.5000, but must be at most 0\.25 \(heat_3d\)",
         ),
         (replaced("heat_3d", lambda v: [float("nan")] * 60), r"null_rate is 1\.0000"),
         (replaced("heat_3d", lambda v: [100 * x for x in v]), r"out_of_range_share is 0\.\d+"),
-        (lambda rows: rows.slice(0, 20), r"rows_ratio is 0\.3333, but must be at least 0\.8"),
+        (lambda rows: rows.slice(0, 20), r"rows_ratio is 0\.3333, but must be at least 0\.5"),
         (lambda rows: rows.slice(0, 0), r"it has no row in the window"),
         (lambda rows: rows.drop_columns(["heat_3d"]), r"could not be measured: .* lacks the columns heat_3d"),
     ],

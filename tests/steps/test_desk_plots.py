@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from pipelines.artifacts.evaluation import CURVES, FILES, PICTURES, SCORED
+from pipelines.configuration import load
 from pipelines.steps import execute
 from tests.commands import dvc
 from tests.conftest import ROOT
@@ -63,6 +64,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = place / needed
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
+    (place / "var/dvc/code/values.json").write_text(json.dumps(load(place / "params.yaml").in_force()))
     dvc(place, "repro", "-q", "--single-item", f"evaluate@{FAMILY}")
     subprocess.run(["git", "add", "-A"], cwd=place, check=True)
     subprocess.run(["git", "commit", "-qm", "one"], cwd=place, check=True)

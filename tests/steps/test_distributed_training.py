@@ -13,6 +13,7 @@ import yaml
 
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
+from pipelines.configuration import load
 from pipelines.context import build_context
 from pipelines.steps import execute
 from pipelines.training.distributed import follower_context, main
@@ -26,7 +27,7 @@ SMALL = {"epochs": 3, "batch_size": 256, "learning_rate": 0.01, "dropout": 0.0, 
 @pytest.fixture
 def params(tmp_path: Path) -> Path:
     """The project's, with a small network without dropout, whose masks would differ by process."""
-    science = yaml.safe_load((ROOT / "params.yaml").read_text())
+    science = load(ROOT / "params.yaml").in_force()
     science["training"]["dcn_v2"].update(SMALL)
     file = tmp_path / "params.yaml"
     file.write_text(yaml.safe_dump(science))

@@ -18,11 +18,11 @@ from pipelines.artifacts.evaluation import Evaluation
 from pipelines.artifacts.manifest import Manifest, Origin
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import Scorer
+from pipelines.configuration import load_params
 from pipelines.context import Context
 from pipelines.errors import CorruptData, MissingData
 from pipelines.metric_names import LATENCY, SIZE, WORST
 from pipelines.metrics.scores import differences
-from pipelines.params import load_params
 from pipelines.records import Plan
 from pipelines.steps import execute
 from pipelines.usecase import slices_of

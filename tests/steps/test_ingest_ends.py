@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.configuration import load_params
 from pipelines.context import Context
 from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, Unavailable
-from pipelines.params import load_params
 from pipelines.params.source import fill
 from pipelines.sources.addresses import scrub
 from pipelines.sources.client import LONGEST_PAUSE, _retry_after

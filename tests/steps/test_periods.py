@@ -16,6 +16,7 @@ import yaml
 
 from pipelines import console
 from pipelines.artifacts.manifest import Manifest
+from pipelines.configuration import load
 from pipelines.context import Context, build_context
 from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.params.source import Files
@@ -40,7 +41,7 @@ ZONES = ("raw", "validated", "features")
 @pytest.fixture(scope="module")
 def params(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy's params over the shorter history of the hours."""
-    values = yaml.safe_load(TOY.read_text()) | {"usecase": "tests.toy_hours", "desk": DESK}
+    values = load(TOY).in_force() | {"usecase": "tests.toy_hours", "desk": DESK}
     values["schedules"]["data"] = "0 * * * *"
     values["splits"] |= {"validation_days": 2, "test_days": 2, "embargo_days": 1}
     values["features"]["health"]["reference_days"] = 2

@@ -83,7 +83,10 @@ import json; Path({str(tmp_path / "loaded.json")!r}).write_text(json.dumps(loade
 
 
 def test_every_stage_depends_on_the_file_of_its_step_and_on_no_source_file() -> None:
-    assert [Path(out).stem for out in STAGES["code"]["outs"]] == DESK and STAGES["code"]["always_changed"]
+    assert (
+        STAGES["code"]["outs"] == ["${values}", *(f"${{code}}/{name}.json" for name in DESK)]
+        and STAGES["code"]["always_changed"]
+    )
     for name in DESK:
         deps = STAGES[name].get("do", STAGES[name])["deps"]
         assert f"${{code}}/{name}.json" in deps
@@ -99,7 +102,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "tests" / "toy", place / "tests" / "toy", ignore=ignored)
     for name in ("__init__.py", "synthetic.py"):
         shutil.copy(ROOT / "tests" / name, place / "tests" / name)
-    (place / "params.yaml").write_text(f"{TOY.read_text()}\nsource: {{kind: bundled}}\nsources: {{}}\n")
+    shutil.copy(TOY, place / "params.yaml")
     project = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     names = {"flightdeck": f"{sys.executable} -m pipelines", "data": "var/dvc/data/pumps"}
     project["vars"] = [{**one, **{key: names[key] for key in one if key in names}} for one in project["vars"]]

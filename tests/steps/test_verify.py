@@ -14,9 +14,10 @@ import pytest
 from pipelines.__main__ import main
 from pipelines.artifacts import provenance
 from pipelines.artifacts.provenance import Machine
+from pipelines.configuration import load_params
 from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
-from pipelines.params import Params, load_params
+from pipelines.params import Params
 from pipelines.params.training import Tuning
 from pipelines.registration.rebuild import Bench, Recipe
 from pipelines.registration.verify import recipe_of
@@ -54,7 +55,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def registered(context: Context, monkeypatch: pytest.MonkeyPatch, clone: Path, family: str) -> str:
     monkeypatch.setattr(provenance, "CODE", clone)
     version = context.snapshots.taken()[-1].version
-    as_of = context.params.desk.as_of
+    as_of = context.params.require_desk().as_of
     made = run_training(context, as_of, "r1", version, families=[family])["register"]
     assert made["registered"], made
     return str(made["version"])

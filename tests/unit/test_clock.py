@@ -42,9 +42,7 @@ def test_the_wall_is_the_default(tmp_path: Path) -> None:
     clock = build_context(params, tmp_path).clock
     assert isinstance(clock, WallClock)
     assert datetime.now(UTC) - clock.now() < timedelta(minutes=1) and clock.now().tzinfo is UTC
-    params.write_text(
-        TOY.read_text().replace("clock: replay\n", "").replace("deadline_hours: 1000", "deadline_hours: 1")
-    )
+    params.write_text(TOY.read_text().replace("clock: replay\n", "").replace("poll_seconds: 0.1", "deadline_hours: 1"))
     with pytest.raises(InvalidInput, match=r"deadline_hours is 1, .* 40 max_days"):
         build_context(params, tmp_path)
     params.write_text(TOY.read_text().replace("clock: replay\n", "clock: sundial\n"))

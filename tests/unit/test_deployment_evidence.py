@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.judge_rules import rules
+from pipelines.configuration import load_params
 from pipelines.deployment.evidence import Look, evidence, paired
 from pipelines.deployment.foretold import slice_value
 from pipelines.instants import midnight
 from pipelines.judge import Evidence, Judgement, judge_evidence
-from pipelines.params import load_params
 from pipelines.records import Plan
 from pipelines.traffic import serves_challenger
 from tests.conftest import TOY

@@ -31,7 +31,7 @@ STRANGERS = {
     "FEAST_METADATA": "x",
     "GX_CLOUD_ACCESS_TOKEN": "x",
     "DVC_GLOBAL_CONFIG_DIR": "/x",
-    "DVC_EXP_NAME": "x",
+    "DVC_STUDIO_URL": "x",
     "UVICORN_WORKERS": "4",
     "WEB_CONCURRENCY": "2",
     "FORWARDED_ALLOW_IPS": "*",

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from pipelines.artifacts.model import Model
+from pipelines.configuration import load_params
 from pipelines.metric_names import AGAINST, EVALUATED, FLOORS, LATENCY, MONITORED, RETRAINING, SCORES, SIZE
 from pipelines.metrics.scores import Sample, differences
 from pipelines.monitoring.performance import performance
-from pipelines.params import load_params
 from pipelines.registration.checks import graph_metrics, worst_slice_metrics
 from pipelines.usecase import LABEL
 from pipelines.verdict import TIMED

@@ -10,8 +10,9 @@ from dvc.utils.serialize import YAMLFileCorruptedError, load_path
 from pydantic import ValidationError
 
 from pipelines.__main__ import main
+from pipelines.configuration import load_params
 from pipelines.errors import InvalidInput
-from pipelines.params import load_params
+from pipelines.params.derived import filled
 from pipelines.params.reading import read_yaml
 from tests.conftest import ROOT, TOY
 
@@ -22,14 +23,8 @@ STAGE = {"share": 0.25, "min_hours": 0, "min_requests": 0, "min_blocks": 0, "min
 def broken(tmp_path: Path, change: dict[str, Any]) -> Path:
     """The project's params with one dotted key changed."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for dotted, value in change.items():
-        *path, last = dotted.split(".")
-        section = raw
-        for part in path:
-            section = section[part]
-        section[last] = value
     file = tmp_path / "params.yaml"
-    file.write_text(yaml.safe_dump(raw))
+    file.write_text(yaml.safe_dump(filled(raw, change)))
     return file
 
 
@@ -68,6 +63,7 @@ def test_the_files_of_the_project_load(file: Path) -> None:
         ({"cleaning.outliers": {"method": "sigma"}}, r"cleaning\.outliers: .*'quantile'"),
         ({"cleaning.outliers": {"method": "quantile", "low": 0.9, "high": 0.1, "flag": True}}, r"needs low < high"),
         ({"cleaning.outliers": {"method": "none", "flag": True}}, r"cleaning\.outliers.*flag: unknown key"),
+        ({"rollout.judge.weights": {"quality": 0.9}}, r"judge\.weights: weights add up to 1\.2; at most 1"),
         (
             {"cleaning.missing": {"strategy": "constant", "indicators": True}},
             r"cleaning\.missing.*value: Field required",

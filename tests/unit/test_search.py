@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pipelines.configuration import load_params
 from pipelines.errors import CheckFailed, InvalidInput
-from pipelines.params import load_params
 from pipelines.params.search import Choices, Range, drawing_order
 from pipelines.params.training import HistGradientBoosting, Mlp, Tuning
 from pipelines.training.search import Pruned, Record, Space, best_trial, next_trial, pareto_front

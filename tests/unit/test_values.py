@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.__main__ import read_value
+from pipelines.configuration import load_params
 from pipelines.errors import InvalidInput
-from pipelines.params import load_params
 
 PARAMS = load_params("params.yaml")
 

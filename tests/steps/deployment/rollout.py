@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from pipelines.configuration import load_params
 from pipelines.context import Context
-from pipelines.params import load_params
 from pipelines.records import Plan
 from pipelines.settings import Settings
 from pipelines.steps import execute

@@ -25,10 +25,10 @@ def test_a_person_sees_and_ends_a_rollout(
         console(desk, capsys, "rollout", "abort")
     start(desk)
     stage(desk, "shadow")
-    traffic(desk, 1)
+    traffic(desk, 3)
     look(desk, "shadow")
     shown = console(desk, capsys, "rollout", "status")
-    assert "version 2, stage shadow, 0% of the traffic" in shown and "ADVANCE at 2024-04-02" in shown
+    assert "version 2, stage shadow, 0% of the traffic" in shown and "ADVANCE at 2024-04-04" in shown
     told = json.loads(console(desk, capsys, "rollout", "status", "--json"))
     assert told["plan"]["challenger"] == "2" and told["judged"]["verdict"] == "ADVANCE"
     ended = console(desk, capsys, "rollout", "rollback", "--reason", "too slow for us", "--actor", "ada")

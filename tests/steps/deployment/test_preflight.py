@@ -57,7 +57,7 @@ def test_preflight_passes_what_was_evaluated(desk: Context) -> None:
     set_alias(desk, "challenger", "2")
     start(desk)
     seen = execute("preflight", {"rollout": "a", "version": "2"}, desk)
-    assert seen["rows"] == 50 and seen["max_difference"] <= 1e-5 and seen["p95_ms"] > 0
+    assert seen["rows"] == 200 and seen["max_difference"] <= 1e-5 and seen["p95_ms"] > 0
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from pipelines.configuration import load_params
 from pipelines.context import Context
-from pipelines.params import load_params
 from pipelines.settings import Settings
 from pipelines.usecase import EXAMPLE_ID, ModelInputs
 from tests.conftest import ROOT

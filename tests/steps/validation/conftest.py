@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipelines.configuration import load_params
 from pipelines.context import Context
-from pipelines.params import load_params
 from pipelines.settings import Settings
 from pipelines.usecase import RawTable
 from tests.conftest import ROOT

@@ -1,0 +1,102 @@
+"""A params file with the use case that it names: the values in force, and where each of them comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipelines.constraints import violations
+from pipelines.errors import InvalidInput
+from pipelines.params import Params, first_problem
+from pipelines.params.derived import Declared, defaults, filled
+from pipelines.params.reading import key_lines, read_yaml
+from pipelines.usecase import UseCase, calendar_of
+from pipelines.usecase_import import load_usecase
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a params file comes to.
+
+    Attributes:
+        reasons: what the defaults follow from that follow from a declaration, by dotted key.
+    """
+
+    file: Path
+    params: Params
+    usecase: UseCase
+    reasons: Mapping[str, str]
+
+    def in_force(self) -> dict[str, Any]:
+        """Every value, as JSON has it; a params file of these is the same params."""
+        return self.params.model_dump(mode="json")
+
+    def under(self, section: str) -> dict[str, tuple[Any, str]]:
+        """The `origins` of a dotted key and of what is below it; of everything for "".
+
+        Raises:
+            InvalidInput: if there is no such key.
+        """
+        origins = self.origins()
+        found = {key: one for key, one in origins.items() if not section or f"{key}.".startswith(f"{section}.")}
+        if not found:
+            close = get_close_matches(section, [*origins, *{key.rpartition(".")[0] for key in origins}], n=2)
+            remedy = f"did you mean {' or '.join(close)}?" if close else "see `flightdeck params` for all"
+            raise InvalidInput(f"no param is named {section!r}; {remedy}")
+        return found
+
+    def origins(self) -> dict[str, tuple[Any, str]]:
+        """Each value that is no mapping, by dotted key, and its origin: a line of the file, a declaration, or code."""
+        lines = {key: f"line {line}" for key, line in key_lines(self.file).items()}
+        reasons = {**self.reasons, **lines}
+        return {key: (value, reasons.get(key, "default")) for key, value in _leaves(self.in_force())}
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def load(path: str | Path) -> Configuration:
+    """Read one params file and its use case, and check them against each other.
+
+    Raises:
+        InvalidInput: one line with file, key, value and remedy.
+    """
+    configuration = read(path)
+    for first in violations(configuration.params, configuration.usecase)[:1]:
+        raise InvalidInput(f"{path}: {first.message} ({first.constraint}; `flightdeck check` shows all)")
+    return configuration
+
+
+def read(path: str | Path) -> Configuration:
+    """Read and validate one params file, and import its use case; nothing is checked between the two."""
+    given = read_yaml(path)
+    module = given.get("usecase")
+    try:
+        if not isinstance(module, str):
+            Params.model_validate(given)
+        usecase = load_usecase(str(module))
+        more = {one.key: one for one in defaults(declared(usecase), given)}
+        params = Params.model_validate(filled(given, {key: one.value for key, one in more.items()}))
+    except ValidationError as error:
+        raise InvalidInput(f"{path}: {first_problem(error)}") from None
+    return Configuration(Path(path), params, usecase, {key: one.reason for key, one in more.items()})
+
+
+def declared(usecase: UseCase) -> Declared:
+    """What a use case declares that defaults follow from."""
+    return Declared(usecase.maturity, calendar_of(usecase).length, tuple(usecase.model_inputs))
+
+
+def load_params(path: str | Path) -> Params:
+    """The values in force of one params file; see `load`."""
+    return load(path).params

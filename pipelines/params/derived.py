@@ -1,0 +1,103 @@
+"""Defaults of params.yaml that follow from what a use case declares: from that alone, never from its data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pipelines.params.gates import FLOORS_OF_ALL, NO_FAILURE
+
+A_DAY, AN_HOUR, A_MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+WINDOW_DAYS = 28  # of validation and of test: every weekday four times
+LABEL_DAYS = 3  # the newest label may be older than its maturity by so many: a weekend, and the day of its request
+ROLLOUT_DAYS = 60
+SPARE_DAYS = 5  # of wall time, after the last day on which a rollout can be decided
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What defaults follow from.
+
+    Attributes:
+        maturity: the delay after which every label is known.
+        period: the length of windows and partitions.
+        services: the feature services with inputs.
+    """
+
+    maturity: timedelta
+    period: timedelta
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Default:
+    """A default, by its dotted key, and what it follows from."""
+
+    key: str
+    value: Any
+    reason: str
+
+
+def defaults(declared: Declared, given: Mapping[str, Any]) -> Iterator[Default]:
+    """The defaults of keys that a params file leaves out.
+
+    Args:
+        given: the content of the file, of which nothing has been checked.
+    """
+    for default in _all(declared, given):
+        if value_at(given, default.key) is None:
+            yield default
+
+
+def _all(declared: Declared, given: Mapping[str, Any]) -> Iterator[Default]:
+    days = -(-declared.maturity // A_DAY)
+    label = f"from the label's maturity, {declared.maturity}"
+    yield Default("schedules.data", cron(declared.period), f"from the period, {declared.period}")
+    if len(declared.services) == 1:
+        yield Default("features.service", declared.services[0], "the only one with model_inputs")
+    yield Default("splits.embargo_days", days, label)
+    yield Default("splits.validation_days", WINDOW_DAYS, "default")
+    yield Default("splits.test_days", WINDOW_DAYS + days, label)
+    if value_at(given, "behaviour"):
+        floors = [one.model_dump(mode="json") for one in (*FLOORS_OF_ALL, NO_FAILURE)]
+        yield Default("gate.floors", floors, "default, and no failure of what `behaviour` declares")
+    age = (declared.maturity + LABEL_DAYS * A_DAY) / AN_HOUR
+    yield Default("rollout.watch.max_label_age_hours", age, label)
+    longest: float = ROLLOUT_DAYS + days
+    yield Default("rollout.judge.max_days", longest, label)
+    stated = value_at(given, "rollout.judge.max_days")
+    if isinstance(stated, int | float) and not isinstance(stated, bool):
+        longest = stated
+    yield Default("rollout.deadline_hours", 24 * (longest + SPARE_DAYS), "from rollout.judge.max_days")
+
+
+def value_at(given: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key; None where there is none."""
+    value: Any = given
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def filled(given: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested mappings with values at dotted keys; what is no mapping where a key leads stays as it is."""
+    result = dict(given)
+    for key, value in more.items():
+        first, _, rest = key.partition(".")
+        if not rest:
+            result[first] = value
+        elif isinstance(inner := result.get(first, {}), Mapping) or inner is None:
+            result[first] = filled(inner or {}, {rest: value})
+    return result
+
+
+def cron(period: timedelta) -> str:
+    """The schedule of a data run after each period; after each day where cron cannot say the length."""
+    hours, minutes = period // AN_HOUR, period % AN_HOUR // A_MINUTE
+    if period >= A_DAY or (hours and minutes):
+        return "0 0 * * *"
+    if hours:
+        return "0 * * * *" if hours == 1 else f"0 */{hours} * * *"
+    return f"*/{minutes} * * * *" if AN_HOUR % period == timedelta(0) else "0 0 * * *"

@@ -1,0 +1,169 @@
+"""Params and declarations that do not fit each other are refused by name; what defaults follow from never is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.__main__ import main
+from pipelines.configuration import load, read
+from pipelines.console import check
+from pipelines.constraints import CONSTRAINTS, violations
+from pipelines.context import build_context
+from pipelines.errors import InvalidInput
+from pipelines.params import Params
+from pipelines.params.derived import Declared, cron, defaults, filled
+from pipelines.usecase import ModelInputs
+from tests.conftest import ROOT, TOY
+from tests.toy import USECASE
+
+SHADOW = {"share": 0.0, "min_hours": 1, "min_requests": 1, "min_blocks": 0, "min_pairs": 0}
+HALF = {"share": 0.5, "min_hours": 1, "min_requests": 1, "min_blocks": 1, "min_pairs": 1}
+BROKEN: Mapping[str, tuple[dict[str, Any], str]] = {  # by constraint: what breaks it, and what is said
+    "service-with-inputs": ({"features.service": "pump_service_v9"}, "did you mean pump_service_v"),
+    "sources-are-tables": (
+        {"sources": {"reading": {"kind": "bundled"}}},
+        "reading, which is no table of pumps; did you",
+    ),
+    "health-of-views": ({"features.health.views": {"heat": []}}, "views names heat, which is no feature table"),
+    "embargo-covers-maturity": ({"splits.embargo_days": 0}, "0, shorter than .* 1 day, 0:00:00; set it to at least 1"),
+    "test-window-has-labels": ({"splits.test_days": 1}, "test_days is 1, .* set it to more than 1, with 29 for four"),
+    "desk-leaves-training": (
+        {"splits.validation_days": 46},
+        "60 days before as_of 2024-04-30, .* take 60: none is left",
+    ),
+    "cleaning-of-inputs": (
+        {"cleaning.columns": {"pressure": {}}},
+        "pressure, which is no numeric input of any service",
+    ),
+    "behaviour-of-inputs": (
+        {"behaviour": [{"name": "a", "kind": "invariance", "change": {"lode": {"add": 1}}, "tolerance": 0.1}]},
+        "behaviour a changes lode, which is no input of pump_service_v1; did you mean load",
+    ),
+    "family-has-labels": ({"training.families": ["mmoe"]}, "pumps declares no `auxiliary` label"),
+    "rollout-can-end": ({"rollout.judge.max_days": 2}, "max_days is 2; the stages take 3 days, 3 blocks with labels 4"),
+    "labels-in-time": ({"rollout.watch.max_label_age_hours": 24}, "is 24, .* every look holds; set it to more than 24"),
+    "stages-wait-for-labels": (
+        {"rollout.stages": [SHADOW, HALF]},
+        r"stages\.0 \(shadow\) has min_blocks 0 and min_pairs",
+    ),
+}
+
+
+def changed(folder: Path, change: Mapping[str, Any]) -> Path:
+    """The toy's params with values at dotted keys."""
+    file = folder / "params.yaml"
+    file.write_text(yaml.safe_dump(filled(yaml.safe_load(TOY.read_text()), change)))
+    return file
+
+
+def test_each_constraint_is_broken_once_here() -> None:
+    assert list(BROKEN) == list(CONSTRAINTS)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_breaks_a_constraint_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+    change, message = BROKEN[name]
+    file = changed(tmp_path, change)
+    with pytest.raises(InvalidInput, match=rf"{message}.* \({name}; "):
+        build_context(file, tmp_path)
+    configuration = read(file)
+    assert {one.constraint for one in violations(configuration.params, configuration.usecase)} == {name}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"desk.start": "2024-02-01"}, "start is 2024-02-01, outside the source's days, 2024-03-01 to 2024-05-10"),
+        ({"desk.monitor_end": "2024-05-11"}, "monitor_end is 2024-05-11, after the source's end 2024-05-10"),
+        (
+            {
+                "behaviour": [],
+                "gate.floors": [{"metric": "behaviour_failures", "direction": "at_most", "threshold": 0}],
+            },
+            "drop it",
+        ),
+        ({"rollout.stages": [{**HALF, "min_hours": 24 * 41}]}, "the stages take 41 days"),
+    ],
+)
+def test_nor_may_the_other_halves_of_constraints_be_broken(tmp_path: Path, change: Any, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        load(changed(tmp_path, change))
+
+
+def test_a_service_without_inputs_is_refused() -> None:
+    usecase = replace(USECASE, model_inputs={"pump_service_v1": ModelInputs((), ())})
+    (first, *_) = violations(load(TOY).params, usecase)
+    assert first.constraint == "service-with-inputs" and "model_inputs are empty" in first.message
+
+
+@given(
+    hours=st.integers(0, 24 * 400),
+    minutes=st.sampled_from([1, 15, 20, 45, 60, 90, 180, 360, 720, 1440]),
+    behaviour=st.booleans(),
+)
+def test_what_follows_from_declarations_breaks_no_constraint(hours: int, minutes: int, behaviour: bool) -> None:
+    maturity, period = timedelta(hours=hours), timedelta(minutes=minutes)
+    given = {
+        "usecase": "tests.toy",
+        **(
+            {"behaviour": [{"name": "a", "kind": "direction", "change": {"load": {"add": 1}}, "moves": "up"}]}
+            if behaviour
+            else {}
+        ),
+    }
+    declared = Declared(maturity, period, ("pump_service_v1",))
+    params = Params.model_validate(filled(given, {one.key: one.value for one in defaults(declared, given)}))
+    inputs = {"pump_service_v1": ModelInputs(("load",), ())}
+    usecase = replace(USECASE, maturity=maturity, model_inputs=inputs)
+    assert violations(params, usecase) == []
+
+
+def test_the_schedule_of_data_runs_follows_each_period() -> None:
+    said = {minutes: cron(timedelta(minutes=minutes)) for minutes in (1, 15, 60, 180, 1440)}
+    assert said == {1: "*/1 * * * *", 15: "*/15 * * * *", 60: "0 * * * *", 180: "0 */3 * * *", 1440: "0 0 * * *"}
+    assert cron(timedelta(minutes=45)) == cron(timedelta(minutes=90)) == "0 0 * * *", "which cron cannot say"
+
+
+def test_check_shows_every_constraint_and_fails_where_one_is_broken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--home", str(tmp_path)]
+    assert main(["check", "--params", str(ROOT / "params.yaml"), *places]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"ok  {name}" in shown for name in CONSTRAINTS) and "no  " not in shown
+    file = str(changed(tmp_path, {"splits.embargo_days": 0, "splits.test_days": 1}))
+    assert main(["check", "--params", file, *places]) == 3
+    told = capsys.readouterr()
+    assert "no  embargo-covers-maturity" in told.out and "no  test-window-has-labels" in told.out
+    assert "2 of what must hold" in told.err
+    assert main(["check", "--params", file, "--json", *places]) == 3
+    report = json.loads(capsys.readouterr().out)
+    assert [one["constraint"] for one in report if one["violations"]] == [
+        "embargo-covers-maturity",
+        "test-window-has-labels",
+    ]
+    assert main(["ingest", "--start", "2024-03-01", "--end", "2024-03-02", "--params", file, *places]) == 2
+    assert "embargo-covers-maturity" in capsys.readouterr().err, "no step runs"
+
+
+def test_a_stage_that_does_not_name_what_its_step_reads_is_told(tmp_path: Path) -> None:
+    text = (ROOT / "dvc.yaml").read_text()
+    assert list(check.lacking(ROOT / "dvc.yaml")) == []
+    file = tmp_path / "dvc.yaml"
+    file.write_text(text.replace(", training.seed]", "]", 1).replace("usecase, source, sources,", "usecase, source,"))
+    said = list(check.lacking(file))
+    assert (
+        len(said) == 2
+        and said[0].startswith("stage ingest reads sources ")
+        and "evaluate reads training.seed" in said[1]
+    )
