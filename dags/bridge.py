@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow.exceptions import AirflowTimetableInvalid
 from airflow.sdk import DAG, Asset, Param, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from bounded import BoundedCronTimetable
 from pipelines import failure
@@ -188,6 +188,29 @@ def window_of_run(context: Mapping[str, Any], calendar: Calendar) -> Window:
         raise AirflowFailException("this run has no data interval; give start and end in the form")
     start, end = (calendar.containing(at) for at in (run.data_interval_start, run.data_interval_end))
     return _window(start, end, calendar)
+
+
+def lagging_window(context: Mapping[str, Any], usecase: UseCase, days: int) -> tuple[Window, Period]:
+    """The window of a run whose labels take some days, and the period as of which they are asked for.
+
+    A window of the form is taken as it is, and asked for so many days after its end. That of a data interval lies so
+    many days before it, and is asked for at the interval's end.
+
+    Raises:
+        AirflowSkipException: if all of it lies before the source begins.
+    """
+    calendar = calendar_of(usecase)
+    window = window_of_run(context, calendar)
+    if any(context["params"].get(key) for key in ("start", "end")):
+        later = calendar.first_of(calendar.day_of(window.end) + timedelta(days))
+        return window, later if usecase.end == date.max else min(later, max(calendar.first_of(usecase.end), window.end))
+    start, end = (calendar.earlier(period, days) for period in (window.start, window.end))
+    first = calendar.first_of(usecase.start)
+    if end <= first:
+        raise AirflowSkipException(
+            f"the labels of {window} take {days} days, and {usecase.name} begins on {usecase.start}"
+        )
+    return window.between(max(start, first), end), window.end
 
 
 def _window(start: Period | str, end: Period | str, calendar: Calendar) -> Window:

@@ -1,7 +1,9 @@
 """The monitoring DAG: score a window, join the labels that matured, report drift, decide whether to retrain.
 
-It starts on its schedule, from its form (a window of days, a model version), or by a backfill. Scores are computed from
-the features that were known at each prediction; labels count if they were known by `as_of`. If the decision is RETRAIN,
+It starts on its schedule, from its form (a window of days, a model version), or by a backfill. The window of a
+scheduled run lies before its interval by the days that labels take (`monitoring.lag_days`), so that they have matured.
+Scores are computed from the features that were known at each prediction; a label counts if its whole maturity had
+passed by `as_of`. If the decision is RETRAIN,
 a new model is requested from the training DAG.
 """
 
@@ -20,14 +22,15 @@ from pipelines.context import Context
 from pipelines.usecase import UseCase
 
 
-def form_params(usecase: UseCase) -> dict[str, Param]:
+def form_params(usecase: UseCase, lag_days: int) -> dict[str, Param]:
     return {
         **bridge.window_params(usecase),
         "as_of": Param(
             None,
             **bridge.DAY_PARAM,
             title="As of",
-            description="Use labels known when this local day began. Empty: the end of the window.",
+            description="Use labels known when this local day began. Empty: "
+            f"{lag_days} days after the window's end, when they have matured.",
         ),
         "model_version": Param(
             None,
@@ -47,8 +50,9 @@ def form_params(usecase: UseCase) -> dict[str, Param]:
 
 def build(params_file: str, usecase_context: Context) -> DAG:
     usecase, calendar = usecase_context.usecase, usecase_context.calendar
+    lag_days = usecase_context.params.monitoring.lag_days
     retrain = bridge.asset(usecase.name, "retrain")
-    form = form_params(usecase)
+    form = form_params(usecase, lag_days)
     with bridge.dag(
         usecase_context,
         "monitoring",
@@ -63,8 +67,8 @@ def build(params_file: str, usecase_context: Context) -> DAG:
             """The window, and the instant by which its labels must be known."""
             run, params = context["dag_run"], context["params"]
             bridge.refuse_unknown(run.conf, list(form))
-            window = bridge.window_of_run(context, calendar)
-            as_of = calendar.first_of(date.fromisoformat(params["as_of"])) if params["as_of"] else window.end
+            window, as_of = bridge.lagging_window(context, usecase, lag_days)
+            as_of = calendar.first_of(date.fromisoformat(params["as_of"])) if params["as_of"] else as_of
             if as_of < window.end:
                 raise AirflowFailException(
                     f"as_of {as_of} lies before the window's end {window.end}; choose a later day"

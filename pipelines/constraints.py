@@ -14,7 +14,7 @@ from datetime import timedelta
 from pipelines.metric_names import BEHAVIOUR_FAILURES
 from pipelines.params import Params
 from pipelines.params.behaviour import Changing
-from pipelines.usecase import UseCase, auxiliary_of, calendar_of
+from pipelines.usecase import UseCase, auxiliary_of, calendar_of, looks_ahead_of
 
 A_DAY, AN_HOUR = timedelta(days=1), timedelta(hours=1)
 Constraint = Callable[[Params, UseCase], Iterator[str]]
@@ -77,6 +77,25 @@ def _test_window(params: Params, usecase: UseCase) -> Iterator[str]:
             f"splits.test_days is {days}, and no label of the last {usecase.maturity} is known: a test window without "
             f"labels at any as_of; set it to more than {_days(usecase.maturity)}, with {_days(usecase.maturity) + 28} "
             "for four weeks of labels"
+        )
+
+
+def _label_reach(params: Params, usecase: UseCase) -> Iterator[str]:
+    """A label looks no further ahead than its maturity."""
+    if (ahead := looks_ahead_of(usecase)) > usecase.maturity or ahead < timedelta(0):
+        yield (
+            f"{usecase.name} declares looks_ahead {ahead} and maturity {usecase.maturity}; a label is known when all "
+            "that it reads has happened: declare a maturity of at least looks_ahead, and looks_ahead of at least 0"
+        )
+
+
+def _monitoring(params: Params, usecase: UseCase) -> Iterator[str]:
+    """The window of a monitoring run lies so far back that its labels have matured."""
+    days = params.monitoring.lag_days
+    if days * A_DAY < usecase.maturity:
+        yield (
+            f"monitoring.lag_days is {days}, shorter than the label's maturity of {usecase.maturity}, so that "
+            f"no label of the newest predictions counts; set it to at least {_days(usecase.maturity)}"
         )
 
 
@@ -164,6 +183,8 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "health-of-views": _views,
     "embargo-covers-maturity": _embargo,
     "test-window-has-labels": _test_window,
+    "label-reads-within-maturity": _label_reach,
+    "monitoring-sees-labels": _monitoring,
     "desk-leaves-training": _desk,
     "cleaning-of-inputs": _cleaning,
     "behaviour-of-inputs": _behaviour,

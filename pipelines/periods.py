@@ -135,6 +135,12 @@ class Calendar:
         """The first period of those that belong to the period's local day or to the `days` before it."""
         return self.first_of(self.day_of(period) - timedelta(days))
 
+    def earlier(self, period: Period, days: int) -> Period:
+        """The period that lies some days before; of shorter ones, that of the instant so many times 24 hours before."""
+        if isinstance(period, datetime):
+            return self.containing(period - timedelta(days))
+        return period - timedelta(days)
+
     def ahead(self, period: Period, days: int) -> list[Period]:
         """The period and those after it that belong to its local day or to the `days` after it."""
         return self.between(period, self.first_of(self.day_of(period) + timedelta(days + 1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +13,23 @@ from pipelines.context import Context
 from pipelines.errors import InvalidInput, MissingData
 from pipelines.graph_inputs import number_column, string_column
 from pipelines.instants import MICROSECOND
+from pipelines.instants.arrow import INSTANT
 from pipelines.offline.columns import to_frame
 from pipelines.request_columns import with_features
-from pipelines.usecase import PREDICTED_AT, ModelInputs, Tables, UseCase, calendar_of
+from pipelines.usecase import (
+    DAY,
+    EXAMPLE_ID,
+    LABEL,
+    LABEL_KNOWN_AT,
+    PREDICTED_AT,
+    ModelInputs,
+    Tables,
+    UseCase,
+    auxiliary_of,
+    calendar_of,
+    known_at_of,
+    looks_ahead_of,
+)
 from pipelines.windows import Window
 
 if TYPE_CHECKING:
@@ -35,10 +49,63 @@ def read_tables(data: Layout, usecase: UseCase, names: set[str], window: Window)
     }
 
 
-def load_examples(context: Context, window: Window) -> pa.Table:
-    """The examples of a window, from validated tables."""
-    names = {table.name for table in context.usecase.tables}
-    return context.usecase.examples(read_tables(context.data, context.usecase, names, window), window)
+def load_examples(
+    context: Context, window: Window, known_by: datetime | None = None, ahead: timedelta | None = None
+) -> pa.Table:
+    """The examples of a window, from validated tables, with labels of all that had happened by an instant.
+
+    The tables reach beyond the window as far as labels look ahead, up to the last period that had ended by `known_by`.
+    A label counts only where its whole maturity lies before that (`matured`).
+
+    Args:
+        known_by: the end of the window by default.
+        ahead: in place of what the use case declares.
+
+    Raises:
+        InvalidInput: if a label is known later than its maturity.
+        MissingData: if one of these periods is not validated.
+    """
+    usecase, calendar = context.usecase, window.calendar
+    reach = looks_ahead_of(usecase) if ahead is None else ahead
+    ended = known_by or window.end_at
+    if usecase.end != date.max:
+        ended = min(ended, calendar.start_at(calendar.first_of(usecase.end)))
+    read = window.between(window.start, max(window.end, calendar.containing(min(window.end_at + reach, ended))))
+    names = {table.name for table in usecase.tables}
+    examples = usecase.examples(read_tables(context.data, usecase, names, read), window)
+    first, after = window.local_days
+    examples = examples.filter(
+        pc.and_(pc.greater_equal(examples[DAY], pa.scalar(first)), pc.less(examples[DAY], pa.scalar(after)))
+    )
+    _require_in_time(examples, usecase)
+    return examples
+
+
+def matured(examples: pa.Table, maturity: timedelta, known_by: datetime) -> pa.Table:
+    """The examples that are so old that each of their labels is known: a label never counts before its maturity.
+
+    If only those that are known early counted, such as an order that came next day, while "no order in 30 days" takes
+    its time, the youngest examples would all be of one class.
+    """
+    due = pa.scalar(known_by.astimezone(UTC) - maturity, INSTANT)
+    return examples.filter(pc.less_equal(examples[PREDICTED_AT].cast(INSTANT), due))
+
+
+def _require_in_time(examples: pa.Table, usecase: UseCase) -> None:
+    """Refuse labels that are known later than the use case's maturity says: training would never see them."""
+    for label, column in ((LABEL, LABEL_KNOWN_AT), *((name, known_at_of(name)) for name in auxiliary_of(usecase))):
+        if column not in examples.column_names:
+            continue  # auxiliary, and refused where it is read
+        known_at, at = (examples[name].cast(INSTANT).cast(pa.int64()) for name in (column, PREDICTED_AT))
+        ages = pc.if_else(pc.is_valid(examples[label]), pc.subtract(known_at, at), None)
+        oldest = pc.max(ages).as_py()
+        if oldest is not None and oldest > usecase.maturity // MICROSECOND:
+            row = pc.index(ages, oldest).as_py()
+            raise InvalidInput(
+                f"the {label} of example {examples[EXAMPLE_ID][row]} is known {timedelta(microseconds=oldest)} after "
+                f"its prediction, later than the maturity of {usecase.maturity}; declare a longer one, or give such "
+                "examples no label"
+            )
 
 
 def require_no_gap(data: Layout, usecase: UseCase, as_of: datetime) -> None:

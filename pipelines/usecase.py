@@ -127,8 +127,10 @@ class UseCase(Protocol):
     Examples that never get a LABEL may have them.
 
     It may have `loss`, by which rollouts compare versions (of pipelines.losses; the Brier score by default);
-    `influences_labels`, true where predictions do, so that no rollout can; and `period`, a timedelta that divides a day
-    into whole minutes: the length of the windows and partitions, a local day by default (`start`, `end` stay days).
+    `looks_ahead`, a timedelta: how long after its prediction a label reads records (`maturity` by default, never
+    longer; 0 where the label stands in the example's own row); `influences_labels`, true where predictions do, so that
+    no rollout can; and `period`, a timedelta that divides a day into whole minutes: the length of the windows and
+    partitions, a local day by default (`start`, `end` stay days).
     """
 
     @property
@@ -190,7 +192,11 @@ class UseCase(Protocol):
         """
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
-        """The examples to predict: EXAMPLE_ID, PREDICTED_AT, DAY, keys, request columns, LABEL, LABEL_KNOWN_AT.
+        """The window's examples: EXAMPLE_ID, PREDICTED_AT, DAY, keys, request columns, LABEL, LABEL_KNOWN_AT.
+
+        The tables hold later periods too, as far as labels look ahead (`looks_ahead`) and had ended by the instant of
+        knowledge. LABEL_KNOWN_AT is at most `maturity` after PREDICTED_AT. What is given as LABEL of an example
+        whose maturity has not passed is not used.
 
         Where the blocks of `block` are not the days, BLOCK has their names, null where `block` gives None.
         """
@@ -269,6 +275,12 @@ def slices_of(usecase: UseCase) -> tuple[str, ...]:
 def auxiliary_of(usecase: UseCase) -> tuple[str, ...]:
     """The auxiliary labels that a use case declares; none by default."""
     return tuple(getattr(usecase, "auxiliary", ()))
+
+
+def looks_ahead_of(usecase: UseCase) -> timedelta:
+    """How long after its prediction a label reads records; the whole maturity by default."""
+    ahead: timedelta = getattr(usecase, "looks_ahead", usecase.maturity)
+    return ahead
 
 
 def calendar_of(usecase: UseCase) -> Calendar:

@@ -46,14 +46,17 @@ def split_windows(as_of: datetime, usecase: UseCase, splits: Splits) -> dict[str
 
 
 def keep_labelled(examples: pa.Table, as_of: datetime, name: str) -> pa.Table:
-    """The examples whose label was known at `as_of`.
+    """The examples that have a label which was known at `as_of`.
 
     Raises:
         InvalidInput: if there is none.
     """
     labelled = examples.filter(_is_known(examples, LABEL, LABEL_KNOWN_AT, as_of))
     if not labelled.num_rows:
-        raise InvalidInput(f"the {name} window holds no label known at {as_of.isoformat()}; choose a later as_of")
+        raise InvalidInput(
+            f"the {name} window holds no example with a label that had matured by {as_of.isoformat()}; choose another "
+            "as_of, or look at what `examples` gives as labels"
+        )
     return labelled
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from pipelines.context import Context
+from pipelines.errors import InvalidInput
 from pipelines.periods import name_of
 from pipelines.steps import Instant, RunName, StepModel
 from pipelines.verdict import Verdict
@@ -52,6 +53,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.usecase import auxiliary_of, inputs_of
 
     windows = split_windows(inputs.as_of, context.usecase, context.params.splits)
+    require_settled(windows["validation"], inputs.as_of, context)
     whole = windows["test"].between(min(window.start for window in windows.values()), windows["test"].end)
     require_current(whole.in_periods(context.calendar.length), context)
     service = inputs.feature_service or context.params.features.service
@@ -86,22 +88,58 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 def split_examples(
     windows: Mapping[str, Window], as_of: datetime, auxiliary: Sequence[str], context: Context
 ) -> dict[str, pa.Table]:
-    """The examples of each frame, by the labels that are known at `as_of`.
+    """The examples of each frame whose labels are all known at `as_of`.
 
     Raises:
         InvalidInput: if a window holds no known label.
     """
     from pipelines.features.splits import keep_auxiliary, keep_labelled, mask_auxiliary
-    from pipelines.point_in_time import load_examples
+    from pipelines.point_in_time import load_examples, matured
 
     frames = {}
     for name, window in windows.items():
-        examples = load_examples(context, window.in_periods(context.calendar.length))
+        examples = load_examples(context, window.in_periods(context.calendar.length), as_of)
+        examples = matured(examples, context.usecase.maturity, as_of)
         examples = mask_auxiliary(examples, as_of, auxiliary)
         frames[name] = keep_labelled(examples, as_of, name)
         if auxiliary and name == "train":
             frames["train_auxiliary"] = keep_auxiliary(examples, as_of, auxiliary)
     return frames
+
+
+def require_settled(window: Window, as_of: datetime, context: Context) -> None:
+    """Check that labels are the same with the periods that they look ahead and with all that had ended by `as_of`.
+
+    Args:
+        window: one whose labels are all known at `as_of`, and behind which there are more periods than that.
+
+    Raises:
+        InvalidInput: naming the first example whose label differs.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from pipelines.point_in_time import load_examples
+    from pipelines.usecase import EXAMPLE_ID, LABEL, looks_ahead_of
+
+    periods = window.in_periods(context.calendar.length)
+    seen, later = (
+        load_examples(context, periods, as_of, ahead).select([EXAMPLE_ID, LABEL]).sort_by(EXAMPLE_ID)
+        for ahead in (None, as_of - periods.end_at)
+    )
+    if seen.equals(later):
+        return
+    if seen[EXAMPLE_ID].equals(later[EXAMPLE_ID]):
+        before, after = (pc.fill_null(table[LABEL].cast(pa.float64()), -1.0) for table in (seen, later))
+        row = pc.index(pc.equal(before, after), False).as_py()
+        what = f"the label of {seen[EXAMPLE_ID][row]} is {seen[LABEL][row]}, and {later[LABEL][row]}"
+    else:
+        what = f"the window {window} has {seen.num_rows} examples, and {later.num_rows} or others"
+    ahead = looks_ahead_of(context.usecase)
+    raise InvalidInput(
+        f"{what} once all days up to {as_of.isoformat()} are there. `examples` reads beyond looks_ahead, {ahead}; "
+        "declare how far it reads (and a maturity that covers it), or let it read no further"
+    )
 
 
 def validated_windows(context: Context, whole: Window) -> list[str]:

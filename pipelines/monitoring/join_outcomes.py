@@ -40,7 +40,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.point_in_time import load_examples
 
     predictions = context.data.store.read_table(inputs.predictions_uri)
-    examples = load_examples(context, context.window(inputs.start, inputs.end))
+    examples = load_examples(context, context.window(inputs.start, inputs.end), inputs.as_of)
     outcomes = join_labels(predictions, examples, inputs.as_of, context.usecase.maturity)
     counts = maturity_counts(outcomes)
     uri = context.data.uri("outcomes", inputs.run, "outcomes.parquet")

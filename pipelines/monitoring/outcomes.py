@@ -18,8 +18,8 @@ STATUSES = ("matured", "unmatured", "without_label")
 def join_labels(predictions: pa.Table, examples: pa.Table, as_of: datetime, maturity: timedelta) -> pa.Table:
     """The predictions with LABEL, LABEL_KNOWN_AT (both null unless matured at `as_of`) and `status`.
 
-    matured: the label exists and was known at `as_of`. without_label: there is no label, although `maturity` has passed
-    since the prediction. unmatured: everything else; the label may still come.
+    matured: the label exists and was known at `as_of`, when `maturity` had passed since the prediction, so that every
+    label of that age was known. without_label: there is none although it had passed. unmatured: everything else.
 
     Raises:
         InvalidInput: if a prediction has no example.
@@ -45,8 +45,9 @@ def join_labels(predictions: pa.Table, examples: pa.Table, as_of: datetime, matu
     due = _instants(predictions, PREDICTED_AT) + maturity
     cutoff = pd.Timestamp(as_of).tz_convert("UTC")
     exists = ~np.isnan(label) & known_at.notna().to_numpy()
-    matured = exists & (known_at <= cutoff).to_numpy()
-    without_label = ~exists & (due <= cutoff).to_numpy()
+    is_due = (due <= cutoff).to_numpy()
+    matured = exists & is_due & (known_at <= cutoff).to_numpy()
+    without_label = ~exists & is_due
     status = np.select([matured, without_label], ["matured", "without_label"], "unmatured")
     outcomes = predictions.drop_columns([c for c in (LABEL, LABEL_KNOWN_AT) if c in predictions.column_names])
     outcomes = outcomes.append_column(LABEL, pa.array(label, pa.float64(), mask=~matured))

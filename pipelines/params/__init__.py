@@ -101,8 +101,15 @@ class ModelCardText(Section):
 
 
 class Monitoring(Section):
-    """`drift_sample` is the most rows a side of the drift report; any gate that fails asks for retraining."""
+    """What a monitoring run looks at.
 
+    Attributes:
+        lag_days: local days by which the window of a run lies before its interval, so that its labels have matured.
+        drift_sample: most rows a side of the drift report.
+        retrain_when_failing: any of these gates that fails asks for retraining.
+    """
+
+    lag_days: Natural
     min_labelled: Count = 500
     drift_sample: Count = 20_000
     retrain_when_failing: Annotated[tuple[Retraining, ...], Field(min_length=1)] = RETRAIN_WHEN
@@ -127,7 +134,7 @@ class Params(Section):
     behaviour: Behaviours = ()
     gate: GateRules = GateRules()
     model_card: ModelCardText = ModelCardText()
-    monitoring: Monitoring = Monitoring()
+    monitoring: Monitoring
     rollout: RolloutRules
     serving: Serving = Serving()
 

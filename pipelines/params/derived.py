@@ -63,6 +63,7 @@ def _all(declared: Declared, given: Mapping[str, Any]) -> Iterator[Default]:
     if value_at(given, "behaviour"):
         floors = [one.model_dump(mode="json") for one in (*FLOORS_OF_ALL, NO_FAILURE)]
         yield Default("gate.floors", floors, "default, and no failure of what `behaviour` declares")
+    yield Default("monitoring.lag_days", days, label)
     age = (declared.maturity + LABEL_DAYS * A_DAY) / AN_HOUR
     yield Default("rollout.watch.max_label_age_hours", age, label)
     longest: float = ROLLOUT_DAYS + days

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipelines.configuration import load_params
+from pipelines.instants import midnight
 from pipelines.params.training import FAMILIES
 from pipelines.periods import Calendar
 from tests.conftest import ROOT, TOY
@@ -152,6 +153,34 @@ def test_windows_come_from_the_form_or_the_data_interval() -> None:
         bridge.window_of_run(run_with({**form, "end": "2013-03-10T02:00"}), hours)
     with pytest.raises(AirflowFailException, match="no data interval"):  # a manual run's is an instant
         bridge.window_of_run(run_with({}, (interval[0], interval[0])), calendar)
+
+
+def test_the_window_of_monitoring_lies_before_its_interval_by_what_labels_take() -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    import bridge
+
+    usecase: Any = SimpleNamespace(
+        name="late", timezone="America/New_York", start=date(2013, 1, 1), end=date(2014, 1, 1), tables=()
+    )
+
+    def lagging(first: str, after: str, days: int, **form: str) -> tuple[str, str]:
+        days_of = [midnight(date.fromisoformat(day), usecase.timezone) for day in (first, after)]
+        window, as_of = bridge.lagging_window(run_with(form, (days_of[0], days_of[1])), usecase, days)
+        return str(window), str(as_of)
+
+    # clocks change on the 10th
+    assert lagging("2013-03-11", "2013-03-18", 2) == ("2013-03-09 to 2013-03-16", "2013-03-18")
+    # not before the source
+    assert lagging("2013-01-28", "2013-02-04", 30) == ("2013-01-01 to 2013-01-05", "2013-02-04")
+    with pytest.raises(AirflowSkipException, match="take 30 days, and late begins on 2013-01-01"):
+        lagging("2013-01-21", "2013-01-28", 30)
+    form = {"start": "2013-03-01", "end": "2013-04-01"}  # as it is asked for
+    assert lagging("2013-06-01", "2013-06-08", 30, **form) == ("2013-03-01 to 2013-04-01", "2013-05-01")
+    late = {"start": "2013-12-01", "end": "2013-12-20"}
+    assert lagging("2013-06-01", "2013-06-08", 30, **late)[1] == "2014-01-01", "the source has no more days"
+    usecase.period = timedelta(hours=1)
+    assert lagging("2013-03-11", "2013-03-12", 1)[1] == "2013-03-12 04:00:00+00:00"
 
 
 def test_of_several_asset_events_the_newest_counts() -> None:

@@ -108,8 +108,14 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project["vars"] = [{**one, **{key: names[key] for key in one if key in names}} for one in project["vars"]]
     project["stages"] = {name: project["stages"][name] for name in ("code", "ingest", "validate")}
     (place / "dvc.yaml").write_text(yaml.safe_dump(project))
-    dvc(place, "init", "-q", "--no-scm")
+    (place / ".gitignore").write_text("__pycache__/\n")
+    git(place, "init", "-q")
+    dvc(place, "init", "-q")
     return place
+
+
+def git(place: Path, *words: str) -> None:
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *words], cwd=place, check=True)
 
 
 def ran(place: Path) -> set[str]:
@@ -125,6 +131,28 @@ def test_a_change_of_code_runs_the_stages_that_can_reach_it(desk: Path) -> None:
         path = desk / file
         path.write_text(path.read_text() + "\n# changed\n")
         assert ran(desk) == stages, file
+
+
+@thorough
+def test_a_value_in_force_runs_the_stages_that_read_it_whether_it_stands_in_the_file_or_not(desk: Path) -> None:
+    """Also in an experiment, as the README has it."""
+    ran(desk)
+    file, values = desk / "params.yaml", desk / "var/dvc/code/values.json"
+    before = file.read_text()
+    for more, stages in (
+        ("validation: {max_quarantine_share: 0.02}", set()),  # what it is by default
+        ("validation: {max_quarantine_share: 0.03}", {"ingest", "validate"}),
+        ("serving: {store_wait_ms: 7}", set()),  # no stage reads it, and of a share of 0.02 DVC has the outputs
+    ):
+        file.write_text(f"{before}{more}\n")
+        assert ran(desk) == stages, more
+    git(desk, "add", "-A")
+    git(desk, "commit", "-qm", "one")
+    told = dvc(desk, "exp", "run", "validate", "-S", "++validation.quarantine_floor_rows=3")
+    assert (
+        "Running stage 'ingest'" in told and json.loads(values.read_text())["validation"]["quarantine_floor_rows"] == 3
+    )
+    assert "quarantine_floor_rows: 3" in file.read_text()
 
 
 def test_the_files_of_a_source_have_versions(tmp_path: Path) -> None:

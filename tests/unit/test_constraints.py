@@ -37,6 +37,8 @@ BROKEN: Mapping[str, tuple[dict[str, Any], str]] = {  # by constraint: what brea
     "health-of-views": ({"features.health.views": {"heat": []}}, "views names heat, which is no feature table"),
     "embargo-covers-maturity": ({"splits.embargo_days": 0}, "0, shorter than .* 1 day, 0:00:00; set it to at least 1"),
     "test-window-has-labels": ({"splits.test_days": 1}, "test_days is 1, .* set it to more than 1, with 29 for four"),
+    "label-reads-within-maturity": ({}, "declares looks_ahead 2 days, 0:00:00 and maturity 1 day"),
+    "monitoring-sees-labels": ({"monitoring.lag_days": 0}, "lag_days is 0, shorter than .* set it to at least 1"),
     "desk-leaves-training": (
         {"splits.validation_days": 46},
         "60 days before as_of 2024-04-30, .* take 60: none is left",
@@ -66,13 +68,29 @@ def changed(folder: Path, change: Mapping[str, Any]) -> Path:
     return file
 
 
-def test_each_constraint_is_broken_once_here() -> None:
+def far_sighted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of the toy whose label looks further ahead than it takes."""
+    (folder / "far_sighted.py").write_text(
+        "from datetime import timedelta\nfrom tests.toy import Pumps\n"
+        "class Far(Pumps):\n    looks_ahead = timedelta(2)\nUSECASE = Far()\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    return "far_sighted"
+
+
+def test_each_constraint_is_broken_once_here_and_told_in_the_docs() -> None:
     assert list(BROKEN) == list(CONSTRAINTS)
+    table = (ROOT / "docs" / "params.md").read_text()
+    assert [name for name in (*CONSTRAINTS, check.DVC) if f"| `{name}` |" not in table] == []
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_breaks_a_constraint_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+def test_what_breaks_a_constraint_is_refused_by_its_name(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     change, message = BROKEN[name]
+    if not change:
+        change = {"usecase": far_sighted(tmp_path, monkeypatch)}
     file = changed(tmp_path, change)
     with pytest.raises(InvalidInput, match=rf"{message}.* \({name}; "):
         build_context(file, tmp_path)

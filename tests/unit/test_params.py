@@ -1,5 +1,6 @@
 """params.yaml is typed and frozen; whatever is wrong gives one line that names it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pipelines.__main__ import main
 from pipelines.configuration import load_params
 from pipelines.errors import InvalidInput
 from pipelines.params.derived import filled
-from pipelines.params.reading import read_yaml
+from pipelines.params.reading import key_lines, read_yaml
 from tests.conftest import ROOT, TOY
 
 BAR = {"metric": "roc_auc", "direction": "at_least", "threshold": 0.6}
@@ -172,6 +173,50 @@ def test_a_search_up_to_what_a_setting_takes_is_read(tmp_path: Path) -> None:
     params = load_params(broken(tmp_path, {"training.mlp.search": search, "evaluation.bootstrap": 40}))
     assert set(params.training.mlp.search) == set(search)
     load_params(broken(tmp_path, {"training.ft_transformer.search": {"heads": {"choices": [1, 4]}}}))
+
+
+def test_each_value_in_force_is_shown_with_where_it_comes_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(TOY.read_text())
+    assert main(["params", "--params", str(file), "--home", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    lines = {" ".join(line.split()) for line in shown.splitlines()}
+    assert {
+        "embargo_days: 2 # line 5",
+        "train_days: 365 # default",
+        "max_label_age_hours: 96.0 # from the label's maturity, 1 day, 0:00:00",
+        "deadline_hours: 1080.0 # from rollout.judge.max_days",
+        "floors: # default, and no failure of what `behaviour` declares",
+    } <= lines
+    again = tmp_path / "shown.yaml"
+    again.write_text(shown)
+    assert load_params(again) == load_params(file), "what is shown is a params file of the same values"
+
+
+def test_a_section_is_shown_alone_and_one_that_is_none_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["params", "--params", str(TOY), "--home", str(tmp_path)]
+    assert main([*asked, "splits", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told) == ["splits.train_days", "splits.validation_days", "splits.test_days", "splits.embargo_days"]
+    assert told["splits.test_days"] == {"value": 10, "origin": "line 5"}
+    assert main([*asked, "split"]) == 2 and "did you mean splits" in capsys.readouterr().err
+
+
+def test_a_merged_key_has_the_line_where_it_stands(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text("usecase: tests.toy\nsources:\n  a: &a {kind: bundled}\n  b:\n    <<: *a\n")
+    assert key_lines(file) == {
+        "usecase": 1,
+        "sources": 2,
+        "sources.a": 3,
+        "sources.a.kind": 3,
+        "sources.b": 4,
+        "sources.b.kind": 3,
+    }
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,13 @@ def test_labels_count_only_once_known() -> None:
     assert maturity_counts(joined) == {"matured": 1, "unmatured": 1, "without_label": 2}
 
 
+def test_a_label_that_is_known_early_counts_when_every_label_of_its_age_is_known() -> None:
+    early = labels([("early", 1.0, NOON + HOUR)])
+    for hours, status in ((1, "unmatured"), (2, "matured")):
+        joined = join_labels(predicted(["early"]), early, NOON + hours * HOUR, maturity=2 * HOUR)
+        assert joined["status"].to_pylist() == [status]
+
+
 def test_before_maturity_no_one_knows_that_a_label_never_comes() -> None:
     joined = join_labels(predicted(["never"]), labels([("never", None, None)]), NOON + HOUR, maturity=2 * HOUR)
     assert maturity_counts(joined) == {"matured": 0, "unmatured": 1, "without_label": 0}

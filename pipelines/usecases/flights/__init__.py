@@ -44,6 +44,7 @@ class Flights:
     start: date = date(2013, 1, 1)
     end: date = date(2014, 1, 1)
     maturity: timedelta = timedelta(hours=36)  # longest seen: 34 h from prediction to landing
+    looks_ahead: timedelta = timedelta(0)  # the delay stands in the flight's own row
     feature_repo: Path = Path(__file__).parents[3] / "feature_repo"
     slices: tuple[str, ...] = ("carrier", "origin", "dep_hour")
     auxiliary: tuple[str, ...] = ("cancelled",)

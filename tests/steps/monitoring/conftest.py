@@ -33,6 +33,6 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
         made.services.append(service)
         return made.frame[made.frame[EXAMPLE_ID].isin(rows[EXAMPLE_ID].to_pylist())].iloc[::-1]
 
-    monkeypatch.setattr(point_in_time, "load_examples", lambda context, window: as_table(made.frame))
+    monkeypatch.setattr(point_in_time, "load_examples", lambda context, window, known_by: as_table(made.frame))
     monkeypatch.setattr(point_in_time, "feature_frame", features)
     return made
