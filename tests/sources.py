@@ -63,7 +63,9 @@ def versions(draw: random.Random, hours: int, move: Callable[[datetime, datetime
 
 
 def context_over(home: Path, source: dict[str, Any], table: RawTable = TABLE, **changes: Any) -> Context:
-    """A use case of that one daily table, read from `source`."""
+    """A use case of that one daily table, read from `source`; what it tells without an offset is in UTC."""
+    if source["kind"] != "bundled":
+        source = {"timezone": "UTC", **source}
     raw = yaml.load(TOY.read_text(), yaml.CSafeLoader) | {"source": source, **changes}
     file = home.with_name(f"{home.name}.yaml")
     file.parent.mkdir(parents=True, exist_ok=True)

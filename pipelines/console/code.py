@@ -65,7 +65,7 @@ def _source(context: Context) -> JsonObject:
     window = context.window(desk.start, desk.end)
     sections = {table: settings_of(context.params, table) for table in context.usecase.tables}
     return {
-        table.name: FileSource(section).versions(table, window)
+        table.name: FileSource(section, context.usecase.timezone).versions(table, window)
         for table, section in sections.items()
         if isinstance(section, Files)
     }

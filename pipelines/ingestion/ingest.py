@@ -115,7 +115,7 @@ def _stage(table: RawTable, window: Window, staging: Staging, context: Context) 
             if piece.absent:
                 absent |= set(window.periods if piece.period is None else [piece.period])
             staging.add(rows, piece.bookmark)
-            remaining -= rows.num_rows
+            remaining -= piece.rows.num_rows
             if remaining < 0:
                 raise CorruptData(
                     f"the source of {table.name} brings more than max_rows {_most_rows(table, context):.0f} rows, and "

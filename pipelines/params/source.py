@@ -69,13 +69,50 @@ Zone = Annotated[
 ]
 
 
+def _several(formats: Any) -> Any:
+    return (formats,) if isinstance(formats, str) else formats
+
+
+Format = Annotated[str, Field(pattern="%")]
+
+
 class Bundled(Section):
     """The data that ship with the use case."""
 
     kind: Literal["bundled"] = "bundled"
 
 
-class Files(Section):
+class Shaped(Section):
+    """How a source's rows become the table's.
+
+    Attributes:
+        rename: the table's names of columns, by the source's own.
+        leave_out: columns of the source that are not carried.
+        timestamp_format: of instants and dates that are text, in place of ISO: one format as of `strptime`, or several
+            of which the first that fits counts.
+        timezone: of instants without an offset; the use case's by default.
+        where: a condition in SQL on the table's columns, in their declared types; only rows for which it is true count.
+    """
+
+    rename: dict[str, str] = Field({})
+    leave_out: tuple[str, ...] = ()
+    timestamp_format: Annotated[tuple[Format, ...], BeforeValidator(_several)] = ()
+    timezone: Zone | None = None
+    where: str = ""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = list(self.rename.values())
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"rename gives {', '.join(twice)} to two columns; leave one of them out")
+        if both := sorted(set(self.rename) & set(self.leave_out)):
+            raise ValueError(f"{', '.join(both)} is renamed and left out; do one of the two")
+        if len({"%z" in one for one in self.timestamp_format}) > 1:
+            raise ValueError("some formats of timestamp_format have an offset (%z) and some have none; write one kind")
+        return self
+
+
+class Files(Shaped):
     """CSV or Parquet, plain or compressed, at a path or any fsspec URI.
 
     Attributes:
@@ -84,6 +121,7 @@ class Files(Section):
         null_values: words of a CSV that stand for a missing value, in any column; not used for Parquet.
         incremental: whether each file holds the rows that changed in its day or period, whenever they are from; needs
             `{day}` or `{period}`.
+        decimal, thousands: the signs of a CSV's numbers, as in 1.234,50.
         max_rows: most rows of one read of a table.
     """
 
@@ -93,7 +131,8 @@ class Files(Section):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     encoding: str = "utf-8"
     null_values: tuple[str, ...] = ("",)
-    timezone: Zone = "UTC"
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ".", ",", " ", "'"] = ""
     incremental: bool = False
     max_rows: Count = MOST_ROWS
 
@@ -103,8 +142,14 @@ class Files(Section):
             raise ValueError(f"incremental needs one file a day or period; put {{day}} into uri {self.uri!r}")
         return self
 
+    @model_validator(mode="after")
+    def _unlike(self) -> Self:
+        if self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}; leave thousands out, or change one")
+        return self
 
-class Sql(Section):
+
+class Sql(Shaped):
     """A database, by SQLAlchemy.
 
     Attributes:
@@ -120,13 +165,12 @@ class Sql(Section):
     table: Annotated[str, Field(min_length=1), placeholders("table")] = "{table}"
     schema_name: str | None = None
     batch_rows: Count = 50_000
-    timezone: Zone = "UTC"
     incremental: bool = False
     overlap_hours: Annotated[float, Field(ge=0)] = 1.0
     max_rows: Count = MOST_ROWS
 
 
-class Http(Section):
+class Http(Shaped):
     """An HTTP API that answers JSON, page by page.
 
     Attributes:
@@ -168,7 +212,6 @@ class Http(Section):
     max_pages: Count = 100_000
     max_empty_pages: Count = 1000
     max_rows: Count = MOST_ROWS
-    timezone: Zone = "UTC"
     incremental: bool = False
     overlap_hours: Annotated[float, Field(ge=0)] = 1.0
 

@@ -27,10 +27,12 @@ class Unfit(ValueError):
     Args:
         value: the type it has in the source, and the first such value.
         why: what is wrong with it, where the type and the value do not show it.
+        row: its position in the column, if it is known.
     """
 
-    def __init__(self, value: str, why: str = "") -> None:
+    def __init__(self, value: str, why: str = "", row: int | None = None) -> None:
         super().__init__(f"found {value}" + (f": {why}" if why else ""))
+        self.why, self.row = why, row
 
 
 def cast(
@@ -51,8 +53,9 @@ def cast(
     except instants.Mixed as error:
         raise Unfit(str(column.type), str(error)) from None
     except UNFIT as error:
-        value = _first(column, lambda part: _cast(part, target, zone, nulls))
-        raise Unfit(f"{column.type} (such as {excerpt(value)})", " ".join(str(error).split())[:200]) from None
+        row = _first(column, lambda part: _cast(part, target, zone, nulls))
+        value = f"{column.type} (such as {excerpt(column[row])})"
+        raise Unfit(value, " ".join(str(error).split())[:200], row) from None
 
 
 def _cast(column: pa.ChunkedArray, target: pa.DataType, zone: str, nulls: tuple[str, ...] | None) -> pa.ChunkedArray:
@@ -251,13 +254,14 @@ def _booleans(column: pa.ChunkedArray | None) -> pa.ChunkedArray:
     return pc.equal(numbers, 1)
 
 
-def _first(column: pa.ChunkedArray, attempt: Callable[[pa.ChunkedArray], Any]) -> pa.Scalar:
-    """The first value that does not pass, by bisection."""
-    while len(column) > 1:
-        half = column.slice(0, len(column) // 2)
+def _first(column: pa.ChunkedArray, attempt: Callable[[pa.ChunkedArray], Any]) -> int:
+    """The position of the first value that does not pass, by bisection."""
+    first, length = 0, len(column)
+    while length > 1:
+        half = length // 2
         try:
-            attempt(half)
-            column = column.slice(len(half))
+            attempt(column.slice(first, half))
+            first, length = first + half, length - half
         except (*UNFIT, instants.Mixed):
-            column = half
-    return column[0]
+            length = half
+    return first

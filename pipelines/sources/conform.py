@@ -14,9 +14,10 @@ import pyarrow as pa
 from pipelines.errors import CorruptData
 from pipelines.periods import Calendar
 from pipelines.quoting import VIRTUAL, twins
-from pipelines.sources.arrow_values import text
+from pipelines.sources.arrow_values import excerpt, text
 from pipelines.sources.casting import Unfit, cast
 from pipelines.sources.partitioning import partition_of
+from pipelines.sources.shaping import matching, spelled
 from pipelines.sources.source import Piece
 from pipelines.sources.types import declared_types
 from pipelines.usecase import DAY, RawTable, partition_column
@@ -27,6 +28,8 @@ RESERVED = (DAY, "reason", "_file", "_partition", "_position", "_instant", *VIRT
 
 def conform(piece: Piece, table: RawTable, calendar: Calendar, naive: str) -> pa.Table:
     """The declared columns in order and in their types, then the others as text, then the partition of a daily table.
+
+    Rows that the source's `where` leaves out are gone.
 
     NaN becomes null: missing values have one representation.
 
@@ -58,19 +61,27 @@ def _conform_columns(piece: Piece, table: RawTable, calendar: Calendar, naive: s
         columns[own] = partition_of(columns[table.day], table, calendar)
     if own in names and not (own in columns and rows[own].equals(columns[own])):  # equal: a partition, read back
         raise _reserved(own, table)
-    return pa.table(columns)
+    return matching(pa.table(columns), piece.reading.where, table)
 
 
 def _typed(
     column: pa.ChunkedArray, target: pa.DataType, name: str, table: RawTable, piece: Piece, naive: str
 ) -> pa.ChunkedArray:
     try:
-        return cast(column, target, naive, piece.nulls)
+        words = spelled(column, target, piece)
+        try:
+            return cast(words, target, naive, piece.nulls)
+        except Unfit as error:
+            if words is column or error.row is None:
+                raise
+            raise Unfit(f"{column.type} (such as {excerpt(column[error.row])})", error.why, error.row) from None
     except Unfit as error:
         remedy = "correct the source or the declaration"
         if piece.nulls is not None:
             remedy += "; if the value stands for a missing one, add it to null_values of the source"
-        raise CorruptData(f"table {table.name}, column {name}: expected {target}, {error}; {remedy}") from None
+        raise CorruptData(
+            f"table {table.name}, column {name}: expected {target}, {error}{piece.place(error.row)}; {remedy}"
+        ) from None
 
 
 def require_columns(names: Sequence[str], table: RawTable) -> None:

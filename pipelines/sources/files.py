@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv as csv_of_text
 import os
 import re
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
+from io import TextIOWrapper
 from typing import Any
 from urllib.parse import quote
 
@@ -61,9 +64,9 @@ class FileSource:
     it brought.
     """
 
-    def __init__(self, settings: Files) -> None:
+    def __init__(self, settings: Files, timezone: str) -> None:
         self.settings = settings
-        self.timezone = settings.timezone
+        self.timezone = timezone
 
     def read(self, delivery: Delivery) -> Iterator[Piece]:
         empty = pa.table({name: pa.array([], kind) for name, kind in declared_types(delivery.table).items()})
@@ -73,8 +76,26 @@ class FileSource:
                 yield Piece(empty, period=period, absent=True)
             for place in places:
                 is_csv, own = not self._is_parquet(place), None if self.settings.incremental else period
+                nulls, before = self.settings.null_values if is_csv else None, 0
                 for rows in self._rows(place, delivery.table):
-                    yield Piece(rows, period=own, origin=place.uri, nulls=self.settings.null_values if is_csv else None)
+                    locate = partial(self._locate, place, before)
+                    yield Piece(rows, period=own, origin=place.uri, nulls=nulls, locate=locate)
+                    before += rows.num_rows
+
+    def _locate(self, place: Place, before: int, row: int) -> str:
+        """Where a row stands in a file. Lines are counted anew: some may be empty, and a cell may hold several."""
+        number, rows, read = before + row + 1, -1, 0  # the first row is the header
+        if self._is_parquet(place):
+            return f"row {number}"
+        with suppress(Exception), self._plain(place) as file:  # what is wrong with the file is told anyhow
+            text = TextIOWrapper(file, self.settings.encoding, newline="")
+            lines = csv_of_text.reader(text, delimiter=self.settings.delimiter)
+            for cells in lines:
+                rows += bool(cells)
+                if cells and rows == number:
+                    return f"line {read + 1}"
+                read = lines.line_num
+        return f"row {number}"
 
     def versions(self, table: RawTable, window: Window) -> dict[str, list[str]]:
         """By URI, the size and the time of change of each file of these periods, as far as its store knows them."""
@@ -174,11 +195,7 @@ class FileSource:
 
         Bytes that are not text in the declared encoding are an error.
         """
-        is_zip = place.compression == "zip"
-        with (
-            place.open(None if is_zip else place.compression) as file,
-            _unzipped(place.uri, file) if is_zip else nullcontext(file) as plain,
-        ):
+        with self._plain(place) as plain:
             yield csv.open_csv(
                 plain,
                 csv.ReadOptions(block_size=BLOCK, encoding=self.settings.encoding, use_threads=False),
@@ -189,6 +206,16 @@ class FileSource:
                     strings_can_be_null=True,
                 ),
             )
+
+    @contextmanager
+    def _plain(self, place: Place) -> Iterator[Any]:
+        """A file without its compression."""
+        is_zip = place.compression == "zip"
+        with (
+            place.open(None if is_zip else place.compression) as file,
+            _unzipped(place.uri, file) if is_zip else nullcontext(file) as plain,
+        ):
+            yield plain
 
 
 @contextmanager

@@ -33,9 +33,9 @@ class HttpSource:
     `max_pages`, or after `max_empty_pages` in a row.
     """
 
-    def __init__(self, settings: Http) -> None:
+    def __init__(self, settings: Http, timezone: str) -> None:
         self.settings = settings
-        self.timezone = settings.timezone
+        self.timezone = timezone
 
     def read(self, delivery: Delivery) -> Iterator[Piece]:
         url = fill(self.settings.url, {"table": quote(delivery.table.name, safe="")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pyarrow as pa
@@ -12,7 +13,8 @@ from pipelines.errors import InvalidInput
 from pipelines.params import Params
 from pipelines.params.source import Bundled, Files, Http, Sql
 from pipelines.sources.conform import conform
-from pipelines.sources.source import Delivery, Piece, Source
+from pipelines.sources.shaping import ShapedSource
+from pipelines.sources.source import Delivery, Piece, Reading, Source
 from pipelines.usecase import RawTable, UseCase, partition_column
 from pipelines.windows import Window
 
@@ -61,19 +63,27 @@ def overlap(params: Params, table: RawTable) -> timedelta:
 def open_source(params: Params, usecase: UseCase, table: RawTable) -> Source:
     """The source of a table."""
     settings = settings_of(params, table)
+    if isinstance(settings, Bundled):
+        return BundledSource(usecase)
+    zone = settings.timezone or usecase.timezone
+    reading = Reading(settings.timestamp_format, where=settings.where)
+    if isinstance(settings, Files):
+        reading = replace(reading, decimal=settings.decimal, thousands=settings.thousands)
+    return ShapedSource(_open(settings, zone), settings, reading)
+
+
+def _open(settings: Files | Sql | Http, zone: str) -> Source:
     if isinstance(settings, Files):
         from pipelines.sources.files import FileSource
 
-        return FileSource(settings)
+        return FileSource(settings, zone)
     if isinstance(settings, Sql):
         from pipelines.sources.sql import SqlSource
 
-        return SqlSource(settings)
-    if isinstance(settings, Http):
-        from pipelines.sources.http import HttpSource
+        return SqlSource(settings, zone)
+    from pipelines.sources.http import HttpSource
 
-        return HttpSource(settings)
-    return BundledSource(usecase)
+    return HttpSource(settings, zone)
 
 
 def read_window(params: Params, usecase: UseCase, table: RawTable, window: Window) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -37,6 +37,22 @@ class Delivery:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How text stands for values, and which rows count.
+
+    Attributes:
+        formats: of instants and dates, as of `strptime`; without any they are in ISO form.
+        decimal, thousands: the signs of numbers in cells of a CSV.
+        where: a condition in SQL on the table's columns; "": all rows.
+    """
+
+    formats: tuple[str, ...] = ()
+    decimal: str = "."
+    thousands: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True)
 class Piece:
     """Some rows as the source delivers them, in the source's own types.
 
@@ -47,6 +63,8 @@ class Piece:
         absent: whether there is nothing to read, for `period` or at all, which differs from an empty file.
         nulls: for a CSV, the words that stand for a missing value; all its cells are text. None: the values have the
             source's types.
+        reading: how its text is read, and which of its rows count.
+        locate: where in `origin` a row of the piece stands, for messages.
     """
 
     rows: pa.Table
@@ -55,6 +73,12 @@ class Piece:
     origin: str = ""
     absent: bool = False
     nulls: tuple[str, ...] | None = None
+    reading: Reading = Reading()
+    locate: Callable[[int], str] | None = None
+
+    def place(self, row: int | None) -> str:
+        """Where a row stands, as it ends a message about a value."""
+        return f", in {self.locate(row)}" if self.locate is not None and row is not None else ""
 
 
 class Source(Protocol):

@@ -26,9 +26,9 @@ SECRET = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)  # in the name 
 class SqlSource:
     """Reads the rows of the window's periods or, if incremental, the changes since the watermark. Never writes."""
 
-    def __init__(self, settings: Sql) -> None:
+    def __init__(self, settings: Sql, timezone: str) -> None:
         self.settings = settings
-        self.timezone = settings.timezone
+        self.timezone = timezone
 
     def read(self, delivery: Delivery) -> Iterator[Piece]:
         engine = self._engine()

@@ -157,7 +157,7 @@ def test_a_value_in_force_runs_the_stages_that_read_it_whether_it_stands_in_the_
 
 def test_the_files_of_a_source_have_versions(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id\n1\n")
-    source = FileSource(Files(kind="files", uri=f"{tmp_path}/{{table}}.csv"))
+    source = FileSource(Files(kind="files", uri=f"{tmp_path}/{{table}}.csv"), "UTC")
     table = RawTable("t", ("id",), {"id": "int64"})
     window = Window(date(2024, 1, 1), date(2024, 1, 2), "UTC")
     before = source.versions(table, window)

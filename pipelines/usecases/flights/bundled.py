@@ -27,6 +27,7 @@ def folder() -> Path:
 def read(table: RawTable, window: Window) -> Iterator[pa.Table]:
     """All rows of a table in its declared types; NA stands for a missing value in these files."""
     # Without validation: the folder's path may have any braces.
-    source = FileSource(Files.model_construct(kind="files", uri=f"{folder()}/{{table}}.csv*", null_values=("", "NA")))
+    settings = Files.model_construct(kind="files", uri=f"{folder()}/{{table}}.csv*", null_values=("", "NA"))
+    source = FileSource(settings, "UTC")
     pieces = source.read(Delivery(table, window))
     return (conform(piece, table, window.calendar, source.timezone) for piece in pieces)
