@@ -18,6 +18,7 @@ from benchmarks import year
 from benchmarks.ground import FLIGHTS, SPLIT, Ground
 from benchmarks.report import RESULTS, machine, save
 from pipelines.artifacts.manifest import Manifest
+from pipelines.blocks import blocks_of
 from pipelines.context import Context, build_context
 from pipelines.metrics.costs import best_threshold, mean_cost, row_costs
 from pipelines.metrics.scores import Sample, intervals
@@ -26,7 +27,7 @@ from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.families import load_family
 from pipelines.training.frames import numeric_inputs, read_frame
 from pipelines.training.tasks import Frames, Task
-from pipelines.usecase import DAY, LABEL, blocks_of
+from pipelines.usecase import DAY, LABEL
 
 AS_OF = "2013-09-01T04:00:00Z"
 PARAMS = (*SPLIT, "cleaning", "training", "costs", "evaluation")

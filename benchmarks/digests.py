@@ -11,8 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from pipelines.configuration import read
 from pipelines.reach import reach, source
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -55,8 +54,8 @@ def declaration(file: Path, name: str) -> str | None:
 
 
 def section(file: Path, name: str) -> str | None:
-    """The digest of a section of a params file, such as `training.mlp`; None if there is none of this name."""
-    value = params(file.read_text())
+    """The digest of a section of the values in force, such as `training.mlp`; None if there is none of this name."""
+    value = params(file)
     for key in name.split("."):
         if not isinstance(value, Mapping) or key not in value:
             return None
@@ -65,9 +64,9 @@ def section(file: Path, name: str) -> str | None:
 
 
 @cache
-def params(text: str) -> Any:
-    """The content of a params file."""
-    return yaml.safe_load(text)
+def params(file: Path) -> Any:
+    """The values in force of a params file."""
+    return read(file).in_force()
 
 
 @cache

@@ -59,7 +59,7 @@ class Ground:
             "services": {name: digests.declaration(DECLARATIONS, name) for name in self.services},
         }
         parts = {kind: {name: one for name, one in named.items() if one} for kind, named in digests_of.items()}
-        return {"code": self._code(digests.params(file.read_text())["usecase"]), **parts}
+        return {"code": self._code(digests.params(file)["usecase"]), **parts}
 
     def _code(self, usecase: str) -> dict[str, str]:
         own = self.benchmark.partition(".")[0] + "."

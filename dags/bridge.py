@@ -136,7 +136,7 @@ def run(name: str, inputs: Mapping[str, Any], params_file: str) -> dict[str, Any
     """
     values = {key: _plain(value) for key, value in inputs.items() if value is not None}
     try:
-        outputs = execute(name, values, build_context(params_file))
+        outputs = execute(name, values, build_context(params_file, checked=not STEPS[name].ends))
     except FlightdeckError as error:
         if isinstance(error, failure.Unexpected):
             print(failure.trace(error))
@@ -193,8 +193,8 @@ def window_of_run(context: Mapping[str, Any], calendar: Calendar) -> Window:
 def lagging_window(context: Mapping[str, Any], usecase: UseCase, days: int) -> tuple[Window, Period]:
     """The window of a run whose labels take some days, and the period as of which they are asked for.
 
-    A window of the form is taken as it is, and asked for so many days after its end. That of a data interval lies so
-    many days before it, and is asked for at the interval's end.
+    A window of the form is taken as it is, and asked for so many days after its end, if they have passed. That of a
+    data interval lies so many days before it, and is asked for at the interval's end.
 
     Raises:
         AirflowSkipException: if all of it lies before the source begins.
@@ -202,8 +202,11 @@ def lagging_window(context: Mapping[str, Any], usecase: UseCase, days: int) -> t
     calendar = calendar_of(usecase)
     window = window_of_run(context, calendar)
     if any(context["params"].get(key) for key in ("start", "end")):
-        later = calendar.first_of(calendar.day_of(window.end) + timedelta(days))
-        return window, later if usecase.end == date.max else min(later, max(calendar.first_of(usecase.end), window.end))
+        day = calendar.day_of(window.end)
+        day += timedelta(days + (calendar.first_of(day) != window.end))
+        newest = calendar.containing(context["dag_run"].run_after)
+        ended = newest if usecase.end == date.max else min(newest, calendar.first_of(usecase.end))
+        return window, max(window.end, min(calendar.first_of(day), ended))
     start, end = (calendar.earlier(period, days) for period in (window.start, window.end))
     first = calendar.first_of(usecase.start)
     if end <= first:

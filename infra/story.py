@@ -52,7 +52,8 @@ class Story:
         clock = require_driven(self.context.clock)
         if not clock.started:
             clock.start(self.context.window(desk.as_of, desk.monitor_end).start_at)
-        end = min(desk.monitor_end + timedelta(days=2), self.context.usecase.end)  # by then the labels are known
+        lag = timedelta(self.context.params.monitoring.lag_days)
+        end = min(desk.monitor_end + lag, self.context.usecase.end)  # by then the labels are known
         first = {"start": str(desk.start), "end": str(desk.as_of)}
         second = {"start": str(desk.as_of), "end": str(end)}
         runs["data"] = self.run("data", first, f"Data, {desk.start} to {desk.as_of}")

@@ -121,7 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(arguments: Mapping[str, Any]) -> None:
     """Run a step and print its outputs, or run a command of the console."""
     require_reachable(arguments["home"], os.environ)
-    checked = arguments["step"] != console.CHECK  # which shows what does not fit, in place of an error
+    step = STEPS.get(arguments["step"])  # the console shows, and ends rollouts, whatever does not fit
+    checked = step is not None and not step.ends
     context = build_context(arguments["params"], arguments["home"], checked=checked)
     if arguments["step"] not in STEPS:
         try:

@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pipelines.closed import closed_of
 from pipelines.constraints import violations
 from pipelines.errors import InvalidInput
 from pipelines.params import Params, first_problem
-from pipelines.params.derived import Declared, defaults, filled
+from pipelines.params.derived import Declared, defaults, filled, value_at
 from pipelines.params.reading import key_lines, read_yaml
 from pipelines.usecase import UseCase, calendar_of
 from pipelines.usecase_import import load_usecase
@@ -52,9 +53,15 @@ class Configuration:
 
     def origins(self) -> dict[str, tuple[Any, str]]:
         """Each value that is no mapping, by dotted key, and its origin: a line of the file, a declaration, or code."""
-        lines = {key: f"line {line}" for key, line in key_lines(self.file).items()}
-        reasons = {**self.reasons, **lines}
-        return {key: (value, reasons.get(key, "default")) for key, value in _leaves(self.in_force())}
+        lines = key_lines(self.file)
+        return {key: (value, self._origin(key, lines)) for key, value in _leaves(self.in_force())}
+
+    def _origin(self, key: str, lines: Mapping[str, int]) -> str:
+        parts = key.split(".")
+        for length in range(len(parts), 0, -1):  # a section may follow from a declaration as a whole
+            if reason := self.reasons.get(".".join(parts[:length])):
+                return reason
+        return f"line {lines[key]}" if key in lines else "default"
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -73,28 +80,37 @@ def load(path: str | Path) -> Configuration:
     """
     configuration = read(path)
     for first in violations(configuration.params, configuration.usecase)[:1]:
-        raise InvalidInput(f"{path}: {first.message} ({first.constraint}; `flightdeck check` shows all)")
+        raise InvalidInput(f"{path}: {first}")
     return configuration
 
 
 def read(path: str | Path) -> Configuration:
     """Read and validate one params file, and import its use case; nothing is checked between the two."""
-    given = read_yaml(path)
+    given = {key: value for key, value in read_yaml(path).items() if value is not None}
     module = given.get("usecase")
     try:
         if not isinstance(module, str):
             Params.model_validate(given)
         usecase = load_usecase(str(module))
+        _require_service(usecase, given)
         more = {one.key: one for one in defaults(declared(usecase), given)}
         params = Params.model_validate(filled(given, {key: one.value for key, one in more.items()}))
     except ValidationError as error:
         raise InvalidInput(f"{path}: {first_problem(error)}") from None
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error}") from error
     return Configuration(Path(path), params, usecase, {key: one.reason for key, one in more.items()})
+
+
+def _require_service(usecase: UseCase, given: Mapping[str, Any]) -> None:
+    if len(services := tuple(usecase.model_inputs)) > 1 and value_at(given, "features.service") is None:
+        raise InvalidInput(f"features.service: name the one that models are trained on: {' or '.join(services)}")
 
 
 def declared(usecase: UseCase) -> Declared:
     """What a use case declares that defaults follow from."""
-    return Declared(usecase.maturity, calendar_of(usecase).length, tuple(usecase.model_inputs))
+    length, closed = calendar_of(usecase).length, closed_of(usecase)
+    return Declared(usecase.maturity, length, tuple(usecase.model_inputs), closed.longest)
 
 
 def load_params(path: str | Path) -> Params:

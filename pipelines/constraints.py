@@ -9,14 +9,16 @@ import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
+from pipelines.closed import closed_of
 from pipelines.metric_names import BEHAVIOUR_FAILURES
 from pipelines.params import Params
 from pipelines.params.behaviour import Changing
-from pipelines.usecase import UseCase, auxiliary_of, calendar_of, looks_ahead_of
+from pipelines.usecase import DAY, MONTH, ModelInputs, UseCase, auxiliary_of, looks_ahead_of
 
 A_DAY, AN_HOUR = timedelta(days=1), timedelta(hours=1)
+MADE = (DAY, MONTH)  # columns of every evaluation
 Constraint = Callable[[Params, UseCase], Iterator[str]]
 
 
@@ -26,6 +28,9 @@ class Violation:
 
     constraint: str
     message: str
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.constraint}; `flightdeck check` shows all)"
 
 
 def violations(params: Params, usecase: UseCase) -> list[Violation]:
@@ -101,7 +106,7 @@ def _monitoring(params: Params, usecase: UseCase) -> Iterator[str]:
 
 def _desk(params: Params, usecase: UseCase) -> Iterator[str]:
     """The windows of `dvc repro` lie within the source, and leave days to train on."""
-    desk, splits = params.desk, params.splits
+    desk = params.desk
     if desk is None:
         return
     for name in ("start", "monitor_start"):
@@ -110,31 +115,57 @@ def _desk(params: Params, usecase: UseCase) -> Iterator[str]:
     for name in ("end", "monitor_end"):
         if getattr(desk, name) > usecase.end:
             yield f"desk.{name} is {getattr(desk, name)}, after the source's end {usecase.end}"
-    needed = splits.test_days + splits.validation_days + 2 * splits.embargo_days
+    needed = _days_before_as_of(params)
     if (given := (desk.as_of - max(desk.start, usecase.start)).days) <= needed:
         yield (
             f"desk has {given} days before as_of {desk.as_of}, and test, validation and two embargoes take {needed}: "
             "none is left for training; choose a later as_of, or shorten splits.test_days and splits.validation_days"
         )
+    if (desk.monitor_end - desk.monitor_start) <= usecase.maturity:
+        yield (
+            f"desk monitors {desk.monitor_start} to {desk.monitor_end}, and labels take {usecase.maturity}: none has "
+            "come when it is judged; choose a longer window"
+        )
+
+
+def _history(params: Params, usecase: UseCase) -> Iterator[str]:
+    """A source that ends holds the days that the windows take."""
+    needed = _days_before_as_of(params)
+    if usecase.end != date.max and (days := (usecase.end - usecase.start).days) <= needed:
+        yield (
+            f"{usecase.name} has {days} days, {usecase.start} to {usecase.end}; test, validation and two embargoes "
+            f"take {needed}: none is left for training; shorten splits.test_days and splits.validation_days"
+        )
+
+
+def _days_before_as_of(params: Params) -> int:
+    splits = params.splits
+    return splits.test_days + splits.validation_days + 2 * splits.embargo_days
 
 
 def _cleaning(params: Params, usecase: UseCase) -> Iterator[str]:
-    """Every column with a rule of its own under `cleaning` is a numeric input of some service."""
-    known = {name for inputs in usecase.model_inputs.values() for name in inputs.numeric}
-    for name in sorted(params.cleaning.columns_with_changes - known):
-        yield f"cleaning names {name}, which is no numeric input of any service; {_choose(name, sorted(known))}"
+    """Every column with a rule of its own under `cleaning` is a numeric input of the service that is trained on."""
+    service = params.features.service
+    known = usecase.model_inputs.get(service, ModelInputs((), ())).numeric
+    for name in sorted(params.cleaning.columns_with_changes.difference(known) if known else ()):
+        yield f"cleaning names {name}, which is no numeric input of {service}; {_choose(name, known)}"
 
 
 def _behaviour(params: Params, usecase: UseCase) -> Iterator[str]:
     """Behaviours change only inputs of the model; a gate on their failures needs at least one."""
-    inputs = usecase.model_inputs.get(params.features.service)
-    for behaviour in params.behaviour if inputs else ():
-        for name in behaviour.change if isinstance(behaviour, Changing) else ():
-            if name not in inputs.names:  # type: ignore[union-attr]
+    inputs = usecase.model_inputs.get(params.features.service, ModelInputs((), ()))
+    columns = (*inputs.names, *usecase.request_columns, *usecase.request_keys, *usecase.slices)
+    for behaviour in params.behaviour if inputs.names else ():
+        for name in sorted(set(behaviour.where) - {*columns, *MADE}):
+            yield f"behaviour {behaviour.name} is about rows by {name}, which none has; {_choose(name, columns)}"
+        for name, change in behaviour.change.items() if isinstance(behaviour, Changing) else ():
+            if name not in inputs.names:
                 yield (
                     f"behaviour {behaviour.name} changes {name}, which is no input of {params.features.service}; "
-                    f"{_choose(name, inputs.names)}"  # type: ignore[union-attr]
+                    f"{_choose(name, inputs.names)}"
                 )
+            elif name in inputs.categorical and (change.add is not None or change.scale is not None):
+                yield f"behaviour {behaviour.name} adds to or scales {name}, which is no number; use set or shuffle"
     if not params.behaviour and any(floor.metric == BEHAVIOUR_FAILURES for floor in params.gate.floors):
         yield f"gate.floors has {BEHAVIOUR_FAILURES}, which has no value without a behaviour; declare one, or drop it"
 
@@ -146,35 +177,34 @@ def _families(params: Params, usecase: UseCase) -> Iterator[str]:
 
 
 def _rollout_time(params: Params, usecase: UseCase) -> Iterator[str]:
-    """A rollout can be decided within its days: its stages, and its blocks with their labels, fit into `max_days`."""
-    judge, stages = params.rollout.judge, params.rollout.stages
-    ramp = sum(stage.min_hours for stage in stages) / 24
-    evidence = judge.min_blocks * (calendar_of(usecase).length / A_DAY) + usecase.maturity / A_DAY
-    if judge.max_days < (needed := max(ramp, evidence)):
+    """A rollout can end within `max_days`: its stages take less, the first of which waits for a label."""
+    first, *others = params.rollout.stages
+    days = max(first.min_hours / 24, usecase.maturity / A_DAY) + sum(stage.min_hours for stage in others) / 24
+    if params.rollout.judge.max_days < days:
         yield (
-            f"rollout.judge.max_days is {judge.max_days:g}; the stages take {ramp:g} days, {judge.min_blocks} blocks "
-            f"with labels {evidence:g}, so that no challenger is ever promoted; set it to at least {math.ceil(needed)}"
+            f"rollout.judge.max_days is {params.rollout.judge.max_days:g}; the stages take {days:g} days, of which the "
+            f"first waits for labels, so that no challenger is ever promoted; set it to at least {math.ceil(days)}"
         )
 
 
 def _label_age(params: Params, usecase: UseCase) -> Iterator[str]:
-    """The newest label may be as old as its maturity."""
-    hours = params.rollout.watch.max_label_age_hours
-    if hours * AN_HOUR <= usecase.maturity:
+    """Labels may pause for a day, and for as many as are closed in a row."""
+    hours, closed = params.rollout.watch.max_label_age_hours, closed_of(usecase).longest
+    if hours <= (pause := 24 * (1 + closed)):
         yield (
-            f"rollout.watch.max_label_age_hours is {hours:g}, and labels take {usecase.maturity}, so that every look "
-            f"holds; set it to more than {math.ceil(usecase.maturity / AN_HOUR)}"
+            f"rollout.watch.max_label_age_hours is {hours:g}, and for {1 + closed} days no label may come, so that "
+            f"looks hold though nothing is wrong; set it to more than {pause}"
         )
 
 
 def _stages(params: Params, usecase: UseCase) -> Iterator[str]:
-    """No stage of a rollout ends before anything of it could be judged."""
-    for number, stage in enumerate(params.rollout.stages):
-        if not stage.min_blocks and not stage.min_pairs:
-            yield (
-                f"rollout.stages.{number} ({stage.name}) has min_blocks 0 and min_pairs 0, so that it ends without one "
-                "label; set one of them to at least 1"
-            )
+    """The first stage of a rollout does not end before anything of it could be judged."""
+    first = params.rollout.stages[0]
+    if not first.min_blocks and not first.min_pairs:
+        yield (
+            f"rollout.stages.0 ({first.name}) has min_blocks 0 and min_pairs 0, so that it ends without one label; set "
+            "one of them to at least 1"
+        )
 
 
 CONSTRAINTS: Mapping[str, Constraint] = {
@@ -185,6 +215,7 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "test-window-has-labels": _test_window,
     "label-reads-within-maturity": _label_reach,
     "monitoring-sees-labels": _monitoring,
+    "history-covers-windows": _history,
     "desk-leaves-training": _desk,
     "cleaning-of-inputs": _cleaning,
     "behaviour-of-inputs": _behaviour,

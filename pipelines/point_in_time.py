@@ -35,6 +35,7 @@ from pipelines.windows import Window
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pipelines.periods import Calendar
     from pipelines.store import Layout
 
 
@@ -52,59 +53,82 @@ def read_tables(data: Layout, usecase: UseCase, names: set[str], window: Window)
 def load_examples(
     context: Context, window: Window, known_by: datetime | None = None, ahead: timedelta | None = None
 ) -> pa.Table:
-    """The examples of a window, from validated tables, with labels of all that had happened by an instant.
+    """The examples of a window, from validated tables, with labels by what had happened at an instant.
 
-    The tables reach beyond the window as far as labels look ahead, up to the last period that had ended by `known_by`.
-    A label counts only where its whole maturity lies before that (`matured`).
+    The tables reach beyond the window as far as labels look ahead, in whole periods, up to `seen_until`.
 
     Args:
         known_by: the end of the window by default.
         ahead: in place of what the use case declares.
 
     Raises:
-        InvalidInput: if a label is known later than its maturity.
         MissingData: if one of these periods is not validated.
     """
     usecase, calendar = context.usecase, window.calendar
     reach = looks_ahead_of(usecase) if ahead is None else ahead
-    ended = known_by or window.end_at
-    if usecase.end != date.max:
-        ended = min(ended, calendar.start_at(calendar.first_of(usecase.end)))
-    read = window.between(window.start, max(window.end, calendar.containing(min(window.end_at + reach, ended))))
+    until = min(window.end_at + reach, _last_seen(known_by or window.end_at, usecase, calendar))
+    period = calendar.containing(until)
+    end = period if calendar.start_at(period) == until else calendar.after(period)
+    read = window.between(window.start, max(window.end, end))
     names = {table.name for table in usecase.tables}
     examples = usecase.examples(read_tables(context.data, usecase, names, read), window)
-    first, after = window.local_days
-    examples = examples.filter(
-        pc.and_(pc.greater_equal(examples[DAY], pa.scalar(first)), pc.less(examples[DAY], pa.scalar(after)))
-    )
-    _require_in_time(examples, usecase)
-    return examples
+    if not examples.num_rows:
+        return examples
+    (first, after), days = window.local_days, examples[DAY]
+    inside = pc.and_(pc.greater_equal(days, pa.scalar(first)), pc.less(days, pa.scalar(after)))
+    return examples.filter(inside)
 
 
-def matured(examples: pa.Table, maturity: timedelta, known_by: datetime) -> pa.Table:
+def seen_until(context: Context, known_by: datetime) -> datetime:
+    """The instant up to which records are read for labels that are asked for as of `known_by`.
+
+    A label that stands in its example's own row is known with it. One that looks ahead needs whole periods, and no
+    record comes after the source's end.
+    """
+    if not looks_ahead_of(context.usecase):
+        return known_by
+    return _last_seen(known_by, context.usecase, context.calendar)
+
+
+def _last_seen(known_by: datetime, usecase: UseCase, calendar: Calendar) -> datetime:
+    """The end of the last period that had ended by an instant, and that the source has."""
+    ended = calendar.start_at(calendar.containing(known_by))
+    return ended if usecase.end == date.max else min(ended, calendar.start_at(calendar.first_of(usecase.end)))
+
+
+def matured(examples: pa.Table, maturity: timedelta, seen: datetime) -> pa.Table:
     """The examples that are so old that each of their labels is known: a label never counts before its maturity.
 
-    If only those that are known early counted, such as an order that came next day, while "no order in 30 days" takes
-    its time, the youngest examples would all be of one class.
+    If those counted that are known early, such as an order that came next day, while "no order in 30 days" takes its
+    time, the youngest examples would all be of one class.
+
+    Args:
+        seen: the instant up to which records are read (`seen_until`).
     """
-    due = pa.scalar(known_by.astimezone(UTC) - maturity, INSTANT)
+    due = pa.scalar(seen.astimezone(UTC) - maturity, INSTANT)
     return examples.filter(pc.less_equal(examples[PREDICTED_AT].cast(INSTANT), due))
 
 
-def _require_in_time(examples: pa.Table, usecase: UseCase) -> None:
-    """Refuse labels that are known later than the use case's maturity says: training would never see them."""
+def require_in_time(examples: pa.Table, usecase: UseCase) -> None:
+    """Check that labels are known within their maturity: a later one would never count.
+
+    One that is known at the very end of it is late, since it may arrive after a look at that instant.
+
+    Raises:
+        InvalidInput: naming the example whose label takes longest.
+    """
     for label, column in ((LABEL, LABEL_KNOWN_AT), *((name, known_at_of(name)) for name in auxiliary_of(usecase))):
         if column not in examples.column_names:
             continue  # auxiliary, and refused where it is read
         known_at, at = (examples[name].cast(INSTANT).cast(pa.int64()) for name in (column, PREDICTED_AT))
         ages = pc.if_else(pc.is_valid(examples[label]), pc.subtract(known_at, at), None)
         oldest = pc.max(ages).as_py()
-        if oldest is not None and oldest > usecase.maturity // MICROSECOND:
+        if oldest is not None and oldest >= usecase.maturity // MICROSECOND:
             row = pc.index(ages, oldest).as_py()
             raise InvalidInput(
                 f"the {label} of example {examples[EXAMPLE_ID][row]} is known {timedelta(microseconds=oldest)} after "
-                f"its prediction, later than the maturity of {usecase.maturity}; declare a longer one, or give such "
-                "examples no label"
+                f"its prediction, and not within the maturity of {usecase.maturity}; declare a longer one, or give "
+                "such examples no label"
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipelines.constraints import violations
 from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
 from pipelines.params import params_files
@@ -18,7 +19,8 @@ class Roster:
 
     Attributes:
         usable: contexts; no two use cases have the same name.
-        refused: why the file, or the use case that it names, cannot be used; one line each.
+        refused: why the file, or the use case that it names, cannot be used; one line each. Of one whose params and
+            declarations do not fit each other it is told too, and its rollouts go on.
     """
 
     usable: Mapping[str, Context]
@@ -36,7 +38,7 @@ def read_roster() -> Roster:
     files: dict[str, str] = {}  # by the name of the use case
     for file in dict.fromkeys(str(file.absolute()) for file in params_files(load_settings().params)):
         try:
-            context = build_context(file)
+            context = build_context(file, checked=False)
             name = context.usecase.name
             if (first := files.setdefault(name, file)) != file:
                 raise InvalidInput(
@@ -44,6 +46,8 @@ def read_roster() -> Roster:
                     "with a name of its own, or remove one of the two from FLIGHTDECK_PARAMS"
                 )
             usable[file] = context
+            for violation in violations(context.params, context.usecase)[:1]:
+                refusals[file] = str(violation)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # any error of a use case, or the time limit of its import

@@ -18,7 +18,6 @@ from pipelines.instants import local_day, midnight
 from pipelines.periods import A_DAY, Calendar
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
     from great_expectations.expectations.expectation import Expectation
     from numpy.typing import NDArray
@@ -73,6 +72,7 @@ class RawTable:
             reference table, which is a single partition and changes rarely.
         known: the column with a record's knowledge time, an instant: of two records of a key the newer counts.
         required: whether a partition without rows stops the chain, or is only reported.
+        days_a_week: of any 7 local days so many have rows, where closed days are not known ahead; fewer stop the chain.
     """
 
     name: str
@@ -81,6 +81,7 @@ class RawTable:
     day: str | None = None
     known: str | None = None
     required: bool = True
+    days_a_week: int = 7
 
     @property
     def daily(self) -> bool:
@@ -129,8 +130,8 @@ class UseCase(Protocol):
     It may have `loss`, by which rollouts compare versions (of pipelines.losses; the Brier score by default);
     `looks_ahead`, a timedelta: how long after its prediction a label reads records (`maturity` by default, never
     longer; 0 where the label stands in the example's own row); `influences_labels`, true where predictions do, so that
-    no rollout can; and `period`, a timedelta that divides a day into whole minutes: the length of the windows and
-    partitions, a local day by default (`start`, `end` stay days).
+    no rollout can; `closed`, a `pipelines.closed.Closed`; and `period`, a timedelta that divides a day into whole
+    minutes: the length of the windows and partitions, a local day by default (`start`, `end` stay days).
     """
 
     @property
@@ -195,7 +196,7 @@ class UseCase(Protocol):
         """The window's examples: EXAMPLE_ID, PREDICTED_AT, DAY, keys, request columns, LABEL, LABEL_KNOWN_AT.
 
         The tables hold later periods too, as far as labels look ahead (`looks_ahead`) and had ended by the instant of
-        knowledge. LABEL_KNOWN_AT is at most `maturity` after PREDICTED_AT. What is given as LABEL of an example
+        knowledge. LABEL_KNOWN_AT is less than `maturity` after PREDICTED_AT. What is given as LABEL of an example
         whose maturity has not passed is not used.
 
         Where the blocks of `block` are not the days, BLOCK has their names, null where `block` gives None.
@@ -241,17 +242,6 @@ class UseCase(Protocol):
         """
 
 
-def blocks_of(examples: pd.DataFrame) -> pd.Series[str]:
-    """The dependence block of each example, in their order: whatever resamples or groups by dependence uses these.
-
-    Args:
-        examples: with BLOCK and EXAMPLE_ID (where BLOCK is null, the row is a block of its own), or with DAY.
-    """
-    if BLOCK not in examples:
-        return examples[DAY].astype(str)
-    return examples[BLOCK].where(examples[BLOCK].notna(), examples[EXAMPLE_ID]).astype(str)
-
-
 def inputs_of(usecase: UseCase, service: str) -> ModelInputs:
     """The inputs of a model trained on a feature service.
 
@@ -279,8 +269,7 @@ def auxiliary_of(usecase: UseCase) -> tuple[str, ...]:
 
 def looks_ahead_of(usecase: UseCase) -> timedelta:
     """How long after its prediction a label reads records; the whole maturity by default."""
-    ahead: timedelta = getattr(usecase, "looks_ahead", usecase.maturity)
-    return ahead
+    return getattr(usecase, "looks_ahead", usecase.maturity)
 
 
 def calendar_of(usecase: UseCase) -> Calendar:

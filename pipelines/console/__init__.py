@@ -17,8 +17,6 @@ COMMANDS: Mapping[str, Command] = {
     for module in (rollout, models, data, quarantine, clock, explain, writers, params, check, code)
 }
 
-CHECK = check.COMMAND.name
-
 
 def add_commands(commands: Any) -> None:
     """Add every command beside the steps."""

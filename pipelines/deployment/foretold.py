@@ -68,9 +68,10 @@ def foretell(context: Context, champion: ModelRef, challenger: ModelVersion) -> 
     """
     from pipelines.artifacts.evaluation import Evaluation, read_scored
     from pipelines.artifacts.scorer import load_scorer
+    from pipelines.blocks import blocks_of
     from pipelines.errors import InvalidInput
     from pipelines.losses import BINARY, loss_of
-    from pipelines.usecase import DAY, LABEL, blocks_of
+    from pipelines.usecase import DAY, LABEL
 
     store = context.data.store
     scored = read_scored(store, challenger.evaluation_uri, Evaluation.read(store, challenger.evaluation_uri))

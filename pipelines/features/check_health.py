@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from pipelines.periods import PeriodField, name_of
+from pipelines.closed import closed_of
+from pipelines.periods import Period, PeriodField, name_of
 from pipelines.steps import StepModel
 from pipelines.verdict import Verdict
 
@@ -108,6 +110,8 @@ def check_view(view: View, window: Window, context: Context, connection: duckdb.
     rules = context.params.features.health
     if not view.features:
         return _hold("it is not declared to Feast under this name; declare it")
+    if view.dated and not _open(window.periods, context):
+        return ViewReport(metrics={}, verdict=Verdict.PASS, reasons=())
     try:
         now, before = partitions(view, window, context)
         health = measure(connection, view, now, before, window.end_at)
@@ -145,5 +149,14 @@ def partitions(view: View, window: Window, context: Context) -> tuple[list[str],
         raise MissingData(f"it lacks {len(lacking)} of the window's {noun}s (first: {lacking[0]}); build the features")
     first = window.calendar.back(window.start, context.params.features.health.reference_days)
     before = [period for period in available if first <= period < window.start]
-    now, then = ([data.partition("features", view.name, one) for one in some] for some in (window.periods, before))
+    now, then = (
+        [data.partition("features", view.name, one) for one in _open(some, context)]
+        for some in (window.periods, before)
+    )
     return now, then
+
+
+def _open(periods: Sequence[Period], context: Context) -> list[Period]:
+    """The periods of days that are not closed: on those there may be rows or not."""
+    closed, calendar = closed_of(context.usecase), context.calendar
+    return [period for period in periods if not closed.on(calendar.day_of(period))]

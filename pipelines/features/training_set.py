@@ -53,13 +53,12 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     from pipelines.usecase import auxiliary_of, inputs_of
 
     windows = split_windows(inputs.as_of, context.usecase, context.params.splits)
-    require_settled(windows["validation"], inputs.as_of, context)
-    whole = windows["test"].between(min(window.start for window in windows.values()), windows["test"].end)
+    whole = windows["test"].between(windows["train"].start, windows["test"].end)
     require_current(whole.in_periods(context.calendar.length), context)
+    require_settled(windows["validation"], inputs.as_of, context)
     service = inputs.feature_service or context.params.features.service
-    model_inputs = inputs_of(context.usecase, service)
+    model_inputs, auxiliary = inputs_of(context.usecase, service), auxiliary_of(context.usecase)
     uri = context.data.uri("training_sets", inputs.run)
-    auxiliary = auxiliary_of(context.usecase)
     rows, hashes = {}, {}
     for name, examples in split_examples(windows, inputs.as_of, auxiliary, context).items():
         frame = feature_frame(context, examples, service, model_inputs)
@@ -94,12 +93,13 @@ def split_examples(
         InvalidInput: if a window holds no known label.
     """
     from pipelines.features.splits import keep_auxiliary, keep_labelled, mask_auxiliary
-    from pipelines.point_in_time import load_examples, matured
+    from pipelines.point_in_time import load_examples, matured, require_in_time, seen_until
 
     frames = {}
     for name, window in windows.items():
         examples = load_examples(context, window.in_periods(context.calendar.length), as_of)
-        examples = matured(examples, context.usecase.maturity, as_of)
+        require_in_time(examples, context.usecase)
+        examples = matured(examples, context.usecase.maturity, seen_until(context, as_of))
         examples = mask_auxiliary(examples, as_of, auxiliary)
         frames[name] = keep_labelled(examples, as_of, name)
         if auxiliary and name == "train":
@@ -120,26 +120,34 @@ def require_settled(window: Window, as_of: datetime, context: Context) -> None:
     import pyarrow.compute as pc
 
     from pipelines.point_in_time import load_examples
-    from pipelines.usecase import EXAMPLE_ID, LABEL, looks_ahead_of
+    from pipelines.usecase import EXAMPLE_ID, LABEL, auxiliary_of, looks_ahead_of
 
-    periods = window.in_periods(context.calendar.length)
+    periods, labels = window.in_periods(context.calendar.length), (LABEL, *auxiliary_of(context.usecase))
     seen, later = (
-        load_examples(context, periods, as_of, ahead).select([EXAMPLE_ID, LABEL]).sort_by(EXAMPLE_ID)
-        for ahead in (None, as_of - periods.end_at)
+        load_examples(context, periods, as_of, ahead).sort_by(EXAMPLE_ID) for ahead in (None, as_of - periods.end_at)
     )
-    if seen.equals(later):
-        return
-    if seen[EXAMPLE_ID].equals(later[EXAMPLE_ID]):
-        before, after = (pc.fill_null(table[LABEL].cast(pa.float64()), -1.0) for table in (seen, later))
-        row = pc.index(pc.equal(before, after), False).as_py()
-        what = f"the label of {seen[EXAMPLE_ID][row]} is {seen[LABEL][row]}, and {later[LABEL][row]}"
-    else:
+    what = ""
+    if not seen[EXAMPLE_ID].equals(later[EXAMPLE_ID]):
         what = f"the window {window} has {seen.num_rows} examples, and {later.num_rows} or others"
-    ahead = looks_ahead_of(context.usecase)
-    raise InvalidInput(
-        f"{what} once all days up to {as_of.isoformat()} are there. `examples` reads beyond looks_ahead, {ahead}; "
-        "declare how far it reads (and a maturity that covers it), or let it read no further"
-    )
+    for label in labels if not what else ():
+        if label not in seen.column_names:
+            continue  # auxiliary, and refused where it is read
+        before, after = (table[label].cast(pa.float64()) for table in (seen, later))
+        same = pc.or_(pc.fill_null(pc.equal(before, after), False), pc.and_(_is_missing(before), _is_missing(after)))
+        if (row := pc.index(same, False).as_py()) >= 0:
+            what = f"the {label} of {seen[EXAMPLE_ID][row]} is {before[row]}, and {after[row]}"
+    if what:
+        raise InvalidInput(
+            f"{what} once all days up to {as_of.isoformat()} are there. `examples` reads beyond looks_ahead, "
+            f"{looks_ahead_of(context.usecase)}; declare how far it reads (and a maturity that covers it), or let it "
+            "read no further"
+        )
+
+
+def _is_missing(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow.compute as pc
+
+    return pc.or_(pc.is_null(column), pc.fill_null(pc.is_nan(column), True))
 
 
 def validated_windows(context: Context, whole: Window) -> list[str]:

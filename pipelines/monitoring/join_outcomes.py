@@ -37,11 +37,12 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         CorruptData: if an example appears twice.
     """
     from pipelines.monitoring.outcomes import join_labels, maturity_counts
-    from pipelines.point_in_time import load_examples
+    from pipelines.point_in_time import load_examples, require_in_time, seen_until
 
     predictions = context.data.store.read_table(inputs.predictions_uri)
     examples = load_examples(context, context.window(inputs.start, inputs.end), inputs.as_of)
-    outcomes = join_labels(predictions, examples, inputs.as_of, context.usecase.maturity)
+    require_in_time(examples, context.usecase)
+    outcomes = join_labels(predictions, examples, seen_until(context, inputs.as_of), context.usecase.maturity)
     counts = maturity_counts(outcomes)
     uri = context.data.uri("outcomes", inputs.run, "outcomes.parquet")
     context.data.store.write_table(uri, outcomes.drop_columns(["status"]))

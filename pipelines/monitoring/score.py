@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -47,7 +48,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     window = context.window(inputs.start, inputs.end)
     store = context.data.store
     scorer = load_scorer(store, ModelRef(inputs.model_uri, inputs.model_sha256))
-    examples = due_by(load_examples(context, window, inputs.as_of), inputs.as_of)
+    examples = due_by(load_examples(context, window, ahead=timedelta(0)), inputs.as_of)
     if examples.num_rows == 0:
         raise MissingData(
             f"no example from {inputs.start} to {inputs.end} was to be predicted by {inputs.as_of.isoformat()}; "

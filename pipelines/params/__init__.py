@@ -17,7 +17,7 @@ from pipelines.params.costs import Costs
 from pipelines.params.features import Features
 from pipelines.params.gates import RETRAIN_WHEN, GateRules, Retraining
 from pipelines.params.rollout import RolloutRules
-from pipelines.params.section import Count, Natural, Section, Share
+from pipelines.params.section import A_CENTURY, Count, Days, Section, Share
 from pipelines.params.serving import Serving
 from pipelines.params.source import Bundled, Source
 from pipelines.params.training import Training
@@ -69,10 +69,10 @@ class Validation(Section):
 class Splits(Section):
     """Windows in local days, counted back from `as_of`; the training window has `train_days` at most."""
 
-    train_days: Count = 365
-    validation_days: Count
-    test_days: Count
-    embargo_days: Natural
+    train_days: Days = 365
+    validation_days: Days
+    test_days: Days
+    embargo_days: Annotated[int, Field(ge=0, le=A_CENTURY)]
 
 
 class Importance(Section):
@@ -87,7 +87,7 @@ class EvaluationRules(Section):
 
     calibration_bins: Count = 10
     bootstrap: Annotated[int, Field(ge=RESAMPLES)] = 200
-    min_slice: Count = 200
+    min_slice: Count = 100
     importance: Importance = Importance()
 
 
@@ -109,8 +109,8 @@ class Monitoring(Section):
         retrain_when_failing: any of these gates that fails asks for retraining.
     """
 
-    lag_days: Natural
-    min_labelled: Count = 500
+    lag_days: Annotated[int, Field(ge=0, le=A_CENTURY)]
+    min_labelled: Count = 100
     drift_sample: Count = 20_000
     retrain_when_failing: Annotated[tuple[Retraining, ...], Field(min_length=1)] = RETRAIN_WHEN
 

@@ -77,14 +77,11 @@ class FamilyRuleChange(RuleChange):
     columns: dict[str, RuleChange] = Field(default_factory=dict)
 
 
-UNCHANGED, AS_THEY_ARE = FamilyRuleChange(), FamilyRuleChange(missing=Unfilled(strategy="none"))
+UNCHANGED = FamilyRuleChange()
 
 
 class CleaningRules(Rule):
-    """The rule of every numeric input, and changes by input, by family, and by input of a family.
-
-    Families that read missing values as such have them as they are, unless they have a change of their own.
-    """
+    """The rule of every numeric input, and changes by input, by family, and by input of a family."""
 
     columns: dict[str, RuleChange] = Field(default_factory=dict)
     families: dict[str, FamilyRuleChange] = Field(default_factory=dict)
@@ -109,7 +106,7 @@ class CleaningRules(Rule):
 
     def rule(self, family: str, column: str) -> Rule:
         """The rule for an input of a family: each part comes from the most specific change that has it."""
-        own = self.families.get(family, AS_THEY_ARE if family in READS_MISSING else UNCHANGED)
+        own = self.families.get(family, UNCHANGED)
         changes = (own.columns.get(column), own, self.columns.get(column), self)
         parts = [change for change in changes if change is not None]
         return Rule(

@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 from pipelines.params.gates import FLOORS_OF_ALL, NO_FAILURE
+from pipelines.params.training import READS_MISSING
 
 A_DAY, AN_HOUR, A_MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 WINDOW_DAYS = 28  # of validation and of test: every weekday four times
-LABEL_DAYS = 3  # the newest label may be older than its maturity by so many: a weekend, and the day of its request
+LABEL_DAYS = 3  # for which no label may come
 ROLLOUT_DAYS = 60
 SPARE_DAYS = 5  # of wall time, after the last day on which a rollout can be decided
 
@@ -24,11 +25,13 @@ class Declared:
         maturity: the delay after which every label is known.
         period: the length of windows and partitions.
         services: the feature services with inputs.
+        closed_days: the most closed days in a row.
     """
 
     maturity: timedelta
     period: timedelta
     services: tuple[str, ...]
+    closed_days: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,30 @@ def _all(declared: Declared, given: Mapping[str, Any]) -> Iterator[Default]:
         floors = [one.model_dump(mode="json") for one in (*FLOORS_OF_ALL, NO_FAILURE)]
         yield Default("gate.floors", floors, "default, and no failure of what `behaviour` declares")
     yield Default("monitoring.lag_days", days, label)
-    age = (declared.maturity + LABEL_DAYS * A_DAY) / AN_HOUR
-    yield Default("rollout.watch.max_label_age_hours", age, label)
+    pause = f"{LABEL_DAYS} days, and {declared.closed_days} closed ones in a row" if declared.closed_days else "default"
+    yield Default("rollout.watch.max_label_age_hours", 24.0 * (LABEL_DAYS + declared.closed_days), pause)
+    yield from _cleaning(given)
     longest: float = ROLLOUT_DAYS + days
     yield Default("rollout.judge.max_days", longest, label)
     stated = value_at(given, "rollout.judge.max_days")
     if isinstance(stated, int | float) and not isinstance(stated, bool):
         longest = stated
     yield Default("rollout.deadline_hours", 24 * (longest + SPARE_DAYS), "from rollout.judge.max_days")
+
+
+def _cleaning(given: Mapping[str, Any]) -> Iterator[Default]:
+    """Families that read missing values have them as they are, unless the file says how they are filled."""
+    columns = value_at(given, "cleaning.columns")
+    filled_columns = {
+        name: {"missing": rule["missing"]}
+        for name, rule in (columns.items() if isinstance(columns, Mapping) else ())
+        if isinstance(rule, Mapping) and rule.get("missing")
+    }
+    if value_at(given, "cleaning.missing") is None:
+        for family in sorted(READS_MISSING):
+            as_they_are = {"missing": {"strategy": "none"}, "columns": filled_columns}
+            yield Default(f"cleaning.families.{family}", as_they_are, "it reads missing values")
+            yield Default(f"cleaning.families.{family}.missing", as_they_are["missing"], "it reads missing values")
 
 
 def value_at(given: Mapping[str, Any], key: str) -> Any:

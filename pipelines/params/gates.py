@@ -46,7 +46,7 @@ NO_FAILURE = _at_most(BEHAVIOUR_FAILURES, 0)  # only where behaviours are declar
 
 class GateRules(Section):
     floors: Annotated[tuple[Floor, ...], Field(min_length=1)] = FLOORS_OF_ALL
-    against_champion: Annotated[tuple[Against, ...], Field(min_length=1)] = (_at_most("log_loss_delta_high", 0.01),)
+    against_champion: Annotated[tuple[Against, ...], Field(min_length=1)] = (_at_most("log_loss_delta_high", 0.02),)
 
 
 RETRAIN_WHEN = (_at_most("roc_auc_drop", 0.03), _at_most("calibration_gap", 0.05))

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipelines.params.section import Count, Level, Natural, Positive, Section, Share
+from pipelines.params.section import A_CENTURY, Count, Level, Natural, Positive, Section, Share
 
 
 class Stage(Section):
@@ -35,10 +35,10 @@ def _rising(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
 
 
 def _stage(share: float, hours: float, requests: int, blocks: int) -> Stage:
-    return Stage(share=share, min_hours=hours, min_requests=requests, min_blocks=blocks, min_pairs=1000)
+    return Stage(share=share, min_hours=hours, min_requests=requests, min_blocks=blocks, min_pairs=200)
 
 
-STAGES = (_stage(0, 72, 500, 3), _stage(0.05, 48, 50, 1), _stage(0.25, 48, 200, 1), _stage(0.5, 48, 500, 1))
+STAGES = (_stage(0, 72, 100, 3), _stage(0.05, 48, 10, 1), _stage(0.25, 48, 50, 1), _stage(0.5, 48, 100, 1))
 Ramp = Annotated[tuple[Stage, ...], Field(min_length=1), AfterValidator(_rising)]
 
 
@@ -54,7 +54,7 @@ class WatchRules(Section):
     constant_after: Annotated[int, Field(ge=2)] = 100
     max_unscored_share: Share = 0.01
     min_labelled_share: Share = 0.5
-    max_label_age_hours: Positive
+    max_label_age_hours: Annotated[float, Field(gt=0, le=24 * A_CENTURY)]
     max_mean_shift: Positive = 0.2
     max_missing_rise: Share = 0.2  # of the share of requests that lack an input, over that of training
     slow_tolerance_ms: Annotated[float, Field(ge=0)] = 5
@@ -88,14 +88,14 @@ class JudgeRules(Section):
     slow_margin: Annotated[float, Field(gt=1)] = 1.5  # ratio of slow requests that must not be reached
     split_alpha: Level = 0.001
     split_strength: Positive = 200
-    min_pairs: Count = 1000
-    min_positives: Natural = 30  # 0 where labels are no classes
+    min_pairs: Count = 200
+    min_positives: Natural = 20  # 0 where labels are no classes
     min_blocks: Natural = 7  # 0 where rows are blocks
-    max_days: Positive  # after which the rollout ends as inconclusive
+    max_days: Annotated[float, Field(gt=0, le=A_CENTURY)]  # after which the rollout ends as inconclusive
 
 
 class RolloutRules(Section):
-    stages: Ramp = (*STAGES, _stage(1, 24, 500, 1))
+    stages: Ramp = (*STAGES, _stage(1, 24, 100, 1))
     preflight: Preflight = Preflight()
     watch: WatchRules
     judge: JudgeRules

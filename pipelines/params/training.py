@@ -35,7 +35,7 @@ class HistGradientBoosting(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 0.08
     max_iter: Count = 150
     max_leaf_nodes: Annotated[int, Field(ge=2)] = 31
-    min_samples_leaf: Count = 50
+    min_samples_leaf: Count = 20
     l2_regularization: Annotated[float, Field(ge=0)] = 1.0
     max_features: Annotated[float, Field(gt=0, le=1)] = 1.0
     positive_weight: PositiveWeight = 1.0
@@ -43,7 +43,7 @@ class HistGradientBoosting(Section):
         {
             "learning_rate": Range(low=0.02, high=0.2, log=True),
             "max_leaf_nodes": Range(low=15, high=127, log=True, integer=True),
-            "min_samples_leaf": Range(low=10, high=1000, log=True, integer=True),
+            "min_samples_leaf": Range(low=5, high=1000, log=True, integer=True),
             "l2_regularization": Range(low=0.01, high=100, log=True),
         }
     )

@@ -8,11 +8,12 @@ import pandas as pd
 
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
+from pipelines.blocks import blocks_of
 from pipelines.errors import InvalidInput
 from pipelines.metrics.scores import Sample, differences, jsonable
 from pipelines.params import EvaluationRules
 from pipelines.store import Store
-from pipelines.usecase import LABEL, blocks_of
+from pipelines.usecase import LABEL
 
 
 @dataclass(frozen=True)

@@ -117,14 +117,14 @@ def read_world(context: Context, window: Window) -> World:
     """Read the window, and the days before it that its features need, from the use case's source."""
     usecase = context.usecase
     first = window.calendar.first_of(usecase.start)
-    reach = window.widened(max((table.lookback_days for table in usecase.feature_tables), default=0), first)
+    before = math.ceil(usecase.maturity / timedelta(days=1))  # their outcomes become known in the window
+    reach = window.widened(max([before, *(table.lookback_days for table in usecase.feature_tables)]), first)
     tables = {table.name: read_window(context.params, usecase, table, reach) for table in usecase.tables}
     features = {
         table.name: usecase.build(table, {name: tables[name] for name in table.sources}, window).combine_chunks()
         for table in usecase.feature_tables
         if table.daily
     }
-    before = math.ceil(usecase.maturity / timedelta(days=1))  # their outcomes become known in the window
     examples = usecase.examples(tables, window.widened(before, first)).to_pandas()
     keys = {table.name: table.keys for table in usecase.feature_tables}
     return World(window, features, keys, examples, tuple(usecase.request_columns))

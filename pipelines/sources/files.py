@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from pyarrow import csv
 
+from pipelines.closed import ALWAYS_OPEN, WEEK, Closed
 from pipelines.errors import CorruptData, FlightdeckError, InvalidInput, MissingData, Unavailable
 from pipelines.params.source import Files, fill
 from pipelines.periods import Period, name_of
@@ -64,14 +65,15 @@ class FileSource:
     it brought.
     """
 
-    def __init__(self, settings: Files, timezone: str) -> None:
-        self.settings = settings
+    def __init__(self, settings: Files, timezone: str, closed: Closed = ALWAYS_OPEN) -> None:
+        self.settings, self.closed = settings, closed
         self.timezone = timezone
 
     def read(self, delivery: Delivery) -> Iterator[Piece]:
         empty = pa.table({name: pa.array([], kind) for name, kind in declared_types(delivery.table).items()})
         for period, values in self._files(delivery):
-            places = self._places(values, delivery.table)
+            needed = period is None or not self.closed.on(delivery.window.calendar.day_of(period))
+            places = self._places(values, delivery.table, needed)
             if not places:
                 yield Piece(empty, period=period, absent=True)
             for place in places:
@@ -121,7 +123,7 @@ class FileSource:
         days = dict.fromkeys(map(window.calendar.day_of, window.periods))
         return [(None, name | {"day": day.isoformat()}) for day in days]
 
-    def _places(self, values: dict[str, str], table: RawTable) -> list[Place]:
+    def _places(self, values: dict[str, str], table: RawTable, needed: bool = False) -> list[Place]:
         pattern = scrub(fill(self.settings.uri, values))
         try:
             fs, path = self._resolve(values)
@@ -137,7 +139,7 @@ class FileSource:
             raise _unreachable(pattern, error) from None
         if not paths and not has_star:
             _require_absent(fs, path, pattern)
-        if not paths and (table.required or not table.daily):
+        if not paths and needed and ((table.days_a_week == WEEK and table.required) or not table.daily):
             raise MissingData(f"{pattern} does not exist; correct the uri of the source in params.yaml")
         places = [Place(fs, path, scrub(fs.unstrip_protocol(path))) for path in paths]
         for place in places:

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.closed import Closed, closed_of
 from pipelines.errors import InvalidInput
 from pipelines.params import Params
 from pipelines.params.source import Bundled, Files, Http, Sql
@@ -69,14 +70,14 @@ def open_source(params: Params, usecase: UseCase, table: RawTable) -> Source:
     reading = Reading(settings.timestamp_format, where=settings.where)
     if isinstance(settings, Files):
         reading = replace(reading, decimal=settings.decimal, thousands=settings.thousands)
-    return ShapedSource(_open(settings, zone), settings, reading)
+    return ShapedSource(_open(settings, zone, closed_of(usecase)), settings, reading)
 
 
-def _open(settings: Files | Sql | Http, zone: str) -> Source:
+def _open(settings: Files | Sql | Http, zone: str, closed: Closed) -> Source:
     if isinstance(settings, Files):
         from pipelines.sources.files import FileSource
 
-        return FileSource(settings, zone)
+        return FileSource(settings, zone, closed)
     if isinstance(settings, Sql):
         from pipelines.sources.sql import SqlSource
 

@@ -13,6 +13,7 @@ from pipelines.artifacts.card import CleaningFacts
 from pipelines.artifacts.evaluation import AlarmThreshold, BehaviourResult, Slice, WorstSlice
 from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.scorer import ModelScorer, model_arrays
+from pipelines.blocks import blocks_of
 from pipelines.metric_names import BEHAVIOUR_FAILURES
 from pipelines.metrics.costs import mean_cost, row_costs, thin_cost_curve
 from pipelines.metrics.curves import calibration_curve, precision_recall_curve, roc_curve
@@ -23,7 +24,7 @@ from pipelines.training.behaviour import check_behaviour, failures
 from pipelines.training.cleaning import from_card, totals
 from pipelines.training.frames import numeric_inputs
 from pipelines.training.importance import permutation_importance
-from pipelines.usecase import BLOCK, DAY, LABEL, MONTH, UseCase, blocks_of, slices_of
+from pipelines.usecase import BLOCK, DAY, LABEL, MONTH, UseCase, slices_of
 
 
 @dataclass(frozen=True)

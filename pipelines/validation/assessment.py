@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from pipelines.closed import WEEK, Closed
 from pipelines.json_text import JsonObject
-from pipelines.periods import Period
+from pipelines.periods import Calendar, Period
 from pipelines.store.layout import partition_name
 from pipelines.usecase import RawTable
 from pipelines.validation.chunks import Partition
@@ -96,12 +98,16 @@ class Findings:
     released: int = 0
 
 
-def assess(table: RawTable, findings: Findings, params: Validation) -> Assessment:
-    """Assess one table. A partition without rows is rejected where the table is required, else warned of."""
+def assess(table: RawTable, findings: Findings, params: Validation, missed: Sequence[Period]) -> Assessment:
+    """Assess one table. A partition without rows is rejected where the table is required, else warned of.
+
+    Args:
+        missed: the periods without rows that should have some.
+    """
     rejections, warnings = list(findings.disagreements), list[str]()
     if not findings.expectations:
         rejections.append(f"{table.name} has no expectations; declare them")
-    gap = gaps(table.name, findings.partitions)
+    gap = gaps(table, findings.partitions, missed)
     (rejections if table.required else warnings).extend(gap)
     failures = [result for result in findings.results if not result.success]
     rejections += [f"{table.name}: {failure(r)}" for r in findings.results if stops(r)]
@@ -118,14 +124,48 @@ def assess(table: RawTable, findings: Findings, params: Validation) -> Assessmen
     )
 
 
-def gaps(table: str, partitions: Sequence[Partition]) -> list[str]:
-    """The message about partitions without rows, if there are any."""
-    empty = [partition.period for partition in partitions if not partition.rows]
-    if not empty:
+def gaps(table: RawTable, partitions: Sequence[Partition], missed: Sequence[Period]) -> list[str]:
+    """The message about partitions without rows that should have some, if there are any."""
+    remedy = "look at its source and ingest them again"
+    if not table.daily:
+        return [] if all(partition.rows for partition in partitions) else [f"{table.name} has no rows; {remedy}"]
+    if not missed:
         return []
-    periods = [period for period in empty if period is not None]
-    where = f" on {len(periods)} {_noun(periods)}, the first {min(periods)}" if periods else ""
-    return [f"{table} has no rows{where}; look at its source and ingest them again"]
+    often = f", though it has rows on {table.days_a_week} days a week" if table.days_a_week < WEEK else ""
+    where = f"on {len(missed)} {_noun(missed)}, the first {min(missed)}"
+    return [f"{table.name} has no rows {where}{often}; {remedy}"]
+
+
+def missing(
+    table: RawTable, partitions: Sequence[Partition], before: Mapping[Period, int], calendar: Calendar, closed: Closed
+) -> list[Period]:
+    """The periods without rows that are missed: not of a closed day, nor of one that a week may do without.
+
+    Args:
+        before: rows of the periods of the six local days before the first one, as far as there are any.
+    """
+    rows = {**before, **{one.period: one.rows for one in partitions if one.period is not None}}
+    days: dict[date, int] = defaultdict(int)
+    for period, count in rows.items():
+        days[calendar.day_of(period)] += count
+    empty = [one.period for one in partitions if one.period is not None and not one.rows]
+    return [
+        period
+        for period in empty
+        if not closed.on(day := calendar.day_of(period)) and not _spared(day, days, table.days_a_week, closed)
+    ]
+
+
+def _spared(day: date, rows: Mapping[date, int], days_a_week: int, closed: Closed) -> bool:
+    """Whether a day without rows leaves enough days with rows among the seven that end with it.
+
+    Days before the first that is known count as if they had rows.
+    """
+    if days_a_week >= WEEK:
+        return False
+    week = [day - timedelta(n) for n in range(WEEK)]
+    first = min(rows)
+    return sum(one < first or rows.get(one, 0) > 0 or closed.on(one) for one in week) >= days_a_week
 
 
 def breaker(

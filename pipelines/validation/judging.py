@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.closed import WEEK, closed_of
 from pipelines.periods import Period
 from pipelines.usecase import RawTable
 from pipelines.validation.asking import ask
-from pipelines.validation.assessment import Assessment, Findings, assess
+from pipelines.validation.assessment import Assessment, Findings, assess, missing
 from pipelines.validation.chunks import Chunk, Partition, chunks
 from pipelines.validation.masks import bad_rows
 from pipelines.validation.merging import merge
@@ -73,7 +74,22 @@ def judge(
     findings = Findings(
         partitions, [results[n] for n in sorted(results)], quarantine, len(checks), disagreements, released
     )
-    return assess(table, findings, context.params.validation)
+    return assess(table, findings, context.params.validation, _missed(table, partitions, context))
+
+
+def _missed(table: RawTable, partitions: Sequence[Partition], context: Context) -> list[Period]:
+    """The periods without rows that should have some."""
+    periods = [one.period for one in partitions if one.period is not None]
+    if not table.daily or all(one.rows for one in partitions):
+        return []
+    calendar, data = context.calendar, context.data
+    before = set(calendar.between(calendar.back(min(periods), WEEK - 1), min(periods))) if periods else set()
+    rows = {
+        period: data.store.count_rows(data.partition("raw", table.name, period))
+        for period in sorted(before & set(data.periods("raw", table.name)))
+        if table.days_a_week < WEEK
+    }
+    return missing(table, partitions, rows, calendar, closed_of(context.usecase))
 
 
 def _set_apart(table: str, result: Result, frame: pd.DataFrame, chunk: Chunk, quarantine: Quarantine) -> list[str]:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
-from benchmarks import figures, ground, report
+from benchmarks import digests, figures, ground, report
 from benchmarks.ground import Ground
 from pipelines import reach
 from tests.conftest import ROOT
@@ -37,6 +38,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "README.md").write_text("# Toy\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(ground, "ROOT", tmp_path)
+    monkeypatch.setattr(digests, "params", lambda file: yaml.safe_load(file.read_text()))  # of no use case
     monkeypatch.setattr(ground, "DECLARATIONS", tmp_path / "flights.py")
     monkeypatch.setattr(figures, "ROOT", tmp_path)
     monkeypatch.setattr(figures, "RESULTS", tmp_path / "results")

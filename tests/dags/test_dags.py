@@ -122,7 +122,8 @@ def test_unknown_keys_of_a_run_are_refused() -> None:
 
 def run_with(params: dict[str, Any], interval: tuple[datetime, datetime] | None = None) -> dict[str, Any]:
     start, end = interval or (None, None)
-    return {"params": params, "dag_run": SimpleNamespace(data_interval_start=start, data_interval_end=end)}
+    run = SimpleNamespace(data_interval_start=start, data_interval_end=end, run_after=datetime(2014, 6, 1, tzinfo=UTC))
+    return {"params": params, "dag_run": run}
 
 
 def test_windows_come_from_the_form_or_the_data_interval() -> None:
@@ -179,8 +180,14 @@ def test_the_window_of_monitoring_lies_before_its_interval_by_what_labels_take()
     assert lagging("2013-06-01", "2013-06-08", 30, **form) == ("2013-03-01 to 2013-04-01", "2013-05-01")
     late = {"start": "2013-12-01", "end": "2013-12-20"}
     assert lagging("2013-06-01", "2013-06-08", 30, **late)[1] == "2014-01-01", "the source has no more days"
+    usecase.end = date.max
+    soon = {"start": "2014-05-01", "end": "2014-05-20"}
+    assert lagging("2013-06-01", "2013-06-08", 30, **soon)[1] == "2014-05-31", "not in the future, seen from New York"
     usecase.period = timedelta(hours=1)
     assert lagging("2013-03-11", "2013-03-12", 1)[1] == "2013-03-12 04:00:00+00:00"
+    for end, days, as_of in (("T06:00", 1, "03-07"), ("T06:00", 0, "03-06"), ("", 0, "03-05"), ("", 2, "03-07")):
+        form = {"start": "2013-03-04", "end": f"2013-03-05{end}"}
+        assert lagging("2013-03-11", "2013-03-12", days, **form)[1] == f"2013-{as_of} 05:00:00+00:00", (end, days)
 
 
 def test_of_several_asset_events_the_newest_counts() -> None:

@@ -14,12 +14,13 @@ import pytest
 from pipelines.artifacts.evaluation import Evaluation, read_scored
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
+from pipelines.blocks import blocks_of
 from pipelines.context import build_context
 from pipelines.metrics.scores import Sample, differences, intervals
 from pipelines.point_in_time import feature_frame, load_examples
 from pipelines.registration.champion import compare
 from pipelines.steps import execute
-from pipelines.usecase import BLOCK, DAY, EXAMPLE_ID, LABEL, blocks_of, inputs_of
+from pipelines.usecase import BLOCK, DAY, EXAMPLE_ID, LABEL, inputs_of
 from tests.conftest import TOY
 from tests.synthetic import context_over, frame, write_training_set
 

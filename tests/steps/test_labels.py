@@ -33,9 +33,9 @@ class Ahead(Pumps):
         known: how long after the prediction a label is known; by default when it happens, or never can.
     """
 
-    maturity: timedelta = timedelta(days=3)
+    maturity: timedelta = timedelta(days=3, hours=1)
     looks_ahead: timedelta = timedelta(days=3)
-    days: int = 3
+    days: float = 3
     known: timedelta | None = None
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
@@ -63,28 +63,46 @@ def desk(copy_of: Callable[[Path], Context], toy_home: Path) -> Desk:
 
     def make(**declared: Any) -> Context:
         context = copy_of(toy_home)
-        splits = context.params.splits.model_copy(update={"embargo_days": 3})
+        splits = context.params.splits.model_copy(update={"embargo_days": 4})
         return replace(context, usecase=Ahead(**declared), params=context.params.model_copy(update={"splits": splits}))
 
     return make
 
 
-def training_set(context: Context) -> dict[str, pd.DataFrame]:
-    as_of = midnight(AS_OF, context.usecase.timezone).isoformat()
-    built = execute("build_training_set", {"as_of": as_of, "data_version": "v", "run": "r"}, context)
+def training_set(context: Context, hours: int = 0) -> dict[str, pd.DataFrame]:
+    """The frames as of some hours past the midnight of AS_OF."""
+    as_of = midnight(AS_OF, context.usecase.timezone) + timedelta(hours=hours)
+    built = execute("build_training_set", {"as_of": as_of.isoformat(), "data_version": "v", "run": "r"}, context)
     frames = ("train", "validation", "test")
     return {name: pd.read_parquet(Path(built["training_set_uri"]) / f"{name}.parquet") for name in frames}
 
 
-def test_every_label_is_that_of_all_records_and_none_is_younger_than_its_maturity(desk: Desk) -> None:
-    context = desk()
+@pytest.mark.parametrize("ahead", [6, 24, 30, 72], ids="{} hours".format)
+@pytest.mark.parametrize("hours", [0, 15], ids=["at midnight", "in the afternoon"])
+def test_every_label_is_that_of_all_records_and_none_is_younger_than_its_maturity(
+    desk: Desk, ahead: int, hours: int
+) -> None:
+    """Also across the change of clocks, and where labels look a part of a day ahead."""
+    length = timedelta(hours=ahead)
+    context = desk(days=ahead / 24, looks_ahead=length, maturity=length + timedelta(minutes=1))
     usecase = context.usecase
-    whole = context.window(usecase.start, usecase.end)
-    truth = load_examples(context, whole).to_pandas().set_index("example_id").label
-    assert 0.2 < truth.mean() < 0.9
-    for name, frame in training_set(context).items():
+    truth = load_examples(context, context.window(usecase.start, usecase.end)).to_pandas().set_index("example_id").label
+    frames = training_set(context, hours)
+    for name, frame in frames.items():
         assert frame.label.tolist() == truth[frame.example_id].tolist(), name
         assert len(frame) and (frame.predicted_at + usecase.maturity <= midnight(AS_OF, usecase.timezone)).all()
+    assert frames["train"].label.nunique() == (1 if ahead == 6 else 2), "the next reading is 24 hours away"
+
+
+def test_the_day_on_which_clocks_change_is_read_whole(desk: Desk) -> None:
+    """A day ahead of a window that ends before the shorter day."""
+    context = desk(days=1, looks_ahead=timedelta(days=1))
+    usecase = context.usecase
+    truth = load_examples(context, context.window(usecase.start, usecase.end)).to_pandas().set_index("example_id").label
+    for last in (date(2024, 3, 30), date(2024, 3, 31), date(2024, 4, 1)):
+        window = context.window(last, last + timedelta(days=1))
+        seen = load_examples(context, window, midnight(AS_OF, usecase.timezone)).to_pandas()
+        assert seen.label.tolist() == truth[seen.example_id].tolist()
 
 
 def test_young_examples_would_be_of_one_class(desk: Desk) -> None:
@@ -107,8 +125,8 @@ def test_young_examples_would_be_of_one_class(desk: Desk) -> None:
         ),
         ({"days": 9, "known": timedelta(3)}, r"reads beyond looks_ahead, 3 days"),
         (
-            {"known": timedelta(days=3, seconds=1)},
-            r"is known 3 days, 0:00:01 after its prediction, later than the maturity",
+            {"known": timedelta(days=3, hours=1)},
+            r"is known 3 days, 1:00:00 after its prediction, and not within the maturity",
         ),
     ],
     ids=["the days of the window alone", "further than it says", "later than it says"],

@@ -31,7 +31,7 @@ from tests.services import thorough
 from tests.toy_hours import USECASE
 
 DESK = {"start": "2024-03-26", "end": "2024-04-08", "as_of": "2024-04-06"}
-DESK |= {"monitor_start": "2024-04-06", "monitor_end": "2024-04-07"}
+DESK |= {"monitor_start": "2024-04-06", "monitor_end": "2024-04-08"}
 FORWARD = date(2024, 3, 31)  # clocks are set forward: 23 hours
 FIRST = datetime(2024, 3, 29, 23, tzinfo=UTC)  # as 30 March begins in Berlin
 HOUR = timedelta(hours=1)

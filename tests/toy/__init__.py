@@ -114,7 +114,7 @@ class Pumps:
             example_id=rows.pump + "@" + rows.read_at.dt.strftime("%Y%m%d"),
             predicted_at=at,
             label=rows.serviced.astype("float64"),
-            label_known_at=at + pd.Timedelta(days=1),
+            label_known_at=at + pd.Timedelta(hours=23),
         )
         return pa.Table.from_pandas(made.sort_values(["predicted_at", "example_id"]), preserve_index=False)
 

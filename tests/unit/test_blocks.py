@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.blocks import blocks_of
 from pipelines.configuration import load_params
 from pipelines.deployment.evidence import Look, evidence, paired
 from pipelines.deployment.increments import MOST, recorded_increments
 from pipelines.deployment.pulse import coarse
 from pipelines.judge import Blocks, Evidence
 from pipelines.records import Observation, Plan
-from pipelines.usecase import BLOCK, DAY, EXAMPLE_ID, blocks_of, day_block
+from pipelines.usecase import BLOCK, DAY, EXAMPLE_ID, day_block
 from tests.conftest import TOY
 
 BEGAN = datetime(2024, 4, 1, tzinfo=UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from tests.conftest import ROOT, TOY
 from tests.toy import USECASE
 
 SHADOW = {"share": 0.0, "min_hours": 1, "min_requests": 1, "min_blocks": 0, "min_pairs": 0}
+AHEAD = {"name": "a", "kind": "direction", "change": {"load": {"add": 1}}, "moves": "up"}
 HALF = {"share": 0.5, "min_hours": 1, "min_requests": 1, "min_blocks": 1, "min_pairs": 1}
 BROKEN: Mapping[str, tuple[dict[str, Any], str]] = {  # by constraint: what breaks it, and what is said
     "service-with-inputs": ({"features.service": "pump_service_v9"}, "did you mean pump_service_v"),
@@ -39,21 +40,25 @@ BROKEN: Mapping[str, tuple[dict[str, Any], str]] = {  # by constraint: what brea
     "test-window-has-labels": ({"splits.test_days": 1}, "test_days is 1, .* set it to more than 1, with 29 for four"),
     "label-reads-within-maturity": ({}, "declares looks_ahead 2 days, 0:00:00 and maturity 1 day"),
     "monitoring-sees-labels": ({"monitoring.lag_days": 0}, "lag_days is 0, shorter than .* set it to at least 1"),
+    "history-covers-windows": ({"splits.validation_days": 56, "desk": None}, "has 70 days, .* take 70: none is left"),
     "desk-leaves-training": (
         {"splits.validation_days": 46},
         "60 days before as_of 2024-04-30, .* take 60: none is left",
     ),
     "cleaning-of-inputs": (
         {"cleaning.columns": {"pressure": {}}},
-        "pressure, which is no numeric input of any service",
+        "pressure, which is no numeric input of pump_service_v1",
     ),
     "behaviour-of-inputs": (
         {"behaviour": [{"name": "a", "kind": "invariance", "change": {"lode": {"add": 1}}, "tolerance": 0.1}]},
         "behaviour a changes lode, which is no input of pump_service_v1; did you mean load",
     ),
     "family-has-labels": ({"training.families": ["mmoe"]}, "pumps declares no `auxiliary` label"),
-    "rollout-can-end": ({"rollout.judge.max_days": 2}, "max_days is 2; the stages take 3 days, 3 blocks with labels 4"),
-    "labels-in-time": ({"rollout.watch.max_label_age_hours": 24}, "is 24, .* every look holds; set it to more than 24"),
+    "rollout-can-end": ({"rollout.judge.max_days": 2}, "max_days is 2; the stages take 3 days, of which the first"),
+    "labels-in-time": (
+        {"rollout.watch.max_label_age_hours": 24},
+        "is 24, and for 1 days no label .* set it to more than 24",
+    ),
     "stages-wait-for-labels": (
         {"rollout.stages": [SHADOW, HALF]},
         r"stages\.0 \(shadow\) has min_blocks 0 and min_pairs",
@@ -102,6 +107,17 @@ def test_what_breaks_a_constraint_is_refused_by_its_name(
     ("change", "message"),
     [
         ({"desk.start": "2024-02-01"}, "start is 2024-02-01, outside the source's days, 2024-03-01 to 2024-05-10"),
+        ({"desk.monitor_end": "2024-05-01"}, "monitors 2024-04-30 to 2024-05-01, and labels take 1 day"),
+        (
+            {"behaviour": [{**AHEAD, "where": {"plnt": "north"}}]},
+            "about rows by plnt, which none has; did you mean plant",
+        ),
+        ({"behaviour": [{**AHEAD, "change": {"plant": {"add": 1}}}]}, "adds to or scales plant, which is no number"),
+        ({"splits.embargo_days": 10**9}, "less than or equal to 36500"),
+        (
+            {"features": None},
+            "features.service: name the one that models are trained on: pump_service_v1 or pump_service",
+        ),
         ({"desk.monitor_end": "2024-05-11"}, "monitor_end is 2024-05-11, after the source's end 2024-05-10"),
         (
             {
@@ -142,7 +158,8 @@ def test_what_follows_from_declarations_breaks_no_constraint(hours: int, minutes
     declared = Declared(maturity, period, ("pump_service_v1",))
     params = Params.model_validate(filled(given, {one.key: one.value for one in defaults(declared, given)}))
     inputs = {"pump_service_v1": ModelInputs(("load",), ())}
-    usecase = replace(USECASE, maturity=maturity, model_inputs=inputs)
+    usecase: Any = replace(USECASE, maturity=maturity, model_inputs=inputs, end=date.max)
+    object.__setattr__(usecase, "period", period)
     assert violations(params, usecase) == []
 
 

@@ -186,7 +186,8 @@ def test_each_value_in_force_is_shown_with_where_it_comes_from(
     assert {
         "embargo_days: 2 # line 5",
         "train_days: 365 # default",
-        "max_label_age_hours: 96.0 # from the label's maturity, 1 day, 0:00:00",
+        "max_label_age_hours: 72.0 # default",
+        "lag_days: 1 # from the label's maturity, 1 day, 0:00:00",
         "deadline_hours: 1080.0 # from rollout.judge.max_days",
         "floors: # default, and no failure of what `behaviour` declares",
     } <= lines

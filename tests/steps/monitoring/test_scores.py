@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.artifacts.card import ModelCard
 from pipelines.artifacts.evaluation import Evaluation
-from pipelines.errors import CorruptData, MissingData
+from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
 from tests.editing import rewrite
 from tests.steps.monitoring.desk import ROWS, Desk, write_model
@@ -72,16 +72,21 @@ def test_another_model_in_the_folder_of_the_registered_one_is_not_monitored(desk
 
 
 def test_outcomes_keep_every_prediction_and_only_known_labels(desk: Desk) -> None:
-    never, later = desk.frame.index < 10, (desk.frame.index >= 10) & (desk.frame.index < 30)
+    never, last = desk.frame.index < 10, desk.frame[PREDICTED_AT].iloc[-21]
     desk.frame.loc[never, LABEL] = np.nan
     desk.frame.loc[never, LABEL_KNOWN_AT] = pd.NaT
-    desk.frame.loc[later, LABEL_KNOWN_AT] = pd.Timestamp("2020-02-01", tz="UTC")
-    outputs = desk.join()
+    outputs = desk.join(as_of=last + timedelta(hours=6))  # the labels of the others are known, and do not count yet
     assert (outputs.matured, outputs.unmatured, outputs.without_label) == (ROWS - 30, 20, 10)
     table = desk.context.data.store.read_table(outputs.outcomes_uri)
     assert table.num_rows == ROWS
     assert table[LABEL].null_count == table[LABEL_KNOWN_AT].null_count == 30
     assert "status" not in table.column_names
+
+
+def test_a_label_that_is_known_later_than_its_maturity_is_refused(desk: Desk) -> None:
+    desk.frame.loc[7, LABEL_KNOWN_AT] = desk.frame[PREDICTED_AT].iloc[7] + timedelta(hours=6)
+    with pytest.raises(InvalidInput, match=r"label of example e0007 is known 6:00:00 after its pred.* not within"):
+        desk.join()
 
 
 def test_missing_predictions_are_told(desk: Desk) -> None:
