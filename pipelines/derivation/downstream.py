@@ -60,7 +60,7 @@ def _training_sets(period: Period | None, reach: int, context: Context) -> list[
 
 
 def _online(features: dict[str, tuple[Period, Period] | None], context: Context) -> datetime | None:
-    from pipelines.offline.repository import online_stands_at
+    from pipelines.online.standing import online_stands_at
 
     if not features:
         return None

@@ -67,7 +67,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         CheckFailed: naming view, entity, feature and both values of the first difference; or if nothing was compared.
     """
     from pipelines.errors import CheckFailed
-    from pipelines.offline.repository import online_stands_at
+    from pipelines.online.standing import online_stands_at
     from pipelines.records import Decision, DecisionKind
 
     as_of = online_stands_at(context.feast)

@@ -39,8 +39,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         MissingData: if the features of a day before `as_of` are not built.
     """
     from pipelines.features.deltas import OnlineState
-    from pipelines.offline.repository import note_online_stands_at, online_stands_at
     from pipelines.online.opening import open_rows
+    from pipelines.online.standing import note_online_stands_at, online_stands_at
     from pipelines.point_in_time import require_no_gap
 
     rows = open_rows(context.feast)

@@ -30,7 +30,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """
     from pipelines.errors import MissingData
     from pipelines.features.stream import OnlineStore, rows_to_push
-    from pipelines.offline.repository import note_online_stands_at, online_stands_at
+    from pipelines.online.standing import note_online_stands_at, online_stands_at
 
     stands_at = online_stands_at(context.feast)
     if stands_at is None:

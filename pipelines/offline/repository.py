@@ -7,7 +7,7 @@ import json
 import runpy
 import warnings
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView, OnDemandFea
 
 from pipelines.engines import explain, open_engine
 from pipelines.errors import InvalidInput
-from pipelines.instants import MICROSECOND
 from pipelines.offline.sources import period_of
 from pipelines.online.places import online_store
 from pipelines.periods import A_DAY, A_MINUTE
@@ -173,20 +172,6 @@ def registry_hash(store: FeatureStore) -> str:
         for service in sorted(store.list_feature_services(), key=lambda service: service.name)
     ]
     return hashlib.sha256(json.dumps([views, services], sort_keys=True).encode()).hexdigest()
-
-
-def online_stands_at(store: FeatureStore) -> datetime | None:
-    """The online store's instant: it holds every view's rows known before it. None before the first materialization."""
-    ends = [view.most_recent_end_time for view in store.list_feature_views()]
-    return min(end.astimezone(UTC) for end in ends if end) + MICROSECOND if ends and all(ends) else None
-
-
-def note_online_stands_at(store: FeatureStore, at: datetime) -> None:
-    """Register that everything known before an instant is online; no later materialization starts before it."""
-    for view in store.list_feature_views():
-        since = view.most_recent_end_time
-        if since is None or since.astimezone(UTC) < at - MICROSECOND:
-            store.registry.apply_materialization(view, store.project, since or at - MICROSECOND, at - MICROSECOND)
 
 
 def _place(source: Any) -> list[str]:

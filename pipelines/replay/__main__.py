@@ -14,6 +14,8 @@ from pipelines.arguments import Parser
 from pipelines.clock import require_driven
 from pipelines.context import build_context
 from pipelines.deployment.pulse import goes_on
+from pipelines.errors import InvalidInput
+from pipelines.online.standing import online_stands_at, standing_problem
 from pipelines.replay.driver import Replay, ReplayCounts
 from pipelines.replay.world import read_world
 
@@ -43,6 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         clock = require_driven(context.clock)
         if arguments.anew or not clock.started:
             clock.start(window.start_at)
+
+        begins = max(clock.now(), window.start_at)
+        if not arguments.anew and (problem := standing_problem(online_stands_at(context.feast), begins)):
+            raise InvalidInput(problem)
 
         def stop() -> bool:
             return arguments.while_rollout and not goes_on(context)

@@ -14,7 +14,7 @@ from pipelines.errors import FlightdeckError, InvalidInput
 from pipelines.features.stream import OnlineStore
 from pipelines.instants import local_day
 from pipelines.json_text import JsonObject
-from pipelines.offline.repository import note_online_stands_at
+from pipelines.online.standing import note_online_stands_at
 from pipelines.replay.world import Tick, World
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from pipelines.clock import ReplayClock
 from pipelines.context import Context
 from pipelines.errors import FlightdeckError
 from pipelines.failure import one_line, trace
+from pipelines.online.standing import online_stands_at, standing_problem
 from pipelines.records import Arrival, Checkpoints
 from pipelines.serving.calls import Answered, Call
 from pipelines.serving.document import PROBLEM, RETRIED, answers, body, describe
@@ -120,14 +121,12 @@ class Server:
         try:
             route = self.router.route()
             self.router.plan()  # a route that is followed outlives the records, which the log needs
-            self.context.clock.now()
-            self.feast.registry.list_feature_services(self.context.usecase.name, allow_cache=False)
+            ahead = standing_problem(online_stands_at(self.feast), self.context.clock.now())
         except Exception as error:
             raise Refusal(503, reason(error), ready=False) from error
         self.metrics.note_models(route.plan.version, route.loaded)
-        return _json(
-            200, {"ready": True, "plan": route.plan.version, "loaded": route.loaded, "problems": list(route.problems)}
-        )
+        problems = [*route.problems, *([ahead] if ahead else [])]
+        return _json(200, {"ready": True, "plan": route.plan.version, "loaded": route.loaded, "problems": problems})
 
 
 def create_app(context: Context, metrics: Metrics | None = None) -> FastAPI:

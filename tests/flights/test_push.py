@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pipelines.context import Context
 from pipelines.features.parity import compare, offline_values, online_values, sample_entities
 from pipelines.instants import midnight
-from pipelines.offline.repository import online_stands_at
+from pipelines.online.standing import online_stands_at
 from pipelines.steps import execute
 from pipelines.usecases.flights.departures import query
 from tests.services import thorough

@@ -275,7 +275,9 @@ def test_until_there_is_a_plan_the_server_lives_but_is_not_ready(serve: Callable
     deck.plan(champion_uri="nowhere", challenger=None)
     assert deck.http.get("/readyz").status_code == 503
     deck.plan(champion_uri=deck.made.models["1"])
-    assert deck.http.get("/readyz").json() == {"ready": True, "plan": 2, "loaded": {"1": True}, "problems": []}
+    told = deck.http.get("/readyz").json()
+    assert told == {"ready": True, "plan": 2, "loaded": {"1": True}, "problems": told["problems"]}
+    assert "and the clock says 2024-04-19T05:40:00+00:00: newer rows are left out" in told["problems"][0]
 
 
 @pytest.mark.parametrize("place", ["records", "registry", "online"])

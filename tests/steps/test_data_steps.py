@@ -122,7 +122,7 @@ def test_the_online_store_does_not_move_back(toy_home: Path, copy_of: Copy) -> N
 def test_days_that_were_pushed_past_are_not_gone_back_to_and_wait_for_their_comparison(
     toy_home: Path, copy_of: Copy
 ) -> None:
-    from pipelines.offline.repository import note_online_stands_at, online_stands_at
+    from pipelines.online.standing import note_online_stands_at, online_stands_at
 
     context = copy_of(toy_home)
     end = midnight(context.usecase.end, context.usecase.timezone)

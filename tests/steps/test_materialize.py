@@ -17,10 +17,10 @@ from pipelines.errors import CheckFailed, InvalidInput, MissingData
 from pipelines.features.deltas import OnlineState, delta
 from pipelines.features.stream import OnlineStore
 from pipelines.instants import midnight
-from pipelines.offline.repository import note_online_stands_at, online_stands_at
 from pipelines.online import read_online
 from pipelines.online.opening import open_rows
 from pipelines.online.rows import Span
+from pipelines.online.standing import note_online_stands_at, online_stands_at
 from pipelines.periods import Calendar
 from pipelines.steps import execute
 from tests.commands import flightdeck

@@ -200,15 +200,14 @@ def test_from_training_to_the_decision_about_retraining(home: Context) -> None:
     outputs = run_training(home, as_of, "r1", version, families=["hist_gradient_boosting"])
     assert outputs["register"]["registered"], outputs["gate"]["reasons"]
     manifest = Manifest.read(home.data.store, outputs["build_training_set"]["training_set_uri"])
-    assert (
-        manifest.windows["train"] == (home.usecase.start, FORWARD) and manifest.rows["test"] == (48 - 6) * 12
-    )  # labels of the last hours are to come
+    assert manifest.windows["train"] == (home.usecase.start, FORWARD)
+    assert manifest.rows["test"] == (48 - 24) * 12, "labels of the last day are to come"
 
-    morning, noon = datetime(2024, 4, 6, 8, tzinfo=UTC), datetime(2024, 4, 7, 10, tzinfo=UTC)
+    morning, noon = datetime(2024, 4, 5, 8, tzinfo=UTC), datetime(2024, 4, 7, 10, tzinfo=UTC)
     monitoring = run_monitoring(home, morning, noon, date(2024, 4, 8), "m1")
-    assert monitoring["score"]["rows"] == 26 * 12 and monitoring["decide_retraining"]["verdict"] in ("KEEP", "RETRAIN")
+    assert monitoring["score"]["rows"] == 50 * 12 and monitoring["decide_retraining"]["verdict"] in ("KEEP", "RETRAIN")
     assert home.decisions.all(DecisionKind.RETRAIN)[-1]["evidence"]["subject"]["window"] == [
-        "2024-04-06T080000Z",
+        "2024-04-05T080000Z",
         "2024-04-07T100000Z",
     ]
 

@@ -13,8 +13,8 @@ from pipelines.context import Context, build_context
 from pipelines.errors import MissingData
 from pipelines.features.stream import OnlineStore
 from pipelines.instants import midnight
-from pipelines.offline.repository import online_stands_at
 from pipelines.online import read_online
+from pipelines.online.standing import online_stands_at
 from pipelines.steps import execute
 from pipelines.usecase import KNOWN_AT
 from tests.conftest import TOY, put_back, run_data

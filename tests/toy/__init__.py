@@ -61,6 +61,7 @@ class Pumps:
     start: date = date(2024, 3, 1)
     end: date = date(2024, 3, 1) + timedelta(DAYS)
     maturity: timedelta = timedelta(days=1)
+    looks_ahead: timedelta = timedelta(0)  # the label stands in the reading
     feature_repo: Path = Path(__file__).parent / "feature_repo"
     slices: tuple[str, ...] = ("plant",)
     tables: tuple[RawTable, ...] = (
