@@ -127,8 +127,7 @@ def require_in_time(examples: pa.Table, usecase: UseCase) -> None:
             row = pc.index(ages, oldest).as_py()
             raise InvalidInput(
                 f"the {label} of example {examples[EXAMPLE_ID][row]} is known {timedelta(microseconds=oldest)} after "
-                f"its prediction, and not within the maturity of {usecase.maturity}; declare a longer one, or give "
-                "such examples no label"
+                f"its prediction, and not within the maturity of {usecase.maturity}; declare a longer maturity"
             )
 
 

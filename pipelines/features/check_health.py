@@ -57,7 +57,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             views[view.name] = check_view(view, window, context, connection)
     reasons = [f"{name}: {why}" for name, view in views.items() for why in view.reasons]
     verdict = Verdict.HOLD if reasons or not views else Verdict.PASS
-    summary = reasons or [f"{len(views)} views are as healthy as in the days before" if views else "there is no view"]
+    well = f"{len(views)} views are as healthy as before" if _open(window.periods, context) else "the window is closed"
+    summary = reasons or [well if views else "there is no view"]
 
     span = [name_of(inputs.start), name_of(inputs.end)]
     report = FeatureReport(window=(inputs.start, inputs.end), verdict=verdict, reasons=tuple(summary), views=views)
@@ -113,8 +114,8 @@ def check_view(view: View, window: Window, context: Context, connection: duckdb.
     if view.dated and not _open(window.periods, context):
         return ViewReport(metrics={}, verdict=Verdict.PASS, reasons=())
     try:
-        now, before = partitions(view, window, context)
-        health = measure(connection, view, now, before, window.end_at)
+        now, before, newest = partitions(view, window, context)
+        health = measure(connection, view, now, before, window.end_at, newest)
     except MissingData as error:
         return _hold(str(error))
     except (FlightdeckError, duckdb.Error) as error:
@@ -129,8 +130,8 @@ def _hold(why: str) -> ViewReport:
     return ViewReport(metrics={}, verdict=Verdict.HOLD, reasons=(why,))
 
 
-def partitions(view: View, window: Window, context: Context) -> tuple[list[str], list[str]]:
-    """The view's partitions in the window, and in the reference days before it.
+def partitions(view: View, window: Window, context: Context) -> tuple[list[str], list[str], list[str]]:
+    """The view's partitions on open days in the window and in the reference days before it; and all of both.
 
     Raises:
         MissingData: if a period of the window has no partition.
@@ -142,18 +143,16 @@ def partitions(view: View, window: Window, context: Context) -> tuple[list[str],
         single = data.partition("features", view.name, None)
         if not data.store.exists(single):
             raise MissingData("it is not built; build the features")
-        return [single], []
+        return [single], [], [single]
     available = data.periods("features", view.name)
     if lacking := sorted(set(window.periods) - set(available)):
         noun = window.calendar.noun
         raise MissingData(f"it lacks {len(lacking)} of the window's {noun}s (first: {lacking[0]}); build the features")
     first = window.calendar.back(window.start, context.params.features.health.reference_days)
     before = [period for period in available if first <= period < window.start]
-    now, then = (
-        [data.partition("features", view.name, one) for one in _open(some, context)]
-        for some in (window.periods, before)
-    )
-    return now, then
+    chosen = (_open(window.periods, context), _open(before, context), [*window.periods, *before])
+    now, then, every = ([data.partition("features", view.name, one) for one in some] for some in chosen)
+    return now, then, every
 
 
 def _open(periods: Sequence[Period], context: Context) -> list[Period]:

@@ -77,6 +77,7 @@ def measure(
     window: Sequence[str],
     reference: Sequence[str],
     end: datetime,
+    newest: Sequence[str] | None = None,
 ) -> ViewHealth:
     """The health of a view at the end of a window; figures that cannot be computed are None.
 
@@ -84,6 +85,7 @@ def measure(
         window: the window's partitions, at least one.
         reference: the partitions of the days before it; may be empty.
         end: the end of the window.
+        newest: the partitions among which the newest rows are; those of the window and the reference by default.
 
     Raises:
         CorruptData: if the partitions lack a column.
@@ -93,7 +95,7 @@ def measure(
     before = earlier if earlier and earlier.rows else None
     ranges = before.features if before else {}
     now = _profile(connection, view, numeric, window, ranges)
-    freshness = _freshness(connection, view, [*window, *reference], end)
+    freshness = _freshness(connection, view, newest or [*window, *reference], end)
     metrics: dict[str, float | None] = {"stale_share": freshness.stale_share}
     worst: dict[str, str | None] = {}
     for metric in ("null_rate", "infinite_share", "null_rate_rise", "out_of_range_share"):

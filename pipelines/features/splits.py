@@ -33,7 +33,9 @@ def split_windows(as_of: datetime, usecase: UseCase, splits: Splits) -> dict[str
     validation_start = validation_end - timedelta(splits.validation_days)
     train_end = validation_start - embargo
     train_start = max(train_end - timedelta(splits.train_days), usecase.start)
-    if train_start >= train_end or end > usecase.end:
+    if end > usecase.end:
+        raise InvalidInput(f"as_of {end} lies after the end of the source, {usecase.end}; choose an earlier one")
+    if train_start >= train_end:
         raise InvalidInput(
             f"as of {end} no training window is left: training would end on {train_end}, the data cover "
             f"{usecase.start} to {usecase.end}; choose another as_of or shorten validation_days and test_days"

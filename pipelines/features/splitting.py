@@ -39,6 +39,11 @@ def split_by_knowledge(
     if not feature_table.daily:
         yield None, rows
         return
+    kind = rows.schema.field(KNOWN_AT).type
+    if pa.types.is_timestamp(kind) and kind.tz is None:
+        raise CorruptData(
+            f"feature table {feature_table.name} has {KNOWN_AT} without a zone, so that it may be any instant; give UTC"
+        )
     if rows[KNOWN_AT].null_count:
         raise CorruptData(f"feature table {feature_table.name} has rows whose {KNOWN_AT} is null")
     instants = np.asarray(rows[KNOWN_AT].cast(INSTANT, safe=False).cast(pa.int64()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -17,6 +17,9 @@ from pipelines.windows import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+CHECKED_DAYS = 7
 
 
 class Inputs(StepModel):
@@ -55,7 +58,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     windows = split_windows(inputs.as_of, context.usecase, context.params.splits)
     whole = windows["test"].between(windows["train"].start, windows["test"].end)
     require_current(whole.in_periods(context.calendar.length), context)
-    require_settled(windows["validation"], inputs.as_of, context)
+    for name in ("train", "validation"):
+        require_settled(last_days(windows[name], context.usecase.maturity), inputs.as_of, context)
     service = inputs.feature_service or context.params.features.service
     model_inputs, auxiliary = inputs_of(context.usecase, service), auxiliary_of(context.usecase)
     uri = context.data.uri("training_sets", inputs.run)
@@ -105,6 +109,12 @@ def split_examples(
         if auxiliary and name == "train":
             frames["train_auxiliary"] = keep_auxiliary(examples, as_of, auxiliary)
     return frames
+
+
+def last_days(window: Window, maturity: timedelta) -> Window:
+    """The end of a window, whose labels are the first to change where they read on: a week more than labels take."""
+    days = timedelta(CHECKED_DAYS - -maturity // timedelta(1))
+    return window.between(max(window.start, window.end - days), window.end)
 
 
 def require_settled(window: Window, as_of: datetime, context: Context) -> None:

@@ -31,6 +31,7 @@ class TableCounts(BaseModel):
 
     rows: int
     delivered: int
+    left_out: int = Field(description="came, and `where` of the source left them out; of this run's reads")
     repeated: int = Field(description="came more than once, all columns equal")
     superseded: int = Field(description="gave way to a newer record of their key")
     undated: int = Field(description="lie in no period; in quarantine, with those of earlier runs")
@@ -115,6 +116,7 @@ def _stage(table: RawTable, window: Window, staging: Staging, context: Context) 
             if piece.absent:
                 absent |= set(window.periods if piece.period is None else [piece.period])
             staging.add(rows, piece.bookmark)
+            staging.left_out += piece.rows.num_rows - rows.num_rows
             remaining -= piece.rows.num_rows
             if remaining < 0:
                 raise CorruptData(
@@ -188,7 +190,7 @@ def _write(table: RawTable, window: Window, staging: Staging, absent: set[Period
     if merges and newest is not None:  # not to the window's end, which may lie in the future
         history.move_watermark(table.name, min(window.end_at, newest))
     extra = sorted(staging.columns - {*table.columns, own})
-    return _counts(tally, delivered, examined, undated, extra, protected)
+    return _counts(tally, (delivered, staging.left_out), examined, undated, extra, protected)
 
 
 def _protected(table: RawTable, absent: set[Period], context: Context) -> set[Period | None]:
@@ -210,11 +212,12 @@ def _periods(rows: StagedRows, table: RawTable, window: Window, merges: bool, co
 
 
 def _counts(
-    tally: Tally, delivered: int, examined: int, undated: int, extra: list[str], protected: set[Period | None]
+    tally: Tally, came: tuple[int, int], examined: int, undated: int, extra: list[str], protected: set[Period | None]
 ) -> TableCounts:
     return TableCounts(
         rows=tally.rows,
-        delivered=delivered,
+        delivered=came[0],
+        left_out=came[1],
         repeated=tally.repeated,
         superseded=examined - tally.rows - tally.repeated,
         undated=undated,

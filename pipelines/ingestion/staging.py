@@ -41,6 +41,7 @@ class Staging:
         self.home, self.table = home, table
         self.folder = home / f"{table}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.left_out = 0  # rows of this run's reads that do not count
         if self.bookmark is None:
             self.clear()
 

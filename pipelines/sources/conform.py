@@ -78,7 +78,10 @@ def _typed(
     except Unfit as error:
         remedy = "correct the source or the declaration"
         if piece.nulls is not None:
-            remedy += "; if the value stands for a missing one, add it to null_values of the source"
+            remedy += (
+                "; if the value stands for a missing one, add it to null_values of the source; if numbers or dates are "
+                "spelt otherwise there, set its decimal, thousands or timestamp_format"
+            )
         raise CorruptData(
             f"table {table.name}, column {name}: expected {target}, {error}{piece.place(error.row)}; {remedy}"
         ) from None

@@ -189,7 +189,8 @@ class FileSource:
         except Exception as error:
             if isinstance(error, ConnectionError | TimeoutError) or type(error).__module__.startswith(CLIENTS):
                 raise _unreachable(uri, error) from None
-            raise CorruptData(f"{uri} cannot be read ({_line(error, names)}); fetch it again, or correct it") from None
+            remedy = "fetch it again, or correct it, or the encoding or delimiter of its source"
+            raise CorruptData(f"{uri} cannot be read ({_line(error, names)}); {remedy}") from None
 
     @contextmanager
     def _csv(self, place: Place, names: list[str]) -> Iterator[Any]:

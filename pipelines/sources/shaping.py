@@ -9,9 +9,9 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.errors import InvalidInput
+from pipelines.errors import CorruptData, InvalidInput
 from pipelines.instants import arrow as instants
-from pipelines.params.source import Shaped
+from pipelines.params.source import Http, Shaped
 from pipelines.sources.arrow_values import excerpt, plain
 from pipelines.sources.casting import NOT_FINITE, Unfit
 from pipelines.sources.source import Delivery, Piece, Reading, Source
@@ -32,9 +32,19 @@ class ShapedSource:
         names = self.settings.rename
         theirs = replace(delivery, table=in_names_of_source(delivery.table, names))
         for piece in self.source.read(theirs):
+            self._require_columns(piece, delivery.table)
             rows = piece.rows.drop_columns([one for one in self.settings.leave_out if one in piece.rows.column_names])
             rows = rows.rename_columns([names.get(name, name) for name in rows.column_names])
             yield replace(piece, rows=rows, reading=self.reading)
+
+    def _require_columns(self, piece: Piece, table: RawTable) -> None:
+        """Refuse a column to leave out that is not there. Records of an API need not have every column."""
+        lacking = [name for name in self.settings.leave_out if name not in piece.rows.column_names]
+        if lacking and not piece.absent and not isinstance(self.settings, Http):
+            found = ", ".join(piece.rows.column_names)
+            raise CorruptData(
+                f"table {table.name}: leave_out names {lacking[0]}, and the source has only {found:.200}; correct it"
+            )
 
 
 def in_names_of_source(table: RawTable, names: dict[str, str]) -> RawTable:
@@ -119,12 +129,16 @@ def matching(rows: pa.Table, where: str, table: RawTable) -> pa.Table:
         connection.execute("set timezone = 'UTC'")
         connection.register("rows", rows)
         try:
-            kept = connection.sql(f"select coalesce(({where})::bool, false) as kept from rows").to_arrow_table()
+            kept = connection.sql(f"select ({where}) as kept from rows").to_arrow_table()
         except duckdb.Error as error:
             raise InvalidInput(
                 f"where of the source of {table.name}: {where!r} is no condition on its columns "
-                f"({' '.join(str(error).split())[:200]}); correct it"
+                f"({' '.join(str(error).split())[:200]}); correct it: columns are {', '.join(rows.column_names):.200}"
             ) from None
+    if not (pa.types.is_boolean(kept["kept"].type) or pa.types.is_null(kept["kept"].type)):
+        raise InvalidInput(
+            f"where of the source of {table.name}: {where!r} is {kept['kept'].type}, neither true nor false; compare it"
+        )
     if kept.num_rows != rows.num_rows:
         raise InvalidInput(f"where of the source of {table.name}: {where!r} does not judge each row alone; correct it")
-    return rows.filter(kept["kept"])
+    return rows.filter(kept["kept"])  # null is not true

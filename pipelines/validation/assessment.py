@@ -133,7 +133,7 @@ def gaps(table: RawTable, partitions: Sequence[Partition], missed: Sequence[Peri
         return []
     often = f", though it has rows on {table.days_a_week} days a week" if table.days_a_week < WEEK else ""
     where = f"on {len(missed)} {_noun(missed)}, the first {min(missed)}"
-    return [f"{table.name} has no rows {where}{often}; {remedy}"]
+    return [f"{table.name} has no rows {where}{often}; {remedy}, or declare such days as closed"]
 
 
 def missing(

@@ -71,6 +71,11 @@ def test_a_sheet_of_another_country_comes_in_the_tables_own_names_and_values(tmp
     ]
 
 
+def test_how_many_rows_where_left_out_is_told(tmp_path: Path) -> None:
+    counts = execute("ingest", DAY, desk(tmp_path, {**SHAPE, "where": "quantity > 0"}))["tables"]["orders"]
+    assert (counts["delivered"], counts["left_out"]) == (3, 1)
+
+
 def test_a_column_that_is_not_left_out_is_carried_as_text(tmp_path: Path) -> None:
     rows = ingested(desk(tmp_path, {**SHAPE, "leave_out": []}))
     assert [row["Note"] for row in rows] == ["first", "returned", "two\nlines"]
@@ -92,6 +97,8 @@ def test_a_column_that_is_not_left_out_is_carried_as_text(tmp_path: Path) -> Non
             {"where": "quantities > 0"},
             r"where of the source of orders: 'quantities > 0' is no condition .*quantit",
         ),
+        (SHEET, {"where": "quantity"}, "'quantity' is int32, neither true nor false"),
+        (SHEET, {"leave_out": ["Remark"]}, r"leave_out names Remark, and the source has only Invoice No, .*Note"),
         (SHEET, {"where": "max(quantity) > 0"}, "does not judge each row alone"),
         (SHEET, {"where": "quantity in (select * from read_csv('/etc/hostname'))"}, "is no condition"),
         (SHEET, {"rename": {"Invoice": "invoice"}}, r"column Invoice is missing"),
