@@ -48,8 +48,9 @@ thorough: $(INSTALLED) ## the tests that take longer: PostgreSQL, Redis, killed 
 	@$(TESTS) -m "thorough and not soak" $(PYTEST_ARGS) tests
 
 soak: $(INSTALLED) ## random tests with many examples, kills and days, then a steady load; writes docs/soak.txt, to be committed
+	@echo "make soak at $$(git rev-parse --short HEAD) on $$(date -I), $$(getconf _NPROCESSORS_ONLN) cores" > docs/soak.txt
 	@$(TESTS) -m "soak or hypothesis" --hypothesis-profile soak --disable-warnings --durations 20 $(PYTEST_ARGS) tests \
-		> docs/soak.txt; status=$$?; cat docs/soak.txt; exit $$status
+		>> docs/soak.txt; status=$$?; cat docs/soak.txt; exit $$status
 	@$(BIN)/python -m benchmarks.steady
 
 lint: $(INSTALLED) ## ruff, mypy --strict, import contracts and figures, over the whole tree; .pre-commit-config.yaml does the same

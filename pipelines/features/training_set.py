@@ -58,12 +58,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     windows = split_windows(inputs.as_of, context.usecase, context.params.splits)
     whole = windows["test"].between(windows["train"].start, windows["test"].end)
     require_current(whole.in_periods(context.calendar.length), context)
-    for name in ("train", "validation"):
-        require_settled(last_days(windows[name], context.usecase.maturity), inputs.as_of, context)
+    for one in last_days(windows, context.usecase.maturity):
+        require_settled(one, inputs.as_of, context)
     service = inputs.feature_service or context.params.features.service
     model_inputs, auxiliary = inputs_of(context.usecase, service), auxiliary_of(context.usecase)
-    uri = context.data.uri("training_sets", inputs.run)
-    rows, hashes = {}, {}
+    uri, rows, hashes = context.data.uri("training_sets", inputs.run), {}, {}
     for name, examples in split_examples(windows, inputs.as_of, auxiliary, context).items():
         frame = feature_frame(context, examples, service, model_inputs)
         hashes[name] = context.data.store.write_table(
@@ -111,10 +110,13 @@ def split_examples(
     return frames
 
 
-def last_days(window: Window, maturity: timedelta) -> Window:
-    """The end of a window, whose labels are the first to change where they read on: a week more than labels take."""
-    days = timedelta(CHECKED_DAYS - -maturity // timedelta(1))
-    return window.between(max(window.start, window.end - days), window.end)
+def last_days(windows: Mapping[str, Window], maturity: timedelta) -> list[Window]:
+    """The ends of windows that later days follow, whose labels change first where they read on.
+
+    Each is a week longer than labels take.
+    """
+    days, followed = timedelta(CHECKED_DAYS - -maturity // timedelta(1)), (windows["train"], windows["validation"])
+    return [window.between(max(window.start, window.end - days), window.end) for window in followed]
 
 
 def require_settled(window: Window, as_of: datetime, context: Context) -> None:

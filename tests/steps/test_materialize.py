@@ -208,13 +208,13 @@ def test_killed_between_or_within_views_a_later_run_goes_on(
 
 
 def test_killed_before_it_is_registered_a_run_is_repeated(toy: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.offline import repository
+    from pipelines.online import standing
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(repository, "note_online_stands_at", killed)
+        patch.setattr(standing, "note_online_stands_at", killed)
         with pytest.raises(KeyboardInterrupt):
             materialize(toy, LAST)
     assert online_stands_at(toy.feast) is None

@@ -76,8 +76,7 @@ def changed(folder: Path, change: Mapping[str, Any]) -> Path:
 def far_sighted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A module of the toy whose label looks further ahead than it takes."""
     (folder / "far_sighted.py").write_text(
-        "from datetime import timedelta\nfrom tests.toy import Pumps\n"
-        "class Far(Pumps):\n    looks_ahead = timedelta(2)\nUSECASE = Far()\n"
+        "from datetime import timedelta\nfrom tests.toy import Pumps\nUSECASE = Pumps(looks_ahead=timedelta(2))\n"
     )
     monkeypatch.syspath_prepend(folder)
     return "far_sighted"
