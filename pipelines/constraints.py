@@ -15,7 +15,7 @@ from pipelines.closed import closed_of
 from pipelines.metric_names import BEHAVIOUR_FAILURES
 from pipelines.params import Params
 from pipelines.params.behaviour import Changing
-from pipelines.usecase import DAY, MONTH, ModelInputs, UseCase, auxiliary_of, looks_ahead_of
+from pipelines.usecase import DAY, MONTH, ModelInputs, UseCase, auxiliary_of
 
 A_DAY, AN_HOUR = timedelta(days=1), timedelta(hours=1)
 MADE = (DAY, MONTH)  # columns of every evaluation
@@ -86,11 +86,12 @@ def _test_window(params: Params, usecase: UseCase) -> Iterator[str]:
 
 
 def _label_reach(params: Params, usecase: UseCase) -> Iterator[str]:
-    """A label looks no further ahead than its maturity."""
-    if (ahead := looks_ahead_of(usecase)) > usecase.maturity or ahead < timedelta(0):
+    """A label that looks ahead has matured only after what it reads has happened."""
+    ahead = getattr(usecase, "looks_ahead", timedelta(0))
+    if ahead < timedelta(0) or (ahead and ahead >= usecase.maturity):
         yield (
             f"{usecase.name} declares looks_ahead {ahead} and maturity {usecase.maturity}; a label is known when all "
-            "that it reads has happened: declare a maturity of at least looks_ahead, and looks_ahead of at least 0"
+            "that it reads has happened, and counts if that is within its maturity: declare a longer maturity"
         )
 
 
