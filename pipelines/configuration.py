@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from pipelines.closed import closed_of
 from pipelines.constraints import violations
 from pipelines.errors import InvalidInput
+from pipelines.json_text import JsonObject
 from pipelines.params import Params, first_problem
-from pipelines.params.derived import Declared, defaults, filled, value_at
+from pipelines.params.derived import Declared, Given, defaults, filled, value_at
 from pipelines.params.reading import key_lines, read_yaml
 from pipelines.usecase import UseCase, calendar_of
 from pipelines.usecase_import import load_usecase
@@ -33,7 +34,7 @@ class Configuration:
     usecase: UseCase
     reasons: Mapping[str, str]
 
-    def in_force(self) -> dict[str, Any]:
+    def in_force(self) -> JsonObject:
         """Every value, as JSON has it; a params file of these is the same params."""
         return self.params.model_dump(mode="json")
 
@@ -102,7 +103,7 @@ def read(path: str | Path) -> Configuration:
     return Configuration(Path(path), params, usecase, {key: one.reason for key, one in more.items()})
 
 
-def _require_service(usecase: UseCase, given: Mapping[str, Any]) -> None:
+def _require_service(usecase: UseCase, given: Given) -> None:
     if len(services := tuple(usecase.model_inputs)) > 1 and value_at(given, "features.service") is None:
         raise InvalidInput(f"features.service: name the one that models are trained on: {' or '.join(services)}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -222,7 +222,7 @@ def _days(days: Sequence[str]) -> str:
     return ", ".join(days) if len(days) < 3 else f"{len(days)}: {days[0]} … {days[-1]}"
 
 
-def _columns(columns: Mapping[str, Any]) -> Iterator[str]:
+def _columns(columns: JsonObject) -> Iterator[str]:
     yield from (f"+ {name} {kind}" for name, kind in columns["added"].items())
     yield from (f"- {name} {kind}" for name, kind in columns["removed"].items())
     yield from (f"{name} {old} → {new}" for name, (old, new) in columns["retyped"].items())

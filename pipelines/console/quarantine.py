@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -173,7 +173,7 @@ def release_rows(
     return report, lambda: print("\n".join(_describe_release(report, stale, context.calendar)))
 
 
-def _describe_release(report: Mapping[str, Any], stale: Downstream | None, calendar: Calendar) -> list[str]:
+def _describe_release(report: JsonObject, stale: Downstream | None, calendar: Calendar) -> list[str]:
     lines = [f"{report['released']} rows of {report['table']} of {report['period']} are released"]
     if report["still_quarantined"]:
         lines.append(

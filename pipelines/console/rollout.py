@@ -6,13 +6,14 @@ import argparse
 import getpass
 from collections import Counter
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from pipelines.console import table
 from pipelines.console.command import Answer, Arguments, Command, options
 from pipelines.errors import InvalidInput
+from pipelines.json_text import JsonObject
 from pipelines.params import first_problem
 from pipelines.params.rollout import JudgeRules
 
@@ -87,7 +88,7 @@ def status(context: Context) -> Answer:
     return report, show
 
 
-def of_a_year(context: Context) -> dict[str, Any]:
+def of_a_year(context: Context) -> JsonObject:
     """How many rollouts began in the 365 days before the last one, how they ended, and how many verdicts may be false.
 
     Each is rolled back falsely with probability alpha at most, and promoted falsely with alpha at most.

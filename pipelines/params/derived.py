@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from pipelines.json_text import JsonObject
 from pipelines.params.gates import FLOORS_OF_ALL, NO_FAILURE
 from pipelines.params.training import READS_MISSING
+
+Given = Mapping[str, Any]  # the content of a params file, of which nothing has been checked
 
 A_DAY, AN_HOUR, A_MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 WINDOW_DAYS = 28  # of validation and of test: every weekday four times
@@ -43,7 +46,7 @@ class Default:
     reason: str
 
 
-def defaults(declared: Declared, given: Mapping[str, Any]) -> Iterator[Default]:
+def defaults(declared: Declared, given: Given) -> Iterator[Default]:
     """The defaults of keys that a params file leaves out.
 
     Args:
@@ -54,7 +57,7 @@ def defaults(declared: Declared, given: Mapping[str, Any]) -> Iterator[Default]:
             yield default
 
 
-def _all(declared: Declared, given: Mapping[str, Any]) -> Iterator[Default]:
+def _all(declared: Declared, given: Given) -> Iterator[Default]:
     days = -(-declared.maturity // A_DAY)
     label = f"from the label's maturity, {declared.maturity}"
     yield Default("schedules.data", cron(declared.period), f"from the period, {declared.period}")
@@ -78,7 +81,7 @@ def _all(declared: Declared, given: Mapping[str, Any]) -> Iterator[Default]:
     yield Default("rollout.deadline_hours", 24 * (longest + SPARE_DAYS), "from rollout.judge.max_days")
 
 
-def _cleaning(given: Mapping[str, Any]) -> Iterator[Default]:
+def _cleaning(given: Given) -> Iterator[Default]:
     """Families that read missing values have them as they are, unless the file says how they are filled."""
     columns = value_at(given, "cleaning.columns")
     filled_columns = {
@@ -93,7 +96,7 @@ def _cleaning(given: Mapping[str, Any]) -> Iterator[Default]:
             yield Default(f"cleaning.families.{family}.missing", as_they_are["missing"], "it reads missing values")
 
 
-def value_at(given: Mapping[str, Any], key: str) -> Any:
+def value_at(given: Given, key: str) -> Any:
     """The value at a dotted key; None where there is none."""
     value: Any = given
     for part in key.split("."):
@@ -101,7 +104,7 @@ def value_at(given: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def filled(given: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def filled(given: Given, more: Given) -> JsonObject:
     """A copy of nested mappings with values at dotted keys; what is no mapping where a key leads stays as it is."""
     result = dict(given)
     for key, value in more.items():

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from pipelines.errors import InvalidInput
+from pipelines.json_text import JsonObject
 
 DEEPEST = 100  # of mappings and lists in one another
 FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where it is available
@@ -30,7 +31,7 @@ class _Loader(FAST):  # type: ignore[misc, valid-type]
         return mapping
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
+def read_yaml(path: str | Path) -> JsonObject:
     """The keys and values of a params file.
 
     Raises:
