@@ -136,7 +136,7 @@ def run(name: str, inputs: Mapping[str, Any], params_file: str) -> dict[str, Any
     """
     values = {key: _plain(value) for key, value in inputs.items() if value is not None}
     try:
-        outputs = execute(name, values, build_context(params_file, checked=not STEPS[name].ends))
+        outputs = execute(name, values, build_context(params_file, checked=not STEPS[name].unchecked))
     except FlightdeckError as error:
         if isinstance(error, failure.Unexpected):
             print(failure.trace(error))

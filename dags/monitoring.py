@@ -3,8 +3,7 @@
 It starts on its schedule, from its form (a window of days, a model version), or by a backfill. The window of a
 scheduled run lies before its interval by the days that labels take (`monitoring.lag_days`), so that they have matured.
 Scores are computed from the features that were known at each prediction; a label counts if its whole maturity had
-passed by `as_of`. If the decision is RETRAIN,
-a new model is requested from the training DAG.
+passed by `as_of`. If the decision is RETRAIN, a new model is requested from the training DAG.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def run(arguments: Mapping[str, Any]) -> None:
     """Run a step and print its outputs, or run a command of the console."""
     require_reachable(arguments["home"], os.environ)
     step = STEPS.get(arguments["step"])  # the console shows, and ends rollouts, whatever does not fit
-    checked = step is not None and not step.ends
+    checked = step is not None and not step.unchecked
     context = build_context(arguments["params"], arguments["home"], checked=checked)
     if arguments["step"] not in STEPS:
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -15,9 +15,9 @@ from pipelines.closed import closed_of
 from pipelines.metric_names import BEHAVIOUR_FAILURES
 from pipelines.params import Params
 from pipelines.params.behaviour import Changing
+from pipelines.periods import A_DAY
 from pipelines.usecase import DAY, MONTH, ModelInputs, UseCase, auxiliary_of
 
-A_DAY, AN_HOUR = timedelta(days=1), timedelta(hours=1)
 MADE = (DAY, MONTH)  # columns of every evaluation
 Constraint = Callable[[Params, UseCase], Iterator[str]]
 
@@ -50,27 +50,38 @@ def _service(params: Params, usecase: UseCase) -> Iterator[str]:
 
 def _sources(params: Params, usecase: UseCase) -> Iterator[str]:
     """Every section of `sources` is a table of the use case."""
-    names = [table.name for table in usecase.tables]
-    for name in params.sources:
-        if name not in names:
-            yield f"sources names {name}, which is no table of {usecase.name}; {_choose(name, names)}"
+    yield from _strangers(
+        "sources", params.sources, f"table of {usecase.name}", [table.name for table in usecase.tables]
+    )
 
 
 def _views(params: Params, usecase: UseCase) -> Iterator[str]:
     """Every view of `features.health.views` is a feature table."""
     names = [table.name for table in usecase.feature_tables]
-    for name in params.features.health.views:
+    yield from _strangers("features.health.views", params.features.health.views, "feature table", names)
+
+
+def _strangers(section: str, given: Iterable[str], what: str, names: Sequence[str]) -> Iterator[str]:
+    for name in given:
         if name not in names:
-            yield f"features.health.views names {name}, which is no feature table; {_choose(name, names)}"
+            yield f"{section} names {name}, which is no {what}; {_choose(name, names)}"
 
 
 def _embargo(params: Params, usecase: UseCase) -> Iterator[str]:
     """The embargo between windows is as long as the label's maturity, so that no label of one lies in the next."""
-    days = params.splits.embargo_days
+    yield from _too_short("splits.embargo_days", params.splits.embargo_days, usecase)
+
+
+def _monitoring(params: Params, usecase: UseCase) -> Iterator[str]:
+    """The window of a monitoring run lies so far back that its labels have matured."""
+    yield from _too_short("monitoring.lag_days", params.monitoring.lag_days, usecase)
+
+
+def _too_short(key: str, days: int, usecase: UseCase) -> Iterator[str]:
     if days * A_DAY < usecase.maturity:
         yield (
-            f"splits.embargo_days is {days}, shorter than the label's maturity of {usecase.maturity}; set it to at "
-            f"least {_days(usecase.maturity)}"
+            f"{key} is {days}, shorter than the label's maturity of {usecase.maturity}; set it to at least "
+            f"{_days(usecase.maturity)}"
         )
 
 
@@ -92,16 +103,6 @@ def _label_reach(params: Params, usecase: UseCase) -> Iterator[str]:
         yield (
             f"{usecase.name} declares looks_ahead {ahead} and maturity {usecase.maturity}; a label is known when all "
             "that it reads has happened, and counts if that is within its maturity: declare a longer maturity"
-        )
-
-
-def _monitoring(params: Params, usecase: UseCase) -> Iterator[str]:
-    """The window of a monitoring run lies so far back that its labels have matured."""
-    days = params.monitoring.lag_days
-    if days * A_DAY < usecase.maturity:
-        yield (
-            f"monitoring.lag_days is {days}, shorter than the label's maturity of {usecase.maturity}, so that "
-            f"no label of the newest predictions counts; set it to at least {_days(usecase.maturity)}"
         )
 
 

@@ -78,14 +78,14 @@ class Step:
         module: name of its module.
         desk: whether it has a stage in dvc.yaml; the others change shared state (online store, registry).
         dag: whether one of our DAGs runs it; the others wait for a team's own feed.
-        ends: whether it belongs to a rollout that is under way, so that it runs whatever params and declarations lack.
+        unchecked: whether it runs even if params and declarations do not fit: a rollout under way must go on and end.
     """
 
     name: str
     module: str
     desk: bool = True
     dag: bool = True
-    ends: bool = False
+    unchecked: bool = False
 
     def load(self) -> StepModule:
         return importlib.import_module(self.module)  # type: ignore[return-value]
@@ -122,10 +122,10 @@ STEPS: Mapping[str, Step] = {
         Step("choose_challenger", "pipelines.deployment.choose", desk=False),
         Step("start_rollout", "pipelines.deployment.start", desk=False),
         Step("preflight", "pipelines.deployment.preflight", desk=False),
-        Step("set_stage", "pipelines.deployment.stage", desk=False, ends=True),
-        Step("judge_rollout", "pipelines.deployment.judge", desk=False, ends=True),
-        Step("finish_rollout", "pipelines.deployment.finish", desk=False, ends=True),
-        Step("reconcile_aliases", "pipelines.deployment.reconcile", desk=False, ends=True),
+        Step("set_stage", "pipelines.deployment.stage", desk=False, unchecked=True),
+        Step("judge_rollout", "pipelines.deployment.judge", desk=False, unchecked=True),
+        Step("finish_rollout", "pipelines.deployment.finish", desk=False, unchecked=True),
+        Step("reconcile_aliases", "pipelines.deployment.reconcile", desk=False, unchecked=True),
     )
 }
 

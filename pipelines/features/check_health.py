@@ -41,16 +41,13 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     Raises:
         CheckFailed: if a view gets HOLD and `features.health.stop` is set.
-        InvalidInput: if a bar is set for a view that does not exist.
     """
     from pipelines.artifacts.feature_report import FeatureReport
-    from pipelines.errors import CheckFailed, InvalidInput
+    from pipelines.errors import CheckFailed
     from pipelines.features.health import engine
     from pipelines.records import Decision, DecisionKind
 
     window, rules, store = context.window(inputs.start, inputs.end), context.params.features.health, context.data.store
-    if strangers := sorted(set(rules.views) - {table.name for table in context.usecase.feature_tables}):
-        raise InvalidInput(f"features.health.views names {', '.join(strangers)}, not a feature table; correct it")
     views: dict[str, ViewReport] = {}
     with engine(None if store.local else store.fs) as connection:
         for view in declared_views(context):

@@ -19,13 +19,8 @@ def split_windows(as_of: datetime, usecase: UseCase, splits: Splits) -> dict[str
     """Train, validation and test windows of whole days, counted back from the local day of `as_of`, an embargo between.
 
     Raises:
-        InvalidInput: if the embargo is shorter than the label's maturity, or no day is left for training.
+        InvalidInput: if no day is left for training, or `as_of` lies after the source.
     """
-    if timedelta(splits.embargo_days) < usecase.maturity:
-        raise InvalidInput(
-            f"splits.embargo_days is {splits.embargo_days}, shorter than the label's maturity of {usecase.maturity}; "
-            f"set it to at least {-(-usecase.maturity // timedelta(1))}"
-        )
     end = local_day(as_of, usecase.timezone)
     embargo = timedelta(splits.embargo_days)
     test_start = end - timedelta(splits.test_days)

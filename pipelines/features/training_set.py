@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-CHECKED_DAYS = 7
+CHECKED_DAYS = 7  # of a window's end, besides as many as labels take
 
 
 class Inputs(StepModel):

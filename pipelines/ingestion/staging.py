@@ -41,7 +41,7 @@ class Staging:
         self.home, self.table = home, table
         self.folder = home / f"{table}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.left_out = 0  # rows of this run's reads that do not count
+        self.left_out = 0  # rows of this run's reads that do not count; a read that begins anew counts them anew
         if self.bookmark is None:
             self.clear()
 
@@ -69,6 +69,7 @@ class Staging:
         os.replace(beside, self.folder / f"{len(self.files):06}.parquet")
 
     def clear(self) -> None:
+        self.left_out = 0
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
 

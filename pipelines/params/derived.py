@@ -10,10 +10,11 @@ from typing import Any
 from pipelines.json_text import JsonObject
 from pipelines.params.gates import FLOORS_OF_ALL, NO_FAILURE
 from pipelines.params.training import READS_MISSING
+from pipelines.periods import A_DAY, A_MINUTE
 
 Given = Mapping[str, Any]  # the content of a params file, of which nothing has been checked
 
-A_DAY, AN_HOUR, A_MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+AN_HOUR = timedelta(hours=1)
 WINDOW_DAYS = 28  # of validation and of test: every weekday four times
 LABEL_DAYS = 3  # for which no label may come
 ROLLOUT_DAYS = 60

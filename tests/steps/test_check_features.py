@@ -14,8 +14,8 @@ import pytest
 from pipelines.artifacts.evaluation import CLEANING
 from pipelines.artifacts.trials import Trials
 from pipelines.context import Context
-from pipelines.errors import CheckFailed, InvalidInput
-from pipelines.params.features import Bar, Health
+from pipelines.errors import CheckFailed
+from pipelines.params.features import Health
 from pipelines.steps import execute
 from pipelines.usecase import FeatureTable
 from tests.artifacts import DOCUMENTS, require_as_written
@@ -113,12 +113,6 @@ def test_features_that_are_missing_or_broken_are_held(toy_home: Path, copy_of: C
         "pump_heat: it lacks 1 of the window's days (first: 2024-04-06); build the features",
         "pump_maker: it is not built; build the features",
     ]
-
-
-def test_bars_of_views_that_there_are_not_are_refused(toy_home: Path, copy_of: Copy) -> None:
-    bar = Bar(metric="null_rate", direction="at_most", threshold=1)
-    with pytest.raises(InvalidInput, match=r"features\.health\.views names pump_cold, not a feature table"):
-        execute("check_features", days(36, 37), with_health(copy_of(toy_home), views={"pump_cold": [bar]}))
 
 
 def test_a_table_that_is_not_declared_and_a_use_case_without_any_are_held(toy_home: Path, copy_of: Copy) -> None:
