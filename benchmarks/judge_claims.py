@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import beta
 
 from benchmarks.judge_scores import Array
-from pipelines.judge.betting import CASH, LEAST, NOTHING, ROUNDING, TOLERANCE, Scatter, bets
+from pipelines.judge.betting import CASH, LEAST, NOTHING, ROUNDING, TOLERANCE, Limits, Scatter, bets
 from pipelines.judge.eprocess import RATIOS
 
 ALPHA, DELTA = 0.05, 0.02
@@ -70,7 +70,7 @@ class _Worlds:
         self.staked = np.where(again, np.minimum(left + self.cash, 1 - CASH), self.staked)
         for at, scatter in zip(np.flatnonzero(whose), known, strict=True):
             self.bound[at] = TOLERANCE * scatter.scale + ROUNDING
-            for epoch in bets((), scatter, self.horizon, self.narrowest, self.widest):
+            for epoch in bets((), scatter, Limits(self.horizon, self.narrowest, self.widest)):
                 while len(self.sizes) < len(epoch.sizes):
                     self.sizes, self.log = (np.vstack([one, np.zeros(len(whose))]) for one in (self.sizes, self.log))
                     self.sign = np.vstack([self.sign, np.ones(len(whose))])

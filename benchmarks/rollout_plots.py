@@ -93,7 +93,7 @@ def days(flights: Flights) -> Figure:
     for (name, limit), color in zip([*asked, ("rollback", 0.0)], (BLUE, GREEN, RED), strict=True):
         gaps, bound = ((limit - rises) if limit else rises) * loss, RISK if limit else QUALITY
         floor = (limit or MARGINS[0]) * loss
-        planned = [blocks_needed(gap, scatter, bound, LIMIT, floor, 1.0) for gap in gaps]
+        planned = [blocks_needed(gap, scatter, bound, betting.Limits(LIMIT, floor, 1.0)) for gap in gaps]
         best = [oracle(gap, scatter.sd, ratio) for gap in gaps]
         axes.plot(100 * rises, planned, color=color, label=name)
         axes.plot(100 * rises, best, color=color, linestyle="--", linewidth=0.8)
@@ -166,7 +166,7 @@ def evidence(flights: Flights) -> Figure:
 
 
 def _bets(one: Series, d: Array) -> betting.Bets:
-    return betting.bets(d, one.scatter, LIMIT, MARGINS[0] * one.loss, 1.0)
+    return betting.bets(d, one.scatter, betting.Limits(LIMIT, MARGINS[0] * one.loss, 1.0))
 
 
 def _note(axes: Axes, text: str, day: float, color: str) -> None:

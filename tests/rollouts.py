@@ -16,6 +16,7 @@ from pipelines.context import Context, build_context
 from pipelines.records import Prediction
 from pipelines.registration.evaluation import read_evaluated_model
 from pipelines.registration.lineage import data_tags
+from pipelines.steps import execute
 from pipelines.traffic import serves_challenger
 from pipelines.usecase import day_block
 from tests.conftest import TOY, run_candidates
@@ -127,3 +128,16 @@ def traffic(
             [(p.prediction_id, truth[p.prediction_id], p.predicted_at + timedelta(hours=20)) for p in made]
         )
         advance(now + timedelta(days=1))
+
+
+def clock(context: Context) -> ReplayClock:
+    """The simulated clock of a home."""
+    return ReplayClock(context.records.simulated_time("pumps"))
+
+
+def champion_first(context: Context) -> None:
+    """Version 1 becomes the champion."""
+    change = set_alias(context, "challenger", "1")
+    set_alias(context, "champion", "1")
+    execute("start_rollout", {"version": "1", "change": change, "actor": "test", "run": "first"}, context)
+    execute("finish_rollout", {"rollout": "first", "action": "promote", "reason": "first"}, context)

@@ -14,19 +14,16 @@ def expectation(baseline: Baseline, settings: RolloutRules) -> Plan | None:
     """The plan of a rollout; None where there is no champion, or its pair was too little seen to tell a scatter."""
     from pipelines.deployment.foretold import Foretold
     from pipelines.judge import Rules
-    from pipelines.judge.plan import plan
+    from pipelines.judge.plan import Pair, plan
 
     foretold = Foretold.model_validate(baseline.foretold or {})
     if foretold.scatter is None or baseline.champion_loss is None:
         return None
     rules = Rules(**settings.judge.model_dump(), stages=settings.stages)
     return plan(
-        foretold.scatter,
-        foretold.long_run,
-        baseline.champion_loss,
+        Pair(foretold.scatter, foretold.long_run, baseline.champion_loss, foretold.row_reach),
         rules,
         horizon=max(1.0, foretold.blocks_per_day * settings.judge.max_days),
-        widest=foretold.row_reach,
         blocks_per_day=foretold.blocks_per_day,
     )
 

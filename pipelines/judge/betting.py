@@ -75,6 +75,24 @@ class Scatter(NamedTuple):
         return max(REACH * self.scale, self.largest)
 
 
+class Limits(NamedTuple):
+    """What bounds the bets on a series.
+
+    Attributes:
+        horizon: blocks within the time limit; the more, the smaller bets are worth placing.
+        narrowest, widest: limits of the reach. Models that hardly differ scatter by next to nothing, and no reach need
+            be larger than the largest difference there can be.
+        least: blocks that may show that the scale was too small; more for single rows, whose tails are long.
+        tolerance: blocks that scatter by more than so many scales make the scale anew.
+    """
+
+    horizon: float
+    narrowest: float = 0.0
+    widest: float = math.inf
+    least: int = LEAST
+    tolerance: float = TOLERANCE
+
+
 class Epoch(NamedTuple):
     """The bets from a block on.
 
@@ -94,35 +112,22 @@ class Epoch(NamedTuple):
 Bets = tuple[Epoch, ...]  # of a series of blocks, in their order; none where nothing can be tested yet
 
 
-def bets(  # noqa: PLR0913 - of the series, of the pair, and limits that the rules set
-    differences: ArrayLike,
-    foretold: Scatter | None,
-    horizon: float,
-    narrowest: float = 0.0,
-    widest: float = math.inf,
-    least: int = LEAST,
-    tolerance: float = TOLERANCE,
-) -> Bets:
+def bets(differences: ArrayLike, foretold: Scatter | None, limits: Limits) -> Bets:
     """The bets on blocks in their order (B,), by the scatter foretold and what was seen since.
 
     Args:
-        foretold: None where nothing is known; then the first `least` blocks make the scale.
-        horizon: blocks within the time limit; the more, the smaller bets are worth placing.
-        narrowest, widest: limits of the reach. Models that hardly differ scatter by next to nothing, and no reach need
-            be larger than the largest difference there can be.
-        least: blocks that may show that the scale was too small; more for single rows, whose tails are long.
-        tolerance: blocks that scatter by more than so many scales make the scale anew.
+        foretold: None where nothing is known; then the first `limits.least` blocks make the scale.
     """
-    values, least = np.asarray(differences, dtype=np.float64), max(least, LEAST)
+    values, least = np.asarray(differences, dtype=np.float64), max(limits.least, LEAST)
     count = np.arange(1, len(values) + 1)
     squares = np.cumsum(values**2) - np.cumsum(values) ** 2 / count
     seen = np.sqrt(np.maximum(squares, 0) / np.maximum(count - 1, 1))
     known, since, epochs = foretold, 0, []
     while True:
-        if known is not None and (reach := min(max(known.reach, narrowest), widest)):
-            epochs.append(Epoch(since, reach, _sizes(reach, known.scale, horizon), known.scale))
-        limit = -1.0 if known is None else tolerance * known.scale + ROUNDING
-        wider = np.flatnonzero((seen > limit) & (count >= least) & (count > since))
+        if known is not None and (reach := min(max(known.reach, limits.narrowest), limits.widest)):
+            epochs.append(Epoch(since, reach, _sizes(reach, known.scale, limits.horizon), known.scale))
+        most = -1.0 if known is None else limits.tolerance * known.scale + ROUNDING
+        wider = np.flatnonzero((seen > most) & (count >= least) & (count > since))
         if not len(wider):
             return tuple(epochs)
         since = int(wider[0]) + 1

@@ -21,7 +21,7 @@ from scipy.optimize import brentq
 from scipy.special import logsumexp
 
 from pipelines.json_text import JsonObject
-from pipelines.judge.betting import CASH, Scatter, bets
+from pipelines.judge.betting import CASH, Limits, Scatter, bets
 from pipelines.judge.quality import Rules
 
 RISES = (-0.05, -0.02, 0.0, 0.02, 0.05, 0.10)  # of challengers' losses over the champion's, as shares of that
@@ -31,16 +31,13 @@ LEAST_RATIO = 0.01  # of the long-run variance to the variance: few blocks may s
 TEN_YEARS = 3650  # days
 
 
-def blocks_needed(
-    gap: float, scatter: Scatter, evidence: float, horizon: float, narrowest: float, widest: float
-) -> float:
+def blocks_needed(gap: float, scatter: Scatter, evidence: float, limits: Limits) -> float:
     """The whole number of blocks after which log E is to be expected to reach `evidence`; infinite where no bet grows.
 
     Args:
         gap: how far the mean difference lies beyond the tested limit, in units of the loss.
-        horizon, narrowest, widest: as in `betting.bets`.
     """
-    placed = bets((), scatter, horizon, narrowest, widest)
+    placed = bets((), scatter, limits)
     if not gap > 0 or not placed:
         return math.inf
     (epoch,) = placed
@@ -68,6 +65,22 @@ def long_run_ratio(differences: ArrayLike, lags: int = 7) -> float:
     centred = values - values.mean()
     lagged = [(1 - lag / (lags + 1)) * float(centred[lag:] @ centred[:-lag]) for lag in range(1, lags + 1)]
     return max(1 + 2 * math.fsum(lagged) / float(centred @ centred), LEAST_RATIO)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A champion and a challenger, as known before their rollout.
+
+    Attributes:
+        scatter, long_run: of their blocks (`Scatter.of`, `long_run_ratio`).
+        loss: the champion's.
+        widest: the largest difference that a block can have.
+    """
+
+    scatter: Scatter
+    long_run: float
+    loss: float
+    widest: float
 
 
 @dataclass(frozen=True)
@@ -135,30 +148,25 @@ class Plan:
         return document
 
 
-def plan(  # noqa: PLR0913 - the pair, the rules, and the traffic
-    scatter: Scatter,
-    long_run: float,
-    champion_loss: float,
+def plan(
+    pair: Pair,
     rules: Rules,
     horizon: float,
-    widest: float,
     blocks_per_day: float = 1.0,
     margins: Sequence[float] = (0.01, 0.02, 0.05, 0.10),
 ) -> Plan:
     """What to expect of better, equal and worse challengers.
 
     Args:
-        scatter, long_run: of the pair's blocks before the rollout (`Scatter.of`, `long_run_ratio`).
         horizon: the number of blocks within the limit of the rules.
-        widest: as in `betting.bets`.
         margins: to show besides the rules' own.
     """
     own, limit, shown = rules.margin_share, rules.max_days, tuple(sorted({*margins, rules.margin_share}))
 
     def wait(share: float, margin: float, level: float, days: float = limit) -> Wait:
-        gap, ahead = share * champion_loss, horizon * days / limit
-        blocks = blocks_needed(gap, scatter, -math.log(level), ahead, margin * champion_loss, widest)
-        return Wait(blocks, oracle(gap, scatter.sd, long_run))
+        gap, limits = share * pair.loss, Limits(horizon * days / limit, margin * pair.loss, pair.widest)
+        blocks = blocks_needed(gap, pair.scatter, -math.log(level), limits)
+        return Wait(blocks, oracle(gap, pair.scatter.sd, pair.long_run))
 
     def promotion(rise: float, margin: float, days: float = limit) -> Wait:
         expected = wait(margin - rise, margin, rules.alpha, days)

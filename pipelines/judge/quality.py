@@ -71,15 +71,14 @@ def quality(
 ) -> tuple[NDArray[np.float64], betting.Bets]:
     """The differences of blocks that are numbers, and the bets on them."""
     difference = blocks.difference[np.isfinite(blocks.difference)]
-    placed = betting.bets(
-        difference,
-        foretold,
+    limits = betting.Limits(
         evidence.horizon,
         narrowest=margin(evidence, rules) if evidence.narrowest is None else evidence.narrowest,
         widest=evidence.row_reach,
         least=betting.LEAST if rules.min_blocks else SINGLE_ROWS,
         tolerance=tolerance,
     )
+    placed = betting.bets(difference, foretold, limits)
     return difference, placed
 
 

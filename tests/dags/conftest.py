@@ -1,3 +1,21 @@
+"""Airflow, and a desk whose deployment DAG is run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipelines.context import Context
 from tests.airflow_fixtures import airflow, load
+from tests.rollouts import started_over
 
 __all__ = ["airflow", "load"]
+START = datetime(2024, 4, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def desk(versions_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
+    return started_over(versions_home, tmp_path / "home", START)

@@ -20,6 +20,7 @@ from pipelines.judge.betting import (
     TOLERANCE,
     Bets,
     Epoch,
+    Limits,
     Scatter,
     bets,
     bounds,
@@ -43,9 +44,9 @@ def log_of(*capitals: float) -> float:
 
 
 def test_no_blocks_and_no_scale_are_no_evidence() -> None:
-    assert log_e_above([], 0.0, bets([], FORETOLD, 60)) == 0.0
-    assert log_e_above([1.0] * 4, 0.0, bets([1.0] * 4, None, 60)) == 0.0
-    assert bounds([], 0.05, bets([], FORETOLD, 60)) == (None, None)
+    assert log_e_above([], 0.0, bets([], FORETOLD, Limits(60))) == 0.0
+    assert log_e_above([1.0] * 4, 0.0, bets([1.0] * 4, None, Limits(60))) == 0.0
+    assert bounds([], 0.05, bets([], FORETOLD, Limits(60))) == (None, None)
 
 
 @pytest.mark.parametrize(("low", "high"), [(-3.0, 0.5), (-3.0, 3.0), (-0.1, 2.9), (-2.0, 1.0)])
@@ -87,7 +88,7 @@ def test_a_debt_counts_against_the_other_bets() -> None:
 def test_evidence_is_finite_and_bounds_bracket_the_mean_and_swap_with_the_sign(
     d: list[float], limit: float, foretold: Scatter | None
 ) -> None:
-    how = bets(d, foretold, 60)
+    how = bets(d, foretold, Limits(60))
     assert math.isfinite(log_e_above(d, limit, how)) and math.isfinite(log_e_below(d, limit, how))
     low, high = bounds(d, 0.05, how)
     mirrored = bounds([-one for one in d], 0.05, how)
@@ -121,7 +122,7 @@ def test_within_reach_order_and_batches_change_nothing(d: list[float], random: o
 
 def test_a_bound_lies_where_the_evidence_reaches_one_over_alpha() -> None:
     d = np.random.default_rng(1).normal(0.4, 1.0, 60)
-    how = bets(d, FORETOLD, 60)
+    how = bets(d, FORETOLD, Limits(60))
     low, high = bounds(d, 0.05, how)
     assert low is not None and high is not None
     assert log_e_above(d, low, how) == pytest.approx(RISK, abs=1e-6)
@@ -130,7 +131,7 @@ def test_a_bound_lies_where_the_evidence_reaches_one_over_alpha() -> None:
 
 def test_worse_in_mean_is_found_where_it_is_worse_only_half_of_the_time() -> None:
     d = np.tile([-1.0, 2.0], 60)
-    assert log_e_above(d, 0.0, bets(d, Scatter.of(d), 120)) > math.log(50)
+    assert log_e_above(d, 0.0, bets(d, Scatter.of(d), Limits(120))) > math.log(50)
 
 
 def test_a_scale_of_few_blocks_is_raised_and_a_bad_block_before_widens_the_reach() -> None:
@@ -144,12 +145,12 @@ def test_a_scale_of_few_blocks_is_raised_and_a_bad_block_before_widens_the_reach
 
 def test_blocks_that_scatter_more_than_foretold_begin_anew_with_what_is_left_at_most() -> None:
     d = np.random.default_rng(4).normal(0, 4.0, 40)
-    how = bets(d, FORETOLD, 60)
+    how = bets(d, FORETOLD, Limits(60))
     first, last = how[0], how[-1]
     assert first.scale == FORETOLD.scale and last.since >= LEAST and last.scale > TOLERANCE * FORETOLD.scale
     assert [epoch.since for epoch in how] == sorted({epoch.since for epoch in how})
-    assert bets(d[: how[1].since - 1], FORETOLD, 60) == how[:1], "earlier looks stay as they were"
-    assert len(bets(d, Scatter(31, 4.0, 9.0), 60)) == 1
+    assert bets(d[: how[1].since - 1], FORETOLD, Limits(60)) == how[:1], "earlier looks stay as they were"
+    assert len(bets(d, Scatter(31, 4.0, 9.0), Limits(60))) == 1
     anew = log_e_above([0.0] * 5, 0, (Epoch(0, 3.0, (0.95,), 1.0), Epoch(5, 9.0, (0.95,), 3.0)))
     assert anew == pytest.approx(math.log(1 - CASH / 2)), "nothing is won by beginning anew"
     won = log_e_above([3.0] * 5, 0, (Epoch(0, 3.0, (0.95,), 1.0), Epoch(5, 9.0, (0.95,), 3.0)))
@@ -159,11 +160,13 @@ def test_blocks_that_scatter_more_than_foretold_begin_anew_with_what_is_left_at_
 
 def test_without_a_scale_the_first_blocks_make_it() -> None:
     d = np.random.default_rng(5).normal(0, 1.0, 30)
-    assert bets(d[: LEAST - 1], None, 60) == ()
-    how = bets(d, None, 60)
+    assert bets(d[: LEAST - 1], None, Limits(60)) == ()
+    how = bets(d, None, Limits(60))
     assert how[0].since == LEAST and how[0].reach > 0
-    assert log_e_above(np.full(30, 0.25), 0.0, bets(np.full(30, 0.25), None, 60)) > RISK, "a constant is evidence"
-    assert log_e_below(np.zeros(30), 0.01, bets(np.zeros(30), None, 60, narrowest=0.01)) > RISK
+    assert log_e_above(np.full(30, 0.25), 0.0, bets(np.full(30, 0.25), None, Limits(60))) > RISK, (
+        "a constant is evidence"
+    )
+    assert log_e_below(np.zeros(30), 0.01, bets(np.zeros(30), None, Limits(60, narrowest=0.01))) > RISK
 
 
 @pytest.mark.parametrize("growth", ["constant", "growing", "steps", "wave"])
@@ -185,18 +188,18 @@ def test_scatter_that_changes_all_the_time_costs_time_and_keeps_the_promise(grow
 
 def test_models_that_hardly_differ_can_be_promoted_and_equal_ones_too() -> None:
     d = np.zeros(10)
-    assert log_e_below(d, 0.01, bets(d, Scatter(31, 0.0, 0.0), 60, narrowest=0.01)) > RISK
-    assert log_e_below(d, 0.01, bets(d, Scatter(31, 0.0, 0.0), 60)) == 0.0
+    assert log_e_below(d, 0.01, bets(d, Scatter(31, 0.0, 0.0), Limits(60, narrowest=0.01))) > RISK
+    assert log_e_below(d, 0.01, bets(d, Scatter(31, 0.0, 0.0), Limits(60))) == 0.0
 
 
 def test_the_more_blocks_the_limit_allows_the_smaller_bets_are_placed() -> None:
-    assert bets([], FORETOLD, 60)[0].sizes == (LARGEST / 2, LARGEST)
-    many = bets([], FORETOLD, 10_000)[0].sizes
+    assert bets([], FORETOLD, Limits(60))[0].sizes == (LARGEST / 2, LARGEST)
+    many = bets([], FORETOLD, Limits(10_000))[0].sizes
     assert len(many) > 4 and many == tuple(sorted(many)) and many[-1] == LARGEST
 
 
 def test_the_reach_need_not_exceed_the_largest_difference_there_can_be() -> None:
-    assert bets([], Scatter(31, 0.5, 0.9), 60, widest=1.0)[0].reach == 1.0
+    assert bets([], Scatter(31, 0.5, 0.9), Limits(60, widest=1.0))[0].reach == 1.0
 
 
 @pytest.mark.parametrize("foretold", [FORETOLD, Scatter(31, 0.3, 0.6), None, Scatter(8, 0.0, 0.0)])
@@ -207,7 +210,7 @@ def test_what_the_benchmark_measures_is_what_the_judge_computes(foretold: Scatte
     along = paths(d, 0.1, looks, foretold, 60, narrowest=0.2, widest=5.0, least=least)
     for row, (at, look) in product(range(len(d)), enumerate(looks)):
         seen = d[row, :look]
-        how = bets(seen, foretold, 60, narrowest=0.2, widest=5.0, least=least)
+        how = bets(seen, foretold, Limits(60, narrowest=0.2, widest=5.0, least=least))
         assert along[row, at] == pytest.approx(log_e_above(seen, 0.1, how), abs=1e-9)
 
 

@@ -11,19 +11,23 @@ import pytest
 
 from benchmarks.judge_claims import first, paths
 from benchmarks.judge_rules import DAYS, rules
-from pipelines.judge.betting import Scatter, bets, log_e_above
-from pipelines.judge.plan import Plan, as_markdown, blocks_needed, long_run_ratio, oracle, plan
+from pipelines.judge.betting import Limits, Scatter, bets, log_e_above
+from pipelines.judge.plan import Pair, Plan, as_markdown, blocks_needed, long_run_ratio, oracle, plan
 
 EVIDENCE = math.log(20)
 LOSS = 0.155
 
 
-def pair(sd: float, blocks: int = 60) -> Scatter:
+def scatter_of(sd: float, blocks: int = 60) -> Scatter:
     return Scatter(blocks, sd, 2.5 * sd)
 
 
+def pair(sd: float, long_run: float = 1.0, loss: float = LOSS) -> Pair:
+    return Pair(scatter_of(sd), long_run, loss, 1.0)
+
+
 def planned(sd: float, long_run: float = 1.0, blocks_per_day: float = 1.0, **changes: float) -> Plan:
-    return plan(pair(sd), long_run, LOSS, rules(DAYS, **changes), 60 * blocks_per_day, 1.0, blocks_per_day)
+    return plan(pair(sd, long_run), rules(DAYS, **changes), 60 * blocks_per_day, blocks_per_day)
 
 
 @pytest.mark.parametrize("evidence", [EVIDENCE, EVIDENCE - math.log(0.4)], ids=["promotion", "rollback"])
@@ -35,8 +39,8 @@ def planned(sd: float, long_run: float = 1.0, blocks_per_day: float = 1.0, **cha
 def test_half_of_simulated_rollouts_end_about_when_planned(
     gap: float, before: int, horizon: float, evidence: float
 ) -> None:
-    scatter = pair(1.0, before)
-    expected = blocks_needed(gap, scatter, evidence, horizon, 0.0, math.inf)
+    scatter = scatter_of(1.0, before)
+    expected = blocks_needed(gap, scatter, evidence, Limits(horizon))
     looks = np.arange(1, math.ceil(1.5 * expected) + 10)
     differences = np.random.default_rng(2013).normal(gap, 1.0, (400, len(looks)))
     simulated = first(paths(differences, 0.0, looks, scatter, horizon), evidence, looks)
@@ -46,35 +50,36 @@ def test_half_of_simulated_rollouts_end_about_when_planned(
 
 @pytest.mark.parametrize("sd", [0.0, 0.001, 0.01])
 def test_a_wider_gap_never_needs_more_blocks(sd: float) -> None:
-    needed = [blocks_needed(gap, pair(sd), EVIDENCE, 60, 0.003, 1.0) for gap in np.linspace(0.0005, 0.05, 100)]
+    gaps, limits = np.linspace(0.0005, 0.05, 100), Limits(60, 0.003, 1.0)
+    needed = [blocks_needed(gap, scatter_of(sd), EVIDENCE, limits) for gap in gaps]
     assert all(later <= earlier for earlier, later in pairwise(needed))
     assert needed[0] > needed[-1] and math.isfinite(needed[-1]) and needed[-1] % 1 == 0
 
 
 def test_stronger_evidence_and_a_wider_scatter_need_more_blocks() -> None:
-    base = blocks_needed(0.01, pair(0.01), EVIDENCE, 60, 0.0, 1.0)
-    assert blocks_needed(0.01, pair(0.01), EVIDENCE + 1, 60, 0.0, 1.0) > base
-    assert blocks_needed(0.01, pair(0.02), EVIDENCE, 60, 0.0, 1.0) > base
+    base = blocks_needed(0.01, scatter_of(0.01), EVIDENCE, Limits(60, 0.0, 1.0))
+    assert blocks_needed(0.01, scatter_of(0.01), EVIDENCE + 1, Limits(60, 0.0, 1.0)) > base
+    assert blocks_needed(0.01, scatter_of(0.02), EVIDENCE, Limits(60, 0.0, 1.0)) > base
 
 
 @pytest.mark.parametrize("gap", [0.0, -0.01, 0.0001, math.nan])
 def test_where_no_bet_grows_no_end_is_to_be_expected(gap: float) -> None:
-    assert blocks_needed(gap, pair(0.01), EVIDENCE, 60, 0.003, 1.0) == math.inf
+    assert blocks_needed(gap, scatter_of(0.01), EVIDENCE, Limits(60, 0.003, 1.0)) == math.inf
 
 
 def test_a_pair_that_does_not_scatter_needs_as_many_blocks_as_its_bets_do() -> None:
-    scatter, gap = pair(0.0), 0.02 * LOSS
-    assert blocks_needed(gap, scatter, EVIDENCE, 60, 0.0, 1.0) == math.inf  # nothing to size a bet by
-    needed = blocks_needed(gap, scatter, EVIDENCE, 60, gap, 1.0)
-    placed = bets((), scatter, 60, gap, 1.0)
+    scatter, gap = scatter_of(0.0), 0.02 * LOSS
+    assert blocks_needed(gap, scatter, EVIDENCE, Limits(60, 0.0, 1.0)) == math.inf  # nothing to size a bet by
+    needed = blocks_needed(gap, scatter, EVIDENCE, Limits(60, gap, 1.0))
+    placed = bets((), scatter, Limits(60, gap, 1.0))
     evidence = [log_e_above(np.zeros(blocks), -gap, placed) for blocks in range(20)]
     assert needed == next(blocks for blocks, log_e in enumerate(evidence) if log_e >= EVIDENCE)
 
 
 def test_a_loss_of_everything_counts_and_stays_finite() -> None:
     wild = Scatter(60, 1.0, 1.0)
-    assert math.isfinite(blocks_needed(0.5, wild, EVIDENCE, 60, 0.0, 1.0))  # the reach is one standard deviation
-    assert blocks_needed(0.5, wild, EVIDENCE, 60, 0.0, 1.0) > blocks_needed(0.5, wild, EVIDENCE, 60, 0.0, 3.0)
+    needed, with_room = (blocks_needed(0.5, wild, EVIDENCE, Limits(60, widest=widest)) for widest in (1.0, 3.0))
+    assert math.isfinite(needed) and needed > with_room  # the reach is one standard deviation
 
 
 def test_the_oracle_knows_the_variance() -> None:
@@ -108,7 +113,7 @@ def test_nothing_is_to_be_expected_against_the_truth() -> None:
 
 
 def test_a_champion_without_a_loss_leaves_nothing_to_give_up() -> None:
-    seen = plan(pair(0.01), 1.0, 0.0, rules(DAYS), 60, 1.0)
+    seen = plan(pair(0.01, loss=0.0), rules(DAYS), 60)
     assert not seen.ends_within(1e9) and seen.tightest_margin is None and seen.shortest_limit is None
     assert seen.advice() == (
         "Equal models need more than 10 years at a margin of 2 %, more than the limit of 60 days: the rollout would "
@@ -138,7 +143,7 @@ def test_what_the_advice_names_would_do_and_less_would_not() -> None:
     for margin, ends in ((0.025, True), (0.024, False)):
         assert planned(0.0105, margin_share=margin).ends_within(60) is ends
     for days, ends in ((86, True), (85, False)):
-        longer = plan(pair(0.0105), 1.0, LOSS, rules(DAYS, max_days=days), days, 1.0)
+        longer = plan(pair(0.0105), rules(DAYS, max_days=days), days)
         assert longer.ends_within(days) is ends
 
 

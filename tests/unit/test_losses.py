@@ -23,7 +23,7 @@ from scipy.stats import t as student
 from benchmarks.judge_claims import ALPHA, RISK, ever, least_rate, paths
 from benchmarks.judge_scores import Array
 from pipelines.errors import InvalidInput
-from pipelines.judge.betting import Scatter, bets, log_e_above
+from pipelines.judge.betting import Limits, Scatter, bets, log_e_above
 from pipelines.losses import CLIP, DEFAULT, LOSSES, WIDEST_LOG, Loss, loss_of, pinball
 from pipelines.usecase import UseCase
 from tests.examples import seeds
@@ -352,7 +352,8 @@ def test_what_is_simulated_is_what_the_judge_computes(case: str) -> None:
     earlier, rollouts = simulated(*EQUAL[case], seed=0)
     foretold, d = Scatter.of(earlier[0]), rollouts[0, :2]
     along = paths(d, 0.0, np.arange(1, BLOCKS + 1), foretold, BLOCKS)
-    asked = [[log_e_above(one[:t], 0.0, bets(one[:t], foretold, BLOCKS)) for t in range(1, BLOCKS + 1)] for one in d]
+    limits, looks = Limits(BLOCKS), range(1, BLOCKS + 1)
+    asked = [[log_e_above(one[:t], 0.0, bets(one[:t], foretold, limits)) for t in looks] for one in d]
     assert along == pytest.approx(np.array(asked), abs=1e-9)
 
 
