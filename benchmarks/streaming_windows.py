@@ -2,7 +2,7 @@
 
     python -m benchmarks.streaming_windows [--days 365] [--repeat 5]
 
-Both sides read the same Arrow tables in memory and give the same rows, of every view that `streaming.state` builds. The
+Both sides read the same Arrow tables in memory and give the same rows, of every streaming view that is declared. The
 self-join is a DuckDB query: every grid row is joined to the flights of the longest window before it, and each window is
 a filtered aggregate of that one join, which is kinder to it than a join a window. Its flights are made a table before.
 Writes benchmarks/results/streaming_windows.md.
@@ -19,19 +19,21 @@ from functools import partial
 
 import pyarrow as pa
 
+from benchmarks import handmade
 from benchmarks.ground import FLIGHTS, ROOT, Ground
+from benchmarks.handmade import DEPARTED, LANDED, LATE, LONGEST_WAIT, STATE, Trailing, state
 from benchmarks.report import RESULTS, machine, save
 from pipelines.configuration import load_params
+from pipelines.declare.reading import connect
+from pipelines.declare.tables import feature_rows
 from pipelines.sources import read_window
 from pipelines.usecases.flights import USECASE
-from pipelines.usecases.flights.departures import connect
-from pipelines.usecases.flights.features import BUILDERS
-from pipelines.usecases.flights.streaming import DEPARTED, LANDED, LATE, LONGEST_WAIT, STATE, Trailing, state
+from pipelines.usecases.flights.departures import DEPARTURES
 from pipelines.windows import Window
 
 GROUND = Ground("benchmarks.streaming_windows", ("source", "sources"), FLIGHTS)
 BAR = 20
-VIEWS = {name: made for name, made in BUILDERS.items() if isinstance(made, partial) and made.func is state}
+VIEWS = {name: made for name, made in handmade.VIEWS.items() if isinstance(made, partial) and made.func is state}
 
 GRID = """
 with flies as (select distinct {keys}, local_day + n as day from known, (values (0), (1)) as after (n)),
@@ -91,7 +93,7 @@ def query(
 def self_join(view: str, tables: dict[str, pa.Table], window: Window) -> pa.Table:
     (keys, prefix), asked = VIEWS[view].args[:2], VIEWS[view].keywords
     there = " and ".join(f"{key} is not null" for key in keys)
-    with connect(tables) as connection:
+    with connect(tables, window.timezone, [DEPARTURES]) as connection:
         connection.execute(
             f"create temp table known as select {', '.join(keys)}, local_day, day_began_at, sched_dep_at, dep_at, "
             f"dep_delay, arr_at, arr_delay from departures where {there}"
@@ -120,12 +122,14 @@ def main() -> None:
     window = Window(USECASE.start, end, USECASE.timezone)
     params = load_params(ROOT / "params.yaml")
     tables = {table.name: read_window(params, USECASE, table, window) for table in USECASE.tables}
-    for view, build in VIEWS.items():
-        runs = [seconds(partial(build, tables, window)) for _ in range(asked.repeat)]
+    declared = {table.name: table for table in USECASE.feature_tables}
+    for view in VIEWS:
+        build = partial(feature_rows, USECASE, declared[view], tables, window)
+        runs = [seconds(build) for _ in range(asked.repeat)]
         ours, rows = statistics.median(took for took, _ in runs), runs[0][1]
         theirs, expected = seconds(partial(self_join, view, tables, window))
         assert same(rows, expected), f"{view}: the values differ"
-        values = rows.num_rows * (len(rows.column_names) - 1 - len(build.args[0]))
+        values = rows.num_rows * (len(rows.column_names) - 1 - len(declared[view].keys))
         told = {"view": view, "rows": rows.num_rows, "values": values, "ours": ours, "self_join": theirs}
         found.append(told)
         shown = f"{ours:.2f} | {theirs:.1f} | {theirs / ours:.0f}x |"

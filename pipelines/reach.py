@@ -35,12 +35,14 @@ class Module:
     names: frozenset[str]
 
 
-def reach(starts: Iterable[str], without: Collection[str] = ()) -> dict[str, str]:
+def reach(starts: Iterable[str], without: Collection[str] = (), within: str | None = None) -> dict[str, str]:
     """sha256 of each module, by name, that these modules can reach within their own top-level packages.
 
     Args:
         starts: names of modules.
         without: modules that are left out, with what is reached only through them.
+        within: a package: nothing outside of it counts, nor do its own `__init__` and those of packages in it, which
+            Python runs before a module, unless a module imports them.
 
     Raises:
         ModuleNotFoundError: if a start is not a module.
@@ -54,10 +56,10 @@ def reach(starts: Iterable[str], without: Collection[str] = ()) -> dict[str, str
         while waiting:
             name = waiting.pop()
             file = source(name)
-            if name in modules or name in without or file is None:
+            if name in modules or name in without or file is None or not _lies_in(name, within):
                 continue
             modules[name] = _parse(file, name)
-            waiting += [*_parents(name), *_modules(modules[name].imports, roots)]
+            waiting += [*([] if within else _parents(name)), *_modules(modules[name].imports, roots)]
         names = {one for module in modules.values() for one in module.names}
         waiting = [
             name
@@ -65,7 +67,7 @@ def reach(starts: Iterable[str], without: Collection[str] = ()) -> dict[str, str
             for function, imports in module.deferred.items()
             if function in names or function.startswith("__")
             for name in _modules(imports, roots)
-            if name not in modules and name not in without
+            if name not in modules and name not in without and _lies_in(name, within)
         ]
     return {name: modules[name].sha256 for name in sorted(modules)}
 
@@ -93,6 +95,16 @@ def _chains(file: Path, name: str) -> frozenset[tuple[str, ...]]:
         if name in chain[:-1]:
             found.add(tuple(chain[chain.index(name) + 1 :]))
     return frozenset(found)
+
+
+def package_of(module: str) -> str:
+    """The package that a module lies in; a package, or a module in none, itself."""
+    file = source(module)
+    return module if file is None or file.name == "__init__.py" else module.rpartition(".")[0] or module
+
+
+def _lies_in(name: str, package: str | None) -> bool:
+    return package is None or f"{name}.".startswith(f"{package}.")
 
 
 def _parents(name: str) -> list[str]:
@@ -125,6 +137,8 @@ def source(module: str) -> Path | None:
         for file in (path / "__init__.py", path.with_suffix(".py")):
             if file.is_file() and (rest or file.name == "__init__.py"):
                 return file
+    if spec and spec.origin and spec.origin.endswith(".py") and not rest:
+        return Path(spec.origin)  # a module in no package
     return None
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipelines.declare.code import code_of
 from pipelines.errors import InvalidInput
 from pipelines.periods import name_of
 
@@ -36,29 +37,36 @@ def reach(context: Context) -> int:
     return max((table.lookback_days for table in context.usecase.feature_tables if table.daily), default=0)
 
 
-def digests(periods: Iterable[Period], context: Context) -> dict[Period, str]:
-    """By period of the features, a digest of the declared feature tables and of the validated data they may read."""
-    derivations, calendar = context.derivations, context.calendar
-    validated = [(table.name, derivations.validated(table.name)) for table in context.usecase.tables if table.daily]
-    back, digests_by_period = reach(context), {}
-    for period in periods:
-        read = calendar.between(calendar.back(period, back), calendar.after(period))
-        sources = [name_of(one) for one in reversed(read)]
-        sources_now = [
-            (name, source, notes_of_table[source][1])
-            for name, notes_of_table in validated
-            for source in sources
-            if source in notes_of_table
-        ]
-        text = repr((context.usecase.feature_tables, sources_now))
-        digests_by_period[period] = hashlib.sha256(text.encode()).hexdigest()
-    return digests_by_period
+def digests(periods: Sequence[Period], context: Context) -> dict[str, dict[Period, str]]:
+    """By feature table and period, a digest of what it rests on.
+
+    That is its declaration, the code that builds it, and the validated data of its sources that it may read.
+    """
+    derivations, calendar, usecase = context.derivations, context.calendar, context.usecase
+    validated = {table.name: derivations.validated(table.name) for table in usecase.tables if table.daily}
+    by_table: dict[str, dict[Period, str]] = {}
+    for feature_table in usecase.feature_tables:
+        declared = repr((feature_table, code_of(feature_table, usecase)))
+        notes = [(name, validated[name]) for name in sorted(feature_table.sources) if name in validated]
+        of_table = by_table.setdefault(feature_table.name, {})
+        for period in periods:
+            read = calendar.between(calendar.back(period, feature_table.lookback_days), calendar.after(period))
+            names = [name_of(one) for one in reversed(read)]
+            now = [(name, source, of[source][1]) for name, of in notes for source in names if source in of]
+            of_table[period] = hashlib.sha256(repr((declared, now)).encode()).hexdigest()
+    return by_table
 
 
 def stale_features(context: Context) -> list[Period]:
     """Periods whose features were built from validated data or feature tables that have changed since, in order."""
     built = context.derivations.built()
-    return sorted(period for period, digest in digests(built, context).items() if digest != built[period])
+    stale = {
+        period
+        for table, of_table in digests(list(built), context).items()
+        for period, digest in of_table.items()
+        if built[period].get(table) != digest
+    }
+    return sorted(stale)
 
 
 def unvalidated(context: Context) -> list[Unvalidated]:

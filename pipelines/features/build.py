@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from pipelines.context import Context
-from pipelines.periods import PeriodField
+from pipelines.periods import Period, PeriodField
 from pipelines.steps import StepModel
+from pipelines.usecase import FeatureTable
+from pipelines.windows import Window
 
 
 class Inputs(StepModel):
@@ -26,23 +30,42 @@ class Outputs(StepModel):
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Build one feature table after another, in pieces of whole periods, and write a partition for each period.
 
-    The partitions do not depend on how the window is split.
+    The partitions do not depend on how the window is split. Those that are there, and were built of what would be built
+    now, are left as they are: of the same declaration, code and validated data. A table without periods is built anew.
     """
     from pipelines.derivation.staleness import digests
-    from pipelines.features.splitting import pieces, split_by_knowledge
-    from pipelines.point_in_time import read_tables
 
     usecase, data = context.usecase, context.data
     window = context.window(inputs.start, inputs.end)
-    rests_on = digests(window.periods, context)
-    counts = {feature_table.name: 0 for feature_table in usecase.feature_tables}
-    for feature_table in usecase.feature_tables:
-        for piece, reach in pieces(data, usecase, feature_table, window, MOST_ROWS):
-            tables = read_tables(data, usecase, set(feature_table.sources), reach)
-            rows = usecase.build(feature_table, tables, piece)
-            del tables
-            for period, part in split_by_knowledge(feature_table, rows, piece):
-                data.store.write_table(data.partition("features", feature_table.name, period), part)
-            counts[feature_table.name] += rows.num_rows
-    context.derivations.note_built(rests_on)
+    rests_on, built = digests(window.periods, context), context.derivations.built()
+    counts = {}
+    for table in usecase.feature_tables:
+        now, there = rests_on[table.name], set(data.periods("features", table.name)) if table.daily else set()
+        outdated = [one for one in window.periods if one not in there or built.get(one, {}).get(table.name) != now[one]]
+        for span in _spans(outdated, window) if table.daily else [window]:
+            _build(table, span, context)
+        context.derivations.note_built(table.name, now)
+        places = [data.partition("features", table.name, one) for one in (window.periods if table.daily else [None])]
+        counts[table.name] = sum(map(data.store.count_rows, places))
     return Outputs(start=inputs.start, end=inputs.end, rows=counts)
+
+
+def _spans(periods: Sequence[Period], window: Window) -> list[Window]:
+    """The windows of neighbouring periods."""
+    spans: list[Window] = []
+    for period in periods:
+        start = spans.pop().start if spans and spans[-1].end == period else period
+        spans.append(window.between(start, window.calendar.after(period)))
+    return spans
+
+
+def _build(table: FeatureTable, window: Window, context: Context) -> None:
+    from pipelines.declare.tables import feature_rows
+    from pipelines.features.splitting import pieces, split_by_knowledge
+    from pipelines.point_in_time import read_tables
+
+    data, usecase = context.data, context.usecase
+    for piece, reach in pieces(data, usecase, table, window, MOST_ROWS):
+        rows = feature_rows(usecase, table, read_tables(data, usecase, set(table.sources), reach), piece)
+        for period, part in split_by_knowledge(table, rows, piece):
+            data.store.write_table(data.partition("features", table.name, period), part)

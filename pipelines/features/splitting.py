@@ -65,8 +65,8 @@ def pieces(
 ) -> Iterator[tuple[Window, Window]]:
     """The window in pieces of whole periods, in order, each with the longer window of its sources.
 
-    A piece has as many periods as its sources hold at most `most_rows` rows, but at least one. A table without periods
-    has one piece.
+    A piece has as many periods as its sources hold at most `most_rows` rows, or twice those that it looks back on where
+    these are more (else most of the work would be to look back); but at least one. A table without periods has one.
     """
     names = set(feature_table.sources)
     not_before = earliest_period(data, usecase, names, window)
@@ -79,7 +79,9 @@ def pieces(
     start = window.start
     while start < window.end:
         first = window.between(start, window.end).widened(feature_table.lookback_days, not_before).start
-        fits = int(np.searchsorted(before, before[bisect_left(periods, first)] + most_rows, side="right")) - 1
+        begins, looks_back = before[bisect_left(periods, first)], before[bisect_left(periods, start)]
+        most = begins + max(most_rows, 2 * (looks_back - begins))
+        fits = int(np.searchsorted(before, most, side="right")) - 1
         end = min(max(periods[fits], window.calendar.after(start)), window.end)
         yield window.between(start, end), window.between(first, end)
         start = end

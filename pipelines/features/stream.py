@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from feast import FeatureStore
 from numpy.typing import NDArray
 
+from pipelines.declare.tables import feature_rows
 from pipelines.features.splitting import earliest_period
 from pipelines.instants import MICROSECOND, local_day, midnight
 from pipelines.offline.sources import source_of
@@ -50,7 +51,7 @@ def rows_to_push(
             continue
         names = set(feature_table.sources)
         reach = window.widened(feature_table.lookback_days, earliest_period(data, usecase, names, window))
-        rows = usecase.build(feature_table, read_tables(data, usecase, names, reach), window)
+        rows = feature_rows(usecase, feature_table, read_tables(data, usecase, names, reach), window)
         yield feature_table, known_between(rows, since, until) if feature_table.daily else rows
 
 

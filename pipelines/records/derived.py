@@ -24,6 +24,7 @@ BUILT = sa.Table(
     "built_features",
     METADATA,
     sa.Column("usecase", sa.String(64), primary_key=True),
+    sa.Column("table", sa.String(64), primary_key=True),
     sa.Column("period", sa.String(20), primary_key=True),
     sa.Column("sha256", sa.String(64), nullable=False),
 )
@@ -52,9 +53,10 @@ class Derivations(Repository):
         rows = [{"table": table, "period": of, "raw_sha256": raw, "sha256": sha} for of, (raw, sha) in digests.items()]
         self._note(VALIDATED, rows)
 
-    def note_built(self, digests: Mapping[Period, str]) -> None:
-        """Period of all feature tables -> digest of them and of the validated partitions that they were built from."""
-        self._note(BUILT, [{"period": name_of(period), "sha256": digest} for period, digest in digests.items()])
+    def note_built(self, table: str, digests: Mapping[Period, str]) -> None:
+        """Period of a feature table -> digest of its declaration and of the validated partitions it was built from."""
+        rows = [{"table": table, "period": name_of(period), "sha256": digest} for period, digest in digests.items()]
+        self._note(BUILT, rows)
 
     def validated(self, table: str) -> dict[str, tuple[str, str]]:
         """The last record of `note_validated`, by the name of the period."""
@@ -63,11 +65,14 @@ class Derivations(Repository):
         with self.engine.connect() as connection:
             return {period: (raw, sha256) for period, raw, sha256 in connection.execute(query)}
 
-    def built(self) -> dict[Period, str]:
-        """The last record of `note_built`, by period."""
-        query = sa.select(BUILT.c.period, BUILT.c.sha256).where(BUILT.c.usecase == self.usecase)
+    def built(self) -> dict[Period, dict[str, str]]:
+        """The last records of `note_built`, by period and feature table."""
+        query = sa.select(BUILT.c.period, BUILT.c.table, BUILT.c.sha256).where(BUILT.c.usecase == self.usecase)
+        noted: dict[Period, dict[str, str]] = {}
         with self.engine.connect() as connection:
-            return {parse_name(name): sha256 for name, sha256 in connection.execute(query)}
+            for name, table, sha256 in connection.execute(query):
+                noted.setdefault(parse_name(name), {})[table] = sha256
+        return noted
 
     def unvalidated(self) -> list[Unvalidated]:
         """Periods whose newest raw partition is not the one that was validated last, oldest first."""

@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.context import Context
+from pipelines.declare.tables import feature_rows
 from pipelines.features.stream import known_micros
 from pipelines.instants import MICROSECOND, micros
 from pipelines.instants.arrow import NAT
@@ -121,7 +122,9 @@ def read_world(context: Context, window: Window) -> World:
     reach = window.widened(max([before, *(table.lookback_days for table in usecase.feature_tables)]), first)
     tables = {table.name: read_window(context.params, usecase, table, reach) for table in usecase.tables}
     features = {
-        table.name: usecase.build(table, {name: tables[name] for name in table.sources}, window).combine_chunks()
+        table.name: feature_rows(
+            usecase, table, {name: tables[name] for name in table.sources}, window
+        ).combine_chunks()
         for table in usecase.feature_tables
         if table.daily
     }

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.declare.tables import feature_rows
 from pipelines.instants import midnight
 from pipelines.request_columns import with_features
 from pipelines.usecase import DAY, KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, FeatureTable
@@ -38,11 +39,13 @@ def altered_after(cut: datetime, seed: int) -> dict[str, pa.Table]:
     """The raw tables with everything that became known after `cut` replaced by something else that could have been.
 
     Of a flight of a day that has begun by then, that is whatever happened to it later (a flight that never left or
-    landed may have done so later); of a flight of a later day it is the whole record, and whether there is one.
+    landed may have done so later, though no later than events are declared to be); of a flight of a later day it is the
+    whole record, and whether there is one.
     """
     draw = np.random.default_rng(seed)
     flights = query("select * from departures order by all", raw(), {}).to_pandas()
-    leaves, lands = ~(flights.dep_at <= cut), ~(flights.arr_at <= cut)
+    is_recent = pd.Timestamp(cut) - flights.day_began_at < pd.Timedelta(hours=40)
+    leaves, lands = ~(flights.dep_at <= cut) & is_recent, ~(flights.arr_at <= cut) & is_recent
     for column, due, later in (("dep", flights.sched_dep_at, leaves), ("arr", flights.sched_arr_at, lands)):
         still = np.maximum(0, (pd.Timestamp(cut) - due).dt.total_seconds() // 60 + 1)
         delay = pd.Series(still + draw.integers(0, 300, len(flights))).astype("Int32")
@@ -81,7 +84,7 @@ def clock(draw: np.random.Generator, rows: int) -> pd.Series:
 
 
 def build(feature_table: FeatureTable, source: dict[str, pa.Table], window: Window = WINDOW) -> pa.Table:
-    return USECASE.build(feature_table, {name: source[name] for name in feature_table.sources}, window)
+    return feature_rows(USECASE, feature_table, {name: source[name] for name in feature_table.sources}, window)
 
 
 def of_days(rows: pa.Table, window: Window) -> pa.Table:

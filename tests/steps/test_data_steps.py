@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,42 @@ def test_features_built_in_pieces_are_the_same_bytes(toy: Context, monkeypatch: 
     rows = execute("build_features", days(0, 12), toy)["rows"]
     assert written(toy, "features") == whole and rows == {"pump_heat": 719, "pump_maker": 60}
     heat = [(read, len(window.periods)) for name, read, window in seen if name == "pump_heat"]
-    assert max(read for read, _ in heat) <= 300 and [length for _, length in heat] == [5, 2, 2, 2, 1]
+    looked_back = 3 * 60  # readings: a piece has twice these, where that is more
+    assert max(read for read, _ in heat) <= 2 * looked_back and [length for _, length in heat] == [5, 3, 3, 1]
     assert [name for name, _, _ in seen].count("pump_maker") == 1
     monkeypatch.setattr(build, "MOST_ROWS", 1)
+    for number in range(3, 12):
+        toy.data.store.delete(toy.data.partition("features", "pump_heat", START + timedelta(number)))
     execute("build_features", days(3, 12), toy)
     assert written(toy, "features") == whole
+
+
+def test_what_is_built_of_what_there_is_now_is_left_as_it_is(toy: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that is declared otherwise is built anew, the others not; and what is gone is."""
+    for step in ("ingest", "validate", "build_features"):
+        execute(step, days(0, 6), toy)
+    built: list[tuple[str, int]] = []
+    inner = type(toy.usecase).build
+
+    def counted(self: Any, table: Any, tables: Any, window: Any) -> Any:
+        built.append((table.name, len(window.periods)))
+        return inner(self, table, tables, window)
+
+    monkeypatch.setattr(type(toy.usecase), "build", counted)
+    told = execute("build_features", days(0, 6), toy)
+    assert built == [("pump_maker", 6)] and told["rows"]["pump_heat"] > 300, "a table without days is built anew"
+    toy.data.store.delete(toy.data.partition("features", "pump_heat", START + timedelta(2)))
+    execute("build_features", days(0, 6), toy)
+    assert ("pump_heat", 1) in built
+    built.clear()
+    heat, maker = toy.usecase.feature_tables
+    usecase: Any = replace(toy.usecase, feature_tables=(replace(heat, lookback_days=4), maker))  # type: ignore[type-var]
+    execute("build_features", days(1, 6), replace(toy, usecase=usecase))
+    assert built == [("pump_heat", 5), ("pump_maker", 5)]
+    built.clear()
+    monkeypatch.setattr("pipelines.derivation.staleness.code_of", lambda table, usecase: "changed")
+    execute("build_features", days(0, 2), toy)
+    assert built == [("pump_heat", 2), ("pump_maker", 2)], "code that builds a table counts as its declaration does"
 
 
 def test_the_data_chain_leaves_online_features_equal_to_offline_ones(toy_home: Path, copy_of: Copy) -> None:

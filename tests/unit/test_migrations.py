@@ -148,7 +148,7 @@ def test_a_database_of_the_version_before_keeps_all_it_has(before: str) -> None:
     assert [plan.version for plan in records.plans("pumps").of("under way")] == [4]
     assert records.aliases("pumps").last("challenger") == (4, "3")
     assert records.partitions("pumps").watermark("readings") == START
-    assert records.derivations("pumps").built() == {date(2024, 3, 31): "c" * 64}
+    assert records.derivations("pumps").built() == {date(2024, 3, 31): {"": "c" * 64}}
     assert [one.version for one in records.snapshots("pumps").taken()] == ["d1.dir"]
     assert [one.why for one in records.releases("pumps").all()] == ["known"]
     assert records.simulated_time("pumps").read() == START + timedelta(hours=5)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pipelines.usecase import Block, Columns, FeatureTable, ModelInputs, RawTable, Request, Tables
 from pipelines.usecases.flights.columns import AIRPORTS, FLIGHTS, PLANES, WEATHER, ZONE
 from pipelines.usecases.flights.inputs import MODEL_INPUTS
+from pipelines.usecases.flights.views import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,21 +58,7 @@ class Flights:
         RawTable("planes", ("tailnum",), PLANES),
         RawTable("airports", ("faa",), AIRPORTS),
     )
-    feature_tables: tuple[FeatureTable, ...] = (
-        FeatureTable("aircraft_profile", ("tailnum",), ("planes",), daily=False),
-        FeatureTable("carrier_stats", ("carrier",), ("flights", "airports"), lookback_days=31),
-        FeatureTable("route_stats", ("origin", "dest"), ("flights", "airports"), lookback_days=31),
-        FeatureTable("dest_stats", ("dest",), ("flights", "airports"), lookback_days=31),
-        FeatureTable("weather_observed", ("origin",), ("weather",), lookback_days=1),
-        FeatureTable("congestion", ("origin", "carrier", "sched_hour"), ("flights", "airports")),
-        FeatureTable("origin_state", ("origin",), ("flights", "airports"), lookback_days=2),
-        FeatureTable("carrier_state", ("carrier",), ("flights", "airports"), lookback_days=2),
-        FeatureTable("origin_day", ("origin",), ("flights", "airports"), lookback_days=2),
-        FeatureTable("carrier_day", ("carrier",), ("flights", "airports"), lookback_days=2),
-        FeatureTable("hub_state", ("origin", "carrier"), ("flights", "airports"), lookback_days=2),
-        FeatureTable("dest_state", ("dest",), ("flights", "airports"), lookback_days=2),
-        FeatureTable("aircraft_rotation", ("tailnum",), ("flights", "airports"), lookback_days=2),
-    )
+    feature_tables: tuple[FeatureTable, ...] = VIEWS
     model_inputs: Mapping[str, ModelInputs] = field(default_factory=lambda: MODEL_INPUTS)
     request_columns: tuple[str, ...] = REQUEST_COLUMNS
     request_keys: tuple[str, ...] = ("sched_hour",)
@@ -87,9 +74,7 @@ class Flights:
         return SUITES[table.name]
 
     def build(self, feature_table: FeatureTable, tables: Tables, window: Window) -> pa.Table:
-        from pipelines.usecases.flights.features import BUILDERS
-
-        return BUILDERS[feature_table.name](tables, window)
+        raise NotImplementedError(f"{feature_table.name}: every feature table is declared")
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
         from pipelines.usecases.flights.examples import examples

@@ -1,26 +1,30 @@
-"""Flights with their scheduled and actual instants of departure and arrival, in UTC."""
+"""Flights with their scheduled and actual instants of departure and arrival, in UTC. Light to import."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
-import pyarrow as pa
-
+from pipelines.declare.events import Prepared
 from pipelines.instants import sql_midnight
-from pipelines.instants.arrow import INSTANT
-from pipelines.quoting import literal
-from pipelines.usecase import Tables
 from pipelines.usecases.flights.columns import ZONE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipelines.usecase import Tables
 
 # The airports table lacks four destinations.
 ZONES = {"BQN": "America/Puerto_Rico", "PSE": "America/Puerto_Rico", "SJU": "America/Puerto_Rico"} | {
     "STT": "America/St_Thomas"
 }
 
-DEPARTURES = f"""
-create temp view departures as
-with scheduled as (
+DEPARTURES = Prepared(
+    "departures",
+    f"""
+with zones as (
+    select * from (values {", ".join(f"('{faa}', '{zone}')" for faa, zone in ZONES.items())}) as zones (faa, tzone)
+),
+scheduled as (
     select f.*,
         time_hour + to_minutes(minute) as sched_dep_at,
         {sql_midnight("local_day", ZONE)} as day_began_at,
@@ -43,26 +47,23 @@ select *,
     case when arr_delay is not null and sched_arr_at is not null
         then greatest(sched_arr_at + to_minutes(arr_delay), day_began_at) end as arr_at
 from timed
-"""
-
-
-def connect(tables: Tables) -> duckdb.DuckDBPyConnection:
-    """A connection with the tables, in New York time, and with the view `departures` if there are flights."""
-    connection = duckdb.connect()
-    connection.execute(f"set timezone = {literal(ZONE)}")
-    for name, table in tables.items():
-        connection.register(name, table)
-    if "flights" in tables:
-        values = ", ".join(f"('{faa}', '{zone}')" for faa, zone in ZONES.items())
-        connection.execute(f"create temp view zones as select * from (values {values}) as zones (faa, tzone)")
-        connection.execute(DEPARTURES)
-    return connection
+""",
+    ("flights", "airports"),
+)
 
 
 def query(sql: str, tables: Tables, parameters: dict[str, Any]) -> pa.Table:
-    """Run one query over the tables. Local days and hours are New York's; instants in the result are in UTC."""
+    """Run one query over the tables, of which the flights give the view `departures` too.
+
+    Local days and hours are New York's; instants in the result are in UTC.
+    """
+    import pyarrow as pa
+
+    from pipelines.declare.reading import connect
+    from pipelines.instants.arrow import INSTANT
+
     bindings = {name: value for name, value in parameters.items() if f"${name}" in sql}
-    with connect(tables) as connection:
+    with connect(tables, ZONE, [DEPARTURES] if "flights" in tables else []) as connection:
         result = connection.sql(sql, params=bindings).to_arrow_table()
     fields = [field.with_type(INSTANT) if pa.types.is_timestamp(field.type) else field for field in result.schema]
     return result.cast(pa.schema(fields))

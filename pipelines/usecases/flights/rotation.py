@@ -7,11 +7,15 @@ from the departure until the aircraft has been back for some time, or leaves aga
 
 from __future__ import annotations
 
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
-from pipelines.usecase import Tables
 from pipelines.usecases.flights.departures import query
-from pipelines.windows import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipelines.usecase import Tables
+    from pipelines.windows import Window
 
 MINUTES = 30  # of a slot
 TURN = 45  # minutes on the ground, at either end

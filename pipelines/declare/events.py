@@ -1,0 +1,139 @@
+"""What declared features are made of: rows prepared by SQL, events in them, and measures of these. Light to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from pipelines.periods import A_DAY
+
+Kind = Literal[
+    "count", "sum", "mean", "share", "min", "max", "std", "distinct", "last", "last_at", "since_last"
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows that one query makes of raw tables, row by row, for declared features to read like a raw table.
+
+    Attributes:
+        sql: a query in DuckDB's SQL, run in the use case's zone. It keeps the partition column (`local_day`, or
+            `period`), so that the engine knows to which period each row belongs.
+        sources: the raw tables that it reads.
+    """
+
+    name: str
+    sql: str
+    sources: tuple[str, ...]
+
+
+Rows = str | Prepared  # the name of a raw table, or rows made of several
+
+
+def name_of(rows: Rows) -> str:
+    """The name of rows, in SQL and to people."""
+    return rows if isinstance(rows, str) else rows.name
+
+
+def sources_of(rows: Rows) -> tuple[str, ...]:
+    """The raw tables behind rows."""
+    return (rows,) if isinstance(rows, str) else rows.sources
+
+
+@dataclass(frozen=True)
+class Events:
+    """Rows, each of which counts from the instant at which it is known.
+
+    A row belongs to a period, which nothing of it is known before: an earlier instant counts as the period's beginning.
+
+    Attributes:
+        at: SQL of the instant at which the event happens; null where it does not.
+        delay: from then until it is known.
+        where: SQL of the rows that are events; all by default.
+        late: how long after the beginning of its local day an event is known at the latest, `delay` included; a day and
+            the delay by default. One that is known later stops the build, since days cut otherwise would not have it.
+    """
+
+    rows: Rows
+    at: str
+    delay: timedelta = timedelta(0)
+    where: str | None = None
+    late: timedelta | None = None
+
+    @property
+    def known_within(self) -> timedelta:
+        return A_DAY + self.delay if self.late is None else self.late
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure of the events in a trailing window; events whose `of` is null do not count in it.
+
+    Sums of whole numbers and decimals are exact: floats are declared decimal, or added in the order of their instants.
+
+    Attributes:
+        of: SQL of the value of an event.
+        decimals: digits after the point to which a float is rounded, so that its sums are exact.
+        back: for `last`, how many events before the last one.
+        unit: for `since_last`.
+    """
+
+    kind: Kind
+    of: str | None = None
+    decimals: int | None = None
+    back: int = 0
+    unit: timedelta = A_DAY
+
+
+def count() -> Measure:
+    """The number of events; 0 where there is none."""
+    return Measure("count")
+
+
+def total(of: str, decimals: int | None = None) -> Measure:
+    """The sum; 0 where there is no event."""
+    return Measure("sum", of, decimals)
+
+
+def mean(of: str, decimals: int | None = None) -> Measure:
+    """The mean, null where there is no event, as are those below."""
+    return Measure("mean", of, decimals)
+
+
+def share(condition: str) -> Measure:
+    """The share of events for which a condition holds."""
+    return Measure("share", condition)
+
+
+def least(of: str) -> Measure:
+    return Measure("min", of)
+
+
+def most(of: str) -> Measure:
+    return Measure("max", of)
+
+
+def deviation(of: str) -> Measure:
+    """The standard deviation, of n - 1; null for fewer than two events."""
+    return Measure("std", of)
+
+
+def distinct(of: str) -> Measure:
+    """The number of distinct values; 0 where there is no event."""
+    return Measure("distinct", of)
+
+
+def last(of: str, back: int = 0) -> Measure:
+    """The value of the last event, or of the one so many before it: a lag."""
+    return Measure("last", of, back=back)
+
+
+def last_at() -> Measure:
+    """The instant of the last event: with `Difference` the time since then, at any instant."""
+    return Measure("last_at")
+
+
+def since_last(unit: timedelta = A_DAY) -> Measure:
+    """The time since the last event. It changes all the time, so it needs rows at every instant of a grid."""
+    return Measure("since_last", unit=unit)
