@@ -6,10 +6,12 @@ stored or sent; missing is NaN), instants (datetime64[us] in UTC; NaT) or texts 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from pipelines.errors import InvalidInput
@@ -131,7 +133,8 @@ class Bins(_Named):
     edges: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not self.edges or any(not a < b for a, b in zip(self.edges, self.edges[1:], strict=False)):
+        finite = bool(self.edges) and all(map(math.isfinite, self.edges))
+        if not finite or any(a >= b for a, b in pairwise(self.edges)):
             raise InvalidInput(f"derived {self.name}: the edges are {self.edges}; give one or more, in ascending order")
 
     @property
@@ -154,7 +157,7 @@ class Cyclical:
     period: float
 
     def __post_init__(self) -> None:
-        if not self.period > 0:
+        if not 0 < self.period < math.inf:
             raise InvalidInput(f"derived {self.name}: the period is {self.period}; give a number above 0")
 
     @property
