@@ -177,17 +177,18 @@ def _derived(params: Params, usecase: UseCase) -> Iterator[str]:
     """Derived features have names of their own, read what is derived before them, and lists of the request by keys."""
     declared, before = derived_of(usecase), set[str]()
     all_names = [name for one in declared for name in one.names]
-    keys = [key for table in usecase.feature_tables for key in table.keys]
+    sent = usecase.request_columns
+    keys = dict.fromkeys(key for table in usecase.feature_tables for key in table.keys)
     for one in declared:
         what = f"derived {', '.join(one.names)}"
         for name in one.names:
-            if name in before or name in {*usecase.request_columns, *usecase.request_keys, PREDICTED_AT}:
+            if name in {*before, *sent, *usecase.request_keys, PREDICTED_AT}:
                 yield f"{what}: there is a column {name} already; give it another name"
         for name in one.reads:
             if name in all_names and name not in before:
                 yield f"{what} reads {name}, which is not derived before it; declare that first"
-        if isinstance(one, Each) and one.of not in usecase.request_columns:
-            yield f"{what} reads the list {one.of}, which is no column of requests; {_choose(one.of, usecase.request_columns)}"
+        if isinstance(one, Each) and one.of not in sent:
+            yield f"{what} reads the list {one.of}, which is no column of requests; {_choose(one.of, sent)}"
         if isinstance(one, Each) and one.key not in keys:
             yield f"{what} reads by {one.key}, which is no key of a feature table; {_choose(one.key, keys)}"
         before |= {*one.names}
