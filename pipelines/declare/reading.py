@@ -121,7 +121,8 @@ class Recipe:
         """
         known = {*own, *(one.name for one in self.stored), *(one.elements for one, _ in self.each)}
         for step in self.steps:
-            if lacking := sorted({*step.reads} - known):
+            reads = (*step.reads, step.of) if isinstance(step, Each) else step.reads
+            if lacking := sorted({*reads} - known):
                 raise InvalidInput(
                     f"derived {', '.join(step.names)} reads {', '.join(lacking)}, which is neither of the request, nor "
                     "in the feature service, nor derived before it; add it to the service, or correct the name"
@@ -168,16 +169,16 @@ def recipe_of(usecase: UseCase, names: Sequence[str], features: Sequence[StoredF
         features: those of its feature service.
 
     Raises:
-        InvalidInput: if a derived input has the name of a stored feature, a list's feature is not stored under its key,
-            or is no number, or a request lacks another key of it.
+        InvalidInput: if one of several features that are derived together is stored, too, a list's feature is not
+            stored under its key, or is no number, or a request lacks another key of it.
     """
-    wanted, steps = {*names}, list[Derived]()
+    plain = of_requests(usecase, features)
+    wanted, steps = {*names} - plain.keys(), list[Derived]()  # what an older service stores is read from there
     for one in reversed(derived_of(usecase)):
         if wanted.intersection(one.names):
             steps.insert(0, one)
-            wanted |= {*one.reads}
+            wanted |= {*one.reads} - plain.keys()
     given = {name for step in steps for name in step.names}
-    plain = of_requests(usecase, features)
     if twice := sorted(given & plain.keys()):
         raise InvalidInput(f"derived {', '.join(twice)} is a feature of {service}, too; give it another name")
     reads = dict.fromkeys(name for step in steps for name in step.reads if name in plain)

@@ -34,11 +34,9 @@ class ElementRows:
 
     Args:
         recipes: of the models that are served.
-        names: the keys that a read needs.
     """
 
-    def __init__(self, recipes: Sequence[Recipe], names: Sequence[str]) -> None:
-        self._names = names
+    def __init__(self, recipes: Sequence[Recipe]) -> None:
         self._beside: dict[ListColumn, set[str]] = {}  # the other keys of the views of a list's elements
         for one, feature in (pair for recipe in recipes for pair in recipe.each):
             self._beside.setdefault(ListColumn(one.of, one.key), set()).update({*feature.keys} - {one.key})
@@ -64,9 +62,7 @@ class ElementRows:
                     values.extend([None] * len(elements.keys))  # nothing is read by it
         return longer
 
-    def split(
-        self, stored: StoredColumns, rows: int, lists: Mapping[ListColumn, Elements]
-    ) -> tuple[StoredColumns, ByList]:
+    def split(self, stored: StoredColumns, rows: int, lists: Lists) -> tuple[StoredColumns, ByList]:
         """What a read of these keys gave of so many requests, stale where a row of an element is, and by list."""
         of_requests, first = stored.part(0, rows), rows
         by_list: dict[ListColumn, tuple[Elements, NDArray[np.float64]]] = {}

@@ -48,7 +48,7 @@ class Layout:
         self._failed: tuple[Unavailable, float] | None = None  # and when, by monotonic time
         recipes = [need.recipe for need in needs.values()]
         self._reader = ColumnReader(store, _wanted([*needs.values()]), rules.store_wait_ms / 1000)
-        self._elements = ElementRows(recipes, self._reader.keys)
+        self._elements = ElementRows(recipes)
         alone = {one.ref for recipe in recipes for one in recipe.stored}.difference(self._reader.numbers)
         self._ingredients = np.flatnonzero([ref in alone for ref in self._reader.exacts])  # which are no inputs, too
         self._derivations = {recipe: Derivation(recipe, self._reader) for recipe in recipes}

@@ -21,7 +21,7 @@ from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
-from pipelines.declare import Difference, Each, Log
+from pipelines.declare import Difference, Each, Function, Log
 from pipelines.errors import InvalidInput, Unavailable
 from pipelines.online.columns import ColumnReader
 from pipelines.params.serving import Serving
@@ -173,8 +173,8 @@ def test_what_is_stale_is_missing_in_what_is_derived_from_it(trained: Trained, s
     derived = ("days_since", "load_change", "load_ratio", "log_days", "plant_grade", "mean_wear", "stock")
     assert [stale.features[name] for name in derived] == [None] * len(derived)
     assert stale.features["load_bin"] == fresh.features["load_bin"], "what is of the request stays"
-    metrics = server.http.get("/metrics").text
-    assert 'view="pump_last"' in metrics
+    counted = server.http.get("/metrics").text
+    assert 'flightdeck_features_stale_total{view="pump_last"} 3.0' in counted, "last_at, last_load and grade"
 
 
 def test_a_pump_and_parts_that_nobody_knows(trained: Trained, serve: Callable[..., Server]) -> None:
@@ -272,7 +272,10 @@ REFUSED = [
     (Log("x", "y"), "derived x reads y, which is neither"),
     (Log("age_or_load", "age"), "derived age_or_load reads age, which is neither"),
     (Log("wear_now", "wear"), "derived wear_now reads wear, which is neither"),
-    (Log("grade", "load"), "derived grade is a feature of pump_parts_v1, too; give it another name"),
+    (
+        Function(("x", "grade"), ("load",), dict),
+        "derived grade is a feature of pump_parts_v1, too; give it another name",
+    ),
     (Log("x", "grade"), "derived x: input grade is not a number"),
     (Log("x", "last_at"), "derived x: last_at holds instants, not numbers; take a Difference with a unit"),
     (Difference("x", "load", "last_at", timedelta(1)), "derived x: load holds no instants .float64.; leave the unit"),
@@ -289,7 +292,31 @@ def test_what_cannot_be_derived_is_refused_in_training(trained: Trained, more: A
     context = replace(trained.context(), usecase=Other(more=more))
     examples = load_examples(context, context.window(END - timedelta(1), END))
     with pytest.raises(InvalidInput, match=message):
-        feature_frame(context, examples, SERVICE, ModelInputs(more.names, ()))
+        feature_frame(context, examples, SERVICE, ModelInputs(more.names[:1], ()))
+
+
+def test_examples_without_the_list_are_refused(trained: Trained) -> None:
+    context = trained.context()
+    examples = load_examples(context, context.window(END - timedelta(1), END)).drop_columns(["parts"])
+    with pytest.raises(InvalidInput, match="derived stock reads parts, which is neither of the request, nor"):
+        feature_frame(context, examples, SERVICE, ModelInputs(("stock",), ()))
+
+
+def test_a_window_without_examples_has_every_column(trained: Trained) -> None:
+    context = trained.context()
+    examples = load_examples(context, context.window(END - timedelta(1), END)).slice(0, 0)
+    frame = feature_frame(context, examples, SERVICE, INPUTS)
+    assert len(frame) == 0 and {*INPUTS.names} <= {*frame}
+
+
+def test_what_a_service_stores_is_read_from_there_whatever_is_derived_by_that_name(trained: Trained) -> None:
+    context = replace(trained.context(), usecase=Other(more=Log("last_load", "load")))
+    inputs = ModelInputs(("last_load", "load_ratio"), ())
+    examples = load_examples(context, context.window(END - timedelta(1), END))
+    frame = feature_frame(context, examples, SERVICE, inputs)
+    assert frame.last_load.tolist() == trained.frame.last_load.astype("float32").tolist()
+    need = needs_of(context.feast, SERVICE, inputs, context.usecase)
+    assert need.refs == {"last_load": "pump_last:last_load"} and need.recipe.names == ("load_ratio",)
 
 
 def test_a_model_whose_list_needs_a_key_that_no_request_has_is_told(trained: Trained) -> None:

@@ -106,7 +106,7 @@ def declared(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
             (Each("a", "part", "parts", "wear", "max"),),
             [
                 "derived a reads the list part, which is no column of requests; did you mean parts or plant?",
-                "derived a reads by parts, which is no key of a feature table; did you mean part?",
+                "derived a reads by parts, which is no key of a feature table; did you mean part or plant?",
             ],
         ),
         (LISTS.derived, []),

@@ -59,6 +59,7 @@ def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         for place, row in enumerate(rows):
             value = row[name]
             made[name][place] = np.array(value, dtype=np.float64) if isinstance(value, list) else value
+    made["parts"] = made[WEAR.elements]  # of which the elements say all
     return made
 
 
