@@ -136,6 +136,4 @@ def _jsonable(value: Any) -> Any:
         return None
     if isinstance(value, pd.Timestamp):
         return value.isoformat()
-    if isinstance(value, list):
-        return [_jsonable(one) for one in value]
     return value.item() if hasattr(value, "item") else value
