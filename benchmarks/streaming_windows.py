@@ -24,7 +24,7 @@ from benchmarks.ground import FLIGHTS, ROOT, Ground
 from benchmarks.handmade import DEPARTED, LANDED, LATE, LONGEST_WAIT, STATE, Trailing, state
 from benchmarks.report import RESULTS, machine, save
 from pipelines.configuration import load_params
-from pipelines.declare.reading import connect
+from pipelines.declare.rows import connect
 from pipelines.declare.tables import feature_rows
 from pipelines.sources import read_window
 from pipelines.usecases.flights import USECASE

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from pipelines.closed import closed_of
+from pipelines.declare import Each, derived_of
 from pipelines.metric_names import BEHAVIOUR_FAILURES
 from pipelines.params import Params
 from pipelines.params.behaviour import Changing
 from pipelines.periods import A_DAY
-from pipelines.usecase import DAY, MONTH, ModelInputs, UseCase, auxiliary_of
+from pipelines.usecase import DAY, MONTH, PREDICTED_AT, ModelInputs, UseCase, auxiliary_of
 
 MADE = (DAY, MONTH)  # columns of every evaluation
 Constraint = Callable[[Params, UseCase], Iterator[str]]
@@ -172,6 +173,27 @@ def _behaviour(params: Params, usecase: UseCase) -> Iterator[str]:
         yield f"gate.floors has {BEHAVIOUR_FAILURES}, which has no value without a behaviour; declare one, or drop it"
 
 
+def _derived(params: Params, usecase: UseCase) -> Iterator[str]:
+    """Derived features have names of their own, read what is derived before them, and lists of the request by keys."""
+    declared, before = derived_of(usecase), set[str]()
+    all_names = [name for one in declared for name in one.names]
+    sent = usecase.request_columns
+    keys = dict.fromkeys(key for table in usecase.feature_tables for key in table.keys)
+    for one in declared:
+        what = f"derived {', '.join(one.names)}"
+        for name in one.names:
+            if name in {*before, *sent, *usecase.request_keys, PREDICTED_AT}:
+                yield f"{what}: there is a column {name} already; give it another name"
+        for name in one.reads:
+            if name in all_names and name not in before:
+                yield f"{what} reads {name}, which is not derived before it; declare that first"
+        if isinstance(one, Each) and one.of not in sent:
+            yield f"{what} reads the list {one.of}, which is no column of requests; {_choose(one.of, sent)}"
+        if isinstance(one, Each) and one.key not in keys:
+            yield f"{what} reads by {one.key}, which is no key of a feature table; {_choose(one.key, keys)}"
+        before |= {*one.names}
+
+
 def _families(params: Params, usecase: UseCase) -> Iterator[str]:
     """A family with two tasks needs an auxiliary label."""
     if "mmoe" in params.training.families and not auxiliary_of(usecase):
@@ -221,6 +243,7 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "desk-leaves-training": _desk,
     "cleaning-of-inputs": _cleaning,
     "behaviour-of-inputs": _behaviour,
+    "derived-from-what-there-is": _derived,
     "family-has-labels": _families,
     "rollout-can-end": _rollout_time,
     "labels-in-time": _label_age,

@@ -31,13 +31,18 @@ def number_column(values: Column, name: str) -> NDArray[np.float32]:
     Raises:
         InvalidInput: if a value is not a real number; text never is.
     """
-    array = _plain(values)
-    if array is None:
-        array = np.array([_number(value, name) for value in values], dtype=np.float64)
+    array = _array(values, name)
     with np.errstate(over="ignore"):  # through float64, so that a batch with missing values rounds like one without
         numbers_found = array.astype(np.float32 if array.dtype == np.float32 else np.float64).astype(np.float32)
     numbers_found[~np.isfinite(numbers_found)] = np.nan
     return numbers_found
+
+
+def exact_column(values: Column, name: str) -> NDArray[np.float64]:
+    """As `number_column`, without its rounding: what is computed from numbers before it becomes an input."""
+    exact = _array(values, name).astype(np.float64)
+    exact[~np.isfinite(exact)] = np.nan
+    return exact
 
 
 def number_columns(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float32]:
@@ -131,6 +136,12 @@ def _number(value: Any, name: str) -> float:
         return float(value)
     except OverflowError:
         return np.nan
+
+
+def _array(values: Column, name: str) -> NDArray[Any]:
+    """Values as a numeric numpy array."""
+    array = _plain(values)
+    return np.array([_number(value, name) for value in values], dtype=np.float64) if array is None else array
 
 
 def _plain(values: Column) -> NDArray[Any] | None:

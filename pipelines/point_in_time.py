@@ -10,12 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.context import Context
+from pipelines.declare.reading import of_requests, recipe_of, stored_features
 from pipelines.errors import InvalidInput, MissingData
 from pipelines.graph_inputs import number_column, string_column
 from pipelines.instants import MICROSECOND
 from pipelines.instants.arrow import INSTANT
 from pipelines.offline.columns import to_frame
-from pipelines.request_columns import with_features
+from pipelines.offline.ingredients import as_ingredient, read_elements, read_stored
+from pipelines.request_columns import computed, from_frame, kinds_of
 from pipelines.usecase import (
     DAY,
     EXAMPLE_ID,
@@ -152,29 +154,32 @@ def require_no_gap(data: Layout, usecase: UseCase, as_of: datetime) -> None:
 def feature_frame(context: Context, examples: pa.Table, service: str, inputs: ModelInputs) -> pd.DataFrame:
     """The examples with every input of a model, point-in-time correct.
 
-    Request features are computed by the use case; stored ones are read through Feast as of each row's PREDICTED_AT.
-    Numeric inputs are float32 with NaN for missing values, categorical ones have their graph's spelling, with None.
+    Request features are computed by the use case; stored ones are read through Feast as of each row's PREDICTED_AT;
+    derived ones are computed from both. Numeric inputs are float32 with NaN for missing values, categorical ones have
+    their graph's spelling, with None.
 
     Raises:
         InvalidInput: if the feature service is not registered, or a model input has no source, is not a number or has
             no spelling.
         MissingData: if features lack a day up to the last prediction: older values would replace it.
     """
-    from feast.errors import FeatureServiceNotFoundException  # here: Feast takes seconds and 400 MB to import
-
-    try:
-        features = context.feast.get_feature_service(service)
-    except FeatureServiceNotFoundException:
-        raise InvalidInput(f"feature service {service!r} is not registered; run apply_features first") from None
+    usecase, stored = context.usecase, stored_features(context.feast, service)
+    recipe, plain = recipe_of(usecase, inputs.names, stored, service), of_requests(usecase, stored)
     if examples.num_rows:
-        require_no_gap(context.data, context.usecase, pc.max(examples[PREDICTED_AT]).as_py() + MICROSECOND)
-    rows = with_features(context.usecase, to_frame(examples))
-    provided = {feature.name for view in features.feature_view_projections for feature in view.features}
-    entities = rows.drop(columns=[column for column in rows.columns if column in provided])
-    features_frame = context.feast.get_historical_features(
-        entity_df=entities.rename(columns={PREDICTED_AT: "event_timestamp"}), features=features
-    ).to_df()
-    frame: pd.DataFrame = features_frame.rename(columns={"event_timestamp": PREDICTED_AT})
+        require_no_gap(context.data, usecase, pc.max(examples[PREDICTED_AT]).as_py() + MICROSECOND)
+    rows = to_frame(examples)
+    sent = from_frame(kinds_of(usecase), rows)
+    features = computed(usecase, sent, len(rows))
+    own = {**sent, **features}
+    recipe.require(own)
+    rows = rows.assign(**features)
+    entities = rows.drop(columns=[column for column in rows.columns if column in plain])
+    frame = read_stored(context.feast, [feature.ref for feature in plain.values()], entities)
+    if recipe.steps:
+        read = {feature.name: as_ingredient(frame[feature.name], feature) for feature in recipe.stored}
+        read |= read_elements(context.feast, recipe, own, entities)
+        made = recipe.compute({**own, **read}, len(rows))
+        frame = frame.assign(**{name: values for name, values in made.items() if name in inputs.names})
     missing = [name for name in inputs.names if name not in frame.columns]
     if missing:
         raise InvalidInput(f"model inputs {missing} come neither from {service} nor from the request; declare them")

@@ -5,7 +5,7 @@ Training, monitoring and the model server compute the features of the request fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
@@ -22,11 +22,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+LISTS = (list, tuple, Sequence)  # not sets, whose order changes from process to process
+
+
 class Kind(Enum):
-    """The type of a column: (N,) datetime64[us] in UTC, float64, or objects; missing are NaT, NaN and None."""
+    """The type of a column: (N,) datetime64[us] in UTC, float64, or objects; missing are NaT, NaN and None.
+
+    The objects of LIST are lists, whatever sequence the request model declares.
+    """
 
     INSTANT = "instant"
     NUMBER = "number"
+    LIST = "list"
     OTHER = "other"
 
 
@@ -38,14 +45,18 @@ def kinds_of(usecase: UseCase) -> dict[str, Kind]:
 
 def _kind(annotation: Any) -> Kind:
     types = set(_types(annotation)) - {type(None)}
+    if types and types <= {*LISTS}:
+        return Kind.LIST
     if types and types <= {int, float}:
         return Kind.NUMBER
     return Kind.INSTANT if types == {datetime} else Kind.OTHER
 
 
 def _types(annotation: Any) -> Iterator[Any]:
-    """The types of the values that an annotation allows."""
-    if get_origin(annotation) is Annotated:
+    """The types of the values that an annotation allows; of a list, that of the list."""
+    if get_origin(annotation) in LISTS:
+        yield get_origin(annotation)
+    elif get_origin(annotation) is Annotated:
         yield from _types(get_args(annotation)[0])
     elif get_origin(annotation) is Literal:
         yield from map(type, get_args(annotation))
@@ -72,9 +83,31 @@ def _column(kind: Kind, values: list[Any]) -> NDArray[Any]:
             return np.array(values, dtype=np.float64)  # None becomes NaN
         except OverflowError:  # whole numbers of hundreds of digits
             return np.array([_float(value) for value in values])
+    if kind is Kind.LIST:
+        return _lists(values)
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column
+
+
+def _lists(values: Iterable[Any]) -> NDArray[np.object_]:
+    """One by one, since numpy would take lists of one length for the rows of a matrix."""
+    lists = [_list(value) for value in values]
+    column = np.empty(len(lists), dtype=object)
+    for place, one in enumerate(lists):
+        column[place] = one
+    return column
+
+
+def _list(value: Any) -> list[Any] | None:
+    """A sequence as a list; None where it is missing, which pandas may have made NaN."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()  # type: ignore[no-any-return]
+    if isinstance(value, LISTS) and not isinstance(value, str | bytes):
+        return [*value]
+    if value is None or value != value:
+        return None
+    raise InvalidInput(f"{value!r} is no list, which the request model declares; let `examples` give lists")
 
 
 def _float(value: Any) -> float:
@@ -96,6 +129,8 @@ def _from_series(kind: Kind, values: pd.Series[Any]) -> NDArray[Any]:
         return pd.to_datetime(values, utc=True).dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
     if kind is Kind.NUMBER:
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    if kind is Kind.LIST:
+        return _lists(values)
     objects = values.astype(object)
     return objects.where(values.notna(), None).to_numpy()
 

@@ -130,8 +130,8 @@ class UseCase(Protocol):
     It may have `loss`, by which rollouts compare versions (of pipelines.losses; the Brier score by default);
     `looks_ahead`, a timedelta: how long after its prediction a label reads records (`maturity` by default, never
     longer; 0 where the label stands in the example's own row); `influences_labels`, true where predictions do, so that
-    no rollout can; `closed`, a `pipelines.closed.Closed`; and `period`, a timedelta that divides a day into whole
-    minutes: the length of the windows and partitions, a local day by default (`start`, `end` stay days).
+    no rollout can; `closed`, a `pipelines.closed.Closed`; `derived`, of `pipelines.declare`; and `period`, a timedelta
+    that divides a day into whole minutes: the length of windows and partitions (a day; `start`, `end` stay days).
     """
 
     @property

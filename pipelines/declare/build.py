@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from pipelines.declare.entities import Entities
 from pipelines.declare.events import Events, Measure, Rows
-from pipelines.declare.reading import NAT, Reader, connect
+from pipelines.declare.over import Active, Level, Over, Trailing
+from pipelines.declare.rows import NAT, Reader, connect
 from pipelines.declare.slots import Slots, Whole, midnights
 from pipelines.declare.streams import Ranges, Stream
-from pipelines.declare.trailing import Active, Level, Over, Trailing
 from pipelines.instants import MICROSECOND, micros, sql_micros
 from pipelines.instants.arrow import INSTANT
 from pipelines.periods import A_DAY

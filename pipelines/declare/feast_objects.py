@@ -8,9 +8,10 @@ from typing import Any
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
 from feast.types import Float32, Int32, Int64, String, UnixTimestamp
 
+from pipelines.declare.derived import Each, derived_of
 from pipelines.declare.views import Declared
 from pipelines.errors import InvalidInput
-from pipelines.usecase import KNOWN_AT, UseCase
+from pipelines.usecase import KNOWN_AT, ModelInputs, UseCase
 
 KINDS: Mapping[str, tuple[ValueType, Any]] = {
     "string": (ValueType.STRING, String),
@@ -25,7 +26,7 @@ def feast_objects(
 ) -> dict[str, Any]:
     """By name: an entity for each key, a view for each declared feature table, a service for each of `model_inputs`.
 
-    A service has, of every view, the features that are among its inputs. For a file of `feature_repo`, which Feast's
+    A service has, of every view, the features that are among its inputs or that its derived inputs read. For a file of `feature_repo`, which Feast's
     own command line reads too: `globals().update(feast_objects(USECASE))`.
 
     Args:
@@ -44,7 +45,8 @@ def feast_objects(
     made = {view.name: _view(view, [entities[key] for key in view.keys], kinds) for view in views}
     services = {
         service: FeatureService(
-            name=service, features=[*(beside or {}).get(service, ()), *_projections(views, made, inputs.names)]
+            name=service,
+            features=[*(beside or {}).get(service, ()), *_projections(views, made, _stored(usecase, inputs))],
         )
         for service, inputs in usecase.model_inputs.items()
     }
@@ -61,6 +63,15 @@ def _view(view: Declared, entities: list[Entity], kinds: Mapping[str, tuple[Valu
         schema=keys + features,
         source=FileSource(name=view.name, path=f"features/{view.name}", timestamp_field=KNOWN_AT),
     )
+
+
+def _stored(usecase: UseCase, inputs: ModelInputs) -> list[str]:
+    """The inputs, and what those that are derived read."""
+    names = [*inputs.names]
+    for one in reversed(derived_of(usecase)):
+        if set(names).intersection(one.names):
+            names += [one.feature] if isinstance(one, Each) else one.reads
+    return [*dict.fromkeys(names)]
 
 
 def _projections(views: Sequence[Declared], made: Mapping[str, FeatureView], inputs: Sequence[str]) -> list[Any]:

@@ -1,198 +1,254 @@
-"""Expressions of raw tables' rows as arrays: one query for all that a view reads of the same rows."""
+"""What a model's derived inputs read, and how they are computed from it: alike for training and serving."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
-from typing import NamedTuple
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-import duckdb
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
+from pipelines.declare.derived import Derived, Each, derived_of
+from pipelines.errors import InvalidInput
 
-from pipelines.declare.events import Events, Measure, Prepared, Rows, name_of
-from pipelines.declare.slots import Whole
-from pipelines.errors import CorruptData, InvalidInput
-from pipelines.instants import EPOCH, MICROSECOND, from_micros, micros, midnight, sql_micros
-from pipelines.instants.arrow import INSTANT
-from pipelines.quoting import literal, quoted
-from pipelines.usecase import DAY, PERIOD, Tables
-from pipelines.windows import Window
+if TYPE_CHECKING:
+    import numpy as np
+    from feast import FeatureStore
+    from numpy.typing import NDArray
 
-NAT = np.iinfo(np.int64).min  # in place of an instant that is not there
-WHOLE = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|BOOLEAN")
-DECIMAL = re.compile(r"DECIMAL\(\d+,(\d+)\)")
-Values = NDArray[np.int64] | NDArray[np.float64]
+    from pipelines.usecase import Columns, UseCase
+
+NUMBERS = frozenset(("FLOAT", "DOUBLE", "INT32", "INT64", "BOOL"))  # types of Feast
 
 
-class Column(NamedTuple):
-    """The values of an expression.
+class Stored(Enum):
+    """How a derived feature gets a stored one: float64 with NaN, datetime64[us] with NaT, or objects with None."""
+
+    NUMBER = "number"
+    INSTANT = "instant"
+    TEXT = "text"
+
+
+@dataclass(frozen=True)
+class StoredFeature:
+    """A feature that a feature service names.
 
     Attributes:
-        values: (N,) whole numbers, which stand for themselves divided by 10 ** digits, or floats.
-        present: (N,) where there is a value; None where there is one everywhere.
+        keys: the join keys of its view.
     """
 
-    values: Values
-    digits: int
-    present: NDArray[np.bool_] | None
+    view: str
+    name: str
+    kind: Stored
+    keys: tuple[str, ...]
+
+    @property
+    def ref(self) -> str:
+        return f"{self.view}:{self.name}"
 
 
-def connect(tables: Tables, timezone: str, rows: Iterable[Rows] = ()) -> duckdb.DuckDBPyConnection:
-    """A connection in a zone, with the raw tables and what is prepared of them."""
-    connection = duckdb.connect()
-    connection.execute(f"set timezone = {literal(timezone)}")
-    for name, table in tables.items():
-        connection.register(name, table)
-    for one in dict.fromkeys(rows):
-        if isinstance(one, Prepared):
-            connection.execute(f"create temp view {quoted(one.name)} as {one.sql}")
-    return connection
+def stored_features(store: FeatureStore, service: str) -> tuple[StoredFeature, ...]:
+    """The features that a service names, in its order.
+
+    Raises:
+        InvalidInput: if the service is not registered.
+    """
+    from feast.errors import FeatureServiceNotFoundException  # here: Feast takes seconds and 400 MB to import
+    from feast.feature_view import DUMMY_ENTITY_ID
+
+    try:
+        projections = store.get_feature_service(service).feature_view_projections
+    except FeatureServiceNotFoundException:
+        raise InvalidInput(f"feature service {service!r} is not registered; run apply_features first") from None
+    return tuple(
+        StoredFeature(view.name, field.name, _kind(field.dtype.to_value_type().name), keys)
+        for view in projections
+        for keys in [tuple(key for key in store.get_feature_view(view.name).join_keys if key != DUMMY_ENTITY_ID)]
+        for field in view.features
+    )
 
 
-class Reader:
-    """Reads expressions of rows that have all keys and belong to the window's periods or to earlier ones.
+def _kind(feast_type: str) -> Stored:
+    if feast_type in NUMBERS:
+        return Stored.NUMBER
+    return Stored.INSTANT if feast_type == "UNIX_TIMESTAMP" else Stored.TEXT
 
-    They are noted first, and then read together.
+
+def of_requests(usecase: UseCase, features: Iterable[StoredFeature]) -> dict[str, StoredFeature]:
+    """By name, those that a request has the keys of; the others are read for the elements of its lists alone."""
+    keys = {one.key for one in derived_of(usecase) if isinstance(one, Each)}
+    keys -= {*usecase.request_columns, *usecase.request_keys}
+    return {feature.name: feature for feature in features if not keys.intersection(feature.keys)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the derived inputs of one model are computed.
+
+    Attributes:
+        steps: in order.
+        stored: what they read of the request's own entities.
+        each: what is read for the elements of lists.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, window: Window, keys: Sequence[str]) -> None:
-        self._connection, self._window, self._keys = connection, window, list(keys)
-        self._wanted: dict[Rows, list[str]] = {}
-        self._read: dict[Rows, pa.Table] = {}
-        self._partitions: dict[Rows, str | None] = {}
+    steps: tuple[Derived, ...] = ()
+    stored: tuple[StoredFeature, ...] = ()
+    each: tuple[tuple[Each, StoredFeature], ...] = ()
 
     @property
-    def timezone(self) -> str:
-        return self._window.timezone
+    def names(self) -> tuple[str, ...]:
+        """All that it gives."""
+        return tuple(name for step in self.steps for name in step.names)
 
-    @property
-    def rows(self) -> list[Rows]:
-        return [*self._wanted]
+    @cached_property
+    def lists(self) -> tuple[tuple[str, str], ...]:
+        """The lists whose elements are read, each once: (column of the request, key)."""
+        return tuple(dict.fromkeys((one.of, one.key) for one, _ in self.each))
 
-    def note(self, rows: Rows, *expressions: str) -> None:
-        """Note what will be read."""
-        wanted = self._wanted.setdefault(rows, [])
-        wanted += [sql for sql in dict.fromkeys(expressions) if sql not in wanted]
+    def refs_of(self, name: str) -> tuple[str, ...]:
+        """The stored features that one of its features rests on."""
+        refs = {one.name: one.ref for one in self.stored} | {one.elements: feature.ref for one, feature in self.each}
+        step = next((step for step in self.steps if name in step.names), None)
+        if step is None:
+            return (refs[name],) if name in refs else ()
+        return tuple(sorted({ref for read in step.reads for ref in self.refs_of(read)}))
 
-    def keys(self, rows: Rows) -> pa.Table:
-        return self._table(rows).select(self._keys)
-
-    def get(self, rows: Rows, expression: str) -> pa.ChunkedArray:
-        return self._table(rows)[f"e{self._wanted[rows].index(expression)}"]
-
-    def instants(self, rows: Rows, expression: str) -> Whole:
-        """(N,) microseconds since 1970; NAT where there is none."""
-        return np.asarray(pc.fill_null(self.get(rows, expression), NAT), dtype=np.int64)
-
-    def note_events(self, events: Events) -> None:
-        """Note that the instants of events will be read."""
-        self.note(events.rows, _happens(events))
-
-    def known(self, events: Events) -> Whole:
-        """(N,) the instant from which each row counts, microseconds since 1970; NAT for one that is no event.
+    def require(self, own: Iterable[str]) -> None:
+        """Check that every column is there, given the names of the request's own.
 
         Raises:
-            CorruptData: if an event is known later than is declared.
+            InvalidInput: naming the first that is not.
         """
-        known, begins = self.instants(events.rows, _happens(events)), self.begins(events.rows)
-        known = np.where(known == NAT, NAT, known + events.delay // MICROSECOND)
-        if begins is None:
-            return known
-        known = np.where(known == NAT, NAT, np.maximum(known, begins))
-        late = known > begins + events.known_within // MICROSECOND
-        if late.any():
-            first = int(np.argmax(late))
-            key = ", ".join(map(str, self.keys(events.rows).slice(first, 1).to_pylist()[0].values()))
-            raise CorruptData(
-                f"{name_of(events.rows)}: {late.sum()} events by {events.at} are known more than {events.known_within} "
-                f"after their days began (the first: {key} at {from_micros(int(known[first]))}); quarantine such rows, "
-                "or declare the Events with a longer `late`"
-            )
-        return known
+        known = {*own, *(one.name for one in self.stored), *(one.elements for one, _ in self.each)}
+        for step in self.steps:
+            reads = (*step.reads, step.of) if isinstance(step, Each) else step.reads
+            if lacking := sorted({*reads} - known):
+                raise InvalidInput(
+                    f"derived {', '.join(step.names)} reads {', '.join(lacking)}, which is neither of the request, nor "
+                    "in the feature service, nor derived before it; add it to the service, or correct the name"
+                )
+            known |= {*step.names}
 
-    def begins(self, rows: Rows) -> Whole | None:
-        """(N,) the instant (microseconds) at which each row's period begins; None for rows without periods."""
-        column = self.partition(rows)
-        if column is None:
-            return None
-        periods = self.get(rows, quoted(column))
-        if column == PERIOD:
-            return np.asarray(periods.cast(INSTANT).cast(pa.int64()), dtype=np.int64)
-        days = np.asarray(periods.cast(pa.int32()), dtype=np.int64)
-        first = int(days.min()) if len(days) else 0
-        spread = range(first, int(days.max()) + 1 if len(days) else 0)
-        starts = [micros(midnight(EPOCH.date() + timedelta(day), self._window.timezone)) for day in spread]
-        return np.array(starts, dtype=np.int64)[days - first]
+    def compute(self, columns: Columns, rows: int) -> Columns:
+        """What it gives of the columns of so many requests.
 
-    def partition(self, rows: Rows) -> str | None:
-        """The column that tells a row's period, if there is one."""
-        if rows not in self._partitions:
-            names = {name for name, *_ in self._describe(rows, "*")}
-            self._partitions[rows] = next((name for name in (PERIOD, DAY) if name in names), None)
-        return self._partitions[rows]
-
-    def value(self, rows: Rows, measure: Measure) -> tuple[str, int]:
-        """SQL of what a measure is of, a whole number, a float or text, and its digits after the point.
+        Args:
+            columns: all that `require` names; others are not looked at.
 
         Raises:
-            InvalidInput: if it is no expression of the rows' columns, or of a type that cannot be measured.
+            InvalidInput: if a column is not there or of another type, or a function gives something else than it says.
         """
-        sql = f"({measure.of})"
-        if measure.kind == "share":
-            return f"{sql}::boolean::bigint", 0
-        ((_, kind, *_),) = self._describe(rows, sql)
-        if measure.kind == "distinct":
-            return f"{sql}::varchar", 0
-        if measure.decimals is not None:
-            return f"round({sql}::double * {10**measure.decimals})::bigint", measure.decimals
-        if WHOLE.fullmatch(kind):
-            return f"{sql}::bigint", 0
-        if decimal := DECIMAL.fullmatch(kind):
-            return f"({sql} * {10 ** int(decimal[1])})::bigint", int(decimal[1])
-        if kind in ("FLOAT", "DOUBLE"):
-            return f"case when not isnan({sql}) then {sql}::double end", 0
-        raise InvalidInput(f"{measure.kind} of {measure.of}, which is {kind}; declare an expression that is a number")
+        import numpy as np
 
-    def column(self, rows: Rows, sql: str, digits: int) -> Column:
-        """The values of an expression that `value` gave; text as codes."""
-        found = self.get(rows, sql)
-        present = np.asarray(found.is_valid()) if found.null_count else None
-        if pa.types.is_string(found.type):
-            found = found.combine_chunks().dictionary_encode().indices
-        return Column(found.fill_null(0).to_numpy(), digits, present)
-
-    def _describe(self, rows: Rows, expression: str) -> list[tuple[str, ...]]:
-        try:
-            relation = self._connection.sql(f"describe select {expression} from {quoted(name_of(rows))}")
-            described: list[tuple[str, ...]] = relation.fetchall()
-        except duckdb.Error as error:
-            raise InvalidInput(f"{name_of(rows)}: {str(error).splitlines()[0]}; correct the declaration") from None
-        return described
-
-    def _table(self, rows: Rows) -> pa.Table:
-        if rows not in self._read:
-            partition = self.partition(rows)
-            self.note(rows, *([quoted(partition)] if partition else []))
-            wanted = [*map(quoted, self._keys), *(f"{sql} as e{n}" for n, sql in enumerate(self._wanted[rows]))]
-            where = " and ".join(self.conditions(rows)) or "true"
-            sql = f"select {', '.join(wanted)} from {quoted(name_of(rows))} where {where}"
-            self._read[rows] = self._connection.sql(sql).to_arrow_table()
-        return self._read[rows]
-
-    def conditions(self, rows: Rows) -> list[str]:
-        """In SQL: all keys are there, and the row's period is none after the window."""
-        end = literal(self._window.end.isoformat())
-        kinds = {PERIOD: "timestamptz", DAY: "date", None: ""}
-        partition = self.partition(rows)
-        before = [f"{quoted(partition)} < {end}::{kinds[partition]}"] if partition else []
-        return [*(f"{quoted(key)} is not null" for key in self._keys), *before]
+        known = {**columns}
+        self.require(known)
+        with np.errstate(all="ignore"):  # what is no number becomes NaN
+            for step in self.steps:
+                try:
+                    made = step.values({name: known[name] for name in step.reads})
+                except InvalidInput as error:
+                    raise InvalidInput(f"derived {', '.join(step.names)}: {error}") from None
+                _require_shapes(step, made, rows)
+                known |= made
+        return {name: known[name] for name in self.names}
 
 
-def _happens(events: Events) -> str:
-    """SQL of the instant (microseconds) at which an event happens; null for rows that are none."""
-    at = sql_micros(f"({events.at})")
-    return f"case when {events.where} then {at} end" if events.where else at
+def _require_shapes(step: Derived, made: Columns, rows: int) -> None:
+    shapes = {name: getattr(values, "shape", None) for name, values in made.items()}
+    if shapes != dict.fromkeys(step.names, (rows,)):
+        raise InvalidInput(
+            f"derived {', '.join(step.names)} gives {shapes or 'nothing'}; it must give for each of these names "
+            f"an array of a value for each of the {rows} requests"
+        )
+
+
+def recipe_of(usecase: UseCase, names: Sequence[str], features: Sequence[StoredFeature], service: str) -> Recipe:
+    """The recipe of those of a model's inputs that are derived; empty where none is.
+
+    Args:
+        features: those of its feature service.
+
+    Raises:
+        InvalidInput: if one of several features that are derived together is stored, too, a list's feature is not
+            stored under its key, or is no number, or a request lacks another key of it.
+    """
+    plain = of_requests(usecase, features)
+    wanted, steps = {*names} - plain.keys(), list[Derived]()  # what an older service stores is read from there
+    for one in reversed(derived_of(usecase)):
+        if wanted.intersection(one.names):
+            steps.insert(0, one)
+            wanted |= {*one.reads} - plain.keys()
+    given = {name for step in steps for name in step.names}
+    if twice := sorted(given & plain.keys()):
+        raise InvalidInput(f"derived {', '.join(twice)} is a feature of {service}, too; give it another name")
+    reads = dict.fromkeys(name for step in steps for name in step.reads if name in plain)
+    for one in steps:
+        if isinstance(one, Each) and one.of not in usecase.request_columns:
+            raise InvalidInput(f"derived {one.name} reads the list {one.of}, which is none of the request_columns")
+    each = tuple((one, _of_elements(one, features, service)) for one in steps if isinstance(one, Each))
+    beside = {key for one, feature in each for key in feature.keys if key != one.key}
+    if lacking := beside - {*usecase.request_columns, *usecase.request_keys}:
+        raise InvalidInput(
+            f"requests lack the keys {sorted(lacking)} of {service}; add them to request_columns or request_keys"
+        )
+    return Recipe(tuple(steps), tuple(plain[name] for name in reads), each)
+
+
+def _of_elements(one: Each, features: Sequence[StoredFeature], service: str) -> StoredFeature:
+    """The stored feature that is read for each element."""
+    found = [feature for feature in features if feature.name == one.feature and one.key in feature.keys]
+    if not found:
+        raise InvalidInput(
+            f"derived {one.name} reads {one.feature} by {one.key}, and no view of {service} with that key has it; add "
+            "it to the service"
+        )
+    if found[0].kind is not Stored.NUMBER:
+        raise InvalidInput(f"derived {one.name}: {found[0].ref} is no number; choose a feature that is")
+    return found[0]
+
+
+@dataclass(frozen=True)
+class Elements:
+    """The elements of N lists, one list after the other, without those that are None.
+
+    Attributes:
+        keys: (M,)
+        rows: (M,) the list of each.
+        there: (N,) whether there is a list.
+    """
+
+    keys: Sequence[Any]
+    rows: NDArray[np.intp]
+    there: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, lists: NDArray[Any], name: str) -> Elements:
+        """The elements of a column of the request.
+
+        Raises:
+            InvalidInput: if a value is no list, or an element no text or whole number.
+        """
+        import numpy as np
+
+        keys, sizes = list[Any](), list[int]()
+        for value in lists:
+            if value is not None and not isinstance(value, list | tuple):
+                raise InvalidInput(f"{name}: {value!r} is no list; declare it as one in the request model")
+            there = [key for key in value or () if key is not None]
+            keys += there
+            sizes.append(len(there))
+        for key in keys:
+            if not isinstance(key, str | bytes | int) or isinstance(key, bool):
+                raise InvalidInput(f"{name}: {key!r} in a list is no key; let it be a text or a whole number")
+        rows = np.repeat(np.arange(len(sizes)), sizes)
+        return cls(keys, rows, np.array([value is not None for value in lists], dtype=bool))
+
+    def split(self, values: NDArray[np.float64]) -> NDArray[np.object_]:
+        """(M,) values of the elements as a column: those of each list, None where there is none."""
+        import numpy as np
+
+        ends = np.searchsorted(self.rows, np.arange(len(self.there)), side="right")
+        column = np.empty(len(self.there), dtype=object)
+        for row, (there, last) in enumerate(zip(self.there.tolist(), ends.tolist(), strict=True)):
+            column[row] = values[ends[row - 1] if row else 0 : last] if there else None
+        return column

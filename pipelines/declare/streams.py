@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.declare.events import Measure
-from pipelines.declare.reading import NAT, Column, Values
+from pipelines.declare.rows import NAT, Column, Values
 from pipelines.declare.slots import Slots, Whole
 from pipelines.errors import CorruptData
 from pipelines.instants import MICROSECOND

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from pipelines.declare.build import build_trailing
 from pipelines.declare.events import Rows, name_of
-from pipelines.declare.reading import Reader, connect
-from pipelines.declare.trailing import Trailing
+from pipelines.declare.over import Trailing
+from pipelines.declare.rows import Reader, connect
 from pipelines.declare.views import Coded, Declared, Observed, Profile, Schedule
 from pipelines.errors import InvalidInput
 from pipelines.instants import MICROSECOND, micros, midnight, sql_micros, sql_midnight

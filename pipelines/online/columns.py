@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import InvalidInput, Unavailable
-from pipelines.graph_inputs import number_column, string_column
+from pipelines.graph_inputs import exact_column, number_column, string_column
 from pipelines.instants import MICROSECOND, SECOND, micros
 from pipelines.online.codec import decode_value
+from pipelines.online.gather import Gather
 from pipelines.online.opening import open_rows
 from pipelines.online.rows import OnlineView, StoredRow
 
@@ -31,19 +32,26 @@ NOWHERE = 0  # the place of an entity without rows
 
 @dataclass(frozen=True)
 class StoredColumns:
-    """What the views have for N requests; columns are in the order of `ColumnReader.numbers`, `texts` and `views`.
+    """What the views have for N requests; columns are in the order of those of the `ColumnReader`.
 
     Attributes:
         numbers: (N, n) float32; NaN where missing, or not fresh.
         texts: (N, m) spellings; "" where missing, or not fresh.
         seconds: (N, views) age of the view's row, fresh or not; NaN where there is none.
         stale: (N, views) whether the view's row is not fresh; false where there is none.
+        exacts: (N, e) float64, instants as microseconds since 1970; NaN where missing, or not fresh.
     """
 
     numbers: NDArray[np.float32]
     texts: NDArray[np.object_]
     seconds: NDArray[np.float64]
     stale: NDArray[np.bool_]
+    exacts: NDArray[np.float64]
+
+    def part(self, first: int, last: int) -> StoredColumns:
+        """Those of some of the requests."""
+        one = slice(first, last)
+        return StoredColumns(self.numbers[one], self.texts[one], self.seconds[one], self.stale[one], self.exacts[one])
 
 
 @dataclass(frozen=True)
@@ -52,51 +60,19 @@ class Wanted:
 
     Attributes:
         ttl: for which its values are fresh; None or nothing: for ever.
+        exacts: numbers and instants that inputs are computed from.
     """
 
     view: str
     numbers: tuple[str, ...]
     texts: tuple[str, ...]
     ttl: timedelta | None
+    exacts: tuple[str, ...] = ()
 
-
-class _Pool:
-    """Values that only grow in number, in one array; the first `width` are those of an entity without rows."""
-
-    def __init__(self, dtype: Any, absent: Any, width: int) -> None:
-        self.values = np.full(max(width, 64), absent, dtype=dtype)
-        self._size = width
-
-    def add(self, values: Sequence[Any]) -> int:
-        """Keep some more, and give the position of the first."""
-        first, self._size = self._size, self._size + len(values)
-        while self._size > len(self.values):
-            self.values = np.concatenate([self.values, np.empty_like(self.values)])
-        self.values[first : self._size] = values
-        return first
-
-
-class _Gather:
-    """Finds the values of entities in a pool: those of each group of views lie together.
-
-    Args:
-        widths: of the groups, in order.
-    """
-
-    def __init__(self, dtype: Any, absent: Any, widths: Sequence[int]) -> None:
-        self._pool = _Pool(dtype, absent, max(widths, default=0))
-        self._first = _Pool(np.intp, 0, 1)
-        self._group = np.repeat(np.arange(len(widths)), widths)
-        self._within = np.concatenate([np.arange(width) for width in widths] or [np.arange(0)])
-
-    def add(self, values: Sequence[Any]) -> int:
-        """The place of one more entity of a group."""
-        return self._first.add([self._pool.add(values)])
-
-    def get(self, places: Places) -> NDArray[Any]:
-        """(N, all widths), of the (N, groups) places of entities."""
-        values: NDArray[Any] = self._pool.values[self._first.values[places][:, self._group] + self._within]
-        return values
+    @property
+    def features(self) -> list[str]:
+        """All of them, each once."""
+        return [*dict.fromkeys((*self.numbers, *self.texts, *self.exacts))]
 
 
 class _Group:
@@ -126,8 +102,8 @@ class _Group:
         encoded = ((key, self.views[0].keys.encode(key)) for key in keys)
         return {key: raw for key, raw in encoded if raw is not None}
 
-    def values(self, rows: Sequence[StoredRow | None]) -> tuple[list[float], list[str], list[int]]:
-        """Numbers, categories and instants of an entity's row in each view.
+    def values(self, rows: Sequence[StoredRow | None]) -> tuple[list[float], list[str], list[int], list[float]]:
+        """Numbers, categories, instants and exact numbers of an entity's row in each view.
 
         Raises:
             InvalidInput: if a value is no number, or has no spelling, where it must.
@@ -135,12 +111,14 @@ class _Group:
         numbers: list[float] = []
         texts: list[str] = []
         instants: list[int] = []
+        exacts: list[float] = []
         for one, row in zip(self.wanted, rows, strict=True):
             at, cells = row or (None, {})
             instants.append(NEVER if at is None else micros(at))
             numbers += (_number(decode_value(cells.get(name)), name) for name in one.numbers)
             texts += (str(string_column([decode_value(cells.get(name))], name)[0]) for name in one.texts)
-        return numbers, texts, instants
+            exacts += (_exact(decode_value(cells.get(name)), name) for name in one.exacts)
+        return numbers, texts, instants, exacts
 
 
 class ColumnReader:
@@ -153,16 +131,16 @@ class ColumnReader:
         patience: seconds that a read waits for the online store.
 
     Attributes:
-        numbers, texts: what the columns of a read are, as `view:feature`.
+        numbers, texts, exacts: what the columns of a read are, as `view:feature`.
         views: likewise of its ages.
-        number_view, text_view: (n,) and (m,) the position of each column's view.
+        number_view, text_view, exact_view: (n,), (m,) and (e,) the position of each column's view.
         keys: names of the columns that a read needs.
     """
 
     def __init__(self, store: FeatureStore, wanted: Sequence[Wanted], patience: float | None = None) -> None:
         groups: dict[tuple[Any, ...], _Group] = {}
         for one in wanted:
-            view = OnlineView.of(store.get_feature_view(one.view), [*dict.fromkeys((*one.numbers, *one.texts))])
+            view = OnlineView.of(store.get_feature_view(one.view), one.features)
             group = groups.setdefault((view.keys.names, view.keys.kinds), _Group(view.keys.names))
             group.wanted.append(one)
             group.views.append(view)
@@ -172,8 +150,10 @@ class ColumnReader:
         self.views = tuple(one.view for one in ordered)
         self.numbers = tuple(f"{one.view}:{name}" for one in ordered for name in one.numbers)
         self.texts = tuple(f"{one.view}:{name}" for one in ordered for name in one.texts)
+        self.exacts = tuple(f"{one.view}:{name}" for one in ordered for name in one.exacts)
         self.number_view = np.repeat(np.arange(len(ordered)), [len(one.numbers) for one in ordered])
         self.text_view = np.repeat(np.arange(len(ordered)), [len(one.texts) for one in ordered])
+        self.exact_view = np.repeat(np.arange(len(ordered)), [len(one.exacts) for one in ordered])
         self._lives = np.array([one.ttl // MICROSECOND if one.ttl else EVER for one in ordered], dtype=np.int64)
         self._rows = open_rows(store, patience)
         self._mark: object = None
@@ -182,9 +162,10 @@ class ColumnReader:
     def _clear(self) -> None:
         groups = [group.wanted for group in self._groups]
         self._stored = (
-            _Gather(np.float32, np.nan, [sum(len(one.numbers) for one in wanted) for wanted in groups]),
-            _Gather(np.object_, "", [sum(len(one.texts) for one in wanted) for wanted in groups]),
-            _Gather(np.int64, NEVER, [len(wanted) for wanted in groups]),
+            Gather(np.float32, np.nan, [sum(len(one.numbers) for one in wanted) for wanted in groups]),
+            Gather(np.object_, "", [sum(len(one.texts) for one in wanted) for wanted in groups]),
+            Gather(np.int64, NEVER, [len(wanted) for wanted in groups]),
+            Gather(np.float64, np.nan, [sum(len(one.exacts) for one in wanted) for wanted in groups]),
         )
         self._kept = 0
         for group in self._groups:
@@ -217,13 +198,15 @@ class ColumnReader:
         return self._columns(np.full((rows, len(self._groups)), NOWHERE, dtype=np.intp), 0)
 
     def _columns(self, places: Places, at: int) -> StoredColumns:
-        numbers, texts, known_at = (gather.get(places) for gather in self._stored)
+        numbers, texts, known_at = (gather.get(places) for gather in self._stored[:3])
+        exacts = self._stored[3].get(places) if self.exacts else np.empty((len(places), 0))
         is_there, age = known_at != NEVER, at - known_at
         stale = is_there & ((age < 0) | (age > self._lives))
         if stale.any():
             numbers[stale[:, self.number_view]] = np.nan
             texts[stale[:, self.text_view]] = ""
-        return StoredColumns(numbers, texts, np.where(is_there, age / SECOND, np.nan), stale)
+            exacts[stale[:, self.exact_view]] = np.nan
+        return StoredColumns(numbers, texts, np.where(is_there, age / SECOND, np.nan), stale, exacts)
 
     def _places(self, keys: Sequence[Sequence[Key]]) -> Places:
         """(N, groups) where the entities of requests are kept; those that are not, or not as they are, are fetched."""
@@ -267,6 +250,11 @@ class ColumnReader:
 def _number(value: Any, name: str) -> float:
     """As `number_column` has it: beside others of its kind, which says the same, it would cost many times more."""
     return value if type(value) is float and abs(value) <= LARGEST else float(number_column([value], name)[0])
+
+
+def _exact(value: Any, name: str) -> float:
+    """A number as it is; an instant in microseconds, of which float64 holds all whole seconds."""
+    return float(micros(value) if isinstance(value, datetime) else exact_column([value], name)[0])
 
 
 def _keys(names: Sequence[str], columns: Mapping[str, Any], rows: int) -> list[Key]:

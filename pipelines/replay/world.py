@@ -20,6 +20,7 @@ from pipelines.features.stream import known_micros
 from pipelines.instants import MICROSECOND, micros
 from pipelines.instants.arrow import NAT
 from pipelines.json_text import JsonObject
+from pipelines.offline.columns import to_frame
 from pipelines.sources import read_window
 from pipelines.usecase import EXAMPLE_ID, KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT
 from pipelines.windows import Window
@@ -128,7 +129,7 @@ def read_world(context: Context, window: Window) -> World:
         for table in usecase.feature_tables
         if table.daily
     }
-    examples = usecase.examples(tables, window.widened(before, first)).to_pandas()
+    examples = to_frame(usecase.examples(tables, window.widened(before, first)))
     keys = {table.name: table.keys for table in usecase.feature_tables}
     return World(window, features, keys, examples, tuple(usecase.request_columns))
 

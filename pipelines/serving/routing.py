@@ -18,7 +18,8 @@ from pipelines.errors import FlightdeckError
 from pipelines.failure import trace
 from pipelines.records import Plan
 from pipelines.serving.failures import reason
-from pipelines.serving.features import Layout, Needs, needs_of
+from pipelines.serving.features import Layout
+from pipelines.serving.needs import Needs, needs_of
 from pipelines.serving.schemas import Refusal
 from pipelines.traffic import serves_challenger
 

@@ -71,10 +71,15 @@ def altered_after(cut: datetime, seed: int) -> dict[str, pa.Table]:
         weather.loc[unseen, column] = np.where(
             draw.random(unseen.sum()) < 0.2, np.nan, draw.uniform(0, 9, unseen.sum())
         )
-    altered = {"flights": flights, "weather": weather}
-    return raw() | {
+    tables = raw() | {
         name: pa.Table.from_pandas(frame[raw()[name].column_names], schema=raw()[name].schema, preserve_index=False)
-        for name, frame in altered.items()
+        for name, frame in {"flights": flights, "weather": weather}.items()
+    }
+    in_time = "greatest(dep_at, arr_at) <= day_began_at + interval 2 days or greatest(dep_at, arr_at) is null"
+    return tables | {
+        "flights": query(
+            f"select {', '.join(tables['flights'].column_names)} from departures where {in_time}", tables, {}
+        )
     }
 
 

@@ -18,7 +18,7 @@ from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.artifacts.seal import sealed
 from pipelines.records import Prediction
-from pipelines.serving.features import logged_names, needs_of
+from pipelines.serving.needs import logged_names, needs_of
 from pipelines.traffic import serves_challenger
 from pipelines.usecase import Block
 from tests.predictions import read_log

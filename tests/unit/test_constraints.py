@@ -19,12 +19,14 @@ from pipelines.configuration import load, read
 from pipelines.console import check
 from pipelines.constraints import CONSTRAINTS, violations
 from pipelines.context import build_context
+from pipelines.declare import Each, Log
 from pipelines.errors import InvalidInput
 from pipelines.params import Params
 from pipelines.params.derived import Declared, cron, defaults, filled
 from pipelines.usecase import ModelInputs
 from tests.conftest import ROOT, TOY
 from tests.toy import USECASE
+from tests.toy_lists import USECASE as LISTS
 
 SHADOW = {"share": 0.0, "min_hours": 1, "min_requests": 1, "min_blocks": 0, "min_pairs": 0}
 AHEAD = {"name": "a", "kind": "direction", "change": {"load": {"add": 1}}, "moves": "up"}
@@ -53,6 +55,7 @@ BROKEN: Mapping[str, tuple[dict[str, Any], str]] = {  # by constraint: what brea
         {"behaviour": [{"name": "a", "kind": "invariance", "change": {"lode": {"add": 1}}, "tolerance": 0.1}]},
         "behaviour a changes lode, which is no input of pump_service_v1; did you mean load",
     ),
+    "derived-from-what-there-is": ({}, "derived a reads b, which is not derived before it; declare that first"),
     "family-has-labels": ({"training.families": ["mmoe"]}, "pumps declares no `auxiliary` label"),
     "rollout-can-end": ({"rollout.judge.max_days": 2}, "max_days is 2; the stages take 3 days, of which the first"),
     "labels-in-time": (
@@ -73,13 +76,46 @@ def changed(folder: Path, change: Mapping[str, Any]) -> Path:
     return file
 
 
-def far_sighted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module of the toy whose label looks further ahead than it takes."""
-    (folder / "far_sighted.py").write_text(
+DECLARED = {  # by constraint: a module of the toy that breaks it
+    "label-reads-within-maturity": (
         "from datetime import timedelta\nfrom tests.toy import Pumps\nUSECASE = Pumps(looks_ahead=timedelta(2))\n"
-    )
+    ),
+    "derived-from-what-there-is": (
+        "from pipelines.declare import Log\nfrom tests.toy_lists import Lists\n"
+        "from tests.toy import INPUTS\n"
+        "USECASE = Lists(name='pumps', model_inputs=INPUTS, derived=(Log('a', 'b'), Log('b', 'load')))\n"
+    ),
+}
+
+
+def declared(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module that breaks a constraint."""
+    module = f"declared_{name.replace('-', '_')}"
+    (folder / f"{module}.py").write_text(DECLARED[name])
     monkeypatch.syspath_prepend(folder)
-    return "far_sighted"
+    return module
+
+
+@pytest.mark.parametrize(
+    ("derived", "messages"),
+    [
+        ((Log("load", "hour"),), ["derived load: there is a column load already; give it another name"]),
+        ((Log("a", "hour"), Log("a", "load")), ["derived a: there is a column a already; give it another name"]),
+        ((Log("a", "a"),), ["derived a reads a, which is not derived before it; declare that first"]),
+        (
+            (Each("a", "part", "parts", "wear", "max"),),
+            [
+                "derived a reads the list part, which is no column of requests; did you mean parts or plant?",
+                "derived a reads by parts, which is no key of a feature table; did you mean part or plant?",
+            ],
+        ),
+        (LISTS.derived, []),
+    ],
+    ids=["a column's name", "twice", "itself", "neither list nor key", "the toy's"],
+)
+def test_what_is_derived_is_held_against_the_declarations(derived: Any, messages: list[str]) -> None:
+    constraint = CONSTRAINTS["derived-from-what-there-is"]
+    assert [*constraint(read(TOY).params, replace(LISTS, derived=derived))] == messages
 
 
 def test_each_constraint_is_broken_once_here_and_told_in_the_docs() -> None:
@@ -94,7 +130,7 @@ def test_what_breaks_a_constraint_is_refused_by_its_name(
 ) -> None:
     change, message = BROKEN[name]
     if not change:
-        change = {"usecase": far_sighted(tmp_path, monkeypatch)}
+        change = {"usecase": declared(name, tmp_path, monkeypatch)}
     file = changed(tmp_path, change)
     with pytest.raises(InvalidInput, match=rf"{message}.* \({name}; "):
         build_context(file, tmp_path)

@@ -30,7 +30,7 @@ from pipelines.declare.events import (
     since_last,
     total,
 )
-from pipelines.declare.trailing import Active, Level, Over, Trailing, trailing, window_name
+from pipelines.declare.over import Active, Level, Over, Trailing, trailing, window_name
 from pipelines.errors import CorruptData, InvalidInput
 from pipelines.instants import local_day
 from pipelines.windows import Window

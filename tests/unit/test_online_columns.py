@@ -11,16 +11,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from feast import FeatureStore
+from feast import FeatureStore, ValueType
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.declare.reading import Stored, StoredFeature
 from pipelines.errors import InvalidInput
 from pipelines.instants import micros
+from pipelines.offline.ingredients import as_ingredient
 from pipelines.online import OnlineReader
-from pipelines.online.columns import ColumnReader, Wanted
+from pipelines.online.codec import decode_value, encode_column
+from pipelines.online.columns import ColumnReader, Wanted, _exact
 from pipelines.online.opening import open_rows
 from pipelines.online.rows import EncodedRows, OnlineView, Span
+from pipelines.serving.derived import _instants
 from tests.examples import costly
 from tests.redis_fixtures import redis_server  # noqa: F401
 from tests.unit.test_online_rows import AT, END, make, place, put_rows, rows, write  # noqa: F401
@@ -198,3 +202,29 @@ def test_a_key_that_is_absent_or_of_another_type_is_refused(store: FeatureStore)
         reader(store).read({"key": ["k0"]}, 1, 0)
     with pytest.raises(InvalidInput, match="key shop: 'x' is no INT64"):
         reader(store).read({"key": ["k0"], "shop": ["x"]}, 1, 0)
+
+
+def test_exact_numbers_keep_their_digits_and_age_as_all_others(store: FeatureStore) -> None:
+    view = "typed"
+    exact = ColumnReader(store, [Wanted(view, ("d",), (), LIFE, ("j", "d", "f", "b"))])
+    assert exact.exacts == ("typed:j", "typed:d", "typed:f", "typed:b") and exact.numbers == ("typed:d",)
+    entities = columns([{"key": "k0", "shop": 0}, {"key": "k1", "shop": 1}, {"key": None, "shop": 1}])
+    read = exact.read(entities, 3, micros(AT))
+    expected = [[2.0**40, 0.1, float(np.float32(0.1)), 1.0], [np.nan] * 4, [np.nan] * 4]
+    np.testing.assert_array_equal(read.exacts, expected)
+    assert read.numbers[0, 0] == np.float32(0.1) and read.part(1, 3).exacts.shape == (2, 4)
+    stale = exact.read(entities, 3, micros(AT + LIFE + timedelta(seconds=1)))
+    assert np.isnan(stale.exacts).all() and stale.stale[0, 0]
+    assert exact.nothing(2).exacts.shape == (2, 4) and reader(store).nothing(2).exacts.shape == (2, 0)
+
+
+@given(st.lists(st.none() | st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)), min_size=1, max_size=5))
+def test_a_stored_instant_is_the_same_online_and_offline(instants: list[datetime | None]) -> None:
+    """In whole seconds, as Feast stores them, before 1970 too."""
+    column = pa.chunked_array([pa.array(instants, pa.timestamp("us", "UTC"))])
+    values, _ = encode_column(column, ValueType.UNIX_TIMESTAMP)
+    online = np.array([_exact(decode_value(value), "at") for value in values])
+    feature = StoredFeature("v", "at", Stored.INSTANT, ())
+    offline = as_ingredient(column.to_pandas(), feature)
+    np.testing.assert_array_equal(_instants(online), offline)
+    assert offline.dtype == _instants(online).dtype == "datetime64[us]"

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from pydantic import BaseModel, Field
 from pipelines.errors import InvalidInput
 from pipelines.fields import Instant
 from pipelines.instants.arrow import local_times
+from pipelines.offline.columns import to_frame
 from pipelines.request_columns import Kind, computed, from_frame, from_requests, kinds_of, with_features
 from pipelines.usecase import PREDICTED_AT
 from pipelines.usecases.flights import USECASE as FLIGHTS
@@ -105,3 +107,40 @@ def test_a_frame_keeps_its_columns() -> None:
     frame = pd.DataFrame({"pump": ["1"], "read_at": [pd.Timestamp("2024-03-31T01:30:00Z")], "more": [1]})
     made = with_features(PUMPS, frame)
     assert made.hour.tolist() == [3] and set(made) == {*frame, "hour"}, "summer time has begun in Berlin"
+
+
+LISTS = st.none() | st.lists(st.none() | st.text(max_size=2), max_size=3)
+
+
+@given(
+    st.lists(LISTS, max_size=5), st.lists(st.none() | st.lists(st.none() | st.integers(-(2**60), 2**60)), max_size=4)
+)
+def test_lists_are_lists_from_requests_and_from_tables(texts: list[Any], numbers: list[Any]) -> None:
+    """Also of one length, which numpy would take for a matrix, and of large whole numbers beside none."""
+    for values, kind in ((texts, pa.string()), (numbers, pa.int64())):
+        sent = from_requests({"l": Kind.LIST}, [{"l": value} for value in values], AT)["l"]
+        read = from_frame({"l": Kind.LIST}, to_frame(pa.table({"l": pa.array(values, pa.list_(kind))})))["l"]
+        assert sent.dtype == read.dtype == object and sent.shape == read.shape == (len(values),)
+        assert sent.tolist() == read.tolist() == values
+
+
+def test_every_sequence_is_a_list_and_text_is_none() -> None:
+    class Other(BaseModel):
+        a: list[str] | None = None
+        b: tuple[int, ...]
+        c: list[Literal[1, 2]]
+        d: frozenset[str]
+
+    class Typed:
+        request_columns = ("a", "b", "c", "d")
+
+        def request_model(self) -> type[BaseModel]:
+            return Other
+
+    kinds = kinds_of(Typed())  # type: ignore[arg-type]
+    assert [kinds[name] for name in "abcd"] == [*[Kind.LIST] * 3, Kind.OTHER], "the order of a set is anybody's guess"
+    assert from_requests({"b": Kind.LIST}, [{"b": (1, 2)}], AT)["b"].tolist() == [[1, 2]]
+    pandas = pd.DataFrame({"b": [np.array([1, 2]), np.nan]})
+    assert from_frame({"b": Kind.LIST}, pandas)["b"].tolist() == [[1, 2], None]
+    with pytest.raises(InvalidInput, match="'1, 2' is no list, which the request model declares"):
+        from_frame({"b": Kind.LIST}, pd.DataFrame({"b": ["1, 2"]}))

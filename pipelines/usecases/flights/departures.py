@@ -59,7 +59,7 @@ def query(sql: str, tables: Tables, parameters: dict[str, Any]) -> pa.Table:
     """
     import pyarrow as pa
 
-    from pipelines.declare.reading import connect
+    from pipelines.declare.rows import connect
     from pipelines.instants.arrow import INSTANT
 
     bindings = {name: value for name, value in parameters.items() if f"${name}" in sql}

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pipelines.declare.events import Events, Measure, count, mean, share
-from pipelines.declare.trailing import Active, Level, Over, Trailing, trailing
-from pipelines.declare.views import Coded, latest, profile
+from pipelines.declare import (
+    Active,
+    Coded,
+    Events,
+    Level,
+    Measure,
+    Over,
+    Trailing,
+    count,
+    latest,
+    mean,
+    profile,
+    share,
+    trailing,
+)
 from pipelines.usecases.flights.departures import DEPARTURES
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
