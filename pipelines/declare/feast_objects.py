@@ -26,8 +26,8 @@ def feast_objects(
 ) -> dict[str, Any]:
     """By name: an entity for each key, a view for each declared feature table, a service for each of `model_inputs`.
 
-    A service has, of every view, the features that are among its inputs or that its derived inputs read. For a file of `feature_repo`, which Feast's
-    own command line reads too: `globals().update(feast_objects(USECASE))`.
+    A service has, of every view, the features that are among its inputs or that its derived inputs read. For a file of
+    `feature_repo`, which Feast's own command line reads too: `globals().update(feast_objects(USECASE))`.
 
     Args:
         beside: by service, views that come first in it and are declared by hand, such as an on-demand view.
