@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import importlib.util
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,16 +42,18 @@ def texts(module: str) -> set[str]:
     return _texts(file.read_bytes()) if file else set()
 
 
-def declaration(file: Path, name: str) -> str | None:
-    """The digest of the statements that a name of this file rests on; None if the file has no such name."""
-    statements = _statements(file.read_bytes())
-    waiting, reached = [name], set()
-    while waiting:
-        one = waiting.pop()
-        if one in statements and one not in reached:
-            reached.add(one)
-            waiting += [node.id for node in ast.walk(statements[one]) if isinstance(node, ast.Name)]
-    return digest("\n".join(_text(statements[one]) for one in sorted(reached))) if reached else None
+def service(module: str, name: str) -> str | None:
+    """The digest of a feature service of a module's USECASE: its inputs, and the declared views that hold some of them.
+
+    None if there is none of this name.
+    """
+    usecase = importlib.import_module(module).USECASE
+    inputs = usecase.model_inputs.get(name)
+    if inputs is None:
+        return None
+    return digest(
+        repr((inputs, [view for view in usecase.feature_tables if set(view.names).intersection(inputs.names)]))
+    )
 
 
 def section(file: Path, name: str) -> str | None:
@@ -96,11 +99,6 @@ def _texts(content: bytes) -> set[str]:
 
 
 @cache
-def _statements(content: bytes) -> dict[str, ast.stmt]:
-    """The statements of a module by each name that they bind."""
-    return {name: statement for statement in _undocumented(content).body for name in _bound(statement)}
-
-
 def _undocumented(content: bytes) -> ast.Module:
     """The syntax tree of a source without its docstrings."""
     tree = ast.parse(content)
@@ -118,14 +116,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_text, value))}]"
     return repr(value)
-
-
-def _bound(statement: ast.stmt) -> Iterator[str]:
-    """The names that a statement of a module binds."""
-    if isinstance(statement, ast.Import | ast.ImportFrom):
-        yield from (alias.asname or alias.name.partition(".")[0] for alias in statement.names)
-    elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        yield statement.name
-    elif isinstance(statement, ast.Assign | ast.AnnAssign):
-        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        yield from (node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name))

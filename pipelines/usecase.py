@@ -155,8 +155,8 @@ class UseCase(Protocol):
         """The delay after which every label is known; the embargo between windows is at least as long."""
 
     @property
-    def feature_repo(self) -> Path:
-        """Folder of Feast declarations (only those: every .py in it is executed)."""
+    def feature_repo(self) -> Path | None:
+        """Folder of Feast declarations (every .py in it is executed); None: all follow from declared feature tables."""
 
     @property
     def tables(self) -> Sequence[RawTable]: ...

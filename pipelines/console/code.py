@@ -45,7 +45,8 @@ def grounds(step: str, context: Context) -> JsonObject:
 
     digests: JsonObject = {"code": reach([STEPS[step].module, "pipelines.context", context.params.usecase])}
     if DECLARED in digests["code"]:
-        files = sorted(context.usecase.feature_repo.glob("*.py"))
+        repo = context.usecase.feature_repo  # where there is none, declarations are code of the use case
+        files = sorted(repo.glob("*.py")) if repo else []
         digests["declarations"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     if step == "ingest":
         digests["source"] = _source(context)

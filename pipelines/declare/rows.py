@@ -53,6 +53,19 @@ def connect(tables: Tables, timezone: str, rows: Iterable[Rows] = ()) -> duckdb.
     return connection
 
 
+def query(sql: str, tables: Tables, window: Window, rows: Iterable[Rows] = ()) -> pa.Table:
+    """Run one query over raw tables and what is prepared of them; local times are of the window's zone.
+
+    `$start` and `$end` are the window's periods, `$from_at` and `$to_at` its instants. Instants in the result are in UTC.
+    """
+    known = {"start": window.start, "end": window.end, "from_at": window.start_at, "to_at": window.end_at}
+    bindings = {name: value for name, value in known.items() if f"${name}" in sql}
+    with connect(tables, window.timezone, rows) as connection:
+        result = connection.sql(sql, params=bindings).to_arrow_table()
+    fields = [field.with_type(INSTANT) if pa.types.is_timestamp(field.type) else field for field in result.schema]
+    return result.cast(pa.schema(fields))
+
+
 class Reader:
     """Reads expressions of rows that have all keys and belong to the window's periods or to earlier ones.
 

@@ -18,9 +18,9 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    from pipelines.offline.repository import apply, declarations, registry_hash
+    from pipelines.offline.repository import apply, declarations_of, registry_hash
 
-    apply(context.settings, context.feast, declarations(context.usecase.feature_repo))
+    apply(context.settings, context.feast, declarations_of(context.usecase))
     return Outputs(
         project=context.feast.project,
         registry_hash=registry_hash(context.feast),

@@ -83,10 +83,10 @@ def declared_views(context: Context) -> list[View]:
     from feast import FeatureView
 
     from pipelines.features.health import View
-    from pipelines.offline.repository import declarations
+    from pipelines.offline.repository import declarations_of
     from pipelines.usecase import KNOWN_AT
 
-    objects = declarations(context.usecase.feature_repo)
+    objects = declarations_of(context.usecase)
     by_name = {view.name: view for view in objects if isinstance(view, FeatureView)}
     views = []
     for table in context.usecase.feature_tables:

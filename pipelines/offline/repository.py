@@ -14,12 +14,14 @@ from typing import Any
 import sqlalchemy as sa
 from feast import Entity, FeatureService, FeatureStore, FeatureView, OnDemandFeatureView, RepoConfig
 
+from pipelines.declare.feast_objects import feast_objects
 from pipelines.engines import explain, open_engine
 from pipelines.errors import InvalidInput
 from pipelines.offline.sources import period_of
 from pipelines.online.places import online_store
 from pipelines.periods import A_DAY, A_MINUTE
 from pipelines.settings import Settings
+from pipelines.usecase import UseCase
 
 VARIABLE = "FLIGHTDECK_FEAST_REGISTRY"
 WITH_FUNCTIONS = ("on_demand_feature_views", "stream_feature_views", "validation_references")  # tables of a registry
@@ -124,6 +126,17 @@ def _served_declaration(declaration: Any) -> Any:
         description=declaration.description,
         owner=declaration.owner,
     )
+
+
+def declarations_of(usecase: UseCase) -> list[Any]:
+    """Everything that is declared to Feast: by the files of `feature_repo` or, where there is none, by feature tables.
+
+    Raises:
+        InvalidInput: as `declarations`; or if a key has a type that cannot be one.
+    """
+    if usecase.feature_repo is not None:
+        return declarations(usecase.feature_repo)
+    return [*feast_objects(usecase).values()]
 
 
 def declarations(folder: Path) -> list[Any]:

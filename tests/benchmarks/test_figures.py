@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +24,16 @@ FILES = {
     "toybench/sums/add.py": 'def add(a: int, b: int) -> int:\n    """Their sum."""\n    return a + b\n',
     "toybench/apart.py": "ALONE = 1\n",
     "params.yaml": "usecase: toybench.sums\nsplits: {days: 1, embargo: 2}\ngate: {floors: []}\n",
-    "flights.py": "DAYS = 3\nview = dict(days=DAYS)\nfirst = list(view)\nsecond = [DAYS, 7]\n",
+    "toydeclared.py": """from types import SimpleNamespace
+from pipelines.usecase import ModelInputs
+from pipelines.declare import Events, count, Over, trailing
+from datetime import timedelta
+view = trailing("v", ("k",), Over(Events("rows", "at"), {"n": count()}, (timedelta(days=3),)))
+USECASE = SimpleNamespace(
+    feature_tables=(view,),
+    model_inputs={"first": ModelInputs(("n_3d",), ()), "second": ModelInputs(("other",), ())},
+)
+""",
 }
 TODAY = datetime.now(UTC).date()
 
@@ -39,7 +50,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(ground, "ROOT", tmp_path)
     monkeypatch.setattr(digests, "params", lambda file: yaml.safe_load(file.read_text()))  # of no use case
-    monkeypatch.setattr(ground, "DECLARATIONS", tmp_path / "flights.py")
+    monkeypatch.setattr(ground, "DECLARATIONS", "toydeclared")
     monkeypatch.setattr(figures, "ROOT", tmp_path)
     monkeypatch.setattr(figures, "RESULTS", tmp_path / "results")
     reach.source.cache_clear()
@@ -47,6 +58,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         tmp_path / "results" / "speed.md", "# Speed\n\n3 s\n", Ground("toybench.speed", ("splits",), (), ("first",))
     )
     yield tmp_path
+    sys.modules.pop("toydeclared", None)
     reach.source.cache_clear()
 
 
@@ -54,6 +66,8 @@ def change(place: Path, name: str, old: str, new: str) -> None:
     text = (place / name).read_text()
     assert old in text
     (place / name).write_text(text.replace(old, new))
+    sys.modules.pop("toydeclared", None)
+    importlib.invalidate_caches()
 
 
 def changes(place: Path) -> dict[str, list[str]]:
@@ -87,9 +101,9 @@ def test_a_result_says_what_it_rests_on(place: Path) -> None:
         ("toybench/sums/add.py", "a + b", "b + a", {"code": ["toybench/sums"]}),
         ("toybench/speed.py", "add(1, 2)", "add(1, 3)", {"code": ["toybench/speed"]}),
         ("params.yaml", "days: 1", "days: 2", {"params": ["splits"]}),
-        ("flights.py", "DAYS = 3", "DAYS = 4", {"services": ["first"]}),
+        ("toydeclared.py", '"rows"', '"lines"', {"services": ["first"]}),
         ("params.yaml", "splits", "parts", {"params": ["splits"]}),
-        ("flights.py", "first = ", "third = ", {"services": ["first"]}),
+        ("toydeclared.py", '"first"', '"third"', {"services": ["first"]}),
     ],
 )
 def test_what_has_changed_is_named(place: Path, name: str, old: str, new: str, changed: dict[str, list[str]]) -> None:
@@ -105,7 +119,7 @@ def test_what_has_changed_is_named(place: Path, name: str, old: str, new: str, c
         ("toybench/apart.py", "1", "2"),
         ("params.yaml", "floors: []", "floors: [1]"),
         ("params.yaml", "days: 1, embargo: 2}", "embargo: 2, days: 1} # whole ones"),
-        ("flights.py", "second = [DAYS, 7]", "second = [DAYS, 8]"),
+        ("toydeclared.py", '"other"', '"another"'),
     ],
 )
 def test_what_it_does_not_rest_on_may_change(place: Path, name: str, old: str, new: str) -> None:
