@@ -3,7 +3,7 @@
     python -m benchmarks.figures [--check]
 
 Marks every such result as stale under its title, with what has changed, and takes the mark away from any other. With
-`--check` nothing is written, and a result that lacks its mark, or has one without a reason, is a failure. So is one
+`--check` nothing is written, and a mark that is missing, needless or names other changes is a failure. So is a result
 that does not say what it rests on, and a page that quotes a result wrongly: README.md and docs/*.md name the file of
 each result that they quote, `benchmarks/results/NAME.md`, and the same paragraph, item of a list or row of a table
 
@@ -39,11 +39,6 @@ class Result:
     record: Record
     changes: dict[str, list[str]]  # names by kind
 
-    @property
-    def marked(self) -> bool:
-        """Whether it says that it is stale."""
-        return bool(MARK.search(self.text))
-
     def brought_up(self) -> str:
         """Its text with the mark that it should have, or without one."""
         title, _, rest = MARK.sub(r"\g<title>", self.text).partition("\n")
@@ -78,8 +73,8 @@ def check_results(folder: Path, write: bool) -> tuple[dict[str, Result], list[st
             print(f"{file.name}: {result.history}")
         if write:
             file.write_text(result.brought_up())
-        elif result.marked != bool(result.changes):
-            mark = "lacks its mark" if result.changes else "is marked and not stale"
+        elif result.text != result.brought_up():
+            mark = "has no mark that names what has changed" if result.changes else "is marked and not stale"
             wrong.append(f"{file.name} {mark}; run `make figures`")
     print(f"{sum(bool(result.changes) for result in results.values())} of {len(results)} results are stale")
     return results, wrong

@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import beta
 
 from benchmarks.judge_scores import Array
-from pipelines.judge.betting import CASH, LEAST, NOTHING, ROUNDING, TOLERANCE, Limits, Scatter, bets
+from pipelines.judge.betting import CASH, LEAST, NOTHING, ROUNDING, Limits, Scatter, bets
 from pipelines.judge.eprocess import RATIOS
 
 ALPHA, DELTA = 0.05, 0.02
@@ -27,19 +27,10 @@ class Claim:
     reps: int | None = None  # where they are not as many as asked for
 
 
-def paths(
-    d: Array,
-    limit: float,
-    looks: Array,
-    foretold: Scatter | None,
-    horizon: float,
-    narrowest: float = 0.0,
-    widest: float = math.inf,
-    least: int = LEAST,
-) -> Array:
+def paths(d: Array, limit: float, looks: Array, foretold: Scatter | None, limits: Limits) -> Array:
     """`betting.log_e_above` of every prefix, with the bets of that prefix: (R, N) -> (R, T), arguments as there."""
     asked = set(np.asarray(looks).tolist())
-    worlds = _Worlds(len(d), foretold, horizon, narrowest, widest, least)
+    worlds = _Worlds(len(d), foretold, limits)
     out = []
     for at in range(d.shape[1]):
         worlds.see(d[:, at], limit)
@@ -51,10 +42,8 @@ def paths(
 class _Worlds:
     """The capital of many rollouts side by side; `see` takes the next block of each."""
 
-    def __init__(
-        self, many: int, foretold: Scatter | None, horizon: float, narrowest: float, widest: float, least: int
-    ) -> None:
-        self.horizon, self.narrowest, self.widest, self.least = horizon, narrowest, widest, max(least, LEAST)
+    def __init__(self, many: int, foretold: Scatter | None, limits: Limits) -> None:
+        self.limits = limits._replace(least=max(limits.least, LEAST))
         self.count, self.total, self.squares = 0, np.zeros(many), np.zeros(many)
         self.bound, self.reach = np.full(many, -1.0), np.ones(many)  # of the scatter, beyond which bets begin anew
         self.sizes, self.log, self.sign = np.zeros((0, many)), np.zeros((0, many)), np.ones((0, many))
@@ -69,8 +58,8 @@ class _Worlds:
         self.cash = np.where(again, self.cash / 2, self.cash)
         self.staked = np.where(again, np.minimum(left + self.cash, 1 - CASH), self.staked)
         for at, scatter in zip(np.flatnonzero(whose), known, strict=True):
-            self.bound[at] = TOLERANCE * scatter.scale + ROUNDING
-            for epoch in bets((), scatter, Limits(self.horizon, self.narrowest, self.widest)):
+            self.bound[at] = self.limits.tolerance * scatter.scale + ROUNDING
+            for epoch in bets((), scatter, self.limits):
                 while len(self.sizes) < len(epoch.sizes):
                     self.sizes, self.log = (np.vstack([one, np.zeros(len(whose))]) for one in (self.sizes, self.log))
                     self.sign = np.vstack([self.sign, np.ones(len(whose))])
@@ -86,7 +75,7 @@ class _Worlds:
         self.sign = np.where(alive & (gains <= 0), -1, self.sign)
         self.count, self.total, self.squares = self.count + 1, self.total + d, self.squares + d**2
         self.seen.append(d)
-        if self.count < self.least:
+        if self.count < self.limits.least:
             return
         spread = np.maximum(self.squares - self.total**2 / self.count, 0) / (self.count - 1)
         wider = np.sqrt(spread) > self.bound

@@ -23,7 +23,7 @@ from benchmarks.judge_models import MODELS, START
 from benchmarks.judge_rows import WEIGHTS
 from benchmarks.judge_rules import DAYS
 from benchmarks.judge_scores import Array
-from pipelines.judge.betting import Scatter
+from pipelines.judge.betting import Limits, Scatter
 from pipelines.judge.eprocess import BETS
 from pipelines.judge.plan import long_run_ratio, oracle
 from pipelines.judge.quality import CATASTROPHE
@@ -108,9 +108,9 @@ class Series(NamedTuple):
     def evidence(self, drawn: Array, limit: float, sign: float = 1.0, narrower: float = 1.0) -> Array:
         """log E after every day of every rollout."""
         foretold = self.scatter._replace(sd=self.scatter.sd / narrower, largest=self.scatter.largest / narrower)
-        floor = MARGINS[0] * self.loss
+        limits = Limits(LIMIT, MARGINS[0] * self.loss, 1.0)
         looks = np.arange(1, drawn.shape[1] + 1)
-        return paths(sign * self.days[drawn], sign * limit, looks, foretold, LIMIT, floor, 1.0)
+        return paths(sign * self.days[drawn], sign * limit, looks, foretold, limits)
 
     def rollback(self, drawn: Array, narrower: float = 1.0) -> Array:
         return self.evidence(drawn, 0.0, narrower=narrower)

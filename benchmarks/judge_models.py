@@ -71,13 +71,15 @@ def _trained(context: Context, service: str, name: str, recipe: Recipe, version:
         context = replace(context, params=context.params.model_copy(update={"splits": splits}))
     inputs = {
         "as_of": midnight(recipe.as_of, context.usecase.timezone).isoformat(),
-        "data_version": version,
         "run": f"{service}_{name}",
         "feature_service": service,
+        "families": [recipe.family],
+        "trials": 1,
+        "seed": recipe.seed,
     }
-    training_set = execute("build_training_set", inputs, context)["training_set_uri"]
-    fit = {"family": recipe.family, "training_set_uri": training_set, "run": f"{service}_{name}"}
-    return str(execute("train", {**fit, "trials": 1, "seed": recipe.seed}, context)["model_uri"])
+    steps, known = ("build_training_set", "train"), {"snapshot": {"data_version": version}}
+    outputs = walk(chains.training, inputs, partial(execute, context=context), only=steps, previous=known)
+    return str(outputs["train"][0]["model_uri"])
 
 
 def _scored(context: Context, run: str, name: str, model_uri: str) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from benchmarks.judge_claims import ALPHA, DELTA, RISK, Claim, chunks, ever, fir
 from benchmarks.judge_rules import rules
 from benchmarks.judge_scores import Array, brier, champion_brier, draw, log_loss
 from pipelines.judge import Blocks, Events, Evidence, Exposure, Scatter, SplitCount, judge_evidence, matured
+from pipelines.judge.betting import Limits
 from pipelines.judge.eprocess import BETS
 from pipelines.judge.quality import SINGLE_ROWS
 
@@ -34,7 +35,7 @@ def foretold(seed: int, rise: float = 0.0, loss: Callable[[Array, Array], Array]
 def quality(d: Array, limit: float, looks: Array, scatter: Scatter | None) -> Array:
     """The judge's evidence on independent rows; their losses lie in [0, 1]."""
     margin = DELTA * champion_brier()
-    return paths(d, limit, looks, scatter, HORIZON, narrowest=margin, widest=1.0, least=SINGLE_ROWS)
+    return paths(d, limit, looks, scatter, Limits(HORIZON, margin, 1.0, SINGLE_ROWS))
 
 
 def catastrophe(d: Array, looks: Array) -> Array:
@@ -99,7 +100,8 @@ def speed(reps: int, seed: int, n: int = 8_000, unpaired_n: int = 80_000) -> lis
         arm = rng.random(label.shape) < 0.5
         d = np.where(arm, 2.0, -2.0) * (brier(label, np.where(arm, new, old)) - base)
         scatter = Scatter.of(d[0, :EVALUATED])
-        unpaired.append(first(paths(d, 0.0, late, scatter, unpaired_n, widest=2.0, least=SINGLE_ROWS), QUALITY, late))
+        limits = Limits(unpaired_n, widest=2.0, least=SINGLE_ROWS)
+        unpaired.append(first(paths(d, 0.0, late, scatter, limits), QUALITY, late))
     with_pairs, without = np.concatenate(paired), np.concatenate(unpaired)
     median, p90 = np.quantile(with_pairs, [0.5, 0.9], method="higher")
     times = float(np.median(without) / median)

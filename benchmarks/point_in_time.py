@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import os
-import runpy
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -54,11 +53,13 @@ def prepare(context: Context) -> None:
         frame.to_parquet(examples)
 
 
-def views(folder: Path, streamed: bool = False) -> tuple[list[Any], list[Any]]:
+def views(context: Context, streamed: bool = False) -> tuple[list[Any], list[Any]]:
     """The declared entities and batch views, or all views."""
     from feast import Entity, FeatureView
 
-    declared = runpy.run_path(str(folder / "flights.py")).values()
+    from pipelines.offline.repository import declarations_of
+
+    declared = declarations_of(context.usecase)
     entities = [value for value in declared if isinstance(value, Entity)]
     return entities, [v for v in declared if isinstance(v, FeatureView) and (streamed or v.name in BATCH)]
 
@@ -69,7 +70,7 @@ def feasts_store(
     """A feature store over the same files with one of Feast's own offline stores."""
     from feast import FeatureStore, FeatureView, FileSource, RepoConfig
 
-    entities, declared = views(context.usecase.feature_repo, streamed)
+    entities, declared = views(context, streamed)
     store = FeatureStore(
         config=RepoConfig(
             project=context.usecase.name,
@@ -94,7 +95,7 @@ def by_hand(context: Context, examples: pd.DataFrame) -> Callable[[], pd.DataFra
     """The SQL that one would write for these views alone."""
     import duckdb
 
-    _, declared = views(context.usecase.feature_repo)
+    _, declared = views(context)
     columns, joins = ["e.*"], []
     for n, view in enumerate(declared):
         files = context.data.uri("features", view.name, "*.parquet")
@@ -118,7 +119,7 @@ def by_hand(context: Context, examples: pd.DataFrame) -> Callable[[], pd.DataFra
 
 
 def run_child(context: Context, way: str, rows: int, repetitions: int) -> dict[str, Any]:
-    _, declared = views(context.usecase.feature_repo)
+    _, declared = views(context)
     names = [field.name for view in declared for field in view.features]
     examples = pd.read_parquet(context.data.uri("examples.parquet")).rename(columns={PREDICTED_AT: "event_timestamp"})
     examples = examples.sample(min(rows, len(examples)), random_state=1).sort_index().reset_index(drop=True)

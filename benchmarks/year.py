@@ -25,5 +25,7 @@ def prepare(context: Context) -> None:
 
 def training_set(context: Context, as_of: str, run: str, service: str | None = None) -> str:
     """The URI of a training set as of an instant, of the service that params name or of another."""
-    inputs = {"as_of": as_of, "data_version": "year", "run": run, "feature_service": service}
-    return str(execute("build_training_set", inputs, context)["training_set_uri"])
+    inputs, known = {"as_of": as_of, "run": run, "feature_service": service}, {"snapshot": {"data_version": "year"}}
+    only = ("build_training_set",)
+    outputs = walk(chains.training, inputs, partial(execute, context=context), only=only, previous=known)
+    return str(outputs["build_training_set"]["training_set_uri"])

@@ -96,10 +96,10 @@ def monitoring(step: Steps, run: RunInputs) -> None:
     outcomes = step("join_outcomes", **window, run=run["run"], predictions_uri=predictions["predictions_uri"])
     drift = step(
         "report_drift",
+        **window,
         **model_run,
         outcomes_uri=outcomes["outcomes_uri"],
         evaluation_uri=model["evaluation_uri"],
-        as_of=run["as_of"],
         track=run["track"],
     )
     step("decide_retraining", **window, summary_uri=drift["summary_uri"], model_version=model["version"])

@@ -6,7 +6,7 @@ import gc
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -94,11 +94,15 @@ def run_training(context: Context, as_of: date, run: str, data_version: str, **c
     return walk(chains.training, given, partial(execute, context=context), previous=known)
 
 
-def run_candidates(context: Context, training_set_uri: str, run: str, *families: str) -> dict[str, Any]:
+CANDIDATES = ("train", "evaluate", "log_candidates")
+
+
+def run_candidates(
+    context: Context, training_set_uri: str, run: str, *families: str, steps: Sequence[str] = CANDIDATES
+) -> dict[str, Any]:
     """The training chain from a training set that is there to candidates in MLflow; outputs by step."""
     given = {"run": run, "families": families, "trials": None, "seed": None}
     known = {"build_training_set": {"training_set_uri": training_set_uri}}
-    steps = ("train", "evaluate", "log_candidates")
     return walk(chains.training, given, partial(execute, context=context), only=steps, previous=known)
 
 

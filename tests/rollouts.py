@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines.clock import ReplayClock
 from pipelines.context import Context, build_context
-from pipelines.records import Prediction
+from pipelines.records import Plan, Prediction
 from pipelines.registration.evaluation import read_evaluated_model
 from pipelines.registration.lineage import data_tags
 from pipelines.steps import execute
@@ -89,45 +89,56 @@ def traffic(
         draw = np.random.default_rng(int(now.timestamp()) % 2**31)
         risk = draw.beta(1, 2, a_day)
         label = (draw.random(a_day) < risk).astype(float)
-        theirs, mine = same(risk, draw), ours(risk, draw)
-        made = []
-        truth = {}
-        for n in range(a_day):
+        made, outcomes = [], []
+        for n, scores in enumerate(zip(same(risk, draw), ours(risk, draw), strict=True)):
             at = now + timedelta(minutes=10 * n)
-            truth[at.isoformat()] = label[n]
-            entity = f"pump {draw.integers(2000)}"
-            scores: dict[str, float | None] = {plan.champion: float(theirs[n])}
-            served = plan.champion
-            if plan.challenger is not None:
-                scores[plan.challenger] = float(mine[n])
-                served = plan.challenger if serves_challenger(plan.rollout, entity, plan.share) else served
-            failed = {version for version in failing or {} if draw.random() < (failing or {})[version]} & set(scores)
-            if failed == set(scores):
-                continue
-            scores |= dict.fromkeys(failed)
-            served = next(version for version in (served, *scores) if version not in failed)
-            prediction = Prediction(
-                f"{at.isoformat()}",
-                entity,
-                *day_block(at, context.usecase.timezone),
-                at,
-                {},
-                {},
-                {},
-                plan.version,
-                plan.share,
-                served,
-                scores[served],
-                scores,
-                {version: float(draw.gamma(4, 0.2)) for version in scores},
-                dict.fromkeys(failed, "no output"),
-            )
-            made.append(replace(prediction, **{k: v(n, prediction) for k, v in changes.items()}))
+            prediction = answered(plan, at, scores, failing or {}, draw)
+            if prediction is not None:
+                block = day_block(at, context.usecase.timezone)
+                prediction = replace(prediction, block=block.name, closes_at=block.closes_at)
+                made.append(replace(prediction, **{k: v(n, prediction) for k, v in changes.items()}))
+                outcomes.append((made[-1].prediction_id, label[n], made[-1].predicted_at + timedelta(hours=20)))
         log.append(made)
-        log.record_outcomes(
-            [(p.prediction_id, truth[p.prediction_id], p.predicted_at + timedelta(hours=20)) for p in made]
-        )
+        log.record_outcomes(outcomes)
         advance(now + timedelta(days=1))
+
+
+def answered(
+    plan: Plan, at: datetime, pair: tuple[float, float], failing: Mapping[str, float], draw: np.random.Generator
+) -> Prediction | None:
+    """A request, a block of its own, as a server logs it; None where every version fails.
+
+    Args:
+        pair: the scores of champion and challenger.
+    """
+    entity = f"pump {draw.integers(2000)}"
+    scores: dict[str, float | None] = {plan.champion: float(pair[0])}
+    assigned = plan.champion
+    if plan.challenger is not None:
+        scores[plan.challenger] = float(pair[1])
+        assigned = plan.challenger if serves_challenger(plan.rollout, entity, plan.share) else assigned
+    failed = {version for version, rate in failing.items() if draw.random() < rate} & set(scores)
+    if failed == set(scores):
+        return None
+    scores |= dict.fromkeys(failed)
+    served = next(version for version in (assigned, *scores) if version not in failed)
+    return Prediction(
+        prediction_id=at.isoformat(),
+        entity=entity,
+        block=at.isoformat(),
+        closes_at=at,
+        predicted_at=at,
+        request={},
+        features={},
+        ages={},
+        plan=plan.version,
+        share=plan.share,
+        served=served,
+        score=scores[served],
+        scores=scores,
+        milliseconds={version: float(draw.gamma(4, 0.2)) for version in scores},
+        errors=dict.fromkeys(failed, "no output"),
+    )
 
 
 def clock(context: Context) -> ReplayClock:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 
-from pipelines.artifacts.seal import is_sealed, read_sealed, sealed, unaltered, write_sealed
-from pipelines.errors import CorruptData
+from pipelines.artifacts.seal import DIGESTS, is_sealed, read_sealed, sealed, unaltered, write_sealed
+from pipelines.errors import CorruptData, MissingData
 from pipelines.json_text import JsonObject
 
 if TYPE_CHECKING:
@@ -73,6 +73,14 @@ class Document(Frozen):
 
     def write(self, store: Store, folder: str) -> None:
         write_sealed(store, self.place(folder), self.as_json())
+
+    def lies_in(self, store: Store, folder: str) -> bool:
+        """Whether a folder holds this very document; False where it is missing, altered or of another form."""
+        digest: str = self.sealed()[DIGESTS][self.FILE]
+        try:
+            return self.read(store, folder).sha256.get(self.FILE) == digest
+        except (MissingData, CorruptData):
+            return False
 
     def sealed(self) -> JsonObject:
         """As `as_json`, with its own digest."""

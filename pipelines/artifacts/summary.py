@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING, ClassVar
 
 from pipelines.artifacts.document import Document, Frozen, Instant, Number
 from pipelines.artifacts.seal import DIGESTS, read_sealed
 from pipelines.json_text import JsonObject
+from pipelines.periods import PeriodField
 
 if TYPE_CHECKING:
     from pipelines.store import Store
@@ -42,7 +42,7 @@ class Summary(Document):
     """The figures of a monitored window, over all its rows (drift alone rests on samples).
 
     Attributes:
-        window: first day that has outcomes, and the day after the last.
+        window: first period, and the one after the last, as the step was asked for them.
         n_scored, n_labelled, n_reference: rows; of the window, with a label, and of the model's test window.
         drift_share: of the model inputs that could be measured. `unmeasured` names all other columns with the reason.
         metrics, reference_metrics: of the window, and of the model's test window.
@@ -54,7 +54,7 @@ class Summary(Document):
     FILE: ClassVar[str] = "summary.json"
     REMEDY: ClassVar[str] = "run report_drift again"
 
-    window: tuple[date, date]
+    window: tuple[PeriodField, PeriodField]
     as_of: Instant
     model_version: str
     n_scored: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,30 +47,40 @@ def grounds(step: str, context: Context) -> JsonObject:
     digests: JsonObject = {"code": reach([STEPS[step].module, "pipelines.context", context.params.usecase])}
     if DECLARED in digests["code"]:
         repo = context.usecase.feature_repo  # where there is none, declarations are code of the use case
-        files = sorted(repo.glob("*.py")) if repo else []
-        digests["declarations"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        digests["declarations"] = _digests(repo.glob("*.py") if repo else ())
     if step == "ingest":
-        digests["source"] = _source(context)
+        digests |= _source(context)
     return digests
 
 
 def _source(context: Context) -> JsonObject:
-    """By table that comes as files: each file of the desk's days, with its size and time of change.
+    """What `ingest` reads, as far as it lies in files.
 
-    A database or an API is left out, since a change there cannot be detected before reading.
+    Returns:
+        `source`: by table, each file of the desk's days, with its size and time of change; `bundled`, where a table
+        comes with the use case: the digests of the use case's own files. A database or an API is left out, since a
+        change there cannot be detected before reading.
     """
-    from pipelines.params.source import Files
+    from pipelines.params.source import Bundled, Files
     from pipelines.sources.files import FileSource
-    from pipelines.sources.opening import settings_of
+    from pipelines.sources.opening import BundledSource, settings_of
 
     desk = context.params.require_desk()
     window = context.window(desk.start, desk.end)
     sections = {table: settings_of(context.params, table) for table in context.usecase.tables}
-    return {
+    files: JsonObject = {
         table.name: FileSource(section, context.usecase.timezone).versions(table, window)
         for table, section in sections.items()
         if isinstance(section, Files)
     }
+    if any(isinstance(section, Bundled) for section in sections.values()):
+        return {"source": files, "bundled": _digests(BundledSource(context.usecase).files)}
+    return {"source": files}
+
+
+def _digests(files: Iterable[Path]) -> list[tuple[str, str]]:
+    """(name, sha256) of each file, in order; names without folders, which differ between machines."""
+    return sorted((file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files)
 
 
 COMMAND = Command("code", "Write what the stages of dvc.yaml depend on besides data.", add, answer)

@@ -119,11 +119,10 @@ def plan(version: str | None, margin: float | None, days: float | None, context:
     from pipelines.records import CHAMPION
 
     settings = context.params.rollout
-    asked = {"margin_share": margin, "max_days": days}
+    given = {"margin_share": margin, "max_days": days}
+    overrides = {name: value for name, value in given.items() if value is not None}
     try:
-        judge = JudgeRules.model_validate(
-            {**settings.judge.model_dump(), **{name: value for name, value in asked.items() if value is not None}}
-        )
+        judge = JudgeRules.model_validate({**settings.judge.model_dump(), **overrides})
     except ValidationError as error:
         raise InvalidInput(f"--margin or --days: {first_problem(error)}") from None
     settings = settings.model_copy(update={"judge": judge})
@@ -137,19 +136,19 @@ def plan(version: str | None, margin: float | None, days: float | None, context:
             raise InvalidInput("there is no champion and a second version to compare; register them first")
         version = version or max(versions, key=int)
         baseline = freeze(context, champion, context.models.require(version))
-    expected, told = expectation(baseline, settings), advice(baseline, settings)
+    expected, recommendation = expectation(baseline, settings), advice(baseline, settings)
     report = {
         "version": version,
         "champion": champion,
-        "advice": told,
+        "advice": recommendation,
         "foretold": baseline.foretold,
         "plan": expected.as_json() if expected else None,
     }
 
     def show() -> None:
-        print(f"Version {version} against champion {champion}: {told}\n")
+        print(f"Version {version} against champion {champion}: {recommendation}\n")
         if expected is not None:
-            print("Days to expect, those of an oracle that knows the variance and looks once in brackets:\n")
+            print("Expected days (in brackets: of an oracle that knows the variance and looks once):\n")
             print(as_markdown(expected), end="")
 
     return report, show

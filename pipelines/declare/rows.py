@@ -54,9 +54,9 @@ def connect(tables: Tables, timezone: str, rows: Iterable[Rows] = ()) -> duckdb.
 
 
 def query(sql: str, tables: Tables, window: Window, rows: Iterable[Rows] = ()) -> pa.Table:
-    """Run one query over raw tables and what is prepared of them; local times are of the window's zone.
+    """Run one query over raw tables and what is prepared of them, in the window's zone; instants are given in UTC.
 
-    `$start` and `$end` are the window's periods, `$from_at` and `$to_at` its instants. Instants in the result are in UTC.
+    `$start` and `$end` are the window's periods, `$from_at` and `$to_at` its instants.
     """
     known = {"start": window.start, "end": window.end, "from_at": window.start_at, "to_at": window.end_at}
     bindings = {name: value for name, value in known.items() if f"${name}" in sql}

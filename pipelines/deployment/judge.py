@@ -172,7 +172,7 @@ def _abort(why: str, pulse: str) -> Outputs:
 def _look(context: Context, rollout: Rollout, plans: Sequence[Plan], stage: str, complete: Completeness) -> Look:
     from pipelines.deployment.evidence import Look
     from pipelines.deployment.foretold import Foretold
-    from pipelines.deployment.missing import SAMPLE, risen
+    from pipelines.deployment.missing import SAMPLE, missing_more_often
     from pipelines.losses import loss_of
 
     settings = context.params.rollout
@@ -196,5 +196,5 @@ def _look(context: Context, rollout: Rollout, plans: Sequence[Plan], stage: str,
         foretold=foretold,
         days=settings.judge.max_days,
         slices=tuple(context.usecase.slices),
-        missing_inputs=risen(newest, foretold.missing, settings.watch.max_missing_rise),
+        missing_inputs=missing_more_often(newest, foretold.missing, settings.watch.max_missing_rise),
     )

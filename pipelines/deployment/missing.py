@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.records import Prediction
 
-SAMPLE = 1000  # newest requests of the stage that are looked at
-ENOUGH = 50  # of them, to say anything
-SURE = 3.0  # standard errors by which a share of so few must pass its bound
+SAMPLE = 1000  # the stage's newest requests, of which the shares are computed
+ENOUGH = 50  # requests with features; with fewer no input is named
+SURE = 3.0  # standard errors that a share must lie above its bound
 
 
-def risen(newest: Sequence[Prediction], known: Mapping[str, float], rise: float) -> tuple[str, ...]:
-    """The inputs that are missing or stale in more than their known share of requests plus `rise`, the worst first.
+def missing_more_often(newest: Sequence[Prediction], expected: Mapping[str, float], rise: float) -> tuple[str, ...]:
+    """The inputs whose share of requests without a value exceeds the expected one by more than `rise`, worst first.
 
     Args:
-        newest: predictions whose features are in the log; the others say nothing.
-        known: the share of rows of the challenger's test window in which a column was missing; of inputs, and others,
-            which are not looked at.
+        newest: predictions; those without features in the log are left out.
+        expected: by column, the share of rows of the challenger's test window without a value. Columns that no
+            prediction has among its features are no inputs, and are left out.
     """
-    told = [one.features for one in newest if one.features]
-    if len(told) < ENOUGH:
+    logged = [one.features for one in newest if one.features]
+    if len(logged) < ENOUGH:
         return ()
-    found = []
-    for name, share in known.items():
-        if not any(name in features for features in told):
+    exceeding = []
+    for name, before in expected.items():
+        if not any(name in features for features in logged):
             continue
-        seen = sum(features.get(name) is None for features in told) / len(told)
-        error = math.sqrt(max(seen * (1 - seen), 1 / len(told)) / len(told))
-        if seen - SURE * error > share + rise:
-            found.append((seen - share, f"{name} in {seen:.0%} (before {share:.0%})"))
-    return tuple(text for _, text in sorted(found, key=lambda one: (-one[0], one[1])))
+        share = sum(features.get(name) is None for features in logged) / len(logged)
+        error = math.sqrt(max(share * (1 - share), 1 / len(logged)) / len(logged))
+        if share - SURE * error > before + rise:
+            exceeding.append((share - before, f"{name} in {share:.0%} (before {before:.0%})"))
+    return tuple(text for _, text in sorted(exceeding, key=lambda one: (-one[0], one[1])))

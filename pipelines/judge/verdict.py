@@ -87,12 +87,12 @@ def judge_evidence(evidence: Evidence, rules: Rules) -> Judgement:
     blocks, delta = evidence.blocks, margin(evidence, rules)
     low, high = betting.bounds(difference, rules.alpha, placed)
     mean = float(difference.mean()) if len(difference) else None
-    told = f"{len(difference)} blocks of {int(blocks.rows.sum())} rows"
+    compared = f"{len(difference)} blocks of {int(blocks.rows.sum())} rows"
     since, scale = (placed[-1].since, placed[-1].scale) if placed else (len(difference), 0.0)
-    without = f", of which the first {since} tell little but how far the pair scatters" if since else ""
+    warm_up = f", of which the first {since} mainly set the scale of the bets" if since else ""
     explanation = (
         f"{first.action} by {first.rule}{_sides(first)}: {first.next_step}",
-        f"mean difference of losses {_number(mean)} over {told}{without}, surely between {_number(low)} and "
+        f"mean difference of losses {_number(mean)} over {compared}{warm_up}, surely between {_number(low)} and "
         f"{_number(high)}; up to {_number(delta)} may be given up",
         f"log E: {', '.join(f'{name} {value:+.2f}' for name, value in log_e.items())}",
         *(f"else {ruling.action} by {ruling.rule}{_sides(ruling)}: {ruling.next_step}" for ruling in rulings[1:]),
@@ -186,21 +186,24 @@ def _holds(evidence: Evidence, rules: Rules, log_e: dict[str, float], segments: 
 
 
 def _worse_segments(evidence: Evidence, rules: Rules, segments: dict[str, float]) -> Iterator[Ruling]:
-    """A hold where slices are badly worse: each is tested at its share of segment_alpha, so that over all of them the
-    rate of false holds is at most that."""
+    """A hold where slices are badly worse.
+
+    Of S slices each is tested at segment_alpha / S, so over all of them the rate of false holds is at most
+    segment_alpha.
+    """
     bound = math.log(len(evidence.segments) / rules.segment_alpha) if evidence.segments else math.inf
-    told = [(segments[segment.name], segment) for segment in evidence.segments]
-    worse = sorted(((log_e, segment) for log_e, segment in told if log_e >= bound), key=lambda one: -one[0])
+    worse = [segment for segment in evidence.segments if segments[segment.name] >= bound]
+    worse.sort(key=lambda segment: -segments[segment.name])
     if worse:
         names = ", ".join(
             f"{segment.name} ({_number(_mean(segment.blocks))} over {len(segment.blocks.ids)} blocks)"
-            for _, segment in worse[:5]
+            for segment in worse[:5]
         )
         next_step = (
             f"The challenger is worse by more than {rules.segment_share:.0%} of the champion's loss in {names}: look "
             "at its inputs there, and train again, or end the rollout."
         )
-        yield Ruling(JudgeAction.HOLD, "segment", next_step, worse[0][0], bound)
+        yield Ruling(JudgeAction.HOLD, "segment", next_step, segments[worse[0].name], bound)
 
 
 def _mean(blocks: Blocks) -> float | None:

@@ -67,12 +67,12 @@ def require_same(inputs: Inputs, window: Window, summary: Summary) -> Summary:
     Raises:
         InvalidInput: if it is not, naming both.
     """
-    (first, last), (start, end) = summary.window, window.local_days
-    same = summary.model_version == inputs.model_version and summary.as_of == inputs.as_of
-    if not same or first < start or last > end:
+    written = summary.model_version, summary.as_of, summary.window
+    if written != (inputs.model_version, inputs.as_of, (window.start, window.end)):
+        first, last = summary.window
         raise InvalidInput(
             f"{inputs.summary_uri} is of version {summary.model_version} as of {summary.as_of}, {first} to {last}, not "
             f"of version {inputs.model_version} as of {inputs.as_of.isoformat()}, {window}; "
-            "give the summary of the window that is decided on"
+            f"give the summary of the window that is decided on, or {summary.REMEDY} on that window"
         )
     return summary

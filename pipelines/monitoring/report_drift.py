@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from pipelines.errors import CorruptData, InvalidInput, MissingData
+from pipelines.periods import PeriodField
 from pipelines.steps import Instant, RunName, StepModel
 from pipelines.usecase import DAY, LABEL
 
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
     from pipelines.context import Context
     from pipelines.store import Store
     from pipelines.usecase import ModelInputs
+    from pipelines.windows import Window
 
 DRIFT, QUALITY = "drift.html", "quality.html"  # pages of a report
 
 
 class Inputs(StepModel):
     outcomes_uri: str = Field(description="predictions with matured labels, as written by join_outcomes")
+    start: PeriodField = Field(description="first local day or period of the window")
+    end: PeriodField = Field(description="the one after the last")
     evaluation_uri: str = Field(description="folder of the model's evaluation; its scored rows are the reference")
     as_of: Instant = Field(description="instant whose knowledge the outcomes hold")
     model_version: str = Field(description="registered version of the monitored model")
@@ -61,17 +65,18 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     Raises:
         MissingData: if outcomes or reference are missing or empty.
         CorruptData: if the evaluation, or the model that it names, is damaged or of another model.
-        InvalidInput: if the outcomes are of another model version or lack a column.
+        InvalidInput: if the outcomes are of another model version or other days, or lack a column.
     """
     from pipelines.artifacts.evaluation import Evaluation
     from pipelines.monitoring.drift import measure_drift, sample
     from pipelines.monitoring.pages import headed, quality_html
     from pipelines.monitoring.summary import SummarySources, introduce, summarize
 
-    store = context.data.store
+    store, window = context.data.store, context.window(inputs.start, inputs.end)
     evaluation = Evaluation.read(store, inputs.evaluation_uri)
     model_inputs = read_inputs(evaluation, inputs, context)
     current, reference = read_rows(evaluation, model_inputs, inputs, store)
+    require_within(current[DAY], window, inputs.outcomes_uri)
 
     rows = context.params.monitoring.drift_sample
     sides = sample(current, rows), sample(reference, rows)
@@ -80,7 +85,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     health, unread = read_health(current[DAY], inputs.as_of, context)
     left_out = unread if quality.why is None else {**unread, QUALITY: quality.why}
     sources = SummarySources(current, reference, drift, model_inputs, health, left_out)
-    summary = summarize(sources, inputs.as_of, inputs.model_version)
+    summary = summarize(sources, window, inputs.as_of, inputs.model_version)
     heading, lines = f"{context.usecase.name}, version {inputs.model_version}", introduce(summary)
     pages = Pages(
         drift=headed(drift.html, f"Drift of {heading}", lines),
@@ -139,6 +144,13 @@ def read_rows(
             "score the window with the version that is monitored"
         )
     return current, reference
+
+
+def require_within(days: pd.Series[Any], window: Window, uri: str) -> None:
+    """Check that outcomes are of the local days of the window: the summary will say so."""
+    (first, last), (start, after) = (min(days), max(days)), window.local_days
+    if first < start or last >= after:
+        raise InvalidInput(f"{uri} has outcomes from {first} to {last}, which leave {window}; give their own window")
 
 
 def read_health(days: Any, as_of: datetime, context: Context) -> tuple[FeatureHealth | None, dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pandas as pd
 
@@ -13,7 +13,8 @@ from pipelines.monitoring.drift import Drift
 from pipelines.monitoring.health import health_sentence
 from pipelines.monitoring.performance import difference, labelled, performance
 from pipelines.monitoring.predictions import SCORE
-from pipelines.usecase import DAY, ModelInputs
+from pipelines.usecase import ModelInputs
+from pipelines.windows import Window
 
 SHOWN = 10  # names with reasons, on a page
 
@@ -23,7 +24,7 @@ class SummarySources:
     """The data that a summary is computed from.
 
     Attributes:
-        current: outcomes of the window, with DAY.
+        current: outcomes of the window.
         reference: the scored test window.
         feature_health: results of the feature checks on these days.
         left_out: pages that could not be drawn and reports that could not be read, and why.
@@ -37,13 +38,13 @@ class SummarySources:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-def summarize(sources: SummarySources, as_of: datetime, model_version: str) -> Summary:
+def summarize(sources: SummarySources, window: Window, as_of: datetime, model_version: str) -> Summary:
     """Compute the summary over all rows; only drift rests on samples. An undefined metric is None."""
     current, reference, drift, inputs = sources.current, sources.reference, sources.drift, sources.inputs
     metrics, reference_metrics = performance(current), performance(reference)
     columns = {column.column: column for column in drift.columns}
     return Summary(
-        window=(min(current[DAY]), max(current[DAY]) + timedelta(1)),
+        window=(window.start, window.end),
         as_of=as_of,
         model_version=model_version,
         n_scored=len(current),
@@ -67,7 +68,7 @@ def introduce(summary: Summary) -> list[str]:
     """The lines at the top of a report: windows, rows, what is missing, and what drift means."""
     start, end = summary.window
     return [
-        f"Current: the days {start} to {end} (end exclusive), {summary.n_scored} rows, {summary.n_labelled} "
+        f"Current: {start} to {end} (end exclusive), {summary.n_scored} rows, {summary.n_labelled} "
         f"of them with a label known by {summary.as_of.isoformat()}.",
         f"Reference: the model's test window, {summary.n_reference} rows. The plots rest on samples of both.",
         *_gaps(summary),

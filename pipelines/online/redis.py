@@ -21,10 +21,10 @@ from pipelines.online.rows import Changed, EncodedRows, OnlineView, Span, Stored
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-MOST = 5_000  # commands in one round trip, and entities told of one write
-KEPT = 200  # writes that are told, of which nobody needs those from before UNTOLD
-UNTOLD = 5.0  # seconds after which also the rows are read anew that others wrote, or a process that was killed
-NONE = b"0-0"  # before the first one
+MOST = 5_000  # commands in one round trip, and entities that one announcement names
+KEPT = 200  # announcements of writes; a reader needs none from before its last REREAD
+REREAD = 5.0  # seconds; a reader then reads all rows anew, since other programs and killed processes announce nothing
+NONE = b"0-0"  # before the first announcement
 T = TypeVar("T")
 
 
@@ -81,7 +81,7 @@ class RedisRows:
             self._each(commands)
         self._redis.set(self._note("given", view.name), note)
         self._redis.delete(self._note("begun", view.name))
-        self._redis.execute_command(*self._told(view, None if span.anew else rows.keys))
+        self._redis.execute_command(*self._announcement(view, None if span.anew else rows.keys))
 
     def push(self, view: OnlineView, rows: EncodedRows) -> None:
         fields = [(_field(view.name, name), rows.values[name]) for name in view.features]
@@ -90,15 +90,16 @@ class RedisRows:
         for n, key in enumerate(rows.keys):
             pairs = [part for field, values in fields for part in (field, values[n])]
             commands.append(("HSET", key + self._project, known_at, _timestamp(rows.known_at[n]), *pairs))
-        self._each([*commands, self._told(view, rows.keys)])
+        self._each([*commands, self._announcement(view, rows.keys)])
 
-    def _told(self, view: OnlineView, keys: Sequence[bytes] | None) -> tuple[Any, ...]:
-        """The command that tells which entities' rows of a view have been written; None: perhaps all.
+    def _announcement(self, view: OnlineView, keys: Sequence[bytes] | None) -> tuple[Any, ...]:
+        """The command that announces in the stream of changes whose rows of a view have been written.
 
-        They are told in a stream, of which the newest are kept.
+        Args:
+            keys: of the entities; None where it may be all of them.
         """
-        told = None if keys is None or len(keys) > MOST else [*keys]
-        return ("XADD", self._changes, "MAXLEN", KEPT, "*", view.name, msgspec.msgpack.encode(told))
+        entities = None if keys is None or len(keys) > MOST else [*keys]
+        return ("XADD", self._changes, "MAXLEN", KEPT, "*", view.name, msgspec.msgpack.encode(entities))
 
     def _remove(self, view: OnlineView, keep: set[bytes], span: Span) -> None:
         """Remove the rows of a view within a span, except those of the entities in `keep`."""
@@ -123,7 +124,7 @@ class RedisRows:
 
     def changed(self, mark: object) -> tuple[object, Changed]:
         before, turn_before = mark if isinstance(mark, tuple) else (None, None)
-        turn = int(time.monotonic() // UNTOLD)
+        turn = int(time.monotonic() // REREAD)
         if before is None or turn != turn_before:
             newest = self._redis.xrevrange(self._changes, count=1)
             return (newest[0][0] if newest else NONE, turn), None
@@ -134,8 +135,8 @@ class RedisRows:
         if not self._redis.xrange(self._changes, min=before, max=before):  # nor are those that came just after it
             return now, None
         by_view: dict[str, set[bytes]] = {}
-        for _, told in entries:
-            for view, content in told.items():
+        for _, announcement in entries:
+            for view, content in announcement.items():
                 keys = msgspec.msgpack.decode(content, type=list[bytes] | None)
                 if keys is None:
                     return now, None

@@ -1,7 +1,6 @@
 """The records in SQL: partitions, decisions, predictions, routing plans, rollouts, ledger. A leaf: imports no step."""
 
 from pipelines.records.aliases import BY_HAND, CHALLENGER, CHAMPION, PREVIOUS, Aliases
-from pipelines.records.checkpoints import Checkpoints
 from pipelines.records.clocks import SimulatedTime
 from pipelines.records.decisions import Decision, DecisionKind, Decisions
 from pipelines.records.derived import Derivations, Unvalidated
@@ -27,7 +26,6 @@ __all__ = [
     "Arrival",
     "Baseline",
     "Batch",
-    "Checkpoints",
     "Decision",
     "DecisionKind",
     "Decisions",

@@ -18,7 +18,7 @@ AT_MOST = 20_000  # pages, after which a commit makes one: beside commits that n
 class Checkpoints:
     """Takes over the checkpoints of all connections of some engines of one database; only of SQLite there are any."""
 
-    def __init__(self, engines: Sequence[sa.Engine], every: float = EVERY) -> None:
+    def __init__(self, engines: Sequence[sa.Engine], every: float) -> None:
         self._engines, self._every = engines, every
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipelines.records.aliases import Aliases
+from pipelines.records.checkpoints import EVERY, Checkpoints
 from pipelines.records.clocks import SimulatedTime
 from pipelines.records.database import open_records
 from pipelines.records.decisions import Decisions
@@ -33,6 +34,10 @@ class Records:
 
     def aliases(self, usecase: str) -> Aliases:
         return Aliases(self.engine, usecase)
+
+    def checkpoints(self, every: float = EVERY) -> Checkpoints:
+        """Checkpoints of the database, every so many seconds, beside the commits of all repositories opened here."""
+        return Checkpoints(self.engines, every)
 
     def decisions(self, usecase: str) -> Decisions:
         return Decisions(self.engine, usecase)

@@ -27,7 +27,7 @@ from pipelines.context import Context
 from pipelines.errors import FlightdeckError
 from pipelines.failure import one_line, trace
 from pipelines.online.standing import online_stands_at, standing_problem
-from pipelines.records import Arrival, Checkpoints
+from pipelines.records import Arrival
 from pipelines.serving.calls import Answered, Call
 from pipelines.serving.document import PROBLEM, RETRIED, answers, body, describe
 from pipelines.serving.failures import reason
@@ -67,7 +67,7 @@ class Server:
         self.feast = context.feast
         self.router = Router(context)
         self.writer = LogWriter(context)
-        self.checkpoints = Checkpoints(context.records.engines)
+        self.checkpoints = context.records.checkpoints()
         self.predictor = Predictor(context, self.router, self.metrics, self.writer)
         self.gatherer = Gatherer(
             self.predictor.answer,

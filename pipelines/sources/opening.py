@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,6 +32,11 @@ class BundledSource:
     def read(self, delivery: Delivery) -> Iterator[Piece]:
         for rows in self.usecase.read(delivery.table, delivery.window):
             yield Piece(rows)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the use case says it reads (`bundled_files`); none by default."""
+        return list(getattr(self.usecase, "bundled_files", tuple)())
 
 
 def settings_of(params: Params, table: RawTable) -> Bundled | Files | Sql | Http:

@@ -178,8 +178,7 @@ def write_model(store: Store, model: Model, origin: Provenance) -> None:
     """
     from pipelines.artifacts.card import GRAPH
 
-    card, provenance = model.card.place(model.uri), origin.place(model.uri)
-    if not (store.exists(provenance) and store.exists(card) and store.read_json(card) == model.card.sealed()):
+    if not (store.exists(origin.place(model.uri)) and model.card.lies_in(store, model.uri)):
         origin.write(store, model.uri)
     store.write_bytes(f"{model.uri}/{GRAPH}", model.graph)
     model.card.write(store, model.uri)

@@ -157,6 +157,22 @@ def test_a_check_writes_nothing_and_wants_the_marks(place: Path, monkeypatch: py
     assert figures_of(place, monkeypatch, "--check") == 1
 
 
+def test_a_mark_names_all_that_has_changed(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = place / "results" / "speed.md"
+    for name, old, new, mark in (
+        ("toybench/sums/add.py", "a + b", "a - b", "code: toybench/sums."),
+        ("params.yaml", "days: 1", "days: 2", "code: toybench/sums; params: splits."),
+        ("toybench/sums/add.py", "a - b", "a + b", "params: splits."),
+    ):
+        change(place, name, old, new)
+        assert figures_of(place, monkeypatch, "--check") == 1
+        assert "speed.md has no mark that names what has changed" in capsys.readouterr().err
+        assert figures_of(place, monkeypatch) == figures_of(place, monkeypatch, "--check") == 0
+        assert f"changed since then: {mark}\n" in file.read_text()
+
+
 def test_every_result_says_what_it_rests_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / "results" / "bare.md").write_text("# Bare\n\n1 s\n")
     assert figures_of(place, monkeypatch) == 1

@@ -28,8 +28,8 @@ from pipelines.context import Context
 from pipelines.records import DecisionKind
 from pipelines.registration.evaluation import read_evaluated_model
 from pipelines.registration.lineage import data_tags
-from pipelines.steps import execute
 from pipelines.usecase import LABEL
+from tests.conftest import run_candidates
 from tests.e2e.conftest import module
 from tests.predictions import read_log
 
@@ -48,13 +48,10 @@ def shuffled_version(context: Context, training_set_uri: str) -> str:
         table = pa.Table.from_pandas(frame, preserve_index=False)
         hashes[name] = store.write_table(f"{uri}/{name}.parquet", table)
     manifest.model_copy(update={"sha256": {**manifest.files, **hashes}}).write(store, uri)
-    shared = {"training_set_uri": uri, "run": "shuffled"}
-    made = execute("train", {**shared, "family": "hist_gradient_boosting"}, context)
-    measured = execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context)
-    logged = execute("log_candidates", {"evaluation_uris": [measured["evaluation_uri"]]}, context)
-    evaluated = read_evaluated_model(store, measured["evaluation_uri"])
+    outputs = run_candidates(context, uri, "shuffled", "hist_gradient_boosting")
+    evaluated = read_evaluated_model(store, outputs["evaluate"][0]["evaluation_uri"])
     tags = data_tags(evaluated.uri, evaluated.evaluation, evaluated.model)
-    registered = context.models.register(logged["runs"]["hist_gradient_boosting"], tags)
+    registered = context.models.register(outputs["log_candidates"]["runs"]["hist_gradient_boosting"], tags)
     return context.models.nominate(registered.version).version
 
 

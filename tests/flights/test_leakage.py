@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
+from pipelines import chains
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.configuration import load
@@ -19,6 +21,7 @@ from pipelines.context import Context, build_context
 from pipelines.instants import midnight
 from pipelines.steps import execute
 from pipelines.usecase import LABEL
+from pipelines.walk import walk
 from tests.conftest import ROOT
 from tests.flights.sources import files, write_source
 from tests.services import thorough
@@ -88,16 +91,16 @@ def context_over(tmp_path: Path, source: Path | None, period: Period) -> Context
 
 
 def validation_auc(context: Context, period: Period) -> float:
-    window = {"start": str(START), "end": str(period.end)}
-    for step in ("ingest", "validate", "build_features"):
-        execute(step, window, context)
-    execute("apply_features", {}, context)
+    run_step = partial(execute, context=context)
+    walk(chains.data, {"start": str(START), "end": str(period.end)}, run_step, only=chains.FEATURES)
     as_of = midnight(period.end - timedelta(1), context.usecase.timezone).isoformat()
-    made = execute("build_training_set", {"as_of": as_of, "data_version": "permuted", "run": "leak"}, context)
-    shared = {"training_set_uri": made["training_set_uri"], "run": "leak", "trials": 1, "seed": 1}
-    model = execute("train", {**shared, "family": "hist_gradient_boosting"}, context)
-    frame = context.data.store.read_table(f"{made['training_set_uri']}/validation.parquet").to_pandas()
-    scorer = load_scorer(context.data.store, ModelRef(model["model_uri"]))
+    budget = {"families": ["hist_gradient_boosting"], "trials": 1, "seed": 1}
+    given = {"as_of": as_of, "run": "leak", "feature_service": None, **budget}
+    steps, known = ("build_training_set", "train"), {"snapshot": {"data_version": "permuted"}}
+    made = walk(chains.training, given, run_step, only=steps, previous=known)
+    training_set_uri = made["build_training_set"]["training_set_uri"]
+    frame = context.data.store.read_table(f"{training_set_uri}/validation.parquet").to_pandas()
+    scorer = load_scorer(context.data.store, ModelRef(made["train"][0]["model_uri"]))
     return float(roc_auc_score(frame[LABEL], scorer.score(frame)))
 
 

@@ -104,8 +104,8 @@ def test_airflow_and_the_command_line_write_the_same_bytes(
     named = {"run": watch, "model_version": champion["version"], "model_sha256": champion["sha256"]}
     scored = cli("score", **window, **named, model_uri=champion["model_uri"])
     joined = cli("join_outcomes", **window, run=watch, predictions_uri=scored["predictions_uri"])
-    report = {"evaluation_uri": champion["evaluation_uri"], "as_of": window["as_of"]}
-    reported = cli("report_drift", **named, **report, outcomes_uri=joined["outcomes_uri"])
+    report = {"evaluation_uri": champion["evaluation_uri"], "outcomes_uri": joined["outcomes_uri"]}
+    reported = cli("report_drift", **window, **named, **report)
     decision = {"summary_uri": reported["summary_uri"], "model_version": champion["version"]}
     cli("decide_retraining", **window, **decision)
 

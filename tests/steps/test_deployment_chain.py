@@ -14,15 +14,18 @@ from pipelines.context import Context
 from pipelines.errors import CheckFailed, MissingData
 from pipelines.steps import execute
 from pipelines.walk import walk
+from tests.postgres_fixtures import on_both
 from tests.rollouts import Score, inverted, same, set_alias, started_over, traffic
 from tests.services import thorough
 
+pytestmark = on_both
 START = datetime(2024, 4, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def desk(versions_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+def desk(versions_home: Path, tmp_path: Path, records_place: str, monkeypatch: pytest.MonkeyPatch) -> Context:
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
+    monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", records_place)
     return started_over(versions_home, tmp_path / "home", START)
 
 

@@ -24,6 +24,7 @@ INGEST = ("ingest", *WINDOW)
 AWAY = "127.0.0.1:1"
 SECRETS = {"AWS_SECRET_ACCESS_KEY": CANARY, "EXAMPLE_TOKEN": CANARY, "WAREHOUSE_URL": f"mysql://ann:{CANARY}@{AWAY}/x"}
 Prepare = Callable[[Path], dict[str, str]]
+Failing = Callable[[Path, tuple[str, ...], dict[str, str], int], str]  # home, command, variables and exit status
 
 
 def flightdeck(
@@ -175,49 +176,39 @@ FAILURES = [
 ]
 
 
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Failing:
+    """The one line of a command that must end with this status."""
+
+    def fail(home: Path, command: tuple[str, ...], variables: dict[str, str], status: int) -> str:
+        for name, value in {**SECRETS, **variables}.items():
+            monkeypatch.setenv(name, value)
+        assert main([*command, "--params", str(TOY), "--home", str(home)]) == status
+        out, err = capfd.readouterr()
+        lines = [line for line in err.splitlines() if line.startswith("flightdeck: ")]
+        assert out == "" and len(lines) == 1 and "Traceback" not in err and CANARY not in err
+        return lines[0]
+
+    return fail
+
+
 @pytest.mark.parametrize(("prepare", "command", "status", "words"), FAILURES)
 def test_a_command_that_fails_says_so_in_one_line_and_keeps_every_secret(
-    prepare: Prepare,
-    command: tuple[str, ...],
-    status: int,
-    words: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    prepare: Prepare, command: tuple[str, ...], status: int, words: str, tmp_path: Path, failing: Failing
 ) -> None:
     home = tmp_path / "home"
-    told = failing(home, command, prepare(home), status, monkeypatch, capfd)
+    told = failing(home, command, prepare(home), status)
     assert words in told
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in written if CANARY.encode() in path.read_bytes()]
 
 
 @thorough
-def test_an_online_store_that_is_away_fails_what_needs_it(
-    toy_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_online_store_that_is_away_fails_what_needs_it(toy_home: Path, tmp_path: Path, failing: Failing) -> None:
     shutil.copytree(toy_home, tmp_path / "home")
     for command in (("materialize", "--as-of", "2024-05-10"), ("check_parity", "--as-of", "2024-05-10")):
-        told = failing(tmp_path / "home", command, redis_away(tmp_path), 1, monkeypatch, capfd)
+        told = failing(tmp_path / "home", command, redis_away(tmp_path), 1)
         assert "FLIGHTDECK_FEAST_ONLINE" in told
-
-
-def failing(
-    home: Path,
-    command: tuple[str, ...],
-    variables: dict[str, str],
-    status: int,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> str:
-    """The one line of a command that must end with this status."""
-    for name, value in {**SECRETS, **variables}.items():
-        monkeypatch.setenv(name, value)
-    assert main([*command, "--params", str(TOY), "--home", str(home)]) == status
-    out, err = capfd.readouterr()
-    lines = [line for line in err.splitlines() if line.startswith("flightdeck: ")]
-    assert out == "" and len(lines) == 1 and "Traceback" not in err and CANARY not in err
-    return lines[0]
 
 
 @thorough

@@ -16,6 +16,7 @@ import yaml
 
 from pipelines import console
 from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.summary import Summary, read_summary
 from pipelines.configuration import load
 from pipelines.context import Context, build_context
 from pipelines.errors import CorruptData, InvalidInput, MissingData
@@ -26,6 +27,7 @@ from pipelines.records import DecisionKind
 from pipelines.replay.world import read_world
 from pipelines.steps import execute
 from pipelines.usecase import DAY, PERIOD, RawTable
+from tests import artifacts
 from tests.conftest import TOY, run_data, run_monitoring, run_training, tree_hashes
 from tests.services import thorough
 from tests.toy_hours import USECASE
@@ -206,10 +208,31 @@ def test_from_training_to_the_decision_about_retraining(home: Context) -> None:
     morning, noon = datetime(2024, 4, 5, 8, tzinfo=UTC), datetime(2024, 4, 7, 10, tzinfo=UTC)
     monitoring = run_monitoring(home, morning, noon, date(2024, 4, 8), "m1")
     assert monitoring["score"]["rows"] == 50 * 12 and monitoring["decide_retraining"]["verdict"] in ("KEEP", "RETRAIN")
+    summary = read_summary(home.data.store, monitoring["report_drift"]["summary_uri"])
+    assert summary.window == (morning, noon)
     assert home.decisions.all(DecisionKind.RETRAIN)[-1]["evidence"]["subject"]["window"] == [
         "2024-04-05T080000Z",
         "2024-04-07T100000Z",
     ]
+
+
+def test_a_summary_of_other_hours_of_the_same_days_decides_nothing(hours: Context) -> None:
+    window = (FIRST, FIRST + 6 * HOUR)
+    folder = hours.data.uri("monitoring", "m1")
+    asked = {"summary_uri": Summary.place(folder), "as_of": FIRST + 24 * HOUR, "model_version": "3"}
+
+    def decide(start: Period, end: Period) -> str:
+        return str(execute("decide_retraining", {**asked, "start": start, "end": end}, hours)["verdict"])
+
+    artifacts.summary(window=window, as_of=asked["as_of"]).write(hours.data.store, folder)
+    assert decide(*window) == "HOLD"
+    for start, end in ((FIRST, FIRST + 5 * HOUR), (FIRST + HOUR, window[1]), (FIRST, FIRST + 24 * HOUR)):
+        with pytest.raises(InvalidInput, match="or run report_drift again on that window"):
+            decide(start, end)
+    days = (date(2024, 3, 30), date(2024, 3, 31))  # as summaries told windows before they told hours
+    artifacts.summary(window=days, as_of=asked["as_of"]).write(hours.data.store, folder)
+    with pytest.raises(InvalidInput, match=r"2024-03-30 to 2024-03-31, not .* or run report_drift again"):
+        decide(*window)
 
 
 def test_the_online_store_follows_hour_by_hour(hours: Context) -> None:

@@ -6,12 +6,15 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import pytest
 import yaml
 
+from pipelines.console.code import answer, grounds
+from pipelines.context import Context
 from pipelines.params.source import Files
 from pipelines.reach import reach
 from pipelines.sources.files import FileSource
@@ -21,6 +24,7 @@ from pipelines.windows import Window
 from tests.commands import dvc
 from tests.conftest import ROOT, TOY
 from tests.services import thorough
+from tests.toy import Pumps
 
 FLIGHTS = "pipelines.usecases.flights"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -153,6 +157,44 @@ def test_a_value_in_force_runs_the_stages_that_read_it_whether_it_stands_in_the_
         "Running stage 'ingest'" in told and json.loads(values.read_text())["validation"]["quarantine_floor_rows"] == 3
     )
     assert "quarantine_floor_rows: 3" in file.read_text()
+
+
+@dataclass(frozen=True)
+class Bundling(Pumps):
+    """The toy, whose data lie in files of its own."""
+
+    folder: Path = Path()
+
+    def bundled_files(self) -> list[Path]:
+        return list(self.folder.iterdir())
+
+
+def test_a_changed_file_of_the_use_case_changes_what_ingest_rests_on_and_nothing_else(
+    toy: Context, tmp_path: Path
+) -> None:
+    data = tmp_path / "bundled"
+    data.mkdir()
+    (data / "readings.csv").write_text("pump\n1\n")
+    context = Context(toy.settings, toy.params, Bundling(folder=data))
+
+    def written() -> dict[str, str]:
+        answer({"out": str(tmp_path / "code")}, context)
+        return {step: (tmp_path / "code" / f"{step}.json").read_text() for step in DESK}
+
+    before = written()
+    assert written() == before
+    (data / "readings.csv").write_text("pump\n2\n")
+    after = written()
+    assert [step for step in DESK if after[step] != before[step]] == ["ingest"]
+    (data / "makers.csv").write_text("pump\n")
+    assert written()["ingest"] != after["ingest"]
+
+
+def test_the_flights_say_which_files_they_read(flights: Context) -> None:
+    bundled = grounds("ingest", flights)["bundled"]
+    names = {name.partition(".")[0] for name, _ in bundled}
+    assert names >= {table.name for table in flights.usecase.tables}
+    assert "bundled" not in grounds("validate", flights)
 
 
 def test_the_files_of_a_source_have_versions(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""log_candidates, gate, register and resolve_model with real models, SQLite records and SQLite MLflow."""
+"""log_candidates, gate, register and resolve_model with real models, SQLite or PostgreSQL records and SQLite MLflow."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.records import DecisionKind
 from pipelines.steps import execute
 from tests.editing import rewrite
+from tests.postgres_fixtures import on_both
 from tests.synthetic import AS_OF, context_over, frame, write_training_set
 
 TREES, NET = "hist_gradient_boosting", "mlp"
@@ -45,7 +46,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(template: Path, tmp_path: Path) -> Context:
+def desk(template: Path, tmp_path: Path, records_place: str) -> Context:
     """The template's home, put back as it was: paths inside it are absolute, so it cannot move."""
     kept = template.with_name("kept")
     if not kept.exists():
@@ -55,7 +56,7 @@ def desk(template: Path, tmp_path: Path) -> Context:
     database = shutil.copy(
         template / "mlflow" / "mlflow.db", tmp_path
     )  # MLflow keeps a connection to each it has opened
-    return context_over(template, mlflow_uri=f"sqlite:///{database}")
+    return context_over(template, mlflow_uri=f"sqlite:///{database}", records_uri=records_place)
 
 
 def evaluations(context: Context, run: str = "r1") -> list[str]:
@@ -84,6 +85,7 @@ def with_rules(context: Context, **rules: Any) -> Context:
     return Context(context.settings, context.params.model_copy(update={"gate": made}), context.usecase)
 
 
+@on_both
 def test_without_a_champion_the_floors_decide_and_the_decision_is_recorded(desk: Context) -> None:
     found = gate(desk)
     losses = {u: desk.data.store.read_json(f"{u}/metrics.json")["metrics"]["log_loss"] for u in evaluations(desk)}
@@ -112,6 +114,7 @@ def test_a_champion_is_compared_on_the_same_rows(desk: Context) -> None:
     assert better["verdict"] == ("PASS" if champion["deltas"][rule.metric] <= rule.threshold else "REJECT")
 
 
+@on_both
 def test_a_candidate_that_is_not_better_enough_is_rejected_with_the_reason(desk: Context) -> None:
     strict = with_rules(
         desk, against_champion=[{"metric": "log_loss_delta", "direction": "at_most", "threshold": -0.5}]
@@ -157,6 +160,7 @@ def test_one_sound_candidate_is_enough(desk: Context) -> None:
     assert found["verdict"] == "PASS" and found["evaluation_uri"] == net
 
 
+@on_both
 def test_candidates_below_the_floor_are_not_registered(desk: Context) -> None:
     strict = with_rules(desk, floors=[{"metric": "roc_auc", "direction": "at_least", "threshold": 0.999}])
     found = gate(strict)
@@ -196,6 +200,7 @@ def test_candidates_of_different_sets_or_of_another_instant_are_refused(desk: Co
         gate(desk, as_of=(AS_OF + timedelta(days=7)).isoformat())
 
 
+@on_both
 def test_the_first_version_is_champion_and_challenger_and_carries_its_lineage(desk: Context) -> None:
     gated = gate(desk)
     made = register(desk, gated)
@@ -270,6 +275,7 @@ def test_a_place_that_is_none_and_files_behind_a_server_are_named(desk: Context)
             ask()
 
 
+@on_both
 def test_registering_again_changes_nothing(desk: Context) -> None:
     gated = gate(desk)
     first = register(desk, gated)
@@ -279,6 +285,7 @@ def test_registering_again_changes_nothing(desk: Context) -> None:
     assert [v.version for v in desk.models.versions()] == ["1"]
 
 
+@on_both
 def test_the_next_version_challenges_and_a_late_retry_of_the_first_moves_no_alias(desk: Context) -> None:
     first = gate(desk)
     register(desk, first)
@@ -291,6 +298,7 @@ def test_the_next_version_challenges_and_a_late_retry_of_the_first_moves_no_alia
     assert desk.models.aliases() == {"challenger": "2", "champion": "2"}
 
 
+@on_both
 def test_a_registration_killed_halfway_is_completed(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     gated = gate(desk)
 
@@ -323,6 +331,7 @@ def test_the_logged_model_scores_as_ours(desk: Context) -> None:
     np.testing.assert_allclose(found, ours.score(rows), atol=1e-6)
 
 
+@on_both
 def test_nothing_is_registered_without_a_decision_that_passed_this_model(desk: Context) -> None:
     gated = gate(desk)
     rejected = gate(with_rules(desk, floors=[{"metric": "roc_auc", "direction": "at_least", "threshold": 0.999}]), "r2")
@@ -345,6 +354,7 @@ def test_nothing_is_registered_without_a_decision_that_passed_this_model(desk: C
     assert desk.models.versions() == []
 
 
+@on_both
 def test_nothing_is_registered_from_a_run_that_is_not_the_models(desk: Context) -> None:
     gated, runs = gate(desk), log(desk)
     family = gated["family"]

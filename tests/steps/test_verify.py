@@ -52,6 +52,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def context(toy_home: Path, copy_of: Callable[[Path], Context]) -> Context:
+    return copy_of(toy_home)
+
+
 def registered(context: Context, monkeypatch: pytest.MonkeyPatch, clone: Path, family: str) -> str:
     monkeypatch.setattr(provenance, "CODE", clone)
     version = context.snapshots.taken()[-1].version
@@ -80,15 +85,13 @@ EVERY = ("validate", "build_features", "apply_features", "build_training_set", "
     [("mlp", ("train",)), pytest.param("logistic_regression", EVERY, marks=pytest.mark.soak)],  # in own processes
 )
 def test_a_version_is_made_again_bit_for_bit(
-    toy_home: Path,
-    copy_of: Callable[[Path], Context],
+    context: Context,
     clone: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     family: str,
     apart: tuple[str, ...],
 ) -> None:
-    context = copy_of(toy_home)
     number = registered(context, monkeypatch, clone, family)
     run = Bench.run
     monkeypatch.setattr(
@@ -113,13 +116,11 @@ def test_a_version_is_made_again_bit_for_bit(
 
 @thorough
 def test_code_that_makes_another_model_is_found_out(
-    toy_home: Path,
-    copy_of: Callable[[Path], Context],
+    context: Context,
     clone: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    context = copy_of(toy_home)
     number = registered(context, monkeypatch, clone, "logistic_regression")
     found: Any = context.models.resolve(version=number)
 

@@ -6,7 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,19 @@ def test_a_document_comes_back_as_it_was_written(store: Store, kind: type[Docume
     assert file.read_bytes() == content, "written again it has the same bytes"
 
 
+@every
+def test_a_document_lies_in_a_folder_that_holds_the_very_same_and_no_other(store: Store, kind: type[Document]) -> None:
+    document, folder = MAKERS[kind](), str(store.root)
+    assert not document.lies_in(store, folder)
+    file = written(store, document)
+    assert document.lies_in(store, folder)
+    rewrite(file, lambda content: content.update(since_then={"a": 1}))
+    assert not document.lies_in(store, folder), "other code has written more"
+    document.write(store, folder)
+    edit(file, lambda content: content.update(since_then={"a": 1}))
+    assert not document.lies_in(store, folder), "it was altered"
+
+
 numbers = st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(st.none() | st.booleans() | numbers | st.text(max_size=5), lambda v: st.lists(v, max_size=3)
                       | st.dictionaries(st.text(max_size=5), v, max_size=3), max_leaves=6)  # fmt: skip
@@ -95,6 +108,7 @@ instants = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).flatmap(
     lambda at: st.integers(-12, 14).map(lambda hours: at.replace(tzinfo=timezone(timedelta(hours=hours))).isoformat())
 )
 days = st.dates().map(str)
+hours = st.datetimes(timezones=st.just(UTC)).map(lambda at: at.isoformat())
 metrics = st.dictionaries(st.text(max_size=5), st.none() | numbers, max_size=4)
 windows = st.dictionaries(st.sampled_from(["train", "validation", "test"]), st.tuples(days, days).map(list))
 slices = st.lists(
@@ -109,7 +123,13 @@ documents = st.one_of(
         window=st.none() | st.tuples(days, days).map(list),
         intervals=st.dictionaries(st.text(max_size=5), st.tuples(st.none() | numbers, numbers).map(list)),
     ),
-    st.builds(artifacts.summary, as_of=instants, metrics=metrics, score_drift=st.none() | numbers),
+    st.builds(
+        artifacts.summary,
+        window=st.tuples(days, days).map(list) | st.tuples(hours, hours).map(list),
+        as_of=instants,
+        metrics=metrics,
+        score_drift=st.none() | numbers,
+    ),
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipelines.errors import Unavailable
-from pipelines.records import Checkpoints, Records
+from pipelines.records import Records
 from pipelines.records.checkpoints import AT_MOST
 
 
@@ -21,7 +21,7 @@ def autocheckpoint(engine: sa.Engine) -> int:
 def test_they_are_made_beside_the_commits_and_left_to_these_again(tmp_path: Path) -> None:
     records = Records(f"sqlite:///{tmp_path / 'records.db'}")
     records.quick_predictions("pumps")
-    checkpoints = Checkpoints(records.engines, every=0.01)
+    checkpoints = records.checkpoints(every=0.01)
     checkpoints.begin()
     assert [autocheckpoint(engine) for engine in records.engines] == [AT_MOST] * 2
     checkpoints.end()
@@ -34,7 +34,7 @@ def test_an_error_ends_no_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     records = Records(f"sqlite:///{tmp_path / 'records.db'}")
-    checkpoints = Checkpoints(records.engines, every=0.01)
+    checkpoints = records.checkpoints(every=0.01)
     connect, tries = records.engine.connect, []
 
     def failing() -> sa.Connection:

@@ -22,6 +22,7 @@ from pipelines.monitoring.retraining import Retraining, decide
 from pipelines.monitoring.summary import SummarySources, introduce, summarize
 from pipelines.usecase import DAY, LABEL, ModelInputs
 from pipelines.verdict import Gate, Verdict
+from pipelines.windows import Window
 from tests.examples import costly
 
 FLOAT32 = float(np.finfo(np.float32).max)
@@ -29,6 +30,7 @@ FILL = float(np.float32(9.96921e36))  # what NetCDF writes where there is no val
 MARKUP = "</script><script>alert(1)</script>"
 ROWS = 60
 AS_OF = datetime(2024, 5, 1, tzinfo=UTC)
+WINDOW = Window(date(2024, 4, 1), date(2024, 4, 8), "UTC")
 GATES = (Gate(metric="roc_auc_drop", direction="at_most", threshold=0.03),)
 
 
@@ -135,7 +137,7 @@ def test_a_column_without_a_value_on_either_side_is_named_and_no_part_of_the_sha
 def test_a_score_that_cannot_be_measured_holds_a_gate_on_it() -> None:
     none = frame(x=normal()).assign(**{SCORE: np.nan})
     inputs = ModelInputs(("x",), ())
-    summary = summarize(SummarySources(none, none, measure_drift(none, none, inputs), inputs), AS_OF, "3")
+    summary = summarize(SummarySources(none, none, measure_drift(none, none, inputs), inputs), WINDOW, AS_OF, "3")
     assert summary.score_drift is None and SCORE in summary.unmeasured
     gate = Gate(metric="score_drift", direction="at_most", threshold=0.1)
     assert gate.check(summary.tracked).verdict is Verdict.HOLD
@@ -174,7 +176,7 @@ def test_a_page_that_cannot_be_drawn_is_left_out_and_named(monkeypatch: pytest.M
     assert (quality.html, quality.why) == (None, "no picture")
     left_out = {"quality.html": quality.why or ""}
     sources = SummarySources(usual, usual, drift, ModelInputs(("x",), ()), left_out=left_out)
-    summary = summarize(sources, AS_OF, "3")
+    summary = summarize(sources, WINDOW, AS_OF, "3")
     page = headed(drift.html, "Drift", introduce(summary)).decode()
     assert "picture of x (no picture)" in page and "quality.html (no picture)" in page
     assert decide(summary, GATES, 1)[0] is Retraining.KEEP
@@ -220,7 +222,7 @@ def test_whatever_the_columns_hold_a_summary_is_written_and_decided_on(
     quality = quality_html(current, reference)
     assert (quality.html is None) == (quality.why is not None)
     left_out = {} if quality.html else {"q": "none"}
-    summary = summarize(SummarySources(current, reference, drift, inputs, left_out=left_out), AS_OF, "3")
+    summary = summarize(SummarySources(current, reference, drift, inputs, left_out=left_out), WINDOW, AS_OF, "3")
     json.dumps(summary.as_json(), allow_nan=False)
     assert MARKUP.encode() not in headed(drift.html, "Drift", introduce(summary))
     verdict, reasons = decide(summary, GATES, 1)

@@ -180,9 +180,8 @@ def test_scatter_that_changes_all_the_time_costs_time_and_keeps_the_promise(grow
         "wave": np.exp(1.2 * np.sin(2 * np.pi * at)),
     }[growth]
     d = np.random.default_rng(8).normal(0, 1.0, (reps, days)) * sd
-    hits = (paths(d, 0.0, np.arange(1, days + 1), Scatter(31, float(sd[0]), 2.5 * float(sd[0])), 60) >= RISK).any(
-        axis=1
-    )
+    foretold = Scatter(31, float(sd[0]), 2.5 * float(sd[0]))
+    hits = (paths(d, 0.0, np.arange(1, days + 1), foretold, Limits(60)) >= RISK).any(axis=1)
     assert least_rate(float(hits.mean()), reps) <= 0.05
 
 
@@ -207,10 +206,11 @@ def test_the_reach_need_not_exceed_the_largest_difference_there_can_be() -> None
 def test_what_the_benchmark_measures_is_what_the_judge_computes(foretold: Scatter | None, least: int) -> None:
     rng, looks = np.random.default_rng(2), np.array([1, 7, 25, 60])
     d = rng.standard_t(3, (12, 60))
-    along = paths(d, 0.1, looks, foretold, 60, narrowest=0.2, widest=5.0, least=least)
+    limits = Limits(60, narrowest=0.2, widest=5.0, least=least)
+    along = paths(d, 0.1, looks, foretold, limits)
     for row, (at, look) in product(range(len(d)), enumerate(looks)):
         seen = d[row, :look]
-        how = bets(seen, foretold, Limits(60, narrowest=0.2, widest=5.0, least=least))
+        how = bets(seen, foretold, limits)
         assert along[row, at] == pytest.approx(log_e_above(seen, 0.1, how), abs=1e-9)
 
 
@@ -219,7 +219,7 @@ def test_equal_models_are_rarely_told_worse_even_where_their_scale_was_understat
     reps = 1500
     d = np.random.default_rng(6).normal(0, 1.0, (reps, 60))
     foretold = Scatter(31, 1 / understated, 2 / understated)
-    hits = (paths(d, 0.0, np.arange(1, 61), foretold, 60) >= RISK).any(axis=1)
+    hits = (paths(d, 0.0, np.arange(1, 61), foretold, Limits(60)) >= RISK).any(axis=1)
     assert least_rate(float(hits.mean()), reps) <= 0.05
 
 
@@ -228,7 +228,7 @@ def test_a_much_worse_challenger_is_found_though_its_scatter_was_understated() -
     d = np.random.default_rng(9).normal(1.6, 1.0, (300, 60))
 
     def median_days(told: float) -> float:
-        return float(np.median(first(paths(d, 0.0, looks, Scatter(31, told, 2.5 * told), 60), RISK, looks)))
+        return float(np.median(first(paths(d, 0.0, looks, Scatter(31, told, 2.5 * told), Limits(60)), RISK, looks)))
 
     assert median_days(1.0) <= 12 and median_days(0.25) <= 25
 
@@ -238,7 +238,7 @@ def test_blocks_that_hang_together_keep_the_promise_on_what_was_to_be_expected_o
     reps, rng = 1500, np.random.default_rng(7)
     regime = np.repeat(rng.choice([-0.7, 0.7], (reps, 10)), 6, axis=1)
     d = regime + rng.normal(0, 1.0, (reps, 60))
-    log_e, looks = paths(d, 0.0, np.arange(1, 61), Scatter(31, 1.2, 2.5), 60), np.arange(1, 61)
+    log_e, looks = paths(d, 0.0, np.arange(1, 61), Scatter(31, 1.2, 2.5), Limits(60)), np.arange(1, 61)
     false = (log_e >= RISK) & (np.cumsum(regime, axis=1) / looks <= 0)
     assert least_rate(float(false.any(axis=1).mean()), reps) <= 0.05
     assert (log_e >= RISK).any(axis=1).mean() > 0.05, "by the whole period's mean it is told worse more often"

@@ -40,10 +40,11 @@ def test_half_of_simulated_rollouts_end_about_when_planned(
     gap: float, before: int, horizon: float, evidence: float
 ) -> None:
     scatter = scatter_of(1.0, before)
-    expected = blocks_needed(gap, scatter, evidence, Limits(horizon))
+    limits = Limits(horizon)
+    expected = blocks_needed(gap, scatter, evidence, limits)
     looks = np.arange(1, math.ceil(1.5 * expected) + 10)
     differences = np.random.default_rng(2013).normal(gap, 1.0, (400, len(looks)))
-    simulated = first(paths(differences, 0.0, looks, scatter, horizon), evidence, looks)
+    simulated = first(paths(differences, 0.0, looks, scatter, limits), evidence, looks)
     assert float(np.median(simulated)) == pytest.approx(expected, abs=0.3 * expected + 2)
     assert (simulated <= expected).mean() > 0.45
 

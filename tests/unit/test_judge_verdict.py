@@ -287,7 +287,7 @@ def test_a_pair_that_scatters_widely_needs_longer_and_is_told_so() -> None:
     assert seen[0.001].log_e["not_inferior"] > 2 * seen[0.01].log_e["not_inferior"] > 0
     assert seen[0.01].scale == pytest.approx(Scatter(31, 0.01, 0.02).scale) and seen[0.01].since == 0
     unknown = judge_evidence(good(blocks=blocks(-0.001, count=14)), RULES)
-    assert unknown.since == 5 and "the first 5 tell little" in unknown.explanation[1]
+    assert unknown.since == 5 and "the first 5 mainly set the scale" in unknown.explanation[1]
 
 
 def test_out_of_time_says_which_margin_would_have_done() -> None:

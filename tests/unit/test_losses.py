@@ -302,9 +302,8 @@ def simulated(name: str, world: World, seed: int) -> tuple[Array, Array]:
 def told_worse(earlier: Array, rollouts: Array) -> Array:
     """Whether the judge, asked after every block, ever says that the challenger is worse: (pairs, ROLLOUTS)."""
     looks = np.arange(1, BLOCKS + 1)
-    return np.stack(
-        [ever(paths(d, 0.0, looks, Scatter.of(past), BLOCKS), RISK) for past, d in zip(earlier, rollouts, strict=True)]
-    )
+    pairs = zip(earlier, rollouts, strict=True)
+    return np.stack([ever(paths(d, 0.0, looks, Scatter.of(past), Limits(BLOCKS)), RISK) for past, d in pairs])
 
 
 def t_test_told_worse(rollouts: Array) -> Array:
@@ -351,8 +350,8 @@ def test_a_challenger_that_sees_less_is_told_worse(name: str) -> None:
 def test_what_is_simulated_is_what_the_judge_computes(case: str) -> None:
     earlier, rollouts = simulated(*EQUAL[case], seed=0)
     foretold, d = Scatter.of(earlier[0]), rollouts[0, :2]
-    along = paths(d, 0.0, np.arange(1, BLOCKS + 1), foretold, BLOCKS)
-    limits, looks = Limits(BLOCKS), range(1, BLOCKS + 1)
+    limits, looks = Limits(BLOCKS), np.arange(1, BLOCKS + 1)
+    along = paths(d, 0.0, looks, foretold, limits)
     asked = [[log_e_above(one[:t], 0.0, bets(one[:t], foretold, limits)) for t in looks] for one in d]
     assert along == pytest.approx(np.array(asked), abs=1e-9)
 
@@ -365,11 +364,12 @@ def test_independent_rows_as_blocks_are_not_told_worse_too_often_either(case: st
     name, world = EQUAL[case]
     shape = (SINGLE_PAIRS, SINGLE_EARLIER + SINGLE_ROLLOUTS * SINGLE_ROWS, 1)
     loss, looks = EVERY[name], np.arange(20, SINGLE_ROWS + 1, 20)
+    limits = Limits(SINGLE_ROWS, widest=loss.largest_difference, least=200)
     told = []
     for d in differences(loss, world(np.random.default_rng(0), shape)):
         foretold, rollouts = Scatter.of(d[:SINGLE_EARLIER]), d[SINGLE_EARLIER:].reshape(SINGLE_ROLLOUTS, SINGLE_ROWS)
         both = np.concatenate([rollouts, -rollouts])
-        log_e = paths(both, 0.0, looks, foretold, SINGLE_ROWS, widest=loss.largest_difference, least=200)
+        log_e = paths(both, 0.0, looks, foretold, limits)
         told.append(ever(log_e, RISK).reshape(2, SINGLE_ROLLOUTS))
     for side in np.concatenate(told, axis=1):
         assert least_rate(side.mean(), len(side)) <= ALPHA

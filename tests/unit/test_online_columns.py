@@ -108,7 +108,7 @@ def test_rows_are_read_once_until_something_changes(store: FeatureStore, monkeyp
         return get(lookups)
 
     monkeypatch.setattr(held._rows, "get", noted)
-    monkeypatch.setattr("pipelines.online.redis.UNTOLD", 1e9)
+    monkeypatch.setattr("pipelines.online.redis.REREAD", 1e9)
     for entities in ([0, 1], [1, 0], [0, 1, 2]):
         held.read(columns([{"key": f"k{n}", "shop": n} for n in entities]), len(entities), micros(AT))
     assert [[len(keys) for _, keys in lookups] for lookups in asked] == [[2, 1], [1]]
@@ -130,7 +130,7 @@ def asked(held: ColumnReader, monkeypatch: pytest.MonkeyPatch) -> list[list[int]
 def test_a_push_forgets_its_own_entities_and_what_is_not_known_to_be_written_all(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.online.redis.UNTOLD", 1e9)
+    monkeypatch.setattr("pipelines.online.redis.REREAD", 1e9)
     held = reader(store)
     three = columns([{"key": f"k{n}", "shop": n} for n in range(3)])
 

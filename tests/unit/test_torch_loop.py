@@ -37,6 +37,7 @@ from tests.synthetic import AUXILIARY, INPUTS, frame, small_params
 
 NETWORKS = ("mlp", "dcn_v2", "ft_transformer", "mmoe")
 TRAIN, HELD = frame(1200, 1), frame(400, 2)
+FRAMES = Frames(TRAIN, HELD, (AUXILIARY,))
 
 
 class Killed(Exception):
@@ -47,8 +48,7 @@ def fit(
     family: str = "mlp",
     checkpoints: Path | None = None,
     report: Report | None = None,
-    train: pd.DataFrame = TRAIN,
-    held: pd.DataFrame = HELD,
+    frames: Frames = FRAMES,
     seed: int = 7,
     told: int | None = None,
     **changes: Any,
@@ -56,7 +56,7 @@ def fit(
     params = small_params()
     cleaning = fit_cleaning(numeric_inputs(TRAIN, INPUTS), INPUTS.numeric, family, params.cleaning)
     declared = params.training.settings_of(family).model_copy(update={"epochs": 5, "patience": 5, **changes})
-    task = Task(Frames(train, held, (AUXILIARY,)), INPUTS, cleaning, seed)
+    task = Task(frames, INPUTS, cleaning, seed)
     return load_family(family).fit(replace(task, epochs=told, checkpoints=checkpoints, report=report), declared)
 
 
@@ -117,7 +117,13 @@ fit(checkpoints=Path({str(tmp_path)!r}))
 
 
 @pytest.mark.parametrize(
-    "changes", [{"learning_rate": 0.02}, {"seed": 8}, {"train": frame(1200, 5)}, {"held": frame(400, 5)}]
+    "changes",
+    [
+        {"learning_rate": 0.02},
+        {"seed": 8},
+        {"frames": replace(FRAMES, train=frame(1200, 5))},
+        {"frames": replace(FRAMES, validation=frame(400, 5))},
+    ],
 )
 def test_a_checkpoint_of_another_fit_is_passed_over(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(Killed):
@@ -212,9 +218,9 @@ def test_it_stops_when_patience_ends_and_keeps_the_best_epoch() -> None:
     """Held labels are turned round, so that the more it learns the worse it gets."""
     seen: list[float] = []
     held = HELD.assign(label=1 - HELD[LABEL])
-    fitted = fit(
-        "mlp", None, lambda done, loss: seen.append(loss), held=held, epochs=12, patience=2, learning_rate=0.003
-    )
+    changes: dict[str, Any] = {"epochs": 12, "patience": 2, "learning_rate": 0.003}
+    frames = replace(FRAMES, validation=held)
+    fitted = fit("mlp", None, lambda done, loss: seen.append(loss), frames, **changes)
     best = int(np.argmin(seen))
     assert len(seen) == best + 3 < 12
     read = tensors(held, INPUTS, fitted.cleaning, fitted.vocabulary, fitted.scale)
@@ -224,8 +230,8 @@ def test_it_stops_when_patience_ends_and_keeps_the_best_epoch() -> None:
 
 
 def test_it_runs_the_epochs_that_it_is_told_whatever_the_held_rows_say(tmp_path: Path) -> None:
-    held = HELD.assign(label=1 - HELD[LABEL])
-    asked: dict[str, Any] = {"held": held, "epochs": 6, "patience": 1}
+    frames = replace(FRAMES, validation=HELD.assign(label=1 - HELD[LABEL]))
+    asked: dict[str, Any] = {"frames": frames, "epochs": 6, "patience": 1}
     seen: list[int] = []
     whole = fit("mlp", told=4, **asked)
     assert fit("mlp", **asked).epochs < 4
@@ -272,7 +278,7 @@ def test_no_step_follows_a_longer_gradient_than_the_clip(clip: float) -> None:
 def test_weights_and_focal_loss_change_what_is_learnt() -> None:
     read = frame(800, 3)
     plain, balanced, heavy, focal = (
-        fit(train=TRAIN, **changes).log_odds(read)
+        fit(**changes).log_odds(read)
         for changes in ({}, {"positive_weight": "balanced"}, {"positive_weight": 6.0}, {"focal_gamma": 2.0})
     )
     assert plain.mean() < balanced.mean() < heavy.mean()
@@ -292,14 +298,15 @@ def test_the_shares_of_a_batch_are_the_batch(rows: int, count: int) -> None:
 def test_the_generator_of_the_caller_is_left_alone(seed: int) -> None:
     torch.manual_seed(seed)
     before = torch.get_rng_state()
-    fit(train=TRAIN.head(60), epochs=1)
+    fit(frames=replace(FRAMES, train=TRAIN.head(60)), epochs=1)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_mmoe_learns_its_second_task_from_rows_without_a_label_too() -> None:
     unlabelled = frame(2500, 11).assign(**{LABEL: np.nan})
     constant = TRAIN.assign(**{AUXILIARY: 0.0})  # of labelled rows the second label tells nothing
-    fitted = fit("mmoe", train=pd.concat([constant, unlabelled]), auxiliary_weight=1.0, epochs=10)
+    frames = replace(FRAMES, train=pd.concat([constant, unlabelled]))
+    fitted = fit("mmoe", frames=frames, auxiliary_weight=1.0, epochs=10)
     held = frame(2000, 12)
     read = tensors(held, INPUTS, fitted.cleaning, fitted.vocabulary, fitted.scale)
     both = torch.sigmoid(log_odds(fitted.network, *read, tasks=2)).numpy()

@@ -68,6 +68,11 @@ class Flights:
 
         return read(table, window)
 
+    def bundled_files(self) -> Sequence[Path]:
+        from pipelines.usecases.flights.bundled import files
+
+        return files()
+
     def expectations(self, table: RawTable) -> Sequence[Expectation]:
         from pipelines.usecases.flights.expectations import SUITES
 

@@ -24,6 +24,11 @@ def folder() -> Path:
     return Path(spec.origin).parent / "data"
 
 
+def files() -> list[Path]:
+    """All files of the folder."""
+    return [file for file in folder().iterdir() if file.is_file()]
+
+
 def read(table: RawTable, window: Window) -> Iterator[pa.Table]:
     """All rows of a table in its declared types; NA stands for a missing value in these files."""
     # Without validation: the folder's path may have any braces.

@@ -219,16 +219,10 @@ def test_steps_share_a_store_and_one_who_removes_has_it_alone(toy: Context) -> N
     [("broken", "does not answer"), ("empty", "has no version of pumps, but version 1 was registered")],
 )
 def test_a_registry_that_fails_stops_the_removal(
-    many: Many,
-    registry: Path,
-    tmp_path: Path,
-    capsys: Capsys,
-    monkeypatch: pytest.MonkeyPatch,
-    failing: str,
-    message: str,
+    many: Many, registry: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch, failing: str, message: str
 ) -> None:
     register(many.context, "1", many.versions[0])
-    wrong = tmp_path / "wrong.db"
+    wrong = many.home / "wrong.db"
     wrong.write_bytes(registry.read_bytes() if failing == "empty" else b"no database" * 500)
     monkeypatch.setenv("FLIGHTDECK_MLFLOW_URI", f"sqlite:///{wrong}")
     assert message in refused(many.home, capsys, "data", "gc", "--keep", "1")

@@ -20,6 +20,7 @@ from tests.artifacts import TRAINED, evaluation, model_card
 
 START, END = date(2020, 1, 1), date(2020, 1, 3)
 AS_OF = datetime(2020, 1, 4, tzinfo=UTC)
+WINDOW = {"start": START, "end": END, "as_of": AS_OF}
 INPUTS = ModelInputs(numeric=("x", "y"), categorical=("kind",))
 ROWS = 400
 
@@ -105,21 +106,21 @@ class Desk:
         evaluation(**about, sha256={SCORED: digest}).write(store, self.evaluation_uri)
 
     def score(self, **changes: Any) -> score.Outputs:
-        given = {"start": START, "end": END, "as_of": AS_OF, "model_uri": self.model_uri, "model_version": "3"}
+        given = {**WINDOW, "model_uri": self.model_uri, "model_version": "3"}
         return score.run(score.Inputs(**{**given, "run": "m1", **changes}), self.context)
 
     def join(self, **changes: Any) -> join_outcomes.Outputs:
-        given = {"predictions_uri": self.score().predictions_uri, "start": START, "end": END, "as_of": AS_OF}
+        given = {"predictions_uri": self.score().predictions_uri, **WINDOW}
         return join_outcomes.run(join_outcomes.Inputs(**{**given, "run": "m1", **changes}), self.context)
 
     def report(self, **changes: Any) -> report_drift.Outputs:
-        given = {"outcomes_uri": self.join().outcomes_uri, "evaluation_uri": self.evaluation_uri, "as_of": AS_OF}
+        given = {"outcomes_uri": self.join().outcomes_uri, "evaluation_uri": self.evaluation_uri, **WINDOW}
         return report_drift.run(
             report_drift.Inputs(**{**given, "model_version": "3", "run": "m1", **changes}), self.context
         )
 
     def decide(self, summary_uri: str, **changes: Any) -> decide.Outputs:
-        given = {"summary_uri": summary_uri, "as_of": AS_OF, "start": START, "end": END, "model_version": "3"}
+        given = {"summary_uri": summary_uri, **WINDOW, "model_version": "3"}
         return decide.run(decide.Inputs(**{**given, **changes}), self.context)
 
     def summary(self, outputs: report_drift.Outputs) -> dict[str, Any]:

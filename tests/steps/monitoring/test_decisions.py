@@ -10,18 +10,39 @@ import pytest
 from pipelines.artifacts.seal import write_sealed
 from pipelines.artifacts.summary import Summary
 from pipelines.errors import CorruptData, InvalidInput
-from pipelines.usecase import LABEL
+from pipelines.usecase import DAY, LABEL
 from tests.editing import edit
 from tests.steps.monitoring.desk import AS_OF, Desk, examples
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"model_version": "4"}, {"as_of": AS_OF + timedelta(1)}, {"end": date(2020, 1, 2)}],
+    [
+        {"model_version": "4"},
+        {"as_of": AS_OF + timedelta(1)},
+        {"end": date(2020, 1, 2)},
+        {"start": date(2020, 1, 2)},
+    ],
 )
 def test_a_stale_summary_decides_nothing(desk: Desk, changes: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInput, match="give the summary of the window"):
+    with pytest.raises(InvalidInput, match=r"give the summary of the window .* or run report_drift again"):
         desk.decide(desk.report().summary_uri, **changes)
+
+
+def test_a_window_counts_as_the_step_was_given_it_also_where_its_ends_have_no_outcomes(desk: Desk) -> None:
+    desk.frame = desk.frame[desk.frame[DAY] == date(2020, 1, 2)]
+    outputs = desk.report()
+    assert desk.summary(outputs)["window"] == ["2020-01-01", "2020-01-03"]
+    assert desk.decide(outputs.summary_uri).verdict == "KEEP"
+    shorter = desk.report(start=date(2020, 1, 2))
+    with pytest.raises(InvalidInput, match=r"2020-01-02 to 2020-01-03, not of .* 2020-01-01 to 2020-01-03"):
+        desk.decide(shorter.summary_uri)
+
+
+@pytest.mark.parametrize("changes", [{"start": date(2020, 1, 2)}, {"end": date(2020, 1, 2)}])
+def test_outcomes_of_other_days_are_not_reported_as_those_of_a_window(desk: Desk, changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="outcomes from 2020-01-01 to 2020-01-02, which leave 2020-"):
+        desk.report(**changes)
 
 
 def test_a_file_that_is_no_summary_is_corrupt(desk: Desk) -> None:

@@ -20,7 +20,7 @@ from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.monitoring import report_drift
 from pipelines.usecase import DAY, LABEL, LABEL_KNOWN_AT
 from tests.editing import edit, rewrite
-from tests.steps.monitoring.desk import AS_OF, INPUTS, ROWS, Desk, as_table, examples
+from tests.steps.monitoring.desk import INPUTS, ROWS, WINDOW, Desk, as_table, examples
 
 
 def test_the_same_population_has_no_drift_and_keeps_the_model(desk: Desk) -> None:
@@ -105,7 +105,7 @@ def test_nan_scores_hold_the_decision(desk: Desk) -> None:
     desk.context.data.store.write_table(uri, as_table(spoiled))
     outputs = report_drift.run(
         report_drift.Inputs(
-            outcomes_uri=uri, evaluation_uri=desk.evaluation_uri, as_of=AS_OF, model_version="3", run="m1"
+            **WINDOW, outcomes_uri=uri, evaluation_uri=desk.evaluation_uri, model_version="3", run="m1"
         ),
         desk.context,
     )

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.context import Context
-from pipelines.steps import execute
-from tests.conftest import put_back
+from tests.conftest import put_back, run_candidates
 from tests.steps.registration.versions import FAMILY
 from tests.synthetic import context_over, write_training_set
 
@@ -20,11 +19,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("versions") / "home"
     context = context_over(home)
     for run, seed in (("r1", 1), ("r2", 7)):
-        shared = {"training_set_uri": write_training_set(context, run, seed), "run": run}
+        training_set_uri = write_training_set(context, run, seed)
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("FLIGHTDECK_COMMIT", "c0ffee")
-            made = execute("train", {**shared, "family": FAMILY}, context)
-        execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context)
+            run_candidates(context, training_set_uri, run, FAMILY, steps=("train", "evaluate"))
     assert context.models.versions() == []
     return home
 

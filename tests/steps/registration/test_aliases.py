@@ -18,6 +18,8 @@ from tests.postgres_fixtures import on_both
 from tests.steps.registration.versions import FAMILY, ledger, register
 from tests.synthetic import AS_OF
 
+pytestmark = on_both
+
 
 def test_an_alias_of_a_version_that_is_not_the_chains_is_no_missing_champion(desk: Context) -> None:
     register(desk)
@@ -28,7 +30,6 @@ def test_an_alias_of_a_version_that_is_not_the_chains_is_no_missing_champion(des
         execute("resolve_model", {"alias": "champion"}, desk)
 
 
-@on_both
 def test_every_registration_and_alias_is_a_line_of_the_ledger_once(desk: Context) -> None:
     for _ in range(2):
         register(desk)
@@ -46,7 +47,6 @@ def test_every_registration_and_alias_is_a_line_of_the_ledger_once(desk: Context
     assert len(desk.models.versions()) == 2
 
 
-@on_both
 @pytest.mark.parametrize("statement", ["update promotion_ledger set reason = 'x'", "delete from promotion_ledger"])
 def test_the_ledger_cannot_be_changed(desk: Context, statement: str) -> None:
     register(desk)
@@ -80,7 +80,6 @@ def reconcile(context: Context) -> dict[str, Any]:
     return execute("reconcile_aliases", {}, context)
 
 
-@on_both
 @pytest.mark.parametrize(
     ("alias", "before", "changes"),
     [
@@ -108,7 +107,6 @@ def test_an_alias_changed_by_hand_is_one_line_of_the_ledger(
     assert [(e.version, e.previous) for e in told] == lines
 
 
-@on_both
 def test_several_aliases_changed_at_once_are_noted_together_also_where_the_champion_is_refused(
     running: Context,
 ) -> None:
@@ -127,7 +125,6 @@ def test_several_aliases_changed_at_once_are_noted_together_also_where_the_champ
     assert [e.title for e in ledger(running)[known:]] == [*(f"alias {alias}" for alias in changes), "refused"]
 
 
-@on_both
 def test_an_alias_set_by_hand_before_anything_is_in_force_is_noted(desk: Context) -> None:
     register(desk)
     register(desk, "r2")
@@ -141,7 +138,6 @@ def test_an_alias_set_by_hand_before_anything_is_in_force_is_noted(desk: Context
     )
 
 
-@on_both
 def test_what_the_chain_sets_and_then_notes_was_not_set_by_hand(
     running: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,7 +153,6 @@ def test_what_the_chain_sets_and_then_notes_was_not_set_by_hand(
     assert reconcile(running)["noted"] == {"ours": "1"}
 
 
-@on_both
 def test_an_alias_set_by_hand_is_shown_until_it_is_noted(running: Context, capsys: pytest.CaptureFixture[str]) -> None:
     def shown() -> str:
         found, show = models.versions(running)
@@ -172,7 +167,6 @@ def test_an_alias_set_by_hand_is_shown_until_it_is_noted(running: Context, capsy
     assert "by hand" not in shown()
 
 
-@on_both
 def test_a_champion_removed_by_hand_is_shown_as_long_as_it_is_gone(
     running: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,8 +23,9 @@ from pipelines.tracking.integrity import registered_digests
 from tests.postgres_fixtures import on_both
 from tests.steps.registration.versions import FAMILY, register
 
+pytestmark = on_both
 
-@on_both
+
 def test_who_served_is_told_for_any_instant(desk: Context) -> None:
     plans = desk.plans
     days = [datetime(2024, 5, day, tzinfo=UTC) for day in (1, 2, 3)]

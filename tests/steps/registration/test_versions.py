@@ -19,7 +19,10 @@ from pipelines.errors import CorruptData, MissingData
 from pipelines.registration import lineage
 from pipelines.steps import execute
 from pipelines.tracking.integrity import registered_digests
+from tests.postgres_fixtures import on_both
 from tests.steps.registration.versions import FAMILY, TAUGHT, register
+
+pytestmark = on_both
 
 
 def test_a_version_carries_all_that_explains_it(desk: Context) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipelines import chains
 from pipelines.context import Context
 from pipelines.records import Entry
 from pipelines.steps import execute
+from pipelines.walk import walk
 from tests.synthetic import AS_OF
 
 FAMILY = "logistic_regression"
@@ -15,12 +17,22 @@ TAUGHT = {FAMILY: {"distil": {"teacher": "mlp", "temperature": 2.0, "alpha": 0.5
 
 def passed(context: Context, run: str = "r1") -> dict[str, Any]:
     """What `register` is given of a candidate that was logged and has passed the gate."""
-    evaluation = context.data.uri("evaluations", run, FAMILY)
-    runs = execute("log_candidates", {"evaluation_uris": [evaluation]}, context)["runs"]
-    asked = {"evaluation_uris": [evaluation], "champion_uri": None, "as_of": AS_OF.isoformat(), "run": run}
-    gated = execute("gate", asked, context)
-    given = {k: gated[k] for k in ("verdict", "decision_id", "model_uri", "evaluation_uri", "training_set_uri")}
-    return {**given, "runs": runs}
+    given: dict[str, Any] = {}
+
+    def run_step(step: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        if step == "register":
+            given.update(inputs)
+            return {}
+        return execute(step, inputs, context)
+
+    known = {
+        "build_training_set": {"training_set_uri": context.data.uri("training_sets", run)},
+        "evaluate": [{"evaluation_uri": context.data.uri("evaluations", run, FAMILY)}],
+        "resolve_model": {"model_uri": None, "sha256": None},  # no champion to be better than
+    }
+    steps = ("log_candidates", "gate", "register")
+    walk(chains.training, {"as_of": AS_OF.isoformat(), "run": run}, run_step, only=steps, previous=known)
+    return given
 
 
 def register(context: Context, run: str = "r1") -> dict[str, Any]:
