@@ -27,7 +27,7 @@ def lines(customers: int) -> pd.DataFrame:
         at = np.cumsum(draw.exponential(apart, int(days / apart * 2) + 5)) - draw.exponential(apart)
         orders.append(pd.DataFrame({"Kunde": f"C{customer}", "day": at[(at >= 0) & (at < days)]}))
     frame = pd.concat(orders, ignore_index=True).sort_values("day", ignore_index=True)
-    open_hours = pd.to_timedelta(8 + 12 * (frame.day % 1), unit="h").round("s")  # type: ignore[arg-type]
+    open_hours = pd.to_timedelta(8 + 12 * (frame.day % 1), unit="h").dt.round("s")
     frame["Zeit"] = pd.Timestamp(START) + pd.to_timedelta(frame.day.astype(int), unit="D") + open_hours
     frame["Bestellung"] = [f"B{number:07}" for number in range(len(frame))]
     frame["Kanal"] = draw.choice(CHANNELS, len(frame), p=(0.6, 0.1, 0.3))
