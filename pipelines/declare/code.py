@@ -23,7 +23,7 @@ def code_of(feature_table: FeatureTable, usecase: UseCase) -> str:
     elif isinstance(feature_table, Declared):
         return f"engine {ENGINE}"
     else:
-        modules = own_code(type(usecase).__module__)
+        modules = own_code(type(usecase).build.__module__)  # of the class that has it, which others may inherit
     return hashlib.sha256(repr(sorted(modules.items())).encode()).hexdigest()
 
 
