@@ -132,6 +132,10 @@ class UseCase(Protocol):
     longer; 0 where the label stands in the example's own row); `influences_labels`, true where predictions do, so that
     no rollout can; `closed`, a `pipelines.closed.Closed`; and `period`, a timedelta that divides a day into whole
     minutes: the length of the windows and partitions, a local day by default (`start`, `end` stay days).
+
+    For `flightdeck check --contract` alone it may have `as_known(tables, instant) -> Tables`, the raw tables as they
+    stood at an instant (UTC): records that there were, with null for what was still to happen; and `outcomes`, by raw
+    table the columns that only the future tells.
     """
 
     @property
@@ -243,18 +247,13 @@ class UseCase(Protocol):
 
 
 def inputs_of(usecase: UseCase, service: str) -> ModelInputs:
-    """The inputs of a model trained on a feature service.
-
-    Raises:
-        InvalidInput: if the use case declares no inputs for it.
-    """
-    try:
+    """The inputs of a model trained on a feature service; raises InvalidInput if the use case declares none for it."""
+    if service in usecase.model_inputs:
         return usecase.model_inputs[service]
-    except KeyError:
-        services = ", ".join(usecase.model_inputs)
-        raise InvalidInput(
-            f"{usecase.name} declares no model_inputs for the feature service {service!r}; choose from {services}"
-        ) from None
+    raise InvalidInput(
+        f"{usecase.name} declares no model_inputs for the feature service {service!r}; choose from "
+        f"{', '.join(usecase.model_inputs)}"
+    )
 
 
 def slices_of(usecase: UseCase) -> tuple[str, ...]:

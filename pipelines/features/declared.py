@@ -1,4 +1,4 @@
-"""Built feature rows against what is declared of them: the columns of their Feast view, and one row a key and instant."""
+"""Built feature rows against their declaration: the columns of their Feast view, and one row a key and instant."""
 
 from __future__ import annotations
 
