@@ -18,7 +18,7 @@ from pipelines.contract.subject import Subject
 from pipelines.sources import read_window
 from pipelines.usecase import Columns, FeatureTable, RawTable, Tables, UseCase, calendar_of
 from pipelines.windows import Window
-from tests.conftest import TOY
+from tests.conftest import ROOT, TOY
 from tests.examples import seeds
 from tests.steps.test_labels import Ahead as AheadLabels
 from tests.toy import READINGS, Pumps
@@ -283,6 +283,8 @@ def test_a_fault_is_found_by_the_check_that_is_for_it(usecase: type[Pumps], told
 def test_every_check_has_a_fault_that_it_alone_finds() -> None:
     alone = {name for _, told in FAULTS if len(told) == 1 for name in told}
     assert alone == set(CHECKS) - {"early-positives"}, "which only tells"
+    table = (ROOT / "docs" / "own-data.md").read_text()
+    assert [name for name in CHECKS if f"| `{name}` |" not in table] == []
 
 
 @dataclass(frozen=True)
