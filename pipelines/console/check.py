@@ -15,12 +15,14 @@ from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.params import Params
 from pipelines.params.reading import read_yaml
 from pipelines.periods import name_of
+from pipelines.usecase import UseCase, calendar_of
 
 if TYPE_CHECKING:
     from pipelines.context import Context
 
 DVC_FILE = Path("dvc.yaml")
 DVC = "dvc-yaml-names-params"
+WHERE = "where-is-a-condition"
 OF_THE_SOURCE = ("usecase", "source", "sources")  # of no step but ingest: the others read what it has written
 
 
@@ -46,6 +48,8 @@ def answer(arguments: Arguments, context: Context) -> Answer:
         raise InvalidInput("--start and --end are days of the use case's data; give --contract too")
     found = violations(context.params, context.usecase)
     names = {name: (constraint.__doc__ or "").partition("\n")[0] for name, constraint in CONSTRAINTS.items()}
+    names[WHERE] = "Every `where` of a source is a condition on the declared columns of its table."
+    found += [Violation(WHERE, message) for message in no_conditions(context.params, context.usecase)]
     if DVC_FILE.is_file():
         names[DVC] = "Every stage of dvc.yaml depends on the params that its step reads."
         found += [Violation(DVC, message) for message in lacking(DVC_FILE)]
@@ -64,6 +68,23 @@ def answer(arguments: Arguments, context: Context) -> Answer:
         show() if not arguments["json"] else print(json.dumps(report, indent=2))
         raise CheckFailed(f"{len(found)} of what must hold before a run does not; see above")
     return report, show
+
+
+def no_conditions(params: Params, usecase: UseCase) -> Iterator[str]:
+    """Each `where` of a source that DuckDB refuses on the declared types of its table, and why."""
+    import pyarrow as pa
+
+    from pipelines.sources.opening import settings_of
+    from pipelines.sources.partitioning import stored_types
+    from pipelines.sources.shaping import matching
+
+    for table in usecase.tables:
+        if where := getattr(settings_of(params, table), "where", ""):
+            try:
+                types = stored_types(table, calendar_of(usecase))
+                matching(pa.schema([*types.items()]).empty_table(), where, table)
+            except InvalidInput as error:
+                yield str(error)
 
 
 def _contract(arguments: Arguments, context: Context) -> Answer:
