@@ -112,7 +112,7 @@ def _contract(arguments: Arguments, context: Context) -> Answer:
         print(f"{context.usecase.name}, {subject.window}")
         for one in answers:
             print(f"{one.mark:3} {one.check:24} {one.means}")
-            for message in (*one.findings, *one.notes, *([one.not_asked] if one.not_asked else ())):
+            for message in (*one.findings, *one.notes, *([one.skipped] if one.skipped else ())):
                 print(f"    {message}")
 
     if broken := [one.check for one in answers if one.findings]:

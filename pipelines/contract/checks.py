@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipelines.contract.examples import early_positives, examples, labels
 from pipelines.contract.features import alone, features_columns, knowledge, live
 from pipelines.contract.outcomes import outcomes
-from pipelines.contract.report import NotAsked, Report
+from pipelines.contract.report import Report, Skipped
 from pipelines.contract.requests import requests
 from pipelines.contract.subject import Subject
 
@@ -32,19 +32,19 @@ class Answer:
     Attributes:
         check: its name.
         means: what holds, in one sentence.
-        not_asked: why it could not be asked, and what to declare or give; None where it was.
+        skipped: why it could not be asked, and what to declare or give; None where it was.
     """
 
     check: str
     means: str
     findings: list[str]
     notes: list[str]
-    not_asked: str | None = None
+    skipped: str | None = None
 
     @property
     def mark(self) -> str:
         """ok, no or -."""
-        return "-" if self.not_asked is not None else "no" if self.findings else "ok"
+        return "-" if self.skipped is not None else "no" if self.findings else "ok"
 
 
 def ask(name: str, subject: Subject) -> Answer:
@@ -52,7 +52,7 @@ def ask(name: str, subject: Subject) -> Answer:
     means = (CHECKS[name].__doc__ or "").partition("\n")[0]
     try:
         report = CHECKS[name](subject)
-    except NotAsked as why:
+    except Skipped as why:
         return Answer(name, means, [], [], str(why))
     except Exception as error:
         return Answer(name, means, [f"it raises {type(error).__name__}: {error}"], [])

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.contract.difference import difference
-from pipelines.contract.report import NotAsked, Report
+from pipelines.contract.report import Report, Skipped
 from pipelines.contract.subject import Subject, within
 from pipelines.errors import InvalidInput
 from pipelines.instants import MICROSECOND
@@ -39,12 +39,12 @@ Kind = Callable[[pa.DataType], bool]
 def examples(subject: Subject) -> Report:
     """Examples have their columns, ids of their own, days of the window, and are the same built day by day."""
     report, usecase, window = Report(), subject.usecase, subject.window
-    rows = subject.given(window)
+    rows = subject.raw_examples(window)
     report.findings += _column_problems(usecase, rows)
     if report.findings:
         return report
     if not rows.num_rows:
-        raise NotAsked(f"there is no example in {window}; give another --start and --end")
+        raise Skipped(f"there is no example in {window}; give another --start and --end")
     for name in (EXAMPLE_ID, PREDICTED_AT, DAY):
         if rows[name].null_count:
             report.findings.append(f"{name} is null in {rows[name].null_count} examples; give it in all")
@@ -68,7 +68,7 @@ def _piecewise(subject: Subject, rows: pa.Table) -> Iterator[str]:
     periods = [*subject.window.periods, subject.window.end]
     bounds = [periods[n] for n in np.linspace(0, len(periods) - 1, min(PIECES, len(periods) - 1) + 1).astype(int)]
     pieces = pa.concat_tables(
-        [subject.given(subject.window.between(*ends)) for ends in pairwise(bounds)], promote_options="permissive"
+        [subject.raw_examples(subject.window.between(*ends)) for ends in pairwise(bounds)], promote_options="permissive"
     )
     labels = {name for one in (LABEL, *auxiliary_of(subject.usecase)) for name in (one, _known(one))}
     kept = [name for name in rows.column_names if name not in labels]
@@ -173,7 +173,7 @@ def early_positives(subject: Subject) -> Report:
     )
     label = np.asarray(rows[LABEL].cast(pa.float64()))
     if (label == 1).sum() < FEW:
-        raise NotAsked(f"of the matured labels only {int((label == 1).sum())} are positive; give a longer window")
+        raise Skipped(f"of the matured labels only {int((label == 1).sum())} are positive; give a longer window")
     ages = known - at
     edges = np.unique(np.quantile(ages, np.linspace(0, 1, DECILES + 1), method="higher"))
     deciles = np.searchsorted(edges[1:-1], ages, side="left")

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from pipelines.contract.altering import altered_from, without_later_records
 from pipelines.contract.difference import difference
-from pipelines.contract.report import NotAsked, Report
+from pipelines.contract.report import Report, Skipped
 from pipelines.contract.subject import Subject, known_by
 from pipelines.errors import CorruptData
 from pipelines.features.declared import column_problems, require_distinct
@@ -109,9 +109,9 @@ def knowledge(subject: Subject) -> Report:
             report.findings += _moved(
                 table, subject.built[table.name], after, cut, "with other records in later periods"
             )
-    if not subject.knows and not any(table.known for table in subject.usecase.tables):
+    if not subject.has_as_known and not any(table.known for table in subject.usecase.tables):
         if len(periods) == 1:
-            raise NotAsked(f"the window {window} is one period, and nothing tells what was known within it; {AS_KNOWN}")
+            raise Skipped(f"the window {window} is one period, and nothing tells what was known within it; {AS_KNOWN}")
         report.notes.append(f"cuts within a period were not tried; {AS_KNOWN}")
         return report
     for cut in _instants(window, CUTS, draw):
@@ -126,7 +126,7 @@ def _foreseen(subject: Subject, tables: Sequence[FeatureTable], cut: datetime) -
     """What rows known by an instant within a period owe to what the records tell later."""
     calendar, window = subject.window.calendar, subject.window
     span = window.between(window.start, calendar.after(calendar.containing(cut)))
-    now = without_later_records(subject.usecase, subject.stood(cut), cut)
+    now = without_later_records(subject.usecase, subject.as_of(cut), cut)
     for table in tables:
         before, after = subject.build(table, span), subject.build(table, span, now)
         yield from _moved(table, before, after, cut, "without what its records tell later")
@@ -167,7 +167,7 @@ def live(subject: Subject) -> Report:
     periods = [one for one in calendar.of_day(days[draw.integers(len(days))]) if one in set(window.periods)]
     day = window.between(periods[0], calendar.after(periods[-1]))
     backfill = {table.name: subject.build(table, day) for table in subject.daily}
-    if subject.knows:
+    if subject.has_as_known:
         telling = [at for rows in backfill.values() for at in _known_at(rows, 1, draw)]
         drawn = [*_instants(day, PUSHES, draw), *_drawn(telling, PUSHES, draw)]
         instants = [day.start_at, *sorted(drawn), day.end_at - MICROSECOND]
@@ -182,7 +182,7 @@ def live(subject: Subject) -> Report:
 
 
 def _unlike(subject: Subject, backfill: Tables, since: datetime, until: datetime) -> Iterator[str]:
-    now = subject.stood(until)
+    now = subject.as_of(until)
 
     def read(table: FeatureTable, window: Window) -> Tables:
         return subject.sources(table, window, now)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.contract.altering import with_other_outcomes
-from pipelines.contract.report import NotAsked, Report
+from pipelines.contract.report import Report, Skipped
 from pipelines.contract.subject import Subject
 from pipelines.instants.arrow import INSTANT
 from pipelines.offline.columns import to_frame
@@ -30,7 +30,7 @@ def outcomes(subject: Subject) -> Report:
     """With the outcomes dealt to other rows a model scores no better than chance on the days that it has not seen."""
     columns = getattr(subject.usecase, "outcomes", None)
     if not columns:
-        raise NotAsked(DECLARE)
+        raise Skipped(DECLARE)
     dealt = with_other_outcomes(subject.tables, columns, subject.draw())
     before, after = (subject.examples(subject.window, subject.reach.end, tables) for tables in (None, dealt))
     if subject.due(before)[LABEL].equals(subject.due(after)[LABEL]):
@@ -39,11 +39,11 @@ def outcomes(subject: Subject) -> Report:
     days = np.unique(frame[DAY])
     held_out = (frame[DAY] >= days[len(days) * 2 // 3]).to_numpy()
     if not frame[LABEL].isin([0, 1]).all():
-        raise NotAsked("some label is neither 0 nor 1; correct that first")
+        raise Skipped("some label is neither 0 nor 1; correct that first")
     positive = frame[LABEL][held_out].to_numpy() == 1
     ones, zeros = int(positive.sum()), int((~positive).sum())
     if len(days) < 3 or min(ones, zeros) < FEW or frame[LABEL][~held_out].nunique() < 2:
-        raise NotAsked(f"{len(days)} days hold out {ones} positive and {zeros} negative labels; give a longer window")
+        raise Skipped(f"{len(days)} days hold out {ones} positive and {zeros} negative labels; give a longer window")
     auc = _auc(subject, frame, held_out)
     bar = ERRORS * np.sqrt((ones + zeros + 1) / (12 * ones * zeros))
     if abs(auc - 0.5) > bar:
@@ -75,7 +75,7 @@ def _projections(subject: Subject, tables: Tables) -> Iterator[tuple[list[str], 
 
     services = {one.name: one for one in declarations(subject.usecase.feature_repo) if isinstance(one, FeatureService)}
     if subject.service not in services:
-        raise NotAsked(f"feature_repo declares no service {subject.service}, which models are trained on; declare it")
+        raise Skipped(f"feature_repo declares no service {subject.service}, which models are trained on; declare it")
     by_name = {table.name: table for table in subject.usecase.feature_tables}
     for projection in services[subject.service].feature_view_projections:
         if projection.name not in by_name or projection.name not in subject.views:

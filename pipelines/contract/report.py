@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
-class NotAsked(Exception):
+class Skipped(Exception):
     """A check cannot be asked of this use case on these data; the message says why, and what to declare or give."""
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.contract.report import NotAsked, Report
+from pipelines.contract.report import Report, Skipped
 from pipelines.contract.subject import Subject
 from pipelines.errors import InvalidInput
 from pipelines.instants import EPOCH
@@ -33,7 +33,7 @@ def requests(subject: Subject) -> Report:
 
     usecase, rows = subject.usecase, subject.examples(subject.window)
     if not rows.num_rows:
-        raise NotAsked(f"there is no example in {subject.window}; give another --start and --end")
+        raise Skipped(f"there is no example in {subject.window}; give another --start and --end")
     rows = rows.take(pa.array(np.sort(subject.draw().permutation(rows.num_rows)[:MOST])))
     try:
         sent = _parsed(usecase, rows)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.contract.report import NotAsked
+from pipelines.contract.report import Skipped
 from pipelines.errors import InvalidInput, MissingData
 from pipelines.features.declared import views_of
 from pipelines.instants.arrow import INSTANT
@@ -94,24 +94,24 @@ class Subject:
     def build(self, feature_table: FeatureTable, window: Window, tables: Tables | None = None) -> pa.Table:
         return self.usecase.build(feature_table, self.sources(feature_table, window, tables), window)
 
-    def stood(self, instant: datetime) -> Tables:
+    def as_of(self, instant: datetime) -> Tables:
         """The tables up to the period of an instant and, where the use case says so, as they stood at it."""
         calendar = self.window.calendar
         end = min(calendar.after(calendar.containing(instant)), self.reach.end)
         tables = self.cut(self.reach.between(self.reach.start, end))
-        return self.usecase.as_known(tables, instant) if self.knows else tables  # type: ignore[attr-defined]
+        return self.usecase.as_known(tables, instant) if self.has_as_known else tables  # type: ignore[attr-defined]
 
     @property
-    def knows(self) -> bool:
+    def has_as_known(self) -> bool:
         """Whether the use case tells how its records stood at an instant."""
         return getattr(self.usecase, "as_known", None) is not None
 
     def examples(self, window: Window, until: Period | None = None, tables: Tables | None = None) -> pa.Table:
         """The examples of a window's local days, from tables up to a period, or as far as labels look ahead."""
-        rows = self.given(window, until, tables)
+        rows = self.raw_examples(window, until, tables)
         return rows.filter(within(rows[DAY], window.in_periods(A_DAY)))
 
-    def given(self, window: Window, until: Period | None = None, tables: Tables | None = None) -> pa.Table:
+    def raw_examples(self, window: Window, until: Period | None = None, tables: Tables | None = None) -> pa.Table:
         """What the use case gives as the examples of a window."""
         return self.usecase.examples(
             self.cut(window.between(window.start, until or self.ahead(window)), tables), window
@@ -129,11 +129,11 @@ class Subject:
         """The examples whose labels have matured by an instant; by default by the end of the tables.
 
         Raises:
-            NotAsked: if there are none.
+            Skipped: if there are none.
         """
         old = matured(examples, self.usecase.maturity, seen or self.reach.end_at)
         if not old.num_rows and seen is None:
-            raise NotAsked(
+            raise Skipped(
                 f"no label of {self.window} has matured by {self.reach.end}; give a --start and --end that lie "
                 f"{math.ceil(self.usecase.maturity / timedelta(days=1))} days before the last day that is validated"
             )
@@ -165,9 +165,12 @@ def read_subject(context: Context, start: str | None, end: str | None, seed: int
     if (start is None) != (end is None):
         raise InvalidInput("give both --start and --end, or none for the last days that are validated")
     names = [table.name for table in usecase.tables if table.daily]
-    periods = sorted(set.intersection(*(set(context.data.periods("validated", name)) for name in names)))
+    of_tables = [set(context.data.periods("validated", name)) for name in names]
+    periods = sorted(set.intersection(*of_tables)) if of_tables else []
     if not periods:
-        raise MissingData(f"no {calendar.noun} of {', '.join(names)} is validated; run ingest, then validate")
+        raise MissingData(
+            f"no {calendar.noun} of {' and '.join(names) or usecase.name} is validated; run ingest, then validate"
+        )
     if start is not None and end is not None:
         window = context.window(start, end)
     else:

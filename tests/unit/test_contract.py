@@ -39,7 +39,7 @@ def subject(usecase: UseCase, start: date = START, end: date = END, last: date =
     return Subject(usecase, "pump_service_v2", reach.between(start, end), reach, tables, seed=1)
 
 
-def asked(usecase: UseCase, **days: date) -> dict[str, Answer]:
+def answers_of(usecase: UseCase, **days: date) -> dict[str, Answer]:
     of = subject(usecase, **days)
     return {name: ask(name, of) for name in CHECKS}
 
@@ -272,16 +272,16 @@ FAULTS: list[tuple[type[Pumps], dict[str, str]]] = [  # what each check says; th
 ]
 
 
-@pytest.mark.parametrize(("usecase", "told"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
-def test_a_fault_is_found_by_the_check_that_is_for_it(usecase: type[Pumps], told: dict[str, str]) -> None:
-    answers = asked(usecase())
+@pytest.mark.parametrize(("usecase", "expected"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
+def test_a_fault_is_found_by_the_check_that_is_for_it(usecase: type[Pumps], expected: dict[str, str]) -> None:
+    answers = answers_of(usecase())
     found = {name: one.findings for name, one in answers.items() if one.findings}
-    assert found.keys() == told.keys(), found
-    assert all(any(part in one for one in found[name]) for name, part in told.items()), found
+    assert found.keys() == expected.keys(), found
+    assert all(any(part in one for one in found[name]) for name, part in expected.items()), found
 
 
 def test_every_check_has_a_fault_that_it_alone_finds() -> None:
-    alone = {name for _, told in FAULTS if len(told) == 1 for name in told}
+    alone = {name for _, expected in FAULTS if len(expected) == 1 for name in expected}
     assert alone == set(CHECKS) - {"early-positives"}, "which only tells"
     table = (ROOT / "docs" / "own-data.md").read_text()
     assert [name for name in CHECKS if f"| `{name}` |" not in table] == []
@@ -294,24 +294,24 @@ class Unhooked(Pumps):
 
 
 def test_a_sound_use_case_passes_every_check() -> None:
-    assert {name: one.mark for name, one in asked(Pumps()).items()} == dict.fromkeys(CHECKS, "ok")
+    assert {name: one.mark for name, one in answers_of(Pumps()).items()} == dict.fromkeys(CHECKS, "ok")
 
 
 def test_so_does_one_whose_periods_are_hours_across_a_change_of_clocks() -> None:
     days = {"start": date(2024, 3, 30), "end": date(2024, 4, 2), "last": date(2024, 4, 4)}
-    answers = asked(Hours(), **days)
+    answers = answers_of(Hours(), **days)
     assert {name: (one.mark, one.findings) for name, one in answers.items()} == dict.fromkeys(CHECKS, ("ok", []))
 
 
 def test_without_hooks_it_is_told_what_was_not_asked_and_what_to_declare() -> None:
-    answers = asked(Unhooked())
+    answers = answers_of(Unhooked())
     assert {name for name, one in answers.items() if one.mark != "ok"} == {"outcomes"}
-    assert answers["outcomes"].not_asked == "declare `outcomes`, by raw table the columns that only the future tells"
+    assert answers["outcomes"].skipped == "declare `outcomes`, by raw table the columns that only the future tells"
     for name in ("knowledge", "live"):
         (note,) = answers[name].notes
         assert "within a period were not tried; declare `as_known(tables, instant)`" in note
     alone = subject(Unhooked(), START, START + timedelta(days=1))
-    assert "is one period" in str(ask("knowledge", alone).not_asked)
+    assert "is one period" in str(ask("knowledge", alone).skipped)
 
 
 @pytest.mark.parametrize("seed", seeds(3, 40))
@@ -326,15 +326,18 @@ def test_whatever_is_drawn_the_sound_one_passes_and_one_that_foresees_does_not(s
 def test_labels_that_look_ahead_pass_and_are_told_where_the_early_ones_are_positive() -> None:
     answers = {name: ask(name, subject(AheadLabels())) for name in ("labels", "early-positives", "examples")}
     assert {name: one.mark for name, one in answers.items()} == dict.fromkeys(answers, "ok")
-    told = answers["early-positives"].notes[-1]
-    assert told.startswith("labels that are known early are far more often positive (100.0%") and "before its" in told
+    expected = answers["early-positives"].notes[-1]
+    assert (
+        expected.startswith("labels that are known early are far more often positive (100.0%")
+        and "before its" in expected
+    )
     assert "far more often" not in " ".join(ask("early-positives", subject(Pumps())).notes)
 
 
 def test_labels_of_a_window_that_none_has_matured_in_are_not_asked() -> None:
     young = subject(AheadLabels(), LAST - timedelta(days=2), LAST)
     for name in ("labels", "early-positives", "outcomes"):
-        assert "no label of 2024-03-16 to 2024-03-18 has matured by 2024-03-18" in str(ask(name, young).not_asked)
+        assert "no label of 2024-03-16 to 2024-03-18 has matured by 2024-03-18" in str(ask(name, young).skipped)
 
 
 def test_examples_without_a_column_or_of_another_type_are_told() -> None:
