@@ -130,8 +130,10 @@ class UseCase(Protocol):
     It may have `loss`, by which rollouts compare versions (of pipelines.losses; the Brier score by default);
     `looks_ahead`, a timedelta: how long after its prediction a label reads records (`maturity` by default, never
     longer; 0 where the label stands in the example's own row); `influences_labels`, true where predictions do, so that
-    no rollout can; `closed`, a `pipelines.closed.Closed`; `derived`, of `pipelines.declare`; and `period`, a timedelta
-    that divides a day into whole minutes: the length of windows and partitions (a day; `start`, `end` stay days).
+    no rollout can; `closed`, a `pipelines.closed.Closed`; `derived`, of `pipelines.declare`; `period`, a timedelta that
+    divides a day into whole minutes: the length of windows and partitions (a day; `start`, `end` stay days). For `check
+    --contract` alone: `as_known(tables, instant) -> Tables`, the raw tables as they stood at an instant (UTC), null for
+    what was still to happen, and `outcomes`, by raw table the columns that only the future tells.
     """
 
     @property
@@ -186,7 +188,9 @@ class UseCase(Protocol):
         """Great Expectations of a table; see `pipelines.validation` for the severities."""
 
     def build(self, feature_table: FeatureTable, tables: Tables, window: Window) -> pa.Table:
-        """Feature rows with `KNOWN_AT` in the window, whose `start` and `end` are dates where periods are days.
+        """Rows, with `KNOWN_AT` in the window, of a table that is not declared; called for no other.
+
+        The window's `start` and `end` are dates where periods are days.
 
         A row may depend only on records known at `KNOWN_AT` that belong to its own or an earlier period, so that it is
         the same in any window.
@@ -243,18 +247,13 @@ class UseCase(Protocol):
 
 
 def inputs_of(usecase: UseCase, service: str) -> ModelInputs:
-    """The inputs of a model trained on a feature service.
-
-    Raises:
-        InvalidInput: if the use case declares no inputs for it.
-    """
-    try:
+    """The inputs of a model trained on a feature service; raises InvalidInput if the use case declares none for it."""
+    if service in usecase.model_inputs:
         return usecase.model_inputs[service]
-    except KeyError:
-        services = ", ".join(usecase.model_inputs)
-        raise InvalidInput(
-            f"{usecase.name} declares no model_inputs for the feature service {service!r}; choose from {services}"
-        ) from None
+    raise InvalidInput(
+        f"{usecase.name} declares no model_inputs for the feature service {service!r}; choose from "
+        f"{', '.join(usecase.model_inputs)}"
+    )
 
 
 def slices_of(usecase: UseCase) -> tuple[str, ...]:

@@ -11,30 +11,45 @@ from typing import TYPE_CHECKING
 
 from pipelines.console.command import Answer, Arguments, Command, options
 from pipelines.constraints import CONSTRAINTS, Violation, violations
-from pipelines.errors import CheckFailed
+from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.params import Params
 from pipelines.params.reading import read_yaml
+from pipelines.periods import name_of
+from pipelines.usecase import UseCase, calendar_of
 
 if TYPE_CHECKING:
     from pipelines.context import Context
 
 DVC_FILE = Path("dvc.yaml")
 DVC = "dvc-yaml-names-params"
+WHERE = "where-is-a-condition"
 OF_THE_SOURCE = ("usecase", "source", "sources")  # of no step but ingest: the others read what it has written
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     options(parser)
+    parser.add_argument("--contract", action="store_true", help="ask the use case's code, on its validated data")
+    parser.add_argument("--start", metavar="DAY", help="with --contract: first day (default: the last 14 days)")
+    parser.add_argument("--end", metavar="DAY", help="with --contract: the day after the last")
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=1, help="with --contract: of what is drawn (default: 1)"
+    )
 
 
 def answer(arguments: Arguments, context: Context) -> Answer:
-    """Every constraint with what violates it.
+    """Every constraint with what violates it; with --contract the checks of the use case's contract.
 
     Raises:
         CheckFailed: if any is violated, after all have been shown.
     """
+    if arguments["contract"]:
+        return _contract(arguments, context)
+    if arguments["start"] is not None or arguments["end"] is not None:
+        raise InvalidInput("--start and --end are days of the use case's data; give --contract too")
     found = violations(context.params, context.usecase)
     names = {name: (constraint.__doc__ or "").partition("\n")[0] for name, constraint in CONSTRAINTS.items()}
+    names[WHERE] = "Every `where` of a source is a condition on the declared columns of its table."
+    found += [Violation(WHERE, message) for message in no_conditions(context.params, context.usecase)]
     if DVC_FILE.is_file():
         names[DVC] = "Every stage of dvc.yaml depends on the params that its step reads."
         found += [Violation(DVC, message) for message in lacking(DVC_FILE)]
@@ -52,6 +67,57 @@ def answer(arguments: Arguments, context: Context) -> Answer:
     if found:
         show() if not arguments["json"] else print(json.dumps(report, indent=2))
         raise CheckFailed(f"{len(found)} of what must hold before a run does not; see above")
+    return report, show
+
+
+def no_conditions(params: Params, usecase: UseCase) -> Iterator[str]:
+    """Each `where` of a source that DuckDB refuses on the declared types of its table, and why."""
+    import pyarrow as pa
+
+    from pipelines.sources.opening import settings_of
+    from pipelines.sources.partitioning import stored_types
+    from pipelines.sources.shaping import matching
+
+    for table in usecase.tables:
+        if where := getattr(settings_of(params, table), "where", ""):
+            try:
+                types = stored_types(table, calendar_of(usecase))
+                matching(pa.schema([*types.items()]).empty_table(), where, table)
+            except InvalidInput as error:
+                yield str(error)
+
+
+def _contract(arguments: Arguments, context: Context) -> Answer:
+    """The answer of every check of the contract, on validated tables.
+
+    Raises:
+        CheckFailed: if one does not hold, after all have been shown.
+        MissingData: if nothing is validated.
+    """
+    from dataclasses import asdict
+
+    from pipelines.contract.checks import CHECKS, ask
+    from pipelines.contract.subject import read_subject
+
+    subject = read_subject(context, arguments["start"], arguments["end"], arguments["seed"])
+    answers = [ask(name, subject) for name in CHECKS]
+    report = {
+        "usecase": context.usecase.name,
+        "window": [name_of(subject.window.start), name_of(subject.window.end)],
+        "seed": subject.seed,
+        "checks": [{**asdict(one), "mark": one.mark} for one in answers],
+    }
+
+    def show() -> None:
+        print(f"{context.usecase.name}, {subject.window}")
+        for one in answers:
+            print(f"{one.mark:3} {one.check:24} {one.means}")
+            for message in (*one.findings, *one.notes, *([one.skipped] if one.skipped else ())):
+                print(f"    {message}")
+
+    if broken := [one.check for one in answers if one.findings]:
+        show() if not arguments["json"] else print(json.dumps(report, indent=2))
+        raise CheckFailed(f"the contract of {context.usecase.name} does not hold: {', '.join(broken)}; see above")
     return report, show
 
 
@@ -100,5 +166,8 @@ def _known(chain: tuple[str, ...]) -> str:
 
 
 COMMAND = Command(
-    "check", "Check params, declarations and dvc.yaml against each other, before anything runs.", add, answer
+    "check",
+    "Check params, declarations and dvc.yaml against each other, or a use case's code on its data.",
+    add,
+    answer,
 )

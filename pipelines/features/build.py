@@ -9,7 +9,7 @@ from pydantic import Field
 from pipelines.context import Context
 from pipelines.periods import Period, PeriodField
 from pipelines.steps import StepModel
-from pipelines.usecase import FeatureTable
+from pipelines.usecase import KNOWN_AT, FeatureTable
 from pipelines.windows import Window
 
 
@@ -32,6 +32,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     The partitions do not depend on how the window is split. Those that are there, and were built of what would be built
     now, are left as they are: of the same declaration, code and validated data. A table without periods is built anew.
+
+    Raises:
+        CorruptData: if rows have other columns than their Feast view declares, two are of one key and instant, or one
+            is known outside the window.
     """
     from pipelines.derivation.staleness import digests
 
@@ -61,11 +65,30 @@ def _spans(periods: Sequence[Period], window: Window) -> list[Window]:
 
 def _build(table: FeatureTable, window: Window, context: Context) -> None:
     from pipelines.declare.tables import feature_rows
+    from pipelines.features.declared import require_columns, require_distinct
     from pipelines.features.splitting import pieces, split_by_knowledge
     from pipelines.point_in_time import read_tables
 
     data, usecase = context.data, context.usecase
     for piece, reach in pieces(data, usecase, table, window, MOST_ROWS):
         rows = feature_rows(usecase, table, read_tables(data, usecase, set(table.sources), reach), piece)
+        if set(rows.column_names) != _expected_columns(table, context):
+            require_columns(table, rows, usecase)
+        require_distinct(table, rows)
         for period, part in split_by_knowledge(table, rows, piece):
             data.store.write_table(data.partition("features", table.name, period), part)
+
+
+def _expected_columns(feature_table: FeatureTable, context: Context) -> set[str]:
+    """The declared columns or, of a table that is not, those of its last partition.
+
+    Rows with these need no look at their view by Feast, which takes seconds to import.
+    """
+    from pipelines.declare.views import Declared
+
+    if isinstance(feature_table, Declared):
+        return {*feature_table.keys, KNOWN_AT, *feature_table.names}
+    data = context.data
+    last = data.periods("features", feature_table.name)[-1:] if feature_table.daily else [None]
+    places = [data.partition("features", feature_table.name, period) for period in last]
+    return {name for place in places if data.store.exists(place) for name in data.store.column_names(place)}

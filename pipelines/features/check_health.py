@@ -80,14 +80,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
 def declared_views(context: Context) -> list[View]:
     """The feature tables as declared to Feast; one that is not declared has no features and never expires."""
-    from feast import FeatureView
-
+    from pipelines.features.declared import views_of
     from pipelines.features.health import View
-    from pipelines.offline.repository import declarations_of
     from pipelines.usecase import KNOWN_AT
 
-    objects = declarations_of(context.usecase)
-    by_name = {view.name: view for view in objects if isinstance(view, FeatureView)}
+    by_name = views_of(context.usecase)
     views = []
     for table in context.usecase.feature_tables:
         view = by_name.get(table.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from pipelines.online.rows import EncodedRows, OnlineView
 from pipelines.periods import Calendar
 from pipelines.point_in_time import read_tables
 from pipelines.store import Layout
-from pipelines.usecase import KNOWN_AT, FeatureTable, UseCase, calendar_of
+from pipelines.usecase import KNOWN_AT, FeatureTable, Tables, UseCase, calendar_of
 from pipelines.windows import Window
 
 
@@ -40,18 +40,32 @@ def known_between(rows: pa.Table, since: datetime, until: datetime) -> pa.Table:
 def rows_to_push(
     data: Layout, usecase: UseCase, since: datetime, until: datetime
 ) -> Iterator[tuple[FeatureTable, pa.Table]]:
-    """For each feature table the rows that became known in (since, until], from validated tables.
+    """For each feature table the rows that became known in (since, until], from validated tables."""
+
+    def read(feature_table: FeatureTable, window: Window) -> Tables:
+        names = set(feature_table.sources)
+        not_before = earliest_period(data, usecase, names, window)
+        return read_tables(data, usecase, names, window.widened(feature_table.lookback_days, not_before))
+
+    return rows_known(usecase, read, since, until)
+
+
+def rows_known(
+    usecase: UseCase, read: Callable[[FeatureTable, Window], Tables], since: datetime, until: datetime
+) -> Iterator[tuple[FeatureTable, pa.Table]]:
+    """For each feature table the rows that became known in (since, until].
 
     Rows are built by the function that builds past days. A table without periods is pushed whole whenever a day begins.
+
+    Args:
+        read: the sources of a table, with the days that it looks back from a window.
     """
     window = window_between(since, until, calendar_of(usecase))
     day_begins = since < midnight(local_day(until, window.timezone), window.timezone) <= until
     for feature_table in usecase.feature_tables:
         if not feature_table.daily and not day_begins:
             continue
-        names = set(feature_table.sources)
-        reach = window.widened(feature_table.lookback_days, earliest_period(data, usecase, names, window))
-        rows = feature_rows(usecase, feature_table, read_tables(data, usecase, names, reach), window)
+        rows = feature_rows(usecase, feature_table, read(feature_table, window), window)
         yield feature_table, known_between(rows, since, until) if feature_table.daily else rows
 
 

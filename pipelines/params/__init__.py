@@ -83,9 +83,14 @@ class Importance(Section):
 
 
 class EvaluationRules(Section):
-    """`bootstrap` is the number of resamples of whole blocks; slices of fewer rows than `min_slice` are not ranked."""
+    """`bootstrap` is the number of resamples of whole blocks; slices of fewer rows than `min_slice` are not ranked.
+
+    The gate holds where labelled test rows lie in fewer blocks (days by default) than `min_blocks`: resamples of few
+    blocks tell no interval.
+    """
 
     calibration_bins: Count = 10
+    min_blocks: Count = 5
     bootstrap: Annotated[int, Field(ge=RESAMPLES)] = 200
     min_slice: Count = 100
     importance: Importance = Importance()

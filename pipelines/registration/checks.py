@@ -13,6 +13,7 @@ from pipelines.artifacts.evaluation import Evaluation, Slice
 from pipelines.artifacts.manifest import Manifest, Origin, Windows
 from pipelines.artifacts.model import Model
 from pipelines.artifacts.scorer import ModelScorer
+from pipelines.blocks import blocks_of
 from pipelines.errors import FlightdeckError
 from pipelines.metric_names import LATENCY, SIZE, WORST
 
@@ -93,6 +94,20 @@ def window_problem(
     if scored_days.min() < pd.Timestamp(start) or scored_days.max() >= pd.Timestamp(end):
         return f"its scored rows lie between {days.min()} and {days.max()}, outside its window {start} to {end}"
     return None
+
+
+def blocks_problem(scored: pd.DataFrame, least: int) -> str | None:
+    """Why an evaluation rests on too few blocks; None where it does not.
+
+    Rows of a block share their losses: of few blocks the metrics are chance, and resamples tell too narrow intervals.
+    """
+    blocks = blocks_of(scored).nunique()
+    if blocks >= least:
+        return None
+    return (
+        f"its labelled test rows lie in {blocks} blocks (days, unless the use case declares others), and "
+        f"evaluation.min_blocks asks for {least}; choose longer splits.test_days"
+    )
 
 
 def graph_metrics(model: Model, scored: pd.DataFrame, metrics: Iterable[str]) -> dict[str, float | None]:

@@ -107,18 +107,24 @@ def check_floors(evaluated: EvaluatedModel, scored: pd.DataFrame, context: Conte
     from pipelines.artifacts.manifest import Manifest
     from pipelines.instants import local_day
     from pipelines.registration.candidates import check
-    from pipelines.registration.checks import graph_metrics, training_set_problem, window_problem, worst_slice_metrics
+    from pipelines.registration.checks import (
+        blocks_problem,
+        graph_metrics,
+        training_set_problem,
+        window_problem,
+        worst_slice_metrics,
+    )
     from pipelines.usecase import DAY, slices_of
 
     rules, evaluation, model = context.params.gate, evaluated.evaluation, evaluated.model
     manifest = Manifest.read(context.data.store, evaluation.training_set_uri)
     training_set = model.card.training_set
-    problem = training_set_problem(model, manifest) or window_problem(
-        evaluation,
-        training_set.windows,
-        scored[DAY],
-        local_day(training_set.as_of, context.usecase.timezone),
-        timedelta(context.params.splits.embargo_days),
+    today = local_day(training_set.as_of, context.usecase.timezone)
+    embargo = timedelta(context.params.splits.embargo_days)
+    problem = (
+        training_set_problem(model, manifest)
+        or window_problem(evaluation, training_set.windows, scored[DAY], today, embargo)
+        or blocks_problem(scored, context.params.evaluation.min_blocks)
     )
     metrics = {rule.metric for rule in (*rules.floors, *rules.against_champion)}
     measurements = {

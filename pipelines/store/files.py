@@ -132,9 +132,16 @@ class Store:
 
     def count_rows(self, uri: str) -> int:
         """The number of rows of one Parquet file, from its footer; errors as `read_table`."""
+        return int(self._footer(uri).num_rows)
+
+    def column_names(self, uri: str) -> list[str]:
+        """The columns of one Parquet file, from its footer; errors as `read_table`."""
+        return list(self._footer(uri).schema.to_arrow_schema().names)
+
+    def _footer(self, uri: str) -> Any:
         try:
             with self.fs.open(uri, "rb") as file:
-                return int(pq.read_metadata(file).num_rows)
+                return pq.read_metadata(file)
         except FileNotFoundError:
             raise MissingData(f"{uri} does not exist; run the step that writes it") from None
         except (pa.ArrowInvalid, OSError) as error:

@@ -1,4 +1,4 @@
-"""The flights' features: knowledge times hold, and a day is the same however it is built."""
+"""The flights' features: their values are those of plain computations, and no record that comes later moves them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pipelines.declare.tables import feature_rows
 from pipelines.instants import midnight
 from pipelines.request_columns import with_features
-from pipelines.usecase import DAY, KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, FeatureTable
+from pipelines.usecase import KNOWN_AT, LABEL, LABEL_KNOWN_AT, PREDICTED_AT, FeatureTable
 from pipelines.usecases.flights.departures import query
 from pipelines.windows import Window
 from tests.examples import costly
@@ -92,14 +92,6 @@ def build(feature_table: FeatureTable, source: dict[str, pa.Table], window: Wind
     return feature_rows(USECASE, feature_table, {name: source[name] for name in feature_table.sources}, window)
 
 
-def of_days(rows: pa.Table, window: Window) -> pa.Table:
-    """The rows of a window; of a table without days, all."""
-    if DAY not in rows.column_names:
-        return rows
-    within = pc.and_(pc.greater_equal(rows[DAY], window.start), pc.less(rows[DAY], window.end))
-    return rows.filter(within)
-
-
 @functools.cache
 def built(name: str) -> pa.Table:
     return build(table(name), raw())
@@ -131,53 +123,8 @@ def test_what_is_known_later_shows_in_later_rows(name: str) -> None:
         assert not both[column].equals(both[f"{column}_altered"].rename(column)), column
 
 
-@costly()
-@given(minutes=st.integers(1, 36 * 60), seed=st.integers(0, 2**32))
-def test_the_day_that_is_under_way_gives_the_rows_of_a_backfill(minutes: int, seed: int) -> None:
-    """What a push builds at an instant: nothing that happens later is in its records, and no later day is."""
-    until = midnight(date(2013, 1, 13), USECASE.timezone) + timedelta(minutes=minutes)
-    source = so_far(until)
-    today = Window(date(2013, 1, 13), source["flights"]["local_day"].to_pandas().max() + timedelta(1), USECASE.timezone)
-    for feature_table in DAILY:
-        rows = build(feature_table, source, today)
-        expected = built(feature_table.name).filter(
-            pc.greater_equal(built(feature_table.name)[KNOWN_AT], pa.scalar(today.start_at))
-        )
-        assert rows.filter(known_by(rows, until)).equals(expected.filter(known_by(expected, until))), feature_table.name
-
-
-def so_far(until: datetime) -> dict[str, pa.Table]:
-    """The raw tables as they stood at an instant: schedules up to that day, and what had happened."""
-    flights = query("select * from departures where day_began_at <= $until", raw(), {"until": until}).to_pandas()
-    for columns, at in (
-        (["dep_time", "dep_delay"], flights.dep_at),
-        (["arr_time", "arr_delay", "air_time"], flights.arr_at),
-    ):
-        for column in columns:
-            flights[column] = flights[column].astype("Int32").mask(~(at <= until))
-    weather = raw()["weather"].filter(
-        pc.less_equal(raw()["weather"]["time_hour"], pa.scalar(until - timedelta(hours=1)))
-    )
-    schema = raw()["flights"].schema
-    return raw() | {
-        "weather": weather,
-        "flights": pa.Table.from_pandas(flights[schema.names], schema=schema, preserve_index=False),
-    }
-
-
 def known_by(rows: pa.Table, cut: datetime) -> pa.ChunkedArray:
     return pc.less_equal(rows[KNOWN_AT], pa.scalar(cut))
-
-
-@pytest.mark.parametrize("feature_table", DAILY, ids=lambda feature_table: feature_table.name)
-def test_a_day_is_the_same_alone_and_in_a_longer_window(feature_table) -> None:  # type: ignore[no-untyped-def]
-    whole = built(feature_table.name)
-    for day in (START, date(2013, 1, 9), date(2013, 1, 20)):
-        window = Window(day, day + timedelta(1), USECASE.timezone)
-        reach = window.widened(feature_table.lookback_days, START)
-        alone = build(feature_table, {name: of_days(raw()[name], reach) for name in raw()}, window)
-        known = whole[KNOWN_AT].to_pandas()
-        assert alone.equals(whole.filter(pa.array((known >= window.start_at) & (known < window.end_at))))
 
 
 @pytest.mark.parametrize("key", ["origin", "carrier"])

@@ -5,18 +5,16 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.context import Context
 from pipelines.features.parity import compare, offline_values, online_values, sample_entities
 from pipelines.instants import midnight
 from pipelines.online.standing import online_stands_at
 from pipelines.steps import execute
-from pipelines.usecases.flights.departures import query
+from pipelines.usecases.flights.knowledge import as_known
 from tests.services import thorough
 
 START, TODAY, TOMORROW = date(2013, 1, 2), date(2013, 1, 8), date(2013, 1, 9)
-HAPPENS = {"dep_at": ("dep_time", "dep_delay"), "arr_at": ("arr_time", "arr_delay", "air_time")}
 WINDOW = {"start": str(START), "end": "2013-01-10"}
 
 
@@ -24,19 +22,12 @@ def put_back(context: Context, whole: dict[str, dict[date, pa.Table]], until: da
     """Make the validated tables what they were: the schedules of days that had begun, and what had happened."""
     airports = context.data.read_reference("validated", "airports")
     for day, flights in whole["flights"].items():
-        at = query("select * from departures", {"flights": flights, "airports": airports}, {})
-        assert at.num_rows == flights.num_rows
-        for happens, columns in HAPPENS.items():
-            known = pc.fill_null(pc.less_equal(at[happens], pa.scalar(until)), False)
-            for column in columns:
-                place = at.column_names.index(column)
-                at = at.set_column(place, column, pc.if_else(known, at[column], pa.scalar(None, at[column].type)))
-        now = at.select(flights.column_names).cast(flights.schema)
-        if midnight(day, context.usecase.timezone) <= until:
-            context.data.store.write_table(context.data.partition("validated", "flights", day), now)
-    for day, weather in whole["weather"].items():
-        seen = weather.filter(pc.less_equal(pc.add(weather["time_hour"], timedelta(hours=1)), pa.scalar(until)))
-        context.data.store.write_table(context.data.partition("validated", "weather", day), seen)
+        tables = {"flights": flights, "weather": whole["weather"][day], "airports": airports}
+        now = as_known(tables, until)
+        has_begun = midnight(day, context.usecase.timezone) <= until
+        assert now["flights"].num_rows == (flights.num_rows if has_begun else 0)
+        for name in ("flights", "weather") if has_begun else ("weather",):
+            context.data.store.write_table(context.data.partition("validated", name, day), now[name])
 
 
 @thorough

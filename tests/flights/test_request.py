@@ -1,17 +1,15 @@
-"""Requests about flights: every real one is accepted, what cannot be predicted is refused."""
+"""Requests about flights: what cannot be predicted is refused."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from pipelines.serving.schemas import Refusal, prediction_envelope
 from pipelines.usecases.flights import USECASE
-from pipelines.windows import Window
-from tests.flights.sources import tables as source_tables
 
 ENVELOPE = prediction_envelope(USECASE, 5000)
 SENT: dict[str, Any] = {
@@ -28,20 +26,6 @@ SENT: dict[str, Any] = {
 
 def parse(**changes: Any) -> Any:
     return ENVELOPE.parse(json.dumps({**SENT, **changes}).encode())[0]
-
-
-def test_every_real_flight_is_a_request_of_its_day() -> None:
-    window = Window(date(2013, 3, 8), date(2013, 3, 12), USECASE.timezone)  # the clocks change
-    tables = source_tables(window.start, window.end)
-    examples = USECASE.examples(tables, window).to_pylist()
-    rows = [{name: example[name] for name in USECASE.request_columns} for example in examples]
-    requests = ENVELOPE.parse(json.dumps({"requests": rows}, default=datetime.isoformat).encode())
-    assert len(requests) == len(examples) > 3000
-    for request, example in zip(requests, examples, strict=True):
-        values = request.model_dump(exclude={"id"})
-        assert USECASE.block(values, example["predicted_at"]).name == str(example["local_day"])
-        assert USECASE.split_key(values) == f"{example['carrier']}{example['flight']}"
-        assert values == {name: example[name] for name in USECASE.request_columns}
 
 
 def test_the_split_falls_back_where_there_is_no_number() -> None:

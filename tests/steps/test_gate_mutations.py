@@ -351,9 +351,27 @@ def test_a_candidate_or_champion_that_scores_no_number_never_passes(
     refused(gate(made), "log_loss_delta_high is missing")
 
 
+@pytest.mark.parametrize(("days", "verdict"), [(4, Verdict.HOLD), (5, Verdict.PASS)])
+def test_few_labelled_days_never_pass(made: Context, files: Any, days: int, verdict: Verdict) -> None:
+    """Also where there is no champion, and the metrics are as good as ever."""
+
+    def on_days(frame: pd.DataFrame) -> pd.DataFrame:
+        there = sorted(frame.local_day.unique())[:days]
+        return frame.assign(local_day=[there[n % days] for n in range(len(frame))])
+
+    edit_scored(made, on_days)
+    answer = gate(made, champion_uri=None)
+    assert answer["verdict"] == verdict
+    short = f"its labelled test rows lie in {days} blocks (days, unless the use case declares others), and evaluation."
+    assert any(short in reason for reason in answer["reasons"]) == (verdict is Verdict.HOLD)
+
+
 def test_one_day_is_no_evidence_against_a_champion(made: Context, files: Any) -> None:
+    """Even where `min_blocks` asks for no more."""
+    few = made.params.evaluation.model_copy(update={"min_blocks": 1})
     edit_scored(made, lambda frame: frame.assign(local_day=frame.local_day.iloc[0]))
-    refused(gate(made), "log_loss_delta_high is missing")
+    context = Context(made.settings, made.params.model_copy(update={"evaluation": few}), made.usecase)
+    refused(gate(context), "log_loss_delta_high is missing")
 
 
 def test_a_champion_in_force_that_is_not_named_holds(made: Context) -> None:

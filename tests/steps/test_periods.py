@@ -46,6 +46,7 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = load(TOY).in_force() | {"usecase": "tests.toy_hours", "desk": DESK}
     values["schedules"]["data"] = "0 * * * *"
     values["splits"] |= {"validation_days": 2, "test_days": 2, "embargo_days": 1}
+    values["evaluation"] |= {"min_blocks": 1}  # one day of the two has matured labels
     values["features"]["health"]["reference_days"] = 2
     file = tmp_path_factory.mktemp("params") / "params.yaml"
     file.write_text(yaml.safe_dump(values))

@@ -75,6 +75,7 @@ class Pumps:
     model_inputs: Mapping[str, ModelInputs] = field(default_factory=lambda: INPUTS)
     request_keys: tuple[str, ...] = ()
     request_columns: tuple[str, ...] = ("pump", "plant", "load", "read_at")
+    outcomes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"readings": ("serviced",)})
 
     def read(self, table: RawTable, window: Window) -> Iterator[pa.Table]:
         draw = np.random.default_rng(7)
@@ -118,6 +119,12 @@ class Pumps:
             label_known_at=at + pd.Timedelta(hours=23),
         )
         return pa.Table.from_pandas(made.sort_values(["predicted_at", "example_id"]), preserve_index=False)
+
+    def as_known(self, tables: Tables, instant: datetime) -> Tables:
+        rows = tables["readings"].to_pandas()
+        rows["serviced"] = rows.serviced.astype(object).where(rows.read_at + pd.Timedelta(hours=24) <= instant, None)
+        rows = rows[rows.read_at + pd.Timedelta(minutes=5) <= instant]
+        return {**tables, "readings": pa.Table.from_pandas(rows, tables["readings"].schema, preserve_index=False)}
 
     def request_features(self, columns: Columns) -> Columns:
         local = local_times(columns["read_at"], self.timezone)

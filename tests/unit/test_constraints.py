@@ -121,7 +121,7 @@ def test_what_is_derived_is_held_against_the_declarations(derived: Any, messages
 def test_each_constraint_is_broken_once_here_and_told_in_the_docs() -> None:
     assert list(BROKEN) == list(CONSTRAINTS)
     table = (ROOT / "docs" / "params.md").read_text()
-    assert [name for name in (*CONSTRAINTS, check.DVC) if f"| `{name}` |" not in table] == []
+    assert [name for name in (*CONSTRAINTS, check.WHERE, check.DVC) if f"| `{name}` |" not in table] == []
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -224,6 +224,26 @@ def test_check_shows_every_constraint_and_fails_where_one_is_broken(
     ]
     assert main(["ingest", "--start", "2024-03-01", "--end", "2024-03-02", "--params", file, *places]) == 2
     assert "embargo-covers-maturity" in capsys.readouterr().err, "no step runs"
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("lode > 0", "'lode > 0' is no condition on its columns"),
+        ("load > 0 and", "'load > 0 and' is no condition"),
+        ("load", "'load' is float, neither true nor false"),
+        ("max(load) > 0", "does not judge each row alone"),
+        ("load > 0 and read_at < local_day and not serviced", None),
+    ],
+)
+def test_where_of_a_source_is_parsed_before_anything_is_read(
+    tmp_path: Path, where: str, message: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readings = {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv", "where": where}
+    file = str(changed(tmp_path, {"sources": {"readings": readings}}))
+    assert main(["check", "--params", file, "--home", str(tmp_path)]) == (3 if message else 0)
+    shown = capsys.readouterr().out
+    assert f"{'no' if message else 'ok'}  {check.WHERE}" in shown and (message or "") in shown
 
 
 def test_a_stage_that_does_not_name_what_its_step_reads_is_told(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ REQUEST_COLUMNS = (
     "scheduled_minutes",
     "distance",
 )
+OUTCOMES = {"flights": ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time")}  # of a flight that has left
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Flights:
     model_inputs: Mapping[str, ModelInputs] = field(default_factory=lambda: MODEL_INPUTS)
     request_columns: tuple[str, ...] = REQUEST_COLUMNS
     request_keys: tuple[str, ...] = ("sched_hour",)
+    outcomes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: OUTCOMES)
 
     def read(self, table: RawTable, window: Window) -> Iterable[pa.Table]:
         from pipelines.usecases.flights.bundled import read
@@ -85,6 +87,11 @@ class Flights:
         from pipelines.usecases.flights.examples import examples
 
         return examples(tables, window)
+
+    def as_known(self, tables: Tables, instant: datetime) -> Tables:
+        from pipelines.usecases.flights.knowledge import as_known
+
+        return as_known(tables, instant)
 
     def request_features(self, columns: Columns) -> Columns:
         from pipelines.usecases.flights.request import request_features

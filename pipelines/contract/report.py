@@ -1,0 +1,22 @@
+"""What a check of the contract answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+class Skipped(Exception):
+    """A check cannot be asked of this use case on these data; the message says why, and what to declare or give."""
+
+
+@dataclass
+class Report:
+    """The answer of one check.
+
+    Attributes:
+        findings: what does not hold, a sentence each; empty where it holds.
+        notes: what a person should know besides, such as what was not asked.
+    """
+
+    findings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
