@@ -141,6 +141,10 @@ class Trailing(Declared):
             )
 
     @property
+    def rests_on_earlier_days(self) -> bool:
+        return self.every == A_DAY
+
+    @property
     def features(self) -> tuple[Feature, ...]:
         return tuple(self._features())
 

@@ -41,6 +41,11 @@ class Declared(FeatureTable):
     ttl: timedelta = NEVER
 
     @property
+    def rests_on_earlier_days(self) -> bool:
+        """Whether rows are known as a day begins and rest on days before: they are built and online as it begins."""
+        return False
+
+    @property
     def features(self) -> tuple[Feature, ...]:
         raise NotImplementedError
 
@@ -67,6 +72,11 @@ class Observed(Declared):
     @property
     def features(self) -> tuple[Feature, ...]:
         return tuple(Feature(name, "number", f"{sql}, as last known") for name, sql in self.columns.items())
+
+
+def rests_on_earlier_days(table: FeatureTable) -> bool:
+    """Whether a feature table is declared and `rests_on_earlier_days`."""
+    return isinstance(table, Declared) and table.rests_on_earlier_days
 
 
 def latest(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.declare.code import code_of
+from pipelines.declare.views import rests_on_earlier_days
 from pipelines.errors import InvalidInput
 from pipelines.periods import name_of
 
@@ -50,7 +51,8 @@ def digests(periods: Sequence[Period], context: Context) -> dict[str, dict[Perio
         notes = [(name, validated[name]) for name in sorted(feature_table.sources) if name in validated]
         of_table = by_table.setdefault(feature_table.name, {})
         for period in periods:
-            read = calendar.between(calendar.back(period, feature_table.lookback_days), calendar.after(period))
+            until = period if rests_on_earlier_days(feature_table) else calendar.after(period)
+            read = calendar.between(calendar.back(period, feature_table.lookback_days), until)
             names = [name_of(one) for one in reversed(read)]
             now = [(name, source, of[source][1]) for name, of in notes for source in names if source in of]
             of_table[period] = hashlib.sha256(repr((declared, now)).encode()).hexdigest()
@@ -59,7 +61,7 @@ def digests(periods: Sequence[Period], context: Context) -> dict[str, dict[Perio
 
 def stale_features(context: Context) -> list[Period]:
     """Periods whose features were built from validated data or feature tables that have changed since, in order."""
-    built = context.derivations.built()
+    built = built_periods(context)
     stale = {
         period
         for table, of_table in digests(list(built), context).items()
@@ -67,6 +69,17 @@ def stale_features(context: Context) -> list[Period]:
         if built[period].get(table) != digest
     }
     return sorted(stale)
+
+
+def built_periods(context: Context) -> dict[Period, dict[str, str]]:
+    """What is noted of the periods that were built, by period and feature table.
+
+    A period of which there are only tables that were built as it begins, from earlier days, has not been.
+    """
+    ahead = {table.name for table in context.usecase.feature_tables if rests_on_earlier_days(table)}
+    others = {table.name for table in context.usecase.feature_tables} - ahead
+    noted = context.derivations.built()
+    return {period: of for period, of in noted.items() if not others or of.keys() - ahead}
 
 
 def unvalidated(context: Context) -> list[Unvalidated]:
@@ -88,7 +101,7 @@ def overdue(window: Window, context: Context) -> Overdue:
     first = calendar.first_of(context.usecase.start)
     changes = [one for one in unvalidated(context) if first <= one.period < window.end]
     periods = [one.period for one in changes if one.seen or not one.expected]
-    built = set(context.derivations.built())
+    built = set(built_periods(context))
     affected = {period for one in changes if one.seen for period in calendar.ahead(one.period, back)}
     stale = [*stale_features(context), *sorted(affected & built)]
     until = max([window.end, *(calendar.after(period) for period in stale)])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
 from pydantic import Field
 
 from pipelines.context import Context
+from pipelines.declare.views import rests_on_earlier_days
 from pipelines.periods import Period, PeriodField
 from pipelines.steps import StepModel
 from pipelines.usecase import KNOWN_AT, FeatureTable
@@ -49,9 +51,26 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         for span in _spans(outdated, window) if table.daily else [window]:
             _build(table, span, context)
         context.derivations.note_built(table.name, now)
+        if rests_on_earlier_days(table):
+            _build_ahead(table, window, context)
         places = [data.partition("features", table.name, one) for one in (window.periods if table.daily else [None])]
         counts[table.name] = sum(map(data.store.count_rows, places))
     return Outputs(start=inputs.start, end=inputs.end, rows=counts)
+
+
+def _build_ahead(table: FeatureTable, window: Window, context: Context) -> None:
+    """Build the rows that are known as the day after the window begins, unless that day is built or out of the source.
+
+    They rest on days before it, so that its own run leaves them as they are.
+    """
+    from pipelines.derivation.staleness import built_periods, digests
+
+    calendar, day = context.calendar, window.end
+    ends = calendar.first_of(context.usecase.end) if context.usecase.end != date.max else None
+    if calendar.first_of(calendar.day_of(day)) != day or (ends and day >= ends) or day in built_periods(context):
+        return
+    _build(table, window.between(day, calendar.after(day)), context, ahead=True)
+    context.derivations.note_built(table.name, digests([day], context)[table.name])
 
 
 def _spans(periods: Sequence[Period], window: Window) -> list[Window]:
@@ -63,7 +82,8 @@ def _spans(periods: Sequence[Period], window: Window) -> list[Window]:
     return spans
 
 
-def _build(table: FeatureTable, window: Window, context: Context) -> None:
+def _build(table: FeatureTable, window: Window, context: Context, ahead: bool = False) -> None:
+    """Build and write the rows of a window; of one `ahead` without its own periods, of which nothing is there yet."""
     from pipelines.declare.tables import feature_rows
     from pipelines.features.declared import require_columns, require_distinct
     from pipelines.features.splitting import pieces, split_by_knowledge
@@ -71,7 +91,8 @@ def _build(table: FeatureTable, window: Window, context: Context) -> None:
 
     data, usecase = context.data, context.usecase
     for piece, reach in pieces(data, usecase, table, window, MOST_ROWS):
-        rows = feature_rows(usecase, table, read_tables(data, usecase, set(table.sources), reach), piece)
+        read = reach.between(reach.start, piece.start) if ahead and reach.start < piece.start else reach
+        rows = feature_rows(usecase, table, read_tables(data, usecase, set(table.sources), read), piece)
         if set(rows.column_names) != _expected_columns(table, context):
             require_columns(table, rows, usecase)
         require_distinct(table, rows)

@@ -96,16 +96,18 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 def compare_views(at: datetime, ahead: str | None, context: Context) -> Comparison:
     """Compare a sample of every view as of an instant; where the store is ahead, of entities that have not moved."""
     from pipelines.features.parity import compare, keep_unmoved, offline_values, online_values, sample_entities
+    from pipelines.online.standing import known_until
 
     compared, differences = 0, list[str]()
     for view in context.feast.list_feature_views():
-        entities = sample_entities(context.feast, view, at, context.params.features.parity_sample)
+        last = at if ahead else known_until(view.name, at + MICROSECOND, context.usecase) - MICROSECOND
+        entities = sample_entities(context.feast, view, last, context.params.features.parity_sample)
         if ahead:
-            entities = keep_unmoved(context.feast, view, entities, at)
+            entities = keep_unmoved(context.feast, view, entities, last)
         if not len(entities):
             continue
-        online = online_values(context.feast, view, entities, at)
-        offline = offline_values(context.feast, view, entities, at)
+        online = online_values(context.feast, view, entities, last)
+        offline = offline_values(context.feast, view, entities, last)
         compared += online.size
         differences += compare(view.name, entities, online, offline, context.usecase.model_inputs.values())
     return Comparison(compared, tuple(differences), ahead)

@@ -29,7 +29,9 @@ class Outputs(StepModel):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    """Write what the online store lacks of everything known before `as_of`. (A row known at `as_of` is the next day's.)
+    """Write what the online store lacks of everything known before `as_of`.
+
+    A row known at `as_of` is the next day's: it is written where it rests on days before and is there already.
 
     The online store only moves forward: a run about days that it has passed writes only restated rows of them, and the
     outputs hold the store's instant. Each view is written together with a note of its state; the registry
@@ -40,15 +42,18 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     """
     from pipelines.features.deltas import OnlineState
     from pipelines.online.opening import open_rows
-    from pipelines.online.standing import note_online_stands_at, online_stands_at
+    from pipelines.online.standing import note_online_stands_at, online_stands_at, standing_of
     from pipelines.point_in_time import require_no_gap
 
     rows = open_rows(context.feast)
     views = [view for view in context.feast.list_feature_views() if view.online]
     states = {view.name: OnlineState.parse(rows.read_note(view.name)) for view in views}
     stands_at = online_stands_at(context.feast)
-    reached = [state.upto for state in states.values() if state]  # further than the registry says, if a run was killed
-    reached += [last_at + MICROSECOND for view in views if (last_at := rows.interrupted_at(view.name))]
+    ends = {
+        name: state.upto for name, state in states.items() if state
+    }  # further than the registry, if a run was killed
+    ends |= {view.name: last_at + MICROSECOND for view in views if (last_at := rows.interrupted_at(view.name))}
+    reached = [standing_of(name, end, context.usecase) for name, end in ends.items()]
     as_of = max([inputs.as_of, *reached, *([stands_at] if stands_at else [])])
     moved = stands_at is None or as_of > stands_at
     if moved:
@@ -68,6 +73,7 @@ def _bring(
     """Write what the online store lacks of a view; returns the number of entities, or None if it lacks nothing."""
     from pipelines.features.deltas import OnlineState, built_until, delta, versions
     from pipelines.offline.sources import source_of
+    from pipelines.online.standing import known_until
     from pipelines.store.layout import REFERENCE
 
     zone, _, table = source_of(view).name.partition("/")
@@ -76,7 +82,7 @@ def _bring(
         end = built_until(files, context.calendar)
         if end is None:  # only where the store was pushed ahead; otherwise `require_no_gap` has raised
             return None
-        upto = min(as_of, end)
+        upto = min(known_until(view.name, as_of, context.usecase), end)
     recent = view.most_recent_end_time
     pushed = bool(state and recent and recent.astimezone(UTC) >= state.upto)
     span = delta(state, files, view.ttl or None, upto, context.calendar, pushed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
@@ -82,6 +83,7 @@ def test_what_is_built_of_what_there_is_now_is_left_as_it_is(toy: Context, monke
     built: list[tuple[str, int]] = []
     inner = type(toy.usecase).build
 
+    @functools.wraps(inner)  # its module counts as the code that builds
     def counted(self: Any, table: Any, tables: Any, window: Any) -> Any:
         built.append((table.name, len(window.periods)))
         return inner(self, table, tables, window)
