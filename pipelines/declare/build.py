@@ -13,7 +13,7 @@ from pipelines.declare.entities import Entities
 from pipelines.declare.events import Events, Measure, Rows
 from pipelines.declare.over import Active, Level, Over, Trailing
 from pipelines.declare.rows import NAT, Reader, connect
-from pipelines.declare.slots import Slots, Whole, midnights
+from pipelines.declare.slots import Slots, Whole, ascending, midnights
 from pipelines.declare.streams import Ranges, Stream
 from pipelines.instants import MICROSECOND, micros, sql_micros
 from pipelines.instants.arrow import INSTANT
@@ -103,14 +103,19 @@ class _Building:
         return self._streams[events, column]
 
     def table(self) -> pa.Table:
-        size = len(self.slots)
         rows = self.view.rows
-        cells = self._active(rows) if isinstance(rows, Active) else self._by_windows()
-        entity, slot = np.divmod(cells, max(size, 1))
-        known_at = self.slots.known_at[slot]
+        if isinstance(rows, Active):
+            return self._table(self._active(rows))
+        cells = self._by_windows()  # ascending, by entity: so the events of one are looked up together
+        entity, slot = np.divmod(cells, max(len(self.slots), 1))
+        return self._table(cells).take(pa.array(np.lexsort((entity, slot))))
+
+    def _table(self, cells: Whole) -> pa.Table:
+        """The rows of cells, in their order."""
+        entity, slot = np.divmod(cells, max(len(self.slots), 1))
         keys = self.entities.keys
         columns = {name: keys[name].take(pa.array(entity)) for name in keys.column_names}
-        columns[KNOWN_AT] = pa.array(known_at).cast(INSTANT)
+        columns[KNOWN_AT] = pa.array(self.slots.known_at[slot]).cast(INSTANT)
         for feature, (values, lacks) in zip(self.view.features, self._features(cells, entity, slot), strict=True):
             made = pa.array(values, mask=lacks)
             columns[feature.name] = made.cast(INSTANT) if feature.type == "instant" else made
@@ -158,7 +163,7 @@ class _Building:
         return entity * len(self.slots) + self.slots.before + slot
 
     def _by_windows(self) -> Whole:
-        """The cells at which something changes or, of rows by "window", at which a part's longest one holds events."""
+        """The cells, ascending, at which something changes or, for "window", at which a longest one holds events."""
         cells = [np.empty(0, dtype=np.int64)]
         size = len(self.slots)
         for part in self.view.parts:
@@ -173,10 +178,8 @@ class _Building:
                     cells.append(_covered(stream.cells, entity * size + leaves))
                 else:
                     cells += [stream.cells, (entity * size + leaves)[leaves < size]]
-        every = np.unique(np.concatenate(cells))
-        entity, slot = np.divmod(every, max(size, 1))
-        inside = slot >= self.slots.before
-        return every[inside][np.lexsort((entity[inside], slot[inside]))]
+        every = ascending(np.concatenate(cells))
+        return every[every % max(size, 1) >= self.slots.before]
 
 
 def _bounds(level: Level) -> tuple[str, str]:

@@ -49,7 +49,7 @@ class Slots:
     def of_instants(cls, window: Window, instants: Whole, longest: timedelta) -> Slots:
         """Slots that end at these instants."""
         begin = micros(window.start_at) - longest // MICROSECOND - 1
-        known = np.unique(instants)
+        known = ascending(instants)
         known = np.concatenate([[begin], known[known > begin]])
         return cls._within(known, window)
 
@@ -78,6 +78,14 @@ class Slots:
             return np.maximum(np.arange(len(self)) - steps, 0)
         begins = self.known_at - span // MICROSECOND
         return np.maximum(np.searchsorted(self.known_at, begins, side="right") - 1, 0)
+
+
+def ascending(values: Whole) -> Whole:
+    """The distinct values in order. (`np.unique` hashes, which is several times slower on millions.)"""
+    ordered = np.sort(values)
+    is_first = np.ones(len(ordered), dtype=bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    return ordered[is_first]
 
 
 def midnights(window: Window, before: int) -> Whole:
