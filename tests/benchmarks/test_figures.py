@@ -48,6 +48,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / folder).mkdir()
     (tmp_path / "README.md").write_text("# Toy\n")
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a change within a second leaves the compiled file in force
     monkeypatch.setattr(ground, "ROOT", tmp_path)
     monkeypatch.setattr(digests, "params", lambda file: yaml.safe_load(file.read_text()))  # of no use case
     monkeypatch.setattr(ground, "DECLARATIONS", "toydeclared")
