@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipelines.console import check, clock, code, data, explain, models, params, quarantine, rollout, writers
+from pipelines.console import check, clock, code, data, explain, features, models, params, quarantine, rollout, writers
 from pipelines.console.command import Arguments, Command
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Mapping[str, Command] = {
     module.COMMAND.name: module.COMMAND
-    for module in (rollout, models, data, quarantine, clock, explain, writers, params, check, code)
+    for module in (rollout, models, data, features, quarantine, clock, explain, writers, params, check, code)
 }
 
 

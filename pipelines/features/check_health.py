@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pipelines.closed import closed_of
+from pipelines.declare.views import Declared
 from pipelines.periods import Period, PeriodField, name_of
 from pipelines.steps import StepModel
 from pipelines.verdict import Verdict
@@ -16,8 +17,9 @@ from pipelines.verdict import Verdict
 if TYPE_CHECKING:
     import duckdb
 
-    from pipelines.artifacts.feature_report import ViewReport
+    from pipelines.artifacts.feature_report import ViewHealth, ViewReport
     from pipelines.context import Context
+    from pipelines.declare.views import Feature
     from pipelines.features.health import View
     from pipelines.windows import Window
 
@@ -49,9 +51,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
 
     window, rules, store = context.window(inputs.start, inputs.end), context.params.features.health, context.data.store
     views: dict[str, ViewReport] = {}
+    bounded = {table.name: table.features for table in context.usecase.feature_tables if isinstance(table, Declared)}
     with engine(None if store.local else store.fs) as connection:
         for view in declared_views(context):
-            views[view.name] = check_view(view, window, context, connection)
+            views[view.name] = check_view(view, window, context, connection, bounded.get(view.name, ()))
     reasons = [f"{name}: {why}" for name, view in views.items() for why in view.reasons]
     verdict = Verdict.HOLD if reasons or not views else Verdict.PASS
     well = f"{len(views)} views are as healthy as before" if _open(window.periods, context) else "the window is closed"
@@ -94,7 +97,13 @@ def declared_views(context: Context) -> list[View]:
     return views
 
 
-def check_view(view: View, window: Window, context: Context, connection: duckdb.DuckDBPyConnection) -> ViewReport:
+def check_view(
+    view: View,
+    window: Window,
+    context: Context,
+    connection: duckdb.DuckDBPyConnection,
+    declared: Sequence[Feature] = (),
+) -> ViewReport:
     """The report on a view, with its verdict and reasons; a failure to measure it is a reason for HOLD."""
     import duckdb
 
@@ -114,7 +123,22 @@ def check_view(view: View, window: Window, context: Context, connection: duckdb.
         return _hold(str(error))
     except (FlightdeckError, duckdb.Error) as error:
         return _hold(f"it could not be measured: {' '.join(str(error).split())}")
-    return ViewReport.of(health, *judge(health, rules.bars_of(view.name)))
+    verdict, reasons = judge(health, rules.bars_of(view.name))
+    beyond = [*beyond_declared(health, declared)]
+    return ViewReport.of(health, Verdict.HOLD if beyond else verdict, reasons + beyond)
+
+
+def beyond_declared(health: ViewHealth, declared: Sequence[Feature]) -> Iterator[str]:
+    """The features whose values leave the bounds that follow from what they are: a share is none above 1."""
+    for feature in declared:
+        seen = health.features.get(feature.name)
+        if seen is None or seen.min is None or seen.max is None:
+            continue
+        said = f"by its declaration ({feature.means})"
+        if feature.low is not None and seen.min < feature.low:
+            yield f"{feature.name} is {seen.min:g}, and {said} at least {feature.low:g}"
+        if feature.high is not None and seen.max > feature.high:
+            yield f"{feature.name} is {seen.max:g}, and {said} at most {feature.high:g}"
 
 
 def _hold(why: str) -> ViewReport:
