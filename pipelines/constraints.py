@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from pipelines.closed import closed_of
-from pipelines.declare import Each, derived_of
+from pipelines.declare import Declared, Each, derived_of
 from pipelines.metric_names import BEHAVIOUR_FAILURES
 from pipelines.params import Params
 from pipelines.params.behaviour import Changing
@@ -194,6 +194,25 @@ def _derived(params: Params, usecase: UseCase) -> Iterator[str]:
         before |= {*one.names}
 
 
+def _declared(params: Params, usecase: UseCase) -> Iterator[str]:
+    """Declared features have one name each, and the keys of those that a model reads come with its requests."""
+    views = [table for table in usecase.feature_tables if isinstance(table, Declared)]
+    inputs, sent = usecase.model_inputs.get(params.features.service), {*usecase.request_columns, *usecase.request_keys}
+    sent |= {one.key for one in derived_of(usecase) if isinstance(one, Each)}
+    owner: dict[str, str] = {}
+    for view in views:
+        for name in view.names:
+            if other := owner.get(name):
+                yield f"views {other} and {view.name} both have a feature {name}; give one of them a prefix"
+            owner[name] = view.name
+        read = set(view.names).intersection(inputs.names if inputs else ())
+        if read and (lacking := sorted(set(view.keys) - sent)):
+            yield (
+                f"view {view.name} is read by {', '.join(lacking)}, which no request has; choose from "
+                f"{', '.join(sorted(sent))}, or let request_features give it and name it in request_keys"
+            )
+
+
 def _families(params: Params, usecase: UseCase) -> Iterator[str]:
     """A family with two tasks needs an auxiliary label."""
     if "mmoe" in params.training.families and not auxiliary_of(usecase):
@@ -244,6 +263,7 @@ CONSTRAINTS: Mapping[str, Constraint] = {
     "cleaning-of-inputs": _cleaning,
     "behaviour-of-inputs": _behaviour,
     "derived-from-what-there-is": _derived,
+    "declared-once": _declared,
     "family-has-labels": _families,
     "rollout-can-end": _rollout_time,
     "labels-in-time": _label_age,

@@ -6,16 +6,19 @@ import argparse
 import itertools
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.console.command import Answer, Arguments, Command, options
 from pipelines.constraints import CONSTRAINTS, Violation, violations
+from pipelines.declare.base import Base
 from pipelines.errors import CheckFailed, InvalidInput
 from pipelines.params import Params
 from pipelines.params.reading import read_yaml
 from pipelines.periods import name_of
 from pipelines.usecase import UseCase, calendar_of
+from pipelines.windows import Window
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 DVC_FILE = Path("dvc.yaml")
 DVC = "dvc-yaml-names-params"
 WHERE = "where-is-a-condition"
+BUILDS = "declared-tables-build"
 OF_THE_SOURCE = ("usecase", "source", "sources")  # of no step but ingest: the others read what it has written
 
 
@@ -50,6 +54,8 @@ def answer(arguments: Arguments, context: Context) -> Answer:
     names = {name: (constraint.__doc__ or "").partition("\n")[0] for name, constraint in CONSTRAINTS.items()}
     names[WHERE] = "Every `where` of a source is a condition on the declared columns of its table."
     found += [Violation(WHERE, message) for message in no_conditions(context.params, context.usecase)]
+    names[BUILDS] = "Every declared view, and the query of the examples, can be run on the declared columns."
+    found += [Violation(BUILDS, message) for message in unbuildable(context.usecase)]
     if DVC_FILE.is_file():
         names[DVC] = "Every stage of dvc.yaml depends on the params that its step reads."
         found += [Violation(DVC, message) for message in lacking(DVC_FILE)]
@@ -85,6 +91,28 @@ def no_conditions(params: Params, usecase: UseCase) -> Iterator[str]:
                 matching(pa.schema([*types.items()]).empty_table(), where, table)
             except InvalidInput as error:
                 yield str(error)
+
+
+def unbuildable(usecase: UseCase) -> Iterator[str]:
+    """Each declared view, and the examples of a use case that says them in SQL, that fails on tables without rows."""
+    import pyarrow as pa
+
+    from pipelines.declare import Coded, Declared
+    from pipelines.declare.tables import feature_rows
+    from pipelines.sources.partitioning import stored_types
+
+    calendar = calendar_of(usecase)
+    empty = {one.name: pa.schema([*stored_types(one, calendar).items()]).empty_table() for one in usecase.tables}
+    first = calendar.first_of(usecase.start)
+    window = Window(first, calendar.after(first), calendar.timezone, calendar.length)
+    views = [one for one in usecase.feature_tables if isinstance(one, Declared) and not isinstance(one, Coded)]
+    builds = [partial(feature_rows, usecase, view, empty, window) for view in views]
+    builds += [partial(usecase.examples, empty, window)] if isinstance(usecase, Base) else []
+    for build in builds:
+        try:
+            build()
+        except InvalidInput as error:
+            yield str(error)
 
 
 def _contract(arguments: Arguments, context: Context) -> Answer:

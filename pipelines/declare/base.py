@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pipelines.declare.derived import Derived
 from pipelines.declare.events import Prepared
-from pipelines.errors import MissingData
+from pipelines.errors import InvalidInput, MissingData
 from pipelines.usecase import Block, Columns, FeatureTable, ModelInputs, RawTable, Request, Tables, day_block
 
 if TYPE_CHECKING:
@@ -50,6 +50,12 @@ class Base:
     slices: Sequence[str] = ()
     request_keys: Sequence[str] = ()
     feature_repo: ClassVar[Path | None] = None
+
+    def __init_subclass__(cls) -> None:
+        fields = getattr(getattr(cls, "request", None), "model_fields", None)
+        split_on = getattr(cls, "split_on", None)
+        if fields is not None and split_on not in fields:
+            raise InvalidInput(f"{cls.__name__}: split_on is {split_on!r}; choose from {', '.join(fields)}")
 
     @property
     def request_columns(self) -> Sequence[str]:

@@ -99,7 +99,8 @@ class _Building:
             instants = self.known(events)
             if column is not None:
                 instants = np.where(np.asarray(self.reader.get(events.rows, column).is_valid()), instants, NAT)
-            self._streams[events, column] = Stream(self.codes[events.rows], instants, self.slots, len(self.entities))
+            codes, happened = self.codes[events.rows], self.reader.happened(events)
+            self._streams[events, column] = Stream(codes, instants, self.slots, len(self.entities), happened)
         return self._streams[events, column]
 
     def table(self) -> pa.Table:

@@ -130,7 +130,7 @@ def last(of: str, back: int = 0) -> Measure:
 
 
 def last_at() -> Measure:
-    """The instant of the last event: with `Difference` the time since then, at any instant."""
+    """The instant at which the last known event happened: with `Difference` the time since then, at any instant."""
     return Measure("last_at")
 
 

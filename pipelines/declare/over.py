@@ -33,8 +33,14 @@ class Over:
     within: timedelta | None = None
 
     def __post_init__(self) -> None:
+        what = f"Over({', '.join(self.measures)})"
+        if not isinstance(self.windows, tuple):
+            raise InvalidInput(f"{what}: windows is {self.windows!r}; give a tuple such as (14 * DAY,)")
         if self.within is None and not (self.windows and all(isinstance(one, timedelta) for one in self.windows)):
-            raise InvalidInput("a window of a number of events, or none, needs `within`: how far back events count")
+            raise InvalidInput(
+                f"{what}: windows of a number of events, or none at all, need `within`, how far back events count; "
+                "give it, or lengths of time such as (14 * DAY,)"
+            )
 
     @property
     def longest(self) -> timedelta:
@@ -127,7 +133,9 @@ class Trailing(Declared):
         for part in self.parts:
             for name, window, measure in part.cells() if isinstance(part, Over) else ():
                 if self.every and isinstance(window, timedelta) and window % self.every:
-                    raise InvalidInput(f"view {self.name}: {name}: {window} is no multiple of the grid of {self.every}")
+                    raise InvalidInput(
+                        f"view {self.name}: {name}: {window} is no multiple of the grid of {self.every}; choose one"
+                    )
                 if measure.kind == "since_last" and self.rows == "changes":
                     raise InvalidInput(
                         f"view {self.name}: {name} changes all the time; declare last_at() and the Difference of the "

@@ -57,11 +57,17 @@ def query(sql: str, tables: Tables, window: Window, rows: Iterable[Rows] = ()) -
     """Run one query over raw tables and what is prepared of them, in the window's zone; instants are given in UTC.
 
     `$start` and `$end` are the window's periods, `$from_at` and `$to_at` its instants.
+
+    Raises:
+        InvalidInput: if it is no query over them.
     """
     known = {"start": window.start, "end": window.end, "from_at": window.start_at, "to_at": window.end_at}
     bindings = {name: value for name, value in known.items() if f"${name}" in sql}
-    with connect(tables, window.timezone, rows) as connection:
-        result = connection.sql(sql, params=bindings).to_arrow_table()
+    try:
+        with connect(tables, window.timezone, rows) as connection:
+            result = connection.sql(sql, params=bindings).to_arrow_table()
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
+        raise InvalidInput(f"{str(error).splitlines()[0]}; correct the query {' '.join(sql.split())[:80]}...") from None
     fields = [field.with_type(INSTANT) if pa.types.is_timestamp(field.type) else field for field in result.schema]
     return result.cast(pa.schema(fields))
 
@@ -126,6 +132,10 @@ class Reader:
                 "or declare the Events with a longer `late`"
             )
         return known
+
+    def happened(self, events: Events) -> Whole:
+        """(N,) the instant at which each event happens, known or not yet."""
+        return self.instants(events.rows, _happens(events))
 
     def begins(self, rows: Rows) -> Whole | None:
         """(N,) the instant (microseconds) at which each row's period begins; None for rows without periods."""

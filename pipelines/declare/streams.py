@@ -33,11 +33,14 @@ class Stream:
 
     Args:
         codes: (N,) their entities.
-        instants: (N,) microseconds since 1970; NAT for what is no event.
+        instants: (N,) from which they count, in microseconds since 1970; NAT for what is no event.
         entities: how many there are.
+        happened: (N,) when they happened, where that is another instant.
     """
 
-    def __init__(self, codes: Whole, instants: Whole, slots: Slots, entities: int) -> None:
+    def __init__(
+        self, codes: Whole, instants: Whole, slots: Slots, entities: int, happened: Whole | None = None
+    ) -> None:
         self._size, self._entities = len(slots), entities
         happens = np.flatnonzero(instants != NAT)
         place = slots.of(instants[happens])
@@ -48,7 +51,7 @@ class Stream:
             order = np.lexsort((instants[happens], cells))
         self.rows = happens[order]  # (n,) of the table that was read
         self.cells = cells[order]  # (n,) entity * S + slot, ascending
-        self.instants = instants[self.rows]
+        self.happened = (instants if happened is None else happened)[self.rows]
 
     @cached_property
     def _before(self) -> NDArray[np.int32] | None:
@@ -106,9 +109,9 @@ class Ranges:
             case "count":
                 return self.count.astype(np.float32), None
             case "last_at":
-                return self._at(self.stream.instants, 0)
+                return self._at(self.stream.happened, 0)
             case "since_last":
-                at, lacks = self._at(self.stream.instants, 0)
+                at, lacks = self._at(self.stream.happened, 0)
                 return ((known_at - at) / (measure.unit // MICROSECOND)).astype(np.float32), lacks
         assert column is not None
         scale = 10**column.digits

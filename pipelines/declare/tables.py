@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from datetime import datetime
 
+import duckdb
 import pyarrow as pa
 
 from pipelines.declare.build import build_trailing
@@ -28,14 +29,19 @@ def feature_rows(usecase: UseCase, feature_table: FeatureTable, tables: Tables, 
         InvalidInput: if an expression of a declaration is none of the rows' columns, or cannot be a feature.
         CorruptData: if a record is known later than declared.
     """
-    match feature_table:
-        case Trailing():
+    if isinstance(feature_table, Coded):
+        return builder_of(feature_table)(tables, window)
+    if not isinstance(feature_table, Declared):
+        return usecase.build(feature_table, tables, window)
+    try:
+        if isinstance(feature_table, Trailing):
             return build_trailing(feature_table, tables, window)
-        case Coded():
-            return builder_of(feature_table)(tables, window)
-        case Declared():
-            return _queried(feature_table, tables, window, midnight(usecase.start, usecase.timezone))
-    return usecase.build(feature_table, tables, window)
+        return _queried(feature_table, tables, window, midnight(usecase.start, usecase.timezone))
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
+        problem = str(error).splitlines()[0]
+        raise InvalidInput(f"view {feature_table.name}: {problem}; correct the declaration") from None
+    except InvalidInput as error:
+        raise InvalidInput(f"view {feature_table.name}: {error}") from None
 
 
 def builder_of(view: Coded) -> Callable[[Tables, Window], pa.Table]:

@@ -61,14 +61,18 @@ def digests(periods: Sequence[Period], context: Context) -> dict[str, dict[Perio
 
 def stale_features(context: Context) -> list[Period]:
     """Periods whose features were built from validated data or feature tables that have changed since, in order."""
+    return sorted(stale_tables(context))
+
+
+def stale_tables(context: Context) -> dict[Period, list[str]]:
+    """Likewise with the feature tables of each such period."""
     built = built_periods(context)
-    stale = {
-        period
-        for table, of_table in digests(list(built), context).items()
-        for period, digest in of_table.items()
-        if built[period].get(table) != digest
-    }
-    return sorted(stale)
+    stale: dict[Period, list[str]] = {}
+    for table, of_table in digests(list(built), context).items():
+        for period, digest in of_table.items():
+            if built[period].get(table) != digest:
+                stale.setdefault(period, []).append(table)
+    return stale
 
 
 def built_periods(context: Context) -> dict[Period, dict[str, str]]:
@@ -133,9 +137,10 @@ def require_current(window: Window, context: Context) -> None:
                 f"{one.table} of {one.period} was ingested and has not been validated since; validate it and build its "
                 "features, or let the next data run do so"
             )
-    stale = [period for period in stale_features(context) if window.start <= period < window.end]
-    if stale:
+    tables = {period: of for period, of in stale_tables(context).items() if window.start <= period < window.end}
+    if tables:
+        first, last, names = min(tables), max(tables), sorted({name for of in tables.values() for name in of})
         raise InvalidInput(
-            f"the features of {stale[0]} ({len(stale)} {calendar.noun}s in all) rest on data or declarations that have "
-            f"changed; run build_features {calendar.flags(stale[0], stale[-1])}"
+            f"the features of {first} ({len(tables)} {calendar.noun}s in all) rest on data or declarations that have "
+            f"changed ({', '.join(names)}); run build_features {calendar.flags(first, last)}"
         )

@@ -65,6 +65,11 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     uri, rows, hashes = context.data.uri("training_sets", inputs.run), {}, {}
     for name, examples in split_examples(windows, inputs.as_of, auxiliary, context).items():
         frame = feature_frame(context, examples, service, model_inputs)
+        if lacking := sorted(set(context.usecase.slices) - set(frame.columns)):
+            raise InvalidInput(
+                f"slices of {context.usecase.name} are by {', '.join(lacking)}, which neither the examples nor "
+                f"request_features have; correct the names"
+            )
         hashes[name] = context.data.store.write_table(
             f"{uri}/{name}.parquet", pa.Table.from_pandas(frame, preserve_index=False)
         )

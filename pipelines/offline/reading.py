@@ -50,7 +50,9 @@ def explain_errors(source: FeatureSource) -> Iterator[None]:
     try:
         yield
     except (duckdb.BinderException, duckdb.ConversionException, duckdb.TypeMismatchException) as error:
-        raise InvalidInput(f"{source.name}: {error}; correct the declaration or the rows") from None
+        raise InvalidInput(
+            f"{source.name}: {error}; run apply_features if it is declared otherwise now, or correct it or the rows"
+        ) from None
     except (duckdb.IOException, duckdb.InvalidInputException) as error:
         raise CorruptData(f"{source.name}: {error}; delete the file and build the features again") from None
 

@@ -73,7 +73,7 @@ def test_its_features_are_those_of_a_loop(trained: dict[str, Any], export: tuple
         recent = own[own.known > at - 90 * DAYS]
         assert row["orders_30d"] == (own.known > at - 30 * DAYS).sum() and row["orders_90d"] == len(recent)
         assert row["spent_90d"] == pytest.approx(recent.amount.sum(), rel=1e-5)
-        since, ratio = (at - recent.known.max()) / DAYS, row["amount"] / recent.amount.mean()
+        since, ratio = (at - recent.known.max() + pd.Timedelta(minutes=1)) / DAYS, row["amount"] / recent.amount.mean()
         assert row["days_since_order"] == pytest.approx(since, rel=1e-5, nan_ok=True)
         assert row["amount_to_basket"] == pytest.approx(ratio, rel=1e-5, nan_ok=True)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -19,13 +21,15 @@ from pipelines.configuration import load, read
 from pipelines.console import check
 from pipelines.constraints import CONSTRAINTS, violations
 from pipelines.context import build_context
-from pipelines.declare import Each, Log
+from pipelines.declare import Each, Events, Log, Over, count, mean, trailing
+from pipelines.declare.base import Base
 from pipelines.errors import InvalidInput
 from pipelines.params import Params
 from pipelines.params.derived import Declared, cron, defaults, filled
+from pipelines.periods import A_DAY
 from pipelines.usecase import ModelInputs
 from tests.conftest import ROOT, TOY
-from tests.toy import USECASE
+from tests.toy import USECASE, Reading
 from tests.toy_lists import USECASE as LISTS
 
 SHADOW = {"share": 0.0, "min_hours": 1, "min_requests": 1, "min_blocks": 0, "min_pairs": 0}
@@ -56,6 +60,7 @@ BROKEN: Mapping[str, tuple[dict[str, Any], str]] = {  # by constraint: what brea
         "behaviour a changes lode, which is no input of pump_service_v1; did you mean load",
     ),
     "derived-from-what-there-is": ({}, "derived a reads b, which is not derived before it; declare that first"),
+    "declared-once": ({}, "views pump_heat and again both have a feature heat_3d; give one of them a prefix"),
     "family-has-labels": ({"training.families": ["mmoe"]}, "pumps declares no `auxiliary` label"),
     "rollout-can-end": ({"rollout.judge.max_days": 2}, "max_days is 2; the stages take 3 days, of which the first"),
     "labels-in-time": (
@@ -84,6 +89,13 @@ DECLARED = {  # by constraint: a module of the toy that breaks it
         "from pipelines.declare import Log\nfrom tests.toy_lists import Lists\n"
         "from tests.toy import INPUTS\n"
         "USECASE = Lists(name='pumps', model_inputs=INPUTS, derived=(Log('a', 'b'), Log('b', 'load')))\n"
+    ),
+    "declared-once": (
+        "from datetime import timedelta\nfrom pipelines.declare import Events, Over, mean, trailing\n"
+        "from tests.toy import USECASE as TOY, Pumps\n"
+        "OVER = Over(Events('readings', 'read_at'), {'heat': mean('heat')}, (timedelta(3),))\n"
+        "VIEWS = [trailing(name, ('pump',), OVER) for name in ('pump_heat', 'again')]\n"
+        "USECASE = Pumps(feature_tables=(*VIEWS, TOY.feature_tables[1]))\n"
     ),
 }
 
@@ -118,10 +130,65 @@ def test_what_is_derived_is_held_against_the_declarations(derived: Any, messages
     assert [*constraint(read(TOY).params, replace(LISTS, derived=derived))] == messages
 
 
+def test_a_view_that_models_read_has_keys_that_requests_have() -> None:
+    over = Over(Events("readings", "read_at"), {"heat": mean("heat")}, (A_DAY, 3 * A_DAY))
+    params, constraint = read(TOY).params, CONSTRAINTS["declared-once"]
+    for key, messages in (
+        ("pump", []),
+        ("maker", ["maker, which no request has; choose from load, plant, pump, read_at"]),
+    ):
+        usecase: Any = replace(USECASE, feature_tables=(trailing("pump_heat", (key,), over),))
+        assert [
+            why.partition("is read by ")[2].partition(", or let")[0] for why in constraint(params, usecase)
+        ] == messages
+
+
+class Simple(Base):
+    """The toy's readings, with all that it declares in SQL."""
+
+    name, timezone, start, split_on = "pumps", "Europe/Berlin", date(2024, 3, 1), "pump"
+    maturity, request = timedelta(days=1), Reading
+    tables = USECASE.tables
+    feature_tables = (trailing("hot", ("pump",), Over(Events("readings", "read_at"), {"n": count()}, (A_DAY,))),)
+    model_inputs = MappingProxyType({"v1": ModelInputs(("n_1d",), ())})
+    examples_sql = "select * from readings where local_day >= $start and local_day < $end"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"examples_sql": "select lode from readings"}, 'column "lode" not found.*correct the query select lode'),
+        ({"rows": "reading"}, "view hot: .*reading does not exist"),
+        ({"at": "red_at"}, 'view hot: .*column "red_at" not found'),
+        ({"where": "load >"}, "view hot: .*correct the declaration"),
+        ({"keys": ("pmp",)}, 'view hot: .*"pmp" not found'),
+        ({"measure": mean("lode")}, 'view hot: readings: .*"lode" not found.*correct the declaration'),
+        (
+            {"measure": mean("plant")},
+            "view hot: mean of plant, which is VARCHAR; declare an expression that is a number",
+        ),
+    ],
+)
+def test_what_is_declared_in_sql_is_tried_before_anything_runs(changes: dict[str, Any], message: str | None) -> None:
+    usecase: Any = Simple()
+    usecase.examples_sql = changes.get("examples_sql", usecase.examples_sql)
+    events = Events(changes.get("rows", "readings"), changes.get("at", "read_at"), where=changes.get("where"))
+    over = Over(events, {"n": changes.get("measure", count())}, (A_DAY,))
+    usecase.feature_tables = (trailing("hot", changes.get("keys", ("pump",)), over),)
+    found = [*check.unbuildable(usecase)]
+    assert len(found) == (message is not None) and all(re.search(message or "", one) for one in found), found
+
+
+def test_requests_are_split_by_a_field_that_they_have() -> None:
+    with pytest.raises(InvalidInput, match=r"Other: split_on is 'pomp'; choose from pump, plant, load, read_at"):
+        type("Other", (Simple,), {"split_on": "pomp"})
+
+
 def test_each_constraint_is_broken_once_here_and_told_in_the_docs() -> None:
     assert list(BROKEN) == list(CONSTRAINTS)
     table = (ROOT / "docs" / "params.md").read_text()
-    assert [name for name in (*CONSTRAINTS, check.WHERE, check.DVC) if f"| `{name}` |" not in table] == []
+    assert [name for name in (*CONSTRAINTS, check.BUILDS, check.WHERE, check.DVC) if f"| `{name}` |" not in table] == []
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -125,8 +125,8 @@ def expected(measure: Measure, events: list[Sale], at: datetime, most: int | Non
         case "last":
             return values[-1 - measure.back] if len(values) > measure.back else None
         case "since_last":
-            return (at - known(events[-1])) / measure.unit if events else None
-    return known(events[-1]) if events else None
+            return (at - events[-1]["sold_at"]) / measure.unit if events else None
+    return events[-1]["sold_at"] if events else None
 
 
 def window_of(view: Trailing, part: Over, window: Any, at: datetime, sales: Sequence[Sale]) -> list[Sale]:
@@ -291,15 +291,16 @@ def test_the_time_since_the_last_event_on_a_grid() -> None:
     over = Over(SOLD, {"hours": since_last(HOUR)}, within=DAY)
     view = trailing("sales", ("shop",), over, every=15 * MINUTE, rows="window")
     rows = build_trailing(view, tables(sales), WINDOW).to_pylist()
-    assert len(rows) == 96 and rows[0]["hours"] == np.float32(0.05) and rows[4]["hours"] == np.float32(1.05)
+    assert len(rows) == 96 and rows[0]["hours"] == np.float32(8 / 60) and rows[4]["hours"] == np.float32(68 / 60)
     assert view.ttl == 30 * MINUTE and view.names == ("hours",)
 
 
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda: Over(SOLD, {"n": count()}, (3,)), "needs `within`"),
-        (lambda: Over(SOLD, {"n": count()}), "needs `within`"),
+        (lambda: Over(SOLD, {"n": count()}, (3,)), "need `within`"),
+        (lambda: Over(SOLD, {"n": count()}), "need `within`"),
+        (lambda: Over(SOLD, {"n": count()}, DAY), r"give a tuple such as \(14 \* DAY,\)"),  # type: ignore[arg-type]
         (lambda: trailing("v", ("shop",), Over(SOLD, {"n": since_last()}, (DAY,))), "changes all the time"),
         (lambda: trailing("v", ("shop",), Over(SOLD, {"n": count()}, (HOUR,))), "no multiple of the grid"),
         (lambda: trailing("v", ("shop",), every=7 * MINUTE), "neither a day nor a part of an hour"),
