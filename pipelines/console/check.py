@@ -33,7 +33,9 @@ OF_THE_SOURCE = ("usecase", "source", "sources")  # of no step but ingest: the o
 def add(parser: argparse.ArgumentParser) -> None:
     options(parser)
     parser.add_argument("--contract", action="store_true", help="ask the use case's code, on its validated data")
-    parser.add_argument("--start", metavar="DAY", help="with --contract: first day (default: the last 14 days)")
+    parser.add_argument(
+        "--start", metavar="DAY", help="with --contract: first day (default: of the last 14 with labels)"
+    )
     parser.add_argument("--end", metavar="DAY", help="with --contract: the day after the last")
     parser.add_argument(
         "--seed", metavar="N", type=int, default=1, help="with --contract: of what is drawn (default: 1)"

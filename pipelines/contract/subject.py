@@ -156,7 +156,8 @@ def read_subject(context: Context, start: str | None, end: str | None, seed: int
     """The use case of a context with its validated tables.
 
     Args:
-        start, end: of the window, both or none: then the last DAYS local days that are validated.
+        start, end: of the window, both or none: then the last DAYS local days that are validated, of those whose
+            labels have matured since if there are any.
 
     Raises:
         MissingData: if nothing is validated, or a period of the window is not.
@@ -175,8 +176,11 @@ def read_subject(context: Context, start: str | None, end: str | None, seed: int
     if start is not None and end is not None:
         window = context.window(start, end)
     else:
-        first = max(calendar.back(periods[-1], DAYS - 1), _stretch(periods, periods[-1], calendar)[0])
-        window = Window(first, calendar.after(periods[-1]), calendar.timezone, calendar.length)
+        there = _stretch(periods, periods[-1], calendar)
+        matured = calendar.earlier(periods[-1], -(-usecase.maturity // A_DAY))
+        last = matured if matured > there[0] else periods[-1]
+        first = max(calendar.back(last, DAYS - 1), there[0])
+        window = Window(first, calendar.after(last), calendar.timezone, calendar.length)
     if lacking := [one for one in window.periods if one not in set(periods)]:
         raise MissingData(
             f"{lacking[0]} of the window {window} is not validated in every table; ingest and validate it, or choose "
