@@ -24,7 +24,7 @@ def words(home: Path, *more: str) -> list[str]:
 def test_the_last_days_that_are_validated_are_asked(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words(toy_home)) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("pumps, 2024-04-26 to 2024-05-10\n") and all(f"ok  {name}" in shown for name in CHECKS)
+    assert shown.startswith("pumps, 2024-04-25 to 2024-05-09\n") and all(f"ok  {name}" in shown for name in CHECKS)
 
 
 def test_days_and_a_seed_may_be_given_and_the_same_ones_give_the_same(
