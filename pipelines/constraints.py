@@ -17,7 +17,7 @@ from pipelines.metric_names import BEHAVIOUR_FAILURES
 from pipelines.params import Params
 from pipelines.params.behaviour import Changing
 from pipelines.periods import A_DAY
-from pipelines.usecase import DAY, MONTH, PREDICTED_AT, ModelInputs, UseCase, auxiliary_of
+from pipelines.usecase import DAY, KNOWN_AT, MONTH, PERIOD, PREDICTED_AT, ModelInputs, UseCase, auxiliary_of
 
 MADE = (DAY, MONTH)  # columns of every evaluation
 Constraint = Callable[[Params, UseCase], Iterator[str]]
@@ -202,6 +202,8 @@ def _declared(params: Params, usecase: UseCase) -> Iterator[str]:
     owner: dict[str, str] = {}
     for view in views:
         for name in view.names:
+            if name in {*view.keys, KNOWN_AT, DAY, PERIOD}:
+                yield f"view {view.name} has a feature {name}, as a key or a column of the chain is named; rename it"
             if other := owner.get(name):
                 yield f"views {other} and {view.name} both have a feature {name}; give one of them a prefix"
             owner[name] = view.name

@@ -48,6 +48,7 @@ def reach(starts: Iterable[str], without: Collection[str] = (), within: str | No
         ModuleNotFoundError: if a start is not a module.
     """
     modules: dict[str, Module] = {}
+    starts = list(starts)
     waiting, roots = list(starts), {start.partition(".")[0] for start in starts}
     for start in waiting:
         if not source(start):
@@ -61,6 +62,8 @@ def reach(starts: Iterable[str], without: Collection[str] = (), within: str | No
             modules[name] = _parse(file, name)
             waiting += [*([] if within else _parents(name)), *_modules(modules[name].imports, roots)]
         names = {one for module in modules.values() for one in module.names}
+        if within:  # what calls into the package lies outside of it, so any function of a start may be used
+            names |= {function for start in starts if start in modules for function in modules[start].deferred}
         waiting = [
             name
             for module in modules.values()

@@ -88,7 +88,7 @@ class _Building:
         since, until = (self.reader.instants(level.rows, sql) for sql in _bounds(level))
         begins = self.reader.begins(level.rows)
         if begins is not None:
-            since, last = np.where(since == NAT, NAT, np.maximum(since, begins)), begins + level.late // MICROSECOND
+            since, last = np.where(since == NAT, NAT, np.maximum(since, begins)), begins + level.longest // MICROSECOND
             until = np.where(until == NAT, last, np.minimum(until, last))
         counts = (since != NAT) & ((until == NAT) | (since < until))
         return np.where(counts, since, NAT), np.where(counts, until, NAT)
@@ -154,12 +154,14 @@ class _Building:
         instants, begins = self.known(active.events), midnights(self.window, active.days - 1)
         inside = (instants >= begins[0]) & (instants < micros(self.window.end_at))
         day = np.searchsorted(begins, instants[inside], side="right") - 1
-        is_active = np.zeros((len(self.entities), len(begins)), dtype=bool)
-        is_active[self.codes[active.events.rows][inside], day] = True
+        entities, places = self.codes[active.events.rows][inside], self.slots.of(instants[inside])
+        first = np.full((len(self.entities), len(begins)), len(self.slots))  # slots with a day's first event
+        np.minimum.at(first, (entities, day), places)
+        shown = np.arange(self.slots.before, len(self.slots))
         today = np.searchsorted(begins, self.slots.known_at[self.slots.before :], side="right") - 1
-        present = np.zeros((len(self.entities), len(today)), dtype=bool)
-        for back in range(active.days):
-            present |= is_active[:, today - back]
+        present = first[:, today] <= shown
+        for back in range(1, active.days):
+            present |= first[:, today - back] < len(self.slots)
         slot, entity = np.nonzero(present.T)
         return entity * len(self.slots) + self.slots.before + slot
 

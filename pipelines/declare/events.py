@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from pipelines.errors import InvalidInput
 from pipelines.periods import A_DAY
 
 Kind = Literal[
@@ -27,6 +28,8 @@ class Prepared:
     sql: str
     sources: tuple[str, ...]
 
+
+CLOCK_CHANGE = timedelta(hours=1)  # by which a local day is longer or shorter than 24 hours
 
 Rows = str | Prepared  # the name of a raw table, or rows made of several
 
@@ -51,8 +54,9 @@ class Events:
         at: SQL of the instant at which the event happens; null where it does not.
         delay: from then until it is known.
         where: SQL of the rows that are events; all by default.
-        late: how long after the beginning of its local day an event is known at the latest, `delay` included; a day and
-            the delay by default. One that is known later stops the build, since days cut otherwise would not have it.
+        late: how long after the beginning of its local day an event is known at the latest, `delay` included; by
+            default the longest day there is and the delay. One that is known later stops the build, since days that
+            are cut otherwise would not have it.
     """
 
     rows: Rows
@@ -61,9 +65,13 @@ class Events:
     where: str | None = None
     late: timedelta | None = None
 
+    def __post_init__(self) -> None:
+        if self.delay < timedelta(0):
+            raise InvalidInput(f"Events by {self.at}: the delay is {self.delay}; nothing is known before it happens")
+
     @property
     def known_within(self) -> timedelta:
-        return A_DAY + self.delay if self.late is None else self.late
+        return A_DAY + CLOCK_CHANGE + self.delay if self.late is None else self.late
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,13 @@ class Measure:
     decimals: int | None = None
     back: int = 0
     unit: timedelta = A_DAY
+
+    def __post_init__(self) -> None:
+        if self.back < 0 or (self.decimals or 0) < 0 or self.unit <= timedelta(0):
+            raise InvalidInput(
+                f"{self.kind} of {self.of}: back is {self.back}, decimals {self.decimals}, unit {self.unit}; give none "
+                "below 0, and a unit above it"
+            )
 
 
 def count() -> Measure:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-from pipelines.declare.events import Events, Measure, Rows, name_of, sources_of
+from pipelines.declare.events import CLOCK_CHANGE, Events, Measure, Rows, name_of, sources_of
 from pipelines.declare.views import NEVER, Declared, Feature
 from pipelines.errors import InvalidInput
 from pipelines.periods import A_DAY, A_MINUTE
@@ -36,6 +36,9 @@ class Over:
         what = f"Over({', '.join(self.measures)})"
         if not isinstance(self.windows, tuple):
             raise InvalidInput(f"{what}: windows is {self.windows!r}; give a tuple such as (14 * DAY,)")
+        lengths = [one if isinstance(one, timedelta) else timedelta(one) for one in self.windows]
+        if any(one <= timedelta(0) for one in (*lengths, *([self.within] if self.within is not None else []))):
+            raise InvalidInput(f"{what}: windows {self.windows} within {self.within}: one of them holds nothing")
         if self.within is None and not (self.windows and all(isinstance(one, timedelta) for one in self.windows)):
             raise InvalidInput(
                 f"{what}: windows of a number of events, or none at all, need `within`, how far back events count; "
@@ -61,14 +64,15 @@ class Level:
 
     Attributes:
         since, until: SQL of instants; a null in `until` is no end.
-        late: how long after the beginning of its local day a row counts at the longest.
+        longest: how long after the beginning of its local day a row counts, however long it is under way: so far back
+            the days of it are read.
     """
 
     name: str
     rows: Rows
     since: str
     until: str
-    late: timedelta = A_DAY
+    longest: timedelta
 
 
 @dataclass(frozen=True)
@@ -128,13 +132,18 @@ class Trailing(Declared):
     def __post_init__(self) -> None:
         if self.every is not None and self.every != A_DAY and (self.every <= timedelta(0) or A_HOUR % self.every):
             raise InvalidInput(f"view {self.name}: a grid of {self.every} is neither a day nor a part of an hour")
+        if self.rows == "window" and any(isinstance(part, Level) for part in self.parts):
+            raise InvalidInput(f"view {self.name}: a Level has no window that ends; say rows Active(...), or changes")
         if self.every is None and self.rows != "changes":
             raise InvalidInput(f"view {self.name}: rows at every instant need a grid; say `every`")
         for part in self.parts:
-            for name, window, measure in part.cells() if isinstance(part, Over) else ():
-                if self.every and isinstance(window, timedelta) and window % self.every:
+            if isinstance(part, Level):
+                continue
+            for name, window, measure in part.cells():
+                span = window if isinstance(window, timedelta) else part.within or A_DAY
+                if self.every and span % self.every:
                     raise InvalidInput(
-                        f"view {self.name}: {name}: {window} is no multiple of the grid of {self.every}; choose one"
+                        f"view {self.name}: {name}: {span} is no multiple of the grid of {self.every}; choose one"
                     )
                 if measure.kind == "since_last" and self.rows == "changes":
                     raise InvalidInput(
@@ -212,8 +221,8 @@ def _lookback(parts: tuple[Part, ...], every: timedelta | None, rows: Active | s
     """Days before a row's own in which events that bear on it may lie."""
     reach = [timedelta(0)]
     for part in parts:
-        over = part.late if isinstance(part, Level) else part.events.known_within + part.longest
-        reach.append(over + (every or timedelta(0)))
+        over = part.longest if isinstance(part, Level) else part.events.known_within + part.longest
+        reach.append(over + (every or timedelta(0)) + CLOCK_CHANGE)
     if isinstance(rows, Active):
-        reach.append(rows.events.known_within + (rows.days - 1) * A_DAY)
+        reach.append(rows.events.known_within + (rows.days - 1) * A_DAY + CLOCK_CHANGE)
     return max(reach) // A_DAY

@@ -19,7 +19,7 @@ from pipelines.errors import CorruptData, InvalidInput
 from pipelines.instants import EPOCH, MICROSECOND, from_micros, micros, midnight, sql_micros
 from pipelines.instants.arrow import INSTANT
 from pipelines.quoting import literal, quoted
-from pipelines.usecase import DAY, PERIOD, Tables
+from pipelines.usecase import DAY, PERIOD, Tables, partition_column
 from pipelines.windows import Window
 
 NAT = np.iinfo(np.int64).min  # in place of an instant that is not there
@@ -68,6 +68,11 @@ def query(sql: str, tables: Tables, window: Window, rows: Iterable[Rows] = ()) -
             result = connection.sql(sql, params=bindings).to_arrow_table()
     except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
         raise InvalidInput(f"{str(error).splitlines()[0]}; correct the query {' '.join(sql.split())[:80]}...") from None
+    if naive := [field.name for field in result.schema if pa.types.is_timestamp(field.type) and not field.type.tz]:
+        raise InvalidInput(
+            f"{', '.join(naive)} of the query {' '.join(sql.split())[:80]}...: a local time without a zone, which may "
+            "be any instant; write (...)::timestamptz"
+        )
     fields = [field.with_type(INSTANT) if pa.types.is_timestamp(field.type) else field for field in result.schema]
     return result.cast(pa.schema(fields))
 
@@ -122,7 +127,7 @@ class Reader:
         if begins is None:
             return known
         known = np.where(known == NAT, NAT, np.maximum(known, begins))
-        late = known > begins + events.known_within // MICROSECOND
+        late = known > self._day_begins(begins) + events.known_within // MICROSECOND
         if late.any():
             first = int(np.argmax(late))
             key = ", ".join(map(str, self.keys(events.rows).slice(first, 1).to_pylist()[0].values()))
@@ -151,11 +156,31 @@ class Reader:
         starts = [micros(midnight(EPOCH.date() + timedelta(day), self._window.timezone)) for day in spread]
         return np.array(starts, dtype=np.int64)[days - first]
 
+    def _day_begins(self, instants: Whole) -> Whole:
+        """(N,) the instants at which the local days of instants begin."""
+        if self._window.calendar.daily or not len(instants):
+            return instants
+        days = [self._window.calendar.day_of(from_micros(int(end))) for end in (instants.min(), instants.max())]
+        span = range((days[1] - days[0]).days + 1)
+        begins = [micros(midnight(days[0] + timedelta(number), self._window.timezone)) for number in span]
+        return np.array(begins, dtype=np.int64)[np.searchsorted(begins, instants, side="right") - 1]
+
     def partition(self, rows: Rows) -> str | None:
-        """The column that tells a row's period, if there is one."""
+        """The column that tells a row's period, if there is one.
+
+        Raises:
+            InvalidInput: if prepared rows have lost it.
+        """
         if rows not in self._partitions:
-            names = {name for name, *_ in self._describe(rows, "*")}
-            self._partitions[rows] = next((name for name in (PERIOD, DAY) if name in names), None)
+            column = partition_column(self._window.calendar)
+            there = column in {name for name, *_ in self._describe(rows, "*")}
+            if not there and isinstance(rows, Prepared):
+                daily = [one for one in rows.sources if column in {name for name, *_ in self._describe(one, "*")}]
+                if daily:
+                    raise InvalidInput(
+                        f"{rows.name} has no {column}, by which rows of {daily[0]} tell their period; select it too"
+                    )
+            self._partitions[rows] = column if there else None
         return self._partitions[rows]
 
     def value(self, rows: Rows, measure: Measure) -> tuple[str, int]:

@@ -14,7 +14,7 @@ from pipelines.declare.events import Rows, name_of
 from pipelines.declare.over import Trailing
 from pipelines.declare.rows import Reader, connect
 from pipelines.declare.views import Coded, Declared, Observed, Profile, Schedule
-from pipelines.errors import InvalidInput
+from pipelines.errors import CorruptData, InvalidInput
 from pipelines.instants import MICROSECOND, micros, midnight, sql_micros, sql_midnight
 from pipelines.instants.arrow import INSTANT
 from pipelines.quoting import quoted
@@ -40,6 +40,9 @@ def feature_rows(usecase: UseCase, feature_table: FeatureTable, tables: Tables, 
     except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
         problem = str(error).splitlines()[0]
         raise InvalidInput(f"view {feature_table.name}: {problem}; correct the declaration") from None
+    except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
+        problem = str(error).splitlines()[0]
+        raise CorruptData(f"view {feature_table.name}: {problem}; leave such rows out by `where`") from None
     except InvalidInput as error:
         raise InvalidInput(f"view {feature_table.name}: {error}") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -46,15 +47,17 @@ def digests(periods: Sequence[Period], context: Context) -> dict[str, dict[Perio
     derivations, calendar, usecase = context.derivations, context.calendar, context.usecase
     validated = {table.name: derivations.validated(table.name) for table in usecase.tables if table.daily}
     by_table: dict[str, dict[Period, str]] = {}
+    back = max((table.lookback_days for table in usecase.feature_tables), default=0)
+    line = calendar.between(calendar.back(min(periods), back), calendar.after(max(periods))) if periods else []
+    names = [name_of(one) for one in line]
     for feature_table in usecase.feature_tables:
         declared = repr((feature_table, code_of(feature_table, usecase)))
         notes = [(name, validated[name]) for name in sorted(feature_table.sources) if name in validated]
         of_table = by_table.setdefault(feature_table.name, {})
         for period in periods:
-            until = period if rests_on_earlier_days(feature_table) else calendar.after(period)
-            read = calendar.between(calendar.back(period, feature_table.lookback_days), until)
-            names = [name_of(one) for one in reversed(read)]
-            now = [(name, source, of[source][1]) for name, of in notes for source in names if source in of]
+            first = bisect_left(line, calendar.back(period, feature_table.lookback_days))
+            last = bisect_left(line, period) + (0 if rests_on_earlier_days(feature_table) else 1)
+            now = [(name, one, of[one][1]) for name, of in notes for one in names[first:last] if one in of]
             of_table[period] = hashlib.sha256(repr((declared, now)).encode()).hexdigest()
     return by_table
 

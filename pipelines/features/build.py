@@ -20,6 +20,7 @@ class Inputs(StepModel):
     end: PeriodField = Field(description="the one after the last, exclusive")
 
 
+UNDER_WAY = ""  # noted of what is being built again: after a kill it is out of date, whatever is declared by then
 MOST_ROWS = 500_000  # of the source tables, in memory at once; a single period with its lookback may be more
 
 
@@ -48,6 +49,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     for table in usecase.feature_tables:
         now, there = rests_on[table.name], set(data.periods("features", table.name)) if table.daily else set()
         outdated = [one for one in window.periods if one not in there or built.get(one, {}).get(table.name) != now[one]]
+        again = [one for one in (outdated if table.daily else window.periods) if table.name in built.get(one, {})]
+        context.derivations.note_built(table.name, dict.fromkeys(again, UNDER_WAY))
         for span in _spans(outdated, window) if table.daily else [window]:
             _build(table, span, context)
         context.derivations.note_built(table.name, now)
@@ -69,6 +72,7 @@ def _build_ahead(table: FeatureTable, window: Window, context: Context) -> None:
     ends = calendar.first_of(context.usecase.end) if context.usecase.end != date.max else None
     if calendar.first_of(calendar.day_of(day)) != day or (ends and day >= ends) or day in built_periods(context):
         return
+    context.derivations.note_built(table.name, {day: UNDER_WAY})
     _build(table, window.between(day, calendar.after(day)), context, ahead=True)
     context.derivations.note_built(table.name, digests([day], context)[table.name])
 
@@ -101,13 +105,13 @@ def _build(table: FeatureTable, window: Window, context: Context, ahead: bool = 
 
 
 def _expected_columns(feature_table: FeatureTable, context: Context) -> set[str]:
-    """The declared columns or, of a table that is not, those of its last partition.
+    """The declared columns where Feast's view follows from them, else those of the table's last partition.
 
     Rows with these need no look at their view by Feast, which takes seconds to import.
     """
     from pipelines.declare.views import Declared
 
-    if isinstance(feature_table, Declared):
+    if isinstance(feature_table, Declared) and context.usecase.feature_repo is None:
         return {*feature_table.keys, KNOWN_AT, *feature_table.names}
     data = context.data
     last = data.periods("features", feature_table.name)[-1:] if feature_table.daily else [None]

@@ -87,7 +87,7 @@ def require_distinct(feature_table: FeatureTable, rows: pa.Table) -> None:
         key = ", ".join(f"{name} {row[name]}" for name in feature_table.keys)
         raise CorruptData(
             f"feature table {feature_table.name} has two rows of {key or 'its only entity'} with {KNOWN_AT} "
-            f"{row[KNOWN_AT].isoformat()} ({len(twice)} such pairs); let `build` give one row a key and instant"
+            f"{row[KNOWN_AT].isoformat()} ({len(twice)} such pairs); give one row a key and instant"
         )
 
 

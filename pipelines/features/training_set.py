@@ -16,7 +16,10 @@ from pipelines.verdict import Verdict
 from pipelines.windows import Window
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
+
+    from pipelines.usecase import UseCase
 
 
 CHECKED_DAYS = 7  # of a window's end, besides as many as labels take
@@ -64,12 +67,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     model_inputs, auxiliary = inputs_of(context.usecase, service), auxiliary_of(context.usecase)
     uri, rows, hashes = context.data.uri("training_sets", inputs.run), {}, {}
     for name, examples in split_examples(windows, inputs.as_of, auxiliary, context).items():
-        frame = feature_frame(context, examples, service, model_inputs)
-        if lacking := sorted(set(context.usecase.slices) - set(frame.columns)):
-            raise InvalidInput(
-                f"slices of {context.usecase.name} are by {', '.join(lacking)}, which neither the examples nor "
-                f"request_features have; correct the names"
-            )
+        frame = with_slices(feature_frame(context, examples, service, model_inputs), context.usecase)
         hashes[name] = context.data.store.write_table(
             f"{uri}/{name}.parquet", pa.Table.from_pandas(frame, preserve_index=False)
         )
@@ -90,6 +88,20 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     manifest.write(context.data.store, uri)
     spans = {name: (start.isoformat(), end.isoformat()) for name, (start, end) in manifest.windows.items()}
     return Outputs(training_set_uri=uri, rows=rows, windows=spans)
+
+
+def with_slices(frame: pd.DataFrame, usecase: UseCase) -> pd.DataFrame:
+    """A frame, if it has the columns by which evaluation is broken down.
+
+    Raises:
+        InvalidInput: naming those that it lacks.
+    """
+    if lacking := sorted(set(usecase.slices) - set(frame.columns)):
+        raise InvalidInput(
+            f"slices of {usecase.name} are by {', '.join(lacking)}, which neither the examples nor request_features "
+            "have; correct the names"
+        )
+    return frame
 
 
 def split_examples(

@@ -25,7 +25,7 @@ DAYS = {"start": "2024-04-01", "end": "2024-04-03"}
     ("usecase", "message"),
     [
         (Misnamed(), "pump_heat lacks heat_1d, which its view declares; let `build` give it"),
-        (Twice(), r"pump_heat has two rows of pump 7 with known_at 2024-04-01T05:35:00\+00:00 \(2 such pairs\); let"),
+        (Twice(), r"pump_heat has two rows of pump 7 with known_at 2024-04-01T05:35:00\+00:00 \(2 such pairs\); give"),
     ],
 )
 def test_what_is_refused_is_not_written(

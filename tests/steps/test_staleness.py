@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from pipelines.context import Context, build_context
-from pipelines.derivation.staleness import require_current
+from pipelines.derivation.staleness import digests, require_current, stale_features
 from pipelines.errors import InvalidInput
 from pipelines.params.source import Files
 from pipelines.steps import execute
@@ -211,3 +211,33 @@ def test_data_that_were_put_back_are_told_from_data_that_changed(plant: Plant) -
     execute("validate", days(9, 10), plant.context)
     execute("build_features", days(9, 10), plant.context)
     require_current(plant.context.window(START, START + timedelta(10)), plant.context)
+
+
+def test_what_a_run_built_half_of_another_declaration_is_out_of_date(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the declaration is back to what the notes of these days were once made with."""
+    before, store = plant.made, type(plant.context.data.store)
+    heat, maker = plant.context.usecase.feature_tables
+    written, write = list[str](), store.write_table
+
+    def stopping(self: Any, uri: str, table: Any, *given: Any, **named: Any) -> Any:
+        written.append(uri)
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        doubled = table.set_column(table.column_names.index("heat_1d"), "heat_1d", table["heat_3d"])
+        return write(self, uri, doubled, *given, **named)
+
+    usecase: Any = replace(plant.context.usecase, feature_tables=(replace(heat, lookback_days=4), maker))  # type: ignore[type-var]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "write_table", stopping)
+        execute("build_features", days(0, 10), replace(plant.context, usecase=usecase))
+    assert plant.made != before and len(stale_features(plant.context)) == 10
+    execute("build_features", days(0, 10), plant.context)
+    assert plant.made == before and not stale_features(plant.context)
+
+
+def test_a_periods_digest_is_the_same_among_others(plant: Plant) -> None:
+    one, many = (digests([START + timedelta(n) for n in span], plant.context) for span in ([5], range(9)))
+    assert all(many[table][START + timedelta(5)] == of[START + timedelta(5)] for table, of in one.items())
+    assert len(set(many["pump_heat"].values())) == 9

@@ -263,7 +263,7 @@ def _random_sales(draw: np.random.Generator, number: int) -> Iterator[Sale]:
 @costly()
 @given(sales=SALES, hours=st.integers(1, 40), every=st.sampled_from([15 * MINUTE, None]))
 def test_a_level_counts_the_rows_that_are_under_way(sales: list[Sale], hours: int, every: timedelta | None) -> None:
-    level = Level("open", "sales", "sold_at", f"sold_at + interval {hours} hour", late=3 * DAY)
+    level = Level("open", "sales", "sold_at", f"sold_at + interval {hours} hour", longest=3 * DAY)
     rows = build_trailing(trailing("sales", ("shop",), level, every=every), tables(sales), WINDOW)
     for row in rows.to_pylist():
         begun = [s for s in sales if s["shop"] == row["shop"]]

@@ -34,7 +34,7 @@ WAITING = Level(
     DEPARTURES,
     since=f"sched_dep_at + interval {LATE} minutes",
     until=f"least(sched_dep_at + interval {LONGEST_WAIT} minutes + interval 1 microsecond, dep_at)",
-    late=2 * DAY,
+    longest=2 * DAY,
 )
 
 
