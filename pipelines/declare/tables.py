@@ -44,7 +44,7 @@ def feature_rows(usecase: UseCase, feature_table: FeatureTable, tables: Tables, 
         problem = str(error).splitlines()[0]
         raise CorruptData(f"view {feature_table.name}: {problem}; leave such rows out by `where`") from None
     except InvalidInput as error:
-        raise InvalidInput(f"view {feature_table.name}: {error}") from None
+        raise type(error)(f"view {feature_table.name}: {error}") from None
 
 
 def builder_of(view: Coded) -> Callable[[Tables, Window], pa.Table]:
@@ -115,13 +115,13 @@ def _schedule(view: Schedule, reader: Reader) -> str:
     """
     keys, begins = ", ".join(map(quoted, view.keys)), _begins(view.rows, reader)
     if begins is None:
-        raise InvalidInput(f"view {view.name}: {name_of(view.rows)} has no days, as which a schedule could begin")
+        raise InvalidInput(f"{name_of(view.rows)} has no days, as which a schedule could begin")
     counts = ", ".join(
         f"(sum(count(*)) over (partition by {', '.join([KNOWN_AT, *map(quoted, by)])}))::float as {quoted(name)}"
         for name, by in view.counts.items()
     )
-    where = f"where {view.where}" if view.where else ""
-    rows = f"select {keys}, {begins} as {KNOWN_AT} from {quoted(name_of(view.rows))} {where}"
+    where = " and ".join([*reader.conditions(view.rows), *([f"({view.where})"] if view.where else [])])
+    rows = f"select {keys}, {begins} as {KNOWN_AT} from {quoted(name_of(view.rows))} where {where}"
     return f"select {keys}, {KNOWN_AT}, {counts} from ({rows}) group by {keys}, {KNOWN_AT}"
 
 
