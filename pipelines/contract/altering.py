@@ -15,23 +15,29 @@ from pipelines.usecase import RawTable, Tables, UseCase, calendar_of, partition_
 SHARE = 0.2  # of the later rows that are gone, and of those that come once more under another key
 
 
-def altered_from(usecase: UseCase, tables: Tables, first: Period, draw: np.random.Generator) -> Tables:
-    """The tables with the rows of a period and of those after it permuted, removed, and repeated under other keys."""
+def altered_from(
+    usecase: UseCase, tables: Tables, first: Period, draw: np.random.Generator, dealt: bool = True
+) -> Tables:
+    """The tables with the rows of a period and of those after it permuted, removed, and repeated under other keys.
+
+    Args:
+        dealt: whether values are dealt to other rows, which may make of them what no row could be.
+    """
     column, altered = partition_column(calendar_of(usecase)), dict(tables)
     for table in usecase.tables:
         if table.daily and table.name in tables:
             rows = tables[table.name]
             later = pc.greater_equal(rows[column], pa.scalar(first, rows[column].type))
-            others = _others(rows.filter(later), table, column, draw)
+            others = _others(rows.filter(later), table, column, draw, dealt)
             altered[table.name] = pa.concat_tables([rows.filter(pc.invert(later)), others])
     return altered
 
 
-def _others(rows: pa.Table, table: RawTable, column: str, draw: np.random.Generator) -> pa.Table:
+def _others(rows: pa.Table, table: RawTable, column: str, draw: np.random.Generator, dealt: bool) -> pa.Table:
     """Other rows that these could have been: each keeps its period, its instants and values that occur."""
     fixed = {column, table.day, table.known}
     values = [name for name in rows.column_names if name not in {*fixed, *table.key}]
-    rows = permuted(rows, values, draw)
+    rows = permuted(rows, values, draw) if dealt else rows
     kept = rows.filter(pa.array(draw.random(rows.num_rows) >= SHARE))
     copies = rows.filter(pa.array(draw.random(rows.num_rows) < SHARE))
     for key in table.key:

@@ -102,13 +102,15 @@ def knowledge(subject: Subject) -> Report:
     report, draw, window = Report(), subject.draw(), subject.window
     calendar, periods = window.calendar, window.periods
     for period in _drawn(periods[:-1], CUTS, draw):
-        later = altered_from(subject.usecase, subject.tables, calendar.after(period), draw)
-        cut = calendar.end_at(period) - MICROSECOND
+        first, cut = calendar.after(period), calendar.end_at(period) - MICROSECOND
+        others = [altered_from(subject.usecase, subject.tables, first, draw, dealt) for dealt in (True, False)]
         for table in subject.daily:
-            after = subject.build(table, window, later)
-            report.findings += _moved(
-                table, subject.built[table.name], after, cut, "with other records in later periods"
-            )
+            after = _first_that_can_be(subject, table, others)
+            if after is None:
+                report.notes.append(f"{table.name} takes no other records after {first}, so that none were tried")
+                continue
+            how = "with other records in later periods"
+            report.findings += _moved(table, subject.built[table.name], after, cut, how)
     if not subject.has_as_known and not any(table.known for table in subject.usecase.tables):
         if len(periods) == 1:
             raise Skipped(f"the window {window} is one period, and nothing tells what was known within it; {AS_KNOWN}")
@@ -120,6 +122,16 @@ def knowledge(subject: Subject) -> Report:
         for cut in _known_at(subject.built[table.name], CUTS, draw):
             report.findings += _foreseen(subject, [table], cut)
     return report
+
+
+def _first_that_can_be(subject: Subject, table: FeatureTable, others: Sequence[Tables]) -> pa.Table | None:
+    """A feature table built from the first of these tables that it does not refuse as corrupt."""
+    for tables in others:
+        try:
+            return subject.build(table, subject.window, tables)
+        except CorruptData:
+            continue
+    return None
 
 
 def _foreseen(subject: Subject, tables: Sequence[FeatureTable], cut: datetime) -> Iterator[str]:
