@@ -177,20 +177,19 @@ def early_positives(subject: Subject) -> Report:
     ages = known - at
     edges = np.unique(np.quantile(ages, np.linspace(0, 1, DECILES + 1), method="higher"))
     deciles = np.searchsorted(edges[1:-1], ages, side="left")
-    rates = []
     for n in np.unique(deciles):
         here = deciles == n
-        rates.append((label[here].mean(), int(here.sum())))
         oldest = MICROSECOND * int(ages[here].max())
         report.notes.append(
             f"known up to {oldest} after the prediction: {label[here].mean():.1%} of {here.sum()} positive"
         )
-    (first, count), rest = rates[0], label[deciles > 0]
-    if len(rest):
-        error = np.sqrt(label.mean() * (1 - label.mean()) * (1 / count + 1 / len(rest)))
-        if first > OFTEN * rest.mean() and first - rest.mean() > SURELY * error:
+    early, last = label[deciles < deciles.max()], label[deciles == deciles.max()]
+    if len(early):
+        error = np.sqrt(label.mean() * (1 - label.mean()) * (1 / len(early) + 1 / len(last)))
+        if early.mean() > OFTEN * last.mean() and early.mean() - last.mean() > SURELY * error:
             report.notes.append(
-                f"labels that are known early are far more often positive ({first:.1%}, the others {rest.mean():.1%}): "
-                f"no label counts before its maturity, {subject.usecase.maturity}, else the youngest were all positive"
+                f"labels that are known early are far more often positive ({early.mean():.1%}, the last ones "
+                f"{last.mean():.1%}): no label counts before its maturity, {subject.usecase.maturity}, else the "
+                "youngest were all positive"
             )
     return report

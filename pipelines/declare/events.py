@@ -16,7 +16,10 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Prepared:
-    """Rows that one query makes of raw tables, row by row, for declared features to read like a raw table.
+    """Rows that one query makes of raw tables, for declared features to read like a raw table.
+
+    Each rests on raw rows of its own period alone, besides reference tables: else it would depend on the days that are
+    read with it.
 
     Attributes:
         sql: a query in DuckDB's SQL, run in the use case's zone. It keeps the partition column (`local_day`, or

@@ -73,8 +73,13 @@ def query(sql: str, tables: Tables, window: Window, rows: Iterable[Rows] = ()) -
             f"{', '.join(naive)} of the query {' '.join(sql.split())[:80]}...: a local time without a zone, which may "
             "be any instant; write (...)::timestamptz"
         )
-    fields = [field.with_type(INSTANT) if pa.types.is_timestamp(field.type) else field for field in result.schema]
-    return result.cast(pa.schema(fields))
+    return in_utc(result)
+
+
+def in_utc(rows: pa.Table) -> pa.Table:
+    """The rows with their instants in UTC, to the microsecond."""
+    fields = [field.with_type(INSTANT) if pa.types.is_timestamp(field.type) else field for field in rows.schema]
+    return rows.cast(pa.schema(fields))
 
 
 class Reader:

@@ -49,9 +49,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     views = [view for view in context.feast.list_feature_views() if view.online]
     states = {view.name: OnlineState.parse(rows.read_note(view.name)) for view in views}
     stands_at = online_stands_at(context.feast)
-    ends = {
-        name: state.upto for name, state in states.items() if state
-    }  # further than the registry, if a run was killed
+    ends = {name: state.upto for name, state in states.items() if state}  # beyond the registry, if a run was killed
     ends |= {view.name: last_at + MICROSECOND for view in views if (last_at := rows.interrupted_at(view.name))}
     reached = [standing_of(name, end, context.usecase) for name, end in ends.items()]
     as_of = max([inputs.as_of, *reached, *([stands_at] if stands_at else [])])

@@ -123,9 +123,7 @@ def test_feast_is_told_what_is_declared() -> None:
     assert isinstance(service, FeatureService)
     chosen = {one.name: [field.name for field in one.features] for one in service.feature_view_projections}
     stored = ["orders_30d", "orders_90d", "spent_90d", "basket_90d", "last_order_at"]
-    assert chosen == {"customer_orders": stored, "item_sales": ["price_28d", "buyers_28d", "sold_28d"]} or set(
-        chosen["item_sales"]
-    ) == {"price_28d", "buyers_28d", "sold_28d"}, "what derived inputs read is in the service, too"
+    assert {*chosen["item_sales"]} == {"price_28d", "buyers_28d", "sold_28d"}, "what derived inputs read is there, too"
     assert chosen["customer_orders"] == stored
 
 

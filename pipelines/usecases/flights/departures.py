@@ -57,13 +57,8 @@ def query(sql: str, tables: Tables, parameters: dict[str, Any]) -> pa.Table:
 
     Local days and hours are New York's; instants in the result are in UTC.
     """
-    import pyarrow as pa
-
-    from pipelines.declare.rows import connect
-    from pipelines.instants.arrow import INSTANT
+    from pipelines.declare.rows import connect, in_utc
 
     bindings = {name: value for name, value in parameters.items() if f"${name}" in sql}
     with connect(tables, ZONE, [DEPARTURES] if "flights" in tables else []) as connection:
-        result = connection.sql(sql, params=bindings).to_arrow_table()
-    fields = [field.with_type(INSTANT) if pa.types.is_timestamp(field.type) else field for field in result.schema]
-    return result.cast(pa.schema(fields))
+        return in_utc(connection.sql(sql, params=bindings).to_arrow_table())
