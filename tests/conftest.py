@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from functools import partial
@@ -21,6 +20,7 @@ from pipelines.instants import midnight
 from pipelines.steps import execute
 from pipelines.walk import walk
 from tests import examples
+from tests.homes import copy_home
 from tests.postgres_fixtures import postgres_server, postgres_uri, records_place, records_uri  # noqa: F401
 from tests.shortcuts import _shortcuts  # noqa: F401
 
@@ -80,12 +80,6 @@ def run_data(context: Context, start: date, end: date) -> dict[str, dict[str, An
     return walk(chains.data, {**window, "as_of": as_of, "run": None}, partial(execute, context=context))
 
 
-def put_back(place: Path, kept: Path) -> Path:
-    """A folder as its copy `kept` is, in the same place: the paths that a home holds are absolute."""
-    shutil.rmtree(place, ignore_errors=True)
-    return Path(shutil.copytree(kept, place))
-
-
 def run_training(context: Context, as_of: date, run: str, data_version: str, **choices: Any) -> dict[str, Any]:
     """The training chain on a data version that is there; outputs by step, lists for mapped ones."""
     budget = {"families": context.params.training.families, "feature_service": None, "trials": 1, "seed": 1}
@@ -137,7 +131,7 @@ def copy_of(tmp_path: Path) -> Callable[[Path], Context]:
     """A context of the toy over a private copy of a home."""
 
     def copy(home: Path) -> Context:
-        shutil.copytree(home, tmp_path / "copy")
+        copy_home(home, tmp_path / "copy")
         return build_context(TOY, tmp_path / "copy")
 
     return copy

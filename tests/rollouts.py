@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from pipelines.steps import execute
 from pipelines.traffic import serves_challenger
 from pipelines.usecase import day_block
 from tests.conftest import TOY, run_candidates
+from tests.homes import copy_home
 from tests.synthetic import context_over, write_training_set
 
 
@@ -38,7 +38,7 @@ def home_with_versions(home: Path) -> Path:
 
 def started_over(template: Path, home: Path, at: datetime) -> Context:
     """A copy of a home's records and of MLflow's database, its clock set; the models' files stay where they are."""
-    shutil.copytree(template, home, ignore=shutil.ignore_patterns("data"))
+    copy_home(template, home, "data")
     context = build_context(TOY, home)
     ReplayClock(context.records.simulated_time(context.usecase.name)).start(at)
     return context

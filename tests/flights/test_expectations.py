@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -20,6 +19,7 @@ from pipelines.records import DecisionKind
 from pipelines.steps import execute
 from pipelines.usecases.flights.expectations import SUITES
 from tests.conftest import ROOT, tree_hashes
+from tests.homes import copy_home
 
 SPRING, AUTUMN = date(2013, 3, 10), date(2013, 11, 3)  # the clock goes forward, and back
 BEFORE = date(2013, 3, 9)
@@ -38,7 +38,7 @@ def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(ingested: Path, tmp_path: Path) -> Context:
-    shutil.copytree(ingested, tmp_path / "home")
+    copy_home(ingested, tmp_path / "home")
     return build_context(ROOT / "params.yaml", tmp_path / "home")
 
 
@@ -109,7 +109,7 @@ class Judged:
 @pytest.fixture(scope="module")
 def judged(ingested: Path, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     home = tmp_path_factory.mktemp("judged") / "home"
-    shutil.copytree(ingested, home)
+    copy_home(ingested, home)
     context = build_context(ROOT / "params.yaml", home)
     store, cases = context.data.store, {}
 
@@ -174,7 +174,7 @@ def test_numbers_that_are_none_are_set_apart_and_missing_ones_are_not(judged: Ju
 @pytest.fixture(scope="module")
 def validated(ingested: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("validated") / "home"
-    shutil.copytree(ingested, home)
+    copy_home(ingested, home)
     execute("validate", WINDOW, build_context(ROOT / "params.yaml", home))
     return home
 
@@ -203,7 +203,7 @@ def few(frame: pd.DataFrame) -> pd.DataFrame:
 def test_a_bad_day_stops_the_run_and_leaves_what_was_there(
     validated: Path, tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], message: str
 ) -> None:
-    shutil.copytree(validated, tmp_path / "home")
+    copy_home(validated, tmp_path / "home")
     home = build_context(ROOT / "params.yaml", tmp_path / "home")
     before = tree_hashes(Path(home.data.uri("validated")))
     alter(home, "flights", SPRING, change)

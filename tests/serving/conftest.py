@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import threading
 import time
@@ -27,6 +26,7 @@ from pipelines.records import Plan, Plans, Prediction, PredictionLog
 from pipelines.serving.app import create_app
 from pipelines.usecase import inputs_of
 from tests.conftest import TOY, run_data, run_training
+from tests.homes import copy_home
 
 START, END = date(2024, 3, 1), date(2024, 4, 20)  # features are known up to the end
 
@@ -130,7 +130,7 @@ def serve(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
         def start(own_home: bool = False, **rules: Any) -> Deck:
             """`rules` are of `serving` in params."""
-            home = shutil.copytree(made.home, tmp_path / "home") if own_home else made.home
+            home = copy_home(made.home, tmp_path / "home") if own_home else made.home
             context = build_context(TOY, home)
             context = replace(context, params=context.params.model_copy(update={"serving": Serving(**rules)}))
             clock = ReplayClock(context.records.simulated_time("pumps"))

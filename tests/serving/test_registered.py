@@ -16,7 +16,8 @@ from pipelines.artifacts.scorer import load_scorer
 from pipelines.context import build_context
 from pipelines.serving.app import create_app
 from pipelines.steps import execute
-from tests.conftest import TOY, put_back
+from tests.conftest import TOY
+from tests.homes import put_back
 from tests.serving.conftest import Deck, reading, registered
 
 FAMILY = "mlp"  # its seed decides its weights

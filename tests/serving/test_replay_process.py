@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -34,6 +33,7 @@ from pipelines.sources import read_window
 from pipelines.windows import Window
 from tests.commands import Command, fork
 from tests.conftest import ROOT, TOY
+from tests.homes import copy_home
 from tests.services import thorough
 from tests.serving.conftest import END, Made, half_each
 from tests.serving.test_process import server, started
@@ -66,7 +66,7 @@ class Whole:
 
 def staged(made: Made, folder: Path) -> Context:
     """A private home, so records and online store of its own, with a plan in force and a clock before the window."""
-    context = build_context(TOY, shutil.copytree(made.home, folder / "home"))
+    context = build_context(TOY, copy_home(made.home, folder / "home"))
     ReplayClock(context.records.simulated_time("pumps")).start(made.at)
     assert context.plans.replace(half_each(made))
     return context

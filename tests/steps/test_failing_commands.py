@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pipelines.context import build_context
 from pipelines.errors import InvalidInput
 from tests import commands
 from tests.conftest import ROOT, TOY, tree_hashes
+from tests.homes import copy_home
 from tests.services import thorough
 
 CANARY = "notforlogs"
@@ -205,7 +205,7 @@ def test_a_command_that_fails_says_so_in_one_line_and_keeps_every_secret(
 
 @thorough
 def test_an_online_store_that_is_away_fails_what_needs_it(toy_home: Path, tmp_path: Path, failing: Failing) -> None:
-    shutil.copytree(toy_home, tmp_path / "home")
+    copy_home(toy_home, tmp_path / "home")
     for command in (("materialize", "--as-of", "2024-05-10"), ("check_parity", "--as-of", "2024-05-10")):
         told = failing(tmp_path / "home", command, redis_away(tmp_path), 1)
         assert "FLIGHTDECK_FEAST_ONLINE" in told

@@ -25,6 +25,7 @@ from pipelines.periods import Calendar
 from pipelines.steps import execute
 from tests.commands import flightdeck
 from tests.conftest import TOY
+from tests.homes import copy_home
 from tests.redis_fixtures import redis_server  # noqa: F401
 from tests.services import thorough
 
@@ -68,7 +69,6 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=thorough)])
 def toys(request: pytest.FixtureRequest, features: Path, tmp_path: Path) -> Callable[[], Context]:
     """Contexts over private copies of the features, each with an empty online store."""
-    import shutil
 
     from pipelines.context import build_context
 
@@ -78,7 +78,7 @@ def toys(request: pytest.FixtureRequest, features: Path, tmp_path: Path) -> Call
         nonlocal made
         made += 1
         home = tmp_path / str(made)
-        shutil.copytree(features, home)
+        copy_home(features, home)
         context = build_context(TOY, home)
         if request.param == "redis":
             place = f"{request.getfixturevalue('redis_server')}/{made}"

@@ -29,6 +29,7 @@ from pipelines.steps import execute
 from pipelines.usecase import DAY, PERIOD, RawTable
 from tests import artifacts
 from tests.conftest import TOY, run_data, run_monitoring, run_training, tree_hashes
+from tests.homes import copy_home
 from tests.services import thorough
 from tests.toy_hours import USECASE
 
@@ -70,7 +71,7 @@ def built(params: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(params: Path, built: Path, tmp_path: Path) -> Context:
     """A context over a private copy of it."""
-    shutil.copytree(built, tmp_path / "copy")
+    copy_home(built, tmp_path / "copy")
     return build_context(params, tmp_path / "copy")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from pipelines.online import read_online
 from pipelines.online.standing import online_stands_at
 from pipelines.steps import execute
 from pipelines.usecase import KNOWN_AT
-from tests.conftest import TOY, put_back, run_data
+from tests.conftest import TOY, run_data
+from tests.homes import copy_home, put_back
 
 START = date(2024, 3, 1)
 REFS = ["pump_heat:heat_1d", "pump_heat:heat_3d", "pump_maker:age"]
@@ -33,7 +33,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     window = {"start": str(START + timedelta(9)), "end": str(START + timedelta(12))}
     for step in ("ingest", "validate", "build_features"):
         execute(step, window, toy)
-    shutil.copytree(folder / "home", folder / "kept")
+    copy_home(folder / "home", folder / "kept")
     return folder / "home", folder / "kept"
 
 

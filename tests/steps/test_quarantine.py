@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipelines.steps import execute
 from pipelines.validation.releases import digests
 from tests.artifacts import manifest
 from tests.conftest import TOY, tree_hashes
+from tests.homes import copy_home
 
 START = date(2024, 3, 1)
 DAY = START + timedelta(10)
@@ -31,7 +31,7 @@ WHY = ["--why", "the meter was right", "--actor", "ann"]
 def template(toy_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy after its data chain, with two bad readings of one day set apart since, and a training set."""
     place = tmp_path_factory.mktemp("quarantine") / "home"
-    context = build_context(TOY, shutil.copytree(toy_home, place))
+    context = build_context(TOY, copy_home(toy_home, place))
     load(context, {0: -9.0, 1: -8.0})
     execute("validate", {"start": str(DAY), "end": str(NEXT)}, context)
     for name, end in (("late", DAY + timedelta(1)), ("early", DAY)):

@@ -17,6 +17,7 @@ from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.records import DecisionKind
 from pipelines.steps import execute
 from tests.editing import rewrite
+from tests.homes import copy_home, put_back
 from tests.postgres_fixtures import on_both
 from tests.synthetic import AS_OF, context_over, frame, write_training_set
 
@@ -50,9 +51,8 @@ def desk(template: Path, tmp_path: Path, records_place: str) -> Context:
     """The template's home, put back as it was: paths inside it are absolute, so it cannot move."""
     kept = template.with_name("kept")
     if not kept.exists():
-        shutil.copytree(template, kept)
-    shutil.rmtree(template)
-    shutil.copytree(kept, template)
+        copy_home(template, kept)
+    put_back(template, kept)
     database = shutil.copy(
         template / "mlflow" / "mlflow.db", tmp_path
     )  # MLflow keeps a connection to each it has opened

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -18,7 +17,8 @@ from pipelines.errors import InvalidInput
 from pipelines.params.source import Files
 from pipelines.steps import execute
 from pipelines.windows import Window
-from tests.conftest import TOY, put_back, tree_hashes
+from tests.conftest import TOY, tree_hashes
+from tests.homes import copy_home, put_back
 
 START, LAST, LOOKBACK = date(2024, 3, 1), 14, 3
 Step = Callable[..., dict[str, Any]]
@@ -87,7 +87,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     made.chain(0, 6)
     for number in range(6, 10):
         made.chain(number, number + 1)
-    shutil.copytree(folder / "plant", folder / "kept")
+    copy_home(folder / "plant", folder / "kept")
     return folder / "plant", folder / "kept"
 
 

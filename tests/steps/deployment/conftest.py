@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.context import Context
-from tests.conftest import put_back
+from tests.homes import copy_home, put_back
 from tests.steps.deployment.rollout import open_context
 
 
@@ -17,7 +17,7 @@ from tests.steps.deployment.rollout import open_context
 def desk(versions_home: Path, tmp_path: Path, records_place: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     """The home with versions, put back afterwards, with empty records; nothing else sets an alias meanwhile."""
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
-    shutil.copytree(versions_home, tmp_path / "kept")
+    copy_home(versions_home, tmp_path / "kept")
     database = shutil.copy(versions_home / "mlflow" / "mlflow.db", tmp_path)
     yield open_context(versions_home, mlflow_uri=f"sqlite:///{database}", records_uri=records_place)
     put_back(versions_home, tmp_path / "kept")

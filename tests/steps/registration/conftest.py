@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.context import Context
-from tests.conftest import put_back, run_candidates
+from tests.conftest import run_candidates
+from tests.homes import copy_home, put_back
 from tests.steps.registration.versions import FAMILY
 from tests.synthetic import context_over, write_training_set
 
@@ -30,7 +31,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def desk(template: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, records_place: str) -> Iterator[Context]:
     """The template's home, put back afterwards: paths inside it are absolute, so it cannot move."""
-    shutil.copytree(template, tmp_path / "kept")
+    copy_home(template, tmp_path / "kept")
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
     database = shutil.copy(template / "mlflow" / "mlflow.db", tmp_path)
     yield context_over(template, mlflow_uri=f"sqlite:///{database}", records_uri=records_place)
