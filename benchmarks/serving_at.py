@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from pipelines.context import build_context
 from pipelines.serving.app import create_app
+from pipelines.serving.protocol import PredictionProtocol
 from pipelines.serving.workers import settle
 
 
@@ -36,4 +38,5 @@ def served() -> FastAPI:
 if __name__ == "__main__":
     workers = int(os.environ.get("WORKERS", "1"))
     where = {"host": "127.0.0.1", "port": int(sys.argv[1]), "access_log": False, "proxy_headers": False}
-    uvicorn.run("benchmarks.serving_at:served", factory=True, workers=workers, log_level="warning", **where)  # type: ignore[arg-type]
+    options: dict[str, Any] = {**where, "http": PredictionProtocol, "log_level": "warning"}
+    uvicorn.run("benchmarks.serving_at:served", factory=True, workers=workers, **options)

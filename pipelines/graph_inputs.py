@@ -32,10 +32,15 @@ def number_column(values: Column, name: str) -> NDArray[np.float32]:
         InvalidInput: if a value is not a real number; text never is.
     """
     array = _array(values, name)
-    with np.errstate(over="ignore"):  # through float64, so that a batch with missing values rounds like one without
-        numbers_found = array.astype(np.float32 if array.dtype == np.float32 else np.float64).astype(np.float32)
-    numbers_found[~np.isfinite(numbers_found)] = np.nan
-    return numbers_found
+    if array.dtype == np.float32:
+        found = array.copy()
+    else:
+        with np.errstate(over="ignore"):  # through float64, so that a batch with missing values rounds as one without
+            found = array.astype(np.float64, copy=False).astype(np.float32)
+    finite = np.isfinite(found)
+    if not finite.all():
+        found[~finite] = np.nan
+    return found
 
 
 def exact_column(values: Column, name: str) -> NDArray[np.float64]:

@@ -35,6 +35,7 @@ CYCLE = 12_622_780_800  # seconds of 400 years, after which the calendar and its
 NAT = np.iinfo(np.int64).min  # numpy's missing instant
 QUARTER = 900  # seconds: clocks change at whole quarters of an hour
 QUARTER_MICROS = QUARTER * 10**6
+SPAN = 512  # quarters of an hour
 FEW = 1024
 
 
@@ -134,12 +135,17 @@ def local_times(at: NDArray[np.datetime64], zone: str) -> NDArray[np.datetime64]
     return _local_times(at, zone)
 
 
-@lru_cache(maxsize=2**16)
 def _offset_within(quarter: int, zone: str) -> int | None:
-    """Microseconds that clocks are ahead of UTC in a quarter of an hour; None where they change within it."""
-    ends = np.array([quarter * QUARTER_MICROS, (quarter + 1) * QUARTER_MICROS - 1]).view("datetime64[us]")
-    first, last = (_local_times(ends, zone) - ends).view(np.int64).tolist()
-    return int(first) if first == last else None
+    return _offsets_within(quarter // SPAN, zone)[quarter % SPAN]
+
+
+@lru_cache(maxsize=1024)
+def _offsets_within(span: int, zone: str) -> list[int | None]:
+    """Microseconds that clocks are ahead of UTC in each quarter of an hour of a span; None where they change within."""
+    begins = np.arange(span * SPAN, (span + 1) * SPAN) * QUARTER_MICROS
+    ends = np.column_stack([begins, begins + QUARTER_MICROS - 1]).ravel().view("datetime64[us]")
+    offsets = (_local_times(ends, zone) - ends).view(np.int64).reshape(-1, 2).tolist()
+    return [first if first == last else None for first, last in offsets]
 
 
 def _local_times(at: NDArray[np.datetime64], zone: str) -> NDArray[np.datetime64]:

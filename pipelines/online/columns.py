@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class StoredColumns:
         seconds: (N, views) age of the view's row, fresh or not; NaN where there is none.
         stale: (N, views) whether the view's row is not fresh; false where there is none.
         exacts: (N, e) float64, instants as microseconds since 1970; NaN where missing, or not fresh.
+        missing: (N, views) how many numbers and texts of the view's row are missing; 0 where it is not fresh.
     """
 
     numbers: NDArray[np.float32]
@@ -47,11 +48,11 @@ class StoredColumns:
     seconds: NDArray[np.float64]
     stale: NDArray[np.bool_]
     exacts: NDArray[np.float64]
+    missing: NDArray[np.intp]
 
     def part(self, first: int, last: int) -> StoredColumns:
         """Those of some of the requests."""
-        one = slice(first, last)
-        return StoredColumns(self.numbers[one], self.texts[one], self.seconds[one], self.stale[one], self.exacts[one])
+        return StoredColumns(*(getattr(self, one.name)[first:last] for one in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ class _Group:
         encoded = ((key, self.views[0].keys.encode(key)) for key in keys)
         return {key: raw for key, raw in encoded if raw is not None}
 
-    def values(self, rows: Sequence[StoredRow | None]) -> tuple[list[float], list[str], list[int], list[float]]:
-        """Numbers, categories, instants and exact numbers of an entity's row in each view.
+    def values(self, rows: Sequence[StoredRow | None]) -> tuple[list[Any], ...]:
+        """Numbers, categories, instants, exact numbers, and how many of the first two there are, of each view's row.
 
         Raises:
             InvalidInput: if a value is no number, or has no spelling, where it must.
@@ -112,13 +113,16 @@ class _Group:
         texts: list[str] = []
         instants: list[int] = []
         exacts: list[float] = []
+        present: list[int] = []
         for one, row in zip(self.wanted, rows, strict=True):
             at, cells = row or (None, {})
             instants.append(NEVER if at is None else micros(at))
             numbers += (_number(decode_value(cells.get(name)), name) for name in one.numbers)
             texts += (str(string_column([decode_value(cells.get(name))], name)[0]) for name in one.texts)
             exacts += (_exact(decode_value(cells.get(name)), name) for name in one.exacts)
-        return numbers, texts, instants, exacts
+            mine = numbers[len(numbers) - len(one.numbers) :], texts[len(texts) - len(one.texts) :]
+            present.append(sum(number == number for number in mine[0]) + sum(text != "" for text in mine[1]))
+        return numbers, texts, instants, exacts, present
 
 
 class ColumnReader:
@@ -133,7 +137,8 @@ class ColumnReader:
     Attributes:
         numbers, texts, exacts: what the columns of a read are, as `view:feature`.
         views: likewise of its ages.
-        number_view, text_view, exact_view: (n,), (m,) and (e,) the position of each column's view.
+        exact_view: (e,) the position of each exact number's view.
+        widths: (views,) how many numbers and texts it has.
         keys: names of the columns that a read needs.
     """
 
@@ -151,9 +156,8 @@ class ColumnReader:
         self.numbers = tuple(f"{one.view}:{name}" for one in ordered for name in one.numbers)
         self.texts = tuple(f"{one.view}:{name}" for one in ordered for name in one.texts)
         self.exacts = tuple(f"{one.view}:{name}" for one in ordered for name in one.exacts)
-        self.number_view = np.repeat(np.arange(len(ordered)), [len(one.numbers) for one in ordered])
-        self.text_view = np.repeat(np.arange(len(ordered)), [len(one.texts) for one in ordered])
         self.exact_view = np.repeat(np.arange(len(ordered)), [len(one.exacts) for one in ordered])
+        self.widths = np.array([len(one.numbers) + len(one.texts) for one in ordered], dtype=np.intp)
         self._lives = np.array([one.ttl // MICROSECOND if one.ttl else EVER for one in ordered], dtype=np.int64)
         self._rows = open_rows(store, patience)
         self._mark: object = None
@@ -162,10 +166,11 @@ class ColumnReader:
     def _clear(self) -> None:
         groups = [group.wanted for group in self._groups]
         self._stored = (
-            Gather(np.float32, np.nan, [sum(len(one.numbers) for one in wanted) for wanted in groups]),
-            Gather(np.object_, "", [sum(len(one.texts) for one in wanted) for wanted in groups]),
-            Gather(np.int64, NEVER, [len(wanted) for wanted in groups]),
-            Gather(np.float64, np.nan, [sum(len(one.exacts) for one in wanted) for wanted in groups]),
+            Gather(np.float32, np.nan, [[len(one.numbers) for one in wanted] for wanted in groups]),
+            Gather(np.object_, "", [[len(one.texts) for one in wanted] for wanted in groups]),
+            Gather(np.int64, NEVER, [[1] * len(wanted) for wanted in groups]),
+            Gather(np.float64, np.nan, [[len(one.exacts) for one in wanted] for wanted in groups]),
+            Gather(np.intp, 0, [[1] * len(wanted) for wanted in groups]),
         )
         self._kept = 0
         for group in self._groups:
@@ -198,15 +203,22 @@ class ColumnReader:
         return self._columns(np.full((rows, len(self._groups)), NOWHERE, dtype=np.intp), 0)
 
     def _columns(self, places: Places, at: int) -> StoredColumns:
-        numbers, texts, known_at = (gather.get(places) for gather in self._stored[:3])
-        exacts = self._stored[3].get(places) if self.exacts else np.empty((len(places), 0))
+        of_numbers, of_texts, of_instants, of_exacts, of_present = self._stored
+        known_at = of_instants.get(places)
         is_there, age = known_at != NEVER, at - known_at
         stale = is_there & ((age < 0) | (age > self._lives))
-        if stale.any():
-            numbers[stale[:, self.number_view]] = np.nan
-            texts[stale[:, self.text_view]] = ""
-            exacts[stale[:, self.exact_view]] = np.nan
-        return StoredColumns(numbers, texts, np.where(is_there, age / SECOND, np.nan), stale, exacts)
+        missing = self.widths - of_present.get(places)
+        hidden = stale if stale.any() else None
+        if hidden is not None:
+            missing[hidden] = 0
+        return StoredColumns(
+            of_numbers.get(places, hidden),
+            of_texts.get(places, hidden) if self.texts else np.empty((len(places), 0), dtype=object),
+            np.where(is_there, age / SECOND, np.nan),
+            stale,
+            of_exacts.get(places, hidden) if self.exacts else np.empty((len(places), 0)),
+            missing,
+        )
 
     def _places(self, keys: Sequence[Sequence[Key]]) -> Places:
         """(N, groups) where the entities of requests are kept; those that are not, or not as they are, are fetched."""

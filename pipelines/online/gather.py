@@ -29,20 +29,29 @@ class Gather:
     """Finds the values of entities in a pool: those of each group of views lie together.
 
     Args:
-        widths: of the groups, in order.
+        widths: of the views of each group, in order.
     """
 
-    def __init__(self, dtype: Any, absent: Any, widths: Sequence[int]) -> None:
-        self._pool = Pool(dtype, absent, max(widths, default=0))
+    def __init__(self, dtype: Any, absent: Any, widths: Sequence[Sequence[int]]) -> None:
+        of_groups = [sum(group) for group in widths]
+        views = [len(group) for group in widths]
+        self._pool = Pool(dtype, absent, max(of_groups, default=0))
         self._first = Pool(np.intp, 0, 1)
-        self._group = np.repeat(np.arange(len(widths)), widths)
-        self._within = np.concatenate([np.arange(width) for width in widths] or [np.arange(0)])
+        self._group = np.repeat(np.arange(len(widths)), of_groups)
+        self._group_of_view = np.repeat(np.arange(len(widths)), views)
+        self._view = np.repeat(np.arange(sum(views)), [width for group in widths for width in group])
+        self._within = np.concatenate([np.arange(width) for width in of_groups] or [np.arange(0)])
 
     def add(self, values: Sequence[Any]) -> int:
         """The place of one more entity of a group."""
         return self._first.add([self._pool.add(values)])
 
-    def get(self, places: NDArray[np.intp]) -> NDArray[Any]:
-        """(N, all widths), of the (N, groups) places of entities."""
-        values: NDArray[Any] = self._pool.values[self._first.values[places][:, self._group] + self._within]
+    def get(self, places: NDArray[np.intp], hidden: NDArray[np.bool_] | None = None) -> NDArray[Any]:
+        """(N, all widths), of the (N, groups) places of entities; absent where (N, views) are hidden."""
+        first = self._first.values[places]
+        if hidden is None:
+            first = first[:, self._group]
+        else:
+            first = np.where(hidden, 0, first[:, self._group_of_view])[:, self._view]
+        values: NDArray[Any] = self._pool.values[first + self._within]
         return values

@@ -17,6 +17,7 @@ from pipelines.arguments import Parser
 from pipelines.context import build_context
 from pipelines.errors import InvalidInput, Unavailable
 from pipelines.serving.app import create_app
+from pipelines.serving.protocol import PredictionProtocol
 from pipelines.serving.workers import METRICS, settle
 
 END_WITHIN = 4  # seconds for calls under way once the server is to end
@@ -46,8 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         options: dict[str, Any] = {
             "host": host,
             "port": port,
+            "http": PredictionProtocol,
             "access_log": False,
-            "forwarded_allow_ips": "127.0.0.1,::1",
+            "proxy_headers": False,  # nothing asks who called
             "timeout_graceful_shutdown": END_WITHIN,  # or it would wait for ever for a client that sends half a body
         }
         if context.settings.serving_workers == 1:

@@ -18,6 +18,7 @@ from pipelines.records import Prediction
 from pipelines.serving.schemas import Refusal
 from pipelines.usecase import Request, UseCase
 
+ID = {"id"}
 LONGEST = 128  # characters of what the log keeps as a key
 YEARS = range(1970, 2200)  # in which blocks close: the judge counts nanoseconds since 1970
 
@@ -74,7 +75,7 @@ class Call:
         self.named = [identity for identity in self.ids if identity is not None]
         self._repetitions = _find_repetitions(self.ids, self.items) if len(self.named) > 1 else {}
         self._earlier: dict[int, Prediction] = {}
-        self._given: dict[int, str] = {}  # ids of ours, by position: a run that is made again has the same
+        self._given: list[str] = []  # ids of ours, for each request: a run that is made again has the same
 
     def prepare(self, usecase: UseCase, earlier: Mapping[str, Prediction], at: datetime) -> None:
         """Find the new requests, given the logged predictions by id.
@@ -82,14 +83,16 @@ class Call:
         Raises:
             Refusal: 409 if an id was used for another request, 422 if one cannot be logged.
         """
-        self._earlier = {n: earlier[one] for n, one in enumerate(self.ids) if one and one in earlier}
-        for n, prediction in self._earlier.items():
-            _require_same(n, prediction, _body(self.items[n]))
-        time = f"{micros(at):014x}"  # so that a database writes neighbours to one page; the rest is not to be guessed
+        if self.named:
+            self._earlier = {n: earlier[one] for n, one in enumerate(self.ids) if one and one in earlier}
+            for n, prediction in self._earlier.items():
+                _require_same(n, prediction, _body(self.items[n]))
+        self._given = self._given or _ids(len(self.items), at)
+        answered = self._earlier.keys() | self._repetitions.keys() if self.named else ()
         self.new = [
-            _new(usecase, n, item, at, item.id or self._given.setdefault(n, time + os.urandom(9).hex()))
-            for n, item in enumerate(self.items)
-            if n not in self._earlier and n not in self._repetitions
+            _new(usecase, n, item, at, item.id or ours)
+            for n, (item, ours) in enumerate(zip(self.items, self._given, strict=True))
+            if n not in answered
         ]
 
     def require_same(self, logged: Sequence[Prediction]) -> None:
@@ -112,14 +115,21 @@ class Call:
         ]
 
 
+def _ids(count: int, at: datetime) -> list[str]:
+    """New ids: by time, so that a database writes neighbours to one page; the rest is not to be guessed."""
+    time, random = f"{micros(at):014x}", os.urandom(9 * count).hex()
+    return [time + random[n : n + 18] for n in range(0, len(random), 18)]
+
+
 def _body(item: BaseModel) -> str:
     """The request as JSON, without the id."""
-    return item.__pydantic_serializer__.to_json(item, exclude={"id"}).decode()
+    return item.__pydantic_serializer__.to_json(item, exclude=ID).decode()
 
 
 def _new(usecase: UseCase, n: int, item: Any, at: datetime, identity: str) -> NewRequest:
     values = item.__dict__
-    name, closes_at = _block(usecase, n, values, at) or (identity, _micros(at))
+    block = usecase.block(values, at)
+    name, closes_at = (identity, _micros(at)) if block is None else _checked(block, usecase, n)
     return NewRequest(n, identity, values, _body(item), _entity(usecase, n, values), name, closes_at)
 
 
@@ -130,11 +140,8 @@ def _entity(usecase: UseCase, n: int, values: Request) -> str:
     return entity
 
 
-def _block(usecase: UseCase, n: int, values: Request, at: datetime) -> tuple[str, int] | None:
-    """The block that the use case gives to a request, or None where it is a block of its own."""
-    block = usecase.block(values, at)
-    if block is None:
-        return None
+def _checked(block: Any, usecase: UseCase, n: int) -> tuple[str, int]:
+    """The block that the use case gives to a request, with its end in microseconds since 1970."""
     match block:
         case (name, closes_at) if isinstance(name, str) and isinstance(closes_at, datetime):
             if _is_valid(name, closes_at):

@@ -149,16 +149,13 @@ class Layout:
     def absences(self, features: Features) -> dict[tuple[str, str], int]:
         """The number of missing and of stale values by (view, MISSING or STALE), where there are any."""
         stored, reader = features.stored, self._reader
-        is_stale, some = stored.stale, bool(stored.stale.any())
-        absent = [(np.isnan(stored.numbers), reader.number_view), (stored.texts == "", reader.text_view)]
+        stale = stored.stale.sum(axis=0)
+        counts = {MISSING: stored.missing.sum(axis=0), STALE: stale * reader.widths}
         if len(self._ingredients):
-            absent.append((np.isnan(stored.exacts[:, self._ingredients]), reader.exact_view[self._ingredients]))
-        counts = {MISSING: np.zeros(len(reader.views)), STALE: np.zeros(len(reader.views))}
-        for is_absent, view in absent:
-            fresh = is_absent & ~is_stale[:, view] if some else is_absent
-            if some:
-                counts[STALE] += np.bincount(view, weights=is_stale.sum(axis=0)[view], minlength=len(reader.views))
-            counts[MISSING] += np.bincount(view, weights=fresh.sum(axis=0), minlength=len(reader.views))
+            view = reader.exact_view[self._ingredients]
+            is_absent = np.isnan(stored.exacts[:, self._ingredients]) & ~stored.stale[:, view]
+            counts[MISSING] = counts[MISSING] + np.bincount(view, is_absent.sum(axis=0), len(reader.views))
+            counts[STALE] = counts[STALE] + stale * np.bincount(view, minlength=len(reader.views))
         return {
             (reader.views[view], kind): int(of_views[view])
             for kind, of_views in counts.items()

@@ -6,32 +6,42 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from pipelines.serving.schemas import Refusal
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
+Told_contra = TypeVar("Told_contra", contravariant=True)
 
 
-@dataclass(frozen=True)
+class Caller(Protocol[Told_contra]):
+    """Who is told the result of a call, once, in the event loop, such as a future; it may have gone before."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: Told_contra, /) -> None: ...
+
+    def set_exception(self, exception: Exception, /) -> None: ...
+
+
 class _Waiting(Generic[Given, Result]):
-    """A call, where its result goes, and what refuses it when it has waited too long."""
+    """A call, who is told its result, and until when, by the event loop's time, it may wait."""
 
-    given: Given
-    future: asyncio.Future[Result]
-    expiry: asyncio.TimerHandle
+    __slots__ = ("caller", "deadline", "given")
+
+    def __init__(self, given: Given, caller: Caller[Result], deadline: float) -> None:
+        self.given, self.caller, self.deadline = given, caller, deadline
 
     def settle(self, result: Result | BaseException) -> None:
-        if self.future.done():  # its client has gone, or it has waited too long
+        if self.caller.done():  # its client has gone, or it has waited too long
             return
         if isinstance(result, Exception) and not isinstance(result, StopIteration):  # which no future takes
-            self.future.set_exception(result)
+            self.caller.set_exception(result)
         elif isinstance(result, BaseException):
-            self.future.set_exception(RuntimeError(f"{type(result).__name__}: {result}"))
+            self.caller.set_exception(RuntimeError(f"{type(result).__name__}: {result}"))
         else:
-            self.future.set_result(result)
+            self.caller.set_result(result)
 
 
 class Gatherer(Generic[Given, Result]):
@@ -65,6 +75,7 @@ class Gatherer(Generic[Given, Result]):
         self._waiting: deque[_Waiting[Given, Result]] = deque()
         self._rows = 0  # that wait
         self._running: asyncio.Task[None] | None = None
+        self._expiry: asyncio.TimerHandle | None = None
 
     async def submit(self, given: Given) -> Result:
         """The result for one call.
@@ -73,21 +84,38 @@ class Gatherer(Generic[Given, Result]):
             Refusal: 429 if too many wait, 503 if its run does not begin in time; nothing was done then.
             Exception: what the work gave for it.
         """
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.enter(given, future)
+        return await future
+
+    def enter(self, given: Given, caller: Caller[Result]) -> None:
+        """As `submit`, for a caller of any kind.
+
+        Raises:
+            Refusal: 429 if too many wait.
+        """
         if self._waiting and self._rows + self._size(given) > self._limit:
             raise Refusal(429, f"more than {self._limit} rows wait for their answer; send it again later")
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
-        expiry = loop.call_later(self._patience, self._expire, future)
-        self._waiting.append(_Waiting(given, future, expiry))
+        deadline = loop.time() + self._patience
+        self._waiting.append(_Waiting(given, caller, deadline))
         self._rows += self._size(given)
+        if self._expiry is None:
+            self._expiry = loop.call_at(deadline, self._expire)
         if self._running is None:
-            self._running = asyncio.create_task(self._run())
-        return await future
+            self._running = loop.create_task(self._run())
 
-    def _expire(self, future: asyncio.Future[Result]) -> None:
-        if not future.done():
-            late = f"it has waited for more than {self._patience:g} s; send it again later"
-            future.set_exception(Refusal(503, late))
+    def _expire(self) -> None:
+        """Refuse what has waited too long, and look again when the next in line has: one timer is for all calls."""
+        loop = asyncio.get_running_loop()
+        self._expiry = None
+        for call in self._waiting:
+            if call.deadline > loop.time():
+                self._expiry = loop.call_at(call.deadline, self._expire)
+                break
+            if not call.caller.done():
+                late = f"it has waited for more than {self._patience:g} s; send it again later"
+                call.caller.set_exception(Refusal(503, late))
 
     async def _run(self) -> None:
         try:
@@ -119,8 +147,7 @@ class Gatherer(Generic[Given, Result]):
         while self._waiting and (not calls or total + self._size(self._waiting[0].given) <= self._most):
             call = self._waiting.popleft()
             self._rows -= self._size(call.given)
-            call.expiry.cancel()
-            if not call.future.done():
+            if not call.caller.done():
                 calls.append(call)
                 total += self._size(call.given)
         return calls

@@ -37,6 +37,7 @@ class Predictor:
         local = context.feast.config.online_store.type == UTC_SQLITE
         self._quick_log = context.records.quick_predictions(context.usecase.name) if local else None
         self._beside: tuple[ModelRef, Beside] | None = None  # of the challenger of the plan that is served
+        self._noted: Route | None = None  # by the metrics
 
     def answer(self, calls: Sequence[Call]) -> list[Outcome]:
         """The answers to each call in the order of its requests, or the error for it.
@@ -150,7 +151,9 @@ class Predictor:
 
     def _note(self, run: Run) -> None:
         route, challenger = run.route, run.route.plan.challenger
-        self._metrics.note_models(route.plan.version, route.loaded)
+        if route is not self._noted:
+            self._metrics.note_models(route.plan.version, route.loaded)
+            self._noted = route
         self._metrics.note_absences(route.layout.absences(run.features))
         self._metrics.note_errors({version: len(of.errors) for version, of in run.scores.items()})
         if challenger and route.loaded.get(challenger) and run.is_late(challenger):

@@ -24,6 +24,7 @@ from pipelines.params.serving import Serving
 from pipelines.point_in_time import feature_frame, load_examples
 from pipelines.records import Plan, Plans, Prediction, PredictionLog
 from pipelines.serving.app import create_app
+from pipelines.serving.protocol import PredictionProtocol
 from pipelines.usecase import inputs_of
 from tests.conftest import TOY, run_data, run_training
 from tests.homes import copy_home
@@ -146,7 +147,8 @@ def listening(deck: Deck) -> Iterator[str]:
     """Within, the app answers at this URL as well."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(deck.http.app, lifespan="off", log_level="error", workers=1)
+        options: dict[str, Any] = {"http": PredictionProtocol, "proxy_headers": False, "log_level": "error"}
+        config = uvicorn.Config(deck.http.app, lifespan="off", workers=1, **options)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -47,7 +47,7 @@ def test_no_variable_of_uvicorns_reaches_the_server(
     assert serve(tmp_path, "--port", str(port)) == 0
     (config,) = started
     assert (config.workers, config.port, config.host) == (1, port, "127.0.0.1")
-    assert config.forwarded_allow_ips == "127.0.0.1,::1"
+    assert not config.proxy_headers, "nobody says for another whence a call comes"
     assert config.timeout_graceful_shutdown == command.END_WITHIN, "no client keeps the server from its end"
 
 

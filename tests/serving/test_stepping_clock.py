@@ -48,7 +48,7 @@ def clock(context: Context) -> Stepping:
 @pytest.fixture
 def start(context: Context, clock: Stepping, monkeypatch: pytest.MonkeyPatch) -> Callable[[], TestClient]:
     """A server by the clock, over one log, whose watermark follows at once."""
-    monkeypatch.setattr("pipelines.serving.app.LogWriter", partial(LogWriter, every=0.02))
+    monkeypatch.setattr("pipelines.serving.server.LogWriter", partial(LogWriter, every=0.02))
     return lambda: TestClient(create_app(context.replaced(clock=clock)), raise_server_exceptions=True)
 
 
