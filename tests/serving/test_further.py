@@ -17,6 +17,7 @@ from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import ModelScorer, load_scorer
 from pipelines.console import explain
 from pipelines.context import build_context
+from pipelines.deployment import preflight_probe
 from pipelines.instants import midnight
 from pipelines.steps import execute
 from pipelines.training import estimator
@@ -24,10 +25,10 @@ from pipelines.training.networks import tensors
 from pipelines.training.torch_loop import log_odds
 from tests.conftest import TOY
 from tests.homes import copy_home
-from tests.serving.conftest import END, Deck, Made, reading
+from tests.serving.conftest import END, Deck, Made, reading, registered
 from tests.steps.test_auxiliary_training_set import Worn
 
-NETWORK: dict[str, Any] = {}  # the fitted one behind version 2
+NETWORK: dict[str, Any] = {}  # of version 2: what was fitted, and the folder of its evaluation
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,8 @@ def made(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Made:
 
         patched.setattr(estimator, "require_agreement", noted)
         model = execute("train", {"training_set_uri": uri, "run": "worn", "family": "mmoe", "trials": 1}, worn)
+    given = {"training_set_uri": uri, "run": "worn", "model_uri": model["model_uri"]}
+    NETWORK["evaluation"] = execute("evaluate", given, worn)["evaluation_uri"]
     return replace(made, home=home, models={"1": made.models["2"], "2": model["model_uri"]})
 
 
@@ -88,6 +91,19 @@ def test_a_card_from_before_there_were_further_outputs_has_none(made: Made, deck
     assert further.shape == (len(made.examples), 0) and np.array_equal(scores, one.score(made.examples))
     scores, further = two.score_all(made.examples)
     assert further.shape == (len(made.examples), 1) and np.array_equal(scores, two.score(made.examples))
+
+
+def test_preflight_holds_them_against_the_recorded_ones(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, sha256 = registered(made.models["2"])
+    store = build_context(TOY, made.home).data.store
+    question = {"store": store.root, "evaluation_uri": NETWORK["evaluation"], "model_uri": uri, "sha256": sha256}
+    question |= {"seed": 1, "sample": 50}
+    seen = preflight_probe.answer(question)
+    assert seen["in_range"] and seen["rows"] == 50 and seen["max_difference"] <= 1e-5
+    honest = ModelScorer.score_all
+    monkeypatch.setattr(ModelScorer, "score_all", lambda *given: (honest(*given)[0], honest(*given)[1] + 1))
+    seen = preflight_probe.answer(question)
+    assert not seen["in_range"] and seen["max_difference"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("broken", ["a value", "a batch"])

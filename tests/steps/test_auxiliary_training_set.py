@@ -19,7 +19,7 @@ from pipelines.metric_names import FURTHER
 from pipelines.metrics.scores import measure
 from pipelines.steps import execute
 from pipelines.training.frames import read_auxiliary, read_frame
-from pipelines.usecase import EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, Tables
+from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, Tables
 from pipelines.windows import Window
 from tests.toy import Pumps
 
@@ -76,3 +76,9 @@ def test_rows_without_the_label_teach_its_second_task_alone(toy_home: Path, copy
     )
     scored = store.read_table(f"{found['evaluation_uri']}/scored.parquet").to_pandas()
     np.testing.assert_allclose(scored["score.worn"], further[: len(test), 0], atol=1e-6)
+    window = {"start": "2024-04-25", "end": "2024-04-27", "as_of": AS_OF["as_of"]}
+    given = {**window, "run": "r", "model_uri": model["model_uri"], "model_version": "1"}
+    predicted = store.read_table(execute("score", given, worn)["predictions_uri"]).to_pandas().set_index(EXAMPLE_ID)
+    both = scored[scored[EXAMPLE_ID].isin(predicted.index)]
+    assert len(both) > 50 and set(both[DAY].astype(str)) == {"2024-04-25", "2024-04-26"}
+    np.testing.assert_allclose(predicted["score.worn"][both[EXAMPLE_ID]], both["score.worn"], atol=1e-6)
