@@ -6,6 +6,7 @@ The code that computes the metrics uses these names (tests/unit/test_metric_name
 SCORES = ("roc_auc", "pr_auc", "log_loss", "brier", "skill", "calibration_error", "calibration_gap")
 BEHAVIOUR_FAILURES = "behaviour_failures"
 EVALUATED = (*SCORES, "cost", BEHAVIOUR_FAILURES)  # of an evaluation
+FURTHER = ("roc_auc", "log_loss", "brier")  # of each further output; no bar names them
 WORST, LATENCY, SIZE = "worst_slice_", "latency_p95_ms", "size_bytes"
 FLOORS = (*EVALUATED, *(f"{WORST}{name}" for name in SCORES), LATENCY, SIZE)  # of a candidate, as the gate reads them
 AGAINST = tuple(f"{name}_delta{end}" for name in SCORES for end in ("", "_low", "_high"))  # candidate minus champion
@@ -16,3 +17,8 @@ RETRAINING = (
     "base_rate",
     "roc_auc_drop",
 )  # without drift, which alone never triggers retraining
+
+
+def further_metric(label: str, metric: str) -> str:
+    """The name, in an evaluation, of a metric of FURTHER for a further output."""
+    return f"further.{label}.{metric}"

@@ -16,6 +16,7 @@ from pipelines.json_text import JsonObject
 from pipelines.usecase import ModelInputs
 
 GRAPH = "model.onnx"
+FURTHER = "further"  # the graph's output beside `score`, where it has one
 
 
 class CardInputs(InputColumns):
@@ -119,6 +120,8 @@ class ModelCard(Document):
         params: settings of its family.
         refit: whether the fit is of training and validation rows together; calibration and threshold never are.
         environment: versions of the libraries that decide the fit.
+        further: the labels whose probabilities the graph gives besides the score, in the order of its columns. They are
+            uncalibrated, whatever `calibration` says, which is of the score.
     """
 
     FILE: ClassVar[str] = "model.json"
@@ -135,3 +138,4 @@ class ModelCard(Document):
     training_set: TrainedOn
     environment: dict[str, str] = Field(default_factory=dict)
     compression: CompressionFacts = CompressionFacts()
+    further: tuple[str, ...] = ()

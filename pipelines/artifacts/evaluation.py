@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pipelines.store import Store
 
-SCORED = "scored.parquet"  # the test frame with its scores
+SCORED = "scored.parquet"  # the test frame with its scores and further outputs
 CLEANING = "cleaning.json"  # what cleaning changed, by input
 CURVES = ("roc.csv", "precision_recall.csv", "calibration.csv", "cost.csv", "importance.csv")
 PICTURES = ("curves.png", "cost.png", "importance.png", "slices.png")
@@ -75,7 +75,8 @@ class Evaluation(Document):
         window: first day, and the day after the last.
         days: that have rows.
         blocks: that were resampled; None where they are the days.
-        metrics: None where undefined. `intervals` are of 95 %, from resampled blocks.
+        metrics: None where undefined. `intervals` are of 95 %, from resampled blocks. Those of further outputs have the
+            names of `further_metric`.
         slices: by column, the largest first.
         cleaning: by window, its rows and the shares of values that cleaning changed.
     """
@@ -106,6 +107,11 @@ class Evaluation(Document):
 
 
 FILES = (Evaluation.FILE, CLEANING, *CURVES, *PICTURES)  # all but the scored rows
+
+
+def further_column(label: str) -> str:
+    """The column of the scored frame with the probability of a further label."""
+    return f"score.{label}"
 
 
 def scored_uri(evaluation_uri: str) -> str:

@@ -13,7 +13,7 @@ import onnxruntime
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipelines.artifacts.card import GRAPH
+from pipelines.artifacts.card import FURTHER, GRAPH
 from pipelines.artifacts.model import Model, ModelRef, read_model
 from pipelines.errors import CorruptData, InvalidInput
 from pipelines.graph_inputs import SPELLING, number_columns, string_column
@@ -33,12 +33,14 @@ class Scorer:
         inputs: the columns that it reads.
         threads: of one call within onnxruntime; 0 lets it take every core.
         uri: the folder that it comes from, for errors.
+        further: names of the k outputs besides the score.
     """
 
     graph: bytes
     inputs: ModelInputs
     threads: int = 0
     uri: str = "memory"
+    further: tuple[str, ...] = ()
 
     @cached_property
     def session(self) -> onnxruntime.InferenceSession:
@@ -64,13 +66,32 @@ class Scorer:
 
     def score_arrays(self, numeric: NDArray[np.float32], categorical: NDArray[np.object_]) -> NDArray[np.float64]:
         """As `score`, of arrays as `model_arrays` makes them."""
-        batches = [
+        batches = [one[0] for one in self._run(["score"], numeric, categorical)]
+        return np.concatenate(batches).astype(np.float64) if batches else np.zeros(0)
+
+    def score_all(self, frame: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """As `score`, and the further outputs, (N, k) float64 in the order of `further`."""
+        return self.score_all_arrays(*model_arrays(frame, self.inputs))
+
+    def score_all_arrays(
+        self, numeric: NDArray[np.float32], categorical: NDArray[np.object_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """As `score_all`, of arrays as `model_arrays` makes them."""
+        if not self.further or not len(numeric):
+            return self.score_arrays(numeric, categorical), np.zeros((len(numeric), len(self.further)))
+        scores, further = zip(*self._run(["score", FURTHER], numeric, categorical), strict=True)
+        return np.concatenate(scores).astype(np.float64), np.concatenate(further).astype(np.float64)
+
+    def _run(
+        self, outputs: list[str], numeric: NDArray[np.float32], categorical: NDArray[np.object_]
+    ) -> list[list[NDArray[np.float32]]]:
+        """These outputs of each batch of rows."""
+        return [
             self.session.run(
-                ["score"], {"numeric": numeric[at : at + BATCH], "categorical": categorical[at : at + BATCH]}
-            )[0]
+                outputs, {"numeric": numeric[at : at + BATCH], "categorical": categorical[at : at + BATCH]}
+            )
             for at in range(0, len(numeric), BATCH)
         ]
-        return np.concatenate(batches).astype(np.float64) if batches else np.zeros(0)
 
     def row_latency_ms(self, frame: pd.DataFrame, calls: int, quantile: float = 0.95) -> float:
         """A quantile, in milliseconds, of the time that the graph takes for one row; of a frame that has any."""
@@ -91,7 +112,15 @@ class ModelScorer(Scorer):
 
     @classmethod
     def of(cls, model: Model, threads: int = 0) -> ModelScorer:
-        return cls(graph=model.graph, inputs=model.card.inputs.inputs, threads=threads, uri=model.uri, model=model)
+        card = model.card
+        return cls(
+            graph=model.graph,
+            inputs=card.inputs.inputs,
+            threads=threads,
+            uri=model.uri,
+            further=card.further,
+            model=model,
+        )
 
 
 def load_scorer(store: Store, ref: ModelRef, threads: int = 0) -> ModelScorer:

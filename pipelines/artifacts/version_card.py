@@ -87,6 +87,7 @@ class VersionCard(Frozen):
         lineage: tags of the registered version.
         sha256: of the files that it rests on, by folder.
         verification: None before there was one.
+        further: the labels whose probabilities, uncalibrated, come with the score.
     """
 
     FOLDER: ClassVar[str] = "model_card"  # of the version's MLflow run
@@ -116,3 +117,4 @@ class VersionCard(Frozen):
     environment: dict[str, str]
     sha256: dict[str, Digests]
     verification: Verification | None = None
+    further: tuple[str, ...] = ()

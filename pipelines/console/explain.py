@@ -36,6 +36,7 @@ def answer(arguments: Arguments, context: Context) -> Answer:
     def show() -> None:
         rows = [
             ("score", _format(prediction.score)),
+            *((f"further: {name}", _format(value)) for name, value in (prediction.further or {}).items()),
             ("decision", {True: "alarm", False: "no alarm", None: "not kept"}[prediction.decision]),
             *((("went without", LACKS[prediction.lacks]),) if prediction.lacks else ()),
             (

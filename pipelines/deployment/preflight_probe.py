@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from pipelines.artifacts.evaluation import Evaluation, read_scored
+from pipelines.artifacts.evaluation import Evaluation, further_column, read_scored
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.errors import FlightdeckError
@@ -26,7 +26,8 @@ def answer(question: JsonObject) -> JsonObject:
     rows = scored.iloc[np.sort(sample)].reset_index(drop=True)
     load_began = time.perf_counter()
     scorer = load_scorer(store, ModelRef(question["model_uri"], question["sha256"]), threads=1)
-    scores = scorer.score(rows)
+    scores, further = scorer.score_all(rows)
+    outputs = np.column_stack([scores, further])
     load_seconds = time.perf_counter() - load_began
     times = []
     for at in [*range(min(WARM, len(rows))), *range(len(rows))]:
@@ -34,13 +35,14 @@ def answer(question: JsonObject) -> JsonObject:
         began = time.perf_counter()
         scorer.score(row)
         times.append(1000 * (time.perf_counter() - began))
-    differences = np.abs(scores - rows["score"].to_numpy(dtype=np.float64))
-    finite = bool(np.isfinite(scores).all())
+    recorded = rows[["score", *map(further_column, scorer.further)]].to_numpy(dtype=np.float64)
+    differences = np.abs(outputs - recorded)
+    finite = bool(np.isfinite(outputs).all())
     return {
         "rows": len(rows),
         "sha256": scorer.model.sha256,
         "finite": finite,
-        "in_range": bool(((scores >= 0) & (scores <= 1)).all()),
+        "in_range": bool(((outputs >= 0) & (outputs <= 1)).all()),
         "distinct": len(np.unique(scores)),
         "max_difference": float(differences.max()) if finite and len(rows) else 0.0,
         "p95_ms": float(np.quantile(times[WARM:] or [0.0], 0.95)),

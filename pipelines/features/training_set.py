@@ -41,8 +41,8 @@ class Outputs(StepModel):
 def run(inputs: Inputs, context: Context) -> Outputs:
     """Split by time with an embargo, read features as of each prediction, keep labels known at `as_of`.
 
-    Where the use case declares auxiliary labels, another frame, `train_auxiliary`, holds the rows of the training
-    window that have only such labels.
+    Where the use case declares auxiliary labels, two more frames, `train_auxiliary` and `test_auxiliary`, hold the rows
+    of these windows that have only such labels.
 
     Raises:
         InvalidInput: if the data do not reach back far enough, a frame would be empty, or the service is unknown; also
@@ -122,8 +122,8 @@ def split_examples(
         examples = matured(examples, context.usecase.maturity, seen_until(context, as_of))
         examples = mask_auxiliary(examples, as_of, auxiliary)
         frames[name] = keep_labelled(examples, as_of, name)
-        if auxiliary and name == "train":
-            frames["train_auxiliary"] = keep_auxiliary(examples, as_of, auxiliary)
+        if auxiliary and name in ("train", "test"):
+            frames[f"{name}_auxiliary"] = keep_auxiliary(examples, as_of, auxiliary)
     return frames
 
 

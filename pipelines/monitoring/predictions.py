@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,12 @@ def due_by(examples: pa.Table, as_of: datetime) -> pa.Table:
 
 
 def prediction_table(
-    examples: pa.Table, frame: pd.DataFrame, scores: npt.ArrayLike, inputs: ModelInputs, model_version: str
+    examples: pa.Table,
+    frame: pd.DataFrame,
+    scores: npt.ArrayLike,
+    inputs: ModelInputs,
+    model_version: str,
+    further: Mapping[str, npt.ArrayLike] = MappingProxyType({}),
 ) -> pa.Table:
     """One row for each example, in order of PREDICTED_AT and EXAMPLE_ID.
 
@@ -33,6 +39,7 @@ def prediction_table(
         examples: the examples of the window.
         frame: the features of each example, in any order.
         scores: (N,) probabilities of the rows of `frame`.
+        further: of the same rows, further outputs by the names of their columns.
 
     Raises:
         CheckFailed: if an example is missing in `frame` or there twice, or a score is not in [0, 1].
@@ -57,6 +64,7 @@ def prediction_table(
         **{name: pa.array(frame[name].to_numpy(np.float32)) for name in inputs.numeric},
         **{name: pa.array(frame[name], pa.string(), from_pandas=True) for name in inputs.categorical},
         SCORE: pa.array(score),
+        **{name: pa.array(np.asarray(values, dtype=np.float64)) for name, values in further.items()},
         MODEL_VERSION: pa.array([model_version] * len(frame), pa.string()),
     }
     return pa.table(columns).sort_by([(PREDICTED_AT, "ascending"), (EXAMPLE_ID, "ascending")])

@@ -40,6 +40,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         CorruptData: if the model is damaged, or not the one that was registered.
         CheckFailed: if a score is missing or not in [0, 1].
     """
+    from pipelines.artifacts.evaluation import further_column
     from pipelines.artifacts.model import ModelRef
     from pipelines.artifacts.scorer import load_scorer
     from pipelines.monitoring.predictions import due_by, prediction_table
@@ -55,7 +56,9 @@ def run(inputs: Inputs, context: Context) -> Outputs:
             "validate the window or choose a later as_of"
         )
     frame = feature_frame(context, examples, scorer.model.card.training_set.feature_service, scorer.inputs)
-    table = prediction_table(examples, frame, scorer.score(frame), scorer.inputs, inputs.model_version)
+    scores, outputs = scorer.score_all(frame)
+    further = {further_column(name): outputs[:, n] for n, name in enumerate(scorer.further)}
+    table = prediction_table(examples, frame, scores, scorer.inputs, inputs.model_version, further)
     uri = context.data.uri("predictions", inputs.run, "predictions.parquet")
     store.write_table(uri, table)
     return Outputs(predictions_uri=uri, rows=table.num_rows)

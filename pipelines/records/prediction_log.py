@@ -85,6 +85,7 @@ class PredictionLog(Repository):
                 "lacks": batch.lacks,
                 "layout": [batch.layout] * count,
                 "inputs": batch.inputs,
+                "further": [_further(one) for one in batch.further] if batch.further else [None] * count,
             }
         )
 
@@ -113,6 +114,7 @@ class PredictionLog(Repository):
             "failed": bool(prediction.errors),
             "layout": None,
             "inputs": None,
+            "further": _further(prediction.further),
         }
 
     def get(self, prediction_ids: Sequence[str]) -> list[Prediction]:
@@ -259,6 +261,10 @@ class PredictionLog(Repository):
             for n in range(0, len(ids), AT_ONCE)
             for row in connection.execute(query.where(prediction.prediction_id.in_(ids[n : n + AT_ONCE])))
         }
+
+
+def _further(outputs: Mapping[str, float | None] | None) -> str | None:
+    return None if outputs is None else to_json(outputs)
 
 
 def _with_outcomes(*conditions: sa.ColumnElement[bool]) -> sa.FromClause:

@@ -44,6 +44,7 @@ PREDICTIONS = sa.Table(
     sa.Column("lacks", text_of(Lack, 8)),
     sa.Column("layout", sa.String(16)),  # of `inputs`; without one, `features` and `ages` have what they say
     sa.Column("inputs", sa.LargeBinary),
+    sa.Column("further", sa.JSON),
     # covers the query that a waiting rollout runs every second, so that it reads no rows
     sa.Index("ix_predictions_progress", "usecase", "plan", "predicted_at", "closes_at", "block", "failed"),
 )
@@ -82,6 +83,8 @@ class Prediction:
         decision: whether the score reaches the threshold of the version that answered, at which alarms cost least;
             None where nothing answered, or before decisions were kept.
         lacks: why stored features were left out, if some were.
+        further: by name, the further outputs of the version that answered; a value is None where it is no probability.
+            None where the version has none.
     """
 
     prediction_id: str
@@ -101,6 +104,7 @@ class Prediction:
     errors: Mapping[str, str]
     decision: bool | None = None
     lacks: Lack | None = None
+    further: Mapping[str, float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ class Batch:
         scores: by version, of all that scored.
         milliseconds: of the run; its first prediction carries them.
         errors: of those requests that have any, by position.
+        further: None where no version has further outputs.
     """
 
     plan: int
@@ -133,6 +138,7 @@ class Batch:
     errors: Mapping[int, Mapping[str, str]]
     decisions: list[bool | None]
     lacks: list[Lack | None]
+    further: Sequence[Mapping[str, float | None] | None] | None = None
 
 
 COLUMNS = [PREDICTIONS.c[field.name] for field in fields(Prediction)]

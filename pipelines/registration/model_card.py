@@ -71,6 +71,7 @@ def build(
         environment=card.environment,
         sha256={folder: dict(digests) for folder, digests in files.items()},
         verification=None,
+        **({"further": card.further} if card.further else {}),
     )
     return version_card if evaluation.blocks is None else version_card.model_copy(update={"blocks": evaluation.blocks})
 

@@ -73,6 +73,7 @@ def markdown(card: VersionCard) -> str:
         *[part for column, entries in card.slices.items() for part in _slices(column, entries)],
         "## Calibration",
         *_calibration(card.calibration),
+        _further(card.further),
         "## Decision threshold",
         *_threshold(card.threshold),
         "## Behaviour",
@@ -170,6 +171,10 @@ def _calibration(calibration: CardCalibration) -> list[str]:
         _text("On the test window, in bins of equal size:"),
         _table(("mean score", "observed rate", "rows"), points),
     ]
+
+
+def _further(further: Sequence[str]) -> str:
+    return _text(f"Further outputs, uncalibrated probabilities: {', '.join(further)}.") if further else ""
 
 
 def _threshold(threshold: AlarmThreshold | None) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.artifacts.evaluation import read_scored
+from pipelines.artifacts.evaluation import further_column, read_scored
 from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.provenance import CODE, Provenance
@@ -125,7 +125,10 @@ def _compare(
     evaluated = read_evaluated_model(store, version.evaluation_uri)
     scored = read_scored(store, version.evaluation_uri, evaluated.evaluation)
     rebuilt = load_scorer(scratch.store, ModelRef(model_uri))
-    differences = np.abs(rebuilt.score(scored) - scored["score"].to_numpy(dtype=np.float64))
+    if rebuilt.further != evaluated.model.card.further:
+        raise CheckFailed(f"its further outputs are {rebuilt.further}, and were {evaluated.model.card.further}")
+    outputs = ["score", *map(further_column, rebuilt.further)]
+    differences = np.abs(np.column_stack(rebuilt.score_all(scored)) - scored[outputs].to_numpy(dtype=np.float64))
     largest, tolerance = float(differences.max()) if len(differences) else float("nan"), rebuilding.tolerance
     here = Provenance.read(scratch.store, model_uri)
     devices = (recipe.machine.device, here.machine.device)

@@ -23,8 +23,8 @@ LONGEST = 128  # characters of what the log keeps as a key
 YEARS = range(1970, 2200)  # in which blocks close: the judge counts nanoseconds since 1970
 
 
-class Answered(msgspec.Struct):
-    """The answer to a request, as `Answer` of the schemas."""
+class Answered(msgspec.Struct, omit_defaults=True):
+    """The answer to a request, as `Answer` of the schemas; None as `further` is left out."""
 
     id: str
     score: float | None
@@ -32,10 +32,12 @@ class Answered(msgspec.Struct):
     lacks: str | None
     version: str
     plan: int
+    further: Mapping[str, float | None] | None = None
 
     @classmethod
     def of(cls, logged: Prediction) -> Answered:
-        return cls(logged.prediction_id, logged.score, logged.decision, logged.lacks, logged.served, logged.plan)
+        said = (logged.score, logged.decision, logged.lacks, logged.served, logged.plan)
+        return cls(logged.prediction_id, *said, logged.further)
 
 
 class NewRequest(NamedTuple):

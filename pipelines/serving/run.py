@@ -12,7 +12,7 @@ from pipelines.serving.calls import Answered, NewRequest
 from pipelines.serving.features import Features
 from pipelines.serving.routing import Route
 from pipelines.serving.schemas import Refusal
-from pipelines.serving.scoring import VersionScores
+from pipelines.serving.scoring import Further, VersionScores
 
 
 @dataclass
@@ -79,12 +79,20 @@ class Run:
             errors=self._errors(kept),
             decisions=[versions[version].decides(one) for version, one in zip(served, score, strict=True)],
             lacks=[lacks[n] for n in kept],
+            further=self._further(kept, served),
         )
 
     def _score(self, n: int) -> float:
         number = self.scores[self.served[n]].scores[n]
         assert number is not None  # or it is refused
         return number
+
+    def _further(self, kept: Sequence[int], served: Sequence[str]) -> list[Further | None] | None:
+        """The further outputs of the version that answers each; None where no version has any."""
+        by_version = {version: of.further for version, of in self.scores.items() if of.further}
+        if not by_version:
+            return None
+        return [by_version[v][n] if v in by_version else None for n, v in zip(kept, served, strict=True)]
 
     def _inputs(self) -> tuple[str | None, Sequence[bytes | None]]:
         """The layout of the logged inputs, and the inputs of each request; None where one is no input at all."""
@@ -103,4 +111,7 @@ class Run:
     def answers(self, batch: Batch) -> list[Answered]:
         """The answers that a logged batch gives."""
         columns = (batch.ids, batch.score, batch.decisions, batch.lacks, batch.served)
-        return [Answered(*row, batch.plan) for row in zip(*columns, strict=True)]
+        rows = zip(*columns, strict=True)
+        if batch.further is None:
+            return [Answered(*row, batch.plan) for row in rows]
+        return [Answered(*row, batch.plan, further) for row, further in zip(rows, batch.further, strict=True)]

@@ -57,7 +57,9 @@ class Answer(BaseModel):
 
     `decision` says whether the score reaches the threshold at which alarms of this version cost least; it is null of
     predictions that were made before decisions were kept. `lacks` says why stored features were left out, if some were:
-    the online store did not answer, or a row of it was older than its view allows.
+    the online store did not answer, or a row of it was older than its view allows. `further` has, by name, what the
+    version predicts besides the score: uncalibrated probabilities of other labels, null where one is no probability. It
+    is left out where the version predicts nothing else.
     """
 
     id: str
@@ -66,6 +68,7 @@ class Answer(BaseModel):
     lacks: Literal["store", "stale"] | None
     version: str
     plan: int
+    further: dict[str, float | None] = {}
 
 
 class Answers(BaseModel):

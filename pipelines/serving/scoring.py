@@ -8,6 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipelines.artifacts.scorer import Scorer
 from pipelines.failure import trace
 from pipelines.redaction import redact
@@ -15,6 +18,7 @@ from pipelines.serving.features import Arrays, Features, Layout
 from pipelines.serving.routing import LoadedModel
 
 log = logging.getLogger(__name__)
+Further = Mapping[str, float | None]  # the further outputs of a request, by name
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,14 @@ class VersionScores:
         errors: by position, where it failed.
         milliseconds: of the run that scored them all; None where there was none.
         unread: whether its inputs could not be made of these requests.
+        further: its further outputs; None where it has none. Those of a request on which it failed mean nothing.
     """
 
     scores: Sequence[float | None]
     errors: Mapping[int, str]
     milliseconds: float | None = None
     unread: bool = False
+    further: Sequence[Further] | None = None
 
     @classmethod
     def none(cls, rows: int, error: str) -> VersionScores:
@@ -45,23 +51,32 @@ def score(version: str, loaded: LoadedModel, layout: Layout, features: Features)
     if loaded.scorer is None or loaded.needs is None:
         return VersionScores.none(rows, f"not loaded: {loaded.problem}")
     arrays: Arrays | None = None
+    further: Sequence[Further] | None = None
     began = time.perf_counter()
     try:
         arrays = layout.arrays(version, features)
-        scores = _check_scores(loaded.scorer, arrays)
+        scores, further = _check_outputs(loaded.scorer, arrays)
     except Exception as error:
         log.error("model %s failed to score %d rows: %s", loaded.uri, rows, trace(error))
-        alone = arrays is None or rows == 1
-        scores = [_error_text(error)] * rows if alone or arrays is None else _one_by_one(loaded.scorer, arrays)
+        scores = [_error_text(error)] * rows
+        if arrays is not None and rows > 1:
+            scores, further = _one_by_one(loaded.scorer, arrays)
     milliseconds = (time.perf_counter() - began) * 1000
     errors = {n: score for n, score in enumerate(scores) if isinstance(score, str)}
     numbers = [score if isinstance(score, float) else None for score in scores] if errors else scores
-    return VersionScores(numbers, errors, milliseconds, arrays is None)  # type: ignore[arg-type]  # all are numbers without errors
+    return VersionScores(numbers, errors, milliseconds, arrays is None, further)  # type: ignore[arg-type]  # all are numbers without errors
 
 
-def _check_scores(scorer: Scorer, arrays: Arrays) -> Sequence[float | str]:
-    """A probability for each row, or a message about what is wrong."""
-    scores = scorer.score_arrays(*arrays).reshape(len(arrays[0]))
+def _check_outputs(scorer: Scorer, arrays: Arrays) -> tuple[Sequence[float | str], Sequence[Further] | None]:
+    """For each row a probability, or a message about what is wrong; and its further outputs, where there are any."""
+    if not scorer.further:
+        return _check_scores(scorer.score_arrays(*arrays).reshape(len(arrays[0]))), None
+    scores, outputs = scorer.score_all_arrays(*arrays)
+    checked = ([one if 0 <= one <= 1 else None for one in row] for row in outputs.tolist())
+    return _check_scores(scores), [dict(zip(scorer.further, row, strict=True)) for row in checked]
+
+
+def _check_scores(scores: NDArray[np.float64]) -> Sequence[float | str]:
     if ((scores >= 0) & (scores <= 1)).all():
         return list[float | str](scores.tolist())
     return [
@@ -70,14 +85,17 @@ def _check_scores(scorer: Scorer, arrays: Arrays) -> Sequence[float | str]:
     ]
 
 
-def _one_by_one(scorer: Scorer, arrays: Arrays) -> list[float | str]:
+def _one_by_one(scorer: Scorer, arrays: Arrays) -> tuple[Sequence[float | str], Sequence[Further] | None]:
     scores: list[float | str] = []
+    further: list[Further] = []
     for n in range(len(arrays[0])):
         try:
-            scores += _check_scores(scorer, (arrays[0][n : n + 1], arrays[1][n : n + 1]))
+            score, outputs = _check_outputs(scorer, (arrays[0][n : n + 1], arrays[1][n : n + 1]))
         except Exception as error:
-            scores.append(_error_text(error))
-    return scores
+            score, outputs = [_error_text(error)], None
+        scores += score
+        further += outputs or [{}]
+    return scores, further if scorer.further else None
 
 
 def _error_text(error: Exception) -> str:

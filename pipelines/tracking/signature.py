@@ -6,17 +6,19 @@ from typing import Any
 
 import pandas as pd
 
+from pipelines.artifacts.card import FURTHER
 from pipelines.artifacts.model import Model
 from pipelines.artifacts.scorer import model_arrays
 
 
 def signature(model: Model) -> Any:
-    """Two tensors in, one out, as in `pipelines.training.onnx_graph`."""
+    """Two tensors in, one out, and one more where there are further outputs, as in `pipelines.training.onnx_graph`."""
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    inputs = model.card.inputs
+    inputs, further = model.card.inputs, len(model.card.further)
+    more = [TensorSpec(np.dtype(np.float32), (-1, further), FURTHER)] if further else []
     return ModelSignature(
         inputs=Schema(
             [
@@ -24,7 +26,7 @@ def signature(model: Model) -> Any:
                 TensorSpec(np.dtype(object), (-1, len(inputs.categorical)), "categorical"),
             ]
         ),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1,), "score")]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1,), "score"), *more]),
     )
 
 

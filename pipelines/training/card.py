@@ -14,6 +14,7 @@ from pipelines.artifacts.card import GRAPH, CardInputs, ModelCard, Threshold, Tr
 from pipelines.artifacts.manifest import Manifest
 from pipelines.training.compression import compression_facts
 from pipelines.training.estimator import Estimator
+from pipelines.training.onnx_graph import further_of
 from pipelines.training.trainer import Trainer
 
 
@@ -57,4 +58,5 @@ def describe(trained: Trained) -> ModelCard:
         training_set=TrainedOn(uri=trained.training_set_uri, **dict(trained.manifest.origin)),
         environment={"python": platform.python_version(), **{name: version(name) for name in libraries}},
         **({"compression": compression} if compression.model_fields_set else {}),
+        **({"further": further} if (further := further_of(estimator.fitted)) else {}),
     )

@@ -67,10 +67,11 @@ def _quantize_facts(
     fitted.fitted.body(graph)
     scores, exact = (calibration.apply(f.log_odds(validation)) for f in (fitted, fitted.fitted))
     differences = np.abs(scores - exact)
+    further = np.abs(fitted.further_outputs(validation) - fitted.fitted.further_outputs(validation))
     return QuantizeFacts(
         max_difference=compression.max_difference,
         products=quantize_products(graph),
-        difference=float(differences.max()),
+        difference=float(max(differences.max(), further.max(initial=0))),
         mean_difference=float(differences.mean()),
     )
 

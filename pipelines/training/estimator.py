@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from pipelines.params import Params
 from pipelines.params.costs import Costs
 from pipelines.params.training import FamilySettings
 from pipelines.training.calibration import Calibration, fit_calibration
+from pipelines.training.onnx_graph import further_of
 from pipelines.training.trainer import Trainer
 from pipelines.usecase import DAY, LABEL
 
@@ -47,6 +48,12 @@ class Estimator:
         """Probabilities of label 1, (N,), from the library that fitted the model."""
         return self.calibration.apply(self.fitted.log_odds(frame))
 
+    def score_all(self, frame: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """As `score`, and the uncalibrated probabilities of the k further labels, (N, k)."""
+        fitted: Any = self.fitted
+        further = fitted.further_outputs(frame) if further_of(fitted) else np.zeros((len(frame), 0))
+        return self.score(frame), further
+
 
 def finish(trainer: Trainer, settings: FamilySettings, fitted: FittedModel, params: Params) -> Estimator:
     """Calibrate a fit on the validation window, choose its threshold, and refit if params say so."""
@@ -60,12 +67,13 @@ def finish(trainer: Trainer, settings: FamilySettings, fitted: FittedModel, para
 
 
 def require_agreement(model: Model, estimator: Estimator, frame: pd.DataFrame) -> None:
-    """Check that a graph scores a frame as the library that fitted it does.
+    """Check that a graph scores a frame as the library that fitted it does, further outputs included.
 
     Raises:
         CheckFailed: if a score differs by more than AGREEMENT, or is not a number.
     """
-    difference = np.abs(ModelScorer.of(model).score(frame) - estimator.score(frame)).max()
+    (ours, ours_further), (theirs, theirs_further) = ModelScorer.of(model).score_all(frame), estimator.score_all(frame)
+    difference = np.abs(np.column_stack([ours - theirs, ours_further - theirs_further])).max()
     if not difference <= AGREEMENT:
         raise CheckFailed(
             f"{model.card.family}: a score of the ONNX graph differs by {difference:.2g} from the fitted model's "

@@ -54,7 +54,7 @@ def read(inputs: Inputs, context: Context) -> Subject:
     from pipelines.artifacts.model import ModelRef
     from pipelines.artifacts.scorer import load_scorer
     from pipelines.training.evaluation import Subject
-    from pipelines.training.frames import read_frame
+    from pipelines.training.frames import read_auxiliary, read_frame
 
     store = context.data.store
     manifest = Manifest.read(store, inputs.training_set_uri)
@@ -64,7 +64,10 @@ def read(inputs: Inputs, context: Context) -> Subject:
             f"{inputs.model_uri} was trained on another set than {inputs.training_set_uri}; give that set"
         )
     test = read_frame(store, inputs.training_set_uri, "test", manifest)
-    return Subject(scorer, manifest, test, scorer.score(test))
+    others = test.iloc[:0]
+    if scorer.further and "test_auxiliary" in manifest.sha256:
+        others = read_auxiliary(store, inputs.training_set_uri, manifest, "test")
+    return Subject(scorer, manifest, test, *scorer.score_all(test), others)
 
 
 def write(subject: Subject, measurements: Measurements, inputs: Inputs, context: Context) -> str:

@@ -10,14 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.artifacts.card import CleaningFacts
-from pipelines.artifacts.evaluation import AlarmThreshold, BehaviourResult, Slice, WorstSlice
+from pipelines.artifacts.evaluation import AlarmThreshold, BehaviourResult, Slice, WorstSlice, further_column
 from pipelines.artifacts.manifest import Manifest
 from pipelines.artifacts.scorer import ModelScorer, model_arrays
 from pipelines.blocks import blocks_of
-from pipelines.metric_names import BEHAVIOUR_FAILURES
+from pipelines.metric_names import BEHAVIOUR_FAILURES, FURTHER, further_metric
 from pipelines.metrics.costs import mean_cost, row_costs, thin_cost_curve
 from pipelines.metrics.curves import calibration_curve, precision_recall_curve, roc_curve
 from pipelines.metrics.scores import Sample, intervals, jsonable
+from pipelines.metrics.scores import measure as measure_scores
 from pipelines.metrics.slices import slice_metrics, worst_slice
 from pipelines.params import Params
 from pipelines.training.behaviour import check_behaviour, failures
@@ -33,16 +34,21 @@ class Subject:
 
     Attributes:
         scores: (N,) in [0, 1].
+        further: (N, k), the further outputs.
+        others: rows of the test window that have further labels only.
     """
 
     scorer: ModelScorer
     manifest: Manifest
     test: pd.DataFrame
     scores: NDArray[np.float64]
+    further: NDArray[np.float64]
+    others: pd.DataFrame
 
     @property
     def scored(self) -> pd.DataFrame:
-        return self.test.assign(score=self.scores)
+        columns = {further_column(name): self.further[:, n] for n, name in enumerate(self.scorer.further)}
+        return self.test.assign(score=self.scores, **columns)
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ def measure(subject: Subject, usecase: UseCase, params: Params) -> Measurements:
     cost = row_costs(labels, scores, threshold, costs)
     cost_mean, cost_range = mean_cost(cost, blocks, settings.bootstrap, seed)
     behaviour = check_behaviour(params.behaviour, subject.test, scorer.inputs, scorer.score, seed)
+    own = {**sample.measure(), "cost": cost_mean, BEHAVIOUR_FAILURES: failures(behaviour)}
     resampled_intervals = intervals(sample.resample(settings.bootstrap, seed), sample.blocks)
     with_month = subject.test.assign(**({} if MONTH in subject.test else {MONTH: days.str[:7]}))
     slices = slice_metrics(with_month, slices_of(usecase), labels, scores, settings.min_slice)
@@ -102,7 +109,7 @@ def measure(subject: Subject, usecase: UseCase, params: Params) -> Measurements:
     return Measurements(
         days=days.nunique(),
         blocks=sample.blocks if BLOCK in subject.test else None,
-        metrics=jsonable({**sample.measure(), "cost": cost_mean, BEHAVIOUR_FAILURES: failures(behaviour)}),
+        metrics=jsonable({**own, **further_metrics(subject)}),
         intervals=jsonable({**resampled_intervals, "cost": cost_range}),
         slices=slices,
         worst_slice=worst_slice(slices),
@@ -111,6 +118,18 @@ def measure(subject: Subject, usecase: UseCase, params: Params) -> Measurements:
         curves=curves,
         cleaned=cleaned_by(subject),
     )
+
+
+def further_metrics(subject: Subject) -> dict[str, float]:
+    """The metrics of each further output, over all rows of the test window that have its label."""
+    scorer, values = subject.scorer, dict[str, float]()
+    outputs = np.concatenate([subject.further, scorer.score_all(subject.others)[1]])
+    for n, name in enumerate(scorer.further):
+        labels = np.concatenate([frame[name].to_numpy(dtype=np.float64) for frame in (subject.test, subject.others)])
+        known = ~np.isnan(labels)
+        figures = measure_scores(labels[known], outputs[known, n])
+        values |= {further_metric(name, metric): figures[metric] for metric in FURTHER}
+    return values
 
 
 def cleaned_by(subject: Subject) -> CleaningFacts:

@@ -60,13 +60,13 @@ def read_frames(store: Store, training_set_uri: str, manifest: Manifest, auxilia
     return Frames(train, validation, labels, read_auxiliary(store, training_set_uri, manifest) if labels else None)
 
 
-def read_auxiliary(store: Store, training_set_uri: str, manifest: Manifest) -> pd.DataFrame:
-    """The rows of the training window that have only auxiliary labels, perhaps none; LABEL is NaN.
+def read_auxiliary(store: Store, training_set_uri: str, manifest: Manifest, name: str = "train") -> pd.DataFrame:
+    """The rows of the window of train or test that have only auxiliary labels, perhaps none; LABEL is NaN.
 
     Raises:
         CorruptData, InvalidInput: as `read_frame`.
     """
-    return _read(store, training_set_uri, "train_auxiliary", manifest)
+    return _read(store, training_set_uri, f"{name}_auxiliary", manifest)
 
 
 def _read(store: Store, training_set_uri: str, frame_name: str, manifest: Manifest) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 
 from pipelines.params.training import Network
@@ -82,16 +83,23 @@ class FittedNetwork:
     scale: Scale
     network: nn.Module
     epochs: int  # of the fit
+    further: tuple[str, ...] = ()
 
     def log_odds(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        return self._log_odds(frame, 1)[:, 0]
+
+    def further_outputs(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        return np.asarray(expit(self._log_odds(frame, 1 + len(self.further))[:, 1:]), dtype=np.float64)
+
+    def _log_odds(self, frame: pd.DataFrame, tasks: int) -> NDArray[np.float64]:
         numbers, rows = tensors(frame, self.inputs, self.cleaning, self.vocabulary, self.scale)
-        return log_odds(self.network, numbers, rows)[:, 0].numpy().astype(np.float64)
+        return log_odds(self.network, numbers, rows, tasks).numpy().astype(np.float64)
 
     def body(self, graph: Graph) -> str:
         numbers = standardise(graph, self.scale, *clean(graph, self.cleaning))
         rows = encode_strings(graph, self.vocabulary) if self.vocabulary.values else ""
         columns = self.cleaning.width, len(self.vocabulary.values)
-        return add_module(graph, self.network, numbers, rows, columns)
+        return add_module(graph, self.network, numbers, rows, columns, 1 + len(self.further))
 
 
 def tensors(
@@ -142,7 +150,7 @@ def fit_network(
     epochs = descend(network, data, settings, task)
     if task.compression.prune:
         prune(network, data, settings, task)
-    return FittedNetwork(inputs, cleaning, vocabulary, scale, network, epochs)
+    return FittedNetwork(inputs, cleaning, vocabulary, scale, network, epochs, auxiliary.labels)
 
 
 def prune(network: nn.Module, data: Data, settings: Network, task: Task) -> None:

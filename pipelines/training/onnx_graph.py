@@ -3,6 +3,9 @@
 Inputs are `numeric` float32 (N, n), NaN for missing, and `categorical` string (N, m), "" for missing; the output is
 `score` float32 (N,). A family adds the nodes from the cleaned numbers and `rows` (int64 (N, m), rows of the
 vocabulary's table) to its log-odds, (N, 1); its calibration turns them into a probability.
+
+A family that learns k further labels gives log-odds (N, 1 + k). The graph then has a second output, `further` float32
+(N, k): their probabilities, uncalibrated.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from pipelines.artifacts.card import FURTHER
 from pipelines.training.cleaning import Cleaning
 from pipelines.training.preprocessing import SPREAD, Scale, Vocabulary
 from pipelines.usecase import ModelInputs
@@ -48,7 +52,10 @@ class Body(Protocol):
     def inputs(self) -> ModelInputs: ...
 
     def body(self, graph: Graph) -> str:
-        """Add the nodes between the inputs and the log-odds of label 1, not yet calibrated; their output, (N, 1)."""
+        """Add the nodes between the inputs and the log-odds of label 1, not yet calibrated; their output, (N, 1).
+
+        It is (N, 1 + k) where the family has `further`, the names of k further labels; their log-odds come last.
+        """
 
 
 class Link(Protocol):
@@ -109,8 +116,14 @@ def standardise(graph: Graph, scale: Scale, values: str, marks: str) -> str:
 
 def to_onnx(fitted: Body, calibration: Link) -> bytes:
     """The bytes of the checked model: a fitted estimator with its calibration."""
-    graph = Graph()
-    probability = calibration.add(graph, fitted.body(graph))
+    graph, further = Graph(), len(further_of(fitted))
+    log_odds = fitted.body(graph)
+    outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"])]
+    if further:
+        graph.add("Sigmoid", _columns(graph, log_odds, range(1, 1 + further), "further_columns"), output=FURTHER)
+        outputs.append(helper.make_tensor_value_info(FURTHER, TensorProto.FLOAT, ["N", further]))
+        log_odds = _columns(graph, log_odds, range(1), "score_column")
+    probability = calibration.add(graph, log_odds)
     numeric, categorical = len(fitted.inputs.numeric), len(fitted.inputs.categorical)
     shape = graph.constant(np.array([-1], dtype=np.int64), "flat")
     graph.add("Reshape", probability, shape, output="score")
@@ -122,7 +135,7 @@ def to_onnx(fitted: Body, calibration: Link) -> bytes:
                 helper.make_tensor_value_info("numeric", TensorProto.FLOAT, ["N", numeric]),
                 helper.make_tensor_value_info("categorical", TensorProto.STRING, ["N", categorical]),
             ],
-            [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"])],
+            outputs,
             graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(ML, ML_OPSET)],
@@ -131,3 +144,12 @@ def to_onnx(fitted: Body, calibration: Link) -> bytes:
     )
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def further_of(fitted: Body) -> tuple[str, ...]:
+    """The names of the further labels that a fitted estimator predicts; none by default."""
+    return tuple(getattr(fitted, "further", ()))
+
+
+def _columns(graph: Graph, values: str, columns: range, name: str) -> str:
+    return graph.add("Gather", values, graph.constant(np.array(columns, dtype=np.int64), name), axis=1)

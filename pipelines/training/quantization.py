@@ -21,7 +21,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pipelines.artifacts.scorer import Scorer
 from pipelines.training.families import FittedModel
-from pipelines.training.onnx_graph import Graph, to_onnx
+from pipelines.training.onnx_graph import Graph, further_of, to_onnx
 from pipelines.usecase import ModelInputs
 
 ZERO, LARGEST = 128, 127
@@ -53,12 +53,19 @@ class Quantized:
     def epochs(self) -> int | None:
         return getattr(self.fitted, "epochs", None)
 
+    @property
+    def further(self) -> tuple[str, ...]:
+        return further_of(self.fitted)
+
     @cached_property
     def _scorer(self) -> Scorer:
-        return Scorer(to_onnx(self, LogOdds()), self.inputs, threads=1)
+        return Scorer(to_onnx(self, LogOdds()), self.inputs, threads=1, further=self.further)
 
     def log_odds(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         return self._scorer.score(frame)
+
+    def further_outputs(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        return self._scorer.score_all(frame)[1]
 
     def body(self, graph: Graph) -> str:
         output = self.fitted.body(graph)

@@ -14,30 +14,33 @@ from pipelines.errors import CheckFailed
 from pipelines.training.onnx_graph import OPSET, Graph
 
 
-class _Label(nn.Module):
-    """The log-odds of the first task alone, so that no part of the other tasks is exported."""
+class _Tasks(nn.Module):
+    """The log-odds of the first tasks, so that no part of the others is exported."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, tasks: int) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.tasks = network, tasks
 
     def forward(self, numbers: Tensor, rows: Tensor) -> Tensor:
-        out: Tensor = self.network(numbers, rows, 1)
+        out: Tensor = self.network(numbers, rows, self.tasks)
         return out
 
 
-def add_module(graph: Graph, network: nn.Module, numbers: str, rows: str, columns: tuple[int, int]) -> str:
+def add_module(
+    graph: Graph, network: nn.Module, numbers: str, rows: str, columns: tuple[int, int], tasks: int = 1
+) -> str:
     """Add a network's nodes and weights, named in order, so that equal networks give equal bytes.
 
     Args:
         network: gives log-odds (N, T) of numbers (N, n) and rows (N, m).
         numbers, rows: names of these in the graph; `rows` is empty where the network does not read them.
         columns: n and m.
+        tasks: how many of the T, from the first on.
 
     Returns:
-        The name of the output, (N, 1).
+        The name of the output, (N, tasks).
     """
-    export = _export(network, columns)
+    export = _export(_Tasks(network, tasks), columns)
     names = {"numbers": numbers, "rows": rows}
     for weight in export.initializer:
         names[weight.name] = weight.name = f"network_{len(names)}"
@@ -55,13 +58,13 @@ def add_module(graph: Graph, network: nn.Module, numbers: str, rows: str, column
     return names[export.output[0].name]
 
 
-def _export(network: nn.Module, columns: tuple[int, int]) -> onnx.GraphProto:
+def _export(tasks: _Tasks, columns: tuple[int, int]) -> onnx.GraphProto:
     example = torch.zeros(2, columns[0]), torch.zeros(2, columns[1], dtype=torch.int64)
     sink = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the TorchScript exporter is faster, and warns that it is the older one
         torch.onnx.export(
-            _Label(network).eval(),
+            tasks.eval(),
             example,
             sink,  # type: ignore[arg-type]
             dynamo=False,

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pytest
 
 from pipelines.artifacts.manifest import Manifest
+from pipelines.artifacts.model import ModelRef
+from pipelines.artifacts.scorer import load_scorer
 from pipelines.context import Context
+from pipelines.metric_names import FURTHER
+from pipelines.metrics.scores import measure
 from pipelines.steps import execute
 from pipelines.training.frames import read_auxiliary, read_frame
-from pipelines.usecase import EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, Tables
+from pipelines.usecase import DAY, EXAMPLE_ID, LABEL, LABEL_KNOWN_AT, Tables
 from pipelines.windows import Window
 from tests.toy import Pumps
 
@@ -54,4 +60,25 @@ def test_rows_without_the_label_teach_its_second_task_alone(toy_home: Path, copy
     assert (others.pump.astype(int) % 5 == 0).all() and not set(train[EXAMPLE_ID]) & set(others[EXAMPLE_ID])
     assert others["heat_3d"].notna().mean() > 0.9  # features as of the prediction, as for any row
     asked = {"training_set_uri": uri, "run": "r", "family": "mmoe", "trials": 1}
-    assert execute("train", asked, worn)["family"] == "mmoe"
+    model = execute("train", asked, worn)
+    test, unlabelled = read_frame(store, uri, "test", manifest), read_auxiliary(store, uri, manifest, "test")
+    assert made["rows"]["test_auxiliary"] == len(unlabelled) and len(test) + len(unlabelled) == bare["rows"]["test"]
+    given = {"model_uri": model["model_uri"], "training_set_uri": uri, "run": "r"}
+    found = execute("evaluate", given, worn)
+    rows = pd.concat([test, unlabelled])
+    scores, further = load_scorer(store, ModelRef(model["model_uri"])).score_all(rows)
+    figures = measure(rows["worn"], further[:, 0])
+    assert {name: found["metrics"][f"further.worn.{name}"] for name in FURTHER} == pytest.approx(
+        {name: figures[name] for name in FURTHER}
+    )
+    assert figures["roc_auc"] > 0.7 and found["metrics"]["brier"] == pytest.approx(
+        measure(test[LABEL], scores[: len(test)])["brier"]
+    )
+    scored = store.read_table(f"{found['evaluation_uri']}/scored.parquet").to_pandas()
+    np.testing.assert_allclose(scored["score.worn"], further[: len(test), 0], atol=1e-6)
+    window = {"start": "2024-04-25", "end": "2024-04-27", "as_of": AS_OF["as_of"]}
+    given = {**window, "run": "r", "model_uri": model["model_uri"], "model_version": "1"}
+    predicted = store.read_table(execute("score", given, worn)["predictions_uri"]).to_pandas().set_index(EXAMPLE_ID)
+    both = scored[scored[EXAMPLE_ID].isin(predicted.index)]
+    assert len(both) > 50 and set(both[DAY].astype(str)) == {"2024-04-25", "2024-04-26"}
+    np.testing.assert_allclose(predicted["score.worn"][both[EXAMPLE_ID]], both["score.worn"], atol=1e-6)

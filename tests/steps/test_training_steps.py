@@ -19,7 +19,7 @@ from pipelines.artifacts.scorer import load_scorer
 from pipelines.artifacts.seal import write_sealed
 from pipelines.context import Context
 from pipelines.errors import CheckFailed, CorruptData, InvalidInput, MissingData
-from pipelines.metric_names import EVALUATED
+from pipelines.metric_names import EVALUATED, FLOORS, FURTHER, further_metric
 from pipelines.params.training import Training
 from pipelines.steps import execute
 from pipelines.training.families import MODULES
@@ -27,7 +27,7 @@ from pipelines.usecase import ModelInputs
 from tests.artifacts import model_card
 from tests.conftest import tree_hashes
 from tests.services import thorough
-from tests.synthetic import context_over, frame, write_training_set
+from tests.synthetic import AUXILIARY, context_over, frame, write_training_set
 
 FAMILY = "hist_gradient_boosting"
 
@@ -71,7 +71,10 @@ def test_a_model_is_trained_carded_and_evaluated_and_twice_gives_the_same(desk: 
 
     evaluation = desk.data.store.read_json(f"{found['evaluation_uri']}/metrics.json")
     assert found["metrics"] == evaluation["metrics"] and found["metrics"]["roc_auc"] > 0.75
-    assert set(found["metrics"]) == set(EVALUATED), "what params.yaml may set floors on"
+    further = [AUXILIARY] if family == "mmoe" else []
+    of_further = {further_metric(name, metric) for name in further for metric in FURTHER}
+    assert set(found["metrics"]) == {*EVALUATED, *of_further} and not of_further & set(FLOORS)
+    assert card.get("further", []) == further
     low, high = evaluation["intervals"]["roc_auc"]
     assert low < found["metrics"]["roc_auc"] < high
     assert {s["value"] for s in evaluation["slices"]["kind"]} == {"a", "b", "c", "d", "(missing)"}

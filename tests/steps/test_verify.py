@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,22 @@ import pytest
 from pipelines.__main__ import main
 from pipelines.artifacts import provenance
 from pipelines.artifacts.provenance import Machine
+from pipelines.artifacts.scorer import ModelScorer, load_scorer
 from pipelines.configuration import load_params
 from pipelines.context import Context, build_context
 from pipelines.errors import InvalidInput
 from pipelines.params import Params
 from pipelines.params.training import Tuning
 from pipelines.registration.rebuild import Bench, Recipe
-from pipelines.registration.verify import recipe_of
+from pipelines.registration.verify import Rebuilding, recipe_of
+from pipelines.registration.verify import verify as rebuilt
 from pipelines.steps import execute
 from pipelines.training import distributed
+from pipelines.verdict import Verdict
 from tests.artifacts import TRAINED, model_card
 from tests.conftest import ROOT, TOY, run_training
 from tests.services import thorough
+from tests.steps.test_auxiliary_training_set import Worn
 
 CODE = ("pipelines", "tests/__init__.py", "tests/toy", "requirements.txt")
 
@@ -74,6 +79,26 @@ def verify(context: Context, clone: Path, *words: str) -> int:
 def run_here(bench: Bench, step: str, **inputs: str) -> dict[str, Any]:
     """A step in this process, which has imported what it takes."""
     return execute(step, inputs, build_context(bench.params, bench.home))
+
+
+@thorough
+def test_further_outputs_are_verified_as_the_score_is(
+    context: Context, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worn = replace(context, usecase=Worn())
+    number = registered(worn, monkeypatch, clone, "mmoe")
+    found: Any = worn.models.resolve(version=number)
+    made = {"training_set_uri": found.training_set_uri}
+    monkeypatch.setattr("pipelines.registration.verify.rebuild", lambda *_: (made, found.model_uri))
+    rebuilding = Rebuilding(lambda *_: None, clone)
+    assert rebuilt(number, worn, rebuilding, "ada").verdict is Verdict.PASS
+    scored, load = ModelScorer.score_all, load_scorer
+    with monkeypatch.context() as patched:
+        patched.setattr(ModelScorer, "score_all", lambda *given: (scored(*given)[0], scored(*given)[1] + 0.01))
+        report = rebuilt(number, worn, rebuilding, "ada")
+    assert report.verdict is Verdict.REJECT and report.max_difference == pytest.approx(0.01)
+    monkeypatch.setattr("pipelines.registration.verify.load_scorer", lambda *given: replace(load(*given), further=()))
+    assert "further outputs are (), and were ('worn',)" in rebuilt(number, worn, rebuilding, "ada").why
 
 
 EVERY = ("validate", "build_features", "apply_features", "build_training_set", "train", "evaluate")

@@ -18,6 +18,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
+from pipelines.artifacts.scorer import Scorer
 from pipelines.metrics.scores import measure
 from pipelines.params.compression import Compression
 from pipelines.params.training import Training
@@ -70,6 +71,16 @@ def test_quantized_scores_are_near_and_the_graph_gives_what_calibration_saw(fami
     assert np.abs(scores - calibration.apply(native.log_odds(rows))).max() <= 1e-5
     exact = calibration.apply(plain(family).log_odds(rows))
     assert 0 < np.abs(scores - exact).max() < 0.05 and "MatMulInteger" in operators(graph)
+
+
+def test_quantized_further_outputs_are_near_and_the_graph_gives_what_was_compared() -> None:
+    native, exact = Quantized(plain("mmoe")), plain("mmoe")
+    rows = hard(3000, 3, np.zeros(1, dtype=np.float32))
+    scores, further = Scorer(to_onnx(native, Platt(0.9, 0.1)), INPUTS, further=(AUXILIARY,)).score_all(rows)
+    np.testing.assert_allclose(scores, Platt(0.9, 0.1).apply(native.log_odds(rows)), atol=1e-5)
+    np.testing.assert_allclose(further, native.further_outputs(rows), atol=1e-5)
+    assert 0 < np.abs(further - exact.further_outputs(rows)).max() < 0.05
+    assert plain("mlp").further_outputs(rows).shape == Quantized(plain("mlp")).further_outputs(rows).shape == (3000, 0)
 
 
 @networks

@@ -115,6 +115,13 @@ def test_a_batch_is_read_as_single_predictions(records: Records, log: Prediction
     assert {row.prediction_id for row in log.all()} == {"a", "b", "c"}
 
 
+def test_further_outputs_of_the_version_that_answered_are_kept_where_it_has_any(log: PredictionLog) -> None:
+    log.append_batch(batch(layout=None, inputs=[None, None], further=[{"worn": 0.125}, None]))
+    log.append_batch(batch(ids=["c", "d"], layout=None, inputs=[None, None]))
+    rows = {row.prediction_id: row.further for row in log.all()}
+    assert rows == {"a": None, "b": {"worn": 0.125}, "c": None, "d": None}
+
+
 def test_an_id_that_is_there_keeps_its_first_answer_and_no_row_is_doubled(records: Records) -> None:
     log = records.predictions("pumps")
     log.keep_layout(LAYOUT)

@@ -81,6 +81,13 @@ def section(made: VersionCard, heading: str) -> list[str]:
     return [text.partition(f"\n## {heading}")[2].partition("\n## ")[0] for text in (plain, bare)]
 
 
+def test_it_names_the_further_outputs_where_there_are_any() -> None:
+    said = "Further outputs, uncalibrated probabilities: cancelled, diverted."
+    assert all(said in part for part in section(facts({"further": ["cancelled", "diverted"]}), "Calibration"))
+    assert "Further outputs" not in markdown(facts())
+    assert "further" not in facts().as_json()
+
+
 @pytest.mark.parametrize(
     ("heading", "values"),
     [

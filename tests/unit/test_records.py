@@ -51,7 +51,10 @@ def plan(version: int, **changes: Any) -> Plan:
 def test_a_prediction_is_read_as_it_was_written(records: Records) -> None:
     log = records.predictions("pumps")
     scores = {"1": float("inf"), "2": None, "3": -float("inf")}
-    written = [prediction("a"), prediction("b", score=None, scores=scores, errors={"1": "no output"})]
+    written = [
+        prediction("a", further={"worn": 0.25, "torn": None}),
+        prediction("b", score=None, scores=scores, errors={"1": "no output"}),
+    ]
     assert log.append(written) == written == log.get(["a", "b"])
     (kept,) = log.append([prediction("c", scores={"1": float("nan"), "2": 0.5})])
     assert repr(kept.scores) == "{'1': nan, '2': 0.5}"

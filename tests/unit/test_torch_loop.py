@@ -19,13 +19,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pipelines.artifacts.scorer import Scorer
 from pipelines.errors import InvalidInput
 from pipelines.metrics.scores import measure
+from pipelines.training.calibration import Platt
 from pipelines.training.checkpoints import NAME, Checkpoints, State
 from pipelines.training.cleaning import fit_cleaning
 from pipelines.training.families import load_family
 from pipelines.training.frames import numeric_inputs
 from pipelines.training.networks import tensors
+from pipelines.training.onnx_graph import to_onnx
 from pipelines.training.processes import Processes
 from pipelines.training.search import Report
 from pipelines.training.tasks import Frames, Task
@@ -313,6 +316,9 @@ def test_mmoe_learns_its_second_task_from_rows_without_a_label_too() -> None:
     assert measure(held[LABEL], both[:, 0])["roc_auc"] > 0.75
     assert measure(held[AUXILIARY], both[:, 1])["roc_auc"] > 0.7
     np.testing.assert_array_equal(fitted.log_odds(held), log_odds(fitted.network, *read)[:, 0].double().numpy())
+    scores, further = Scorer(to_onnx(fitted, Platt(0.5, 1.0)), INPUTS, further=fitted.further).score_all(held)
+    np.testing.assert_allclose(scores, Platt(0.5, 1.0).apply(fitted.log_odds(held)), atol=1e-5)
+    np.testing.assert_allclose(further, both[:, 1:], atol=1e-5)
 
 
 def test_mmoe_without_a_second_task_says_so() -> None:

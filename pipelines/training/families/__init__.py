@@ -24,7 +24,11 @@ MODULES = {name: f"{__name__}.{name}" for name in FAMILIES}
 
 
 class FittedModel(Body, Protocol):
-    """A fitted estimator and its graph, which compute the same function. Networks also have `epochs`, their number."""
+    """A fitted estimator and its graph, which compute the same function.
+
+    Networks also have `epochs`, their number. One that learnt further labels has their names, `further`, and their
+    probabilities, `further_outputs(frame)`, (N, k).
+    """
 
     def log_odds(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Log-odds of label 1, (N,), not yet calibrated, from the library that fitted the model."""

@@ -1,6 +1,7 @@
 """MMoE, multi-gate mixture-of-experts (Ma et al. 2018): two tasks share experts, each with a gate and a tower.
 
-The label is the first task, the only one that is served; the use case's first auxiliary label is the second task.
+The label is the first task, whose score is the answer; the use case's first auxiliary label is the second, served as a
+further output.
 """
 
 from __future__ import annotations
