@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.console.command import Answer, Arguments, Command, options
 from pipelines.console.table import show
+from pipelines.declare.columns import columns_read, part_read
 from pipelines.declare.derived import derived_of
 from pipelines.declare.over import Trailing
 from pipelines.declare.views import Declared
@@ -41,7 +42,8 @@ def answer(arguments: Arguments, context: Context) -> Answer:
 
     def display() -> None:
         for name, facts in report.items():
-            title = f"{name} by {', '.join(facts['keys'])}: {facts['known']}; {facts['expires']}; of {facts['sources']}"
+            reads = [f"{one} ({', '.join(columns) or 'all columns'})" for one, columns in facts["reads"].items()]
+            title = f"{name} by {', '.join(facts['keys'])}: {facts['known']}; {facts['expires']}; of {', '.join(reads)}"
             rows = [(one["name"], ", ".join(one["services"]), one["means"]) for one in facts["features"]]
             show(["feature", "read by", "means"], rows, title)
         if derived:
@@ -51,10 +53,12 @@ def answer(arguments: Arguments, context: Context) -> Answer:
 
 
 def _facts(table: FeatureTable, usecase: UseCase) -> JsonObject:
-    features = table.features if isinstance(table, Declared) else ()
+    features, read = table.features if isinstance(table, Declared) else (), columns_read(table)
+    sources = [one for one in usecase.tables if one.name in table.sources]
     return {
         "keys": list(table.keys),
         "sources": ", ".join(table.sources),
+        "reads": {one.name: part_read([*one.columns], read) if read else [] for one in sources},
         "known": _known(table),
         "expires": _expires(table),
         "lookback_days": table.lookback_days,

@@ -15,16 +15,18 @@ ENGINE = 1  # of declared tables; raised whenever the same declaration gives oth
 def code_of(feature_table: FeatureTable, usecase: UseCase) -> str:
     """The digest of the use case's modules that building a table can reach, or the engine's number.
 
+    Of a view that says what it reads, that too.
+
     Raises:
         InvalidInput: if a builder's module does not exist.
     """
     if isinstance(feature_table, Coded):
-        modules = own_code(feature_table.builder.partition(":")[0])
+        modules, given = own_code(feature_table.builder.partition(":")[0]), feature_table.reads
     elif isinstance(feature_table, Declared):
         return f"engine {ENGINE}"
     else:
-        modules = own_code(type(usecase).build.__module__)  # of the class that has it, which others may inherit
-    return hashlib.sha256(repr(sorted(modules.items())).encode()).hexdigest()
+        modules, given = own_code(type(usecase).build.__module__), ()  # of the class that has it: others may inherit it
+    return hashlib.sha256(repr([*sorted(modules.items()), *given]).encode()).hexdigest()
 
 
 def own_code(module: str) -> dict[str, str]:

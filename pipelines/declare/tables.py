@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.declare.build import build_trailing
+from pipelines.declare.columns import columns_read, part_read
 from pipelines.declare.events import Rows, name_of
 from pipelines.declare.over import Trailing
 from pipelines.declare.rows import Reader, connect
@@ -25,10 +26,14 @@ from pipelines.windows import Window
 def feature_rows(usecase: UseCase, feature_table: FeatureTable, tables: Tables, window: Window) -> pa.Table:
     """The rows of a feature table with KNOWN_AT in the window, from raw tables of it and of the days it looks back.
 
+    A view gets the columns alone that it is known to read, so that no other one can bear on it.
+
     Raises:
         InvalidInput: if an expression of a declaration is none of the rows' columns, or cannot be a feature.
         CorruptData: if a record is known later than declared.
     """
+    read = columns_read(feature_table)
+    tables = {name: table.select(part_read(table.column_names, read)) for name, table in tables.items()}
     if isinstance(feature_table, Coded):
         return builder_of(feature_table)(tables, window)
     if not isinstance(feature_table, Declared):

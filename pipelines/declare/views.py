@@ -142,10 +142,12 @@ class Coded(Declared):
     Attributes:
         builder: `module:function`, of `function(tables, window)`, which gives what `UseCase.build` promises.
         columns: by name what each feature means.
+        reads: the columns of its sources that the function is given, besides keys and periods; all by default.
     """
 
     builder: str = ""
     columns: Mapping[str, str] = field(default_factory=dict, hash=False)
+    reads: tuple[str, ...] = field(default=(), repr=False)  # what is noted of a view without it stays as it was
 
     @property
     def features(self) -> tuple[Feature, ...]:

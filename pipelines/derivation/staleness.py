@@ -6,9 +6,10 @@ import hashlib
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipelines.declare.code import code_of
+from pipelines.declare.columns import columns_read, part_read
 from pipelines.declare.views import rests_on_earlier_days
 from pipelines.errors import InvalidInput
 from pipelines.periods import name_of
@@ -16,7 +17,7 @@ from pipelines.periods import name_of
 if TYPE_CHECKING:
     from pipelines.context import Context
     from pipelines.periods import Calendar, Period
-    from pipelines.records import Unvalidated
+    from pipelines.records import Unvalidated, Validated
     from pipelines.windows import Window
 
 
@@ -39,27 +40,55 @@ def reach(context: Context) -> int:
     return max((table.lookback_days for table in context.usecase.feature_tables if table.daily), default=0)
 
 
-def digests(periods: Sequence[Period], context: Context) -> dict[str, dict[Period, str]]:
-    """By feature table and period, a digest of what it rests on.
+class Grounds(NamedTuple):
+    """Digests of what a period of a feature table rests on: it is up to date if one of them is noted of it.
 
-    That is its declaration, the code that builds it, and the validated data of its sources that it may read.
+    Attributes:
+        read: of the declaration, the code that builds the table, and the columns that it reads of validated data of its
+            sources; `whole` where these columns, or their digests, are not known.
+        whole: likewise of whole partitions, as earlier versions noted it of all tables.
     """
+
+    read: str
+    whole: str
+
+
+def digests(periods: Sequence[Period], context: Context) -> dict[str, dict[Period, Grounds]]:
+    """What each feature table rests on, by period."""
     derivations, calendar, usecase = context.derivations, context.calendar, context.usecase
     validated = {table.name: derivations.validated(table.name) for table in usecase.tables if table.daily}
-    by_table: dict[str, dict[Period, str]] = {}
+    by_table: dict[str, dict[Period, Grounds]] = {}
     back = max((table.lookback_days for table in usecase.feature_tables), default=0)
     line = calendar.between(calendar.back(min(periods), back), calendar.after(max(periods))) if periods else []
     names = [name_of(one) for one in line]
     for feature_table in usecase.feature_tables:
         declared = repr((feature_table, code_of(feature_table, usecase)))
-        notes = [(name, validated[name]) for name in sorted(feature_table.sources) if name in validated]
+        read = columns_read(feature_table)
+        notes = [
+            (name, validated[name], {one: _part(note, read) for one, note in validated[name].items()})
+            for name in sorted(feature_table.sources)
+            if name in validated
+        ]
         of_table = by_table.setdefault(feature_table.name, {})
         for period in periods:
             first = bisect_left(line, calendar.back(period, feature_table.lookback_days))
             last = bisect_left(line, period) + (0 if rests_on_earlier_days(feature_table) else 1)
-            now = [(name, one, of[one][1]) for name, of in notes for one in names[first:last] if one in of]
-            of_table[period] = hashlib.sha256(repr((declared, now)).encode()).hexdigest()
+            whole = [(name, one, of[one].sha256) for name, of, _ in notes for one in names[first:last] if one in of]
+            parts = [(name, one, part[one]) for name, _, part in notes for one in names[first:last] if one in part]
+            known = all(part is not None for *_, part in parts)
+            of_table[period] = Grounds(_sha256((declared, parts if known else whole)), _sha256((declared, whole)))
     return by_table
+
+
+def _part(note: Validated, read: frozenset[str] | None) -> str | None:
+    """The digest of what is read of a validated partition; None where it is not known."""
+    if read is None or note.columns is None:
+        return None
+    return _sha256([(name, note.columns[name]) for name in sorted(part_read([*note.columns], read))])
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()
 
 
 def stale_features(context: Context) -> list[Period]:
@@ -72,8 +101,8 @@ def stale_tables(context: Context) -> dict[Period, list[str]]:
     built = built_periods(context)
     stale: dict[Period, list[str]] = {}
     for table, of_table in digests(list(built), context).items():
-        for period, digest in of_table.items():
-            if built[period].get(table) != digest:
+        for period, grounds in of_table.items():
+            if built[period].get(table) not in grounds:
                 stale.setdefault(period, []).append(table)
     return stale
 

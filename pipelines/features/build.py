@@ -48,12 +48,14 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     counts = {}
     for table in usecase.feature_tables:
         now, there = rests_on[table.name], set(data.periods("features", table.name)) if table.daily else set()
-        outdated = [one for one in window.periods if one not in there or built.get(one, {}).get(table.name) != now[one]]
+        outdated = [
+            one for one in window.periods if one not in there or built.get(one, {}).get(table.name) not in now[one]
+        ]
         again = [one for one in (outdated if table.daily else window.periods) if table.name in built.get(one, {})]
         context.derivations.note_built(table.name, dict.fromkeys(again, UNDER_WAY))
         for span in _spans(outdated, window) if table.daily else [window]:
             _build(table, span, context)
-        context.derivations.note_built(table.name, now)
+        context.derivations.note_built(table.name, {one: grounds.read for one, grounds in now.items()})
         if rests_on_earlier_days(table):
             _build_ahead(table, window, context)
         places = [data.partition("features", table.name, one) for one in (window.periods if table.daily else [None])]
@@ -74,7 +76,7 @@ def _build_ahead(table: FeatureTable, window: Window, context: Context) -> None:
         return
     context.derivations.note_built(table.name, {day: UNDER_WAY})
     _build(table, window.between(day, calendar.after(day)), context, ahead=True)
-    context.derivations.note_built(table.name, digests([day], context)[table.name])
+    context.derivations.note_built(table.name, {day: digests([day], context)[table.name][day].read})
 
 
 def _spans(periods: Sequence[Period], window: Window) -> list[Window]:

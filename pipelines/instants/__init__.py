@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from pipelines.errors import InvalidInput
 from pipelines.quoting import literal
 
+Ambiguous = Literal["refuse", "first", "second"]  # which instant a local time is that clocks show twice
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)  # between neighbouring instants: that much before an exclusive end is the last
 SECOND = 1_000_000  # microseconds
@@ -39,6 +41,12 @@ def from_micros(microseconds: int) -> datetime:
 def local(instant: datetime, timezone: str) -> datetime:
     """An aware instant as clocks in `timezone` show it."""
     return instant.astimezone(ZoneInfo(timezone))
+
+
+def set_back(shown: datetime) -> timedelta:
+    """By how much clocks are set back about a local time, as `local` gives it, that they show twice; else 0."""
+    first, second = (shown.replace(fold=fold).utcoffset() or timedelta(0) for fold in (0, 1))
+    return first - second
 
 
 def local_day(instant: datetime, timezone: str) -> date:

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.instants import EPOCH, local
+from pipelines.instants import EPOCH, Ambiguous, local
 
 INSTANT = pa.timestamp("us", "UTC")  # of the chain's own columns
+IN_ARROW: dict[Ambiguous, str] = {"refuse": "raise", "first": "earliest", "second": "latest"}
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 OFFSET = r"[+-](?:[01]\d|2[0-3])(?::?[0-5]\d(?::?[0-5]\d)?)?"
 TEXT = (
@@ -43,16 +44,24 @@ class Mixed(ValueError):
     """Some instants have an offset from UTC and some have none."""
 
 
-def read(text: pa.ChunkedArray, wanted: pa.TimestampType, zone: str) -> pa.ChunkedArray:
+class Twice(pa.ArrowInvalid):  # type: ignore[misc]  # Arrow has no types
+    """A local time that clocks show twice, as they are set back."""
+
+
+def read(
+    text: pa.ChunkedArray, wanted: pa.TimestampType, zone: str, ambiguous: Ambiguous = "refuse"
+) -> pa.ChunkedArray:
     """ISO text as instants of a type.
 
     Args:
         text: without space around it.
         zone: of those without an offset.
+        ambiguous: which instant one without an offset is that the zone's clocks show twice.
 
     Raises:
         Mixed: if some have an offset and some have none.
-        pa.ArrowInvalid: if one is no ISO text, names no instant or two of the zone, or is out of the type's range.
+        Twice: if one names two instants of the zone, and `ambiguous` is "refuse".
+        pa.ArrowInvalid: if one is no ISO text, names no instant of the zone, or is out of the type's range.
     """
     seconds, nanos, offsets = parse(text)
     if offsets is not None:
@@ -61,7 +70,7 @@ def read(text: pa.ChunkedArray, wanted: pa.TimestampType, zone: str) -> pa.Chunk
     ticks = pc.multiply_checked(seconds, per)
     if nanos is not None:
         ticks = pc.add_checked(ticks, pc.divide(nanos, 10**9 // per))
-    return convert(ticks.cast(pa.timestamp(wanted.unit, None if offsets is None else "UTC")), wanted, zone)
+    return convert(ticks.cast(pa.timestamp(wanted.unit, None if offsets is None else "UTC")), wanted, zone, ambiguous)
 
 
 def parse(text: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray | None, pa.ChunkedArray | None]:
@@ -94,17 +103,23 @@ def _offset(zone: str) -> int:
     return -seconds if zone[0] == "-" else seconds
 
 
-def convert(column: pa.ChunkedArray, wanted: pa.TimestampType, zone: str) -> pa.ChunkedArray:
+def convert(
+    column: pa.ChunkedArray, wanted: pa.TimestampType, zone: str, ambiguous: Ambiguous = "refuse"
+) -> pa.ChunkedArray:
     """Timestamps in another unit, rounded down. One without a zone, given or wanted, is a local time of `zone`.
 
+    Args:
+        ambiguous: which instant a local time is that clocks show twice.
+
     Raises:
-        pa.ArrowInvalid: if one is none or two in the zone, or lies out of the type's range.
+        Twice: if one is two instants of the zone, and `ambiguous` is "refuse".
+        pa.ArrowInvalid: if one is none in the zone, or lies out of the type's range.
     """
     have, want = PER_SECOND[column.type.unit], PER_SECOND[wanted.unit]
     ticks = column.cast(pa.int64())
     ticks = pc.multiply_checked(ticks, want // have) if want >= have else floor(ticks, have // want)
     if column.type.tz is None and wanted.tz is not None:
-        ticks = _to_utc(ticks, wanted.unit, zone)
+        ticks = _to_utc(ticks, wanted.unit, zone, ambiguous)
     elif column.type.tz is not None and wanted.tz is None:
         ticks = _to_local(ticks, wanted.unit, zone)
     first, last = (pc.min_max(ticks)[end].as_py() for end in ("min", "max"))
@@ -171,18 +186,26 @@ def _to_local(ticks: pa.ChunkedArray, unit: str, zone: str) -> pa.ChunkedArray:
     return _shifted(ticks, unit, known, offset)
 
 
-def _to_utc(ticks: pa.ChunkedArray, unit: str, zone: str) -> pa.ChunkedArray:
+def _to_utc(ticks: pa.ChunkedArray, unit: str, zone: str, ambiguous: Ambiguous) -> pa.ChunkedArray:
     def known(early: pa.ChunkedArray) -> pa.ChunkedArray:
-        return pc.assume_timezone(early.cast(pa.timestamp(unit)), zone).cast(pa.int64())
+        try:
+            return pc.assume_timezone(early.cast(pa.timestamp(unit)), zone, ambiguous=IN_ARROW[ambiguous]).cast(
+                pa.int64()
+            )
+        except pa.ArrowInvalid as error:  # Arrow has no error of its own for each of the two
+            raise (Twice if "is ambiguous" in str(error) else pa.ArrowInvalid)(str(error)) from None
 
     def offset(seconds: int) -> int:
         clock = (EPOCH + timedelta(seconds=_in_reach(seconds))).replace(tzinfo=None)
         first = clock.replace(tzinfo=ZoneInfo(zone))
-        if _seconds(first) != _seconds(first.replace(fold=1)):
-            exists = first.astimezone(UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None, fold=0) == clock
-            what = "is ambiguous" if exists else "doesn't exist"
-            raise pa.ArrowInvalid(f"Timestamp {what} in timezone '{zone}': '{clock}'")
-        return -_seconds(first)
+        second = first.replace(fold=1)
+        if _seconds(first) == _seconds(second):
+            return -_seconds(first)
+        if first.astimezone(UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None, fold=0) != clock:
+            raise pa.ArrowInvalid(f"Timestamp doesn't exist in timezone '{zone}': '{clock}'")
+        if ambiguous == "refuse":
+            raise Twice(f"Timestamp is ambiguous in timezone '{zone}': '{clock}'")
+        return -_seconds(first if ambiguous == "first" else second)
 
     return _shifted(ticks, unit, known, offset)
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pipelines.instants import Ambiguous
 from pipelines.params.section import Count, Positive, Section
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")  # a single word in braces; other braces are text
@@ -91,6 +92,7 @@ class Shaped(Section):
         timestamp_format: of instants and dates that are text, in place of ISO: one format as of `strptime`, or several
             of which the first that fits counts.
         timezone: of instants without an offset; the use case's by default.
+        ambiguous: which of the two instants a local time is that clocks show twice, as they are set back.
         where: a condition in SQL on the table's columns, in their declared types; only rows for which it is true count.
     """
 
@@ -98,6 +100,7 @@ class Shaped(Section):
     leave_out: tuple[str, ...] = ()
     timestamp_format: Annotated[tuple[Format, ...], BeforeValidator(_several)] = ()
     timezone: Zone | None = None
+    ambiguous: Ambiguous = "refuse"
     where: str = ""
 
     @model_validator(mode="after")

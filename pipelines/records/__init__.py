@@ -3,7 +3,7 @@
 from pipelines.records.aliases import BY_HAND, CHALLENGER, CHAMPION, PREVIOUS, Aliases
 from pipelines.records.clocks import SimulatedTime
 from pipelines.records.decisions import Decision, DecisionKind, Decisions
-from pipelines.records.derived import Derivations, Unvalidated
+from pipelines.records.derived import Derivations, Unvalidated, Validated
 from pipelines.records.inputs import InputLayout, InputLayouts
 from pipelines.records.ledger import Action, Entry, Ledger
 from pipelines.records.partitions import PartitionHistory, Written
@@ -53,6 +53,7 @@ __all__ = [
     "Snapshot",
     "Snapshots",
     "Unvalidated",
+    "Validated",
     "Writer",
     "Written",
     "share_of",

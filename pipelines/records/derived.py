@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -19,6 +20,7 @@ VALIDATED = sa.Table(
     sa.Column("period", sa.String(20), primary_key=True),
     sa.Column("raw_sha256", sa.String(64), nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("columns", sa.JSON),
 )
 BUILT = sa.Table(
     "built_features",
@@ -28,6 +30,20 @@ BUILT = sa.Table(
     sa.Column("period", sa.String(20), primary_key=True),
     sa.Column("sha256", sa.String(64), nullable=False),
 )
+
+
+class Validated(NamedTuple):
+    """A validated partition.
+
+    Attributes:
+        raw: sha256 of the raw partition that it was made from.
+        sha256: its own.
+        columns: a digest of each of its columns; None of one that was validated before these were noted.
+    """
+
+    raw: str
+    sha256: str
+    columns: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,9 +64,12 @@ class Unvalidated:
 class Derivations(Repository):
     """The derivations of one use case. Each is recorded after its files are written, never before."""
 
-    def note_validated(self, table: str, digests: Mapping[str, tuple[str, str]]) -> None:
-        """Period ("all" for a reference table) -> sha256 of the raw partition and of the validated one."""
-        rows = [{"table": table, "period": of, "raw_sha256": raw, "sha256": sha} for of, (raw, sha) in digests.items()]
+    def note_validated(self, table: str, partitions: Mapping[str, Validated]) -> None:
+        """Note the validated partitions of periods ("all" for a reference table)."""
+        rows = [
+            {"table": table, "period": of, "raw_sha256": one.raw, "sha256": one.sha256, "columns": one.columns}
+            for of, one in partitions.items()
+        ]
         self._note(VALIDATED, rows)
 
     def note_built(self, table: str, digests: Mapping[Period, str]) -> None:
@@ -58,12 +77,12 @@ class Derivations(Repository):
         rows = [{"table": table, "period": name_of(period), "sha256": digest} for period, digest in digests.items()]
         self._note(BUILT, rows)
 
-    def validated(self, table: str) -> dict[str, tuple[str, str]]:
+    def validated(self, table: str) -> dict[str, Validated]:
         """The last record of `note_validated`, by the name of the period."""
-        query = sa.select(VALIDATED.c.period, VALIDATED.c.raw_sha256, VALIDATED.c.sha256)
+        query = sa.select(VALIDATED.c.period, VALIDATED.c.raw_sha256, VALIDATED.c.sha256, VALIDATED.c["columns"])
         query = query.where(VALIDATED.c.usecase == self.usecase, VALIDATED.c.table == table)
         with self.engine.connect() as connection:
-            return {period: (raw, sha256) for period, raw, sha256 in connection.execute(query)}
+            return {period: Validated(*noted) for period, *noted in connection.execute(query)}
 
     def built(self) -> dict[Period, dict[str, str]]:
         """The last records of `note_built`, by period and feature table."""
@@ -92,7 +111,7 @@ class Derivations(Repository):
                 for table, name, validated_sha256, start, end in connection.execute(query)
             ]
 
-    def _note(self, table: sa.Table, rows: list[dict[str, str]]) -> None:
+    def _note(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
         if not rows:
             return
         statement = insert(self.engine, table)

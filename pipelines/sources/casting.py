@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.instants import Ambiguous
 from pipelines.instants import arrow as instants
 from pipelines.sources.arrow_values import UNFIT, excerpt, plain, without_nan
 
@@ -28,37 +29,49 @@ class Unfit(ValueError):
         value: the type it has in the source, and the first such value.
         why: what is wrong with it, where the type and the value do not show it.
         row: its position in the column, if it is known.
+        twice: whether it is a local time that clocks show twice.
     """
 
-    def __init__(self, value: str, why: str = "", row: int | None = None) -> None:
+    def __init__(self, value: str, why: str = "", row: int | None = None, twice: bool = False) -> None:
         super().__init__(f"found {value}" + (f": {why}" if why else ""))
-        self.why, self.row = why, row
+        self.why, self.row, self.twice = why, row, twice
 
 
 def cast(
-    column: pa.ChunkedArray, target: pa.DataType, zone: str, nulls: tuple[str, ...] | None = None
+    column: pa.ChunkedArray,
+    target: pa.DataType,
+    zone: str,
+    nulls: tuple[str, ...] | None = None,
+    ambiguous: Ambiguous = "refuse",
 ) -> pa.ChunkedArray:
     """A column in the declared type; values are exact, or rounded where docs/sources.md says so.
 
     Args:
         zone: of instants without an offset.
         nulls: words for missing, of cells of a CSV, whose text may stand for numbers and booleans; None: text is text.
+        ambiguous: which instant a local time is that clocks show twice.
 
     Raises:
         Unfit: naming the first value that does not fit.
     """
     column = plain(column)
     try:
-        return _cast(column, target, zone, nulls)
+        return _cast(column, target, zone, nulls, ambiguous)
     except instants.Mixed as error:
         raise Unfit(str(column.type), str(error)) from None
     except UNFIT as error:
-        row = _first(column, lambda part: _cast(part, target, zone, nulls))
-        value = f"{column.type} (such as {excerpt(column[row])})"
-        raise Unfit(value, " ".join(str(error).split())[:200], row) from None
+        row, own = _first(column, lambda part: _cast(part, target, zone, nulls, ambiguous))
+        value, why = f"{column.type} (such as {excerpt(column[row])})", " ".join(str(own or error).split())[:200]
+        raise Unfit(value, why, row, isinstance(own, instants.Twice)) from None
 
 
-def _cast(column: pa.ChunkedArray, target: pa.DataType, zone: str, nulls: tuple[str, ...] | None) -> pa.ChunkedArray:
+def _cast(
+    column: pa.ChunkedArray,
+    target: pa.DataType,
+    zone: str,
+    nulls: tuple[str, ...] | None,
+    ambiguous: Ambiguous,
+) -> pa.ChunkedArray:
     if column.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column), target)])
     is_text = pa.types.is_string(column.type)
@@ -73,7 +86,7 @@ def _cast(column: pa.ChunkedArray, target: pa.DataType, zone: str, nulls: tuple[
             column = pc.if_else(pc.is_in(column, pa.array(["", *nulls])), None, column)
     numeric = column if not is_text or nulls is not None else None
     if pa.types.is_timestamp(target):
-        return _instants(column, target, zone)
+        return _instants(column, target, zone, ambiguous)
     if pa.types.is_date(target):
         return _dates(column).cast(target)
     if pa.types.is_integer(target):
@@ -110,14 +123,14 @@ def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     raise pa.ArrowTypeError("")
 
 
-def _instants(column: pa.ChunkedArray, target: pa.TimestampType, zone: str) -> pa.ChunkedArray:
+def _instants(column: pa.ChunkedArray, target: pa.TimestampType, zone: str, ambiguous: Ambiguous) -> pa.ChunkedArray:
     if pa.types.is_string(column.type):
-        return instants.read(column, target, zone)
+        return instants.read(column, target, zone, ambiguous)
     if pa.types.is_date(column.type):
         days = instants.local_day(column, zone).cast(pa.int32()).cast(pa.int64())
         column = pc.multiply(days, instants.DAY).cast(pa.timestamp("s"))
     if pa.types.is_timestamp(column.type):
-        return instants.convert(column, target, zone)
+        return instants.convert(column, target, zone, ambiguous)
     raise pa.ArrowTypeError("")
 
 
@@ -254,8 +267,8 @@ def _booleans(column: pa.ChunkedArray | None) -> pa.ChunkedArray:
     return pc.equal(numbers, 1)
 
 
-def _first(column: pa.ChunkedArray, attempt: Callable[[pa.ChunkedArray], Any]) -> int:
-    """The position of the first value that does not pass, by bisection."""
+def _first(column: pa.ChunkedArray, attempt: Callable[[pa.ChunkedArray], Any]) -> tuple[int, Exception | None]:
+    """The position of the first value that does not pass, by bisection, and what is wrong with it alone."""
     first, length = 0, len(column)
     while length > 1:
         half = length // 2
@@ -264,4 +277,8 @@ def _first(column: pa.ChunkedArray, attempt: Callable[[pa.ChunkedArray], Any]) -
             first, length = first + half, length - half
         except (*UNFIT, instants.Mixed):
             length = half
-    return first
+    try:
+        attempt(column.slice(first, 1))
+    except UNFIT as error:
+        return first, error
+    return first, None

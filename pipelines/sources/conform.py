@@ -70,14 +70,20 @@ def _typed(
     try:
         words = spelled(column, target, piece)
         try:
-            return cast(words, target, naive, piece.nulls)
+            return cast(words, target, naive, piece.nulls, piece.reading.ambiguous)
         except Unfit as error:
             if words is column or error.row is None:
                 raise
-            raise Unfit(f"{column.type} (such as {excerpt(column[error.row])})", error.why, error.row) from None
+            value = f"{column.type} (such as {excerpt(column[error.row])})"
+            raise Unfit(value, error.why, error.row, error.twice) from None
     except Unfit as error:
         remedy = "correct the source or the declaration"
-        if piece.nulls is not None:
+        if error.twice:
+            remedy = (
+                "clocks show it twice: set `ambiguous` of the source to first or second, the instant that is meant, or "
+                "let the source tell the offset"
+            )
+        elif piece.nulls is not None:
             remedy += (
                 "; if the value stands for a missing one, add it to null_values of the source; if numbers or dates are "
                 "spelt otherwise there, set its decimal, thousands or timestamp_format"

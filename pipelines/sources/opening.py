@@ -73,7 +73,7 @@ def open_source(params: Params, usecase: UseCase, table: RawTable) -> Source:
     if isinstance(settings, Bundled):
         return BundledSource(usecase)
     zone = settings.timezone or usecase.timezone
-    reading = Reading(settings.timestamp_format, where=settings.where)
+    reading = Reading(settings.timestamp_format, where=settings.where, ambiguous=settings.ambiguous)
     if isinstance(settings, Files):
         reading = replace(reading, decimal=settings.decimal, thousands=settings.thousands)
     return ShapedSource(_open(settings, zone, closed_of(usecase)), settings, reading)

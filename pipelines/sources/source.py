@@ -10,6 +10,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from pipelines.errors import MissingData
+from pipelines.instants import Ambiguous
 from pipelines.periods import Period
 from pipelines.usecase import RawTable
 from pipelines.windows import Window
@@ -44,12 +45,14 @@ class Reading:
         formats: of instants and dates, as of `strptime`; without any they are in ISO form.
         decimal, thousands: the signs of numbers in cells of a CSV.
         where: a condition in SQL on the table's columns; "": all rows.
+        ambiguous: which instant a local time is that clocks show twice.
     """
 
     formats: tuple[str, ...] = ()
     decimal: str = "."
     thousands: str = ""
     where: str = ""
+    ambiguous: Ambiguous = "refuse"
 
 
 @dataclass(frozen=True)

@@ -172,10 +172,11 @@ def write_parts(table: RawTable, assessment: Assessment, context: Context) -> in
     import numpy as np
     import pyarrow as pa
 
+    from pipelines.records import Validated
     from pipelines.store.layout import partition_name
     from pipelines.validation.chunks import read_partition
 
-    store, clean_rows, digests = context.data.store, 0, {}
+    store, clean_rows, notes = context.data.store, 0, {}
     for judged in assessment.partitions:
         partition, rows = read_partition(table, judged.period, context.data)
         if partition != judged:
@@ -191,11 +192,11 @@ def write_parts(table: RawTable, assessment: Assessment, context: Context) -> in
             store.write_table(quarantine, rows.take(list(codes)).append_column(REASON, reasons))
         else:
             store.delete(quarantine)
-        validated = context.data.partition("validated", table.name, judged.period)
-        sha256 = store.write_table(validated, rows.filter(pa.array(clean)))
-        digests[partition_name(judged.period)] = (judged.sha256, sha256)
+        content = store.encode(rows.filter(pa.array(clean)))
+        sha256 = store.write_bytes(context.data.partition("validated", table.name, judged.period), content)
+        notes[partition_name(judged.period)] = Validated(judged.sha256, sha256, store.column_digests(content))
         clean_rows += int(clean.sum())
-    context.derivations.note_validated(table.name, digests)
+    context.derivations.note_validated(table.name, notes)
     return clean_rows
 
 
@@ -205,7 +206,7 @@ def outdated(table: RawTable, assessment: Assessment, context: Context) -> list[
     from pipelines.store.layout import REFERENCE
 
     previous = context.derivations.validated(table.name).get(REFERENCE)
-    if previous is None or previous[0] == assessment.partitions[0].sha256:
+    if previous is None or previous.raw == assessment.partitions[0].sha256:
         return []
     spans = [span for span in downstream(table.name, None, context).features.values() if span]
     if not spans:

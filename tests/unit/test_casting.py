@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -278,3 +280,66 @@ def test_nan_is_missing_where_a_column_is_carried_as_text(kind: pa.DataType) -> 
 def test_a_type_that_does_not_exist_is_refused_with_table_and_column(name: Any) -> None:
     with pytest.raises(InvalidInput, match=r"table visits, column x: .* is not a column type; write int32"):
         declared_types(RawTable("visits", ("x",), {"x": name}))
+
+
+# --- the hour that comes twice
+
+ZONES = ["America/Havana", "Australia/Lord_Howe", BERLIN, "America/New_York", "Australia/Sydney", "America/Santiago"]
+SHIFTS = st.timedeltas(timedelta(hours=-2), timedelta(hours=2))
+
+
+@pytest.mark.parametrize(("zone", "offsets"), [(BERLIN, (2, 1)), ("Australia/Sydney", (11, 10))])
+@pytest.mark.parametrize("year", [2024, 2060])
+@pytest.mark.parametrize("made", [datetime.isoformat, lambda local: local], ids=["text", "timestamp"])
+def test_the_hour_that_comes_twice_is_the_first_or_the_second_as_asked_for(
+    zone: str, offsets: tuple[int, int], year: int, made: Any
+) -> None:
+    local = next(one for one in _moved(year, zone) if _moves(one, zone) > timedelta(0))
+    column = pa.chunked_array([pa.array([made(local)])])
+    for ambiguous, offset in zip(("first", "second"), offsets, strict=True):
+        at = cast(column, pa.timestamp("us", "UTC"), zone, ambiguous=ambiguous)  # type: ignore[arg-type]
+        assert at.to_pylist() == [(local - timedelta(hours=offset)).replace(tzinfo=UTC)]
+    with pytest.raises(Unfit, match=f"is ambiguous in timezone '{zone}'") as refused:
+        cast(column, pa.timestamp("us", "UTC"), zone)
+    assert refused.value.twice
+
+
+@pytest.mark.parametrize("ambiguous", ["refuse", "first", "second"])
+@pytest.mark.parametrize(("year", "zone"), [(2024, BERLIN), (2060, BERLIN), (2024, "Australia/Sydney")])
+def test_the_hour_that_does_not_come_is_refused_whatever_is_asked_for(year: int, zone: str, ambiguous: Any) -> None:
+    local = next(one for one in _moved(year, zone) if _moves(one, zone) < timedelta(0))
+    with pytest.raises(Unfit, match=f"doesn't exist in timezone '{zone}'") as refused:
+        cast(pa.chunked_array([pa.array([local])]), pa.timestamp("us", "UTC"), zone, ambiguous=ambiguous)
+    assert not refused.value.twice
+
+
+@given(
+    st.lists(st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)), min_size=1), st.sampled_from(ZONES), st.data()
+)
+def test_the_first_is_never_after_the_second_and_they_differ_by_what_clocks_are_set_back(
+    times: list[datetime], zone: str, data: st.DataObject
+) -> None:
+    moved = _moved(data.draw(st.integers(1990, 2070)), zone)
+    near = data.draw(st.lists(st.builds(operator.add, st.sampled_from(moved), SHIFTS))) if moved else []
+    real = [one for one in times + near if _moves(one, zone) >= timedelta(0)]
+    column = pa.chunked_array([pa.array(real, pa.timestamp("us"))])
+    first, second = (
+        instants.convert(column, instants.INSTANT, zone, which).to_pylist() for which in ("first", "second")
+    )
+    assert [b - a for a, b in zip(first, second, strict=True)] == [_moves(one, zone) for one in real]
+    shown = instants.local_times(np.array([one.replace(tzinfo=None) for one in first], "datetime64[us]"), zone)
+    assert shown.tolist() == real, "and clocks show what was written"
+
+
+@lru_cache
+def _moved(year: int, zone: str) -> tuple[datetime, ...]:
+    """The times of a year, one within each half hour, that the zone's clocks show twice or never."""
+    every = (datetime(year, 1, 1, 0, 10) + timedelta(minutes=30 * number) for number in range(366 * 48))
+    return tuple(one for one in every if _moves(one, zone))
+
+
+def _moves(local: datetime, zone: str) -> timedelta:
+    """By how much clocks are set back about a local time: 0 where it is one instant, less where it is none."""
+    first = local.replace(tzinfo=ZoneInfo(zone))
+    offsets = [first.replace(fold=fold).utcoffset() or timedelta(0) for fold in (0, 1)]
+    return offsets[0] - offsets[1]

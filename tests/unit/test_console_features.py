@@ -28,6 +28,7 @@ def test_a_view_is_told_with_what_reads_it(capsys: pytest.CaptureFixture[str], t
     report = json.loads(told(capsys, tmp_path, "--json"))
     views, derived = report["views"], report["derived"]
     assert views["item_sales"]["known"] == "known as each day begins" and views["item_sales"]["lookback_days"] == 30
+    assert views["item_sales"]["reads"] == {"lines": ["customer", "item", "pieces", "price", "ordered_at"]}
     features = {one["name"]: one for view in views.values() for one in view["features"]}
     assert features["price_28d"]["services"] == ["order_again_v1"], "by what is derived of it"
     assert features["basket_30d"]["services"] == [] and features["orders_30d"]["low"] == 0
@@ -37,7 +38,7 @@ def test_a_view_is_told_with_what_reads_it(capsys: pytest.CaptureFixture[str], t
 def test_people_get_tables(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     shown = told(capsys, tmp_path, "customer_orders")
     assert "known whenever a value changes; never expires" in shown and "mean amount of orders by ordered_at" in shown
-    assert "item_sales" not in shown
+    assert "item_sales" not in shown and "of lines (order_id, customer, channel, item" in " ".join(shown.split())
 
 
 def test_a_view_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -149,6 +149,8 @@ def test_a_database_of_the_version_before_keeps_all_it_has(before: str) -> None:
     assert [plan.version for plan in records.plans("pumps").of("under way")] == [4]
     assert records.aliases("pumps").last("challenger") == (4, "3")
     assert records.partitions("pumps").watermark("readings") == START
+    (validated,) = records.derivations("pumps").validated("readings").values()
+    assert validated == ("a" * 64, "b" * 64, None)
     assert records.derivations("pumps").built() == {date(2024, 3, 31): {"": "c" * 64}}
     assert [one.version for one in records.snapshots("pumps").taken()] == ["d1.dir"]
     assert [one.why for one in records.releases("pumps").all()] == ["known"]

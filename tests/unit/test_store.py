@@ -77,3 +77,36 @@ def test_days_without_a_partition_are_named(store: Store) -> None:
     assert data.read("raw", "t", Window(date(2024, 1, 3), date(2024, 1, 4), "UTC")).num_rows == 3
     with pytest.raises(MissingData, match=r"raw/t lacks 1 of the days .*first: 2024-01-02"):
         data.read("raw", "t", Window(date(2024, 1, 1), date(2024, 1, 4), "UTC"))
+
+
+Rows = list[tuple[int | None, str | None]]
+VALUES = st.lists(st.tuples(st.none() | st.integers(0, 3), st.none() | st.text(max_size=2)), max_size=6)
+
+
+@given(VALUES, VALUES)
+def test_a_columns_digest_is_of_its_values_in_their_order_and_of_nothing_else(one: Rows, other: Rows) -> None:
+    first, second = (Store.column_digests(Store.encode(table_of(rows))) for rows in (one, other))
+    for number, name in enumerate("ab"):
+        assert (first[name] == second[name]) == ([row[number] for row in one] == [row[number] for row in other])
+    alone = table_of(one).select(["b"]).append_column("c", pa.array(range(len(one)), pa.int64()))
+    assert Store.column_digests(Store.encode(alone))["b"] == first["b"]
+
+
+def test_a_columns_digest_tells_its_type_and_what_is_under_a_missing_value_is_none_of_it() -> None:
+    def digest(column: pa.Array) -> str:
+        return Store.column_digests(Store.encode(pa.table({"a": column})))["a"]
+
+    numbers = [pa.array([1, 2], kind) for kind in (pa.int32(), pa.date32(), pa.int64(), pa.timestamp("us", "UTC"))]
+    assert len({digest(one) for one in numbers}) == 4
+    under = [
+        pa.Array.from_buffers(pa.int64(), 2, [pa.py_buffer(b"\x01"), pa.array([7, n]).buffers()[1]]) for n in (8, 9)
+    ]
+    assert under[0].equals(under[1]) and digest(under[0]) == digest(under[1])
+    many = pa.array(range(3 * 2**20))
+    assert digest(many) != digest(pa.concat_arrays([many[:-2], many[-1:], many[-2:-1]])), "and of all its row groups"
+
+
+def table_of(rows: Rows) -> pa.Table:
+    return pa.table(
+        {"a": pa.array([one for one, _ in rows], pa.int64()), "b": pa.array([two for _, two in rows], pa.string())}
+    )

@@ -158,6 +158,7 @@ def test_a_database_is_asked_by_its_own_names(
         ({"timestamp_format": ["%d.%m.%Y %H:%M %z", "%d.%m.%Y"]}, r"have an offset \(%z\) and some have none"),
         ({"timestamp_format": "ISO"}, "timestamp_format"),
         ({"timezone": "Berlin"}, "not an IANA zone"),
+        ({"ambiguous": "third"}, "'refuse', 'first' or 'second'"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
