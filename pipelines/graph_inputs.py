@@ -76,6 +76,9 @@ def string_column(values: Column, name: str, missing: str | None = "") -> NDArra
     if isinstance(values, pd.Series) and pd.api.types.infer_dtype(values, skipna=True) in {"string", "empty"}:
         return values.where(values.notna(), missing).to_numpy()
     texts = np.empty(len(values), dtype=object)
+    if isinstance(values, np.ndarray) and {*map(type, values)} == {str}:
+        texts[:] = values
+        return texts
     for position, value in enumerate(values):
         text = spelling(value, name)
         texts[position] = missing if text is None else text

@@ -103,26 +103,25 @@ class _Group:
         encoded = ((key, self.views[0].keys.encode(key)) for key in keys)
         return {key: raw for key, raw in encoded if raw is not None}
 
-    def values(self, rows: Sequence[StoredRow | None]) -> tuple[list[Any], ...]:
-        """Numbers, categories, instants, exact numbers, and how many of the first two there are, of each view's row.
+    def values(self, rows: Sequence[StoredRow | None]) -> tuple[list[float], list[str], list[float], list[int]]:
+        """Numbers, categories, exact numbers; and of each view's row its instant, and how many of the first it has.
 
         Raises:
             InvalidInput: if a value is no number, or has no spelling, where it must.
         """
         numbers: list[float] = []
         texts: list[str] = []
-        instants: list[int] = []
         exacts: list[float] = []
-        present: list[int] = []
+        states: list[int] = []
         for one, row in zip(self.wanted, rows, strict=True):
             at, cells = row or (None, {})
-            instants.append(NEVER if at is None else micros(at))
             numbers += (_number(decode_value(cells.get(name)), name) for name in one.numbers)
             texts += (str(string_column([decode_value(cells.get(name))], name)[0]) for name in one.texts)
             exacts += (_exact(decode_value(cells.get(name)), name) for name in one.exacts)
             mine = numbers[len(numbers) - len(one.numbers) :], texts[len(texts) - len(one.texts) :]
-            present.append(sum(number == number for number in mine[0]) + sum(text != "" for text in mine[1]))
-        return numbers, texts, instants, exacts, present
+            present = sum(number == number for number in mine[0]) + sum(text != "" for text in mine[1])
+            states += (NEVER if at is None else micros(at), present)
+        return numbers, texts, exacts, states
 
 
 class ColumnReader:
@@ -168,9 +167,8 @@ class ColumnReader:
         self._stored = (
             Gather(np.float32, np.nan, [[len(one.numbers) for one in wanted] for wanted in groups]),
             Gather(np.object_, "", [[len(one.texts) for one in wanted] for wanted in groups]),
-            Gather(np.int64, NEVER, [[1] * len(wanted) for wanted in groups]),
             Gather(np.float64, np.nan, [[len(one.exacts) for one in wanted] for wanted in groups]),
-            Gather(np.intp, 0, [[1] * len(wanted) for wanted in groups]),
+            Gather(np.int64, NEVER, [[2] * len(wanted) for wanted in groups]),
         )
         self._kept = 0
         for group in self._groups:
@@ -203,11 +201,12 @@ class ColumnReader:
         return self._columns(np.full((rows, len(self._groups)), NOWHERE, dtype=np.intp), 0)
 
     def _columns(self, places: Places, at: int) -> StoredColumns:
-        of_numbers, of_texts, of_instants, of_exacts, of_present = self._stored
-        known_at = of_instants.get(places)
+        of_numbers, of_texts, of_exacts, of_states = self._stored
+        states = of_states.get(places)
+        known_at, present = states[:, ::2], states[:, 1::2]
         is_there, age = known_at != NEVER, at - known_at
         stale = is_there & ((age < 0) | (age > self._lives))
-        missing = self.widths - of_present.get(places)
+        missing = self.widths - np.where(is_there, present, 0)
         hidden = stale if stale.any() else None
         if hidden is not None:
             missing[hidden] = 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -79,8 +80,11 @@ class Call:
         self._earlier: dict[int, Prediction] = {}
         self._given: list[str] = []  # ids of ours, for each request: a run that is made again has the same
 
-    def prepare(self, usecase: UseCase, earlier: Mapping[str, Prediction], at: datetime) -> None:
+    def prepare(self, usecase: UseCase, earlier: Mapping[str, Prediction], at: datetime, ids: Iterator[str]) -> None:
         """Find the new requests, given the logged predictions by id.
+
+        Args:
+            ids: unused ones, of which it takes as many as it has items.
 
         Raises:
             Refusal: 409 if an id was used for another request, 422 if one cannot be logged.
@@ -89,13 +93,18 @@ class Call:
             self._earlier = {n: earlier[one] for n, one in enumerate(self.ids) if one and one in earlier}
             for n, prediction in self._earlier.items():
                 _require_same(n, prediction, _body(self.items[n]))
-        self._given = self._given or _ids(len(self.items), at)
+        self._given = self._given or [*islice(ids, len(self.items))]
         answered = self._earlier.keys() | self._repetitions.keys() if self.named else ()
-        self.new = [
-            _new(usecase, n, item, at, item.id or ours)
-            for n, (item, ours) in enumerate(zip(self.items, self._given, strict=True))
-            if n not in answered
-        ]
+        self.new = []
+        for n, (item, ours) in enumerate(zip(self.items, self._given, strict=True)):
+            if n not in answered:
+                identity, values = item.id or ours, item.__dict__
+                block = usecase.block(values, at)
+                name, closes_at = (identity, _micros(at)) if block is None else _checked(block, usecase, n)
+                entity = usecase.split_key(values)
+                if not _is_key(entity):
+                    raise _no_entity(n, entity)
+                self.new.append(NewRequest(n, identity, values, _body(item), entity, name, closes_at))
 
     def require_same(self, logged: Sequence[Prediction]) -> None:
         """Check that the predictions of the new requests are of these requests.
@@ -117,10 +126,13 @@ class Call:
         ]
 
 
-def _ids(count: int, at: datetime) -> list[str]:
-    """New ids: by time, so that a database writes neighbours to one page; the rest is not to be guessed."""
+def unused_ids(count: int, at: datetime) -> Iterator[str]:
+    """Ids: by time, so that a database writes neighbours to one page; the rest is not to be guessed."""
     time, random = f"{micros(at):014x}", os.urandom(9 * count).hex()
-    return [time + random[n : n + 18] for n in range(0, len(random), 18)]
+    return (time + random[n : n + 18] for n in range(0, len(random), 18))
+
+
+_micros = lru_cache(maxsize=4096)(micros)
 
 
 def _body(item: BaseModel) -> str:
@@ -128,26 +140,19 @@ def _body(item: BaseModel) -> str:
     return item.__pydantic_serializer__.to_json(item, exclude=ID).decode()
 
 
-def _new(usecase: UseCase, n: int, item: Any, at: datetime, identity: str) -> NewRequest:
-    values = item.__dict__
-    block = usecase.block(values, at)
-    name, closes_at = (identity, _micros(at)) if block is None else _checked(block, usecase, n)
-    return NewRequest(n, identity, values, _body(item), _entity(usecase, n, values), name, closes_at)
-
-
-def _entity(usecase: UseCase, n: int, values: Request) -> str:
-    entity = usecase.split_key(values)
-    if not _is_key(entity):
-        raise Refusal(422, f"request {n}: {entity[:40]!r}, by which traffic is split, must be 1 to 128 characters")
-    return entity
+def _no_entity(n: int, entity: str) -> Refusal:
+    return Refusal(422, f"request {n}: {entity[:40]!r}, by which traffic is split, must be 1 to 128 characters")
 
 
 def _checked(block: Any, usecase: UseCase, n: int) -> tuple[str, int]:
     """The block that the use case gives to a request, with its end in microseconds since 1970."""
-    match block:
-        case (name, closes_at) if isinstance(name, str) and isinstance(closes_at, datetime):
-            if _is_valid(name, closes_at):
-                return name, _micros(closes_at)
+    try:
+        name, closes_at = block
+        closes = _valid_end(name, closes_at)
+    except (TypeError, ValueError):  # it is no pair, or of what has no hash
+        closes = None
+    if closes is not None:
+        return name, closes
     raise Refusal(
         422,
         f"request {n}: `block` of the use case {usecase.name} gives {repr(block)[:120]}; it must give "
@@ -161,11 +166,11 @@ def _is_key(text: str) -> bool:
 
 
 @lru_cache(maxsize=4096)  # many requests are of one block
-def _is_valid(name: str, closes_at: datetime) -> bool:
-    return _is_key(name) and closes_at.utcoffset() is not None and closes_at.year in YEARS
-
-
-_micros = lru_cache(maxsize=4096)(micros)
+def _valid_end(name: Any, closes_at: Any) -> int | None:
+    """The end of a block in microseconds since 1970; None if it is no block's."""
+    if not isinstance(name, str) or not isinstance(closes_at, datetime) or not _is_key(name):
+        return None
+    return micros(closes_at) if closes_at.utcoffset() is not None and closes_at.year in YEARS else None
 
 
 def _find_repetitions(ids: Sequence[str | None], items: Sequence[BaseModel]) -> dict[int, int]:

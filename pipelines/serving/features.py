@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -52,6 +51,7 @@ class Layout:
         alone = {one.ref for recipe in recipes for one in recipe.stored}.difference(self._reader.numbers)
         self._ingredients = np.flatnonzero([ref in alone for ref in self._reader.exacts])  # which are no inputs, too
         self._derivations = {recipe: Derivation(recipe, self._reader) for recipe in recipes}
+        self._alike: dict[tuple[Any, ...], _Source] = {}
         self._sources = {
             version: (self._source(need, need.numeric, 0), self._source(need, need.categorical, 1))
             for version, need in needs.items()
@@ -64,7 +64,12 @@ class Layout:
 
     def _source(self, need: Needs, names: Sequence[str], of: int) -> _Source:
         """The source of numeric (`of` 0) or categorical inputs (1)."""
-        return _Source.of([self._origin(need, name) for name in names], (self._reader.numbers, self._reader.texts)[of])
+        return self._shared([self._origin(need, name) for name in names], of)
+
+    def _shared(self, origins: Sequence[Origin], of: int) -> _Source:
+        """The source of what comes from there, one for all that are alike, so that it is taken once."""
+        stored = (self._reader.numbers, self._reader.texts)[of]
+        return self._alike.setdefault((of, *origins), _Source(origins, stored))
 
     def _log_layout(self, needs: Sequence[Needs]) -> tuple[InputLayout, tuple[_Source, _Source]]:
         """The layout of what is logged, every input of every version once, and where its values are found."""
@@ -76,11 +81,7 @@ class Layout:
         stored = {label: one.ref for label, one in (numbers | texts).items() if one.ref is not None}
         aged = {label: self._reader.views.index(ref.partition(":")[0]) for label, ref in stored.items()}
         layout = InputLayout((*numbers,), (*texts,), len(self._reader.views), aged)
-        sources = (
-            _Source.of([*numbers.values()], self._reader.numbers),
-            _Source.of([*texts.values()], self._reader.texts),
-        )
-        return layout, sources
+        return layout, (self._shared([*numbers.values()], 0), self._shared([*texts.values()], 1))
 
     def read(self, requests: Sequence[Request], at: datetime) -> Features:
         """The features of validated requests, with freshness as of `at`.
@@ -172,7 +173,7 @@ class Features:
     stored: StoredColumns
     has_stored: bool = True
     elements: ByList = field(default_factory=dict)
-    taken: dict[tuple[_Source, Convert], NDArray[Any]] = field(default_factory=dict)
+    taken: dict[_Source, NDArray[Any]] = field(default_factory=dict)
     _converted: dict[tuple[str, Convert, Derivation | None], NDArray[Any]] = field(default_factory=dict)
     _derived: dict[Derivation, Columns] = field(default_factory=dict)
 
@@ -210,26 +211,18 @@ class Origin(NamedTuple):
     derivation: Derivation | None
 
 
-@dataclass(frozen=True)
 class _Source:
-    """Where the numeric or the categorical inputs of one model are found.
+    """Where numeric or categorical inputs are found, those of one model or those of the log.
 
     Attributes:
         own: (place among them, name, derivation) of those that are not stored.
         columns: of what is stored, one for each; any for the others.
     """
 
-    own: tuple[tuple[int, str, Derivation | None], ...]
-    columns: tuple[int, ...]
-
-    @classmethod
-    def of(cls, origins: Sequence[Origin], stored: Sequence[str]) -> _Source:
-        own = ((place, one.name, one.derivation) for place, one in enumerate(origins) if one.ref is None)
-        return cls((*own,), tuple(-1 if one.ref is None else stored.index(one.ref) for one in origins))
-
-    @cached_property
-    def _columns(self) -> NDArray[np.intp]:
-        return np.array(self.columns, dtype=np.intp)
+    def __init__(self, origins: Sequence[Origin], stored: Sequence[str]) -> None:
+        self.own = [(place, one.name, one.derivation) for place, one in enumerate(origins) if one.ref is None]
+        columns = [-1 if one.ref is None else stored.index(one.ref) for one in origins]
+        self.columns = np.array(columns, dtype=np.intp)
 
     def numbers(self, features: Features) -> NDArray[np.float32]:
         return self._take(features, features.stored.numbers, number_column)
@@ -238,15 +231,16 @@ class _Source:
         return self._take(features, features.stored.texts, string_column)
 
     def _take(self, features: Features, stored: NDArray[Any], convert: Convert) -> NDArray[Any]:
-        if (self, convert) in features.taken:  # by another version, or for the log
-            return features.taken[self, convert]
+        taken = features.taken.get(self)  # by another version, or for the log
+        if taken is not None:
+            return taken
         if stored.shape[1]:
-            values = stored.take(self._columns, axis=1)
+            values = stored.take(self.columns, axis=1)
         else:
             values = np.empty((features.rows, len(self.columns)), dtype=stored.dtype)
         for place, name, derivation in self.own:
             values[:, place] = features.own_column(name, convert, derivation)
-        features.taken[self, convert] = values
+        features.taken[self] = values
         return values
 
 

@@ -16,7 +16,7 @@ from pipelines.errors import InvalidInput, Unavailable
 from pipelines.online.places import UTC_SQLITE
 from pipelines.records import Prediction, PredictionLog
 from pipelines.serving.beside import Beside
-from pipelines.serving.calls import Answered, Call, NewRequest
+from pipelines.serving.calls import Answered, Call, NewRequest, unused_ids
 from pipelines.serving.features import Features
 from pipelines.serving.metrics import Metrics
 from pipelines.serving.routing import Route, Router
@@ -92,10 +92,10 @@ class Predictor:
         """Find the new requests of each call, and give the refusals by the call's position."""
         ids = [identity for call in calls for identity in call.named]
         earlier = {prediction.prediction_id: prediction for prediction in log.get(ids)} if ids else {}
-        refusals = {}
+        refusals, ours = {}, unused_ids(sum(len(call.items) for call in calls), at)
         for number, call in enumerate(calls):
             try:
-                call.prepare(self._context.usecase, earlier, at)
+                call.prepare(self._context.usecase, earlier, at, ours)
             except Refusal as refusal:
                 refusals[number] = refusal
         return refusals

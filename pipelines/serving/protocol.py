@@ -96,7 +96,10 @@ class _Prediction:
         self._answer(response.status_code, response.raw_headers, bytes(response.body))
 
     def cancel(self, msg: str | None = None) -> None:
-        """End it, as the server ends a task that takes too long."""
+        """End it, as the server ends a task that takes too long: soon, not while it goes through its tasks."""
+        self._connection.loop.call_soon(self._cancelled, msg)
+
+    def _cancelled(self, msg: str | None) -> None:
         if not self.done():
             self.set_exception(asyncio.CancelledError(msg))
 

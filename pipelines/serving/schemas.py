@@ -175,9 +175,11 @@ class Envelope(Generic[Item]):
             content = self._content(body)
         except ValidationError as error:
             raise self._refusal(error) from None
-        alone = isinstance(content, self.item)
-        items = [content] if alone else list(getattr(content, self.key))
-        keys = sum(len(item.__pydantic_fields_set__) for item in items) + (not alone)
+        if isinstance(content, self.item):
+            items, keys = [content], len(content.__pydantic_fields_set__)
+        else:
+            items = list(getattr(content, self.key))
+            keys = 1 + sum(len(item.__pydantic_fields_set__) for item in items)
         if _count_keys(body) != keys:  # only then may a key occur twice; of two, pydantic takes the last
             _require_unique_keys(body)
         return items

@@ -143,11 +143,11 @@ def serve(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @contextmanager
-def listening(deck: Deck) -> Iterator[str]:
-    """Within, the app answers at this URL as well."""
+def listening(deck: Deck, **more: Any) -> Iterator[str]:
+    """Within, the app answers at this URL as well, by uvicorn with these options."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        options: dict[str, Any] = {"http": PredictionProtocol, "proxy_headers": False, "log_level": "error"}
+        options: dict[str, Any] = {"http": PredictionProtocol, "proxy_headers": False, "log_level": "error", **more}
         config = uvicorn.Config(deck.http.app, lifespan="off", workers=1, **options)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -1,0 +1,139 @@
+"""The short way of predictions through uvicorn: which calls take it, and that none can tell."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from pipelines.serving.gathering import Gatherer
+from pipelines.serving.predict import Predictor
+from pipelines.serving.server import Server
+from tests.predictions import read_log
+from tests.serving.conftest import Deck, listening, reading
+from tests.serving.connections import Line, get, line, post
+
+
+@pytest.fixture
+def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which way each call took."""
+    taken: list[str] = []
+    begin, predict = Server.begin, Server.predict
+
+    def short(server: Server, body: bytes, caller: Any) -> None:
+        taken.append("short")
+        begin(server, body, caller)
+
+    async def long(server: Server, body: bytes) -> Any:
+        taken.append("long")
+        return await predict(server, body)
+
+    monkeypatch.setattr(Server, "begin", short)
+    monkeypatch.setattr(Server, "predict", long)
+    return taken
+
+
+def in_pieces(one: Line, call: bytes) -> None:
+    head, _, body = call.partition(b"\r\n\r\n")
+    one.send(head + b"\r\n\r\n")
+    time.sleep(0.2)  # so that the body comes by itself
+    one.send(body)
+
+
+def test_both_ways_give_the_same_but_for_id_and_time(deck: Deck, ways: list[str]) -> None:
+    calls = [reading(), reading(plant="east"), {"requests": [reading(), reading(pump="2")]}, b"{", b" "]
+    with listening(deck) as url, line(url) as one:
+        for call in calls:
+            ways.clear()
+            one.send(post(call))
+            short = one.answer()
+            in_pieces(one, post(call))
+            long = one.answer()
+            assert ways == ["short", "long"] and short.status == long.status
+            assert {**short.headers, "date": ""} == {**long.headers, "date": "", **length(short.headers)}
+            assert told(short.content) == told(long.content)
+
+
+def length(headers: dict[str, str]) -> dict[str, str]:
+    return {"content-length": headers["content-length"]}  # scores of other rows of a run may differ in a last digit
+
+
+def told(content: Any) -> Any:
+    predictions = content.pop("predictions", [])
+    return content, [(round(one["score"], 6), one["version"], one["decision"], one["plan"]) for one in predictions]
+
+
+def test_what_is_not_plain_goes_the_long_way(deck: Deck, ways: list[str]) -> None:
+    with listening(deck) as url, line(url) as one:
+        one.send(post(reading(id="asks"), "1.1", "expect: 100-continue"))
+        assert one.received.readline().startswith(b"HTTP/1.1 100 ") and one.received.readline() == b"\r\n"
+        assert one.answer().identity == "asks" and ways == ["long"]
+        one.send(get("/healthz") + post(reading(id="behind")) + post(reading(id="last"), "1.1", "connection: close"))
+        assert one.answer().content == {"status": "ok"}
+        assert [one.answer().identity for _ in range(2)] == ["behind", "last"] and one.is_over()
+    assert ways == ["long", "short", "short"]
+
+
+def test_what_follows_a_call_and_is_no_http_ends_the_connection_and_nothing_else(deck: Deck) -> None:
+    with listening(deck) as url:
+        with line(url) as one:
+            one.send(post(reading(id="first")) + b"nothing\r\n\r\n")
+            assert one.received.readline().split()[1] in (b"200", b"400")
+        with line(url) as one:
+            one.send(post(reading(id="second")))
+            assert one.answer().identity == "second"
+    assert "second" in [row.prediction_id for row in read_log(deck.log)]
+
+
+@pytest.mark.parametrize(("patience", "takes", "status"), [(20, 0.5, 200), (1, 3.0, 503)])
+def test_the_end_of_the_server_waits_for_a_call_and_then_tells_it(
+    serve: Callable[..., Deck], monkeypatch: pytest.MonkeyPatch, patience: int, takes: float, status: int
+) -> None:
+    begun, free, answer = threading.Event(), threading.Event(), Predictor.answer
+
+    def held(predictor: Predictor, calls: Any) -> Any:
+        begun.set()
+        assert free.wait(20)
+        return answer(predictor, calls)
+
+    monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)
+    monkeypatch.setattr(Predictor, "answer", held)
+    deck = serve()
+    deck.plan()
+    with ExitStack() as lines:
+        with listening(deck, timeout_graceful_shutdown=patience) as url:
+            one = lines.enter_context(line(url))
+            one.send(post(reading(id="held")))
+            assert begun.wait(20)
+            threading.Timer(takes, free.set).start()
+        said = one.answer()
+        assert said.status == status and one.is_over()
+    assert status == 200 or said.content["detail"].startswith("the server ends")
+
+
+def test_whoever_is_told_twice_hears_the_first() -> None:
+    heard: list[Any] = []
+
+    class Once:
+        def done(self) -> bool:
+            return bool(heard)
+
+        def set_result(self, result: int) -> None:
+            heard.append(result)
+
+        def set_exception(self, exception: Exception) -> None:
+            heard.append(exception)
+
+    async def main() -> None:
+        calls: Gatherer[int, int] = Gatherer(lambda numbers: [*numbers], lambda _: 1, 10, 10, 60)
+        calls.enter(1, Once())
+        heard.append("gone")
+        await calls.submit(2)
+
+    asyncio.run(main())
+    assert heard == ["gone"]
