@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 from pipelines.declare.reading import Elements, Recipe, Stored
 from pipelines.online.columns import ColumnReader, StoredColumns
 from pipelines.usecase import Columns
-
-if TYPE_CHECKING:
-    from pipelines.serving.features import Features
 
 Keys = Mapping[str, Sequence[Any]]
 
@@ -84,13 +81,17 @@ class Derivation:
         ]
         self._each = [(one, reader.exacts.index(feature.ref)) for one, feature in recipe.each]
 
-    def columns(self, features: Features) -> Columns:
-        """By name, (N,) each.
+    def columns(self, own: Columns, stored: StoredColumns, lists: ByList) -> Columns:
+        """By name, (N,) each, of N requests.
+
+        Args:
+            own: features of the request.
+            lists: elements of its lists; none where the store did not answer.
 
         Raises:
             InvalidInput: as `Recipe.compute`.
         """
-        stored = features.stored
+        rows = len(stored.stale)
         read: dict[str, NDArray[Any]] = {}
         for one, place in self._stored:
             if one.kind is Stored.TEXT:
@@ -100,12 +101,12 @@ class Derivation:
                 numbers = np.ascontiguousarray(stored.exacts[:, place])
                 read[one.name] = numbers if one.kind is Stored.NUMBER else _instants(numbers)
         for each, place in self._each:
-            if (column := ListColumn(each.of, each.key)) in features.elements:
-                elements, values = features.elements[column]
+            if (column := ListColumn(each.of, each.key)) in lists:
+                elements, values = lists[column]
                 read[each.elements] = elements.split(values[:, place])
             else:  # the store did not answer
-                read[each.elements] = np.full(features.rows, None, dtype=object)
-        return self._recipe.compute({**features.own, **read}, features.rows)
+                read[each.elements] = np.full(rows, None, dtype=object)
+        return self._recipe.compute({**own, **read}, rows)
 
 
 def _instants(microseconds: NDArray[np.float64]) -> NDArray[np.datetime64]:

@@ -192,7 +192,7 @@ class Features:
 
     def _derive(self, derivation: Derivation) -> Columns:
         if derivation not in self._derived:
-            self._derived[derivation] = derivation.columns(self)
+            self._derived[derivation] = derivation.columns(self.own, self.stored, self.elements)
         return self._derived[derivation]
 
     @property
