@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from pipelines.day_blocks import Block as Block  # noqa: PLC0414 - exported
+from pipelines.day_blocks import day_block as day_block  # noqa: PLC0414 - exported
 from pipelines.errors import InvalidInput
-from pipelines.instants import local_day, midnight
 from pipelines.periods import A_DAY, Calendar
 
 if TYPE_CHECKING:
@@ -41,24 +42,6 @@ BLOCK = "block"  # in examples, optional: the name of the dependence block, or n
 LABEL = "label"  # in examples: 0.0, 1.0, or null for examples that never get one
 LABEL_KNOWN_AT = "label_known_at"  # in examples: the instant (UTC) at which the label matures, null as above
 MONTH = "month"  # in evaluations: the month of DAY
-
-
-class Block(NamedTuple):
-    """A dependence block: requests whose losses are not independent of each other, such as those of one local day.
-
-    Attributes:
-        name: 1 to 128 printable characters.
-        closes_at: the instant (UTC) from which no further request belongs to it, the same for each of its requests.
-    """
-
-    name: str
-    closes_at: datetime
-
-
-def day_block(instant: datetime, timezone: str) -> Block:
-    """The block of the local day of an instant: its name is the ISO date, and it closes at the next local midnight."""
-    day = local_day(instant, timezone)
-    return Block(day.isoformat(), midnight(day + timedelta(days=1), timezone))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from pipelines.records.database import (
@@ -61,7 +62,6 @@ class PredictionLog(Repository):
     def append_batch(self, batch: Batch) -> list[Prediction] | None:
         """Write a batch, all or none. None if all of its ids were new; else the logged predictions, as `append`."""
         count = len(batch.ids)
-        scored = [[*zip(batch.scores, of_row, strict=True)] for of_row in zip(*batch.scores.values(), strict=True)]
         return self._append(
             {
                 "usecase": [self.usecase] * count,
@@ -77,7 +77,7 @@ class PredictionLog(Repository):
                 "share": [batch.share] * count,
                 "served": batch.served,
                 "score": batch.score,
-                "scores": [to_json(dict(of_row)) for of_row in scored],
+                "scores": _rows_to_json(batch.scores),
                 "milliseconds": [to_json(batch.milliseconds), *[NOTHING] * (count - 1)],
                 "errors": [to_json(batch.errors[n]) if n in batch.errors else NOTHING for n in range(count)],
                 "failed": [n in batch.errors for n in range(count)],
@@ -261,6 +261,13 @@ class PredictionLog(Repository):
             for n in range(0, len(ids), AT_ONCE)
             for row in connection.execute(query.where(prediction.prediction_id.in_(ids[n : n + AT_ONCE])))
         }
+
+
+def _rows_to_json(columns: Mapping[str, Sequence[float | None]]) -> list[str]:
+    """The JSON text of each row of columns of numbers, as `to_json` has it: a column at once is faster."""
+    keys = [msgspec.json.encode(name).decode() for name in columns]
+    texts = [msgspec.json.encode(numbers).decode()[1:-1].split(",") for numbers in columns.values()]
+    return ["{" + ",".join(map("{}:{}".format, keys, row)) + "}" for row in zip(*texts, strict=True)]
 
 
 def _further(outputs: Mapping[str, float | None] | None) -> str | None:
