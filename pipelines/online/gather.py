@@ -48,10 +48,13 @@ class Gather:
 
     def get(self, places: NDArray[np.intp], hidden: NDArray[np.bool_] | None = None) -> NDArray[Any]:
         """(N, all widths), of the (N, groups) places of entities; absent where (N, views) are hidden."""
-        first = self._first.values[places]
+        first = self._first.values.take(places)
         if hidden is None:
-            first = first[:, self._group]
+            first = first.take(self._group, axis=1)
         else:
-            first = np.where(hidden, 0, first[:, self._group_of_view])[:, self._view]
-        values: NDArray[Any] = self._pool.values[first + self._within]
+            of_views = first.take(self._group_of_view, axis=1)
+            of_views[hidden] = 0
+            first = of_views.take(self._view, axis=1)
+        first += self._within
+        values: NDArray[Any] = self._pool.values.take(first)
         return values
