@@ -43,10 +43,24 @@ def local(instant: datetime, timezone: str) -> datetime:
     return instant.astimezone(ZoneInfo(timezone))
 
 
-def set_back(shown: datetime) -> timedelta:
-    """By how much clocks are set back about a local time, as `local` gives it, that they show twice; else 0."""
-    first, second = (shown.replace(fold=fold).utcoffset() or timedelta(0) for fold in (0, 1))
-    return first - second
+def read_from(at: datetime, timezone: str, ambiguous: Ambiguous) -> datetime:
+    """The first local time (without a zone) that stands for `at` or a later instant.
+
+    Args:
+        ambiguous: which instant a local time is that clocks show twice; where it is refused, either will do.
+    """
+    shown = local(at, timezone)
+    naive = shown.replace(tzinfo=None, fold=0)
+    before, after = (shown.replace(fold=fold).utcoffset() or timedelta(0) for fold in (0, 1))
+    if before <= after or ambiguous == "refuse" or ambiguous == ("first", "second")[shown.fold]:
+        return naive
+    early = at - (before - after) if shown.fold else at
+    late = early + (before - after)
+    while late - early > MICROSECOND:  # until `late` is the instant at which clocks are set back
+        middle = early + (late - early) // 2
+        early, late = (middle, late) if local(middle, timezone).utcoffset() == before else (early, middle)
+    begins = local(late, timezone).replace(tzinfo=None, fold=0)
+    return begins + (before - after) if shown.fold else begins
 
 
 def local_day(instant: datetime, timezone: str) -> date:

@@ -96,9 +96,9 @@ class Call:
         self._given = self._given or [*islice(ids, len(self.items))]
         answered = self._earlier.keys() | self._repetitions.keys() if self.named else ()
         self.new = []
-        for n, (item, ours) in enumerate(zip(self.items, self._given, strict=True)):
+        for n, (item, given) in enumerate(zip(self.items, self._given, strict=True)):
             if n not in answered:
-                identity, values = item.id or ours, item.__dict__
+                identity, values = item.id or given, item.__dict__
                 block = usecase.block(values, at)
                 name, closes_at = (identity, _micros(at)) if block is None else _checked(block, usecase, n)
                 entity = usecase.split_key(values)
@@ -148,8 +148,8 @@ def _checked(block: Any, usecase: UseCase, n: int) -> tuple[str, int]:
     """The block that the use case gives to a request, with its end in microseconds since 1970."""
     try:
         name, closes_at = block
-        closes = _valid_end(name, closes_at)
-    except (TypeError, ValueError):  # it is no pair, or of what has no hash
+        closes = _valid_end(name, closes_at, closes_at.fold)
+    except (AttributeError, TypeError, ValueError):  # it is no pair, or of something else
         closes = None
     if closes is not None:
         return name, closes
@@ -166,8 +166,8 @@ def _is_key(text: str) -> bool:
 
 
 @lru_cache(maxsize=4096)  # many requests are of one block
-def _valid_end(name: Any, closes_at: Any) -> int | None:
-    """The end of a block in microseconds since 1970; None if it is no block's."""
+def _valid_end(name: Any, closes_at: Any, _: int) -> int | None:
+    """The end of a block in microseconds since 1970; None if it is no block's. Equal ends may differ in their fold."""
     if not isinstance(name, str) or not isinstance(closes_at, datetime) or not _is_key(name):
         return None
     return micros(closes_at) if closes_at.utcoffset() is not None and closes_at.year in YEARS else None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, Protocol, TypeVar
 
+from pipelines.failure import trace
 from pipelines.serving.schemas import Refusal
 
+log = logging.getLogger(__name__)
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 Told_contra = TypeVar("Told_contra", contravariant=True)
@@ -26,7 +29,7 @@ class Caller(Protocol[Told_contra]):
 
 
 class _Waiting(Generic[Given, Result]):
-    """A call, who is told its result, and until when, by the event loop's time, it may wait."""
+    """A call with its caller. After the deadline, in the event loop's time, it waits no longer."""
 
     __slots__ = ("caller", "deadline", "given")
 
@@ -34,14 +37,18 @@ class _Waiting(Generic[Given, Result]):
         self.given, self.caller, self.deadline = given, caller, deadline
 
     def settle(self, result: Result | BaseException) -> None:
+        """Tell the caller; one that fails at that fails no other."""
         if self.caller.done():  # its client has gone, or it has waited too long
             return
-        if isinstance(result, Exception) and not isinstance(result, StopIteration):  # which no future takes
-            self.caller.set_exception(result)
-        elif isinstance(result, BaseException):
-            self.caller.set_exception(RuntimeError(f"{type(result).__name__}: {result}"))
-        else:
-            self.caller.set_result(result)
+        try:
+            if isinstance(result, Exception) and not isinstance(result, StopIteration):  # which no future takes
+                self.caller.set_exception(result)
+            elif isinstance(result, BaseException):
+                self.caller.set_exception(RuntimeError(f"{type(result).__name__}: {result}"))
+            else:
+                self.caller.set_result(result)
+        except Exception as error:
+            log.error("a result could not be told: %s", trace(error))
 
 
 class Gatherer(Generic[Given, Result]):
@@ -109,13 +116,11 @@ class Gatherer(Generic[Given, Result]):
         """Refuse what has waited too long, and look again when the next in line has: one timer is for all calls."""
         loop = asyncio.get_running_loop()
         self._expiry = None
-        for call in self._waiting:
+        for call in [*self._waiting]:
             if call.deadline > loop.time():
                 self._expiry = loop.call_at(call.deadline, self._expire)
                 break
-            if not call.caller.done():
-                late = f"it has waited for more than {self._patience:g} s; send it again later"
-                call.caller.set_exception(Refusal(503, late))
+            call.settle(Refusal(503, f"it has waited for more than {self._patience:g} s; send it again later"))
 
     async def _run(self) -> None:
         try:

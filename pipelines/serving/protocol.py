@@ -23,7 +23,7 @@ class PredictionProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._predicting: Server | None = getattr(getattr(self.app, "state", None), "server", None)
+        self._model_server: Server | None = getattr(getattr(self.app, "state", None), "server", None)
         self._is_feeding = False
         self._held: tuple[RequestResponseCycle, Any] | None = None
 
@@ -42,9 +42,10 @@ class PredictionProtocol(HttpToolsProtocol):
             self._start(cycle, app)
 
     def _start(self, cycle: RequestResponseCycle, app: Any) -> None:
-        server, scope = self._predicting, cycle.scope
+        server, scope = self._model_server, cycle.scope
         if (
             server is None
+            or app is not self.app  # but uvicorn's refusal of too many calls
             or cycle.more_body
             or scope["path"] != PREDICTIONS
             or scope["method"] != "POST"
@@ -67,7 +68,10 @@ class PredictionProtocol(HttpToolsProtocol):
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
-        cycle.on_response()
+        if self.pipeline:  # later: whoever tells many callers is not to answer their next calls meanwhile
+            self.loop.call_soon(cycle.on_response)
+        else:
+            cycle.on_response()
 
 
 class _Prediction:
@@ -104,6 +108,6 @@ class _Prediction:
             self.set_exception(asyncio.CancelledError(msg))
 
     def _answer(self, status: int, headers: Headers, body: bytes) -> None:
-        self._server.metrics.note_call("predictions", status, time.perf_counter() - self._began)
         self._connection.tasks.discard(self)
         self._connection.answer(self._cycle, status, headers, body)
+        self._server.metrics.note_call("predictions", status, time.perf_counter() - self._began)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from pipelines.engines import OUTSIDE
 from pipelines.errors import CorruptData, InvalidInput, MissingData, Unavailable
-from pipelines.instants import local, set_back
+from pipelines.instants import read_from
 from pipelines.params.source import Sql, fill
 from pipelines.sources.conform import require_columns
 from pipelines.sources.source import Delivery, Piece
@@ -91,29 +91,21 @@ class SqlSource:
                 raise CorruptData(
                     f"column {column.name} of {table.name} is {column.type}; an incremental source needs instants there"
                 )
-            condition = column < self._bound(column, window.end_at, 1)
+            condition = column < self._bound(column, window.end_at)
             if delivery.since is not None:
-                condition = sa.and_(condition, column >= self._bound(column, delivery.since, -1))
+                condition = sa.and_(condition, column >= self._bound(column, delivery.since))
             return query.where(sa.or_(column.is_(None), condition))  # a null does not say that it was read
         at = None if delivery.table.day is None else table.c[delivery.table.day]
         if at is not None and isinstance(at.type, sa.Date) and window.calendar.daily:
             return query.where(sa.or_(at.is_(None), sa.and_(at >= window.start, at < window.end)))
         if at is not None and isinstance(at.type, sa.DateTime):
-            first, last = self._bound(at, window.start_at, -1), self._bound(at, window.end_at, 1)
+            first, last = self._bound(at, window.start_at), self._bound(at, window.end_at)
             return query.where(sa.or_(at.is_(None), sa.and_(at >= first, at < last)))
         return query  # of a type that the database cannot compare: read all rows, and select later
 
-    def _bound(self, column: Any, at: datetime, side: int) -> datetime:
-        """An instant as the column has it. Within hours that clocks show twice, all of them lie on its inner side.
-
-        Args:
-            side: -1 of a lower bound, 1 of an upper one.
-        """
-        if column.type.timezone:
-            return at
-        shown = local(at, self.timezone)
-        both = timedelta(0) if self.settings.ambiguous == "refuse" else side * set_back(shown)
-        return shown.replace(tzinfo=None) + both
+    def _bound(self, column: Any, at: datetime) -> datetime:
+        """An instant as the column has it."""
+        return at if column.type.timezone else read_from(at, self.timezone, self.settings.ambiguous)
 
 
 def _without(message: str, url: sa.URL) -> str:

@@ -40,8 +40,8 @@ def compression_facts(fitted: FittedModel, task: Task, calibration: Calibration)
         quantize = _quantize_facts(fitted, compression, calibration, task.validation)
         if not quantize.difference <= compression.max_difference:
             raise CheckFailed(
-                f"quantizing changes a validation score by {quantize.difference:.3g}, more than "
-                f"max_difference ({compression.max_difference:g}); allow more, or do not quantize"
+                f"quantizing changes a score or further output of the validation window by {quantize.difference:.3g}, "
+                f"more than max_difference ({compression.max_difference:g}); allow more, or do not quantize"
             )
     if task.lesson and compression.distil and isinstance(task.lesson.teacher, ModelScorer):
         distil = _distil_facts(task.lesson.teacher, compression.distil)

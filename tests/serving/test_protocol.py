@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pipelines.serving.gathering import Gatherer
+from pipelines.serving.metrics import Metrics
 from pipelines.serving.predict import Predictor
 from pipelines.serving.server import Server
 from tests.predictions import read_log
@@ -83,11 +84,61 @@ def test_what_follows_a_call_and_is_no_http_ends_the_connection_and_nothing_else
     with listening(deck) as url:
         with line(url) as one:
             one.send(post(reading(id="first")) + b"nothing\r\n\r\n")
-            assert one.received.readline().split()[1] in (b"200", b"400")
+            assert one.received.readline().split()[1] == b"400"
         with line(url) as one:
             one.send(post(reading(id="second")))
             assert one.answer().identity == "second"
     assert "second" in [row.prediction_id for row in read_log(deck.log)]
+
+
+def test_hundreds_of_refusals_behind_a_call_disturb_nobody(deck: Deck) -> None:
+    """Each of them answers at once, and begins the next."""
+    with listening(deck) as url, line(url) as bad, line(url) as other:
+        for _ in range(5):
+            bad.send(post(reading()) + post(b"{") * 400)
+            other.send(post(reading()))
+            assert other.answer().status == 200
+            assert [bad.answer().status for _ in range(401)] == [200, *[400] * 400]
+
+
+def test_calls_that_have_waited_too_long_are_refused_though_their_clients_have_sent_more(
+    serve: Callable[..., Deck], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, answer = threading.Event(), Predictor.answer
+
+    def held(predictor: Predictor, calls: Any) -> Any:
+        assert free.wait(60)
+        return answer(predictor, calls)
+
+    monkeypatch.setenv("FLIGHTDECK_SERVING_PATIENCE", "1")
+    monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)
+    monkeypatch.setattr(Predictor, "answer", held)
+    deck = serve()
+    deck.plan()
+    with listening(deck) as url, line(url) as first, line(url) as two, line(url) as other:
+        first.send(post(reading()))
+        time.sleep(0.2)
+        two.send(post(reading()) + post(reading()))
+        other.send(post(reading()))
+        assert [one.answer().status for one in (two, other)] == [503, 503]
+        free.set()
+        assert first.answer().status == 200 and two.answer().status in (200, 503)
+
+
+def test_a_caller_that_breaks_as_it_is_told_fails_no_other(deck: Deck, monkeypatch: pytest.MonkeyPatch) -> None:
+    note, broken = Metrics.note_call, [True]
+
+    def failing(metrics: Metrics, *told: Any) -> None:
+        if broken:
+            broken.pop()
+            raise OSError("no space")
+        note(metrics, *told)
+
+    monkeypatch.setattr(Metrics, "note_call", failing)
+    with listening(deck) as url, line(url) as one, line(url) as other:
+        one.send(post(reading()))
+        other.send(post(reading()))
+        assert [of.answer().status for of in (one, other)] == [200, 200] and not broken
 
 
 @pytest.mark.parametrize(("patience", "takes", "status"), [(20, 0.5, 200), (1, 3.0, 503)])
@@ -116,7 +167,7 @@ def test_the_end_of_the_server_waits_for_a_call_and_then_tells_it(
     assert status == 200 or said.content["detail"].startswith("the server ends")
 
 
-def test_whoever_is_told_twice_hears_the_first() -> None:
+def test_who_has_gone_is_told_nothing() -> None:
     heard: list[Any] = []
 
     class Once:

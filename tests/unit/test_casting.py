@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from pipelines.errors import CorruptData, InvalidInput
+from pipelines.instants import Ambiguous, read_from
 from pipelines.instants import arrow as instants
 from pipelines.sources.arrow_values import text
 from pipelines.sources.casting import Unfit, cast
@@ -329,6 +330,21 @@ def test_the_first_is_never_after_the_second_and_they_differ_by_what_clocks_are_
     assert [b - a for a, b in zip(first, second, strict=True)] == [_moves(one, zone) for one in real]
     shown = instants.local_times(np.array([one.replace(tzinfo=None) for one in first], "datetime64[us]"), zone)
     assert shown.tolist() == real, "and clocks show what was written"
+
+
+@given(st.sampled_from(ZONES), st.integers(1990, 2070), st.sampled_from(["first", "second"]), st.data())
+def test_local_times_from_a_bound_on_are_read_as_no_earlier_instant(
+    zone: str, year: int, ambiguous: Ambiguous, data: st.DataObject
+) -> None:
+    """So that a database that is asked for local times gives the rows of a window, and no others."""
+    moved = _moved(year, zone)
+    time = data.draw(st.builds(operator.add, st.sampled_from(moved or (datetime(year, 3, 1),)), SHIFTS))
+    at = data.draw(st.builds(operator.add, st.sampled_from(moved or (time,)), SHIFTS)).replace(tzinfo=ZoneInfo(zone))
+    assume(_moves(time, zone) >= timedelta(0))
+    instant = (at.replace(fold=data.draw(st.integers(0, 1)))).astimezone(UTC)
+    column = pa.chunked_array([pa.array([time], pa.timestamp("us"))])
+    (read,) = instants.convert(column, instants.INSTANT, zone, ambiguous).to_pylist()
+    assert (time >= read_from(instant, zone, ambiguous)) == (read >= instant)
 
 
 @lru_cache
