@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from benchmarks.judge_rules import rules
 from pipelines.configuration import load_params
-from pipelines.deployment.evidence import Look, evidence, paired
+from pipelines.deployment.evidence import evidence
 from pipelines.deployment.foretold import slice_value
+from pipelines.deployment.pairing import Look, paired
+from pipelines.deployment.tally import Tally, tally
 from pipelines.instants import midnight
 from pipelines.judge import Evidence, Judgement, judge_evidence
 from pipelines.records import Plan
@@ -74,7 +76,7 @@ def seen(plans: Sequence[Plan], *parts: pd.DataFrame) -> Evidence:
     rows = rows.assign(**{at: pd.to_datetime(rows[at], utc=True) for at in ("closes_at", "predicted_at", "known_at")})
     now = BEGAN + timedelta(days=9)
     look = Look(now, BEGAN, "1", "2", plans, plans[-1].stage, NAMES, MATURITY, 0.16, 5.0, 100)
-    return evidence(paired(rows, look), look, WATCH)
+    return evidence(tally(paired(rows, look), look, WATCH, Tally()), look, WATCH)
 
 
 def judged(found: Evidence) -> Judgement:
