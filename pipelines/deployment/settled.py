@@ -9,10 +9,10 @@ that keeps to its watermark.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -21,7 +21,7 @@ import pandas as pd
 from pipelines.deployment.counts import Counts
 from pipelines.deployment.pairing import Look, paired
 from pipelines.deployment.rows import read_rows
-from pipelines.deployment.tally import SUMS, Tally, tally
+from pipelines.deployment.tally import KINDS, SUMS, Tally, latest, tally
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pipelines.params.rollout import WatchRules
 
 LEAST = 1000  # rows of a stretch: fewer are soon read again
+TYPES = ("<i8", "<f8", "<i8", "<i8")  # of SUMS, but for the names of blocks
+Packed = tuple[list[str], tuple[bytes, ...]]
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -40,8 +42,8 @@ class Stretch(msgspec.Struct, frozen=True):
         outcomes: how many were known then in the log, of all predictions since the rollout began.
         basis: the settings that it rests on, as JSON.
         counts: from the first row of the rollout on; the rest is of this stretch, as in `Tally`.
-        sums: columns SUMS, instants in microseconds.
-        differences: as bytes.
+        sums: the names of blocks, and the other columns of SUMS as TYPES, instants in microseconds.
+        differences: as float64.
     """
 
     until: datetime
@@ -49,30 +51,40 @@ class Stretch(msgspec.Struct, frozen=True):
     outcomes: int
     basis: str
     counts: Counts
-    sums: Mapping[str, tuple[list[Any], ...]]
+    sums: Mapping[str, Packed]
     differences: bytes
     entities: Mapping[str, list[str]]
 
     @classmethod
     def of(cls, taken: Tally, until: datetime, known: datetime, outcomes: int, basis: str) -> Stretch:
-        sums = {name: tuple(_plain(frame[column]) for column in SUMS) for name, frame in taken.sums.items()}
+        sums = {name: _packed(frame) for name, frame in taken.sums.items()}
         entities = {kind: sorted(names) for kind, names in taken.entities.items()}
         return cls(until, known, outcomes, basis, taken.counts, sums, taken.differences.tobytes(), entities)
 
-    @property
-    def tally(self) -> Tally:
-        sums = {name: pd.DataFrame(dict(zip(SUMS, columns, strict=True))) for name, columns in self.sums.items()}
-        for frame in sums.values():
-            frame["closes"] = pd.to_datetime(frame.closes, unit="us", utc=True)
-        entities = {kind: frozenset(names) for kind, names in self.entities.items()}
-        return Tally(self.counts, sums, np.frombuffer(self.differences), entities)
+
+def _joined(stretches: Sequence[Stretch]) -> Tally:
+    """What has been taken of the rows of all stretches, one after another."""
+    names = {name for stretch in stretches for name in stretch.sums}
+    return Tally(
+        stretches[-1].counts,
+        {name: _unpacked([stretch.sums[name] for stretch in stretches if name in stretch.sums]) for name in names},
+        np.frombuffer(b"".join(stretch.differences for stretch in stretches)),
+        {kind: frozenset().union(*(stretch.entities[kind] for stretch in stretches)) for kind in KINDS},
+    )
 
 
-def _plain(column: pd.Series) -> list[Any]:
-    if column.name == "closes":
-        column = (column - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(microseconds=1)
-    values: list[Any] = column.tolist()
-    return values
+def _packed(sums: pd.DataFrame) -> Packed:
+    instants = (sums.closes - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(microseconds=1)
+    numbers = zip((instants, sums.difference, sums.rows, sums.positives), TYPES, strict=True)
+    return sums.block.tolist(), tuple(column.to_numpy(dtype=kind).tobytes() for column, kind in numbers)
+
+
+def _unpacked(parts: Sequence[Packed]) -> pd.DataFrame:
+    columns = (b"".join(column) for column in zip(*(numbers for _, numbers in parts), strict=True))
+    numbers = (np.frombuffer(column, dtype=kind) for column, kind in zip(columns, TYPES, strict=True))
+    blocks = [block for names, _ in parts for block in names]
+    sums = pd.DataFrame(dict(zip(SUMS, (blocks, *numbers), strict=True)))
+    return latest(sums.assign(closes=pd.to_datetime(sums.closes, unit="us", utc=True)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +120,7 @@ def read(context: Context, rollout: str, look: Look, complete: Completeness) -> 
     if kept and _holds(kept[-1], context, look):
         last, since = kept[-1], kept[-1].until
         late = log.late_labels(plans, last.until, last.known, complete.known_by)
-        before = Tally().then(*(stretch.tally for stretch in kept))
+        before = _joined(kept)
         before = replace(before, counts=before.counts.with_labels(late))
     rows = read_rows(context.predictions, plans, complete.known_by, since, look.slices)
     rows = paired(rows, look, before.closings)

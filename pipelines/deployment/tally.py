@@ -11,7 +11,7 @@ many limits), and the names of entities, of which only the first event counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -55,24 +55,21 @@ class Tally:
         """The instant at which the labels of each block have matured, by the block's name."""
         return self.sums[ALL].set_index("block").closes if ALL in self.sums else None
 
-    def then(self, *following: Tally) -> Tally:
-        """This one and what was taken of the rows that followed, part by part."""
-        parts = (self, *following)
-        sums: dict[str, list[pd.DataFrame]] = {}
-        for part in parts:
-            for name, frame in part.sums.items():
-                sums.setdefault(name, []).append(frame)
+    def then(self, following: Tally) -> Tally:
+        """This one and what was taken of the rows that followed."""
+        names, both = {*self.sums, *following.sums}, (self, following)
+        frames = {name: [one.sums[name] for one in both if name in one.sums] for name in names}
         return Tally(
-            parts[-1].counts,
-            {name: _latest(frames) for name, frames in sums.items()},
-            np.concatenate([part.differences for part in parts]),
-            {kind: frozenset().union(*(part.entities.get(kind, ()) for part in parts)) for kind in KINDS},
+            following.counts,
+            {name: latest(pd.concat(parts)) for name, parts in frames.items()},
+            np.concatenate([self.differences, following.differences]),
+            {kind: self.entities.get(kind, frozenset()) | following.entities.get(kind, frozenset()) for kind in KINDS},
         )
 
 
-def _latest(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Sums of blocks; of one that goes on in a later frame, that one's, which begin with the earlier sums."""
-    return frames[0] if len(frames) == 1 else pd.concat(frames).drop_duplicates("block", keep="last")
+def latest(sums: pd.DataFrame) -> pd.DataFrame:
+    """Sums of blocks; of one that goes on in a later row, that one, which begins with the earlier sums."""
+    return sums.drop_duplicates("block", keep="last")
 
 
 def tally(rows: pd.DataFrame, look: Look, watch: WatchRules, before: Tally) -> Tally:

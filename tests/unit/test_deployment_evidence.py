@@ -122,6 +122,13 @@ def test_a_challenger_that_fails_is_rolled_back_by_its_errors(stage: str, fails:
         assert found.exposure.requests == 0, "the champion answered everything"
 
 
+def test_of_an_entity_only_the_first_event_counts() -> None:
+    """Later ones are not independent of it."""
+    one, entities = plan(4, "50"), ["x", "y", "x", "x", "y", "z"]
+    found = seen([one], requests(one, entities, lambda n: n in (0, 4), lambda n: n in (1, 2, 3, 4)))
+    assert (found.errors.challenger.tolist(), found.trials, found.failures) == ([True, False], 3, 2)
+
+
 def test_versions_that_fail_alike_are_no_evidence_against_each_other() -> None:
     one = plan(4, "50")
     found = seen([one], requests(one, names(6000), a_tenth, lambda n: n % 10 in (3, 4)))
