@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Releases,
         Rollouts,
         Snapshots,
+        Stretches,
     )
     from pipelines.store import Layout
     from pipelines.tracking import ModelRegistry, Tracker
@@ -113,6 +114,10 @@ class Context:
     @cached_property
     def snapshots(self) -> Snapshots:
         return self.records.snapshots(self.usecase.name)
+
+    @cached_property
+    def stretches(self) -> Stretches:
+        return self.records.stretches(self.usecase.name)
 
     @cached_property
     def writers(self) -> LogWriters:

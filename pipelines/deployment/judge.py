@@ -12,11 +12,10 @@ from pipelines.json_text import JsonObject
 from pipelines.steps import StepModel
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from pipelines.context import Context
     from pipelines.deployment.completeness import Completeness
-    from pipelines.deployment.evidence import Look
+    from pipelines.deployment.counts import Counts
+    from pipelines.deployment.pairing import Look
     from pipelines.judge import Evidence, Judgement
     from pipelines.records import Plan, Rollout
 
@@ -51,11 +50,10 @@ class Conclusion(NamedTuple):
 
 
 def run(inputs: Inputs, context: Context) -> Outputs:
-    from pipelines.deployment import state
+    from pipelines.deployment import settled, state
     from pipelines.deployment.completeness import completeness
-    from pipelines.deployment.evidence import evidence, paired
+    from pipelines.deployment.evidence import evidence
     from pipelines.deployment.pulse import pulse
-    from pipelines.deployment.rows import read_rows
     from pipelines.judge import Rules, judge_evidence, shortfall
 
     settings = context.params.rollout
@@ -68,9 +66,8 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         return _abort(f"rollout {rollout.name} has no stage in force; set one first", pulse_before)
     complete = completeness(context)
     look = _look(context, rollout, plans, inputs.stage, complete)
-    versions = [plan.version for plan in plans]
-    rows = paired(read_rows(context.predictions, versions, complete.known_by, slices=look.slices), look)
-    seen = evidence(rows, look, settings.watch)
+    reading = settled.read(context, rollout.name, look, complete)
+    seen = evidence(reading.seen, look, settings.watch)
     rules = Rules(**settings.judge.model_dump(), stages=settings.stages)
     judgement = judge_evidence(seen, rules)
     conclusion = _conclude(judgement, inputs, look, shortfall(seen, rules) if inputs.out_of_time else "")
@@ -83,8 +80,10 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         "rules": settings.judge.model_dump(),
         "judgement": judgement.model_dump(mode="json"),
         "conclusion": conclusion._asdict() | {"reasons": None},
-        **_facts(rows, seen),
+        **_facts(reading.seen.counts, seen),
     }
+    decision_id = _record(recorded, facts, inputs, look, context)
+    settled.keep(reading, context, rollout.name)
     return Outputs(
         next_stage=conclusion.action == ADVANCE,
         ending=ENDINGS.get(conclusion.action),
@@ -96,7 +95,7 @@ def run(inputs: Inputs, context: Context) -> Outputs:
         rows=judgement.rows,
         reason="; ".join((*conclusion.reasons[:3], *complete.waits)),
         next_step=conclusion.next_step,
-        decision_id=_record(recorded, facts, inputs, look, context),
+        decision_id=decision_id,
         pulse=pulse_before,
     )
 
@@ -117,16 +116,15 @@ def _conclude(judgement: Judgement, inputs: Inputs, look: Look, lacking: str) ->
     return conclusion
 
 
-def _facts(rows: DataFrame, seen: Evidence) -> JsonObject:
+def _facts(counts: Counts, seen: Evidence) -> JsonObject:
     """The evidence of a look as it is recorded."""
     from pipelines.deployment.increments import recorded_increments
 
-    late = int(rows.closes.isna().sum())
     return {
         **recorded_increments(seen.blocks),
-        "requests": len(rows),
-        **({"late": late} if late else {}),  # they came after their block had closed, so they count in no block
-        "labelled": int(rows.label.notna().sum()),
+        "requests": counts.requests,
+        **({"late": counts.late} if counts.late else {}),  # they count in no block
+        "labelled": counts.labelled,
         "exposure": vars(seen.exposure),
         "flags": vars(seen.flags),
         "champion_loss": seen.champion_loss,
@@ -170,9 +168,9 @@ def _abort(why: str, pulse: str) -> Outputs:
 
 
 def _look(context: Context, rollout: Rollout, plans: Sequence[Plan], stage: str, complete: Completeness) -> Look:
-    from pipelines.deployment.evidence import Look
     from pipelines.deployment.foretold import Foretold
     from pipelines.deployment.missing import SAMPLE, missing_more_often
+    from pipelines.deployment.pairing import Look
     from pipelines.losses import loss_of
 
     settings = context.params.rollout

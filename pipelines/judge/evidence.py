@@ -58,21 +58,30 @@ class Blocks:
         _freeze(self.difference, self.rows, self.positives)
 
     @classmethod
-    def of(cls, block: ArrayLike, difference: ArrayLike, label: ArrayLike, closes: ArrayLike | None = None) -> Blocks:
-        """Blocks from the rows that count (see `matured`), in the order in which they closed, then by name.
+    def of(
+        cls,
+        block: ArrayLike,
+        difference: ArrayLike,
+        positives: ArrayLike,
+        closes: ArrayLike | None = None,
+        pairs: ArrayLike | None = None,
+    ) -> Blocks:
+        """Blocks from the pairs that count (see `matured`), in the order in which they closed, then by name.
 
         Args:
-            block, difference, label: (N,), names sortable; a label above 0 is positive.
-            closes: (N,) instant at which the row's block closed; by default blocks are in order of their names.
+            block, difference, positives: (N,), names sortable; of a pair, 1 where its label is positive, else 0.
+            closes: (N,) instant at which the block closed; by default blocks are in order of their names.
+            pairs: (N,) how many pairs `difference` and `positives` are sums of; 1 by default.
         """
         names, first, code = np.unique(np.asarray(block), return_index=True, return_inverse=True)
-        rows = np.bincount(code, minlength=len(names)).astype(np.int64)
-        sums = np.bincount(code, np.asarray(difference, dtype=np.float64), len(names))
-        positives = np.bincount(code, np.asarray(label, dtype=np.float64) > 0, len(names)).astype(np.int64)
+        rows, sums, positive = (
+            np.bincount(code, None if of is None else np.asarray(of, dtype=np.float64), len(names))
+            for of in (pairs, difference, positives)
+        )
         at = np.zeros(len(names)) if closes is None else np.asarray(closes, dtype=np.float64)[first]
         order = np.argsort(at, kind="stable")
-        means = sums / np.maximum(rows, 1)
-        return cls(tuple(names[order].tolist()), means[order], rows[order], positives[order])
+        counts = (rows[order].astype(np.int64), positive[order].astype(np.int64))
+        return cls(tuple(names[order].tolist()), (sums / np.maximum(rows, 1))[order], *counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +104,6 @@ class Events:
         if not ((self.share >= 0) & (self.share <= 1)).all():
             raise InvalidInput("a share must lie in [0, 1]")
         _freeze(self.share, self.challenger)
-
-    @classmethod
-    def first(cls, entity: ArrayLike, at: ArrayLike, share: ArrayLike, challenger: ArrayLike) -> Events:
-        """The first event of each entity, by `at`; later ones of the same entity are not independent."""
-        order = np.argsort(np.asarray(at), kind="stable")
-        positions = order[np.sort(np.unique(np.asarray(entity)[order], return_index=True)[1])]
-        return cls(np.asarray(share, dtype=np.float64)[positions], np.asarray(challenger, dtype=np.bool_)[positions])
 
 
 @dataclass(frozen=True)

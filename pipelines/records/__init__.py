@@ -14,6 +14,7 @@ from pipelines.records.records import Records
 from pipelines.records.releases import Release, Releases
 from pipelines.records.rollouts import Baseline, Ending, Rollout, Rollouts
 from pipelines.records.snapshots import Snapshot, Snapshots
+from pipelines.records.stretches import LateLabels, Stretches
 from pipelines.records.writers import LogWriters, Writer
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "InputLayout",
     "InputLayouts",
     "Lack",
+    "LateLabels",
     "Ledger",
     "LogWriters",
     "Observation",
@@ -52,6 +54,7 @@ __all__ = [
     "SimulatedTime",
     "Snapshot",
     "Snapshots",
+    "Stretches",
     "Unvalidated",
     "Validated",
     "Writer",

@@ -55,6 +55,7 @@ OUTCOMES = sa.Table(
     sa.Column("prediction_id", sa.String(128), primary_key=True),
     sa.Column("label", sa.Float, nullable=False),
     sa.Column("known_at", Instant, nullable=False),
+    sa.Index("ix_outcomes_known_at", "usecase", "known_at"),
 )
 
 

@@ -16,6 +16,7 @@ from pipelines.records.prediction_log import PredictionLog
 from pipelines.records.releases import Releases
 from pipelines.records.rollouts import Rollouts
 from pipelines.records.snapshots import Snapshots
+from pipelines.records.stretches import Stretches
 from pipelines.records.writers import LogWriters
 
 QUICK = 0.01  # seconds
@@ -75,6 +76,9 @@ class Records:
 
     def snapshots(self, usecase: str) -> Snapshots:
         return Snapshots(self.engine, usecase)
+
+    def stretches(self, usecase: str) -> Stretches:
+        return Stretches(self.engine, usecase)
 
     def writers(self, usecase: str) -> LogWriters:
         return LogWriters(self.engine, usecase)

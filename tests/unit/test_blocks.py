@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 
 from pipelines.blocks import blocks_of
 from pipelines.configuration import load_params
-from pipelines.deployment.evidence import Look, evidence, paired
+from pipelines.deployment.evidence import evidence
 from pipelines.deployment.increments import MOST, recorded_increments
+from pipelines.deployment.pairing import Look, paired
 from pipelines.deployment.pulse import coarse
+from pipelines.deployment.tally import Tally, tally
 from pipelines.judge import Blocks, Evidence
 from pipelines.records import Observation, Plan
 from pipelines.usecase import BLOCK, DAY, EXAMPLE_ID, day_block
@@ -53,7 +55,7 @@ def seen(log: Sequence[Observation], now: float) -> tuple[pd.DataFrame, Evidence
     frame = pd.DataFrame(known, columns=list(Observation._fields))
     instants = {name: pd.to_datetime(frame[name], utc=True) for name in ("closes_at", "predicted_at", "known_at")}
     rows = paired(frame.assign(**instants), look)
-    return rows, evidence(rows, look, WATCH)
+    return rows, evidence(tally(rows, look, WATCH, Tally()), look, WATCH)
 
 
 def increments(log: Sequence[Observation], now: float) -> Mapping[str, float]:

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from benchmarks.judge_rules import rules
 from pipelines.configuration import load_params
-from pipelines.deployment.evidence import Look, evidence, paired
+from pipelines.deployment.evidence import evidence
 from pipelines.deployment.foretold import slice_value
+from pipelines.deployment.pairing import Look, paired
+from pipelines.deployment.tally import Tally, tally
 from pipelines.instants import midnight
 from pipelines.judge import Evidence, Judgement, judge_evidence
 from pipelines.records import Plan
@@ -74,7 +76,7 @@ def seen(plans: Sequence[Plan], *parts: pd.DataFrame) -> Evidence:
     rows = rows.assign(**{at: pd.to_datetime(rows[at], utc=True) for at in ("closes_at", "predicted_at", "known_at")})
     now = BEGAN + timedelta(days=9)
     look = Look(now, BEGAN, "1", "2", plans, plans[-1].stage, NAMES, MATURITY, 0.16, 5.0, 100)
-    return evidence(paired(rows, look), look, WATCH)
+    return evidence(tally(paired(rows, look), look, WATCH, Tally()), look, WATCH)
 
 
 def judged(found: Evidence) -> Judgement:
@@ -118,6 +120,13 @@ def test_a_challenger_that_fails_is_rolled_back_by_its_errors(stage: str, fails:
     assert found.split == seen([one], requests(one, names(6000))).split and found.errors.challenger.all()
     if fails is always:
         assert found.exposure.requests == 0, "the champion answered everything"
+
+
+def test_of_an_entity_only_the_first_event_counts() -> None:
+    """Later ones are not independent of it."""
+    one, entities = plan(4, "50"), ["x", "y", "x", "x", "y", "z"]
+    found = seen([one], requests(one, entities, lambda n: n in (0, 4), lambda n: n in (1, 2, 3, 4)))
+    assert (found.errors.challenger.tolist(), found.trials, found.failures) == ([True, False], 3, 2)
 
 
 def test_versions_that_fail_alike_are_no_evidence_against_each_other() -> None:

@@ -53,11 +53,6 @@ def test_blocks_are_in_the_order_in_which_they_closed() -> None:
     assert blocks.rows.tolist() == [1, 1, 2] and blocks.positives.tolist() == [1, 1, 0]
 
 
-def test_of_each_entity_only_the_first_event_counts() -> None:
-    events = Events.first(["x", "y", "x"], [3, 2, 1], [0.5, 0.5, 0.05], [True, False, False])
-    assert events.share.tolist() == [0.05, 0.5] and events.challenger.tolist() == [False, False]
-
-
 def test_evidence_cannot_be_altered() -> None:
     evidence = Evidence(0.15, Exposure(0, 0, 0, 0, 0), differences=np.zeros(2))
     with pytest.raises(ValueError, match="read-only"):

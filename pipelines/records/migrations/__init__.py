@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from pipelines.errors import InvalidInput
 
-HEAD = "0010"  # stated here so that a database that is up to date does not need the import of Alembic
+HEAD = "0011"  # stated here so that a database that is up to date does not need the import of Alembic
 FOLDER = Path(__file__).parent
 VERSION = sa.table("alembic_version", sa.column("version_num", sa.String))
 ALEMBIC = threading.Lock()  # Alembic keeps its state in the process, not in the thread

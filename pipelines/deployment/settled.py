@@ -1,0 +1,160 @@
+"""The rows that a look reads, and what was taken of those before them.
+
+Rows are settled up to the first one whose block is still open, or whose label may still count. What a look has taken of
+settled rows is kept in the records, a stretch of the log at a time, and looks that follow begin behind it. It follows
+from the log alone. So it is left aside, and all rows are read once more, where a look is of an earlier instant, where
+settings that it rests on have changed, or where something has been logged behind it after all, which no writer does
+that keeps to its watermark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from pipelines.deployment.counts import Counts
+from pipelines.deployment.pairing import Look, paired
+from pipelines.deployment.rows import read_rows
+from pipelines.deployment.tally import KINDS, SUMS, Tally, latest, tally
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+    from pipelines.deployment.completeness import Completeness
+    from pipelines.params.rollout import WatchRules
+
+LEAST = 1000  # rows of a stretch: fewer are soon read again
+TYPES = ("<i8", "<f8", "<i8", "<i8")  # of SUMS, but for the names of blocks
+Packed = tuple[list[str], tuple[bytes, ...]]
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """What is kept of a stretch of settled rows. A version that takes something else of rows deletes those kept before.
+
+    Attributes:
+        until: the stretch has the rows from before, since the `until` of the one before it.
+        known: the instant of the look, up to which labels were counted.
+        outcomes: how many were known then in the log, of all predictions since the rollout began.
+        basis: the settings that it rests on, as JSON.
+        counts: from the first row of the rollout on; the rest is of this stretch, as in `Tally`.
+        sums: the names of blocks, and the other columns of SUMS as TYPES, instants in microseconds.
+        differences: as float64.
+    """
+
+    until: datetime
+    known: datetime
+    outcomes: int
+    basis: str
+    counts: Counts
+    sums: Mapping[str, Packed]
+    differences: bytes
+    entities: Mapping[str, list[str]]
+
+    @classmethod
+    def of(cls, taken: Tally, until: datetime, known: datetime, outcomes: int, basis: str) -> Stretch:
+        sums = {name: _packed(frame) for name, frame in taken.sums.items()}
+        entities = {kind: sorted(names) for kind, names in taken.entities.items()}
+        return cls(until, known, outcomes, basis, taken.counts, sums, taken.differences.tobytes(), entities)
+
+
+def _joined(stretches: Sequence[Stretch]) -> Tally:
+    """What has been taken of the rows of all stretches, one after another."""
+    names = {name for stretch in stretches for name in stretch.sums}
+    return Tally(
+        stretches[-1].counts,
+        {name: _unpacked([stretch.sums[name] for stretch in stretches if name in stretch.sums]) for name in names},
+        np.frombuffer(b"".join(stretch.differences for stretch in stretches)),
+        {kind: frozenset().union(*(stretch.entities[kind] for stretch in stretches)) for kind in KINDS},
+    )
+
+
+def _packed(sums: pd.DataFrame) -> Packed:
+    instants = (sums.closes - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(microseconds=1)
+    numbers = zip((instants, sums.difference, sums.rows, sums.positives), TYPES, strict=True)
+    return sums.block.tolist(), tuple(column.to_numpy(dtype=kind).tobytes() for column, kind in numbers)
+
+
+def _unpacked(parts: Sequence[Packed]) -> pd.DataFrame:
+    columns = (b"".join(column) for column in zip(*(numbers for _, numbers in parts), strict=True))
+    numbers = (np.frombuffer(column, dtype=kind) for column, kind in zip(columns, TYPES, strict=True))
+    blocks = [block for names, _ in parts for block in names]
+    sums = pd.DataFrame(dict(zip(SUMS, (blocks, *numbers), strict=True)))
+    return latest(sums.assign(closes=pd.to_datetime(sums.closes, unit="us", utc=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a look has read.
+
+    Attributes:
+        before: what earlier looks have taken of settled rows, with the labels that have come since.
+        rows: those after them (see `paired`).
+        seen: what is taken of both.
+        stretches: how many there were at least; `anew` where `before` has none of them.
+        outcomes: as in Stretch; None where some of the log may still be on its way, so that nothing is settled.
+    """
+
+    look: Look
+    before: Tally
+    rows: pd.DataFrame
+    seen: Tally
+    stretches: int
+    anew: bool
+    outcomes: int | None
+
+
+def read(context: Context, rollout: str, look: Look, complete: Completeness) -> Reading:
+    """Read what the look at a rollout rests on."""
+    log, watch, plans = context.stretches, context.params.rollout.watch, [plan.version for plan in look.plans]
+    stretches = log.count(rollout)  # before they are read: one that another look adds meanwhile is then in the way
+    outcomes = None
+    if complete.known_by == complete.until:  # counted before the rows are read: what comes meanwhile is then found
+        outcomes = log.outcomes_within(look.began, complete.until)
+    kept = [msgspec.msgpack.decode(content, type=Stretch) for content in log.of(rollout)]
+    before, since = Tally(), None
+    if kept and _holds(kept[-1], context, look):
+        last, since = kept[-1], kept[-1].until
+        late = log.late_labels(plans, last.until, last.known, complete.known_by)
+        before = _joined(kept)
+        before = replace(before, counts=before.counts.with_labels(late))
+    rows = read_rows(context.predictions, plans, complete.known_by, since, look.slices)
+    rows = paired(rows, look, before.closings)
+    seen = before.then(tally(rows, look, watch, before))
+    return Reading(look, before, rows, seen, stretches, since is None, outcomes)
+
+
+def keep(reading: Reading, context: Context, rollout: str) -> None:
+    """Keep what was taken of the rows that are settled now, if there are enough of them."""
+    look, rows, pace = reading.look, reading.rows, reading.seen.counts.pace
+    is_open = rows.closes.fillna(rows.due) > look.now
+    until = rows.predicted_at[is_open].iloc[0].to_pydatetime() if is_open.any() else look.now
+    settled = rows[rows.predicted_at < until]
+    if reading.outcomes is None or pace is None or len(settled) < LEAST:
+        return
+    watch = context.params.rollout.watch
+    before = replace(reading.before, counts=replace(reading.before.counts, pace=pace))
+    stretch = Stretch.of(tally(settled, look, watch, before), until, look.now, reading.outcomes, _basis(look, watch))
+    context.stretches.keep(rollout, reading.stretches + 1, reading.anew, msgspec.msgpack.encode(stretch))
+
+
+def _holds(last: Stretch, context: Context, look: Look) -> bool:
+    """Whether the log and the settings are those that the last stretch and those before it rest on."""
+    log, plans = context.stretches, [plan.version for plan in look.plans]
+    return (
+        last.basis == _basis(look, context.params.rollout.watch)
+        and last.known <= look.now
+        and log.predictions_before(plans, last.until) == last.counts.requests
+        and log.outcomes_within(look.began, last.known) == last.outcomes
+    )
+
+
+def _basis(look: Look, watch: WatchRules) -> str:
+    """The settings that what is taken of a row rests on, of those that may change while a rollout is under way."""
+    needed = look.needed if look.slow_ms is None else None
+    values = [look.maturity.total_seconds(), look.loss.name, watch.slow_tolerance_ms, needed, look.slices]
+    return msgspec.json.encode(values).decode()

@@ -1,0 +1,91 @@
+"""What the judge has taken of a rollout's rows, by stretches of the log, and what of the log came after that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from pipelines.records.database import METADATA, Repository, insert, to_micros
+from pipelines.records.predictions import OUTCOMES, PREDICTIONS
+
+STRETCHES = sa.Table(
+    "judged_stretches",
+    METADATA,
+    sa.Column("usecase", sa.String(64), primary_key=True),
+    sa.Column("rollout", sa.String(128), primary_key=True),
+    sa.Column("stretch", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("anew", sa.Boolean, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+)
+
+
+class LateLabels(NamedTuple):
+    """Labels that became known after their rows were settled: how many, and the instant of the newest."""
+
+    number: int
+    newest: datetime | None
+
+
+class Stretches(Repository):
+    """The stretches of one use case's rollouts. They follow from the log; deleting them makes a look read all rows."""
+
+    def of(self, rollout: str) -> list[bytes]:
+        """The contents of the stretches in force, in order: from the last one on that began anew."""
+        stretch, ours = STRETCHES.c, self._of(rollout)
+        first = sa.select(sa.func.max(stretch.stretch)).where(*ours, stretch.anew).scalar_subquery()
+        query = sa.select(stretch.content).where(*ours, stretch.stretch >= first).order_by(stretch.stretch)
+        with self.engine.connect() as connection:
+            return [bytes(content) for content in connection.scalars(query)]
+
+    def count(self, rollout: str) -> int:
+        """How many stretches there are, those included that are no longer in force."""
+        return self._count(*self._of(rollout))
+
+    def _of(self, rollout: str) -> tuple[sa.ColumnElement[bool], ...]:
+        return STRETCHES.c.usecase == self.usecase, STRETCHES.c.rollout == rollout
+
+    def keep(self, rollout: str, number: int, anew: bool, content: bytes) -> None:
+        """Keep a stretch; one of that number that is there stays, since another look was faster.
+
+        Args:
+            anew: whether it takes the place of all before it, rather than following them.
+        """
+        row = {"usecase": self.usecase, "rollout": rollout, "stretch": number, "anew": anew, "content": content}
+        with self.engine.begin() as connection:
+            connection.execute(insert(self.engine, STRETCHES).values(row).on_conflict_do_nothing())
+
+    def predictions_before(self, plans: Sequence[int], before: datetime) -> int:
+        """The number of predictions under these plans, counted in an index."""
+        prediction = PREDICTIONS.c
+        return self._count(
+            prediction.usecase == self.usecase, prediction.plan.in_(plans), prediction.predicted_at < before
+        )
+
+    def outcomes_within(self, since: datetime, before: datetime) -> int:
+        """The number of outcomes that became known from `since` on, of all predictions, counted in an index."""
+        outcome = OUTCOMES.c
+        return self._count(outcome.usecase == self.usecase, outcome.known_at >= since, outcome.known_at < before)
+
+    def _count(self, *where: sa.ColumnElement[bool]) -> int:
+        with self.engine.connect() as connection:
+            return int(connection.scalar(sa.select(sa.func.count()).where(*where)) or 0)
+
+    def late_labels(
+        self, plans: Sequence[int], predicted_before: datetime, known_since: datetime, known_by: datetime
+    ) -> LateLabels:
+        """The labels from `known_since` to before `known_by` of earlier predictions under these plans."""
+        prediction, outcome = PREDICTIONS.c, OUTCOMES.c
+        same = (prediction.usecase == outcome.usecase, prediction.prediction_id == outcome.prediction_id)
+        query = (
+            sa.select(sa.func.count(), sa.func.max(outcome.known_at))
+            .select_from(OUTCOMES.join(PREDICTIONS, sa.and_(*same)))
+            .where(outcome.usecase == self.usecase, outcome.known_at >= known_since, outcome.known_at < known_by)
+            # sums, so that the search begins with the outcomes, which are few, and not with this index
+            .where((prediction.plan + 0).in_(plans))
+            .where(sa.type_coerce(prediction.predicted_at, sa.BigInteger) + 0 < to_micros(predicted_before))
+        )
+        with self.engine.connect() as connection:
+            return LateLabels(*connection.execute(query).one())

@@ -1,0 +1,203 @@
+"""A look that reads only rows that are not settled says what one says that reads all of them, to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.context import Context
+from pipelines.deployment import settled
+from pipelines.deployment.completeness import Completeness
+from pipelines.records import Records, Stretches
+from tests.postgres_fixtures import on_both
+from tests.rollouts import Score, inverted, same
+from tests.steps.deployment import rollout
+from tests.steps.deployment.logs import ROWS, Row, all_rows, hours, log_until, look_at, opened, plans, prediction, told
+from tests.steps.deployment.rollout import champion_first, look, stage, start, traffic
+from tests.steps.deployment.test_blocks import KINDS, declared
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Records]:
+    every = Records(f"sqlite:///{tmp_path_factory.mktemp('records') / 'records.db'}")
+    yield every
+    every.engine.dispose()
+
+
+@dataclass(frozen=True)
+class When:
+    """A look so many hours after the one before (or before it), with a writer that has been silent for some of them.
+
+    Attributes:
+        behind: whether some requests reach the log behind the looks that should have seen them.
+    """
+
+    after: float
+    silent: float
+    behind: bool
+
+
+LOOKS = st.lists(
+    st.builds(
+        When,
+        after=st.sampled_from([0, 0.5, 7, 24, 24, 40, -30]),
+        silent=st.sampled_from([0, 0, 0, 3]),
+        behind=st.integers(0, 5).map(lambda n: n == 0),
+    ),
+    min_size=2,
+    max_size=7,
+)
+
+
+@given(st.lists(ROWS, min_size=1, max_size=40), LOOKS, st.lists(st.integers(1, 90), max_size=4))
+def test_whatever_comes_when_a_look_says_what_one_says_that_reads_all_rows(
+    records: Records, rows: list[Row], looks: list[When], changes: list[int]
+) -> None:
+    context, ramp, now = opened(records), plans(changes), 20.0
+    made = [prediction(number, row, ramp) for number, row in enumerate(rows)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settled, "LEAST", 1)
+        for when in looks:
+            now = max(now + when.after, 1.0)
+            log_until(context, hours(now), made, rows, when.behind)
+            complete = Completeness(hours(now - when.silent), (), hours(now), ())
+            look = look_at(complete.until, ramp)
+            reading = settled.read(context, "r", look, complete)
+            assert told(reading.seen, look) == told(all_rows(context, look, complete), look)
+            settled.keep(reading, context, "r")
+
+
+def day_rows(days: int, a_day: int = 20) -> list[Row]:
+    def row(n: int) -> Row:
+        faults = ("", "no output" if n % 11 == 0 else "")
+        return Row(24 * n / a_day, "day", 0.0, n % 30, 12.0, float(n % 3 == 0), faults, "x", False)
+
+    return [row(n) for n in range(days * a_day)]
+
+
+def reading_at(context: Any, day: int, rows: Sequence[Row], **changes: Any) -> settled.Reading:
+    """A look at the end of a day, which says what one says that reads all rows."""
+    made, now = [prediction(number, row, plans([])) for number, row in enumerate(rows)], hours(24 * day + 0.5)
+    log_until(context, now, made, rows)
+    complete, look = Completeness(now, (), now, ()), look_at(now, plans([]), **changes)
+    reading = settled.read(context, "r", look, complete)
+    assert told(reading.seen, look) == told(all_rows(context, look, complete), look)
+    return reading
+
+
+@pytest.fixture
+def least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settled, "LEAST", 20)
+
+
+@pytest.mark.usefixtures("least")
+def test_a_look_reads_the_rows_of_open_blocks_and_of_those_that_have_closed_since(records: Records) -> None:
+    context, rows = opened(records), day_rows(9)
+    for day, first in ((2, 1), (3, 2), (4, 3), (8, 4)):
+        reading = reading_at(context, day, rows)
+        read = [f"{one:02}" for one in range(first, day + 2)]  # the last two days and the one that has just begun
+        assert sorted(set(reading.rows.block)) == read and reading.anew == (day == 2)
+        settled.keep(reading, context, "r")
+    assert context.stretches.count("r") == 4
+    settled.keep(reading_at(context, 8, rows), context, "r")
+    assert context.stretches.count("r") == 4, "nothing more is settled"
+
+
+@pytest.mark.usefixtures("least")
+def test_of_two_looks_at_once_one_keeps_what_it_has_taken(records: Records) -> None:
+    context, rows = opened(records), day_rows(9)
+    settled.keep(reading_at(context, 2, rows), context, "r")
+    one, other = reading_at(context, 4, rows), reading_at(context, 5, rows)
+    settled.keep(other, context, "r")
+    settled.keep(one, context, "r")
+    assert context.stretches.count("r") == 2
+    assert set(reading_at(context, 6, rows).rows.block) == {"05", "06", "07"}
+
+
+@pytest.mark.usefixtures("least")
+@pytest.mark.parametrize("why", ["a request", "a label", "an earlier look", "a setting"])
+def test_all_rows_are_read_where_what_was_kept_may_no_longer_hold(records: Records, why: str) -> None:
+    context, rows = opened(records), day_rows(9)
+    settled.keep(reading_at(context, 4, rows), context, "r")
+    assert not reading_at(context, 5, rows).anew
+    unlabelled = replace(prediction(900, replace(rows[3], known=None), plans([])), milliseconds={})
+    if why == "a request":
+        context.predictions.append([unlabelled])
+    if why == "a label":
+        known = prediction(901, rows[0], plans([]))
+        context.predictions.append([replace(known, predicted_at=hours(110))])
+        assert not reading_at(context, 5, rows).anew
+        context.predictions.record_outcomes([(known.prediction_id, 1.0, hours(90))])
+    changes = {"maturity": timedelta(days=2)} if why == "a setting" else {}
+    again = reading_at(context, 3 if why == "an earlier look" else 5, rows, **changes)
+    assert again.anew
+    settled.keep(again, context, "r")
+    assert not reading_at(context, 6, rows, **changes).anew and context.stretches.count("r") == 2
+
+
+@pytest.mark.usefixtures("least")
+def test_nothing_is_kept_while_the_log_waits_for_a_writer_or_the_pace_is_not_known(records: Records) -> None:
+    context, rows = opened(records), day_rows(9)
+    for reading in (replace(reading_at(context, 4, rows), outcomes=None), reading_at(context, 4, rows, needed=1000)):
+        settled.keep(reading, context, "r")
+        assert context.stretches.count("r") == 0
+    settled.keep(reading_at(context, 4, rows, needed=1000, slow_ms=0.0), context, "r")
+    assert context.stretches.count("r") == 1
+
+
+def kinds() -> dict[str, dict[str, Any]]:
+    return {"days": {}} | {name: declared(kind) for name, (kind, _) in KINDS.items()}
+
+
+@on_both
+@pytest.mark.parametrize("ours", [same, inverted], ids=["same", "inverted"])
+@pytest.mark.parametrize("kind", kinds())
+def test_a_rollout_takes_the_same_decisions_as_one_whose_looks_read_all_rows(
+    desk: Context, monkeypatch: pytest.MonkeyPatch, kind: str, ours: Score
+) -> None:
+    """Decisions are named by what they say, so that the same answer has the same evidence."""
+    monkeypatch.setattr(settled, "LEAST", 50)
+    changes = {"failing": {"1": 0.05, "2": 0.02}, "request": lambda n, _: {"kind": "abc"[n % 3]}, **kinds()[kind]}
+    decided = []
+
+    def looked(context: Context, name: str) -> dict[str, Any]:
+        with monkeypatch.context() as patch:
+            patch.setattr(Stretches, "of", lambda *_: [])
+            patch.setattr(Stretches, "keep", lambda *_: None)
+            whole = look(context, name)
+        decided.append(look(context, name))
+        assert decided[-1] == whole
+        return whole
+
+    champion_first(desk)
+    monkeypatch.setattr(rollout, "look", looked)
+    answer = rollout.ramp(desk, ours, **changes)
+    assert answer["action"] == ("PROMOTE" if ours is same else "ROLLBACK")
+    assert ours is inverted or desk.stretches.count("a") >= 3
+
+
+def test_a_look_that_is_killed_before_it_keeps_anything_loses_nothing(
+    desk: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settled, "LEAST", 50)
+    champion_first(desk)
+    start(desk)
+    stage(desk, "shadow")
+    traffic(desk, 4)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Stretches, "keep", killed)
+        look(desk, "shadow")
+    before = desk.decisions.all()
+    answer = look(desk, "shadow")
+    assert desk.stretches.count("a") == 1 and desk.decisions.all() == before
+    assert look(desk, "shadow") == answer and desk.stretches.count("a") == 1
