@@ -26,7 +26,13 @@ from pipelines.steps import execute
 from pipelines.usecase import EXAMPLE_ID
 
 PARAMS = (*SPLIT, "cleaning", "training", "costs", "evaluation", "behaviour", "gate", "monitoring", "rollout")
-LIVE = ("pipelines.serving.app", "pipelines.replay.__main__", "pipelines.training.train", "pipelines.features.push")
+LIVE = (
+    "pipelines.serving.app",
+    "pipelines.serving.protocol",
+    "pipelines.replay.__main__",
+    "pipelines.training.train",
+    "pipelines.features.push",
+)
 DAYS = timedelta(days=31)
 
 

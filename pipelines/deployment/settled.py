@@ -1,10 +1,10 @@
 """The rows that a look reads, and what was taken of those before them.
 
 Rows are settled up to the first one whose block is still open, or whose label may still count. What a look has taken of
-settled rows is kept in the records, a stretch of the log at a time, and looks that follow begin behind it. It follows
-from the log alone. So it is left aside, and all rows are read once more, where a look is of an earlier instant, where
-settings that it rests on have changed, or where something has been logged behind it after all, which no writer does
-that keeps to its watermark.
+settled rows is kept in the records, a stretch of the log at a time, and looks that follow begin behind it. What is kept
+follows from the log alone. All rows are read once more where a look is of an earlier instant, where settings have
+changed that it rests on, where somebody has deleted a part of it, or where something has been logged behind it after
+all, which no writer does that keeps to its watermark.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pandas as pd
 from pipelines.deployment.counts import Counts
 from pipelines.deployment.pairing import Look, paired
 from pipelines.deployment.rows import read_rows
-from pipelines.deployment.tally import KINDS, SUMS, Tally, latest, tally
+from pipelines.deployment.tally import KINDS, SUMS, Tally, latest, seconds, tally
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -29,15 +29,17 @@ if TYPE_CHECKING:
     from pipelines.params.rollout import WatchRules
 
 LEAST = 1000  # rows of a stretch: fewer are soon read again
+FORM = 1  # of what is taken of rows: a release that changes it raises this, and its looks read all rows once
 TYPES = ("<i8", "<f8", "<i8", "<i8")  # of SUMS, but for the names of blocks
 Packed = tuple[list[str], tuple[bytes, ...]]
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """What is kept of a stretch of settled rows. A version that takes something else of rows deletes those kept before.
+    """What is kept of a stretch of settled rows.
 
     Attributes:
-        until: the stretch has the rows from before, since the `until` of the one before it.
+        follows: the `until` of the stretch before it; None where it is the first.
+        until: it has the rows from before this instant, since `follows`.
         known: the instant of the look, up to which labels were counted.
         outcomes: how many were known then in the log, of all predictions since the rollout began.
         basis: the settings that it rests on, as JSON.
@@ -46,6 +48,7 @@ class Stretch(msgspec.Struct, frozen=True):
         differences: as float64.
     """
 
+    follows: datetime | None
     until: datetime
     known: datetime
     outcomes: int
@@ -56,10 +59,12 @@ class Stretch(msgspec.Struct, frozen=True):
     entities: Mapping[str, list[str]]
 
     @classmethod
-    def of(cls, taken: Tally, until: datetime, known: datetime, outcomes: int, basis: str) -> Stretch:
+    def of(
+        cls, taken: Tally, span: tuple[datetime | None, datetime], known: datetime, outcomes: int, basis: str
+    ) -> Stretch:
         sums = {name: _packed(frame) for name, frame in taken.sums.items()}
         entities = {kind: sorted(names) for kind, names in taken.entities.items()}
-        return cls(until, known, outcomes, basis, taken.counts, sums, taken.differences.tobytes(), entities)
+        return cls(*span, known, outcomes, basis, taken.counts, sums, taken.differences.tobytes(), entities)
 
 
 def _joined(stretches: Sequence[Stretch]) -> Tally:
@@ -95,7 +100,8 @@ class Reading:
         before: what earlier looks have taken of settled rows, with the labels that have come since.
         rows: those after them (see `paired`).
         seen: what is taken of both.
-        stretches: how many there were at least; `anew` where `before` has none of them.
+        newest: the number of the newest stretch as the look began.
+        since: up to where `before` has rows; None where it has none.
         outcomes: as in Stretch; None where some of the log may still be on its way, so that nothing is settled.
     """
 
@@ -103,19 +109,24 @@ class Reading:
     before: Tally
     rows: pd.DataFrame
     seen: Tally
-    stretches: int
-    anew: bool
+    newest: int
+    since: datetime | None
     outcomes: int | None
+
+    @property
+    def anew(self) -> bool:
+        """Whether all rows were read."""
+        return self.since is None
 
 
 def read(context: Context, rollout: str, look: Look, complete: Completeness) -> Reading:
     """Read what the look at a rollout rests on."""
     log, watch, plans = context.stretches, context.params.rollout.watch, [plan.version for plan in look.plans]
-    stretches = log.count(rollout)  # before they are read: one that another look adds meanwhile is then in the way
+    newest = log.last(rollout)  # before they are read: one that another look adds meanwhile is then in the way
     outcomes = None
     if complete.known_by == complete.until:  # counted before the rows are read: what comes meanwhile is then found
         outcomes = log.outcomes_within(look.began, complete.until)
-    kept = [msgspec.msgpack.decode(content, type=Stretch) for content in log.of(rollout)]
+    kept = _stretches(log.of(rollout))
     before, since = Tally(), None
     if kept and _holds(kept[-1], context, look):
         last, since = kept[-1], kept[-1].until
@@ -125,21 +136,33 @@ def read(context: Context, rollout: str, look: Look, complete: Completeness) -> 
     rows = read_rows(context.predictions, plans, complete.known_by, since, look.slices)
     rows = paired(rows, look, before.closings)
     seen = before.then(tally(rows, look, watch, before))
-    return Reading(look, before, rows, seen, stretches, since is None, outcomes)
+    return Reading(look, before, rows, seen, newest, since, outcomes)
+
+
+def _stretches(contents: Sequence[bytes]) -> list[Stretch]:
+    """The stretches; none where one is of another form, or does not follow the one before it, which was deleted."""
+    try:
+        kept = [msgspec.msgpack.decode(content, type=Stretch) for content in contents]
+    except msgspec.MsgspecError:
+        return []
+    ends = [None, *(stretch.until for stretch in kept)]
+    return kept if all(stretch.follows == end for stretch, end in zip(kept, ends, strict=False)) else []
 
 
 def keep(reading: Reading, context: Context, rollout: str) -> None:
     """Keep what was taken of the rows that are settled now, if there are enough of them."""
-    look, rows, pace = reading.look, reading.rows, reading.seen.counts.pace
-    is_open = rows.closes.fillna(rows.due) > look.now
+    look, rows = reading.look, reading.rows
+    is_open = seconds(rows.closes.fillna(rows.due)) > look.now.timestamp()
     until = rows.predicted_at[is_open].iloc[0].to_pydatetime() if is_open.any() else look.now
     settled = rows[rows.predicted_at < until]
-    if reading.outcomes is None or pace is None or len(settled) < LEAST:
+    if reading.outcomes is None or len(settled) < LEAST:
         return
     watch = context.params.rollout.watch
-    before = replace(reading.before, counts=replace(reading.before.counts, pace=pace))
-    stretch = Stretch.of(tally(settled, look, watch, before), until, look.now, reading.outcomes, _basis(look, watch))
-    context.stretches.keep(rollout, reading.stretches + 1, reading.anew, msgspec.msgpack.encode(stretch))
+    taken = tally(settled, look, watch, reading.before)
+    if taken.counts.pace is None:  # later rows are still to say when a request is slow
+        return
+    stretch = Stretch.of(taken, (reading.since, until), look.now, reading.outcomes, _basis(look, watch))
+    context.stretches.keep(rollout, reading.newest + 1, reading.anew, msgspec.msgpack.encode(stretch))
 
 
 def _holds(last: Stretch, context: Context, look: Look) -> bool:
@@ -156,5 +179,5 @@ def _holds(last: Stretch, context: Context, look: Look) -> bool:
 def _basis(look: Look, watch: WatchRules) -> str:
     """The settings that what is taken of a row rests on, of those that may change while a rollout is under way."""
     needed = look.needed if look.slow_ms is None else None
-    values = [look.maturity.total_seconds(), look.loss.name, watch.slow_tolerance_ms, needed, look.slices]
+    values = [FORM, look.maturity.total_seconds(), look.loss.name, watch.slow_tolerance_ms, needed, look.slices]
     return msgspec.json.encode(values).decode()

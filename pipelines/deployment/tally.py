@@ -78,7 +78,9 @@ def tally(rows: pd.DataFrame, look: Look, watch: WatchRules, before: Tally) -> T
     Of blocks, sums go on where those before have ended; entities are those that are new.
     """
     if rows.empty:
-        return Tally(before.counts)
+        exposure = {plan.version: before.counts.exposure.get(plan.version, 0) for plan in look.plans}
+        split = _split(pd.DataFrame({"plan": [], "ours": []}), look, before.counts.split)
+        return Tally(replace(before.counts, exposure=exposure, split=split))
     both = rows.scores.map(lambda scores: {look.champion, look.challenger} <= set(scores)).astype(bool)
     comparable = both & ~rows.failed & ~rows.champion_failed
     closed = comparable & _counts(rows, "closes", look.now)
@@ -106,8 +108,9 @@ def tally(rows: pd.DataFrame, look: Look, watch: WatchRules, before: Tally) -> T
 
 
 def seconds(instants: pd.Series) -> Array:
-    """Epoch seconds, NaN for a missing instant."""
-    return np.asarray((instants - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1), dtype=np.float64)
+    """Epoch seconds, as `timestamp` of each instant, to the last bit; NaN for a missing one."""
+    micros = (instants - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(microseconds=1)
+    return np.asarray(micros, dtype=np.float64) / 1e6
 
 
 def _counts(rows: pd.DataFrame, due: str, now: datetime) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from pipelines.records.database import METADATA, Repository, insert, to_micros
+from pipelines.records.database import METADATA, Repository, insert, inserted, to_micros
 from pipelines.records.predictions import OUTCOMES, PREDICTIONS
 
 STRETCHES = sa.Table(
@@ -40,9 +40,11 @@ class Stretches(Repository):
         with self.engine.connect() as connection:
             return [bytes(content) for content in connection.scalars(query)]
 
-    def count(self, rollout: str) -> int:
-        """How many stretches there are, those included that are no longer in force."""
-        return self._count(*self._of(rollout))
+    def last(self, rollout: str) -> int:
+        """The number of the newest stretch; 0 where there is none."""
+        with self.engine.connect() as connection:
+            number = connection.scalar(sa.select(sa.func.max(STRETCHES.c.stretch)).where(*self._of(rollout)))
+        return int(number or 0)
 
     def _of(self, rollout: str) -> tuple[sa.ColumnElement[bool], ...]:
         return STRETCHES.c.usecase == self.usecase, STRETCHES.c.rollout == rollout
@@ -51,11 +53,13 @@ class Stretches(Repository):
         """Keep a stretch; one of that number that is there stays, since another look was faster.
 
         Args:
-            anew: whether it takes the place of all before it, rather than following them.
+            anew: whether it takes the place of all before it, which are deleted, rather than following them.
         """
         row = {"usecase": self.usecase, "rollout": rollout, "stretch": number, "anew": anew, "content": content}
         with self.engine.begin() as connection:
-            connection.execute(insert(self.engine, STRETCHES).values(row).on_conflict_do_nothing())
+            statement = insert(self.engine, STRETCHES).values(row).on_conflict_do_nothing()
+            if inserted(connection, statement) and anew:
+                connection.execute(sa.delete(STRETCHES).where(*self._of(rollout), STRETCHES.c.stretch < number))
 
     def predictions_before(self, plans: Sequence[int], before: datetime) -> int:
         """The number of predictions under these plans, counted in an index."""

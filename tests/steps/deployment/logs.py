@@ -127,7 +127,7 @@ def look_at(now: datetime, in_force: Sequence[Plan], **changes: Any) -> Look:
     foretold = Foretold(scatter=SCATTER, horizon=60, slices={"kind=x": SCATTER, "kind=7": None, "kind=z": SCATTER})
     known = [plan for plan in in_force if plan.since < now] or [in_force[0]]
     look = Look(now, START, "1", "2", known, known[-1].stage, NAMES, MATURITY, 0.2, None, 3, foretold=foretold)
-    return replace(look, slices=("kind", "other"), **changes)
+    return replace(look, **{"slices": ("kind", "other"), **changes})
 
 
 def told(taken: Tally, look: Look) -> tuple[Any, ...]:

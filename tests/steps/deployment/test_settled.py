@@ -7,19 +7,23 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.context import Context
 from pipelines.deployment import settled
 from pipelines.deployment.completeness import Completeness
-from pipelines.records import Records, Stretches
+from pipelines.losses import LOSSES
+from pipelines.records import Prediction, Records, Stretches
+from pipelines.records.stretches import STRETCHES
 from tests.postgres_fixtures import on_both
 from tests.rollouts import Score, inverted, same
 from tests.steps.deployment import rollout
 from tests.steps.deployment.logs import ROWS, Row, all_rows, hours, log_until, look_at, opened, plans, prediction, told
-from tests.steps.deployment.rollout import champion_first, look, stage, start, traffic
+from tests.steps.deployment.rollout import MATURITY, champion_first, look, stage, start, traffic
 from tests.steps.deployment.test_blocks import KINDS, declared
 
 
@@ -104,9 +108,9 @@ def test_a_look_reads_the_rows_of_open_blocks_and_of_those_that_have_closed_sinc
         read = [f"{one:02}" for one in range(first, day + 2)]  # the last two days and the one that has just begun
         assert sorted(set(reading.rows.block)) == read and reading.anew == (day == 2)
         settled.keep(reading, context, "r")
-    assert context.stretches.count("r") == 4
+    assert context.stretches.last("r") == 4
     settled.keep(reading_at(context, 8, rows), context, "r")
-    assert context.stretches.count("r") == 4, "nothing more is settled"
+    assert context.stretches.last("r") == 4, "nothing more is settled"
 
 
 @pytest.mark.usefixtures("least")
@@ -116,12 +120,21 @@ def test_of_two_looks_at_once_one_keeps_what_it_has_taken(records: Records) -> N
     one, other = reading_at(context, 4, rows), reading_at(context, 5, rows)
     settled.keep(other, context, "r")
     settled.keep(one, context, "r")
-    assert context.stretches.count("r") == 2
+    assert context.stretches.last("r") == 2
     assert set(reading_at(context, 6, rows).rows.block) == {"05", "06", "07"}
 
 
+SETTINGS: dict[str, dict[str, Any]] = {
+    "maturity": {"maturity": timedelta(days=2)},
+    "loss": {"loss": LOSSES["log_loss"]},
+    "needed": {"needed": 4},
+    "tolerance": {},
+    "slices": {"slices": ("kind",)},
+}
+
+
 @pytest.mark.usefixtures("least")
-@pytest.mark.parametrize("why", ["a request", "a label", "an earlier look", "a setting"])
+@pytest.mark.parametrize("why", ["a request", "a label", "an earlier look", *SETTINGS])
 def test_all_rows_are_read_where_what_was_kept_may_no_longer_hold(records: Records, why: str) -> None:
     context, rows = opened(records), day_rows(9)
     settled.keep(reading_at(context, 4, rows), context, "r")
@@ -134,11 +147,15 @@ def test_all_rows_are_read_where_what_was_kept_may_no_longer_hold(records: Recor
         context.predictions.append([replace(known, predicted_at=hours(110))])
         assert not reading_at(context, 5, rows).anew
         context.predictions.record_outcomes([(known.prediction_id, 1.0, hours(90))])
-    changes = {"maturity": timedelta(days=2)} if why == "a setting" else {}
+    changes = SETTINGS.get(why, {})
+    if why == "tolerance":
+        watch = context.params.rollout.watch.model_copy(update={"slow_tolerance_ms": 7.0})
+        judged = context.params.rollout.model_copy(update={"watch": watch})
+        context.params = context.params.model_copy(update={"rollout": judged})
     again = reading_at(context, 3 if why == "an earlier look" else 5, rows, **changes)
     assert again.anew
     settled.keep(again, context, "r")
-    assert not reading_at(context, 6, rows, **changes).anew and context.stretches.count("r") == 2
+    assert not reading_at(context, 6, rows, **changes).anew and context.stretches.last("r") == 2
 
 
 @pytest.mark.usefixtures("least")
@@ -146,9 +163,108 @@ def test_nothing_is_kept_while_the_log_waits_for_a_writer_or_the_pace_is_not_kno
     context, rows = opened(records), day_rows(9)
     for reading in (replace(reading_at(context, 4, rows), outcomes=None), reading_at(context, 4, rows, needed=1000)):
         settled.keep(reading, context, "r")
-        assert context.stretches.count("r") == 0
+        assert context.stretches.last("r") == 0
     settled.keep(reading_at(context, 4, rows, needed=1000, slow_ms=0.0), context, "r")
-    assert context.stretches.count("r") == 1
+    assert context.stretches.last("r") == 1
+
+
+@pytest.mark.usefixtures("least")
+def test_a_look_during_which_all_is_deleted_does_no_harm(records: Records) -> None:
+    context, rows = opened(records), day_rows(12)
+    for day in (2, 4):
+        settled.keep(reading_at(context, day, rows), context, "r")
+    under_way = reading_at(context, 6, rows)
+    assert not under_way.anew
+    with records.engine.begin() as connection:
+        connection.execute(sa.delete(STRETCHES).where(STRETCHES.c.usecase == context.usecase))
+    settled.keep(under_way, context, "r")
+    for day, anew in ((7, True), (8, False), (9, False)):
+        reading = reading_at(context, day, rows)
+        assert reading.anew == anew
+        settled.keep(reading, context, "r")
+
+
+@pytest.mark.usefixtures("least")
+def test_where_one_in_the_middle_is_deleted_all_rows_are_read(records: Records) -> None:
+    context, rows = opened(records), day_rows(12)
+    for day in (2, 4, 6):
+        settled.keep(reading_at(context, day, rows), context, "r")
+    assert not reading_at(context, 7, rows).anew
+    with records.engine.begin() as connection:
+        middle = (STRETCHES.c.usecase == context.usecase, STRETCHES.c.stretch == 2)
+        connection.execute(sa.delete(STRETCHES).where(*middle))
+    assert reading_at(context, 7, rows).anew
+
+
+@pytest.mark.usefixtures("least")
+def test_what_is_of_another_form_is_read_anew_and_what_is_replaced_is_deleted(records: Records) -> None:
+    context, rows = opened(records), day_rows(9)
+    settled.keep(reading_at(context, 2, rows), context, "r")
+    context.stretches.keep("r", 2, False, msgspec.msgpack.encode({"until": "later"}))
+    reading = reading_at(context, 4, rows)
+    assert reading.anew
+    settled.keep(reading, context, "r")
+    assert context.stretches.last("r") == 3 and len(context.stretches.of("r")) == 1
+    with records.engine.connect() as connection:
+        assert connection.scalars(
+            sa.select(STRETCHES.c.stretch).where(STRETCHES.c.usecase == context.usecase)
+        ).all() == [3]
+
+
+def test_a_label_counts_that_matures_at_the_very_instant_of_a_look(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of instants that no fraction of two holds; nothing is settled that is not counted."""
+    monkeypatch.setattr(settled, "LEAST", 1)
+    row = Row(1.0, None, 0.0, 1, 1.0, 1.0, ("", ""), "x", False)
+    for micros in range(1, 60):
+        context, at = opened(records), hours(1) + timedelta(microseconds=micros)
+        made = [
+            replace(prediction(n, replace(row, entity=n), plans([])), predicted_at=at, closes_at=at) for n in range(4)
+        ]
+        context.predictions.append(made)
+        context.predictions.record_outcomes([(one.prediction_id, 1.0, at + timedelta(hours=1)) for one in made])
+        for now in (at + MATURITY, at + MATURITY + timedelta(hours=1)):
+            complete, look_now = Completeness(now, (), now, ()), look_at(now, plans([]))
+            reading = settled.read(context, "r", look_now, complete)
+            assert told(reading.seen, look_now) == told(all_rows(context, look_now, complete), look_now)
+            assert len(reading.seen.differences) == 4
+            settled.keep(reading, context, "r")
+
+
+def test_the_pace_is_kept_of_settled_rows_alone(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settled, "LEAST", 1)
+    context = opened(records)
+
+    def took(number: int, at: float, milliseconds: float) -> Prediction:
+        made = prediction(number, Row(at, None, 0, number, None, 1.0, ("", ""), "x", False), plans([]))
+        return replace(made, milliseconds={"1": milliseconds, "2": milliseconds})
+
+    for requests, now in (
+        ([took(0, 1.0, 1.0), took(1, 1.5, 1.0), took(2, 70.0, 1.0), took(3, 70.9, 1.0)], hours(71)),
+        ([took(4, 70.5, 50.0), took(5, 72.0, 20.0)], hours(73)),
+    ):
+        context.predictions.append(requests)
+        complete, look_now = Completeness(now, (), now, ()), look_at(now, plans([]), needed=4)
+        reading = settled.read(context, "r", look_now, complete)
+        assert told(reading.seen, look_now) == told(all_rows(context, look_now, complete), look_now)
+        settled.keep(reading, context, "r")
+
+
+@pytest.mark.usefixtures("least")
+def test_the_newest_label_may_be_a_late_one(records: Records) -> None:
+    context, rows = opened(records), day_rows(4)
+    made = [prediction(number, row, plans([])) for number, row in enumerate(rows)]
+    context.predictions.append(made)
+    context.predictions.record_outcomes([(one.prediction_id, 1.0, one.predicted_at) for one in made[1:]])
+    for day in (8, 9):
+        now = hours(24 * day)
+        complete, look_now = Completeness(now, (), now, ()), look_at(now, plans([]))
+        reading = settled.read(context, "r", look_now, complete)
+        assert told(reading.seen, look_now) == told(all_rows(context, look_now, complete), look_now)
+        settled.keep(reading, context, "r")
+        context.predictions.record_outcomes([(made[0].prediction_id, 1.0, hours(24 * 8 + 3))])
+    assert reading.seen.counts.newest == hours(24 * 8 + 3) and not reading.anew
 
 
 def kinds() -> dict[str, dict[str, Any]]:
@@ -179,7 +295,7 @@ def test_a_rollout_takes_the_same_decisions_as_one_whose_looks_read_all_rows(
     monkeypatch.setattr(rollout, "look", looked)
     answer = rollout.ramp(desk, ours, **changes)
     assert answer["action"] == ("PROMOTE" if ours is same else "ROLLBACK")
-    assert ours is inverted or desk.stretches.count("a") >= 3
+    assert ours is inverted or desk.stretches.last("a") >= 3
 
 
 def test_a_look_that_is_killed_before_it_keeps_anything_loses_nothing(
@@ -199,5 +315,5 @@ def test_a_look_that_is_killed_before_it_keeps_anything_loses_nothing(
         look(desk, "shadow")
     before = desk.decisions.all()
     answer = look(desk, "shadow")
-    assert desk.stretches.count("a") == 1 and desk.decisions.all() == before
-    assert look(desk, "shadow") == answer and desk.stretches.count("a") == 1
+    assert desk.stretches.last("a") == 1 and desk.decisions.all() == before
+    assert look(desk, "shadow") == answer and desk.stretches.last("a") == 1
