@@ -164,3 +164,45 @@ def test_what_is_too_much_is_refused_at_once_and_so_is_what_has_waited_too_long(
 
     asyncio.run(main())
     assert work.runs == [[2], [4]]
+
+
+class Told:
+    """A caller that is no future, and may break as it is told."""
+
+    def __init__(self, error: Exception | None = None, gone: bool = False) -> None:
+        self.error, self.gone, self.heard = error, gone, list[object]()
+
+    def done(self) -> bool:
+        return self.gone
+
+    def set_result(self, result: int) -> None:
+        self.heard.append(result)
+        if self.error:
+            raise self.error
+
+    def set_exception(self, exception: Exception) -> None:
+        self.heard.append(exception)
+
+
+def test_a_caller_that_breaks_or_has_gone_keeps_no_other_of_its_run_waiting() -> None:
+    runs: list[Sequence[int]] = []
+
+    def work(numbers: Sequence[int]) -> list[int | Exception]:
+        runs.append(numbers)
+        return list(numbers)
+
+    async def main() -> None:
+        calls: Gatherer[int, int] = Gatherer(work, lambda _: 1, 10, 1000, 60)
+        broken, gone = Told(OSError("no space")), Told()
+        calls.enter(1, broken)
+        calls.enter(2, gone)
+        other = asyncio.create_task(calls.submit(3))
+        await asyncio.sleep(0)
+        assert await asyncio.wait_for(other, 10) == 3 and broken.heard == [1] and gone.heard == [2]
+        late = Told()
+        calls.enter(4, late)
+        late.gone = True
+        assert await asyncio.wait_for(calls.submit(5), 10) == 5 and late.heard == []
+
+    asyncio.run(main())
+    assert list(runs[0]) == [1, 2, 3]
