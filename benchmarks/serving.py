@@ -3,9 +3,10 @@
     python -m benchmarks.serving [--home DIR] [--seconds 10] [--peers PYTHON]
 
 Makes features and two models of the first quarter in DIR (kept; a temporary folder by default). Each server is started
-alone, on a free port, and gets its requests from wrk, on the same machine: a month's flights, each once. While ours
-answers, rows of features are pushed. `--peers` is the Python of an environment with benchmarks/peers/requirements.txt;
-without it BentoML and LitServe are left out. Writes benchmarks/results/serving.md.
+alone, on a free port, and gets its requests from wrk, on the same machine: a month's flights, from the first one on
+and, after the last, all over again. While ours answers, rows of features are pushed. `--peers` is the Python of an
+environment with benchmarks/peers/requirements.txt; without it BentoML and LitServe are left out. Writes
+benchmarks/results/serving.md.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
@@ -31,6 +30,7 @@ from benchmarks.ground import FLIGHTS, ROOT, SPLIT, Ground
 from benchmarks.load import Measured, Target, serving
 from benchmarks.redis_server import running_redis
 from benchmarks.report import RESULTS, machine, save
+from benchmarks.serving_peers import Peers, free_port
 from pipelines import chains
 from pipelines.artifacts.card import ModelCard
 from pipelines.artifacts.model import ModelRef, read_model
@@ -99,23 +99,18 @@ def write_bodies(context: Context, folder: Path) -> None:
         (folder / name).write_text("\n".join(lines) + "\n")
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 class Bench:
     """What the servers stand on, in a folder of this run's own."""
 
     def __init__(self, home: Path, folder: Path, seconds: float, peers: str | None) -> None:
-        self.folder, self.seconds, self.peers = folder, seconds, peers
+        self.folder, self.seconds = folder, seconds
         os.environ["FLIGHTDECK_RECORDS_URI"] = f"sqlite:///{folder}/records.db"
         self.home = home
         self.context = build_context(ROOT / "params.yaml", home)
         self.models = prepare(self.context)
         self.at = midnight(END, self.context.usecase.timezone) - timedelta(minutes=30)
         write_bodies(self.context, folder)
+        self.peers = Peers(self.models[0].uri, folder, seconds, peers)
 
     def route(self, challenger: int | None = None, share: float = 0.0) -> None:
         """Put a plan in force."""
@@ -174,54 +169,6 @@ class Bench:
                 ended.set()
             pushing.result()
 
-    def bare(self, name: str) -> Measured | None:
-        """A peer's best second with 16 connections; None where it is not installed."""
-        port = free_port()
-        url, bodies, variables = f"http://127.0.0.1:{port}", "bare", {"BENCHMARK": self.models[0].uri}
-        command = self._peer(name, str(port))
-        if command is None:
-            return None
-        path = "/predict"
-        if name == "mlflow":
-            path, bodies = "/invocations", "mlflow"
-        with serving(command, url, "/", variables) as process:
-            target = Target(url, path, self.folder / bodies, process)
-            target.put(16, self.seconds / 2)  # warm
-            return target.put(16, self.seconds)
-
-    def _peer(self, name: str, port: str) -> list[str] | None:
-        """The command of a peer; None where it is not installed."""
-        if name in ("constant", "graph"):
-            app = ["--factory", f"benchmarks.peers.fastapi_graph:{name}"]
-            return [sys.executable, "-m", "uvicorn", "--port", port, "--no-access-log", *app]
-        if name == "mlflow":
-            program = str(Path(sys.executable).with_name("mlflow"))
-            where = ["--env-manager", "local", "-m", str(self._mlflow_model()), "-p", port, "-w", "1"]
-            return [program, "models", "serve", *where]
-        if self.peers is None:
-            return None
-        if name == "bentoml":
-            return [self.peers, "-m", "bentoml", "serve", "--port", port, "benchmarks.peers.bentoml_graph:Scores"]
-        return [self.peers, "-m", "benchmarks.peers.litserve_graph", port]
-
-    def _mlflow_model(self) -> Path:
-        import mlflow.onnx
-        import onnx
-        from mlflow.models import ModelSignature
-        from mlflow.types import Schema, TensorSpec
-
-        place = self.folder / "model"
-        if not place.exists():
-            import numpy as np
-
-            specs = [
-                TensorSpec(np.dtype(np.float32), (-1, -1), "numeric"),
-                TensorSpec(np.dtype(np.str_), (-1, -1), "categorical"),
-            ]
-            graph = onnx.load(str(Path(self.models[0].uri) / "model.onnx"))
-            mlflow.onnx.save_model(graph, str(place), signature=ModelSignature(Schema(specs)))
-        return place
-
     def logged(self) -> int:
         """Rows in the log."""
         with sqlite3.connect(self.folder / "records.db") as records:
@@ -260,7 +207,7 @@ def measure(bench: Bench) -> dict[str, Measured]:
             print(f"{name}: {measured}", file=sys.stderr)
 
     for peer in ("constant", "graph", "mlflow", "bentoml", "litserve"):
-        note(peer, bench.bare(peer))
+        note(peer, bench.peers.measure(peer))
     with bench.ours() as target:
         note("ours", target.put(16, bench.seconds))
         note("one connection", target.put(1, bench.seconds))
@@ -283,7 +230,7 @@ def measure(bench: Bench) -> dict[str, Measured]:
     with bench.in_redis(), bench.ours() as target:
         note("stored features in Redis", target.put(16, bench.seconds))
         note("stored features in Redis, one connection", target.put(1, bench.seconds))
-    note("constant, again", bench.bare("constant"))
+    note("constant, again", bench.peers.measure("constant"))
     return results
 
 
@@ -306,14 +253,15 @@ def report(results: dict[str, Measured], bench: Bench) -> str:
         label = names.get(name, f"ours, {name}")
         share = f"{of.rate / constant:.0%}" if name != "1,000 rows a call" else ""
         rows.append(f"| {label} | {calls} | {share} | {of.p50:.2f} | {of.p99:.2f} | {of.cpu:,.0f} | {of.errors} |")
-    where = machine("uvicorn", "fastapi", "mlflow", "onnxruntime") + _versions(bench.peers)
+    where = machine("uvicorn", "fastapi", "mlflow", "onnxruntime") + bench.peers.versions()
     return f"""# The model server and its peers
 
 One process each (but for 2 workers), 16 connections where not said otherwise, one row a call; the same gradient
 boosting graph. Ours reads stored features from SQLite, while rows are pushed every {PUSHED:g} s, and logs to SQLite
 before it answers; the others score inputs that they are sent.
-{DAYS} days of flights, each request once. Rates are of one run, on a machine whose speed is not constant: compare them
-with each other, and with the constant at the beginning and the end.
+Requests are {DAYS} days of flights, for every row from the first one on and, after the last, all over again. Rates are
+of one run, on a machine whose speed is not constant: compare them with each other, and with the constant at the
+beginning and the end.
 
 | server | calls/s | of the constant | p50 ms | p99 ms | processor µs a call | errors |
 |---|---|---|---|---|---|---|
@@ -323,15 +271,6 @@ The log takes {bench.bytes_a_row():,.0f} bytes a request. Nothing is kept outsid
 
 `python -m benchmarks.serving --seconds {bench.seconds:g} --peers PYTHON`, on {where}.
 """
-
-
-def _versions(python: str | None) -> str:
-    if python is None:
-        return ""
-    script = (
-        'from importlib.metadata import version as v; print(f\'; BentoML {v("bentoml")}, LitServe {v("litserve")}\')'
-    )
-    return subprocess.run([python, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":
