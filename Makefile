@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 FIND_PYTHON = python=$$(sh infra/find_python.sh) || exit 1; "$$python"
 PYTEST_ARGS ?=
-BENCHMARKS ?= data_plane point_in_time streaming_windows materialize
+BENCHMARKS ?= data_plane point_in_time streaming_windows materialize serving serving_choices
 
 COVERED ?= tests
 
@@ -69,7 +69,7 @@ coverage: $(INSTALLED) ## `make test` a third slower, telling what share of the 
 e2e: $(INSTALLED) ## the tests that start real servers
 	@$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS) tests
 
-bench: $(INSTALLED) ## measure the data plane side by side with its peers; writes benchmarks/results (about an hour)
+bench: $(INSTALLED) ## measure the data plane and the model server beside their peers; writes benchmarks/results (over an hour)
 	@for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 figures: $(INSTALLED) ## mark the results whose ground has changed; fails where README or docs quote one as today's

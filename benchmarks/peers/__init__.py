@@ -1,5 +1,5 @@
-"""Servers of a bare graph by other libraries, for `benchmarks.serving`: no features, no routing, no log.
+"""Servers by other libraries for `benchmarks.serving` (a bare graph: no features, no routing, no log) and constants.
 
-Each reads the folder that BENCHMARK names: `model.onnx`. They run in an environment of their own, since their
-requirements and ours exclude each other: `pip install -r benchmarks/peers/requirements.txt`.
+A graph lies in the folder that BENCHMARK names: `model.onnx`. What is not ours runs in an environment of its own, since
+its requirements and ours exclude each other: `pip install -r benchmarks/peers/requirements.txt`.
 """
