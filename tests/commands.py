@@ -28,7 +28,7 @@ class Command:
     """A process under way; what it says goes to files."""
 
     process: multiprocessing.process.BaseProcess
-    said: Path
+    output: Path
 
     def ended(self) -> bool:
         return not self.process.is_alive()
@@ -41,7 +41,7 @@ class Command:
     def wait(self) -> CompletedProcess[str]:
         self.process.join()
         assert self.process.exitcode is not None
-        out, err = ((self.said / name).read_text() for name in ("out", "err"))
+        out, err = ((self.output / name).read_text() for name in ("out", "err"))
         return CompletedProcess(self.process.name, self.process.exitcode, out, err)
 
 
@@ -57,19 +57,19 @@ def flightdeck(words: Sequence[str | Path], variables: Mapping[str, str] | None 
 
 def dvc(place: Path, *words: str) -> str:
     """What `dvc WORDS` prints in a folder; it must succeed."""
-    done = fork(functools.partial(_dvc, place, list(words))).wait()
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    finished = fork(functools.partial(_dvc, place, list(words))).wait()
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
 
 
 def fork(act: Callable[[], int], variables: Mapping[str, str] | None = None) -> Command:
     """Begin a function of a module in a process of its own, which ends with the status that it gives."""
-    said = Path(tempfile.mkdtemp(dir=_folder()))
+    output = Path(tempfile.mkdtemp(dir=_folder()))
     for name in ("out", "err"):
-        (said / name).touch()  # one that is killed at once has said nothing
-    process = FORKS.Process(target=_run, args=(act, {**os.environ, **(variables or {})}, said), daemon=True)
+        (output / name).touch()  # one that is killed at once has said nothing
+    process = FORKS.Process(target=_run, args=(act, {**os.environ, **(variables or {})}, output), daemon=True)
     process.start()
-    return Command(process, said)
+    return Command(process, output)
 
 
 @functools.cache
@@ -80,9 +80,9 @@ def _folder() -> Path:
     return folder
 
 
-def _run(act: Callable[[], int], environ: dict[str, str], said: Path) -> None:
+def _run(act: Callable[[], int], environ: dict[str, str], output: Path) -> None:
     for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(said / name, os.O_WRONLY), number)
+        os.dup2(os.open(output / name, os.O_WRONLY), number)
     os.environ.clear()
     os.environ.update(environ)
     time.tzset()

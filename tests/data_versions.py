@@ -45,14 +45,14 @@ def flightdeck(home: Path, *words: str) -> int:
     return main([*command, "--params", str(TOY), "--home", str(home), *words[len(command) :]])
 
 
-def told(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+def data_output(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     """What a `data` command says as JSON."""
     capsys.readouterr()
     assert flightdeck(home, "data", *words, "--json") == 0
     return json.loads(capsys.readouterr().out)
 
 
-def refused(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def refusal(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
     """The line with which a command refuses; libraries may have said something before."""
     capsys.readouterr()
     assert flightdeck(home, *words) in (1, 2)
@@ -61,7 +61,7 @@ def refused(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return line
 
 
-def restored(home: Path, version: str, to: Path) -> dict[str, str]:
+def restore(home: Path, version: str, to: Path) -> dict[str, str]:
     """sha256 by path of a version that was brought back; the version is what DVC makes of it."""
     assert flightdeck(home, "data", "restore", version, "--to", str(to)) == 0
     assert version_of(to)[0] == version

@@ -89,16 +89,18 @@ def traffic(
         draw = np.random.default_rng(int(now.timestamp()) % 2**31)
         risk = draw.beta(1, 2, a_day)
         label = (draw.random(a_day) < risk).astype(float)
-        made, outcomes = [], []
+        predictions, outcomes = [], []
         for n, scores in enumerate(zip(same(risk, draw), ours(risk, draw), strict=True)):
             at = now + timedelta(minutes=10 * n)
             prediction = answered(plan, at, scores, failing or {}, draw)
             if prediction is not None:
                 block = day_block(at, context.usecase.timezone)
                 prediction = replace(prediction, block=block.name, closes_at=block.closes_at)
-                made.append(replace(prediction, **{k: v(n, prediction) for k, v in changes.items()}))
-                outcomes.append((made[-1].prediction_id, label[n], made[-1].predicted_at + timedelta(hours=20)))
-        log.append(made)
+                predictions.append(replace(prediction, **{k: v(n, prediction) for k, v in changes.items()}))
+                outcomes.append(
+                    (predictions[-1].prediction_id, label[n], predictions[-1].predicted_at + timedelta(hours=20))
+                )
+        log.append(predictions)
         log.record_outcomes(outcomes)
         advance(now + timedelta(days=1))
 

@@ -53,10 +53,10 @@ def _copying(opened: Callable[..., Any], uri_of: Callable[[Any], str], template:
             with template.open("rb") as empty, tempfile.NamedTemporaryFile(dir=database.parent, delete=False) as part:
                 shutil.copyfileobj(empty, part)
             os.replace(part.name, database)
-        made = opened(given, *more)
+        result = opened(given, *more)
         if database and not template.exists():
             _copy(database, template)
-        return made
+        return result
 
     return copied_or_opened
 

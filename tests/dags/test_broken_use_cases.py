@@ -86,7 +86,7 @@ def dags_of(*names: str) -> set[str]:
     return {f"{name}_{part}" for name in names for part in PARTS}
 
 
-def told(bag: Any) -> str:
+def import_error_of(bag: Any) -> str:
     """The one import error there is."""
     assert set(bag.import_errors) == {PLACE}
     return str(bag.import_errors[PLACE])
@@ -100,12 +100,12 @@ def line_of(file: Path, error: str) -> str:
 @pytest.fixture
 def broken(write: Callable[..., Path], tmp_path: Path) -> dict[Path, str]:
     """Params file -> what must be said of it."""
-    found = {write(f"m_{name}", MODULES[name][0]): MODULES[name][1] for name in PARSED}
+    messages = {write(f"m_{name}", MODULES[name][0]): MODULES[name][1] for name in PARSED}
     (tmp_path / "yaml.yaml").write_text("a: [1\nb: {")
     (tmp_path / "list.yaml").write_text("- a\n- b\n")
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
-    found |= {
+    messages |= {
         tmp_path / "missing.yaml": "does not exist",
         tmp_path / "yaml.yaml": "cannot be read as YAML",
         tmp_path / "list.yaml": "holds list",
@@ -118,7 +118,7 @@ def broken(write: Callable[..., Path], tmp_path: Path) -> dict[Path, str]:
         ): "'61 * * * *' is not a cron expression",
         write("service", edit=lambda p: p["features"].update(service="gone_v9")): "service is gone_v9, for which",
     }
-    return found
+    return messages
 
 
 def stored(bag: Any) -> tuple[set[str | None], set[str]]:
@@ -145,8 +145,8 @@ def test_the_dags_of_all_others_load_and_one_import_error_tells_of_every_broken_
     first, *rest = broken
     bag = parse(first, FLIGHTS, *rest, write("fine"), TOY)
     assert dags_of("flights", "pumps", "fine") <= set(bag.dags)
-    error = told(bag)
-    assert {file: said for file, said in broken.items() if said not in line_of(file, error)} == {}
+    error = import_error_of(bag)
+    assert {file: message for file, message in broken.items() if message not in line_of(file, error)} == {}
     assert not any(str(file.absolute()) in error for file in (FLIGHTS, TOY))
     assert stored(bag) == ({PLACE}, set())
     # what can be made of a broken one is there: a schedule is wrong, and a rollout of its model goes on
@@ -161,7 +161,7 @@ def test_of_two_use_cases_with_one_name_the_second_is_refused(
     first, second = write("one"), write("two", SOUND.replace("NAME", "one"))
     bag = parse(first, second, first)
     assert set(bag.dags) == dags_of("one")
-    line = line_of(second, told(bag))
+    line = line_of(second, import_error_of(bag))
     assert str(first) in line and "a name of its own" in line
     judge = bag.dags["one_deployment"].get_task("stage_shadow.judge")
     assert judge.params_file == str(first), "the DAGs are the first's"
@@ -173,7 +173,7 @@ def test_without_a_broken_use_case_there_is_no_import_error_any_more(
     parse: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     only = parse(write("only", "raise ValueError('why')"))
-    assert only.dags == {} and "ValueError: why" in told(only) and stored(only)[0] == {PLACE}
+    assert only.dags == {} and "ValueError: why" in import_error_of(only) and stored(only)[0] == {PLACE}
     bag = parse(TOY, write("fine"))
     assert bag.import_errors == {} and set(bag.dags) == dags_of("pumps", "fine")
     assert all(not dag.fileloc.endswith(PLACE) for dag in bag.dags.values())
@@ -201,12 +201,12 @@ def test_the_pages_of_the_others_are_there(
     "name", [name for name in MODULES if name in ("syntax", "value", "absent", "leaves", "nothing")]
 )
 def test_whatever_a_module_raises_is_an_invalid_input_in_one_line(write: Callable[..., Path], name: str) -> None:
-    module, said = MODULES[name]
+    module, message = MODULES[name]
     write(name, module)
     with pytest.raises(InvalidInput, match=rf"^usecase: 'case_{name}' cannot be loaded \(") as refused:
         load_usecase(f"case_{name}")
     text = str(refused.value)
-    assert said in text and "\n" not in text and "exports USECASE" in text
+    assert message in text and "\n" not in text and "exports USECASE" in text
     if name in ("value", "leaves"):
         assert f"case_{name}.py:2" in text, "the line that raised it"
 

@@ -43,12 +43,12 @@ def client(app: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callabl
     monkeypatch.setenv("FLIGHTDECK_HOME", str(tmp_path / "home"))
 
     def as_role(role: str | None) -> Any:
-        made = TestClient(app, base_url="http://testserver")
+        client = TestClient(app, base_url="http://testserver")
         if role:
             user = SimpleAuthManagerUser(username=role, role=role)
             token = app.state.auth_manager.generate_jwt(user)
-            made.cookies.set("_token", token)
-        return made
+            client.cookies.set("_token", token)
+        return client
 
     return as_role
 
@@ -64,8 +64,8 @@ def test_the_validate_task_leads_to_its_pages(
     assert not dag.get_task("ingest").operator_extra_links
     assert dag.test(run_conf=CONF).state == "success"
     with create_session() as session:
-        told = session.query(XComModel).filter_by(task_id="validate", key=link.xcom_key, dag_id="pumps_data").all()
-    assert URL + "index.html" in {XComModel.deserialize_value(one) for one in told}
+        links = session.query(XComModel).filter_by(task_id="validate", key=link.xcom_key, dag_id="pumps_data").all()
+    assert URL + "index.html" in {XComModel.deserialize_value(one) for one in links}
 
     seen = client("viewer").get(URL + "index.html")
     assert seen.status_code == 200 and 'href="readings.html"' in seen.text

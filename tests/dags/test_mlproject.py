@@ -51,8 +51,8 @@ def test_every_output_that_a_command_reads_was_written_before(name: str) -> None
             ready[f"{DVC['vars'][0]['out']}/{stage[1]}.json"] = stage[1]
         for file, key in re.findall(r"@([^\s:\"]+\.json):(\w+)", part):
             assert key in STEPS[ready[file]].load().Outputs.model_fields
-        if found := re.search(r"pipelines (\w+) .*--out (\S+)", part):
-            ready[found[2]] = found[1]
+        if match := re.search(r"pipelines (\w+) .*--out (\S+)", part):
+            ready[match[2]] = match[1]
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -38,7 +38,7 @@ def stage_command(stage: dict[str, Any]) -> str:
 def test_stages_are_the_steps_of_the_desk() -> None:
     stages = [stage for name, stage in STAGES.items() if name != "code"]  # what the others depend on, and no step
     named = [re.search(r"\$\{flightdeck\} (\w+)", stage_command(stage)) for stage in stages]
-    assert sorted(found[1] for found in named if found) == sorted(name for name, step in STEPS.items() if step.desk)
+    assert sorted(match[1] for match in named if match) == sorted(name for name, step in STEPS.items() if step.desk)
     assert all(named), "a stage runs something other than a step"
 
 
@@ -53,7 +53,7 @@ def test_a_stage_gives_its_step_the_inputs_that_it_takes(name: str) -> None:
 
 def test_the_dags_run_every_step(load: Callable[..., Any]) -> None:
     tasks = [task for dag in load().dags.values() for task in dag.tasks]
-    named = {found[1] for task in tasks if (found := re.match(r"Step `(\w+)`", task.doc_md or ""))}
+    named = {match[1] for task in tasks if (match := re.match(r"Step `(\w+)`", task.doc_md or ""))}
     assert named == {name for name, step in STEPS.items() if step.dag}
 
 
@@ -115,7 +115,7 @@ PARTS: dict[str, Chain] = {"data": chains.data, "training": chains.training, "mo
 @pytest.mark.parametrize("part", PARTS)
 def test_a_dag_hands_over_as_its_chain_does(load: Callable[..., Any], part: str) -> None:
     dag = load().dags[f"pumps_{part}"]
-    tasks = {found[1]: task for task in dag.tasks if (found := re.match(r"Step `(\w+)`", task.doc_md or ""))}
+    tasks = {match[1]: task for task in dag.tasks if (match := re.match(r"Step `(\w+)`", task.doc_md or ""))}
     assert set(tasks) == {link.step for link in links(PARTS[part])}
     for link in links(PARTS[part]):
         task = tasks[link.step]

@@ -78,9 +78,9 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
 def test_the_watcher_tells_each_change_once(desk: Context, watch: Callable[..., list[Any]]) -> None:
     set_alias(desk, "challenger", "1")
     assert watch() == [], "what training set is no news"
-    told = watch(triggers=3, do=lambda: desk.models.set_alias("challenger", "2"))
-    assert told == [{"alias": "challenger", "version": "2", "change": 2}]
-    assert watch() == told, "after a restart it is told again, until a rollout has it"
+    events = watch(triggers=3, do=lambda: desk.models.set_alias("challenger", "2"))
+    assert events == [{"alias": "challenger", "version": "2", "change": 2}]
+    assert watch() == events, "after a restart it is told again, until a rollout has it"
     desk.aliases.claim("challenger", 2, "a")
     assert watch() == []
     desk.models.set_alias("challenger", "1")  # while Airflow is down
@@ -124,9 +124,9 @@ def test_a_challenger_that_the_step_has_noted_is_told_to_one_watcher(
                 desk.models.drop_alias("challenger", "2")
             assert execute("reconcile_aliases", {}, desk)["noted"] == {"challenger": version}
 
-    told = watch(triggers=3, do=lambda: by_hand("2"))
-    assert told == [{"alias": "challenger", "version": "2", "change": 3}]  # 1: version 1, 2: its removal
-    assert watch(do=lambda: by_hand("")) == told, "after a restart it is told again; its removal is no news"
+    events = watch(triggers=3, do=lambda: by_hand("2"))
+    assert events == [{"alias": "challenger", "version": "2", "change": 3}]  # 1: version 1, 2: its removal
+    assert watch(do=lambda: by_hand("")) == events, "after a restart it is told again; its removal is no news"
     assert watch() == []
     by_hand("2")  # while Airflow is down
     (news,) = watch()
@@ -224,8 +224,8 @@ def test_a_waiting_stage_is_looked_at_when_something_happened_until_the_judge_do
         await asyncio.to_thread(day)
         return await waiting
 
-    told = asyncio.run(both())
-    assert told["answer"]["action"] == "ADVANCE" and not told["out_of_time"]
+    events = asyncio.run(both())
+    assert events["answer"]["action"] == "ADVANCE" and not events["out_of_time"]
     assert looks(in_shadow) == ["HOLD", "ADVANCE"], "a HOLD ends nothing, and each pulse has one look"
     told_of = [line.partition(": ")[0] for line in lines if " at stage " in line]
     assert told_of == ["HOLD at stage shadow", "ADVANCE at stage shadow"], "in the task's log"
@@ -236,8 +236,8 @@ def test_a_waiting_stage_is_looked_at_when_something_happened_until_the_judge_do
         return judge(context, name, *given)
 
     monkeypatch.setattr(rollout, "_judge", counted_look)
-    assert judge_task().resume({}, told) == told["answer"] and looked == [], "which needs no other look"
-    stale = {**told, "answer": {**told["answer"], "pulse": "an earlier pulse"}}
+    assert judge_task().resume({}, events) == events["answer"] and looked == [], "which needs no other look"
+    stale = {**events, "answer": {**events["answer"], "pulse": "an earlier pulse"}}
     for event in (stale, {"out_of_time": False}):
         assert judge_task().resume({}, event)["action"] == "ADVANCE"
     assert looked == ["a", "a"], "of what has happened since, the task looks itself"
@@ -246,8 +246,10 @@ def test_a_waiting_stage_is_looked_at_when_something_happened_until_the_judge_do
 def test_a_stage_whose_time_is_up_is_looked_at_one_last_time(in_shadow: Context) -> None:
     from pipelines.deployment.pulse import pulse
 
-    told = asyncio.run(fired(pulse("a", in_shadow), LONG_AGO))
-    assert (told["answer"]["action"], told["answer"]["rule"]) == ("INCONCLUSIVE", "wall_clock") and told["out_of_time"]
+    event = asyncio.run(fired(pulse("a", in_shadow), LONG_AGO))
+    assert (event["answer"]["action"], event["answer"]["rule"]) == ("INCONCLUSIVE", "wall_clock") and event[
+        "out_of_time"
+    ]
 
 
 def test_each_look_of_a_trigger_has_the_params_of_its_time(
@@ -264,8 +266,8 @@ def test_each_look_of_a_trigger_has_the_params_of_its_time(
         return {**ANSWER, "action": "HOLD" if len(limits) == 1 else "ADVANCE"}
 
     monkeypatch.setattr(rollout, "_judge", judge)
-    told = asyncio.run(fired("an earlier pulse", params=params))
-    assert told["answer"]["action"] == "ADVANCE" and limits == [in_shadow.params.rollout.judge.max_days, 7] != [7, 7]
+    event = asyncio.run(fired("an earlier pulse", params=params))
+    assert event["answer"]["action"] == "ADVANCE" and limits == [in_shadow.params.rollout.judge.max_days, 7] != [7, 7]
 
 
 def test_an_answer_whose_rollout_cannot_be_seen_any_more_is_looked_for_again(
@@ -278,8 +280,8 @@ def test_an_answer_whose_rollout_cannot_be_seen_any_more_is_looked_for_again(
 
     monkeypatch.setattr(rollout, "_pulse", away)
     monkeypatch.setattr(rollout, "_judge", lambda *_: {**ANSWER, "action": "ROLLBACK"})
-    told = {"answer": {**ANSWER, "action": "PROMOTE"}, "out_of_time": False}
-    assert judge_task().resume({}, told)["action"] == "ROLLBACK"
+    answer_event = {"answer": {**ANSWER, "action": "PROMOTE"}, "out_of_time": False}
+    assert judge_task().resume({}, answer_event)["action"] == "ROLLBACK"
     assert "is away" in caplog.text and "CANARY" not in caplog.text
 
 
@@ -301,12 +303,12 @@ def test_what_cannot_be_judged_wakes_the_task_which_fails_with_the_reason(
     monkeypatch.setattr(rollout, "_judge", failing)
     for began, late in ((None, False), (LONG_AGO, True)):
         tried.clear()
-        told = asyncio.run(fired("an earlier pulse", began))
-        assert told == {"answer": None, "out_of_time": late} and len(tried) == 3, "what is away may come back"
+        event = asyncio.run(fired("an earlier pulse", began))
+        assert event == {"answer": None, "out_of_time": late} and len(tried) == 3, "what is away may come back"
     log = caplog.text
     assert "the records are away" in log and "makes no sense" in log and "CANARY" not in log
     with pytest.raises(AirflowFailException, match="makes no sense"):
-        judge_task().resume({}, told)
+        judge_task().resume({}, event)
     monkeypatch.setattr(rollout, "BLIND", 0.3)
     monkeypatch.setattr(rollout, "_pulse", lambda *_: 1 // 0)
     assert asyncio.run(fired("an earlier pulse")) == {"answer": None, "out_of_time": False}, "nothing can be seen"

@@ -22,12 +22,12 @@ def test_every_interval_of_the_source_is_scheduled_and_none_after(
 
     timetable = load(ROOT / "params.yaml").dags[dag].schedule
     restriction = TimeRestriction(earliest=pendulum.datetime(2013, 1, 1, 5), latest=None, catchup=True)
-    found, interval = [], None
+    scheduled, interval = [], None
     while info := timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction):
         interval = info.data_interval
-        found.append(interval)
-    assert len(found) == intervals
-    assert found[-1].end.in_timezone("America/New_York").to_date_string() == last
+        scheduled.append(interval)
+    assert len(scheduled) == intervals
+    assert scheduled[-1].end.in_timezone("America/New_York").to_date_string() == last
 
 
 def test_nothing_starts_by_itself_today(load: Callable[..., Any]) -> None:

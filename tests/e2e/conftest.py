@@ -100,7 +100,7 @@ def airflow(deck: Deck) -> Iterator[AirflowClient]:
 
 
 @pytest.fixture(scope="session")
-def told(deck: Deck, env: dict[str, str]) -> str:
+def story(deck: Deck, env: dict[str, str]) -> str:
     done = module("infra.story", env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -55,9 +55,9 @@ def shuffled_version(context: Context, training_set_uri: str) -> str:
     return context.models.nominate(registered.version).version
 
 
-def until(what: str, found: Callable[[], Any], seconds: float = 300) -> Any:
+def until(what: str, poll: Callable[[], Any], seconds: float = 300) -> Any:
     deadline = time.monotonic() + seconds
-    while not (value := found()):
+    while not (value := poll()):
         assert time.monotonic() < deadline, f"{what} did not come"
         time.sleep(0.2)
     return value
@@ -129,7 +129,7 @@ def _killed(pid: int) -> int:
 
 
 def test_a_label_shuffled_challenger_is_rolled_back_whatever_is_killed(
-    told: str, deck: Deck, airflow: AirflowClient, context: Context, env: dict[str, str], tmp_path: Path
+    story: str, deck: Deck, airflow: AirflowClient, context: Context, env: dict[str, str], tmp_path: Path
 ) -> None:
     before = context.plans.current()
     assert before is not None and before.challenger is None
@@ -169,24 +169,26 @@ def test_a_label_shuffled_challenger_is_rolled_back_whatever_is_killed(
 
     plans = [plan.version for plan in context.plans.of(name)]
     log = read_log(context.predictions)
-    answered = {made.prediction_id for made in log if made.plan in plans}
-    flights = {flight for flight, at in asked(context, began) if at < context.clock.now() - timedelta(hours=1)}
+    answered = {row.prediction_id for row in log if row.plan in plans}
+    flights = {
+        flight for flight, at in expected_predictions(context, began) if at < context.clock.now() - timedelta(hours=1)
+    }
     assert flights and flights <= answered, "every request of those days is in the log, once"
 
 
-def asked(context: Context, since: Any) -> list[tuple[str, Any]]:
+def expected_predictions(context: Context, since: Any) -> list[tuple[str, Any]]:
     """(id, instant) of every prediction that the replay asked for from an instant until now."""
     from pipelines.replay.world import read_world
     from pipelines.usecase import EXAMPLE_ID, PREDICTED_AT
 
     window = context.window(since.date(), context.clock.now().date() + timedelta(1))
-    found = read_world(context, window).examples
-    found = found[(found[PREDICTED_AT] >= since) & (found[PREDICTED_AT] <= context.clock.now())]
-    return list(zip(found[EXAMPLE_ID], found[PREDICTED_AT], strict=True))
+    examples = read_world(context, window).examples
+    examples = examples[(examples[PREDICTED_AT] >= since) & (examples[PREDICTED_AT] <= context.clock.now())]
+    return list(zip(examples[EXAMPLE_ID], examples[PREDICTED_AT], strict=True))
 
 
 def test_an_earlier_version_set_by_hand_challenges_and_is_aborted_from_the_command_line(
-    told: str, deck: Deck, airflow: AirflowClient, context: Context, env: dict[str, str]
+    story: str, deck: Deck, airflow: AirflowClient, context: Context, env: dict[str, str]
 ) -> None:
     champion = context.models.aliases()["champion"]
     earlier = next(one.version for one in context.models.versions() if one.version != champion)
@@ -202,7 +204,7 @@ def test_an_earlier_version_set_by_hand_challenges_and_is_aborted_from_the_comma
 
 
 def test_a_run_that_a_person_marks_failed_gives_the_traffic_back(
-    told: str, airflow: AirflowClient, context: Context
+    story: str, airflow: AirflowClient, context: Context
 ) -> None:
     champion = context.models.aliases()["champion"]
     earlier = next(one.version for one in context.models.versions() if one.version != champion)
@@ -215,7 +217,7 @@ def test_a_run_that_a_person_marks_failed_gives_the_traffic_back(
     assert (last.action, last.version) == ("rollback", earlier) and name in last.key
 
 
-def test_a_champion_set_by_hand_is_honoured_and_recorded(told: str, airflow: AirflowClient, context: Context) -> None:
+def test_a_champion_set_by_hand_is_honoured_and_recorded(story: str, airflow: AirflowClient, context: Context) -> None:
     champion = context.models.aliases()["champion"]
     earlier = next(one.version for one in context.models.versions() if one.version != champion)
     for version in (earlier, champion):

@@ -107,7 +107,7 @@ class Judged:
 
 
 @pytest.fixture(scope="module")
-def judged(ingested: Path, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+def cases_home(ingested: Path, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     home = tmp_path_factory.mktemp("judged") / "home"
     copy_home(ingested, home)
     context = build_context(ROOT / "params.yaml", home)
@@ -135,40 +135,40 @@ def judged(ingested: Path, tmp_path_factory: pytest.TempPathFactory) -> Judged:
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_flight_is_set_apart(judged: Judged, case: str) -> None:
-    rows, apart = judged.raw(case), judged.read("quarantine")
+def test_a_bad_flight_is_set_apart(cases_home: Judged, case: str) -> None:
+    rows, apart = cases_home.raw(case), cases_home.read("quarantine")
     bad = zip(apart.drop_columns(["reason"]).to_pylist(), apart["reason"].to_pylist(), strict=True)
     assert [reason for row, reason in bad if row in rows] == [BAD[case][1]] * len(rows)
-    clean = judged.read("validated").to_pylist()
+    clean = cases_home.read("validated").to_pylist()
     assert not any(row in clean for row in rows)
 
 
-def test_of_bad_flights_nothing_is_lost(judged: Judged) -> None:
-    raw, clean, bad = (judged.read(zone) for zone in ("raw", "validated", "quarantine"))
-    assert judged.outputs["verdict"] == "PASS" and raw.num_rows == clean.num_rows + bad.num_rows
+def test_of_bad_flights_nothing_is_lost(cases_home: Judged) -> None:
+    raw, clean, bad = (cases_home.read(zone) for zone in ("raw", "validated", "quarantine"))
+    assert cases_home.outputs["verdict"] == "PASS" and raw.num_rows == clean.num_rows + bad.num_rows
     assert bad.num_rows == len(BAD) + 1, "one of them is there twice"
     together = pa.concat_tables([clean, bad.drop_columns(["reason"])])
     assert sorted(together.to_pylist(), key=str) == sorted(raw.to_pylist(), key=str)
 
 
-def test_a_long_string_swells_no_report(judged: Judged) -> None:
-    reports = Path(judged.context.data.uri("reports"))
+def test_a_long_string_swells_no_report(cases_home: Judged) -> None:
+    reports = Path(cases_home.context.data.uri("reports"))
     assert 10_000 < sum(file.stat().st_size for file in reports.rglob("*") if file.is_file()) < 300_000
 
 
-def test_a_flight_that_comes_again_on_a_later_day_is_set_apart_there(judged: Judged) -> None:
-    bad = judged.read("quarantine", day=SPRING)
-    assert bad.drop_columns(["reason"]).to_pylist() == judged.again.to_pylist()
+def test_a_flight_that_comes_again_on_a_later_day_is_set_apart_there(cases_home: Judged) -> None:
+    bad = cases_home.read("quarantine", day=SPRING)
+    assert bad.drop_columns(["reason"]).to_pylist() == cases_home.again.to_pylist()
     assert bad["reason"].to_pylist() == ["duplicate"]
-    (first,) = judged.read("raw").slice(7, 1).to_pylist()
-    assert first in judged.read("validated").to_pylist()
+    (first,) = cases_home.read("raw").slice(7, 1).to_pylist()
+    assert first in cases_home.read("validated").to_pylist()
 
 
-def test_numbers_that_are_none_are_set_apart_and_missing_ones_are_not(judged: Judged) -> None:
-    assert judged.read("quarantine", "weather")["reason"].to_pylist() == ["not_finite", "not_finite,bad_temp"]
-    assert judged.outputs["quarantined"]["weather"] == {"not_finite": 2, "bad_temp": 1}
-    missing = judged.read("raw", "weather").slice(2, 1).to_pylist()
-    assert missing[0]["temp"] is None and missing[0] in judged.read("validated", "weather").to_pylist()
+def test_numbers_that_are_none_are_set_apart_and_missing_ones_are_not(cases_home: Judged) -> None:
+    assert cases_home.read("quarantine", "weather")["reason"].to_pylist() == ["not_finite", "not_finite,bad_temp"]
+    assert cases_home.outputs["quarantined"]["weather"] == {"not_finite": 2, "bad_temp": 1}
+    missing = cases_home.read("raw", "weather").slice(2, 1).to_pylist()
+    assert missing[0]["temp"] is None and missing[0] in cases_home.read("validated", "weather").to_pylist()
 
 
 @pytest.fixture(scope="module")

@@ -261,10 +261,10 @@ def test_arrival_times_are_the_destinations() -> None:
 def test_scheduled_minutes_are_those_between_the_instants() -> None:
     frame = query("select * from departures order by carrier, flight, sched_dep_at", raw(), {}).to_pandas()
     minutes = ((frame.sched_arr_at - frame.sched_dep_at).dt.total_seconds() / 60).astype("float32")
-    told = USECASE.examples({name: raw()[name] for name in ("flights", "airports")}, WINDOW).to_pandas()
-    told = told.sort_values(["carrier", "flight", "sched_dep_at"])
-    assert told.scheduled_minutes.dtype == "float32" and list(told.flight) == list(frame.flight)
-    np.testing.assert_array_equal(told.scheduled_minutes, minutes)
+    examples = USECASE.examples({name: raw()[name] for name in ("flights", "airports")}, WINDOW).to_pandas()
+    examples = examples.sort_values(["carrier", "flight", "sched_dep_at"])
+    assert examples.scheduled_minutes.dtype == "float32" and list(examples.flight) == list(frame.flight)
+    np.testing.assert_array_equal(examples.scheduled_minutes, minutes)
 
 
 def test_request_features_work_row_by_row() -> None:

@@ -97,10 +97,10 @@ def validation_auc(context: Context, period: Period) -> float:
     budget = {"families": ["hist_gradient_boosting"], "trials": 1, "seed": 1}
     given = {"as_of": as_of, "run": "leak", "feature_service": None, **budget}
     steps, known = ("build_training_set", "train"), {"snapshot": {"data_version": "permuted"}}
-    made = walk(chains.training, given, run_step, only=steps, previous=known)
-    training_set_uri = made["build_training_set"]["training_set_uri"]
+    outputs = walk(chains.training, given, run_step, only=steps, previous=known)
+    training_set_uri = outputs["build_training_set"]["training_set_uri"]
     frame = context.data.store.read_table(f"{training_set_uri}/validation.parquet").to_pandas()
-    scorer = load_scorer(context.data.store, ModelRef(made["train"][0]["model_uri"]))
+    scorer = load_scorer(context.data.store, ModelRef(outputs["train"][0]["model_uri"]))
     return float(roc_auc_score(frame[LABEL], scorer.score(frame)))
 
 

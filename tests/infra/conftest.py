@@ -14,10 +14,10 @@ from infra.processes import Session, session_of, stop
 
 @pytest.fixture
 def deck(tmp_path: Path) -> Deck:
-    made = load_deck({"FLIGHTDECK_HOME": str(tmp_path / "home")})
-    made.run.mkdir(parents=True)
-    made.logs.mkdir()
-    return made
+    deck = load_deck({"FLIGHTDECK_HOME": str(tmp_path / "home")})
+    deck.run.mkdir(parents=True)
+    deck.logs.mkdir()
+    return deck
 
 
 @pytest.fixture

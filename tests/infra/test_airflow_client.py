@@ -33,11 +33,11 @@ def client(answers: list[list[str]], errors: dict[str, str], monkeypatch: pytest
             return page("import_errors", [{"filename": file, "stack_trace": trace} for file, trace in errors.items()])
         return page("dags", [{"dag_id": dag} for dag in (answers.pop(0) if len(answers) > 1 else answers[0])])
 
-    made = AirflowClient("http://127.0.0.1:1", "admin", "x")
-    made.http = httpx.Client(
+    client = AirflowClient("http://127.0.0.1:1", "admin", "x")
+    client.http = httpx.Client(
         base_url="http://127.0.0.1:1", transport=httpx.MockTransport(answer), headers={"Authorization": "Bearer x"}
     )
-    return made
+    return client
 
 
 def page(key: str, entries: list[dict[str, Any]]) -> httpx.Response:
@@ -53,9 +53,9 @@ def test_it_waits_for_its_dags_whatever_import_errors_there_are(monkeypatch: pyt
 def test_dags_that_do_not_come_are_named_with_all_that_the_import_errors_say(monkeypatch: pytest.MonkeyPatch) -> None:
     other = '  File "x.py", line 1\n    def (\n        ^\nSyntaxError: bad'
     errors = {"broken_use_cases.py": TRACE, "other.py": other}
-    with pytest.raises(AirflowError, match=r"DAGs \['a_data'\] were not read within 120 s") as told:
+    with pytest.raises(AirflowError, match=r"DAGs \['a_data'\] were not read within 120 s") as error:
         client([["b_data"]], errors, monkeypatch).wait_for_dags(["a_data", "b_data"], timeout=120)
-    said = str(told.value)
-    assert "\n" not in said and "see dag-processor.log" in said and "raise InvalidInput" not in said
-    assert "/params/a.yaml: trails: unknown key /params/b.yaml does not exist" in said
-    assert "other.py: SyntaxError: bad" in said
+    message = str(error.value)
+    assert "\n" not in message and "see dag-processor.log" in message and "raise InvalidInput" not in message
+    assert "/params/a.yaml: trails: unknown key /params/b.yaml does not exist" in message
+    assert "other.py: SyntaxError: bad" in message

@@ -87,8 +87,8 @@ def deck_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
         "FLIGHTDECK_AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
     }
     try:
-        said = supervisor(env, "up")
-        assert said.returncode == 0, said.stdout + said.stderr
+        output = supervisor(env, "up")
+        assert output.returncode == 0, output.stdout + output.stderr
         yield env
     finally:
         supervisor(env, "down")
@@ -102,9 +102,9 @@ def supervisor(env: dict[str, str], *command: str) -> subprocess.CompletedProces
 @pytest.mark.e2e
 def test_a_second_up_does_nothing(deck_env: dict[str, str]) -> None:
     before = read_state(load_deck(deck_env))
-    said = supervisor(deck_env, "up")
-    assert said.returncode == 0
-    assert said.stdout.startswith("Flightdeck is already up.")
+    output = supervisor(deck_env, "up")
+    assert output.returncode == 0
+    assert output.stdout.startswith("Flightdeck is already up.")
     assert read_state(load_deck(deck_env))["supervisor"] == before["supervisor"]
     assert supervisor(deck_env, "status").returncode == 0
 

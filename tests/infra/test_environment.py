@@ -21,9 +21,9 @@ def test_a_busy_port_is_named_with_the_variable_to_change() -> None:
         port = other.getsockname()[1]
         with pytest.raises(
             BadSetting, match=rf"port {port} is in use; set FLIGHTDECK_X_PORT .* Nothing was started"
-        ) as said:
+        ) as error:
             require_free("FLIGHTDECK_X_PORT", port)
-        assert said.value.exit_code == 2
+        assert error.value.exit_code == 2
     require_free("FLIGHTDECK_X_PORT", port)
 
 

@@ -26,8 +26,8 @@ def test_a_variable_outranks_the_install_section_and_that_outranks_global(tmp_pa
         f"install.find-links='{tmp_path}/b'",
         f"global.find-links='{tmp_path}/a'",
     ]
-    found = [uv_variables("\n".join(lines[start:]), {})["UV_FIND_LINKS"] for start in range(3)]
-    assert found == [f"{tmp_path}/c", f"{tmp_path}/b", f"{tmp_path}/a"]
+    links = [uv_variables("\n".join(lines[start:]), {})["UV_FIND_LINKS"] for start in range(3)]
+    assert links == [f"{tmp_path}/c", f"{tmp_path}/b", f"{tmp_path}/a"]
 
 
 def test_several_places_are_handed_over_in_the_form_that_uv_reads(tmp_path: Path) -> None:

@@ -62,9 +62,9 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_requests_are_refused_with_item_field_and_remedy(deck: Deck, name: str) -> None:
-    body, status, said = BAD[name]
+    body, status, message = BAD[name]
     answer = deck.http.post("/v1/predictions", content=body)
-    assert answer.status_code == status and said in answer.json()["detail"], answer.text
+    assert answer.status_code == status and message in answer.json()["detail"], answer.text
     assert read_log(deck.log) == []
 
 

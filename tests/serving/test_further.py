@@ -79,8 +79,8 @@ def test_answers_have_the_second_task_of_the_version_that_gave_them(deck: Deck) 
     assert alone["version"] == "1" and "further" not in alone
     deck.plan(champion="3", champion_uri=deck.made.models["2"], challenger=None, challenger_uri=None)
     earlier, new = deck.ask(requests[0], reading(id="new"))
-    told, _ = explain.answer({"prediction_id": "new"}, deck.context)
-    assert earlier == answers[0] and told["further"] == new["further"] and 0 < new["further"]["worn"] < 1
+    explanation, _ = explain.answer({"prediction_id": "new"}, deck.context)
+    assert earlier == answers[0] and explanation["further"] == new["further"] and 0 < new["further"]["worn"] < 1
 
 
 def test_a_card_from_before_there_were_further_outputs_has_none(made: Made, deck: Deck) -> None:
@@ -123,7 +123,7 @@ def test_what_is_no_probability_is_null_and_what_fails_together_is_scored_alone(
     monkeypatch.setattr(ModelScorer, "score_all_arrays", odd)
     answers = deck.ask(reading(id="a"), reading(id="b", load=2.0))
     assert [answer["version"] for answer in answers] == ["2", "2"]
-    said = [answer["further"]["worn"] for answer in answers]
-    assert said == pytest.approx([None if broken == "a value" else before[0], before[1]])
-    assert [row.further for row in deck.log.get(["a", "b"])] == [{"worn": value} for value in said]
+    outputs = [answer["further"]["worn"] for answer in answers]
+    assert outputs == pytest.approx([None if broken == "a value" else before[0], before[1]])
+    assert [row.further for row in deck.log.get(["a", "b"])] == [{"worn": value} for value in outputs]
     assert deck.ask(reading(id="a"), reading(id="b", load=2.0)) == answers

@@ -32,13 +32,13 @@ def test_calls_of_one_run_get_what_each_would_get_alone(serve: Any) -> None:
     alone = [answers(deck, call(deck, *requests))[0] for requests in sent]
     together = answers(deck, *(call(deck, *requests) for requests in sent))
 
-    def told(predictions: list[Answered]) -> list[Any]:
+    def logged_rows(predictions: list[Answered]) -> list[Any]:
         logged = {one.prediction_id: one for one in deck.log.get([answer.id for answer in predictions])}
         rows = [logged[answer.id] for answer in predictions]
         assert [Answered.of(row) for row in rows] == predictions
         return [(row.entity, row.served, row.scores, row.features, row.ages, row.request) for row in rows]
 
-    assert [told(of) for of in together] == [told(of) for of in alone]
+    assert [logged_rows(of) for of in together] == [logged_rows(of) for of in alone]
     ids = [answer.id for of in together for answer in of]
     assert len(set(ids)) == 18
     assert sorted(map(bool, (one.milliseconds for one in deck.log.get(ids)))) == [False] * 17 + [True], "of the run"

@@ -20,7 +20,7 @@ def tell(deck: Deck, *outcomes: tuple[str, int]) -> tuple[int, list[str]]:
     return answer.status_code, [item["status"] for item in answer.json()["outcomes"]]
 
 
-def seen(deck: Deck, known_by: Any) -> list[float | None]:
+def labels_seen(deck: Deck, known_by: Any) -> list[float | None]:
     """The labels that a judge sees at an instant."""
     return [one.label for one in deck.log.observations([1], known_by)]
 
@@ -50,7 +50,7 @@ def test_an_outcome_that_comes_before_it_can_be_known_counts_from_when_it_came(d
     deck.ask(reading(id="a"))
     assert tell(deck, ("a", 1)) == (200, ["recorded"]), "in the very instant of the prediction"
     moment = timedelta(microseconds=1)
-    assert (seen(deck, deck.made.at), seen(deck, deck.made.at + moment)) == ([], [1.0])
+    assert (labels_seen(deck, deck.made.at), labels_seen(deck, deck.made.at + moment)) == ([], [1.0])
     deck.clock.advance(deck.made.at + deck.context.usecase.maturity)
     assert tell(deck, ("a", 1)) == (200, ["repeated"])
     assert labels(deck.log) == {"a": (1.0, deck.made.at)}, "a replay moves nothing"

@@ -275,9 +275,9 @@ def test_until_there_is_a_plan_the_server_lives_but_is_not_ready(serve: Callable
     deck.plan(champion_uri="nowhere", challenger=None)
     assert deck.http.get("/readyz").status_code == 503
     deck.plan(champion_uri=deck.made.models["1"])
-    told = deck.http.get("/readyz").json()
-    assert told == {"ready": True, "plan": 2, "loaded": {"1": True}, "problems": told["problems"]}
-    assert "and the clock says 2024-04-19T05:40:00+00:00: newer rows are left out" in told["problems"][0]
+    readiness = deck.http.get("/readyz").json()
+    assert readiness == {"ready": True, "plan": 2, "loaded": {"1": True}, "problems": readiness["problems"]}
+    assert "and the clock says 2024-04-19T05:40:00+00:00: newer rows are left out" in readiness["problems"][0]
 
 
 @pytest.mark.parametrize("place", ["records", "registry", "online"])
@@ -302,8 +302,8 @@ def test_a_database_that_does_not_answer_is_503_and_nothing_is_half_logged(
         file = (settings.registry("pumps") if place == "registry" else settings.online_path("pumps")).removeprefix(
             "sqlite:///"
         )
-        for found in Path(file).parent.glob(Path(file).name + "*"):  # with what is not yet in the file itself
-            found.write_bytes(b"no database" * max(1000, found.stat().st_size // 11))
+        for part in Path(file).parent.glob(Path(file).name + "*"):  # with what is not yet in the file itself
+            part.write_bytes(b"no database" * max(1000, part.stat().st_size // 11))
     if place != "registry":  # predictions go on with the registry that Feast has in memory
         answer = deck.http.post("/v1/predictions", json={"requests": [reading(id="a"), reading(id="b")]})
         assert answer.status_code == 503 and "unavailable" in answer.json()["detail"], answer.text
@@ -336,9 +336,9 @@ def rescored(deck: Deck, models: dict[str, str], rows: list[Prediction]) -> dict
 def logged(deck: Deck, *requests: dict[str, Any]) -> list[Prediction]:
     """The rows of these requests, with their scores by both versions."""
     ids = [answer["id"] for answer in deck.ask(*requests)]
-    found = {row.prediction_id: row for row in deck.log.get(ids)}
-    assert all(set(row.scores) == {"1", "2"} and not row.errors for row in found.values())
-    return [found[identity] for identity in ids]
+    by_id = {row.prediction_id: row for row in deck.log.get(ids)}
+    assert all(set(row.scores) == {"1", "2"} and not row.errors for row in by_id.values())
+    return [by_id[identity] for identity in ids]
 
 
 def test_the_log_holds_what_its_scores_rest_on_also_where_values_were_missing(deck: Deck) -> None:
@@ -368,8 +368,10 @@ def test_the_log_holds_what_each_version_read_where_they_read_one_name_from_two_
     for version, scores in rescored(deck, models, rows).items():
         np.testing.assert_allclose(scores_of(rows, version), scores, rtol=0, atol=1e-5)
     swapped = [replace(row, features={**row.features, "pump_heat_2:heat_3d": None}) for row in rows]
-    told = np.array([row.scores["2"] for row in rows])
-    assert (np.abs(rescored(deck, models, swapped)["2"] - told) > 1e-3).any(), "it matters which view was read"
+    offline_scores = np.array([row.scores["2"] for row in rows])
+    assert (np.abs(rescored(deck, models, swapped)["2"] - offline_scores) > 1e-3).any(), (
+        "it matters which view was read"
+    )
 
 
 def test_an_answer_can_be_looked_up(deck: Deck) -> None:

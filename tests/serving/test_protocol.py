@@ -63,14 +63,14 @@ def test_both_ways_give_the_same_but_for_id_and_time(
             long = one.answer()
             assert ways == ["short", "long"] and short.status == long.status
             assert {**short.headers, "date": ""} == {**long.headers, "date": "", **length(short.headers)}
-            assert told(short.content) == told(long.content)
+            assert without_ids(short.content) == without_ids(long.content)
 
 
 def length(headers: dict[str, str]) -> dict[str, str]:
     return {"content-length": headers["content-length"]}  # scores of other rows of a run may differ in a last digit
 
 
-def told(content: Any) -> Any:
+def without_ids(content: Any) -> Any:
     predictions = content.pop("predictions", [])
     return content, [(round(one["score"], 6), one["version"], one["decision"], one["plan"]) for one in predictions]
 
@@ -154,7 +154,7 @@ def test_the_end_of_the_server_waits_for_a_call_and_then_tells_it(
             assert begun.wait(20)
             if status == 200:
                 threading.Timer(0.5, free.set).start()
-        said = one.answer()
+        last = one.answer()
         free.set()
-        assert said.status == status and one.is_over()
-    assert status == 200 or said.content["detail"].startswith("the server ends")
+        assert last.status == status and one.is_over()
+    assert status == 200 or last.content["detail"].startswith("the server ends")

@@ -36,9 +36,9 @@ def train_again(deck: Deck) -> str:
     """Train under the same run with another seed; the sha256 of what then lies in the folder."""
     training_set = deck.context.data.uri("training_sets", "r1")
     given = {"training_set_uri": training_set, "run": "r1", "family": FAMILY, "trials": 1, "seed": 7}
-    before, made = registered(folder(deck)), execute("train", given, deck.context)
-    assert before != (folder(deck), made["sha256"]) == registered(made["model_uri"])
-    return str(made["sha256"])
+    before, model = registered(folder(deck)), execute("train", given, deck.context)
+    assert before != (folder(deck), model["sha256"]) == registered(model["model_uri"])
+    return str(model["sha256"])
 
 
 @contextmanager
@@ -64,8 +64,8 @@ def test_a_champion_that_was_trained_over_is_not_served_after_a_restart(
         ready = again.http.get("/readyz")
         assert ready.status_code == 503 and why in ready.json()["detail"]
         refused = again.http.post("/v1/predictions", json=reading(id="x"))
-        told = refused.json()["detail"]
-        assert refused.status_code == 503 and why in told and "champion 1" in told
+        message = refused.json()["detail"]
+        assert refused.status_code == 503 and why in message and "champion 1" in message
         assert again.log.get(["x"]) == []
         again.plan(champion="2", champion_uri=again.made.models["1"])
         assert again.ask(reading())[0]["version"] == "2", "another version that is put in force answers"
@@ -86,8 +86,8 @@ def test_a_challenger_that_was_trained_over_leaves_the_champion_serving_after_a_
         (row,) = again.log.get([answer["id"]])
         ready = again.http.get("/readyz").json()
         assert ready["ready"] and ready["loaded"] == {"1": True, "2": False}
-        for told in (row.errors["2"], ready["problems"][0]):
-            assert f"registered is {str(known)[:12]}" in told
+        for message in (row.errors["2"], ready["problems"][0]):
+            assert f"registered is {str(known)[:12]}" in message
 
 
 def test_a_plan_without_a_digest_of_its_challenger_serves_none(own: Deck) -> None:

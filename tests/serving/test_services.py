@@ -30,10 +30,10 @@ def test_models_of_two_services_are_served_side_by_side(serve: Callable[..., Dec
     deck = serve(own_home=True)
     context = deck.context
     as_of = midnight(END, context.usecase.timezone).isoformat()
-    asked = {"as_of": as_of, "data_version": "d", "run": "v2", "feature_service": "pump_service_v2"}
+    inputs = {"as_of": as_of, "data_version": "d", "run": "v2", "feature_service": "pump_service_v2"}
     assert context.params.features.service == "pump_service_v1"
-    made = execute("build_training_set", asked, context)
-    given = {"family": "hist_gradient_boosting", "training_set_uri": made["training_set_uri"], "run": "v2"}
+    training_set = execute("build_training_set", inputs, context)
+    given = {"family": "hist_gradient_boosting", "training_set_uri": training_set["training_set_uri"], "run": "v2"}
     uris = {"1": deck.made.models["1"], "2": execute("train", {**given, "trials": 1, "seed": 1}, context)["model_uri"]}
     deck.plan(challenger_uri=uris["2"])
 
@@ -42,7 +42,7 @@ def test_models_of_two_services_are_served_side_by_side(serve: Callable[..., Dec
     for version, service in services.items():
         assert scorers[version].model.card.training_set.feature_service == service
         assert scorers[version].inputs == inputs_of(context.usecase, service), "a model's own record says what it reads"
-    manifest = Manifest.read(context.data.store, made["training_set_uri"])
+    manifest = Manifest.read(context.data.store, training_set["training_set_uri"])
     assert "heat_1d" in manifest.model_inputs.numeric and "heat_1d" not in scorers["1"].inputs.numeric
 
     examples = load_examples(context, context.window(END - timedelta(1), END))

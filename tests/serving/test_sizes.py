@@ -28,7 +28,7 @@ def body(item: dict[str, Any], field: str, value: str) -> str:
     return json.dumps({**item, field: "VALUE"}).replace('"VALUE"', value)
 
 
-def refused(deck: Deck, path: str, content: str, *statuses: int) -> str:
+def refusal(deck: Deck, path: str, content: str, *statuses: int) -> str:
     """The detail of a refusal, which is short, leaves nothing in the log, and no server that answers no more."""
     answer = deck.http.post(path, content=content)
     assert answer.status_code in statuses and len(answer.content) < SHORT, answer.text[:1000]
@@ -41,10 +41,10 @@ def refused(deck: Deck, path: str, content: str, *statuses: int) -> str:
 @pytest.mark.parametrize("field", sorted(READING))
 def test_a_value_of_absurd_size_is_refused_by_the_name_of_its_field(deck: Deck, field: str) -> None:
     for value in (json.dumps(MILLION), "9" * 400, "-" + "9" * 400, *NESTED.values()):
-        detail = refused(deck, "/v1/predictions", body(reading(), field, value), 422)
+        detail = refusal(deck, "/v1/predictions", body(reading(), field, value), 422)
         assert detail.startswith(f"{field}: ") and "...)" in detail
     for value in TOO_DEEP.values():
-        detail = refused(deck, "/v1/predictions", body(reading(), field, value), 400)
+        detail = refusal(deck, "/v1/predictions", body(reading(), field, value), 400)
         assert "recursion limit" in detail and detail.endswith("correct it")
     assert len(deck.ask(reading())) == 1
 
@@ -52,10 +52,10 @@ def test_a_value_of_absurd_size_is_refused_by_the_name_of_its_field(deck: Deck, 
 @pytest.mark.parametrize("field", sorted(OUTCOME))
 def test_an_outcome_of_absurd_size_is_refused_by_the_name_of_its_field(deck: Deck, field: str) -> None:
     for value in (json.dumps(MILLION), "9" * 400, "-" + "9" * 400, *NESTED.values()):
-        detail = refused(deck, "/v1/outcomes", body({"id": "a", "label": 1}, field, value), 422)
+        detail = refusal(deck, "/v1/outcomes", body({"id": "a", "label": 1}, field, value), 422)
         assert detail.startswith(f"{field}: ")
     for value in TOO_DEEP.values():
-        assert "recursion limit" in refused(deck, "/v1/outcomes", body({"id": "a", "label": 1}, field, value), 400)
+        assert "recursion limit" in refusal(deck, "/v1/outcomes", body({"id": "a", "label": 1}, field, value), 400)
     deck.ask(reading(id="a"))
     assert deck.http.post("/v1/outcomes", json={"id": "a", "label": 1}).status_code == 200
 
@@ -70,7 +70,7 @@ KEYS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 @pytest.mark.parametrize("place", KEYS)
 def test_an_answer_repeats_no_key_of_absurd_size_and_no_absurd_number_of_keys(deck: Deck, place: str) -> None:
-    detail = refused(deck, "/v1/predictions", json.dumps(KEYS[place](reading())), 422)
+    detail = refusal(deck, "/v1/predictions", json.dumps(KEYS[place](reading())), 422)
     assert "unknown key; remove it" in detail
     assert len(deck.ask(reading())) == 1
 

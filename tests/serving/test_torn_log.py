@@ -55,7 +55,7 @@ Tear = Callable[[bytes, Commit], bytes]  # gives a log whose last commit is torn
 
 
 @dataclass(frozen=True)
-class Left:
+class Remains:
     """The files that a killed server has left, and what it had answered."""
 
     database: Path
@@ -72,7 +72,7 @@ def batch(name: str, size: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def left(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Left:
+def remains(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Remains:
     folder = tmp_path_factory.mktemp("torn")
     place = folder / "records.db"
     with pytest.MonkeyPatch.context() as patched:
@@ -97,7 +97,7 @@ def left(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Left:
     for suffix in ("", "-wal"):
         shutil.copy(f"{place}{suffix}", f"{copy}{suffix}")
     reader.close()
-    return Left(copy, kept, torn)
+    return Remains(copy, kept, torn)
 
 
 def cut(log: bytes, commit: Commit) -> bytes:
@@ -119,12 +119,12 @@ def a_hole(log: bytes, commit: Commit) -> bytes:
 
 
 @pytest.fixture
-def restarted(left: Left, serve: Callable[..., Deck], tmp_path: Path) -> Callable[[Tear | None], Deck]:
+def restarted(remains: Remains, serve: Callable[..., Deck], tmp_path: Path) -> Callable[[Tear | None], Deck]:
     """A server that starts over the files that were left, the last commit torn in some way."""
 
     def start(tear: Tear | None) -> Deck:
-        log = left.log.read_bytes()
-        shutil.copy(left.database, tmp_path / "records.db")
+        log = remains.log.read_bytes()
+        shutil.copy(remains.database, tmp_path / "records.db")
         (tmp_path / "records.db-wal").write_bytes(tear(log, last_commit(log)) if tear else log)
         return serve()
 
@@ -135,30 +135,30 @@ def logged(deck: Deck) -> list[str]:
     return sorted(row.prediction_id for row in read_log(deck.log))
 
 
-def told(deck: Deck, answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def answers_now(deck: Deck, answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the server says now of what it answered."""
     return [deck.http.get(f"/v1/predictions/{answer['id']}").json() for answer in answers]
 
 
 def test_a_server_that_was_killed_has_left_all_that_it_had_answered(
-    left: Left, restarted: Callable[[Tear | None], Deck]
+    remains: Remains, restarted: Callable[[Tear | None], Deck]
 ) -> None:
     deck = restarted(None)
-    assert len(left.kept) == 2 * KEPT and len(left.torn) == TORN
-    assert logged(deck) == sorted(answer["id"] for answer in left.kept + left.torn)
-    assert told(deck, left.kept + left.torn) == left.kept + left.torn
+    assert len(remains.kept) == 2 * KEPT and len(remains.torn) == TORN
+    assert logged(deck) == sorted(answer["id"] for answer in remains.kept + remains.torn)
+    assert answers_now(deck, remains.kept + remains.torn) == remains.kept + remains.torn
 
 
 @pytest.mark.parametrize("tear", [cut, cut_before_the_last_byte, zeros, a_hole], ids=lambda tear: tear.__name__)
 def test_of_a_torn_commit_nothing_is_there_and_of_those_before_it_all(
-    left: Left, restarted: Callable[[Tear | None], Deck], tear: Tear
+    remains: Remains, restarted: Callable[[Tear | None], Deck], tear: Tear
 ) -> None:
     deck = restarted(tear)
-    assert logged(deck) == sorted(answer["id"] for answer in left.kept), "nothing of the torn batch, all before it"
-    assert told(deck, left.kept) == left.kept
+    assert logged(deck) == sorted(answer["id"] for answer in remains.kept), "nothing of the torn batch, all before it"
+    assert answers_now(deck, remains.kept) == remains.kept
     assert {identity: label for identity, (label, _) in labels(deck.log).items()} == {"kept-0": 1.0}
     first, again = (deck.ask(*batch("torn", TORN)) for _ in range(2))
-    assert first == again == left.torn
-    assert logged(deck) == sorted(answer["id"] for answer in left.kept + left.torn)
+    assert first == again == remains.torn
+    assert logged(deck) == sorted(answer["id"] for answer in remains.kept + remains.torn)
     with deck.context.records.engine.connect() as connection:
         assert connection.exec_driver_sql("pragma integrity_check").scalar() == "ok"

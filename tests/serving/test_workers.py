@@ -111,10 +111,10 @@ def test_a_worker_that_is_killed_loses_nothing_and_is_started_again(made: Made, 
         time.sleep(1.5)  # each leaves its counts once a second
         text = httpx.get(f"{url}/metrics", trust_env=False).text
         lines = re.findall(r"^flightdeck_predictions_total\{.*\} (\S+)$", text, re.MULTILINE)
-        told = sum(map(float, lines))
+        total = sum(map(float, lines))
         logged = Counter(row.prediction_id for row in read_log(context.predictions))
         assert set(acknowledged) <= set(logged) and set(logged.values()) == {1}
-        assert 100 <= told <= len(logged), "the killed one had not left all that it had counted"
+        assert 100 <= total <= len(logged), "the killed one had not left all that it had counted"
 
 
 @thorough

@@ -44,16 +44,16 @@ def test_what_is_refused_is_not_written(
 def test_feast_is_asked_only_about_columns_that_are_new(
     toy_home: Path, copy_of: Callable[[Path], Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context, asked = copy_of(toy_home), list[str]()
+    context, names = copy_of(toy_home), list[str]()
     views_of = declared.views_of
 
     def noted(usecase: UseCase) -> Any:
-        asked.append(usecase.name)
+        names.append(usecase.name)
         return views_of(usecase)
 
     monkeypatch.setattr(declared, "views_of", noted)
     execute("build_features", DAYS, context)
-    assert not asked, "which takes seconds to import"
+    assert not names, "which takes seconds to import"
     context.data.store.delete(context.data.uri("features"))
     execute("build_features", DAYS, context)
-    assert asked == [context.usecase.name] * len(context.usecase.feature_tables)
+    assert names == [context.usecase.name] * len(context.usecase.feature_tables)

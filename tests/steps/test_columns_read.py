@@ -36,7 +36,7 @@ REACH = 1 + VIEWS[0].lookback_days  # days whose features a reading bears on
 CHANGED = 3
 
 
-def declared(plant: Plant, *views: Any) -> Plant:
+def declare(plant: Plant, *views: Any) -> Plant:
     """The plant with declared views in place of code; `serviced`, in the same rows, is what is predicted."""
     usecase: Any = replace(plant.context.usecase, feature_repo=None, feature_tables=views or VIEWS)  # type: ignore[type-var]
     splits = {"train_days": 2, "validation_days": 2, "test_days": 2, "embargo_days": 1}
@@ -50,14 +50,14 @@ def declared(plant: Plant, *views: Any) -> Plant:
 def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("columns")
     (folder / "plant").mkdir()
-    declared(Plant(folder / "plant")).chain(0, 10)
+    declare(Plant(folder / "plant")).chain(0, 10)
     copy_home(folder / "plant", folder / "kept")
     return folder / "plant", folder / "kept"
 
 
 @pytest.fixture
 def plant(template: tuple[Path, Path]) -> Plant:
-    return declared(Plant(put_back(*template)))
+    return declare(Plant(put_back(*template)))
 
 
 def change(plant: Plant, column: str, by: Callable[[pd.Series], Any]) -> None:
@@ -79,25 +79,25 @@ def stale_days(plant: Plant) -> list[str]:
 
 def training_set(context: Context, run: str) -> dict[str, Any]:
     ask = {"as_of": f"{day(10)}T00:00:00+01:00", "data_version": "v", "run": run}
-    told = execute("build_training_set", ask, context)
-    digests_of: dict[str, Any] = context.data.store.read_json(f"{told['training_set_uri']}/manifest.json")["sha256"]
+    outputs = execute("build_training_set", ask, context)
+    digests_of: dict[str, Any] = context.data.store.read_json(f"{outputs['training_set_uri']}/manifest.json")["sha256"]
     return digests_of
 
 
 def test_an_outcome_that_is_filled_in_later_leaves_features_as_they_are_and_training_sets_behind(plant: Plant) -> None:
-    context, built = plant.context, {path: sha for path, sha in plant.made.items() if path.startswith("features")}
+    context, built = plant.context, {path: sha for path, sha in plant.built.items() if path.startswith("features")}
     execute("apply_features", {}, context)
     before = training_set(context, "before")
     plant.frames["readings"]["serviced"] = ~plant.frames["readings"].serviced.astype(bool)
     plant.write()
-    told = plant.ingest(CHANGED, CHANGED + 1)
+    outputs = plant.ingest(CHANGED, CHANGED + 1)
     with pytest.raises(InvalidInput, match=f"readings of {day(CHANGED)} was ingested and has not been validated since"):
         training_set(context, "refused")
-    plant.validate(CHANGED, CHANGED + 1, told)
+    plant.validate(CHANGED, CHANGED + 1, outputs)
     assert not stale_features(context)
     require_current(context.window(START, START + timedelta(10)), context)
     execute("build_features", days(0, 10), context)
-    assert {path: sha for path, sha in plant.made.items() if path.startswith("features")} == built
+    assert {path: sha for path, sha in plant.built.items() if path.startswith("features")} == built
     assert downstream("readings", START + timedelta(CHANGED), context).training_sets == ["before"]
     assert training_set(context, "after") != before, "whose labels read the outcome"
 
@@ -158,13 +158,13 @@ def test_a_builder_may_say_what_it_reads(tmp_path: Path) -> None:
     coded = Coded(
         "pump_hot", ("pump",), ("readings",), builder=f"{__name__}:hottest", columns={"hot": "heat as measured"}
     )
-    plant = declared(Plant(tmp_path), replace(coded, reads=("Heat", "read_at")))
+    plant = declare(Plant(tmp_path), replace(coded, reads=("Heat", "read_at")))
     plant.chain(0, 6)
     change(plant, "serviced", lambda serviced: ~serviced.astype(bool))
     assert not stale_days(plant)
     change(plant, "heat", lambda heat: heat + 1)
     assert stale_days(plant) == [day(CHANGED)]
-    assert len(stale_features(declared(plant, coded).context)) == 6, "one that says nothing is another"
+    assert len(stale_features(declare(plant, coded).context)) == 6, "one that says nothing is another"
 
 
 # --- a home of the version before, which noted no columns
@@ -209,7 +209,7 @@ def test_columns_that_are_not_known_are_all_of_them(tmp_path: Path) -> None:
     star = Over(
         replace(HOT, where="load > (select min(load) from (select * from readings))"), {"n": mean("heat")}, (A_DAY,)
     )
-    plant = declared(Plant(tmp_path), trailing("pump_heat", ("pump",), star, every=None))
+    plant = declare(Plant(tmp_path), trailing("pump_heat", ("pump",), star, every=None))
     plant.chain(0, 6)
     change(plant, "serviced", lambda serviced: ~serviced.astype(bool))
     assert set(stale_tables(plant.context)) == {START + timedelta(CHANGED + n) for n in range(3)}

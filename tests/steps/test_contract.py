@@ -12,7 +12,7 @@ from pipelines.context import Context
 from pipelines.contract.checks import CHECKS
 from pipelines.steps import execute
 from tests.conftest import TOY
-from tests.unit.test_constraints import changed
+from tests.unit.test_constraints import params_with
 
 ASK = ("check", "--contract")
 
@@ -45,12 +45,12 @@ def test_a_contract_that_is_broken_is_shown_and_fails(
 ) -> None:
     (tmp_path / "hasty.py").write_text("from tests.unit.test_contract import Short\nUSECASE = Short()\n")
     monkeypatch.syspath_prepend(tmp_path)
-    file = str(changed(tmp_path, {"usecase": "hasty"}))
+    file = str(params_with(tmp_path, {"usecase": "hasty"}))
     days = ("--start", "2024-04-01", "--end", "2024-04-08")
     assert main([*ASK, "--params", file, "--home", str(toy_home), *days]) == 3
-    told = capsys.readouterr()
-    assert "no  alone" in told.out and "let lookback_days (1) cover what a row reads" in told.out
-    assert "the contract of pumps does not hold: alone; see above" in told.err
+    output = capsys.readouterr()
+    assert "no  alone" in output.out and "let lookback_days (1) cover what a row reads" in output.out
+    assert "the contract of pumps does not hold: alone; see above" in output.err
     assert main([*ASK, "--params", file, "--home", str(toy_home), "--json", *days]) == 3
     report = json.loads(capsys.readouterr().out)
     assert [one["check"] for one in report["checks"] if one["mark"] == "no"] == ["alone"]

@@ -89,8 +89,8 @@ def test_what_is_built_of_what_there_is_now_is_left_as_it_is(toy: Context, monke
         return inner(self, table, tables, window)
 
     monkeypatch.setattr(type(toy.usecase), "build", counted)
-    told = execute("build_features", days(0, 6), toy)
-    assert built == [("pump_maker", 6)] and told["rows"]["pump_heat"] > 300, "a table without days is built anew"
+    outputs = execute("build_features", days(0, 6), toy)
+    assert built == [("pump_maker", 6)] and outputs["rows"]["pump_heat"] > 300, "a table without days is built anew"
     toy.data.store.delete(toy.data.partition("features", "pump_heat", START + timedelta(2)))
     execute("build_features", days(0, 6), toy)
     assert ("pump_heat", 1) in built

@@ -37,8 +37,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     context = context_over(home)
     shared = {"training_set_uri": write_training_set(context, "r1", rows=600), "run": "r1"}
     model = execute("train", {**shared, "family": FAMILY}, context)["model_uri"]
-    made = execute("evaluate", {**shared, "model_uri": model}, context)["evaluation_uri"]
-    shutil.copytree(made, place / "made")
+    uri = execute("evaluate", {**shared, "model_uri": model}, context)["evaluation_uri"]
+    shutil.copytree(uri, place / "made")
     (place / "stub.py").write_text(STUB.format(folder=FOLDER))
     params = (ROOT / "params.yaml").read_text()
     params, changed = re.subn(r"(?m)^(training:\n  families:) .*$", rf"\1 [{FAMILY}]", params)
@@ -95,7 +95,7 @@ def test_two_revisions_stand_on_one_plot(clone: Path) -> None:
     content = curve.read_text()
     curve.unlink()  # it may be a link into the cache
     curve.write_text("\n".join(content.splitlines()[:5]) + "\n")
-    told = json.loads(dvc(clone, "plots", "diff", "HEAD", "--json", "--targets", f"{FOLDER}/roc.csv"))
-    (plot,) = told["data"][f"{FOLDER}/roc.csv"]
+    plots = json.loads(dvc(clone, "plots", "diff", "HEAD", "--json", "--targets", f"{FOLDER}/roc.csv"))
+    (plot,) = plots["data"][f"{FOLDER}/roc.csv"]
     assert {*plot["revisions"]} == {"HEAD", "workspace"}
     assert {point["rev"] for point in plot["content"]["data"]["values"]} == {"HEAD", "workspace"}

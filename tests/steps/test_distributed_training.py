@@ -38,8 +38,8 @@ def params(tmp_path: Path) -> Path:
 def test_two_processes_reach_the_validation_loss_of_one(tmp_path: Path, params: Path) -> None:
     context = build_context(params, tmp_path / "home")
     uri = write_training_set(context, "s", train=frame(2049, 1))  # the last batch of an epoch is a single row
-    asked = {"family": "dcn_v2", "training_set_uri": uri, "run": "one"}
-    one = execute("train", {**asked, "trials": 1}, context)
+    inputs = {"family": "dcn_v2", "training_set_uri": uri, "run": "one"}
+    one = execute("train", {**inputs, "trials": 1}, context)
     options = ["--family", "dcn_v2", "--training-set-uri", uri, "--run-name", "two", "--params", str(params)]
     done = subprocess.run(
         [
@@ -54,21 +54,21 @@ def test_two_processes_reach_the_validation_loss_of_one(tmp_path: Path, params: 
     )
     assert done.returncode == 0, done.stderr
     two = json.loads((tmp_path / "out.json").read_text())
-    losses = [made["trials"][0]["validation_log_loss"] for made in (one, two)]
+    losses = [model["trials"][0]["validation_log_loss"] for model in (one, two)]
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
     held = frame(500, 9)
-    scores = [load_scorer(context.data.store, ModelRef(made["model_uri"])).score(held) for made in (one, two)]
+    scores = [load_scorer(context.data.store, ModelRef(model["model_uri"])).score(held) for model in (one, two)]
     assert scores[1] == pytest.approx(scores[0], abs=1e-3)
     assert not list((tmp_path / "home" / "work").rglob("*.pt"))
 
 
 def test_a_process_that_does_not_lead_writes_nothing(tmp_path: Path, params: Path) -> None:
     context = build_context(params, tmp_path / "home")
-    asked = {"family": "dcn_v2", "training_set_uri": write_training_set(context, "s"), "run": "r", "trials": 1}
+    inputs = {"family": "dcn_v2", "training_set_uri": write_training_set(context, "s"), "run": "r", "trials": 1}
     before = tree_hashes(tmp_path / "home" / "data" / "flights")
-    followed = execute("train", asked, follower_context(context))
+    followed = execute("train", inputs, follower_context(context))
     assert tree_hashes(tmp_path / "home" / "data" / "flights") == before
-    assert execute("train", asked, context) == followed
+    assert execute("train", inputs, context) == followed
 
 
 def test_a_family_of_one_process_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

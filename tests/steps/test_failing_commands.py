@@ -197,8 +197,8 @@ def test_a_command_that_fails_says_so_in_one_line_and_keeps_every_secret(
     prepare: Prepare, command: tuple[str, ...], status: int, words: str, tmp_path: Path, failing: Failing
 ) -> None:
     home = tmp_path / "home"
-    told = failing(home, command, prepare(home), status)
-    assert words in told
+    line = failing(home, command, prepare(home), status)
+    assert words in line
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in written if CANARY.encode() in path.read_bytes()]
 
@@ -207,8 +207,8 @@ def test_a_command_that_fails_says_so_in_one_line_and_keeps_every_secret(
 def test_an_online_store_that_is_away_fails_what_needs_it(toy_home: Path, tmp_path: Path, failing: Failing) -> None:
     copy_home(toy_home, tmp_path / "home")
     for command in (("materialize", "--as-of", "2024-05-10"), ("check_parity", "--as-of", "2024-05-10")):
-        told = failing(tmp_path / "home", command, redis_away(tmp_path), 1)
-        assert "FLIGHTDECK_FEAST_ONLINE" in told
+        line = failing(tmp_path / "home", command, redis_away(tmp_path), 1)
+        assert "FLIGHTDECK_FEAST_ONLINE" in line
 
 
 @thorough

@@ -58,10 +58,10 @@ def test_pages_that_go_round_are_an_error_and_leave_no_staging(
     tmp_path_factory: pytest.TempPathFactory, length: int, into: int, empty: bool, seed: int
 ) -> None:
     """A walk of `length` pages that comes back to one of them, with or without records on them, in any order."""
-    asked: list[str] = []
+    paths: list[str] = []
 
     def answer(handler: BaseHTTPRequestHandler) -> bytes:
-        asked.append(handler.path)
+        paths.append(handler.path)
         at = number(handler) if "page=" in handler.path else 0
         records = [] if empty else rows(length * 3)[at * 3 :][:3]
         random.Random(seed).shuffle(records)
@@ -70,10 +70,10 @@ def test_pages_that_go_round_are_an_error_and_leave_no_staging(
     with server(answer) as url:
         context = context_over(tmp_path_factory.mktemp("round") / "home", http(url, **CURSORS))
         if empty and not min(into, length - 1):
-            asked.clear()
+            paths.clear()
         with pytest.raises(CorruptData, match="it would never end: correct source"):
             execute("ingest", WINDOW, context)
-    assert len(asked) <= length + 2 and not staged(context)
+    assert len(paths) <= length + 2 and not staged(context)
     assert not Path(context.data.uri()).exists()
 
 
@@ -103,17 +103,17 @@ def test_empty_pages_with_a_cursor_go_on_and_max_pages_bounds_them(tmp_path: Pat
 
 
 def test_pages_without_records_under_ever_new_cursors_end(tmp_path: Path) -> None:
-    asked: list[str] = []
+    paths: list[str] = []
 
     def answer(handler: BaseHTTPRequestHandler) -> bytes:
-        asked.append(handler.path)
-        return page([], f"c{len(asked)}")
+        paths.append(handler.path)
+        return page([], f"c{len(paths)}")
 
     with server(answer) as url:
         context = context_over(tmp_path / "home", http(url, **CURSORS, max_empty_pages=20))
         with pytest.raises(CorruptData, match="pages in a row without a record"):
             execute("ingest", WINDOW, context)
-    assert len(asked) == 21 and not staged(context)
+    assert len(paths) == 21 and not staged(context)
 
 
 def test_a_view_that_never_ends_is_read_up_to_max_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,7 +331,7 @@ def test_json_in_a_query_is_sent_as_it_is_and_the_queries_of_the_url_stay(tmp_pa
     with Api(as_json(rows(3))).serving() as api:
         source = {"kind": "http", "url": f"{api.url}?v=2", "per_second": 1000, "query": {"filter": wanted}}
         execute("ingest", WINDOW, context_over(tmp_path / "home", source))
-    assert api.asked[0] == {"v": "2", "filter": wanted.replace("{start}", str(FIRST)), "page": "1"}
+    assert api.queries[0] == {"v": "2", "filter": wanted.replace("{start}", str(FIRST)), "page": "1"}
 
 
 def test_the_params_of_the_project_still_load() -> None:

@@ -32,20 +32,20 @@ def day(number: int) -> dict[str, str]:
     return {"start": str(FIRST + timedelta(number)), "end": str(FIRST + timedelta(number + 1))}
 
 
-def kept(context: Context) -> int:
+def row_count(context: Context) -> int:
     return len(context.data.read("raw", "visits", context.window(FIRST, FIRST + timedelta(4))))
 
 
 def by_day() -> dict[date, list[dict[str, Any]]]:
-    found: dict[date, list[dict[str, Any]]] = defaultdict(list)
+    days: dict[date, list[dict[str, Any]]] = defaultdict(list)
     for row in rows():
-        found[row["at"].astimezone(ZoneInfo("Europe/Berlin")).date()].append(row)
-    return found
+        days[row["at"].astimezone(ZoneInfo("Europe/Berlin")).date()].append(row)
+    return days
 
 
 def write_days(folder: Path, days: dict[date, list[dict[str, Any]]]) -> dict[str, Any]:
-    for found, part in days.items():
-        write_csv(folder / f"visits-{found}.csv", part)
+    for day, part in days.items():
+        write_csv(folder / f"visits-{day}.csv", part)
     return {"kind": "files", "uri": f"{folder}/{{table}}-{{day}}.csv"}
 
 
@@ -92,7 +92,7 @@ def test_a_row_in_the_file_of_another_day_is_refused(tmp_path: Path) -> None:
     changes = context_over(tmp_path / "changes", source | {"incremental": True})
     for number in range(4):
         execute("ingest", day(number), changes)
-    assert kept(changes) == 60
+    assert row_count(changes) == 60
 
 
 @pytest.mark.parametrize("name", ["visits-{day}.csv", "visits.csv"])
@@ -109,7 +109,7 @@ def test_a_file_that_is_gone_takes_no_rows_with_it(tmp_path: Path, name: str) ->
     assert tree_hashes(Path(context.data.uri("raw"))) == before
     new = context_over(tmp_path / "new", {"kind": "files", "uri": f"{tmp_path}/in/{name}"}, OPTIONAL)
     assert execute("ingest", WINDOW, new)["tables"]["visits"]["kept"] == []
-    assert kept(new) == 60 - sum(len(by_day()[one]) for one in gone), "a day that never had rows is empty"
+    assert row_count(new) == 60 - sum(len(by_day()[one]) for one in gone), "a day that never had rows is empty"
 
 
 def test_a_file_of_no_rows_is_the_truth_about_its_day(tmp_path: Path) -> None:
@@ -139,15 +139,15 @@ def test_a_change_that_does_not_say_when_is_read_at_every_run(tmp_path: Path, mo
     with sqlite3.connect(tmp_path / "v.db") as connection:
         connection.execute("create table visits (id integer, site text, value real, at datetime, changed_at datetime)")
         for row in rows():
-            told = [row[name].replace(tzinfo=None).isoformat(" ") for name in ("at", "changed_at")]
-            known = None if row["id"] == 4 else told[1]
-            connection.execute("insert into visits values (?, 'a', 1.0, ?, ?)", (row["id"], told[0], known))
+            instants = [row[name].replace(tzinfo=None).isoformat(" ") for name in ("at", "changed_at")]
+            known = None if row["id"] == 4 else instants[1]
+            connection.execute("insert into visits values (?, 'a', 1.0, ?, ?)", (row["id"], instants[0], known))
     source = {"kind": "sql", "url_env": "VISITS_URL", "incremental": True}
     whole, pieces = (context_over(tmp_path / home, source) for home in ("whole", "pieces"))
     execute("ingest", WINDOW, whole)
     for number in (0, 1, 1, 3, 2):
         counts = execute("ingest", day(number), pieces)["tables"]["visits"]
-    assert kept(whole) == 60 and counts["restated"] == []
+    assert row_count(whole) == 60 and counts["restated"] == []
     assert tree_hashes(Path(whole.data.uri("raw"))) == tree_hashes(Path(pieces.data.uri("raw")))
     with sqlite3.connect(tmp_path / "v.db") as connection:
         connection.execute("update visits set value = 9, changed_at = '2024-04-01 12:00:00' where id = 4")
@@ -181,13 +181,13 @@ def serve(name: str, headers: dict[str, str], status: int = 200) -> Callable[[Ba
     def answer(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
         if handler.path != f"/{name}" or status != 200:
             return (404 if status == 200 else status), {}, b""
-        asked = handler.headers.get("Range", "")
-        if not asked or headers:
+        span = handler.headers.get("Range", "")
+        if not span or headers:
             return 200, {"Accept-Ranges": "bytes", **headers}, whole
-        first, last = asked.removeprefix("bytes=").split("-")
+        first, last = span.removeprefix("bytes=").split("-")
         end = min(int(last or len(whole) - 1), len(whole) - 1)
-        told = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {first}-{end}/{len(whole)}"}
-        return 206, told, whole[int(first) : end + 1]
+        fields = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {first}-{end}/{len(whole)}"}
+        return 206, fields, whole[int(first) : end + 1]
 
     return answer
 

@@ -29,7 +29,7 @@ def http(api: Api, **changes: Any) -> dict[str, Any]:
 
 
 def fails_at(page: int, down: list[bool]) -> Callable[[int, int], tuple[int, dict[str, str]] | None]:
-    return lambda _, asked: BUSY if asked == page and down[0] else None
+    return lambda _, queried: BUSY if queried == page and down[0] else None
 
 
 def staged(context: Context) -> list[Path]:
@@ -47,34 +47,34 @@ def half_read(home: Path, window: dict[str, str] = WINDOW, **changes: Any) -> It
         with pytest.raises(Unavailable, match="no answer in 2 attempts"):
             execute("ingest", window, context)
         down[0] = False
-        api.asked.clear()
+        api.queries.clear()
         yield api, context
 
 
 def test_a_column_of_a_page_that_was_read_before_is_told(tmp_path: Path) -> None:
     with half_read(tmp_path / "home", **CURSORS) as (api, context):
         assert execute("ingest", WINDOW, context)["tables"]["visits"]["new_columns"] == ["mood"]
-        assert api.asked[0]["page"] == "c4"
+        assert api.queries[0]["page"] == "c4"
 
 
 def test_numbered_pages_begin_anew_since_the_source_may_have_changed(tmp_path: Path) -> None:
     with half_read(tmp_path / "home") as (api, context):
         del api.records[:3]
         assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 57
-        assert api.asked[0]["page"] == "1"
+        assert api.queries[0]["page"] == "1"
 
 
 def test_unless_they_are_declared_to_stay_as_they_are(tmp_path: Path) -> None:
     with half_read(tmp_path / "home", stable_pages=True) as (api, context):
         assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 60
-        assert api.asked[0]["page"] == "4"
+        assert api.queries[0]["page"] == "4"
 
 
 def test_a_cursor_that_the_server_has_forgotten_begins_anew(tmp_path: Path) -> None:
     with half_read(tmp_path / "home", **CURSORS) as (api, context):
         api.fail = lambda request, page: (410, {}) if request == 1 else None
         assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 60
-        assert [one.get("page") for one in api.asked[:3]] == ["c4", None, "c2"]
+        assert [one.get("page") for one in api.queries[:3]] == ["c4", None, "c2"]
         api.fail = lambda request, page: (410, {})
         with pytest.raises(MissingData, match="answers 410"):
             execute("ingest", WINDOW, context)
@@ -90,9 +90,9 @@ def test_a_read_from_another_watermark_does_not_go_on(tmp_path: Path) -> None:
             execute("ingest", WINDOW, context)
         context.partitions.move_watermark("visits", rows()[0]["at"] - timedelta(days=9))
         api.fail = lambda request, page: None
-        api.asked.clear()
+        api.queries.clear()
         execute("ingest", WINDOW, context)
-        assert "page" not in api.asked[0]
+        assert "page" not in api.queries[0]
 
 
 def test_what_other_windows_left_is_removed_when_a_run_succeeds(tmp_path: Path) -> None:
@@ -120,17 +120,17 @@ def test_what_other_windows_left_is_removed_when_a_run_succeeds(tmp_path: Path) 
 def test_a_cursor_is_taken_for_a_url_only_where_it_is_one(
     tmp_path: Path, cursor: str, changes: dict[str, str], path: str
 ) -> None:
-    asked: list[str] = []
+    paths: list[str] = []
 
     def answer(handler: BaseHTTPRequestHandler) -> bytes:
-        asked.append(handler.path)
+        paths.append(handler.path)
         following = cursor.replace("{here}", handler.headers["Host"])
-        return b'{"rows": [], "next": %s}' % (b'"%s"' % following.encode() if len(asked) == 1 else b"null")
+        return b'{"rows": [], "next": %s}' % (b'"%s"' % following.encode() if len(paths) == 1 else b"null")
 
     with server(answer) as url:
         source = {"kind": "http", "url": f"{url}/{{table}}", "records": "rows", "next": "next", "per_second": 1000}
         execute("ingest", WINDOW, context_over(tmp_path / "home", source | changes))
-    assert len(asked) == 2 and asked[1].split("?")[0] == path
+    assert len(paths) == 2 and paths[1].split("?")[0] == path
 
 
 @pytest.mark.parametrize(

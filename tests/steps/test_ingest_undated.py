@@ -71,8 +71,8 @@ def test_one_partition_holds_them_once_whichever_windows_bring_them(tmp_path: Pa
     assert apart(whole) == [5, 9, 50]
     hashes = [tree_hashes(Path(context.data.uri("quarantine"))) for context in (whole, pieces)]
     assert hashes[0] == hashes[1] and len(hashes[0]) == 1
-    told, _ = list_rows(None, "undated", pieces)
-    assert told == [{"table": "visits", "period": "undated", "rows": 3, "reasons": {"no_day": 3}}]
+    listing, _ = list_rows(None, "undated", pieces)
+    assert listing == [{"table": "visits", "period": "undated", "rows": 3, "reasons": {"no_day": 3}}]
 
 
 def test_few_never_stop_a_day_and_many_new_ones_do(tmp_path: Path, source: dict[str, Any]) -> None:

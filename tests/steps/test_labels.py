@@ -39,21 +39,21 @@ class Ahead(Pumps):
     known: timedelta | None = None
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
-        made = super().examples(tables, window).to_pandas()
+        frame = super().examples(tables, window).to_pandas()
         rows = tables["readings"].to_pandas()
         serviced = {pump: group.read_at[group.serviced].sort_values() for pump, group in rows.groupby("pump")}
         next_at = pd.Series(
             [
                 next(iter(serviced[pump][serviced[pump] > at]), pd.NaT)
-                for pump, at in zip(made.pump, made.read_at, strict=True)
+                for pump, at in zip(frame.pump, frame.read_at, strict=True)
             ],
             dtype="datetime64[us, UTC]",
         )
-        comes = next_at <= made.read_at + timedelta(days=self.days)
-        by_then = made.predicted_at + timedelta(days=self.days)
-        known_at = made.predicted_at + self.known if self.known else next_at.where(comes, by_then)
+        comes = next_at <= frame.read_at + timedelta(days=self.days)
+        by_then = frame.predicted_at + timedelta(days=self.days)
+        known_at = frame.predicted_at + self.known if self.known else next_at.where(comes, by_then)
         return pa.Table.from_pandas(
-            made.assign(label=comes.astype("float64"), label_known_at=known_at), preserve_index=False
+            frame.assign(label=comes.astype("float64"), label_known_at=known_at), preserve_index=False
         )
 
 

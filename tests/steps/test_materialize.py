@@ -72,16 +72,16 @@ def toys(request: pytest.FixtureRequest, features: Path, tmp_path: Path) -> Call
 
     from pipelines.context import build_context
 
-    made = 0
+    copies = 0
 
     def copy() -> Context:
-        nonlocal made
-        made += 1
-        home = tmp_path / str(made)
+        nonlocal copies
+        copies += 1
+        home = tmp_path / str(copies)
         copy_home(features, home)
         context = build_context(TOY, home)
         if request.param == "redis":
-            place = f"{request.getfixturevalue('redis_server')}/{made}"
+            place = f"{request.getfixturevalue('redis_server')}/{copies}"
             context = replace(context, settings=context.settings.model_copy(update={"feast_online": place}))
             open_rows(context.feast)._redis.flushdb()  # type: ignore[attr-defined]
         return context
@@ -350,7 +350,7 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
-    ("given", "files", "ttl", "upto", "pushed", "expected"),
+    ("state", "files", "ttl", "upto", "pushed", "expected"),
     [
         (None, FILES, 2 * HOUR, 14, False, (None, True)),
         (GIVEN, FILES, 2 * HOUR, 14, False, None),
@@ -367,8 +367,8 @@ HOUR = timedelta(hours=1)
         (OnlineState(at(14), {"all": "1"}), {"all": "2"}, None, 14, False, (None, True)),
     ],
 )
-def test_what_is_lacking(given: Any, files: Any, ttl: Any, upto: int, pushed: bool, expected: Any) -> None:
-    span = delta(given, files, ttl, at(upto), Calendar(BERLIN), pushed)
+def test_what_is_lacking(state: Any, files: Any, ttl: Any, upto: int, pushed: bool, expected: Any) -> None:
+    span = delta(state, files, ttl, at(upto), Calendar(BERLIN), pushed)
     last = at(upto) - timedelta(microseconds=1)
     assert span == (None if expected is None else Span(expected[0], last, expected[1]))
     assert OnlineState.parse(str(GIVEN)) == GIVEN and GIVEN.upto.tzinfo == UTC

@@ -221,18 +221,18 @@ def test_from_training_to_the_decision_about_retraining(home: Context) -> None:
 def test_a_summary_of_other_hours_of_the_same_days_decides_nothing(hours: Context) -> None:
     window = (FIRST, FIRST + 6 * HOUR)
     folder = hours.data.uri("monitoring", "m1")
-    asked = {"summary_uri": Summary.place(folder), "as_of": FIRST + 24 * HOUR, "model_version": "3"}
+    inputs = {"summary_uri": Summary.place(folder), "as_of": FIRST + 24 * HOUR, "model_version": "3"}
 
     def decide(start: Period, end: Period) -> str:
-        return str(execute("decide_retraining", {**asked, "start": start, "end": end}, hours)["verdict"])
+        return str(execute("decide_retraining", {**inputs, "start": start, "end": end}, hours)["verdict"])
 
-    artifacts.summary(window=window, as_of=asked["as_of"]).write(hours.data.store, folder)
+    artifacts.summary(window=window, as_of=inputs["as_of"]).write(hours.data.store, folder)
     assert decide(*window) == "HOLD"
     for start, end in ((FIRST, FIRST + 5 * HOUR), (FIRST + HOUR, window[1]), (FIRST, FIRST + 24 * HOUR)):
         with pytest.raises(InvalidInput, match="or run report_drift again on that window"):
             decide(start, end)
     days = (date(2024, 3, 30), date(2024, 3, 31))  # as summaries told windows before they told hours
-    artifacts.summary(window=days, as_of=asked["as_of"]).write(hours.data.store, folder)
+    artifacts.summary(window=days, as_of=inputs["as_of"]).write(hours.data.store, folder)
     with pytest.raises(InvalidInput, match=r"2024-03-30 to 2024-03-31, not .* or run report_drift again"):
         decide(*window)
 

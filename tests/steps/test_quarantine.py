@@ -92,17 +92,21 @@ def test_a_released_row_goes_on_and_what_rests_on_it_is_named(
     home: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = ask(home, capsys, "show", "readings", str(DAY))
-    told = ask(home, capsys, "release", "readings", str(DAY), "--row", shown[0]["row"], *WHY)
-    assert (told["released"], told["still_quarantined"], told["validated_changed"]) == (1, {"bad_load": 1}, True)
-    assert told["out_of_date"]["features"] == {"pump_heat": [str(DAY), str(DAY + timedelta(3))]}
-    assert told["out_of_date"]["training_sets"] == ["late"]
-    assert told["out_of_date"]["online"] is not None  # the store stands at the end of the toy's days
+    outputs = ask(home, capsys, "release", "readings", str(DAY), "--row", shown[0]["row"], *WHY)
+    assert (outputs["released"], outputs["still_quarantined"], outputs["validated_changed"]) == (
+        1,
+        {"bad_load": 1},
+        True,
+    )
+    assert outputs["out_of_date"]["features"] == {"pump_heat": [str(DAY), str(DAY + timedelta(3))]}
+    assert outputs["out_of_date"]["training_sets"] == ["late"]
+    assert outputs["out_of_date"]["online"] is not None  # the store stands at the end of the toy's days
     assert (rows(home, "validated"), rows(home, "quarantine")) == (59, 1)
     (release,) = home.releases.all()
     assert (release.actor, release.why, release.partition, release.reason) == ("ann", WHY[1], str(DAY), "bad_load")
 
-    told = ask(home, capsys, "release", "readings", str(DAY), "--reason", "bad_load", *WHY)
-    assert (told["released"], told["still_quarantined"]) == (1, {})
+    outputs = ask(home, capsys, "release", "readings", str(DAY), "--reason", "bad_load", *WHY)
+    assert (outputs["released"], outputs["still_quarantined"]) == (1, {})
     assert rows(home, "validated") == 60 and DAY not in home.data.periods("quarantine", "readings")
     assert "has no quarantined row" in ask(home, capsys, "release", "readings", str(DAY), *WHY, code=2)
 
@@ -133,8 +137,8 @@ def test_a_release_that_was_killed_before_validation_is_done_by_the_next(
             for mark in digests(quarantined.drop_columns(["reason"]))
         ]
     )
-    told = ask(home, capsys, "release", "readings", str(DAY), "--reason", "bad_load", *WHY)
-    assert told["validated_changed"] and rows(home, "validated") == 60
+    outputs = ask(home, capsys, "release", "readings", str(DAY), "--reason", "bad_load", *WHY)
+    assert outputs["validated_changed"] and rows(home, "validated") == 60
     assert {one.why for one in home.releases.all()} == {"known"}  # the first of a row stands
 
 

@@ -124,8 +124,8 @@ def git(place: Path, *words: str) -> None:
 
 def ran(place: Path) -> set[str]:
     """The stages that `dvc repro` runs now, but for the one that always does."""
-    told = dvc(place, "repro")
-    return {name for name in ("ingest", "validate") if f"Running stage '{name}'" in told}
+    output = dvc(place, "repro")
+    return {name for name in ("ingest", "validate") if f"Running stage '{name}'" in output}
 
 
 @thorough
@@ -152,9 +152,10 @@ def test_a_value_in_force_runs_the_stages_that_read_it_whether_it_stands_in_the_
         assert ran(desk) == stages, more
     git(desk, "add", "-A")
     git(desk, "commit", "-qm", "one")
-    told = dvc(desk, "exp", "run", "validate", "-S", "++validation.quarantine_floor_rows=3")
+    output = dvc(desk, "exp", "run", "validate", "-S", "++validation.quarantine_floor_rows=3")
     assert (
-        "Running stage 'ingest'" in told and json.loads(values.read_text())["validation"]["quarantine_floor_rows"] == 3
+        "Running stage 'ingest'" in output
+        and json.loads(values.read_text())["validation"]["quarantine_floor_rows"] == 3
     )
     assert "quarantine_floor_rows: 3" in file.read_text()
 

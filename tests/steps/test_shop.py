@@ -123,5 +123,5 @@ def test_a_changed_declaration_is_noticed(shop: Context) -> None:
     usecase.feature_tables = changed  # type: ignore[misc]
     later = replace(shop, usecase=usecase)
     assert len(stale_features(later)) == (END - START).days
-    told = execute("build_features", {"start": str(START), "end": str(START + timedelta(40))}, later)
-    assert told["rows"]["customer_orders"] > 500 and len(stale_features(later)) == (END - START).days - 40
+    outputs = execute("build_features", {"start": str(START), "end": str(START + timedelta(40))}, later)
+    assert outputs["rows"]["customer_orders"] > 500 and len(stale_features(later)) == (END - START).days - 40

@@ -112,13 +112,13 @@ class Pumps:
     def examples(self, tables: Tables, window: Window) -> pa.Table:
         rows = tables["readings"].to_pandas().query("local_day >= @window.start and local_day < @window.end")
         at = rows.read_at + pd.Timedelta(minutes=10)
-        made = rows[["local_day", "pump", "plant", "load", "read_at"]].assign(
+        examples = rows[["local_day", "pump", "plant", "load", "read_at"]].assign(
             example_id=rows.pump + "@" + rows.read_at.dt.strftime("%Y%m%d"),
             predicted_at=at,
             label=rows.serviced.astype("float64"),
             label_known_at=at + pd.Timedelta(hours=23),
         )
-        return pa.Table.from_pandas(made.sort_values(["predicted_at", "example_id"]), preserve_index=False)
+        return pa.Table.from_pandas(examples.sort_values(["predicted_at", "example_id"]), preserve_index=False)
 
     def as_known(self, tables: Tables, instant: datetime) -> Tables:
         rows = tables["readings"].to_pandas()

@@ -72,7 +72,7 @@ def ask(store: FeatureStore, lines: list[Line], **options: Any) -> pd.DataFrame:
 
 def value(store: FeatureStore, entities: pd.DataFrame | str, ref: str = "short:value") -> list[Any]:
     frame = store.get_historical_features(entities, [ref]).to_df()
-    return [None if pd.isna(found) else found for found in frame[ref.split(":")[1]]]
+    return [None if pd.isna(one) else one for one in frame[ref.split(":")[1]]]
 
 
 @pytest.mark.parametrize("most_places", [0, asof_join.MOST_PLACES], ids=["joined", "filled"])
@@ -108,9 +108,9 @@ def test_the_latest_rows_equal_the_reference(cases_store: Any, case: tuple[list[
     pull = AsofOfflineStore.pull_latest_from_table_or_query
     got = pull(store.config, source, ["key"], ["value"], "known_at", "created", *bounds).to_arrow().to_pylist()  # type: ignore[arg-type]
     in_store = sorted(rows, key=lambda row: row.known // (24 * HOUR))
-    asked = {row.key for row in rows if row.key is not None and 0 <= line.asked - row.known <= TTL}
+    keys = {row.key for row in rows if row.key is not None and 0 <= line.asked - row.known <= TTL}
     assert {row["key"]: row["value"] for row in got} == {
-        key: answer(in_store, Line(key, key, 1, line.asked), QUESTIONS["short__value"]) for key in asked
+        key: answer(in_store, Line(key, key, 1, line.asked), QUESTIONS["short__value"]) for key in keys
     }
     everything = AsofOfflineStore.pull_all_from_table_or_query(
         store.config, source, ["key"], ["value"], "known_at", "created", *bounds
@@ -151,9 +151,9 @@ def test_a_fraction_of_a_microsecond_makes_nothing_known_earlier(feast: FeatureS
     rows = table([Row("a", 1, 0, 0, 1.0), Row("a", 1, 0, 0, 2.0)])
     rows = rows.set_column(rows.column_names.index("known_at"), "known_at", shifted)
     data.store.write_table(data.partition("features", "rows", ORIGIN.date()), rows)
-    asked = [(10 * HOUR * 1000, None), (10 * HOUR * 1000 + 1000, 1.0), (11 * HOUR * 1000 + 998, 1.0)]
-    stamps = pd.to_datetime([int(ORIGIN.timestamp()) * 10**9 + nanos for nanos, _ in asked], utc=True)
-    assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": stamps})) == [found for _, found in asked]
+    cases = [(10 * HOUR * 1000, None), (10 * HOUR * 1000 + 1000, 1.0), (11 * HOUR * 1000 + 998, 1.0)]
+    stamps = pd.to_datetime([int(ORIGIN.timestamp()) * 10**9 + nanos for nanos, _ in cases], utc=True)
+    assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": stamps})) == [expected for _, expected in cases]
 
 
 def test_duplicate_missing_and_absent_entity_rows_keep_their_places(feast: FeatureStore, write: Any) -> None:
@@ -236,8 +236,8 @@ def test_partitions_of_different_types_lose_nothing(
     data = Layout(Store(feast.config.offline_store.root), "cases")
     for day, kind in enumerate((first, second)):
         place = data.partition("features", "rows", (ORIGIN + timedelta(day)).date())
-        found = data.store.read_table(place)
-        data.store.write_table(place, found.set_column(4, "value", found["value"].cast(kind)))
+        table = data.store.read_table(place)
+        data.store.write_table(place, table.set_column(4, "value", table["value"].cast(kind)))
     instants = [at(12 * HOUR), at(30 * HOUR)]
     assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": instants})) == [row.value for row in rows]
 

@@ -26,8 +26,8 @@ def score(rows: pd.DataFrame) -> Any:
 
 def check(rows: pd.DataFrame = FRAME, scorer: Any = score, **declared: Any) -> BehaviourResult:
     tests = TypeAdapter(Behaviours).validate_python([{"name": "one", **declared}])
-    (found,) = check_behaviour(tests, rows, INPUTS, scorer, 1)
-    return found
+    (result,) = check_behaviour(tests, rows, INPUTS, scorer, 1)
+    return result
 
 
 INVARIANT: dict[str, Any] = {"kind": "invariance", "tolerance": 0.01}
@@ -58,8 +58,8 @@ RANKS: dict[str, Any] = {"kind": "minimum", "bar": {"metric": "roc_auc", "direct
 )  # fmt: skip
 def test_what_a_model_does_decides(declared: dict[str, Any], status: str) -> None:
     before = FRAME.copy(deep=True)
-    found = check(**declared)
-    assert found.status == status and found.observed is not None and found.rows > 500
+    result = check(**declared)
+    assert result.status == status and result.observed is not None and result.rows > 500
     pd.testing.assert_frame_equal(FRAME, before)
 
 
@@ -80,9 +80,9 @@ def test_what_a_model_does_decides(declared: dict[str, Any], status: str) -> Non
     ],
 )
 def test_what_cannot_be_run_says_why_and_has_failed(declared: dict[str, Any], reason: str) -> None:
-    found = check(**declared)
-    assert found.status == "could_not_run" and reason in found.reason and found.observed is None
-    assert failures([found]) == 1
+    result = check(**declared)
+    assert result.status == "could_not_run" and reason in result.reason and result.observed is None
+    assert failures([result]) == 1
 
 
 @pytest.mark.parametrize("declared", [{**INVARIANT, "change": {"y": {"add": 1}}}, RANKS])
@@ -93,8 +93,12 @@ def test_scores_that_are_no_numbers_never_pass(declared: dict[str, Any]) -> None
 
 def test_failures_are_counted_and_nothing_declared_is_no_evidence() -> None:
     assert failures([]) is None
-    found = [check(**RANKS), check(**{**RISES, "change": {"x": {"add": -1}}}), check(**{**RANKS, "where": {"z": "1"}})]
-    assert [one.status for one in found] == ["passed", "failed", "could_not_run"] and failures(found) == 2.0
+    results = [
+        check(**RANKS),
+        check(**{**RISES, "change": {"x": {"add": -1}}}),
+        check(**{**RANKS, "where": {"z": "1"}}),
+    ]
+    assert [one.status for one in results] == ["passed", "failed", "could_not_run"] and failures(results) == 2.0
 
 
 def test_shuffles_are_seeded() -> None:

@@ -44,7 +44,7 @@ def observation(at: float, block: str, closes: float, label: float | None = 0.0,
     return Observation("pump", block, hours(closes), hours(at), 1, 0.0, "1", scores, timing, {}, label, known_at)
 
 
-def seen(log: Sequence[Observation], now: float) -> tuple[pd.DataFrame, Evidence]:
+def look_at(log: Sequence[Observation], now: float) -> tuple[pd.DataFrame, Evidence]:
     """What a look sees of a log: rows and labels from before it."""
     look = Look(hours(now), BEGAN, "1", "2", [PLAN], "shadow", ["shadow"], MATURITY, 0.2, None, 100)
     known = [
@@ -59,7 +59,7 @@ def seen(log: Sequence[Observation], now: float) -> tuple[pd.DataFrame, Evidence
 
 
 def increments(log: Sequence[Observation], now: float) -> Mapping[str, float]:
-    means: Mapping[str, float] = recorded_increments(seen(log, now)[1].blocks)["increments"]
+    means: Mapping[str, float] = recorded_increments(look_at(log, now)[1].blocks)["increments"]
     return means
 
 
@@ -88,22 +88,22 @@ def test_a_block_counts_once_its_labels_have_matured() -> None:
 def test_a_request_that_comes_after_its_block_has_closed_counts_in_no_block() -> None:
     log = [observation(1, "x", 4), observation(3, "x", 4)]
     late = [*log, observation(5, "x", 4), observation(6, "y", 2)]
-    rows, found = seen(late, 20)
-    assert found.blocks.ids == ("x",) and found.blocks.rows.tolist() == [2]
+    rows, result = look_at(late, 20)
+    assert result.blocks.ids == ("x",) and result.blocks.rows.tolist() == [2]
     assert increments(late, 20) == increments(log, 20)
-    assert rows.closes.isna().sum() == 2 and len(found.differences) == 4, "as a row it is evidence of a catastrophe"
+    assert rows.closes.isna().sum() == 2 and len(result.differences) == 4, "as a row it is evidence of a catastrophe"
 
 
 def test_a_late_request_is_not_missing_before_its_own_label_is_due() -> None:
     log = [observation(1, "x", 4), *(observation(13, "x", 4, label=None) for _ in range(5))]
-    assert not seen(log, 22)[1].flags.missing_data
-    assert seen(log, 23)[1].flags.missing_data
+    assert not look_at(log, 22)[1].flags.missing_data
+    assert look_at(log, 23)[1].flags.missing_data
 
 
 def test_a_block_closes_when_its_first_request_says() -> None:
     """As where records of two versions of the code name two instants for one day."""
     log = [observation(1, "x", 8), observation(5, "x", 4), observation(2, "x", 30)]
-    assert increments(log, 17.9) == {} and seen(log, 18)[1].blocks.rows.tolist() == [3]
+    assert increments(log, 17.9) == {} and look_at(log, 18)[1].blocks.rows.tolist() == [3]
 
 
 LOGS = st.lists(

@@ -70,8 +70,8 @@ def test_the_graph_gives_what_numpy_gives_and_both_rise(calibration: Calibration
     beside = np.concatenate([np.nextafter(np.float32(knots), np.float32(end)) for end in (-100, 100)])
     log_odds = np.sort(np.concatenate([drawn, knots, beside, [-1e30, 1e30, -np.inf, np.inf]]).astype(np.float32))
     native = calibration.apply(log_odds.astype(np.float64))
-    found = in_graph(calibration, log_odds)
-    assert np.abs(found - native).max() <= 1e-5
+    scores = in_graph(calibration, log_odds)
+    assert np.abs(scores - native).max() <= 1e-5
     assert (np.diff(native) >= 0).all() and native.min() >= 0 and native.max() <= 1
 
 

@@ -45,7 +45,7 @@ MADE: dict[str, Any] = {
 Row = tuple[str, str, str, str | None]
 
 
-def told() -> list[Row]:
+def documented_examples() -> list[Row]:
     """(declared, found, example, what it becomes or None) of every example in the documentation."""
     rows: list[Row] = []
     for line in (ROOT / "docs" / "sources.md").read_text().splitlines():
@@ -58,17 +58,19 @@ def told() -> list[Row]:
 
 
 def _words(cell: str) -> list[str]:
-    return [found[1] or "missing" for found in re.finditer(r"`([^`]+)`|missing", cell)]
+    return [match[1] or "missing" for match in re.finditer(r"`([^`]+)`|missing", cell)]
 
 
-ROWS = told()
+ROWS = documented_examples()
 
 
-def taken(values: Any, wanted: str, nulls: tuple[str, ...] | None = None, zone: str = BERLIN) -> list[str | None]:
+def cast_to_text(
+    values: Any, wanted: str, nulls: tuple[str, ...] | None = None, zone: str = BERLIN
+) -> list[str | None]:
     column = values if isinstance(values, pa.Array) else pa.array(values)
-    made = cast(pa.chunked_array([column]), arrow_type(wanted), zone, nulls)
-    assert not pa.types.is_floating(made.type) or not pc.any(pc.is_nan(made)).as_py(), "NaN is missing"
-    values_as_text: list[str | None] = text(made).to_pylist()
+    result = cast(pa.chunked_array([column]), arrow_type(wanted), zone, nulls)
+    assert not pa.types.is_floating(result.type) or not pc.any(pc.is_nan(result)).as_py(), "NaN is missing"
+    values_as_text: list[str | None] = text(result).to_pylist()
     return values_as_text
 
 
@@ -82,26 +84,26 @@ def test_the_documentation_has_every_type_and_every_kind_of_value() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(str(part) for part in row))
 def test_the_table_of_the_documentation_holds(row: Row) -> None:
-    wanted, found, value, becomes = row
-    nulls = CELLS if found == "cell" else None
+    wanted, kind, value, becomes = row
+    nulls = CELLS if kind == "cell" else None
     if becomes is None:
-        with pytest.raises(Unfit, match=re.escape(value) if found in ("cell", "text") else "such as"):
-            taken([MADE[found](value)], wanted, nulls)
+        with pytest.raises(Unfit, match=re.escape(value) if kind in ("cell", "text") else "such as"):
+            cast_to_text([MADE[kind](value)], wanted, nulls)
     else:
-        assert taken([MADE[found](value)], wanted, nulls) == [None if becomes == "missing" else becomes]
-        beside = taken([MADE[found](value), None], wanted, nulls)
+        assert cast_to_text([MADE[kind](value)], wanted, nulls) == [None if becomes == "missing" else becomes]
+        beside = cast_to_text([MADE[kind](value), None], wanted, nulls)
         assert beside[1] is None, "a missing value beside it stays missing"
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row[1] not in ("cell", "UUID", "bytes")], ids=str)
 def test_values_of_json_and_databases_are_cast_alike(row: Row) -> None:
-    wanted, found, value, becomes = row
+    wanted, kind, value, becomes = row
     table = RawTable("visits", ("id",), {"x": wanted})
 
     def conformed() -> list[str | None]:
-        column = column_of("x", [MADE[found](value)], table, "here")
-        made: list[str | None] = text(cast(pa.chunked_array([column]), arrow_type(wanted), BERLIN)).to_pylist()
-        return made
+        column = column_of("x", [MADE[kind](value)], table, "here")
+        texts: list[str | None] = text(cast(pa.chunked_array([column]), arrow_type(wanted), BERLIN)).to_pylist()
+        return texts
 
     if becomes is None:
         with pytest.raises((Unfit, CorruptData)):
@@ -115,23 +117,23 @@ def test_the_first_value_that_is_not_taken_is_named_wherever_it_stands() -> None
         cells = [str(number) for number in range(1000)]
         cells[place] = "bad"
         with pytest.raises(Unfit, match="such as 'bad'"):
-            taken([*cells, "worse"], "int64", CELLS)
+            cast_to_text([*cells, "worse"], "int64", CELLS)
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
 @example([2**53 + 1, 2**63 - 1, -(2**63)])
 def test_whole_numbers_are_exact_however_they_are_written(numbers: list[int]) -> None:
     want = [str(number) for number in numbers]
-    assert taken(pa.array(numbers, pa.int64()), "int64") == want
+    assert cast_to_text(pa.array(numbers, pa.int64()), "int64") == want
     for write in ("{}", "{}.0", "{}.", "{:+}", " {} ", "{}e0"):
-        assert taken([write.format(number) for number in numbers], "int64", CELLS) == want
-    assert taken([Decimal(number) for number in numbers], "int64") == want
+        assert cast_to_text([write.format(number) for number in numbers], "int64", CELLS) == want
+    assert cast_to_text([Decimal(number) for number in numbers], "int64") == want
 
 
 @given(st.lists(st.floats(), min_size=1))
 def test_floats_are_the_same_from_cells_decimals_and_floats(numbers: list[float]) -> None:
-    want = taken(pa.array(numbers, pa.float64()), "float64")
-    assert taken([repr(number) for number in numbers], "float64", CELLS) == want
+    want = cast_to_text(pa.array(numbers, pa.float64()), "float64")
+    assert cast_to_text([repr(number) for number in numbers], "float64", CELLS) == want
     table = RawTable("visits", ("id",), {"x": "float64"})
     column = column_of("x", [Decimal(repr(number)) for number in numbers], table, "here")
     assert text(pa.chunked_array([column])).to_pylist() == want
@@ -147,15 +149,15 @@ def test_numbers_of_several_types_are_cast_each_by_itself(numbers: list[Any], wa
     """A column holds what its values would be alone, or is refused if one of them would be."""
     table = RawTable("visits", ("id",), {"x": wanted})
 
-    def made(values: list[Any]) -> list[Any] | None:
+    def cast_values(values: list[Any]) -> list[Any] | None:
         try:
             column = column_of("x", values, table, "here")
             return list(cast(pa.chunked_array([column]), arrow_type(wanted), BERLIN).to_pylist())
         except (Unfit, CorruptData):
             return None
 
-    alone = [made([number]) for number in numbers]
-    together = made(numbers)
+    alone = [cast_values([number]) for number in numbers]
+    together = cast_values(numbers)
     assert together == (None if None in alone else [one[0] for one in alone if one is not None])
 
 
@@ -183,10 +185,10 @@ def _is_one(local: datetime, zone: str) -> bool:
 @given(st.integers(-(2**62), 2**62), st.sampled_from(["s", "ms", "us"]))
 def test_what_is_finer_than_the_declared_unit_is_rounded_down(nanos: int, unit: str) -> None:
     column = pa.array([nanos], pa.int64()).cast(pa.timestamp("ns", "UTC"))
-    made = cast(pa.chunked_array([column]), pa.timestamp(unit, "UTC"), "UTC")
-    assert made.cast(pa.int64()).to_pylist() == [nanos // (10**9 // instants.PER_SECOND[unit])]
+    times = cast(pa.chunked_array([column]), pa.timestamp(unit, "UTC"), "UTC")
+    assert times.cast(pa.int64()).to_pylist() == [nanos // (10**9 // instants.PER_SECOND[unit])]
     words = pc.cast(column.cast(pa.timestamp("ns")), pa.string())
-    assert cast(pa.chunked_array([words]), pa.timestamp(unit, "UTC"), "UTC").equals(made), "text alike"
+    assert cast(pa.chunked_array([words]), pa.timestamp(unit, "UTC"), "UTC").equals(times), "text alike"
 
 
 @pytest.mark.parametrize("zone", [BERLIN, "America/New_York"])
@@ -200,7 +202,7 @@ def test_local_times_that_are_none_or_two_are_refused_in_any_year(year: int, zon
     assert len(wrong) == 2
     for local in wrong:
         with pytest.raises(Unfit, match=r"doesn't exist|is ambiguous"):
-            taken([local], "timestamp[us, UTC]", zone=zone)
+            cast_to_text([local], "timestamp[us, UTC]", zone=zone)
 
 
 # --- Arrow's types
@@ -230,7 +232,7 @@ SOME: list[tuple[pa.Array, str, list[str]]] = [
 
 @pytest.mark.parametrize(("column", "wanted", "want"), SOME, ids=lambda value: str(getattr(value, "type", value)))
 def test_arrows_encodings_are_taken_for_the_values_in_them(column: pa.Array, wanted: str, want: list[str]) -> None:
-    assert taken(column, wanted) == want
+    assert cast_to_text(column, wanted) == want
 
 
 OTHERS: list[tuple[pa.Array, str]] = [
@@ -257,18 +259,18 @@ def test_a_column_of_any_type_is_carried_as_text_and_refused_where_it_is_declare
     for wanted in ("string", "int64", "float32", "bool", "date32", "timestamp[us, UTC]"):
         if not pa.types.is_timestamp(column.type) or wanted in ("string", "int64"):
             with pytest.raises(Unfit):
-                taken(column, wanted)
+                cast_to_text(column, wanted)
 
 
 def test_a_missing_value_among_numbers_is_missing_whatever_its_neighbours() -> None:
     for others in (["1", "2"], ["9007199254740992", "0.5"], ["nan"]):
         for word in ("nan", "NaN", ""):
-            assert taken([others[0], word, *others[1:]], "float64", CELLS)[1] is None
+            assert cast_to_text([others[0], word, *others[1:]], "float64", CELLS)[1] is None
 
 
 @pytest.mark.parametrize("word", ["33333333333333330000", "9223372036854776000", "-100000000000000000000000"])
 def test_a_float_that_is_written_without_an_exponent_is_taken(word: str) -> None:
-    assert taken([word], "float64", CELLS) == taken([float(word)], "float64")
+    assert cast_to_text([word], "float64", CELLS) == cast_to_text([float(word)], "float64")
 
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])

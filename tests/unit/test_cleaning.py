@@ -39,8 +39,8 @@ def rules(outliers: dict[str, Any], missing: dict[str, Any], **more: Any) -> Rul
 
 
 def fit(numeric: Any, declared: Rules, family: str = NET) -> Cleaning:
-    made = np.asarray(numeric, dtype=np.float32)
-    return fit_cleaning(made, [f"c{n}" for n in range(made.shape[1])], family, declared)
+    values = np.asarray(numeric, dtype=np.float32)
+    return fit_cleaning(values, [f"c{n}" for n in range(values.shape[1])], family, declared)
 
 
 def same(one: Cleaning, other: Cleaning) -> bool:

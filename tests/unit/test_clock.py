@@ -53,16 +53,16 @@ def test_the_wall_is_the_default(tmp_path: Path) -> None:
 def test_the_command_line_shows_and_sets_a_clock_that_is_driven(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["clock", "--params", str(TOY), "--home", str(tmp_path)]
-    assert main(asked) == 2 and "is not set" in capsys.readouterr().err
+    words = ["clock", "--params", str(TOY), "--home", str(tmp_path)]
+    assert main(words) == 2 and "is not set" in capsys.readouterr().err
     for given, shown in (
         ("2024-03-05", "2024-03-04T23:00:00+00:00"),
         ("2024-03-01T12:00+01:00", "2024-03-01T11:00:00"),
     ):
-        assert main([*asked, "--at", given]) == 0
-        assert capsys.readouterr().out.startswith(shown) and main(asked) == 0
+        assert main([*words, "--at", given]) == 0
+        assert capsys.readouterr().out.startswith(shown) and main(words) == 0
         assert capsys.readouterr().out.startswith(shown)
-    assert main([*asked, "--at", "noon"]) == 2 and "'noon' is not an instant" in capsys.readouterr().err
+    assert main([*words, "--at", "noon"]) == 2 and "'noon' is not an instant" in capsys.readouterr().err
     params = tmp_path / "params.yaml"
     params.write_text(TOY.read_text().replace("clock: replay\n", ""))
     assert main(["clock", "--params", str(params), "--home", str(tmp_path)]) == 0

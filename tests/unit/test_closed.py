@@ -74,9 +74,9 @@ def test_a_day_without_rows_is_missed_unless_it_is_closed_or_a_week_may_do_witho
 ) -> None:
     first = date(2024, 1, 1)
     table = replace(TABLE, days_a_week=days_a_week)
-    found = missing(table, partitions(first, counts), {}, Calendar("Europe/Berlin"), closed)
+    days = missing(table, partitions(first, counts), {}, Calendar("Europe/Berlin"), closed)
     expected = {int(missed)} if missed == "10" else {int(number) for number in missed}
-    assert {(day - first).days + 1 for day in found} == expected
+    assert {(day - first).days + 1 for day in days} == expected
 
 
 def test_the_days_before_the_window_count_for_its_weeks() -> None:

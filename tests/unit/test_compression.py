@@ -95,9 +95,9 @@ def test_a_quantized_score_does_not_depend_on_its_neighbours(family: str) -> Non
 @networks
 def test_the_same_seed_gives_the_same_quantized_bytes_and_a_smaller_graph(family: str) -> None:
     again = fit(family, train=frame(4000, 1), held=frame(1000, 2))
-    made, twice = (to_onnx(Quantized(native), Uncalibrated()) for native in (plain(family), again))
-    assert made == twice
-    weights = (onnx.load_model_from_string(g).graph.initializer for g in (made, to_onnx(again, Uncalibrated())))
+    graph, twice = (to_onnx(Quantized(native), Uncalibrated()) for native in (plain(family), again))
+    assert graph == twice
+    weights = (onnx.load_model_from_string(g).graph.initializer for g in (graph, to_onnx(again, Uncalibrated())))
     small, large = (sum(numpy_helper.to_array(w).nbytes for w in ws if w.data_type != 8) for ws in weights)
     assert small < large
 
@@ -111,8 +111,8 @@ def product(matrix: np.ndarray[Any, Any], bias: bool = False, **attributes: Any)
 
 def evaluate(graph: Graph, x: np.ndarray[Any, Any]) -> Any:
     value = onnx.helper.make_tensor_value_info
-    made = onnx.helper.make_graph(graph.nodes, "g", [value("x", 1, ["N", 4])], [value("y", 1, None)], graph.constants)
-    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    whole = onnx.helper.make_graph(graph.nodes, "g", [value("x", 1, ["N", 4])], [value("y", 1, None)], graph.constants)
+    model = onnx.helper.make_model(whole, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
     return ReferenceEvaluator(model).run(None, {"x": x})[0]
 
 
@@ -207,8 +207,8 @@ def test_a_teacher_without_say_changes_no_bit(family: str) -> None:
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_from_a_perfect_teacher_it_learns_what_labels_do_not_tell(temperature: float) -> None:
     """Training labels are coins; with alpha 1 they have no say."""
-    made = frame(4000, 1)
-    coins = made.assign(**{LABEL: np.random.default_rng(5).integers(0, 2, len(made)).astype(np.float64)})
+    rows = frame(4000, 1)
+    coins = rows.assign(**{LABEL: np.random.default_rng(5).integers(0, 2, len(rows)).astype(np.float64)})
     read, held = frame(3000, 9), frame(1000, 2)
     changes: dict[str, Any] = {"train": coins, "held": held, "epochs": 12, "patience": 12}
     taught = fit("mlp", lesson=Lesson(teacher(truth), temperature, 1.0), **changes).log_odds(read)

@@ -74,7 +74,7 @@ BROKEN: Mapping[str, tuple[dict[str, Any], str]] = {  # by constraint: what brea
 }
 
 
-def changed(folder: Path, change: Mapping[str, Any]) -> Path:
+def params_with(folder: Path, change: Mapping[str, Any]) -> Path:
     """The toy's params with values at dotted keys."""
     file = folder / "params.yaml"
     file.write_text(yaml.safe_dump(filled(yaml.safe_load(TOY.read_text()), change)))
@@ -100,7 +100,7 @@ DECLARED = {  # by constraint: a module of the toy that breaks it
 }
 
 
-def declared(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def write_module(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a module that breaks a constraint."""
     module = f"declared_{name.replace('-', '_')}"
     (folder / f"{module}.py").write_text(DECLARED[name])
@@ -176,8 +176,8 @@ def test_what_is_declared_in_sql_is_tried_before_anything_runs(changes: dict[str
     events = Events(changes.get("rows", "readings"), changes.get("at", "read_at"), where=changes.get("where"))
     over = Over(events, {"n": changes.get("measure", count())}, (A_DAY,))
     usecase.feature_tables = (trailing("hot", changes.get("keys", ("pump",)), over),)
-    found = [*check.unbuildable(usecase)]
-    assert len(found) == (message is not None) and all(re.search(message or "", one) for one in found), found
+    problems = [*check.unbuildable(usecase)]
+    assert len(problems) == (message is not None) and all(re.search(message or "", one) for one in problems), problems
 
 
 def test_requests_are_split_by_a_field_that_they_have() -> None:
@@ -197,8 +197,8 @@ def test_what_breaks_a_constraint_is_refused_by_its_name(
 ) -> None:
     change, message = BROKEN[name]
     if not change:
-        change = {"usecase": declared(name, tmp_path, monkeypatch)}
-    file = changed(tmp_path, change)
+        change = {"usecase": write_module(name, tmp_path, monkeypatch)}
+    file = params_with(tmp_path, change)
     with pytest.raises(InvalidInput, match=rf"{message}.* \({name}; "):
         build_context(file, tmp_path)
     configuration = read(file)
@@ -233,7 +233,7 @@ def test_what_breaks_a_constraint_is_refused_by_its_name(
 )
 def test_nor_may_the_other_halves_of_constraints_be_broken(tmp_path: Path, change: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        load(changed(tmp_path, change))
+        load(params_with(tmp_path, change))
 
 
 def test_a_service_without_inputs_is_refused() -> None:
@@ -257,8 +257,8 @@ def test_what_follows_from_declarations_breaks_no_constraint(hours: int, minutes
             else {}
         ),
     }
-    declared = Declared(maturity, period, ("pump_service_v1",))
-    params = Params.model_validate(filled(given, {one.key: one.value for one in defaults(declared, given)}))
+    write_module = Declared(maturity, period, ("pump_service_v1",))
+    params = Params.model_validate(filled(given, {one.key: one.value for one in defaults(write_module, given)}))
     inputs = {"pump_service_v1": ModelInputs(("load",), ())}
     usecase: Any = replace(USECASE, maturity=maturity, model_inputs=inputs, end=date.max)
     object.__setattr__(usecase, "period", period)
@@ -266,8 +266,8 @@ def test_what_follows_from_declarations_breaks_no_constraint(hours: int, minutes
 
 
 def test_the_schedule_of_data_runs_follows_each_period() -> None:
-    said = {minutes: cron(timedelta(minutes=minutes)) for minutes in (1, 15, 60, 180, 1440)}
-    assert said == {1: "*/1 * * * *", 15: "*/15 * * * *", 60: "0 * * * *", 180: "0 */3 * * *", 1440: "0 0 * * *"}
+    schedules = {minutes: cron(timedelta(minutes=minutes)) for minutes in (1, 15, 60, 180, 1440)}
+    assert schedules == {1: "*/1 * * * *", 15: "*/15 * * * *", 60: "0 * * * *", 180: "0 */3 * * *", 1440: "0 0 * * *"}
     assert cron(timedelta(minutes=45)) == cron(timedelta(minutes=90)) == "0 0 * * *", "which cron cannot say"
 
 
@@ -278,11 +278,11 @@ def test_check_shows_every_constraint_and_fails_where_one_is_broken(
     assert main(["check", "--params", str(ROOT / "params.yaml"), *places]) == 0
     shown = capsys.readouterr().out
     assert all(f"ok  {name}" in shown for name in CONSTRAINTS) and "no  " not in shown
-    file = str(changed(tmp_path, {"splits.embargo_days": 0, "splits.test_days": 1}))
+    file = str(params_with(tmp_path, {"splits.embargo_days": 0, "splits.test_days": 1}))
     assert main(["check", "--params", file, *places]) == 3
-    told = capsys.readouterr()
-    assert "no  embargo-covers-maturity" in told.out and "no  test-window-has-labels" in told.out
-    assert "2 of what must hold" in told.err
+    output = capsys.readouterr()
+    assert "no  embargo-covers-maturity" in output.out and "no  test-window-has-labels" in output.out
+    assert "2 of what must hold" in output.err
     assert main(["check", "--params", file, "--json", *places]) == 3
     report = json.loads(capsys.readouterr().out)
     assert [one["constraint"] for one in report if one["violations"]] == [
@@ -307,7 +307,7 @@ def test_where_of_a_source_is_parsed_before_anything_is_read(
     tmp_path: Path, where: str, message: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     readings = {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv", "where": where}
-    file = str(changed(tmp_path, {"sources": {"readings": readings}}))
+    file = str(params_with(tmp_path, {"sources": {"readings": readings}}))
     assert main(["check", "--params", file, "--home", str(tmp_path)]) == (3 if message else 0)
     shown = capsys.readouterr().out
     assert f"{'no' if message else 'ok'}  {check.WHERE}" in shown and (message or "") in shown
@@ -318,9 +318,9 @@ def test_a_stage_that_does_not_name_what_its_step_reads_is_told(tmp_path: Path) 
     assert list(check.lacking(ROOT / "dvc.yaml")) == []
     file = tmp_path / "dvc.yaml"
     file.write_text(text.replace(", training.seed]", "]", 1).replace("usecase, source, sources,", "usecase, source,"))
-    said = list(check.lacking(file))
+    missing = list(check.lacking(file))
     assert (
-        len(said) == 2
-        and said[0].startswith("stage ingest reads sources ")
-        and "evaluate reads training.seed" in said[1]
+        len(missing) == 2
+        and missing[0].startswith("stage ingest reads sources ")
+        and "evaluate reads training.seed" in missing[1]
     )

@@ -275,9 +275,9 @@ FAULTS: list[tuple[type[Pumps], dict[str, str]]] = [  # what each check says; th
 @pytest.mark.parametrize(("usecase", "expected"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
 def test_a_fault_is_found_by_the_check_that_is_for_it(usecase: type[Pumps], expected: dict[str, str]) -> None:
     answers = answers_of(usecase())
-    found = {name: one.findings for name, one in answers.items() if one.findings}
-    assert found.keys() == expected.keys(), found
-    assert all(any(part in one for one in found[name]) for name, part in expected.items()), found
+    findings = {name: one.findings for name, one in answers.items() if one.findings}
+    assert findings.keys() == expected.keys(), findings
+    assert all(any(part in one for one in findings[name]) for name, part in expected.items()), findings
 
 
 def test_every_check_has_a_fault_that_it_alone_finds() -> None:

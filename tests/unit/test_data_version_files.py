@@ -46,12 +46,12 @@ class Cache:
         self.folder, self.fetched = folder, set[str]()
 
     def tree(self, content: dict[str, Any]) -> dict[str, str]:
-        made = {}
+        listing = {}
         for path, (rows, (column, kind)) in content.items():
             name = hashlib.md5(repr((rows, column, kind)).encode()).hexdigest()
             pq.write_table(pa.table({column: pa.array([None] * rows, KINDS[column][kind])}), self.folder / name)
-            made[path] = name
-        return made
+            listing[path] = name
+        return listing
 
     def fetch(self, objects: Any) -> dict[str, Path]:
         self.fetched.update(objects)
@@ -75,17 +75,17 @@ def test_a_comparison_is_what_two_listings_show(before: dict[str, Any], after: d
         return {path[2:-8]: file for path, file in content.items() if path.startswith(table)}
 
     def columns(files: dict[str, Any]) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
+        names: dict[str, set[str]] = {}
         for _, (column, kind) in files.values():
-            found.setdefault(column, set()).add(str(KINDS[column][kind]))
-        return found
+            names.setdefault(column, set()).add(str(KINDS[column][kind]))
+        return names
 
     with tempfile.TemporaryDirectory() as folder:
         cache = Cache(Path(folder))
         old, new = cache.tree(before), cache.tree(after)
-        told = compare(old, new, cache.fetch({*old.values(), *new.values()}))
-    assert set(told) == {path[0] for path in {*before, *after}}
-    for table, seen in told.items():
+        comparison = compare(old, new, cache.fetch({*old.values(), *new.values()}))
+    assert set(comparison) == {path[0] for path in {*before, *after}}
+    for table, seen in comparison.items():
         left, right = of(before, table), of(after, table)
         assert seen["added"] == sorted(right.keys() - left.keys())
         assert seen["removed"] == sorted(left.keys() - right.keys())

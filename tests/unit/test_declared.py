@@ -63,17 +63,17 @@ def test_many_keys_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (["pump", KNOWN_AT, "heat_1d", "heat_3d"], []),
         (["pump", KNOWN_AT, "heat_1d", "heat_3days"], ["lacks heat_3d, which its view", "has heat_3days, which its"]),
         ([KNOWN_AT, "heat_1d", "heat_3d"], ["lacks pump, which its view declares"]),
     ],
 )
-def test_columns_are_held_against_those_of_the_view(names: list[str], told: list[str]) -> None:
+def test_columns_are_held_against_those_of_the_view(names: list[str], message: list[str]) -> None:
     heat = USECASE.feature_tables[0]
     problems = [*column_problems(heat, names, views_of(USECASE))]
-    assert len(problems) == len(told) and all(part in one for part, one in zip(told, problems, strict=True))
+    assert len(problems) == len(message) and all(part in one for part, one in zip(message, problems, strict=True))
 
 
 def test_a_table_without_a_view_is_told() -> None:

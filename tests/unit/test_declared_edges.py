@@ -36,8 +36,8 @@ def test_an_event_may_be_known_at_the_end_of_the_longest_day() -> None:
     at = datetime(2013, 11, 4, 4, 30, tzinfo=UTC)  # 23:30 on the 3rd, which has 25 hours
     rows = {"shop": ["a"], "at": pa.array([at], pa.timestamp("us", "UTC")), "local_day": [date(2013, 11, 3)]}
     view = trailing("v", ("shop",), Over(Events("rows", '"at"'), {"n": count()}, (DAY,)), every=30 * MINUTE)
-    made = build_trailing(view, {"rows": pa.table(rows)}, window).to_pylist()
-    assert [(row["known_at"], row["n_1d"]) for row in made] == [(at, 1), (at + DAY, 0)]
+    result = build_trailing(view, {"rows": pa.table(rows)}, window).to_pylist()
+    assert [(row["known_at"], row["n_1d"]) for row in result] == [(at, 1), (at + DAY, 0)]
 
 
 def test_a_short_day_is_looked_back_over() -> None:

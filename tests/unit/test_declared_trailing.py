@@ -93,7 +93,7 @@ def tables(sales: Sequence[Sale], window: Window = WINDOW, lookback: int = 100) 
     return {"sales": pa.Table.from_pylist(sorted(rows, key=lambda row: row["local_day"]), schema=SCHEMA)}
 
 
-def known(sale: Sale) -> datetime:
+def known_at(sale: Sale) -> datetime:
     instant: datetime = sale["sold_at"] + SOLD.delay
     return instant
 
@@ -137,10 +137,10 @@ def window_of(view: Trailing, part: Over, window: Any, at: datetime, sales: Sequ
     if strict:  # so many local days, however long
         day = local_day(at, ZONE) - span
         begin = datetime(day.year, day.month, day.day, tzinfo=None)
-        inside = [s for s in sales if known(s) < at and _local(known(s)) >= begin]
+        inside = [s for s in sales if known_at(s) < at and _local(known_at(s)) >= begin]
     else:
-        inside = [s for s in sales if at - span < known(s) <= at]
-    inside.sort(key=known)
+        inside = [s for s in sales if at - span < known_at(s) <= at]
+    inside.sort(key=known_at)
     return inside
 
 

@@ -50,17 +50,17 @@ RECIPE = Recipe(
 
 
 def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray[Any, Any]]:
-    made: dict[str, np.ndarray[Any, Any]] = {name: np.array([row[name] for row in rows], np.float64) for name in "xy"}
+    arrays: dict[str, np.ndarray[Any, Any]] = {name: np.array([row[name] for row in rows], np.float64) for name in "xy"}
     for name in ("now", "then"):
         ticks = [np.iinfo(np.int64).min if row[name] is None else row[name] for row in rows]
-        made[name] = np.array(ticks, dtype=np.int64).view("datetime64[us]")
+        arrays[name] = np.array(ticks, dtype=np.int64).view("datetime64[us]")
     for name in ("a", "b", WEAR.elements):
-        made[name] = np.empty(len(rows), dtype=object)
+        arrays[name] = np.empty(len(rows), dtype=object)
         for place, row in enumerate(rows):
             value = row[name]
-            made[name][place] = np.array(value, dtype=np.float64) if isinstance(value, list) else value
-    made["parts"] = made[WEAR.elements]  # of which the elements say all
-    return made
+            arrays[name][place] = np.array(value, dtype=np.float64) if isinstance(value, list) else value
+    arrays["parts"] = arrays[WEAR.elements]  # of which the elements say all
+    return arrays
 
 
 def same(value: Any, expected: float | None) -> bool:
@@ -77,9 +77,9 @@ def value_of(way: Callable[[float, float], float], x: float, y: float) -> float 
 
 @given(ROWS)
 def test_each_row_says_what_python_says(rows: list[dict[str, Any]]) -> None:
-    made = RECIPE.compute(columns(rows), len(rows))
-    assert [*made] == [name for one in EVERY for name in one.names]
-    exact = {name: exact_column(made[name], name) for name in made if name != "ab"}
+    outputs = RECIPE.compute(columns(rows), len(rows))
+    assert [*outputs] == [name for one in EVERY for name in one.names]
+    exact = {name: exact_column(outputs[name], name) for name in outputs if name != "ab"}
     for n, row in enumerate(rows):
         x, y, wear = row["x"], row["y"], row[WEAR.elements]
         difference = value_of(operator.sub, x, y)
@@ -88,7 +88,7 @@ def test_each_row_says_what_python_says(rows: list[dict[str, Any]]) -> None:
         assert same(exact["x_by_y"][n], value_of(operator.truediv, x, y))
         apart = None if None in (row["now"], row["then"]) else row["now"] - row["then"]
         assert same(exact["days"][n], apart and float(apart) / 86_400_000_000)
-        assert made["ab"][n] == (f"{row['a']}|{row['b']}" if row["a"] and row["b"] else None)
+        assert outputs["ab"][n] == (f"{row['a']}|{row['b']}" if row["a"] and row["b"] else None)
         there = [] if wear is None else [one for one in wear if not math.isnan(one)]
         total = 0.0
         for one in there:

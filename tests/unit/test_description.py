@@ -23,9 +23,9 @@ TEXT = st.lists(st.one_of(st.text(LETTERS, max_size=20), st.sampled_from([BEGIN,
 def test_whatever_the_tags_hold_it_is_one_line_and_a_list_of_short_items(
     tags: dict[str, str], metrics: dict[str, float]
 ) -> None:
-    made = block(tags, metrics)
-    line, empty, *items, blank, last = made.splitlines()
-    assert (empty, blank, last) == ("", "", END) and line.endswith(BEGIN) and BLOCK.fullmatch(made)
+    text = block(tags, metrics)
+    line, empty, *items, blank, last = text.splitlines()
+    assert (empty, blank, last) == ("", "", END) and line.endswith(BEGIN) and BLOCK.fullmatch(text)
     line = line.removesuffix(BEGIN)
     assert line.startswith("`") and all(item.startswith("- ") and len(item) < 250 for item in items)
     assert all(one.count("`") % 2 == 0 and "<" not in one for one in (line, *items))

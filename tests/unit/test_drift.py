@@ -78,12 +78,12 @@ def test_a_stuck_sensor_is_measured_and_keeps_no_other_column_from_it() -> None:
         for side in (0, 1)
     )
     drift = measure_drift(current, reference, inputs)
-    found = by_name(drift)
-    assert {name: found[name][1] for name in STUCK} == {name: drifted for name, (_, _, drifted) in STUCK.items()}
-    assert all(found[name][0] == 0 for name in ("both the same fill", "1e15"))
-    assert all(distance is not None and np.isfinite(distance) for distance, _ in found.values())
+    measures = by_name(drift)
+    assert {name: measures[name][1] for name in STUCK} == {name: drifted for name, (_, _, drifted) in STUCK.items()}
+    assert all(measures[name][0] == 0 for name in ("both the same fill", "1e15"))
+    assert all(distance is not None and np.isfinite(distance) for distance, _ in measures.values())
     alone = by_name(measure_drift(current, reference, ModelInputs(("usual",), ("kind",))))
-    assert {name: found[name] for name in alone} == alone
+    assert {name: measures[name] for name in alone} == alone
     assert drift.unmeasured == {} and "usual" not in drift.undrawn
     assert {"both the same fill", "fill against numbers", "the largest there is"} <= set(drift.undrawn)
     assert drift.share(["both the same fill", "another fill"]) == 0.5

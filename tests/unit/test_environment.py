@@ -72,9 +72,12 @@ def test_an_environment_made_again_is_the_same_and_holds_nothing_foreign(environ
 
 
 def test_what_is_meant_for_our_mlflow_reaches_it() -> None:
-    asked = {"FLIGHTDECK_MLFLOW__SERVER_ALLOWED_HOSTS": "deck.example", "MLFLOW_SERVER_ALLOWED_HOSTS": "other.example"}
-    assert overridden(asked) == {"MLFLOW_SERVER_ALLOWED_HOSTS": "deck.example"}
-    assert build_environment({**asked, **overridden(asked)})["MLFLOW_SERVER_ALLOWED_HOSTS"] == "deck.example"
+    variables = {
+        "FLIGHTDECK_MLFLOW__SERVER_ALLOWED_HOSTS": "deck.example",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "other.example",
+    }
+    assert overridden(variables) == {"MLFLOW_SERVER_ALLOWED_HOSTS": "deck.example"}
+    assert build_environment({**variables, **overridden(variables)})["MLFLOW_SERVER_ALLOWED_HOSTS"] == "deck.example"
 
 
 def test_user_and_password_of_a_server_go_with_the_address_that_is_used() -> None:
@@ -94,10 +97,10 @@ def test_a_process_is_told_once_what_does_not_count(
     with caplog.at_level(logging.WARNING):
         take_over()
         take_over()
-    (told,) = [record.getMessage() for record in caplog.records]
-    assert all(name in told for name in STRANGERS if not name.startswith("_"))
-    assert "MLFLOW_EXPERIMENT_ID" not in told and "DVC_STAGE" not in told
-    assert "elsewhere" not in told
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert all(name in message for name in STRANGERS if not name.startswith("_"))
+    assert "MLFLOW_EXPERIMENT_ID" not in message and "DVC_STAGE" not in message
+    assert "elsewhere" not in message
     assert not {*STRANGERS, "MLFLOW_EXPERIMENT_ID", "DVC_STAGE"} & os.environ.keys()
 
 
@@ -115,8 +118,8 @@ def test_threads_wait_passively_and_are_as_many_as_may_run_unless_the_caller_say
     assert build_environment({})["OMP_WAIT_POLICY"] == "passive" and build_environment({})["OMP_NUM_THREADS"] == str(
         processors()
     )
-    asked = {"OMP_WAIT_POLICY": "active", "OMP_NUM_THREADS": "7"}
-    assert asked.items() <= build_environment(asked).items()
+    variables = {"OMP_WAIT_POLICY": "active", "OMP_NUM_THREADS": "7"}
+    assert variables.items() <= build_environment(variables).items()
 
 
 def test_openmp_heeds_what_a_context_has_set() -> None:

@@ -60,8 +60,8 @@ def test_what_was_not_foreseen_names_its_place_and_is_shown_whole_on_demand(
         raise RuntimeError("the token is notforlogs")
     except RuntimeError as raised:
         assert failure.report(raised) == OUTSIDE
-    told = capsys.readouterr().err
-    assert "Traceback" in told and "test_failure.py" in told.splitlines()[-1] and "notforlogs" not in told
+    output = capsys.readouterr().err
+    assert "Traceback" in output and "test_failure.py" in output.splitlines()[-1] and "notforlogs" not in output
 
 
 def test_a_reader_that_has_gone_is_no_news(capfd: pytest.CaptureFixture[str]) -> None:

@@ -79,20 +79,20 @@ def scorer(graph: bytes, inputs: ModelInputs = INPUTS) -> Scorer:
 def hard(rows: int, seed: int, thresholds: np.ndarray[Any, Any], inputs: ModelInputs = INPUTS) -> pd.DataFrame:
     """Rows with unseen and missing strings, NaN, infinities, and numbers on and right beside every threshold."""
     draw = np.random.default_rng(seed)
-    made = with_odd_columns(frame(rows, seed))
+    odd_rows = with_odd_columns(frame(rows, seed))
     steps = [thresholds, *(np.nextafter(thresholds, np.float32(end)) for end in (-np.inf, np.inf))]
     odd = np.concatenate([*steps, [np.nan, np.inf, -np.inf, 0.0, -0.0, 3e38, -3e38, 1e-45]]).astype(np.float32)
     for name in inputs.numeric:
-        values = made[name].to_numpy(dtype=np.float32, copy=True)
+        values = odd_rows[name].to_numpy(dtype=np.float32, copy=True)
         at = draw.random(rows) < 0.7
         values[at] = draw.choice(odd, at.sum())
         if rows >= len(odd):
             values[draw.permutation(rows)[: len(odd)]] = odd
-        made[name] = values
+        odd_rows[name] = values
     strings = np.array([None, "", "never seen", "0=a", "Ünseen", "a"], dtype=object)
     for name in inputs.categorical:
-        made[name] = np.where(draw.random(rows) < 0.3, draw.choice(strings, rows), made[name])
-    return made
+        odd_rows[name] = np.where(draw.random(rows) < 0.3, draw.choice(strings, rows), odd_rows[name])
+    return odd_rows
 
 
 def graph_of(native: Any) -> bytes:
@@ -167,8 +167,8 @@ def test_the_same_seed_gives_the_same_bytes(family: str) -> None:
 @families
 def test_it_learns_the_signal(family: str) -> None:
     held = frame(3000, 9)
-    found = measure(held[LABEL], scorer(graph_of(fitted(family))).score(held))
-    assert found["roc_auc"] > 0.78 and found["skill"] > 0.2 and found["calibration_gap"] < 0.06
+    metrics = measure(held[LABEL], scorer(graph_of(fitted(family))).score(held))
+    assert metrics["roc_auc"] > 0.78 and metrics["skill"] > 0.2 and metrics["calibration_gap"] < 0.06
 
 
 @families

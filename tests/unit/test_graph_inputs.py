@@ -150,8 +150,8 @@ def test_parity_compares_what_a_graph_is_fed() -> None:
     assert parity([2, 0.1, None], [2.0, np.float32(0.1), float("nan")], numeric=("x",)) == []
     assert len(parity(["2", "2.0", ""], ["2.0", 2, "x"], categorical=("x",))) == 3
     assert len(parity([2, 1.0, 0], [3, None, float("nan")], numeric=("x",))) == 3
-    (said,) = parity(["1"], [1])
-    assert said == "heat of {'pump': '0'}: x is '1' online, 1 offline", "what no model reads is of one kind"
+    (difference,) = parity(["1"], [1])
+    assert difference == "heat of {'pump': '0'}: x is '1' online, 1 offline", "what no model reads is of one kind"
     assert parity([1, True], [True, "True"]) and parity([1, [1, 2]], [1.0, np.array([1, 2])]) == []
 
 

@@ -139,8 +139,8 @@ def test_a_scale_of_few_blocks_is_raised_and_a_bad_block_before_widens_the_reach
     assert few.scale > 1.4 > 1.1 > many.scale > 1.0
     assert Scatter(600, 1.0, 9.0).reach == 9.0 and many.reach == pytest.approx(3 * many.scale)
     draws = np.random.default_rng(3).normal(0, 1, (4000, 6)).std(axis=1, ddof=1)
-    told = [Scatter(6, float(sd), 0.0).scale for sd in draws]
-    assert np.mean(np.array(told) >= 1) == pytest.approx(CONFIDENCE, abs=0.02)
+    scales = [Scatter(6, float(sd), 0.0).scale for sd in draws]
+    assert np.mean(np.array(scales) >= 1) == pytest.approx(CONFIDENCE, abs=0.02)
 
 
 def test_blocks_that_scatter_more_than_foretold_begin_anew_with_what_is_left_at_most() -> None:
@@ -227,8 +227,8 @@ def test_a_much_worse_challenger_is_found_though_its_scatter_was_understated() -
     looks = np.arange(1, 61)
     d = np.random.default_rng(9).normal(1.6, 1.0, (300, 60))
 
-    def median_days(told: float) -> float:
-        return float(np.median(first(paths(d, 0.0, looks, Scatter(31, told, 2.5 * told), Limits(60)), RISK, looks)))
+    def median_days(scale: float) -> float:
+        return float(np.median(first(paths(d, 0.0, looks, Scatter(31, scale, 2.5 * scale), Limits(60)), RISK, looks)))
 
     assert median_days(1.0) <= 12 and median_days(0.25) <= 25
 

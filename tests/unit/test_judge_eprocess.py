@@ -68,8 +68,8 @@ def test_the_expectation_of_rate_evidence_is_at_most_one(truth: float, shares: t
 def test_the_expectation_of_split_evidence_is_one(share: float) -> None:
     n = 30
     chances = [math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(n + 1)]
-    found = [math.exp(ep.log_e_split([(share, k, n - k)], 200)) for k in range(n + 1)]
-    assert np.dot(chances, found) == pytest.approx(1, abs=1e-9)
+    evidence = [math.exp(ep.log_e_split([(share, k, n - k)], 200)) for k in range(n + 1)]
+    assert np.dot(chances, evidence) == pytest.approx(1, abs=1e-9)
 
 
 def test_a_bound_of_a_rate_lies_where_the_evidence_reaches_one_over_alpha() -> None:

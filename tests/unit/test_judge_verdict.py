@@ -203,12 +203,16 @@ def test_where_rows_are_the_unit_no_blocks_are_asked_for() -> None:
 
 
 def test_a_judgement_is_json_and_explains_itself() -> None:
-    found = json.loads(judge_evidence(good(**HOLDS["sample_ratio"]), RULES).model_dump_json())
-    assert found["action"] == "HOLD" and found["rule"] == "sample_ratio" and found["observed"] > found["bound"]
+    judgement = json.loads(judge_evidence(good(**HOLDS["sample_ratio"]), RULES).model_dump_json())
     assert (
-        len(found["explanation"]) >= 4
-        and found["explanation"][-1].startswith("else PROMOTE")
-        and found["next_step"].endswith(".")
+        judgement["action"] == "HOLD"
+        and judgement["rule"] == "sample_ratio"
+        and judgement["observed"] > judgement["bound"]
+    )
+    assert (
+        len(judgement["explanation"]) >= 4
+        and judgement["explanation"][-1].startswith("else PROMOTE")
+        and judgement["next_step"].endswith(".")
     )
 
 

@@ -49,18 +49,18 @@ def test_inputs_are_decoded_as_they_were_encoded(
         np.array(seconds).reshape(rows, views),
     )
     for n, packed in enumerate(encoded):
-        features, told = layout.decode(packed)
+        features, decoded = layout.decode(packed)
         expected: list[Any] = [or_none(float(np.float32(value))) for value in values[n]]
         expected += [text or None for text in texts[n]]
         assert list(features.items()) == list(zip([*of_numbers, *of_texts], expected, strict=True))
-        assert told == {name: or_none(seconds[n][view]) for name, view in aged.items()}
+        assert decoded == {name: or_none(seconds[n][view]) for name, view in aged.items()}
 
 
 def batch(**changes: Any) -> Batch:
     numbers = np.array([[1.5, math.nan, 0.25], [2.5, 3.0, 0.5]], dtype=np.float32)
     texts = np.array([["south"], [""]], dtype=object)
     seconds = np.array([[60.0, math.nan], [math.nan, 3600.5]])
-    made = Batch(
+    rows = Batch(
         plan=3,
         share=0.25,
         at=AT,
@@ -79,7 +79,7 @@ def batch(**changes: Any) -> Batch:
         decisions=[False, True],
         lacks=[None, Lack.STALE],
     )
-    return replace(made, **changes)
+    return replace(rows, **changes)
 
 
 @pytest.fixture

@@ -352,8 +352,8 @@ def test_what_is_simulated_is_what_the_judge_computes(case: str) -> None:
     foretold, d = Scatter.of(earlier[0]), rollouts[0, :2]
     limits, looks = Limits(BLOCKS), np.arange(1, BLOCKS + 1)
     along = paths(d, 0.0, looks, foretold, limits)
-    asked = [[log_e_above(one[:t], 0.0, bets(one[:t], foretold, limits)) for t in looks] for one in d]
-    assert along == pytest.approx(np.array(asked), abs=1e-9)
+    expected = [[log_e_above(one[:t], 0.0, bets(one[:t], foretold, limits)) for t in looks] for one in d]
+    assert along == pytest.approx(np.array(expected), abs=1e-9)
 
 
 SINGLE_PAIRS, SINGLE_ROLLOUTS, SINGLE_EARLIER, SINGLE_ROWS = 2, 200, 1_000, 3_000
@@ -365,11 +365,11 @@ def test_independent_rows_as_blocks_are_not_told_worse_too_often_either(case: st
     shape = (SINGLE_PAIRS, SINGLE_EARLIER + SINGLE_ROLLOUTS * SINGLE_ROWS, 1)
     loss, looks = EVERY[name], np.arange(20, SINGLE_ROWS + 1, 20)
     limits = Limits(SINGLE_ROWS, widest=loss.largest_difference, least=200)
-    told = []
+    verdicts = []
     for d in differences(loss, world(np.random.default_rng(0), shape)):
         foretold, rollouts = Scatter.of(d[:SINGLE_EARLIER]), d[SINGLE_EARLIER:].reshape(SINGLE_ROLLOUTS, SINGLE_ROWS)
         both = np.concatenate([rollouts, -rollouts])
         log_e = paths(both, 0.0, looks, foretold, limits)
-        told.append(ever(log_e, RISK).reshape(2, SINGLE_ROLLOUTS))
-    for side in np.concatenate(told, axis=1):
+        verdicts.append(ever(log_e, RISK).reshape(2, SINGLE_ROLLOUTS))
+    for side in np.concatenate(verdicts, axis=1):
         assert least_rate(side.mean(), len(side)) <= ALPHA

@@ -38,10 +38,10 @@ def test_the_gate_reads_an_evaluation_its_slices_and_its_graph_by_these_names() 
 
 def test_a_monitored_window_is_judged_by_these_names_and_not_by_drift() -> None:
     frame = pd.DataFrame({LABEL: LABELS, "score": 0.5})
-    said = {"roc_auc_drop": 0.0, "score_drift": 0.0, "drift_share": 0.0, "n_labelled": 40}
-    told = set(summary(metrics=performance(frame), **said).tracked)
+    fields = {"roc_auc_drop": 0.0, "score_drift": 0.0, "drift_share": 0.0, "n_labelled": 40}
+    names = set(summary(metrics=performance(frame), **fields).tracked)
     assert set(performance(frame)) == set(performance(frame.iloc[:0])) > set(MONITORED)
-    assert told - set(RETRAINING) == {"score_drift", "drift_share", "n_labelled"} and set(RETRAINING) < told
+    assert names - set(RETRAINING) == {"score_drift", "drift_share", "n_labelled"} and set(RETRAINING) < names
 
 
 def test_the_project_sets_bars_on_some_of_them() -> None:

@@ -44,7 +44,7 @@ def before(records_uri: str) -> str:
             with sqlite3.connect(records_uri.removeprefix("sqlite:///")) as file:
                 memory.backup(file)
             return records_uri
-        with opened(records_uri) as engine, locked(engine) as connection:
+        with engine_of(records_uri) as engine, locked(engine) as connection:
             upgrade(connection, "0001")  # which makes what that version made, as `test_the_first_revision...` holds
             connection.exec_driver_sql(f"drop table {VERSION.name}")
             tables = sa.MetaData()
@@ -63,7 +63,7 @@ def before(records_uri: str) -> str:
 
 
 @contextmanager
-def opened(uri: str) -> Iterator[sa.Engine]:
+def engine_of(uri: str) -> Iterator[sa.Engine]:
     engine = open_engine(uri, "TEST", "the test's database")
     try:
         yield engine
@@ -109,7 +109,7 @@ def test_revisions_follow_one_another_and_the_code_knows_the_last() -> None:
 def test_the_first_revision_makes_what_the_version_before_made(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "before.db") as file:
         file.executescript(DUMP.read_text())
-    with opened(f"sqlite:///{tmp_path / 'first.db'}") as first, locked(first) as connection:
+    with engine_of(f"sqlite:///{tmp_path / 'first.db'}") as first, locked(first) as connection:
         upgrade(connection, "0001")
         connection.exec_driver_sql(f"drop table {VERSION.name}")
     seen = []
@@ -142,10 +142,10 @@ def test_a_database_of_the_version_before_keeps_all_it_has(before: str) -> None:
     ]
     assert len(records.ledger("pumps").entries()) == 9
     log = records.predictions("pumps")
-    made = log.get(["p1", "p2"])
-    assert [(one.served, one.score, one.errors) for one in made] == [("3", 0.25, {}), ("1", 0.5, {"3": "no output"})]
+    rows = log.get(["p1", "p2"])
+    assert [(one.served, one.score, one.errors) for one in rows] == [("3", 0.25, {}), ("1", 0.5, {"3": "no output"})]
     assert log.observations([4], START + timedelta(days=2))[0].label == 1.0
-    assert {(one.block, one.closes_at) for one in made} == {("2024-04-01", START + timedelta(hours=36))}
+    assert {(one.block, one.closes_at) for one in rows} == {("2024-04-01", START + timedelta(hours=36))}
     assert [plan.version for plan in records.plans("pumps").of("under way")] == [4]
     assert records.aliases("pumps").last("challenger") == (4, "3")
     assert records.partitions("pumps").watermark("readings") == START
@@ -230,7 +230,7 @@ def carried_over(row: dict[str, Any], columns: Collection[str]) -> dict[str, Any
 @pytest.mark.parametrize("earlier", [f"{number:04}" for number in range(1, int(HEAD) + 1)])
 def test_a_database_of_any_revision_comes_to_the_newest_with_every_row(records_uri: str, earlier: str) -> None:
     rows: dict[str, list[dict[str, Any]]] = {}
-    with opened(records_uri) as engine, locked(engine) as connection:
+    with engine_of(records_uri) as engine, locked(engine) as connection:
         upgrade(connection, earlier)
         assert revision_of(connection) == earlier
         for name, table in reflected(connection).items():
@@ -250,7 +250,7 @@ def test_a_database_of_any_revision_comes_to_the_newest_with_every_row(records_u
 
 @pytest.mark.parametrize("earlier", ["0001", "0002"])
 def test_the_log_of_an_earlier_revision_keeps_its_rows_and_no_block_closes_too_early(before: str, earlier: str) -> None:
-    with opened(before) as engine, locked(engine) as connection:
+    with engine_of(before) as engine, locked(engine) as connection:
         upgrade(connection, earlier)
         rows = connection.execute(sa.text("select prediction_id, block, features from predictions")).all()
     log = Records(before).predictions("pumps")
@@ -270,7 +270,7 @@ def test_the_log_of_an_earlier_revision_keeps_its_rows_and_no_block_closes_too_e
 
 
 def test_a_rollout_that_had_kept_its_champion_is_inconclusive(before: str) -> None:
-    with opened(before) as engine, locked(engine) as connection:
+    with engine_of(before) as engine, locked(engine) as connection:
         upgrade(connection, "0006")
         connection.execute(sa.text("update rollouts set ending = 'keep' where name = 'by:start:hand'"))
         append_only.unprotect(connection, LEDGER)
@@ -305,7 +305,7 @@ def killed_on_the_way(uri: str, module: str, function: str) -> None:
 def test_a_kill_in_the_middle_leaves_the_database_as_it_was(
     before: str, earlier: str | None, module: str, function: str
 ) -> None:
-    with opened(before) as engine:
+    with engine_of(before) as engine:
         if earlier:
             with locked(engine) as connection:
                 upgrade(connection, earlier)
@@ -316,7 +316,7 @@ def test_a_kill_in_the_middle_leaves_the_database_as_it_was(
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    with opened(before) as engine, engine.connect() as connection:
+    with engine_of(before) as engine, engine.connect() as connection:
         assert schema(connection) == was and revision_of(connection) == earlier
         assert set(connection.scalars(sa.text(f"select action from {LEDGER}"))) == titles
     records = Records(before)
@@ -331,7 +331,7 @@ def test_a_database_of_a_newer_version_is_refused(records_uri: str) -> None:
 
 
 def test_a_database_from_before_the_first_release_is_refused_and_left_alone(before: str) -> None:
-    with opened(before) as engine:
+    with engine_of(before) as engine:
         with engine.begin() as connection:
             connection.exec_driver_sql("alter table routing_plans drop column challenger_sha256")
         with pytest.raises(InvalidInput, match=r"before 0\.1\.0 .*no column challenger_sha256.* move it away"):

@@ -59,20 +59,20 @@ def _place(store: FeatureStore) -> str:
 
 @pytest.fixture
 def store(tmp_path: Path, place: str) -> FeatureStore:  # noqa: F811
-    made = make(tmp_path, place)
-    made.__dict__["_tests_place"] = place
-    put_rows(made, rows(6))
-    write(made)
-    return made
+    online_store = make(tmp_path, place)
+    online_store.__dict__["_tests_place"] = place
+    put_rows(online_store, rows(6))
+    write(online_store)
+    return online_store
 
 
 def test_columns_are_what_rows_are(store: FeatureStore) -> None:
     entities = [{"key": f"k{n % 3}", "shop": n} for n in range(6)]
     entities += [{"key": "k9", "shop": 0}, {"key": None, "shop": 0}, entities[0]]
     at = AT + timedelta(hours=5, minutes=57)  # of some the ttl has passed
-    told = OnlineReader(store, [f"typed:{name}" for name in (*NUMBERS, *TEXTS)], {"typed": LIFE}).read(entities, at)
+    rows = OnlineReader(store, [f"typed:{name}" for name in (*NUMBERS, *TEXTS)], {"typed": LIFE}).read(entities, at)
     typed = reader(store).read(columns(entities), len(entities), micros(at))
-    for n, row in enumerate(told):
+    for n, row in enumerate(rows):
         numbers = [row.values[name] for name in NUMBERS]
         finite = [np.nan if value is None or not np.isfinite(value) else value for value in numbers]
         np.testing.assert_array_equal(typed.numbers[n, : len(NUMBERS)], np.array(finite, dtype=np.float32))
@@ -100,21 +100,21 @@ def test_a_kept_row_does_not_outlive_a_push_or_a_materialization_of_another_proc
 
 
 def test_rows_are_read_once_until_something_changes(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    held, asked = reader(store), []
+    held, reads = reader(store), []
     get = held._rows.get
 
     def noted(lookups: Any) -> Any:
-        asked.append(lookups)
+        reads.append(lookups)
         return get(lookups)
 
     monkeypatch.setattr(held._rows, "get", noted)
     monkeypatch.setattr("pipelines.online.redis.REREAD", 1e9)
     for entities in ([0, 1], [1, 0], [0, 1, 2]):
         held.read(columns([{"key": f"k{n}", "shop": n} for n in entities]), len(entities), micros(AT))
-    assert [[len(keys) for _, keys in lookups] for lookups in asked] == [[2, 1], [1]]
+    assert [[len(keys) for _, keys in lookups] for lookups in reads] == [[2, 1], [1]]
 
 
-def asked(held: ColumnReader, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+def fetch_sizes(held: ColumnReader, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """How many rows of each view every later fetch asks for."""
     fetched: list[list[int]] = []
     get = held._rows.get
@@ -138,7 +138,7 @@ def test_a_push_forgets_its_own_entities_and_what_is_not_known_to_be_written_all
         return [*map(float, held.read(three, 3, micros(AT)).numbers[:, 0])]
 
     before = read()
-    fetched = asked(held, monkeypatch)
+    fetched = fetch_sizes(held, monkeypatch)
     push(store, "k1", 1, 7.0, AT)
     assert read() == [before[0], 7.0, before[2]] and fetched == [[1]]
     push(store, "k8", 8, 1.0, AT)

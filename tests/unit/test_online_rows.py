@@ -192,8 +192,8 @@ def test_no_zone_of_a_process_moves_an_instant(place: str, tmp_path: Path, zoned
     entities = [{"key": f"k{n}", "shop": n} for n in range(len(INSTANTS))]
     for name in ("America/New_York", "UTC"):
         with in_zone(name):
-            found = OnlineReader(make(tmp_path, place), ["typed:d"]).read(entities, END)
-            assert [END - row.ages["d"] for row in found if row.ages["d"]] == INSTANTS
+            rows = OnlineReader(make(tmp_path, place), ["typed:d"]).read(entities, END)
+            assert [END - row.ages["d"] for row in rows if row.ages["d"]] == INSTANTS
             if "://" not in place:
                 view, online = store.get_feature_view("typed"), store._get_provider().online_store
                 keys = [EntityKey(join_keys=["key", "shop"], entity_values=_values(row)) for row in entities]
@@ -232,10 +232,10 @@ def test_a_file_of_feasts_convention_is_refused_until_it_is_materialized(tmp_pat
 
     store = make(tmp_path / "other", str(place))
     put_rows(store, rows())
-    view, asked = store.get_feature_view("typed"), [{"key": "k0", "shop": 0}]
+    view, keys = store.get_feature_view("typed"), [{"key": "k0", "shop": 0}]
     attempts: list[Callable[[], Any]] = [
-        lambda: OnlineReader(store, ["typed:d"]).read(asked, AT),
-        lambda: store.get_online_features(["typed:d"], asked),
+        lambda: OnlineReader(store, ["typed:d"]).read(keys, AT),
+        lambda: store.get_online_features(["typed:d"], keys),
         lambda: store.write_to_online_store("typed", df=rows(1).slice(0, 1).to_pandas()),
         lambda: open_rows(store).push(OnlineView.of(view), EncodedRows.of(view, rows(1).slice(0, 1), [0], [None])),
     ]
@@ -251,13 +251,13 @@ def test_a_value_lives_as_long_as_its_ttl(place: str, tmp_path: Path) -> None:
     store = make(tmp_path, place)
     put_rows(store, rows(1))
     write(store)
-    known, reader, asked = AT, OnlineReader(store, ["typed:d"]), [{"key": "k0", "shop": 0}]
+    known, reader, entities = AT, OnlineReader(store, ["typed:d"]), [{"key": "k0", "shop": 0}]
     for age, fresh in ((timedelta(0), True), (timedelta(hours=6), True), (timedelta(hours=6, microseconds=1), False)):
-        (row,) = reader.read(asked, known + age)
+        (row,) = reader.read(entities, known + age)
         assert (row.values["d"], row.ages["d"]) == (0.1 if fresh else None, age)
-    (early,) = reader.read(asked, known - timedelta(microseconds=1))
+    (early,) = reader.read(entities, known - timedelta(microseconds=1))
     assert early.values["d"] is None and early.ages["d"] == timedelta(microseconds=-1)
-    (longer,) = OnlineReader(store, ["typed:d"], {"typed": timedelta(0)}).read(asked, known + timedelta(days=900))
+    (longer,) = OnlineReader(store, ["typed:d"], {"typed": timedelta(0)}).read(entities, known + timedelta(days=900))
     assert longer.values["d"] == 0.1
     (keyless,) = reader.read([{"key": None, "shop": 0}], known)
     assert (keyless.values["d"], keyless.ages["d"]) == (None, None)
@@ -280,8 +280,8 @@ def test_rows_of_a_span_are_replaced_and_those_after_it_stay(place: str, tmp_pat
     entities = [{"key": f"k{n % 3}", "shop": n} for n in range(4)]
 
     def known() -> list[datetime | None]:
-        found = reader.read(entities, later)
-        return [None if row.ages["d"] is None else later - row.ages["d"] for row in found]
+        rows = reader.read(entities, later)
+        return [None if row.ages["d"] is None else later - row.ages["d"] for row in rows]
 
     instants = [AT - timedelta(minutes=n) for n in range(4)]
     assert known() == [later, *instants[1:]]
@@ -306,8 +306,8 @@ def test_projects_whose_names_end_alike_keep_their_own(place: str, tmp_path: Pat
     if "://" in place:
         before, after = ({k: v for k, v in held.items() if k.endswith(b"workshops")} for held in (before, after))
     assert before and before == after
-    found = OnlineReader(stores[0], ["typed:d"]).read([{"key": "k0", "shop": 0}], AT)
-    assert found[0].values["d"] is None
+    stored = OnlineReader(stores[0], ["typed:d"]).read([{"key": "k0", "shop": 0}], AT)
+    assert stored[0].values["d"] is None
 
 
 KEY_TYPES = {"STRING": st.text(), "INT64": st.integers(-(2**63), 2**63 - 1), "INT32": st.integers(-(2**31), 2**31 - 1)}

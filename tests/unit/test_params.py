@@ -199,12 +199,12 @@ def test_each_value_in_force_is_shown_with_where_it_comes_from(
 def test_a_section_is_shown_alone_and_one_that_is_none_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["params", "--params", str(TOY), "--home", str(tmp_path)]
-    assert main([*asked, "splits", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert list(told) == ["splits.train_days", "splits.validation_days", "splits.test_days", "splits.embargo_days"]
-    assert told["splits.test_days"] == {"value": 10, "origin": "line 5"}
-    assert main([*asked, "split"]) == 2 and "did you mean splits" in capsys.readouterr().err
+    words = ["params", "--params", str(TOY), "--home", str(tmp_path)]
+    assert main([*words, "splits", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert list(values) == ["splits.train_days", "splits.validation_days", "splits.test_days", "splits.embargo_days"]
+    assert values["splits.test_days"] == {"value": 10, "origin": "line 5"}
+    assert main([*words, "split"]) == 2 and "did you mean splits" in capsys.readouterr().err
 
 
 def test_a_merged_key_has_the_line_where_it_stands(tmp_path: Path) -> None:

@@ -75,8 +75,8 @@ def test_names_sort_as_periods_and_windows_hold_what_lies_between(calendar: Cale
 @given(calendars, st.lists(st.integers(*YEAR)))
 def test_columns_of_instants_are_partitioned_as_single_ones_are(calendar: Calendar, instants: list[int]) -> None:
     column = pa.chunked_array([pa.array([None, *instants], pa.timestamp("us", "UTC"))])
-    found = partition_of(column, RawTable("t", (), {}, day="at"), calendar).to_pylist()
-    assert found == [None, *(calendar.containing(from_micros(one)) for one in instants)]
+    names = partition_of(column, RawTable("t", (), {}, day="at"), calendar).to_pylist()
+    assert names == [None, *(calendar.containing(from_micros(one)) for one in instants)]
 
 
 def test_days_on_which_clocks_change_have_another_number_of_hours() -> None:

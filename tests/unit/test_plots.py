@@ -27,7 +27,7 @@ COSTS = Costs(false_alarm=1, miss=3, true_alarm=0.5)
 ODD = "$\\nope$ <b>"  # what matplotlib would take for a formula that it cannot set
 
 
-def made(rows: int = 3000) -> tuple[Evaluation, dict[str, pd.DataFrame]]:
+def sample(rows: int = 3000) -> tuple[Evaluation, dict[str, pd.DataFrame]]:
     draw = np.random.default_rng(0)
     scores = draw.beta(1.5, 5, rows)
     labels = (draw.random(rows) < scores).astype(float)
@@ -62,7 +62,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
         return b""
 
     monkeypatch.setattr(plots, "_png", keep)
-    return dict(zip(plots.pictures(*made()), drawn, strict=True))
+    return dict(zip(plots.pictures(*sample()), drawn, strict=True))
 
 
 def ticks(figure: Figure, panel: int = 0) -> list[str]:
@@ -70,8 +70,8 @@ def ticks(figure: Figure, panel: int = 0) -> list[str]:
 
 
 def test_the_same_evaluation_gives_the_same_bytes_and_they_are_pictures() -> None:
-    first = plots.pictures(*made())
-    assert tuple(first) == NAMES and first == plots.pictures(*made())
+    first = plots.pictures(*sample())
+    assert tuple(first) == NAMES and first == plots.pictures(*sample())
     for content in first.values():
         width, height = Image.open(io.BytesIO(content)).size
         assert width > 600 and height > 200
@@ -86,18 +86,18 @@ def test_a_picture_says_what_it_shows(figures: dict[str, Figure], name: str) -> 
 
 
 def test_slices_stand_with_their_rows_and_the_worst_is_marked(figures: dict[str, Figure]) -> None:
-    figure, (whole, _) = figures["slices.png"], made()
+    figure, (whole, _) = figures["slices.png"], sample()
     kinds, worst = whole.slices["kind"], whole.worst_slice
     assert kinds is not None and worst is not None
     assert ticks(figure) == [f"{e.value} (n = {e.rows:,})" for e in kinds] and ticks(figure)[-1].startswith(ODD)
     assert [name.split()[0] for name in ticks(figure, 1)] == [str(hour) for hour in range(5, 24)]
     at = [e.value for e in kinds].index(worst.value)
-    found = {
+    panels = {
         c.get_label(): (np.asarray(c.get_offsets()).tolist(), to_hex(c.get_facecolor()[0]))
         for c in figure.axes[0].collections
     }
-    assert found[plots.WORST] == ([[worst.metric("roc_auc"), at]], plots.RED)
-    assert [y for _, y in found[plots.UNRANKED][0]] == [3] and len(found[plots.RANKED][0]) == 2
+    assert panels[plots.WORST] == ([[worst.metric("roc_auc"), at]], plots.RED)
+    assert [y for _, y in panels[plots.UNRANKED][0]] == [3] and len(panels[plots.RANKED][0]) == 2
     assert not len(np.asarray(figure.axes[1].collections[-1].get_offsets())), "no hour is ranked, so none is the worst"
     assert np.asarray(figure.axes[0].lines[0].get_xdata())[0] == whole.metrics["roc_auc"]
 
@@ -118,14 +118,14 @@ def test_the_inputs_that_matter_most_stand_on_top(figures: dict[str, Figure]) ->
 
 def test_the_threshold_stands_on_the_curve_of_costs(figures: dict[str, Figure]) -> None:
     curve, threshold = figures["cost.png"].axes[0].lines
-    assert list(np.asarray(curve.get_ydata())) == list(made()[1]["cost"]["cost"])
+    assert list(np.asarray(curve.get_ydata())) == list(sample()[1]["cost"]["cost"])
     assert np.asarray(threshold.get_xdata())[0] == 0.25
     assert "0.250: cost 0.5" in str(threshold.get_label())
 
 
 @pytest.mark.parametrize("slices", [{}, {"kind": [{"value": "a", "rows": 3, "ranked": False, "roc_auc": None}]}])
 def test_an_evaluation_in_which_nothing_is_defined_is_drawn_too(slices: dict[str, Any]) -> None:
-    whole, tables = made()
+    whole, tables = sample()
     nothing = {"slices": slices, "worst_slice": None, "metrics": {"roc_auc": None, "cost": None}}
     bare = evaluation(**{**whole.as_json(), **nothing})
     assert set(plots.pictures(bare, {n: table.iloc[:0] for n, table in tables.items()})) == {*NAMES}

@@ -24,7 +24,7 @@ def records(records_uri: str) -> Records:
 
 
 def prediction(identity: str, **changes: Any) -> Prediction:
-    made = Prediction(
+    row = Prediction(
         prediction_id=identity,
         entity="pump 1",
         block="2024-03-01",
@@ -41,7 +41,7 @@ def prediction(identity: str, **changes: Any) -> Prediction:
         milliseconds={"1": 0.4, "2": 0.6},
         errors={},
     )
-    return replace(made, **changes)
+    return replace(row, **changes)
 
 
 def plan(version: int, **changes: Any) -> Plan:
@@ -151,8 +151,10 @@ def test_a_change_that_a_person_made_is_told_to_one_until_a_rollout_has_it(recor
     assert aliases.tell("challenger", BY_HAND) is None, "the chain's own"
     aliases.note("challenger", "2", BY_HAND, NOW)
     with ThreadPoolExecutor(4) as pool:
-        told = list(pool.map(lambda own: own.tell("challenger", BY_HAND), [Records(records_uri).aliases("pumps")] * 4))
-    assert sorted(told, key=str) == [(2, "2"), None, None, None]
+        answers = list(
+            pool.map(lambda own: own.tell("challenger", BY_HAND), [Records(records_uri).aliases("pumps")] * 4)
+        )
+    assert sorted(answers, key=str) == [(2, "2"), None, None, None]
     assert aliases.tell("challenger", BY_HAND, again=True) == (2, "2") and aliases.tell("champion", BY_HAND) is None
     aliases.claim("challenger", 2, "a")
     assert aliases.tell("challenger", BY_HAND, again=True) is None

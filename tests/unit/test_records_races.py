@@ -103,8 +103,8 @@ def test_of_answers_to_one_request_the_first_stands_for_all(race: Race[list[floa
 def test_of_outcomes_of_one_prediction_one_is_recorded(records: Records, race: Race[list[Arrival]]) -> None:
     ids = [f"{k}" for k in range(20)]
     for day in range(ROUNDS):
-        made = [replace(prediction(f"{day} {k}"), predicted_at=NOW + timedelta(days=day)) for k in ids]
-        records.predictions("pumps").append(made)
+        predictions = [replace(prediction(f"{day} {k}"), predicted_at=NOW + timedelta(days=day)) for k in ids]
+        records.predictions("pumps").append(predictions)
 
         def record(own: Records, n: int, day: int = day) -> list[Arrival]:
             sent = [(f"{day} {k}", 1.0, NOW) for k in (ids if n % 2 else ids[::-1])]

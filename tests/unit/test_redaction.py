@@ -29,8 +29,8 @@ def test_a_secret_is_hidden_as_it_is_written_and_as_it_is_meant(variable: str, m
     written = quote(CANARY, safe="") if "://" in PLACES[variable] else CANARY
     value = PLACES[variable].format(written)
     monkeypatch.setenv(variable, value)
-    told = redact(f"cannot use {value}: {CANARY!r} ({written}) was refused")
-    assert CANARY not in told and written not in told and told.startswith("cannot use ")
+    text = redact(f"cannot use {value}: {CANARY!r} ({written}) was refused")
+    assert CANARY not in text and written not in text and text.startswith("cannot use ")
     for kind in (FlightdeckError, InvalidInput, Unavailable, CheckFailed):
         assert CANARY not in str(kind(f"no {CANARY}"))
 

@@ -59,8 +59,8 @@ def test_the_request_model_declares_the_types() -> None:
         def request_model(self) -> type[BaseModel]:
             return Other
 
-    told = [kind.name for kind in kinds_of(Typed()).values()]  # type: ignore[arg-type]
-    assert told == ["NUMBER", "OTHER", "OTHER", "OTHER", "INSTANT", "INSTANT"]
+    names = [kind.name for kind in kinds_of(Typed()).values()]  # type: ignore[arg-type]
+    assert names == ["NUMBER", "OTHER", "OTHER", "OTHER", "INSTANT", "INSTANT"]
 
 
 @given(REQUESTS)
@@ -105,8 +105,8 @@ def test_what_request_features_must_give_is_checked() -> None:
 
 def test_a_frame_keeps_its_columns() -> None:
     frame = pd.DataFrame({"pump": ["1"], "read_at": [pd.Timestamp("2024-03-31T01:30:00Z")], "more": [1]})
-    made = with_features(PUMPS, frame)
-    assert made.hour.tolist() == [3] and set(made) == {*frame, "hour"}, "summer time has begun in Berlin"
+    rows = with_features(PUMPS, frame)
+    assert rows.hour.tolist() == [3] and set(rows) == {*frame, "hour"}, "summer time has begun in Berlin"
 
 
 LISTS = st.none() | st.lists(st.none() | st.text(max_size=2), max_size=3)

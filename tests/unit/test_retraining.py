@@ -51,8 +51,8 @@ def summary(n_labelled: int = 1000, drop: float | None = 0.0, gap: float | None 
     ],
 )
 def test_verdict(given: Summary, verdict: Retraining) -> None:
-    found, reasons = decide(given, GATES, min_labelled=1000)
-    assert found is verdict
+    decision, reasons = decide(given, GATES, min_labelled=1000)
+    assert decision is verdict
     assert len(reasons) >= 2 and all(reason.endswith(".") for reason in reasons)
 
 
@@ -81,11 +81,11 @@ def test_drift_is_only_mentioned() -> None:
 
 
 def test_one_class_has_no_roc_auc_but_a_base_rate() -> None:
-    found = performance(pd.DataFrame({LABEL: [0.0, 0.0, None], "score": [0.2, 0.4, 0.9]}))
-    assert found["roc_auc"] is None
-    assert found["base_rate"] == 0.0
-    assert found["mean_score"] == pytest.approx(0.3)
-    assert found["calibration_gap"] == pytest.approx(0.3)
+    metrics = performance(pd.DataFrame({LABEL: [0.0, 0.0, None], "score": [0.2, 0.4, 0.9]}))
+    assert metrics["roc_auc"] is None
+    assert metrics["base_rate"] == 0.0
+    assert metrics["mean_score"] == pytest.approx(0.3)
+    assert metrics["calibration_gap"] == pytest.approx(0.3)
 
 
 def test_no_labels_or_nan_scores_give_no_metric() -> None:

@@ -34,9 +34,9 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def test_what_was_written_is_read_with_the_digests_of_other_files(file: Path) -> None:
-    found = read(file)
-    assert found["metrics"] == VALUE["metrics"] and found["window"] == ["2024-03-01", "2024-04-01"]
-    assert set(found[DIGESTS]) == {"scored.parquet", "a.json"} and found[DIGESTS]["scored.parquet"] == "s"
+    content = read(file)
+    assert content["metrics"] == VALUE["metrics"] and content["window"] == ["2024-03-01", "2024-04-01"]
+    assert set(content[DIGESTS]) == {"scored.parquet", "a.json"} and content[DIGESTS]["scored.parquet"] == "s"
 
 
 @costly()

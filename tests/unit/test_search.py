@@ -41,20 +41,20 @@ def run(
 ) -> list[Record]:
     records, space = list(records or []), Space("toy", declared, tuning, seed)
     while len(records) < trials:
-        made = next_trial(space, records, objective)
-        records.append(Record.model_validate_json(made.model_dump_json()))  # as a journal keeps it
+        trial = next_trial(space, records, objective)
+        records.append(Record.model_validate_json(trial.model_dump_json()))  # as a journal keeps it
     return records
 
 
-def bowl(made: Any, _: Any = None) -> tuple[float, None]:
-    return (math.log(made.learning_rate) + 4) ** 2 + (made.dropout - 0.2) ** 2 + len(made.hidden), None
+def bowl(draw: Any, _: Any = None) -> tuple[float, None]:
+    return (math.log(draw.learning_rate) + 4) ** 2 + (draw.dropout - 0.2) ** 2 + len(draw.hidden), None
 
 
-def curve(made: Any, progress: Any) -> tuple[float, None]:
+def curve(draw: Any, progress: Any) -> tuple[float, None]:
     """Falls from epoch to epoch towards the bowl."""
-    for epoch in range(1, made.epochs + 1):
-        progress(epoch, bowl(made)[0] + 1 / epoch)
-    return bowl(made)[0] + 1 / made.epochs, None
+    for epoch in range(1, draw.epochs + 1):
+        progress(epoch, bowl(draw)[0] + 1 / epoch)
+    return bowl(draw)[0] + 1 / draw.epochs, None
 
 
 @pytest.mark.parametrize("family", ["logistic_regression", "hist_gradient_boosting", "mlp"])

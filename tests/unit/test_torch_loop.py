@@ -53,14 +53,14 @@ def fit(
     report: Report | None = None,
     frames: Frames = FRAMES,
     seed: int = 7,
-    told: int | None = None,
+    options: int | None = None,
     **changes: Any,
 ) -> Any:
     params = small_params()
     cleaning = fit_cleaning(numeric_inputs(TRAIN, INPUTS), INPUTS.numeric, family, params.cleaning)
     declared = params.training.settings_of(family).model_copy(update={"epochs": 5, "patience": 5, **changes})
     task = Task(frames, INPUTS, cleaning, seed)
-    return load_family(family).fit(replace(task, epochs=told, checkpoints=checkpoints, report=report), declared)
+    return load_family(family).fit(replace(task, epochs=options, checkpoints=checkpoints, report=report), declared)
 
 
 def weights(fitted: Any) -> list[bytes]:
@@ -193,8 +193,8 @@ def test_the_focal_loss_is_the_papers(log_odds: float, label: float, weight: flo
     right = 1 / (1 + math.exp(-log_odds if label else log_odds))
     by_hand = -(weight if label else 1.0) * (1 - right) ** gamma * math.log(right)
     odds, labels = torch.tensor([[[log_odds]], [[label]]], dtype=torch.float64)
-    found = losses(odds, labels, torch.tensor([weight], dtype=torch.float64), gamma)
-    assert float(found) == pytest.approx(by_hand, rel=1e-5, abs=1e-7)
+    values = losses(odds, labels, torch.tensor([weight], dtype=torch.float64), gamma)
+    assert float(values) == pytest.approx(by_hand, rel=1e-5, abs=1e-7)
 
 
 def test_an_unknown_label_loses_nothing_and_teaches_nothing() -> None:
@@ -234,14 +234,14 @@ def test_it_stops_when_patience_ends_and_keeps_the_best_epoch() -> None:
 
 def test_it_runs_the_epochs_that_it_is_told_whatever_the_held_rows_say(tmp_path: Path) -> None:
     frames = replace(FRAMES, validation=HELD.assign(label=1 - HELD[LABEL]))
-    asked: dict[str, Any] = {"frames": frames, "epochs": 6, "patience": 1}
+    settings: dict[str, Any] = {"frames": frames, "epochs": 6, "patience": 1}
     seen: list[int] = []
-    whole = fit("mlp", told=4, **asked)
-    assert fit("mlp", **asked).epochs < 4
-    assert whole.epochs == 4 and weights(whole) != weights(fit("mlp", told=3, **asked))
+    whole = fit("mlp", told=4, **settings)
+    assert fit("mlp", **settings).epochs < 4
+    assert whole.epochs == 4 and weights(whole) != weights(fit("mlp", told=3, **settings))
     with pytest.raises(Killed):
-        fit("mlp", tmp_path, kill_after(2), told=4, **asked)
-    again = fit("mlp", tmp_path, lambda done, loss: seen.append(done), told=4, **asked)
+        fit("mlp", tmp_path, kill_after(2), told=4, **settings)
+    again = fit("mlp", tmp_path, lambda done, loss: seen.append(done), told=4, **settings)
     assert weights(again) == weights(whole) and seen == [3, 4]
 
 

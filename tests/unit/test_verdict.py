@@ -38,9 +38,9 @@ def test_no_finding_at_all_is_not_a_pass() -> None:
 
 
 @given(metrics)
-def test_nothing_passes_unless_every_metric_is_a_number_on_the_right_side(found: dict[str, float | None]) -> None:
-    verdict = overall([AUC.check(found), GAP.check(found)])
-    auc, gap = found.get("roc_auc"), found.get("gap")
+def test_nothing_passes_unless_every_metric_is_a_number_on_the_right_side(values: dict[str, float | None]) -> None:
+    verdict = overall([AUC.check(values), GAP.check(values)])
+    auc, gap = values.get("roc_auc"), values.get("gap")
     good = auc is not None and gap is not None and math.isfinite(auc) and math.isfinite(gap)
     assert (verdict is Verdict.PASS) == bool(good and auc >= 0.6 and gap <= 0.1)  # type: ignore[operator]
 

@@ -115,7 +115,7 @@ def prediction(number: int, row: Row, all_plans: Sequence[Plan]) -> Prediction:
     )
 
 
-def opened(records: Records) -> Any:
+def log_context(records: Records) -> Any:
     """What of a context a look reads, with a log of its own."""
     name = f"case {next(EACH)}"
     return SimpleNamespace(
@@ -130,14 +130,14 @@ def look_at(now: datetime, in_force: Sequence[Plan], **changes: Any) -> Look:
     return replace(look, **{"slices": ("kind", "other"), **changes})
 
 
-def told(taken: Tally, look: Look) -> tuple[Any, ...]:
+def decision_bits(counts: Tally, look: Look) -> tuple[Any, ...]:
     """All that a decision says, and the evidence as it is, bit by bit."""
-    found = evidence(taken, look, PARAMS.rollout.watch)
+    proof = evidence(counts, look, PARAMS.rollout.watch)
     return (
-        judge_evidence(found, RULES).model_dump_json(),
-        json.dumps(_facts(taken.counts, found)),
-        bits(found),
-        repr(asdict(taken.counts)),
+        judge_evidence(proof, RULES).model_dump_json(),
+        json.dumps(_facts(counts.counts, proof)),
+        bits(proof),
+        repr(asdict(counts.counts)),
     )
 
 

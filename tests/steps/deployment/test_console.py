@@ -29,8 +29,8 @@ def test_a_person_sees_and_ends_a_rollout(
     look(desk, "shadow")
     shown = console(desk, capsys, "rollout", "status")
     assert "version 2, stage shadow, 0% of the traffic" in shown and "ADVANCE at 2024-04-04" in shown
-    told = json.loads(console(desk, capsys, "rollout", "status", "--json"))
-    assert told["plan"]["challenger"] == "2" and told["judged"]["verdict"] == "ADVANCE"
+    state = json.loads(console(desk, capsys, "rollout", "status", "--json"))
+    assert state["plan"]["challenger"] == "2" and state["judged"]["verdict"] == "ADVANCE"
     ended = console(desk, capsys, "rollout", "rollback", "--reason", "too slow for us", "--actor", "ada")
     assert "rollback (too slow for us); version 1 has the traffic" in " ".join(ended.split())
     assert "too slow for us" in console(desk, capsys, "models", "ledger")

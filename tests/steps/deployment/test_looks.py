@@ -82,9 +82,9 @@ def test_a_label_that_comes_at_the_instant_of_a_look_changes_nothing_about_it(de
     stage(desk, "shadow")
     traffic(desk, 4)
     now, log = clock(desk).now(), desk.predictions
-    closings = {made.closes_at + MATURITY for made in read_log(log)}
+    closings = {row.closes_at + MATURITY for row in read_log(log)}
     assert now in closings, "the labels of a block have matured at this very instant"
-    known, late = labels(log), {made.prediction_id for made in read_log(log) if made.block > START.date().isoformat()}
+    known, late = labels(log), {row.prediction_id for row in read_log(log) if row.block > START.date().isoformat()}
     with desk.records.engine.begin() as connection:
         connection.execute(sa.delete(OUTCOMES).where(OUTCOMES.c.prediction_id.in_(late)))
     before = look(desk, "shadow")

@@ -23,7 +23,7 @@ def test_a_busy_server_is_asked_again_as_it_wishes(reference: Context, tmp_path:
     with Api(as_json(rows()), fail=lambda request, page: busy.get(request)).serving() as api:
         context = context_over(tmp_path / "other", http(api))
         execute("ingest", WINDOW, context)
-    assert raw(context) == raw(reference) and len(api.asked) == 13
+    assert raw(context) == raw(reference) and len(api.queries) == 13
 
 
 @pytest.mark.parametrize("cursors", [False, True])
@@ -42,9 +42,9 @@ def test_a_read_that_gave_up_goes_on_from_the_page_it_reached(
             execute("ingest", WINDOW, context)
         assert not Path(context.data.uri()).exists()
         down[0] = False
-        api.asked.clear()
+        api.queries.clear()
         execute("ingest", WINDOW, context)
-        assert api.asked[0]["page"] in ("4", "c4")
+        assert api.queries[0]["page"] in ("4", "c4")
     assert raw(context) == raw(reference)
     assert not list((context.settings.root / "staging").rglob("*.parquet"))
 

@@ -129,7 +129,7 @@ def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
             execute("ingest", day(number), context)
         homes.append(context)
     clean, killed = homes
-    told = execute("ingest", day(3), clean)
+    outputs = execute("ingest", day(3), clean)
     put, count = Store.write_bytes, itertools.count()
 
     def dies(self: Store, uri: str, content: bytes) -> str:
@@ -145,8 +145,8 @@ def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
     again = execute("ingest", day(3), killed)
     assert raw(killed) == raw(clean)
     overdue = ("validate_since", "build_since", "build_until")
-    assert told["validate_since"] == "2024-03-29" and [again[name] for name in overdue] == [
-        told[name] for name in overdue
+    assert outputs["validate_since"] == "2024-03-29" and [again[name] for name in overdue] == [
+        outputs[name] for name in overdue
     ]
     histories = [context.partitions for context in homes]
     assert histories[0].lines() == histories[1].lines()

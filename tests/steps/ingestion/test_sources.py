@@ -51,8 +51,8 @@ def parquet_daily_in_memory(tmp_path: Path) -> Record:
 
     frame = pd.DataFrame(rows())
     day = frame["at"].dt.tz_convert("Europe/Berlin").dt.date
-    for found, part in frame.groupby(day):
-        with fsspec.open(f"memory://{tmp_path.name}/visits/{found}.parquet", "wb") as file:
+    for name, part in frame.groupby(day):
+        with fsspec.open(f"memory://{tmp_path.name}/visits/{name}.parquet", "wb") as file:
             part.to_parquet(file, index=False)
     return {"kind": "files", "uri": f"memory://{tmp_path.name}/{{table}}/{{day}}.parquet"}
 
@@ -83,8 +83,8 @@ def test_an_api_gives_the_same_partitions(reference: Context, tmp_path: Path, cu
         context = context_over(tmp_path / "other", source | keys)
         execute("ingest", WINDOW, context)
     assert raw(context) == raw(reference)
-    assert api.asked[0]["from"] == "2024-03-29" and api.asked[0]["to"] == "2024-04-01T22:00:00+00:00"
-    assert len(api.asked) == (9 if cursors else 10), "numbered pages end with an empty one"
+    assert api.queries[0]["from"] == "2024-03-29" and api.queries[0]["to"] == "2024-04-01T22:00:00+00:00"
+    assert len(api.queries) == (9 if cursors else 10), "numbered pages end with an empty one"
 
 
 @costly()
@@ -163,9 +163,9 @@ def test_a_restatement_shows_in_the_history_the_version_and_the_days_to_do_again
     (line,) = context.partitions.lines(restated=True)
     assert (line.table, line.period, line.added, line.removed) == ("visits", "2024-03-30", 1, 0)
     assert execute("snapshot", {}, context)["data_version"] != before
-    told, show = COMMAND.answer({"verb": "history", "table": "visits", "period": None, "restated": True}, context)
+    history, show = COMMAND.answer({"verb": "history", "table": "visits", "period": None, "restated": True}, context)
     show()
-    assert [(one["period"], one["rows"], one["added"]) for one in told] == [("2024-03-30", line.rows, 1)]
+    assert [(one["period"], one["rows"], one["added"]) for one in history] == [("2024-03-30", line.rows, 1)]
     assert "2024-03-30" in capsys.readouterr().out
     with pytest.raises(InvalidInput, match="no table 'visit'; choose from visits"):
         COMMAND.answer({"verb": "history", "table": "visit", "period": None, "restated": False}, context)

@@ -60,9 +60,9 @@ def test_another_model_in_the_folder_of_the_registered_one_is_not_monitored(desk
     refused = f"another model .* sha256 {other[:12]}, registered is {known[:12]}"
     with pytest.raises(CorruptData, match=refused):
         desk.score(model_sha256=known)
-    for asked in (known, None):  # the evaluation knows which model it is about
+    for named in (known, None):  # the evaluation knows which model it is about
         with pytest.raises(CorruptData, match=refused):
-            desk.report(outcomes_uri=outcomes, model_sha256=asked)
+            desk.report(outcomes_uri=outcomes, model_sha256=named)
     desk.put_evaluation()  # and evaluated again
     with pytest.raises(CorruptData, match=f"of a model with sha256 {other[:12]}, but {known[:12]} is registered"):
         desk.report(outcomes_uri=outcomes, model_sha256=known)

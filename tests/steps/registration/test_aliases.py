@@ -103,8 +103,8 @@ def test_an_alias_changed_by_hand_is_one_line_of_the_ledger(
         assert running.models.aliases().get(alias, "") == version, "what a person has set stays"
         lines.append((version, before or None))
         before = version
-    told = [e for e in ledger(running) if (e.title, e.actor) == (f"alias {alias}", "out-of-band")]
-    assert [(e.version, e.previous) for e in told] == lines
+    entries = [e for e in ledger(running) if (e.title, e.actor) == (f"alias {alias}", "out-of-band")]
+    assert [(e.version, e.previous) for e in entries] == lines
 
 
 def test_several_aliases_changed_at_once_are_noted_together_also_where_the_champion_is_refused(
@@ -155,9 +155,12 @@ def test_what_the_chain_sets_and_then_notes_was_not_set_by_hand(
 
 def test_an_alias_set_by_hand_is_shown_until_it_is_noted(running: Context, capsys: pytest.CaptureFixture[str]) -> None:
     def shown() -> str:
-        found, show = models.versions(running)
-        assert [one["traffic"] for one in found] == [1.0, 0.0]
-        assert [one["by_hand"] for one in found] == [[], [alias for alias in differing(running) if alias != "champion"]]
+        listing, show = models.versions(running)
+        assert [one["traffic"] for one in listing] == [1.0, 0.0]
+        assert [one["by_hand"] for one in listing] == [
+            [],
+            [alias for alias in differing(running) if alias != "champion"],
+        ]
         show()
         return capsys.readouterr().out
 
@@ -171,8 +174,8 @@ def test_a_champion_removed_by_hand_is_shown_as_long_as_it_is_gone(
     running: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def shown() -> str:
-        found, show = models.versions(running)
-        assert found[0]["traffic"] == 1.0
+        listing, show = models.versions(running)
+        assert listing[0]["traffic"] == 1.0
         show()
         return capsys.readouterr().out
 

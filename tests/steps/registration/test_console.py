@@ -49,16 +49,20 @@ def test_who_served_is_told_for_any_instant(desk: Context) -> None:
 def test_two_versions_are_compared_on_the_same_rows(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
     register(desk)
     register(desk, "r2")
-    told, show = models.answer({"verb": "compare", "versions": ["1", "2"]}, desk)
-    assert told["paired"]["rows_of"] == "2" and told["paired"]["differences"]["log_loss_delta"] is not None
-    assert "sha256" in told["differing"] and "params_hash" not in told["differing"] and told["parameters"] == {}
-    assert {one["value"] for one in told["slices"]} == {"a", "b", "c", "d", "2024-03"}
+    comparison, show = models.answer({"verb": "compare", "versions": ["1", "2"]}, desk)
+    assert comparison["paired"]["rows_of"] == "2" and comparison["paired"]["differences"]["log_loss_delta"] is not None
+    assert (
+        "sha256" in comparison["differing"]
+        and "params_hash" not in comparison["differing"]
+        and comparison["parameters"] == {}
+    )
+    assert {one["value"] for one in comparison["slices"]} == {"a", "b", "c", "d", "2024-03"}
     show()
     assert "log_loss" in capsys.readouterr().out
 
 
 def test_the_card_tells_what_the_version_is(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
-    made = register(desk)
+    outputs = register(desk)
     facts, show = models.answer({"verb": "show", "version": "1", "card": True, "html": None}, desk)
     show()
     text = capsys.readouterr().out
@@ -66,7 +70,7 @@ def test_the_card_tells_what_the_version_is(desk: Context, capsys: pytest.Captur
         assert part in text, part
     assert facts["metrics"]["roc_auc"][1] < facts["metrics"]["roc_auc"][0] < facts["metrics"]["roc_auc"][2]
     assert facts["lineage"]["git_commit"] == "c0ffee" and facts["gate"]["decision_id"]
-    names = {file.path for file in desk.tracker.client.list_artifacts(made["run_id"], "model_card")}
+    names = {file.path for file in desk.tracker.client.list_artifacts(outputs["run_id"], "model_card")}
     assert names == {f"model_card/model_card.{end}" for end in ("md", "html", "json")}
     assert facts == card_of(desk).as_json() and "<table>" in page(card_of(desk))
 
@@ -74,8 +78,8 @@ def test_the_card_tells_what_the_version_is(desk: Context, capsys: pytest.Captur
 def test_the_card_is_json_for_a_program(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
     register(desk)
     capsys.readouterr()
-    asked = {"step": "models", "verb": "show", "version": "1", "card": True, "html": None, "json": True}
-    console.answer(asked, desk)
+    arguments = {"step": "models", "verb": "show", "version": "1", "card": True, "html": None, "json": True}
+    console.answer(arguments, desk)
     assert VersionCard.model_validate_json(capsys.readouterr().out) == card_of(desk)
 
 

@@ -17,7 +17,7 @@ from pipelines.steps import execute
 from pipelines.tracking import ModelVersion
 from pipelines.tracking.integrity import registered_digests
 from pipelines.training.frames import read_frame
-from tests.steps.registration.versions import passed, register
+from tests.steps.registration.versions import register, register_inputs
 
 
 def test_one_flipped_byte_in_any_artifact_is_refused(desk: Context) -> None:
@@ -57,12 +57,12 @@ def test_digests_that_are_gone_or_altered_are_refused_wherever_files_are_checked
     version = desk.models.require(register(desk)["version"])
     file = digests_of(version, desk)
     content = file.read_bytes()
-    asked: dict[str, dict[str, Any]] = {
+    inputs_by_step: dict[str, dict[str, Any]] = {
         "resolve_model": {"version": "1"}, "preflight": {"version": "1", "rollout": "x"},
     }  # fmt: skip
 
     def refused(problem: str) -> None:
-        for step, inputs in asked.items():
+        for step, inputs in inputs_by_step.items():
             with pytest.raises((CorruptData, CheckFailed), match=rf"registration/artifacts\.json.* {problem}"):
                 execute(step, inputs, desk)
         with pytest.raises(CheckFailed, match=problem):
@@ -91,11 +91,11 @@ def test_a_version_whose_run_was_deleted_for_good_is_refused(desk: Context) -> N
 
 
 def test_registering_once_more_leaves_the_digests_as_they_are(desk: Context) -> None:
-    asked = passed(desk)
-    version = desk.models.require(execute("register", asked, desk)["version"])
+    inputs = register_inputs(desk)
+    version = desk.models.require(execute("register", inputs, desk)["version"])
     before = digests_of(version, desk).read_bytes()
     Path(version.evaluation_uri, "slices.png").write_bytes(b"another")
-    execute("register", asked, desk)
+    execute("register", inputs, desk)
     assert digests_of(version, desk).read_bytes() == before
     with pytest.raises(CorruptData, match=r"slices\.png has sha256"):
         execute("resolve_model", {"version": "1"}, desk)

@@ -24,7 +24,7 @@ from pipelines.registration.version_cards import read_card
 from pipelines.steps import execute
 from tests.conftest import TOY
 from tests.services import thorough
-from tests.steps.registration.versions import FAMILY, ledger, passed, register
+from tests.steps.registration.versions import FAMILY, ledger, register, register_inputs
 from tests.synthetic import context_over
 
 DISK_OF_NO_ROOM = Path("/dev/full")  # of Linux: every write to it fails for want of space
@@ -74,8 +74,8 @@ def require_whole(context: Context) -> None:
 def require_finished(context: Context, given: dict[str, Any]) -> None:
     """However often it is registered now, there is one version, and every line stands once."""
     for _ in range(2):
-        made = execute("register", given, context)
-        assert (made["version"], made["aliases"]) == ("1", ["challenger", "champion"])
+        outputs = execute("register", given, context)
+        assert (outputs["version"], outputs["aliases"]) == ("1", ["challenger", "champion"])
     (version,) = context.models.versions()
     card = read_card(version, context)
     assert card is not None and card.version == "1"
@@ -89,22 +89,22 @@ def test_candidates_are_logged_and_models_resolved_only_where_the_registry_answe
     with pytest.raises(Unavailable):
         execute("resolve_model", {}, beyond)
     assert ledger(desk) == []
-    require_finished(desk, passed(desk))
+    require_finished(desk, register_inputs(desk))
 
 
 def test_a_registry_that_goes_away_before_registration_fails_it_with_one_line(
     desk: Context, away: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = passed(desk)
+    given = register_inputs(desk)
     monkeypatch.setenv("FLIGHTDECK_MLFLOW_URI", away)
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", desk.settings.records)
     flags = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", json_or_text(value))]
     capsys.readouterr()
     code = main(["register", "--params", str(TOY), "--home", str(desk.settings.home), *flags])
-    said = capsys.readouterr()
-    assert code == Unavailable.exit_code and said.out == "" and len(said.err.splitlines()) == 1, said.err
-    assert said.err.startswith(f"flightdeck: MLflow at {away} cannot be used (")
-    assert said.err.endswith("then run the step again: it continues where it stopped\n")
+    output = capsys.readouterr()
+    assert code == Unavailable.exit_code and output.out == "" and len(output.err.splitlines()) == 1, output.err
+    assert output.err.startswith(f"flightdeck: MLflow at {away} cannot be used (")
+    assert output.err.endswith("then run the step again: it continues where it stopped\n")
     assert ledger(desk) == [] and desk.models.versions() == []
     require_finished(desk, given)
 
@@ -131,12 +131,12 @@ def room(database: Path, pages: int) -> Iterator[None]:
         sa.event.remove(sa.pool.Pool, "checkout", limit)
 
 
-def asked(database: Path, *statements: str) -> int:
+def query(database: Path, *statements: str) -> int:
     with sqlite3.connect(database) as connection:
         for statement in statements:
-            found = connection.execute(statement).fetchone()
+            row = connection.execute(statement).fetchone()
     connection.close()
-    return int(found[0])
+    return int(row[0])
 
 
 @thorough
@@ -144,11 +144,11 @@ def test_a_registry_whose_database_is_full_goes_on_as_it_gets_room(
     desk: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:
     database = Path(desk.settings.mlflow.removeprefix("sqlite:///"))
-    asked(
+    query(
         database, "pragma page_size = 512", "vacuum", "pragma page_size"
     )  # small pages: what is written needs new ones
-    given = passed(desk)
-    begun, seen = asked(database, "pragma page_count"), []
+    given = register_inputs(desk)
+    begun, seen = query(database, "pragma page_count"), []
     for spare in range(100):  # at each size the disk is full, and then the step is run again on one with a page more
         try:
             with room(database, begun + spare):
@@ -166,14 +166,14 @@ def test_a_registry_whose_database_is_full_goes_on_as_it_gets_room(
 
 @pytest.mark.skipif(not DISK_OF_NO_ROOM.exists(), reason="this system has no /dev/full")
 def test_a_disk_without_room_for_the_card_leaves_a_version_that_no_alias_names(desk: Context) -> None:
-    given = passed(desk)
+    given = register_inputs(desk)
     files = Path(desk.tracker.client.get_run(given["runs"][FAMILY]).info.artifact_uri.removeprefix("file://"))
     page = files / "model_card" / "model_card.html"
     page.parent.mkdir()
     page.symlink_to(DISK_OF_NO_ROOM)
-    with pytest.raises(Unavailable, match="No space left on device") as told:
+    with pytest.raises(Unavailable, match="No space left on device") as error:
         execute("register", given, desk)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
     assert [version.aliases for version in desk.models.versions()] == [()] and ledger(desk) == []
     page.unlink()
     require_finished(desk, given)

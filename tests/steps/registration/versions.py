@@ -15,7 +15,7 @@ FAMILY = "logistic_regression"
 TAUGHT = {FAMILY: {"distil": {"teacher": "mlp", "temperature": 2.0, "alpha": 0.5}}}
 
 
-def passed(context: Context, run: str = "r1") -> dict[str, Any]:
+def register_inputs(context: Context, run: str = "r1") -> dict[str, Any]:
     """What `register` is given of a candidate that was logged and has passed the gate."""
     given: dict[str, Any] = {}
 
@@ -36,7 +36,7 @@ def passed(context: Context, run: str = "r1") -> dict[str, Any]:
 
 
 def register(context: Context, run: str = "r1") -> dict[str, Any]:
-    return execute("register", passed(context, run), context)
+    return execute("register", register_inputs(context, run), context)
 
 
 def ledger(context: Context) -> list[Entry]:

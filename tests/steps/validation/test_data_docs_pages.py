@@ -35,16 +35,16 @@ def test_data_docs_say_what_was_expected_and_seen(make: Callable[..., Context]) 
     context = make()
     put(context, readings(MIDDLE, [-1.0, 1.0, 2.0, 3.0], ["<script>alert(1)</script>", *"abc"]), MIDDLE)
     outputs = run(WINDOW, context)
-    told = pages(context)
-    assert set(told) == {"index.html", "readings.html", "sites.html"}
+    page = pages(context)
+    assert set(page) == {"index.html", "readings.html", "sites.html"}
     assert outputs.data_docs_uri.endswith(f"reports/validation/{START}_{END}/index.html")
-    assert 'href="readings.html"' in told["index.html"] and "negative 1" in told["index.html"]
-    assert "quarantine (negative): expect_column_values_to_be_between" in told["readings.html"]
-    assert "1 unexpected values found" in told["readings.html"]
-    for text in told.values():
+    assert 'href="readings.html"' in page["index.html"] and "negative 1" in page["index.html"]
+    assert "quarantine (negative): expect_column_values_to_be_between" in page["readings.html"]
+    assert "1 unexpected values found" in page["readings.html"]
+    for text in page.values():
         assert "<script" not in text and not re.search(r"(src|href)=\"?https?:", text)  # nothing is loaded or run
     run(WINDOW, context)
-    assert pages(context) == told
+    assert pages(context) == page
 
 
 @pytest.mark.parametrize("declared", [twice_across, lambda table: [ExpectToRaise(), ExpectTheImpossible()]])

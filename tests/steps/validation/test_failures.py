@@ -97,10 +97,10 @@ def test_a_value_that_stops_one_expectation_stops_no_other(
 
     whole = suite._validate
 
-    def fragile(frame: Any, asked: list[Any]) -> Any:
-        if any(one.expectation_type == "expect_column_max_to_be_between" for one in asked):
+    def fragile(frame: Any, options: list[Any]) -> Any:
+        if any(one.expectation_type == "expect_column_max_to_be_between" for one in options):
             raise OverflowError("too large")
-        return whole(frame, asked)
+        return whole(frame, options)
 
     monkeypatch.setattr(suite, "_validate", fragile)
     context = make()
