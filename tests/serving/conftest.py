@@ -33,7 +33,7 @@ START, END = date(2024, 3, 1), date(2024, 4, 20)  # features are known up to the
 
 
 @dataclass(frozen=True)
-class Made:
+class ModelHome:
     """What the chain left: model folders by version, and the last day's examples with their offline features."""
 
     home: Path
@@ -47,7 +47,7 @@ class Made:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def model_home(tmp_path_factory: pytest.TempPathFactory) -> ModelHome:
     home = tmp_path_factory.mktemp("served")
     context = build_context(TOY, home)
     data = run_data(context, START, END)
@@ -55,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     models = {str(number): model["model_uri"] for number, model in enumerate(trained["train"], start=1)}
     examples = load_examples(context, context.window(END - timedelta(1), END))
     service = context.params.features.service
-    return Made(home, models, feature_frame(context, examples, service, inputs_of(context.usecase, service)))
+    return ModelHome(home, models, feature_frame(context, examples, service, inputs_of(context.usecase, service)))
 
 
 def scores_of(rows: Iterable[Prediction], version: str) -> list[float]:
@@ -72,17 +72,17 @@ def registered(uri: str) -> tuple[str, str]:
     return uri, json.loads(card.read_text())["sha256"]["model.onnx"] if card.exists() else "0" * 64
 
 
-def half_each(made: Made) -> Plan:
+def half_each(model_home: ModelHome) -> Plan:
     """The first plan: version 1 with 2 as a challenger that answers half."""
-    one, two = (registered(made.models[version]) for version in "12")
-    return Plan(1, "r", "50", "1", *one, "2", *two, 0.5, made.at)
+    one, two = (registered(model_home.models[version]) for version in "12")
+    return Plan(1, "r", "50", "1", *one, "2", *two, 0.5, model_home.at)
 
 
 @dataclass
-class Deck:
+class App:
     """A running app with what it stands on."""
 
-    made: Made
+    model_home: ModelHome
     context: Context
     clock: ReplayClock
     http: TestClient
@@ -101,7 +101,7 @@ class Deck:
             if uri := changes.get(f"{side}_uri"):
                 changes.setdefault(f"{side}_sha256", registered(uri)[1])
         before = self.plans.current()
-        plan = replace(before or half_each(self.made), version=before.version + 1 if before else 1, **changes)
+        plan = replace(before or half_each(self.model_home), version=before.version + 1 if before else 1, **changes)
         assert self.plans.replace(plan)
         return plan
 
@@ -124,31 +124,31 @@ def reading(row: Any = None, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def serve(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Deck]]:
+def serve(model_home: ModelHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., App]]:
     """Starts the app over the session's home, or a private copy of it, with records of its own."""
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
     with ExitStack() as stack:
 
-        def start(own_home: bool = False, **rules: Any) -> Deck:
+        def start(own_home: bool = False, **rules: Any) -> App:
             """`rules` are of `serving` in params."""
-            home = copy_home(made.home, tmp_path / "home") if own_home else made.home
+            home = copy_home(model_home.home, tmp_path / "home") if own_home else model_home.home
             context = build_context(TOY, home)
             context = replace(context, params=context.params.model_copy(update={"serving": Serving(**rules)}))
             clock = ReplayClock(context.records.simulated_time("pumps"))
-            clock.start(made.at)
+            clock.start(model_home.at)
             http = stack.enter_context(TestClient(create_app(context), raise_server_exceptions=True))
-            return Deck(made, context, clock, http)
+            return App(model_home, context, clock, http)
 
         yield start
 
 
 @contextmanager
-def listening(deck: Deck, **more: Any) -> Iterator[str]:
+def listening(app: App, **more: Any) -> Iterator[str]:
     """Within, the app answers at this URL as well, by uvicorn with these options."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         options: dict[str, Any] = {"http": PredictionProtocol, "proxy_headers": False, "log_level": "error", **more}
-        config = uvicorn.Config(deck.http.app, lifespan="off", workers=1, **options)
+        config = uvicorn.Config(app.http.app, lifespan="off", workers=1, **options)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -163,17 +163,17 @@ def listening(deck: Deck, **more: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def context(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+def context(model_home: ModelHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     """A plan and a clock, in records of their own, for servers that are processes."""
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
-    context = build_context(TOY, made.home)
-    ReplayClock(context.records.simulated_time("pumps")).start(made.at)
-    context.plans.replace(half_each(made))
+    context = build_context(TOY, model_home.home)
+    ReplayClock(context.records.simulated_time("pumps")).start(model_home.at)
+    context.plans.replace(half_each(model_home))
     return context
 
 
 @pytest.fixture
-def deck(serve: Callable[..., Deck]) -> Deck:
+def app(serve: Callable[..., App]) -> App:
     """A server with a plan in force."""
     started = serve()
     started.plan()

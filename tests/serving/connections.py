@@ -20,7 +20,7 @@ from pipelines.context import Context, build_context
 from tests.commands import Command
 from tests.conftest import TOY
 from tests.predictions import read_log
-from tests.serving.conftest import Made, half_each, reading
+from tests.serving.conftest import ModelHome, half_each, reading
 from tests.serving.test_process import client, server
 
 PATH = "/v1/predictions"
@@ -116,11 +116,11 @@ class Served:
 
 
 @contextmanager
-def served_over(made: Made, records: str) -> Iterator[Served]:
+def served_over(model_home: ModelHome, records: str) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("FLIGHTDECK_RECORDS_URI", records)
-        context = build_context(TOY, made.home)
-        ReplayClock(context.records.simulated_time("pumps")).start(made.at)
-        context.plans.replace(half_each(made))
-        with server(made.home) as (process, url):
+        context = build_context(TOY, model_home.home)
+        ReplayClock(context.records.simulated_time("pumps")).start(model_home.at)
+        context.plans.replace(half_each(model_home))
+        with server(model_home.home) as (process, url):
             yield Served(process, url, context)

@@ -20,7 +20,7 @@ from pipelines.serving.schemas import Envelope, Refusal, outcome_envelope, predi
 from pipelines.usecase import UseCase
 from pipelines.usecases.flights import USECASE as FLIGHTS
 from tests.services import thorough
-from tests.serving.conftest import Deck, listening
+from tests.serving.conftest import App, listening
 from tests.toy import USECASE as PUMPS
 
 JSON_LIKE: st.SearchStrategy[Any] = (
@@ -121,8 +121,8 @@ def test_a_body_is_accepted_if_and_only_if_it_fits_the_schema(name: str) -> None
     same()
 
 
-def test_every_answer_of_every_operation_is_declared(deck: Deck) -> None:
-    document = deck.http.get("/openapi.json").json()
+def test_every_answer_of_every_operation_is_declared(app: App) -> None:
+    document = app.http.get("/openapi.json").json()
     operations = {path: next(iter(methods.values())) for path, methods in document["paths"].items()}
     assert {path: set(operation["responses"]) for path, operation in operations.items()} == STATUSES
     for operation in operations.values():
@@ -139,10 +139,10 @@ def test_every_answer_of_every_operation_is_declared(deck: Deck) -> None:
 
 
 @thorough
-def test_schemathesis_finds_nothing(deck: Deck, tmp_path: Path) -> None:
+def test_schemathesis_finds_nothing(app: App, tmp_path: Path) -> None:
     options = ["--checks", "all", "--seed", "1", "--max-examples", "10", "--no-color", "--warnings", "off"]
     options += ["--suppress-health-check", "too_slow", "--request-timeout", "60"]  # a busy machine is no finding
-    with listening(deck) as url:
+    with listening(app) as url:
         done = subprocess.run(
             [sys.executable, "-c", RUN, "run", f"{url}/openapi.json", *options],
             cwd=tmp_path,

@@ -18,16 +18,16 @@ from pipelines.records import Plan
 from pipelines.serving.app import create_app
 from pipelines.serving.routing import Router
 from tests.conftest import TOY
-from tests.serving.conftest import Made, half_each, reading
+from tests.serving.conftest import ModelHome, half_each, reading
 
 ALONE: dict[str, Any] = {"challenger": None, "challenger_uri": None, "challenger_sha256": None, "share": 0.0}
 PATIENCE = 20.0  # seconds, on a busy machine
 
 
 @pytest.fixture
-def context(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+def context(model_home: ModelHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
-    return build_context(TOY, made.home).replaced(clock=WallClock())
+    return build_context(TOY, model_home.home).replaced(clock=WallClock())
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ def plan_of(http: TestClient) -> int | None:
 
 
 def test_plans_are_followed_and_one_that_cannot_be_loaded_leaves_the_last(
-    context: Context, http: TestClient, made: Made
+    context: Context, http: TestClient, model_home: ModelHome
 ) -> None:
     refused = http.post("/v1/predictions", json=reading())
     assert refused.status_code == 503 and "there is no routing plan yet" in refused.json()["detail"]
-    first = half_each(made)
+    first = half_each(model_home)
     for plan in (
         first,
         replace(first, version=2, challenger=None, challenger_uri=None, challenger_sha256=None, share=0),
@@ -66,9 +66,9 @@ def test_plans_are_followed_and_one_that_cannot_be_loaded_leaves_the_last(
 
 
 def test_models_are_loaded_while_the_last_route_serves(
-    context: Context, made: Made, monkeypatch: pytest.MonkeyPatch
+    context: Context, model_home: ModelHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = half_each(made)
+    first = half_each(model_home)
     assert context.plans.replace(replace(first, **ALONE))
     router = Router(context)
     router.follow(0.02)
@@ -87,9 +87,9 @@ def test_models_are_loaded_while_the_last_route_serves(
 
 
 def test_records_that_are_away_end_no_route_but_readiness(
-    context: Context, http: TestClient, made: Made, monkeypatch: pytest.MonkeyPatch
+    context: Context, http: TestClient, model_home: ModelHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert context.plans.replace(half_each(made))
+    assert context.plans.replace(half_each(model_home))
     eventually(lambda: plan_of(http) == 1)
 
     def away(*_: object) -> Plan:

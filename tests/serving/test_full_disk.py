@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from pipelines.context import Context
 from tests.predictions import labels, read_log
 from tests.services import thorough
-from tests.serving.conftest import Deck, Made, reading
+from tests.serving.conftest import App, ModelHome, reading
 from tests.serving.test_process import client, server
 
 Sent = dict[str, list[dict[str, Any]]]
@@ -61,55 +61,57 @@ def full(context: Context) -> Iterator[None]:
         engine.dispose()
 
 
-def test_without_room_a_batch_is_refused_whole_and_with_room_again_accepted_once(deck: Deck) -> None:
+def test_without_room_a_batch_is_refused_whole_and_with_room_again_accepted_once(app: App) -> None:
     before, sent = batch("before", 5), batch("sent", 300)
-    assert deck.http.post("/v1/predictions", json=before).status_code == 200
-    with full(deck.context):
+    assert app.http.post("/v1/predictions", json=before).status_code == 200
+    with full(app.context):
         for _ in range(2):
-            require_refusal(deck.http.post("/v1/predictions", json=sent))
-        assert logged(deck.context) == ids(before), "nothing is half written"
-        assert deck.http.get("/v1/predictions/before-0").status_code == 200, "what is there can be read"
-        assert deck.http.get("/v1/predictions/sent-0").status_code == 404
-    first, again = (deck.http.post("/v1/predictions", json=sent) for _ in range(2))
+            require_refusal(app.http.post("/v1/predictions", json=sent))
+        assert logged(app.context) == ids(before), "nothing is half written"
+        assert app.http.get("/v1/predictions/before-0").status_code == 200, "what is there can be read"
+        assert app.http.get("/v1/predictions/sent-0").status_code == 404
+    first, again = (app.http.post("/v1/predictions", json=sent) for _ in range(2))
     assert first.status_code == 200 and first.json() == again.json()
     assert [item["id"] for item in first.json()["predictions"]] == ids(sent)
-    assert logged(deck.context) == sorted(ids(before) + ids(sent))
-    assert deck.metric("predictions_total", version="1") + deck.metric("predictions_total", version="2") == 305
+    assert logged(app.context) == sorted(ids(before) + ids(sent))
+    assert app.metric("predictions_total", version="1") + app.metric("predictions_total", version="2") == 305
 
 
-def test_calls_that_fill_the_disk_are_acknowledged_and_logged_or_neither(deck: Deck) -> None:
+def test_calls_that_fill_the_disk_are_acknowledged_and_logged_or_neither(app: App) -> None:
     acknowledged, refused = [], []
-    with full(deck.context):
+    with full(app.context):
         for n in range(2000):
-            answer = deck.http.post("/v1/predictions", json=reading(id=f"{n:04}"))
+            answer = app.http.post("/v1/predictions", json=reading(id=f"{n:04}"))
             if answer.status_code != 200:
                 require_refusal(answer)
                 refused.append(f"{n:04}")
                 break
             acknowledged.append(f"{n:04}")
-        assert refused and logged(deck.context) == acknowledged
+        assert refused and logged(app.context) == acknowledged
     for identity in acknowledged + refused:
-        assert deck.ask(reading(id=identity))[0]["id"] == identity
-    assert logged(deck.context) == acknowledged + refused
+        assert app.ask(reading(id=identity))[0]["id"] == identity
+    assert logged(app.context) == acknowledged + refused
 
 
-def test_without_room_no_outcome_of_a_call_is_recorded_and_with_room_again_each_is(deck: Deck) -> None:
+def test_without_room_no_outcome_of_a_call_is_recorded_and_with_room_again_each_is(app: App) -> None:
     sent = batch("a", 300)
-    deck.ask(*sent["requests"])
-    with full(deck.context):
-        require_refusal(deck.http.post("/v1/outcomes", json=outcomes(sent)))
-        assert labels(deck.log) == {}
-    answer = deck.http.post("/v1/outcomes", json=outcomes(sent))
+    app.ask(*sent["requests"])
+    with full(app.context):
+        require_refusal(app.http.post("/v1/outcomes", json=outcomes(sent)))
+        assert labels(app.log) == {}
+    answer = app.http.post("/v1/outcomes", json=outcomes(sent))
     assert answer.status_code == 200 and {one["status"] for one in answer.json()["outcomes"]} == {"recorded"}
-    now = deck.clock.now()
-    assert labels(deck.log) == {identity: (float(n % 2), now) for n, identity in enumerate(ids(sent))}
+    now = app.clock.now()
+    assert labels(app.log) == {identity: (float(n % 2), now) for n, identity in enumerate(ids(sent))}
 
 
 @thorough
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process's files by Linux's prlimit")
-def test_a_write_that_ends_in_the_middle_of_a_page_leaves_nothing_of_its_commit(made: Made, context: Context) -> None:
+def test_a_write_that_ends_in_the_middle_of_a_page_leaves_nothing_of_its_commit(
+    model_home: ModelHome, context: Context
+) -> None:
     before, sent = batch("before", 5), batch("sent", 800)
-    with server(made.home) as (process, url), client(url) as http:
+    with server(model_home.home) as (process, url), client(url) as http:
         assert http.post("/v1/predictions", json=before).status_code == 200
         pid = process.process.pid
         assert pid is not None

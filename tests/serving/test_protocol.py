@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pipelines.serving import app
+from pipelines.serving import app as app_module
 from pipelines.serving.predict import Predictor
 from pipelines.serving.server import Server
 from tests.predictions import read_log
-from tests.serving.conftest import Deck, listening, reading
+from tests.serving.conftest import App, listening, reading
 from tests.serving.connections import Line, get, line, post
 
 
@@ -37,9 +37,9 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_both_ways_give_the_same_but_for_id_and_time(
-    deck: Deck, ways: list[str], monkeypatch: pytest.MonkeyPatch
+    app: App, ways: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits, read = threading.Event(), app._read
+    waits, read = threading.Event(), app_module._read
 
     async def noting(receive: Any, limit: int) -> bytes:
         waits.set()
@@ -52,9 +52,9 @@ def test_both_ways_give_the_same_but_for_id_and_time(
         assert waits.wait(20), "the head has come, and the app waits for the body"
         one.send(body)
 
-    monkeypatch.setattr(app, "_read", noting)
+    monkeypatch.setattr(app_module, "_read", noting)
     calls = [reading(), reading(plant="east"), {"requests": [reading(), reading(pump="2")]}, b"{", b" "]
-    with listening(deck) as url, line(url) as one:
+    with listening(app) as url, line(url) as one:
         for call in calls:
             ways.clear()
             one.send(post(call))
@@ -75,8 +75,8 @@ def without_ids(content: Any) -> Any:
     return content, [(round(one["score"], 6), one["version"], one["decision"], one["plan"]) for one in predictions]
 
 
-def test_what_is_not_plain_goes_the_long_way(deck: Deck, ways: list[str]) -> None:
-    with listening(deck) as url, line(url) as one:
+def test_what_is_not_plain_goes_the_long_way(app: App, ways: list[str]) -> None:
+    with listening(app) as url, line(url) as one:
         one.send(post(reading(id="asks"), "1.1", "expect: 100-continue"))
         assert one.received.readline().startswith(b"HTTP/1.1 100 ") and one.received.readline() == b"\r\n"
         assert one.answer().identity == "asks" and ways == ["long"]
@@ -86,20 +86,20 @@ def test_what_is_not_plain_goes_the_long_way(deck: Deck, ways: list[str]) -> Non
     assert ways == ["long", "short", "short"]
 
 
-def test_what_follows_a_call_and_is_no_http_ends_the_connection_and_nothing_else(deck: Deck) -> None:
-    with listening(deck) as url:
+def test_what_follows_a_call_and_is_no_http_ends_the_connection_and_nothing_else(app: App) -> None:
+    with listening(app) as url:
         with line(url) as one:
             one.send(post(reading(id="first")) + b"nothing\r\n\r\n")
             assert one.received.readline().split()[1] == b"400"
         with line(url) as one:
             one.send(post(reading(id="second")))
             assert one.answer().identity == "second"
-    assert "second" in [row.prediction_id for row in read_log(deck.log)]
+    assert "second" in [row.prediction_id for row in read_log(app.log)]
 
 
-def test_hundreds_of_refusals_behind_a_call_disturb_nobody(deck: Deck) -> None:
+def test_hundreds_of_refusals_behind_a_call_disturb_nobody(app: App) -> None:
     """Each of them answers at once, and begins the next."""
-    with listening(deck) as url, line(url) as bad, line(url) as other:
+    with listening(app) as url, line(url) as bad, line(url) as other:
         for _ in range(5):
             bad.send(post(reading()) + post(b"{") * 400)
             other.send(post(reading()))
@@ -108,7 +108,7 @@ def test_hundreds_of_refusals_behind_a_call_disturb_nobody(deck: Deck) -> None:
 
 
 def test_calls_that_have_waited_too_long_are_refused_though_their_clients_have_sent_more(
-    serve: Callable[..., Deck], monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, free, answer = threading.Event(), threading.Event(), Predictor.answer
 
@@ -120,9 +120,9 @@ def test_calls_that_have_waited_too_long_are_refused_though_their_clients_have_s
     monkeypatch.setenv("FLIGHTDECK_SERVING_PATIENCE", "1")
     monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)
     monkeypatch.setattr(Predictor, "answer", held)
-    deck = serve()
-    deck.plan()
-    with listening(deck) as url, line(url) as first, line(url) as two, line(url) as other:
+    app = serve()
+    app.plan()
+    with listening(app) as url, line(url) as first, line(url) as two, line(url) as other:
         first.send(post(reading()))
         assert begun.wait(20)
         two.send(post(reading()) + post(reading()))
@@ -134,7 +134,7 @@ def test_calls_that_have_waited_too_long_are_refused_though_their_clients_have_s
 
 @pytest.mark.parametrize(("patience", "status"), [(20, 200), (1, 503)])
 def test_the_end_of_the_server_waits_for_a_call_and_then_tells_it(
-    serve: Callable[..., Deck], monkeypatch: pytest.MonkeyPatch, patience: int, status: int
+    serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch, patience: int, status: int
 ) -> None:
     begun, free, answer = threading.Event(), threading.Event(), Predictor.answer
 
@@ -145,10 +145,10 @@ def test_the_end_of_the_server_waits_for_a_call_and_then_tells_it(
 
     monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)
     monkeypatch.setattr(Predictor, "answer", held)
-    deck = serve()
-    deck.plan()
+    app = serve()
+    app.plan()
     with ExitStack() as lines:
-        with listening(deck, timeout_graceful_shutdown=patience) as url:
+        with listening(app, timeout_graceful_shutdown=patience) as url:
             one = lines.enter_context(line(url))
             one.send(post(reading(id="held")))
             assert begun.wait(20)

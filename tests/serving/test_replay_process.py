@@ -35,7 +35,7 @@ from tests.commands import Command, fork
 from tests.conftest import ROOT, TOY
 from tests.homes import copy_home
 from tests.services import thorough
-from tests.serving.conftest import END, Made, half_each
+from tests.serving.conftest import END, ModelHome, half_each
 from tests.serving.test_process import server, started
 
 EVERY = timedelta(minutes=15)
@@ -64,11 +64,11 @@ class Whole:
     remains: Remains
 
 
-def staged(made: Made, folder: Path) -> Context:
+def staged(model_home: ModelHome, folder: Path) -> Context:
     """A private home, so records and online store of its own, with a plan in force and a clock before the window."""
-    context = build_context(TOY, copy_home(made.home, folder / "home"))
-    ReplayClock(context.records.simulated_time("pumps")).start(made.at)
-    assert context.plans.replace(half_each(made))
+    context = build_context(TOY, copy_home(model_home.home, folder / "home"))
+    ReplayClock(context.records.simulated_time("pumps")).start(model_home.at)
+    assert context.plans.replace(half_each(model_home))
     return context
 
 
@@ -118,8 +118,8 @@ def remains(context: Context) -> Remains:
 
 
 @pytest.fixture(scope="module")
-def whole(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    context = staged(made, tmp_path_factory.mktemp("whole"))
+def whole(model_home: ModelHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    context = staged(model_home, tmp_path_factory.mktemp("whole"))
     with server(context.settings.home) as (_, url):
         command = [sys.executable, "-m", "pipelines.replay", *arguments(context, url)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -163,8 +163,8 @@ def test_after_a_replay_the_online_store_holds_what_is_known(whole: Whole) -> No
         assert row_online.ages["heat_3d"] == WINDOW.end_at - row.known_at
 
 
-def test_what_becomes_known_after_the_last_requests_is_told_as_well(made: Made) -> None:
-    world = read_world(build_context(TOY, made.home), WINDOW)
+def test_what_becomes_known_after_the_last_requests_is_told_as_well(model_home: ModelHome) -> None:
+    world = read_world(build_context(TOY, model_home.home), WINDOW)
     ticks = list(world.ticks(timedelta(days=1)))
     examples = world.examples
     outcomes = [identity for tick in ticks for identity, _ in tick.outcomes]
@@ -189,9 +189,9 @@ def moments(context: Context, draw: random.Random) -> list[State]:
 
 @thorough
 def test_a_replay_that_is_killed_again_and_again_leaves_what_an_uninterrupted_one_leaves(
-    made: Made, whole: Whole, tmp_path: Path
+    model_home: ModelHome, whole: Whole, tmp_path: Path
 ) -> None:
-    context, draw, kills = staged(made, tmp_path), random.Random(2013), 0
+    context, draw, kills = staged(model_home, tmp_path), random.Random(2013), 0
     with server(context.settings.home) as (_, url):
         for moment in moments(context, draw):
             if state(context) >= moment:
@@ -209,9 +209,9 @@ def test_a_replay_that_is_killed_again_and_again_leaves_what_an_uninterrupted_on
 
 @thorough
 def test_a_replay_goes_on_with_a_server_that_was_killed_and_started_again(
-    made: Made, whole: Whole, tmp_path: Path
+    model_home: ModelHome, whole: Whole, tmp_path: Path
 ) -> None:
-    context = staged(made, tmp_path)
+    context = staged(model_home, tmp_path)
     with server(context.settings.home) as (killed, url), player(context, url) as process:
         wait_for((WINDOW.start_at + timedelta(days=1, hours=6), 0), context, process)
         assert killed.kill() == -signal.SIGKILL
@@ -225,10 +225,10 @@ def test_a_replay_goes_on_with_a_server_that_was_killed_and_started_again(
 
 
 def test_a_server_that_stays_away_ends_the_replay_with_what_to_do(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model_home: ModelHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(driver, "PATIENCE", 0.3)
-    context = staged(made, tmp_path)
+    context = staged(model_home, tmp_path)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -16,15 +16,15 @@ from pipelines.context import Context
 from pipelines.serving.predict import Predictor
 from tests.predictions import read_log
 from tests.services import thorough
-from tests.serving.conftest import Deck, Made, listening, reading
+from tests.serving.conftest import App, ModelHome, listening, reading
 from tests.serving.connections import PATH, Line, Served, line, post, served_over
 from tests.serving.test_process import client
 from tests.serving.test_workers import wait_for
 
 
 @pytest.fixture(scope="module")
-def served(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served_over(made, f"sqlite:///{tmp_path_factory.mktemp('wire') / 'records.db'}") as one:
+def served(model_home: ModelHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served_over(model_home, f"sqlite:///{tmp_path_factory.mktemp('wire') / 'records.db'}") as one:
         yield one
 
 
@@ -97,8 +97,10 @@ def test_calls_whose_clients_have_gone_are_logged_once_or_not_at_all_and_can_be_
 
 
 @thorough
-def test_a_client_that_sends_no_more_does_not_keep_the_server_from_its_end(made: Made, context: Context) -> None:
-    with served_over(made, context.settings.records) as one, line(one.url) as half, line(one.url) as idle:
+def test_a_client_that_sends_no_more_does_not_keep_the_server_from_its_end(
+    model_home: ModelHome, context: Context
+) -> None:
+    with served_over(model_home, context.settings.records) as one, line(one.url) as half, line(one.url) as idle:
         half.send(post(reading(id="half"))[:-1])
         idle.send(b"POST ")
         one.ask("beside-half")
@@ -112,7 +114,7 @@ def test_a_client_that_sends_no_more_does_not_keep_the_server_from_its_end(made:
 
 
 def test_a_call_whose_client_goes_away_while_it_is_answered_is_logged_once(
-    serve: Callable[..., Deck], monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, answer = threading.Event(), Predictor.answer
 
@@ -121,21 +123,21 @@ def test_a_call_whose_client_goes_away_while_it_is_answered_is_logged_once(
         return answer(predictor, calls)
 
     monkeypatch.setattr(Predictor, "answer", noting)
-    deck = serve()
-    deck.plan()
-    deck.ask(reading(id="before"))
-    holder = sqlite3.connect(str(deck.context.records.engine.url.database), isolation_level=None)
-    with listening(deck) as url, client(url) as http:
+    app = serve()
+    app.plan()
+    app.ask(reading(id="before"))
+    holder = sqlite3.connect(str(app.context.records.engine.url.database), isolation_level=None)
+    with listening(app) as url, client(url) as http:
         holder.execute("begin immediate")
         with line(url) as gone:
             gone.send(post({"requests": [reading(id="gone"), reading(), reading()]}))
             assert begun.wait(60)
             gone.reset()
         assert http.get(f"{PATH}/before").status_code == 200, "others are answered meanwhile"
-        assert [row.prediction_id for row in read_log(deck.log)] == ["before"]
+        assert [row.prediction_id for row in read_log(app.log)] == ["before"]
         holder.execute("rollback")
         again = http.post(PATH, json=reading(id="gone"))
         assert again.status_code == 200
     holder.close()
-    rows = {row.prediction_id: row for row in read_log(deck.log)}
+    rows = {row.prediction_id: row for row in read_log(app.log)}
     assert len(rows) == 4 and rows["gone"].score == again.json()["predictions"][0]["score"]

@@ -16,7 +16,7 @@ from pipelines.context import build_context
 from tests.conftest import TOY
 from tests.predictions import labels, read_log
 from tests.services import thorough
-from tests.serving.conftest import Deck, Made, half_each, reading
+from tests.serving.conftest import App, ModelHome, half_each, reading
 from tests.serving.test_process import client, server
 
 pytestmark = thorough
@@ -72,16 +72,16 @@ def batch(name: str, size: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def remains(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Remains:
+def remains(model_home: ModelHome, tmp_path_factory: pytest.TempPathFactory) -> Remains:
     folder = tmp_path_factory.mktemp("torn")
     place = folder / "records.db"
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{place}")
-        context = build_context(TOY, made.home)
-        ReplayClock(context.records.simulated_time("pumps")).start(made.at)
-        context.plans.replace(half_each(made))
+        context = build_context(TOY, model_home.home)
+        ReplayClock(context.records.simulated_time("pumps")).start(model_home.at)
+        context.plans.replace(half_each(model_home))
         context.records.engine.dispose()
-        with server(made.home) as (process, url), client(url) as http:
+        with server(model_home.home) as (process, url), client(url) as http:
 
             def ask(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 return list(http.post("/v1/predictions", json={"requests": requests}).json()["predictions"])
@@ -119,10 +119,10 @@ def a_hole(log: bytes, commit: Commit) -> bytes:
 
 
 @pytest.fixture
-def restarted(remains: Remains, serve: Callable[..., Deck], tmp_path: Path) -> Callable[[Tear | None], Deck]:
+def restarted(remains: Remains, serve: Callable[..., App], tmp_path: Path) -> Callable[[Tear | None], App]:
     """A server that starts over the files that were left, the last commit torn in some way."""
 
-    def start(tear: Tear | None) -> Deck:
+    def start(tear: Tear | None) -> App:
         log = remains.log.read_bytes()
         shutil.copy(remains.database, tmp_path / "records.db")
         (tmp_path / "records.db-wal").write_bytes(tear(log, last_commit(log)) if tear else log)
@@ -131,34 +131,34 @@ def restarted(remains: Remains, serve: Callable[..., Deck], tmp_path: Path) -> C
     return start
 
 
-def logged(deck: Deck) -> list[str]:
-    return sorted(row.prediction_id for row in read_log(deck.log))
+def logged(app: App) -> list[str]:
+    return sorted(row.prediction_id for row in read_log(app.log))
 
 
-def answers_now(deck: Deck, answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def answers_now(app: App, answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the server says now of what it answered."""
-    return [deck.http.get(f"/v1/predictions/{answer['id']}").json() for answer in answers]
+    return [app.http.get(f"/v1/predictions/{answer['id']}").json() for answer in answers]
 
 
 def test_a_server_that_was_killed_has_left_all_that_it_had_answered(
-    remains: Remains, restarted: Callable[[Tear | None], Deck]
+    remains: Remains, restarted: Callable[[Tear | None], App]
 ) -> None:
-    deck = restarted(None)
+    app = restarted(None)
     assert len(remains.kept) == 2 * KEPT and len(remains.torn) == TORN
-    assert logged(deck) == sorted(answer["id"] for answer in remains.kept + remains.torn)
-    assert answers_now(deck, remains.kept + remains.torn) == remains.kept + remains.torn
+    assert logged(app) == sorted(answer["id"] for answer in remains.kept + remains.torn)
+    assert answers_now(app, remains.kept + remains.torn) == remains.kept + remains.torn
 
 
 @pytest.mark.parametrize("tear", [cut, cut_before_the_last_byte, zeros, a_hole], ids=lambda tear: tear.__name__)
 def test_of_a_torn_commit_nothing_is_there_and_of_those_before_it_all(
-    remains: Remains, restarted: Callable[[Tear | None], Deck], tear: Tear
+    remains: Remains, restarted: Callable[[Tear | None], App], tear: Tear
 ) -> None:
-    deck = restarted(tear)
-    assert logged(deck) == sorted(answer["id"] for answer in remains.kept), "nothing of the torn batch, all before it"
-    assert answers_now(deck, remains.kept) == remains.kept
-    assert {identity: label for identity, (label, _) in labels(deck.log).items()} == {"kept-0": 1.0}
-    first, again = (deck.ask(*batch("torn", TORN)) for _ in range(2))
+    app = restarted(tear)
+    assert logged(app) == sorted(answer["id"] for answer in remains.kept), "nothing of the torn batch, all before it"
+    assert answers_now(app, remains.kept) == remains.kept
+    assert {identity: label for identity, (label, _) in labels(app.log).items()} == {"kept-0": 1.0}
+    first, again = (app.ask(*batch("torn", TORN)) for _ in range(2))
     assert first == again == remains.torn
-    assert logged(deck) == sorted(answer["id"] for answer in remains.kept + remains.torn)
-    with deck.context.records.engine.connect() as connection:
+    assert logged(app) == sorted(answer["id"] for answer in remains.kept + remains.torn)
+    with app.context.records.engine.connect() as connection:
         assert connection.exec_driver_sql("pragma integrity_check").scalar() == "ok"

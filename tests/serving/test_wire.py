@@ -8,15 +8,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.services import thorough
-from tests.serving.conftest import Made, reading
+from tests.serving.conftest import ModelHome, reading
 from tests.serving.connections import PATH, Served, get, line, post, served_over
 
 pytestmark = thorough
 
 
 @pytest.fixture(scope="module")
-def served(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served_over(made, f"sqlite:///{tmp_path_factory.mktemp('wire') / 'records.db'}") as one:
+def served(model_home: ModelHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served_over(model_home, f"sqlite:///{tmp_path_factory.mktemp('wire') / 'records.db'}") as one:
         yield one
 
 

@@ -22,7 +22,7 @@ from pipelines.serving.metrics import Metrics
 from tests.conftest import ROOT, TOY
 from tests.predictions import read_log
 from tests.services import thorough
-from tests.serving.conftest import Made, reading
+from tests.serving.conftest import ModelHome, reading
 from tests.serving.test_command import free_port
 
 
@@ -94,10 +94,12 @@ def ask_on(url: str, name: str, acknowledged: list[str], done: threading.Event) 
 
 @pytest.mark.parametrize("kills", [pytest.param(1, marks=thorough), pytest.param(25, marks=pytest.mark.soak)])
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers by Linux's /proc")
-def test_a_worker_that_is_killed_loses_nothing_and_is_started_again(made: Made, context: Context, kills: int) -> None:
+def test_a_worker_that_is_killed_loses_nothing_and_is_started_again(
+    model_home: ModelHome, context: Context, kills: int
+) -> None:
     acknowledged: list[str] = []
     done = threading.Event()
-    with server(made.home, 2) as (process, url):
+    with server(model_home.home, 2) as (process, url):
         threads = [threading.Thread(target=ask_on, args=(url, f"t{n}", acknowledged, done)) for n in range(4)]
         for thread in threads:
             thread.start()
@@ -119,8 +121,8 @@ def test_a_worker_that_is_killed_loses_nothing_and_is_started_again(made: Made, 
 
 @thorough
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers by Linux's /proc")
-def test_workers_end_with_their_parent(made: Made, context: Context) -> None:
-    with server(made.home, 2) as (process, url):
+def test_workers_end_with_their_parent(model_home: ModelHome, context: Context) -> None:
+    with server(model_home.home, 2) as (process, url):
         workers = children(process.pid)
         assert len(workers) == 2
         process.kill()

@@ -20,7 +20,7 @@ from pipelines.serving.writer import LogWriter, Place
 from tests.commands import fork
 from tests.conftest import TOY
 from tests.services import thorough
-from tests.serving.conftest import Deck, reading
+from tests.serving.conftest import App, reading
 
 START = datetime(2024, 4, 1, tzinfo=UTC)
 
@@ -164,9 +164,9 @@ def test_the_next_process_goes_on_as_the_writer_that_was_killed(context: Context
     writer.end()
 
 
-def test_a_server_in_a_replay_leaves_no_writer_behind(deck: Deck) -> None:
-    deck.ask(reading())
-    assert deck.context.writers.active() == []
+def test_a_server_in_a_replay_leaves_no_writer_behind(app: App) -> None:
+    app.ask(reading())
+    assert app.context.writers.active() == []
 
 
 def test_a_writer_that_ends_waits_for_what_is_being_written_and_does_not_pass_what_takes_longer(

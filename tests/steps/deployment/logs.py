@@ -130,14 +130,14 @@ def look_at(now: datetime, in_force: Sequence[Plan], **changes: Any) -> Look:
     return replace(look, **{"slices": ("kind", "other"), **changes})
 
 
-def decision_bits(counts: Tally, look: Look) -> tuple[Any, ...]:
+def decision_bits(total: Tally, look: Look) -> tuple[Any, ...]:
     """All that a decision says, and the evidence as it is, bit by bit."""
-    proof = evidence(counts, look, PARAMS.rollout.watch)
+    observed = evidence(total, look, PARAMS.rollout.watch)
     return (
-        judge_evidence(proof, RULES).model_dump_json(),
-        json.dumps(_facts(counts.counts, proof)),
-        bits(proof),
-        repr(asdict(counts.counts)),
+        judge_evidence(observed, RULES).model_dump_json(),
+        json.dumps(_facts(total.counts, observed)),
+        bits(observed),
+        repr(asdict(total.counts)),
     )
 
 
