@@ -138,7 +138,7 @@ def stored(bag: Any) -> tuple[set[str | None], set[str]]:
         return files, {one.dag_id for one in session.query(DagModel) if one.is_stale or one.has_import_errors}
 
 
-def test_the_dags_of_all_others_load_and_one_import_error_tells_of_every_broken_one(
+def test_other_dags_load_and_one_import_error_names_every_broken_use_case(
     parse: Callable[..., Any], write: Callable[..., Path], broken: dict[Path, str]
 ) -> None:
     """Airflow keeps import errors by file, and sets the DAGs of such a file aside."""
@@ -155,9 +155,7 @@ def test_the_dags_of_all_others_load_and_one_import_error_tells_of_every_broken_
     assert not any(dag_id.startswith("m_") for dag_id in set(bag.dags) - dags_of("m_moved", "m_unread"))
 
 
-def test_of_two_use_cases_with_one_name_the_second_is_refused(
-    parse: Callable[..., Any], write: Callable[..., Path]
-) -> None:
+def test_a_second_use_case_of_the_same_name_is_refused(parse: Callable[..., Any], write: Callable[..., Path]) -> None:
     first, second = write("one"), write("two", SOUND.replace("NAME", "one"))
     bag = parse(first, second, first)
     assert set(bag.dags) == dags_of("one")
@@ -169,7 +167,7 @@ def test_of_two_use_cases_with_one_name_the_second_is_refused(
     assert other.dags["one_deployment"].get_task("stage_shadow.judge").params_file == str(second)
 
 
-def test_without_a_broken_use_case_there_is_no_import_error_any_more(
+def test_the_import_error_disappears_once_no_use_case_is_broken(
     parse: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     only = parse(write("only", "raise ValueError('why')"))
@@ -180,7 +178,7 @@ def test_without_a_broken_use_case_there_is_no_import_error_any_more(
     assert stored(bag) == (set(), set()), "an error that is mended goes"
 
 
-def test_the_pages_of_the_others_are_there(
+def test_pages_of_the_other_use_cases_are_served(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from data_docs import read_page
@@ -200,7 +198,7 @@ def test_the_pages_of_the_others_are_there(
 @pytest.mark.parametrize(
     "name", [name for name in MODULES if name in ("syntax", "value", "absent", "leaves", "nothing")]
 )
-def test_whatever_a_module_raises_is_an_invalid_input_in_one_line(write: Callable[..., Path], name: str) -> None:
+def test_any_error_of_a_module_becomes_a_one_line_invalid_input(write: Callable[..., Path], name: str) -> None:
     module, message = MODULES[name]
     write(name, module)
     with pytest.raises(InvalidInput, match=rf"^usecase: 'case_{name}' cannot be loaded \(") as refused:
@@ -211,7 +209,7 @@ def test_whatever_a_module_raises_is_an_invalid_input_in_one_line(write: Callabl
         assert f"case_{name}.py:2" in text, "the line that raised it"
 
 
-def test_nobody_can_be_kept_from_stopping_us(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keyboard_interrupt_is_not_caught(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLIGHTDECK_PARAMS", str(write("stop", "raise KeyboardInterrupt")))
     with pytest.raises(KeyboardInterrupt):
         read_roster()

@@ -53,7 +53,7 @@ def client(app: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callabl
     return as_role
 
 
-def test_the_validate_task_leads_to_its_pages(
+def test_the_validate_task_links_to_its_pages(
     load: Callable[..., Any], client: Callable[[str | None], Any], tmp_path: Path
 ) -> None:
     from airflow.models.xcom import XComModel
@@ -73,7 +73,7 @@ def test_the_validate_task_leads_to_its_pages(
     assert "bad_load" in client("viewer").get(URL + "readings.html").text
 
 
-def test_pages_are_of_all_days_that_were_validated_again(
+def test_pages_cover_all_days_that_were_validated_again(
     load: Callable[..., Any], client: Callable[[str | None], Any], tmp_path: Path
 ) -> None:
     """The button leads to where the step wrote, also where it began earlier than its window."""
@@ -106,13 +106,13 @@ def test_the_index_links_a_table_of_any_name_to_its_page(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x.html", "a/b.html", "a\\b.html", ".html", "a.htm", "a.html\n", "a\0.html", "x"])
-def test_a_path_is_no_page(name: str) -> None:
+def test_a_path_is_not_accepted_as_a_page(name: str) -> None:
     from data_docs import PAGE
 
     assert not PAGE.fullmatch(name)
 
 
-def test_a_page_of_a_table_with_any_name_is_handed_out(client: Callable[[str | None], Any], tmp_path: Path) -> None:
+def test_a_page_is_served_whatever_the_table_is_called(client: Callable[[str | None], Any], tmp_path: Path) -> None:
     data = build_context(TOY, tmp_path / "home").data
     for name in ("sales.orders", "a b", "50% off?"):
         uri = data.uri("reports", "validation", "2024-03-01_2024-03-04", f"{name}.html")
@@ -120,7 +120,7 @@ def test_a_page_of_a_table_with_any_name_is_handed_out(client: Callable[[str | N
         assert client("viewer").get(URL + quote(name) + ".html").text == name
 
 
-def test_pages_are_for_those_who_may_read_the_dag(client: Callable[[str | None], Any], tmp_path: Path) -> None:
+def test_only_users_who_may_read_the_dag_get_pages(client: Callable[[str | None], Any], tmp_path: Path) -> None:
     data = build_context(TOY, tmp_path / "home").data
     data.store.write_bytes(data.uri("reports", "validation", "2024-03-01_2024-03-04", "index.html"), b"secret")
     data.store.write_bytes(data.uri("raw", "index.html"), b"elsewhere")
@@ -135,7 +135,7 @@ def test_pages_are_for_those_who_may_read_the_dag(client: Callable[[str | None],
         assert client("viewer").get(other).status_code == 404, other
 
 
-def test_the_link_to_a_window_of_hours_is_an_address_that_is_served() -> None:
+def test_the_link_to_a_window_of_hours_can_be_opened() -> None:
     from data_docs import PERIOD, WINDOW, DataDocsLink
 
     inputs = {"start": "2024-03-30T23:00:00+00:00", "end": "2024-03-31T01:00:00+00:00", "since": None}

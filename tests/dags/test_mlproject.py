@@ -21,7 +21,7 @@ def parts(name: str) -> list[str]:
     return [part.strip() for part in ENTRIES[name]["command"].split("&&")]
 
 
-def test_the_project_brings_no_environment_and_hides_no_library() -> None:
+def test_the_project_declares_no_environment_and_shadows_no_library() -> None:
     """A module in a folder named mlflow would shadow the library."""
     assert set(PROJECT) == {"name", "entry_points"}
     assert [path.name for path in (ROOT / "mlflow").rglob("*") if path.is_file()] == ["MLproject"]
@@ -44,7 +44,7 @@ def test_commands_run_stages_and_steps_with_the_inputs_that_they_take(name: str)
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_every_output_that_a_command_reads_was_written_before(name: str) -> None:
+def test_a_command_reads_only_outputs_of_earlier_commands(name: str) -> None:
     ready = {}
     for part in parts(name):
         if stage := re.fullmatch(r"dvc repro (\w+)", part):

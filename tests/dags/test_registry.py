@@ -35,7 +35,7 @@ def stage_command(stage: dict[str, Any]) -> str:
     return str(stage.get("do", stage)["cmd"])
 
 
-def test_stages_are_the_steps_of_the_desk() -> None:
+def test_there_is_a_dvc_stage_for_each_step_of_the_desk() -> None:
     stages = [stage for name, stage in STAGES.items() if name != "code"]  # what the others depend on, and no step
     named = [re.search(r"\$\{flightdeck\} (\w+)", stage_command(stage)) for stage in stages]
     assert sorted(match[1] for match in named if match) == sorted(name for name, step in STEPS.items() if step.desk)
@@ -43,7 +43,7 @@ def test_stages_are_the_steps_of_the_desk() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, step in STEPS.items() if step.desk])
-def test_a_stage_gives_its_step_the_inputs_that_it_takes(name: str) -> None:
+def test_a_stage_passes_inputs_that_its_step_accepts(name: str) -> None:
     (command,) = [c for stage in STAGES.values() if f" {name} " in (c := stage_command(stage))]
     flags = {flag.replace("-", "_") for flag in re.findall(r" --([\w-]+)", command)} - {"home", "out", "params"}
     fields = STEPS[name].load().Inputs.model_fields
@@ -57,7 +57,7 @@ def test_the_dags_run_every_step(load: Callable[..., Any]) -> None:
     assert named == {name for name, step in STEPS.items() if step.dag}
 
 
-def test_the_chains_hold_every_step_that_the_dags_run() -> None:
+def test_the_chains_contain_every_step_that_the_dags_run() -> None:
     chained = {link.step for chain in CHAINS for link in links(chain)}
     before = {"choose_challenger"}  # the deployment DAG's plan, as others plan a window
     assert chained | before == {name for name, step in STEPS.items() if step.dag}
@@ -84,7 +84,7 @@ def test_stages_are_in_the_order_of_the_chains() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, step in STEPS.items() if step.desk])
-def test_what_feeds_a_stage_feeds_its_step_in_the_chain(name: str) -> None:
+def test_stages_and_chains_agree_on_the_sources_of_inputs(name: str) -> None:
     handed = {
         flag.replace("-", "_"): Output((stage,), output)
         for flag, stage, output in HANDED.findall(stage_command(STAGES[name]))
@@ -93,7 +93,7 @@ def test_what_feeds_a_stage_feeds_its_step_in_the_chain(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name != "code"])
-def test_a_stage_depends_on_whatever_feeds_it(name: str) -> None:
+def test_a_stage_depends_on_the_sources_of_its_inputs(name: str) -> None:
     deps, command = deps_of(name), stage_command(STAGES[name])
     assert command.count("@") == len(HANDED.findall(command)), "an output is handed over in another way"
     for _, source, _ in HANDED.findall(command):
@@ -113,7 +113,7 @@ PARTS: dict[str, Chain] = {"data": chains.data, "training": chains.training, "mo
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_dag_hands_over_as_its_chain_does(load: Callable[..., Any], part: str) -> None:
+def test_a_dag_passes_outputs_as_its_chain_does(load: Callable[..., Any], part: str) -> None:
     dag = load().dags[f"pumps_{part}"]
     tasks = {match[1]: task for task in dag.tasks if (match := re.match(r"Step `(\w+)`", task.doc_md or ""))}
     assert set(tasks) == {link.step for link in links(PARTS[part])}
@@ -150,7 +150,7 @@ def test_help_lists_every_step_with_its_inputs() -> None:
         assert step.summary.endswith(".") and step.summary in " ".join(done.stdout.split())
 
 
-def test_step_modules_are_light() -> None:
+def test_step_modules_import_no_heavy_library() -> None:
     """Listing the steps and their inputs imports no data or ML library."""
     from tests.dags.test_dags import HEAVY
 

@@ -75,7 +75,7 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
     return run
 
 
-def test_the_watcher_tells_each_change_once(desk: Context, watch: Callable[..., list[Any]]) -> None:
+def test_the_watcher_reports_each_change_once(desk: Context, watch: Callable[..., list[Any]]) -> None:
     set_alias(desk, "challenger", "1")
     assert watch() == [], "what training set is no news"
     events = watch(triggers=3, do=lambda: desk.models.set_alias("challenger", "2"))
@@ -91,7 +91,7 @@ def test_the_watcher_tells_each_change_once(desk: Context, watch: Callable[..., 
     assert watch() == [{"alias": "challenger", "version": "1", "change": 5}]
 
 
-def test_an_alias_that_the_chain_sets_and_then_notes_is_no_news(
+def test_an_alias_that_the_chain_sets_before_recording_it_fires_nothing(
     desk: Context, watch: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 1.0)
@@ -111,7 +111,7 @@ def noted_by_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.deployment.aliases.sleep", lambda _: None)
 
 
-def test_a_challenger_that_the_step_has_noted_is_told_to_one_watcher(
+def test_a_challenger_that_the_step_recorded_is_reported_to_one_watcher(
     desk: Context, watch: Callable[..., list[Any]], noted_by_the_step: None
 ) -> None:
     champion_first(desk)
@@ -137,7 +137,7 @@ def test_a_challenger_that_the_step_has_noted_is_told_to_one_watcher(
     assert lines[2:] == [("2", "out-of-band"), ("", "out-of-band"), ("2", "out-of-band")], "one line a change"
 
 
-def test_a_champion_that_the_step_has_honoured_is_no_news_and_one_that_it_only_noted_is(
+def test_the_watcher_reports_a_champion_that_the_step_recorded_and_did_not_put_in_force(
     desk: Context, watch: Callable[..., list[Any]], noted_by_the_step: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     champion_first(desk)
@@ -193,7 +193,7 @@ def judge_task() -> Any:
     return JudgeOperator(task_id="judge", rollout="a", stage="shadow", params_file=str(TOY))
 
 
-def test_a_waiting_stage_is_looked_at_when_something_happened_until_the_judge_does_not_hold(
+def test_a_waiting_stage_is_judged_on_each_new_pulse_until_the_judge_no_longer_holds(
     in_shadow: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import rollout
@@ -243,7 +243,7 @@ def test_a_waiting_stage_is_looked_at_when_something_happened_until_the_judge_do
     assert looked == ["a", "a"], "of what has happened since, the task looks itself"
 
 
-def test_a_stage_whose_time_is_up_is_looked_at_one_last_time(in_shadow: Context) -> None:
+def test_a_stage_that_is_out_of_time_is_judged_one_last_time(in_shadow: Context) -> None:
     from pipelines.deployment.pulse import pulse
 
     event = asyncio.run(fired(pulse("a", in_shadow), LONG_AGO))
@@ -252,7 +252,7 @@ def test_a_stage_whose_time_is_up_is_looked_at_one_last_time(in_shadow: Context)
     ]
 
 
-def test_each_look_of_a_trigger_has_the_params_of_its_time(
+def test_each_look_of_a_trigger_reads_the_current_params(
     in_shadow: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import rollout
@@ -270,7 +270,7 @@ def test_each_look_of_a_trigger_has_the_params_of_its_time(
     assert event["answer"]["action"] == "ADVANCE" and limits == [in_shadow.params.rollout.judge.max_days, 7] != [7, 7]
 
 
-def test_an_answer_whose_rollout_cannot_be_seen_any_more_is_looked_for_again(
+def test_an_answer_about_a_rollout_that_is_no_longer_in_force_is_judged_again(
     in_shadow: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     import rollout
@@ -285,7 +285,7 @@ def test_an_answer_whose_rollout_cannot_be_seen_any_more_is_looked_for_again(
     assert "is away" in caplog.text and "CANARY" not in caplog.text
 
 
-def test_what_cannot_be_judged_wakes_the_task_which_fails_with_the_reason(
+def test_an_error_of_the_judge_wakes_the_task_and_fails_it_with_the_reason(
     in_shadow: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException

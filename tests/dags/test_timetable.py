@@ -15,7 +15,7 @@ from tests.services import thorough
 @pytest.mark.parametrize(
     ("dag", "intervals", "last"), [("flights_data", 365, "2014-01-01"), ("flights_monitoring", 51, "2013-12-30")]
 )
-def test_every_interval_of_the_source_is_scheduled_and_none_after(
+def test_every_interval_of_the_source_is_scheduled_and_no_later_one(
     load: Callable[..., Any], dag: str, intervals: int, last: str
 ) -> None:
     from airflow.timetables.base import TimeRestriction
@@ -38,7 +38,7 @@ def test_nothing_starts_by_itself_today(load: Callable[..., Any]) -> None:
     assert timetable.next_dagrun_info(last_automated_data_interval=None, restriction=today) is None
 
 
-def test_it_survives_serialization(load: Callable[..., Any]) -> None:
+def test_the_timetable_survives_serialization(load: Callable[..., Any]) -> None:
     from airflow.serialization.decoders import decode_timetable
     from airflow.serialization.encoders import encode_timetable
 

@@ -35,7 +35,7 @@ def test_the_story_leaves_two_versions_and_their_lineage(story: str, context: Co
         assert pointer.exists(), "the data version of the model is kept by DVC"
 
 
-def test_the_story_leaves_a_rollout_that_was_judged_to_its_end(story: str, context: Context) -> None:
+def test_the_story_leaves_a_finished_rollout(story: str, context: Context) -> None:
     """The better of two families challenges the simplest one, and a margin of a tenth is soon shown to hold."""
     direct, rollout = context.rollouts.all()
     assert direct.direct and (rollout.champion, rollout.version) == (direct.version, "2")
@@ -55,7 +55,7 @@ def test_the_story_leaves_a_rollout_that_was_judged_to_its_end(story: str, conte
         assert fact in shown
 
 
-def test_live_scores_are_those_that_the_point_in_time_features_give(
+def test_live_scores_equal_scores_of_point_in_time_features(
     story: str, airflow: AirflowClient, context: Context
 ) -> None:
     """The first model's live predictions of the watched window, against the monitoring DAG's of the same flights."""
@@ -69,7 +69,7 @@ def test_live_scores_are_those_that_the_point_in_time_features_give(
     assert apart.max() < 1e-5
 
 
-def test_the_story_leaves_a_report_and_a_decision_and_tells_them(story: str, context: Context) -> None:
+def test_the_story_leaves_and_prints_a_report_and_a_decision(story: str, context: Context) -> None:
     (report,) = context.tracker.runs("report")
     (decision,) = context.decisions.all(DecisionKind.RETRAIN)
     assert decision["verdict"] == "RETRAIN" and decision["reasons"]
@@ -80,7 +80,7 @@ def test_the_story_leaves_a_report_and_a_decision_and_tells_them(story: str, con
     assert page.stat().st_size > 100_000
 
 
-def test_told_again_it_repeats_nothing(story: str, airflow: AirflowClient, env: dict[str, str]) -> None:
+def test_a_second_run_of_the_story_repeats_nothing(story: str, airflow: AirflowClient, env: dict[str, str]) -> None:
     before = {dag: [run.run_id for run in airflow.runs(dag)] for dag in airflow.dags()}
     again = module("infra.story", env=env)
     assert again.returncode == 0, again.stderr
@@ -88,7 +88,7 @@ def test_told_again_it_repeats_nothing(story: str, airflow: AirflowClient, env: 
     assert [len(runs) for _, runs in sorted(before.items())] == [2, 2, 1, 0, 2]  # data, deployment, ...
 
 
-def test_a_form_that_does_not_fit_is_refused(story: str, airflow: AirflowClient) -> None:
+def test_an_invalid_form_is_refused(story: str, airflow: AirflowClient) -> None:
     with pytest.raises(AirflowError, match=r"400 .*prophet"):
         airflow.trigger("flights_training", {"as_of": "2013-04-15", "families": ["prophet"]})
     with pytest.raises(AirflowError, match=r"400 .*trials"):
@@ -99,7 +99,7 @@ def test_a_form_that_does_not_fit_is_refused(story: str, airflow: AirflowClient)
     assert "unknown keys in the run's configuration: ['stat']" in airflow.failures(run)["plan"]
 
 
-def test_a_form_is_run_as_the_page_posts_it(story: str, airflow: AirflowClient, context: Context) -> None:
+def test_a_form_runs_as_the_page_posts_it(story: str, airflow: AirflowClient, context: Context) -> None:
     """With a logical date of now, which is long after the source's end. The gate decides what comes of it."""
     conf = {"as_of": "2013-04-10", "families": ["hist_gradient_boosting"], "trials": 2}
     run_id = airflow.trigger("flights_training", conf, logical_date=datetime.now(UTC).isoformat())

@@ -128,7 +128,7 @@ def _killed(pid: int) -> int:
     return 1
 
 
-def test_a_label_shuffled_challenger_is_rolled_back_whatever_is_killed(
+def test_a_label_shuffled_challenger_is_rolled_back_despite_kills(
     story: str, deck: Deck, airflow: AirflowClient, context: Context, env: dict[str, str], tmp_path: Path
 ) -> None:
     before = context.plans.current()
@@ -187,7 +187,7 @@ def expected_predictions(context: Context, since: Any) -> list[tuple[str, Any]]:
     return list(zip(examples[EXAMPLE_ID], examples[PREDICTED_AT], strict=True))
 
 
-def test_an_earlier_version_set_by_hand_challenges_and_is_aborted_from_the_command_line(
+def test_an_earlier_version_set_as_challenger_by_hand_can_be_aborted_from_the_command_line(
     story: str, deck: Deck, airflow: AirflowClient, context: Context, env: dict[str, str]
 ) -> None:
     champion = context.models.aliases()["champion"]
@@ -203,7 +203,7 @@ def test_an_earlier_version_set_by_hand_challenges_and_is_aborted_from_the_comma
     assert plan is not None and (plan.champion, plan.challenger) == (champion, None)
 
 
-def test_a_run_that_a_person_marks_failed_gives_the_traffic_back(
+def test_marking_a_run_failed_returns_the_traffic_to_the_champion(
     story: str, airflow: AirflowClient, context: Context
 ) -> None:
     champion = context.models.aliases()["champion"]

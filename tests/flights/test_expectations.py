@@ -135,7 +135,7 @@ def cases_home(ingested: Path, tmp_path_factory: pytest.TempPathFactory) -> Judg
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_flight_is_set_apart(cases_home: Judged, case: str) -> None:
+def test_a_bad_flight_is_quarantined(cases_home: Judged, case: str) -> None:
     rows, apart = cases_home.raw(case), cases_home.read("quarantine")
     bad = zip(apart.drop_columns(["reason"]).to_pylist(), apart["reason"].to_pylist(), strict=True)
     assert [reason for row, reason in bad if row in rows] == [BAD[case][1]] * len(rows)
@@ -143,7 +143,7 @@ def test_a_bad_flight_is_set_apart(cases_home: Judged, case: str) -> None:
     assert not any(row in clean for row in rows)
 
 
-def test_of_bad_flights_nothing_is_lost(cases_home: Judged) -> None:
+def test_no_bad_flight_is_lost(cases_home: Judged) -> None:
     raw, clean, bad = (cases_home.read(zone) for zone in ("raw", "validated", "quarantine"))
     assert cases_home.outputs["verdict"] == "PASS" and raw.num_rows == clean.num_rows + bad.num_rows
     assert bad.num_rows == len(BAD) + 1, "one of them is there twice"
@@ -151,12 +151,12 @@ def test_of_bad_flights_nothing_is_lost(cases_home: Judged) -> None:
     assert sorted(together.to_pylist(), key=str) == sorted(raw.to_pylist(), key=str)
 
 
-def test_a_long_string_swells_no_report(cases_home: Judged) -> None:
+def test_a_long_string_does_not_inflate_the_report(cases_home: Judged) -> None:
     reports = Path(cases_home.context.data.uri("reports"))
     assert 10_000 < sum(file.stat().st_size for file in reports.rglob("*") if file.is_file()) < 300_000
 
 
-def test_a_flight_that_comes_again_on_a_later_day_is_set_apart_there(cases_home: Judged) -> None:
+def test_a_flight_repeated_on_a_later_day_is_quarantined_there(cases_home: Judged) -> None:
     bad = cases_home.read("quarantine", day=SPRING)
     assert bad.drop_columns(["reason"]).to_pylist() == cases_home.again.to_pylist()
     assert bad["reason"].to_pylist() == ["duplicate"]
@@ -164,7 +164,7 @@ def test_a_flight_that_comes_again_on_a_later_day_is_set_apart_there(cases_home:
     assert first in cases_home.read("validated").to_pylist()
 
 
-def test_numbers_that_are_none_are_set_apart_and_missing_ones_are_not(cases_home: Judged) -> None:
+def test_nan_and_infinity_are_quarantined_and_missing_values_are_not(cases_home: Judged) -> None:
     assert cases_home.read("quarantine", "weather")["reason"].to_pylist() == ["not_finite", "not_finite,bad_temp"]
     assert cases_home.outputs["quarantined"]["weather"] == {"not_finite": 2, "bad_temp": 1}
     missing = cases_home.read("raw", "weather").slice(2, 1).to_pylist()
@@ -200,7 +200,7 @@ def few(frame: pd.DataFrame) -> pd.DataFrame:
     ],
     ids=["no rows", "a whole day in another zone", "a day cut short"],
 )
-def test_a_bad_day_stops_the_run_and_leaves_what_was_there(
+def test_a_bad_day_stops_the_run_and_changes_nothing(
     validated: Path, tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], message: str
 ) -> None:
     copy_home(validated, tmp_path / "home")
@@ -215,7 +215,7 @@ def test_a_bad_day_stops_the_run_and_leaves_what_was_there(
 
 
 @pytest.mark.parametrize(("day", "hours"), [(SPRING, 23), (AUTUMN, 24)])
-def test_true_rows_pass_on_the_days_when_the_clock_changes(home: Context, day: date, hours: int) -> None:
+def test_valid_rows_pass_on_the_days_of_clock_changes(home: Context, day: date, hours: int) -> None:
     window = {"start": day.isoformat(), "end": (date.fromordinal(day.toordinal() + 1)).isoformat()}
     outputs = execute("validate", window, home)
     assert outputs["verdict"] == "PASS" and not any(outputs["quarantined"].values())
@@ -223,7 +223,7 @@ def test_true_rows_pass_on_the_days_when_the_clock_changes(home: Context, day: d
     assert len(weather["time_hour"].unique()) == hours  # the source lacks one in autumn
 
 
-def test_every_table_has_a_suite_of_every_kind_that_it_needs() -> None:
+def test_every_table_has_the_kinds_of_expectations_that_it_needs() -> None:
     kinds = {name: {expectation.configuration.type for expectation in suite} for name, suite in SUITES.items()}
     for name, types in kinds.items():
         assert "expect_column_types" in types and "expect_column_values_to_not_be_null" in types, name

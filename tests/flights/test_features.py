@@ -100,7 +100,9 @@ def built(name: str) -> pa.Table:
 @thorough
 @costly()
 @given(minutes=st.integers(0, 12 * 24 * 60), to_midnight=st.booleans(), seed=st.integers(0, 2**32))
-def test_nothing_known_by_a_cut_moves_when_what_is_known_later_does(minutes: int, to_midnight: bool, seed: int) -> None:
+def test_changing_what_becomes_known_after_a_cut_moves_no_feature_before_it(
+    minutes: int, to_midnight: bool, seed: int
+) -> None:
     """Cuts at any minute of twelve days, and half of them at one at which a local day begins."""
     cut = midnight(date(2013, 1, 6), USECASE.timezone) + timedelta(
         minutes=minutes // 1440 * 1440 if to_midnight else minutes
@@ -114,7 +116,7 @@ def test_nothing_known_by_a_cut_moves_when_what_is_known_later_does(minutes: int
 
 
 @pytest.mark.parametrize("name", [feature_table.name for feature_table in DAILY])
-def test_what_is_known_later_shows_in_later_rows(name: str) -> None:
+def test_changing_what_becomes_known_after_a_cut_moves_features_after_it(name: str) -> None:
     """So that the test above has something to find, in every column."""
     changed = build(table(name), altered_after(datetime(2013, 1, 14, 17, tzinfo=UTC), 1)).to_pandas()
     keys = [*table(name).keys, KNOWN_AT]
@@ -167,7 +169,7 @@ def test_windows_of_arrivals_and_of_several_keys_equal_a_plain_computation(name:
     assert seen >= 40 * 3
 
 
-def test_an_aircraft_is_away_for_two_legs_and_two_turns() -> None:
+def test_an_aircraft_is_away_for_two_legs_and_two_turnarounds() -> None:
     """Against a loop over departures, and at every instant of the grid at which it is on its way, and only there."""
     flights = query("select * from departures where tailnum is not null and dep_at is not null", raw(), {}).to_pandas()
     rows = built("aircraft_rotation").to_pandas()
@@ -197,7 +199,7 @@ def test_an_aircraft_is_away_for_two_legs_and_two_turns() -> None:
     assert list(rows[KNOWN_AT][rows.tailnum == tail]) == list(grid[away])
 
 
-def test_an_entity_has_a_state_on_the_days_on_which_it_is_scheduled_and_the_day_after() -> None:
+def test_an_entity_has_rows_on_days_when_it_is_scheduled_and_on_the_day_after() -> None:
     rows = built("carrier_state").to_pandas()
     days = rows[KNOWN_AT].dt.tz_convert(USECASE.timezone).dt.date.groupby(rows.carrier).value_counts()
     assert (days == 96).all()
@@ -250,7 +252,7 @@ def test_labels_mature_on_landing_and_within_the_declared_time() -> None:
     assert frame[LABEL].mean() == pytest.approx((raw()["flights"].to_pandas().arr_delay.dropna() >= 15).mean())
 
 
-def test_arrival_times_are_the_destinations() -> None:
+def test_arrival_times_are_local_to_the_destination() -> None:
     """JFK to LAX takes about six hours, to San Juan about four, whatever the clocks there say."""
     frame = USECASE.examples({name: raw()[name] for name in ("flights", "airports")}, WINDOW).to_pandas()
     by_dest = frame.groupby("dest").scheduled_minutes.median()
@@ -277,7 +279,7 @@ def test_request_features_work_row_by_row() -> None:
     assert (whole.dep_weekday == local.weekday).all() and (whole.sched_hour == local.strftime("%H")).all()
 
 
-def test_a_flight_to_a_place_whose_zone_is_unknown_lands_at_no_known_instant() -> None:
+def test_a_flight_to_a_destination_of_unknown_time_zone_has_no_known_arrival() -> None:
     """Else its arrival would count as known when its day begins, hours before it leaves."""
     airports = raw()["airports"]
     unzoned = airports.set_column(
@@ -292,7 +294,7 @@ def test_a_flight_to_a_place_whose_zone_is_unknown_lands_at_no_known_instant() -
     assert lost.num_rows == known.num_rows == lost["arr_at"].null_count == lost["sched_arr_at"].null_count
 
 
-def test_a_cancellation_is_known_at_the_scheduled_departure_and_its_absence_once_it_has_left() -> None:
+def test_a_cancellation_is_known_at_the_scheduled_departure_and_a_departure_when_it_happens() -> None:
     tables = {name: raw()[name] for name in ("flights", "airports")}
     frame = USECASE.examples(tables, WINDOW).to_pandas()
     gone = frame.cancelled == 1

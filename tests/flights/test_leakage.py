@@ -106,7 +106,7 @@ def validation_auc(context: Context, period: Period) -> float:
 
 @thorough
 @pytest.mark.parametrize("period", PERIODS)
-def test_permuted_outcomes_leave_chance(tmp_path: Path, period: Period) -> None:
+def test_permuted_outcomes_bring_the_auc_to_chance(tmp_path: Path, period: Period) -> None:
     source = write_source(tmp_path / "source", permuted, str(period.end))
     auc = validation_auc(context_over(tmp_path, source, period), period)
     assert auc == pytest.approx(0.5, abs=period.chance)
@@ -114,6 +114,6 @@ def test_permuted_outcomes_leave_chance(tmp_path: Path, period: Period) -> None:
 
 @thorough
 @pytest.mark.parametrize("period", PERIODS)
-def test_true_outcomes_leave_much_more(tmp_path: Path, period: Period) -> None:
+def test_true_outcomes_give_a_much_higher_auc(tmp_path: Path, period: Period) -> None:
     """The same chain on the same days, so that the test above has something to lose."""
     assert validation_auc(context_over(tmp_path, None, period), period) > 0.65

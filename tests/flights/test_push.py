@@ -31,7 +31,7 @@ def put_back(context: Context, whole: dict[str, dict[date, pa.Table]], until: da
 
 
 @thorough
-def test_pushed_values_are_the_backfilled_ones(flights: Context) -> None:
+def test_pushed_values_equal_backfilled_values(flights: Context) -> None:
     for step in ("ingest", "validate", "build_features"):
         execute(step, WINDOW, flights)
     execute("apply_features", {}, flights)

@@ -44,13 +44,13 @@ def page(key: str, entries: list[dict[str, Any]]) -> httpx.Response:
     return httpx.Response(200, json={key: entries, "total_entries": len(entries)})
 
 
-def test_it_waits_for_its_dags_whatever_import_errors_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_waits_for_its_dags_despite_import_errors_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     client([[], ["b_data"], ["a_data", "b_data"]], {"broken_use_cases.py": TRACE}, monkeypatch).wait_for_dags(
         ["a_data"], timeout=600
     )
 
 
-def test_dags_that_do_not_come_are_named_with_all_that_the_import_errors_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_dags_are_named_together_with_all_import_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     other = '  File "x.py", line 1\n    def (\n        ^\nSyntaxError: bad'
     errors = {"broken_use_cases.py": TRACE, "other.py": other}
     with pytest.raises(AirflowError, match=r"DAGs \['a_data'\] were not read within 120 s") as error:

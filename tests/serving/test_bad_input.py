@@ -77,7 +77,7 @@ def test_one_bad_item_of_many_is_named_and_none_is_scored(app: App) -> None:
     assert answer.json()["detail"].startswith("requests[2]: plant: should be") and app.log.get(["a", "b"]) == []
 
 
-def test_a_call_has_limits(serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_beyond_a_limit_are_refused(serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLIGHTDECK_SERVING_MAX_BATCH", "3")
     monkeypatch.setenv("FLIGHTDECK_SERVING_MAX_BYTES", "2000")
     app = serve()
@@ -89,7 +89,7 @@ def test_a_call_has_limits(serve: Callable[..., App], monkeypatch: pytest.Monkey
     assert long.status_code == 413 and "longer than 2000 bytes" in long.json()["detail"]
 
 
-def test_no_more_of_a_body_is_read_than_the_limit() -> None:
+def test_a_body_is_read_up_to_the_limit_only() -> None:
     read = 0
 
     async def receive() -> Message:
@@ -102,7 +102,7 @@ def test_no_more_of_a_body_is_read_than_the_limit() -> None:
     assert read == 2500
 
 
-def test_a_body_whose_sender_has_gone_is_refused() -> None:
+def test_a_body_of_a_disconnected_client_is_refused() -> None:
     began: Message = {"type": "http.request", "body": b"{", "more_body": True}
     messages = iter([began, {"type": "http.disconnect"}])
 
@@ -114,7 +114,7 @@ def test_a_body_whose_sender_has_gone_is_refused() -> None:
     assert gone.value.status == 400
 
 
-def test_other_paths_and_methods_are_the_clients_mistake(app: App) -> None:
+def test_unknown_paths_and_methods_are_client_errors(app: App) -> None:
     nowhere = app.http.get("/v2/predictions")
     assert nowhere.status_code == 404 and nowhere.json()["detail"].startswith("GET /v2/predictions: not found")
     for method in ("GET", "PUT", "DELETE", "PATCH", "TRACE", "OPTIONS"):
@@ -122,18 +122,18 @@ def test_other_paths_and_methods_are_the_clients_mistake(app: App) -> None:
         assert other.status_code == 405 and other.headers["allow"] == "POST" and "not allowed" in other.json()["detail"]
 
 
-def test_what_looks_like_a_key_within_a_string_is_none(app: App) -> None:
+def test_text_that_looks_like_a_key_within_a_string_is_not_read_as_one(app: App) -> None:
     (answer,) = app.ask(reading(id='say "pump": "load" : twice'))
     assert answer["id"] == 'say "pump": "load" : twice'
 
 
 @pytest.mark.parametrize("claimed", ["text/plain", "application/x-www-form-urlencoded", "nonsense", ""])
-def test_a_body_is_read_as_json_whatever_it_claims_to_be(app: App, claimed: str) -> None:
+def test_a_body_is_read_as_json_whatever_its_content_type(app: App, claimed: str) -> None:
     answer = app.http.post("/v1/predictions", content=GOOD, headers={"content-type": claimed})
     assert answer.status_code == 200, answer.text
 
 
-def test_an_outcome_is_recorded_repeated_contradicting_or_unknown(app: App) -> None:
+def test_an_outcome_is_answered_as_recorded_repeated_contradicting_or_unknown(app: App) -> None:
     app.ask(reading(id="a"), reading(id="b"))
 
     def tell(*outcomes: tuple[str, Any]) -> tuple[int, list[str]]:
@@ -161,7 +161,7 @@ def test_a_label_is_0_or_1(app: App, label: str) -> None:
     assert labels(app.log) == {}
 
 
-def test_an_outcome_of_nothing_else(app: App) -> None:
+def test_an_outcome_with_missing_or_unknown_keys_is_refused(app: App) -> None:
     for body in ('{"id": "a"}', '{"id": "a", "label": 1, "known_at": "2024-01-01"}', '{"outcomes": []}', "[]"):
         assert app.http.post("/v1/outcomes", content=body).status_code == 422
 
@@ -185,7 +185,7 @@ BODIES = st.one_of(
 
 
 @given(path=st.sampled_from(["/v1/predictions", "/v1/outcomes"]), body=BODIES)
-def test_nothing_that_is_sent_is_the_servers_failure(app: App, path: str, body: bytes) -> None:
+def test_no_request_causes_a_server_error(app: App, path: str, body: bytes) -> None:
     answer = app.http.post(path, content=body)
     assert answer.status_code in (200, 400, 404, 409, 422), answer.text
     assert answer.status_code == 200 or answer.json()["detail"] or path == "/v1/outcomes"

@@ -38,7 +38,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def test_no_variable_of_uvicorns_reaches_the_server(
+def test_variables_of_uvicorn_do_not_reach_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[uvicorn.Config]
 ) -> None:
     for name, value in {"WEB_CONCURRENCY": "2", "FORWARDED_ALLOW_IPS": "*", "UVICORN_PORT": "1"}.items():
@@ -52,7 +52,7 @@ def test_no_variable_of_uvicorns_reaches_the_server(
 
 
 @pytest.mark.parametrize("port", ["0", "-1", "65536", "70000"])
-def test_a_port_that_there_is_not_is_refused(
+def test_a_port_out_of_range_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], started: list[uvicorn.Config], port: str
 ) -> None:
     assert serve(tmp_path, "--port", port) == 2 and not started
@@ -60,7 +60,7 @@ def test_a_port_that_there_is_not_is_refused(
 
 
 @pytest.mark.parametrize("by", ["flag", "variable"])
-def test_a_port_that_is_taken_is_one_line_with_the_remedy(
+def test_a_port_in_use_is_a_one_line_error_with_the_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, started: list[Any], by: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -72,7 +72,7 @@ def test_a_port_that_is_taken_is_one_line_with_the_remedy(
     assert line.endswith("with --port or FLIGHTDECK_SERVING_PORT")
 
 
-def test_a_host_of_another_machine_is_one_line(
+def test_a_host_of_another_machine_is_a_one_line_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, started: list[Any]
 ) -> None:
     monkeypatch.setenv("FLIGHTDECK_SERVING_HOST", "192.0.2.1")
@@ -81,7 +81,7 @@ def test_a_host_of_another_machine_is_one_line(
     assert line.startswith("flightdeck: cannot listen at 192.0.2.1:8090 (")
 
 
-def test_a_server_that_uvicorn_ends_ends_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_uvicorn_stops_exits_with_status_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def ended(*_: Any, **__: Any) -> None:
         raise SystemExit(3)
 

@@ -81,7 +81,7 @@ def parses(envelope: Envelope[Any], body: Any) -> bool:
 
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("usecase", [PUMPS, FLIGHTS], ids=lambda usecase: usecase.name)
-def test_a_request_that_fits_the_schema_is_understood_down_to_its_features(usecase: UseCase) -> None:
+def test_a_request_that_fits_the_schema_is_accepted_and_gives_features(usecase: UseCase) -> None:
     envelope = prediction_envelope(usecase, 3)
 
     @given(st.lists(items(envelope), min_size=1, max_size=3))
@@ -139,7 +139,7 @@ def test_every_answer_of_every_operation_is_declared(app: App) -> None:
 
 
 @thorough
-def test_schemathesis_finds_nothing(app: App, tmp_path: Path) -> None:
+def test_schemathesis_finds_no_fault(app: App, tmp_path: Path) -> None:
     options = ["--checks", "all", "--seed", "1", "--max-examples", "10", "--no-color", "--warnings", "off"]
     options += ["--suppress-health-check", "too_slow", "--request-timeout", "60"]  # a busy machine is no finding
     with listening(app) as url:

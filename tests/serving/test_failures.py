@@ -24,7 +24,7 @@ RAISED: dict[str, Callable[[], Exception]] = {
 
 
 @pytest.mark.parametrize("name", RAISED)
-def test_a_failure_tells_no_secret(
+def test_an_error_message_holds_no_secret(
     app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     def failing(*_: Any) -> Any:

@@ -48,7 +48,7 @@ def plan_of(http: TestClient) -> int | None:
     return int(answer.json()["predictions"][0]["plan"]) if answer.status_code == 200 else None
 
 
-def test_plans_are_followed_and_one_that_cannot_be_loaded_leaves_the_last(
+def test_the_server_follows_plans_and_keeps_the_last_one_that_it_could_load(
     context: Context, http: TestClient, model_home: ModelHome
 ) -> None:
     refused = http.post("/v1/predictions", json=reading())
@@ -65,7 +65,7 @@ def test_plans_are_followed_and_one_that_cannot_be_loaded_leaves_the_last(
     assert plan_of(http) == 2
 
 
-def test_models_are_loaded_while_the_last_route_serves(
+def test_models_are_loaded_while_the_current_route_serves(
     context: Context, model_home: ModelHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = half_each(model_home)
@@ -86,7 +86,7 @@ def test_models_are_loaded_while_the_last_route_serves(
     assert seen == [1] and router.route().challenger is not None
 
 
-def test_records_that_are_away_end_no_route_but_readiness(
+def test_without_the_records_the_route_keeps_serving_and_readiness_fails(
     context: Context, http: TestClient, model_home: ModelHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert context.plans.replace(half_each(model_home))

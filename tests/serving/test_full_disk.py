@@ -61,7 +61,7 @@ def full(context: Context) -> Iterator[None]:
         engine.dispose()
 
 
-def test_without_room_a_batch_is_refused_whole_and_with_room_again_accepted_once(app: App) -> None:
+def test_a_batch_is_refused_whole_on_a_full_disk_and_accepted_once_there_is_room(app: App) -> None:
     before, sent = batch("before", 5), batch("sent", 300)
     assert app.http.post("/v1/predictions", json=before).status_code == 200
     with full(app.context):
@@ -77,7 +77,7 @@ def test_without_room_a_batch_is_refused_whole_and_with_room_again_accepted_once
     assert app.metric("predictions_total", version="1") + app.metric("predictions_total", version="2") == 305
 
 
-def test_calls_that_fill_the_disk_are_acknowledged_and_logged_or_neither(app: App) -> None:
+def test_calls_that_fill_the_disk_are_either_acknowledged_and_logged_or_neither(app: App) -> None:
     acknowledged, refused = [], []
     with full(app.context):
         for n in range(2000):
@@ -93,7 +93,7 @@ def test_calls_that_fill_the_disk_are_acknowledged_and_logged_or_neither(app: Ap
     assert logged(app.context) == acknowledged + refused
 
 
-def test_without_room_no_outcome_of_a_call_is_recorded_and_with_room_again_each_is(app: App) -> None:
+def test_outcomes_of_a_call_are_refused_whole_on_a_full_disk_and_recorded_once_there_is_room(app: App) -> None:
     sent = batch("a", 300)
     app.ask(*sent["requests"])
     with full(app.context):
@@ -107,9 +107,7 @@ def test_without_room_no_outcome_of_a_call_is_recorded_and_with_room_again_each_
 
 @thorough
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process's files by Linux's prlimit")
-def test_a_write_that_ends_in_the_middle_of_a_page_leaves_nothing_of_its_commit(
-    model_home: ModelHome, context: Context
-) -> None:
+def test_a_write_cut_within_a_page_leaves_nothing_of_its_commit(model_home: ModelHome, context: Context) -> None:
     before, sent = batch("before", 5), batch("sent", 800)
     with server(model_home.home) as (process, url), client(url) as http:
         assert http.post("/v1/predictions", json=before).status_code == 200

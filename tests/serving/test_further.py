@@ -59,7 +59,7 @@ def second_task(examples: pd.DataFrame) -> np.ndarray[Any, Any]:
     return torch.sigmoid(log_odds(fitted.network, *read, tasks=2)[:, 1]).numpy()
 
 
-def test_answers_have_the_second_task_of_the_version_that_gave_them(app: App) -> None:
+def test_answers_hold_the_second_task_of_the_version_that_answered(app: App) -> None:
     examples = app.model_home.examples
     requests = [reading(row, id=f"p{n}") for n, row in enumerate(examples.itertuples())]
     answers = app.ask(*requests)
@@ -83,7 +83,7 @@ def test_answers_have_the_second_task_of_the_version_that_gave_them(app: App) ->
     assert earlier == answers[0] and explanation["further"] == new["further"] and 0 < new["further"]["worn"] < 1
 
 
-def test_a_card_from_before_there_were_further_outputs_has_none(model_home: ModelHome, app: App) -> None:
+def test_a_card_written_before_further_outputs_existed_has_none(model_home: ModelHome, app: App) -> None:
     cards = [json.loads((Path(uri) / "model.json").read_text()) for uri in model_home.models.values()]
     assert "further" not in cards[0] and cards[1]["further"] == ["worn"]
     one, two = (load_scorer(app.context.data.store, ModelRef(uri)) for uri in model_home.models.values())
@@ -93,7 +93,9 @@ def test_a_card_from_before_there_were_further_outputs_has_none(model_home: Mode
     assert further.shape == (len(model_home.examples), 1) and np.array_equal(scores, two.score(model_home.examples))
 
 
-def test_preflight_holds_them_against_the_recorded_ones(model_home: ModelHome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preflight_compares_further_outputs_with_the_recorded_ones(
+    model_home: ModelHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri, sha256 = registered(model_home.models["2"])
     store = build_context(TOY, model_home.home).data.store
     question = {"store": store.root, "evaluation_uri": NETWORK["evaluation"], "model_uri": uri, "sha256": sha256}
@@ -107,7 +109,7 @@ def test_preflight_holds_them_against_the_recorded_ones(model_home: ModelHome, m
 
 
 @pytest.mark.parametrize("broken", ["a value", "a batch"])
-def test_what_is_no_probability_is_null_and_what_fails_together_is_scored_alone(
+def test_an_output_that_is_no_probability_is_null_and_a_failed_batch_is_scored_row_by_row(
     app: App, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     app.plan(share=1.0)

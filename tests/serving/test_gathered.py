@@ -25,7 +25,7 @@ def answers(app: App, *calls: Call) -> list[Any]:
     return list(app.http.app.state.server.predictor.answer(calls))  # type: ignore[attr-defined]
 
 
-def test_calls_of_one_run_get_what_each_would_get_alone(serve: Any) -> None:
+def test_calls_of_one_run_get_the_same_answers_as_alone(serve: Any) -> None:
     app = serve()
     app.plan()
     sent = [[reading(load=n / 7 + m, pump=str(m))] * (m + 1) for n in range(3) for m in range(3)]
@@ -44,7 +44,7 @@ def test_calls_of_one_run_get_what_each_would_get_alone(serve: Any) -> None:
     assert sorted(map(bool, (one.milliseconds for one in app.log.get(ids)))) == [False] * 17 + [True], "of the run"
 
 
-def test_a_call_that_is_refused_leaves_the_others_and_nothing_in_the_log(serve: Any) -> None:
+def test_a_refused_call_leaves_the_others_alone_and_nothing_in_the_log(serve: Any) -> None:
     app = serve()
     app.plan()
     answers(app, call(app, reading(id="used")))
@@ -60,7 +60,7 @@ def test_a_call_that_is_refused_leaves_the_others_and_nothing_in_the_log(serve: 
     assert len(app.log.all()) == before + 2
 
 
-def test_one_id_in_two_calls_of_a_run_is_one_prediction(serve: Any) -> None:
+def test_the_same_id_in_two_calls_of_a_run_is_one_prediction(serve: Any) -> None:
     app = serve()
     app.plan()
     first, same, other = answers(
@@ -70,7 +70,7 @@ def test_one_id_in_two_calls_of_a_run_is_one_prediction(serve: Any) -> None:
     assert len(app.log.all()) == 1
 
 
-def test_what_breaks_on_one_call_breaks_no_other(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_one_call_fails_no_other(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     app = serve()
     app.plan()
     features = type(app.context.usecase).request_features
@@ -86,9 +86,7 @@ def test_what_breaks_on_one_call_breaks_no_other(serve: Any, monkeypatch: pytest
     assert len(app.log.all()) == 2
 
 
-def test_a_request_that_is_no_input_of_a_model_fails_its_own_call_alone(
-    serve: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_that_no_model_accepts_fails_only_its_own_call(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     app = serve()
     app.plan()
     arrays = Layout.arrays
@@ -104,7 +102,7 @@ def test_a_request_that_is_no_input_of_a_model_fails_its_own_call_alone(
     assert len(fine) == len(also) == 1 and not any(row.errors for row in app.log.all())
 
 
-def test_a_run_that_is_made_again_after_its_commit_doubles_nothing(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_repeated_after_its_commit_logs_nothing_twice(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     app = serve()
     app.plan()
     broken = [True]

@@ -40,7 +40,7 @@ def challenger(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     released.set()
 
 
-def test_a_challenger_in_shadow_that_hangs_keeps_no_answer_back_and_is_left_out_of_the_log(
+def test_a_hanging_challenger_in_shadow_delays_no_answer_and_leaves_no_score_in_the_log(
     serve: Serve, challenger: threading.Event
 ) -> None:
     app = serve(shadow_wait_ms=1)
@@ -59,9 +59,7 @@ def test_a_challenger_in_shadow_that_hangs_keeps_no_answer_back_and_is_left_out_
     raise AssertionError("it is left out for ever")
 
 
-def test_a_challenger_that_is_to_answer_and_hangs_has_failed_and_the_champion_answers(
-    serve: Serve, challenger: threading.Event
-) -> None:
+def test_the_champion_answers_where_an_assigned_challenger_hangs(serve: Serve, challenger: threading.Event) -> None:
     app = serve(challenger_wait_ms=20)
     app.plan(share=1.0, stage="100")
     for _ in range(2):
@@ -70,7 +68,7 @@ def test_a_challenger_that_is_to_answer_and_hangs_has_failed_and_the_champion_an
         assert (row.served, row.scores["2"], row.errors) == ("1", None, {"2": "no score within 20 ms"})
 
 
-def test_one_that_is_not_loaded_is_no_late_one(serve: Serve) -> None:
+def test_a_version_that_is_not_loaded_is_not_counted_as_late(serve: Serve) -> None:
     app = serve()
     app.plan(challenger_uri="models/none", challenger_sha256="0" * 64)
     app.ask(reading())
@@ -78,7 +76,7 @@ def test_one_that_is_not_loaded_is_no_late_one(serve: Serve) -> None:
     assert app.metric("version_late_total", version="2") == 0
 
 
-def test_one_that_scores_in_time_is_in_the_log_whichever_answers(serve: Serve) -> None:
+def test_a_challenger_that_scores_in_time_is_logged_whichever_version_answers(serve: Serve) -> None:
     app = serve()
     app.plan(share=0.0, stage="shadow")
     answers = [app.ask(reading())[0] for _ in range(20)]
@@ -86,7 +84,7 @@ def test_one_that_scores_in_time_is_in_the_log_whichever_answers(serve: Serve) -
     assert {row.served for row in rows} == {"1"} and {*map(len, (row.scores for row in rows))} == {2}
 
 
-def test_work_beside_is_refused_while_an_earlier_one_runs_and_its_errors_are_its_own() -> None:
+def test_background_work_is_refused_while_an_earlier_one_runs_and_raises_its_own_errors() -> None:
     beside, goes_on = Beside("test"), threading.Event()
     assert not beside.is_slow
     first = beside.begin(lambda: goes_on.wait(60), 0)
@@ -103,7 +101,7 @@ def test_work_beside_is_refused_while_an_earlier_one_runs_and_its_errors_are_its
     assert after is not None and after.result(60) == 3
 
 
-def test_a_challenger_does_not_bear_what_an_earlier_one_did(serve: Serve, challenger: threading.Event) -> None:
+def test_a_challenger_is_not_blamed_for_a_hanging_predecessor(serve: Serve, challenger: threading.Event) -> None:
     app = serve(challenger_wait_ms=20)
     app.plan(share=1.0, stage="100")
     assert app.log.get([app.ask(reading())[0]["id"]])[0].errors
@@ -128,7 +126,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return is_broken
 
 
-def test_without_the_online_store_calls_are_refused_and_nothing_is_logged(serve: Serve, broken: list[bool]) -> None:
+def test_calls_are_refused_and_not_logged_while_the_online_store_fails(serve: Serve, broken: list[bool]) -> None:
     app = serve()
     app.plan()
     app.ask(reading())
@@ -141,7 +139,9 @@ def test_without_the_online_store_calls_are_refused_and_nothing_is_logged(serve:
     assert app.ask(reading(id="a"))[0]["lacks"] is None
 
 
-def test_or_answered_on_missing_values_and_marked_where_params_say_so(serve: Serve, broken: list[bool]) -> None:
+def test_params_may_have_calls_answered_on_missing_values_and_marked_while_the_store_fails(
+    serve: Serve, broken: list[bool]
+) -> None:
     app = serve(when_store_fails="missing")
     app.plan()
     before = app.ask(reading(id="before"))[0]
@@ -156,7 +156,7 @@ def test_or_answered_on_missing_values_and_marked_where_params_say_so(serve: Ser
     assert app.http.get("/v1/predictions/a").json() == answer, "the answer that it got stays"
 
 
-def test_a_store_that_has_just_failed_is_left_alone(
+def test_a_store_that_has_just_failed_is_not_asked_for_a_while(
     serve: Serve, broken: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features, "AGAIN_AFTER", 3600.0)
@@ -187,7 +187,7 @@ def test_stale_values_are_left_out_and_marked_or_the_call_is_refused(serve: Serv
 
 
 @thorough
-def test_a_redis_that_hangs_keeps_calls_no_longer_than_params_say(
+def test_a_hanging_redis_delays_calls_no_longer_than_the_params_allow(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not shutil.which("redis-server"):

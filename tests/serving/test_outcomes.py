@@ -46,7 +46,7 @@ def test_no_client_sets_the_instant_of_a_prediction(app: App) -> None:
     assert [row.predicted_at for row in app.log.get(["a"])] == [app.model_home.at]
 
 
-def test_an_outcome_that_comes_before_it_can_be_known_counts_from_when_it_came(app: App) -> None:
+def test_an_outcome_that_arrives_before_its_maturity_is_known_from_its_arrival(app: App) -> None:
     app.ask(reading(id="a"))
     assert tell(app, ("a", 1)) == (200, ["recorded"]), "in the very instant of the prediction"
     moment = timedelta(microseconds=1)
@@ -56,7 +56,7 @@ def test_an_outcome_that_comes_before_it_can_be_known_counts_from_when_it_came(a
     assert labels(app.log) == {"a": (1.0, app.model_home.at)}, "a replay moves nothing"
 
 
-def test_an_outcome_that_comes_before_its_prediction_leaves_nothing(app: App) -> None:
+def test_an_outcome_dated_before_its_prediction_is_not_recorded(app: App) -> None:
     assert tell(app, ("a", 0)) == (404, ["unknown"])
     app.ask(reading(id="a"))
     assert labels(app.log) == {}
@@ -65,7 +65,7 @@ def test_an_outcome_that_comes_before_its_prediction_leaves_nothing(app: App) ->
     assert labels(app.log) == {"a": (1.0, app.clock.now())}
 
 
-def test_of_outcomes_of_one_prediction_in_one_call_the_first_stands(app: App) -> None:
+def test_the_first_of_several_outcomes_of_a_prediction_in_a_call_stands(app: App) -> None:
     app.ask(reading(id="a"), reading(id="b"), reading(id="c"))
     assert tell(app, ("a", 1), ("a", 1)) == (200, ["recorded", "repeated"])
     mixed = tell(app, ("c", 1), ("b", 0), ("c", 0), ("c", 1), ("a", 0), ("nobody", 1), ("b", 0))
@@ -76,7 +76,7 @@ def test_of_outcomes_of_one_prediction_in_one_call_the_first_stands(app: App) ->
     assert counts == {"recorded": 3, "contradicts": 2}
 
 
-def test_a_call_that_is_sent_again_whole_records_nothing_again(app: App) -> None:
+def test_a_repeated_call_records_no_outcome_twice(app: App) -> None:
     ids = [f"{n}" for n in range(50)]
     app.ask(*(reading(id=identity) for identity in ids))
     outcomes = [(identity, n % 2) for n, identity in enumerate(ids)]

@@ -33,7 +33,7 @@ def test_the_page_shows_the_operations_without_any_other_host(app: App, tmp_path
     }
 
 
-def test_all_that_the_page_loads_comes_from_the_server(app: App) -> None:
+def test_the_page_loads_everything_from_the_server(app: App) -> None:
     page = app.http.get("/docs").text
     loaded = re.findall(r"""(?:src|href|url)\s*[=:]\s*['"]([^'"]+)['"]""", page)
     assert len(loaded) >= 4 and all(re.match("/[^/]", address) for address in loaded)

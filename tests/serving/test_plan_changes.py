@@ -71,7 +71,7 @@ def between(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
     return steps
 
 
-def test_a_batch_during_which_the_plan_changes_is_of_the_plan_before(
+def test_a_batch_is_answered_by_the_plan_in_force_when_its_run_began(
     app: App, between: list[Callable[[], object]]
 ) -> None:
     between.append(lambda: next_plan(app))
@@ -82,7 +82,7 @@ def test_a_batch_during_which_the_plan_changes_is_of_the_plan_before(
     require_agreement(app, during + after)
 
 
-def test_a_run_that_is_made_again_after_a_change_is_of_the_plan_after_it_whole(
+def test_a_run_repeated_after_a_change_follows_the_new_plan_throughout(
     app: App, between: list[Callable[[], object]]
 ) -> None:
     def change_and_break() -> None:
@@ -95,7 +95,7 @@ def test_a_run_that_is_made_again_after_a_change_is_of_the_plan_after_it_whole(
     require_agreement(app, answers)
 
 
-def test_calls_that_wait_while_the_plan_changes_are_of_the_plan_after_and_the_run_before_is_not(
+def test_waiting_calls_follow_the_new_plan_and_the_run_under_way_the_old_one(
     serve: Callable[..., App], between: list[Callable[[], object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)  # as where it would wait: in a thread
@@ -122,9 +122,7 @@ def test_calls_that_wait_while_the_plan_changes_are_of_the_plan_after_and_the_ru
     require_agreement(app, during + after)
 
 
-def test_an_answer_that_is_repeated_after_a_change_names_the_plan_of_the_first(
-    app: App, between: list[Callable[[], object]]
-) -> None:
+def test_a_repeated_answer_names_the_plan_of_the_first_one(app: App, between: list[Callable[[], object]]) -> None:
     sent = [{**one, "id": f"{n}"} for n, one in enumerate(pumps(range(20)))]
     between.append(lambda: next_plan(app))
     first = app.ask(*sent[:10])

@@ -28,7 +28,7 @@ from tests.toy import Pumps
 NOON = datetime(2024, 4, 19, 12, tzinfo=UTC)
 
 
-def test_online_and_offline_say_the_same(app: App) -> None:
+def test_online_and_offline_scores_are_the_same(app: App) -> None:
     examples = app.model_home.examples
     answers = app.ask(*(reading(row) for row in examples.itertuples()))
     logged = {row.prediction_id: row for row in app.log.get([answer["id"] for answer in answers])}
@@ -56,7 +56,7 @@ def test_online_and_offline_say_the_same(app: App) -> None:
     assert app.metric("predictions_total", version="1") + app.metric("predictions_total", version="2") == len(rows)
 
 
-def test_a_server_counts_its_own_calls_and_no_other_ones(serve: Callable[..., App]) -> None:
+def test_a_server_counts_its_own_calls_only(serve: Callable[..., App]) -> None:
     apps = [serve(), serve()]  # over the same records
     apps[0].plan()
     for app, rows in zip(apps, (3, 2), strict=True):
@@ -94,7 +94,7 @@ def test_freshness_is_judged_by_the_clock(app: App) -> None:
     assert app.metric("features_missing_total", view="pump_heat") == 0
 
 
-def test_an_entity_that_nothing_is_known_of_is_scored_and_counted(app: App) -> None:
+def test_an_unknown_entity_is_scored_and_counted(app: App) -> None:
     (answer,) = app.ask(reading(pump="9999", load=None))
     (row,) = app.log.get([answer["id"]])
     assert row.features == {"load": None, "hour": 7.0, "heat_3d": None, "age": None, "plant": "south"}
@@ -103,7 +103,7 @@ def test_an_entity_that_nothing_is_known_of_is_scored_and_counted(app: App) -> N
     assert app.metric("features_missing_total", view="pump_maker") == 1
 
 
-def test_asked_again_with_its_id_a_request_gets_its_first_answer(app: App) -> None:
+def test_a_repeated_id_gets_the_first_answer(app: App) -> None:
     first = app.ask(reading(id="a"), reading(id="b", pump="2"))
     app.plan(share=1.0)
     app.clock.advance(app.model_home.at + timedelta(days=3))
@@ -112,9 +112,7 @@ def test_asked_again_with_its_id_a_request_gets_its_first_answer(app: App) -> No
     assert len(read_log(app.log)) == 3
 
 
-def test_a_request_that_is_independent_of_every_other_one_is_a_block_of_its_own(
-    app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_independent_request_is_a_block_of_its_own(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pumps, "block", lambda *_: None)
     named, unnamed = app.ask(reading(id="mine"), reading())
     for row in app.log.get(["mine", unnamed["id"]]):
@@ -165,7 +163,7 @@ def test_an_id_of_another_request_is_refused_and_nothing_logged(app: App) -> Non
     assert app.log.get(["new"]) == []
 
 
-def test_an_id_that_stands_twice_in_a_call_is_answered_twice_and_logged_once(app: App) -> None:
+def test_an_id_given_twice_in_a_call_is_answered_twice_and_logged_once(app: App) -> None:
     (old,) = app.ask(reading(id="old"))
     answers = app.ask(reading(id="a"), reading(id="old"), reading(pump="2"), reading(id="a"), reading(id="old"))
     assert answers[0] == answers[3] and answers[1] == answers[4] == old
@@ -217,7 +215,7 @@ def test_a_challenger_that_cannot_be_loaded_leaves_the_champion_serving(app: App
     assert app.ask(reading())[0]["version"] == "2"
 
 
-def test_a_champion_that_cannot_be_loaded_leaves_the_plan_before_it_in_force(app: App, tmp_path: Path) -> None:
+def test_a_champion_that_cannot_be_loaded_leaves_the_previous_plan_in_force(app: App, tmp_path: Path) -> None:
     before = app.ask(reading())[0]
     app.plan(champion="3", champion_uri=str(tmp_path / "nowhere"), challenger=None, challenger_uri=None)
     assert {key: app.ask(reading())[0][key] for key in ("version", "plan", "score")} == {
@@ -262,7 +260,7 @@ def test_versions_on_other_feature_services_are_both_read_and_logged(serve: Call
     assert not row.errors and set(row.scores) == {"1", "2"}
 
 
-def test_until_there_is_a_plan_the_server_lives_but_is_not_ready(serve: Callable[..., App]) -> None:
+def test_the_server_is_alive_but_not_ready_until_there_is_a_plan(serve: Callable[..., App]) -> None:
     app = serve()
     assert app.http.get("/healthz").status_code == 200
     assert app.http.get("/v1/rollout").json() == {"plan": None}
@@ -277,7 +275,7 @@ def test_until_there_is_a_plan_the_server_lives_but_is_not_ready(serve: Callable
 
 
 @pytest.mark.parametrize("place", ["records", "registry", "online"])
-def test_a_database_that_does_not_answer_is_503_and_nothing_is_half_logged(
+def test_calls_get_a_503_and_are_not_half_logged_while_the_database_is_down(
     serve: Callable[..., App], place: str
 ) -> None:
     import sqlite3
@@ -337,7 +335,7 @@ def logged(app: App, *requests: dict[str, Any]) -> list[Prediction]:
     return [by_id[identity] for identity in ids]
 
 
-def test_the_log_holds_what_its_scores_rest_on_also_where_values_were_missing(app: App) -> None:
+def test_logged_features_give_the_logged_scores_also_where_values_were_missing(app: App) -> None:
     examples = [*app.model_home.examples.itertuples()]
     rows = logged(
         app,
@@ -353,7 +351,7 @@ def test_the_log_holds_what_its_scores_rest_on_also_where_values_were_missing(ap
         np.testing.assert_allclose(scores_of(rows, version), scores, rtol=0, atol=1e-5)
 
 
-def test_the_log_holds_what_each_version_read_where_they_read_one_name_from_two_views(
+def test_the_log_holds_both_values_where_versions_read_one_name_from_two_views(
     serve: Callable[..., App], tmp_path: Path
 ) -> None:
     app = serve(own_home=True)

@@ -81,7 +81,7 @@ def ask_on(url: str, name: str, acknowledged: list[str], until: Callable[[], boo
 
 
 @pytest.mark.parametrize("kills", [pytest.param(1, marks=thorough), pytest.param(25, marks=pytest.mark.soak)])
-def test_a_killed_server_has_logged_whatever_it_acknowledged(
+def test_a_killed_server_has_logged_every_acknowledged_prediction(
     model_home: ModelHome, context: Context, kills: int
 ) -> None:
     acknowledged: list[str] = []

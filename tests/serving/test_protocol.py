@@ -36,7 +36,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return taken
 
 
-def test_both_ways_give_the_same_but_for_id_and_time(
+def test_both_paths_give_the_same_answer_but_for_id_and_time(
     app: App, ways: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits, read = threading.Event(), app_module._read
@@ -75,7 +75,7 @@ def without_ids(content: Any) -> Any:
     return content, [(round(one["score"], 6), one["version"], one["decision"], one["plan"]) for one in predictions]
 
 
-def test_what_is_not_plain_goes_the_long_way(app: App, ways: list[str]) -> None:
+def test_calls_with_unusual_headers_take_the_long_path(app: App, ways: list[str]) -> None:
     with listening(app) as url, line(url) as one:
         one.send(post(reading(id="asks"), "1.1", "expect: 100-continue"))
         assert one.received.readline().startswith(b"HTTP/1.1 100 ") and one.received.readline() == b"\r\n"
@@ -86,7 +86,7 @@ def test_what_is_not_plain_goes_the_long_way(app: App, ways: list[str]) -> None:
     assert ways == ["long", "short", "short"]
 
 
-def test_what_follows_a_call_and_is_no_http_ends_the_connection_and_nothing_else(app: App) -> None:
+def test_bytes_that_are_no_http_end_their_own_connection_only(app: App) -> None:
     with listening(app) as url:
         with line(url) as one:
             one.send(post(reading(id="first")) + b"nothing\r\n\r\n")
@@ -97,7 +97,7 @@ def test_what_follows_a_call_and_is_no_http_ends_the_connection_and_nothing_else
     assert "second" in [row.prediction_id for row in read_log(app.log)]
 
 
-def test_hundreds_of_refusals_behind_a_call_disturb_nobody(app: App) -> None:
+def test_hundreds_of_pipelined_refusals_disturb_no_other_client(app: App) -> None:
     """Each of them answers at once, and begins the next."""
     with listening(app) as url, line(url) as bad, line(url) as other:
         for _ in range(5):
@@ -107,7 +107,7 @@ def test_hundreds_of_refusals_behind_a_call_disturb_nobody(app: App) -> None:
             assert [bad.answer().status for _ in range(401)] == [200, *[400] * 400]
 
 
-def test_calls_that_have_waited_too_long_are_refused_though_their_clients_have_sent_more(
+def test_calls_that_waited_too_long_are_refused_also_where_their_clients_sent_more(
     serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, free, answer = threading.Event(), threading.Event(), Predictor.answer
@@ -133,7 +133,7 @@ def test_calls_that_have_waited_too_long_are_refused_though_their_clients_have_s
 
 
 @pytest.mark.parametrize(("patience", "status"), [(20, 200), (1, 503)])
-def test_the_end_of_the_server_waits_for_a_call_and_then_tells_it(
+def test_a_stopping_server_answers_the_call_under_way(
     serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch, patience: int, status: int
 ) -> None:
     begun, free, answer = threading.Event(), threading.Event(), Predictor.answer

@@ -49,7 +49,7 @@ def restarted(app: App) -> Iterator[App]:
         yield App(app.model_home, context, app.clock, http)
 
 
-def test_a_champion_that_was_trained_over_is_not_served_after_a_restart(
+def test_a_retrained_champion_folder_is_not_served_after_a_restart(
     own: App, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     known = own.plan(champion_uri=folder(own), challenger=None, challenger_uri=None).champion_sha256
@@ -76,7 +76,7 @@ def test_a_champion_that_was_trained_over_is_not_served_after_a_restart(
         assert (answer["version"], answer["score"]) == ("1", before)
 
 
-def test_a_challenger_that_was_trained_over_leaves_the_champion_serving_after_a_restart(own: App) -> None:
+def test_the_champion_keeps_serving_after_a_restart_where_the_challenger_folder_was_retrained(own: App) -> None:
     known = own.plan(challenger_uri=folder(own), share=1.0).challenger_sha256
     assert own.ask(reading())[0]["version"] == "2"
     train_again(own)
@@ -90,12 +90,12 @@ def test_a_challenger_that_was_trained_over_leaves_the_champion_serving_after_a_
             assert f"registered is {str(known)[:12]}" in message
 
 
-def test_a_plan_without_a_digest_of_its_challenger_serves_none(own: App) -> None:
+def test_a_plan_without_the_digest_of_its_challenger_serves_no_challenger(own: App) -> None:
     own.plan(challenger_uri=folder(own), challenger_sha256=None, share=1.0)
     assert own.ask(reading())[0]["version"] == "1"
 
 
-def test_what_was_trained_over_and_registered_anew_is_served_as_the_new_version(own: App) -> None:
+def test_a_retrained_folder_that_is_registered_again_is_served_as_the_new_version(own: App) -> None:
     own.plan(champion_uri=folder(own), challenger=None, challenger_uri=None)
     own.ask(reading())
     sha256 = train_again(own)

@@ -145,7 +145,7 @@ def test_a_replay_asks_for_every_example_of_its_days_once_and_in_time(whole: Who
     assert all(timedelta(0) <= due[identity] - at < EVERY for identity, at in logged.items())
 
 
-def test_a_replay_tells_every_outcome_that_is_known_by_its_end_and_none_early(whole: Whole) -> None:
+def test_a_replay_sends_every_outcome_known_by_its_end_and_none_early(whole: Whole) -> None:
     examples, _ = source(whole.context)
     known = examples[(examples.predicted_at >= WINDOW.start_at) & (examples.label_known_at < WINDOW.end_at)]
     replayed = whole.remains.outcomes
@@ -163,7 +163,7 @@ def test_after_a_replay_the_online_store_holds_what_is_known(whole: Whole) -> No
         assert row_online.ages["heat_3d"] == WINDOW.end_at - row.known_at
 
 
-def test_what_becomes_known_after_the_last_requests_is_told_as_well(model_home: ModelHome) -> None:
+def test_outcomes_that_become_known_after_the_last_requests_are_sent_as_well(model_home: ModelHome) -> None:
     world = read_world(build_context(TOY, model_home.home), WINDOW)
     ticks = list(world.ticks(timedelta(days=1)))
     examples = world.examples
@@ -188,7 +188,7 @@ def moments(context: Context, draw: random.Random) -> list[State]:
 
 
 @thorough
-def test_a_replay_that_is_killed_again_and_again_leaves_what_an_uninterrupted_one_leaves(
+def test_a_replay_killed_repeatedly_leaves_the_same_as_an_uninterrupted_one(
     model_home: ModelHome, whole: Whole, tmp_path: Path
 ) -> None:
     context, draw, kills = staged(model_home, tmp_path), random.Random(2013), 0
@@ -208,9 +208,7 @@ def test_a_replay_that_is_killed_again_and_again_leaves_what_an_uninterrupted_on
 
 
 @thorough
-def test_a_replay_goes_on_with_a_server_that_was_killed_and_started_again(
-    model_home: ModelHome, whole: Whole, tmp_path: Path
-) -> None:
+def test_a_replay_continues_with_a_restarted_server(model_home: ModelHome, whole: Whole, tmp_path: Path) -> None:
     context = staged(model_home, tmp_path)
     with server(context.settings.home) as (killed, url), player(context, url) as process:
         wait_for((WINDOW.start_at + timedelta(days=1, hours=6), 0), context, process)
@@ -224,7 +222,7 @@ def test_a_replay_goes_on_with_a_server_that_was_killed_and_started_again(
     assert remains(context) == whole.remains
 
 
-def test_a_server_that_stays_away_ends_the_replay_with_what_to_do(
+def test_a_replay_ends_with_the_remedy_where_the_server_stays_down(
     model_home: ModelHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(driver, "PATIENCE", 0.3)
@@ -239,7 +237,7 @@ def test_a_server_that_stays_away_ends_the_replay_with_what_to_do(
 
 
 @thorough
-def test_a_window_that_is_over_is_refused_and_played_anew_leaves_the_same(
+def test_a_finished_window_is_refused_and_leaves_the_same_when_replayed_on_demand(
     whole: Whole, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = arguments(whole.context, whole.url)

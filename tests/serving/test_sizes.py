@@ -69,13 +69,13 @@ KEYS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("place", KEYS)
-def test_an_answer_repeats_no_key_of_absurd_size_and_no_absurd_number_of_keys(app: App, place: str) -> None:
+def test_an_answer_quotes_no_key_of_absurd_size_and_no_absurd_number_of_keys(app: App, place: str) -> None:
     detail = refusal(app, "/v1/predictions", json.dumps(KEYS[place](reading())), 422)
     assert "unknown key; remove it" in detail
     assert len(app.ask(reading())) == 1
 
 
-def test_an_answer_repeats_no_path_of_absurd_size(app: App) -> None:
+def test_an_answer_quotes_no_path_of_absurd_size(app: App) -> None:
     for path in ("/v1/predictions/", "/v1/nothing/"):
         answer = app.http.get(path + "x" * 60_000)
         assert answer.status_code == 404 and len(answer.content) < 1000, answer.text[:1000]
@@ -106,7 +106,7 @@ NUMBERS = {"0." + "3" * 400: 1 / 3, "1" + "0" * 400 + "e-400": 1.0, "2." + "0" *
 
 
 @pytest.mark.parametrize("text", NUMBERS, ids=lambda text: text[:4])
-def test_a_number_of_400_digits_is_the_number_that_it_says(app: App, text: str) -> None:
+def test_a_number_of_400_digits_is_read_exactly(app: App, text: str) -> None:
     content = body(reading(id="a"), "load", text)
     first, again = (app.http.post("/v1/predictions", content=content) for _ in range(2))
     assert first.status_code == 200 and first.json() == again.json()

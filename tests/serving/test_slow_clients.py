@@ -29,7 +29,7 @@ def served(model_home: ModelHome, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @thorough
-def test_while_a_body_comes_byte_by_byte_others_are_answered_and_then_it_is(served: Served) -> None:
+def test_a_body_sent_byte_by_byte_is_answered_and_delays_no_other_client(served: Served) -> None:
     call = post(reading(id="slow"))
     with line(served.url) as slow:
         slow.send(call[:-1], 1)
@@ -41,7 +41,7 @@ def test_while_a_body_comes_byte_by_byte_others_are_answered_and_then_it_is(serv
 
 
 @thorough
-def test_headers_that_never_end_keep_nobody_waiting(served: Served) -> None:
+def test_endless_headers_delay_no_other_client(served: Served) -> None:
     head = post(reading(id="endless")).partition(b"content-length")[0]
     before = served.count(400)
     with line(served.url) as one, line(served.url) as other, line(served.url) as third:
@@ -59,7 +59,7 @@ def test_headers_that_never_end_keep_nobody_waiting(served: Served) -> None:
     "leaves", [Line.reset, lambda line: line.socket.shutdown(socket.SHUT_WR)], ids=["reset", "end"]
 )
 @pytest.mark.parametrize("kind", ["prediction", "batch", "chunked"])
-def test_of_half_a_body_nothing_is_logged(served: Served, leaves: Callable[[Line], None], kind: str) -> None:
+def test_nothing_of_an_incomplete_body_is_logged(served: Served, leaves: Callable[[Line], None], kind: str) -> None:
     """Also where what came is a whole request, and only the length that was announced is missing."""
     item = json.dumps(reading(id="half")).encode()
     sent = {
@@ -81,7 +81,7 @@ def test_of_half_a_body_nothing_is_logged(served: Served, leaves: Callable[[Line
 
 
 @thorough
-def test_calls_whose_clients_have_gone_are_logged_once_or_not_at_all_and_can_be_repeated(served: Served) -> None:
+def test_calls_of_disconnected_clients_are_logged_at_most_once_and_can_be_repeated(served: Served) -> None:
     ids = [f"gone-{n:02}" for n in range(40)]
     for n, identity in enumerate(ids):
         with line(served.url) as gone:
@@ -97,9 +97,7 @@ def test_calls_whose_clients_have_gone_are_logged_once_or_not_at_all_and_can_be_
 
 
 @thorough
-def test_a_client_that_sends_no_more_does_not_keep_the_server_from_its_end(
-    model_home: ModelHome, context: Context
-) -> None:
+def test_an_idle_client_does_not_keep_the_server_from_stopping(model_home: ModelHome, context: Context) -> None:
     with served_over(model_home, context.settings.records) as one, line(one.url) as half, line(one.url) as idle:
         half.send(post(reading(id="half"))[:-1])
         idle.send(b"POST ")
@@ -113,7 +111,7 @@ def test_a_client_that_sends_no_more_does_not_keep_the_server_from_its_end(
         assert one.logged("half") == []
 
 
-def test_a_call_whose_client_goes_away_while_it_is_answered_is_logged_once(
+def test_a_call_is_logged_once_where_its_client_disconnects_during_the_answer(
     serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, answer = threading.Event(), Predictor.answer

@@ -67,7 +67,7 @@ def tell(http: TestClient, identity: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-def test_after_an_hour_back_predictions_and_outcomes_stay_at_the_watermark_and_then_go_on(
+def test_after_a_clock_step_back_predictions_and_outcomes_stay_at_the_watermark_until_the_clock_passes_it(
     context: Context, clock: Stepping, start: Callable[[], TestClient]
 ) -> None:
     first = clock.at
@@ -93,7 +93,7 @@ def test_after_an_hour_back_predictions_and_outcomes_stay_at_the_watermark_and_t
     assert labels(context.predictions) == {"before": (1.0, promised), "behind": (1.0, later)}
 
 
-def test_a_server_that_starts_again_with_its_clock_behind_goes_on_from_the_watermark(
+def test_a_restarted_server_whose_clock_is_behind_continues_from_the_watermark(
     context: Context, clock: Stepping, start: Callable[[], TestClient]
 ) -> None:
     with start() as http:

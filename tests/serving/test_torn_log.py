@@ -140,7 +140,7 @@ def answers_now(app: App, answers: list[dict[str, Any]]) -> list[dict[str, Any]]
     return [app.http.get(f"/v1/predictions/{answer['id']}").json() for answer in answers]
 
 
-def test_a_server_that_was_killed_has_left_all_that_it_had_answered(
+def test_a_killed_server_leaves_every_answered_prediction(
     remains: Remains, restarted: Callable[[Tear | None], App]
 ) -> None:
     app = restarted(None)
@@ -150,7 +150,7 @@ def test_a_server_that_was_killed_has_left_all_that_it_had_answered(
 
 
 @pytest.mark.parametrize("tear", [cut, cut_before_the_last_byte, zeros, a_hole], ids=lambda tear: tear.__name__)
-def test_of_a_torn_commit_nothing_is_there_and_of_those_before_it_all(
+def test_a_torn_commit_is_lost_whole_and_earlier_commits_are_kept(
     remains: Remains, restarted: Callable[[Tear | None], App], tear: Tear
 ) -> None:
     app = restarted(tear)

@@ -94,9 +94,7 @@ def ask_on(url: str, name: str, acknowledged: list[str], done: threading.Event) 
 
 @pytest.mark.parametrize("kills", [pytest.param(1, marks=thorough), pytest.param(25, marks=pytest.mark.soak)])
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers by Linux's /proc")
-def test_a_worker_that_is_killed_loses_nothing_and_is_started_again(
-    model_home: ModelHome, context: Context, kills: int
-) -> None:
+def test_a_killed_worker_is_restarted_and_loses_nothing(model_home: ModelHome, context: Context, kills: int) -> None:
     acknowledged: list[str] = []
     done = threading.Event()
     with server(model_home.home, 2) as (process, url):
@@ -131,7 +129,7 @@ def test_workers_end_with_their_parent(model_home: ModelHome, context: Context) 
         assert not answers(url)
 
 
-def test_processes_tell_the_sum_of_what_they_counted_also_of_one_that_has_gone(
+def test_metrics_are_summed_over_processes_including_those_that_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = (processes_metrics(tmp_path, monkeypatch, pid) for pid in (11, 12))

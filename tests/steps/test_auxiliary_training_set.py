@@ -46,7 +46,7 @@ class Worn(Pumps):
         return table.cast(pa.schema(fields))
 
 
-def test_rows_without_the_label_teach_its_second_task_alone(toy_home: Path, copy_of: Callable[[Path], Context]) -> None:
+def test_rows_without_the_label_train_the_second_task_alone(toy_home: Path, copy_of: Callable[[Path], Context]) -> None:
     plain = copy_of(toy_home)
     bare = execute("build_training_set", {**AS_OF, "run": "bare"}, plain)
     worn = Context(plain.settings, plain.params, Worn())

@@ -32,7 +32,7 @@ KINDS: Mapping[str, tuple[Callable[[pd.DataFrame], Any], int]] = {
 }
 
 
-def test_the_blocks_of_the_examples_reach_the_frames(toy_home: Path) -> None:
+def test_blocks_of_examples_reach_the_training_frames(toy_home: Path) -> None:
     context = build_context(TOY, toy_home)
     start = context.usecase.start
     examples = load_examples(context, context.window(start, start.replace(day=4)))
@@ -74,7 +74,7 @@ def test_an_evaluation_and_the_gate_resample_the_blocks_of_the_examples(tmp_path
     assert compared.deltas == differences(ours, theirs, settings.bootstrap, seed)
 
 
-def test_where_examples_have_no_blocks_an_evaluation_says_nothing_of_them(tmp_path: Path) -> None:
+def test_an_evaluation_of_examples_without_blocks_mentions_none(tmp_path: Path) -> None:
     context = context_over(tmp_path)
     uri = write_training_set(context, "s", rows=1500)
     inputs = {"family": "logistic_regression", "training_set_uri": uri, "run": "r"}

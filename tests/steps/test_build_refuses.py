@@ -28,7 +28,7 @@ DAYS = {"start": "2024-04-01", "end": "2024-04-03"}
         (Twice(), r"pump_heat has two rows of pump 7 with known_at 2024-04-01T05:35:00\+00:00 \(2 such pairs\); give"),
     ],
 )
-def test_what_is_refused_is_not_written(
+def test_refused_rows_are_not_written(
     toy_home: Path, copy_of: Callable[[Path], Context], usecase: Wrong, message: str, built: bool
 ) -> None:
     context = replace(copy_of(toy_home), usecase=usecase)
@@ -41,7 +41,7 @@ def test_what_is_refused_is_not_written(
     assert tree_hashes(features) == before
 
 
-def test_feast_is_asked_only_about_columns_that_are_new(
+def test_feast_is_consulted_for_new_columns_only(
     toy_home: Path, copy_of: Callable[[Path], Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, names = copy_of(toy_home), list[str]()

@@ -49,7 +49,7 @@ def replaced(name: str, values: Callable[[list[Any]], list[Any]]) -> Callable[[p
     return change
 
 
-def test_healthy_features_pass_and_twice_gives_the_same(toy_home: Path, copy_of: Copy) -> None:
+def test_healthy_features_pass_and_a_second_run_gives_the_same_report(toy_home: Path, copy_of: Copy) -> None:
     context = copy_of(toy_home)
     outputs = execute("check_features", days(30, 37), context)
     assert outputs["verdict"] == "PASS", outputs["reasons"]
@@ -65,7 +65,7 @@ def test_healthy_features_pass_and_twice_gives_the_same(toy_home: Path, copy_of:
     assert tree_hashes(Path(context.data.uri("reports"))) == before
 
 
-def test_the_first_days_have_nothing_to_be_held_against(toy_home: Path, copy_of: Copy) -> None:
+def test_the_first_days_have_no_reference_days(toy_home: Path, copy_of: Copy) -> None:
     context = copy_of(toy_home)
     outputs = execute("check_features", days(0, 3), context)
     assert outputs["verdict"] == "HOLD"
@@ -89,7 +89,7 @@ def test_the_first_days_have_nothing_to_be_held_against(toy_home: Path, copy_of:
         (lambda rows: rows.drop_columns(["heat_3d"]), r"could not be measured: .* lacks the columns heat_3d"),
     ],
 )
-def test_what_is_wrong_is_held_and_named(toy_home: Path, copy_of: Copy, change: Any, reason: str) -> None:
+def test_unhealthy_features_hold_and_are_named(toy_home: Path, copy_of: Copy, change: Any, reason: str) -> None:
     context = copy_of(toy_home)
     rewrite(context, 36, change)
     outputs = execute("check_features", days(36, 37), context)
@@ -100,7 +100,7 @@ def test_what_is_wrong_is_held_and_named(toy_home: Path, copy_of: Copy, change: 
         execute("check_features", days(36, 37), with_health(context, stop=True))
 
 
-def test_features_that_are_missing_or_broken_are_held(toy_home: Path, copy_of: Copy) -> None:
+def test_missing_or_broken_features_hold(toy_home: Path, copy_of: Copy) -> None:
     context = copy_of(toy_home)
     place = Path(context.data.partition("features", "pump_heat", START + timedelta(36)))
     place.write_bytes(place.read_bytes()[:50])
@@ -115,7 +115,7 @@ def test_features_that_are_missing_or_broken_are_held(toy_home: Path, copy_of: C
     ]
 
 
-def test_a_table_that_is_not_declared_and_a_use_case_without_any_are_held(toy_home: Path, copy_of: Copy) -> None:
+def test_an_undeclared_table_and_a_use_case_without_tables_hold(toy_home: Path, copy_of: Copy) -> None:
     context = copy_of(toy_home)
     cold = FeatureTable("pump_cold", ("pump",), ("readings",))
     for tables, reason in (((cold,), "pump_cold: it is not declared to Feast"), ((), "there is no view")):
@@ -124,7 +124,7 @@ def test_a_table_that_is_not_declared_and_a_use_case_without_any_are_held(toy_ho
         assert outputs["verdict"] == "HOLD" and outputs["reasons"][0].startswith(reason)
 
 
-def test_monitoring_carries_what_was_said_of_its_days(toy_home: Path, copy_of: Copy) -> None:
+def test_monitoring_includes_the_feature_reports_of_its_days(toy_home: Path, copy_of: Copy) -> None:
     from tests.conftest import run_monitoring, run_training
 
     context = copy_of(toy_home)

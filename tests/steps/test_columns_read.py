@@ -84,7 +84,7 @@ def training_set(context: Context, run: str) -> dict[str, Any]:
     return digests_of
 
 
-def test_an_outcome_that_is_filled_in_later_leaves_features_as_they_are_and_training_sets_behind(plant: Plant) -> None:
+def test_a_late_outcome_outdates_training_sets_and_no_features(plant: Plant) -> None:
     context, built = plant.context, {path: sha for path, sha in plant.built.items() if path.startswith("features")}
     execute("apply_features", {}, context)
     before = training_set(context, "before")
@@ -112,7 +112,9 @@ def test_an_outcome_that_is_filled_in_later_leaves_features_as_they_are_and_trai
     ],
     ids=["measured", "condition", "instant", "key"],
 )
-def test_what_a_view_reads_makes_it_out_of_date(plant: Plant, column: str, by: Callable[[Any], Any]) -> None:
+def test_a_change_of_a_column_that_a_view_reads_outdates_it(
+    plant: Plant, column: str, by: Callable[[Any], Any]
+) -> None:
     change(plant, column, by)
     assert stale_days(plant) == [day(CHANGED + n) for n in range(REACH)]
     with pytest.raises(InvalidInput, match=f"the features of {day(CHANGED)}"):
@@ -121,7 +123,7 @@ def test_what_a_view_reads_makes_it_out_of_date(plant: Plant, column: str, by: C
     assert not stale_days(plant)
 
 
-def test_a_row_more_makes_it_out_of_date(plant: Plant) -> None:
+def test_an_additional_row_outdates_a_view(plant: Plant) -> None:
     readings = plant.frames["readings"]
     of_day = readings[readings.read_at.dt.tz_convert("Europe/Berlin").dt.date == START + timedelta(CHANGED)]
     plant.frames["readings"] = pd.concat([readings, of_day.head(1).assign(pump="1000")])
@@ -129,7 +131,7 @@ def test_a_row_more_makes_it_out_of_date(plant: Plant) -> None:
     assert stale_days(plant) == [day(CHANGED + n) for n in range(REACH)]
 
 
-def test_rows_in_another_order_make_it_out_of_date(plant: Plant) -> None:
+def test_rows_in_another_order_outdate_a_view(plant: Plant) -> None:
     """Events of one instant count in the order of their rows. (Ingestion gives rows an order: another tool may not.)"""
     store, period = plant.context.data.store, START + timedelta(CHANGED)
     raw = plant.context.data.partition("raw", "readings", period)
@@ -139,7 +141,7 @@ def test_rows_in_another_order_make_it_out_of_date(plant: Plant) -> None:
     assert stale_days(plant) == [day(CHANGED + n) for n in range(REACH)]
 
 
-def test_a_column_that_is_not_declared_makes_nothing_out_of_date(plant: Plant) -> None:
+def test_an_undeclared_column_outdates_nothing(plant: Plant) -> None:
     plant.frames["readings"]["remark"] = "seen"
     bring(plant)
     assert not stale_days(plant)
@@ -154,7 +156,7 @@ def hottest(tables: Tables, window: Window) -> Any:
     )  # fmt: skip
 
 
-def test_a_builder_may_say_what_it_reads(tmp_path: Path) -> None:
+def test_a_builder_may_declare_the_columns_that_it_reads(tmp_path: Path) -> None:
     coded = Coded(
         "pump_hot", ("pump",), ("readings",), builder=f"{__name__}:hottest", columns={"hot": "heat as measured"}
     )
@@ -180,7 +182,7 @@ def as_before(context: Context) -> None:
         context.derivations.note_built(table, {period: one.whole for period, one in of.items()})
 
 
-def test_a_home_of_the_version_before_has_nothing_out_of_date(plant: Plant) -> None:
+def test_nothing_is_out_of_date_in_a_home_of_the_previous_version(plant: Plant) -> None:
     context = plant.context
     as_before(context)
     assert not stale_features(context)
@@ -195,7 +197,7 @@ def test_a_home_of_the_version_before_has_nothing_out_of_date(plant: Plant) -> N
     assert not stale_days(plant)
 
 
-def test_whole_partitions_are_noted_as_the_version_before_did(plant: Plant) -> None:
+def test_digests_of_whole_partitions_are_those_of_the_previous_version(plant: Plant) -> None:
     context, (heat, _) = plant.context, plant.context.usecase.feature_tables
     noted = context.derivations.validated("readings")
     declaration = repr((heat, code_of(heat, context.usecase)))
@@ -205,7 +207,7 @@ def test_whole_partitions_are_noted_as_the_version_before_did(plant: Plant) -> N
     assert of_day.whole == hashlib.sha256(before.encode()).hexdigest() != of_day.read
 
 
-def test_columns_that_are_not_known_are_all_of_them(tmp_path: Path) -> None:
+def test_unknown_columns_mean_all_columns(tmp_path: Path) -> None:
     star = Over(
         replace(HOT, where="load > (select min(load) from (select * from readings))"), {"n": mean("heat")}, (A_DAY,)
     )

@@ -37,7 +37,7 @@ def require_on_the_model_card(declared: dict[str, dict[str, Any]]) -> None:
             assert f"| {how} | {words} | {shown} |" in text
 
 
-def test_nothing_asked_is_nothing_done(desk: Context) -> None:
+def test_without_compression_the_model_is_the_same(desk: Context) -> None:
     uri = write_training_set(desk, "s", rows=1200)
     model, again = train(desk, uri, NET), train(asking(desk), uri, NET, "r2")
     assert "compression" not in card(desk, model)
@@ -46,7 +46,7 @@ def test_nothing_asked_is_nothing_done(desk: Context) -> None:
     assert before == after
 
 
-def test_the_card_tells_what_was_done_and_the_model_is_evaluated_like_any(desk: Context) -> None:
+def test_the_card_describes_the_compression_and_the_model_is_evaluated_like_any_other(desk: Context) -> None:
     uri = write_training_set(desk, "s", rows=1200)
     plain = train(desk, uri, NET, "plain")
     context = asking(desk, prune=0.5, fine_tune_epochs=1, quantize=True)
@@ -78,14 +78,14 @@ def test_a_refit_is_compressed_as_the_first_fit_was(desk: Context) -> None:
     assert once["sha256"] != twice["sha256"]
 
 
-def test_quantizing_that_costs_more_than_declared_writes_no_model(desk: Context) -> None:
+def test_quantization_that_costs_more_than_allowed_writes_no_model(desk: Context) -> None:
     uri = write_training_set(desk, "s", rows=1200)
     with pytest.raises(CheckFailed, match=r"more than max_difference \(1e-09\); allow more, or do not quantize"):
         train(asking(desk, quantize=True, max_difference=1e-9), uri, NET)
     assert not Path(desk.data.uri("models", "r1", NET)).exists()
 
 
-def test_a_family_is_trained_to_teach_and_a_folder_of_it_teaches_the_same(desk: Context) -> None:
+def test_a_teacher_given_by_family_or_by_folder_gives_the_same_network(desk: Context) -> None:
     desk, uri = with_training(desk, refit=False), write_training_set(desk, "s", rows=1200)
     alone, teacher = train(desk, uri, NET, "alone"), train(desk, uri, TREES, "teacher")
     by_name = asking(desk, distil={"teacher": TREES, "temperature": 2.0, "alpha": 0.7})
@@ -99,7 +99,7 @@ def test_a_family_is_trained_to_teach_and_a_folder_of_it_teaches_the_same(desk: 
     assert again["sha256"] == model["sha256"] != alone["sha256"]
 
 
-def test_a_teacher_of_other_rows_or_inputs_is_refused(desk: Context) -> None:
+def test_a_teacher_with_other_rows_or_inputs_is_refused(desk: Context) -> None:
     uri = write_training_set(desk, "s", rows=1200)
     desk = with_training(desk, refit=False)
     other = train(desk, write_training_set(desk, "t", seed=9, rows=1200), TREES)
@@ -112,7 +112,7 @@ def test_a_teacher_of_other_rows_or_inputs_is_refused(desk: Context) -> None:
         train(asking(desk, distil={"teacher": blind["model_uri"]}), uri, NET)
 
 
-def test_no_teacher_has_learnt_from_the_rows_that_judge_its_pupil(desk: Context) -> None:
+def test_no_teacher_is_trained_on_the_rows_that_evaluate_its_student(desk: Context) -> None:
     uri, again = write_training_set(desk, "s", rows=1200), with_training(desk, refit=True)
     honest = train(with_training(desk, refit=False), uri, TREES, "honest")
     model = train(asking(again, distil={"teacher": TREES}), uri, NET)

@@ -21,15 +21,13 @@ def words(home: Path, *more: str) -> list[str]:
     return [*ASK, "--params", str(TOY), "--home", str(home), *more]
 
 
-def test_the_last_days_that_are_validated_are_asked(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_validated_days_are_checked(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words(toy_home)) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("pumps, 2024-04-25 to 2024-05-09\n") and all(f"ok  {name}" in shown for name in CHECKS)
 
 
-def test_days_and_a_seed_may_be_given_and_the_same_ones_give_the_same(
-    toy_home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_days_and_seed_give_the_same_report(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reports = []
     for _ in range(2):
         assert main(words(toy_home, "--start", "2024-03-29", "--end", "2024-04-03", "--seed", "7", "--json")) == 0
@@ -40,7 +38,7 @@ def test_days_and_a_seed_may_be_given_and_the_same_ones_give_the_same(
     assert marks == {**dict.fromkeys(CHECKS, "ok"), "outcomes": marks["outcomes"]} and marks["outcomes"] in ("ok", "-")
 
 
-def test_a_contract_that_is_broken_is_shown_and_fails(
+def test_a_broken_contract_is_shown_and_fails(
     toy_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "hasty.py").write_text("from tests.unit.test_contract import Short\nUSECASE = Short()\n")
@@ -63,7 +61,7 @@ def test_a_contract_that_is_broken_is_shown_and_fails(
         (("--start", "2024-03-02"), "give both --start and --end, or none"),
     ],
 )
-def test_what_cannot_be_read_is_refused(
+def test_unreadable_arguments_are_refused(
     tmp_path: Path, more: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words(tmp_path / "home", *more)) == 2

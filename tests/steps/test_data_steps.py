@@ -36,7 +36,7 @@ def written(context: Context, *zones: str) -> dict[str, str]:
 
 @thorough
 @pytest.mark.parametrize("cuts", [[0, 1, 3, 12], [0, 7, 5, 12]])
-def test_windows_cut_otherwise_give_the_same_bytes(toy: Context, tmp_path: Path, cuts: list[int]) -> None:
+def test_windows_of_any_cut_give_the_same_bytes(toy: Context, tmp_path: Path, cuts: list[int]) -> None:
     """Longer and shorter windows, overlapping ones, the same one twice."""
     other = build_context(TOY, tmp_path / "other")
     for context, bounds in ((toy, [0, 12]), (other, cuts)):
@@ -76,7 +76,7 @@ def test_features_built_in_pieces_are_the_same_bytes(toy: Context, monkeypatch: 
     assert written(toy, "features") == whole
 
 
-def test_what_is_built_of_what_there_is_now_is_left_as_it_is(toy: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_that_are_up_to_date_are_not_built_again(toy: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that is declared otherwise is built anew, the others not; and what is gone is."""
     for step in ("ingest", "validate", "build_features"):
         execute(step, days(0, 6), toy)
@@ -153,7 +153,7 @@ def test_the_online_store_does_not_move_back(toy_home: Path, copy_of: Copy) -> N
     execute("check_parity", {"as_of": outputs["as_of"]}, context)
 
 
-def test_days_that_were_pushed_past_are_not_gone_back_to_and_wait_for_their_comparison(
+def test_the_store_does_not_move_back_behind_a_push_and_parity_holds_until_days_can_be_compared(
     toy_home: Path, copy_of: Copy
 ) -> None:
     from pipelines.online.standing import note_online_stands_at, online_stands_at
@@ -180,7 +180,7 @@ def test_days_that_were_pushed_past_are_not_gone_back_to_and_wait_for_their_comp
         execute("check_parity", {"as_of": end.isoformat()}, context)
 
 
-def test_a_version_is_the_hash_of_the_data_and_is_restored_by_dvc(toy: Context, tmp_path: Path) -> None:
+def test_a_data_version_is_the_hash_of_the_data_and_restored_by_dvc(toy: Context, tmp_path: Path) -> None:
     from dvc.repo import Repo
 
     execute("ingest", days(0, 3), toy)
@@ -213,7 +213,7 @@ def test_bad_inputs_are_named(toy: Context, step: str, inputs: dict[str, Any], m
         execute(step, inputs, toy)
 
 
-def test_steps_out_of_order_say_what_is_missing(toy: Context) -> None:
+def test_steps_out_of_order_name_what_is_missing(toy: Context) -> None:
     with pytest.raises(MissingData, match="ingest a window first"):
         execute("snapshot", {}, toy)
     with pytest.raises(MissingData, match="raw/readings lacks 2 of the days"):
@@ -222,7 +222,7 @@ def test_steps_out_of_order_say_what_is_missing(toy: Context) -> None:
         execute("build_features", days(0, 2), toy)
 
 
-def test_a_gap_in_history_is_not_passed_over(toy: Context) -> None:
+def test_a_gap_in_history_stops_the_build(toy: Context) -> None:
     for first, last in ((0, 2), (3, 4)):
         execute("ingest", days(first, last), toy)
         execute("validate", days(first, last), toy)

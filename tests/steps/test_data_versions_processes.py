@@ -32,7 +32,7 @@ def snapshots(home: Path, name: str) -> int:
     return 0
 
 
-def test_processes_that_snapshot_at_once_while_partitions_are_replaced_keep_every_version(tmp_path: Path) -> None:
+def test_concurrent_snapshots_keep_every_version_while_partitions_are_replaced(tmp_path: Path) -> None:
     home, draw = tmp_path / "home", random.Random(1)
     context = toy_at(home)
     for day in range(DAYS):
@@ -63,7 +63,7 @@ def test_processes_that_snapshot_at_once_while_partitions_are_replaced_keep_ever
 
 @pytest.mark.parametrize("place", ["cache", "remote"])
 @pytest.mark.parametrize("seed", seeds(1, 10))
-def test_a_killed_snapshot_run_again_gives_the_same_version(tmp_path: Path, place: str, seed: int) -> None:
+def test_a_repeated_snapshot_after_a_kill_gives_the_same_version(tmp_path: Path, place: str, seed: int) -> None:
     """Killed once cache or remote hold so many files, whole or not; twice, then run to its end."""
     home, draw = tmp_path / "home", random.Random(f"{place}{seed}")
     context = toy_at(home)

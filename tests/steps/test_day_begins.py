@@ -41,7 +41,7 @@ def heat_online(context: Context, at: Any) -> pd.DataFrame:
     return online
 
 
-def test_a_daily_run_leaves_the_next_days_rows_built_and_online(desk: Context) -> None:
+def test_a_daily_run_builds_and_materializes_rows_known_at_the_next_midnight(desk: Context) -> None:
     run_data(desk, START, START + 5 * DAY)
     assert desk.data.periods("features", "pump_heat") == [START + n * DAY for n in range(6)]
     begins = midnight(START + 5 * DAY, USECASE.timezone)
@@ -51,7 +51,7 @@ def test_a_daily_run_leaves_the_next_days_rows_built_and_online(desk: Context) -
     assert not stale_features(desk), "the day itself is not built: its own run does that"
 
 
-def test_the_days_own_run_leaves_them_as_they_are(desk: Context) -> None:
+def test_the_run_of_that_day_leaves_those_rows_unchanged(desk: Context) -> None:
     run_data(desk, START, START + 5 * DAY)
     place = desk.data.partition("features", "pump_heat", START + 5 * DAY)
     before = (desk.data.store.digest(place), Path(place).stat().st_mtime_ns)
@@ -62,7 +62,7 @@ def test_the_days_own_run_leaves_them_as_they_are(desk: Context) -> None:
     assert not again["moved"] and not again["written"]
 
 
-def test_one_day_after_the_other_gives_the_bytes_of_all_at_once(desk: Context, tmp_path: Path) -> None:
+def test_day_by_day_runs_give_the_same_bytes_as_one_run(desk: Context, tmp_path: Path) -> None:
     whole = replace(build_context(TOY, tmp_path / "other"), usecase=desk.usecase)
     run_data(whole, START, START + 4 * DAY)
     for number in range(4):
@@ -74,7 +74,7 @@ def test_one_day_after_the_other_gives_the_bytes_of_all_at_once(desk: Context, t
     assert ours == theirs and len(ours) == 5 + 1
 
 
-def test_a_source_that_ends_has_no_day_after_its_last(desk: Context) -> None:
+def test_nothing_is_built_past_the_last_day_of_the_source(desk: Context) -> None:
     usecase: Any = replace(desk.usecase, end=START + 3 * DAY)  # type: ignore[type-var]
     ended = replace(desk, usecase=usecase)
     run_data(ended, START, START + 3 * DAY)

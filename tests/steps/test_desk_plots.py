@@ -75,7 +75,7 @@ def stage() -> dict[str, Any]:
     return dict(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["evaluate"]["do"])
 
 
-def test_the_stage_keeps_every_file_that_evaluate_writes() -> None:
+def test_the_stage_tracks_every_file_that_evaluate_writes() -> None:
     named = [next(iter(plot)) if isinstance(plot, dict) else plot for plot in stage()["plots"]]
     kept = {Path(path).name for path in (*stage()["outs"], *named)}
     assert kept == {*FILES, SCORED}
@@ -90,7 +90,7 @@ def test_every_curve_and_picture_of_the_families_in_params_is_drawn(clone: Path)
             assert FAMILY in plot["content"]["title"]["text"] and plot["content"]["data"]["values"]
 
 
-def test_two_revisions_stand_on_one_plot(clone: Path) -> None:
+def test_two_revisions_share_one_plot(clone: Path) -> None:
     curve = clone / FOLDER / "roc.csv"
     content = curve.read_text()
     curve.unlink()  # it may be a link into the cache

@@ -35,7 +35,7 @@ def params(tmp_path: Path) -> Path:
 
 
 @thorough
-def test_two_processes_reach_the_validation_loss_of_one(tmp_path: Path, params: Path) -> None:
+def test_two_processes_reach_the_same_validation_loss_as_one(tmp_path: Path, params: Path) -> None:
     context = build_context(params, tmp_path / "home")
     uri = write_training_set(context, "s", train=frame(2049, 1))  # the last batch of an epoch is a single row
     inputs = {"family": "dcn_v2", "training_set_uri": uri, "run": "one"}
@@ -62,7 +62,7 @@ def test_two_processes_reach_the_validation_loss_of_one(tmp_path: Path, params: 
     assert not list((tmp_path / "home" / "work").rglob("*.pt"))
 
 
-def test_a_process_that_does_not_lead_writes_nothing(tmp_path: Path, params: Path) -> None:
+def test_only_the_first_process_writes(tmp_path: Path, params: Path) -> None:
     context = build_context(params, tmp_path / "home")
     inputs = {"family": "dcn_v2", "training_set_uri": write_training_set(context, "s"), "run": "r", "trials": 1}
     before = tree_hashes(tmp_path / "home" / "data" / "flights")

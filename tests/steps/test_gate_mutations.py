@@ -113,7 +113,7 @@ def put(metric: str, value: Any, values: Values) -> None:
         values[metric] = value
 
 
-def test_untouched_it_passes(template: Context) -> None:
+def test_an_unchanged_candidate_passes(template: Context) -> None:
     outputs = gate(template)
     assert outputs["verdict"] == "PASS", outputs["reasons"]
     assert set(template.data.store.read_json(metrics_of(template))["slices"]) == set(SLICED) > {"kind"}
@@ -185,7 +185,7 @@ def test_a_floor_that_is_missed_rejects(template: Context, monkeypatch: pytest.M
     ids=["column", "empty", "null", "one", "miscounted", "uncounted", "too small"],
 )
 @pytest.mark.parametrize("column", SLICED)
-def test_without_the_slices_of_a_column_it_never_passes(
+def test_a_candidate_without_the_slices_of_a_column_never_passes(
     template: Context, files: Any, column: str, harm: Callable[[Values, str], Any]
 ) -> None:
     rewrite(metrics_of(template), lambda e: harm(e["slices"], column))
@@ -198,14 +198,16 @@ def in_crumbs(entries: list[Values]) -> list[Values]:
 
 
 @pytest.mark.parametrize("harm", [lambda e: e.update(slices={}), lambda e: e.pop("slices")], ids=["all", "key"])
-def test_without_any_slice_it_never_passes(template: Context, files: Any, harm: Callable[[Values], Any]) -> None:
+def test_a_candidate_without_any_slice_never_passes(
+    template: Context, files: Any, harm: Callable[[Values], Any]
+) -> None:
     rewrite(metrics_of(template), harm)
     require_refusal(gate(template), "worst_slice_roc_auc is missing")
 
 
 @pytest.mark.parametrize("column", SLICED)
 @pytest.mark.parametrize("ranked", [False, None, "absent"], ids=str)
-def test_a_bad_slice_counts_by_its_rows_whatever_the_evaluation_calls_it(
+def test_a_bad_slice_counts_by_its_rows_whatever_its_name_in_the_evaluation(
     template: Context, files: Any, column: str, ranked: Any
 ) -> None:
     def hide(evaluation: Values) -> None:
@@ -219,7 +221,7 @@ def test_a_bad_slice_counts_by_its_rows_whatever_the_evaluation_calls_it(
     require_refusal(outputs, "worst_slice_roc_auc is 0.1000")
 
 
-def test_how_many_rows_a_slice_needs_is_what_the_params_say(template: Context) -> None:
+def test_the_params_say_how_many_rows_a_slice_needs(template: Context) -> None:
     wide = template.params.evaluation.model_copy(update={"min_slice": 10**6})
     require_refusal(
         gate(Context(template.settings, template.params.model_copy(update={"evaluation": wide}), template.usecase)),
@@ -239,9 +241,7 @@ def test_how_many_rows_a_slice_needs_is_what_the_params_say(template: Context) -
     ],
     ids=["metric", "slice", "unsealed", "foreign seal", "no digests", "null digests"],
 )
-def test_an_evaluation_that_was_edited_is_refused(
-    template: Context, files: Any, change: Callable[[Values], Any]
-) -> None:
+def test_an_edited_evaluation_is_refused(template: Context, files: Any, change: Callable[[Values], Any]) -> None:
     edit(metrics_of(template), change)
     with pytest.raises(CorruptData, match=r"metrics\.json (was altered|carries no digest).*evaluate the model again"):
         gate(template)
@@ -249,13 +249,13 @@ def test_an_evaluation_that_was_edited_is_refused(
 
 @pytest.mark.parametrize("window", [None, ["2024-04-01", "2024-04-01"], ["2024-02-01", "2024-03-01"],
                                     ["2024-03-02", "2024-04-01"], ["2024-03-01", "2024-04-02"]], ids=str)  # fmt: skip
-def test_another_window_never_passes(template: Context, files: Any, window: Any) -> None:
+def test_an_evaluation_of_another_window_never_passes(template: Context, files: Any, window: Any) -> None:
     rewrite(metrics_of(template), lambda e: e.update(window=window))
     require_refusal(gate(template), "window")
 
 
 @pytest.mark.parametrize("window", [[], ["2024-03-01"], ["2024-03-01", "never"]], ids=str)
-def test_a_window_that_is_no_pair_of_days_stops_the_gate(template: Context, files: Any, window: Any) -> None:
+def test_a_malformed_window_stops_the_gate(template: Context, files: Any, window: Any) -> None:
     rewrite(metrics_of(template), lambda e: e.update(window=window))
     with pytest.raises(CorruptData, match=r"metrics\.json .*window.*; evaluate the model again"):
         gate(template)
@@ -274,7 +274,7 @@ def test_a_window_within_the_embargo_never_passes(template: Context, files: Any,
     require_refusal(gate(template), "training ended on 2024-02-29, and the embargo is 2 days")
 
 
-def test_a_window_that_is_not_the_training_sets_never_passes(template: Context, files: Any) -> None:
+def test_a_window_other_than_the_training_sets_never_passes(template: Context, files: Any) -> None:
     with_windows(template, test=["2024-03-05", "2024-04-01"])
     require_refusal(gate(template), "but it was trained for")
 
@@ -287,7 +287,7 @@ def put_other(name: str, value: Any, manifest: Values) -> None:
 
 
 @pytest.mark.parametrize("name", Origin.model_fields)
-def test_a_training_set_that_is_not_the_models_never_passes(template: Context, files: Any, name: str) -> None:
+def test_a_training_set_other_than_the_models_never_passes(template: Context, files: Any, name: str) -> None:
     rewrite(manifest_of(template), lambda manifest: put_other(name, OTHER.get(name, "other"), manifest))
     require_refusal(gate(template), f"its training set has changed since training ({name})")
 
@@ -299,14 +299,14 @@ def test_a_training_set_without_instant_or_windows_stops_the_gate(template: Cont
         gate(template)
 
 
-def test_a_training_set_whose_manifest_was_edited_stops_the_gate(template: Context, files: Any) -> None:
+def test_an_edited_manifest_stops_the_gate(template: Context, files: Any) -> None:
     edit(manifest_of(template), lambda manifest: manifest.update(data_version="other"))
     altered = r"manifest\.json was altered.* restore it, or build the training set again"
     with pytest.raises(CorruptData, match=altered):
         gate(template)
 
 
-def test_a_manifest_from_before_there_were_seals_is_read(template: Context, files: Any) -> None:
+def test_a_manifest_written_before_seals_existed_is_read(template: Context, files: Any) -> None:
     edit(manifest_of(template), lambda manifest: manifest["sha256"].pop(Manifest.FILE))
     assert gate(template)["verdict"] == "PASS"
 
@@ -316,7 +316,7 @@ def test_an_evaluation_that_names_another_training_set_never_passes(template: Co
     require_refusal(gate(template), "its training set has changed since training (sha256)")
 
 
-def test_a_training_set_that_is_gone_or_lacks_something_stops_the_gate(template: Context, files: Any) -> None:
+def test_a_missing_or_incomplete_training_set_stops_the_gate(template: Context, files: Any) -> None:
     manifest = Path(manifest_of(template))
     rewrite(manifest, lambda m: m.pop("windows"))
     with pytest.raises(CorruptData, match=r"manifest\.json lacks windows; build the training set again"):
@@ -336,7 +336,7 @@ def test_a_training_set_that_is_gone_or_lacks_something_stops_the_gate(template:
     ],
     ids=["none", "fewer", "before", "after"],
 )
-def test_rows_that_are_not_the_windows_never_pass(template: Context, files: Any, change: Any) -> None:
+def test_scored_rows_outside_the_window_never_pass(template: Context, files: Any, change: Any) -> None:
     kept = pq.read_table(f"{evaluation_uri(template)}/scored.parquet").to_pandas()
     kept = kept[kept.local_day.map(lambda day: day.day < 29)]  # so that other months have these days
     edit_scored(template, lambda _: change(kept))
@@ -345,7 +345,7 @@ def test_rows_that_are_not_the_windows_never_pass(template: Context, files: Any,
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf], ids=str)
-def test_a_candidate_or_champion_that_scores_no_number_never_passes(
+def test_nan_scores_of_candidate_or_champion_never_pass(
     template: Context, files: Any, monkeypatch: pytest.MonkeyPatch, score: float
 ) -> None:
     with monkeypatch.context() as patch:
@@ -370,7 +370,7 @@ def test_few_labelled_days_never_pass(template: Context, files: Any, days: int, 
     assert any(short in reason for reason in answer["reasons"]) == (verdict is Verdict.HOLD)
 
 
-def test_one_day_is_no_evidence_against_a_champion(template: Context, files: Any) -> None:
+def test_a_single_day_is_not_enough_evidence_against_a_champion(template: Context, files: Any) -> None:
     """Even where `min_blocks` asks for no more."""
     few = template.params.evaluation.model_copy(update={"min_blocks": 1})
     edit_scored(template, lambda frame: frame.assign(local_day=frame.local_day.iloc[0]))
@@ -378,7 +378,7 @@ def test_one_day_is_no_evidence_against_a_champion(template: Context, files: Any
     require_refusal(gate(context), "log_loss_delta_high is missing")
 
 
-def test_a_champion_in_force_that_is_not_named_holds(template: Context) -> None:
+def test_an_unnamed_champion_in_force_holds(template: Context) -> None:
     assert gate(template, champion_uri=None)["verdict"] == "PASS"
     template.plans.replace(Plan.alone(1, "r", "1", ModelRef("somewhere", "0" * 64), AS_OF))
     try:
@@ -388,15 +388,15 @@ def test_a_champion_in_force_that_is_not_named_holds(template: Context) -> None:
             connection.exec_driver_sql("delete from routing_plans")
 
 
-def test_a_champion_that_is_gone_holds(template: Context) -> None:
+def test_a_missing_champion_holds(template: Context) -> None:
     require_refusal(gate(template, champion_uri=template.data.uri("models", "none")), "champion cannot be scored")
 
 
-def test_a_champion_whose_folder_was_trained_into_again_holds(template: Context) -> None:
+def test_a_champion_whose_folder_was_retrained_holds(template: Context) -> None:
     require_refusal(gate(template, champion_sha256="0" * 64), "holds another model than the registered one")
 
 
-def test_the_stopwatch_decides_and_leaves_no_trace_in_the_decisions_name(
+def test_the_latency_decides_and_does_not_change_the_id_of_the_decision(
     template: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = only(template, LATENCY, "floors")

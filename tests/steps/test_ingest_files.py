@@ -70,7 +70,7 @@ def test_an_archive_of_several_files_is_refused(tmp_path: Path) -> None:
         assert not Path(context.data.uri()).exists()
 
 
-def test_a_folder_in_an_archive_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_in_an_archive_is_not_read_as_a_file(tmp_path: Path) -> None:
     context = context_over(tmp_path / "home", zipped(tmp_path / "in" / "visits.csv.zip", "in/", "in/visits.csv"))
     assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 60
 
@@ -96,7 +96,7 @@ def test_a_row_in_the_file_of_another_day_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["visits-{day}.csv", "visits.csv"])
-def test_a_file_that_is_gone_takes_no_rows_with_it(tmp_path: Path, name: str) -> None:
+def test_a_deleted_file_removes_no_rows(tmp_path: Path, name: str) -> None:
     write_days(tmp_path / "in", by_day())
     write_csv(tmp_path / "in" / "visits.csv", rows())
     context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{tmp_path}/in/{name}"}, OPTIONAL)
@@ -112,7 +112,7 @@ def test_a_file_that_is_gone_takes_no_rows_with_it(tmp_path: Path, name: str) ->
     assert row_count(new) == 60 - sum(len(by_day()[one]) for one in gone), "a day that never had rows is empty"
 
 
-def test_a_file_of_no_rows_is_the_truth_about_its_day(tmp_path: Path) -> None:
+def test_an_empty_file_empties_its_day(tmp_path: Path) -> None:
     source = write_days(tmp_path / "in", by_day())
     context = context_over(tmp_path / "home", source, OPTIONAL)
     execute("ingest", WINDOW, context)
@@ -124,7 +124,7 @@ def test_a_file_of_no_rows_is_the_truth_about_its_day(tmp_path: Path) -> None:
 # --- nulls that no comparison finds
 
 
-def test_a_row_of_a_database_without_its_date_is_set_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_row_without_a_date_is_quarantined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sqlite3.connect(tmp_path / "d.db") as connection:
         connection.execute('create table visits (id integer, "on" date)')
         connection.executemany("insert into visits values (?, ?)", [(1, "2024-03-29"), (2, None), (3, "2024-03-30")])
@@ -134,7 +134,7 @@ def test_a_row_of_a_database_without_its_date_is_set_apart(tmp_path: Path, monke
     assert [counts["tables"]["visits"][name] for name in ("delivered", "rows", "undated")] == [2, 1, 1]
 
 
-def test_a_change_that_does_not_say_when_is_read_at_every_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_without_an_instant_is_read_in_every_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'v.db'}")
     with sqlite3.connect(tmp_path / "v.db") as connection:
         connection.execute("create table visits (id integer, site text, value real, at datetime, changed_at datetime)")
@@ -204,7 +204,7 @@ def test_a_file_over_http_gives_the_same_partitions(tmp_path: Path, name: str) -
 
 
 @pytest.mark.parametrize("name", ["visits.csv", "visits.parquet"])
-def test_a_file_over_http_that_is_not_there_or_cut_short_is_named(tmp_path: Path, name: str) -> None:
+def test_a_missing_or_truncated_file_over_http_is_named(tmp_path: Path, name: str) -> None:
     with server(serve(name, {})) as url:
         context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{url}/no-{name}"})
         with pytest.raises(MissingData, match=f"no-{name} does not exist"):
@@ -216,7 +216,7 @@ def test_a_file_over_http_that_is_not_there_or_cut_short_is_named(tmp_path: Path
     assert not Path(context.data.uri()).exists()
 
 
-def test_a_server_that_fails_is_no_day_without_rows(tmp_path: Path) -> None:
+def test_a_failing_server_does_not_mean_an_empty_day(tmp_path: Path) -> None:
     with server(serve("visits.csv", {}, status=500)) as url:
         context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{url}/{{table}}.csv"}, OPTIONAL)
         with pytest.raises(Unavailable, match=r"cannot be reached .*500"):

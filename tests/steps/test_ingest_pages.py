@@ -51,26 +51,26 @@ def half_read(home: Path, window: dict[str, str] = WINDOW, **changes: Any) -> It
         yield api, context
 
 
-def test_a_column_of_a_page_that_was_read_before_is_told(tmp_path: Path) -> None:
+def test_a_column_of_a_staged_page_is_reported(tmp_path: Path) -> None:
     with half_read(tmp_path / "home", **CURSORS) as (api, context):
         assert execute("ingest", WINDOW, context)["tables"]["visits"]["new_columns"] == ["mood"]
         assert api.queries[0]["page"] == "c4"
 
 
-def test_numbered_pages_begin_anew_since_the_source_may_have_changed(tmp_path: Path) -> None:
+def test_numbered_pages_start_again_since_the_source_may_have_changed(tmp_path: Path) -> None:
     with half_read(tmp_path / "home") as (api, context):
         del api.records[:3]
         assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 57
         assert api.queries[0]["page"] == "1"
 
 
-def test_unless_they_are_declared_to_stay_as_they_are(tmp_path: Path) -> None:
+def test_numbered_pages_resume_where_declared_stable(tmp_path: Path) -> None:
     with half_read(tmp_path / "home", stable_pages=True) as (api, context):
         assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 60
         assert api.queries[0]["page"] == "4"
 
 
-def test_a_cursor_that_the_server_has_forgotten_begins_anew(tmp_path: Path) -> None:
+def test_an_expired_cursor_starts_again(tmp_path: Path) -> None:
     with half_read(tmp_path / "home", **CURSORS) as (api, context):
         api.fail = lambda request, page: (410, {}) if request == 1 else None
         assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 60
@@ -80,7 +80,7 @@ def test_a_cursor_that_the_server_has_forgotten_begins_anew(tmp_path: Path) -> N
             execute("ingest", WINDOW, context)
 
 
-def test_a_read_from_another_watermark_does_not_go_on(tmp_path: Path) -> None:
+def test_a_read_from_another_watermark_does_not_resume(tmp_path: Path) -> None:
     """What was staged lacks the changes between the two."""
     with half_read(tmp_path / "home", incremental=True, query={"from": "{since}"}, **CURSORS) as (api, context):
         alone = replace(context.usecase, tables=(TABLE,))  # type: ignore[type-var]
@@ -95,7 +95,7 @@ def test_a_read_from_another_watermark_does_not_go_on(tmp_path: Path) -> None:
         assert "page" not in api.queries[0]
 
 
-def test_what_other_windows_left_is_removed_when_a_run_succeeds(tmp_path: Path) -> None:
+def test_leftovers_of_other_windows_are_removed_by_a_successful_run(tmp_path: Path) -> None:
     day = {"start": str(FIRST), "end": str(FIRST + timedelta(1))}
     with half_read(tmp_path / "home", day, **CURSORS) as (_, context):
         other = context.settings.root / "staging" / "visits" / "visits-of-others-0123456789ab"
@@ -117,7 +117,7 @@ def test_what_other_windows_left_is_removed_when_a_run_succeeds(tmp_path: Path) 
         ("HTTP://{here}/v3", {}, "/v3"),
     ],
 )
-def test_a_cursor_is_taken_for_a_url_only_where_it_is_one(
+def test_a_cursor_is_read_as_a_url_only_where_it_is_one(
     tmp_path: Path, cursor: str, changes: dict[str, str], path: str
 ) -> None:
     paths: list[str] = []
@@ -150,7 +150,7 @@ def test_a_cursor_is_taken_for_a_url_only_where_it_is_one(
     ],
     ids=["broken gzip", "a key twice", "to a file", "endless redirects", "cut short"],
 )
-def test_an_answer_that_cannot_be_read_is_told_as_such(
+def test_an_unreadable_answer_is_reported_as_such(
     tmp_path: Path, status: int, headers: dict[str, str], body: bytes, kind: type[FlightdeckError], message: str
 ) -> None:
     def answer(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:

@@ -79,7 +79,7 @@ def training_set(context: Context, hours: int = 0) -> dict[str, pd.DataFrame]:
 
 @pytest.mark.parametrize("ahead", [6, 24, 30, 72], ids="{} hours".format)
 @pytest.mark.parametrize("hours", [0, 15], ids=["at midnight", "in the afternoon"])
-def test_every_label_is_that_of_all_records_and_none_is_younger_than_its_maturity(
+def test_every_label_is_that_of_all_records_and_none_counts_before_its_maturity(
     desk: Desk, ahead: int, hours: int
 ) -> None:
     """Also across the change of clocks, and where labels look a part of a day ahead."""
@@ -94,7 +94,7 @@ def test_every_label_is_that_of_all_records_and_none_is_younger_than_its_maturit
     assert frames["train"].label.nunique() == (1 if ahead == 6 else 2), "the next reading is 24 hours away"
 
 
-def test_the_day_on_which_clocks_change_is_read_whole(desk: Desk) -> None:
+def test_the_day_of_a_clock_change_is_read_whole(desk: Desk) -> None:
     """A day ahead of a window that ends before the shorter day."""
     context = desk(days=1, looks_ahead=timedelta(days=1))
     usecase = context.usecase
@@ -105,7 +105,7 @@ def test_the_day_on_which_clocks_change_is_read_whole(desk: Desk) -> None:
         assert seen.label.tolist() == truth[seen.example_id].tolist()
 
 
-def test_young_examples_would_be_of_one_class(desk: Desk) -> None:
+def test_examples_younger_than_the_maturity_would_have_one_class_only(desk: Desk) -> None:
     """A service is known when it happens, that there was none only after three days."""
     context = desk()
     at = midnight(AS_OF, context.usecase.timezone)
@@ -131,6 +131,8 @@ def test_young_examples_would_be_of_one_class(desk: Desk) -> None:
     ],
     ids=["the days of the window alone", "further than it says", "later than it says"],
 )
-def test_a_label_that_is_not_as_declared_is_refused(desk: Desk, declared: dict[str, Any], message: str) -> None:
+def test_a_label_that_contradicts_its_declaration_is_refused(
+    desk: Desk, declared: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InvalidInput, match=message):
         training_set(desk(**declared))

@@ -75,7 +75,7 @@ def validated(context: Context) -> dict[str, str]:
     return tree_hashes(Path(context.data.uri("validated")))
 
 
-def test_what_is_set_apart_is_listed_and_shown(home: Context, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quarantined_rows_are_listed_and_shown(home: Context, capsys: pytest.CaptureFixture[str]) -> None:
     listed = ask(home, capsys, "list", "--day", str(DAY))
     assert listed == [{"table": "readings", "period": str(DAY), "rows": 2, "reasons": {"bad_load": 2}}]
     assert listed[0] in ask(home, capsys, "list", "--table", "readings")
@@ -88,7 +88,7 @@ def test_what_is_set_apart_is_listed_and_shown(home: Context, capsys: pytest.Cap
     assert "load=-9.0" in capsys.readouterr().out
 
 
-def test_a_released_row_goes_on_and_what_rests_on_it_is_named(
+def test_a_released_row_is_validated_and_what_depends_on_it_is_named(
     home: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = ask(home, capsys, "show", "readings", str(DAY))
@@ -126,7 +126,7 @@ def test_a_release_holds_in_every_later_validation_until_the_row_changes(
     assert shown["load"] == -8.5 and rows(home, "validated") == 59
 
 
-def test_a_release_that_was_killed_before_validation_is_done_by_the_next(
+def test_a_release_killed_before_validation_is_completed_by_the_next(
     home: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quarantined = home.data.store.read_table(home.data.partition("quarantine", "readings", DAY))
@@ -174,14 +174,14 @@ def test_a_row_released_for_one_reason_is_still_held_back_for_another(
         (["release", "readings", str(DAY), "--why", " "], "--why is empty"),
     ],
 )
-def test_what_is_not_there_is_named(
+def test_missing_tables_days_and_rows_are_named(
     home: Context, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert message in ask(home, capsys, *words, code=2)
     assert home.releases.all() == []
 
 
-def test_a_row_is_known_by_its_content() -> None:
+def test_a_row_is_identified_by_its_content() -> None:
     table = pa.table({"a": [1.5, math.nan, None, 1.5], "b": ["x", "x", "x", "x"]})
     marks = digests(table)
     assert marks[0] == marks[3] and len(set(marks)) == 3

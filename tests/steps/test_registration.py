@@ -115,7 +115,7 @@ def test_a_champion_is_compared_on_the_same_rows(desk: Context) -> None:
 
 
 @on_both
-def test_a_candidate_that_is_not_better_enough_is_rejected_with_the_reason(desk: Context) -> None:
+def test_a_candidate_that_is_not_better_by_the_margin_is_rejected_with_the_reason(desk: Context) -> None:
     strict = with_rules(
         desk, against_champion=[{"metric": "log_loss_delta", "direction": "at_most", "threshold": -0.5}]
     )
@@ -214,7 +214,7 @@ def test_the_first_version_is_champion_and_challenger_and_carries_its_lineage(de
     assert tags["sha256"] == resolved["sha256"] and "parent_version" not in tags
 
 
-def test_candidates_are_logged_once_with_their_lineage_and_whatever_the_gate_says(desk: Context) -> None:
+def test_candidates_are_logged_once_with_their_lineage_whatever_the_verdict(desk: Context) -> None:
     runs = log(desk)
     gate(desk)
     assert log(Context(desk.settings, desk.params, desk.usecase)) == runs and set(runs) == {TREES, NET}
@@ -259,7 +259,7 @@ def test_mlflow_leaves_the_environment_as_it_was(desk: Context) -> None:
     assert "MLFLOW_TRACKING_URI" not in os.environ and "MLFLOW_REGISTRY_URI" not in os.environ
 
 
-def test_a_place_that_is_none_and_files_behind_a_server_are_named(desk: Context) -> None:
+def test_an_invalid_registry_uri_and_files_behind_a_server_are_named(desk: Context) -> None:
     with pytest.raises(InvalidInput, match=r"cannot be at './mlruns'; set FLIGHTDECK_MLFLOW_URI"):
         log(context_over(desk.settings.home, mlflow_uri="./mlruns"))
     served = context_over(desk.settings.home, name="served", mlflow_uri=desk.settings.mlflow)
@@ -317,7 +317,7 @@ def test_a_registration_killed_halfway_is_completed(desk: Context, monkeypatch: 
     assert len(desk.tracker.runs("candidate")) == 2 and len(desk.models.versions()) == 1
 
 
-def test_the_logged_model_scores_as_ours(desk: Context) -> None:
+def test_the_logged_model_gives_our_scores(desk: Context) -> None:
     outputs = register(desk, gate(desk))
     import mlflow
     from pipelines.artifacts.scorer import load_scorer, model_arrays
@@ -367,7 +367,7 @@ def test_nothing_is_registered_from_a_run_that_is_not_the_models(desk: Context) 
     assert desk.models.versions() == []
 
 
-def test_resolving_says_when_there_is_none(desk: Context) -> None:
+def test_resolving_says_when_there_is_no_champion(desk: Context) -> None:
     assert set(execute("resolve_model", {"alias": "champion"}, desk).values()) == {None}
     with pytest.raises(MissingData, match="no version 7 of the chain; there are: none"):
         execute("resolve_model", {"version": "7"}, desk)
@@ -384,7 +384,7 @@ def test_reports_are_logged_once_per_run_and_replaced_when_they_change(desk: Con
     assert desk.tracker.run_metrics(second) == {"drift": 0.2}
 
 
-def test_mlflow_does_not_drag_feast_in_and_leaves_it_usable(desk: Context) -> None:
+def test_mlflow_does_not_import_feast_and_leaves_it_usable(desk: Context) -> None:
     desk.models.versions()
     assert sys.modules.get("feast.infra.data_sources.mlflow.auth", 0) is not None
 

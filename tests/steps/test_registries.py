@@ -44,7 +44,7 @@ def values(file: Path) -> dict[str, list[bytes]]:
 
 
 @pytest.mark.parametrize("params", [ROOT / "params.yaml", TOY], ids=["flights", "toy"])
-def test_what_serves_holds_no_function(params: Path, tmp_path: Path) -> None:
+def test_the_serving_registry_holds_no_function(params: Path, tmp_path: Path) -> None:
     context = build_context(params, tmp_path)
     for _ in range(2):  # a second time changes nothing
         outputs = execute("apply_features", {}, context)
@@ -58,7 +58,7 @@ def test_what_serves_holds_no_function(params: Path, tmp_path: Path) -> None:
     assert set(outputs["services"]) == set(context.usecase.model_inputs)
 
 
-def test_opening_what_serves_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opening_the_serving_registry_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = build_context(TOY, tmp_path)
     execute("apply_features", {}, writer)
     ran: list[str] = []
@@ -79,7 +79,7 @@ def test_opening_what_serves_runs_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert [code for code in ran if "reading_hour" in code], "the other registry is the one that runs code"
 
 
-def test_a_registry_with_functions_is_not_opened_to_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_with_functions_is_not_opened_for_serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = build_context(TOY, tmp_path)
     execute("apply_features", {}, context)
     shutil.copy(path(context.settings.declared_registry("pumps")), path(context.settings.registry("pumps")))

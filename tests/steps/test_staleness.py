@@ -107,14 +107,14 @@ def afresh(plant: Plant, tmp_path: Path, last: int) -> dict[str, str]:
     return other.built
 
 
-def test_without_a_change_a_run_does_its_own_days(plant: Plant) -> None:
+def test_without_a_change_a_run_processes_its_own_days(plant: Plant) -> None:
     outputs = plant.ingest(10, 11)
     assert (outputs["validate_since"], outputs["build_since"], outputs["build_until"]) == (day(10), day(10), day(11))
     outputs = plant.ingest(4, 5)
     assert (outputs["validate_since"], outputs["build_since"], outputs["build_until"]) == (day(4), day(4), day(5))
 
 
-def test_a_restated_day_is_built_into_the_days_that_look_back_on_it(plant: Plant, tmp_path: Path) -> None:
+def test_a_restated_day_is_rebuilt_with_the_days_that_look_back_on_it(plant: Plant, tmp_path: Path) -> None:
     plant.correct(3)
     outputs = plant.chain(3, 4)
     assert (outputs["validate_since"], outputs["build_since"], outputs["build_until"]) == (
@@ -125,7 +125,7 @@ def test_a_restated_day_is_built_into_the_days_that_look_back_on_it(plant: Plant
     assert plant.built == afresh(plant, tmp_path, 10)
 
 
-def test_a_new_feature_table_is_built_for_all_days_before_anything_is_learnt(plant: Plant, tmp_path: Path) -> None:
+def test_a_new_feature_table_must_be_built_for_all_days_before_training(plant: Plant, tmp_path: Path) -> None:
     tables = plant.context.usecase.feature_tables
     before: Any = replace(plant.context.usecase, feature_tables=tables[:-1])  # type: ignore[type-var]
     (tmp_path / "old").mkdir()
@@ -143,7 +143,7 @@ def test_a_new_feature_table_is_built_for_all_days_before_anything_is_learnt(pla
 
 
 @pytest.mark.parametrize("done", ["ingest", "validate"])
-def test_a_run_that_ends_in_the_middle_is_made_up_for_by_the_next(plant: Plant, tmp_path: Path, done: str) -> None:
+def test_the_next_run_completes_one_that_was_cut_short(plant: Plant, tmp_path: Path, done: str) -> None:
     plant.correct(8)
     outputs = plant.ingest(8, 9)
     if done == "validate":
@@ -155,19 +155,19 @@ def test_a_run_that_ends_in_the_middle_is_made_up_for_by_the_next(plant: Plant, 
     assert plant.ingest(11, 12)["build_since"] == day(11)
 
 
-def test_days_that_other_runs_bring_are_left_to_them(plant: Plant) -> None:
+def test_days_of_other_runs_are_left_to_them(plant: Plant) -> None:
     """Of a backfill, days overtake one another."""
     plant.ingest(11, 12)
     plant.ingest(10, 11)
     assert plant.ingest(12, 13)["validate_since"] == day(12)
 
 
-def test_a_change_behind_a_hole_reaches_as_far_as_features_go(plant: Plant) -> None:
+def test_a_change_is_rebuilt_up_to_the_last_built_day(plant: Plant) -> None:
     plant.correct(8)
     assert plant.ingest(8, 9)["build_until"] == day(10), "nothing is built from the tenth day on"
 
 
-def test_nothing_is_learnt_from_days_that_have_changed_since(plant: Plant) -> None:
+def test_no_training_set_is_built_from_days_that_changed_since(plant: Plant) -> None:
     splits = plant.context.params.splits.model_copy(
         update={"train_days": 2, "validation_days": 2, "test_days": 2, "embargo_days": 1}
     )
@@ -188,7 +188,7 @@ def test_nothing_is_learnt_from_days_that_have_changed_since(plant: Plant) -> No
     assert context.data.store.exists(manifest)
 
 
-def test_a_changed_reference_table_is_told(plant: Plant) -> None:
+def test_a_changed_reference_table_outdates_what_reads_it(plant: Plant) -> None:
     plant.frames["makers"]["age"] += 1
     plant.write()
     outputs = plant.ingest(10, 11)
@@ -196,7 +196,7 @@ def test_a_changed_reference_table_is_told(plant: Plant) -> None:
     assert not any("makers has changed" in reason for reason in reasons), "no daily feature rests on the makers"
 
 
-def test_the_source_is_seen_as_it_is(plant: Plant) -> None:
+def test_a_correction_of_the_source_reaches_the_partition(plant: Plant) -> None:
     """The plant's own workings: a correction shows in the partition."""
     plant.correct(5, 9.5)
     plant.ingest(5, 6)
@@ -206,7 +206,7 @@ def test_the_source_is_seen_as_it_is(plant: Plant) -> None:
     assert isinstance(rows, pd.DataFrame) and set(rows.heat) == {9.5}
 
 
-def test_data_that_were_put_back_are_told_from_data_that_changed(plant: Plant) -> None:
+def test_restored_data_do_not_count_as_changed(plant: Plant) -> None:
     """As `dvc repro` does with outputs that it has in its cache."""
     before = plant.context.data.store.read_bytes(plant.context.data.partition("raw", "readings", START + timedelta(9)))
     plant.correct(9)
@@ -217,7 +217,7 @@ def test_data_that_were_put_back_are_told_from_data_that_changed(plant: Plant) -
     require_current(plant.context.window(START, START + timedelta(10)), plant.context)
 
 
-def test_what_a_run_built_half_of_another_declaration_is_out_of_date(
+def test_days_built_half_under_another_declaration_are_out_of_date(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the declaration is back to what the notes of these days were once made with."""
@@ -241,7 +241,7 @@ def test_what_a_run_built_half_of_another_declaration_is_out_of_date(
     assert plant.built == before and not stale_features(plant.context)
 
 
-def test_a_periods_digest_is_the_same_among_others(plant: Plant) -> None:
+def test_the_digest_of_a_period_does_not_depend_on_the_other_periods(plant: Plant) -> None:
     one, many = (digests([START + timedelta(n) for n in span], plant.context) for span in ([5], range(9)))
     assert all(many[table][START + timedelta(5)] == of[START + timedelta(5)] for table, of in one.items())
     assert len(set(many["pump_heat"].values())) == 9

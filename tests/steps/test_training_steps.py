@@ -56,7 +56,7 @@ def evaluate(context: Context, uri: str, model_uri: str, run: str = "r1") -> dic
 
 
 @pytest.mark.parametrize("family", sorted(MODULES))
-def test_a_model_is_trained_carded_and_evaluated_and_twice_gives_the_same(desk: Context, family: str) -> None:
+def test_a_model_is_trained_and_evaluated_with_its_card_and_repeatably(desk: Context, family: str) -> None:
     uri = write_training_set(desk, "s")
     outputs = train(desk, uri, family=family)
     result = evaluate(desk, uri, outputs["model_uri"])
@@ -116,7 +116,7 @@ def test_what_cleaning_changed_is_counted_in_every_window(desk: Context, family:
 
 
 @pytest.mark.parametrize("window", ["validation", "test"])
-def test_no_value_outside_the_training_window_moves_the_rules(desk: Context, window: str) -> None:
+def test_values_outside_the_training_window_do_not_change_the_cleaning_rules(desk: Context, window: str) -> None:
     desk = with_training(desk, calibration="none", refit=False)  # both read validation, on purpose
     honest = train(desk, write_training_set(desk, "s"), family="logistic_regression", run="a")
     altered = frame(900, 31).assign(x=np.float32(np.inf), y=np.float32(-1e20), gappy=np.float32(np.nan))
@@ -145,7 +145,7 @@ def test_a_refit_reads_validation_and_keeps_cleaning_calibration_and_threshold(d
     assert again["sha256"] == twice["sha256"]
 
 
-def test_a_refit_is_of_both_windows_and_of_the_epochs_that_were_best(
+def test_a_refit_uses_both_windows_and_the_best_number_of_epochs(
     desk: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipelines.training import networks
@@ -164,7 +164,7 @@ def test_a_refit_is_of_both_windows_and_of_the_epochs_that_were_best(
     assert fits == [(3000, None, best), (4000, best, best)]
 
 
-def test_no_threshold_or_calibration_is_fitted_on_scores_of_rows_that_were_learnt(desk: Context) -> None:
+def test_threshold_and_calibration_are_fitted_on_out_of_sample_scores(desk: Context) -> None:
     """Gradient boosting that learns by heart tells its own rows apart; out of sample it cannot, and Platt says so."""
     greedy = desk.params.training.hist_gradient_boosting.model_copy(update={"max_iter": 200, "min_samples_leaf": 2})
     desk = with_training(desk, refit=True, calibration="platt", hist_gradient_boosting=greedy.model_dump())
@@ -174,7 +174,7 @@ def test_no_threshold_or_calibration_is_fitted_on_scores_of_rows_that_were_learn
 
 
 @thorough
-def test_an_input_without_any_value_in_training_still_trains(desk: Context) -> None:
+def test_training_works_with_an_input_that_is_always_missing(desk: Context) -> None:
     for family in sorted(MODULES):
         train_frame = frame(1500, 1).assign(gappy=np.float32(np.nan))
         uri = write_training_set(desk, "s", train=train_frame)
@@ -184,7 +184,7 @@ def test_an_input_without_any_value_in_training_still_trains(desk: Context) -> N
         assert held == {"low": 0.0, "high": 0.0, "fill": 0.0, "flag": False, "indicator": False}
 
 
-def test_rules_for_a_column_that_is_no_input_are_refused(desk: Context) -> None:
+def test_cleaning_rules_for_a_column_that_is_no_input_are_refused(desk: Context) -> None:
     from pipelines.params.cleaning import RuleChange
 
     rules = desk.params.cleaning.model_copy(update={"columns": {"colour": RuleChange()}})
@@ -203,7 +203,7 @@ def test_further_trials_draw_from_the_ranges_and_the_best_is_kept(desk: Context)
     assert card["params"] == outputs["trials"][outputs["best_trial"]]["params"]
 
 
-def test_another_run_writes_beside_and_another_seed_gives_another_network(desk: Context) -> None:
+def test_another_run_has_its_own_folder_and_another_seed_another_network(desk: Context) -> None:
     uri = write_training_set(desk, "s")
     one, two = (train(desk, uri, run=run, family="mlp", seed=seed) for run, seed in (("a", 1), ("b", 2)))
     assert one["model_uri"] != two["model_uri"] and one["sha256"] != two["sha256"]
@@ -214,7 +214,7 @@ def test_a_family_that_does_not_exist_is_refused(desk: Context) -> None:
         train(desk, write_training_set(desk, "s"), family="forest")
 
 
-def test_a_training_set_that_is_not_there_is_named(desk: Context) -> None:
+def test_a_missing_training_set_is_named(desk: Context) -> None:
     with pytest.raises(MissingData, match=r"nowhere/manifest\.json does not exist"):
         train(desk, desk.data.uri("training_sets", "nowhere"))
 
@@ -245,7 +245,7 @@ def test_a_truncated_manifest_is_refused(desk: Context) -> None:
         ({"validation": frame(500, 1).drop(columns="x")}, "lacks the model's inputs x"),
     ],
 )
-def test_a_training_set_that_cannot_teach_is_refused_and_nothing_is_written(
+def test_an_unusable_training_set_is_refused_and_nothing_is_written(
     desk: Context, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message):
@@ -303,7 +303,7 @@ def spelt(rows: int, seed: int, kinds: dict[str, Any]) -> pd.DataFrame:
     return rows_frame.assign(kind=rows_frame["kind"].map(kinds))
 
 
-def test_categories_that_are_no_text_are_not_trained_on(desk: Context) -> None:
+def test_categories_that_are_not_text_are_refused(desk: Context) -> None:
     numbers = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
     uri = write_training_set(desk, "s", train=spelt(3000, 1, numbers))
     with pytest.raises(
@@ -317,7 +317,7 @@ def test_categories_that_are_no_text_are_not_trained_on(desk: Context) -> None:
 
 
 @pytest.mark.parametrize("old", ["{}.0", "{}.50", "2024-03-0{} 00:00:00"])
-def test_a_model_that_learnt_categories_as_they_were_once_spelt_is_refused(desk: Context, old: str) -> None:
+def test_a_model_trained_on_the_old_spelling_of_categories_is_refused(desk: Context, old: str) -> None:
     kinds = {name: old.format(n + 1) for n, name in enumerate("abcd")}
     frames: dict[str, Any] = {name: spelt(1000, n, kinds) for n, name in enumerate(("train", "validation", "test"))}
     uri = write_training_set(desk, "s", **frames)
@@ -333,7 +333,7 @@ def test_a_model_that_learnt_categories_as_they_were_once_spelt_is_refused(desk:
         load_scorer(store, ModelRef(model_uri))
 
 
-def test_bytes_that_are_no_graph_are_corrupt_though_their_hash_is_right(desk: Context) -> None:
+def test_bytes_that_are_no_graph_are_reported_as_corrupt_even_with_the_right_hash(desk: Context) -> None:
     import hashlib
 
     folder = desk.data.uri("models", "x", "y")
@@ -360,7 +360,7 @@ def test_scoring_imports_no_training_library() -> None:
 
 
 @pytest.mark.parametrize("refit", [False, True])
-def test_a_training_run_killed_midway_goes_on_and_leaves_no_checkpoint(
+def test_a_killed_training_run_resumes_and_leaves_no_checkpoint(
     desk: Context, monkeypatch: pytest.MonkeyPatch, refit: bool
 ) -> None:
     from pipelines.training.torch_loop import Loop
@@ -389,7 +389,7 @@ def test_a_training_run_killed_midway_goes_on_and_leaves_no_checkpoint(
     assert not list(desk.settings.root.rglob("checkpoint.pt"))
 
 
-def test_mmoe_reads_the_rows_of_which_only_the_second_label_is_known(desk: Context) -> None:
+def test_mmoe_trains_on_rows_with_only_the_second_label(desk: Context) -> None:
     one, two = (
         write_training_set(desk, "s"),
         write_training_set(desk, "t", train_auxiliary=frame(300, 77).assign(label=np.nan)),

@@ -59,7 +59,7 @@ def card(context: Context, outputs: dict[str, Any]) -> dict[str, Any]:
 @thorough
 @pytest.mark.parametrize("family", [TREES, NET])
 @pytest.mark.parametrize("killed_at", [1, 3])
-def test_training_that_was_killed_goes_on_with_its_trials_to_the_same_result(
+def test_a_killed_search_resumes_to_the_same_result(
     desk: Context, monkeypatch: pytest.MonkeyPatch, family: str, killed_at: int
 ) -> None:
     desk, uri = with_training(desk, refit=False), write_training_set(desk, "s", rows=1200)
@@ -93,7 +93,7 @@ def test_training_that_was_killed_goes_on_with_its_trials_to_the_same_result(
     assert tree_hashes(folders[0]) == tree_hashes(folders[1]) and not journal.exists()
 
 
-def test_records_of_another_search_are_not_taken_up(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_of_another_search_are_not_resumed(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.training.families import logistic_regression as line
 
     honest = line.fit
@@ -135,12 +135,12 @@ def test_networks_report_their_epochs_and_trees_do_not() -> None:
     assert heard[TREES] == [] and heard[NET][:2] == [1, 2]  # a small learning rate would look bad after few trees
 
 
-def test_minutes_end_a_search_but_never_before_its_first_trial(desk: Context) -> None:
+def test_a_time_budget_ends_a_search_after_its_first_trial_at_the_earliest(desk: Context) -> None:
     hurried = with_training(desk, tuning={"minutes": 1e-9})
     assert len(train(hurried, write_training_set(desk, "s"), trials=5)["trials"]) == 1
 
 
-def test_folds_judge_by_days_that_come_after_and_the_model_is_fitted_on_the_whole_window(
+def test_folds_validate_on_later_days_and_the_model_is_fitted_on_the_whole_window(
     desk: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipelines.training.families import logistic_regression as line
@@ -189,7 +189,7 @@ def test_a_calibration_is_part_of_the_graph_and_of_the_card(desk: Context, famil
     assert ("Sigmoid" in nodes) == (method != "isotonic")  # train itself refuses a graph that disagrees
 
 
-def test_auto_says_what_each_method_lost_and_a_window_of_one_class_is_left_alone(desk: Context) -> None:
+def test_auto_reports_the_loss_of_each_method_and_does_not_calibrate_a_window_of_one_class(desk: Context) -> None:
     facts = card(desk, train(desk, write_training_set(desk, "s")))["calibration"]
     assert set(facts["held_out_log_loss"]) == {"none", "platt", "isotonic"} and facts["asked"] == "auto"
     single = write_training_set(desk, "t", validation=frame(300, 5).assign(label=0.0))
@@ -198,7 +198,7 @@ def test_auto_says_what_each_method_lost_and_a_window_of_one_class_is_left_alone
         train(with_training(desk, calibration="platt"), single)
 
 
-def test_the_threshold_of_the_card_decides_the_cost_that_is_evaluated(desk: Context) -> None:
+def test_the_cost_is_evaluated_at_the_threshold_of_the_card(desk: Context) -> None:
     uri = write_training_set(desk, "s")
     outputs = train(desk, uri)
     threshold = card(desk, outputs)["threshold"]
@@ -241,7 +241,7 @@ def test_a_model_that_misbehaves_is_counted(desk: Context) -> None:
     assert evaluate(silent, uri, desk.data.uri("models", "r1", LINE))["metrics"]["behaviour_failures"] is None
 
 
-def test_trials_are_runs_below_their_candidate_and_logging_twice_adds_none(desk: Context) -> None:
+def test_trials_are_child_runs_of_their_candidate_and_logging_twice_adds_none(desk: Context) -> None:
     uri = write_training_set(desk, "s")
     model = train(desk, uri, trials=3)
     evaluate(desk, uri, model["model_uri"])

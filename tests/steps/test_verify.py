@@ -82,7 +82,7 @@ def run_here(bench: Bench, step: str, **inputs: str) -> dict[str, Any]:
 
 
 @thorough
-def test_further_outputs_are_verified_as_the_score_is(
+def test_further_outputs_are_verified_like_the_score(
     context: Context, clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worn = replace(context, usecase=Worn())
@@ -109,7 +109,7 @@ EVERY = ("validate", "build_features", "apply_features", "build_training_set", "
     ("family", "apart"),
     [("mlp", ("train",)), pytest.param("logistic_regression", EVERY, marks=pytest.mark.soak)],  # in own processes
 )
-def test_a_version_is_made_again_bit_for_bit(
+def test_a_version_is_rebuilt_bit_for_bit(
     context: Context,
     clone: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -140,7 +140,7 @@ def test_a_version_is_made_again_bit_for_bit(
 
 
 @thorough
-def test_code_that_makes_another_model_is_found_out(
+def test_code_that_gives_another_model_is_detected(
     context: Context,
     clone: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -186,7 +186,7 @@ def test_code_that_makes_another_model_is_found_out(
     assert verify(context, clone, number) == 2 and "train.parquet has sha256" in capsys.readouterr().err
 
 
-def test_what_was_chosen_stands_in_place_of_the_search_that_chose_it() -> None:
+def test_a_rebuild_uses_the_chosen_settings_instead_of_the_search() -> None:
     params = load_params(ROOT / "params.yaml").model_dump(mode="json")
     params["training"]["tuning"] = {"pruning": False, "folds": 3, "minutes": 1.0, "latency": {"budget_ms": 0.001}}
     card = model_card(seed=5, params={"dropout": 0.3}, training_set={**TRAINED, "feature_service": "older"})
@@ -196,7 +196,7 @@ def test_what_was_chosen_stands_in_place_of_the_search_that_chose_it() -> None:
     assert science.training.mlp.dropout == 0.3 and science.features.service == "older"
 
 
-def test_a_network_is_fitted_again_by_as_many_processes_and_threads(
+def test_a_network_is_rebuilt_by_the_same_number_of_processes_and_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls: list[tuple[list[str], str]] = []
@@ -219,7 +219,7 @@ def test_a_network_is_fitted_again_by_as_many_processes_and_threads(
     assert "params.yaml: usecase: Field required" in capsys.readouterr().err
 
 
-def test_whether_the_tree_was_dirty_is_recorded(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dirty_working_tree_is_recorded(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "CODE", clone)
     assert provenance.code() == {"git_commit": git(clone, "rev-parse", "HEAD"), "git_dirty": "false"}
     (clone / "stray.py").write_text("x = 1\n")

@@ -257,8 +257,8 @@ def test_what_follows_from_declarations_breaks_no_constraint(hours: int, minutes
             else {}
         ),
     }
-    write_module = Declared(maturity, period, ("pump_service_v1",))
-    params = Params.model_validate(filled(given, {one.key: one.value for one in defaults(write_module, given)}))
+    declarations = Declared(maturity, period, ("pump_service_v1",))
+    params = Params.model_validate(filled(given, {one.key: one.value for one in defaults(declarations, given)}))
     inputs = {"pump_service_v1": ModelInputs(("load",), ())}
     usecase: Any = replace(USECASE, maturity=maturity, model_inputs=inputs, end=date.max)
     object.__setattr__(usecase, "period", period)

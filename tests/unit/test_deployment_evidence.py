@@ -111,7 +111,7 @@ def test_a_champion_that_fails_moves_nobody_to_the_other_arm_and_does_not_hold_i
 
 @pytest.mark.parametrize("fails", [a_tenth, always], ids=["some", "not loaded"])
 @pytest.mark.parametrize("stage", ["5", "50", "100"])
-def test_a_challenger_that_fails_is_rolled_back_by_its_errors(stage: str, fails: Fails) -> None:
+def test_a_failing_challenger_is_rolled_back_for_its_errors(stage: str, fails: Fails) -> None:
     one = plan(4, stage)
     observed = evidence_of([one], requests(one, names(6000), challenger_fails=fails))
     answer = judgement_of(observed)

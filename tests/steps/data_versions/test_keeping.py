@@ -37,7 +37,7 @@ def test_a_snapshot_is_recorded_once_with_its_window_and_run(toy: Context) -> No
         snapshot(toy, start="2024-03-01")
 
 
-def test_what_did_not_change_is_neither_hashed_nor_sent_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchanged_files_are_neither_hashed_nor_pushed_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dvc_data.hashfile import build
 
     three(home)
@@ -60,7 +60,7 @@ def test_what_did_not_change_is_neither_hashed_nor_sent_again(home: Path, monkey
     assert snapshot(context) == version and len(hashed) == 1
 
 
-def test_a_partition_that_is_replaced_while_it_is_read_does_not_spoil_the_cache(
+def test_a_partition_replaced_while_it_is_read_does_not_corrupt_the_cache(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between hash and copy: the version is of what was copied, and the cache holds nothing under a wrong name."""
@@ -93,7 +93,7 @@ def test_a_partition_that_is_replaced_while_it_is_read_does_not_spoil_the_cache(
     assert sound(home) and set(repository.versions_in(home / "data")) == {version}
 
 
-def test_another_remote_gets_the_version_too(
+def test_a_second_remote_gets_the_version_too(
     home: Path, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = three(home)
@@ -106,7 +106,7 @@ def test_another_remote_gets_the_version_too(
     assert "neither in the cache nor, unaltered, at the DVC remote" in line and not (tmp_path / "gone").exists()
 
 
-def test_a_remote_that_cannot_be_used_is_named_without_its_uri(
+def test_an_unusable_remote_is_named_without_its_uri(
     toy: Context, home: Path, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(toy, "makers", "all", 1)
@@ -137,7 +137,7 @@ def users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return shared
 
 
-def test_a_cache_of_the_users_keeps_nothing_of_ours_and_loses_nothing(
+def test_a_cache_of_the_user_gains_nothing_of_ours_and_loses_nothing(
     home: Path, users_cache: Path, capsys: Capsys
 ) -> None:
     before, toy = tree_hashes(users_cache), toy_at(home)

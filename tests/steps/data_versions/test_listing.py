@@ -14,7 +14,7 @@ from tests.steps.data_versions.test_removing import training_set
 from tests.steps.data_versions.versions import Capsys, register, snapshot, three
 
 
-def test_versions_are_listed_in_their_order(home: Path, capsys: Capsys) -> None:
+def test_versions_are_listed_in_order(home: Path, capsys: Capsys) -> None:
     first, second, third = three(home)
     context = toy_at(home)
     write(context, "readings", "2024-03-01", 1)

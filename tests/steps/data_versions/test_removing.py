@@ -65,7 +65,7 @@ def many(home: Path) -> Many:
     return Many(home, context, versions, content)
 
 
-def test_what_anyone_needs_is_kept_and_the_rest_goes(many: Many, tmp_path: Path, capsys: Capsys) -> None:
+def test_needed_versions_are_kept_and_others_removed(many: Many, tmp_path: Path, capsys: Capsys) -> None:
     register(many.context, "1", many.versions[0])
     training_set(many.context, "waiting", many.versions[1])
     training_set(many.context, "rejected", many.versions[2])
@@ -95,7 +95,7 @@ def test_what_anyone_needs_is_kept_and_the_rest_goes(many: Many, tmp_path: Path,
     assert not again["removed"] and all(freed["files"] == 0 for freed in again["freed"].values())
 
 
-def test_a_set_is_needed_until_its_model_is_rejected_or_registered(many: Many, capsys: Capsys) -> None:
+def test_a_training_set_needs_its_version_until_its_model_is_rejected_or_registered(many: Many, capsys: Capsys) -> None:
     for n in (0, 1, 2):
         training_set(many.context, f"set{n}", many.versions[n])
     passed = gate(many.context, "set1", many.versions[1], "PASS")
@@ -108,7 +108,7 @@ def test_a_set_is_needed_until_its_model_is_rejected_or_registered(many: Many, c
     assert many.left() == [2, 5]
 
 
-def test_the_cache_alone_is_emptied_unless_the_remote_is_asked_too(many: Many, tmp_path: Path, capsys: Capsys) -> None:
+def test_versions_are_removed_from_the_remote_only_on_request(many: Many, tmp_path: Path, capsys: Capsys) -> None:
     data_output(many.home, capsys, "gc", "--keep", "1")
     assert many.left() == [5]
     assert len(objects(cache(many.home))) == 3 and len(objects(many.home / "dvc-remote")) == 13
@@ -141,7 +141,7 @@ def die_before(left: int, words: list[str]) -> int:
 
 @thorough
 @pytest.mark.parametrize("place", ["cache", "remote"])
-def test_a_removal_that_was_killed_is_taken_up_again(many: Many, tmp_path: Path, capsys: Capsys, place: str) -> None:
+def test_a_killed_removal_can_be_completed(many: Many, tmp_path: Path, capsys: Capsys, place: str) -> None:
     """Killed before its n-th file: the data may come back, or the removal is run again."""
     options = ["--keep", "5", *(["--remote"] if place == "remote" else [])]
     words = ["data", "gc", "--params", str(TOY), "--home", str(many.home), *options]
@@ -168,7 +168,7 @@ def pieces(many: Many, version: str) -> set[str]:
         return {version, *opened.tree(version).values()}
 
 
-def test_nothing_goes_while_a_step_runs(many: Many, capsys: Capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_removed_while_a_step_runs(many: Many, capsys: Capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
     class Busy(type(many.context.usecase)):  # type: ignore[misc]
@@ -201,7 +201,7 @@ with at_work(Store({str(many.home / "data")!r})):
     assert many.left() == [5]
 
 
-def test_steps_share_a_store_and_one_who_removes_has_it_alone(toy: Context) -> None:
+def test_steps_share_a_store_and_a_removal_locks_it(toy: Context) -> None:
     store = toy.data.store
     with at_work(store), alone(store):
         assert not store.exists(store.root)  # no step has written yet, and a step that is refused writes nothing
@@ -232,7 +232,7 @@ def test_a_registry_that_fails_stops_the_removal(
     assert many.left() == [0, 5]
 
 
-def test_what_cannot_be_told_apart_stays(many: Many, capsys: Capsys) -> None:
+def test_versions_that_may_be_needed_are_kept(many: Many, capsys: Capsys) -> None:
     """Versions without a record, of another use case, in a manifest that is broken, or whose tree is lost."""
     others = many.context.records.snapshots("boilers")
     others.append(many.context.snapshots.taken()[0])

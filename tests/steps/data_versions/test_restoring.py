@@ -27,7 +27,7 @@ def test_a_version_is_restored_bit_for_bit_from_the_cache_and_from_the_remote(ho
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "from", "home"]
 
 
-def test_what_is_there_is_not_overwritten(home: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_existing_files_are_not_overwritten(home: Path, tmp_path: Path, capsys: Capsys) -> None:
     version = three(home)[0]
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("mine")
@@ -59,7 +59,7 @@ def test_an_altered_object_is_never_restored(home: Path, tmp_path: Path, capsys:
     assert "neither in the cache nor, unaltered, at the DVC remote" in line and not (tmp_path / "again").exists()
 
 
-def test_a_model_brings_its_data_back(home: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_the_data_of_a_model_can_be_restored(home: Path, tmp_path: Path, capsys: Capsys) -> None:
     first, *_ = three(home)
     context = toy_at(home)
     register(context, "1", first)

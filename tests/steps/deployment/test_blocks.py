@@ -80,7 +80,7 @@ def test_a_worse_challenger_is_rolled_back_on_blocks_of_any_kind(desk: Context, 
 
 
 @pytest.mark.parametrize(("kind", "looks"), [(hourly, 20), (by_plant, 1), (alone, 2)], ids=KINDS)
-def test_the_pulse_changes_when_blocks_close_but_not_at_every_request(desk: Context, kind: Kind, looks: int) -> None:
+def test_the_pulse_changes_when_blocks_close_and_not_at_every_request(desk: Context, kind: Kind, looks: int) -> None:
     """A day of 120 requests, ten minutes apart; while their labels mature, `look_every` is 50."""
     champion_first(desk)
     start(desk)

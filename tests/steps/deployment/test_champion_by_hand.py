@@ -61,7 +61,7 @@ def test_a_champion_set_by_hand_is_honoured_at_once(desk: Context) -> None:
 
 
 @pytest.mark.parametrize("at", ["state.put_in_force", "state.keep_previous", "retire"])
-def test_a_forced_promotion_that_is_killed_on_the_way_is_completed_by_the_retry(
+def test_a_killed_forced_promotion_is_completed_by_the_retry(
     desk: Context, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     champion_first(desk)

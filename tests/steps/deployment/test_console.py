@@ -15,7 +15,7 @@ from tests.steps.deployment.rollout import START, champion_first, console, look,
 pytestmark = on_both
 
 
-def test_a_person_sees_and_ends_a_rollout(
+def test_the_console_shows_and_ends_a_rollout(
     desk: Context, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")

@@ -33,7 +33,7 @@ def start_rollout_of_2(desk: Context) -> Foretold:
     return Foretold.model_validate(desk.rollouts.require("a").baseline.foretold)
 
 
-def test_the_scatter_is_that_of_both_models_on_the_challengers_test_window(desk: Context) -> None:
+def test_the_scatter_comes_from_both_models_on_the_test_window_of_the_challenger(desk: Context) -> None:
     baseline = start_rollout_of_2(desk)
     challenger, champion = desk.models.require("2"), desk.models.require("1")
     store = desk.data.store
@@ -72,9 +72,7 @@ def test_a_champion_that_cannot_score_those_rows_leaves_the_scale_to_the_first_b
     assert judgement["since"] == 5 and judgement["scale"] > 0
 
 
-def test_a_champion_that_has_learnt_from_those_days_tells_no_scale(
-    desk: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_champion_trained_on_the_test_window_gives_no_scale(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.deployment.foretold._learnt_until", lambda card: date(2024, 3, 3))
     baseline = foretell(desk, desk.models.require("1").model, desk.models.require("2"))
     assert (
@@ -106,12 +104,12 @@ def test_a_start_says_what_to_expect_and_the_console_plans(
     assert "1 rollouts began" in console(desk, capsys, "rollout", "status")
 
 
-def test_there_is_nothing_to_plan_without_a_champion(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_needs_a_champion(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InvalidInput, match="no champion"):
         console(desk, capsys, "rollout", "plan")
 
 
-def test_what_is_asked_wrongly_of_the_console_is_said(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_of_the_console_are_named(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
     start_rollout_of_2(desk)
     with pytest.raises(InvalidInput, match=r"--margin or --days: margin_share"):
         console(desk, capsys, "rollout", "plan", "--margin", "5")
@@ -120,7 +118,7 @@ def test_what_is_asked_wrongly_of_the_console_is_said(desk: Context, capsys: pyt
     assert desk.rollouts.under_way() is not None
 
 
-def test_scores_that_are_no_numbers_tell_no_scale_and_no_loss(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nan_scores_give_no_scale_and_no_loss(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     score = Scorer.score
     monkeypatch.setattr(
         Scorer, "score", lambda self, frame: np.where(np.arange(len(frame)) < 3, np.nan, score(self, frame))
@@ -135,7 +133,7 @@ def test_scores_that_are_no_numbers_tell_no_scale_and_no_loss(desk: Context, mon
 
 
 @pytest.mark.parametrize("odd", ["x\0y", "\\u0000"])
-def test_a_request_with_odd_text_hides_no_slice_and_stops_no_look(desk: Context, odd: str) -> None:
+def test_odd_text_in_a_request_hides_no_slice_and_stops_no_look(desk: Context, odd: str) -> None:
     start_rollout_of_2(desk)
     traffic(desk, 6, request=lambda n, p: {"kind": "abcd"[n % 4], "note": odd, "of": 1.0})
     decision = desk.decisions.get(look(desk, "shadow")["decision_id"])
@@ -146,7 +144,7 @@ def of_kinds(n: int, prediction: Prediction) -> dict[str, Any]:
     return {"kind": "abcd"[n % 4]}
 
 
-def test_a_challenger_that_is_worse_in_one_slice_only_holds_and_names_it(desk: Context) -> None:
+def test_a_challenger_that_is_worse_in_one_slice_holds_and_names_the_slice(desk: Context) -> None:
     judge = desk.params.rollout.judge.model_copy(update={"segment_share": 0.15, "margin_share": 0.5})
     desk = replace(desk, params=with_judge(desk, judge=judge))
     start_rollout_of_2(desk)
@@ -170,7 +168,7 @@ def with_judge(desk: Context, **changes: Any) -> Any:
 
 
 @pytest.mark.parametrize(("starved", "rule"), [(0.9, "missing_inputs"), (0.2, "not")])
-def test_a_feature_view_that_is_starved_holds(desk: Context, starved: float, rule: str) -> None:
+def test_a_rise_in_missing_inputs_holds(desk: Context, starved: float, rule: str) -> None:
     baseline = start_rollout_of_2(desk)
     draw = np.random.default_rng(3)
 
@@ -185,7 +183,7 @@ def test_a_feature_view_that_is_starved_holds(desk: Context, starved: float, rul
         assert answer["action"] == "HOLD" and "gappy in 9" in answer["next_step"] and "; y" not in answer["next_step"]
 
 
-def test_where_predictions_influence_labels_no_rollout_begins(desk: Context) -> None:
+def test_no_rollout_begins_where_predictions_influence_labels(desk: Context) -> None:
     champion_first(desk)
     usecase: Any = SimpleNamespace(**{**vars(desk.usecase), "influences_labels": True})
     with pytest.raises(CheckFailed, match="influence its labels"):
@@ -193,7 +191,7 @@ def test_where_predictions_influence_labels_no_rollout_begins(desk: Context) -> 
     assert desk.rollouts.get("a") is None and "challenger" not in desk.models.aliases(), "nothing was done"
 
 
-def test_another_loss_is_what_versions_are_compared_by(desk: Context) -> None:
+def test_versions_are_compared_by_the_loss_of_the_use_case(desk: Context) -> None:
     brier = foretell(desk, desk.models.require("1").model, desk.models.require("2"))
     usecase: Any = SimpleNamespace(**{**vars(desk.usecase), "loss": "log_loss"})
     baseline = foretell(replace(desk, usecase=usecase), desk.models.require("1").model, desk.models.require("2"))
@@ -207,7 +205,7 @@ def test_another_loss_is_what_versions_are_compared_by(desk: Context) -> None:
         foretell(replace(desk, usecase=odd), desk.models.require("1").model, desk.models.require("2"))
 
 
-def test_an_undecided_rollout_ends_as_inconclusive_in_ledger_and_registry(desk: Context) -> None:
+def test_an_undecided_rollout_is_recorded_as_inconclusive_in_ledger_and_registry(desk: Context) -> None:
     judge = desk.params.rollout.judge.model_copy(update={"margin_share": 0.001, "max_days": 12})
     desk = replace(desk, params=with_judge(desk, judge=judge))
     champion_first(desk)

@@ -53,7 +53,7 @@ def test_an_answer_that_the_plan_did_not_assign_holds_and_is_explained(
     assert json.loads(console(desk, capsys, "explain", wrong.prediction_id, "--json"))["assigned"] == "1"
 
 
-def test_the_same_look_gives_the_same_bytes_and_later_labels_change_no_increment(desk: Context) -> None:
+def test_a_repeated_look_gives_the_same_bytes_and_later_labels_change_no_increment(desk: Context) -> None:
     champion_first(desk)
     set_alias(desk, "challenger", "2")
     start(desk)
@@ -75,7 +75,7 @@ def test_the_same_look_gives_the_same_bytes_and_later_labels_change_no_increment
     assert again is not None and increments.items() <= again["evidence"]["increments"].items()
 
 
-def test_a_label_that_comes_at_the_instant_of_a_look_changes_nothing_about_it(desk: Context) -> None:
+def test_a_label_that_arrives_at_the_instant_of_a_look_does_not_change_it(desk: Context) -> None:
     """The look that sees it comes later, and its block has closed without it for good."""
     champion_first(desk)
     start(desk)
@@ -96,7 +96,7 @@ def test_a_label_that_comes_at_the_instant_of_a_look_changes_nothing_about_it(de
     assert (after["action"], after["blocks"]) == ("ADVANCE", 1)
 
 
-def test_a_request_that_comes_at_the_instant_of_a_look_changes_nothing_about_it(desk: Context) -> None:
+def test_a_request_that_arrives_at_the_instant_of_a_look_does_not_change_it(desk: Context) -> None:
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")
@@ -110,7 +110,7 @@ def test_a_request_that_comes_at_the_instant_of_a_look_changes_nothing_about_it(
     assert look(desk, "shadow")["pulse"] != before["pulse"]
 
 
-def test_the_wall_clock_running_out_keeps_the_champion(desk: Context) -> None:
+def test_a_rollout_that_is_out_of_time_keeps_the_champion(desk: Context) -> None:
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")
@@ -123,7 +123,7 @@ def test_the_wall_clock_running_out_keeps_the_champion(desk: Context) -> None:
     assert tags["rollout.rule"] == "wall clock" and tags["rollout.next"] == answer["next_step"]
 
 
-def test_the_pulse_changes_when_the_judge_may_answer_differently(desk: Context) -> None:
+def test_the_pulse_changes_when_the_answer_of_the_judge_may(desk: Context) -> None:
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")
@@ -139,7 +139,7 @@ def test_the_pulse_changes_when_the_judge_may_answer_differently(desk: Context) 
     assert len(seen) == 4
 
 
-def test_whoever_drives_the_clock_waits_until_the_judge_has_held_on_what_there_is(desk: Context) -> None:
+def test_a_replay_waits_until_the_judge_has_held_on_the_current_evidence(desk: Context) -> None:
     champion_first(desk)
     assert not goes_on(desk, 0), "no rollout is in force"
     start(desk)

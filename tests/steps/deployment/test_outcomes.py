@@ -70,7 +70,7 @@ def test_an_equal_model_is_promoted(desk: Context) -> None:
 
 
 @pytest.mark.parametrize("ours", [inverted, lambda risk, draw: np.full(len(risk), 0.9)])
-def test_a_disaster_is_rolled_back_soon_and_rolling_back_is_idempotent(desk: Context, ours: Score) -> None:
+def test_a_much_worse_model_is_rolled_back_early_and_rollback_is_idempotent(desk: Context, ours: Score) -> None:
     champion_first(desk)
     answer = ramp(desk, ours)
     assert answer["action"] == "ROLLBACK" and answer["rows"] < 1000
@@ -127,7 +127,7 @@ def test_a_challenger_that_never_scores_is_not_promoted(desk: Context) -> None:
 
 
 @thorough
-def test_a_champion_that_fails_does_not_stop_its_successor(desk: Context) -> None:
+def test_a_failing_champion_does_not_stop_its_successor(desk: Context) -> None:
     champion_first(desk)
     answer = ramp(desk, failing={"1": 0.1})
     assert answer["action"] == "PROMOTE"
@@ -136,7 +136,7 @@ def test_a_champion_that_fails_does_not_stop_its_successor(desk: Context) -> Non
 
 
 @pytest.mark.parametrize("rate", [0.1, 1.0], ids=["on some requests", "not loaded"])
-def test_a_challenger_that_fails_is_rolled_back_by_its_errors(desk: Context, rate: float) -> None:
+def test_a_failing_challenger_is_rolled_back_for_its_errors(desk: Context, rate: float) -> None:
     champion_first(desk)
     answer = ramp(desk, failing={"2": rate})
     assert (answer["action"], answer["rule"]) == ("ROLLBACK", "combined_evidence") and "errors" in answer["next_step"]

@@ -18,7 +18,7 @@ from tests.steps.deployment.rollout import champion_first, finish, in_force, sta
 pytestmark = on_both
 
 
-def test_a_loss_that_was_edited_is_no_baseline(desk: Context) -> None:
+def test_an_edited_evaluation_gives_no_baseline(desk: Context) -> None:
     champion_first(desk)
     set_alias(desk, "challenger", "2")
     challenger = desk.models.require("2")  # its test window tells the champion's loss, and how the pair scatters
@@ -52,7 +52,7 @@ def test_every_plan_names_the_digests_of_its_versions(desk: Context) -> None:
     assert seen == [("1", None), ("1", "2"), ("1", None), ("1", "2"), ("2", None), ("3", None)]
 
 
-def test_preflight_passes_what_was_evaluated(desk: Context) -> None:
+def test_preflight_passes_an_unchanged_model(desk: Context) -> None:
     champion_first(desk)
     set_alias(desk, "challenger", "2")
     start(desk)

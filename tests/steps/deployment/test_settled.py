@@ -71,7 +71,7 @@ LOOKS = st.lists(
 
 
 @given(st.lists(ROWS, min_size=1, max_size=40), LOOKS, st.lists(st.integers(1, 90), max_size=4))
-def test_whatever_comes_when_a_look_says_what_one_says_that_reads_all_rows(
+def test_an_incremental_look_equals_a_look_at_all_rows_whatever_the_log(
     records: Records, rows: list[Row], looks: list[When], changes: list[int]
 ) -> None:
     context, ramp, now = log_context(records), plans(changes), 20.0
@@ -112,7 +112,7 @@ def least(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("least")
-def test_a_look_reads_the_rows_of_open_blocks_and_of_those_that_have_closed_since(records: Records) -> None:
+def test_a_look_reads_rows_of_open_and_newly_closed_blocks_only(records: Records) -> None:
     context, rows = log_context(records), day_rows(9)
     for day, first in ((2, 1), (3, 2), (4, 3), (8, 4)):
         reading = reading_at(context, day, rows)
@@ -125,7 +125,7 @@ def test_a_look_reads_the_rows_of_open_blocks_and_of_those_that_have_closed_sinc
 
 
 @pytest.mark.usefixtures("least")
-def test_of_two_looks_at_once_one_keeps_what_it_has_taken(records: Records) -> None:
+def test_only_one_of_two_concurrent_looks_keeps_its_stretch(records: Records) -> None:
     context, rows = log_context(records), day_rows(9)
     settled.keep(reading_at(context, 2, rows), context, "r")
     one, other = reading_at(context, 4, rows), reading_at(context, 5, rows)
@@ -146,7 +146,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.usefixtures("least")
 @pytest.mark.parametrize("why", ["a request", "a label", "an earlier look", *SETTINGS])
-def test_all_rows_are_read_where_what_was_kept_may_no_longer_hold(records: Records, why: str) -> None:
+def test_all_rows_are_read_where_the_stretches_may_no_longer_hold(records: Records, why: str) -> None:
     context, rows = log_context(records), day_rows(9)
     settled.keep(reading_at(context, 4, rows), context, "r")
     assert not reading_at(context, 5, rows).anew
@@ -170,7 +170,7 @@ def test_all_rows_are_read_where_what_was_kept_may_no_longer_hold(records: Recor
 
 
 @pytest.mark.usefixtures("least")
-def test_nothing_is_kept_while_the_log_waits_for_a_writer_or_the_pace_is_not_known(records: Records) -> None:
+def test_no_stretch_is_kept_while_a_writer_lags_or_too_few_latencies_are_settled(records: Records) -> None:
     context, rows = log_context(records), day_rows(9)
     for reading in (replace(reading_at(context, 4, rows), outcomes=None), reading_at(context, 4, rows, needed=1000)):
         settled.keep(reading, context, "r")
@@ -180,7 +180,7 @@ def test_nothing_is_kept_while_the_log_waits_for_a_writer_or_the_pace_is_not_kno
 
 
 @pytest.mark.usefixtures("least")
-def test_a_look_during_which_all_is_deleted_does_no_harm(records: Records) -> None:
+def test_stretches_deleted_during_a_look_do_no_harm(records: Records) -> None:
     context, rows = log_context(records), day_rows(12)
     for day in (2, 4):
         settled.keep(reading_at(context, day, rows), context, "r")
@@ -196,7 +196,7 @@ def test_a_look_during_which_all_is_deleted_does_no_harm(records: Records) -> No
 
 
 @pytest.mark.usefixtures("least")
-def test_where_one_in_the_middle_is_deleted_all_rows_are_read(records: Records) -> None:
+def test_all_rows_are_read_where_a_stretch_in_the_middle_was_deleted(records: Records) -> None:
     context, rows = log_context(records), day_rows(12)
     for day in (2, 4, 6):
         settled.keep(reading_at(context, day, rows), context, "r")
@@ -208,7 +208,7 @@ def test_where_one_in_the_middle_is_deleted_all_rows_are_read(records: Records) 
 
 
 @pytest.mark.usefixtures("least")
-def test_what_is_of_another_form_is_read_anew_and_what_is_replaced_is_deleted(records: Records) -> None:
+def test_stretches_of_another_format_are_read_anew_and_replaced_ones_deleted(records: Records) -> None:
     context, rows = log_context(records), day_rows(9)
     settled.keep(reading_at(context, 2, rows), context, "r")
     context.stretches.keep("r", 2, False, msgspec.msgpack.encode({"until": "later"}))
@@ -222,7 +222,7 @@ def test_what_is_of_another_form_is_read_anew_and_what_is_replaced_is_deleted(re
         ).all() == [3]
 
 
-def test_a_label_counts_that_matures_at_the_very_instant_of_a_look(
+def test_a_label_that_matures_at_the_instant_of_a_look_counts(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of instants that no fraction of two holds; nothing is settled that is not counted."""
@@ -245,7 +245,7 @@ def test_a_label_counts_that_matures_at_the_very_instant_of_a_look(
             settled.keep(reading, context, "r")
 
 
-def test_the_pace_is_kept_of_settled_rows_alone(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latencies_are_kept_for_settled_rows_only(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settled, "LEAST", 1)
     context = log_context(records)
 
@@ -265,7 +265,7 @@ def test_the_pace_is_kept_of_settled_rows_alone(records: Records, monkeypatch: p
 
 
 @pytest.mark.usefixtures("least")
-def test_the_newest_label_may_be_a_late_one(records: Records) -> None:
+def test_the_newest_label_may_belong_to_a_settled_row(records: Records) -> None:
     context, rows = log_context(records), day_rows(4)
     predictions = [prediction(number, row, plans([])) for number, row in enumerate(rows)]
     context.predictions.append(predictions)
@@ -287,7 +287,7 @@ def kinds() -> dict[str, dict[str, Any]]:
 @on_both
 @pytest.mark.parametrize("ours", [same, inverted], ids=["same", "inverted"])
 @pytest.mark.parametrize("kind", kinds())
-def test_a_rollout_takes_the_same_decisions_as_one_whose_looks_read_all_rows(
+def test_a_rollout_makes_the_same_decisions_as_one_whose_looks_read_all_rows(
     desk: Context, monkeypatch: pytest.MonkeyPatch, kind: str, ours: Score
 ) -> None:
     """Decisions are named by what they say, so that the same answer has the same evidence."""
@@ -311,9 +311,7 @@ def test_a_rollout_takes_the_same_decisions_as_one_whose_looks_read_all_rows(
     assert ours is inverted or desk.stretches.last("a") >= 3
 
 
-def test_a_look_that_is_killed_before_it_keeps_anything_loses_nothing(
-    desk: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_look_killed_before_it_keeps_a_stretch_loses_nothing(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settled, "LEAST", 50)
     champion_first(desk)
     start(desk)

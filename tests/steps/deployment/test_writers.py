@@ -16,7 +16,7 @@ from tests.steps.deployment.rollout import START, champion_first, clock, console
 pytestmark = on_both
 
 
-def test_a_writer_that_is_behind_holds_the_blocks_that_it_may_still_write_to(
+def test_a_lagging_writer_holds_the_blocks_that_it_may_still_write_to(
     desk: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:
     champion_first(desk)
@@ -50,7 +50,7 @@ def test_a_writer_that_is_behind_holds_the_blocks_that_it_may_still_write_to(
     assert look(desk, "shadow")["blocks"] == 2, "one that was ended by mistake holds again, where it was: never back"
 
 
-def test_a_writer_that_is_silent_for_long_asks_for_a_look_and_hides_no_harm(desk: Context) -> None:
+def test_a_silent_writer_triggers_a_look_and_hides_no_harm(desk: Context) -> None:
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")
@@ -68,7 +68,7 @@ def test_a_writer_that_is_silent_for_long_asks_for_a_look_and_hides_no_harm(desk
     assert answer["action"] == "ROLLBACK" and "dead/1" in answer["reason"]
 
 
-def test_a_writer_that_is_ahead_of_the_judge_makes_it_see_no_future(desk: Context) -> None:
+def test_a_writer_whose_clock_is_ahead_does_not_let_the_judge_see_the_future(desk: Context) -> None:
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")

@@ -35,7 +35,7 @@ def day_end(number: int) -> datetime:
 
 
 @pytest.mark.parametrize("seed", seeds(2, 50))
-def test_changes_by_watermark_end_where_one_whole_read_does(
+def test_incremental_reads_end_with_the_same_data_as_one_full_read(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Records are corrected, arrive late, and move to another day; days run once, twice, or out of order."""
@@ -57,7 +57,7 @@ def test_changes_by_watermark_end_where_one_whole_read_does(
     assert raw(whole) == raw(step_by_step)
 
 
-def test_a_gap_in_the_runs_is_read_from_the_watermark_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gap_between_runs_is_read_from_the_watermark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
     context = incremental(tmp_path, rows(), "home")
     execute("ingest", day(0), context)
@@ -74,7 +74,7 @@ def test_a_gap_in_the_runs_is_read_from_the_watermark_on(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("hour", [0, 12, 23])
-def test_a_day_that_was_read_before_its_end_loses_nothing(
+def test_a_day_read_before_its_end_is_completed_by_the_next_run(
     tmp_path: Path, hour: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The watermark is where the source stood, not where the window ends; the day's own run never came."""
@@ -87,7 +87,7 @@ def test_a_day_that_was_read_before_its_end_loses_nothing(
     assert context.data.read("raw", "visits", context.window(FIRST, FIRST + timedelta(2))).num_rows == 32
 
 
-def test_a_quiet_source_is_read_from_its_last_change_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quiet_source_is_read_from_its_last_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
     context = incremental(tmp_path, rows(3), "home")
     seen = [execute("ingest", day(number), context)["tables"]["visits"]["delivered"] for number in range(4)]
@@ -98,7 +98,7 @@ def test_a_quiet_source_is_read_from_its_last_change_on(tmp_path: Path, monkeypa
     assert empty.partitions.watermark("visits") is None
 
 
-def test_a_late_change_of_an_old_day_is_to_be_validated_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_change_of_an_old_day_marks_it_for_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
     context = incremental(tmp_path, rows(), "home")
     for number in range(3):
@@ -116,7 +116,7 @@ class Killed(BaseException):
 
 @thorough
 @pytest.mark.parametrize("write", range(4))
-def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
+def test_a_run_killed_at_any_write_is_completed_by_the_next(
     tmp_path: Path, write: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The partitions, their history and the watermark are as if it had run once."""
@@ -155,7 +155,9 @@ def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
     assert histories[0].watermark("visits") == histories[1].watermark("visits") == newest
 
 
-def test_incremental_needs_a_column_that_says_what_is_newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incremental_source_needs_a_column_that_orders_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VISITS_URL", into_sqlite(tmp_path / "visits.db", rows()))
     source = {"kind": "sql", "url_env": "VISITS_URL", "incremental": True}
     with pytest.raises(InvalidInput, match="names no column `known`"):

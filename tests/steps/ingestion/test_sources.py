@@ -93,7 +93,7 @@ def test_an_api_gives_the_same_partitions(reference: Context, tmp_path: Path, cu
     twice=st.lists(st.integers(0, 59), max_size=20),
     cuts=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=3),
 )
-def test_order_repetition_and_overlapping_windows_do_not_show(
+def test_order_repetition_and_overlapping_windows_change_no_partition(
     reference: Context, tmp_path_factory: pytest.TempPathFactory, order: list[int], twice: list[int], cuts: list[Any]
 ) -> None:
     folder = tmp_path_factory.mktemp("delivery")
@@ -115,7 +115,7 @@ def test_order_repetition_and_overlapping_windows_do_not_show(
     order=st.randoms(use_true_random=False),
     cuts=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=3),
 )
-def test_nor_do_they_where_records_were_corrected_and_moved_to_another_day(
+def test_nor_do_they_where_records_are_corrected_or_move_to_another_day(
     tmp_path_factory: pytest.TempPathFactory, changes: list[Any], order: random.Random, cuts: list[Any]
 ) -> None:
     folder, every = tmp_path_factory.mktemp("delivery"), rows()
@@ -136,7 +136,7 @@ def test_nor_do_they_where_records_were_corrected_and_moved_to_another_day(
     assert len(ids) == len(set(ids)), "a record that moved is where it is now"
 
 
-def test_the_newest_record_of_a_key_counts_and_equals_are_both_kept(tmp_path: Path) -> None:
+def test_the_newest_record_of_a_key_is_kept_and_ties_are_kept_both(tmp_path: Path) -> None:
     records = rows(20)
     corrected = records[3] | {"value": 99.0, "changed_at": records[3]["changed_at"] + timedelta(hours=1)}
     rival = records[5] | {"value": -5.0}  # as new as the other: nothing says which is right
@@ -148,7 +148,7 @@ def test_the_newest_record_of_a_key_counts_and_equals_are_both_kept(tmp_path: Pa
     assert (counts["rows"], counts["superseded"], counts["repeated"]) == (21, 1, 0)
 
 
-def test_a_restatement_shows_in_the_history_the_version_and_the_days_to_do_again(
+def test_a_restatement_changes_the_history_the_data_version_and_the_days_to_validate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"}

@@ -53,7 +53,7 @@ def digests_of(version: ModelVersion, desk: Context) -> Path:
     return Path(folder) / "registration" / "artifacts.json"
 
 
-def test_digests_that_are_gone_or_altered_are_refused_wherever_files_are_checked(desk: Context) -> None:
+def test_missing_or_altered_digests_are_refused_wherever_files_are_checked(desk: Context) -> None:
     version = desk.models.require(register(desk)["version"])
     file = digests_of(version, desk)
     content = file.read_bytes()
@@ -101,7 +101,7 @@ def test_registering_once_more_leaves_the_digests_as_they_are(desk: Context) -> 
         execute("resolve_model", {"version": "1"}, desk)
 
 
-def test_a_version_that_was_registered_with_its_digests_in_a_tag_is_held_against_them(desk: Context) -> None:
+def test_a_version_with_its_digests_in_a_tag_is_checked_against_them(desk: Context) -> None:
     """As the versions were that were registered before the digests had a file."""
     version = desk.models.require(register(desk)["version"])
     client, digests = desk.tracker.client, registered_digests(version, desk.tracker)
@@ -118,7 +118,7 @@ def test_a_version_that_was_registered_with_its_digests_in_a_tag_is_held_against
         execute("resolve_model", {"version": "1"}, desk)
 
 
-def test_a_version_without_digests_is_held_against_its_graph_alone(desk: Context) -> None:
+def test_a_version_without_digests_is_checked_against_the_sha256_of_its_graph(desk: Context) -> None:
     version = desk.models.require(register(desk)["version"])
     Path(version.model_uri, "trials.json").write_text("[]")
     desk.tracker.client.delete_model_version_tag("pumps", "1", "artifacts_sha256")

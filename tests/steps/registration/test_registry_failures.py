@@ -82,7 +82,7 @@ def require_finished(context: Context, given: dict[str, Any]) -> None:
     assert [entry.title for entry in ledger(context)] == ["register", "alias challenger", "alias champion"]
 
 
-def test_candidates_are_logged_and_models_resolved_only_where_the_registry_answers(desk: Context, away: str) -> None:
+def test_logging_and_resolving_fail_where_the_registry_does_not_answer(desk: Context, away: str) -> None:
     beyond = context_over(desk.settings.home, mlflow_uri=away)
     with pytest.raises(Unavailable, match=r"MLflow at http://127\.0\.0\.1:\d+ cannot be used"):
         register(beyond)
@@ -92,7 +92,7 @@ def test_candidates_are_logged_and_models_resolved_only_where_the_registry_answe
     require_finished(desk, register_inputs(desk))
 
 
-def test_a_registry_that_goes_away_before_registration_fails_it_with_one_line(
+def test_a_registry_lost_before_registration_fails_it_with_one_line(
     desk: Context, away: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = register_inputs(desk)
@@ -140,9 +140,7 @@ def query(database: Path, *statements: str) -> int:
 
 
 @thorough
-def test_a_registry_whose_database_is_full_goes_on_as_it_gets_room(
-    desk: Context, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_registration_resumes_once_a_full_database_has_room(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
     database = Path(desk.settings.mlflow.removeprefix("sqlite:///"))
     query(
         database, "pragma page_size = 512", "vacuum", "pragma page_size"
@@ -179,7 +177,7 @@ def test_a_disk_without_room_for_the_card_leaves_a_version_that_no_alias_names(d
     require_finished(desk, given)
 
 
-def test_a_disk_that_takes_no_artifact_fails_the_step_cleanly_and_the_next_run_finishes_it(desk: Context) -> None:
+def test_a_disk_too_full_for_artifacts_fails_the_step_and_the_next_run_completes_it(desk: Context) -> None:
     register(desk)  # the experiment is there
     place = Path(desk.tracker.artifacts)
     shutil.move(place, place.with_name("kept"))
@@ -193,9 +191,7 @@ def test_a_disk_that_takes_no_artifact_fails_the_step_cleanly_and_the_next_run_f
     assert [run["tags"]["mlflow.runName"] for run in desk.tracker.runs("candidate")] and len(ledger(desk)) == 5
 
 
-def test_a_card_that_could_not_be_written_is_written_by_the_next_run(
-    desk: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_card_is_written_by_the_next_run(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(
             "pipelines.registration.version_cards.page", lambda *_: (_ for _ in ()).throw(CheckFailed("killed"))

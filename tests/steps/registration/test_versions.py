@@ -66,7 +66,7 @@ def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
         {"training": {"compression": {FAMILY: {"quantize": True}}}},
     ],
 )
-def test_whatever_decides_a_model_is_in_the_hash_of_its_parameters(desk: Context, changed: dict[str, Any]) -> None:
+def test_all_params_that_determine_a_model_are_in_their_hash(desk: Context, changed: dict[str, Any]) -> None:
     card = ModelCard.read(desk.data.store, desk.data.uri("models", "r1", FAMILY))
     params = desk.params.model_dump(mode="json")
     other = {**params, **{section: {**params[section], **values} for section, values in changed.items()}}
@@ -75,7 +75,7 @@ def test_whatever_decides_a_model_is_in_the_hash_of_its_parameters(desk: Context
     assert hashes[0] != hashes[1] and hashes[0] == hashes[2]
 
 
-def test_what_teaches_a_network_is_in_the_hash_of_its_parameters(desk: Context) -> None:
+def test_the_teacher_of_a_network_is_in_the_hash_of_its_params(desk: Context) -> None:
     card = ModelCard.read(desk.data.store, desk.data.uri("models", "r1", FAMILY))
     params = desk.params.model_dump(mode="json")
 
@@ -89,7 +89,9 @@ def test_what_teaches_a_network_is_in_the_hash_of_its_parameters(desk: Context) 
     assert digest_of({"dropout": 0.9}, {}) == digest_of({}, {}) != plain
 
 
-def test_a_version_tells_of_its_training_not_of_its_logging(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_records_the_commit_of_training_and_not_of_logging(
+    desk: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FLIGHTDECK_COMMIT", "deployed-since")
     raw = desk.params.model_dump(mode="json")
     since = replace(desk, params=type(desk.params).model_validate(raw | {"costs": {"miss": 9.0}}))
@@ -127,7 +129,7 @@ def test_a_model_without_its_provenance_is_not_logged(desk: Context) -> None:
     assert desk.models.versions() == []
 
 
-def test_the_description_is_a_short_list_that_is_written_again_amid_peoples_text(desk: Context) -> None:
+def test_the_description_is_a_short_list_rewritten_within_text_of_users(desk: Context) -> None:
     outputs, client = register(desk), desk.tracker.client
 
     def text() -> str:

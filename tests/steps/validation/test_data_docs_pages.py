@@ -31,7 +31,7 @@ from tests.steps.validation.meters import (
 )
 
 
-def test_data_docs_say_what_was_expected_and_seen(make: Callable[..., Context]) -> None:
+def test_data_docs_show_expected_and_observed_values(make: Callable[..., Context]) -> None:
     context = make()
     put(context, readings(MIDDLE, [-1.0, 1.0, 2.0, 3.0], ["<script>alert(1)</script>", *"abc"]), MIDDLE)
     outputs = run(WINDOW, context)
@@ -57,7 +57,7 @@ def test_a_rejected_window_has_data_docs_too(make: Callable[..., Context], decla
     assert declared is twice_across or "raised an exception" in pages(context)["readings.html"]
 
 
-def test_one_long_value_swells_no_report(make: Callable[..., Context]) -> None:
+def test_a_long_value_does_not_inflate_the_report(make: Callable[..., Context]) -> None:
     like = gxe.ExpectColumnValuesToMatchRegex(column="meter", regex="^.{1,5}$", meta={**APART, "reason": "long"})
     context = make(declared=lambda table: [like] if table.name == "readings" else expectations(table))
     put(context, readings(MIDDLE, [1.0, 2.0, 3.0], ["x" * 1_000_000, "b", "c"]), MIDDLE)
@@ -66,7 +66,7 @@ def test_one_long_value_swells_no_report(make: Callable[..., Context]) -> None:
     assert read(context, "quarantine", MIDDLE)["meter"] == ["x" * 1_000_000]
 
 
-def test_instants_that_nanoseconds_do_not_reach_are_judged_like_others(make: Callable[..., Context]) -> None:
+def test_instants_outside_the_range_of_nanoseconds_are_validated_like_others(make: Callable[..., Context]) -> None:
     """9999 and 1 are what sources write for "never": such a row is set apart, and its day is validated."""
     known = gxe.ExpectColumnValuesToBeBetween(
         column="seen",
@@ -88,7 +88,7 @@ def test_instants_that_nanoseconds_do_not_reach_are_judged_like_others(make: Cal
     assert "9999-12-31" in pages(context)["readings.html"]
 
 
-def test_a_page_that_cannot_be_drawn_says_so_and_the_window_is_decided_on(
+def test_a_page_that_cannot_be_rendered_says_so_and_the_verdict_stands(
     make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipelines.validation import data_docs
