@@ -89,7 +89,7 @@ def test_a_document_comes_back_as_it_was_written(store: Store, kind: type[Docume
 
 
 @every
-def test_a_document_lies_in_a_folder_that_holds_the_very_same_and_no_other(store: Store, kind: type[Document]) -> None:
+def test_a_document_lies_in_a_folder_only_where_its_file_is_identical(store: Store, kind: type[Document]) -> None:
     document, folder = MAKERS[kind](), str(store.root)
     assert not document.lies_in(store, folder)
     file = written(store, document)
@@ -135,7 +135,7 @@ documents = st.one_of(
 
 @settings(max_examples=60, deadline=None)
 @given(documents)
-def test_whatever_a_document_says_is_read_as_it_was_said(document: Document) -> None:
+def test_the_values_of_a_document_are_read_exactly_as_written(document: Document) -> None:
     """Numbers keep their kind (1 is not 1.0), instants their offset, and what is not said stays unsaid."""
     content = json.dumps(document.sealed())
     again = type(document).of(json.loads(content), FOLDER)
@@ -143,7 +143,7 @@ def test_whatever_a_document_says_is_read_as_it_was_said(document: Document) -> 
 
 
 @every
-def test_keys_of_another_version_are_left_alone(store: Store, kind: type[Document]) -> None:
+def test_unknown_keys_of_another_version_are_ignored(store: Store, kind: type[Document]) -> None:
     file = written(store, MAKERS[kind]())
     plain = kind.read(store, str(store.root))
     rewrite(file, lambda document: document.update(since_then={"a": 1}))
@@ -153,7 +153,7 @@ def test_keys_of_another_version_are_left_alone(store: Store, kind: type[Documen
 
 
 @pytest.mark.parametrize(("kind", "name"), REQUIRED, ids=lambda one: getattr(one, "__name__", one))
-def test_what_lacks_a_key_is_refused_with_place_and_remedy(store: Store, kind: type[Document], name: str) -> None:
+def test_a_missing_key_is_refused_with_its_place_and_the_remedy(store: Store, kind: type[Document], name: str) -> None:
     file = written(store, MAKERS[kind]())
     if name == "sha256":
         edit(file, lambda document: document.pop(name))
@@ -166,7 +166,7 @@ def test_what_lacks_a_key_is_refused_with_place_and_remedy(store: Store, kind: t
 
 
 @pytest.mark.parametrize(("kind", "change", "problem"), WRONG)
-def test_a_value_of_another_kind_is_refused_with_place_and_remedy(
+def test_a_value_of_another_type_is_refused_with_its_place_and_the_remedy(
     store: Store, kind: type[Document], change: Callable[[dict[str, Any]], Any], problem: str
 ) -> None:
     file = written(store, MAKERS[kind]())
@@ -179,14 +179,14 @@ def test_a_value_of_another_kind_is_refused_with_place_and_remedy(
 
 @every
 @pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}"])
-def test_what_is_no_document_at_all_is_refused(store: Store, kind: type[Document], content: str) -> None:
+def test_a_file_that_is_no_document_is_refused(store: Store, kind: type[Document], content: str) -> None:
     Path(kind.place(str(store.root))).write_text(content)
     with pytest.raises(CorruptData, match=f"; {kind.REMEDY}$"):
         kind.read(store, str(store.root))
 
 
 @every
-def test_a_document_that_is_not_there_is_missing(store: Store, kind: type[Document]) -> None:
+def test_an_absent_document_is_missing_data(store: Store, kind: type[Document]) -> None:
     with pytest.raises(MissingData, match=re.escape(kind.place(str(store.root)))):
         kind.read(store, str(store.root))
 
@@ -200,7 +200,7 @@ def test_a_document_is_frozen(kind: type[Document]) -> None:
 
 
 @every
-def test_a_document_that_was_edited_is_refused(store: Store, kind: type[Document]) -> None:
+def test_an_edited_document_is_refused(store: Store, kind: type[Document]) -> None:
     file = written(store, MAKERS[kind]())
     edit(file, lambda document: document.update(since_then=1))
     with pytest.raises(CorruptData, match=rf"was altered.* restore it, or {kind.REMEDY}"):
@@ -220,7 +220,7 @@ def test_only_a_manifest_is_read_without_a_digest_of_its_own(store: Store, kind:
         kind.read(store, str(store.root))
 
 
-def test_a_summary_is_read_by_its_own_place(store: Store) -> None:
+def test_a_summary_is_read_by_its_own_uri(store: Store) -> None:
     file = written(store, artifacts.summary())
     read = read_summary(store, str(file))
     assert read == Summary.read(store, str(store.root)) and "sha256" not in read.figures
@@ -228,7 +228,7 @@ def test_a_summary_is_read_by_its_own_place(store: Store) -> None:
                             "n_labelled": 1000}  # fmt: skip
 
 
-def test_a_manifest_tells_its_origin_without_its_own_digest(store: Store) -> None:
+def test_the_origin_of_a_manifest_leaves_out_its_own_digest(store: Store) -> None:
     written(store, artifacts.manifest())
     manifest = Manifest.read(store, str(store.root))
     trained = artifacts.model_card().training_set
@@ -311,7 +311,7 @@ def test_files_of_artifacts_are_named_in_one_place() -> None:
     assert len({file for file, _ in texts}) > 100 and named - OUTPUTS == set()
 
 
-def test_no_artifact_is_read_by_its_keys() -> None:
+def test_no_artifact_is_read_as_plain_json() -> None:
     subscripts = [
         (file, ast.unparse(node))
         for file, node in outside()

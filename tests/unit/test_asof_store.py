@@ -119,7 +119,7 @@ def test_the_latest_rows_equal_the_reference(cases_store: Any, case: tuple[list[
     assert everything.to_pylist() == table(inside).select(["key", "value", "known_at", "created"]).to_pylist()
 
 
-def test_without_keys_the_latest_row_is_that_of_feasts_placeholder(feast: FeatureStore, write: Any) -> None:
+def test_without_keys_the_latest_row_has_the_placeholder_entity_of_feast(feast: FeatureStore, write: Any) -> None:
     write([Row("a", 1, HOUR, 0, 1.0), Row(None, 1, 2 * HOUR, 0, 2.0)])
     view = feast.get_feature_view("everyone")
     (row,) = (
@@ -143,7 +143,7 @@ def test_instants_are_read_in_their_zone(feast: FeatureStore, write: Any, zone: 
     assert value(feast, renamed) == [None, 1.0]
 
 
-def test_a_fraction_of_a_microsecond_makes_nothing_known_earlier(feast: FeatureStore, write: Any) -> None:
+def test_fractions_of_a_microsecond_make_no_value_known_earlier(feast: FeatureStore, write: Any) -> None:
     write([])
     data = Layout(Store(feast.config.offline_store.root), "cases")
     known = pa.array([10 * HOUR * 1000 + 1, 11 * HOUR * 1000 + 999], pa.timestamp("ns"))
@@ -165,7 +165,7 @@ def test_duplicate_missing_and_absent_entity_rows_keep_their_places(feast: Featu
     assert list(shuffled.index) == [0, 1, 2, 3, 4]
 
 
-def test_frame_and_arrow_hold_the_same(feast: FeatureStore, write: Any) -> None:
+def test_frame_and_arrow_results_are_equal(feast: FeatureStore, write: Any) -> None:
     write([Row("a", 1, 10 * HOUR, 0, 1.0)])
     job = feast.get_historical_features(entity_rows([A, A]), ["short:value"])
     pd.testing.assert_frame_equal(job.to_df(), job.to_arrow().to_pandas(), check_dtype=False)
@@ -180,7 +180,7 @@ def test_entity_rows_may_be_sql(feast: FeatureStore, write: Any) -> None:
         value(feast, "select * from nowhere")
 
 
-def test_names_that_would_be_there_twice_or_not_at_all_are_refused(feast: FeatureStore, write: Any) -> None:
+def test_duplicate_and_missing_names_are_refused(feast: FeatureStore, write: Any) -> None:
     write([Row("a", 1, 10 * HOUR, 0, 1.0)])
     entities = entity_rows([A]).assign(value=5.0)
     with pytest.raises(InvalidInput, match=r"columns named as features: \['value'\]"):
@@ -193,7 +193,7 @@ def test_names_that_would_be_there_twice_or_not_at_all_are_refused(feast: Featur
         feast.get_historical_features(None, ["short:value"], start_date=ORIGIN, end_date=ORIGIN)
 
 
-def test_what_cannot_be_read_is_an_error_that_names_the_source(feast: FeatureStore, write: Any) -> None:
+def test_an_unreadable_source_is_an_error_that_names_it(feast: FeatureStore, write: Any) -> None:
     data = Layout(Store(feast.config.offline_store.root), "cases")
     days = [data.partition("features", "rows", (ORIGIN + timedelta(n)).date()) for n in range(3)]
     everywhere = entity_rows([A, Line("a", "a", 1, 60 * HOUR)])
@@ -228,7 +228,7 @@ def test_a_column_that_older_partitions_lack_is_null_there(feast: FeatureStore, 
 @pytest.mark.parametrize(
     ("first", "second"), [(pa.int64(), pa.float64()), (pa.float64(), pa.int32()), (pa.float32(), pa.float64())]
 )
-def test_partitions_of_different_types_lose_nothing(
+def test_partitions_of_different_types_lose_no_precision(
     feast: FeatureStore, write: Any, first: pa.DataType, second: pa.DataType
 ) -> None:
     rows = [Row("a", 1, 10 * HOUR, 0, 3.0), Row("a", 1, 30 * HOUR, 0, 4.0 if second == pa.int32() else 0.1)]
@@ -242,7 +242,7 @@ def test_partitions_of_different_types_lose_nothing(
     assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": instants})) == [row.value for row in rows]
 
 
-def test_only_the_days_that_can_matter_are_read(feast: FeatureStore, write: Any) -> None:
+def test_only_partitions_within_the_ttl_are_read(feast: FeatureStore, write: Any) -> None:
     write([Row("a", 1, 60 * HOUR, 0, 1.0)])
     data = Layout(Store(feast.config.offline_store.root), "cases")
     data.store.write_bytes(data.partition("features", "rows", ORIGIN.date()), b"not Parquet")
@@ -285,7 +285,7 @@ def print_naive(folder: Path) -> int:
 
 
 @pytest.mark.parametrize(("zone", "name"), [("America/New_York", "EST"), ("Asia/Kathmandu", "+0545")])
-def test_the_zone_of_the_machine_changes_nothing(tmp_path: Path, zone: str, name: str) -> None:
+def test_results_do_not_depend_on_the_zone_of_the_machine(tmp_path: Path, zone: str, name: str) -> None:
     done = fork(partial(print_naive, tmp_path), {"TZ": zone}).wait()
     assert done.stdout.splitlines()[-1:] == [f"{name} [nan, 1.0]"], done.stderr
 
@@ -332,7 +332,7 @@ def test_feast_imports_the_store_without_a_database() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_years_far_away_are_no_trouble(feast: FeatureStore, write: Any) -> None:
+def test_dates_in_far_away_years_work(feast: FeatureStore, write: Any) -> None:
     write([Row("a", 1, 10 * HOUR, 0, 1.0)])
     far = pd.Series([datetime(1900, 1, 1, tzinfo=UTC), datetime(2240, 1, 1, tzinfo=UTC)])
     assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": far}), "forever:value") == [None, 1.0]

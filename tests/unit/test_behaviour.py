@@ -56,7 +56,7 @@ RANKS: dict[str, Any] = {"kind": "minimum", "bar": {"metric": "roc_auc", "direct
         ({**RANKS, "bar": {"metric": "roc_auc", "direction": "at_least", "threshold": 0.99}}, "failed"),
     ],
 )  # fmt: skip
-def test_what_a_model_does_decides(declared: dict[str, Any], status: str) -> None:
+def test_a_behavioural_test_passes_or_fails_on_what_the_model_does(declared: dict[str, Any], status: str) -> None:
     before = FRAME.copy(deep=True)
     result = check(**declared)
     assert result.status == status and result.observed is not None and result.rows > 500
@@ -79,19 +79,19 @@ def test_what_a_model_does_decides(declared: dict[str, Any], status: str) -> Non
         ({**RANKS, "where": {"label": 1}}, "roc_auc is nan"),
     ],
 )
-def test_what_cannot_be_run_says_why_and_has_failed(declared: dict[str, Any], reason: str) -> None:
+def test_a_test_that_cannot_be_run_counts_as_failed_and_says_why(declared: dict[str, Any], reason: str) -> None:
     result = check(**declared)
     assert result.status == "could_not_run" and reason in result.reason and result.observed is None
     assert failures([result]) == 1
 
 
 @pytest.mark.parametrize("declared", [{**INVARIANT, "change": {"y": {"add": 1}}}, RANKS])
-def test_scores_that_are_no_numbers_never_pass(declared: dict[str, Any]) -> None:
+def test_nan_scores_never_pass(declared: dict[str, Any]) -> None:
     assert check(**declared, scorer=lambda rows: np.full(len(rows), np.nan)).status == "could_not_run"
     assert check(**declared, rows=FRAME.iloc[:0]).status == "could_not_run"
 
 
-def test_failures_are_counted_and_nothing_declared_is_no_evidence() -> None:
+def test_failures_are_counted_and_without_declared_tests_there_is_no_metric() -> None:
     assert failures([]) is None
     results = [
         check(**RANKS),
@@ -121,7 +121,7 @@ def test_shuffles_are_seeded() -> None:
         {**RANKS, "bar": {**RANKS["bar"], "metric": "behaviour_failures"}},
     ],
 )
-def test_what_is_declared_wrongly_is_refused(declared: dict[str, Any]) -> None:
+def test_an_invalid_declaration_is_refused(declared: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Behaviours).validate_python([{"name": "one", **declared}])
     with pytest.raises(ValidationError, match="occurs twice"):

@@ -71,7 +71,7 @@ def test_the_block_of_a_day_closes_at_the_next_local_midnight() -> None:
     assert day_block(hours(0), "UTC").closes_at == hours(24), "midnight itself is of the day that begins"
 
 
-def test_examples_without_blocks_have_their_days_and_those_without_one_are_alone() -> None:
+def test_examples_without_a_block_column_have_days_as_blocks_and_null_blocks_are_single_rows() -> None:
     frame = pd.DataFrame({EXAMPLE_ID: ["a", "b", "c"], DAY: [date(2024, 3, 1)] * 2 + [date(2024, 3, 2)]})
     assert blocks_of(frame).tolist() == ["2024-03-01", "2024-03-01", "2024-03-02"]
     assert blocks_of(frame.assign(**{BLOCK: pd.Series(["x", None, "x"])})).tolist() == ["x", "b", "x"]
@@ -85,7 +85,7 @@ def test_a_block_counts_once_its_labels_have_matured() -> None:
     assert set(increments(log, 13.9)) == {"alone"} and set(increments(log, 14)) == {"alone", "x"}
 
 
-def test_a_request_that_comes_after_its_block_has_closed_counts_in_no_block() -> None:
+def test_a_request_after_the_closing_of_its_block_counts_in_no_block() -> None:
     log = [observation(1, "x", 4), observation(3, "x", 4)]
     late = [*log, observation(5, "x", 4), observation(6, "y", 2)]
     rows, result = look_at(late, 20)
@@ -94,13 +94,13 @@ def test_a_request_that_comes_after_its_block_has_closed_counts_in_no_block() ->
     assert rows.closes.isna().sum() == 2 and len(result.differences) == 4, "as a row it is evidence of a catastrophe"
 
 
-def test_a_late_request_is_not_missing_before_its_own_label_is_due() -> None:
+def test_a_late_request_does_not_count_as_missing_before_its_own_label_is_due() -> None:
     log = [observation(1, "x", 4), *(observation(13, "x", 4, label=None) for _ in range(5))]
     assert not look_at(log, 22)[1].flags.missing_data
     assert look_at(log, 23)[1].flags.missing_data
 
 
-def test_a_block_closes_when_its_first_request_says() -> None:
+def test_the_first_request_of_a_block_sets_its_closing() -> None:
     """As where records of two versions of the code name two instants for one day."""
     log = [observation(1, "x", 8), observation(5, "x", 4), observation(2, "x", 30)]
     assert increments(log, 17.9) == {} and look_at(log, 18)[1].blocks.rows.tolist() == [3]
@@ -137,7 +137,7 @@ def blocks(count: int) -> Blocks:
     return Blocks(ids, np.arange(count) / 1000, np.ones(count, int), np.zeros(count, int))
 
 
-def test_of_very_many_blocks_a_decision_records_their_digest() -> None:
+def test_a_decision_records_a_digest_in_place_of_very_many_blocks() -> None:
     each = recorded_increments(blocks(MOST))
     assert each == {"increments": {f"b{n:05}": n / 1000 for n in range(MOST)}}
     whole = {f"b{n:05}": n / 1000 for n in range(MOST + 1)}

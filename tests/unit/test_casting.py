@@ -112,7 +112,7 @@ def test_values_of_json_and_databases_are_cast_alike(row: Row) -> None:
         assert conformed() == [None if becomes == "missing" else becomes]
 
 
-def test_the_first_value_that_is_not_taken_is_named_wherever_it_stands() -> None:
+def test_the_first_value_that_does_not_fit_is_named_wherever_it_stands() -> None:
     for place in (0, 1, 499, 998, 999):
         cells = [str(number) for number in range(1000)]
         cells[place] = "bad"
@@ -122,7 +122,7 @@ def test_the_first_value_that_is_not_taken_is_named_wherever_it_stands() -> None
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
 @example([2**53 + 1, 2**63 - 1, -(2**63)])
-def test_whole_numbers_are_exact_however_they_are_written(numbers: list[int]) -> None:
+def test_whole_numbers_are_exact_in_every_notation(numbers: list[int]) -> None:
     want = [str(number) for number in numbers]
     assert cast_to_text(pa.array(numbers, pa.int64()), "int64") == want
     for write in ("{}", "{}.0", "{}.", "{:+}", " {} ", "{}e0"):
@@ -145,7 +145,7 @@ NUMBERS = st.one_of(
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=8), st.sampled_from(["int64", "float64", "uint64"]))
-def test_numbers_of_several_types_are_cast_each_by_itself(numbers: list[Any], wanted: str) -> None:
+def test_numbers_of_several_types_are_cast_one_by_one(numbers: list[Any], wanted: str) -> None:
     """A column holds what its values would be alone, or is refused if one of them would be."""
     table = RawTable("visits", ("id",), {"x": wanted})
 
@@ -183,7 +183,7 @@ def _is_one(local: datetime, zone: str) -> bool:
 
 
 @given(st.integers(-(2**62), 2**62), st.sampled_from(["s", "ms", "us"]))
-def test_what_is_finer_than_the_declared_unit_is_rounded_down(nanos: int, unit: str) -> None:
+def test_instants_finer_than_the_declared_unit_are_rounded_down(nanos: int, unit: str) -> None:
     column = pa.array([nanos], pa.int64()).cast(pa.timestamp("ns", "UTC"))
     times = cast(pa.chunked_array([column]), pa.timestamp(unit, "UTC"), "UTC")
     assert times.cast(pa.int64()).to_pylist() == [nanos // (10**9 // instants.PER_SECOND[unit])]
@@ -193,7 +193,7 @@ def test_what_is_finer_than_the_declared_unit_is_rounded_down(nanos: int, unit: 
 
 @pytest.mark.parametrize("zone", [BERLIN, "America/New_York"])
 @pytest.mark.parametrize("year", [2024, 2060])
-def test_local_times_that_are_none_or_two_are_refused_in_any_year(year: int, zone: str) -> None:
+def test_ambiguous_and_nonexistent_local_times_are_refused_in_any_year(year: int, zone: str) -> None:
     wrong = []
     for hour in range(366 * 24):
         local = datetime(year, 1, 1, 0, 30) + timedelta(hours=hour)
@@ -231,7 +231,7 @@ SOME: list[tuple[pa.Array, str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("column", "wanted", "want"), SOME, ids=lambda value: str(getattr(value, "type", value)))
-def test_arrows_encodings_are_taken_for_the_values_in_them(column: pa.Array, wanted: str, want: list[str]) -> None:
+def test_encoded_arrow_columns_are_read_as_their_values(column: pa.Array, wanted: str, want: list[str]) -> None:
     assert cast_to_text(column, wanted) == want
 
 
@@ -252,9 +252,7 @@ OTHERS: list[tuple[pa.Array, str]] = [
 
 
 @pytest.mark.parametrize(("column", "want"), OTHERS, ids=lambda value: str(getattr(value, "type", "")))
-def test_a_column_of_any_type_is_carried_as_text_and_refused_where_it_is_declared_otherwise(
-    column: pa.Array, want: str
-) -> None:
+def test_a_column_of_any_type_is_kept_as_text_and_refused_where_declared_otherwise(column: pa.Array, want: str) -> None:
     assert text(pa.chunked_array([column])).to_pylist() == [want]
     for wanted in ("string", "int64", "float32", "bool", "date32", "timestamp[us, UTC]"):
         if not pa.types.is_timestamp(column.type) or wanted in ("string", "int64"):
@@ -269,12 +267,12 @@ def test_a_missing_value_among_numbers_is_missing_whatever_its_neighbours() -> N
 
 
 @pytest.mark.parametrize("word", ["33333333333333330000", "9223372036854776000", "-100000000000000000000000"])
-def test_a_float_that_is_written_without_an_exponent_is_taken(word: str) -> None:
+def test_a_float_written_without_an_exponent_is_accepted(word: str) -> None:
     assert cast_to_text([word], "float64", CELLS) == cast_to_text([float(word)], "float64")
 
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
-def test_nan_is_missing_where_a_column_is_carried_as_text(kind: pa.DataType) -> None:
+def test_nan_is_missing_where_a_column_is_kept_as_text(kind: pa.DataType) -> None:
     values = np.array([1.5, np.nan, np.inf], dtype=kind.to_pandas_dtype())
     assert text(pa.chunked_array([pa.array(values, kind)])).to_pylist() == ["1.5", None, "inf"]
 
@@ -294,7 +292,7 @@ SHIFTS = st.timedeltas(timedelta(hours=-2), timedelta(hours=2))
 @pytest.mark.parametrize(("zone", "offsets"), [(BERLIN, (2, 1)), ("Australia/Sydney", (11, 10))])
 @pytest.mark.parametrize("year", [2024, 2060])
 @pytest.mark.parametrize("made", [datetime.isoformat, lambda local: local], ids=["text", "timestamp"])
-def test_the_hour_that_comes_twice_is_the_first_or_the_second_as_asked_for(
+def test_a_repeated_hour_is_read_as_the_first_or_the_second_as_the_source_says(
     zone: str, offsets: tuple[int, int], year: int, made: Any
 ) -> None:
     local = next(one for one in _moved(year, zone) if _moves(one, zone) > timedelta(0))
@@ -309,7 +307,7 @@ def test_the_hour_that_comes_twice_is_the_first_or_the_second_as_asked_for(
 
 @pytest.mark.parametrize("ambiguous", ["refuse", "first", "second"])
 @pytest.mark.parametrize(("year", "zone"), [(2024, BERLIN), (2060, BERLIN), (2024, "Australia/Sydney")])
-def test_the_hour_that_does_not_come_is_refused_whatever_is_asked_for(year: int, zone: str, ambiguous: Any) -> None:
+def test_a_skipped_hour_is_refused_whatever_the_source_says(year: int, zone: str, ambiguous: Any) -> None:
     local = next(one for one in _moved(year, zone) if _moves(one, zone) < timedelta(0))
     with pytest.raises(Unfit, match=f"doesn't exist in timezone '{zone}'") as refused:
         cast(pa.chunked_array([pa.array([local])]), pa.timestamp("us", "UTC"), zone, ambiguous=ambiguous)
@@ -319,7 +317,7 @@ def test_the_hour_that_does_not_come_is_refused_whatever_is_asked_for(year: int,
 @given(
     st.lists(st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)), min_size=1), st.sampled_from(ZONES), st.data()
 )
-def test_the_first_is_never_after_the_second_and_they_differ_by_what_clocks_are_set_back(
+def test_the_first_reading_precedes_the_second_by_the_amount_that_clocks_are_set_back(
     times: list[datetime], zone: str, data: st.DataObject
 ) -> None:
     moved = _moved(data.draw(st.integers(1990, 2070)), zone)
@@ -335,7 +333,7 @@ def test_the_first_is_never_after_the_second_and_they_differ_by_what_clocks_are_
 
 
 @given(st.sampled_from(ZONES), st.integers(1990, 2070), st.sampled_from(["first", "second"]), st.data())
-def test_local_times_from_a_bound_on_are_read_as_no_earlier_instant(
+def test_local_times_at_or_after_a_bound_are_never_read_as_an_earlier_instant(
     zone: str, year: int, ambiguous: Ambiguous, data: st.DataObject
 ) -> None:
     """So that a database that is asked for local times gives the rows of a window, and no others."""

@@ -24,7 +24,7 @@ def output(capsys: pytest.CaptureFixture[str], home: Path, *words: str) -> str:
     return capsys.readouterr().out
 
 
-def test_a_view_is_told_with_what_reads_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_view_is_shown_with_what_reads_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     report = json.loads(output(capsys, tmp_path, "--json"))
     views, derived = report["views"], report["derived"]
     assert views["item_sales"]["known"] == "known as each day begins" and views["item_sales"]["lookback_days"] == 30
@@ -35,18 +35,18 @@ def test_a_view_is_told_with_what_reads_it(capsys: pytest.CaptureFixture[str], t
     assert derived["days_since_order"] == "predicted_at, last_order_at"
 
 
-def test_people_get_tables(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_default_output_is_a_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     shown = output(capsys, tmp_path, "customer_orders")
     assert "known whenever a value changes; never expires" in shown and "mean amount of orders by ordered_at" in shown
     assert "item_sales" not in shown and "of lines (order_id, customer, channel, item" in " ".join(shown.split())
 
 
-def test_a_view_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_an_unknown_view_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(tmp_path, "items") == 2
     assert "shop has no feature table items; choose from customer_orders, item_sales" in capsys.readouterr().err
 
 
-def test_values_beyond_what_a_feature_can_be_are_told() -> None:
+def test_values_outside_the_possible_range_of_a_feature_are_reported() -> None:
     over = Over(Events("rows", "at"), {"n": count(), "part": share("x > 1")}, within=A_DAY)
     view = trailing("v", ("k",), over)
     assert [*beyond_declared(health_of({"n": (-1, 5), "part": (0, 1.5)}), view.features)] == [

@@ -125,7 +125,7 @@ def write_module(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> st
     ],
     ids=["a column's name", "twice", "itself", "neither list nor key", "the toy's"],
 )
-def test_what_is_derived_is_held_against_the_declarations(derived: Any, messages: list[str]) -> None:
+def test_derivations_are_checked_against_the_declarations(derived: Any, messages: list[str]) -> None:
     constraint = CONSTRAINTS["derived-from-what-there-is"]
     assert [*constraint(read(TOY).params, replace(LISTS, derived=derived))] == messages
 
@@ -170,7 +170,7 @@ class Simple(Base):
         ),
     ],
 )
-def test_what_is_declared_in_sql_is_tried_before_anything_runs(changes: dict[str, Any], message: str | None) -> None:
+def test_declared_sql_is_tried_before_any_step_runs(changes: dict[str, Any], message: str | None) -> None:
     usecase: Any = Simple()
     usecase.examples_sql = changes.get("examples_sql", usecase.examples_sql)
     events = Events(changes.get("rows", "readings"), changes.get("at", "read_at"), where=changes.get("where"))
@@ -185,16 +185,14 @@ def test_requests_are_split_by_a_field_that_they_have() -> None:
         type("Other", (Simple,), {"split_on": "pomp"})
 
 
-def test_each_constraint_is_broken_once_here_and_told_in_the_docs() -> None:
+def test_each_constraint_has_a_case_here_and_a_line_in_the_docs() -> None:
     assert list(BROKEN) == list(CONSTRAINTS)
     table = (ROOT / "docs" / "params.md").read_text()
     assert [name for name in (*CONSTRAINTS, check.BUILDS, check.WHERE, check.DVC) if f"| `{name}` |" not in table] == []
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_breaks_a_constraint_is_refused_by_its_name(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_constraint_is_refused_by_name(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     change, message = BROKEN[name]
     if not change:
         change = {"usecase": write_module(name, tmp_path, monkeypatch)}
@@ -231,7 +229,7 @@ def test_what_breaks_a_constraint_is_refused_by_its_name(
         ({"rollout.stages": [{**HALF, "min_hours": 24 * 41}]}, "the stages take 41 days"),
     ],
 )
-def test_nor_may_the_other_halves_of_constraints_be_broken(tmp_path: Path, change: Any, message: str) -> None:
+def test_the_other_halves_of_constraints_are_enforced(tmp_path: Path, change: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         load(params_with(tmp_path, change))
 
@@ -247,7 +245,7 @@ def test_a_service_without_inputs_is_refused() -> None:
     minutes=st.sampled_from([1, 15, 20, 45, 60, 90, 180, 360, 720, 1440]),
     behaviour=st.booleans(),
 )
-def test_what_follows_from_declarations_breaks_no_constraint(hours: int, minutes: int, behaviour: bool) -> None:
+def test_defaults_derived_from_declarations_break_no_constraint(hours: int, minutes: int, behaviour: bool) -> None:
     maturity, period = timedelta(hours=hours), timedelta(minutes=minutes)
     given = {
         "usecase": "tests.toy",
@@ -313,7 +311,7 @@ def test_where_of_a_source_is_parsed_before_anything_is_read(
     assert f"{'no' if message else 'ok'}  {check.WHERE}" in shown and (message or "") in shown
 
 
-def test_a_stage_that_does_not_name_what_its_step_reads_is_told(tmp_path: Path) -> None:
+def test_a_stage_that_does_not_name_the_params_of_its_step_is_reported(tmp_path: Path) -> None:
     text = (ROOT / "dvc.yaml").read_text()
     assert list(check.lacking(ROOT / "dvc.yaml")) == []
     file = tmp_path / "dvc.yaml"

@@ -273,14 +273,14 @@ FAULTS: list[tuple[type[Pumps], dict[str, str]]] = [  # what each check says; th
 
 
 @pytest.mark.parametrize(("usecase", "expected"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
-def test_a_fault_is_found_by_the_check_that_is_for_it(usecase: type[Pumps], expected: dict[str, str]) -> None:
+def test_a_fault_is_found_by_its_check(usecase: type[Pumps], expected: dict[str, str]) -> None:
     answers = answers_of(usecase())
     findings = {name: one.findings for name, one in answers.items() if one.findings}
     assert findings.keys() == expected.keys(), findings
     assert all(any(part in one for one in findings[name]) for name, part in expected.items()), findings
 
 
-def test_every_check_has_a_fault_that_it_alone_finds() -> None:
+def test_every_check_has_a_fault_that_no_other_finds() -> None:
     alone = {name for _, expected in FAULTS if len(expected) == 1 for name in expected}
     assert alone == set(CHECKS) - {"early-positives"}, "which only tells"
     table = (ROOT / "docs" / "own-data.md").read_text()
@@ -297,13 +297,13 @@ def test_a_sound_use_case_passes_every_check() -> None:
     assert {name: one.mark for name, one in answers_of(Pumps()).items()} == dict.fromkeys(CHECKS, "ok")
 
 
-def test_so_does_one_whose_periods_are_hours_across_a_change_of_clocks() -> None:
+def test_a_sound_use_case_of_hours_passes_across_a_clock_change() -> None:
     days = {"start": date(2024, 3, 30), "end": date(2024, 4, 2), "last": date(2024, 4, 4)}
     answers = answers_of(Hours(), **days)
     assert {name: (one.mark, one.findings) for name, one in answers.items()} == dict.fromkeys(CHECKS, ("ok", []))
 
 
-def test_without_hooks_it_is_told_what_was_not_asked_and_what_to_declare() -> None:
+def test_without_hooks_the_contract_says_what_was_not_checked_and_what_to_declare() -> None:
     answers = answers_of(Unhooked())
     assert {name for name, one in answers.items() if one.mark != "ok"} == {"outcomes"}
     assert answers["outcomes"].skipped == "declare `outcomes`, by raw table the columns that only the future tells"
@@ -315,7 +315,7 @@ def test_without_hooks_it_is_told_what_was_not_asked_and_what_to_declare() -> No
 
 
 @pytest.mark.parametrize("seed", seeds(3, 40))
-def test_whatever_is_drawn_the_sound_one_passes_and_one_that_foresees_does_not(seed: int) -> None:
+def test_for_any_seed_a_sound_use_case_passes_and_one_that_sees_the_future_fails(seed: int) -> None:
     drawn = {usecase: replace(subject(usecase()), seed=seed) for usecase in (Pumps, WholeDay, NextDay)}
     certain = CHECKS.keys() - {"outcomes"}  # of which, by chance, one AUC in 370 lies outside
     assert [finding for name in certain for finding in ask(name, drawn[Pumps]).findings] == []
@@ -323,7 +323,7 @@ def test_whatever_is_drawn_the_sound_one_passes_and_one_that_foresees_does_not(s
     assert ask("knowledge", drawn[NextDay]).findings and ask("alone", drawn[NextDay]).findings
 
 
-def test_labels_that_look_ahead_pass_and_are_told_where_the_early_ones_are_positive() -> None:
+def test_labels_that_look_ahead_pass_with_a_note_where_early_ones_are_positive() -> None:
     answers = {name: ask(name, subject(AheadLabels())) for name in ("labels", "early-positives", "examples")}
     assert {name: one.mark for name, one in answers.items()} == dict.fromkeys(answers, "ok")
     expected = answers["early-positives"].notes[-1]
@@ -334,13 +334,13 @@ def test_labels_that_look_ahead_pass_and_are_told_where_the_early_ones_are_posit
     assert "far more often" not in " ".join(ask("early-positives", subject(Pumps())).notes)
 
 
-def test_labels_of_a_window_that_none_has_matured_in_are_not_asked() -> None:
+def test_immature_labels_of_a_window_are_not_checked() -> None:
     young = subject(AheadLabels(), LAST - timedelta(days=2), LAST)
     for name in ("labels", "early-positives", "outcomes"):
         assert "no label of 2024-03-16 to 2024-03-18 has matured by 2024-03-18" in str(ask(name, young).skipped)
 
 
-def test_examples_without_a_column_or_of_another_type_are_told() -> None:
+def test_examples_with_missing_columns_or_wrong_types_are_reported() -> None:
     findings = ask("examples", subject(Naive())).findings
     assert findings[0] == "the examples lack example_id; add it"
     assert findings[1].startswith("the examples have predicted_at as timestamp[")

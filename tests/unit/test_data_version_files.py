@@ -24,7 +24,7 @@ FILES = st.tuples(st.integers(0, 3), st.sampled_from([("x", 0), ("x", 1), ("y", 
 TREES = st.dictionaries(PATHS, FILES)
 
 
-def test_a_beginning_names_a_version() -> None:
+def test_a_version_can_be_named_by_a_prefix() -> None:
     known = ["ab" + "0" * 30 + ".dir", "ac" + "0" * 30 + ".dir"]
     for text in ("ab", known[0], known[0].removesuffix(".dir"), "AB0", " ab "):
         assert resolve(text, known) == known[0]
@@ -70,7 +70,7 @@ def test_rows_are_counted_from_the_files_that_differ(before: dict[str, Any], aft
 
 
 @given(TREES, TREES)
-def test_a_comparison_is_what_two_listings_show(before: dict[str, Any], after: dict[str, Any]) -> None:
+def test_a_comparison_equals_the_difference_of_two_listings(before: dict[str, Any], after: dict[str, Any]) -> None:
     def of(content: dict[str, Any], table: str) -> dict[str, Any]:
         return {path[2:-8]: file for path, file in content.items() if path.startswith(table)}
 
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
         footer(tmp_path / "object", "readings/1.parquet")
 
 
-def test_only_a_verdict_on_the_same_data_settles_a_training_set() -> None:
+def test_only_a_verdict_on_the_same_data_releases_a_training_set() -> None:
     def gate(identity: str, run: str, verdict: str, *versions: str) -> dict[str, Any]:
         return {"id": identity, "verdict": verdict, "evidence": {"subject": {"run": run}, "data_versions": [*versions]}}
 

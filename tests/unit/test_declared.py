@@ -43,7 +43,7 @@ def test_two_rows_of_one_key_and_instant_are_refused_and_no_others(
             require_distinct(KEYS, table)
 
 
-def test_categories_are_keys_as_text_is() -> None:
+def test_categories_are_keys_like_text() -> None:
     pumps = pa.array(["a", "b", "a"]).dictionary_encode()
     rows = pa.table({"pump": pumps, KNOWN_AT: pa.array([START] * 3, INSTANT)})
     table = FeatureTable("heat", ("pump",), ())
@@ -52,7 +52,7 @@ def test_categories_are_keys_as_text_is() -> None:
         require_distinct(table, rows)
 
 
-def test_many_keys_are_told_apart() -> None:
+def test_many_keys_are_distinguished() -> None:
     """Whose combinations are more than a whole number holds."""
     keys = tuple(f"k{n}" for n in range(8))
     rows = pa.table({name: [*range(999, -1, -1)] for name in keys} | {KNOWN_AT: pa.array([START] * 1000, INSTANT)})
@@ -70,13 +70,13 @@ def test_many_keys_are_told_apart() -> None:
         ([KNOWN_AT, "heat_1d", "heat_3d"], ["lacks pump, which its view declares"]),
     ],
 )
-def test_columns_are_held_against_those_of_the_view(names: list[str], message: list[str]) -> None:
+def test_columns_are_checked_against_those_of_the_view(names: list[str], message: list[str]) -> None:
     heat = USECASE.feature_tables[0]
     problems = [*column_problems(heat, names, views_of(USECASE))]
     assert len(problems) == len(message) and all(part in one for part, one in zip(message, problems, strict=True))
 
 
-def test_a_table_without_a_view_is_told() -> None:
+def test_a_table_without_a_view_is_refused() -> None:
     heat = FeatureTable("heat", ("pump",), ())
     (problem,) = column_problems(heat, ["pump", KNOWN_AT], views_of(USECASE))
     assert "has no view; declare one of that name in feature_repo (there are pump_heat, pump_maker)" in problem

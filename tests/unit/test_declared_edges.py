@@ -40,7 +40,7 @@ def test_an_event_may_be_known_at_the_end_of_the_longest_day() -> None:
     assert [(row["known_at"], row["n_1d"]) for row in result] == [(at, 1), (at + DAY, 0)]
 
 
-def test_a_short_day_is_looked_back_over() -> None:
+def test_a_window_reaches_back_across_a_short_day() -> None:
     """The 10th of March has 23 hours: what leaves a window on the 11th may be of the 9th."""
     at = datetime(2013, 3, 10, 4, 59, tzinfo=UTC)  # 23:59 on the 9th
     sales = [{"shop": "a", "sold_at": at, "cancelled": False}]
@@ -51,7 +51,7 @@ def test_a_short_day_is_looked_back_over() -> None:
     assert of_the_day == [row for row in whole if row["known_at"] >= alone.start_at] and of_the_day[0]["n_23h"] == 0
 
 
-def test_entities_of_many_keys_are_told_apart() -> None:
+def test_entities_of_many_keys_are_distinguished() -> None:
     """Whose combinations are more than a whole number of 64 bits counts."""
     draw = np.random.default_rng(3)
     keys = pa.table({f"k{n}": draw.permutation(20_000).astype(str) for n in range(5)})
@@ -63,20 +63,20 @@ def test_entities_of_many_keys_are_told_apart() -> None:
         Entities.of([pa.table({"k0": [1]}), pa.table({"k0": ["1"]})])
 
 
-def test_prepared_rows_keep_the_day_that_they_belong_to() -> None:
+def test_prepared_rows_must_keep_their_local_day() -> None:
     lost = Prepared("lost", "select shop, sold_at from sales", ("sales",))
     view = trailing("v", ("shop",), Over(Events(lost, "sold_at"), {"n": count()}, (DAY,)))
     with pytest.raises(InvalidInput, match="lost has no local_day, by which rows of sales tell their period"):
         build_trailing(view, tables([]), WINDOW)
 
 
-def test_a_query_gives_no_local_times() -> None:
+def test_a_query_may_not_return_local_times() -> None:
     with pytest.raises(InvalidInput, match=r"at of the query .* a local time without a zone.*::timestamptz"):
         query("select local_day + interval 1 hour as at from sales", tables([]), WINDOW)
     assert query("select (local_day + interval 1 hour)::timestamptz as at from sales", tables([]), WINDOW).num_rows == 0
 
 
-def test_what_looks_ahead_or_holds_nothing_is_refused() -> None:
+def test_windows_that_look_ahead_or_are_empty_are_refused() -> None:
     with pytest.raises(InvalidInput, match="the delay is -1 day, 19:00:00; nothing is known before it happens"):
         Events("sales", "sold_at", delay=-5 * HOUR)
     with pytest.raises(InvalidInput, match="back is -1"):

@@ -186,7 +186,7 @@ GRIDS: dict[str, Callable[[tuple[Over, ...]], Trailing]] = {
 @costly()
 @pytest.mark.parametrize("grid", GRIDS)
 @given(sales=SALES.map(one_order), days=st.sampled_from([(1, 2), (3,)]), most_of=st.integers(1, 4))
-def test_every_value_is_that_of_a_loop_over_the_events_of_its_window(
+def test_every_value_equals_a_loop_over_the_events_of_its_window(
     grid: str, sales: list[Sale], days: tuple[int, ...], most_of: int
 ) -> None:
     view = GRIDS[grid]((Over(SOLD, MEASURES, (*(n * DAY for n in days), most_of), within=2 * DAY),))
@@ -195,7 +195,7 @@ def test_every_value_is_that_of_a_loop_over_the_events_of_its_window(
 
 @costly()
 @given(sales=SALES.map(one_order), at=st.integers(0, 6 * 1440 - 1), every=st.sampled_from([DAY, 15 * MINUTE, None]))
-def test_the_last_row_is_right_at_any_instant(sales: list[Sale], at: int, every: timedelta | None) -> None:
+def test_the_latest_row_is_correct_at_any_instant(sales: list[Sale], at: int, every: timedelta | None) -> None:
     """Between the rows of a shop nothing changes: what is declared as changes needs no row to stay right."""
     view = trailing("sales", ("shop",), Over(SOLD, {"n": count(), "at": last_at()}, (DAY, 3 * DAY)), every=every)
     rows = check(view, sales).to_pylist()
@@ -237,7 +237,7 @@ def test_days_have_the_same_bytes_however_they_are_cut(
     assert pa.concat_tables(parts).combine_chunks().equals(whole.combine_chunks())
 
 
-def test_sparse_streams_give_what_dense_ones_give(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sparse_and_dense_streams_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = np.random.default_rng(1)
     sales = [*_random_sales(draw, 300)]
     view = GRIDS["quarters"]((Over(SOLD, MEASURES, (DAY, 3), within=2 * DAY),))
@@ -262,7 +262,7 @@ def _random_sales(draw: np.random.Generator, number: int) -> Iterator[Sale]:
 
 @costly()
 @given(sales=SALES, hours=st.integers(1, 40), every=st.sampled_from([15 * MINUTE, None]))
-def test_a_level_counts_the_rows_that_are_under_way(sales: list[Sale], hours: int, every: timedelta | None) -> None:
+def test_a_level_counts_open_rows(sales: list[Sale], hours: int, every: timedelta | None) -> None:
     level = Level("open", "sales", "sold_at", f"sold_at + interval {hours} hour", longest=3 * DAY)
     rows = build_trailing(trailing("sales", ("shop",), level, every=every), tables(sales), WINDOW)
     for row in rows.to_pylist():
@@ -326,7 +326,7 @@ def test_a_declaration_that_cannot_work_is_refused(make: Callable[[], object], w
         (mean("sold_at"), "TIMESTAMP WITH TIME ZONE"),
     ],
 )
-def test_what_cannot_be_measured_is_named(measure: Measure, why: str) -> None:
+def test_an_unsupported_measure_is_named(measure: Measure, why: str) -> None:
     view = trailing("sales", ("shop",), Over(SOLD, {"n": measure}, (DAY,)))
     with pytest.raises(InvalidInput, match=why):
         build_trailing(view, tables([]), WINDOW)

@@ -101,7 +101,7 @@ def always(n: int) -> bool:
 
 
 @pytest.mark.parametrize("stage", ["5", "25", "50"])
-def test_a_champion_that_fails_moves_nobody_to_the_other_arm_and_does_not_hold_its_successor(stage: str) -> None:
+def test_a_failing_champion_moves_no_entity_to_the_other_arm_and_does_not_hold_its_successor(stage: str) -> None:
     one, healthy = plan(4, stage), evidence_of([plan(4, stage)], requests(plan(4, stage), names(6000)))
     observed = evidence_of([one], requests(one, names(6000), champion_fails=a_tenth))
     assert observed.split == healthy.split and observed.exposure == healthy.exposure
@@ -122,7 +122,7 @@ def test_a_failing_challenger_is_rolled_back_for_its_errors(stage: str, fails: F
         assert observed.exposure.requests == 0, "the champion answered everything"
 
 
-def test_of_an_entity_only_the_first_event_counts() -> None:
+def test_only_the_first_event_of_an_entity_counts() -> None:
     """Later ones are not independent of it."""
     one, entities = plan(4, "50"), ["x", "y", "x", "x", "y", "z"]
     observed = evidence_of([one], requests(one, entities, lambda n: n in (0, 4), lambda n: n in (1, 2, 3, 4)))
@@ -138,7 +138,7 @@ def test_versions_that_fail_alike_are_no_evidence_against_each_other() -> None:
 
 
 @thorough
-def test_a_loss_of_4_percent_of_the_challengers_entities_is_found() -> None:
+def test_a_loss_of_4_percent_of_the_challengers_entities_is_detected() -> None:
     one, count = plan(4, "50"), 120_000
     kept = [n for n in names(count) if not (serves_challenger("r", n, 0.5) and int(n.split()[1]) % 25 == 0)]
     observed = evidence_of([one], requests(one, kept, champion_fails=a_tenth))
@@ -152,7 +152,7 @@ def misroute(rows: pd.DataFrame, wrong: Sequence[int], to: str | None = None) ->
 
 
 @pytest.mark.parametrize("stage", NAMES)
-def test_an_answer_of_the_wrong_version_without_a_failure_is_a_routing_fault(stage: str) -> None:
+def test_an_answer_of_the_wrong_version_without_a_failure_counts_as_misrouted(stage: str) -> None:
     one = plan(4, stage)
     rows = requests(one, names(2000), champion_fails=a_tenth, challenger_fails=lambda n: n % 10 == 7)
     assert not evidence_of([one], rows).flags.misrouted
@@ -163,7 +163,7 @@ def test_an_answer_of_the_wrong_version_without_a_failure_is_a_routing_fault(sta
     assert (answer.action, answer.rule) == ("HOLD", "misrouted") and "flightdeck explain" in answer.next_step
 
 
-def test_a_row_is_held_against_the_plan_that_it_names() -> None:
+def test_a_row_is_judged_by_the_plan_that_it_names() -> None:
     """An entity may be the champion's at 5 % and the challenger's at 50 %: each row has its own plan."""
     early, late = plan(4, "5"), plan(5, "50")
     first, second = requests(early, names(3000)), requests(late, names(6000))
@@ -179,12 +179,12 @@ def test_a_row_is_held_against_the_plan_that_it_names() -> None:
 
 
 @pytest.mark.parametrize("stage", ["shadow", "100"])
-def test_where_all_go_one_way_there_is_no_draw(stage: str) -> None:
+def test_there_is_no_split_test_where_all_traffic_goes_to_one_version(stage: str) -> None:
     one = plan(4, stage)
     assert evidence_of([one], requests(one, names(500), champion_fails=a_tenth)).split == ()
 
 
-def test_only_requests_that_were_assigned_to_the_challenger_and_answered_by_it_are_its_exposure() -> None:
+def test_exposure_counts_requests_assigned_to_and_answered_by_the_challenger() -> None:
     one = plan(4, "25")
     rows = requests(one, names(4000), champion_fails=a_tenth, challenger_fails=lambda n: n % 10 == 7)
     mine = [n for n, name in enumerate(names(4000)) if serves_challenger("r", name, 0.25)]
@@ -193,7 +193,7 @@ def test_only_requests_that_were_assigned_to_the_challenger_and_answered_by_it_a
 
 
 @given(st.sampled_from(NAMES), st.integers(1, 2**32), st.floats(0, 1), st.floats(0, 1))
-def test_failures_change_neither_the_split_nor_are_they_routing_faults(
+def test_failures_neither_change_the_split_nor_count_as_misrouted(
     stage: str, seed: int, theirs: float, ours: float
 ) -> None:
     """Whoever fails how often: of the entities that are in the log, the arms are those of the plan."""

@@ -76,7 +76,7 @@ def value_of(way: Callable[[float, float], float], x: float, y: float) -> float 
 
 
 @given(ROWS)
-def test_each_row_says_what_python_says(rows: list[dict[str, Any]]) -> None:
+def test_each_row_equals_plain_python(rows: list[dict[str, Any]]) -> None:
     outputs = RECIPE.compute(columns(rows), len(rows))
     assert [*outputs] == [name for one in EVERY for name in one.names]
     exact = {name: exact_column(outputs[name], name) for name in outputs if name != "ab"}
@@ -117,7 +117,7 @@ def test_no_row_changes_a_bit_of_another(rows: list[dict[str, Any]], data: st.Da
 
 
 @given(st.floats(-1e9, 1e9), st.floats(0.001, 1e4))
-def test_a_cycle_comes_round(x: float, period: float) -> None:
+def test_a_cycle_is_periodic(x: float, period: float) -> None:
     (sin,), (cos,) = Cyclical("c", "x", period).values({"x": np.array([x])}).values()
     assert math.hypot(sin, cos) == pytest.approx(1)
     angle = 2 * math.pi * math.fmod(x, period) / period
@@ -125,19 +125,19 @@ def test_a_cycle_comes_round(x: float, period: float) -> None:
 
 
 @given(NUMBERS)
-def test_a_logarithm_is_missing_where_there_is_none(x: float) -> None:
+def test_an_undefined_logarithm_is_missing(x: float) -> None:
     (value,) = Log("l", "x").values({"x": np.array([x])})["l"]
     assert np.isnan(value) if math.isnan(x) or x <= -1 else value == pytest.approx(math.log1p(x))
 
 
 @given(st.floats(allow_infinity=False), st.lists(st.floats(-1e6, 1e6), min_size=1, unique=True).map(sorted))
-def test_a_bin_has_its_lower_edge(x: float, edges: list[float]) -> None:
+def test_a_bin_includes_its_lower_edge(x: float, edges: list[float]) -> None:
     (value,) = Bins("b", "x", (*edges,)).values({"x": np.array([x])})["b"]
     assert np.isnan(value) if math.isnan(x) else value == sum(edge <= x for edge in edges)
 
 
 @given(st.lists(st.none() | st.lists(st.none() | st.sampled_from(["a", "b", 3]), max_size=4), max_size=5))
-def test_elements_are_put_together_as_they_were(lists: list[list[Any] | None]) -> None:
+def test_list_elements_keep_their_grouping_and_order(lists: list[list[Any] | None]) -> None:
     column = np.empty(len(lists), dtype=object)
     for place, one in enumerate(lists):
         column[place] = one
@@ -156,7 +156,7 @@ def test_elements_are_put_together_as_they_were(lists: list[list[Any] | None]) -
         ([["a"]], r"parts: \['a'\] in a list is no key; let it be a text or a whole number"),
     ],
 )
-def test_what_is_no_list_of_keys_is_refused(value: Any, message: str) -> None:
+def test_a_value_that_is_no_list_of_keys_is_refused(value: Any, message: str) -> None:
     column = np.empty(1, dtype=object)
     column[0] = value
     with pytest.raises(InvalidInput, match=message):
@@ -179,13 +179,13 @@ def test_what_is_no_list_of_keys_is_refused(value: Any, message: str) -> None:
         ),
     ],
 )
-def test_a_declaration_that_says_nothing_is_refused(declare: Callable[[], Derived], message: str) -> None:
+def test_an_empty_declaration_is_refused(declare: Callable[[], Derived], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         declare()
 
 
 @pytest.mark.parametrize("given_back", [{}, {"z": np.zeros(3)}, {"w": np.zeros(2)}, {"z": [0, 0]}])
-def test_a_function_must_give_what_it_says(given_back: Any) -> None:
+def test_a_function_must_return_what_it_declares(given_back: Any) -> None:
     recipe = Recipe((Function(("z",), ("x",), lambda _: given_back),))
     with pytest.raises(
         InvalidInput, match=r"derived z gives .*; it must give for each of these names an array of a val"
@@ -193,7 +193,7 @@ def test_a_function_must_give_what_it_says(given_back: Any) -> None:
         recipe.compute({"x": np.zeros(2)}, 2)
 
 
-def test_only_what_a_model_reads_is_computed() -> None:
+def test_only_the_inputs_of_a_model_are_computed() -> None:
     features = [StoredFeature("pump_last", "last_load", Stored.NUMBER, ("pump",))]
     recipe = recipe_of(LISTS, ["load_ratio", "clock_sin"], features, "s")
     assert recipe.names == ("load_ratio", "clock_sin", "clock_cos") and recipe.stored == tuple(features)

@@ -20,7 +20,7 @@ TEXT = st.lists(st.one_of(st.text(LETTERS, max_size=20), st.sampled_from([BEGIN,
 
 
 @given(TAGS, METRICS)
-def test_whatever_the_tags_hold_it_is_one_line_and_a_list_of_short_items(
+def test_the_block_is_one_line_and_a_list_of_short_items_whatever_the_tags(
     tags: dict[str, str], metrics: dict[str, float]
 ) -> None:
     text = block(tags, metrics)
@@ -32,7 +32,7 @@ def test_whatever_the_tags_hold_it_is_one_line_and_a_list_of_short_items(
 
 
 @given(TEXT, TAGS, TAGS)
-def test_writing_it_again_changes_the_block_alone(text: str, one: dict[str, str], two: dict[str, str]) -> None:
+def test_rewriting_changes_the_block_only(text: str, one: dict[str, str], two: dict[str, str]) -> None:
     first, second = block(one, {}), block(two, {"brier": 0.1})
     once = insert_block(text, first)
     assert insert_block(once, first) == once and first in once
@@ -41,6 +41,6 @@ def test_writing_it_again_changes_the_block_alone(text: str, one: dict[str, str]
     assert BLOCK.sub("", again).strip() == BLOCK.sub("", text).strip(), "people's text is kept"
 
 
-def test_a_text_that_leaves_no_room_stays_as_it_is() -> None:
+def test_a_text_that_leaves_no_room_is_kept_unchanged() -> None:
     assert insert_block("x" * 4990, block({}, {})) == "x" * 4990
     assert len(insert_block("x" * 4000, block({}, {}))) <= 5000

@@ -65,7 +65,7 @@ def stuck(side: int) -> dict[str, Any]:
     return {name: normal(side) if pair[side] is None else np.full(ROWS, pair[side]) for name, pair in STUCK.items()}
 
 
-def test_a_stuck_sensor_is_measured_and_keeps_no_other_column_from_it() -> None:
+def test_a_constant_column_is_measured_and_does_not_disturb_other_columns() -> None:
     """All at once: what Evidently cannot bin is measured without it, and the rest is as if it were not there."""
     inputs = ModelInputs((*STUCK, "usual"), ("kind",))
     current, reference = (
@@ -117,13 +117,13 @@ def test_every_distance_is_finite_and_only_equal_samples_have_none(
         assert distance > 0
 
 
-def test_numbers_whose_squares_do_not_fit_are_no_silent_zero() -> None:
+def test_numbers_whose_squares_overflow_are_not_reported_as_no_drift() -> None:
     """Evidently divides by an infinite standard deviation here, and finds no drift."""
     drift = measure_drift(frame(x=normal()), frame(1, x=normal(1) * 1e200), ModelInputs(("x",), ()))
     assert by_name(drift)["x"][1] and "too large" in drift.undrawn["x"]
 
 
-def test_a_column_without_a_value_on_either_side_is_named_and_no_part_of_the_share() -> None:
+def test_a_column_that_is_empty_on_both_sides_is_named_and_left_out_of_the_share() -> None:
     inputs = ModelInputs(("x", "gone", "inf"), ("kind",))
     empty: dict[str, Any] = {"gone": np.nan, "inf": np.inf, "kind": None}
     drift = measure_drift(frame(x=normal(), **empty), frame(1, x=normal(), **{**empty, "inf": 1.0}), inputs)
@@ -134,7 +134,7 @@ def test_a_column_without_a_value_on_either_side_is_named_and_no_part_of_the_sha
     assert drift.share(inputs.names) == 0.5 and drift.share(["gone", "kind"]) is None
 
 
-def test_a_score_that_cannot_be_measured_holds_a_gate_on_it() -> None:
+def test_a_gate_on_unmeasurable_score_drift_holds() -> None:
     none = frame(x=normal()).assign(**{SCORE: np.nan})
     inputs = ModelInputs(("x",), ())
     summary = summarize(SummarySources(none, none, measure_drift(none, none, inputs), inputs), WINDOW, AS_OF, "3")
@@ -145,7 +145,7 @@ def test_a_score_that_cannot_be_measured_holds_a_gate_on_it() -> None:
     assert any(SCORE in line and "Not measured" in line for line in introduce(summary))
 
 
-def test_rare_categories_are_drawn_together_and_measured_apart() -> None:
+def test_rare_categories_share_a_bar_and_are_measured_separately() -> None:
     rows = 3 * MOST_CATEGORIES
     current, reference = (frame(side, rows, kind=[f"{side} {n}" for n in range(rows)]) for side in (0, 1))
     drift = measure_drift(current, reference, ModelInputs((), ("kind",)))
@@ -162,7 +162,7 @@ def test_categories_are_text_on_a_page() -> None:
     assert len(set(labels.values())) == 4 and max(map(len, labels.values())) < 100
 
 
-def test_a_page_that_cannot_be_drawn_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_cannot_be_rendered_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no\npicture")
 
@@ -214,7 +214,7 @@ sides = st.builds(
 
 @costly()
 @given(sides, sides)
-def test_whatever_the_columns_hold_a_summary_is_written_and_decided_on(
+def test_a_summary_is_written_and_decided_on_whatever_the_columns(
     current: pd.DataFrame, reference: pd.DataFrame
 ) -> None:
     inputs = ModelInputs(tuple(f"n{at}" for at in range(4)), ("kind",))

@@ -25,7 +25,7 @@ def span(days: int) -> list[date]:
     st.integers(1, 15),
     st.integers(0, 5),
 )
-def test_nothing_is_validated_at_or_before_what_was_trained_on_and_its_embargo(
+def test_validation_days_follow_the_training_days_and_the_embargo(
     days: list[date], folds: int, fold_days: int, embargo: int
 ) -> None:
     try:
@@ -42,7 +42,7 @@ def test_nothing_is_validated_at_or_before_what_was_trained_on_and_its_embargo(
         assert set(earlier.train) <= set(later.train) and earlier.validation[-1] < later.validation[0]
 
 
-def test_folds_lie_end_to_end_and_training_grows() -> None:
+def test_folds_are_contiguous_and_training_grows() -> None:
     splits = rolling_origin(span(40), 3, 7, 2)
     assert [(len(fold.train), fold.validation[0], fold.validation[-1]) for fold in splits] == [
         (17, START + timedelta(19), START + timedelta(25)),

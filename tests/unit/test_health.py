@@ -71,7 +71,7 @@ def same(one: float | None, other: float | None) -> bool:
 
 
 @given(st.lists(rows, min_size=1, max_size=2), st.lists(rows, max_size=3))
-def test_every_figure_is_what_a_reckoning_by_hand_gives(
+def test_every_figure_equals_a_plain_computation(
     tmp_path: Path, window: list[list[Any]], reference: list[list[Any]]
 ) -> None:
     start = END - timedelta(days=len(window))
@@ -144,7 +144,7 @@ BARS = (
         ([HEALTHY[0], [], [], []], HEALTHY, ["stale_share is 1.0000", "rows_ratio is 0.2500, .* at least 0.5"]),
     ],
 )
-def test_a_view_that_misses_a_bar_is_held_with_the_feature_that_missed_it(
+def test_a_view_that_misses_a_bar_holds_and_names_the_feature(
     tmp_path: Path, window: list[Any], reference: list[Any], reasons: list[str]
 ) -> None:
     with engine() as connection:
@@ -156,7 +156,7 @@ def test_a_view_that_misses_a_bar_is_held_with_the_feature_that_missed_it(
         assert pd.Series([why]).str.match(pattern).all(), why
 
 
-def test_a_view_without_days_is_not_held_against_any_and_one_without_bars_is_held(tmp_path: Path) -> None:
+def test_a_view_without_days_has_no_reference_and_one_without_bars_holds(tmp_path: Path) -> None:
     view = View("maker", ("pump",), ("warm",), "known_at", timedelta(0), dated=False)
     with engine() as connection:
         profile = measure(connection, view, write(tmp_path, HEALTHY, END - timedelta(days=90))[:1], [], END)
@@ -166,7 +166,7 @@ def test_a_view_without_days_is_not_held_against_any_and_one_without_bars_is_hel
     assert judge(profile, BARS[3:])[0] is Verdict.HOLD
 
 
-def test_a_lacking_column_and_a_broken_file_are_no_pass(tmp_path: Path) -> None:
+def test_a_missing_column_and_a_broken_file_do_not_pass(tmp_path: Path) -> None:
     files = write(tmp_path, HEALTHY, END)
     with engine() as connection:
         with pytest.raises(CorruptData, match="lacks the columns cold"):
@@ -193,7 +193,7 @@ def test_bars_of_a_view_replace_those_of_the_same_metric() -> None:
     assert set(rules.bars_of("heat")) == {*BARS[1:], *own}
 
 
-def test_monitoring_tells_of_the_reports_that_overlap_its_window() -> None:
+def test_monitoring_lists_the_reports_that_overlap_its_window() -> None:
     names = ["2024-03-01_2024-03-02.json", "2024-03-02_2024-03-05.json", "2024-03-09_2024-03-10.json", "notes.txt"]
     assert overlapping(names, date(2024, 3, 2), date(2024, 3, 9)) == names[1:2]
     assert overlapping(names, date(2024, 3, 1), date(2024, 3, 10)) == names[:3]
@@ -212,7 +212,7 @@ def test_monitoring_tells_of_the_reports_that_overlap_its_window() -> None:
     assert "held 1 of 2 windows (heat 1 times)" in health_sentence(health)
 
 
-def test_a_report_that_is_none_is_refused_and_a_name_that_is_no_day_stops_nothing(tmp_path: Path) -> None:
+def test_an_invalid_report_is_refused_and_unrelated_file_names_are_ignored(tmp_path: Path) -> None:
     assert overlapping(["2024-13-45_2024-99-99.json"], date(2024, 3, 2), date(2024, 3, 9)) == []
     odd: dict[str, Any] = {"window": ["a"], "verdict": "PASS", "reasons": [], "views": {"heat": {}}}
     documents: list[Any] = [[], {}, {"window": []}, odd]
@@ -223,7 +223,7 @@ def test_a_report_that_is_none_is_refused_and_a_name_that_is_no_day_stops_nothin
 
 
 @pytest.mark.parametrize("stamp", [-(2**63) + 2, -62_135_596_800_000_000, 253_402_300_799_999_999, 2**63 - 2])
-def test_any_instant_and_any_number_can_be_told(tmp_path: Path, stamp: int) -> None:
+def test_any_instant_and_number_can_be_reported(tmp_path: Path, stamp: int) -> None:
     largest = float(np.finfo(np.float32).max)
     uri = str(tmp_path / "day.parquet")
     columns: dict[str, Any] = {"pump": ["1", "2", "3"], "kind": ["x" * 100_000, "a", None]}

@@ -32,7 +32,7 @@ def importance(rows: int = 4000, cap: int = 3000, repeats: int = 2, seed: int = 
     return table
 
 
-def test_inputs_stand_in_the_order_of_what_they_say_and_noise_says_nothing() -> None:
+def test_inputs_are_ordered_by_importance_and_noise_has_none() -> None:
     table = importance()
     assert table["input"].tolist() == ["strong", "kind", "weak", "noise"]
     noise = table.iloc[-1]

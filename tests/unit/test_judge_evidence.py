@@ -34,7 +34,7 @@ def test_later_looks_and_later_labels_never_change_past_increments(
     assert (after.difference[: len(before.ids)] == before.difference).all()
 
 
-def test_a_row_counts_at_the_end_of_its_window_whatever_its_label_and_a_late_label_never() -> None:
+def test_a_row_counts_when_its_window_ends_and_a_late_label_never() -> None:
     known = [0.0, 1.9, 2.1, np.nan]
     assert matured([2.0] * 4, known, as_of=1.99).tolist() == [False] * 4
     assert matured([2.0] * 4, known, as_of=9.0).tolist() == [True, True, False, False]
@@ -72,6 +72,6 @@ def test_evidence_cannot_be_altered() -> None:
         lambda: Evidence(0.15, Exposure(0, 0, 0, 0, 0), trials=1, failures=2),
     ],
 )
-def test_what_cannot_be_is_refused(wrong: object) -> None:
+def test_impossible_evidence_is_refused(wrong: object) -> None:
     with pytest.raises(InvalidInput):
         wrong()  # type: ignore[operator]

@@ -115,14 +115,14 @@ def test_a_batch_is_read_as_single_predictions(records: Records, log: Prediction
     assert {row.prediction_id for row in log.all()} == {"a", "b", "c"}
 
 
-def test_further_outputs_of_the_version_that_answered_are_kept_where_it_has_any(log: PredictionLog) -> None:
+def test_further_outputs_of_the_answering_version_are_logged_where_it_has_any(log: PredictionLog) -> None:
     log.append_batch(batch(layout=None, inputs=[None, None], further=[{"worn": 0.125}, None]))
     log.append_batch(batch(ids=["c", "d"], layout=None, inputs=[None, None]))
     rows = {row.prediction_id: row.further for row in log.all()}
     assert rows == {"a": None, "b": {"worn": 0.125}, "c": None, "d": None}
 
 
-def test_an_id_that_is_there_keeps_its_first_answer_and_no_row_is_doubled(records: Records) -> None:
+def test_a_logged_id_keeps_its_first_answer_and_no_row_is_duplicated(records: Records) -> None:
     log = records.predictions("pumps")
     log.keep_layout(LAYOUT)
     assert log.append_batch(batch()) is None
@@ -134,7 +134,7 @@ def test_an_id_that_is_there_keeps_its_first_answer_and_no_row_is_doubled(record
     assert len(log.all()) == 4
 
 
-def test_where_an_id_is_there_the_direct_log_keeps_nothing_and_follows_its_engine(tmp_path: Path) -> None:
+def test_the_direct_log_writes_nothing_where_an_id_is_already_logged_and_follows_its_engine(tmp_path: Path) -> None:
     records = Records(f"sqlite:///{tmp_path / 'records.db'}")
     log, direct = records.predictions("pumps"), records.quick_predictions("pumps")
     log.keep_layout(LAYOUT)
@@ -150,19 +150,19 @@ def test_where_an_id_is_there_the_direct_log_keeps_nothing_and_follows_its_engin
         direct.append_batch(batch(ids=["c", "d"]))
 
 
-def test_of_a_batch_that_fails_nothing_is_kept(log: PredictionLog) -> None:
+def test_nothing_of_a_failed_batch_is_kept(log: PredictionLog) -> None:
     with pytest.raises((sqlite3.Error, sa.exc.SQLAlchemyError)):
         log.append_batch(batch(entities=["pump 1", None]))
     assert log.all() == []
     assert log.append_batch(batch(layout=None, inputs=[None, None])) is None
 
 
-def test_without_a_layout_nothing_is_known_of_the_inputs(log: PredictionLog) -> None:
+def test_inputs_cannot_be_read_without_their_layout(log: PredictionLog) -> None:
     log.append_batch(batch(layout=None, inputs=[None, None]))
     assert all(row.features == row.ages == {} for row in log.all())
 
 
-def test_a_layout_has_its_digest_from_all_that_it_says() -> None:
+def test_the_digest_of_a_layout_covers_all_of_it() -> None:
     others = [
         replace(LAYOUT, numbers=("age", "heat", "load")),
         replace(LAYOUT, views=3),

@@ -59,7 +59,7 @@ def test_a_loss_has_the_value_of_its_definition(name: str, score: Any, label: An
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_no_rows_have_no_losses_and_a_row_that_lacks_a_value_has_none(name: str) -> None:
+def test_no_rows_give_no_losses_and_a_row_with_a_missing_value_has_none(name: str) -> None:
     one, lacking = ([0.2, 0.5, 0.3], [0.2, 0.5, math.nan]) if name in MULTICLASS else (0.2, math.nan)
     rows = EVERY[name].rows([one, lacking, one, one], [1, 1, math.nan, 0])
     assert np.isnan(rows).tolist() == [False, True, True, False]
@@ -68,7 +68,7 @@ def test_no_rows_have_no_losses_and_a_row_that_lacks_a_value_has_none(name: str)
 
 @pytest.mark.parametrize("name", MULTICLASS)
 @pytest.mark.parametrize("label", [-1, 3, 0.5])
-def test_a_label_that_is_no_class_has_no_loss(name: str, label: float) -> None:
+def test_a_label_outside_the_classes_has_no_loss(name: str, label: float) -> None:
     assert np.isnan(LOSSES[name].rows([[0.2, 0.5, 0.3]], [label])).all()
 
 
@@ -86,7 +86,7 @@ def test_the_pinball_loss_is_least_at_its_quantile() -> None:
 
 
 @given(probabilities, probabilities, st.integers(0, 1), simplexes, simplexes, st.integers(0, 2))
-def test_two_losses_of_a_row_never_differ_by_more_than_the_largest_difference(
+def test_losses_of_a_row_never_differ_by_more_than_the_largest_difference(
     one: float, other: float, label: int, many: list[float], others: list[float], of_class: int
 ) -> None:
     for name in (*BINARY, *MULTICLASS):
@@ -95,7 +95,7 @@ def test_two_losses_of_a_row_never_differ_by_more_than_the_largest_difference(
         assert abs(first - second) <= LOSSES[name].largest_difference + 1e-12
 
 
-def test_the_largest_difference_is_reached_and_infinite_where_there_is_none() -> None:
+def test_the_largest_difference_is_attained_or_infinite_where_unbounded() -> None:
     for name in (*BINARY, *MULTICLASS):
         right_and_wrong = [[0.0, 1.0], [1.0, 0.0]] if name in MULTICLASS else [1.0, 0.0]
         right, wrong = LOSSES[name].rows(right_and_wrong, [1, 1])
@@ -322,7 +322,7 @@ def standard_errors(means: Array) -> float:
 
 @pytest.mark.parametrize("seed", seeds(1, 4))
 @pytest.mark.parametrize("name", EVERY)
-def test_of_exchangeable_models_none_is_told_worse_too_often_where_a_t_test_is(name: str, seed: int) -> None:
+def test_exchangeable_models_are_not_called_worse_too_often_as_they_are_by_a_t_test(name: str, seed: int) -> None:
     earlier, rollouts = simulated(name, exchangeable(name), seed)
     assert standard_errors(rollouts.mean(axis=2)) < 4  # the two are equal indeed
     assert least_rate(told_worse(earlier, rollouts).mean(), PAIRS * ROLLOUTS) <= ALPHA
@@ -331,7 +331,7 @@ def test_of_exchangeable_models_none_is_told_worse_too_often_where_a_t_test_is(n
 
 @pytest.mark.parametrize("seed", seeds(1, 4))
 @pytest.mark.parametrize("case", EQUAL)
-def test_of_two_forecasts_with_one_expected_loss_neither_is_told_worse_too_often(case: str, seed: int) -> None:
+def test_forecasts_of_equal_expected_loss_are_not_called_worse_too_often(case: str, seed: int) -> None:
     name, world = EQUAL[case]
     earlier, rollouts = simulated(name, world, seed)
     assert standard_errors(rollouts.mean(axis=2)) < 4
@@ -341,13 +341,13 @@ def test_of_two_forecasts_with_one_expected_loss_neither_is_told_worse_too_often
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_challenger_that_sees_less_is_told_worse(name: str) -> None:
+def test_a_noisier_challenger_is_called_worse(name: str) -> None:
     earlier, rollouts = simulated(name, exchangeable(name, worse=2.0), seed=0)
     assert told_worse(earlier[:6], rollouts[:6]).mean() > 0.8
 
 
 @pytest.mark.parametrize("case", ["brier", "squared, t3", "pinball, lognormal"])
-def test_what_is_simulated_is_what_the_judge_computes(case: str) -> None:
+def test_the_simulation_computes_the_same_evidence_as_the_judge(case: str) -> None:
     earlier, rollouts = simulated(*EQUAL[case], seed=0)
     foretold, d = Scatter.of(earlier[0]), rollouts[0, :2]
     limits, looks = Limits(BLOCKS), np.arange(1, BLOCKS + 1)
@@ -360,7 +360,7 @@ SINGLE_PAIRS, SINGLE_ROLLOUTS, SINGLE_EARLIER, SINGLE_ROWS = 2, 200, 1_000, 3_00
 
 
 @pytest.mark.parametrize("case", ["brier", "multiclass_brier", "absolute, t3"])
-def test_independent_rows_as_blocks_are_not_told_worse_too_often_either(case: str) -> None:
+def test_independent_rows_as_blocks_are_not_called_worse_too_often_either(case: str) -> None:
     name, world = EQUAL[case]
     shape = (SINGLE_PAIRS, SINGLE_EARLIER + SINGLE_ROLLOUTS * SINGLE_ROWS, 1)
     loss, looks = EVERY[name], np.arange(20, SINGLE_ROWS + 1, 20)

@@ -101,7 +101,7 @@ def test_a_model_change_without_a_migration_is_refused(records_uri: str) -> None
             assert set(append_only.names(connection, table.name)) == set(wanted), table.name
 
 
-def test_revisions_follow_one_another_and_the_code_knows_the_last() -> None:
+def test_revisions_form_a_chain_and_the_code_knows_the_last() -> None:
     revisions = [one.revision for one in ScriptDirectory(str(FOLDER)).walk_revisions()]
     assert revisions[0] == HEAD and revisions == [f"{n:04}" for n in range(len(revisions), 0, -1)]
 
@@ -285,7 +285,7 @@ def test_a_rollout_that_had_kept_its_champion_is_inconclusive(before: str) -> No
         connection.exec_driver_sql(f"update {LEDGER} set reason = 'x'")
 
 
-def test_of_several_that_open_a_database_of_the_version_before_none_fails(before: str) -> None:
+def test_several_processes_can_open_a_database_of_the_version_before_at_once(before: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         every = list(pool.map(lambda _: len(Records(before).rollouts("pumps").all()), range(4)))
     assert every == [3] * 4
@@ -340,6 +340,6 @@ def test_a_database_from_before_the_first_release_is_refused_and_left_alone(befo
             assert revision_of(connection) is None
 
 
-def test_records_are_in_sqlite_or_postgresql() -> None:
+def test_only_sqlite_and_postgresql_are_accepted() -> None:
     with pytest.raises(InvalidInput, match="FLIGHTDECK_RECORDS_URI"):
         Records("mysql://somebody@localhost/records")

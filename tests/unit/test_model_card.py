@@ -81,7 +81,7 @@ def section(rendered: VersionCard, heading: str) -> list[str]:
     return [text.partition(f"\n## {heading}")[2].partition("\n## ")[0] for text in (plain, bare)]
 
 
-def test_it_names_the_further_outputs_where_there_are_any() -> None:
+def test_the_card_names_further_outputs_where_there_are_any() -> None:
     line = "Further outputs, uncalibrated probabilities: cancelled, diverted."
     assert all(line in part for part in section(facts({"further": ["cancelled", "diverted"]}), "Calibration"))
     assert "Further outputs" not in markdown(facts())
@@ -110,7 +110,7 @@ def test_every_value_stands_under_its_heading(heading: str, values: list[str]) -
         assert [value for value in values if value not in text] == []
 
 
-def test_the_card_tells_what_was_resampled() -> None:
+def test_the_card_says_what_was_resampled() -> None:
     for text in section(facts(), "Metrics"):
         assert "On 1500 rows of 31 days" in text and "Intervals of 95 % are from resampled days." in text
     for text in section(facts(blocks=744), "Metrics"):
@@ -118,7 +118,7 @@ def test_the_card_tells_what_was_resampled() -> None:
     assert "blocks" not in facts().as_json()
 
 
-def test_the_latency_of_another_candidate_is_not_the_versions() -> None:
+def test_the_latency_of_another_candidate_is_not_shown_as_the_versions() -> None:
     assert "9.8765" not in markdown(facts()).replace("\\", "")
 
 
@@ -132,7 +132,7 @@ def test_the_latency_of_another_candidate_is_not_the_versions() -> None:
         ),
     ],
 )
-def test_what_chose_the_calibration_is_told(calibration: dict[str, Any], sentence: str) -> None:
+def test_the_card_says_how_the_calibration_was_chosen(calibration: dict[str, Any], sentence: str) -> None:
     card = facts({"calibration": calibration})
     for text in section(card, "Calibration"):
         assert f"Method: {sentence}" in text and "log loss" not in text
@@ -148,7 +148,7 @@ def test_a_card_without_behavioural_tests_says_so() -> None:
         assert "No test is declared" in text
 
 
-def test_the_facts_are_json_and_come_back() -> None:
+def test_the_facts_survive_json() -> None:
     card = VersionCard.model_validate_json(json.dumps(facts().as_json()))
     assert card == facts() and markdown(card) == markdown(facts())
     assert card.sha256["model"]["model.onnx"] == SHA["graph"]

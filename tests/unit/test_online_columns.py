@@ -66,7 +66,7 @@ def store(tmp_path: Path, place: str) -> FeatureStore:  # noqa: F811
     return online_store
 
 
-def test_columns_are_what_rows_are(store: FeatureStore) -> None:
+def test_columns_equal_rows(store: FeatureStore) -> None:
     entities = [{"key": f"k{n % 3}", "shop": n} for n in range(6)]
     entities += [{"key": "k9", "shop": 0}, {"key": None, "shop": 0}, entities[0]]
     at = AT + timedelta(hours=5, minutes=57)  # of some the ttl has passed
@@ -127,7 +127,7 @@ def fetch_sizes(held: ColumnReader, monkeypatch: pytest.MonkeyPatch) -> list[lis
     return fetched
 
 
-def test_a_push_forgets_its_own_entities_and_what_is_not_known_to_be_written_all(
+def test_a_push_drops_its_own_entities_and_an_unknown_change_drops_all(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.online.redis.REREAD", 1e9)
@@ -156,7 +156,7 @@ def test_a_push_forgets_its_own_entities_and_what_is_not_known_to_be_written_all
         assert np.isnan(read()).all() and fetched == [[1], *[[3, 1]] * 3], "by other means"
 
 
-def test_entities_that_nobody_knows_are_not_kept_without_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_unknown_entities_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.online.columns.MOST", 50)
     held = reader(make(tmp_path, str(tmp_path / "online.db")))
     for n in range(0, 1000, 10):
@@ -164,7 +164,9 @@ def test_entities_that_nobody_knows_are_not_kept_without_bound(tmp_path: Path, m
         assert sum(len(group.places) + len(group.keys_of) for group in held._groups) < 200
 
 
-def test_a_view_without_entities_is_forgotten_as_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_row_of_a_view_without_entities_is_dropped_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = make(tmp_path, str(tmp_path / "online.db"))
     held = reader(store)
     view = store.get_feature_view("alone")
@@ -204,7 +206,7 @@ def test_a_key_that_is_absent_or_of_another_type_is_refused(store: FeatureStore)
         reader(store).read({"key": ["k0"], "shop": ["x"]}, 1, 0)
 
 
-def test_exact_numbers_keep_their_digits_and_age_as_all_others(store: FeatureStore) -> None:
+def test_exact_numbers_keep_their_digits_and_age_like_others(store: FeatureStore) -> None:
     view = "typed"
     exact = ColumnReader(store, [Wanted(view, ("d",), (), LIFE, ("j", "d", "f", "b"))])
     assert exact.exacts == ("typed:j", "typed:d", "typed:f", "typed:b") and exact.numbers == ("typed:d",)

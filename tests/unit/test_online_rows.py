@@ -143,7 +143,7 @@ def zone(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
 
 
-def test_our_rows_are_feasts_to_the_byte(place: str, tmp_path: Path, zone: str) -> None:
+def test_our_rows_equal_those_of_feast_byte_for_byte(place: str, tmp_path: Path, zone: str) -> None:
     held = []
     for way in (materialize, write):
         store = make(tmp_path / way.__name__, place)
@@ -159,7 +159,7 @@ def test_our_rows_are_feasts_to_the_byte(place: str, tmp_path: Path, zone: str) 
     assert held[0] and held[0] == held[1]
 
 
-def test_what_we_read_is_what_feast_reads(place: str, tmp_path: Path, zone: str) -> None:
+def test_we_read_what_feast_reads(place: str, tmp_path: Path, zone: str) -> None:
     store = make(tmp_path, place)
     put_rows(store, rows())
     write(store)
@@ -182,7 +182,7 @@ INSTANTS = [
 
 
 @pytest.mark.parametrize("zoned", [True, False])
-def test_no_zone_of_a_process_moves_an_instant(place: str, tmp_path: Path, zoned: bool) -> None:
+def test_instants_do_not_depend_on_the_time_zone_of_the_process(place: str, tmp_path: Path, zoned: bool) -> None:
     store = make(tmp_path, place)
     cells = {"f": 0.5, "d": 0.5, "i": 1, "j": 1, "s": "x", "b": True}
     stamps = [pd.Timestamp(at) if zoned else pd.Timestamp(at).tz_localize(None) for at in INSTANTS]
@@ -211,7 +211,7 @@ def _values(row: dict[str, Any]) -> list[Any]:
     return [Value(string_val=row["key"]), Value(int64_val=row["shop"])]
 
 
-def test_a_file_of_feasts_convention_is_refused_until_it_is_materialized(tmp_path: Path) -> None:
+def test_a_file_in_the_convention_of_feast_is_refused_until_it_is_materialized(tmp_path: Path) -> None:
     store, place = make(tmp_path, str(tmp_path / "online.db")), tmp_path / "online.db"
     put_rows(store, rows())
     write(store)
@@ -269,7 +269,7 @@ def test_a_value_lives_as_long_as_its_ttl(place: str, tmp_path: Path) -> None:
         OnlineReader(store, ["typed:gone"])
 
 
-def test_rows_of_a_span_are_replaced_and_those_after_it_stay(place: str, tmp_path: Path) -> None:
+def test_rows_within_a_span_are_replaced_and_later_ones_kept(place: str, tmp_path: Path) -> None:
     store, later = make(tmp_path, place), END + timedelta(hours=1)
     put_rows(store, rows(4))
     write(store)
@@ -319,7 +319,7 @@ FIELD = {"STRING": "string_val", "INT64": "int64_val", "INT32": "int32_val", "BY
         lambda types: st.tuples(st.just(types), st.tuples(*(KEY_TYPES[kind] for kind in types.values())))
     )
 )
-def test_keys_are_feasts(case: tuple[dict[str, str], tuple[Any, ...]]) -> None:
+def test_keys_equal_those_of_feast(case: tuple[dict[str, str], tuple[Any, ...]]) -> None:
     from feast.protos.feast.types.Value_pb2 import Value
 
     types, values = case
@@ -331,7 +331,7 @@ def test_keys_are_feasts(case: tuple[dict[str, str], tuple[Any, ...]]) -> None:
 
 
 @given(st.lists(st.none() | st.floats(width=32), min_size=1, max_size=20), st.sampled_from([Float32, Float64]))
-def test_numbers_are_feasts(numbers: list[float | None], dtype: Any) -> None:
+def test_numbers_equal_those_of_feast(numbers: list[float | None], dtype: Any) -> None:
     for kind in {pa.float64(), pa.float32() if dtype == Float32 else pa.float64()}:
         column = pa.chunked_array([pa.array(numbers, kind)])
         protos = _columns_to_proto_values(pa.table({"x": column}), [("x", dtype.to_value_type())], allow_missing=False)

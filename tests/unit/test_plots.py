@@ -85,7 +85,7 @@ def test_a_picture_says_what_it_shows(figures: dict[str, Figure], name: str) -> 
     assert figure.legends or all(axes.get_legend() for axes in figure.axes)
 
 
-def test_slices_stand_with_their_rows_and_the_worst_is_marked(figures: dict[str, Figure]) -> None:
+def test_slices_are_drawn_with_their_rows_and_the_worst_is_marked(figures: dict[str, Figure]) -> None:
     figure, (whole, _) = figures["slices.png"], sample()
     kinds, worst = whole.slices["kind"], whole.worst_slice
     assert kinds is not None and worst is not None
@@ -108,7 +108,7 @@ def test_the_worst_slice_is_drawn_however_small_it_is() -> None:
     assert shown == [*(f"v{n}" for n in range(plots.SLICES - 1)), "v29"]
 
 
-def test_the_inputs_that_matter_most_stand_on_top(figures: dict[str, Figure]) -> None:
+def test_the_most_important_inputs_are_on_top(figures: dict[str, Figure]) -> None:
     figure = figures["importance.png"]
     assert ticks(figure) == [f"{ODD}{n}" for n in reversed(range(15))]
     assert [bar.get_width() for bar in figure.axes[0].patches if isinstance(bar, Rectangle)][-1] == 0.2
@@ -116,7 +116,7 @@ def test_the_inputs_that_matter_most_stand_on_top(figures: dict[str, Figure]) ->
     assert legend is not None and legend.get_texts()[0].get_text() == "15 of 40 inputs"
 
 
-def test_the_threshold_stands_on_the_curve_of_costs(figures: dict[str, Figure]) -> None:
+def test_the_threshold_lies_on_the_cost_curve(figures: dict[str, Figure]) -> None:
     curve, threshold = figures["cost.png"].axes[0].lines
     assert list(np.asarray(curve.get_ydata())) == list(sample()[1]["cost"]["cost"])
     assert np.asarray(threshold.get_xdata())[0] == 0.25
@@ -124,7 +124,7 @@ def test_the_threshold_stands_on_the_curve_of_costs(figures: dict[str, Figure]) 
 
 
 @pytest.mark.parametrize("slices", [{}, {"kind": [{"value": "a", "rows": 3, "ranked": False, "roc_auc": None}]}])
-def test_an_evaluation_in_which_nothing_is_defined_is_drawn_too(slices: dict[str, Any]) -> None:
+def test_an_evaluation_without_any_defined_metric_is_drawn_too(slices: dict[str, Any]) -> None:
     whole, tables = sample()
     nothing = {"slices": slices, "worst_slice": None, "metrics": {"roc_auc": None, "cost": None}}
     bare = evaluation(**{**whole.as_json(), **nothing})

@@ -75,7 +75,7 @@ keys = st.lists(
 
 @costly()
 @given(keys, st.integers(0, 3), st.integers(1, 3))
-def test_a_key_is_found_in_its_own_and_in_earlier_days(
+def test_a_repeated_key_is_found_within_a_day_and_in_earlier_days(
     tmp_path: Path, days: list[list[tuple[Any, Any]]], start: int, within: int
 ) -> None:
     shutil.rmtree(tmp_path / "data", ignore_errors=True)
@@ -102,7 +102,7 @@ def test_a_key_is_found_in_its_own_and_in_earlier_days(
     assert answer.result.observed["element_count"] == sum(map(len, days[start:]))
 
 
-def test_within_one_day_keys_are_judged_as_great_expectations_does(data: Layout) -> None:
+def test_keys_within_one_day_are_judged_as_by_great_expectations(data: Layout) -> None:
     draw = np.random.default_rng(1)
     columns = {"k": draw.choice(np.array(["a", "b", "c", None], dtype=object), 60), "n": draw.integers(0, 9, 60)}
     put(data, 0, columns)
@@ -130,7 +130,7 @@ def test_unknown_values_are_found_row_by_row_and_counted_without_nulls(data: Lay
     assert not ask_one(data, ExpectValuesToBeKnown(**some, mostly=0.41, meta=APART), [0, 1]).result.success
 
 
-def test_an_empty_reference_table_knows_nothing(data: Layout) -> None:
+def test_an_empty_reference_table_makes_every_value_unknown(data: Layout) -> None:
     put(data, None, {"site": pa.array([], pa.string())})
     put(data, 0, {"site": ["x"]})
     check = ExpectValuesToBeKnown(column="site", table="sites", known_in="site", meta=APART)
@@ -147,7 +147,7 @@ def test_nan_and_infinity_are_bad_and_null_is_not(data: Layout) -> None:
     }
 
 
-def test_types_are_held_in_every_partition(data: Layout) -> None:
+def test_types_are_checked_in_every_partition(data: Layout) -> None:
     put(data, 0, {"a": pa.array([1], pa.int32()), "b": ["x"]})
     put(data, 1, {"a": pa.array([1], pa.int64()), "b": ["x"]})
     check = ExpectColumnTypes(types={"a": "INTEGER", "b": "VARCHAR"})
@@ -158,7 +158,7 @@ def test_types_are_held_in_every_partition(data: Layout) -> None:
     assert not lost.success and "c: missing, not DATE" in lost.observed["observed_value"]
 
 
-def test_volume_is_judged_by_day(data: Layout) -> None:
+def test_row_counts_are_judged_by_day(data: Layout) -> None:
     for day, rows in enumerate((2, 9, 4)):
         put(data, day, {"a": list(range(rows))})
     result = ask_one(data, ExpectPeriodRowCountsToBeBetween(min_value=3, max_value=8), [0, 1, 2]).result
@@ -181,7 +181,7 @@ def test_each_day_must_reach_its_local_end(data: Layout) -> None:
     assert not ask_one(data, check, [0, 1], timezone="UTC").result.success
 
 
-def test_without_days_before_there_is_nothing_to_compare_with(data: Layout) -> None:
+def test_without_earlier_days_there_is_nothing_to_compare_with(data: Layout) -> None:
     put(data, 3, {"a": list(range(500))})
     for stray in (0, 4):  # out of reach, and after
         put(data, stray, {"a": list(range(500))}, zone="validated")
@@ -194,7 +194,7 @@ def test_without_days_before_there_is_nothing_to_compare_with(data: Layout) -> N
 
 
 @pytest.mark.parametrize("kind", ["number", "text"])
-def test_the_index_is_that_of_counted_bins(data: Layout, kind: str) -> None:
+def test_the_stability_index_equals_that_of_counted_bins(data: Layout, kind: str) -> None:
     draw = np.random.default_rng(3)
     before, now = draw.normal(0, 1, 3000), draw.normal(1.0, 1, 1000)
     if kind == "text":
@@ -214,7 +214,7 @@ def test_the_index_is_that_of_counted_bins(data: Layout, kind: str) -> None:
     assert ask_one(data, ExpectDistributionToBeStable(column="a"), [1]).result.success
 
 
-def test_a_missing_column_of_the_reference_is_an_error_and_a_new_value_is_a_shift(data: Layout) -> None:
+def test_a_column_missing_from_the_reference_is_an_error_and_a_new_value_a_shift(data: Layout) -> None:
     put(data, 0, {"b": ["x"] * 300}, zone="validated")
     put(data, 1, {"a": ["x"] * 300})
     assert ask_one(data, ExpectDistributionToBeStable(column="a"), [1]).result.error is not None
@@ -224,7 +224,7 @@ def test_a_missing_column_of_the_reference_is_an_error_and_a_new_value_is_a_shif
     assert stability_index(pd.Series([1, 1]), pd.Series([1, 1])) == 0
 
 
-def test_another_store_than_local_files_can_be_asked() -> None:
+def test_a_store_other_than_local_files_can_be_queried() -> None:
     data = Layout(Store("memory://asked"), "meters")
     put(data, 0, {"k": ["a", "b"]})
     put(data, 1, {"k": ["a", "c"]})

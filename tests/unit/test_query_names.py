@@ -71,7 +71,7 @@ def test_a_column_that_the_reference_table_lacks_is_not_taken_from_the_rows(tmp_
     assert answer.result.error is not None and not answer.result.success
 
 
-def test_the_rows_of_a_folder_beside_are_not_seen(tmp_path: Path) -> None:
+def test_rows_of_a_neighbouring_folder_are_not_read(tmp_path: Path) -> None:
     check = ExpectValuesToBeKnown(column="cat", table="cats", known_in="cat", meta=APART)
     for literal, beside in (("x[1]", "x1"), ("y*", "yy"), ("z?", "zz"), ("day=1", "day=2")):
         layout(tmp_path / beside, "cat", "cats", ["c"])
@@ -79,13 +79,13 @@ def test_the_rows_of_a_folder_beside_are_not_seen(tmp_path: Path) -> None:
         assert answer.result.success and answer.result.observed["element_count"] == 150
 
 
-def test_tables_that_differ_in_the_case_of_letters_only_are_refused(tmp_path: Path) -> None:
+def test_tables_that_differ_in_case_only_are_refused(tmp_path: Path) -> None:
     data = layout(tmp_path / "data", "cat", "READINGS", ["a"])
     with pytest.raises(InvalidInput, match="readings and READINGS differ"):
         ask_all(data, "cat", "READINGS", ExpectKeysToBeUnique(column_list=["cat"], meta=APART))
 
 
-def test_a_query_of_a_use_case_reads_reference_tables_by_name_or_as_they_are_named(tmp_path: Path) -> None:
+def test_a_query_of_a_use_case_may_name_reference_tables_directly_or_by_function(tmp_path: Path) -> None:
     class ExpectSites(ExpectValuesToBeKnown):
         def bad(self) -> str:
             known = " or ".join(f"cat not in (select cat from {table})" for table in ("cats", reference_table("cats")))

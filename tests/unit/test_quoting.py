@@ -43,7 +43,7 @@ def test_a_name_and_a_text_come_back_as_they_were(name: str, text: str) -> None:
         assert relation.columns == [name] and relation.fetchall() == [(text,)]
 
 
-def test_a_path_that_duckdb_cannot_be_told_is_refused() -> None:
+def test_a_path_that_duckdb_cannot_express_is_refused() -> None:
     assert "back" in parquet(["/x/back\\slash/a.parquet"])
     with pytest.raises(InvalidInput, match="backslash"):
         parquet(["/x[1]/back\\slash/a.parquet"])

@@ -62,7 +62,7 @@ def test_a_prediction_is_read_as_it_was_written(records: Records) -> None:
 
 
 @pytest.mark.parametrize(("fsync", "synchronous"), [(False, 1), (True, 2)])
-def test_commits_to_sqlite_wait_for_the_disk_where_they_are_to(tmp_path: Path, fsync: bool, synchronous: int) -> None:
+def test_commits_to_sqlite_wait_for_the_disk_where_configured(tmp_path: Path, fsync: bool, synchronous: int) -> None:
     records = Records(f"sqlite:///{tmp_path / 'records.db'}", fsync)
     records.quick_predictions("pumps")
     for engine in records.engines:
@@ -70,7 +70,7 @@ def test_commits_to_sqlite_wait_for_the_disk_where_they_are_to(tmp_path: Path, f
             assert connection.exec_driver_sql("pragma synchronous").scalar_one() == synchronous
 
 
-def test_progress_counts_closed_blocks_and_apart_from_them_requests_that_are_blocks_of_their_own(
+def test_progress_counts_closed_blocks_and_separately_single_request_blocks(
     records: Records,
 ) -> None:
     log, later = records.predictions("pumps"), NOW + timedelta(hours=1)
@@ -91,13 +91,13 @@ def test_progress_counts_closed_blocks_and_apart_from_them_requests_that_are_blo
     assert log.progress([1], NOW, end) == (0, 0, 0, 0), "nothing from `now` on"
 
 
-def test_asked_again_the_first_answer_stands(records: Records) -> None:
+def test_a_repeated_id_keeps_the_first_answer(records: Records) -> None:
     log = records.predictions("pumps")
     log.append([prediction("a")])
     assert log.append([prediction("a", score=0.9), prediction("b")]) == [prediction("a"), prediction("b")]
 
 
-def test_outcomes_arrive_once_and_never_change(records: Records) -> None:
+def test_an_outcome_is_recorded_once_and_never_changes(records: Records) -> None:
     log = records.predictions("pumps")
     log.append([prediction("a"), prediction("b")])
     sent = [("a", 1.0, NOW), ("none", 1.0, NOW), ("a", 1.0, NOW), ("a", 0.0, NOW), ("b", 0.0, NOW + timedelta(hours=1))]
@@ -118,7 +118,7 @@ def test_an_instant_without_a_zone_is_refused_and_nothing_written(records: Recor
     assert log.get(["a", "b"]) == []
 
 
-def test_plans_follow_one_another(records: Records) -> None:
+def test_plans_are_numbered_consecutively(records: Records) -> None:
     plans = records.plans("pumps")
     assert plans.current() is None and not plans.replace(plan(2))
     assert plans.replace(plan(1)) and not plans.replace(plan(1, share=1.0))
@@ -144,7 +144,9 @@ def test_a_change_is_claimed_by_one_rollout(records: Records) -> None:
     assert not aliases.claim("challenger", 7, "a"), "there is no such change"
 
 
-def test_a_change_that_a_person_made_is_told_to_one_until_a_rollout_has_it(records: Records, records_uri: str) -> None:
+def test_a_change_made_by_hand_is_reported_to_one_watcher_until_a_rollout_claims_it(
+    records: Records, records_uri: str
+) -> None:
     aliases = records.aliases("pumps")
     assert aliases.tell("challenger", BY_HAND) is None
     aliases.note("challenger", "1", "training", NOW)
@@ -179,7 +181,7 @@ def race(uri: str, number: int, results: Any) -> None:
 
 
 @thorough
-def test_of_many_processes_one_wins(records: Records, records_uri: str) -> None:
+def test_one_of_many_racing_processes_wins(records: Records, records_uri: str) -> None:
     spawn = multiprocessing.get_context("spawn")
     results = spawn.Queue()
     racers = [spawn.Process(target=race, args=(records_uri, number, results)) for number in range(4)]
@@ -192,7 +194,7 @@ def test_of_many_processes_one_wins(records: Records, records_uri: str) -> None:
     assert [sum(map(bool, column)) for column in zip(*seen, strict=True)] == [1, 1, 1]
 
 
-def test_a_snapshot_stands_once_and_last_where_it_was_taken_again(records: Records) -> None:
+def test_a_snapshot_is_listed_once_at_the_place_of_its_last_run(records: Records) -> None:
     log = records.snapshots("pumps")
     first = Snapshot("a.dir", 2, 120, date(2024, 3, 1), date(2024, 3, 2), "r1")
     for taken in (first, first, Snapshot("b.dir", 3, 180), replace(first, run="r2"), replace(first, run=None)):

@@ -18,7 +18,7 @@ from tests.conftest import TOY
 
 
 @pytest.mark.parametrize("minutes", [15, 60, 7 * 60])
-def test_everything_is_told_once_and_nothing_early(toy: Context, minutes: int) -> None:
+def test_every_event_is_sent_once_and_none_early(toy: Context, minutes: int) -> None:
     every = timedelta(minutes=minutes)
     world = read_world(toy, toy.window(date(2024, 3, 5), date(2024, 3, 9)))
     known = world.examples.set_index(EXAMPLE_ID)[LABEL_KNOWN_AT]
@@ -40,7 +40,7 @@ def test_everything_is_told_once_and_nothing_early(toy: Context, minutes: int) -
     assert pushed == sum((rows[KNOWN_AT].to_pandas() <= last).sum() for rows in world.features.values())
 
 
-def test_a_row_that_never_became_known_is_told_in_no_tick(toy: Context) -> None:
+def test_a_row_that_never_becomes_known_is_sent_in_no_tick(toy: Context) -> None:
     world = read_world(toy, toy.window(date(2024, 3, 5), date(2024, 3, 7)))
     name, rows = next((name, rows) for name, rows in world.features.items() if len(rows) > 1)
     known_at = pa.chunked_array([[None, *rows[KNOWN_AT].to_pylist()[1:]]], rows[KNOWN_AT].type)
@@ -50,7 +50,7 @@ def test_a_row_that_never_became_known_is_told_in_no_tick(toy: Context) -> None:
     assert sorted(instants) == sorted(known_at.to_pylist()[1:])
 
 
-def test_a_replay_goes_on_where_it_was_stopped(toy: Context) -> None:
+def test_a_replay_resumes_where_it_was_stopped(toy: Context) -> None:
     every = timedelta(hours=1)
     world = read_world(toy, toy.window(date(2024, 3, 5), date(2024, 3, 7)))
     whole = list(world.ticks(every))
@@ -59,7 +59,7 @@ def test_a_replay_goes_on_where_it_was_stopped(toy: Context) -> None:
     assert [tick.requests for tick in again] == [tick.requests for tick in whole[20:]]
 
 
-def test_where_the_clock_is_the_walls_nothing_is_replayed(
+def test_a_replay_is_refused_where_the_clock_is_the_wall_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = tmp_path / "params.yaml"

@@ -41,7 +41,7 @@ REQUESTS = st.lists(
 )
 
 
-def test_the_request_model_declares_the_types() -> None:
+def test_column_types_come_from_the_request_model() -> None:
     kinds = kinds_of(FLIGHTS)
     assert {name for name, kind in kinds.items() if kind is Kind.INSTANT} == {"sched_dep_at", PREDICTED_AT}
     assert {name for name, kind in kinds.items() if kind is Kind.NUMBER} == {"flight", "scheduled_minutes", "distance"}
@@ -78,7 +78,7 @@ def test_requests_and_a_frame_give_the_same_columns(requests: list[dict[str, Any
 
 
 @given(st.lists(INSTANTS | st.none(), max_size=8), st.sampled_from(["America/New_York", "Asia/Kathmandu", "UTC"]))
-def test_local_times_are_those_of_the_zone(instants: list[datetime | None], zone: str) -> None:
+def test_local_times_are_in_the_zone_of_the_use_case(instants: list[datetime | None], zone: str) -> None:
     columns = from_requests({"at": Kind.INSTANT}, [{"at": one} for one in instants], AT)
     clocks = [one and one.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for one in instants]
     np.testing.assert_array_equal(local_times(columns["at"], zone), np.array(clocks, dtype="datetime64[us]"))
@@ -90,7 +90,7 @@ def test_a_number_that_no_float_holds_is_missing() -> None:
     np.testing.assert_array_equal(column, [np.nan, np.nan, 2.0])
 
 
-def test_what_request_features_must_give_is_checked() -> None:
+def test_the_result_of_request_features_is_checked() -> None:
     class Short:
         name, request_keys = "short", ()
 
@@ -115,7 +115,7 @@ LISTS = st.none() | st.lists(st.none() | st.text(max_size=2), max_size=3)
 @given(
     st.lists(LISTS, max_size=5), st.lists(st.none() | st.lists(st.none() | st.integers(-(2**60), 2**60)), max_size=4)
 )
-def test_lists_are_lists_from_requests_and_from_tables(texts: list[Any], numbers: list[Any]) -> None:
+def test_lists_are_read_alike_from_requests_and_tables(texts: list[Any], numbers: list[Any]) -> None:
     """Also of one length, which numpy would take for a matrix, and of large whole numbers beside none."""
     for values, kind in ((texts, pa.string()), (numbers, pa.int64())):
         sent = from_requests({"l": Kind.LIST}, [{"l": value} for value in values], AT)["l"]
@@ -124,7 +124,7 @@ def test_lists_are_lists_from_requests_and_from_tables(texts: list[Any], numbers
         assert sent.tolist() == read.tolist() == values
 
 
-def test_every_sequence_is_a_list_and_text_is_none() -> None:
+def test_every_sequence_counts_as_a_list_and_text_does_not() -> None:
     class Other(BaseModel):
         a: list[str] | None = None
         b: tuple[int, ...]

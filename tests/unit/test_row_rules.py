@@ -82,7 +82,7 @@ RULES: list[tuple[RowExpectation, Callable[[Row], bool]]] = [
 ]
 
 
-def test_every_rule_is_tried() -> None:
+def test_every_rule_has_a_case_here() -> None:
     def below(kind: type[Any]) -> set[type[Any]]:
         return {kind}.union(*(below(one) for one in kind.__subclasses__()))
 
@@ -115,7 +115,7 @@ def test_mask_count_and_plain_python_agree(values: list[tuple[Any, ...]]) -> Non
         ("2013-11-03T06:30Z", 2, False),
     ],
 )
-def test_both_changes_of_the_clock_are_known(instant: str, hour: int, good: bool) -> None:
+def test_local_time_rules_handle_both_clock_changes(instant: str, hour: int, good: bool) -> None:
     rule = ExpectInstantsToFitLocalTime(column_list=["at", "hour"], timezone=ZONE, parts=["hour"])
     frame = pd.DataFrame({"at": [pd.Timestamp(datetime.fromisoformat(instant))], "hour": [hour]})
     assert bad_rows(frame, rule).tolist() == [not good]

@@ -19,7 +19,7 @@ rows = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 19).map(lambda n: n 
 
 
 @given(rows)
-def test_metrics_agree_with_scikit_learn_also_among_ties(drawn: list[tuple[int, float]]) -> None:
+def test_metrics_agree_with_scikit_learn_also_for_ties(drawn: list[tuple[int, float]]) -> None:
     labels, scores = np.array([d[0] for d in drawn]), np.array([d[1] for d in drawn])
     metrics = measure(labels, scores)
     assert metrics["log_loss"] == pytest.approx(sk.log_loss(labels, scores, labels=[0, 1]))
@@ -31,7 +31,7 @@ def test_metrics_agree_with_scikit_learn_also_among_ties(drawn: list[tuple[int, 
 
 
 @given(rows, st.data())
-def test_weighting_a_block_is_repeating_its_rows(drawn: list[tuple[int, float]], data: st.DataObject) -> None:
+def test_the_weight_of_a_block_equals_repeated_rows(drawn: list[tuple[int, float]], data: st.DataObject) -> None:
     labels, scores = np.array([d[0] for d in drawn]), np.array([d[1] for d in drawn])
     blocks = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(drawn), max_size=len(drawn))))
     names, code = np.unique(blocks, return_inverse=True)
@@ -44,18 +44,18 @@ def test_weighting_a_block_is_repeating_its_rows(drawn: list[tuple[int, float]],
 
 
 @pytest.mark.parametrize("labels", [[], [0.0, 0.0], [1.0, 1.0]])
-def test_what_is_undefined_is_nan_and_none_in_json(labels: list[float]) -> None:
+def test_an_undefined_metric_is_nan_and_null_in_json(labels: list[float]) -> None:
     metrics = measure(labels, [0.5] * len(labels))
     assert all(math.isnan(metrics[name]) for name in ("roc_auc", "pr_auc", "skill"))
     assert jsonable(metrics)["roc_auc"] is None
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_score_that_is_no_number_makes_every_metric_undefined(bad: float) -> None:
+def test_a_nan_score_makes_every_metric_undefined(bad: float) -> None:
     assert all(math.isnan(value) for value in measure([0, 1, 1], [0.1, bad, 0.7]).values())
 
 
-def test_calibrated_scores_have_small_calibration_error_and_shifted_ones_do_not() -> None:
+def test_calibrated_scores_have_a_small_calibration_error_and_shifted_ones_a_large_one() -> None:
     draw = np.random.default_rng(0)
     truth = draw.random(40_000)
     labels = draw.random(40_000) < truth
@@ -90,7 +90,7 @@ def test_resampling_is_seeded_and_quick_on_many_rows() -> None:
     np.testing.assert_array_equal(first["roc_auc"], sample.resample(200, 5)["roc_auc"])
 
 
-def test_a_model_against_itself_differs_by_nothing_and_a_better_one_by_less_loss() -> None:
+def test_a_model_does_not_differ_from_itself_and_a_better_one_has_less_loss() -> None:
     draw = np.random.default_rng(3)
     truth, days = draw.random(4000), np.repeat(np.arange(40), 100)
     labels = (draw.random(4000) < truth).astype(float)
