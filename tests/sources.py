@@ -32,7 +32,7 @@ COLUMNS = {
     "changed_at": "timestamp[us, UTC]",
 }
 TABLE = RawTable("visits", ("id",), COLUMNS, day="at", known="changed_at")
-FIRST = date(2024, 3, 29)  # a daylight-saving change lies in the days that follow
+FIRST = date(2024, 3, 29)  # the days that follow include a clock change
 
 
 def rows(count: int = 60, start: datetime = datetime(2024, 3, 28, 23, 30, tzinfo=UTC)) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def versions(draw: random.Random, hours: int, move: Callable[[datetime, datetime
 
     Args:
         hours: how much later a correction may be known.
-        move: when a visit was, as corrected, from when it was first and at last said to be.
+        move: gives the corrected time of a visit from its first and its latest time.
     """
     records: list[dict[str, Any]] = []
     for record in rows(40):
@@ -63,7 +63,7 @@ def versions(draw: random.Random, hours: int, move: Callable[[datetime, datetime
 
 
 def context_over(home: Path, source: dict[str, Any], table: RawTable = TABLE, **changes: Any) -> Context:
-    """A use case of that one daily table, read from `source`; what it tells without an offset is in UTC."""
+    """A use case of that daily table, read from `source`; times without an offset are in UTC."""
     if source["kind"] != "bundled":
         source = {"timezone": "UTC", **source}
     raw = yaml.load(TOY.read_text(), yaml.CSafeLoader) | {"source": source, **changes}
@@ -85,7 +85,7 @@ def write_csv(file: Path, records: list[dict[str, Any]], **options: Any) -> None
 
 @dataclass
 class Api:
-    """An API of one list of records, some to a page. `fail` may answer a request in its place."""
+    """An API of one paged list of records. `fail` may answer a request in its place."""
 
     records: list[dict[str, Any]]
     size: int = 7

@@ -1,4 +1,4 @@
-"""A result is stale when what it rests on has changed, and only then; no page quotes a stale one as today's."""
+"""A result is stale exactly when its ground has changed; no page quotes a stale result as current."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TODAY = datetime.now(UTC).date()
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A benchmark of its own, with what it rests on, and its result."""
+    """A benchmark with its own ground, and its result."""
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -48,7 +48,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / folder).mkdir()
     (tmp_path / "README.md").write_text("# Toy\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a change within a second leaves the compiled file in force
+    # a compiled file stays in force after a change within the same second
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(ground, "ROOT", tmp_path)
     monkeypatch.setattr(digests, "params", lambda file: yaml.safe_load(file.read_text()))  # of no use case
     monkeypatch.setattr(ground, "DECLARATIONS", "toydeclared")

@@ -1,4 +1,4 @@
-"""A use case that cannot be used: DAGs and pages of the others are there, and an import error tells what is wrong."""
+"""A broken use case: DAGs and pages of the others load, and an import error says what is wrong."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Broken:
         return object.__getattribute__(self, what) if what == "name" else getattr(TOY, what)
 USECASE = Broken()
 """
-MODULES = {  # what the module of a use case holds, and what the import error says of it
+MODULES = {  # the source of a use case's module, and the import error about it
     "syntax": ("def (", "SyntaxError"),
     "value": ("import datetime\ndatetime.date(2013, 2, 30)", "ValueError: day"),
     "absent": ("import no_such_library", "No module named 'no_such_library'"),
@@ -48,7 +48,8 @@ MODULES = {  # what the module of a use case holds, and what the import error sa
     "no_dag_id": (SOUND + "USECASE = replace(USECASE, name='no dag id!')", "no dag id!_data"),
     "moved": (SOUND + "from pathlib import Path\nUSECASE = replace(USECASE, feature_repo=Path('/gone'))", "is /gone"),
 }
-PARSED = ("syntax", "leaves", "limit", "nothing", "nameless", "unread", "no_dag_id", "moved")  # the others more cheaply
+# parsed by Airflow; the others are checked without it, which is cheaper
+PARSED = ("syntax", "leaves", "limit", "nothing", "nameless", "unread", "no_dag_id", "moved")
 Edit = Callable[[dict[str, Any]], Any]
 
 
@@ -87,7 +88,7 @@ def dags_of(*names: str) -> set[str]:
 
 
 def import_error_of(bag: Any) -> str:
-    """The one import error there is."""
+    """The text of the only import error."""
     assert set(bag.import_errors) == {PLACE}
     return str(bag.import_errors[PLACE])
 
@@ -99,7 +100,7 @@ def line_of(file: Path, error: str) -> str:
 
 @pytest.fixture
 def broken(write: Callable[..., Path], tmp_path: Path) -> dict[Path, str]:
-    """Params file -> what must be said of it."""
+    """Params file -> text that its error must contain."""
     messages = {write(f"m_{name}", MODULES[name][0]): MODULES[name][1] for name in PARSED}
     (tmp_path / "yaml.yaml").write_text("a: [1\nb: {")
     (tmp_path / "list.yaml").write_text("- a\n- b\n")
@@ -122,7 +123,7 @@ def broken(write: Callable[..., Path], tmp_path: Path) -> dict[Path, str]:
 
 
 def stored(bag: Any) -> tuple[set[str | None], set[str]]:
-    """Files with import errors and DAGs that are set aside, once Airflow has kept what it parsed."""
+    """Files with import errors, and DAGs that are stale or have such errors, once Airflow has stored what it parsed."""
     from airflow.dag_processing.dagbag import sync_bag_to_db
     from airflow.models.dag import DagModel
     from airflow.models.dagbundle import DagBundleModel
@@ -141,7 +142,7 @@ def stored(bag: Any) -> tuple[set[str | None], set[str]]:
 def test_other_dags_load_and_one_import_error_names_every_broken_use_case(
     parse: Callable[..., Any], write: Callable[..., Path], broken: dict[Path, str]
 ) -> None:
-    """Airflow keeps import errors by file, and sets the DAGs of such a file aside."""
+    """Airflow stores import errors by file, and deactivates the DAGs of such a file."""
     first, *rest = broken
     bag = parse(first, FLIGHTS, *rest, write("fine"), TOY)
     assert dags_of("flights", "pumps", "fine") <= set(bag.dags)
@@ -149,7 +150,7 @@ def test_other_dags_load_and_one_import_error_names_every_broken_use_case(
     assert {file: message for file, message in broken.items() if message not in line_of(file, error)} == {}
     assert not any(str(file.absolute()) in error for file in (FLIGHTS, TOY))
     assert stored(bag) == ({PLACE}, set())
-    # what can be made of a broken one is there: a schedule is wrong, and a rollout of its model goes on
+    # of a use case with a wrong schedule the other DAGs load: a rollout of its model can continue
     assert dags_of("late_cron") - set(bag.dags) == {"late_cron_monitoring"}
     assert dags_of("service") - set(bag.dags) == {"service_training"}
     assert not any(dag_id.startswith("m_") for dag_id in set(bag.dags) - dags_of("m_moved", "m_unread"))
@@ -175,7 +176,7 @@ def test_the_import_error_disappears_once_no_use_case_is_broken(
     bag = parse(TOY, write("fine"))
     assert bag.import_errors == {} and set(bag.dags) == dags_of("pumps", "fine")
     assert all(not dag.fileloc.endswith(PLACE) for dag in bag.dags.values())
-    assert stored(bag) == (set(), set()), "an error that is mended goes"
+    assert stored(bag) == (set(), set()), "the import error is removed once it is fixed"
 
 
 def test_pages_of_the_other_use_cases_are_served(
@@ -206,7 +207,7 @@ def test_any_error_of_a_module_becomes_a_one_line_invalid_input(write: Callable[
     text = str(refused.value)
     assert message in text and "\n" not in text and "exports USECASE" in text
     if name in ("value", "leaves"):
-        assert f"case_{name}.py:2" in text, "the line that raised it"
+        assert f"case_{name}.py:2" in text, "the message names the line that raised it"
 
 
 def test_a_keyboard_interrupt_is_not_caught(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

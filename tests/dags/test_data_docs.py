@@ -26,7 +26,7 @@ URL = "/flightdeck/data-docs/pumps_data/2024-03-01_2024-03-04/"
 
 @pytest.fixture(scope="module")
 def app(airflow: None) -> Any:
-    """The API server, which takes seconds to make; our plugin reads the settings with every request."""
+    """The API server, which takes seconds to build; our plugin reads the settings on every request."""
     from airflow.api_fastapi.app import create_app, purge_cached_app
 
     purge_cached_app()
@@ -35,7 +35,7 @@ def app(airflow: None) -> Any:
 
 @pytest.fixture
 def client(app: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str | None], Any]:
-    """Its pages, as seen by a user of a role, or by nobody."""
+    """Clients of its pages, for a user of a role or for no user."""
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from fastapi.testclient import TestClient
 
@@ -76,7 +76,7 @@ def test_the_validate_task_links_to_its_pages(
 def test_pages_cover_all_days_that_were_validated_again(
     load: Callable[..., Any], client: Callable[[str | None], Any], tmp_path: Path
 ) -> None:
-    """The button leads to where the step wrote, also where it began earlier than its window."""
+    """The button links to where the step wrote, also where that window began earlier than the run's."""
     validate = load(TOY, home=tmp_path / "home").dags["pumps_data"].get_task("validate")
     (link,) = validate.operator_extra_links
     context = build_context(TOY, tmp_path / "home")

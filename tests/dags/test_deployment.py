@@ -19,7 +19,7 @@ from tests.services import thorough
 
 @contextmanager
 def replayed(context: Context, ours: Score) -> Iterator[None]:
-    """Traffic of one day after the other while a rollout has a stage in force, as fast as the judge follows."""
+    """Simulates traffic day by day while a stage of a rollout is in force, as fast as the judge follows."""
     over = threading.Event()
     own = build_context(TOY, context.settings.home)
     plans = own.plans
@@ -143,7 +143,7 @@ def test_a_rollout_that_did_not_start_is_not_ended(load: Callable[..., Any]) -> 
 
 
 def test_without_a_judgement_nothing_is_promoted(load: Callable[..., Any]) -> None:
-    """As when a person marks their tasks."""
+    """As when a person marks the judge's tasks as successful."""
     from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
     dag = load(TOY).dags["pumps_deployment"]

@@ -1,4 +1,4 @@
-"""mlflow/MLproject runs registered steps with inputs that they take, on outputs that are there by then."""
+"""mlflow/MLproject runs registered steps with inputs that they accept, on outputs of earlier commands."""
 
 from __future__ import annotations
 

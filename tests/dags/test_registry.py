@@ -1,4 +1,4 @@
-"""The registry, the command line, the chains, dvc.yaml and the DAGs agree on steps, inputs and what feeds what."""
+"""The registry, the command line, the chains, dvc.yaml and the DAGs agree on steps, inputs and their sources."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.wiring import CHAINS, Argument, Output, links
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 HANDED = re.compile(r"--([\w-]+) '?@\$\{out\}/([a-z_]+)(?:-[^ ]*)?\.json:(\w+)'?")
 DESK = (chains.data, chains.training, chains.monitoring)
-AT_THE_DESK = {  # what differs there: (step, input) -> the source in dvc.yaml, None where it is a parameter or nothing
+AT_THE_DESK = {  # differences at the desk: (step, input) -> its source in dvc.yaml, None for a parameter or none
     **dict.fromkeys([("build_features", "start"), ("build_features", "end")]),  # one window, and no earlier days
     **dict.fromkeys([("check_features", "start"), ("check_features", "end"), ("validate", "since")]),
     **dict.fromkeys([("gate", "champion_uri"), ("gate", "champion_sha256")]),  # no version is registered
     **dict.fromkeys((step, name) for step in ("score", "report_drift") for name in ("model_version", "model_sha256")),
     ("decide_retraining", "model_version"): None,
-    ("score", "model_uri"): Output(("gate",), "model_uri"),  # so the gate's choice is watched
+    ("score", "model_uri"): Output(("gate",), "model_uri"),  # so the model that the gate chose is monitored
     ("report_drift", "evaluation_uri"): Output(("gate",), "evaluation_uri"),
 }
 
@@ -36,7 +36,7 @@ def stage_command(stage: dict[str, Any]) -> str:
 
 
 def test_there_is_a_dvc_stage_for_each_step_of_the_desk() -> None:
-    stages = [stage for name, stage in STAGES.items() if name != "code"]  # what the others depend on, and no step
+    stages = [stage for name, stage in STAGES.items() if name != "code"]  # the others depend on it; it runs no step
     named = [re.search(r"\$\{flightdeck\} (\w+)", stage_command(stage)) for stage in stages]
     assert sorted(match[1] for match in named if match) == sorted(name for name, step in STEPS.items() if step.desk)
     assert all(named), "a stage runs something other than a step"
@@ -95,7 +95,7 @@ def test_stages_and_chains_agree_on_the_sources_of_inputs(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in STAGES if name != "code"])
 def test_a_stage_depends_on_the_sources_of_its_inputs(name: str) -> None:
     deps, command = deps_of(name), stage_command(STAGES[name])
-    assert command.count("@") == len(HANDED.findall(command)), "an output is handed over in another way"
+    assert command.count("@") == len(HANDED.findall(command)), "an output is passed on in another way"
     for _, source, _ in HANDED.findall(command):
         assert any(out.startswith(dep) for dep in deps for out in outs(source)), f"{name} does not depend on {source}"
 
@@ -133,7 +133,7 @@ def test_a_dag_passes_outputs_as_its_chain_does(load: Callable[..., Any], part: 
 
 
 def takes(reference: Any, output: str) -> bool:
-    """Whether a reference to a task's outputs, or to those of a mapped one, stands for this one."""
+    """Whether a reference to outputs of a task, mapped or not, is a reference to this output."""
     if hasattr(reference, "callables"):
         return bool(reference.callables[0]({output: True}))
     return bool(reference.key == output)

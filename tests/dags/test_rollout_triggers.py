@@ -1,4 +1,4 @@
-"""The triggers of the deployment DAG: what wakes on a change of an alias, and on what a stage waits for."""
+"""The triggers of the deployment DAG: one fires on a change of an alias, one on what a waiting stage needs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pipelines.steps import execute
 from tests.conftest import TOY
 from tests.rollouts import champion_first, clock, same, set_alias, traffic
 
-LOOKS = 6  # of a trigger: more than its grace takes
+LOOKS = 6  # of a trigger; they take longer than its grace period
 
 
 @pytest.fixture
 def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
-    """What triggers fire while something is done to the aliases: each looks some times before it, and after."""
+    """The events that triggers fire around a change of the aliases: each looks several times before and after it."""
     import rollout
     from rollout import AliasTrigger
 
@@ -47,7 +47,7 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
 
         def pass_time() -> None:
             time.sleep(seconds)
-            enough = len(looks) + LOOKS * triggers  # whatever a busy machine has kept them from until now
+            enough = len(looks) + LOOKS * triggers  # however late they are on a busy machine
             while len(looks) < enough:
                 time.sleep(0.02)
 
@@ -65,7 +65,7 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
                 await asyncio.to_thread(do)
                 await asyncio.to_thread(pass_time)
             for task in tasks:
-                assert not task.done(), "nothing that happens ends a watcher"
+                assert not task.done(), "no event ends a watcher"
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -77,10 +77,10 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
 
 def test_the_watcher_reports_each_change_once(desk: Context, watch: Callable[..., list[Any]]) -> None:
     set_alias(desk, "challenger", "1")
-    assert watch() == [], "what training set is no news"
+    assert watch() == [], "an alias that training set fires nothing"
     events = watch(triggers=3, do=lambda: desk.models.set_alias("challenger", "2"))
     assert events == [{"alias": "challenger", "version": "2", "change": 2}]
-    assert watch() == events, "after a restart it is told again, until a rollout has it"
+    assert watch() == events, "after a restart it is reported again, until a rollout claims it"
     desk.aliases.claim("challenger", 2, "a")
     assert watch() == []
     desk.models.set_alias("challenger", "1")  # while Airflow is down
@@ -98,7 +98,7 @@ def test_an_alias_that_the_chain_sets_before_recording_it_fires_nothing(
 
     def register() -> None:
         desk.models.set_alias("challenger", "2")
-        time.sleep(0.4)  # the watcher looks in between
+        time.sleep(0.4)  # the watcher looks meanwhile
         desk.aliases.note("challenger", "2", "training", datetime.now(UTC))
 
     assert watch(do=register, seconds=1.2) == []
@@ -106,7 +106,7 @@ def test_an_alias_that_the_chain_sets_before_recording_it_fires_nothing(
 
 @pytest.fixture
 def noted_by_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The watchers are patient, and `reconcile_aliases` is not: it is the first to note."""
+    """The watchers have a long grace period, so `reconcile_aliases` records a change first."""
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 60.0)
     monkeypatch.setattr("pipelines.deployment.aliases.sleep", lambda _: None)
 
@@ -126,7 +126,7 @@ def test_a_challenger_that_the_step_recorded_is_reported_to_one_watcher(
 
     events = watch(triggers=3, do=lambda: by_hand("2"))
     assert events == [{"alias": "challenger", "version": "2", "change": 3}]  # 1: version 1, 2: its removal
-    assert watch(do=lambda: by_hand("")) == events, "after a restart it is told again; its removal is no news"
+    assert watch(do=lambda: by_hand("")) == events, "after a restart it is reported again; its removal is not"
     assert watch() == []
     by_hand("2")  # while Airflow is down
     (news,) = watch()
@@ -226,7 +226,7 @@ def test_a_waiting_stage_is_judged_on_each_new_pulse_until_the_judge_no_longer_h
 
     events = asyncio.run(both())
     assert events["answer"]["action"] == "ADVANCE" and not events["out_of_time"]
-    assert looks(in_shadow) == ["HOLD", "ADVANCE"], "a HOLD ends nothing, and each pulse has one look"
+    assert looks(in_shadow) == ["HOLD", "ADVANCE"], "a HOLD fires no event, and each pulse is judged once"
     told_of = [line.partition(": ")[0] for line in lines if " at stage " in line]
     assert told_of == ["HOLD at stage shadow", "ADVANCE at stage shadow"], "in the task's log"
     judge, looked = rollout._judge, list[str]()
@@ -236,11 +236,11 @@ def test_a_waiting_stage_is_judged_on_each_new_pulse_until_the_judge_no_longer_h
         return judge(context, name, *given)
 
     monkeypatch.setattr(rollout, "_judge", counted_look)
-    assert judge_task().resume({}, events) == events["answer"] and looked == [], "which needs no other look"
+    assert judge_task().resume({}, events) == events["answer"] and looked == [], "the answer needs no further look"
     stale = {**events, "answer": {**events["answer"], "pulse": "an earlier pulse"}}
     for event in (stale, {"out_of_time": False}):
         assert judge_task().resume({}, event)["action"] == "ADVANCE"
-    assert looked == ["a", "a"], "of what has happened since, the task looks itself"
+    assert looked == ["a", "a"], "the task itself judges what has happened since"
 
 
 def test_a_stage_that_is_out_of_time_is_judged_one_last_time(in_shadow: Context) -> None:
@@ -304,11 +304,15 @@ def test_an_error_of_the_judge_wakes_the_task_and_fails_it_with_the_reason(
     for began, late in ((None, False), (LONG_AGO, True)):
         tried.clear()
         event = asyncio.run(fired("an earlier pulse", began))
-        assert event == {"answer": None, "out_of_time": late} and len(tried) == 3, "what is away may come back"
+        assert event == {"answer": None, "out_of_time": late} and len(tried) == 3, (
+            "an unreachable service is tried again"
+        )
     log = caplog.text
     assert "the records are away" in log and "makes no sense" in log and "CANARY" not in log
     with pytest.raises(AirflowFailException, match="makes no sense"):
         judge_task().resume({}, event)
     monkeypatch.setattr(rollout, "BLIND", 0.3)
     monkeypatch.setattr(rollout, "_pulse", lambda *_: 1 // 0)
-    assert asyncio.run(fired("an earlier pulse")) == {"answer": None, "out_of_time": False}, "nothing can be seen"
+    assert asyncio.run(fired("an earlier pulse")) == {"answer": None, "out_of_time": False}, (
+        "without a pulse there is nothing to judge"
+    )

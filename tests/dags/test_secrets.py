@@ -1,4 +1,4 @@
-"""What Airflow's tasks and triggers tell of services that cannot be used: the address, and no password or token."""
+"""What Airflow's tasks and triggers print about unusable services: the address, and no password or token."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_service_that_cannot_be_used_is_named_without_its_secrets(
     deadline = time.monotonic() + 110
     while process.poll() is None and time.monotonic() < deadline and address not in log.read_text().partition(THEN)[2]:
         time.sleep(0.2)
-    time.sleep(1)  # triggers look again for as long as they are left alone
+    time.sleep(1)  # triggers retry until they are stopped
     process.kill()
     process.wait(60)
     output = log.read_text()

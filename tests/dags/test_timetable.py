@@ -1,4 +1,4 @@
-"""Schedules stop where the source ends, and manual runs do not."""
+"""Scheduled runs stop where the source ends, and manual runs do not."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_timetable_survives_serialization(load: Callable[..., Any]) -> None:
 
 @thorough
 def test_a_manual_run_of_today_runs_its_tasks(load: Callable[..., Any]) -> None:
-    """As the trigger form posts it: a logical date of now, long after the source has ended."""
+    """As the trigger form posts it: with the current time as logical date, long after the source has ended."""
     from datetime import UTC, datetime
 
     dags = load().dags

@@ -1,4 +1,4 @@
-"""What the demo's story leaves, and the other ways into the same servers."""
+"""What the demo's story leaves behind, and the other ways into the same servers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_story_leaves_two_versions_and_their_lineage(story: str, context: Co
 
 
 def test_the_story_leaves_a_finished_rollout(story: str, context: Context) -> None:
-    """The better of two families challenges the simplest one, and a margin of a tenth is soon shown to hold."""
+    """The better of two families challenges the simplest one; a margin of a tenth is soon shown to hold."""
     direct, rollout = context.rollouts.all()
     assert direct.direct and (rollout.champion, rollout.version) == (direct.version, "2")
     assert rollout.ending is not None and (rollout.ending.action, rollout.ending.actor) == ("promote", "deployment")
@@ -100,7 +100,7 @@ def test_an_invalid_form_is_refused(story: str, airflow: AirflowClient) -> None:
 
 
 def test_a_form_runs_as_the_page_posts_it(story: str, airflow: AirflowClient, context: Context) -> None:
-    """With a logical date of now, which is long after the source's end. The gate decides what comes of it."""
+    """With the current time as logical date, long after the source's end. The gate decides the outcome."""
     conf = {"as_of": "2013-04-10", "families": ["hist_gradient_boosting"], "trials": 2}
     run_id = airflow.trigger("flights_training", conf, logical_date=datetime.now(UTC).isoformat())
     run = airflow.wait("flights_training", run_id, timeout=900)

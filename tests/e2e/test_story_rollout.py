@@ -38,7 +38,7 @@ TASK = re.compile(r"^airflow worker -- [0-9a-f-]{36}$")
 
 
 def shuffled_version(context: Context, training_set_uri: str) -> str:
-    """A version that learnt from permuted labels, registered past the gate, which sets the alias as a person would."""
+    """A version trained on permuted labels and registered without the gate; the alias is set as a person would."""
     store, uri = context.data.store, context.data.uri("training_sets", "shuffled")
     manifest, draw, hashes = Manifest.read(store, training_set_uri), np.random.default_rng(7), {}
     for name in ("train", "validation", "test"):
@@ -64,7 +64,7 @@ def until(what: str, poll: Callable[[], Any], seconds: float = 300) -> Any:
 
 
 def in_force(context: Context, version: str) -> str:
-    """The name of the rollout of this version, once its traffic is shadowed."""
+    """The name of this version's rollout, once it is in shadow."""
 
     def named() -> str | None:
         plan = context.plans.current()
@@ -79,7 +79,7 @@ def ended(airflow: AirflowClient) -> Run:
 
 
 class Replayed:
-    """The replayer as a process of its own, with a clock that only goes on."""
+    """The replayer as a process of its own, whose clock only moves forward."""
 
     def __init__(self, deck: Deck, context: Context, env: dict[str, str], days: int, log: Path) -> None:
         start = context.clock.now().date()
@@ -164,7 +164,9 @@ def test_a_label_shuffled_challenger_is_rolled_back_despite_kills(
     told_at: dict[tuple[str, str], set[str]] = {}
     for look in looks:
         told_at.setdefault((look["as_of"], look["evidence"]["pulse"]), set()).add(look["verdict"])
-    assert all(len(verdicts) == 1 for verdicts in told_at.values()), "a look that was killed says the same again"
+    assert all(len(verdicts) == 1 for verdicts in told_at.values()), (
+        "a repeated look after a kill gives the same answer"
+    )
     assert looks[-1]["verdict"] == "ROLLBACK" and looks[-1]["id"] == rollout.ending.decision_id
 
     plans = [plan.version for plan in context.plans.of(name)]
@@ -177,7 +179,7 @@ def test_a_label_shuffled_challenger_is_rolled_back_despite_kills(
 
 
 def expected_predictions(context: Context, since: Any) -> list[tuple[str, Any]]:
-    """(id, instant) of every prediction that the replay asked for from an instant until now."""
+    """(id, instant) of every prediction that the replay requested from an instant until now."""
     from pipelines.replay.world import read_world
     from pipelines.usecase import EXAMPLE_ID, PREDICTED_AT
 

@@ -55,7 +55,7 @@ def test_a_check_passes_over_two_weeks_for_any_seed(name: str, seed: int) -> Non
 @costly()
 @given(minutes=st.integers(0, 6 * 24 * 60))
 def test_records_as_known_at_an_instant_hold_exactly_the_events_before_it(minutes: int) -> None:
-    """So that the checks that set records back have something to hide, and hide no more."""
+    """So the checks that set records back to an instant hide later events, and nothing else."""
     whole = subject(*WINTER).tables
     at = midnight(WINTER[1], USECASE.timezone) + timedelta(minutes=minutes)
     now = as_known(whole, at)

@@ -1,4 +1,4 @@
-"""The flights' suites on real days with bad input put in: a quarantined row or a clear error, and nothing lost."""
+"""The flights' suites on real days with injected faults: a quarantined row or a clear error, and nothing lost."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ TEMPERATURES = {"nan": (math.nan, "not_finite"), "infinite": (math.inf, "not_fin
 
 @dataclass(frozen=True)
 class Judged:
-    """Days of which each case had a row of its own, validated at once."""
+    """Days with one altered row for each case, validated in one run."""
 
     context: Context
     outputs: dict[str, Any]
     rows: dict[str, int]  # in the raw partition, by case
-    again: pa.Table  # a good flight of the first day, in the second day too
+    again: pa.Table  # a valid flight of the first day, repeated on the second
 
     def read(self, zone: str, table: str = "flights", day: date = BEFORE) -> pa.Table:
         return self.context.data.store.read_table(self.context.data.partition(zone, table, day))

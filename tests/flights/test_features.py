@@ -1,4 +1,4 @@
-"""The flights' features: their values are those of plain computations, and no record that comes later moves them."""
+"""The flights' features: their values equal plain computations, and no later record moves them."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_changing_what_becomes_known_after_a_cut_moves_no_feature_before_it(
 
 @pytest.mark.parametrize("name", [feature_table.name for feature_table in DAILY])
 def test_changing_what_becomes_known_after_a_cut_moves_features_after_it(name: str) -> None:
-    """So that the test above has something to find, in every column."""
+    """So the test above can fail, for every column."""
     changed = build(table(name), altered_after(datetime(2013, 1, 14, 17, tzinfo=UTC), 1)).to_pandas()
     keys = [*table(name).keys, KNOWN_AT]
     both = built(name).to_pandas().merge(changed, on=keys, suffixes=("", "_altered"))
@@ -131,7 +131,7 @@ def known_by(rows: pa.Table, cut: datetime) -> pa.ChunkedArray:
 
 @pytest.mark.parametrize("key", ["origin", "carrier"])
 def test_trailing_windows_equal_a_plain_computation(key: str) -> None:
-    """The differences of running sums against a loop over flights, at a few instants."""
+    """Differences of running sums against a loop over flights, at a few instants."""
     flights = query("select * from departures", raw(), {}).to_pandas()
     for _, row in built(f"{key}_state").to_pandas().sample(60, random_state=1).iterrows():
         at, here = row[KNOWN_AT], flights[flights[key] == row[key]]
@@ -280,7 +280,7 @@ def test_request_features_work_row_by_row() -> None:
 
 
 def test_a_flight_to_a_destination_of_unknown_time_zone_has_no_known_arrival() -> None:
-    """Else its arrival would count as known when its day begins, hours before it leaves."""
+    """Otherwise its arrival would count as known when its day begins, hours before departure."""
     airports = raw()["airports"]
     unzoned = airports.set_column(
         airports.column_names.index("tzone"),

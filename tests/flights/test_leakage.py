@@ -1,4 +1,4 @@
-"""With labels and delays permuted in the raw records, nothing is left to learn: validation ROC AUC falls to chance."""
+"""With outcomes permuted in the raw records there is no signal: validation ROC AUC falls to chance."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PERIODS = [  # of the validation rows, 24 % are late
 
 
 def permuted(flights: pd.DataFrame, seed: int = 1) -> pd.DataFrame:
-    """The flights with every outcome dealt to another flight; both delays of one stay together.
+    """The flights with outcomes permuted among them; both delays of a flight stay together.
 
     Clock times and time in the air follow, since validation would refuse records that contradict themselves.
     """
@@ -115,5 +115,5 @@ def test_permuted_outcomes_bring_the_auc_to_chance(tmp_path: Path, period: Perio
 @thorough
 @pytest.mark.parametrize("period", PERIODS)
 def test_true_outcomes_give_a_much_higher_auc(tmp_path: Path, period: Period) -> None:
-    """The same chain on the same days, so that the test above has something to lose."""
+    """The same chain on the same days, so the test above can fail."""
     assert validation_auc(context_over(tmp_path, None, period), period) > 0.65

@@ -1,4 +1,4 @@
-"""The flights' features, built in pieces of few days, have the bytes of those that are built at once."""
+"""The flights' features built in pieces of a few days equal those built at once, byte for byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources that are cut short or broken stop the chain with a line that names them, and nothing is half-written."""
+"""Truncated or broken sources stop the chain with a line that names them, and nothing is half-written."""
 
 from __future__ import annotations
 

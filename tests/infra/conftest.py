@@ -22,7 +22,7 @@ def deck(tmp_path: Path) -> Deck:
 
 @pytest.fixture
 def start() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
-    """Starts a shell command as the leader of a session of its own; all of it is ended with the test."""
+    """Starts a shell command in a session of its own, which is killed when the test ends."""
     started: list[Session] = []
     processes: list[subprocess.Popen[bytes]] = []
 

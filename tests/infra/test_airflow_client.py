@@ -1,4 +1,4 @@
-"""Waiting for DAGs: import errors of other use cases are no reason to give up."""
+"""The client waits for DAGs and does not give up because of other use cases' import errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pipelines.errors.InvalidInput: these use cases have no DAGs:
 
 
 def client(answers: list[list[str]], errors: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> AirflowClient:
-    """Against an API that answers with these DAGs, one list after the other and then the last; time stands in between.
+    """A client of an API that lists these DAGs, one list per call and then the last one; time passes only during looks.
 
     Each look takes a minute of the monotonic clock.
     """

@@ -1,4 +1,4 @@
-"""What pip is configured with reaches uv, and the compiled pins fit every machine."""
+"""pip's configuration is passed to uv, and the compiled pins fit every machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Airflow reads as it starts: imports for the scheduler only, and write locks taken early by `backfill create`."""
+"""Airflow's local settings: imports for the scheduler only, and early write locks of `backfill create`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping leaves nothing behind and hurts nobody else's process."""
+"""Stopping leaves no process behind and ends no other process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the demo shows what runs."""
+"""How the demo shows running tasks."""
 
 from __future__ import annotations
 

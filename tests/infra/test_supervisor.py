@@ -1,4 +1,4 @@
-"""What the supervisor removes, and what it says of a mistake in one line."""
+"""What the supervisor removes, and its one-line errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The watch over parts of one line each."""
+"""The watch, over parts that are one-line shell commands."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tests.conftest import TOY, tree_hashes
 from tests.services import thorough
 
 START, END = date(2024, 3, 1), date(2024, 4, 20)
-AS_OF = "2024-04-19T22:00:00+00:00"  # midnight of the 20th at Berlin
+AS_OF = "2024-04-19T22:00:00+00:00"  # midnight of the 20th in Berlin
 ZONES = (
     "raw",
     "validated",

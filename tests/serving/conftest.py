@@ -1,4 +1,4 @@
-"""A toy model server over what the chain made: two trained versions, a real online store, a clock that tests drive."""
+"""A toy model server over the outputs of a chain: two trained versions, a real online store, a clock set by tests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ START, END = date(2024, 3, 1), date(2024, 4, 20)  # features are known up to the
 
 @dataclass(frozen=True)
 class ModelHome:
-    """What the chain left: model folders by version, and the last day's examples with their offline features."""
+    """A home after its chain: model folders by version, and the last day's examples with their offline features."""
 
     home: Path
     models: dict[str, str]
@@ -59,7 +59,7 @@ def model_home(tmp_path_factory: pytest.TempPathFactory) -> ModelHome:
 
 
 def scores_of(rows: Iterable[Prediction], version: str) -> list[float]:
-    """What a version says of each row; none lacks its score."""
+    """The scores of a version for all rows; none may be missing."""
     scores = [row.scores[version] for row in rows]
     known = [score for score in scores if score is not None]
     assert len(known) == len(scores)
@@ -67,20 +67,20 @@ def scores_of(rows: Iterable[Prediction], version: str) -> list[float]:
 
 
 def registered(uri: str) -> tuple[str, str]:
-    """A model's folder, and the sha256 that registration would find in it."""
+    """A model's folder, and the sha256 that registration would record."""
     card = Path(uri) / "model.json"
     return uri, json.loads(card.read_text())["sha256"]["model.onnx"] if card.exists() else "0" * 64
 
 
 def half_each(model_home: ModelHome) -> Plan:
-    """The first plan: version 1 with 2 as a challenger that answers half."""
+    """The first plan: version 1, and 2 as a challenger that answers half of the requests."""
     one, two = (registered(model_home.models[version]) for version in "12")
     return Plan(1, "r", "50", "1", *one, "2", *two, 0.5, model_home.at)
 
 
 @dataclass
 class App:
-    """A running app with what it stands on."""
+    """A running app with its home, context and clock."""
 
     model_home: ModelHome
     context: Context
@@ -96,7 +96,7 @@ class App:
         return self.context.predictions
 
     def plan(self, **changes: Any) -> Plan:
-        """Put the next plan in force, by default `half_each`; a folder that is named has what is registered."""
+        """Put the next plan in force, by default `half_each`; folders in `changes` get their digests."""
         for side in ("champion", "challenger"):
             if uri := changes.get(f"{side}_uri"):
                 changes.setdefault(f"{side}_sha256", registered(uri)[1])
@@ -130,7 +130,7 @@ def serve(model_home: ModelHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with ExitStack() as stack:
 
         def start(own_home: bool = False, **rules: Any) -> App:
-            """`rules` are of `serving` in params."""
+            """`rules`: values of the params' section `serving`."""
             home = copy_home(model_home.home, tmp_path / "home") if own_home else model_home.home
             context = build_context(TOY, home)
             context = replace(context, params=context.params.model_copy(update={"serving": Serving(**rules)}))
@@ -144,7 +144,7 @@ def serve(model_home: ModelHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @contextmanager
 def listening(app: App, **more: Any) -> Iterator[str]:
-    """Within, the app answers at this URL as well, by uvicorn with these options."""
+    """A context manager in which the app also answers at a URL, through uvicorn with these options."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         options: dict[str, Any] = {"http": PredictionProtocol, "proxy_headers": False, "log_level": "error", **more}

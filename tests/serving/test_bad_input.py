@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer says what to correct, and none is a 5xx."""
+"""Whatever is sent, the answer says what to correct, and is never a 5xx."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_an_outcome_is_answered_as_recorded_repeated_contradicting_or_unknown(ap
 
     assert tell(("a", 1)) == (200, ["recorded"])
     assert tell(("a", 1.0)) == (200, ["repeated"])
-    assert tell(("nobody", 1), ("b", 0)) == (404, ["unknown", "recorded"]), "the good ones are recorded"
+    assert tell(("nobody", 1), ("b", 0)) == (404, ["unknown", "recorded"]), "the valid ones are recorded"
     assert tell(("a", 0), ("nobody", 1), ("b", 0)) == (409, ["contradicts", "unknown", "repeated"])
     assert labels(app.log) == {"a": (1.0, app.clock.now()), "b": (0.0, app.clock.now())}
     counts = {arrival: app.metric("outcomes_total", arrival=arrival) for arrival in ("recorded", "unknown")}

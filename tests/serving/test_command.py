@@ -1,4 +1,4 @@
-"""`flightdeck serve`: what its environment and its arguments do, and what its errors say."""
+"""`flightdeck serve`: its environment, arguments and error messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import TOY
 
 @pytest.fixture(autouse=True)
 def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process goes on after a server has begun in it."""
+    """Leave out `settle`: this process continues after a server has run in it."""
     monkeypatch.setattr(command, "settle", lambda: None)
 
 
@@ -47,8 +47,8 @@ def test_variables_of_uvicorn_do_not_reach_the_server(
     assert serve(tmp_path, "--port", str(port)) == 0
     (config,) = started
     assert (config.workers, config.port, config.host) == (1, port, "127.0.0.1")
-    assert not config.proxy_headers, "nobody says for another whence a call comes"
-    assert config.timeout_graceful_shutdown == command.END_WITHIN, "no client keeps the server from its end"
+    assert not config.proxy_headers, "no proxy headers are trusted"
+    assert config.timeout_graceful_shutdown == command.END_WITHIN, "no client keeps the server from stopping"
 
 
 @pytest.mark.parametrize("port", ["0", "-1", "65536", "70000"])

@@ -1,4 +1,4 @@
-"""Features derived from the request and the store together: the same bits in training, live, and in the log."""
+"""Features derived from request and stored values together: the same bits in training, live, and in the log."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SERVICE = "pump_parts_v1"
 
 @dataclass(frozen=True)
 class Trained:
-    """What the chain left: outputs by step, and the last day's examples with their features as training has them."""
+    """A home after its chain: outputs by step, and the last day's examples with their features as in training."""
 
     params: Path
     home: Path
@@ -74,7 +74,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 def order(row: Any, **changes: Any) -> dict[str, Any]:
-    """A request as an example's client sends it."""
+    """The request of an example."""
     sent = {"pump": row.pump, "plant": row.plant, "load": row.load, "read_at": row.read_at.isoformat()}
     return {**sent, "parts": row.parts, **changes}
 
@@ -86,7 +86,7 @@ class Server:
     http: TestClient
 
     def log(self, *requests: dict[str, Any]) -> list[Prediction]:
-        """What is logged of requests that are answered."""
+        """Send requests, which must be answered, and give their rows in the log."""
         answer = self.http.post("/v1/predictions", json={"requests": requests})
         assert answer.status_code == 200, answer.text
         identities = [one["id"] for one in answer.json()["predictions"]]
@@ -96,7 +96,7 @@ class Server:
 
 @pytest.fixture
 def serve(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
-    """Starts the app with the model that was trained; `rules` are of `serving` in params."""
+    """Starts the app with the trained model; `rules`: values of the params' section `serving`."""
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
     with ExitStack() as stack:
 
@@ -114,7 +114,7 @@ def serve(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def assert_same(logged: Prediction, row: Any) -> None:
-    """Each input in the log has the bits that training has."""
+    """Check that each logged input has the same bits as in training."""
     for name in INPUTS.numeric:
         value = logged.features[name]
         expected = getattr(row, name)
@@ -136,8 +136,10 @@ def test_training_serving_and_the_log_have_the_same_bits(trained: Trained, serve
         assert set(one.ages) == {"heat_3d"}, "derived inputs have no age of their own"
     by_pump = frame.set_index("pump")
     assert by_pump.days_since.notna().sum() > 30 and by_pump.known_parts.max() >= 3
-    assert by_pump.known_parts[["0", "6"]].tolist() == [0, 0], "an empty list has no part"
-    assert np.isnan(by_pump.mean_wear["0"]) and np.isnan(by_pump.known_parts["1"]), "and no list says nothing"
+    assert by_pump.known_parts[["0", "6"]].tolist() == [0, 0], "an empty list counts no part"
+    assert np.isnan(by_pump.mean_wear["0"]) and np.isnan(by_pump.known_parts["1"]), (
+        "without a list the count is missing"
+    )
 
 
 def test_a_request_gets_the_same_answer_alone_and_in_a_batch(trained: Trained, serve: Callable[..., Server]) -> None:
@@ -172,7 +174,7 @@ def test_a_stale_value_is_missing_in_features_derived_from_it(trained: Trained, 
     assert stale.lacks == "stale" and stale.features["known_parts"] == 0
     derived = ("days_since", "load_change", "load_ratio", "log_days", "plant_grade", "mean_wear", "stock")
     assert [stale.features[name] for name in derived] == [None] * len(derived)
-    assert stale.features["load_bin"] == fresh.features["load_bin"], "what is of the request stays"
+    assert stale.features["load_bin"] == fresh.features["load_bin"], "inputs from the request are kept"
     counted = server.http.get("/metrics").text
     assert 'flightdeck_features_stale_total{view="pump_last"} 3.0' in counted, "last_at, last_load and grade"
 

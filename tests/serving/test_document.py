@@ -1,4 +1,4 @@
-"""The API's document says what the server does: what fits it is accepted, what does not is refused, all is declared."""
+"""The API's document matches the server: what fits it is accepted, other requests are refused, all is declared."""
 
 from __future__ import annotations
 
@@ -141,7 +141,12 @@ def test_every_answer_of_every_operation_is_declared(app: App) -> None:
 @thorough
 def test_schemathesis_finds_no_fault(app: App, tmp_path: Path) -> None:
     options = ["--checks", "all", "--seed", "1", "--max-examples", "10", "--no-color", "--warnings", "off"]
-    options += ["--suppress-health-check", "too_slow", "--request-timeout", "60"]  # a busy machine is no finding
+    options += [
+        "--suppress-health-check",
+        "too_slow",
+        "--request-timeout",
+        "60",
+    ]  # slowness of a busy machine is not a fault
     with listening(app) as url:
         done = subprocess.run(
             [sys.executable, "-c", RUN, "run", f"{url}/openapi.json", *options],

@@ -1,4 +1,4 @@
-"""No answer and no line of the log holds a secret, whatever failed."""
+"""No answer and no log line holds a secret, whatever fails."""
 
 from __future__ import annotations
 

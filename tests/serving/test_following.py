@@ -1,4 +1,4 @@
-"""By the time of this machine a server follows the plan in a thread, and serves by the last one that it could load."""
+"""On the wall clock a server follows the plan in a thread, and serves by the last plan that it could load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk without room under the log: calls are refused, nothing of them is kept, and they are accepted once later."""
+"""A full disk under the log: calls are refused whole, and accepted once when they are repeated later."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def logged(context: Context) -> list[str]:
 
 
 def require_refusal(answer: httpx.Response) -> None:
-    """Check that an answer is a 503 that says what to do, and when to send the call again."""
+    """Check that an answer is a 503 that names the remedy and the time to retry."""
     assert answer.status_code == 503 and answer.headers["retry-after"] == "1", answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert "the records database (FLIGHTDECK_RECORDS_URI) is unavailable" in answer.json()["detail"]
@@ -47,10 +47,10 @@ def require_refusal(answer: httpx.Response) -> None:
 
 @contextmanager
 def full(context: Context) -> Iterator[None]:
-    """Within, the database of the records takes no page more than it has."""
+    """A context manager in which the records' database cannot grow by a page."""
 
     def limit(connection: sqlite3.Connection, _: object) -> None:
-        connection.execute("pragma max_page_count = 1")  # as many as there are, if those are more
+        connection.execute("pragma max_page_count = 1")  # SQLite keeps at least the present number of pages
 
     for engine in context.records.engines:
         sa.event.listen(engine, "connect", limit)
@@ -68,7 +68,7 @@ def test_a_batch_is_refused_whole_on_a_full_disk_and_accepted_once_there_is_room
         for _ in range(2):
             require_refusal(app.http.post("/v1/predictions", json=sent))
         assert logged(app.context) == ids(before), "nothing is half written"
-        assert app.http.get("/v1/predictions/before-0").status_code == 200, "what is there can be read"
+        assert app.http.get("/v1/predictions/before-0").status_code == 200, "logged rows can be read"
         assert app.http.get("/v1/predictions/sent-0").status_code == 404
     first, again = (app.http.post("/v1/predictions", json=sent) for _ in range(2))
     assert first.status_code == 200 and first.json() == again.json()
@@ -114,7 +114,7 @@ def test_a_write_cut_within_a_page_leaves_nothing_of_its_commit(model_home: Mode
         pid = process.process.pid
         assert pid is not None
         was = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (100_001, was[1]))  # less than the batch, wherever it begins
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (100_001, was[1]))  # smaller than the batch, wherever it begins
         try:
             for _ in range(2):
                 require_refusal(http.post("/v1/predictions", json=sent))

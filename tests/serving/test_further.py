@@ -1,4 +1,4 @@
-"""Further outputs of a model in its answers: the network's own, logged, and told again; absent where it has none."""
+"""Further outputs of a model in its answers: those of the network, logged and repeated; absent where it has none."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tests.homes import copy_home
 from tests.serving.conftest import END, App, ModelHome, reading, registered
 from tests.steps.test_auxiliary_training_set import Worn
 
-NETWORK: dict[str, Any] = {}  # of version 2: what was fitted, and the folder of its evaluation
+NETWORK: dict[str, Any] = {}  # of version 2: the fitted network, and the folder of its evaluation
 
 
 @pytest.fixture(scope="module")
 def model_home(model_home: ModelHome, tmp_path_factory: pytest.TempPathFactory) -> ModelHome:
-    """As the session's, with the network of two tasks as version 2; version 1 learns the label alone."""
+    """The session's home with a network of two tasks as version 2; version 1 learns only the label."""
     home = copy_home(model_home.home, tmp_path_factory.mktemp("further") / "home")
     worn = replace(build_context(TOY, home), usecase=Worn())
     as_of = {"as_of": midnight(END, worn.usecase.timezone).isoformat(), "data_version": "d"}
@@ -53,7 +53,7 @@ def model_home(model_home: ModelHome, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def second_task(examples: pd.DataFrame) -> np.ndarray[Any, Any]:
-    """What the network in torch says of the second label."""
+    """The predictions of the network in torch for the second label."""
     fitted = NETWORK["fitted"]
     read = tensors(examples, fitted.inputs, fitted.cleaning, fitted.vocabulary, fitted.scale)
     return torch.sigmoid(log_odds(fitted.network, *read, tasks=2)[:, 1]).numpy()
@@ -74,7 +74,7 @@ def test_answers_hold_the_second_task_of_the_version_that_answered(app: App) -> 
         assert app.http.get(f"/v1/predictions/{answer['id']}").json() == answer
     assert np.std(second_task(examples)) > 0.05, "they differ from request to request"
     app.plan(share=0.0)
-    assert app.ask(*requests) == answers, "asked again"
+    assert app.ask(*requests) == answers, "a repeated request gets the same answer"
     alone = app.ask(reading())[0]
     assert alone["version"] == "1" and "further" not in alone
     app.plan(champion="3", champion_uri=app.model_home.models["2"], challenger=None, challenger_uri=None)

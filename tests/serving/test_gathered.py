@@ -1,4 +1,4 @@
-"""Calls that are answered in one run share nothing but the run."""
+"""Calls that are answered in one run share only the run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def test_calls_of_one_run_get_the_same_answers_as_alone(serve: Any) -> None:
     assert [logged_rows(of) for of in together] == [logged_rows(of) for of in alone]
     ids = [answer.id for of in together for answer in of]
     assert len(set(ids)) == 18
-    assert sorted(map(bool, (one.milliseconds for one in app.log.get(ids)))) == [False] * 17 + [True], "of the run"
+    assert sorted(map(bool, (one.milliseconds for one in app.log.get(ids)))) == [False] * 17 + [True], (
+        "the time is that of the run"
+    )
 
 
 def test_a_refused_call_leaves_the_others_alone_and_nothing_in_the_log(serve: Any) -> None:

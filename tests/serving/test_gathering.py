@@ -1,4 +1,4 @@
-"""Calls that come while a run goes on are answered by the next one, each with its own result."""
+"""Calls that arrive during a run are answered by the next one, each with its own result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 6
 
 
 class Doubling:
-    """Work that gives twice a number, and an error for an odd one; it notes its runs, and may be held."""
+    """Work that doubles numbers and fails for odd ones; it records its runs, and can be blocked."""
 
     def __init__(self) -> None:
         self.runs: list[list[int]] = []
@@ -102,7 +102,7 @@ def test_an_error_fails_the_calls_of_its_run_and_no_later_one() -> None:
 
 
 class Alien(BaseException):
-    """An error of a library that is no Exception, such as a panic of its other language."""
+    """An error that is not an Exception, such as a panic in a library's Rust code."""
 
 
 @pytest.mark.parametrize("error", [StopIteration("next"), Alien("panic"), ValueError("given")], ids=str)
@@ -158,14 +158,14 @@ def test_calls_beyond_the_limit_and_calls_that_waited_too_long_are_refused_at_on
         assert not first.done()
         work.free.set()
         assert await first == 4 and busy.value.status == 429
-        assert await calls.submit(4) == 8, "what was refused takes no room"
+        assert await calls.submit(4) == 8, "refused calls take no room in the queue"
 
     asyncio.run(main())
     assert work.runs == [[2], [4]]
 
 
 class Told:
-    """A caller that is no future, and may break as it is told."""
+    """A caller other than a future, which may raise when it gets its result."""
 
     def __init__(self, error: Exception | None = None, gone: bool = False) -> None:
         self.error, self.gone, self.heard = error, gone, list[object]()

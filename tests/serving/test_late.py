@@ -1,4 +1,4 @@
-"""What an answer does not wait for: a challenger that is slow, and an online store that hangs or fails."""
+"""An answer does not wait for a slow challenger, nor for an online store that hangs or fails."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Serve = Callable[..., App]
 
 @pytest.fixture
 def challenger(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Version 2 scores nothing until this is set."""
+    """An event without which version 2 does not finish scoring."""
     released = threading.Event()
     score = scoring.score
 
@@ -51,7 +51,7 @@ def test_a_hanging_challenger_in_shadow_delays_no_answer_and_leaves_no_score_in_
         assert row.features["heat_3d"] is not None
     assert app.metric("version_late_total", version="2") == 3
     challenger.set()
-    for _ in range(1000):  # until the thread has finished what it began with
+    for _ in range(1000):  # until the thread has finished its first run
         (answer,) = app.ask(reading())
         (row,) = app.log.get([answer["id"]])
         if set(row.scores) == {"1", "2"}:
@@ -112,7 +112,7 @@ def test_a_challenger_is_not_blamed_for_a_hanging_predecessor(serve: Serve, chal
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """The online store fails for as long as this is not empty."""
+    """A list; while it is not empty, the online store fails."""
     is_broken: list[bool] = []
     changed = SqliteRows.changed
 
@@ -153,7 +153,7 @@ def test_params_may_have_calls_answered_on_missing_values_and_marked_while_the_s
     assert answer["score"] != before["score"] and set(row.scores) == {"1", "2"}
     broken.clear()
     assert app.ask(reading(id="b"))[0]["score"] == before["score"]
-    assert app.http.get("/v1/predictions/a").json() == answer, "the answer that it got stays"
+    assert app.http.get("/v1/predictions/a").json() == answer, "the first answer is kept"
 
 
 def test_a_store_that_has_just_failed_is_not_asked_for_a_while(
@@ -180,7 +180,7 @@ def test_stale_values_are_left_out_and_marked_or_the_call_is_refused(serve: Serv
     if choice == "refuse":
         assert answer.status_code == 503 and "request 0: stored features are stale" in answer.json()["detail"]
         assert app.log.get(["a", "b"]) == []
-        assert app.ask(reading(pump="9999"))[0]["lacks"] is None, "of one that nothing is known of nothing is stale"
+        assert app.ask(reading(pump="9999"))[0]["lacks"] is None, "an unknown entity has no stale values"
     else:
         assert [one["lacks"] for one in answer.json()["predictions"]] == ["stale", None]
         assert app.log.get(["a"])[0].lacks is Lack.STALE

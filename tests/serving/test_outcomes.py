@@ -1,4 +1,4 @@
-"""Outcomes that come too early, again, or against each other: the server's clock and the first label stand."""
+"""Early, repeated or contradicting outcomes: the server's clock and the first label decide."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.serving.conftest import App, reading
 
 
 def tell(app: App, *outcomes: tuple[str, int]) -> tuple[int, list[str]]:
-    """The status of a call, and how each of its outcomes was handled."""
+    """The status of a call, and the result for each of its outcomes."""
     sent = [{"id": identity, "label": label} for identity, label in outcomes]
     answer = app.http.post("/v1/outcomes", json={"outcomes": sent})
     assert (answer.status_code == 200) == ("detail" not in answer.json()), answer.text
@@ -35,7 +35,7 @@ def test_no_client_sets_the_instant_of_an_outcome(app: App, field: str, is_batch
     assert refused.status_code == 422
     (problem,) = refused.json()["problems"]
     assert problem["field"] == field and problem["problem"].startswith("unknown key; remove it")
-    assert labels(app.log) == {}, "none of the call"
+    assert labels(app.log) == {}, "no outcome of the call is recorded"
     assert tell(app, ("a", 1)) == (200, ["recorded"])
 
 
@@ -48,12 +48,12 @@ def test_no_client_sets_the_instant_of_a_prediction(app: App) -> None:
 
 def test_an_outcome_that_arrives_before_its_maturity_is_known_from_its_arrival(app: App) -> None:
     app.ask(reading(id="a"))
-    assert tell(app, ("a", 1)) == (200, ["recorded"]), "in the very instant of the prediction"
+    assert tell(app, ("a", 1)) == (200, ["recorded"]), "at the same instant as the prediction"
     moment = timedelta(microseconds=1)
     assert (labels_seen(app, app.model_home.at), labels_seen(app, app.model_home.at + moment)) == ([], [1.0])
     app.clock.advance(app.model_home.at + app.context.usecase.maturity)
     assert tell(app, ("a", 1)) == (200, ["repeated"])
-    assert labels(app.log) == {"a": (1.0, app.model_home.at)}, "a replay moves nothing"
+    assert labels(app.log) == {"a": (1.0, app.model_home.at)}, "a repeated outcome changes nothing"
 
 
 def test_an_outcome_dated_before_its_prediction_is_not_recorded(app: App) -> None:

@@ -1,4 +1,4 @@
-"""The API's page in a browser for which no host exists but the server; skipped where no Chromium is installed."""
+"""The API's page in a browser that can reach no other host than the server; skipped where no Chromium is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan that changes while calls are under way: each answer is of one plan, and the log says the same."""
+"""A plan that changes while calls are under way: each answer follows one plan, and so does its row in the log."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ ALONE: dict[str, Any] = {"challenger": None, "challenger_uri": None, "challenger
 
 
 def next_plan(app: App) -> Plan:
-    """The champion of `half_each` has gone, and its challenger answers alone."""
+    """Put a plan in force by which the challenger of `half_each` is the only version."""
     before = half_each(app.model_home)
     assert before.challenger and before.challenger_uri
     return app.plan(champion=before.challenger, champion_uri=before.challenger_uri, **ALONE)
 
 
 def plans(model_home: ModelHome) -> dict[int, Plan]:
-    """By version, both plans that these tests put in force."""
+    """Both plans of these tests, by plan version."""
     first = half_each(model_home)
     assert first.challenger
     return {1: first, 2: replace(first, version=2, champion=first.challenger, **ALONE)}
 
 
 def require_agreement(app: App, answers: Answers) -> None:
-    """Check that each answer is in the log once, as it was given, and that all of it is of the plan that it names."""
+    """Check that each answer is in the log once, unchanged, and follows the plan that it names."""
     logged = {row.prediction_id: row for row in read_log(app.log)}
     assert len(read_log(app.log)) == len(logged) == len({answer["id"] for answer in answers}) == len(answers)
     for answer in answers:
@@ -58,7 +58,7 @@ def pumps(numbers: Iterable[int], **changes: Any) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def between(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
-    """What is done once each, first to last, when a run has its route and reads its features."""
+    """Actions that runs call in order, one each, between taking their route and reading features."""
     steps: list[Callable[[], object]] = []
     read = Layout.read
 
@@ -98,7 +98,7 @@ def test_a_run_repeated_after_a_change_follows_the_new_plan_throughout(
 def test_waiting_calls_follow_the_new_plan_and_the_run_under_way_the_old_one(
     serve: Callable[..., App], between: list[Callable[[], object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)  # as where it would wait: in a thread
+    monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)  # in a thread, as for a run that would wait
     app = serve()
     app.plan()
     begun, free = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""Predictions over HTTP: the same as offline, scored by both versions, logged before they are told."""
+"""Predictions over HTTP: equal to offline scores, scored by both versions, logged before they are answered."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def test_a_server_counts_its_own_calls_only(serve: Callable[..., App]) -> None:
         assert app.metric("http_requests_total", endpoint="predictions", status="200") == 1
         assert app.metric("http_request_seconds_bucket", endpoint="predictions", le="+Inf") == 1
         for version in ("1", "2"):
-            assert app.metric("scoring_seconds_count", version=version) == 1, "of the run, and not of each row"
+            assert app.metric("scoring_seconds_count", version=version) == 1, (
+                "one time for the run, not one for each row"
+            )
         assert app.metric("routing_plan") == 1
 
 
@@ -85,11 +87,11 @@ def test_freshness_is_judged_by_the_clock(app: App) -> None:
     app.clock.advance(app.model_home.at + timedelta(days=2))
     late = ask()
     assert late.features["heat_3d"] is None and late.ages["heat_3d"] == 2 * 86400 + 300
-    assert late.features["age"] is not None, "what never expires stays"
+    assert late.features["age"] is not None, "a feature without ttl never expires"
     assert app.metric("features_stale_total", view="pump_heat") == 1
     app.clock.start(app.model_home.at - timedelta(days=1))
     early = ask()
-    assert early.features["heat_3d"] is None, "known only later"
+    assert early.features["heat_3d"] is None, "rows of the future are not served"
     assert app.metric("features_stale_total", view="pump_heat") == 2
     assert app.metric("features_missing_total", view="pump_heat") == 0
 
@@ -172,14 +174,14 @@ def test_an_id_given_twice_in_a_call_is_answered_twice_and_logged_once(app: App)
 
 
 def broken(app: App, tmp_path: Path, name: str, change: Callable[[Path], Any]) -> str:
-    """A copy of version 2 with something wrong."""
+    """A copy of version 2 with a fault."""
     folder = shutil.copytree(app.model_home.models["2"], tmp_path / name)
     change(folder)
     return str(folder)
 
 
 def edit_card(folder: Path, old: str, new: str) -> None:
-    """Another model.json, as training would have written it."""
+    """Change model.json as training would have written it."""
     card = json.loads((folder / "model.json").read_text().replace(old, new))
     (folder / "model.json").write_text(json.dumps(sealed(card, "model.json")))
 
@@ -296,9 +298,9 @@ def test_calls_get_a_503_and_are_not_half_logged_while_the_database_is_down(
         file = (settings.registry("pumps") if place == "registry" else settings.online_path("pumps")).removeprefix(
             "sqlite:///"
         )
-        for part in Path(file).parent.glob(Path(file).name + "*"):  # with what is not yet in the file itself
+        for part in Path(file).parent.glob(Path(file).name + "*"):  # with the changes that are still in SQLite's log
             part.write_bytes(b"no database" * max(1000, part.stat().st_size // 11))
-    if place != "registry":  # predictions go on with the registry that Feast has in memory
+    if place != "registry":  # predictions continue with the registry that Feast holds in memory
         answer = app.http.post("/v1/predictions", json={"requests": [reading(id="a"), reading(id="b")]})
         assert answer.status_code == 503 and "unavailable" in answer.json()["detail"], answer.text
         assert answer.headers["retry-after"] == "1"
@@ -314,7 +316,7 @@ def test_calls_get_a_503_and_are_not_half_logged_while_the_database_is_down(
 
 
 def rescored(app: App, models: dict[str, str], rows: list[Prediction]) -> dict[str, np.ndarray]:
-    """What each version says of the features as they were logged, under whatever names."""
+    """Scores of each version for the logged features, under the names of the log."""
     scorers = {version: load_scorer(app.context.data.store, ModelRef(uri)) for version, uri in models.items()}
     services = {version: scorer.model.card.training_set.feature_service for version, scorer in scorers.items()}
     needs = [
@@ -363,7 +365,9 @@ def test_the_log_holds_both_values_where_versions_read_one_name_from_two_views(
         np.testing.assert_allclose(scores_of(rows, version), scores, rtol=0, atol=1e-5)
     swapped = [replace(row, features={**row.features, "pump_heat_2:heat_3d": None}) for row in rows]
     offline_scores = np.array([row.scores["2"] for row in rows])
-    assert (np.abs(rescored(app, models, swapped)["2"] - offline_scores) > 1e-3).any(), "it matters which view was read"
+    assert (np.abs(rescored(app, models, swapped)["2"] - offline_scores) > 1e-3).any(), (
+        "the view that was read makes a difference"
+    )
 
 
 def test_an_answer_can_be_looked_up(app: App) -> None:

@@ -1,4 +1,4 @@
-"""The server as a process of its own: what it imports, what outlives it, and two of them at once."""
+"""The server as a process of its own: its imports, what survives a kill, and two servers at once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def started(home: Path, port: int | str) -> Command:
 
 @contextmanager
 def server(home: Path) -> Iterator[tuple[Command, str]]:
-    """A server on a free port, ready; killed in the end."""
+    """A ready server on a free port, killed at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -65,7 +65,7 @@ def server(home: Path) -> Iterator[tuple[Command, str]]:
 
 
 def ask_on(url: str, name: str, acknowledged: list[str], until: Callable[[], bool], size: int = 3) -> None:
-    """Send batches with ids, and keep those that were acknowledged."""
+    """Send batches with ids, and collect the acknowledged ones."""
     with client(url) as http:
         number = 0
         while not until():

@@ -1,4 +1,4 @@
-"""The short way of predictions through uvicorn: which calls take it, and that none can tell."""
+"""The short path of predictions through uvicorn: which calls take it, and that answers are the same on both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.serving.connections import Line, get, line, post
 
 @pytest.fixture
 def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Which way each call took."""
+    """The path that each call took."""
     taken: list[str] = []
     begin, predict = Server.begin, Server.predict
 
@@ -49,7 +49,7 @@ def test_both_paths_give_the_same_answer_but_for_id_and_time(
         head, _, body = call.partition(b"\r\n\r\n")
         waits.clear()
         one.send(head + b"\r\n\r\n")
-        assert waits.wait(20), "the head has come, and the app waits for the body"
+        assert waits.wait(20), "the head has arrived, and the app waits for the body"
         one.send(body)
 
     monkeypatch.setattr(app_module, "_read", noting)
@@ -67,7 +67,7 @@ def test_both_paths_give_the_same_answer_but_for_id_and_time(
 
 
 def length(headers: dict[str, str]) -> dict[str, str]:
-    return {"content-length": headers["content-length"]}  # scores of other rows of a run may differ in a last digit
+    return {"content-length": headers["content-length"]}  # scores in runs of other rows may differ in the last digit
 
 
 def without_ids(content: Any) -> Any:
@@ -98,7 +98,7 @@ def test_bytes_that_are_no_http_end_their_own_connection_only(app: App) -> None:
 
 
 def test_hundreds_of_pipelined_refusals_disturb_no_other_client(app: App) -> None:
-    """Each of them answers at once, and begins the next."""
+    """Each is answered at once, and starts parsing of the next."""
     with listening(app) as url, line(url) as bad, line(url) as other:
         for _ in range(5):
             bad.send(post(reading()) + post(b"{") * 400)

@@ -1,4 +1,4 @@
-"""A plan names the sha256 of each model: what is trained into the folder of a registered one later is not served."""
+"""A plan names the sha256 of each model: a model trained later into a registered folder is not served."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import TOY
 from tests.homes import put_back
 from tests.serving.conftest import App, reading, registered
 
-FAMILY = "mlp"  # its seed decides its weights
+FAMILY = "mlp"  # a family whose weights depend on the seed
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def folder(app: App) -> str:
 
 
 def train_again(app: App) -> str:
-    """Train under the same run with another seed; the sha256 of what then lies in the folder."""
+    """Train under the same run with another seed; gives the sha256 of the new model in the folder."""
     training_set = app.context.data.uri("training_sets", "r1")
     given = {"training_set_uri": training_set, "run": "r1", "family": FAMILY, "trials": 1, "seed": 7}
     before, model = registered(folder(app)), execute("train", given, app.context)
@@ -56,7 +56,7 @@ def test_a_retrained_champion_folder_is_not_served_after_a_restart(
     before = own.ask(reading())[0]["score"]
     kept = Path(shutil.copytree(folder(own), tmp_path / "kept"))
     other = train_again(own)
-    assert own.ask(reading())[0]["score"] == before, "a server that has it goes on with it"
+    assert own.ask(reading())[0]["score"] == before, "a server that has loaded it keeps serving it"
     with restarted(own) as again:
         why = f"sha256 {other[:12]}, registered is {known[:12]}"
         assert why in caplog.text
@@ -68,7 +68,7 @@ def test_a_retrained_champion_folder_is_not_served_after_a_restart(
         assert refused.status_code == 503 and why in message and "champion 1" in message
         assert again.log.get(["x"]) == []
         again.plan(champion="2", champion_uri=again.model_home.models["1"])
-        assert again.ask(reading())[0]["version"] == "2", "another version that is put in force answers"
+        assert again.ask(reading())[0]["version"] == "2", "another version serves once it is in force"
     own.plan(champion="1", champion_uri=folder(own), champion_sha256=known)
     put_back(Path(folder(own)), kept)
     with restarted(own) as again:

@@ -1,4 +1,4 @@
-"""The replayer against a model server, each a process of its own: what it leaves, also where either is killed."""
+"""The replayer against a model server, each a process of its own: its results, also where either is killed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.serving.conftest import END, ModelHome, half_each
 from tests.serving.test_process import server, started
 
 EVERY = timedelta(minutes=15)
-WINDOW = Window(END, END + timedelta(days=4), "Europe/Berlin")  # the days after those of which features are stored
+WINDOW = Window(END, END + timedelta(days=4), "Europe/Berlin")  # the days after those with stored features
 LAST_DAY = WINDOW.end_at - timedelta(days=1)
 
 State = tuple[datetime, int]  # the clock, and how many predictions and outcomes are logged
@@ -47,7 +47,7 @@ State = tuple[datetime, int]  # the clock, and how many predictions and outcomes
 
 @dataclass(frozen=True)
 class Remains:
-    """What a replay leaves, all but how long the scoring took."""
+    """The rows that a replay leaves, without the time that scoring took."""
 
     predictions: dict[str, dict[str, Any]]
     outcomes: dict[str, tuple[float, datetime]]
@@ -65,7 +65,7 @@ class Whole:
 
 
 def staged(model_home: ModelHome, folder: Path) -> Context:
-    """A private home, so records and online store of its own, with a plan in force and a clock before the window."""
+    """A private home with its own records and online store, a plan in force and a clock before the window."""
     context = build_context(TOY, copy_home(model_home.home, folder / "home"))
     ReplayClock(context.records.simulated_time("pumps")).start(model_home.at)
     assert context.plans.replace(half_each(model_home))
@@ -78,13 +78,13 @@ def arguments(context: Context, url: str) -> list[str]:
 
 
 def play(argv: list[str]) -> int:
-    driver.PATIENCE = 300  # a server takes long to start where the machine is busy
+    driver.PATIENCE = 300  # a server starts slowly on a busy machine
     return main(argv)
 
 
 @contextmanager
 def player(context: Context, url: str) -> Iterator[Command]:
-    """A replayer under way."""
+    """A running replayer."""
     process = fork(partial(play, arguments(context, url)))
     try:
         yield process
@@ -128,7 +128,7 @@ def whole(model_home: ModelHome, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def source(context: Context) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All that the source has up to the window's end: examples by id, and the feature that changes."""
+    """The source up to the window's end: examples by id, and the feature that changes."""
     usecase = context.usecase
     days = Window(usecase.start, WINDOW.end, usecase.timezone)
     tables = {table.name: read_window(context.params, usecase, table, days) for table in usecase.tables}
@@ -175,7 +175,7 @@ def test_outcomes_that_become_known_after_the_last_requests_are_sent_as_well(mod
 
 
 def moments(context: Context, draw: random.Random) -> list[State]:
-    """When to kill: as a tick begins at which something happens, or once it is logged; none on the last day."""
+    """Moments for kills: at the start of a tick with events, or once some are logged; none on the last day."""
     kills, logged = [], 0
     for tick in takewhile(lambda tick: tick.at < LAST_DAY, read_world(context, WINDOW).ticks(EVERY)):
         if tick.features or tick.outcomes or tick.requests:
@@ -233,7 +233,9 @@ def test_a_replay_ends_with_the_remedy_where_the_server_stays_down(
         assert main(arguments(context, url)) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"flightdeck: {url}/v1/") and ": no answer" in line and "start the model server" in line
-    assert state(context) == (datetime(2024, 4, 20, 4, 45, tzinfo=UTC), 0), "it would go on with what was not answered"
+    assert state(context) == (datetime(2024, 4, 20, 4, 45, tzinfo=UTC), 0), (
+        "a repeated replay continues with unanswered requests"
+    )
 
 
 @thorough
@@ -246,5 +248,5 @@ def test_a_finished_window_is_refused_and_leaves_the_same_when_replayed_on_deman
     assert line.startswith("flightdeck: the replay's clock stands at 2024-04-23 22:00") and "--anew" in line
     assert main([*argv, "--anew"]) == 0
     counts = json.loads(capsys.readouterr().out)
-    assert (counts["requests"], counts["outcomes"]) == (4 * 60, 0), "outcomes that are there already do not count"
+    assert (counts["requests"], counts["outcomes"]) == (4 * 60, 0), "outcomes that were recorded before do not count"
     assert remains(whole.context) == whole.remains

@@ -1,4 +1,4 @@
-"""A champion of one feature service and a challenger of the next, served at once."""
+"""A champion and a challenger on different feature services, served together."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_models_of_two_services_are_served_side_by_side(serve: Callable[..., App
     services = {"1": "pump_service_v1", "2": "pump_service_v2"}
     for version, service in services.items():
         assert scorers[version].model.card.training_set.feature_service == service
-        assert scorers[version].inputs == inputs_of(context.usecase, service), "a model's own record says what it reads"
+        assert scorers[version].inputs == inputs_of(context.usecase, service), "the card of a model says what it reads"
     manifest = Manifest.read(context.data.store, training_set["training_set_uri"])
     assert "heat_1d" in manifest.model_inputs.numeric and "heat_1d" not in scorers["1"].inputs.numeric
 

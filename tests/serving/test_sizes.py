@@ -1,4 +1,4 @@
-"""Texts, keys, numbers and nestings of absurd size are refused with a short answer, or are what they say."""
+"""Texts, keys, numbers and nestings of absurd size are refused with a short answer, or read exactly."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ SHORT = 10_000  # bytes of an answer
 
 
 def body(item: dict[str, Any], field: str, value: str) -> str:
-    """An item as JSON, where a field has a value that is JSON itself."""
+    """An item as JSON, with the value of one field given as JSON."""
     return json.dumps({**item, field: "VALUE"}).replace('"VALUE"', value)
 
 
 def refusal(app: App, path: str, content: str, *statuses: int) -> str:
-    """The detail of a refusal, which is short, leaves nothing in the log, and no server that answers no more."""
+    """The detail of a refusal, which must be short and leave nothing in the log and the server working."""
     answer = app.http.post(path, content=content)
     assert answer.status_code in statuses and len(answer.content) < SHORT, answer.text[:1000]
     assert answer.headers["content-type"] == "application/problem+json"

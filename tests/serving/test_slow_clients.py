@@ -1,4 +1,4 @@
-"""Clients that are slow or go away: others are answered meanwhile, and nothing is logged of half a call."""
+"""Slow or disconnecting clients: others are answered meanwhile, and nothing of an incomplete call is logged."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_endless_headers_delay_no_other_client(served: Served) -> None:
 )
 @pytest.mark.parametrize("kind", ["prediction", "batch", "chunked"])
 def test_nothing_of_an_incomplete_body_is_logged(served: Served, leaves: Callable[[Line], None], kind: str) -> None:
-    """Also where what came is a whole request, and only the length that was announced is missing."""
+    """Also where the bytes received are a whole request, and fewer than the announced length."""
     item = json.dumps(reading(id="half")).encode()
     sent = {
         "prediction": post(item + b" ")[:-1],

@@ -1,4 +1,4 @@
-"""A machine that dies leaves SQLite's log of commits torn: what was committed before the torn commit is there."""
+"""A crash of the machine may tear SQLite's write-ahead log: all commits before the torn one are kept."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.serving.conftest import App, ModelHome, half_each, reading
 from tests.serving.test_process import client, server
 
 pytestmark = thorough
-HEADER, FRAME = 32, 24  # bytes of SQLite's log: of the file's header, and of that of each page
-KEPT, TORN = 40, 60  # predictions of the commits before, and of the last one
+HEADER, FRAME = 32, 24  # bytes in SQLite's log: the file's header, and the header of each page
+KEPT, TORN = 40, 60  # predictions in the earlier commits, and in the last one
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Commit:
 
     @property
     def middle(self) -> int:
-        """In the middle of a page in the middle of the commit."""
+        """An offset within a page in the middle of the commit."""
         frame = FRAME + self.page
         return self.start + (self.end - self.start) // frame // 2 * frame + FRAME + self.page // 2
 
@@ -44,19 +44,19 @@ def last_commit(log: bytes) -> Commit:
     page, salts = int.from_bytes(log[8:12]), log[16:24]
     ends = [HEADER]
     at = HEADER
-    while log[at + 8 : at + 16] == salts:  # frames of an earlier round have others
+    while log[at + 8 : at + 16] == salts:  # frames left from before a reset have other salts
         is_last = log[at + 4 : at + 8] != bytes(4)  # the database's size, which stands in a commit's last frame
         at += FRAME + page
         ends += [at] if is_last else []
     return Commit(ends[-2], ends[-1], page)
 
 
-Tear = Callable[[bytes, Commit], bytes]  # gives a log whose last commit is torn
+Tear = Callable[[bytes, Commit], bytes]  # gives a log with a torn last commit
 
 
 @dataclass(frozen=True)
 class Remains:
-    """The files that a killed server has left, and what it had answered."""
+    """The files left by a killed server, and its answers."""
 
     database: Path
     kept: list[dict[str, Any]]
@@ -88,7 +88,7 @@ def remains(model_home: ModelHome, tmp_path_factory: pytest.TempPathFactory) -> 
 
             kept = [*ask(batch("kept", KEPT)), *ask(batch("also", KEPT))]
             assert http.post("/v1/outcomes", json={"id": "kept-0", "label": 1}).status_code == 200
-            reader = sqlite3.connect(place, isolation_level=None)  # beyond what it sees no commit leaves the log
+            reader = sqlite3.connect(place, isolation_level=None)  # commits after its snapshot stay in the log
             reader.execute("begin")
             reader.execute("select count(*) from predictions").fetchone()
             torn = ask(batch("torn", TORN))
@@ -109,18 +109,18 @@ def cut_before_the_last_byte(log: bytes, commit: Commit) -> bytes:
 
 
 def zeros(log: bytes, commit: Commit) -> bytes:
-    """The file has its length, and the disk never got its end."""
+    """The file has its full length, but its end was never written to disk."""
     return log[: commit.middle] + bytes(len(log) - commit.middle)
 
 
 def a_hole(log: bytes, commit: Commit) -> bytes:
-    """The disk got the end, and not all that is before it."""
+    """The end was written to disk, but not all that is before it."""
     return log[: commit.middle] + bytes(16) + log[commit.middle + 16 :]
 
 
 @pytest.fixture
 def restarted(remains: Remains, serve: Callable[..., App], tmp_path: Path) -> Callable[[Tear | None], App]:
-    """A server that starts over the files that were left, the last commit torn in some way."""
+    """Starts a server over the files left, with the last commit torn in some way."""
 
     def start(tear: Tear | None) -> App:
         log = remains.log.read_bytes()
@@ -136,7 +136,7 @@ def logged(app: App) -> list[str]:
 
 
 def answers_now(app: App, answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the server says now of what it answered."""
+    """The answers that the server gives now for the same ids."""
     return [app.http.get(f"/v1/predictions/{answer['id']}").json() for answer in answers]
 
 
@@ -154,7 +154,9 @@ def test_a_torn_commit_is_lost_whole_and_earlier_commits_are_kept(
     remains: Remains, restarted: Callable[[Tear | None], App], tear: Tear
 ) -> None:
     app = restarted(tear)
-    assert logged(app) == sorted(answer["id"] for answer in remains.kept), "nothing of the torn batch, all before it"
+    assert logged(app) == sorted(answer["id"] for answer in remains.kept), (
+        "the torn batch is lost, all earlier ones are kept"
+    )
     assert answers_now(app, remains.kept) == remains.kept
     assert {identity: label for identity, (label, _) in labels(app.log).items()} == {"kept-0": 1.0}
     first, again = (app.ask(*batch("torn", TORN)) for _ in range(2))

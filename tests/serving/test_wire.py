@@ -1,4 +1,4 @@
-"""Old and pipelined HTTP, sent as bytes to a server that is a process."""
+"""HTTP/1.0 and pipelined HTTP, sent as bytes to a server process."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_an_invalid_call_of_http_1_0_is_answered_with_the_fault(served: Served) 
 
 @pytest.mark.parametrize("size", [None, 1000, 7])
 def test_calls_on_one_connection_are_answered_in_order_and_logged_once(served: Served, size: int | None) -> None:
-    """Sent at once, without waiting for answers, and cut in pieces anywhere."""
+    """Sent at once, without waiting for answers, and cut into pieces anywhere."""
     name = f"pipe{size}-"
     calls = [post(reading(id=f"{name}{n}", pump=f"{n}")) for n in range(6)]
     calls[2:2] = [post(reading(plant="east")), get(f"{PATH}/{name}0"), post({"id": "x"}, path="/v1/outcomes")]

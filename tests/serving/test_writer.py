@@ -1,4 +1,4 @@
-"""What a process says of how far it has logged is never said too early, in whatever order its work ends."""
+"""The watermark of a process is never too high, in whatever order its work ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ START = datetime(2024, 4, 1, tzinfo=UTC)
 
 @dataclass
 class Restless:
-    """A clock that goes on with every look, and now and then steps back."""
+    """A clock that advances with every reading, and sometimes steps back."""
 
     random: random.Random
     at: datetime = START
@@ -137,7 +137,9 @@ def test_a_writer_starts_at_the_watermark_of_ended_writers_whatever_a_wrong_cloc
     with writer.writing() as at:
         assert at == START + timedelta(minutes=5)
     writers.advance(writer.name, START)
-    assert [one.watermark for one in writers.active() if one.name == writer.name] == [at], "never back"
+    assert [one.watermark for one in writers.active() if one.name == writer.name] == [at], (
+        "a watermark never moves back"
+    )
     writer.end()
 
 
@@ -155,7 +157,7 @@ def test_the_next_process_continues_as_the_killed_writer(context: Context, tmp_p
     wait_for(lambda: len(context.writers.active()) == 1)
     process.kill()
     (dead,) = context.writers.active()
-    assert Records(uri).writers("pumps").active() == [dead], "it holds the log where it was"
+    assert Records(uri).writers("pumps").active() == [dead], "it holds the log at its watermark"
     clock = Restless(random.Random(1), at=dead.watermark + timedelta(days=1))
     writer = LogWriter(context.replaced(clock=clock))
     writer.begin()
@@ -179,7 +181,7 @@ def test_an_ending_writer_waits_for_pending_writes_and_does_not_pass_those_that_
     with stuck.writing() as at:
         stuck.end()
         (one,) = context.writers.active()
-        assert one.watermark <= at, "no look passes it before the next process has taken the place over"
+        assert one.watermark <= at, "no look passes it before the next process takes over its name"
     monkeypatch.setattr("pipelines.serving.writer.PATIENCE", 30)
     slow, written = LogWriter(context, every=0.01), threading.Event()
 
