@@ -1,4 +1,4 @@
-"""A training set with an auxiliary label: which rows go where, and which family reads them."""
+"""A training set with an auxiliary label: which rows are in which file, and which family reads them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AS_OF = {"as_of": "2024-04-30T00:00:00+02:00", "data_version": "d"}
 
 @dataclass(frozen=True)
 class Worn(Pumps):
-    """Every fifth pump is never serviced, and whether it is worn is known of it an hour after its reading."""
+    """Every fifth pump has no label, but whether it is worn is known an hour after its reading."""
 
     auxiliary: tuple[str, ...] = ("worn",)
 
@@ -58,7 +58,7 @@ def test_rows_without_the_label_train_the_second_task_alone(toy_home: Path, copy
     assert training_set["rows"]["train_auxiliary"] == len(others) and len(train) + len(others) == bare["rows"]["train"]
     assert others[LABEL].isna().all() and others["worn"].notna().all() and set(others["worn"]) == {0.0, 1.0}
     assert (others.pump.astype(int) % 5 == 0).all() and not set(train[EXAMPLE_ID]) & set(others[EXAMPLE_ID])
-    assert others["heat_3d"].notna().mean() > 0.9  # features as of the prediction, as for any row
+    assert others["heat_3d"].notna().mean() > 0.9  # point-in-time features, as for any row
     inputs = {"training_set_uri": uri, "run": "r", "family": "mmoe", "trials": 1}
     model = execute("train", inputs, worn)
     test, unlabelled = read_frame(store, uri, "test", manifest), read_auxiliary(store, uri, manifest, "test")

@@ -1,4 +1,4 @@
-"""Blocks that are no days, from the examples to the intervals of an evaluation and of the gate."""
+"""Blocks other than days, from the examples to the intervals of an evaluation and of the gate."""
 
 from __future__ import annotations
 

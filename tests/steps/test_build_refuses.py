@@ -1,4 +1,4 @@
-"""`build_features` writes no rows that their view does not declare, or of which two are of one key and instant."""
+"""`build_features` writes no rows that their view does not declare, and no two rows of one key and instant."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_feast_is_consulted_for_new_columns_only(
 
     monkeypatch.setattr(declared, "views_of", noted)
     execute("build_features", DAYS, context)
-    assert not names, "which takes seconds to import"
+    assert not names, "Feast takes seconds to import"
     context.data.store.delete(context.data.uri("features"))
     execute("build_features", DAYS, context)
     assert names == [context.usecase.name] * len(context.usecase.feature_tables)

@@ -1,4 +1,4 @@
-"""check_features on the toy: what it reports, what it holds, and that it stops nothing unless it is told to."""
+"""check_features on the toy: what it reports, when it holds, and that it stops a run only where configured."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_monitoring_includes_the_feature_reports_of_its_days(toy_home: Path, cop
     first, last = START + timedelta(50), START + timedelta(58)
     outputs = run_monitoring(context, first, last, last, "m1")
     summary = context.data.store.read_json(outputs["report_drift"]["summary_uri"])["feature_health"]
-    assert summary["windows"] == 3  # the whole history was checked when it was built
+    assert summary["windows"] == 3  # the whole history is checked when it is built
     assert summary["held_by_view"] == {"pump_heat": 2, "pump_maker": 0}
     assert any(why.startswith("2024-04-23: pump_heat: rows_ratio") for why in summary["reasons"])
     page = context.data.store.read_bytes(outputs["report_drift"]["report_uri"]).decode()

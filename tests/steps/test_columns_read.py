@@ -1,4 +1,4 @@
-"""A view is held against the columns that it reads: an outcome that is filled in later makes no feature out of date."""
+"""Staleness of a view follows from the columns that it reads: late outcomes make no feature out of date."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ VIEWS = (
     trailing("pump_heat", ("pump",), Over(HOT, {"heat": mean("heat", decimals=3)}, (A_DAY, 3 * A_DAY)), every=None),
     profile("pump_maker", ("pump",), "makers", {"age": "age"}),
 )
-REACH = 1 + VIEWS[0].lookback_days  # days whose features a reading bears on
+REACH = 1 + VIEWS[0].lookback_days  # days whose features depend on a reading
 CHANGED = 3
 
 
 def declare(plant: Plant, *views: Any) -> Plant:
-    """The plant with declared views in place of code; `serviced`, in the same rows, is what is predicted."""
+    """The plant with declared views in place of code; the label `serviced` is in the same rows."""
     usecase: Any = replace(plant.context.usecase, feature_repo=None, feature_tables=views or VIEWS)  # type: ignore[type-var]
     splits = {"train_days": 2, "validation_days": 2, "test_days": 2, "embargo_days": 1}
     params = plant.context.params
@@ -61,7 +61,7 @@ def plant(template: tuple[Path, Path]) -> Plant:
 
 
 def change(plant: Plant, column: str, by: Callable[[pd.Series], Any]) -> None:
-    """Change a column of a day's readings, and bring it as far as the validated data."""
+    """Change a column of a day's readings, and process it up to the validated data."""
     readings = plant.frames["readings"]
     of_day = readings.read_at.dt.tz_convert("Europe/Berlin").dt.date == START + timedelta(CHANGED)
     readings.loc[of_day, column] = by(readings.loc[of_day, column])
@@ -99,7 +99,7 @@ def test_a_late_outcome_outdates_training_sets_and_no_features(plant: Plant) -> 
     execute("build_features", days(0, 10), context)
     assert {path: sha for path, sha in plant.built.items() if path.startswith("features")} == built
     assert downstream("readings", START + timedelta(CHANGED), context).training_sets == ["before"]
-    assert training_set(context, "after") != before, "whose labels read the outcome"
+    assert training_set(context, "after") != before, "its labels depend on the outcome"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_an_additional_row_outdates_a_view(plant: Plant) -> None:
 
 
 def test_rows_in_another_order_outdate_a_view(plant: Plant) -> None:
-    """Events of one instant count in the order of their rows. (Ingestion gives rows an order: another tool may not.)"""
+    """Events of one instant count in the order of their rows. (Ingestion sorts rows; another tool may not.)"""
     store, period = plant.context.data.store, START + timedelta(CHANGED)
     raw = plant.context.data.partition("raw", "readings", period)
     rows = store.read_table(raw)
@@ -148,7 +148,7 @@ def test_an_undeclared_column_outdates_nothing(plant: Plant) -> None:
 
 
 def hottest(tables: Tables, window: Window) -> Any:
-    """A builder that says what it reads, and is given no more."""
+    """A builder that declares its columns, and gets no others."""
     assert set(tables["readings"].column_names) == {"pump", "read_at", "heat", "local_day"}
     at = tables["readings"]["read_at"]
     return tables["readings"].select(["pump", "heat"]).append_column("known_at", at).rename_columns(
@@ -166,14 +166,16 @@ def test_a_builder_may_declare_the_columns_that_it_reads(tmp_path: Path) -> None
     assert not stale_days(plant)
     change(plant, "heat", lambda heat: heat + 1)
     assert stale_days(plant) == [day(CHANGED)]
-    assert len(stale_features(declare(plant, coded).context)) == 6, "one that says nothing is another"
+    assert len(stale_features(declare(plant, coded).context)) == 6, (
+        "a builder without declared columns counts as another"
+    )
 
 
-# --- a home of the version before, which noted no columns
+# --- a home of the previous version, which stored no digests of columns
 
 
 def as_before(context: Context) -> None:
-    """Set the notes back to what the version before wrote."""
+    """Reset the stored digests to the format of the previous version."""
     grounds = digests([START + timedelta(n) for n in range(10)], context)
     with context.derivations.engine.begin() as connection:
         connection.execute(sa.update(VALIDATED).values(columns=sa.null()))
@@ -187,10 +189,10 @@ def test_nothing_is_out_of_date_in_a_home_of_the_previous_version(plant: Plant) 
     as_before(context)
     assert not stale_features(context)
     bring(plant)
-    assert not stale_features(context), "validated again as it was, and noted by column"
+    assert not stale_features(context), "validated again unchanged, and stored by column"
     execute("build_features", days(0, 10), context)
     change(plant, "serviced", lambda serviced: ~serviced.astype(bool))
-    assert stale_days(plant) == [day(CHANGED + n) for n in range(REACH)], "other days of theirs have no columns noted"
+    assert stale_days(plant) == [day(CHANGED + n) for n in range(REACH)], "their other days have no digests of columns"
     execute("validate", days(0, 10), context)
     execute("build_features", days(0, 10), context)
     change(plant, "serviced", lambda serviced: ~serviced.astype(bool))

@@ -1,4 +1,4 @@
-"""train with compression: the card says what was done and what it cost; without it nothing changes."""
+"""train with compression: the card says what was done and its cost; without compression nothing changes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def asking(desk: Context, **compress: Any) -> Context:
 
 
 def require_on_the_model_card(declared: dict[str, dict[str, Any]]) -> None:
-    """Every kind of compression is in the table, with every value that has words."""
+    """Check that the table has every kind of compression, and every value that has a description."""
     text = "".join(compression(declared)).replace("\\", "")
     for how, facts in declared.items():
         assert set(COMPRESSED[how]) <= set(facts) and facts.keys() - COMPRESSED[how].keys() <= {"teacher"}
@@ -42,7 +42,7 @@ def test_without_compression_the_model_is_the_same(desk: Context) -> None:
     model, again = train(desk, uri, NET), train(asking(desk), uri, NET, "r2")
     assert "compression" not in card(desk, model)
     before, after = (tree_hashes(Path(one["model_uri"])) for one in (model, again))
-    assert before.pop("provenance.json") != after.pop("provenance.json"), "it has the params, which differ"
+    assert before.pop("provenance.json") != after.pop("provenance.json"), "it holds the params, which differ"
     assert before == after
 
 

@@ -1,4 +1,4 @@
-"""Snapshots taken by several processes at once, while partitions are replaced, and by processes that are killed."""
+"""Snapshots by several processes at once, while partitions are replaced, and by processes that are killed."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def test_concurrent_snapshots_keep_every_version_while_partitions_are_replaced(t
 @pytest.mark.parametrize("place", ["cache", "remote"])
 @pytest.mark.parametrize("seed", seeds(1, 10))
 def test_a_repeated_snapshot_after_a_kill_gives_the_same_version(tmp_path: Path, place: str, seed: int) -> None:
-    """Killed once cache or remote hold so many files, whole or not; twice, then run to its end."""
+    """Killed twice, once cache or remote hold a number of files, whole or not; then run to its end."""
     home, draw = tmp_path / "home", random.Random(f"{place}{seed}")
     context = toy_at(home)
     for day in range(DAYS):
         write(context, "readings", f"{day:02}", day, rows=2000)
     folder = {"cache": cache(home), "remote": home / "dvc-remote"}[place]
     for files in sorted(draw.sample(range(1, DAYS), 2)):
-        enough = max(files, len(objects(folder)) + 1)  # so that each has done something when it is killed
+        enough = max(files, len(objects(folder)) + 1)  # so each has written something when it is killed
         process = commands.start(["snapshot", "--params", TOY, "--home", home, "--run", "r"])
         while not process.ended() and len(objects(folder)) < enough:
             time.sleep(0.001)
@@ -95,7 +95,7 @@ def test_a_killed_restore_leaves_nothing_half_written(tmp_path: Path) -> None:
     version = execute("snapshot", {}, context)["data_version"]
     command = ["data", "restore", version, "--to", to, "--params", TOY, "--home", home]
     whole = tree_hashes(raw(context))
-    for files in (1, DAYS // 2, DAYS + 1):  # the last: when it is there
+    for files in (1, DAYS // 2, DAYS + 1):  # the last one: when the folder exists
         process = commands.start(command)
         while not process.ended() and not to.exists() and len(list(tmp_path.glob(".back.partial/*/*"))) < files:
             time.sleep(0.0005)

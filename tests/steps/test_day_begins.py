@@ -1,4 +1,4 @@
-"""Rows that are known as a day begins, and rest on days before, are online as it begins: as offline, which has them."""
+"""Rows known as a day begins, from the days before, are online as it begins, like the offline rows."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_a_daily_run_builds_and_materializes_rows_known_at_the_next_midnight(des
     begins = midnight(START + 5 * DAY, USECASE.timezone)
     assert online_stands_at(desk.feast) == begins
     morning = heat_online(desk, begins + timedelta(hours=7))
-    assert morning.notna().all(axis=None), "a request of the morning reads what the last days gave"
-    assert not stale_features(desk), "the day itself is not built: its own run does that"
+    assert morning.notna().all(axis=None), "a request in the morning reads features of the last days"
+    assert not stale_features(desk), "the rest of the day is left to its own run"
 
 
 def test_the_run_of_that_day_leaves_those_rows_unchanged(desk: Context) -> None:

@@ -1,4 +1,4 @@
-"""The deployment chain outside of Airflow, over real models and records; and which change of the alias it rolls out."""
+"""The deployment chain outside of Airflow, over real models and records; which change of the alias it rolls out."""
 
 from __future__ import annotations
 

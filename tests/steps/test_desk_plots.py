@@ -20,7 +20,7 @@ from tests.commands import dvc
 from tests.conftest import ROOT
 from tests.synthetic import context_over, write_training_set
 
-FAMILY = "logistic_regression"  # none of those that the reference desk trains
+FAMILY = "logistic_regression"  # a family that the reference desk does not train
 FOLDER = f"var/dvc/data/flights/evaluations/desk/{FAMILY}"
 STUB = """\
 import json, pathlib, shutil, sys
@@ -32,7 +32,7 @@ pathlib.Path(sys.argv[sys.argv.index("--out") + 1]).write_text(json.dumps({{"eva
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """dvc.yaml, params.yaml with another family, and what `evaluate` needs to be run and committed."""
+    """A repository with dvc.yaml, params.yaml with another family, and the files that stage `evaluate` needs."""
     place, home = tmp_path_factory.mktemp("clone"), tmp_path_factory.mktemp("plots")
     context = context_over(home)
     shared = {"training_set_uri": write_training_set(context, "r1", rows=600), "run": "r1"}
@@ -93,7 +93,7 @@ def test_every_curve_and_picture_of_the_families_in_params_is_drawn(clone: Path)
 def test_two_revisions_share_one_plot(clone: Path) -> None:
     curve = clone / FOLDER / "roc.csv"
     content = curve.read_text()
-    curve.unlink()  # it may be a link into the cache
+    curve.unlink()  # the file may be a link into the cache
     curve.write_text("\n".join(content.splitlines()[:5]) + "\n")
     plots = json.loads(dvc(clone, "plots", "diff", "HEAD", "--json", "--targets", f"{FOLDER}/roc.csv"))
     (plot,) = plots["data"][f"{FOLDER}/roc.csv"]

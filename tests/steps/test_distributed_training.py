@@ -1,4 +1,4 @@
-"""Two processes under torchrun fit what one does, and only the first one writes."""
+"""Two processes under torchrun give the same fit as one, and only the first one writes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALL = {"epochs": 3, "batch_size": 256, "learning_rate": 0.01, "dropout": 0.0, 
 
 @pytest.fixture
 def params(tmp_path: Path) -> Path:
-    """The project's, with a small network without dropout, whose masks would differ by process."""
+    """The project's params with a small network without dropout, whose masks would differ between processes."""
     science = load(ROOT / "params.yaml").in_force()
     science["training"]["dcn_v2"].update(SMALL)
     file = tmp_path / "params.yaml"

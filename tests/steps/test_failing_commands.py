@@ -178,7 +178,7 @@ FAILURES = [
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Failing:
-    """The one line of a command that must end with this status."""
+    """Runs a command that must end with a status, and gives its one line."""
 
     def fail(home: Path, command: tuple[str, ...], variables: dict[str, str], status: int) -> str:
         for name, value in {**SECRETS, **variables}.items():
@@ -266,7 +266,9 @@ def test_outputs_can_be_written_to_a_device_or_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").unlink()
     (tmp_path / "link").symlink_to(tmp_path / "kept")
     assert flightdeck(tmp_path / "home", (*INGEST, "--out", str(tmp_path / "link")), {}).returncode == 0
-    assert (tmp_path / "link").is_symlink() and os.stat(tmp_path / "kept").st_ino != kept, "replaced, not written into"
+    assert (tmp_path / "link").is_symlink() and os.stat(tmp_path / "kept").st_ino != kept, (
+        "the file was replaced, not written into"
+    )
 
 
 def test_endlessly_nested_or_unnamed_params_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Whatever a gate reads is taken from it, one thing at a time: the verdict is HOLD or REJECT, with a reason."""
+"""Everything that a gate reads is removed, one thing at a time: the verdict is HOLD or REJECT, with a reason."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.synthetic import AS_OF, context_over, write_training_set
 RULES = {name: load_params(path).gate for name, path in (("flights", ROOT / "params.yaml"), ("toy", TOY))}
 FLOORS = sorted({gate.metric for rules in RULES.values() for gate in rules.floors})
 AGAINST = sorted({gate.metric for rules in RULES.values() for gate in rules.against_champion})
-SLICED = slices_of(SimpleNamespace(slices=("kind",)))  # as context_over declares
+SLICED = slices_of(SimpleNamespace(slices=("kind",)))  # as declared by context_over
 VALUES = ["absent", None, math.nan, math.inf, -math.inf]
 Values = dict[str, Any]
 
@@ -53,7 +53,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Context:
 
 @pytest.fixture
 def files(template: Context) -> Any:
-    """The candidate's files, put back afterwards."""
+    """The candidate's files, restored afterwards."""
     folders = [Path(template.data.uri(zone, "new")) for zone in ("evaluations", "training_sets", "models")]
     kept = {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
     yield kept
@@ -72,7 +72,7 @@ def gate(context: Context, **changes: Any) -> dict[str, Any]:
 
 
 def only(context: Context, metric: str, where: str) -> Context:
-    """The context with this one gate of params.yaml, and in the other list one that passes."""
+    """The context with only this gate of params.yaml, and a gate that always passes in the other list."""
     gates = [g for rules in RULES.values() for g in (*rules.floors, *rules.against_champion) if g.metric == metric]
     wide = Gate(metric="log_loss", direction="at_most", threshold=9.0)
     delta = Gate(metric="log_loss_delta", direction="at_most", threshold=9.0)
@@ -90,7 +90,7 @@ def manifest_of(context: Context) -> str:
 
 
 def edit_scored(context: Context, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
-    """Write other scored rows, named by the evaluation as its own."""
+    """Change the scored rows, and their digest in the evaluation."""
     uri = evaluation_uri(context)
     frame = change(pq.read_table(f"{uri}/scored.parquet").to_pandas())
     body = io.BytesIO()
@@ -128,7 +128,7 @@ def test_an_unchanged_candidate_passes(template: Context) -> None:
 def test_a_floor_without_its_number_never_passes(
     template: Context, files: Any, monkeypatch: pytest.MonkeyPatch, metric: str, value: Any
 ) -> None:
-    """Where the number comes from is taken away: the slices, the stopwatch, the size, or the metric itself."""
+    """The source of the number is removed: the slices, the latency, the size, or the metric itself."""
     uri = metrics_of(template)
     if metric.startswith(WORST):
 
@@ -193,7 +193,7 @@ def test_a_candidate_without_the_slices_of_a_column_never_passes(
 
 
 def in_crumbs(entries: list[Values]) -> list[Values]:
-    """The same rows in slices that are too small to count."""
+    """The same rows in slices that are too small to be ranked."""
     return [{**entry, "rows": 1, "ranked": True} for entry in entries for _ in range(entry["rows"])]
 
 
@@ -279,7 +279,8 @@ def test_a_window_other_than_the_training_sets_never_passes(template: Context, f
     require_refusal(gate(template), "but it was trained for")
 
 
-OTHER = {"as_of": "2024-04-02T00:00:00+00:00", "windows": ["2024-03-02", "2024-04-01"]}  # "other" is of their kind
+# valid other values, where the text "other" would not be one
+OTHER = {"as_of": "2024-04-02T00:00:00+00:00", "windows": ["2024-03-02", "2024-04-01"]}
 
 
 def put_other(name: str, value: Any, manifest: Values) -> None:
@@ -357,7 +358,7 @@ def test_nan_scores_of_candidate_or_champion_never_pass(
 
 @pytest.mark.parametrize(("days", "verdict"), [(4, Verdict.HOLD), (5, Verdict.PASS)])
 def test_few_labelled_days_never_pass(template: Context, files: Any, days: int, verdict: Verdict) -> None:
-    """Also where there is no champion, and the metrics are as good as ever."""
+    """Also without a champion, and with metrics as good as before."""
 
     def on_days(frame: pd.DataFrame) -> pd.DataFrame:
         there = sorted(frame.local_day.unique())[:days]
@@ -371,7 +372,7 @@ def test_few_labelled_days_never_pass(template: Context, files: Any, days: int, 
 
 
 def test_a_single_day_is_not_enough_evidence_against_a_champion(template: Context, files: Any) -> None:
-    """Even where `min_blocks` asks for no more."""
+    """Even where `min_blocks` requires no more."""
     few = template.params.evaluation.model_copy(update={"min_blocks": 1})
     edit_scored(template, lambda frame: frame.assign(local_day=frame.local_day.iloc[0]))
     context = Context(template.settings, template.params.model_copy(update={"evaluation": few}), template.usecase)

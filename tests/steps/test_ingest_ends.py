@@ -1,4 +1,4 @@
-"""Reading an API ends, whatever it answers, and its token goes to its origin and into no message."""
+"""Reading an API ends, whatever it answers; its token goes to its own origin only and into no message."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def staged(context: Context) -> list[Path]:
 def test_cyclic_pages_are_an_error_and_leave_nothing_staged(
     tmp_path_factory: pytest.TempPathFactory, length: int, into: int, empty: bool, seed: int
 ) -> None:
-    """A walk of `length` pages that comes back to one of them, with or without records on them, in any order."""
+    """`length` pages, of which the last leads back to an earlier one, with or without records, in any order."""
     paths: list[str] = []
 
     def answer(handler: BaseHTTPRequestHandler) -> bytes:
@@ -136,7 +136,7 @@ def test_an_endless_view_is_read_up_to_max_rows(tmp_path: Path, monkeypatch: pyt
 
 
 def drip(handler: BaseHTTPRequestHandler, ended: threading.Event, headers: bool) -> None:
-    """A byte every now and then, of the headers or of the body, for as long as anybody listens."""
+    """Send a byte now and then, of the headers or the body, until the client leaves."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"X-Slow: " if headers else b"Content-Length: 100000\r\n\r\n["))
     try:
         while not ended.wait(0.05):
@@ -207,7 +207,7 @@ def test_a_pause_is_read_in_seconds_or_as_a_date(after: str, date: str, pause: f
 
 @pytest.fixture
 def elsewhere() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A server of another port, and the headers that it was sent."""
+    """A server on another port, and the headers that it received."""
     headers: list[dict[str, str]] = []
 
     def answer(handler: BaseHTTPRequestHandler) -> bytes:

@@ -1,4 +1,4 @@
-"""Files and databases from which a row could be lost without a word, and files over HTTP."""
+"""Files and databases from which rows could be lost silently, and files over HTTP."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_change_without_an_instant_is_read_in_every_run(tmp_path: Path, monkey
         connection.execute("update visits set value = 9, changed_at = '2024-04-01 12:00:00' where id = 4")
     execute("ingest", day(3), pieces)
     frame = pieces.data.read("raw", "visits", pieces.window(FIRST, FIRST + timedelta(4))).to_pandas()
-    assert frame[frame.id == 4].value.tolist() == [9.0], "one that says when is newer than one that does not"
+    assert frame[frame.id == 4].value.tolist() == [9.0], "a record with an instant is newer than one without"
 
 
 # --- over HTTP
@@ -175,7 +175,7 @@ def content(name: str) -> bytes:
 
 
 def serve(name: str, headers: dict[str, str], status: int = 200) -> Callable[[BaseHTTPRequestHandler], Any]:
-    """One file under its name, by ranges where these are asked for."""
+    """Serves one file under its name, by ranges where requested."""
     whole = content(name)
 
     def answer(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
@@ -222,5 +222,5 @@ def test_a_failing_server_does_not_mean_an_empty_day(tmp_path: Path) -> None:
         with pytest.raises(Unavailable, match=r"cannot be reached .*500"):
             execute("ingest", WINDOW, context)
     with pytest.raises(Unavailable, match=r"cannot be reached"):
-        execute("ingest", WINDOW, context)  # the server has gone
+        execute("ingest", WINDOW, context)  # the server has stopped
     assert not Path(context.data.uri()).exists()

@@ -1,4 +1,4 @@
-"""Names are taken literally from the source to the partition, and a day is the same in whichever window it comes."""
+"""Names are taken literally from source to partition, and a day is the same in any window."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Record = dict[str, Any]
 
 
 def odd_table(declared: str) -> tuple[RawTable, list[Record]]:
-    """A table whose key and values have odd names; the others are not declared."""
+    """A table whose key and values have odd names; further columns are not declared."""
     columns = {f"{declared}!": "int32", declared: "string", "at": "timestamp[us, UTC]"}
     records = [
         {f"{declared}!": one["id"], declared: "x", "at": one["at"]} | {name: "y" for name in ODD if name != declared}
@@ -197,7 +197,7 @@ def test_a_removed_column_is_reported_as_changed_rows_only(tmp_path: Path) -> No
     assert (line.added, line.removed) == (1, 1)
 
 
-# --- what is no file
+# --- places that are not files
 
 
 def place(kind: str, folder: Path) -> Path:

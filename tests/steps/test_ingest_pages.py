@@ -1,4 +1,4 @@
-"""Reads of an API that were cut short: where they go on, and where they must not."""
+"""Interrupted reads of an API: where they resume, and where they must not."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def staged(context: Context) -> list[Path]:
 
 @contextmanager
 def half_read(home: Path, window: dict[str, str] = WINDOW, **changes: Any) -> Iterator[tuple[Api, Context]]:
-    """An API by cursors of which three pages are staged, the first with a column of its own; it answers again."""
+    """A cursor API whose first read failed after three staged pages, the first with an extra column."""
     records = [one | ({"mood": 1} if n < 7 else {}) for n, one in enumerate(as_json(rows()))]
     down = [True]
     cursors = "next" in changes
@@ -81,7 +81,7 @@ def test_an_expired_cursor_starts_again(tmp_path: Path) -> None:
 
 
 def test_a_read_from_another_watermark_does_not_resume(tmp_path: Path) -> None:
-    """What was staged lacks the changes between the two."""
+    """The staged pages lack the changes between the two watermarks."""
     with half_read(tmp_path / "home", incremental=True, query={"from": "{since}"}, **CURSORS) as (api, context):
         alone = replace(context.usecase, tables=(TABLE,))  # type: ignore[type-var]
         context = replace(context, usecase=alone)  # noqa: PLW2901 - another view of the same home
@@ -102,10 +102,10 @@ def test_leftovers_of_other_windows_are_removed_by_a_successful_run(tmp_path: Pa
         other.mkdir()
         assert len(staged(context)) == 2
         execute("ingest", WINDOW, context)
-        assert staged(context) == [other], "another table's"
+        assert staged(context) == [other], "staged pages of another table are kept"
 
 
-# --- what follows a page
+# --- the next page
 
 
 @pytest.mark.parametrize(

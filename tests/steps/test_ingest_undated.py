@@ -1,4 +1,4 @@
-"""Rows without a day: set apart once, counted against the window, let go when their source gives them one."""
+"""Rows without a day: quarantined once, counted against the window, released when the source gives a day."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def put(records: list[dict[str, Any]], tmp_path: Path) -> None:
-    """Into the file and into the database."""
+    """Write records into both the file and the database."""
     write_csv(tmp_path / "visits.csv", records)
 
     def cell(name: str, value: Any) -> Any:
@@ -86,7 +86,7 @@ def test_a_few_undated_rows_stop_nothing_and_many_new_ones_stop_the_run(tmp_path
         execute("ingest", day(1), context)
     put(without_day(*range(20, 25)), tmp_path)
     for number in range(4):
-        execute("ingest", day(number), context)  # the five are new once, however often they come
+        execute("ingest", day(number), context)  # the five are counted as new once, however often they arrive
     assert set(range(20, 25)) <= set(apart(context))
 
 
@@ -102,7 +102,7 @@ def test_a_row_whose_day_becomes_known_leaves_quarantine(tmp_path: Path, source:
     assert 5 in context.data.read("raw", "visits", context.window(FIRST, FIRST + timedelta(4)))["id"].to_pylist()
     put(without_day(), tmp_path)
     execute("ingest", WINDOW, context)
-    assert apart(context) == [], "although nothing says that it changed"
+    assert apart(context) == [], "although its change has no instant"
     assert not list(Path(context.data.uri("quarantine")).rglob("*.parquet"))
 
 
@@ -110,7 +110,7 @@ def test_a_row_whose_day_becomes_known_leaves_quarantine(tmp_path: Path, source:
 def test_a_record_that_loses_or_gains_its_day_is_in_one_place(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Incremental days in any order end where one whole read does, quarantine included."""
+    """Incremental days in any order end with the same data as one full read, quarantine included."""
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
     draw = random.Random(seed)
     records = versions(draw, 30, lambda first, _: draw.choice([first, first, first + timedelta(hours=26), None]))

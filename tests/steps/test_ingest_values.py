@@ -1,4 +1,4 @@
-"""Values and names that a source brings and the chain cannot take as they are."""
+"""Values and names from a source that the chain cannot accept unchanged."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ TOLD = ["1", "x", None, "2.5", "true", '{"b": 1, "a": null}', '[1, "y"]', str(2*
 
 @pytest.mark.parametrize("size", [1, 3, 10])
 def test_a_column_that_is_not_declared_may_hold_anything(tmp_path: Path, size: int) -> None:
-    """Its text does not depend on what else is on the page."""
+    """Its text does not depend on the rest of the page."""
     records = [{**one, "extra": value} for one, value in zip(as_json(rows(10)), MANY, strict=True)]
     with Api(records, size=size).serving() as api:
         assert ingested(tmp_path / "home", http(api)).extra.tolist() == TOLD

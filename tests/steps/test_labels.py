@@ -1,4 +1,4 @@
-"""Labels that look ahead: each is that of all records, none counts before its maturity, none reads on unseen."""
+"""Labels that look ahead: each equals that from all records, and none counts before its maturity."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Ahead(Pumps):
     """Is the pump serviced at one of the readings of the `days` that follow?
 
     Attributes:
-        known: how long after the prediction a label is known; by default when it happens, or never can.
+        known: how long after the prediction a label is known; by default at the service, or once none can follow.
     """
 
     maturity: timedelta = timedelta(days=3, hours=1)
@@ -70,7 +70,7 @@ def desk(copy_of: Callable[[Path], Context], toy_home: Path) -> Desk:
 
 
 def training_set(context: Context, hours: int = 0) -> dict[str, pd.DataFrame]:
-    """The frames as of some hours past the midnight of AS_OF."""
+    """The training frames as of some hours after the midnight of AS_OF."""
     as_of = midnight(AS_OF, context.usecase.timezone) + timedelta(hours=hours)
     built = execute("build_training_set", {"as_of": as_of.isoformat(), "data_version": "v", "run": "r"}, context)
     frames = ("train", "validation", "test")
@@ -82,7 +82,7 @@ def training_set(context: Context, hours: int = 0) -> dict[str, pd.DataFrame]:
 def test_every_label_is_that_of_all_records_and_none_counts_before_its_maturity(
     desk: Desk, ahead: int, hours: int
 ) -> None:
-    """Also across the change of clocks, and where labels look a part of a day ahead."""
+    """Also across a clock change, and where labels look ahead by part of a day."""
     length = timedelta(hours=ahead)
     context = desk(days=ahead / 24, looks_ahead=length, maturity=length + timedelta(minutes=1))
     usecase = context.usecase
@@ -95,7 +95,7 @@ def test_every_label_is_that_of_all_records_and_none_counts_before_its_maturity(
 
 
 def test_the_day_of_a_clock_change_is_read_whole(desk: Desk) -> None:
-    """A day ahead of a window that ends before the shorter day."""
+    """Labels look one day ahead of a window that ends before the shorter day."""
     context = desk(days=1, looks_ahead=timedelta(days=1))
     usecase = context.usecase
     truth = load_examples(context, context.window(usecase.start, usecase.end)).to_pandas().set_index("example_id").label
@@ -106,7 +106,7 @@ def test_the_day_of_a_clock_change_is_read_whole(desk: Desk) -> None:
 
 
 def test_examples_younger_than_the_maturity_would_have_one_class_only(desk: Desk) -> None:
-    """A service is known when it happens, that there was none only after three days."""
+    """A service is known when it happens; that there was none, only after three days."""
     context = desk()
     at = midnight(AS_OF, context.usecase.timezone)
     window = context.window(AS_OF - timedelta(days=3), AS_OF)

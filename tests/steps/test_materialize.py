@@ -1,4 +1,4 @@
-"""Materialization: whatever the order of days, restatements, kills and pushes, the online store holds what is known."""
+"""Materialization: whatever the order of days, restatements, kills and pushes, the store holds what is known."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_only_the_new_day_is_read(toy: Context) -> None:
     materialize(toy, LAST - 1)
     state = OnlineState.parse(open_rows(toy.feast).read_note("pump_heat"))
     assert state and state.upto == at(LAST - 1)
-    for day in range(LAST - 3):  # no time of the files tells that they are broken
+    for day in range(LAST - 3):  # the files keep their times, so nothing shows that they are broken
         place = Path(partition(toy, day))
         times = place.stat()
         place.write_bytes(b"x" * times.st_size)
@@ -185,7 +185,7 @@ def test_a_later_run_completes_one_killed_between_or_within_views(
     materialize(toy, LAST - 2)
     kind = type(open_rows(toy.feast))
     name, left = ("_each", calls * 4) if hasattr(kind, "_each") else ("put", calls)
-    monkeypatch.setattr("pipelines.online.redis.MOST", 10)  # several round trips a view
+    monkeypatch.setattr("pipelines.online.redis.MOST", 10)  # several round trips for each view
     whole = getattr(kind, name)
 
     def killed(self: Any, *arguments: Any) -> Any:
@@ -200,7 +200,7 @@ def test_a_later_run_completes_one_killed_between_or_within_views(
         with pytest.raises(KeyboardInterrupt):
             materialize(toy, LAST)
     assert online_stands_at(toy.feast) == at(LAST - 2)
-    outputs = materialize(toy, LAST - 1)  # an earlier day: what the killed run began is finished
+    outputs = materialize(toy, LAST - 1)  # an earlier day: it completes the killed run
     reached = OnlineState.parse(open_rows(toy.feast).read_note("pump_heat"))
     assert reached and online_stands_at(toy.feast) == reached.upto
     assert outputs["as_of"] == reached.upto.isoformat().replace("+00:00", "Z")
@@ -232,7 +232,7 @@ def test_pushes_after_the_instant_stay_and_earlier_ones_are_replaced(toy: Contex
         "heat_1d": 7.0,
         "heat_3d": 77.0,
         "known_at": pd.Timestamp(wrong),
-    }  # of which the features know nothing
+    }  # an entity without features
     toy.feast.write_to_online_store("pump_heat", df=pd.DataFrame([other]))
     note_online_stands_at(toy.feast, at(LAST) - timedelta(minutes=1))
     materialize(toy, LAST)
@@ -358,7 +358,7 @@ HOUR = timedelta(hours=1)
         (GIVEN, {**FILES, "2024-03-15": "1"}, 2 * HOUR, 15, True, (at(15) - 2 * HOUR, True)),
         (GIVEN, {**FILES, "2024-03-15": "1"}, None, 15, True, (None, True)),
         (GIVEN, {**FILES, "2024-03-14": "2"}, 2 * HOUR, 14, False, (at(14) - 2 * HOUR, True)),
-        (GIVEN, {**FILES, "2024-03-13": "2"}, 24 * HOUR, 14, False, None),  # ended when what it held had expired
+        (GIVEN, {**FILES, "2024-03-13": "2"}, 24 * HOUR, 14, False, None),  # the entity's row had already expired
         (GIVEN, {**FILES, "2024-03-13": "2"}, 25 * HOUR, 14, False, (at(14) - 25 * HOUR, True)),
         (GIVEN, {**FILES, "2024-03-02": "2"}, None, 14, False, (None, True)),
         (GIVEN, {name: one for name, one in FILES.items() if name != "2024-03-14"}, None, 14, False, (None, True)),

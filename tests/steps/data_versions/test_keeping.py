@@ -1,4 +1,4 @@
-"""Data versions with DVC itself: what a snapshot keeps, and where."""
+"""Data versions with DVC itself: what a snapshot stores, and where."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_unchanged_files_are_neither_hashed_nor_pushed_again(home: Path, monkeyp
 def test_a_partition_replaced_while_it_is_read_does_not_corrupt_the_cache(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between hash and copy: the version is of what was copied, and the cache holds nothing under a wrong name."""
+    """Replaced between hash and copy: the version describes the copied bytes, and no object has a wrong name."""
     from dvc_data.hashfile.build import build
 
     context, numbers = toy_at(home), itertools.count(100)
@@ -125,7 +125,7 @@ def test_a_store_that_is_no_folder_is_refused(tmp_path: Path, capsys: Capsys, mo
 
 @pytest.fixture
 def users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache that a user has set for all of their DVC repositories, with another project's copy under way in it."""
+    """A cache that the user configured for all DVC repositories, with an unfinished copy of another project."""
     shared, settings = tmp_path / "shared", tmp_path / "settings" / "dvc"
     (shared / "files" / "md5" / "ab").mkdir(parents=True)
     (shared / "files" / "md5" / "ab" / "Zx81begun.tmp").write_text("half a copy")

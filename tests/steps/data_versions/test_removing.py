@@ -1,4 +1,4 @@
-"""Data versions are removed when nobody needs them."""
+"""Data versions are removed when nothing needs them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def gate(context: Context, run: str, data_version: str, verdict: str) -> str:
 
 @dataclass
 class Many:
-    """A home with six versions; what is needed of each is up to the test."""
+    """A home with six data versions; tests decide which ones are needed."""
 
     home: Path
     context: Context
@@ -99,7 +99,7 @@ def test_a_training_set_needs_its_version_until_its_model_is_rejected_or_registe
     for n in (0, 1, 2):
         training_set(many.context, f"set{n}", many.versions[n])
     passed = gate(many.context, "set1", many.versions[1], "PASS")
-    gate(many.context, "set2", many.versions[3], "REJECT")  # of the run's name, but of other data
+    gate(many.context, "set2", many.versions[3], "REJECT")  # with the same run name, but other data
     data_output(many.home, capsys, "gc", "--keep", "1")
     assert many.left() == [0, 1, 2, 5]
     gate(many.context, "set0", many.versions[0], "HOLD")
@@ -112,7 +112,7 @@ def test_versions_are_removed_from_the_remote_only_on_request(many: Many, tmp_pa
     data_output(many.home, capsys, "gc", "--keep", "1")
     assert many.left() == [5]
     assert len(objects(cache(many.home))) == 3 and len(objects(many.home / "dvc-remote")) == 13
-    write(many.context, "readings", "2024-03-01", 0)  # data that come back have their version back
+    write(many.context, "readings", "2024-03-01", 0)  # data that are ingested again get the same version
     assert snapshot(many.context) == many.versions[0]
     drop_cache(many.home)
     restore(many.home, many.versions[0], tmp_path / "back")
@@ -125,7 +125,7 @@ def test_versions_are_removed_from_the_remote_only_on_request(many: Many, tmp_pa
 
 
 def die_before(left: int, words: list[str]) -> int:
-    """A command that is killed before it removes a file, once it has removed so many."""
+    """Run a command that is killed after it has removed `left` files."""
     from dvc_objects.fs.local import LocalFileSystem
 
     removals, remove = iter(range(left)), LocalFileSystem.remove
@@ -142,7 +142,7 @@ def die_before(left: int, words: list[str]) -> int:
 @thorough
 @pytest.mark.parametrize("place", ["cache", "remote"])
 def test_a_killed_removal_can_be_completed(many: Many, tmp_path: Path, capsys: Capsys, place: str) -> None:
-    """Killed before its n-th file: the data may come back, or the removal is run again."""
+    """Killed before its n-th file: the data may be ingested again, or the removal repeated."""
     options = ["--keep", "5", *(["--remote"] if place == "remote" else [])]
     words = ["data", "gc", "--params", str(TOY), "--home", str(many.home), *options]
     for files, comes_back in ((0, True), (1, False)) if place == "cache" else ((1, True), (2, False)):
@@ -233,7 +233,7 @@ def test_a_registry_that_fails_stops_the_removal(
 
 
 def test_versions_that_may_be_needed_are_kept(many: Many, capsys: Capsys) -> None:
-    """Versions without a record, of another use case, in a manifest that is broken, or whose tree is lost."""
+    """Versions without a record, of another use case, in a broken manifest, or without their tree."""
     others = many.context.records.snapshots("boilers")
     others.append(many.context.snapshots.taken()[0])
     unknown = toy_at(many.home)

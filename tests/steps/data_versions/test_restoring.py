@@ -67,6 +67,6 @@ def test_the_data_of_a_model_can_be_restored(home: Path, tmp_path: Path, capsys:
     words = ["data", "restore", "--to", str(tmp_path / "back"), "--model"]
     assert "registered are 1, 2" in refusal(home, capsys, *words, "3")
     assert "data_version is 'd1'" in refusal(home, capsys, *words, "2")
-    repository.pointer_of(first, home / "data").unlink()  # the lineage is enough
+    repository.pointer_of(first, home / "data").unlink()  # the lineage suffices
     assert flightdeck(home, *words, "1") == 0
     assert version_of(tmp_path / "back")[0] == first

@@ -1,4 +1,4 @@
-"""What the tests of data versions share: snapshots."""
+"""Shared by the tests of data versions: snapshots and registered versions."""
 
 from __future__ import annotations
 

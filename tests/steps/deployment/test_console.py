@@ -1,4 +1,4 @@
-"""What a person sees of a rollout and of a prediction."""
+"""What the console shows of a rollout and of a prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a pair before its rollout, and what the judge makes of it: scale, slices, missing inputs, plan."""
+"""What is known of a pair of models before its rollout, and how it is used: scale, slices, missing inputs, plan."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_no_rollout_begins_where_predictions_influence_labels(desk: Context) -> 
     usecase: Any = SimpleNamespace(**{**vars(desk.usecase), "influences_labels": True})
     with pytest.raises(CheckFailed, match="influence its labels"):
         start(replace(desk, usecase=usecase))
-    assert desk.rollouts.get("a") is None and "challenger" not in desk.models.aliases(), "nothing was done"
+    assert desk.rollouts.get("a") is None and "challenger" not in desk.models.aliases(), "nothing was changed"
 
 
 def test_versions_are_compared_by_the_loss_of_the_use_case(desk: Context) -> None:

@@ -1,4 +1,4 @@
-"""What a look of the judge rests on, and when it may answer differently."""
+"""What a look of the judge depends on, and when its answer may change."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def test_a_repeated_look_gives_the_same_bytes_and_later_labels_change_no_increme
 
 
 def test_a_label_that_arrives_at_the_instant_of_a_look_does_not_change_it(desk: Context) -> None:
-    """The look that sees it comes later, and its block has closed without it for good."""
+    """Only a later look sees it, and its block counts without it for good."""
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")
     traffic(desk, 4)
     now, log = clock(desk).now(), desk.predictions
     closings = {row.closes_at + MATURITY for row in read_log(log)}
-    assert now in closings, "the labels of a block have matured at this very instant"
+    assert now in closings, "the labels of a block mature at exactly this instant"
     known, late = labels(log), {row.prediction_id for row in read_log(log) if row.block > START.date().isoformat()}
     with desk.records.engine.begin() as connection:
         connection.execute(sa.delete(OUTCOMES).where(OUTCOMES.c.prediction_id.in_(late)))
@@ -129,7 +129,7 @@ def test_the_pulse_changes_when_the_answer_of_the_judge_may(desk: Context) -> No
     stage(desk, "shadow")
     seen = {pulse("a", desk)}
     traffic(desk, 1, a_day=10)
-    seen.add(pulse("a", desk))  # a day passed
+    seen.add(pulse("a", desk))  # a day has passed
     clock(desk).advance(hours=1)
     assert pulse("a", desk) in seen
     clock(desk).advance(days=1)
@@ -155,6 +155,6 @@ def test_a_replay_waits_until_the_judge_has_held_on_the_current_evidence(desk: C
         traffic(desk, 1)
     assert answer["action"] == "ADVANCE"
     with pytest.raises(CheckFailed):
-        goes_on(desk, 0)  # the next stage is about to be set
+        goes_on(desk, 0)  # the next stage is not yet set
     finish(desk, "abort")
     assert not goes_on(desk, 0)

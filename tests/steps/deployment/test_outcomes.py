@@ -1,4 +1,4 @@
-"""What becomes of a rollout: promoted, rolled back, or the champion kept."""
+"""The outcomes of a rollout: promotion, rollback, or the champion kept."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_first_model_goes_straight_to_all_traffic(desk: Context) -> None:
     ]
     assert desk.models.resolve(version="1").tags["rollout.verdict"] == "promote"  # type: ignore[union-attr]
     for alias in ("challenger", "champion"):
-        assert alias_news(alias, desk) is None, "what the chain sets itself is no news"
+        assert alias_news(alias, desk) is None, "an alias that the chain sets is not reported"
 
 
 def test_an_equal_model_is_promoted(desk: Context) -> None:
@@ -78,7 +78,7 @@ def test_a_much_worse_model_is_rolled_back_early_and_rollback_is_idempotent(desk
     assert end(desk, answer) == end(desk, answer)
     assert desk.models.aliases() == {"champion": "1"} and in_force(desk).champion == "1"
     plans = in_force(desk).version
-    assert finish(desk, "promote")["action"] == "rollback", "the first ending stands"
+    assert finish(desk, "promote")["action"] == "rollback", "the first ending is kept"
     assert in_force(desk).version == plans and desk.models.aliases() == {"champion": "1"}
 
 

@@ -1,4 +1,4 @@
-"""What cannot serve as it was evaluated serves nothing."""
+"""A model that does not serve as it was evaluated serves no traffic."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = on_both
 def test_an_edited_evaluation_gives_no_baseline(desk: Context) -> None:
     champion_first(desk)
     set_alias(desk, "challenger", "2")
-    challenger = desk.models.require("2")  # its test window tells the champion's loss, and how the pair scatters
+    challenger = desk.models.require("2")  # its test window gives the champion's loss and the scatter of the pair
     edit(f"{challenger.evaluation_uri}/metrics.json", lambda e: e["metrics"].update(brier=0.5))
     with pytest.raises(CorruptData, match=r"metrics\.json was altered"):
         start(desk)

@@ -1,4 +1,4 @@
-"""A look that reads only rows that are not settled says what one says that reads all of them, to the last bit."""
+"""A look that reads only unsettled rows gives the same answer as one that reads all rows, to the last bit."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Records]:
 
 @dataclass(frozen=True)
 class When:
-    """A look so many hours after the one before (or before it), with a writer that has been silent for some of them.
+    """A look `after` hours from the previous one (negative: before it), with a writer silent for some of them.
 
     Attributes:
-        behind: whether some requests reach the log behind the looks that should have seen them.
+        behind: whether some requests reach the log only after looks that should have seen them.
     """
 
     after: float
@@ -97,7 +97,7 @@ def day_rows(days: int, a_day: int = 20) -> list[Row]:
 
 
 def reading_at(context: Any, day: int, rows: Sequence[Row], **changes: Any) -> settled.Reading:
-    """A look at the end of a day, which says what one says that reads all rows."""
+    """An incremental look at the end of a day, checked against one at all rows."""
     predictions, now = [prediction(number, row, plans([])) for number, row in enumerate(rows)], hours(24 * day + 0.5)
     log_until(context, now, predictions, rows)
     complete, look = Completeness(now, (), now, ()), look_at(now, plans([]), **changes)
@@ -116,12 +116,12 @@ def test_a_look_reads_rows_of_open_and_newly_closed_blocks_only(records: Records
     context, rows = log_context(records), day_rows(9)
     for day, first in ((2, 1), (3, 2), (4, 3), (8, 4)):
         reading = reading_at(context, day, rows)
-        read = [f"{one:02}" for one in range(first, day + 2)]  # the last two days and the one that has just begun
+        read = [f"{one:02}" for one in range(first, day + 2)]  # the last two days and the current one
         assert sorted(set(reading.rows.block)) == read and reading.anew == (day == 2)
         settled.keep(reading, context, "r")
     assert context.stretches.last("r") == 4
     settled.keep(reading_at(context, 8, rows), context, "r")
-    assert context.stretches.last("r") == 4, "nothing more is settled"
+    assert context.stretches.last("r") == 4, "no further rows are settled"
 
 
 @pytest.mark.usefixtures("least")
@@ -225,7 +225,7 @@ def test_stretches_of_another_format_are_read_anew_and_replaced_ones_deleted(rec
 def test_a_label_that_matures_at_the_instant_of_a_look_counts(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of instants that no fraction of two holds; nothing is settled that is not counted."""
+    """At instants that are no binary fractions; no row is settled without being counted."""
     monkeypatch.setattr(settled, "LEAST", 1)
     row = Row(1.0, None, 0.0, 1, 1.0, 1.0, ("", ""), "x", False)
     for micros in range(1, 60):
@@ -290,7 +290,7 @@ def kinds() -> dict[str, dict[str, Any]]:
 def test_a_rollout_makes_the_same_decisions_as_one_whose_looks_read_all_rows(
     desk: Context, monkeypatch: pytest.MonkeyPatch, kind: str, ours: Score
 ) -> None:
-    """Decisions are named by what they say, so that the same answer has the same evidence."""
+    """The id of a decision is a digest of its content, so equal ids mean equal answers and evidence."""
     monkeypatch.setattr(settled, "LEAST", 50)
     changes = {"failing": {"1": 0.05, "2": 0.02}, "request": lambda n, _: {"kind": "abc"[n % 3]}, **kinds()[kind]}
     decided = []

@@ -1,4 +1,4 @@
-"""Stages are set once, and a rollout is ended by hand."""
+"""Stages are set once, and a rollout can be ended by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_stage_is_set_once_and_a_late_retry_does_not_lower_the_share(desk: Con
     stage(desk, "25")
     assert stage(desk, "shadow")["share"] == 0.25 and in_force(desk).share == 0.25
     passed = look(desk, "shadow")
-    assert (passed["action"], passed["rule"]) == ("ADVANCE", "stage_passed"), "the task of a passed stage was cleared"
+    assert (passed["action"], passed["rule"]) == ("ADVANCE", "stage_passed"), "the task of an earlier stage was cleared"
     assert look(desk, "100")["action"] == "HOLD", "another stage is in force"
     assert [entry.reason for entry in desk.ledger.entries()[-2:]] == ["stage shadow", "stage 25"]
 
@@ -79,4 +79,4 @@ def test_a_rollout_can_be_aborted_and_promoted_by_hand(desk: Context) -> None:
     assert finish(desk, "promote", "b", actor="ada")["champion"] == "2"
     assert desk.ledger.entries()[-1].actor == "ada"
     finish(desk, "abort", "a")
-    assert in_force(desk).champion == "2", "what came later is left alone"
+    assert in_force(desk).champion == "2", "the later rollout is left alone"

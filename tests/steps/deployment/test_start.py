@@ -1,4 +1,4 @@
-"""A rollout starts once for a change, one at a time."""
+"""A change starts one rollout, and only one rollout runs at a time."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_second_rollout_waits_for_the_first(desk: Context) -> None:
     with pytest.raises(CheckFailed, match="rollout a of version 2 is under way"):
         start(desk, "3", "b", change=change)
     finish(desk, "inconclusive")
-    assert desk.models.aliases()["challenger"] == "3", "it was set anew, so it stays"
+    assert desk.models.aliases()["challenger"] == "3", "the alias was set anew, so it is kept"
     assert start(desk, "3", "b", change=change)["proceed"]
 
 

@@ -1,4 +1,4 @@
-"""Columns that are new, missing or of another type."""
+"""New columns, missing columns and columns of another type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Databases as sources, and days that come in many batches."""
+"""Databases as sources, and days that arrive in many batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are broken, empty or odd."""
+"""Broken, empty or odd files."""
 
 from __future__ import annotations
 

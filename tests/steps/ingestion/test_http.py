@@ -1,4 +1,4 @@
-"""Sources over HTTP: busy, down, refusing, or of another shape."""
+"""Sources over HTTP: busy, down, refusing, or of an unexpected shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Incremental sources: what changed is merged into the partitions of its days."""
+"""Incremental sources: changed records are merged into the partitions of their days."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def day_end(number: int) -> datetime:
 def test_incremental_reads_end_with_the_same_data_as_one_full_read(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Records are corrected, arrive late, and move to another day; days run once, twice, or out of order."""
+    """Records are corrected, arrive late, or move to another day; days run once, twice, or out of order."""
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
     draw = random.Random(seed)
     records = versions(draw, 40, lambda first, last: last + timedelta(hours=draw.choice([0, 0, 26])))
@@ -66,9 +66,9 @@ def test_a_gap_between_runs_is_read_from_the_watermark(tmp_path: Path, monkeypat
     outputs = execute("ingest", day(3), context)
     assert {str(day) for day in context.data.periods("raw", "visits")} == {
         str(FIRST + timedelta(n)) for n in range(4)
-    }, "the days between were never asked for, and lost nothing"
+    }, "the days between were never requested, and lost nothing"
     assert outputs["tables"]["visits"]["delivered"] > 16
-    assert outputs["validate_since"] == outputs["build_since"] == "2024-03-30", "nobody else validates them"
+    assert outputs["validate_since"] == outputs["build_since"] == "2024-03-30", "no other run validates them"
     execute("ingest", day(1), context)
     assert context.partitions.watermark("visits") == newest[1]
 
@@ -77,7 +77,7 @@ def test_a_gap_between_runs_is_read_from_the_watermark(tmp_path: Path, monkeypat
 def test_a_day_read_before_its_end_is_completed_by_the_next_run(
     tmp_path: Path, hour: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The watermark is where the source stood, not where the window ends; the day's own run never came."""
+    """The watermark is the newest change read, not the end of the window; the day's own run is missing."""
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
     now = datetime(2024, 3, 29, hour, tzinfo=UTC)
     context = incremental(tmp_path, [one for one in rows() if one["changed_at"] < now], "home")
@@ -111,7 +111,7 @@ def test_a_late_change_of_an_old_day_marks_it_for_validation(tmp_path: Path, mon
 
 
 class Killed(BaseException):
-    """What no handler catches."""
+    """An error that no handler catches."""
 
 
 @thorough

@@ -43,7 +43,7 @@ IN_UTC = {
 
 
 def _visits(source: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch, hours: int = 24) -> Context:
-    """Visits at the LOCAL times, in the kind of source that `source` asks for."""
+    """Visits at the LOCAL times, in a source of the kind that `source` names."""
     at = [datetime.fromisoformat(one) for one in LOCAL]
     frame = pd.DataFrame({"id": range(4), "site": "a", "value": 1.0, "at": at, "changed_at": at})
     if source["kind"] == "sql":

@@ -1,4 +1,4 @@
-"""Sources as people have them: other names, numbers and dates of another country, columns and rows too many."""
+"""Real-life sources: other names, foreign numbers and dates, surplus columns and rows."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SHAPE = {
 
 
 def desk(folder: Path, source: dict[str, Any], sheet: str = SHEET, zone: str | None = "Europe/Berlin") -> Context:
-    """The orders in a CSV, or as `source` says, at times of the zone; None: as the use case has it."""
+    """The orders in a CSV, or as `source` says, with times in `zone`; None: the zone of the use case."""
     (folder / "orders.csv").write_text(sheet)
     if source["kind"] == "files":
         source = {"uri": f"{folder}/{{table}}.csv", **source}

@@ -1,4 +1,4 @@
-"""Ingestion from every kind of source: the same partitions whichever way rows come, how often, and in what order."""
+"""Ingestion from every kind of source gives the same partitions, however often and in whatever order rows arrive."""
 
 from __future__ import annotations
 
@@ -133,13 +133,13 @@ def test_nor_do_they_where_records_are_corrected_or_move_to_another_day(
         execute("ingest", {"start": str(FIRST + timedelta(first)), "end": str(FIRST + timedelta(last))}, pieces)
     assert raw(pieces) == raw(whole)
     ids = whole.data.read("raw", "visits", whole.window(FIRST, FIRST + timedelta(4)))["id"].to_pylist()
-    assert len(ids) == len(set(ids)), "a record that moved is where it is now"
+    assert len(ids) == len(set(ids)), "a record that moved is only in its new day"
 
 
 def test_the_newest_record_of_a_key_is_kept_and_ties_are_kept_both(tmp_path: Path) -> None:
     records = rows(20)
     corrected = records[3] | {"value": 99.0, "changed_at": records[3]["changed_at"] + timedelta(hours=1)}
-    rival = records[5] | {"value": -5.0}  # as new as the other: nothing says which is right
+    rival = records[5] | {"value": -5.0}  # as new as the other: neither is known to be right
     write_csv(tmp_path / "visits.csv", [corrected, *records, rival])
     context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"})
     counts = execute("ingest", WINDOW, context)["tables"]["visits"]
@@ -171,4 +171,4 @@ def test_a_restatement_changes_the_history_the_data_version_and_the_days_to_vali
         COMMAND.answer({"verb": "history", "table": "visit", "period": None, "restated": False}, context)
     lines = len(context.partitions.lines())
     execute("ingest", WINDOW, context)
-    assert len(context.partitions.lines()) == lines == 5, "the same again leaves no line"
+    assert len(context.partitions.lines()) == lines == 5, "repeating the read adds no line"

@@ -1,4 +1,4 @@
-"""A desk over a store of its own."""
+"""The monitoring steps over a store of their own."""
 
 from __future__ import annotations
 

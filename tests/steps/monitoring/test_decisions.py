@@ -1,4 +1,4 @@
-"""What decides nothing, and what holds the decision."""
+"""Summaries that are refused, and summaries that hold the decision."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_reports_refuse_what_they_cannot_compare(desk: Desk) -> None:
 
 
 def strict(content: bytes) -> Any:
-    """JSON as others read it: without NaN and infinities."""
+    """Strict JSON: without NaN and infinities."""
 
     def refuse(constant: str) -> Any:
         raise AssertionError(f"{constant} is no JSON")

@@ -54,16 +54,16 @@ def test_a_retrained_folder_is_not_monitored_as_the_registered_model(desk: Desk)
     assert desk.score(model_sha256=known).rows == ROWS
     outcomes = desk.join().outcomes_uri
     assert desk.report(outcomes_uri=outcomes, model_sha256=known).metrics["n_labelled"] == ROWS
-    write_model(desk.context, column=1)  # trained again under the same run: whole, and another
+    write_model(desk.context, column=1)  # retrained under the same run: intact, and another model
     other = desk.sha256
     assert other != known and desk.score(model_sha256=other).rows == desk.score().rows == ROWS
     refused = f"another model .* sha256 {other[:12]}, registered is {known[:12]}"
     with pytest.raises(CorruptData, match=refused):
         desk.score(model_sha256=known)
-    for named in (known, None):  # the evaluation knows which model it is about
+    for named in (known, None):  # the evaluation names its model
         with pytest.raises(CorruptData, match=refused):
             desk.report(outcomes_uri=outcomes, model_sha256=named)
-    desk.put_evaluation()  # and evaluated again
+    desk.put_evaluation()  # and the new model is evaluated
     with pytest.raises(CorruptData, match=f"of a model with sha256 {other[:12]}, but {known[:12]} is registered"):
         desk.report(outcomes_uri=outcomes, model_sha256=known)
     rewrite(Evaluation.place(desk.evaluation_uri), lambda e: e.pop("model_sha256"))
@@ -75,7 +75,7 @@ def test_outcomes_keep_every_prediction_and_only_known_labels(desk: Desk) -> Non
     never, last = desk.frame.index < 10, desk.frame[PREDICTED_AT].iloc[-21]
     desk.frame.loc[never, LABEL] = np.nan
     desk.frame.loc[never, LABEL_KNOWN_AT] = pd.NaT
-    outputs = desk.join(as_of=last + timedelta(hours=6))  # the labels of the others are known, and do not count yet
+    outputs = desk.join(as_of=last + timedelta(hours=6))  # the labels of the others are known, but do not count yet
     assert (outputs.matured, outputs.unmatured, outputs.without_label) == (ROWS - 30, 20, 10)
     table = desk.context.data.store.read_table(outputs.outcomes_uri)
     assert table.num_rows == ROWS

@@ -1,4 +1,4 @@
-"""Every registration and alias is a line of the ledger, whoever set it."""
+"""Every registration and every alias is a line of the ledger, whoever set it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def running(desk: Context) -> Context:
 
 
 def by_hand(context: Context, alias: str, version: str) -> None:
-    """An alias set, or removed, as in MLflow's page."""
+    """Set or remove an alias, as on MLflow's page."""
     if version:
         context.models.set_alias(alias, version)
     else:
@@ -100,7 +100,7 @@ def test_an_alias_changed_by_hand_is_one_line_of_the_ledger(
         assert done["noted"] == {alias: version} and f"by hand: {alias}" in done["why"]
         assert again["noted"] == {} and not again["changed"] and "by hand" not in again["why"]
         assert differing(running) == {}
-        assert running.models.aliases().get(alias, "") == version, "what a person has set stays"
+        assert running.models.aliases().get(alias, "") == version, "an alias set by a person is kept"
         lines.append((version, before or None))
         before = version
     entries = [e for e in ledger(running) if (e.title, e.actor) == (f"alias {alias}", "out-of-band")]
@@ -143,7 +143,7 @@ def test_an_alias_that_the_chain_sets_before_recording_it_does_not_count_as_set_
 ) -> None:
     def meanwhile(_: float) -> None:
         running.aliases.note("previous", "2", "deployment", AS_OF)
-        running.models.set_alias("ours", "1")  # and a person changes his mind
+        running.models.set_alias("ours", "1")  # and a person sets another version
 
     for alias in ("previous", "ours", "mine"):
         running.models.set_alias(alias, "2")

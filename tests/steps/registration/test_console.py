@@ -1,4 +1,4 @@
-"""What people and programs are shown of versions: who served, comparisons, cards."""
+"""What the console shows of versions: who served, comparisons, cards."""
 
 from __future__ import annotations
 

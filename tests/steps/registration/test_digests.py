@@ -1,4 +1,4 @@
-"""A version is held against its digests, wherever files are checked."""
+"""A version is checked against its digests, wherever files are checked."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_registering_once_more_leaves_the_digests_as_they_are(desk: Context) -> 
 
 
 def test_a_version_with_its_digests_in_a_tag_is_checked_against_them(desk: Context) -> None:
-    """As the versions were that were registered before the digests had a file."""
+    """Like versions that were registered before digests had a file of their own."""
     version = desk.models.require(register(desk)["version"])
     client, digests = desk.tracker.client, registered_digests(version, desk.tracker)
     client.set_model_version_tag("pumps", "1", "artifacts", json.dumps(digests))

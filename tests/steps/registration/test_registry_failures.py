@@ -1,4 +1,4 @@
-"""A registry that is down, slow or out of disk fails the step with one line, and a rerun finishes what it left."""
+"""A registry that is down, slow or out of disk fails the step with one line, and a rerun completes it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.services import thorough
 from tests.steps.registration.versions import FAMILY, ledger, register, register_inputs
 from tests.synthetic import context_over
 
-DISK_OF_NO_ROOM = Path("/dev/full")  # of Linux: every write to it fails for want of space
+DISK_OF_NO_ROOM = Path("/dev/full")  # of Linux: every write to it fails with "no space left"
 
 
 def refusing() -> str:
@@ -58,21 +58,21 @@ def hanging() -> Iterator[str]:
 
 @pytest.fixture(params=["refuses", "hangs"])
 def away(request: pytest.FixtureRequest, hanging: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a registry that refuses connections, or takes them and never answers."""
+    """The address of a registry that refuses connections, or accepts them and never answers."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     return refusing() if request.param == "refuses" else hanging
 
 
 def require_whole(context: Context) -> None:
-    """What an alias names has its card and its line in the ledger."""
+    """Check that a version with an alias has its card and its line in the ledger."""
     entered = {entry.version for entry in ledger(context) if entry.action == "register"}
     for version in context.models.versions():
         assert not version.aliases or (version.version in entered and read_card(version, context) is not None)
 
 
 def require_finished(context: Context, given: dict[str, Any]) -> None:
-    """However often it is registered now, there is one version, and every line stands once."""
+    """Check that registering again, however often, leaves one version and every line of the ledger once."""
     for _ in range(2):
         outputs = execute("register", given, context)
         assert (outputs["version"], outputs["aliases"]) == ("1", ["challenger", "champion"])
@@ -113,12 +113,12 @@ def json_or_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-# ---- a disk that is full
+# ---- a full disk
 
 
 @contextmanager
 def room(database: Path, pages: int) -> Iterator[None]:
-    """MLflow's own connections to a SQLite database let it grow to so many pages; then it is full."""
+    """Limit a SQLite database, on MLflow's own connections, to a number of pages."""
 
     def limit(connection: Any, *_: Any) -> None:
         if connection.execute("pragma database_list").fetchone()[2] == str(database.resolve()):
@@ -142,12 +142,10 @@ def query(database: Path, *statements: str) -> int:
 @thorough
 def test_registration_resumes_once_a_full_database_has_room(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
     database = Path(desk.settings.mlflow.removeprefix("sqlite:///"))
-    query(
-        database, "pragma page_size = 512", "vacuum", "pragma page_size"
-    )  # small pages: what is written needs new ones
+    query(database, "pragma page_size = 512", "vacuum", "pragma page_size")  # small pages: every write needs new ones
     given = register_inputs(desk)
     begun, seen = query(database, "pragma page_count"), []
-    for spare in range(100):  # at each size the disk is full, and then the step is run again on one with a page more
+    for spare in range(100):  # the step is repeated on a disk that grows by one page until it succeeds
         try:
             with room(database, begun + spare):
                 execute("register", given, desk)
@@ -156,7 +154,7 @@ def test_registration_resumes_once_a_full_database_has_room(desk: Context, capsy
             assert "database or disk is full" in str(error) and "\n" not in str(error) and "SQL" not in str(error)
             seen.append(len(desk.models.versions()))
             require_whole(desk)
-    assert seen[0] == 0 and seen[-1] == 1, "full before the version is there, and full before its aliases are"
+    assert seen[0] == 0 and seen[-1] == 1, "the disk was full before the version, and before its aliases"
     assert "Traceback" not in capsys.readouterr().err
     with room(database, 1_000_000):
         require_finished(desk, given)
@@ -178,7 +176,7 @@ def test_a_disk_without_room_for_the_card_leaves_a_version_that_no_alias_names(d
 
 
 def test_a_disk_too_full_for_artifacts_fails_the_step_and_the_next_run_completes_it(desk: Context) -> None:
-    register(desk)  # the experiment is there
+    register(desk)  # the experiment exists
     place = Path(desk.tracker.artifacts)
     shutil.move(place, place.with_name("kept"))
     place.write_text("no folder")

@@ -33,7 +33,7 @@ def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
               "python", "decision_id", "sha256", "artifacts_sha256"}  # fmt: skip
     assert wanted <= set(version.tags)
     digests = registered_digests(version, desk.tracker)
-    assert max(map(len, version.tags.values())) < 200, "what is long has a file of its own"
+    assert max(map(len, version.tags.values())) < 200, "long values have files of their own"
     assert set(digests["model"]) == {"model.onnx", "model.json", "trials.json", "provenance.json"}
     assert len(digests["training_set"]) == 5
     client, store = desk.tracker.client, desk.data.store
@@ -47,7 +47,7 @@ def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
     folder = Path(model.artifact_location.removeprefix("file://"))
     example = json.loads((folder / "input_example.json").read_text())
     first = store.read_table(f"{version.evaluation_uri}/scored.parquet").to_pylist()[0]
-    assert str(first["site"]) in json.dumps(example), "a row that was scored"
+    assert str(first["site"]) in json.dumps(example), "one of the scored rows"
     assert "onnxruntime==" in (folder / "requirements.txt").read_text()
     second = register(desk, "r2")
     again = desk.models.resolve(version=second["version"])
@@ -84,7 +84,7 @@ def test_the_teacher_of_a_network_is_in_the_hash_of_its_params(desk: Context) ->
         return lineage.digest(lineage.science({**params, "training": training}, card))
 
     plain = digest_of({}, TAUGHT)
-    assert digest_of({"search": {}}, TAUGHT) == plain, "a teacher is not searched for"
+    assert digest_of({"search": {}}, TAUGHT) == plain, "a teacher is not part of the search"
     assert digest_of({"dropout": 0.9}, TAUGHT) != plain != digest_of({}, {**TAUGHT, "mlp": {"prune": 0.5}})
     assert digest_of({"dropout": 0.9}, {}) == digest_of({}, {}) != plain
 
@@ -112,7 +112,7 @@ def test_the_same_model_trained_again_leaves_its_version_as_it_is(
     monkeypatch.setenv("FLIGHTDECK_COMMIT", "deployed-since")
     execute("train", inputs, desk)
     execute("resolve_model", {"version": version.version}, desk)
-    execute("train", {**inputs, "seed": 99}, desk)  # another model, by the card's seed
+    execute("train", {**inputs, "seed": 99}, desk)  # another model, since the seed of the card differs
     assert Provenance.read(desk.data.store, version.model_uri).code == {"git_commit": "deployed-since"}
     with pytest.raises(CorruptData, match="registered is"):
         execute("resolve_model", {"version": version.version}, desk)
