@@ -35,7 +35,7 @@ INPUTS = ModelInputs(numeric=("x", "y", "gappy"), categorical=("kind", "site"))
 
 
 def frame(rows: int, seed: int, first_day: str = "2024-01-01", rows_a_day: int = 100) -> pd.DataFrame:
-    """Labels follow x, kind and whether `gappy` is missing; y and most sites are noise."""
+    """Labels depend on x, kind and whether `gappy` is missing; y and most sites are noise."""
     draw = np.random.default_rng(seed)
     x, y = draw.normal(size=(2, rows)).astype(np.float32)
     gap = draw.random(rows) < 0.2

@@ -1,6 +1,6 @@
 """A toy use case: will a pump need service within a day of its morning reading? Generated, seeded, two months.
 
-To be short it imports data libraries at the top, where a package that Airflow parses imports them inside the methods.
+For brevity it imports data libraries at the top; a package that Airflow parses imports them inside the methods.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Pumps:
     start: date = date(2024, 3, 1)
     end: date = date(2024, 3, 1) + timedelta(DAYS)
     maturity: timedelta = timedelta(days=1)
-    looks_ahead: timedelta = timedelta(0)  # the label stands in the reading
+    looks_ahead: timedelta = timedelta(0)  # the label is part of the reading
     feature_repo: Path = Path(__file__).parent / "feature_repo"
     slices: tuple[str, ...] = ("plant",)
     tables: tuple[RawTable, ...] = (

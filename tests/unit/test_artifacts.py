@@ -1,4 +1,4 @@
-"""What crosses slices has one type, one name and one reader: each document comes back as it was written."""
+"""Files that cross slices have one type, one name and one reader: each document is read back as it was written."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_document_comes_back_as_it_was_written(store: Store, kind: type[Docume
     assert again.files == document.files and again.sha256.keys() - again.files.keys() == {kind.FILE}
     assert again.as_json() == json.loads(content) == document.sealed()
     again.write(store, str(store.root))
-    assert file.read_bytes() == content, "written again it has the same bytes"
+    assert file.read_bytes() == content, "writing it again gives the same bytes"
 
 
 @every
@@ -98,7 +98,7 @@ def test_a_document_lies_in_a_folder_only_where_its_file_is_identical(store: Sto
     assert not document.lies_in(store, folder), "other code has written more"
     document.write(store, folder)
     edit(file, lambda content: content.update(since_then={"a": 1}))
-    assert not document.lies_in(store, folder), "it was altered"
+    assert not document.lies_in(store, folder), "the file was altered"
 
 
 numbers = st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False)
@@ -136,7 +136,7 @@ documents = st.one_of(
 @settings(max_examples=60, deadline=None)
 @given(documents)
 def test_the_values_of_a_document_are_read_exactly_as_written(document: Document) -> None:
-    """Numbers keep their kind (1 is not 1.0), instants their offset, and what is not said stays unsaid."""
+    """Numbers keep their type (1 is not 1.0), instants their offset, and absent keys stay absent."""
     content = json.dumps(document.sealed())
     again = type(document).of(json.loads(content), FOLDER)
     assert json.dumps(again.as_json()) == content and again.sealed() == document.sealed()
@@ -209,7 +209,7 @@ def test_an_edited_document_is_refused(store: Store, kind: type[Document]) -> No
 
 @every
 def test_only_a_manifest_is_read_without_a_digest_of_its_own(store: Store, kind: type[Document]) -> None:
-    """Manifests had none before there were seals; every other document always had one, or can be made anew."""
+    """Older manifests have none; every other document always had one, or can be written anew."""
     document = MAKERS[kind]()
     file = written(store, document)
     edit(file, lambda value: value["sha256"].pop(kind.FILE))
@@ -283,7 +283,7 @@ def test_trials_and_reports_come_back_as_they_were_written(store: Store) -> None
     place = f"{store.root}/{report.name}"
     store.write_json(place, report.as_json())
     assert read_feature_report(store, place) == report and report.name == "2024-04-01_2024-04-02.json"
-    assert store.read_json(place)["views"]["heat"]["metrics"] == {"null_rate": 0.5}, "what was measured stays"
+    assert store.read_json(place)["views"]["heat"]["metrics"] == {"null_rate": 0.5}, "figures are kept"
     nothing: list[Any] = [[], {"trials": [{}], "best_trial": 0}]
     for wrong in nothing:
         store.write_json(f"{store.root}/{Trials.FILE}", wrong)
@@ -291,13 +291,16 @@ def test_trials_and_reports_come_back_as_they_were_written(store: Store) -> None
             Trials.read(store, str(store.root))
 
 
-NAME = re.compile(r"\S*\w\.json")  # of a file, where no space stands in it; a pattern such as f"{window}.json" is none
+NAME = re.compile(r"\S*\w\.json")  # names of files have no space; a pattern such as f"{window}.json" is not a name
 READ_BY_HAND = re.compile(r"(^|[._])(card|evaluation|manifest|summary|provenance|trials)$")
-OUTPUTS = {("__main__.py", "outputs.json"), ("console/code.py", "values.json")}  # where their caller says: no artifacts
+OUTPUTS = {
+    ("__main__.py", "outputs.json"),
+    ("console/code.py", "values.json"),
+}  # written where their caller says: no artifacts
 
 
 def outside() -> Iterator[tuple[str, ast.AST]]:
-    """Every node of the package outside of the artifacts, with the file that it stands in."""
+    """Every syntax node of the package outside of `artifacts`, with its file."""
     package = ROOT / "pipelines"
     for file in sorted(package.rglob("*.py")):
         place = file.relative_to(package)

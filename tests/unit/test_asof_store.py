@@ -89,10 +89,12 @@ def test_joins_equal_the_reference(
     store, write = cases_store
     rows, lines = case
     write(rows)
-    in_store = sorted(rows, key=lambda row: row.known // (24 * HOUR))  # a partition a day, each in its own order
+    in_store = sorted(
+        rows, key=lambda row: row.known // (24 * HOUR)
+    )  # one partition a day, each with its own column order
     with patch.object(asof_join, "MOST_PLACES", most_places):
         got = ask(store, lines, filter_by_created_timestamp=only_written)
-    assert list(got.note) == list(range(len(lines)))  # the order of the rows, and what they have besides
+    assert list(got.note) == list(range(len(lines)))  # rows in any order, with further columns
     for name, question in QUESTIONS.items():
         assert list(got[name]) == [answer(in_store, line, question, only_written) for line in lines], name
 
@@ -272,7 +274,7 @@ def test_names_of_files_are_not_patterns(tmp_path: Path) -> None:
 
 
 def print_naive(folder: Path) -> int:
-    """Print the values at instants without a zone, of rows without a zone."""
+    """Print point-in-time values, where rows and entity rows have instants without a zone."""
     store, _ = our_store(folder)
     data = Layout(Store(store.config.offline_store.root), PROJECT)
     rows = table([Row("a", 1, 10 * HOUR, 0, 1.0)])

@@ -1,4 +1,4 @@
-"""Labels of further tasks: used only once known, and never in the place of the label."""
+"""Auxiliary labels: used only once known, and never in place of the label."""
 
 from __future__ import annotations
 

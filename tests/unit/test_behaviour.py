@@ -1,4 +1,4 @@
-"""Behavioural tests pass, fail, or could not be run, and the last is a failure too."""
+"""Behavioural tests pass, fail, or cannot be run, which counts as a failure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ RANKS: dict[str, Any] = {"kind": "minimum", "bar": {"metric": "roc_auc", "direct
         ({**RISES, "change": {"x": {"add": -0.5}}}, "failed"),
         ({**RISES, "change": {"x": {"add": -0.5}}, "moves": "down"}, "passed"),
         ({**RISES, "change": {"x": {"add": -0.01}}, "tolerance": 0.01}, "passed"),
-        ({**RISES, "change": {"y": {"add": 1}}}, "passed"),  # it is not lowered
+        ({**RISES, "change": {"y": {"add": 1}}}, "passed"),  # the score does not fall
         ({**RISES, "change": {"x": {"scale": -1.0, }}, "where": {"kind": "d"}, "tolerance": 1.0}, "passed"),
         (RANKS, "passed"),
         ({**RANKS, "where": {"kind": "d"}}, "passed"),

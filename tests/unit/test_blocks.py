@@ -1,4 +1,4 @@
-"""Dependence blocks: those of examples, those of the log, and what of them a look counts and records."""
+"""Dependence blocks: of examples, of the log, and those that a look counts and records."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def hours(number: float) -> datetime:
 
 
 def observation(at: float, block: str, closes: float, label: float | None = 0.0, known: float = 0.0) -> Observation:
-    """A request `at` so many hours; its label is known `known` hours later."""
+    """A request `at` hours after the start; its label is known `known` hours later."""
     scores = {"1": 0.25, "2": 0.25 + 0.5 * np.sin(at) ** 2}
     known_at = None if label is None else hours(at + known)
     timing: dict[str, float] = {"1": 1.0, "2": 1.0}
@@ -68,14 +68,16 @@ def test_the_block_of_a_day_closes_at_the_next_local_midnight() -> None:
         "2024-03-30",
         datetime(2024, 3, 31, 4, tzinfo=UTC),
     )
-    assert day_block(hours(0), "UTC").closes_at == hours(24), "midnight itself is of the day that begins"
+    assert day_block(hours(0), "UTC").closes_at == hours(24), "midnight belongs to the day that begins"
 
 
 def test_examples_without_a_block_column_have_days_as_blocks_and_null_blocks_are_single_rows() -> None:
     frame = pd.DataFrame({EXAMPLE_ID: ["a", "b", "c"], DAY: [date(2024, 3, 1)] * 2 + [date(2024, 3, 2)]})
     assert blocks_of(frame).tolist() == ["2024-03-01", "2024-03-01", "2024-03-02"]
     assert blocks_of(frame.assign(**{BLOCK: pd.Series(["x", None, "x"])})).tolist() == ["x", "b", "x"]
-    assert blocks_of(frame.assign(**{BLOCK: None})).tolist() == ["a", "b", "c"], "all are independent"
+    assert blocks_of(frame.assign(**{BLOCK: None})).tolist() == ["a", "b", "c"], (
+        "rows with a null block are independent"
+    )
 
 
 def test_a_block_counts_once_its_labels_have_matured() -> None:
@@ -101,7 +103,7 @@ def test_a_late_request_does_not_count_as_missing_before_its_own_label_is_due() 
 
 
 def test_the_first_request_of_a_block_sets_its_closing() -> None:
-    """As where records of two versions of the code name two instants for one day."""
+    """As where records from two versions of the code name two closing instants for one day."""
     log = [observation(1, "x", 8), observation(5, "x", 4), observation(2, "x", 30)]
     assert increments(log, 17.9) == {} and look_at(log, 18)[1].blocks.rows.tolist() == [3]
 
@@ -124,7 +126,7 @@ LOGS = st.lists(
 def test_later_requests_and_labels_never_change_a_block_that_had_matured(
     log: list[Observation], first: int, later: int
 ) -> None:
-    """Whatever they say of its closing: a block that a look has counted stays as it was."""
+    """Whatever closing they name: a block that a look has counted does not change."""
     alone = [row._replace(block=f"alone {n}", closes_at=row.predicted_at) for n, row in enumerate(log[::3])]
     everything = [*log, *alone]
     if min(row.predicted_at for row in everything) < hours(first / 2):

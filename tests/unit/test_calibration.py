@@ -1,4 +1,4 @@
-"""Calibrations rise, do what scikit-learn does, and are the same in numpy and in the graph."""
+"""Calibrations are monotone, agree with scikit-learn, and are the same in numpy and in the graph."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def in_graph(calibration: Calibration, log_odds: np.ndarray[Any, Any]) -> np.nda
 @st.composite
 def isotonics(draw: st.DrawFn) -> Isotonic:
     knots = sorted(draw(st.sets(st.integers(-12 * GRID, 12 * GRID), min_size=1, max_size=150)))
-    shares = st.floats(0, 1, allow_subnormal=False)  # means of labels, and between numbers so small numpy does not rise
+    shares = st.floats(
+        0, 1, allow_subnormal=False
+    )  # means of labels; between tiny numbers numpy's interpolation is not monotone
     values = sorted(draw(st.lists(shares, min_size=len(knots), max_size=len(knots))))
     return Isotonic(tuple(k / GRID for k in knots), tuple(values))
 
@@ -76,7 +78,7 @@ def test_graph_and_numpy_agree_and_calibrations_are_monotone(calibration: Calibr
 
 
 def sample(rows: int = 4000, seed: int = 0) -> tuple[Any, Any, Any]:
-    """Log-odds whose truth is flatter and shifted, labels, and days."""
+    """Log-odds that are too steep and shifted, labels drawn from the true probabilities, and days."""
     draw = np.random.default_rng(seed)
     log_odds = draw.normal(-0.5, 1.5, rows)
     labels = (draw.random(rows) < expit(0.5 * log_odds - 0.7)).astype(float)
@@ -87,7 +89,7 @@ def test_platt_equals_the_logistic_regression_of_the_label_on_the_log_odds() -> 
     log_odds, labels, _ = sample()
     theirs = LogisticRegression(C=np.inf, tol=1e-10).fit(log_odds[:, None], labels)
     ours = fit_platt(log_odds, labels)
-    assert ours.slope == pytest.approx(theirs.coef_[0, 0], abs=2e-3)  # its targets are held off 0 and 1
+    assert ours.slope == pytest.approx(theirs.coef_[0, 0], abs=2e-3)  # its targets are kept away from 0 and 1
     assert ours.intercept == pytest.approx(theirs.intercept_[0], abs=2e-3)
 
 
@@ -140,7 +142,7 @@ def test_auto_leaves_calibrated_scores_alone() -> None:
 
 
 def test_auto_compares_on_days_that_it_did_not_fit_on() -> None:
-    """The early half says one line, the late half another: the early line must lose there."""
+    """The early half follows one line, the late half another: on the late half the early line must lose."""
     draw = np.random.default_rng(2)
     log_odds, days = draw.normal(0, 1.5, 8000), np.arange(8000) // 1000
     late = days >= 4
@@ -149,7 +151,10 @@ def test_auto_compares_on_days_that_it_did_not_fit_on() -> None:
     assert isinstance(calibration, Uncalibrated) and facts.method == "none"
     flipped = labels.copy()
     flipped[~late] = 1 - flipped[~late]
-    assert set(held_out_losses(log_odds, flipped, days)) == {"none", "isotonic"}  # the early line falls
+    assert set(held_out_losses(log_odds, flipped, days)) == {
+        "none",
+        "isotonic",
+    }  # the slope of the early line is negative
 
 
 @pytest.mark.parametrize(

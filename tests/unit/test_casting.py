@@ -1,4 +1,4 @@
-"""The cast from what a source brings to what is declared: the table of docs/sources.md, row by row, and beyond it."""
+"""Casts from source types to declared types: the table of docs/sources.md, row by row, and further cases."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Row = tuple[str, str, str, str | None]
 
 
 def documented_examples() -> list[Row]:
-    """(declared, found, example, what it becomes or None) of every example in the documentation."""
+    """(declared type, source type, example, result or None) of every example in the documentation."""
     rows: list[Row] = []
     for line in (ROOT / "docs" / "sources.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
@@ -92,7 +92,7 @@ def test_the_table_of_the_documentation_holds(row: Row) -> None:
     else:
         assert cast_to_text([MADE[kind](value)], wanted, nulls) == [None if becomes == "missing" else becomes]
         beside = cast_to_text([MADE[kind](value), None], wanted, nulls)
-        assert beside[1] is None, "a missing value beside it stays missing"
+        assert beside[1] is None, "a missing value in the same column stays missing"
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row[1] not in ("cell", "UUID", "bytes")], ids=str)
@@ -188,7 +188,9 @@ def test_instants_finer_than_the_declared_unit_are_rounded_down(nanos: int, unit
     times = cast(pa.chunked_array([column]), pa.timestamp(unit, "UTC"), "UTC")
     assert times.cast(pa.int64()).to_pylist() == [nanos // (10**9 // instants.PER_SECOND[unit])]
     words = pc.cast(column.cast(pa.timestamp("ns")), pa.string())
-    assert cast(pa.chunked_array([words]), pa.timestamp(unit, "UTC"), "UTC").equals(times), "text alike"
+    assert cast(pa.chunked_array([words]), pa.timestamp(unit, "UTC"), "UTC").equals(times), (
+        "text gives the same instants"
+    )
 
 
 @pytest.mark.parametrize("zone", [BERLIN, "America/New_York"])
@@ -283,7 +285,7 @@ def test_a_type_that_does_not_exist_is_refused_with_table_and_column(name: Any) 
         declared_types(RawTable("visits", ("x",), {"x": name}))
 
 
-# --- the hour that comes twice
+# --- the repeated hour
 
 ZONES = ["America/Havana", "Australia/Lord_Howe", BERLIN, "America/New_York", "Australia/Sydney", "America/Santiago"]
 SHIFTS = st.timedeltas(timedelta(hours=-2), timedelta(hours=2))
@@ -329,14 +331,14 @@ def test_the_first_reading_precedes_the_second_by_the_amount_that_clocks_are_set
     )
     assert [b - a for a, b in zip(first, second, strict=True)] == [_moves(one, zone) for one in real]
     shown = instants.local_times(np.array([one.replace(tzinfo=None) for one in first], "datetime64[us]"), zone)
-    assert shown.tolist() == real, "and clocks show what was written"
+    assert shown.tolist() == real, "local clocks show the written time at both instants"
 
 
 @given(st.sampled_from(ZONES), st.integers(1990, 2070), st.sampled_from(["first", "second"]), st.data())
 def test_local_times_at_or_after_a_bound_are_never_read_as_an_earlier_instant(
     zone: str, year: int, ambiguous: Ambiguous, data: st.DataObject
 ) -> None:
-    """So that a database that is asked for local times gives the rows of a window, and no others."""
+    """So a query of a database by local times returns the rows of a window, and no others."""
     moved = _moved(year, zone)
     time = data.draw(st.builds(operator.add, st.sampled_from(moved or (datetime(year, 3, 1),)), SHIFTS))
     at = data.draw(st.builds(operator.add, st.sampled_from(moved or (time,)), SHIFTS)).replace(tzinfo=ZoneInfo(zone))
@@ -349,13 +351,13 @@ def test_local_times_at_or_after_a_bound_are_never_read_as_an_earlier_instant(
 
 @lru_cache
 def _moved(year: int, zone: str) -> tuple[datetime, ...]:
-    """The times of a year, one within each half hour, that the zone's clocks show twice or never."""
+    """The local times of a year, one for each half hour, that the zone's clocks show twice or never."""
     every = (datetime(year, 1, 1, 0, 10) + timedelta(minutes=30 * number) for number in range(366 * 48))
     return tuple(one for one in every if _moves(one, zone))
 
 
 def _moves(local: datetime, zone: str) -> timedelta:
-    """By how much clocks are set back about a local time: 0 where it is one instant, less where it is none."""
+    """By how much clocks are set back around a local time: 0 where it is one instant, negative where it is none."""
     first = local.replace(tzinfo=ZoneInfo(zone))
     offsets = [first.replace(fold=fold).utcoffset() or timedelta(0) for fold in (0, 1)]
     return offsets[0] - offsets[1]

@@ -1,4 +1,4 @@
-"""The chains hand over what their steps give and take; a walk runs them in order, whole or in part."""
+"""The chains connect outputs and inputs of their steps; a walk runs them in order, whole or in part."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_chains_import_nothing_but_errors() -> None:
     script = "import sys, pipelines.walk; print(*(name for name in sys.modules if name.startswith('pipelines')))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     known = {"pipelines", "pipelines.chains", "pipelines.walk", "pipelines.errors", "pipelines.redaction"}
-    known |= {"pipelines.feast_import"}  # the package itself imports it
+    known |= {"pipelines.feast_import"}  # imported by the package itself
     assert set(done.stdout.split()) <= known
 
 
@@ -63,7 +63,7 @@ def calls() -> Calls:
 
 @pytest.fixture
 def execute(calls: Calls) -> Callable[..., dict[str, Any]]:
-    """Notes the call, and gives every output of the step; those of runs of a mapped step differ."""
+    """Records the call, and gives every output of the step; outputs of a mapped step differ by run."""
 
     def run(step: str, inputs: dict[str, Any]) -> dict[str, Any]:
         calls.append((step, inputs))
@@ -142,7 +142,7 @@ def test_an_output_of_an_omitted_step_is_named(execute: Callable[..., dict[str, 
 
 
 def answers(calls: Calls, *given: dict[str, Any]) -> Callable[..., dict[str, Any]]:
-    """Runs a rollout of which the first step and the judge, one stage after the other, answer this."""
+    """Runs a rollout in which the first step and then the judge, stage by stage, give these answers."""
     waiting = iter(given)
 
     def run(step: str, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checkpoints beside the commits go on after an error, and what is committed meanwhile is in the file in the end."""
+"""Checkpoints beside the commits continue after an error; in the end the file holds everything committed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cleaning: fitted on one frame alone, the same on every other, and counted."""
+"""Cleaning: fitted on one frame, applied unchanged to every other, and counted."""
 
 from __future__ import annotations
 

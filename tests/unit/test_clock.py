@@ -1,4 +1,4 @@
-"""The clock of server and judge."""
+"""The clock of the model server and the judge."""
 
 from __future__ import annotations
 

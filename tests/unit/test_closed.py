@@ -1,4 +1,4 @@
-"""Closed days: nothing of them is missing, and a feed that stays away on an open day is noticed all the same."""
+"""Closed days: no data of theirs count as missing, and a feed that fails on an open day is still noticed."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def partitions(first: date, counts: str) -> list[Partition]:
 @pytest.mark.parametrize(
     ("counts", "closed", "days_a_week", "missed"),
     [
-        ("1111100", WEEKEND, 7, ""),  # from a Monday
+        ("1111100", WEEKEND, 7, ""),  # starting on a Monday
         ("1111000", WEEKEND, 7, "5"),
         ("0111100", WEEKEND, 7, "1"),
         ("1111110", Closed(dates=frozenset({date(2024, 1, 7)})), 7, ""),
         ("1101110", Closed(), 5, ""),
-        ("1101010", Closed(), 5, "7"),  # the third and the fifth a week may do without
+        ("1101010", Closed(), 5, "7"),  # a week may lack the third and the fifth
         ("1111111000", Closed(), 5, "10"),
-        ("1111100110", WEEKEND, 6, ""),  # a closed day is none that lacks
+        ("1111100110", WEEKEND, 6, ""),  # a closed day does not count as missing
     ],
 )
 def test_an_empty_day_is_missing_unless_it_is_closed_or_its_week_may_lack_days(
@@ -103,6 +103,6 @@ def test_an_absent_file_is_missing_on_open_days_only(tmp_path: Path, gone: int) 
             execute("ingest", window, context)
         return
     execute("ingest", window, context)
-    with pytest.raises(CheckFailed) as error:  # the toy's expectations are of other columns
+    with pytest.raises(CheckFailed) as error:  # the toy's expectations are about other columns
         execute("validate", window, context)
     assert "has no rows" not in str(error.value)

@@ -1,4 +1,4 @@
-"""The columns that declared views read: those that their SQL names, or all where it may read others."""
+"""The columns that declared views read: those named in their SQL, or all where it may read others."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ SALES = pa.table(
 
 
 def test_a_view_is_built_from_its_known_columns_only() -> None:
-    """So that no column can bear on it whose changes are not told."""
+    """So no column can affect it without a change of that column being noticed."""
     window = Window(date(2024, 3, 1), date(2024, 3, 3), "UTC")
     table = trailing(
         "v",

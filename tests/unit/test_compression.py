@@ -1,4 +1,4 @@
-"""Compression: quantized products, pruned weights and taught networks are what they are said to be."""
+"""Compression: quantized products, pruned weights and distilled networks do what they promise."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_quantized_further_outputs_are_close_and_those_of_the_graph_were_compare
 
 @networks
 def test_a_quantized_score_does_not_depend_on_its_neighbours(family: str) -> None:
-    """A scale of the whole batch would follow the largest value in it."""
+    """A scale for the whole batch would depend on its largest value."""
     score = scorer(to_onnx(Quantized(plain(family)), Uncalibrated())).score
     rows = hard(40, 5, np.zeros(1, dtype=np.float32))
     np.testing.assert_allclose([score(rows.iloc[n : n + 1])[0] for n in range(40)], score(rows), atol=1e-6)
@@ -190,7 +190,7 @@ def teacher(score: Any) -> Any:
 
 
 def truth(rows: pd.DataFrame) -> Any:
-    """About the probability that labels are drawn with."""
+    """An approximation of the probability by which labels are drawn."""
     effect = rows["kind"].map({"a": -1.0, "b": 0.6, "c": -0.3, "d": 1.2}).fillna(0.0)
     odds = 1.1 * rows["x"] + effect + 0.8 * rows["gappy"].isna() - 0.8
     return 1 / (1 + np.exp(-odds.to_numpy(dtype=np.float64)))
@@ -206,7 +206,7 @@ def test_a_teacher_of_weight_zero_changes_no_bit(family: str) -> None:
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_a_student_learns_from_a_perfect_teacher_what_labels_do_not_show(temperature: float) -> None:
-    """Training labels are coins; with alpha 1 they have no say."""
+    """Training labels are random; with alpha 1 they have no weight."""
     rows = frame(4000, 1)
     coins = rows.assign(**{LABEL: np.random.default_rng(5).integers(0, 2, len(rows)).astype(np.float64)})
     read, held = frame(3000, 9), frame(1000, 2)

@@ -1,4 +1,4 @@
-"""What `flightdeck features` tells of declared views."""
+"""What `flightdeck features` shows of declared views."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_view_is_shown_with_what_reads_it(capsys: pytest.CaptureFixture[str], 
     assert views["item_sales"]["known"] == "known as each day begins" and views["item_sales"]["lookback_days"] == 30
     assert views["item_sales"]["reads"] == {"lines": ["customer", "item", "pieces", "price", "ordered_at"]}
     features = {one["name"]: one for view in views.values() for one in view["features"]}
-    assert features["price_28d"]["services"] == ["order_again_v1"], "by what is derived of it"
+    assert features["price_28d"]["services"] == ["order_again_v1"], "read through the features derived from it"
     assert features["basket_30d"]["services"] == [] and features["orders_30d"]["low"] == 0
     assert derived["days_since_order"] == "predicted_at, last_order_at"
 

@@ -1,4 +1,4 @@
-"""Params and declarations that do not fit each other are refused by name; what defaults follow from never is."""
+"""Params and declarations that contradict each other are refused by name; defaults never contradict declarations."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.toy_lists import USECASE as LISTS
 SHADOW = {"share": 0.0, "min_hours": 1, "min_requests": 1, "min_blocks": 0, "min_pairs": 0}
 AHEAD = {"name": "a", "kind": "direction", "change": {"load": {"add": 1}}, "moves": "up"}
 HALF = {"share": 0.5, "min_hours": 1, "min_requests": 1, "min_blocks": 1, "min_pairs": 1}
-BROKEN: Mapping[str, tuple[dict[str, Any], str]] = {  # by constraint: what breaks it, and what is said
+BROKEN: Mapping[str, tuple[dict[str, Any], str]] = {  # by constraint: values that break it, and the message
     "service-with-inputs": ({"features.service": "pump_service_v9"}, "did you mean pump_service_v"),
     "sources-are-tables": (
         {"sources": {"reading": {"kind": "bundled"}}},
@@ -101,7 +101,7 @@ DECLARED = {  # by constraint: a module of the toy that breaks it
 
 
 def write_module(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a module that breaks a constraint."""
+    """Write a module of the toy that breaks a constraint; gives its name."""
     module = f"declared_{name.replace('-', '_')}"
     (folder / f"{module}.py").write_text(DECLARED[name])
     monkeypatch.syspath_prepend(folder)
@@ -144,7 +144,7 @@ def test_a_view_that_models_read_has_keys_that_requests_have() -> None:
 
 
 class Simple(Base):
-    """The toy's readings, with all that it declares in SQL."""
+    """The toy's readings, with everything that it declares in SQL."""
 
     name, timezone, start, split_on = "pumps", "Europe/Berlin", date(2024, 3, 1), "pump"
     maturity, request = timedelta(days=1), Reading
@@ -266,7 +266,7 @@ def test_defaults_derived_from_declarations_break_no_constraint(hours: int, minu
 def test_the_schedule_of_data_runs_follows_each_period() -> None:
     schedules = {minutes: cron(timedelta(minutes=minutes)) for minutes in (1, 15, 60, 180, 1440)}
     assert schedules == {1: "*/1 * * * *", 15: "*/15 * * * *", 60: "0 * * * *", 180: "0 */3 * * *", 1440: "0 0 * * *"}
-    assert cron(timedelta(minutes=45)) == cron(timedelta(minutes=90)) == "0 0 * * *", "which cron cannot say"
+    assert cron(timedelta(minutes=45)) == cron(timedelta(minutes=90)) == "0 0 * * *", "cron cannot express this period"
 
 
 def test_check_shows_every_constraint_and_fails_where_one_is_broken(
@@ -288,7 +288,7 @@ def test_check_shows_every_constraint_and_fails_where_one_is_broken(
         "test-window-has-labels",
     ]
     assert main(["ingest", "--start", "2024-03-01", "--end", "2024-03-02", "--params", file, *places]) == 2
-    assert "embargo-covers-maturity" in capsys.readouterr().err, "no step runs"
+    assert "embargo-covers-maturity" in capsys.readouterr().err, "no step runs where a constraint is broken"
 
 
 @pytest.mark.parametrize(

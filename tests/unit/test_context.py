@@ -1,4 +1,4 @@
-"""The context builds a client when it is first used, and takes those that it is given instead."""
+"""The context builds a client on first use, and uses a given client instead."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_given_client_replaces_the_one_that_would_be_built(toy: Context) -> No
     records = toy.records
     both = given.replaced(records=records)
     assert both.clock is clock and both.records is records and both.ledger.engine is records.engine
-    assert both == toy, "what it is of is the same"
+    assert both == toy, "its settings, params and use case are the same"
 
 
 def test_an_unknown_client_is_refused(tmp_path: Path) -> None:

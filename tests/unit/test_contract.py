@@ -1,4 +1,4 @@
-"""Each check of the contract finds the fault that it is for, and a sound use case passes all."""
+"""Each check of the contract finds its fault, and a sound use case passes all checks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAKER = FeatureTable("pump_maker", ("pump",), ("makers",), daily=False)
 
 
 def subject(usecase: UseCase, start: date = START, end: date = END, last: date = LAST) -> Subject:
-    """A week of the toy, with days before and behind it."""
+    """A week of the toy, with days before and after it."""
     calendar = calendar_of(usecase)
     first, start, end, last = (calendar.first_of(day) for day in (min(FIRST, start), start, end, last))
     reach = Window(first, last, usecase.timezone, calendar.length)
@@ -88,7 +88,7 @@ class NextDay(Wrong):
 
 
 class WholeDay(Wrong):
-    """The mean of a day's readings as known with its first."""
+    """The mean of a day's readings, declared as known with the first one."""
 
     def heat(self, rows: pd.DataFrame, tables: Tables, window: Window) -> pd.DataFrame:
         read = tables["readings"].to_pandas()
@@ -99,7 +99,7 @@ class WholeDay(Wrong):
 
 @dataclass(frozen=True)
 class Noted(Pumps):
-    """Every third reading is noted a day late, which its feature takes no notice of; nothing else tells of it."""
+    """Every third reading is recorded a day late, which its feature ignores; no other check can see it."""
 
     tables: tuple[RawTable, ...] = (
         RawTable(
@@ -149,7 +149,7 @@ class Overdue(Pumps):
 
 
 class Shares(Pumps):
-    """Labels that are no truth values, and one that is known though there is none."""
+    """Labels other than 0 and 1, and a null label with a knowledge time."""
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
         rows = super().examples(tables, window).to_pandas()
@@ -158,7 +158,7 @@ class Shares(Pumps):
 
 
 class Leaking(Wrong):
-    """A feature that has its own row's outcome in it."""
+    """A feature that includes the outcome of its own row."""
 
     def heat(self, rows: pd.DataFrame, tables: Tables, window: Window) -> pd.DataFrame:
         read = tables["readings"].to_pandas().assign(known_at=lambda frame: frame.read_at + pd.Timedelta(minutes=5))
@@ -168,7 +168,7 @@ class Leaking(Wrong):
 
 @dataclass(frozen=True)
 class LeakingUnseen(Leaking):
-    """The same, where nothing tells how records stood."""
+    """The same, without a hook that gives records as known at an instant."""
 
     as_known: None = None  # type: ignore[assignment]
 
@@ -179,7 +179,7 @@ class OtherOutcomes(Pumps):
 
 
 class Batch(Pumps):
-    """A feature of the request that is relative to the others of a call."""
+    """A request feature that depends on the other requests of a call."""
 
     def request_features(self, columns: Columns) -> Columns:
         hour = super().request_features(columns)["hour"]
@@ -187,7 +187,7 @@ class Batch(Pumps):
 
 
 class Unsendable(Pumps):
-    """Plants that the request model does not know."""
+    """Plants that the request model does not accept."""
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
         rows = super().examples(tables, window).to_pandas()
@@ -201,7 +201,7 @@ class OtherBlocks(Pumps):
 
 
 class Unstable(Pumps):
-    """Ids that number the rows of a window."""
+    """Ids that count the rows of a window."""
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
         rows = super().examples(tables, window).to_pandas()
@@ -216,7 +216,7 @@ class Reused(Pumps):
 
 @dataclass(frozen=True)
 class Beyond(Pumps):
-    """All days of the tables, which are more than the window's where labels look ahead."""
+    """Examples of all days of the tables, which go beyond the window where labels look ahead."""
 
     maturity: timedelta = timedelta(days=2)
     looks_ahead: timedelta = timedelta(days=1)
@@ -226,7 +226,7 @@ class Beyond(Pumps):
 
 
 class Naive(Pumps):
-    """Instants of which nobody knows the zone, and no ids."""
+    """Instants without a zone, and no ids."""
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
         rows = super().examples(tables, window).to_pandas().drop(columns="example_id")
@@ -248,7 +248,7 @@ class Unready(Pumps):
         return rows
 
 
-FAULTS: list[tuple[type[Pumps], dict[str, str]]] = [  # what each check says; the others find nothing
+FAULTS: list[tuple[type[Pumps], dict[str, str]]] = [  # the finding of each fault's check; other checks find nothing
     (Misnamed, {"features-columns": "pump_heat lacks heat_1d, which its view declares"}),
     (Text, {"features-columns": "has heat_1d as string, and its view declares Float32"}),
     (Twice, {"features-columns": "has two rows of pump 7 with known_at"}),
@@ -282,7 +282,7 @@ def test_a_fault_is_found_by_its_check(usecase: type[Pumps], expected: dict[str,
 
 def test_every_check_has_a_fault_that_no_other_finds() -> None:
     alone = {name for _, expected in FAULTS if len(expected) == 1 for name in expected}
-    assert alone == set(CHECKS) - {"early-positives"}, "which only tells"
+    assert alone == set(CHECKS) - {"early-positives"}, "a check that only informs"
     table = (ROOT / "docs" / "own-data.md").read_text()
     assert [name for name in CHECKS if f"| `{name}` |" not in table] == []
 
@@ -317,7 +317,7 @@ def test_without_hooks_the_contract_says_what_was_not_checked_and_what_to_declar
 @pytest.mark.parametrize("seed", seeds(3, 40))
 def test_for_any_seed_a_sound_use_case_passes_and_one_that_sees_the_future_fails(seed: int) -> None:
     drawn = {usecase: replace(subject(usecase()), seed=seed) for usecase in (Pumps, WholeDay, NextDay)}
-    certain = CHECKS.keys() - {"outcomes"}  # of which, by chance, one AUC in 370 lies outside
+    certain = CHECKS.keys() - {"outcomes"}  # where, by chance, one AUC in 370 lies outside
     assert [finding for name in certain for finding in ask(name, drawn[Pumps]).findings] == []
     assert ask("knowledge", drawn[WholeDay]).findings and ask("live", drawn[WholeDay]).findings
     assert ask("knowledge", drawn[NextDay]).findings and ask("alone", drawn[NextDay]).findings

@@ -19,7 +19,7 @@ prices = st.builds(Costs, false_alarm=st.floats(0.1, 9), miss=st.floats(1, 9), t
 
 
 @given(rows, prices)
-@example([(0, 0.0), (1, 5e-324)], Costs(false_alarm=1.0, miss=1.0, true_alarm=0.0))  # nothing is between them
+@example([(0, 0.0), (1, 5e-324)], Costs(false_alarm=1.0, miss=1.0, true_alarm=0.0))  # no float lies between them
 def test_the_curve_gives_the_cost_of_each_threshold_and_the_cheapest_is_chosen(
     drawn: list[tuple[int, float]], costs: Costs
 ) -> None:

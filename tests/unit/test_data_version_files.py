@@ -1,4 +1,4 @@
-"""The pure parts of data versions: names, rows, differences, needs."""
+"""The pure parts of data versions: names, rows, differences, references."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_version_can_be_named_by_a_prefix() -> None:
 
 
 class Cache:
-    """Objects by hash, counting those that are asked for."""
+    """Objects by hash; it records which are fetched."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.fetched = folder, set[str]()

@@ -1,4 +1,4 @@
-"""What is built is refused where its columns are not its view's, or two rows are of one key and instant."""
+"""Built rows are refused where their columns are not the view's, or where two rows have one key and instant."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROW = st.tuples(st.sampled_from(["a", "b", None]), st.sampled_from([1, 2, None])
 def test_two_rows_of_one_key_and_instant_are_refused_and_no_others(
     rows: list[tuple[str | None, int | None, int | None]], ordered: bool
 ) -> None:
-    """Rows without a key or an instant are of no entity."""
+    """Rows without a key or an instant belong to no entity."""
     if ordered:
         rows = sorted(rows, key=lambda row: (str(row[2]), str(row[0]), str(row[1])))
     at = [None if hour is None else START + timedelta(hours=hour) for _, _, hour in rows]
@@ -53,7 +53,7 @@ def test_categories_are_keys_like_text() -> None:
 
 
 def test_many_keys_are_distinguished() -> None:
-    """Whose combinations are more than a whole number holds."""
+    """Their combinations exceed the range of an integer."""
     keys = tuple(f"k{n}" for n in range(8))
     rows = pa.table({name: [*range(999, -1, -1)] for name in keys} | {KNOWN_AT: pa.array([START] * 1000, INSTANT)})
     table = FeatureTable("wide", keys, ())

@@ -21,7 +21,7 @@ from tests.unit.test_declared_trailing import BEGIN, DAY, HOUR, MINUTE, SOLD, WI
 
 
 def test_rows_of_an_active_day_begin_with_its_first_event() -> None:
-    """Before it nothing is known of the day: a row would tell that an event is to come."""
+    """Before it nothing is known of the day: a row would reveal a coming event."""
     sales = [{"shop": "a", "sold_at": BEGIN + timedelta(days=5, hours=15, minutes=20), "cancelled": False}]
     over, active = Over(SOLD, {"n": count()}, (HOUR,)), Active(SOLD, 2)
     view = trailing("sales", ("shop",), over, every=HOUR, rows=active)
@@ -31,7 +31,7 @@ def test_rows_of_an_active_day_begin_with_its_first_event() -> None:
 
 
 def test_an_event_may_be_known_at_the_end_of_the_longest_day() -> None:
-    """Of 25 hours, as clocks are set back; and what it is then counted in is the same however the days are cut."""
+    """A day of 25 hours, as clocks are set back; the windows that count the event do not depend on the cut of days."""
     window = Window(date(2013, 11, 2), date(2013, 11, 8), ZONE)
     at = datetime(2013, 11, 4, 4, 30, tzinfo=UTC)  # 23:30 on the 3rd, which has 25 hours
     rows = {"shop": ["a"], "at": pa.array([at], pa.timestamp("us", "UTC")), "local_day": [date(2013, 11, 3)]}
@@ -41,7 +41,7 @@ def test_an_event_may_be_known_at_the_end_of_the_longest_day() -> None:
 
 
 def test_a_window_reaches_back_across_a_short_day() -> None:
-    """The 10th of March has 23 hours: what leaves a window on the 11th may be of the 9th."""
+    """The 10th of March has 23 hours: an event that leaves a window on the 11th may be from the 9th."""
     at = datetime(2013, 3, 10, 4, 59, tzinfo=UTC)  # 23:59 on the 9th
     sales = [{"shop": "a", "sold_at": at, "cancelled": False}]
     view = trailing("v", ("shop",), Over(Events("sales", "sold_at"), {"n": count()}, (23 * HOUR,)), every=30 * MINUTE)
@@ -52,7 +52,7 @@ def test_a_window_reaches_back_across_a_short_day() -> None:
 
 
 def test_entities_of_many_keys_are_distinguished() -> None:
-    """Whose combinations are more than a whole number of 64 bits counts."""
+    """Their combinations exceed the range of 64-bit integers."""
     draw = np.random.default_rng(3)
     keys = pa.table({f"k{n}": draw.permutation(20_000).astype(str) for n in range(5)})
     entities = Entities.of([keys.slice(0, 12_000), keys.slice(8_000)])
@@ -92,7 +92,7 @@ def test_windows_that_look_ahead_or_are_empty_are_refused() -> None:
 
 
 def test_the_code_of_a_builder_is_followed_into_its_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever calls them lies outside of the package."""
+    """Also functions that are called from outside of the package."""
     for name, text in {
         "__init__": "",
         "build": "def heat(tables, window):\n    from acme_code.parts import half\n    return half(tables)\n",

@@ -86,7 +86,7 @@ SCHEMA = pa.schema(
 
 
 def tables(sales: Sequence[Sale], window: Window = WINDOW, lookback: int = 100) -> dict[str, pa.Table]:
-    """The sales of a window and of the days that it looks back, as the chain reads them, in the order of days."""
+    """The sales of a window and its lookback days, ordered by day as the chain reads them."""
     rows = [{**sale, "local_day": local_day(sale["sold_at"], ZONE)} for sale in sales]
     first = window.start - timedelta(lookback)
     rows = [row for row in rows if first <= row["local_day"] < window.end]
@@ -99,7 +99,7 @@ def known_at(sale: Sale) -> datetime:
 
 
 def expected(measure: Measure, events: list[Sale], at: datetime, most: int | None) -> float | datetime | None:
-    """The value of a measure of a window's events, in the order in which they are known, or of so many of the last."""
+    """The value of a measure over a window's events in order of knowledge time, or over the last `most` of them."""
     column = {"pieces > 2": "pieces"}.get(measure.of or "", measure.of)
     if column:
         events = [event for event in events if event[column] is not None]
@@ -130,11 +130,11 @@ def expected(measure: Measure, events: list[Sale], at: datetime, most: int | Non
 
 
 def window_of(view: Trailing, part: Over, window: Any, at: datetime, sales: Sequence[Sale]) -> list[Sale]:
-    """The events that a window which ends at an instant holds, in their order."""
+    """The events in the window that ends at an instant, in order."""
     span = window if isinstance(window, timedelta) else part.within
     assert span is not None
     strict = view.every == DAY
-    if strict:  # so many local days, however long
+    if strict:  # a number of local days, whatever their length
         day = local_day(at, ZONE) - span
         begin = datetime(day.year, day.month, day.day, tzinfo=None)
         inside = [s for s in sales if known_at(s) < at and _local(known_at(s)) >= begin]
@@ -151,7 +151,7 @@ def _local(instant: datetime) -> datetime:
 
 
 def check(view: Trailing, sales: Sequence[Sale]) -> pa.Table:
-    """Every row of a view has what a loop over the events gives, by its own window."""
+    """Check every row of a view against a loop over the events of its window."""
     counted = [sale for sale in sales if sale["shop"] is not None and not sale["cancelled"]]
     rows = build_trailing(view, tables(sales), WINDOW)
     assert rows.column_names == [*view.keys, "known_at", *view.names]
@@ -170,7 +170,7 @@ def check(view: Trailing, sales: Sequence[Sale]) -> pa.Table:
 
 
 def one_order(sales: list[Sale]) -> list[Sale]:
-    """Without two sales of a shop at one instant, whose order nothing tells."""
+    """Without two sales of a shop at one instant, whose order is undefined."""
     return [*{(sale["shop"], sale["sold_at"]): sale for sale in sales}.values()]
 
 
@@ -196,7 +196,7 @@ def test_every_value_equals_a_loop_over_the_events_of_its_window(
 @costly()
 @given(sales=SALES.map(one_order), at=st.integers(0, 6 * 1440 - 1), every=st.sampled_from([DAY, 15 * MINUTE, None]))
 def test_the_latest_row_is_correct_at_any_instant(sales: list[Sale], at: int, every: timedelta | None) -> None:
-    """Between the rows of a shop nothing changes: what is declared as changes needs no row to stay right."""
+    """Between two rows of a shop no value changes, so views of changes need no further rows."""
     view = trailing("sales", ("shop",), Over(SOLD, {"n": count(), "at": last_at()}, (DAY, 3 * DAY)), every=every)
     rows = check(view, sales).to_pylist()
     instant = WINDOW.start_at + timedelta(minutes=at)
@@ -210,7 +210,7 @@ def test_the_latest_row_is_correct_at_any_instant(sales: list[Sale], at: int, ev
         newest = max(
             (row for row in rows if row["shop"] == shop and row["known_at"] <= instant), default=None, key=by_known
         )
-        if newest is None:  # no change since the window began: nothing of it is told here
+        if newest is None:  # no change since the window began, so it has no row here
             continue
         for days in (1, 3):
             inside = window_of(view, next(iter(view.parts)), days * DAY, instant, own)  # type: ignore[arg-type]
@@ -333,7 +333,7 @@ def test_an_unsupported_measure_is_named(measure: Measure, why: str) -> None:
 
 
 def test_an_event_that_is_known_later_than_declared_stops_the_build() -> None:
-    """Else a row would depend on how the days are cut."""
+    """Otherwise a row would depend on the cut of days."""
     late = {"shop": "a", "sold_at": BEGIN + timedelta(days=4), "cancelled": False}
     view = trailing("sales", ("shop",), Over(Events("sales", "sold_at", delay=DAY, late=HOUR), {"n": count()}, (DAY,)))
     with pytest.raises(CorruptData, match=r"1 events by sold_at are known more than 1:00:00 after .* a at 2013-03-08"):

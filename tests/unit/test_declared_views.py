@@ -1,4 +1,4 @@
-"""Observations, profiles and schedules as they are declared; what Feast is told of views; errors that name the view."""
+"""Declared observations, profiles and schedules; the Feast objects of views; errors that name the view."""
 
 from __future__ import annotations
 
@@ -123,7 +123,9 @@ def test_feast_objects_follow_from_the_declarations() -> None:
     assert isinstance(service, FeatureService)
     chosen = {one.name: [field.name for field in one.features] for one in service.feature_view_projections}
     stored = ["orders_30d", "orders_90d", "spent_90d", "basket_90d", "last_order_at"]
-    assert {*chosen["item_sales"]} == {"price_28d", "buyers_28d", "sold_28d"}, "what derived inputs read is there, too"
+    assert {*chosen["item_sales"]} == {"price_28d", "buyers_28d", "sold_28d"}, (
+        "columns read by derived inputs are included"
+    )
     assert chosen["customer_orders"] == stored
 
 

@@ -1,4 +1,4 @@
-"""Who was assigned, who failed and who answered are told apart."""
+"""Assignment, failure and answering version are kept apart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MATURITY = timedelta(days=1)
 STAGES = {"shadow": 0.0, "5": 0.05, "25": 0.25, "50": 0.5, "100": 1.0}
 NAMES = list(STAGES)
 WATCH = load_params(TOY).rollout.watch
-RULES = rules()  # five stages, as here
+RULES = rules()  # with the five stages above
 Fails = Callable[[int], bool]
 
 
@@ -44,7 +44,7 @@ def plan(version: int, stage: str) -> Plan:
 def requests(
     of: Plan, entities: Sequence[str], champion_fails: Fails = never, challenger_fails: Fails = never
 ) -> pd.DataFrame:
-    """What a server logs: the assigned version answers, or the other one where it failed; neither, and it is no row."""
+    """Rows as a server logs them: the assigned version answers, else the other; if neither does, there is no row."""
     rows = []
     for n, entity in enumerate(entities):
         failed = {"1": champion_fails(n), "2": challenger_fails(n)}
@@ -84,7 +84,7 @@ def judgement_of(observed: Evidence) -> Judgement:
 
 
 def rules_of(judgement: Judgement) -> list[str]:
-    """Every rule that applied, in order."""
+    """All rules that applied, in order."""
     return [line.split(" by ")[1].split(":")[0].split(" ")[0] for line in judgement.explanation if " by " in line]
 
 
@@ -157,7 +157,7 @@ def test_an_answer_of_the_wrong_version_without_a_failure_counts_as_misrouted(st
     rows = requests(one, names(2000), champion_fails=a_tenth, challenger_fails=lambda n: n % 10 == 7)
     assert not evidence_of([one], rows).flags.misrouted
     assert evidence_of([one], misroute(rows, [5])).flags.misrouted
-    assert evidence_of([one], misroute(rows, [5], to="9")).flags.misrouted, "a version of no plan"
+    assert evidence_of([one], misroute(rows, [5], to="9")).flags.misrouted, "a version outside of the plan"
     well = requests(one, names(2000))
     answer = judgement_of(evidence_of([one], misroute(well, range(0, 2000, 50))))
     assert (answer.action, answer.rule) == ("HOLD", "misrouted") and "flightdeck explain" in answer.next_step
@@ -196,7 +196,7 @@ def test_exposure_counts_requests_assigned_to_and_answered_by_the_challenger() -
 def test_failures_neither_change_the_split_nor_count_as_misrouted(
     stage: str, seed: int, theirs: float, ours: float
 ) -> None:
-    """Whoever fails how often: of the entities that are in the log, the arms are those of the plan."""
+    """At any failure rates, the arms of the logged entities are those of the plan."""
     draw = np.random.default_rng(seed).random((2, 300))
     one = plan(4, stage)
     rows = requests(one, names(300), lambda n: bool(draw[0, n] < theirs), lambda n: bool(draw[1, n] < ours))

@@ -1,4 +1,4 @@
-"""Derived features: what each declaration says, row by row, whatever rows come with it."""
+"""Derived features: the value that each declaration defines, row by row, whatever the other rows."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         for place, row in enumerate(rows):
             value = row[name]
             arrays[name][place] = np.array(value, dtype=np.float64) if isinstance(value, list) else value
-    arrays["parts"] = arrays[WEAR.elements]  # of which the elements say all
+    arrays["parts"] = arrays[WEAR.elements]  # defined by their elements
     return arrays
 
 
@@ -68,7 +68,7 @@ def same(value: Any, expected: float | None) -> bool:
 
 
 def value_of(way: Callable[[float, float], float], x: float, y: float) -> float | None:
-    """A finite result, else None: what is no number is missing once it is an input."""
+    """A finite result, else None: infinities and NaN are missing as inputs."""
     try:
         return number if math.isfinite(number := way(x, y)) else None
     except ZeroDivisionError:
@@ -101,7 +101,7 @@ def test_each_row_equals_plain_python(rows: list[dict[str, Any]]) -> None:
 
 @given(ROWS, st.data())
 def test_no_row_changes_a_bit_of_another(rows: list[dict[str, Any]], data: st.DataObject) -> None:
-    """As in batches of any size and order: those of training, and those that a server gathers."""
+    """In batches of any size and order: those of training, and the runs of a server."""
     whole = RECIPE.compute(columns(rows), len(rows))
     order = data.draw(st.permutations(range(len(rows))))
     cut = data.draw(st.integers(0, len(rows)))

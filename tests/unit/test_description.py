@@ -1,4 +1,4 @@
-"""The block in a version's description, and people's text around it."""
+"""The generated block in a version's description, and text of users around it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipelines.tracking.description import BEGIN, BLOCK, END, block, insert_block
 
-LETTERS = "aé1 `<>*_[]()#|!-\\\n\r\t\x1c\x85\u2028"  # of all kinds that markup or lines are made of
+LETTERS = "aé1 `<>*_[]()#|!-\\\n\r\t\x1c\x85\u2028"  # characters that have a meaning in markup or break lines
 VALUES = st.one_of(
     st.text(LETTERS, max_size=200), st.sampled_from([END, BEGIN, f"`{END}", "a\n- b", "[x](y)", "<b>", "`", ""])
 )
@@ -38,7 +38,7 @@ def test_rewriting_changes_the_block_only(text: str, one: dict[str, str], two: d
     assert insert_block(once, first) == once and first in once
     again = insert_block(once, second)
     assert again == insert_block(text, second) and insert_block(again, first) == once
-    assert BLOCK.sub("", again).strip() == BLOCK.sub("", text).strip(), "people's text is kept"
+    assert BLOCK.sub("", again).strip() == BLOCK.sub("", text).strip(), "text of users is kept"
 
 
 def test_a_text_that_leaves_no_room_is_kept_unchanged() -> None:

@@ -1,4 +1,4 @@
-"""Two tables differ where a row does, and nowhere else."""
+"""The difference of two tables is that of their rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No value of a column stops the drift report: what can be measured is, what cannot is named."""
+"""No value of a column stops the drift report: columns that cannot be measured are named."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ STUCK = {
 
 
 def stuck(side: int) -> dict[str, Any]:
-    """The columns of one side, by name; one without a value is drawn."""
+    """Columns for one side, by name; those without a constant value are random."""
     return {name: normal(side) if pair[side] is None else np.full(ROWS, pair[side]) for name, pair in STUCK.items()}
 
 
 def test_a_constant_column_is_measured_and_does_not_disturb_other_columns() -> None:
-    """All at once: what Evidently cannot bin is measured without it, and the rest is as if it were not there."""
+    """All at once: columns that Evidently cannot bin are measured without it, and other columns are not affected."""
     inputs = ModelInputs((*STUCK, "usual"), ("kind",))
     current, reference = (
         frame(
@@ -130,7 +130,7 @@ def test_a_column_that_is_empty_on_both_sides_is_named_and_left_out_of_the_share
     assert drift.unmeasured == dict.fromkeys(
         ("gone", "kind"), "it has no value in the window and none in the reference"
     )
-    assert by_name(drift)["inf"] == (None, True), "infinities are missing values, so the column fell silent"
+    assert by_name(drift)["inf"] == (None, True), "infinities are missing values, so the column became empty"
     assert drift.share(inputs.names) == 0.5 and drift.share(["gone", "kind"]) is None
 
 
@@ -149,7 +149,7 @@ def test_rare_categories_share_a_bar_and_are_measured_separately() -> None:
     rows = 3 * MOST_CATEGORIES
     current, reference = (frame(side, rows, kind=[f"{side} {n}" for n in range(rows)]) for side in (0, 1))
     drift = measure_drift(current, reference, ModelInputs((), ("kind",)))
-    assert by_name(drift)["kind"][0] == pytest.approx(np.sqrt(np.log(2))), "nothing in common"
+    assert by_name(drift)["kind"][0] == pytest.approx(np.sqrt(np.log(2))), "the samples have no category in common"
     assert drift.grouped == ("kind",) and "rarer categories of kind" in drift.left_out
     assert drift.html.count(b"rarer categories)") > 0
 

@@ -1,4 +1,4 @@
-"""What of the caller's environment reaches the libraries."""
+"""Which variables of the caller's environment reach the libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is raised is told in one line, with a remedy and the right exit status."""
+"""Every error becomes one line with a remedy and the right exit status."""
 
 from __future__ import annotations
 

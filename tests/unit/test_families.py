@@ -1,4 +1,4 @@
-"""Every registered family keeps the same contract."""
+"""Every registered model family keeps the same contract."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ families = pytest.mark.parametrize("family", sorted(MODULES))
 
 
 def fit(family: str, train: pd.DataFrame, validation: pd.DataFrame, inputs: ModelInputs = INPUTS, **rules: Any) -> Any:
-    """A fitted model of small settings; `rules` replace parts of the project's `cleaning`."""
+    """A model fitted with small settings; `rules` replace parts of the project's `cleaning`."""
     params = small_params()
     changed = Rules.model_validate({**params.cleaning.model_dump(), **rules})
     cleaning = fit_cleaning(numeric_inputs(train, inputs), inputs.numeric, family, changed)
@@ -77,7 +77,7 @@ def scorer(graph: bytes, inputs: ModelInputs = INPUTS) -> Scorer:
 
 
 def hard(rows: int, seed: int, thresholds: np.ndarray[Any, Any], inputs: ModelInputs = INPUTS) -> pd.DataFrame:
-    """Rows with unseen and missing strings, NaN, infinities, and numbers on and right beside every threshold."""
+    """Rows with unseen and missing strings, NaN, infinities, and numbers at and next to every threshold."""
     draw = np.random.default_rng(seed)
     odd_rows = with_odd_columns(frame(rows, seed))
     steps = [thresholds, *(np.nextafter(thresholds, np.float32(end)) for end in (-np.inf, np.inf))]
@@ -119,7 +119,7 @@ def test_the_graph_scores_as_the_library_does_on_hard_rows(family: str) -> None:
 @families
 @pytest.mark.parametrize("named", RULES)
 def test_the_graph_cleans_as_the_library_does(family: str, named: str) -> None:
-    """At, right below and right above every cap; NaN, infinities; columns that are constant or empty in training."""
+    """At, just below and just above every cap; NaN, infinities; columns that are constant or empty in training."""
     native = odd(family, named)
     caps = np.concatenate([native.cleaning.low, native.cleaning.high, native.cleaning.fill])
     rows = hard(10_000, 4, np.unique(caps[np.isfinite(caps)]), ODD)

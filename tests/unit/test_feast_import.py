@@ -1,4 +1,4 @@
-"""Feast is imported without torch and without its checks of types; what is declared is checked all the same."""
+"""Feast is imported without torch and without its type checks; declarations are still checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields of request models: the pattern of an instant is no wider and no narrower than what is understood."""
+"""Fields of request models: the pattern of an instant matches exactly the texts that are accepted."""
 
 from __future__ import annotations
 

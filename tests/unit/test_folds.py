@@ -37,7 +37,7 @@ def test_validation_days_follow_the_training_days_and_the_embargo(
         assert fold.validation[0] > fold.train[-1] + timedelta(embargo)
         assert set(fold.train) | set(fold.validation) <= set(days)
         assert fold.validation[-1] - fold.validation[0] < timedelta(fold_days)
-        assert fold.train == tuple(sorted(day for day in days if day <= fold.train[-1]))  # none is left out
+        assert fold.train == tuple(sorted(day for day in days if day <= fold.train[-1]))  # no day is left out
     for earlier, later in pairwise(splits):
         assert set(earlier.train) <= set(later.train) and earlier.validation[-1] < later.validation[0]
 

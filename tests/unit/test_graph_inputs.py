@@ -1,4 +1,4 @@
-"""A category has one spelling: whatever type it is stored in, training and the model server feed a graph the same."""
+"""A category has one spelling: training and the model server feed a graph the same text, whatever its type."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_training_and_server_spell_alike(stored: pa.DataType, values: Any, decla
         assert trained.tolist() == served.tolist()
         batches = [to_frame(pa.table({"x": column.slice(n, 1)})) for n in range(len(column))]
         alone = [model_arrays(one, inputs)[1][0, 0] for one in batches]
-        assert trained.tolist() == alone, "alone as in a batch"
+        assert trained.tolist() == alone, "the same alone and in a batch"
 
     same()
 
@@ -127,7 +127,7 @@ def test_training_and_server_spell_alike(stored: pa.DataType, values: Any, decla
 def test_whole_numbers_with_missing_values_keep_their_digits() -> None:
     frame = to_frame(pa.table({"x": pa.array([2**62 + 1, None]), "y": pa.array([1, None])}))
     assert string_column(frame["x"], "x").tolist() == ["4611686018427387905", ""]
-    assert frame["y"].dtype == np.float64, "as pandas has it where nothing is lost"
+    assert frame["y"].dtype == np.float64, "pandas holds them as floats where no digit is lost"
 
 
 def test_numeric_inputs_accept_numbers_and_no_text() -> None:
@@ -151,7 +151,9 @@ def test_parity_compares_values_as_a_graph_is_fed() -> None:
     assert len(parity(["2", "2.0", ""], ["2.0", 2, "x"], categorical=("x",))) == 3
     assert len(parity([2, 1.0, 0], [3, None, float("nan")], numeric=("x",))) == 3
     (difference,) = parity(["1"], [1])
-    assert difference == "heat of {'pump': '0'}: x is '1' online, 1 offline", "what no model reads is of one kind"
+    assert difference == "heat of {'pump': '0'}: x is '1' online, 1 offline", (
+        "values that no model reads are compared as they are"
+    )
     assert parity([1, True], [True, "True"]) and parity([1, [1, 2]], [1.0, np.array([1, 2])]) == []
 
 

@@ -1,4 +1,4 @@
-"""Feature health against a brute-force reckoning, and its verdicts."""
+"""Feature health against a brute-force computation, and its verdicts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ rows = st.lists(
 
 
 def write(folder: Path, days: list[list[Any]], last: datetime) -> list[str]:
-    """A partition a day; the last ends at an instant."""
+    """Write one partition a day; the last day ends at an instant."""
     files = []
     for number, day in enumerate(days):
         begins = last - timedelta(days=len(days) - number)
@@ -62,7 +62,9 @@ def frame(days: list[list[Any]], last: datetime) -> pd.DataFrame:
         for row in day
     ]
     rows = pd.DataFrame(parts, columns=["pump", "known_at", "warm", "kind", "day"])
-    typed = rows.astype({"pump": object, "warm": float, "kind": object, "day": int})  # whatever there is of them
+    typed = rows.astype(
+        {"pump": object, "warm": float, "kind": object, "day": int}
+    )  # also where all values are missing
     return typed.assign(known_at=pd.to_datetime(typed.known_at, utc=True))
 
 

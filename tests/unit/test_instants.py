@@ -1,4 +1,4 @@
-"""Python and DuckDB have one notion of an instant and of the day to which it belongs."""
+"""Python and DuckDB agree on instants and on the local days to which they belong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evidence on the mean of block differences: valid however it is looked at, with bets of the pair's own scale."""
+"""Evidence on the mean of block differences: valid at any time, with bets scaled to the pair of models."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def placed(reach: float = 3.0, sizes: tuple[float, ...] = (0.475, 0.95)) -> Bets
 
 
 def log_of(*capitals: float) -> float:
-    """log E of bets that have so much."""
+    """log E of bets with this capital."""
     return math.log((1 - CASH) * sum(capitals) / len(capitals) + CASH)
 
 
@@ -75,12 +75,14 @@ def test_the_expectation_is_below_one_where_large_blocks_are_limited(low: float,
 
 
 def test_the_debt_of_a_bet_is_subtracted_from_the_other_bets() -> None:
-    d = [1.0, 1.0, -4.0]  # the larger bet loses more than it has
+    d = [1.0, 1.0, -4.0]  # the larger bet loses more than its capital
     large = (1 + 0.95 * 1 / 3) ** 2 * (1 - 0.95 * 4 / 3)
     small = (1 + 0.475 * 1 / 3) ** 2 * (1 - 0.475 * 4 / 3)
     assert large < 0 < small + large
     assert log_e_above(d, 0, placed()) == pytest.approx(log_of(small, large))
-    assert log_e_above([*d, 3.0], 0, placed()) == pytest.approx(log_of(small * 1.475, large)), "it has stopped"
+    assert log_e_above([*d, 3.0], 0, placed()) == pytest.approx(log_of(small * 1.475, large)), (
+        "the larger bet has stopped"
+    )
     assert log_e_above([2.0] * 6 + [-40.0] + [3.0] * 9, 0, placed()) == NOTHING
 
 
@@ -149,10 +151,10 @@ def test_bets_restart_with_at_most_the_remaining_capital_where_blocks_scatter_mo
     first, last = how[0], how[-1]
     assert first.scale == FORETOLD.scale and last.since >= LEAST and last.scale > TOLERANCE * FORETOLD.scale
     assert [epoch.since for epoch in how] == sorted({epoch.since for epoch in how})
-    assert bets(d[: how[1].since - 1], FORETOLD, Limits(60)) == how[:1], "earlier looks stay as they were"
+    assert bets(d[: how[1].since - 1], FORETOLD, Limits(60)) == how[:1], "earlier looks do not change"
     assert len(bets(d, Scatter(31, 4.0, 9.0), Limits(60))) == 1
     anew = log_e_above([0.0] * 5, 0, (Epoch(0, 3.0, (0.95,), 1.0), Epoch(5, 9.0, (0.95,), 3.0)))
-    assert anew == pytest.approx(math.log(1 - CASH / 2)), "nothing is won by beginning anew"
+    assert anew == pytest.approx(math.log(1 - CASH / 2)), "a restart wins nothing by itself"
     won = log_e_above([3.0] * 5, 0, (Epoch(0, 3.0, (0.95,), 1.0), Epoch(5, 9.0, (0.95,), 3.0)))
     lost = log_e_above([-3.0] * 5, 0, (Epoch(0, 3.0, (0.95,), 1.0), Epoch(5, 9.0, (0.95,), 3.0)))
     assert won <= 0 and lost == pytest.approx(math.log(CASH), abs=0.01)
@@ -164,7 +166,7 @@ def test_without_a_foretold_scale_the_first_blocks_set_it() -> None:
     how = bets(d, None, Limits(60))
     assert how[0].since == LEAST and how[0].reach > 0
     assert log_e_above(np.full(30, 0.25), 0.0, bets(np.full(30, 0.25), None, Limits(60))) > RISK, (
-        "a constant is evidence"
+        "a constant difference is evidence"
     )
     assert log_e_below(np.zeros(30), 0.01, bets(np.zeros(30), None, Limits(60, narrowest=0.01))) > RISK
 
@@ -234,11 +236,13 @@ def test_a_much_worse_challenger_is_detected_even_with_an_understated_scale() ->
 
 
 def test_dependent_blocks_keep_the_error_bound_on_their_conditional_means() -> None:
-    """Conditional means wander; on average over the blocks seen they are 0 or less."""
+    """Conditional means vary over time; on average over the blocks seen they are 0 or less."""
     reps, rng = 1500, np.random.default_rng(7)
     regime = np.repeat(rng.choice([-0.7, 0.7], (reps, 10)), 6, axis=1)
     d = regime + rng.normal(0, 1.0, (reps, 60))
     log_e, looks = paths(d, 0.0, np.arange(1, 61), Scatter(31, 1.2, 2.5), Limits(60)), np.arange(1, 61)
     false = (log_e >= RISK) & (np.cumsum(regime, axis=1) / looks <= 0)
     assert least_rate(float(false.any(axis=1).mean()), reps) <= 0.05
-    assert (log_e >= RISK).any(axis=1).mean() > 0.05, "by the whole period's mean it is told worse more often"
+    assert (log_e >= RISK).any(axis=1).mean() > 0.05, (
+        "relative to the mean of the whole period it is called worse more often"
+    )

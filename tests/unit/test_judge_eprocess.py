@@ -1,4 +1,4 @@
-"""Evidence is valid whenever it is looked at, and says the same however it is batched."""
+"""Evidence is valid at any time, and does not depend on batching."""
 
 from __future__ import annotations
 

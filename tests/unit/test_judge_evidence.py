@@ -1,4 +1,4 @@
-"""What counts is settled once: nothing that arrives later changes it."""
+"""Increments of evidence are final: nothing that arrives later changes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ rows = st.lists(
 
 
 def blocks_at(drawn: list[tuple[int, float, int, float | None]], as_of: float) -> Blocks:
-    """Blocks of one unit of time, labels mature after two more."""
+    """Blocks of one time unit, with labels that mature two units later."""
     block, d, label = (np.array([row[at] for row in drawn], dtype=float) for at in range(3))
     known = np.array([np.nan if row[3] is None else row[3] for row in drawn])
     counts = matured(block + 1 + 2, known, as_of)

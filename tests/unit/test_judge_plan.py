@@ -1,4 +1,4 @@
-"""What a rollout is to be expected to take: as simulations of the judge's evidence take, and told in plain words."""
+"""The expected duration of a rollout: it agrees with simulations of the judge's evidence, and is explained plainly."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_no_end_is_expected_where_no_bet_grows(gap: float) -> None:
 
 def test_a_pair_without_scatter_needs_as_many_blocks_as_its_bets() -> None:
     scatter, gap = scatter_of(0.0), 0.02 * LOSS
-    assert blocks_needed(gap, scatter, EVIDENCE, Limits(60, 0.0, 1.0)) == math.inf  # nothing to size a bet by
+    assert blocks_needed(gap, scatter, EVIDENCE, Limits(60, 0.0, 1.0)) == math.inf  # no scale to size a bet by
     needed = blocks_needed(gap, scatter, EVIDENCE, Limits(60, gap, 1.0))
     placed = bets((), scatter, Limits(60, gap, 1.0))
     evidence = [log_e_above(np.zeros(blocks), -gap, placed) for blocks in range(20)]
@@ -103,7 +103,7 @@ def test_a_plan_has_the_margin_and_minimum_of_the_rules() -> None:
     assert seen.margins == (0.01, 0.02, 0.03, 0.05, 0.10)
     assert seen.equal == seen.rows[2].promotion[2] and seen.equal.blocks == 7 > seen.equal.oracle
     assert all(wait.blocks >= 7 for row in seen.rows for wait in row.promotion)
-    assert seen.rows[-1].rollback.blocks < 7  # the minimum is for promotions
+    assert seen.rows[-1].rollback.blocks < 7  # the minimum applies to promotions only
 
 
 def test_neither_promotion_nor_rollback_is_expected_against_the_truth() -> None:

@@ -1,4 +1,4 @@
-"""The order of the verdict: what is worse goes back whatever else is amiss; nothing is promoted without evidence."""
+"""The order of rules: a worse model is rolled back whatever else is wrong; nothing is promoted without evidence."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def events(challenger: int, champion: int, share: float = 0.5) -> Events:
 
 
 def good(**changes: Any) -> Evidence:
-    """All that a promotion needs."""
+    """Evidence that meets every condition of a promotion."""
     ready = Evidence(
         champion_loss=0.155,
         exposure=LAST,
@@ -248,7 +248,7 @@ def test_before_the_first_labels_of_the_rarer_class_quality_is_no_evidence() -> 
     assert judge_evidence(few, RULES).log_e["quality"] == 0.0 < judge_evidence(many, RULES).log_e["quality"]
     all_positive = good(blocks=blocks(0.02, rows=50, positives=50))
     assert judge_evidence(all_positive, RULES).log_e["quality"] == 0.0
-    assert judge_evidence(few, rules(DAYS, min_positives=0)).log_e["quality"] > 0, "where labels are no classes"
+    assert judge_evidence(few, rules(DAYS, min_positives=0)).log_e["quality"] > 0, "labels need not be classes"
 
 
 def test_a_later_change_of_the_margin_resizes_no_bet() -> None:
@@ -268,7 +268,7 @@ def test_a_much_worse_slice_is_named_and_no_other() -> None:
 
 
 def test_a_broken_slice_holds_in_spite_of_its_wide_scatter() -> None:
-    d = np.random.default_rng(4).normal(0.11, 0.05, 25)  # five times as widely as foretold
+    d = np.random.default_rng(4).normal(0.11, 0.05, 25)  # its scatter is five times the foretold one
     many = Blocks(tuple(range(25)), d, np.full(25, 500), np.full(25, 50))
     assert judge_evidence(good(segments=(Segment("carrier=UA", many, SLICE),)), RULES).rule == "segment"
 
@@ -276,7 +276,9 @@ def test_a_broken_slice_holds_in_spite_of_its_wide_scatter() -> None:
 def test_slices_of_equal_models_rarely_hold_however_many_there_are() -> None:
     held, reps, slices, limit = 0, 120, 12, RULES.segment_share * 0.155
     for rep in range(reps):
-        d = np.random.default_rng([9, rep]).normal(limit, 0.01, (slices, 60))  # each is just as bad as it may be
+        d = np.random.default_rng([9, rep]).normal(
+            limit, 0.01, (slices, 60)
+        )  # each slice is exactly at the allowed limit
         many = tuple(
             Segment(f"s={n}", Blocks(tuple(range(60)), row.copy(), np.full(60, 500), np.full(60, 50)), SLICE)
             for n, row in enumerate(d)

@@ -1,4 +1,4 @@
-"""What lies packed in the log is read as it was, beside what lies there in the older form."""
+"""Packed inputs in the log are read back as they were, next to rows in the older form."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def records(records_uri: str) -> Records:
 
 @pytest.fixture(params=[False, True], ids=["", "direct"])
 def log(request: pytest.FixtureRequest, records: Records) -> PredictionLog:
-    """Also as the event loop appends to it, where that is another way."""
+    """The log, also through the direct connection of the event loop where there is one."""
     direct = records.quick_predictions("pumps") if request.param else None
     return direct or records.predictions("pumps")
 
@@ -111,7 +111,7 @@ def test_a_batch_is_read_as_single_predictions(records: Records, log: Prediction
         assert (first.decision, second.decision) == (False, True) and first.request == {"pump": "1"}
         assert first.predicted_at == second.predicted_at == AT and first.closes_at > AT
     again = replace(first, prediction_id="c")
-    assert log.append([again]) == [again], "of the older form"
+    assert log.append([again]) == [again], "a row in the older form"
     assert {row.prediction_id for row in log.all()} == {"a", "b", "c"}
 
 
@@ -130,7 +130,7 @@ def test_a_logged_id_keeps_its_first_answer_and_no_row_is_duplicated(records: Re
     assert logged is not None
     assert [(row.prediction_id, row.score) for row in logged] == [("a", 0.75), ("new", 0.2)]
     twice = log.append_batch(batch(ids=["x", "x"], score=[0.3, 0.4]))
-    assert twice is not None and [row.score for row in twice] == [0.3, 0.3], "the first of one batch"
+    assert twice is not None and [row.score for row in twice] == [0.3, 0.3], "the first one of the batch is kept"
     assert len(log.all()) == 4
 
 

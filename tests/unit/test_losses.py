@@ -1,8 +1,8 @@
-"""Losses of rows, and what the judge makes of each of them where the truth is known by construction.
+"""Losses of rows, and the judge's verdicts on each loss where the truth is known by construction.
 
 Two models are equal in expectation either because they are exchangeable (both see the truth through noise of one law),
 or because their two forecasts have the same expected loss under the law that labels are drawn from. Rows of a block
-share a shock. Each pair of models has its own earlier blocks, which foretell the scatter of all its rollouts.
+share a shock. Each pair of models has its own earlier blocks, from which the scatter of its rollouts is estimated.
 """
 
 from __future__ import annotations
@@ -135,10 +135,10 @@ def test_a_quantile_lies_between_0_and_1(quantile: float) -> None:
     assert pinball(0.25).name == "pinball_0.25"
 
 
-# --- what the judge makes of them
+# --- verdicts of the judge
 
-PAIRS, ROLLOUTS, BLOCKS, EARLIER, ROWS = 16, 25, 60, 31, 16  # of 16 pairs 25 rollouts each
-SHARED = 0.2  # of the variance, by the rows of a block
+PAIRS, ROLLOUTS, BLOCKS, EARLIER, ROWS = 16, 25, 60, 31, 16  # 25 rollouts for each of 16 pairs
+SHARED = 0.2  # share of the variance that rows of a block have in common
 P_CLASSES, TOWARDS = np.array([0.6, 0.3, 0.1]), np.array([1.0, -0.5, -0.5])
 Shape = tuple[int, int, int]  # pairs, blocks, rows
 
@@ -172,7 +172,7 @@ def differences(loss: Loss, forecasts: Forecasts) -> Array:
 
 
 def exchangeable(name: str, worse: float = 1.0) -> World:
-    """Both models see the truth through noise; the challenger through `worse` times as much."""
+    """Both models see the truth with noise; the challenger with `worse` times as much."""
 
     def binary(rng: np.random.Generator, shape: Shape) -> Forecasts:
         truth = rng.normal(-1, 1, size=shape)
@@ -203,7 +203,7 @@ def classes(rng: np.random.Generator, shape: Shape, p: Array) -> Array:
 
 
 def skewed(rng: np.random.Generator, shape: Shape) -> Array:
-    """Lognormal less its mean of 1."""
+    """Lognormal with its mean of 1 subtracted."""
     return np.exp(shocked(rng, shape) - 0.5) - 1
 
 
@@ -242,7 +242,7 @@ def offsets(above: float, below: float, noise: Callable[[np.random.Generator, Sh
 
 
 def log_loss_below(p: float, above: float) -> float:
-    """How far below p a score has the same expected log loss as the one so far above it."""
+    """The distance below p at which a score has the same expected log loss as one `above` it."""
 
     def expected(score: float) -> float:
         return -(p * math.log(score) + (1 - p) * math.log(1 - score))
@@ -251,7 +251,7 @@ def log_loss_below(p: float, above: float) -> float:
 
 
 def around_probabilities(above: float, below: Callable[[float], float]) -> World:
-    """Scores above and below the probability of the label, which is one of a few."""
+    """Scores above and below the probability of the label, which has a few possible values."""
     levels = np.array([0.2, 0.3, 0.5, 0.7, 0.8])
     distance = np.array([below(p) for p in levels])
 
@@ -264,7 +264,7 @@ def around_probabilities(above: float, below: Callable[[float], float]) -> World
 
 
 def around_classes(above: float, below: float) -> World:
-    """Scores that lie on both sides of the probabilities of three classes."""
+    """Scores on both sides of the probabilities of three classes."""
 
     def world(rng: np.random.Generator, shape: Shape) -> Forecasts:
         up, down = (np.broadcast_to(P_CLASSES + step * TOWARDS, (*shape, 3)) for step in (above, -below))
@@ -324,7 +324,7 @@ def standard_errors(means: Array) -> float:
 @pytest.mark.parametrize("name", EVERY)
 def test_exchangeable_models_are_not_called_worse_too_often_as_they_are_by_a_t_test(name: str, seed: int) -> None:
     earlier, rollouts = simulated(name, exchangeable(name), seed)
-    assert standard_errors(rollouts.mean(axis=2)) < 4  # the two are equal indeed
+    assert standard_errors(rollouts.mean(axis=2)) < 4  # the two models really are equal
     assert least_rate(told_worse(earlier, rollouts).mean(), PAIRS * ROLLOUTS) <= ALPHA
     assert t_test_told_worse(rollouts).mean() > 0.15
 

@@ -1,4 +1,4 @@
-"""Bars of params.yaml name metrics that are computed: each computation gives exactly the names it is said to give."""
+"""Bars of params.yaml name computed metrics: each computation gives exactly the names that are listed for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Databases of every revision, and of the version before there were any, come to the newest one with all they hold."""
+"""Databases of every revision, and of the version before revisions, are migrated to the newest with all rows."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from pipelines.records.database import APPEND_ONLY, METADATA
 from pipelines.records.migrations import FOLDER, HEAD, VERSION, append_only, locked, revision_of, upgrade
 from tests.services import thorough
 
-DUMP = Path(__file__).parent / "records_before_revisions.sql"  # written by the version before
+DUMP = Path(__file__).parent / "records_before_revisions.sql"  # written by the version before revisions
 START = datetime(2024, 4, 1, tzinfo=UTC)
 LEDGER = "promotion_ledger"
 
 
 @pytest.fixture
 def before(records_uri: str) -> str:
-    """A database of the version before, with data."""
+    """A database of the version before revisions, with data."""
     with sqlite3.connect(":memory:") as memory:
         memory.executescript(DUMP.read_text())
         if records_uri.startswith("sqlite"):
@@ -45,7 +45,9 @@ def before(records_uri: str) -> str:
                 memory.backup(file)
             return records_uri
         with engine_of(records_uri) as engine, locked(engine) as connection:
-            upgrade(connection, "0001")  # which makes what that version made, as `test_the_first_revision...` holds
+            upgrade(
+                connection, "0001"
+            )  # it creates the same tables as that version, as `test_the_first_revision...` checks
             connection.exec_driver_sql(f"drop table {VERSION.name}")
             tables = sa.MetaData()
             tables.reflect(connection)
@@ -72,12 +74,12 @@ def engine_of(uri: str) -> Iterator[sa.Engine]:
 
 
 def differences(connection: sa.Connection, tables: sa.MetaData = METADATA) -> list[object]:
-    """What a migration would have to change."""
+    """The differences that a migration would have to remove."""
     return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), tables))
 
 
 def schema(connection: sa.Connection) -> set[tuple[str, str, str]]:
-    """(table, column, type) of all there is, and the triggers of the ledger."""
+    """(table, column, type) of all columns, and the triggers of the ledger."""
     inspector = sa.inspect(connection)
     columns = {
         (table, column["name"], str(column["type"]))
@@ -191,7 +193,7 @@ def test_the_ledger_of_the_version_before_stays_append_only(before: str) -> None
 
 
 def value(column: sa.Column[Any], number: int) -> Any:
-    """A value of a column's type, another one for each number; None in every third where there may be none."""
+    """A value of a column's type, different for each number; None for every third in a nullable column."""
     if column.nullable and number % 3 == 0:
         return None
     match column.type:
@@ -260,12 +262,12 @@ def test_the_log_of_an_earlier_revision_keeps_its_rows_and_no_block_closes_too_e
     for one in kept:
         day = date.fromisoformat(one.block) + timedelta(days=1)
         ends = [midnight(day, zone) for zone in available_timezones()]
-        assert max(ends) == one.closes_at, "the latest instant at which the day ends anywhere"
+        assert max(ends) == one.closes_at, "the latest instant at which the day ends in any time zone"
     assert log.progress([4], START + timedelta(days=9), START + timedelta(hours=36)).blocks == 1
     with log.engine.connect() as connection:
         (index,) = (one for one in sa.inspect(connection).get_indexes("predictions") if "progress" in str(one["name"]))
     assert set(index["column_names"]) >= {"plan", "predicted_at", "closes_at", "block", "failed"}, (
-        "it covers `progress`"
+        "the index covers `progress`"
     )
 
 

@@ -1,4 +1,4 @@
-"""A model card shows what it is given, in Markdown and on the page: the values, not only the headings."""
+"""A model card shows its facts, in Markdown and on the page: the values, not only the headings."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def facts(card: dict[str, Any] | None = None, **changes: Any) -> VersionCard:
 
 
 def section(rendered: VersionCard, heading: str) -> list[str]:
-    """What stands under a heading: of the Markdown without its escapes, and of the page without its markup."""
+    """The text under a heading: in Markdown without escapes, and on the page without markup."""
     plain = re.sub(r"\\(.)", r"\1", markdown(rendered))
     bare = html.unescape(re.sub(r"<[^>]*>", " ", page(rendered).replace("<h2>", "\n## ")))
     return [text.partition(f"\n## {heading}")[2].partition("\n## ")[0] for text in (plain, bare)]

@@ -1,4 +1,4 @@
-"""Columns of stored features are the rows of the online store, and a kept row never outlives a change of it."""
+"""Columns of stored features equal the rows of the online store, and a cached row never outlives its change."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def columns(entities: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def push(store: FeatureStore, key: str, shop: int, value: float, at: datetime) -> None:
-    """As another process does."""
+    """Push a row as another process does."""
     other = make(Path(store.config.offline_store.root), _place(store))
     table = rows(1).slice(0, 1).to_pylist()[0] | {"key": key, "shop": shop, "f": value, "at": at}
     view = other.get_feature_view("typed")
@@ -69,7 +69,7 @@ def store(tmp_path: Path, place: str) -> FeatureStore:  # noqa: F811
 def test_columns_equal_rows(store: FeatureStore) -> None:
     entities = [{"key": f"k{n % 3}", "shop": n} for n in range(6)]
     entities += [{"key": "k9", "shop": 0}, {"key": None, "shop": 0}, entities[0]]
-    at = AT + timedelta(hours=5, minutes=57)  # of some the ttl has passed
+    at = AT + timedelta(hours=5, minutes=57)  # the ttl of some has passed
     rows = OnlineReader(store, [f"typed:{name}" for name in (*NUMBERS, *TEXTS)], {"typed": LIFE}).read(entities, at)
     typed = reader(store).read(columns(entities), len(entities), micros(at))
     for n, row in enumerate(rows):
@@ -115,7 +115,7 @@ def test_rows_are_read_once_until_something_changes(store: FeatureStore, monkeyp
 
 
 def fetch_sizes(held: ColumnReader, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """How many rows of each view every later fetch asks for."""
+    """Records how many rows of each view every later fetch requests."""
     fetched: list[list[int]] = []
     get = held._rows.get
 
@@ -142,18 +142,20 @@ def test_a_push_drops_its_own_entities_and_an_unknown_change_drops_all(
     push(store, "k1", 1, 7.0, AT)
     assert read() == [before[0], 7.0, before[2]] and fetched == [[1]]
     push(store, "k8", 8, 1.0, AT)
-    assert read() == [before[0], 7.0, before[2]] and fetched == [[1]], "of no entity that is kept"
+    assert read() == [before[0], 7.0, before[2]] and fetched == [[1]], "the entity is not cached"
     write(store, Span(None, END, True))
-    assert str(read()) == str(before) and fetched == [[1], [3, 1]], "a materialization that may have removed any"
+    assert str(read()) == str(before) and fetched == [[1], [3, 1]], "a materialization may have removed any row"
     for kept in ("pipelines.online.changes.KEPT", "pipelines.online.redis.KEPT"):
         monkeypatch.setattr(kept, 1)
     for key in ("k0", "k2"):
         push(store, key, int(key[1]), 9.0, AT)
-    assert str(read()) == str([9.0, before[1], 9.0]) and fetched == [[1], [3, 1], [3, 1]], "it has missed a change"
+    assert str(read()) == str([9.0, before[1], 9.0]) and fetched == [[1], [3, 1], [3, 1]], (
+        "the reader has missed a change"
+    )
     if "sqlite" in store.config.online_store.type:
         with sqlite3.connect(store.config.online_store.path) as other:
             other.execute(f"delete from {store.config.project}_typed")
-        assert np.isnan(read()).all() and fetched == [[1], *[[3, 1]] * 3], "by other means"
+        assert np.isnan(read()).all() and fetched == [[1], *[[3, 1]] * 3], "the store was changed by other means"
 
 
 def test_the_number_of_unknown_entities_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +224,7 @@ def test_exact_numbers_keep_their_digits_and_age_like_others(store: FeatureStore
 
 @given(st.lists(st.none() | st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)), min_size=1, max_size=5))
 def test_a_stored_instant_is_the_same_online_and_offline(instants: list[datetime | None]) -> None:
-    """In whole seconds, as Feast stores them, before 1970 too."""
+    """In whole seconds, as Feast stores them, also before 1970."""
     column = pa.chunked_array([pa.array(instants, pa.timestamp("us", "UTC"))])
     values, _ = encode_column(column, ValueType.UNIX_TIMESTAMP)
     online = np.array([_exact(decode_value(value), "at") for value in values])

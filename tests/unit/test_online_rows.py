@@ -1,4 +1,4 @@
-"""What we write into online stores is what Feast would write, byte for byte; what we read is what Feast reads."""
+"""We write into online stores what Feast would write, byte for byte, and read what Feast reads."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.redis_fixtures import redis_server  # noqa: F401
 from tests.services import thorough
 
 DAY = date(2024, 3, 10)
-AT = datetime(2024, 3, 10, 2, 30, 0, 250_000, tzinfo=UTC)  # New York's clocks skip 02:30 of this day
+AT = datetime(2024, 3, 10, 2, 30, 0, 250_000, tzinfo=UTC)  # New York's clocks skip 02:30 on this day
 END = datetime(2024, 3, 11, tzinfo=UTC)
 TYPES = {"key": String, "shop": Int64, "f": Float32, "d": Float64, "i": Int32, "j": Int64, "s": String, "b": Bool}
 FEATURES = ["f", "d", "i", "j", "s", "b"]
@@ -114,7 +114,7 @@ def write(store: FeatureStore, span: Span | None = None) -> None:
 
 
 def dump(store: FeatureStore) -> Any:
-    """All that an online store holds, our notes left out."""
+    """Everything in an online store, except our notes."""
     held: Any = open_rows(store)
     if hasattr(held, "_redis"):
         return {key: held._redis.hgetall(key) for key in sorted(held._redis.keys("*")) if b"flightdeck" not in key}
@@ -152,7 +152,7 @@ def test_our_rows_equal_those_of_feast_byte_for_byte(place: str, tmp_path: Path,
         elif way is write:
             Path(place).unlink()
             store = make(tmp_path / "anew", place)
-        # Feast fails on an empty key, and of a view without entities it takes the row that it comes to last.
+        # Feast fails on an empty key, and for a view without entities it keeps the last row written.
         put_rows(store, rows().filter(pa.compute.is_valid(rows()["key"])).sort_by("at"))
         way(store)
         held.append(dump(store))
@@ -170,12 +170,12 @@ def test_we_read_what_feast_reads(place: str, tmp_path: Path, zone: str) -> None
     assert ours[0].values == {"f": pytest.approx(0.1), "d": 0.1, "i": -3, "j": 2**40, "s": "ü", "b": True}
     assert ours[4].values == dict.fromkeys(FEATURES) == ours[4].ages
     (alone,) = OnlineReader(store, ["alone:d", "alone:s"]).read([{}], AT + timedelta(hours=1))
-    assert alone.values == {"d": 0.1, "s": "ü"}, "of the rows known last, one whose writing is known"
+    assert alone.values == {"d": 0.1, "s": "ü"}, "among the newest rows, one with a created timestamp is kept"
 
 
 INSTANTS = [
     AT,
-    datetime(2024, 11, 3, 5, 30, 0, 1, tzinfo=UTC),  # two hours of this name: New York's clocks repeat 01:30
+    datetime(2024, 11, 3, 5, 30, 0, 1, tzinfo=UTC),  # New York's clocks show 01:30 twice on this day
     datetime(2024, 11, 3, 6, 30, tzinfo=UTC),
     datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
 ]
@@ -188,7 +188,7 @@ def test_instants_do_not_depend_on_the_time_zone_of_the_process(place: str, tmp_
     stamps = [pd.Timestamp(at) if zoned else pd.Timestamp(at).tz_localize(None) for at in INSTANTS]
     pushed = [{"key": f"k{n}", "shop": n, "at": at, "created": at, **cells} for n, at in enumerate(stamps)]
     with in_zone("Asia/Kathmandu"):
-        store.write_to_online_store("typed", df=pd.DataFrame(pushed))  # one without a zone is in UTC, as offline
+        store.write_to_online_store("typed", df=pd.DataFrame(pushed))  # an instant without a zone is in UTC, as offline
     entities = [{"key": f"k{n}", "shop": n} for n in range(len(INSTANTS))]
     for name in ("America/New_York", "UTC"):
         with in_zone(name):
@@ -201,7 +201,7 @@ def test_instants_do_not_depend_on_the_time_zone_of_the_process(place: str, tmp_
 
 
 def update(store: FeatureStore) -> None:
-    """Let an online store make its tables, as `apply` does."""
+    """Create an online store's tables, as `apply` does."""
     store._get_provider().online_store.update(store.config, [], store.list_feature_views(), [], [], False)
 
 
@@ -221,7 +221,7 @@ def test_a_file_in_the_convention_of_feast_is_refused_until_it_is_materialized(t
     config._online_store = None
     old = FeatureStore(config=config)
     update(old)
-    store = make(tmp_path / "anew", str(place))  # while it is empty, nothing is lost by taking it over
+    store = make(tmp_path / "anew", str(place))  # an empty store can be taken over without loss
     assert dump(store) == {name: [] for name in expected}
     with sqlite3.connect(place) as connection:
         for name in expected:
@@ -285,7 +285,7 @@ def test_rows_within_a_span_are_replaced_and_later_ones_kept(place: str, tmp_pat
 
     instants = [AT - timedelta(minutes=n) for n in range(4)]
     assert known() == [later, *instants[1:]]
-    write(store, Span(END - timedelta(hours=1), END, anew=True))  # nothing lies in it
+    write(store, Span(END - timedelta(hours=1), END, anew=True))  # the span is empty
     write(store, Span(None, END, anew=False))
     assert known() == [later, *instants[1:]]
     write(store, Span(AT - timedelta(minutes=2, seconds=30), END, anew=True))

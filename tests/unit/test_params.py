@@ -1,4 +1,4 @@
-"""params.yaml is typed and frozen; whatever is wrong gives one line that names it."""
+"""params.yaml is typed and frozen; every mistake gives one line that names it."""
 
 import json
 from pathlib import Path
@@ -191,7 +191,7 @@ def test_each_value_in_force_is_shown_with_its_origin(tmp_path: Path, capsys: py
     } <= lines
     again = tmp_path / "shown.yaml"
     again.write_text(shown)
-    assert load_params(again) == load_params(file), "what is shown is a params file of the same values"
+    assert load_params(again) == load_params(file), "the output is a params file with the same values"
 
 
 def test_a_section_can_be_shown_alone_and_an_unknown_one_is_refused(

@@ -1,4 +1,4 @@
-"""What the parity of online and offline features comes to: values that agree, differ, or cannot be compared yet."""
+"""Verdicts on the parity of online and offline values: they match, differ, or cannot be compared yet."""
 
 from __future__ import annotations
 

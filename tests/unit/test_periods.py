@@ -1,4 +1,4 @@
-"""Periods tile every local day, have names that sort, and are told apart where clocks are set back."""
+"""Periods tile every local day, have sortable names, and are distinct where clocks are set back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ from pipelines.windows import Window
 from tests.toy import USECASE
 
 NEW_YORK = "America/New_York"
-ZONES = [NEW_YORK, "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "America/Sao_Paulo", "UTC"]  # half hours too
+ZONES = [
+    NEW_YORK,
+    "Europe/Berlin",
+    "Asia/Kolkata",
+    "Australia/Lord_Howe",
+    "America/Sao_Paulo",
+    "UTC",
+]  # a zone with half hours
 lengths = st.sampled_from([timedelta(minutes=m) for m in range(1, 1441) if 1440 % m == 0])
 days = st.dates(date(2000, 1, 1), date(2037, 12, 31))
 calendars = st.builds(Calendar, st.sampled_from(ZONES), lengths)

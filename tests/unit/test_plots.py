@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: what is on them, that a reader can tell what it is, and odd evaluations."""
+"""The pictures of an evaluation: their content, their labels, and odd evaluations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.artifacts import evaluation
 
 NAMES = ("curves.png", "cost.png", "importance.png", "slices.png")
 COSTS = Costs(false_alarm=1, miss=3, true_alarm=0.5)
-ODD = "$\\nope$ <b>"  # what matplotlib would take for a formula that it cannot set
+ODD = "$\\nope$ <b>"  # text that matplotlib would read as an invalid formula
 
 
 def sample(rows: int = 3000) -> tuple[Evaluation, dict[str, pd.DataFrame]]:
@@ -54,7 +54,7 @@ def sample(rows: int = 3000) -> tuple[Evaluation, dict[str, pd.DataFrame]]:
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
-    """By file name, what is drawn of `made`."""
+    """The figures drawn for `sample`, by file name."""
     drawn: list[Figure] = []
 
     def keep(figure: Figure) -> bytes:
@@ -98,7 +98,9 @@ def test_slices_are_drawn_with_their_rows_and_the_worst_is_marked(figures: dict[
     }
     assert panels[plots.WORST] == ([[worst.metric("roc_auc"), at]], plots.RED)
     assert [y for _, y in panels[plots.UNRANKED][0]] == [3] and len(panels[plots.RANKED][0]) == 2
-    assert not len(np.asarray(figure.axes[1].collections[-1].get_offsets())), "no hour is ranked, so none is the worst"
+    assert not len(np.asarray(figure.axes[1].collections[-1].get_offsets())), (
+        "no hour is ranked, so no hour is the worst"
+    )
     assert np.asarray(figure.axes[0].lines[0].get_xdata())[0] == whole.metrics["roc_auc"]
 
 

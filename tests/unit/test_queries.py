@@ -183,7 +183,7 @@ def test_each_day_must_reach_its_local_end(data: Layout) -> None:
 
 def test_without_earlier_days_there_is_nothing_to_compare_with(data: Layout) -> None:
     put(data, 3, {"a": list(range(500))})
-    for stray in (0, 4):  # out of reach, and after
+    for stray in (0, 4):  # beyond the lookback, and after the day
         put(data, stray, {"a": list(range(500))}, zone="validated")
     result = ask_one(data, ExpectDistributionToBeStable(column="a", days_before=2), [3]).result
     assert not result.success and "nothing to compare with" in result.observed["observed_value"]

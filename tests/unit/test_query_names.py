@@ -1,4 +1,4 @@
-"""Queries take names and places literally: no column, table or folder of a user's is mistaken for one of ours."""
+"""Queries take names and paths literally: no column, table or folder of a user is mistaken for one of ours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipelines.validation.suite import checks_of
 TODAY, BEFORE = date(2020, 1, 2), date(2020, 1, 1)
 APART = {"severity": "quarantine", "reason": "bad"}
 NOTED = {"severity": "warning", "reason": "noted"}
-# of views, tables and columns that our queries make, of SQL, and with characters that mean something to it
+# names that our queries create, SQL keywords, and characters with a meaning in SQL
 NAMES = [
     *("rows", "Rows", "types", "earlier", "REFERENCE", "bad", "known_tables", "known", "every", "often", "suspects"),
     *("ours", "twice", "again", "value", "bin", "edges", "n", "name", "type", "day", "known_tables.rows"),

@@ -1,4 +1,4 @@
-"""Names and files are taken literally by DuckDB."""
+"""DuckDB reads names and files literally."""
 
 from __future__ import annotations
 

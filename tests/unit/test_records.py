@@ -1,4 +1,4 @@
-"""Records: nothing is lost, nothing is overwritten, and of many that race one wins."""
+"""Records: nothing is lost or overwritten, and one of many racing writers wins."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def test_progress_counts_closed_blocks_and_separately_single_request_blocks(
     assert log.progress([1], end, NOW - timedelta(seconds=1)) == (9, 1, 1, 0)
     assert log.progress([1], end, NOW) == (9, 1, 1, 4)
     assert log.progress([1], end, later) == (9, 1, 2, 4)
-    assert log.progress([1, 2], end, end) == (10, 1, 4, 4), "a block that names two instants changes it at each"
-    assert log.progress([1], NOW, end) == (0, 0, 0, 0), "nothing from `now` on"
+    assert log.progress([1, 2], end, end) == (10, 1, 4, 4), "a block with two closing instants counts at each"
+    assert log.progress([1], NOW, end) == (0, 0, 0, 0), "nothing at or after `now` counts"
 
 
 def test_a_repeated_id_keeps_the_first_answer(records: Records) -> None:
@@ -140,8 +140,8 @@ def test_a_change_is_claimed_by_one_rollout(records: Records) -> None:
     aliases = records.aliases("pumps")
     aliases.note("challenger", "2", "training", NOW)
     assert aliases.claim("challenger", 1, "a") and not aliases.claim("challenger", 1, "b")
-    assert aliases.claim("challenger", 1, "a"), "a retry of the same rollout goes on"
-    assert not aliases.claim("challenger", 7, "a"), "there is no such change"
+    assert aliases.claim("challenger", 1, "a"), "a retry of the same rollout continues"
+    assert not aliases.claim("challenger", 7, "a"), "an unknown change cannot be claimed"
 
 
 def test_a_change_made_by_hand_is_reported_to_one_watcher_until_a_rollout_claims_it(
@@ -150,7 +150,7 @@ def test_a_change_made_by_hand_is_reported_to_one_watcher_until_a_rollout_claims
     aliases = records.aliases("pumps")
     assert aliases.tell("challenger", BY_HAND) is None
     aliases.note("challenger", "1", "training", NOW)
-    assert aliases.tell("challenger", BY_HAND) is None, "the chain's own"
+    assert aliases.tell("challenger", BY_HAND) is None, "a change by the chain itself"
     aliases.note("challenger", "2", BY_HAND, NOW)
     with ThreadPoolExecutor(4) as pool:
         answers = list(
@@ -161,7 +161,7 @@ def test_a_change_made_by_hand_is_reported_to_one_watcher_until_a_rollout_claims
     aliases.claim("challenger", 2, "a")
     assert aliases.tell("challenger", BY_HAND, again=True) is None
     aliases.note("challenger", "", BY_HAND, NOW)
-    assert aliases.tell("challenger", BY_HAND) is None, "a removal"
+    assert aliases.tell("challenger", BY_HAND) is None, "a removal is not reported"
 
 
 def test_the_ledger_only_grows(records: Records) -> None:

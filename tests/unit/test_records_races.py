@@ -1,6 +1,6 @@
-"""Of several that write the same at once one wins, the others learn what it wrote, and nobody waits for ever.
+"""Of several concurrent writers one wins, the others learn what it wrote, and none waits forever.
 
-SQLite lets one write at a time and so hides most of this: PostgreSQL is where these tests bite.
+SQLite allows one writer at a time and so hides most races: these tests matter on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def test_the_first_of_many_answers_to_a_request_stands(race: Race[list[float | N
 
         def append(own: Records, n: int, number: int = number) -> list[float | None]:
             ids = [f"{number} {k}" for k in range(20)]
-            ordered = ids if n % 2 else ids[::-1]  # each waits for what the other holds, if both write as they are told
+            ordered = ids if n % 2 else ids[::-1]  # a deadlock, if both write in the given order
             kept = own.predictions("pumps").append([prediction(identity, score=float(n)) for identity in ordered])
             return [one.score for one in sorted(kept, key=lambda one: one.prediction_id)]
 

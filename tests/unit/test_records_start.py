@@ -1,4 +1,4 @@
-"""Processes that start together on a database that is not there yet."""
+"""Processes that start together on a database that does not exist yet."""
 
 from __future__ import annotations
 

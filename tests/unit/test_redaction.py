@@ -1,4 +1,4 @@
-"""Secrets of the environment stand in no message and no log line."""
+"""Secrets of the environment appear in no message and no log line."""
 
 from __future__ import annotations
 

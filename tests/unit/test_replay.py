@@ -1,4 +1,4 @@
-"""A replay tells every event once, in order, and none before it was known."""
+"""A replay sends every event once, in order, and none before it was known."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_every_event_is_sent_once_and_none_early(toy: Context, minutes: int) -> 
     ordered = world.examples.sort_values([PREDICTED_AT, EXAMPLE_ID])
     assert requests == list(ordered[EXAMPLE_ID][ordered[PREDICTED_AT] >= world.window.start_at])
     assert sorted(outcomes) == sorted(known[(known > world.window.start_at - every) & (known <= last)].index)
-    assert set(outcomes) - set(requests), "what was asked before the window and is known only now is told too"
+    assert set(outcomes) - set(requests), "outcomes of requests before the window that become known now are sent too"
     assert pushed == sum((rows[KNOWN_AT].to_pandas() <= last).sum() for rows in world.features.values())
 
 

@@ -1,4 +1,4 @@
-"""The columns of requests are the same from what clients send and from the examples of training."""
+"""Columns of requests are the same from client requests and from training examples."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ LISTS = st.none() | st.lists(st.none() | st.text(max_size=2), max_size=3)
     st.lists(LISTS, max_size=5), st.lists(st.none() | st.lists(st.none() | st.integers(-(2**60), 2**60)), max_size=4)
 )
 def test_lists_are_read_alike_from_requests_and_tables(texts: list[Any], numbers: list[Any]) -> None:
-    """Also of one length, which numpy would take for a matrix, and of large whole numbers beside none."""
+    """Also lists of one length, which numpy would read as a matrix, and large integers beside missing values."""
     for values, kind in ((texts, pa.string()), (numbers, pa.int64())):
         sent = from_requests({"l": Kind.LIST}, [{"l": value} for value in values], AT)["l"]
         read = from_frame({"l": Kind.LIST}, to_frame(pa.table({"l": pa.array(values, pa.list_(kind))})))["l"]
@@ -138,7 +138,7 @@ def test_every_sequence_counts_as_a_list_and_text_does_not() -> None:
             return Other
 
     kinds = kinds_of(Typed())  # type: ignore[arg-type]
-    assert [kinds[name] for name in "abcd"] == [*[Kind.LIST] * 3, Kind.OTHER], "the order of a set is anybody's guess"
+    assert [kinds[name] for name in "abcd"] == [*[Kind.LIST] * 3, Kind.OTHER], "the order of a set is undefined"
     assert from_requests({"b": Kind.LIST}, [{"b": (1, 2)}], AT)["b"].tolist() == [[1, 2]]
     pandas = pd.DataFrame({"b": [np.array([1, 2]), np.nan]})
     assert from_frame({"b": Kind.LIST}, pandas)["b"].tolist() == [[1, 2], None]

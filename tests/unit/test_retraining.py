@@ -1,4 +1,4 @@
-"""The retraining decision, the label join and the metrics it rests on: pure values."""
+"""The retraining decision, the label join and their metrics, as pure functions."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_the_weight_of_a_block_equals_repeated_rows(drawn: list[tuple[int, float
     repeated = np.repeat(np.arange(len(drawn)), weights[code].astype(int))
     metrics = Sample.of(labels, scores, blocks).measure(weights)
     wanted = measure(labels[repeated], scores[repeated])
-    for name in set(SCORES) - {"calibration_error"}:  # its bins are those of all rows, on purpose
+    for name in set(SCORES) - {"calibration_error"}:  # its bins are those of all rows, intentionally
         assert metrics[name] == pytest.approx(wanted[name], nan_ok=True)
 
 

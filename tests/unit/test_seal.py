@@ -1,4 +1,4 @@
-"""A sealed file is read as it was written, and not at all once anything in it has changed."""
+"""A sealed file is read as it was written, and refused once anything in it has changed."""
 
 from __future__ import annotations
 

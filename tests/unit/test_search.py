@@ -1,4 +1,4 @@
-"""Searches draw from their space, go on from their records to the same result, and choose what they may."""
+"""Searches draw from their space, resume from their records to the same result, and choose within their limits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(
     records, space = list(records or []), Space("toy", declared, tuning, seed)
     while len(records) < trials:
         trial = next_trial(space, records, objective)
-        records.append(Record.model_validate_json(trial.model_dump_json()))  # as a journal keeps it
+        records.append(Record.model_validate_json(trial.model_dump_json()))  # as stored in a journal
     return records
 
 

@@ -1,4 +1,4 @@
-"""Settings: which variable counts."""
+"""Settings: which variable takes precedence."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_ambiguous_uri_is_refused_without_being_shown(
     assert "word" not in str(refused.value).replace("password", "")
     if variable == "MLFLOW_TRACKING_URI":
         monkeypatch.setenv("FLIGHTDECK_MLFLOW_URI", SERVER)
-        assert load_settings().mlflow == SERVER, "it does not count"
+        assert load_settings().mlflow == SERVER, "the variable is ignored"
 
 
 def test_uris_that_name_no_server_are_left_to_their_libraries(monkeypatch: pytest.MonkeyPatch) -> None:

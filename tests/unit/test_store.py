@@ -103,7 +103,9 @@ def test_the_digest_of_a_column_covers_its_type_and_ignores_bytes_under_missing_
     ]
     assert under[0].equals(under[1]) and digest(under[0]) == digest(under[1])
     many = pa.array(range(3 * 2**20))
-    assert digest(many) != digest(pa.concat_arrays([many[:-2], many[-1:], many[-2:-1]])), "and of all its row groups"
+    assert digest(many) != digest(pa.concat_arrays([many[:-2], many[-1:], many[-2:-1]])), (
+        "the digest covers all row groups"
+    )
 
 
 def table_of(rows: Rows) -> pa.Table:

@@ -1,4 +1,4 @@
-"""The loop of the networks: what it gives is decided by data, settings and seed, whatever happens in between."""
+"""The training loop of networks: its result depends on data, settings and seed only, also after interruptions."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_the_learning_rate_warms_up_and_decays_to_zero(steps: int, share: float)
 
 
 def test_training_stops_when_patience_ends_and_keeps_the_best_epoch() -> None:
-    """Held labels are turned round, so that the more it learns the worse it gets."""
+    """Validation labels are inverted, so more training makes the validation loss worse."""
     seen: list[float] = []
     held = HELD.assign(label=1 - HELD[LABEL])
     changes: dict[str, Any] = {"epochs": 12, "patience": 2, "learning_rate": 0.003}
@@ -287,7 +287,7 @@ def test_class_weights_and_focal_loss_change_the_model() -> None:
         for changes in ({}, {"positive_weight": "balanced"}, {"positive_weight": 6.0}, {"focal_gamma": 2.0})
     )
     assert plain.mean() < balanced.mean() < heavy.mean()
-    assert np.abs(focal).mean() < np.abs(plain).mean()  # a focal loss is content earlier
+    assert np.abs(focal).mean() < np.abs(plain).mean()  # a focal loss counts confident rows less
 
 
 @given(st.integers(0, 50), st.integers(1, 7))
@@ -309,7 +309,7 @@ def test_the_random_state_of_the_caller_is_unchanged(seed: int) -> None:
 
 def test_mmoe_learns_its_second_task_also_from_rows_without_the_label() -> None:
     unlabelled = frame(2500, 11).assign(**{LABEL: np.nan})
-    constant = TRAIN.assign(**{AUXILIARY: 0.0})  # of labelled rows the second label tells nothing
+    constant = TRAIN.assign(**{AUXILIARY: 0.0})  # on labelled rows the second label is constant
     frames = replace(FRAMES, train=pd.concat([constant, unlabelled]))
     fitted = fit("mmoe", frames=frames, auxiliary_weight=1.0, epochs=10)
     held = frame(2000, 12)

@@ -1,4 +1,4 @@
-"""The split is sticky, monotone, fair, and fresh for every rollout."""
+"""The split is sticky, monotone, fair, and independent for every rollout."""
 
 from __future__ import annotations
 
