@@ -77,7 +77,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Active:
-    """Rows at every instant of the grid on a local day with an event of the entity and on following ones, `days` in all."""
+    """Rows at every instant of the grid on a local day with an event of the entity and on later ones, `days` in all."""
 
     events: Events
     days: int = 1

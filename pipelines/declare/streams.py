@@ -168,7 +168,7 @@ class Ranges:
         return np.sqrt(squares / np.maximum(self.count - 1, 1))
 
     def _distinct(self, codes: Values) -> NDArray[np.float64]:
-        """Distinct values: an event is the first of its value where the previous one of that value precedes the range."""
+        """Distinct values: an event is the first of its value where the previous one precedes the range."""
         order = np.lexsort((codes, self.stream.entity))  # stable: in their order
         entity, code = self.stream.entity[order], codes[order]
         earlier = np.full(len(order), -1)
@@ -177,7 +177,7 @@ class Ranges:
         return self._each(lambda row, event: earlier[event] < self.low[row])
 
     def _each(self, figure: Callable[[NDArray[np.intp], NDArray[np.intp]], NDArray[Any]]) -> NDArray[np.float64]:
-        """The sum over each range of a figure of its events, for as many (row, event) pairs at once as memory may hold."""
+        """The sum over each range of a figure of its events, in batches of (row, event) pairs that fit memory."""
         sums = np.zeros(len(self.low))
         counts = self.count[self._ordered]
         ends = np.cumsum(counts)
