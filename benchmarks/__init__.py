@@ -1,1 +1,1 @@
-"""Measurements, and what their results rest on."""
+"""Measurements, and the ground of their results: code, params and data."""

@@ -2,7 +2,7 @@
 
     python -m benchmarks.build_features --years 30 [--work DIR]
 
-Copies are laid one before the other, 364 days each, so that days of the week stay. Writes
+Copies precede each other by 364 days, so that days of the week stay. Writes
 benchmarks/results/build_features.md.
 """
 
@@ -50,7 +50,7 @@ def shifted(table: pa.Table, by: timedelta) -> pa.Table:
 
 
 def prepare(context: Context, years: int) -> int:
-    """Validated tables of the last year, and copies of them before it; the rows of all."""
+    """Write validated tables of the last year and of earlier copies; gives the rows of all."""
     window, rows = {"start": str(END - YEAR), "end": str(END)}, 0
     for step in ("ingest", "validate"):
         execute(step, window, context)
@@ -66,7 +66,7 @@ def prepare(context: Context, years: int) -> int:
 
 
 def measure(home: Path, years: int, tables: list[str]) -> None:
-    """In a process of its own: build these feature tables, and print seconds, rows and the peak of resident memory."""
+    """In a process of its own, build feature tables, and print seconds, rows and peak resident memory."""
     context = over(home, years)
     usecase: Any = context.usecase
     chosen = tuple(table for table in usecase.feature_tables if not tables or table.name in tables)

@@ -1,9 +1,9 @@
-"""What calibration and the choice of a threshold bring on the test window, by family.
+"""The gain from calibration and from the choice of a threshold on the test window, by family.
 
     python -m benchmarks.calibration [--families NAME ...] [--home DIR]
 
 One training set of the flights, as of 2013-09-01. Each family is fitted once with the settings of params.yaml; every
-calibration is fitted on the validation window. Costs are those of params.yaml, at one half, at the threshold that would
+calibration is fitted on the validation window. Costs are those of params.yaml, at 0.5, at the threshold that would
 be right for true probabilities, and at the one that costs least on validation. Writes
 benchmarks/results/calibration.md.
 """
@@ -44,7 +44,7 @@ def rows_of(context: Context, family: str, uri: str) -> list[str]:
     train, validation, test = (read_frame(store, uri, name, manifest) for name in ("train", "validation", "test"))
     cleaning = fit_cleaning(numeric_inputs(train, inputs), inputs.numeric, family, params.cleaning)
     seed, costs = params.training.seed, params.costs
-    frames = Frames(train, validation)  # without auxiliary labels, which mmoe needs
+    frames = Frames(train, validation)  # without the auxiliary labels that mmoe needs
     fitted = load_family(family).fit(Task(frames, inputs, cleaning, seed), params.training.settings_of(family))
     held, tested = fitted.log_odds(validation), fitted.log_odds(test)
     right = costs.false_alarm / (costs.false_alarm + costs.miss - costs.true_alarm)

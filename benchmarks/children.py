@@ -1,4 +1,4 @@
-"""Measurements in processes of their own: seconds, and resident memory before and at its peak."""
+"""Measurements in processes of their own: seconds, and resident memory before the work and at its peak."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GIGABYTE = 1e9
 
 
 def measure(work: Callable[[], Any], repetitions: int, warm_up: int = 1) -> dict[str, Any]:
-    """Run something again and again. Memory is in GB, `before` the first run and at the `peak` of the process."""
+    """Run something repeatedly. Memory is in GB, `before` the first run and at the `peak` of the process."""
     before = _resident()
     runs = []
     for _ in range(warm_up + repetitions):
@@ -37,7 +37,7 @@ def measure(work: Callable[[], Any], repetitions: int, warm_up: int = 1) -> dict
 
 
 def peak() -> float:
-    """The most resident memory of this program, in GB. What getrusage tells begins with that of its parent."""
+    """The peak resident memory of this program, in GB; getrusage would include that of its parent."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) * 1024 / GIGABYTE
 
@@ -50,7 +50,7 @@ def _resident() -> float:
 def child(module: str, *arguments: str, memory: float | None = None, timeout: float = 1800) -> dict[str, Any] | None:
     """What `python -m MODULE --child ARGUMENTS` prints as its last line, or None if it took more than `memory` GB.
 
-    A child over its memory is killed, seen within some hundredths of a second: other processes share the machine.
+    A child over its memory is killed within some hundredths of a second: other processes share the machine.
     """
     command = [sys.executable, "-m", module, "--child", *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

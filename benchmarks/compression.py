@@ -1,10 +1,10 @@
-"""What compression of networks saves and costs: size, latency and quality on the test window.
+"""Savings and cost of compressing networks: size, latency and quality on the test window.
 
     python -m benchmarks.compression [--of mlp dcn_v2 | --of taught] [--home DIR]
 
 One training set of the flights, as of 2013-09-01, with the features of `flight_delay_v2`. Every model is fitted with
 the settings of params.yaml, calibrated as they say on the validation window, and scored in onnxruntime on one thread.
-Latencies are taken in turns: each round asks every model once. Writes benchmarks/results/compression.md, and for
+Latencies are measured in turns: each round calls every model once. Writes benchmarks/results/compression.md, and for
 `taught`, which is distillation, benchmarks/results/distillation.md.
 """
 
@@ -47,7 +47,7 @@ AS_OF, SERVICE = "2013-09-01T04:00:00Z", "flight_delay_v2"
 PARAMS = (*BUILT, "splits", "cleaning", "training")
 TEACHERS = ("hist_gradient_boosting",)
 ROUNDS, WARM, BATCH, BATCHES = 2000, 50, 1000, 30
-SEEDS = (2013, 2014, 2015)  # of the taught network, whose gain must be seen beside what a seed does
+SEEDS = (2013, 2014, 2015)  # of the distilled network, whose gain must be compared with the effect of a seed
 SMALL = {"hidden": (8,), "embedding_dim": 2}
 PRUNED = (("pruned 50 %", 0.5, 2), ("pruned 80 %", 0.8, 2), ("pruned 80 %, not fine-tuned", 0.8, 0))
 HEAD = (
@@ -86,7 +86,7 @@ def said(values: list[float]) -> str:
 
 
 class Desk:
-    """One training set, and what is made of it."""
+    """One training set, and the models fitted on it."""
 
     def __init__(self, context: Context, uri: str) -> None:
         self.params, self.uri, store = context.params, uri, context.data.store

@@ -36,7 +36,7 @@ STEPS = ("ingest", "validate", "build_features")
 
 
 def measured(step: str, params: Path, home: Path, copies: int) -> dict[str, Any]:
-    """One step over all days of so many copies: seconds, those of CPU, peak MB, and what it answered."""
+    """One step over all days of a number of copies: wall and CPU seconds, peak MB, and its outputs."""
     start = USECASE.end - timedelta(DAYS * copies)
     command = [sys.executable, "-m", "pipelines", step, "--params", str(params), "--home", str(home)]
     command += ["--start", str(start), "--end", str(USECASE.end)]
@@ -55,7 +55,7 @@ def measured(step: str, params: Path, home: Path, copies: int) -> dict[str, Any]
 def run(copies: int, work: Path) -> dict[str, dict[str, Any]]:
     source, home = work / f"source-{copies}", work / f"home-{copies}"
     shutil.rmtree(home, ignore_errors=True)
-    # Elsewhere, since the peak of a step, as the system tells it, begins with that of its parent.
+    # In another process, since the system counts the peak of a parent into that of its children.
     with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
         elsewhere.submit(write_copies, source, copies).result()
     raw = load(ROOT / "params.yaml").in_force()

@@ -1,4 +1,4 @@
-"""What a snapshot costs where one day of many changed: ours against plain `dvc add` and `dvc push`.
+"""The cost of a snapshot where one day of many changed: ours against plain `dvc add` and `dvc push`.
 
     python -m benchmarks.data_versions [--files 30000] [--days 3] [--home DIR]
 
@@ -33,7 +33,7 @@ from pipelines.steps import execute
 GROUND = Ground("benchmarks.data_versions")
 TABLES = ("departures", "weather", "schedules")
 ROWS = 20
-Times = dict[str, list[tuple[float, float]]]  # seconds of the wall and of the processor, by kind of snapshot
+Times = dict[str, list[tuple[float, float]]]  # wall and CPU seconds, by kind of snapshot
 
 
 def write(raw: Path, table: str, number: int, value: float) -> None:
@@ -52,7 +52,7 @@ def fill(raw: Path, files: int) -> None:
 
 
 def plain(raw: Path) -> str:
-    """The version by DVC's own commands, in a repository without git around the folder's parent."""
+    """The data version by DVC's own commands, in a repository without git at the folder's parent."""
     from dvc.repo import Repo
 
     root = raw.parent
@@ -71,7 +71,7 @@ def plain(raw: Path) -> str:
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float, object]:
-    """Seconds of the wall and of the processor, and what the work gave."""
+    """Wall and CPU seconds, and the result of the work."""
     started, began = time.perf_counter(), time.process_time()
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         done = work()
@@ -126,7 +126,7 @@ def measure(home: Path, files: int, days: int) -> str:
 
 
 def take_in_turn(ways: Mapping[str, Callable[[], object]], folders: Mapping[str, Path], days: int) -> dict[str, Times]:
-    """Take every snapshot in each way, and time it: the first, one after each changed day, one without a change."""
+    """Take and time every snapshot in both ways: the first, one after each changed day, one without a change."""
     seconds: dict[str, Times] = {way: {"first": [], "changed": [], "same": []} for way in ways}
     for what, times in (("first", 1), ("changed", days), ("same", 1)):
         for day in range(times):

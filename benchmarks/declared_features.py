@@ -1,10 +1,10 @@
-"""Declared features against those that were built by hand, and over a million keys.
+"""Declared features against handmade ones, and over a million keys.
 
     python -m benchmarks.declared_features [--days 364] [--repeat 5] [--customers 1000000] [--orders 10] [--work DIR]
 
-First every trailing view of the flights, declared and by hand (`benchmarks.handmade`), in turn, from the same tables in
-memory: the same bytes. Then the views of `examples.shop`, built by the step `build_features`, in a process of its own,
-from a year of order lines of so many customers. Writes benchmarks/results/declared_features.md.
+First every trailing view of the flights, declared and handmade (`benchmarks.handmade`), in turns, from the same tables
+in memory; both must give the same bytes. Then the views of `examples.shop`, by the step `build_features` in a process
+of its own, from a year of order lines of CUSTOMERS customers. Writes benchmarks/results/declared_features.md.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def seconds(build: Callable[[], pa.Table]) -> tuple[float, float]:
 
 
 def against_handmade(days: int, repeat: int) -> tuple[list[str], float]:
-    """Rows of the table, and the ratio of the CPU time of all views."""
+    """Rows of the result's table, and the ratio of the CPU times over all views."""
     window = Window(USECASE.start, USECASE.start + timedelta(days), USECASE.timezone)
     params = load_params(ROOT / "params.yaml")
     tables = {table.name: read_window(params, USECASE, table, window) for table in USECASE.tables}
@@ -75,7 +75,7 @@ def _line(name: str, rows: str, wall: Any, cpu: Any) -> str:
 
 
 def prepare(home: Path, customers: int, orders: int) -> int:
-    """Validated order lines of a year, day by day; the number of lines."""
+    """Write validated order lines of a year, day by day; gives the number of lines."""
     context = build_context(home / "shop.yaml", home)
     draw, total = np.random.default_rng(5), 0
     for number in range(YEAR):
@@ -102,7 +102,7 @@ def prepare(home: Path, customers: int, orders: int) -> int:
 
 
 def measure(home: Path) -> None:
-    """In a process of its own: build all features, and print seconds, rows and the peak of memory."""
+    """In a process of its own, build all features, and print seconds, rows and peak memory."""
     context = build_context(home / "shop.yaml", home)
     began = time.perf_counter()
     rows = execute("build_features", {"start": str(START), "end": str(START + timedelta(YEAR))}, context)["rows"]

@@ -1,4 +1,4 @@
-"""Digests of what figures rest on: code and declarations without comments, docstrings and layout, params, data."""
+"""Digests of the ground of figures: code and declarations without comments, docstrings and layout, params, data."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def code(starts: Iterable[str], without: Collection[str] = ()) -> dict[str, str]
 
     Args:
         starts: names of modules.
-        without: modules that do not count, nor what is reached through them alone.
+        without: modules that do not count, nor modules that are reached through them alone.
 
     Raises:
-        ModuleNotFoundError: if a start is no module.
+        ModuleNotFoundError: if a start is not a module.
     """
     parts: dict[str, list[str]] = {}
     for module in reach(starts, without):
@@ -37,7 +37,7 @@ def code(starts: Iterable[str], without: Collection[str] = ()) -> dict[str, str]
 
 
 def texts(module: str) -> set[str]:
-    """The string constants of a module; a docstring is none."""
+    """The string constants of a module, without docstrings."""
     file = source(module)
     return _texts(file.read_bytes()) if file else set()
 
@@ -109,7 +109,7 @@ def _undocumented(content: bytes) -> ast.Module:
 
 
 def _text(value: Any) -> str:
-    """A syntax tree as text; unlike that of `ast.dump` it is the same for every supported version of Python."""
+    """A syntax tree as text; unlike `ast.dump` it is the same in every supported version of Python."""
     if isinstance(value, ast.AST):
         fields = (f"{name}={_text(field)}" for name, field in ast.iter_fields(value) if field not in (None, []))
         return f"{type(value).__name__}({', '.join(fields)})"

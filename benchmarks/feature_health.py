@@ -1,4 +1,4 @@
-"""Memory and time of measuring a view's health, by the number of rows in its window.
+"""Memory and time to measure a view's health, by the number of rows in its window.
 
     python -m benchmarks.feature_health [--rows 1000000 10000000]
 
@@ -49,7 +49,7 @@ def write(folder: Path, rows: int) -> None:
 
 
 def measured(folder: Path) -> None:
-    """Measure and print what it took; run in a process of its own."""
+    """Measure, and print seconds and memory; run in a process of its own."""
     from pipelines.features.health import View, engine, measure
 
     files = sorted(map(str, folder.glob("*.parquet")))

@@ -2,13 +2,13 @@
 
     python -m benchmarks.figures [--check]
 
-Marks every such result as stale under its title, with what has changed, and takes the mark away from any other. With
-`--check` nothing is written, and a mark that is missing, needless or names other changes is a failure. So is a result
-that does not say what it rests on, and a page that quotes a result wrongly: README.md and docs/*.md name the file of
+Marks every such result as stale under its title, with the changes, and removes the mark from current results. With
+`--check` nothing is written, and a missing, superfluous or outdated mark is a failure. So is a result
+without a ground, and a page that quotes a result wrongly: README.md and docs/*.md name the file of
 each result that they quote, `benchmarks/results/NAME.md`, and the same paragraph, item of a list or row of a table
 
-- says "measured on DATE", if it says so at all, with the day on which that result was measured;
-- says that, or the word "stale", where the result is stale.
+- must give the day of that measurement, where it says "measured on DATE" at all;
+- must say so, or use the word "stale", where the result is stale.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DATED = re.compile(r"measured\s+on\s+(\d{4}-\d\d-\d\d)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Result:
-    """A file of results, as far as it can be read, and what of its ground has changed."""
+    """A file of results, its recorded ground, and the changes of that ground since."""
 
     file: Path
     text: str
@@ -40,7 +40,7 @@ class Result:
     changes: dict[str, list[str]]  # names by kind
 
     def brought_up(self) -> str:
-        """Its text with the mark that it should have, or without one."""
+        """Its text with the right mark, or without one where it is current."""
         title, _, rest = MARK.sub(r"\g<title>", self.text).partition("\n")
         if not self.changes:
             return f"{title}\n{rest}"
@@ -54,14 +54,14 @@ class Result:
 
 
 def load(file: Path) -> Result | None:
-    """A result; None if it does not say what it rests on."""
+    """A result; None if it has no ground."""
     text = file.read_text()
     record = ground.read(text)
     return Result(file, text, record, record.changes()) if record else None
 
 
 def check_results(folder: Path, write: bool) -> tuple[dict[str, Result], list[str]]:
-    """Print which results are stale, and mark them if wanted; gives all by name, and what is wrong with them."""
+    """Print stale results, and mark them if `write`; gives all results by name, and their problems."""
     results, wrong = {}, []
     for file in sorted(folder.glob("*.md")):
         result = load(file)
@@ -81,7 +81,7 @@ def check_results(folder: Path, write: bool) -> tuple[dict[str, Result], list[st
 
 
 def check_page(page: Path, results: Mapping[str, Result]) -> list[str]:
-    """What is wrong in each part of a page that names a result."""
+    """The problems in each part of a page that names a result."""
     wrong = []
     for unit in UNITS.split(page.read_text()):
         dates = set(DATED.findall(unit))

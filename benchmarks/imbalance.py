@@ -1,4 +1,4 @@
-"""What class weights, the focal loss and resampling do to ranking and to calibration, by family.
+"""Effects of class weights, the focal loss and resampling on ranking and on calibration, by family.
 
     python -m benchmarks.imbalance [--families NAME ...] [--rows N] [--home DIR]
 
@@ -57,10 +57,10 @@ def undersampled(train: pd.DataFrame, inputs: ModelInputs, cleaning: Cleaning, s
 
 
 def smote(train: pd.DataFrame, inputs: ModelInputs, cleaning: Cleaning, seed: int) -> pd.DataFrame:
-    """As many rows of label 1 as of label 0: those that are missing lie between neighbours (SMOTE-NC, Chawla 2002).
+    """As many rows of label 1 as of label 0; the added rows lie between neighbours (SMOTE-NC, Chawla 2002).
 
-    Neighbours are sought among capped and standardised numbers, gaps filled by the mean. Strings, and where the gaps
-    are, are what most neighbours have: made-up rows without gaps would tell that a gap means label 0.
+    Neighbours are searched among capped and standardised numbers, gaps filled by the mean. Strings, and the places of
+    gaps, are those of most neighbours: synthetic rows without gaps would show the model that a gap means label 0.
     """
     from imblearn.over_sampling import SMOTENC
 
@@ -87,7 +87,7 @@ def smote(train: pd.DataFrame, inputs: ModelInputs, cleaning: Cleaning, seed: in
 
 @dataclass(frozen=True)
 class Treatment:
-    """What is done about few rows of label 1."""
+    """A treatment of the few rows of label 1."""
 
     name: str
     settings: Mapping[str, Any]

@@ -3,7 +3,7 @@
     python -m benchmarks.judge                          # independent rows, about five minutes
     python -m benchmarks.judge --home FOLDER            # also real flights; FOLDER keeps what the chain writes
 
-Seeds are fixed; every row of the table says how often it was repeated.
+Seeds are fixed; every row of the table gives its number of repetitions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What simulations of the judge share: evidence of every prefix of a stream, when it reaches a bound, and claims."""
+"""Shared by simulations of the judge: evidence of every prefix of a stream, when it reaches a bound, and claims."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Claim:
     claim: str
     bar: str
     seen: str
-    met: bool | None  # None: told for comparison
-    reps: int | None = None  # where they are not as many as asked for
+    met: bool | None  # None: shown for comparison
+    reps: int | None = None  # where they differ from the requested number
 
 
 def paths(d: Array, limit: float, looks: Array, foretold: Scatter | None, limits: Limits) -> Array:
@@ -45,7 +45,7 @@ class _Worlds:
     def __init__(self, many: int, foretold: Scatter | None, limits: Limits) -> None:
         self.limits = limits._replace(least=max(limits.least, LEAST))
         self.count, self.total, self.squares = 0, np.zeros(many), np.zeros(many)
-        self.bound, self.reach = np.full(many, -1.0), np.ones(many)  # of the scatter, beyond which bets begin anew
+        self.bound, self.reach = np.full(many, -1.0), np.ones(many)  # of the scatter, beyond which bets restart
         self.sizes, self.log, self.sign = np.zeros((0, many)), np.zeros((0, many)), np.ones((0, many))
         self.staked, self.cash, self.betting = np.full(many, 1 - CASH), np.full(many, CASH), np.zeros(many, bool)
         self.seen: list[Array] = []
@@ -53,7 +53,7 @@ class _Worlds:
             self._place(np.ones(many, bool), [foretold] * many)
 
     def _place(self, whose: Array, known: list[Scatter]) -> None:
-        """Begin anew, with bets by these scatters."""
+        """Restart with bets sized by these scatters."""
         left, again = np.maximum(self._left(), 0), whose & self.betting
         self.cash = np.where(again, self.cash / 2, self.cash)
         self.staked = np.where(again, np.minimum(left + self.cash, 1 - CASH), self.staked)
@@ -84,7 +84,7 @@ class _Worlds:
             self._place(wider, [told for values in past if (told := Scatter.of(values))])
 
     def _left(self) -> Array:
-        """What the bets have, of what was staked."""
+        """The capital of the bets, as a share of the stake."""
         placed = self.sizes > 0
         weights = np.where(placed, self.sign, 0) / np.maximum(placed.sum(axis=0), 1)
         left: Array = self.staked * (weights * np.exp(np.minimum(self.log, 600))).sum(axis=0)
@@ -112,7 +112,7 @@ def ever(values: Array, bound: float) -> Array:
 
 
 def first(values: Array, bound: float, looks: Array) -> Array:
-    """The look at which the bound is reached, infinite where it is not."""
+    """The look at which the bound is reached, infinite where it never is."""
     hit = values >= bound
     return np.where(hit.any(axis=1), looks[hit.argmax(axis=1)].astype(float), np.inf)
 
@@ -122,19 +122,19 @@ def chunks(reps: int, size: int) -> Iterator[int]:
 
 
 def share_claim(claim: str, hits: Array, bar: float, above: bool = False) -> Claim:
-    """A rate that is to be at most, or at least, `bar`; it fails where its 95 % limit is beyond it."""
+    """A claim that a rate is at most, or at least, `bar`; it fails where the rate's 95 % limit is beyond it."""
     seen, reps = float(np.mean(hits)), len(hits)
     met = least_rate(1 - seen, reps) <= 1 - bar if above else least_rate(seen, reps) <= bar
     return Claim(claim, f"{'>=' if above else '<='} {bar:g}", f"{seen:.4f}", met, reps)
 
 
 def least_rate(rate: float, reps: int) -> float:
-    """The lower 95 % limit (Clopper and Pearson, one-sided) of a rate that was seen in so many repetitions."""
+    """The lower 95 % limit (Clopper and Pearson, one-sided) of a rate observed in `reps` repetitions."""
     hits = round(rate * reps)
     return float(beta.ppf(0.05, hits, reps - hits + 1)) if hits else 0.0
 
 
 def rates_claim(claim: str, rates: Sequence[float], bar: float, reps: int) -> Claim:
-    """Rates that are each to be at most `bar`; one fails where its lower 95 % limit is beyond it."""
+    """A claim that each of several rates is at most `bar`; it fails where a lower 95 % limit is beyond it."""
     met = all(least_rate(rate, reps) <= bar for rate in rates)
     return Claim(claim, f"<= {bar:g}", ", ".join(f"{rate:.4f}" for rate in rates), met, reps)

@@ -1,8 +1,8 @@
-"""What the judge does on real flights of 2013, with rollouts made by drawing days.
+"""The judge on real flights of 2013, with rollouts of randomly drawn days.
 
-Days of June to December are drawn singly, or in stretches of three or seven days, as real weeks come. Truth is made on
-scores: noise on the logits of the better one until the challenger's mean loss over days is the champion's, or just so
-much above it. A look follows every day; the pair's scatter is that of May.
+Days of June to December are drawn singly, or in stretches of three or seven consecutive days. Truth is set by changing
+scores: noise on the logits of the better model until the challenger's mean loss over days is the champion's, or higher
+by a given rise. A look follows every day; the pair's scatter is that of May.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pipelines.judge.quality import CATASTROPHE
 PAIRS = [("mlp_1", "mlp_2"), ("mlp_2", "mlp_1"), ("trees", "mlp_1"), ("mlp_1", "trees")]  # champion, challenger
 PAIRS += [("trees", "trees_old"), ("trees_old", "trees"), ("trees", "trees_short"), ("trees_short", "trees")]
 STRETCHES = (1, 3, 7)
-LIMIT, LONG = 60, 240  # days of a rollout; days drawn where it is asked how long it would take
+LIMIT, LONG = 60, 240  # days of a rollout; days drawn to measure how long one takes
 Pair = tuple[str, str]  # champion, challenger
 MARGINS = (0.05, 0.02)
 RISES = (-0.02, 0.0, 0.02, 0.05, 0.1)
@@ -64,7 +64,7 @@ class Flights:
         return float(self.by_day((self.score[model] - self.label) ** 2)[self.since :].mean())
 
     def rows_of(self, old: Array, new: Array) -> Array:
-        """Paired differences of rows, of these scores."""
+        """Paired differences of rows for these scores."""
         d: Array = (new - self.label) ** 2 - (old - self.label) ** 2
         return d
 
@@ -73,7 +73,7 @@ class Flights:
         return self.by_day(self.rows_of(old, new))[self.since :]
 
     def scatter(self, pair: Pair) -> Scatter:
-        """Of the pair as trained, in May."""
+        """The scatter of the pair as trained, in May."""
         told = Scatter.of(self.by_day(self.rows_of(*(self.score[model] for model in pair)))[: self.since])
         assert told is not None
         return told
@@ -169,12 +169,12 @@ def _errors(name: str, flights: Flights, truths: dict[float, list[Series]], reps
 
 
 def _false(means: Array, limit: float, what: str) -> Array:
-    """Where a window's own mean says that the verdict was false."""
+    """Whether the verdict was false by the window's own mean."""
     return means <= limit if what == "rollback" else means >= limit
 
 
 def _comparisons(name: str, flights: Flights, equal: list[Series], pairs: list[Pair], reps: int) -> Iterator[Claim]:
-    """Other judges on equal models and the same days."""
+    """Other kinds of judges on equal models and the same days."""
     drawn = flights.drawn[min(flights.drawn)][:, :LIMIT]
     fails = "> 0.05: it fails"
     naive = [float(_t_test(one.days[drawn]).mean()) for one in equal]
@@ -207,7 +207,7 @@ def _clipped(d: Array, reach: float = 0.015) -> Array:
 
 
 def _times(name: str, flights: Flights, truths: dict[float, list[Series]], reps: int) -> Iterator[Claim]:
-    """Days to a decision, in the longest stretches, beside those of an oracle."""
+    """Days to a decision, in the longest stretches, compared with an oracle."""
     drawn = flights.drawn[max(flights.drawn)][: min(reps, 500)]
     looks = np.arange(1, LONG + 1)
     asked = [("rollback", 0.0, rise) for rise in (0.02, 0.05, 0.1)]

@@ -1,10 +1,10 @@
-"""What a look of the judge costs at day 2 and at day 60 of a rollout, with and without what earlier looks have kept.
+"""The cost of a judge's look at day 2 and day 60 of a rollout, with and without stretches kept by earlier looks.
 
     python -m benchmarks.judge_looks [--rows 200000] [--entities 5000]
 
-Requests of sixty days, drawn, whose labels mature after a day: their blocks are days, or each request is its own. The
-judge looks at the end of every day; each look that is measured is one of a process of its own, which has imported all
-it needs. Writes benchmarks/results/judge_looks.md.
+Random requests of sixty days, whose labels mature after a day: their blocks are days, or single requests. The
+judge looks at the end of every day; each measured look runs in a process of its own, which has imported all
+that it needs. Writes benchmarks/results/judge_looks.md.
 """
 
 from __future__ import annotations
@@ -107,14 +107,14 @@ def look(context: Context, day: float) -> dict[str, Any]:
 
 
 def forget(context: Context) -> None:
-    """As at the first look of a version that keeps stretches, or of one that does not."""
+    """Delete all stretches, as before the first look of a version that keeps them."""
     if sa.inspect(context.records.engine).has_table("judged_stretches"):
         with context.records.engine.begin() as connection:
             connection.execute(sa.text("delete from judged_stretches"))
 
 
 def work(home: Path, kind: str, first: str, last: str) -> None:
-    """The child: looks from a day to another, or one alone; prints what the last of them costs."""
+    """In the child: look from one day to another, or once; prints the cost of the last look."""
     warm = opened(home, kind, "warm")
     look(warm, 1)
     context = opened(home, kind, "measured")

@@ -1,4 +1,4 @@
-"""The models whose rollouts the judge is measured on, and their scores of all flights since.
+"""The models in whose rollouts the judge is measured, and their scores of all later flights.
 
 The project's own steps train them (two minutes a feature service on two cores) in a folder that keeps the scores. Every
 scored day lies after the training of every model.
@@ -23,7 +23,11 @@ from pipelines.steps import execute
 from pipelines.walk import walk
 
 SERVICES = ("flight_delay_v3", "flight_delay_v2", "flight_delay_v1")
-SEEN, START, END = date(2013, 5, 1), date(2013, 6, 3), date(2014, 1, 1)  # the pair's scatter is told from before START
+SEEN, START, END = (
+    date(2013, 5, 1),
+    date(2013, 6, 3),
+    date(2014, 1, 1),
+)  # the pair's scatter is estimated from days before START
 MONTH = timedelta(days=31)
 log = logging.getLogger(__name__)
 

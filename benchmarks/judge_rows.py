@@ -1,4 +1,4 @@
-"""What the judge does on independent rows: simulations with known truth, each a list of claims."""
+"""The judge on independent rows: simulations with known truth, each a list of claims."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def _rollout(rng: np.random.Generator, rise: float, n: int, every: int) -> tuple
 
 
 def _events(happened: Array) -> Events:
-    """Events (2, N) of challenger and champion, which both score every request; what befell both tells nothing."""
+    """Events (2, N) of challenger and champion, which both score every request; common events are no evidence."""
     new, old = happened[0] & ~happened[1], happened[1] & ~happened[0]
     count = int(new.sum() + old.sum())
     return Events(np.full(count, 0.5), np.arange(count) < new.sum())

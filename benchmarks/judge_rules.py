@@ -1,4 +1,4 @@
-"""Rules of the judge as they would stand in params.yaml under `rollout`."""
+"""Rules of the judge, in the form of the section `rollout` of params.yaml."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines.judge import Rules
 
-# Rows as blocks: independent requests, one entity each, looked at in pairs rather than in days.
+# Rows as blocks: independent requests, one entity each; limits count pairs instead of days.
 ROWS: dict[str, Any] = {
     "alpha": 0.05,
     "weights": {"quality": 0.7, "catastrophe": 0.1, "errors": 0.1, "slow": 0.1},

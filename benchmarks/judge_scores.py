@@ -1,7 +1,7 @@
-"""A world of independent rows in which the truth is known: labels, and the scores of a champion and a challenger.
+"""Simulated independent rows with known truth: labels, and the scores of a champion and a challenger.
 
-The logit of the true probability is normal; both models see it through noise, part of it shared, so that equal models
-differ by 0.06 (root mean square) as two training runs do, and a worse one has just the rise of Brier asked for.
+The logit of the true probability is normal; both models see it with noise, partly shared, so that equal models
+differ by 0.06 (root mean square) as two training runs do, and a worse one has exactly the requested rise of Brier.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 @lru_cache
 def excess(variance: float) -> float:
-    """Brier lost to noise of this variance on the logit, by quadrature."""
+    """The rise of Brier caused by noise of this variance on the logit, by quadrature."""
     x, w = np.polynomial.hermite_e.hermegauss(80)
     w = w / w.sum()
     logit = CENTRE + SPREAD * x[:, None]

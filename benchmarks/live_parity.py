@@ -1,9 +1,9 @@
-"""Live scores of a replay against the scores that the point-in-time join gives for the same requests.
+"""Live scores of a replay against scores from point-in-time features for the same requests.
 
     make demo && make stop
     python -m benchmarks.live_parity [--home var] [--work DIR]
 
-Reads the prediction log of HOME, builds features of the whole source anew in DIR (kept; a temporary folder by default),
+Reads the prediction log of HOME, builds all features of the source in DIR (kept; a temporary folder by default),
 scores every logged day with every version that scored it, and writes benchmarks/results/live_parity.md.
 """
 

@@ -1,4 +1,4 @@
-"""Load on a server of this machine by wrk, and the processor time that the server takes for it."""
+"""Load by wrk on a server of this machine, and the CPU time of the server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCRIPT = ROOT / "benchmarks" / "load.lua"
 
 @dataclass(frozen=True)
 class Measured:
-    """Calls, and how many a second; their milliseconds; the server's microseconds of processor a call; failed calls."""
+    """Calls, and calls a second; their milliseconds; the server's CPU microseconds per call; failed calls."""
 
     calls: int
     rate: float
@@ -36,7 +36,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Target:
-    """A server under load: the address, the file with a body a line, and its process with all that it has started."""
+    """A server under load: its address, a file with one body per line, and its process with all child processes."""
 
     url: str
     path: str
@@ -44,7 +44,7 @@ class Target:
     process: psutil.Process
 
     def put(self, connections: int, seconds: float, delay_ms: float = 0) -> Measured:
-        """Load of so many connections, each with one call at a time."""
+        """Load through a number of connections, each with one call at a time."""
         if not shutil.which("wrk"):
             raise SystemExit("wrk is not installed (apt install wrk)")
         variables = {"BODIES": str(self.bodies), "PATH_": self.path, "DELAY": str(delay_ms)}
@@ -71,7 +71,7 @@ class Target:
 
 @contextmanager
 def serving(command: Sequence[str], url: str, ready: str, variables: Mapping[str, str]) -> Iterator[psutil.Process]:
-    """Within, a server that answers at `ready` with anything but a failure of its own."""
+    """A context manager of a running server, ready once `ready` answers without a server error."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # mlflow starts uvicorn by its name
     process = subprocess.Popen(
         [*command],

@@ -1,4 +1,4 @@
-"""The flights again and again: 2013 copied to earlier years, as files, and the use case that covers them.
+"""The flights of 2013 copied to earlier years, as files, and the use case that covers them.
 
 Earlier, since the zones of pyarrow and pandas know no summer time after 2037.
 """
@@ -14,10 +14,10 @@ import duckdb
 from pipelines.usecases.flights import USECASE as ONE_YEAR
 from pipelines.usecases.flights.bundled import folder
 
-DAYS = 365  # by which a copy is earlier than the one before
+DAYS = 365  # between the starts of two successive copies
 USECASE = replace(ONE_YEAR, start=ONE_YEAR.end - timedelta(30 * DAYS))
 
-# The instant moves by whole days, and what is written in local time along with it where the clocks change on others.
+# The instant moves by whole days; local times move with it, since clocks change on other days in other years.
 MOVED = """
 select * exclude (moved_at, local, turned) replace (
     year(local) as year, month(local) as month, day(local) as day, hour(local) as hour, moved_at as time_hour {clocks}
@@ -35,7 +35,7 @@ CLOCKS = "".join(
 
 
 def write_copies(into: Path, copies: int) -> None:
-    """`copies` years of flights and weather, one Parquet file each, and the reference tables as they are."""
+    """Write `copies` years of flights and weather, one Parquet file each, and unchanged reference tables."""
     into.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'America/New_York'")

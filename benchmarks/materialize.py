@@ -128,7 +128,7 @@ def entities_of(context: Context) -> dict[str, list[dict[str, Any]]]:
 
 
 def read_back(context: Context, feast: Any) -> tuple[str, int]:
-    """A hash of everything that Feast's `get_online_features` gives, and how many values that are."""
+    """A hash of all values that Feast's `get_online_features` returns, and their number."""
     execute("apply_features", {}, context)  # the names of views and entities
     told, values = hashlib.sha256(), 0
     for view in sorted(context.feast.list_feature_views(), key=lambda view: str(view.name)):
@@ -143,7 +143,7 @@ def read_back(context: Context, feast: Any) -> tuple[str, int]:
 
 
 def one_row(context: Context, as_of: datetime) -> dict[str, Any]:
-    """Milliseconds of reading all views of one row, and of a hundred, by our reader and by Feast."""
+    """Milliseconds to read all views for one row, and for a hundred, by our reader and by Feast."""
     feast = context.feast
     projections = feast.get_feature_service(context.params.features.service).feature_view_projections
     refs = [f"{view.name}:{field.name}" for view in projections for field in view.features]

@@ -2,7 +2,7 @@
 
     python -m benchmarks.point_in_time [--home DIR] [--repetitions 5]
 
-Builds the year's features in DIR (kept; a temporary folder by default), asks through Feast's API for the batch views of
+Builds the year's features in DIR (kept; a temporary folder by default), reads through Feast's API the batch views for
 every example of the year, each way in a process of its own, compares the values, and writes
 benchmarks/results/point_in_time.md. Feast's default store gets as many rows as it can hold in 8.5 GB.
 """
@@ -92,7 +92,7 @@ def feasts_store(
 
 
 def by_hand(context: Context, examples: pd.DataFrame) -> Callable[[], pd.DataFrame]:
-    """The SQL that one would write for these views alone."""
+    """The SQL that one would write by hand for these views."""
     import duckdb
 
     _, declared = views(context)
@@ -142,7 +142,7 @@ def run_child(context: Context, way: str, rows: int, repetitions: int) -> dict[s
 
 
 def largest_for_dask(home: Path, repetitions: int) -> tuple[dict[str, Any], int | None]:
-    """Feast's default store at the most rows of STEPS that it holds, and the next number, which it does not."""
+    """Feast's default store at the largest number of STEPS that fits its memory, and the next one, which does not."""
     best: dict[str, Any] | None = None
     for rows in STEPS:
         seen = child("benchmarks.point_in_time", "dask", str(home), str(rows), "1", memory=MEMORY)

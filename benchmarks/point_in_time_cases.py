@@ -1,4 +1,4 @@
-"""Random point-in-time cases, the answer that is right by definition, and stores that are asked for it."""
+"""Random point-in-time cases, the right answer by definition, and the stores under test."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Question:
-    """One view, as the answer sees it: which attribute of a line each key of a row must equal."""
+    """One view, as `answer` sees it: the attribute of a line that each key of a row must equal."""
 
     keys: Mapping[str, str]
     ttl: int | None
@@ -75,10 +75,10 @@ QUESTIONS = {
 
 
 def answer(rows: Sequence[Row], line: Line, question: Question, only_written: bool = False) -> float | None:
-    """The value of the latest row of the line's entity that was known when it asks and is not older than the ttl.
+    """The value of the latest row of the line's entity that was known at the line's instant and is within the ttl.
 
-    Of rows known at the same instant the one created last counts (unknown before any other), then the one that stands
-    last. With `only_written`, rows created later than the instant, or nobody knows when, do not count.
+    Of rows known at the same instant the one created last counts (null before any other), then the last one in
+    order. With `only_written`, rows created after the instant, or at an unknown one, do not count.
     """
     best: tuple[tuple[float, ...], float | None] | None = None
     for position, row in enumerate(rows):
@@ -97,7 +97,7 @@ def answer(rows: Sequence[Row], line: Line, question: Question, only_written: bo
 
 
 def cases(least: int = 1) -> st.SearchStrategy[tuple[list[Row], list[Line]]]:
-    """Few keys and instants at whole hours or a microsecond beside them, so that ties and exact ttls are common.
+    """Few keys, and instants at whole hours or a microsecond off, so that ties and exact ttls are common.
 
     Args:
         least: number of rows, and of entity rows.
@@ -130,7 +130,7 @@ def entity_rows(lines: Sequence[Line]) -> pd.DataFrame:
 
 
 def declarations(path: Callable[[str], str]) -> list[Any]:
-    """The views of QUESTIONS over a source each, and the service `all` that asks for all of them."""
+    """The views of QUESTIONS, each over its own source, and the service `all` of all of them."""
     entities = {
         name: Entity(name=name, join_keys=[name], value_type=kind)
         for name, kind in (
@@ -170,7 +170,7 @@ def declarations(path: Callable[[str], str]) -> list[Any]:
 
 
 def our_store(home: Path) -> tuple[FeatureStore, Callable[[Sequence[Row]], None]]:
-    """A store of ours, and what puts rows into it, a partition a day."""
+    """Our store, and a function that writes rows into it, one partition a day."""
     store = open_store(Settings(home=home), PROJECT)
     store.apply(declarations(lambda name: f"features/{name}"))
     data = Layout(Store(store.config.offline_store.root), PROJECT)
@@ -186,7 +186,7 @@ def our_store(home: Path) -> tuple[FeatureStore, Callable[[Sequence[Row]], None]
 
 
 def feast_store(home: Path, kind: str) -> tuple[FeatureStore, Callable[[Sequence[Row]], None]]:
-    """One of Feast's own stores, `duckdb` or `dask`, and what puts rows into its one file."""
+    """One of Feast's own stores, `duckdb` or `dask`, and a function that writes rows into its only file."""
     home.mkdir(parents=True, exist_ok=True)
     file = home / "rows.parquet"
     store = FeatureStore(

@@ -1,4 +1,4 @@
-"""What three Feast offline stores answer where it is easy to be wrong, against the answer that is right by definition.
+"""Answers of three Feast offline stores in error-prone cases, against the right answer by definition.
 
     python -m benchmarks.point_in_time_semantics [--cases 100]
 
@@ -45,7 +45,7 @@ Ask = Callable[[str, Sequence[Row], pd.DataFrame, Sequence[str], bool], pd.DataF
 
 @dataclass(frozen=True)
 class Scenario:
-    """Rows, entity rows and what is asked; `shown` turns the result into what is compared."""
+    """Rows, entity rows and the requested features; `shown` turns the result into a comparable form."""
 
     name: str
     rows: Sequence[Row]
@@ -116,7 +116,7 @@ SCENARIOS = (
 
 
 def asking(folder: Path) -> Ask:
-    """Puts rows into a store, asks it for views, and gives the result."""
+    """Writes rows into a store, requests views, and gives the result."""
     stores = {name: feast_store(folder / name, name) for name in NAMES if name != "ours"}
     stores["ours"] = our_store(folder / "ours")
 
@@ -125,7 +125,7 @@ def asking(folder: Path) -> Ask:
     ) -> pd.DataFrame:
         store, write = stores[name]
         write(rows)
-        aliased = "aliased__value" in questions  # which a reference cannot name, so that a service asks for it
+        aliased = "aliased__value" in questions  # a reference cannot name it, so it is requested through a service
         asked = store.get_feature_service("all") if aliased else [name.replace("__", ":") for name in questions]
         options = {"filter_by_created_timestamp": True} if only_written else {}
         with contextlib.redirect_stdout(io.StringIO()):
@@ -138,7 +138,7 @@ def asking(folder: Path) -> Ask:
 
 
 def told(ask: Ask, store: str, scenario: Scenario) -> str:
-    """What a store does with a scenario: `right`, or what it says instead."""
+    """The result of a store for a scenario: `right`, or its wrong answer."""
     entities = scenario.change(entity_rows(scenario.lines))
     try:
         frame = ask(store, scenario.rows, entities, [scenario.question], scenario.only_written)
@@ -158,7 +158,7 @@ def told(ask: Ask, store: str, scenario: Scenario) -> str:
 
 
 def random_differences(ask: Ask, store: str, number: int, only_written: bool) -> tuple[Counter[str], Counter[str]]:
-    """Values that came and those that differ from the answer, by view; also lines asked about, lost and added."""
+    """Values returned and values that differ from the answer, by view; also lines requested, lost and added."""
     asked: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
 

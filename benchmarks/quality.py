@@ -1,11 +1,11 @@
-"""Quality month by month: every family trained on what was known before a month, and tested on it.
+"""Quality month by month: every family trained on the data known before a month, and tested on that month.
 
     python -m benchmarks.quality [--families NAME ...] [--months 9 10 11 12] [--curve 60 120 240] [--home DIR]
 
 September to December 2013, with the registered steps and the settings of params.yaml; only the test window is set, to
-the month. Training sets, models and evaluations stay in DIR, and the year is built there where it is not yet; what was
-measured there on the same set with the same settings is not measured again. With `--curve`, a further table has the
-first family trained on the last so many days alone. Writes benchmarks/results/quality.md.
+the month. Training sets, models and evaluations stay in DIR, where the year is built if it is not there yet; results
+for the same training set and settings are not measured again. With `--curve`, a further table has the
+first family trained on the given numbers of last days only. Writes benchmarks/results/quality.md.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ def following(month: date) -> date:
 
 
 def training_set(context: Context, month: date, run: str) -> str:
-    """A training set tested on a month, nothing of which but the test window was known after the month began.
+    """A training set tested on a month; all of it but the test window was known before the month began.
 
-    It is as of the end of the day that follows the month: by then all but a handful of its labels are known.
+    It is as of the end of the day after the month: by then almost all labels of the month are known.
     """
     zone = ZoneInfo(context.usecase.timezone)
     as_of = datetime.combine(following(month), clock.max, zone).isoformat()
@@ -235,7 +235,7 @@ def main() -> None:
 def save_so_far(
     context: Context, runs: Sequence[Run], months: Sequence[date], curve: Mapping[int, Sequence[Run]], out: Path
 ) -> None:
-    """What has been measured so far."""
+    """Write the results measured so far."""
     families = dict.fromkeys(run.family for run in runs)
     command = f"python -m benchmarks.quality --families {' '.join(families)}"
     command += f" --curve {' '.join(map(str, curve))}" if curve else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 @contextmanager
 def running_redis(folder: Path, *options: str) -> Iterator[int]:
-    """Within, a Redis that keeps nothing, in a folder of its own; gives its port."""
+    """A context manager of a Redis without persistence, in a folder of its own; gives its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])

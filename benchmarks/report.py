@@ -1,4 +1,4 @@
-"""How a benchmark writes its result: the text, and what its figures rest on."""
+"""How a benchmark writes its result: the text, and the ground of its figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def save(file: Path, text: str, ground: Ground) -> None:
     The ground is read now: leave code, params and declarations alone while a benchmark runs.
 
     Raises:
-        LookupError: if a part of the ground is not there, or the benchmark itself.
+        LookupError: if a part of the ground does not exist, or the benchmark itself does not.
     """
     print(text)
     digests = ground.digests()
@@ -34,7 +34,7 @@ def save(file: Path, text: str, ground: Ground) -> None:
 
 
 def machine(*packages: str, load: float | None = None) -> str:
-    """This machine in words, with the versions of some packages and how busy it was where that matters."""
+    """A description of this machine, with the versions of some packages, and its load where that matters."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

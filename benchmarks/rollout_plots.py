@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/rollouts.md, of real flights: docs/images/rollouts-*.png.
+"""Draw the pictures of docs/rollouts.md from real flights: docs/images/rollouts-*.png.
 
     python -m benchmarks.rollout_plots --home FOLDER    # the folder of `python -m benchmarks.judge --home FOLDER`
 
@@ -37,7 +37,7 @@ SHORTEST = 5  # days of a t-test
 
 
 def peeking(flights: Flights) -> Figure:
-    """How often equal models have been called "worse" by each day, by three judges that look every day."""
+    """The share of equal models called "worse" up to each day, by three judges that look every day."""
     drawn = flights.drawn[1][:, :LIMIT]
     equal = series(flights, PAIR, 0.0)
     by_day = {
@@ -81,7 +81,7 @@ def _by_day(hit: Array) -> Array:
 
 
 def days(flights: Flights) -> Figure:
-    """Days to a decision by the challenger's effect: planned, simulated, and the oracle's."""
+    """Days to a decision by the challenger's effect: planned, simulated, and by an oracle."""
     before = flights.by_day(flights.rows_of(*(flights.score[model] for model in PAIR)))[: flights.since]
     scatter, ratio, loss = flights.scatter(PAIR), long_run_ratio(before), flights.loss(PAIR[0])
     truths = [series(flights, PAIR, rise) for rise in RISES]
@@ -121,7 +121,7 @@ def days(flights: Flights) -> Figure:
 
 
 def evidence(flights: Flights) -> Figure:
-    """The evidence of a rollout on real days in their order, and what the judge is sure of."""
+    """The evidence of a rollout on real days in order, and the judge's bounds."""
     d = flights.days_of(*(flights.score[model] for model in REAL))[:LIMIT]
     real = Series(0.0, d, flights.scatter(REAL), flights.loss(REAL[0]))
     order, margin = np.arange(LIMIT)[None], MARGINS[0] * real.loss

@@ -1,4 +1,4 @@
-"""The model server beside its peers, in one run: requests a second, latency, processor time.
+"""The model server and its peers, in one run: requests a second, latency, CPU time.
 
     python -m benchmarks.serving [--home DIR] [--seconds 10] [--peers PYTHON]
 
@@ -72,12 +72,12 @@ def _given(context: Context) -> dict[str, str]:
 
 
 def fill_online(context: Context, *steps: str) -> None:
-    """Run those of the data's steps that write to the online store."""
+    """Run the steps of the data chain that write to the online store."""
     walk(chains.data, _given(context), partial(execute, context=context), only=steps)
 
 
 def write_bodies(context: Context, folder: Path) -> None:
-    """`ours`: a request a line; `many`: a thousand a line; `bare`: the inputs of one; `mlflow`: its way."""
+    """`ours`: one request per line; `many`: a thousand per line; `bare`: the inputs of one; `mlflow`: in its format."""
     examples = load_examples(context, context.window(END - timedelta(DAYS), END))
     columns = context.usecase.request_columns
     rows = [{name: row[name] for name in columns} for row in examples.to_pylist()]
@@ -100,7 +100,7 @@ def write_bodies(context: Context, folder: Path) -> None:
 
 
 class Bench:
-    """What the servers stand on, in a folder of this run's own."""
+    """The home and processes of the servers, in a folder of this run."""
 
     def __init__(self, home: Path, folder: Path, seconds: float, peers: str | None) -> None:
         self.folder, self.seconds = folder, seconds
@@ -123,7 +123,7 @@ class Bench:
 
     @contextmanager
     def ours(self, challenger: int | None = None, share: float = 0.0, **variables: str) -> Iterator[Target]:
-        """Our server by a plan, while features are pushed."""
+        """Our server under a plan, while features are pushed."""
         self.route(challenger, share)
         port = free_port()
         places = {"FLIGHTDECK_PARAMS": str(ROOT / "params.yaml"), "FLIGHTDECK_HOME": str(self.home)}
@@ -137,7 +137,7 @@ class Bench:
 
     @contextmanager
     def in_redis(self) -> Iterator[None]:
-        """Within, the stored features are in a Redis of its own."""
+        """A context manager in which the stored features are in a Redis."""
         before = self.context
         with running_redis(self.folder) as port:
             os.environ["FLIGHTDECK_FEAST_ONLINE"] = f"redis://127.0.0.1:{port}"
@@ -169,6 +169,57 @@ class Bench:
                 ended.set()
             pushing.result()
 
+<<<<<<< HEAD
+=======
+    def bare(self, name: str) -> Measured | None:
+        """A peer's result with 16 connections; None where it is not installed."""
+        port = free_port()
+        url, bodies, variables = f"http://127.0.0.1:{port}", "bare", {"BENCHMARK": self.models[0].uri}
+        command = self._peer(name, str(port))
+        if command is None:
+            return None
+        path = "/predict"
+        if name == "mlflow":
+            path, bodies = "/invocations", "mlflow"
+        with serving(command, url, "/", variables) as process:
+            target = Target(url, path, self.folder / bodies, process)
+            target.put(16, self.seconds / 2)  # warm
+            return target.put(16, self.seconds)
+
+    def _peer(self, name: str, port: str) -> list[str] | None:
+        """The command of a peer; None where it is not installed."""
+        if name in ("constant", "graph"):
+            app = ["--factory", f"benchmarks.peers.fastapi_graph:{name}"]
+            return [sys.executable, "-m", "uvicorn", "--port", port, "--no-access-log", *app]
+        if name == "mlflow":
+            program = str(Path(sys.executable).with_name("mlflow"))
+            where = ["--env-manager", "local", "-m", str(self._mlflow_model()), "-p", port, "-w", "1"]
+            return [program, "models", "serve", *where]
+        if self.peers is None:
+            return None
+        if name == "bentoml":
+            return [self.peers, "-m", "bentoml", "serve", "--port", port, "benchmarks.peers.bentoml_graph:Scores"]
+        return [self.peers, "-m", "benchmarks.peers.litserve_graph", port]
+
+    def _mlflow_model(self) -> Path:
+        import mlflow.onnx
+        import onnx
+        from mlflow.models import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        place = self.folder / "model"
+        if not place.exists():
+            import numpy as np
+
+            specs = [
+                TensorSpec(np.dtype(np.float32), (-1, -1), "numeric"),
+                TensorSpec(np.dtype(np.str_), (-1, -1), "categorical"),
+            ]
+            graph = onnx.load(str(Path(self.models[0].uri) / "model.onnx"))
+            mlflow.onnx.save_model(graph, str(place), signature=ModelSignature(Schema(specs)))
+        return place
+
+>>>>>>> f3749f1ad3ac53a7744280a66463d47350b68ca8
     def logged(self) -> int:
         """Rows in the log."""
         with sqlite3.connect(self.folder / "records.db") as records:
@@ -176,7 +227,7 @@ class Bench:
         return int(rows)
 
     def bytes_a_row(self) -> float:
-        """Of the log, as it lies in the records' file."""
+        """Bytes of the log for each row, in the records' file."""
         with sqlite3.connect(self.folder / "records.db") as records:
             records.execute("pragma wal_checkpoint(truncate)")
         return (self.folder / "records.db").stat().st_size / self.logged()
@@ -198,7 +249,7 @@ def main() -> None:
 
 
 def measure(bench: Bench) -> dict[str, Measured]:
-    """By what was measured."""
+    """The results, by name of the measurement."""
     results: dict[str, Measured] = {}
 
     def note(name: str, measured: Measured | None) -> None:

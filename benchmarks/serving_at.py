@@ -1,4 +1,4 @@
-"""The model server at an instant of the past, from which time goes on: `python -m benchmarks.serving_at PORT`.
+"""The model server with a clock that starts at an instant of the past: `python -m benchmarks.serving_at PORT`.
 
 AT is the instant; WORKERS, the number of processes. Params and home are those of FLIGHTDECK_PARAMS and FLIGHTDECK_HOME.
 """
@@ -20,7 +20,7 @@ from pipelines.serving.workers import settle
 
 
 class Shifted:
-    """Wall time, moved so that it stood at an instant when the server began."""
+    """Wall time, shifted so that it was `at` when the server started."""
 
     def __init__(self, at: datetime) -> None:
         self._by = at - datetime.now(UTC)

@@ -1,9 +1,9 @@
-"""The model server under a steady load for long: memory, latency, errors, and the log counted.
+"""The model server under a long steady load: memory, latency, errors, and rows of the log.
 
     python -m benchmarks.steady [--home DIR] [--minutes 15]
 
-Each minute has 70 % of the highest rate and another plan: no challenger, one in shadow, then one at 5 to 100 %. Rows of
-features are pushed meanwhile, and every third minute all views are materialized anew. Fails where a call failed, the
+Each minute has 70 % of the highest rate and another plan: no challenger, one in shadow, then one at 5 to 100 %. Feature
+rows are pushed meanwhile, and every third minute all views are materialized again. Fails where a call failed, the
 log has another number of rows, or memory grows. Writes benchmarks/results/steady.md.
 """
 
@@ -32,7 +32,7 @@ PLANS: tuple[tuple[int | None, float], ...] = ((None, 0.0), (0, 0.0), (0, 0.05),
 ANEW = 3  # minutes between two materializations
 SETTLED = 3  # minutes after which memory is to be flat
 SOUND = "No call failed, memory stays, and the log has a row for each answer and for calls that a minute's end cut off."
-GROWTH = 1.1  # that is flat: caches and SQLite's pages come and go
+GROWTH = 1.1  # that counts as flat: caches and SQLite's pages grow and shrink
 
 
 def materialize_anew(bench: Bench) -> None:
@@ -44,12 +44,12 @@ def materialize_anew(bench: Bench) -> None:
 
 
 def memory(process: psutil.Process) -> float:
-    """Megabytes of a server with all its processes."""
+    """The memory of a server with all its processes, in MB."""
     return float(sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) / 2**20)
 
 
 def measure(bench: Bench, minutes: int) -> tuple[list[tuple[Measured, float]], float, list[str]]:
-    """Of each minute what was measured and the memory at its end; the highest rate; and what failed."""
+    """The measurements of each minute and the memory at its end; the highest rate; and the failures."""
     faults: list[str] = []
     minute: list[tuple[Measured, float]] = []
     with bench.ours() as target:
@@ -67,7 +67,7 @@ def measure(bench: Bench, minutes: int) -> tuple[list[tuple[Measured, float]], f
         calls, rows = sum(of.calls for of, _ in minute), bench.logged() - logged
     if errors := sum(of.errors for of, _ in minute):
         faults.append(f"{errors} calls failed")
-    if not 0 <= rows - calls <= CONNECTIONS * minutes:  # those that a minute's end cut off are logged
+    if not 0 <= rows - calls <= CONNECTIONS * minutes:  # calls that were cut off at the end of a minute are logged too
         faults.append(f"{calls} calls were answered and {rows} logged")
     if len(minute) > SETTLED and minute[-1][1] > GROWTH * minute[SETTLED - 1][1]:
         faults.append(f"memory grew from {minute[SETTLED - 1][1]:.0f} to {minute[-1][1]:.0f} MB")

@@ -2,9 +2,9 @@
 
     python -m benchmarks.streaming_windows [--days 365] [--repeat 5]
 
-Both sides read the same Arrow tables in memory and give the same rows, of every streaming view that is declared. The
+Both sides read the same Arrow tables in memory and give the same rows, for every declared streaming view. The
 self-join is a DuckDB query: every grid row is joined to the flights of the longest window before it, and each window is
-a filtered aggregate of that one join, which is kinder to it than a join a window. Its flights are made a table before.
+a filtered aggregate of that one join, which is cheaper than a join for each window. Its flights become a table before.
 Writes benchmarks/results/streaming_windows.md.
 """
 
@@ -71,7 +71,7 @@ def query(
     prefix: str,
     spec: Trailing = STATE,
 ) -> str:
-    """The self-join that gives what `state` gives of the same arguments."""
+    """The self-join that gives the same rows as `state` for the same arguments."""
     by, parts, columns = ", ".join(keys), [], []
     for part, hours, (at, delay, count, mean, share) in (
         ("dep", spec.departed, DEPARTED),
@@ -108,7 +108,7 @@ def seconds(work: Callable[[], pa.Table]) -> tuple[float, pa.Table]:
 
 
 def same(ours: pa.Table, theirs: pa.Table) -> bool:
-    """Every value, bit for bit."""
+    """Whether all values are equal, bit for bit."""
     cast = theirs.select(ours.column_names).cast(ours.schema)
     return bool(ours.combine_chunks().equals(cast.combine_chunks()))
 

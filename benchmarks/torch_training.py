@@ -1,7 +1,7 @@
 """Rows a second of every torch family in training: epochs of the loop alone, without reading, validation or export.
 
-The families take turns, epoch by epoch, with one thread and with two, on drawn columns of the reference use case's
-shape. The machine may be shared, so that a family's fastest epoch and its CPU seconds are given too.
+The families take turns, epoch by epoch, with one thread and with two, on random columns of the reference use case's
+shape. Since the machine may be shared, a family's fastest epoch and its CPU seconds are given too.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Run:
         self.cpu.append(time.process_time() - cpu)
 
     def row(self) -> str:
-        rows, wall, cpu = len(self.loop.train), self.wall[1:], self.cpu[1:]  # the first one warms up
+        rows, wall, cpu = len(self.loop.train), self.wall[1:], self.cpu[1:]  # the first one is a warm-up
         weights = sum(p.numel() for p in self.loop.network.parameters())
         return (
             f"| {self.family} | {weights} | {rows} | {self.threads} | {rows / statistics.median(wall):.0f} "

@@ -1,4 +1,4 @@
-"""A version of every family, built again from what it recorded.
+"""A version of every family, rebuilt from its records.
 
     python -m benchmarks.verify [--families NAME ...] [--home DIR]
 
@@ -33,7 +33,7 @@ from pipelines.steps import execute
 from pipelines.walk import walk
 
 PARAMS = (*SPLIT, "cleaning", "training", "costs", "evaluation", "behaviour", "gate")
-TOGETHER = "mlp"  # the family that two processes fit too
+TOGETHER = "mlp"  # the family that is also fitted by two processes
 AS_OF = date(2013, 5, 1)
 SPLITS = {"train_days": 60, "validation_days": 21, "test_days": 28}
 
@@ -49,7 +49,7 @@ def params_file(home: Path) -> Path:
 
 
 def registered(context: Context, file: Path, family: str, processes: int, data_version: str) -> str:
-    """The version of a family that one process has fitted, or several. There is no champion, so the floors decide."""
+    """The version of a family, fitted by one process or several. There is no champion, so the floors decide."""
     as_of, run = midnight(AS_OF, context.usecase.timezone).isoformat(), f"{family}-{processes}"
 
     def run_step(step: str, inputs: dict[str, Any]) -> dict[str, Any]:

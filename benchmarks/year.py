@@ -1,4 +1,4 @@
-"""The year of the flights, through the project's own steps: its features, and training sets of them."""
+"""The year of the flights through the project's own steps: its features and training sets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def prepare(context: Context) -> None:
 
 
 def training_set(context: Context, as_of: str, run: str, service: str | None = None) -> str:
-    """The URI of a training set as of an instant, of the service that params name or of another."""
+    """The URI of a training set as of an instant, for the feature service of the params or another one."""
     inputs, known = {"as_of": as_of, "run": run, "feature_service": service}, {"snapshot": {"data_version": "year"}}
     only = ("build_training_set",)
     outputs = walk(chains.training, inputs, partial(execute, context=context), only=only, previous=known)

@@ -23,10 +23,10 @@ from pipelines.usecase_import import load_usecase
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a params file comes to.
+    """A params file with its defaults.
 
     Attributes:
-        reasons: what the defaults follow from that follow from a declaration, by dotted key.
+        reasons: the declarations behind defaults, by dotted key.
     """
 
     file: Path
@@ -35,7 +35,7 @@ class Configuration:
     reasons: Mapping[str, str]
 
     def in_force(self) -> JsonObject:
-        """Every value, as JSON has it; a params file of these is the same params."""
+        """Every value, as in JSON; a params file with these values gives the same params."""
         return self.params.model_dump(mode="json")
 
     def under(self, section: str) -> dict[str, tuple[Any, str]]:
@@ -86,7 +86,7 @@ def load(path: str | Path) -> Configuration:
 
 
 def read(path: str | Path) -> Configuration:
-    """Read and validate one params file, and import its use case; nothing is checked between the two."""
+    """Read and validate one params file, and import its use case, without checking one against the other."""
     given = {key: value for key, value in read_yaml(path).items() if value is not None}
     module = given.get("usecase")
     try:
@@ -109,7 +109,7 @@ def _require_service(usecase: UseCase, given: Given) -> None:
 
 
 def declared(usecase: UseCase) -> Declared:
-    """What a use case declares that defaults follow from."""
+    """The declarations of a use case from which defaults follow."""
     length, closed = calendar_of(usecase).length, closed_of(usecase)
     return Declared(usecase.maturity, length, tuple(usecase.model_inputs), closed.longest)
 

@@ -1,6 +1,6 @@
-"""What must hold between params and the declarations of a use case, so that no run can fail for it, or never pass.
+"""Constraints between params and the declarations of a use case: without them runs would fail, or never pass.
 
-Each constraint has a name, by which it is refused when a params file is read: before any step, and by every way in.
+Each constraint has a name and is checked whenever a params file is read: before any step, on every way in.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Violation:
 
 
 def violations(params: Params, usecase: UseCase) -> list[Violation]:
-    """What does not hold, in the order of CONSTRAINTS."""
+    """The violated constraints, in the order of CONSTRAINTS."""
     return [Violation(name, why) for name, constraint in CONSTRAINTS.items() for why in constraint(params, usecase)]
 
 
@@ -74,7 +74,7 @@ def _embargo(params: Params, usecase: UseCase) -> Iterator[str]:
 
 
 def _monitoring(params: Params, usecase: UseCase) -> Iterator[str]:
-    """The window of a monitoring run lies so far back that its labels have matured."""
+    """The window of a monitoring run lies far enough back for its labels to have matured."""
     yield from _too_short("monitoring.lag_days", params.monitoring.lag_days, usecase)
 
 
@@ -132,7 +132,7 @@ def _desk(params: Params, usecase: UseCase) -> Iterator[str]:
 
 
 def _history(params: Params, usecase: UseCase) -> Iterator[str]:
-    """A source that ends holds the days that the windows take."""
+    """A source that ends holds enough days for the windows."""
     needed = _days_before_as_of(params)
     if usecase.end != date.max and (days := (usecase.end - usecase.start).days) <= needed:
         yield (
@@ -174,7 +174,7 @@ def _behaviour(params: Params, usecase: UseCase) -> Iterator[str]:
 
 
 def _derived(params: Params, usecase: UseCase) -> Iterator[str]:
-    """Derived features have names of their own, read what is derived before them, and lists of the request by keys."""
+    """Derived features have unique names, read only features derived before them, and lists of the request by keys."""
     declared, before = derived_of(usecase), set[str]()
     all_names = [name for one in declared for name in one.names]
     sent = usecase.request_columns
@@ -243,7 +243,7 @@ def _label_age(params: Params, usecase: UseCase) -> Iterator[str]:
 
 
 def _stages(params: Params, usecase: UseCase) -> Iterator[str]:
-    """The first stage of a rollout does not end before anything of it could be judged."""
+    """The first stage of a rollout does not end before it could be judged."""
     first = params.rollout.stages[0]
     if not first.min_blocks and not first.min_pairs:
         yield (

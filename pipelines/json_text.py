@@ -6,14 +6,14 @@ import json
 from collections import Counter
 from typing import Any
 
-JsonObject = dict[str, Any]  # what a JSON file or answer holds, and what is written as one
+JsonObject = dict[str, Any]  # a value of JSON
 
 
 def read_json(text: str | bytes) -> Any:
-    """What a text of JSON says.
+    """The value of a JSON text.
 
     Raises:
-        ValueError: if it is none, nests too deeply, or a key stands twice in one object.
+        ValueError: if it is not JSON, nests too deeply, or has a key twice in one object.
     """
     try:
         return json.loads(text, object_pairs_hook=_each_once)

@@ -1,4 +1,4 @@
-"""Artifacts as the steps write them, for tests that need one and run no step: whole, and changed by keyword."""
+"""Artifacts as the steps write them, for tests that need one without running a step; keywords change values."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def feature_report(**changes: Any) -> FeatureReport:
 
 
 def require_as_written(context: Context) -> set[str]:
-    """Every document that a chain wrote is read, and written again has the bytes of its file; the names of all files.
+    """Check that every document of a chain is read and written back byte for byte; gives the names of all files.
 
     Summaries, trials and reports among them; what a document does not declare would be lost here.
     """

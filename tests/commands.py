@@ -1,6 +1,6 @@
-"""Commands in processes that may be killed, forked from one that has imported what takes them seconds.
+"""Commands in processes that may be killed, forked from one that has imported the heavy libraries already.
 
-That a command starts at all where nothing is imported yet is shown by those that tests start with `python -m`.
+Tests that start `python -m` show that a command also starts in a fresh process.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ FORKS.set_forkserver_preload(["tests.warm"])
 
 @dataclass(frozen=True)
 class Command:
-    """A process under way; what it says goes to files."""
+    """A running process; its output goes to files."""
 
     process: multiprocessing.process.BaseProcess
-    said: Path
+    output: Path
 
     def ended(self) -> bool:
         return not self.process.is_alive()
 
     def kill(self) -> int:
-        """Its exit code once it is gone: -9, or what it had before."""
+        """Kill it and give its exit code: -9, or that with which it had ended before."""
         self.process.kill()
         return self.wait().returncode
 
     def wait(self) -> CompletedProcess[str]:
         self.process.join()
         assert self.process.exitcode is not None
-        out, err = ((self.said / name).read_text() for name in ("out", "err"))
+        out, err = ((self.output / name).read_text() for name in ("out", "err"))
         return CompletedProcess(self.process.name, self.process.exitcode, out, err)
 
 
@@ -51,38 +51,38 @@ def start(words: Sequence[str | Path], variables: Mapping[str, str] | None = Non
 
 
 def flightdeck(words: Sequence[str | Path], variables: Mapping[str, str] | None = None) -> CompletedProcess[str]:
-    """The same, to its end."""
+    """Run `flightdeck WORDS` to its end."""
     return start(words, variables).wait()
 
 
 def dvc(place: Path, *words: str) -> str:
     """What `dvc WORDS` prints in a folder; it must succeed."""
-    done = fork(functools.partial(_dvc, place, list(words))).wait()
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    finished = fork(functools.partial(_dvc, place, list(words))).wait()
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
 
 
 def fork(act: Callable[[], int], variables: Mapping[str, str] | None = None) -> Command:
-    """Begin a function of a module in a process of its own, which ends with the status that it gives."""
-    said = Path(tempfile.mkdtemp(dir=_folder()))
+    """Start a module's function in a process of its own, which exits with the status that the function returns."""
+    output = Path(tempfile.mkdtemp(dir=_folder()))
     for name in ("out", "err"):
-        (said / name).touch()  # one that is killed at once has said nothing
-    process = FORKS.Process(target=_run, args=(act, {**os.environ, **(variables or {})}, said), daemon=True)
+        (output / name).touch()  # a process that is killed at once writes nothing
+    process = FORKS.Process(target=_run, args=(act, {**os.environ, **(variables or {})}, output), daemon=True)
     process.start()
-    return Command(process, said)
+    return Command(process, output)
 
 
 @functools.cache
 def _folder() -> Path:
-    """Where commands of this process say something."""
+    """The folder for the output of this process's commands."""
     folder = Path(tempfile.mkdtemp(prefix="flightdeck-commands-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
-def _run(act: Callable[[], int], environ: dict[str, str], said: Path) -> None:
+def _run(act: Callable[[], int], environ: dict[str, str], output: Path) -> None:
     for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(said / name, os.O_WRONLY), number)
+        os.dup2(os.open(output / name, os.O_WRONLY), number)
     os.environ.clear()
     os.environ.update(environ)
     time.tzset()

@@ -1,4 +1,4 @@
-"""Shared fixtures: contexts over temporary folders, and chains that have already run."""
+"""Shared fixtures: contexts over temporary folders, and homes in which chains have already run."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ ROOT = Path(__file__).parent.parent
 TOY = ROOT / "tests" / "toy" / "params.yaml"
 
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores, and waiting threads cost more
-gc.set_threshold(200_000, 20, 50)  # to look through a million objects of imported libraries costs a twelfth
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores, where waiting threads cost more
+# collections over a million objects of imported libraries cost a twelfth of the time
+gc.set_threshold(200_000, 20, 50)
 
 settings.load_profile(examples.QUICK)  # --hypothesis-profile chooses another
 
@@ -42,7 +43,7 @@ def tree_hashes(folder: Path) -> dict[str, str]:
 
 @pytest.hookimpl(tryfirst=True)  # before marks select
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slowest family of models is for `make thorough`."""
+    """The slowest family of models is left to `make thorough`."""
     for item in items:
         if isinstance(item, pytest.Function) and "ft_transformer" in item.name:
             item.add_marker(pytest.mark.thorough)
@@ -50,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No setting of the machine reaches a test, and none that a test makes reaches the next."""
+    """No setting of the machine reaches a test, and no setting of a test reaches the next."""
     before = dict(os.environ)
     mlflows = {"MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"}
     for name in [name for name in os.environ if name.startswith("FLIGHTDECK_") or name in mlflows]:
@@ -81,7 +82,7 @@ def run_data(context: Context, start: date, end: date) -> dict[str, dict[str, An
 
 
 def run_training(context: Context, as_of: date, run: str, data_version: str, **choices: Any) -> dict[str, Any]:
-    """The training chain on a data version that is there; outputs by step, lists for mapped ones."""
+    """The training chain on an existing data version; outputs by step, lists for mapped ones."""
     budget = {"families": context.params.training.families, "feature_service": None, "trials": 1, "seed": 1}
     given = {"as_of": midnight(as_of, context.usecase.timezone).isoformat(), "run": run, **budget, **choices}
     known = {"snapshot": {"data_version": data_version}}
@@ -94,7 +95,7 @@ CANDIDATES = ("train", "evaluate", "log_candidates")
 def run_candidates(
     context: Context, training_set_uri: str, run: str, *families: str, steps: Sequence[str] = CANDIDATES
 ) -> dict[str, Any]:
-    """The training chain from a training set that is there to candidates in MLflow; outputs by step."""
+    """The training chain from an existing training set to candidates in MLflow; outputs by step."""
     given = {"run": run, "families": families, "trials": None, "seed": None}
     known = {"build_training_set": {"training_set_uri": training_set_uri}}
     return walk(chains.training, given, partial(execute, context=context), only=steps, previous=known)

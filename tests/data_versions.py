@@ -1,4 +1,4 @@
-"""What tests of data versions share: partitions with a number in them, and versions brought back."""
+"""Shared by the tests of data versions: partitions that hold a number, and restored versions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def raw(context: Context) -> Path:
 
 
 def write(context: Context, table: str, day: str, number: int, rows: int = 3, **columns: Any) -> None:
-    """A partition as ingestion would leave it: atomically replaced."""
+    """A partition as ingestion writes it: atomically replaced."""
     content = pa.table({"number": [number] * rows, **columns})
     context.data.store.write_table(context.data.uri("raw", table, f"{day}.parquet"), content)
 
@@ -32,7 +32,7 @@ def cache(home: Path) -> Path:
 
 
 def objects(folder: Path) -> list[Path]:
-    """What lies in a cache or a remote."""
+    """The objects in a cache or a remote."""
     return [path for path in (folder / "files").rglob("*") if path.is_file()]
 
 
@@ -45,15 +45,15 @@ def flightdeck(home: Path, *words: str) -> int:
     return main([*command, "--params", str(TOY), "--home", str(home), *words[len(command) :]])
 
 
-def told(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> Any:
-    """What a `data` command says as JSON."""
+def data_output(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    """The JSON output of a `data` command."""
     capsys.readouterr()
     assert flightdeck(home, "data", *words, "--json") == 0
     return json.loads(capsys.readouterr().out)
 
 
-def refused(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The line with which a command refuses; libraries may have said something before."""
+def refusal(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The error line of a command that must fail; libraries may print lines before it."""
     capsys.readouterr()
     assert flightdeck(home, *words) in (1, 2)
     *_, line = capsys.readouterr().err.splitlines()
@@ -61,15 +61,15 @@ def refused(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return line
 
 
-def restored(home: Path, version: str, to: Path) -> dict[str, str]:
-    """sha256 by path of a version that was brought back; the version is what DVC makes of it."""
+def restore(home: Path, version: str, to: Path) -> dict[str, str]:
+    """Restore a version and give sha256 by path; DVC must compute the same version from the files."""
     assert flightdeck(home, "data", "restore", version, "--to", str(to)) == 0
     assert version_of(to)[0] == version
     return tree_hashes(to)
 
 
 def sound(home: Path) -> bool:
-    """Every object of the cache is what its name says, leaving aside copies that were begun (`.NAME.tmp`)."""
+    """Check that every object of the cache has the hash in its name, but for unfinished copies (`.NAME.tmp`)."""
     files = [path for path in objects(cache(home)) if not path.name.startswith(".")]
     names = {path: (path.parent.name + path.name).removesuffix(".dir") for path in files}
     return bool(files) and all(hashlib.md5(path.read_bytes()).hexdigest() == name for path, name in names.items())

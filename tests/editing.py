@@ -1,4 +1,4 @@
-"""JSON files changed in place: by accident, or as the step that wrote them would have."""
+"""JSON files changed in place: by accident, or as their step would write them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Change = Callable[[dict[str, Any]], Any]
 
 
 def edit(path: str | Path, change: Change) -> None:
-    """A file that carries a digest of its own no longer is what that says."""
+    """Change a file without updating the digest that it carries."""
     value = json.loads(Path(path).read_text())
     change(value)
     Path(path).write_text(json.dumps(value))
 
 
 def rewrite(path: str | Path, change: Change) -> None:
-    """As `edit`, with its digest made anew."""
+    """As `edit`, with an updated digest."""
     edit(path, change)
     Path(path).write_text(json.dumps(sealed(json.loads(Path(path).read_text()), Path(path).name)))

@@ -1,6 +1,6 @@
-"""How much a random test tries: a few examples in `make test`, many in `make soak`, and no test decides for itself.
+"""The number of examples of random tests: few in `make test`, many in `make soak`, set in this module only.
 
-Tests of Hypothesis follow its profile; those that draw for themselves are parametrized by `seeds`.
+Tests with Hypothesis follow its profile; tests with their own random draws are parametrized by `seeds`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 QUICK, SOAK = "quick", "soak"
 EXAMPLES = {QUICK: 40, SOAK: 1000}
-COSTLY = 12  # so many times fewer, where an example takes a tenth of a second or more
+COSTLY = 12  # this many times fewer, where an example takes a tenth of a second or more
 
 for name, examples in EXAMPLES.items():
     settings.register_profile(
@@ -31,5 +31,5 @@ def costly() -> settings:
 
 
 def seeds(quick: int, soak: int) -> list[Any]:
-    """Seeds to parametrize a test with: the first few are always tried, the rest are marked `soak`."""
+    """Seeds to parametrize a test with: the first few always run, the rest are marked `soak`."""
     return [*range(quick), *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(quick, soak))]

@@ -1,4 +1,4 @@
-"""Copies of homes whose databases may be open."""
+"""Copies of homes, whose databases may be open."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-OF_OPEN_DATABASES = ("*.db-wal", "*.db-shm")  # come and go with connections, whoever closes them
+OF_OPEN_DATABASES = ("*.db-wal", "*.db-shm")  # files that appear and disappear with connections
 
 
 def copy_home(home: Path, place: Path, *leave_out: str) -> Path:
-    """A copy of a home at a place that is not there yet; databases by SQLite's own backup, all else byte by byte."""
+    """Copy a home to a new path: databases by SQLite's backup, other files byte by byte."""
     ignored = shutil.ignore_patterns(*OF_OPEN_DATABASES, *leave_out)
     return Path(shutil.copytree(home, place, ignore=ignored, copy_function=_copy))
 
 
 def put_back(place: Path, kept: Path) -> Path:
-    """A folder as its copy `kept` is, in the same place: the paths that a home holds are absolute."""
+    """Restore a folder from its copy `kept`, in place: the paths inside a home are absolute."""
     shutil.rmtree(place, ignore_errors=True)
     return copy_home(kept, place)
 

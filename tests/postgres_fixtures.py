@@ -22,15 +22,15 @@ import sqlalchemy as sa
 from pipelines.sqlite import uri_of
 from tests.services import missing, thorough
 
-USER, PASSWORD = "flight deck", "se=cr3t:@/%"  # what has to be quoted in a URI
+USER, PASSWORD = "flight deck", "se=cr3t:@/%"  # characters that have to be quoted in a URI
 KINDS = ("sqlite", pytest.param("postgresql", marks=thorough))
 on_both = pytest.mark.parametrize("records_place", KINDS, indirect=True)
-ATTEMPTS, PAUSE = 600, 0.1  # for the server to begin to answer
+ATTEMPTS, PAUSE = 600, 0.1  # until the server answers
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[sa.URL]:
-    """The address of a server that lives as long as the session; its databases are made as they are needed."""
+    """The address of a server for the whole session; tests create databases in it as needed."""
     programs = binaries()
     if programs is None:
         missing("PostgreSQL", "postgresql")
@@ -40,14 +40,14 @@ def postgres_server() -> Iterator[sa.URL]:
 
 @pytest.fixture
 def postgres_uri(postgres_server: sa.URL) -> Iterator[str]:
-    """The URI of an empty database of its own, as a user writes it: without a driver."""
+    """The URI of a new empty database, as a user writes it: without a driver."""
     with database(postgres_server) as uri:
         yield uri
 
 
 @pytest.fixture(params=KINDS)
 def records_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URI of an empty records database, of either kind."""
+    """The URI of an empty records database, in SQLite or PostgreSQL."""
     if request.param == "sqlite":
         return uri_of(tmp_path / "records.db")
     return str(request.getfixturevalue("postgres_uri"))
@@ -63,7 +63,7 @@ def records_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @contextmanager
 def database(server: sa.URL) -> Iterator[str]:
-    """Within, an empty database; what pools of engines hold of it is closed with it."""
+    """A context manager of an empty database; pooled connections to it are closed at the end."""
     opened: list[Any] = []
 
     def note(connection: Any, _: object) -> None:
@@ -94,7 +94,7 @@ def binaries() -> Path | None:
 
 @contextmanager
 def running_postgres(programs: Path) -> Iterator[sa.URL]:
-    """Within, a server on a free port that only the password opens and that does not care for the disk."""
+    """A context manager of a server on a free port, protected by a password, that does not sync to disk."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
@@ -128,7 +128,7 @@ def running_postgres(programs: Path) -> Iterator[sa.URL]:
             _wait(url, process, folder / "log")
             yield url
         finally:
-            process.send_signal(signal.SIGINT)  # a fast shutdown, whoever is still connected
+            process.send_signal(signal.SIGINT)  # a fast shutdown, even with open connections
             process.wait()
     finally:
         shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""A home with registered versions, and traffic that is simulated: for the tests of the rollout."""
+"""A home with registered versions, and simulated traffic, for the tests of rollouts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def started_over(template: Path, home: Path, at: datetime) -> Context:
     return context
 
 
-NOTED = datetime(2024, 1, 1, tzinfo=UTC)  # when aliases are said to be set: nothing reads it but the ledger
+NOTED = datetime(2024, 1, 1, tzinfo=UTC)  # the instant recorded for aliases; only the ledger reads it
 
 
 def set_alias(context: Context, alias: str, version: str, actor: str = "training") -> int:
@@ -77,9 +77,9 @@ def traffic(
     failing: Mapping[str, float] | None = None,
     **changes: Any,
 ) -> None:
-    """Requests of some days under the plan in force, with their outcomes; `advance` moves the clock on.
+    """Requests of some days under the plan in force, with their outcomes; `advance` moves the clock forward.
 
-    `failing` has the rate at which a version fails; then the other one answers, or none, and nothing is logged.
+    `failing` has the failure rate of a version; the other version answers then, or none, and nothing is logged.
     """
     log = context.predictions
     for _ in range(days):
@@ -89,16 +89,18 @@ def traffic(
         draw = np.random.default_rng(int(now.timestamp()) % 2**31)
         risk = draw.beta(1, 2, a_day)
         label = (draw.random(a_day) < risk).astype(float)
-        made, outcomes = [], []
+        predictions, outcomes = [], []
         for n, scores in enumerate(zip(same(risk, draw), ours(risk, draw), strict=True)):
             at = now + timedelta(minutes=10 * n)
             prediction = answered(plan, at, scores, failing or {}, draw)
             if prediction is not None:
                 block = day_block(at, context.usecase.timezone)
                 prediction = replace(prediction, block=block.name, closes_at=block.closes_at)
-                made.append(replace(prediction, **{k: v(n, prediction) for k, v in changes.items()}))
-                outcomes.append((made[-1].prediction_id, label[n], made[-1].predicted_at + timedelta(hours=20)))
-        log.append(made)
+                predictions.append(replace(prediction, **{k: v(n, prediction) for k, v in changes.items()}))
+                outcomes.append(
+                    (predictions[-1].prediction_id, label[n], predictions[-1].predicted_at + timedelta(hours=20))
+                )
+        log.append(predictions)
         log.record_outcomes(outcomes)
         advance(now + timedelta(days=1))
 

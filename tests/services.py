@@ -1,4 +1,4 @@
-"""Programs that some tests need beside Python: skipped without them by hand, failed where the run promises them."""
+"""Programs besides Python that some tests need: tests without them are skipped, or fail where the run promises them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REQUIRED = os.environ.get("FLIGHTDECK_TEST_SERVICES") == "required"  # read befo
 
 
 def missing(program: str, package: str) -> NoReturn:
-    """End a test whose program is not installed.
+    """Skip or fail a test whose program is not installed.
 
     Args:
         package: of Debian, that has it.

@@ -1,8 +1,8 @@
-"""What costs time again and again and is always the same: empty databases, and the pictures of an evaluation.
+"""Shortcuts for slow and repeated work with constant results: empty databases, and the pictures of an evaluation.
 
-Within this process, MLflow's database and the records on SQLite are made once, and other homes get a copy; the steps
-draw no pictures but tell which there would be. `tests/unit/test_migrations.py`, `tests/unit/test_plots.py`, and the
-commands and servers that tests start, do it all for real.
+Within this process, MLflow's database and SQLite records are created once and copied for other homes; the steps
+draw no pictures but name those that there would be. `tests/unit/test_migrations.py`, `tests/unit/test_plots.py`, and
+the commands and servers that tests start, do the real work.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _shortcuts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def _copying(opened: Callable[..., Any], uri_of: Callable[[Any], str], template: Path) -> Callable[..., Any]:
-    """What `opened` gives of its arguments, over a copy of the template where there is no database yet."""
+    """Wrap `opened` so that it starts from a copy of the template where there is no database yet."""
 
     def copied_or_opened(given: Any, *more: Any) -> Any:
         database = _missing_database(uri_of(given))
@@ -53,16 +53,16 @@ def _copying(opened: Callable[..., Any], uri_of: Callable[[Any], str], template:
             with template.open("rb") as empty, tempfile.NamedTemporaryFile(dir=database.parent, delete=False) as part:
                 shutil.copyfileobj(empty, part)
             os.replace(part.name, database)
-        made = opened(given, *more)
+        result = opened(given, *more)
         if database and not template.exists():
             _copy(database, template)
-        return made
+        return result
 
     return copied_or_opened
 
 
 def _copy(database: Path, template: Path) -> None:
-    """A copy of a database that is open: its last changes may be in a file beside it."""
+    """Copy an open database, whose last changes may be in a file beside it."""
     part = template.with_suffix(".part")
     with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(part)) as target:
         source.backup(target)
@@ -91,7 +91,7 @@ def _undrawn(write: Callable[..., str]) -> Callable[..., str]:
 
 
 def _blank(figure: Figure) -> bytes:
-    """A picture of one pixel; others have other bytes."""
+    """A picture of one pixel, with different bytes for each figure."""
     from PIL import Image, PngImagePlugin
 
     title = PngImagePlugin.PngInfo()

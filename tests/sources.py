@@ -32,17 +32,17 @@ COLUMNS = {
     "changed_at": "timestamp[us, UTC]",
 }
 TABLE = RawTable("visits", ("id",), COLUMNS, day="at", known="changed_at")
-FIRST = date(2024, 3, 29)  # a daylight-saving change lies in the days that follow
+FIRST = date(2024, 3, 29)  # the days that follow include a clock change
 
 
 def rows(count: int = 60, start: datetime = datetime(2024, 3, 28, 23, 30, tzinfo=UTC)) -> list[dict[str, Any]]:
     """Visits an hour and a half apart, known twenty minutes later."""
-    made = []
+    visits = []
     for number in range(count):
         at = start + timedelta(minutes=90 * number)
         changed = at + timedelta(minutes=20)
-        made.append({"id": number, "site": "ab"[number % 2], "value": number / 4, "at": at, "changed_at": changed})
-    return made
+        visits.append({"id": number, "site": "ab"[number % 2], "value": number / 4, "at": at, "changed_at": changed})
+    return visits
 
 
 def versions(draw: random.Random, hours: int, move: Callable[[datetime, datetime], datetime | None]) -> list[Any]:
@@ -50,20 +50,20 @@ def versions(draw: random.Random, hours: int, move: Callable[[datetime, datetime
 
     Args:
         hours: how much later a correction may be known.
-        move: when a visit was, as corrected, from when it was first and at last said to be.
+        move: gives the corrected time of a visit from its first and its latest time.
     """
-    made: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     for record in rows(40):
-        made.append(record)
+        records.append(record)
         for _ in range(draw.randint(0, 2)):
-            changed = made[-1]["changed_at"] + timedelta(hours=draw.randint(1, hours))
-            at = move(record["at"], made[-1]["at"])
-            made.append(record | {"value": draw.random(), "changed_at": changed, "at": at})
-    return made
+            changed = records[-1]["changed_at"] + timedelta(hours=draw.randint(1, hours))
+            at = move(record["at"], records[-1]["at"])
+            records.append(record | {"value": draw.random(), "changed_at": changed, "at": at})
+    return records
 
 
 def context_over(home: Path, source: dict[str, Any], table: RawTable = TABLE, **changes: Any) -> Context:
-    """A use case of that one daily table, read from `source`; what it tells without an offset is in UTC."""
+    """A use case of that daily table, read from `source`; times without an offset are in UTC."""
     if source["kind"] != "bundled":
         source = {"timezone": "UTC", **source}
     raw = yaml.load(TOY.read_text(), yaml.CSafeLoader) | {"source": source, **changes}
@@ -85,13 +85,13 @@ def write_csv(file: Path, records: list[dict[str, Any]], **options: Any) -> None
 
 @dataclass
 class Api:
-    """An API of one list of records, some to a page. `fail` may answer a request in its place."""
+    """An API of one paged list of records. `fail` may answer a request in its place."""
 
     records: list[dict[str, Any]]
     size: int = 7
     fail: Callable[[int, int], tuple[int, dict[str, str]] | None] = lambda request, page: None
     cursors: bool = False
-    asked: list[dict[str, Any]] = field(default_factory=list)
+    queries: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     port: int = 0
 
@@ -102,8 +102,8 @@ class Api:
     def answer(self, query: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
         given = query.get("page")
         page = int(given.removeprefix("c")) if given else 1
-        self.asked.append(query)
-        if broken := self.fail(len(self.asked), page):
+        self.queries.append(query)
+        if broken := self.fail(len(self.queries), page):
             return broken[0], broken[1], {"error": "no"}
         part = self.records[(page - 1) * self.size : page * self.size]
         if not self.cursors:
@@ -148,8 +148,8 @@ def server(answer: Callable[[BaseHTTPRequestHandler], Any]) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            told = answer(self)
-            status, headers, body = told if isinstance(told, tuple) else (200, {}, told)
+            answered = answer(self)
+            status, headers, body = answered if isinstance(answered, tuple) else (200, {}, answered)
             self.send_response(status)
             for name, value in ({"Content-Length": str(len(body))} | headers).items():
                 self.send_header(name, value)
@@ -162,12 +162,12 @@ def server(answer: Callable[[BaseHTTPRequestHandler], Any]) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05})
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{made.server_address[1]}"
+        yield f"http://127.0.0.1:{listener.server_address[1]}"
     finally:
-        made.shutdown()
+        listener.shutdown()
         thread.join()
-        made.server_close()
+        listener.server_close()

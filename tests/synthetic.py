@@ -35,7 +35,7 @@ INPUTS = ModelInputs(numeric=("x", "y", "gappy"), categorical=("kind", "site"))
 
 
 def frame(rows: int, seed: int, first_day: str = "2024-01-01", rows_a_day: int = 100) -> pd.DataFrame:
-    """Labels follow x, kind and whether `gappy` is missing; y and most sites are noise."""
+    """Labels depend on x, kind and whether `gappy` is missing; y and most sites are noise."""
     draw = np.random.default_rng(seed)
     x, y = draw.normal(size=(2, rows)).astype(np.float32)
     gap = draw.random(rows) < 0.2
@@ -102,11 +102,11 @@ def write_training_set(context: Context, run: str, seed: int = 1, rows: int = 30
     frames.update({name: changes.pop(name) for name in list(changes) if name in frames})
     hashes = {
         name: context.data.store.write_table(
-            f"{folder}/{name}.parquet", pa.Table.from_pandas(made, preserve_index=False)
+            f"{folder}/{name}.parquet", pa.Table.from_pandas(table, preserve_index=False)
         )
-        for name, made in frames.items()
+        for name, table in frames.items()
     }
-    lengths = {name: len(made) for name, made in frames.items()}
+    lengths = {name: len(table) for name, table in frames.items()}
     whole = {"as_of": AS_OF.isoformat(), "rows": lengths, "auxiliary": [AUXILIARY], "sha256": hashes, **changes}
     manifest(INPUTS, **whole).write(context.data.store, folder)
     return folder

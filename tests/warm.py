@@ -1,4 +1,4 @@
-"""What commands take seconds to import: imported once, by the process that `tests.commands` forks them from."""
+"""Libraries that take seconds to import: imported once, by the process from which `tests.commands` forks commands."""
 
 # ruff: noqa: F401
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the chains say, written down: their steps in order, and where the inputs of each come from."""
+"""The structure of the chains: their steps in order, and the source of each input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Output:
-    """An output of a step, or of the last of several that runs."""
+    """An output of a step, or of the last one that ran of several."""
 
     steps: tuple[str, ...]
     name: str
@@ -41,7 +41,7 @@ class Link:
     """A step of a chain, and the sources of its inputs: an Argument, an Output or a constant.
 
     Attributes:
-        over: the input of which a mapped step takes one value a run.
+        over: the input of which a mapped step takes one value per run.
     """
 
     step: str
@@ -57,7 +57,7 @@ class Link:
 
 @dataclass
 class Recorder:
-    """Goes along a chain and writes it down."""
+    """Walks a chain and records its links."""
 
     links: list[Link] = field(default_factory=list)
 

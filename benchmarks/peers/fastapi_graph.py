@@ -1,4 +1,4 @@
-"""FastAPI with the graph and nothing else, and FastAPI that answers a constant."""
+"""FastAPI with the graph and nothing else, and FastAPI with a constant answer."""
 
 from __future__ import annotations
 

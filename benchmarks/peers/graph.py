@@ -1,4 +1,4 @@
-"""A bare graph by ONNX Runtime: one thread, one row a call."""
+"""A bare graph in ONNX Runtime: one thread, one row per call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would fail, or never pass, before anything runs: the constraints of params and declarations, and dvc.yaml."""
+"""Checks before anything runs: the constraints between params and declarations, and dvc.yaml."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DVC_FILE = Path("dvc.yaml")
 DVC = "dvc-yaml-names-params"
 WHERE = "where-is-a-condition"
 BUILDS = "declared-tables-build"
-OF_THE_SOURCE = ("usecase", "source", "sources")  # of no step but ingest: the others read what it has written
+OF_THE_SOURCE = ("usecase", "source", "sources")  # read by ingest only: other steps read what it has written
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +96,7 @@ def no_conditions(params: Params, usecase: UseCase) -> Iterator[str]:
 
 
 def unbuildable(usecase: UseCase) -> Iterator[str]:
-    """Each declared view, and the examples of a use case that says them in SQL, that fails on tables without rows."""
+    """Each declared view, and examples declared in SQL, that fail on tables without rows."""
     import pyarrow as pa
 
     from pipelines.declare import Coded, Declared
@@ -170,7 +170,7 @@ def lacking(file: Path) -> Iterator[str]:
 
 
 def _named(params: object) -> Iterator[str]:
-    """The keys of a stage's `params`, whichever file they are of."""
+    """The keys of a stage's `params`, in any file."""
     for one in params if isinstance(params, list) else ():
         if isinstance(one, dict):
             yield from itertools.chain.from_iterable(one.values())
@@ -179,7 +179,7 @@ def _named(params: object) -> Iterator[str]:
 
 
 def _covers(named: str, key: str) -> bool:
-    """Whether a key is named, or lies in a section that is, or is a section of which parts are."""
+    """Whether a key, a section around it, or a part of it is named."""
     return f"{key}.".startswith(f"{named}.") or named.startswith(f"{key}.")
 
 

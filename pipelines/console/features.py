@@ -1,4 +1,4 @@
-"""The feature tables as they are declared: what each holds, by whom it is read, and when it is known."""
+"""The declared feature tables: their features, the services that read them, and when they are known."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _facts(table: FeatureTable, usecase: UseCase) -> JsonObject:
 
 
 def _services(feature: str, usecase: UseCase) -> list[str]:
-    """The services whose models read a feature, directly or by what is derived of it."""
+    """The services whose models read a feature, directly or through derived features."""
     rests = {feature}
     for one in derived_of(usecase):
         if rests.intersection(one.reads) or getattr(one, "feature", None) in rests:

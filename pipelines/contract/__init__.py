@@ -1,1 +1,1 @@
-"""Whether a use case keeps its contract on its own data: one function a check, and the command that asks them all."""
+"""Whether a use case keeps its contract on its own data: one function for each check, and all of them by name."""

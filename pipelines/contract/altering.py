@@ -1,4 +1,4 @@
-"""Tables in which what came later is another thing, or nothing."""
+"""Tables in which later records are changed or removed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import pyarrow.compute as pc
 from pipelines.periods import Period
 from pipelines.usecase import RawTable, Tables, UseCase, calendar_of, partition_column
 
-SHARE = 0.2  # of the later rows that are gone, and of those that come once more under another key
+SHARE = 0.2  # shares of the later rows that are removed, and that are repeated under another key
 
 
 def altered_from(
     usecase: UseCase, tables: Tables, first: Period, draw: np.random.Generator, dealt: bool = True
 ) -> Tables:
-    """The tables with the rows of a period and of those after it permuted, removed, and repeated under other keys.
+    """The tables with the rows of a period and of later ones permuted, removed, and repeated under other keys.
 
     Args:
-        dealt: whether values are dealt to other rows, which may make of them what no row could be.
+        dealt: whether single values are moved to other rows, which may give combinations that no row could have.
     """
     column, altered = partition_column(calendar_of(usecase)), dict(tables)
     for table in usecase.tables:
@@ -34,7 +34,7 @@ def altered_from(
 
 
 def _others(rows: pa.Table, table: RawTable, column: str, draw: np.random.Generator, dealt: bool) -> pa.Table:
-    """Other rows that these could have been: each keeps its period, its instants and values that occur."""
+    """Other possible rows in place of these: each keeps its period and instants, and values that occur."""
     fixed = {column, table.day, table.known}
     values = [name for name in rows.column_names if name not in {*fixed, *table.key}]
     rows = permuted(rows, values, draw) if dealt else rows
@@ -58,12 +58,12 @@ def without_later_records(usecase: UseCase, tables: Tables, instant: datetime) -
 
 
 def with_other_outcomes(tables: Tables, outcomes: Mapping[str, Sequence[str]], draw: np.random.Generator) -> Tables:
-    """The tables with their outcomes dealt to other rows, those of one row together."""
+    """The tables with their outcomes permuted among rows, those of one row together."""
     return {**tables, **{name: permuted(tables[name], columns, draw) for name, columns in outcomes.items()}}
 
 
 def permuted(rows: pa.Table, columns: Sequence[str], draw: np.random.Generator) -> pa.Table:
-    """The rows with some columns dealt to other rows, together."""
+    """The rows with some columns permuted together."""
     order = pa.array(draw.permutation(rows.num_rows))
     for name in columns:
         place = rows.column_names.index(name)

@@ -30,9 +30,9 @@ class Answer:
     """The answer of one check.
 
     Attributes:
-        check: its name.
-        means: what holds, in one sentence.
-        skipped: why it could not be asked, and what to declare or give; None where it was.
+        check: the name of the check.
+        means: what the check verifies, in one sentence.
+        skipped: why it could not run, and what to declare or give; None where it ran.
     """
 
     check: str
@@ -48,7 +48,7 @@ class Answer:
 
 
 def ask(name: str, subject: Subject) -> Answer:
-    """The answer of one check. Whatever the use case's own code raises on the way is a finding."""
+    """Run one check. Any error raised by the use case's own code is a finding."""
     means = (CHECKS[name].__doc__ or "").partition("\n")[0]
     try:
         report = CHECKS[name](subject)

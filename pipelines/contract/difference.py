@@ -42,7 +42,7 @@ def _first(left: pa.Array, right: pa.Array) -> int | None:
         missing = [_is_missing(values) for values in (left, right)]
         same = pc.or_(pc.fill_null(pc.equal(left, right), False), pc.and_(*missing))
         row = int(pc.index(same, False).as_py())
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # of lists, for one
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # such as lists
         pairs = enumerate(zip(left.to_pylist(), right.to_pylist(), strict=True))
         row = next((n for n, (a, b) in pairs if a != b), -1)
     return row if row >= 0 else None

@@ -37,7 +37,7 @@ Kind = Callable[[pa.DataType], bool]
 
 
 def examples(subject: Subject) -> Report:
-    """Examples have their columns, ids of their own, days of the window, and are the same built day by day."""
+    """Examples have their columns, unique ids and days of the window, and are the same when built day by day."""
     report, usecase, window = Report(), subject.usecase, subject.window
     rows = subject.raw_examples(window)
     report.findings += _column_problems(usecase, rows)
@@ -64,7 +64,7 @@ def examples(subject: Subject) -> Report:
 
 
 def _piecewise(subject: Subject, rows: pa.Table) -> Iterator[str]:
-    """How the examples differ from those of its pieces; labels are a matter of another check."""
+    """How the examples differ from those built in pieces; labels are left to another check."""
     periods = [*subject.window.periods, subject.window.end]
     bounds = [periods[n] for n in np.linspace(0, len(periods) - 1, min(PIECES, len(periods) - 1) + 1).astype(int)]
     pieces = pa.concat_tables(
@@ -139,7 +139,7 @@ def labels(subject: Subject) -> Report:
 
 
 def _changed(subject: Subject) -> Iterator[str]:
-    """Whether a matured label changes with the days behind those that it reads, or that had ended by its maturity."""
+    """Whether a matured label changes with days after those that it reads or that had ended by its maturity."""
     names = [name for one in (LABEL, *auxiliary_of(subject.usecase)) for name in (one, _known(one))]
     window, calendar, draw = subject.window, subject.window.calendar, subject.draw()
     inside = [one for one in (*window.periods[1:], window.end) if one < subject.reach.end]
@@ -164,7 +164,7 @@ def _changed(subject: Subject) -> Iterator[str]:
 
 
 def early_positives(subject: Subject) -> Report:
-    """How often labels are positive, by the age at which they are known; nothing fails here."""
+    """How often labels are positive, by the age at which they are known; this check never fails."""
     report = Report()
     rows = subject.due(subject.examples(subject.window, subject.reach.end))
     rows = rows.filter(pc.and_(pc.is_valid(rows[LABEL]), pc.is_valid(rows[LABEL_KNOWN_AT])))

@@ -33,7 +33,7 @@ Item = TypeVar("Item")
 
 
 def features_columns(subject: Subject) -> Report:
-    """Features have the columns of their view, types that it holds, and one row a key and instant of the window."""
+    """Features have the columns of their view, types that it can hold, and one row for a key and instant."""
     report = Report()
     for table in subject.usecase.feature_tables:
         rows = subject.built[table.name] if table.daily else subject.build(table, subject.window)
@@ -98,7 +98,7 @@ def _holds(declared: str, kind: pa.DataType) -> bool:
 
 
 def knowledge(subject: Subject) -> Report:
-    """Nothing that is known by an instant moves when what comes later is another thing."""
+    """No feature known by an instant changes when later records do."""
     report, draw, window = Report(), subject.draw(), subject.window
     calendar, periods = window.calendar, window.periods
     for period in _drawn(periods[:-1], CUTS, draw):
@@ -125,7 +125,7 @@ def knowledge(subject: Subject) -> Report:
 
 
 def _first_that_can_be(subject: Subject, table: FeatureTable, others: Sequence[Tables]) -> pa.Table | None:
-    """A feature table built from the first of these tables that it does not refuse as corrupt."""
+    """A feature table built from the first of these tables that is not refused as corrupt."""
     for tables in others:
         try:
             return subject.build(table, subject.window, tables)
@@ -135,7 +135,7 @@ def _first_that_can_be(subject: Subject, table: FeatureTable, others: Sequence[T
 
 
 def _foreseen(subject: Subject, tables: Sequence[FeatureTable], cut: datetime) -> Iterator[str]:
-    """What rows known by an instant within a period owe to what the records tell later."""
+    """Rows known by an instant within a period that depend on later records."""
     calendar, window = subject.window.calendar, subject.window
     span = window.between(window.start, calendar.after(calendar.containing(cut)))
     now = without_later_records(subject.usecase, subject.as_of(cut), cut)
@@ -172,7 +172,7 @@ def alone(subject: Subject) -> Report:
 
 
 def live(subject: Subject) -> Report:
-    """The rows that are pushed during a day are those that fill it in later."""
+    """The rows pushed during a day equal those of a later backfill."""
     report, draw, window = Report(), subject.draw(), subject.window
     calendar = window.calendar
     days = sorted({calendar.day_of(period) for period in window.periods})
@@ -211,7 +211,7 @@ def _unlike(subject: Subject, backfill: Tables, since: datetime, until: datetime
 
 
 def _drawn(items: Sequence[Item], most: int, draw: np.random.Generator) -> list[Item]:
-    """Some of the items, in order."""
+    """A random selection of the items, in order."""
     return [items[n] for n in sorted(draw.permutation(len(items))[:most])]
 
 
@@ -222,6 +222,6 @@ def _instants(window: Window, count: int, draw: np.random.Generator) -> list[dat
 
 
 def _known_at(rows: pa.Table, count: int, draw: np.random.Generator) -> list[datetime]:
-    """Instants at which rows become known, where what they foresee shows, in order."""
+    """Instants at which rows become known, where a look ahead would show, in order."""
     instants = pc.unique(rows[KNOWN_AT].cast(INSTANT, safe=False)).drop_null().sort()
     return [instants[int(n)].as_py() for n in sorted(draw.permutation(len(instants))[:count])]

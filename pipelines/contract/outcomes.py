@@ -1,4 +1,4 @@
-"""The check of outcomes: when they are dealt to other rows, before any feature is built, nothing is left to learn."""
+"""The check of outcomes: with outcomes permuted before any feature is built, nothing is left to learn."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DECLARE = "declare `outcomes`, by raw table the columns that only the future tel
 
 
 def outcomes(subject: Subject) -> Report:
-    """With the outcomes dealt to other rows a model scores no better than chance on the days that it has not seen."""
+    """With permuted outcomes a model scores no better than chance on unseen days."""
     columns = getattr(subject.usecase, "outcomes", None)
     if not columns:
         raise Skipped(DECLARE)
@@ -111,7 +111,9 @@ def _auc(subject: Subject, frame: pd.DataFrame, held_out: np.ndarray[Any, Any]) 
     numbers = {name: pd.to_numeric(frame[name], errors="coerce") for name in inputs.numeric}
     codes = {name: pd.factorize(frame[name], sort=False)[0] for name in inputs.categorical}
     columns = pd.DataFrame({**numbers, **codes}, dtype="float64")
-    values = columns.loc[:, columns[~held_out].notna().any()].to_numpy()  # the others tell nothing
+    values = columns.loc[
+        :, columns[~held_out].notna().any()
+    ].to_numpy()  # inputs without any value in training carry no information
     model = HistGradientBoostingClassifier(max_iter=50, min_samples_leaf=50, random_state=subject.seed)
     model.fit(values[~held_out], frame[LABEL][~held_out])
     return float(roc_auc_score(frame[LABEL][held_out], model.predict_proba(values[held_out])[:, 1]))

@@ -1,4 +1,4 @@
-"""What a check of the contract answers."""
+"""The report of a contract check."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 class Skipped(Exception):
-    """A check cannot be asked of this use case on these data; the message says why, and what to declare or give."""
+    """A check cannot run for this use case on these data; the message says why, and what to declare or give."""
 
 
 @dataclass
@@ -15,7 +15,7 @@ class Report:
 
     Attributes:
         findings: what does not hold, a sentence each; empty where it holds.
-        notes: what a person should know besides, such as what was not asked.
+        notes: further information, such as parts that were not checked.
     """
 
     findings: list[str] = field(default_factory=list)

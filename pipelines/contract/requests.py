@@ -1,4 +1,4 @@
-"""The check of requests: what a client sends of an example gives what the example's own row gives."""
+"""The check of requests: a client's request for an example gives the same features as the example's own row."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def requests(subject: Subject) -> Report:
 
 
 def _parsed(usecase: UseCase, rows: pa.Table) -> list[dict[str, Any]]:
-    """The examples as the model server gets them: by way of JSON and the request model."""
+    """The examples as the model server gets them: through JSON and the request model."""
     from pipelines.serving.schemas import prediction_envelope
 
     sent = [
@@ -80,7 +80,7 @@ def _unequal(what: str, own: Columns, other: Columns, rows: pa.Table) -> Iterato
 
 
 def _batches(usecase: UseCase, own: Columns, whole: Columns, rows: pa.Table) -> Iterator[str]:
-    """Features that are others when requests come in another order, or one by one."""
+    """Features that change when requests come in another order, or one by one."""
     count = rows.num_rows
     backwards = computed(usecase, {name: values[::-1] for name, values in own.items()}, count)
     singles = [
@@ -100,7 +100,7 @@ def _batches(usecase: UseCase, own: Columns, whole: Columns, rows: pa.Table) -> 
 
 
 def _names(usecase: UseCase, sent: list[dict[str, Any]], rows: pa.Table) -> Iterator[str]:
-    """Blocks that have another name in the examples, and split keys that are none; the first of each."""
+    """Blocks that have another name in the examples, and invalid split keys; the first of each."""
     at, ids, days = (rows[name].to_pylist() for name in (PREDICTED_AT, EXAMPLE_ID, DAY))
     blocks = rows[BLOCK].to_pylist() if BLOCK in rows.column_names else [day.isoformat() for day in days]
     for request, instant, expected, example in zip(sent, at, blocks, ids, strict=True):

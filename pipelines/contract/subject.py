@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pipelines.context import Context
     from pipelines.periods import Calendar, Period
 
-DAYS = 14  # of a window that nobody names
+DAYS = 14  # of the default window
 LATER = 7  # days that are read behind a window, besides as many as labels take
 
 
@@ -87,7 +87,7 @@ class Subject:
         }
 
     def sources(self, feature_table: FeatureTable, window: Window, tables: Tables | None = None) -> Tables:
-        """What `build` is given for a window: the table's sources, with the days that it looks back."""
+        """The tables that `build` gets for a window: the table's sources, with its lookback days."""
         tables = self.tables if tables is None else tables
         wide = window.widened(feature_table.lookback_days, self.reach.start)
         return self.cut(wide, {name: tables[name] for name in feature_table.sources})
@@ -96,7 +96,7 @@ class Subject:
         return feature_rows(self.usecase, feature_table, self.sources(feature_table, window, tables), window)
 
     def as_of(self, instant: datetime) -> Tables:
-        """The tables up to the period of an instant and, where the use case says so, as they stood at it."""
+        """The tables up to the period of an instant and, if the use case declares it, as known at that instant."""
         calendar = self.window.calendar
         end = min(calendar.after(calendar.containing(instant)), self.reach.end)
         tables = self.cut(self.reach.between(self.reach.start, end))
@@ -104,22 +104,22 @@ class Subject:
 
     @property
     def has_as_known(self) -> bool:
-        """Whether the use case tells how its records stood at an instant."""
+        """Whether the use case can give its records as known at an instant."""
         return getattr(self.usecase, "as_known", None) is not None
 
     def examples(self, window: Window, until: Period | None = None, tables: Tables | None = None) -> pa.Table:
-        """The examples of a window's local days, from tables up to a period, or as far as labels look ahead."""
+        """The examples of a window's local days, from tables up to a period, by default as far as labels look ahead."""
         rows = self.raw_examples(window, until, tables)
         return rows.filter(within(rows[DAY], window.in_periods(A_DAY)))
 
     def raw_examples(self, window: Window, until: Period | None = None, tables: Tables | None = None) -> pa.Table:
-        """What the use case gives as the examples of a window."""
+        """The examples of a window as the use case gives them."""
         return self.usecase.examples(
             self.cut(window.between(window.start, until or self.ahead(window)), tables), window
         )
 
     def ahead(self, window: Window) -> Period:
-        """The end of the periods that the labels of a window read, as far as they are there."""
+        """The end of the existing periods that the labels of a window read."""
         calendar = window.calendar
         until = window.end_at + looks_ahead_of(self.usecase)
         period = calendar.containing(until)

@@ -1,4 +1,4 @@
-"""Features said once: of a declaration follow the built table, Feast's view, the models' inputs and what is pushed.
+"""Declared features: the built table, Feast's view, the models' inputs and pushes all follow from one declaration.
 
 Light to import, as use cases are.
 """

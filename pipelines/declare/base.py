@@ -1,4 +1,4 @@
-"""What most use cases have in common, so that a new one says what is its own. Light to import."""
+"""Defaults for most use cases, so that a new one declares only what is specific to it. Light to import."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Base:
-    """A use case whose features are declared and whose examples are one query; what it does not say has a default.
+    """A use case whose features are declared and whose examples are one query; everything else has a default.
 
-    A subclass says `name`, `timezone`, `start`, `maturity`, `tables`, `feature_tables`, `model_inputs`, `request` and
-    `examples_sql`, and overrides whatever else is peculiar to it (see `pipelines.usecase.UseCase`).
+    A subclass sets `name`, `timezone`, `start`, `maturity`, `tables`, `feature_tables`, `model_inputs`, `request` and
+    `examples_sql`, and overrides whatever else is specific to it (see `pipelines.usecase.UseCase`).
 
     Attributes:
         request: the model of one request; its fields are the `request_columns`.
@@ -65,7 +65,7 @@ class Base:
         raise MissingData(f"{self.name} has no rows of its own; name the source of {table.name} in the params file")
 
     def expectations(self, table: RawTable) -> Sequence[Expectation]:
-        """The key of a row is there: rows without it are quarantined."""
+        """Rows without a key are quarantined."""
         import great_expectations.expectations as gxe
 
         meta = {"severity": "quarantine", "reason": "no_key"}

@@ -26,7 +26,7 @@ def build_trailing(view: Trailing, tables: Tables, window: Window) -> pa.Table:
     """The rows of a view of trailing measures, by KNOWN_AT and then by keys: keys, KNOWN_AT, features.
 
     Raises:
-        InvalidInput: if an expression is none of the rows' columns, or no number.
+        InvalidInput: if an expression is not one over the rows' columns, or not a number.
         CorruptData: if an event is known later than declared, or values are too large for exact sums.
     """
     rows = [part.rows if isinstance(part, Level) else part.events.rows for part in view.parts]

@@ -1,4 +1,4 @@
-"""The code that builds a feature table, as a digest: a change of it makes what was built out of date."""
+"""The digest of the code that builds a feature table: when it changes, features built before are out of date."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENGINE = 1  # of declared tables; raised whenever the same declaration gives oth
 def code_of(feature_table: FeatureTable, usecase: UseCase) -> str:
     """The digest of the use case's modules that building a table can reach, or the engine's number.
 
-    Of a view that says what it reads, that too.
+    For a view that declares the columns that it reads, these are included.
 
     Raises:
         InvalidInput: if a builder's module does not exist.
@@ -25,7 +25,10 @@ def code_of(feature_table: FeatureTable, usecase: UseCase) -> str:
     elif isinstance(feature_table, Declared):
         return f"engine {ENGINE}"
     else:
-        modules, given = own_code(type(usecase).build.__module__), ()  # of the class that has it: others may inherit it
+        modules, given = (
+            own_code(type(usecase).build.__module__),
+            (),
+        )  # of the class that defines it: others may inherit it
     return hashlib.sha256(repr([*sorted(modules.items()), *given]).encode()).hexdigest()
 
 

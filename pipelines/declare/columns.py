@@ -1,4 +1,4 @@
-"""The columns of raw tables that a declared view reads, as far as its SQL tells: a view is built from these alone."""
+"""The columns of raw tables that a declared view reads, found in its SQL: a view is built from these only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TREE = "select json_serialize_sql(?, skip_default := true, skip_empty := true, s
 
 
 def columns_read(view: FeatureTable) -> frozenset[str] | None:
-    """The names, in lower case, of all columns that a view reads of its sources; others may be among them.
+    """The lower-case names of all columns that a view reads from its sources; the set may be too large.
 
     None: it may read any column, since it is built by code, or by SQL that does not name all that it reads.
     """
@@ -36,13 +36,13 @@ def columns_read(view: FeatureTable) -> frozenset[str] | None:
 
 
 def part_read(columns: Sequence[str], read: frozenset[str] | None) -> list[str]:
-    """Of the columns of a source those that are read; all where that is unknown, or none of them is named."""
+    """The columns of a source that are read; all where that is unknown, or where none of them is named."""
     named = [name for name in columns if read is None or name.lower() in read]
     return named or [*columns]
 
 
 def _expressions(view: FeatureTable) -> list[tuple[Rows, list[str | None]]]:
-    """The expressions of a view by the rows that they are of; none of one that is not known here."""
+    """The expressions of a view by the rows that they read; empty for an unknown kind of view."""
     match view:
         case Trailing():
             found = [_of_part(part) for part in view.parts]
@@ -97,7 +97,7 @@ def names_in(sql: str) -> frozenset[str] | None:
             return None
         if node.get("ref_type") == "NATURAL" or "column_name_alias" in node:
             return None
-        if "class" not in node:  # a table, or what stands for one
+        if "class" not in node:  # a table or an alias of one
             relations.update(str(node[name]).lower() for name in ("table_name", "alias", "key") if name in node)
         path = [name.lower() for name in node.get("column_names", [])]
         names.update(path, map(str.lower, node.get("using_columns", [])))

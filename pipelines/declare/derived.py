@@ -32,11 +32,11 @@ class Derived(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it gives."""
+        """The names of the derived features."""
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The columns it needs: sent, computed by `request_features`, stored, or derived by an earlier declaration."""
+        """The columns that it needs: sent, computed by `request_features`, stored, or derived earlier."""
 
     def values(self, columns: Columns) -> Columns:
         """By name, (N,) each: numbers with NaN, or texts as objects with None.
@@ -150,7 +150,7 @@ class Bins(_Named):
 
 @dataclass(frozen=True)
 class Cyclical:
-    """A point of the unit circle, NAME_sin and NAME_cos, that comes round with every `period` of `of`."""
+    """A point on the unit circle, NAME_sin and NAME_cos, that goes round once in every `period` of `of`."""
 
     name: str
     of: str

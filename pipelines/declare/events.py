@@ -1,4 +1,4 @@
-"""What declared features are made of: rows prepared by SQL, events in them, and measures of these. Light to import."""
+"""The parts of declared features: rows prepared by SQL, events in them, and measures of events. Light to import."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Prepared:
-    """Rows that one query makes of raw tables, for declared features to read like a raw table.
+    """Rows that one query derives from raw tables, for declared features to read like a raw table.
 
-    Each rests on raw rows of its own period alone, besides reference tables: else it would depend on the days that are
+    Each depends only on raw rows of its own period, besides reference tables: else it would depend on the days that are
     read with it.
 
     Attributes:
@@ -32,9 +32,9 @@ class Prepared:
     sources: tuple[str, ...]
 
 
-CLOCK_CHANGE = timedelta(hours=1)  # by which a local day is longer or shorter than 24 hours
+CLOCK_CHANGE = timedelta(hours=1)  # the most by which a local day is longer or shorter than 24 hours
 
-Rows = str | Prepared  # the name of a raw table, or rows made of several
+Rows = str | Prepared  # the name of a raw table, or rows prepared from several
 
 
 def name_of(rows: Rows) -> str:
@@ -51,7 +51,7 @@ def sources_of(rows: Rows) -> tuple[str, ...]:
 class Events:
     """Rows, each of which counts from the instant at which it is known.
 
-    A row belongs to a period, which nothing of it is known before: an earlier instant counts as the period's beginning.
+    A row belongs to a period, before which nothing of it is known: an earlier instant counts as the period's beginning.
 
     Attributes:
         at: SQL of the instant at which the event happens; null where it does not.
@@ -143,12 +143,12 @@ def distinct(of: str) -> Measure:
 
 
 def last(of: str, back: int = 0) -> Measure:
-    """The value of the last event, or of the one so many before it: a lag."""
+    """The value of the last event, or of the one `back` events before it: a lag."""
     return Measure("last", of, back=back)
 
 
 def last_at() -> Measure:
-    """The instant at which the last known event happened: with `Difference` the time since then, at any instant."""
+    """The instant at which the last known event happened; with `Difference`, the time since then at any instant."""
     return Measure("last_at")
 
 

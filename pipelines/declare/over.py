@@ -13,7 +13,7 @@ from pipelines.errors import InvalidInput
 from pipelines.periods import A_DAY, A_MINUTE
 
 A_HOUR = timedelta(hours=1)
-Window = timedelta | int  # the events of so long, or so many of the last ones
+Window = timedelta | int  # a length of time, or a number of last events
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Over:
 
 @dataclass(frozen=True)
 class Level:
-    """The number of rows that are under way: from an instant on, until another one (exclusive).
+    """The number of open rows: each is open from one instant until another (exclusive).
 
     Attributes:
         since, until: SQL of instants; a null in `until` is no end.
@@ -77,7 +77,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Active:
-    """Rows at every instant of the grid on local days with an event of the entity, and on so many days in all."""
+    """Rows at every instant of the grid on a local day with an event of the entity and on later ones, `days` in all."""
 
     events: Events
     days: int = 1
@@ -122,7 +122,7 @@ def trailing(
 
 @dataclass(frozen=True)
 class Trailing(Declared):
-    """See `trailing`, which makes it."""
+    """See `trailing`, which creates it."""
 
     every: timedelta | None = A_DAY
     prefix: str = ""
@@ -218,7 +218,7 @@ def _sources(parts: tuple[Part, ...], rows: Active | str) -> tuple[str, ...]:
 
 
 def _lookback(parts: tuple[Part, ...], every: timedelta | None, rows: Active | str) -> int:
-    """Days before a row's own in which events that bear on it may lie."""
+    """Days before a row's own whose events may affect it."""
     reach = [timedelta(0)]
     for part in parts:
         over = part.longest if isinstance(part, Level) else part.events.known_within + part.longest

@@ -1,4 +1,4 @@
-"""What a model's derived inputs read, and how they are computed from it: alike for training and serving."""
+"""What a model's derived inputs read, and how they are computed: the same in training and serving."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NUMBERS = frozenset(("FLOAT", "DOUBLE", "INT32", "INT64", "BOOL"))  # types of F
 
 
 class Stored(Enum):
-    """How a derived feature gets a stored one: float64 with NaN, datetime64[us] with NaT, or objects with None."""
+    """The form of stored features for derived ones: float64 with NaN, datetime64[us] with NaT, or objects with None."""
 
     NUMBER = "number"
     INSTANT = "instant"
@@ -75,7 +75,7 @@ def _kind(feast_type: str) -> Stored:
 
 
 def of_requests(usecase: UseCase, features: Iterable[StoredFeature]) -> dict[str, StoredFeature]:
-    """By name, those that a request has the keys of; the others are read for the elements of its lists alone."""
+    """By name, the features whose keys a request has; others are read only for the elements of its lists."""
     keys = {one.key for one in derived_of(usecase) if isinstance(one, Each)}
     keys -= {*usecase.request_columns, *usecase.request_keys}
     return {feature.name: feature for feature in features if not keys.intersection(feature.keys)}
@@ -97,7 +97,7 @@ class Recipe:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All that it gives."""
+        """The names of all derived inputs."""
         return tuple(name for step in self.steps for name in step.names)
 
     @cached_property
@@ -106,7 +106,7 @@ class Recipe:
         return tuple(dict.fromkeys((one.of, one.key) for one, _ in self.each))
 
     def refs_of(self, name: str) -> tuple[str, ...]:
-        """The stored features that one of its features rests on."""
+        """The stored features from which one of its features is computed."""
         refs = {one.name: one.ref for one in self.stored} | {one.elements: feature.ref for one, feature in self.each}
         step = next((step for step in self.steps if name in step.names), None)
         if step is None:
@@ -114,7 +114,7 @@ class Recipe:
         return tuple(sorted({ref for read in step.reads for ref in self.refs_of(read)}))
 
     def require(self, own: Iterable[str]) -> None:
-        """Check that every column is there, given the names of the request's own.
+        """Check that every column exists, given the names of the request's own.
 
         Raises:
             InvalidInput: naming the first that is not.
@@ -163,7 +163,7 @@ def _require_shapes(step: Derived, made: Columns, rows: int) -> None:
 
 
 def recipe_of(usecase: UseCase, names: Sequence[str], features: Sequence[StoredFeature], service: str) -> Recipe:
-    """The recipe of those of a model's inputs that are derived; empty where none is.
+    """The recipe of a model's derived inputs; empty where it has none.
 
     Args:
         features: those of its feature service.
@@ -173,7 +173,10 @@ def recipe_of(usecase: UseCase, names: Sequence[str], features: Sequence[StoredF
             stored under its key, or is no number, or a request lacks another key of it.
     """
     plain = of_requests(usecase, features)
-    wanted, steps = {*names} - plain.keys(), list[Derived]()  # what an older service stores is read from there
+    wanted, steps = (
+        {*names} - plain.keys(),
+        list[Derived](),
+    )  # a feature that an older service stores is read from the store
     for one in reversed(derived_of(usecase)):
         if wanted.intersection(one.names):
             steps.insert(0, one)
@@ -244,7 +247,7 @@ class Elements:
         return cls(keys, rows, np.array([value is not None for value in lists], dtype=bool))
 
     def split(self, values: NDArray[np.float64]) -> NDArray[np.object_]:
-        """(M,) values of the elements as a column: those of each list, None where there is none."""
+        """(M,) values of the elements as a column: one array for each list, None where there is no list."""
         import numpy as np
 
         ends = np.searchsorted(self.rows, np.arange(len(self.there)), side="right")

@@ -1,4 +1,4 @@
-"""Expressions of raw tables' rows as arrays: one query for all that a view reads of the same rows."""
+"""SQL expressions over rows of raw tables as arrays: one query for all expressions of a view over the same rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipelines.quoting import literal, quoted
 from pipelines.usecase import DAY, PERIOD, Tables, partition_column
 from pipelines.windows import Window
 
-NAT = np.iinfo(np.int64).min  # in place of an instant that is not there
+NAT = np.iinfo(np.int64).min  # in place of a missing instant
 WHOLE = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|BOOLEAN")
 DECIMAL = re.compile(r"DECIMAL\(\d+,(\d+)\)")
 Values = NDArray[np.int64] | NDArray[np.float64]
@@ -42,7 +42,7 @@ class Column(NamedTuple):
 
 
 def connect(tables: Tables, timezone: str, rows: Iterable[Rows] = ()) -> duckdb.DuckDBPyConnection:
-    """A connection in a zone, with the raw tables and what is prepared of them."""
+    """A connection in a time zone, with the raw tables and the rows prepared from them."""
     connection = duckdb.connect()
     connection.execute(f"set timezone = {literal(timezone)}")
     for name, table in tables.items():
@@ -54,12 +54,12 @@ def connect(tables: Tables, timezone: str, rows: Iterable[Rows] = ()) -> duckdb.
 
 
 def query(sql: str, tables: Tables, window: Window, rows: Iterable[Rows] = ()) -> pa.Table:
-    """Run one query over raw tables and what is prepared of them, in the window's zone; instants are given in UTC.
+    """Run one query over raw tables and rows prepared from them, in the window's zone; results have instants in UTC.
 
     `$start` and `$end` are the window's periods, `$from_at` and `$to_at` its instants.
 
     Raises:
-        InvalidInput: if it is no query over them.
+        InvalidInput: if it is not a valid query over them.
     """
     known = {"start": window.start, "end": window.end, "from_at": window.start_at, "to_at": window.end_at}
     bindings = {name: value for name, value in known.items() if f"${name}" in sql}
@@ -85,7 +85,7 @@ def in_utc(rows: pa.Table) -> pa.Table:
 class Reader:
     """Reads expressions of rows that have all keys and belong to the window's periods or to earlier ones.
 
-    They are noted first, and then read together.
+    Expressions are first collected, and then read together.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, window: Window, keys: Sequence[str]) -> None:
@@ -103,7 +103,7 @@ class Reader:
         return [*self._wanted]
 
     def note(self, rows: Rows, *expressions: str) -> None:
-        """Note what will be read."""
+        """Collect expressions that will be read."""
         wanted = self._wanted.setdefault(rows, [])
         wanted += [sql for sql in dict.fromkeys(expressions) if sql not in wanted]
 
@@ -118,11 +118,11 @@ class Reader:
         return np.asarray(pc.fill_null(self.get(rows, expression), NAT), dtype=np.int64)
 
     def note_events(self, events: Events) -> None:
-        """Note that the instants of events will be read."""
+        """Collect the instants of events, which will be read."""
         self.note(events.rows, _happens(events))
 
     def known(self, events: Events) -> Whole:
-        """(N,) the instant from which each row counts, microseconds since 1970; NAT for one that is no event.
+        """(N,) the instant from which each row counts, microseconds since 1970; NAT for a row that is no event.
 
         Raises:
             CorruptData: if an event is known later than is declared.
@@ -171,7 +171,7 @@ class Reader:
         return np.array(begins, dtype=np.int64)[np.searchsorted(begins, instants, side="right") - 1]
 
     def partition(self, rows: Rows) -> str | None:
-        """The column that tells a row's period, if there is one.
+        """The column with a row's period, if there is one.
 
         Raises:
             InvalidInput: if prepared rows have lost it.
@@ -189,7 +189,7 @@ class Reader:
         return self._partitions[rows]
 
     def value(self, rows: Rows, measure: Measure) -> tuple[str, int]:
-        """SQL of what a measure is of, a whole number, a float or text, and its digits after the point.
+        """The SQL value of a measure (a whole number, a float or text), and its digits after the point.
 
         Raises:
             InvalidInput: if it is no expression of the rows' columns, or of a type that cannot be measured.
@@ -237,7 +237,7 @@ class Reader:
         return self._read[rows]
 
     def conditions(self, rows: Rows) -> list[str]:
-        """In SQL: all keys are there, and the row's period is none after the window."""
+        """The SQL condition that all keys are present, and the row's period is not after the window."""
         end = literal(self._window.end.isoformat())
         kinds = {PERIOD: "timestamptz", DAY: "date", None: ""}
         partition = self.partition(rows)
@@ -246,6 +246,6 @@ class Reader:
 
 
 def _happens(events: Events) -> str:
-    """SQL of the instant (microseconds) at which an event happens; null for rows that are none."""
+    """SQL of the instant (microseconds) at which an event happens; null for rows that are no events."""
     at = sql_micros(f"({events.at})")
     return f"case when {events.where} then {at} end" if events.where else at

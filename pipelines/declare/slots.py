@@ -1,4 +1,4 @@
-"""The instants at which trailing features are known: a grid, or the very instants at which something changes."""
+"""The instants at which trailing features are known: a grid, or exactly the instants at which something changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Whole = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Slots:
-    """Slots that end at increasing instants; an event counts from the first slot that it lies in or before.
+    """Slots that end at increasing instants; an event counts from the first slot that contains or follows it.
 
     Attributes:
         known_at: (S,) the ends of the slots, in microseconds since 1970. The first stands for all time before: what
@@ -69,7 +69,7 @@ class Slots:
         return np.searchsorted(self.known_at, instants, side="right" if self.strict else "left").astype(np.int64)
 
     def back(self, span: timedelta) -> Whole:
-        """(S,) the last slot of those that a window of this length, which ends with each slot, leaves out; at least 0.
+        """(S,) for a window of this length that ends with each slot, the last slot before the window; at least 0.
 
         Of a grid of days it is so many days before, however long they are.
         """
@@ -89,7 +89,7 @@ def ascending(values: Whole) -> Whole:
 
 
 def midnights(window: Window, before: int) -> Whole:
-    """The instants at which the local days of a window, and so many days before it, begin."""
+    """The instants at which the local days of a window, and `before` days before it, begin."""
     first, after = window.local_days
     days = (first + timedelta(n) for n in range(-before, (after - first).days))
     return np.array([micros(midnight(day, window.timezone)) for day in days], dtype=np.int64)

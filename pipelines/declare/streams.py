@@ -1,7 +1,7 @@
-"""Events in the order of entity and time, and figures of the ranges of them that trailing windows hold.
+"""Events ordered by entity and time, and measures of the ranges of events in trailing windows.
 
-A window of an entity, at any slot, is a range of neighbouring events: two numbers. Counts and exact sums are
-differences at these two numbers; what is no difference of sums is worked out from the events of the range alone, in
+A window of an entity, at any slot, is a range of consecutive events: two positions. Counts and exact sums are
+differences at these two positions; other measures are computed from the events of the range only, in
 their order. So a value depends on nothing but the events in its window, however the days are cut into pieces.
 """
 
@@ -25,7 +25,7 @@ Mask = NDArray[np.bool_]
 Result = tuple[NDArray[Any], Mask | None]  # (rows,) values, and where they are null
 DENSE = 1 << 24  # entities times slots up to which a table tells the number of events before each slot
 LARGEST = 1 << 62  # of a sum of absolute values: beyond it whole numbers might overflow
-CHUNK = 1 << 22  # events of ranges that are looked at together
+CHUNK = 1 << 22  # events of ranges that are processed together
 
 
 class Stream:
@@ -61,7 +61,7 @@ class Stream:
         return np.cumsum(counts).astype(np.int32)
 
     def upto(self, cells: Whole) -> NDArray[np.int64]:
-        """How many events lie in the cells or, by entity and slot, before them: a place after the last of these."""
+        """The number of events in the cells or, by entity and slot, before them: the position after the last one."""
         if self._before is not None:
             return self._before[cells + 1].astype(np.int64)
         return np.searchsorted(self.cells, cells, side="right")
@@ -86,7 +86,7 @@ class Ranges:
 
     @classmethod
     def of(cls, stream: Stream, cells: Whole, left_out: Whole, most: int | None = None) -> Ranges:
-        """The events after the cells `left_out`, up to `cells`; of these only so many of the last ones."""
+        """The events after the cells `left_out`, up to `cells`; at most the last `most` of them."""
         high, low = stream.upto(cells), stream.upto(left_out)
         return cls(stream, low if most is None else np.maximum(low, high - most), high)
 
@@ -133,7 +133,7 @@ class Ranges:
                 return (values / scale).astype(np.float32), lacks
 
     def _at(self, values: Values, back: int) -> Result:
-        """The value of the last event, or of the one so many before it."""
+        """The value of the last event, or of the one `back` events before it."""
         lacks = self.count <= back
         return np.append(values, 0)[np.where(lacks, len(values), self.high - 1 - back)], lacks
 
@@ -150,7 +150,7 @@ class Ranges:
 
     @cached_property
     def _ordered(self) -> NDArray[np.intp]:
-        """The rows whose ranges hold something, by where these begin."""
+        """The rows whose ranges are not empty, ordered by the beginning of the range."""
         some = np.flatnonzero(~self.empty)
         return some[np.argsort(self.low[some], kind="stable")]
 
@@ -168,7 +168,7 @@ class Ranges:
         return np.sqrt(squares / np.maximum(self.count - 1, 1))
 
     def _distinct(self, codes: Values) -> NDArray[np.float64]:
-        """An event is the first of its value in a range where the one before it of that value lies before the range."""
+        """Distinct values: an event is the first of its value where the previous one precedes the range."""
         order = np.lexsort((codes, self.stream.entity))  # stable: in their order
         entity, code = self.stream.entity[order], codes[order]
         earlier = np.full(len(order), -1)
@@ -177,7 +177,7 @@ class Ranges:
         return self._each(lambda row, event: earlier[event] < self.low[row])
 
     def _each(self, figure: Callable[[NDArray[np.intp], NDArray[np.intp]], NDArray[Any]]) -> NDArray[np.float64]:
-        """The sum over each range of a figure of its events, given (row, event) of as many as memory may hold."""
+        """The sum over each range of a figure of its events, in batches of (row, event) pairs that fit memory."""
         sums = np.zeros(len(self.low))
         counts = self.count[self._ordered]
         ends = np.cumsum(counts)

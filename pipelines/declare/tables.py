@@ -24,12 +24,12 @@ from pipelines.windows import Window
 
 
 def feature_rows(usecase: UseCase, feature_table: FeatureTable, tables: Tables, window: Window) -> pa.Table:
-    """The rows of a feature table with KNOWN_AT in the window, from raw tables of it and of the days it looks back.
+    """The rows of a feature table with KNOWN_AT in the window, from raw tables of the window and its lookback days.
 
-    A view gets the columns alone that it is known to read, so that no other one can bear on it.
+    A view gets only the columns that it is known to read, so no other column can affect it.
 
     Raises:
-        InvalidInput: if an expression of a declaration is none of the rows' columns, or cannot be a feature.
+        InvalidInput: if an expression is not one over the rows' columns, or cannot be a feature.
         CorruptData: if a record is known later than declared.
     """
     read = columns_read(feature_table)
@@ -116,7 +116,7 @@ def _schedule(view: Schedule, reader: Reader) -> str:
     """Windows over groups: each feature sums the numbers of rows of all groups with the same values of its keys.
 
     Raises:
-        InvalidInput: if the rows have no periods, so that nothing begins.
+        InvalidInput: if the rows have no periods.
     """
     keys, begins = ", ".join(map(quoted, view.keys)), _begins(view.rows, reader)
     if begins is None:

@@ -1,4 +1,4 @@
-"""Feature tables that are declared: what they have in common, and those that one query builds. Light to import."""
+"""Declared feature tables: their common base, and those that one query builds. Light to import."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Feature(NamedTuple):
     """A column of a view.
 
     Attributes:
-        low, high: bounds that hold by its nature; None where there is none.
+        low, high: bounds that always hold; None where there is none.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Declared(FeatureTable):
 
     @property
     def rests_on_earlier_days(self) -> bool:
-        """Whether rows are known as a day begins and rest on days before: they are built and online as it begins."""
+        """Whether rows are known as a day begins, from earlier days only: they are built and online as it begins."""
         return False
 
     @property
@@ -51,7 +51,7 @@ class Declared(FeatureTable):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the features, in order."""
+        """The names of the features, in order."""
         return tuple(feature.name for feature in self.features)
 
 
@@ -60,7 +60,7 @@ NOTHING = Events("", "")
 
 @dataclass(frozen=True)
 class Observed(Declared):
-    """Observations as they are, each known a delay after its instant; the latest one that is known counts."""
+    """Unaggregated observations, each known a delay after its instant; the latest known one counts."""
 
     events: Events = NOTHING
     columns: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -89,7 +89,7 @@ def latest(
 
 @dataclass(frozen=True)
 class Profile(Declared):
-    """What is known of an entity at any time: columns of a reference table."""
+    """Facts about an entity that are always known: columns of a reference table."""
 
     rows: Rows = ""
     columns: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -106,7 +106,7 @@ def profile(name: str, keys: tuple[str, ...], rows: Rows, columns: Mapping[str, 
 
 @dataclass(frozen=True)
 class Schedule(Declared):
-    """What a local day holds, known as it begins: numbers of its rows by some of the view's keys."""
+    """The schedule of a local day, known as it begins: numbers of its rows by some of the view's keys."""
 
     rows: Rows = ""
     where: str | None = None
@@ -137,7 +137,7 @@ def schedule(
 
 @dataclass(frozen=True)
 class Coded(Declared):
-    """A feature table that code of the use case builds, and whose features are declared all the same.
+    """A feature table that code of the use case builds, but whose features are declared.
 
     Attributes:
         builder: `module:function`, of `function(tables, window)`, which gives what `UseCase.build` promises.
@@ -147,7 +147,7 @@ class Coded(Declared):
 
     builder: str = ""
     columns: Mapping[str, str] = field(default_factory=dict, hash=False)
-    reads: tuple[str, ...] = field(default=(), repr=False)  # what is noted of a view without it stays as it was
+    reads: tuple[str, ...] = field(default=(), repr=False)  # the recorded digest of a view without it is unchanged
 
     @property
     def features(self) -> tuple[Feature, ...]:

@@ -1,4 +1,4 @@
-"""What the judge counts of rows, one part of them after another."""
+"""The judge's counts over rows, which may come in several parts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Counts:
 
     Attributes:
         late: rows that came after their block had closed.
-        labelled, newest: labels, and the instant from which the last of them is known.
-        due, due_labelled: rows whose labels have matured, or those of whose blocks have; those that have one.
-        scored, failed: by the challenger; numbers, lowest, highest: of its scores that are finite.
+        labelled, newest: the number of labels, and the instant from which the last of them is known.
+        due, due_labelled: rows whose own or whose block's labels have matured, and those of them with a label.
+        scored, failed: requests of the challenger; numbers, lowest, highest: of its finite scores.
         refusals, outside: outputs of the challenger that the server refused; those for being outside [0, 1].
         misrouted: whether the wrong version has answered.
         shift, shifted: the sum of the absolute differences of the two scores, and their number.
@@ -33,7 +33,7 @@ class Counts:
         errors, slow: events of the challenger and of the champion, the first of each entity.
         entities: by kind, as in `Tally`.
         pace: the champion's p95 in milliseconds, beyond which a request is slow; None while it is not known.
-        columns: of the slices, those that closed pairs have.
+        columns: the slice columns that closed pairs have.
     """
 
     requests: int = 0
@@ -61,14 +61,14 @@ class Counts:
     columns: tuple[str, ...] = ()
 
     def with_labels(self, late: LateLabels) -> Counts:
-        """These and labels of rows that are due."""
+        """These counts with further labels of due rows."""
         newest = max((one for one in (self.newest, late.newest) if one is not None), default=None)
         labelled, due = self.labelled + late.number, self.due_labelled + late.number
         return replace(self, labelled=labelled, due_labelled=due, newest=newest)
 
 
 def counted(rows: pd.DataFrame, look: Look, before: Counts) -> Counts:
-    """The counts after some more rows (see `paired`), but for those of entities, events and slices."""
+    """The counts after further rows (see `paired`), without those of entities, events and slices."""
     scored = rows[rows.scores.map(lambda scores: look.challenger in scores).astype(bool) & ~rows.failed]
     numbers = scored.ours[np.isfinite(scored.ours)]
     due = rows.closes.fillna(rows.due) <= look.now
@@ -92,7 +92,9 @@ def counted(rows: pd.DataFrame, look: Look, before: Counts) -> Counts:
         refusals=before.refusals + len(refusals),
         outside=before.outside + sum("nan" not in message and "inf" not in message for message in refusals),
         misrouted=before.misrouted or bool(_find_misrouted(rows, look).any()),
-        shift=float(np.cumsum([before.shift, *shift])[-1]),  # one after the other, so that parts give the same bits
+        shift=float(
+            np.cumsum([before.shift, *shift])[-1]
+        ),  # added one by one, so that any cut into parts gives the same bits
         shifted=before.shifted + len(shift),
         exposure=_exposure(rows, look, before.exposure),
     )

@@ -1,4 +1,4 @@
-"""From what was taken of the rows of a rollout to the judge's evidence: pure functions."""
+"""From the tally of a rollout's rows to the judge's evidence: pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.params.rollout import WatchRules
 
 
 def evidence(seen: Tally, look: Look, watch: WatchRules) -> Evidence:
-    """The evidence for the judge from what was taken of all rows under a rollout's plans."""
+    """The evidence for the judge from the tally of all rows under a rollout's plans."""
     counts = seen.counts
     if not counts.requests:
         return Evidence(look.champion_loss, _exposure(seen, look), flags=_flags(counts, look, watch))
@@ -61,7 +61,7 @@ def _events(arms: tuple[int, int]) -> Events:
 
 
 def _exposure(seen: Tally, look: Look) -> Exposure:
-    """How far the stage in force has come."""
+    """The progress of the stage in force."""
     plan, sums = look.in_force, seen.sums.get(ALL)
     return Exposure(
         stage=list(look.names).index(plan.stage),

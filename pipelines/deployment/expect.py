@@ -1,4 +1,4 @@
-"""What to expect of a rollout, from what its baseline foretells: days to a decision, and whether they are too many."""
+"""The expected duration of a rollout, from its baseline: days to a decision, and whether they exceed the limit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def expectation(baseline: Baseline, settings: RolloutRules) -> Plan | None:
-    """The plan of a rollout; None where there is no champion, or its pair was too little seen to tell a scatter."""
+    """The plan of a rollout; None where there is no champion, or the pair's scatter is not known."""
     from pipelines.deployment.foretold import Foretold
     from pipelines.judge import Rules
     from pipelines.judge.plan import Pair, plan
@@ -29,7 +29,7 @@ def expectation(baseline: Baseline, settings: RolloutRules) -> Plan | None:
 
 
 def advice(baseline: Baseline, settings: RolloutRules) -> str:
-    """One sentence for those who wait; why there is none where the pair is not known."""
+    """One sentence of advice; where the pair's scatter is not known, the reason."""
     from pipelines.deployment.foretold import Foretold
 
     expected = expectation(baseline, settings)

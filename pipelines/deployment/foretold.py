@@ -1,4 +1,4 @@
-"""What is known of a pair before its rollout, from the challenger's evaluation: how far the two differ, and what lacks.
+"""The pair before its rollout, from the challenger's evaluation: scatter of loss differences, and missing inputs.
 
 The champion scores the rows of the challenger's test window. Where neither was trained on them, the differences of
 their losses scatter from day to day (block to block) as they will in the rollout, in each declared slice as well.
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pipelines.context import Context
     from pipelines.tracking.version import ModelVersion
 
-FEW = 30  # rows of a slice below which nothing is told of it
-RARE = 10  # labels of the rarer class below which differences may hardly scatter yet
+FEW = 30  # least rows of a slice for which a scatter is estimated
+RARE = 10  # least labels of the rarer class: with fewer, differences may not show their scatter
 
 
 class Foretold(Frozen):
@@ -38,9 +38,9 @@ class Foretold(Frozen):
         long_run: the long-run variance of the blocks over their variance (1 where they are independent).
         mean: of the blocks' differences; it decides nothing.
         champion_loss: the champion's mean loss over these rows.
-        blocks_per_day: that have rows.
-        horizon, narrowest: what the judge's bets are sized by: the blocks within the time limit, and the margin in
-            units of the loss, as the rules were when the rollout began. None of rollouts from before this was kept.
+        blocks_per_day: blocks with rows in a day.
+        horizon, narrowest: they size the judge's bets: the blocks within the time limit, and the margin in
+            units of the loss, by the rules in force when the rollout began. None for earlier rollouts.
         row_reach: the largest difference of the two losses of one row: the loss's own bound.
         slices: scatter by COLUMN=VALUE, of all values that have FEW rows; None where it is not known.
         missing: by column of the challenger's test frame, the share of rows in which it was missing.
@@ -64,7 +64,7 @@ def foretell(context: Context, champion: ModelRef, challenger: ModelVersion) -> 
     """Score the challenger's test window with both models.
 
     Raises:
-        MissingData, CorruptData: if the challenger's evaluation is not there, or altered.
+        MissingData, CorruptData: if the challenger's evaluation is missing or altered.
     """
     from pipelines.artifacts.evaluation import Evaluation, read_scored
     from pipelines.artifacts.scorer import load_scorer
@@ -114,7 +114,7 @@ def _learnt_until(card: ModelCard) -> date | None:
 
 
 def _scale(scored: pd.DataFrame, difference: np.ndarray, blocks: pd.Series, columns: tuple[str, ...]) -> JsonObject:
-    """The fields that tell how far the pair scatters, in all and by slice."""
+    """The fields with the scatter of the pair, overall and by slice."""
     import pandas as pd
 
     from pipelines.judge.betting import LEAST
@@ -150,6 +150,6 @@ def _slices(scored: pd.DataFrame, columns: tuple[str, ...]) -> Iterator[tuple[st
 
 
 def slice_value(value: object) -> str:
-    """The value of a slice as text, the same of a frame's column and of a request's field."""
+    """The value of a slice as text, the same from a frame's column and from a request's field."""
     whole = isinstance(value, bool | np.bool_) or (isinstance(value, float) and value.is_integer())
     return str(int(value)) if whole else str(value)  # type: ignore[call-overload]

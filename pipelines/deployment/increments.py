@@ -11,14 +11,14 @@ from pipelines.json_text import JsonObject
 if TYPE_CHECKING:
     from pipelines.judge import Blocks
 
-MOST = 400  # blocks of which each is recorded: more days than a rollout lasts, and about 20 kB
+MOST = 400  # most blocks that are recorded one by one: more days than a rollout lasts, about 20 kB
 
 
 def recorded_increments(blocks: Blocks) -> JsonObject:
     """`increments`: the mean difference of each block by its name.
 
     Of more blocks than MOST, `increments` is None, and `increments_in_short` has their number, the mean of their means
-    and the sha256 of what `increments` would have been (JSON with sorted keys): who reads the log again can compare it.
+    and the sha256 of the full `increments` (JSON with sorted keys), for comparison with a later reading of the log.
     """
     means = {str(name): float(value) for name, value in zip(blocks.ids, blocks.difference, strict=True)}
     if len(means) <= MOST:

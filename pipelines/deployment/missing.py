@@ -1,4 +1,4 @@
-"""Which inputs are missing in more requests of a rollout than in training: two starved models look equal."""
+"""Inputs missing in more requests of a rollout than in training: two models without inputs look equal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of the prediction log, and what follows from them and the plans of a rollout.
+"""Rows of the prediction log, and columns derived from them and the plans of a rollout.
 
 A row has the version that its entity was assigned to (by the plan alone), the versions that failed (`errors`), and the
 version that answered (`served`), which differs from the assigned one where that one failed.
@@ -22,14 +22,14 @@ UNKNOWN = Foretold()
 
 @dataclass(frozen=True)
 class Look:
-    """The facts that one look at a rollout rests on, besides the rows.
+    """The facts behind one look at a rollout, besides the rows.
 
     Attributes:
         plans: of the rollout, oldest first; the last is the one in force.
         names: of all stages, in order.
         champion_loss, slow_ms: frozen when the rollout began; slow_ms is None if there was too little traffic then.
         needed: rows from which the p95 is taken where slow_ms is None.
-        loss: that the versions are compared by.
+        loss: the loss by which the versions are compared.
         foretold: what is known of the pair from before the rollout.
         days: the time limit.
         slices: the columns of Observation.slices, in their order.
@@ -59,7 +59,7 @@ class Look:
 
 
 def paired(rows: pd.DataFrame, look: Look, closings: pd.Series | None = None) -> pd.DataFrame:
-    """The rows with the columns that follow from them and the plans.
+    """The rows with the columns derived from them and the plans.
 
     Columns: assigned (the version, by the plan), ours, theirs (scores), difference (of losses; NaN unless both
     versions scored), due and block_due (the instants at which the labels of the row and of its block have matured),
@@ -91,8 +91,7 @@ def paired(rows: pd.DataFrame, look: Look, closings: pd.Series | None = None) ->
 def _block_due(rows: pd.DataFrame, look: Look, closings: pd.Series | None) -> pd.Series:
     """The instant at which the labels of each row's block have matured.
 
-    It follows from the one that the block's first row names: whatever later rows say, a block that has closed stays as
-    it is.
+    The block's first row decides: whatever later rows say, a closed block does not change.
     """
     due: pd.Series = rows.groupby("block", sort=False).closes_at.transform("first") + look.maturity
     return due if closings is None else rows.block.map(closings).astype(due.dtype).fillna(due)
@@ -108,5 +107,5 @@ def _assigned(rows: pd.DataFrame, look: Look) -> list[str]:
 
 
 def numbers_of(values: pd.Series, version: str) -> pd.Series:
-    """The numbers of one version, NaN where it has none."""
+    """The numbers of one version, NaN where there is none."""
     return pd.to_numeric(values.map(lambda by_version: by_version.get(version)), errors="coerce").astype(float)

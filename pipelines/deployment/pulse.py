@@ -19,7 +19,7 @@ def pulse(rollout: str, context: Context) -> str:
     It changes when the plan changes, the labels of a block have matured, a minimum or maximum of time passes, an error
     is logged, a writer of the log has been silent for long, or the number of requests passes `look_every`, twice, four
     times, eight times that number. Blocks of single requests would change it at every second, so they are counted in
-    steps of `look_every`, each at least a sixteenth of what there is: evidence that is enough waits for an eighth more
+    steps of `look_every`, each at least a sixteenth of their number: sufficient evidence waits for an eighth more
     at most.
     """
     usecase, settings, complete = context.usecase, context.params.rollout, completeness(context)

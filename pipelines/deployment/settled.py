@@ -1,10 +1,10 @@
-"""The rows that a look reads, and what was taken of those before them.
+"""The rows that a look reads, and the tally of the settled rows before them.
 
-Rows are settled up to the first one whose block is still open, or whose label may still count. What a look has taken of
-settled rows is kept in the records, a stretch of the log at a time, and looks that follow begin behind it. What is kept
-follows from the log alone. All rows are read once more where a look is of an earlier instant, where settings have
-changed that it rests on, where somebody has deleted a part of it, or where something has been logged behind it after
-all, which no writer does that keeps to its watermark.
+Rows are settled up to the first one whose block is still open, or whose label may still count. A look's tally of
+settled rows is stored in the records, one stretch of the log at a time, and later looks begin behind it. Stretches
+follow from the log alone. All rows are read again where a look is of an earlier instant, where settings behind them
+have changed, where a stretch was deleted, or where something has been logged behind them nevertheless, which no
+writer does that keeps to its watermark.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from pipelines.deployment.completeness import Completeness
     from pipelines.params.rollout import WatchRules
 
-LEAST = 1000  # rows of a stretch: fewer are soon read again
-FORM = 1  # of what is taken of rows: a release that changes it raises this, and its looks read all rows once
-TYPES = ("<i8", "<f8", "<i8", "<i8")  # of SUMS, but for the names of blocks
+LEAST = 1000  # least rows of a stretch: fewer are read again quickly
+FORM = 1  # of the tally's format: a release that changes it raises this, and its looks read all rows once
+TYPES = ("<i8", "<f8", "<i8", "<i8")  # of SUMS, without the names of blocks
 Packed = tuple[list[str], tuple[bytes, ...]]
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """What is kept of a stretch of settled rows.
+    """The stored tally of a stretch of settled rows.
 
     Attributes:
         follows: the `until` of the stretch before it; None where it is the first.
-        until: it has the rows from before this instant, since `follows`.
+        until: it covers the rows since `follows` and before this instant.
         known: the instant of the look, up to which labels were counted.
-        outcomes: how many were known then in the log, of all predictions since the rollout began.
-        basis: the settings that it rests on, as JSON.
+        outcomes: the number known in the log by then, of all predictions since the rollout began.
+        basis: the settings behind it, as JSON.
         counts: from the first row of the rollout on; the rest is of this stretch, as in `Tally`.
         sums: the names of blocks, and the other columns of SUMS as TYPES, instants in microseconds.
         differences: as float64.
@@ -68,7 +68,7 @@ class Stretch(msgspec.Struct, frozen=True):
 
 
 def _joined(stretches: Sequence[Stretch]) -> Tally:
-    """What has been taken of the rows of all stretches, one after another."""
+    """The tally of the rows of all stretches together."""
     names = {name for stretch in stretches for name in stretch.sums}
     return Tally(
         stretches[-1].counts,
@@ -94,15 +94,15 @@ def _unpacked(parts: Sequence[Packed]) -> pd.DataFrame:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What a look has read.
+    """The reading of a look.
 
     Attributes:
-        before: what earlier looks have taken of settled rows, with the labels that have come since.
-        rows: those after them (see `paired`).
-        seen: what is taken of both.
+        before: the tally of earlier looks over settled rows, with labels that have arrived since.
+        rows: the rows after those (see `paired`).
+        seen: the tally of both.
         newest: the number of the newest stretch as the look began.
-        since: up to where `before` has rows; None where it has none.
-        outcomes: as in Stretch; None where some of the log may still be on its way, so that nothing is settled.
+        since: the instant up to which `before` has rows; None where it has none.
+        outcomes: as in Stretch; None where rows of the log may still arrive, so that nothing is settled.
     """
 
     look: Look
@@ -120,11 +120,11 @@ class Reading:
 
 
 def read(context: Context, rollout: str, look: Look, complete: Completeness) -> Reading:
-    """Read what the look at a rollout rests on."""
+    """Read the rows for a look at a rollout."""
     log, watch, plans = context.stretches, context.params.rollout.watch, [plan.version for plan in look.plans]
-    newest = log.last(rollout)  # before they are read: one that another look adds meanwhile is then in the way
+    newest = log.last(rollout)  # before they are read, so that a stretch of a concurrent look takes the number
     outcomes = None
-    if complete.known_by == complete.until:  # counted before the rows are read: what comes meanwhile is then found
+    if complete.known_by == complete.until:  # counted before the rows are read, so that later arrivals are noticed
         outcomes = log.outcomes_within(look.began, complete.until)
     kept = _stretches(log.of(rollout))
     before, since = Tally(), None
@@ -140,7 +140,7 @@ def read(context: Context, rollout: str, look: Look, complete: Completeness) -> 
 
 
 def _stretches(contents: Sequence[bytes]) -> list[Stretch]:
-    """The stretches; none where one is of another form, or does not follow the one before it, which was deleted."""
+    """The stretches; none where one has another format, or does not follow its predecessor, which was deleted."""
     try:
         kept = [msgspec.msgpack.decode(content, type=Stretch) for content in contents]
     except msgspec.MsgspecError:
@@ -150,7 +150,7 @@ def _stretches(contents: Sequence[bytes]) -> list[Stretch]:
 
 
 def keep(reading: Reading, context: Context, rollout: str) -> None:
-    """Keep what was taken of the rows that are settled now, if there are enough of them."""
+    """Store the tally of the rows that are settled now, if there are enough of them."""
     look, rows = reading.look, reading.rows
     is_open = seconds(rows.closes.fillna(rows.due)) > look.now.timestamp()
     until = rows.predicted_at[is_open].iloc[0].to_pydatetime() if is_open.any() else look.now
@@ -159,14 +159,14 @@ def keep(reading: Reading, context: Context, rollout: str) -> None:
         return
     watch = context.params.rollout.watch
     taken = tally(settled, look, watch, reading.before)
-    if taken.counts.pace is None:  # later rows are still to say when a request is slow
+    if taken.counts.pace is None:  # the p95 that defines a slow request is not yet known
         return
     stretch = Stretch.of(taken, (reading.since, until), look.now, reading.outcomes, _basis(look, watch))
     context.stretches.keep(rollout, reading.newest + 1, reading.anew, msgspec.msgpack.encode(stretch))
 
 
 def _holds(last: Stretch, context: Context, look: Look) -> bool:
-    """Whether the log and the settings are those that the last stretch and those before it rest on."""
+    """Whether the log and the settings behind the stretches are unchanged."""
     log, plans = context.stretches, [plan.version for plan in look.plans]
     return (
         last.basis == _basis(look, context.params.rollout.watch)
@@ -177,7 +177,7 @@ def _holds(last: Stretch, context: Context, look: Look) -> bool:
 
 
 def _basis(look: Look, watch: WatchRules) -> str:
-    """The settings that what is taken of a row rests on, of those that may change while a rollout is under way."""
+    """The settings that affect the tally of a row and may change during a rollout."""
     needed = look.needed if look.slow_ms is None else None
     values = [FORM, look.maturity.total_seconds(), look.loss.name, watch.slow_tolerance_ms, needed, look.slices]
     return msgspec.json.encode(values).decode()

@@ -93,7 +93,7 @@ def _begin(inputs: Inputs, context: Context, change: int, champion: str | None, 
     """Record that the rollout begins and claim the champion's alias for it.
 
     Returns:
-        What is to be expected of it; None if the change cannot be claimed.
+        Its expected duration; None if the change cannot be claimed.
     """
     from pipelines.deployment.baseline import freeze
     from pipelines.deployment.expect import advice

@@ -1,11 +1,10 @@
-"""What the judge takes of rows: counts, sums by block, differences, and the entities that it has seen.
+"""The judge's tally of rows: counts, sums by block, differences, and the entities that it has seen.
 
-Rows come in order of `predicted_at`, in any number of parts: what is taken of each part, after those before it, is
-together what would have been taken of all rows at once, to the last bit. So rows that no later look sees otherwise
-need not be read again.
+Rows come in order of `predicted_at`, in any number of parts: a tally built part by part equals that of all rows at
+once, to the last bit. So rows that no later look sees differently need not be read again.
 
-Two things are not summed up, since the evidence cannot be had from a sum: the difference of each pair (the bets against
-a catastrophe are on rows, with a limit that moves with the pair's scale, and the bounds on blocks are looked for over
+Two things are not summed up, since a sum does not suffice as evidence: the difference of each pair (the bets against
+a catastrophe are on rows, with a limit that moves with the pair's scale, and the bounds on blocks are searched over
 many limits), and the names of entities, of which only the first event counts.
 """
 
@@ -35,7 +34,7 @@ TRIED, FAILED, ERRED, SLOW, DRAWN = KINDS = ("tried", "failed", "erred", "slow",
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """What has been taken of rows.
+    """The tally of rows.
 
     Attributes:
         counts: over all rows so far.
@@ -56,7 +55,7 @@ class Tally:
         return self.sums[ALL].set_index("block").closes if ALL in self.sums else None
 
     def then(self, following: Tally) -> Tally:
-        """This one and what was taken of the rows that followed."""
+        """This tally together with that of the following rows."""
         names, both = {*self.sums, *following.sums}, (self, following)
         frames = {name: [one.sums[name] for one in both if name in one.sums] for name in names}
         return Tally(
@@ -68,14 +67,14 @@ class Tally:
 
 
 def latest(sums: pd.DataFrame) -> pd.DataFrame:
-    """Sums of blocks; of one that goes on in a later row, that one, which begins with the earlier sums."""
+    """Sums of blocks; of a block with several rows the last one, which includes the earlier sums."""
     return sums.drop_duplicates("block", keep="last")
 
 
 def tally(rows: pd.DataFrame, look: Look, watch: WatchRules, before: Tally) -> Tally:
-    """What is taken of some rows (see `paired`) at an instant, after what was taken of those before.
+    """The tally of some rows (see `paired`) at an instant, after the tally of those before.
 
-    Of blocks, sums go on where those before have ended; entities are those that are new.
+    Sums of blocks continue those before; entities are the new ones.
     """
     if rows.empty:
         exposure = {plan.version: before.counts.exposure.get(plan.version, 0) for plan in look.plans}
@@ -120,9 +119,9 @@ def _counts(rows: pd.DataFrame, due: str, now: datetime) -> NDArray[np.bool_]:
 def _sums(
     rows: pd.DataFrame, closed: pd.Series, look: Look, before: Mapping[str, pd.DataFrame]
 ) -> tuple[dict[str, pd.DataFrame], set[str]]:
-    """Sums of the blocks that the rows are of, in all and by slice, and the columns of slices that closed pairs have.
+    """Sums of the rows' blocks, overall and by slice, and the slice columns that closed pairs have.
 
-    Slices are those that were seen before the rollout. A block without pairs has a sum of none, for its closing.
+    Slices are those that were seen before the rollout. A block without pairs has empty sums, for its closing instant.
     """
     parts = pd.DataFrame(
         {
@@ -165,7 +164,7 @@ def _summed(parts: pd.DataFrame, before: pd.DataFrame | None) -> pd.DataFrame:
 def _entities(
     rows: pd.DataFrame, look: Look, watch: WatchRules, bound: float | None, known: Mapping[str, frozenset[str]]
 ) -> dict[str, pd.DataFrame]:
-    """By KINDS, the first row of each entity that is new in it, with `ours`: whether it speaks of the challenger.
+    """By KINDS, the first row of each entity that is new in it, with `ours`: whether it is about the challenger.
 
     An event is a failure, or a request that was slower than the champion's p95; for the challenger, slower by more than
     a tolerance. A request on which both versions failed does not show which is worse.

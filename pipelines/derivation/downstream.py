@@ -51,7 +51,7 @@ def _training_sets(period: Period | None, reach: int, context: Context) -> list[
     store, reading = context.data.store, []
     for name in store.names(context.data.uri("training_sets")):
         folder = context.data.uri("training_sets", name)
-        if not store.exists(Manifest.place(folder)):  # one that was never finished
+        if not store.exists(Manifest.place(folder)):  # a training set that was never completed
             continue
         start, end = Manifest.read(store, folder).span
         if period is None or start - timedelta(reach) <= context.calendar.day_of(period) < end:

@@ -36,12 +36,12 @@ class Overdue:
 
 
 def reach(context: Context) -> int:
-    """The longest lookback of the feature tables: so many days after its own a record still bears on features."""
+    """The longest lookback of the feature tables, in days: for so long a record affects later features."""
     return max((table.lookback_days for table in context.usecase.feature_tables if table.daily), default=0)
 
 
 class Grounds(NamedTuple):
-    """Digests of what a period of a feature table rests on: it is up to date if one of them is noted of it.
+    """Digests of the inputs of one period of a feature table: it is up to date if one of them is on record for it.
 
     Attributes:
         read: of the declaration, the code that builds the table, and the columns that it reads of validated data of its
@@ -54,7 +54,7 @@ class Grounds(NamedTuple):
 
 
 def digests(periods: Sequence[Period], context: Context) -> dict[str, dict[Period, Grounds]]:
-    """What each feature table rests on, by period."""
+    """The digests of each feature table's inputs, by period."""
     derivations, calendar, usecase = context.derivations, context.calendar, context.usecase
     validated = {table.name: derivations.validated(table.name) for table in usecase.tables if table.daily}
     by_table: dict[str, dict[Period, Grounds]] = {}
@@ -81,7 +81,7 @@ def digests(periods: Sequence[Period], context: Context) -> dict[str, dict[Perio
 
 
 def _part(note: Validated, read: frozenset[str] | None) -> str | None:
-    """The digest of what is read of a validated partition; None where it is not known."""
+    """The digest of the columns that are read from a validated partition; None where it is not known."""
     if read is None or note.columns is None:
         return None
     return _sha256([(name, note.columns[name]) for name in sorted(part_read([*note.columns], read))])
@@ -97,7 +97,7 @@ def stale_features(context: Context) -> list[Period]:
 
 
 def stale_tables(context: Context) -> dict[Period, list[str]]:
-    """Likewise with the feature tables of each such period."""
+    """As `stale_features`, with the feature tables of each such period."""
     built = built_periods(context)
     stale: dict[Period, list[str]] = {}
     for table, of_table in digests(list(built), context).items():
@@ -108,9 +108,9 @@ def stale_tables(context: Context) -> dict[Period, list[str]]:
 
 
 def built_periods(context: Context) -> dict[Period, dict[str, str]]:
-    """What is noted of the periods that were built, by period and feature table.
+    """The recorded digests of built periods, by period and feature table.
 
-    A period of which there are only tables that were built as it begins, from earlier days, has not been.
+    A period that only has tables built from earlier days, as it begins, does not count as built.
     """
     ahead = {table.name for table in context.usecase.feature_tables if rests_on_earlier_days(table)}
     others = {table.name for table in context.usecase.feature_tables} - ahead
@@ -149,7 +149,7 @@ def overdue(window: Window, context: Context) -> Overdue:
 
 
 def _without_a_gap(end: Period, until: Period, built: set[Period], calendar: Calendar) -> Period:
-    """The end of the periods from `end` on, up to `until`, that have features: others are left to other runs."""
+    """The end of the periods from `end` on, up to `until`, that have features; further ones are left to other runs."""
     while end < until and end in built:
         end = calendar.after(end)
     return end

@@ -28,7 +28,7 @@ def views_of(usecase: UseCase) -> dict[str, FeatureView]:
 def column_problems(
     feature_table: FeatureTable, names: Sequence[str], views: Mapping[str, FeatureView]
 ) -> Iterator[str]:
-    """What is wrong with the names of a table's columns: they are those of its view, as its files name them."""
+    """Problems with the names of a table's columns, which must be those of its view."""
     from pipelines.offline.sources import keys_of, source_of
 
     view, what = views.get(feature_table.name), f"feature table {feature_table.name}"
@@ -53,16 +53,16 @@ def require_columns(feature_table: FeatureTable, rows: pa.Table, usecase: UseCas
     """Refuse rows whose columns are not those that the Feast view declares.
 
     Raises:
-        CorruptData: naming the first that is missing, or declared by nobody.
+        CorruptData: naming the first column that is missing, or not declared.
     """
     for problem in column_problems(feature_table, rows.column_names, views_of(usecase)):
         raise CorruptData(problem)
 
 
 def require_distinct(feature_table: FeatureTable, rows: pa.Table) -> None:
-    """Refuse two rows of one key that are known at the same instant: which one counts would be left to their order.
+    """Refuse two rows of one key that are known at the same instant: their order would decide which one counts.
 
-    Rows without a key, or without an instant, are rows of no entity.
+    Rows without a key, or without an instant, belong to no entity.
 
     Raises:
         CorruptData: if the table lacks a key or KNOWN_AT, or naming the key and the instant.
@@ -70,7 +70,9 @@ def require_distinct(feature_table: FeatureTable, rows: pa.Table) -> None:
     columns = (KNOWN_AT, *feature_table.keys)
     if lacking := set(columns) - set(rows.column_names):
         raise CorruptData(f"feature table {feature_table.name} lacks {', '.join(sorted(lacking))}; let `build` give it")
-    if _is_increasing(rows.select(columns)):  # as most are built: twenty times quicker than to sort them
+    if _is_increasing(
+        rows.select(columns)
+    ):  # most tables are built in this order: checking it is twenty times faster than sorting
         return
     codes = np.zeros(rows.num_rows, dtype=np.int64)
     whole = np.ones(rows.num_rows, dtype=bool)
@@ -92,7 +94,7 @@ def require_distinct(feature_table: FeatureTable, rows: pa.Table) -> None:
 
 
 def _is_increasing(rows: pa.Table) -> bool:
-    """Whether each row lies after the one before, by its columns in order; no order is known of nulls."""
+    """Whether rows are strictly increasing by their columns in order; nulls have no order."""
     if rows.num_rows < 2:
         return True
     above, level = pa.scalar(False), pa.scalar(True)
@@ -101,6 +103,6 @@ def _is_increasing(rows: pa.Table) -> bool:
             before, after = column.slice(0, rows.num_rows - 1), column.slice(1)
             above = pc.or_(above, pc.and_(level, pc.less(before, after)))
             level = pc.and_(level, pc.equal(before, after))
-    except pa.ArrowNotImplementedError:  # of categories, for one
+    except pa.ArrowNotImplementedError:  # such as categories
         return False
     return bool(pc.all(above, skip_nulls=False).as_py())

@@ -1,4 +1,4 @@
-"""What has been written to an online store in SQLite, in a table beside the features: who keeps rows asks it."""
+"""The changes of an online store in SQLite, in a table beside the features, for readers that cache rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored features of many requests as columns, from rows of the online store that are kept until they change."""
+"""Stored features of many requests as columns, from rows of the online store that are cached until they change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Key = tuple[Any, ...]  # of an entity, in the order of its views' keys
 Places = NDArray[np.intp]
-MOST = 100_000  # states of entities that are kept; beyond that all are read anew
+MOST = 100_000  # most cached states of entities; beyond that all are dropped
 EVER = np.iinfo(np.int64).max  # microseconds; a view without a ttl
 NEVER = -(2**61)  # in place of the instant of a row that is not there
 LARGEST = float(np.finfo(np.float32).max)
@@ -32,7 +32,7 @@ NOWHERE = 0  # the place of an entity without rows
 
 @dataclass(frozen=True)
 class StoredColumns:
-    """What the views have for N requests; columns are in the order of those of the `ColumnReader`.
+    """The stored values of N requests; columns are in the order of those of the `ColumnReader`.
 
     Attributes:
         numbers: (N, n) float32; NaN where missing, or not fresh.
@@ -51,7 +51,7 @@ class StoredColumns:
     missing: NDArray[np.intp]
 
     def part(self, first: int, last: int) -> StoredColumns:
-        """Those of some of the requests."""
+        """The columns of some of the requests."""
         return StoredColumns(*(getattr(self, one.name)[first:last] for one in fields(self)))
 
 
@@ -77,7 +77,7 @@ class Wanted:
 
 
 class _Group:
-    """Views of one kind of entity, whose rows are kept together."""
+    """Views of one kind of entity, whose rows are cached together."""
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.keys = keys
@@ -87,7 +87,7 @@ class _Group:
         self.keys_of: dict[bytes, Key] = {}  # by their encoding
 
     def forget(self, changed: Mapping[str, Set[bytes]]) -> None:
-        """Forget the entities of which a row has changed."""
+        """Drop the entities of which a row has changed."""
         for view in self.views:
             for encoded in changed.get(view.name, ()):
                 key = self.keys_of.get(encoded)
@@ -125,12 +125,12 @@ class _Group:
 
 
 class ColumnReader:
-    """Reads several views at once, and keeps their rows for as long as nobody has written to the online store.
+    """Reads several views at once, and caches their rows until the online store changes.
 
-    Whoever reads after a push or a materialization has ended, in whichever process, reads what it wrote.
+    A read after the end of a push or a materialization, in any process, gives the values that it wrote.
 
     Args:
-        wanted: of which views; perhaps none.
+        wanted: the views to read; may be empty.
         patience: seconds that a read waits for the online store.
 
     Attributes:
@@ -176,7 +176,7 @@ class ColumnReader:
             group.keys_of.clear()
 
     def read(self, columns: Mapping[str, Sequence[Any]], rows: int, at: int) -> StoredColumns:
-        """The columns of the views for so many requests, with freshness at an instant (microseconds since 1970).
+        """The columns of the views for N requests, with freshness at an instant (microseconds since 1970).
 
         A value known after it, or older than its view's ttl, is missing. A request with an empty key has no entity.
 
@@ -197,7 +197,7 @@ class ColumnReader:
         return self._columns(places, at)
 
     def nothing(self, rows: int) -> StoredColumns:
-        """What is known of so many requests without the online store: nothing."""
+        """The columns of `rows` requests without the online store: all values are missing."""
         return self._columns(np.full((rows, len(self._groups)), NOWHERE, dtype=np.intp), 0)
 
     def _columns(self, places: Places, at: int) -> StoredColumns:
@@ -220,8 +220,10 @@ class ColumnReader:
         )
 
     def _places(self, keys: Sequence[Sequence[Key]]) -> Places:
-        """(N, groups) where the entities of requests are kept; those that are not, or not as they are, are fetched."""
-        self._mark, changed = self._rows.changed(self._mark)  # before the rows: what is written after it is told later
+        """(N, groups) the places of the requests' entities in the cache; missing and outdated ones are fetched."""
+        self._mark, changed = self._rows.changed(
+            self._mark
+        )  # before the rows, so that later writes are reported by the next mark
         if changed is None or self._kept > MOST:
             self._clear()
         elif changed:

@@ -1,4 +1,4 @@
-"""Defaults of params.yaml that follow from what a use case declares: from that alone, never from its data."""
+"""Defaults of params.yaml that follow from the declarations of a use case alone, never from its data."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pipelines.params.gates import FLOORS_OF_ALL, NO_FAILURE
 from pipelines.params.training import READS_MISSING
 from pipelines.periods import A_DAY, A_MINUTE
 
-Given = Mapping[str, Any]  # the content of a params file, of which nothing has been checked
+Given = Mapping[str, Any]  # the unchecked content of a params file
 
 AN_HOUR = timedelta(hours=1)
 WINDOW_DAYS = 28  # of validation and of test: every weekday four times
-LABEL_DAYS = 3  # for which no label may come
+LABEL_DAYS = 3  # days without labels that are still normal
 ROLLOUT_DAYS = 60
 SPARE_DAYS = 5  # of wall time, after the last day on which a rollout can be decided
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What defaults follow from.
+    """The declarations from which defaults follow.
 
     Attributes:
         maturity: the delay after which every label is known.
@@ -40,7 +40,7 @@ class Declared:
 
 @dataclass(frozen=True)
 class Default:
-    """A default, by its dotted key, and what it follows from."""
+    """A default, by its dotted key, and the declaration from which it follows."""
 
     key: str
     value: Any
@@ -51,7 +51,7 @@ def defaults(declared: Declared, given: Given) -> Iterator[Default]:
     """The defaults of keys that a params file leaves out.
 
     Args:
-        given: the content of the file, of which nothing has been checked.
+        given: the unchecked content of the file.
     """
     for default in _all(declared, given):
         if value_at(given, default.key) is None:
@@ -83,7 +83,7 @@ def _all(declared: Declared, given: Given) -> Iterator[Default]:
 
 
 def _cleaning(given: Given) -> Iterator[Default]:
-    """Families that read missing values have them as they are, unless the file says how they are filled."""
+    """Families that accept missing values get them unfilled, unless the file says how to fill them."""
     columns = value_at(given, "cleaning.columns")
     filled_columns = {
         name: {"missing": rule["missing"]}
@@ -106,7 +106,7 @@ def value_at(given: Given, key: str) -> Any:
 
 
 def filled(given: Given, more: Given) -> JsonObject:
-    """A copy of nested mappings with values at dotted keys; what is no mapping where a key leads stays as it is."""
+    """A copy of nested mappings with values at dotted keys; a key through a value that is no mapping is ignored."""
     result = dict(given)
     for key, value in more.items():
         first, _, rest = key.partition(".")

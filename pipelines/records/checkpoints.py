@@ -1,4 +1,4 @@
-"""Checkpoints of SQLite's log beside the commits, which otherwise wait for them, and for the disk, now and then."""
+"""Checkpoints of SQLite's log outside of commits, which otherwise sometimes wait for them and for the disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AT_MOST = 20_000  # pages, after which a commit makes one: beside commits that n
 
 
 class Checkpoints:
-    """Takes over the checkpoints of all connections of some engines of one database; only of SQLite there are any."""
+    """Takes over the checkpoints of all connections of some engines of one SQLite database; does nothing for others."""
 
     def __init__(self, engines: Sequence[sa.Engine], every: float) -> None:
         self._engines, self._every = engines, every
@@ -27,12 +27,12 @@ class Checkpoints:
         if self._engines[0].dialect.name == "sqlite":
             for engine in self._engines:
                 sa.event.listen(engine, "connect", _leave)
-                engine.dispose()  # connections that would make their own
+                engine.dispose()  # so that connections that make their own are closed
             self._thread = threading.Thread(target=self._keep_making, name="checkpoints", daemon=True)
             self._thread.start()
 
     def end(self) -> None:
-        """Make the last one."""
+        """Make the last checkpoint."""
         self._ended.set()
         if self._thread:
             self._thread.join()

@@ -38,7 +38,7 @@ class Validated(NamedTuple):
     Attributes:
         raw: sha256 of the raw partition that it was made from.
         sha256: its own.
-        columns: a digest of each of its columns; None of one that was validated before these were noted.
+        columns: a digest of each of its columns; None for one that was validated before these were recorded.
     """
 
     raw: str

@@ -1,4 +1,4 @@
-"""The prediction log of a process that alone appends, in SQLite."""
+"""The prediction log in SQLite for a single appending process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.records.predictions import PREDICTIONS, Prediction
 
 
 class DirectLog(PredictionLog):
-    """The log in SQLite, appended by a connection of its own, and by the driver alone: SQLAlchemy takes longer than it.
+    """The log in SQLite, appended through a connection of its own and the bare driver, which is faster than SQLAlchemy.
 
     Only one thread at a time may append.
     """
@@ -28,10 +28,10 @@ class DirectLog(PredictionLog):
         self._connection: sa.PoolProxiedConnection | None = None
 
     def _append(self, columns: Mapping[str, Sequence[Any]]) -> list[Prediction] | None:
-        """As `PredictionLog`, where no id is in the log.
+        """As in `PredictionLog`, where no id is in the log yet.
 
         Raises:
-            Repeated: if one is; then nothing is written.
+            Repeated: if one is in the log; nothing is written then.
         """
         rows = [*zip(*(columns[name] for name in self._names), strict=True)]
         with self._driver() as driver:  # commits, or rolls back
@@ -40,7 +40,7 @@ class DirectLog(PredictionLog):
         return None
 
     def _driver(self) -> sqlite3.Connection:
-        """A connection of the engine's present pool: what is set for its connections holds for this one."""
+        """A connection of the engine's present pool, with the settings of the engine."""
         if self._pool is not self.engine.pool:
             self._pool, self._connection = self.engine.pool, self.engine.raw_connection()
         driver: sqlite3.Connection = self._connection.driver_connection  # type: ignore[assignment,union-attr]

@@ -1,4 +1,4 @@
-"""What the versions read for a prediction, in the log: one value of bytes, and once for many predictions its layout."""
+"""The inputs of a prediction in the log: one packed value, and its layout, stored once for many predictions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class InputLayout:
 
     Attributes:
         numbers, texts: names of inputs, as the log has them.
-        views: how many have an age.
+        views: the number of views, each with an age.
         aged: the view of each input that is stored, by name.
     """
 
@@ -44,12 +44,12 @@ class InputLayout:
 
     @cached_property
     def digest(self) -> str:
-        """What names the layout in the log."""
+        """The name of the layout in the log."""
         return sha256(msgspec.json.encode(asdict(self), order="sorted")).hexdigest()[:16]
 
     @property
     def _ends(self) -> tuple[int, int]:
-        """In bytes, of the numbers and of the ages."""
+        """The offsets in bytes at which numbers and ages end."""
         middle = len(self.numbers) * NUMBER.itemsize
         return middle, middle + self.views * SECONDS.itemsize
 
@@ -80,17 +80,17 @@ def _or_none(numbers: NDArray[Any]) -> list[float | None]:
 
 
 class InputLayouts(Repository):
-    """The layouts that the log of one use case has."""
+    """The layouts in the log of one use case."""
 
     def keep(self, layout: InputLayout) -> None:
-        """Keep a layout, before anything is logged with it."""
+        """Store a layout, before anything is logged with it."""
         content = msgspec.to_builtins(asdict(layout))
         row = insert(self.engine, LAYOUTS).values(usecase=self.usecase, layout=layout.digest, content=content)
         with self.engine.begin() as connection:
             connection.execute(row.on_conflict_do_nothing())
 
     def read(self, digests: Sequence[str]) -> dict[str, InputLayout]:
-        """Those of these digests."""
+        """The layouts with these digests."""
         query = sa.select(LAYOUTS.c.layout, LAYOUTS.c.content)
         query = query.where(LAYOUTS.c.usecase == self.usecase, LAYOUTS.c.layout.in_(digests))
         with self.engine.connect() as connection:

@@ -44,7 +44,7 @@ class PredictionLog(Repository):
         self._known_layouts: dict[str, InputLayout] = {}
 
     def keep_layout(self, layout: InputLayout) -> None:
-        """Keep a layout of inputs, before a batch that has it."""
+        """Store a layout of inputs, before a batch that has it."""
         self._layouts.keep(layout)
 
     def append(self, predictions: Sequence[Prediction]) -> list[Prediction]:

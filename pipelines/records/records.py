@@ -26,7 +26,7 @@ class Records:
     """The records database: SQLite on a laptop, PostgreSQL in production, by URI. Every repository is a use case's.
 
     Args:
-        fsync: whether each commit to SQLite waits for the disk; PostgreSQL's own settings say so of its commits.
+        fsync: whether each commit to SQLite waits for the disk; for PostgreSQL its own settings decide.
     """
 
     def __init__(self, uri: str, fsync: bool = False) -> None:
@@ -37,7 +37,7 @@ class Records:
         return Aliases(self.engine, usecase)
 
     def checkpoints(self, every: float = EVERY) -> Checkpoints:
-        """Checkpoints of the database, every so many seconds, beside the commits of all repositories opened here."""
+        """Checkpoints of the database, every `every` seconds, beside the commits of all repositories opened here."""
         return Checkpoints(self.engines, every)
 
     def decisions(self, usecase: str) -> Decisions:
@@ -59,7 +59,7 @@ class Records:
         return PredictionLog(self.engine, usecase)
 
     def quick_predictions(self, usecase: str) -> PredictionLog | None:
-        """The same, but its statements fail where they would wait for another process; None of a database server."""
+        """As `predictions`, but statements fail where they would wait for another process; None for servers."""
         if self.engine.dialect.name != "sqlite":
             return None
         self.engines.append(open_records(self._uri, self._fsync, QUICK))

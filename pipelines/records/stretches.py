@@ -1,4 +1,4 @@
-"""What the judge has taken of a rollout's rows, by stretches of the log, and what of the log came after that."""
+"""The judge's figures over settled rows of a rollout, by stretches of the log, and counts of later rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Stretches(Repository):
     """The stretches of one use case's rollouts. They follow from the log; deleting them makes a look read all rows."""
 
     def of(self, rollout: str) -> list[bytes]:
-        """The contents of the stretches in force, in order: from the last one on that began anew."""
+        """The contents of the stretches in force, in order, beginning with the last one that replaced all before it."""
         stretch, ours = STRETCHES.c, self._of(rollout)
         first = sa.select(sa.func.max(stretch.stretch)).where(*ours, stretch.anew).scalar_subquery()
         query = sa.select(stretch.content).where(*ours, stretch.stretch >= first).order_by(stretch.stretch)
@@ -50,7 +50,7 @@ class Stretches(Repository):
         return STRETCHES.c.usecase == self.usecase, STRETCHES.c.rollout == rollout
 
     def keep(self, rollout: str, number: int, anew: bool, content: bytes) -> None:
-        """Keep a stretch; one of that number that is there stays, since another look was faster.
+        """Store a stretch; an existing one of that number is kept, since another look was faster.
 
         Args:
             anew: whether it takes the place of all before it, which are deleted, rather than following them.
@@ -87,7 +87,7 @@ class Stretches(Repository):
             sa.select(sa.func.count(), sa.func.max(outcome.known_at))
             .select_from(OUTCOMES.join(PREDICTIONS, sa.and_(*same)))
             .where(outcome.usecase == self.usecase, outcome.known_at >= known_since, outcome.known_at < known_by)
-            # sums, so that the search begins with the outcomes, which are few, and not with this index
+            # adding 0 keeps the planner from starting with this index: the outcomes are few
             .where((prediction.plan + 0).in_(plans))
             .where(sa.type_coerce(prediction.predicted_at, sa.BigInteger) + 0 < to_micros(predicted_before))
         )

@@ -1,4 +1,4 @@
-"""Those who write the prediction log, and how far each has come."""
+"""The writers of the prediction log, and how far each has come."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Writer(NamedTuple):
 
     Attributes:
         watermark: all that it logs of instants before this one is in the log, and it will log nothing more of them.
-        ended_at: None while it writes; of one that died, None until somebody ends it.
+        ended_at: None while it writes; for one that died, None until a person ends it.
     """
 
     name: str
@@ -36,7 +36,7 @@ class LogWriters(Repository):
     """The writers of one use case."""
 
     def advance(self, name: str, watermark: datetime) -> None:
-        """Say how far a writer has come, never back; one that is new, or had ended, writes from now on."""
+        """Advance a writer's watermark, never back; a new or ended writer is active from now on."""
         statement = insert(self.engine, WRITERS).values(usecase=self.usecase, name=name, watermark=watermark)
         before, given = WRITERS.c.watermark, statement.excluded.watermark
         new = {"watermark": sa.case((before > given, before), else_=given), "ended_at": None}
@@ -44,18 +44,18 @@ class LogWriters(Repository):
             connection.execute(statement.on_conflict_do_update(index_elements=["usecase", "name"], set_=new))
 
     def end(self, name: str, at: datetime) -> bool:
-        """Note that a writer will write no more; false if none of that name writes."""
+        """Record that a writer has ended; false if no active one has this name."""
         writer = WRITERS.c
         active = (writer.usecase == self.usecase, writer.name == name, writer.ended_at.is_(None))
         with self.engine.begin() as connection:
             return bool(connection.execute(sa.update(WRITERS).where(*active).values(ended_at=at)).rowcount)
 
     def active(self) -> list[Writer]:
-        """Those that have not ended, the one that has come least far first."""
+        """The active writers, the lowest watermark first."""
         return [writer for writer in self.all() if writer.ended_at is None]
 
     def all(self) -> list[Writer]:
-        """Also those that have ended."""
+        """All writers, including ended ones."""
         writer = WRITERS.c
         query = sa.select(writer.name, writer.watermark, writer.ended_at).where(writer.usecase == self.usecase)
         with self.engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""Work beside an answer, which waits for it no longer than it can."""
+"""Work in the background of an answer, which waits for it only for a limited time."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Beside:
 
     @property
     def is_slow(self) -> bool:
-        """Whether the last piece of work took long, or goes on."""
+        """Whether the last piece of work took long, or is still running."""
         return self._last is not None and (not self._last.done() or self._ended - self._began > QUICK)
 
     def begin(self, work: Callable[[], T], limit: float) -> Future[T] | None:
-        """Begin with the work; None, without beginning, if an earlier one is not done within its own limit.
+        """Start the work; None, without starting, if an earlier one does not end within its own limit.
 
         Args:
             limit: seconds since the earlier one began; 0: not to wait for it at all.

@@ -27,7 +27,7 @@ ByList = Mapping[ListColumn, tuple[Elements, NDArray[np.float64]]]  # elements, 
 
 
 class ElementRows:
-    """Further rows of a read: one for each element of each list.
+    """Additional rows of a read: one for each element of each list.
 
     Args:
         recipes: of the models that are served.
@@ -60,7 +60,7 @@ class ElementRows:
         return longer
 
     def split(self, stored: StoredColumns, rows: int, lists: Lists) -> tuple[StoredColumns, ByList]:
-        """What a read of these keys gave of so many requests, stale where a row of an element is, and by list."""
+        """Split a read into the part of `rows` requests, stale where a row of an element is, and that of each list."""
         of_requests, first = stored.part(0, rows), rows
         by_list: dict[ListColumn, tuple[Elements, NDArray[np.float64]]] = {}
         for column, elements in lists.items():
@@ -72,7 +72,7 @@ class ElementRows:
 
 
 class Derivation:
-    """Computes the derived inputs of one model from what a reader reads."""
+    """Computes the derived inputs of one model from the columns of a reader."""
 
     def __init__(self, recipe: Recipe, reader: ColumnReader) -> None:
         self._recipe = recipe

@@ -35,7 +35,7 @@ AGAIN_AFTER = 1.0  # seconds until a store that failed is tried again
 
 
 class Layout:
-    """Where the inputs of the models of one routing plan are found: one online read serves them all.
+    """The sources of the inputs of all models of a routing plan: one online read serves them all.
 
     Args:
         needs: by registered version; at least one.
@@ -49,7 +49,9 @@ class Layout:
         self._reader = ColumnReader(store, _wanted([*needs.values()]), rules.store_wait_ms / 1000)
         self._elements = ElementRows(recipes)
         alone = {one.ref for recipe in recipes for one in recipe.stored}.difference(self._reader.numbers)
-        self._ingredients = np.flatnonzero([ref in alone for ref in self._reader.exacts])  # which are no inputs, too
+        self._ingredients = np.flatnonzero(
+            [ref in alone for ref in self._reader.exacts]
+        )  # including those that are no inputs
         self._derivations = {recipe: Derivation(recipe, self._reader) for recipe in recipes}
         self._alike: dict[tuple[Any, ...], _Source] = {}
         self._sources = {
@@ -67,12 +69,12 @@ class Layout:
         return self._shared([self._origin(need, name) for name in names], of)
 
     def _shared(self, origins: Sequence[Origin], of: int) -> _Source:
-        """The source of what comes from there, one for all that are alike, so that it is taken once."""
+        """The source for these origins, shared by equal ones, so that it is read once."""
         stored = (self._reader.numbers, self._reader.texts)[of]
         return self._alike.setdefault((of, *origins), _Source(origins, stored))
 
     def _log_layout(self, needs: Sequence[Needs]) -> tuple[InputLayout, tuple[_Source, _Source]]:
-        """The layout of what is logged, every input of every version once, and where its values are found."""
+        """The layout of logged inputs, every input of every version once, and the sources of its values."""
         numbers: dict[str, Origin] = {}  # by label
         texts: dict[str, Origin] = {}
         for need, labels in zip(needs, logged_names(needs), strict=True):
@@ -117,7 +119,7 @@ class Layout:
         return [None] * len(requests)  # a key of elements alone
 
     def _read_stored(self, keys: Keys, rows: int, at: int) -> StoredColumns:
-        """Read the store, but not again just after it failed, so that its calls do not wait one after the other."""
+        """Read the store, but not just after it failed, so that calls do not wait one after the other."""
         if self._failed and time.monotonic() - self._failed[1] < AGAIN_AFTER:
             raise self._failed[0]
         try:
@@ -139,7 +141,7 @@ class Layout:
         return numbers.numbers(features), texts.texts(features)
 
     def encode(self, features: Features) -> list[bytes]:
-        """What is logged of each request, in the layout `logged`.
+        """The logged inputs of each request, in the layout `logged`.
 
         Raises:
             InvalidInput: as `arrays`.
@@ -197,7 +199,7 @@ class Features:
 
     @property
     def lacks(self) -> list[Lack | None]:
-        """For each request why stored values were left out, if any were."""
+        """For each request, why stored values were left out, if any were."""
         if not self.has_stored:
             return [Lack.STORE] * self.rows
         return [Lack.STALE if any(views) else None for views in self.stored.stale.tolist()]
@@ -245,7 +247,7 @@ class _Source:
 
 
 def _wanted(needs: Sequence[Needs]) -> list[Wanted]:
-    """What is read of each view, in the order of their names: every feature that a version reads, each once."""
+    """The features read from each view, in the order of view names: every feature of any version, each once."""
     views: dict[str, tuple[dict[str, None], dict[str, None], dict[str, None]]] = {}  # numbers, texts, exact numbers
 
     def want(ref: str, kind: int) -> None:

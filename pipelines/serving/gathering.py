@@ -19,7 +19,7 @@ Told_contra = TypeVar("Told_contra", contravariant=True)
 
 
 class Caller(Protocol[Told_contra]):
-    """Who is told the result of a call, once, in the event loop, such as a future; it may have gone before."""
+    """The receiver of a call's result, once, in the event loop, such as a future; it may have been cancelled before."""
 
     def done(self) -> bool: ...
 
@@ -37,8 +37,8 @@ class _Waiting(Generic[Given, Result]):
         self.given, self.caller, self.deadline = given, caller, deadline
 
     def settle(self, result: Result | BaseException) -> None:
-        """Tell the caller; one that fails at that fails no other."""
-        if self.caller.done():  # its client has gone, or it has waited too long
+        """Give the caller its result; an error of the caller affects no other."""
+        if self.caller.done():  # its client has disconnected, or it has waited too long
             return
         try:
             if isinstance(result, Exception) and not isinstance(result, StopIteration):  # which no future takes
@@ -52,13 +52,13 @@ class _Waiting(Generic[Given, Result]):
 
 
 class Gatherer(Generic[Given, Result]):
-    """Runs work on what calls give.
+    """Runs work on the content of calls, many calls at once.
 
-    A call waits for no other one but those of the run before: where nothing is running, its own begins once the event
-    loop has handed out what has arrived.
+    A call waits only for the run before: where nothing is running, its own run begins once the event loop has delivered
+    the calls that have arrived.
 
     Args:
-        work: gives a result, or the error, for each of those that it is given. It may wait, so it runs in a thread.
+        work: gives a result, or the error, for each call's content. It may wait, so it runs in a thread.
         at_once: does the same in the event loop, where that waits for nothing, so that no two threads fight for the
             interpreter's lock. It gives None where it cannot; then the work does it.
         size: of one call, such as its rows.
@@ -89,7 +89,7 @@ class Gatherer(Generic[Given, Result]):
 
         Raises:
             Refusal: 429 if too many wait, 503 if its run does not begin in time; nothing was done then.
-            Exception: what the work gave for it.
+            Exception: the error that the work gave for it.
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.enter(given, future)
@@ -113,7 +113,7 @@ class Gatherer(Generic[Given, Result]):
             self._running = loop.create_task(self._run())
 
     def _expire(self) -> None:
-        """Refuse what has waited too long, and look again when the next in line has: one timer is for all calls."""
+        """Refuse calls that have waited too long, and set the timer for the next one: one timer serves all calls."""
         loop = asyncio.get_running_loop()
         self._expiry = None
         for call in [*self._waiting]:
@@ -139,7 +139,7 @@ class Gatherer(Generic[Given, Result]):
         return results or []
 
     async def _arrive(self) -> None:
-        """Let the event loop hand out what has arrived, which makes runs larger, and so the time for each call less."""
+        """Let the event loop deliver calls that have arrived: larger runs take less time for each call."""
         before = -1
         while before < len(self._waiting) and (before < 0 or self._rows < self._most):
             before = len(self._waiting)
@@ -158,7 +158,7 @@ class Gatherer(Generic[Given, Result]):
         return calls
 
     def close(self) -> None:
-        """Wait for the run that is going on."""
+        """Wait for the present run."""
         self._thread.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""What models need: their inputs, where they come from, and their names in the log."""
+"""The inputs of models: where they come from, and their names in the log."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Needs:
     recipe: Recipe
 
     def source(self, name: str) -> tuple[str, ...]:
-        """What an input rests on in the online store, as `view:feature`; nothing where it is of the request alone."""
+        """The stored features behind an input, as `view:feature`; none where it comes from the request alone."""
         return (self.refs[name],) if name in self.refs else self.recipe.refs_of(name)
 
 
@@ -66,7 +66,7 @@ def logged_names(needs: Sequence[Needs]) -> list[dict[str, str]]:
     """For each model, the name in the log of each of its inputs.
 
     That is the input's own name; where models read the name from different views, it is `view:feature`, or, of a
-    derived input, the name and all that it rests on.
+    derived input, the name and all stored features behind it.
     """
     sources: dict[str, set[tuple[str, ...]]] = {}
     for need in needs:

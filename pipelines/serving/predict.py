@@ -1,4 +1,4 @@
-"""From calls to logged predictions: features, route, every version's scores, the log, for many calls at once."""
+"""From calls to logged predictions, for many calls at once: features, route, scores of every version, the log."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Predictor:
     def answer(self, calls: Sequence[Call]) -> list[Outcome]:
         """The answers to each call in the order of its requests, or the error for it.
 
-        That is a Refusal: 409 if an id was used for another request, 422 if one cannot be logged, 503 if no version
+        An error is a Refusal: 409 if an id was used for another request, 422 if one cannot be logged, 503 if no version
         can answer. Then nothing of the call is logged. What fails for all calls together is tried for each alone, so
         that no call fails by what another one sent.
         """
@@ -55,13 +55,13 @@ class Predictor:
             return [error] if len(calls) == 1 else [self.answer([call])[0] for call in calls]
 
     def answer_at_once(self, calls: Sequence[Call]) -> list[Outcome] | None:
-        """As `answer` where it waits for nobody; None, without a trace, where it would, or fails."""
+        """As `answer`, where that does not wait; None, and nothing is logged, where it would wait or fails."""
         if self._quick_log is None or (self._beside is not None and self._beside[1].is_slow):
             return None
         try:
             with self._writer.writing() as at:
                 return self._answer(calls, at, self._quick_log)
-        except Exception:  # of which `answer` says what it is, and to whom
+        except Exception:  # `answer` then finds the error and the call
             return None
 
     def _answer(self, calls: Sequence[Call], at: datetime, log: PredictionLog) -> list[Outcome]:
@@ -132,7 +132,7 @@ class Predictor:
         return scores
 
     def _beside_of(self, route: Route) -> Beside:
-        """The thread of the challenger: of an earlier one that hangs, no later one has to bear the consequences."""
+        """The thread of the challenger: one for each, so that a hanging predecessor does not delay it."""
         model = route.plan.challenger_model
         if model is not None and (self._beside is None or self._beside[0] != model):
             self._beside = model, Beside("challenger")
@@ -140,7 +140,7 @@ class Predictor:
         return self._beside[1]
 
     def _log_run(self, run: Run, kept: Sequence[int], log: PredictionLog) -> tuple[list[Answered], list[Prediction]]:
-        """Log some of a run's requests. Their answers, and the logged predictions if an id of them was there before."""
+        """Log some of a run's requests; gives their answers, and the logged predictions if an id was logged before."""
         batch = run.batch(kept) if kept else None
         logged = (log.append_batch(batch) or []) if batch else []
         self._note(run)  # not before: a run may be made again

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP, with a short way for predictions: a task and two messages of ASGI cost more than the answer."""
+"""uvicorn's HTTP, with a short path for predictions: a task and two messages of ASGI cost more than the answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JSON = (b"content-type", b"application/json")
 
 
 class PredictionProtocol(HttpToolsProtocol):
-    """One connection. Predictions whose body has come with their head are answered here, all else by the app."""
+    """One connection. Predictions whose body arrives with their headers are answered here, all else by the app."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -75,7 +75,7 @@ class PredictionProtocol(HttpToolsProtocol):
 
 
 class _Prediction:
-    """A call that waits for its answers; among the server's tasks, so that its end waits for it, or cancels it."""
+    """A call that waits for its answers; one of the server's tasks, so that its end waits for it, or cancels it."""
 
     def __init__(self, connection: PredictionProtocol, cycle: RequestResponseCycle, server: Server) -> None:
         self._connection, self._cycle, self._server = connection, cycle, server

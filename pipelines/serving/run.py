@@ -1,4 +1,4 @@
-"""One run: requests of several calls with what every version says of them, as they are logged and answered."""
+"""One run: requests of several calls with the scores of every version, as they are logged and answered."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Run:
                 self.refusals[n] = Refusal(503, again)
 
     def is_late(self, version: str) -> bool:
-        """Whether a version that is loaded has not scored in time: it has no scores, or no time of its own."""
+        """Whether a loaded version has not scored in time: it has no scores, or no time."""
         return version not in self.scores or self.scores[version].milliseconds is None
 
     def batch(self, kept: Sequence[int]) -> Batch:
-        """What is logged of some of the requests, by their positions."""
+        """The batch to log for some of the requests, by their positions."""
         requests = [self.requests[n] for n in kept]
         served = [self.served[n] for n in kept]
         score = [self._score(n) for n in kept]

@@ -50,10 +50,10 @@ class Server:
         return json_response(200, {"predictions": await self.gatherer.submit(Call(self.requests.parse(body)))})
 
     def begin(self, body: bytes, caller: Caller[list[Answered]]) -> None:
-        """As `predict`, for one who is told the answers, in the event loop.
+        """As `predict`, for a caller that gets the answers in the event loop.
 
         Raises:
-            Refusal: of what is wrong with the body, or if too many calls wait.
+            Refusal: if the body is invalid, or too many calls wait.
         """
         self.gatherer.enter(Call(self.requests.parse(body)), caller)
 

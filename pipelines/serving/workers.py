@@ -28,7 +28,7 @@ def served() -> FastAPI:
 
 
 def settle() -> None:
-    """Leave what is in memory out of later looks for garbage, which take a tenth of a second over all libraries."""
+    """Exclude present objects from garbage collections, which take a tenth of a second over all libraries."""
     gc.collect()
     gc.freeze()
 

@@ -21,15 +21,15 @@ from pipelines.failure import one_line
 
 log = logging.getLogger(__name__)
 EVERY = 0.5  # seconds between two watermarks
-PATIENCE = 2.0  # seconds for what is being written when the process ends
+PATIENCE = 2.0  # seconds to wait for pending writes when the process ends
 AHEAD = timedelta(hours=1)  # that the clock of another writer may be; one further ahead was wrong
 
 
 class LogWriter:
-    """Gives the instants of what is logged, and keeps this process's watermark in the records behind them.
+    """Gives instants to logged rows, and keeps this process's watermark in the records behind them.
 
-    Between an instant and the commit of what is logged with it, no watermark passes it; so whoever reads the log up to
-    the least watermark of all writers misses nothing that comes later. Time does not step back behind a watermark.
+    Until the rows of an instant are committed, no watermark passes it; so a reader of the log up to the least watermark
+    of all writers misses no row. Time does not step back behind a watermark.
 
     The name is of this host and of a place there, which the next process takes over: a server that is started again
     after it died goes on as the same writer. In a replay there are no watermarks: its clock stands still until every
@@ -62,7 +62,7 @@ class LogWriter:
 
     @contextmanager
     def writing(self) -> Iterator[datetime]:
-        """Within, the instant of what is logged, which is in the log at the end."""
+        """A context manager of the instant for rows that are in the log when it ends."""
         if not self._keeps:
             yield self._clock.now()
             return
@@ -79,7 +79,7 @@ class LogWriter:
                 self._written.notify_all()
 
     def end(self) -> None:
-        """Write no more. What is still being written after a while is left to the next process in this place."""
+        """End as a writer. Writes that are pending for too long are left to the next process in this place."""
         self._ended.set()
         if self._thread:
             self._thread.join()

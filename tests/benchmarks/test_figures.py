@@ -1,4 +1,4 @@
-"""A result is stale when what it rests on has changed, and only then; no page quotes a stale one as today's."""
+"""A result is stale exactly when its ground has changed; no page quotes a stale result as current."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TODAY = datetime.now(UTC).date()
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A benchmark of its own, with what it rests on, and its result."""
+    """A benchmark with its own ground, and its result."""
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -48,7 +48,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / folder).mkdir()
     (tmp_path / "README.md").write_text("# Toy\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a change within a second leaves the compiled file in force
+    # a compiled file stays in force after a change within the same second
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(ground, "ROOT", tmp_path)
     monkeypatch.setattr(digests, "params", lambda file: yaml.safe_load(file.read_text()))  # of no use case
     monkeypatch.setattr(ground, "DECLARATIONS", "toydeclared")
@@ -123,18 +124,20 @@ def test_what_has_changed_is_named(place: Path, name: str, old: str, new: str, c
         ("toydeclared.py", '"other"', '"another"'),
     ],
 )
-def test_what_it_does_not_rest_on_may_change(place: Path, name: str, old: str, new: str) -> None:
+def test_a_change_elsewhere_leaves_the_result_current(place: Path, name: str, old: str, new: str) -> None:
     change(place, name, old, new)
     assert changes(place) == {}
 
 
-def test_a_benchmark_that_is_gone_leaves_a_stale_result(place: Path) -> None:
+def test_the_result_of_a_deleted_benchmark_is_stale(place: Path) -> None:
     (place / "toybench" / "speed.py").unlink()
     reach.source.cache_clear()
     assert changes(place) == {"code": ["toybench.speed, or what it runs, is gone"]}
 
 
-def test_marks_come_once_and_go_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mark_is_added_once_and_removed_when_the_result_is_current_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = place / "results" / "speed.md"
     fresh = file.read_text()
     change(place, "toybench/sums/add.py", "a + b", "a - b")
@@ -147,7 +150,7 @@ def test_marks_come_once_and_go_again(place: Path, monkeypatch: pytest.MonkeyPat
     assert figures_of(place, monkeypatch) == 0 and file.read_text() == fresh
 
 
-def test_a_check_writes_nothing_and_wants_the_marks(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_writes_nothing_and_fails_on_a_missing_mark(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = place / "results" / "speed.md"
     assert figures_of(place, monkeypatch, "--check") == 0
     change(place, "params.yaml", "days: 1", "days: 2")
@@ -180,7 +183,7 @@ def test_every_result_says_what_it_rests_on(place: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", ["splits.weeks", "third"])
-def test_a_benchmark_must_rest_on_what_is_there(place: Path, name: str) -> None:
+def test_a_ground_that_does_not_exist_is_refused(place: Path, name: str) -> None:
     parts = {"params": ("splits", name)} if "." in name else {"services": (name,)}
     with pytest.raises(LookupError, match=name):
         report.save(place / "results" / "other.md", "# Other\n", Ground("toybench.speed", **parts))
@@ -206,7 +209,7 @@ OTHER = "2001-02-03"
         ("3 s by hand.", True, True),
     ],
 )
-def test_a_page_says_when_what_it_quotes_was_measured(
+def test_a_page_dates_the_results_that_it_quotes(
     place: Path, monkeypatch: pytest.MonkeyPatch, page: str, fresh: bool, stale: bool
 ) -> None:
     (place / "docs" / "page.md").write_text(page)
@@ -215,7 +218,7 @@ def test_a_page_says_when_what_it_quotes_was_measured(
     assert figures_of(place, monkeypatch) == (0 if stale else 1)
 
 
-def test_steps_and_programs_that_a_benchmark_names_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_and_programs_that_a_benchmark_names_are_part_of_its_ground(monkeypatch: pytest.MonkeyPatch) -> None:
     quality, streaming, served = (
         set(Ground(f"benchmarks.{name}").digests()["code"]) for name in ("quality", "streaming_windows", "serving")
     )

@@ -1,4 +1,4 @@
-"""Airflow, and a desk whose deployment DAG is run."""
+"""Airflow, and a context over registered versions whose deployment DAG is run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A use case that cannot be used: DAGs and pages of the others are there, and an import error tells what is wrong."""
+"""A broken use case: DAGs and pages of the others load, and an import error says what is wrong."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Broken:
         return object.__getattribute__(self, what) if what == "name" else getattr(TOY, what)
 USECASE = Broken()
 """
-MODULES = {  # what the module of a use case holds, and what the import error says of it
+MODULES = {  # the source of a use case's module, and the import error about it
     "syntax": ("def (", "SyntaxError"),
     "value": ("import datetime\ndatetime.date(2013, 2, 30)", "ValueError: day"),
     "absent": ("import no_such_library", "No module named 'no_such_library'"),
@@ -48,7 +48,8 @@ MODULES = {  # what the module of a use case holds, and what the import error sa
     "no_dag_id": (SOUND + "USECASE = replace(USECASE, name='no dag id!')", "no dag id!_data"),
     "moved": (SOUND + "from pathlib import Path\nUSECASE = replace(USECASE, feature_repo=Path('/gone'))", "is /gone"),
 }
-PARSED = ("syntax", "leaves", "limit", "nothing", "nameless", "unread", "no_dag_id", "moved")  # the others more cheaply
+# parsed by Airflow; the others are checked without it, which is cheaper
+PARSED = ("syntax", "leaves", "limit", "nothing", "nameless", "unread", "no_dag_id", "moved")
 Edit = Callable[[dict[str, Any]], Any]
 
 
@@ -86,8 +87,8 @@ def dags_of(*names: str) -> set[str]:
     return {f"{name}_{part}" for name in names for part in PARTS}
 
 
-def told(bag: Any) -> str:
-    """The one import error there is."""
+def import_error_of(bag: Any) -> str:
+    """The text of the only import error."""
     assert set(bag.import_errors) == {PLACE}
     return str(bag.import_errors[PLACE])
 
@@ -99,13 +100,13 @@ def line_of(file: Path, error: str) -> str:
 
 @pytest.fixture
 def broken(write: Callable[..., Path], tmp_path: Path) -> dict[Path, str]:
-    """Params file -> what must be said of it."""
-    found = {write(f"m_{name}", MODULES[name][0]): MODULES[name][1] for name in PARSED}
+    """Params file -> text that its error must contain."""
+    messages = {write(f"m_{name}", MODULES[name][0]): MODULES[name][1] for name in PARSED}
     (tmp_path / "yaml.yaml").write_text("a: [1\nb: {")
     (tmp_path / "list.yaml").write_text("- a\n- b\n")
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
-    found |= {
+    messages |= {
         tmp_path / "missing.yaml": "does not exist",
         tmp_path / "yaml.yaml": "cannot be read as YAML",
         tmp_path / "list.yaml": "holds list",
@@ -118,11 +119,11 @@ def broken(write: Callable[..., Path], tmp_path: Path) -> dict[Path, str]:
         ): "'61 * * * *' is not a cron expression",
         write("service", edit=lambda p: p["features"].update(service="gone_v9")): "service is gone_v9, for which",
     }
-    return found
+    return messages
 
 
 def stored(bag: Any) -> tuple[set[str | None], set[str]]:
-    """Files with import errors and DAGs that are set aside, once Airflow has kept what it parsed."""
+    """Files with import errors, and DAGs that are stale or have such errors, once Airflow has stored what it parsed."""
     from airflow.dag_processing.dagbag import sync_bag_to_db
     from airflow.models.dag import DagModel
     from airflow.models.dagbundle import DagBundleModel
@@ -138,30 +139,28 @@ def stored(bag: Any) -> tuple[set[str | None], set[str]]:
         return files, {one.dag_id for one in session.query(DagModel) if one.is_stale or one.has_import_errors}
 
 
-def test_the_dags_of_all_others_load_and_one_import_error_tells_of_every_broken_one(
+def test_other_dags_load_and_one_import_error_names_every_broken_use_case(
     parse: Callable[..., Any], write: Callable[..., Path], broken: dict[Path, str]
 ) -> None:
-    """Airflow keeps import errors by file, and sets the DAGs of such a file aside."""
+    """Airflow stores import errors by file, and deactivates the DAGs of such a file."""
     first, *rest = broken
     bag = parse(first, FLIGHTS, *rest, write("fine"), TOY)
     assert dags_of("flights", "pumps", "fine") <= set(bag.dags)
-    error = told(bag)
-    assert {file: said for file, said in broken.items() if said not in line_of(file, error)} == {}
+    error = import_error_of(bag)
+    assert {file: message for file, message in broken.items() if message not in line_of(file, error)} == {}
     assert not any(str(file.absolute()) in error for file in (FLIGHTS, TOY))
     assert stored(bag) == ({PLACE}, set())
-    # what can be made of a broken one is there: a schedule is wrong, and a rollout of its model goes on
+    # of a use case with a wrong schedule the other DAGs load: a rollout of its model can continue
     assert dags_of("late_cron") - set(bag.dags) == {"late_cron_monitoring"}
     assert dags_of("service") - set(bag.dags) == {"service_training"}
     assert not any(dag_id.startswith("m_") for dag_id in set(bag.dags) - dags_of("m_moved", "m_unread"))
 
 
-def test_of_two_use_cases_with_one_name_the_second_is_refused(
-    parse: Callable[..., Any], write: Callable[..., Path]
-) -> None:
+def test_a_second_use_case_of_the_same_name_is_refused(parse: Callable[..., Any], write: Callable[..., Path]) -> None:
     first, second = write("one"), write("two", SOUND.replace("NAME", "one"))
     bag = parse(first, second, first)
     assert set(bag.dags) == dags_of("one")
-    line = line_of(second, told(bag))
+    line = line_of(second, import_error_of(bag))
     assert str(first) in line and "a name of its own" in line
     judge = bag.dags["one_deployment"].get_task("stage_shadow.judge")
     assert judge.params_file == str(first), "the DAGs are the first's"
@@ -169,18 +168,18 @@ def test_of_two_use_cases_with_one_name_the_second_is_refused(
     assert other.dags["one_deployment"].get_task("stage_shadow.judge").params_file == str(second)
 
 
-def test_without_a_broken_use_case_there_is_no_import_error_any_more(
+def test_the_import_error_disappears_once_no_use_case_is_broken(
     parse: Callable[..., Any], write: Callable[..., Path]
 ) -> None:
     only = parse(write("only", "raise ValueError('why')"))
-    assert only.dags == {} and "ValueError: why" in told(only) and stored(only)[0] == {PLACE}
+    assert only.dags == {} and "ValueError: why" in import_error_of(only) and stored(only)[0] == {PLACE}
     bag = parse(TOY, write("fine"))
     assert bag.import_errors == {} and set(bag.dags) == dags_of("pumps", "fine")
     assert all(not dag.fileloc.endswith(PLACE) for dag in bag.dags.values())
-    assert stored(bag) == (set(), set()), "an error that is mended goes"
+    assert stored(bag) == (set(), set()), "the import error is removed once it is fixed"
 
 
-def test_the_pages_of_the_others_are_there(
+def test_pages_of_the_other_use_cases_are_served(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from data_docs import read_page
@@ -200,18 +199,18 @@ def test_the_pages_of_the_others_are_there(
 @pytest.mark.parametrize(
     "name", [name for name in MODULES if name in ("syntax", "value", "absent", "leaves", "nothing")]
 )
-def test_whatever_a_module_raises_is_an_invalid_input_in_one_line(write: Callable[..., Path], name: str) -> None:
-    module, said = MODULES[name]
+def test_any_error_of_a_module_becomes_a_one_line_invalid_input(write: Callable[..., Path], name: str) -> None:
+    module, message = MODULES[name]
     write(name, module)
     with pytest.raises(InvalidInput, match=rf"^usecase: 'case_{name}' cannot be loaded \(") as refused:
         load_usecase(f"case_{name}")
     text = str(refused.value)
-    assert said in text and "\n" not in text and "exports USECASE" in text
+    assert message in text and "\n" not in text and "exports USECASE" in text
     if name in ("value", "leaves"):
-        assert f"case_{name}.py:2" in text, "the line that raised it"
+        assert f"case_{name}.py:2" in text, "the message names the line that raised it"
 
 
-def test_nobody_can_be_kept_from_stopping_us(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keyboard_interrupt_is_not_caught(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLIGHTDECK_PARAMS", str(write("stop", "raise KeyboardInterrupt")))
     with pytest.raises(KeyboardInterrupt):
         read_roster()

@@ -64,14 +64,14 @@ def test_forms_are_typed_and_described(load: Load) -> None:
         training.get_param("trials").resolve(0)
 
 
-def test_monitoring_holds_the_model_against_what_was_registered(load: Load) -> None:
+def test_monitoring_checks_the_model_against_its_registered_sha256(load: Load) -> None:
     dag = load(TOY).dags["pumps_monitoring"]
     for name in ("score", "report_drift"):
         given = dag.get_task(name).op_kwargs["model_sha256"]
         assert (given.operator.task_id, given.key) == ("find_model", "sha256")
 
 
-def test_schedules_are_the_params(load: Load) -> None:
+def test_schedules_come_from_the_params(load: Load) -> None:
     bag = load(FLIGHTS)
     assert bag.dags["flights_data"].schedule._expression == "0 0 * * *"
     assert bag.dags["flights_data"].timezone.name == "America/New_York"
@@ -80,7 +80,7 @@ def test_schedules_are_the_params(load: Load) -> None:
 
 
 def test_parsing_imports_no_data_or_ml_library() -> None:
-    """In a fresh process, against what importing Airflow's parser alone brings."""
+    """In a fresh process, compared with what Airflow's parser alone imports."""
     script = """
 import json, sys, time
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/../plugins"]
@@ -147,7 +147,9 @@ def test_windows_come_from_the_form_or_the_data_interval() -> None:
     hours = Calendar("America/New_York", timedelta(hours=1))
     form = {"start": "2013-03-10", "end": "2013-03-10T04:00:00-04:00"}
     spring = bridge.window_of_run(run_with(form), hours)
-    assert (spring.start_at, len(spring.periods)) == (interval[0], 3), "of the four hours one did not exist"
+    assert (spring.start_at, len(spring.periods)) == (interval[0], 3), (
+        "one of the four hours was skipped by the clock change"
+    )
     hour = (datetime(2013, 11, 3, 5, tzinfo=UTC), datetime(2013, 11, 3, 6, tzinfo=UTC))
     assert bridge.window_of_run(run_with({}, hour), hours).periods == [hour[0]]
     with pytest.raises(AirflowFailException, match="no period begins at 2013-03-10T02:00"):
@@ -156,7 +158,7 @@ def test_windows_come_from_the_form_or_the_data_interval() -> None:
         bridge.window_of_run(run_with({}, (interval[0], interval[0])), calendar)
 
 
-def test_the_window_of_monitoring_lies_before_its_interval_by_what_labels_take() -> None:
+def test_the_monitoring_window_precedes_its_interval_by_the_label_delay() -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
     import bridge
@@ -176,7 +178,7 @@ def test_the_window_of_monitoring_lies_before_its_interval_by_what_labels_take()
     assert lagging("2013-01-28", "2013-02-04", 30) == ("2013-01-01 to 2013-01-05", "2013-02-04")
     with pytest.raises(AirflowSkipException, match="take 30 days, and late begins on 2013-01-01"):
         lagging("2013-01-21", "2013-01-28", 30)
-    form = {"start": "2013-03-01", "end": "2013-04-01"}  # as it is asked for
+    form = {"start": "2013-03-01", "end": "2013-04-01"}  # as the form gives it
     assert lagging("2013-06-01", "2013-06-08", 30, **form) == ("2013-03-01 to 2013-04-01", "2013-05-01")
     late = {"start": "2013-12-01", "end": "2013-12-20"}
     assert lagging("2013-06-01", "2013-06-08", 30, **late)[1] == "2014-01-01", "the source has no more days"
@@ -190,7 +192,7 @@ def test_the_window_of_monitoring_lies_before_its_interval_by_what_labels_take()
         assert lagging("2013-03-11", "2013-03-12", days, **form)[1] == f"2013-{as_of} 05:00:00+00:00", (end, days)
 
 
-def test_of_several_asset_events_the_newest_counts() -> None:
+def test_the_newest_of_several_asset_events_counts() -> None:
     import bridge
 
     def event(hour: int) -> Any:
@@ -202,7 +204,7 @@ def test_of_several_asset_events_the_newest_counts() -> None:
     assert bridge.events(triggering) == [{"as_of": 1}, {"as_of": 2}, {"as_of": 3}] and bridge.events({}) == []
 
 
-def test_a_run_writes_under_a_name_that_retries_share() -> None:
+def test_retries_of_a_run_share_its_name() -> None:
     import bridge
 
     as_of = datetime(2013, 9, 1, 4, tzinfo=UTC)

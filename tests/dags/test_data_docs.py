@@ -26,7 +26,7 @@ URL = "/flightdeck/data-docs/pumps_data/2024-03-01_2024-03-04/"
 
 @pytest.fixture(scope="module")
 def app(airflow: None) -> Any:
-    """The API server, which takes seconds to make; our plugin reads the settings with every request."""
+    """The API server, which takes seconds to build; our plugin reads the settings on every request."""
     from airflow.api_fastapi.app import create_app, purge_cached_app
 
     purge_cached_app()
@@ -35,7 +35,7 @@ def app(airflow: None) -> Any:
 
 @pytest.fixture
 def client(app: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str | None], Any]:
-    """Its pages, as seen by a user of a role, or by nobody."""
+    """Clients of its pages, for a user of a role or for no user."""
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from fastapi.testclient import TestClient
 
@@ -43,17 +43,17 @@ def client(app: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callabl
     monkeypatch.setenv("FLIGHTDECK_HOME", str(tmp_path / "home"))
 
     def as_role(role: str | None) -> Any:
-        made = TestClient(app, base_url="http://testserver")
+        client = TestClient(app, base_url="http://testserver")
         if role:
             user = SimpleAuthManagerUser(username=role, role=role)
             token = app.state.auth_manager.generate_jwt(user)
-            made.cookies.set("_token", token)
-        return made
+            client.cookies.set("_token", token)
+        return client
 
     return as_role
 
 
-def test_the_validate_task_leads_to_its_pages(
+def test_the_validate_task_links_to_its_pages(
     load: Callable[..., Any], client: Callable[[str | None], Any], tmp_path: Path
 ) -> None:
     from airflow.models.xcom import XComModel
@@ -64,8 +64,8 @@ def test_the_validate_task_leads_to_its_pages(
     assert not dag.get_task("ingest").operator_extra_links
     assert dag.test(run_conf=CONF).state == "success"
     with create_session() as session:
-        told = session.query(XComModel).filter_by(task_id="validate", key=link.xcom_key, dag_id="pumps_data").all()
-    assert URL + "index.html" in {XComModel.deserialize_value(one) for one in told}
+        links = session.query(XComModel).filter_by(task_id="validate", key=link.xcom_key, dag_id="pumps_data").all()
+    assert URL + "index.html" in {XComModel.deserialize_value(one) for one in links}
 
     seen = client("viewer").get(URL + "index.html")
     assert seen.status_code == 200 and 'href="readings.html"' in seen.text
@@ -73,10 +73,10 @@ def test_the_validate_task_leads_to_its_pages(
     assert "bad_load" in client("viewer").get(URL + "readings.html").text
 
 
-def test_pages_are_of_all_days_that_were_validated_again(
+def test_pages_cover_all_days_that_were_validated_again(
     load: Callable[..., Any], client: Callable[[str | None], Any], tmp_path: Path
 ) -> None:
-    """The button leads to where the step wrote, also where it began earlier than its window."""
+    """The button links to where the step wrote, also where that window began earlier than the run's."""
     validate = load(TOY, home=tmp_path / "home").dags["pumps_data"].get_task("validate")
     (link,) = validate.operator_extra_links
     context = build_context(TOY, tmp_path / "home")
@@ -106,13 +106,13 @@ def test_the_index_links_a_table_of_any_name_to_its_page(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x.html", "a/b.html", "a\\b.html", ".html", "a.htm", "a.html\n", "a\0.html", "x"])
-def test_a_path_is_no_page(name: str) -> None:
+def test_a_path_is_not_accepted_as_a_page(name: str) -> None:
     from data_docs import PAGE
 
     assert not PAGE.fullmatch(name)
 
 
-def test_a_page_of_a_table_with_any_name_is_handed_out(client: Callable[[str | None], Any], tmp_path: Path) -> None:
+def test_a_page_is_served_whatever_the_table_is_called(client: Callable[[str | None], Any], tmp_path: Path) -> None:
     data = build_context(TOY, tmp_path / "home").data
     for name in ("sales.orders", "a b", "50% off?"):
         uri = data.uri("reports", "validation", "2024-03-01_2024-03-04", f"{name}.html")
@@ -120,7 +120,7 @@ def test_a_page_of_a_table_with_any_name_is_handed_out(client: Callable[[str | N
         assert client("viewer").get(URL + quote(name) + ".html").text == name
 
 
-def test_pages_are_for_those_who_may_read_the_dag(client: Callable[[str | None], Any], tmp_path: Path) -> None:
+def test_only_users_who_may_read_the_dag_get_pages(client: Callable[[str | None], Any], tmp_path: Path) -> None:
     data = build_context(TOY, tmp_path / "home").data
     data.store.write_bytes(data.uri("reports", "validation", "2024-03-01_2024-03-04", "index.html"), b"secret")
     data.store.write_bytes(data.uri("raw", "index.html"), b"elsewhere")
@@ -135,7 +135,7 @@ def test_pages_are_for_those_who_may_read_the_dag(client: Callable[[str | None],
         assert client("viewer").get(other).status_code == 404, other
 
 
-def test_the_link_to_a_window_of_hours_is_an_address_that_is_served() -> None:
+def test_the_link_to_a_window_of_hours_can_be_opened() -> None:
     from data_docs import PERIOD, WINDOW, DataDocsLink
 
     inputs = {"start": "2024-03-30T23:00:00+00:00", "end": "2024-03-31T01:00:00+00:00", "since": None}

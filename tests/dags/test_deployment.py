@@ -19,7 +19,7 @@ from tests.services import thorough
 
 @contextmanager
 def replayed(context: Context, ours: Score) -> Iterator[None]:
-    """Traffic of one day after the other while a rollout has a stage in force, as fast as the judge follows."""
+    """Simulates traffic day by day while a stage of a rollout is in force, as fast as the judge follows."""
     over = threading.Event()
     own = build_context(TOY, context.settings.home)
     plans = own.plans
@@ -48,7 +48,7 @@ def deploy(load: Callable[..., Any], desk: Context, **conf: Any) -> tuple[str, d
     return str(run.state), states(run)
 
 
-def test_they_serialize_with_their_watchers(load: Callable[..., Any]) -> None:
+def test_dags_serialize_with_their_watchers(load: Callable[..., Any]) -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 
     for dag_id, alias in (("pumps_deployment", "challenger"), ("pumps_override", "champion")):
@@ -119,7 +119,7 @@ def plan_of(load: Callable[..., Any], *extras: dict[str, Any]) -> dict[str, Any]
     return dict(task.python_callable(triggering_asset_events={"a": events}, dag_run=run, params={"version": None}))
 
 
-def test_the_news_comes_from_training_or_from_the_watcher(load: Callable[..., Any]) -> None:
+def test_a_change_of_the_alias_arrives_from_training_or_the_watcher(load: Callable[..., Any]) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
     training = {"version": "2", "change": 3, "as_of": "2024-04-01T00:00:00+00:00"}
@@ -132,7 +132,7 @@ def test_the_news_comes_from_training_or_from_the_watcher(load: Callable[..., An
         plan_of(load, {**training, "change": None})
 
 
-def test_where_nothing_began_nothing_is_ended(load: Callable[..., Any]) -> None:
+def test_a_rollout_that_did_not_start_is_not_ended(load: Callable[..., Any]) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
     dag = load(TOY).dags["pumps_deployment"]
@@ -142,8 +142,8 @@ def test_where_nothing_began_nothing_is_ended(load: Callable[..., Any]) -> None:
             dag.get_task(task).python_callable(ti=nothing)
 
 
-def test_where_no_judge_has_answered_nothing_is_promoted(load: Callable[..., Any]) -> None:
-    """As when a person marks their tasks."""
+def test_without_a_judgement_nothing_is_promoted(load: Callable[..., Any]) -> None:
+    """As when a person marks the judge's tasks as successful."""
     from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
     dag = load(TOY).dags["pumps_deployment"]
@@ -159,7 +159,7 @@ def test_where_no_judge_has_answered_nothing_is_promoted(load: Callable[..., Any
         dag.get_task("stage_100.set_stage").python_callable(ti=ti)
 
 
-def test_one_edge_a_stage_is_all_there_is_to_see(load: Callable[..., Any]) -> None:
+def test_each_stage_adds_one_edge_to_the_graph(load: Callable[..., Any]) -> None:
     """The graph is read by people: a failure anywhere reaches the rollback through `finish` alone."""
     dag = load(TOY).dags["pumps_deployment"]
     assert dag.get_task("roll_back").upstream_task_ids == {"finish"}

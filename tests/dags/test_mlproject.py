@@ -1,4 +1,4 @@
-"""mlflow/MLproject runs registered steps with inputs that they take, on outputs that are there by then."""
+"""mlflow/MLproject runs registered steps with inputs that they accept, on outputs of earlier commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parts(name: str) -> list[str]:
     return [part.strip() for part in ENTRIES[name]["command"].split("&&")]
 
 
-def test_the_project_brings_no_environment_and_hides_no_library() -> None:
+def test_the_project_declares_no_environment_and_shadows_no_library() -> None:
     """A module in a folder named mlflow would shadow the library."""
     assert set(PROJECT) == {"name", "entry_points"}
     assert [path.name for path in (ROOT / "mlflow").rglob("*") if path.is_file()] == ["MLproject"]
@@ -44,15 +44,15 @@ def test_commands_run_stages_and_steps_with_the_inputs_that_they_take(name: str)
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_every_output_that_a_command_reads_was_written_before(name: str) -> None:
+def test_a_command_reads_only_outputs_of_earlier_commands(name: str) -> None:
     ready = {}
     for part in parts(name):
         if stage := re.fullmatch(r"dvc repro (\w+)", part):
             ready[f"{DVC['vars'][0]['out']}/{stage[1]}.json"] = stage[1]
         for file, key in re.findall(r"@([^\s:\"]+\.json):(\w+)", part):
             assert key in STEPS[ready[file]].load().Outputs.model_fields
-        if found := re.search(r"pipelines (\w+) .*--out (\S+)", part):
-            ready[found[2]] = found[1]
+        if match := re.search(r"pipelines (\w+) .*--out (\S+)", part):
+            ready[match[2]] = match[1]
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -1,4 +1,4 @@
-"""The registry, the command line, the chains, dvc.yaml and the DAGs agree on steps, inputs and what feeds what."""
+"""The registry, the command line, the chains, dvc.yaml and the DAGs agree on steps, inputs and their sources."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.wiring import CHAINS, Argument, Output, links
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 HANDED = re.compile(r"--([\w-]+) '?@\$\{out\}/([a-z_]+)(?:-[^ ]*)?\.json:(\w+)'?")
 DESK = (chains.data, chains.training, chains.monitoring)
-AT_THE_DESK = {  # what differs there: (step, input) -> the source in dvc.yaml, None where it is a parameter or nothing
+AT_THE_DESK = {  # differences at the desk: (step, input) -> its source in dvc.yaml, None for a parameter or none
     **dict.fromkeys([("build_features", "start"), ("build_features", "end")]),  # one window, and no earlier days
     **dict.fromkeys([("check_features", "start"), ("check_features", "end"), ("validate", "since")]),
     **dict.fromkeys([("gate", "champion_uri"), ("gate", "champion_sha256")]),  # no version is registered
     **dict.fromkeys((step, name) for step in ("score", "report_drift") for name in ("model_version", "model_sha256")),
     ("decide_retraining", "model_version"): None,
-    ("score", "model_uri"): Output(("gate",), "model_uri"),  # so the gate's choice is watched
+    ("score", "model_uri"): Output(("gate",), "model_uri"),  # so the model that the gate chose is monitored
     ("report_drift", "evaluation_uri"): Output(("gate",), "evaluation_uri"),
 }
 
@@ -35,15 +35,15 @@ def stage_command(stage: dict[str, Any]) -> str:
     return str(stage.get("do", stage)["cmd"])
 
 
-def test_stages_are_the_steps_of_the_desk() -> None:
-    stages = [stage for name, stage in STAGES.items() if name != "code"]  # what the others depend on, and no step
+def test_there_is_a_dvc_stage_for_each_step_of_the_desk() -> None:
+    stages = [stage for name, stage in STAGES.items() if name != "code"]  # the others depend on it; it runs no step
     named = [re.search(r"\$\{flightdeck\} (\w+)", stage_command(stage)) for stage in stages]
-    assert sorted(found[1] for found in named if found) == sorted(name for name, step in STEPS.items() if step.desk)
+    assert sorted(match[1] for match in named if match) == sorted(name for name, step in STEPS.items() if step.desk)
     assert all(named), "a stage runs something other than a step"
 
 
 @pytest.mark.parametrize("name", [name for name, step in STEPS.items() if step.desk])
-def test_a_stage_gives_its_step_the_inputs_that_it_takes(name: str) -> None:
+def test_a_stage_passes_inputs_that_its_step_accepts(name: str) -> None:
     (command,) = [c for stage in STAGES.values() if f" {name} " in (c := stage_command(stage))]
     flags = {flag.replace("-", "_") for flag in re.findall(r" --([\w-]+)", command)} - {"home", "out", "params"}
     fields = STEPS[name].load().Inputs.model_fields
@@ -53,11 +53,11 @@ def test_a_stage_gives_its_step_the_inputs_that_it_takes(name: str) -> None:
 
 def test_the_dags_run_every_step(load: Callable[..., Any]) -> None:
     tasks = [task for dag in load().dags.values() for task in dag.tasks]
-    named = {found[1] for task in tasks if (found := re.match(r"Step `(\w+)`", task.doc_md or ""))}
+    named = {match[1] for task in tasks if (match := re.match(r"Step `(\w+)`", task.doc_md or ""))}
     assert named == {name for name, step in STEPS.items() if step.dag}
 
 
-def test_the_chains_hold_every_step_that_the_dags_run() -> None:
+def test_the_chains_contain_every_step_that_the_dags_run() -> None:
     chained = {link.step for chain in CHAINS for link in links(chain)}
     before = {"choose_challenger"}  # the deployment DAG's plan, as others plan a window
     assert chained | before == {name for name, step in STEPS.items() if step.dag}
@@ -84,7 +84,7 @@ def test_stages_are_in_the_order_of_the_chains() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, step in STEPS.items() if step.desk])
-def test_what_feeds_a_stage_feeds_its_step_in_the_chain(name: str) -> None:
+def test_stages_and_chains_agree_on_the_sources_of_inputs(name: str) -> None:
     handed = {
         flag.replace("-", "_"): Output((stage,), output)
         for flag, stage, output in HANDED.findall(stage_command(STAGES[name]))
@@ -93,9 +93,9 @@ def test_what_feeds_a_stage_feeds_its_step_in_the_chain(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name != "code"])
-def test_a_stage_depends_on_whatever_feeds_it(name: str) -> None:
+def test_a_stage_depends_on_the_sources_of_its_inputs(name: str) -> None:
     deps, command = deps_of(name), stage_command(STAGES[name])
-    assert command.count("@") == len(HANDED.findall(command)), "an output is handed over in another way"
+    assert command.count("@") == len(HANDED.findall(command)), "an output is passed on in another way"
     for _, source, _ in HANDED.findall(command):
         assert any(out.startswith(dep) for dep in deps for out in outs(source)), f"{name} does not depend on {source}"
 
@@ -113,9 +113,9 @@ PARTS: dict[str, Chain] = {"data": chains.data, "training": chains.training, "mo
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_dag_hands_over_as_its_chain_does(load: Callable[..., Any], part: str) -> None:
+def test_a_dag_passes_outputs_as_its_chain_does(load: Callable[..., Any], part: str) -> None:
     dag = load().dags[f"pumps_{part}"]
-    tasks = {found[1]: task for task in dag.tasks if (found := re.match(r"Step `(\w+)`", task.doc_md or ""))}
+    tasks = {match[1]: task for task in dag.tasks if (match := re.match(r"Step `(\w+)`", task.doc_md or ""))}
     assert set(tasks) == {link.step for link in links(PARTS[part])}
     for link in links(PARTS[part]):
         task = tasks[link.step]
@@ -133,7 +133,7 @@ def test_a_dag_hands_over_as_its_chain_does(load: Callable[..., Any], part: str)
 
 
 def takes(reference: Any, output: str) -> bool:
-    """Whether a reference to a task's outputs, or to those of a mapped one, stands for this one."""
+    """Whether a reference to outputs of a task, mapped or not, is a reference to this output."""
     if hasattr(reference, "callables"):
         return bool(reference.callables[0]({output: True}))
     return bool(reference.key == output)
@@ -150,7 +150,7 @@ def test_help_lists_every_step_with_its_inputs() -> None:
         assert step.summary.endswith(".") and step.summary in " ".join(done.stdout.split())
 
 
-def test_step_modules_are_light() -> None:
+def test_step_modules_import_no_heavy_library() -> None:
     """Listing the steps and their inputs imports no data or ML library."""
     from tests.dags.test_dags import HEAVY
 

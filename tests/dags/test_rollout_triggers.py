@@ -1,4 +1,4 @@
-"""The triggers of the deployment DAG: what wakes on a change of an alias, and on what a stage waits for."""
+"""The triggers of the deployment DAG: one fires on a change of an alias, one on what a waiting stage needs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pipelines.steps import execute
 from tests.conftest import TOY
 from tests.rollouts import champion_first, clock, same, set_alias, traffic
 
-LOOKS = 6  # of a trigger: more than its grace takes
+LOOKS = 6  # of a trigger; they take longer than its grace period
 
 
 @pytest.fixture
 def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
-    """What triggers fire while something is done to the aliases: each looks some times before it, and after."""
+    """The events that triggers fire around a change of the aliases: each looks several times before and after it."""
     import rollout
     from rollout import AliasTrigger
 
@@ -47,7 +47,7 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
 
         def pass_time() -> None:
             time.sleep(seconds)
-            enough = len(looks) + LOOKS * triggers  # whatever a busy machine has kept them from until now
+            enough = len(looks) + LOOKS * triggers  # however late they are on a busy machine
             while len(looks) < enough:
                 time.sleep(0.02)
 
@@ -65,7 +65,7 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
                 await asyncio.to_thread(do)
                 await asyncio.to_thread(pass_time)
             for task in tasks:
-                assert not task.done(), "nothing that happens ends a watcher"
+                assert not task.done(), "no event ends a watcher"
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -75,12 +75,12 @@ def watch(desk: Context, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[
     return run
 
 
-def test_the_watcher_tells_each_change_once(desk: Context, watch: Callable[..., list[Any]]) -> None:
+def test_the_watcher_reports_each_change_once(desk: Context, watch: Callable[..., list[Any]]) -> None:
     set_alias(desk, "challenger", "1")
-    assert watch() == [], "what training set is no news"
-    told = watch(triggers=3, do=lambda: desk.models.set_alias("challenger", "2"))
-    assert told == [{"alias": "challenger", "version": "2", "change": 2}]
-    assert watch() == told, "after a restart it is told again, until a rollout has it"
+    assert watch() == [], "an alias that training set fires nothing"
+    events = watch(triggers=3, do=lambda: desk.models.set_alias("challenger", "2"))
+    assert events == [{"alias": "challenger", "version": "2", "change": 2}]
+    assert watch() == events, "after a restart it is reported again, until a rollout claims it"
     desk.aliases.claim("challenger", 2, "a")
     assert watch() == []
     desk.models.set_alias("challenger", "1")  # while Airflow is down
@@ -91,14 +91,14 @@ def test_the_watcher_tells_each_change_once(desk: Context, watch: Callable[..., 
     assert watch() == [{"alias": "challenger", "version": "1", "change": 5}]
 
 
-def test_an_alias_that_the_chain_sets_and_then_notes_is_no_news(
+def test_an_alias_that_the_chain_sets_before_recording_it_fires_nothing(
     desk: Context, watch: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 1.0)
 
     def register() -> None:
         desk.models.set_alias("challenger", "2")
-        time.sleep(0.4)  # the watcher looks in between
+        time.sleep(0.4)  # the watcher looks meanwhile
         desk.aliases.note("challenger", "2", "training", datetime.now(UTC))
 
     assert watch(do=register, seconds=1.2) == []
@@ -106,12 +106,12 @@ def test_an_alias_that_the_chain_sets_and_then_notes_is_no_news(
 
 @pytest.fixture
 def noted_by_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The watchers are patient, and `reconcile_aliases` is not: it is the first to note."""
+    """The watchers have a long grace period, so `reconcile_aliases` records a change first."""
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 60.0)
     monkeypatch.setattr("pipelines.deployment.aliases.sleep", lambda _: None)
 
 
-def test_a_challenger_that_the_step_has_noted_is_told_to_one_watcher(
+def test_a_challenger_that_the_step_recorded_is_reported_to_one_watcher(
     desk: Context, watch: Callable[..., list[Any]], noted_by_the_step: None
 ) -> None:
     champion_first(desk)
@@ -124,9 +124,9 @@ def test_a_challenger_that_the_step_has_noted_is_told_to_one_watcher(
                 desk.models.drop_alias("challenger", "2")
             assert execute("reconcile_aliases", {}, desk)["noted"] == {"challenger": version}
 
-    told = watch(triggers=3, do=lambda: by_hand("2"))
-    assert told == [{"alias": "challenger", "version": "2", "change": 3}]  # 1: version 1, 2: its removal
-    assert watch(do=lambda: by_hand("")) == told, "after a restart it is told again; its removal is no news"
+    events = watch(triggers=3, do=lambda: by_hand("2"))
+    assert events == [{"alias": "challenger", "version": "2", "change": 3}]  # 1: version 1, 2: its removal
+    assert watch(do=lambda: by_hand("")) == events, "after a restart it is reported again; its removal is not"
     assert watch() == []
     by_hand("2")  # while Airflow is down
     (news,) = watch()
@@ -137,7 +137,7 @@ def test_a_challenger_that_the_step_has_noted_is_told_to_one_watcher(
     assert lines[2:] == [("2", "out-of-band"), ("", "out-of-band"), ("2", "out-of-band")], "one line a change"
 
 
-def test_a_champion_that_the_step_has_honoured_is_no_news_and_one_that_it_only_noted_is(
+def test_the_watcher_reports_a_champion_that_the_step_recorded_and_did_not_put_in_force(
     desk: Context, watch: Callable[..., list[Any]], noted_by_the_step: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     champion_first(desk)
@@ -193,7 +193,7 @@ def judge_task() -> Any:
     return JudgeOperator(task_id="judge", rollout="a", stage="shadow", params_file=str(TOY))
 
 
-def test_a_waiting_stage_is_looked_at_when_something_happened_until_the_judge_does_not_hold(
+def test_a_waiting_stage_is_judged_on_each_new_pulse_until_the_judge_no_longer_holds(
     in_shadow: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import rollout
@@ -224,9 +224,9 @@ def test_a_waiting_stage_is_looked_at_when_something_happened_until_the_judge_do
         await asyncio.to_thread(day)
         return await waiting
 
-    told = asyncio.run(both())
-    assert told["answer"]["action"] == "ADVANCE" and not told["out_of_time"]
-    assert looks(in_shadow) == ["HOLD", "ADVANCE"], "a HOLD ends nothing, and each pulse has one look"
+    events = asyncio.run(both())
+    assert events["answer"]["action"] == "ADVANCE" and not events["out_of_time"]
+    assert looks(in_shadow) == ["HOLD", "ADVANCE"], "a HOLD fires no event, and each pulse is judged once"
     told_of = [line.partition(": ")[0] for line in lines if " at stage " in line]
     assert told_of == ["HOLD at stage shadow", "ADVANCE at stage shadow"], "in the task's log"
     judge, looked = rollout._judge, list[str]()
@@ -236,21 +236,23 @@ def test_a_waiting_stage_is_looked_at_when_something_happened_until_the_judge_do
         return judge(context, name, *given)
 
     monkeypatch.setattr(rollout, "_judge", counted_look)
-    assert judge_task().resume({}, told) == told["answer"] and looked == [], "which needs no other look"
-    stale = {**told, "answer": {**told["answer"], "pulse": "an earlier pulse"}}
+    assert judge_task().resume({}, events) == events["answer"] and looked == [], "the answer needs no further look"
+    stale = {**events, "answer": {**events["answer"], "pulse": "an earlier pulse"}}
     for event in (stale, {"out_of_time": False}):
         assert judge_task().resume({}, event)["action"] == "ADVANCE"
-    assert looked == ["a", "a"], "of what has happened since, the task looks itself"
+    assert looked == ["a", "a"], "the task itself judges what has happened since"
 
 
-def test_a_stage_whose_time_is_up_is_looked_at_one_last_time(in_shadow: Context) -> None:
+def test_a_stage_that_is_out_of_time_is_judged_one_last_time(in_shadow: Context) -> None:
     from pipelines.deployment.pulse import pulse
 
-    told = asyncio.run(fired(pulse("a", in_shadow), LONG_AGO))
-    assert (told["answer"]["action"], told["answer"]["rule"]) == ("INCONCLUSIVE", "wall_clock") and told["out_of_time"]
+    event = asyncio.run(fired(pulse("a", in_shadow), LONG_AGO))
+    assert (event["answer"]["action"], event["answer"]["rule"]) == ("INCONCLUSIVE", "wall_clock") and event[
+        "out_of_time"
+    ]
 
 
-def test_each_look_of_a_trigger_has_the_params_of_its_time(
+def test_each_look_of_a_trigger_reads_the_current_params(
     in_shadow: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import rollout
@@ -264,11 +266,11 @@ def test_each_look_of_a_trigger_has_the_params_of_its_time(
         return {**ANSWER, "action": "HOLD" if len(limits) == 1 else "ADVANCE"}
 
     monkeypatch.setattr(rollout, "_judge", judge)
-    told = asyncio.run(fired("an earlier pulse", params=params))
-    assert told["answer"]["action"] == "ADVANCE" and limits == [in_shadow.params.rollout.judge.max_days, 7] != [7, 7]
+    event = asyncio.run(fired("an earlier pulse", params=params))
+    assert event["answer"]["action"] == "ADVANCE" and limits == [in_shadow.params.rollout.judge.max_days, 7] != [7, 7]
 
 
-def test_an_answer_whose_rollout_cannot_be_seen_any_more_is_looked_for_again(
+def test_an_answer_about_a_rollout_that_is_no_longer_in_force_is_judged_again(
     in_shadow: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     import rollout
@@ -278,12 +280,12 @@ def test_an_answer_whose_rollout_cannot_be_seen_any_more_is_looked_for_again(
 
     monkeypatch.setattr(rollout, "_pulse", away)
     monkeypatch.setattr(rollout, "_judge", lambda *_: {**ANSWER, "action": "ROLLBACK"})
-    told = {"answer": {**ANSWER, "action": "PROMOTE"}, "out_of_time": False}
-    assert judge_task().resume({}, told)["action"] == "ROLLBACK"
+    answer_event = {"answer": {**ANSWER, "action": "PROMOTE"}, "out_of_time": False}
+    assert judge_task().resume({}, answer_event)["action"] == "ROLLBACK"
     assert "is away" in caplog.text and "CANARY" not in caplog.text
 
 
-def test_what_cannot_be_judged_wakes_the_task_which_fails_with_the_reason(
+def test_an_error_of_the_judge_wakes_the_task_and_fails_it_with_the_reason(
     in_shadow: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
@@ -301,12 +303,16 @@ def test_what_cannot_be_judged_wakes_the_task_which_fails_with_the_reason(
     monkeypatch.setattr(rollout, "_judge", failing)
     for began, late in ((None, False), (LONG_AGO, True)):
         tried.clear()
-        told = asyncio.run(fired("an earlier pulse", began))
-        assert told == {"answer": None, "out_of_time": late} and len(tried) == 3, "what is away may come back"
+        event = asyncio.run(fired("an earlier pulse", began))
+        assert event == {"answer": None, "out_of_time": late} and len(tried) == 3, (
+            "an unreachable service is tried again"
+        )
     log = caplog.text
     assert "the records are away" in log and "makes no sense" in log and "CANARY" not in log
     with pytest.raises(AirflowFailException, match="makes no sense"):
-        judge_task().resume({}, told)
+        judge_task().resume({}, event)
     monkeypatch.setattr(rollout, "BLIND", 0.3)
     monkeypatch.setattr(rollout, "_pulse", lambda *_: 1 // 0)
-    assert asyncio.run(fired("an earlier pulse")) == {"answer": None, "out_of_time": False}, "nothing can be seen"
+    assert asyncio.run(fired("an earlier pulse")) == {"answer": None, "out_of_time": False}, (
+        "without a pulse there is nothing to judge"
+    )

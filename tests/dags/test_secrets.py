@@ -1,4 +1,4 @@
-"""What Airflow's tasks and triggers tell of services that cannot be used: the address, and no password or token."""
+"""What Airflow's tasks and triggers print about unusable services: the address, and no password or token."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ THEN = "--- and the triggers:"
 
 
 @pytest.mark.parametrize(
-    ("task", "away", "told"),
+    ("task", "away", "address"),
     [
         (TASK, MLFLOW, "MLflow at http://127.0.0.1:1 "),
         (JUDGE, RECORDS, "FLIGHTDECK_RECORDS_URI is not a database URI"),
     ],
 )
 def test_a_service_that_cannot_be_used_is_named_without_its_secrets(
-    task: str, away: dict[str, str], told: str, tmp_path: Path, airflow: None
+    task: str, away: dict[str, str], address: str, tmp_path: Path, airflow: None
 ) -> None:
     """By a task, and then by triggers, in one process: importing Airflow takes the longest."""
     script = f"{task}print({THEN!r}, file=sys.stderr, flush=True)\n{TRIGGERS}"
@@ -85,12 +85,12 @@ def test_a_service_that_cannot_be_used_is_named_without_its_secrets(
     with log.open("w") as sink:
         process = subprocess.Popen(command, env=environ, stdout=sink, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 110
-    while process.poll() is None and time.monotonic() < deadline and told not in log.read_text().partition(THEN)[2]:
+    while process.poll() is None and time.monotonic() < deadline and address not in log.read_text().partition(THEN)[2]:
         time.sleep(0.2)
-    time.sleep(1)  # triggers look again for as long as they are left alone
+    time.sleep(1)  # triggers retry until they are stopped
     process.kill()
     process.wait(60)
-    said = log.read_text()
-    by_task, then, by_triggers = said.partition(THEN)
-    assert then and told in by_task and told in by_triggers, said
-    assert CANARY not in said
+    output = log.read_text()
+    by_task, then, by_triggers = output.partition(THEN)
+    assert then and address in by_task and address in by_triggers, output
+    assert CANARY not in output

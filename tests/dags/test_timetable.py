@@ -1,4 +1,4 @@
-"""Schedules stop where the source ends, and manual runs do not."""
+"""Scheduled runs stop where the source ends, and manual runs do not."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.services import thorough
 @pytest.mark.parametrize(
     ("dag", "intervals", "last"), [("flights_data", 365, "2014-01-01"), ("flights_monitoring", 51, "2013-12-30")]
 )
-def test_every_interval_of_the_source_is_scheduled_and_none_after(
+def test_every_interval_of_the_source_is_scheduled_and_no_later_one(
     load: Callable[..., Any], dag: str, intervals: int, last: str
 ) -> None:
     from airflow.timetables.base import TimeRestriction
 
     timetable = load(ROOT / "params.yaml").dags[dag].schedule
     restriction = TimeRestriction(earliest=pendulum.datetime(2013, 1, 1, 5), latest=None, catchup=True)
-    found, interval = [], None
+    scheduled, interval = [], None
     while info := timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction):
         interval = info.data_interval
-        found.append(interval)
-    assert len(found) == intervals
-    assert found[-1].end.in_timezone("America/New_York").to_date_string() == last
+        scheduled.append(interval)
+    assert len(scheduled) == intervals
+    assert scheduled[-1].end.in_timezone("America/New_York").to_date_string() == last
 
 
 def test_nothing_starts_by_itself_today(load: Callable[..., Any]) -> None:
@@ -38,7 +38,7 @@ def test_nothing_starts_by_itself_today(load: Callable[..., Any]) -> None:
     assert timetable.next_dagrun_info(last_automated_data_interval=None, restriction=today) is None
 
 
-def test_it_survives_serialization(load: Callable[..., Any]) -> None:
+def test_the_timetable_survives_serialization(load: Callable[..., Any]) -> None:
     from airflow.serialization.decoders import decode_timetable
     from airflow.serialization.encoders import encode_timetable
 
@@ -52,7 +52,7 @@ def test_it_survives_serialization(load: Callable[..., Any]) -> None:
 
 @thorough
 def test_a_manual_run_of_today_runs_its_tasks(load: Callable[..., Any]) -> None:
-    """As the trigger form posts it: a logical date of now, long after the source has ended."""
+    """As the trigger form posts it: with the current time as logical date, long after the source has ended."""
     from datetime import UTC, datetime
 
     dags = load().dags

@@ -1,4 +1,4 @@
-"""The demo's story on a reduced window, told once through real servers on free ports, for all tests here."""
+"""The demo's story on a reduced window, run once through real servers on free ports for all tests here."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def reduced(folder: Path) -> Path:
     params["splits"] |= {"validation_days": 14, "test_days": 14}
     params["training"]["hist_gradient_boosting"]["max_iter"] = 40
     params["training"]["mlp"]["epochs"] = 2
-    # any fall asks for a new model; a wide margin, which a few days can show; a ramp of a day a stage
+    # any fall triggers retraining; a wide margin, shown within few days; stages of one day
     params["monitoring"]["retrain_when_failing"] = [{"metric": "roc_auc_drop", "direction": "at_most", "threshold": -1}]
     for stage in params["rollout"]["stages"]:
         stage |= {"min_hours": 24, "min_blocks": 1, "min_requests": 20 if stage["share"] else 0}
@@ -47,7 +47,7 @@ def reduced(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def databases(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """Records, Airflow's metadata and MLflow's backend on PostgreSQL where the run promises one, else as embedded."""
+    """Records, Airflow's metadata and MLflow's backend, on PostgreSQL where the run promises one, else embedded."""
     if not REQUIRED:
         yield {}
         return
@@ -100,7 +100,7 @@ def airflow(deck: Deck) -> Iterator[AirflowClient]:
 
 
 @pytest.fixture(scope="session")
-def told(deck: Deck, env: dict[str, str]) -> str:
+def story(deck: Deck, env: dict[str, str]) -> str:
     done = module("infra.story", env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -108,7 +108,7 @@ def told(deck: Deck, env: dict[str, str]) -> str:
 
 @pytest.fixture
 def context(deck: Deck, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Context:
-    """What a task of this deck sees."""
+    """A context with the environment of a task of this deck."""
     for name, value in environment(deck, env).items():
         if name.startswith(("FLIGHTDECK_", "MLFLOW_")):
             monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""What the demo's story leaves, and the other ways into the same servers."""
+"""What the demo's story leaves behind, and the other ways into the same servers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.predictions import read_log
 pytestmark = pytest.mark.e2e
 
 
-def test_the_story_leaves_two_versions_and_their_lineage(told: str, context: Context) -> None:
+def test_the_story_leaves_two_versions_and_their_lineage(story: str, context: Context) -> None:
     first, second = sorted(context.models.versions(), key=lambda version: int(version.version))
     assert (first.tags["family"], second.tags["parent_version"]) == (FAMILIES[0], first.version)
     candidates = context.tracker.runs("candidate")
@@ -35,8 +35,8 @@ def test_the_story_leaves_two_versions_and_their_lineage(told: str, context: Con
         assert pointer.exists(), "the data version of the model is kept by DVC"
 
 
-def test_the_story_leaves_a_rollout_that_was_judged_to_its_end(told: str, context: Context) -> None:
-    """The better of two families challenges the simplest one, and a margin of a tenth is soon shown to hold."""
+def test_the_story_leaves_a_finished_rollout(story: str, context: Context) -> None:
+    """The better of two families challenges the simplest one; a margin of a tenth is soon shown to hold."""
     direct, rollout = context.rollouts.all()
     assert direct.direct and (rollout.champion, rollout.version) == (direct.version, "2")
     assert rollout.ending is not None and (rollout.ending.action, rollout.ending.actor) == ("promote", "deployment")
@@ -50,18 +50,18 @@ def test_the_story_leaves_a_rollout_that_was_judged_to_its_end(told: str, contex
     assert decision is not None and decision["verdict"] == "PROMOTE"
     judgement = decision["evidence"]["judgement"]
     assert judgement["blocks"] >= 4 and judgement["log_e"]["not_inferior"] >= math.log(20)
-    shown = " ".join(told.split())
+    shown = " ".join(story.split())
     for fact in (decision["id"], "promote v2", "now live version 2", decision["reasons"][1].split(" over ")[0]):
         assert fact in shown
 
 
-def test_live_scores_are_those_that_the_point_in_time_features_give(
-    told: str, airflow: AirflowClient, context: Context
+def test_live_scores_equal_scores_of_point_in_time_features(
+    story: str, airflow: AirflowClient, context: Context
 ) -> None:
     """The first model's live predictions of the watched window, against the monitoring DAG's of the same flights."""
     (run,) = airflow.runs("flights_monitoring")
     log = read_log(context.predictions)
-    live = {made.prediction_id: made.score for made in log if made.plan == 1}
+    live = {row.prediction_id: row.score for row in log if row.plan == 1}
     uri = airflow.xcom(run.dag_id, run.run_id, "join_outcomes")["outcomes_uri"]
     offline = context.data.store.read_table(uri).to_pandas()
     assert len(offline) > 10_000 and set(offline[EXAMPLE_ID]) <= set(live)
@@ -69,18 +69,18 @@ def test_live_scores_are_those_that_the_point_in_time_features_give(
     assert apart.max() < 1e-5
 
 
-def test_the_story_leaves_a_report_and_a_decision_and_tells_them(told: str, context: Context) -> None:
+def test_the_story_leaves_and_prints_a_report_and_a_decision(story: str, context: Context) -> None:
     (report,) = context.tracker.runs("report")
     (decision,) = context.decisions.all(DecisionKind.RETRAIN)
     assert decision["verdict"] == "RETRAIN" and decision["reasons"]
-    shown = " ".join(told.split())
+    shown = " ".join(story.split())
     for fact in (decision["verdict"], decision["id"], f"{report['metrics']['roc_auc']:.4f}"):
         assert fact in shown
     (page,) = Path(context.data.uri("monitoring")).rglob("drift.html")
     assert page.stat().st_size > 100_000
 
 
-def test_told_again_it_repeats_nothing(told: str, airflow: AirflowClient, env: dict[str, str]) -> None:
+def test_a_second_run_of_the_story_repeats_nothing(story: str, airflow: AirflowClient, env: dict[str, str]) -> None:
     before = {dag: [run.run_id for run in airflow.runs(dag)] for dag in airflow.dags()}
     again = module("infra.story", env=env)
     assert again.returncode == 0, again.stderr
@@ -88,7 +88,7 @@ def test_told_again_it_repeats_nothing(told: str, airflow: AirflowClient, env: d
     assert [len(runs) for _, runs in sorted(before.items())] == [2, 2, 1, 0, 2]  # data, deployment, ...
 
 
-def test_a_form_that_does_not_fit_is_refused(told: str, airflow: AirflowClient) -> None:
+def test_an_invalid_form_is_refused(story: str, airflow: AirflowClient) -> None:
     with pytest.raises(AirflowError, match=r"400 .*prophet"):
         airflow.trigger("flights_training", {"as_of": "2013-04-15", "families": ["prophet"]})
     with pytest.raises(AirflowError, match=r"400 .*trials"):
@@ -99,8 +99,8 @@ def test_a_form_that_does_not_fit_is_refused(told: str, airflow: AirflowClient) 
     assert "unknown keys in the run's configuration: ['stat']" in airflow.failures(run)["plan"]
 
 
-def test_a_form_is_run_as_the_page_posts_it(told: str, airflow: AirflowClient, context: Context) -> None:
-    """With a logical date of now, which is long after the source's end. The gate decides what comes of it."""
+def test_a_form_runs_as_the_page_posts_it(story: str, airflow: AirflowClient, context: Context) -> None:
+    """With the current time as logical date, long after the source's end. The gate decides the outcome."""
     conf = {"as_of": "2013-04-10", "families": ["hist_gradient_boosting"], "trials": 2}
     run_id = airflow.trigger("flights_training", conf, logical_date=datetime.now(UTC).isoformat())
     run = airflow.wait("flights_training", run_id, timeout=900)
@@ -113,7 +113,7 @@ def test_a_form_is_run_as_the_page_posts_it(told: str, airflow: AirflowClient, c
 
 
 def test_a_backfill_does_each_days_work_and_starts_no_training(
-    told: str, airflow: AirflowClient, context: Context, env: dict[str, str]
+    story: str, airflow: AirflowClient, context: Context, env: dict[str, str]
 ) -> None:
     trainings = len(airflow.runs("flights_training"))
     created = module(

@@ -38,7 +38,7 @@ TASK = re.compile(r"^airflow worker -- [0-9a-f-]{36}$")
 
 
 def shuffled_version(context: Context, training_set_uri: str) -> str:
-    """A version that learnt from permuted labels, registered past the gate, which sets the alias as a person would."""
+    """A version trained on permuted labels and registered without the gate; the alias is set as a person would."""
     store, uri = context.data.store, context.data.uri("training_sets", "shuffled")
     manifest, draw, hashes = Manifest.read(store, training_set_uri), np.random.default_rng(7), {}
     for name in ("train", "validation", "test"):
@@ -55,16 +55,16 @@ def shuffled_version(context: Context, training_set_uri: str) -> str:
     return context.models.nominate(registered.version).version
 
 
-def until(what: str, found: Callable[[], Any], seconds: float = 300) -> Any:
+def until(what: str, poll: Callable[[], Any], seconds: float = 300) -> Any:
     deadline = time.monotonic() + seconds
-    while not (value := found()):
+    while not (value := poll()):
         assert time.monotonic() < deadline, f"{what} did not come"
         time.sleep(0.2)
     return value
 
 
 def in_force(context: Context, version: str) -> str:
-    """The name of the rollout of this version, once its traffic is shadowed."""
+    """The name of this version's rollout, once it is in shadow."""
 
     def named() -> str | None:
         plan = context.plans.current()
@@ -79,7 +79,7 @@ def ended(airflow: AirflowClient) -> Run:
 
 
 class Replayed:
-    """The replayer as a process of its own, with a clock that only goes on."""
+    """The replayer as a process of its own, whose clock only moves forward."""
 
     def __init__(self, deck: Deck, context: Context, env: dict[str, str], days: int, log: Path) -> None:
         start = context.clock.now().date()
@@ -128,8 +128,8 @@ def _killed(pid: int) -> int:
     return 1
 
 
-def test_a_label_shuffled_challenger_is_rolled_back_whatever_is_killed(
-    told: str, deck: Deck, airflow: AirflowClient, context: Context, env: dict[str, str], tmp_path: Path
+def test_a_label_shuffled_challenger_is_rolled_back_despite_kills(
+    story: str, deck: Deck, airflow: AirflowClient, context: Context, env: dict[str, str], tmp_path: Path
 ) -> None:
     before = context.plans.current()
     assert before is not None and before.challenger is None
@@ -164,29 +164,33 @@ def test_a_label_shuffled_challenger_is_rolled_back_whatever_is_killed(
     told_at: dict[tuple[str, str], set[str]] = {}
     for look in looks:
         told_at.setdefault((look["as_of"], look["evidence"]["pulse"]), set()).add(look["verdict"])
-    assert all(len(verdicts) == 1 for verdicts in told_at.values()), "a look that was killed says the same again"
+    assert all(len(verdicts) == 1 for verdicts in told_at.values()), (
+        "a repeated look after a kill gives the same answer"
+    )
     assert looks[-1]["verdict"] == "ROLLBACK" and looks[-1]["id"] == rollout.ending.decision_id
 
     plans = [plan.version for plan in context.plans.of(name)]
     log = read_log(context.predictions)
-    answered = {made.prediction_id for made in log if made.plan in plans}
-    flights = {flight for flight, at in asked(context, began) if at < context.clock.now() - timedelta(hours=1)}
+    answered = {row.prediction_id for row in log if row.plan in plans}
+    flights = {
+        flight for flight, at in expected_predictions(context, began) if at < context.clock.now() - timedelta(hours=1)
+    }
     assert flights and flights <= answered, "every request of those days is in the log, once"
 
 
-def asked(context: Context, since: Any) -> list[tuple[str, Any]]:
-    """(id, instant) of every prediction that the replay asked for from an instant until now."""
+def expected_predictions(context: Context, since: Any) -> list[tuple[str, Any]]:
+    """(id, instant) of every prediction that the replay requested from an instant until now."""
     from pipelines.replay.world import read_world
     from pipelines.usecase import EXAMPLE_ID, PREDICTED_AT
 
     window = context.window(since.date(), context.clock.now().date() + timedelta(1))
-    found = read_world(context, window).examples
-    found = found[(found[PREDICTED_AT] >= since) & (found[PREDICTED_AT] <= context.clock.now())]
-    return list(zip(found[EXAMPLE_ID], found[PREDICTED_AT], strict=True))
+    examples = read_world(context, window).examples
+    examples = examples[(examples[PREDICTED_AT] >= since) & (examples[PREDICTED_AT] <= context.clock.now())]
+    return list(zip(examples[EXAMPLE_ID], examples[PREDICTED_AT], strict=True))
 
 
-def test_an_earlier_version_set_by_hand_challenges_and_is_aborted_from_the_command_line(
-    told: str, deck: Deck, airflow: AirflowClient, context: Context, env: dict[str, str]
+def test_an_earlier_version_set_as_challenger_by_hand_can_be_aborted_from_the_command_line(
+    story: str, deck: Deck, airflow: AirflowClient, context: Context, env: dict[str, str]
 ) -> None:
     champion = context.models.aliases()["champion"]
     earlier = next(one.version for one in context.models.versions() if one.version != champion)
@@ -201,8 +205,8 @@ def test_an_earlier_version_set_by_hand_challenges_and_is_aborted_from_the_comma
     assert plan is not None and (plan.champion, plan.challenger) == (champion, None)
 
 
-def test_a_run_that_a_person_marks_failed_gives_the_traffic_back(
-    told: str, airflow: AirflowClient, context: Context
+def test_marking_a_run_failed_returns_the_traffic_to_the_champion(
+    story: str, airflow: AirflowClient, context: Context
 ) -> None:
     champion = context.models.aliases()["champion"]
     earlier = next(one.version for one in context.models.versions() if one.version != champion)
@@ -215,7 +219,7 @@ def test_a_run_that_a_person_marks_failed_gives_the_traffic_back(
     assert (last.action, last.version) == ("rollback", earlier) and name in last.key
 
 
-def test_a_champion_set_by_hand_is_honoured_and_recorded(told: str, airflow: AirflowClient, context: Context) -> None:
+def test_a_champion_set_by_hand_is_honoured_and_recorded(story: str, airflow: AirflowClient, context: Context) -> None:
     champion = context.models.aliases()["champion"]
     earlier = next(one.version for one in context.models.versions() if one.version != champion)
     for version in (earlier, champion):

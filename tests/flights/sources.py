@@ -29,7 +29,7 @@ def tables(start: date, end: date) -> dict[str, pa.Table]:
 
 
 def write_source(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame], end: str) -> Path:
-    """The bundled source with `change` applied to the flights before `end` (YYYY-MM-DD); later ones are left out."""
+    """The bundled source with `change` applied to the flights before `end` (YYYY-MM-DD); later flights are left out."""
     folder.mkdir(parents=True)
     for name in (table.name for table in USECASE.tables):
         if name != "flights":

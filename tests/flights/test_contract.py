@@ -37,7 +37,7 @@ def subject(first: date, start: date, end: date, last: date) -> Subject:
 @pytest.mark.parametrize(
     ("name", "days"), [*((name, days) for name in QUICK for days in (WINTER, SPRING)), ("live", SPRING)]
 )
-def test_a_check_holds(name: str, days: tuple[date, date, date, date]) -> None:
+def test_a_check_passes(name: str, days: tuple[date, date, date, date]) -> None:
     answer = ask(name, subject(*days))
     assert (answer.mark, answer.findings) == ("ok", [])
 
@@ -45,7 +45,7 @@ def test_a_check_holds(name: str, days: tuple[date, date, date, date]) -> None:
 @thorough
 @pytest.mark.parametrize("seed", seeds(1, 20))
 @pytest.mark.parametrize("name", CHECKS)
-def test_it_holds_for_two_weeks_whatever_is_drawn(name: str, seed: int) -> None:
+def test_a_check_passes_over_two_weeks_for_any_seed(name: str, seed: int) -> None:
     if name == "outcomes" and seed:
         pytest.skip("by chance one AUC in 370 lies outside")
     answer = ask(name, replace(subject(*LONG), seed=seed))
@@ -54,8 +54,8 @@ def test_it_holds_for_two_weeks_whatever_is_drawn(name: str, seed: int) -> None:
 
 @costly()
 @given(minutes=st.integers(0, 6 * 24 * 60))
-def test_records_as_they_stood_have_what_had_happened_and_nothing_else(minutes: int) -> None:
-    """So that the checks that set records back have something to hide, and hide no more."""
+def test_records_as_known_at_an_instant_hold_exactly_the_events_before_it(minutes: int) -> None:
+    """So the checks that set records back to an instant hide later events, and nothing else."""
     whole = subject(*WINTER).tables
     at = midnight(WINTER[1], USECASE.timezone) + timedelta(minutes=minutes)
     now = as_known(whole, at)

@@ -1,4 +1,4 @@
-"""The flights' declared features are those that were once built by hand, byte for byte; and their code is followed."""
+"""The flights' declared features equal the former handmade ones byte for byte; and their code is tracked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TABLES = {table.name: table for table in USECASE.feature_tables}
 
 
 @pytest.mark.parametrize("name", handmade.VIEWS)
-def test_a_declared_view_has_the_bytes_of_the_one_built_by_hand(name: str) -> None:
+def test_a_declared_view_equals_the_handmade_one_byte_for_byte(name: str) -> None:
     source, window = (
         tables(date(2013, 1, 1), date(2013, 1, 21)),
         Window(date(2013, 1, 5), date(2013, 1, 21), USECASE.timezone),
@@ -30,16 +30,16 @@ def test_a_declared_view_has_the_bytes_of_the_one_built_by_hand(name: str) -> No
     assert declared.combine_chunks().equals(by_hand.combine_chunks())
 
 
-def test_a_builder_rests_on_its_own_modules_alone() -> None:
-    """A change of the request's features, or of what a model reads, makes no feature table out of date."""
+def test_a_builder_depends_on_its_own_modules_alone() -> None:
+    """A change of the request features, or of a model's inputs, makes no feature table out of date."""
     package = "pipelines.usecases.flights"
     assert set(own_code(f"{package}.rotation")) == {
         f"{package}.{name}" for name in ("rotation", "departures", "columns")
     }
 
 
-def test_the_engine_gives_what_it_gave(tmp_path: Path) -> None:
-    """Where this fails since declarations give other rows, raise ENGINE with it: what is built is then out of date."""
+def test_the_engine_gives_the_recorded_rows(tmp_path: Path) -> None:
+    """If declarations now give other rows, raise ENGINE in the same commit, so that older features are out of date."""
     source, window = (
         tables(date(2013, 1, 1), date(2013, 1, 8)),
         Window(date(2013, 1, 5), date(2013, 1, 8), USECASE.timezone),

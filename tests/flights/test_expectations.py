@@ -1,4 +1,4 @@
-"""The flights' suites on real days with bad input put in: a quarantined row or a clear error, and nothing lost."""
+"""The flights' suites on real days with injected faults: a quarantined row or a clear error, and nothing lost."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ TEMPERATURES = {"nan": (math.nan, "not_finite"), "infinite": (math.inf, "not_fin
 
 @dataclass(frozen=True)
 class Judged:
-    """Days of which each case had a row of its own, validated at once."""
+    """Days with one altered row for each case, validated in one run."""
 
     context: Context
     outputs: dict[str, Any]
     rows: dict[str, int]  # in the raw partition, by case
-    again: pa.Table  # a good flight of the first day, in the second day too
+    again: pa.Table  # a valid flight of the first day, repeated on the second
 
     def read(self, zone: str, table: str = "flights", day: date = BEFORE) -> pa.Table:
         return self.context.data.store.read_table(self.context.data.partition(zone, table, day))
@@ -107,7 +107,7 @@ class Judged:
 
 
 @pytest.fixture(scope="module")
-def judged(ingested: Path, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+def cases_home(ingested: Path, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     home = tmp_path_factory.mktemp("judged") / "home"
     copy_home(ingested, home)
     context = build_context(ROOT / "params.yaml", home)
@@ -135,40 +135,40 @@ def judged(ingested: Path, tmp_path_factory: pytest.TempPathFactory) -> Judged:
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_bad_flight_is_set_apart(judged: Judged, case: str) -> None:
-    rows, apart = judged.raw(case), judged.read("quarantine")
+def test_a_bad_flight_is_quarantined(cases_home: Judged, case: str) -> None:
+    rows, apart = cases_home.raw(case), cases_home.read("quarantine")
     bad = zip(apart.drop_columns(["reason"]).to_pylist(), apart["reason"].to_pylist(), strict=True)
     assert [reason for row, reason in bad if row in rows] == [BAD[case][1]] * len(rows)
-    clean = judged.read("validated").to_pylist()
+    clean = cases_home.read("validated").to_pylist()
     assert not any(row in clean for row in rows)
 
 
-def test_of_bad_flights_nothing_is_lost(judged: Judged) -> None:
-    raw, clean, bad = (judged.read(zone) for zone in ("raw", "validated", "quarantine"))
-    assert judged.outputs["verdict"] == "PASS" and raw.num_rows == clean.num_rows + bad.num_rows
+def test_no_bad_flight_is_lost(cases_home: Judged) -> None:
+    raw, clean, bad = (cases_home.read(zone) for zone in ("raw", "validated", "quarantine"))
+    assert cases_home.outputs["verdict"] == "PASS" and raw.num_rows == clean.num_rows + bad.num_rows
     assert bad.num_rows == len(BAD) + 1, "one of them is there twice"
     together = pa.concat_tables([clean, bad.drop_columns(["reason"])])
     assert sorted(together.to_pylist(), key=str) == sorted(raw.to_pylist(), key=str)
 
 
-def test_a_long_string_swells_no_report(judged: Judged) -> None:
-    reports = Path(judged.context.data.uri("reports"))
+def test_a_long_string_does_not_inflate_the_report(cases_home: Judged) -> None:
+    reports = Path(cases_home.context.data.uri("reports"))
     assert 10_000 < sum(file.stat().st_size for file in reports.rglob("*") if file.is_file()) < 300_000
 
 
-def test_a_flight_that_comes_again_on_a_later_day_is_set_apart_there(judged: Judged) -> None:
-    bad = judged.read("quarantine", day=SPRING)
-    assert bad.drop_columns(["reason"]).to_pylist() == judged.again.to_pylist()
+def test_a_flight_repeated_on_a_later_day_is_quarantined_there(cases_home: Judged) -> None:
+    bad = cases_home.read("quarantine", day=SPRING)
+    assert bad.drop_columns(["reason"]).to_pylist() == cases_home.again.to_pylist()
     assert bad["reason"].to_pylist() == ["duplicate"]
-    (first,) = judged.read("raw").slice(7, 1).to_pylist()
-    assert first in judged.read("validated").to_pylist()
+    (first,) = cases_home.read("raw").slice(7, 1).to_pylist()
+    assert first in cases_home.read("validated").to_pylist()
 
 
-def test_numbers_that_are_none_are_set_apart_and_missing_ones_are_not(judged: Judged) -> None:
-    assert judged.read("quarantine", "weather")["reason"].to_pylist() == ["not_finite", "not_finite,bad_temp"]
-    assert judged.outputs["quarantined"]["weather"] == {"not_finite": 2, "bad_temp": 1}
-    missing = judged.read("raw", "weather").slice(2, 1).to_pylist()
-    assert missing[0]["temp"] is None and missing[0] in judged.read("validated", "weather").to_pylist()
+def test_nan_and_infinity_are_quarantined_and_missing_values_are_not(cases_home: Judged) -> None:
+    assert cases_home.read("quarantine", "weather")["reason"].to_pylist() == ["not_finite", "not_finite,bad_temp"]
+    assert cases_home.outputs["quarantined"]["weather"] == {"not_finite": 2, "bad_temp": 1}
+    missing = cases_home.read("raw", "weather").slice(2, 1).to_pylist()
+    assert missing[0]["temp"] is None and missing[0] in cases_home.read("validated", "weather").to_pylist()
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def few(frame: pd.DataFrame) -> pd.DataFrame:
     ],
     ids=["no rows", "a whole day in another zone", "a day cut short"],
 )
-def test_a_bad_day_stops_the_run_and_leaves_what_was_there(
+def test_a_bad_day_stops_the_run_and_changes_nothing(
     validated: Path, tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], message: str
 ) -> None:
     copy_home(validated, tmp_path / "home")
@@ -215,7 +215,7 @@ def test_a_bad_day_stops_the_run_and_leaves_what_was_there(
 
 
 @pytest.mark.parametrize(("day", "hours"), [(SPRING, 23), (AUTUMN, 24)])
-def test_true_rows_pass_on_the_days_when_the_clock_changes(home: Context, day: date, hours: int) -> None:
+def test_valid_rows_pass_on_the_days_of_clock_changes(home: Context, day: date, hours: int) -> None:
     window = {"start": day.isoformat(), "end": (date.fromordinal(day.toordinal() + 1)).isoformat()}
     outputs = execute("validate", window, home)
     assert outputs["verdict"] == "PASS" and not any(outputs["quarantined"].values())
@@ -223,7 +223,7 @@ def test_true_rows_pass_on_the_days_when_the_clock_changes(home: Context, day: d
     assert len(weather["time_hour"].unique()) == hours  # the source lacks one in autumn
 
 
-def test_every_table_has_a_suite_of_every_kind_that_it_needs() -> None:
+def test_every_table_has_the_kinds_of_expectations_that_it_needs() -> None:
     kinds = {name: {expectation.configuration.type for expectation in suite} for name, suite in SUITES.items()}
     for name, types in kinds.items():
         assert "expect_column_types" in types and "expect_column_values_to_not_be_null" in types, name

@@ -1,4 +1,4 @@
-"""The flights' features: their values are those of plain computations, and no record that comes later moves them."""
+"""The flights' features: their values equal plain computations, and no later record moves them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,9 @@ def built(name: str) -> pa.Table:
 @thorough
 @costly()
 @given(minutes=st.integers(0, 12 * 24 * 60), to_midnight=st.booleans(), seed=st.integers(0, 2**32))
-def test_nothing_known_by_a_cut_moves_when_what_is_known_later_does(minutes: int, to_midnight: bool, seed: int) -> None:
+def test_changing_what_becomes_known_after_a_cut_moves_no_feature_before_it(
+    minutes: int, to_midnight: bool, seed: int
+) -> None:
     """Cuts at any minute of twelve days, and half of them at one at which a local day begins."""
     cut = midnight(date(2013, 1, 6), USECASE.timezone) + timedelta(
         minutes=minutes // 1440 * 1440 if to_midnight else minutes
@@ -114,8 +116,8 @@ def test_nothing_known_by_a_cut_moves_when_what_is_known_later_does(minutes: int
 
 
 @pytest.mark.parametrize("name", [feature_table.name for feature_table in DAILY])
-def test_what_is_known_later_shows_in_later_rows(name: str) -> None:
-    """So that the test above has something to find, in every column."""
+def test_changing_what_becomes_known_after_a_cut_moves_features_after_it(name: str) -> None:
+    """So the test above can fail, for every column."""
     changed = build(table(name), altered_after(datetime(2013, 1, 14, 17, tzinfo=UTC), 1)).to_pandas()
     keys = [*table(name).keys, KNOWN_AT]
     both = built(name).to_pandas().merge(changed, on=keys, suffixes=("", "_altered"))
@@ -129,7 +131,7 @@ def known_by(rows: pa.Table, cut: datetime) -> pa.ChunkedArray:
 
 @pytest.mark.parametrize("key", ["origin", "carrier"])
 def test_trailing_windows_equal_a_plain_computation(key: str) -> None:
-    """The differences of running sums against a loop over flights, at a few instants."""
+    """Differences of running sums against a loop over flights, at a few instants."""
     flights = query("select * from departures", raw(), {}).to_pandas()
     for _, row in built(f"{key}_state").to_pandas().sample(60, random_state=1).iterrows():
         at, here = row[KNOWN_AT], flights[flights[key] == row[key]]
@@ -167,7 +169,7 @@ def test_windows_of_arrivals_and_of_several_keys_equal_a_plain_computation(name:
     assert seen >= 40 * 3
 
 
-def test_an_aircraft_is_away_for_two_legs_and_two_turns() -> None:
+def test_an_aircraft_is_away_for_two_legs_and_two_turnarounds() -> None:
     """Against a loop over departures, and at every instant of the grid at which it is on its way, and only there."""
     flights = query("select * from departures where tailnum is not null and dep_at is not null", raw(), {}).to_pandas()
     rows = built("aircraft_rotation").to_pandas()
@@ -197,7 +199,7 @@ def test_an_aircraft_is_away_for_two_legs_and_two_turns() -> None:
     assert list(rows[KNOWN_AT][rows.tailnum == tail]) == list(grid[away])
 
 
-def test_an_entity_has_a_state_on_the_days_on_which_it_is_scheduled_and_the_day_after() -> None:
+def test_an_entity_has_rows_on_days_when_it_is_scheduled_and_on_the_day_after() -> None:
     rows = built("carrier_state").to_pandas()
     days = rows[KNOWN_AT].dt.tz_convert(USECASE.timezone).dt.date.groupby(rows.carrier).value_counts()
     assert (days == 96).all()
@@ -250,7 +252,7 @@ def test_labels_mature_on_landing_and_within_the_declared_time() -> None:
     assert frame[LABEL].mean() == pytest.approx((raw()["flights"].to_pandas().arr_delay.dropna() >= 15).mean())
 
 
-def test_arrival_times_are_the_destinations() -> None:
+def test_arrival_times_are_local_to_the_destination() -> None:
     """JFK to LAX takes about six hours, to San Juan about four, whatever the clocks there say."""
     frame = USECASE.examples({name: raw()[name] for name in ("flights", "airports")}, WINDOW).to_pandas()
     by_dest = frame.groupby("dest").scheduled_minutes.median()
@@ -261,10 +263,10 @@ def test_arrival_times_are_the_destinations() -> None:
 def test_scheduled_minutes_are_those_between_the_instants() -> None:
     frame = query("select * from departures order by carrier, flight, sched_dep_at", raw(), {}).to_pandas()
     minutes = ((frame.sched_arr_at - frame.sched_dep_at).dt.total_seconds() / 60).astype("float32")
-    told = USECASE.examples({name: raw()[name] for name in ("flights", "airports")}, WINDOW).to_pandas()
-    told = told.sort_values(["carrier", "flight", "sched_dep_at"])
-    assert told.scheduled_minutes.dtype == "float32" and list(told.flight) == list(frame.flight)
-    np.testing.assert_array_equal(told.scheduled_minutes, minutes)
+    examples = USECASE.examples({name: raw()[name] for name in ("flights", "airports")}, WINDOW).to_pandas()
+    examples = examples.sort_values(["carrier", "flight", "sched_dep_at"])
+    assert examples.scheduled_minutes.dtype == "float32" and list(examples.flight) == list(frame.flight)
+    np.testing.assert_array_equal(examples.scheduled_minutes, minutes)
 
 
 def test_request_features_work_row_by_row() -> None:
@@ -277,8 +279,8 @@ def test_request_features_work_row_by_row() -> None:
     assert (whole.dep_weekday == local.weekday).all() and (whole.sched_hour == local.strftime("%H")).all()
 
 
-def test_a_flight_to_a_place_whose_zone_is_unknown_lands_at_no_known_instant() -> None:
-    """Else its arrival would count as known when its day begins, hours before it leaves."""
+def test_a_flight_to_a_destination_of_unknown_time_zone_has_no_known_arrival() -> None:
+    """Otherwise its arrival would count as known when its day begins, hours before departure."""
     airports = raw()["airports"]
     unzoned = airports.set_column(
         airports.column_names.index("tzone"),
@@ -292,7 +294,7 @@ def test_a_flight_to_a_place_whose_zone_is_unknown_lands_at_no_known_instant() -
     assert lost.num_rows == known.num_rows == lost["arr_at"].null_count == lost["sched_arr_at"].null_count
 
 
-def test_a_cancellation_is_known_at_the_scheduled_departure_and_its_absence_once_it_has_left() -> None:
+def test_a_cancellation_is_known_at_the_scheduled_departure_and_a_departure_when_it_happens() -> None:
     tables = {name: raw()[name] for name in ("flights", "airports")}
     frame = USECASE.examples(tables, WINDOW).to_pandas()
     gone = frame.cancelled == 1

@@ -1,4 +1,4 @@
-"""With labels and delays permuted in the raw records, nothing is left to learn: validation ROC AUC falls to chance."""
+"""With outcomes permuted in the raw records there is no signal: validation ROC AUC falls to chance."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PERIODS = [  # of the validation rows, 24 % are late
 
 
 def permuted(flights: pd.DataFrame, seed: int = 1) -> pd.DataFrame:
-    """The flights with every outcome dealt to another flight; both delays of one stay together.
+    """The flights with outcomes permuted among them; both delays of a flight stay together.
 
     Clock times and time in the air follow, since validation would refuse records that contradict themselves.
     """
@@ -97,16 +97,16 @@ def validation_auc(context: Context, period: Period) -> float:
     budget = {"families": ["hist_gradient_boosting"], "trials": 1, "seed": 1}
     given = {"as_of": as_of, "run": "leak", "feature_service": None, **budget}
     steps, known = ("build_training_set", "train"), {"snapshot": {"data_version": "permuted"}}
-    made = walk(chains.training, given, run_step, only=steps, previous=known)
-    training_set_uri = made["build_training_set"]["training_set_uri"]
+    outputs = walk(chains.training, given, run_step, only=steps, previous=known)
+    training_set_uri = outputs["build_training_set"]["training_set_uri"]
     frame = context.data.store.read_table(f"{training_set_uri}/validation.parquet").to_pandas()
-    scorer = load_scorer(context.data.store, ModelRef(made["train"][0]["model_uri"]))
+    scorer = load_scorer(context.data.store, ModelRef(outputs["train"][0]["model_uri"]))
     return float(roc_auc_score(frame[LABEL], scorer.score(frame)))
 
 
 @thorough
 @pytest.mark.parametrize("period", PERIODS)
-def test_permuted_outcomes_leave_chance(tmp_path: Path, period: Period) -> None:
+def test_permuted_outcomes_bring_the_auc_to_chance(tmp_path: Path, period: Period) -> None:
     source = write_source(tmp_path / "source", permuted, str(period.end))
     auc = validation_auc(context_over(tmp_path, source, period), period)
     assert auc == pytest.approx(0.5, abs=period.chance)
@@ -114,6 +114,6 @@ def test_permuted_outcomes_leave_chance(tmp_path: Path, period: Period) -> None:
 
 @thorough
 @pytest.mark.parametrize("period", PERIODS)
-def test_true_outcomes_leave_much_more(tmp_path: Path, period: Period) -> None:
-    """The same chain on the same days, so that the test above has something to lose."""
+def test_true_outcomes_give_a_much_higher_auc(tmp_path: Path, period: Period) -> None:
+    """The same chain on the same days, so the test above can fail."""
     assert validation_auc(context_over(tmp_path, None, period), period) > 0.65

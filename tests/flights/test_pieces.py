@@ -1,4 +1,4 @@
-"""The flights' features, built in pieces of few days, have the bytes of those that are built at once."""
+"""The flights' features built in pieces of a few days equal those built at once, byte for byte."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WINDOW = {"start": "2013-03-09", "end": "2013-04-08"}  # the clocks change, and 
 
 
 @thorough
-def test_pieces_give_the_same_bytes(flights: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_built_in_pieces_have_the_same_bytes(flights: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in ("ingest", "validate", "build_features"):
         execute(step, WINDOW, flights)
     features = flights.settings.root / "data" / "flights" / "features"

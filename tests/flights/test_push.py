@@ -1,4 +1,4 @@
-"""What is pushed during a day, from records as they stood at the moment, is what a backfill of the day gives."""
+"""Features pushed during a day, from the records known at that moment, equal those of a backfill of the day."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WINDOW = {"start": str(START), "end": "2013-01-10"}
 
 
 def put_back(context: Context, whole: dict[str, dict[date, pa.Table]], until: datetime) -> None:
-    """Make the validated tables what they were: the schedules of days that had begun, and what had happened."""
+    """Reset the validated tables to an instant: the schedules of days that had begun, and events that had happened."""
     airports = context.data.read_reference("validated", "airports")
     for day, flights in whole["flights"].items():
         tables = {"flights": flights, "weather": whole["weather"][day], "airports": airports}
@@ -31,7 +31,7 @@ def put_back(context: Context, whole: dict[str, dict[date, pa.Table]], until: da
 
 
 @thorough
-def test_pushed_values_are_the_backfilled_ones(flights: Context) -> None:
+def test_pushed_values_equal_backfilled_values(flights: Context) -> None:
     for step in ("ingest", "validate", "build_features"):
         execute(step, WINDOW, flights)
     execute("apply_features", {}, flights)

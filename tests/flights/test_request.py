@@ -28,7 +28,7 @@ def parse(**changes: Any) -> Any:
     return ENVELOPE.parse(json.dumps({**SENT, **changes}).encode())[0]
 
 
-def test_the_split_falls_back_where_there_is_no_number() -> None:
+def test_the_split_key_has_a_fallback_without_a_tail_number() -> None:
     assert USECASE.split_key(parse().model_dump()) == "UA1545"
     assert USECASE.split_key(parse(flight=None).model_dump()) == "N14228"
     assert USECASE.split_key(parse(flight=None, tailnum=None).model_dump()) == "UA:EWR-IAH"
@@ -38,7 +38,7 @@ def test_a_whole_number_may_be_written_with_a_point() -> None:
     assert ENVELOPE.parse(json.dumps(SENT).replace("1545", "1545.0").encode())[0].flight == 1545
 
 
-def test_an_instant_is_understood_in_any_zone() -> None:
+def test_an_instant_is_read_in_any_zone() -> None:
     request = parse(sched_dep_at="2013-01-01T05:15:00-05:00")
     assert request.sched_dep_at == datetime(2013, 1, 1, 10, 15, tzinfo=UTC) and request.sched_dep_at.tzinfo is UTC
 

@@ -1,4 +1,4 @@
-"""Sources that are cut short or broken stop the chain with a line that names them, and nothing is half-written."""
+"""Truncated or broken sources stop the chain with a line that names them, and nothing is half-written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def over(tmp_path: Path) -> Callable[[Path], Context]:
     return make
 
 
-def test_days_that_a_source_lost_stop_validation(over: Callable[[Path], Context], tmp_path: Path) -> None:
+def test_days_missing_from_the_source_stop_validation(over: Callable[[Path], Context], tmp_path: Path) -> None:
     """Cut at the end of a line, a CSV is still a CSV."""
     context = over(write_source(tmp_path / "source", lambda flights: flights, "2013-01-06"))
     execute("ingest", WINDOW, context)
@@ -42,7 +42,7 @@ def test_days_that_a_source_lost_stop_validation(over: Callable[[Path], Context]
     assert not context.data.periods("validated", "flights")
 
 
-def test_a_table_that_is_not_required_may_lack_days(tmp_path: Path) -> None:
+def test_an_optional_table_may_lack_days(tmp_path: Path) -> None:
     """The weather feed ends a day before the flights do."""
     context = build_context(ROOT / "params.yaml", tmp_path / "home")
     last = {"start": "2013-12-30", "end": "2014-01-01"}

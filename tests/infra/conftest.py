@@ -14,15 +14,15 @@ from infra.processes import Session, session_of, stop
 
 @pytest.fixture
 def deck(tmp_path: Path) -> Deck:
-    made = load_deck({"FLIGHTDECK_HOME": str(tmp_path / "home")})
-    made.run.mkdir(parents=True)
-    made.logs.mkdir()
-    return made
+    deck = load_deck({"FLIGHTDECK_HOME": str(tmp_path / "home")})
+    deck.run.mkdir(parents=True)
+    deck.logs.mkdir()
+    return deck
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
-    """Starts a shell command as the leader of a session of its own; all of it is ended with the test."""
+    """Starts a shell command in a session of its own, which is killed when the test ends."""
     started: list[Session] = []
     processes: list[subprocess.Popen[bytes]] = []
 

@@ -1,4 +1,4 @@
-"""Waiting for DAGs: import errors of other use cases are no reason to give up."""
+"""The client waits for DAGs and does not give up because of other use cases' import errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pipelines.errors.InvalidInput: these use cases have no DAGs:
 
 
 def client(answers: list[list[str]], errors: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> AirflowClient:
-    """Against an API that answers with these DAGs, one list after the other and then the last; time stands in between.
+    """A client of an API that lists these DAGs, one list per call and then the last one; time passes only during looks.
 
     Each look takes a minute of the monotonic clock.
     """
@@ -33,29 +33,29 @@ def client(answers: list[list[str]], errors: dict[str, str], monkeypatch: pytest
             return page("import_errors", [{"filename": file, "stack_trace": trace} for file, trace in errors.items()])
         return page("dags", [{"dag_id": dag} for dag in (answers.pop(0) if len(answers) > 1 else answers[0])])
 
-    made = AirflowClient("http://127.0.0.1:1", "admin", "x")
-    made.http = httpx.Client(
+    client = AirflowClient("http://127.0.0.1:1", "admin", "x")
+    client.http = httpx.Client(
         base_url="http://127.0.0.1:1", transport=httpx.MockTransport(answer), headers={"Authorization": "Bearer x"}
     )
-    return made
+    return client
 
 
 def page(key: str, entries: list[dict[str, Any]]) -> httpx.Response:
     return httpx.Response(200, json={key: entries, "total_entries": len(entries)})
 
 
-def test_it_waits_for_its_dags_whatever_import_errors_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_waits_for_its_dags_despite_import_errors_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     client([[], ["b_data"], ["a_data", "b_data"]], {"broken_use_cases.py": TRACE}, monkeypatch).wait_for_dags(
         ["a_data"], timeout=600
     )
 
 
-def test_dags_that_do_not_come_are_named_with_all_that_the_import_errors_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_dags_are_named_together_with_all_import_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     other = '  File "x.py", line 1\n    def (\n        ^\nSyntaxError: bad'
     errors = {"broken_use_cases.py": TRACE, "other.py": other}
-    with pytest.raises(AirflowError, match=r"DAGs \['a_data'\] were not read within 120 s") as told:
+    with pytest.raises(AirflowError, match=r"DAGs \['a_data'\] were not read within 120 s") as error:
         client([["b_data"]], errors, monkeypatch).wait_for_dags(["a_data", "b_data"], timeout=120)
-    said = str(told.value)
-    assert "\n" not in said and "see dag-processor.log" in said and "raise InvalidInput" not in said
-    assert "/params/a.yaml: trails: unknown key /params/b.yaml does not exist" in said
-    assert "other.py: SyntaxError: bad" in said
+    message = str(error.value)
+    assert "\n" not in message and "see dag-processor.log" in message and "raise InvalidInput" not in message
+    assert "/params/a.yaml: trails: unknown key /params/b.yaml does not exist" in message
+    assert "other.py: SyntaxError: bad" in message

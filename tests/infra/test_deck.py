@@ -87,8 +87,8 @@ def deck_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
         "FLIGHTDECK_AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags"),
     }
     try:
-        said = supervisor(env, "up")
-        assert said.returncode == 0, said.stdout + said.stderr
+        output = supervisor(env, "up")
+        assert output.returncode == 0, output.stdout + output.stderr
         yield env
     finally:
         supervisor(env, "down")
@@ -102,15 +102,15 @@ def supervisor(env: dict[str, str], *command: str) -> subprocess.CompletedProces
 @pytest.mark.e2e
 def test_a_second_up_does_nothing(deck_env: dict[str, str]) -> None:
     before = read_state(load_deck(deck_env))
-    said = supervisor(deck_env, "up")
-    assert said.returncode == 0
-    assert said.stdout.startswith("Flightdeck is already up.")
+    output = supervisor(deck_env, "up")
+    assert output.returncode == 0
+    assert output.stdout.startswith("Flightdeck is already up.")
     assert read_state(load_deck(deck_env))["supervisor"] == before["supervisor"]
     assert supervisor(deck_env, "status").returncode == 0
 
 
 @pytest.mark.e2e
-def test_a_run_leads_to_the_run_that_its_asset_event_started(deck_env: dict[str, str]) -> None:
+def test_a_run_points_to_the_run_that_its_asset_event_started(deck_env: dict[str, str]) -> None:
     seen: list[dict[str, str]] = []
     with AirflowClient.of(load_deck(deck_env)) as airflow:
         airflow.wait_for_dags(["trial", "trial_child"])
@@ -159,7 +159,7 @@ def test_no_password_is_in_a_log(deck_env: dict[str, str]) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/net/tcp")
-def test_every_listener_is_on_this_machine_only(deck_env: dict[str, str]) -> None:
+def test_every_listener_is_bound_to_this_machine_only(deck_env: dict[str, str]) -> None:
     deck = load_deck(deck_env)
     sockets = {target for pid in deck_processes(deck) for target in open_sockets(pid)}
     listeners = [

@@ -21,14 +21,14 @@ def test_a_busy_port_is_named_with_the_variable_to_change() -> None:
         port = other.getsockname()[1]
         with pytest.raises(
             BadSetting, match=rf"port {port} is in use; set FLIGHTDECK_X_PORT .* Nothing was started"
-        ) as said:
+        ) as error:
             require_free("FLIGHTDECK_X_PORT", port)
-        assert said.value.exit_code == 2
+        assert error.value.exit_code == 2
     require_free("FLIGHTDECK_X_PORT", port)
 
 
 @pytest.mark.parametrize("text", ["http", "0", "70000", "-1", "80.5"])
-def test_a_port_that_is_none_is_refused_by_name(text: str) -> None:
+def test_an_invalid_port_is_refused_by_name(text: str) -> None:
     with pytest.raises(BadSetting, match=f"FLIGHTDECK_MLFLOW_PORT='{text}'"):
         load_deck({"FLIGHTDECK_MLFLOW_PORT": text})
 
@@ -38,7 +38,7 @@ def test_two_parts_do_not_share_a_port() -> None:
         load_deck({"FLIGHTDECK_AIRFLOW_PORT": "5000"})
 
 
-def test_the_parts_see_absolute_places_and_this_machine_only(tmp_path: Path) -> None:
+def test_parts_get_absolute_paths_and_loopback_addresses_only(tmp_path: Path) -> None:
     deck = load_deck(
         {"FLIGHTDECK_HOME": str(tmp_path), "FLIGHTDECK_PARAMS": os.pathsep.join(["params.yaml", "/x/b.yaml"])}
     )
@@ -51,7 +51,7 @@ def test_the_parts_see_absolute_places_and_this_machine_only(tmp_path: Path) -> 
     assert "0.0.0.0" not in env.values()
 
 
-def test_another_airflow_of_the_user_does_not_leak_in_and_ours_can_be_changed(tmp_path: Path) -> None:
+def test_settings_of_another_airflow_do_not_leak_in_and_ours_can_be_overridden(tmp_path: Path) -> None:
     caller = {
         "FLIGHTDECK_HOME": str(tmp_path),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://somebody/else",
@@ -65,7 +65,7 @@ def test_another_airflow_of_the_user_does_not_leak_in_and_ours_can_be_changed(tm
     assert env["AIRFLOW__CORE__PARALLELISM"] == "9"
 
 
-def test_the_parts_get_none_of_the_callers_variables_for_other_servers(tmp_path: Path) -> None:
+def test_parts_get_no_variables_that_the_caller_set_for_other_servers(tmp_path: Path) -> None:
     caller = {
         "FLIGHTDECK_HOME": str(tmp_path),
         **{"MLFLOW_REGISTRY_STORE_URI": "sqlite:///elsewhere.db", "MLFLOW_STATIC_PREFIX": "/elsewhere"},
@@ -95,7 +95,7 @@ def test_tasks_wait_passively_and_take_as_many_threads_as_they_may(deck: Deck) -
     assert (env["OMP_WAIT_POLICY"], env["OMP_NUM_THREADS"]) == ("passive", str(processors()))
 
 
-def test_secrets_are_made_once_and_for_their_owner_only(deck: Deck) -> None:
+def test_secrets_are_generated_once_and_readable_by_their_owner_only(deck: Deck) -> None:
     first, second = environment(deck, {}), environment(deck, {})
     assert first == second
     assert len(first["AIRFLOW__API_AUTH__JWT_SECRET"]) >= 64
@@ -109,7 +109,7 @@ def test_secrets_are_made_once_and_for_their_owner_only(deck: Deck) -> None:
     )
 
 
-def test_a_tracking_server_elsewhere_is_used_as_it_is() -> None:
+def test_an_external_tracking_server_is_used_unchanged() -> None:
     assert (
         load_deck({"FLIGHTDECK_MLFLOW_URI": "http://mlflow.example:80/"}).mlflow_elsewhere == "http://mlflow.example:80"
     )

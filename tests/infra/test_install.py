@@ -1,4 +1,4 @@
-"""What pip is configured with reaches uv, and the compiled pins fit every machine."""
+"""pip's configuration is passed to uv, and the compiled pins fit every machine."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def test_a_variable_outranks_the_install_section_and_that_outranks_global(tmp_pa
         f"install.find-links='{tmp_path}/b'",
         f"global.find-links='{tmp_path}/a'",
     ]
-    found = [uv_variables("\n".join(lines[start:]), {})["UV_FIND_LINKS"] for start in range(3)]
-    assert found == [f"{tmp_path}/c", f"{tmp_path}/b", f"{tmp_path}/a"]
+    links = [uv_variables("\n".join(lines[start:]), {})["UV_FIND_LINKS"] for start in range(3)]
+    assert links == [f"{tmp_path}/c", f"{tmp_path}/b", f"{tmp_path}/a"]
 
 
-def test_several_places_are_handed_over_in_the_form_that_uv_reads(tmp_path: Path) -> None:
+def test_several_find_links_are_passed_in_the_format_of_uv(tmp_path: Path) -> None:
     other = tmp_path / "other wheels"
     other.mkdir()
     config = f"global.find-links='\\n{tmp_path}\\n{other.as_uri()}\\nhttps://example.org/links.html'"
     assert uv_variables(config, {})["UV_FIND_LINKS"] == f"{tmp_path},{other},https://example.org/links.html"
 
 
-def test_places_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+def test_find_links_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     config = f"global.find-links='{gone}'\nglobal.extra-index-url='{gone.as_uri()}'\nglobal.index-url='{gone}'"
     assert uv_variables(config, {}) == {}
 
 
-def test_indexes_keep_the_meaning_that_they_have_in_pip(tmp_path: Path) -> None:
+def test_indexes_have_the_same_meaning_as_in_pip(tmp_path: Path) -> None:
     extra = f"https://b.example/simple {tmp_path.as_uri()}"
     config = f"global.index-url='https://a.example/simple'\nglobal.extra-index-url='{extra}'"
     assert uv_variables(config, {}) == {
@@ -53,11 +53,11 @@ def test_indexes_keep_the_meaning_that_they_have_in_pip(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_set_for_uv_itself_stays(tmp_path: Path) -> None:
+def test_variables_set_for_uv_itself_are_kept(tmp_path: Path) -> None:
     assert uv_variables(f"global.find-links='{tmp_path}'", {"UV_FIND_LINKS": "/mine"}) == {}
 
 
-def test_nothing_configured_hands_nothing_over() -> None:
+def test_without_configuration_nothing_is_passed_on() -> None:
     assert uv_variables("", {}) == {}
 
 
@@ -73,7 +73,7 @@ def test_the_committed_pins_are_portable() -> None:
     assert all("==" in line for line in pins.splitlines())
 
 
-def test_an_install_is_quiet_unless_asked_and_shows_that_it_goes_on(
+def test_an_install_is_quiet_by_default_and_shows_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fake = tmp_path / "bin" / "uv"

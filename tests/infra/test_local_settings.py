@@ -1,4 +1,4 @@
-"""What Airflow reads as it starts: imports for the scheduler only, and write locks taken early by `backfill create`."""
+"""Airflow's local settings: imports for the scheduler only, and early write locks of `backfill create`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def as_airflow(arguments: list[str], code: str) -> str:
 
 
 @pytest.mark.parametrize("arguments", [["api-server"], ["dag-processor"], ["triggerer"], ["db", "migrate"], []])
-def test_only_the_scheduler_pays_for_imports(arguments: list[str]) -> None:
+def test_only_the_scheduler_imports_up_front(arguments: list[str]) -> None:
     loaded = as_airflow(arguments, "print(*[name for name in settings.PRELOADED if name in sys.modules])")
     assert loaded == ""
 
@@ -34,7 +34,7 @@ def test_everything_that_is_imported_up_front_is_installed() -> None:
     assert [name for name in names if importlib.util.find_spec(name.partition(".")[0]) is None] == []
 
 
-def test_no_name_of_ours_ends_up_in_airflows_settings() -> None:
+def test_airflow_settings_get_no_names_of_ours() -> None:
     assert as_airflow([], "print(settings.__all__)") == "[]"
 
 

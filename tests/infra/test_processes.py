@@ -1,4 +1,4 @@
-"""Stopping leaves nothing behind and hurts nobody else's process."""
+"""Stopping leaves no process behind and ends no other process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_stop_ends_workers_in_groups_of_their_own_and_those_that_ignore_term(sta
     assert members([session]) == []
 
 
-def test_stop_finds_what_a_dead_leader_left_behind(start: Any) -> None:
+def test_stop_ends_the_processes_of_a_dead_leader(start: Any) -> None:
     leader = start("sleep 600 & sleep 600 & wait")
     session = session_of(leader.pid)
     eventually(lambda: len(members([session])) == 3)
@@ -31,7 +31,7 @@ def test_stop_finds_what_a_dead_leader_left_behind(start: Any) -> None:
 
 
 @pytest.mark.parametrize("other", [{"started": "another start"}, {"boot": "another boot"}])
-def test_a_pid_that_now_belongs_to_somebody_else_is_left_alone(start: Any, other: dict[str, Any]) -> None:
+def test_a_reused_pid_is_left_alone(start: Any, other: dict[str, Any]) -> None:
     process = start("exec sleep 600")
     stop([replace(session_of(process.pid), **other)], grace=0)
     assert process.poll() is None

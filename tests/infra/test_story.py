@@ -1,4 +1,4 @@
-"""How the demo shows what runs."""
+"""How the demo shows running tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TASKS = st.dictionaries(
 
 
 @given(TASKS, st.integers(40, 220))
-def test_no_task_is_broken_whatever_the_width(tasks: dict[str, str], width: int) -> None:
+def test_no_task_name_is_split_at_any_width(tasks: dict[str, str], width: int) -> None:
     out = io.StringIO()
     console = Console(file=out, width=width, highlight=False)
     with LiveLine(console) as show:

@@ -1,4 +1,4 @@
-"""What the supervisor removes, and what it says of a mistake in one line."""
+"""What the supervisor removes, and its one-line errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from infra.deck import REPO, BadSetting, Deck, load_deck
 from infra.supervisor import clean, main
 
 
-def test_a_command_of_the_supervisor_that_fails_ends_in_one_line(
+def test_a_failing_supervisor_command_ends_with_a_one_line_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("EXAMPLE_TOKEN", "notforlogs")

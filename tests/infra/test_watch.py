@@ -1,4 +1,4 @@
-"""The watch over parts of one line each."""
+"""The watch, over parts that are one-line shell commands."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_parts_start_in_order_and_end_together(deck: Deck) -> None:
     assert read_state(deck) == {}
 
 
-def test_a_part_that_dies_is_started_again_and_then_given_up(deck: Deck, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_keeps_dying_is_restarted_and_then_given_up(deck: Deck, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.watch.PAUSE", 0.01)
     watch = Watch(deck, [shell("weak", "exit 7", healthy=False), shell("strong", "exec sleep 600")])
     eventually(becomes(watch, "failed"))
@@ -62,7 +62,7 @@ def test_a_failed_migration_fails_the_start_at_once(deck: Deck) -> None:
     watch.end()
 
 
-def test_a_supervisor_is_running_as_long_as_it_holds_its_lock(deck: Deck) -> None:
+def test_a_supervisor_counts_as_running_while_it_holds_its_lock(deck: Deck) -> None:
     assert not running(deck)
     code = "import infra.watch, infra.deck; infra.watch.Watch(infra.deck.load_deck(), []).run()"
     env = {**os.environ, "FLIGHTDECK_HOME": str(deck.home), "PYTHONPATH": str(REPO)}

@@ -17,7 +17,7 @@ from tests.conftest import TOY, tree_hashes
 from tests.services import thorough
 
 START, END = date(2024, 3, 1), date(2024, 4, 20)
-AS_OF = "2024-04-19T22:00:00+00:00"  # midnight of the 20th at Berlin
+AS_OF = "2024-04-19T22:00:00+00:00"  # midnight of the 20th in Berlin
 ZONES = (
     "raw",
     "validated",
@@ -83,8 +83,8 @@ def test_airflow_and_the_command_line_write_the_same_bytes(
 
     data(cli, START, END)
     version = cli("snapshot")["data_version"]
-    made = cli("build_training_set", as_of=AS_OF, data_version=version, run=run)
-    shared = {"training_set_uri": made["training_set_uri"], "run": run}
+    training_set = cli("build_training_set", as_of=AS_OF, data_version=version, run=run)
+    shared = {"training_set_uri": training_set["training_set_uri"], "run": run}
     uris = []
     for family in ("hist_gradient_boosting", "mlp"):
         model = cli("train", family=family, trials="2", seed="1", **shared)
@@ -92,7 +92,7 @@ def test_airflow_and_the_command_line_write_the_same_bytes(
     logged = cli("log_candidates", evaluation_uris=uris)
     gated = cli("gate", evaluation_uris=uris, champion_uri=None, as_of=AS_OF, run=run)
     chosen = {key: gated[key] for key in ("verdict", "decision_id", "model_uri", "evaluation_uri")}
-    cli("register", **chosen, training_set_uri=made["training_set_uri"], runs=logged["runs"])
+    cli("register", **chosen, training_set_uri=training_set["training_set_uri"], runs=logged["runs"])
 
     data(cli, END, END + timedelta(8))
     champion = cli("resolve_model", alias="champion")

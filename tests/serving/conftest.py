@@ -1,4 +1,4 @@
-"""A toy model server over what the chain made: two trained versions, a real online store, a clock that tests drive."""
+"""A toy model server over the outputs of a chain: two trained versions, a real online store, a clock set by tests."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ START, END = date(2024, 3, 1), date(2024, 4, 20)  # features are known up to the
 
 
 @dataclass(frozen=True)
-class Made:
-    """What the chain left: model folders by version, and the last day's examples with their offline features."""
+class ModelHome:
+    """A home after its chain: model folders by version, and the last day's examples with their offline features."""
 
     home: Path
     models: dict[str, str]
@@ -47,7 +47,7 @@ class Made:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def model_home(tmp_path_factory: pytest.TempPathFactory) -> ModelHome:
     home = tmp_path_factory.mktemp("served")
     context = build_context(TOY, home)
     data = run_data(context, START, END)
@@ -55,11 +55,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     models = {str(number): model["model_uri"] for number, model in enumerate(trained["train"], start=1)}
     examples = load_examples(context, context.window(END - timedelta(1), END))
     service = context.params.features.service
-    return Made(home, models, feature_frame(context, examples, service, inputs_of(context.usecase, service)))
+    return ModelHome(home, models, feature_frame(context, examples, service, inputs_of(context.usecase, service)))
 
 
 def scores_of(rows: Iterable[Prediction], version: str) -> list[float]:
-    """What a version says of each row; none lacks its score."""
+    """The scores of a version for all rows; none may be missing."""
     scores = [row.scores[version] for row in rows]
     known = [score for score in scores if score is not None]
     assert len(known) == len(scores)
@@ -67,22 +67,22 @@ def scores_of(rows: Iterable[Prediction], version: str) -> list[float]:
 
 
 def registered(uri: str) -> tuple[str, str]:
-    """A model's folder, and the sha256 that registration would find in it."""
+    """A model's folder, and the sha256 that registration would record."""
     card = Path(uri) / "model.json"
     return uri, json.loads(card.read_text())["sha256"]["model.onnx"] if card.exists() else "0" * 64
 
 
-def half_each(made: Made) -> Plan:
-    """The first plan: version 1 with 2 as a challenger that answers half."""
-    one, two = (registered(made.models[version]) for version in "12")
-    return Plan(1, "r", "50", "1", *one, "2", *two, 0.5, made.at)
+def half_each(model_home: ModelHome) -> Plan:
+    """The first plan: version 1, and 2 as a challenger that answers half of the requests."""
+    one, two = (registered(model_home.models[version]) for version in "12")
+    return Plan(1, "r", "50", "1", *one, "2", *two, 0.5, model_home.at)
 
 
 @dataclass
-class Deck:
-    """A running app with what it stands on."""
+class App:
+    """A running app with its home, context and clock."""
 
-    made: Made
+    model_home: ModelHome
     context: Context
     clock: ReplayClock
     http: TestClient
@@ -96,12 +96,12 @@ class Deck:
         return self.context.predictions
 
     def plan(self, **changes: Any) -> Plan:
-        """Put the next plan in force, by default `half_each`; a folder that is named has what is registered."""
+        """Put the next plan in force, by default `half_each`; folders in `changes` get their digests."""
         for side in ("champion", "challenger"):
             if uri := changes.get(f"{side}_uri"):
                 changes.setdefault(f"{side}_sha256", registered(uri)[1])
         before = self.plans.current()
-        plan = replace(before or half_each(self.made), version=before.version + 1 if before else 1, **changes)
+        plan = replace(before or half_each(self.model_home), version=before.version + 1 if before else 1, **changes)
         assert self.plans.replace(plan)
         return plan
 
@@ -124,31 +124,31 @@ def reading(row: Any = None, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def serve(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Deck]]:
+def serve(model_home: ModelHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., App]]:
     """Starts the app over the session's home, or a private copy of it, with records of its own."""
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
     with ExitStack() as stack:
 
-        def start(own_home: bool = False, **rules: Any) -> Deck:
-            """`rules` are of `serving` in params."""
-            home = copy_home(made.home, tmp_path / "home") if own_home else made.home
+        def start(own_home: bool = False, **rules: Any) -> App:
+            """`rules`: values of the params' section `serving`."""
+            home = copy_home(model_home.home, tmp_path / "home") if own_home else model_home.home
             context = build_context(TOY, home)
             context = replace(context, params=context.params.model_copy(update={"serving": Serving(**rules)}))
             clock = ReplayClock(context.records.simulated_time("pumps"))
-            clock.start(made.at)
+            clock.start(model_home.at)
             http = stack.enter_context(TestClient(create_app(context), raise_server_exceptions=True))
-            return Deck(made, context, clock, http)
+            return App(model_home, context, clock, http)
 
         yield start
 
 
 @contextmanager
-def listening(deck: Deck, **more: Any) -> Iterator[str]:
-    """Within, the app answers at this URL as well, by uvicorn with these options."""
+def listening(app: App, **more: Any) -> Iterator[str]:
+    """A context manager in which the app also answers at a URL, through uvicorn with these options."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         options: dict[str, Any] = {"http": PredictionProtocol, "proxy_headers": False, "log_level": "error", **more}
-        config = uvicorn.Config(deck.http.app, lifespan="off", workers=1, **options)
+        config = uvicorn.Config(app.http.app, lifespan="off", workers=1, **options)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -163,17 +163,17 @@ def listening(deck: Deck, **more: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def context(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+def context(model_home: ModelHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     """A plan and a clock, in records of their own, for servers that are processes."""
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
-    context = build_context(TOY, made.home)
-    ReplayClock(context.records.simulated_time("pumps")).start(made.at)
-    context.plans.replace(half_each(made))
+    context = build_context(TOY, model_home.home)
+    ReplayClock(context.records.simulated_time("pumps")).start(model_home.at)
+    context.plans.replace(half_each(model_home))
     return context
 
 
 @pytest.fixture
-def deck(serve: Callable[..., Deck]) -> Deck:
+def app(serve: Callable[..., App]) -> App:
     """A server with a plan in force."""
     started = serve()
     started.plan()

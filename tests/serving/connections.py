@@ -1,4 +1,4 @@
-"""Connections to a model server on which tests send calls as bytes."""
+"""Connections to a model server, over which tests send calls as bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipelines.context import Context, build_context
 from tests.commands import Command
 from tests.conftest import TOY
 from tests.predictions import read_log
-from tests.serving.conftest import Made, half_each, reading
+from tests.serving.conftest import ModelHome, half_each, reading
 from tests.serving.test_process import client, server
 
 PATH = "/v1/predictions"
@@ -34,7 +34,7 @@ class Answer:
 
     @property
     def identity(self) -> str:
-        """Of the one prediction that it is about."""
+        """The id of its only prediction."""
         (one,) = self.content["predictions"]
         return str(one["id"])
 
@@ -58,11 +58,11 @@ class Line:
         return Answer(status, headers, json.loads(self.received.read(int(headers["content-length"]))))
 
     def is_over(self) -> bool:
-        """Whether the server has ended it, and said nothing more."""
+        """Whether the server has closed the connection without sending more."""
         return self.received.read() == b""
 
     def reset(self) -> None:
-        """Go away without a word."""
+        """Close the connection with a reset."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.received.close()
         self.socket.close()
@@ -77,7 +77,7 @@ def line(url: str) -> Iterator[Line]:
 
 
 def post(item: Any, version: str = "1.1", *headers: str, path: str = PATH) -> bytes:
-    """A call as bytes; of an item that is bytes, as they are."""
+    """A call as bytes; an item given as bytes is sent unchanged."""
     body = item if isinstance(item, bytes) else json.dumps(item).encode()
     lines = [f"POST {path} HTTP/{version}", "host: flightdeck", f"content-length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
@@ -89,26 +89,26 @@ def get(path: str) -> bytes:
 
 @dataclass(frozen=True)
 class Served:
-    """A server that is a process, and its log."""
+    """A server in a process of its own, and its log."""
 
     process: Command
     url: str
     context: Context
 
     def logged(self, name: str) -> list[str]:
-        """The ids in the log that begin with a name, in order of the log."""
+        """The ids in the log that begin with a name, in the order of the log."""
         ids = [row.prediction_id for row in read_log(self.context.predictions)]
         return [identity for identity in ids if identity.startswith(name)]
 
     def ask(self, identity: str) -> None:
-        """Another client, whose call is good, is answered."""
+        """Send a valid call as another client; it must be answered."""
         with client(self.url) as http:
             answer = http.post(PATH, json=reading(id=identity))
             assert answer.status_code == 200 and answer.json()["predictions"][0]["id"] == identity
         assert self.logged(identity) == [identity]
 
     def count(self, status: int) -> float:
-        """The calls for predictions that were answered with a status."""
+        """The number of prediction calls answered with a status."""
         with client(self.url) as http:
             text = http.get("/metrics").text
         pattern = rf'^flightdeck_http_requests_total{{endpoint="predictions",status="{status}"}} (\S+)$'
@@ -116,11 +116,11 @@ class Served:
 
 
 @contextmanager
-def served_over(made: Made, records: str) -> Iterator[Served]:
+def served_over(model_home: ModelHome, records: str) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("FLIGHTDECK_RECORDS_URI", records)
-        context = build_context(TOY, made.home)
-        ReplayClock(context.records.simulated_time("pumps")).start(made.at)
-        context.plans.replace(half_each(made))
-        with server(made.home) as (process, url):
+        context = build_context(TOY, model_home.home)
+        ReplayClock(context.records.simulated_time("pumps")).start(model_home.at)
+        context.plans.replace(half_each(model_home))
+        with server(model_home.home) as (process, url):
             yield Served(process, url, context)

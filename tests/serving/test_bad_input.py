@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer says what to correct, and none is a 5xx."""
+"""Whatever is sent, the answer says what to correct, and is never a 5xx."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.types import Message
 from pipelines.serving.app import _read
 from pipelines.serving.schemas import Refusal
 from tests.predictions import labels, read_log
-from tests.serving.conftest import Deck, reading
+from tests.serving.conftest import App, reading
 
 GOOD = json.dumps(reading())
 BAD = {
@@ -61,35 +61,35 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_requests_are_refused_with_item_field_and_remedy(deck: Deck, name: str) -> None:
-    body, status, said = BAD[name]
-    answer = deck.http.post("/v1/predictions", content=body)
-    assert answer.status_code == status and said in answer.json()["detail"], answer.text
-    assert read_log(deck.log) == []
+def test_bad_requests_are_refused_with_item_field_and_remedy(app: App, name: str) -> None:
+    body, status, message = BAD[name]
+    answer = app.http.post("/v1/predictions", content=body)
+    assert answer.status_code == status and message in answer.json()["detail"], answer.text
+    assert read_log(app.log) == []
 
 
-def test_one_bad_item_of_many_is_named_and_none_is_scored(deck: Deck) -> None:
+def test_one_bad_item_of_many_is_named_and_none_is_scored(app: App) -> None:
     items = [reading(id="a"), reading(id="b"), reading(id="c", plant="east")]
-    answer = deck.http.post("/v1/predictions", json={"requests": items})
+    answer = app.http.post("/v1/predictions", json={"requests": items})
     assert answer.status_code == 422
     (problem,) = answer.json()["problems"]
     assert problem == {"item": 2, "field": "plant", "problem": "should be 'north' or 'south' (got 'east')"}
-    assert answer.json()["detail"].startswith("requests[2]: plant: should be") and deck.log.get(["a", "b"]) == []
+    assert answer.json()["detail"].startswith("requests[2]: plant: should be") and app.log.get(["a", "b"]) == []
 
 
-def test_a_call_has_limits(serve: Callable[..., Deck], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_beyond_a_limit_are_refused(serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLIGHTDECK_SERVING_MAX_BATCH", "3")
     monkeypatch.setenv("FLIGHTDECK_SERVING_MAX_BYTES", "2000")
-    deck = serve()
-    deck.plan()
-    assert len(deck.ask(*[reading()] * 3)) == 3
-    many = deck.http.post("/v1/predictions", json={"requests": [reading()] * 4})
+    app = serve()
+    app.plan()
+    assert len(app.ask(*[reading()] * 3)) == 3
+    many = app.http.post("/v1/predictions", json={"requests": [reading()] * 4})
     assert many.status_code == 422 and "holds more than 3" in many.json()["detail"]
-    long = deck.http.post("/v1/predictions", content=GOOD + " " * 2000)
+    long = app.http.post("/v1/predictions", content=GOOD + " " * 2000)
     assert long.status_code == 413 and "longer than 2000 bytes" in long.json()["detail"]
 
 
-def test_no_more_of_a_body_is_read_than_the_limit() -> None:
+def test_a_body_is_read_up_to_the_limit_only() -> None:
     read = 0
 
     async def receive() -> Message:
@@ -102,7 +102,7 @@ def test_no_more_of_a_body_is_read_than_the_limit() -> None:
     assert read == 2500
 
 
-def test_a_body_whose_sender_has_gone_is_refused() -> None:
+def test_a_body_of_a_disconnected_client_is_refused() -> None:
     began: Message = {"type": "http.request", "body": b"{", "more_body": True}
     messages = iter([began, {"type": "http.disconnect"}])
 
@@ -114,56 +114,56 @@ def test_a_body_whose_sender_has_gone_is_refused() -> None:
     assert gone.value.status == 400
 
 
-def test_other_paths_and_methods_are_the_clients_mistake(deck: Deck) -> None:
-    nowhere = deck.http.get("/v2/predictions")
+def test_unknown_paths_and_methods_are_client_errors(app: App) -> None:
+    nowhere = app.http.get("/v2/predictions")
     assert nowhere.status_code == 404 and nowhere.json()["detail"].startswith("GET /v2/predictions: not found")
     for method in ("GET", "PUT", "DELETE", "PATCH", "TRACE", "OPTIONS"):
-        other = deck.http.request(method, "/v1/predictions")
+        other = app.http.request(method, "/v1/predictions")
         assert other.status_code == 405 and other.headers["allow"] == "POST" and "not allowed" in other.json()["detail"]
 
 
-def test_what_looks_like_a_key_within_a_string_is_none(deck: Deck) -> None:
-    (answer,) = deck.ask(reading(id='say "pump": "load" : twice'))
+def test_text_that_looks_like_a_key_within_a_string_is_not_read_as_one(app: App) -> None:
+    (answer,) = app.ask(reading(id='say "pump": "load" : twice'))
     assert answer["id"] == 'say "pump": "load" : twice'
 
 
 @pytest.mark.parametrize("claimed", ["text/plain", "application/x-www-form-urlencoded", "nonsense", ""])
-def test_a_body_is_read_as_json_whatever_it_claims_to_be(deck: Deck, claimed: str) -> None:
-    answer = deck.http.post("/v1/predictions", content=GOOD, headers={"content-type": claimed})
+def test_a_body_is_read_as_json_whatever_its_content_type(app: App, claimed: str) -> None:
+    answer = app.http.post("/v1/predictions", content=GOOD, headers={"content-type": claimed})
     assert answer.status_code == 200, answer.text
 
 
-def test_an_outcome_is_recorded_repeated_contradicting_or_unknown(deck: Deck) -> None:
-    deck.ask(reading(id="a"), reading(id="b"))
+def test_an_outcome_is_answered_as_recorded_repeated_contradicting_or_unknown(app: App) -> None:
+    app.ask(reading(id="a"), reading(id="b"))
 
     def tell(*outcomes: tuple[str, Any]) -> tuple[int, list[str]]:
         sent = [{"id": identity, "label": label} for identity, label in outcomes]
-        answer = deck.http.post("/v1/outcomes", json={"outcomes": sent} if len(sent) > 1 else sent[0])
+        answer = app.http.post("/v1/outcomes", json={"outcomes": sent} if len(sent) > 1 else sent[0])
         assert (answer.status_code == 200) == ("detail" not in answer.json())
         return answer.status_code, [item["status"] for item in answer.json()["outcomes"]]
 
     assert tell(("a", 1)) == (200, ["recorded"])
     assert tell(("a", 1.0)) == (200, ["repeated"])
-    assert tell(("nobody", 1), ("b", 0)) == (404, ["unknown", "recorded"]), "the good ones are recorded"
+    assert tell(("nobody", 1), ("b", 0)) == (404, ["unknown", "recorded"]), "the valid ones are recorded"
     assert tell(("a", 0), ("nobody", 1), ("b", 0)) == (409, ["contradicts", "unknown", "repeated"])
-    assert labels(deck.log) == {"a": (1.0, deck.clock.now()), "b": (0.0, deck.clock.now())}
-    counts = {arrival: deck.metric("outcomes_total", arrival=arrival) for arrival in ("recorded", "unknown")}
+    assert labels(app.log) == {"a": (1.0, app.clock.now()), "b": (0.0, app.clock.now())}
+    counts = {arrival: app.metric("outcomes_total", arrival=arrival) for arrival in ("recorded", "unknown")}
     assert counts == {"recorded": 2, "unknown": 2}
-    assert b"flightdeck_outcomes_total" in deck.http.get("/metrics").content
+    assert b"flightdeck_outcomes_total" in app.http.get("/metrics").content
 
 
 @pytest.mark.parametrize("label", ["0.5", "2", "-1", "true", '"1"', "null", "NaN"])
-def test_a_label_is_0_or_1(deck: Deck, label: str) -> None:
-    deck.ask(reading(id="a"))
+def test_a_label_is_0_or_1(app: App, label: str) -> None:
+    app.ask(reading(id="a"))
     body = f'{{"outcomes": [{{"id": "a", "label": 1}}, {{"id": "a", "label": {label}}}]}}'
-    answer = deck.http.post("/v1/outcomes", content=body)
+    answer = app.http.post("/v1/outcomes", content=body)
     assert answer.status_code == 422 and answer.json()["detail"].startswith("outcomes[1]: label: ")
-    assert labels(deck.log) == {}
+    assert labels(app.log) == {}
 
 
-def test_an_outcome_of_nothing_else(deck: Deck) -> None:
+def test_an_outcome_with_missing_or_unknown_keys_is_refused(app: App) -> None:
     for body in ('{"id": "a"}', '{"id": "a", "label": 1, "known_at": "2024-01-01"}', '{"outcomes": []}', "[]"):
-        assert deck.http.post("/v1/outcomes", content=body).status_code == 422
+        assert app.http.post("/v1/outcomes", content=body).status_code == 422
 
 
 JSON = st.recursive(
@@ -185,10 +185,10 @@ BODIES = st.one_of(
 
 
 @given(path=st.sampled_from(["/v1/predictions", "/v1/outcomes"]), body=BODIES)
-def test_nothing_that_is_sent_is_the_servers_failure(deck: Deck, path: str, body: bytes) -> None:
-    answer = deck.http.post(path, content=body)
+def test_no_request_causes_a_server_error(app: App, path: str, body: bytes) -> None:
+    answer = app.http.post(path, content=body)
     assert answer.status_code in (200, 400, 404, 409, 422), answer.text
     assert answer.status_code == 200 or answer.json()["detail"] or path == "/v1/outcomes"
     if answer.status_code == 200 and path == "/v1/predictions":
         ids = [item["id"] for item in answer.json()["predictions"]]
-        assert len(deck.log.get(ids)) == len(ids) > 0
+        assert len(app.log.get(ids)) == len(ids) > 0

@@ -1,4 +1,4 @@
-"""`flightdeck serve`: what its environment and its arguments do, and what its errors say."""
+"""`flightdeck serve`: its environment, arguments and error messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import TOY
 
 @pytest.fixture(autouse=True)
 def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process goes on after a server has begun in it."""
+    """Leave out `settle`: this process continues after a server has run in it."""
     monkeypatch.setattr(command, "settle", lambda: None)
 
 
@@ -38,7 +38,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def test_no_variable_of_uvicorns_reaches_the_server(
+def test_variables_of_uvicorn_do_not_reach_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[uvicorn.Config]
 ) -> None:
     for name, value in {"WEB_CONCURRENCY": "2", "FORWARDED_ALLOW_IPS": "*", "UVICORN_PORT": "1"}.items():
@@ -47,12 +47,12 @@ def test_no_variable_of_uvicorns_reaches_the_server(
     assert serve(tmp_path, "--port", str(port)) == 0
     (config,) = started
     assert (config.workers, config.port, config.host) == (1, port, "127.0.0.1")
-    assert not config.proxy_headers, "nobody says for another whence a call comes"
-    assert config.timeout_graceful_shutdown == command.END_WITHIN, "no client keeps the server from its end"
+    assert not config.proxy_headers, "no proxy headers are trusted"
+    assert config.timeout_graceful_shutdown == command.END_WITHIN, "no client keeps the server from stopping"
 
 
 @pytest.mark.parametrize("port", ["0", "-1", "65536", "70000"])
-def test_a_port_that_there_is_not_is_refused(
+def test_a_port_out_of_range_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], started: list[uvicorn.Config], port: str
 ) -> None:
     assert serve(tmp_path, "--port", port) == 2 and not started
@@ -60,7 +60,7 @@ def test_a_port_that_there_is_not_is_refused(
 
 
 @pytest.mark.parametrize("by", ["flag", "variable"])
-def test_a_port_that_is_taken_is_one_line_with_the_remedy(
+def test_a_port_in_use_is_a_one_line_error_with_the_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, started: list[Any], by: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -72,7 +72,7 @@ def test_a_port_that_is_taken_is_one_line_with_the_remedy(
     assert line.endswith("with --port or FLIGHTDECK_SERVING_PORT")
 
 
-def test_a_host_of_another_machine_is_one_line(
+def test_a_host_of_another_machine_is_a_one_line_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, started: list[Any]
 ) -> None:
     monkeypatch.setenv("FLIGHTDECK_SERVING_HOST", "192.0.2.1")
@@ -81,7 +81,7 @@ def test_a_host_of_another_machine_is_one_line(
     assert line.startswith("flightdeck: cannot listen at 192.0.2.1:8090 (")
 
 
-def test_a_server_that_uvicorn_ends_ends_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_uvicorn_stops_exits_with_status_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def ended(*_: Any, **__: Any) -> None:
         raise SystemExit(3)
 

@@ -1,4 +1,4 @@
-"""Features derived from the request and the store together: the same bits in training, live, and in the log."""
+"""Features derived from request and stored values together: the same bits in training, live, and in the log."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SERVICE = "pump_parts_v1"
 
 @dataclass(frozen=True)
 class Trained:
-    """What the chain left: outputs by step, and the last day's examples with their features as training has them."""
+    """A home after its chain: outputs by step, and the last day's examples with their features as in training."""
 
     params: Path
     home: Path
@@ -74,7 +74,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 def order(row: Any, **changes: Any) -> dict[str, Any]:
-    """A request as an example's client sends it."""
+    """The request of an example."""
     sent = {"pump": row.pump, "plant": row.plant, "load": row.load, "read_at": row.read_at.isoformat()}
     return {**sent, "parts": row.parts, **changes}
 
@@ -86,7 +86,7 @@ class Server:
     http: TestClient
 
     def log(self, *requests: dict[str, Any]) -> list[Prediction]:
-        """What is logged of requests that are answered."""
+        """Send requests, which must be answered, and give their rows in the log."""
         answer = self.http.post("/v1/predictions", json={"requests": requests})
         assert answer.status_code == 200, answer.text
         identities = [one["id"] for one in answer.json()["predictions"]]
@@ -96,7 +96,7 @@ class Server:
 
 @pytest.fixture
 def serve(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
-    """Starts the app with the model that was trained; `rules` are of `serving` in params."""
+    """Starts the app with the trained model; `rules`: values of the params' section `serving`."""
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
     with ExitStack() as stack:
 
@@ -114,7 +114,7 @@ def serve(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def assert_same(logged: Prediction, row: Any) -> None:
-    """Each input in the log has the bits that training has."""
+    """Check that each logged input has the same bits as in training."""
     for name in INPUTS.numeric:
         value = logged.features[name]
         expected = getattr(row, name)
@@ -136,18 +136,20 @@ def test_training_serving_and_the_log_have_the_same_bits(trained: Trained, serve
         assert set(one.ages) == {"heat_3d"}, "derived inputs have no age of their own"
     by_pump = frame.set_index("pump")
     assert by_pump.days_since.notna().sum() > 30 and by_pump.known_parts.max() >= 3
-    assert by_pump.known_parts[["0", "6"]].tolist() == [0, 0], "an empty list has no part"
-    assert np.isnan(by_pump.mean_wear["0"]) and np.isnan(by_pump.known_parts["1"]), "and no list says nothing"
+    assert by_pump.known_parts[["0", "6"]].tolist() == [0, 0], "an empty list counts no part"
+    assert np.isnan(by_pump.mean_wear["0"]) and np.isnan(by_pump.known_parts["1"]), (
+        "without a list the count is missing"
+    )
 
 
-def test_one_request_is_answered_as_among_others(trained: Trained, serve: Callable[..., Server]) -> None:
+def test_a_request_gets_the_same_answer_alone_and_in_a_batch(trained: Trained, serve: Callable[..., Server]) -> None:
     server = serve()
     for row in trained.frame.iloc[10:16].itertuples():
         (logged,) = server.log(order(row))
         assert_same(logged, row)
 
 
-def test_a_run_reads_the_store_once_for_requests_and_elements(
+def test_a_run_reads_the_store_once_for_requests_and_list_elements(
     trained: Trained, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, reads, read = serve(), [], ColumnReader.read
@@ -162,7 +164,7 @@ def test_a_run_reads_the_store_once_for_requests_and_elements(
     assert reads == [60 + len(elements)]
 
 
-def test_what_is_stale_is_missing_in_what_is_derived_from_it(trained: Trained, serve: Callable[..., Server]) -> None:
+def test_a_stale_value_is_missing_in_features_derived_from_it(trained: Trained, serve: Callable[..., Server]) -> None:
     server = serve()
     row = next(trained.frame[trained.frame.pump == "11"].itertuples())
     (fresh,) = server.log(order(row, parts=["0", "8", "10"]))
@@ -172,19 +174,19 @@ def test_what_is_stale_is_missing_in_what_is_derived_from_it(trained: Trained, s
     assert stale.lacks == "stale" and stale.features["known_parts"] == 0
     derived = ("days_since", "load_change", "load_ratio", "log_days", "plant_grade", "mean_wear", "stock")
     assert [stale.features[name] for name in derived] == [None] * len(derived)
-    assert stale.features["load_bin"] == fresh.features["load_bin"], "what is of the request stays"
+    assert stale.features["load_bin"] == fresh.features["load_bin"], "inputs from the request are kept"
     counted = server.http.get("/metrics").text
     assert 'flightdeck_features_stale_total{view="pump_last"} 3.0' in counted, "last_at, last_load and grade"
 
 
-def test_a_pump_and_parts_that_nobody_knows(trained: Trained, serve: Callable[..., Server]) -> None:
+def test_a_pump_and_parts_unknown_to_the_store_are_scored(trained: Trained, serve: Callable[..., Server]) -> None:
     row = next(trained.frame.itertuples())
     (logged,) = serve().log(order(row, pump="999", parts=["77", None, "77"]))
     assert logged.features["days_since"] is None and logged.features["mean_wear"] is None
     assert logged.features["known_parts"] == 0 and logged.features["many"] == "True" and logged.lacks is None
 
 
-def test_without_the_online_store_everything_that_rests_on_it_is_missing(
+def test_without_the_online_store_all_features_that_depend_on_it_are_missing(
     trained: Trained, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*_: Any) -> Any:
@@ -209,7 +211,7 @@ def test_without_the_online_store_everything_that_rests_on_it_is_missing(
         ({}, "parts: should be a valid array"),
     ],
 )
-def test_a_list_that_the_request_model_refuses(
+def test_a_list_that_the_request_model_refuses_is_a_422(
     trained: Trained, serve: Callable[..., Server], parts: Any, problem: str
 ) -> None:
     answer = serve().http.post("/v1/predictions", json=order(next(trained.frame.itertuples()), parts=parts))
@@ -228,7 +230,7 @@ def test_lists_in_the_document_and_in_repeated_calls(trained: Trained, serve: Ca
     assert other.status_code == 409
 
 
-def test_the_rest_of_the_chain_reads_what_has_lists(trained: Trained) -> None:
+def test_evaluation_and_monitoring_read_examples_with_lists(trained: Trained) -> None:
     context, outputs = trained.context(), trained.outputs
     store = context.data.store
     training_set = store.read_table(f"{outputs['build_training_set']['training_set_uri']}/train.parquet")
@@ -288,7 +290,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("more", "message"), REFUSED, ids=[message[:40] for _, message in REFUSED])
-def test_what_cannot_be_derived_is_refused_in_training(trained: Trained, more: Any, message: str) -> None:
+def test_a_derivation_that_cannot_work_is_refused_in_training(trained: Trained, more: Any, message: str) -> None:
     context = replace(trained.context(), usecase=Other(more=more))
     examples = load_examples(context, context.window(END - timedelta(1), END))
     with pytest.raises(InvalidInput, match=message):
@@ -309,7 +311,7 @@ def test_a_window_without_examples_has_every_column(trained: Trained) -> None:
     assert len(frame) == 0 and {*INPUTS.names} <= {*frame}
 
 
-def test_what_a_service_stores_is_read_from_there_whatever_is_derived_by_that_name(trained: Trained) -> None:
+def test_a_stored_feature_takes_precedence_over_a_derived_one_of_the_same_name(trained: Trained) -> None:
     context = replace(trained.context(), usecase=Other(more=Log("last_load", "load")))
     inputs = ModelInputs(("last_load", "load_ratio"), ())
     examples = load_examples(context, context.window(END - timedelta(1), END))
@@ -319,7 +321,7 @@ def test_what_a_service_stores_is_read_from_there_whatever_is_derived_by_that_na
     assert need.refs == {"last_load": "pump_last:last_load"} and need.recipe.names == ("load_ratio",)
 
 
-def test_a_model_whose_list_needs_a_key_that_no_request_has_is_told(trained: Trained) -> None:
+def test_a_model_whose_list_needs_a_key_missing_from_requests_is_reported(trained: Trained) -> None:
     context = trained.context()
     usecase = replace(context.usecase, request_columns=("pump", "load", "read_at", "parts"))  # type: ignore[type-var]
     with pytest.raises(InvalidInput, match=r"requests lack the keys \['plant'\] of pump_parts_v1; add them"):

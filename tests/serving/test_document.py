@@ -1,4 +1,4 @@
-"""The API's document says what the server does: what fits it is accepted, what does not is refused, all is declared."""
+"""The API's document matches the server: what fits it is accepted, other requests are refused, all is declared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipelines.serving.schemas import Envelope, Refusal, outcome_envelope, predi
 from pipelines.usecase import UseCase
 from pipelines.usecases.flights import USECASE as FLIGHTS
 from tests.services import thorough
-from tests.serving.conftest import Deck, listening
+from tests.serving.conftest import App, listening
 from tests.toy import USECASE as PUMPS
 
 JSON_LIKE: st.SearchStrategy[Any] = (
@@ -81,7 +81,7 @@ def parses(envelope: Envelope[Any], body: Any) -> bool:
 
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("usecase", [PUMPS, FLIGHTS], ids=lambda usecase: usecase.name)
-def test_a_request_that_fits_the_schema_is_understood_down_to_its_features(usecase: UseCase) -> None:
+def test_a_request_that_fits_the_schema_is_accepted_and_gives_features(usecase: UseCase) -> None:
     envelope = prediction_envelope(usecase, 3)
 
     @given(st.lists(items(envelope), min_size=1, max_size=3))
@@ -121,8 +121,8 @@ def test_a_body_is_accepted_if_and_only_if_it_fits_the_schema(name: str) -> None
     same()
 
 
-def test_every_answer_of_every_operation_is_declared(deck: Deck) -> None:
-    document = deck.http.get("/openapi.json").json()
+def test_every_answer_of_every_operation_is_declared(app: App) -> None:
+    document = app.http.get("/openapi.json").json()
     operations = {path: next(iter(methods.values())) for path, methods in document["paths"].items()}
     assert {path: set(operation["responses"]) for path, operation in operations.items()} == STATUSES
     for operation in operations.values():
@@ -139,10 +139,15 @@ def test_every_answer_of_every_operation_is_declared(deck: Deck) -> None:
 
 
 @thorough
-def test_schemathesis_finds_nothing(deck: Deck, tmp_path: Path) -> None:
+def test_schemathesis_finds_no_fault(app: App, tmp_path: Path) -> None:
     options = ["--checks", "all", "--seed", "1", "--max-examples", "10", "--no-color", "--warnings", "off"]
-    options += ["--suppress-health-check", "too_slow", "--request-timeout", "60"]  # a busy machine is no finding
-    with listening(deck) as url:
+    options += [
+        "--suppress-health-check",
+        "too_slow",
+        "--request-timeout",
+        "60",
+    ]  # slowness of a busy machine is not a fault
+    with listening(app) as url:
         done = subprocess.run(
             [sys.executable, "-c", RUN, "run", f"{url}/openapi.json", *options],
             cwd=tmp_path,

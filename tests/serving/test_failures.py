@@ -1,4 +1,4 @@
-"""No answer and no line of the log holds a secret, whatever failed."""
+"""No answer and no log line holds a secret, whatever fails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pipelines.errors import Unavailable
 from pipelines.records import Plans
 from pipelines.redaction import redact
-from tests.serving.conftest import Deck, reading
+from tests.serving.conftest import App, reading
 
 CANARY = "c4n@ry/s3cr3t"
 URL = f"postgresql://deck:{CANARY}@db.example:5432/records"
@@ -24,21 +24,21 @@ RAISED: dict[str, Callable[[], Exception]] = {
 
 
 @pytest.mark.parametrize("name", RAISED)
-def test_a_failure_tells_no_secret(
-    deck: Deck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+def test_an_error_message_holds_no_secret(
+    app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     def failing(*_: Any) -> Any:
         failure = RAISED[name]()
         raise failure
 
     monkeypatch.setattr(Plans, "current", failing)
-    monkeypatch.setattr(type(deck.log), "record_outcomes", failing)
+    monkeypatch.setattr(type(app.log), "record_outcomes", failing)
     with caplog.at_level(logging.DEBUG):
         answers = [
-            deck.http.post("/v1/predictions", json=reading()),
-            deck.http.post("/v1/outcomes", json={"id": "a", "label": 1}),
-            deck.http.get("/v1/rollout"),
-            deck.http.get("/readyz"),
+            app.http.post("/v1/predictions", json=reading()),
+            app.http.post("/v1/outcomes", json={"id": "a", "label": 1}),
+            app.http.get("/v1/rollout"),
+            app.http.get("/readyz"),
         ]
     for answer in answers:
         assert answer.status_code == 503 and answer.headers["retry-after"] == "1"

@@ -1,4 +1,4 @@
-"""By the time of this machine a server follows the plan in a thread, and serves by the last one that it could load."""
+"""On the wall clock a server follows the plan in a thread, and serves by the last plan that it could load."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pipelines.records import Plan
 from pipelines.serving.app import create_app
 from pipelines.serving.routing import Router
 from tests.conftest import TOY
-from tests.serving.conftest import Made, half_each, reading
+from tests.serving.conftest import ModelHome, half_each, reading
 
 ALONE: dict[str, Any] = {"challenger": None, "challenger_uri": None, "challenger_sha256": None, "share": 0.0}
 PATIENCE = 20.0  # seconds, on a busy machine
 
 
 @pytest.fixture
-def context(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+def context(model_home: ModelHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
-    return build_context(TOY, made.home).replaced(clock=WallClock())
+    return build_context(TOY, model_home.home).replaced(clock=WallClock())
 
 
 @pytest.fixture
@@ -48,12 +48,12 @@ def plan_of(http: TestClient) -> int | None:
     return int(answer.json()["predictions"][0]["plan"]) if answer.status_code == 200 else None
 
 
-def test_plans_are_followed_and_one_that_cannot_be_loaded_leaves_the_last(
-    context: Context, http: TestClient, made: Made
+def test_the_server_follows_plans_and_keeps_the_last_one_that_it_could_load(
+    context: Context, http: TestClient, model_home: ModelHome
 ) -> None:
     refused = http.post("/v1/predictions", json=reading())
     assert refused.status_code == 503 and "there is no routing plan yet" in refused.json()["detail"]
-    first = half_each(made)
+    first = half_each(model_home)
     for plan in (
         first,
         replace(first, version=2, challenger=None, challenger_uri=None, challenger_sha256=None, share=0),
@@ -65,10 +65,10 @@ def test_plans_are_followed_and_one_that_cannot_be_loaded_leaves_the_last(
     assert plan_of(http) == 2
 
 
-def test_models_are_loaded_while_the_last_route_serves(
-    context: Context, made: Made, monkeypatch: pytest.MonkeyPatch
+def test_models_are_loaded_while_the_current_route_serves(
+    context: Context, model_home: ModelHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = half_each(made)
+    first = half_each(model_home)
     assert context.plans.replace(replace(first, **ALONE))
     router = Router(context)
     router.follow(0.02)
@@ -86,10 +86,10 @@ def test_models_are_loaded_while_the_last_route_serves(
     assert seen == [1] and router.route().challenger is not None
 
 
-def test_records_that_are_away_end_no_route_but_readiness(
-    context: Context, http: TestClient, made: Made, monkeypatch: pytest.MonkeyPatch
+def test_without_the_records_the_route_keeps_serving_and_readiness_fails(
+    context: Context, http: TestClient, model_home: ModelHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert context.plans.replace(half_each(made))
+    assert context.plans.replace(half_each(model_home))
     eventually(lambda: plan_of(http) == 1)
 
     def away(*_: object) -> Plan:

@@ -1,4 +1,4 @@
-"""Calls that come while a run goes on are answered by the next one, each with its own result."""
+"""Calls that arrive during a run are answered by the next one, each with its own result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 6
 
 
 class Doubling:
-    """Work that gives twice a number, and an error for an odd one; it notes its runs, and may be held."""
+    """Work that doubles numbers and fails for odd ones; it records its runs, and can be blocked."""
 
     def __init__(self) -> None:
         self.runs: list[list[int]] = []
@@ -36,7 +36,7 @@ def gatherer(work: Doubling, limit: int = 1000, patience: float = 60) -> Gathere
 
 
 @given(st.lists(st.lists(st.integers(0, 30), max_size=8), max_size=5))
-def test_each_call_gets_its_own_result_once_and_no_run_is_too_large(waves: list[list[int]]) -> None:
+def test_each_call_gets_its_own_result_once_and_runs_stay_within_the_limit(waves: list[list[int]]) -> None:
     work = Doubling()
 
     async def main() -> list[list[int | BaseException]]:
@@ -51,7 +51,7 @@ def test_each_call_gets_its_own_result_once_and_no_run_is_too_large(waves: list[
     assert all(len(run) == 1 or sum(max(1, number % MOST) for number in run) <= MOST for run in work.runs)
 
 
-def test_what_comes_during_a_run_is_one_run_and_what_comes_alone_does_not_wait() -> None:
+def test_calls_during_a_run_form_the_next_run_and_a_single_call_does_not_wait() -> None:
     work = Doubling()
 
     async def main() -> None:
@@ -70,7 +70,7 @@ def test_what_comes_during_a_run_is_one_run_and_what_comes_alone_does_not_wait()
     assert work.runs == [[2], [4], [0, 0, 0]]
 
 
-def test_a_call_whose_client_has_gone_disturbs_no_other() -> None:
+def test_a_call_of_a_disconnected_client_disturbs_no_other() -> None:
     work = Doubling()
     work.free.clear()
 
@@ -86,7 +86,7 @@ def test_a_call_whose_client_has_gone_disturbs_no_other() -> None:
     asyncio.run(main())
 
 
-def test_work_that_breaks_fails_the_calls_of_its_run_and_no_later_one() -> None:
+def test_an_error_fails_the_calls_of_its_run_and_no_later_one() -> None:
     def work(numbers: Sequence[int]) -> list[int | Exception]:
         if 1 in numbers:
             raise RuntimeError("broken")
@@ -102,14 +102,12 @@ def test_work_that_breaks_fails_the_calls_of_its_run_and_no_later_one() -> None:
 
 
 class Alien(BaseException):
-    """An error of a library that is no Exception, such as a panic of its other language."""
+    """An error that is not an Exception, such as a panic in a library's Rust code."""
 
 
 @pytest.mark.parametrize("error", [StopIteration("next"), Alien("panic"), ValueError("given")], ids=str)
 @pytest.mark.parametrize("in_loop", [True, False])
-def test_whatever_breaks_a_run_its_calls_are_answered_and_so_are_later_ones(
-    error: BaseException, in_loop: bool
-) -> None:
+def test_after_any_error_the_calls_of_the_run_and_later_calls_are_answered(error: BaseException, in_loop: bool) -> None:
     def work(numbers: Sequence[int]) -> list[int | Exception]:
         if 1 in numbers:
             raise error
@@ -125,7 +123,7 @@ def test_whatever_breaks_a_run_its_calls_are_answered_and_so_are_later_ones(
     asyncio.run(main())
 
 
-def test_between_two_runs_the_event_loop_has_its_turn() -> None:
+def test_the_event_loop_runs_between_two_runs() -> None:
     turns: list[str] = []
 
     def work(numbers: Sequence[int]) -> list[int | Exception]:
@@ -143,7 +141,7 @@ def test_between_two_runs_the_event_loop_has_its_turn() -> None:
     assert "run run" not in " ".join(turns) and turns.count("run") == 4
 
 
-def test_what_is_too_much_is_refused_at_once_and_so_is_what_has_waited_too_long() -> None:
+def test_calls_beyond_the_limit_and_calls_that_waited_too_long_are_refused_at_once() -> None:
     work = Doubling()
     work.free.clear()
 
@@ -160,14 +158,14 @@ def test_what_is_too_much_is_refused_at_once_and_so_is_what_has_waited_too_long(
         assert not first.done()
         work.free.set()
         assert await first == 4 and busy.value.status == 429
-        assert await calls.submit(4) == 8, "what was refused takes no room"
+        assert await calls.submit(4) == 8, "refused calls take no room in the queue"
 
     asyncio.run(main())
     assert work.runs == [[2], [4]]
 
 
 class Told:
-    """A caller that is no future, and may break as it is told."""
+    """A caller other than a future, which may raise when it gets its result."""
 
     def __init__(self, error: Exception | None = None, gone: bool = False) -> None:
         self.error, self.gone, self.heard = error, gone, list[object]()
@@ -184,7 +182,7 @@ class Told:
         self.heard.append(exception)
 
 
-def test_a_caller_that_breaks_or_has_gone_keeps_no_other_of_its_run_waiting() -> None:
+def test_a_broken_or_cancelled_caller_keeps_no_other_of_its_run_waiting() -> None:
     runs: list[Sequence[int]] = []
 
     def work(numbers: Sequence[int]) -> list[int | Exception]:

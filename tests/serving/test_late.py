@@ -1,4 +1,4 @@
-"""What an answer does not wait for: a challenger that is slow, and an online store that hangs or fails."""
+"""An answer does not wait for a slow challenger, nor for an online store that hangs or fails."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pipelines.records import Lack
 from pipelines.serving import features, predict, scoring
 from pipelines.serving.beside import Beside
 from tests.services import missing, thorough
-from tests.serving.conftest import Deck, reading
+from tests.serving.conftest import App, reading
 
-Serve = Callable[..., Deck]
+Serve = Callable[..., App]
 
 
 @pytest.fixture
 def challenger(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Version 2 scores nothing until this is set."""
+    """An event without which version 2 does not finish scoring."""
     released = threading.Event()
     score = scoring.score
 
@@ -40,53 +40,51 @@ def challenger(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     released.set()
 
 
-def test_a_challenger_in_shadow_that_hangs_keeps_no_answer_back_and_is_left_out_of_the_log(
+def test_a_hanging_challenger_in_shadow_delays_no_answer_and_leaves_no_score_in_the_log(
     serve: Serve, challenger: threading.Event
 ) -> None:
-    deck = serve(shadow_wait_ms=1)
-    deck.plan(share=0.0, stage="shadow")
-    answers = [*deck.ask(reading(), reading(pump="2")), *deck.ask(reading())]
-    for row in deck.log.get([answer["id"] for answer in answers]):
+    app = serve(shadow_wait_ms=1)
+    app.plan(share=0.0, stage="shadow")
+    answers = [*app.ask(reading(), reading(pump="2")), *app.ask(reading())]
+    for row in app.log.get([answer["id"] for answer in answers]):
         assert (row.served, set(row.scores), row.errors) == ("1", {"1"}, {})
         assert row.features["heat_3d"] is not None
-    assert deck.metric("version_late_total", version="2") == 3
+    assert app.metric("version_late_total", version="2") == 3
     challenger.set()
-    for _ in range(1000):  # until the thread has finished what it began with
-        (answer,) = deck.ask(reading())
-        (row,) = deck.log.get([answer["id"]])
+    for _ in range(1000):  # until the thread has finished its first run
+        (answer,) = app.ask(reading())
+        (row,) = app.log.get([answer["id"]])
         if set(row.scores) == {"1", "2"}:
             return
     raise AssertionError("it is left out for ever")
 
 
-def test_a_challenger_that_is_to_answer_and_hangs_has_failed_and_the_champion_answers(
-    serve: Serve, challenger: threading.Event
-) -> None:
-    deck = serve(challenger_wait_ms=20)
-    deck.plan(share=1.0, stage="100")
+def test_the_champion_answers_where_an_assigned_challenger_hangs(serve: Serve, challenger: threading.Event) -> None:
+    app = serve(challenger_wait_ms=20)
+    app.plan(share=1.0, stage="100")
     for _ in range(2):
-        (answer,) = deck.ask(reading())
-        (row,) = deck.log.get([answer["id"]])
+        (answer,) = app.ask(reading())
+        (row,) = app.log.get([answer["id"]])
         assert (row.served, row.scores["2"], row.errors) == ("1", None, {"2": "no score within 20 ms"})
 
 
-def test_one_that_is_not_loaded_is_no_late_one(serve: Serve) -> None:
-    deck = serve()
-    deck.plan(challenger_uri="models/none", challenger_sha256="0" * 64)
-    deck.ask(reading())
-    assert deck.metric("version_errors_total", version="2") == 1
-    assert deck.metric("version_late_total", version="2") == 0
+def test_a_version_that_is_not_loaded_is_not_counted_as_late(serve: Serve) -> None:
+    app = serve()
+    app.plan(challenger_uri="models/none", challenger_sha256="0" * 64)
+    app.ask(reading())
+    assert app.metric("version_errors_total", version="2") == 1
+    assert app.metric("version_late_total", version="2") == 0
 
 
-def test_one_that_scores_in_time_is_in_the_log_whichever_answers(serve: Serve) -> None:
-    deck = serve()
-    deck.plan(share=0.0, stage="shadow")
-    answers = [deck.ask(reading())[0] for _ in range(20)]
-    rows = deck.log.get([answer["id"] for answer in answers])
+def test_a_challenger_that_scores_in_time_is_logged_whichever_version_answers(serve: Serve) -> None:
+    app = serve()
+    app.plan(share=0.0, stage="shadow")
+    answers = [app.ask(reading())[0] for _ in range(20)]
+    rows = app.log.get([answer["id"] for answer in answers])
     assert {row.served for row in rows} == {"1"} and {*map(len, (row.scores for row in rows))} == {2}
 
 
-def test_work_beside_is_refused_while_an_earlier_one_runs_and_its_errors_are_its_own() -> None:
+def test_background_work_is_refused_while_an_earlier_one_runs_and_raises_its_own_errors() -> None:
     beside, goes_on = Beside("test"), threading.Event()
     assert not beside.is_slow
     first = beside.begin(lambda: goes_on.wait(60), 0)
@@ -103,18 +101,18 @@ def test_work_beside_is_refused_while_an_earlier_one_runs_and_its_errors_are_its
     assert after is not None and after.result(60) == 3
 
 
-def test_a_challenger_does_not_bear_what_an_earlier_one_did(serve: Serve, challenger: threading.Event) -> None:
-    deck = serve(challenger_wait_ms=20)
-    deck.plan(share=1.0, stage="100")
-    assert deck.log.get([deck.ask(reading())[0]["id"]])[0].errors
-    deck.plan(challenger="3", challenger_uri=deck.made.models["1"], rollout="next")
-    (row,) = deck.log.get([deck.ask(reading())[0]["id"]])
+def test_a_challenger_is_not_blamed_for_a_hanging_predecessor(serve: Serve, challenger: threading.Event) -> None:
+    app = serve(challenger_wait_ms=20)
+    app.plan(share=1.0, stage="100")
+    assert app.log.get([app.ask(reading())[0]["id"]])[0].errors
+    app.plan(challenger="3", challenger_uri=app.model_home.models["1"], rollout="next")
+    (row,) = app.log.get([app.ask(reading())[0]["id"]])
     assert (row.served, row.errors) == ("3", {})
 
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """The online store fails for as long as this is not empty."""
+    """A list; while it is not empty, the online store fails."""
     is_broken: list[bool] = []
     changed = SqliteRows.changed
 
@@ -128,66 +126,68 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return is_broken
 
 
-def test_without_the_online_store_calls_are_refused_and_nothing_is_logged(serve: Serve, broken: list[bool]) -> None:
-    deck = serve()
-    deck.plan()
-    deck.ask(reading())
+def test_calls_are_refused_and_not_logged_while_the_online_store_fails(serve: Serve, broken: list[bool]) -> None:
+    app = serve()
+    app.plan()
+    app.ask(reading())
     broken.append(True)
-    refused = deck.http.post("/v1/predictions", json=reading(id="a"))
+    refused = app.http.post("/v1/predictions", json=reading(id="a"))
     assert refused.status_code == 503 and refused.headers["retry-after"] == "1"
     assert refused.json()["detail"] == "the online store is unavailable (disk I/O error)"
-    assert deck.log.get(["a"]) == []
+    assert app.log.get(["a"]) == []
     broken.clear()
-    assert deck.ask(reading(id="a"))[0]["lacks"] is None
+    assert app.ask(reading(id="a"))[0]["lacks"] is None
 
 
-def test_or_answered_on_missing_values_and_marked_where_params_say_so(serve: Serve, broken: list[bool]) -> None:
-    deck = serve(when_store_fails="missing")
-    deck.plan()
-    before = deck.ask(reading(id="before"))[0]
+def test_params_may_have_calls_answered_on_missing_values_and_marked_while_the_store_fails(
+    serve: Serve, broken: list[bool]
+) -> None:
+    app = serve(when_store_fails="missing")
+    app.plan()
+    before = app.ask(reading(id="before"))[0]
     broken.append(True)
-    answer = deck.ask(reading(id="a"))[0]
-    (row,) = deck.log.get(["a"])
+    answer = app.ask(reading(id="a"))[0]
+    (row,) = app.log.get(["a"])
     assert answer["lacks"] == "store" and row.lacks is Lack.STORE and not row.errors
     assert row.features["heat_3d"] is None and row.ages["heat_3d"] is None and row.features["load"] == 0.5
     assert answer["score"] != before["score"] and set(row.scores) == {"1", "2"}
     broken.clear()
-    assert deck.ask(reading(id="b"))[0]["score"] == before["score"]
-    assert deck.http.get("/v1/predictions/a").json() == answer, "the answer that it got stays"
+    assert app.ask(reading(id="b"))[0]["score"] == before["score"]
+    assert app.http.get("/v1/predictions/a").json() == answer, "the first answer is kept"
 
 
-def test_a_store_that_has_just_failed_is_left_alone(
+def test_a_store_that_has_just_failed_is_not_asked_for_a_while(
     serve: Serve, broken: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features, "AGAIN_AFTER", 3600.0)
-    deck = serve()
-    deck.plan()
+    app = serve()
+    app.plan()
     broken.append(True)
-    assert deck.http.post("/v1/predictions", json=reading()).status_code == 503
+    assert app.http.post("/v1/predictions", json=reading()).status_code == 503
     broken.clear()
-    assert deck.http.post("/v1/predictions", json=reading()).status_code == 503
+    assert app.http.post("/v1/predictions", json=reading()).status_code == 503
     monkeypatch.setattr(features, "AGAIN_AFTER", 0.0)
-    deck.ask(reading())
+    app.ask(reading())
 
 
 @pytest.mark.parametrize("choice", ["missing", "refuse"])
 def test_stale_values_are_left_out_and_marked_or_the_call_is_refused(serve: Serve, choice: str) -> None:
-    deck = serve(when_stale=choice)
-    deck.plan()
-    assert deck.ask(reading())[0]["lacks"] is None
-    deck.clock.advance(deck.made.at + timedelta(days=2))
-    answer = deck.http.post("/v1/predictions", json={"requests": [reading(id="a"), reading(id="b", pump="9999")]})
+    app = serve(when_stale=choice)
+    app.plan()
+    assert app.ask(reading())[0]["lacks"] is None
+    app.clock.advance(app.model_home.at + timedelta(days=2))
+    answer = app.http.post("/v1/predictions", json={"requests": [reading(id="a"), reading(id="b", pump="9999")]})
     if choice == "refuse":
         assert answer.status_code == 503 and "request 0: stored features are stale" in answer.json()["detail"]
-        assert deck.log.get(["a", "b"]) == []
-        assert deck.ask(reading(pump="9999"))[0]["lacks"] is None, "of one that nothing is known of nothing is stale"
+        assert app.log.get(["a", "b"]) == []
+        assert app.ask(reading(pump="9999"))[0]["lacks"] is None, "an unknown entity has no stale values"
     else:
         assert [one["lacks"] for one in answer.json()["predictions"]] == ["stale", None]
-        assert deck.log.get(["a"])[0].lacks is Lack.STALE
+        assert app.log.get(["a"])[0].lacks is Lack.STALE
 
 
 @thorough
-def test_a_redis_that_hangs_keeps_calls_no_longer_than_params_say(
+def test_a_hanging_redis_delays_calls_no_longer_than_the_params_allow(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not shutil.which("redis-server"):
@@ -195,16 +195,16 @@ def test_a_redis_that_hangs_keeps_calls_no_longer_than_params_say(
     monkeypatch.setattr(features, "AGAIN_AFTER", 0.0)
     with running_redis(tmp_path) as port:
         monkeypatch.setenv("FLIGHTDECK_FEAST_ONLINE", f"redis://127.0.0.1:{port}")
-        deck = serve(own_home=True, when_store_fails="missing", store_wait_ms=50)
-        deck.plan()
-        assert deck.ask(reading())[0]["lacks"] is None
+        app = serve(own_home=True, when_store_fails="missing", store_wait_ms=50)
+        app.plan()
+        assert app.ask(reading())[0]["lacks"] is None
         pid = redis_pid(port)
         os.kill(pid, signal.SIGSTOP)
         try:
-            assert deck.ask(reading())[0]["lacks"] == "store"
+            assert app.ask(reading())[0]["lacks"] == "store"
         finally:
             os.kill(pid, signal.SIGCONT)
-        assert deck.ask(reading())[0]["lacks"] is None
+        assert app.ask(reading())[0]["lacks"] is None
 
 
 def redis_pid(port: int) -> int:

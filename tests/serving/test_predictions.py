@@ -1,4 +1,4 @@
-"""Predictions over HTTP: the same as offline, scored by both versions, logged before they are told."""
+"""Predictions over HTTP: equal to offline scores, scored by both versions, logged before they are answered."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from pipelines.serving.needs import logged_names, needs_of
 from pipelines.traffic import serves_challenger
 from pipelines.usecase import Block
 from tests.predictions import read_log
-from tests.serving.conftest import Deck, reading, scores_of
+from tests.serving.conftest import App, reading, scores_of
 from tests.toy import Pumps
 
 NOON = datetime(2024, 4, 19, 12, tzinfo=UTC)
 
 
-def test_online_and_offline_say_the_same(deck: Deck) -> None:
-    examples = deck.made.examples
-    answers = deck.ask(*(reading(row) for row in examples.itertuples()))
-    logged = {row.prediction_id: row for row in deck.log.get([answer["id"] for answer in answers])}
+def test_online_and_offline_scores_are_the_same(app: App) -> None:
+    examples = app.model_home.examples
+    answers = app.ask(*(reading(row) for row in examples.itertuples()))
+    logged = {row.prediction_id: row for row in app.log.get([answer["id"] for answer in answers])}
     rows = [logged[answer["id"]] for answer in answers]
     assert len(rows) == len(examples) > 50
     cards = {}
-    for version, uri in deck.made.models.items():
-        scorer = load_scorer(deck.context.data.store, ModelRef(uri))
+    for version, uri in app.model_home.models.items():
+        scorer = load_scorer(app.context.data.store, ModelRef(uri))
         offline = scorer.score(examples)
         np.testing.assert_allclose(scores_of(rows, version), offline, atol=1e-5)
         again = scorer.score(pd.DataFrame([dict(row.features) for row in rows]))
@@ -48,88 +48,88 @@ def test_online_and_offline_say_the_same(deck: Deck) -> None:
         expected = {"id": row.prediction_id, "score": score, "version": row.served, "plan": 1, "lacks": None}
         assert answer == {**expected, "decision": score is not None and score >= card.threshold.value}
         assert row.served == ("2" if serves_challenger("r", str(example.pump), 0.5) else "1")
-        assert (row.entity, row.block, row.predicted_at) == (example.pump, "2024-04-19", deck.made.at)
+        assert (row.entity, row.block, row.predicted_at) == (example.pump, "2024-04-19", app.model_home.at)
         assert row.closes_at == datetime(2024, 4, 19, 22, tzinfo=UTC), "midnight in Berlin"
         assert set(row.features) == {"load", "hour", "heat_3d", "age", "plant"} and row.ages["heat_3d"] == 300
         assert not row.errors and row.share == 0.5
     assert {row.served for row in rows} == {"1", "2"}
-    assert deck.metric("predictions_total", version="1") + deck.metric("predictions_total", version="2") == len(rows)
+    assert app.metric("predictions_total", version="1") + app.metric("predictions_total", version="2") == len(rows)
 
 
-def test_a_server_counts_its_own_calls_and_no_other_ones(serve: Callable[..., Deck]) -> None:
-    decks = [serve(), serve()]  # over the same records
-    decks[0].plan()
-    for deck, rows in zip(decks, (3, 2), strict=True):
-        deck.ask(*[reading()] * rows)
-        assert deck.metric("predictions_total", version="1") + deck.metric("predictions_total", version="2") == rows
-        assert deck.metric("http_requests_total", endpoint="predictions", status="200") == 1
-        assert deck.metric("http_request_seconds_bucket", endpoint="predictions", le="+Inf") == 1
+def test_a_server_counts_its_own_calls_only(serve: Callable[..., App]) -> None:
+    apps = [serve(), serve()]  # over the same records
+    apps[0].plan()
+    for app, rows in zip(apps, (3, 2), strict=True):
+        app.ask(*[reading()] * rows)
+        assert app.metric("predictions_total", version="1") + app.metric("predictions_total", version="2") == rows
+        assert app.metric("http_requests_total", endpoint="predictions", status="200") == 1
+        assert app.metric("http_request_seconds_bucket", endpoint="predictions", le="+Inf") == 1
         for version in ("1", "2"):
-            assert deck.metric("scoring_seconds_count", version=version) == 1, "of the run, and not of each row"
-        assert deck.metric("routing_plan") == 1
+            assert app.metric("scoring_seconds_count", version=version) == 1, (
+                "one time for the run, not one for each row"
+            )
+        assert app.metric("routing_plan") == 1
 
 
-def test_one_request_is_answered_as_a_list_of_one(deck: Deck) -> None:
-    answer = deck.http.post("/v1/predictions", json=reading())
+def test_one_request_is_answered_as_a_list_of_one(app: App) -> None:
+    answer = app.http.post("/v1/predictions", json=reading())
     assert answer.status_code == 200 and len(answer.json()["predictions"]) == 1
 
 
-def test_freshness_is_judged_by_the_clock(deck: Deck) -> None:
+def test_freshness_is_judged_by_the_clock(app: App) -> None:
     def ask() -> Any:
-        (answer,) = deck.ask(reading())
-        return deck.log.get([answer["id"]])[0]
+        (answer,) = app.ask(reading())
+        return app.log.get([answer["id"]])[0]
 
     assert ask().features["heat_3d"] is not None
-    deck.clock.advance(deck.made.at + timedelta(days=1, hours=23))
+    app.clock.advance(app.model_home.at + timedelta(days=1, hours=23))
     assert ask().features["heat_3d"] is not None
-    deck.clock.advance(deck.made.at + timedelta(days=2))
+    app.clock.advance(app.model_home.at + timedelta(days=2))
     late = ask()
     assert late.features["heat_3d"] is None and late.ages["heat_3d"] == 2 * 86400 + 300
-    assert late.features["age"] is not None, "what never expires stays"
-    assert deck.metric("features_stale_total", view="pump_heat") == 1
-    deck.clock.start(deck.made.at - timedelta(days=1))
+    assert late.features["age"] is not None, "a feature without ttl never expires"
+    assert app.metric("features_stale_total", view="pump_heat") == 1
+    app.clock.start(app.model_home.at - timedelta(days=1))
     early = ask()
-    assert early.features["heat_3d"] is None, "known only later"
-    assert deck.metric("features_stale_total", view="pump_heat") == 2
-    assert deck.metric("features_missing_total", view="pump_heat") == 0
+    assert early.features["heat_3d"] is None, "rows of the future are not served"
+    assert app.metric("features_stale_total", view="pump_heat") == 2
+    assert app.metric("features_missing_total", view="pump_heat") == 0
 
 
-def test_an_entity_that_nothing_is_known_of_is_scored_and_counted(deck: Deck) -> None:
-    (answer,) = deck.ask(reading(pump="9999", load=None))
-    (row,) = deck.log.get([answer["id"]])
+def test_an_unknown_entity_is_scored_and_counted(app: App) -> None:
+    (answer,) = app.ask(reading(pump="9999", load=None))
+    (row,) = app.log.get([answer["id"]])
     assert row.features == {"load": None, "hour": 7.0, "heat_3d": None, "age": None, "plant": "south"}
     assert row.ages == {"heat_3d": None, "age": None} and 0 <= answer["score"] <= 1
-    assert deck.metric("features_missing_total", view="pump_heat") == 1
-    assert deck.metric("features_missing_total", view="pump_maker") == 1
+    assert app.metric("features_missing_total", view="pump_heat") == 1
+    assert app.metric("features_missing_total", view="pump_maker") == 1
 
 
-def test_asked_again_with_its_id_a_request_gets_its_first_answer(deck: Deck) -> None:
-    first = deck.ask(reading(id="a"), reading(id="b", pump="2"))
-    deck.plan(share=1.0)
-    deck.clock.advance(deck.made.at + timedelta(days=3))
-    again = deck.ask(reading(id="b", pump="2"), reading(id="c"), reading(id="a"))
+def test_a_repeated_id_gets_the_first_answer(app: App) -> None:
+    first = app.ask(reading(id="a"), reading(id="b", pump="2"))
+    app.plan(share=1.0)
+    app.clock.advance(app.model_home.at + timedelta(days=3))
+    again = app.ask(reading(id="b", pump="2"), reading(id="c"), reading(id="a"))
     assert [again[2], again[0]] == first and again[1]["plan"] == 2
-    assert len(read_log(deck.log)) == 3
+    assert len(read_log(app.log)) == 3
 
 
-def test_a_request_that_is_independent_of_every_other_one_is_a_block_of_its_own(
-    deck: Deck, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_independent_request_is_a_block_of_its_own(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pumps, "block", lambda *_: None)
-    named, unnamed = deck.ask(reading(id="mine"), reading())
-    for row in deck.log.get(["mine", unnamed["id"]]):
-        assert row.block == row.prediction_id and row.closes_at == row.predicted_at == deck.made.at
-    assert named["id"] == "mine" and deck.ask(reading(id="mine")) == [named]
+    named, unnamed = app.ask(reading(id="mine"), reading())
+    for row in app.log.get(["mine", unnamed["id"]]):
+        assert row.block == row.prediction_id and row.closes_at == row.predicted_at == app.model_home.at
+    assert named["id"] == "mine" and app.ask(reading(id="mine")) == [named]
 
 
 def test_a_block_may_be_any_text_and_a_request_that_comes_late_is_answered(
-    deck: Deck, monkeypatch: pytest.MonkeyPatch
+    app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    closed = deck.made.at - timedelta(hours=1)
+    closed = app.model_home.at - timedelta(hours=1)
     monkeypatch.setattr(Pumps, "block", lambda _, request, at: Block(f"{request['plant']}/{at:%H}", closed))
-    (answer,) = deck.ask(reading())
-    (row,) = deck.log.get([answer["id"]])
-    assert (row.block, row.closes_at) == (f"south/{deck.made.at:%H}", closed)
+    (answer,) = app.ask(reading())
+    (row,) = app.log.get([answer["id"]])
+    assert (row.block, row.closes_at) == (f"south/{app.model_home.at:%H}", closed)
 
 
 @pytest.mark.parametrize(
@@ -147,95 +147,93 @@ def test_a_block_may_be_any_text_and_a_request_that_comes_late_is_answered(
     ids=repr,
 )
 def test_a_block_that_cannot_be_logged_is_refused_by_name_and_nothing_logged(
-    deck: Deck, monkeypatch: pytest.MonkeyPatch, block: Any
+    app: App, monkeypatch: pytest.MonkeyPatch, block: Any
 ) -> None:
     monkeypatch.setattr(Pumps, "block", lambda *_: block)
-    answer = deck.http.post("/v1/predictions", json=reading())
+    answer = app.http.post("/v1/predictions", json=reading())
     assert answer.status_code == 422
     assert "`block` of the use case pumps gives" in answer.json()["detail"] and "time zone" in answer.json()["detail"]
-    assert read_log(deck.log) == []
+    assert read_log(app.log) == []
 
 
-def test_an_id_of_another_request_is_refused_and_nothing_logged(deck: Deck) -> None:
-    deck.ask(reading(id="a"))
-    other = deck.http.post("/v1/predictions", json={"requests": [reading(id="new"), reading(id="a", load=9.0)]})
+def test_an_id_of_another_request_is_refused_and_nothing_logged(app: App) -> None:
+    app.ask(reading(id="a"))
+    other = app.http.post("/v1/predictions", json={"requests": [reading(id="new"), reading(id="a", load=9.0)]})
     assert other.status_code == 409 and "'a' was used for another request" in other.json()["detail"]
-    apart = deck.http.post("/v1/predictions", json={"requests": [reading(id="new"), reading(id="new", load=9.0)]})
+    apart = app.http.post("/v1/predictions", json={"requests": [reading(id="new"), reading(id="new", load=9.0)]})
     assert apart.status_code == 409 and "request 1: the id 'new' was used" in apart.json()["detail"]
-    assert deck.log.get(["new"]) == []
+    assert app.log.get(["new"]) == []
 
 
-def test_an_id_that_stands_twice_in_a_call_is_answered_twice_and_logged_once(deck: Deck) -> None:
-    (old,) = deck.ask(reading(id="old"))
-    answers = deck.ask(reading(id="a"), reading(id="old"), reading(pump="2"), reading(id="a"), reading(id="old"))
+def test_an_id_given_twice_in_a_call_is_answered_twice_and_logged_once(app: App) -> None:
+    (old,) = app.ask(reading(id="old"))
+    answers = app.ask(reading(id="a"), reading(id="old"), reading(pump="2"), reading(id="a"), reading(id="old"))
     assert answers[0] == answers[3] and answers[1] == answers[4] == old
     assert [answer["id"] for answer in answers[:2]] == ["a", "old"]
-    assert (
-        len(read_log(deck.log)) == 3 and deck.metric("http_requests_total", endpoint="predictions", status="200") == 2
-    )
+    assert len(read_log(app.log)) == 3 and app.metric("http_requests_total", endpoint="predictions", status="200") == 2
 
 
-def broken(deck: Deck, tmp_path: Path, name: str, change: Callable[[Path], Any]) -> str:
-    """A copy of version 2 with something wrong."""
-    folder = shutil.copytree(deck.made.models["2"], tmp_path / name)
+def broken(app: App, tmp_path: Path, name: str, change: Callable[[Path], Any]) -> str:
+    """A copy of version 2 with a fault."""
+    folder = shutil.copytree(app.model_home.models["2"], tmp_path / name)
     change(folder)
     return str(folder)
 
 
 def edit_card(folder: Path, old: str, new: str) -> None:
-    """Another model.json, as training would have written it."""
+    """Change model.json as training would have written it."""
     card = json.loads((folder / "model.json").read_text().replace(old, new))
     (folder / "model.json").write_text(json.dumps(sealed(card, "model.json")))
 
 
-def test_where_the_assigned_version_fails_the_other_answers(deck: Deck, tmp_path: Path) -> None:
+def test_where_the_assigned_version_fails_the_other_answers(app: App, tmp_path: Path) -> None:
     def wants_more(folder: Path) -> None:
         edit_card(folder, '"load"', '"pressure"')
 
-    deck.plan(share=1.0, challenger_uri=broken(deck, tmp_path, "wants", wants_more))
-    (answer,) = deck.ask(reading())
-    (row,) = deck.log.get([answer["id"]])
+    app.plan(share=1.0, challenger_uri=broken(app, tmp_path, "wants", wants_more))
+    (answer,) = app.ask(reading())
+    (row,) = app.log.get([answer["id"]])
     assert (row.served, row.score) == ("1", row.scores["1"]) and row.scores["2"] is None
-    assert "pressure" in row.errors["2"] and deck.metric("version_errors_total", version="2") == 1
-    deck.plan(champion_uri=broken(deck, tmp_path, "both", wants_more), challenger=None)
-    nobody = deck.http.post("/v1/predictions", json=reading(id="x"))
+    assert "pressure" in row.errors["2"] and app.metric("version_errors_total", version="2") == 1
+    app.plan(champion_uri=broken(app, tmp_path, "both", wants_more), challenger=None)
+    nobody = app.http.post("/v1/predictions", json=reading(id="x"))
     assert nobody.status_code == 503 and "could not be scored" in nobody.json()["detail"]
-    assert deck.log.get(["x"]) == []
+    assert app.log.get(["x"]) == []
 
 
-def test_a_challenger_that_cannot_be_loaded_leaves_the_champion_serving(deck: Deck, tmp_path: Path) -> None:
+def test_a_challenger_that_cannot_be_loaded_leaves_the_champion_serving(app: App, tmp_path: Path) -> None:
     def altered(folder: Path) -> None:
         (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes() + b"x")
 
     for name, change in (("altered", altered), ("gone", shutil.rmtree)):
-        deck.plan(share=1.0, challenger_uri=broken(deck, tmp_path, name, change))
-        (answer,) = deck.ask(reading())
+        app.plan(share=1.0, challenger_uri=broken(app, tmp_path, name, change))
+        (answer,) = app.ask(reading())
         assert answer["version"] == "1"
-        ready = deck.http.get("/readyz")
+        ready = app.http.get("/readyz")
         assert ready.status_code == 200 and ready.json()["loaded"] == {"1": True, "2": False}
         assert "challenger 2" in ready.json()["problems"][0]
-        assert deck.metric("model_loaded", version="2") == 0 and deck.metric("model_loaded", version="1") == 1
-    deck.plan(share=1.0, challenger_uri=deck.made.models["2"])
-    assert deck.ask(reading())[0]["version"] == "2"
+        assert app.metric("model_loaded", version="2") == 0 and app.metric("model_loaded", version="1") == 1
+    app.plan(share=1.0, challenger_uri=app.model_home.models["2"])
+    assert app.ask(reading())[0]["version"] == "2"
 
 
-def test_a_champion_that_cannot_be_loaded_leaves_the_plan_before_it_in_force(deck: Deck, tmp_path: Path) -> None:
-    before = deck.ask(reading())[0]
-    deck.plan(champion="3", champion_uri=str(tmp_path / "nowhere"), challenger=None, challenger_uri=None)
-    assert {key: deck.ask(reading())[0][key] for key in ("version", "plan", "score")} == {
+def test_a_champion_that_cannot_be_loaded_leaves_the_previous_plan_in_force(app: App, tmp_path: Path) -> None:
+    before = app.ask(reading())[0]
+    app.plan(champion="3", champion_uri=str(tmp_path / "nowhere"), challenger=None, challenger_uri=None)
+    assert {key: app.ask(reading())[0][key] for key in ("version", "plan", "score")} == {
         key: before[key] for key in ("version", "plan", "score")
     }
-    ready = deck.http.get("/readyz").json()
+    ready = app.http.get("/readyz").json()
     assert ready["plan"] == 1 and "plan 2: champion 3" in ready["problems"][0]
-    assert deck.http.get("/v1/rollout").json()["plan"]["version"] == 2
+    assert app.http.get("/v1/rollout").json()["plan"]["version"] == 2
 
 
-def on_another_service(deck: Deck, tmp_path: Path) -> str:
-    """Version 2 as if trained on a service whose view of the heat expires later; the deck needs a home of its own."""
+def on_another_service(app: App, tmp_path: Path) -> str:
+    """Version 2 as if trained on a service whose view of the heat expires later; the app needs a home of its own."""
     from feast import FeatureService, FeatureView, Field, FileSource
     from feast.types import Float32, String
 
-    feast = deck.context.feast
+    feast = app.context.feast
     source = FileSource(name="pump_heat_2", path="features/pump_heat", timestamp_field="known_at")
     patient = FeatureView(
         name="pump_heat_2",
@@ -247,84 +245,82 @@ def on_another_service(deck: Deck, tmp_path: Path) -> str:
     feast.apply(
         [patient, FeatureService(name="pump_service_v2", features=[patient, feast.get_feature_view("pump_maker")])]
     )
-    feast.materialize(deck.made.at - timedelta(days=9), deck.made.at, ["pump_heat_2"])
-    folder = shutil.copytree(deck.made.models["2"], tmp_path / "v2")
+    feast.materialize(app.model_home.at - timedelta(days=9), app.model_home.at, ["pump_heat_2"])
+    folder = shutil.copytree(app.model_home.models["2"], tmp_path / "v2")
     edit_card(folder, "pump_service_v1", "pump_service_v2")
     return str(folder)
 
 
-def test_versions_on_other_feature_services_are_both_read_and_logged(
-    serve: Callable[..., Deck], tmp_path: Path
-) -> None:
-    deck = serve(own_home=True)
-    deck.plan(challenger_uri=on_another_service(deck, tmp_path))
-    deck.clock.advance(deck.made.at + timedelta(days=3))
-    (answer,) = deck.ask(reading())
-    (row,) = deck.log.get([answer["id"]])
+def test_versions_on_other_feature_services_are_both_read_and_logged(serve: Callable[..., App], tmp_path: Path) -> None:
+    app = serve(own_home=True)
+    app.plan(challenger_uri=on_another_service(app, tmp_path))
+    app.clock.advance(app.model_home.at + timedelta(days=3))
+    (answer,) = app.ask(reading())
+    (row,) = app.log.get([answer["id"]])
     assert set(row.features) == {"load", "hour", "pump_heat:heat_3d", "pump_heat_2:heat_3d", "age", "plant"}
     assert row.features["pump_heat:heat_3d"] is None and row.features["pump_heat_2:heat_3d"] is not None
     assert not row.errors and set(row.scores) == {"1", "2"}
 
 
-def test_until_there_is_a_plan_the_server_lives_but_is_not_ready(serve: Callable[..., Deck]) -> None:
-    deck = serve()
-    assert deck.http.get("/healthz").status_code == 200
-    assert deck.http.get("/v1/rollout").json() == {"plan": None}
-    for answer in (deck.http.get("/readyz"), deck.http.post("/v1/predictions", json=reading())):
+def test_the_server_is_alive_but_not_ready_until_there_is_a_plan(serve: Callable[..., App]) -> None:
+    app = serve()
+    assert app.http.get("/healthz").status_code == 200
+    assert app.http.get("/v1/rollout").json() == {"plan": None}
+    for answer in (app.http.get("/readyz"), app.http.post("/v1/predictions", json=reading())):
         assert answer.status_code == 503 and "no routing plan" in answer.text
-    deck.plan(champion_uri="nowhere", challenger=None)
-    assert deck.http.get("/readyz").status_code == 503
-    deck.plan(champion_uri=deck.made.models["1"])
-    told = deck.http.get("/readyz").json()
-    assert told == {"ready": True, "plan": 2, "loaded": {"1": True}, "problems": told["problems"]}
-    assert "and the clock says 2024-04-19T05:40:00+00:00: newer rows are left out" in told["problems"][0]
+    app.plan(champion_uri="nowhere", challenger=None)
+    assert app.http.get("/readyz").status_code == 503
+    app.plan(champion_uri=app.model_home.models["1"])
+    readiness = app.http.get("/readyz").json()
+    assert readiness == {"ready": True, "plan": 2, "loaded": {"1": True}, "problems": readiness["problems"]}
+    assert "and the clock says 2024-04-19T05:40:00+00:00: newer rows are left out" in readiness["problems"][0]
 
 
 @pytest.mark.parametrize("place", ["records", "registry", "online"])
-def test_a_database_that_does_not_answer_is_503_and_nothing_is_half_logged(
-    serve: Callable[..., Deck], place: str
+def test_calls_get_a_503_and_are_not_half_logged_while_the_database_is_down(
+    serve: Callable[..., App], place: str
 ) -> None:
     import sqlite3
 
     import sqlalchemy as sa
 
-    deck = serve(own_home=place != "records")
-    deck.plan()
-    deck.ask(reading(id="before"))
+    app = serve(own_home=place != "records")
+    app.plan()
+    app.ask(reading(id="before"))
     if place == "records":
-        sa.event.listen(deck.context.records.engine, "connect", lambda c, _: c.execute("pragma busy_timeout = 50"))
-        deck.context.records.engine.dispose()
-        path = deck.context.records.engine.url.database
+        sa.event.listen(app.context.records.engine, "connect", lambda c, _: c.execute("pragma busy_timeout = 50"))
+        app.context.records.engine.dispose()
+        path = app.context.records.engine.url.database
         holder = sqlite3.connect(str(path), isolation_level=None)
         holder.execute("begin immediate")
     else:
-        settings = deck.context.settings
+        settings = app.context.settings
         file = (settings.registry("pumps") if place == "registry" else settings.online_path("pumps")).removeprefix(
             "sqlite:///"
         )
-        for found in Path(file).parent.glob(Path(file).name + "*"):  # with what is not yet in the file itself
-            found.write_bytes(b"no database" * max(1000, found.stat().st_size // 11))
-    if place != "registry":  # predictions go on with the registry that Feast has in memory
-        answer = deck.http.post("/v1/predictions", json={"requests": [reading(id="a"), reading(id="b")]})
+        for part in Path(file).parent.glob(Path(file).name + "*"):  # with the changes that are still in SQLite's log
+            part.write_bytes(b"no database" * max(1000, part.stat().st_size // 11))
+    if place != "registry":  # predictions continue with the registry that Feast holds in memory
+        answer = app.http.post("/v1/predictions", json={"requests": [reading(id="a"), reading(id="b")]})
         assert answer.status_code == 503 and "unavailable" in answer.json()["detail"], answer.text
         assert answer.headers["retry-after"] == "1"
     if place == "records":
-        outcome = deck.http.post("/v1/outcomes", json={"id": "before", "label": 1})
+        outcome = app.http.post("/v1/outcomes", json={"id": "before", "label": 1})
         assert outcome.status_code == 503
         holder.execute("rollback")
-        assert len(deck.ask(reading(id="a"), reading(id="b"))) == 2
+        assert len(app.ask(reading(id="a"), reading(id="b"))) == 2
     else:
-        assert deck.log.get(["a", "b"]) == []
+        assert app.log.get(["a", "b"]) == []
     if place == "registry":
-        assert deck.http.get("/readyz").status_code == 503
+        assert app.http.get("/readyz").status_code == 503
 
 
-def rescored(deck: Deck, models: dict[str, str], rows: list[Prediction]) -> dict[str, np.ndarray]:
-    """What each version says of the features as they were logged, under whatever names."""
-    scorers = {version: load_scorer(deck.context.data.store, ModelRef(uri)) for version, uri in models.items()}
+def rescored(app: App, models: dict[str, str], rows: list[Prediction]) -> dict[str, np.ndarray]:
+    """Scores of each version for the logged features, under the names of the log."""
+    scorers = {version: load_scorer(app.context.data.store, ModelRef(uri)) for version, uri in models.items()}
     services = {version: scorer.model.card.training_set.feature_service for version, scorer in scorers.items()}
     needs = [
-        needs_of(deck.context.feast, services[version], scorer.inputs, deck.context.usecase)
+        needs_of(app.context.feast, services[version], scorer.inputs, app.context.usecase)
         for version, scorer in scorers.items()
     ]
     return {
@@ -333,50 +329,52 @@ def rescored(deck: Deck, models: dict[str, str], rows: list[Prediction]) -> dict
     }
 
 
-def logged(deck: Deck, *requests: dict[str, Any]) -> list[Prediction]:
+def logged(app: App, *requests: dict[str, Any]) -> list[Prediction]:
     """The rows of these requests, with their scores by both versions."""
-    ids = [answer["id"] for answer in deck.ask(*requests)]
-    found = {row.prediction_id: row for row in deck.log.get(ids)}
-    assert all(set(row.scores) == {"1", "2"} and not row.errors for row in found.values())
-    return [found[identity] for identity in ids]
+    ids = [answer["id"] for answer in app.ask(*requests)]
+    by_id = {row.prediction_id: row for row in app.log.get(ids)}
+    assert all(set(row.scores) == {"1", "2"} and not row.errors for row in by_id.values())
+    return [by_id[identity] for identity in ids]
 
 
-def test_the_log_holds_what_its_scores_rest_on_also_where_values_were_missing(deck: Deck) -> None:
-    examples = [*deck.made.examples.itertuples()]
+def test_logged_features_give_the_logged_scores_also_where_values_were_missing(app: App) -> None:
+    examples = [*app.model_home.examples.itertuples()]
     rows = logged(
-        deck,
+        app,
         *(reading(row) for row in examples),
         *(reading(row, load=None) for row in examples),
         *(reading(row, pump=f"9{row.pump:0>3}") for row in examples),
     )
-    deck.clock.advance(deck.made.at + timedelta(days=3))
-    rows += logged(deck, *(reading(row, load=None) for row in examples), reading(pump="9999", load=None))
+    app.clock.advance(app.model_home.at + timedelta(days=3))
+    rows += logged(app, *(reading(row, load=None) for row in examples), reading(pump="9999", load=None))
     absent = {tuple(name for name, value in row.features.items() if value is None) for row in rows}
     assert absent == {(), ("load",), ("heat_3d", "age"), ("load", "heat_3d"), ("load", "heat_3d", "age")}
-    for version, scores in rescored(deck, deck.made.models, rows).items():
+    for version, scores in rescored(app, app.model_home.models, rows).items():
         np.testing.assert_allclose(scores_of(rows, version), scores, rtol=0, atol=1e-5)
 
 
-def test_the_log_holds_what_each_version_read_where_they_read_one_name_from_two_views(
-    serve: Callable[..., Deck], tmp_path: Path
+def test_the_log_holds_both_values_where_versions_read_one_name_from_two_views(
+    serve: Callable[..., App], tmp_path: Path
 ) -> None:
-    deck = serve(own_home=True)
-    models = {"1": deck.made.models["1"], "2": on_another_service(deck, tmp_path)}
-    deck.plan(challenger_uri=models["2"])
-    deck.clock.advance(deck.made.at + timedelta(days=3))
-    rows = logged(deck, *(reading(row) for row in deck.made.examples.itertuples()))
-    for version, scores in rescored(deck, models, rows).items():
+    app = serve(own_home=True)
+    models = {"1": app.model_home.models["1"], "2": on_another_service(app, tmp_path)}
+    app.plan(challenger_uri=models["2"])
+    app.clock.advance(app.model_home.at + timedelta(days=3))
+    rows = logged(app, *(reading(row) for row in app.model_home.examples.itertuples()))
+    for version, scores in rescored(app, models, rows).items():
         np.testing.assert_allclose(scores_of(rows, version), scores, rtol=0, atol=1e-5)
     swapped = [replace(row, features={**row.features, "pump_heat_2:heat_3d": None}) for row in rows]
-    told = np.array([row.scores["2"] for row in rows])
-    assert (np.abs(rescored(deck, models, swapped)["2"] - told) > 1e-3).any(), "it matters which view was read"
+    offline_scores = np.array([row.scores["2"] for row in rows])
+    assert (np.abs(rescored(app, models, swapped)["2"] - offline_scores) > 1e-3).any(), (
+        "the view that was read makes a difference"
+    )
 
 
-def test_an_answer_can_be_looked_up(deck: Deck) -> None:
-    (answer,) = deck.ask(reading(id="a / b"))
-    again = deck.http.get("/v1/predictions/a%20%2F%20b")
+def test_an_answer_can_be_looked_up(app: App) -> None:
+    (answer,) = app.ask(reading(id="a / b"))
+    again = app.http.get("/v1/predictions/a%20%2F%20b")
     assert again.status_code == 200 and again.json() == answer
-    nobody = deck.http.get("/v1/predictions/nobody")
+    nobody = app.http.get("/v1/predictions/nobody")
     assert nobody.status_code == 404 and nobody.headers["content-type"] == "application/problem+json"
     assert nobody.json() == {
         "type": "about:blank",

@@ -1,4 +1,4 @@
-"""The server as a process of its own: what it imports, what outlives it, and two of them at once."""
+"""The server as a process of its own: its imports, what survives a kill, and two servers at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.commands import Command, fork
 from tests.conftest import ROOT, TOY
 from tests.predictions import read_log
 from tests.services import thorough
-from tests.serving.conftest import Made, reading
+from tests.serving.conftest import ModelHome, reading
 
 TRAINING = {"torch", "sklearn", "mlflow", "great_expectations", "evidently", "airflow", "skl2onnx", "onnx"}
 
@@ -44,7 +44,7 @@ def started(home: Path, port: int | str) -> Command:
 
 @contextmanager
 def server(home: Path) -> Iterator[tuple[Command, str]]:
-    """A server on a free port, ready; killed in the end."""
+    """A ready server on a free port, killed at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -65,7 +65,7 @@ def server(home: Path) -> Iterator[tuple[Command, str]]:
 
 
 def ask_on(url: str, name: str, acknowledged: list[str], until: Callable[[], bool], size: int = 3) -> None:
-    """Send batches with ids, and keep those that were acknowledged."""
+    """Send batches with ids, and collect the acknowledged ones."""
     with client(url) as http:
         number = 0
         while not until():
@@ -81,11 +81,13 @@ def ask_on(url: str, name: str, acknowledged: list[str], until: Callable[[], boo
 
 
 @pytest.mark.parametrize("kills", [pytest.param(1, marks=thorough), pytest.param(25, marks=pytest.mark.soak)])
-def test_a_killed_server_has_logged_whatever_it_acknowledged(made: Made, context: Context, kills: int) -> None:
+def test_a_killed_server_has_logged_every_acknowledged_prediction(
+    model_home: ModelHome, context: Context, kills: int
+) -> None:
     acknowledged: list[str] = []
     for kill in range(kills):
         at = len(acknowledged)
-        with server(made.home) as (process, url):
+        with server(model_home.home) as (process, url):
             names = [f"k{kill}t{n}" for n in range(4)]
             threads = [threading.Thread(target=ask_on, args=(url, name, acknowledged, lambda: False)) for name in names]
             for thread in threads:
@@ -98,14 +100,14 @@ def test_a_killed_server_has_logged_whatever_it_acknowledged(made: Made, context
     rows = read_log(context.predictions)
     assert set(acknowledged) <= {row.prediction_id for row in rows} and len(rows) % 3 == 0
     assert all(set(row.scores) == {"1", "2"} for row in rows)
-    with server(made.home) as (_, url), client(url) as http:
+    with server(model_home.home) as (_, url), client(url) as http:
         again = http.post("/v1/predictions", json=reading(id=acknowledged[-1])).json()
         (row,) = context.predictions.get([acknowledged[-1]])
         assert again["predictions"][0]["score"] == row.score
 
 
 @thorough
-def test_two_servers_share_a_database(made: Made, context: Context) -> None:
+def test_two_servers_share_a_database(model_home: ModelHome, context: Context) -> None:
     acknowledged: list[str] = []
     contended: list[dict[str, Any]] = []
     ends = time.monotonic() + 3
@@ -116,7 +118,7 @@ def test_two_servers_share_a_database(made: Made, context: Context) -> None:
             contended.extend(answer.json() for answer in sent)
 
     with ExitStack() as stack:
-        urls = [stack.enter_context(server(made.home))[1] for _ in range(2)]
+        urls = [stack.enter_context(server(model_home.home))[1] for _ in range(2)]
         ends = time.monotonic() + 3
         work = [
             threading.Thread(target=ask_on, args=(url, f"s{n}", acknowledged, lambda: time.monotonic() > ends))
@@ -146,8 +148,10 @@ print(*sys.modules)
 """
 
 
-def test_a_server_that_has_served_needs_no_training_library_and_no_step(made: Made, context: Context) -> None:
-    script = SERVED.format(toy=str(TOY), home=str(made.home), request=reading(id="a"))
+def test_a_server_that_has_served_needs_no_training_library_and_no_step(
+    model_home: ModelHome, context: Context
+) -> None:
+    script = SERVED.format(toy=str(TOY), home=str(model_home.home), request=reading(id="a"))
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     modules = done.stdout.split("\n")[-2].split()

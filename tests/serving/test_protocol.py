@@ -1,4 +1,4 @@
-"""The short way of predictions through uvicorn: which calls take it, and that none can tell."""
+"""The short path of predictions through uvicorn: which calls take it, and that answers are the same on both."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from pipelines.serving import app
+from pipelines.serving import app as app_module
 from pipelines.serving.predict import Predictor
 from pipelines.serving.server import Server
 from tests.predictions import read_log
-from tests.serving.conftest import Deck, listening, reading
+from tests.serving.conftest import App, listening, reading
 from tests.serving.connections import Line, get, line, post
 
 
 @pytest.fixture
 def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Which way each call took."""
+    """The path that each call took."""
     taken: list[str] = []
     begin, predict = Server.begin, Server.predict
 
@@ -36,10 +36,10 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return taken
 
 
-def test_both_ways_give_the_same_but_for_id_and_time(
-    deck: Deck, ways: list[str], monkeypatch: pytest.MonkeyPatch
+def test_both_paths_give_the_same_answer_but_for_id_and_time(
+    app: App, ways: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits, read = threading.Event(), app._read
+    waits, read = threading.Event(), app_module._read
 
     async def noting(receive: Any, limit: int) -> bytes:
         waits.set()
@@ -49,12 +49,12 @@ def test_both_ways_give_the_same_but_for_id_and_time(
         head, _, body = call.partition(b"\r\n\r\n")
         waits.clear()
         one.send(head + b"\r\n\r\n")
-        assert waits.wait(20), "the head has come, and the app waits for the body"
+        assert waits.wait(20), "the head has arrived, and the app waits for the body"
         one.send(body)
 
-    monkeypatch.setattr(app, "_read", noting)
+    monkeypatch.setattr(app_module, "_read", noting)
     calls = [reading(), reading(plant="east"), {"requests": [reading(), reading(pump="2")]}, b"{", b" "]
-    with listening(deck) as url, line(url) as one:
+    with listening(app) as url, line(url) as one:
         for call in calls:
             ways.clear()
             one.send(post(call))
@@ -63,20 +63,20 @@ def test_both_ways_give_the_same_but_for_id_and_time(
             long = one.answer()
             assert ways == ["short", "long"] and short.status == long.status
             assert {**short.headers, "date": ""} == {**long.headers, "date": "", **length(short.headers)}
-            assert told(short.content) == told(long.content)
+            assert without_ids(short.content) == without_ids(long.content)
 
 
 def length(headers: dict[str, str]) -> dict[str, str]:
-    return {"content-length": headers["content-length"]}  # scores of other rows of a run may differ in a last digit
+    return {"content-length": headers["content-length"]}  # scores in runs of other rows may differ in the last digit
 
 
-def told(content: Any) -> Any:
+def without_ids(content: Any) -> Any:
     predictions = content.pop("predictions", [])
     return content, [(round(one["score"], 6), one["version"], one["decision"], one["plan"]) for one in predictions]
 
 
-def test_what_is_not_plain_goes_the_long_way(deck: Deck, ways: list[str]) -> None:
-    with listening(deck) as url, line(url) as one:
+def test_calls_with_unusual_headers_take_the_long_path(app: App, ways: list[str]) -> None:
+    with listening(app) as url, line(url) as one:
         one.send(post(reading(id="asks"), "1.1", "expect: 100-continue"))
         assert one.received.readline().startswith(b"HTTP/1.1 100 ") and one.received.readline() == b"\r\n"
         assert one.answer().identity == "asks" and ways == ["long"]
@@ -86,20 +86,20 @@ def test_what_is_not_plain_goes_the_long_way(deck: Deck, ways: list[str]) -> Non
     assert ways == ["long", "short", "short"]
 
 
-def test_what_follows_a_call_and_is_no_http_ends_the_connection_and_nothing_else(deck: Deck) -> None:
-    with listening(deck) as url:
+def test_bytes_that_are_no_http_end_their_own_connection_only(app: App) -> None:
+    with listening(app) as url:
         with line(url) as one:
             one.send(post(reading(id="first")) + b"nothing\r\n\r\n")
             assert one.received.readline().split()[1] == b"400"
         with line(url) as one:
             one.send(post(reading(id="second")))
             assert one.answer().identity == "second"
-    assert "second" in [row.prediction_id for row in read_log(deck.log)]
+    assert "second" in [row.prediction_id for row in read_log(app.log)]
 
 
-def test_hundreds_of_refusals_behind_a_call_disturb_nobody(deck: Deck) -> None:
-    """Each of them answers at once, and begins the next."""
-    with listening(deck) as url, line(url) as bad, line(url) as other:
+def test_hundreds_of_pipelined_refusals_disturb_no_other_client(app: App) -> None:
+    """Each is answered at once, and starts parsing of the next."""
+    with listening(app) as url, line(url) as bad, line(url) as other:
         for _ in range(5):
             bad.send(post(reading()) + post(b"{") * 400)
             other.send(post(reading()))
@@ -107,8 +107,8 @@ def test_hundreds_of_refusals_behind_a_call_disturb_nobody(deck: Deck) -> None:
             assert [bad.answer().status for _ in range(401)] == [200, *[400] * 400]
 
 
-def test_calls_that_have_waited_too_long_are_refused_though_their_clients_have_sent_more(
-    serve: Callable[..., Deck], monkeypatch: pytest.MonkeyPatch
+def test_calls_that_waited_too_long_are_refused_also_where_their_clients_sent_more(
+    serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, free, answer = threading.Event(), threading.Event(), Predictor.answer
 
@@ -120,9 +120,9 @@ def test_calls_that_have_waited_too_long_are_refused_though_their_clients_have_s
     monkeypatch.setenv("FLIGHTDECK_SERVING_PATIENCE", "1")
     monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)
     monkeypatch.setattr(Predictor, "answer", held)
-    deck = serve()
-    deck.plan()
-    with listening(deck) as url, line(url) as first, line(url) as two, line(url) as other:
+    app = serve()
+    app.plan()
+    with listening(app) as url, line(url) as first, line(url) as two, line(url) as other:
         first.send(post(reading()))
         assert begun.wait(20)
         two.send(post(reading()) + post(reading()))
@@ -133,8 +133,8 @@ def test_calls_that_have_waited_too_long_are_refused_though_their_clients_have_s
 
 
 @pytest.mark.parametrize(("patience", "status"), [(20, 200), (1, 503)])
-def test_the_end_of_the_server_waits_for_a_call_and_then_tells_it(
-    serve: Callable[..., Deck], monkeypatch: pytest.MonkeyPatch, patience: int, status: int
+def test_a_stopping_server_answers_the_call_under_way(
+    serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch, patience: int, status: int
 ) -> None:
     begun, free, answer = threading.Event(), threading.Event(), Predictor.answer
 
@@ -145,16 +145,16 @@ def test_the_end_of_the_server_waits_for_a_call_and_then_tells_it(
 
     monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)
     monkeypatch.setattr(Predictor, "answer", held)
-    deck = serve()
-    deck.plan()
+    app = serve()
+    app.plan()
     with ExitStack() as lines:
-        with listening(deck, timeout_graceful_shutdown=patience) as url:
+        with listening(app, timeout_graceful_shutdown=patience) as url:
             one = lines.enter_context(line(url))
             one.send(post(reading(id="held")))
             assert begun.wait(20)
             if status == 200:
                 threading.Timer(0.5, free.set).start()
-        said = one.answer()
+        last = one.answer()
         free.set()
-        assert said.status == status and one.is_over()
-    assert status == 200 or said.content["detail"].startswith("the server ends")
+        assert last.status == status and one.is_over()
+    assert status == 200 or last.content["detail"].startswith("the server ends")

@@ -1,4 +1,4 @@
-"""The replayer against a model server, each a process of its own: what it leaves, also where either is killed."""
+"""The replayer against a model server, each a process of its own: its results, also where either is killed."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from tests.commands import Command, fork
 from tests.conftest import ROOT, TOY
 from tests.homes import copy_home
 from tests.services import thorough
-from tests.serving.conftest import END, Made, half_each
+from tests.serving.conftest import END, ModelHome, half_each
 from tests.serving.test_process import server, started
 
 EVERY = timedelta(minutes=15)
-WINDOW = Window(END, END + timedelta(days=4), "Europe/Berlin")  # the days after those of which features are stored
+WINDOW = Window(END, END + timedelta(days=4), "Europe/Berlin")  # the days after those with stored features
 LAST_DAY = WINDOW.end_at - timedelta(days=1)
 
 State = tuple[datetime, int]  # the clock, and how many predictions and outcomes are logged
 
 
 @dataclass(frozen=True)
-class Left:
-    """What a replay leaves, all but how long the scoring took."""
+class Remains:
+    """The rows that a replay leaves, without the time that scoring took."""
 
     predictions: dict[str, dict[str, Any]]
     outcomes: dict[str, tuple[float, datetime]]
@@ -60,15 +60,15 @@ class Whole:
 
     context: Context
     url: str
-    told: dict[str, Any]
-    left: Left
+    summary: dict[str, Any]
+    remains: Remains
 
 
-def staged(made: Made, folder: Path) -> Context:
-    """A private home, so records and online store of its own, with a plan in force and a clock before the window."""
-    context = build_context(TOY, copy_home(made.home, folder / "home"))
-    ReplayClock(context.records.simulated_time("pumps")).start(made.at)
-    assert context.plans.replace(half_each(made))
+def staged(model_home: ModelHome, folder: Path) -> Context:
+    """A private home with its own records and online store, a plan in force and a clock before the window."""
+    context = build_context(TOY, copy_home(model_home.home, folder / "home"))
+    ReplayClock(context.records.simulated_time("pumps")).start(model_home.at)
+    assert context.plans.replace(half_each(model_home))
     return context
 
 
@@ -78,13 +78,13 @@ def arguments(context: Context, url: str) -> list[str]:
 
 
 def play(argv: list[str]) -> int:
-    driver.PATIENCE = 300  # a server takes long to start where the machine is busy
+    driver.PATIENCE = 300  # a server starts slowly on a busy machine
     return main(argv)
 
 
 @contextmanager
 def player(context: Context, url: str) -> Iterator[Command]:
-    """A replayer under way."""
+    """A running replayer."""
     process = fork(partial(play, arguments(context, url)))
     try:
         yield process
@@ -104,13 +104,13 @@ def state(context: Context) -> State:
     return context.clock.now(), sum(counts)
 
 
-def left(context: Context) -> Left:
+def remains(context: Context) -> Remains:
     columns = [column for column in PREDICTIONS.c if column.name != "milliseconds"]
     with context.records.engine.connect() as connection:
         predictions = [dict(row) for row in connection.execute(sa.select(*columns)).mappings()]
         outcomes = connection.execute(sa.select(OUTCOMES.c.prediction_id, OUTCOMES.c.label, OUTCOMES.c.known_at)).all()
     pumps = [{"pump": pump} for pump in sorted({str(row["entity"]) for row in predictions})]
-    return Left(
+    return Remains(
         {row["prediction_id"]: row for row in predictions},
         {identity: (label, known_at) for identity, label, known_at in outcomes},
         read_online(context.feast, ["pump_heat:heat_3d", "pump_maker:age"], pumps, WINDOW.end_at),
@@ -118,17 +118,17 @@ def left(context: Context) -> Left:
 
 
 @pytest.fixture(scope="module")
-def whole(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    context = staged(made, tmp_path_factory.mktemp("whole"))
+def whole(model_home: ModelHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    context = staged(model_home, tmp_path_factory.mktemp("whole"))
     with server(context.settings.home) as (_, url):
         command = [sys.executable, "-m", "pipelines.replay", *arguments(context, url)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        yield Whole(context, url, json.loads(done.stdout), left(context))
+        yield Whole(context, url, json.loads(done.stdout), remains(context))
 
 
 def source(context: Context) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All that the source has up to the window's end: examples by id, and the feature that changes."""
+    """The source up to the window's end: examples by id, and the feature that changes."""
     usecase = context.usecase
     days = Window(usecase.start, WINDOW.end, usecase.timezone)
     tables = {table.name: read_window(context.params, usecase, table, days) for table in usecase.tables}
@@ -140,58 +140,58 @@ def source(context: Context) -> tuple[pd.DataFrame, pd.DataFrame]:
 def test_a_replay_asks_for_every_example_of_its_days_once_and_in_time(whole: Whole) -> None:
     examples, _ = source(whole.context)
     due = examples.predicted_at[examples.predicted_at.between(WINDOW.start_at, WINDOW.end_at, inclusive="left")]
-    logged = {identity: row["predicted_at"] for identity, row in whole.left.predictions.items()}
-    assert set(logged) == set(due.index) and len(due) == 4 * 60 == whole.told["requests"]
+    logged = {identity: row["predicted_at"] for identity, row in whole.remains.predictions.items()}
+    assert set(logged) == set(due.index) and len(due) == 4 * 60 == whole.summary["requests"]
     assert all(timedelta(0) <= due[identity] - at < EVERY for identity, at in logged.items())
 
 
-def test_a_replay_tells_every_outcome_that_is_known_by_its_end_and_none_early(whole: Whole) -> None:
+def test_a_replay_sends_every_outcome_known_by_its_end_and_none_early(whole: Whole) -> None:
     examples, _ = source(whole.context)
     known = examples[(examples.predicted_at >= WINDOW.start_at) & (examples.label_known_at < WINDOW.end_at)]
-    told = whole.left.outcomes
-    assert {identity: label for identity, (label, _) in told.items()} == dict(known.label)
-    assert len(told) == 3 * 60 == whole.told["outcomes"] and set(known.label) == {0.0, 1.0}
-    assert all(timedelta(0) <= at - known.label_known_at[identity] < EVERY for identity, (_, at) in told.items())
+    replayed = whole.remains.outcomes
+    assert {identity: label for identity, (label, _) in replayed.items()} == dict(known.label)
+    assert len(replayed) == 3 * 60 == whole.summary["outcomes"] and set(known.label) == {0.0, 1.0}
+    assert all(timedelta(0) <= at - known.label_known_at[identity] < EVERY for identity, (_, at) in replayed.items())
 
 
 def test_after_a_replay_the_online_store_holds_what_is_known(whole: Whole) -> None:
     _, heat = source(whole.context)
     last = heat[heat.known_at < WINDOW.end_at].sort_values("known_at").groupby("pump").last()
-    assert whole.told["pushed"] == (heat.known_at >= WINDOW.start_at).sum() == 4 * 60
-    for found, (pump, row) in zip(whole.left.online, last.sort_index().iterrows(), strict=True):
-        assert found.values["heat_3d"] == pytest.approx(row.heat_3d), pump
-        assert found.ages["heat_3d"] == WINDOW.end_at - row.known_at
+    assert whole.summary["pushed"] == (heat.known_at >= WINDOW.start_at).sum() == 4 * 60
+    for row_online, (pump, row) in zip(whole.remains.online, last.sort_index().iterrows(), strict=True):
+        assert row_online.values["heat_3d"] == pytest.approx(row.heat_3d), pump
+        assert row_online.ages["heat_3d"] == WINDOW.end_at - row.known_at
 
 
-def test_what_becomes_known_after_the_last_requests_is_told_as_well(made: Made) -> None:
-    world = read_world(build_context(TOY, made.home), WINDOW)
+def test_outcomes_that_become_known_after_the_last_requests_are_sent_as_well(model_home: ModelHome) -> None:
+    world = read_world(build_context(TOY, model_home.home), WINDOW)
     ticks = list(world.ticks(timedelta(days=1)))
     examples = world.examples
-    told = [identity for tick in ticks for identity, _ in tick.outcomes]
-    assert sorted(told) == sorted(examples.example_id[examples.label_known_at < WINDOW.end_at])
+    outcomes = [identity for tick in ticks for identity, _ in tick.outcomes]
+    assert sorted(outcomes) == sorted(examples.example_id[examples.label_known_at < WINDOW.end_at])
     assert sum(len(tick.features.get("pump_heat", [])) for tick in ticks) == len(world.features["pump_heat"]) == 4 * 60
-    asked = examples[examples.predicted_at >= WINDOW.start_at]
-    assert sum(len(tick.requests) for tick in ticks) == len(asked) and ticks[-1].at < WINDOW.end_at
+    requests = examples[examples.predicted_at >= WINDOW.start_at]
+    assert sum(len(tick.requests) for tick in ticks) == len(requests) and ticks[-1].at < WINDOW.end_at
 
 
 def moments(context: Context, draw: random.Random) -> list[State]:
-    """When to kill: as a tick begins at which something happens, or once it is logged; none on the last day."""
-    found, logged = [], 0
+    """Moments for kills: at the start of a tick with events, or once some are logged; none on the last day."""
+    kills, logged = [], 0
     for tick in takewhile(lambda tick: tick.at < LAST_DAY, read_world(context, WINDOW).ticks(EVERY)):
         if tick.features or tick.outcomes or tick.requests:
-            found.append((tick.at, 0))
+            kills.append((tick.at, 0))
         for facts in (tick.outcomes, tick.requests):
             if facts:
-                found.append((tick.at, logged + draw.randint(1, len(facts))))
+                kills.append((tick.at, logged + draw.randint(1, len(facts))))
                 logged += len(facts)
-    return sorted(draw.sample(found, 8))
+    return sorted(draw.sample(kills, 8))
 
 
 @thorough
-def test_a_replay_that_is_killed_again_and_again_leaves_what_an_uninterrupted_one_leaves(
-    made: Made, whole: Whole, tmp_path: Path
+def test_a_replay_killed_repeatedly_leaves_the_same_as_an_uninterrupted_one(
+    model_home: ModelHome, whole: Whole, tmp_path: Path
 ) -> None:
-    context, draw, kills = staged(made, tmp_path), random.Random(2013), 0
+    context, draw, kills = staged(model_home, tmp_path), random.Random(2013), 0
     with server(context.settings.home) as (_, url):
         for moment in moments(context, draw):
             if state(context) >= moment:
@@ -204,14 +204,12 @@ def test_a_replay_that_is_killed_again_and_again_leaves_what_an_uninterrupted_on
         with player(context, url) as process:
             assert process.wait().returncode == 0
     assert kills >= 2
-    assert left(context) == whole.left and context.clock.now() == WINDOW.end_at
+    assert remains(context) == whole.remains and context.clock.now() == WINDOW.end_at
 
 
 @thorough
-def test_a_replay_goes_on_with_a_server_that_was_killed_and_started_again(
-    made: Made, whole: Whole, tmp_path: Path
-) -> None:
-    context = staged(made, tmp_path)
+def test_a_replay_continues_with_a_restarted_server(model_home: ModelHome, whole: Whole, tmp_path: Path) -> None:
+    context = staged(model_home, tmp_path)
     with server(context.settings.home) as (killed, url), player(context, url) as process:
         wait_for((WINDOW.start_at + timedelta(days=1, hours=6), 0), context, process)
         assert killed.kill() == -signal.SIGKILL
@@ -221,25 +219,27 @@ def test_a_replay_goes_on_with_a_server_that_was_killed_and_started_again(
             assert process.wait().returncode == 0
         finally:
             again.kill()
-    assert left(context) == whole.left
+    assert remains(context) == whole.remains
 
 
-def test_a_server_that_stays_away_ends_the_replay_with_what_to_do(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_replay_ends_with_the_remedy_where_the_server_stays_down(
+    model_home: ModelHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(driver, "PATIENCE", 0.3)
-    context = staged(made, tmp_path)
+    context = staged(model_home, tmp_path)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         assert main(arguments(context, url)) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"flightdeck: {url}/v1/") and ": no answer" in line and "start the model server" in line
-    assert state(context) == (datetime(2024, 4, 20, 4, 45, tzinfo=UTC), 0), "it would go on with what was not answered"
+    assert state(context) == (datetime(2024, 4, 20, 4, 45, tzinfo=UTC), 0), (
+        "a repeated replay continues with unanswered requests"
+    )
 
 
 @thorough
-def test_a_window_that_is_over_is_refused_and_played_anew_leaves_the_same(
+def test_a_finished_window_is_refused_and_leaves_the_same_when_replayed_on_demand(
     whole: Whole, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = arguments(whole.context, whole.url)
@@ -247,6 +247,6 @@ def test_a_window_that_is_over_is_refused_and_played_anew_leaves_the_same(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("flightdeck: the replay's clock stands at 2024-04-23 22:00") and "--anew" in line
     assert main([*argv, "--anew"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["requests"], told["outcomes"]) == (4 * 60, 0), "outcomes that are there already do not count"
-    assert left(whole.context) == whole.left
+    counts = json.loads(capsys.readouterr().out)
+    assert (counts["requests"], counts["outcomes"]) == (4 * 60, 0), "outcomes that were recorded before do not count"
+    assert remains(whole.context) == whole.remains

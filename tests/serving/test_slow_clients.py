@@ -1,4 +1,4 @@
-"""Clients that are slow or go away: others are answered meanwhile, and nothing is logged of half a call."""
+"""Slow or disconnecting clients: others are answered meanwhile, and nothing of an incomplete call is logged."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pipelines.context import Context
 from pipelines.serving.predict import Predictor
 from tests.predictions import read_log
 from tests.services import thorough
-from tests.serving.conftest import Deck, Made, listening, reading
+from tests.serving.conftest import App, ModelHome, listening, reading
 from tests.serving.connections import PATH, Line, Served, line, post, served_over
 from tests.serving.test_process import client
 from tests.serving.test_workers import wait_for
 
 
 @pytest.fixture(scope="module")
-def served(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served_over(made, f"sqlite:///{tmp_path_factory.mktemp('wire') / 'records.db'}") as one:
+def served(model_home: ModelHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served_over(model_home, f"sqlite:///{tmp_path_factory.mktemp('wire') / 'records.db'}") as one:
         yield one
 
 
 @thorough
-def test_while_a_body_comes_byte_by_byte_others_are_answered_and_then_it_is(served: Served) -> None:
+def test_a_body_sent_byte_by_byte_is_answered_and_delays_no_other_client(served: Served) -> None:
     call = post(reading(id="slow"))
     with line(served.url) as slow:
         slow.send(call[:-1], 1)
@@ -41,7 +41,7 @@ def test_while_a_body_comes_byte_by_byte_others_are_answered_and_then_it_is(serv
 
 
 @thorough
-def test_headers_that_never_end_keep_nobody_waiting(served: Served) -> None:
+def test_endless_headers_delay_no_other_client(served: Served) -> None:
     head = post(reading(id="endless")).partition(b"content-length")[0]
     before = served.count(400)
     with line(served.url) as one, line(served.url) as other, line(served.url) as third:
@@ -59,8 +59,8 @@ def test_headers_that_never_end_keep_nobody_waiting(served: Served) -> None:
     "leaves", [Line.reset, lambda line: line.socket.shutdown(socket.SHUT_WR)], ids=["reset", "end"]
 )
 @pytest.mark.parametrize("kind", ["prediction", "batch", "chunked"])
-def test_of_half_a_body_nothing_is_logged(served: Served, leaves: Callable[[Line], None], kind: str) -> None:
-    """Also where what came is a whole request, and only the length that was announced is missing."""
+def test_nothing_of_an_incomplete_body_is_logged(served: Served, leaves: Callable[[Line], None], kind: str) -> None:
+    """Also where the bytes received are a whole request, and fewer than the announced length."""
     item = json.dumps(reading(id="half")).encode()
     sent = {
         "prediction": post(item + b" ")[:-1],
@@ -81,7 +81,7 @@ def test_of_half_a_body_nothing_is_logged(served: Served, leaves: Callable[[Line
 
 
 @thorough
-def test_calls_whose_clients_have_gone_are_logged_once_or_not_at_all_and_can_be_repeated(served: Served) -> None:
+def test_calls_of_disconnected_clients_are_logged_at_most_once_and_can_be_repeated(served: Served) -> None:
     ids = [f"gone-{n:02}" for n in range(40)]
     for n, identity in enumerate(ids):
         with line(served.url) as gone:
@@ -97,8 +97,8 @@ def test_calls_whose_clients_have_gone_are_logged_once_or_not_at_all_and_can_be_
 
 
 @thorough
-def test_a_client_that_sends_no_more_does_not_keep_the_server_from_its_end(made: Made, context: Context) -> None:
-    with served_over(made, context.settings.records) as one, line(one.url) as half, line(one.url) as idle:
+def test_an_idle_client_does_not_keep_the_server_from_stopping(model_home: ModelHome, context: Context) -> None:
+    with served_over(model_home, context.settings.records) as one, line(one.url) as half, line(one.url) as idle:
         half.send(post(reading(id="half"))[:-1])
         idle.send(b"POST ")
         one.ask("beside-half")
@@ -111,8 +111,8 @@ def test_a_client_that_sends_no_more_does_not_keep_the_server_from_its_end(made:
         assert one.logged("half") == []
 
 
-def test_a_call_whose_client_goes_away_while_it_is_answered_is_logged_once(
-    serve: Callable[..., Deck], monkeypatch: pytest.MonkeyPatch
+def test_a_call_is_logged_once_where_its_client_disconnects_during_the_answer(
+    serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, answer = threading.Event(), Predictor.answer
 
@@ -121,21 +121,21 @@ def test_a_call_whose_client_goes_away_while_it_is_answered_is_logged_once(
         return answer(predictor, calls)
 
     monkeypatch.setattr(Predictor, "answer", noting)
-    deck = serve()
-    deck.plan()
-    deck.ask(reading(id="before"))
-    holder = sqlite3.connect(str(deck.context.records.engine.url.database), isolation_level=None)
-    with listening(deck) as url, client(url) as http:
+    app = serve()
+    app.plan()
+    app.ask(reading(id="before"))
+    holder = sqlite3.connect(str(app.context.records.engine.url.database), isolation_level=None)
+    with listening(app) as url, client(url) as http:
         holder.execute("begin immediate")
         with line(url) as gone:
             gone.send(post({"requests": [reading(id="gone"), reading(), reading()]}))
             assert begun.wait(60)
             gone.reset()
         assert http.get(f"{PATH}/before").status_code == 200, "others are answered meanwhile"
-        assert [row.prediction_id for row in read_log(deck.log)] == ["before"]
+        assert [row.prediction_id for row in read_log(app.log)] == ["before"]
         holder.execute("rollback")
         again = http.post(PATH, json=reading(id="gone"))
         assert again.status_code == 200
     holder.close()
-    rows = {row.prediction_id: row for row in read_log(deck.log)}
+    rows = {row.prediction_id: row for row in read_log(app.log)}
     assert len(rows) == 4 and rows["gone"].score == again.json()["predictions"][0]["score"]

@@ -1,4 +1,4 @@
-"""A server whose clock steps back logs nothing behind what its watermark has promised."""
+"""A server whose clock steps back logs nothing behind its watermark."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOUR = timedelta(hours=1)
 
 @dataclass
 class Stepping:
-    """A clock that stands where a test puts it, and counts the looks of each thread."""
+    """A clock set by a test, which counts the readings of each thread."""
 
     at: datetime
     looks: dict[str, int] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Stepping:
         return self.at
 
     def step(self, by: timedelta) -> None:
-        """Step, and wait until the thread of the log's writer has seen it, and has written what follows from it."""
+        """Step, and wait until the thread of the log's writer has seen it and written the resulting watermark."""
         self.at += by
         before = self.looks.get("log writer", 0)
         wait_for(lambda: self.looks.get("log writer", 0) >= before + 2)
@@ -47,7 +47,7 @@ def clock(context: Context) -> Stepping:
 
 @pytest.fixture
 def start(context: Context, clock: Stepping, monkeypatch: pytest.MonkeyPatch) -> Callable[[], TestClient]:
-    """A server by the clock, over one log, whose watermark follows at once."""
+    """Start a server on the clock, over a shared log, whose watermark follows at once."""
     monkeypatch.setattr("pipelines.serving.server.LogWriter", partial(LogWriter, every=0.02))
     return lambda: TestClient(create_app(context.replaced(clock=clock)), raise_server_exceptions=True)
 
@@ -67,7 +67,7 @@ def tell(http: TestClient, identity: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-def test_after_an_hour_back_predictions_and_outcomes_stay_at_the_watermark_and_then_go_on(
+def test_after_a_clock_step_back_predictions_and_outcomes_stay_at_the_watermark_until_the_clock_passes_it(
     context: Context, clock: Stepping, start: Callable[[], TestClient]
 ) -> None:
     first = clock.at
@@ -77,7 +77,7 @@ def test_after_an_hour_back_predictions_and_outcomes_stay_at_the_watermark_and_t
         promised = watermark(context)
         assert promised == first + timedelta(seconds=1)
         clock.step(-HOUR)
-        assert watermark(context) == promised, "what was promised stays"
+        assert watermark(context) == promised, "the watermark does not move back"
         ask(http, "behind")
         tell(http, "before")
         clock.step(timedelta(minutes=30))
@@ -93,7 +93,7 @@ def test_after_an_hour_back_predictions_and_outcomes_stay_at_the_watermark_and_t
     assert labels(context.predictions) == {"before": (1.0, promised), "behind": (1.0, later)}
 
 
-def test_a_server_that_starts_again_with_its_clock_behind_goes_on_from_the_watermark(
+def test_a_restarted_server_whose_clock_is_behind_continues_from_the_watermark(
     context: Context, clock: Stepping, start: Callable[[], TestClient]
 ) -> None:
     with start() as http:

@@ -1,4 +1,4 @@
-"""Old and pipelined HTTP, sent as bytes to a server that is a process."""
+"""HTTP/1.0 and pipelined HTTP, sent as bytes to a server process."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from collections.abc import Iterator
 import pytest
 
 from tests.services import thorough
-from tests.serving.conftest import Made, reading
+from tests.serving.conftest import ModelHome, reading
 from tests.serving.connections import PATH, Served, get, line, post, served_over
 
 pytestmark = thorough
 
 
 @pytest.fixture(scope="module")
-def served(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served_over(made, f"sqlite:///{tmp_path_factory.mktemp('wire') / 'records.db'}") as one:
+def served(model_home: ModelHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served_over(model_home, f"sqlite:///{tmp_path_factory.mktemp('wire') / 'records.db'}") as one:
         yield one
 
 
 @pytest.mark.parametrize("headers", [(), ("connection: keep-alive",), ("connection: close",)], ids=str)
-def test_a_call_of_http_1_0_is_answered_whole_and_its_connection_ends(served: Served, headers: tuple[str, ...]) -> None:
+def test_a_call_of_http_1_0_is_answered_whole_and_its_connection_closed(
+    served: Served, headers: tuple[str, ...]
+) -> None:
     identity = f"old{len(str(headers))}"
     with line(served.url) as old:
         old.send(post(reading(id=identity), "1.0", *headers))
@@ -31,7 +33,7 @@ def test_a_call_of_http_1_0_is_answered_whole_and_its_connection_ends(served: Se
     assert served.logged(identity) == [identity]
 
 
-def test_a_bad_call_of_http_1_0_is_told_what_is_wrong(served: Served) -> None:
+def test_an_invalid_call_of_http_1_0_is_answered_with_the_fault(served: Served) -> None:
     without_length = f"POST {PATH} HTTP/1.0\r\n\r\n".encode() + json.dumps(reading(id="none")).encode()
     for sent, status, detail in (
         (post(reading(plant="east"), "1.0"), 422, "plant: should be 'north' or 'south' (got 'east')"),
@@ -48,7 +50,7 @@ def test_a_bad_call_of_http_1_0_is_told_what_is_wrong(served: Served) -> None:
 
 @pytest.mark.parametrize("size", [None, 1000, 7])
 def test_calls_on_one_connection_are_answered_in_order_and_logged_once(served: Served, size: int | None) -> None:
-    """Sent at once, without waiting for answers, and cut in pieces anywhere."""
+    """Sent at once, without waiting for answers, and cut into pieces anywhere."""
     name = f"pipe{size}-"
     calls = [post(reading(id=f"{name}{n}", pump=f"{n}")) for n in range(6)]
     calls[2:2] = [post(reading(plant="east")), get(f"{PATH}/{name}0"), post({"id": "x"}, path="/v1/outcomes")]
@@ -64,7 +66,7 @@ def test_calls_on_one_connection_are_answered_in_order_and_logged_once(served: S
     assert answers[9].content == answers[0].content, "repeated"
 
 
-def test_a_body_that_is_too_long_is_refused_and_the_next_call_of_its_connection_answered(served: Served) -> None:
+def test_a_body_that_is_too_long_is_refused_and_the_next_call_on_the_connection_answered(served: Served) -> None:
     with line(served.url) as long:
         long.send(post(json.dumps(reading(id="long")).encode() + b" " * 5_000_000) + post(reading(id="next-to-long")))
         refused, answer = long.answer(), long.answer()

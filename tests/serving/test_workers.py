@@ -1,4 +1,4 @@
-"""Several processes behind one port: one log, one count, and none that outlives the others' parent."""
+"""Several processes behind one port: one log, one set of metrics, and no worker that outlives its parent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipelines.serving.metrics import Metrics
 from tests.conftest import ROOT, TOY
 from tests.predictions import read_log
 from tests.services import thorough
-from tests.serving.conftest import Made, reading
+from tests.serving.conftest import ModelHome, reading
 from tests.serving.test_command import free_port
 
 
@@ -56,30 +56,30 @@ def answers(url: str) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """The workers of a server: its processes but that which keeps track of semaphores."""
+    """The workers of a server: its child processes without the resource tracker."""
     workers = []
     for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        with suppress(OSError):  # it has ended meanwhile
+        with suppress(OSError):  # the process has ended meanwhile
             if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes():
                 workers.append(int(one))
     return workers
 
 
 def wait_for_more(acknowledged: list[str]) -> None:
-    """Until a hundred more requests are answered."""
+    """Wait until a hundred more requests are answered."""
     enough = len(acknowledged) + 100
     wait_for(lambda: len(acknowledged) > enough)
 
 
 def kill_one(server: int, number: int) -> None:
-    """Kill one of two workers, and wait until another one is there."""
+    """Kill one of two workers, and wait until a new one has started."""
     before = children(server)
     os.kill(before[number % len(before)], signal.SIGKILL)
     wait_for(lambda: len(children(server)) == 2 and children(server) != before)
 
 
 def ask_on(url: str, name: str, acknowledged: list[str], done: threading.Event) -> None:
-    """Send requests over connections of their own, so that every worker gets some; a cut connection is opened again."""
+    """Send each request over a new connection, so that every worker gets some; retry where it is cut."""
     number = 0
     while not done.is_set():
         number += 1
@@ -94,10 +94,10 @@ def ask_on(url: str, name: str, acknowledged: list[str], done: threading.Event) 
 
 @pytest.mark.parametrize("kills", [pytest.param(1, marks=thorough), pytest.param(25, marks=pytest.mark.soak)])
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers by Linux's /proc")
-def test_a_worker_that_is_killed_loses_nothing_and_is_started_again(made: Made, context: Context, kills: int) -> None:
+def test_a_killed_worker_is_restarted_and_loses_nothing(model_home: ModelHome, context: Context, kills: int) -> None:
     acknowledged: list[str] = []
     done = threading.Event()
-    with server(made.home, 2) as (process, url):
+    with server(model_home.home, 2) as (process, url):
         threads = [threading.Thread(target=ask_on, args=(url, f"t{n}", acknowledged, done)) for n in range(4)]
         for thread in threads:
             thread.start()
@@ -108,19 +108,19 @@ def test_a_worker_that_is_killed_loses_nothing_and_is_started_again(made: Made, 
         done.set()
         for thread in threads:
             thread.join(60)
-        time.sleep(1.5)  # each leaves its counts once a second
+        time.sleep(1.5)  # each worker writes its counts once a second
         text = httpx.get(f"{url}/metrics", trust_env=False).text
         lines = re.findall(r"^flightdeck_predictions_total\{.*\} (\S+)$", text, re.MULTILINE)
-        told = sum(map(float, lines))
+        total = sum(map(float, lines))
         logged = Counter(row.prediction_id for row in read_log(context.predictions))
         assert set(acknowledged) <= set(logged) and set(logged.values()) == {1}
-        assert 100 <= told <= len(logged), "the killed one had not left all that it had counted"
+        assert 100 <= total <= len(logged), "the killed worker had not written all of its counts"
 
 
 @thorough
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers by Linux's /proc")
-def test_workers_end_with_their_parent(made: Made, context: Context) -> None:
-    with server(made.home, 2) as (process, url):
+def test_workers_end_with_their_parent(model_home: ModelHome, context: Context) -> None:
+    with server(model_home.home, 2) as (process, url):
         workers = children(process.pid)
         assert len(workers) == 2
         process.kill()
@@ -129,7 +129,7 @@ def test_workers_end_with_their_parent(made: Made, context: Context) -> None:
         assert not answers(url)
 
 
-def test_processes_tell_the_sum_of_what_they_counted_also_of_one_that_has_gone(
+def test_metrics_are_summed_over_processes_including_those_that_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = (processes_metrics(tmp_path, monkeypatch, pid) for pid in (11, 12))

@@ -1,4 +1,4 @@
-"""What a process says of how far it has logged is never said too early, in whatever order its work ends."""
+"""The watermark of a process is never too high, in whatever order its work ends."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pipelines.serving.writer import LogWriter, Place
 from tests.commands import fork
 from tests.conftest import TOY
 from tests.services import thorough
-from tests.serving.conftest import Deck, reading
+from tests.serving.conftest import App, reading
 
 START = datetime(2024, 4, 1, tzinfo=UTC)
 
 
 @dataclass
 class Restless:
-    """A clock that goes on with every look, and now and then steps back."""
+    """A clock that advances with every reading, and sometimes steps back."""
 
     random: random.Random
     at: datetime = START
@@ -48,7 +48,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_nothing_is_logged_behind_a_watermark_and_every_watermark_catches_up(context: Context, seed: int) -> None:
+def test_nothing_is_logged_behind_a_watermark_and_watermarks_catch_up(context: Context, seed: int) -> None:
     writer = LogWriter(context.replaced(clock=Restless(random.Random(seed))), every=0.001)
     log: list[datetime] = []
     looks: list[tuple[datetime, int]] = []
@@ -85,7 +85,7 @@ def test_nothing_is_logged_behind_a_watermark_and_every_watermark_catches_up(con
     assert context.writers.active() == []
 
 
-def test_a_call_that_is_under_way_holds_the_watermark_at_its_instant(context: Context) -> None:
+def test_a_call_under_way_holds_the_watermark_at_its_instant(context: Context) -> None:
     clock = Restless(random.Random(1))
     writer = LogWriter(context.replaced(clock=clock), every=0.001)
     writer.begin()
@@ -114,7 +114,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
     raise AssertionError("it does not come true")
 
 
-def test_processes_of_a_host_have_names_of_their_own_and_leave_them(tmp_path: Path) -> None:
+def test_writer_names_are_unique_per_process_of_a_host_and_released_at_the_end(tmp_path: Path) -> None:
     one, two, other = Place(f"{tmp_path} a"), Place(f"{tmp_path} a"), Place(f"{tmp_path} b")
     names = [one.take(), two.take(), other.take()]
     assert [name.rsplit("/", 1)[1] for name in names] == ["1", "2", "1"]
@@ -125,7 +125,7 @@ def test_processes_of_a_host_have_names_of_their_own_and_leave_them(tmp_path: Pa
         place.leave()
 
 
-def test_no_writer_begins_before_what_the_judge_may_have_passed_and_a_wrong_clock_is_no_matter(
+def test_a_writer_starts_at_the_watermark_of_ended_writers_whatever_a_wrong_clock_said(
     context: Context,
 ) -> None:
     writers = context.writers
@@ -137,7 +137,9 @@ def test_no_writer_begins_before_what_the_judge_may_have_passed_and_a_wrong_cloc
     with writer.writing() as at:
         assert at == START + timedelta(minutes=5)
     writers.advance(writer.name, START)
-    assert [one.watermark for one in writers.active() if one.name == writer.name] == [at], "never back"
+    assert [one.watermark for one in writers.active() if one.name == writer.name] == [at], (
+        "a watermark never moves back"
+    )
     writer.end()
 
 
@@ -149,13 +151,13 @@ def writes(home: Path) -> int:
 
 
 @thorough
-def test_the_next_process_goes_on_as_the_writer_that_was_killed(context: Context, tmp_path: Path) -> None:
+def test_the_next_process_continues_as_the_killed_writer(context: Context, tmp_path: Path) -> None:
     uri = context.settings.records
     process = fork(partial(writes, tmp_path / "home"), {"FLIGHTDECK_RECORDS_URI": uri})
     wait_for(lambda: len(context.writers.active()) == 1)
     process.kill()
     (dead,) = context.writers.active()
-    assert Records(uri).writers("pumps").active() == [dead], "it holds the log where it was"
+    assert Records(uri).writers("pumps").active() == [dead], "it holds the log at its watermark"
     clock = Restless(random.Random(1), at=dead.watermark + timedelta(days=1))
     writer = LogWriter(context.replaced(clock=clock))
     writer.begin()
@@ -164,12 +166,12 @@ def test_the_next_process_goes_on_as_the_writer_that_was_killed(context: Context
     writer.end()
 
 
-def test_a_server_in_a_replay_leaves_no_writer_behind(deck: Deck) -> None:
-    deck.ask(reading())
-    assert deck.context.writers.active() == []
+def test_a_server_in_a_replay_registers_no_writer(app: App) -> None:
+    app.ask(reading())
+    assert app.context.writers.active() == []
 
 
-def test_a_writer_that_ends_waits_for_what_is_being_written_and_does_not_pass_what_takes_longer(
+def test_an_ending_writer_waits_for_pending_writes_and_does_not_pass_those_that_outlast_the_wait(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.serving.writer.PATIENCE", 0.3)
@@ -179,7 +181,7 @@ def test_a_writer_that_ends_waits_for_what_is_being_written_and_does_not_pass_wh
     with stuck.writing() as at:
         stuck.end()
         (one,) = context.writers.active()
-        assert one.watermark <= at, "no look passes it before the next process has taken the place over"
+        assert one.watermark <= at, "no look passes it before the next process takes over its name"
     monkeypatch.setattr("pipelines.serving.writer.PATIENCE", 30)
     slow, written = LogWriter(context, every=0.01), threading.Event()
 

@@ -1,4 +1,4 @@
-"""Blocks that are no days, from the examples to the intervals of an evaluation and of the gate."""
+"""Blocks other than days, from the examples to the intervals of an evaluation and of the gate."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ KINDS: Mapping[str, tuple[Callable[[pd.DataFrame], Any], int]] = {
 }
 
 
-def test_the_blocks_of_the_examples_reach_the_frames(toy_home: Path) -> None:
+def test_blocks_of_examples_reach_the_training_frames(toy_home: Path) -> None:
     context = build_context(TOY, toy_home)
     start = context.usecase.start
     examples = load_examples(context, context.window(start, start.replace(day=4)))
     names = [None if n % 7 == 0 else f"block {n % 5}" for n in range(examples.num_rows)]
     examples = examples.append_column(BLOCK, pa.array(names, pa.string()))
     service = context.params.features.service
-    made = feature_frame(context, examples, service, inputs_of(context.usecase, service))
+    features = feature_frame(context, examples, service, inputs_of(context.usecase, service))
     expected = blocks_of(examples.to_pandas().set_index(EXAMPLE_ID, drop=False))
-    assert blocks_of(made).tolist() == expected[made[EXAMPLE_ID]].tolist()
-    assert set(blocks_of(made)) > {"block 1"} and len(set(blocks_of(made))) > 6
+    assert blocks_of(features).tolist() == expected[features[EXAMPLE_ID]].tolist()
+    assert set(blocks_of(features)) > {"block 1"} and len(set(blocks_of(features))) > 6
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -54,9 +54,9 @@ def test_an_evaluation_and_the_gate_resample_the_blocks_of_the_examples(tmp_path
     uri = write_training_set(context, "s", rows=1500, test=test.assign(**{BLOCK: name(test)}))
     inputs = {"family": "logistic_regression", "training_set_uri": uri, "run": "r"}
     model_uri = execute("train", inputs, context)["model_uri"]
-    made = execute("evaluate", {"model_uri": model_uri, "training_set_uri": uri, "run": "r"}, context)
-    evaluation = Evaluation.read(store, made["evaluation_uri"])
-    scored = read_scored(store, made["evaluation_uri"], evaluation)
+    outputs = execute("evaluate", {"model_uri": model_uri, "training_set_uri": uri, "run": "r"}, context)
+    evaluation = Evaluation.read(store, outputs["evaluation_uri"])
+    scored = read_scored(store, outputs["evaluation_uri"], evaluation)
     assert BLOCK in scored and (evaluation.days, evaluation.blocks) == (10, count)
 
     def sample(scores: object, of: pd.Series) -> Sample:
@@ -74,11 +74,11 @@ def test_an_evaluation_and_the_gate_resample_the_blocks_of_the_examples(tmp_path
     assert compared.deltas == differences(ours, theirs, settings.bootstrap, seed)
 
 
-def test_where_examples_have_no_blocks_an_evaluation_says_nothing_of_them(tmp_path: Path) -> None:
+def test_an_evaluation_of_examples_without_blocks_mentions_none(tmp_path: Path) -> None:
     context = context_over(tmp_path)
     uri = write_training_set(context, "s", rows=1500)
     inputs = {"family": "logistic_regression", "training_set_uri": uri, "run": "r"}
     model_uri = execute("train", inputs, context)["model_uri"]
-    made = execute("evaluate", {"model_uri": model_uri, "training_set_uri": uri, "run": "r"}, context)
-    evaluation = Evaluation.read(context.data.store, made["evaluation_uri"])
+    outputs = execute("evaluate", {"model_uri": model_uri, "training_set_uri": uri, "run": "r"}, context)
+    evaluation = Evaluation.read(context.data.store, outputs["evaluation_uri"])
     assert evaluation.days == 8 and "blocks" not in evaluation.as_json()

@@ -1,4 +1,4 @@
-"""`build_features` writes no rows that their view does not declare, or of which two are of one key and instant."""
+"""`build_features` writes no rows that their view does not declare, and no two rows of one key and instant."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DAYS = {"start": "2024-04-01", "end": "2024-04-03"}
         (Twice(), r"pump_heat has two rows of pump 7 with known_at 2024-04-01T05:35:00\+00:00 \(2 such pairs\); give"),
     ],
 )
-def test_what_is_refused_is_not_written(
+def test_refused_rows_are_not_written(
     toy_home: Path, copy_of: Callable[[Path], Context], usecase: Wrong, message: str, built: bool
 ) -> None:
     context = replace(copy_of(toy_home), usecase=usecase)
@@ -41,19 +41,19 @@ def test_what_is_refused_is_not_written(
     assert tree_hashes(features) == before
 
 
-def test_feast_is_asked_only_about_columns_that_are_new(
+def test_feast_is_consulted_for_new_columns_only(
     toy_home: Path, copy_of: Callable[[Path], Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context, asked = copy_of(toy_home), list[str]()
+    context, names = copy_of(toy_home), list[str]()
     views_of = declared.views_of
 
     def noted(usecase: UseCase) -> Any:
-        asked.append(usecase.name)
+        names.append(usecase.name)
         return views_of(usecase)
 
     monkeypatch.setattr(declared, "views_of", noted)
     execute("build_features", DAYS, context)
-    assert not asked, "which takes seconds to import"
+    assert not names, "Feast takes seconds to import"
     context.data.store.delete(context.data.uri("features"))
     execute("build_features", DAYS, context)
-    assert asked == [context.usecase.name] * len(context.usecase.feature_tables)
+    assert names == [context.usecase.name] * len(context.usecase.feature_tables)

@@ -1,4 +1,4 @@
-"""A view is held against the columns that it reads: an outcome that is filled in later makes no feature out of date."""
+"""Staleness of a view follows from the columns that it reads: late outcomes make no feature out of date."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ VIEWS = (
     trailing("pump_heat", ("pump",), Over(HOT, {"heat": mean("heat", decimals=3)}, (A_DAY, 3 * A_DAY)), every=None),
     profile("pump_maker", ("pump",), "makers", {"age": "age"}),
 )
-REACH = 1 + VIEWS[0].lookback_days  # days whose features a reading bears on
+REACH = 1 + VIEWS[0].lookback_days  # days whose features depend on a reading
 CHANGED = 3
 
 
-def declared(plant: Plant, *views: Any) -> Plant:
-    """The plant with declared views in place of code; `serviced`, in the same rows, is what is predicted."""
+def declare(plant: Plant, *views: Any) -> Plant:
+    """The plant with declared views in place of code; the label `serviced` is in the same rows."""
     usecase: Any = replace(plant.context.usecase, feature_repo=None, feature_tables=views or VIEWS)  # type: ignore[type-var]
     splits = {"train_days": 2, "validation_days": 2, "test_days": 2, "embargo_days": 1}
     params = plant.context.params
@@ -50,18 +50,18 @@ def declared(plant: Plant, *views: Any) -> Plant:
 def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("columns")
     (folder / "plant").mkdir()
-    declared(Plant(folder / "plant")).chain(0, 10)
+    declare(Plant(folder / "plant")).chain(0, 10)
     copy_home(folder / "plant", folder / "kept")
     return folder / "plant", folder / "kept"
 
 
 @pytest.fixture
 def plant(template: tuple[Path, Path]) -> Plant:
-    return declared(Plant(put_back(*template)))
+    return declare(Plant(put_back(*template)))
 
 
 def change(plant: Plant, column: str, by: Callable[[pd.Series], Any]) -> None:
-    """Change a column of a day's readings, and bring it as far as the validated data."""
+    """Change a column of a day's readings, and process it up to the validated data."""
     readings = plant.frames["readings"]
     of_day = readings.read_at.dt.tz_convert("Europe/Berlin").dt.date == START + timedelta(CHANGED)
     readings.loc[of_day, column] = by(readings.loc[of_day, column])
@@ -79,27 +79,27 @@ def stale_days(plant: Plant) -> list[str]:
 
 def training_set(context: Context, run: str) -> dict[str, Any]:
     ask = {"as_of": f"{day(10)}T00:00:00+01:00", "data_version": "v", "run": run}
-    told = execute("build_training_set", ask, context)
-    digests_of: dict[str, Any] = context.data.store.read_json(f"{told['training_set_uri']}/manifest.json")["sha256"]
+    outputs = execute("build_training_set", ask, context)
+    digests_of: dict[str, Any] = context.data.store.read_json(f"{outputs['training_set_uri']}/manifest.json")["sha256"]
     return digests_of
 
 
-def test_an_outcome_that_is_filled_in_later_leaves_features_as_they_are_and_training_sets_behind(plant: Plant) -> None:
-    context, built = plant.context, {path: sha for path, sha in plant.made.items() if path.startswith("features")}
+def test_a_late_outcome_outdates_training_sets_and_no_features(plant: Plant) -> None:
+    context, built = plant.context, {path: sha for path, sha in plant.built.items() if path.startswith("features")}
     execute("apply_features", {}, context)
     before = training_set(context, "before")
     plant.frames["readings"]["serviced"] = ~plant.frames["readings"].serviced.astype(bool)
     plant.write()
-    told = plant.ingest(CHANGED, CHANGED + 1)
+    outputs = plant.ingest(CHANGED, CHANGED + 1)
     with pytest.raises(InvalidInput, match=f"readings of {day(CHANGED)} was ingested and has not been validated since"):
         training_set(context, "refused")
-    plant.validate(CHANGED, CHANGED + 1, told)
+    plant.validate(CHANGED, CHANGED + 1, outputs)
     assert not stale_features(context)
     require_current(context.window(START, START + timedelta(10)), context)
     execute("build_features", days(0, 10), context)
-    assert {path: sha for path, sha in plant.made.items() if path.startswith("features")} == built
+    assert {path: sha for path, sha in plant.built.items() if path.startswith("features")} == built
     assert downstream("readings", START + timedelta(CHANGED), context).training_sets == ["before"]
-    assert training_set(context, "after") != before, "whose labels read the outcome"
+    assert training_set(context, "after") != before, "its labels depend on the outcome"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,9 @@ def test_an_outcome_that_is_filled_in_later_leaves_features_as_they_are_and_trai
     ],
     ids=["measured", "condition", "instant", "key"],
 )
-def test_what_a_view_reads_makes_it_out_of_date(plant: Plant, column: str, by: Callable[[Any], Any]) -> None:
+def test_a_change_of_a_column_that_a_view_reads_outdates_it(
+    plant: Plant, column: str, by: Callable[[Any], Any]
+) -> None:
     change(plant, column, by)
     assert stale_days(plant) == [day(CHANGED + n) for n in range(REACH)]
     with pytest.raises(InvalidInput, match=f"the features of {day(CHANGED)}"):
@@ -121,7 +123,7 @@ def test_what_a_view_reads_makes_it_out_of_date(plant: Plant, column: str, by: C
     assert not stale_days(plant)
 
 
-def test_a_row_more_makes_it_out_of_date(plant: Plant) -> None:
+def test_an_additional_row_outdates_a_view(plant: Plant) -> None:
     readings = plant.frames["readings"]
     of_day = readings[readings.read_at.dt.tz_convert("Europe/Berlin").dt.date == START + timedelta(CHANGED)]
     plant.frames["readings"] = pd.concat([readings, of_day.head(1).assign(pump="1000")])
@@ -129,8 +131,8 @@ def test_a_row_more_makes_it_out_of_date(plant: Plant) -> None:
     assert stale_days(plant) == [day(CHANGED + n) for n in range(REACH)]
 
 
-def test_rows_in_another_order_make_it_out_of_date(plant: Plant) -> None:
-    """Events of one instant count in the order of their rows. (Ingestion gives rows an order: another tool may not.)"""
+def test_rows_in_another_order_outdate_a_view(plant: Plant) -> None:
+    """Events of one instant count in the order of their rows. (Ingestion sorts rows; another tool may not.)"""
     store, period = plant.context.data.store, START + timedelta(CHANGED)
     raw = plant.context.data.partition("raw", "readings", period)
     rows = store.read_table(raw)
@@ -139,14 +141,14 @@ def test_rows_in_another_order_make_it_out_of_date(plant: Plant) -> None:
     assert stale_days(plant) == [day(CHANGED + n) for n in range(REACH)]
 
 
-def test_a_column_that_is_not_declared_makes_nothing_out_of_date(plant: Plant) -> None:
+def test_an_undeclared_column_outdates_nothing(plant: Plant) -> None:
     plant.frames["readings"]["remark"] = "seen"
     bring(plant)
     assert not stale_days(plant)
 
 
 def hottest(tables: Tables, window: Window) -> Any:
-    """A builder that says what it reads, and is given no more."""
+    """A builder that declares its columns, and gets no others."""
     assert set(tables["readings"].column_names) == {"pump", "read_at", "heat", "local_day"}
     at = tables["readings"]["read_at"]
     return tables["readings"].select(["pump", "heat"]).append_column("known_at", at).rename_columns(
@@ -154,24 +156,26 @@ def hottest(tables: Tables, window: Window) -> Any:
     )  # fmt: skip
 
 
-def test_a_builder_may_say_what_it_reads(tmp_path: Path) -> None:
+def test_a_builder_may_declare_the_columns_that_it_reads(tmp_path: Path) -> None:
     coded = Coded(
         "pump_hot", ("pump",), ("readings",), builder=f"{__name__}:hottest", columns={"hot": "heat as measured"}
     )
-    plant = declared(Plant(tmp_path), replace(coded, reads=("Heat", "read_at")))
+    plant = declare(Plant(tmp_path), replace(coded, reads=("Heat", "read_at")))
     plant.chain(0, 6)
     change(plant, "serviced", lambda serviced: ~serviced.astype(bool))
     assert not stale_days(plant)
     change(plant, "heat", lambda heat: heat + 1)
     assert stale_days(plant) == [day(CHANGED)]
-    assert len(stale_features(declared(plant, coded).context)) == 6, "one that says nothing is another"
+    assert len(stale_features(declare(plant, coded).context)) == 6, (
+        "a builder without declared columns counts as another"
+    )
 
 
-# --- a home of the version before, which noted no columns
+# --- a home of the previous version, which stored no digests of columns
 
 
 def as_before(context: Context) -> None:
-    """Set the notes back to what the version before wrote."""
+    """Reset the stored digests to the format of the previous version."""
     grounds = digests([START + timedelta(n) for n in range(10)], context)
     with context.derivations.engine.begin() as connection:
         connection.execute(sa.update(VALIDATED).values(columns=sa.null()))
@@ -180,22 +184,22 @@ def as_before(context: Context) -> None:
         context.derivations.note_built(table, {period: one.whole for period, one in of.items()})
 
 
-def test_a_home_of_the_version_before_has_nothing_out_of_date(plant: Plant) -> None:
+def test_nothing_is_out_of_date_in_a_home_of_the_previous_version(plant: Plant) -> None:
     context = plant.context
     as_before(context)
     assert not stale_features(context)
     bring(plant)
-    assert not stale_features(context), "validated again as it was, and noted by column"
+    assert not stale_features(context), "validated again unchanged, and stored by column"
     execute("build_features", days(0, 10), context)
     change(plant, "serviced", lambda serviced: ~serviced.astype(bool))
-    assert stale_days(plant) == [day(CHANGED + n) for n in range(REACH)], "other days of theirs have no columns noted"
+    assert stale_days(plant) == [day(CHANGED + n) for n in range(REACH)], "their other days have no digests of columns"
     execute("validate", days(0, 10), context)
     execute("build_features", days(0, 10), context)
     change(plant, "serviced", lambda serviced: ~serviced.astype(bool))
     assert not stale_days(plant)
 
 
-def test_whole_partitions_are_noted_as_the_version_before_did(plant: Plant) -> None:
+def test_digests_of_whole_partitions_are_those_of_the_previous_version(plant: Plant) -> None:
     context, (heat, _) = plant.context, plant.context.usecase.feature_tables
     noted = context.derivations.validated("readings")
     declaration = repr((heat, code_of(heat, context.usecase)))
@@ -205,11 +209,11 @@ def test_whole_partitions_are_noted_as_the_version_before_did(plant: Plant) -> N
     assert of_day.whole == hashlib.sha256(before.encode()).hexdigest() != of_day.read
 
 
-def test_columns_that_are_not_known_are_all_of_them(tmp_path: Path) -> None:
+def test_unknown_columns_mean_all_columns(tmp_path: Path) -> None:
     star = Over(
         replace(HOT, where="load > (select min(load) from (select * from readings))"), {"n": mean("heat")}, (A_DAY,)
     )
-    plant = declared(Plant(tmp_path), trailing("pump_heat", ("pump",), star, every=None))
+    plant = declare(Plant(tmp_path), trailing("pump_heat", ("pump",), star, every=None))
     plant.chain(0, 6)
     change(plant, "serviced", lambda serviced: ~serviced.astype(bool))
     assert set(stale_tables(plant.context)) == {START + timedelta(CHANGED + n) for n in range(3)}

@@ -12,7 +12,7 @@ from pipelines.context import Context
 from pipelines.contract.checks import CHECKS
 from pipelines.steps import execute
 from tests.conftest import TOY
-from tests.unit.test_constraints import changed
+from tests.unit.test_constraints import params_with
 
 ASK = ("check", "--contract")
 
@@ -21,15 +21,13 @@ def words(home: Path, *more: str) -> list[str]:
     return [*ASK, "--params", str(TOY), "--home", str(home), *more]
 
 
-def test_the_last_days_that_are_validated_are_asked(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_validated_days_are_checked(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words(toy_home)) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("pumps, 2024-04-25 to 2024-05-09\n") and all(f"ok  {name}" in shown for name in CHECKS)
 
 
-def test_days_and_a_seed_may_be_given_and_the_same_ones_give_the_same(
-    toy_home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_days_and_seed_give_the_same_report(toy_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reports = []
     for _ in range(2):
         assert main(words(toy_home, "--start", "2024-03-29", "--end", "2024-04-03", "--seed", "7", "--json")) == 0
@@ -40,17 +38,17 @@ def test_days_and_a_seed_may_be_given_and_the_same_ones_give_the_same(
     assert marks == {**dict.fromkeys(CHECKS, "ok"), "outcomes": marks["outcomes"]} and marks["outcomes"] in ("ok", "-")
 
 
-def test_a_contract_that_is_broken_is_shown_and_fails(
+def test_a_broken_contract_is_shown_and_fails(
     toy_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "hasty.py").write_text("from tests.unit.test_contract import Short\nUSECASE = Short()\n")
     monkeypatch.syspath_prepend(tmp_path)
-    file = str(changed(tmp_path, {"usecase": "hasty"}))
+    file = str(params_with(tmp_path, {"usecase": "hasty"}))
     days = ("--start", "2024-04-01", "--end", "2024-04-08")
     assert main([*ASK, "--params", file, "--home", str(toy_home), *days]) == 3
-    told = capsys.readouterr()
-    assert "no  alone" in told.out and "let lookback_days (1) cover what a row reads" in told.out
-    assert "the contract of pumps does not hold: alone; see above" in told.err
+    output = capsys.readouterr()
+    assert "no  alone" in output.out and "let lookback_days (1) cover what a row reads" in output.out
+    assert "the contract of pumps does not hold: alone; see above" in output.err
     assert main([*ASK, "--params", file, "--home", str(toy_home), "--json", *days]) == 3
     report = json.loads(capsys.readouterr().out)
     assert [one["check"] for one in report["checks"] if one["mark"] == "no"] == ["alone"]
@@ -63,7 +61,7 @@ def test_a_contract_that_is_broken_is_shown_and_fails(
         (("--start", "2024-03-02"), "give both --start and --end, or none"),
     ],
 )
-def test_what_cannot_be_read_is_refused(
+def test_unreadable_arguments_are_refused(
     tmp_path: Path, more: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words(tmp_path / "home", *more)) == 2

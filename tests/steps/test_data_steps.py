@@ -1,4 +1,4 @@
-"""The data steps on the toy: idempotent, independent of how days are cut, complete in what they refuse."""
+"""The data steps on the toy: idempotent, independent of how windows are cut, strict about inputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def written(context: Context, *zones: str) -> dict[str, str]:
 
 @thorough
 @pytest.mark.parametrize("cuts", [[0, 1, 3, 12], [0, 7, 5, 12]])
-def test_windows_cut_otherwise_give_the_same_bytes(toy: Context, tmp_path: Path, cuts: list[int]) -> None:
+def test_windows_of_any_cut_give_the_same_bytes(toy: Context, tmp_path: Path, cuts: list[int]) -> None:
     """Longer and shorter windows, overlapping ones, the same one twice."""
     other = build_context(TOY, tmp_path / "other")
     for context, bounds in ((toy, [0, 12]), (other, cuts)):
@@ -66,7 +66,7 @@ def test_features_built_in_pieces_are_the_same_bytes(toy: Context, monkeypatch: 
     rows = execute("build_features", days(0, 12), toy)["rows"]
     assert written(toy, "features") == whole and rows == {"pump_heat": 719, "pump_maker": 60}
     heat = [(read, len(window.periods)) for name, read, window in seen if name == "pump_heat"]
-    looked_back = 3 * 60  # readings: a piece has twice these, where that is more
+    looked_back = 3 * 60  # readings; a piece may hold twice as many, where that exceeds MOST_ROWS
     assert max(read for read, _ in heat) <= 2 * looked_back and [length for _, length in heat] == [5, 2, 2, 3]
     assert [name for name, _, _ in seen].count("pump_maker") == 1
     monkeypatch.setattr(build, "MOST_ROWS", 1)
@@ -76,8 +76,8 @@ def test_features_built_in_pieces_are_the_same_bytes(toy: Context, monkeypatch: 
     assert written(toy, "features") == whole
 
 
-def test_what_is_built_of_what_there_is_now_is_left_as_it_is(toy: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table that is declared otherwise is built anew, the others not; and what is gone is."""
+def test_features_that_are_up_to_date_are_not_built_again(toy: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables with a changed declaration and missing partitions are built anew, others are not."""
     for step in ("ingest", "validate", "build_features"):
         execute(step, days(0, 6), toy)
     built: list[tuple[str, int]] = []
@@ -89,8 +89,10 @@ def test_what_is_built_of_what_there_is_now_is_left_as_it_is(toy: Context, monke
         return inner(self, table, tables, window)
 
     monkeypatch.setattr(type(toy.usecase), "build", counted)
-    told = execute("build_features", days(0, 6), toy)
-    assert built == [("pump_maker", 6)] and told["rows"]["pump_heat"] > 300, "a table without days is built anew"
+    outputs = execute("build_features", days(0, 6), toy)
+    assert built == [("pump_maker", 6)] and outputs["rows"]["pump_heat"] > 300, (
+        "a table without days is built every time"
+    )
     toy.data.store.delete(toy.data.partition("features", "pump_heat", START + timedelta(2)))
     execute("build_features", days(0, 6), toy)
     assert ("pump_heat", 1) in built
@@ -102,7 +104,7 @@ def test_what_is_built_of_what_there_is_now_is_left_as_it_is(toy: Context, monke
     built.clear()
     monkeypatch.setattr("pipelines.derivation.staleness.code_of", lambda table, usecase: "changed")
     execute("build_features", days(0, 2), toy)
-    assert built == [("pump_heat", 2), ("pump_maker", 2)], "code that builds a table counts as its declaration does"
+    assert built == [("pump_heat", 2), ("pump_maker", 2)], "the code that builds a table counts like its declaration"
 
 
 def test_the_data_chain_leaves_online_features_equal_to_offline_ones(toy_home: Path, copy_of: Copy) -> None:
@@ -141,7 +143,7 @@ def test_stale_online_values_count_as_missing(toy_home: Path, copy_of: Copy) -> 
     unknown = read_online(context.feast, refs, [{"pump": "none"}], end)[0]
     assert unknown.values == {"heat_3d": None, "age": None} and unknown.ages["heat_3d"] is None
     before = read_online(context.feast, refs, [{"pump": "1"}], end - timedelta(days=3))[0]
-    assert before.values["heat_3d"] is None, "a value known later than the instant asked for must not be served"
+    assert before.values["heat_3d"] is None, "a value known after the requested instant must not be served"
 
 
 def test_the_online_store_does_not_move_back(toy_home: Path, copy_of: Copy) -> None:
@@ -153,34 +155,34 @@ def test_the_online_store_does_not_move_back(toy_home: Path, copy_of: Copy) -> N
     execute("check_parity", {"as_of": outputs["as_of"]}, context)
 
 
-def test_days_that_were_pushed_past_are_not_gone_back_to_and_wait_for_their_comparison(
+def test_the_store_does_not_move_back_behind_a_push_and_parity_holds_until_days_can_be_compared(
     toy_home: Path, copy_of: Copy
 ) -> None:
     from pipelines.online.standing import note_online_stands_at, online_stands_at
 
     context = copy_of(toy_home)
     end = midnight(context.usecase.end, context.usecase.timezone)
-    for at in (end + timedelta(days=2), end - timedelta(days=2)):  # the second says less, and changes nothing
+    for at in (end + timedelta(days=2), end - timedelta(days=2)):  # the second instant is earlier, and changes nothing
         note_online_stands_at(context.feast, at)
         assert online_stands_at(context.feast) == end + timedelta(days=2)
     assert not execute("materialize", {"as_of": end.isoformat()}, context)["moved"]
     held = execute("check_parity", {"as_of": end.isoformat()}, context)
     assert held["verdict"] == "HOLD" and "pump_heat lacks 2024-05-10" in held["reasons"][0]
-    assert held["compared"] >= 100, "nothing was pushed, so all can be compared as of the run's own instant"
+    assert held["compared"] >= 100, "nothing was pushed, so everything can be compared as of the run's instant"
     assert context.decisions.get(held["decision_id"])["verdict"] == "HOLD"  # type: ignore[index]
 
     rows = context.data.store.read_table(context.data.partition("features", "pump_heat", date(2024, 5, 9))).to_pandas()
     later = rows.drop_duplicates("pump", keep="last").assign(heat_3d=77.0, known_at=end + timedelta(hours=1))
     context.feast.write_to_online_store("pump_heat", later[later.pump.astype(int) < 30])
     fewer = execute("check_parity", {"as_of": end.isoformat()}, context)
-    assert 0 < fewer["compared"] < held["compared"], "what was pushed since says nothing of that instant"
+    assert 0 < fewer["compared"] < held["compared"], "entities pushed since cannot be compared as of that instant"
     wrong = later[later.pump == "40"].assign(known_at=end - timedelta(hours=1))
     context.feast.write_to_online_store("pump_heat", wrong)
     with pytest.raises(CheckFailed, match="heat_3d is 77"):
         execute("check_parity", {"as_of": end.isoformat()}, context)
 
 
-def test_a_version_is_the_hash_of_the_data_and_is_restored_by_dvc(toy: Context, tmp_path: Path) -> None:
+def test_a_data_version_is_the_hash_of_the_data_and_restored_by_dvc(toy: Context, tmp_path: Path) -> None:
     from dvc.repo import Repo
 
     execute("ingest", days(0, 3), toy)
@@ -213,7 +215,7 @@ def test_bad_inputs_are_named(toy: Context, step: str, inputs: dict[str, Any], m
         execute(step, inputs, toy)
 
 
-def test_steps_out_of_order_say_what_is_missing(toy: Context) -> None:
+def test_steps_out_of_order_name_what_is_missing(toy: Context) -> None:
     with pytest.raises(MissingData, match="ingest a window first"):
         execute("snapshot", {}, toy)
     with pytest.raises(MissingData, match="raw/readings lacks 2 of the days"):
@@ -222,7 +224,7 @@ def test_steps_out_of_order_say_what_is_missing(toy: Context) -> None:
         execute("build_features", days(0, 2), toy)
 
 
-def test_a_gap_in_history_is_not_passed_over(toy: Context) -> None:
+def test_a_gap_in_history_stops_the_build(toy: Context) -> None:
     for first, last in ((0, 2), (3, 4)):
         execute("ingest", days(first, last), toy)
         execute("validate", days(first, last), toy)

@@ -1,4 +1,4 @@
-"""Rows that are known as a day begins, and rest on days before, are online as it begins: as offline, which has them."""
+"""Rows known as a day begins, from the days before, are online as it begins, like the offline rows."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def heat_online(context: Context, at: Any) -> pd.DataFrame:
     return online
 
 
-def test_a_daily_run_leaves_the_next_days_rows_built_and_online(desk: Context) -> None:
+def test_a_daily_run_builds_and_materializes_rows_known_at_the_next_midnight(desk: Context) -> None:
     run_data(desk, START, START + 5 * DAY)
     assert desk.data.periods("features", "pump_heat") == [START + n * DAY for n in range(6)]
     begins = midnight(START + 5 * DAY, USECASE.timezone)
     assert online_stands_at(desk.feast) == begins
     morning = heat_online(desk, begins + timedelta(hours=7))
-    assert morning.notna().all(axis=None), "a request of the morning reads what the last days gave"
-    assert not stale_features(desk), "the day itself is not built: its own run does that"
+    assert morning.notna().all(axis=None), "a request in the morning reads features of the last days"
+    assert not stale_features(desk), "the rest of the day is left to its own run"
 
 
-def test_the_days_own_run_leaves_them_as_they_are(desk: Context) -> None:
+def test_the_run_of_that_day_leaves_those_rows_unchanged(desk: Context) -> None:
     run_data(desk, START, START + 5 * DAY)
     place = desk.data.partition("features", "pump_heat", START + 5 * DAY)
     before = (desk.data.store.digest(place), Path(place).stat().st_mtime_ns)
@@ -62,7 +62,7 @@ def test_the_days_own_run_leaves_them_as_they_are(desk: Context) -> None:
     assert not again["moved"] and not again["written"]
 
 
-def test_one_day_after_the_other_gives_the_bytes_of_all_at_once(desk: Context, tmp_path: Path) -> None:
+def test_day_by_day_runs_give_the_same_bytes_as_one_run(desk: Context, tmp_path: Path) -> None:
     whole = replace(build_context(TOY, tmp_path / "other"), usecase=desk.usecase)
     run_data(whole, START, START + 4 * DAY)
     for number in range(4):
@@ -74,7 +74,7 @@ def test_one_day_after_the_other_gives_the_bytes_of_all_at_once(desk: Context, t
     assert ours == theirs and len(ours) == 5 + 1
 
 
-def test_a_source_that_ends_has_no_day_after_its_last(desk: Context) -> None:
+def test_nothing_is_built_past_the_last_day_of_the_source(desk: Context) -> None:
     usecase: Any = replace(desk.usecase, end=START + 3 * DAY)  # type: ignore[type-var]
     ended = replace(desk, usecase=usecase)
     run_data(ended, START, START + 3 * DAY)

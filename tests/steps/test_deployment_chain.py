@@ -1,4 +1,4 @@
-"""The deployment chain outside of Airflow, over real models and records; and which change of the alias it rolls out."""
+"""The deployment chain outside of Airflow, over real models and records; which change of the alias it rolls out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def roll_out(context: Context, version: str, run: str, change: int | None, ours:
 
 
 @thorough
-def test_the_first_model_is_promoted_an_equal_one_too_and_a_worse_one_rolled_back(desk: Context) -> None:
+def test_the_first_and_an_equal_model_are_promoted_and_a_worse_one_is_rolled_back(desk: Context) -> None:
     change = set_alias(desk, "challenger", "1")
     set_alias(desk, "champion", "1")
     first = roll_out(desk, "1", "first", change)
@@ -63,7 +63,7 @@ def test_the_first_model_is_promoted_an_equal_one_too_and_a_worse_one_rolled_bac
     assert (last.action, last.evidence["decision_id"]) == ("rollback", worse["judge_rollout"]["decision_id"])
 
 
-def test_of_several_changes_of_the_alias_the_newest_is_rolled_out(desk: Context) -> None:
+def test_the_newest_of_several_alias_changes_is_rolled_out(desk: Context) -> None:
     training = {"version": "2", "change": 3, "actor": "training"}
     watcher = {"version": "1", "change": 4, "actor": "alias"}
     unset = {"version": "3", "change": None, "actor": "training"}
@@ -73,7 +73,7 @@ def test_of_several_changes_of_the_alias_the_newest_is_rolled_out(desk: Context)
     assert nothing["version"] is None and nothing["why"].startswith("no change of the alias came with version 3")
 
 
-def test_without_news_a_given_version_is_rolled_out_or_the_one_that_has_the_alias(desk: Context) -> None:
+def test_without_a_change_the_given_version_or_the_one_with_the_alias_is_rolled_out(desk: Context) -> None:
     with pytest.raises(CheckFailed, match="no version has the alias challenger; give a version"):
         execute("choose_challenger", {}, desk)
     set_alias(desk, "challenger", "2")
@@ -82,14 +82,14 @@ def test_without_news_a_given_version_is_rolled_out_or_the_one_that_has_the_alia
     assert given["version"] == "3"
 
 
-def test_an_alias_on_a_version_that_is_none_of_the_chain_is_refused(desk: Context) -> None:
+def test_an_alias_on_a_version_that_the_chain_did_not_register_is_refused(desk: Context) -> None:
     strange = desk.tracker.client.create_model_version("pumps", "file:///nowhere")
     desk.models.set_alias("challenger", strange.version)
     with pytest.raises(MissingData, match=f"no version {strange.version} of the chain"):
         execute("choose_challenger", {}, desk)
 
 
-def test_a_model_that_is_required_and_not_there_stops_the_chain(desk: Context) -> None:
+def test_a_missing_required_model_stops_the_chain(desk: Context) -> None:
     assert execute("resolve_model", {"alias": "champion"}, desk)["version"] is None
     with pytest.raises(CheckFailed, match="there is no champion; train and register a model first"):
         execute("resolve_model", {"alias": "champion", "required": True}, desk)

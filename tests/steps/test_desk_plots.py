@@ -20,7 +20,7 @@ from tests.commands import dvc
 from tests.conftest import ROOT
 from tests.synthetic import context_over, write_training_set
 
-FAMILY = "logistic_regression"  # none of those that the reference desk trains
+FAMILY = "logistic_regression"  # a family that the reference desk does not train
 FOLDER = f"var/dvc/data/flights/evaluations/desk/{FAMILY}"
 STUB = """\
 import json, pathlib, shutil, sys
@@ -32,13 +32,13 @@ pathlib.Path(sys.argv[sys.argv.index("--out") + 1]).write_text(json.dumps({{"eva
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """dvc.yaml, params.yaml with another family, and what `evaluate` needs to be run and committed."""
+    """A repository with dvc.yaml, params.yaml with another family, and the files that stage `evaluate` needs."""
     place, home = tmp_path_factory.mktemp("clone"), tmp_path_factory.mktemp("plots")
     context = context_over(home)
     shared = {"training_set_uri": write_training_set(context, "r1", rows=600), "run": "r1"}
     model = execute("train", {**shared, "family": FAMILY}, context)["model_uri"]
-    made = execute("evaluate", {**shared, "model_uri": model}, context)["evaluation_uri"]
-    shutil.copytree(made, place / "made")
+    uri = execute("evaluate", {**shared, "model_uri": model}, context)["evaluation_uri"]
+    shutil.copytree(uri, place / "made")
     (place / "stub.py").write_text(STUB.format(folder=FOLDER))
     params = (ROOT / "params.yaml").read_text()
     params, changed = re.subn(r"(?m)^(training:\n  families:) .*$", rf"\1 [{FAMILY}]", params)
@@ -75,7 +75,7 @@ def stage() -> dict[str, Any]:
     return dict(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["evaluate"]["do"])
 
 
-def test_the_stage_keeps_every_file_that_evaluate_writes() -> None:
+def test_the_stage_tracks_every_file_that_evaluate_writes() -> None:
     named = [next(iter(plot)) if isinstance(plot, dict) else plot for plot in stage()["plots"]]
     kept = {Path(path).name for path in (*stage()["outs"], *named)}
     assert kept == {*FILES, SCORED}
@@ -90,12 +90,12 @@ def test_every_curve_and_picture_of_the_families_in_params_is_drawn(clone: Path)
             assert FAMILY in plot["content"]["title"]["text"] and plot["content"]["data"]["values"]
 
 
-def test_two_revisions_stand_on_one_plot(clone: Path) -> None:
+def test_two_revisions_share_one_plot(clone: Path) -> None:
     curve = clone / FOLDER / "roc.csv"
     content = curve.read_text()
-    curve.unlink()  # it may be a link into the cache
+    curve.unlink()  # the file may be a link into the cache
     curve.write_text("\n".join(content.splitlines()[:5]) + "\n")
-    told = json.loads(dvc(clone, "plots", "diff", "HEAD", "--json", "--targets", f"{FOLDER}/roc.csv"))
-    (plot,) = told["data"][f"{FOLDER}/roc.csv"]
+    plots = json.loads(dvc(clone, "plots", "diff", "HEAD", "--json", "--targets", f"{FOLDER}/roc.csv"))
+    (plot,) = plots["data"][f"{FOLDER}/roc.csv"]
     assert {*plot["revisions"]} == {"HEAD", "workspace"}
     assert {point["rev"] for point in plot["content"]["data"]["values"]} == {"HEAD", "workspace"}

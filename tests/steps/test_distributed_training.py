@@ -1,4 +1,4 @@
-"""Two processes under torchrun fit what one does, and only the first one writes."""
+"""Two processes under torchrun give the same fit as one, and only the first one writes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALL = {"epochs": 3, "batch_size": 256, "learning_rate": 0.01, "dropout": 0.0, 
 
 @pytest.fixture
 def params(tmp_path: Path) -> Path:
-    """The project's, with a small network without dropout, whose masks would differ by process."""
+    """The project's params with a small network without dropout, whose masks would differ between processes."""
     science = load(ROOT / "params.yaml").in_force()
     science["training"]["dcn_v2"].update(SMALL)
     file = tmp_path / "params.yaml"
@@ -35,11 +35,11 @@ def params(tmp_path: Path) -> Path:
 
 
 @thorough
-def test_two_processes_reach_the_validation_loss_of_one(tmp_path: Path, params: Path) -> None:
+def test_two_processes_reach_the_same_validation_loss_as_one(tmp_path: Path, params: Path) -> None:
     context = build_context(params, tmp_path / "home")
     uri = write_training_set(context, "s", train=frame(2049, 1))  # the last batch of an epoch is a single row
-    asked = {"family": "dcn_v2", "training_set_uri": uri, "run": "one"}
-    one = execute("train", {**asked, "trials": 1}, context)
+    inputs = {"family": "dcn_v2", "training_set_uri": uri, "run": "one"}
+    one = execute("train", {**inputs, "trials": 1}, context)
     options = ["--family", "dcn_v2", "--training-set-uri", uri, "--run-name", "two", "--params", str(params)]
     done = subprocess.run(
         [
@@ -54,21 +54,21 @@ def test_two_processes_reach_the_validation_loss_of_one(tmp_path: Path, params: 
     )
     assert done.returncode == 0, done.stderr
     two = json.loads((tmp_path / "out.json").read_text())
-    losses = [made["trials"][0]["validation_log_loss"] for made in (one, two)]
+    losses = [model["trials"][0]["validation_log_loss"] for model in (one, two)]
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
     held = frame(500, 9)
-    scores = [load_scorer(context.data.store, ModelRef(made["model_uri"])).score(held) for made in (one, two)]
+    scores = [load_scorer(context.data.store, ModelRef(model["model_uri"])).score(held) for model in (one, two)]
     assert scores[1] == pytest.approx(scores[0], abs=1e-3)
     assert not list((tmp_path / "home" / "work").rglob("*.pt"))
 
 
-def test_a_process_that_does_not_lead_writes_nothing(tmp_path: Path, params: Path) -> None:
+def test_only_the_first_process_writes(tmp_path: Path, params: Path) -> None:
     context = build_context(params, tmp_path / "home")
-    asked = {"family": "dcn_v2", "training_set_uri": write_training_set(context, "s"), "run": "r", "trials": 1}
+    inputs = {"family": "dcn_v2", "training_set_uri": write_training_set(context, "s"), "run": "r", "trials": 1}
     before = tree_hashes(tmp_path / "home" / "data" / "flights")
-    followed = execute("train", asked, follower_context(context))
+    followed = execute("train", inputs, follower_context(context))
     assert tree_hashes(tmp_path / "home" / "data" / "flights") == before
-    assert execute("train", asked, context) == followed
+    assert execute("train", inputs, context) == followed
 
 
 def test_a_family_of_one_process_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,7 +178,7 @@ FAILURES = [
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Failing:
-    """The one line of a command that must end with this status."""
+    """Runs a command that must end with a status, and gives its one line."""
 
     def fail(home: Path, command: tuple[str, ...], variables: dict[str, str], status: int) -> str:
         for name, value in {**SECRETS, **variables}.items():
@@ -193,26 +193,28 @@ def failing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(("prepare", "command", "status", "words"), FAILURES)
-def test_a_command_that_fails_says_so_in_one_line_and_keeps_every_secret(
+def test_a_failing_command_prints_one_line_and_no_secret(
     prepare: Prepare, command: tuple[str, ...], status: int, words: str, tmp_path: Path, failing: Failing
 ) -> None:
     home = tmp_path / "home"
-    told = failing(home, command, prepare(home), status)
-    assert words in told
+    line = failing(home, command, prepare(home), status)
+    assert words in line
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in written if CANARY.encode() in path.read_bytes()]
 
 
 @thorough
-def test_an_online_store_that_is_away_fails_what_needs_it(toy_home: Path, tmp_path: Path, failing: Failing) -> None:
+def test_an_unreachable_online_store_fails_the_commands_that_need_it(
+    toy_home: Path, tmp_path: Path, failing: Failing
+) -> None:
     copy_home(toy_home, tmp_path / "home")
     for command in (("materialize", "--as-of", "2024-05-10"), ("check_parity", "--as-of", "2024-05-10")):
-        told = failing(tmp_path / "home", command, redis_away(tmp_path), 1)
-        assert "FLIGHTDECK_FEAST_ONLINE" in told
+        line = failing(tmp_path / "home", command, redis_away(tmp_path), 1)
+        assert "FLIGHTDECK_FEAST_ONLINE" in line
 
 
 @thorough
-def test_a_disk_without_room_fails_and_another_run_completes_it(tmp_path: Path) -> None:
+def test_a_full_disk_fails_the_command_and_the_next_run_completes_it(tmp_path: Path) -> None:
     home = tmp_path / "home"
     for room in (0, 5_000, 100_000):
         done = flightdeck(home, INGEST, {}, room)
@@ -222,12 +224,12 @@ def test_a_disk_without_room_fails_and_another_run_completes_it(tmp_path: Path) 
     assert tree_hashes(home / "data") == tree_hashes(tmp_path / "other" / "data")
 
 
-def test_a_folder_for_the_outputs_is_refused_before_the_step_has_run(tmp_path: Path) -> None:
+def test_a_folder_as_output_file_is_refused_before_the_step_runs(tmp_path: Path) -> None:
     flightdeck(tmp_path / "home", (*INGEST, "--out", str(tmp_path)), {})
     assert not (tmp_path / "home" / "data").exists()
 
 
-def test_a_command_that_is_not_whole_is_told_in_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_incomplete_command_is_a_one_line_error(capfd: pytest.CaptureFixture[str]) -> None:
     for command, words in ((("ingest", "--start", "2024-03-01"), "--end"), (("nothing",), "'nothing'"), ((), "STEP")):
         with pytest.raises(SystemExit) as ended:
             main(command)
@@ -242,14 +244,14 @@ def one_line_of(capfd: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-def test_a_remote_of_no_kind_is_named(tmp_path: Path) -> None:
+def test_a_remote_of_an_unknown_kind_is_named(tmp_path: Path) -> None:
     assert flightdeck(tmp_path / "home", INGEST, {}).returncode == 0
     done = flightdeck(tmp_path / "home", ("snapshot",), {"FLIGHTDECK_DVC_REMOTE": "nosuch://x"})
     assert done.returncode == 2 and "FLIGHTDECK_DVC_REMOTE" in done.stderr.splitlines()[-1]
     assert flightdeck(tmp_path / "home", ("snapshot",), {}).returncode == 0
 
 
-def test_a_device_or_a_link_for_the_outputs_is_written_to_and_stays(tmp_path: Path) -> None:
+def test_outputs_can_be_written_to_a_device_or_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "file")
     os.mkfifo(tmp_path / "pipe")
     reader = subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE, text=True)
@@ -264,12 +266,12 @@ def test_a_device_or_a_link_for_the_outputs_is_written_to_and_stays(tmp_path: Pa
     (tmp_path / "link").unlink()
     (tmp_path / "link").symlink_to(tmp_path / "kept")
     assert flightdeck(tmp_path / "home", (*INGEST, "--out", str(tmp_path / "link")), {}).returncode == 0
-    assert (tmp_path / "link").is_symlink() and os.stat(tmp_path / "kept").st_ino != kept, "replaced, not written into"
+    assert (tmp_path / "link").is_symlink() and os.stat(tmp_path / "kept").st_ino != kept, (
+        "the file was replaced, not written into"
+    )
 
 
-def test_params_that_nest_without_end_or_are_not_named_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_endlessly_nested_or_unnamed_params_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for deep in ("[" * 200_000, "- " * 200_000, "{a: " * 101 + "}" * 101):
         (tmp_path / "deep.yaml").write_text(f"a:\n  {deep}\n")
         with pytest.raises(InvalidInput, match="nests more than 100 levels deep, from line 2 on"):
@@ -279,7 +281,7 @@ def test_params_that_nest_without_end_or_are_not_named_are_refused(
         build_context(None, tmp_path)
 
 
-def test_a_home_without_a_name_is_the_usual_one_and_one_that_no_text_names_is_refused() -> None:
+def test_an_empty_home_means_the_default_and_an_unprintable_one_is_refused() -> None:
     assert build_context(TOY, "").settings.home == Path("var")
     with pytest.raises(InvalidInput, match="not valid UTF-8"):
         build_context(TOY, os.fsdecode(b"/tmp/no\xfftext"))
@@ -302,7 +304,7 @@ def test_a_variable_of_mlflow_does_not_reach_what_is_logged(tmp_path: Path, monk
     assert context.tracker.client.get_run(run).info.experiment_id == context.tracker.experiment_id
 
 
-def test_a_home_behind_a_link_is_refused_where_dvc_could_not_keep_its_outputs(tmp_path: Path) -> None:
+def test_a_home_behind_a_link_is_refused_where_dvc_cannot_track_outputs(tmp_path: Path) -> None:
     (tmp_path / "repo").mkdir()
     (tmp_path / "disk").mkdir()
     (tmp_path / "repo" / "var").symlink_to(tmp_path / "disk")

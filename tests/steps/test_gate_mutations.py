@@ -1,4 +1,4 @@
-"""Whatever a gate reads is taken from it, one thing at a time: the verdict is HOLD or REJECT, with a reason."""
+"""Everything that a gate reads is removed, one thing at a time: the verdict is HOLD or REJECT, with a reason."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from tests.synthetic import AS_OF, context_over, write_training_set
 RULES = {name: load_params(path).gate for name, path in (("flights", ROOT / "params.yaml"), ("toy", TOY))}
 FLOORS = sorted({gate.metric for rules in RULES.values() for gate in rules.floors})
 AGAINST = sorted({gate.metric for rules in RULES.values() for gate in rules.against_champion})
-SLICED = slices_of(SimpleNamespace(slices=("kind",)))  # as context_over declares
+SLICED = slices_of(SimpleNamespace(slices=("kind",)))  # as declared by context_over
 VALUES = ["absent", None, math.nan, math.inf, -math.inf]
 Values = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Context:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Context:
     """A champion and a candidate, each trained and evaluated. Read only."""
     context = context_over(tmp_path_factory.mktemp("mutations"))
     for run, seed, rows in (("old", 1, 1500), ("new", 7, 6000)):
@@ -52,9 +52,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Context:
 
 
 @pytest.fixture
-def files(made: Context) -> Any:
-    """The candidate's files, put back afterwards."""
-    folders = [Path(made.data.uri(zone, "new")) for zone in ("evaluations", "training_sets", "models")]
+def files(template: Context) -> Any:
+    """The candidate's files, restored afterwards."""
+    folders = [Path(template.data.uri(zone, "new")) for zone in ("evaluations", "training_sets", "models")]
     kept = {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
     yield kept
     for path, content in kept.items():
@@ -72,7 +72,7 @@ def gate(context: Context, **changes: Any) -> dict[str, Any]:
 
 
 def only(context: Context, metric: str, where: str) -> Context:
-    """The context with this one gate of params.yaml, and in the other list one that passes."""
+    """The context with only this gate of params.yaml, and a gate that always passes in the other list."""
     gates = [g for rules in RULES.values() for g in (*rules.floors, *rules.against_champion) if g.metric == metric]
     wide = Gate(metric="log_loss", direction="at_most", threshold=9.0)
     delta = Gate(metric="log_loss_delta", direction="at_most", threshold=9.0)
@@ -90,7 +90,7 @@ def manifest_of(context: Context) -> str:
 
 
 def edit_scored(context: Context, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
-    """Write other scored rows, named by the evaluation as its own."""
+    """Change the scored rows, and their digest in the evaluation."""
     uri = evaluation_uri(context)
     frame = change(pq.read_table(f"{uri}/scored.parquet").to_pandas())
     body = io.BytesIO()
@@ -100,9 +100,11 @@ def edit_scored(context: Context, change: Callable[[pd.DataFrame], pd.DataFrame]
     rewrite(metrics_of(context), lambda e: e["sha256"].update({"scored.parquet": digest}))
 
 
-def refused(found: dict[str, Any], *words: str) -> None:
-    assert found["verdict"] in (Verdict.HOLD, Verdict.REJECT)
-    assert found["reasons"] and all(any(word in why for why in found["reasons"]) for word in words), found["reasons"]
+def require_refusal(outputs: dict[str, Any], *words: str) -> None:
+    assert outputs["verdict"] in (Verdict.HOLD, Verdict.REJECT)
+    assert outputs["reasons"] and all(any(word in why for why in outputs["reasons"]) for word in words), outputs[
+        "reasons"
+    ]
 
 
 def put(metric: str, value: Any, values: Values) -> None:
@@ -111,23 +113,23 @@ def put(metric: str, value: Any, values: Values) -> None:
         values[metric] = value
 
 
-def test_untouched_it_passes(made: Context) -> None:
-    found = gate(made)
-    assert found["verdict"] == "PASS", found["reasons"]
-    assert set(made.data.store.read_json(metrics_of(made))["slices"]) == set(SLICED) > {"kind"}
+def test_an_unchanged_candidate_passes(template: Context) -> None:
+    outputs = gate(template)
+    assert outputs["verdict"] == "PASS", outputs["reasons"]
+    assert set(template.data.store.read_json(metrics_of(template))["slices"]) == set(SLICED) > {"kind"}
     for metric in FLOORS:
-        assert gate(only(made, metric, "floors"))["verdict"] == "PASS", metric
+        assert gate(only(template, metric, "floors"))["verdict"] == "PASS", metric
     for metric in AGAINST:
-        assert gate(only(made, metric, "against"))["verdict"] == "PASS", metric
+        assert gate(only(template, metric, "against"))["verdict"] == "PASS", metric
 
 
 @pytest.mark.parametrize("value", VALUES, ids=str)
 @pytest.mark.parametrize("metric", FLOORS)
 def test_a_floor_without_its_number_never_passes(
-    made: Context, files: Any, monkeypatch: pytest.MonkeyPatch, metric: str, value: Any
+    template: Context, files: Any, monkeypatch: pytest.MonkeyPatch, metric: str, value: Any
 ) -> None:
-    """Where the number comes from is taken away: the slices, the stopwatch, the size, or the metric itself."""
-    uri = metrics_of(made)
+    """The source of the number is removed: the slices, the latency, the size, or the metric itself."""
+    uri = metrics_of(template)
     if metric.startswith(WORST):
 
         def change(evaluation: Values) -> None:
@@ -140,33 +142,33 @@ def test_a_floor_without_its_number_never_passes(
         monkeypatch.setattr("pipelines.registration.checks.graph_metrics", lambda *_: given)
     else:
         rewrite(uri, lambda e: put(metric, value, e["metrics"]))
-    refused(gate(only(made, metric, "floors")), metric)
+    require_refusal(gate(only(template, metric, "floors")), metric)
 
 
 @pytest.mark.parametrize("value", VALUES, ids=str)
 @pytest.mark.parametrize("metric", AGAINST)
 def test_a_comparison_without_its_number_never_passes(
-    made: Context, monkeypatch: pytest.MonkeyPatch, metric: str, value: Any
+    template: Context, monkeypatch: pytest.MonkeyPatch, metric: str, value: Any
 ) -> None:
     def harmed(*given: Any) -> Values:
-        found: Values = differences(*given)
-        put(metric, value, found)
-        return found
+        values: Values = differences(*given)
+        put(metric, value, values)
+        return values
 
     monkeypatch.setattr("pipelines.registration.champion.differences", harmed)
-    refused(gate(only(made, metric, "against")), metric)
+    require_refusal(gate(only(template, metric, "against")), metric)
 
 
 @pytest.mark.parametrize("metric", FLOORS)
-def test_a_floor_that_is_missed_rejects(made: Context, monkeypatch: pytest.MonkeyPatch, metric: str) -> None:
-    context = only(made, metric, "floors")
+def test_a_floor_that_is_missed_rejects(template: Context, monkeypatch: pytest.MonkeyPatch, metric: str) -> None:
+    context = only(template, metric, "floors")
     (rule,) = context.params.gate.floors
     worse = -9.0 if rule.direction == "at_least" else 0.0
     strict = rule.model_copy(update={"threshold": 1e12 if rule.direction == "at_least" else worse - 1e-9})
     rules = context.params.gate.model_copy(update={"floors": (strict,)})
-    found = gate(Context(context.settings, context.params.model_copy(update={"gate": rules}), context.usecase))
-    assert found["verdict"] == "REJECT"
-    refused(found, metric)
+    outputs = gate(Context(context.settings, context.params.model_copy(update={"gate": rules}), context.usecase))
+    assert outputs["verdict"] == "REJECT"
+    require_refusal(outputs, metric)
 
 
 @pytest.mark.parametrize(
@@ -183,44 +185,46 @@ def test_a_floor_that_is_missed_rejects(made: Context, monkeypatch: pytest.Monke
     ids=["column", "empty", "null", "one", "miscounted", "uncounted", "too small"],
 )
 @pytest.mark.parametrize("column", SLICED)
-def test_without_the_slices_of_a_column_it_never_passes(
-    made: Context, files: Any, column: str, harm: Callable[[Values, str], Any]
+def test_a_candidate_without_the_slices_of_a_column_never_passes(
+    template: Context, files: Any, column: str, harm: Callable[[Values, str], Any]
 ) -> None:
-    rewrite(metrics_of(made), lambda e: harm(e["slices"], column))
-    refused(gate(made), "worst_slice_roc_auc is missing")
+    rewrite(metrics_of(template), lambda e: harm(e["slices"], column))
+    require_refusal(gate(template), "worst_slice_roc_auc is missing")
 
 
 def in_crumbs(entries: list[Values]) -> list[Values]:
-    """The same rows in slices that are too small to count."""
+    """The same rows in slices that are too small to be ranked."""
     return [{**entry, "rows": 1, "ranked": True} for entry in entries for _ in range(entry["rows"])]
 
 
 @pytest.mark.parametrize("harm", [lambda e: e.update(slices={}), lambda e: e.pop("slices")], ids=["all", "key"])
-def test_without_any_slice_it_never_passes(made: Context, files: Any, harm: Callable[[Values], Any]) -> None:
-    rewrite(metrics_of(made), harm)
-    refused(gate(made), "worst_slice_roc_auc is missing")
+def test_a_candidate_without_any_slice_never_passes(
+    template: Context, files: Any, harm: Callable[[Values], Any]
+) -> None:
+    rewrite(metrics_of(template), harm)
+    require_refusal(gate(template), "worst_slice_roc_auc is missing")
 
 
 @pytest.mark.parametrize("column", SLICED)
 @pytest.mark.parametrize("ranked", [False, None, "absent"], ids=str)
-def test_a_bad_slice_counts_by_its_rows_whatever_the_evaluation_calls_it(
-    made: Context, files: Any, column: str, ranked: Any
+def test_a_bad_slice_counts_by_its_rows_whatever_its_name_in_the_evaluation(
+    template: Context, files: Any, column: str, ranked: Any
 ) -> None:
     def hide(evaluation: Values) -> None:
         worst = evaluation["slices"][column][0]
         worst.update(roc_auc=0.1)
         put("ranked", ranked, worst)
 
-    rewrite(metrics_of(made), hide)
-    found = gate(made)
-    assert found["verdict"] == "REJECT"
-    refused(found, "worst_slice_roc_auc is 0.1000")
+    rewrite(metrics_of(template), hide)
+    outputs = gate(template)
+    assert outputs["verdict"] == "REJECT"
+    require_refusal(outputs, "worst_slice_roc_auc is 0.1000")
 
 
-def test_how_many_rows_a_slice_needs_is_what_the_params_say(made: Context) -> None:
-    wide = made.params.evaluation.model_copy(update={"min_slice": 10**6})
-    refused(
-        gate(Context(made.settings, made.params.model_copy(update={"evaluation": wide}), made.usecase)),
+def test_the_params_say_how_many_rows_a_slice_needs(template: Context) -> None:
+    wide = template.params.evaluation.model_copy(update={"min_slice": 10**6})
+    require_refusal(
+        gate(Context(template.settings, template.params.model_copy(update={"evaluation": wide}), template.usecase)),
         "worst_slice_roc_auc is missing",
     )
 
@@ -237,24 +241,24 @@ def test_how_many_rows_a_slice_needs_is_what_the_params_say(made: Context) -> No
     ],
     ids=["metric", "slice", "unsealed", "foreign seal", "no digests", "null digests"],
 )
-def test_an_evaluation_that_was_edited_is_refused(made: Context, files: Any, change: Callable[[Values], Any]) -> None:
-    edit(metrics_of(made), change)
+def test_an_edited_evaluation_is_refused(template: Context, files: Any, change: Callable[[Values], Any]) -> None:
+    edit(metrics_of(template), change)
     with pytest.raises(CorruptData, match=r"metrics\.json (was altered|carries no digest).*evaluate the model again"):
-        gate(made)
+        gate(template)
 
 
 @pytest.mark.parametrize("window", [None, ["2024-04-01", "2024-04-01"], ["2024-02-01", "2024-03-01"],
                                     ["2024-03-02", "2024-04-01"], ["2024-03-01", "2024-04-02"]], ids=str)  # fmt: skip
-def test_another_window_never_passes(made: Context, files: Any, window: Any) -> None:
-    rewrite(metrics_of(made), lambda e: e.update(window=window))
-    refused(gate(made), "window")
+def test_an_evaluation_of_another_window_never_passes(template: Context, files: Any, window: Any) -> None:
+    rewrite(metrics_of(template), lambda e: e.update(window=window))
+    require_refusal(gate(template), "window")
 
 
 @pytest.mark.parametrize("window", [[], ["2024-03-01"], ["2024-03-01", "never"]], ids=str)
-def test_a_window_that_is_no_pair_of_days_stops_the_gate(made: Context, files: Any, window: Any) -> None:
-    rewrite(metrics_of(made), lambda e: e.update(window=window))
+def test_a_malformed_window_stops_the_gate(template: Context, files: Any, window: Any) -> None:
+    rewrite(metrics_of(template), lambda e: e.update(window=window))
     with pytest.raises(CorruptData, match=r"metrics\.json .*window.*; evaluate the model again"):
-        gate(made)
+        gate(template)
 
 
 def with_windows(context: Context, **windows: list[str]) -> None:
@@ -265,17 +269,18 @@ def with_windows(context: Context, **windows: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["train", "validation"])
-def test_a_window_within_the_embargo_never_passes(made: Context, files: Any, name: str) -> None:
-    with_windows(made, **{name: ["2023-12-01", "2024-02-29"]})
-    refused(gate(made), "training ended on 2024-02-29, and the embargo is 2 days")
+def test_a_window_within_the_embargo_never_passes(template: Context, files: Any, name: str) -> None:
+    with_windows(template, **{name: ["2023-12-01", "2024-02-29"]})
+    require_refusal(gate(template), "training ended on 2024-02-29, and the embargo is 2 days")
 
 
-def test_a_window_that_is_not_the_training_sets_never_passes(made: Context, files: Any) -> None:
-    with_windows(made, test=["2024-03-05", "2024-04-01"])
-    refused(gate(made), "but it was trained for")
+def test_a_window_other_than_the_training_sets_never_passes(template: Context, files: Any) -> None:
+    with_windows(template, test=["2024-03-05", "2024-04-01"])
+    require_refusal(gate(template), "but it was trained for")
 
 
-OTHER = {"as_of": "2024-04-02T00:00:00+00:00", "windows": ["2024-03-02", "2024-04-01"]}  # "other" is of their kind
+# valid other values, where the text "other" would not be one
+OTHER = {"as_of": "2024-04-02T00:00:00+00:00", "windows": ["2024-03-02", "2024-04-01"]}
 
 
 def put_other(name: str, value: Any, manifest: Values) -> None:
@@ -283,43 +288,43 @@ def put_other(name: str, value: Any, manifest: Values) -> None:
 
 
 @pytest.mark.parametrize("name", Origin.model_fields)
-def test_a_training_set_that_is_not_the_models_never_passes(made: Context, files: Any, name: str) -> None:
-    rewrite(manifest_of(made), lambda manifest: put_other(name, OTHER.get(name, "other"), manifest))
-    refused(gate(made), f"its training set has changed since training ({name})")
+def test_a_training_set_other_than_the_models_never_passes(template: Context, files: Any, name: str) -> None:
+    rewrite(manifest_of(template), lambda manifest: put_other(name, OTHER.get(name, "other"), manifest))
+    require_refusal(gate(template), f"its training set has changed since training ({name})")
 
 
 @pytest.mark.parametrize("name", OTHER)
-def test_a_training_set_without_instant_or_windows_stops_the_gate(made: Context, files: Any, name: str) -> None:
-    rewrite(manifest_of(made), lambda manifest: put_other(name, "other", manifest))
+def test_a_training_set_without_instant_or_windows_stops_the_gate(template: Context, files: Any, name: str) -> None:
+    rewrite(manifest_of(template), lambda manifest: put_other(name, "other", manifest))
     with pytest.raises(CorruptData, match=rf"manifest\.json has 'other' as {name}.*; build the training set again"):
-        gate(made)
+        gate(template)
 
 
-def test_a_training_set_whose_manifest_was_edited_stops_the_gate(made: Context, files: Any) -> None:
-    edit(manifest_of(made), lambda manifest: manifest.update(data_version="other"))
+def test_an_edited_manifest_stops_the_gate(template: Context, files: Any) -> None:
+    edit(manifest_of(template), lambda manifest: manifest.update(data_version="other"))
     altered = r"manifest\.json was altered.* restore it, or build the training set again"
     with pytest.raises(CorruptData, match=altered):
-        gate(made)
+        gate(template)
 
 
-def test_a_manifest_from_before_there_were_seals_is_read(made: Context, files: Any) -> None:
-    edit(manifest_of(made), lambda manifest: manifest["sha256"].pop(Manifest.FILE))
-    assert gate(made)["verdict"] == "PASS"
+def test_a_manifest_written_before_seals_existed_is_read(template: Context, files: Any) -> None:
+    edit(manifest_of(template), lambda manifest: manifest["sha256"].pop(Manifest.FILE))
+    assert gate(template)["verdict"] == "PASS"
 
 
-def test_an_evaluation_that_names_another_training_set_never_passes(made: Context, files: Any) -> None:
-    rewrite(metrics_of(made), lambda e: e.update(training_set_uri=made.data.uri("training_sets", "old")))
-    refused(gate(made), "its training set has changed since training (sha256)")
+def test_an_evaluation_that_names_another_training_set_never_passes(template: Context, files: Any) -> None:
+    rewrite(metrics_of(template), lambda e: e.update(training_set_uri=template.data.uri("training_sets", "old")))
+    require_refusal(gate(template), "its training set has changed since training (sha256)")
 
 
-def test_a_training_set_that_is_gone_or_lacks_something_stops_the_gate(made: Context, files: Any) -> None:
-    manifest = Path(manifest_of(made))
+def test_a_missing_or_incomplete_training_set_stops_the_gate(template: Context, files: Any) -> None:
+    manifest = Path(manifest_of(template))
     rewrite(manifest, lambda m: m.pop("windows"))
     with pytest.raises(CorruptData, match=r"manifest\.json lacks windows; build the training set again"):
-        gate(made)
+        gate(template)
     manifest.unlink()
     with pytest.raises(MissingData, match=r"manifest\.json does not exist"):
-        gate(made)
+        gate(template)
 
 
 @pytest.mark.parametrize(
@@ -332,74 +337,74 @@ def test_a_training_set_that_is_gone_or_lacks_something_stops_the_gate(made: Con
     ],
     ids=["none", "fewer", "before", "after"],
 )
-def test_rows_that_are_not_the_windows_never_pass(made: Context, files: Any, change: Any) -> None:
-    kept = pq.read_table(f"{evaluation_uri(made)}/scored.parquet").to_pandas()
+def test_scored_rows_outside_the_window_never_pass(template: Context, files: Any, change: Any) -> None:
+    kept = pq.read_table(f"{evaluation_uri(template)}/scored.parquet").to_pandas()
     kept = kept[kept.local_day.map(lambda day: day.day < 29)]  # so that other months have these days
-    edit_scored(made, lambda _: change(kept))
-    rewrite(metrics_of(made), lambda e: e.update(rows=len(kept)))
-    refused(gate(made), "scored")
+    edit_scored(template, lambda _: change(kept))
+    rewrite(metrics_of(template), lambda e: e.update(rows=len(kept)))
+    require_refusal(gate(template), "scored")
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf], ids=str)
-def test_a_candidate_or_champion_that_scores_no_number_never_passes(
-    made: Context, files: Any, monkeypatch: pytest.MonkeyPatch, score: float
+def test_nan_scores_of_candidate_or_champion_never_pass(
+    template: Context, files: Any, monkeypatch: pytest.MonkeyPatch, score: float
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Scorer, "score", lambda _, frame: frame["score"].to_numpy() * score)
-        refused(gate(made), "log_loss_delta_high is missing")
-    edit_scored(made, lambda frame: frame.assign(score=score))
-    refused(gate(made), "log_loss_delta_high is missing")
+        require_refusal(gate(template), "log_loss_delta_high is missing")
+    edit_scored(template, lambda frame: frame.assign(score=score))
+    require_refusal(gate(template), "log_loss_delta_high is missing")
 
 
 @pytest.mark.parametrize(("days", "verdict"), [(4, Verdict.HOLD), (5, Verdict.PASS)])
-def test_few_labelled_days_never_pass(made: Context, files: Any, days: int, verdict: Verdict) -> None:
-    """Also where there is no champion, and the metrics are as good as ever."""
+def test_few_labelled_days_never_pass(template: Context, files: Any, days: int, verdict: Verdict) -> None:
+    """Also without a champion, and with metrics as good as before."""
 
     def on_days(frame: pd.DataFrame) -> pd.DataFrame:
         there = sorted(frame.local_day.unique())[:days]
         return frame.assign(local_day=[there[n % days] for n in range(len(frame))])
 
-    edit_scored(made, on_days)
-    answer = gate(made, champion_uri=None)
+    edit_scored(template, on_days)
+    answer = gate(template, champion_uri=None)
     assert answer["verdict"] == verdict
     short = f"its labelled test rows lie in {days} blocks (days, unless the use case declares others), and evaluation."
     assert any(short in reason for reason in answer["reasons"]) == (verdict is Verdict.HOLD)
 
 
-def test_one_day_is_no_evidence_against_a_champion(made: Context, files: Any) -> None:
-    """Even where `min_blocks` asks for no more."""
-    few = made.params.evaluation.model_copy(update={"min_blocks": 1})
-    edit_scored(made, lambda frame: frame.assign(local_day=frame.local_day.iloc[0]))
-    context = Context(made.settings, made.params.model_copy(update={"evaluation": few}), made.usecase)
-    refused(gate(context), "log_loss_delta_high is missing")
+def test_a_single_day_is_not_enough_evidence_against_a_champion(template: Context, files: Any) -> None:
+    """Even where `min_blocks` requires no more."""
+    few = template.params.evaluation.model_copy(update={"min_blocks": 1})
+    edit_scored(template, lambda frame: frame.assign(local_day=frame.local_day.iloc[0]))
+    context = Context(template.settings, template.params.model_copy(update={"evaluation": few}), template.usecase)
+    require_refusal(gate(context), "log_loss_delta_high is missing")
 
 
-def test_a_champion_in_force_that_is_not_named_holds(made: Context) -> None:
-    assert gate(made, champion_uri=None)["verdict"] == "PASS"
-    made.plans.replace(Plan.alone(1, "r", "1", ModelRef("somewhere", "0" * 64), AS_OF))
+def test_an_unnamed_champion_in_force_holds(template: Context) -> None:
+    assert gate(template, champion_uri=None)["verdict"] == "PASS"
+    template.plans.replace(Plan.alone(1, "r", "1", ModelRef("somewhere", "0" * 64), AS_OF))
     try:
-        refused(gate(made, champion_uri=None), "version 1 is in force but has no alias")
+        require_refusal(gate(template, champion_uri=None), "version 1 is in force but has no alias")
     finally:
-        with made.records.engine.begin() as connection:
+        with template.records.engine.begin() as connection:
             connection.exec_driver_sql("delete from routing_plans")
 
 
-def test_a_champion_that_is_gone_holds(made: Context) -> None:
-    refused(gate(made, champion_uri=made.data.uri("models", "none")), "champion cannot be scored")
+def test_a_missing_champion_holds(template: Context) -> None:
+    require_refusal(gate(template, champion_uri=template.data.uri("models", "none")), "champion cannot be scored")
 
 
-def test_a_champion_whose_folder_was_trained_into_again_holds(made: Context) -> None:
-    refused(gate(made, champion_sha256="0" * 64), "holds another model than the registered one")
+def test_a_champion_whose_folder_was_retrained_holds(template: Context) -> None:
+    require_refusal(gate(template, champion_sha256="0" * 64), "holds another model than the registered one")
 
 
-def test_the_stopwatch_decides_and_leaves_no_trace_in_the_decisions_name(
-    made: Context, monkeypatch: pytest.MonkeyPatch
+def test_the_latency_decides_and_does_not_change_the_id_of_the_decision(
+    template: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = only(made, LATENCY, "floors")
-    found = []
+    context = only(template, LATENCY, "floors")
+    outputs = []
     for latency in (0.25, 0.75, 1e9):
         monkeypatch.setattr("pipelines.registration.checks.latency_p95_ms", lambda *_, ms=latency: ms)
-        found.append(gate(context))
-    assert found[0] == found[1] and [one["verdict"] for one in found] == ["PASS", "PASS", "REJECT"]
-    decision = made.decisions.get(found[2]["decision_id"])
+        outputs.append(gate(context))
+    assert outputs[0] == outputs[1] and [one["verdict"] for one in outputs] == ["PASS", "PASS", "REJECT"]
+    decision = template.decisions.get(outputs[2]["decision_id"])
     assert decision is not None and decision["evidence"]["measured"] == {"hist_gradient_boosting": {LATENCY: 1e9}}

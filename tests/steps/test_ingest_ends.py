@@ -1,4 +1,4 @@
-"""Reading an API ends, whatever it answers, and its token goes to its origin and into no message."""
+"""Reading an API ends, whatever it answers; its token goes to its own origin only and into no message."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def staged(context: Context) -> list[Path]:
 
 @costly()
 @given(length=st.integers(1, 5), into=st.integers(0, 4), empty=st.booleans(), seed=st.integers(0, 99))
-def test_pages_that_go_round_are_an_error_and_leave_no_staging(
+def test_cyclic_pages_are_an_error_and_leave_nothing_staged(
     tmp_path_factory: pytest.TempPathFactory, length: int, into: int, empty: bool, seed: int
 ) -> None:
-    """A walk of `length` pages that comes back to one of them, with or without records on them, in any order."""
-    asked: list[str] = []
+    """`length` pages, of which the last leads back to an earlier one, with or without records, in any order."""
+    paths: list[str] = []
 
     def answer(handler: BaseHTTPRequestHandler) -> bytes:
-        asked.append(handler.path)
+        paths.append(handler.path)
         at = number(handler) if "page=" in handler.path else 0
         records = [] if empty else rows(length * 3)[at * 3 :][:3]
         random.Random(seed).shuffle(records)
@@ -70,15 +70,15 @@ def test_pages_that_go_round_are_an_error_and_leave_no_staging(
     with server(answer) as url:
         context = context_over(tmp_path_factory.mktemp("round") / "home", http(url, **CURSORS))
         if empty and not min(into, length - 1):
-            asked.clear()
+            paths.clear()
         with pytest.raises(CorruptData, match="it would never end: correct source"):
             execute("ingest", WINDOW, context)
-    assert len(asked) <= length + 2 and not staged(context)
+    assert len(paths) <= length + 2 and not staged(context)
     assert not Path(context.data.uri()).exists()
 
 
 @pytest.mark.parametrize("stable", [False, True])
-def test_a_last_page_that_is_given_for_all_later_ones_is_an_error(tmp_path: Path, stable: bool) -> None:
+def test_a_last_page_repeated_for_all_later_ones_is_an_error(tmp_path: Path, stable: bool) -> None:
     def answer(handler: BaseHTTPRequestHandler) -> bytes:
         return json.dumps(as_json(rows(14)[(min(number(handler), 2) - 1) * 7 :][:7])).encode()
 
@@ -89,7 +89,7 @@ def test_a_last_page_that_is_given_for_all_later_ones_is_an_error(tmp_path: Path
     assert not staged(context)
 
 
-def test_empty_pages_with_a_cursor_go_on_and_max_pages_bounds_them(tmp_path: Path) -> None:
+def test_empty_pages_with_a_cursor_are_followed_up_to_max_pages(tmp_path: Path) -> None:
     def answer(handler: BaseHTTPRequestHandler) -> bytes:
         at = int(handler.path.partition("page=c")[2] or 0)
         return page(rows(3) if at == 8 else [], f"c{at + 1}" if at != 8 else None)
@@ -102,21 +102,21 @@ def test_empty_pages_with_a_cursor_go_on_and_max_pages_bounds_them(tmp_path: Pat
             execute("ingest", WINDOW, bounded)
 
 
-def test_pages_without_records_under_ever_new_cursors_end(tmp_path: Path) -> None:
-    asked: list[str] = []
+def test_endless_empty_pages_with_new_cursors_are_stopped(tmp_path: Path) -> None:
+    paths: list[str] = []
 
     def answer(handler: BaseHTTPRequestHandler) -> bytes:
-        asked.append(handler.path)
-        return page([], f"c{len(asked)}")
+        paths.append(handler.path)
+        return page([], f"c{len(paths)}")
 
     with server(answer) as url:
         context = context_over(tmp_path / "home", http(url, **CURSORS, max_empty_pages=20))
         with pytest.raises(CorruptData, match="pages in a row without a record"):
             execute("ingest", WINDOW, context)
-    assert len(asked) == 21 and not staged(context)
+    assert len(paths) == 21 and not staged(context)
 
 
-def test_a_view_that_never_ends_is_read_up_to_max_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_view_is_read_up_to_max_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "warehouse.db"
     with contextlib.closing(sqlite3.connect(place)) as warehouse:
         columns = ", ".join(f"null as {name}" for name in TABLE.columns if name != "id")
@@ -136,7 +136,7 @@ def test_a_view_that_never_ends_is_read_up_to_max_rows(tmp_path: Path, monkeypat
 
 
 def drip(handler: BaseHTTPRequestHandler, ended: threading.Event, headers: bool) -> None:
-    """A byte every now and then, of the headers or of the body, for as long as anybody listens."""
+    """Send a byte now and then, of the headers or the body, until the client leaves."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"X-Slow: " if headers else b"Content-Length: 100000\r\n\r\n["))
     try:
         while not ended.wait(0.05):
@@ -148,7 +148,7 @@ def drip(handler: BaseHTTPRequestHandler, ended: threading.Event, headers: bool)
 
 
 @pytest.mark.parametrize("headers", [False, True])
-def test_a_server_that_drips_is_left(tmp_path: Path, headers: bool) -> None:
+def test_a_server_that_sends_byte_by_byte_is_given_up(tmp_path: Path, headers: bool) -> None:
     ended = threading.Event()
 
     def answer(handler: BaseHTTPRequestHandler) -> Any:
@@ -175,7 +175,7 @@ def test_a_server_that_drips_is_left(tmp_path: Path, headers: bool) -> None:
     ],
     ids=["large", "deep", "digits", "a half of a character", "no text"],
 )
-def test_an_answer_that_cannot_be_taken_is_one_line(tmp_path: Path, body: bytes, message: str) -> None:
+def test_an_unusable_answer_is_a_one_line_error(tmp_path: Path, body: bytes, message: str) -> None:
     with server(lambda handler: body) as url:
         context = context_over(tmp_path / "home", http(url, answer_megabytes=1))
         with pytest.raises(CorruptData, match=message):
@@ -195,7 +195,7 @@ def test_an_answer_that_cannot_be_taken_is_one_line(tmp_path: Path, body: bytes,
         ("", "", None),
     ],
 )
-def test_a_pause_is_asked_for_in_seconds_or_by_a_date(after: str, date: str, pause: float | None) -> None:
+def test_a_pause_is_read_in_seconds_or_as_a_date(after: str, date: str, pause: float | None) -> None:
     import httpx
 
     assert _retry_after(httpx.Headers({"Retry-After": after} | ({"Date": date} if date else {}))) == pause
@@ -207,7 +207,7 @@ def test_a_pause_is_asked_for_in_seconds_or_by_a_date(after: str, date: str, pau
 
 @pytest.fixture
 def elsewhere() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A server of another port, and the headers that it was sent."""
+    """A server on another port, and the headers that it received."""
     headers: list[dict[str, str]] = []
 
     def answer(handler: BaseHTTPRequestHandler) -> bytes:
@@ -221,7 +221,7 @@ def elsewhere() -> Iterator[tuple[str, list[dict[str, str]]]]:
 @pytest.mark.parametrize(
     "link", ["{other}/visits?sig=hush", "https://127.0.0.1:{port}/visits", "http://u@127.0.0.1:{port}/"]
 )
-def test_a_next_page_of_another_origin_is_not_asked_for(
+def test_a_next_page_at_another_origin_is_not_requested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: tuple[str, list[dict[str, str]]], link: str
 ) -> None:
     monkeypatch.setenv("VISITS_TOKEN", TOKEN)
@@ -237,7 +237,7 @@ def test_a_next_page_of_another_origin_is_not_asked_for(
     assert elsewhere[1] == [] and "hush" not in str(raised.value) and TOKEN not in str(raised.value)
 
 
-def test_a_redirect_to_another_origin_goes_without_token_and_cookies(
+def test_a_redirect_to_another_origin_is_followed_without_token_and_cookies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: tuple[str, list[dict[str, str]]]
 ) -> None:
     monkeypatch.setenv("VISITS_TOKEN", TOKEN)
@@ -283,7 +283,7 @@ def test_a_secret_shows_in_no_message_and_no_log(
     assert TOKEN not in str(raised.value) + caplog.text
 
 
-def test_what_is_shown_of_an_address_is_origin_and_path() -> None:
+def test_only_origin_and_path_of_an_address_are_shown() -> None:
     assert scrub("https://u:p@h:8/a?k=s#f") == "https://...@h:8/a"
     assert scrub("cannot reach 'http://h/x?sig=s' (twice)") == "cannot reach 'http://h/x' (twice)"
     assert scrub("file:///in/what?.csv") == "file:///in/what?.csv"
@@ -309,7 +309,7 @@ SECTIONS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("section", "message"), SECTIONS, ids=lambda value: str(value)[:60])
-def test_a_source_that_cannot_be_is_refused_when_params_are_read(
+def test_an_impossible_source_is_refused_when_params_are_read(
     tmp_path: Path, section: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message) as raised:
@@ -326,12 +326,12 @@ def test_only_placeholders_are_replaced(text: str, values: dict[str, str]) -> No
     assert fill(text, values) == want
 
 
-def test_json_in_a_query_is_sent_as_it_is_and_the_queries_of_the_url_stay(tmp_path: Path) -> None:
+def test_json_in_a_query_is_sent_unchanged_and_the_query_of_the_url_is_kept(tmp_path: Path) -> None:
     wanted = '{"status": "landed", "from": "{start}", "ids": [{"a": {}}]}'
     with Api(as_json(rows(3))).serving() as api:
         source = {"kind": "http", "url": f"{api.url}?v=2", "per_second": 1000, "query": {"filter": wanted}}
         execute("ingest", WINDOW, context_over(tmp_path / "home", source))
-    assert api.asked[0] == {"v": "2", "filter": wanted.replace("{start}", str(FIRST)), "page": "1"}
+    assert api.queries[0] == {"v": "2", "filter": wanted.replace("{start}", str(FIRST)), "page": "1"}
 
 
 def test_the_params_of_the_project_still_load() -> None:

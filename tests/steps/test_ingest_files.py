@@ -1,4 +1,4 @@
-"""Files and databases from which a row could be lost without a word, and files over HTTP."""
+"""Files and databases from which rows could be lost silently, and files over HTTP."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def day(number: int) -> dict[str, str]:
     return {"start": str(FIRST + timedelta(number)), "end": str(FIRST + timedelta(number + 1))}
 
 
-def kept(context: Context) -> int:
+def row_count(context: Context) -> int:
     return len(context.data.read("raw", "visits", context.window(FIRST, FIRST + timedelta(4))))
 
 
 def by_day() -> dict[date, list[dict[str, Any]]]:
-    found: dict[date, list[dict[str, Any]]] = defaultdict(list)
+    days: dict[date, list[dict[str, Any]]] = defaultdict(list)
     for row in rows():
-        found[row["at"].astimezone(ZoneInfo("Europe/Berlin")).date()].append(row)
-    return found
+        days[row["at"].astimezone(ZoneInfo("Europe/Berlin")).date()].append(row)
+    return days
 
 
 def write_days(folder: Path, days: dict[date, list[dict[str, Any]]]) -> dict[str, Any]:
-    for found, part in days.items():
-        write_csv(folder / f"visits-{found}.csv", part)
+    for day, part in days.items():
+        write_csv(folder / f"visits-{day}.csv", part)
     return {"kind": "files", "uri": f"{folder}/{{table}}-{{day}}.csv"}
 
 
@@ -70,7 +70,7 @@ def test_an_archive_of_several_files_is_refused(tmp_path: Path) -> None:
         assert not Path(context.data.uri()).exists()
 
 
-def test_a_folder_in_an_archive_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_in_an_archive_is_not_read_as_a_file(tmp_path: Path) -> None:
     context = context_over(tmp_path / "home", zipped(tmp_path / "in" / "visits.csv.zip", "in/", "in/visits.csv"))
     assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 60
 
@@ -92,11 +92,11 @@ def test_a_row_in_the_file_of_another_day_is_refused(tmp_path: Path) -> None:
     changes = context_over(tmp_path / "changes", source | {"incremental": True})
     for number in range(4):
         execute("ingest", day(number), changes)
-    assert kept(changes) == 60
+    assert row_count(changes) == 60
 
 
 @pytest.mark.parametrize("name", ["visits-{day}.csv", "visits.csv"])
-def test_a_file_that_is_gone_takes_no_rows_with_it(tmp_path: Path, name: str) -> None:
+def test_a_deleted_file_removes_no_rows(tmp_path: Path, name: str) -> None:
     write_days(tmp_path / "in", by_day())
     write_csv(tmp_path / "in" / "visits.csv", rows())
     context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{tmp_path}/in/{name}"}, OPTIONAL)
@@ -109,10 +109,10 @@ def test_a_file_that_is_gone_takes_no_rows_with_it(tmp_path: Path, name: str) ->
     assert tree_hashes(Path(context.data.uri("raw"))) == before
     new = context_over(tmp_path / "new", {"kind": "files", "uri": f"{tmp_path}/in/{name}"}, OPTIONAL)
     assert execute("ingest", WINDOW, new)["tables"]["visits"]["kept"] == []
-    assert kept(new) == 60 - sum(len(by_day()[one]) for one in gone), "a day that never had rows is empty"
+    assert row_count(new) == 60 - sum(len(by_day()[one]) for one in gone), "a day that never had rows is empty"
 
 
-def test_a_file_of_no_rows_is_the_truth_about_its_day(tmp_path: Path) -> None:
+def test_an_empty_file_empties_its_day(tmp_path: Path) -> None:
     source = write_days(tmp_path / "in", by_day())
     context = context_over(tmp_path / "home", source, OPTIONAL)
     execute("ingest", WINDOW, context)
@@ -124,7 +124,7 @@ def test_a_file_of_no_rows_is_the_truth_about_its_day(tmp_path: Path) -> None:
 # --- nulls that no comparison finds
 
 
-def test_a_row_of_a_database_without_its_date_is_set_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_row_without_a_date_is_quarantined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sqlite3.connect(tmp_path / "d.db") as connection:
         connection.execute('create table visits (id integer, "on" date)')
         connection.executemany("insert into visits values (?, ?)", [(1, "2024-03-29"), (2, None), (3, "2024-03-30")])
@@ -134,26 +134,26 @@ def test_a_row_of_a_database_without_its_date_is_set_apart(tmp_path: Path, monke
     assert [counts["tables"]["visits"][name] for name in ("delivered", "rows", "undated")] == [2, 1, 1]
 
 
-def test_a_change_that_does_not_say_when_is_read_at_every_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_without_an_instant_is_read_in_every_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'v.db'}")
     with sqlite3.connect(tmp_path / "v.db") as connection:
         connection.execute("create table visits (id integer, site text, value real, at datetime, changed_at datetime)")
         for row in rows():
-            told = [row[name].replace(tzinfo=None).isoformat(" ") for name in ("at", "changed_at")]
-            known = None if row["id"] == 4 else told[1]
-            connection.execute("insert into visits values (?, 'a', 1.0, ?, ?)", (row["id"], told[0], known))
+            instants = [row[name].replace(tzinfo=None).isoformat(" ") for name in ("at", "changed_at")]
+            known = None if row["id"] == 4 else instants[1]
+            connection.execute("insert into visits values (?, 'a', 1.0, ?, ?)", (row["id"], instants[0], known))
     source = {"kind": "sql", "url_env": "VISITS_URL", "incremental": True}
     whole, pieces = (context_over(tmp_path / home, source) for home in ("whole", "pieces"))
     execute("ingest", WINDOW, whole)
     for number in (0, 1, 1, 3, 2):
         counts = execute("ingest", day(number), pieces)["tables"]["visits"]
-    assert kept(whole) == 60 and counts["restated"] == []
+    assert row_count(whole) == 60 and counts["restated"] == []
     assert tree_hashes(Path(whole.data.uri("raw"))) == tree_hashes(Path(pieces.data.uri("raw")))
     with sqlite3.connect(tmp_path / "v.db") as connection:
         connection.execute("update visits set value = 9, changed_at = '2024-04-01 12:00:00' where id = 4")
     execute("ingest", day(3), pieces)
     frame = pieces.data.read("raw", "visits", pieces.window(FIRST, FIRST + timedelta(4))).to_pandas()
-    assert frame[frame.id == 4].value.tolist() == [9.0], "one that says when is newer than one that does not"
+    assert frame[frame.id == 4].value.tolist() == [9.0], "a record with an instant is newer than one without"
 
 
 # --- over HTTP
@@ -175,19 +175,19 @@ def content(name: str) -> bytes:
 
 
 def serve(name: str, headers: dict[str, str], status: int = 200) -> Callable[[BaseHTTPRequestHandler], Any]:
-    """One file under its name, by ranges where these are asked for."""
+    """Serves one file under its name, by ranges where requested."""
     whole = content(name)
 
     def answer(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
         if handler.path != f"/{name}" or status != 200:
             return (404 if status == 200 else status), {}, b""
-        asked = handler.headers.get("Range", "")
-        if not asked or headers:
+        span = handler.headers.get("Range", "")
+        if not span or headers:
             return 200, {"Accept-Ranges": "bytes", **headers}, whole
-        first, last = asked.removeprefix("bytes=").split("-")
+        first, last = span.removeprefix("bytes=").split("-")
         end = min(int(last or len(whole) - 1), len(whole) - 1)
-        told = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {first}-{end}/{len(whole)}"}
-        return 206, told, whole[int(first) : end + 1]
+        fields = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {first}-{end}/{len(whole)}"}
+        return 206, fields, whole[int(first) : end + 1]
 
     return answer
 
@@ -204,7 +204,7 @@ def test_a_file_over_http_gives_the_same_partitions(tmp_path: Path, name: str) -
 
 
 @pytest.mark.parametrize("name", ["visits.csv", "visits.parquet"])
-def test_a_file_over_http_that_is_not_there_or_cut_short_is_named(tmp_path: Path, name: str) -> None:
+def test_a_missing_or_truncated_file_over_http_is_named(tmp_path: Path, name: str) -> None:
     with server(serve(name, {})) as url:
         context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{url}/no-{name}"})
         with pytest.raises(MissingData, match=f"no-{name} does not exist"):
@@ -216,11 +216,11 @@ def test_a_file_over_http_that_is_not_there_or_cut_short_is_named(tmp_path: Path
     assert not Path(context.data.uri()).exists()
 
 
-def test_a_server_that_fails_is_no_day_without_rows(tmp_path: Path) -> None:
+def test_a_failing_server_does_not_mean_an_empty_day(tmp_path: Path) -> None:
     with server(serve("visits.csv", {}, status=500)) as url:
         context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{url}/{{table}}.csv"}, OPTIONAL)
         with pytest.raises(Unavailable, match=r"cannot be reached .*500"):
             execute("ingest", WINDOW, context)
     with pytest.raises(Unavailable, match=r"cannot be reached"):
-        execute("ingest", WINDOW, context)  # the server has gone
+        execute("ingest", WINDOW, context)  # the server has stopped
     assert not Path(context.data.uri()).exists()

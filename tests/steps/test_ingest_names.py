@@ -1,4 +1,4 @@
-"""Names are taken literally from the source to the partition, and a day is the same in whichever window it comes."""
+"""Names are taken literally from source to partition, and a day is the same in any window."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Record = dict[str, Any]
 
 
 def odd_table(declared: str) -> tuple[RawTable, list[Record]]:
-    """A table whose key and values have odd names; the others are not declared."""
+    """A table whose key and values have odd names; further columns are not declared."""
     columns = {f"{declared}!": "int32", declared: "string", "at": "timestamp[us, UTC]"}
     records = [
         {f"{declared}!": one["id"], declared: "x", "at": one["at"]} | {name: "y" for name in ODD if name != declared}
@@ -49,9 +49,7 @@ def into_sqlite(file: Path, records: list[Record], name: str = "visits") -> str:
 
 
 @pytest.mark.parametrize("declared", ODD)
-def test_odd_names_come_through_from_every_source(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: str
-) -> None:
+def test_odd_names_are_kept_from_every_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: str) -> None:
     table, records = odd_table(declared)
     write_csv(tmp_path / "visits.csv", records)
     pd.DataFrame(records).to_parquet(tmp_path / "visits.parquet")
@@ -75,7 +73,7 @@ def test_odd_names_come_through_from_every_source(
 
 
 @pytest.mark.parametrize("name", ["vi sits", 'vi"sits', "Vi.Sits", "order", "v%s", "{v}", "v*", "v?", "[v]", "a::b"])
-def test_a_table_of_any_name_is_read_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_table_of_any_name_is_read_literally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     table = replace(TABLE, name=name)
     write_csv(tmp_path / "in" / f"{name}-1.csv", rows(8))
     for other in ("vi-1.csv", "v-1.csv", "vx-1.csv"):
@@ -92,7 +90,7 @@ def test_a_table_of_any_name_is_read_and_no_other(tmp_path: Path, monkeypatch: p
         assert execute("ingest", WINDOW, context)["tables"][name]["delivered"] == 8
 
 
-def test_a_folder_with_brackets_is_no_pattern(tmp_path: Path) -> None:
+def test_a_folder_with_brackets_is_not_read_as_a_pattern(tmp_path: Path) -> None:
     folder = tmp_path / "[in] ?"
     write_csv(folder / "visits-1.csv", rows(8))
     context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{folder}/{{table}}-*.csv"})
@@ -104,7 +102,7 @@ TWICE: list[tuple[Record, Record]] = [({"Extra": 1, "extra": 2}, {}), ({"Extra":
 
 @pytest.mark.parametrize(("first", "second"), TWICE)
 @pytest.mark.parametrize("kind", ["csv", "http"])
-def test_names_that_differ_in_case_alone_are_refused_in_whichever_pieces_they_come(
+def test_names_that_differ_in_case_only_are_refused_also_across_pieces(
     tmp_path: Path, kind: str, first: Record, second: Record
 ) -> None:
     parts = [[one | first for one in rows()[:7]], [one | second for one in rows()[7:14]]]
@@ -120,7 +118,7 @@ def test_names_that_differ_in_case_alone_are_refused_in_whichever_pieces_they_co
     assert not list((context.settings.root / "staging").rglob("*.parquet"))
 
 
-def test_a_declared_name_is_met_exactly(tmp_path: Path) -> None:
+def test_a_declared_name_is_matched_exactly(tmp_path: Path) -> None:
     write_csv(tmp_path / "visits.csv", [{name.title(): one[name] for name in one} for one in rows(3)])
     context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"})
     with pytest.raises(CorruptData, match=r"column id is missing .*; Id is not id"):
@@ -137,7 +135,7 @@ def test_a_column_without_a_name_is_refused(tmp_path: Path, suffix: str) -> None
         execute("ingest", WINDOW, context)
 
 
-def test_a_new_name_that_differs_in_case_from_one_of_a_partition_is_refused(tmp_path: Path) -> None:
+def test_a_new_name_that_differs_only_in_case_from_a_stored_one_is_refused(tmp_path: Path) -> None:
     source = {"kind": "files", "uri": f"{tmp_path}/{{table}}-{{day}}.csv", "incremental": True}
     context = context_over(tmp_path / "home", source)
     for number, name in enumerate(("Mood", "mood")):
@@ -156,7 +154,7 @@ def test_a_new_name_that_differs_in_case_from_one_of_a_partition_is_refused(tmp_
     lone=st.integers(0, 59),
     cuts=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=3),
 )
-def test_a_day_has_the_same_columns_in_whichever_window_it_comes(
+def test_a_day_has_the_same_columns_in_any_window(
     tmp_path_factory: pytest.TempPathFactory, extras: list[str | None], lone: int, cuts: list[tuple[int, int]]
 ) -> None:
     folder = tmp_path_factory.mktemp("days")
@@ -180,7 +178,7 @@ def test_a_day_has_the_same_columns_in_whichever_window_it_comes(
         assert others == sorted(others) and all(part[name].null_count < part.num_rows for name in others)
 
 
-def test_a_column_of_missing_values_alone_is_in_no_partition(tmp_path: Path) -> None:
+def test_an_empty_column_is_left_out_of_partitions(tmp_path: Path) -> None:
     makers = RawTable("visits", ("id",), {"id": "int32"})
     (tmp_path / "visits.csv").write_text("id,gone,kept\n1,,\n2,,x\n")
     context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"}, makers)
@@ -188,7 +186,7 @@ def test_a_column_of_missing_values_alone_is_in_no_partition(tmp_path: Path) -> 
     assert context.data.read_reference("raw", "visits").column_names == ["id", "kept"]
 
 
-def test_a_column_that_goes_is_told_as_rows_that_changed_and_no_others(tmp_path: Path) -> None:
+def test_a_removed_column_is_reported_as_changed_rows_only(tmp_path: Path) -> None:
     source = {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"}
     context = context_over(tmp_path / "home", source)
     write_csv(tmp_path / "visits.csv", [one | {"mood": "x" if n == 3 else None} for n, one in enumerate(rows())])
@@ -199,7 +197,7 @@ def test_a_column_that_goes_is_told_as_rows_that_changed_and_no_others(tmp_path:
     assert (line.added, line.removed) == (1, 1)
 
 
-# --- what is no file
+# --- places that are not files
 
 
 def place(kind: str, folder: Path) -> Path:
@@ -216,7 +214,7 @@ def place(kind: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
 @pytest.mark.parametrize("uri", ["{file}", "file://{file}", "simplecache::file://{file}", "{folder}/*.csv"])
-def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path, kind: str, uri: str) -> None:
+def test_files_that_are_not_regular_are_refused_without_waiting(tmp_path: Path, kind: str, uri: str) -> None:
     file = place(kind, tmp_path / "in")
     source = {"kind": "files", "uri": uri.replace("{file}", str(file)).replace("{folder}", str(file.parent))}
     with pytest.raises(InvalidInput, match=f"is not a file but a ({kind}|pipe or a device)"):

@@ -1,4 +1,4 @@
-"""Reads of an API that were cut short: where they go on, and where they must not."""
+"""Interrupted reads of an API: where they resume, and where they must not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def http(api: Api, **changes: Any) -> dict[str, Any]:
 
 
 def fails_at(page: int, down: list[bool]) -> Callable[[int, int], tuple[int, dict[str, str]] | None]:
-    return lambda _, asked: BUSY if asked == page and down[0] else None
+    return lambda _, queried: BUSY if queried == page and down[0] else None
 
 
 def staged(context: Context) -> list[Path]:
@@ -38,7 +38,7 @@ def staged(context: Context) -> list[Path]:
 
 @contextmanager
 def half_read(home: Path, window: dict[str, str] = WINDOW, **changes: Any) -> Iterator[tuple[Api, Context]]:
-    """An API by cursors of which three pages are staged, the first with a column of its own; it answers again."""
+    """A cursor API whose first read failed after three staged pages, the first with an extra column."""
     records = [one | ({"mood": 1} if n < 7 else {}) for n, one in enumerate(as_json(rows()))]
     down = [True]
     cursors = "next" in changes
@@ -47,41 +47,41 @@ def half_read(home: Path, window: dict[str, str] = WINDOW, **changes: Any) -> It
         with pytest.raises(Unavailable, match="no answer in 2 attempts"):
             execute("ingest", window, context)
         down[0] = False
-        api.asked.clear()
+        api.queries.clear()
         yield api, context
 
 
-def test_a_column_of_a_page_that_was_read_before_is_told(tmp_path: Path) -> None:
+def test_a_column_of_a_staged_page_is_reported(tmp_path: Path) -> None:
     with half_read(tmp_path / "home", **CURSORS) as (api, context):
         assert execute("ingest", WINDOW, context)["tables"]["visits"]["new_columns"] == ["mood"]
-        assert api.asked[0]["page"] == "c4"
+        assert api.queries[0]["page"] == "c4"
 
 
-def test_numbered_pages_begin_anew_since_the_source_may_have_changed(tmp_path: Path) -> None:
+def test_numbered_pages_start_again_since_the_source_may_have_changed(tmp_path: Path) -> None:
     with half_read(tmp_path / "home") as (api, context):
         del api.records[:3]
         assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 57
-        assert api.asked[0]["page"] == "1"
+        assert api.queries[0]["page"] == "1"
 
 
-def test_unless_they_are_declared_to_stay_as_they_are(tmp_path: Path) -> None:
+def test_numbered_pages_resume_where_declared_stable(tmp_path: Path) -> None:
     with half_read(tmp_path / "home", stable_pages=True) as (api, context):
         assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 60
-        assert api.asked[0]["page"] == "4"
+        assert api.queries[0]["page"] == "4"
 
 
-def test_a_cursor_that_the_server_has_forgotten_begins_anew(tmp_path: Path) -> None:
+def test_an_expired_cursor_starts_again(tmp_path: Path) -> None:
     with half_read(tmp_path / "home", **CURSORS) as (api, context):
         api.fail = lambda request, page: (410, {}) if request == 1 else None
         assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 60
-        assert [one.get("page") for one in api.asked[:3]] == ["c4", None, "c2"]
+        assert [one.get("page") for one in api.queries[:3]] == ["c4", None, "c2"]
         api.fail = lambda request, page: (410, {})
         with pytest.raises(MissingData, match="answers 410"):
             execute("ingest", WINDOW, context)
 
 
-def test_a_read_from_another_watermark_does_not_go_on(tmp_path: Path) -> None:
-    """What was staged lacks the changes between the two."""
+def test_a_read_from_another_watermark_does_not_resume(tmp_path: Path) -> None:
+    """The staged pages lack the changes between the two watermarks."""
     with half_read(tmp_path / "home", incremental=True, query={"from": "{since}"}, **CURSORS) as (api, context):
         alone = replace(context.usecase, tables=(TABLE,))  # type: ignore[type-var]
         context = replace(context, usecase=alone)  # noqa: PLW2901 - another view of the same home
@@ -90,22 +90,22 @@ def test_a_read_from_another_watermark_does_not_go_on(tmp_path: Path) -> None:
             execute("ingest", WINDOW, context)
         context.partitions.move_watermark("visits", rows()[0]["at"] - timedelta(days=9))
         api.fail = lambda request, page: None
-        api.asked.clear()
+        api.queries.clear()
         execute("ingest", WINDOW, context)
-        assert "page" not in api.asked[0]
+        assert "page" not in api.queries[0]
 
 
-def test_what_other_windows_left_is_removed_when_a_run_succeeds(tmp_path: Path) -> None:
+def test_leftovers_of_other_windows_are_removed_by_a_successful_run(tmp_path: Path) -> None:
     day = {"start": str(FIRST), "end": str(FIRST + timedelta(1))}
     with half_read(tmp_path / "home", day, **CURSORS) as (_, context):
         other = context.settings.root / "staging" / "visits" / "visits-of-others-0123456789ab"
         other.mkdir()
         assert len(staged(context)) == 2
         execute("ingest", WINDOW, context)
-        assert staged(context) == [other], "another table's"
+        assert staged(context) == [other], "staged pages of another table are kept"
 
 
-# --- what follows a page
+# --- the next page
 
 
 @pytest.mark.parametrize(
@@ -117,20 +117,20 @@ def test_what_other_windows_left_is_removed_when_a_run_succeeds(tmp_path: Path) 
         ("HTTP://{here}/v3", {}, "/v3"),
     ],
 )
-def test_a_cursor_is_taken_for_a_url_only_where_it_is_one(
+def test_a_cursor_is_read_as_a_url_only_where_it_is_one(
     tmp_path: Path, cursor: str, changes: dict[str, str], path: str
 ) -> None:
-    asked: list[str] = []
+    paths: list[str] = []
 
     def answer(handler: BaseHTTPRequestHandler) -> bytes:
-        asked.append(handler.path)
+        paths.append(handler.path)
         following = cursor.replace("{here}", handler.headers["Host"])
-        return b'{"rows": [], "next": %s}' % (b'"%s"' % following.encode() if len(asked) == 1 else b"null")
+        return b'{"rows": [], "next": %s}' % (b'"%s"' % following.encode() if len(paths) == 1 else b"null")
 
     with server(answer) as url:
         source = {"kind": "http", "url": f"{url}/{{table}}", "records": "rows", "next": "next", "per_second": 1000}
         execute("ingest", WINDOW, context_over(tmp_path / "home", source | changes))
-    assert len(asked) == 2 and asked[1].split("?")[0] == path
+    assert len(paths) == 2 and paths[1].split("?")[0] == path
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_cursor_is_taken_for_a_url_only_where_it_is_one(
     ],
     ids=["broken gzip", "a key twice", "to a file", "endless redirects", "cut short"],
 )
-def test_an_answer_that_cannot_be_read_is_told_as_such(
+def test_an_unreadable_answer_is_reported_as_such(
     tmp_path: Path, status: int, headers: dict[str, str], body: bytes, kind: type[FlightdeckError], message: str
 ) -> None:
     def answer(handler: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:

@@ -1,4 +1,4 @@
-"""Rows without a day: set apart once, counted against the window, let go when their source gives them one."""
+"""Rows without a day: quarantined once, counted against the window, released when the source gives a day."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def put(records: list[dict[str, Any]], tmp_path: Path) -> None:
-    """Into the file and into the database."""
+    """Write records into both the file and the database."""
     write_csv(tmp_path / "visits.csv", records)
 
     def cell(name: str, value: Any) -> Any:
@@ -61,7 +61,9 @@ def put(records: list[dict[str, Any]], tmp_path: Path) -> None:
         connection.executemany("insert into visits values (?, ?, ?, ?, ?)", [tuple(one) for one in plain])
 
 
-def test_one_partition_holds_them_once_whichever_windows_bring_them(tmp_path: Path, source: dict[str, Any]) -> None:
+def test_one_partition_holds_undated_rows_once_whichever_windows_read_them(
+    tmp_path: Path, source: dict[str, Any]
+) -> None:
     put(without_day(5, 9, 50), tmp_path)
     whole, pieces = (context_over(tmp_path / home, source) for home in ("whole", "pieces"))
     counts = execute("ingest", WINDOW, whole)["tables"]["visits"]
@@ -71,11 +73,11 @@ def test_one_partition_holds_them_once_whichever_windows_bring_them(tmp_path: Pa
     assert apart(whole) == [5, 9, 50]
     hashes = [tree_hashes(Path(context.data.uri("quarantine"))) for context in (whole, pieces)]
     assert hashes[0] == hashes[1] and len(hashes[0]) == 1
-    told, _ = list_rows(None, "undated", pieces)
-    assert told == [{"table": "visits", "period": "undated", "rows": 3, "reasons": {"no_day": 3}}]
+    listing, _ = list_rows(None, "undated", pieces)
+    assert listing == [{"table": "visits", "period": "undated", "rows": 3, "reasons": {"no_day": 3}}]
 
 
-def test_few_never_stop_a_day_and_many_new_ones_do(tmp_path: Path, source: dict[str, Any]) -> None:
+def test_a_few_undated_rows_stop_nothing_and_many_new_ones_stop_the_run(tmp_path: Path, source: dict[str, Any]) -> None:
     put(without_day(4, 50), tmp_path)
     context = context_over(tmp_path / "home", source, PLAIN if not source.get("incremental") else TABLE)
     execute("ingest", day(0), context)  # 2 of some 17 are far more than 2 %
@@ -84,11 +86,11 @@ def test_few_never_stop_a_day_and_many_new_ones_do(tmp_path: Path, source: dict[
         execute("ingest", day(1), context)
     put(without_day(*range(20, 25)), tmp_path)
     for number in range(4):
-        execute("ingest", day(number), context)  # the five are new once, however often they come
+        execute("ingest", day(number), context)  # the five are counted as new once, however often they arrive
     assert set(range(20, 25)) <= set(apart(context))
 
 
-def test_a_row_that_is_given_its_day_leaves(tmp_path: Path, source: dict[str, Any]) -> None:
+def test_a_row_whose_day_becomes_known_leaves_quarantine(tmp_path: Path, source: dict[str, Any]) -> None:
     put(without_day(5, 9), tmp_path)
     context = context_over(tmp_path / "home", source)
     execute("ingest", WINDOW, context)
@@ -100,7 +102,7 @@ def test_a_row_that_is_given_its_day_leaves(tmp_path: Path, source: dict[str, An
     assert 5 in context.data.read("raw", "visits", context.window(FIRST, FIRST + timedelta(4)))["id"].to_pylist()
     put(without_day(), tmp_path)
     execute("ingest", WINDOW, context)
-    assert apart(context) == [], "although nothing says that it changed"
+    assert apart(context) == [], "although its change has no instant"
     assert not list(Path(context.data.uri("quarantine")).rglob("*.parquet"))
 
 
@@ -108,7 +110,7 @@ def test_a_row_that_is_given_its_day_leaves(tmp_path: Path, source: dict[str, An
 def test_a_record_that_loses_or_gains_its_day_is_in_one_place(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Incremental days in any order end where one whole read does, quarantine included."""
+    """Incremental days in any order end with the same data as one full read, quarantine included."""
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
     draw = random.Random(seed)
     records = versions(draw, 30, lambda first, _: draw.choice([first, first, first + timedelta(hours=26), None]))
@@ -125,7 +127,7 @@ def test_a_record_that_loses_or_gains_its_day_is_in_one_place(
         assert tree_hashes(Path(whole.data.uri(zone))) == tree_hashes(Path(pieces.data.uri(zone)))
 
 
-def test_a_row_without_a_key_stays_and_a_change_of_declaration_is_told(tmp_path: Path) -> None:
+def test_an_undated_row_without_a_key_stays_and_a_changed_declaration_is_reported(tmp_path: Path) -> None:
     source = {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"}
     put([{**one, "id": ""} if n == 3 else one for n, one in enumerate(without_day(3))], tmp_path)
     context = context_over(tmp_path / "home", source)
@@ -139,7 +141,7 @@ def test_a_row_without_a_key_stays_and_a_change_of_declaration_is_told(tmp_path:
         execute("ingest", WINDOW, context)
 
 
-def test_the_console_shows_them_and_releases_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_console_shows_undated_rows_and_releases_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home = tmp_path / "home"
     context = build_context(TOY, home)
     execute("ingest", {"start": "2024-03-01", "end": "2024-03-03"}, context)

@@ -1,4 +1,4 @@
-"""Values and names that a source brings and the chain cannot take as they are."""
+"""Values and names from a source that the chain cannot accept unchanged."""
 
 from __future__ import annotations
 
@@ -82,13 +82,15 @@ TOLD = ["1", "x", None, "2.5", "true", '{"b": 1, "a": null}', '[1, "y"]', str(2*
 
 @pytest.mark.parametrize("size", [1, 3, 10])
 def test_a_column_that_is_not_declared_may_hold_anything(tmp_path: Path, size: int) -> None:
-    """Its text does not depend on what else is on the page."""
+    """Its text does not depend on the rest of the page."""
     records = [{**one, "extra": value} for one, value in zip(as_json(rows(10)), MANY, strict=True)]
     with Api(records, size=size).serving() as api:
         assert ingested(tmp_path / "home", http(api)).extra.tolist() == TOLD
 
 
-def test_so_may_one_of_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_column_that_is_not_declared_may_hold_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values = [1, "x", None, 2.5]
     records = [{**one, "extra": value} for one, value in zip(as_json(rows(4)), values, strict=True)]
     monkeypatch.setenv("VISITS_URL", into_sqlite(tmp_path / "visits.db", records))
@@ -100,7 +102,7 @@ def test_so_may_one_of_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", ["local_day", "reason", "Reason", "_file", "_partition", "_position", "_instant"])
-def test_a_column_with_a_name_of_ours_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_column_with_a_reserved_name_is_refused(tmp_path: Path, name: str) -> None:
     write_csv(tmp_path / "visits.csv", [one | {name: "x"} for one in rows(10)])
     source = {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"}
     with pytest.raises(
@@ -111,7 +113,7 @@ def test_a_column_with_a_name_of_ours_is_refused(tmp_path: Path, name: str) -> N
         ingested(tmp_path / "home", source, replace(TABLE, columns={**TABLE.columns, name: "string"}))
 
 
-def test_partitions_read_back_bring_the_day_that_they_are_of(tmp_path: Path) -> None:
+def test_partitions_read_as_a_source_keep_their_day(tmp_path: Path) -> None:
     write_csv(tmp_path / "visits.csv", rows())
     first = context_over(tmp_path / "first", {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"})
     execute("ingest", WINDOW, first)

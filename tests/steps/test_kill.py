@@ -1,4 +1,4 @@
-"""Ingest, validation and features, killed with SIGKILL at random moments and run again, leave what a clean run does."""
+"""Ingest, validation and features, killed at random moments and repeated, give the same files as a clean run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(step: str, home: Path) -> None:
 
 
 def run_and_kill(step: str, home: Path, after_files: int) -> int:
-    """Start a step, kill it once it has written so many files, and give the number it left."""
+    """Start a step, kill it once it has written a number of files, and give the number that it left."""
     zone = home / "data" / "flights" / ZONES[step]
     process = start(command(step, home))
     while not process.ended() and len(list(zone.rglob("*.parquet"))) < after_files:

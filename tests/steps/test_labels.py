@@ -1,4 +1,4 @@
-"""Labels that look ahead: each is that of all records, none counts before its maturity, none reads on unseen."""
+"""Labels that look ahead: each equals that from all records, and none counts before its maturity."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Ahead(Pumps):
     """Is the pump serviced at one of the readings of the `days` that follow?
 
     Attributes:
-        known: how long after the prediction a label is known; by default when it happens, or never can.
+        known: how long after the prediction a label is known; by default at the service, or once none can follow.
     """
 
     maturity: timedelta = timedelta(days=3, hours=1)
@@ -39,21 +39,21 @@ class Ahead(Pumps):
     known: timedelta | None = None
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
-        made = super().examples(tables, window).to_pandas()
+        frame = super().examples(tables, window).to_pandas()
         rows = tables["readings"].to_pandas()
         serviced = {pump: group.read_at[group.serviced].sort_values() for pump, group in rows.groupby("pump")}
         next_at = pd.Series(
             [
                 next(iter(serviced[pump][serviced[pump] > at]), pd.NaT)
-                for pump, at in zip(made.pump, made.read_at, strict=True)
+                for pump, at in zip(frame.pump, frame.read_at, strict=True)
             ],
             dtype="datetime64[us, UTC]",
         )
-        comes = next_at <= made.read_at + timedelta(days=self.days)
-        by_then = made.predicted_at + timedelta(days=self.days)
-        known_at = made.predicted_at + self.known if self.known else next_at.where(comes, by_then)
+        comes = next_at <= frame.read_at + timedelta(days=self.days)
+        by_then = frame.predicted_at + timedelta(days=self.days)
+        known_at = frame.predicted_at + self.known if self.known else next_at.where(comes, by_then)
         return pa.Table.from_pandas(
-            made.assign(label=comes.astype("float64"), label_known_at=known_at), preserve_index=False
+            frame.assign(label=comes.astype("float64"), label_known_at=known_at), preserve_index=False
         )
 
 
@@ -70,7 +70,7 @@ def desk(copy_of: Callable[[Path], Context], toy_home: Path) -> Desk:
 
 
 def training_set(context: Context, hours: int = 0) -> dict[str, pd.DataFrame]:
-    """The frames as of some hours past the midnight of AS_OF."""
+    """The training frames as of some hours after the midnight of AS_OF."""
     as_of = midnight(AS_OF, context.usecase.timezone) + timedelta(hours=hours)
     built = execute("build_training_set", {"as_of": as_of.isoformat(), "data_version": "v", "run": "r"}, context)
     frames = ("train", "validation", "test")
@@ -79,10 +79,10 @@ def training_set(context: Context, hours: int = 0) -> dict[str, pd.DataFrame]:
 
 @pytest.mark.parametrize("ahead", [6, 24, 30, 72], ids="{} hours".format)
 @pytest.mark.parametrize("hours", [0, 15], ids=["at midnight", "in the afternoon"])
-def test_every_label_is_that_of_all_records_and_none_is_younger_than_its_maturity(
+def test_every_label_is_that_of_all_records_and_none_counts_before_its_maturity(
     desk: Desk, ahead: int, hours: int
 ) -> None:
-    """Also across the change of clocks, and where labels look a part of a day ahead."""
+    """Also across a clock change, and where labels look ahead by part of a day."""
     length = timedelta(hours=ahead)
     context = desk(days=ahead / 24, looks_ahead=length, maturity=length + timedelta(minutes=1))
     usecase = context.usecase
@@ -94,8 +94,8 @@ def test_every_label_is_that_of_all_records_and_none_is_younger_than_its_maturit
     assert frames["train"].label.nunique() == (1 if ahead == 6 else 2), "the next reading is 24 hours away"
 
 
-def test_the_day_on_which_clocks_change_is_read_whole(desk: Desk) -> None:
-    """A day ahead of a window that ends before the shorter day."""
+def test_the_day_of_a_clock_change_is_read_whole(desk: Desk) -> None:
+    """Labels look one day ahead of a window that ends before the shorter day."""
     context = desk(days=1, looks_ahead=timedelta(days=1))
     usecase = context.usecase
     truth = load_examples(context, context.window(usecase.start, usecase.end)).to_pandas().set_index("example_id").label
@@ -105,8 +105,8 @@ def test_the_day_on_which_clocks_change_is_read_whole(desk: Desk) -> None:
         assert seen.label.tolist() == truth[seen.example_id].tolist()
 
 
-def test_young_examples_would_be_of_one_class(desk: Desk) -> None:
-    """A service is known when it happens, that there was none only after three days."""
+def test_examples_younger_than_the_maturity_would_have_one_class_only(desk: Desk) -> None:
+    """A service is known when it happens; that there was none, only after three days."""
     context = desk()
     at = midnight(AS_OF, context.usecase.timezone)
     window = context.window(AS_OF - timedelta(days=3), AS_OF)
@@ -131,6 +131,8 @@ def test_young_examples_would_be_of_one_class(desk: Desk) -> None:
     ],
     ids=["the days of the window alone", "further than it says", "later than it says"],
 )
-def test_a_label_that_is_not_as_declared_is_refused(desk: Desk, declared: dict[str, Any], message: str) -> None:
+def test_a_label_that_contradicts_its_declaration_is_refused(
+    desk: Desk, declared: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InvalidInput, match=message):
         training_set(desk(**declared))

@@ -1,4 +1,4 @@
-"""Materialization: whatever the order of days, restatements, kills and pushes, the online store holds what is known."""
+"""Materialization: whatever the order of days, restatements, kills and pushes, the store holds what is known."""
 
 from __future__ import annotations
 
@@ -72,16 +72,16 @@ def toys(request: pytest.FixtureRequest, features: Path, tmp_path: Path) -> Call
 
     from pipelines.context import build_context
 
-    made = 0
+    copies = 0
 
     def copy() -> Context:
-        nonlocal made
-        made += 1
-        home = tmp_path / str(made)
+        nonlocal copies
+        copies += 1
+        home = tmp_path / str(copies)
         copy_home(features, home)
         context = build_context(TOY, home)
         if request.param == "redis":
-            place = f"{request.getfixturevalue('redis_server')}/{made}"
+            place = f"{request.getfixturevalue('redis_server')}/{copies}"
             context = replace(context, settings=context.settings.model_copy(update={"feast_online": place}))
             open_rows(context.feast)._redis.flushdb()  # type: ignore[attr-defined]
         return context
@@ -105,7 +105,7 @@ def restate(context: Context, day: int, change: Callable[[pd.DataFrame], pd.Data
     context.data.store.write_table(place, pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False))
 
 
-def test_day_by_day_gives_what_one_run_gives(toys: Callable[[], Context]) -> None:
+def test_day_by_day_runs_give_the_same_as_one_run(toys: Callable[[], Context]) -> None:
     once, daily = toys(), toys()
     everything = {"pump_heat": 60, "pump_maker": 60}
     assert materialize(once, LAST)["written"] == everything
@@ -124,11 +124,11 @@ def test_day_by_day_gives_what_one_run_gives(toys: Callable[[], Context]) -> Non
     }
 
 
-def test_a_new_day_is_read_alone(toy: Context) -> None:
+def test_only_the_new_day_is_read(toy: Context) -> None:
     materialize(toy, LAST - 1)
     state = OnlineState.parse(open_rows(toy.feast).read_note("pump_heat"))
     assert state and state.upto == at(LAST - 1)
-    for day in range(LAST - 3):  # no time of the files tells that they are broken
+    for day in range(LAST - 3):  # the files keep their times, so nothing shows that they are broken
         place = Path(partition(toy, day))
         times = place.stat()
         place.write_bytes(b"x" * times.st_size)
@@ -179,13 +179,13 @@ def test_a_restated_reference_table_is_replaced(toy: Context) -> None:
 
 
 @pytest.mark.parametrize("calls", [1, 2])
-def test_killed_between_or_within_views_a_later_run_goes_on(
+def test_a_later_run_completes_one_killed_between_or_within_views(
     toy: Context, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
     materialize(toy, LAST - 2)
     kind = type(open_rows(toy.feast))
     name, left = ("_each", calls * 4) if hasattr(kind, "_each") else ("put", calls)
-    monkeypatch.setattr("pipelines.online.redis.MOST", 10)  # several round trips a view
+    monkeypatch.setattr("pipelines.online.redis.MOST", 10)  # several round trips for each view
     whole = getattr(kind, name)
 
     def killed(self: Any, *arguments: Any) -> Any:
@@ -200,14 +200,14 @@ def test_killed_between_or_within_views_a_later_run_goes_on(
         with pytest.raises(KeyboardInterrupt):
             materialize(toy, LAST)
     assert online_stands_at(toy.feast) == at(LAST - 2)
-    outputs = materialize(toy, LAST - 1)  # an earlier day: what the killed run began is finished
+    outputs = materialize(toy, LAST - 1)  # an earlier day: it completes the killed run
     reached = OnlineState.parse(open_rows(toy.feast).read_note("pump_heat"))
     assert reached and online_stands_at(toy.feast) == reached.upto
     assert outputs["as_of"] == reached.upto.isoformat().replace("+00:00", "Z")
     assert execute("check_parity", {"as_of": outputs["as_of"]}, toy)["verdict"] == "PASS"
 
 
-def test_killed_before_it_is_registered_a_run_is_repeated(toy: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_killed_before_it_is_recorded_is_repeated(toy: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.online import standing
 
     def killed(*_: Any) -> None:
@@ -222,7 +222,7 @@ def test_killed_before_it_is_registered_a_run_is_repeated(toy: Context, monkeypa
     assert execute("check_parity", {"as_of": at(LAST).isoformat()}, toy)["verdict"] == "PASS"
 
 
-def test_what_was_pushed_past_the_instant_stays_and_what_was_pushed_before_gives_way(toy: Context) -> None:
+def test_pushes_after_the_instant_stay_and_earlier_ones_are_replaced(toy: Context) -> None:
     materialize(toy, LAST - 2)
     row = {"pump": "3", "heat_1d": 99.0, "heat_3d": 99.0}
     ahead, wrong = at(LAST) + timedelta(hours=1), at(LAST) - timedelta(minutes=1)
@@ -232,7 +232,7 @@ def test_what_was_pushed_past_the_instant_stays_and_what_was_pushed_before_gives
         "heat_1d": 7.0,
         "heat_3d": 77.0,
         "known_at": pd.Timestamp(wrong),
-    }  # of which the features know nothing
+    }  # an entity without features
     toy.feast.write_to_online_store("pump_heat", df=pd.DataFrame([other]))
     note_online_stands_at(toy.feast, at(LAST) - timedelta(minutes=1))
     materialize(toy, LAST)
@@ -241,7 +241,7 @@ def test_what_was_pushed_past_the_instant_stays_and_what_was_pushed_before_gives
     assert replaced.values["heat_3d"] not in (77.0, None)
 
 
-def test_days_built_behind_the_pushes_are_brought_once_no_gap_is_left(toys: Callable[[], Context]) -> None:
+def test_days_built_behind_pushes_are_materialized_once_no_gap_is_left(toys: Callable[[], Context]) -> None:
     toy = toys()
     kept = {day: toy.data.store.read_bytes(partition(toy, day)) for day in (LAST - 2, LAST - 1)}
     for day in kept:
@@ -259,7 +259,7 @@ def test_days_built_behind_the_pushes_are_brought_once_no_gap_is_left(toys: Call
     assert online(toy, at(LAST)) == online(once, at(LAST))
 
 
-def test_an_online_store_that_was_lost_is_filled_again(toy: Context) -> None:
+def test_a_lost_online_store_is_filled_again(toy: Context) -> None:
     materialize(toy, LAST)
     before = online(toy, at(LAST))
     held: Any = open_rows(toy.feast)
@@ -291,7 +291,7 @@ def test_processes_in_several_time_zones_share_an_online_store(toys: Callable[[]
 
 
 @pytest.mark.parametrize("toys", ["sqlite"], indirect=True)
-def test_an_online_store_of_the_old_convention_is_refused_and_the_next_run_heals_it(toy: Context) -> None:
+def test_an_online_store_of_the_old_convention_is_refused_until_the_next_run_rewrites_it(toy: Context) -> None:
     materialize(toy, LAST)
     expected, held = online(toy, at(LAST)), open_rows(toy.feast)
     tables = ("pumps_pump_heat", "pumps_pump_maker")
@@ -322,7 +322,7 @@ def test_an_online_store_of_the_old_convention_is_refused_and_the_next_run_heals
     assert execute("check_parity", {"as_of": at(LAST).isoformat()}, again)["verdict"] == "PASS"
 
 
-def test_a_gap_stops_it_and_nothing_is_written(toy: Context) -> None:
+def test_a_gap_stops_the_run_and_nothing_is_written(toy: Context) -> None:
     materialize(toy, LAST - 4)
     before = online(toy, at(LAST - 4))
     toy.data.store.delete(partition(toy, LAST - 2))
@@ -350,7 +350,7 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
-    ("given", "files", "ttl", "upto", "pushed", "expected"),
+    ("state", "files", "ttl", "upto", "pushed", "expected"),
     [
         (None, FILES, 2 * HOUR, 14, False, (None, True)),
         (GIVEN, FILES, 2 * HOUR, 14, False, None),
@@ -358,7 +358,7 @@ HOUR = timedelta(hours=1)
         (GIVEN, {**FILES, "2024-03-15": "1"}, 2 * HOUR, 15, True, (at(15) - 2 * HOUR, True)),
         (GIVEN, {**FILES, "2024-03-15": "1"}, None, 15, True, (None, True)),
         (GIVEN, {**FILES, "2024-03-14": "2"}, 2 * HOUR, 14, False, (at(14) - 2 * HOUR, True)),
-        (GIVEN, {**FILES, "2024-03-13": "2"}, 24 * HOUR, 14, False, None),  # ended when what it held had expired
+        (GIVEN, {**FILES, "2024-03-13": "2"}, 24 * HOUR, 14, False, None),  # the entity's row had already expired
         (GIVEN, {**FILES, "2024-03-13": "2"}, 25 * HOUR, 14, False, (at(14) - 25 * HOUR, True)),
         (GIVEN, {**FILES, "2024-03-02": "2"}, None, 14, False, (None, True)),
         (GIVEN, {name: one for name, one in FILES.items() if name != "2024-03-14"}, None, 14, False, (None, True)),
@@ -367,8 +367,10 @@ HOUR = timedelta(hours=1)
         (OnlineState(at(14), {"all": "1"}), {"all": "2"}, None, 14, False, (None, True)),
     ],
 )
-def test_what_is_lacking(given: Any, files: Any, ttl: Any, upto: int, pushed: bool, expected: Any) -> None:
-    span = delta(given, files, ttl, at(upto), Calendar(BERLIN), pushed)
+def test_the_span_to_materialize_follows_from_the_state_of_store_and_files(
+    state: Any, files: Any, ttl: Any, upto: int, pushed: bool, expected: Any
+) -> None:
+    span = delta(state, files, ttl, at(upto), Calendar(BERLIN), pushed)
     last = at(upto) - timedelta(microseconds=1)
     assert span == (None if expected is None else Span(expected[0], last, expected[1]))
     assert OnlineState.parse(str(GIVEN)) == GIVEN and GIVEN.upto.tzinfo == UTC

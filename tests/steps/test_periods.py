@@ -130,7 +130,7 @@ def test_any_cut_of_a_window_leaves_the_same_bytes(
     assert local == {date(2024, 3, 30), FORWARD, date(2024, 4, 1)}
 
 
-def test_a_file_for_each_hour_and_an_hour_that_changes_later(hours: Context, params: Path, tmp_path: Path) -> None:
+def test_a_file_for_each_hour_can_be_read_and_corrected_later(hours: Context, params: Path, tmp_path: Path) -> None:
     """What rests on a changed hour is built again: the same bytes as if it had been so from the beginning."""
     end, changed = FIRST + 30 * HOUR, FIRST + 3 * HOUR
     context = in_files(hours, tmp_path / "files", FIRST, end)
@@ -162,7 +162,7 @@ def test_a_file_with_rows_of_another_hour_is_refused(hours: Context, tmp_path: P
         run(context, FIRST + HOUR, FIRST + 2 * HOUR, "ingest")
 
 
-def test_partitions_tell_their_hour_and_no_day(home: Context) -> None:
+def test_partitions_of_hours_have_no_day_column(home: Context) -> None:
     rows = home.data.store.read_table(home.data.partition("raw", "readings", FIRST))
     assert set(rows[PERIOD].to_pylist()) == {FIRST} and DAY not in rows.column_names
     assert len(home.data.periods("raw", "readings")) == 13 * 24 - 1
@@ -178,7 +178,7 @@ def test_partitions_tell_their_hour_and_no_day(home: Context) -> None:
         ("soon", "2024-03-30", "start: 'soon' is no period"),
     ],
 )
-def test_a_window_that_is_none_is_refused(hours: Context, start: str, end: str, message: str) -> None:
+def test_an_invalid_window_is_refused(hours: Context, start: str, end: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         execute("ingest", {"start": start, "end": end}, hours)
 
@@ -221,18 +221,18 @@ def test_from_training_to_the_decision_about_retraining(home: Context) -> None:
 def test_a_summary_of_other_hours_of_the_same_days_decides_nothing(hours: Context) -> None:
     window = (FIRST, FIRST + 6 * HOUR)
     folder = hours.data.uri("monitoring", "m1")
-    asked = {"summary_uri": Summary.place(folder), "as_of": FIRST + 24 * HOUR, "model_version": "3"}
+    inputs = {"summary_uri": Summary.place(folder), "as_of": FIRST + 24 * HOUR, "model_version": "3"}
 
     def decide(start: Period, end: Period) -> str:
-        return str(execute("decide_retraining", {**asked, "start": start, "end": end}, hours)["verdict"])
+        return str(execute("decide_retraining", {**inputs, "start": start, "end": end}, hours)["verdict"])
 
-    artifacts.summary(window=window, as_of=asked["as_of"]).write(hours.data.store, folder)
+    artifacts.summary(window=window, as_of=inputs["as_of"]).write(hours.data.store, folder)
     assert decide(*window) == "HOLD"
     for start, end in ((FIRST, FIRST + 5 * HOUR), (FIRST + HOUR, window[1]), (FIRST, FIRST + 24 * HOUR)):
         with pytest.raises(InvalidInput, match="or run report_drift again on that window"):
             decide(start, end)
     days = (date(2024, 3, 30), date(2024, 3, 31))  # as summaries told windows before they told hours
-    artifacts.summary(window=days, as_of=asked["as_of"]).write(hours.data.store, folder)
+    artifacts.summary(window=days, as_of=inputs["as_of"]).write(hours.data.store, folder)
     with pytest.raises(InvalidInput, match=r"2024-03-30 to 2024-03-31, not .* or run report_drift again"):
         decide(*window)
 
@@ -252,7 +252,7 @@ def test_the_online_store_follows_hour_by_hour(hours: Context) -> None:
         execute("materialize", {"as_of": (FIRST + 9 * HOUR).isoformat()}, hours)
 
 
-def test_the_health_of_a_night_is_held_against_the_days_before(home: Context) -> None:
+def test_the_health_of_a_night_is_compared_with_the_days_before(home: Context) -> None:
     start = datetime(2024, 4, 4, 20, tzinfo=UTC)
     outputs = execute("check_features", {"start": start.isoformat(), "end": (start + 6 * HOUR).isoformat()}, home)
     assert outputs["verdict"] == "PASS" and outputs["report_uri"].endswith("2024-04-04T200000Z_2024-04-05T020000Z.json")
@@ -299,6 +299,6 @@ def test_a_column_called_period_is_reserved_where_periods_have_it() -> None:
         conform(piece, table, Calendar("UTC", HOUR), "UTC")
 
 
-def test_stages_at_the_desk_know_what_they_rest_on(home: Context, tmp_path: Path) -> None:
+def test_dvc_stages_can_write_down_their_code(home: Context, tmp_path: Path) -> None:
     console.answer({"step": "code", "json": False, "out": str(tmp_path / "code")}, home)
     assert (tmp_path / "code" / "ingest.json").exists()

@@ -43,7 +43,7 @@ def pumps(template: tuple[Path, Path]) -> Context:
     return build_context(TOY, put_back(*template))
 
 
-def test_a_push_brings_what_became_known_since_the_store_was_moved(pumps: Context) -> None:
+def test_a_push_writes_what_became_known_since_the_last_one(pumps: Context) -> None:
     stood = online_stands_at(pumps.feast)
     assert stood == midnight(START + timedelta(9), pumps.usecase.timezone)
     at = stood + timedelta(hours=7, minutes=35)  # when the tenth day's readings are known
@@ -61,7 +61,7 @@ def test_a_push_brings_what_became_known_since_the_store_was_moved(pumps: Contex
         assert online.ages["heat_3d"] == at - row[KNOWN_AT]
 
 
-def test_pushes_may_be_repeated_far_apart_and_late(pumps: Context) -> None:
+def test_pushes_may_be_repeated_or_late_or_far_apart(pumps: Context) -> None:
     until = midnight(START + timedelta(12), pumps.usecase.timezone) - MOMENT
     assert (
         execute("push_features", {"until": until.isoformat()}, pumps)["rows"]["pump_heat"] == 60
@@ -73,14 +73,14 @@ def test_pushes_may_be_repeated_far_apart_and_late(pumps: Context) -> None:
     assert execute("check_parity", {"as_of": (until + MOMENT).isoformat()}, pumps)["verdict"] == "PASS"
 
 
-def test_a_push_needs_a_store_that_stands_somewhere_and_validated_days(pumps: Context) -> None:
+def test_a_push_needs_a_materialized_store_and_validated_days(pumps: Context) -> None:
     beyond = midnight(START + timedelta(12), pumps.usecase.timezone)
     with pytest.raises(MissingData, match="validated/readings lacks 1 of the days"):
         execute("push_features", {"until": beyond.isoformat()}, pumps)
     assert online_stands_at(pumps.feast) == midnight(START + timedelta(9), pumps.usecase.timezone)
 
 
-def test_a_push_to_an_empty_store_says_what_comes_first(toy: Context) -> None:
+def test_a_push_to_an_empty_store_names_the_step_to_run_first(toy: Context) -> None:
     execute("apply_features", {}, toy)
     with pytest.raises(MissingData, match="materialize it first"):
         execute("push_features", {"until": "2024-03-05T06:00:00Z"}, toy)

@@ -75,7 +75,7 @@ def validated(context: Context) -> dict[str, str]:
     return tree_hashes(Path(context.data.uri("validated")))
 
 
-def test_what_is_set_apart_is_listed_and_shown(home: Context, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quarantined_rows_are_listed_and_shown(home: Context, capsys: pytest.CaptureFixture[str]) -> None:
     listed = ask(home, capsys, "list", "--day", str(DAY))
     assert listed == [{"table": "readings", "period": str(DAY), "rows": 2, "reasons": {"bad_load": 2}}]
     assert listed[0] in ask(home, capsys, "list", "--table", "readings")
@@ -88,21 +88,25 @@ def test_what_is_set_apart_is_listed_and_shown(home: Context, capsys: pytest.Cap
     assert "load=-9.0" in capsys.readouterr().out
 
 
-def test_a_released_row_goes_on_and_what_rests_on_it_is_named(
+def test_a_released_row_is_validated_and_what_depends_on_it_is_named(
     home: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = ask(home, capsys, "show", "readings", str(DAY))
-    told = ask(home, capsys, "release", "readings", str(DAY), "--row", shown[0]["row"], *WHY)
-    assert (told["released"], told["still_quarantined"], told["validated_changed"]) == (1, {"bad_load": 1}, True)
-    assert told["out_of_date"]["features"] == {"pump_heat": [str(DAY), str(DAY + timedelta(3))]}
-    assert told["out_of_date"]["training_sets"] == ["late"]
-    assert told["out_of_date"]["online"] is not None  # the store stands at the end of the toy's days
+    outputs = ask(home, capsys, "release", "readings", str(DAY), "--row", shown[0]["row"], *WHY)
+    assert (outputs["released"], outputs["still_quarantined"], outputs["validated_changed"]) == (
+        1,
+        {"bad_load": 1},
+        True,
+    )
+    assert outputs["out_of_date"]["features"] == {"pump_heat": [str(DAY), str(DAY + timedelta(3))]}
+    assert outputs["out_of_date"]["training_sets"] == ["late"]
+    assert outputs["out_of_date"]["online"] is not None  # the store stands at the end of the toy's days
     assert (rows(home, "validated"), rows(home, "quarantine")) == (59, 1)
     (release,) = home.releases.all()
     assert (release.actor, release.why, release.partition, release.reason) == ("ann", WHY[1], str(DAY), "bad_load")
 
-    told = ask(home, capsys, "release", "readings", str(DAY), "--reason", "bad_load", *WHY)
-    assert (told["released"], told["still_quarantined"]) == (1, {})
+    outputs = ask(home, capsys, "release", "readings", str(DAY), "--reason", "bad_load", *WHY)
+    assert (outputs["released"], outputs["still_quarantined"]) == (1, {})
     assert rows(home, "validated") == 60 and DAY not in home.data.periods("quarantine", "readings")
     assert "has no quarantined row" in ask(home, capsys, "release", "readings", str(DAY), *WHY, code=2)
 
@@ -122,7 +126,7 @@ def test_a_release_holds_in_every_later_validation_until_the_row_changes(
     assert shown["load"] == -8.5 and rows(home, "validated") == 59
 
 
-def test_a_release_that_was_killed_before_validation_is_done_by_the_next(
+def test_a_release_killed_before_validation_is_completed_by_the_next(
     home: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quarantined = home.data.store.read_table(home.data.partition("quarantine", "readings", DAY))
@@ -133,8 +137,8 @@ def test_a_release_that_was_killed_before_validation_is_done_by_the_next(
             for mark in digests(quarantined.drop_columns(["reason"]))
         ]
     )
-    told = ask(home, capsys, "release", "readings", str(DAY), "--reason", "bad_load", *WHY)
-    assert told["validated_changed"] and rows(home, "validated") == 60
+    outputs = ask(home, capsys, "release", "readings", str(DAY), "--reason", "bad_load", *WHY)
+    assert outputs["validated_changed"] and rows(home, "validated") == 60
     assert {one.why for one in home.releases.all()} == {"known"}  # the first of a row stands
 
 
@@ -170,14 +174,14 @@ def test_a_row_released_for_one_reason_is_still_held_back_for_another(
         (["release", "readings", str(DAY), "--why", " "], "--why is empty"),
     ],
 )
-def test_what_is_not_there_is_named(
+def test_missing_tables_days_and_rows_are_named(
     home: Context, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert message in ask(home, capsys, *words, code=2)
     assert home.releases.all() == []
 
 
-def test_a_row_is_known_by_its_content() -> None:
+def test_a_row_is_identified_by_its_content() -> None:
     table = pa.table({"a": [1.5, math.nan, None, 1.5], "b": ["x", "x", "x", "x"]})
     marks = digests(table)
     assert marks[0] == marks[3] and len(set(marks)) == 3

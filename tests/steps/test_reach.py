@@ -44,7 +44,7 @@ DESK = [name for name, step in STEPS.items() if step.desk]
         *((step, f"{FLIGHTS}.bundled") for step in ("ingest", "snapshot")),
     ],
 )
-def test_what_is_imported_late_or_by_name_is_reached(step: str, module: str) -> None:
+def test_modules_imported_late_or_by_name_are_reached(step: str, module: str) -> None:
     assert module in reach([STEPS[step].module, "pipelines.context", FLIGHTS])
 
 
@@ -124,8 +124,8 @@ def git(place: Path, *words: str) -> None:
 
 def ran(place: Path) -> set[str]:
     """The stages that `dvc repro` runs now, but for the one that always does."""
-    told = dvc(place, "repro")
-    return {name for name in ("ingest", "validate") if f"Running stage '{name}'" in told}
+    output = dvc(place, "repro")
+    return {name for name in ("ingest", "validate") if f"Running stage '{name}'" in output}
 
 
 @thorough
@@ -138,7 +138,7 @@ def test_a_change_of_code_runs_the_stages_that_can_reach_it(desk: Path) -> None:
 
 
 @thorough
-def test_a_value_in_force_runs_the_stages_that_read_it_whether_it_stands_in_the_file_or_not(desk: Path) -> None:
+def test_a_changed_value_in_force_runs_the_stages_that_read_it(desk: Path) -> None:
     """Also in an experiment, as the README has it."""
     ran(desk)
     file, values = desk / "params.yaml", desk / "var/dvc/code/values.json"
@@ -152,9 +152,10 @@ def test_a_value_in_force_runs_the_stages_that_read_it_whether_it_stands_in_the_
         assert ran(desk) == stages, more
     git(desk, "add", "-A")
     git(desk, "commit", "-qm", "one")
-    told = dvc(desk, "exp", "run", "validate", "-S", "++validation.quarantine_floor_rows=3")
+    output = dvc(desk, "exp", "run", "validate", "-S", "++validation.quarantine_floor_rows=3")
     assert (
-        "Running stage 'ingest'" in told and json.loads(values.read_text())["validation"]["quarantine_floor_rows"] == 3
+        "Running stage 'ingest'" in output
+        and json.loads(values.read_text())["validation"]["quarantine_floor_rows"] == 3
     )
     assert "quarantine_floor_rows: 3" in file.read_text()
 
@@ -169,9 +170,7 @@ class Bundling(Pumps):
         return list(self.folder.iterdir())
 
 
-def test_a_changed_file_of_the_use_case_changes_what_ingest_rests_on_and_nothing_else(
-    toy: Context, tmp_path: Path
-) -> None:
+def test_a_changed_bundled_file_affects_ingest_only(toy: Context, tmp_path: Path) -> None:
     data = tmp_path / "bundled"
     data.mkdir()
     (data / "readings.csv").write_text("pump\n1\n")
@@ -190,7 +189,7 @@ def test_a_changed_file_of_the_use_case_changes_what_ingest_rests_on_and_nothing
     assert written()["ingest"] != after["ingest"]
 
 
-def test_the_flights_say_which_files_they_read(flights: Context) -> None:
+def test_the_flights_name_the_files_that_they_read(flights: Context) -> None:
     bundled = grounds("ingest", flights)["bundled"]
     names = {name.partition(".")[0] for name, _ in bundled}
     assert names >= {table.name for table in flights.usecase.tables}

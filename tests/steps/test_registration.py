@@ -29,8 +29,8 @@ def candidates(context: Context, run: str, seed: int = 1, **changes: Any) -> tup
     uri = write_training_set(context, run, seed, **changes)
     shared = {"training_set_uri": uri, "run": run}
     trained = [execute("train", {**shared, "family": family}, context) for family in (TREES, NET)]
-    found = [execute("evaluate", {**shared, "model_uri": made["model_uri"]}, context) for made in trained]
-    return uri, [evaluation["evaluation_uri"] for evaluation in found]
+    outputs = [execute("evaluate", {**shared, "model_uri": model["model_uri"]}, context) for model in trained]
+    return uri, [evaluation["evaluation_uri"] for evaluation in outputs]
 
 
 @pytest.fixture(scope="module")
@@ -81,21 +81,21 @@ def with_rules(context: Context, **rules: Any) -> Context:
     """The same context with other gates."""
     from pipelines.params.gates import GateRules
 
-    made = GateRules.model_validate({**context.params.gate.model_dump(), **rules})
-    return Context(context.settings, context.params.model_copy(update={"gate": made}), context.usecase)
+    gates = GateRules.model_validate({**context.params.gate.model_dump(), **rules})
+    return Context(context.settings, context.params.model_copy(update={"gate": gates}), context.usecase)
 
 
 @on_both
 def test_without_a_champion_the_floors_decide_and_the_decision_is_recorded(desk: Context) -> None:
-    found = gate(desk)
+    gated = gate(desk)
     losses = {u: desk.data.store.read_json(f"{u}/metrics.json")["metrics"]["log_loss"] for u in evaluations(desk)}
-    assert found["verdict"] == "PASS" and found["evaluation_uri"] == min(losses, key=losses.__getitem__)
-    decision = desk.decisions.get(found["decision_id"])
+    assert gated["verdict"] == "PASS" and gated["evaluation_uri"] == min(losses, key=losses.__getitem__)
+    decision = desk.decisions.get(gated["decision_id"])
     assert decision is not None and decision["verdict"] == "PASS"
     assert {c["family"] for c in decision["evidence"]["candidates"]} == {TREES, NET}
     rules = len(desk.params.gate.floors)
     assert all(len(c["findings"]) == rules for c in decision["evidence"]["candidates"])
-    assert gate(desk) == found and len(desk.decisions.all(DecisionKind.GATE)) == 1
+    assert gate(desk) == gated and len(desk.decisions.all(DecisionKind.GATE)) == 1
 
 
 def test_a_champion_is_compared_on_the_same_rows(desk: Context) -> None:
@@ -115,12 +115,12 @@ def test_a_champion_is_compared_on_the_same_rows(desk: Context) -> None:
 
 
 @on_both
-def test_a_candidate_that_is_not_better_enough_is_rejected_with_the_reason(desk: Context) -> None:
+def test_a_candidate_that_is_not_better_by_the_margin_is_rejected_with_the_reason(desk: Context) -> None:
     strict = with_rules(
         desk, against_champion=[{"metric": "log_loss_delta", "direction": "at_most", "threshold": -0.5}]
     )
-    found = gate(strict, champion=gate(desk)["model_uri"])
-    assert found["verdict"] == "REJECT" and "log_loss_delta is 0.0000, but must be at most -0.5" in found["reasons"][0]
+    gated = gate(strict, champion=gate(desk)["model_uri"])
+    assert gated["verdict"] == "REJECT" and "log_loss_delta is 0.0000, but must be at most -0.5" in gated["reasons"][0]
 
 
 @pytest.mark.parametrize("harm", ["altered", "missing", "other columns"])
@@ -133,9 +133,9 @@ def test_a_champion_that_cannot_be_scored_holds(desk: Context, harm: str) -> Non
         shutil.rmtree(champion)
     else:
         rewrite(f"{champion}/model.json", lambda card: card["inputs"]["numeric"].append("pressure"))
-    found = gate(desk, champion=champion)
-    assert found["verdict"] == "HOLD" and any("champion cannot be scored" in why for why in found["reasons"])
-    assert not register(desk, found)["registered"]
+    gated = gate(desk, champion=champion)
+    assert gated["verdict"] == "HOLD" and any("champion cannot be scored" in why for why in gated["reasons"])
+    assert not register(desk, gated)["registered"]
 
 
 @pytest.mark.parametrize("value", ["absent", None, float("nan")])
@@ -148,24 +148,24 @@ def test_a_metric_that_is_missing_or_nan_holds(desk: Context, value: Any) -> Non
 
     for uri in evaluations(desk):
         rewrite(f"{uri}/metrics.json", harm)
-    found = gate(desk)
-    assert found["verdict"] == "HOLD" and found["model_uri"] is None
-    assert "skill is" in found["reasons"][0]
+    gated = gate(desk)
+    assert gated["verdict"] == "HOLD" and gated["model_uri"] is None
+    assert "skill is" in gated["reasons"][0]
 
 
 def test_one_sound_candidate_is_enough(desk: Context) -> None:
     trees, net = evaluations(desk)
     rewrite(f"{trees}/metrics.json", lambda e: e["metrics"].update(roc_auc=None))
-    found = gate(desk)
-    assert found["verdict"] == "PASS" and found["evaluation_uri"] == net
+    gated = gate(desk)
+    assert gated["verdict"] == "PASS" and gated["evaluation_uri"] == net
 
 
 @on_both
 def test_candidates_below_the_floor_are_not_registered(desk: Context) -> None:
     strict = with_rules(desk, floors=[{"metric": "roc_auc", "direction": "at_least", "threshold": 0.999}])
-    found = gate(strict)
-    assert found["verdict"] == "REJECT" and found["family"] is None and len(found["reasons"]) == 2
-    assert register(desk, found) == {
+    gated = gate(strict)
+    assert gated["verdict"] == "REJECT" and gated["family"] is None and len(gated["reasons"]) == 2
+    assert register(desk, gated) == {
         "registered": False,
         "version": None,
         "run_id": None,
@@ -203,8 +203,8 @@ def test_candidates_of_different_sets_or_of_another_instant_are_refused(desk: Co
 @on_both
 def test_the_first_version_is_champion_and_challenger_and_carries_its_lineage(desk: Context) -> None:
     gated = gate(desk)
-    made = register(desk, gated)
-    assert made["registered"] and made["version"] == "1" and made["aliases"] == ["challenger", "champion"]
+    outputs = register(desk, gated)
+    assert outputs["registered"] and outputs["version"] == "1" and outputs["aliases"] == ["challenger", "champion"]
     resolved = execute("resolve_model", {}, desk)
     assert resolved["version"] == "1" and resolved["model_uri"] == gated["model_uri"]
     assert resolved["training_set_uri"] == gated["training_set_uri"]
@@ -214,7 +214,7 @@ def test_the_first_version_is_champion_and_challenger_and_carries_its_lineage(de
     assert tags["sha256"] == resolved["sha256"] and "parent_version" not in tags
 
 
-def test_candidates_are_logged_once_with_their_lineage_and_whatever_the_gate_says(desk: Context) -> None:
+def test_candidates_are_logged_once_with_their_lineage_whatever_the_verdict(desk: Context) -> None:
     runs = log(desk)
     gate(desk)
     assert log(Context(desk.settings, desk.params, desk.usecase)) == runs and set(runs) == {TREES, NET}
@@ -259,7 +259,7 @@ def test_mlflow_leaves_the_environment_as_it_was(desk: Context) -> None:
     assert "MLFLOW_TRACKING_URI" not in os.environ and "MLFLOW_REGISTRY_URI" not in os.environ
 
 
-def test_a_place_that_is_none_and_files_behind_a_server_are_named(desk: Context) -> None:
+def test_an_invalid_registry_uri_and_files_behind_a_server_are_named(desk: Context) -> None:
     with pytest.raises(InvalidInput, match=r"cannot be at './mlruns'; set FLIGHTDECK_MLFLOW_URI"):
         log(context_over(desk.settings.home, mlflow_uri="./mlruns"))
     served = context_over(desk.settings.home, name="served", mlflow_uri=desk.settings.mlflow)
@@ -290,8 +290,8 @@ def test_the_next_version_challenges_and_a_late_retry_of_the_first_moves_no_alia
     first = gate(desk)
     register(desk, first)
     second = gate(desk, "r2")
-    made = register(desk, second, "r2")
-    assert made["version"] == "2" and made["aliases"] == ["challenger"]
+    outputs = register(desk, second, "r2")
+    assert outputs["version"] == "2" and outputs["aliases"] == ["challenger"]
     assert desk.models.versions()[1].tags["parent_version"] == "1"
     desk.models.set_alias("champion", "2")
     register(desk, first)
@@ -317,18 +317,18 @@ def test_a_registration_killed_halfway_is_completed(desk: Context, monkeypatch: 
     assert len(desk.tracker.runs("candidate")) == 2 and len(desk.models.versions()) == 1
 
 
-def test_the_logged_model_scores_as_ours(desk: Context) -> None:
-    made = register(desk, gate(desk))
+def test_the_logged_model_gives_our_scores(desk: Context) -> None:
+    outputs = register(desk, gate(desk))
     import mlflow
     from pipelines.artifacts.scorer import load_scorer, model_arrays
 
     desk.tracker.client  # noqa: B018  (points MLflow at this home)
-    logged = mlflow.pyfunc.load_model(f"models:/pumps/{made['version']}")
+    logged = mlflow.pyfunc.load_model(f"models:/pumps/{outputs['version']}")
     ours = load_scorer(desk.data.store, desk.models.versions()[0].model)
     rows = frame(50, 3)
     numeric, categorical = model_arrays(rows, ours.inputs)
-    found = logged.predict({"numeric": numeric, "categorical": categorical})["score"]
-    np.testing.assert_allclose(found, ours.score(rows), atol=1e-6)
+    scores = logged.predict({"numeric": numeric, "categorical": categorical})["score"]
+    np.testing.assert_allclose(scores, ours.score(rows), atol=1e-6)
 
 
 @on_both
@@ -367,7 +367,7 @@ def test_nothing_is_registered_from_a_run_that_is_not_the_models(desk: Context) 
     assert desk.models.versions() == []
 
 
-def test_resolving_says_when_there_is_none(desk: Context) -> None:
+def test_resolving_says_when_there_is_no_champion(desk: Context) -> None:
     assert set(execute("resolve_model", {"alias": "champion"}, desk).values()) == {None}
     with pytest.raises(MissingData, match="no version 7 of the chain; there are: none"):
         execute("resolve_model", {"version": "7"}, desk)
@@ -384,7 +384,7 @@ def test_reports_are_logged_once_per_run_and_replaced_when_they_change(desk: Con
     assert desk.tracker.run_metrics(second) == {"drift": 0.2}
 
 
-def test_mlflow_does_not_drag_feast_in_and_leaves_it_usable(desk: Context) -> None:
+def test_mlflow_does_not_import_feast_and_leaves_it_usable(desk: Context) -> None:
     desk.models.versions()
     assert sys.modules.get("feast.infra.data_sources.mlflow.auth", 0) is not None
 

@@ -44,7 +44,7 @@ def values(file: Path) -> dict[str, list[bytes]]:
 
 
 @pytest.mark.parametrize("params", [ROOT / "params.yaml", TOY], ids=["flights", "toy"])
-def test_what_serves_holds_no_function(params: Path, tmp_path: Path) -> None:
+def test_the_serving_registry_holds_no_function(params: Path, tmp_path: Path) -> None:
     context = build_context(params, tmp_path)
     for _ in range(2):  # a second time changes nothing
         outputs = execute("apply_features", {}, context)
@@ -52,15 +52,15 @@ def test_what_serves_holds_no_function(params: Path, tmp_path: Path) -> None:
         values(path(of(context.usecase.name))) for of in (context.settings.registry, context.settings.declared_registry)
     )
     assert not served["on_demand_feature_views"] and declared["on_demand_feature_views"]
-    found = {word for table in served.values() for value in table for word in CODE if word in value}
-    assert not found
+    words = {word for table in served.values() for value in table for word in CODE if word in value}
+    assert not words
     assert any(b"with_features" in value for value in declared["on_demand_feature_views"]), "where code is, it is seen"
     assert set(outputs["services"]) == set(context.usecase.model_inputs)
 
 
-def test_opening_what_serves_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = build_context(TOY, tmp_path)
-    execute("apply_features", {}, made)
+def test_opening_the_serving_registry_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = build_context(TOY, tmp_path)
+    execute("apply_features", {}, writer)
     ran: list[str] = []
     inner = builtins.exec
     monkeypatch.setattr(dill, "loads", lambda body: ran.append("dill.loads"))
@@ -79,7 +79,7 @@ def test_opening_what_serves_runs_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert [code for code in ran if "reading_hour" in code], "the other registry is the one that runs code"
 
 
-def test_a_registry_with_functions_is_not_opened_to_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_with_functions_is_not_opened_for_serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = build_context(TOY, tmp_path)
     execute("apply_features", {}, context)
     shutil.copy(path(context.settings.declared_registry("pumps")), path(context.settings.registry("pumps")))
@@ -94,13 +94,13 @@ def test_feast_computes_on_demand_what_the_chain_computes_itself(flights: Contex
         execute(step, window, flights)
     execute("apply_features", {}, flights)
     examples = load_examples(flights, flights.window(date(2013, 3, 8), date(2013, 3, 12))).to_pandas()
-    asked = with_features(flights.usecase, examples).sample(400, random_state=1).reset_index(drop=True)
+    sample = with_features(flights.usecase, examples).sample(400, random_state=1).reset_index(drop=True)
     store = open_declared(flights.settings, "flights")
     service = store.get_feature_service("flight_delay_v2")
     columns = ["dep_minute", "dep_hour", "dep_weekday"]
-    entities = asked.drop(columns=columns).rename(columns={"predicted_at": "event_timestamp"})
+    entities = sample.drop(columns=columns).rename(columns={"predicted_at": "event_timestamp"})
     frame = store.get_historical_features(entity_df=entities, features=service).to_df()
-    ours = asked.set_index("example_id").loc[frame.example_id, columns].reset_index(drop=True)
+    ours = sample.set_index("example_id").loc[frame.example_id, columns].reset_index(drop=True)
     pd.testing.assert_frame_equal(frame[columns], ours, check_dtype=False)
     plain = flights.feast.get_historical_features(
         entity_df=entities, features=flights.feast.get_feature_service("flight_delay_v2")

@@ -41,7 +41,7 @@ def trained(shop: Context) -> dict[str, Any]:
     return run_training(shop, date(2024, 8, 1), "first", "none")
 
 
-def test_it_is_short() -> None:
+def test_the_example_is_short() -> None:
     """What a team writes to put such a table in, params included: the bar is 80 lines."""
     written = [(ROOT / "examples" / "shop" / name).read_text() for name in ("__init__.py", "params.yaml")]
     assert sum(bool(line.strip()) for text in written for line in text.splitlines()) <= 80
@@ -58,7 +58,9 @@ def export() -> tuple[pd.DataFrame, pd.DataFrame]:
     return rows, orders
 
 
-def test_its_features_are_those_of_a_loop(trained: dict[str, Any], export: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_features_of_customers_equal_a_loop_over_the_export(
+    trained: dict[str, Any], export: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
     folder = Path(trained["build_training_set"]["training_set_uri"])
     parts = [pd.read_parquet(folder / f"{part}.parquet") for part in ("train", "validation", "test")]
     sample = pd.concat(parts).sample(120, random_state=3)
@@ -78,7 +80,7 @@ def test_its_features_are_those_of_a_loop(trained: dict[str, Any], export: tuple
         assert row["amount_to_basket"] == pytest.approx(ratio, rel=1e-5, nan_ok=True)
 
 
-def test_a_baskets_features_are_those_of_a_loop_over_its_items(
+def test_features_of_a_basket_equal_a_loop_over_its_items(
     trained: dict[str, Any], export: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
     folder, sold = Path(trained["build_training_set"]["training_set_uri"]), export[0]
@@ -100,7 +102,9 @@ def has_row(sold: pd.DataFrame, item: str, day: pd.Timestamp) -> bool:
     return bool((sold.known[sold.Artikel == item] < day).any())
 
 
-def test_its_labels_are_those_of_a_loop(trained: dict[str, Any], export: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_labels_equal_a_loop_over_the_export(
+    trained: dict[str, Any], export: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
     folder = Path(trained["build_training_set"]["training_set_uri"])
     test = pd.read_parquet(folder / "test.parquet").sample(200, random_state=1)
     orders = export[1]
@@ -110,7 +114,7 @@ def test_its_labels_are_those_of_a_loop(trained: dict[str, Any], export: tuple[p
         assert row["label"] == float((later < at + 30 * DAYS).any())
 
 
-def test_it_learns_something_and_its_model_is_registered(shop: Context, trained: dict[str, Any]) -> None:
+def test_the_model_beats_chance_and_is_registered(shop: Context, trained: dict[str, Any]) -> None:
     assert trained["gate"]["verdict"] == "PASS" and [one.version for one in shop.models.versions()] == ["1"]
 
 
@@ -123,5 +127,5 @@ def test_a_changed_declaration_is_noticed(shop: Context) -> None:
     usecase.feature_tables = changed  # type: ignore[misc]
     later = replace(shop, usecase=usecase)
     assert len(stale_features(later)) == (END - START).days
-    told = execute("build_features", {"start": str(START), "end": str(START + timedelta(40))}, later)
-    assert told["rows"]["customer_orders"] > 500 and len(stale_features(later)) == (END - START).days - 40
+    outputs = execute("build_features", {"start": str(START), "end": str(START + timedelta(40))}, later)
+    assert outputs["rows"]["customer_orders"] > 500 and len(stale_features(later)) == (END - START).days - 40

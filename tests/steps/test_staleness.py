@@ -59,21 +59,21 @@ class Plant:
     def ingest(self, first: int, last: int) -> dict[str, Any]:
         return execute("ingest", days(first, last), self.context)
 
-    def validate(self, first: int, last: int, told: dict[str, Any]) -> dict[str, Any]:
-        return execute("validate", {**days(first, last), "since": told["validate_since"]}, self.context)
+    def validate(self, first: int, last: int, ingested: dict[str, Any]) -> dict[str, Any]:
+        return execute("validate", {**days(first, last), "since": ingested["validate_since"]}, self.context)
 
-    def build(self, told: dict[str, Any]) -> None:
-        execute("build_features", {"start": told["build_since"], "end": told["build_until"]}, self.context)
+    def build(self, ingested: dict[str, Any]) -> None:
+        execute("build_features", {"start": ingested["build_since"], "end": ingested["build_until"]}, self.context)
 
     def chain(self, first: int, last: int) -> dict[str, Any]:
         """As the data DAG runs it."""
-        told = self.ingest(first, last)
-        self.validate(first, last, told)
-        self.build(told)
-        return told
+        ingested = self.ingest(first, last)
+        self.validate(first, last, ingested)
+        self.build(ingested)
+        return ingested
 
     @property
-    def made(self) -> dict[str, str]:
+    def built(self) -> dict[str, str]:
         root = Path(self.context.data.uri())
         return {path: sha for path, sha in tree_hashes(root).items() if path.split("/")[0] in ("validated", "features")}
 
@@ -83,10 +83,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Where a plant stands that ran its first days, and a copy of all that is in there."""
     folder = tmp_path_factory.mktemp("staleness")
     (folder / "plant").mkdir()
-    made = Plant(folder / "plant")
-    made.chain(0, 6)
+    plant = Plant(folder / "plant")
+    plant.chain(0, 6)
     for number in range(6, 10):
-        made.chain(number, number + 1)
+        plant.chain(number, number + 1)
     copy_home(folder / "plant", folder / "kept")
     return folder / "plant", folder / "kept"
 
@@ -104,24 +104,28 @@ def afresh(plant: Plant, tmp_path: Path, last: int) -> dict[str, str]:
     other.frames = plant.frames
     other.write()
     other.chain(0, last)
-    return other.made
+    return other.built
 
 
-def test_without_a_change_a_run_does_its_own_days(plant: Plant) -> None:
-    told = plant.ingest(10, 11)
-    assert (told["validate_since"], told["build_since"], told["build_until"]) == (day(10), day(10), day(11))
-    told = plant.ingest(4, 5)
-    assert (told["validate_since"], told["build_since"], told["build_until"]) == (day(4), day(4), day(5))
+def test_without_a_change_a_run_processes_its_own_days(plant: Plant) -> None:
+    outputs = plant.ingest(10, 11)
+    assert (outputs["validate_since"], outputs["build_since"], outputs["build_until"]) == (day(10), day(10), day(11))
+    outputs = plant.ingest(4, 5)
+    assert (outputs["validate_since"], outputs["build_since"], outputs["build_until"]) == (day(4), day(4), day(5))
 
 
-def test_a_restated_day_is_built_into_the_days_that_look_back_on_it(plant: Plant, tmp_path: Path) -> None:
+def test_a_restated_day_is_rebuilt_with_the_days_that_look_back_on_it(plant: Plant, tmp_path: Path) -> None:
     plant.correct(3)
-    told = plant.chain(3, 4)
-    assert (told["validate_since"], told["build_since"], told["build_until"]) == (day(3), day(3), day(3 + LOOKBACK + 1))
-    assert plant.made == afresh(plant, tmp_path, 10)
+    outputs = plant.chain(3, 4)
+    assert (outputs["validate_since"], outputs["build_since"], outputs["build_until"]) == (
+        day(3),
+        day(3),
+        day(3 + LOOKBACK + 1),
+    )
+    assert plant.built == afresh(plant, tmp_path, 10)
 
 
-def test_a_new_feature_table_is_built_for_all_days_before_anything_is_learnt(plant: Plant, tmp_path: Path) -> None:
+def test_a_new_feature_table_must_be_built_for_all_days_before_training(plant: Plant, tmp_path: Path) -> None:
     tables = plant.context.usecase.feature_tables
     before: Any = replace(plant.context.usecase, feature_tables=tables[:-1])  # type: ignore[type-var]
     (tmp_path / "old").mkdir()
@@ -132,38 +136,38 @@ def test_a_new_feature_table_is_built_for_all_days_before_anything_is_learnt(pla
     with pytest.raises(InvalidInput, match=f"features of {day(0)} \\(8 days in all\\) rest on data or declarations"):
         require_current(with_it.window(START, START + timedelta(8)), with_it)
     old.context = with_it
-    told = old.chain(8, 9)
-    assert (told["validate_since"], told["build_since"], told["build_until"]) == (day(8), day(0), day(9))
-    assert old.made == afresh(plant, tmp_path, 9)
+    outputs = old.chain(8, 9)
+    assert (outputs["validate_since"], outputs["build_since"], outputs["build_until"]) == (day(8), day(0), day(9))
+    assert old.built == afresh(plant, tmp_path, 9)
     require_current(with_it.window(START, START + timedelta(9)), with_it)
 
 
 @pytest.mark.parametrize("done", ["ingest", "validate"])
-def test_a_run_that_ends_in_the_middle_is_made_up_for_by_the_next(plant: Plant, tmp_path: Path, done: str) -> None:
+def test_the_next_run_completes_one_that_was_cut_short(plant: Plant, tmp_path: Path, done: str) -> None:
     plant.correct(8)
-    told = plant.ingest(8, 9)
+    outputs = plant.ingest(8, 9)
     if done == "validate":
-        plant.validate(8, 9, told)
-    told = plant.chain(10, 11)
-    assert (told["build_since"], told["build_until"]) == (day(8), day(11))
-    assert told["validate_since"] == (day(8) if done == "ingest" else day(10))
-    assert plant.made == afresh(plant, tmp_path, 11)
+        plant.validate(8, 9, outputs)
+    outputs = plant.chain(10, 11)
+    assert (outputs["build_since"], outputs["build_until"]) == (day(8), day(11))
+    assert outputs["validate_since"] == (day(8) if done == "ingest" else day(10))
+    assert plant.built == afresh(plant, tmp_path, 11)
     assert plant.ingest(11, 12)["build_since"] == day(11)
 
 
-def test_days_that_other_runs_bring_are_left_to_them(plant: Plant) -> None:
+def test_days_of_other_runs_are_left_to_them(plant: Plant) -> None:
     """Of a backfill, days overtake one another."""
     plant.ingest(11, 12)
     plant.ingest(10, 11)
     assert plant.ingest(12, 13)["validate_since"] == day(12)
 
 
-def test_a_change_behind_a_hole_reaches_as_far_as_features_go(plant: Plant) -> None:
+def test_a_change_is_rebuilt_up_to_the_last_built_day(plant: Plant) -> None:
     plant.correct(8)
     assert plant.ingest(8, 9)["build_until"] == day(10), "nothing is built from the tenth day on"
 
 
-def test_nothing_is_learnt_from_days_that_have_changed_since(plant: Plant) -> None:
+def test_no_training_set_is_built_from_days_that_changed_since(plant: Plant) -> None:
     splits = plant.context.params.splits.model_copy(
         update={"train_days": 2, "validation_days": 2, "test_days": 2, "embargo_days": 1}
     )
@@ -172,27 +176,27 @@ def test_nothing_is_learnt_from_days_that_have_changed_since(plant: Plant) -> No
     ask = {"as_of": f"{day(10)}T00:00:00+01:00", "data_version": "v", "run": "r"}
     manifest = context.data.uri("training_sets", "r", "manifest.json")
     plant.correct(2)
-    told = plant.ingest(2, 3)
+    outputs = plant.ingest(2, 3)
     with pytest.raises(InvalidInput, match="readings of 2024-03-03 was ingested and has not been validated since"):
         execute("build_training_set", ask, context)
-    plant.validate(2, 3, told)
+    plant.validate(2, 3, outputs)
     with pytest.raises(InvalidInput, match=r"features of 2024-03-03 \(4 days in all\).*--start 2024-03-03"):
         execute("build_training_set", ask, context)
     assert not context.data.store.exists(manifest)
-    plant.build(told)
+    plant.build(outputs)
     execute("build_training_set", ask, context)
     assert context.data.store.exists(manifest)
 
 
-def test_a_changed_reference_table_is_told(plant: Plant) -> None:
+def test_a_changed_reference_table_outdates_what_reads_it(plant: Plant) -> None:
     plant.frames["makers"]["age"] += 1
     plant.write()
-    told = plant.ingest(10, 11)
-    reasons = plant.validate(10, 11, told)["reasons"]
+    outputs = plant.ingest(10, 11)
+    reasons = plant.validate(10, 11, outputs)["reasons"]
     assert not any("makers has changed" in reason for reason in reasons), "no daily feature rests on the makers"
 
 
-def test_the_source_is_seen_as_it_is(plant: Plant) -> None:
+def test_a_correction_of_the_source_reaches_the_partition(plant: Plant) -> None:
     """The plant's own workings: a correction shows in the partition."""
     plant.correct(5, 9.5)
     plant.ingest(5, 6)
@@ -202,7 +206,7 @@ def test_the_source_is_seen_as_it_is(plant: Plant) -> None:
     assert isinstance(rows, pd.DataFrame) and set(rows.heat) == {9.5}
 
 
-def test_data_that_were_put_back_are_told_from_data_that_changed(plant: Plant) -> None:
+def test_restored_data_do_not_count_as_changed(plant: Plant) -> None:
     """As `dvc repro` does with outputs that it has in its cache."""
     before = plant.context.data.store.read_bytes(plant.context.data.partition("raw", "readings", START + timedelta(9)))
     plant.correct(9)
@@ -213,11 +217,11 @@ def test_data_that_were_put_back_are_told_from_data_that_changed(plant: Plant) -
     require_current(plant.context.window(START, START + timedelta(10)), plant.context)
 
 
-def test_what_a_run_built_half_of_another_declaration_is_out_of_date(
+def test_days_built_half_under_another_declaration_are_out_of_date(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the declaration is back to what the notes of these days were once made with."""
-    before, store = plant.made, type(plant.context.data.store)
+    before, store = plant.built, type(plant.context.data.store)
     heat, maker = plant.context.usecase.feature_tables
     written, write = list[str](), store.write_table
 
@@ -232,12 +236,12 @@ def test_what_a_run_built_half_of_another_declaration_is_out_of_date(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(store, "write_table", stopping)
         execute("build_features", days(0, 10), replace(plant.context, usecase=usecase))
-    assert plant.made != before and len(stale_features(plant.context)) == 10
+    assert plant.built != before and len(stale_features(plant.context)) == 10
     execute("build_features", days(0, 10), plant.context)
-    assert plant.made == before and not stale_features(plant.context)
+    assert plant.built == before and not stale_features(plant.context)
 
 
-def test_a_periods_digest_is_the_same_among_others(plant: Plant) -> None:
+def test_the_digest_of_a_period_does_not_depend_on_the_other_periods(plant: Plant) -> None:
     one, many = (digests([START + timedelta(n) for n in span], plant.context) for span in ([5], range(9)))
     assert all(many[table][START + timedelta(5)] == of[START + timedelta(5)] for table, of in one.items())
     assert len(set(many["pump_heat"].values())) == 9

@@ -56,44 +56,46 @@ def evaluate(context: Context, uri: str, model_uri: str, run: str = "r1") -> dic
 
 
 @pytest.mark.parametrize("family", sorted(MODULES))
-def test_a_model_is_trained_carded_and_evaluated_and_twice_gives_the_same(desk: Context, family: str) -> None:
+def test_a_model_is_trained_and_evaluated_with_its_card_and_repeatably(desk: Context, family: str) -> None:
     uri = write_training_set(desk, "s")
-    made = train(desk, uri, family=family)
-    found = evaluate(desk, uri, made["model_uri"])
+    outputs = train(desk, uri, family=family)
+    result = evaluate(desk, uri, outputs["model_uri"])
     first = tree_hashes(desk.settings.root)
-    assert train(desk, uri, family=family) == made and evaluate(desk, uri, made["model_uri"]) == found
+    assert train(desk, uri, family=family) == outputs and evaluate(desk, uri, outputs["model_uri"]) == result
     assert tree_hashes(desk.settings.root) == first
 
-    card = desk.data.store.read_json(f"{made['model_uri']}/model.json")
-    assert card["family"] == family and card["sha256"]["model.onnx"] == made["sha256"]
+    card = desk.data.store.read_json(f"{outputs['model_uri']}/model.json")
+    assert card["family"] == family and card["sha256"]["model.onnx"] == outputs["sha256"]
     assert card["training_set"]["data_version"] == "d1" and card["training_set"]["uri"] == uri
     assert {"python", "onnx"} < set(card["environment"]) and card["seed"] == desk.params.training.seed
 
-    evaluation = desk.data.store.read_json(f"{found['evaluation_uri']}/metrics.json")
-    assert found["metrics"] == evaluation["metrics"] and found["metrics"]["roc_auc"] > 0.75
+    evaluation = desk.data.store.read_json(f"{result['evaluation_uri']}/metrics.json")
+    assert result["metrics"] == evaluation["metrics"] and result["metrics"]["roc_auc"] > 0.75
     further = [AUXILIARY] if family == "mmoe" else []
     of_further = {further_metric(name, metric) for name in further for metric in FURTHER}
-    assert set(found["metrics"]) == {*EVALUATED, *of_further} and not of_further & set(FLOORS)
+    assert set(result["metrics"]) == {*EVALUATED, *of_further} and not of_further & set(FLOORS)
     assert card.get("further", []) == further
     low, high = evaluation["intervals"]["roc_auc"]
-    assert low < found["metrics"]["roc_auc"] < high
+    assert low < result["metrics"]["roc_auc"] < high
     assert {s["value"] for s in evaluation["slices"]["kind"]} == {"a", "b", "c", "d", "(missing)"}
     assert evaluation["worst_slice"]["rows"] >= 100
-    scored = desk.data.store.read_table(f"{found['evaluation_uri']}/scored.parquet").to_pandas()
+    scored = desk.data.store.read_table(f"{result['evaluation_uri']}/scored.parquet").to_pandas()
     assert len(scored) == 1500 and scored["score"].between(0, 1).all() and "kind" in scored
 
 
 @pytest.mark.parametrize("family", sorted(MODULES))
 def test_what_cleaning_changed_is_counted_in_every_window(desk: Context, family: str) -> None:
-    def dirty(made: pd.DataFrame) -> pd.DataFrame:
-        return made.assign(x=made["x"].where(made.index >= 3, np.float32(1e9)), y=made["y"].where(made.index >= 2))
+    def dirty(outputs: pd.DataFrame) -> pd.DataFrame:
+        return outputs.assign(
+            x=outputs["x"].where(outputs.index >= 3, np.float32(1e9)), y=outputs["y"].where(outputs.index >= 2)
+        )
 
     changed: dict[str, Any] = {"validation": dirty(frame(1000, 101)), "test": dirty(frame(1500, 201))}
     uri = write_training_set(desk, "s", **changed)
-    made = train(desk, uri, family=family)
-    found = evaluate(desk, uri, made["model_uri"])
-    card = desk.data.store.read_json(f"{made['model_uri']}/model.json")["cleaning"]
-    report = desk.data.store.read_json(f"{found['evaluation_uri']}/cleaning.json")
+    outputs = train(desk, uri, family=family)
+    evaluation = evaluate(desk, uri, outputs["model_uri"])
+    card = desk.data.store.read_json(f"{outputs['model_uri']}/model.json")["cleaning"]
+    report = desk.data.store.read_json(f"{evaluation['evaluation_uri']}/cleaning.json")
     assert report["columns"] == card["columns"] and list(report["counts"]) == ["test", "train", "validation"]
     assert {name: report["counts"][name] for name in card["counts"]} == card["counts"]
     filled = family != FAMILY
@@ -107,20 +109,20 @@ def test_what_cleaning_changed_is_counted_in_every_window(desk: Context, family:
         assert columns["y"]["missing"] == 2 and columns["y"]["imputed"] == (2 if filled else 0)
         gaps = int(frame_["gappy"].isna().sum())
         share = (gaps + 2) / (3 * rows)
-        assert found["cleaning"][name]["missing_share"] == pytest.approx(share)
-        assert found["cleaning"][name]["imputed_share"] == pytest.approx(share if filled else 0)
+        assert evaluation["cleaning"][name]["missing_share"] == pytest.approx(share)
+        assert evaluation["cleaning"][name]["imputed_share"] == pytest.approx(share if filled else 0)
     train_capped = sum(column["capped"] for column in card["counts"]["train"]["columns"].values())
-    assert found["cleaning"]["train"]["capped_share"] == pytest.approx(train_capped / 9000) and train_capped
+    assert evaluation["cleaning"]["train"]["capped_share"] == pytest.approx(train_capped / 9000) and train_capped
 
 
 @pytest.mark.parametrize("window", ["validation", "test"])
-def test_no_value_outside_the_training_window_moves_the_rules(desk: Context, window: str) -> None:
+def test_values_outside_the_training_window_do_not_change_the_cleaning_rules(desk: Context, window: str) -> None:
     desk = with_training(desk, calibration="none", refit=False)  # both read validation, on purpose
     honest = train(desk, write_training_set(desk, "s"), family="logistic_regression", run="a")
     altered = frame(900, 31).assign(x=np.float32(np.inf), y=np.float32(-1e20), gappy=np.float32(np.nan))
     changes: dict[str, Any] = {window: altered}
     other = train(desk, write_training_set(desk, "t", **changes), family="logistic_regression", run="b")
-    cards = [desk.data.store.read_json(f"{made['model_uri']}/model.json")["cleaning"] for made in (honest, other)]
+    cards = [desk.data.store.read_json(f"{outputs['model_uri']}/model.json")["cleaning"] for outputs in (honest, other)]
     assert cards[0]["columns"] == cards[1]["columns"]
     assert honest["sha256"] == other["sha256"]
     moved = train(desk, write_training_set(desk, "u", train=frame(3000, 9)), family="logistic_regression", run="c")
@@ -134,7 +136,7 @@ def test_a_refit_reads_validation_and_keeps_cleaning_calibration_and_threshold(d
         train(with_training(desk, refit=refit, calibration="platt"), uri, family=family, run=f"refit-{refit}")
         for refit in (False, True)
     )
-    cards = [desk.data.store.read_json(f"{made['model_uri']}/model.json") for made in (once, twice)]
+    cards = [desk.data.store.read_json(f"{outputs['model_uri']}/model.json") for outputs in (once, twice)]
     assert [card["refit"] for card in cards] == [False, True] and once["sha256"] != twice["sha256"]
     assert once["trials"] == twice["trials"]
     for kept in ("cleaning", "calibration", "threshold"):
@@ -143,7 +145,7 @@ def test_a_refit_reads_validation_and_keeps_cleaning_calibration_and_threshold(d
     assert again["sha256"] == twice["sha256"]
 
 
-def test_a_refit_is_of_both_windows_and_of_the_epochs_that_were_best(
+def test_a_refit_uses_both_windows_and_the_best_number_of_epochs(
     desk: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipelines.training import networks
@@ -162,27 +164,27 @@ def test_a_refit_is_of_both_windows_and_of_the_epochs_that_were_best(
     assert fits == [(3000, None, best), (4000, best, best)]
 
 
-def test_no_threshold_or_calibration_is_fitted_on_scores_of_rows_that_were_learnt(desk: Context) -> None:
+def test_threshold_and_calibration_are_fitted_on_out_of_sample_scores(desk: Context) -> None:
     """Gradient boosting that learns by heart tells its own rows apart; out of sample it cannot, and Platt says so."""
     greedy = desk.params.training.hist_gradient_boosting.model_copy(update={"max_iter": 200, "min_samples_leaf": 2})
     desk = with_training(desk, refit=True, calibration="platt", hist_gradient_boosting=greedy.model_dump())
-    made = train(desk, write_training_set(desk, "s"))
-    card = desk.data.store.read_json(f"{made['model_uri']}/model.json")
+    outputs = train(desk, write_training_set(desk, "s"))
+    card = desk.data.store.read_json(f"{outputs['model_uri']}/model.json")
     assert card["calibration"]["slope"] < 0.8
 
 
 @thorough
-def test_an_input_without_any_value_in_training_still_trains(desk: Context) -> None:
+def test_training_works_with_an_input_that_is_always_missing(desk: Context) -> None:
     for family in sorted(MODULES):
-        made = frame(1500, 1).assign(gappy=np.float32(np.nan))
-        uri = write_training_set(desk, "s", train=made)
+        train_frame = frame(1500, 1).assign(gappy=np.float32(np.nan))
+        uri = write_training_set(desk, "s", train=train_frame)
         fitted = train(desk, uri, family=family)
         evaluate(desk, uri, fitted["model_uri"])
         held = desk.data.store.read_json(f"{fitted['model_uri']}/model.json")["cleaning"]["columns"]["gappy"]
         assert held == {"low": 0.0, "high": 0.0, "fill": 0.0, "flag": False, "indicator": False}
 
 
-def test_rules_for_a_column_that_is_no_input_are_refused(desk: Context) -> None:
+def test_cleaning_rules_for_a_column_that_is_no_input_are_refused(desk: Context) -> None:
     from pipelines.params.cleaning import RuleChange
 
     rules = desk.params.cleaning.model_copy(update={"columns": {"colour": RuleChange()}})
@@ -193,15 +195,15 @@ def test_rules_for_a_column_that_is_no_input_are_refused(desk: Context) -> None:
 
 def test_further_trials_draw_from_the_ranges_and_the_best_is_kept(desk: Context) -> None:
     uri = write_training_set(desk, "s")
-    made = train(desk, uri, trials=3)
-    losses = [trial["validation_log_loss"] for trial in made["trials"]]
-    assert made["best_trial"] == int(np.argmin(losses))
-    assert made["trials"][0]["params"]["learning_rate"] == desk.params.training.hist_gradient_boosting.learning_rate
-    card = desk.data.store.read_json(f"{made['model_uri']}/model.json")
-    assert card["params"] == made["trials"][made["best_trial"]]["params"]
+    outputs = train(desk, uri, trials=3)
+    losses = [trial["validation_log_loss"] for trial in outputs["trials"]]
+    assert outputs["best_trial"] == int(np.argmin(losses))
+    assert outputs["trials"][0]["params"]["learning_rate"] == desk.params.training.hist_gradient_boosting.learning_rate
+    card = desk.data.store.read_json(f"{outputs['model_uri']}/model.json")
+    assert card["params"] == outputs["trials"][outputs["best_trial"]]["params"]
 
 
-def test_another_run_writes_beside_and_another_seed_gives_another_network(desk: Context) -> None:
+def test_another_run_has_its_own_folder_and_another_seed_another_network(desk: Context) -> None:
     uri = write_training_set(desk, "s")
     one, two = (train(desk, uri, run=run, family="mlp", seed=seed) for run, seed in (("a", 1), ("b", 2)))
     assert one["model_uri"] != two["model_uri"] and one["sha256"] != two["sha256"]
@@ -212,7 +214,7 @@ def test_a_family_that_does_not_exist_is_refused(desk: Context) -> None:
         train(desk, write_training_set(desk, "s"), family="forest")
 
 
-def test_a_training_set_that_is_not_there_is_named(desk: Context) -> None:
+def test_a_missing_training_set_is_named(desk: Context) -> None:
     with pytest.raises(MissingData, match=r"nowhere/manifest\.json does not exist"):
         train(desk, desk.data.uri("training_sets", "nowhere"))
 
@@ -243,7 +245,7 @@ def test_a_truncated_manifest_is_refused(desk: Context) -> None:
         ({"validation": frame(500, 1).drop(columns="x")}, "lacks the model's inputs x"),
     ],
 )
-def test_a_training_set_that_cannot_teach_is_refused_and_nothing_is_written(
+def test_an_unusable_training_set_is_refused_and_nothing_is_written(
     desk: Context, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message):
@@ -273,9 +275,9 @@ def test_a_validation_frame_of_one_class_still_trains(desk: Context) -> None:
 
 def test_a_test_frame_of_one_class_leaves_metrics_undefined(desk: Context) -> None:
     uri = write_training_set(desk, "s", test=frame(300, 5).assign(label=0.0))
-    found = evaluate(desk, uri, train(desk, uri)["model_uri"])
-    assert found["metrics"]["roc_auc"] is None and found["metrics"]["skill"] is None
-    assert "NaN" not in Path(f"{found['evaluation_uri']}/metrics.json").read_text()
+    evaluation = evaluate(desk, uri, train(desk, uri)["model_uri"])
+    assert evaluation["metrics"]["roc_auc"] is None and evaluation["metrics"]["skill"] is None
+    assert "NaN" not in Path(f"{evaluation['evaluation_uri']}/metrics.json").read_text()
 
 
 def test_an_altered_or_missing_model_is_not_scored(desk: Context) -> None:
@@ -297,11 +299,11 @@ def test_an_altered_or_missing_model_is_not_scored(desk: Context) -> None:
 
 
 def spelt(rows: int, seed: int, kinds: dict[str, Any]) -> pd.DataFrame:
-    made = frame(rows, seed)
-    return made.assign(kind=made["kind"].map(kinds))
+    rows_frame = frame(rows, seed)
+    return rows_frame.assign(kind=rows_frame["kind"].map(kinds))
 
 
-def test_categories_that_are_no_text_are_not_trained_on(desk: Context) -> None:
+def test_categories_that_are_not_text_are_refused(desk: Context) -> None:
     numbers = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
     uri = write_training_set(desk, "s", train=spelt(3000, 1, numbers))
     with pytest.raises(
@@ -315,7 +317,7 @@ def test_categories_that_are_no_text_are_not_trained_on(desk: Context) -> None:
 
 
 @pytest.mark.parametrize("old", ["{}.0", "{}.50", "2024-03-0{} 00:00:00"])
-def test_a_model_that_learnt_categories_as_they_were_once_spelt_is_refused(desk: Context, old: str) -> None:
+def test_a_model_trained_on_the_old_spelling_of_categories_is_refused(desk: Context, old: str) -> None:
     kinds = {name: old.format(n + 1) for n, name in enumerate("abcd")}
     frames: dict[str, Any] = {name: spelt(1000, n, kinds) for n, name in enumerate(("train", "validation", "test"))}
     uri = write_training_set(desk, "s", **frames)
@@ -331,7 +333,7 @@ def test_a_model_that_learnt_categories_as_they_were_once_spelt_is_refused(desk:
         load_scorer(store, ModelRef(model_uri))
 
 
-def test_bytes_that_are_no_graph_are_corrupt_though_their_hash_is_right(desk: Context) -> None:
+def test_bytes_that_are_no_graph_are_reported_as_corrupt_even_with_the_right_hash(desk: Context) -> None:
     import hashlib
 
     folder = desk.data.uri("models", "x", "y")
@@ -353,12 +355,12 @@ def test_scoring_imports_no_training_library() -> None:
         "import sys, pipelines.artifacts.scorer\n"
         "print([m for m in ('torch', 'sklearn', 'mlflow', 'onnx') if m in sys.modules])"
     )
-    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert asked.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("refit", [False, True])
-def test_a_training_run_killed_midway_goes_on_and_leaves_no_checkpoint(
+def test_a_killed_training_run_resumes_and_leaves_no_checkpoint(
     desk: Context, monkeypatch: pytest.MonkeyPatch, refit: bool
 ) -> None:
     from pipelines.training.torch_loop import Loop
@@ -387,12 +389,12 @@ def test_a_training_run_killed_midway_goes_on_and_leaves_no_checkpoint(
     assert not list(desk.settings.root.rglob("checkpoint.pt"))
 
 
-def test_mmoe_reads_the_rows_of_which_only_the_second_label_is_known(desk: Context) -> None:
+def test_mmoe_trains_on_rows_with_only_the_second_label(desk: Context) -> None:
     one, two = (
         write_training_set(desk, "s"),
         write_training_set(desk, "t", train_auxiliary=frame(300, 77).assign(label=np.nan)),
     )
-    made = [train(desk, uri, family=family) for family in ("mmoe", "mlp") for uri in (one, two)]
-    assert made[0]["sha256"] != made[1]["sha256"] and made[2]["sha256"] == made[3]["sha256"]
+    models = [train(desk, uri, family=family) for family in ("mmoe", "mlp") for uri in (one, two)]
+    assert models[0]["sha256"] != models[1]["sha256"] and models[2]["sha256"] == models[3]["sha256"]
     with pytest.raises(InvalidInput, match="no auxiliary label"):
         train(desk, write_training_set(desk, "u", auxiliary=[]), family="mmoe")

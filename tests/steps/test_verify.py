@@ -66,9 +66,9 @@ def registered(context: Context, monkeypatch: pytest.MonkeyPatch, clone: Path, f
     monkeypatch.setattr(provenance, "CODE", clone)
     version = context.snapshots.taken()[-1].version
     as_of = context.params.require_desk().as_of
-    made = run_training(context, as_of, "r1", version, families=[family])["register"]
-    assert made["registered"], made
-    return str(made["version"])
+    outputs = run_training(context, as_of, "r1", version, families=[family])["register"]
+    assert outputs["registered"], outputs
+    return str(outputs["version"])
 
 
 def verify(context: Context, clone: Path, *words: str) -> int:
@@ -82,14 +82,14 @@ def run_here(bench: Bench, step: str, **inputs: str) -> dict[str, Any]:
 
 
 @thorough
-def test_further_outputs_are_verified_as_the_score_is(
+def test_further_outputs_are_verified_like_the_score(
     context: Context, clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worn = replace(context, usecase=Worn())
     number = registered(worn, monkeypatch, clone, "mmoe")
-    found: Any = worn.models.resolve(version=number)
-    made = {"training_set_uri": found.training_set_uri}
-    monkeypatch.setattr("pipelines.registration.verify.rebuild", lambda *_: (made, found.model_uri))
+    resolved: Any = worn.models.resolve(version=number)
+    training_set = {"training_set_uri": resolved.training_set_uri}
+    monkeypatch.setattr("pipelines.registration.verify.rebuild", lambda *_: (training_set, resolved.model_uri))
     rebuilding = Rebuilding(lambda *_: None, clone)
     assert rebuilt(number, worn, rebuilding, "ada").verdict is Verdict.PASS
     scored, load = ModelScorer.score_all, load_scorer
@@ -109,7 +109,7 @@ EVERY = ("validate", "build_features", "apply_features", "build_training_set", "
     ("family", "apart"),
     [("mlp", ("train",)), pytest.param("logistic_regression", EVERY, marks=pytest.mark.soak)],  # in own processes
 )
-def test_a_version_is_made_again_bit_for_bit(
+def test_a_version_is_rebuilt_bit_for_bit(
     context: Context,
     clone: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -127,8 +127,8 @@ def test_a_version_is_made_again_bit_for_bit(
     report = json.loads(capsys.readouterr().out)
     assert report["verdict"] == "PASS" and report["identical_graph"] and report["identical_training_set"]
     assert report["identical_environment"] and report["libraries"] == {} and report["rows"] > 100
-    found = context.models.resolve(version=number)
-    assert found is not None and found.tags["verify.verdict"] == "PASS"
+    resolved = context.models.resolve(version=number)
+    assert resolved is not None and resolved.tags["verify.verdict"] == "PASS"
     last = context.ledger.entries()[-1]
     assert (last.action, last.version) == ("verify", number) and last.evidence["commit"] == git(
         clone, "rev-parse", "HEAD"
@@ -140,39 +140,39 @@ def test_a_version_is_made_again_bit_for_bit(
 
 
 @thorough
-def test_code_that_makes_another_model_is_found_out(
+def test_code_that_gives_another_model_is_detected(
     context: Context,
     clone: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     number = registered(context, monkeypatch, clone, "logistic_regression")
-    found: Any = context.models.resolve(version=number)
+    resolved: Any = context.models.resolve(version=number)
 
     def tag(**tags: str) -> None:
         for name, value in tags.items():
             context.tracker.client.set_model_version_tag("pumps", number, name, value)
 
     file = clone / "pipelines" / "validation" / "validate.py"  # the first step, so that the rest need not run
-    told = file.read_text()
-    file.write_text(told + "\nraise ValueError('broken on purpose')\n")
+    text = file.read_text()
+    file.write_text(text + "\nraise ValueError('broken on purpose')\n")
     git(clone, "commit", "-qam", "broken")
     broken = git(clone, "rev-parse", "HEAD")
-    file.write_text(told)
+    file.write_text(text)
     git(clone, "commit", "-qam", "mended")
     tag(git_commit=broken)
     assert (
         verify(context, clone, number) == 3 and "step validate of the recorded commit failed" in capsys.readouterr().err
     )
     tag(git_commit=git(clone, "rev-parse", "HEAD"))
-    made = {"training_set_uri": found.training_set_uri}
+    outputs = {"training_set_uri": resolved.training_set_uri}
     with monkeypatch.context() as patched:  # the model itself, so there is no difference at all
-        patched.setattr("pipelines.registration.verify.rebuild", lambda *_: (made, found.model_uri))
+        patched.setattr("pipelines.registration.verify.rebuild", lambda *_: (outputs, resolved.model_uri))
         assert verify(context, clone, number) == 0
         context.tracker.client.delete_model_version_tag("pumps", number, "git_dirty")
         assert verify(context, clone, number, "--tolerance", "-1") == 3, "any difference is more than allowed"
-    said = context.ledger.entries()[-1].evidence["commit"]
-    assert said.endswith("(whether files differed from it is not known)")
+    commit = context.ledger.entries()[-1].evidence["commit"]
+    assert commit.endswith("(whether files differed from it is not known)")
     verdicts = [e.reason[:6] for e in context.ledger.entries() if e.action == "verify"]
     assert verdicts == ["HOLD: ", "PASS: ", "REJECT"]
     tag(git_commit="0" * 40)
@@ -182,27 +182,27 @@ def test_code_that_makes_another_model_is_found_out(
     with pytest.raises(InvalidInput, match="params_hash"):
         tag(params_hash="another")
         recipe_of(context.models.resolve(version=number), context, True)  # type: ignore[arg-type]
-    Path(found.training_set_uri, "train.parquet").write_bytes(b"altered")
+    Path(resolved.training_set_uri, "train.parquet").write_bytes(b"altered")
     assert verify(context, clone, number) == 2 and "train.parquet has sha256" in capsys.readouterr().err
 
 
-def test_what_was_chosen_stands_in_place_of_the_search_that_chose_it() -> None:
+def test_a_rebuild_uses_the_chosen_settings_instead_of_the_search() -> None:
     params = load_params(ROOT / "params.yaml").model_dump(mode="json")
     params["training"]["tuning"] = {"pruning": False, "folds": 3, "minutes": 1.0, "latency": {"budget_ms": 0.001}}
     card = model_card(seed=5, params={"dropout": 0.3}, training_set={**TRAINED, "feature_service": "older"})
     machine = Machine(device="cpu", processes=1, threads=1)
-    told = Params.model_validate(Recipe("c", "d", params, card, machine).science())
-    assert told.training.tuning == Tuning() and (told.training.trials, told.training.seed) == (1, 5)
-    assert told.training.mlp.dropout == 0.3 and told.features.service == "older"
+    science = Params.model_validate(Recipe("c", "d", params, card, machine).science())
+    assert science.training.tuning == Tuning() and (science.training.trials, science.training.seed) == (1, 5)
+    assert science.training.mlp.dropout == 0.3 and science.features.service == "older"
 
 
-def test_a_network_is_fitted_again_by_as_many_processes_and_threads(
+def test_a_network_is_rebuilt_by_the_same_number_of_processes_and_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[tuple[list[str], str]] = []
+    calls: list[tuple[list[str], str]] = []
 
     def started(command: list[str], **settings: Any) -> subprocess.CompletedProcess[str]:
-        asked.append((command, settings["env"]["OMP_NUM_THREADS"]))
+        calls.append((command, settings["env"]["OMP_NUM_THREADS"]))
         Path(command[command.index("--out") + 1]).write_text("{}")
         return subprocess.CompletedProcess(command, 0, "", "")
 
@@ -210,8 +210,8 @@ def test_a_network_is_fitted_again_by_as_many_processes_and_threads(
     bench = Bench(ROOT, tmp_path / "home", {}, threads=3)
     for processes in (1, 2):
         bench.train(processes, "r1", family="mlp", training_set_uri="s", seed="1")
-    (alone, _), (together, _) = asked
-    assert [threads for _, threads in asked] == ["3", "3"]
+    (alone, _), (together, _) = calls
+    assert [threads for _, threads in calls] == ["3", "3"]
     assert alone[1:4] == ["-m", "pipelines", "train"] and alone[-2:] == ["--trials", "1"]
     launched = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     assert together[1:8] == [*launched, "-m", "pipelines.training.distributed"]
@@ -219,7 +219,7 @@ def test_a_network_is_fitted_again_by_as_many_processes_and_threads(
     assert "params.yaml: usecase: Field required" in capsys.readouterr().err
 
 
-def test_whether_the_tree_was_dirty_is_recorded(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dirty_working_tree_is_recorded(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "CODE", clone)
     assert provenance.code() == {"git_commit": git(clone, "rev-parse", "HEAD"), "git_dirty": "false"}
     (clone / "stray.py").write_text("x = 1\n")

@@ -1,6 +1,6 @@
 """A toy use case: will a pump need service within a day of its morning reading? Generated, seeded, two months.
 
-To be short it imports data libraries at the top, where a package that Airflow parses imports them inside the methods.
+For brevity it imports data libraries at the top; a package that Airflow parses imports them inside the methods.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Pumps:
     start: date = date(2024, 3, 1)
     end: date = date(2024, 3, 1) + timedelta(DAYS)
     maturity: timedelta = timedelta(days=1)
-    looks_ahead: timedelta = timedelta(0)  # the label stands in the reading
+    looks_ahead: timedelta = timedelta(0)  # the label is part of the reading
     feature_repo: Path = Path(__file__).parent / "feature_repo"
     slices: tuple[str, ...] = ("plant",)
     tables: tuple[RawTable, ...] = (
@@ -112,13 +112,13 @@ class Pumps:
     def examples(self, tables: Tables, window: Window) -> pa.Table:
         rows = tables["readings"].to_pandas().query("local_day >= @window.start and local_day < @window.end")
         at = rows.read_at + pd.Timedelta(minutes=10)
-        made = rows[["local_day", "pump", "plant", "load", "read_at"]].assign(
+        examples = rows[["local_day", "pump", "plant", "load", "read_at"]].assign(
             example_id=rows.pump + "@" + rows.read_at.dt.strftime("%Y%m%d"),
             predicted_at=at,
             label=rows.serviced.astype("float64"),
             label_known_at=at + pd.Timedelta(hours=23),
         )
-        return pa.Table.from_pandas(made.sort_values(["predicted_at", "example_id"]), preserve_index=False)
+        return pa.Table.from_pandas(examples.sort_values(["predicted_at", "example_id"]), preserve_index=False)
 
     def as_known(self, tables: Tables, instant: datetime) -> Tables:
         rows = tables["readings"].to_pandas()

@@ -1,4 +1,4 @@
-"""The toy with a list in its requests, the parts that a pump waits for, and with every kind of derived feature."""
+"""The toy with a list in its requests (the parts that a pump waits for) and every kind of derived feature."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.usecase import PREDICTED_AT, Columns, FeatureTable, ModelInputs, 
 from pipelines.windows import Window
 from tests.toy import Pumps, Reading
 
-PARTS = 10  # of which the last has no rows, and the one before it only of the first day
+PARTS = 10  # the last one has no rows, and the one before it only rows of the first day
 
 
 class Order(Reading):
@@ -46,7 +46,7 @@ DERIVED: tuple[Derived, ...] = (
     Each("known_parts", "parts", "part", "wear", "count"),
     Each("stock", "parts", "part", "on_stock", "sum"),
     Function(("known_share", "many"), ("parts", "known_parts"), part_shares),
-    Log("unread", "not_in_any_view"),  # of no service, so that nobody computes it
+    Log("unread", "not_in_any_view"),  # part of no service, so it is never computed
 )
 NUMERIC = ("load", "hour", "heat_3d", "days_since", "load_change", "load_ratio", "log_days", "clock_sin", "clock_cos")
 INPUTS = ModelInputs(
@@ -105,7 +105,7 @@ class Lists(Pumps):
 
 
 def parts_of(pump: str, day: int) -> list[str | None] | None:
-    """Up to five, some twice, some unknown, and one that is None; or no list."""
+    """Up to five parts, some repeated, some unknown, one None; or no list."""
     number = int(pump)
     if number % 13 == 1:
         return None

@@ -1,4 +1,4 @@
-"""What crosses slices has one type, one name and one reader: each document comes back as it was written."""
+"""Files that cross slices have one type, one name and one reader: each document is read back as it was written."""
 
 from __future__ import annotations
 
@@ -85,11 +85,11 @@ def test_a_document_comes_back_as_it_was_written(store: Store, kind: type[Docume
     assert again.files == document.files and again.sha256.keys() - again.files.keys() == {kind.FILE}
     assert again.as_json() == json.loads(content) == document.sealed()
     again.write(store, str(store.root))
-    assert file.read_bytes() == content, "written again it has the same bytes"
+    assert file.read_bytes() == content, "writing it again gives the same bytes"
 
 
 @every
-def test_a_document_lies_in_a_folder_that_holds_the_very_same_and_no_other(store: Store, kind: type[Document]) -> None:
+def test_a_document_lies_in_a_folder_only_where_its_file_is_identical(store: Store, kind: type[Document]) -> None:
     document, folder = MAKERS[kind](), str(store.root)
     assert not document.lies_in(store, folder)
     file = written(store, document)
@@ -98,7 +98,7 @@ def test_a_document_lies_in_a_folder_that_holds_the_very_same_and_no_other(store
     assert not document.lies_in(store, folder), "other code has written more"
     document.write(store, folder)
     edit(file, lambda content: content.update(since_then={"a": 1}))
-    assert not document.lies_in(store, folder), "it was altered"
+    assert not document.lies_in(store, folder), "the file was altered"
 
 
 numbers = st.integers(-9, 9) | st.floats(allow_nan=False, allow_infinity=False)
@@ -135,15 +135,15 @@ documents = st.one_of(
 
 @settings(max_examples=60, deadline=None)
 @given(documents)
-def test_whatever_a_document_says_is_read_as_it_was_said(document: Document) -> None:
-    """Numbers keep their kind (1 is not 1.0), instants their offset, and what is not said stays unsaid."""
+def test_the_values_of_a_document_are_read_exactly_as_written(document: Document) -> None:
+    """Numbers keep their type (1 is not 1.0), instants their offset, and absent keys stay absent."""
     content = json.dumps(document.sealed())
     again = type(document).of(json.loads(content), FOLDER)
     assert json.dumps(again.as_json()) == content and again.sealed() == document.sealed()
 
 
 @every
-def test_keys_of_another_version_are_left_alone(store: Store, kind: type[Document]) -> None:
+def test_unknown_keys_of_another_version_are_ignored(store: Store, kind: type[Document]) -> None:
     file = written(store, MAKERS[kind]())
     plain = kind.read(store, str(store.root))
     rewrite(file, lambda document: document.update(since_then={"a": 1}))
@@ -153,7 +153,7 @@ def test_keys_of_another_version_are_left_alone(store: Store, kind: type[Documen
 
 
 @pytest.mark.parametrize(("kind", "name"), REQUIRED, ids=lambda one: getattr(one, "__name__", one))
-def test_what_lacks_a_key_is_refused_with_place_and_remedy(store: Store, kind: type[Document], name: str) -> None:
+def test_a_missing_key_is_refused_with_its_place_and_the_remedy(store: Store, kind: type[Document], name: str) -> None:
     file = written(store, MAKERS[kind]())
     if name == "sha256":
         edit(file, lambda document: document.pop(name))
@@ -166,7 +166,7 @@ def test_what_lacks_a_key_is_refused_with_place_and_remedy(store: Store, kind: t
 
 
 @pytest.mark.parametrize(("kind", "change", "problem"), WRONG)
-def test_a_value_of_another_kind_is_refused_with_place_and_remedy(
+def test_a_value_of_another_type_is_refused_with_its_place_and_the_remedy(
     store: Store, kind: type[Document], change: Callable[[dict[str, Any]], Any], problem: str
 ) -> None:
     file = written(store, MAKERS[kind]())
@@ -179,14 +179,14 @@ def test_a_value_of_another_kind_is_refused_with_place_and_remedy(
 
 @every
 @pytest.mark.parametrize("content", ["[]", "null", '"text"', "{}"])
-def test_what_is_no_document_at_all_is_refused(store: Store, kind: type[Document], content: str) -> None:
+def test_a_file_that_is_no_document_is_refused(store: Store, kind: type[Document], content: str) -> None:
     Path(kind.place(str(store.root))).write_text(content)
     with pytest.raises(CorruptData, match=f"; {kind.REMEDY}$"):
         kind.read(store, str(store.root))
 
 
 @every
-def test_a_document_that_is_not_there_is_missing(store: Store, kind: type[Document]) -> None:
+def test_an_absent_document_is_missing_data(store: Store, kind: type[Document]) -> None:
     with pytest.raises(MissingData, match=re.escape(kind.place(str(store.root)))):
         kind.read(store, str(store.root))
 
@@ -200,7 +200,7 @@ def test_a_document_is_frozen(kind: type[Document]) -> None:
 
 
 @every
-def test_a_document_that_was_edited_is_refused(store: Store, kind: type[Document]) -> None:
+def test_an_edited_document_is_refused(store: Store, kind: type[Document]) -> None:
     file = written(store, MAKERS[kind]())
     edit(file, lambda document: document.update(since_then=1))
     with pytest.raises(CorruptData, match=rf"was altered.* restore it, or {kind.REMEDY}"):
@@ -209,7 +209,7 @@ def test_a_document_that_was_edited_is_refused(store: Store, kind: type[Document
 
 @every
 def test_only_a_manifest_is_read_without_a_digest_of_its_own(store: Store, kind: type[Document]) -> None:
-    """Manifests had none before there were seals; every other document always had one, or can be made anew."""
+    """Older manifests have none; every other document always had one, or can be written anew."""
     document = MAKERS[kind]()
     file = written(store, document)
     edit(file, lambda value: value["sha256"].pop(kind.FILE))
@@ -220,7 +220,7 @@ def test_only_a_manifest_is_read_without_a_digest_of_its_own(store: Store, kind:
         kind.read(store, str(store.root))
 
 
-def test_a_summary_is_read_by_its_own_place(store: Store) -> None:
+def test_a_summary_is_read_by_its_own_uri(store: Store) -> None:
     file = written(store, artifacts.summary())
     read = read_summary(store, str(file))
     assert read == Summary.read(store, str(store.root)) and "sha256" not in read.figures
@@ -228,7 +228,7 @@ def test_a_summary_is_read_by_its_own_place(store: Store) -> None:
                             "n_labelled": 1000}  # fmt: skip
 
 
-def test_a_manifest_tells_its_origin_without_its_own_digest(store: Store) -> None:
+def test_the_origin_of_a_manifest_leaves_out_its_own_digest(store: Store) -> None:
     written(store, artifacts.manifest())
     manifest = Manifest.read(store, str(store.root))
     trained = artifacts.model_card().training_set
@@ -283,7 +283,7 @@ def test_trials_and_reports_come_back_as_they_were_written(store: Store) -> None
     place = f"{store.root}/{report.name}"
     store.write_json(place, report.as_json())
     assert read_feature_report(store, place) == report and report.name == "2024-04-01_2024-04-02.json"
-    assert store.read_json(place)["views"]["heat"]["metrics"] == {"null_rate": 0.5}, "what was measured stays"
+    assert store.read_json(place)["views"]["heat"]["metrics"] == {"null_rate": 0.5}, "figures are kept"
     nothing: list[Any] = [[], {"trials": [{}], "best_trial": 0}]
     for wrong in nothing:
         store.write_json(f"{store.root}/{Trials.FILE}", wrong)
@@ -291,13 +291,16 @@ def test_trials_and_reports_come_back_as_they_were_written(store: Store) -> None
             Trials.read(store, str(store.root))
 
 
-NAME = re.compile(r"\S*\w\.json")  # of a file, where no space stands in it; a pattern such as f"{window}.json" is none
+NAME = re.compile(r"\S*\w\.json")  # names of files have no space; a pattern such as f"{window}.json" is not a name
 READ_BY_HAND = re.compile(r"(^|[._])(card|evaluation|manifest|summary|provenance|trials)$")
-OUTPUTS = {("__main__.py", "outputs.json"), ("console/code.py", "values.json")}  # where their caller says: no artifacts
+OUTPUTS = {
+    ("__main__.py", "outputs.json"),
+    ("console/code.py", "values.json"),
+}  # written where their caller says: no artifacts
 
 
 def outside() -> Iterator[tuple[str, ast.AST]]:
-    """Every node of the package outside of the artifacts, with the file that it stands in."""
+    """Every syntax node of the package outside of `artifacts`, with its file."""
     package = ROOT / "pipelines"
     for file in sorted(package.rglob("*.py")):
         place = file.relative_to(package)
@@ -311,7 +314,7 @@ def test_files_of_artifacts_are_named_in_one_place() -> None:
     assert len({file for file, _ in texts}) > 100 and named - OUTPUTS == set()
 
 
-def test_no_artifact_is_read_by_its_keys() -> None:
+def test_no_artifact_is_read_as_plain_json() -> None:
     subscripts = [
         (file, ast.unparse(node))
         for file, node in outside()

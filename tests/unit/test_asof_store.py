@@ -72,7 +72,7 @@ def ask(store: FeatureStore, lines: list[Line], **options: Any) -> pd.DataFrame:
 
 def value(store: FeatureStore, entities: pd.DataFrame | str, ref: str = "short:value") -> list[Any]:
     frame = store.get_historical_features(entities, [ref]).to_df()
-    return [None if pd.isna(found) else found for found in frame[ref.split(":")[1]]]
+    return [None if pd.isna(one) else one for one in frame[ref.split(":")[1]]]
 
 
 @pytest.mark.parametrize("most_places", [0, asof_join.MOST_PLACES], ids=["joined", "filled"])
@@ -89,10 +89,12 @@ def test_joins_equal_the_reference(
     store, write = cases_store
     rows, lines = case
     write(rows)
-    in_store = sorted(rows, key=lambda row: row.known // (24 * HOUR))  # a partition a day, each in its own order
+    in_store = sorted(
+        rows, key=lambda row: row.known // (24 * HOUR)
+    )  # one partition a day, each with its own column order
     with patch.object(asof_join, "MOST_PLACES", most_places):
         got = ask(store, lines, filter_by_created_timestamp=only_written)
-    assert list(got.note) == list(range(len(lines)))  # the order of the rows, and what they have besides
+    assert list(got.note) == list(range(len(lines)))  # rows in any order, with further columns
     for name, question in QUESTIONS.items():
         assert list(got[name]) == [answer(in_store, line, question, only_written) for line in lines], name
 
@@ -108,9 +110,9 @@ def test_the_latest_rows_equal_the_reference(cases_store: Any, case: tuple[list[
     pull = AsofOfflineStore.pull_latest_from_table_or_query
     got = pull(store.config, source, ["key"], ["value"], "known_at", "created", *bounds).to_arrow().to_pylist()  # type: ignore[arg-type]
     in_store = sorted(rows, key=lambda row: row.known // (24 * HOUR))
-    asked = {row.key for row in rows if row.key is not None and 0 <= line.asked - row.known <= TTL}
+    keys = {row.key for row in rows if row.key is not None and 0 <= line.asked - row.known <= TTL}
     assert {row["key"]: row["value"] for row in got} == {
-        key: answer(in_store, Line(key, key, 1, line.asked), QUESTIONS["short__value"]) for key in asked
+        key: answer(in_store, Line(key, key, 1, line.asked), QUESTIONS["short__value"]) for key in keys
     }
     everything = AsofOfflineStore.pull_all_from_table_or_query(
         store.config, source, ["key"], ["value"], "known_at", "created", *bounds
@@ -119,7 +121,7 @@ def test_the_latest_rows_equal_the_reference(cases_store: Any, case: tuple[list[
     assert everything.to_pylist() == table(inside).select(["key", "value", "known_at", "created"]).to_pylist()
 
 
-def test_without_keys_the_latest_row_is_that_of_feasts_placeholder(feast: FeatureStore, write: Any) -> None:
+def test_without_keys_the_latest_row_has_the_placeholder_entity_of_feast(feast: FeatureStore, write: Any) -> None:
     write([Row("a", 1, HOUR, 0, 1.0), Row(None, 1, 2 * HOUR, 0, 2.0)])
     view = feast.get_feature_view("everyone")
     (row,) = (
@@ -143,7 +145,7 @@ def test_instants_are_read_in_their_zone(feast: FeatureStore, write: Any, zone: 
     assert value(feast, renamed) == [None, 1.0]
 
 
-def test_a_fraction_of_a_microsecond_makes_nothing_known_earlier(feast: FeatureStore, write: Any) -> None:
+def test_fractions_of_a_microsecond_make_no_value_known_earlier(feast: FeatureStore, write: Any) -> None:
     write([])
     data = Layout(Store(feast.config.offline_store.root), "cases")
     known = pa.array([10 * HOUR * 1000 + 1, 11 * HOUR * 1000 + 999], pa.timestamp("ns"))
@@ -151,9 +153,9 @@ def test_a_fraction_of_a_microsecond_makes_nothing_known_earlier(feast: FeatureS
     rows = table([Row("a", 1, 0, 0, 1.0), Row("a", 1, 0, 0, 2.0)])
     rows = rows.set_column(rows.column_names.index("known_at"), "known_at", shifted)
     data.store.write_table(data.partition("features", "rows", ORIGIN.date()), rows)
-    asked = [(10 * HOUR * 1000, None), (10 * HOUR * 1000 + 1000, 1.0), (11 * HOUR * 1000 + 998, 1.0)]
-    stamps = pd.to_datetime([int(ORIGIN.timestamp()) * 10**9 + nanos for nanos, _ in asked], utc=True)
-    assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": stamps})) == [found for _, found in asked]
+    cases = [(10 * HOUR * 1000, None), (10 * HOUR * 1000 + 1000, 1.0), (11 * HOUR * 1000 + 998, 1.0)]
+    stamps = pd.to_datetime([int(ORIGIN.timestamp()) * 10**9 + nanos for nanos, _ in cases], utc=True)
+    assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": stamps})) == [expected for _, expected in cases]
 
 
 def test_duplicate_missing_and_absent_entity_rows_keep_their_places(feast: FeatureStore, write: Any) -> None:
@@ -165,7 +167,7 @@ def test_duplicate_missing_and_absent_entity_rows_keep_their_places(feast: Featu
     assert list(shuffled.index) == [0, 1, 2, 3, 4]
 
 
-def test_frame_and_arrow_hold_the_same(feast: FeatureStore, write: Any) -> None:
+def test_frame_and_arrow_results_are_equal(feast: FeatureStore, write: Any) -> None:
     write([Row("a", 1, 10 * HOUR, 0, 1.0)])
     job = feast.get_historical_features(entity_rows([A, A]), ["short:value"])
     pd.testing.assert_frame_equal(job.to_df(), job.to_arrow().to_pandas(), check_dtype=False)
@@ -180,7 +182,7 @@ def test_entity_rows_may_be_sql(feast: FeatureStore, write: Any) -> None:
         value(feast, "select * from nowhere")
 
 
-def test_names_that_would_be_there_twice_or_not_at_all_are_refused(feast: FeatureStore, write: Any) -> None:
+def test_duplicate_and_missing_names_are_refused(feast: FeatureStore, write: Any) -> None:
     write([Row("a", 1, 10 * HOUR, 0, 1.0)])
     entities = entity_rows([A]).assign(value=5.0)
     with pytest.raises(InvalidInput, match=r"columns named as features: \['value'\]"):
@@ -193,7 +195,7 @@ def test_names_that_would_be_there_twice_or_not_at_all_are_refused(feast: Featur
         feast.get_historical_features(None, ["short:value"], start_date=ORIGIN, end_date=ORIGIN)
 
 
-def test_what_cannot_be_read_is_an_error_that_names_the_source(feast: FeatureStore, write: Any) -> None:
+def test_an_unreadable_source_is_an_error_that_names_it(feast: FeatureStore, write: Any) -> None:
     data = Layout(Store(feast.config.offline_store.root), "cases")
     days = [data.partition("features", "rows", (ORIGIN + timedelta(n)).date()) for n in range(3)]
     everywhere = entity_rows([A, Line("a", "a", 1, 60 * HOUR)])
@@ -228,7 +230,7 @@ def test_a_column_that_older_partitions_lack_is_null_there(feast: FeatureStore, 
 @pytest.mark.parametrize(
     ("first", "second"), [(pa.int64(), pa.float64()), (pa.float64(), pa.int32()), (pa.float32(), pa.float64())]
 )
-def test_partitions_of_different_types_lose_nothing(
+def test_partitions_of_different_types_lose_no_precision(
     feast: FeatureStore, write: Any, first: pa.DataType, second: pa.DataType
 ) -> None:
     rows = [Row("a", 1, 10 * HOUR, 0, 3.0), Row("a", 1, 30 * HOUR, 0, 4.0 if second == pa.int32() else 0.1)]
@@ -236,13 +238,13 @@ def test_partitions_of_different_types_lose_nothing(
     data = Layout(Store(feast.config.offline_store.root), "cases")
     for day, kind in enumerate((first, second)):
         place = data.partition("features", "rows", (ORIGIN + timedelta(day)).date())
-        found = data.store.read_table(place)
-        data.store.write_table(place, found.set_column(4, "value", found["value"].cast(kind)))
+        table = data.store.read_table(place)
+        data.store.write_table(place, table.set_column(4, "value", table["value"].cast(kind)))
     instants = [at(12 * HOUR), at(30 * HOUR)]
     assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": instants})) == [row.value for row in rows]
 
 
-def test_only_the_days_that_can_matter_are_read(feast: FeatureStore, write: Any) -> None:
+def test_only_partitions_within_the_ttl_are_read(feast: FeatureStore, write: Any) -> None:
     write([Row("a", 1, 60 * HOUR, 0, 1.0)])
     data = Layout(Store(feast.config.offline_store.root), "cases")
     data.store.write_bytes(data.partition("features", "rows", ORIGIN.date()), b"not Parquet")
@@ -272,7 +274,7 @@ def test_names_of_files_are_not_patterns(tmp_path: Path) -> None:
 
 
 def print_naive(folder: Path) -> int:
-    """Print the values at instants without a zone, of rows without a zone."""
+    """Print point-in-time values, where rows and entity rows have instants without a zone."""
     store, _ = our_store(folder)
     data = Layout(Store(store.config.offline_store.root), PROJECT)
     rows = table([Row("a", 1, 10 * HOUR, 0, 1.0)])
@@ -285,7 +287,7 @@ def print_naive(folder: Path) -> int:
 
 
 @pytest.mark.parametrize(("zone", "name"), [("America/New_York", "EST"), ("Asia/Kathmandu", "+0545")])
-def test_the_zone_of_the_machine_changes_nothing(tmp_path: Path, zone: str, name: str) -> None:
+def test_results_do_not_depend_on_the_zone_of_the_machine(tmp_path: Path, zone: str, name: str) -> None:
     done = fork(partial(print_naive, tmp_path), {"TZ": zone}).wait()
     assert done.stdout.splitlines()[-1:] == [f"{name} [nan, 1.0]"], done.stderr
 
@@ -332,7 +334,7 @@ def test_feast_imports_the_store_without_a_database() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_years_far_away_are_no_trouble(feast: FeatureStore, write: Any) -> None:
+def test_dates_in_far_away_years_work(feast: FeatureStore, write: Any) -> None:
     write([Row("a", 1, 10 * HOUR, 0, 1.0)])
     far = pd.Series([datetime(1900, 1, 1, tzinfo=UTC), datetime(2240, 1, 1, tzinfo=UTC)])
     assert value(feast, pd.DataFrame({"key": "a", "event_timestamp": far}), "forever:value") == [None, 1.0]

@@ -1,4 +1,4 @@
-"""Labels of further tasks: used only once known, and never in the place of the label."""
+"""Auxiliary labels: used only once known, and never in place of the label."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def table(rows: list[tuple[float | None, datetime | None, float | None, datetime
 
 
 @given(st.lists(st.tuples(labels, instants, labels, instants), min_size=1, max_size=30))
-def test_every_row_goes_where_what_is_known_of_it_belongs(
+def test_each_row_is_put_into_the_file_for_the_labels_known_of_it(
     rows: list[tuple[float | None, datetime | None, float | None, datetime | None]],
 ) -> None:
     def seen(value: float | None, known: datetime | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Behavioural tests pass, fail, or could not be run, and the last is a failure too."""
+"""Behavioural tests pass, fail, or cannot be run, which counts as a failure."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def score(rows: pd.DataFrame) -> Any:
 
 def check(rows: pd.DataFrame = FRAME, scorer: Any = score, **declared: Any) -> BehaviourResult:
     tests = TypeAdapter(Behaviours).validate_python([{"name": "one", **declared}])
-    (found,) = check_behaviour(tests, rows, INPUTS, scorer, 1)
-    return found
+    (result,) = check_behaviour(tests, rows, INPUTS, scorer, 1)
+    return result
 
 
 INVARIANT: dict[str, Any] = {"kind": "invariance", "tolerance": 0.01}
@@ -49,17 +49,17 @@ RANKS: dict[str, Any] = {"kind": "minimum", "bar": {"metric": "roc_auc", "direct
         ({**RISES, "change": {"x": {"add": -0.5}}}, "failed"),
         ({**RISES, "change": {"x": {"add": -0.5}}, "moves": "down"}, "passed"),
         ({**RISES, "change": {"x": {"add": -0.01}}, "tolerance": 0.01}, "passed"),
-        ({**RISES, "change": {"y": {"add": 1}}}, "passed"),  # it is not lowered
+        ({**RISES, "change": {"y": {"add": 1}}}, "passed"),  # the score does not fall
         ({**RISES, "change": {"x": {"scale": -1.0, }}, "where": {"kind": "d"}, "tolerance": 1.0}, "passed"),
         (RANKS, "passed"),
         ({**RANKS, "where": {"kind": "d"}}, "passed"),
         ({**RANKS, "bar": {"metric": "roc_auc", "direction": "at_least", "threshold": 0.99}}, "failed"),
     ],
 )  # fmt: skip
-def test_what_a_model_does_decides(declared: dict[str, Any], status: str) -> None:
+def test_a_behavioural_test_passes_or_fails_on_what_the_model_does(declared: dict[str, Any], status: str) -> None:
     before = FRAME.copy(deep=True)
-    found = check(**declared)
-    assert found.status == status and found.observed is not None and found.rows > 500
+    result = check(**declared)
+    assert result.status == status and result.observed is not None and result.rows > 500
     pd.testing.assert_frame_equal(FRAME, before)
 
 
@@ -79,22 +79,26 @@ def test_what_a_model_does_decides(declared: dict[str, Any], status: str) -> Non
         ({**RANKS, "where": {"label": 1}}, "roc_auc is nan"),
     ],
 )
-def test_what_cannot_be_run_says_why_and_has_failed(declared: dict[str, Any], reason: str) -> None:
-    found = check(**declared)
-    assert found.status == "could_not_run" and reason in found.reason and found.observed is None
-    assert failures([found]) == 1
+def test_a_test_that_cannot_be_run_counts_as_failed_and_says_why(declared: dict[str, Any], reason: str) -> None:
+    result = check(**declared)
+    assert result.status == "could_not_run" and reason in result.reason and result.observed is None
+    assert failures([result]) == 1
 
 
 @pytest.mark.parametrize("declared", [{**INVARIANT, "change": {"y": {"add": 1}}}, RANKS])
-def test_scores_that_are_no_numbers_never_pass(declared: dict[str, Any]) -> None:
+def test_nan_scores_never_pass(declared: dict[str, Any]) -> None:
     assert check(**declared, scorer=lambda rows: np.full(len(rows), np.nan)).status == "could_not_run"
     assert check(**declared, rows=FRAME.iloc[:0]).status == "could_not_run"
 
 
-def test_failures_are_counted_and_nothing_declared_is_no_evidence() -> None:
+def test_failures_are_counted_and_without_declared_tests_there_is_no_metric() -> None:
     assert failures([]) is None
-    found = [check(**RANKS), check(**{**RISES, "change": {"x": {"add": -1}}}), check(**{**RANKS, "where": {"z": "1"}})]
-    assert [one.status for one in found] == ["passed", "failed", "could_not_run"] and failures(found) == 2.0
+    results = [
+        check(**RANKS),
+        check(**{**RISES, "change": {"x": {"add": -1}}}),
+        check(**{**RANKS, "where": {"z": "1"}}),
+    ]
+    assert [one.status for one in results] == ["passed", "failed", "could_not_run"] and failures(results) == 2.0
 
 
 def test_shuffles_are_seeded() -> None:
@@ -117,7 +121,7 @@ def test_shuffles_are_seeded() -> None:
         {**RANKS, "bar": {**RANKS["bar"], "metric": "behaviour_failures"}},
     ],
 )
-def test_what_is_declared_wrongly_is_refused(declared: dict[str, Any]) -> None:
+def test_an_invalid_declaration_is_refused(declared: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Behaviours).validate_python([{"name": "one", **declared}])
     with pytest.raises(ValidationError, match="occurs twice"):

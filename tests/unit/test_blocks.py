@@ -1,4 +1,4 @@
-"""Dependence blocks: those of examples, those of the log, and what of them a look counts and records."""
+"""Dependence blocks: of examples, of the log, and those that a look counts and records."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def hours(number: float) -> datetime:
 
 
 def observation(at: float, block: str, closes: float, label: float | None = 0.0, known: float = 0.0) -> Observation:
-    """A request `at` so many hours; its label is known `known` hours later."""
+    """A request `at` hours after the start; its label is known `known` hours later."""
     scores = {"1": 0.25, "2": 0.25 + 0.5 * np.sin(at) ** 2}
     known_at = None if label is None else hours(at + known)
     timing: dict[str, float] = {"1": 1.0, "2": 1.0}
     return Observation("pump", block, hours(closes), hours(at), 1, 0.0, "1", scores, timing, {}, label, known_at)
 
 
-def seen(log: Sequence[Observation], now: float) -> tuple[pd.DataFrame, Evidence]:
+def look_at(log: Sequence[Observation], now: float) -> tuple[pd.DataFrame, Evidence]:
     """What a look sees of a log: rows and labels from before it."""
     look = Look(hours(now), BEGAN, "1", "2", [PLAN], "shadow", ["shadow"], MATURITY, 0.2, None, 100)
     known = [
@@ -59,7 +59,7 @@ def seen(log: Sequence[Observation], now: float) -> tuple[pd.DataFrame, Evidence
 
 
 def increments(log: Sequence[Observation], now: float) -> Mapping[str, float]:
-    means: Mapping[str, float] = recorded_increments(seen(log, now)[1].blocks)["increments"]
+    means: Mapping[str, float] = recorded_increments(look_at(log, now)[1].blocks)["increments"]
     return means
 
 
@@ -68,14 +68,16 @@ def test_the_block_of_a_day_closes_at_the_next_local_midnight() -> None:
         "2024-03-30",
         datetime(2024, 3, 31, 4, tzinfo=UTC),
     )
-    assert day_block(hours(0), "UTC").closes_at == hours(24), "midnight itself is of the day that begins"
+    assert day_block(hours(0), "UTC").closes_at == hours(24), "midnight belongs to the day that begins"
 
 
-def test_examples_without_blocks_have_their_days_and_those_without_one_are_alone() -> None:
+def test_examples_without_a_block_column_have_days_as_blocks_and_null_blocks_are_single_rows() -> None:
     frame = pd.DataFrame({EXAMPLE_ID: ["a", "b", "c"], DAY: [date(2024, 3, 1)] * 2 + [date(2024, 3, 2)]})
     assert blocks_of(frame).tolist() == ["2024-03-01", "2024-03-01", "2024-03-02"]
     assert blocks_of(frame.assign(**{BLOCK: pd.Series(["x", None, "x"])})).tolist() == ["x", "b", "x"]
-    assert blocks_of(frame.assign(**{BLOCK: None})).tolist() == ["a", "b", "c"], "all are independent"
+    assert blocks_of(frame.assign(**{BLOCK: None})).tolist() == ["a", "b", "c"], (
+        "rows with a null block are independent"
+    )
 
 
 def test_a_block_counts_once_its_labels_have_matured() -> None:
@@ -85,25 +87,25 @@ def test_a_block_counts_once_its_labels_have_matured() -> None:
     assert set(increments(log, 13.9)) == {"alone"} and set(increments(log, 14)) == {"alone", "x"}
 
 
-def test_a_request_that_comes_after_its_block_has_closed_counts_in_no_block() -> None:
+def test_a_request_after_the_closing_of_its_block_counts_in_no_block() -> None:
     log = [observation(1, "x", 4), observation(3, "x", 4)]
     late = [*log, observation(5, "x", 4), observation(6, "y", 2)]
-    rows, found = seen(late, 20)
-    assert found.blocks.ids == ("x",) and found.blocks.rows.tolist() == [2]
+    rows, result = look_at(late, 20)
+    assert result.blocks.ids == ("x",) and result.blocks.rows.tolist() == [2]
     assert increments(late, 20) == increments(log, 20)
-    assert rows.closes.isna().sum() == 2 and len(found.differences) == 4, "as a row it is evidence of a catastrophe"
+    assert rows.closes.isna().sum() == 2 and len(result.differences) == 4, "as a row it is evidence of a catastrophe"
 
 
-def test_a_late_request_is_not_missing_before_its_own_label_is_due() -> None:
+def test_a_late_request_does_not_count_as_missing_before_its_own_label_is_due() -> None:
     log = [observation(1, "x", 4), *(observation(13, "x", 4, label=None) for _ in range(5))]
-    assert not seen(log, 22)[1].flags.missing_data
-    assert seen(log, 23)[1].flags.missing_data
+    assert not look_at(log, 22)[1].flags.missing_data
+    assert look_at(log, 23)[1].flags.missing_data
 
 
-def test_a_block_closes_when_its_first_request_says() -> None:
-    """As where records of two versions of the code name two instants for one day."""
+def test_the_first_request_of_a_block_sets_its_closing() -> None:
+    """As where records from two versions of the code name two closing instants for one day."""
     log = [observation(1, "x", 8), observation(5, "x", 4), observation(2, "x", 30)]
-    assert increments(log, 17.9) == {} and seen(log, 18)[1].blocks.rows.tolist() == [3]
+    assert increments(log, 17.9) == {} and look_at(log, 18)[1].blocks.rows.tolist() == [3]
 
 
 LOGS = st.lists(
@@ -124,7 +126,7 @@ LOGS = st.lists(
 def test_later_requests_and_labels_never_change_a_block_that_had_matured(
     log: list[Observation], first: int, later: int
 ) -> None:
-    """Whatever they say of its closing: a block that a look has counted stays as it was."""
+    """Whatever closing they name: a block that a look has counted does not change."""
     alone = [row._replace(block=f"alone {n}", closes_at=row.predicted_at) for n, row in enumerate(log[::3])]
     everything = [*log, *alone]
     if min(row.predicted_at for row in everything) < hours(first / 2):
@@ -137,7 +139,7 @@ def blocks(count: int) -> Blocks:
     return Blocks(ids, np.arange(count) / 1000, np.ones(count, int), np.zeros(count, int))
 
 
-def test_of_very_many_blocks_a_decision_records_their_digest() -> None:
+def test_a_decision_records_a_digest_in_place_of_very_many_blocks() -> None:
     each = recorded_increments(blocks(MOST))
     assert each == {"increments": {f"b{n:05}": n / 1000 for n in range(MOST)}}
     whole = {f"b{n:05}": n / 1000 for n in range(MOST + 1)}

@@ -1,4 +1,4 @@
-"""Calibrations rise, do what scikit-learn does, and are the same in numpy and in the graph."""
+"""Calibrations are monotone, agree with scikit-learn, and are the same in numpy and in the graph."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def in_graph(calibration: Calibration, log_odds: np.ndarray[Any, Any]) -> np.nda
 @st.composite
 def isotonics(draw: st.DrawFn) -> Isotonic:
     knots = sorted(draw(st.sets(st.integers(-12 * GRID, 12 * GRID), min_size=1, max_size=150)))
-    shares = st.floats(0, 1, allow_subnormal=False)  # means of labels, and between numbers so small numpy does not rise
+    shares = st.floats(
+        0, 1, allow_subnormal=False
+    )  # means of labels; between tiny numbers numpy's interpolation is not monotone
     values = sorted(draw(st.lists(shares, min_size=len(knots), max_size=len(knots))))
     return Isotonic(tuple(k / GRID for k in knots), tuple(values))
 
@@ -65,29 +67,29 @@ odds = st.lists(st.floats(-30, 30, width=32), max_size=30)
 
 
 @given(calibrations, odds)
-def test_the_graph_gives_what_numpy_gives_and_both_rise(calibration: Calibration, drawn: list[float]) -> None:
+def test_graph_and_numpy_agree_and_calibrations_are_monotone(calibration: Calibration, drawn: list[float]) -> None:
     knots = np.array(getattr(calibration, "knots", (0.0,)))
     beside = np.concatenate([np.nextafter(np.float32(knots), np.float32(end)) for end in (-100, 100)])
     log_odds = np.sort(np.concatenate([drawn, knots, beside, [-1e30, 1e30, -np.inf, np.inf]]).astype(np.float32))
     native = calibration.apply(log_odds.astype(np.float64))
-    found = in_graph(calibration, log_odds)
-    assert np.abs(found - native).max() <= 1e-5
+    scores = in_graph(calibration, log_odds)
+    assert np.abs(scores - native).max() <= 1e-5
     assert (np.diff(native) >= 0).all() and native.min() >= 0 and native.max() <= 1
 
 
 def sample(rows: int = 4000, seed: int = 0) -> tuple[Any, Any, Any]:
-    """Log-odds whose truth is flatter and shifted, labels, and days."""
+    """Log-odds that are too steep and shifted, labels drawn from the true probabilities, and days."""
     draw = np.random.default_rng(seed)
     log_odds = draw.normal(-0.5, 1.5, rows)
     labels = (draw.random(rows) < expit(0.5 * log_odds - 0.7)).astype(float)
     return log_odds, labels, np.arange(rows) * 20 // rows
 
 
-def test_platt_is_the_logistic_regression_of_the_label_on_the_log_odds() -> None:
+def test_platt_equals_the_logistic_regression_of_the_label_on_the_log_odds() -> None:
     log_odds, labels, _ = sample()
     theirs = LogisticRegression(C=np.inf, tol=1e-10).fit(log_odds[:, None], labels)
     ours = fit_platt(log_odds, labels)
-    assert ours.slope == pytest.approx(theirs.coef_[0, 0], abs=2e-3)  # its targets are held off 0 and 1
+    assert ours.slope == pytest.approx(theirs.coef_[0, 0], abs=2e-3)  # its targets are kept away from 0 and 1
     assert ours.intercept == pytest.approx(theirs.intercept_[0], abs=2e-3)
 
 
@@ -98,14 +100,14 @@ def test_platt_stays_finite_where_the_label_is_separated() -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 50.0])
-def test_platt_finds_its_line_whatever_the_scale(scale: float) -> None:
+def test_platt_converges_at_any_scale(scale: float) -> None:
     log_odds, labels, _ = sample()
     base, scaled = fit_platt(log_odds, labels), fit_platt(log_odds * scale, labels)
     assert scaled.slope * scale == pytest.approx(base.slope, rel=1e-3)
     assert scaled.intercept == pytest.approx(base.intercept, abs=1e-3)
 
 
-def test_isotonic_is_that_of_scikit_learn_on_rounded_log_odds() -> None:
+def test_isotonic_equals_scikit_learn_on_rounded_log_odds() -> None:
     log_odds, labels, _ = sample()
     rounded = np.round(log_odds * GRID) / GRID
     theirs = IsotonicRegression(out_of_bounds="clip", y_min=1 / 4002, y_max=1 - 1 / 4002).fit(rounded, labels)
@@ -119,7 +121,7 @@ def test_isotonic_is_never_certain() -> None:
 
 
 @pytest.mark.parametrize("method", ["platt", "isotonic", "auto"])
-def test_what_is_wrong_is_put_right_on_other_rows(method: str) -> None:
+def test_a_calibration_corrects_the_scores_of_other_rows(method: str) -> None:
     calibration, facts = fit_calibration(method, *sample())
     log_odds, labels, _ = sample(seed=1)
     before, after = measure(labels, expit(log_odds)), measure(labels, calibration.apply(log_odds))
@@ -127,7 +129,7 @@ def test_what_is_wrong_is_put_right_on_other_rows(method: str) -> None:
     assert facts.asked == method and facts.method != "none"
 
 
-def test_auto_leaves_alone_what_is_right() -> None:
+def test_auto_leaves_calibrated_scores_alone() -> None:
     draw = np.random.default_rng(1)
     truth = draw.random(20_000)
     labels = (draw.random(20_000) < truth).astype(float)
@@ -139,8 +141,8 @@ def test_auto_leaves_alone_what_is_right() -> None:
     assert facts.held_out_log_loss[facts.method] == min(losses)
 
 
-def test_auto_judges_on_days_that_it_did_not_fit_on() -> None:
-    """The early half says one line, the late half another: the early line must lose there."""
+def test_auto_compares_on_days_that_it_did_not_fit_on() -> None:
+    """The early half follows one line, the late half another: on the late half the early line must lose."""
     draw = np.random.default_rng(2)
     log_odds, days = draw.normal(0, 1.5, 8000), np.arange(8000) // 1000
     late = days >= 4
@@ -149,7 +151,10 @@ def test_auto_judges_on_days_that_it_did_not_fit_on() -> None:
     assert isinstance(calibration, Uncalibrated) and facts.method == "none"
     flipped = labels.copy()
     flipped[~late] = 1 - flipped[~late]
-    assert set(held_out_losses(log_odds, flipped, days)) == {"none", "isotonic"}  # the early line falls
+    assert set(held_out_losses(log_odds, flipped, days)) == {
+        "none",
+        "isotonic",
+    }  # the slope of the early line is negative
 
 
 @pytest.mark.parametrize(
@@ -165,7 +170,7 @@ def test_auto_calibrates_nothing_where_it_cannot_tell(harm: Any) -> None:
     assert isinstance(calibration, Uncalibrated) and facts.held_out_log_loss == {}
 
 
-def test_what_was_asked_for_and_cannot_be_fitted_is_refused() -> None:
+def test_a_named_method_that_cannot_be_fitted_is_refused() -> None:
     log_odds, labels, days = sample()
     with pytest.raises(CheckFailed, match="every validation label is the same"):
         fit_calibration("isotonic", log_odds, labels * 0, days)

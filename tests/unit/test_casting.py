@@ -1,4 +1,4 @@
-"""The cast from what a source brings to what is declared: the table of docs/sources.md, row by row, and beyond it."""
+"""Casts from source types to declared types: the table of docs/sources.md, row by row, and further cases."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ MADE: dict[str, Any] = {
 Row = tuple[str, str, str, str | None]
 
 
-def told() -> list[Row]:
-    """(declared, found, example, what it becomes or None) of every example in the documentation."""
+def documented_examples() -> list[Row]:
+    """(declared type, source type, example, result or None) of every example in the documentation."""
     rows: list[Row] = []
     for line in (ROOT / "docs" / "sources.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
@@ -58,17 +58,19 @@ def told() -> list[Row]:
 
 
 def _words(cell: str) -> list[str]:
-    return [found[1] or "missing" for found in re.finditer(r"`([^`]+)`|missing", cell)]
+    return [match[1] or "missing" for match in re.finditer(r"`([^`]+)`|missing", cell)]
 
 
-ROWS = told()
+ROWS = documented_examples()
 
 
-def taken(values: Any, wanted: str, nulls: tuple[str, ...] | None = None, zone: str = BERLIN) -> list[str | None]:
+def cast_to_text(
+    values: Any, wanted: str, nulls: tuple[str, ...] | None = None, zone: str = BERLIN
+) -> list[str | None]:
     column = values if isinstance(values, pa.Array) else pa.array(values)
-    made = cast(pa.chunked_array([column]), arrow_type(wanted), zone, nulls)
-    assert not pa.types.is_floating(made.type) or not pc.any(pc.is_nan(made)).as_py(), "NaN is missing"
-    values_as_text: list[str | None] = text(made).to_pylist()
+    result = cast(pa.chunked_array([column]), arrow_type(wanted), zone, nulls)
+    assert not pa.types.is_floating(result.type) or not pc.any(pc.is_nan(result)).as_py(), "NaN is missing"
+    values_as_text: list[str | None] = text(result).to_pylist()
     return values_as_text
 
 
@@ -82,26 +84,26 @@ def test_the_documentation_has_every_type_and_every_kind_of_value() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(str(part) for part in row))
 def test_the_table_of_the_documentation_holds(row: Row) -> None:
-    wanted, found, value, becomes = row
-    nulls = CELLS if found == "cell" else None
+    wanted, kind, value, becomes = row
+    nulls = CELLS if kind == "cell" else None
     if becomes is None:
-        with pytest.raises(Unfit, match=re.escape(value) if found in ("cell", "text") else "such as"):
-            taken([MADE[found](value)], wanted, nulls)
+        with pytest.raises(Unfit, match=re.escape(value) if kind in ("cell", "text") else "such as"):
+            cast_to_text([MADE[kind](value)], wanted, nulls)
     else:
-        assert taken([MADE[found](value)], wanted, nulls) == [None if becomes == "missing" else becomes]
-        beside = taken([MADE[found](value), None], wanted, nulls)
-        assert beside[1] is None, "a missing value beside it stays missing"
+        assert cast_to_text([MADE[kind](value)], wanted, nulls) == [None if becomes == "missing" else becomes]
+        beside = cast_to_text([MADE[kind](value), None], wanted, nulls)
+        assert beside[1] is None, "a missing value in the same column stays missing"
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row[1] not in ("cell", "UUID", "bytes")], ids=str)
 def test_values_of_json_and_databases_are_cast_alike(row: Row) -> None:
-    wanted, found, value, becomes = row
+    wanted, kind, value, becomes = row
     table = RawTable("visits", ("id",), {"x": wanted})
 
     def conformed() -> list[str | None]:
-        column = column_of("x", [MADE[found](value)], table, "here")
-        made: list[str | None] = text(cast(pa.chunked_array([column]), arrow_type(wanted), BERLIN)).to_pylist()
-        return made
+        column = column_of("x", [MADE[kind](value)], table, "here")
+        texts: list[str | None] = text(cast(pa.chunked_array([column]), arrow_type(wanted), BERLIN)).to_pylist()
+        return texts
 
     if becomes is None:
         with pytest.raises((Unfit, CorruptData)):
@@ -110,28 +112,28 @@ def test_values_of_json_and_databases_are_cast_alike(row: Row) -> None:
         assert conformed() == [None if becomes == "missing" else becomes]
 
 
-def test_the_first_value_that_is_not_taken_is_named_wherever_it_stands() -> None:
+def test_the_first_value_that_does_not_fit_is_named_wherever_it_stands() -> None:
     for place in (0, 1, 499, 998, 999):
         cells = [str(number) for number in range(1000)]
         cells[place] = "bad"
         with pytest.raises(Unfit, match="such as 'bad'"):
-            taken([*cells, "worse"], "int64", CELLS)
+            cast_to_text([*cells, "worse"], "int64", CELLS)
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
 @example([2**53 + 1, 2**63 - 1, -(2**63)])
-def test_whole_numbers_are_exact_however_they_are_written(numbers: list[int]) -> None:
+def test_whole_numbers_are_exact_in_every_notation(numbers: list[int]) -> None:
     want = [str(number) for number in numbers]
-    assert taken(pa.array(numbers, pa.int64()), "int64") == want
+    assert cast_to_text(pa.array(numbers, pa.int64()), "int64") == want
     for write in ("{}", "{}.0", "{}.", "{:+}", " {} ", "{}e0"):
-        assert taken([write.format(number) for number in numbers], "int64", CELLS) == want
-    assert taken([Decimal(number) for number in numbers], "int64") == want
+        assert cast_to_text([write.format(number) for number in numbers], "int64", CELLS) == want
+    assert cast_to_text([Decimal(number) for number in numbers], "int64") == want
 
 
 @given(st.lists(st.floats(), min_size=1))
 def test_floats_are_the_same_from_cells_decimals_and_floats(numbers: list[float]) -> None:
-    want = taken(pa.array(numbers, pa.float64()), "float64")
-    assert taken([repr(number) for number in numbers], "float64", CELLS) == want
+    want = cast_to_text(pa.array(numbers, pa.float64()), "float64")
+    assert cast_to_text([repr(number) for number in numbers], "float64", CELLS) == want
     table = RawTable("visits", ("id",), {"x": "float64"})
     column = column_of("x", [Decimal(repr(number)) for number in numbers], table, "here")
     assert text(pa.chunked_array([column])).to_pylist() == want
@@ -143,19 +145,19 @@ NUMBERS = st.one_of(
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=8), st.sampled_from(["int64", "float64", "uint64"]))
-def test_numbers_of_several_types_are_cast_each_by_itself(numbers: list[Any], wanted: str) -> None:
+def test_numbers_of_several_types_are_cast_one_by_one(numbers: list[Any], wanted: str) -> None:
     """A column holds what its values would be alone, or is refused if one of them would be."""
     table = RawTable("visits", ("id",), {"x": wanted})
 
-    def made(values: list[Any]) -> list[Any] | None:
+    def cast_values(values: list[Any]) -> list[Any] | None:
         try:
             column = column_of("x", values, table, "here")
             return list(cast(pa.chunked_array([column]), arrow_type(wanted), BERLIN).to_pylist())
         except (Unfit, CorruptData):
             return None
 
-    alone = [made([number]) for number in numbers]
-    together = made(numbers)
+    alone = [cast_values([number]) for number in numbers]
+    together = cast_values(numbers)
     assert together == (None if None in alone else [one[0] for one in alone if one is not None])
 
 
@@ -181,17 +183,19 @@ def _is_one(local: datetime, zone: str) -> bool:
 
 
 @given(st.integers(-(2**62), 2**62), st.sampled_from(["s", "ms", "us"]))
-def test_what_is_finer_than_the_declared_unit_is_rounded_down(nanos: int, unit: str) -> None:
+def test_instants_finer_than_the_declared_unit_are_rounded_down(nanos: int, unit: str) -> None:
     column = pa.array([nanos], pa.int64()).cast(pa.timestamp("ns", "UTC"))
-    made = cast(pa.chunked_array([column]), pa.timestamp(unit, "UTC"), "UTC")
-    assert made.cast(pa.int64()).to_pylist() == [nanos // (10**9 // instants.PER_SECOND[unit])]
+    times = cast(pa.chunked_array([column]), pa.timestamp(unit, "UTC"), "UTC")
+    assert times.cast(pa.int64()).to_pylist() == [nanos // (10**9 // instants.PER_SECOND[unit])]
     words = pc.cast(column.cast(pa.timestamp("ns")), pa.string())
-    assert cast(pa.chunked_array([words]), pa.timestamp(unit, "UTC"), "UTC").equals(made), "text alike"
+    assert cast(pa.chunked_array([words]), pa.timestamp(unit, "UTC"), "UTC").equals(times), (
+        "text gives the same instants"
+    )
 
 
 @pytest.mark.parametrize("zone", [BERLIN, "America/New_York"])
 @pytest.mark.parametrize("year", [2024, 2060])
-def test_local_times_that_are_none_or_two_are_refused_in_any_year(year: int, zone: str) -> None:
+def test_ambiguous_and_nonexistent_local_times_are_refused_in_any_year(year: int, zone: str) -> None:
     wrong = []
     for hour in range(366 * 24):
         local = datetime(year, 1, 1, 0, 30) + timedelta(hours=hour)
@@ -200,7 +204,7 @@ def test_local_times_that_are_none_or_two_are_refused_in_any_year(year: int, zon
     assert len(wrong) == 2
     for local in wrong:
         with pytest.raises(Unfit, match=r"doesn't exist|is ambiguous"):
-            taken([local], "timestamp[us, UTC]", zone=zone)
+            cast_to_text([local], "timestamp[us, UTC]", zone=zone)
 
 
 # --- Arrow's types
@@ -229,8 +233,8 @@ SOME: list[tuple[pa.Array, str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("column", "wanted", "want"), SOME, ids=lambda value: str(getattr(value, "type", value)))
-def test_arrows_encodings_are_taken_for_the_values_in_them(column: pa.Array, wanted: str, want: list[str]) -> None:
-    assert taken(column, wanted) == want
+def test_encoded_arrow_columns_are_read_as_their_values(column: pa.Array, wanted: str, want: list[str]) -> None:
+    assert cast_to_text(column, wanted) == want
 
 
 OTHERS: list[tuple[pa.Array, str]] = [
@@ -250,29 +254,27 @@ OTHERS: list[tuple[pa.Array, str]] = [
 
 
 @pytest.mark.parametrize(("column", "want"), OTHERS, ids=lambda value: str(getattr(value, "type", "")))
-def test_a_column_of_any_type_is_carried_as_text_and_refused_where_it_is_declared_otherwise(
-    column: pa.Array, want: str
-) -> None:
+def test_a_column_of_any_type_is_kept_as_text_and_refused_where_declared_otherwise(column: pa.Array, want: str) -> None:
     assert text(pa.chunked_array([column])).to_pylist() == [want]
     for wanted in ("string", "int64", "float32", "bool", "date32", "timestamp[us, UTC]"):
         if not pa.types.is_timestamp(column.type) or wanted in ("string", "int64"):
             with pytest.raises(Unfit):
-                taken(column, wanted)
+                cast_to_text(column, wanted)
 
 
 def test_a_missing_value_among_numbers_is_missing_whatever_its_neighbours() -> None:
     for others in (["1", "2"], ["9007199254740992", "0.5"], ["nan"]):
         for word in ("nan", "NaN", ""):
-            assert taken([others[0], word, *others[1:]], "float64", CELLS)[1] is None
+            assert cast_to_text([others[0], word, *others[1:]], "float64", CELLS)[1] is None
 
 
 @pytest.mark.parametrize("word", ["33333333333333330000", "9223372036854776000", "-100000000000000000000000"])
-def test_a_float_that_is_written_without_an_exponent_is_taken(word: str) -> None:
-    assert taken([word], "float64", CELLS) == taken([float(word)], "float64")
+def test_a_float_written_without_an_exponent_is_accepted(word: str) -> None:
+    assert cast_to_text([word], "float64", CELLS) == cast_to_text([float(word)], "float64")
 
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
-def test_nan_is_missing_where_a_column_is_carried_as_text(kind: pa.DataType) -> None:
+def test_nan_is_missing_where_a_column_is_kept_as_text(kind: pa.DataType) -> None:
     values = np.array([1.5, np.nan, np.inf], dtype=kind.to_pandas_dtype())
     assert text(pa.chunked_array([pa.array(values, kind)])).to_pylist() == ["1.5", None, "inf"]
 
@@ -283,7 +285,7 @@ def test_a_type_that_does_not_exist_is_refused_with_table_and_column(name: Any) 
         declared_types(RawTable("visits", ("x",), {"x": name}))
 
 
-# --- the hour that comes twice
+# --- the repeated hour
 
 ZONES = ["America/Havana", "Australia/Lord_Howe", BERLIN, "America/New_York", "Australia/Sydney", "America/Santiago"]
 SHIFTS = st.timedeltas(timedelta(hours=-2), timedelta(hours=2))
@@ -292,7 +294,7 @@ SHIFTS = st.timedeltas(timedelta(hours=-2), timedelta(hours=2))
 @pytest.mark.parametrize(("zone", "offsets"), [(BERLIN, (2, 1)), ("Australia/Sydney", (11, 10))])
 @pytest.mark.parametrize("year", [2024, 2060])
 @pytest.mark.parametrize("made", [datetime.isoformat, lambda local: local], ids=["text", "timestamp"])
-def test_the_hour_that_comes_twice_is_the_first_or_the_second_as_asked_for(
+def test_a_repeated_hour_is_read_as_the_first_or_the_second_as_the_source_says(
     zone: str, offsets: tuple[int, int], year: int, made: Any
 ) -> None:
     local = next(one for one in _moved(year, zone) if _moves(one, zone) > timedelta(0))
@@ -307,7 +309,7 @@ def test_the_hour_that_comes_twice_is_the_first_or_the_second_as_asked_for(
 
 @pytest.mark.parametrize("ambiguous", ["refuse", "first", "second"])
 @pytest.mark.parametrize(("year", "zone"), [(2024, BERLIN), (2060, BERLIN), (2024, "Australia/Sydney")])
-def test_the_hour_that_does_not_come_is_refused_whatever_is_asked_for(year: int, zone: str, ambiguous: Any) -> None:
+def test_a_skipped_hour_is_refused_whatever_the_source_says(year: int, zone: str, ambiguous: Any) -> None:
     local = next(one for one in _moved(year, zone) if _moves(one, zone) < timedelta(0))
     with pytest.raises(Unfit, match=f"doesn't exist in timezone '{zone}'") as refused:
         cast(pa.chunked_array([pa.array([local])]), pa.timestamp("us", "UTC"), zone, ambiguous=ambiguous)
@@ -317,7 +319,7 @@ def test_the_hour_that_does_not_come_is_refused_whatever_is_asked_for(year: int,
 @given(
     st.lists(st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)), min_size=1), st.sampled_from(ZONES), st.data()
 )
-def test_the_first_is_never_after_the_second_and_they_differ_by_what_clocks_are_set_back(
+def test_the_first_reading_precedes_the_second_by_the_amount_that_clocks_are_set_back(
     times: list[datetime], zone: str, data: st.DataObject
 ) -> None:
     moved = _moved(data.draw(st.integers(1990, 2070)), zone)
@@ -329,14 +331,14 @@ def test_the_first_is_never_after_the_second_and_they_differ_by_what_clocks_are_
     )
     assert [b - a for a, b in zip(first, second, strict=True)] == [_moves(one, zone) for one in real]
     shown = instants.local_times(np.array([one.replace(tzinfo=None) for one in first], "datetime64[us]"), zone)
-    assert shown.tolist() == real, "and clocks show what was written"
+    assert shown.tolist() == real, "local clocks show the written time at both instants"
 
 
 @given(st.sampled_from(ZONES), st.integers(1990, 2070), st.sampled_from(["first", "second"]), st.data())
-def test_local_times_from_a_bound_on_are_read_as_no_earlier_instant(
+def test_local_times_at_or_after_a_bound_are_never_read_as_an_earlier_instant(
     zone: str, year: int, ambiguous: Ambiguous, data: st.DataObject
 ) -> None:
-    """So that a database that is asked for local times gives the rows of a window, and no others."""
+    """So a query of a database by local times returns the rows of a window, and no others."""
     moved = _moved(year, zone)
     time = data.draw(st.builds(operator.add, st.sampled_from(moved or (datetime(year, 3, 1),)), SHIFTS))
     at = data.draw(st.builds(operator.add, st.sampled_from(moved or (time,)), SHIFTS)).replace(tzinfo=ZoneInfo(zone))
@@ -349,13 +351,13 @@ def test_local_times_from_a_bound_on_are_read_as_no_earlier_instant(
 
 @lru_cache
 def _moved(year: int, zone: str) -> tuple[datetime, ...]:
-    """The times of a year, one within each half hour, that the zone's clocks show twice or never."""
+    """The local times of a year, one for each half hour, that the zone's clocks show twice or never."""
     every = (datetime(year, 1, 1, 0, 10) + timedelta(minutes=30 * number) for number in range(366 * 48))
     return tuple(one for one in every if _moves(one, zone))
 
 
 def _moves(local: datetime, zone: str) -> timedelta:
-    """By how much clocks are set back about a local time: 0 where it is one instant, less where it is none."""
+    """By how much clocks are set back around a local time: 0 where it is one instant, negative where it is none."""
     first = local.replace(tzinfo=ZoneInfo(zone))
     offsets = [first.replace(fold=fold).utcoffset() or timedelta(0) for fold in (0, 1)]
     return offsets[0] - offsets[1]

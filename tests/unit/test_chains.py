@@ -1,4 +1,4 @@
-"""The chains hand over what their steps give and take; a walk runs them in order, whole or in part."""
+"""The chains connect outputs and inputs of their steps; a walk runs them in order, whole or in part."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Calls = list[tuple[str, dict[str, Any]]]
 
 
 @pytest.mark.parametrize("chain", CHAINS)
-def test_steps_take_what_earlier_steps_give(chain: Chain) -> None:
+def test_steps_take_outputs_of_earlier_steps_only(chain: Chain) -> None:
     before: set[str] = set()
     for link in links(chain):
         fields = STEPS[link.step].load().Inputs.model_fields
@@ -48,11 +48,11 @@ def test_the_steps_of_a_chain_are_in_order() -> None:
     ]
 
 
-def test_chains_bring_nothing_but_errors() -> None:
+def test_chains_import_nothing_but_errors() -> None:
     script = "import sys, pipelines.walk; print(*(name for name in sys.modules if name.startswith('pipelines')))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     known = {"pipelines", "pipelines.chains", "pipelines.walk", "pipelines.errors", "pipelines.redaction"}
-    known |= {"pipelines.feast_import"}  # the package itself imports it
+    known |= {"pipelines.feast_import"}  # imported by the package itself
     assert set(done.stdout.split()) <= known
 
 
@@ -63,7 +63,7 @@ def calls() -> Calls:
 
 @pytest.fixture
 def execute(calls: Calls) -> Callable[..., dict[str, Any]]:
-    """Notes the call, and gives every output of the step; those of runs of a mapped step differ."""
+    """Records the call, and gives every output of the step; outputs of a mapped step differ by run."""
 
     def run(step: str, inputs: dict[str, Any]) -> dict[str, Any]:
         calls.append((step, inputs))
@@ -72,7 +72,7 @@ def execute(calls: Calls) -> Callable[..., dict[str, Any]]:
     return run
 
 
-def test_a_walk_hands_outputs_over_and_gathers_those_of_mapped_steps(
+def test_a_walk_passes_outputs_on_and_collects_those_of_mapped_steps(
     calls: Calls, execute: Callable[..., dict[str, Any]]
 ) -> None:
     outputs = walk(chains.training, TRAINING, execute)
@@ -94,14 +94,14 @@ def test_a_walk_hands_outputs_over_and_gathers_those_of_mapped_steps(
     assert outputs["register"] == {name: f"register 10 {name}" for name in outputs["register"]}
 
 
-def test_an_input_that_is_none_is_not_given(calls: Calls, execute: Callable[..., dict[str, Any]]) -> None:
+def test_an_input_of_none_is_left_out(calls: Calls, execute: Callable[..., dict[str, Any]]) -> None:
     walk(chains.training, TRAINING, execute)
     inputs = dict(calls)
     assert "feature_service" not in inputs["build_training_set"]
     assert set(inputs["train"]) == {"family", "training_set_uri", "run", "seed"}
 
 
-def test_a_part_of_a_chain_takes_the_rest_from_what_is_known(
+def test_a_part_of_a_chain_takes_the_rest_from_given_outputs(
     calls: Calls, execute: Callable[..., dict[str, Any]]
 ) -> None:
     known = {"snapshot": {"data_version": "d"}, "train": [{"model_uri": "a"}, {"model_uri": "b"}]}
@@ -127,7 +127,7 @@ def test_a_part_of_a_chain_takes_the_rest_from_what_is_known(
         ({}, {"gates": {}}, r"chain training has no step \['gates'\]; choose from \['build_training_set', "),
     ],
 )
-def test_what_nothing_gives_is_named(
+def test_an_input_without_a_source_is_named(
     execute: Callable[..., dict[str, Any]], changes: dict[str, Any], known: dict[str, Any], message: str
 ) -> None:
     given = {name: value for name, value in {**TRAINING, **changes}.items() if value is not ...}
@@ -135,14 +135,14 @@ def test_what_nothing_gives_is_named(
         walk(chains.training, given, execute, previous=known)
 
 
-def test_an_output_of_a_step_that_was_left_out_is_named(execute: Callable[..., dict[str, Any]]) -> None:
+def test_an_output_of_an_omitted_step_is_named(execute: Callable[..., dict[str, Any]]) -> None:
     message = "chain data: step validate needs since, but step ingest was not run, and its outputs are not known"
     with pytest.raises(InvalidInput, match=message):
         walk(chains.data, WINDOW, execute, only=("validate",))
 
 
 def answers(calls: Calls, *given: dict[str, Any]) -> Callable[..., dict[str, Any]]:
-    """Runs a rollout of which the first step and the judge, one stage after the other, answer this."""
+    """Runs a rollout in which the first step and then the judge, stage by stage, give these answers."""
     waiting = iter(given)
 
     def run(step: str, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def answers(calls: Calls, *given: dict[str, Any]) -> Callable[..., dict[str, Any
     return run
 
 
-def test_a_rollout_climbs_until_an_answer_ends_it(calls: Calls) -> None:
+def test_a_rollout_advances_through_stages_until_an_answer_ends_it(calls: Calls) -> None:
     on, back = {"next_stage": True}, {"ending": "rollback", "decision_id": "d"}
     outputs = walk(chains.deployment, DEPLOYMENT, answers(calls, on, on, back))
     assert [inputs["stage"] for step, inputs in calls if step == "set_stage"] == ["shadow", "50"]
@@ -163,7 +163,7 @@ def test_a_rollout_climbs_until_an_answer_ends_it(calls: Calls) -> None:
     assert calls[-1] == ("finish_rollout", ending) and outputs["finish_rollout"] == {"action": "rollback"}
 
 
-def test_a_first_model_has_no_stages_and_a_version_without_a_rollout_no_end(calls: Calls) -> None:
+def test_a_first_model_has_no_stages_and_without_a_rollout_nothing_is_finished(calls: Calls) -> None:
     walk(chains.deployment, DEPLOYMENT, answers(calls, {"ending": "promote"}))
     assert [step for step, _ in calls] == ["start_rollout", "preflight", "finish_rollout"]
     assert calls[-1][1] == {"rollout": "r", "action": "promote", "reason": "start_rollout"}

@@ -1,4 +1,4 @@
-"""Checkpoints beside the commits go on after an error, and what is committed meanwhile is in the file in the end."""
+"""Checkpoints beside the commits continue after an error; in the end the file holds everything committed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def autocheckpoint(engine: sa.Engine) -> int:
         return int(connection.exec_driver_sql("pragma wal_autocheckpoint").scalar_one())
 
 
-def test_they_are_made_beside_the_commits_and_left_to_these_again(tmp_path: Path) -> None:
+def test_checkpoints_run_beside_commits_and_are_left_to_commits_afterwards(tmp_path: Path) -> None:
     records = Records(f"sqlite:///{tmp_path / 'records.db'}")
     records.quick_predictions("pumps")
     checkpoints = records.checkpoints(every=0.01)
@@ -30,7 +30,7 @@ def test_they_are_made_beside_the_commits_and_left_to_these_again(tmp_path: Path
         assert autocheckpoint(engine) == 1000
 
 
-def test_an_error_ends_no_checkpoints(
+def test_an_error_does_not_end_checkpointing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     records = Records(f"sqlite:///{tmp_path / 'records.db'}")

@@ -1,4 +1,4 @@
-"""Cleaning: fitted on one frame alone, the same on every other, and counted."""
+"""Cleaning: fitted on one frame, applied unchanged to every other, and counted."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def rules(outliers: dict[str, Any], missing: dict[str, Any], **more: Any) -> Rul
 
 
 def fit(numeric: Any, declared: Rules, family: str = NET) -> Cleaning:
-    made = np.asarray(numeric, dtype=np.float32)
-    return fit_cleaning(made, [f"c{n}" for n in range(made.shape[1])], family, declared)
+    values = np.asarray(numeric, dtype=np.float32)
+    return fit_cleaning(values, [f"c{n}" for n in range(values.shape[1])], family, declared)
 
 
 def same(one: Cleaning, other: Cleaning) -> bool:
@@ -48,9 +48,7 @@ def same(one: Cleaning, other: Cleaning) -> bool:
 
 
 @given(numbers, numbers, outliers, missing)
-def test_what_was_cleaned_stays_as_it_is(
-    train: Any, other: Any, capping: dict[str, Any], filling: dict[str, Any]
-) -> None:
+def test_cleaning_is_idempotent(train: Any, other: Any, capping: dict[str, Any], filling: dict[str, Any]) -> None:
     cleaning = fit(train, rules(capping, filling))
     assert same(cleaning, fit(train.copy(), rules(capping, filling)))
     for numeric in (train, other):
@@ -66,7 +64,9 @@ def test_what_was_cleaned_stays_as_it_is(
 
 
 @given(numbers, outliers, st.sampled_from([MEAN, {"strategy": "none", "indicators": True}]))
-def test_the_facts_are_the_whole_of_it(train: Any, capping: dict[str, Any], filling: dict[str, Any]) -> None:
+def test_the_recorded_facts_reproduce_the_cleaning(
+    train: Any, capping: dict[str, Any], filling: dict[str, Any]
+) -> None:
     every = {TREES: {"missing": filling}}
     cleaning = fit(train, rules(capping, MEAN, families=every), TREES)
     written = json.dumps({name: fact.as_json() for name, fact in cleaning.facts().items()}, allow_nan=False)
@@ -77,13 +77,13 @@ def test_the_facts_are_the_whole_of_it(train: Any, capping: dict[str, Any], fill
 
 
 @given(numbers, outliers)
-def test_marks_vary_in_training(train: Any, capping: dict[str, Any]) -> None:
+def test_missing_indicators_vary_in_training(train: Any, capping: dict[str, Any]) -> None:
     marks = fit(train, rules(capping, MEAN)).marks(train)
     assert set(np.unique(marks)) <= {0.0, 1.0}
     assert all(0 < column.mean() < 1 for column in marks.T)
 
 
-def test_quantiles_cap_and_the_capped_mean_fills() -> None:
+def test_values_are_capped_at_quantiles_and_filled_with_the_capped_mean() -> None:
     train = [[n, 7, np.nan] for n in range(11)] + [[np.nan, 7, np.nan]]
     cleaning = fit(train, rules(QUANTILE, MEAN))
     assert cleaning.low.tolist() == [1, 7, 0] and cleaning.high.tolist() == [9, 7, 0]
@@ -103,14 +103,14 @@ def test_quantiles_cap_and_the_capped_mean_fills() -> None:
     assert totals(counted) == {"rows": 4, "capped_share": 5 / 12, "missing_share": 2 / 12, "imputed_share": 2 / 12}
 
 
-def test_fences_stand_around_the_quartiles_unless_these_are_one() -> None:
+def test_fences_lie_around_the_quartiles_unless_these_are_equal() -> None:
     train = [[n, 0 if n < 90 else 5] for n in range(101)]
     cleaning = fit(train, rules(IQR, {"strategy": "median", "indicators": True}))
     assert cleaning.low.tolist() == [25 - 75, -np.inf] and cleaning.high.tolist() == [75 + 75, np.inf]
     assert cleaning.fill.tolist() == [50, 0]
 
 
-def test_the_narrowest_rule_holds_and_parts_are_replaced_one_by_one() -> None:
+def test_the_most_specific_rule_wins_part_by_part() -> None:
     constant = {"strategy": "constant", "value": -9, "indicators": False}
     declared = rules(
         QUANTILE,
@@ -135,7 +135,7 @@ def test_a_rule_for_a_column_that_no_model_reads_is_refused() -> None:
         fit([[1.0]], declared)
 
 
-def test_a_card_that_does_not_tell_is_corrupt() -> None:
+def test_a_card_without_a_columns_cleaning_is_corrupt() -> None:
     facts = fit([[1.0], [2.0]], rules(QUANTILE, MEAN)).facts()
     cleaning = {"columns": facts, "counts": {}}
     assert from_card(model_card(ModelInputs(("c0",), ()), cleaning=cleaning)).facts() == facts

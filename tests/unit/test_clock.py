@@ -1,4 +1,4 @@
-"""The clock of server and judge."""
+"""The clock of the model server and the judge."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import TOY
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
 
-def test_a_replay_goes_forward_only_and_every_process_sees_it(tmp_path: Path) -> None:
+def test_a_replay_clock_only_moves_forward_and_is_seen_by_every_process(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'records.db'}"
     clock, seen = ReplayClock(Records(uri).simulated_time("pumps")), ReplayClock(Records(uri).simulated_time("pumps"))
     for ask in (clock.now, lambda: clock.advance(NOON)):
@@ -50,19 +50,17 @@ def test_the_wall_is_the_default(tmp_path: Path) -> None:
         build_context(params, tmp_path)
 
 
-def test_the_command_line_shows_and_sets_a_clock_that_is_driven(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = ["clock", "--params", str(TOY), "--home", str(tmp_path)]
-    assert main(asked) == 2 and "is not set" in capsys.readouterr().err
+def test_the_command_line_shows_and_sets_a_replay_clock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["clock", "--params", str(TOY), "--home", str(tmp_path)]
+    assert main(words) == 2 and "is not set" in capsys.readouterr().err
     for given, shown in (
         ("2024-03-05", "2024-03-04T23:00:00+00:00"),
         ("2024-03-01T12:00+01:00", "2024-03-01T11:00:00"),
     ):
-        assert main([*asked, "--at", given]) == 0
-        assert capsys.readouterr().out.startswith(shown) and main(asked) == 0
+        assert main([*words, "--at", given]) == 0
+        assert capsys.readouterr().out.startswith(shown) and main(words) == 0
         assert capsys.readouterr().out.startswith(shown)
-    assert main([*asked, "--at", "noon"]) == 2 and "'noon' is not an instant" in capsys.readouterr().err
+    assert main([*words, "--at", "noon"]) == 2 and "'noon' is not an instant" in capsys.readouterr().err
     params = tmp_path / "params.yaml"
     params.write_text(TOY.read_text().replace("clock: replay\n", ""))
     assert main(["clock", "--params", str(params), "--home", str(tmp_path)]) == 0
@@ -71,7 +69,7 @@ def test_the_command_line_shows_and_sets_a_clock_that_is_driven(
     assert "which cannot be driven; to replay the past, set `clock: replay`" in capsys.readouterr().err
 
 
-def test_a_clock_that_nobody_drives_is_refused(tmp_path: Path) -> None:
+def test_a_wall_clock_cannot_be_driven(tmp_path: Path) -> None:
     driven = ReplayClock(Records(f"sqlite:///{tmp_path / 'records.db'}").simulated_time("pumps"))
     assert require_driven(driven) is driven
     with pytest.raises(InvalidInput, match=r"`clock` in params is `wall`, .* set `clock: replay`$"):

@@ -1,4 +1,4 @@
-"""Closed days: nothing of them is missing, and a feed that stays away on an open day is noticed all the same."""
+"""Closed days: no data of theirs count as missing, and a feed that fails on an open day is still noticed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WEEKEND = Closed(("saturday", "sunday"))
 @given(
     st.sets(st.sampled_from(WEEKDAYS), max_size=6), st.sets(st.dates(date(2024, 1, 1), date(2024, 3, 1)), max_size=20)
 )
-def test_the_longest_run_is_that_of_a_count_over_years(weekdays: set[Any], dates: set[date]) -> None:
+def test_the_longest_run_of_closed_days_equals_a_count_over_years(weekdays: set[Any], dates: set[date]) -> None:
     closed = Closed(tuple(weekdays), frozenset(dates))
     longest = run = 0
     for number in range(-400, 800):
@@ -38,7 +38,7 @@ def test_the_longest_run_is_that_of_a_count_over_years(weekdays: set[Any], dates
 
 
 @pytest.mark.parametrize(("days", "message"), [(("sunnyday",), "no weekdays"), (WEEKDAYS, "every weekday is closed")])
-def test_what_is_no_calendar_is_refused(days: Any, message: str) -> None:
+def test_an_invalid_calendar_is_refused(days: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         Closed(days)
 
@@ -59,24 +59,24 @@ def partitions(first: date, counts: str) -> list[Partition]:
 @pytest.mark.parametrize(
     ("counts", "closed", "days_a_week", "missed"),
     [
-        ("1111100", WEEKEND, 7, ""),  # from a Monday
+        ("1111100", WEEKEND, 7, ""),  # starting on a Monday
         ("1111000", WEEKEND, 7, "5"),
         ("0111100", WEEKEND, 7, "1"),
         ("1111110", Closed(dates=frozenset({date(2024, 1, 7)})), 7, ""),
         ("1101110", Closed(), 5, ""),
-        ("1101010", Closed(), 5, "7"),  # the third and the fifth a week may do without
+        ("1101010", Closed(), 5, "7"),  # a week may lack the third and the fifth
         ("1111111000", Closed(), 5, "10"),
-        ("1111100110", WEEKEND, 6, ""),  # a closed day is none that lacks
+        ("1111100110", WEEKEND, 6, ""),  # a closed day does not count as missing
     ],
 )
-def test_a_day_without_rows_is_missed_unless_it_is_closed_or_a_week_may_do_without(
+def test_an_empty_day_is_missing_unless_it_is_closed_or_its_week_may_lack_days(
     counts: str, closed: Closed, days_a_week: int, missed: str
 ) -> None:
     first = date(2024, 1, 1)
     table = replace(TABLE, days_a_week=days_a_week)
-    found = missing(table, partitions(first, counts), {}, Calendar("Europe/Berlin"), closed)
+    days = missing(table, partitions(first, counts), {}, Calendar("Europe/Berlin"), closed)
     expected = {int(missed)} if missed == "10" else {int(number) for number in missed}
-    assert {(day - first).days + 1 for day in found} == expected
+    assert {(day - first).days + 1 for day in days} == expected
 
 
 def test_the_days_before_the_window_count_for_its_weeks() -> None:
@@ -87,7 +87,7 @@ def test_the_days_before_the_window_count_for_its_weeks() -> None:
 
 
 @pytest.mark.parametrize("gone", [0, 1], ids=["a closed day", "an open one"])
-def test_a_file_that_is_not_there_is_missed_on_an_open_day_alone(tmp_path: Path, gone: int) -> None:
+def test_an_absent_file_is_missing_on_open_days_only(tmp_path: Path, gone: int) -> None:
     """29 March 2024 is Good Friday."""
     source = {"kind": "files", "uri": f"{tmp_path}/{{table}}-{{day}}.csv"}
     context = context_over(tmp_path / "home", source)
@@ -103,6 +103,6 @@ def test_a_file_that_is_not_there_is_missed_on_an_open_day_alone(tmp_path: Path,
             execute("ingest", window, context)
         return
     execute("ingest", window, context)
-    with pytest.raises(CheckFailed) as error:  # the toy's expectations are of other columns
+    with pytest.raises(CheckFailed) as error:  # the toy's expectations are about other columns
         execute("validate", window, context)
     assert "has no rows" not in str(error.value)

@@ -1,4 +1,4 @@
-"""The columns that declared views read: those that their SQL names, or all where it may read others."""
+"""The columns that declared views read: those named in their SQL, or all where it may read others."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ ALL: list[FeatureTable] = [
 
 
 @pytest.mark.parametrize(("table", "want"), READ)
-def test_a_view_reads_what_it_names(table: FeatureTable, want: set[str]) -> None:
+def test_a_view_reads_the_columns_that_it_names(table: FeatureTable, want: set[str]) -> None:
     assert {*part_read(COLUMNS, columns_read(table))} == want | {"local_day"}
 
 
 @pytest.mark.parametrize("table", ALL)
-def test_a_view_may_read_all_where_it_does_not_name_what_it_reads(table: FeatureTable) -> None:
+def test_a_view_that_does_not_name_its_columns_may_read_all(table: FeatureTable) -> None:
     assert columns_read(table) is None and part_read(COLUMNS, None) == [*COLUMNS]
 
 
@@ -105,11 +105,11 @@ def test_a_view_may_read_all_where_it_does_not_name_what_it_reads(table: Feature
         "select a from query_table('s')",
     ],
 )
-def test_what_reads_columns_without_their_names_is_noticed(sql: str) -> None:
+def test_sql_that_reads_columns_without_naming_them_is_noticed(sql: str) -> None:
     assert names_in(sql) is None
 
 
-def test_names_of_common_queries_are_known() -> None:
+def test_columns_of_common_queries_are_found() -> None:
     sql = """
         with one as (select a, row_number() over (partition by b order by c desc nulls last) as n from s),
         two as (select d from s union all select E from t)
@@ -121,13 +121,13 @@ def test_names_of_common_queries_are_known() -> None:
     assert names is not None and names >= {*"abcdefghijklmopqr"}
 
 
-def test_the_shops_views_are_known() -> None:
+def test_columns_of_the_shops_views_are_found() -> None:
     line = [*SHOP.tables[0].columns, "local_day"]
     read = {one.name: {*line} - {*part_read(line, columns_read(one))} for one in SHOP.feature_tables}
     assert read == {"customer_orders": set(), "item_sales": {"order_id", "channel", "line"}}
 
 
-def test_a_reference_table_of_which_nothing_is_named_is_read_whole() -> None:
+def test_a_reference_table_without_named_columns_is_read_whole() -> None:
     assert part_read(["id", "age"], columns_read(view(over()))) == ["id", "age"]
 
 
@@ -142,8 +142,8 @@ SALES = pa.table(
 )
 
 
-def test_a_view_is_built_from_what_it_is_known_to_read_alone() -> None:
-    """So that no column can bear on it whose changes are not told."""
+def test_a_view_is_built_from_its_known_columns_only() -> None:
+    """So no column can affect it without a change of that column being noticed."""
     window = Window(date(2024, 3, 1), date(2024, 3, 3), "UTC")
     table = trailing(
         "v",

@@ -1,4 +1,4 @@
-"""Compression: quantized products, pruned weights and taught networks are what they are said to be."""
+"""Compression: quantized products, pruned weights and distilled networks do what they promise."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def operators(graph: bytes) -> list[str]:
 
 
 @networks
-def test_quantized_scores_are_near_and_the_graph_gives_what_calibration_saw(family: str) -> None:
+def test_quantized_scores_are_close_and_calibration_was_fitted_on_those_of_the_graph(family: str) -> None:
     native, calibration = Quantized(plain(family)), Platt(0.9, 0.1)
     rows = hard(3000, 3, np.zeros(1, dtype=np.float32))
     scores = scorer(graph := to_onnx(native, calibration)).score(rows)
@@ -73,7 +73,7 @@ def test_quantized_scores_are_near_and_the_graph_gives_what_calibration_saw(fami
     assert 0 < np.abs(scores - exact).max() < 0.05 and "MatMulInteger" in operators(graph)
 
 
-def test_quantized_further_outputs_are_near_and_the_graph_gives_what_was_compared() -> None:
+def test_quantized_further_outputs_are_close_and_those_of_the_graph_were_compared() -> None:
     native, exact = Quantized(plain("mmoe")), plain("mmoe")
     rows = hard(3000, 3, np.zeros(1, dtype=np.float32))
     scores, further = Scorer(to_onnx(native, Platt(0.9, 0.1)), INPUTS, further=(AUXILIARY,)).score_all(rows)
@@ -85,7 +85,7 @@ def test_quantized_further_outputs_are_near_and_the_graph_gives_what_was_compare
 
 @networks
 def test_a_quantized_score_does_not_depend_on_its_neighbours(family: str) -> None:
-    """A scale of the whole batch would follow the largest value in it."""
+    """A scale for the whole batch would depend on its largest value."""
     score = scorer(to_onnx(Quantized(plain(family)), Uncalibrated())).score
     rows = hard(40, 5, np.zeros(1, dtype=np.float32))
     np.testing.assert_allclose([score(rows.iloc[n : n + 1])[0] for n in range(40)], score(rows), atol=1e-6)
@@ -95,9 +95,9 @@ def test_a_quantized_score_does_not_depend_on_its_neighbours(family: str) -> Non
 @networks
 def test_the_same_seed_gives_the_same_quantized_bytes_and_a_smaller_graph(family: str) -> None:
     again = fit(family, train=frame(4000, 1), held=frame(1000, 2))
-    made, twice = (to_onnx(Quantized(native), Uncalibrated()) for native in (plain(family), again))
-    assert made == twice
-    weights = (onnx.load_model_from_string(g).graph.initializer for g in (made, to_onnx(again, Uncalibrated())))
+    graph, twice = (to_onnx(Quantized(native), Uncalibrated()) for native in (plain(family), again))
+    assert graph == twice
+    weights = (onnx.load_model_from_string(g).graph.initializer for g in (graph, to_onnx(again, Uncalibrated())))
     small, large = (sum(numpy_helper.to_array(w).nbytes for w in ws if w.data_type != 8) for ws in weights)
     assert small < large
 
@@ -111,8 +111,8 @@ def product(matrix: np.ndarray[Any, Any], bias: bool = False, **attributes: Any)
 
 def evaluate(graph: Graph, x: np.ndarray[Any, Any]) -> Any:
     value = onnx.helper.make_tensor_value_info
-    made = onnx.helper.make_graph(graph.nodes, "g", [value("x", 1, ["N", 4])], [value("y", 1, None)], graph.constants)
-    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    whole = onnx.helper.make_graph(graph.nodes, "g", [value("x", 1, ["N", 4])], [value("y", 1, None)], graph.constants)
+    model = onnx.helper.make_model(whole, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
     return ReferenceEvaluator(model).run(None, {"x": x})[0]
 
 
@@ -140,7 +140,7 @@ def test_integer_sums_do_not_saturate_at_their_extremes() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"alpha": 2.0}, {"transA": 1}])
-def test_products_of_another_form_are_left_alone(changes: dict[str, Any]) -> None:
+def test_products_of_an_unsupported_form_are_left_alone(changes: dict[str, Any]) -> None:
     graph = product(np.ones((4, 3), dtype=np.float32), True, **changes)
     before = [node.SerializeToString() for node in graph.nodes]
     assert quantize_products(graph) == 0 and [node.SerializeToString() for node in graph.nodes] == before
@@ -149,7 +149,7 @@ def test_products_of_another_form_are_left_alone(changes: dict[str, Any]) -> Non
 
 
 @given(st.floats(0, 0.99), st.integers(1, 30), st.integers(1, 30), st.booleans())
-def test_masks_take_exactly_the_share_and_the_smallest(share: float, outs: int, ins: int, ties: bool) -> None:
+def test_masks_prune_exactly_the_share_of_smallest_weights(share: float, outs: int, ins: int, ties: bool) -> None:
     layer = nn.Linear(ins, outs)
     if ties:
         nn.init.ones_(layer.weight)
@@ -175,7 +175,7 @@ def test_a_pruned_fit_has_the_declared_share_of_zeros_in_every_matrix(family: st
     assert set(kept).issubset(first) == (epochs == 0)  # fine-tuning moves what is left
 
 
-def test_fine_tuning_wins_back_some_of_what_pruning_lost() -> None:
+def test_fine_tuning_recovers_part_of_the_loss_from_pruning() -> None:
     held, read = frame(1500, 2), frame(3000, 9)
     lost = [
         measure(read[LABEL], Uncalibrated().apply(fitted.log_odds(read)))["log_loss"]
@@ -190,14 +190,14 @@ def teacher(score: Any) -> Any:
 
 
 def truth(rows: pd.DataFrame) -> Any:
-    """About the probability that labels are drawn with."""
+    """An approximation of the probability by which labels are drawn."""
     effect = rows["kind"].map({"a": -1.0, "b": 0.6, "c": -0.3, "d": 1.2}).fillna(0.0)
     odds = 1.1 * rows["x"] + effect + 0.8 * rows["gappy"].isna() - 0.8
     return 1 / (1 + np.exp(-odds.to_numpy(dtype=np.float64)))
 
 
 @networks
-def test_a_teacher_without_say_changes_no_bit(family: str) -> None:
+def test_a_teacher_of_weight_zero_changes_no_bit(family: str) -> None:
     silent = fit(family, lesson=Lesson(teacher(truth), 3.0, 0.0), epochs=2)
     assert weights(silent) == weights(fit(family, epochs=2))
     heard = fit(family, lesson=Lesson(teacher(truth), 3.0, 0.3), epochs=2)
@@ -205,10 +205,10 @@ def test_a_teacher_without_say_changes_no_bit(family: str) -> None:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_from_a_perfect_teacher_it_learns_what_labels_do_not_tell(temperature: float) -> None:
-    """Training labels are coins; with alpha 1 they have no say."""
-    made = frame(4000, 1)
-    coins = made.assign(**{LABEL: np.random.default_rng(5).integers(0, 2, len(made)).astype(np.float64)})
+def test_a_student_learns_from_a_perfect_teacher_what_labels_do_not_show(temperature: float) -> None:
+    """Training labels are random; with alpha 1 they have no weight."""
+    rows = frame(4000, 1)
+    coins = rows.assign(**{LABEL: np.random.default_rng(5).integers(0, 2, len(rows)).astype(np.float64)})
     read, held = frame(3000, 9), frame(1000, 2)
     changes: dict[str, Any] = {"train": coins, "held": held, "epochs": 12, "patience": 12}
     taught = fit("mlp", lesson=Lesson(teacher(truth), temperature, 1.0), **changes).log_odds(read)
@@ -264,13 +264,13 @@ def test_certain_teachers_give_finite_targets() -> None:
         ({"mlp": {"bits": 4}}, "bits"),
     ],
 )
-def test_what_cannot_be_done_is_refused_when_it_is_read(compression: dict[str, Any], message: str) -> None:
+def test_impossible_settings_are_refused_when_read(compression: dict[str, Any], message: str) -> None:
     declared = small_params().training.model_dump()
     with pytest.raises(ValueError, match=message):
         Training.model_validate({**declared, "compression": compression})
 
 
-def test_a_teacher_that_has_seen_the_folds_days_is_refused() -> None:
+def test_a_teacher_trained_on_days_of_the_fold_is_refused() -> None:
     declared = small_params().training.model_dump()
     taught = {"mlp": {"distil": {"teacher": "mmoe"}}}
     Training.model_validate({**declared, "compression": taught})

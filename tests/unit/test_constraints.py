@@ -1,4 +1,4 @@
-"""Params and declarations that do not fit each other are refused by name; what defaults follow from never is."""
+"""Params and declarations that contradict each other are refused by name; defaults never contradict declarations."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.toy_lists import USECASE as LISTS
 SHADOW = {"share": 0.0, "min_hours": 1, "min_requests": 1, "min_blocks": 0, "min_pairs": 0}
 AHEAD = {"name": "a", "kind": "direction", "change": {"load": {"add": 1}}, "moves": "up"}
 HALF = {"share": 0.5, "min_hours": 1, "min_requests": 1, "min_blocks": 1, "min_pairs": 1}
-BROKEN: Mapping[str, tuple[dict[str, Any], str]] = {  # by constraint: what breaks it, and what is said
+BROKEN: Mapping[str, tuple[dict[str, Any], str]] = {  # by constraint: values that break it, and the message
     "service-with-inputs": ({"features.service": "pump_service_v9"}, "did you mean pump_service_v"),
     "sources-are-tables": (
         {"sources": {"reading": {"kind": "bundled"}}},
@@ -74,7 +74,7 @@ BROKEN: Mapping[str, tuple[dict[str, Any], str]] = {  # by constraint: what brea
 }
 
 
-def changed(folder: Path, change: Mapping[str, Any]) -> Path:
+def params_with(folder: Path, change: Mapping[str, Any]) -> Path:
     """The toy's params with values at dotted keys."""
     file = folder / "params.yaml"
     file.write_text(yaml.safe_dump(filled(yaml.safe_load(TOY.read_text()), change)))
@@ -100,8 +100,8 @@ DECLARED = {  # by constraint: a module of the toy that breaks it
 }
 
 
-def declared(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a module that breaks a constraint."""
+def write_module(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Write a module of the toy that breaks a constraint; gives its name."""
     module = f"declared_{name.replace('-', '_')}"
     (folder / f"{module}.py").write_text(DECLARED[name])
     monkeypatch.syspath_prepend(folder)
@@ -125,7 +125,7 @@ def declared(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     ],
     ids=["a column's name", "twice", "itself", "neither list nor key", "the toy's"],
 )
-def test_what_is_derived_is_held_against_the_declarations(derived: Any, messages: list[str]) -> None:
+def test_derivations_are_checked_against_the_declarations(derived: Any, messages: list[str]) -> None:
     constraint = CONSTRAINTS["derived-from-what-there-is"]
     assert [*constraint(read(TOY).params, replace(LISTS, derived=derived))] == messages
 
@@ -144,7 +144,7 @@ def test_a_view_that_models_read_has_keys_that_requests_have() -> None:
 
 
 class Simple(Base):
-    """The toy's readings, with all that it declares in SQL."""
+    """The toy's readings, with everything that it declares in SQL."""
 
     name, timezone, start, split_on = "pumps", "Europe/Berlin", date(2024, 3, 1), "pump"
     maturity, request = timedelta(days=1), Reading
@@ -170,14 +170,14 @@ class Simple(Base):
         ),
     ],
 )
-def test_what_is_declared_in_sql_is_tried_before_anything_runs(changes: dict[str, Any], message: str | None) -> None:
+def test_declared_sql_is_tried_before_any_step_runs(changes: dict[str, Any], message: str | None) -> None:
     usecase: Any = Simple()
     usecase.examples_sql = changes.get("examples_sql", usecase.examples_sql)
     events = Events(changes.get("rows", "readings"), changes.get("at", "read_at"), where=changes.get("where"))
     over = Over(events, {"n": changes.get("measure", count())}, (A_DAY,))
     usecase.feature_tables = (trailing("hot", changes.get("keys", ("pump",)), over),)
-    found = [*check.unbuildable(usecase)]
-    assert len(found) == (message is not None) and all(re.search(message or "", one) for one in found), found
+    problems = [*check.unbuildable(usecase)]
+    assert len(problems) == (message is not None) and all(re.search(message or "", one) for one in problems), problems
 
 
 def test_requests_are_split_by_a_field_that_they_have() -> None:
@@ -185,20 +185,18 @@ def test_requests_are_split_by_a_field_that_they_have() -> None:
         type("Other", (Simple,), {"split_on": "pomp"})
 
 
-def test_each_constraint_is_broken_once_here_and_told_in_the_docs() -> None:
+def test_each_constraint_has_a_case_here_and_a_line_in_the_docs() -> None:
     assert list(BROKEN) == list(CONSTRAINTS)
     table = (ROOT / "docs" / "params.md").read_text()
     assert [name for name in (*CONSTRAINTS, check.BUILDS, check.WHERE, check.DVC) if f"| `{name}` |" not in table] == []
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_breaks_a_constraint_is_refused_by_its_name(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_constraint_is_refused_by_name(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     change, message = BROKEN[name]
     if not change:
-        change = {"usecase": declared(name, tmp_path, monkeypatch)}
-    file = changed(tmp_path, change)
+        change = {"usecase": write_module(name, tmp_path, monkeypatch)}
+    file = params_with(tmp_path, change)
     with pytest.raises(InvalidInput, match=rf"{message}.* \({name}; "):
         build_context(file, tmp_path)
     configuration = read(file)
@@ -231,9 +229,9 @@ def test_what_breaks_a_constraint_is_refused_by_its_name(
         ({"rollout.stages": [{**HALF, "min_hours": 24 * 41}]}, "the stages take 41 days"),
     ],
 )
-def test_nor_may_the_other_halves_of_constraints_be_broken(tmp_path: Path, change: Any, message: str) -> None:
+def test_the_other_halves_of_constraints_are_enforced(tmp_path: Path, change: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        load(changed(tmp_path, change))
+        load(params_with(tmp_path, change))
 
 
 def test_a_service_without_inputs_is_refused() -> None:
@@ -247,7 +245,7 @@ def test_a_service_without_inputs_is_refused() -> None:
     minutes=st.sampled_from([1, 15, 20, 45, 60, 90, 180, 360, 720, 1440]),
     behaviour=st.booleans(),
 )
-def test_what_follows_from_declarations_breaks_no_constraint(hours: int, minutes: int, behaviour: bool) -> None:
+def test_defaults_derived_from_declarations_break_no_constraint(hours: int, minutes: int, behaviour: bool) -> None:
     maturity, period = timedelta(hours=hours), timedelta(minutes=minutes)
     given = {
         "usecase": "tests.toy",
@@ -257,8 +255,8 @@ def test_what_follows_from_declarations_breaks_no_constraint(hours: int, minutes
             else {}
         ),
     }
-    declared = Declared(maturity, period, ("pump_service_v1",))
-    params = Params.model_validate(filled(given, {one.key: one.value for one in defaults(declared, given)}))
+    declarations = Declared(maturity, period, ("pump_service_v1",))
+    params = Params.model_validate(filled(given, {one.key: one.value for one in defaults(declarations, given)}))
     inputs = {"pump_service_v1": ModelInputs(("load",), ())}
     usecase: Any = replace(USECASE, maturity=maturity, model_inputs=inputs, end=date.max)
     object.__setattr__(usecase, "period", period)
@@ -266,9 +264,9 @@ def test_what_follows_from_declarations_breaks_no_constraint(hours: int, minutes
 
 
 def test_the_schedule_of_data_runs_follows_each_period() -> None:
-    said = {minutes: cron(timedelta(minutes=minutes)) for minutes in (1, 15, 60, 180, 1440)}
-    assert said == {1: "*/1 * * * *", 15: "*/15 * * * *", 60: "0 * * * *", 180: "0 */3 * * *", 1440: "0 0 * * *"}
-    assert cron(timedelta(minutes=45)) == cron(timedelta(minutes=90)) == "0 0 * * *", "which cron cannot say"
+    schedules = {minutes: cron(timedelta(minutes=minutes)) for minutes in (1, 15, 60, 180, 1440)}
+    assert schedules == {1: "*/1 * * * *", 15: "*/15 * * * *", 60: "0 * * * *", 180: "0 */3 * * *", 1440: "0 0 * * *"}
+    assert cron(timedelta(minutes=45)) == cron(timedelta(minutes=90)) == "0 0 * * *", "cron cannot express this period"
 
 
 def test_check_shows_every_constraint_and_fails_where_one_is_broken(
@@ -278,11 +276,11 @@ def test_check_shows_every_constraint_and_fails_where_one_is_broken(
     assert main(["check", "--params", str(ROOT / "params.yaml"), *places]) == 0
     shown = capsys.readouterr().out
     assert all(f"ok  {name}" in shown for name in CONSTRAINTS) and "no  " not in shown
-    file = str(changed(tmp_path, {"splits.embargo_days": 0, "splits.test_days": 1}))
+    file = str(params_with(tmp_path, {"splits.embargo_days": 0, "splits.test_days": 1}))
     assert main(["check", "--params", file, *places]) == 3
-    told = capsys.readouterr()
-    assert "no  embargo-covers-maturity" in told.out and "no  test-window-has-labels" in told.out
-    assert "2 of what must hold" in told.err
+    output = capsys.readouterr()
+    assert "no  embargo-covers-maturity" in output.out and "no  test-window-has-labels" in output.out
+    assert "2 of what must hold" in output.err
     assert main(["check", "--params", file, "--json", *places]) == 3
     report = json.loads(capsys.readouterr().out)
     assert [one["constraint"] for one in report if one["violations"]] == [
@@ -290,7 +288,7 @@ def test_check_shows_every_constraint_and_fails_where_one_is_broken(
         "test-window-has-labels",
     ]
     assert main(["ingest", "--start", "2024-03-01", "--end", "2024-03-02", "--params", file, *places]) == 2
-    assert "embargo-covers-maturity" in capsys.readouterr().err, "no step runs"
+    assert "embargo-covers-maturity" in capsys.readouterr().err, "no step runs where a constraint is broken"
 
 
 @pytest.mark.parametrize(
@@ -307,20 +305,20 @@ def test_where_of_a_source_is_parsed_before_anything_is_read(
     tmp_path: Path, where: str, message: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     readings = {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv", "where": where}
-    file = str(changed(tmp_path, {"sources": {"readings": readings}}))
+    file = str(params_with(tmp_path, {"sources": {"readings": readings}}))
     assert main(["check", "--params", file, "--home", str(tmp_path)]) == (3 if message else 0)
     shown = capsys.readouterr().out
     assert f"{'no' if message else 'ok'}  {check.WHERE}" in shown and (message or "") in shown
 
 
-def test_a_stage_that_does_not_name_what_its_step_reads_is_told(tmp_path: Path) -> None:
+def test_a_stage_that_does_not_name_the_params_of_its_step_is_reported(tmp_path: Path) -> None:
     text = (ROOT / "dvc.yaml").read_text()
     assert list(check.lacking(ROOT / "dvc.yaml")) == []
     file = tmp_path / "dvc.yaml"
     file.write_text(text.replace(", training.seed]", "]", 1).replace("usecase, source, sources,", "usecase, source,"))
-    said = list(check.lacking(file))
+    missing = list(check.lacking(file))
     assert (
-        len(said) == 2
-        and said[0].startswith("stage ingest reads sources ")
-        and "evaluate reads training.seed" in said[1]
+        len(missing) == 2
+        and missing[0].startswith("stage ingest reads sources ")
+        and "evaluate reads training.seed" in missing[1]
     )

@@ -1,4 +1,4 @@
-"""The context builds a client when it is first used, and takes those that it is given instead."""
+"""The context builds a client on first use, and uses a given client instead."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def test_a_client_is_built_when_it_is_first_used_and_kept(toy: Context) -> None:
     assert (toy.settings.root / "records.db").exists()
 
 
-def test_a_client_that_is_given_stands_for_the_one_that_would_be_built(toy: Context) -> None:
+def test_a_given_client_replaces_the_one_that_would_be_built(toy: Context) -> None:
     clock: Clock = Stopped()
     given = toy.replaced(clock=clock)
     assert given.clock is clock and toy.clock is not clock
     records = toy.records
     both = given.replaced(records=records)
     assert both.clock is clock and both.records is records and both.ledger.engine is records.engine
-    assert both == toy, "what it is of is the same"
+    assert both == toy, "its settings, params and use case are the same"
 
 
-def test_a_client_that_a_context_does_not_have_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_client_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"no client watch; it has .*rollouts.*clock"):
         build_context(TOY, tmp_path).replaced(watch=Stopped())

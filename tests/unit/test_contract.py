@@ -1,4 +1,4 @@
-"""Each check of the contract finds the fault that it is for, and a sound use case passes all."""
+"""Each check of the contract finds its fault, and a sound use case passes all checks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAKER = FeatureTable("pump_maker", ("pump",), ("makers",), daily=False)
 
 
 def subject(usecase: UseCase, start: date = START, end: date = END, last: date = LAST) -> Subject:
-    """A week of the toy, with days before and behind it."""
+    """A week of the toy, with days before and after it."""
     calendar = calendar_of(usecase)
     first, start, end, last = (calendar.first_of(day) for day in (min(FIRST, start), start, end, last))
     reach = Window(first, last, usecase.timezone, calendar.length)
@@ -88,7 +88,7 @@ class NextDay(Wrong):
 
 
 class WholeDay(Wrong):
-    """The mean of a day's readings as known with its first."""
+    """The mean of a day's readings, declared as known with the first one."""
 
     def heat(self, rows: pd.DataFrame, tables: Tables, window: Window) -> pd.DataFrame:
         read = tables["readings"].to_pandas()
@@ -99,7 +99,7 @@ class WholeDay(Wrong):
 
 @dataclass(frozen=True)
 class Noted(Pumps):
-    """Every third reading is noted a day late, which its feature takes no notice of; nothing else tells of it."""
+    """Every third reading is recorded a day late, which its feature ignores; no other check can see it."""
 
     tables: tuple[RawTable, ...] = (
         RawTable(
@@ -149,7 +149,7 @@ class Overdue(Pumps):
 
 
 class Shares(Pumps):
-    """Labels that are no truth values, and one that is known though there is none."""
+    """Labels other than 0 and 1, and a null label with a knowledge time."""
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
         rows = super().examples(tables, window).to_pandas()
@@ -158,7 +158,7 @@ class Shares(Pumps):
 
 
 class Leaking(Wrong):
-    """A feature that has its own row's outcome in it."""
+    """A feature that includes the outcome of its own row."""
 
     def heat(self, rows: pd.DataFrame, tables: Tables, window: Window) -> pd.DataFrame:
         read = tables["readings"].to_pandas().assign(known_at=lambda frame: frame.read_at + pd.Timedelta(minutes=5))
@@ -168,7 +168,7 @@ class Leaking(Wrong):
 
 @dataclass(frozen=True)
 class LeakingUnseen(Leaking):
-    """The same, where nothing tells how records stood."""
+    """The same, without a hook that gives records as known at an instant."""
 
     as_known: None = None  # type: ignore[assignment]
 
@@ -179,7 +179,7 @@ class OtherOutcomes(Pumps):
 
 
 class Batch(Pumps):
-    """A feature of the request that is relative to the others of a call."""
+    """A request feature that depends on the other requests of a call."""
 
     def request_features(self, columns: Columns) -> Columns:
         hour = super().request_features(columns)["hour"]
@@ -187,7 +187,7 @@ class Batch(Pumps):
 
 
 class Unsendable(Pumps):
-    """Plants that the request model does not know."""
+    """Plants that the request model does not accept."""
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
         rows = super().examples(tables, window).to_pandas()
@@ -201,7 +201,7 @@ class OtherBlocks(Pumps):
 
 
 class Unstable(Pumps):
-    """Ids that number the rows of a window."""
+    """Ids that count the rows of a window."""
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
         rows = super().examples(tables, window).to_pandas()
@@ -216,7 +216,7 @@ class Reused(Pumps):
 
 @dataclass(frozen=True)
 class Beyond(Pumps):
-    """All days of the tables, which are more than the window's where labels look ahead."""
+    """Examples of all days of the tables, which go beyond the window where labels look ahead."""
 
     maturity: timedelta = timedelta(days=2)
     looks_ahead: timedelta = timedelta(days=1)
@@ -226,7 +226,7 @@ class Beyond(Pumps):
 
 
 class Naive(Pumps):
-    """Instants of which nobody knows the zone, and no ids."""
+    """Instants without a zone, and no ids."""
 
     def examples(self, tables: Tables, window: Window) -> pa.Table:
         rows = super().examples(tables, window).to_pandas().drop(columns="example_id")
@@ -248,7 +248,7 @@ class Unready(Pumps):
         return rows
 
 
-FAULTS: list[tuple[type[Pumps], dict[str, str]]] = [  # what each check says; the others find nothing
+FAULTS: list[tuple[type[Pumps], dict[str, str]]] = [  # the finding of each fault's check; other checks find nothing
     (Misnamed, {"features-columns": "pump_heat lacks heat_1d, which its view declares"}),
     (Text, {"features-columns": "has heat_1d as string, and its view declares Float32"}),
     (Twice, {"features-columns": "has two rows of pump 7 with known_at"}),
@@ -273,16 +273,16 @@ FAULTS: list[tuple[type[Pumps], dict[str, str]]] = [  # what each check says; th
 
 
 @pytest.mark.parametrize(("usecase", "expected"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
-def test_a_fault_is_found_by_the_check_that_is_for_it(usecase: type[Pumps], expected: dict[str, str]) -> None:
+def test_a_fault_is_found_by_its_check(usecase: type[Pumps], expected: dict[str, str]) -> None:
     answers = answers_of(usecase())
-    found = {name: one.findings for name, one in answers.items() if one.findings}
-    assert found.keys() == expected.keys(), found
-    assert all(any(part in one for one in found[name]) for name, part in expected.items()), found
+    findings = {name: one.findings for name, one in answers.items() if one.findings}
+    assert findings.keys() == expected.keys(), findings
+    assert all(any(part in one for one in findings[name]) for name, part in expected.items()), findings
 
 
-def test_every_check_has_a_fault_that_it_alone_finds() -> None:
+def test_every_check_has_a_fault_that_no_other_finds() -> None:
     alone = {name for _, expected in FAULTS if len(expected) == 1 for name in expected}
-    assert alone == set(CHECKS) - {"early-positives"}, "which only tells"
+    assert alone == set(CHECKS) - {"early-positives"}, "a check that only informs"
     table = (ROOT / "docs" / "own-data.md").read_text()
     assert [name for name in CHECKS if f"| `{name}` |" not in table] == []
 
@@ -297,13 +297,13 @@ def test_a_sound_use_case_passes_every_check() -> None:
     assert {name: one.mark for name, one in answers_of(Pumps()).items()} == dict.fromkeys(CHECKS, "ok")
 
 
-def test_so_does_one_whose_periods_are_hours_across_a_change_of_clocks() -> None:
+def test_a_sound_use_case_of_hours_passes_across_a_clock_change() -> None:
     days = {"start": date(2024, 3, 30), "end": date(2024, 4, 2), "last": date(2024, 4, 4)}
     answers = answers_of(Hours(), **days)
     assert {name: (one.mark, one.findings) for name, one in answers.items()} == dict.fromkeys(CHECKS, ("ok", []))
 
 
-def test_without_hooks_it_is_told_what_was_not_asked_and_what_to_declare() -> None:
+def test_without_hooks_the_contract_says_what_was_not_checked_and_what_to_declare() -> None:
     answers = answers_of(Unhooked())
     assert {name for name, one in answers.items() if one.mark != "ok"} == {"outcomes"}
     assert answers["outcomes"].skipped == "declare `outcomes`, by raw table the columns that only the future tells"
@@ -315,15 +315,15 @@ def test_without_hooks_it_is_told_what_was_not_asked_and_what_to_declare() -> No
 
 
 @pytest.mark.parametrize("seed", seeds(3, 40))
-def test_whatever_is_drawn_the_sound_one_passes_and_one_that_foresees_does_not(seed: int) -> None:
+def test_for_any_seed_a_sound_use_case_passes_and_one_that_sees_the_future_fails(seed: int) -> None:
     drawn = {usecase: replace(subject(usecase()), seed=seed) for usecase in (Pumps, WholeDay, NextDay)}
-    certain = CHECKS.keys() - {"outcomes"}  # of which, by chance, one AUC in 370 lies outside
+    certain = CHECKS.keys() - {"outcomes"}  # where, by chance, one AUC in 370 lies outside
     assert [finding for name in certain for finding in ask(name, drawn[Pumps]).findings] == []
     assert ask("knowledge", drawn[WholeDay]).findings and ask("live", drawn[WholeDay]).findings
     assert ask("knowledge", drawn[NextDay]).findings and ask("alone", drawn[NextDay]).findings
 
 
-def test_labels_that_look_ahead_pass_and_are_told_where_the_early_ones_are_positive() -> None:
+def test_labels_that_look_ahead_pass_with_a_note_where_early_ones_are_positive() -> None:
     answers = {name: ask(name, subject(AheadLabels())) for name in ("labels", "early-positives", "examples")}
     assert {name: one.mark for name, one in answers.items()} == dict.fromkeys(answers, "ok")
     expected = answers["early-positives"].notes[-1]
@@ -334,13 +334,13 @@ def test_labels_that_look_ahead_pass_and_are_told_where_the_early_ones_are_posit
     assert "far more often" not in " ".join(ask("early-positives", subject(Pumps())).notes)
 
 
-def test_labels_of_a_window_that_none_has_matured_in_are_not_asked() -> None:
+def test_immature_labels_of_a_window_are_not_checked() -> None:
     young = subject(AheadLabels(), LAST - timedelta(days=2), LAST)
     for name in ("labels", "early-positives", "outcomes"):
         assert "no label of 2024-03-16 to 2024-03-18 has matured by 2024-03-18" in str(ask(name, young).skipped)
 
 
-def test_examples_without_a_column_or_of_another_type_are_told() -> None:
+def test_examples_with_missing_columns_or_wrong_types_are_reported() -> None:
     findings = ask("examples", subject(Naive())).findings
     assert findings[0] == "the examples lack example_id; add it"
     assert findings[1].startswith("the examples have predicted_at as timestamp[")

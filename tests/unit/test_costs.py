@@ -19,8 +19,8 @@ prices = st.builds(Costs, false_alarm=st.floats(0.1, 9), miss=st.floats(1, 9), t
 
 
 @given(rows, prices)
-@example([(0, 0.0), (1, 5e-324)], Costs(false_alarm=1.0, miss=1.0, true_alarm=0.0))  # nothing is between them
-def test_the_curve_says_what_each_threshold_costs_and_the_choice_is_the_cheapest(
+@example([(0, 0.0), (1, 5e-324)], Costs(false_alarm=1.0, miss=1.0, true_alarm=0.0))  # no float lies between them
+def test_the_curve_gives_the_cost_of_each_threshold_and_the_cheapest_is_chosen(
     drawn: list[tuple[int, float]], costs: Costs
 ) -> None:
     labels, scores = np.array([d[0] for d in drawn]), np.array([d[1] for d in drawn])
@@ -59,7 +59,7 @@ def test_days_that_move_together_give_a_wider_interval_and_one_day_gives_none() 
     assert all(math.isnan(end) for end in mean_cost(row_costs(labels, scores, 0.5, Costs()), days * 0, 50, 1)[1])
 
 
-def test_a_score_that_is_no_number_has_no_cost() -> None:
+def test_nan_scores_have_no_cost() -> None:
     cost, _ = mean_cost(row_costs([0, 1, 1], [0.1, np.nan, 0.9], 0.5, Costs()), [0, 1, 2], 50, 1)
     assert math.isnan(cost) and math.isnan(mean_cost(row_costs([], [], 0.5, Costs()), [], 50, 1)[0])
 
@@ -71,6 +71,6 @@ def test_a_thin_curve_keeps_both_ends() -> None:
 
 
 @pytest.mark.parametrize("prices", [{"true_alarm": 1, "miss": 1}, {"false_alarm": 0}, {"miss": -1}, {"miss": "dear"}])
-def test_prices_at_which_there_is_nothing_to_decide_are_refused(prices: dict[str, float]) -> None:
+def test_costs_that_leave_nothing_to_decide_are_refused(prices: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Costs.model_validate(prices)

@@ -1,4 +1,4 @@
-"""The pure parts of data versions: names, rows, differences, needs."""
+"""The pure parts of data versions: names, rows, differences, references."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FILES = st.tuples(st.integers(0, 3), st.sampled_from([("x", 0), ("x", 1), ("y", 
 TREES = st.dictionaries(PATHS, FILES)
 
 
-def test_a_beginning_names_a_version() -> None:
+def test_a_version_can_be_named_by_a_prefix() -> None:
     known = ["ab" + "0" * 30 + ".dir", "ac" + "0" * 30 + ".dir"]
     for text in ("ab", known[0], known[0].removesuffix(".dir"), "AB0", " ab "):
         assert resolve(text, known) == known[0]
@@ -40,18 +40,18 @@ def test_a_beginning_names_a_version() -> None:
 
 
 class Cache:
-    """Objects by hash, counting those that are asked for."""
+    """Objects by hash; it records which are fetched."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.fetched = folder, set[str]()
 
     def tree(self, content: dict[str, Any]) -> dict[str, str]:
-        made = {}
+        listing = {}
         for path, (rows, (column, kind)) in content.items():
             name = hashlib.md5(repr((rows, column, kind)).encode()).hexdigest()
             pq.write_table(pa.table({column: pa.array([None] * rows, KINDS[column][kind])}), self.folder / name)
-            made[path] = name
-        return made
+            listing[path] = name
+        return listing
 
     def fetch(self, objects: Any) -> dict[str, Path]:
         self.fetched.update(objects)
@@ -70,22 +70,22 @@ def test_rows_are_counted_from_the_files_that_differ(before: dict[str, Any], aft
 
 
 @given(TREES, TREES)
-def test_a_comparison_is_what_two_listings_show(before: dict[str, Any], after: dict[str, Any]) -> None:
+def test_a_comparison_equals_the_difference_of_two_listings(before: dict[str, Any], after: dict[str, Any]) -> None:
     def of(content: dict[str, Any], table: str) -> dict[str, Any]:
         return {path[2:-8]: file for path, file in content.items() if path.startswith(table)}
 
     def columns(files: dict[str, Any]) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
+        names: dict[str, set[str]] = {}
         for _, (column, kind) in files.values():
-            found.setdefault(column, set()).add(str(KINDS[column][kind]))
-        return found
+            names.setdefault(column, set()).add(str(KINDS[column][kind]))
+        return names
 
     with tempfile.TemporaryDirectory() as folder:
         cache = Cache(Path(folder))
         old, new = cache.tree(before), cache.tree(after)
-        told = compare(old, new, cache.fetch({*old.values(), *new.values()}))
-    assert set(told) == {path[0] for path in {*before, *after}}
-    for table, seen in told.items():
+        comparison = compare(old, new, cache.fetch({*old.values(), *new.values()}))
+    assert set(comparison) == {path[0] for path in {*before, *after}}
+    for table, seen in comparison.items():
         left, right = of(before, table), of(after, table)
         assert seen["added"] == sorted(right.keys() - left.keys())
         assert seen["removed"] == sorted(left.keys() - right.keys())
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
         footer(tmp_path / "object", "readings/1.parquet")
 
 
-def test_only_a_verdict_on_the_same_data_settles_a_training_set() -> None:
+def test_only_a_verdict_on_the_same_data_releases_a_training_set() -> None:
     def gate(identity: str, run: str, verdict: str, *versions: str) -> dict[str, Any]:
         return {"id": identity, "verdict": verdict, "evidence": {"subject": {"run": run}, "data_versions": [*versions]}}
 

@@ -1,4 +1,4 @@
-"""What is built is refused where its columns are not its view's, or two rows are of one key and instant."""
+"""Built rows are refused where their columns are not the view's, or where two rows have one key and instant."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROW = st.tuples(st.sampled_from(["a", "b", None]), st.sampled_from([1, 2, None])
 def test_two_rows_of_one_key_and_instant_are_refused_and_no_others(
     rows: list[tuple[str | None, int | None, int | None]], ordered: bool
 ) -> None:
-    """Rows without a key or an instant are of no entity."""
+    """Rows without a key or an instant belong to no entity."""
     if ordered:
         rows = sorted(rows, key=lambda row: (str(row[2]), str(row[0]), str(row[1])))
     at = [None if hour is None else START + timedelta(hours=hour) for _, _, hour in rows]
@@ -43,7 +43,7 @@ def test_two_rows_of_one_key_and_instant_are_refused_and_no_others(
             require_distinct(KEYS, table)
 
 
-def test_categories_are_keys_as_text_is() -> None:
+def test_categories_are_keys_like_text() -> None:
     pumps = pa.array(["a", "b", "a"]).dictionary_encode()
     rows = pa.table({"pump": pumps, KNOWN_AT: pa.array([START] * 3, INSTANT)})
     table = FeatureTable("heat", ("pump",), ())
@@ -52,8 +52,8 @@ def test_categories_are_keys_as_text_is() -> None:
         require_distinct(table, rows)
 
 
-def test_many_keys_are_told_apart() -> None:
-    """Whose combinations are more than a whole number holds."""
+def test_many_keys_are_distinguished() -> None:
+    """Their combinations exceed the range of an integer."""
     keys = tuple(f"k{n}" for n in range(8))
     rows = pa.table({name: [*range(999, -1, -1)] for name in keys} | {KNOWN_AT: pa.array([START] * 1000, INSTANT)})
     table = FeatureTable("wide", keys, ())
@@ -63,20 +63,20 @@ def test_many_keys_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (["pump", KNOWN_AT, "heat_1d", "heat_3d"], []),
         (["pump", KNOWN_AT, "heat_1d", "heat_3days"], ["lacks heat_3d, which its view", "has heat_3days, which its"]),
         ([KNOWN_AT, "heat_1d", "heat_3d"], ["lacks pump, which its view declares"]),
     ],
 )
-def test_columns_are_held_against_those_of_the_view(names: list[str], told: list[str]) -> None:
+def test_columns_are_checked_against_those_of_the_view(names: list[str], message: list[str]) -> None:
     heat = USECASE.feature_tables[0]
     problems = [*column_problems(heat, names, views_of(USECASE))]
-    assert len(problems) == len(told) and all(part in one for part, one in zip(told, problems, strict=True))
+    assert len(problems) == len(message) and all(part in one for part, one in zip(message, problems, strict=True))
 
 
-def test_a_table_without_a_view_is_told() -> None:
+def test_a_table_without_a_view_is_refused() -> None:
     heat = FeatureTable("heat", ("pump",), ())
     (problem,) = column_problems(heat, ["pump", KNOWN_AT], views_of(USECASE))
     assert "has no view; declare one of that name in feature_repo (there are pump_heat, pump_maker)" in problem

@@ -21,7 +21,7 @@ from tests.unit.test_declared_trailing import BEGIN, DAY, HOUR, MINUTE, SOLD, WI
 
 
 def test_rows_of_an_active_day_begin_with_its_first_event() -> None:
-    """Before it nothing is known of the day: a row would tell that an event is to come."""
+    """Before it nothing is known of the day: a row would reveal a coming event."""
     sales = [{"shop": "a", "sold_at": BEGIN + timedelta(days=5, hours=15, minutes=20), "cancelled": False}]
     over, active = Over(SOLD, {"n": count()}, (HOUR,)), Active(SOLD, 2)
     view = trailing("sales", ("shop",), over, every=HOUR, rows=active)
@@ -31,17 +31,17 @@ def test_rows_of_an_active_day_begin_with_its_first_event() -> None:
 
 
 def test_an_event_may_be_known_at_the_end_of_the_longest_day() -> None:
-    """Of 25 hours, as clocks are set back; and what it is then counted in is the same however the days are cut."""
+    """A day of 25 hours, as clocks are set back; the windows that count the event do not depend on the cut of days."""
     window = Window(date(2013, 11, 2), date(2013, 11, 8), ZONE)
     at = datetime(2013, 11, 4, 4, 30, tzinfo=UTC)  # 23:30 on the 3rd, which has 25 hours
     rows = {"shop": ["a"], "at": pa.array([at], pa.timestamp("us", "UTC")), "local_day": [date(2013, 11, 3)]}
     view = trailing("v", ("shop",), Over(Events("rows", '"at"'), {"n": count()}, (DAY,)), every=30 * MINUTE)
-    made = build_trailing(view, {"rows": pa.table(rows)}, window).to_pylist()
-    assert [(row["known_at"], row["n_1d"]) for row in made] == [(at, 1), (at + DAY, 0)]
+    result = build_trailing(view, {"rows": pa.table(rows)}, window).to_pylist()
+    assert [(row["known_at"], row["n_1d"]) for row in result] == [(at, 1), (at + DAY, 0)]
 
 
-def test_a_short_day_is_looked_back_over() -> None:
-    """The 10th of March has 23 hours: what leaves a window on the 11th may be of the 9th."""
+def test_a_window_reaches_back_across_a_short_day() -> None:
+    """The 10th of March has 23 hours: an event that leaves a window on the 11th may be from the 9th."""
     at = datetime(2013, 3, 10, 4, 59, tzinfo=UTC)  # 23:59 on the 9th
     sales = [{"shop": "a", "sold_at": at, "cancelled": False}]
     view = trailing("v", ("shop",), Over(Events("sales", "sold_at"), {"n": count()}, (23 * HOUR,)), every=30 * MINUTE)
@@ -51,8 +51,8 @@ def test_a_short_day_is_looked_back_over() -> None:
     assert of_the_day == [row for row in whole if row["known_at"] >= alone.start_at] and of_the_day[0]["n_23h"] == 0
 
 
-def test_entities_of_many_keys_are_told_apart() -> None:
-    """Whose combinations are more than a whole number of 64 bits counts."""
+def test_entities_of_many_keys_are_distinguished() -> None:
+    """Their combinations exceed the range of 64-bit integers."""
     draw = np.random.default_rng(3)
     keys = pa.table({f"k{n}": draw.permutation(20_000).astype(str) for n in range(5)})
     entities = Entities.of([keys.slice(0, 12_000), keys.slice(8_000)])
@@ -63,20 +63,20 @@ def test_entities_of_many_keys_are_told_apart() -> None:
         Entities.of([pa.table({"k0": [1]}), pa.table({"k0": ["1"]})])
 
 
-def test_prepared_rows_keep_the_day_that_they_belong_to() -> None:
+def test_prepared_rows_must_keep_their_local_day() -> None:
     lost = Prepared("lost", "select shop, sold_at from sales", ("sales",))
     view = trailing("v", ("shop",), Over(Events(lost, "sold_at"), {"n": count()}, (DAY,)))
     with pytest.raises(InvalidInput, match="lost has no local_day, by which rows of sales tell their period"):
         build_trailing(view, tables([]), WINDOW)
 
 
-def test_a_query_gives_no_local_times() -> None:
+def test_a_query_may_not_return_local_times() -> None:
     with pytest.raises(InvalidInput, match=r"at of the query .* a local time without a zone.*::timestamptz"):
         query("select local_day + interval 1 hour as at from sales", tables([]), WINDOW)
     assert query("select (local_day + interval 1 hour)::timestamptz as at from sales", tables([]), WINDOW).num_rows == 0
 
 
-def test_what_looks_ahead_or_holds_nothing_is_refused() -> None:
+def test_windows_that_look_ahead_or_are_empty_are_refused() -> None:
     with pytest.raises(InvalidInput, match="the delay is -1 day, 19:00:00; nothing is known before it happens"):
         Events("sales", "sold_at", delay=-5 * HOUR)
     with pytest.raises(InvalidInput, match="back is -1"):
@@ -92,7 +92,7 @@ def test_what_looks_ahead_or_holds_nothing_is_refused() -> None:
 
 
 def test_the_code_of_a_builder_is_followed_into_its_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever calls them lies outside of the package."""
+    """Also functions that are called from outside of the package."""
     for name, text in {
         "__init__": "",
         "build": "def heat(tables, window):\n    from acme_code.parts import half\n    return half(tables)\n",

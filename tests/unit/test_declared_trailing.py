@@ -86,20 +86,20 @@ SCHEMA = pa.schema(
 
 
 def tables(sales: Sequence[Sale], window: Window = WINDOW, lookback: int = 100) -> dict[str, pa.Table]:
-    """The sales of a window and of the days that it looks back, as the chain reads them, in the order of days."""
+    """The sales of a window and its lookback days, ordered by day as the chain reads them."""
     rows = [{**sale, "local_day": local_day(sale["sold_at"], ZONE)} for sale in sales]
     first = window.start - timedelta(lookback)
     rows = [row for row in rows if first <= row["local_day"] < window.end]
     return {"sales": pa.Table.from_pylist(sorted(rows, key=lambda row: row["local_day"]), schema=SCHEMA)}
 
 
-def known(sale: Sale) -> datetime:
+def known_at(sale: Sale) -> datetime:
     instant: datetime = sale["sold_at"] + SOLD.delay
     return instant
 
 
 def expected(measure: Measure, events: list[Sale], at: datetime, most: int | None) -> float | datetime | None:
-    """The value of a measure of a window's events, in the order in which they are known, or of so many of the last."""
+    """The value of a measure over a window's events in order of knowledge time, or over the last `most` of them."""
     column = {"pieces > 2": "pieces"}.get(measure.of or "", measure.of)
     if column:
         events = [event for event in events if event[column] is not None]
@@ -130,17 +130,17 @@ def expected(measure: Measure, events: list[Sale], at: datetime, most: int | Non
 
 
 def window_of(view: Trailing, part: Over, window: Any, at: datetime, sales: Sequence[Sale]) -> list[Sale]:
-    """The events that a window which ends at an instant holds, in their order."""
+    """The events in the window that ends at an instant, in order."""
     span = window if isinstance(window, timedelta) else part.within
     assert span is not None
     strict = view.every == DAY
-    if strict:  # so many local days, however long
+    if strict:  # a number of local days, whatever their length
         day = local_day(at, ZONE) - span
         begin = datetime(day.year, day.month, day.day, tzinfo=None)
-        inside = [s for s in sales if known(s) < at and _local(known(s)) >= begin]
+        inside = [s for s in sales if known_at(s) < at and _local(known_at(s)) >= begin]
     else:
-        inside = [s for s in sales if at - span < known(s) <= at]
-    inside.sort(key=known)
+        inside = [s for s in sales if at - span < known_at(s) <= at]
+    inside.sort(key=known_at)
     return inside
 
 
@@ -151,7 +151,7 @@ def _local(instant: datetime) -> datetime:
 
 
 def check(view: Trailing, sales: Sequence[Sale]) -> pa.Table:
-    """Every row of a view has what a loop over the events gives, by its own window."""
+    """Check every row of a view against a loop over the events of its window."""
     counted = [sale for sale in sales if sale["shop"] is not None and not sale["cancelled"]]
     rows = build_trailing(view, tables(sales), WINDOW)
     assert rows.column_names == [*view.keys, "known_at", *view.names]
@@ -170,7 +170,7 @@ def check(view: Trailing, sales: Sequence[Sale]) -> pa.Table:
 
 
 def one_order(sales: list[Sale]) -> list[Sale]:
-    """Without two sales of a shop at one instant, whose order nothing tells."""
+    """Without two sales of a shop at one instant, whose order is undefined."""
     return [*{(sale["shop"], sale["sold_at"]): sale for sale in sales}.values()]
 
 
@@ -186,7 +186,7 @@ GRIDS: dict[str, Callable[[tuple[Over, ...]], Trailing]] = {
 @costly()
 @pytest.mark.parametrize("grid", GRIDS)
 @given(sales=SALES.map(one_order), days=st.sampled_from([(1, 2), (3,)]), most_of=st.integers(1, 4))
-def test_every_value_is_that_of_a_loop_over_the_events_of_its_window(
+def test_every_value_equals_a_loop_over_the_events_of_its_window(
     grid: str, sales: list[Sale], days: tuple[int, ...], most_of: int
 ) -> None:
     view = GRIDS[grid]((Over(SOLD, MEASURES, (*(n * DAY for n in days), most_of), within=2 * DAY),))
@@ -195,8 +195,8 @@ def test_every_value_is_that_of_a_loop_over_the_events_of_its_window(
 
 @costly()
 @given(sales=SALES.map(one_order), at=st.integers(0, 6 * 1440 - 1), every=st.sampled_from([DAY, 15 * MINUTE, None]))
-def test_the_last_row_is_right_at_any_instant(sales: list[Sale], at: int, every: timedelta | None) -> None:
-    """Between the rows of a shop nothing changes: what is declared as changes needs no row to stay right."""
+def test_the_latest_row_is_correct_at_any_instant(sales: list[Sale], at: int, every: timedelta | None) -> None:
+    """Between two rows of a shop no value changes, so views of changes need no further rows."""
     view = trailing("sales", ("shop",), Over(SOLD, {"n": count(), "at": last_at()}, (DAY, 3 * DAY)), every=every)
     rows = check(view, sales).to_pylist()
     instant = WINDOW.start_at + timedelta(minutes=at)
@@ -210,7 +210,7 @@ def test_the_last_row_is_right_at_any_instant(sales: list[Sale], at: int, every:
         newest = max(
             (row for row in rows if row["shop"] == shop and row["known_at"] <= instant), default=None, key=by_known
         )
-        if newest is None:  # no change since the window began: nothing of it is told here
+        if newest is None:  # no change since the window began, so it has no row here
             continue
         for days in (1, 3):
             inside = window_of(view, next(iter(view.parts)), days * DAY, instant, own)  # type: ignore[arg-type]
@@ -237,7 +237,7 @@ def test_days_have_the_same_bytes_however_they_are_cut(
     assert pa.concat_tables(parts).combine_chunks().equals(whole.combine_chunks())
 
 
-def test_sparse_streams_give_what_dense_ones_give(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sparse_and_dense_streams_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = np.random.default_rng(1)
     sales = [*_random_sales(draw, 300)]
     view = GRIDS["quarters"]((Over(SOLD, MEASURES, (DAY, 3), within=2 * DAY),))
@@ -262,7 +262,7 @@ def _random_sales(draw: np.random.Generator, number: int) -> Iterator[Sale]:
 
 @costly()
 @given(sales=SALES, hours=st.integers(1, 40), every=st.sampled_from([15 * MINUTE, None]))
-def test_a_level_counts_the_rows_that_are_under_way(sales: list[Sale], hours: int, every: timedelta | None) -> None:
+def test_a_level_counts_open_rows(sales: list[Sale], hours: int, every: timedelta | None) -> None:
     level = Level("open", "sales", "sold_at", f"sold_at + interval {hours} hour", longest=3 * DAY)
     rows = build_trailing(trailing("sales", ("shop",), level, every=every), tables(sales), WINDOW)
     for row in rows.to_pylist():
@@ -326,14 +326,14 @@ def test_a_declaration_that_cannot_work_is_refused(make: Callable[[], object], w
         (mean("sold_at"), "TIMESTAMP WITH TIME ZONE"),
     ],
 )
-def test_what_cannot_be_measured_is_named(measure: Measure, why: str) -> None:
+def test_an_unsupported_measure_is_named(measure: Measure, why: str) -> None:
     view = trailing("sales", ("shop",), Over(SOLD, {"n": measure}, (DAY,)))
     with pytest.raises(InvalidInput, match=why):
         build_trailing(view, tables([]), WINDOW)
 
 
 def test_an_event_that_is_known_later_than_declared_stops_the_build() -> None:
-    """Else a row would depend on how the days are cut."""
+    """Otherwise a row would depend on the cut of days."""
     late = {"shop": "a", "sold_at": BEGIN + timedelta(days=4), "cancelled": False}
     view = trailing("sales", ("shop",), Over(Events("sales", "sold_at", delay=DAY, late=HOUR), {"n": count()}, (DAY,)))
     with pytest.raises(CorruptData, match=r"1 events by sold_at are known more than 1:00:00 after .* a at 2013-03-08"):

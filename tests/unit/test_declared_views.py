@@ -1,4 +1,4 @@
-"""Observations, profiles and schedules as they are declared; what Feast is told of views; errors that name the view."""
+"""Declared observations, profiles and schedules; the Feast objects of views; errors that name the view."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def test_an_observation_counts_from_the_instant_at_which_it_is_known() -> None:
     assert [tuple(row.values()) for row in built(view, rows=rows)] == [("a", at + HOUR, 1, 2), ("b", at + HOUR, 2, 4)]
 
 
-def test_an_observation_that_comes_later_than_declared_stops_the_build() -> None:
+def test_an_observation_later_than_its_declared_delay_stops_the_build() -> None:
     rows = readings(("a", datetime(2024, 3, 31, 10, tzinfo=UTC), 1.0))
     view = latest("seen", ("pump",), Events("rows", '"at"', delay=HOUR, late=2 * HOUR), {"heat": "heat"})
     with pytest.raises(CorruptData, match='1 events by "at" are known more than 2:00:00 after their days began'):
         built(view, rows=rows)
 
 
-def test_a_profile_is_known_from_the_first_day_on() -> None:
+def test_a_profile_is_known_from_the_first_day() -> None:
     makers = pa.table({"pump": ["b", "a", None], "age": [3.0, None, 1.0]})
     view = profile("maker", ("pump",), "makers", {"age": "age", "is_old": "age > 2"})
     known = datetime(2024, 2, 29, 23, tzinfo=UTC)
@@ -98,7 +98,7 @@ def test_a_schedule_counts_the_rows_of_a_day_as_it_begins() -> None:
         built(schedule("planned", ("pump",), "plan", {"n": ()}), plan=pa.table({"pump": ["a"]}))
 
 
-def test_a_builder_is_named() -> None:
+def test_a_view_may_name_its_builder() -> None:
     view = Coded(
         "made", ("pump",), ("readings",), builder="tests.unit.test_declared_views:made", columns={"heat": "it"}
     )
@@ -111,7 +111,7 @@ def made(tables: Any, window: Window) -> pa.Table:
     return pa.table({"pump": ["made"]})
 
 
-def test_feast_is_told_what_is_declared() -> None:
+def test_feast_objects_follow_from_the_declarations() -> None:
     objects = feast_objects(SHOP)
     views = {name: one for name, one in objects.items() if isinstance(one, FeatureView)}
     assert {name: [str(field.dtype) for field in view.features] for name, view in views.items()} == {
@@ -123,7 +123,9 @@ def test_feast_is_told_what_is_declared() -> None:
     assert isinstance(service, FeatureService)
     chosen = {one.name: [field.name for field in one.features] for one in service.feature_view_projections}
     stored = ["orders_30d", "orders_90d", "spent_90d", "basket_90d", "last_order_at"]
-    assert {*chosen["item_sales"]} == {"price_28d", "buyers_28d", "sold_28d"}, "what derived inputs read is there, too"
+    assert {*chosen["item_sales"]} == {"price_28d", "buyers_28d", "sold_28d"}, (
+        "columns read by derived inputs are included"
+    )
     assert chosen["customer_orders"] == stored
 
 
@@ -142,7 +144,7 @@ def by(key: str) -> Any:
     return trailing(f"by_{key}", (key,), Over(Events("lines", "ordered_at"), {f"n_{key}": count()}, (24 * HOUR,)))
 
 
-def test_slices_are_columns_that_there_are() -> None:
+def test_slices_must_be_existing_columns() -> None:
     frame = pd.DataFrame({"plant": ["n"]})
     assert with_slices(frame, USECASE) is frame
     with pytest.raises(InvalidInput, match="slices of pumps are by region, which neither the examples"):

@@ -1,4 +1,4 @@
-"""Who was assigned, who failed and who answered are told apart."""
+"""Assignment, failure and answering version are kept apart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MATURITY = timedelta(days=1)
 STAGES = {"shadow": 0.0, "5": 0.05, "25": 0.25, "50": 0.5, "100": 1.0}
 NAMES = list(STAGES)
 WATCH = load_params(TOY).rollout.watch
-RULES = rules()  # five stages, as here
+RULES = rules()  # with the five stages above
 Fails = Callable[[int], bool]
 
 
@@ -44,7 +44,7 @@ def plan(version: int, stage: str) -> Plan:
 def requests(
     of: Plan, entities: Sequence[str], champion_fails: Fails = never, challenger_fails: Fails = never
 ) -> pd.DataFrame:
-    """What a server logs: the assigned version answers, or the other one where it failed; neither, and it is no row."""
+    """Rows as a server logs them: the assigned version answers, else the other; if neither does, there is no row."""
     rows = []
     for n, entity in enumerate(entities):
         failed = {"1": champion_fails(n), "2": challenger_fails(n)}
@@ -71,7 +71,7 @@ def requests(
     return pd.DataFrame(rows)
 
 
-def seen(plans: Sequence[Plan], *parts: pd.DataFrame) -> Evidence:
+def evidence_of(plans: Sequence[Plan], *parts: pd.DataFrame) -> Evidence:
     rows = pd.concat(parts, ignore_index=True)
     rows = rows.assign(**{at: pd.to_datetime(rows[at], utc=True) for at in ("closes_at", "predicted_at", "known_at")})
     now = BEGAN + timedelta(days=9)
@@ -79,12 +79,12 @@ def seen(plans: Sequence[Plan], *parts: pd.DataFrame) -> Evidence:
     return evidence(tally(paired(rows, look), look, WATCH, Tally()), look, WATCH)
 
 
-def judged(found: Evidence) -> Judgement:
-    return judge_evidence(found, RULES)
+def judgement_of(observed: Evidence) -> Judgement:
+    return judge_evidence(observed, RULES)
 
 
 def rules_of(judgement: Judgement) -> list[str]:
-    """Every rule that applied, in order."""
+    """All rules that applied, in order."""
     return [line.split(" by ")[1].split(":")[0].split(" ")[0] for line in judgement.explanation if " by " in line]
 
 
@@ -101,49 +101,49 @@ def always(n: int) -> bool:
 
 
 @pytest.mark.parametrize("stage", ["5", "25", "50"])
-def test_a_champion_that_fails_moves_nobody_to_the_other_arm_and_does_not_hold_its_successor(stage: str) -> None:
-    one, healthy = plan(4, stage), seen([plan(4, stage)], requests(plan(4, stage), names(6000)))
-    found = seen([one], requests(one, names(6000), champion_fails=a_tenth))
-    assert found.split == healthy.split and found.exposure == healthy.exposure
-    assert not {"sample_ratio", "misrouted"} & set(rules_of(judged(found)))
-    assert len(found.errors.share) == 600 and not found.errors.challenger.any() and found.failures == 0
+def test_a_failing_champion_moves_no_entity_to_the_other_arm_and_does_not_hold_its_successor(stage: str) -> None:
+    one, healthy = plan(4, stage), evidence_of([plan(4, stage)], requests(plan(4, stage), names(6000)))
+    observed = evidence_of([one], requests(one, names(6000), champion_fails=a_tenth))
+    assert observed.split == healthy.split and observed.exposure == healthy.exposure
+    assert not {"sample_ratio", "misrouted"} & set(rules_of(judgement_of(observed)))
+    assert len(observed.errors.share) == 600 and not observed.errors.challenger.any() and observed.failures == 0
 
 
 @pytest.mark.parametrize("fails", [a_tenth, always], ids=["some", "not loaded"])
 @pytest.mark.parametrize("stage", ["5", "50", "100"])
-def test_a_challenger_that_fails_is_rolled_back_by_its_errors(stage: str, fails: Fails) -> None:
+def test_a_failing_challenger_is_rolled_back_for_its_errors(stage: str, fails: Fails) -> None:
     one = plan(4, stage)
-    found = seen([one], requests(one, names(6000), challenger_fails=fails))
-    answer = judged(found)
+    observed = evidence_of([one], requests(one, names(6000), challenger_fails=fails))
+    answer = judgement_of(observed)
     assert (answer.action, answer.rule) == ("ROLLBACK", "combined_evidence") and "errors" in answer.next_step
     assert not {"sample_ratio", "misrouted"} & set(rules_of(answer))
-    assert found.split == seen([one], requests(one, names(6000))).split and found.errors.challenger.all()
+    assert observed.split == evidence_of([one], requests(one, names(6000))).split and observed.errors.challenger.all()
     if fails is always:
-        assert found.exposure.requests == 0, "the champion answered everything"
+        assert observed.exposure.requests == 0, "the champion answered everything"
 
 
-def test_of_an_entity_only_the_first_event_counts() -> None:
+def test_only_the_first_event_of_an_entity_counts() -> None:
     """Later ones are not independent of it."""
     one, entities = plan(4, "50"), ["x", "y", "x", "x", "y", "z"]
-    found = seen([one], requests(one, entities, lambda n: n in (0, 4), lambda n: n in (1, 2, 3, 4)))
-    assert (found.errors.challenger.tolist(), found.trials, found.failures) == ([True, False], 3, 2)
+    observed = evidence_of([one], requests(one, entities, lambda n: n in (0, 4), lambda n: n in (1, 2, 3, 4)))
+    assert (observed.errors.challenger.tolist(), observed.trials, observed.failures) == ([True, False], 3, 2)
 
 
 def test_versions_that_fail_alike_are_no_evidence_against_each_other() -> None:
     one = plan(4, "50")
-    found = seen([one], requests(one, names(6000), a_tenth, lambda n: n % 10 in (3, 4)))
-    both = seen([one], requests(one, names(6000), lambda n: n % 10 in (3, 5), lambda n: n % 10 in (3, 4)))
-    assert judged(found).log_e["errors"] > 10 > judged(both).log_e["errors"]
-    assert "sample_ratio" not in rules_of(judged(both))
+    observed = evidence_of([one], requests(one, names(6000), a_tenth, lambda n: n % 10 in (3, 4)))
+    both = evidence_of([one], requests(one, names(6000), lambda n: n % 10 in (3, 5), lambda n: n % 10 in (3, 4)))
+    assert judgement_of(observed).log_e["errors"] > 10 > judgement_of(both).log_e["errors"]
+    assert "sample_ratio" not in rules_of(judgement_of(both))
 
 
 @thorough
-def test_a_loss_of_4_percent_of_the_challengers_entities_is_found() -> None:
+def test_a_loss_of_4_percent_of_the_challengers_entities_is_detected() -> None:
     one, count = plan(4, "50"), 120_000
     kept = [n for n in names(count) if not (serves_challenger("r", n, 0.5) and int(n.split()[1]) % 25 == 0)]
-    found = seen([one], requests(one, kept, champion_fails=a_tenth))
+    observed = evidence_of([one], requests(one, kept, champion_fails=a_tenth))
     assert count - len(kept) == pytest.approx(0.04 * count / 2, rel=0.05)
-    assert judged(found).rule == "sample_ratio"
+    assert judgement_of(observed).rule == "sample_ratio"
 
 
 def misroute(rows: pd.DataFrame, wrong: Sequence[int], to: str | None = None) -> pd.DataFrame:
@@ -152,59 +152,59 @@ def misroute(rows: pd.DataFrame, wrong: Sequence[int], to: str | None = None) ->
 
 
 @pytest.mark.parametrize("stage", NAMES)
-def test_an_answer_of_the_wrong_version_without_a_failure_is_a_routing_fault(stage: str) -> None:
+def test_an_answer_of_the_wrong_version_without_a_failure_counts_as_misrouted(stage: str) -> None:
     one = plan(4, stage)
     rows = requests(one, names(2000), champion_fails=a_tenth, challenger_fails=lambda n: n % 10 == 7)
-    assert not seen([one], rows).flags.misrouted
-    assert seen([one], misroute(rows, [5])).flags.misrouted
-    assert seen([one], misroute(rows, [5], to="9")).flags.misrouted, "a version of no plan"
+    assert not evidence_of([one], rows).flags.misrouted
+    assert evidence_of([one], misroute(rows, [5])).flags.misrouted
+    assert evidence_of([one], misroute(rows, [5], to="9")).flags.misrouted, "a version outside of the plan"
     well = requests(one, names(2000))
-    answer = judged(seen([one], misroute(well, range(0, 2000, 50))))
+    answer = judgement_of(evidence_of([one], misroute(well, range(0, 2000, 50))))
     assert (answer.action, answer.rule) == ("HOLD", "misrouted") and "flightdeck explain" in answer.next_step
 
 
-def test_a_row_is_held_against_the_plan_that_it_names() -> None:
+def test_a_row_is_judged_by_the_plan_that_it_names() -> None:
     """An entity may be the champion's at 5 % and the challenger's at 50 %: each row has its own plan."""
     early, late = plan(4, "5"), plan(5, "50")
     first, second = requests(early, names(3000)), requests(late, names(6000))
-    found = seen([early, late], first, second)
-    assert not found.flags.misrouted
+    observed = evidence_of([early, late], first, second)
+    assert not observed.flags.misrouted
     mine = sum(serves_challenger("r", name, 0.05) for name in names(3000))
     new = sum(serves_challenger("r", name, 0.5) for name in names(6000)[3000:])
-    assert [vars(count) for count in found.split] == [
+    assert [vars(count) for count in observed.split] == [
         {"share": 0.05, "challenger": mine, "champion": 3000 - mine},
         {"share": 0.5, "challenger": new, "champion": 3000 - new},
     ]
-    assert seen([early, late], first.assign(plan=5), second).flags.misrouted
+    assert evidence_of([early, late], first.assign(plan=5), second).flags.misrouted
 
 
 @pytest.mark.parametrize("stage", ["shadow", "100"])
-def test_where_all_go_one_way_there_is_no_draw(stage: str) -> None:
+def test_there_is_no_split_test_where_all_traffic_goes_to_one_version(stage: str) -> None:
     one = plan(4, stage)
-    assert seen([one], requests(one, names(500), champion_fails=a_tenth)).split == ()
+    assert evidence_of([one], requests(one, names(500), champion_fails=a_tenth)).split == ()
 
 
-def test_only_requests_that_were_assigned_to_the_challenger_and_answered_by_it_are_its_exposure() -> None:
+def test_exposure_counts_requests_assigned_to_and_answered_by_the_challenger() -> None:
     one = plan(4, "25")
     rows = requests(one, names(4000), champion_fails=a_tenth, challenger_fails=lambda n: n % 10 == 7)
     mine = [n for n, name in enumerate(names(4000)) if serves_challenger("r", name, 0.25)]
-    assert seen([one], rows).exposure.requests == sum(n % 10 != 7 for n in mine)
+    assert evidence_of([one], rows).exposure.requests == sum(n % 10 != 7 for n in mine)
     assert (rows.served == "2").sum() > len(mine)
 
 
 @given(st.sampled_from(NAMES), st.integers(1, 2**32), st.floats(0, 1), st.floats(0, 1))
-def test_failures_change_neither_the_split_nor_are_they_routing_faults(
+def test_failures_neither_change_the_split_nor_count_as_misrouted(
     stage: str, seed: int, theirs: float, ours: float
 ) -> None:
-    """Whoever fails how often: of the entities that are in the log, the arms are those of the plan."""
+    """At any failure rates, the arms of the logged entities are those of the plan."""
     draw = np.random.default_rng(seed).random((2, 300))
     one = plan(4, stage)
     rows = requests(one, names(300), lambda n: bool(draw[0, n] < theirs), lambda n: bool(draw[1, n] < ours))
     if rows.empty:
         return
-    found = seen([one], rows)
-    assert not found.flags.misrouted
-    for count in found.split:
+    observed = evidence_of([one], rows)
+    assert not observed.flags.misrouted
+    for count in observed.split:
         mine = sum(serves_challenger("r", entity, one.share) for entity in rows.entity)
         assert (count.challenger, count.champion) == (mine, len(rows) - mine)
 

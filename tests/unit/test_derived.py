@@ -1,4 +1,4 @@
-"""Derived features: what each declaration says, row by row, whatever rows come with it."""
+"""Derived features: the value that each declaration defines, row by row, whatever the other rows."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ RECIPE = Recipe(
 
 
 def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray[Any, Any]]:
-    made: dict[str, np.ndarray[Any, Any]] = {name: np.array([row[name] for row in rows], np.float64) for name in "xy"}
+    arrays: dict[str, np.ndarray[Any, Any]] = {name: np.array([row[name] for row in rows], np.float64) for name in "xy"}
     for name in ("now", "then"):
         ticks = [np.iinfo(np.int64).min if row[name] is None else row[name] for row in rows]
-        made[name] = np.array(ticks, dtype=np.int64).view("datetime64[us]")
+        arrays[name] = np.array(ticks, dtype=np.int64).view("datetime64[us]")
     for name in ("a", "b", WEAR.elements):
-        made[name] = np.empty(len(rows), dtype=object)
+        arrays[name] = np.empty(len(rows), dtype=object)
         for place, row in enumerate(rows):
             value = row[name]
-            made[name][place] = np.array(value, dtype=np.float64) if isinstance(value, list) else value
-    made["parts"] = made[WEAR.elements]  # of which the elements say all
-    return made
+            arrays[name][place] = np.array(value, dtype=np.float64) if isinstance(value, list) else value
+    arrays["parts"] = arrays[WEAR.elements]  # defined by their elements
+    return arrays
 
 
 def same(value: Any, expected: float | None) -> bool:
@@ -68,7 +68,7 @@ def same(value: Any, expected: float | None) -> bool:
 
 
 def value_of(way: Callable[[float, float], float], x: float, y: float) -> float | None:
-    """A finite result, else None: what is no number is missing once it is an input."""
+    """A finite result, else None: infinities and NaN are missing as inputs."""
     try:
         return number if math.isfinite(number := way(x, y)) else None
     except ZeroDivisionError:
@@ -76,10 +76,10 @@ def value_of(way: Callable[[float, float], float], x: float, y: float) -> float 
 
 
 @given(ROWS)
-def test_each_row_says_what_python_says(rows: list[dict[str, Any]]) -> None:
-    made = RECIPE.compute(columns(rows), len(rows))
-    assert [*made] == [name for one in EVERY for name in one.names]
-    exact = {name: exact_column(made[name], name) for name in made if name != "ab"}
+def test_each_row_equals_plain_python(rows: list[dict[str, Any]]) -> None:
+    outputs = RECIPE.compute(columns(rows), len(rows))
+    assert [*outputs] == [name for one in EVERY for name in one.names]
+    exact = {name: exact_column(outputs[name], name) for name in outputs if name != "ab"}
     for n, row in enumerate(rows):
         x, y, wear = row["x"], row["y"], row[WEAR.elements]
         difference = value_of(operator.sub, x, y)
@@ -88,7 +88,7 @@ def test_each_row_says_what_python_says(rows: list[dict[str, Any]]) -> None:
         assert same(exact["x_by_y"][n], value_of(operator.truediv, x, y))
         apart = None if None in (row["now"], row["then"]) else row["now"] - row["then"]
         assert same(exact["days"][n], apart and float(apart) / 86_400_000_000)
-        assert made["ab"][n] == (f"{row['a']}|{row['b']}" if row["a"] and row["b"] else None)
+        assert outputs["ab"][n] == (f"{row['a']}|{row['b']}" if row["a"] and row["b"] else None)
         there = [] if wear is None else [one for one in wear if not math.isnan(one)]
         total = 0.0
         for one in there:
@@ -101,7 +101,7 @@ def test_each_row_says_what_python_says(rows: list[dict[str, Any]]) -> None:
 
 @given(ROWS, st.data())
 def test_no_row_changes_a_bit_of_another(rows: list[dict[str, Any]], data: st.DataObject) -> None:
-    """As in batches of any size and order: those of training, and those that a server gathers."""
+    """In batches of any size and order: those of training, and the runs of a server."""
     whole = RECIPE.compute(columns(rows), len(rows))
     order = data.draw(st.permutations(range(len(rows))))
     cut = data.draw(st.integers(0, len(rows)))
@@ -117,7 +117,7 @@ def test_no_row_changes_a_bit_of_another(rows: list[dict[str, Any]], data: st.Da
 
 
 @given(st.floats(-1e9, 1e9), st.floats(0.001, 1e4))
-def test_a_cycle_comes_round(x: float, period: float) -> None:
+def test_a_cycle_is_periodic(x: float, period: float) -> None:
     (sin,), (cos,) = Cyclical("c", "x", period).values({"x": np.array([x])}).values()
     assert math.hypot(sin, cos) == pytest.approx(1)
     angle = 2 * math.pi * math.fmod(x, period) / period
@@ -125,19 +125,19 @@ def test_a_cycle_comes_round(x: float, period: float) -> None:
 
 
 @given(NUMBERS)
-def test_a_logarithm_is_missing_where_there_is_none(x: float) -> None:
+def test_an_undefined_logarithm_is_missing(x: float) -> None:
     (value,) = Log("l", "x").values({"x": np.array([x])})["l"]
     assert np.isnan(value) if math.isnan(x) or x <= -1 else value == pytest.approx(math.log1p(x))
 
 
 @given(st.floats(allow_infinity=False), st.lists(st.floats(-1e6, 1e6), min_size=1, unique=True).map(sorted))
-def test_a_bin_has_its_lower_edge(x: float, edges: list[float]) -> None:
+def test_a_bin_includes_its_lower_edge(x: float, edges: list[float]) -> None:
     (value,) = Bins("b", "x", (*edges,)).values({"x": np.array([x])})["b"]
     assert np.isnan(value) if math.isnan(x) else value == sum(edge <= x for edge in edges)
 
 
 @given(st.lists(st.none() | st.lists(st.none() | st.sampled_from(["a", "b", 3]), max_size=4), max_size=5))
-def test_elements_are_put_together_as_they_were(lists: list[list[Any] | None]) -> None:
+def test_list_elements_keep_their_grouping_and_order(lists: list[list[Any] | None]) -> None:
     column = np.empty(len(lists), dtype=object)
     for place, one in enumerate(lists):
         column[place] = one
@@ -156,7 +156,7 @@ def test_elements_are_put_together_as_they_were(lists: list[list[Any] | None]) -
         ([["a"]], r"parts: \['a'\] in a list is no key; let it be a text or a whole number"),
     ],
 )
-def test_what_is_no_list_of_keys_is_refused(value: Any, message: str) -> None:
+def test_a_value_that_is_no_list_of_keys_is_refused(value: Any, message: str) -> None:
     column = np.empty(1, dtype=object)
     column[0] = value
     with pytest.raises(InvalidInput, match=message):
@@ -179,13 +179,13 @@ def test_what_is_no_list_of_keys_is_refused(value: Any, message: str) -> None:
         ),
     ],
 )
-def test_a_declaration_that_says_nothing_is_refused(declare: Callable[[], Derived], message: str) -> None:
+def test_an_empty_declaration_is_refused(declare: Callable[[], Derived], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         declare()
 
 
 @pytest.mark.parametrize("given_back", [{}, {"z": np.zeros(3)}, {"w": np.zeros(2)}, {"z": [0, 0]}])
-def test_a_function_must_give_what_it_says(given_back: Any) -> None:
+def test_a_function_must_return_what_it_declares(given_back: Any) -> None:
     recipe = Recipe((Function(("z",), ("x",), lambda _: given_back),))
     with pytest.raises(
         InvalidInput, match=r"derived z gives .*; it must give for each of these names an array of a val"
@@ -193,7 +193,7 @@ def test_a_function_must_give_what_it_says(given_back: Any) -> None:
         recipe.compute({"x": np.zeros(2)}, 2)
 
 
-def test_only_what_a_model_reads_is_computed() -> None:
+def test_only_the_inputs_of_a_model_are_computed() -> None:
     features = [StoredFeature("pump_last", "last_load", Stored.NUMBER, ("pump",))]
     recipe = recipe_of(LISTS, ["load_ratio", "clock_sin"], features, "s")
     assert recipe.names == ("load_ratio", "clock_sin", "clock_cos") and recipe.stored == tuple(features)

@@ -1,4 +1,4 @@
-"""The block in a version's description, and people's text around it."""
+"""The generated block in a version's description, and text of users around it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipelines.tracking.description import BEGIN, BLOCK, END, block, insert_block
 
-LETTERS = "aé1 `<>*_[]()#|!-\\\n\r\t\x1c\x85\u2028"  # of all kinds that markup or lines are made of
+LETTERS = "aé1 `<>*_[]()#|!-\\\n\r\t\x1c\x85\u2028"  # characters that have a meaning in markup or break lines
 VALUES = st.one_of(
     st.text(LETTERS, max_size=200), st.sampled_from([END, BEGIN, f"`{END}", "a\n- b", "[x](y)", "<b>", "`", ""])
 )
@@ -20,27 +20,27 @@ TEXT = st.lists(st.one_of(st.text(LETTERS, max_size=20), st.sampled_from([BEGIN,
 
 
 @given(TAGS, METRICS)
-def test_whatever_the_tags_hold_it_is_one_line_and_a_list_of_short_items(
+def test_the_block_is_one_line_and_a_list_of_short_items_whatever_the_tags(
     tags: dict[str, str], metrics: dict[str, float]
 ) -> None:
-    made = block(tags, metrics)
-    line, empty, *items, blank, last = made.splitlines()
-    assert (empty, blank, last) == ("", "", END) and line.endswith(BEGIN) and BLOCK.fullmatch(made)
+    text = block(tags, metrics)
+    line, empty, *items, blank, last = text.splitlines()
+    assert (empty, blank, last) == ("", "", END) and line.endswith(BEGIN) and BLOCK.fullmatch(text)
     line = line.removesuffix(BEGIN)
     assert line.startswith("`") and all(item.startswith("- ") and len(item) < 250 for item in items)
     assert all(one.count("`") % 2 == 0 and "<" not in one for one in (line, *items))
 
 
 @given(TEXT, TAGS, TAGS)
-def test_writing_it_again_changes_the_block_alone(text: str, one: dict[str, str], two: dict[str, str]) -> None:
+def test_rewriting_changes_the_block_only(text: str, one: dict[str, str], two: dict[str, str]) -> None:
     first, second = block(one, {}), block(two, {"brier": 0.1})
     once = insert_block(text, first)
     assert insert_block(once, first) == once and first in once
     again = insert_block(once, second)
     assert again == insert_block(text, second) and insert_block(again, first) == once
-    assert BLOCK.sub("", again).strip() == BLOCK.sub("", text).strip(), "people's text is kept"
+    assert BLOCK.sub("", again).strip() == BLOCK.sub("", text).strip(), "text of users is kept"
 
 
-def test_a_text_that_leaves_no_room_stays_as_it_is() -> None:
+def test_a_text_that_leaves_no_room_is_kept_unchanged() -> None:
     assert insert_block("x" * 4990, block({}, {})) == "x" * 4990
     assert len(insert_block("x" * 4000, block({}, {}))) <= 5000

@@ -1,4 +1,4 @@
-"""Two tables differ where a row does, and nowhere else."""
+"""The difference of two tables is that of their rows."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def plain(row: Row) -> Row:
 
 
 @given(ROWS, ROWS)
-def test_tables_differ_where_their_rows_do(one: Rows, other: Rows) -> None:
+def test_tables_differ_exactly_where_their_rows_do(one: Rows, other: Rows) -> None:
     same = {key: plain(row) for key, row in one.items()} == {key: plain(row) for key, row in other.items()}
     assert (difference(table(one), table(other), ["key"]) is None) == same
 
 
 @given(ROWS, st.randoms())
-def test_order_counts_only_where_tables_are_to_be_exactly_the_same(rows: Rows, draw: Random) -> None:
+def test_order_matters_in_exact_comparisons_only(rows: Rows, draw: Random) -> None:
     order = draw.sample([*rows], len(rows))
     assert difference(table(rows), table(rows, order), ["key"]) is None
     assert (difference(table(rows), table(rows, order), ["key"], exact=True) is None) == (order == [*rows])
 
 
-def test_a_difference_is_told_with_its_place_types_and_columns_too() -> None:
+def test_a_difference_names_its_place_types_and_columns() -> None:
     one = table({1: (0.0, "a"), 2: (1.5, None)})
     assert difference(one, table({1: (0.0, "a"), 2: (1.5, "b")}), ["key"]) == "text of key 2 is None, and b"
     assert difference(one, one.slice(1), ["key"]) == "there are 2 rows, and 1"
@@ -65,7 +65,7 @@ def test_a_difference_is_told_with_its_place_types_and_columns_too() -> None:
 
 
 @given(st.integers(0, 2**32))
-def test_rows_before_a_period_stay_and_those_behind_it_have_other_values_and_keys_of_their_own(seed: int) -> None:
+def test_altering_keeps_rows_before_a_period_and_gives_later_rows_other_values_and_keys(seed: int) -> None:
     of = subject(USECASE)
     after = altered_from(USECASE, of.tables, START, np.random.default_rng(seed))["readings"].to_pandas()
     before = of.tables["readings"].to_pandas()

@@ -1,4 +1,4 @@
-"""No value of a column stops the drift report: what can be measured is, what cannot is named."""
+"""No value of a column stops the drift report: columns that cannot be measured are named."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ STUCK = {
 
 
 def stuck(side: int) -> dict[str, Any]:
-    """The columns of one side, by name; one without a value is drawn."""
+    """Columns for one side, by name; those without a constant value are random."""
     return {name: normal(side) if pair[side] is None else np.full(ROWS, pair[side]) for name, pair in STUCK.items()}
 
 
-def test_a_stuck_sensor_is_measured_and_keeps_no_other_column_from_it() -> None:
-    """All at once: what Evidently cannot bin is measured without it, and the rest is as if it were not there."""
+def test_a_constant_column_is_measured_and_does_not_disturb_other_columns() -> None:
+    """All at once: columns that Evidently cannot bin are measured without it, and other columns are not affected."""
     inputs = ModelInputs((*STUCK, "usual"), ("kind",))
     current, reference = (
         frame(
@@ -78,12 +78,12 @@ def test_a_stuck_sensor_is_measured_and_keeps_no_other_column_from_it() -> None:
         for side in (0, 1)
     )
     drift = measure_drift(current, reference, inputs)
-    found = by_name(drift)
-    assert {name: found[name][1] for name in STUCK} == {name: drifted for name, (_, _, drifted) in STUCK.items()}
-    assert all(found[name][0] == 0 for name in ("both the same fill", "1e15"))
-    assert all(distance is not None and np.isfinite(distance) for distance, _ in found.values())
+    measures = by_name(drift)
+    assert {name: measures[name][1] for name in STUCK} == {name: drifted for name, (_, _, drifted) in STUCK.items()}
+    assert all(measures[name][0] == 0 for name in ("both the same fill", "1e15"))
+    assert all(distance is not None and np.isfinite(distance) for distance, _ in measures.values())
     alone = by_name(measure_drift(current, reference, ModelInputs(("usual",), ("kind",))))
-    assert {name: found[name] for name in alone} == alone
+    assert {name: measures[name] for name in alone} == alone
     assert drift.unmeasured == {} and "usual" not in drift.undrawn
     assert {"both the same fill", "fill against numbers", "the largest there is"} <= set(drift.undrawn)
     assert drift.share(["both the same fill", "another fill"]) == 0.5
@@ -117,24 +117,24 @@ def test_every_distance_is_finite_and_only_equal_samples_have_none(
         assert distance > 0
 
 
-def test_numbers_whose_squares_do_not_fit_are_no_silent_zero() -> None:
+def test_numbers_whose_squares_overflow_are_not_reported_as_no_drift() -> None:
     """Evidently divides by an infinite standard deviation here, and finds no drift."""
     drift = measure_drift(frame(x=normal()), frame(1, x=normal(1) * 1e200), ModelInputs(("x",), ()))
     assert by_name(drift)["x"][1] and "too large" in drift.undrawn["x"]
 
 
-def test_a_column_without_a_value_on_either_side_is_named_and_no_part_of_the_share() -> None:
+def test_a_column_that_is_empty_on_both_sides_is_named_and_left_out_of_the_share() -> None:
     inputs = ModelInputs(("x", "gone", "inf"), ("kind",))
     empty: dict[str, Any] = {"gone": np.nan, "inf": np.inf, "kind": None}
     drift = measure_drift(frame(x=normal(), **empty), frame(1, x=normal(), **{**empty, "inf": 1.0}), inputs)
     assert drift.unmeasured == dict.fromkeys(
         ("gone", "kind"), "it has no value in the window and none in the reference"
     )
-    assert by_name(drift)["inf"] == (None, True), "infinities are missing values, so the column fell silent"
+    assert by_name(drift)["inf"] == (None, True), "infinities are missing values, so the column became empty"
     assert drift.share(inputs.names) == 0.5 and drift.share(["gone", "kind"]) is None
 
 
-def test_a_score_that_cannot_be_measured_holds_a_gate_on_it() -> None:
+def test_a_gate_on_unmeasurable_score_drift_holds() -> None:
     none = frame(x=normal()).assign(**{SCORE: np.nan})
     inputs = ModelInputs(("x",), ())
     summary = summarize(SummarySources(none, none, measure_drift(none, none, inputs), inputs), WINDOW, AS_OF, "3")
@@ -145,11 +145,11 @@ def test_a_score_that_cannot_be_measured_holds_a_gate_on_it() -> None:
     assert any(SCORE in line and "Not measured" in line for line in introduce(summary))
 
 
-def test_rare_categories_are_drawn_together_and_measured_apart() -> None:
+def test_rare_categories_share_a_bar_and_are_measured_separately() -> None:
     rows = 3 * MOST_CATEGORIES
     current, reference = (frame(side, rows, kind=[f"{side} {n}" for n in range(rows)]) for side in (0, 1))
     drift = measure_drift(current, reference, ModelInputs((), ("kind",)))
-    assert by_name(drift)["kind"][0] == pytest.approx(np.sqrt(np.log(2))), "nothing in common"
+    assert by_name(drift)["kind"][0] == pytest.approx(np.sqrt(np.log(2))), "the samples have no category in common"
     assert drift.grouped == ("kind",) and "rarer categories of kind" in drift.left_out
     assert drift.html.count(b"rarer categories)") > 0
 
@@ -162,7 +162,7 @@ def test_categories_are_text_on_a_page() -> None:
     assert len(set(labels.values())) == 4 and max(map(len, labels.values())) < 100
 
 
-def test_a_page_that_cannot_be_drawn_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_cannot_be_rendered_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no\npicture")
 
@@ -214,7 +214,7 @@ sides = st.builds(
 
 @costly()
 @given(sides, sides)
-def test_whatever_the_columns_hold_a_summary_is_written_and_decided_on(
+def test_a_summary_is_written_and_decided_on_whatever_the_columns(
     current: pd.DataFrame, reference: pd.DataFrame
 ) -> None:
     inputs = ModelInputs(tuple(f"n{at}" for at in range(4)), ("kind",))

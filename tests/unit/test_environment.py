@@ -1,4 +1,4 @@
-"""What of the caller's environment reaches the libraries."""
+"""Which variables of the caller's environment reach the libraries."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ VALUES = st.one_of(URIS, st.text(st.characters(codec="ascii", exclude_characters
 ENVIRONMENTS = st.dictionaries(NAMES | st.sampled_from(["FLIGHTDECK_MLFLOW_URI", "MLFLOW_TRACKING_URI"]), VALUES)
 
 
-def test_variables_of_libraries_that_nobody_named_are_dropped_and_the_others_pass() -> None:
+def test_unlisted_variables_of_libraries_are_dropped_and_others_kept() -> None:
     ours = build_environment({**STRANGERS, **ACCESS, "PATH": "/bin", "EXAMPLE_TOKEN": "x"})
     assert foreign({**STRANGERS, **ACCESS}) == sorted(STRANGERS)
     assert not STRANGERS.keys() & ours.keys()
@@ -62,7 +62,7 @@ def test_variables_of_libraries_that_nobody_named_are_dropped_and_the_others_pas
 
 
 @given(ENVIRONMENTS)
-def test_an_environment_made_again_is_the_same_and_holds_nothing_foreign(environ: dict[str, str]) -> None:
+def test_rebuilding_an_environment_changes_nothing_and_adds_no_foreign_variable(environ: dict[str, str]) -> None:
     ours = build_environment(environ)
     assert build_environment(ours) == ours
     assert foreign(ours) == []
@@ -71,13 +71,16 @@ def test_an_environment_made_again_is_the_same_and_holds_nothing_foreign(environ
         assert "pass" not in ours.get(variable, "")
 
 
-def test_what_is_meant_for_our_mlflow_reaches_it() -> None:
-    asked = {"FLIGHTDECK_MLFLOW__SERVER_ALLOWED_HOSTS": "deck.example", "MLFLOW_SERVER_ALLOWED_HOSTS": "other.example"}
-    assert overridden(asked) == {"MLFLOW_SERVER_ALLOWED_HOSTS": "deck.example"}
-    assert build_environment({**asked, **overridden(asked)})["MLFLOW_SERVER_ALLOWED_HOSTS"] == "deck.example"
+def test_prefixed_variables_reach_our_mlflow() -> None:
+    variables = {
+        "FLIGHTDECK_MLFLOW__SERVER_ALLOWED_HOSTS": "deck.example",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "other.example",
+    }
+    assert overridden(variables) == {"MLFLOW_SERVER_ALLOWED_HOSTS": "deck.example"}
+    assert build_environment({**variables, **overridden(variables)})["MLFLOW_SERVER_ALLOWED_HOSTS"] == "deck.example"
 
 
-def test_user_and_password_of_a_server_go_with_the_address_that_is_used() -> None:
+def test_user_and_password_are_passed_with_the_address_of_their_server_only() -> None:
     both = {"FLIGHTDECK_MLFLOW_URI": "https://deck.example", "MLFLOW_TRACKING_URI": "http://ann:word@other.example"}
     assert build_environment(both)["MLFLOW_TRACKING_URI"] == "http://other.example"
     assert "MLFLOW_TRACKING_PASSWORD" not in build_environment(both)
@@ -86,7 +89,7 @@ def test_user_and_password_of_a_server_go_with_the_address_that_is_used() -> Non
     assert (ours["MLFLOW_TRACKING_USERNAME"], ours["MLFLOW_TRACKING_PASSWORD"]) == ("ann", "w:rd")
 
 
-def test_a_process_is_told_once_what_does_not_count(
+def test_ignored_variables_are_warned_of_once_a_process(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name, value in {**STRANGERS, "MLFLOW_EXPERIMENT_ID": "3", "DVC_STAGE": "train"}.items():
@@ -94,14 +97,14 @@ def test_a_process_is_told_once_what_does_not_count(
     with caplog.at_level(logging.WARNING):
         take_over()
         take_over()
-    (told,) = [record.getMessage() for record in caplog.records]
-    assert all(name in told for name in STRANGERS if not name.startswith("_"))
-    assert "MLFLOW_EXPERIMENT_ID" not in told and "DVC_STAGE" not in told
-    assert "elsewhere" not in told
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert all(name in message for name in STRANGERS if not name.startswith("_"))
+    assert "MLFLOW_EXPERIMENT_ID" not in message and "DVC_STAGE" not in message
+    assert "elsewhere" not in message
     assert not {*STRANGERS, "MLFLOW_EXPERIMENT_ID", "DVC_STAGE"} & os.environ.keys()
 
 
-def test_kept_variables_are_what_they_were_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_are_restored_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONE", "1")
     monkeypatch.delenv("TWO", raising=False)
     with pytest.raises(ValueError, match="stop"), restoring("ONE", TWO="2"):
@@ -111,15 +114,15 @@ def test_kept_variables_are_what_they_were_whatever_happens(monkeypatch: pytest.
     assert os.environ["ONE"] == "1" and "TWO" not in os.environ
 
 
-def test_threads_wait_passively_and_are_as_many_as_may_run_unless_the_caller_says_otherwise() -> None:
+def test_threads_wait_passively_and_match_the_available_cores_by_default() -> None:
     assert build_environment({})["OMP_WAIT_POLICY"] == "passive" and build_environment({})["OMP_NUM_THREADS"] == str(
         processors()
     )
-    asked = {"OMP_WAIT_POLICY": "active", "OMP_NUM_THREADS": "7"}
-    assert asked.items() <= build_environment(asked).items()
+    variables = {"OMP_WAIT_POLICY": "active", "OMP_NUM_THREADS": "7"}
+    assert variables.items() <= build_environment(variables).items()
 
 
-def test_openmp_heeds_what_a_context_has_set() -> None:
+def test_openmp_respects_the_settings_of_a_context() -> None:
     code = (
         "import os; os.environ.pop('OMP_NUM_THREADS', None); from pipelines.environment import take_over; take_over()\n"
         "from sklearn.ensemble import HistGradientBoostingClassifier\n"
@@ -132,5 +135,5 @@ def test_openmp_heeds_what_a_context_has_set() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SINGLE))
-def test_single_variables_of_servers_are_dropped(name: str) -> None:
+def test_single_server_variables_are_dropped(name: str) -> None:
     assert name not in build_environment({name: "2"})

@@ -1,4 +1,4 @@
-"""Whatever is raised is told in one line, with a remedy and the right exit status."""
+"""Every error becomes one line with a remedy and the right exit status."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_error_is_one_line_and_has_its_status(
     assert line.startswith("flightdeck: ") and words in line
 
 
-def test_what_was_not_foreseen_names_its_place_and_is_shown_whole_on_demand(
+def test_an_unexpected_error_names_its_place_and_shows_its_traceback_on_demand(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(failure.TRACEBACK, "1")
@@ -60,11 +60,11 @@ def test_what_was_not_foreseen_names_its_place_and_is_shown_whole_on_demand(
         raise RuntimeError("the token is notforlogs")
     except RuntimeError as raised:
         assert failure.report(raised) == OUTSIDE
-    told = capsys.readouterr().err
-    assert "Traceback" in told and "test_failure.py" in told.splitlines()[-1] and "notforlogs" not in told
+    output = capsys.readouterr().err
+    assert "Traceback" in output and "test_failure.py" in output.splitlines()[-1] and "notforlogs" not in output
 
 
-def test_a_reader_that_has_gone_is_no_news(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_closed_pipe_prints_no_error(capfd: pytest.CaptureFixture[str]) -> None:
     kept = os.dup(1)
     try:
         assert failure.report(BrokenPipeError()) == OUTSIDE
@@ -74,7 +74,7 @@ def test_a_reader_that_has_gone_is_no_news(capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr().err == ""
 
 
-def test_an_error_of_ours_is_told_as_it_is() -> None:
+def test_an_error_of_ours_is_printed_unchanged() -> None:
     error = InvalidInput("a very long word " * 100)
     assert failure.translate(error) is error and failure.one_line(error) == " ".join(str(error).split())
     assert isinstance(failure.translate(ValueError()), FlightdeckError)

@@ -1,4 +1,4 @@
-"""Every registered family keeps the same contract."""
+"""Every registered model family keeps the same contract."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ families = pytest.mark.parametrize("family", sorted(MODULES))
 
 
 def fit(family: str, train: pd.DataFrame, validation: pd.DataFrame, inputs: ModelInputs = INPUTS, **rules: Any) -> Any:
-    """A fitted model of small settings; `rules` replace parts of the project's `cleaning`."""
+    """A model fitted with small settings; `rules` replace parts of the project's `cleaning`."""
     params = small_params()
     changed = Rules.model_validate({**params.cleaning.model_dump(), **rules})
     cleaning = fit_cleaning(numeric_inputs(train, inputs), inputs.numeric, family, changed)
@@ -77,22 +77,22 @@ def scorer(graph: bytes, inputs: ModelInputs = INPUTS) -> Scorer:
 
 
 def hard(rows: int, seed: int, thresholds: np.ndarray[Any, Any], inputs: ModelInputs = INPUTS) -> pd.DataFrame:
-    """Rows with unseen and missing strings, NaN, infinities, and numbers on and right beside every threshold."""
+    """Rows with unseen and missing strings, NaN, infinities, and numbers at and next to every threshold."""
     draw = np.random.default_rng(seed)
-    made = with_odd_columns(frame(rows, seed))
+    odd_rows = with_odd_columns(frame(rows, seed))
     steps = [thresholds, *(np.nextafter(thresholds, np.float32(end)) for end in (-np.inf, np.inf))]
     odd = np.concatenate([*steps, [np.nan, np.inf, -np.inf, 0.0, -0.0, 3e38, -3e38, 1e-45]]).astype(np.float32)
     for name in inputs.numeric:
-        values = made[name].to_numpy(dtype=np.float32, copy=True)
+        values = odd_rows[name].to_numpy(dtype=np.float32, copy=True)
         at = draw.random(rows) < 0.7
         values[at] = draw.choice(odd, at.sum())
         if rows >= len(odd):
             values[draw.permutation(rows)[: len(odd)]] = odd
-        made[name] = values
+        odd_rows[name] = values
     strings = np.array([None, "", "never seen", "0=a", "Ünseen", "a"], dtype=object)
     for name in inputs.categorical:
-        made[name] = np.where(draw.random(rows) < 0.3, draw.choice(strings, rows), made[name])
-    return made
+        odd_rows[name] = np.where(draw.random(rows) < 0.3, draw.choice(strings, rows), odd_rows[name])
+    return odd_rows
 
 
 def graph_of(native: Any) -> bytes:
@@ -119,7 +119,7 @@ def test_the_graph_scores_as_the_library_does_on_hard_rows(family: str) -> None:
 @families
 @pytest.mark.parametrize("named", RULES)
 def test_the_graph_cleans_as_the_library_does(family: str, named: str) -> None:
-    """At, right below and right above every cap; NaN, infinities; columns that are constant or empty in training."""
+    """At, just below and just above every cap; NaN, infinities; columns that are constant or empty in training."""
     native = odd(family, named)
     caps = np.concatenate([native.cleaning.low, native.cleaning.high, native.cleaning.fill])
     rows = hard(10_000, 4, np.unique(caps[np.isfinite(caps)]), ODD)
@@ -129,7 +129,7 @@ def test_the_graph_cleans_as_the_library_does(family: str, named: str) -> None:
 
 
 @families
-def test_what_lies_beyond_a_cap_scores_as_the_cap_with_its_flag(family: str) -> None:
+def test_a_value_beyond_a_cap_scores_like_the_cap_with_its_flag(family: str) -> None:
     native = odd(family, "project")
     score = scorer(graph_of(native), ODD).score
     high = native.cleaning.high[ODD.numeric.index("x")]
@@ -140,7 +140,7 @@ def test_what_lies_beyond_a_cap_scores_as_the_cap_with_its_flag(family: str) -> 
 
 
 @families
-def test_an_infinity_scores_as_a_missing_value(family: str) -> None:
+def test_an_infinity_scores_like_a_missing_value(family: str) -> None:
     native = odd(family, "project")
     score = scorer(graph_of(native), ODD).score
     row = with_odd_columns(frame(1, 8))
@@ -149,7 +149,7 @@ def test_an_infinity_scores_as_a_missing_value(family: str) -> None:
 
 
 @families
-def test_an_input_that_training_never_saw_vary_has_no_say(family: str) -> None:
+def test_an_input_that_is_constant_in_training_has_no_effect(family: str) -> None:
     native = odd(family, "project")
     score = scorer(graph_of(native), ODD).score
     rows = with_odd_columns(frame(50, 8))
@@ -165,14 +165,14 @@ def test_the_same_seed_gives_the_same_bytes(family: str) -> None:
 
 
 @families
-def test_it_learns_the_signal(family: str) -> None:
+def test_every_family_learns_the_signal(family: str) -> None:
     held = frame(3000, 9)
-    found = measure(held[LABEL], scorer(graph_of(fitted(family))).score(held))
-    assert found["roc_auc"] > 0.78 and found["skill"] > 0.2 and found["calibration_gap"] < 0.06
+    metrics = measure(held[LABEL], scorer(graph_of(fitted(family))).score(held))
+    assert metrics["roc_auc"] > 0.78 and metrics["skill"] > 0.2 and metrics["calibration_gap"] < 0.06
 
 
 @families
-def test_the_frame_is_left_alone_and_rows_are_scored_one_by_one_alike(family: str) -> None:
+def test_training_leaves_the_frame_unchanged_and_rows_score_the_same_one_by_one(family: str) -> None:
     rows = hard(40, 5, np.zeros(1, dtype=np.float32))
     before = rows.copy(deep=True)
     score = scorer(graph_of(fitted(family))).score
@@ -184,13 +184,13 @@ def test_the_frame_is_left_alone_and_rows_are_scored_one_by_one_alike(family: st
 
 @families
 @pytest.mark.parametrize("inputs", [ModelInputs(("x", "y"), ()), ModelInputs((), ("kind", "site"))])
-def test_inputs_of_one_kind_alone_work(family: str, inputs: ModelInputs) -> None:
+def test_inputs_of_a_single_kind_work(family: str, inputs: ModelInputs) -> None:
     native = fit(family, frame(600, 1), frame(200, 2), inputs)
     rows = frame(200, 3)
     assert np.abs(scorer(graph_of(native), inputs).score(rows) - predict(native, rows)).max() <= 1e-5
 
 
-def test_missing_columns_and_words_for_numbers_are_named() -> None:
+def test_missing_columns_and_text_in_numeric_columns_are_named() -> None:
     score = scorer(graph_of(fitted("hist_gradient_boosting"))).score
     with pytest.raises(InvalidInput, match="gappy, site"):
         score(frame(5, 1).drop(columns=["gappy", "site"]))
@@ -198,12 +198,12 @@ def test_missing_columns_and_words_for_numbers_are_named() -> None:
         score(frame(5, 1).assign(x="wet"))
 
 
-def test_an_unknown_family_is_refused_with_those_there_are() -> None:
+def test_an_unknown_family_is_refused_with_the_choices() -> None:
     with pytest.raises(InvalidInput, match=r"forest.*logistic_regression, hist_gradient_boosting, mlp"):
         load_family("forest")
 
 
-def test_the_ensemble_is_ours_and_not_a_black_box() -> None:
+def test_the_graph_of_trees_consists_of_an_encoder_and_an_ensemble() -> None:
     graph = onnx.load_model_from_string(graph_of(fitted("hist_gradient_boosting")))
     assert [n.op_type for n in graph.graph.node if n.domain == ML] == ["LabelEncoder", "TreeEnsembleRegressor"]
 
@@ -219,7 +219,7 @@ def test_rounding_a_threshold_down_changes_no_comparison(threshold: float, x: fl
 
 
 @given(st.lists(st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=2, max_size=2), min_size=1, max_size=50))
-def test_every_string_has_a_row_of_its_own_column(drawn: list[list[str]]) -> None:
+def test_every_category_has_an_embedding_row_within_its_own_column(drawn: list[list[str]]) -> None:
     strings = np.array(drawn, dtype=object)
     vocabulary = Vocabulary.fit(strings, rare=2)
     rows = vocabulary.rows(strings)
@@ -229,7 +229,7 @@ def test_every_string_has_a_row_of_its_own_column(drawn: list[list[str]]) -> Non
         assert ((rows[:, column] == start + 1) == (strings[:, column] == "")).all()
 
 
-def test_codes_rise_with_the_mean_label_and_unseen_is_nan() -> None:
+def test_codes_rise_with_the_mean_label_and_unseen_categories_are_nan() -> None:
     strings = np.array([["a"]] * 40 + [["b"]] * 40 + [[""]] * 40 + [["rare"]] * 2, dtype=object)
     labels = np.array([1.0] * 30 + [0.0] * 10 + [0.0] * 40 + [1.0] * 20 + [0.0] * 20 + [1.0] * 2)
     vocabulary = Vocabulary.fit(strings)
@@ -239,7 +239,7 @@ def test_codes_rise_with_the_mean_label_and_unseen_is_nan() -> None:
 
 
 @pytest.mark.parametrize("family", ["logistic_regression", "hist_gradient_boosting"])
-def test_class_weights_are_as_if_rows_of_label_1_came_more_often(family: str) -> None:
+def test_class_weights_act_like_repeated_rows_of_label_1(family: str) -> None:
     params, train, read = small_params(), frame(3000, 1), frame(800, 2)
     cleaning = fit_cleaning(numeric_inputs(train, INPUTS), INPUTS.numeric, family, params.cleaning)
     task = Task(Frames(train, read), INPUTS, cleaning, seed=7)

@@ -1,4 +1,4 @@
-"""Feast is imported without torch and without its checks of types; what is declared is checked all the same."""
+"""Feast is imported without torch and without its type checks; declarations are still checked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ assert get_torch().tensor([1]).item() == 1
 """
 
 
-def test_torch_is_loaded_when_it_is_asked_for_and_checks_of_types_are_left_to_others() -> None:
+def test_torch_is_loaded_on_demand_and_type_checks_of_other_libraries_are_kept() -> None:
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", IMPORT], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -58,7 +58,7 @@ service = FeatureService(name="pumps", features=[view])
         ('FeatureService(name="pumps"', "FeatureService(name=3", "FeatureService 3"),
     ],
 )
-def test_an_argument_of_another_type_is_refused_by_the_name_of_what_is_declared(
+def test_an_argument_of_a_wrong_type_is_refused_by_the_name_of_the_declaration(
     tmp_path: Path, good: str, bad: str, named: str
 ) -> None:
     file = tmp_path / "one.py"

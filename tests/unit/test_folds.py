@@ -25,26 +25,26 @@ def span(days: int) -> list[date]:
     st.integers(1, 15),
     st.integers(0, 5),
 )
-def test_nothing_is_validated_at_or_before_what_was_trained_on_and_its_embargo(
+def test_validation_days_follow_the_training_days_and_the_embargo(
     days: list[date], folds: int, fold_days: int, embargo: int
 ) -> None:
     try:
-        made = rolling_origin(days, folds, fold_days, embargo)
+        splits = rolling_origin(days, folds, fold_days, embargo)
     except InvalidInput:
         assume(False)
-    assert len(made) == folds and made[-1].validation[-1] == max(days)
-    for fold in made:
+    assert len(splits) == folds and splits[-1].validation[-1] == max(days)
+    for fold in splits:
         assert fold.validation[0] > fold.train[-1] + timedelta(embargo)
         assert set(fold.train) | set(fold.validation) <= set(days)
         assert fold.validation[-1] - fold.validation[0] < timedelta(fold_days)
-        assert fold.train == tuple(sorted(day for day in days if day <= fold.train[-1]))  # none is left out
-    for earlier, later in pairwise(made):
+        assert fold.train == tuple(sorted(day for day in days if day <= fold.train[-1]))  # no day is left out
+    for earlier, later in pairwise(splits):
         assert set(earlier.train) <= set(later.train) and earlier.validation[-1] < later.validation[0]
 
 
-def test_folds_lie_end_to_end_and_training_grows() -> None:
-    made = rolling_origin(span(40), 3, 7, 2)
-    assert [(len(fold.train), fold.validation[0], fold.validation[-1]) for fold in made] == [
+def test_folds_are_contiguous_and_training_grows() -> None:
+    splits = rolling_origin(span(40), 3, 7, 2)
+    assert [(len(fold.train), fold.validation[0], fold.validation[-1]) for fold in splits] == [
         (17, START + timedelta(19), START + timedelta(25)),
         (24, START + timedelta(26), START + timedelta(32)),
         (31, START + timedelta(33), START + timedelta(39)),

@@ -1,4 +1,4 @@
-"""A category has one spelling: whatever type it is stored in, training and the model server feed a graph the same."""
+"""A category has one spelling: training and the model server feed a graph the same text, whatever its type."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ DAY = date(2024, 3, 1)
         ((None, float("nan"), np.float32("inf"), pd.NA, pd.NaT, np.datetime64("NaT"), Decimal("NaN")), None),
     ],
 )  # fmt: skip
-def test_equal_values_have_one_spelling(values: tuple[Any, ...], text: str | None) -> None:
+def test_equal_values_have_the_same_spelling(values: tuple[Any, ...], text: str | None) -> None:
     assert [spelling(value) for value in values] == [text] * len(values)
 
 
@@ -58,7 +58,7 @@ def test_whole_floats_that_may_have_lost_digits_are_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [b"x", [1], {"a": 1}, object()])
-def test_what_has_no_spelling_is_refused(value: Any) -> None:
+def test_values_without_a_spelling_are_refused(value: Any) -> None:
     with pytest.raises(InvalidInput, match=r"model_no: .* is not a category"):
         string_column([value], "model_no")
 
@@ -107,7 +107,7 @@ STORED: list[tuple[pa.DataType, st.SearchStrategy[Any], str]] = [
 @pytest.mark.parametrize(
     ("stored", "values", "declared"), STORED, ids=[f"{stored}-{kind}" for stored, _, kind in STORED]
 )
-def test_training_spells_as_the_server_does(stored: pa.DataType, values: Any, declared: str) -> None:
+def test_training_and_server_spell_alike(stored: pa.DataType, values: Any, declared: str) -> None:
     @costly()
     @given(st.lists(st.none() | values, min_size=1, max_size=8))
     def same(cells: list[Any]) -> None:
@@ -119,18 +119,18 @@ def test_training_spells_as_the_server_does(stored: pa.DataType, values: Any, de
         assert trained.tolist() == served.tolist()
         batches = [to_frame(pa.table({"x": column.slice(n, 1)})) for n in range(len(column))]
         alone = [model_arrays(one, inputs)[1][0, 0] for one in batches]
-        assert trained.tolist() == alone, "alone as in a batch"
+        assert trained.tolist() == alone, "the same alone and in a batch"
 
     same()
 
 
-def test_whole_numbers_with_gaps_keep_their_digits() -> None:
+def test_whole_numbers_with_missing_values_keep_their_digits() -> None:
     frame = to_frame(pa.table({"x": pa.array([2**62 + 1, None]), "y": pa.array([1, None])}))
     assert string_column(frame["x"], "x").tolist() == ["4611686018427387905", ""]
-    assert frame["y"].dtype == np.float64, "as pandas has it where nothing is lost"
+    assert frame["y"].dtype == np.float64, "pandas holds them as floats where no digit is lost"
 
 
-def test_numbers_are_numbers_and_text_is_none() -> None:
+def test_numeric_inputs_accept_numbers_and_no_text() -> None:
     assert number_column([1, True, None, float("inf"), Decimal("0.5")], "x").tolist()[:2] == [1, 1]
     assert np.isnan(number_column([None, pd.NA, float("inf"), 1e300], "x")).all()
     for values in (["1"], pd.Series(["1"], dtype="string")):
@@ -145,13 +145,15 @@ def parity(online: list[Any], offline: list[Any], **inputs: tuple[str, ...]) -> 
     return compare("heat", entities, read, built, models)
 
 
-def test_parity_compares_what_a_graph_is_fed() -> None:
+def test_parity_compares_values_as_a_graph_is_fed() -> None:
     assert parity([2, "a", None, True], [2.0, "a", float("nan"), True], categorical=("x",)) == []
     assert parity([2, 0.1, None], [2.0, np.float32(0.1), float("nan")], numeric=("x",)) == []
     assert len(parity(["2", "2.0", ""], ["2.0", 2, "x"], categorical=("x",))) == 3
     assert len(parity([2, 1.0, 0], [3, None, float("nan")], numeric=("x",))) == 3
-    (said,) = parity(["1"], [1])
-    assert said == "heat of {'pump': '0'}: x is '1' online, 1 offline", "what no model reads is of one kind"
+    (difference,) = parity(["1"], [1])
+    assert difference == "heat of {'pump': '0'}: x is '1' online, 1 offline", (
+        "values that no model reads are compared as they are"
+    )
     assert parity([1, True], [True, "True"]) and parity([1, [1, 2]], [1.0, np.array([1, 2])]) == []
 
 

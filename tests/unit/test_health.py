@@ -1,4 +1,4 @@
-"""Feature health against a brute-force reckoning, and its verdicts."""
+"""Feature health against a brute-force computation, and its verdicts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ rows = st.lists(
 
 
 def write(folder: Path, days: list[list[Any]], last: datetime) -> list[str]:
-    """A partition a day; the last ends at an instant."""
+    """Write one partition a day; the last day ends at an instant."""
     files = []
     for number, day in enumerate(days):
         begins = last - timedelta(days=len(days) - number)
@@ -56,13 +56,15 @@ def write(folder: Path, days: list[list[Any]], last: datetime) -> list[str]:
 
 
 def frame(days: list[list[Any]], last: datetime) -> pd.DataFrame:
-    made = [
+    parts = [
         (*row[:1], last - timedelta(days=len(days) - n) + timedelta(seconds=row[1]), *row[2:], n)
         for n, day in enumerate(days)
         for row in day
     ]
-    rows = pd.DataFrame(made, columns=["pump", "known_at", "warm", "kind", "day"])
-    typed = rows.astype({"pump": object, "warm": float, "kind": object, "day": int})  # whatever there is of them
+    rows = pd.DataFrame(parts, columns=["pump", "known_at", "warm", "kind", "day"])
+    typed = rows.astype(
+        {"pump": object, "warm": float, "kind": object, "day": int}
+    )  # also where all values are missing
     return typed.assign(known_at=pd.to_datetime(typed.known_at, utc=True))
 
 
@@ -71,50 +73,50 @@ def same(one: float | None, other: float | None) -> bool:
 
 
 @given(st.lists(rows, min_size=1, max_size=2), st.lists(rows, max_size=3))
-def test_every_figure_is_what_a_reckoning_by_hand_gives(
+def test_every_figure_equals_a_plain_computation(
     tmp_path: Path, window: list[list[Any]], reference: list[list[Any]]
 ) -> None:
     start = END - timedelta(days=len(window))
     with engine() as connection:
         files = write(tmp_path, window, END), write(tmp_path, reference, start)
-        found = measure(connection, VIEW, *files, END)
-    json.dumps(found.as_json(), allow_nan=False)
+        profile = measure(connection, VIEW, *files, END)
+    json.dumps(profile.as_json(), allow_nan=False)
     now, then = frame(window, END), frame(reference, start)
     both = pd.concat([now, then])
-    assert found.rows == len(now) and found.reference_rows == len(then)
+    assert profile.rows == len(now) and profile.reference_rows == len(then)
     newest = both.groupby("pump", dropna=False).known_at.max()
-    assert found.entities == len(newest)
+    assert profile.entities == len(newest)
     if len(both):
-        assert same(found.stale_share, float((newest < END - timedelta(days=2)).mean()))
-        assert same(found.newest_age_hours, (END - both.known_at.max()).total_seconds() / 3600)
+        assert same(profile.stale_share, float((newest < END - timedelta(days=2)).mean()))
+        assert same(profile.newest_age_hours, (END - both.known_at.max()).total_seconds() / 3600)
     else:
-        assert found.stale_share is found.newest_age_hours is None
+        assert profile.stale_share is profile.newest_age_hours is None
 
     def warm(side: pd.DataFrame) -> Any:
         there = side.warm.astype(float).dropna().to_numpy()
         return there, there[np.isfinite(there)]
 
     (there, finite), (_, before) = warm(now), warm(then)
-    own = found.features["warm"]
+    own = profile.features["warm"]
     assert same(own.null_rate, 1 - len(there) / len(now) if len(now) else None)
     assert same(own.infinite_share, (len(there) - len(finite)) / len(now) if len(now) else None)
     assert (own.min, own.max) == ((finite.min(), finite.max()) if len(finite) else (None, None))
     if len(then):
         low, high = (before.min(), before.max()) if len(before) else (np.inf, -np.inf)
         share = float(((there < low) | (there > high)).mean()) if len(there) else 0.0
-        assert same(found.metrics["out_of_range_share"], share)
+        assert same(profile.metrics["out_of_range_share"], share)
 
         def per_day(side: pd.DataFrame, days: int) -> tuple[float, float]:
             return len(side) / days, len(side.drop_duplicates(["day", "pump"])) / days
 
         (rows_now, entities_now), (rows_then, entities_then) = per_day(now, len(window)), per_day(then, len(reference))
-        assert same(found.metrics["rows_ratio"], rows_now / rows_then)
-        assert same(found.metrics["entities_ratio"], entities_now / entities_then)
+        assert same(profile.metrics["rows_ratio"], rows_now / rows_then)
+        assert same(profile.metrics["entities_ratio"], entities_now / entities_then)
         rises = [now[name].isna().mean() - then[name].isna().mean() for name in ("warm", "kind")] if len(now) else []
-        assert same(found.metrics["null_rate_rise"], max(rises, default=None))
+        assert same(profile.metrics["null_rate_rise"], max(rises, default=None))
     else:
         unknown = ("out_of_range_share", "rows_ratio", "entities_ratio", "null_rate_rise")
-        assert {found.metrics[name] for name in unknown} == {None}
+        assert {profile.metrics[name] for name in unknown} == {None}
 
 
 HEALTHY = [[["1", 10, 1.0, "a"], ["2", 20, 2.0, "a"]]] * 2
@@ -144,29 +146,29 @@ BARS = (
         ([HEALTHY[0], [], [], []], HEALTHY, ["stale_share is 1.0000", "rows_ratio is 0.2500, .* at least 0.5"]),
     ],
 )
-def test_a_view_that_misses_a_bar_is_held_with_the_feature_that_missed_it(
+def test_a_view_that_misses_a_bar_holds_and_names_the_feature(
     tmp_path: Path, window: list[Any], reference: list[Any], reasons: list[str]
 ) -> None:
     with engine() as connection:
         files = write(tmp_path, window, END), write(tmp_path, reference, END - timedelta(days=len(window)))
-        verdict, found = judge(measure(connection, VIEW, *files, END), BARS)
+        verdict, problems = judge(measure(connection, VIEW, *files, END), BARS)
     assert verdict is (Verdict.HOLD if reasons else Verdict.PASS)
-    assert len(found) == len(reasons), found
-    for why, pattern in zip(found, reasons, strict=True):
+    assert len(problems) == len(reasons), problems
+    for why, pattern in zip(problems, reasons, strict=True):
         assert pd.Series([why]).str.match(pattern).all(), why
 
 
-def test_a_view_without_days_is_not_held_against_any_and_one_without_bars_is_held(tmp_path: Path) -> None:
+def test_a_view_without_days_has_no_reference_and_one_without_bars_holds(tmp_path: Path) -> None:
     view = View("maker", ("pump",), ("warm",), "known_at", timedelta(0), dated=False)
     with engine() as connection:
-        found = measure(connection, view, write(tmp_path, HEALTHY, END - timedelta(days=90))[:1], [], END)
-    assert set(found.metrics) == {"null_rate", "infinite_share", "stale_share"}
-    assert found.stale_share == 0, "without a ttl nothing is stale"
-    assert judge(found, BARS)[0] is Verdict.PASS
-    assert judge(found, BARS[3:])[0] is Verdict.HOLD
+        profile = measure(connection, view, write(tmp_path, HEALTHY, END - timedelta(days=90))[:1], [], END)
+    assert set(profile.metrics) == {"null_rate", "infinite_share", "stale_share"}
+    assert profile.stale_share == 0, "without a ttl nothing is stale"
+    assert judge(profile, BARS)[0] is Verdict.PASS
+    assert judge(profile, BARS[3:])[0] is Verdict.HOLD
 
 
-def test_a_lacking_column_and_a_broken_file_are_no_pass(tmp_path: Path) -> None:
+def test_a_missing_column_and_a_broken_file_do_not_pass(tmp_path: Path) -> None:
     files = write(tmp_path, HEALTHY, END)
     with engine() as connection:
         with pytest.raises(CorruptData, match="lacks the columns cold"):
@@ -193,7 +195,7 @@ def test_bars_of_a_view_replace_those_of_the_same_metric() -> None:
     assert set(rules.bars_of("heat")) == {*BARS[1:], *own}
 
 
-def test_monitoring_tells_of_the_reports_that_overlap_its_window() -> None:
+def test_monitoring_lists_the_reports_that_overlap_its_window() -> None:
     names = ["2024-03-01_2024-03-02.json", "2024-03-02_2024-03-05.json", "2024-03-09_2024-03-10.json", "notes.txt"]
     assert overlapping(names, date(2024, 3, 2), date(2024, 3, 9)) == names[1:2]
     assert overlapping(names, date(2024, 3, 1), date(2024, 3, 10)) == names[:3]
@@ -212,7 +214,7 @@ def test_monitoring_tells_of_the_reports_that_overlap_its_window() -> None:
     assert "held 1 of 2 windows (heat 1 times)" in health_sentence(health)
 
 
-def test_a_report_that_is_none_is_refused_and_a_name_that_is_no_day_stops_nothing(tmp_path: Path) -> None:
+def test_an_invalid_report_is_refused_and_unrelated_file_names_are_ignored(tmp_path: Path) -> None:
     assert overlapping(["2024-13-45_2024-99-99.json"], date(2024, 3, 2), date(2024, 3, 9)) == []
     odd: dict[str, Any] = {"window": ["a"], "verdict": "PASS", "reasons": [], "views": {"heat": {}}}
     documents: list[Any] = [[], {}, {"window": []}, odd]
@@ -223,14 +225,14 @@ def test_a_report_that_is_none_is_refused_and_a_name_that_is_no_day_stops_nothin
 
 
 @pytest.mark.parametrize("stamp", [-(2**63) + 2, -62_135_596_800_000_000, 253_402_300_799_999_999, 2**63 - 2])
-def test_any_instant_and_any_number_can_be_told(tmp_path: Path, stamp: int) -> None:
+def test_any_instant_and_number_can_be_reported(tmp_path: Path, stamp: int) -> None:
     largest = float(np.finfo(np.float32).max)
     uri = str(tmp_path / "day.parquet")
     columns: dict[str, Any] = {"pump": ["1", "2", "3"], "kind": ["x" * 100_000, "a", None]}
     columns |= {"known_at": pa.array([stamp] * 3, pa.timestamp("us", "UTC")), "warm": [largest, -largest, math.inf]}
     pq.write_table(pa.table(columns, schema=SCHEMA), uri)
     with engine() as connection:
-        found = measure(connection, VIEW, [uri], [uri], END)
-    json.dumps(found.as_json(), allow_nan=False)
-    assert (found.rows, found.features["warm"].max, found.metrics["infinite_share"]) == (3, largest, 1 / 3)
-    assert isinstance(found.newest, str)
+        profile = measure(connection, VIEW, [uri], [uri], END)
+    json.dumps(profile.as_json(), allow_nan=False)
+    assert (profile.rows, profile.features["warm"].max, profile.metrics["infinite_share"]) == (3, largest, 1 / 3)
+    assert isinstance(profile.newest, str)

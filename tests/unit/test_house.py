@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows."""
+"""Rules of the house that no linter checks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_functions_stay_short() -> None:
     assert len(functions) > 1000 and [one for one in functions if one[1] > 50 and one[0] not in LONG] == []
 
 
-def test_what_serving_will_import_brings_no_training_library() -> None:
+def test_modules_used_in_serving_import_no_training_library() -> None:
     script = (
         "import sys; import pipelines.artifacts.scorer, pipelines.online, pipelines.records, pipelines.store; "
         "print(*sys.modules)"
@@ -52,7 +52,7 @@ def test_what_serving_will_import_brings_no_training_library() -> None:
     assert not TRAINING & {name.partition(".")[0] for name in done.stdout.split()}
 
 
-def test_a_commit_is_checked_by_what_make_lint_runs() -> None:
+def test_the_pre_commit_hooks_run_what_make_lint_runs() -> None:
     recipe = (ROOT / "Makefile").read_text().partition("\nlint:")[2].partition("\n\n")[0]
     linted = re.findall(r"^\t@\$\(BIN\)/(.*)$", recipe, re.MULTILINE)
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]

@@ -27,17 +27,17 @@ def truth(numeric: Any, kind: Any) -> Any:
 def importance(rows: int = 4000, cap: int = 3000, repeats: int = 2, seed: int = 1) -> pd.DataFrame:
     numeric, kind, labels = sample(rows)
     before = numeric.copy(), kind.copy()
-    found = permutation_importance((numeric, kind), NAMES, labels, truth, Importance(rows=cap, repeats=repeats), seed)
+    table = permutation_importance((numeric, kind), NAMES, labels, truth, Importance(rows=cap, repeats=repeats), seed)
     assert (numeric == before[0]).all() and (kind == before[1]).all()
-    return found
+    return table
 
 
-def test_inputs_stand_in_the_order_of_what_they_say_and_noise_says_nothing() -> None:
-    found = importance()
-    assert found["input"].tolist() == ["strong", "kind", "weak", "noise"]
-    noise = found.iloc[-1]
+def test_inputs_are_ordered_by_importance_and_noise_has_none() -> None:
+    table = importance()
+    assert table["input"].tolist() == ["strong", "kind", "weak", "noise"]
+    noise = table.iloc[-1]
     assert noise["log_loss_rise"] == 0 and noise["roc_auc_drop"] == 0
-    assert (found["log_loss_rise"][:-1] > 0.003).all() and (found["roc_auc_drop"][:-1] > 0).all()
+    assert (table["log_loss_rise"][:-1] > 0.003).all() and (table["roc_auc_drop"][:-1] > 0).all()
 
 
 def test_it_is_seeded_and_reads_no_more_rows_than_allowed() -> None:
@@ -56,5 +56,5 @@ def test_it_is_seeded_and_reads_no_more_rows_than_allowed() -> None:
 
 def test_one_class_leaves_the_drop_undefined() -> None:
     numeric, kind, labels = sample(200)
-    found = permutation_importance((numeric, kind), NAMES, labels * 0, truth, Importance(rows=100, repeats=1), 1)
-    assert found["roc_auc_drop"].isna().all() and found["log_loss_rise"].notna().all()
+    table = permutation_importance((numeric, kind), NAMES, labels * 0, truth, Importance(rows=100, repeats=1), 1)
+    assert table["roc_auc_drop"].isna().all() and table["log_loss_rise"].notna().all()

@@ -1,4 +1,4 @@
-"""Python and DuckDB have one notion of an instant and of the day to which it belongs."""
+"""Python and DuckDB agree on instants and on the local days to which they belong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DAYS = st.dates(date(1990, 1, 1), date(2036, 1, 1))
 
 
 @given(st.datetimes(datetime(1, 1, 2), timezones=st.just(timezone(timedelta(hours=5, minutes=30)))))  # in UTC as well
-def test_microseconds_lead_back_to_the_instant(at: datetime) -> None:
+def test_microseconds_convert_back_to_the_instant(at: datetime) -> None:
     assert from_micros(micros(at)) == at
 
 
@@ -41,7 +41,7 @@ def test_midnight_follows_daylight_saving() -> None:
     assert midnight(date(2013, 3, 11), "America/New_York") == datetime(2013, 3, 11, 4, tzinfo=UTC)
 
 
-def test_a_midnight_that_no_instant_tells_is_refused() -> None:
+def test_a_midnight_outside_the_range_of_instants_is_refused() -> None:
     with pytest.raises(InvalidInput, match="outside of the years 1 to 9999"):
         midnight(date(1, 1, 1), "Asia/Kolkata")
 
@@ -54,7 +54,7 @@ def test_a_day_begins_at_its_midnight_and_not_a_microsecond_earlier(day: date, z
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_days_begin_in_sql_when_they_do_in_python(zone: str) -> None:
+def test_days_begin_at_the_same_instants_in_sql_and_python(zone: str) -> None:
     days = [date(2013, 1, 1) + timedelta(n) for n in range(366)]
     sql = f"select {sql_micros(sql_midnight('day', zone))} from (select unnest(?::date[]) as day)"
     with duckdb.connect() as connection:
@@ -62,7 +62,7 @@ def test_days_begin_in_sql_when_they_do_in_python(zone: str) -> None:
     assert begins == [micros(midnight(day, zone)) for day in days]
 
 
-def test_sql_rounds_what_is_finer_than_a_microsecond_up() -> None:
+def test_sql_rounds_up_to_whole_microseconds() -> None:
     sql = f"select {sql_micros('stamp')} from (select make_timestamp_ns(unnest([0, 1, 1000, 1001])) as stamp)"
     with duckdb.connect() as connection:
         assert [row[0] for row in connection.execute(sql).fetchall()] == [0, 1, 1, 2]

@@ -1,4 +1,4 @@
-"""Evidence is valid whenever it is looked at, and says the same however it is batched."""
+"""Evidence is valid at any time, and does not depend on batching."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_batches_add_up(d: list[float], limit: float, cut: int) -> None:
 
 
 @given(st.lists(st.integers(0, 4), max_size=40), st.floats(0.05, 1))
-def test_counting_values_is_repeating_them(values: list[int], m: float) -> None:
+def test_counts_of_values_equal_repeated_values(values: list[int], m: float) -> None:
     z, counts = np.unique(np.array(values, dtype=float) / 4, return_counts=True)
     assert ep.log_e_mean(z, m, counts) == pytest.approx(ep.log_e_mean(np.array(values) / 4, m), abs=1e-9)
 
@@ -68,15 +68,15 @@ def test_the_expectation_of_rate_evidence_is_at_most_one(truth: float, shares: t
 def test_the_expectation_of_split_evidence_is_one(share: float) -> None:
     n = 30
     chances = [math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(n + 1)]
-    found = [math.exp(ep.log_e_split([(share, k, n - k)], 200)) for k in range(n + 1)]
-    assert np.dot(chances, found) == pytest.approx(1, abs=1e-9)
+    evidence = [math.exp(ep.log_e_split([(share, k, n - k)], 200)) for k in range(n + 1)]
+    assert np.dot(chances, evidence) == pytest.approx(1, abs=1e-9)
 
 
 def test_a_bound_of_a_rate_lies_where_the_evidence_reaches_one_over_alpha() -> None:
     assert ep.log_e_rate_below(3, 2_000, ep.rate_upper_bound(3, 2_000, 0.05)) == pytest.approx(math.log(20), abs=1e-6)
 
 
-def test_a_rate_ratio_is_told_either_way_and_not_at_full_share() -> None:
+def test_a_rate_ratio_is_detected_in_both_directions_and_not_at_full_share() -> None:
     half, hit = np.full(300, 0.5), np.arange(300) % 4 > 0
     assert ep.log_e_ratio(half, hit) > math.log(20) > 0 > ep.log_e_ratio(half, ~hit)
     assert ep.log_e_ratio_below(half, ~hit, 1.5) > math.log(20) > 0 > ep.log_e_ratio_below(half, hit, 1.5)
@@ -90,7 +90,7 @@ def test_split_evidence_multiplies_over_stages() -> None:
     assert ep.log_e_split([(0.0, 0, 900), (1.0, 900, 0)], 200) == 0
 
 
-def test_what_the_benchmark_measures_of_rates_is_what_the_judge_computes() -> None:
+def test_the_benchmark_computes_the_same_rate_evidence_as_the_judge() -> None:
     rng, looks = np.random.default_rng(2), np.array([1, 40, 100])
     event, hit = rng.random((3, 100)) < 0.3, rng.random((3, 100)) < 0.5
     share = np.repeat([0.05, 0.5], 50)

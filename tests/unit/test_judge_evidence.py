@@ -1,4 +1,4 @@
-"""What counts is settled once: nothing that arrives later changes it."""
+"""Increments of evidence are final: nothing that arrives later changes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ rows = st.lists(
 
 
 def blocks_at(drawn: list[tuple[int, float, int, float | None]], as_of: float) -> Blocks:
-    """Blocks of one unit of time, labels mature after two more."""
+    """Blocks of one time unit, with labels that mature two units later."""
     block, d, label = (np.array([row[at] for row in drawn], dtype=float) for at in range(3))
     known = np.array([np.nan if row[3] is None else row[3] for row in drawn])
     counts = matured(block + 1 + 2, known, as_of)
@@ -34,7 +34,7 @@ def test_later_looks_and_later_labels_never_change_past_increments(
     assert (after.difference[: len(before.ids)] == before.difference).all()
 
 
-def test_a_row_counts_at_the_end_of_its_window_whatever_its_label_and_a_late_label_never() -> None:
+def test_a_row_counts_when_its_window_ends_and_a_late_label_never() -> None:
     known = [0.0, 1.9, 2.1, np.nan]
     assert matured([2.0] * 4, known, as_of=1.99).tolist() == [False] * 4
     assert matured([2.0] * 4, known, as_of=9.0).tolist() == [True, True, False, False]
@@ -72,6 +72,6 @@ def test_evidence_cannot_be_altered() -> None:
         lambda: Evidence(0.15, Exposure(0, 0, 0, 0, 0), trials=1, failures=2),
     ],
 )
-def test_what_cannot_be_is_refused(wrong: object) -> None:
+def test_impossible_evidence_is_refused(wrong: object) -> None:
     with pytest.raises(InvalidInput):
         wrong()  # type: ignore[operator]

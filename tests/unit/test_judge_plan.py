@@ -1,4 +1,4 @@
-"""What a rollout is to be expected to take: as simulations of the judge's evidence take, and told in plain words."""
+"""The expected duration of a rollout: it agrees with simulations of the judge's evidence, and is explained plainly."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def planned(sd: float, long_run: float = 1.0, blocks_per_day: float = 1.0, **cha
     [(gap, 60, 400) for gap in (0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)]
     + [(gap, 30, 60) for gap in (0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)],
 )
-def test_half_of_simulated_rollouts_end_about_when_planned(
+def test_the_median_simulated_rollout_ends_about_when_planned(
     gap: float, before: int, horizon: float, evidence: float
 ) -> None:
     scatter = scatter_of(1.0, before)
@@ -64,20 +64,20 @@ def test_stronger_evidence_and_a_wider_scatter_need_more_blocks() -> None:
 
 
 @pytest.mark.parametrize("gap", [0.0, -0.01, 0.0001, math.nan])
-def test_where_no_bet_grows_no_end_is_to_be_expected(gap: float) -> None:
+def test_no_end_is_expected_where_no_bet_grows(gap: float) -> None:
     assert blocks_needed(gap, scatter_of(0.01), EVIDENCE, Limits(60, 0.003, 1.0)) == math.inf
 
 
-def test_a_pair_that_does_not_scatter_needs_as_many_blocks_as_its_bets_do() -> None:
+def test_a_pair_without_scatter_needs_as_many_blocks_as_its_bets() -> None:
     scatter, gap = scatter_of(0.0), 0.02 * LOSS
-    assert blocks_needed(gap, scatter, EVIDENCE, Limits(60, 0.0, 1.0)) == math.inf  # nothing to size a bet by
+    assert blocks_needed(gap, scatter, EVIDENCE, Limits(60, 0.0, 1.0)) == math.inf  # no scale to size a bet by
     needed = blocks_needed(gap, scatter, EVIDENCE, Limits(60, gap, 1.0))
     placed = bets((), scatter, Limits(60, gap, 1.0))
     evidence = [log_e_above(np.zeros(blocks), -gap, placed) for blocks in range(20)]
     assert needed == next(blocks for blocks, log_e in enumerate(evidence) if log_e >= EVIDENCE)
 
 
-def test_a_loss_of_everything_counts_and_stays_finite() -> None:
+def test_the_loss_of_all_capital_counts_and_stays_finite() -> None:
     wild = Scatter(60, 1.0, 1.0)
     needed, with_room = (blocks_needed(0.5, wild, EVIDENCE, Limits(60, widest=widest)) for widest in (1.0, 3.0))
     assert math.isfinite(needed) and needed > with_room  # the reach is one standard deviation
@@ -89,7 +89,7 @@ def test_the_oracle_knows_the_variance() -> None:
     assert oracle(0.0, 1.0, 1.0) == oracle(-0.5, 1.0, 1.0) == math.inf
 
 
-def test_the_long_run_ratio_tells_how_blocks_depend_on_each_other() -> None:
+def test_the_long_run_ratio_measures_dependence_between_blocks() -> None:
     noise = np.random.default_rng(7).normal(size=20_001)
     assert long_run_ratio(noise) == pytest.approx(1.0, abs=0.1)
     assert long_run_ratio(noise[1:] + noise[:-1]) == pytest.approx(1 + 2 * 0.5 * 7 / 8, abs=0.1)
@@ -98,22 +98,22 @@ def test_the_long_run_ratio_tells_how_blocks_depend_on_each_other() -> None:
     assert long_run_ratio(noise[:13]) == long_run_ratio(np.full(50, 0.1)) == long_run_ratio([]) == 1.0
 
 
-def test_a_plan_has_the_rules_own_margin_and_minimum() -> None:
+def test_a_plan_has_the_margin_and_minimum_of_the_rules() -> None:
     seen = planned(0.001, margin_share=0.03, min_blocks=7)
     assert seen.margins == (0.01, 0.02, 0.03, 0.05, 0.10)
     assert seen.equal == seen.rows[2].promotion[2] and seen.equal.blocks == 7 > seen.equal.oracle
     assert all(wait.blocks >= 7 for row in seen.rows for wait in row.promotion)
-    assert seen.rows[-1].rollback.blocks < 7  # the minimum is for promotions
+    assert seen.rows[-1].rollback.blocks < 7  # the minimum applies to promotions only
 
 
-def test_nothing_is_to_be_expected_against_the_truth() -> None:
+def test_neither_promotion_nor_rollback_is_expected_against_the_truth() -> None:
     for row in planned(0.001).rows:
         for margin, wait in zip((0.01, 0.02, 0.05, 0.10), row.promotion, strict=True):
             assert math.isinf(wait.blocks) == math.isinf(wait.oracle) == (row.rise >= margin)
         assert math.isinf(row.rollback.blocks) == (row.rise <= 0)
 
 
-def test_a_champion_without_a_loss_leaves_nothing_to_give_up() -> None:
+def test_no_margin_or_limit_is_advised_against_a_champion_without_loss() -> None:
     seen = plan(pair(0.01, loss=0.0), rules(DAYS), 60)
     assert not seen.ends_within(1e9) and seen.tightest_margin is None and seen.shortest_limit is None
     assert seen.advice() == (
@@ -122,7 +122,7 @@ def test_a_champion_without_a_loss_leaves_nothing_to_give_up() -> None:
     )
 
 
-def test_the_advice_tells_when_equal_models_are_promoted() -> None:
+def test_the_advice_says_when_equal_models_are_promoted() -> None:
     seen = planned(0.0105, 1.3, margin_share=0.05)
     assert seen.ends_within(60) and seen.ends_within(23) and not seen.ends_within(22)
     assert seen.advice() == (
@@ -131,7 +131,7 @@ def test_the_advice_tells_when_equal_models_are_promoted() -> None:
     )
 
 
-def test_the_advice_tells_what_to_change() -> None:
+def test_the_advice_says_what_to_change() -> None:
     seen = planned(0.0105)
     assert not seen.ends_within(60)
     assert seen.advice() == (
@@ -140,7 +140,7 @@ def test_the_advice_tells_what_to_change() -> None:
     )
 
 
-def test_what_the_advice_names_would_do_and_less_would_not() -> None:
+def test_the_advised_change_suffices_and_a_smaller_one_does_not() -> None:
     for margin, ends in ((0.025, True), (0.024, False)):
         assert planned(0.0105, margin_share=margin).ends_within(60) is ends
     for days, ends in ((86, True), (85, False)):
@@ -155,7 +155,7 @@ def test_a_minimum_beyond_the_limit_leaves_only_a_longer_one() -> None:
     )
 
 
-def test_days_follow_the_blocks_of_a_day() -> None:
+def test_days_follow_from_the_blocks_a_day() -> None:
     seen = planned(0.05, blocks_per_day=24)
     assert seen.advice() == (
         "Equal models need about 2208 blocks (24 a day) at a margin of 2 %, more than the limit of 60 days: the "
@@ -164,7 +164,7 @@ def test_days_follow_the_blocks_of_a_day() -> None:
     assert not seen.ends_within(seen.equal.blocks / 24 - 0.1) and seen.ends_within(seen.equal.blocks / 24)
 
 
-def test_the_table_tells_days_and_the_oracles() -> None:
+def test_the_table_shows_days_and_those_of_the_oracle() -> None:
     assert as_markdown(planned(0.0105, 1.3)) == (
         "| challenger | promotion at 1 % | promotion at 2 % | promotion at 5 % | promotion at 10 % | rollback |\n"
         "| --- | --- | --- | --- | --- | --- |\n"

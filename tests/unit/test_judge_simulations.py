@@ -1,4 +1,4 @@
-"""The bars of the judge on independent rows, with fewer repetitions than benchmarks/judge.py."""
+"""The error bounds of the judge on independent rows, with fewer repetitions than benchmarks/judge.py."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ def test_days_are_safe_where_rows_that_share_a_storm_are_not(tmp_path: Path) -> 
     claims = list(simulate(file, 300, 1, (1, 7)))
     rates = [claim for claim in claims if "false" in claim.claim and claim.bar == "<= 0.05"]
     assert len(rates) == 6 and all(claim.met for claim in rates)
-    assert next(claim for claim in claims if "ROWS" in claim.claim).met, "rows as the unit fail"
+    assert next(claim for claim in claims if "ROWS" in claim.claim).met, "with rows as blocks the bound is exceeded"
     assert next(claim for claim in claims if "inverted" in claim.claim).met

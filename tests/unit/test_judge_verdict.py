@@ -1,4 +1,4 @@
-"""The order of the verdict: what is worse goes back whatever else is amiss; nothing is promoted without evidence."""
+"""The order of rules: a worse model is rolled back whatever else is wrong; nothing is promoted without evidence."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def events(challenger: int, champion: int, share: float = 0.5) -> Events:
 
 
 def good(**changes: Any) -> Evidence:
-    """All that a promotion needs."""
+    """Evidence that meets every condition of a promotion."""
     ready = Evidence(
         champion_loss=0.155,
         exposure=LAST,
@@ -100,7 +100,7 @@ SHORT = {
 }
 
 
-def test_when_every_gate_passes_at_the_last_stage_it_promotes() -> None:
+def test_the_verdict_is_to_promote_when_every_gate_passes_at_the_last_stage() -> None:
     assert decided(good()) == ("PROMOTE", "gates")
 
 
@@ -117,14 +117,14 @@ def test_nothing_delays_a_rollback(bad: dict[str, Any], late: bool, hold: dict[s
 
 @pytest.mark.parametrize(("rule", "hold"), HOLDS.items(), ids=HOLDS)
 @pytest.mark.parametrize("stage", [0, 4])
-def test_what_cannot_be_trusted_holds_before_it_advances_or_promotes(
+def test_untrustworthy_evidence_holds_before_any_advance_or_promotion(
     rule: str, hold: dict[str, Any], stage: int
 ) -> None:
     assert decided(good(**hold, exposure=replace(LAST, stage=stage))) == ("HOLD", rule)
 
 
 @pytest.mark.parametrize(("rule", "short"), SHORT.items(), ids=SHORT)
-def test_a_gate_short_of_evidence_waits_and_says_for_what(rule: str, short: dict[str, Any]) -> None:
+def test_a_gate_without_enough_evidence_holds_and_says_what_is_missing(rule: str, short: dict[str, Any]) -> None:
     answer = judge_evidence(good(**short), RULES)
     assert (answer.action, answer.rule) == (JudgeAction.HOLD, rule)
     assert answer.observed is not None and answer.bound is not None and answer.observed < answer.bound
@@ -132,14 +132,14 @@ def test_a_gate_short_of_evidence_waits_and_says_for_what(rule: str, short: dict
 
 
 @pytest.mark.parametrize("stage", range(4))
-def test_a_stage_that_has_seen_enough_advances_and_never_skips_to_a_promotion(stage: int) -> None:
+def test_a_stage_with_enough_exposure_advances_and_never_skips_to_promotion(stage: int) -> None:
     answer = judge_evidence(good(exposure=replace(LAST, stage=stage)), RULES)
     assert answer.action is JudgeAction.ADVANCE and f"{RULES.stages[stage + 1].share:.0%}" in answer.next_step
 
 
 @pytest.mark.parametrize("what", [{}, *HOLDS.values(), *SHORT.values()])
 @pytest.mark.parametrize("stage", [0, 4])
-def test_out_of_time_keeps_the_champion(what: dict[str, Any], stage: int) -> None:
+def test_the_champion_is_kept_when_time_runs_out(what: dict[str, Any], stage: int) -> None:
     exposure = replace(what.get("exposure", LAST), stage=stage, elapsed=RULES.max_days * DAY + 1)
     assert decided(good(**{**what, "exposure": exposure})) == ("INCONCLUSIVE", "time_limit")
 
@@ -152,7 +152,7 @@ def test_no_evidence_at_all_holds() -> None:
 
 
 @pytest.mark.parametrize("loss", [math.nan, 0.0, -1.0, math.inf])
-def test_without_a_margin_that_can_be_tested_nothing_is_promoted(loss: float) -> None:
+def test_nothing_is_promoted_without_a_testable_margin(loss: float) -> None:
     assert decided(good(champion_loss=loss)) == ("HOLD", "not_inferior")
 
 
@@ -164,7 +164,7 @@ def test_without_a_margin_that_can_be_tested_nothing_is_promoted(loss: float) ->
     st.integers(0, 4),
     st.floats(0, 100 * DAY),
 )
-def test_a_promotion_has_everything_and_a_rerun_gives_the_same_bytes(
+def test_a_promotion_met_every_condition_and_a_rerun_gives_the_same_bytes(
     d: list[float], new: int, old: int, flags: dict[str, Any], stage: int, elapsed: float
 ) -> None:
     many = Blocks(tuple(range(len(d))), np.array(d, dtype=float), np.full(len(d), 100), np.full(len(d), 10))
@@ -184,7 +184,7 @@ def test_rows_in_another_order_give_the_same_bytes() -> None:
     assert one == other
 
 
-def test_worse_in_mean_goes_back_though_it_is_worse_only_half_of_the_time() -> None:
+def test_a_worse_mean_is_rolled_back_where_only_half_of_the_blocks_are_worse() -> None:
     many = Blocks(tuple(range(60)), np.tile([-0.004, 0.012], 30), np.full(60, 500), np.full(60, 50))
     assert decided(good(blocks=many)) == ("ROLLBACK", "combined_evidence")
 
@@ -196,19 +196,23 @@ def test_each_part_alone_needs_its_share_of_alpha() -> None:
     assert answer.bound == pytest.approx(math.log(20)) and "errors" in answer.next_step
 
 
-def test_where_rows_are_the_unit_no_blocks_are_asked_for() -> None:
+def test_no_number_of_blocks_is_required_where_rows_are_the_unit() -> None:
     n = 6_000
     each = Blocks(tuple(range(n)), np.tile([-0.03, 0.03], n // 2), np.ones(n, int), np.arange(n) % 4 == 0)
     assert decided(good(blocks=each), ROWS) == ("PROMOTE", "gates")
 
 
 def test_a_judgement_is_json_and_explains_itself() -> None:
-    found = json.loads(judge_evidence(good(**HOLDS["sample_ratio"]), RULES).model_dump_json())
-    assert found["action"] == "HOLD" and found["rule"] == "sample_ratio" and found["observed"] > found["bound"]
+    judgement = json.loads(judge_evidence(good(**HOLDS["sample_ratio"]), RULES).model_dump_json())
     assert (
-        len(found["explanation"]) >= 4
-        and found["explanation"][-1].startswith("else PROMOTE")
-        and found["next_step"].endswith(".")
+        judgement["action"] == "HOLD"
+        and judgement["rule"] == "sample_ratio"
+        and judgement["observed"] > judgement["bound"]
+    )
+    assert (
+        len(judgement["explanation"]) >= 4
+        and judgement["explanation"][-1].startswith("else PROMOTE")
+        and judgement["next_step"].endswith(".")
     )
 
 
@@ -225,7 +229,7 @@ def test_a_judgement_is_json_and_explains_itself() -> None:
         ({"max_days": math.inf}, "max_days"),
     ],
 )
-def test_rules_that_cannot_be_meant_are_refused(change: dict[str, Any], message: str) -> None:
+def test_inconsistent_rules_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         rules(DAYS, **change)
 
@@ -235,7 +239,7 @@ def test_a_stage_that_is_not_declared_is_refused() -> None:
         judge_evidence(good(exposure=replace(LAST, stage=5)), RULES)
 
 
-def test_the_minimum_of_pairs_holds_for_a_promotion_whatever_the_stages_ask() -> None:
+def test_a_promotion_needs_the_minimum_of_pairs_whatever_the_stages_ask() -> None:
     assert decided(good(), min_pairs=20_001) == ("HOLD", "min_pairs")
 
 
@@ -244,16 +248,16 @@ def test_before_the_first_labels_of_the_rarer_class_quality_is_no_evidence() -> 
     assert judge_evidence(few, RULES).log_e["quality"] == 0.0 < judge_evidence(many, RULES).log_e["quality"]
     all_positive = good(blocks=blocks(0.02, rows=50, positives=50))
     assert judge_evidence(all_positive, RULES).log_e["quality"] == 0.0
-    assert judge_evidence(few, rules(DAYS, min_positives=0)).log_e["quality"] > 0, "where labels are no classes"
+    assert judge_evidence(few, rules(DAYS, min_positives=0)).log_e["quality"] > 0, "labels need not be classes"
 
 
-def test_a_margin_that_is_changed_later_resizes_no_bet() -> None:
+def test_a_later_change_of_the_margin_resizes_no_bet() -> None:
     seen = good(blocks=blocks(0.0005, count=20), foretold=Scatter(31, 1e-4, 2e-4), narrowest=0.003)
     one, other = (judge_evidence(seen, rules(DAYS, margin_share=share)) for share in (0.02, 0.2))
     assert one.log_e["quality"] == other.log_e["quality"] and one.log_e["not_inferior"] != other.log_e["not_inferior"]
 
 
-def test_a_slice_that_is_badly_worse_is_named_and_its_neighbours_are_not() -> None:
+def test_a_much_worse_slice_is_named_and_no_other() -> None:
     segments = [Segment(f"carrier={n}", blocks(0.0), SLICE) for n in range(9)]
     bad = Segment("carrier=OO", blocks(0.05), SLICE)
     answer = judge_evidence(good(segments=(*segments, bad)), RULES)
@@ -263,16 +267,18 @@ def test_a_slice_that_is_badly_worse_is_named_and_its_neighbours_are_not() -> No
     assert answer.bound == pytest.approx(math.log(10 / RULES.segment_alpha))
 
 
-def test_a_slice_that_is_broken_scatters_and_holds_all_the_same() -> None:
-    d = np.random.default_rng(4).normal(0.11, 0.05, 25)  # five times as widely as foretold
+def test_a_broken_slice_holds_in_spite_of_its_wide_scatter() -> None:
+    d = np.random.default_rng(4).normal(0.11, 0.05, 25)  # its scatter is five times the foretold one
     many = Blocks(tuple(range(25)), d, np.full(25, 500), np.full(25, 50))
     assert judge_evidence(good(segments=(Segment("carrier=UA", many, SLICE),)), RULES).rule == "segment"
 
 
-def test_slices_of_equal_models_hold_rarely_however_many_there_are() -> None:
+def test_slices_of_equal_models_rarely_hold_however_many_there_are() -> None:
     held, reps, slices, limit = 0, 120, 12, RULES.segment_share * 0.155
     for rep in range(reps):
-        d = np.random.default_rng([9, rep]).normal(limit, 0.01, (slices, 60))  # each is just as bad as it may be
+        d = np.random.default_rng([9, rep]).normal(
+            limit, 0.01, (slices, 60)
+        )  # each slice is exactly at the allowed limit
         many = tuple(
             Segment(f"s={n}", Blocks(tuple(range(60)), row.copy(), np.full(60, 500), np.full(60, 50)), SLICE)
             for n, row in enumerate(d)
@@ -281,7 +287,7 @@ def test_slices_of_equal_models_hold_rarely_however_many_there_are() -> None:
     assert least_rate(held / reps, reps) <= RULES.segment_alpha
 
 
-def test_a_pair_that_scatters_widely_needs_longer_and_is_told_so() -> None:
+def test_a_pair_with_wide_scatter_takes_longer_and_the_verdict_says_so() -> None:
     seen = {sd: judge_evidence(good(blocks=blocks(-0.001, count=14), foretold=Scatter(31, sd, 2 * sd)), RULES)
             for sd in (0.001, 0.01)}  # fmt: skip
     assert seen[0.001].log_e["not_inferior"] > 2 * seen[0.01].log_e["not_inferior"] > 0
@@ -290,7 +296,7 @@ def test_a_pair_that_scatters_widely_needs_longer_and_is_told_so() -> None:
     assert unknown.since == 5 and "the first 5 mainly set the scale" in unknown.explanation[1]
 
 
-def test_out_of_time_says_which_margin_would_have_done() -> None:
+def test_a_verdict_out_of_time_names_the_margin_that_would_have_sufficed() -> None:
     late = replace(LAST, elapsed=RULES.max_days * DAY + 1)
     wide = Scatter(31, 0.01, 0.02)
     answer = judge_evidence(good(blocks=blocks(0.001, count=20), foretold=wide, exposure=late), RULES)

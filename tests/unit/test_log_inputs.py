@@ -1,4 +1,4 @@
-"""What lies packed in the log is read as it was, beside what lies there in the older form."""
+"""Packed inputs in the log are read back as they were, next to rows in the older form."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def test_inputs_are_decoded_as_they_were_encoded(
         np.array(seconds).reshape(rows, views),
     )
     for n, packed in enumerate(encoded):
-        features, told = layout.decode(packed)
+        features, decoded = layout.decode(packed)
         expected: list[Any] = [or_none(float(np.float32(value))) for value in values[n]]
         expected += [text or None for text in texts[n]]
         assert list(features.items()) == list(zip([*of_numbers, *of_texts], expected, strict=True))
-        assert told == {name: or_none(seconds[n][view]) for name, view in aged.items()}
+        assert decoded == {name: or_none(seconds[n][view]) for name, view in aged.items()}
 
 
 def batch(**changes: Any) -> Batch:
     numbers = np.array([[1.5, math.nan, 0.25], [2.5, 3.0, 0.5]], dtype=np.float32)
     texts = np.array([["south"], [""]], dtype=object)
     seconds = np.array([[60.0, math.nan], [math.nan, 3600.5]])
-    made = Batch(
+    rows = Batch(
         plan=3,
         share=0.25,
         at=AT,
@@ -79,7 +79,7 @@ def batch(**changes: Any) -> Batch:
         decisions=[False, True],
         lacks=[None, Lack.STALE],
     )
-    return replace(made, **changes)
+    return replace(rows, **changes)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def records(records_uri: str) -> Records:
 
 @pytest.fixture(params=[False, True], ids=["", "direct"])
 def log(request: pytest.FixtureRequest, records: Records) -> PredictionLog:
-    """Also as the event loop appends to it, where that is another way."""
+    """The log, also through the direct connection of the event loop where there is one."""
     direct = records.quick_predictions("pumps") if request.param else None
     return direct or records.predictions("pumps")
 
@@ -111,18 +111,18 @@ def test_a_batch_is_read_as_single_predictions(records: Records, log: Prediction
         assert (first.decision, second.decision) == (False, True) and first.request == {"pump": "1"}
         assert first.predicted_at == second.predicted_at == AT and first.closes_at > AT
     again = replace(first, prediction_id="c")
-    assert log.append([again]) == [again], "of the older form"
+    assert log.append([again]) == [again], "a row in the older form"
     assert {row.prediction_id for row in log.all()} == {"a", "b", "c"}
 
 
-def test_further_outputs_of_the_version_that_answered_are_kept_where_it_has_any(log: PredictionLog) -> None:
+def test_further_outputs_of_the_answering_version_are_logged_where_it_has_any(log: PredictionLog) -> None:
     log.append_batch(batch(layout=None, inputs=[None, None], further=[{"worn": 0.125}, None]))
     log.append_batch(batch(ids=["c", "d"], layout=None, inputs=[None, None]))
     rows = {row.prediction_id: row.further for row in log.all()}
     assert rows == {"a": None, "b": {"worn": 0.125}, "c": None, "d": None}
 
 
-def test_an_id_that_is_there_keeps_its_first_answer_and_no_row_is_doubled(records: Records) -> None:
+def test_a_logged_id_keeps_its_first_answer_and_no_row_is_duplicated(records: Records) -> None:
     log = records.predictions("pumps")
     log.keep_layout(LAYOUT)
     assert log.append_batch(batch()) is None
@@ -130,11 +130,11 @@ def test_an_id_that_is_there_keeps_its_first_answer_and_no_row_is_doubled(record
     assert logged is not None
     assert [(row.prediction_id, row.score) for row in logged] == [("a", 0.75), ("new", 0.2)]
     twice = log.append_batch(batch(ids=["x", "x"], score=[0.3, 0.4]))
-    assert twice is not None and [row.score for row in twice] == [0.3, 0.3], "the first of one batch"
+    assert twice is not None and [row.score for row in twice] == [0.3, 0.3], "the first one of the batch is kept"
     assert len(log.all()) == 4
 
 
-def test_where_an_id_is_there_the_direct_log_keeps_nothing_and_follows_its_engine(tmp_path: Path) -> None:
+def test_the_direct_log_writes_nothing_where_an_id_is_already_logged_and_follows_its_engine(tmp_path: Path) -> None:
     records = Records(f"sqlite:///{tmp_path / 'records.db'}")
     log, direct = records.predictions("pumps"), records.quick_predictions("pumps")
     log.keep_layout(LAYOUT)
@@ -150,19 +150,19 @@ def test_where_an_id_is_there_the_direct_log_keeps_nothing_and_follows_its_engin
         direct.append_batch(batch(ids=["c", "d"]))
 
 
-def test_of_a_batch_that_fails_nothing_is_kept(log: PredictionLog) -> None:
+def test_nothing_of_a_failed_batch_is_kept(log: PredictionLog) -> None:
     with pytest.raises((sqlite3.Error, sa.exc.SQLAlchemyError)):
         log.append_batch(batch(entities=["pump 1", None]))
     assert log.all() == []
     assert log.append_batch(batch(layout=None, inputs=[None, None])) is None
 
 
-def test_without_a_layout_nothing_is_known_of_the_inputs(log: PredictionLog) -> None:
+def test_inputs_cannot_be_read_without_their_layout(log: PredictionLog) -> None:
     log.append_batch(batch(layout=None, inputs=[None, None]))
     assert all(row.features == row.ages == {} for row in log.all())
 
 
-def test_a_layout_has_its_digest_from_all_that_it_says() -> None:
+def test_the_digest_of_a_layout_covers_all_of_it() -> None:
     others = [
         replace(LAYOUT, numbers=("age", "heat", "load")),
         replace(LAYOUT, views=3),

@@ -1,8 +1,8 @@
-"""Losses of rows, and what the judge makes of each of them where the truth is known by construction.
+"""Losses of rows, and the judge's verdicts on each loss where the truth is known by construction.
 
 Two models are equal in expectation either because they are exchangeable (both see the truth through noise of one law),
 or because their two forecasts have the same expected loss under the law that labels are drawn from. Rows of a block
-share a shock. Each pair of models has its own earlier blocks, which foretell the scatter of all its rollouts.
+share a shock. Each pair of models has its own earlier blocks, from which the scatter of its rollouts is estimated.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def test_a_loss_has_the_value_of_its_definition(name: str, score: Any, label: An
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_no_rows_have_no_losses_and_a_row_that_lacks_a_value_has_none(name: str) -> None:
+def test_no_rows_give_no_losses_and_a_row_with_a_missing_value_has_none(name: str) -> None:
     one, lacking = ([0.2, 0.5, 0.3], [0.2, 0.5, math.nan]) if name in MULTICLASS else (0.2, math.nan)
     rows = EVERY[name].rows([one, lacking, one, one], [1, 1, math.nan, 0])
     assert np.isnan(rows).tolist() == [False, True, True, False]
@@ -68,7 +68,7 @@ def test_no_rows_have_no_losses_and_a_row_that_lacks_a_value_has_none(name: str)
 
 @pytest.mark.parametrize("name", MULTICLASS)
 @pytest.mark.parametrize("label", [-1, 3, 0.5])
-def test_a_label_that_is_no_class_has_no_loss(name: str, label: float) -> None:
+def test_a_label_outside_the_classes_has_no_loss(name: str, label: float) -> None:
     assert np.isnan(LOSSES[name].rows([[0.2, 0.5, 0.3]], [label])).all()
 
 
@@ -86,7 +86,7 @@ def test_the_pinball_loss_is_least_at_its_quantile() -> None:
 
 
 @given(probabilities, probabilities, st.integers(0, 1), simplexes, simplexes, st.integers(0, 2))
-def test_two_losses_of_a_row_never_differ_by_more_than_the_largest_difference(
+def test_losses_of_a_row_never_differ_by_more_than_the_largest_difference(
     one: float, other: float, label: int, many: list[float], others: list[float], of_class: int
 ) -> None:
     for name in (*BINARY, *MULTICLASS):
@@ -95,7 +95,7 @@ def test_two_losses_of_a_row_never_differ_by_more_than_the_largest_difference(
         assert abs(first - second) <= LOSSES[name].largest_difference + 1e-12
 
 
-def test_the_largest_difference_is_reached_and_infinite_where_there_is_none() -> None:
+def test_the_largest_difference_is_attained_or_infinite_where_unbounded() -> None:
     for name in (*BINARY, *MULTICLASS):
         right_and_wrong = [[0.0, 1.0], [1.0, 0.0]] if name in MULTICLASS else [1.0, 0.0]
         right, wrong = LOSSES[name].rows(right_and_wrong, [1, 1])
@@ -135,10 +135,10 @@ def test_a_quantile_lies_between_0_and_1(quantile: float) -> None:
     assert pinball(0.25).name == "pinball_0.25"
 
 
-# --- what the judge makes of them
+# --- verdicts of the judge
 
-PAIRS, ROLLOUTS, BLOCKS, EARLIER, ROWS = 16, 25, 60, 31, 16  # of 16 pairs 25 rollouts each
-SHARED = 0.2  # of the variance, by the rows of a block
+PAIRS, ROLLOUTS, BLOCKS, EARLIER, ROWS = 16, 25, 60, 31, 16  # 25 rollouts for each of 16 pairs
+SHARED = 0.2  # share of the variance that rows of a block have in common
 P_CLASSES, TOWARDS = np.array([0.6, 0.3, 0.1]), np.array([1.0, -0.5, -0.5])
 Shape = tuple[int, int, int]  # pairs, blocks, rows
 
@@ -172,7 +172,7 @@ def differences(loss: Loss, forecasts: Forecasts) -> Array:
 
 
 def exchangeable(name: str, worse: float = 1.0) -> World:
-    """Both models see the truth through noise; the challenger through `worse` times as much."""
+    """Both models see the truth with noise; the challenger with `worse` times as much."""
 
     def binary(rng: np.random.Generator, shape: Shape) -> Forecasts:
         truth = rng.normal(-1, 1, size=shape)
@@ -203,7 +203,7 @@ def classes(rng: np.random.Generator, shape: Shape, p: Array) -> Array:
 
 
 def skewed(rng: np.random.Generator, shape: Shape) -> Array:
-    """Lognormal less its mean of 1."""
+    """Lognormal with its mean of 1 subtracted."""
     return np.exp(shocked(rng, shape) - 0.5) - 1
 
 
@@ -242,7 +242,7 @@ def offsets(above: float, below: float, noise: Callable[[np.random.Generator, Sh
 
 
 def log_loss_below(p: float, above: float) -> float:
-    """How far below p a score has the same expected log loss as the one so far above it."""
+    """The distance below p at which a score has the same expected log loss as one `above` it."""
 
     def expected(score: float) -> float:
         return -(p * math.log(score) + (1 - p) * math.log(1 - score))
@@ -251,7 +251,7 @@ def log_loss_below(p: float, above: float) -> float:
 
 
 def around_probabilities(above: float, below: Callable[[float], float]) -> World:
-    """Scores above and below the probability of the label, which is one of a few."""
+    """Scores above and below the probability of the label, which has a few possible values."""
     levels = np.array([0.2, 0.3, 0.5, 0.7, 0.8])
     distance = np.array([below(p) for p in levels])
 
@@ -264,7 +264,7 @@ def around_probabilities(above: float, below: Callable[[float], float]) -> World
 
 
 def around_classes(above: float, below: float) -> World:
-    """Scores that lie on both sides of the probabilities of three classes."""
+    """Scores on both sides of the probabilities of three classes."""
 
     def world(rng: np.random.Generator, shape: Shape) -> Forecasts:
         up, down = (np.broadcast_to(P_CLASSES + step * TOWARDS, (*shape, 3)) for step in (above, -below))
@@ -322,16 +322,16 @@ def standard_errors(means: Array) -> float:
 
 @pytest.mark.parametrize("seed", seeds(1, 4))
 @pytest.mark.parametrize("name", EVERY)
-def test_of_exchangeable_models_none_is_told_worse_too_often_where_a_t_test_is(name: str, seed: int) -> None:
+def test_exchangeable_models_are_not_called_worse_too_often_as_they_are_by_a_t_test(name: str, seed: int) -> None:
     earlier, rollouts = simulated(name, exchangeable(name), seed)
-    assert standard_errors(rollouts.mean(axis=2)) < 4  # the two are equal indeed
+    assert standard_errors(rollouts.mean(axis=2)) < 4  # the two models really are equal
     assert least_rate(told_worse(earlier, rollouts).mean(), PAIRS * ROLLOUTS) <= ALPHA
     assert t_test_told_worse(rollouts).mean() > 0.15
 
 
 @pytest.mark.parametrize("seed", seeds(1, 4))
 @pytest.mark.parametrize("case", EQUAL)
-def test_of_two_forecasts_with_one_expected_loss_neither_is_told_worse_too_often(case: str, seed: int) -> None:
+def test_forecasts_of_equal_expected_loss_are_not_called_worse_too_often(case: str, seed: int) -> None:
     name, world = EQUAL[case]
     earlier, rollouts = simulated(name, world, seed)
     assert standard_errors(rollouts.mean(axis=2)) < 4
@@ -341,35 +341,35 @@ def test_of_two_forecasts_with_one_expected_loss_neither_is_told_worse_too_often
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_challenger_that_sees_less_is_told_worse(name: str) -> None:
+def test_a_noisier_challenger_is_called_worse(name: str) -> None:
     earlier, rollouts = simulated(name, exchangeable(name, worse=2.0), seed=0)
     assert told_worse(earlier[:6], rollouts[:6]).mean() > 0.8
 
 
 @pytest.mark.parametrize("case", ["brier", "squared, t3", "pinball, lognormal"])
-def test_what_is_simulated_is_what_the_judge_computes(case: str) -> None:
+def test_the_simulation_computes_the_same_evidence_as_the_judge(case: str) -> None:
     earlier, rollouts = simulated(*EQUAL[case], seed=0)
     foretold, d = Scatter.of(earlier[0]), rollouts[0, :2]
     limits, looks = Limits(BLOCKS), np.arange(1, BLOCKS + 1)
     along = paths(d, 0.0, looks, foretold, limits)
-    asked = [[log_e_above(one[:t], 0.0, bets(one[:t], foretold, limits)) for t in looks] for one in d]
-    assert along == pytest.approx(np.array(asked), abs=1e-9)
+    expected = [[log_e_above(one[:t], 0.0, bets(one[:t], foretold, limits)) for t in looks] for one in d]
+    assert along == pytest.approx(np.array(expected), abs=1e-9)
 
 
 SINGLE_PAIRS, SINGLE_ROLLOUTS, SINGLE_EARLIER, SINGLE_ROWS = 2, 200, 1_000, 3_000
 
 
 @pytest.mark.parametrize("case", ["brier", "multiclass_brier", "absolute, t3"])
-def test_independent_rows_as_blocks_are_not_told_worse_too_often_either(case: str) -> None:
+def test_independent_rows_as_blocks_are_not_called_worse_too_often_either(case: str) -> None:
     name, world = EQUAL[case]
     shape = (SINGLE_PAIRS, SINGLE_EARLIER + SINGLE_ROLLOUTS * SINGLE_ROWS, 1)
     loss, looks = EVERY[name], np.arange(20, SINGLE_ROWS + 1, 20)
     limits = Limits(SINGLE_ROWS, widest=loss.largest_difference, least=200)
-    told = []
+    verdicts = []
     for d in differences(loss, world(np.random.default_rng(0), shape)):
         foretold, rollouts = Scatter.of(d[:SINGLE_EARLIER]), d[SINGLE_EARLIER:].reshape(SINGLE_ROLLOUTS, SINGLE_ROWS)
         both = np.concatenate([rollouts, -rollouts])
         log_e = paths(both, 0.0, looks, foretold, limits)
-        told.append(ever(log_e, RISK).reshape(2, SINGLE_ROLLOUTS))
-    for side in np.concatenate(told, axis=1):
+        verdicts.append(ever(log_e, RISK).reshape(2, SINGLE_ROLLOUTS))
+    for side in np.concatenate(verdicts, axis=1):
         assert least_rate(side.mean(), len(side)) <= ALPHA

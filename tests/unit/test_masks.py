@@ -60,7 +60,7 @@ def every_kind() -> list[Any]:
     ]
 
 
-def test_every_mask_is_tried_against_great_expectations() -> None:
+def test_every_mask_has_a_case_here() -> None:
     assert {expectation.configuration.type for expectation in every_kind()} == set(MASKS)
 
 
@@ -74,7 +74,7 @@ def test_masks_find_as_many_bad_rows_as_great_expectations(values: list[tuple[An
         assert mask.sum() == result.observed["unexpected_count"], result.check.title
 
 
-def test_one_missing_side_of_a_pair_is_bad_and_two_are_not() -> None:
+def test_a_pair_with_one_missing_side_is_bad_and_with_two_is_not() -> None:
     frame = pd.DataFrame({"a": [2.0, math.nan, 1.0, math.nan], "b": [1.0, 1.0, math.nan, math.nan]})
     mask = bad_rows(frame, gxe.ExpectColumnPairValuesAToBeGreaterThanB(column_A="a", column_B="b"))
     assert mask.tolist() == [False, True, True, False]

@@ -1,4 +1,4 @@
-"""Bars of params.yaml name metrics that are computed: each computation gives exactly the names it is said to give."""
+"""Bars of params.yaml name computed metrics: each computation gives exactly the names that are listed for it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LABELS = np.tile([0.0, 1.0], 20)
 SAMPLE = Sample.of(LABELS, np.linspace(0.1, 0.9, 40), np.arange(40) // 10)
 
 
-def test_a_forecast_is_measured_and_compared_by_these_names() -> None:
+def test_a_forecast_is_measured_and_compared_by_the_listed_names() -> None:
     assert tuple(SAMPLE.measure()) == SCORES
     assert tuple(differences(SAMPLE, SAMPLE, 40, 1)) == AGAINST
 
 
-def test_the_gate_reads_an_evaluation_its_slices_and_its_graph_by_these_names() -> None:
+def test_the_gate_reads_the_listed_names() -> None:
     empty: Any = pd.DataFrame()
     given = {
         **worst_slice_metrics(evaluation(), (), 1),
@@ -36,14 +36,14 @@ def test_the_gate_reads_an_evaluation_its_slices_and_its_graph_by_these_names() 
     assert {*EVALUATED, *given} == set(FLOORS) and {LATENCY, SIZE} <= set(given) and LATENCY in TIMED
 
 
-def test_a_monitored_window_is_judged_by_these_names_and_not_by_drift() -> None:
+def test_a_monitored_window_is_judged_by_the_listed_names_and_not_by_drift() -> None:
     frame = pd.DataFrame({LABEL: LABELS, "score": 0.5})
-    said = {"roc_auc_drop": 0.0, "score_drift": 0.0, "drift_share": 0.0, "n_labelled": 40}
-    told = set(summary(metrics=performance(frame), **said).tracked)
+    fields = {"roc_auc_drop": 0.0, "score_drift": 0.0, "drift_share": 0.0, "n_labelled": 40}
+    names = set(summary(metrics=performance(frame), **fields).tracked)
     assert set(performance(frame)) == set(performance(frame.iloc[:0])) > set(MONITORED)
-    assert told - set(RETRAINING) == {"score_drift", "drift_share", "n_labelled"} and set(RETRAINING) < told
+    assert names - set(RETRAINING) == {"score_drift", "drift_share", "n_labelled"} and set(RETRAINING) < names
 
 
-def test_the_project_sets_bars_on_some_of_them() -> None:
+def test_the_params_of_the_project_use_listed_names() -> None:
     params = load_params(ROOT / "params.yaml")
     assert {gate.metric for gate in params.gate.floors} <= set(FLOORS)

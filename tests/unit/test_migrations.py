@@ -1,4 +1,4 @@
-"""Databases of every revision, and of the version before there were any, come to the newest one with all they hold."""
+"""Databases of every revision, and of the version before revisions, are migrated to the newest with all rows."""
 
 from __future__ import annotations
 
@@ -30,22 +30,24 @@ from pipelines.records.database import APPEND_ONLY, METADATA
 from pipelines.records.migrations import FOLDER, HEAD, VERSION, append_only, locked, revision_of, upgrade
 from tests.services import thorough
 
-DUMP = Path(__file__).parent / "records_before_revisions.sql"  # written by the version before
+DUMP = Path(__file__).parent / "records_before_revisions.sql"  # written by the version before revisions
 START = datetime(2024, 4, 1, tzinfo=UTC)
 LEDGER = "promotion_ledger"
 
 
 @pytest.fixture
 def before(records_uri: str) -> str:
-    """A database of the version before, with data."""
+    """A database of the version before revisions, with data."""
     with sqlite3.connect(":memory:") as memory:
         memory.executescript(DUMP.read_text())
         if records_uri.startswith("sqlite"):
             with sqlite3.connect(records_uri.removeprefix("sqlite:///")) as file:
                 memory.backup(file)
             return records_uri
-        with opened(records_uri) as engine, locked(engine) as connection:
-            upgrade(connection, "0001")  # which makes what that version made, as `test_the_first_revision...` holds
+        with engine_of(records_uri) as engine, locked(engine) as connection:
+            upgrade(
+                connection, "0001"
+            )  # it creates the same tables as that version, as `test_the_first_revision...` checks
             connection.exec_driver_sql(f"drop table {VERSION.name}")
             tables = sa.MetaData()
             tables.reflect(connection)
@@ -63,7 +65,7 @@ def before(records_uri: str) -> str:
 
 
 @contextmanager
-def opened(uri: str) -> Iterator[sa.Engine]:
+def engine_of(uri: str) -> Iterator[sa.Engine]:
     engine = open_engine(uri, "TEST", "the test's database")
     try:
         yield engine
@@ -72,12 +74,12 @@ def opened(uri: str) -> Iterator[sa.Engine]:
 
 
 def differences(connection: sa.Connection, tables: sa.MetaData = METADATA) -> list[object]:
-    """What a migration would have to change."""
+    """The differences that a migration would have to remove."""
     return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), tables))
 
 
 def schema(connection: sa.Connection) -> set[tuple[str, str, str]]:
-    """(table, column, type) of all there is, and the triggers of the ledger."""
+    """(table, column, type) of all columns, and the triggers of the ledger."""
     inspector = sa.inspect(connection)
     columns = {
         (table, column["name"], str(column["type"]))
@@ -101,7 +103,7 @@ def test_a_model_change_without_a_migration_is_refused(records_uri: str) -> None
             assert set(append_only.names(connection, table.name)) == set(wanted), table.name
 
 
-def test_revisions_follow_one_another_and_the_code_knows_the_last() -> None:
+def test_revisions_form_a_chain_and_the_code_knows_the_last() -> None:
     revisions = [one.revision for one in ScriptDirectory(str(FOLDER)).walk_revisions()]
     assert revisions[0] == HEAD and revisions == [f"{n:04}" for n in range(len(revisions), 0, -1)]
 
@@ -109,7 +111,7 @@ def test_revisions_follow_one_another_and_the_code_knows_the_last() -> None:
 def test_the_first_revision_makes_what_the_version_before_made(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "before.db") as file:
         file.executescript(DUMP.read_text())
-    with opened(f"sqlite:///{tmp_path / 'first.db'}") as first, locked(first) as connection:
+    with engine_of(f"sqlite:///{tmp_path / 'first.db'}") as first, locked(first) as connection:
         upgrade(connection, "0001")
         connection.exec_driver_sql(f"drop table {VERSION.name}")
     seen = []
@@ -142,10 +144,10 @@ def test_a_database_of_the_version_before_keeps_all_it_has(before: str) -> None:
     ]
     assert len(records.ledger("pumps").entries()) == 9
     log = records.predictions("pumps")
-    made = log.get(["p1", "p2"])
-    assert [(one.served, one.score, one.errors) for one in made] == [("3", 0.25, {}), ("1", 0.5, {"3": "no output"})]
+    rows = log.get(["p1", "p2"])
+    assert [(one.served, one.score, one.errors) for one in rows] == [("3", 0.25, {}), ("1", 0.5, {"3": "no output"})]
     assert log.observations([4], START + timedelta(days=2))[0].label == 1.0
-    assert {(one.block, one.closes_at) for one in made} == {("2024-04-01", START + timedelta(hours=36))}
+    assert {(one.block, one.closes_at) for one in rows} == {("2024-04-01", START + timedelta(hours=36))}
     assert [plan.version for plan in records.plans("pumps").of("under way")] == [4]
     assert records.aliases("pumps").last("challenger") == (4, "3")
     assert records.partitions("pumps").watermark("readings") == START
@@ -191,7 +193,7 @@ def test_the_ledger_of_the_version_before_stays_append_only(before: str) -> None
 
 
 def value(column: sa.Column[Any], number: int) -> Any:
-    """A value of a column's type, another one for each number; None in every third where there may be none."""
+    """A value of a column's type, different for each number; None for every third in a nullable column."""
     if column.nullable and number % 3 == 0:
         return None
     match column.type:
@@ -230,7 +232,7 @@ def carried_over(row: dict[str, Any], columns: Collection[str]) -> dict[str, Any
 @pytest.mark.parametrize("earlier", [f"{number:04}" for number in range(1, int(HEAD) + 1)])
 def test_a_database_of_any_revision_comes_to_the_newest_with_every_row(records_uri: str, earlier: str) -> None:
     rows: dict[str, list[dict[str, Any]]] = {}
-    with opened(records_uri) as engine, locked(engine) as connection:
+    with engine_of(records_uri) as engine, locked(engine) as connection:
         upgrade(connection, earlier)
         assert revision_of(connection) == earlier
         for name, table in reflected(connection).items():
@@ -250,7 +252,7 @@ def test_a_database_of_any_revision_comes_to_the_newest_with_every_row(records_u
 
 @pytest.mark.parametrize("earlier", ["0001", "0002"])
 def test_the_log_of_an_earlier_revision_keeps_its_rows_and_no_block_closes_too_early(before: str, earlier: str) -> None:
-    with opened(before) as engine, locked(engine) as connection:
+    with engine_of(before) as engine, locked(engine) as connection:
         upgrade(connection, earlier)
         rows = connection.execute(sa.text("select prediction_id, block, features from predictions")).all()
     log = Records(before).predictions("pumps")
@@ -260,17 +262,17 @@ def test_the_log_of_an_earlier_revision_keeps_its_rows_and_no_block_closes_too_e
     for one in kept:
         day = date.fromisoformat(one.block) + timedelta(days=1)
         ends = [midnight(day, zone) for zone in available_timezones()]
-        assert max(ends) == one.closes_at, "the latest instant at which the day ends anywhere"
+        assert max(ends) == one.closes_at, "the latest instant at which the day ends in any time zone"
     assert log.progress([4], START + timedelta(days=9), START + timedelta(hours=36)).blocks == 1
     with log.engine.connect() as connection:
         (index,) = (one for one in sa.inspect(connection).get_indexes("predictions") if "progress" in str(one["name"]))
     assert set(index["column_names"]) >= {"plan", "predicted_at", "closes_at", "block", "failed"}, (
-        "it covers `progress`"
+        "the index covers `progress`"
     )
 
 
 def test_a_rollout_that_had_kept_its_champion_is_inconclusive(before: str) -> None:
-    with opened(before) as engine, locked(engine) as connection:
+    with engine_of(before) as engine, locked(engine) as connection:
         upgrade(connection, "0006")
         connection.execute(sa.text("update rollouts set ending = 'keep' where name = 'by:start:hand'"))
         append_only.unprotect(connection, LEDGER)
@@ -285,7 +287,7 @@ def test_a_rollout_that_had_kept_its_champion_is_inconclusive(before: str) -> No
         connection.exec_driver_sql(f"update {LEDGER} set reason = 'x'")
 
 
-def test_of_several_that_open_a_database_of_the_version_before_none_fails(before: str) -> None:
+def test_several_processes_can_open_a_database_of_the_version_before_at_once(before: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         every = list(pool.map(lambda _: len(Records(before).rollouts("pumps").all()), range(4)))
     assert every == [3] * 4
@@ -305,7 +307,7 @@ def killed_on_the_way(uri: str, module: str, function: str) -> None:
 def test_a_kill_in_the_middle_leaves_the_database_as_it_was(
     before: str, earlier: str | None, module: str, function: str
 ) -> None:
-    with opened(before) as engine:
+    with engine_of(before) as engine:
         if earlier:
             with locked(engine) as connection:
                 upgrade(connection, earlier)
@@ -316,7 +318,7 @@ def test_a_kill_in_the_middle_leaves_the_database_as_it_was(
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    with opened(before) as engine, engine.connect() as connection:
+    with engine_of(before) as engine, engine.connect() as connection:
         assert schema(connection) == was and revision_of(connection) == earlier
         assert set(connection.scalars(sa.text(f"select action from {LEDGER}"))) == titles
     records = Records(before)
@@ -331,7 +333,7 @@ def test_a_database_of_a_newer_version_is_refused(records_uri: str) -> None:
 
 
 def test_a_database_from_before_the_first_release_is_refused_and_left_alone(before: str) -> None:
-    with opened(before) as engine:
+    with engine_of(before) as engine:
         with engine.begin() as connection:
             connection.exec_driver_sql("alter table routing_plans drop column challenger_sha256")
         with pytest.raises(InvalidInput, match=r"before 0\.1\.0 .*no column challenger_sha256.* move it away"):
@@ -340,6 +342,6 @@ def test_a_database_from_before_the_first_release_is_refused_and_left_alone(befo
             assert revision_of(connection) is None
 
 
-def test_records_are_in_sqlite_or_postgresql() -> None:
+def test_only_sqlite_and_postgresql_are_accepted() -> None:
     with pytest.raises(InvalidInput, match="FLIGHTDECK_RECORDS_URI"):
         Records("mysql://somebody@localhost/records")

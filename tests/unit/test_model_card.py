@@ -1,4 +1,4 @@
-"""A model card shows what it is given, in Markdown and on the page: the values, not only the headings."""
+"""A model card shows its facts, in Markdown and on the page: the values, not only the headings."""
 
 from __future__ import annotations
 
@@ -74,16 +74,16 @@ def facts(card: dict[str, Any] | None = None, **changes: Any) -> VersionCard:
     return build("pumps", "3", TAGS, FILES, DECLARED, sources)
 
 
-def section(made: VersionCard, heading: str) -> list[str]:
-    """What stands under a heading: of the Markdown without its escapes, and of the page without its markup."""
-    plain = re.sub(r"\\(.)", r"\1", markdown(made))
-    bare = html.unescape(re.sub(r"<[^>]*>", " ", page(made).replace("<h2>", "\n## ")))
+def section(rendered: VersionCard, heading: str) -> list[str]:
+    """The text under a heading: in Markdown without escapes, and on the page without markup."""
+    plain = re.sub(r"\\(.)", r"\1", markdown(rendered))
+    bare = html.unescape(re.sub(r"<[^>]*>", " ", page(rendered).replace("<h2>", "\n## ")))
     return [text.partition(f"\n## {heading}")[2].partition("\n## ")[0] for text in (plain, bare)]
 
 
-def test_it_names_the_further_outputs_where_there_are_any() -> None:
-    said = "Further outputs, uncalibrated probabilities: cancelled, diverted."
-    assert all(said in part for part in section(facts({"further": ["cancelled", "diverted"]}), "Calibration"))
+def test_the_card_names_further_outputs_where_there_are_any() -> None:
+    line = "Further outputs, uncalibrated probabilities: cancelled, diverted."
+    assert all(line in part for part in section(facts({"further": ["cancelled", "diverted"]}), "Calibration"))
     assert "Further outputs" not in markdown(facts())
     assert "further" not in facts().as_json()
 
@@ -110,7 +110,7 @@ def test_every_value_stands_under_its_heading(heading: str, values: list[str]) -
         assert [value for value in values if value not in text] == []
 
 
-def test_the_card_tells_what_was_resampled() -> None:
+def test_the_card_says_what_was_resampled() -> None:
     for text in section(facts(), "Metrics"):
         assert "On 1500 rows of 31 days" in text and "Intervals of 95 % are from resampled days." in text
     for text in section(facts(blocks=744), "Metrics"):
@@ -118,12 +118,12 @@ def test_the_card_tells_what_was_resampled() -> None:
     assert "blocks" not in facts().as_json()
 
 
-def test_the_latency_of_another_candidate_is_not_the_versions() -> None:
+def test_the_latency_of_another_candidate_is_not_shown_as_the_versions() -> None:
     assert "9.8765" not in markdown(facts()).replace("\\", "")
 
 
 @pytest.mark.parametrize(
-    ("calibration", "said"),
+    ("calibration", "sentence"),
     [
         ({"asked": "isotonic", "method": "isotonic"}, "isotonic, set by training.calibration"),
         (
@@ -132,10 +132,10 @@ def test_the_latency_of_another_candidate_is_not_the_versions() -> None:
         ),
     ],
 )
-def test_what_chose_the_calibration_is_told(calibration: dict[str, Any], said: str) -> None:
-    made = facts({"calibration": calibration})
-    for text in section(made, "Calibration"):
-        assert f"Method: {said}" in text and "log loss" not in text
+def test_the_card_says_how_the_calibration_was_chosen(calibration: dict[str, Any], sentence: str) -> None:
+    card = facts({"calibration": calibration})
+    for text in section(card, "Calibration"):
+        assert f"Method: {sentence}" in text and "log loss" not in text
 
 
 def test_a_model_that_was_not_refitted_says_so() -> None:
@@ -148,7 +148,7 @@ def test_a_card_without_behavioural_tests_says_so() -> None:
         assert "No test is declared" in text
 
 
-def test_the_facts_are_json_and_come_back() -> None:
-    made = VersionCard.model_validate_json(json.dumps(facts().as_json()))
-    assert made == facts() and markdown(made) == markdown(facts())
-    assert made.sha256["model"]["model.onnx"] == SHA["graph"]
+def test_the_facts_survive_json() -> None:
+    card = VersionCard.model_validate_json(json.dumps(facts().as_json()))
+    assert card == facts() and markdown(card) == markdown(facts())
+    assert card.sha256["model"]["model.onnx"] == SHA["graph"]

@@ -1,4 +1,4 @@
-"""Columns of stored features are the rows of the online store, and a kept row never outlives a change of it."""
+"""Columns of stored features equal the rows of the online store, and a cached row never outlives its change."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def columns(entities: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def push(store: FeatureStore, key: str, shop: int, value: float, at: datetime) -> None:
-    """As another process does."""
+    """Push a row as another process does."""
     other = make(Path(store.config.offline_store.root), _place(store))
     table = rows(1).slice(0, 1).to_pylist()[0] | {"key": key, "shop": shop, "f": value, "at": at}
     view = other.get_feature_view("typed")
@@ -59,20 +59,20 @@ def _place(store: FeatureStore) -> str:
 
 @pytest.fixture
 def store(tmp_path: Path, place: str) -> FeatureStore:  # noqa: F811
-    made = make(tmp_path, place)
-    made.__dict__["_tests_place"] = place
-    put_rows(made, rows(6))
-    write(made)
-    return made
+    online_store = make(tmp_path, place)
+    online_store.__dict__["_tests_place"] = place
+    put_rows(online_store, rows(6))
+    write(online_store)
+    return online_store
 
 
-def test_columns_are_what_rows_are(store: FeatureStore) -> None:
+def test_columns_equal_rows(store: FeatureStore) -> None:
     entities = [{"key": f"k{n % 3}", "shop": n} for n in range(6)]
     entities += [{"key": "k9", "shop": 0}, {"key": None, "shop": 0}, entities[0]]
-    at = AT + timedelta(hours=5, minutes=57)  # of some the ttl has passed
-    told = OnlineReader(store, [f"typed:{name}" for name in (*NUMBERS, *TEXTS)], {"typed": LIFE}).read(entities, at)
+    at = AT + timedelta(hours=5, minutes=57)  # the ttl of some has passed
+    rows = OnlineReader(store, [f"typed:{name}" for name in (*NUMBERS, *TEXTS)], {"typed": LIFE}).read(entities, at)
     typed = reader(store).read(columns(entities), len(entities), micros(at))
-    for n, row in enumerate(told):
+    for n, row in enumerate(rows):
         numbers = [row.values[name] for name in NUMBERS]
         finite = [np.nan if value is None or not np.isfinite(value) else value for value in numbers]
         np.testing.assert_array_equal(typed.numbers[n, : len(NUMBERS)], np.array(finite, dtype=np.float32))
@@ -100,22 +100,22 @@ def test_a_kept_row_does_not_outlive_a_push_or_a_materialization_of_another_proc
 
 
 def test_rows_are_read_once_until_something_changes(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    held, asked = reader(store), []
+    held, reads = reader(store), []
     get = held._rows.get
 
     def noted(lookups: Any) -> Any:
-        asked.append(lookups)
+        reads.append(lookups)
         return get(lookups)
 
     monkeypatch.setattr(held._rows, "get", noted)
     monkeypatch.setattr("pipelines.online.redis.REREAD", 1e9)
     for entities in ([0, 1], [1, 0], [0, 1, 2]):
         held.read(columns([{"key": f"k{n}", "shop": n} for n in entities]), len(entities), micros(AT))
-    assert [[len(keys) for _, keys in lookups] for lookups in asked] == [[2, 1], [1]]
+    assert [[len(keys) for _, keys in lookups] for lookups in reads] == [[2, 1], [1]]
 
 
-def asked(held: ColumnReader, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """How many rows of each view every later fetch asks for."""
+def fetch_sizes(held: ColumnReader, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Records how many rows of each view every later fetch requests."""
     fetched: list[list[int]] = []
     get = held._rows.get
 
@@ -127,7 +127,7 @@ def asked(held: ColumnReader, monkeypatch: pytest.MonkeyPatch) -> list[list[int]
     return fetched
 
 
-def test_a_push_forgets_its_own_entities_and_what_is_not_known_to_be_written_all(
+def test_a_push_drops_its_own_entities_and_an_unknown_change_drops_all(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.online.redis.REREAD", 1e9)
@@ -138,25 +138,27 @@ def test_a_push_forgets_its_own_entities_and_what_is_not_known_to_be_written_all
         return [*map(float, held.read(three, 3, micros(AT)).numbers[:, 0])]
 
     before = read()
-    fetched = asked(held, monkeypatch)
+    fetched = fetch_sizes(held, monkeypatch)
     push(store, "k1", 1, 7.0, AT)
     assert read() == [before[0], 7.0, before[2]] and fetched == [[1]]
     push(store, "k8", 8, 1.0, AT)
-    assert read() == [before[0], 7.0, before[2]] and fetched == [[1]], "of no entity that is kept"
+    assert read() == [before[0], 7.0, before[2]] and fetched == [[1]], "the entity is not cached"
     write(store, Span(None, END, True))
-    assert str(read()) == str(before) and fetched == [[1], [3, 1]], "a materialization that may have removed any"
+    assert str(read()) == str(before) and fetched == [[1], [3, 1]], "a materialization may have removed any row"
     for kept in ("pipelines.online.changes.KEPT", "pipelines.online.redis.KEPT"):
         monkeypatch.setattr(kept, 1)
     for key in ("k0", "k2"):
         push(store, key, int(key[1]), 9.0, AT)
-    assert str(read()) == str([9.0, before[1], 9.0]) and fetched == [[1], [3, 1], [3, 1]], "it has missed a change"
+    assert str(read()) == str([9.0, before[1], 9.0]) and fetched == [[1], [3, 1], [3, 1]], (
+        "the reader has missed a change"
+    )
     if "sqlite" in store.config.online_store.type:
         with sqlite3.connect(store.config.online_store.path) as other:
             other.execute(f"delete from {store.config.project}_typed")
-        assert np.isnan(read()).all() and fetched == [[1], *[[3, 1]] * 3], "by other means"
+        assert np.isnan(read()).all() and fetched == [[1], *[[3, 1]] * 3], "the store was changed by other means"
 
 
-def test_entities_that_nobody_knows_are_not_kept_without_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_unknown_entities_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.online.columns.MOST", 50)
     held = reader(make(tmp_path, str(tmp_path / "online.db")))
     for n in range(0, 1000, 10):
@@ -164,7 +166,9 @@ def test_entities_that_nobody_knows_are_not_kept_without_bound(tmp_path: Path, m
         assert sum(len(group.places) + len(group.keys_of) for group in held._groups) < 200
 
 
-def test_a_view_without_entities_is_forgotten_as_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_row_of_a_view_without_entities_is_dropped_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = make(tmp_path, str(tmp_path / "online.db"))
     held = reader(store)
     view = store.get_feature_view("alone")
@@ -204,7 +208,7 @@ def test_a_key_that_is_absent_or_of_another_type_is_refused(store: FeatureStore)
         reader(store).read({"key": ["k0"], "shop": ["x"]}, 1, 0)
 
 
-def test_exact_numbers_keep_their_digits_and_age_as_all_others(store: FeatureStore) -> None:
+def test_exact_numbers_keep_their_digits_and_age_like_others(store: FeatureStore) -> None:
     view = "typed"
     exact = ColumnReader(store, [Wanted(view, ("d",), (), LIFE, ("j", "d", "f", "b"))])
     assert exact.exacts == ("typed:j", "typed:d", "typed:f", "typed:b") and exact.numbers == ("typed:d",)
@@ -220,7 +224,7 @@ def test_exact_numbers_keep_their_digits_and_age_as_all_others(store: FeatureSto
 
 @given(st.lists(st.none() | st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)), min_size=1, max_size=5))
 def test_a_stored_instant_is_the_same_online_and_offline(instants: list[datetime | None]) -> None:
-    """In whole seconds, as Feast stores them, before 1970 too."""
+    """In whole seconds, as Feast stores them, also before 1970."""
     column = pa.chunked_array([pa.array(instants, pa.timestamp("us", "UTC"))])
     values, _ = encode_column(column, ValueType.UNIX_TIMESTAMP)
     online = np.array([_exact(decode_value(value), "at") for value in values])

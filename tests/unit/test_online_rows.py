@@ -1,4 +1,4 @@
-"""What we write into online stores is what Feast would write, byte for byte; what we read is what Feast reads."""
+"""We write into online stores what Feast would write, byte for byte, and read what Feast reads."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.redis_fixtures import redis_server  # noqa: F401
 from tests.services import thorough
 
 DAY = date(2024, 3, 10)
-AT = datetime(2024, 3, 10, 2, 30, 0, 250_000, tzinfo=UTC)  # New York's clocks skip 02:30 of this day
+AT = datetime(2024, 3, 10, 2, 30, 0, 250_000, tzinfo=UTC)  # New York's clocks skip 02:30 on this day
 END = datetime(2024, 3, 11, tzinfo=UTC)
 TYPES = {"key": String, "shop": Int64, "f": Float32, "d": Float64, "i": Int32, "j": Int64, "s": String, "b": Bool}
 FEATURES = ["f", "d", "i", "j", "s", "b"]
@@ -114,7 +114,7 @@ def write(store: FeatureStore, span: Span | None = None) -> None:
 
 
 def dump(store: FeatureStore) -> Any:
-    """All that an online store holds, our notes left out."""
+    """Everything in an online store, except our notes."""
     held: Any = open_rows(store)
     if hasattr(held, "_redis"):
         return {key: held._redis.hgetall(key) for key in sorted(held._redis.keys("*")) if b"flightdeck" not in key}
@@ -143,7 +143,7 @@ def zone(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
 
 
-def test_our_rows_are_feasts_to_the_byte(place: str, tmp_path: Path, zone: str) -> None:
+def test_our_rows_equal_those_of_feast_byte_for_byte(place: str, tmp_path: Path, zone: str) -> None:
     held = []
     for way in (materialize, write):
         store = make(tmp_path / way.__name__, place)
@@ -152,14 +152,14 @@ def test_our_rows_are_feasts_to_the_byte(place: str, tmp_path: Path, zone: str) 
         elif way is write:
             Path(place).unlink()
             store = make(tmp_path / "anew", place)
-        # Feast fails on an empty key, and of a view without entities it takes the row that it comes to last.
+        # Feast fails on an empty key, and for a view without entities it keeps the last row written.
         put_rows(store, rows().filter(pa.compute.is_valid(rows()["key"])).sort_by("at"))
         way(store)
         held.append(dump(store))
     assert held[0] and held[0] == held[1]
 
 
-def test_what_we_read_is_what_feast_reads(place: str, tmp_path: Path, zone: str) -> None:
+def test_we_read_what_feast_reads(place: str, tmp_path: Path, zone: str) -> None:
     store = make(tmp_path, place)
     put_rows(store, rows())
     write(store)
@@ -170,30 +170,30 @@ def test_what_we_read_is_what_feast_reads(place: str, tmp_path: Path, zone: str)
     assert ours[0].values == {"f": pytest.approx(0.1), "d": 0.1, "i": -3, "j": 2**40, "s": "ü", "b": True}
     assert ours[4].values == dict.fromkeys(FEATURES) == ours[4].ages
     (alone,) = OnlineReader(store, ["alone:d", "alone:s"]).read([{}], AT + timedelta(hours=1))
-    assert alone.values == {"d": 0.1, "s": "ü"}, "of the rows known last, one whose writing is known"
+    assert alone.values == {"d": 0.1, "s": "ü"}, "among the newest rows, one with a created timestamp is kept"
 
 
 INSTANTS = [
     AT,
-    datetime(2024, 11, 3, 5, 30, 0, 1, tzinfo=UTC),  # two hours of this name: New York's clocks repeat 01:30
+    datetime(2024, 11, 3, 5, 30, 0, 1, tzinfo=UTC),  # New York's clocks show 01:30 twice on this day
     datetime(2024, 11, 3, 6, 30, tzinfo=UTC),
     datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
 ]
 
 
 @pytest.mark.parametrize("zoned", [True, False])
-def test_no_zone_of_a_process_moves_an_instant(place: str, tmp_path: Path, zoned: bool) -> None:
+def test_instants_do_not_depend_on_the_time_zone_of_the_process(place: str, tmp_path: Path, zoned: bool) -> None:
     store = make(tmp_path, place)
     cells = {"f": 0.5, "d": 0.5, "i": 1, "j": 1, "s": "x", "b": True}
     stamps = [pd.Timestamp(at) if zoned else pd.Timestamp(at).tz_localize(None) for at in INSTANTS]
     pushed = [{"key": f"k{n}", "shop": n, "at": at, "created": at, **cells} for n, at in enumerate(stamps)]
     with in_zone("Asia/Kathmandu"):
-        store.write_to_online_store("typed", df=pd.DataFrame(pushed))  # one without a zone is in UTC, as offline
+        store.write_to_online_store("typed", df=pd.DataFrame(pushed))  # an instant without a zone is in UTC, as offline
     entities = [{"key": f"k{n}", "shop": n} for n in range(len(INSTANTS))]
     for name in ("America/New_York", "UTC"):
         with in_zone(name):
-            found = OnlineReader(make(tmp_path, place), ["typed:d"]).read(entities, END)
-            assert [END - row.ages["d"] for row in found if row.ages["d"]] == INSTANTS
+            rows = OnlineReader(make(tmp_path, place), ["typed:d"]).read(entities, END)
+            assert [END - row.ages["d"] for row in rows if row.ages["d"]] == INSTANTS
             if "://" not in place:
                 view, online = store.get_feature_view("typed"), store._get_provider().online_store
                 keys = [EntityKey(join_keys=["key", "shop"], entity_values=_values(row)) for row in entities]
@@ -201,7 +201,7 @@ def test_no_zone_of_a_process_moves_an_instant(place: str, tmp_path: Path, zoned
 
 
 def update(store: FeatureStore) -> None:
-    """Let an online store make its tables, as `apply` does."""
+    """Create an online store's tables, as `apply` does."""
     store._get_provider().online_store.update(store.config, [], store.list_feature_views(), [], [], False)
 
 
@@ -211,7 +211,7 @@ def _values(row: dict[str, Any]) -> list[Any]:
     return [Value(string_val=row["key"]), Value(int64_val=row["shop"])]
 
 
-def test_a_file_of_feasts_convention_is_refused_until_it_is_materialized(tmp_path: Path) -> None:
+def test_a_file_in_the_convention_of_feast_is_refused_until_it_is_materialized(tmp_path: Path) -> None:
     store, place = make(tmp_path, str(tmp_path / "online.db")), tmp_path / "online.db"
     put_rows(store, rows())
     write(store)
@@ -221,7 +221,7 @@ def test_a_file_of_feasts_convention_is_refused_until_it_is_materialized(tmp_pat
     config._online_store = None
     old = FeatureStore(config=config)
     update(old)
-    store = make(tmp_path / "anew", str(place))  # while it is empty, nothing is lost by taking it over
+    store = make(tmp_path / "anew", str(place))  # an empty store can be taken over without loss
     assert dump(store) == {name: [] for name in expected}
     with sqlite3.connect(place) as connection:
         for name in expected:
@@ -232,10 +232,10 @@ def test_a_file_of_feasts_convention_is_refused_until_it_is_materialized(tmp_pat
 
     store = make(tmp_path / "other", str(place))
     put_rows(store, rows())
-    view, asked = store.get_feature_view("typed"), [{"key": "k0", "shop": 0}]
+    view, keys = store.get_feature_view("typed"), [{"key": "k0", "shop": 0}]
     attempts: list[Callable[[], Any]] = [
-        lambda: OnlineReader(store, ["typed:d"]).read(asked, AT),
-        lambda: store.get_online_features(["typed:d"], asked),
+        lambda: OnlineReader(store, ["typed:d"]).read(keys, AT),
+        lambda: store.get_online_features(["typed:d"], keys),
         lambda: store.write_to_online_store("typed", df=rows(1).slice(0, 1).to_pandas()),
         lambda: open_rows(store).push(OnlineView.of(view), EncodedRows.of(view, rows(1).slice(0, 1), [0], [None])),
     ]
@@ -251,13 +251,13 @@ def test_a_value_lives_as_long_as_its_ttl(place: str, tmp_path: Path) -> None:
     store = make(tmp_path, place)
     put_rows(store, rows(1))
     write(store)
-    known, reader, asked = AT, OnlineReader(store, ["typed:d"]), [{"key": "k0", "shop": 0}]
+    known, reader, entities = AT, OnlineReader(store, ["typed:d"]), [{"key": "k0", "shop": 0}]
     for age, fresh in ((timedelta(0), True), (timedelta(hours=6), True), (timedelta(hours=6, microseconds=1), False)):
-        (row,) = reader.read(asked, known + age)
+        (row,) = reader.read(entities, known + age)
         assert (row.values["d"], row.ages["d"]) == (0.1 if fresh else None, age)
-    (early,) = reader.read(asked, known - timedelta(microseconds=1))
+    (early,) = reader.read(entities, known - timedelta(microseconds=1))
     assert early.values["d"] is None and early.ages["d"] == timedelta(microseconds=-1)
-    (longer,) = OnlineReader(store, ["typed:d"], {"typed": timedelta(0)}).read(asked, known + timedelta(days=900))
+    (longer,) = OnlineReader(store, ["typed:d"], {"typed": timedelta(0)}).read(entities, known + timedelta(days=900))
     assert longer.values["d"] == 0.1
     (keyless,) = reader.read([{"key": None, "shop": 0}], known)
     assert (keyless.values["d"], keyless.ages["d"]) == (None, None)
@@ -269,7 +269,7 @@ def test_a_value_lives_as_long_as_its_ttl(place: str, tmp_path: Path) -> None:
         OnlineReader(store, ["typed:gone"])
 
 
-def test_rows_of_a_span_are_replaced_and_those_after_it_stay(place: str, tmp_path: Path) -> None:
+def test_rows_within_a_span_are_replaced_and_later_ones_kept(place: str, tmp_path: Path) -> None:
     store, later = make(tmp_path, place), END + timedelta(hours=1)
     put_rows(store, rows(4))
     write(store)
@@ -280,12 +280,12 @@ def test_rows_of_a_span_are_replaced_and_those_after_it_stay(place: str, tmp_pat
     entities = [{"key": f"k{n % 3}", "shop": n} for n in range(4)]
 
     def known() -> list[datetime | None]:
-        found = reader.read(entities, later)
-        return [None if row.ages["d"] is None else later - row.ages["d"] for row in found]
+        rows = reader.read(entities, later)
+        return [None if row.ages["d"] is None else later - row.ages["d"] for row in rows]
 
     instants = [AT - timedelta(minutes=n) for n in range(4)]
     assert known() == [later, *instants[1:]]
-    write(store, Span(END - timedelta(hours=1), END, anew=True))  # nothing lies in it
+    write(store, Span(END - timedelta(hours=1), END, anew=True))  # the span is empty
     write(store, Span(None, END, anew=False))
     assert known() == [later, *instants[1:]]
     write(store, Span(AT - timedelta(minutes=2, seconds=30), END, anew=True))
@@ -306,8 +306,8 @@ def test_projects_whose_names_end_alike_keep_their_own(place: str, tmp_path: Pat
     if "://" in place:
         before, after = ({k: v for k, v in held.items() if k.endswith(b"workshops")} for held in (before, after))
     assert before and before == after
-    found = OnlineReader(stores[0], ["typed:d"]).read([{"key": "k0", "shop": 0}], AT)
-    assert found[0].values["d"] is None
+    stored = OnlineReader(stores[0], ["typed:d"]).read([{"key": "k0", "shop": 0}], AT)
+    assert stored[0].values["d"] is None
 
 
 KEY_TYPES = {"STRING": st.text(), "INT64": st.integers(-(2**63), 2**63 - 1), "INT32": st.integers(-(2**31), 2**31 - 1)}
@@ -319,7 +319,7 @@ FIELD = {"STRING": "string_val", "INT64": "int64_val", "INT32": "int32_val", "BY
         lambda types: st.tuples(st.just(types), st.tuples(*(KEY_TYPES[kind] for kind in types.values())))
     )
 )
-def test_keys_are_feasts(case: tuple[dict[str, str], tuple[Any, ...]]) -> None:
+def test_keys_equal_those_of_feast(case: tuple[dict[str, str], tuple[Any, ...]]) -> None:
     from feast.protos.feast.types.Value_pb2 import Value
 
     types, values = case
@@ -331,7 +331,7 @@ def test_keys_are_feasts(case: tuple[dict[str, str], tuple[Any, ...]]) -> None:
 
 
 @given(st.lists(st.none() | st.floats(width=32), min_size=1, max_size=20), st.sampled_from([Float32, Float64]))
-def test_numbers_are_feasts(numbers: list[float | None], dtype: Any) -> None:
+def test_numbers_equal_those_of_feast(numbers: list[float | None], dtype: Any) -> None:
     for kind in {pa.float64(), pa.float32() if dtype == Float32 else pa.float64()}:
         column = pa.chunked_array([pa.array(numbers, kind)])
         protos = _columns_to_proto_values(pa.table({"x": column}), [("x", dtype.to_value_type())], allow_missing=False)

@@ -1,4 +1,4 @@
-"""params.yaml is typed and frozen; whatever is wrong gives one line that names it."""
+"""params.yaml is typed and frozen; every mistake gives one line that names it."""
 
 import json
 from pathlib import Path
@@ -124,7 +124,7 @@ def test_the_files_of_the_project_load(file: Path) -> None:
         ({"rollout.stages": [{**STAGE, "share": 0}]}, r"rollout\.stages: a ramp of shadow alone"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_an_invalid_value_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         load_params(broken(tmp_path, change))
 
@@ -155,14 +155,14 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], message:
         ("logistic_regression", {"max_iter": {"choices": [100, None]}}, r"max_iter cannot be None: "),
     ],
 )
-def test_a_search_that_could_draw_what_a_setting_does_not_take_is_refused(
+def test_a_search_range_beyond_the_bounds_of_its_setting_is_refused(
     tmp_path: Path, family: str, search: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=rf"training: {family}\.search\.{message}"):
         load_params(broken(tmp_path, {f"training.{family}.search": search}))
 
 
-def test_a_search_up_to_what_a_setting_takes_is_read(tmp_path: Path) -> None:
+def test_a_search_range_up_to_the_bounds_of_its_setting_is_read(tmp_path: Path) -> None:
     search = {
         "dropout": {"low": 0, "high": 0.99},
         "epochs": {"low": 1, "high": 9, "integer": True},
@@ -175,9 +175,7 @@ def test_a_search_up_to_what_a_setting_takes_is_read(tmp_path: Path) -> None:
     load_params(broken(tmp_path, {"training.ft_transformer.search": {"heads": {"choices": [1, 4]}}}))
 
 
-def test_each_value_in_force_is_shown_with_where_it_comes_from(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_value_in_force_is_shown_with_its_origin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "params.yaml"
     file.write_text(TOY.read_text())
     assert main(["params", "--params", str(file), "--home", str(tmp_path)]) == 0
@@ -193,18 +191,18 @@ def test_each_value_in_force_is_shown_with_where_it_comes_from(
     } <= lines
     again = tmp_path / "shown.yaml"
     again.write_text(shown)
-    assert load_params(again) == load_params(file), "what is shown is a params file of the same values"
+    assert load_params(again) == load_params(file), "the output is a params file with the same values"
 
 
-def test_a_section_is_shown_alone_and_one_that_is_none_is_refused(
+def test_a_section_can_be_shown_alone_and_an_unknown_one_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["params", "--params", str(TOY), "--home", str(tmp_path)]
-    assert main([*asked, "splits", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert list(told) == ["splits.train_days", "splits.validation_days", "splits.test_days", "splits.embargo_days"]
-    assert told["splits.test_days"] == {"value": 10, "origin": "line 5"}
-    assert main([*asked, "split"]) == 2 and "did you mean splits" in capsys.readouterr().err
+    words = ["params", "--params", str(TOY), "--home", str(tmp_path)]
+    assert main([*words, "splits", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert list(values) == ["splits.train_days", "splits.validation_days", "splits.test_days", "splits.embargo_days"]
+    assert values["splits.test_days"] == {"value": 10, "origin": "line 5"}
+    assert main([*words, "split"]) == 2 and "did you mean splits" in capsys.readouterr().err
 
 
 def test_a_merged_key_has_the_line_where_it_stands(tmp_path: Path) -> None:
@@ -224,7 +222,7 @@ def test_a_merged_key_has_the_line_where_it_stands(tmp_path: Path) -> None:
     ("content", "message"),
     [("a: [1", "cannot be read as YAML"), ("- 1", "holds list"), ("", "holds NoneType"), ("\x00", "cannot be read")],
 )
-def test_files_that_are_no_params(tmp_path: Path, content: str, message: str) -> None:
+def test_files_that_are_no_params_are_refused(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "params.yaml"
     file.write_text(content)
     with pytest.raises(InvalidInput, match=message):
@@ -242,14 +240,14 @@ def test_files_that_are_no_params(tmp_path: Path, content: str, message: str) ->
         ("more: {[a]: 1}", "cannot be read as YAML"),
     ],
 )
-def test_a_key_that_stands_twice_is_refused_at_any_depth(tmp_path: Path, more: str, message: str) -> None:
+def test_a_duplicate_key_is_refused_at_any_depth(tmp_path: Path, more: str, message: str) -> None:
     file = tmp_path / "params.yaml"
     file.write_text(f"{TOY.read_text()}\n{more}\n")
     with pytest.raises(InvalidInput, match=message):
         load_params(file)
 
 
-def test_two_merges_in_one_mapping_are_refused_as_dvc_does(tmp_path: Path) -> None:
+def test_two_merges_in_one_mapping_are_refused_as_by_dvc(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_text("a: &a {x: 1}\nb: &b {y: 2}\nc:\n  <<: *a\n  <<: *b\n")
     with pytest.raises(InvalidInput, match="'<<' of line 4 stands again in line 5"):
@@ -258,7 +256,7 @@ def test_two_merges_in_one_mapping_are_refused_as_dvc_does(tmp_path: Path) -> No
         load_path(str(file), LocalFileSystem())
 
 
-def test_keys_that_a_merge_brings_may_be_set_again(tmp_path: Path) -> None:
+def test_keys_from_a_merge_may_be_overridden(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
     assert read_yaml(file)["b"] == {"x": 3, "y": 2}
@@ -276,7 +274,7 @@ def test_keys_that_a_merge_brings_may_be_set_again(tmp_path: Path) -> None:
         ({}, ["--end", "@nowhere.json:end"], "no output 'end' in 'nowhere.json'"),
     ],
 )
-def test_the_command_line_says_it_in_one_line_and_writes_nothing(
+def test_the_command_line_reports_invalid_params_in_one_line_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], flags: list[str], message: str
 ) -> None:
     home = tmp_path / "home"

@@ -1,4 +1,4 @@
-"""What the parity of online and offline features comes to: values that agree, differ, or cannot be compared yet."""
+"""Verdicts on the parity of online and offline values: they match, differ, or cannot be compared yet."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ AHEAD = "the online store is ahead"
         (Comparison(3, ("a",), AHEAD), Verdict.REJECT, ("a",)),
     ],
 )
-def test_only_values_that_agree_pass(comparison: Comparison, verdict: Verdict, reasons: tuple[str, ...]) -> None:
+def test_only_matching_values_pass(comparison: Comparison, verdict: Verdict, reasons: tuple[str, ...]) -> None:
     assert (comparison.verdict, comparison.reasons) == (verdict, reasons)
 
 
-def test_what_was_not_compared_is_refused() -> None:
+def test_values_that_could_not_be_compared_do_not_pass() -> None:
     comparison = Comparison(0, (), None)
     assert comparison.verdict is Verdict.REJECT and "build and materialize" in comparison.reasons[0]
 

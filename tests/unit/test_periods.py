@@ -1,4 +1,4 @@
-"""Periods tile every local day, have names that sort, and are told apart where clocks are set back."""
+"""Periods tile every local day, have sortable names, and are distinct where clocks are set back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ from pipelines.windows import Window
 from tests.toy import USECASE
 
 NEW_YORK = "America/New_York"
-ZONES = [NEW_YORK, "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "America/Sao_Paulo", "UTC"]  # half hours too
+ZONES = [
+    NEW_YORK,
+    "Europe/Berlin",
+    "Asia/Kolkata",
+    "Australia/Lord_Howe",
+    "America/Sao_Paulo",
+    "UTC",
+]  # a zone with half hours
 lengths = st.sampled_from([timedelta(minutes=m) for m in range(1, 1441) if 1440 % m == 0])
 days = st.dates(date(2000, 1, 1), date(2037, 12, 31))
 calendars = st.builds(Calendar, st.sampled_from(ZONES), lengths)
@@ -59,7 +66,9 @@ def test_every_instant_lies_in_one_period(calendar: Calendar, day: date, ahead: 
 
 
 @given(calendars, days, st.integers(1, 3))
-def test_names_sort_as_periods_and_windows_hold_what_lies_between(calendar: Calendar, day: date, count: int) -> None:
+def test_names_sort_like_periods_and_windows_hold_the_periods_between(
+    calendar: Calendar, day: date, count: int
+) -> None:
     after = day + timedelta(count)
     window = Window(calendar.first_of(day), calendar.first_of(after), calendar.timezone, calendar.length)
     names = [name_of(period) for period in window.periods]
@@ -73,10 +82,10 @@ def test_names_sort_as_periods_and_windows_hold_what_lies_between(calendar: Cale
 
 
 @given(calendars, st.lists(st.integers(*YEAR)))
-def test_columns_of_instants_are_partitioned_as_single_ones_are(calendar: Calendar, instants: list[int]) -> None:
+def test_a_column_of_instants_is_partitioned_like_single_instants(calendar: Calendar, instants: list[int]) -> None:
     column = pa.chunked_array([pa.array([None, *instants], pa.timestamp("us", "UTC"))])
-    found = partition_of(column, RawTable("t", (), {}, day="at"), calendar).to_pylist()
-    assert found == [None, *(calendar.containing(from_micros(one)) for one in instants)]
+    names = partition_of(column, RawTable("t", (), {}, day="at"), calendar).to_pylist()
+    assert names == [None, *(calendar.containing(from_micros(one)) for one in instants)]
 
 
 def test_days_on_which_clocks_change_have_another_number_of_hours() -> None:
@@ -96,7 +105,7 @@ def test_days_on_which_clocks_change_have_another_number_of_hours() -> None:
         ("2013-11-03T01:00:00-05:00", datetime(2013, 11, 3, 6, tzinfo=UTC)),
     ],
 )
-def test_a_period_is_told_by_a_day_a_local_time_or_an_instant(given: object, period: datetime) -> None:
+def test_a_period_can_be_given_as_a_day_a_local_time_or_an_instant(given: object, period: datetime) -> None:
     assert HOURS.require(given) == period
 
 
@@ -110,12 +119,12 @@ def test_a_period_is_told_by_a_day_a_local_time_or_an_instant(given: object, per
         (5, "5 is no period"),
     ],
 )
-def test_what_tells_no_single_period_is_refused(given: object, message: str) -> None:
+def test_a_text_that_names_no_single_period_is_refused(given: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         HOURS.require(given)
 
 
-def test_where_periods_are_days_no_other_time_is_one() -> None:
+def test_only_days_name_periods_where_periods_are_days() -> None:
     calendar = Calendar(NEW_YORK)
     assert calendar.require("2013-11-03T04:00:00Z") == calendar.require("2013-11-03") == BACK
     with pytest.raises(ValueError, match="no day begins at 2013-11-03T06:00:00Z"):
@@ -130,7 +139,7 @@ def test_a_length_that_does_not_divide_a_day_is_refused(length: timedelta) -> No
         Calendar("UTC", length)
 
 
-def test_a_window_is_told_in_the_periods_of_its_calendar() -> None:
+def test_a_window_must_be_given_in_periods_of_its_calendar() -> None:
     with pytest.raises(InvalidInput, match="is given in days, but its periods are 1:00:00 long"):
         Window(date(2024, 3, 1), date(2024, 3, 2), "UTC", timedelta(hours=1))
     with pytest.raises(InvalidInput, match="no day begins at"):
@@ -140,7 +149,9 @@ def test_a_window_is_told_in_the_periods_of_its_calendar() -> None:
 
 
 @pytest.mark.parametrize("kind", ["date32", "timestamp[us]"])
-def test_a_column_that_cannot_tell_a_rows_period_is_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_column_that_does_not_determine_the_period_of_a_row_is_refused(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = RawTable("readings", ("pump",), {"at": kind}, day="at")
     monkeypatch.setattr(type(USECASE), "tables", (table,))
     monkeypatch.setattr(type(USECASE), "period", timedelta(hours=1), raising=False)

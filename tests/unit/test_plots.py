@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: what is on them, that a reader can tell what it is, and odd evaluations."""
+"""The pictures of an evaluation: their content, their labels, and odd evaluations."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from tests.artifacts import evaluation
 
 NAMES = ("curves.png", "cost.png", "importance.png", "slices.png")
 COSTS = Costs(false_alarm=1, miss=3, true_alarm=0.5)
-ODD = "$\\nope$ <b>"  # what matplotlib would take for a formula that it cannot set
+ODD = "$\\nope$ <b>"  # text that matplotlib would read as an invalid formula
 
 
-def made(rows: int = 3000) -> tuple[Evaluation, dict[str, pd.DataFrame]]:
+def sample(rows: int = 3000) -> tuple[Evaluation, dict[str, pd.DataFrame]]:
     draw = np.random.default_rng(0)
     scores = draw.beta(1.5, 5, rows)
     labels = (draw.random(rows) < scores).astype(float)
@@ -54,7 +54,7 @@ def made(rows: int = 3000) -> tuple[Evaluation, dict[str, pd.DataFrame]]:
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
-    """By file name, what is drawn of `made`."""
+    """The figures drawn for `sample`, by file name."""
     drawn: list[Figure] = []
 
     def keep(figure: Figure) -> bytes:
@@ -62,7 +62,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
         return b""
 
     monkeypatch.setattr(plots, "_png", keep)
-    return dict(zip(plots.pictures(*made()), drawn, strict=True))
+    return dict(zip(plots.pictures(*sample()), drawn, strict=True))
 
 
 def ticks(figure: Figure, panel: int = 0) -> list[str]:
@@ -70,8 +70,8 @@ def ticks(figure: Figure, panel: int = 0) -> list[str]:
 
 
 def test_the_same_evaluation_gives_the_same_bytes_and_they_are_pictures() -> None:
-    first = plots.pictures(*made())
-    assert tuple(first) == NAMES and first == plots.pictures(*made())
+    first = plots.pictures(*sample())
+    assert tuple(first) == NAMES and first == plots.pictures(*sample())
     for content in first.values():
         width, height = Image.open(io.BytesIO(content)).size
         assert width > 600 and height > 200
@@ -85,20 +85,22 @@ def test_a_picture_says_what_it_shows(figures: dict[str, Figure], name: str) -> 
     assert figure.legends or all(axes.get_legend() for axes in figure.axes)
 
 
-def test_slices_stand_with_their_rows_and_the_worst_is_marked(figures: dict[str, Figure]) -> None:
-    figure, (whole, _) = figures["slices.png"], made()
+def test_slices_are_drawn_with_their_rows_and_the_worst_is_marked(figures: dict[str, Figure]) -> None:
+    figure, (whole, _) = figures["slices.png"], sample()
     kinds, worst = whole.slices["kind"], whole.worst_slice
     assert kinds is not None and worst is not None
     assert ticks(figure) == [f"{e.value} (n = {e.rows:,})" for e in kinds] and ticks(figure)[-1].startswith(ODD)
     assert [name.split()[0] for name in ticks(figure, 1)] == [str(hour) for hour in range(5, 24)]
     at = [e.value for e in kinds].index(worst.value)
-    found = {
+    panels = {
         c.get_label(): (np.asarray(c.get_offsets()).tolist(), to_hex(c.get_facecolor()[0]))
         for c in figure.axes[0].collections
     }
-    assert found[plots.WORST] == ([[worst.metric("roc_auc"), at]], plots.RED)
-    assert [y for _, y in found[plots.UNRANKED][0]] == [3] and len(found[plots.RANKED][0]) == 2
-    assert not len(np.asarray(figure.axes[1].collections[-1].get_offsets())), "no hour is ranked, so none is the worst"
+    assert panels[plots.WORST] == ([[worst.metric("roc_auc"), at]], plots.RED)
+    assert [y for _, y in panels[plots.UNRANKED][0]] == [3] and len(panels[plots.RANKED][0]) == 2
+    assert not len(np.asarray(figure.axes[1].collections[-1].get_offsets())), (
+        "no hour is ranked, so no hour is the worst"
+    )
     assert np.asarray(figure.axes[0].lines[0].get_xdata())[0] == whole.metrics["roc_auc"]
 
 
@@ -108,7 +110,7 @@ def test_the_worst_slice_is_drawn_however_small_it_is() -> None:
     assert shown == [*(f"v{n}" for n in range(plots.SLICES - 1)), "v29"]
 
 
-def test_the_inputs_that_matter_most_stand_on_top(figures: dict[str, Figure]) -> None:
+def test_the_most_important_inputs_are_on_top(figures: dict[str, Figure]) -> None:
     figure = figures["importance.png"]
     assert ticks(figure) == [f"{ODD}{n}" for n in reversed(range(15))]
     assert [bar.get_width() for bar in figure.axes[0].patches if isinstance(bar, Rectangle)][-1] == 0.2
@@ -116,16 +118,16 @@ def test_the_inputs_that_matter_most_stand_on_top(figures: dict[str, Figure]) ->
     assert legend is not None and legend.get_texts()[0].get_text() == "15 of 40 inputs"
 
 
-def test_the_threshold_stands_on_the_curve_of_costs(figures: dict[str, Figure]) -> None:
+def test_the_threshold_lies_on_the_cost_curve(figures: dict[str, Figure]) -> None:
     curve, threshold = figures["cost.png"].axes[0].lines
-    assert list(np.asarray(curve.get_ydata())) == list(made()[1]["cost"]["cost"])
+    assert list(np.asarray(curve.get_ydata())) == list(sample()[1]["cost"]["cost"])
     assert np.asarray(threshold.get_xdata())[0] == 0.25
     assert "0.250: cost 0.5" in str(threshold.get_label())
 
 
 @pytest.mark.parametrize("slices", [{}, {"kind": [{"value": "a", "rows": 3, "ranked": False, "roc_auc": None}]}])
-def test_an_evaluation_in_which_nothing_is_defined_is_drawn_too(slices: dict[str, Any]) -> None:
-    whole, tables = made()
+def test_an_evaluation_without_any_defined_metric_is_drawn_too(slices: dict[str, Any]) -> None:
+    whole, tables = sample()
     nothing = {"slices": slices, "worst_slice": None, "metrics": {"roc_auc": None, "cost": None}}
     bare = evaluation(**{**whole.as_json(), **nothing})
     assert set(plots.pictures(bare, {n: table.iloc[:0] for n, table in tables.items()})) == {*NAMES}

@@ -1,4 +1,4 @@
-"""Queries take names and places literally: no column, table or folder of a user's is mistaken for one of ours."""
+"""Queries take names and paths literally: no column, table or folder of a user is mistaken for one of ours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipelines.validation.suite import checks_of
 TODAY, BEFORE = date(2020, 1, 2), date(2020, 1, 1)
 APART = {"severity": "quarantine", "reason": "bad"}
 NOTED = {"severity": "warning", "reason": "noted"}
-# of views, tables and columns that our queries make, of SQL, and with characters that mean something to it
+# names that our queries create, SQL keywords, and characters with a meaning in SQL
 NAMES = [
     *("rows", "Rows", "types", "earlier", "REFERENCE", "bad", "known_tables", "known", "every", "often", "suspects"),
     *("ours", "twice", "again", "value", "bin", "edges", "n", "name", "type", "day", "known_tables.rows"),
@@ -39,7 +39,7 @@ def layout(folder: Path, column: str, table: str, values: list[str]) -> Layout:
     return data
 
 
-def asked(data: Layout, column: str, table: str, *checks: Any) -> list[QueryOutcome]:
+def ask_all(data: Layout, column: str, table: str, *checks: Any) -> list[QueryOutcome]:
     readings = RawTable("readings", (column,), {column: "string"}, day=DAY)
     usecase: Any = SimpleNamespace(timezone="UTC", tables=(readings, RawTable(table, (column,), {column: "string"})))
     return ask(readings, [TODAY], checks_of("readings", checks), usecase, data, {})
@@ -48,7 +48,7 @@ def asked(data: Layout, column: str, table: str, *checks: Any) -> list[QueryOutc
 @pytest.mark.parametrize("name", NAMES)
 def test_a_column_and_a_reference_table_may_have_any_name(name: str, tmp_path: Path) -> None:
     data = layout(tmp_path / "data", name, name, ["a", "c"])
-    known, unique, types, stable = asked(
+    known, unique, types, stable = ask_all(
         data,
         name,
         name,
@@ -65,32 +65,32 @@ def test_a_column_and_a_reference_table_may_have_any_name(name: str, tmp_path: P
 
 def test_a_column_that_the_reference_table_lacks_is_not_taken_from_the_rows(tmp_path: Path) -> None:
     data = layout(tmp_path / "data", "cat", "cats", ["a", "c"])
-    (answer,) = asked(
+    (answer,) = ask_all(
         data, "cat", "cats", ExpectValuesToBeKnown(column="cat", table="cats", known_in="other", meta=APART)
     )
     assert answer.result.error is not None and not answer.result.success
 
 
-def test_the_rows_of_a_folder_beside_are_not_seen(tmp_path: Path) -> None:
+def test_rows_of_a_neighbouring_folder_are_not_read(tmp_path: Path) -> None:
     check = ExpectValuesToBeKnown(column="cat", table="cats", known_in="cat", meta=APART)
     for literal, beside in (("x[1]", "x1"), ("y*", "yy"), ("z?", "zz"), ("day=1", "day=2")):
         layout(tmp_path / beside, "cat", "cats", ["c"])
-        (answer,) = asked(layout(tmp_path / literal, "cat", "cats", ["a"]), "cat", "cats", check)
+        (answer,) = ask_all(layout(tmp_path / literal, "cat", "cats", ["a"]), "cat", "cats", check)
         assert answer.result.success and answer.result.observed["element_count"] == 150
 
 
-def test_tables_that_differ_in_the_case_of_letters_only_are_refused(tmp_path: Path) -> None:
+def test_tables_that_differ_in_case_only_are_refused(tmp_path: Path) -> None:
     data = layout(tmp_path / "data", "cat", "READINGS", ["a"])
     with pytest.raises(InvalidInput, match="readings and READINGS differ"):
-        asked(data, "cat", "READINGS", ExpectKeysToBeUnique(column_list=["cat"], meta=APART))
+        ask_all(data, "cat", "READINGS", ExpectKeysToBeUnique(column_list=["cat"], meta=APART))
 
 
-def test_a_query_of_a_use_case_reads_reference_tables_by_name_or_as_they_are_named(tmp_path: Path) -> None:
+def test_a_query_of_a_use_case_may_name_reference_tables_directly_or_by_function(tmp_path: Path) -> None:
     class ExpectSites(ExpectValuesToBeKnown):
         def bad(self) -> str:
             known = " or ".join(f"cat not in (select cat from {table})" for table in ("cats", reference_table("cats")))
             return f"select _partition, _position from rows where {known}"
 
     data = layout(tmp_path / "data", "cat", "cats", ["a", "c"])
-    (answer,) = asked(data, "cat", "cats", ExpectSites(column="cat", table="cats", known_in="cat", meta=APART))
+    (answer,) = ask_all(data, "cat", "cats", ExpectSites(column="cat", table="cats", known_in="cat", meta=APART))
     assert answer.result.error is None and len(answer.bad[TODAY]) == 150

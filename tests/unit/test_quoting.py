@@ -1,4 +1,4 @@
-"""Names and files are taken literally by DuckDB."""
+"""DuckDB reads names and files literally."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def test_only_the_file_that_is_named_is_read(tmp_path: Path, folder: str, name: 
         pq.write_table(pa.table({"value": [value]}), place)
     wanted = f"{tmp_path}/{folder}/{name}.parquet"
     with duckdb.connect() as connection:
-        found = connection.sql(f"select * from {parquet([wanted])}")
-        assert found.columns == ["value"]
-        assert found.fetchall() == [(places[wanted],)]
+        relation = connection.sql(f"select * from {parquet([wanted])}")
+        assert relation.columns == ["value"]
+        assert relation.fetchall() == [(places[wanted],)]
 
 
 @given(st.text(CHARACTERS, min_size=1, max_size=12), st.text(max_size=12).filter(lambda text: "\x00" not in text))
 def test_a_name_and_a_text_come_back_as_they_were(name: str, text: str) -> None:
     with duckdb.connect() as connection:
-        found = connection.sql(f"select {literal(text)} as {quoted(name)}")
-        assert found.columns == [name] and found.fetchall() == [(text,)]
+        relation = connection.sql(f"select {literal(text)} as {quoted(name)}")
+        assert relation.columns == [name] and relation.fetchall() == [(text,)]
 
 
-def test_a_path_that_duckdb_cannot_be_told_is_refused() -> None:
+def test_a_path_that_duckdb_cannot_express_is_refused() -> None:
     assert "back" in parquet(["/x/back\\slash/a.parquet"])
     with pytest.raises(InvalidInput, match="backslash"):
         parquet(["/x[1]/back\\slash/a.parquet"])

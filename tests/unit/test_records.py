@@ -1,4 +1,4 @@
-"""Records: nothing is lost, nothing is overwritten, and of many that race one wins."""
+"""Records: nothing is lost or overwritten, and one of many racing writers wins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def records(records_uri: str) -> Records:
 
 
 def prediction(identity: str, **changes: Any) -> Prediction:
-    made = Prediction(
+    row = Prediction(
         prediction_id=identity,
         entity="pump 1",
         block="2024-03-01",
@@ -41,7 +41,7 @@ def prediction(identity: str, **changes: Any) -> Prediction:
         milliseconds={"1": 0.4, "2": 0.6},
         errors={},
     )
-    return replace(made, **changes)
+    return replace(row, **changes)
 
 
 def plan(version: int, **changes: Any) -> Plan:
@@ -62,7 +62,7 @@ def test_a_prediction_is_read_as_it_was_written(records: Records) -> None:
 
 
 @pytest.mark.parametrize(("fsync", "synchronous"), [(False, 1), (True, 2)])
-def test_commits_to_sqlite_wait_for_the_disk_where_they_are_to(tmp_path: Path, fsync: bool, synchronous: int) -> None:
+def test_commits_to_sqlite_wait_for_the_disk_where_configured(tmp_path: Path, fsync: bool, synchronous: int) -> None:
     records = Records(f"sqlite:///{tmp_path / 'records.db'}", fsync)
     records.quick_predictions("pumps")
     for engine in records.engines:
@@ -70,7 +70,7 @@ def test_commits_to_sqlite_wait_for_the_disk_where_they_are_to(tmp_path: Path, f
             assert connection.exec_driver_sql("pragma synchronous").scalar_one() == synchronous
 
 
-def test_progress_counts_closed_blocks_and_apart_from_them_requests_that_are_blocks_of_their_own(
+def test_progress_counts_closed_blocks_and_separately_single_request_blocks(
     records: Records,
 ) -> None:
     log, later = records.predictions("pumps"), NOW + timedelta(hours=1)
@@ -87,17 +87,17 @@ def test_progress_counts_closed_blocks_and_apart_from_them_requests_that_are_blo
     assert log.progress([1], end, NOW - timedelta(seconds=1)) == (9, 1, 1, 0)
     assert log.progress([1], end, NOW) == (9, 1, 1, 4)
     assert log.progress([1], end, later) == (9, 1, 2, 4)
-    assert log.progress([1, 2], end, end) == (10, 1, 4, 4), "a block that names two instants changes it at each"
-    assert log.progress([1], NOW, end) == (0, 0, 0, 0), "nothing from `now` on"
+    assert log.progress([1, 2], end, end) == (10, 1, 4, 4), "a block with two closing instants counts at each"
+    assert log.progress([1], NOW, end) == (0, 0, 0, 0), "nothing at or after `now` counts"
 
 
-def test_asked_again_the_first_answer_stands(records: Records) -> None:
+def test_a_repeated_id_keeps_the_first_answer(records: Records) -> None:
     log = records.predictions("pumps")
     log.append([prediction("a")])
     assert log.append([prediction("a", score=0.9), prediction("b")]) == [prediction("a"), prediction("b")]
 
 
-def test_outcomes_arrive_once_and_never_change(records: Records) -> None:
+def test_an_outcome_is_recorded_once_and_never_changes(records: Records) -> None:
     log = records.predictions("pumps")
     log.append([prediction("a"), prediction("b")])
     sent = [("a", 1.0, NOW), ("none", 1.0, NOW), ("a", 1.0, NOW), ("a", 0.0, NOW), ("b", 0.0, NOW + timedelta(hours=1))]
@@ -118,7 +118,7 @@ def test_an_instant_without_a_zone_is_refused_and_nothing_written(records: Recor
     assert log.get(["a", "b"]) == []
 
 
-def test_plans_follow_one_another(records: Records) -> None:
+def test_plans_are_numbered_consecutively(records: Records) -> None:
     plans = records.plans("pumps")
     assert plans.current() is None and not plans.replace(plan(2))
     assert plans.replace(plan(1)) and not plans.replace(plan(1, share=1.0))
@@ -140,24 +140,28 @@ def test_a_change_is_claimed_by_one_rollout(records: Records) -> None:
     aliases = records.aliases("pumps")
     aliases.note("challenger", "2", "training", NOW)
     assert aliases.claim("challenger", 1, "a") and not aliases.claim("challenger", 1, "b")
-    assert aliases.claim("challenger", 1, "a"), "a retry of the same rollout goes on"
-    assert not aliases.claim("challenger", 7, "a"), "there is no such change"
+    assert aliases.claim("challenger", 1, "a"), "a retry of the same rollout continues"
+    assert not aliases.claim("challenger", 7, "a"), "an unknown change cannot be claimed"
 
 
-def test_a_change_that_a_person_made_is_told_to_one_until_a_rollout_has_it(records: Records, records_uri: str) -> None:
+def test_a_change_made_by_hand_is_reported_to_one_watcher_until_a_rollout_claims_it(
+    records: Records, records_uri: str
+) -> None:
     aliases = records.aliases("pumps")
     assert aliases.tell("challenger", BY_HAND) is None
     aliases.note("challenger", "1", "training", NOW)
-    assert aliases.tell("challenger", BY_HAND) is None, "the chain's own"
+    assert aliases.tell("challenger", BY_HAND) is None, "a change by the chain itself"
     aliases.note("challenger", "2", BY_HAND, NOW)
     with ThreadPoolExecutor(4) as pool:
-        told = list(pool.map(lambda own: own.tell("challenger", BY_HAND), [Records(records_uri).aliases("pumps")] * 4))
-    assert sorted(told, key=str) == [(2, "2"), None, None, None]
+        answers = list(
+            pool.map(lambda own: own.tell("challenger", BY_HAND), [Records(records_uri).aliases("pumps")] * 4)
+        )
+    assert sorted(answers, key=str) == [(2, "2"), None, None, None]
     assert aliases.tell("challenger", BY_HAND, again=True) == (2, "2") and aliases.tell("champion", BY_HAND) is None
     aliases.claim("challenger", 2, "a")
     assert aliases.tell("challenger", BY_HAND, again=True) is None
     aliases.note("challenger", "", BY_HAND, NOW)
-    assert aliases.tell("challenger", BY_HAND) is None, "a removal"
+    assert aliases.tell("challenger", BY_HAND) is None, "a removal is not reported"
 
 
 def test_the_ledger_only_grows(records: Records) -> None:
@@ -177,7 +181,7 @@ def race(uri: str, number: int, results: Any) -> None:
 
 
 @thorough
-def test_of_many_processes_one_wins(records: Records, records_uri: str) -> None:
+def test_one_of_many_racing_processes_wins(records: Records, records_uri: str) -> None:
     spawn = multiprocessing.get_context("spawn")
     results = spawn.Queue()
     racers = [spawn.Process(target=race, args=(records_uri, number, results)) for number in range(4)]
@@ -190,7 +194,7 @@ def test_of_many_processes_one_wins(records: Records, records_uri: str) -> None:
     assert [sum(map(bool, column)) for column in zip(*seen, strict=True)] == [1, 1, 1]
 
 
-def test_a_snapshot_stands_once_and_last_where_it_was_taken_again(records: Records) -> None:
+def test_a_snapshot_is_listed_once_at_the_place_of_its_last_run(records: Records) -> None:
     log = records.snapshots("pumps")
     first = Snapshot("a.dir", 2, 120, date(2024, 3, 1), date(2024, 3, 2), "r1")
     for taken in (first, first, Snapshot("b.dir", 3, 180), replace(first, run="r2"), replace(first, run=None)):

@@ -1,6 +1,6 @@
-"""Of several that write the same at once one wins, the others learn what it wrote, and nobody waits for ever.
+"""Of several concurrent writers one wins, the others learn what it wrote, and none waits forever.
 
-SQLite lets one write at a time and so hides most of this: PostgreSQL is where these tests bite.
+SQLite allows one writer at a time and so hides most races: these tests matter on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def race(records_uri: str) -> Iterator[Race[T]]:
         yield run
 
 
-def test_of_writers_of_the_next_plan_one_wins(records: Records, race: Race[bool]) -> None:
+def test_one_of_many_writers_of_the_next_plan_wins(records: Records, race: Race[bool]) -> None:
     for version in range(1, ROUNDS + 1):
         won = race(lambda own, n, v=version: own.plans("pumps").replace(plan(v, rollout=f"by {n}")))  # type: ignore[misc]
         assert won.count(True) == 1
@@ -51,16 +51,14 @@ def test_of_writers_of_the_next_plan_one_wins(records: Records, race: Race[bool]
         assert current is not None and (current.version, current.rollout) == (version, f"by {won.index(True)}")
 
 
-def test_of_those_that_see_a_change_of_an_alias_one_notes_it(records: Records, race: Race[int | None]) -> None:
+def test_one_of_many_observers_records_a_change_of_an_alias(records: Records, race: Race[int | None]) -> None:
     for change in range(1, ROUNDS + 1):
         noted = race(lambda own, n, c=change: own.aliases("pumps").note("challenger", str(c), f"{n}", NOW))  # type: ignore[misc]
         assert sorted(noted, key=str) == [change, *[None] * (WRITERS - 1)]
     assert len(records.ledger("pumps").entries(aliases=True)) == ROUNDS
 
 
-def test_of_rollouts_that_claim_a_change_one_begins_and_of_its_endings_one_stands(
-    records: Records, race: Race[bool]
-) -> None:
+def test_one_of_many_rollouts_claims_a_change_and_one_of_its_endings_stands(records: Records, race: Race[bool]) -> None:
     for change in range(1, ROUNDS + 1):
         records.aliases("pumps").note("challenger", f"{change}", "training", NOW)
 
@@ -87,12 +85,12 @@ def test_of_rollouts_that_claim_a_change_one_begins_and_of_its_endings_one_stand
     assert actions == [Action.START, Action.INCONCLUSIVE] * ROUNDS
 
 
-def test_of_answers_to_one_request_the_first_stands_for_all(race: Race[list[float | None]]) -> None:
+def test_the_first_of_many_answers_to_a_request_stands(race: Race[list[float | None]]) -> None:
     for number in range(ROUNDS):
 
         def append(own: Records, n: int, number: int = number) -> list[float | None]:
             ids = [f"{number} {k}" for k in range(20)]
-            ordered = ids if n % 2 else ids[::-1]  # each waits for what the other holds, if both write as they are told
+            ordered = ids if n % 2 else ids[::-1]  # a deadlock, if both write in the given order
             kept = own.predictions("pumps").append([prediction(identity, score=float(n)) for identity in ordered])
             return [one.score for one in sorted(kept, key=lambda one: one.prediction_id)]
 
@@ -100,11 +98,11 @@ def test_of_answers_to_one_request_the_first_stands_for_all(race: Race[list[floa
         assert others == [first] * (WRITERS - 1) and len(set(first)) == 1
 
 
-def test_of_outcomes_of_one_prediction_one_is_recorded(records: Records, race: Race[list[Arrival]]) -> None:
+def test_one_of_many_outcomes_of_a_prediction_is_recorded(records: Records, race: Race[list[Arrival]]) -> None:
     ids = [f"{k}" for k in range(20)]
     for day in range(ROUNDS):
-        made = [replace(prediction(f"{day} {k}"), predicted_at=NOW + timedelta(days=day)) for k in ids]
-        records.predictions("pumps").append(made)
+        predictions = [replace(prediction(f"{day} {k}"), predicted_at=NOW + timedelta(days=day)) for k in ids]
+        records.predictions("pumps").append(predictions)
 
         def record(own: Records, n: int, day: int = day) -> list[Arrival]:
             sent = [(f"{day} {k}", 1.0, NOW) for k in (ids if n % 2 else ids[::-1])]
@@ -115,7 +113,7 @@ def test_of_outcomes_of_one_prediction_one_is_recorded(records: Records, race: R
             assert sorted(arrivals) == [Arrival.RECORDED, *[Arrival.REPEATED] * (WRITERS - 1)]
 
 
-def test_of_those_that_advance_the_clock_none_takes_it_back(records: Records, race: Race[bool]) -> None:
+def test_concurrent_advances_never_move_the_clock_back(records: Records, race: Race[bool]) -> None:
     time = records.simulated_time("pumps")
     time.set(NOW)
     for number in range(1, ROUNDS + 1):

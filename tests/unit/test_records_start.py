@@ -1,4 +1,4 @@
-"""Processes that start together on a database that is not there yet."""
+"""Processes that start together on a database that does not exist yet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def start(uri: str, together: Any, results: Any) -> None:
 
 
 @thorough
-def test_of_processes_that_start_together_none_fails(records_uri: str) -> None:
+def test_processes_that_start_together_all_succeed(records_uri: str) -> None:
     spawn = multiprocessing.get_context("spawn")
     results, together = spawn.Queue(), spawn.Barrier(4)
     starters = [spawn.Process(target=start, args=(records_uri, together, results)) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""Secrets of the environment stand in no message and no log line."""
+"""Secrets of the environment appear in no message and no log line."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ PLACES = {
 
 
 @pytest.mark.parametrize("variable", PLACES)
-def test_a_secret_is_hidden_as_it_is_written_and_as_it_is_meant(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_is_hidden_in_its_encoded_and_its_decoded_form(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     written = quote(CANARY, safe="") if "://" in PLACES[variable] else CANARY
     value = PLACES[variable].format(written)
     monkeypatch.setenv(variable, value)
-    told = redact(f"cannot use {value}: {CANARY!r} ({written}) was refused")
-    assert CANARY not in told and written not in told and told.startswith("cannot use ")
+    text = redact(f"cannot use {value}: {CANARY!r} ({written}) was refused")
+    assert CANARY not in text and written not in text and text.startswith("cannot use ")
     for kind in (FlightdeckError, InvalidInput, Unavailable, CheckFailed):
         assert CANARY not in str(kind(f"no {CANARY}"))
 
 
 @given(st.text(min_size=5, max_size=20), st.text(max_size=30))
-def test_no_secret_of_any_text_survives(secret: str, around: str) -> None:
+def test_no_secret_survives_in_any_text(secret: str, around: str) -> None:
     redaction.hide(secret)
     assert secret not in redact(f"{around}{secret}{around}{secret}")
     redaction._more.clear()
 
 
-def test_words_that_are_no_secrets_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_that_are_no_secrets_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"PWD": "/work/here", "PASSWORDS_FILE": "/x/passwords.json", "TOKENIZERS": "true"}.items():
         monkeypatch.setenv(name, value)
     for text in ("/work/here/params.yaml: ends", "see /x/passwords.json", "redis://[[USER:]PASSWORD@]HOST", "ann@host"):
@@ -53,7 +53,7 @@ def test_user_and_password_of_any_uri_are_hidden() -> None:
     assert redact("at https://ann:word@host/x and s3://key:word@bucket") == "at https://***@host/x and s3://***@bucket"
 
 
-def test_a_log_record_holds_no_secret_nor_does_its_traceback(
+def test_neither_a_log_record_nor_its_traceback_holds_a_secret(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("EXAMPLE_TOKEN", CANARY)

@@ -1,4 +1,4 @@
-"""A replay tells every event once, in order, and none before it was known."""
+"""A replay sends every event once, in order, and none before it was known."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from tests.conftest import TOY
 
 
 @pytest.mark.parametrize("minutes", [15, 60, 7 * 60])
-def test_everything_is_told_once_and_nothing_early(toy: Context, minutes: int) -> None:
+def test_every_event_is_sent_once_and_none_early(toy: Context, minutes: int) -> None:
     every = timedelta(minutes=minutes)
     world = read_world(toy, toy.window(date(2024, 3, 5), date(2024, 3, 9)))
     known = world.examples.set_index(EXAMPLE_ID)[LABEL_KNOWN_AT]
-    asked, told, pushed = [], [], 0
+    requests, outcomes, pushed = [], [], 0
     for tick in world.ticks(every):
         for name, rows in tick.features.items():
             known_at = rows[KNOWN_AT].to_pandas()
             assert (known_at <= tick.at).all() and (known_at > tick.at - every).all(), name
             pushed += len(rows)
         assert all(tick.at - every < known[identity] <= tick.at for identity, _ in tick.outcomes)
-        told += [identity for identity, _ in tick.outcomes]
-        asked += [request["id"] for request in tick.requests]
+        outcomes += [identity for identity, _ in tick.outcomes]
+        requests += [request["id"] for request in tick.requests]
         assert all(set(request) == {"id", *toy.usecase.request_columns} for request in tick.requests)
     last = world.window.start_at + every * ((world.window.end_at - world.window.start_at) // every)
     ordered = world.examples.sort_values([PREDICTED_AT, EXAMPLE_ID])
-    assert asked == list(ordered[EXAMPLE_ID][ordered[PREDICTED_AT] >= world.window.start_at])
-    assert sorted(told) == sorted(known[(known > world.window.start_at - every) & (known <= last)].index)
-    assert set(told) - set(asked), "what was asked before the window and is known only now is told too"
+    assert requests == list(ordered[EXAMPLE_ID][ordered[PREDICTED_AT] >= world.window.start_at])
+    assert sorted(outcomes) == sorted(known[(known > world.window.start_at - every) & (known <= last)].index)
+    assert set(outcomes) - set(requests), "outcomes of requests before the window that become known now are sent too"
     assert pushed == sum((rows[KNOWN_AT].to_pandas() <= last).sum() for rows in world.features.values())
 
 
-def test_a_row_that_never_became_known_is_told_in_no_tick(toy: Context) -> None:
+def test_a_row_that_never_becomes_known_is_sent_in_no_tick(toy: Context) -> None:
     world = read_world(toy, toy.window(date(2024, 3, 5), date(2024, 3, 7)))
     name, rows = next((name, rows) for name, rows in world.features.items() if len(rows) > 1)
     known_at = pa.chunked_array([[None, *rows[KNOWN_AT].to_pylist()[1:]]], rows[KNOWN_AT].type)
     without = rows.set_column(rows.column_names.index(KNOWN_AT), KNOWN_AT, known_at)
     ticks = replace(world, features={name: without}).ticks(timedelta(hours=1))
-    told = [at for tick in ticks if name in tick.features for at in tick.features[name][KNOWN_AT].to_pylist()]
-    assert sorted(told) == sorted(known_at.to_pylist()[1:])
+    instants = [at for tick in ticks if name in tick.features for at in tick.features[name][KNOWN_AT].to_pylist()]
+    assert sorted(instants) == sorted(known_at.to_pylist()[1:])
 
 
-def test_a_replay_goes_on_where_it_was_stopped(toy: Context) -> None:
+def test_a_replay_resumes_where_it_was_stopped(toy: Context) -> None:
     every = timedelta(hours=1)
     world = read_world(toy, toy.window(date(2024, 3, 5), date(2024, 3, 7)))
     whole = list(world.ticks(every))
@@ -59,7 +59,7 @@ def test_a_replay_goes_on_where_it_was_stopped(toy: Context) -> None:
     assert [tick.requests for tick in again] == [tick.requests for tick in whole[20:]]
 
 
-def test_where_the_clock_is_the_walls_nothing_is_replayed(
+def test_a_replay_is_refused_where_the_clock_is_the_wall_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = tmp_path / "params.yaml"

@@ -1,4 +1,4 @@
-"""The columns of requests are the same from what clients send and from the examples of training."""
+"""Columns of requests are the same from client requests and from training examples."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ REQUESTS = st.lists(
 )
 
 
-def test_the_request_model_declares_the_types() -> None:
+def test_column_types_come_from_the_request_model() -> None:
     kinds = kinds_of(FLIGHTS)
     assert {name for name, kind in kinds.items() if kind is Kind.INSTANT} == {"sched_dep_at", PREDICTED_AT}
     assert {name for name, kind in kinds.items() if kind is Kind.NUMBER} == {"flight", "scheduled_minutes", "distance"}
@@ -59,8 +59,8 @@ def test_the_request_model_declares_the_types() -> None:
         def request_model(self) -> type[BaseModel]:
             return Other
 
-    told = [kind.name for kind in kinds_of(Typed()).values()]  # type: ignore[arg-type]
-    assert told == ["NUMBER", "OTHER", "OTHER", "OTHER", "INSTANT", "INSTANT"]
+    names = [kind.name for kind in kinds_of(Typed()).values()]  # type: ignore[arg-type]
+    assert names == ["NUMBER", "OTHER", "OTHER", "OTHER", "INSTANT", "INSTANT"]
 
 
 @given(REQUESTS)
@@ -78,7 +78,7 @@ def test_requests_and_a_frame_give_the_same_columns(requests: list[dict[str, Any
 
 
 @given(st.lists(INSTANTS | st.none(), max_size=8), st.sampled_from(["America/New_York", "Asia/Kathmandu", "UTC"]))
-def test_local_times_are_those_of_the_zone(instants: list[datetime | None], zone: str) -> None:
+def test_local_times_are_in_the_zone_of_the_use_case(instants: list[datetime | None], zone: str) -> None:
     columns = from_requests({"at": Kind.INSTANT}, [{"at": one} for one in instants], AT)
     clocks = [one and one.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for one in instants]
     np.testing.assert_array_equal(local_times(columns["at"], zone), np.array(clocks, dtype="datetime64[us]"))
@@ -90,7 +90,7 @@ def test_a_number_that_no_float_holds_is_missing() -> None:
     np.testing.assert_array_equal(column, [np.nan, np.nan, 2.0])
 
 
-def test_what_request_features_must_give_is_checked() -> None:
+def test_the_result_of_request_features_is_checked() -> None:
     class Short:
         name, request_keys = "short", ()
 
@@ -105,8 +105,8 @@ def test_what_request_features_must_give_is_checked() -> None:
 
 def test_a_frame_keeps_its_columns() -> None:
     frame = pd.DataFrame({"pump": ["1"], "read_at": [pd.Timestamp("2024-03-31T01:30:00Z")], "more": [1]})
-    made = with_features(PUMPS, frame)
-    assert made.hour.tolist() == [3] and set(made) == {*frame, "hour"}, "summer time has begun in Berlin"
+    rows = with_features(PUMPS, frame)
+    assert rows.hour.tolist() == [3] and set(rows) == {*frame, "hour"}, "summer time has begun in Berlin"
 
 
 LISTS = st.none() | st.lists(st.none() | st.text(max_size=2), max_size=3)
@@ -115,8 +115,8 @@ LISTS = st.none() | st.lists(st.none() | st.text(max_size=2), max_size=3)
 @given(
     st.lists(LISTS, max_size=5), st.lists(st.none() | st.lists(st.none() | st.integers(-(2**60), 2**60)), max_size=4)
 )
-def test_lists_are_lists_from_requests_and_from_tables(texts: list[Any], numbers: list[Any]) -> None:
-    """Also of one length, which numpy would take for a matrix, and of large whole numbers beside none."""
+def test_lists_are_read_alike_from_requests_and_tables(texts: list[Any], numbers: list[Any]) -> None:
+    """Also lists of one length, which numpy would read as a matrix, and large integers beside missing values."""
     for values, kind in ((texts, pa.string()), (numbers, pa.int64())):
         sent = from_requests({"l": Kind.LIST}, [{"l": value} for value in values], AT)["l"]
         read = from_frame({"l": Kind.LIST}, to_frame(pa.table({"l": pa.array(values, pa.list_(kind))})))["l"]
@@ -124,7 +124,7 @@ def test_lists_are_lists_from_requests_and_from_tables(texts: list[Any], numbers
         assert sent.tolist() == read.tolist() == values
 
 
-def test_every_sequence_is_a_list_and_text_is_none() -> None:
+def test_every_sequence_counts_as_a_list_and_text_does_not() -> None:
     class Other(BaseModel):
         a: list[str] | None = None
         b: tuple[int, ...]
@@ -138,7 +138,7 @@ def test_every_sequence_is_a_list_and_text_is_none() -> None:
             return Other
 
     kinds = kinds_of(Typed())  # type: ignore[arg-type]
-    assert [kinds[name] for name in "abcd"] == [*[Kind.LIST] * 3, Kind.OTHER], "the order of a set is anybody's guess"
+    assert [kinds[name] for name in "abcd"] == [*[Kind.LIST] * 3, Kind.OTHER], "the order of a set is undefined"
     assert from_requests({"b": Kind.LIST}, [{"b": (1, 2)}], AT)["b"].tolist() == [[1, 2]]
     pandas = pd.DataFrame({"b": [np.array([1, 2]), np.nan]})
     assert from_frame({"b": Kind.LIST}, pandas)["b"].tolist() == [[1, 2], None]

@@ -1,4 +1,4 @@
-"""The retraining decision, the label join and the metrics it rests on: pure values."""
+"""The retraining decision, the label join and their metrics, as pure functions."""
 
 from __future__ import annotations
 
@@ -50,42 +50,42 @@ def summary(n_labelled: int = 1000, drop: float | None = 0.0, gap: float | None 
         (summary(drift_share=1.0, drifted_columns=list("abcdefg"), score_drift=9.0), Retraining.KEEP),
     ],
 )
-def test_verdict(given: Summary, verdict: Retraining) -> None:
-    found, reasons = decide(given, GATES, min_labelled=1000)
-    assert found is verdict
+def test_the_verdict_follows_from_metrics_and_drift(given: Summary, verdict: Retraining) -> None:
+    decision, reasons = decide(given, GATES, min_labelled=1000)
+    assert decision is verdict
     assert len(reasons) >= 2 and all(reason.endswith(".") for reason in reasons)
 
 
 @pytest.mark.parametrize("n_labelled", [None, math.nan, "many"])
-def test_a_summary_without_a_count_of_labels_is_none(n_labelled: Any) -> None:
+def test_a_summary_without_a_label_count_is_refused(n_labelled: Any) -> None:
     with pytest.raises(CorruptData, match=r"summary\.json has .* as n_labelled .*run report_drift again"):
         artifacts.summary(n_labelled=n_labelled)
 
 
-def test_a_missing_metric_is_told_beside_the_failure_that_retrains() -> None:
+def test_a_missing_metric_is_mentioned_beside_the_failure_that_triggers_retraining() -> None:
     _, reasons = decide(summary(drop=None, gap=0.5), GATES, min_labelled=1)
     assert "calibration_gap is 0.5000" in reasons[0]
     assert "roc_auc_drop is missing" in reasons[1]
 
 
-def test_without_a_gate_nothing_is_kept() -> None:
+def test_without_a_gate_the_verdict_is_not_keep() -> None:
     verdict, reasons = decide(summary(), (), min_labelled=1)
     assert verdict is Retraining.HOLD
     assert "retrain_when_failing" in reasons[0]
 
 
-def test_drift_is_only_mentioned() -> None:
+def test_drift_is_mentioned_and_decides_nothing() -> None:
     _, reasons = decide(summary(drift_share=1.0, drifted_columns=list("abcdefg")), GATES, min_labelled=1)
     inputs = "100% of the model inputs drifted (a, b, c, d, e and others)"
     assert reasons[-1] == f"{inputs}; drift alone never triggers retraining."
 
 
 def test_one_class_has_no_roc_auc_but_a_base_rate() -> None:
-    found = performance(pd.DataFrame({LABEL: [0.0, 0.0, None], "score": [0.2, 0.4, 0.9]}))
-    assert found["roc_auc"] is None
-    assert found["base_rate"] == 0.0
-    assert found["mean_score"] == pytest.approx(0.3)
-    assert found["calibration_gap"] == pytest.approx(0.3)
+    metrics = performance(pd.DataFrame({LABEL: [0.0, 0.0, None], "score": [0.2, 0.4, 0.9]}))
+    assert metrics["roc_auc"] is None
+    assert metrics["base_rate"] == 0.0
+    assert metrics["mean_score"] == pytest.approx(0.3)
+    assert metrics["calibration_gap"] == pytest.approx(0.3)
 
 
 def test_no_labels_or_nan_scores_give_no_metric() -> None:
@@ -127,19 +127,19 @@ def test_labels_count_only_once_known() -> None:
     assert maturity_counts(joined) == {"matured": 1, "unmatured": 1, "without_label": 2}
 
 
-def test_a_label_that_is_known_early_counts_when_every_label_of_its_age_is_known() -> None:
+def test_a_label_known_early_counts_once_every_label_of_its_age_is_known() -> None:
     early = labels([("early", 1.0, NOON + HOUR)])
     for hours, status in ((1, "unmatured"), (2, "matured")):
         joined = join_labels(predicted(["early"]), early, NOON + hours * HOUR, maturity=2 * HOUR)
         assert joined["status"].to_pylist() == [status]
 
 
-def test_before_maturity_no_one_knows_that_a_label_never_comes() -> None:
+def test_a_label_that_never_comes_is_not_counted_as_missing_before_maturity() -> None:
     joined = join_labels(predicted(["never"]), labels([("never", None, None)]), NOON + HOUR, maturity=2 * HOUR)
     assert maturity_counts(joined) == {"matured": 0, "unmatured": 1, "without_label": 0}
 
 
-def test_a_prediction_of_no_example_or_of_two_is_refused() -> None:
+def test_a_prediction_must_belong_to_exactly_one_example() -> None:
     with pytest.raises(InvalidInput, match="1 predictions have no example"):
         join_labels(predicted(["a", "x"]), labels([("a", 1.0, NOON)]), NOON, HOUR)
     with pytest.raises(CorruptData, match="1 examples appear more than once"):
@@ -161,7 +161,7 @@ def feature_rows(ids: list[str]) -> pd.DataFrame:
     )
 
 
-def test_predictions_hold_no_label_and_an_order_of_their_own() -> None:
+def test_predictions_hold_no_label_and_are_in_a_fixed_order() -> None:
     inputs = ModelInputs(numeric=("x",), categorical=("kind",))
     table = prediction_table(predicted(["a", "b"]), feature_rows(["b", "a"]), [0.2, 0.1], inputs, "3")
     assert table.column_names == [EXAMPLE_ID, PREDICTED_AT, DAY, "x", "kind", "score", "model_version"]
@@ -179,6 +179,6 @@ def test_predictions_hold_no_label_and_an_order_of_their_own() -> None:
         (["a"], [0.1], "2 examples became 1 feature rows"),
     ],
 )
-def test_scores_that_are_none_are_refused(ids: list[str], scores: list[float], message: str) -> None:
+def test_invalid_scores_are_refused(ids: list[str], scores: list[float], message: str) -> None:
     with pytest.raises(CheckFailed, match=message):
         prediction_table(predicted(["a", "b"]), feature_rows(ids), scores, ModelInputs(("x",), ("kind",)), "3")

@@ -1,4 +1,4 @@
-"""Rules over several columns: what Great Expectations counts, what the mask finds, and what plain Python says."""
+"""Rules over several columns: Great Expectations, the mask and plain Python agree."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ RULES: list[tuple[RowExpectation, Callable[[Row], bool]]] = [
 ]
 
 
-def test_every_rule_is_tried() -> None:
+def test_every_rule_has_a_case_here() -> None:
     def below(kind: type[Any]) -> set[type[Any]]:
         return {kind}.union(*(below(one) for one in kind.__subclasses__()))
 
@@ -109,13 +109,13 @@ def test_mask_count_and_plain_python_agree(values: list[tuple[Any, ...]]) -> Non
     [
         ("2013-03-10T06:30Z", 1, True),  # the last hour of winter
         ("2013-03-10T07:30Z", 3, True),  # the first of summer
-        ("2013-03-10T07:30Z", 2, False),  # an hour that there was not
-        ("2013-11-03T05:30Z", 1, True),  # one o'clock in summer
-        ("2013-11-03T06:30Z", 1, True),  # and an hour later in winter
+        ("2013-03-10T07:30Z", 2, False),  # a skipped hour
+        ("2013-11-03T05:30Z", 1, True),  # one o'clock in summer time
+        ("2013-11-03T06:30Z", 1, True),  # an hour later, in winter time
         ("2013-11-03T06:30Z", 2, False),
     ],
 )
-def test_both_changes_of_the_clock_are_known(instant: str, hour: int, good: bool) -> None:
+def test_local_time_rules_handle_both_clock_changes(instant: str, hour: int, good: bool) -> None:
     rule = ExpectInstantsToFitLocalTime(column_list=["at", "hour"], timezone=ZONE, parts=["hour"])
     frame = pd.DataFrame({"at": [pd.Timestamp(datetime.fromisoformat(instant))], "hour": [hour]})
     assert bad_rows(frame, rule).tolist() == [not good]

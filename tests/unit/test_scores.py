@@ -19,43 +19,43 @@ rows = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 19).map(lambda n: n 
 
 
 @given(rows)
-def test_metrics_agree_with_scikit_learn_also_among_ties(drawn: list[tuple[int, float]]) -> None:
+def test_metrics_agree_with_scikit_learn_also_for_ties(drawn: list[tuple[int, float]]) -> None:
     labels, scores = np.array([d[0] for d in drawn]), np.array([d[1] for d in drawn])
-    found = measure(labels, scores)
-    assert found["log_loss"] == pytest.approx(sk.log_loss(labels, scores, labels=[0, 1]))
-    assert found["brier"] == pytest.approx(np.mean((labels - scores) ** 2))
-    assert found["calibration_gap"] == pytest.approx(abs(scores.mean() - labels.mean()))
+    metrics = measure(labels, scores)
+    assert metrics["log_loss"] == pytest.approx(sk.log_loss(labels, scores, labels=[0, 1]))
+    assert metrics["brier"] == pytest.approx(np.mean((labels - scores) ** 2))
+    assert metrics["calibration_gap"] == pytest.approx(abs(scores.mean() - labels.mean()))
     if 0 < labels.sum() < len(labels):
-        assert found["roc_auc"] == pytest.approx(sk.roc_auc_score(labels, scores))
-        assert found["pr_auc"] == pytest.approx(sk.average_precision_score(labels, scores))
+        assert metrics["roc_auc"] == pytest.approx(sk.roc_auc_score(labels, scores))
+        assert metrics["pr_auc"] == pytest.approx(sk.average_precision_score(labels, scores))
 
 
 @given(rows, st.data())
-def test_weighting_a_block_is_repeating_its_rows(drawn: list[tuple[int, float]], data: st.DataObject) -> None:
+def test_the_weight_of_a_block_equals_repeated_rows(drawn: list[tuple[int, float]], data: st.DataObject) -> None:
     labels, scores = np.array([d[0] for d in drawn]), np.array([d[1] for d in drawn])
     blocks = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(drawn), max_size=len(drawn))))
     names, code = np.unique(blocks, return_inverse=True)
     weights = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(names), max_size=len(names))), dtype=float)
     repeated = np.repeat(np.arange(len(drawn)), weights[code].astype(int))
-    found = Sample.of(labels, scores, blocks).measure(weights)
+    metrics = Sample.of(labels, scores, blocks).measure(weights)
     wanted = measure(labels[repeated], scores[repeated])
-    for name in set(SCORES) - {"calibration_error"}:  # its bins are those of all rows, on purpose
-        assert found[name] == pytest.approx(wanted[name], nan_ok=True)
+    for name in set(SCORES) - {"calibration_error"}:  # its bins are those of all rows, intentionally
+        assert metrics[name] == pytest.approx(wanted[name], nan_ok=True)
 
 
 @pytest.mark.parametrize("labels", [[], [0.0, 0.0], [1.0, 1.0]])
-def test_what_is_undefined_is_nan_and_none_in_json(labels: list[float]) -> None:
-    found = measure(labels, [0.5] * len(labels))
-    assert all(math.isnan(found[name]) for name in ("roc_auc", "pr_auc", "skill"))
-    assert jsonable(found)["roc_auc"] is None
+def test_an_undefined_metric_is_nan_and_null_in_json(labels: list[float]) -> None:
+    metrics = measure(labels, [0.5] * len(labels))
+    assert all(math.isnan(metrics[name]) for name in ("roc_auc", "pr_auc", "skill"))
+    assert jsonable(metrics)["roc_auc"] is None
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_score_that_is_no_number_makes_every_metric_undefined(bad: float) -> None:
+def test_a_nan_score_makes_every_metric_undefined(bad: float) -> None:
     assert all(math.isnan(value) for value in measure([0, 1, 1], [0.1, bad, 0.7]).values())
 
 
-def test_calibrated_scores_have_small_calibration_error_and_shifted_ones_do_not() -> None:
+def test_calibrated_scores_have_a_small_calibration_error_and_shifted_ones_a_large_one() -> None:
     draw = np.random.default_rng(0)
     truth = draw.random(40_000)
     labels = draw.random(40_000) < truth
@@ -90,14 +90,14 @@ def test_resampling_is_seeded_and_quick_on_many_rows() -> None:
     np.testing.assert_array_equal(first["roc_auc"], sample.resample(200, 5)["roc_auc"])
 
 
-def test_a_model_against_itself_differs_by_nothing_and_a_better_one_by_less_loss() -> None:
+def test_a_model_does_not_differ_from_itself_and_a_better_one_has_less_loss() -> None:
     draw = np.random.default_rng(3)
     truth, days = draw.random(4000), np.repeat(np.arange(40), 100)
     labels = (draw.random(4000) < truth).astype(float)
     good, dull = (Sample.of(labels, s, days) for s in (truth, 0.5 * truth + 0.25))
     assert set(differences(good, good, 20, 1).values()) == {0.0}
-    found = differences(good, dull, 50, 1)
-    assert found["log_loss_delta_low"] <= found["log_loss_delta"] <= found["log_loss_delta_high"] < 0
+    deltas = differences(good, dull, 50, 1)
+    assert deltas["log_loss_delta_low"] <= deltas["log_loss_delta"] <= deltas["log_loss_delta_high"] < 0
 
 
 def test_curves_are_thin_and_end_where_they_must() -> None:

@@ -1,4 +1,4 @@
-"""A sealed file is read as it was written, and not at all once anything in it has changed."""
+"""A sealed file is read as it was written, and refused once anything in it has changed."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def read(file: Path) -> dict[str, Any]:
     return read_sealed(Store(str(file.parent)), str(file), "make it again")
 
 
-def test_what_was_written_is_read_with_the_digests_of_other_files(file: Path) -> None:
-    found = read(file)
-    assert found["metrics"] == VALUE["metrics"] and found["window"] == ["2024-03-01", "2024-04-01"]
-    assert set(found[DIGESTS]) == {"scored.parquet", "a.json"} and found[DIGESTS]["scored.parquet"] == "s"
+def test_a_sealed_file_is_read_with_its_digests_of_other_files(file: Path) -> None:
+    content = read(file)
+    assert content["metrics"] == VALUE["metrics"] and content["window"] == ["2024-03-01", "2024-04-01"]
+    assert set(content[DIGESTS]) == {"scored.parquet", "a.json"} and content[DIGESTS]["scored.parquet"] == "s"
 
 
 @costly()
 @given(values)
-def test_sealed_again_it_is_the_same_and_the_order_of_keys_is_no_matter(value: dict[str, Any]) -> None:
+def test_sealing_is_idempotent_and_independent_of_key_order(value: dict[str, Any]) -> None:
     value.pop(DIGESTS, None)
     once = sealed(value, "a.json")
     assert sealed(once, "a.json") == once == sealed(dict(reversed(value.items())), "a.json")
@@ -59,7 +59,7 @@ def test_sealed_again_it_is_the_same_and_the_order_of_keys_is_no_matter(value: d
         lambda v: v[DIGESTS].update({"a.json": None}),
     ],
 )
-def test_any_change_is_noticed_and_told_with_the_remedy(file: Path, change: Any) -> None:
+def test_any_change_is_detected_and_reported_with_the_remedy(file: Path, change: Any) -> None:
     edit(file, change)
     with pytest.raises(CorruptData, match=r"a\.json was altered.*restore it, or make it again"):
         read(file)
@@ -68,7 +68,7 @@ def test_any_change_is_noticed_and_told_with_the_remedy(file: Path, change: Any)
 
 
 @pytest.mark.parametrize("content", [[], None, {}, {DIGESTS: None}, {DIGESTS: []}, {DIGESTS: {"b.json": "s"}}])
-def test_what_was_never_sealed_is_refused(file: Path, content: Any) -> None:
+def test_an_unsealed_file_is_refused(file: Path, content: Any) -> None:
     file.write_text(json.dumps(content))
     with pytest.raises(CorruptData, match="carries no digest of its own; make it again"):
         read(file)
@@ -77,6 +77,6 @@ def test_what_was_never_sealed_is_refused(file: Path, content: Any) -> None:
         read(file)
 
 
-def test_under_another_name_it_is_another_file(file: Path) -> None:
+def test_a_renamed_file_is_refused(file: Path) -> None:
     with pytest.raises(CorruptData, match="carries no digest"):
         read(file.rename(file.with_name("b.json")))

@@ -1,4 +1,4 @@
-"""Searches draw from their space, go on from their records to the same result, and choose what they may."""
+"""Searches draw from their space, resume from their records to the same result, and choose within their limits."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ def run(
 ) -> list[Record]:
     records, space = list(records or []), Space("toy", declared, tuning, seed)
     while len(records) < trials:
-        made = next_trial(space, records, objective)
-        records.append(Record.model_validate_json(made.model_dump_json()))  # as a journal keeps it
+        trial = next_trial(space, records, objective)
+        records.append(Record.model_validate_json(trial.model_dump_json()))  # as stored in a journal
     return records
 
 
-def bowl(made: Any, _: Any = None) -> tuple[float, None]:
-    return (math.log(made.learning_rate) + 4) ** 2 + (made.dropout - 0.2) ** 2 + len(made.hidden), None
+def bowl(draw: Any, _: Any = None) -> tuple[float, None]:
+    return (math.log(draw.learning_rate) + 4) ** 2 + (draw.dropout - 0.2) ** 2 + len(draw.hidden), None
 
 
-def curve(made: Any, progress: Any) -> tuple[float, None]:
+def curve(draw: Any, progress: Any) -> tuple[float, None]:
     """Falls from epoch to epoch towards the bowl."""
-    for epoch in range(1, made.epochs + 1):
-        progress(epoch, bowl(made)[0] + 1 / epoch)
-    return bowl(made)[0] + 1 / made.epochs, None
+    for epoch in range(1, draw.epochs + 1):
+        progress(epoch, bowl(draw)[0] + 1 / epoch)
+    return bowl(draw)[0] + 1 / draw.epochs, None
 
 
 @pytest.mark.parametrize("family", ["logistic_regression", "hist_gradient_boosting", "mlp"])
@@ -103,18 +103,18 @@ def test_draws_lie_in_the_space_and_depend_on_the_seed_alone(seed: int) -> None:
         (WHOLE, lambda made, _: (math.nan if made.dropout > 0.3 else bowl(made)[0], None)),
     ],
 )
-def test_a_search_that_was_killed_goes_on_to_the_same_result(tuning: Tuning, objective: Any) -> None:
+def test_a_killed_search_resumes_from_its_records_to_the_same_result(tuning: Tuning, objective: Any) -> None:
     whole = run(SEARCHED, 24, objective, tuning)
     for kept in (0, 1, 2, 11, 12, 17, 23):
         assert run(SEARCHED, 24, objective, tuning, records=whole[:kept]) == whole
 
 
-def test_it_finds_what_chance_does_not() -> None:
+def test_the_search_beats_random_draws() -> None:
     losses = [record.loss or 0.0 for record in run(SEARCHED, 40, bowl)]
     assert min(losses[20:]) < min(losses[:10]) and sum(losses[30:]) < sum(losses[:10])
 
 
-def test_trials_that_fall_behind_are_ended_but_never_the_first() -> None:
+def test_trials_that_fall_behind_are_pruned_but_never_the_first() -> None:
     worst = SEARCHED.model_copy(update={"learning_rate": 0.1, "dropout": 0.5})
     records = run(worst, 30, curve, Tuning())
     pruned = [record for record in records if record.state == "pruned"]
@@ -124,7 +124,7 @@ def test_trials_that_fall_behind_are_ended_but_never_the_first() -> None:
     assert records[best_trial(records)].state == "complete"
 
 
-def test_an_error_of_a_fit_is_no_pruning() -> None:
+def test_an_error_of_a_fit_is_not_treated_as_pruning() -> None:
     def fails(*_: Any) -> Any:
         raise CheckFailed("diverged")
 
@@ -132,13 +132,13 @@ def test_an_error_of_a_fit_is_no_pruning() -> None:
         run(SEARCHED, 1, fails)
 
 
-def test_a_range_that_the_setting_does_not_take_is_refused() -> None:
+def test_a_range_that_the_setting_does_not_accept_is_refused() -> None:
     wrong = {**TRAINING.mlp.model_dump(), "search": {"dropout": {"low": 1.0, "high": 2.0}}}
     with pytest.raises(InvalidInput, match="dropout"):
         run(Mlp.model_validate(wrong), 2, lambda *_: (0.5, None))
 
 
-def test_a_reported_loss_that_is_no_number_falls_behind() -> None:
+def test_a_nan_loss_falls_behind() -> None:
     def diverges(made: Any, progress: Any) -> tuple[float, None]:
         progress(1, math.nan)
         return math.nan, None
@@ -147,7 +147,7 @@ def test_a_reported_loss_that_is_no_number_falls_behind() -> None:
     assert {(record.state, record.loss) for record in records} == {("failed", None)}
 
 
-def test_the_first_trial_goes_on_where_another_would_be_ended() -> None:
+def test_the_first_trial_continues_where_another_would_be_pruned() -> None:
     def recovers(made: Any, progress: Any) -> tuple[float, None]:
         progress(1, math.nan)
         return bowl(made)
@@ -155,7 +155,7 @@ def test_the_first_trial_goes_on_where_another_would_be_ended() -> None:
     assert run(SEARCHED, 1, recovers, Tuning())[0].state == "complete"
 
 
-def test_steps_are_epochs_trees_or_folds() -> None:
+def test_reported_steps_are_epochs_trees_or_folds() -> None:
     trees = HistGradientBoosting.model_validate(
         {
             **TRAINING.hist_gradient_boosting.model_dump(),
@@ -179,7 +179,7 @@ def test_the_lowest_finite_loss_of_a_completed_trial_wins_and_the_first_among_eq
         best_trial([record(None, state="failed"), record(0.1, state="pruned")])
 
 
-def test_within_a_latency_budget_the_least_loss_wins_and_nothing_else_does() -> None:
+def test_the_least_loss_within_the_latency_budget_wins_and_no_other() -> None:
     records = [record(0.5, 1.0), record(0.4, 2.0), record(0.3, 5.0), record(0.45, 2.5)]
     assert best_trial(records, 2.0) == 1 and best_trial(records, 9.0) == 2
     assert pareto_front(records) == [0, 1, 2]
@@ -214,7 +214,7 @@ def test_a_space_that_cannot_be_searched_is_refused(space: dict[str, Any], messa
         type(TRAINING).model_validate(training)
 
 
-def test_what_a_condition_is_about_is_drawn_first() -> None:
+def test_a_setting_is_drawn_before_those_that_depend_on_it() -> None:
     space: dict[str, Range | Choices] = {
         "a": Range(low=0, high=1, when={"b": 1}),
         "b": Choices(choices=(1, 2), when={"c": "x"}),
@@ -224,5 +224,5 @@ def test_what_a_condition_is_about_is_drawn_first() -> None:
     assert order.index("c") < order.index("b") < order.index("a")
 
 
-def test_pruned_is_no_error_of_ours() -> None:
+def test_pruned_is_not_reported_as_a_failed_check() -> None:
     assert not issubclass(Pruned, CheckFailed | InvalidInput)

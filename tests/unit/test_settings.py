@@ -1,4 +1,4 @@
-"""Settings: which variable counts."""
+"""Settings: which variable takes precedence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.settings import load_settings
 SERVER, OTHER = "http://127.0.0.1:5000", "sqlite:////tmp/mlflow.db"
 
 
-def test_mlflow_is_where_our_variable_says_else_its_own_else_embedded(
+def test_the_mlflow_uri_comes_from_our_variable_else_its_own_else_the_default(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert load_settings(home=tmp_path).mlflow == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
@@ -22,7 +22,7 @@ def test_mlflow_is_where_our_variable_says_else_its_own_else_embedded(
     assert load_settings(home=tmp_path).mlflow == SERVER
 
 
-def test_a_run_of_mlflow_is_a_parent_only_where_we_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_mlflow_run_is_the_parent_only_on_the_server_that_we_log_to(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().mlflow_parent is None
     monkeypatch.setenv("MLFLOW_RUN_ID", "r1")
     assert load_settings().mlflow_parent is None
@@ -51,24 +51,26 @@ TORN = [
 
 
 @pytest.mark.parametrize("uri", WHOLE)
-def test_a_uri_in_which_every_reader_finds_the_same_is_taken(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_uri_that_all_readers_parse_alike_is_accepted(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", uri)
     assert load_settings().records == uri
 
 
 @pytest.mark.parametrize("uri", TORN)
 @pytest.mark.parametrize("variable", ["FLIGHTDECK_RECORDS_URI", "MLFLOW_TRACKING_URI"])
-def test_any_other_is_refused_without_being_shown(uri: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ambiguous_uri_is_refused_without_being_shown(
+    uri: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(variable, uri)
     with pytest.raises(InvalidInput, match=f"^{variable} .*%40") as refused:
         load_settings()
     assert "word" not in str(refused.value).replace("password", "")
     if variable == "MLFLOW_TRACKING_URI":
         monkeypatch.setenv("FLIGHTDECK_MLFLOW_URI", SERVER)
-        assert load_settings().mlflow == SERVER, "it does not count"
+        assert load_settings().mlflow == SERVER, "the variable is ignored"
 
 
-def test_places_that_are_no_addresses_of_servers_are_left_to_their_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uris_that_name_no_server_are_left_to_their_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in (
         ("FLIGHTDECK_MLFLOW_URI", "databricks://scope:prefix"),
         ("FLIGHTDECK_STORE_URI", "abfs://container@account.dfs.core.windows.net/x"),

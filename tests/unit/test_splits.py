@@ -1,4 +1,4 @@
-"""Windows are cut by time with the embargo between them."""
+"""Windows are split by time with the embargo between them."""
 
 from __future__ import annotations
 

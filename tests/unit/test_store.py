@@ -19,7 +19,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return Store(str(tmp_path) if request.param == "local" else f"memory://{tmp_path}")
 
 
-def test_what_is_written_is_read(store: Store) -> None:
+def test_written_rows_are_read_back(store: Store) -> None:
     uri = store.uri("folder", "table.parquet")
     digest = store.write_table(uri, TABLE)
     assert store.read_table(uri).equals(TABLE)
@@ -84,7 +84,7 @@ VALUES = st.lists(st.tuples(st.none() | st.integers(0, 3), st.none() | st.text(m
 
 
 @given(VALUES, VALUES)
-def test_a_columns_digest_is_of_its_values_in_their_order_and_of_nothing_else(one: Rows, other: Rows) -> None:
+def test_the_digest_of_a_column_depends_on_its_values_in_order_only(one: Rows, other: Rows) -> None:
     first, second = (Store.column_digests(Store.encode(table_of(rows))) for rows in (one, other))
     for number, name in enumerate("ab"):
         assert (first[name] == second[name]) == ([row[number] for row in one] == [row[number] for row in other])
@@ -92,7 +92,7 @@ def test_a_columns_digest_is_of_its_values_in_their_order_and_of_nothing_else(on
     assert Store.column_digests(Store.encode(alone))["b"] == first["b"]
 
 
-def test_a_columns_digest_tells_its_type_and_what_is_under_a_missing_value_is_none_of_it() -> None:
+def test_the_digest_of_a_column_covers_its_type_and_ignores_bytes_under_missing_values() -> None:
     def digest(column: pa.Array) -> str:
         return Store.column_digests(Store.encode(pa.table({"a": column})))["a"]
 
@@ -103,7 +103,9 @@ def test_a_columns_digest_tells_its_type_and_what_is_under_a_missing_value_is_no
     ]
     assert under[0].equals(under[1]) and digest(under[0]) == digest(under[1])
     many = pa.array(range(3 * 2**20))
-    assert digest(many) != digest(pa.concat_arrays([many[:-2], many[-1:], many[-2:-1]])), "and of all its row groups"
+    assert digest(many) != digest(pa.concat_arrays([many[:-2], many[-1:], many[-2:-1]])), (
+        "the digest covers all row groups"
+    )
 
 
 def table_of(rows: Rows) -> pa.Table:

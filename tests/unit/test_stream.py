@@ -1,4 +1,4 @@
-"""Of the rows that are pushed, each entity's newest one is written."""
+"""Of pushed rows, the newest one of each entity is written."""
 
 from __future__ import annotations
 
@@ -32,4 +32,6 @@ def test_the_newest_row_of_each_entity_is_pushed_once(rows: list[tuple[str | Non
     assert len({rows[n][:2] for n in picked}) == len(picked) and set(picked) <= set(complete)
     for n in picked:
         others = [other for other in complete if rows[other][:2] == rows[n][:2]]
-        assert n == max(others, key=lambda other: (rows[other][2], other)), "of several at one instant the last"
+        assert n == max(others, key=lambda other: (rows[other][2], other)), (
+            "of several at one instant the last is written"
+        )

@@ -1,4 +1,4 @@
-"""The loop of the networks: what it gives is decided by data, settings and seed, whatever happens in between."""
+"""The training loop of networks: its result depends on data, settings and seed only, also after interruptions."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def fit(
     report: Report | None = None,
     frames: Frames = FRAMES,
     seed: int = 7,
-    told: int | None = None,
+    options: int | None = None,
     **changes: Any,
 ) -> Any:
     params = small_params()
     cleaning = fit_cleaning(numeric_inputs(TRAIN, INPUTS), INPUTS.numeric, family, params.cleaning)
     declared = params.training.settings_of(family).model_copy(update={"epochs": 5, "patience": 5, **changes})
     task = Task(frames, INPUTS, cleaning, seed)
-    return load_family(family).fit(replace(task, epochs=told, checkpoints=checkpoints, report=report), declared)
+    return load_family(family).fit(replace(task, epochs=options, checkpoints=checkpoints, report=report), declared)
 
 
 def weights(fitted: Any) -> list[bytes]:
@@ -78,7 +78,7 @@ def kill_after(epoch: int) -> Report:
 @thorough
 @pytest.mark.parametrize("family", NETWORKS)
 @pytest.mark.parametrize("epoch", [1, 3, 5])
-def test_a_fit_killed_after_any_epoch_goes_on_to_the_same_bits(tmp_path: Path, family: str, epoch: int) -> None:
+def test_a_fit_killed_after_any_epoch_resumes_to_the_same_bits(tmp_path: Path, family: str, epoch: int) -> None:
     whole = weights(fit(family))
     with pytest.raises(Killed):
         fit(family, tmp_path, kill_after(epoch))
@@ -87,7 +87,7 @@ def test_a_fit_killed_after_any_epoch_goes_on_to_the_same_bits(tmp_path: Path, f
     assert again == whole and seen == list(range(epoch + 1, 6))
 
 
-def test_a_fit_killed_again_and_again_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_fit_killed_repeatedly_resumes_to_the_same_bits(tmp_path: Path) -> None:
     for epoch in range(1, 5):
         with pytest.raises(Killed):
             fit("dcn_v2", tmp_path, kill_after(epoch))
@@ -95,7 +95,7 @@ def test_a_fit_killed_again_and_again_goes_on_to_the_same_bits(tmp_path: Path) -
 
 
 @thorough
-def test_a_process_killed_within_an_epoch_leaves_what_a_new_one_ends(tmp_path: Path) -> None:
+def test_a_new_process_completes_a_fit_killed_within_an_epoch(tmp_path: Path) -> None:
     """SIGKILL in the middle of the third epoch, of 5 batches each."""
     script = f"""
 import os, signal, torch
@@ -128,13 +128,13 @@ fit(checkpoints=Path({str(tmp_path)!r}))
         {"frames": replace(FRAMES, validation=frame(400, 5))},
     ],
 )
-def test_a_checkpoint_of_another_fit_is_passed_over(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_a_checkpoint_of_another_fit_is_ignored(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(Killed):
         fit("mlp", tmp_path, kill_after(3))
     assert weights(fit("mlp", tmp_path, **changes)) == weights(fit("mlp", **changes))
 
 
-def test_what_other_code_left_half_done_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_of_other_code_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Killed):
         fit("mlp", tmp_path, kill_after(3))
     monkeypatch.setattr("pipelines.training.torch_loop.code_digest", lambda: "deployed since")
@@ -144,7 +144,7 @@ def test_what_other_code_left_half_done_is_passed_over(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "flipped"])
-def test_a_damaged_checkpoint_begins_anew(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_checkpoint_restarts_the_fit(tmp_path: Path, damage: str) -> None:
     with pytest.raises(Killed):
         fit("mlp", tmp_path, kill_after(3))
     file = tmp_path / NAME
@@ -167,7 +167,7 @@ def state(epoch: int) -> State:
     return {"epoch": epoch, "since": 0, "best": 0.5, "kept": {}, "network": {}, "optimizer": {}}
 
 
-def test_a_checkpoint_executes_nothing(tmp_path: Path) -> None:
+def test_loading_a_checkpoint_executes_no_code(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, "f")
     attack: Any = Attack(tmp_path / "owned")
     checkpoints.save({**state(1), "epoch": attack})
@@ -189,15 +189,17 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatc
 
 
 @given(st.floats(-20, 20), st.sampled_from([0.0, 1.0]), st.floats(0.1, 10), st.floats(0, 5))
-def test_the_focal_loss_is_the_papers(log_odds: float, label: float, weight: float, gamma: float) -> None:
+def test_the_focal_loss_equals_the_formula_of_the_paper(
+    log_odds: float, label: float, weight: float, gamma: float
+) -> None:
     right = 1 / (1 + math.exp(-log_odds if label else log_odds))
     by_hand = -(weight if label else 1.0) * (1 - right) ** gamma * math.log(right)
     odds, labels = torch.tensor([[[log_odds]], [[label]]], dtype=torch.float64)
-    found = losses(odds, labels, torch.tensor([weight], dtype=torch.float64), gamma)
-    assert float(found) == pytest.approx(by_hand, rel=1e-5, abs=1e-7)
+    values = losses(odds, labels, torch.tensor([weight], dtype=torch.float64), gamma)
+    assert float(values) == pytest.approx(by_hand, rel=1e-5, abs=1e-7)
 
 
-def test_an_unknown_label_loses_nothing_and_teaches_nothing() -> None:
+def test_an_unknown_label_adds_no_loss_and_no_gradient() -> None:
     odds = torch.tensor([[0.3, 2.0], [-1.0, 0.5]], requires_grad=True)
     labels = torch.tensor([[1.0, math.nan], [math.nan, 0.0]])
     for gamma in (0.0, 2.0):
@@ -209,7 +211,7 @@ def test_an_unknown_label_loses_nothing_and_teaches_nothing() -> None:
 
 
 @given(st.integers(1, 500), st.floats(0, 0.9))
-def test_the_rate_rises_to_its_highest_and_falls_towards_zero(steps: int, share: float) -> None:
+def test_the_learning_rate_warms_up_and_decays_to_zero(steps: int, share: float) -> None:
     warmup = int(share * steps)
     rates = np.array([rate(step, steps, warmup) for step in range(steps)])
     assert (rates > 0).all() and rates.argmax() == warmup and rates[warmup] == 1.0
@@ -217,8 +219,8 @@ def test_the_rate_rises_to_its_highest_and_falls_towards_zero(steps: int, share:
     assert rates[-1] == pytest.approx(0.5 * (1 + math.cos(math.pi * (steps - 1 - warmup) / (steps - warmup))))
 
 
-def test_it_stops_when_patience_ends_and_keeps_the_best_epoch() -> None:
-    """Held labels are turned round, so that the more it learns the worse it gets."""
+def test_training_stops_when_patience_ends_and_keeps_the_best_epoch() -> None:
+    """Validation labels are inverted, so more training makes the validation loss worse."""
     seen: list[float] = []
     held = HELD.assign(label=1 - HELD[LABEL])
     changes: dict[str, Any] = {"epochs": 12, "patience": 2, "learning_rate": 0.003}
@@ -232,16 +234,16 @@ def test_it_stops_when_patience_ends_and_keeps_the_best_epoch() -> None:
     assert float(kept) == pytest.approx(seen[best], abs=1e-9)
 
 
-def test_it_runs_the_epochs_that_it_is_told_whatever_the_held_rows_say(tmp_path: Path) -> None:
+def test_a_given_number_of_epochs_is_run_whatever_the_validation_loss(tmp_path: Path) -> None:
     frames = replace(FRAMES, validation=HELD.assign(label=1 - HELD[LABEL]))
-    asked: dict[str, Any] = {"frames": frames, "epochs": 6, "patience": 1}
+    settings: dict[str, Any] = {"frames": frames, "epochs": 6, "patience": 1}
     seen: list[int] = []
-    whole = fit("mlp", told=4, **asked)
-    assert fit("mlp", **asked).epochs < 4
-    assert whole.epochs == 4 and weights(whole) != weights(fit("mlp", told=3, **asked))
+    whole = fit("mlp", told=4, **settings)
+    assert fit("mlp", **settings).epochs < 4
+    assert whole.epochs == 4 and weights(whole) != weights(fit("mlp", told=3, **settings))
     with pytest.raises(Killed):
-        fit("mlp", tmp_path, kill_after(2), told=4, **asked)
-    again = fit("mlp", tmp_path, lambda done, loss: seen.append(done), told=4, **asked)
+        fit("mlp", tmp_path, kill_after(2), told=4, **settings)
+    again = fit("mlp", tmp_path, lambda done, loss: seen.append(done), told=4, **settings)
     assert weights(again) == weights(whole) and seen == [3, 4]
 
 
@@ -256,7 +258,7 @@ class Line(torch.nn.Module):
 
 
 @pytest.mark.parametrize("clip", [0.05, 100.0])
-def test_no_step_follows_a_longer_gradient_than_the_clip(clip: float) -> None:
+def test_gradients_are_clipped_in_every_step(clip: float) -> None:
     from rich.progress import Progress
 
     draw = torch.Generator().manual_seed(1)
@@ -278,18 +280,18 @@ def test_no_step_follows_a_longer_gradient_than_the_clip(clip: float) -> None:
     assert (max(norms) > 0.05 * 0.99) and (clip < 1 or max(norms) > 0.2)
 
 
-def test_weights_and_focal_loss_change_what_is_learnt() -> None:
+def test_class_weights_and_focal_loss_change_the_model() -> None:
     read = frame(800, 3)
     plain, balanced, heavy, focal = (
         fit(**changes).log_odds(read)
         for changes in ({}, {"positive_weight": "balanced"}, {"positive_weight": 6.0}, {"focal_gamma": 2.0})
     )
     assert plain.mean() < balanced.mean() < heavy.mean()
-    assert np.abs(focal).mean() < np.abs(plain).mean()  # a focal loss is content earlier
+    assert np.abs(focal).mean() < np.abs(plain).mean()  # a focal loss counts confident rows less
 
 
 @given(st.integers(0, 50), st.integers(1, 7))
-def test_the_shares_of_a_batch_are_the_batch(rows: int, count: int) -> None:
+def test_the_shares_of_a_batch_add_up_to_it_and_are_even(rows: int, count: int) -> None:
     batch = torch.arange(rows)
     shares = [Processes(rank, count).share(batch) for rank in range(count)]
     assert torch.cat(shares).tolist() == batch.tolist()
@@ -298,16 +300,16 @@ def test_the_shares_of_a_batch_are_the_batch(rows: int, count: int) -> None:
 
 @costly()
 @given(st.integers(0, 2**31))
-def test_the_generator_of_the_caller_is_left_alone(seed: int) -> None:
+def test_the_random_state_of_the_caller_is_unchanged(seed: int) -> None:
     torch.manual_seed(seed)
     before = torch.get_rng_state()
     fit(frames=replace(FRAMES, train=TRAIN.head(60)), epochs=1)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_mmoe_learns_its_second_task_from_rows_without_a_label_too() -> None:
+def test_mmoe_learns_its_second_task_also_from_rows_without_the_label() -> None:
     unlabelled = frame(2500, 11).assign(**{LABEL: np.nan})
-    constant = TRAIN.assign(**{AUXILIARY: 0.0})  # of labelled rows the second label tells nothing
+    constant = TRAIN.assign(**{AUXILIARY: 0.0})  # on labelled rows the second label is constant
     frames = replace(FRAMES, train=pd.concat([constant, unlabelled]))
     fitted = fit("mmoe", frames=frames, auxiliary_weight=1.0, epochs=10)
     held = frame(2000, 12)

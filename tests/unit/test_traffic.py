@@ -1,4 +1,4 @@
-"""The split is sticky, monotone, fair, and fresh for every rollout."""
+"""The split is sticky, monotone, fair, and independent for every rollout."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ N = 20_000
 
 
 @pytest.mark.parametrize(("rollout", "entity", "value"), GOLDEN)
-def test_places_are_the_same_in_every_process(rollout: str, entity: str, value: int) -> None:
+def test_hash_positions_are_the_same_in_every_process(rollout: str, entity: str, value: int) -> None:
     assert place(rollout, entity) == value
 
 
@@ -32,21 +32,21 @@ def test_the_challenger_gets_its_share(share: float) -> None:
 
 
 @given(st.text(), st.text(), st.floats(0, 1), st.floats(0, 1))
-def test_a_larger_share_takes_no_entity_back(rollout: str, entity: str, one: float, other: float) -> None:
+def test_a_larger_share_keeps_every_assigned_entity(rollout: str, entity: str, one: float, other: float) -> None:
     small, large = sorted([one, other])
     assert serves_challenger(rollout, entity, large) or not serves_challenger(rollout, entity, small)
 
 
 @given(st.text(), st.text())
-def test_none_at_zero_and_all_at_one(rollout: str, entity: str) -> None:
+def test_a_share_of_zero_serves_none_and_of_one_all(rollout: str, entity: str) -> None:
     assert not serves_challenger(rollout, entity, 0.0) and serves_challenger(rollout, entity, 1.0)
 
 
-def test_the_highest_place_is_served_at_a_share_of_one() -> None:
+def test_the_highest_position_is_served_at_a_share_of_one() -> None:
     assert (PLACES - 1) < 1.0 * PLACES
 
 
-def test_rollouts_are_uncorrelated() -> None:
+def test_splits_of_different_rollouts_are_uncorrelated() -> None:
     places = np.array([[place(rollout, f"entity-{n}") / PLACES for n in range(N)] for rollout in ("a", "b", "c")])
     off = np.corrcoef(places)[np.triu_indices(3, 1)]
     assert (np.abs(off) <= 3 / math.sqrt(N)).all()

@@ -1,4 +1,4 @@
-"""Values of flags on the command line."""
+"""Values of command-line options."""
 
 from __future__ import annotations
 

@@ -33,14 +33,16 @@ def test_an_absent_metric_holds() -> None:
     assert AUC.check({}).verdict is Verdict.HOLD
 
 
-def test_no_finding_at_all_is_not_a_pass() -> None:
+def test_an_empty_list_of_findings_does_not_pass() -> None:
     assert overall([]) is Verdict.HOLD
 
 
 @given(metrics)
-def test_nothing_passes_unless_every_metric_is_a_number_on_the_right_side(found: dict[str, float | None]) -> None:
-    verdict = overall([AUC.check(found), GAP.check(found)])
-    auc, gap = found.get("roc_auc"), found.get("gap")
+def test_a_verdict_passes_only_where_every_metric_is_a_number_on_the_right_side(
+    values: dict[str, float | None],
+) -> None:
+    verdict = overall([AUC.check(values), GAP.check(values)])
+    auc, gap = values.get("roc_auc"), values.get("gap")
     good = auc is not None and gap is not None and math.isfinite(auc) and math.isfinite(gap)
     assert (verdict is Verdict.PASS) == bool(good and auc >= 0.6 and gap <= 0.1)  # type: ignore[operator]
 
@@ -62,7 +64,7 @@ def test_a_candidate_that_cannot_be_ranked_holds_and_says_so(loss: float | None)
     assert best([judged]) is None
 
 
-def test_when_none_passes_one_that_lacks_evidence_holds_the_whole() -> None:
+def test_where_none_passes_a_candidate_without_evidence_makes_the_verdict_hold() -> None:
     bad, unknown = candidate(log_loss=0.5, roc_auc=0.5), candidate("b", log_loss=0.5)
     rejected, held = (check(one, [AUC], one.metrics) for one in (bad, unknown))
     assert none_passes([rejected]) is Verdict.REJECT

@@ -20,7 +20,7 @@ def test_days_tile_the_window_and_bounds_are_their_midnights(start: date, days: 
 
 
 @pytest.mark.parametrize("end", [date(2013, 1, 1), date(2012, 12, 31)])
-def test_a_window_without_a_day_is_refused(end: date) -> None:
+def test_an_empty_window_is_refused(end: date) -> None:
     with pytest.raises(InvalidInput, match="holds no day"):
         Window(date(2013, 1, 1), end, "UTC")
 

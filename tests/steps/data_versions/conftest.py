@@ -12,10 +12,10 @@ from tests.data_versions import toy_at
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database, which takes seconds to make."""
-    made = tmp_path_factory.mktemp("registry")
-    assert toy_at(made).models.versions() == []
-    return made / "mlflow" / "mlflow.db"
+    """An empty MLflow database, which takes seconds to create."""
+    home = tmp_path_factory.mktemp("registry")
+    assert toy_at(home).models.versions() == []
+    return home / "mlflow" / "mlflow.db"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Data versions with DVC itself: what a snapshot keeps, and where."""
+"""Data versions with DVC itself: what a snapshot stores, and where."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pipelines.ingestion import repository
 from pipelines.ingestion.versions import version_of
 from pipelines.steps import execute
 from tests.conftest import tree_hashes
-from tests.data_versions import cache, drop_cache, flightdeck, objects, raw, refused, restored, sound, toy_at, write
+from tests.data_versions import cache, drop_cache, flightdeck, objects, raw, refusal, restore, sound, toy_at, write
 from tests.steps.data_versions.versions import Capsys, snapshot, three
 
 
 def test_a_snapshot_is_recorded_once_with_its_window_and_run(toy: Context) -> None:
     write(toy, "makers", "all", 1)
-    asked = {"start": "2024-03-01", "end": "2024-03-03", "run": "r1"}
-    first = snapshot(toy, **asked)
-    assert snapshot(toy, **asked) == first
+    inputs = {"start": "2024-03-01", "end": "2024-03-03", "run": "r1"}
+    first = snapshot(toy, **inputs)
+    assert snapshot(toy, **inputs) == first
     (taken,) = toy.snapshots.taken()
     assert (taken.version, taken.files, taken.rows) == (first, 1, 3)
     assert (taken.start, taken.end, taken.run) == (date(2024, 3, 1), date(2024, 3, 3), "r1")
@@ -37,7 +37,7 @@ def test_a_snapshot_is_recorded_once_with_its_window_and_run(toy: Context) -> No
         snapshot(toy, start="2024-03-01")
 
 
-def test_what_did_not_change_is_neither_hashed_nor_sent_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchanged_files_are_neither_hashed_nor_pushed_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dvc_data.hashfile import build
 
     three(home)
@@ -60,10 +60,10 @@ def test_what_did_not_change_is_neither_hashed_nor_sent_again(home: Path, monkey
     assert snapshot(context) == version and len(hashed) == 1
 
 
-def test_a_partition_that_is_replaced_while_it_is_read_does_not_spoil_the_cache(
+def test_a_partition_replaced_while_it_is_read_does_not_corrupt_the_cache(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between hash and copy: the version is of what was copied, and the cache holds nothing under a wrong name."""
+    """Replaced between hash and copy: the version describes the copied bytes, and no object has a wrong name."""
     from dvc_data.hashfile.build import build
 
     context, numbers = toy_at(home), itertools.count(100)
@@ -71,20 +71,20 @@ def test_a_partition_that_is_replaced_while_it_is_read_does_not_spoil_the_cache(
     write(context, "readings", "2024-03-01", 1)
 
     def build_and_replace(*arguments: Any) -> Any:
-        made = build(*arguments)
+        version = build(*arguments)
         if next(numbers) < 103:
             write(context, "readings", "2024-03-01", next(numbers))
-        return made
+        return version
 
     monkeypatch.setattr(repository, "build", build_and_replace)
     version = snapshot(context)
     assert version == version_of(raw(context))[0] and sound(home)
-    assert restored(home, version, tmp_path / "back") == tree_hashes(raw(context))
+    assert restore(home, version, tmp_path / "back") == tree_hashes(raw(context))
 
     def always(*arguments: Any) -> Any:
-        made = build(*arguments)
+        version = build(*arguments)
         write(context, "readings", "2024-03-01", next(numbers))
-        return made
+        return version
 
     monkeypatch.setattr(repository, "build", always)
     write(context, "readings", "2024-03-01", 2)
@@ -93,7 +93,7 @@ def test_a_partition_that_is_replaced_while_it_is_read_does_not_spoil_the_cache(
     assert sound(home) and set(repository.versions_in(home / "data")) == {version}
 
 
-def test_another_remote_gets_the_version_too(
+def test_a_second_remote_gets_the_version_too(
     home: Path, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = three(home)
@@ -101,31 +101,31 @@ def test_another_remote_gets_the_version_too(
     assert snapshot(toy_at(home)) == versions[-1]
     drop_cache(home)
     shutil.rmtree(home / "dvc-remote")
-    restored(home, versions[-1], tmp_path / "back")
-    line = refused(home, capsys, "data", "restore", versions[0], "--to", str(tmp_path / "gone"))
+    restore(home, versions[-1], tmp_path / "back")
+    line = refusal(home, capsys, "data", "restore", versions[0], "--to", str(tmp_path / "gone"))
     assert "neither in the cache nor, unaltered, at the DVC remote" in line and not (tmp_path / "gone").exists()
 
 
-def test_a_remote_that_cannot_be_used_is_named_without_its_uri(
+def test_an_unusable_remote_is_named_without_its_uri(
     toy: Context, home: Path, tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(toy, "makers", "all", 1)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("FLIGHTDECK_DVC_REMOTE", str(tmp_path / "file" / "remote"))
-    assert "the DVC remote (FLIGHTDECK_DVC_REMOTE) cannot be used" in refused(home, capsys, "snapshot")
+    assert "the DVC remote (FLIGHTDECK_DVC_REMOTE) cannot be used" in refusal(home, capsys, "snapshot")
     assert not repository.versions_in(home / "data") and not toy.snapshots.taken()
 
 
 def test_a_store_that_is_no_folder_is_refused(tmp_path: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLIGHTDECK_STORE_URI", "memory://store")
     for command in (["snapshot"], ["snapshot", "--keep", "false"], ["data", "versions"], ["data", "gc"]):
-        line = refused(tmp_path, capsys, *command)
+        line = refusal(tmp_path, capsys, *command)
         assert "FLIGHTDECK_STORE_URI=memory://store" in line and "FLIGHTDECK_DVC_REMOTE" in line
 
 
 @pytest.fixture
 def users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache that a user has set for all of their DVC repositories, with another project's copy under way in it."""
+    """A cache that the user configured for all DVC repositories, with an unfinished copy of another project."""
     shared, settings = tmp_path / "shared", tmp_path / "settings" / "dvc"
     (shared / "files" / "md5" / "ab").mkdir(parents=True)
     (shared / "files" / "md5" / "ab" / "Zx81begun.tmp").write_text("half a copy")
@@ -137,7 +137,7 @@ def users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return shared
 
 
-def test_a_cache_of_the_users_keeps_nothing_of_ours_and_loses_nothing(
+def test_a_cache_of_the_user_gains_nothing_of_ours_and_loses_nothing(
     home: Path, users_cache: Path, capsys: Capsys
 ) -> None:
     before, toy = tree_hashes(users_cache), toy_at(home)
@@ -157,7 +157,7 @@ def test_nothing_is_removed_from_a_cache_outside_of_the_store(home: Path, users_
         (home / "data" / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {users_cache}\n")
         snapshot(toy, run=f"run{number}")
     before = tree_hashes(users_cache)
-    assert len(before) > 1 and "config.local" in refused(home, capsys, "data", "gc", "--keep", "1")
+    assert len(before) > 1 and "config.local" in refusal(home, capsys, "data", "gc", "--keep", "1")
     assert tree_hashes(users_cache) == before and len(repository.versions_in(home / "data")) == 3
 
 

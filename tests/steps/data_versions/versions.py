@@ -1,4 +1,4 @@
-"""What the tests of data versions share: snapshots."""
+"""Shared by the tests of data versions: snapshots and registered versions."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def snapshot(context: Context, **inputs: Any) -> str:
 
 def three(home: Path) -> list[str]:
     """Three versions: a day more each time, and in the last one a day restated with another column."""
-    context, found = toy_at(home), []
+    context, versions = toy_at(home), []
     write(context, "makers", "all", 0)
     for day in (1, 2, 3):
         write(context, "readings", f"2024-03-0{day}", day)
         if day == 3:
             write(context, "readings", "2024-03-01", 9, rows=5, heat=pa.array([1.5] * 5, "float32"))
         window = {"start": f"2024-03-0{day}", "end": f"2024-03-0{day + 1}"}
-        found.append(snapshot(context, **window, run=f"run{day}"))
-    return found
+        versions.append(snapshot(context, **window, run=f"run{day}"))
+    return versions
 
 
 def register(context: Context, number: str, data_version: str, decision_id: str = "") -> None:

@@ -1,4 +1,4 @@
-"""A home with three versions, SQLite or PostgreSQL records and SQLite MLflow."""
+"""A home with three registered versions, records in SQLite or PostgreSQL, and MLflow in SQLite."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.steps.deployment.rollout import open_context
 
 @pytest.fixture
 def desk(versions_home: Path, tmp_path: Path, records_place: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
-    """The home with versions, put back afterwards, with empty records; nothing else sets an alias meanwhile."""
+    """The home with versions and empty records, restored afterwards; without the grace period for aliases."""
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
     copy_home(versions_home, tmp_path / "kept")
     database = shutil.copy(versions_home / "mlflow" / "mlflow.db", tmp_path)

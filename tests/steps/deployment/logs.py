@@ -1,4 +1,4 @@
-"""Logs of a rollout as they may be, and what looks at them say: all of a decision, and the evidence bit by bit."""
+"""Random logs of a rollout, and the result of looks at them: the whole decision, and the evidence bit by bit."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ def prediction(number: int, row: Row, all_plans: Sequence[Plan]) -> Prediction:
     )
 
 
-def opened(records: Records) -> Any:
-    """What of a context a look reads, with a log of its own."""
+def log_context(records: Records) -> Any:
+    """The parts of a context that a look reads, with an empty log."""
     name = f"case {next(EACH)}"
     return SimpleNamespace(
         predictions=records.predictions(name), stretches=records.stretches(name), params=PARAMS, usecase=name
@@ -130,14 +130,14 @@ def look_at(now: datetime, in_force: Sequence[Plan], **changes: Any) -> Look:
     return replace(look, **{"slices": ("kind", "other"), **changes})
 
 
-def told(taken: Tally, look: Look) -> tuple[Any, ...]:
-    """All that a decision says, and the evidence as it is, bit by bit."""
-    found = evidence(taken, look, PARAMS.rollout.watch)
+def decision_bits(total: Tally, look: Look) -> tuple[Any, ...]:
+    """The whole decision, and the evidence bit by bit."""
+    observed = evidence(total, look, PARAMS.rollout.watch)
     return (
-        judge_evidence(found, RULES).model_dump_json(),
-        json.dumps(_facts(taken.counts, found)),
-        bits(found),
-        repr(asdict(taken.counts)),
+        judge_evidence(observed, RULES).model_dump_json(),
+        json.dumps(_facts(total.counts, observed)),
+        bits(observed),
+        repr(asdict(total.counts)),
     )
 
 
@@ -158,7 +158,7 @@ def all_rows(context: Any, look: Look, complete: Completeness) -> Tally:
 def log_until(
     context: Any, now: datetime, made: Sequence[Prediction], rows: Sequence[Row], behind: bool = False
 ) -> None:
-    """Requests and labels from before an instant; every fifth request is left out where some come `behind`."""
+    """Log requests and labels from before an instant; with `behind` every fifth request is left for later."""
     given = [number for number, one in enumerate(made) if one.predicted_at < now and not (behind and number % 5 == 0)]
     context.predictions.append([made[number] for number in given])
     labels = [(made[n].prediction_id, rows[n].label, made[n].predicted_at, rows[n].known) for n in given]

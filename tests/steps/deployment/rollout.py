@@ -1,4 +1,4 @@
-"""The steps of a rollout, over real models with traffic that is simulated."""
+"""The steps of a rollout, over real models with simulated traffic."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def traffic(context: Context, days: int, *given: Any, **changes: Any) -> None:
 
 
 def ramp(context: Context, ours: Score = same, days: int = 40, **changes: Any) -> dict[str, Any]:
-    """A whole rollout of version 2, looked at after every day; gives the answer that ended it."""
+    """A whole rollout of version 2, judged after every day; gives the answer that ended it."""
     change = set_alias(context, "challenger", "2")
     assert start(context, change=change)["proceed"]
     for name in STAGES:

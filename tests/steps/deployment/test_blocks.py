@@ -1,4 +1,4 @@
-"""Rollouts whose blocks are no days: finer, by a key and a day, and requests that are blocks of their own."""
+"""Rollouts with blocks other than days: hours, a key and a day, and single requests."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ KINDS: Mapping[str, tuple[Kind, int]] = {"hours": (hourly, 20), "plants": (by_pl
 
 
 def declared(kind: Kind) -> dict[str, Any]:
-    """What `traffic` logs in place of days."""
+    """The arguments by which `traffic` logs these blocks in place of days."""
     return {"block": lambda _, request: kind(request).name, "closes_at": lambda _, request: kind(request).closes_at}
 
 
@@ -80,7 +80,7 @@ def test_a_worse_challenger_is_rolled_back_on_blocks_of_any_kind(desk: Context, 
 
 
 @pytest.mark.parametrize(("kind", "looks"), [(hourly, 20), (by_plant, 1), (alone, 2)], ids=KINDS)
-def test_the_pulse_changes_when_blocks_close_but_not_at_every_request(desk: Context, kind: Kind, looks: int) -> None:
+def test_the_pulse_changes_when_blocks_close_and_not_at_every_request(desk: Context, kind: Kind, looks: int) -> None:
     """A day of 120 requests, ten minutes apart; while their labels mature, `look_every` is 50."""
     champion_first(desk)
     start(desk)
@@ -107,4 +107,4 @@ def test_a_request_that_comes_late_moves_no_block_and_is_counted(desk: Context) 
     after = desk.decisions.get(look(desk, "shadow")["decision_id"])
     assert before is not None and after is not None and after["evidence"]["late"] == 5
     assert before["evidence"]["increments"].items() <= after["evidence"]["increments"].items()
-    assert after["evidence"]["judgement"]["rows"] == 360, "all that came in time"
+    assert after["evidence"]["judgement"]["rows"] == 360, "all that arrived in time"

@@ -1,4 +1,4 @@
-"""A champion set by hand is honoured, or refused if it cannot serve."""
+"""A champion set by hand is put in force, or refused if it cannot serve."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_champion_set_by_hand_is_honoured_at_once(desk: Context) -> None:
     done = execute("reconcile_aliases", {}, desk)
     assert done["changed"] and done["champion"] == "3"
     assert not execute("reconcile_aliases", {}, desk)["changed"]
-    assert pending_news("champion", desk, again=True) is None, "it was honoured"
+    assert pending_news("champion", desk, again=True) is None, "the change was handled"
     ledger = desk.ledger.entries()
     assert [(e.actor, e.action, e.version) for e in ledger[-2:]] == [
         ("out-of-band", "abort", "2"),
@@ -61,7 +61,7 @@ def test_a_champion_set_by_hand_is_honoured_at_once(desk: Context) -> None:
 
 
 @pytest.mark.parametrize("at", ["state.put_in_force", "state.keep_previous", "retire"])
-def test_a_forced_promotion_that_is_killed_on_the_way_is_completed_by_the_retry(
+def test_a_killed_forced_promotion_is_completed_by_the_retry(
     desk: Context, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     champion_first(desk)

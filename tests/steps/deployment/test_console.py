@@ -1,4 +1,4 @@
-"""What a person sees of a rollout and of a prediction."""
+"""What the console shows of a rollout and of a prediction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.steps.deployment.rollout import START, champion_first, console, look,
 pytestmark = on_both
 
 
-def test_a_person_sees_and_ends_a_rollout(
+def test_the_console_shows_and_ends_a_rollout(
     desk: Context, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -29,8 +29,8 @@ def test_a_person_sees_and_ends_a_rollout(
     look(desk, "shadow")
     shown = console(desk, capsys, "rollout", "status")
     assert "version 2, stage shadow, 0% of the traffic" in shown and "ADVANCE at 2024-04-04" in shown
-    told = json.loads(console(desk, capsys, "rollout", "status", "--json"))
-    assert told["plan"]["challenger"] == "2" and told["judged"]["verdict"] == "ADVANCE"
+    state = json.loads(console(desk, capsys, "rollout", "status", "--json"))
+    assert state["plan"]["challenger"] == "2" and state["judged"]["verdict"] == "ADVANCE"
     ended = console(desk, capsys, "rollout", "rollback", "--reason", "too slow for us", "--actor", "ada")
     assert "rollback (too slow for us); version 1 has the traffic" in " ".join(ended.split())
     assert "too slow for us" in console(desk, capsys, "models", "ledger")

@@ -1,4 +1,4 @@
-"""What is known of a pair before its rollout, and what the judge makes of it: scale, slices, missing inputs, plan."""
+"""What is known of a pair of models before its rollout, and how it is used: scale, slices, missing inputs, plan."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.steps.deployment.rollout import champion_first, console, end, look, r
 pytestmark = on_both
 
 
-def begun(desk: Context) -> Foretold:
+def start_rollout_of_2(desk: Context) -> Foretold:
     champion_first(desk)
     set_alias(desk, "challenger", "2")
     assert start(desk)["proceed"]
@@ -33,21 +33,23 @@ def begun(desk: Context) -> Foretold:
     return Foretold.model_validate(desk.rollouts.require("a").baseline.foretold)
 
 
-def test_the_scatter_is_that_of_both_models_on_the_challengers_test_window(desk: Context) -> None:
-    told = begun(desk)
+def test_the_scatter_comes_from_both_models_on_the_test_window_of_the_challenger(desk: Context) -> None:
+    baseline = start_rollout_of_2(desk)
     challenger, champion = desk.models.require("2"), desk.models.require("1")
     store = desk.data.store
     scored = read_scored(store, challenger.evaluation_uri, Evaluation.read(store, challenger.evaluation_uri))
     theirs = load_scorer(store, champion.model).score(scored)
     d = (scored["score"] - scored[LABEL]) ** 2 - (theirs - scored[LABEL]) ** 2
     means = d.groupby(scored[DAY]).mean()
-    assert told.scatter is not None and told.scatter.blocks == len(means) == scored[DAY].nunique()
-    assert told.scatter.sd == pytest.approx(means.std()) and told.scatter.largest == pytest.approx(means.abs().max())
-    assert told.blocks_per_day == 1 and told.row_reach == 1.0
-    assert told.champion_loss == pytest.approx(((theirs - scored[LABEL]) ** 2).mean())
-    assert desk.rollouts.require("a").baseline.champion_loss == told.champion_loss
-    assert set(told.slices) == {f"kind={one}" for one in ("a", "b", "c", "d")}
-    assert told.missing["gappy"] == pytest.approx(scored["gappy"].isna().mean()) and told.missing["x"] == 0
+    assert baseline.scatter is not None and baseline.scatter.blocks == len(means) == scored[DAY].nunique()
+    assert baseline.scatter.sd == pytest.approx(means.std()) and baseline.scatter.largest == pytest.approx(
+        means.abs().max()
+    )
+    assert baseline.blocks_per_day == 1 and baseline.row_reach == 1.0
+    assert baseline.champion_loss == pytest.approx(((theirs - scored[LABEL]) ** 2).mean())
+    assert desk.rollouts.require("a").baseline.champion_loss == baseline.champion_loss
+    assert set(baseline.slices) == {f"kind={one}" for one in ("a", "b", "c", "d")}
+    assert baseline.missing["gappy"] == pytest.approx(scored["gappy"].isna().mean()) and baseline.missing["x"] == 0
 
 
 def test_a_champion_that_cannot_score_those_rows_leaves_the_scale_to_the_first_blocks(
@@ -59,8 +61,8 @@ def test_a_champion_that_cannot_score_those_rows_leaves_the_scale_to_the_first_b
     champion_first(desk)
     set_alias(desk, "challenger", "2")
     monkeypatch.setattr("pipelines.artifacts.scorer.Scorer.score", refuse)
-    told = foretell(desk, desk.models.require("1").model, desk.models.require("2"))
-    assert told.scatter is None and "column z is missing" in str(told.why) and told.missing
+    baseline = foretell(desk, desk.models.require("1").model, desk.models.require("2"))
+    assert baseline.scatter is None and "column z is missing" in str(baseline.why) and baseline.missing
     why = start(desk)["why"]
     assert "cannot be told" in why and "column z is missing" in why
     monkeypatch.undo()
@@ -70,17 +72,15 @@ def test_a_champion_that_cannot_score_those_rows_leaves_the_scale_to_the_first_b
     assert judgement["since"] == 5 and judgement["scale"] > 0
 
 
-def test_a_champion_that_has_learnt_from_those_days_tells_no_scale(
-    desk: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_champion_trained_on_the_test_window_gives_no_scale(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.deployment.foretold._learnt_until", lambda card: date(2024, 3, 3))
-    told = foretell(desk, desk.models.require("1").model, desk.models.require("2"))
+    baseline = foretell(desk, desk.models.require("1").model, desk.models.require("2"))
     assert (
-        told.scatter is None
-        and set(told.slices.values()) == {None}
-        and "has learnt from days until 2024-03-03" in str(told.why)
+        baseline.scatter is None
+        and set(baseline.slices.values()) == {None}
+        and "has learnt from days until 2024-03-03" in str(baseline.why)
     )
-    assert told.champion_loss is not None and told.horizon == desk.params.rollout.judge.max_days
+    assert baseline.champion_loss is not None and baseline.horizon == desk.params.rollout.judge.max_days
 
 
 def test_a_start_says_what_to_expect_and_the_console_plans(
@@ -104,13 +104,13 @@ def test_a_start_says_what_to_expect_and_the_console_plans(
     assert "1 rollouts began" in console(desk, capsys, "rollout", "status")
 
 
-def test_there_is_nothing_to_plan_without_a_champion(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_needs_a_champion(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InvalidInput, match="no champion"):
         console(desk, capsys, "rollout", "plan")
 
 
-def test_what_is_asked_wrongly_of_the_console_is_said(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
-    begun(desk)
+def test_invalid_options_of_the_console_are_named(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    start_rollout_of_2(desk)
     with pytest.raises(InvalidInput, match=r"--margin or --days: margin_share"):
         console(desk, capsys, "rollout", "plan", "--margin", "5")
     with pytest.raises(InvalidInput, match="takes no VERSION"):
@@ -118,19 +118,23 @@ def test_what_is_asked_wrongly_of_the_console_is_said(desk: Context, capsys: pyt
     assert desk.rollouts.under_way() is not None
 
 
-def test_scores_that_are_no_numbers_tell_no_scale_and_no_loss(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nan_scores_give_no_scale_and_no_loss(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     score = Scorer.score
     monkeypatch.setattr(
         Scorer, "score", lambda self, frame: np.where(np.arange(len(frame)) < 3, np.nan, score(self, frame))
     )
-    told = foretell(desk, desk.models.require("1").model, desk.models.require("2"))
-    assert told.scatter is None and told.champion_loss is None and "3 of the challenger's test rows" in str(told.why)
-    assert set(told.slices) == {f"kind={one}" for one in "abcd"} and set(told.slices.values()) == {None}
+    baseline = foretell(desk, desk.models.require("1").model, desk.models.require("2"))
+    assert (
+        baseline.scatter is None
+        and baseline.champion_loss is None
+        and "3 of the challenger's test rows" in str(baseline.why)
+    )
+    assert set(baseline.slices) == {f"kind={one}" for one in "abcd"} and set(baseline.slices.values()) == {None}
 
 
 @pytest.mark.parametrize("odd", ["x\0y", "\\u0000"])
-def test_a_request_with_odd_text_hides_no_slice_and_stops_no_look(desk: Context, odd: str) -> None:
-    begun(desk)
+def test_odd_text_in_a_request_hides_no_slice_and_stops_no_look(desk: Context, odd: str) -> None:
+    start_rollout_of_2(desk)
     traffic(desk, 6, request=lambda n, p: {"kind": "abcd"[n % 4], "note": odd, "of": 1.0})
     decision = desk.decisions.get(look(desk, "shadow")["decision_id"])
     assert decision is not None and set(decision["evidence"]["judgement"]["segments"]) == {f"kind={k}" for k in "abcd"}
@@ -140,10 +144,10 @@ def of_kinds(n: int, prediction: Prediction) -> dict[str, Any]:
     return {"kind": "abcd"[n % 4]}
 
 
-def test_a_challenger_that_is_worse_in_one_slice_only_holds_and_names_it(desk: Context) -> None:
+def test_a_challenger_that_is_worse_in_one_slice_holds_and_names_the_slice(desk: Context) -> None:
     judge = desk.params.rollout.judge.model_copy(update={"segment_share": 0.15, "margin_share": 0.5})
     desk = replace(desk, params=with_judge(desk, judge=judge))
-    begun(desk)
+    start_rollout_of_2(desk)
 
     def scores(n: int, p: Prediction) -> dict[str, float | None]:
         risk = float(p.scores["1"] or 0)
@@ -164,14 +168,14 @@ def with_judge(desk: Context, **changes: Any) -> Any:
 
 
 @pytest.mark.parametrize(("starved", "rule"), [(0.9, "missing_inputs"), (0.2, "not")])
-def test_a_feature_view_that_is_starved_holds(desk: Context, starved: float, rule: str) -> None:
-    told = begun(desk)
+def test_a_rise_in_missing_inputs_holds(desk: Context, starved: float, rule: str) -> None:
+    baseline = start_rollout_of_2(desk)
     draw = np.random.default_rng(3)
 
     def features(n: int, p: Prediction) -> dict[str, Any]:
         return {"x": 1.0, "y": 1.0, "gappy": None if draw.random() < starved else 1.0, "kind": "a", "site": "s01"}
 
-    assert told.missing["gappy"] == pytest.approx(0.2, abs=0.05)
+    assert baseline.missing["gappy"] == pytest.approx(0.2, abs=0.05)
     traffic(desk, 6, features=features)
     answer = look(desk, "shadow")
     assert (answer["rule"] == "missing_inputs") is (rule == "missing_inputs")
@@ -179,20 +183,20 @@ def test_a_feature_view_that_is_starved_holds(desk: Context, starved: float, rul
         assert answer["action"] == "HOLD" and "gappy in 9" in answer["next_step"] and "; y" not in answer["next_step"]
 
 
-def test_where_predictions_influence_labels_no_rollout_begins(desk: Context) -> None:
+def test_no_rollout_begins_where_predictions_influence_labels(desk: Context) -> None:
     champion_first(desk)
     usecase: Any = SimpleNamespace(**{**vars(desk.usecase), "influences_labels": True})
     with pytest.raises(CheckFailed, match="influence its labels"):
         start(replace(desk, usecase=usecase))
-    assert desk.rollouts.get("a") is None and "challenger" not in desk.models.aliases(), "nothing was done"
+    assert desk.rollouts.get("a") is None and "challenger" not in desk.models.aliases(), "nothing was changed"
 
 
-def test_another_loss_is_what_versions_are_compared_by(desk: Context) -> None:
+def test_versions_are_compared_by_the_loss_of_the_use_case(desk: Context) -> None:
     brier = foretell(desk, desk.models.require("1").model, desk.models.require("2"))
     usecase: Any = SimpleNamespace(**{**vars(desk.usecase), "loss": "log_loss"})
-    told = foretell(replace(desk, usecase=usecase), desk.models.require("1").model, desk.models.require("2"))
-    assert told.row_reach > 4 and told.champion_loss is not None and brier.champion_loss is not None
-    assert told.champion_loss > 2 * brier.champion_loss
+    baseline = foretell(replace(desk, usecase=usecase), desk.models.require("1").model, desk.models.require("2"))
+    assert baseline.row_reach > 4 and baseline.champion_loss is not None and brier.champion_loss is not None
+    assert baseline.champion_loss > 2 * brier.champion_loss
     other: Any = SimpleNamespace(**{**vars(desk.usecase), "loss": "squared"})
     with pytest.raises(InvalidInput, match="'squared'; rollouts compare"):
         foretell(replace(desk, usecase=other), desk.models.require("1").model, desk.models.require("2"))
@@ -201,7 +205,7 @@ def test_another_loss_is_what_versions_are_compared_by(desk: Context) -> None:
         foretell(replace(desk, usecase=odd), desk.models.require("1").model, desk.models.require("2"))
 
 
-def test_an_undecided_rollout_ends_as_inconclusive_in_ledger_and_registry(desk: Context) -> None:
+def test_an_undecided_rollout_is_recorded_as_inconclusive_in_ledger_and_registry(desk: Context) -> None:
     judge = desk.params.rollout.judge.model_copy(update={"margin_share": 0.001, "max_days": 12})
     desk = replace(desk, params=with_judge(desk, judge=judge))
     champion_first(desk)

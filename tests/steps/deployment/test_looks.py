@@ -1,4 +1,4 @@
-"""What a look of the judge rests on, and when it may answer differently."""
+"""What a look of the judge depends on, and when its answer may change."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_an_answer_that_the_plan_did_not_assign_holds_and_is_explained(
     assert json.loads(console(desk, capsys, "explain", wrong.prediction_id, "--json"))["assigned"] == "1"
 
 
-def test_the_same_look_gives_the_same_bytes_and_later_labels_change_no_increment(desk: Context) -> None:
+def test_a_repeated_look_gives_the_same_bytes_and_later_labels_change_no_increment(desk: Context) -> None:
     champion_first(desk)
     set_alias(desk, "challenger", "2")
     start(desk)
@@ -75,16 +75,16 @@ def test_the_same_look_gives_the_same_bytes_and_later_labels_change_no_increment
     assert again is not None and increments.items() <= again["evidence"]["increments"].items()
 
 
-def test_a_label_that_comes_at_the_instant_of_a_look_changes_nothing_about_it(desk: Context) -> None:
-    """The look that sees it comes later, and its block has closed without it for good."""
+def test_a_label_that_arrives_at_the_instant_of_a_look_does_not_change_it(desk: Context) -> None:
+    """Only a later look sees it, and its block counts without it for good."""
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")
     traffic(desk, 4)
     now, log = clock(desk).now(), desk.predictions
-    closings = {made.closes_at + MATURITY for made in read_log(log)}
-    assert now in closings, "the labels of a block have matured at this very instant"
-    known, late = labels(log), {made.prediction_id for made in read_log(log) if made.block > START.date().isoformat()}
+    closings = {row.closes_at + MATURITY for row in read_log(log)}
+    assert now in closings, "the labels of a block mature at exactly this instant"
+    known, late = labels(log), {row.prediction_id for row in read_log(log) if row.block > START.date().isoformat()}
     with desk.records.engine.begin() as connection:
         connection.execute(sa.delete(OUTCOMES).where(OUTCOMES.c.prediction_id.in_(late)))
     before = look(desk, "shadow")
@@ -96,7 +96,7 @@ def test_a_label_that_comes_at_the_instant_of_a_look_changes_nothing_about_it(de
     assert (after["action"], after["blocks"]) == ("ADVANCE", 1)
 
 
-def test_a_request_that_comes_at_the_instant_of_a_look_changes_nothing_about_it(desk: Context) -> None:
+def test_a_request_that_arrives_at_the_instant_of_a_look_does_not_change_it(desk: Context) -> None:
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")
@@ -110,7 +110,7 @@ def test_a_request_that_comes_at_the_instant_of_a_look_changes_nothing_about_it(
     assert look(desk, "shadow")["pulse"] != before["pulse"]
 
 
-def test_the_wall_clock_running_out_keeps_the_champion(desk: Context) -> None:
+def test_a_rollout_that_is_out_of_time_keeps_the_champion(desk: Context) -> None:
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")
@@ -123,13 +123,13 @@ def test_the_wall_clock_running_out_keeps_the_champion(desk: Context) -> None:
     assert tags["rollout.rule"] == "wall clock" and tags["rollout.next"] == answer["next_step"]
 
 
-def test_the_pulse_changes_when_the_judge_may_answer_differently(desk: Context) -> None:
+def test_the_pulse_changes_when_the_answer_of_the_judge_may(desk: Context) -> None:
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")
     seen = {pulse("a", desk)}
     traffic(desk, 1, a_day=10)
-    seen.add(pulse("a", desk))  # a day passed
+    seen.add(pulse("a", desk))  # a day has passed
     clock(desk).advance(hours=1)
     assert pulse("a", desk) in seen
     clock(desk).advance(days=1)
@@ -139,7 +139,7 @@ def test_the_pulse_changes_when_the_judge_may_answer_differently(desk: Context) 
     assert len(seen) == 4
 
 
-def test_whoever_drives_the_clock_waits_until_the_judge_has_held_on_what_there_is(desk: Context) -> None:
+def test_a_replay_waits_until_the_judge_has_held_on_the_current_evidence(desk: Context) -> None:
     champion_first(desk)
     assert not goes_on(desk, 0), "no rollout is in force"
     start(desk)
@@ -155,6 +155,6 @@ def test_whoever_drives_the_clock_waits_until_the_judge_has_held_on_what_there_i
         traffic(desk, 1)
     assert answer["action"] == "ADVANCE"
     with pytest.raises(CheckFailed):
-        goes_on(desk, 0)  # the next stage is about to be set
+        goes_on(desk, 0)  # the next stage is not yet set
     finish(desk, "abort")
     assert not goes_on(desk, 0)

@@ -1,4 +1,4 @@
-"""What becomes of a rollout: promoted, rolled back, or the champion kept."""
+"""The outcomes of a rollout: promotion, rollback, or the champion kept."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_first_model_goes_straight_to_all_traffic(desk: Context) -> None:
     ]
     assert desk.models.resolve(version="1").tags["rollout.verdict"] == "promote"  # type: ignore[union-attr]
     for alias in ("challenger", "champion"):
-        assert alias_news(alias, desk) is None, "what the chain sets itself is no news"
+        assert alias_news(alias, desk) is None, "an alias that the chain sets is not reported"
 
 
 def test_an_equal_model_is_promoted(desk: Context) -> None:
@@ -70,7 +70,7 @@ def test_an_equal_model_is_promoted(desk: Context) -> None:
 
 
 @pytest.mark.parametrize("ours", [inverted, lambda risk, draw: np.full(len(risk), 0.9)])
-def test_a_disaster_is_rolled_back_soon_and_rolling_back_is_idempotent(desk: Context, ours: Score) -> None:
+def test_a_much_worse_model_is_rolled_back_early_and_rollback_is_idempotent(desk: Context, ours: Score) -> None:
     champion_first(desk)
     answer = ramp(desk, ours)
     assert answer["action"] == "ROLLBACK" and answer["rows"] < 1000
@@ -78,7 +78,7 @@ def test_a_disaster_is_rolled_back_soon_and_rolling_back_is_idempotent(desk: Con
     assert end(desk, answer) == end(desk, answer)
     assert desk.models.aliases() == {"champion": "1"} and in_force(desk).champion == "1"
     plans = in_force(desk).version
-    assert finish(desk, "promote")["action"] == "rollback", "the first ending stands"
+    assert finish(desk, "promote")["action"] == "rollback", "the first ending is kept"
     assert in_force(desk).version == plans and desk.models.aliases() == {"champion": "1"}
 
 
@@ -127,7 +127,7 @@ def test_a_challenger_that_never_scores_is_not_promoted(desk: Context) -> None:
 
 
 @thorough
-def test_a_champion_that_fails_does_not_stop_its_successor(desk: Context) -> None:
+def test_a_failing_champion_does_not_stop_its_successor(desk: Context) -> None:
     champion_first(desk)
     answer = ramp(desk, failing={"1": 0.1})
     assert answer["action"] == "PROMOTE"
@@ -136,7 +136,7 @@ def test_a_champion_that_fails_does_not_stop_its_successor(desk: Context) -> Non
 
 
 @pytest.mark.parametrize("rate", [0.1, 1.0], ids=["on some requests", "not loaded"])
-def test_a_challenger_that_fails_is_rolled_back_by_its_errors(desk: Context, rate: float) -> None:
+def test_a_failing_challenger_is_rolled_back_for_its_errors(desk: Context, rate: float) -> None:
     champion_first(desk)
     answer = ramp(desk, failing={"2": rate})
     assert (answer["action"], answer["rule"]) == ("ROLLBACK", "combined_evidence") and "errors" in answer["next_step"]

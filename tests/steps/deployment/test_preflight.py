@@ -1,4 +1,4 @@
-"""What cannot serve as it was evaluated serves nothing."""
+"""A model that does not serve as it was evaluated serves no traffic."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.steps.deployment.rollout import champion_first, finish, in_force, sta
 pytestmark = on_both
 
 
-def test_a_loss_that_was_edited_is_no_baseline(desk: Context) -> None:
+def test_an_edited_evaluation_gives_no_baseline(desk: Context) -> None:
     champion_first(desk)
     set_alias(desk, "challenger", "2")
-    challenger = desk.models.require("2")  # its test window tells the champion's loss, and how the pair scatters
+    challenger = desk.models.require("2")  # its test window gives the champion's loss and the scatter of the pair
     edit(f"{challenger.evaluation_uri}/metrics.json", lambda e: e["metrics"].update(brier=0.5))
     with pytest.raises(CorruptData, match=r"metrics\.json was altered"):
         start(desk)
@@ -33,26 +33,26 @@ def test_every_plan_names_the_digests_of_its_versions(desk: Context) -> None:
     known[None] = None
     seen = []
 
-    def held() -> None:
+    def check_digests() -> None:
         plan = in_force(desk)
         assert (plan.champion_sha256, plan.challenger_sha256) == (known[plan.champion], known[plan.challenger])
         seen.append((plan.champion, plan.challenger))
 
     champion_first(desk)
-    held()
+    check_digests()
     for run, ending in (("a", "rollback"), ("b", "promote")):
         start(desk, run=run)
         stage(desk, "shadow", run)
-        held()
+        check_digests()
         finish(desk, ending, run)
-        held()
+        check_digests()
     desk.models.set_alias("champion", "3")
     execute("reconcile_aliases", {}, desk)
-    held()
+    check_digests()
     assert seen == [("1", None), ("1", "2"), ("1", None), ("1", "2"), ("2", None), ("3", None)]
 
 
-def test_preflight_passes_what_was_evaluated(desk: Context) -> None:
+def test_preflight_passes_an_unchanged_model(desk: Context) -> None:
     champion_first(desk)
     set_alias(desk, "challenger", "2")
     start(desk)
@@ -74,18 +74,18 @@ def test_an_altered_artifact_fails_preflight_and_the_champion_stays(desk: Contex
     champion_first(desk)
     set_alias(desk, "challenger", "2")
     start(desk)
-    found, third = desk.models.resolve(version="2"), desk.models.resolve(version="3")
-    assert found and third
+    second, third = desk.models.resolve(version="2"), desk.models.resolve(version="3")
+    assert second and third
     if harm == "altered":
-        graph = Path(found.model_uri) / "model.onnx"
+        graph = Path(second.model_uri) / "model.onnx"
         graph.write_bytes(graph.read_bytes() + b"\0")
     elif harm == "missing":
-        shutil.rmtree(found.model_uri)
+        shutil.rmtree(second.model_uri)
     elif harm == "other":
         for file in Path(third.model_uri).iterdir():
-            shutil.copy(file, found.model_uri)
+            shutil.copy(file, second.model_uri)
     elif harm == "evaluation":
-        edit(f"{found.evaluation_uri}/metrics.json", lambda e: e["metrics"].update(brier=0.01))
+        edit(f"{second.evaluation_uri}/metrics.json", lambda e: e["metrics"].update(brier=0.01))
     else:
         desk.tracker.client.set_model_version_tag("pumps", "2", "evaluation_uri", third.evaluation_uri)
     with pytest.raises(CheckFailed, match=f"version 2 may not serve: .*{reason}.*; the champion stays"):

@@ -1,4 +1,4 @@
-"""A look that reads only rows that are not settled says what one says that reads all of them, to the last bit."""
+"""A look that reads only unsettled rows gives the same answer as one that reads all rows, to the last bit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,18 @@ from pipelines.records.stretches import STRETCHES
 from tests.postgres_fixtures import on_both
 from tests.rollouts import Score, inverted, same
 from tests.steps.deployment import rollout
-from tests.steps.deployment.logs import ROWS, Row, all_rows, hours, log_until, look_at, opened, plans, prediction, told
+from tests.steps.deployment.logs import (
+    ROWS,
+    Row,
+    all_rows,
+    decision_bits,
+    hours,
+    log_context,
+    log_until,
+    look_at,
+    plans,
+    prediction,
+)
 from tests.steps.deployment.rollout import MATURITY, champion_first, look, stage, start, traffic
 from tests.steps.deployment.test_blocks import KINDS, declared
 
@@ -36,10 +47,10 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Records]:
 
 @dataclass(frozen=True)
 class When:
-    """A look so many hours after the one before (or before it), with a writer that has been silent for some of them.
+    """A look `after` hours from the previous one (negative: before it), with a writer silent for some of them.
 
     Attributes:
-        behind: whether some requests reach the log behind the looks that should have seen them.
+        behind: whether some requests reach the log only after looks that should have seen them.
     """
 
     after: float
@@ -60,20 +71,20 @@ LOOKS = st.lists(
 
 
 @given(st.lists(ROWS, min_size=1, max_size=40), LOOKS, st.lists(st.integers(1, 90), max_size=4))
-def test_whatever_comes_when_a_look_says_what_one_says_that_reads_all_rows(
+def test_an_incremental_look_equals_a_look_at_all_rows_whatever_the_log(
     records: Records, rows: list[Row], looks: list[When], changes: list[int]
 ) -> None:
-    context, ramp, now = opened(records), plans(changes), 20.0
-    made = [prediction(number, row, ramp) for number, row in enumerate(rows)]
+    context, ramp, now = log_context(records), plans(changes), 20.0
+    predictions = [prediction(number, row, ramp) for number, row in enumerate(rows)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settled, "LEAST", 1)
         for when in looks:
             now = max(now + when.after, 1.0)
-            log_until(context, hours(now), made, rows, when.behind)
+            log_until(context, hours(now), predictions, rows, when.behind)
             complete = Completeness(hours(now - when.silent), (), hours(now), ())
             look = look_at(complete.until, ramp)
             reading = settled.read(context, "r", look, complete)
-            assert told(reading.seen, look) == told(all_rows(context, look, complete), look)
+            assert decision_bits(reading.seen, look) == decision_bits(all_rows(context, look, complete), look)
             settled.keep(reading, context, "r")
 
 
@@ -86,12 +97,12 @@ def day_rows(days: int, a_day: int = 20) -> list[Row]:
 
 
 def reading_at(context: Any, day: int, rows: Sequence[Row], **changes: Any) -> settled.Reading:
-    """A look at the end of a day, which says what one says that reads all rows."""
-    made, now = [prediction(number, row, plans([])) for number, row in enumerate(rows)], hours(24 * day + 0.5)
-    log_until(context, now, made, rows)
+    """An incremental look at the end of a day, checked against one at all rows."""
+    predictions, now = [prediction(number, row, plans([])) for number, row in enumerate(rows)], hours(24 * day + 0.5)
+    log_until(context, now, predictions, rows)
     complete, look = Completeness(now, (), now, ()), look_at(now, plans([]), **changes)
     reading = settled.read(context, "r", look, complete)
-    assert told(reading.seen, look) == told(all_rows(context, look, complete), look)
+    assert decision_bits(reading.seen, look) == decision_bits(all_rows(context, look, complete), look)
     return reading
 
 
@@ -101,21 +112,21 @@ def least(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("least")
-def test_a_look_reads_the_rows_of_open_blocks_and_of_those_that_have_closed_since(records: Records) -> None:
-    context, rows = opened(records), day_rows(9)
+def test_a_look_reads_rows_of_open_and_newly_closed_blocks_only(records: Records) -> None:
+    context, rows = log_context(records), day_rows(9)
     for day, first in ((2, 1), (3, 2), (4, 3), (8, 4)):
         reading = reading_at(context, day, rows)
-        read = [f"{one:02}" for one in range(first, day + 2)]  # the last two days and the one that has just begun
+        read = [f"{one:02}" for one in range(first, day + 2)]  # the last two days and the current one
         assert sorted(set(reading.rows.block)) == read and reading.anew == (day == 2)
         settled.keep(reading, context, "r")
     assert context.stretches.last("r") == 4
     settled.keep(reading_at(context, 8, rows), context, "r")
-    assert context.stretches.last("r") == 4, "nothing more is settled"
+    assert context.stretches.last("r") == 4, "no further rows are settled"
 
 
 @pytest.mark.usefixtures("least")
-def test_of_two_looks_at_once_one_keeps_what_it_has_taken(records: Records) -> None:
-    context, rows = opened(records), day_rows(9)
+def test_only_one_of_two_concurrent_looks_keeps_its_stretch(records: Records) -> None:
+    context, rows = log_context(records), day_rows(9)
     settled.keep(reading_at(context, 2, rows), context, "r")
     one, other = reading_at(context, 4, rows), reading_at(context, 5, rows)
     settled.keep(other, context, "r")
@@ -135,8 +146,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.usefixtures("least")
 @pytest.mark.parametrize("why", ["a request", "a label", "an earlier look", *SETTINGS])
-def test_all_rows_are_read_where_what_was_kept_may_no_longer_hold(records: Records, why: str) -> None:
-    context, rows = opened(records), day_rows(9)
+def test_all_rows_are_read_where_the_stretches_may_no_longer_hold(records: Records, why: str) -> None:
+    context, rows = log_context(records), day_rows(9)
     settled.keep(reading_at(context, 4, rows), context, "r")
     assert not reading_at(context, 5, rows).anew
     unlabelled = replace(prediction(900, replace(rows[3], known=None), plans([])), milliseconds={})
@@ -159,8 +170,8 @@ def test_all_rows_are_read_where_what_was_kept_may_no_longer_hold(records: Recor
 
 
 @pytest.mark.usefixtures("least")
-def test_nothing_is_kept_while_the_log_waits_for_a_writer_or_the_pace_is_not_known(records: Records) -> None:
-    context, rows = opened(records), day_rows(9)
+def test_no_stretch_is_kept_while_a_writer_lags_or_too_few_latencies_are_settled(records: Records) -> None:
+    context, rows = log_context(records), day_rows(9)
     for reading in (replace(reading_at(context, 4, rows), outcomes=None), reading_at(context, 4, rows, needed=1000)):
         settled.keep(reading, context, "r")
         assert context.stretches.last("r") == 0
@@ -169,8 +180,8 @@ def test_nothing_is_kept_while_the_log_waits_for_a_writer_or_the_pace_is_not_kno
 
 
 @pytest.mark.usefixtures("least")
-def test_a_look_during_which_all_is_deleted_does_no_harm(records: Records) -> None:
-    context, rows = opened(records), day_rows(12)
+def test_stretches_deleted_during_a_look_do_no_harm(records: Records) -> None:
+    context, rows = log_context(records), day_rows(12)
     for day in (2, 4):
         settled.keep(reading_at(context, day, rows), context, "r")
     under_way = reading_at(context, 6, rows)
@@ -185,8 +196,8 @@ def test_a_look_during_which_all_is_deleted_does_no_harm(records: Records) -> No
 
 
 @pytest.mark.usefixtures("least")
-def test_where_one_in_the_middle_is_deleted_all_rows_are_read(records: Records) -> None:
-    context, rows = opened(records), day_rows(12)
+def test_all_rows_are_read_where_a_stretch_in_the_middle_was_deleted(records: Records) -> None:
+    context, rows = log_context(records), day_rows(12)
     for day in (2, 4, 6):
         settled.keep(reading_at(context, day, rows), context, "r")
     assert not reading_at(context, 7, rows).anew
@@ -197,8 +208,8 @@ def test_where_one_in_the_middle_is_deleted_all_rows_are_read(records: Records) 
 
 
 @pytest.mark.usefixtures("least")
-def test_what_is_of_another_form_is_read_anew_and_what_is_replaced_is_deleted(records: Records) -> None:
-    context, rows = opened(records), day_rows(9)
+def test_stretches_of_another_format_are_read_anew_and_replaced_ones_deleted(records: Records) -> None:
+    context, rows = log_context(records), day_rows(9)
     settled.keep(reading_at(context, 2, rows), context, "r")
     context.stretches.keep("r", 2, False, msgspec.msgpack.encode({"until": "later"}))
     reading = reading_at(context, 4, rows)
@@ -211,34 +222,36 @@ def test_what_is_of_another_form_is_read_anew_and_what_is_replaced_is_deleted(re
         ).all() == [3]
 
 
-def test_a_label_counts_that_matures_at_the_very_instant_of_a_look(
+def test_a_label_that_matures_at_the_instant_of_a_look_counts(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of instants that no fraction of two holds; nothing is settled that is not counted."""
+    """At instants that are no binary fractions; no row is settled without being counted."""
     monkeypatch.setattr(settled, "LEAST", 1)
     row = Row(1.0, None, 0.0, 1, 1.0, 1.0, ("", ""), "x", False)
     for micros in range(1, 60):
-        context, at = opened(records), hours(1) + timedelta(microseconds=micros)
-        made = [
+        context, at = log_context(records), hours(1) + timedelta(microseconds=micros)
+        predictions = [
             replace(prediction(n, replace(row, entity=n), plans([])), predicted_at=at, closes_at=at) for n in range(4)
         ]
-        context.predictions.append(made)
-        context.predictions.record_outcomes([(one.prediction_id, 1.0, at + timedelta(hours=1)) for one in made])
+        context.predictions.append(predictions)
+        context.predictions.record_outcomes([(one.prediction_id, 1.0, at + timedelta(hours=1)) for one in predictions])
         for now in (at + MATURITY, at + MATURITY + timedelta(hours=1)):
             complete, look_now = Completeness(now, (), now, ()), look_at(now, plans([]))
             reading = settled.read(context, "r", look_now, complete)
-            assert told(reading.seen, look_now) == told(all_rows(context, look_now, complete), look_now)
+            assert decision_bits(reading.seen, look_now) == decision_bits(
+                all_rows(context, look_now, complete), look_now
+            )
             assert len(reading.seen.differences) == 4
             settled.keep(reading, context, "r")
 
 
-def test_the_pace_is_kept_of_settled_rows_alone(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latencies_are_kept_for_settled_rows_only(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settled, "LEAST", 1)
-    context = opened(records)
+    context = log_context(records)
 
     def took(number: int, at: float, milliseconds: float) -> Prediction:
-        made = prediction(number, Row(at, None, 0, number, None, 1.0, ("", ""), "x", False), plans([]))
-        return replace(made, milliseconds={"1": milliseconds, "2": milliseconds})
+        one = prediction(number, Row(at, None, 0, number, None, 1.0, ("", ""), "x", False), plans([]))
+        return replace(one, milliseconds={"1": milliseconds, "2": milliseconds})
 
     for requests, now in (
         ([took(0, 1.0, 1.0), took(1, 1.5, 1.0), took(2, 70.0, 1.0), took(3, 70.9, 1.0)], hours(71)),
@@ -247,23 +260,23 @@ def test_the_pace_is_kept_of_settled_rows_alone(records: Records, monkeypatch: p
         context.predictions.append(requests)
         complete, look_now = Completeness(now, (), now, ()), look_at(now, plans([]), needed=4)
         reading = settled.read(context, "r", look_now, complete)
-        assert told(reading.seen, look_now) == told(all_rows(context, look_now, complete), look_now)
+        assert decision_bits(reading.seen, look_now) == decision_bits(all_rows(context, look_now, complete), look_now)
         settled.keep(reading, context, "r")
 
 
 @pytest.mark.usefixtures("least")
-def test_the_newest_label_may_be_a_late_one(records: Records) -> None:
-    context, rows = opened(records), day_rows(4)
-    made = [prediction(number, row, plans([])) for number, row in enumerate(rows)]
-    context.predictions.append(made)
-    context.predictions.record_outcomes([(one.prediction_id, 1.0, one.predicted_at) for one in made[1:]])
+def test_the_newest_label_may_belong_to_a_settled_row(records: Records) -> None:
+    context, rows = log_context(records), day_rows(4)
+    predictions = [prediction(number, row, plans([])) for number, row in enumerate(rows)]
+    context.predictions.append(predictions)
+    context.predictions.record_outcomes([(one.prediction_id, 1.0, one.predicted_at) for one in predictions[1:]])
     for day in (8, 9):
         now = hours(24 * day)
         complete, look_now = Completeness(now, (), now, ()), look_at(now, plans([]))
         reading = settled.read(context, "r", look_now, complete)
-        assert told(reading.seen, look_now) == told(all_rows(context, look_now, complete), look_now)
+        assert decision_bits(reading.seen, look_now) == decision_bits(all_rows(context, look_now, complete), look_now)
         settled.keep(reading, context, "r")
-        context.predictions.record_outcomes([(made[0].prediction_id, 1.0, hours(24 * 8 + 3))])
+        context.predictions.record_outcomes([(predictions[0].prediction_id, 1.0, hours(24 * 8 + 3))])
     assert reading.seen.counts.newest == hours(24 * 8 + 3) and not reading.anew
 
 
@@ -274,10 +287,10 @@ def kinds() -> dict[str, dict[str, Any]]:
 @on_both
 @pytest.mark.parametrize("ours", [same, inverted], ids=["same", "inverted"])
 @pytest.mark.parametrize("kind", kinds())
-def test_a_rollout_takes_the_same_decisions_as_one_whose_looks_read_all_rows(
+def test_a_rollout_makes_the_same_decisions_as_one_whose_looks_read_all_rows(
     desk: Context, monkeypatch: pytest.MonkeyPatch, kind: str, ours: Score
 ) -> None:
-    """Decisions are named by what they say, so that the same answer has the same evidence."""
+    """The id of a decision is a digest of its content, so equal ids mean equal answers and evidence."""
     monkeypatch.setattr(settled, "LEAST", 50)
     changes = {"failing": {"1": 0.05, "2": 0.02}, "request": lambda n, _: {"kind": "abc"[n % 3]}, **kinds()[kind]}
     decided = []
@@ -298,9 +311,7 @@ def test_a_rollout_takes_the_same_decisions_as_one_whose_looks_read_all_rows(
     assert ours is inverted or desk.stretches.last("a") >= 3
 
 
-def test_a_look_that_is_killed_before_it_keeps_anything_loses_nothing(
-    desk: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_look_killed_before_it_keeps_a_stretch_loses_nothing(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settled, "LEAST", 50)
     champion_first(desk)
     start(desk)

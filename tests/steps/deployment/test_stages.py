@@ -1,4 +1,4 @@
-"""Stages are set once, and a rollout is ended by hand."""
+"""Stages are set once, and a rollout can be ended by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.steps.deployment.rollout import champion_first, clock, finish, in_for
 pytestmark = on_both
 
 
-def test_a_stage_is_set_once_and_a_late_retry_lowers_nothing(desk: Context) -> None:
+def test_a_stage_is_set_once_and_a_late_retry_does_not_lower_the_share(desk: Context) -> None:
     champion_first(desk)
     start(desk)
     first = stage(desk, "shadow")
@@ -24,12 +24,12 @@ def test_a_stage_is_set_once_and_a_late_retry_lowers_nothing(desk: Context) -> N
     stage(desk, "25")
     assert stage(desk, "shadow")["share"] == 0.25 and in_force(desk).share == 0.25
     passed = look(desk, "shadow")
-    assert (passed["action"], passed["rule"]) == ("ADVANCE", "stage_passed"), "the task of a passed stage was cleared"
+    assert (passed["action"], passed["rule"]) == ("ADVANCE", "stage_passed"), "the task of an earlier stage was cleared"
     assert look(desk, "100")["action"] == "HOLD", "another stage is in force"
     assert [entry.reason for entry in desk.ledger.entries()[-2:]] == ["stage shadow", "stage 25"]
 
 
-def test_a_stage_whose_task_was_killed_before_the_ledger_is_entered_by_the_retry(
+def test_the_retry_of_a_killed_stage_task_enters_the_stage_in_the_ledger(
     desk: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     champion_first(desk)
@@ -48,7 +48,7 @@ def test_a_stage_whose_task_was_killed_before_the_ledger_is_entered_by_the_retry
     assert (last.action, last.reason, last.at) == ("advance", "stage shadow", in_force(desk).since)
 
 
-def test_a_version_whose_artifact_is_gone_is_not_promoted_by_hand(desk: Context) -> None:
+def test_a_version_without_its_artifact_cannot_be_promoted_by_hand(desk: Context) -> None:
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")
@@ -62,7 +62,7 @@ def test_a_version_whose_artifact_is_gone_is_not_promoted_by_hand(desk: Context)
     assert finish(desk, "rollback", actor="ada")["champion"] == "1"
 
 
-def test_an_abort_by_hand_and_a_promotion_by_hand(desk: Context) -> None:
+def test_a_rollout_can_be_aborted_and_promoted_by_hand(desk: Context) -> None:
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")
@@ -79,4 +79,4 @@ def test_an_abort_by_hand_and_a_promotion_by_hand(desk: Context) -> None:
     assert finish(desk, "promote", "b", actor="ada")["champion"] == "2"
     assert desk.ledger.entries()[-1].actor == "ada"
     finish(desk, "abort", "a")
-    assert in_force(desk).champion == "2", "what came later is left alone"
+    assert in_force(desk).champion == "2", "the later rollout is left alone"

@@ -1,4 +1,4 @@
-"""A rollout starts once for a change, one at a time."""
+"""A change starts one rollout, and only one rollout runs at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.steps.deployment.rollout import champion_first, finish, look, open_co
 pytestmark = on_both
 
 
-def test_a_rollout_starts_once_for_a_change_whichever_way_the_news_arrives(desk: Context) -> None:
+def test_a_change_starts_one_rollout_whichever_way_it_is_reported(desk: Context) -> None:
     champion_first(desk)
     change = set_alias(desk, "challenger", "2")
     places = {"mlflow_uri": desk.settings.mlflow, "records_uri": desk.settings.records}
@@ -50,7 +50,7 @@ def test_the_same_version_may_challenge_again(desk: Context) -> None:
     assert start(desk, run="c", change=5)["proceed"]
 
 
-def test_the_form_sets_the_alias_and_a_retry_does_not_set_it_again(desk: Context) -> None:
+def test_the_form_sets_the_alias_once_despite_retries(desk: Context) -> None:
     champion_first(desk)
     assert start(desk)["proceed"] and desk.models.aliases()["challenger"] == "2"
     assert alias_news("challenger", desk) is None
@@ -67,11 +67,11 @@ def test_a_second_rollout_waits_for_the_first(desk: Context) -> None:
     with pytest.raises(CheckFailed, match="rollout a of version 2 is under way"):
         start(desk, "3", "b", change=change)
     finish(desk, "inconclusive")
-    assert desk.models.aliases()["challenger"] == "3", "it was set anew, so it stays"
+    assert desk.models.aliases()["challenger"] == "3", "the alias was set anew, so it is kept"
     assert start(desk, "3", "b", change=change)["proceed"]
 
 
-def test_what_cannot_be_rolled_out_is_said(desk: Context) -> None:
+def test_versions_that_cannot_be_rolled_out_are_refused_with_a_reason(desk: Context) -> None:
     champion_first(desk)
     with pytest.raises(MissingData, match="no version 9 of the chain; there are: 1, 2, 3"):
         start(desk, "9")
@@ -88,7 +88,7 @@ def test_what_cannot_be_rolled_out_is_said(desk: Context) -> None:
     assert finish(desk, "rollback", "x")["action"] == "none"
 
 
-def test_a_start_that_fails_leaves_its_change_to_the_next(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_start_leaves_its_change_to_the_next_one(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     champion_first(desk)
     change = set_alias(desk, "challenger", "2")
     with monkeypatch.context() as patch, pytest.raises(MissingData):

@@ -1,4 +1,4 @@
-"""No block closes before all who write the log have passed its end; one that died holds it, and that is said."""
+"""A block closes once all writers of the log have passed its end; a dead writer holds it and is named."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.steps.deployment.rollout import START, champion_first, clock, console
 pytestmark = on_both
 
 
-def test_a_writer_that_is_behind_holds_the_blocks_that_it_may_still_write_to(
+def test_a_lagging_writer_holds_the_blocks_that_it_may_still_write_to(
     desk: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:
     champion_first(desk)
@@ -33,7 +33,7 @@ def test_a_writer_that_is_behind_holds_the_blocks_that_it_may_still_write_to(
     assert "waits for its writer two/1" in held["reason"] and "one/1" not in held["reason"]
     decision = desk.decisions.get(held["decision_id"])
     assert decision is not None and "flightdeck writers end two/1" in decision["reasons"][-1]
-    assert decision["evidence"]["requests"] == len(desk.predictions.all()), "harm is seen meanwhile"
+    assert decision["evidence"]["requests"] == len(desk.predictions.all()), "harm is still detected"
     some = desk.predictions.all()[0].prediction_id
     explained = json.loads(console(desk, capsys, "explain", some, "--json"))
     assert explained["log_complete_until"] == str(START + timedelta(days=3, hours=1))
@@ -47,10 +47,10 @@ def test_a_writer_that_is_behind_holds_the_blocks_that_it_may_still_write_to(
     again = look(desk, "shadow")
     assert again["blocks"] == 5 and "waits" not in again["reason"]
     desk.writers.advance("two/1", START)
-    assert look(desk, "shadow")["blocks"] == 2, "one that was ended by mistake holds again, where it was: never back"
+    assert look(desk, "shadow")["blocks"] == 2, "a writer ended by mistake holds again at its watermark"
 
 
-def test_a_writer_that_is_silent_for_long_asks_for_a_look_and_hides_no_harm(desk: Context) -> None:
+def test_a_silent_writer_triggers_a_look_and_hides_no_harm(desk: Context) -> None:
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")
@@ -68,7 +68,7 @@ def test_a_writer_that_is_silent_for_long_asks_for_a_look_and_hides_no_harm(desk
     assert answer["action"] == "ROLLBACK" and "dead/1" in answer["reason"]
 
 
-def test_a_writer_that_is_ahead_of_the_judge_makes_it_see_no_future(desk: Context) -> None:
+def test_a_writer_whose_clock_is_ahead_does_not_let_the_judge_see_the_future(desk: Context) -> None:
     champion_first(desk)
     start(desk)
     stage(desk, "shadow")

@@ -1,4 +1,4 @@
-"""Fixtures of ingestion."""
+"""Fixtures for the tests of ingestion."""
 
 from __future__ import annotations
 

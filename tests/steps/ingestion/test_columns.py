@@ -1,4 +1,4 @@
-"""Columns that are new, missing or of another type."""
+"""New columns, missing columns and columns of another type."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.sources import Api, as_json, context_over, rows, write_csv
 from tests.steps.ingestion.visits import WINDOW, Record, read
 
 
-def test_a_new_column_is_recorded_and_carried(tmp_path: Path) -> None:
+def test_a_new_column_is_recorded_and_kept(tmp_path: Path) -> None:
     source = {"kind": "files", "uri": f"{tmp_path}/{{table}}-*.csv"}
     context = context_over(tmp_path / "home", source)
     write_csv(tmp_path / "visits-1.csv", rows()[:30])

@@ -1,4 +1,4 @@
-"""Databases as sources, and days that come in many batches."""
+"""Databases as sources, and days that arrive in many batches."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from tests.steps.ingestion.test_incremental import day
 from tests.steps.ingestion.visits import PLAIN, WINDOW, into_sqlite, read
 
 
-def test_a_database_that_is_not_there_is_named_without_its_password(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_database_is_named_without_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = context_over(tmp_path / "home", {"kind": "sql", "url_env": "VISITS_URL"})
     for url, message in (
         (None, "VISITS_URL is not set"),
@@ -48,7 +46,7 @@ def test_only_the_window_is_read_from_a_database(tmp_path: Path, monkeypatch: py
         execute("ingest", day(1), context)
 
 
-def test_a_day_spread_over_many_batches_is_one_partition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_day_in_many_batches_is_one_partition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.ingestion.staging.BATCH", 2048)
     draw = random.Random(1)
     start = datetime(2024, 3, 28, 23, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Files that are broken, empty or odd."""
+"""Broken, empty or odd files."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_broken_file_is_named_and_nothing_is_written(
     assert not Path(context.data.uri()).exists()
 
 
-def test_a_header_alone_gives_empty_partitions(tmp_path: Path) -> None:
+def test_a_file_with_only_a_header_gives_empty_partitions(tmp_path: Path) -> None:
     (tmp_path / "visits.csv").write_text(",".join(TABLE.columns) + "\n")
     context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"})
     assert execute("ingest", WINDOW, context)["tables"]["visits"]["rows"] == 0
@@ -98,7 +98,7 @@ def test_a_header_alone_gives_empty_partitions(tmp_path: Path) -> None:
     assert table.num_rows == 0 and table.column_names == [*TABLE.columns, DAY]
 
 
-def test_a_very_long_string_and_odd_numbers_pass_on_to_validation(tmp_path: Path) -> None:
+def test_a_very_long_string_and_odd_numbers_are_left_to_validation(tmp_path: Path) -> None:
     records = rows(10)
     records[2]["site"] = "x" * 1_000_000
     for number, value in ((3, "NaN"), (4, "inf"), (5, "-inf")):

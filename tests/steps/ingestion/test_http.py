@@ -1,4 +1,4 @@
-"""Sources over HTTP: busy, down, refusing, or of another shape."""
+"""Sources over HTTP: busy, down, refusing, or of an unexpected shape."""
 
 from __future__ import annotations
 
@@ -18,18 +18,16 @@ def http(api: Api, **changes: Any) -> Record:
     return {"kind": "http", "url": api.url, "per_second": 1000, "attempts": 4} | changes
 
 
-def test_a_busy_server_is_asked_again_as_it_wishes(reference: Context, tmp_path: Path) -> None:
+def test_a_busy_server_is_retried_after_the_pause_that_it_names(reference: Context, tmp_path: Path) -> None:
     busy = {2: (429, {"Retry-After": "0"}), 5: (503, {"Retry-After": "0"}), 6: (500, {"Retry-After": "0"})}
     with Api(as_json(rows()), fail=lambda request, page: busy.get(request)).serving() as api:
         context = context_over(tmp_path / "other", http(api))
         execute("ingest", WINDOW, context)
-    assert raw(context) == raw(reference) and len(api.asked) == 13
+    assert raw(context) == raw(reference) and len(api.queries) == 13
 
 
 @pytest.mark.parametrize("cursors", [False, True])
-def test_a_read_that_gave_up_goes_on_from_the_page_it_reached(
-    reference: Context, tmp_path: Path, cursors: bool
-) -> None:
+def test_a_failed_read_resumes_at_the_page_that_it_reached(reference: Context, tmp_path: Path, cursors: bool) -> None:
     down = [True]
 
     def fail(request: int, page: int) -> tuple[int, dict[str, str]] | None:
@@ -42,14 +40,14 @@ def test_a_read_that_gave_up_goes_on_from_the_page_it_reached(
             execute("ingest", WINDOW, context)
         assert not Path(context.data.uri()).exists()
         down[0] = False
-        api.asked.clear()
+        api.queries.clear()
         execute("ingest", WINDOW, context)
-        assert api.asked[0]["page"] in ("4", "c4")
+        assert api.queries[0]["page"] in ("4", "c4")
     assert raw(context) == raw(reference)
     assert not list((context.settings.root / "staging").rglob("*.parquet"))
 
 
-def test_a_token_comes_from_the_environment_and_shows_nowhere(
+def test_a_token_is_read_from_the_environment_and_shown_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Api(as_json(rows()), fail=lambda request, page: (401, {}) if request > 3 else None).serving() as api:
@@ -71,7 +69,7 @@ def test_a_token_comes_from_the_environment_and_shows_nowhere(
         ([{"id": 1, "at": 3}, {"id": "x"}], "values of several types"),
     ],
 )
-def test_an_answer_of_another_shape_is_named(tmp_path: Path, answer: Any, message: str) -> None:
+def test_an_answer_of_an_unexpected_shape_is_named(tmp_path: Path, answer: Any, message: str) -> None:
     with Api([]).serving() as api:
         api.answer = lambda query: (200, {}, answer)  # type: ignore[method-assign]
         with pytest.raises(CorruptData, match=message):

@@ -1,4 +1,4 @@
-"""Incremental sources: what changed is merged into the partitions of its days."""
+"""Incremental sources: changed records are merged into the partitions of their days."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def day_end(number: int) -> datetime:
 
 
 @pytest.mark.parametrize("seed", seeds(2, 50))
-def test_changes_by_watermark_end_where_one_whole_read_does(
+def test_incremental_reads_end_with_the_same_data_as_one_full_read(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Records are corrected, arrive late, and move to another day; days run once, twice, or out of order."""
+    """Records are corrected, arrive late, or move to another day; days run once, twice, or out of order."""
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
     draw = random.Random(seed)
     records = versions(draw, 40, lambda first, last: last + timedelta(hours=draw.choice([0, 0, 26])))
@@ -57,7 +57,7 @@ def test_changes_by_watermark_end_where_one_whole_read_does(
     assert raw(whole) == raw(step_by_step)
 
 
-def test_a_gap_in_the_runs_is_read_from_the_watermark_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gap_between_runs_is_read_from_the_watermark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
     context = incremental(tmp_path, rows(), "home")
     execute("ingest", day(0), context)
@@ -66,18 +66,18 @@ def test_a_gap_in_the_runs_is_read_from_the_watermark_on(tmp_path: Path, monkeyp
     outputs = execute("ingest", day(3), context)
     assert {str(day) for day in context.data.periods("raw", "visits")} == {
         str(FIRST + timedelta(n)) for n in range(4)
-    }, "the days between were never asked for, and lost nothing"
+    }, "the days between were never requested, and lost nothing"
     assert outputs["tables"]["visits"]["delivered"] > 16
-    assert outputs["validate_since"] == outputs["build_since"] == "2024-03-30", "nobody else validates them"
+    assert outputs["validate_since"] == outputs["build_since"] == "2024-03-30", "no other run validates them"
     execute("ingest", day(1), context)
     assert context.partitions.watermark("visits") == newest[1]
 
 
 @pytest.mark.parametrize("hour", [0, 12, 23])
-def test_a_day_that_was_read_before_its_end_loses_nothing(
+def test_a_day_read_before_its_end_is_completed_by_the_next_run(
     tmp_path: Path, hour: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The watermark is where the source stood, not where the window ends; the day's own run never came."""
+    """The watermark is the newest change read, not the end of the window; the day's own run is missing."""
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
     now = datetime(2024, 3, 29, hour, tzinfo=UTC)
     context = incremental(tmp_path, [one for one in rows() if one["changed_at"] < now], "home")
@@ -87,7 +87,7 @@ def test_a_day_that_was_read_before_its_end_loses_nothing(
     assert context.data.read("raw", "visits", context.window(FIRST, FIRST + timedelta(2))).num_rows == 32
 
 
-def test_a_quiet_source_is_read_from_its_last_change_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quiet_source_is_read_from_its_last_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
     context = incremental(tmp_path, rows(3), "home")
     seen = [execute("ingest", day(number), context)["tables"]["visits"]["delivered"] for number in range(4)]
@@ -98,7 +98,7 @@ def test_a_quiet_source_is_read_from_its_last_change_on(tmp_path: Path, monkeypa
     assert empty.partitions.watermark("visits") is None
 
 
-def test_a_late_change_of_an_old_day_is_to_be_validated_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_change_of_an_old_day_marks_it_for_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISITS_URL", f"sqlite:///{tmp_path / 'visits.db'}")
     context = incremental(tmp_path, rows(), "home")
     for number in range(3):
@@ -111,12 +111,12 @@ def test_a_late_change_of_an_old_day_is_to_be_validated_again(tmp_path: Path, mo
 
 
 class Killed(BaseException):
-    """What no handler catches."""
+    """An error that no handler catches."""
 
 
 @thorough
 @pytest.mark.parametrize("write", range(4))
-def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
+def test_a_run_killed_at_any_write_is_completed_by_the_next(
     tmp_path: Path, write: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The partitions, their history and the watermark are as if it had run once."""
@@ -129,7 +129,7 @@ def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
             execute("ingest", day(number), context)
         homes.append(context)
     clean, killed = homes
-    told = execute("ingest", day(3), clean)
+    outputs = execute("ingest", day(3), clean)
     put, count = Store.write_bytes, itertools.count()
 
     def dies(self: Store, uri: str, content: bytes) -> str:
@@ -145,8 +145,8 @@ def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
     again = execute("ingest", day(3), killed)
     assert raw(killed) == raw(clean)
     overdue = ("validate_since", "build_since", "build_until")
-    assert told["validate_since"] == "2024-03-29" and [again[name] for name in overdue] == [
-        told[name] for name in overdue
+    assert outputs["validate_since"] == "2024-03-29" and [again[name] for name in overdue] == [
+        outputs[name] for name in overdue
     ]
     histories = [context.partitions for context in homes]
     assert histories[0].lines() == histories[1].lines()
@@ -155,7 +155,9 @@ def test_a_run_that_dies_at_any_write_is_finished_by_the_next(
     assert histories[0].watermark("visits") == histories[1].watermark("visits") == newest
 
 
-def test_incremental_needs_a_column_that_says_what_is_newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incremental_source_needs_a_column_that_orders_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VISITS_URL", into_sqlite(tmp_path / "visits.db", rows()))
     source = {"kind": "sql", "url_env": "VISITS_URL", "incremental": True}
     with pytest.raises(InvalidInput, match="names no column `known`"):

@@ -26,7 +26,7 @@ from tests.steps.ingestion.visits import PLAIN, WINDOW
         ("2024-10-27T02:30:00", "is ambiguous in timezone"),
     ],
 )
-def test_a_local_time_that_is_no_instant_or_two_is_refused(tmp_path: Path, local: str, message: str) -> None:
+def test_an_ambiguous_or_nonexistent_local_time_is_refused(tmp_path: Path, local: str, message: str) -> None:
     records = [{**one, "at": local, "changed_at": "2024-03-29T12:00:00"} for one in rows(1)]
     write_csv(tmp_path / "visits.csv", records)
     source = {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv", "timezone": "Europe/Berlin"}
@@ -43,7 +43,7 @@ IN_UTC = {
 
 
 def _visits(source: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch, hours: int = 24) -> Context:
-    """Visits at the LOCAL times, in the kind of source that `source` asks for."""
+    """Visits at the LOCAL times, in a source of the kind that `source` names."""
     at = [datetime.fromisoformat(one) for one in LOCAL]
     frame = pd.DataFrame({"id": range(4), "site": "a", "value": 1.0, "at": at, "changed_at": at})
     if source["kind"] == "sql":
@@ -101,7 +101,7 @@ def test_a_source_says_which_of_two_instants_a_local_time_is(
 
 
 @pytest.mark.parametrize("ambiguous", ["first", "second"])
-def test_a_database_that_is_read_by_the_hour_brings_the_hours_that_come_twice(
+def test_a_database_read_by_hour_gives_both_occurrences_of_a_repeated_hour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ambiguous: str
 ) -> None:
     context = _visits({"kind": "sql", "ambiguous": ambiguous}, tmp_path, monkeypatch, hours=1)

@@ -1,4 +1,4 @@
-"""Sources as people have them: other names, numbers and dates of another country, columns and rows too many."""
+"""Real-life sources: other names, foreign numbers and dates, surplus columns and rows."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SHAPE = {
 
 
 def desk(folder: Path, source: dict[str, Any], sheet: str = SHEET, zone: str | None = "Europe/Berlin") -> Context:
-    """The orders in a CSV, or as `source` says, at times of the zone; None: as the use case has it."""
+    """The orders in a CSV, or as `source` says, with times in `zone`; None: the zone of the use case."""
     (folder / "orders.csv").write_text(sheet)
     if source["kind"] == "files":
         source = {"uri": f"{folder}/{{table}}.csv", **source}
@@ -63,7 +63,7 @@ def ingested(context: Context) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", None], ids=["said", "of the use case"])
-def test_a_sheet_of_another_country_comes_in_the_tables_own_names_and_values(tmp_path: Path, zone: str | None) -> None:
+def test_a_foreign_sheet_is_read_into_the_declared_names_and_values(tmp_path: Path, zone: str | None) -> None:
     rows = ingested(desk(tmp_path, {**SHAPE, "where": "quantity > 0"}, zone=zone))
     assert rows == [
         {"invoice": "A1", "at": datetime(2024, 3, 29, 7, 26, tzinfo=UTC), "quantity": 6, "price": 1234.5},
@@ -71,12 +71,12 @@ def test_a_sheet_of_another_country_comes_in_the_tables_own_names_and_values(tmp
     ]
 
 
-def test_how_many_rows_where_left_out_is_told(tmp_path: Path) -> None:
+def test_the_number_of_rows_that_where_excludes_is_reported(tmp_path: Path) -> None:
     counts = execute("ingest", DAY, desk(tmp_path, {**SHAPE, "where": "quantity > 0"}))["tables"]["orders"]
     assert (counts["delivered"], counts["left_out"]) == (3, 1)
 
 
-def test_a_column_that_is_not_left_out_is_carried_as_text(tmp_path: Path) -> None:
+def test_a_column_that_is_neither_declared_nor_excluded_is_kept_as_text(tmp_path: Path) -> None:
     rows = ingested(desk(tmp_path, {**SHAPE, "leave_out": []}))
     assert [row["Note"] for row in rows] == ["first", "returned", "two\nlines"]
 
@@ -109,7 +109,7 @@ def test_a_column_that_is_not_left_out_is_carried_as_text(tmp_path: Path) -> Non
         ),
     ],
 )
-def test_what_does_not_fit_is_told_with_its_line_and_nothing_is_kept(
+def test_a_value_that_does_not_fit_is_named_with_its_line_and_nothing_is_stored(
     tmp_path: Path, sheet: str, change: dict[str, Any], message: str
 ) -> None:
     context = desk(tmp_path, SHAPE | change, sheet)
@@ -125,7 +125,7 @@ def test_lines_of_a_compressed_file_are_counted_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("incremental", [False, True])
-def test_a_database_is_asked_by_its_own_names(
+def test_a_database_is_queried_by_its_own_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, incremental: bool
 ) -> None:
     with sqlite3.connect(tmp_path / "shop.db") as connection:
@@ -166,7 +166,7 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path, change: 
         context_over(tmp_path / "home", {"kind": "files", "uri": "x", **change}, ORDERS)
 
 
-def test_the_first_format_that_fits_counts_and_an_offset_is_one(tmp_path: Path) -> None:
+def test_the_first_format_that_fits_is_used_and_offsets_are_read(tmp_path: Path) -> None:
     def at(*words: str, formats: tuple[str, ...]) -> list[Any]:
         piece = Piece(pa.table({}), nulls=("", "-"), reading=Reading(formats))
         column = pa.chunked_array([pa.array(words, pa.string())])
@@ -184,7 +184,7 @@ numbers = st.floats(-1e12, 1e12).map(lambda value: round(value, 3))
 
 
 @given(st.lists(numbers, min_size=1), st.sampled_from([".", ",", " ", "'", ""]), st.sampled_from([".", ","]))
-def test_numbers_come_back_whatever_their_signs(values: list[float], thousands: str, decimal: str) -> None:
+def test_numbers_are_read_back_whatever_their_separators(values: list[float], thousands: str, decimal: str) -> None:
     if thousands == decimal:
         thousands = ""
     signs = str.maketrans({",": thousands or None, ".": decimal})

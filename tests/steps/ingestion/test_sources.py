@@ -1,4 +1,4 @@
-"""Ingestion from every kind of source: the same partitions whichever way rows come, how often, and in what order."""
+"""Ingestion from every kind of source gives the same partitions, however often and in whatever order rows arrive."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def parquet_daily_in_memory(tmp_path: Path) -> Record:
 
     frame = pd.DataFrame(rows())
     day = frame["at"].dt.tz_convert("Europe/Berlin").dt.date
-    for found, part in frame.groupby(day):
-        with fsspec.open(f"memory://{tmp_path.name}/visits/{found}.parquet", "wb") as file:
+    for name, part in frame.groupby(day):
+        with fsspec.open(f"memory://{tmp_path.name}/visits/{name}.parquet", "wb") as file:
             part.to_parquet(file, index=False)
     return {"kind": "files", "uri": f"memory://{tmp_path.name}/{{table}}/{{day}}.parquet"}
 
@@ -83,8 +83,8 @@ def test_an_api_gives_the_same_partitions(reference: Context, tmp_path: Path, cu
         context = context_over(tmp_path / "other", source | keys)
         execute("ingest", WINDOW, context)
     assert raw(context) == raw(reference)
-    assert api.asked[0]["from"] == "2024-03-29" and api.asked[0]["to"] == "2024-04-01T22:00:00+00:00"
-    assert len(api.asked) == (9 if cursors else 10), "numbered pages end with an empty one"
+    assert api.queries[0]["from"] == "2024-03-29" and api.queries[0]["to"] == "2024-04-01T22:00:00+00:00"
+    assert len(api.queries) == (9 if cursors else 10), "numbered pages end with an empty one"
 
 
 @costly()
@@ -93,7 +93,7 @@ def test_an_api_gives_the_same_partitions(reference: Context, tmp_path: Path, cu
     twice=st.lists(st.integers(0, 59), max_size=20),
     cuts=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=3),
 )
-def test_order_repetition_and_overlapping_windows_do_not_show(
+def test_order_repetition_and_overlapping_windows_change_no_partition(
     reference: Context, tmp_path_factory: pytest.TempPathFactory, order: list[int], twice: list[int], cuts: list[Any]
 ) -> None:
     folder = tmp_path_factory.mktemp("delivery")
@@ -115,7 +115,7 @@ def test_order_repetition_and_overlapping_windows_do_not_show(
     order=st.randoms(use_true_random=False),
     cuts=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=3),
 )
-def test_nor_do_they_where_records_were_corrected_and_moved_to_another_day(
+def test_nor_do_they_where_records_are_corrected_or_move_to_another_day(
     tmp_path_factory: pytest.TempPathFactory, changes: list[Any], order: random.Random, cuts: list[Any]
 ) -> None:
     folder, every = tmp_path_factory.mktemp("delivery"), rows()
@@ -133,13 +133,13 @@ def test_nor_do_they_where_records_were_corrected_and_moved_to_another_day(
         execute("ingest", {"start": str(FIRST + timedelta(first)), "end": str(FIRST + timedelta(last))}, pieces)
     assert raw(pieces) == raw(whole)
     ids = whole.data.read("raw", "visits", whole.window(FIRST, FIRST + timedelta(4)))["id"].to_pylist()
-    assert len(ids) == len(set(ids)), "a record that moved is where it is now"
+    assert len(ids) == len(set(ids)), "a record that moved is only in its new day"
 
 
-def test_the_newest_record_of_a_key_counts_and_equals_are_both_kept(tmp_path: Path) -> None:
+def test_the_newest_record_of_a_key_is_kept_and_ties_are_kept_both(tmp_path: Path) -> None:
     records = rows(20)
     corrected = records[3] | {"value": 99.0, "changed_at": records[3]["changed_at"] + timedelta(hours=1)}
-    rival = records[5] | {"value": -5.0}  # as new as the other: nothing says which is right
+    rival = records[5] | {"value": -5.0}  # as new as the other: neither is known to be right
     write_csv(tmp_path / "visits.csv", [corrected, *records, rival])
     context = context_over(tmp_path / "home", {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"})
     counts = execute("ingest", WINDOW, context)["tables"]["visits"]
@@ -148,7 +148,7 @@ def test_the_newest_record_of_a_key_counts_and_equals_are_both_kept(tmp_path: Pa
     assert (counts["rows"], counts["superseded"], counts["repeated"]) == (21, 1, 0)
 
 
-def test_a_restatement_shows_in_the_history_the_version_and_the_days_to_do_again(
+def test_a_restatement_changes_the_history_the_data_version_and_the_days_to_validate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = {"kind": "files", "uri": f"{tmp_path}/{{table}}.csv"}
@@ -163,12 +163,12 @@ def test_a_restatement_shows_in_the_history_the_version_and_the_days_to_do_again
     (line,) = context.partitions.lines(restated=True)
     assert (line.table, line.period, line.added, line.removed) == ("visits", "2024-03-30", 1, 0)
     assert execute("snapshot", {}, context)["data_version"] != before
-    told, show = COMMAND.answer({"verb": "history", "table": "visits", "period": None, "restated": True}, context)
+    history, show = COMMAND.answer({"verb": "history", "table": "visits", "period": None, "restated": True}, context)
     show()
-    assert [(one["period"], one["rows"], one["added"]) for one in told] == [("2024-03-30", line.rows, 1)]
+    assert [(one["period"], one["rows"], one["added"]) for one in history] == [("2024-03-30", line.rows, 1)]
     assert "2024-03-30" in capsys.readouterr().out
     with pytest.raises(InvalidInput, match="no table 'visit'; choose from visits"):
         COMMAND.answer({"verb": "history", "table": "visit", "period": None, "restated": False}, context)
     lines = len(context.partitions.lines())
     execute("ingest", WINDOW, context)
-    assert len(context.partitions.lines()) == lines == 5, "the same again leaves no line"
+    assert len(context.partitions.lines()) == lines == 5, "repeating the read adds no line"

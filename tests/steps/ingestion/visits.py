@@ -1,4 +1,4 @@
-"""What the tests of ingestion share: the window of the visits, their partitions, and a database of them."""
+"""Shared by the tests of ingestion: the window of the visits, their partitions, and a database of them."""
 
 from __future__ import annotations
 

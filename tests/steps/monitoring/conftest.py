@@ -1,4 +1,4 @@
-"""A desk over a store of its own."""
+"""The monitoring steps over a store of their own."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     rules = params.monitoring.model_copy(update={"min_labelled": 100})
     usecase: Any = SimpleNamespace(name="meters", timezone="UTC", start=START, end=END, maturity=timedelta(hours=6))
     usecase.looks_ahead = timedelta(0)
-    made = Desk(Context(Settings(home=tmp_path), params.model_copy(update={"monitoring": rules}), usecase))
+    desk = Desk(Context(Settings(home=tmp_path), params.model_copy(update={"monitoring": rules}), usecase))
 
     def features(context: Context, rows: pa.Table, service: str, inputs: ModelInputs) -> pd.DataFrame:
         assert inputs == INPUTS
-        made.services.append(service)
-        return made.frame[made.frame[EXAMPLE_ID].isin(rows[EXAMPLE_ID].to_pylist())].iloc[::-1]
+        desk.services.append(service)
+        return desk.frame[desk.frame[EXAMPLE_ID].isin(rows[EXAMPLE_ID].to_pylist())].iloc[::-1]
 
     monkeypatch.setattr(
-        point_in_time, "load_examples", lambda context, window, known_by=None, ahead=None: as_table(made.frame)
+        point_in_time, "load_examples", lambda context, window, known_by=None, ahead=None: as_table(desk.frame)
     )
     monkeypatch.setattr(point_in_time, "feature_frame", features)
-    return made
+    return desk

@@ -1,4 +1,4 @@
-"""The monitoring steps with their usual inputs, over examples that are drawn and a model that is known."""
+"""The monitoring steps with their usual inputs, over random examples and a known model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROWS = 400
 
 
 def examples(rows: int = ROWS, seed: int = 0, shift: float = 0.0) -> pd.DataFrame:
-    """Labels drawn with probability sigmoid(x), which the model below knows."""
+    """Labels drawn with probability sigmoid(x), which is the score of the model below."""
     rng = np.random.default_rng(seed)
     x = rng.normal(shift, 1.5, rows).astype(np.float32)
     at = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(minutes=n * 2880 // max(rows, 1)) for n in range(rows)]
@@ -94,12 +94,12 @@ class Desk:
 
     @property
     def sha256(self) -> str:
-        """Of the graph that lies in the model's folder."""
+        """The sha256 of the graph in the model's folder."""
         content = self.context.data.store.read_bytes(f"{self.model_uri}/{GRAPH}")
         return hashlib.sha256(content).hexdigest()
 
     def put_evaluation(self) -> None:
-        """The evaluation of the model that lies in its folder, with the rows that lie beside."""
+        """Write an evaluation of the model in its folder, with its scored rows."""
         store = self.context.data.store
         digest = store.sha256(store.read_bytes(scored_uri(self.evaluation_uri)))
         about = {"model_uri": self.model_uri, "model_sha256": self.sha256}

@@ -39,7 +39,7 @@ def test_the_same_population_has_no_drift_and_keeps_the_model(desk: Desk) -> Non
     assert desk.decide(outputs.summary_uri).verdict == "KEEP"
 
 
-def test_a_shifted_input_is_named_and_alone_retrains_nothing(desk: Desk) -> None:
+def test_a_shifted_input_is_named_and_does_not_trigger_retraining_by_itself(desk: Desk) -> None:
     desk.frame = examples(4000, shift=2.0)
     desk.put_reference(examples(4000, seed=1, shift=2.0).assign(y=lambda frame: frame["y"] + 3, kind="c"))
     outputs = desk.report()
@@ -50,7 +50,7 @@ def test_a_shifted_input_is_named_and_alone_retrains_nothing(desk: Desk) -> None
     assert "67% of the model inputs drifted (y, kind)" in decided.reasons[-1]
 
 
-def test_scores_turned_to_noise_ask_for_retraining(desk: Desk) -> None:
+def test_random_scores_trigger_retraining(desk: Desk) -> None:
     desk.frame[LABEL] = np.random.default_rng(7).integers(0, 2, ROWS).astype(float)
     decided = desk.decide(desk.report().summary_uri)
     assert decided.verdict == "RETRAIN"
@@ -87,7 +87,7 @@ def no_labels(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("spoil", "labelled"), [(one_class, ROWS), (no_labels, 0)])
-def test_labels_that_allow_no_metric_leave_a_gap_and_no_verdict_to_keep(
+def test_labels_that_allow_no_metric_give_no_metric_and_no_keep(
     desk: Desk, spoil: Callable[[Desk], None], labelled: int
 ) -> None:
     spoil(desk)
@@ -113,7 +113,7 @@ def test_nan_scores_hold_the_decision(desk: Desk) -> None:
     assert desk.decide(outputs.summary_uri).verdict == "HOLD"
 
 
-def test_a_column_that_fell_silent_has_drifted(desk: Desk) -> None:
+def test_a_column_that_became_empty_has_drifted(desk: Desk) -> None:
     desk.frame = desk.frame.assign(y=np.float32("nan"), kind=None)
     summary = desk.summary(desk.report())
     assert {"y", "kind"} <= set(summary["drifted_columns"])
@@ -159,7 +159,7 @@ def test_reports_refuse_what_they_cannot_compare(desk: Desk) -> None:
 
 
 def strict(content: bytes) -> Any:
-    """JSON as others read it: without NaN and infinities."""
+    """Strict JSON: without NaN and infinities."""
 
     def refuse(constant: str) -> Any:
         raise AssertionError(f"{constant} is no JSON")

@@ -27,7 +27,7 @@ def test_scores_are_saved_with_inputs_and_without_labels(desk: Desk) -> None:
     assert desk.context.data.store.read_bytes(desk.score().predictions_uri) == first
 
 
-def test_what_is_predicted_after_as_of_is_left_out(desk: Desk) -> None:
+def test_predictions_after_as_of_are_left_out(desk: Desk) -> None:
     outputs = desk.score(as_of=datetime(2020, 1, 2, tzinfo=UTC))
     assert outputs.rows == (desk.frame[PREDICTED_AT] <= pd.Timestamp("2020-01-02", tz="UTC")).sum() < ROWS
     with pytest.raises(MissingData, match="no example"):
@@ -40,7 +40,7 @@ def test_a_window_without_examples_is_missing_data(desk: Desk) -> None:
         desk.score()
 
 
-def test_a_model_that_is_not_there_or_names_no_features_is_told(desk: Desk) -> None:
+def test_a_missing_model_or_one_without_features_is_refused(desk: Desk) -> None:
     with pytest.raises(MissingData, match=r"nowhere/model\.json does not exist"):
         desk.score(model_uri="nowhere")
     rewrite(ModelCard.place(desk.model_uri), lambda card: card["training_set"].pop("feature_service"))
@@ -49,21 +49,21 @@ def test_a_model_that_is_not_there_or_names_no_features_is_told(desk: Desk) -> N
         desk.score()
 
 
-def test_another_model_in_the_folder_of_the_registered_one_is_not_monitored(desk: Desk) -> None:
+def test_a_retrained_folder_is_not_monitored_as_the_registered_model(desk: Desk) -> None:
     known = desk.sha256
     assert desk.score(model_sha256=known).rows == ROWS
     outcomes = desk.join().outcomes_uri
     assert desk.report(outcomes_uri=outcomes, model_sha256=known).metrics["n_labelled"] == ROWS
-    write_model(desk.context, column=1)  # trained again under the same run: whole, and another
+    write_model(desk.context, column=1)  # retrained under the same run: intact, and another model
     other = desk.sha256
     assert other != known and desk.score(model_sha256=other).rows == desk.score().rows == ROWS
     refused = f"another model .* sha256 {other[:12]}, registered is {known[:12]}"
     with pytest.raises(CorruptData, match=refused):
         desk.score(model_sha256=known)
-    for asked in (known, None):  # the evaluation knows which model it is about
+    for named in (known, None):  # the evaluation names its model
         with pytest.raises(CorruptData, match=refused):
-            desk.report(outcomes_uri=outcomes, model_sha256=asked)
-    desk.put_evaluation()  # and evaluated again
+            desk.report(outcomes_uri=outcomes, model_sha256=named)
+    desk.put_evaluation()  # and the new model is evaluated
     with pytest.raises(CorruptData, match=f"of a model with sha256 {other[:12]}, but {known[:12]} is registered"):
         desk.report(outcomes_uri=outcomes, model_sha256=known)
     rewrite(Evaluation.place(desk.evaluation_uri), lambda e: e.pop("model_sha256"))
@@ -75,7 +75,7 @@ def test_outcomes_keep_every_prediction_and_only_known_labels(desk: Desk) -> Non
     never, last = desk.frame.index < 10, desk.frame[PREDICTED_AT].iloc[-21]
     desk.frame.loc[never, LABEL] = np.nan
     desk.frame.loc[never, LABEL_KNOWN_AT] = pd.NaT
-    outputs = desk.join(as_of=last + timedelta(hours=6))  # the labels of the others are known, and do not count yet
+    outputs = desk.join(as_of=last + timedelta(hours=6))  # the labels of the others are known, but do not count yet
     assert (outputs.matured, outputs.unmatured, outputs.without_label) == (ROWS - 30, 20, 10)
     table = desk.context.data.store.read_table(outputs.outcomes_uri)
     assert table.num_rows == ROWS
@@ -83,12 +83,12 @@ def test_outcomes_keep_every_prediction_and_only_known_labels(desk: Desk) -> Non
     assert "status" not in table.column_names
 
 
-def test_a_label_that_is_known_later_than_its_maturity_is_refused(desk: Desk) -> None:
+def test_a_label_known_after_its_maturity_is_refused(desk: Desk) -> None:
     desk.frame.loc[7, LABEL_KNOWN_AT] = desk.frame[PREDICTED_AT].iloc[7] + timedelta(hours=6)
     with pytest.raises(InvalidInput, match=r"label of example e0007 is known 6:00:00 after its pred.* not within"):
         desk.join()
 
 
-def test_missing_predictions_are_told(desk: Desk) -> None:
+def test_missing_predictions_are_refused(desk: Desk) -> None:
     with pytest.raises(MissingData, match="does not exist"):
         desk.join(predictions_uri=desk.context.data.uri("predictions", "other", "predictions.parquet"))

@@ -1,4 +1,4 @@
-"""A home with two candidates, and no version."""
+"""A home with two candidates and no registered version."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def desk(template: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, records_place: str) -> Iterator[Context]:
-    """The template's home, put back afterwards: paths inside it are absolute, so it cannot move."""
+    """The template's home, restored afterwards: paths inside it are absolute, so it cannot move."""
     copy_home(template, tmp_path / "kept")
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
     database = shutil.copy(template / "mlflow" / "mlflow.db", tmp_path)

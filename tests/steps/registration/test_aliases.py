@@ -1,4 +1,4 @@
-"""Every registration and alias is a line of the ledger, whoever set it."""
+"""Every registration and every alias is a line of the ledger, whoever set it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.synthetic import AS_OF
 pytestmark = on_both
 
 
-def test_an_alias_of_a_version_that_is_not_the_chains_is_no_missing_champion(desk: Context) -> None:
+def test_a_champion_that_the_chain_did_not_register_is_not_treated_as_missing(desk: Context) -> None:
     register(desk)
     client = desk.tracker.client
     foreign = client.create_model_version("pumps", source=desk.data.uri("models", "r1", FAMILY))
@@ -30,7 +30,7 @@ def test_an_alias_of_a_version_that_is_not_the_chains_is_no_missing_champion(des
         execute("resolve_model", {"alias": "champion"}, desk)
 
 
-def test_every_registration_and_alias_is_a_line_of_the_ledger_once(desk: Context) -> None:
+def test_every_registration_and_alias_is_one_line_of_the_ledger(desk: Context) -> None:
     for _ in range(2):
         register(desk)
     register(desk, "r2")
@@ -69,7 +69,7 @@ def running(desk: Context) -> Context:
 
 
 def by_hand(context: Context, alias: str, version: str) -> None:
-    """An alias set, or removed, as in MLflow's page."""
+    """Set or remove an alias, as on MLflow's page."""
     if version:
         context.models.set_alias(alias, version)
     else:
@@ -100,14 +100,14 @@ def test_an_alias_changed_by_hand_is_one_line_of_the_ledger(
         assert done["noted"] == {alias: version} and f"by hand: {alias}" in done["why"]
         assert again["noted"] == {} and not again["changed"] and "by hand" not in again["why"]
         assert differing(running) == {}
-        assert running.models.aliases().get(alias, "") == version, "what a person has set stays"
+        assert running.models.aliases().get(alias, "") == version, "an alias set by a person is kept"
         lines.append((version, before or None))
         before = version
-    told = [e for e in ledger(running) if (e.title, e.actor) == (f"alias {alias}", "out-of-band")]
-    assert [(e.version, e.previous) for e in told] == lines
+    entries = [e for e in ledger(running) if (e.title, e.actor) == (f"alias {alias}", "out-of-band")]
+    assert [(e.version, e.previous) for e in entries] == lines
 
 
-def test_several_aliases_changed_at_once_are_noted_together_also_where_the_champion_is_refused(
+def test_aliases_changed_together_are_all_recorded_even_where_the_champion_is_refused(
     running: Context,
 ) -> None:
     known = len(ledger(running))
@@ -125,7 +125,7 @@ def test_several_aliases_changed_at_once_are_noted_together_also_where_the_champ
     assert [e.title for e in ledger(running)[known:]] == [*(f"alias {alias}" for alias in changes), "refused"]
 
 
-def test_an_alias_set_by_hand_before_anything_is_in_force_is_noted(desk: Context) -> None:
+def test_an_alias_set_by_hand_before_any_plan_is_recorded(desk: Context) -> None:
     register(desk)
     register(desk, "r2")
     require_driven(desk.clock).start(AS_OF)
@@ -138,12 +138,12 @@ def test_an_alias_set_by_hand_before_anything_is_in_force_is_noted(desk: Context
     )
 
 
-def test_what_the_chain_sets_and_then_notes_was_not_set_by_hand(
+def test_an_alias_that_the_chain_sets_before_recording_it_does_not_count_as_set_by_hand(
     running: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def meanwhile(_: float) -> None:
         running.aliases.note("previous", "2", "deployment", AS_OF)
-        running.models.set_alias("ours", "1")  # and a person changes his mind
+        running.models.set_alias("ours", "1")  # and a person sets another version
 
     for alias in ("previous", "ours", "mine"):
         running.models.set_alias(alias, "2")
@@ -153,11 +153,16 @@ def test_what_the_chain_sets_and_then_notes_was_not_set_by_hand(
     assert reconcile(running)["noted"] == {"ours": "1"}
 
 
-def test_an_alias_set_by_hand_is_shown_until_it_is_noted(running: Context, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_alias_set_by_hand_is_shown_until_it_is_recorded(
+    running: Context, capsys: pytest.CaptureFixture[str]
+) -> None:
     def shown() -> str:
-        found, show = models.versions(running)
-        assert [one["traffic"] for one in found] == [1.0, 0.0]
-        assert [one["by_hand"] for one in found] == [[], [alias for alias in differing(running) if alias != "champion"]]
+        listing, show = models.versions(running)
+        assert [one["traffic"] for one in listing] == [1.0, 0.0]
+        assert [one["by_hand"] for one in listing] == [
+            [],
+            [alias for alias in differing(running) if alias != "champion"],
+        ]
         show()
         return capsys.readouterr().out
 
@@ -167,12 +172,12 @@ def test_an_alias_set_by_hand_is_shown_until_it_is_noted(running: Context, capsy
     assert "by hand" not in shown()
 
 
-def test_a_champion_removed_by_hand_is_shown_as_long_as_it_is_gone(
+def test_a_champion_removed_by_hand_is_shown_while_it_is_missing(
     running: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def shown() -> str:
-        found, show = models.versions(running)
-        assert found[0]["traffic"] == 1.0
+        listing, show = models.versions(running)
+        assert listing[0]["traffic"] == 1.0
         show()
         return capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""What people and programs are shown of versions: who served, comparisons, cards."""
+"""What the console shows of versions: who served, comparisons, cards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.steps.registration.versions import FAMILY, register
 pytestmark = on_both
 
 
-def test_who_served_is_told_for_any_instant(desk: Context) -> None:
+def test_the_serving_version_is_known_for_any_instant(desk: Context) -> None:
     plans = desk.plans
     days = [datetime(2024, 5, day, tzinfo=UTC) for day in (1, 2, 3)]
     plans.replace(Plan.alone(1, "a", "1", ModelRef("u1", "s1"), days[0]))
@@ -49,16 +49,20 @@ def test_who_served_is_told_for_any_instant(desk: Context) -> None:
 def test_two_versions_are_compared_on_the_same_rows(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
     register(desk)
     register(desk, "r2")
-    told, show = models.answer({"verb": "compare", "versions": ["1", "2"]}, desk)
-    assert told["paired"]["rows_of"] == "2" and told["paired"]["differences"]["log_loss_delta"] is not None
-    assert "sha256" in told["differing"] and "params_hash" not in told["differing"] and told["parameters"] == {}
-    assert {one["value"] for one in told["slices"]} == {"a", "b", "c", "d", "2024-03"}
+    comparison, show = models.answer({"verb": "compare", "versions": ["1", "2"]}, desk)
+    assert comparison["paired"]["rows_of"] == "2" and comparison["paired"]["differences"]["log_loss_delta"] is not None
+    assert (
+        "sha256" in comparison["differing"]
+        and "params_hash" not in comparison["differing"]
+        and comparison["parameters"] == {}
+    )
+    assert {one["value"] for one in comparison["slices"]} == {"a", "b", "c", "d", "2024-03"}
     show()
     assert "log_loss" in capsys.readouterr().out
 
 
-def test_the_card_tells_what_the_version_is(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
-    made = register(desk)
+def test_the_card_describes_the_version(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = register(desk)
     facts, show = models.answer({"verb": "show", "version": "1", "card": True, "html": None}, desk)
     show()
     text = capsys.readouterr().out
@@ -66,16 +70,16 @@ def test_the_card_tells_what_the_version_is(desk: Context, capsys: pytest.Captur
         assert part in text, part
     assert facts["metrics"]["roc_auc"][1] < facts["metrics"]["roc_auc"][0] < facts["metrics"]["roc_auc"][2]
     assert facts["lineage"]["git_commit"] == "c0ffee" and facts["gate"]["decision_id"]
-    names = {file.path for file in desk.tracker.client.list_artifacts(made["run_id"], "model_card")}
+    names = {file.path for file in desk.tracker.client.list_artifacts(outputs["run_id"], "model_card")}
     assert names == {f"model_card/model_card.{end}" for end in ("md", "html", "json")}
     assert facts == card_of(desk).as_json() and "<table>" in page(card_of(desk))
 
 
-def test_the_card_is_json_for_a_program(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_card_is_available_as_json(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
     register(desk)
     capsys.readouterr()
-    asked = {"step": "models", "verb": "show", "version": "1", "card": True, "html": None, "json": True}
-    console.answer(asked, desk)
+    arguments = {"step": "models", "verb": "show", "version": "1", "card": True, "html": None, "json": True}
+    console.answer(arguments, desk)
     assert VersionCard.model_validate_json(capsys.readouterr().out) == card_of(desk)
 
 
@@ -85,7 +89,7 @@ def card_of(desk: Context, number: str = "1") -> VersionCard:
     return card
 
 
-def test_the_card_shows_what_decided_the_model_and_what_was_found(desk: Context) -> None:
+def test_the_card_shows_the_decisions_behind_the_model_and_its_results(desk: Context) -> None:
     register(desk)
     facts, version, store = card_of(desk), desk.models.require("1"), desk.data.store
     model = ModelCard.read(store, version.model_uri)
@@ -109,7 +113,7 @@ def test_the_card_shows_what_decided_the_model_and_what_was_found(desk: Context)
     assert len(files["model"]) == 4 and len(files["evaluation"]) > 10
 
 
-def test_what_people_write_on_a_card_is_no_markup(desk: Context) -> None:
+def test_text_of_users_on_a_card_is_escaped(desk: Context) -> None:
     register(desk)
     evil = "<script>x</script> [a](javascript:x) | # b\n\n# c `d` &lt; **e**"
     declared = Declared(**dict.fromkeys(Declared.model_fields, evil))

@@ -1,4 +1,4 @@
-"""A version is held against its digests, wherever files are checked."""
+"""A version is checked against its digests, wherever files are checked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.steps import execute
 from pipelines.tracking import ModelVersion
 from pipelines.tracking.integrity import registered_digests
 from pipelines.training.frames import read_frame
-from tests.steps.registration.versions import passed, register
+from tests.steps.registration.versions import register, register_inputs
 
 
 def test_one_flipped_byte_in_any_artifact_is_refused(desk: Context) -> None:
@@ -53,16 +53,16 @@ def digests_of(version: ModelVersion, desk: Context) -> Path:
     return Path(folder) / "registration" / "artifacts.json"
 
 
-def test_digests_that_are_gone_or_altered_are_refused_wherever_files_are_checked(desk: Context) -> None:
+def test_missing_or_altered_digests_are_refused_wherever_files_are_checked(desk: Context) -> None:
     version = desk.models.require(register(desk)["version"])
     file = digests_of(version, desk)
     content = file.read_bytes()
-    asked: dict[str, dict[str, Any]] = {
+    inputs_by_step: dict[str, dict[str, Any]] = {
         "resolve_model": {"version": "1"}, "preflight": {"version": "1", "rollout": "x"},
     }  # fmt: skip
 
     def refused(problem: str) -> None:
-        for step, inputs in asked.items():
+        for step, inputs in inputs_by_step.items():
             with pytest.raises((CorruptData, CheckFailed), match=rf"registration/artifacts\.json.* {problem}"):
                 execute(step, inputs, desk)
         with pytest.raises(CheckFailed, match=problem):
@@ -91,18 +91,18 @@ def test_a_version_whose_run_was_deleted_for_good_is_refused(desk: Context) -> N
 
 
 def test_registering_once_more_leaves_the_digests_as_they_are(desk: Context) -> None:
-    asked = passed(desk)
-    version = desk.models.require(execute("register", asked, desk)["version"])
+    inputs = register_inputs(desk)
+    version = desk.models.require(execute("register", inputs, desk)["version"])
     before = digests_of(version, desk).read_bytes()
     Path(version.evaluation_uri, "slices.png").write_bytes(b"another")
-    execute("register", asked, desk)
+    execute("register", inputs, desk)
     assert digests_of(version, desk).read_bytes() == before
     with pytest.raises(CorruptData, match=r"slices\.png has sha256"):
         execute("resolve_model", {"version": "1"}, desk)
 
 
-def test_a_version_that_was_registered_with_its_digests_in_a_tag_is_held_against_them(desk: Context) -> None:
-    """As the versions were that were registered before the digests had a file."""
+def test_a_version_with_its_digests_in_a_tag_is_checked_against_them(desk: Context) -> None:
+    """Like versions that were registered before digests had a file of their own."""
     version = desk.models.require(register(desk)["version"])
     client, digests = desk.tracker.client, registered_digests(version, desk.tracker)
     client.set_model_version_tag("pumps", "1", "artifacts", json.dumps(digests))
@@ -118,7 +118,7 @@ def test_a_version_that_was_registered_with_its_digests_in_a_tag_is_held_against
         execute("resolve_model", {"version": "1"}, desk)
 
 
-def test_a_version_without_digests_is_held_against_its_graph_alone(desk: Context) -> None:
+def test_a_version_without_digests_is_checked_against_the_sha256_of_its_graph(desk: Context) -> None:
     version = desk.models.require(register(desk)["version"])
     Path(version.model_uri, "trials.json").write_text("[]")
     desk.tracker.client.delete_model_version_tag("pumps", "1", "artifacts_sha256")

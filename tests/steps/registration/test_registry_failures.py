@@ -1,4 +1,4 @@
-"""A registry that is down, slow or out of disk fails the step with one line, and a rerun finishes what it left."""
+"""A registry that is down, slow or out of disk fails the step with one line, and a rerun completes it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from pipelines.registration.version_cards import read_card
 from pipelines.steps import execute
 from tests.conftest import TOY
 from tests.services import thorough
-from tests.steps.registration.versions import FAMILY, ledger, passed, register
+from tests.steps.registration.versions import FAMILY, ledger, register, register_inputs
 from tests.synthetic import context_over
 
-DISK_OF_NO_ROOM = Path("/dev/full")  # of Linux: every write to it fails for want of space
+DISK_OF_NO_ROOM = Path("/dev/full")  # of Linux: every write to it fails with "no space left"
 
 
 def refusing() -> str:
@@ -58,53 +58,53 @@ def hanging() -> Iterator[str]:
 
 @pytest.fixture(params=["refuses", "hangs"])
 def away(request: pytest.FixtureRequest, hanging: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a registry that refuses connections, or takes them and never answers."""
+    """The address of a registry that refuses connections, or accepts them and never answers."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     return refusing() if request.param == "refuses" else hanging
 
 
 def require_whole(context: Context) -> None:
-    """What an alias names has its card and its line in the ledger."""
+    """Check that a version with an alias has its card and its line in the ledger."""
     entered = {entry.version for entry in ledger(context) if entry.action == "register"}
     for version in context.models.versions():
         assert not version.aliases or (version.version in entered and read_card(version, context) is not None)
 
 
 def require_finished(context: Context, given: dict[str, Any]) -> None:
-    """However often it is registered now, there is one version, and every line stands once."""
+    """Check that registering again, however often, leaves one version and every line of the ledger once."""
     for _ in range(2):
-        made = execute("register", given, context)
-        assert (made["version"], made["aliases"]) == ("1", ["challenger", "champion"])
+        outputs = execute("register", given, context)
+        assert (outputs["version"], outputs["aliases"]) == ("1", ["challenger", "champion"])
     (version,) = context.models.versions()
     card = read_card(version, context)
     assert card is not None and card.version == "1"
     assert [entry.title for entry in ledger(context)] == ["register", "alias challenger", "alias champion"]
 
 
-def test_candidates_are_logged_and_models_resolved_only_where_the_registry_answers(desk: Context, away: str) -> None:
+def test_logging_and_resolving_fail_where_the_registry_does_not_answer(desk: Context, away: str) -> None:
     beyond = context_over(desk.settings.home, mlflow_uri=away)
     with pytest.raises(Unavailable, match=r"MLflow at http://127\.0\.0\.1:\d+ cannot be used"):
         register(beyond)
     with pytest.raises(Unavailable):
         execute("resolve_model", {}, beyond)
     assert ledger(desk) == []
-    require_finished(desk, passed(desk))
+    require_finished(desk, register_inputs(desk))
 
 
-def test_a_registry_that_goes_away_before_registration_fails_it_with_one_line(
+def test_a_registry_lost_before_registration_fails_it_with_one_line(
     desk: Context, away: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = passed(desk)
+    given = register_inputs(desk)
     monkeypatch.setenv("FLIGHTDECK_MLFLOW_URI", away)
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", desk.settings.records)
     flags = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", json_or_text(value))]
     capsys.readouterr()
     code = main(["register", "--params", str(TOY), "--home", str(desk.settings.home), *flags])
-    said = capsys.readouterr()
-    assert code == Unavailable.exit_code and said.out == "" and len(said.err.splitlines()) == 1, said.err
-    assert said.err.startswith(f"flightdeck: MLflow at {away} cannot be used (")
-    assert said.err.endswith("then run the step again: it continues where it stopped\n")
+    output = capsys.readouterr()
+    assert code == Unavailable.exit_code and output.out == "" and len(output.err.splitlines()) == 1, output.err
+    assert output.err.startswith(f"flightdeck: MLflow at {away} cannot be used (")
+    assert output.err.endswith("then run the step again: it continues where it stopped\n")
     assert ledger(desk) == [] and desk.models.versions() == []
     require_finished(desk, given)
 
@@ -113,12 +113,12 @@ def json_or_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-# ---- a disk that is full
+# ---- a full disk
 
 
 @contextmanager
 def room(database: Path, pages: int) -> Iterator[None]:
-    """MLflow's own connections to a SQLite database let it grow to so many pages; then it is full."""
+    """Limit a SQLite database, on MLflow's own connections, to a number of pages."""
 
     def limit(connection: Any, *_: Any) -> None:
         if connection.execute("pragma database_list").fetchone()[2] == str(database.resolve()):
@@ -131,25 +131,21 @@ def room(database: Path, pages: int) -> Iterator[None]:
         sa.event.remove(sa.pool.Pool, "checkout", limit)
 
 
-def asked(database: Path, *statements: str) -> int:
+def query(database: Path, *statements: str) -> int:
     with sqlite3.connect(database) as connection:
         for statement in statements:
-            found = connection.execute(statement).fetchone()
+            row = connection.execute(statement).fetchone()
     connection.close()
-    return int(found[0])
+    return int(row[0])
 
 
 @thorough
-def test_a_registry_whose_database_is_full_goes_on_as_it_gets_room(
-    desk: Context, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_registration_resumes_once_a_full_database_has_room(desk: Context, capsys: pytest.CaptureFixture[str]) -> None:
     database = Path(desk.settings.mlflow.removeprefix("sqlite:///"))
-    asked(
-        database, "pragma page_size = 512", "vacuum", "pragma page_size"
-    )  # small pages: what is written needs new ones
-    given = passed(desk)
-    begun, seen = asked(database, "pragma page_count"), []
-    for spare in range(100):  # at each size the disk is full, and then the step is run again on one with a page more
+    query(database, "pragma page_size = 512", "vacuum", "pragma page_size")  # small pages: every write needs new ones
+    given = register_inputs(desk)
+    begun, seen = query(database, "pragma page_count"), []
+    for spare in range(100):  # the step is repeated on a disk that grows by one page until it succeeds
         try:
             with room(database, begun + spare):
                 execute("register", given, desk)
@@ -158,7 +154,7 @@ def test_a_registry_whose_database_is_full_goes_on_as_it_gets_room(
             assert "database or disk is full" in str(error) and "\n" not in str(error) and "SQL" not in str(error)
             seen.append(len(desk.models.versions()))
             require_whole(desk)
-    assert seen[0] == 0 and seen[-1] == 1, "full before the version is there, and full before its aliases are"
+    assert seen[0] == 0 and seen[-1] == 1, "the disk was full before the version, and before its aliases"
     assert "Traceback" not in capsys.readouterr().err
     with room(database, 1_000_000):
         require_finished(desk, given)
@@ -166,21 +162,21 @@ def test_a_registry_whose_database_is_full_goes_on_as_it_gets_room(
 
 @pytest.mark.skipif(not DISK_OF_NO_ROOM.exists(), reason="this system has no /dev/full")
 def test_a_disk_without_room_for_the_card_leaves_a_version_that_no_alias_names(desk: Context) -> None:
-    given = passed(desk)
+    given = register_inputs(desk)
     files = Path(desk.tracker.client.get_run(given["runs"][FAMILY]).info.artifact_uri.removeprefix("file://"))
     page = files / "model_card" / "model_card.html"
     page.parent.mkdir()
     page.symlink_to(DISK_OF_NO_ROOM)
-    with pytest.raises(Unavailable, match="No space left on device") as told:
+    with pytest.raises(Unavailable, match="No space left on device") as error:
         execute("register", given, desk)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
     assert [version.aliases for version in desk.models.versions()] == [()] and ledger(desk) == []
     page.unlink()
     require_finished(desk, given)
 
 
-def test_a_disk_that_takes_no_artifact_fails_the_step_cleanly_and_the_next_run_finishes_it(desk: Context) -> None:
-    register(desk)  # the experiment is there
+def test_a_disk_too_full_for_artifacts_fails_the_step_and_the_next_run_completes_it(desk: Context) -> None:
+    register(desk)  # the experiment exists
     place = Path(desk.tracker.artifacts)
     shutil.move(place, place.with_name("kept"))
     place.write_text("no folder")
@@ -193,9 +189,7 @@ def test_a_disk_that_takes_no_artifact_fails_the_step_cleanly_and_the_next_run_f
     assert [run["tags"]["mlflow.runName"] for run in desk.tracker.runs("candidate")] and len(ledger(desk)) == 5
 
 
-def test_a_card_that_could_not_be_written_is_written_by_the_next_run(
-    desk: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_card_is_written_by_the_next_run(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(
             "pipelines.registration.version_cards.page", lambda *_: (_ for _ in ()).throw(CheckFailed("killed"))

@@ -26,28 +26,28 @@ pytestmark = on_both
 
 
 def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
-    made = register(desk)
-    version = desk.models.resolve(version=made["version"])
+    outputs = register(desk)
+    version = desk.models.resolve(version=outputs["version"])
     assert version is not None
     wanted = {"data_version", "feature_service", "registry_hash", "git_commit", "params_hash", "environment_hash",
               "python", "decision_id", "sha256", "artifacts_sha256"}  # fmt: skip
     assert wanted <= set(version.tags)
     digests = registered_digests(version, desk.tracker)
-    assert max(map(len, version.tags.values())) < 200, "what is long has a file of its own"
+    assert max(map(len, version.tags.values())) < 200, "long values have files of their own"
     assert set(digests["model"]) == {"model.onnx", "model.json", "trials.json", "provenance.json"}
     assert len(digests["training_set"]) == 5
     client, store = desk.tracker.client, desk.data.store
-    run = client.get_run(made["run_id"])
-    pins = desk.tracker.read_attachment(made["run_id"], "", ENVIRONMENT)
+    run = client.get_run(outputs["run_id"])
+    pins = desk.tracker.read_attachment(outputs["run_id"], "", ENVIRONMENT)
     assert pins is not None and pins.decode().splitlines() == list(environment())
     assert version.tags["environment_hash"] == hashlib.sha256(pins).hexdigest()
-    files = {file.path for file in client.list_artifacts(made["run_id"])}
+    files = {file.path for file in client.list_artifacts(outputs["run_id"])}
     assert {*FILES} <= files and {*PICTURES} == {name for name in files if name.endswith(".png")}
     model = client.get_logged_model(run.outputs.model_outputs[0].model_id)
     folder = Path(model.artifact_location.removeprefix("file://"))
     example = json.loads((folder / "input_example.json").read_text())
     first = store.read_table(f"{version.evaluation_uri}/scored.parquet").to_pylist()[0]
-    assert str(first["site"]) in json.dumps(example), "a row that was scored"
+    assert str(first["site"]) in json.dumps(example), "one of the scored rows"
     assert "onnxruntime==" in (folder / "requirements.txt").read_text()
     second = register(desk, "r2")
     again = desk.models.resolve(version=second["version"])
@@ -66,37 +66,39 @@ def test_a_version_carries_all_that_explains_it(desk: Context) -> None:
         {"training": {"compression": {FAMILY: {"quantize": True}}}},
     ],
 )
-def test_whatever_decides_a_model_is_in_the_hash_of_its_parameters(desk: Context, changed: dict[str, Any]) -> None:
+def test_all_params_that_determine_a_model_are_in_their_hash(desk: Context, changed: dict[str, Any]) -> None:
     card = ModelCard.read(desk.data.store, desk.data.uri("models", "r1", FAMILY))
     params = desk.params.model_dump(mode="json")
     other = {**params, **{section: {**params[section], **values} for section, values in changed.items()}}
     unread = {**params, "monitoring": {}, "training": {**params["training"], "mlp": {}}}
-    told = [lineage.digest(lineage.science(said, card)) for said in (params, other, unread)]
-    assert told[0] != told[1] and told[0] == told[2]
+    hashes = [lineage.digest(lineage.science(science, card)) for science in (params, other, unread)]
+    assert hashes[0] != hashes[1] and hashes[0] == hashes[2]
 
 
-def test_what_teaches_a_network_is_in_the_hash_of_its_parameters(desk: Context) -> None:
+def test_the_teacher_of_a_network_is_in_the_hash_of_its_params(desk: Context) -> None:
     card = ModelCard.read(desk.data.store, desk.data.uri("models", "r1", FAMILY))
     params = desk.params.model_dump(mode="json")
 
-    def told(teacher: dict[str, Any], compression: dict[str, Any]) -> str:
+    def digest_of(teacher: dict[str, Any], compression: dict[str, Any]) -> str:
         training = {**params["training"], "mlp": {**params["training"]["mlp"], **teacher}, "compression": compression}
         return lineage.digest(lineage.science({**params, "training": training}, card))
 
-    plain = told({}, TAUGHT)
-    assert told({"search": {}}, TAUGHT) == plain, "a teacher is not searched for"
-    assert told({"dropout": 0.9}, TAUGHT) != plain != told({}, {**TAUGHT, "mlp": {"prune": 0.5}})
-    assert told({"dropout": 0.9}, {}) == told({}, {}) != plain
+    plain = digest_of({}, TAUGHT)
+    assert digest_of({"search": {}}, TAUGHT) == plain, "a teacher is not part of the search"
+    assert digest_of({"dropout": 0.9}, TAUGHT) != plain != digest_of({}, {**TAUGHT, "mlp": {"prune": 0.5}})
+    assert digest_of({"dropout": 0.9}, {}) == digest_of({}, {}) != plain
 
 
-def test_a_version_tells_of_its_training_not_of_its_logging(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_records_the_commit_of_training_and_not_of_logging(
+    desk: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FLIGHTDECK_COMMIT", "deployed-since")
     raw = desk.params.model_dump(mode="json")
     since = replace(desk, params=type(desk.params).model_validate(raw | {"costs": {"miss": 9.0}}))
     assert since.params.costs != desk.params.costs
-    made = register(since)
-    version = since.models.resolve(version=made["version"])
-    kept = since.tracker.read_attachment(made["run_id"], "", PARAMS)
+    outputs = register(since)
+    version = since.models.resolve(version=outputs["version"])
+    kept = since.tracker.read_attachment(outputs["run_id"], "", PARAMS)
     assert version is not None and version.tags["git_commit"] == "c0ffee"
     assert kept is not None and json.loads(kept) == raw
 
@@ -106,11 +108,11 @@ def test_the_same_model_trained_again_leaves_its_version_as_it_is(
 ) -> None:
     version = desk.models.resolve(version=register(desk)["version"])
     assert version is not None
-    asked = {"family": FAMILY, "training_set_uri": version.training_set_uri, "run": "r1"}
+    inputs = {"family": FAMILY, "training_set_uri": version.training_set_uri, "run": "r1"}
     monkeypatch.setenv("FLIGHTDECK_COMMIT", "deployed-since")
-    execute("train", asked, desk)
+    execute("train", inputs, desk)
     execute("resolve_model", {"version": version.version}, desk)
-    execute("train", {**asked, "seed": 99}, desk)  # another model, by the card's seed
+    execute("train", {**inputs, "seed": 99}, desk)  # another model, since the seed of the card differs
     assert Provenance.read(desk.data.store, version.model_uri).code == {"git_commit": "deployed-since"}
     with pytest.raises(CorruptData, match="registered is"):
         execute("resolve_model", {"version": version.version}, desk)
@@ -127,18 +129,18 @@ def test_a_model_without_its_provenance_is_not_logged(desk: Context) -> None:
     assert desk.models.versions() == []
 
 
-def test_the_description_is_a_short_list_that_is_written_again_amid_peoples_text(desk: Context) -> None:
-    made, client = register(desk), desk.tracker.client
+def test_the_description_is_a_short_list_rewritten_within_text_of_users(desk: Context) -> None:
+    outputs, client = register(desk), desk.tracker.client
 
     def text() -> str:
-        return str(client.get_model_version("pumps", made["version"]).description)
+        return str(client.get_model_version("pumps", outputs["version"]).description)
 
     def lines() -> list[str]:
-        return [told for line in text().splitlines() if (told := line.partition("<!--")[0])]
+        return [item for line in text().splitlines() if (item := line.partition("<!--")[0])]
 
     assert lines()[0].startswith(f"`{FAMILY}`, on what") and all(line.startswith("- ") for line in lines()[1:])
     assert f"`{desk.models.require('1').tags['decision_id']}`" in text() and max(map(len, lines())) < 160
-    assert f"`roc_auc` {desk.tracker.run_metrics(made['run_id'])['roc_auc']:.4f}" in text()
+    assert f"`roc_auc` {desk.tracker.run_metrics(outputs['run_id'])['roc_auc']:.4f}" in text()
     client.update_model_version("pumps", "1", f"Mine above.\n\n{text()}\n\n* mine below\n")
     reason = "a long reason. " * 100
     tags = {"rollout.verdict": "promote", "rollout.name": "v1-x", "rollout.reason": reason}

@@ -1,4 +1,4 @@
-"""What the tests of registered versions share: a candidate that has passed, its registration, and the ledger."""
+"""Shared by the tests of registered versions: inputs of `register`, a registration, and the ledger."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ FAMILY = "logistic_regression"
 TAUGHT = {FAMILY: {"distil": {"teacher": "mlp", "temperature": 2.0, "alpha": 0.5}}}
 
 
-def passed(context: Context, run: str = "r1") -> dict[str, Any]:
-    """What `register` is given of a candidate that was logged and has passed the gate."""
+def register_inputs(context: Context, run: str = "r1") -> dict[str, Any]:
+    """The inputs of `register` for a candidate that was logged and has passed the gate."""
     given: dict[str, Any] = {}
 
     def run_step(step: str, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def passed(context: Context, run: str = "r1") -> dict[str, Any]:
     known = {
         "build_training_set": {"training_set_uri": context.data.uri("training_sets", run)},
         "evaluate": [{"evaluation_uri": context.data.uri("evaluations", run, FAMILY)}],
-        "resolve_model": {"model_uri": None, "sha256": None},  # no champion to be better than
+        "resolve_model": {"model_uri": None, "sha256": None},  # no champion to compare with
     }
     steps = ("log_candidates", "gate", "register")
     walk(chains.training, {"as_of": AS_OF.isoformat(), "run": run}, run_step, only=steps, previous=known)
@@ -36,7 +36,7 @@ def passed(context: Context, run: str = "r1") -> dict[str, Any]:
 
 
 def register(context: Context, run: str = "r1") -> dict[str, Any]:
-    return execute("register", passed(context, run), context)
+    return execute("register", register_inputs(context, run), context)
 
 
 def ledger(context: Context) -> list[Entry]:

@@ -32,10 +32,10 @@ def make(tmp_path: Path) -> Callable[..., Context]:
         usecase.tables = (replace(METERS, required=required), SITES)
         bars = {"max_quarantine_share": max_share, "quarantine_floor_rows": floor}
         validation = params.validation.model_copy(update=bars)
-        made = Context(Settings(home=tmp_path), params.model_copy(update={"validation": validation}), usecase)
-        made.data.store.write_table(made.data.partition("raw", "sites", None), pa.table({"site": ["a", "b"]}))
-        put(made, readings(START, [1.0, 2.0, 3.0]), START)
-        put(made, readings(MIDDLE, [1.0, 2.0, 3.0]), MIDDLE)
-        return made
+        fresh = Context(Settings(home=tmp_path), params.model_copy(update={"validation": validation}), usecase)
+        fresh.data.store.write_table(fresh.data.partition("raw", "sites", None), pa.table({"site": ["a", "b"]}))
+        put(fresh, readings(START, [1.0, 2.0, 3.0]), START)
+        put(fresh, readings(MIDDLE, [1.0, 2.0, 3.0]), MIDDLE)
+        return fresh
 
     return context

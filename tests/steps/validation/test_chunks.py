@@ -36,7 +36,7 @@ def parts(home: Path) -> dict[str, str]:
     return {path: sha for path, sha in tree_hashes(home / "data" / "meters").items() if not path.startswith("reports")}
 
 
-def test_a_reference_row_that_is_set_apart_vouches_for_nothing(make: Callable[..., Context]) -> None:
+def test_a_quarantined_reference_row_makes_no_value_known(make: Callable[..., Context]) -> None:
     def declared(table: RawTable) -> list[Any]:
         if table.name == "sites":
             return [gxe.ExpectColumnValuesToMatchRegex(column="site", regex="^m", meta={**APART, "reason": "odd"})]

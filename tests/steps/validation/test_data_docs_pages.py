@@ -31,20 +31,20 @@ from tests.steps.validation.meters import (
 )
 
 
-def test_data_docs_say_what_was_expected_and_seen(make: Callable[..., Context]) -> None:
+def test_data_docs_show_expected_and_observed_values(make: Callable[..., Context]) -> None:
     context = make()
     put(context, readings(MIDDLE, [-1.0, 1.0, 2.0, 3.0], ["<script>alert(1)</script>", *"abc"]), MIDDLE)
     outputs = run(WINDOW, context)
-    told = pages(context)
-    assert set(told) == {"index.html", "readings.html", "sites.html"}
+    page = pages(context)
+    assert set(page) == {"index.html", "readings.html", "sites.html"}
     assert outputs.data_docs_uri.endswith(f"reports/validation/{START}_{END}/index.html")
-    assert 'href="readings.html"' in told["index.html"] and "negative 1" in told["index.html"]
-    assert "quarantine (negative): expect_column_values_to_be_between" in told["readings.html"]
-    assert "1 unexpected values found" in told["readings.html"]
-    for text in told.values():
+    assert 'href="readings.html"' in page["index.html"] and "negative 1" in page["index.html"]
+    assert "quarantine (negative): expect_column_values_to_be_between" in page["readings.html"]
+    assert "1 unexpected values found" in page["readings.html"]
+    for text in page.values():
         assert "<script" not in text and not re.search(r"(src|href)=\"?https?:", text)  # nothing is loaded or run
     run(WINDOW, context)
-    assert pages(context) == told
+    assert pages(context) == page
 
 
 @pytest.mark.parametrize("declared", [twice_across, lambda table: [ExpectToRaise(), ExpectTheImpossible()]])
@@ -57,7 +57,7 @@ def test_a_rejected_window_has_data_docs_too(make: Callable[..., Context], decla
     assert declared is twice_across or "raised an exception" in pages(context)["readings.html"]
 
 
-def test_one_long_value_swells_no_report(make: Callable[..., Context]) -> None:
+def test_a_long_value_does_not_inflate_the_report(make: Callable[..., Context]) -> None:
     like = gxe.ExpectColumnValuesToMatchRegex(column="meter", regex="^.{1,5}$", meta={**APART, "reason": "long"})
     context = make(declared=lambda table: [like] if table.name == "readings" else expectations(table))
     put(context, readings(MIDDLE, [1.0, 2.0, 3.0], ["x" * 1_000_000, "b", "c"]), MIDDLE)
@@ -66,7 +66,7 @@ def test_one_long_value_swells_no_report(make: Callable[..., Context]) -> None:
     assert read(context, "quarantine", MIDDLE)["meter"] == ["x" * 1_000_000]
 
 
-def test_instants_that_nanoseconds_do_not_reach_are_judged_like_others(make: Callable[..., Context]) -> None:
+def test_instants_outside_the_range_of_nanoseconds_are_validated_like_others(make: Callable[..., Context]) -> None:
     """9999 and 1 are what sources write for "never": such a row is set apart, and its day is validated."""
     known = gxe.ExpectColumnValuesToBeBetween(
         column="seen",
@@ -88,7 +88,7 @@ def test_instants_that_nanoseconds_do_not_reach_are_judged_like_others(make: Cal
     assert "9999-12-31" in pages(context)["readings.html"]
 
 
-def test_a_page_that_cannot_be_drawn_says_so_and_the_window_is_decided_on(
+def test_a_page_that_cannot_be_rendered_says_so_and_the_verdict_stands(
     make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipelines.validation import data_docs

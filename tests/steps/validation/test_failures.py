@@ -39,7 +39,7 @@ from tests.steps.validation.meters import (
     ],
     ids=["raises", "no such view", "no such table", "no such column", "no such column in a chunk"],
 )
-def test_what_could_not_be_judged_is_a_failure(
+def test_an_expectation_that_could_not_be_evaluated_is_a_failure(
     make: Callable[..., Context], check: Any, message: str, severity: str
 ) -> None:
     context = make(
@@ -53,14 +53,14 @@ def test_what_could_not_be_judged_is_a_failure(
     assert context.data.periods("validated", "readings") == []
 
 
-def test_a_lost_reference_table_is_a_failure(make: Callable[..., Context]) -> None:
+def test_a_missing_reference_table_is_a_failure(make: Callable[..., Context]) -> None:
     context = make()
     context.data.store.delete(context.data.partition("raw", "sites", None))
     with pytest.raises(MissingData, match="sites"):
         run(WINDOW, context)
 
 
-def test_a_partition_that_changes_while_it_is_validated_is_not_let_through(
+def test_a_partition_that_changes_during_validation_is_not_passed(
     make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = make()
@@ -75,7 +75,9 @@ def test_a_partition_that_changes_while_it_is_validated_is_not_let_through(
         run(WINDOW, context)
 
 
-def test_a_mask_that_disagrees_is_a_rejection(make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mask_that_disagrees_with_great_expectations_rejects_the_window(
+    make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(
         MASKS, "expect_column_values_to_not_be_null", lambda frame, kwargs: frame["load"].notna().to_numpy()
     )
@@ -83,13 +85,13 @@ def test_a_mask_that_disagrees_is_a_rejection(make: Callable[..., Context], monk
         run(WINDOW, make())
 
 
-def test_what_a_chunk_cannot_tell_is_refused(make: Callable[..., Context]) -> None:
+def test_expectations_that_depend_on_chunks_are_refused(make: Callable[..., Context]) -> None:
     for check in (gxe.ExpectTableRowCountToBeBetween(min_value=1), gxe.ExpectColumnValuesToBeUnique(column="meter")):
         with pytest.raises(InvalidInput, match="sees only a part of a daily table; use Expect"):
             run(WINDOW, make(declared=lambda table, check=check: [check]))
 
 
-def test_a_value_that_stops_one_expectation_stops_no_other(
+def test_a_value_that_breaks_one_expectation_breaks_no_other(
     make: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever Great Expectations raises about one of them, all others are judged and the verdict is recorded."""
@@ -97,10 +99,10 @@ def test_a_value_that_stops_one_expectation_stops_no_other(
 
     whole = suite._validate
 
-    def fragile(frame: Any, asked: list[Any]) -> Any:
-        if any(one.expectation_type == "expect_column_max_to_be_between" for one in asked):
+    def fragile(frame: Any, options: list[Any]) -> Any:
+        if any(one.expectation_type == "expect_column_max_to_be_between" for one in options):
             raise OverflowError("too large")
-        return whole(frame, asked)
+        return whole(frame, options)
 
     monkeypatch.setattr(suite, "_validate", fragile)
     context = make()

@@ -16,7 +16,7 @@ from pipelines.validation.validate import run
 from tests.steps.validation.meters import MIDDLE, SITES, START, WINDOW, expectations, put, read, readings, report
 
 
-def test_bad_rows_are_set_apart_with_every_reason_and_clean_rows_go_on(make: Callable[..., Context]) -> None:
+def test_bad_rows_are_quarantined_with_every_reason_and_clean_rows_pass(make: Callable[..., Context]) -> None:
     context = make()
     put(context, readings(MIDDLE, [-1.0, None, 5.0, -6.0, 7.0, 0.0, 1.0, 2.0], [*"abcddefg"]), MIDDLE)
     outputs = run(WINDOW, context)
@@ -37,7 +37,7 @@ def test_bad_rows_are_set_apart_with_every_reason_and_clean_rows_go_on(make: Cal
     assert decision and decision["verdict"] == "PASS" and decision["kind"] == "validate"
 
 
-def test_a_rerun_on_mended_data_leaves_no_old_quarantine_and_the_same_bytes(make: Callable[..., Context]) -> None:
+def test_a_rerun_on_corrected_data_leaves_no_old_quarantine_and_the_same_bytes(make: Callable[..., Context]) -> None:
     context = make()
     put(context, readings(MIDDLE, [-1.0, 1.0, 2.0]), MIDDLE)
     run(WINDOW, context)
@@ -61,7 +61,7 @@ def test_a_day_without_rows_still_has_a_partition_of_the_same_schema(make: Calla
     assert empty.schema == context.data.store.read_table(context.data.partition("raw", "readings", START)).schema
 
 
-def test_a_warning_is_told_and_stops_nothing(make: Callable[..., Context]) -> None:
+def test_a_warning_is_reported_and_stops_nothing(make: Callable[..., Context]) -> None:
     context = make()
     put(context, readings(MIDDLE, [1000.0]), MIDDLE)
     outputs = run(WINDOW, context)
@@ -99,7 +99,7 @@ def lost_column(context: Context) -> None:
         (lost_column, "could not be evaluated"),
     ],
 )
-def test_what_cannot_be_trusted_is_rejected_and_not_written(
+def test_untrustworthy_data_are_rejected_and_not_written(
     make: Callable[..., Context], break_it: Callable[[Context], None], message: str
 ) -> None:
     context = make()
