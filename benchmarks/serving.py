@@ -169,57 +169,6 @@ class Bench:
                 ended.set()
             pushing.result()
 
-<<<<<<< HEAD
-=======
-    def bare(self, name: str) -> Measured | None:
-        """A peer's result with 16 connections; None where it is not installed."""
-        port = free_port()
-        url, bodies, variables = f"http://127.0.0.1:{port}", "bare", {"BENCHMARK": self.models[0].uri}
-        command = self._peer(name, str(port))
-        if command is None:
-            return None
-        path = "/predict"
-        if name == "mlflow":
-            path, bodies = "/invocations", "mlflow"
-        with serving(command, url, "/", variables) as process:
-            target = Target(url, path, self.folder / bodies, process)
-            target.put(16, self.seconds / 2)  # warm
-            return target.put(16, self.seconds)
-
-    def _peer(self, name: str, port: str) -> list[str] | None:
-        """The command of a peer; None where it is not installed."""
-        if name in ("constant", "graph"):
-            app = ["--factory", f"benchmarks.peers.fastapi_graph:{name}"]
-            return [sys.executable, "-m", "uvicorn", "--port", port, "--no-access-log", *app]
-        if name == "mlflow":
-            program = str(Path(sys.executable).with_name("mlflow"))
-            where = ["--env-manager", "local", "-m", str(self._mlflow_model()), "-p", port, "-w", "1"]
-            return [program, "models", "serve", *where]
-        if self.peers is None:
-            return None
-        if name == "bentoml":
-            return [self.peers, "-m", "bentoml", "serve", "--port", port, "benchmarks.peers.bentoml_graph:Scores"]
-        return [self.peers, "-m", "benchmarks.peers.litserve_graph", port]
-
-    def _mlflow_model(self) -> Path:
-        import mlflow.onnx
-        import onnx
-        from mlflow.models import ModelSignature
-        from mlflow.types import Schema, TensorSpec
-
-        place = self.folder / "model"
-        if not place.exists():
-            import numpy as np
-
-            specs = [
-                TensorSpec(np.dtype(np.float32), (-1, -1), "numeric"),
-                TensorSpec(np.dtype(np.str_), (-1, -1), "categorical"),
-            ]
-            graph = onnx.load(str(Path(self.models[0].uri) / "model.onnx"))
-            mlflow.onnx.save_model(graph, str(place), signature=ModelSignature(Schema(specs)))
-        return place
-
->>>>>>> f3749f1ad3ac53a7744280a66463d47350b68ca8
     def logged(self) -> int:
         """Rows in the log."""
         with sqlite3.connect(self.folder / "records.db") as records:
