@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,8 @@ def measure(home: Path, years: int, tables: list[str]) -> None:
     usecase: Any = context.usecase
     chosen = tuple(table for table in usecase.feature_tables if not tables or table.name in tables)
     context = replace(context, usecase=replace(usecase, feature_tables=chosen))
+    for table in chosen:  # what is there and still holds would not be built again
+        shutil.rmtree(context.data.uri("features", table.name), ignore_errors=True)
     began = time.perf_counter()
     window = {"start": str(context.usecase.start), "end": str(END)}
     rows = execute("build_features", window, context)["rows"]
