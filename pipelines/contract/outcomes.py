@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pipelines.contract.altering import with_other_outcomes
 from pipelines.contract.report import CheckReport, Skipped
 from pipelines.contract.subject import CheckedUseCase
-from pipelines.instants.arrow import INSTANT
+from pipelines.instants.arrow import INSTANT, convert
 from pipelines.offline.columns import to_frame
 from pipelines.request_columns import with_features
 from pipelines.usecase import DAY, KNOWN_AT, LABEL, PREDICTED_AT, Tables, inputs_of
@@ -99,7 +99,7 @@ def _as_of(frame: pd.DataFrame, rows: pd.DataFrame, keys: list[str], ttl: int) -
 
 
 def _micros(instants: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    return np.asarray(instants.cast(INSTANT, safe=False).cast(pa.int64()))
+    return np.asarray(convert(instants, INSTANT, "UTC").cast(pa.int64()))
 
 
 def _auc(subject: CheckedUseCase, frame: pd.DataFrame, held_out: np.ndarray[Any, Any]) -> float:

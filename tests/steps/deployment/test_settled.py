@@ -104,7 +104,7 @@ def day_rows(days: int, a_day: int = 20) -> list[Row]:
     return [row(n) for n in range(days * a_day)]
 
 
-def reading_at(context: Any, day: int, rows: Sequence[Row], **changes: Any) -> settled.Reading:
+def reading_at(context: Any, day: int, rows: Sequence[Row], **changes: Any) -> settled.LookReading:
     """An incremental look at the end of a day, checked against one at all rows."""
     predictions, now = [prediction(number, row, plans([])) for number, row in enumerate(rows)], hours(24 * day + 0.5)
     log_until(context, now, predictions, rows)
