@@ -62,7 +62,7 @@ class Paired:
 
 
 @dataclass(frozen=True)
-class Report:
+class ComparisonReport:
     """What the comparison of two versions says.
 
     Attributes:
@@ -117,7 +117,7 @@ def compare(one: ModelVersion, two: ModelVersion, context: Context) -> Answer:
     newer, older = (two, one) if two.tags.get("as_of", "") >= one.tags.get("as_of", "") else (one, two)
     paired = _pair(newer, evaluations[newer.version], older, context)
     params = [_params(version, evaluated[version.version].model.card, context) for version in (one, two)]
-    report = Report(
+    report = ComparisonReport(
         versions=(one.version, two.version),
         metrics={number: dict(evaluation.metrics) for number, evaluation in evaluations.items()},
         paired=paired,
@@ -153,7 +153,7 @@ def _params(version: ModelVersion, card: ModelCard, context: Context) -> JsonObj
     return dict(_flat(lineage.science(provenance.params, card)))
 
 
-def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
+def _flat(value: object, name: str = "") -> list[tuple[str, object]]:
     if not isinstance(value, Mapping) or not value:
         return [(name, value)]
     return [pair for key, each in value.items() for pair in _flat(each, f"{name}.{key}" if name else str(key))]

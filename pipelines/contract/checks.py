@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pipelines.contract.examples import early_positives, examples, labels
 from pipelines.contract.features import alone, features_columns, knowledge, live
 from pipelines.contract.outcomes import outcomes
-from pipelines.contract.report import Report, Skipped
+from pipelines.contract.report import CheckReport, Skipped
 from pipelines.contract.requests import requests
-from pipelines.contract.subject import Subject
+from pipelines.contract.subject import CheckedUseCase
 
-CHECKS: Mapping[str, Callable[[Subject], Report]] = {
+CHECKS: Mapping[str, Callable[[CheckedUseCase], CheckReport]] = {
     "features-columns": features_columns,
     "knowledge": knowledge,
     "alone": alone,
@@ -26,7 +26,7 @@ CHECKS: Mapping[str, Callable[[Subject], Report]] = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class CheckResult:
     """The answer of one check.
 
     Attributes:
@@ -47,13 +47,13 @@ class Answer:
         return "-" if self.skipped is not None else "no" if self.findings else "ok"
 
 
-def ask(name: str, subject: Subject) -> Answer:
+def ask(name: str, subject: CheckedUseCase) -> CheckResult:
     """Run one check. Any error raised by the use case's own code is a finding."""
     means = (CHECKS[name].__doc__ or "").partition("\n")[0]
     try:
         report = CHECKS[name](subject)
     except Skipped as why:
-        return Answer(name, means, [], [], str(why))
+        return CheckResult(name, means, [], [], str(why))
     except Exception as error:
-        return Answer(name, means, [f"it raises {type(error).__name__}: {error}"], [])
-    return Answer(name, means, report.findings, report.notes)
+        return CheckResult(name, means, [f"it raises {type(error).__name__}: {error}"], [])
+    return CheckResult(name, means, report.findings, report.notes)

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.contract.difference import difference
-from pipelines.contract.report import Report, Skipped
-from pipelines.contract.subject import Subject, within
+from pipelines.contract.report import CheckReport, Skipped
+from pipelines.contract.subject import CheckedUseCase, within
 from pipelines.errors import InvalidInput
 from pipelines.instants import MICROSECOND
 from pipelines.instants.arrow import INSTANT
@@ -36,9 +36,9 @@ OFTEN, SURELY = 2.0, 4.0  # times as often, and standard errors
 Kind = Callable[[pa.DataType], bool]
 
 
-def examples(subject: Subject) -> Report:
+def examples(subject: CheckedUseCase) -> CheckReport:
     """Examples have their columns, unique ids and days of the window, and are the same when built day by day."""
-    report, usecase, window = Report(), subject.usecase, subject.window
+    report, usecase, window = CheckReport(), subject.usecase, subject.window
     rows = subject.raw_examples(window)
     report.findings += _column_problems(usecase, rows)
     if report.findings:
@@ -63,7 +63,7 @@ def examples(subject: Subject) -> Report:
     return report
 
 
-def _piecewise(subject: Subject, rows: pa.Table) -> Iterator[str]:
+def _piecewise(subject: CheckedUseCase, rows: pa.Table) -> Iterator[str]:
     """How the examples differ from those built in pieces; labels are left to another check."""
     periods = [*subject.window.periods, subject.window.end]
     bounds = [periods[n] for n in np.linspace(0, len(periods) - 1, min(PIECES, len(periods) - 1) + 1).astype(int)]
@@ -116,9 +116,9 @@ def _known(label: str) -> str:
     return LABEL_KNOWN_AT if label == LABEL else known_at_of(label)
 
 
-def labels(subject: Subject) -> Report:
+def labels(subject: CheckedUseCase) -> CheckReport:
     """Labels are 0, 1 or null, known within their maturity, and once matured the same whatever comes later."""
-    report, usecase, window = Report(), subject.usecase, subject.window
+    report, usecase, window = CheckReport(), subject.usecase, subject.window
     rows = subject.examples(window, subject.reach.end)
     due = subject.due(rows)
     for name in (LABEL, *auxiliary_of(usecase)):
@@ -138,7 +138,7 @@ def labels(subject: Subject) -> Report:
     return report
 
 
-def _changed(subject: Subject) -> Iterator[str]:
+def _changed(subject: CheckedUseCase) -> Iterator[str]:
     """Whether a matured label changes with days after those that it reads or that had ended by its maturity."""
     names = [name for one in (LABEL, *auxiliary_of(subject.usecase)) for name in (one, _known(one))]
     window, calendar, draw = subject.window, subject.window.calendar, subject.draw()
@@ -163,9 +163,9 @@ def _changed(subject: Subject) -> Iterator[str]:
                 return
 
 
-def early_positives(subject: Subject) -> Report:
+def early_positives(subject: CheckedUseCase) -> CheckReport:
     """How often labels are positive, by the age at which they are known; this check never fails."""
-    report = Report()
+    report = CheckReport()
     rows = subject.due(subject.examples(subject.window, subject.reach.end))
     rows = rows.filter(pc.and_(pc.is_valid(rows[LABEL]), pc.is_valid(rows[LABEL_KNOWN_AT])))
     known, at = (

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from pipelines.contract.altering import altered_from, without_later_records
 from pipelines.contract.difference import difference
-from pipelines.contract.report import Report, Skipped
-from pipelines.contract.subject import Subject, known_by
+from pipelines.contract.report import CheckReport, Skipped
+from pipelines.contract.subject import CheckedUseCase, known_by
 from pipelines.errors import CorruptData
 from pipelines.features.declared import column_problems, require_distinct
 from pipelines.features.splitting import split_by_knowledge
@@ -32,9 +32,9 @@ AS_KNOWN = "declare `as_known(tables, instant)`, which gives the records as they
 Item = TypeVar("Item")
 
 
-def features_columns(subject: Subject) -> Report:
+def features_columns(subject: CheckedUseCase) -> CheckReport:
     """Features have the columns of their view, types that it can hold, and one row for a key and instant."""
-    report = Report()
+    report = CheckReport()
     for table in subject.usecase.feature_tables:
         rows = subject.built[table.name] if table.daily else subject.build(table, subject.window)
         problems = [*column_problems(table, rows.column_names, subject.views)]
@@ -97,9 +97,9 @@ def _holds(declared: str, kind: pa.DataType) -> bool:
     return bool(holds.get(declared, pa.types.is_list(kind) if declared.startswith("Array") else True))
 
 
-def knowledge(subject: Subject) -> Report:
+def knowledge(subject: CheckedUseCase) -> CheckReport:
     """No feature known by an instant changes when later records do."""
-    report, draw, window = Report(), subject.draw(), subject.window
+    report, draw, window = CheckReport(), subject.draw(), subject.window
     calendar, periods = window.calendar, window.periods
     for period in _drawn(periods[:-1], CUTS, draw):
         first, cut = calendar.after(period), calendar.end_at(period) - MICROSECOND
@@ -124,7 +124,7 @@ def knowledge(subject: Subject) -> Report:
     return report
 
 
-def _first_that_can_be(subject: Subject, table: FeatureTable, others: Sequence[Tables]) -> pa.Table | None:
+def _first_that_can_be(subject: CheckedUseCase, table: FeatureTable, others: Sequence[Tables]) -> pa.Table | None:
     """A feature table built from the first of these tables that is not refused as corrupt."""
     for tables in others:
         try:
@@ -134,7 +134,7 @@ def _first_that_can_be(subject: Subject, table: FeatureTable, others: Sequence[T
     return None
 
 
-def _foreseen(subject: Subject, tables: Sequence[FeatureTable], cut: datetime) -> Iterator[str]:
+def _foreseen(subject: CheckedUseCase, tables: Sequence[FeatureTable], cut: datetime) -> Iterator[str]:
     """Rows known by an instant within a period that depend on later records."""
     calendar, window = subject.window.calendar, subject.window
     span = window.between(window.start, calendar.after(calendar.containing(cut)))
@@ -153,9 +153,9 @@ def _moved(table: FeatureTable, before: pa.Table, after: pa.Table, cut: datetime
         )
 
 
-def alone(subject: Subject) -> Report:
+def alone(subject: CheckedUseCase) -> CheckReport:
     """A period that is built alone has the rows of a longer window."""
-    report, window = Report(), subject.window
+    report, window = CheckReport(), subject.window
     periods = _drawn(window.periods, ALONE, subject.draw())
     for table in subject.daily:
         whole = dict(split_by_knowledge(table, subject.built[table.name], window))
@@ -171,9 +171,9 @@ def alone(subject: Subject) -> Report:
     return report
 
 
-def live(subject: Subject) -> Report:
+def live(subject: CheckedUseCase) -> CheckReport:
     """The rows pushed during a day equal those of a later backfill."""
-    report, draw, window = Report(), subject.draw(), subject.window
+    report, draw, window = CheckReport(), subject.draw(), subject.window
     calendar = window.calendar
     days = sorted({calendar.day_of(period) for period in window.periods})
     periods = [one for one in calendar.of_day(days[draw.integers(len(days))]) if one in set(window.periods)]
@@ -193,7 +193,7 @@ def live(subject: Subject) -> Report:
     return report
 
 
-def _unlike(subject: Subject, backfill: Tables, since: datetime, until: datetime) -> Iterator[str]:
+def _unlike(subject: CheckedUseCase, backfill: Tables, since: datetime, until: datetime) -> Iterator[str]:
     now = subject.as_of(until)
 
     def read(table: FeatureTable, window: Window) -> Tables:

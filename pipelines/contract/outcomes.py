@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.contract.altering import with_other_outcomes
-from pipelines.contract.report import Report, Skipped
-from pipelines.contract.subject import Subject
-from pipelines.instants.arrow import INSTANT
+from pipelines.contract.report import CheckReport, Skipped
+from pipelines.contract.subject import CheckedUseCase
+from pipelines.instants.arrow import INSTANT, convert
 from pipelines.offline.columns import to_frame
 from pipelines.request_columns import with_features
 from pipelines.usecase import DAY, KNOWN_AT, LABEL, PREDICTED_AT, Tables, inputs_of
@@ -26,7 +26,7 @@ AT = "__at"
 DECLARE = "declare `outcomes`, by raw table the columns that only the future tells"
 
 
-def outcomes(subject: Subject) -> Report:
+def outcomes(subject: CheckedUseCase) -> CheckReport:
     """With permuted outcomes a model scores no better than chance on unseen days."""
     columns = getattr(subject.usecase, "outcomes", None)
     if not columns:
@@ -34,7 +34,7 @@ def outcomes(subject: Subject) -> Report:
     dealt = with_other_outcomes(subject.tables, columns, subject.draw())
     before, after = (subject.examples(subject.window, subject.reach.end, tables) for tables in (None, dealt))
     if subject.due(before)[LABEL].equals(subject.due(after)[LABEL]):
-        return Report([f"no label changes when the outcomes ({_listing(columns)}) are others; {DECLARE}"])
+        return CheckReport([f"no label changes when the outcomes ({_listing(columns)}) are others; {DECLARE}"])
     frame = joined(subject, subject.due(after), dealt)
     days = np.unique(frame[DAY])
     held_out = (frame[DAY] >= days[len(days) * 2 // 3]).to_numpy()
@@ -47,17 +47,17 @@ def outcomes(subject: Subject) -> Report:
     auc = _auc(subject, frame, held_out)
     bar = ERRORS * np.sqrt((ones + zeros + 1) / (12 * ones * zeros))
     if abs(auc - 0.5) > bar:
-        return Report(
+        return CheckReport(
             [
                 f"with outcomes that were dealt to other rows, features of {subject.service} still tell labels: "
                 f"ROC AUC {auc:.3f} of {ones + zeros} held-out rows, where chance is 0.5 +- {bar:.3f}; "
                 "a feature reads the outcome of its own row"
             ]
         )
-    return Report(notes=[f"ROC AUC {auc:.3f} of {ones + zeros} held-out rows, where chance is 0.5 +- {bar:.3f}"])
+    return CheckReport(notes=[f"ROC AUC {auc:.3f} of {ones + zeros} held-out rows, where chance is 0.5 +- {bar:.3f}"])
 
 
-def joined(subject: Subject, examples: pa.Table, tables: Tables) -> pd.DataFrame:
+def joined(subject: CheckedUseCase, examples: pa.Table, tables: Tables) -> pd.DataFrame:
     """The labelled examples with the inputs of the service, each view as of the prediction: what Feast would join."""
     labelled = examples.filter(pc.is_valid(examples[LABEL]))
     frame = with_features(subject.usecase, to_frame(labelled)).assign(**{AT: _micros(labelled[PREDICTED_AT])})
@@ -66,7 +66,7 @@ def joined(subject: Subject, examples: pa.Table, tables: Tables) -> pd.DataFrame
     return frame.reindex(columns=[DAY, LABEL, *inputs_of(subject.usecase, subject.service).names])
 
 
-def _projections(subject: Subject, tables: Tables) -> Iterator[tuple[list[str], pd.DataFrame, list[str], int]]:
+def _projections(subject: CheckedUseCase, tables: Tables) -> Iterator[tuple[list[str], pd.DataFrame, list[str], int]]:
     """For each stored view of the service its features, their rows with AT, its keys, and its ttl in microseconds."""
     from feast import FeatureService
 
@@ -99,10 +99,10 @@ def _as_of(frame: pd.DataFrame, rows: pd.DataFrame, keys: list[str], ttl: int) -
 
 
 def _micros(instants: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    return np.asarray(instants.cast(INSTANT, safe=False).cast(pa.int64()))
+    return np.asarray(convert(instants, INSTANT, "UTC").cast(pa.int64()))
 
 
-def _auc(subject: Subject, frame: pd.DataFrame, held_out: np.ndarray[Any, Any]) -> float:
+def _auc(subject: CheckedUseCase, frame: pd.DataFrame, held_out: np.ndarray[Any, Any]) -> float:
     import pandas as pd
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score

@@ -10,7 +10,7 @@ class Skipped(Exception):
 
 
 @dataclass
-class Report:
+class CheckReport:
     """The answer of one check.
 
     Attributes:

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.contract.report import Report, Skipped
-from pipelines.contract.subject import Subject
+from pipelines.contract.report import CheckReport, Skipped
+from pipelines.contract.subject import CheckedUseCase
 from pipelines.errors import InvalidInput
 from pipelines.instants import EPOCH
 from pipelines.offline.columns import to_frame
@@ -27,7 +27,7 @@ MOST, SINGLE = 5000, 30  # examples that are sent together, and one by one
 LONGEST = 128  # characters of a split key
 
 
-def requests(subject: Subject) -> Report:
+def requests(subject: CheckedUseCase) -> CheckReport:
     """The examples' request columns are valid requests, with the same features alone, together and as JSON."""
     from pipelines.serving.schemas import Refusal
 
@@ -44,11 +44,11 @@ def requests(subject: Subject) -> Report:
         problems += _unequal("the feature", whole, computed(usecase, received, rows.num_rows), rows)
         problems += _batches(usecase, own, whole, rows)
     except (Refusal, InvalidInput) as error:
-        return Report([f"a request of the examples is refused: {error}"])
-    return Report([*problems, *_names(usecase, sent, rows)])
+        return CheckReport([f"a request of the examples is refused: {error}"])
+    return CheckReport([*problems, *_names(usecase, sent, rows)])
 
 
-def _parsed(usecase: UseCase, rows: pa.Table) -> list[dict[str, Any]]:
+def _parsed(usecase: UseCase, rows: pa.Table) -> list[dict[str, object]]:
     """The examples as the model server gets them: through JSON and the request model."""
     from pipelines.serving.schemas import prediction_envelope
 
@@ -99,7 +99,7 @@ def _batches(usecase: UseCase, own: Columns, whole: Columns, rows: pa.Table) -> 
             )
 
 
-def _names(usecase: UseCase, sent: list[dict[str, Any]], rows: pa.Table) -> Iterator[str]:
+def _names(usecase: UseCase, sent: list[dict[str, object]], rows: pa.Table) -> Iterator[str]:
     """Blocks that have another name in the examples, and invalid split keys; the first of each."""
     at, ids, days = (rows[name].to_pylist() for name in (PREDICTED_AT, EXAMPLE_ID, DAY))
     blocks = rows[BLOCK].to_pylist() if BLOCK in rows.column_names else [day.isoformat() for day in days]

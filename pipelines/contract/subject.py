@@ -42,7 +42,7 @@ LATER = 7  # days that are read behind a window, besides as many as labels take
 
 
 @dataclass(frozen=True)
-class Subject:
+class CheckedUseCase:
     """A use case with its validated tables.
 
     Attributes:
@@ -152,7 +152,7 @@ def known_by(rows: pa.Table, instant: datetime) -> pa.Table:
     return rows.filter(pc.less_equal(rows[KNOWN_AT].cast(INSTANT, safe=False), pa.scalar(instant, INSTANT)))
 
 
-def read_subject(context: Context, start: str | None, end: str | None, seed: int) -> Subject:
+def read_subject(context: Context, start: str | None, end: str | None, seed: int) -> CheckedUseCase:
     """The use case of a context with its validated tables.
 
     Args:
@@ -192,7 +192,7 @@ def read_subject(context: Context, start: str | None, end: str | None, seed: int
     last = min(calendar.ahead(window.periods[-1], days)[-1], stretch[-1])
     reach = window.between(window.widened(back, stretch[0]).start, calendar.after(last))
     tables = read_tables(context.data, usecase, {table.name for table in usecase.tables}, reach)
-    return Subject(usecase, context.params.features.service, window, reach, tables, seed)
+    return CheckedUseCase(usecase, context.params.features.service, window, reach, tables, seed)
 
 
 def _stretch(periods: Sequence[Period], around: Period, calendar: Calendar) -> list[Period]:

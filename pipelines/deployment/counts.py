@@ -17,7 +17,7 @@ NO_SCORE = "no probability"  # in the server's message for an output that is not
 
 
 @dataclass(frozen=True)
-class Counts:
+class RolloutCounts:
     """Counts over the rows of a rollout from its first on.
 
     Attributes:
@@ -31,7 +31,7 @@ class Counts:
         exposure: by plan, the requests that count for its stage (see `_exposure`).
         split: by plan, the entities that it drew, of the challenger's arm and of the champion's.
         errors, slow: events of the challenger and of the champion, the first of each entity.
-        entities: by kind, as in `Tally`.
+        entities: by kind, as in `RolloutTally`.
         pace: the champion's p95 in milliseconds, beyond which a request is slow; None while it is not known.
         columns: the slice columns that closed pairs have.
     """
@@ -60,14 +60,14 @@ class Counts:
     pace: float | None = None
     columns: tuple[str, ...] = ()
 
-    def with_labels(self, late: LateLabels) -> Counts:
+    def with_labels(self, late: LateLabels) -> RolloutCounts:
         """These counts with further labels of due rows."""
         newest = max((one for one in (self.newest, late.newest) if one is not None), default=None)
         labelled, due = self.labelled + late.number, self.due_labelled + late.number
         return replace(self, labelled=labelled, due_labelled=due, newest=newest)
 
 
-def counted(rows: pd.DataFrame, look: Look, before: Counts) -> Counts:
+def counted(rows: pd.DataFrame, look: Look, before: RolloutCounts) -> RolloutCounts:
     """The counts after further rows (see `paired`), without those of entities, events and slices."""
     scored = rows[rows.scores.map(lambda scores: look.challenger in scores).astype(bool) & ~rows.failed]
     numbers = scored.ours[np.isfinite(scored.ours)]

@@ -7,14 +7,14 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 
-from pipelines.deployment.counts import Counts
+from pipelines.deployment.counts import RolloutCounts
 from pipelines.deployment.pairing import Look
-from pipelines.deployment.tally import ALL, FAILED, TRIED, Tally, seconds
+from pipelines.deployment.tally import ALL, FAILED, TRIED, RolloutTally, seconds
 from pipelines.judge import Blocks, Events, Evidence, Exposure, Flags, Segment, SplitCount
 from pipelines.params.rollout import WatchRules
 
 
-def evidence(seen: Tally, look: Look, watch: WatchRules) -> Evidence:
+def evidence(seen: RolloutTally, look: Look, watch: WatchRules) -> Evidence:
     """The evidence for the judge from the tally of all rows under a rollout's plans."""
     counts = seen.counts
     if not counts.requests:
@@ -60,7 +60,7 @@ def _events(arms: tuple[int, int]) -> Events:
     return Events(np.full(count, 0.5), np.arange(count) < ours)
 
 
-def _exposure(seen: Tally, look: Look) -> Exposure:
+def _exposure(seen: RolloutTally, look: Look) -> Exposure:
     """The progress of the stage in force."""
     plan, sums = look.in_force, seen.sums.get(ALL)
     return Exposure(
@@ -72,7 +72,7 @@ def _exposure(seen: Tally, look: Look) -> Exposure:
     )
 
 
-def _flags(counts: Counts, look: Look, watch: WatchRules) -> Flags:
+def _flags(counts: RolloutCounts, look: Look, watch: WatchRules) -> Flags:
     oldest = timedelta(hours=watch.max_label_age_hours)
     unscored = counts.requests - counts.scored - counts.failed
     return Flags(

@@ -14,7 +14,7 @@ from pipelines.steps import StepModel
 if TYPE_CHECKING:
     from pipelines.context import Context
     from pipelines.deployment.completeness import Completeness
-    from pipelines.deployment.counts import Counts
+    from pipelines.deployment.counts import RolloutCounts
     from pipelines.deployment.pairing import Look
     from pipelines.judge import Evidence, Judgement
     from pipelines.records import Plan, Rollout
@@ -40,7 +40,7 @@ class Outputs(Continuation):
     pulse: str = Field(description="state of the evidence; another look is due once it has changed")
 
 
-class Conclusion(NamedTuple):
+class LookConclusion(NamedTuple):
     action: str
     rule: str
     next_step: str
@@ -100,23 +100,25 @@ def run(inputs: Inputs, context: Context) -> Outputs:
     )
 
 
-def _conclude(judgement: Judgement, inputs: Inputs, look: Look, lacking: str) -> Conclusion:
+def _conclude(judgement: Judgement, inputs: Inputs, look: Look, lacking: str) -> LookConclusion:
     """The judge's answer, but for a stage whose wall clock ran out, or that another one has replaced."""
     action, reasons = str(judgement.action), judgement.explanation
     sides = (judgement.observed, judgement.bound)
-    conclusion = Conclusion(action, judgement.rule, judgement.next_step, reasons, *sides)
+    conclusion = LookConclusion(action, judgement.rule, judgement.next_step, reasons, *sides)
     if inputs.out_of_time and action not in (ROLLBACK, INCONCLUSIVE):
         next_step = f"The wall clock ran out. {lacking}"
-        conclusion = Conclusion(INCONCLUSIVE, "wall_clock", next_step, (f"{INCONCLUSIVE}: wall_clock", *reasons[1:]))
+        conclusion = LookConclusion(
+            INCONCLUSIVE, "wall_clock", next_step, (f"{INCONCLUSIVE}: wall_clock", *reasons[1:])
+        )
     if conclusion.action == HOLD and look.names.index(look.in_force.stage) > look.names.index(inputs.stage):
         next_step = f"Go on: stage {look.in_force.stage} is in force."
-        conclusion = Conclusion(
+        conclusion = LookConclusion(
             ADVANCE, "stage_passed", next_step, (f"{ADVANCE} by stage_passed: {next_step}", *reasons[1:])
         )
     return conclusion
 
 
-def _facts(counts: Counts, seen: Evidence) -> JsonObject:
+def _facts(counts: RolloutCounts, seen: Evidence) -> JsonObject:
     """The evidence of a look as it is recorded."""
     from pipelines.deployment.increments import recorded_increments
 
@@ -133,7 +135,7 @@ def _facts(counts: Counts, seen: Evidence) -> JsonObject:
     }
 
 
-def _record(conclusion: Conclusion, facts: JsonObject, inputs: Inputs, look: Look, context: Context) -> str:
+def _record(conclusion: LookConclusion, facts: JsonObject, inputs: Inputs, look: Look, context: Context) -> str:
     """Record the decision, and give its id."""
     from pipelines.records import Decision, DecisionKind
 

@@ -18,10 +18,11 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from pipelines.deployment.counts import Counts
+from pipelines.deployment.counts import RolloutCounts
 from pipelines.deployment.pairing import Look, paired
 from pipelines.deployment.rows import read_rows
-from pipelines.deployment.tally import KINDS, SUMS, Tally, latest, seconds, tally
+from pipelines.deployment.tally import KINDS, SUMS, RolloutTally, latest, seconds, tally
+from pipelines.instants import EPOCH, MICROSECOND
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -43,7 +44,7 @@ class Stretch(msgspec.Struct, frozen=True):
         known: the instant of the look, up to which labels were counted.
         outcomes: the number known in the log by then, of all predictions since the rollout began.
         basis: the settings behind it, as JSON.
-        counts: from the first row of the rollout on; the rest is of this stretch, as in `Tally`.
+        counts: from the first row of the rollout on; the rest is of this stretch, as in `RolloutTally`.
         sums: the names of blocks, and the other columns of SUMS as TYPES, instants in microseconds.
         differences: as float64.
     """
@@ -53,24 +54,24 @@ class Stretch(msgspec.Struct, frozen=True):
     known: datetime
     outcomes: int
     basis: str
-    counts: Counts
+    counts: RolloutCounts
     sums: Mapping[str, Packed]
     differences: bytes
     entities: Mapping[str, list[str]]
 
     @classmethod
     def of(
-        cls, taken: Tally, span: tuple[datetime | None, datetime], known: datetime, outcomes: int, basis: str
+        cls, taken: RolloutTally, span: tuple[datetime | None, datetime], known: datetime, outcomes: int, basis: str
     ) -> Stretch:
         sums = {name: _packed(frame) for name, frame in taken.sums.items()}
         entities = {kind: sorted(names) for kind, names in taken.entities.items()}
         return cls(*span, known, outcomes, basis, taken.counts, sums, taken.differences.tobytes(), entities)
 
 
-def _joined(stretches: Sequence[Stretch]) -> Tally:
+def _joined(stretches: Sequence[Stretch]) -> RolloutTally:
     """The tally of the rows of all stretches together."""
     names = {name for stretch in stretches for name in stretch.sums}
-    return Tally(
+    return RolloutTally(
         stretches[-1].counts,
         {name: _unpacked([stretch.sums[name] for stretch in stretches if name in stretch.sums]) for name in names},
         np.frombuffer(b"".join(stretch.differences for stretch in stretches)),
@@ -79,7 +80,7 @@ def _joined(stretches: Sequence[Stretch]) -> Tally:
 
 
 def _packed(sums: pd.DataFrame) -> Packed:
-    instants = (sums.closes - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(microseconds=1)
+    instants = (sums.closes - EPOCH) // MICROSECOND
     numbers = zip((instants, sums.difference, sums.rows, sums.positives), TYPES, strict=True)
     return sums.block.tolist(), tuple(column.to_numpy(dtype=kind).tobytes() for column, kind in numbers)
 
@@ -93,7 +94,7 @@ def _unpacked(parts: Sequence[Packed]) -> pd.DataFrame:
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class LookReading:
     """The reading of a look.
 
     Attributes:
@@ -106,9 +107,9 @@ class Reading:
     """
 
     look: Look
-    before: Tally
+    before: RolloutTally
     rows: pd.DataFrame
-    seen: Tally
+    seen: RolloutTally
     newest: int
     since: datetime | None
     outcomes: int | None
@@ -119,7 +120,7 @@ class Reading:
         return self.since is None
 
 
-def read(context: Context, rollout: str, look: Look, complete: Completeness) -> Reading:
+def read(context: Context, rollout: str, look: Look, complete: Completeness) -> LookReading:
     """Read the rows for a look at a rollout."""
     log, watch, plans = context.stretches, context.params.rollout.watch, [plan.version for plan in look.plans]
     newest = log.last(rollout)  # before they are read, so that a stretch of a concurrent look takes the number
@@ -127,7 +128,7 @@ def read(context: Context, rollout: str, look: Look, complete: Completeness) -> 
     if complete.known_by == complete.until:  # counted before the rows are read, so that later arrivals are noticed
         outcomes = log.outcomes_within(look.began, complete.until)
     kept = _stretches(log.of(rollout))
-    before, since = Tally(), None
+    before, since = RolloutTally(), None
     if kept and _holds(kept[-1], context, look):
         last, since = kept[-1], kept[-1].until
         late = log.late_labels(plans, last.until, last.known, complete.known_by)
@@ -136,7 +137,7 @@ def read(context: Context, rollout: str, look: Look, complete: Completeness) -> 
     rows = read_rows(context.predictions, plans, complete.known_by, since, look.slices)
     rows = paired(rows, look, before.closings)
     seen = before.then(tally(rows, look, watch, before))
-    return Reading(look, before, rows, seen, newest, since, outcomes)
+    return LookReading(look, before, rows, seen, newest, since, outcomes)
 
 
 def _stretches(contents: Sequence[bytes]) -> list[Stretch]:
@@ -149,7 +150,7 @@ def _stretches(contents: Sequence[bytes]) -> list[Stretch]:
     return kept if all(stretch.follows == end for stretch, end in zip(kept, ends, strict=False)) else []
 
 
-def keep(reading: Reading, context: Context, rollout: str) -> None:
+def keep(reading: LookReading, context: Context, rollout: str) -> None:
     """Store the tally of the rows that are settled now, if there are enough of them."""
     look, rows = reading.look, reading.rows
     is_open = seconds(rows.closes.fillna(rows.due)) > look.now.timestamp()

@@ -19,9 +19,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.deployment.baseline import pace
-from pipelines.deployment.counts import Counts, counted
+from pipelines.deployment.counts import RolloutCounts, counted
 from pipelines.deployment.foretold import slice_value
 from pipelines.deployment.pairing import Look, numbers_of
+from pipelines.instants import EPOCH, MICROSECOND
 from pipelines.judge import matured
 from pipelines.params.rollout import WatchRules
 
@@ -33,7 +34,7 @@ TRIED, FAILED, ERRED, SLOW, DRAWN = KINDS = ("tried", "failed", "erred", "slow",
 
 
 @dataclass(frozen=True, eq=False)
-class Tally:
+class RolloutTally:
     """The tally of rows.
 
     Attributes:
@@ -44,7 +45,7 @@ class Tally:
         entities: by KINDS.
     """
 
-    counts: Counts = field(default_factory=Counts)
+    counts: RolloutCounts = field(default_factory=RolloutCounts)
     sums: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     differences: Array = field(default_factory=lambda: np.zeros(0))
     entities: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -54,11 +55,11 @@ class Tally:
         """The instant at which the labels of each block have matured, by the block's name."""
         return self.sums[ALL].set_index("block").closes if ALL in self.sums else None
 
-    def then(self, following: Tally) -> Tally:
+    def then(self, following: RolloutTally) -> RolloutTally:
         """This tally together with that of the following rows."""
         names, both = {*self.sums, *following.sums}, (self, following)
         frames = {name: [one.sums[name] for one in both if name in one.sums] for name in names}
-        return Tally(
+        return RolloutTally(
             following.counts,
             {name: latest(pd.concat(parts)) for name, parts in frames.items()},
             np.concatenate([self.differences, following.differences]),
@@ -71,7 +72,7 @@ def latest(sums: pd.DataFrame) -> pd.DataFrame:
     return sums.drop_duplicates("block", keep="last")
 
 
-def tally(rows: pd.DataFrame, look: Look, watch: WatchRules, before: Tally) -> Tally:
+def tally(rows: pd.DataFrame, look: Look, watch: WatchRules, before: RolloutTally) -> RolloutTally:
     """The tally of some rows (see `paired`) at an instant, after the tally of those before.
 
     Sums of blocks continue those before; entities are the new ones.
@@ -79,7 +80,7 @@ def tally(rows: pd.DataFrame, look: Look, watch: WatchRules, before: Tally) -> T
     if rows.empty:
         exposure = {plan.version: before.counts.exposure.get(plan.version, 0) for plan in look.plans}
         split = _split(pd.DataFrame({"plan": [], "ours": []}), look, before.counts.split)
-        return Tally(replace(before.counts, exposure=exposure, split=split))
+        return RolloutTally(replace(before.counts, exposure=exposure, split=split))
     both = rows.scores.map(lambda scores: {look.champion, look.challenger} <= set(scores)).astype(bool)
     comparable = both & ~rows.failed & ~rows.champion_failed
     closed = comparable & _counts(rows, "closes", look.now)
@@ -90,7 +91,7 @@ def tally(rows: pd.DataFrame, look: Look, watch: WatchRules, before: Tally) -> T
     new = _entities(rows, look, watch, bound, before.entities)
     counts = counted(rows, look, before.counts)
     known = counts.entities
-    return Tally(
+    return RolloutTally(
         replace(
             counts,
             split=_split(new[DRAWN], look, counts.split),
@@ -108,7 +109,7 @@ def tally(rows: pd.DataFrame, look: Look, watch: WatchRules, before: Tally) -> T
 
 def seconds(instants: pd.Series) -> Array:
     """Epoch seconds, as `timestamp` of each instant, to the last bit; NaN for a missing one."""
-    micros = (instants - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(microseconds=1)
+    micros = (instants - EPOCH) // MICROSECOND
     return np.asarray(micros, dtype=np.float64) / 1e6
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipelines.context import Context
 from pipelines.declare.tables import feature_rows
 from pipelines.features.stream import known_micros
-from pipelines.instants import MICROSECOND, micros
+from pipelines.instants import EPOCH, MICROSECOND, micros
 from pipelines.instants.arrow import NAT
 from pipelines.json_text import JsonObject
 from pipelines.offline.columns import to_frame
@@ -72,10 +72,10 @@ class World:
         yield self._tick(at - every, last, last)
 
     def _tick(self, before: datetime, at: datetime, after: datetime) -> Tick:
-        labels, asked, known = self._timelines
+        labels, predicted, known = self._timelines
         outcomes = self.examples.iloc[labels.between(before, at)]
         first = max(at, self.window.start_at)
-        requests = self.examples.iloc[asked.between(first - MICROSECOND, after - MICROSECOND)]
+        requests = self.examples.iloc[predicted.between(first - MICROSECOND, after - MICROSECOND)]
         features = {name: self.features[name].take(of.between(before, at)) for name, of in known.items()}
         columns = [*self.request_columns]
         return Tick(
@@ -91,15 +91,15 @@ class World:
     @cached_property
     def _timelines(self) -> tuple[_Timeline, _Timeline, dict[str, _Timeline]]:
         """Of the outcomes, the requests and the rows of each feature table."""
-        labels, asked = (
-            _Timeline(self.examples[name].dt.tz_convert(None).to_numpy("datetime64[us]").view(np.int64))
+        labels, predicted = (
+            _Timeline(np.asarray(((self.examples[name] - EPOCH) // MICROSECOND).fillna(NAT), np.int64))
             for name in (LABEL_KNOWN_AT, PREDICTED_AT)
         )
         known = {
             name: _Timeline(np.array([NAT if at is None else at for at in known_micros(rows[KNOWN_AT])], np.int64))
             for name, rows in self.features.items()
         }
-        return labels, asked, known
+        return labels, predicted, known
 
 
 class _Timeline:

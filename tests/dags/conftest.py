@@ -16,6 +16,7 @@ START = datetime(2024, 4, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def desk(versions_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+def desk(versions_home: Path, tmp_path: Path, records_place: str, monkeypatch: pytest.MonkeyPatch) -> Context:
     monkeypatch.setattr("pipelines.deployment.aliases.GRACE", 0.0)
+    monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", records_place)
     return started_over(versions_home, tmp_path / "home", START)

@@ -17,8 +17,10 @@ from pipelines.errors import InvalidInput, Unavailable
 from pipelines.records import DecisionKind
 from pipelines.steps import execute
 from tests.conftest import TOY
+from tests.postgres_fixtures import on_both
 from tests.rollouts import champion_first, clock, same, set_alias, traffic
 
+pytestmark = on_both
 LOOKS = 6  # of a trigger; they take longer than its grace period
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.contract.checks import CHECKS, ask
-from pipelines.contract.subject import Subject
+from pipelines.contract.subject import CheckedUseCase
 from pipelines.instants import midnight
 from pipelines.usecases.flights.departures import query
 from pipelines.usecases.flights.knowledge import HAPPENS, as_known
@@ -28,10 +28,12 @@ QUICK = ("features-columns", "alone", "labels", "requests", "examples")
 
 
 @functools.cache
-def subject(first: date, start: date, end: date, last: date) -> Subject:
+def subject(first: date, start: date, end: date, last: date) -> CheckedUseCase:
     """The flights from `start` up to `end`, with the days from `first` up to `last`."""
     reach = Window(first, last, USECASE.timezone)
-    return Subject(USECASE, PARAMS.features.service, reach.between(start, end), reach, tables(first, last), seed=1)
+    return CheckedUseCase(
+        USECASE, PARAMS.features.service, reach.between(start, end), reach, tables(first, last), seed=1
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tests.conftest import TOY, tree_hashes
 from tests.services import thorough
 
 START, END = date(2024, 3, 1), date(2024, 4, 20)
+WATCHED = START + timedelta(50)
 AS_OF = "2024-04-19T22:00:00+00:00"  # midnight of the 20th in Berlin
 ZONES = (
     "raw",
@@ -62,12 +63,11 @@ def test_airflow_and_the_command_line_write_the_same_bytes(
 ) -> None:
     home = tmp_path / "home"
     dags = load(TOY, home=home).dags
-    watched = START + timedelta(50)
     for dag, conf in (
         ("pumps_data", {"start": str(START), "end": str(END)}),
         ("pumps_training", {"as_of": str(END), "trials": 2}),
         ("pumps_data", {"start": str(END), "end": str(END + timedelta(8))}),
-        ("pumps_monitoring", {"start": str(watched), "end": str(watched + timedelta(8)), "request_retraining": "no"}),
+        ("pumps_monitoring", {"start": str(WATCHED), "end": str(WATCHED + timedelta(8)), "request_retraining": "no"}),
     ):
         assert dags[dag].test(run_conf=conf).state == "success", (dag, conf)
     by_airflow = written(home)
@@ -81,6 +81,20 @@ def test_airflow_and_the_command_line_write_the_same_bytes(
     shutil.rmtree(home)  # the same place again, since documents name their neighbours by path
     monkeypatch.setenv("FLIGHTDECK_MLFLOW_URI", f"sqlite:///{tmp_path / 'again.db'}")  # MLflow keeps the other open
 
+    by_command_line(cli, run, watch)
+
+    assert written(home) == by_airflow
+    assert len(by_airflow) > 150
+    assert {row["id"]: row["verdict"] for row in build_context(TOY, home).decisions.all()} == decided
+
+
+def by_command_line(cli: Callable[..., dict[str, Any]], run: str, watch: str) -> None:
+    """The steps of the four runs, one after the other.
+
+    Args:
+        run: of the training DAG.
+        watch: the run of the monitoring DAG.
+    """
     data(cli, START, END)
     version = cli("snapshot")["data_version"]
     training_set = cli("build_training_set", as_of=AS_OF, data_version=version, run=run)
@@ -96,11 +110,8 @@ def test_airflow_and_the_command_line_write_the_same_bytes(
 
     data(cli, END, END + timedelta(8))
     champion = cli("resolve_model", alias="champion")
-    window = {
-        "start": str(watched),
-        "end": str(watched + timedelta(8)),
-        "as_of": "2024-04-28T22:00:00+00:00",
-    }  # a day of labels later
+    as_of = "2024-04-28T22:00:00+00:00"  # a day of labels later
+    window = {"start": str(WATCHED), "end": str(WATCHED + timedelta(8)), "as_of": as_of}
     named = {"run": watch, "model_version": champion["version"], "model_sha256": champion["sha256"]}
     scored = cli("score", **window, **named, model_uri=champion["model_uri"])
     joined = cli("join_outcomes", **window, run=watch, predictions_uri=scored["predictions_uri"])
@@ -108,10 +119,6 @@ def test_airflow_and_the_command_line_write_the_same_bytes(
     reported = cli("report_drift", **window, **named, **report)
     decision = {"summary_uri": reported["summary_uri"], "model_version": champion["version"]}
     cli("decide_retraining", **window, **decision)
-
-    assert written(home) == by_airflow
-    assert len(by_airflow) > 150
-    assert {row["id"]: row["verdict"] for row in build_context(TOY, home).decisions.all()} == decided
 
 
 def data(cli: Callable[..., dict[str, Any]], start: date, end: date) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.artifacts.card import ModelCard
-from pipelines.artifacts.evaluation import Evaluation
 from pipelines.artifacts.manifest import Manifest, Origin
 from pipelines.artifacts.model import ModelRef
 from pipelines.artifacts.scorer import Scorer
-from pipelines.configuration import load_params
 from pipelines.context import Context
 from pipelines.errors import CorruptData, MissingData
 from pipelines.metric_names import LATENCY, SIZE, WORST
@@ -26,17 +22,29 @@ from pipelines.metrics.scores import differences
 from pipelines.records import Plan
 from pipelines.steps import execute
 from pipelines.usecase import slices_of
-from pipelines.verdict import Gate, Verdict
-from tests.conftest import ROOT, TOY
+from pipelines.verdict import Verdict
 from tests.editing import edit, rewrite
+from tests.steps.gate_input import (
+    RULES,
+    Values,
+    edit_scored,
+    evaluation_uri,
+    gate,
+    in_crumbs,
+    manifest_of,
+    metrics_of,
+    only,
+    put,
+    put_other,
+    require_refusal,
+    with_windows,
+)
 from tests.synthetic import AS_OF, context_over, write_training_set
 
-RULES = {name: load_params(path).gate for name, path in (("flights", ROOT / "params.yaml"), ("toy", TOY))}
 FLOORS = sorted({gate.metric for rules in RULES.values() for gate in rules.floors})
 AGAINST = sorted({gate.metric for rules in RULES.values() for gate in rules.against_champion})
 SLICED = slices_of(SimpleNamespace(slices=("kind",)))  # as declared by context_over
 VALUES = ["absent", None, math.nan, math.inf, -math.inf]
-Values = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -59,58 +67,6 @@ def files(template: Context) -> Any:
     yield kept
     for path, content in kept.items():
         path.write_bytes(content)
-
-
-def evaluation_uri(context: Context) -> str:
-    return context.data.uri("evaluations", "new", "hist_gradient_boosting")
-
-
-def gate(context: Context, **changes: Any) -> dict[str, Any]:
-    champion = context.data.uri("models", "old", "hist_gradient_boosting")
-    given = {"evaluation_uris": [evaluation_uri(context)], "champion_uri": champion, "as_of": AS_OF.isoformat()}
-    return execute("gate", {**given, "run": "new", **changes}, context)
-
-
-def only(context: Context, metric: str, where: str) -> Context:
-    """The context with only this gate of params.yaml, and a gate that always passes in the other list."""
-    gates = [g for rules in RULES.values() for g in (*rules.floors, *rules.against_champion) if g.metric == metric]
-    wide = Gate(metric="log_loss", direction="at_most", threshold=9.0)
-    delta = Gate(metric="log_loss_delta", direction="at_most", threshold=9.0)
-    floors, against = (gates[:1], (delta,)) if where == "floors" else ((wide,), gates[:1])
-    rules = context.params.gate.model_copy(update={"floors": tuple(floors), "against_champion": tuple(against)})
-    return Context(context.settings, context.params.model_copy(update={"gate": rules}), context.usecase)
-
-
-def metrics_of(context: Context) -> str:
-    return Evaluation.place(evaluation_uri(context))
-
-
-def manifest_of(context: Context) -> str:
-    return Manifest.place(context.data.uri("training_sets", "new"))
-
-
-def edit_scored(context: Context, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
-    """Change the scored rows, and their digest in the evaluation."""
-    uri = evaluation_uri(context)
-    frame = change(pq.read_table(f"{uri}/scored.parquet").to_pandas())
-    body = io.BytesIO()
-    frame.to_parquet(body, index=False)
-    Path(f"{uri}/scored.parquet").write_bytes(body.getvalue())
-    digest = context.data.store.sha256(body.getvalue())
-    rewrite(metrics_of(context), lambda e: e["sha256"].update({"scored.parquet": digest}))
-
-
-def require_refusal(outputs: dict[str, Any], *words: str) -> None:
-    assert outputs["verdict"] in (Verdict.HOLD, Verdict.REJECT)
-    assert outputs["reasons"] and all(any(word in why for why in outputs["reasons"]) for word in words), outputs[
-        "reasons"
-    ]
-
-
-def put(metric: str, value: Any, values: Values) -> None:
-    values.pop(metric, None)
-    if value != "absent":
-        values[metric] = value
 
 
 def test_an_unchanged_candidate_passes(template: Context) -> None:
@@ -192,11 +148,6 @@ def test_a_candidate_without_the_slices_of_a_column_never_passes(
     require_refusal(gate(template), "worst_slice_roc_auc is missing")
 
 
-def in_crumbs(entries: list[Values]) -> list[Values]:
-    """The same rows in slices that are too small to be ranked."""
-    return [{**entry, "rows": 1, "ranked": True} for entry in entries for _ in range(entry["rows"])]
-
-
 @pytest.mark.parametrize("harm", [lambda e: e.update(slices={}), lambda e: e.pop("slices")], ids=["all", "key"])
 def test_a_candidate_without_any_slice_never_passes(
     template: Context, files: Any, harm: Callable[[Values], Any]
@@ -261,13 +212,6 @@ def test_a_malformed_window_stops_the_gate(template: Context, files: Any, window
         gate(template)
 
 
-def with_windows(context: Context, **windows: list[str]) -> None:
-    """The candidate as if its training set had had other windows."""
-    rewrite(manifest_of(context), lambda m: m["windows"].update(windows))
-    card = ModelCard.place(context.data.uri("models", "new", "hist_gradient_boosting"))
-    rewrite(card, lambda c: c["training_set"]["windows"].update(windows))
-
-
 @pytest.mark.parametrize("name", ["train", "validation"])
 def test_a_window_within_the_embargo_never_passes(template: Context, files: Any, name: str) -> None:
     with_windows(template, **{name: ["2023-12-01", "2024-02-29"]})
@@ -281,10 +225,6 @@ def test_a_window_other_than_the_training_sets_never_passes(template: Context, f
 
 # valid other values, where the text "other" would not be one
 OTHER = {"as_of": "2024-04-02T00:00:00+00:00", "windows": ["2024-03-02", "2024-04-01"]}
-
-
-def put_other(name: str, value: Any, manifest: Values) -> None:
-    manifest[name] = {**manifest[name], "test": value} if isinstance(manifest[name], dict) else value
 
 
 @pytest.mark.parametrize("name", Origin.model_fields)

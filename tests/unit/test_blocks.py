@@ -20,7 +20,7 @@ from pipelines.deployment.evidence import evidence
 from pipelines.deployment.increments import MOST, recorded_increments
 from pipelines.deployment.pairing import Look, paired
 from pipelines.deployment.pulse import coarse
-from pipelines.deployment.tally import Tally, tally
+from pipelines.deployment.tally import RolloutTally, tally
 from pipelines.judge import Blocks, Evidence
 from pipelines.records import Observation, Plan
 from pipelines.usecase import BLOCK, DAY, EXAMPLE_ID, day_block
@@ -55,7 +55,7 @@ def look_at(log: Sequence[Observation], now: float) -> tuple[pd.DataFrame, Evide
     frame = pd.DataFrame(known, columns=list(Observation._fields))
     instants = {name: pd.to_datetime(frame[name], utc=True) for name in ("closes_at", "predicted_at", "known_at")}
     rows = paired(frame.assign(**instants), look)
-    return rows, evidence(tally(rows, look, WATCH, Tally()), look, WATCH)
+    return rows, evidence(tally(rows, look, WATCH, RolloutTally()), look, WATCH)
 
 
 def increments(log: Sequence[Observation], now: float) -> Mapping[str, float]:

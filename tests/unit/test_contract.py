@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from pipelines.configuration import load_params
-from pipelines.contract.checks import CHECKS, Answer, ask
-from pipelines.contract.subject import Subject
+from pipelines.contract.checks import CHECKS, CheckResult, ask
+from pipelines.contract.subject import CheckedUseCase
 from pipelines.sources import read_window
 from pipelines.usecase import Columns, FeatureTable, RawTable, Tables, UseCase, calendar_of
 from pipelines.windows import Window
@@ -30,16 +30,16 @@ HEAT = FeatureTable("pump_heat", ("pump",), ("readings",), lookback_days=3)
 MAKER = FeatureTable("pump_maker", ("pump",), ("makers",), daily=False)
 
 
-def subject(usecase: UseCase, start: date = START, end: date = END, last: date = LAST) -> Subject:
+def subject(usecase: UseCase, start: date = START, end: date = END, last: date = LAST) -> CheckedUseCase:
     """A week of the toy, with days before and after it."""
     calendar = calendar_of(usecase)
     first, start, end, last = (calendar.first_of(day) for day in (min(FIRST, start), start, end, last))
     reach = Window(first, last, usecase.timezone, calendar.length)
     tables = {table.name: read_window(PARAMS, usecase, table, reach) for table in usecase.tables}
-    return Subject(usecase, "pump_service_v2", reach.between(start, end), reach, tables, seed=1)
+    return CheckedUseCase(usecase, "pump_service_v2", reach.between(start, end), reach, tables, seed=1)
 
 
-def answers_of(usecase: UseCase, **days: date) -> dict[str, Answer]:
+def answers_of(usecase: UseCase, **days: date) -> dict[str, CheckResult]:
     of = subject(usecase, **days)
     return {name: ask(name, of) for name in CHECKS}
 

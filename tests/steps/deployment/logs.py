@@ -21,7 +21,7 @@ from pipelines.deployment.foretold import Foretold
 from pipelines.deployment.judge import _facts
 from pipelines.deployment.pairing import Look, paired
 from pipelines.deployment.rows import read_rows
-from pipelines.deployment.tally import Tally, tally
+from pipelines.deployment.tally import RolloutTally, tally
 from pipelines.judge import Scatter, judge_evidence
 from pipelines.records import Plan, Prediction, Records
 from pipelines.traffic import serves_challenger
@@ -130,7 +130,7 @@ def look_at(now: datetime, in_force: Sequence[Plan], **changes: Any) -> Look:
     return replace(look, **{"slices": ("kind", "other"), **changes})
 
 
-def decision_bits(total: Tally, look: Look) -> tuple[Any, ...]:
+def decision_bits(total: RolloutTally, look: Look) -> tuple[Any, ...]:
     """The whole decision, and the evidence bit by bit."""
     observed = evidence(total, look, PARAMS.rollout.watch)
     return (
@@ -149,10 +149,10 @@ def bits(value: Any) -> Any:
     return {name: bits(one) for name, one in vars(value).items()} if hasattr(value, "__dict__") else repr(value)
 
 
-def all_rows(context: Any, look: Look, complete: Completeness) -> Tally:
+def all_rows(context: Any, look: Look, complete: Completeness) -> RolloutTally:
     versions = [plan.version for plan in look.plans]
     rows = read_rows(context.predictions, versions, complete.known_by, slices=look.slices)
-    return tally(paired(rows, look), look, PARAMS.rollout.watch, Tally())
+    return tally(paired(rows, look), look, PARAMS.rollout.watch, RolloutTally())
 
 
 def log_until(

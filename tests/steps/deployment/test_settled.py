@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -19,7 +20,9 @@ from pipelines.deployment.completeness import Completeness
 from pipelines.losses import LOSSES
 from pipelines.records import Prediction, Records, Stretches
 from pipelines.records.stretches import STRETCHES
-from tests.postgres_fixtures import on_both
+from pipelines.sqlite import uri_of
+from tests.postgres_fixtures import KINDS as DATABASES
+from tests.postgres_fixtures import database, on_both
 from tests.rollouts import Score, inverted, same
 from tests.steps.deployment import rollout
 from tests.steps.deployment.logs import (
@@ -38,11 +41,16 @@ from tests.steps.deployment.rollout import MATURITY, champion_first, look, stage
 from tests.steps.deployment.test_blocks import KINDS, declared
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Records]:
-    every = Records(f"sqlite:///{tmp_path_factory.mktemp('records') / 'records.db'}")
-    yield every
-    every.engine.dispose()
+@pytest.fixture(scope="module", params=DATABASES)
+def records(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Records]:
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            uri = uri_of(tmp_path_factory.mktemp("records") / "records.db")
+        else:
+            uri = stack.enter_context(database(request.getfixturevalue("postgres_server")))
+        every = Records(uri)
+        stack.callback(every.engine.dispose)
+        yield every
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ def day_rows(days: int, a_day: int = 20) -> list[Row]:
     return [row(n) for n in range(days * a_day)]
 
 
-def reading_at(context: Any, day: int, rows: Sequence[Row], **changes: Any) -> settled.Reading:
+def reading_at(context: Any, day: int, rows: Sequence[Row], **changes: Any) -> settled.LookReading:
     """An incremental look at the end of a day, checked against one at all rows."""
     predictions, now = [prediction(number, row, plans([])) for number, row in enumerate(rows)], hours(24 * day + 0.5)
     log_until(context, now, predictions, rows)
@@ -311,6 +319,7 @@ def test_a_rollout_makes_the_same_decisions_as_one_whose_looks_read_all_rows(
     assert ours is inverted or desk.stretches.last("a") >= 3
 
 
+@on_both
 def test_a_look_killed_before_it_keeps_a_stretch_loses_nothing(desk: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settled, "LEAST", 50)
     champion_first(desk)

@@ -17,7 +17,10 @@ from pipelines.steps import execute
 from pipelines.tracking import ModelVersion
 from pipelines.tracking.integrity import registered_digests
 from pipelines.training.frames import read_frame
+from tests.postgres_fixtures import on_both
 from tests.steps.registration.versions import register, register_inputs
+
+pytestmark = on_both
 
 
 def test_one_flipped_byte_in_any_artifact_is_refused(desk: Context) -> None:
