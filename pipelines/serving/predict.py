@@ -35,7 +35,7 @@ class Predictor:
         self._context, self._router, self._metrics, self._writer = context, router, metrics, writer
         self._log, self._rules = context.predictions, context.params.serving
         local = context.feast.config.online_store.type == UTC_SQLITE
-        self._quick_log = context.records.quick_predictions(context.usecase.name) if local else None
+        self._quick_log = context.quick_predictions if local else None
         self._beside: tuple[ModelRef, Beside] | None = None  # of the challenger of the plan that is served
         self._noted: Route | None = None  # by the metrics
 
