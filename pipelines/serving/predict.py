@@ -17,7 +17,7 @@ from pipelines.online.places import UTC_SQLITE
 from pipelines.records import Prediction, PredictionLog
 from pipelines.serving.beside import Beside
 from pipelines.serving.calls import Answered, Call, NewRequest, unused_ids
-from pipelines.serving.features import Features
+from pipelines.serving.features import RequestFeatures
 from pipelines.serving.metrics import Metrics
 from pipelines.serving.routing import Route, Router
 from pipelines.serving.run import Run
@@ -25,7 +25,7 @@ from pipelines.serving.schemas import Refusal
 from pipelines.serving.scoring import VersionScores, score
 from pipelines.serving.writer import LogWriter
 
-Outcome = list[Answered] | Exception
+CallResult = list[Answered] | Exception
 
 
 class Predictor:
@@ -39,7 +39,7 @@ class Predictor:
         self._beside: tuple[ModelRef, Beside] | None = None  # of the challenger of the plan that is served
         self._noted: Route | None = None  # by the metrics
 
-    def answer(self, calls: Sequence[Call]) -> list[Outcome]:
+    def answer(self, calls: Sequence[Call]) -> list[CallResult]:
         """The answers to each call in the order of its requests, or the error for it.
 
         That is a Refusal: 409 if an id was used for another request, 422 if one cannot be logged, 503 if no version
@@ -54,7 +54,7 @@ class Predictor:
         except Exception as error:
             return [error] if len(calls) == 1 else [self.answer([call])[0] for call in calls]
 
-    def answer_at_once(self, calls: Sequence[Call]) -> list[Outcome] | None:
+    def answer_at_once(self, calls: Sequence[Call]) -> list[CallResult] | None:
         """As `answer` where it waits for nobody; None, without a trace, where it would, or fails."""
         if self._quick_log is None or (self._beside is not None and self._beside[1].is_slow):
             return None
@@ -64,8 +64,8 @@ class Predictor:
         except Exception:  # of which `answer` says what it is, and to whom
             return None
 
-    def _answer(self, calls: Sequence[Call], at: datetime, log: PredictionLog) -> list[Outcome]:
-        outcomes: dict[int, Outcome] = {**self._prepare(calls, at, log)}
+    def _answer(self, calls: Sequence[Call], at: datetime, log: PredictionLog) -> list[CallResult]:
+        outcomes: dict[int, CallResult] = {**self._prepare(calls, at, log)}
         spans: dict[int, range] = {}  # of each call's requests among all of the run
         requests: list[NewRequest] = []
         for number, call in enumerate(calls):
@@ -110,7 +110,7 @@ class Predictor:
         run.choose(refuse_stale=self._rules.when_stale == "refuse")
         return run
 
-    def _score(self, route: Route, features: Features, assigned: Sequence[str]) -> dict[str, VersionScores]:
+    def _score(self, route: Route, features: RequestFeatures, assigned: Sequence[str]) -> dict[str, VersionScores]:
         """The scores of each version; none of a challenger that is too late and is not to answer."""
         champion, challenger = route.plan.champion, route.plan.challenger
         works = {
@@ -160,7 +160,7 @@ class Predictor:
             self._metrics.note_late(challenger, len(run.requests))
 
 
-def _settle(call: Call, fresh: Sequence[Answered], logged: Sequence[Prediction]) -> Outcome:
+def _settle(call: Call, fresh: Sequence[Answered], logged: Sequence[Prediction]) -> CallResult:
     try:
         if logged:
             call.require_same(logged)

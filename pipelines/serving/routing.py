@@ -18,7 +18,7 @@ from pipelines.errors import FlightdeckError
 from pipelines.failure import trace
 from pipelines.records import Plan
 from pipelines.serving.failures import reason
-from pipelines.serving.features import Layout
+from pipelines.serving.features import FeatureLayout
 from pipelines.serving.needs import Needs, needs_of
 from pipelines.serving.schemas import Refusal
 from pipelines.traffic import serves_challenger
@@ -55,7 +55,7 @@ class Route:
     plan: Plan
     champion: LoadedModel
     challenger: LoadedModel | None
-    layout: Layout
+    layout: FeatureLayout
     problems: tuple[str, ...] = ()
 
     @property
@@ -97,7 +97,7 @@ class Router:
         self._followed: Route | Exception | None = None
         self._ended = threading.Event()
         self._follower: threading.Thread | None = None
-        self._layouts: dict[tuple[tuple[str, str], ...], Layout] = {}
+        self._layouts: dict[tuple[tuple[str, str], ...], FeatureLayout] = {}
         self._good: Route | None = None
 
     def plan(self) -> Plan | None:
@@ -163,7 +163,7 @@ class Router:
             self._good = replace(route, problems=())
         return route
 
-    def _layout(self, plan: Plan, champion: LoadedModel, challenger: LoadedModel | None) -> Layout:
+    def _layout(self, plan: Plan, champion: LoadedModel, challenger: LoadedModel | None) -> FeatureLayout:
         models = {plan.champion: champion}
         if challenger and plan.challenger:
             models.setdefault(plan.challenger, challenger)
@@ -171,7 +171,7 @@ class Router:
         context = self._context
         identity = tuple((version, models[version].uri) for version in needs)
         if identity not in self._layouts:
-            layout = Layout(context.feast, context.usecase, needs, context.params.serving)
+            layout = FeatureLayout(context.feast, context.usecase, needs, context.params.serving)
             context.predictions.keep_layout(layout.logged)
             self._layouts = {identity: layout}
         return self._layouts[identity]

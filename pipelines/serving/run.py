@@ -9,7 +9,7 @@ from datetime import datetime
 from pipelines.errors import InvalidInput
 from pipelines.records import Batch, Lack
 from pipelines.serving.calls import Answered, NewRequest
-from pipelines.serving.features import Features
+from pipelines.serving.features import RequestFeatures
 from pipelines.serving.routing import Route
 from pipelines.serving.schemas import Refusal
 from pipelines.serving.scoring import Further, VersionScores
@@ -28,7 +28,7 @@ class Run:
     requests: Sequence[NewRequest]
     at: datetime
     route: Route
-    features: Features
+    features: RequestFeatures
     scores: Mapping[str, VersionScores]
     served: list[str]
     refusals: dict[int, Refusal] = field(default_factory=dict)
