@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Convert = Callable[[Any, str], NDArray[Any]]  # of a column, by its name in errors
 Arrays = tuple[NDArray[np.float32], NDArray[np.object_]]  # numeric and categorical inputs of a model
+Rows = slice | list[int]  # of the requests of a run
+ALL = slice(None)
 MISSING, STALE = "missing", "stale"
 AGAIN_AFTER = 1.0  # seconds until a store that failed is tried again
 
@@ -147,14 +149,15 @@ class FeatureLayout:
         numbers, texts = self._logged
         return self.logged.encode(numbers.numbers(features), texts.texts(features), features.stored.seconds)
 
-    def absences(self, features: RequestFeatures) -> dict[tuple[str, str], int]:
-        """The number of missing and of stale values by (view, MISSING or STALE), where there are any."""
+    def absences(self, features: RequestFeatures, of: Rows = ALL) -> dict[tuple[str, str], int]:
+        """The number of missing and of stale values by (view, MISSING or STALE), where some requests have any."""
         stored, reader = features.stored, self._reader
-        stale = stored.stale.sum(axis=0)
-        counts = {MISSING: stored.missing.sum(axis=0), STALE: stale * reader.widths}
+        is_stale = stored.stale[of]
+        stale = is_stale.sum(axis=0)
+        counts = {MISSING: stored.missing[of].sum(axis=0), STALE: stale * reader.widths}
         if len(self._ingredients):
             view = reader.exact_view[self._ingredients]
-            is_absent = np.isnan(stored.exacts[:, self._ingredients]) & ~stored.stale[:, view]
+            is_absent = np.isnan(stored.exacts[of][:, self._ingredients]) & ~is_stale[:, view]
             counts[MISSING] = counts[MISSING] + np.bincount(view, is_absent.sum(axis=0), len(reader.views))
             counts[STALE] = counts[STALE] + stale * np.bincount(view, minlength=len(reader.views))
         return {

@@ -146,6 +146,10 @@ class Refusal(FlightdeckError):
         self.status, self.more = status, more
 
 
+class Later(Exception):
+    """No answer: what it takes is late, and the call is to wait for it where no other one does."""
+
+
 class Envelope(Generic[Item]):
     """A body that holds one item, or many under `key`, up to a limit."""
 
