@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -212,9 +211,11 @@ class Router:
 
 
 def _warm(scorer: ModelScorer) -> None:
-    """Load a model and score a row of missing values, so that no request waits for that."""
-    _ = scorer.session
+    """Load a model and score a row of missing values, so that no request waits for that.
+
+    Raises:
+        Exception: if it cannot; then it does not serve.
+    """
     inputs = scorer.inputs
     numbers = np.full((1, len(inputs.numeric)), np.nan, dtype=np.float32)
-    with suppress(Exception):  # a request that it cannot score says so
-        scorer.score_arrays(numbers, np.full((1, len(inputs.categorical)), "", dtype=object))
+    scorer.score_arrays(numbers, np.full((1, len(inputs.categorical)), "", dtype=object))
