@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,16 @@ from tests.services import missing, thorough
 from tests.serving.conftest import Deck, reading
 
 Serve = Callable[..., Deck]
+
+
+@contextmanager
+def asking(challenger: threading.Event, calls: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for so many calls, none of which waits for the challenger once the test is over, or has failed."""
+    with ThreadPoolExecutor(calls) as threads:
+        try:
+            yield threads
+        finally:
+            challenger.set()
 
 
 @pytest.fixture
@@ -81,7 +92,7 @@ def test_a_slow_challenger_keeps_those_waiting_that_it_is_to_answer_and_nobody_e
     calls = [*alone, [reading(id="a", pump="0"), reading(id="b", pump="1"), reading(id="c", pump="2")]]
     is_ours = [any(serves_challenger(plan.rollout, one["pump"], 0.5) for one in call) for call in calls]
     assert is_ours[-1] and 5 < is_ours.count(False) < 25
-    with ThreadPoolExecutor(len(calls)) as threads:
+    with asking(challenger, len(calls)) as threads:
         asked = [threads.submit(deck.ask, *call) for call in calls]
         quick = [one.result(30) for one, ours in zip(asked, is_ours, strict=True) if not ours]
         assert {one["version"] for answers in quick for one in answers} == {"1"}
@@ -116,7 +127,7 @@ def test_a_request_on_which_the_champion_fails_waits_for_a_slow_challenger(
     later = deck.http.app.state.server.gatherer.later  # type: ignore[attr-defined]
     taken, take = threading.Event(), later.take
     monkeypatch.setattr(later, "take", lambda call: (take(call), taken.set()))
-    with ThreadPoolExecutor(1) as threads:
+    with asking(challenger, 1) as threads:
         asked = threads.submit(deck.ask, reading(id="a"))
         assert taken.wait(30) and not asked.done()
         challenger.set()
@@ -136,7 +147,7 @@ def test_one_that_took_long_before_is_not_waited_for_as_one_that_pauses(
     (first,) = deck.ask(reading())
     assert set(deck.log.get([first["id"]])[0].scores) == {"1", "2"}, "which one does not know before"
     challenger.clear()
-    with ThreadPoolExecutor(1) as threads:
+    with asking(challenger, 1) as threads:
         (second,) = threads.submit(deck.ask, reading()).result(30)
     assert set(deck.log.get([second["id"]])[0].scores) == {"1"}
 
