@@ -39,7 +39,7 @@ from benchmarks.spool import SHIPPED
 from pipelines.artifacts.scorer import load_scorer
 from pipelines.context import Context
 from pipelines.serving.calls import Answered
-from pipelines.serving.schemas import Answer, Answers, prediction_envelope
+from pipelines.serving.schemas import Answers, PredictionAnswer, prediction_envelope
 from pipelines.serving.server import PREDICTIONS
 
 RUNS = (
@@ -149,7 +149,9 @@ def writers() -> dict[str, Callable[[Sequence[tuple[Any, ...]]], object]]:
     """Ways to write the answers to some rows."""
 
     def answers(rows: Sequence[tuple[Any, ...]]) -> Answers:
-        return Answers(predictions=[Answer(**dict(zip(Answered.__struct_fields__, row, strict=False))) for row in rows])
+        return Answers(
+            predictions=[PredictionAnswer(**dict(zip(Answered.__struct_fields__, row, strict=False))) for row in rows]
+        )
 
     return {
         "write: **msgspec**": lambda rows: msgspec.json.encode({"predictions": [Answered(*row) for row in rows]}),

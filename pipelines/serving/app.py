@@ -23,8 +23,8 @@ from pipelines.serving.metrics import Metrics
 from pipelines.serving.responses import failure, json_response, problem
 from pipelines.serving.schemas import (
     Alive,
-    Answer,
     Answers,
+    PredictionAnswer,
     Ready,
     Receipts,
     Refusal,
@@ -87,7 +87,7 @@ def _add_model_endpoints(app: FastAPI, server: Server) -> None:
         """Score one request, or {"requests": [...]}. A request with an `id` can be repeated safely."""
         return await _respond(server, "predictions", server.predict, request.receive)
 
-    @app.get(PREDICTIONS + "/{identity:path}", response_model=Answer, responses=answers(404, 503))
+    @app.get(PREDICTIONS + "/{identity:path}", response_model=PredictionAnswer, responses=answers(404, 503))
     async def prediction(identity: str) -> Response:
         """The answer that the request with this id got."""
         return await _respond(server, "prediction", partial(run_in_threadpool, server.look_up, identity))

@@ -13,6 +13,7 @@ T = TypeVar("T")
 
 
 QUICK = 0.005  # seconds
+A_ROW = 0.00005  # seconds of a run for each of its rows, which one may take that is no slower than others
 
 
 class Beside:
@@ -28,6 +29,10 @@ class Beside:
     def is_slow(self) -> bool:
         """Whether the last piece of work took long, or is still running."""
         return self._last is not None and (not self._last.done() or self._ended - self._began > QUICK)
+
+    def patience(self, rows: int, most: float) -> float:
+        """Seconds to wait for work on so many rows: `most` for a pause, but not again for what took long before."""
+        return min(most, QUICK + rows * A_ROW) if self.is_slow else most
 
     def begin(self, work: Callable[[], T], limit: float) -> Future[T] | None:
         """Start the work; None, without starting, if an earlier one does not end within its own limit.

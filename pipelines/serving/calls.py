@@ -25,7 +25,7 @@ YEARS = range(1970, 2200)  # in which blocks close: the judge counts nanoseconds
 
 
 class Answered(msgspec.Struct, omit_defaults=True):
-    """The answer to a request, as `Answer` of the schemas; None as `further` is left out."""
+    """The answer to a request, as `PredictionAnswer` of the schemas; None as `further` is left out."""
 
     id: str
     score: float | None

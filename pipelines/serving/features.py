@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Convert = Callable[[Any, str], NDArray[Any]]  # of a column, by its name in errors
 Arrays = tuple[NDArray[np.float32], NDArray[np.object_]]  # numeric and categorical inputs of a model
+Rows = slice | list[int]  # of the requests of a run
+ALL = slice(None)
 MISSING, STALE = "missing", "stale"
 AGAIN_AFTER = 1.0  # seconds until a store that failed is tried again
 
 
-class Layout:
-    """The sources of the inputs of all models of a routing plan: one online read serves them all.
+class FeatureLayout:
+    """Where the inputs of the models of one routing plan are found: one online read serves them all.
 
     Args:
         needs: by registered version; at least one.
@@ -60,23 +62,23 @@ class Layout:
         }
         self.logged, self._logged = self._log_layout(list(needs.values()))
 
-    def _origin(self, need: Needs, name: str) -> Origin:
+    def _origin(self, need: Needs, name: str) -> InputOrigin:
         derived = name not in need.refs and name in need.recipe.names
-        return Origin(name, need.refs.get(name), self._derivations[need.recipe] if derived else None)
+        return InputOrigin(name, need.refs.get(name), self._derivations[need.recipe] if derived else None)
 
     def _source(self, need: Needs, names: Sequence[str], of: int) -> _Source:
         """The source of numeric (`of` 0) or categorical inputs (1)."""
         return self._shared([self._origin(need, name) for name in names], of)
 
-    def _shared(self, origins: Sequence[Origin], of: int) -> _Source:
-        """The source for these origins, shared by equal ones, so that it is read once."""
+    def _shared(self, origins: Sequence[InputOrigin], of: int) -> _Source:
+        """The source of what comes from there, one for all that are alike, so that it is taken once."""
         stored = (self._reader.numbers, self._reader.texts)[of]
         return self._alike.setdefault((of, *origins), _Source(origins, stored))
 
     def _log_layout(self, needs: Sequence[Needs]) -> tuple[InputLayout, tuple[_Source, _Source]]:
-        """The layout of logged inputs, every input of every version once, and the sources of its values."""
-        numbers: dict[str, Origin] = {}  # by label
-        texts: dict[str, Origin] = {}
+        """The layout of what is logged, every input of every version once, and where its values are found."""
+        numbers: dict[str, InputOrigin] = {}  # by label
+        texts: dict[str, InputOrigin] = {}
         for need, labels in zip(needs, logged_names(needs), strict=True):
             numbers |= {labels[name]: self._origin(need, name) for name in need.numeric}
             texts |= {labels[name]: self._origin(need, name) for name in need.categorical}
@@ -85,7 +87,7 @@ class Layout:
         layout = InputLayout((*numbers,), (*texts,), len(self._reader.views), aged)
         return layout, (self._shared([*numbers.values()], 0), self._shared([*texts.values()], 1))
 
-    def read(self, requests: Sequence[Request], at: datetime) -> Features:
+    def read(self, requests: Sequence[Request], at: datetime) -> RequestFeatures:
         """The features of validated requests, with freshness as of `at`.
 
         Raises:
@@ -105,11 +107,11 @@ class Layout:
             if self._rules.when_store_fails == "refuse":
                 raise
             log.error("%s; scores are on missing values", error)
-            return Features(rows, own, self._reader.nothing(rows), has_stored=False)
+            return RequestFeatures(rows, own, self._reader.nothing(rows), has_stored=False)
         if not lists:
-            return Features(rows, own, stored)
+            return RequestFeatures(rows, own, stored)
         of_requests, elements = self._elements.split(stored, rows, lists)
-        return Features(rows, own, of_requests, elements=elements)
+        return RequestFeatures(rows, own, of_requests, elements=elements)
 
     def _key(self, name: str, requests: Sequence[Request], own: Columns) -> Sequence[Any]:
         if name in self._usecase.request_keys:
@@ -130,7 +132,7 @@ class Layout:
         self._failed = None
         return stored
 
-    def arrays(self, version: str, features: Features) -> Arrays:
+    def arrays(self, version: str, features: RequestFeatures) -> Arrays:
         """The inputs of one model: (N, n) float32 with NaN for missing, (N, m) strings with "" for missing.
 
         Raises:
@@ -140,8 +142,8 @@ class Layout:
         numbers, texts = self._sources[version]
         return numbers.numbers(features), texts.texts(features)
 
-    def encode(self, features: Features) -> list[bytes]:
-        """The logged inputs of each request, in the layout `logged`.
+    def encode(self, features: RequestFeatures) -> list[bytes]:
+        """What is logged of each request, in the layout `logged`.
 
         Raises:
             InvalidInput: as `arrays`.
@@ -149,14 +151,15 @@ class Layout:
         numbers, texts = self._logged
         return self.logged.encode(numbers.numbers(features), texts.texts(features), features.stored.seconds)
 
-    def absences(self, features: Features) -> dict[tuple[str, str], int]:
-        """The number of missing and of stale values by (view, MISSING or STALE), where there are any."""
+    def absences(self, features: RequestFeatures, of: Rows = ALL) -> dict[tuple[str, str], int]:
+        """The number of missing and of stale values by (view, MISSING or STALE), where some requests have any."""
         stored, reader = features.stored, self._reader
-        stale = stored.stale.sum(axis=0)
-        counts = {MISSING: stored.missing.sum(axis=0), STALE: stale * reader.widths}
+        is_stale = stored.stale[of]
+        stale = is_stale.sum(axis=0)
+        counts = {MISSING: stored.missing[of].sum(axis=0), STALE: stale * reader.widths}
         if len(self._ingredients):
             view = reader.exact_view[self._ingredients]
-            is_absent = np.isnan(stored.exacts[:, self._ingredients]) & ~stored.stale[:, view]
+            is_absent = np.isnan(stored.exacts[of][:, self._ingredients]) & ~is_stale[:, view]
             counts[MISSING] = counts[MISSING] + np.bincount(view, is_absent.sum(axis=0), len(reader.views))
             counts[STALE] = counts[STALE] + stale * np.bincount(view, minlength=len(reader.views))
         return {
@@ -167,7 +170,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Features:
+class RequestFeatures:
     """The features of N requests: the request's own by name, and the stored ones, if the store answered."""
 
     rows: int
@@ -205,7 +208,7 @@ class Features:
         return [Lack.STALE if any(views) else None for views in self.stored.stale.tolist()]
 
 
-class Origin(NamedTuple):
+class InputOrigin(NamedTuple):
     """Where an input comes from: the online store (`view:feature`), a derivation, or else the request."""
 
     name: str
@@ -221,18 +224,18 @@ class _Source:
         columns: of what is stored, one for each; any for the others.
     """
 
-    def __init__(self, origins: Sequence[Origin], stored: Sequence[str]) -> None:
+    def __init__(self, origins: Sequence[InputOrigin], stored: Sequence[str]) -> None:
         self.own = [(place, one.name, one.derivation) for place, one in enumerate(origins) if one.ref is None]
         columns = [-1 if one.ref is None else stored.index(one.ref) for one in origins]
         self.columns = np.array(columns, dtype=np.intp)
 
-    def numbers(self, features: Features) -> NDArray[np.float32]:
+    def numbers(self, features: RequestFeatures) -> NDArray[np.float32]:
         return self._take(features, features.stored.numbers, number_column)
 
-    def texts(self, features: Features) -> NDArray[np.object_]:
+    def texts(self, features: RequestFeatures) -> NDArray[np.object_]:
         return self._take(features, features.stored.texts, string_column)
 
-    def _take(self, features: Features, stored: NDArray[Any], convert: Convert) -> NDArray[Any]:
+    def _take(self, features: RequestFeatures, stored: NDArray[Any], convert: Convert) -> NDArray[Any]:
         taken = features.taken.get(self)  # by another version, or for the log
         if taken is not None:
             return taken

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, Protocol, TypeVar
 
 from pipelines.failure import trace
-from pipelines.serving.schemas import Refusal
+from pipelines.serving.schemas import Later, Refusal
 
 log = logging.getLogger(__name__)
 Given = TypeVar("Given")
@@ -65,6 +65,9 @@ class Gatherer(Generic[Given, Result]):
         most: of one run, in the same unit; a larger call has a run of its own.
         limit: of all that wait, likewise.
         patience: seconds for which a call may wait for its run to begin.
+
+    Attributes:
+        later: takes over the calls that the work gives `Later` for, and runs them beside the others.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Gatherer(Generic[Given, Result]):
         patience: float,
         at_once: Callable[[Sequence[Given]], Sequence[Result | Exception] | None] = lambda _: None,
     ) -> None:
+        self.later: Gatherer[Given, Result] | None = None
         self._at_once = at_once
         self._work, self._size, self._most, self._limit, self._patience = work, size, most, limit, patience
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gathered")
@@ -112,6 +116,13 @@ class Gatherer(Generic[Given, Result]):
         if self._running is None:
             self._running = loop.create_task(self._run())
 
+    def take(self, call: _Waiting[Given, Result]) -> None:
+        """Take a call over, or tell its caller why not."""
+        try:
+            self.enter(call.given, call.caller)
+        except Refusal as refusal:
+            call.settle(refusal)
+
     def _expire(self) -> None:
         """Refuse calls that have waited too long, and set the timer for the next one: one timer serves all calls."""
         loop = asyncio.get_running_loop()
@@ -128,7 +139,10 @@ class Gatherer(Generic[Given, Result]):
                 await self._arrive()
                 if calls := self._next():
                     for call, result in zip(calls, await self._results([call.given for call in calls]), strict=True):
-                        call.settle(result)
+                        if isinstance(result, Later) and self.later:
+                            self.later.take(call)
+                        else:
+                            call.settle(result)
         finally:
             self._running = None
 
@@ -160,6 +174,8 @@ class Gatherer(Generic[Given, Result]):
     def close(self) -> None:
         """Wait for the present run."""
         self._thread.shutdown()
+        if self.later:
+            self.later.close()
 
 
 def _try(

@@ -46,7 +46,7 @@ GAUGES = {
 Labels = tuple[str, ...]
 
 
-class Counts(msgspec.Struct):
+class MetricCounts(msgspec.Struct):
     """What one process has counted: by metric, then by the metric's labels.
 
     Attributes:
@@ -69,7 +69,7 @@ class Counts(msgspec.Struct):
         buckets[bisect_left(BOUNDS, seconds)] += 1
         self.sums[name][labels] = self.sums[name].get(labels, 0.0) + seconds
 
-    def add(self, other: Counts) -> None:
+    def add(self, other: MetricCounts) -> None:
         """Count what another process has counted, too."""
         for name, of_metric in other.counters.items():
             for labels, value in of_metric.items():
@@ -91,7 +91,7 @@ class Metrics(Collector):
 
     def __init__(self, folder: Path | None = None) -> None:
         self._lock = threading.Lock()
-        self._counts = Counts()
+        self._counts = MetricCounts()
         self._gauges: dict[str, dict[Labels, float]] = {name: {} for name in GAUGES}
         self._file = folder / f"{os.getpid()}" if folder else None
         if self._file:
@@ -155,16 +155,16 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The metrics, for prometheus_client's registry."""
-        total = Counts()
+        total = MetricCounts()
         for file in self._file.parent.glob("*[0-9]") if self._file else ():
             if file != self._file:
-                total.add(msgspec.msgpack.decode(file.read_bytes(), type=Counts))
+                total.add(msgspec.msgpack.decode(file.read_bytes(), type=MetricCounts))
         with self._lock:
             total.add(self._counts)
             families = [*self._families(total)]
         yield from families
 
-    def _families(self, total: Counts) -> Iterator[Metric]:
+    def _families(self, total: MetricCounts) -> Iterator[Metric]:
         for name, (help_text, labels) in COUNTERS.items():
             counter = CounterMetricFamily(PREFIX + name, help_text, labels=labels)
             for key, value in total.counters[name].items():

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +17,7 @@ from pipelines.errors import FlightdeckError
 from pipelines.failure import trace
 from pipelines.records import Plan
 from pipelines.serving.failures import reason
-from pipelines.serving.features import Layout
+from pipelines.serving.features import FeatureLayout
 from pipelines.serving.needs import Needs, needs_of
 from pipelines.serving.schemas import Refusal
 from pipelines.traffic import serves_challenger
@@ -55,7 +54,7 @@ class Route:
     plan: Plan
     champion: LoadedModel
     challenger: LoadedModel | None
-    layout: Layout
+    layout: FeatureLayout
     problems: tuple[str, ...] = ()
 
     @property
@@ -97,7 +96,7 @@ class Router:
         self._followed: Route | Exception | None = None
         self._ended = threading.Event()
         self._follower: threading.Thread | None = None
-        self._layouts: dict[tuple[tuple[str, str], ...], Layout] = {}
+        self._layouts: dict[tuple[tuple[str, str], ...], FeatureLayout] = {}
         self._good: Route | None = None
 
     def plan(self) -> Plan | None:
@@ -163,7 +162,7 @@ class Router:
             self._good = replace(route, problems=())
         return route
 
-    def _layout(self, plan: Plan, champion: LoadedModel, challenger: LoadedModel | None) -> Layout:
+    def _layout(self, plan: Plan, champion: LoadedModel, challenger: LoadedModel | None) -> FeatureLayout:
         models = {plan.champion: champion}
         if challenger and plan.challenger:
             models.setdefault(plan.challenger, challenger)
@@ -171,7 +170,7 @@ class Router:
         context = self._context
         identity = tuple((version, models[version].uri) for version in needs)
         if identity not in self._layouts:
-            layout = Layout(context.feast, context.usecase, needs, context.params.serving)
+            layout = FeatureLayout(context.feast, context.usecase, needs, context.params.serving)
             context.predictions.keep_layout(layout.logged)
             self._layouts = {identity: layout}
         return self._layouts[identity]
@@ -212,9 +211,11 @@ class Router:
 
 
 def _warm(scorer: ModelScorer) -> None:
-    """Load a model and score a row of missing values, so that no request waits for that."""
-    _ = scorer.session
+    """Load a model and score a row of missing values, so that no request waits for that.
+
+    Raises:
+        Exception: if it cannot; then it does not serve.
+    """
     inputs = scorer.inputs
     numbers = np.full((1, len(inputs.numeric)), np.nan, dtype=np.float32)
-    with suppress(Exception):  # a request that it cannot score says so
-        scorer.score_arrays(numbers, np.full((1, len(inputs.categorical)), "", dtype=object))
+    scorer.score_arrays(numbers, np.full((1, len(inputs.categorical)), "", dtype=object))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from pipelines.errors import InvalidInput
 from pipelines.records import Batch, Lack
 from pipelines.serving.calls import Answered, NewRequest
-from pipelines.serving.features import Features
+from pipelines.serving.features import RequestFeatures
 from pipelines.serving.routing import Route
 from pipelines.serving.schemas import Refusal
 from pipelines.serving.scoring import Further, VersionScores
@@ -23,19 +23,24 @@ class Run:
         scores: by version, of those that scored or failed.
         served: the version that answers each: at first the one that the plan assigns.
         refusals: of those that cannot be answered, by position.
+        awaited: those that only a challenger can answer which has not scored in time.
     """
 
     requests: Sequence[NewRequest]
     at: datetime
     route: Route
-    features: Features
+    features: RequestFeatures
     scores: Mapping[str, VersionScores]
     served: list[str]
     refusals: dict[int, Refusal] = field(default_factory=dict)
+    awaited: Set[int] = frozenset()
 
     def choose(self, refuse_stale: bool) -> None:
         """Let the other version answer where the assigned one failed; refuse what none can answer."""
-        for n in {n for of in self.scores.values() for n in of.errors}:
+        failing = {n for of in self.scores.values() for n in of.errors}
+        if len(self.scores) < len(self.route.versions):
+            self.awaited = failing | {n for n, version in enumerate(self.served) if version not in self.scores}
+        for n in failing - self.awaited:
             answering = [version for version in (self.served[n], *self.scores) if n not in self.scores[version].errors]
             if answering:
                 self.served[n] = answering[0]

@@ -45,14 +45,14 @@ def _zero_or_one(label: float) -> float:
     return label
 
 
-class Outcome(Strict):
+class ReportedOutcome(Strict):
     """The outcome of a prediction."""
 
     id: Identity
     label: Annotated[float, AfterValidator(_zero_or_one), WithJsonSchema({"enum": [0, 1]})]
 
 
-class Answer(BaseModel):
+class PredictionAnswer(BaseModel):
     """The answer to one request, with the version that gave it and the routing plan.
 
     `decision` says whether the score reaches the threshold at which alarms of this version cost least; it is null of
@@ -72,7 +72,7 @@ class Answer(BaseModel):
 
 
 class Answers(BaseModel):
-    predictions: list[Answer]
+    predictions: list[PredictionAnswer]
 
 
 class Received(BaseModel):
@@ -144,6 +144,10 @@ class Refusal(FlightdeckError):
     def __init__(self, status: int, error: str, **more: Any) -> None:
         super().__init__(error)
         self.status, self.more = status, more
+
+
+class Later(Exception):
+    """No answer: what it takes is late, and the call is to wait for it where no other one does."""
 
 
 class Envelope(Generic[Item]):
@@ -281,5 +285,5 @@ def prediction_envelope(usecase: UseCase, limit: int) -> Envelope[Any]:
     return Envelope(request, "requests", limit)
 
 
-def outcome_envelope(limit: int) -> Envelope[Outcome]:
-    return Envelope(Outcome, "outcomes", limit)
+def outcome_envelope(limit: int) -> Envelope[ReportedOutcome]:
+    return Envelope(ReportedOutcome, "outcomes", limit)

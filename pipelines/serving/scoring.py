@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipelines.artifacts.scorer import Scorer
 from pipelines.failure import trace
 from pipelines.redaction import redact
-from pipelines.serving.features import Arrays, Features, Layout
+from pipelines.serving.features import Arrays, FeatureLayout, RequestFeatures
 from pipelines.serving.routing import LoadedModel
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class VersionScores:
         return cls([None] * rows, dict.fromkeys(range(rows), error))
 
 
-def score(version: str, loaded: LoadedModel, layout: Layout, features: Features) -> VersionScores:
+def score(version: str, loaded: LoadedModel, layout: FeatureLayout, features: RequestFeatures) -> VersionScores:
     """Score with one version. If a batch fails, its requests are scored one by one."""
     rows = features.rows
     if loaded.scorer is None or loaded.needs is None:

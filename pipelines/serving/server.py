@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 
 from fastapi import Response
 
@@ -36,14 +37,15 @@ class Server:
         self.writer = LogWriter(context)
         self.checkpoints = context.records.checkpoints()
         self.predictor = Predictor(context, self.router, self.metrics, self.writer)
-        self.gatherer = Gatherer(
-            self.predictor.answer,
-            lambda call: len(call.items),
+        gatherer = partial(
+            Gatherer[Call, list[Answered]],
+            size=lambda call: len(call.items),
             most=settings.serving_max_batch,
             limit=settings.serving_max_waiting,
             patience=settings.serving_patience,
-            at_once=self.predictor.answer_at_once,
         )
+        self.gatherer = gatherer(self.predictor.answer, at_once=self.predictor.answer_at_once)
+        self.gatherer.later = gatherer(self.predictor.answer_late)
         self.log = context.predictions
 
     async def predict(self, body: bytes) -> Response:

@@ -45,7 +45,7 @@ class LogWriter:
         self._watermark: datetime | None = None
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._place = Place(f"{context.settings.records} {context.usecase.name}")
+        self._place = WriterPlace(f"{context.settings.records} {context.usecase.name}")
         self.name = ""
 
     def begin(self) -> None:
@@ -104,7 +104,7 @@ class LogWriter:
         self._writers.advance(self.name, self._watermark)
 
 
-class Place:
+class WriterPlace:
     """A place among those of this host's processes that write one log; a process that dies leaves it.
 
     Args:

@@ -29,7 +29,7 @@ from pipelines.point_in_time import feature_frame, load_examples
 from pipelines.records import Plan, Prediction
 from pipelines.replay.world import read_world
 from pipelines.serving.app import create_app
-from pipelines.serving.features import Layout
+from pipelines.serving.features import FeatureLayout
 from pipelines.serving.needs import logged_names, needs_of
 from pipelines.steps import execute
 from pipelines.usecase import PREDICTED_AT, ModelInputs
@@ -337,5 +337,5 @@ def test_versions_that_derive_one_name_from_two_views_are_logged_apart(trained: 
     assert logged_names([need, replace(need, recipe=moved)]) == [
         {"days_since": f"days_since {view}:last_at", "load": "load"} for view in ("pump_last", "pump_before")
     ]
-    layout = Layout(context.feast, context.usecase, {"1": need, "2": need}, Serving())
+    layout = FeatureLayout(context.feast, context.usecase, {"1": need, "2": need}, Serving())
     assert layout.logged.numbers == ("days_since", "load") and layout.logged.aged == {}

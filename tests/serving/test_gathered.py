@@ -10,7 +10,7 @@ import pytest
 from pipelines.errors import InvalidInput
 from pipelines.records import Batch
 from pipelines.serving.calls import Answered, Call
-from pipelines.serving.features import Features, Layout
+from pipelines.serving.features import FeatureLayout, RequestFeatures
 from pipelines.serving.run import Run
 from pipelines.serving.schemas import Refusal
 from tests.serving.conftest import App, reading
@@ -88,17 +88,19 @@ def test_an_error_of_one_call_fails_no_other(serve: Any, monkeypatch: pytest.Mon
     assert len(app.log.all()) == 2
 
 
-def test_a_request_that_no_model_accepts_fails_only_its_own_call(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_is_no_input_of_a_model_fails_its_own_call_alone(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = serve()
     app.plan()
-    arrays = Layout.arrays
+    arrays = FeatureLayout.arrays
 
-    def refusing(layout: Layout, version: str, features: Features) -> Any:
+    def refusing(layout: FeatureLayout, version: str, features: RequestFeatures) -> Any:
         if 9.0 in features.own["load"].tolist():
             raise InvalidInput("load: 9.0 is no category")
         return arrays(layout, version, features)
 
-    monkeypatch.setattr(Layout, "arrays", refusing)
+    monkeypatch.setattr(FeatureLayout, "arrays", refusing)
     fine, broken, also = answers(app, call(app, reading()), call(app, reading(load=9.0)), call(app, reading()))
     assert isinstance(broken, Refusal) and broken.status == 503 and "no category" in str(broken)
     assert len(fine) == len(also) == 1 and not any(row.errors for row in app.log.all())

@@ -8,6 +8,8 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,23 @@ import pytest
 from benchmarks.redis_server import running_redis
 from pipelines.online.sqlite import SqliteRows
 from pipelines.records import Lack
-from pipelines.serving import features, predict, scoring
+from pipelines.serving import beside, features, predict, scoring
 from pipelines.serving.beside import Beside
+from pipelines.traffic import serves_challenger
 from tests.services import missing, thorough
 from tests.serving.conftest import App, reading
 
 Serve = Callable[..., App]
+
+
+@contextmanager
+def asking(challenger: threading.Event, calls: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for so many calls, none of which waits for the challenger once the test is over, or has failed."""
+    with ThreadPoolExecutor(calls) as threads:
+        try:
+            yield threads
+        finally:
+            challenger.set()
 
 
 @pytest.fixture
@@ -68,7 +81,81 @@ def test_the_champion_answers_where_an_assigned_challenger_hangs(serve: Serve, c
         assert (row.served, row.scores["2"], row.errors) == ("1", None, {"2": "no score within 20 ms"})
 
 
-def test_a_version_that_is_not_loaded_is_not_counted_as_late(serve: Serve) -> None:
+def test_a_slow_challenger_keeps_those_waiting_that_it_is_to_answer_and_nobody_else(
+    serve: Serve, challenger: threading.Event
+) -> None:
+    app = serve(shadow_wait_ms=1, challenger_wait_ms=60_000)
+    plan = app.plan(share=0.5)
+    alone = [[reading(id=f"{n}", pump=f"{n}")] for n in range(30)]
+    calls = [*alone, [reading(id="a", pump="0"), reading(id="b", pump="1"), reading(id="c", pump="2")]]
+    is_ours = [any(serves_challenger(plan.rollout, one["pump"], 0.5) for one in call) for call in calls]
+    assert is_ours[-1] and 5 < is_ours.count(False) < 25
+    with asking(challenger, len(calls)) as threads:
+        asked = [threads.submit(app.ask, *call) for call in calls]
+        quick = [one.result(30) for one, ours in zip(asked, is_ours, strict=True) if not ours]
+        assert {one["version"] for answers in quick for one in answers} == {"1"}
+        rows = app.log.all()
+        assert sorted(row.prediction_id for row in rows) == sorted(answers[0]["id"] for answers in quick)
+        assert all((row.served, set(row.scores), row.errors) == ("1", {"1"}, {}) for row in rows)
+        assert not any(one.done() for one, ours in zip(asked, is_ours, strict=True) if ours)
+        assert app.metric("version_late_total", version="2") == len(quick)
+        challenger.set()
+        slow = [one.result(30) for one, ours in zip(asked, is_ours, strict=True) if ours]
+    for answers, call in zip(slow, [call for call, ours in zip(calls, is_ours, strict=True) if ours], strict=True):
+        assert [one["id"] for one in answers] == [one["id"] for one in call]
+        for answer, row in zip(answers, [app.log.get([one["id"]])[0] for one in call], strict=True):
+            assert row.served == answer["version"] == "12"[serves_challenger(plan.rollout, row.entity, 0.5)]
+            assert set(row.scores) == {"1", "2"} and not row.errors and row.score == answer["score"]
+    assert len(app.log.all()) == 33 and app.metric("version_late_total", version="2") == len(quick)
+
+
+def test_a_request_on_which_the_champion_fails_waits_for_a_slow_challenger(
+    serve: Serve, challenger: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = vars(predict)["score"]  # of the fixture
+
+    def failing(version: str, loaded: Any, layout: Any, features: Any) -> Any:
+        if version == "1":
+            return scoring.VersionScores.none(features.rows, "broken")
+        return waiting(version, loaded, layout, features)
+
+    monkeypatch.setattr(predict, "score", failing)
+    app = serve(shadow_wait_ms=1, challenger_wait_ms=60_000)
+    app.plan(share=0.0, stage="shadow")
+    later = app.http.app.state.server.gatherer.later  # type: ignore[attr-defined]
+    taken, take = threading.Event(), later.take
+
+    def note(call: Any) -> None:
+        take(call)
+        taken.set()
+
+    monkeypatch.setattr(later, "take", note)
+    with asking(challenger, 1) as threads:
+        asked = threads.submit(app.ask, reading(id="a"))
+        assert taken.wait(30) and not asked.done()
+        challenger.set()
+        assert asked.result(30)[0]["version"] == "2"
+    (row,) = app.log.get(["a"])
+    assert (row.served, row.errors) == ("2", {"1": "broken"})
+    assert app.metric("version_errors_total", version="1") == 1, "it counts once"
+
+
+def test_one_that_took_long_before_is_not_waited_for_as_one_that_pauses(
+    serve: Serve, challenger: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = serve(shadow_wait_ms=60_000)
+    app.plan(share=0.0, stage="shadow")
+    challenger.set()
+    monkeypatch.setattr(beside, "QUICK", 0.0)  # whatever it takes, it takes long
+    (first,) = app.ask(reading())
+    assert set(app.log.get([first["id"]])[0].scores) == {"1", "2"}, "which one does not know before"
+    challenger.clear()
+    with asking(challenger, 1) as threads:
+        (second,) = threads.submit(app.ask, reading()).result(30)
+    assert set(app.log.get([second["id"]])[0].scores) == {"1"}
+
+
+def test_one_that_is_not_loaded_is_no_late_one(serve: Serve) -> None:
     app = serve()
     app.plan(challenger_uri="models/none", challenger_sha256="0" * 64)
     app.ask(reading())
@@ -84,20 +171,20 @@ def test_a_challenger_that_scores_in_time_is_logged_whichever_version_answers(se
     assert {row.served for row in rows} == {"1"} and {*map(len, (row.scores for row in rows))} == {2}
 
 
-def test_background_work_is_refused_while_an_earlier_one_runs_and_raises_its_own_errors() -> None:
-    beside, goes_on = Beside("test"), threading.Event()
-    assert not beside.is_slow
-    first = beside.begin(lambda: goes_on.wait(60), 0)
-    assert first is not None and beside.is_slow
-    assert beside.begin(lambda: 1, 0) is None and beside.begin(lambda: 1, 0.01) is None
+def test_work_beside_is_refused_while_an_earlier_one_runs_and_its_errors_are_its_own() -> None:
+    one, goes_on = Beside("test"), threading.Event()
+    assert not one.is_slow
+    first = one.begin(lambda: goes_on.wait(60), 0)
+    assert first is not None and one.is_slow
+    assert one.begin(lambda: 1, 0) is None and one.begin(lambda: 1, 0.01) is None
     threading.Timer(0.05, goes_on.set).start()
-    second = beside.begin(lambda: 2, 60)
+    second = one.begin(lambda: 2, 60)
     assert first.result(60) and second is not None and second.result(60) == 2
-    failing = beside.begin(lambda: 1 / 0, 60)
+    failing = one.begin(lambda: 1 / 0, 60)
     assert failing is not None
     with pytest.raises(ZeroDivisionError):
         failing.result(60)
-    after = beside.begin(lambda: 3, 60)
+    after = one.begin(lambda: 3, 60)
     assert after is not None and after.result(60) == 3
 
 

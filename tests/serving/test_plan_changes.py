@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.records import Plan
-from pipelines.serving.features import Features, Layout
+from pipelines.serving.features import FeatureLayout, RequestFeatures
 from pipelines.serving.predict import Predictor
 from pipelines.traffic import serves_challenger
 from tests.predictions import read_log
@@ -60,14 +60,14 @@ def pumps(numbers: Iterable[int], **changes: Any) -> list[dict[str, Any]]:
 def between(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
     """Actions that runs call in order, one each, between taking their route and reading features."""
     steps: list[Callable[[], object]] = []
-    read = Layout.read
+    read = FeatureLayout.read
 
-    def reading_features(layout: Layout, *arguments: Any) -> Features:
+    def reading_features(layout: FeatureLayout, *arguments: Any) -> RequestFeatures:
         if steps:
             steps.pop(0)()
         return read(layout, *arguments)
 
-    monkeypatch.setattr(Layout, "read", reading_features)
+    monkeypatch.setattr(FeatureLayout, "read", reading_features)
     return steps
 
 

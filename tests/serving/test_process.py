@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,8 @@ def ask_on(url: str, name: str, acknowledged: list[str], until: Callable[[], boo
             acknowledged += ids
 
 
-@pytest.mark.parametrize("kills", [pytest.param(1, marks=thorough), pytest.param(25, marks=pytest.mark.soak)])
-def test_a_killed_server_has_logged_every_acknowledged_prediction(
+@pytest.mark.parametrize("kills", [pytest.param(2, marks=thorough), pytest.param(25, marks=pytest.mark.soak)])
+def test_a_killed_server_has_logged_whatever_it_acknowledged(
     model_home: ModelHome, context: Context, kills: int
 ) -> None:
     acknowledged: list[str] = []
@@ -106,32 +107,54 @@ def test_a_killed_server_has_logged_every_acknowledged_prediction(
         assert again["predictions"][0]["score"] == row.score
 
 
+SIDES = (("champion", "challenger"), ("challenger", "champion"))
+
+
 @thorough
 def test_two_servers_share_a_database(model_home: ModelHome, context: Context) -> None:
     acknowledged: list[str] = []
-    contended: list[dict[str, Any]] = []
-    ends = time.monotonic() + 3
+    together, told = threading.Barrier(2), threading.Event()
 
-    def same(url: str) -> None:
+    def same(url: str, contended: list[dict[str, Any]]) -> None:
         with client(url) as http:
-            sent = (http.post("/v1/predictions", json=reading(id=f"same-{n}")) for n in range(30))
-            contended.extend(answer.json() for answer in sent)
+            for n in range(60):
+                together.wait(60)
+                contended.append(http.post("/v1/predictions", json=reading(id=f"same-{n}")).json())
+        told.set()
+
+    def change() -> None:
+        """Swap the versions again and again: two servers answer by different plans, if each answers for itself."""
+        while not told.is_set():
+            plan = context.plans.current()
+            assert plan and plan.challenger
+            other = {
+                f"{one}{part}": getattr(plan, f"{two}{part}") for part in ("", "_uri", "_sha256") for one, two in SIDES
+            }
+            assert context.plans.replace(replace(plan, version=plan.version + 1, **other))
 
     with ExitStack() as stack:
         urls = [stack.enter_context(server(model_home.home))[1] for _ in range(2)]
         ends = time.monotonic() + 3
+        answers: list[list[dict[str, Any]]] = [[], []]
         work = [
             threading.Thread(target=ask_on, args=(url, f"s{n}", acknowledged, lambda: time.monotonic() > ends))
             for n, url in enumerate(urls * 2)
-        ] + [threading.Thread(target=same, args=(url,)) for url in urls]
+        ] + [threading.Thread(target=same, args=pair) for pair in zip(urls, answers, strict=True)]
+        work.append(threading.Thread(target=change))
         for thread in work:
             thread.start()
         for thread in work:
             thread.join(timeout=120)
-    written = {row.prediction_id for row in read_log(context.predictions)}
-    assert set(acknowledged) | {f"same-{n}" for n in range(30)} == written
-    assert {item["id"].partition("-")[0] for answer in contended for item in answer["predictions"]} == {"same"}
-    assert len(contended) == 60
+    rows = read_log(context.predictions)
+    written = {row.prediction_id: row for row in rows}
+    assert set(acknowledged) | {f"same-{n}" for n in range(60)} == set(written) and len(rows) == len(written)
+    assert answers[0] == answers[1]
+    same_ones = [item for answer in answers[0] for item in answer["predictions"]]
+    assert [item["id"] for item in same_ones] == [f"same-{n}" for n in range(60)]
+    assert len({item["plan"] for item in same_ones}) > 1
+    for item in same_ones:
+        row = written[item["id"]]
+        assert (row.score, row.served, row.plan) == (item["score"], item["version"], item["plan"])
 
 
 SERVED = """

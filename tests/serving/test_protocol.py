@@ -15,6 +15,7 @@ from pipelines.serving.server import Server
 from tests.predictions import read_log
 from tests.serving.conftest import App, listening, reading
 from tests.serving.connections import Line, get, line, post
+from tests.serving.test_workers import wait_for
 
 
 @pytest.fixture
@@ -130,6 +131,46 @@ def test_calls_that_waited_too_long_are_refused_also_where_their_clients_sent_mo
         assert [one.answer().status for one in (two, other)] == [503, 503]
         free.set()
         assert first.answer().status == 200 and two.answer().status in (200, 503)
+
+
+def test_what_is_too_much_is_refused_whichever_way_it_comes_and_logged_nowhere(
+    serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch, ways: list[str]
+) -> None:
+    begun, free, answer = threading.Event(), threading.Event(), Predictor.answer
+
+    def held(predictor: Predictor, calls: Any) -> Any:
+        begun.set()
+        assert free.wait(60)
+        return answer(predictor, calls)
+
+    monkeypatch.setenv("FLIGHTDECK_SERVING_MAX_WAITING", "2")
+    monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)
+    monkeypatch.setattr(Predictor, "answer", held)
+    app = serve()
+    app.plan()
+    waiting = app.http.app.state.server.gatherer._waiting  # type: ignore[attr-defined]
+    with listening(app) as url, line(url) as first, line(url) as second, line(url) as more:
+        first.send(post(reading(id="first")))
+        assert begun.wait(20)
+        second.send(post(reading(id="second")))
+        wait_for(lambda: len(waiting) == 1)
+        ways.clear()
+        more.send(post({"requests": [reading(id="a"), reading(id="b")]}))
+        short = more.answer()
+        more.send(post({"requests": [reading(id="a"), reading(id="b")]}, "1.1", "expect: 100-continue"))
+        assert more.received.readline().startswith(b"HTTP/1.1 100 ") and more.received.readline() == b"\r\n"
+        for refused in (short, more.answer()):
+            assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert refused.content["detail"] == "more than 2 rows wait for their answer; send it again later"
+        assert ways == ["short", "long"]
+        more.send(post(reading(id="third")))
+        wait_for(lambda: len(waiting) == 2)
+        free.set()
+        assert [one.answer().identity for one in (first, second, more)] == ["first", "second", "third"]
+        more.send(post({"requests": [reading(id="a"), reading(id="b")]}))
+        assert more.answer().status == 200, "later"
+    assert sorted(row.prediction_id for row in read_log(app.log)) == ["a", "b", "first", "second", "third"]
 
 
 @pytest.mark.parametrize(("patience", "status"), [(20, 200), (1, 503)])

@@ -16,7 +16,7 @@ import pytest
 from pipelines.clock import WallClock
 from pipelines.context import Context, build_context
 from pipelines.records import Records
-from pipelines.serving.writer import LogWriter, Place
+from pipelines.serving.writer import LogWriter, WriterPlace
 from tests.commands import fork
 from tests.conftest import TOY
 from tests.services import thorough
@@ -114,12 +114,12 @@ def wait_for(condition: Callable[[], bool]) -> None:
     raise AssertionError("it does not come true")
 
 
-def test_writer_names_are_unique_per_process_of_a_host_and_released_at_the_end(tmp_path: Path) -> None:
-    one, two, other = Place(f"{tmp_path} a"), Place(f"{tmp_path} a"), Place(f"{tmp_path} b")
+def test_processes_of_a_host_have_names_of_their_own_and_leave_them(tmp_path: Path) -> None:
+    one, two, other = WriterPlace(f"{tmp_path} a"), WriterPlace(f"{tmp_path} a"), WriterPlace(f"{tmp_path} b")
     names = [one.take(), two.take(), other.take()]
     assert [name.rsplit("/", 1)[1] for name in names] == ["1", "2", "1"]
     one.leave()
-    three = Place(f"{tmp_path} a")
+    three = WriterPlace(f"{tmp_path} a")
     assert three.take() == names[0]
     for place in (two, three, other):
         place.leave()

@@ -192,6 +192,24 @@ def test_exposure_counts_requests_assigned_to_and_answered_by_the_challenger() -
     assert (rows.served == "2").sum() > len(mine)
 
 
+@pytest.mark.parametrize("stage", ["shadow", "25"])
+def test_the_judge_holds_where_the_challenger_left_more_than_a_share_unscored(stage: str) -> None:
+    """Neither scored nor failed: too late for the answer, which is not at random."""
+    one = plan(4, stage)
+    rows = requests(one, names(6000), challenger_fails=a_tenth)
+    late = rows.index[(rows.served == "1") & rows.errors.map(len).eq(0)]
+    most = round(WATCH.max_unscored_share * len(rows))
+    assert 0 < most < len(late)
+
+    def without(count: int) -> Evidence:
+        of_champion = [{"1": scores["1"]} if n in late[:count] else scores for n, scores in rows.scores.items()]
+        return evidence_of([one], rows.assign(scores=pd.Series(of_champion, index=rows.index)))
+
+    assert not without(most).flags.missing_data and "missing_data" not in rules_of(judgement_of(without(most)))
+    above = without(most + 1)
+    assert above.flags.missing_data and "missing_data" in rules_of(judgement_of(above))
+
+
 @given(st.sampled_from(NAMES), st.integers(1, 2**32), st.floats(0, 1), st.floats(0, 1))
 def test_failures_neither_change_the_split_nor_count_as_misrouted(
     stage: str, seed: int, theirs: float, ours: float

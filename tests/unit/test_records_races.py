@@ -10,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from threading import Barrier
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
-from pipelines.records import Action, Arrival, Baseline, Ending, Records, Rollout
+from pipelines.records import Action, Arrival, Baseline, Batch, Ending, Records, Rollout
+from tests.unit.test_log_inputs import batch
 from tests.unit.test_records import NOW, plan, prediction
 
 WRITERS, ROUNDS = 4, 12
@@ -98,7 +99,51 @@ def test_the_first_of_many_answers_to_a_request_stands(race: Race[list[float | N
         assert others == [first] * (WRITERS - 1) and len(set(first)) == 1
 
 
-def test_one_of_many_outcomes_of_a_prediction_is_recorded(records: Records, race: Race[list[Arrival]]) -> None:
+def test_of_batches_with_the_same_ids_the_first_stands_for_all(records: Records, race: Race[list[Any]]) -> None:
+    for number in range(ROUNDS):
+
+        def append(own: Records, n: int, number: int = number) -> list[Any]:
+            ids = [f"{number} {k}" for k in range(20)]
+            made = batch_of(ids if n % 2 else ids[::-1], score=float(n), plan=n + 1, served=f"{n}")
+            logged = own.predictions("pumps").append_batch(made)
+            if logged is None:  # all of its own
+                return [(identity, float(n), n + 1, f"{n}") for identity in ids]
+            assert [one.prediction_id for one in logged] == made.ids
+            return sorted(((one.prediction_id, one.score, one.plan, one.served) for one in logged), key=order)
+
+        first, *others = race(append)
+        first = sorted(first, key=order)
+        assert all(sorted(other, key=order) == first for other in others) and len({one[1:] for one in first}) == 1
+        rows = {row.prediction_id: row for row in records.predictions("pumps").all()}
+        assert len(rows) == len(records.predictions("pumps").all()) == 20 * (number + 1)
+        assert [(one, rows[one].score, rows[one].plan, rows[one].served) for one, *_ in first] == first
+
+
+def order(told: Any) -> str:
+    return str(told[0])
+
+
+def batch_of(ids: list[str], score: float, plan: int, served: str) -> Batch:
+    count = len(ids)
+    return batch(
+        ids=ids,
+        entities=["pump 1"] * count,
+        blocks=["2024-03-01"] * count,
+        closes_at=[1_709_334_000_000_000] * count,
+        requests=["{}"] * count,
+        layout=None,
+        inputs=[None] * count,
+        plan=plan,
+        served=[served] * count,
+        score=[score] * count,
+        scores={served: [score] * count},
+        errors={},
+        decisions=[True] * count,
+        lacks=[None] * count,
+    )
+
+
+def test_of_outcomes_of_one_prediction_one_is_recorded(records: Records, race: Race[list[Arrival]]) -> None:
     ids = [f"{k}" for k in range(20)]
     for day in range(ROUNDS):
         predictions = [replace(prediction(f"{day} {k}"), predicted_at=NOW + timedelta(days=day)) for k in ids]
