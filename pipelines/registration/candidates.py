@@ -68,7 +68,7 @@ class CandidateAssessment:
             "model_uri": self.candidate.model_uri,
             "sha256": self.candidate.sha256,
             "evaluation_uri": self.candidate.evaluation_uri,
-            "metrics": dict(self.candidate.metrics),
+            "metrics": {name: _finite(value) for name, value in self.candidate.metrics.items()},
             "problems": list(self.candidate.problems),
             "verdict": self.verdict.value,
             "findings": [finding.model_dump(mode="json", exclude=_timing_fields(finding)) for finding in self.findings],
@@ -106,6 +106,11 @@ class Conclusion:
     def timings(self) -> dict[str, dict[str, float | None]]:
         """Measured times by family."""
         return {one.candidate.family: one.timings for one in self.assessments if one.timings}
+
+
+def _finite(value: float | None) -> float | None:
+    """None where a metric is no number, as JSON and PostgreSQL have it."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _timing_fields(finding: Finding) -> set[str]:

@@ -125,7 +125,7 @@ def test_workers_end_with_their_parent(model_home: ModelHome, context: Context) 
         assert len(workers) == 2
         process.kill()
         process.wait()
-        wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), 30)
+        wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
         assert not answers(url)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.context import Context
-from pipelines.errors import CorruptData, InvalidInput, MissingData, Unavailable
+from pipelines.errors import CorruptData, InvalidInput, MissingData
 from pipelines.records import DecisionKind
 from pipelines.steps import execute
 from tests.editing import rewrite
@@ -73,11 +73,7 @@ def test_a_champion_that_cannot_be_scored_holds(desk: Context, harm: str) -> Non
 
 
 @pytest.mark.parametrize("value", ["absent", None, float("nan")])
-def test_a_metric_that_is_missing_or_nan_holds(desk: Context, value: Any, request: pytest.FixtureRequest) -> None:
-    if isinstance(value, float) and desk.settings.records.startswith("postgresql:"):
-        reason = "PostgreSQL's JSON has no NaN, so the decision cannot be recorded: the step fails in place of a HOLD"
-        request.applymarker(pytest.mark.xfail(reason=reason, raises=Unavailable))
-
+def test_a_metric_that_is_missing_or_nan_holds(desk: Context, value: Any) -> None:
     def harm(evaluation: dict[str, Any]) -> None:
         if value == "absent":
             del evaluation["metrics"]["skill"]
