@@ -53,14 +53,16 @@ def fit(
     report: Report | None = None,
     frames: Frames = FRAMES,
     seed: int = 7,
-    options: int | None = None,
+    forced_epochs: int | None = None,
     **changes: Any,
 ) -> Any:
     params = small_params()
     cleaning = fit_cleaning(numeric_inputs(TRAIN, INPUTS), INPUTS.numeric, family, params.cleaning)
     declared = params.training.settings_of(family).model_copy(update={"epochs": 5, "patience": 5, **changes})
     task = Task(frames, INPUTS, cleaning, seed)
-    return load_family(family).fit(replace(task, epochs=options, checkpoints=checkpoints, report=report), declared)
+    return load_family(family).fit(
+        replace(task, epochs=forced_epochs, checkpoints=checkpoints, report=report), declared
+    )
 
 
 def weights(fitted: Any) -> list[bytes]:
@@ -238,12 +240,12 @@ def test_a_given_number_of_epochs_is_run_whatever_the_validation_loss(tmp_path: 
     frames = replace(FRAMES, validation=HELD.assign(label=1 - HELD[LABEL]))
     settings: dict[str, Any] = {"frames": frames, "epochs": 6, "patience": 1}
     seen: list[int] = []
-    whole = fit("mlp", told=4, **settings)
+    whole = fit("mlp", forced_epochs=4, **settings)
     assert fit("mlp", **settings).epochs < 4
-    assert whole.epochs == 4 and weights(whole) != weights(fit("mlp", told=3, **settings))
+    assert whole.epochs == 4 and weights(whole) != weights(fit("mlp", forced_epochs=3, **settings))
     with pytest.raises(Killed):
-        fit("mlp", tmp_path, kill_after(2), told=4, **settings)
-    again = fit("mlp", tmp_path, lambda done, loss: seen.append(done), told=4, **settings)
+        fit("mlp", tmp_path, kill_after(2), forced_epochs=4, **settings)
+    again = fit("mlp", tmp_path, lambda done, loss: seen.append(done), forced_epochs=4, **settings)
     assert weights(again) == weights(whole) and seen == [3, 4]
 
 
