@@ -15,6 +15,7 @@ from typing import Any
 from pipelines.configuration import read
 from pipelines.reach import reach, source
 
+CHAINS = "pipelines.chains"  # modules import it as `chains`, or names of it
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -40,6 +41,15 @@ def texts(module: str) -> set[str]:
     """The string constants of a module, without docstrings."""
     file = source(module)
     return _texts(file.read_bytes()) if file else set()
+
+
+def walked(module: str) -> set[str]:
+    """The string constants of what a module uses of the module of chains: its constants, chains walked as a whole.
+
+    Of a chain that is walked in part (`only=`) the module itself names the steps.
+    """
+    file, of_chains = source(module), source(CHAINS)
+    return _walked(file.read_bytes(), of_chains.read_bytes()) if file and of_chains else set()
 
 
 def service(module: str, name: str) -> str | None:
@@ -94,8 +104,37 @@ def _of_source(content: bytes) -> str:
 
 @cache
 def _texts(content: bytes) -> set[str]:
-    nodes = ast.walk(_undocumented(content))
-    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return _constants(_undocumented(content))
+
+
+@cache
+def _walked(content: bytes, chains: bytes) -> set[str]:
+    parts: dict[str, ast.stmt] = {}
+    for statement in _undocumented(chains).body:
+        if isinstance(statement, ast.FunctionDef):
+            parts[statement.name] = statement
+        elif isinstance(statement, ast.Assign):
+            parts |= {name.id: statement for name in statement.targets if isinstance(name, ast.Name)}
+    nodes = [*ast.walk(_undocumented(content))]
+    imported = {(node.module, alias.name) for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    by_name = {name for module, name in imported if module == CHAINS}
+    calls = [node for node in nodes if isinstance(node, ast.Call) and node.args]
+    in_part = {id(call.args[0]) for call in calls if any(keyword.arg == "only" for keyword in call.keywords)}
+    used: set[str] = {
+        str(getattr(node, "attr", getattr(node, "id", "")))
+        for node in nodes
+        if id(node) not in in_part and (_is_of_chains(node) or (isinstance(node, ast.Name) and node.id in by_name))
+    }
+    return {text for name in used & parts.keys() for text in _constants(parts[name])}
+
+
+def _is_of_chains(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "chains"
+
+
+def _constants(tree: ast.AST) -> set[str]:
+    constants = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {value for value in constants if isinstance(value, str)}
 
 
 @cache

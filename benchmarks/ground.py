@@ -36,8 +36,8 @@ class Ground:
 
     Attributes:
         benchmark: its module. All code that it can reach counts. So do steps and programs (packages of ours with a
-            `__main__`) whose names are strings in its code, in modules of its own package that it reaches, or in the
-            chains that it walks; and the use case, with a context or a step.
+            `__main__`) whose names are strings in its code or in modules of its own package that it reaches; all steps
+            of the chains that it walks as a whole; and the use case, with a context or a step.
         params: sections of params.yaml.
         data: packages whose data it reads; none if it generates its own.
         services: feature services.
@@ -66,8 +66,8 @@ class Ground:
         if any(source(module) is None for module in (self.benchmark, *self.runs)):
             return {}
         modules = reach([self.benchmark, *self.runs, "pipelines"], WRITING)
-        telling = [module for module in modules if module.startswith(own) or module == "pipelines.chains"]
-        named = {text for module in telling for text in digests.texts(module)}
+        of_its_own = [module for module in modules if module.startswith(own)]
+        named = {text for module in of_its_own for text in digests.texts(module) | digests.walked(module)}
         steps = {STEPS[text].module for text in named & STEPS.keys()}
         ours = (f"{text}.__main__" for text in named if text.partition(".")[0] == "pipelines")
         programs = {program for program in ours if source(program)}

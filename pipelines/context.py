@@ -104,10 +104,6 @@ class Context:
         return self.records.predictions(self.usecase.name)
 
     @cached_property
-    def quick_predictions(self) -> PredictionLog | None:
-        return self.records.quick_predictions(self.usecase.name)
-
-    @cached_property
     def releases(self) -> Releases:
         return self.records.releases(self.usecase.name)
 

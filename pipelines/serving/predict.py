@@ -36,7 +36,7 @@ class Predictor:
         self._context, self._router, self._metrics, self._writer = context, router, metrics, writer
         self._log, self._rules = context.predictions, context.params.serving
         local = context.feast.config.online_store.type == UTC_SQLITE
-        self._quick_log = context.quick_predictions if local else None
+        self._quick_log = context.records.quick_predictions(context.usecase.name) if local else None
         # of the challenger of the plan that is served, for runs that wait for it (True) and for those that do not
         self._besides: dict[bool, tuple[ModelRef, Beside]] = {}
         self._reading = threading.Lock()  # what a layout keeps of the online store is for one reader at a time

@@ -225,6 +225,8 @@ def test_steps_and_programs_that_a_benchmark_names_are_part_of_its_ground(monkey
     assert {"benchmarks/year", "pipelines/ingestion", "pipelines/training", "pipelines/usecases"} <= quality
     assert "pipelines/usecases" in streaming and not {"pipelines/steps", "pipelines/training"} & streaming
     assert "pipelines/serving" in served and "pipelines/serving" not in quality
+    assert not {"pipelines/deployment", "pipelines/monitoring"} & quality, "steps of a chain that it walks in part"
+    assert "pipelines/deployment" in set(Ground("benchmarks.verify").digests()["code"]), "it walks one as a whole"
     assert not {"benchmarks/ground", "benchmarks/report"} & (quality | streaming | served)
 
 
