@@ -23,12 +23,14 @@ from pipelines.context import Context, build_context
 from pipelines.params.serving import Serving
 from pipelines.point_in_time import feature_frame, load_examples
 from pipelines.records import Plan, Plans, Prediction, PredictionLog
+from pipelines.serving import beside
 from pipelines.serving.app import create_app
 from pipelines.serving.protocol import PredictionProtocol
 from pipelines.usecase import inputs_of
 from tests.conftest import TOY, run_data, run_training
 from tests.homes import copy_home
 
+PATIENT = {"shadow_wait_ms": 60_000, "challenger_wait_ms": 60_000}
 START, END = date(2024, 3, 1), date(2024, 4, 20)  # features are known up to the end
 
 
@@ -125,15 +127,19 @@ def reading(row: Any = None, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def serve(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Deck]]:
-    """Starts the app over the session's home, or a private copy of it, with records of its own."""
+    """Starts the app over the session's home, or a private copy of it, with records of its own.
+
+    Answers wait for the challenger, however busy the machine is.
+    """
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
+    monkeypatch.setattr(beside, "PAUSES", 10**9)
     with ExitStack() as stack:
 
         def start(own_home: bool = False, **rules: Any) -> Deck:
             """`rules` are of `serving` in params."""
             home = copy_home(made.home, tmp_path / "home") if own_home else made.home
             context = build_context(TOY, home)
-            context = replace(context, params=context.params.model_copy(update={"serving": Serving(**rules)}))
+            context = replace(context, params=context.params.model_copy(update={"serving": Serving(**PATIENT | rules)}))
             clock = ReplayClock(context.records.simulated_time("pumps"))
             clock.start(made.at)
             http = stack.enter_context(TestClient(create_app(context), raise_server_exceptions=True))

@@ -75,7 +75,7 @@ def test_a_challenger_in_shadow_that_hangs_keeps_no_answer_back_and_is_left_out_
 def test_a_challenger_that_is_to_answer_and_hangs_has_failed_and_the_champion_answers(
     serve: Serve, challenger: threading.Event
 ) -> None:
-    deck = serve(challenger_wait_ms=20)
+    deck = serve(shadow_wait_ms=1, challenger_wait_ms=20)
     deck.plan(share=1.0, stage="100")
     for _ in range(2):
         (answer,) = deck.ask(reading())
@@ -144,12 +144,14 @@ def test_one_that_took_long_before_is_not_waited_for_as_one_that_pauses(
     deck.plan(share=0.0, stage="shadow")
     challenger.set()
     monkeypatch.setattr(beside, "QUICK", 0.0)  # whatever it takes, it takes long
-    (first,) = deck.ask(reading())
-    assert set(deck.log.get([first["id"]])[0].scores) == {"1", "2"}, "which one does not know before"
+    monkeypatch.setattr(beside, "PAUSES", 2)
+    for _ in range(beside.PAUSES + 1):
+        (waited,) = deck.ask(reading())
+        assert set(deck.log.get([waited["id"]])[0].scores) == {"1", "2"}, "which may be a pause"
     challenger.clear()
     with asking(challenger, 1) as threads:
-        (second,) = threads.submit(deck.ask, reading()).result(30)
-    assert set(deck.log.get([second["id"]])[0].scores) == {"1"}
+        (later,) = threads.submit(deck.ask, reading()).result(30)
+    assert set(deck.log.get([later["id"]])[0].scores) == {"1"}
 
 
 def test_one_that_is_not_loaded_is_no_late_one(serve: Serve) -> None:
@@ -185,8 +187,22 @@ def test_work_beside_is_refused_while_an_earlier_one_runs_and_its_errors_are_its
     assert after is not None and after.result(60) == 3
 
 
+def test_what_takes_long_once_or_twice_is_waited_for_and_what_has_become_quick_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, waits = Beside("test"), []
+    for quick in (60.0, 0.0, 0.0, 60.0, 0.0, 0.0, 0.0, 0.0, 60.0):
+        monkeypatch.setattr(beside, "QUICK", quick)
+        work = one.begin(lambda: None, 60)
+        assert work is not None and work.result(60) is None
+        monkeypatch.setattr(beside, "QUICK", 0.005)
+        waits.append(one.patience(rows=100, most=1.0))
+    assert waits == [1.0] * 6 + [pytest.approx(0.01)] * 2 + [1.0]
+    assert one.patience(rows=10**9, most=1.0) == 1.0
+
+
 def test_a_challenger_does_not_bear_what_an_earlier_one_did(serve: Serve, challenger: threading.Event) -> None:
-    deck = serve(challenger_wait_ms=20)
+    deck = serve(shadow_wait_ms=1, challenger_wait_ms=20)
     deck.plan(share=1.0, stage="100")
     assert deck.log.get([deck.ask(reading())[0]["id"]])[0].errors
     deck.plan(challenger="3", challenger_uri=deck.made.models["1"], rollout="next")
