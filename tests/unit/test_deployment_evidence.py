@@ -203,7 +203,7 @@ def test_the_judge_holds_where_the_challenger_left_more_than_a_share_unscored(st
 
     def without(count: int) -> Evidence:
         of_champion = [{"1": scores["1"]} if n in late[:count] else scores for n, scores in rows.scores.items()]
-        return seen([one], rows.assign(scores=of_champion))
+        return seen([one], rows.assign(scores=pd.Series(of_champion)))
 
     assert not without(most).flags.missing_data and "missing_data" not in rules_of(judged(without(most)))
     above = without(most + 1)
