@@ -13,7 +13,8 @@ T = TypeVar("T")
 
 
 QUICK = 0.005  # seconds
-A_ROW = 0.00005  # seconds of a run for each of its rows, which one may take that is no slower than others
+A_ROW = 0.00005  # seconds for each row, as much as it is waited for where it is not quick
+PAUSES = 2  # pieces of work in a row that may take long before it is taken to be slow for good
 
 
 class Beside:
@@ -23,6 +24,7 @@ class Beside:
         self._queue: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
         self._last: Future[Any] | None = None
         self._began = self._ended = 0.0
+        self._long = 0  # pieces of work in a row, up to the last one, that took long
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     @property
@@ -31,8 +33,8 @@ class Beside:
         return self._last is not None and (not self._last.done() or self._ended - self._began > QUICK)
 
     def patience(self, rows: int, most: float) -> float:
-        """Seconds to wait for work on so many rows: `most` for a pause, but not again for what took long before."""
-        return min(most, QUICK + rows * A_ROW) if self.is_slow else most
+        """Seconds to wait for work on so many rows: `most`, for a pause, unless it has been slow for long."""
+        return min(most, QUICK + rows * A_ROW) if self._long > PAUSES else most
 
     def begin(self, work: Callable[[], T], limit: float) -> Future[T] | None:
         """Start the work; None, without starting, if an earlier one does not end within its own limit.
@@ -55,8 +57,12 @@ class Beside:
             try:
                 result = work()
             except BaseException as error:
-                self._ended = time.monotonic()
+                self._end()
                 future.set_exception(error)
             else:
-                self._ended = time.monotonic()
+                self._end()
                 future.set_result(result)
+
+    def _end(self) -> None:
+        self._ended = time.monotonic()
+        self._long = self._long + 1 if self._ended - self._began > QUICK else 0

@@ -23,12 +23,15 @@ from pipelines.context import Context, build_context
 from pipelines.params.serving import Serving
 from pipelines.point_in_time import feature_frame, load_examples
 from pipelines.records import Plan, Plans, Prediction, PredictionLog
+from pipelines.serving import beside
 from pipelines.serving.app import create_app
+from pipelines.serving.predict import Predictor
 from pipelines.serving.protocol import PredictionProtocol
 from pipelines.usecase import inputs_of
 from tests.conftest import TOY, run_data, run_training
 from tests.homes import copy_home
 
+PATIENT = {"shadow_wait_ms": 60_000, "challenger_wait_ms": 60_000}
 START, END = date(2024, 3, 1), date(2024, 4, 20)  # features are known up to the end
 
 
@@ -125,21 +128,47 @@ def reading(row: Any = None, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def serve(model_home: ModelHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., App]]:
-    """Starts the app over the session's home, or a private copy of it, with records of its own."""
+    """Starts the app over the session's home, or a private copy of it, with records of its own.
+
+    Answers wait for the challenger, however busy the machine is.
+    """
     monkeypatch.setenv("FLIGHTDECK_RECORDS_URI", f"sqlite:///{tmp_path / 'records.db'}")
+    monkeypatch.setattr(beside, "PAUSES", 10**9)
     with ExitStack() as stack:
 
         def start(own_home: bool = False, **rules: Any) -> App:
             """`rules`: values of the params' section `serving`."""
             home = copy_home(model_home.home, tmp_path / "home") if own_home else model_home.home
             context = build_context(TOY, home)
-            context = replace(context, params=context.params.model_copy(update={"serving": Serving(**rules)}))
+            context = replace(context, params=context.params.model_copy(update={"serving": Serving(**PATIENT | rules)}))
             clock = ReplayClock(context.records.simulated_time("pumps"))
             clock.start(model_home.at)
             http = stack.enter_context(TestClient(create_app(context), raise_server_exceptions=True))
             return App(model_home, context, clock, http)
 
         yield start
+
+
+class Hold:
+    """Runs that have begun and wait until the test frees them."""
+
+    def __init__(self) -> None:
+        self.begun, self.free = threading.Event(), threading.Event()
+
+
+@pytest.fixture
+def hold(monkeypatch: pytest.MonkeyPatch) -> Hold:
+    """Every run waits in a thread, as one that the online store keeps waiting."""
+    held, answer = Hold(), Predictor.answer
+
+    def waiting(predictor: Predictor, calls: Any) -> Any:
+        held.begun.set()
+        assert held.free.wait(60)
+        return answer(predictor, calls)
+
+    monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)
+    monkeypatch.setattr(Predictor, "answer", waiting)
+    return held
 
 
 @contextmanager

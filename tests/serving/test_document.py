@@ -140,7 +140,7 @@ def test_every_answer_of_every_operation_is_declared(app: App) -> None:
 
 @thorough
 def test_schemathesis_finds_nothing(app: App, tmp_path: Path) -> None:
-    options = ["--checks", "all", "--seed", "1", "--max-examples", "30", "--no-color", "--warnings", "off"]
+    options = ["--checks", "all", "--seed", "1", "--max-examples", "60", "--no-color", "--warnings", "off"]
     options += ["--suppress-health-check", "too_slow", "--request-timeout", "60"]  # a busy machine is no finding
     with listening(app) as url:
         done = subprocess.run(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from pipelines.serving import protocol
-from pipelines.serving.predict import Predictor
 from tests.predictions import read_log
-from tests.serving.conftest import App, listening, reading
+from tests.serving.conftest import App, Hold, listening, reading
 from tests.serving.connections import Answer, get, line, post
 
 LONG = f"x-long: {'y' * 600}"
@@ -79,17 +77,8 @@ def test_a_body_is_no_part_of_a_head_nor_is_the_call_before(app: App) -> None:
 
 @pytest.mark.usefixtures("short")
 def test_calls_before_a_head_that_is_too_long_have_their_answers(
-    serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., App], hold: Hold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, free, answer = threading.Event(), threading.Event(), Predictor.answer
-
-    def held(predictor: Predictor, calls: Any) -> Any:
-        begun.set()
-        assert free.wait(60)
-        return answer(predictor, calls)
-
-    monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)
-    monkeypatch.setattr(Predictor, "answer", held)
     app = serve()
     app.plan()
     refused, refuse = threading.Event(), protocol.PredictionProtocol._refuse_head
@@ -101,11 +90,11 @@ def test_calls_before_a_head_that_is_too_long_have_their_answers(
     monkeypatch.setattr(protocol.PredictionProtocol, "_refuse_head", noting)
     with listening(app) as url, line(url) as one:
         one.send(post(reading(id="held")))
-        assert begun.wait(20)
+        assert hold.begun.wait(20)
         one.send(b"GET /healthz HTTP/1.1\r\n")
         one.send(LONG.encode())
         assert refused.wait(20)
-        free.set()
+        hold.free.set()
         answered = one.answer()
         assert answered.identity == "held" and answered.headers["connection"] == "close" and one.is_over()
 

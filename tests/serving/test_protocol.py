@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from pipelines.serving import app as app_module
-from pipelines.serving.predict import Predictor
 from pipelines.serving.server import Server
 from tests.predictions import read_log
-from tests.serving.conftest import App, listening, reading
+from tests.serving.conftest import App, Hold, listening, reading
 from tests.serving.connections import Line, get, line, post
 from tests.serving.test_workers import wait_for
 
@@ -109,49 +108,31 @@ def test_hundreds_of_pipelined_refusals_disturb_no_other_client(app: App) -> Non
 
 
 def test_calls_that_waited_too_long_are_refused_also_where_their_clients_sent_more(
-    serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., App], hold: Hold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, free, answer = threading.Event(), threading.Event(), Predictor.answer
-
-    def held(predictor: Predictor, calls: Any) -> Any:
-        begun.set()
-        assert free.wait(60)
-        return answer(predictor, calls)
-
     monkeypatch.setenv("FLIGHTDECK_SERVING_PATIENCE", "1")
-    monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)
-    monkeypatch.setattr(Predictor, "answer", held)
     app = serve()
     app.plan()
     with listening(app) as url, line(url) as first, line(url) as two, line(url) as other:
         first.send(post(reading()))
-        assert begun.wait(20)
+        assert hold.begun.wait(20)
         two.send(post(reading()) + post(reading()))
         other.send(post(reading()))
         assert [one.answer().status for one in (two, other)] == [503, 503]
-        free.set()
+        hold.free.set()
         assert first.answer().status == 200 and two.answer().status in (200, 503)
 
 
 def test_what_is_too_much_is_refused_whichever_way_it_comes_and_logged_nowhere(
-    serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch, ways: list[str]
+    serve: Callable[..., App], hold: Hold, monkeypatch: pytest.MonkeyPatch, ways: list[str]
 ) -> None:
-    begun, free, answer = threading.Event(), threading.Event(), Predictor.answer
-
-    def held(predictor: Predictor, calls: Any) -> Any:
-        begun.set()
-        assert free.wait(60)
-        return answer(predictor, calls)
-
     monkeypatch.setenv("FLIGHTDECK_SERVING_MAX_WAITING", "2")
-    monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)
-    monkeypatch.setattr(Predictor, "answer", held)
     app = serve()
     app.plan()
     waiting = app.http.app.state.server.gatherer._waiting  # type: ignore[attr-defined]
     with listening(app) as url, line(url) as first, line(url) as second, line(url) as more:
         first.send(post(reading(id="first")))
-        assert begun.wait(20)
+        assert hold.begun.wait(20)
         second.send(post(reading(id="second")))
         wait_for(lambda: len(waiting) == 1)
         ways.clear()
@@ -166,7 +147,7 @@ def test_what_is_too_much_is_refused_whichever_way_it_comes_and_logged_nowhere(
         assert ways == ["short", "long"]
         more.send(post(reading(id="third")))
         wait_for(lambda: len(waiting) == 2)
-        free.set()
+        hold.free.set()
         assert [one.answer().identity for one in (first, second, more)] == ["first", "second", "third"]
         more.send(post({"requests": [reading(id="a"), reading(id="b")]}))
         assert more.answer().status == 200, "later"
@@ -175,27 +156,18 @@ def test_what_is_too_much_is_refused_whichever_way_it_comes_and_logged_nowhere(
 
 @pytest.mark.parametrize(("patience", "status"), [(20, 200), (1, 503)])
 def test_a_stopping_server_answers_the_call_under_way(
-    serve: Callable[..., App], monkeypatch: pytest.MonkeyPatch, patience: int, status: int
+    serve: Callable[..., App], hold: Hold, patience: int, status: int
 ) -> None:
-    begun, free, answer = threading.Event(), threading.Event(), Predictor.answer
-
-    def held(predictor: Predictor, calls: Any) -> Any:
-        begun.set()
-        assert free.wait(60)
-        return answer(predictor, calls)
-
-    monkeypatch.setattr(Predictor, "answer_at_once", lambda *_: None)
-    monkeypatch.setattr(Predictor, "answer", held)
     app = serve()
     app.plan()
     with ExitStack() as lines:
         with listening(app, timeout_graceful_shutdown=patience) as url:
             one = lines.enter_context(line(url))
             one.send(post(reading(id="held")))
-            assert begun.wait(20)
+            assert hold.begun.wait(20)
             if status == 200:
-                threading.Timer(0.5, free.set).start()
+                threading.Timer(0.5, hold.free.set).start()
         last = one.answer()
-        free.set()
+        hold.free.set()
         assert last.status == status and one.is_over()
     assert status == 200 or last.content["detail"].startswith("the server ends")
