@@ -59,7 +59,8 @@ def run(copies: int, work: Path) -> dict[str, dict[str, Any]]:
     with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
         elsewhere.submit(write_copies, source, copies).result()
     raw = load(ROOT / "params.yaml").in_force()
-    raw |= {"usecase": "benchmarks.many_years", "source": {"kind": "files", "uri": f"{source}/{{table}}-*.*"}}
+    files = {"kind": "files", "uri": f"{source}/{{table}}-*.*", "null_values": ["", "NA"]}
+    raw |= {"usecase": "benchmarks.many_years", "source": files}
     params = work / f"params-{copies}.yaml"
     params.write_text(yaml.safe_dump(raw))
     found = {}
