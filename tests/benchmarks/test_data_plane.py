@@ -14,5 +14,5 @@ from tests.services import thorough
 def test_a_copied_year_has_the_rows_of_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_plane, "STEPS", ("ingest",))
     told = data_plane.run(1, tmp_path)["ingest"]
-    assert told["outputs"]["tables"]["flights"]["rows"] == 336_776 and told["seconds"] > 0
+    assert told["outputs"]["tables"]["flights"]["rows"] == 336_776
     assert not (tmp_path / "source-1").exists(), "it would fill the disk"
